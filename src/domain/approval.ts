@@ -6,47 +6,44 @@ import { parseAuthority } from '../policy/authority.ts';
 /** Requests that wait for a person, and their answers. All times are milliseconds since the epoch. */
 
 /**
- * Maximum length of a path, and of a query, in UTF-16 units. A longer one cannot be shown in full, so nobody is asked.
+ * Maximum UTF-16 units of a path, and of a query. Longer ones cannot be shown in full, so they are refused.
  */
 export const longestPath = 2_048;
 
 /** Maximum bytes of a body that is shown. A person who sees only its beginning cannot approve its end. */
 export const longestBody = 4_096;
 
-/** Returns the text of a body, for a person; null: there is none, it is too long, or it is no text. */
+/** Returns a body as text for a person, or null if it is empty, too long, or not printable UTF-8. */
 export function bodyText(body: Buffer): string | null {
   if (body.length === 0 || body.length > longestBody || !isUtf8(body)) return null;
   const text = body.toString('utf8');
   return /[^\P{Cc}\t\r\n]/u.test(text) ? null : text;
 }
 
-/** A request that waits for the answer of a person. */
+/** A request that waits for a person to approve it. */
 export interface Question {
-  /** Eight characters that a person can type; see `newApprovalId`. */
+  /** ID of eight characters that a person can type; see `newApprovalId`. */
   readonly id: string;
-  /** Id of the exchange in the audit log. */
+  /** ID of the exchange in the audit log. */
   readonly exchange: string;
   readonly askedAt: number;
   /** Time at which an unanswered request is refused. */
   readonly expiresAt: number;
-  /**
-   * Time until which it can be answered. Heartbeats of the waiting process extend it; they end if the process crashes.
-   */
+  /** Time until which an answer is possible. The waiting process extends it; after a crash it runs out. */
   readonly aliveUntil: number;
-  /** The caller of the request. */
   readonly who: Asking;
-  /** Method of the request, its canonical authority with the port, and its path without query and credential. */
+  /** `authority` is canonical, with the port. `path` has neither the query nor a credential. */
   readonly method: string;
   readonly scheme: 'http' | 'https';
   readonly authority: string;
   readonly path: string;
-  /** The query, without the value of a credential that it carries; null: there is none. */
+  /** Query without the value of a credential in it; null: the request has no query. */
   readonly query: string | null;
-  /** Header fields and trailers that are not common, each as `NAME: VALUE` without line breaks. */
+  /** Uncommon header fields and trailers, each as `NAME: VALUE` without line breaks. */
   readonly fields: readonly string[];
-  /** The request in words of its provider, such as `send mail`; null: the provider has none for it. */
+  /** Words of the provider for the request, such as `send mail`; null: the provider has none. */
   readonly operation: string | null;
-  /** Announced length of the body in bytes; null: unknown length. The store never has the body. */
+  /** Announced length of the body in bytes; null: unknown. The body itself is never stored. */
   readonly bodyBytes: number | null;
   /** The grant whose credential would be added. */
   readonly grantName: string;
@@ -54,7 +51,7 @@ export interface Question {
   readonly provider: string;
   /** Address and port of the caller. */
   readonly client: string;
-  /** The caller's `Sidekey-Reason`, and the purpose of its lease: unchecked texts of the agent. */
+  /** The caller's `Sidekey-Reason` and the purpose of its lease: unverified texts of the agent. */
   readonly reason: string | null;
   readonly purpose: string | null;
   /** Position of the rule in the config, and its name. */
@@ -62,7 +59,7 @@ export interface Question {
   readonly ruleName: string | null;
 }
 
-/** Facts that a later request must share for a standing approval to apply. */
+/** Facts that a later request must share with the question for a standing approval to apply. */
 export interface Asking {
   /** Null: a local caller without a token. */
   readonly agent: string | null;
@@ -73,14 +70,13 @@ export interface Asking {
   readonly ruleKey: string;
 }
 
-/** Reach of an approval: one request; all requests that match the rule during the lease; or until a time. */
+/** Scope of an approval: one request, all requests that match the rule during the lease, or until a time. */
 export type Reach =
   { readonly kind: 'once' } | { readonly kind: 'lease' } | { readonly kind: 'until'; readonly at: number };
 
-/** Answer of a person. */
 export type Answer = {
   readonly at: number;
-  /** Author of the answer, as far as known: `alice in a terminal`, `the link, from 127.0.0.1:4711`. */
+  /** Author, as far as known: `alice in a terminal`, `the link, from 127.0.0.1:4711`. */
   readonly by: string;
 } & ({ readonly outcome: 'allowed'; readonly reach: Reach } | { readonly outcome: 'denied' });
 
@@ -96,7 +92,7 @@ export interface Approval extends Question {
 
 /** An approval that is valid for more than one request. */
 export interface StandingApproval {
-  /** Id of the answered question. */
+  /** ID of the answered question. */
   readonly id: string;
   readonly who: Asking;
   readonly grantName: string;
@@ -104,7 +100,7 @@ export interface StandingApproval {
   readonly ruleName: string | null;
   readonly at: number;
   readonly by: string;
-  /** Null: until the end of the lease. */
+  /** Time at which the approval ends; null: with the lease. */
   readonly until: number | null;
 }
 
@@ -139,14 +135,14 @@ function reachWords({ reach }: Extract<Answer, { outcome: 'allowed' }>): string 
 }
 
 /**
- * Ids of questions are short enough to type and have no letters that look alike (Crockford's base 32: no i, l, o, u).
+ * IDs of questions are short enough to type and avoid similar letters (Crockford's base 32: no i, l, o, u).
  * They are not secrets: every user of the store may answer.
  */
 
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
 
 /**
- * Returns a random id of eight characters (40 bits). A collision among the questions of a day is improbable.
+ * Returns a random ID of eight characters (40 bits). Collisions among a day's questions are improbable.
  * @param random returns `size` random bytes
  */
 export function newApprovalId(random: (size: number) => Uint8Array = randomBytes): string {
@@ -157,13 +153,13 @@ export function newApprovalId(random: (size: number) => Uint8Array = randomBytes
   return id;
 }
 
-/** Normalises a typed id: accepts capitals, and letters that look like 0 and 1. Null: the text is not an id. */
+/** Normalises a typed ID: accepts capitals, and letters that look like 0 and 1. Null: not an ID. */
 export function readApprovalId(text: string): string | null {
   const folded = text.toLowerCase().replaceAll('o', '0').replace(/[il]/g, '1');
   return /^[0-9a-hjkmnp-tv-z]{8}$/.test(folded) ? folded : null;
 }
 
-/** Describes a query and a body that are not shown: the end of a sentence. Null: the request has neither. */
+/** Returns the end of a sentence about the query and body that are not shown; null: neither is present. */
 export function unshownText({ query, bodyBytes }: Pick<Question, 'query' | 'bodyBytes'>): string | null {
   const body = bodyBytes === null ? ['a body'] : bodyBytes === 0 ? [] : [`${bytesText(bodyBytes)} of body`];
   const parts = [...(query === null ? [] : ['a query']), ...body];
@@ -171,7 +167,7 @@ export function unshownText({ query, bodyBytes }: Pick<Question, 'query' | 'body
   return `${parts.join(' and ')}, which ${parts.length === 1 ? 'is' : 'are'} not shown`;
 }
 
-/** Returns the name of a field of a question, with its mark as a trailer. */
+/** Returns the name of a field of a question. A trailer keeps its mark. */
 export function fieldName(field: string): string {
   return field.slice(0, field.indexOf(':'));
 }

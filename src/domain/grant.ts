@@ -1,40 +1,39 @@
 /**
- * A grant: one account's authorization at one provider, for one user.
- * The columns a person may see; the credential itself is sealed and lives beside them (see `registry.ts`).
+ * A grant: one account's authorization at one provider, for one user. Has the columns that a person may see;
+ * the credential is sealed and stored beside them (see `registry.ts`).
  */
 
 /**
  * - `active`: usable.
- * - `expired`: its credential has ended and nothing can renew it.
- * - `revoked`: taken away by a person.
- * - `reauth_required`: the provider permanently refused the refresh; only a person can help, by a new consent.
+ * - `expired`: the credential has ended and cannot be renewed.
+ * - `revoked`: revoked by a person.
+ * - `reauth_required`: the provider permanently refused the refresh; a person must consent again.
  */
 export type GrantState = 'active' | 'expired' | 'revoked' | 'reauth_required';
 
-/** The user that grants belong to when nobody is named. */
+/** User that grants belong to if none is named. */
 export const defaultUser = 'default';
 
 /** A grant without its sealed credential. */
 export interface Grant {
-  /** UUID; never changes, not even when consent is given again. */
+  /** UUID. A new consent does not change it. */
   readonly id: string;
   /** Unique per user; letters, digits, dots, dashes and underscores. */
   readonly name: string;
-  /** The user whose account this is. */
+  /** User who owns the account. */
   readonly user: string;
   /** Name of the provider definition. */
   readonly provider: string;
   readonly type: 'oauth2' | 'api_key' | 'jwt' | 'basic' | 'headers' | 'aws' | 'client_certificate' | 'source';
   readonly state: GrantState;
-  /** One sentence: why the state is not `active`. Never contains a secret. */
+  /** Reason for a state other than `active`, as one sentence without secrets. */
   readonly stateReason: string | null;
   /** Scopes as the provider granted them. */
   readonly scopes: readonly string[];
-  /** The time at which the stored token ends, in milliseconds since the epoch; null: it says no end. */
+  /** Expiry of the stored token, in milliseconds since the epoch; null: no expiry is known. */
   readonly expiresAt: number | null;
-  /** True if a new token can be requested: by a refresh token, or another way. */
   readonly refreshable: boolean;
-  /** Id of the lease that alone may use the grant, and with which it ends; null: it belongs to no lease. */
+  /** ID of the only lease that may use the grant and that the grant ends with; null: no lease. */
   readonly lease: string | null;
   /** Counts the writes of the sealed credential; part of the context of the seal. */
   readonly revision: number;
@@ -45,30 +44,30 @@ export interface Grant {
 
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
-/** Returns whether a text can name a grant, a user, a provider or an agent. `+`, `:` and `=` are kept for selectors. */
+/** Returns whether a text can name a grant, user, provider or agent. Selectors use `+`, `:` and `=`. */
 export function isName(text: string): boolean {
   return namePattern.test(text);
 }
 
 interface Selection {
-  /** The id, name or provider that the domain names. */
+  /** ID, name or provider that the domain names. */
   readonly reference: string;
-  /** The caller's own choice among what the domain offers: an id, a name, or a provider. */
+  /** The caller's choice among the grants of the domain: an ID, a name, or a provider. */
   readonly grant?: string | null | undefined;
-  /** The user whose grant the caller asks for. */
+  /** User whose grant the caller requests. */
   readonly user?: string | null | undefined;
 }
 
-/** The state of a selected grant is not looked at here: it may be expired or revoked. */
+/** Result of a selection. The selected grant may be expired or revoked: states are not checked here. */
 export type Selected =
   | { readonly kind: 'selected'; readonly grant: Grant }
   | { readonly kind: 'ambiguous'; readonly candidates: readonly Grant[] }
-  /** `users`: users with a grant that fits, for a request that names no user; absent: there are none. */
+  /** `users`: users with a matching grant, for a request without a user; absent: none. */
   | { readonly kind: 'missing'; readonly users?: readonly string[] };
 
 /**
- * Picks the grant that a request uses, from those that match the domain's reference (see `Registry.find`). A selector
- * chooses among them and never reaches beyond them. An exact id or name goes before a provider of that name.
+ * Selects the grant of a request from those that match the domain's reference (see `Registry.find`). A
+ * selector only chooses among them. An exact ID or name takes precedence over a provider of that name.
  */
 export function selectGrant(candidates: readonly Grant[], selection: Selection): Selected {
   const { reference, grant, user } = selection;
@@ -81,14 +80,14 @@ export function selectGrant(candidates: readonly Grant[], selection: Selection):
   return more.length === 0 ? { kind: 'selected', grant: only } : { kind: 'ambiguous', candidates: left };
 }
 
-/** Returns whether a reference names this grant: by its id, its name, or its provider. */
+/** Returns whether a reference is the ID, the name or the provider of a grant. */
 export function matches(grant: Grant, reference: string): boolean {
   return grant.id === reference || grant.name === reference || grant.provider === reference;
 }
 
 /**
- * Returns the grants that requests can choose by a reference: of each user those that it names most exactly. A grant of one
- * user hides none of another.
+ * Returns the grants that requests can choose by a reference: the most exact matches of each user. A grant of
+ * one user never hides those of another.
  */
 export function offeredGrants(reference: string, grants: readonly Grant[]): readonly Grant[] {
   const ofUsers = [...Map.groupBy(grants, ({ user }) => user).values()];
@@ -105,20 +104,20 @@ function nearest(grants: readonly Grant[], reference: string): readonly Grant[] 
 }
 
 /**
- * The state as it counts now. The store is told of an end when a request meets it, and a clock that was wrong may have
- * marked a good token: the clock decides, as it does for requests. `now` in milliseconds since the epoch.
+ * Returns the state at `now`, in milliseconds since the epoch. The stored state may be outdated: it is
+ * updated when a request meets an expiry, and a wrong clock may have marked a good token.
  */
 export function stateNow(grant: Grant, now: number): GrantState {
   if (grant.state !== 'active' && grant.state !== 'expired') return grant.state;
   return hasEnded(grant, now) && !grant.refreshable ? 'expired' : 'active';
 }
 
-/** Returns whether the stored token has ended; one that says no end has not. `now` in milliseconds since the epoch. */
+/** Returns whether the stored token has expired. `now` in milliseconds since the epoch. */
 export function hasEnded({ expiresAt }: Grant, now: number): boolean {
   return expiresAt !== null && expiresAt <= now;
 }
 
-/** `github`, or `github (user alice)`. */
+/** Formats `github`, or `github (user alice)`. */
 export function titleOf({ name, user }: Pick<Grant, 'name' | 'user'>): string {
   return user === defaultUser ? name : `${name} (user ${user})`;
 }

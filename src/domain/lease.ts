@@ -1,8 +1,8 @@
 import { defaultUser, type Grant } from './grant.ts';
 
 /**
- * A lease: a right of one agent to use named grants, for a while. Its clock is apart from the clocks of the grants'
- * tokens. Pure: the state of a lease follows from its values and the time. All times are milliseconds since the epoch.
+ * A lease: a temporary right of one agent to use named grants. Leases and the grants' tokens expire
+ * independently. All times are milliseconds since the epoch.
  */
 
 export interface Lease {
@@ -10,41 +10,41 @@ export interface Lease {
   readonly id: string;
   /** Name of the agent; a lease is limited to the grants of its agent. */
   readonly agent: string;
-  /** Ids of the grants that it was made for; null: all grants of its agent, also later ones. */
+  /** IDs of the grants that the lease was made for; null: all grants of its agent, also future ones. */
   readonly grants: readonly string[] | null;
-  /** Hosts without a credential to which it is limited, as patterns; absent: those of its agent. */
+  /** Patterns of the hosts that may be used without a credential; absent: those of its agent. */
   readonly egress?: readonly string[] | undefined;
-  /** One sentence by its creator. */
+  /** One sentence of the lease's creator. */
   readonly purpose: string;
   readonly createdAt: number;
   readonly expiresAt: number;
-  /** It ends when it was not used for so long; null: it does not. */
+  /** Milliseconds without use after which the lease ends; null: no limit. */
   readonly idleMs: number | null;
-  /** Null: it was never renewed. */
+  /** Null: the lease was never renewed. */
   readonly renewedAt: number | null;
-  /** The last request under it, to about a minute (to a quarter of `idleMs`, where that is less); null: none yet. */
+  /** Last request, to about a minute, or to a quarter of `idleMs` if that is less; null: none yet. */
   readonly usedAt: number | null;
-  /** Maximum number of requests that get a credential; null: no maximum. */
+  /** Maximum requests that receive a credential; null: no maximum. */
   readonly maxUses: number | null;
-  /** Number of requests that got one. Counted only with a maximum. */
+  /** Requests that received a credential so far. Only counted if `maxUses` is set. */
   readonly uses: number;
   readonly revokedAt: number | null;
 }
 
-/** Reports whether a lease was made for a grant. It cannot use grants that its agent cannot use. */
+/** Reports whether a lease was made for a grant. The lease never extends the grants of its agent. */
 export function isLeaseFor({ grants }: Pick<Lease, 'grants'>, grantId: string): boolean {
   return grants === null || grants.includes(grantId);
 }
 
-/** State of a lease at one moment. Only an `active` one lets a request through. */
+/** State of a lease at one moment. Only an `active` lease permits requests. */
 export type LeaseStanding =
-  /** `endsAt`: when it ends if it is not used or renewed before. */
+  /** `endsAt`: end of the lease if it is neither used nor renewed before. */
   | { readonly state: 'active'; readonly endsAt: number }
   | { readonly state: 'expired'; readonly why: 'ttl' | 'idle'; readonly at: number }
   | { readonly state: 'used_up' }
   | { readonly state: 'revoked'; readonly at: number };
 
-/** Returns the state of a lease at `now`. A revocation has precedence over an expiry. The lease ends at `expiresAt`. */
+/** Returns the state of a lease at `now`. `expiresAt` is exclusive. A revoked lease is never `expired`. */
 export function leaseStanding(lease: Lease, now: number): LeaseStanding {
   if (lease.revokedAt !== null) return { state: 'revoked', at: lease.revokedAt };
   const idleAt = idleEndOf(lease);
@@ -65,24 +65,21 @@ interface LeaseTtl {
   readonly maxMs: number | null;
 }
 
-/** A level with its name, for people: `the grant work`. */
+/** Lifetimes of one level, with its name for people: `the grant work`. */
 export interface LeaseTtlLevel extends LeaseTtl {
   readonly of: string;
 }
 
-/** Lifetime of a lease. */
 export interface GrantedTtl {
   readonly ttlMs: number;
-  /** The level whose maximum is less than the requested time; null: none is. */
+  /** Level whose maximum is less than the requested time; null: no level. */
   readonly cappedBy: string | null;
 }
 
 /**
- * Returns the lifetime of a lease. For each of its grants the levels are given, the nearest to the grant first: the
- * nearest default counts, while of all maxima the least one does. The shortest time of several grants applies to the
- * lease.
- *
- * @param asked milliseconds; null: whatever is usual
+ * Returns the lifetime of a lease, the shortest of its grants. Each grant has its levels, the nearest first.
+ * The nearest default and the least maximum count.
+ * @param asked milliseconds; null: the default
  * @param usual the grants whose defaults count
  */
 export function grantedTtl(
@@ -102,32 +99,31 @@ export function grantedTtl(
 }
 
 /**
- * Selects the grants that an agent reaches. Bindings add up; an agent without any reaches nothing. Those by provider,
- * user and label also stand for grants that are yet to come.
+ * Selects the grants that an agent reaches. Bindings add up; an agent without bindings reaches nothing.
+ * Bindings by provider, user and label include future grants.
  *
- * - `grant`: the one of this id.
- * - `provider`, `user`, `label`: every grant that has it.
- * - `everything`: all grants; its value is `*`.
- * - `egress`: no grant; its value is a host that the agent may use without a credential. One such binding excludes all other
- *   such hosts.
+ * - `grant`: the grant of this ID.
+ * - `provider`, `user`, `label`: every grant with this value.
+ * - `everything`: all grants; the value is `*`.
+ * - `egress`: no grant; the value is a host that the agent may use without a credential. One such binding
+ *   excludes all other such hosts.
  */
 export interface Binding {
   readonly kind: 'grant' | 'provider' | 'user' | 'label' | 'everything' | 'egress';
   readonly value: string;
 }
 
-/** Everything that any domain offers: what agents had before there were bindings. */
+/** Every grant of any domain: the reach of agents before bindings existed. */
 export const everything: Binding = { kind: 'everything', value: '*' };
 
-/** The facts of a grant by which bindings select it. */
+/** Facts of a grant by which bindings select it. */
 export type BoundGrant = Pick<Grant, 'id' | 'user' | 'provider' | 'lease'>;
 
 /**
- * Reports whether a binding of an agent reaches a grant. An agent that acts for a user reaches grants of other users only where
- * they are named, by id or by user: `provider github` of an agent for alice is alice's GitHub, not everybody's.
+ * Reports whether a binding of an agent reaches a grant. An agent that acts for a user reaches grants of
+ * other users only by ID or user: `provider github` of an agent for alice is alice's GitHub only.
  *
  * @param actsFor the user that the agent acts for; null: nobody in particular
- * @param labels of the grant
  */
 function bindingReaches(
   binding: Binding,
@@ -152,7 +148,7 @@ function bindingReaches(
   }
 }
 
-/** Reports whether any of an agent's bindings reaches a grant; see `bindingReaches`. None reaches a grant of a lease. */
+/** Reports whether any of an agent's bindings reaches a grant. No binding reaches a grant of a lease. */
 export function reachesGrant(
   bindings: readonly Binding[],
   actsFor: string | null,
@@ -165,20 +161,18 @@ export function reachesGrant(
 /** A caller without a token. */
 export const anonymous = { bindings: [], user: null, lease: null };
 
-/** The places of grants, in the order in which a request looks for one that fits. */
+/** Places of grants, in the order in which a request searches them. */
 export const places = [0, 1, 2, 3] as const;
 
 /**
- * Returns the place of a grant that a caller reaches, for requests that name no user; null: they never use the grant.
- * Users add grants by themselves, so a grant of another user has a place only if an operator named that grant, or that
- * user alone. What one user adds or removes thus changes nothing for callers of the others.
+ * Returns the place of a grant for requests of a caller that name no user; null: they never use the grant.
+ * Users add grants by themselves, so a grant of another user has a place only if an operator named that
+ * grant, or that user only. One user's changes thus have no effect on callers of the others.
  *
  * - 0: grants of the user that the agent acts for; without such a user, those without an owner
  * - 1: grants without an owner
- * - 2: grants that the lease names, and those that a binding names by id or label
+ * - 2: grants that the lease names, and those that a binding names by ID or label
  * - 3: grants of the only other user that is bound
- *
- * @param labels of the grant
  */
 export function placeOf(
   { id, user, lease: owner }: BoundGrant,

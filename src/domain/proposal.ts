@@ -1,16 +1,16 @@
 import type { AuditEvent } from './event.ts';
 import { defaultPort, parseAuthority } from '../policy/authority.ts';
 
-/** Proposals: changes that agents ask a person for, and the answers. All times are milliseconds since the epoch. */
+/** Proposals: changes that agents request from a person. All times are milliseconds since the epoch. */
 
-/** A change that an agent asks for, in canonical form: equal changes have equal members in one order. */
+/** A requested change in canonical form: equal changes have equal members in the same order. */
 export type ProposedChange =
   /** `host` is `name` or `name:port`; `grant` is null for a blind tunnel. */
   | { readonly kind: 'domain'; readonly host: string; readonly grant: string | null }
   | { readonly kind: 'grant'; readonly provider: string; readonly scopes: readonly string[] }
   | { readonly kind: 'scope'; readonly grant: string; readonly scopes: readonly string[] };
 
-/** The caller that proposes, and that an accepted domain is for. */
+/** Caller that made the proposal. An accepted domain is valid for this caller. */
 export interface Proposer {
   /** Null: a local caller without a token. */
   readonly agent: string | null;
@@ -19,31 +19,32 @@ export interface Proposer {
 }
 
 export interface Proposal extends Proposer {
-  /** As that of an approval; see `newApprovalId`. */
+  /** ID like that of an approval; see `newApprovalId`. */
   readonly id: string;
   readonly change: ProposedChange;
-  /** Unchecked text of the agent. */
+  /** Unverified text of the agent. */
   readonly reason: string;
   /** Address and port of the caller. */
   readonly client: string;
   readonly askedAt: number;
-  /** Time from which it cannot be answered. */
+  /** Time from which the proposal cannot be answered. */
   readonly expiresAt: number;
   /** Null: unanswered. */
   readonly answer: ProposalAnswer | null;
-  /** Time of the one exchange of a yes for one; null: none yet. */
+  /** Time of the exchange that used a `once` answer; null: none yet. */
   readonly usedAt: number | null;
 }
 
 /**
- * - `once`: for one exchange within an hour, `lease`: until the lease ends, `for_good`: in the config file. For domains.
- * - `connect`: a person is about to connect the grant, `connected`: there is a grant with the scopes. For the others.
+ * - `once`, `lease`, `for_good` (domains): for one exchange within an hour, until the lease ends, or in the
+ *   config file.
+ * - `connect`, `connected` (others): a person is about to connect the grant; a grant with the scopes exists.
  */
 export type ProposalOutcome = 'declined' | 'once' | 'lease' | 'for_good' | 'connect' | 'connected';
 
 export interface ProposalAnswer {
   readonly at: number;
-  /** Author of the answer, as far as known: `alice at the command line`. */
+  /** Author, as far as known: `alice at the command line`. */
   readonly by: string;
   readonly outcome: ProposalOutcome;
 }
@@ -51,29 +52,29 @@ export interface ProposalAnswer {
 /** Milliseconds for which a proposal can be answered. */
 export const proposalLifeMs = 86_400_000;
 
-/** Milliseconds after a yes for one exchange in which it can be used. */
+/** Milliseconds after a `once` answer in which it can be used. */
 export const onceMs = 3_600_000;
 
 /** Maximum length of a reason, in UTF-16 units. */
 export const maxReasonLength = 1_024;
 
-/** State of a proposal, as its agent sees it. */
+/** State of a proposal, as its agent receives it. */
 type ProposalStatus = 'waiting' | 'accepted' | 'declined' | 'expired';
 
-/** Returns the state of a proposal. A grant is accepted when it is connected. */
+/** Returns the state of a proposal. A grant counts as accepted once it is connected. */
 export function statusOf({ answer, expiresAt }: Proposal, now: number): ProposalStatus {
   if (answer?.outcome === 'declined') return 'declined';
   if (answer !== null && answer.outcome !== 'connect') return 'accepted';
   return expiresAt > now ? 'waiting' : 'expired';
 }
 
-/** Returns the outcomes that another one replaces. */
+/** Returns the earlier outcomes that an outcome replaces. */
 export function replacedBy(outcome: ProposalOutcome): readonly ProposalOutcome[] {
   if (outcome === 'declined') return ['once', 'lease', 'connect'];
   return outcome === 'connected' ? ['connect'] : [];
 }
 
-/** Returns the change in words: `the domain api.example.com as a tunnel, without a credential`. */
+/** Formats the change: `the domain api.example.com as a tunnel, without a credential`. */
 export function changeText(change: ProposedChange): string {
   switch (change.kind) {
     case 'domain':

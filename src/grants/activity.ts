@@ -6,37 +6,34 @@ import type { ActivityChange, RightUse, Store } from '../store/store.ts';
 import type { Grant } from '../domain/grant.ts';
 
 /**
- * Notes about grants, tokens and leases, for people and for the schedule of refreshes. A note never delays a request: it
- * is kept in memory and written in the background. A store that is away costs nothing but the notes.
+ * Notes about grants, tokens and leases, for people and for the refresh schedule. Notes never delay a
+ * request: they are written in the background. If the store is away, only notes are lost.
  */
 
-/** The parts that every set of notes needs. */
 interface NotesParts {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly timers: Timers;
 }
 
-/** Notes by their key, of which the last one is written. */
+/** Notes by key. Only the last note of a key is written. */
 interface BackgroundNotes<Note> {
-  /** Keeps a note, and writes it within `ms` if there was none of this key. For the request path. */
+  /** Keeps a note, and writes it within `ms` if the key had none. Fast enough for the request path. */
   put(key: string, note: Note, ms: number): void;
-  /** The note that is not written yet. */
+  /** Returns the note that is not written yet. */
   get(key: string): Note | undefined;
-  /** Writes everything now. Never rejects: what the store did not take is tried again later. */
+  /** Writes all notes. Never rejects: notes that the store refused are written later. */
   flush(): Promise<void>;
   /** Accepts no more notes, and writes the remaining ones. */
   close(): Promise<void>;
 }
 
-/**
- * The pause after a write that failed. The callers of the store report its fault; a note is not worth a second report.
- */
+/** Pause after a failed write. It is not reported: other callers of the store report its failures. */
 const retryWriteMs = 60_000;
 
 /**
- * Sets no timer before there is something to write.
- * @param write writes up to `atOnce` notes; it blocks the thread for as long as the disk takes, so requests run in between
+ * Sets no timer before the first note.
+ * @param write writes up to `atOnce` notes. The disk blocks the thread, so requests run between writes.
  */
 function backgroundNotes<Note>(
   { now, timers }: NotesParts,
@@ -56,7 +53,7 @@ function backgroundNotes<Note>(
   }
 
   async function writeAll(): Promise<void> {
-    // The notes of this moment: what comes while these are written is written next time.
+    // Later notes are written next time.
     const notes = Array.from(unwritten);
     for (let first = 0; first < notes.length; first += atOnce) {
       if (first > 0) await nextTurn();
@@ -96,40 +93,39 @@ function backgroundNotes<Note>(
   };
 }
 
-/** Notes of one process about its grants. */
+/** Notes of this process about grants. */
 export interface ActivityNotes {
-  /** A request got the grant's credential. For the request path: some nanoseconds. */
+  /** Notes that a request received the grant's credential. Takes nanoseconds, for the request path. */
   used(grantId: string): void;
-  /** A refresh has worked. Resolves when this is written, or the store did not take it. */
+  /** Notes a successful refresh. Resolves once it is written, or the store refused it. */
   refreshed(grantId: string): Promise<void>;
-  /** A refresh has failed. `failure`: one sentence without a secret. Resolves as `refreshed` does. */
+  /** Notes a failed refresh. `failure`: one sentence without a secret. Resolves like `refreshed`. */
   failed(grantId: string, failure: string): Promise<void>;
-  /** An upstream said that the grant lacks these scopes. For the request path; an upstream may say it of any request. */
+  /** Notes scopes that the grant lacks according to an upstream. May be called for every request. */
   lacked(grantId: string, scopes: readonly string[]): void;
-  /** The last use that is not in the store yet, in milliseconds since the epoch; null: there is none. */
+  /** Returns the last use not yet in the store, in milliseconds since the epoch; null: none. */
   unwrittenUse(grantId: string): number | null;
-  /** Writes the pending notes. Never rejects: what the store did not take is tried again later. */
+  /** Writes the pending notes. Never rejects: notes that the store refused are written later. */
   flush(): Promise<void>;
   /** Accepts no more notes, and writes the remaining ones. Idempotent. */
   close(): Promise<void>;
 }
 
-/** Uses are written at most this often. */
+/** Minimum milliseconds between two writes of uses. */
 const grantUsesEveryMs = 60_000;
-/** The delay of the first use after a quiet time, and of a lack: a person may be trying it out, and look. */
+/** Delay of the first use after a pause, and of missing scopes: a person may be watching the result. */
 const soonMs = 1_000;
 
 type Lack = Extract<ActivityChange, { readonly lackedAt: number }>;
 type Outcome = Exclude<ActivityChange, { readonly usedAt: number } | Lack>;
 
-/** Begins with nothing. */
 export function createActivityNotes(
   parts: NotesParts & { readonly store: Pick<Store, 'activity'> },
 ): ActivityNotes {
   const { store, now } = parts;
   const notes = <Note>(changeOf: (note: Note) => ActivityChange): BackgroundNotes<Note> =>
     backgroundNotes(parts, 1, async ([first]) => {
-      // A note about a grant that was removed counts as written: the store keeps nothing about it.
+      // A note about a removed grant counts as written: the store keeps nothing about it.
       if (first !== undefined) await store.activity.note(first[0], changeOf(first[1]));
     });
   const outcomes = notes<Outcome>((outcome) => outcome);
@@ -142,13 +138,13 @@ export function createActivityNotes(
 
   function outcome(grantId: string, note: Outcome): Promise<void> {
     outcomes.put(grantId, note, retryWriteMs);
-    // At once: it follows a write of the refresh itself, and whoever waits for the lock looks at it.
+    // Written at once: a write of the refresh precedes it, and processes that wait for the lock read it.
     return outcomes.flush();
   }
 
   return {
     used(grantId) {
-      // A clock that was set back must not stretch the wait.
+      // A clock that was set back must not extend the wait.
       const ms = Math.min(Math.max(usesWrittenAt + grantUsesEveryMs - now(), soonMs), grantUsesEveryMs);
       uses.put(grantId, now(), ms);
     },
@@ -167,11 +163,11 @@ export function createActivityNotes(
   };
 }
 
-/** Notes of one process about the use of tokens and leases, for people and for leases that end when they are idle. */
+/** Notes of this process about uses of tokens and leases, for people and for idle leases. */
 export interface UseNotes {
   /**
-   * A token or a lease was used now. It is written within `patienceMs` (0: as soon as may be). For the request path:
-   * some nanoseconds.
+   * Notes that a token or a lease was used, and writes it within `patienceMs` (0: as soon as possible). Takes
+   * nanoseconds, for the request path.
    */
   used(kind: RightUse['kind'], id: string, patienceMs: number): void;
   /** Writes the pending notes. Never rejects: what the store did not take is tried again later. */
@@ -180,12 +176,11 @@ export interface UseNotes {
   close(): Promise<void>;
 }
 
-/** A use is written within this time, and so at most this often, unless the end of a lease depends on it. */
+/** Milliseconds within which a use is written, unless the end of a lease depends on it. */
 export const usesEveryMs = 60_000;
-/** The uses of one transaction. */
+/** Maximum uses per transaction. */
 const usesAtOnce = 100;
 
-/** Begins with nothing. */
 export function createUseNotes(
   parts: NotesParts & { readonly store: { readonly rights: Pick<Store['rights'], 'noteUses'> } },
 ): UseNotes {
@@ -202,20 +197,20 @@ export function createUseNotes(
   };
 }
 
-/** Notes about refreshes, for the audit file and for the activity of the grant. Reasons are sentences without a secret. */
+/** Notes about refreshes, for the audit log and the grant's activity. Reasons contain no secret. */
 interface RefreshNotes {
   /**
-   * @param begun when the refresh began, in milliseconds since the epoch
-   * @param purpose what the refresh token was used for, where not for the grant's own token
+   * @param begun start of the refresh, in milliseconds since the epoch
+   * @param purpose use of the refresh token other than for the grant's access token
    */
   refreshed(grant: Grant, begun: number, purpose?: string): Promise<void>;
-  /** The grant is as it was. */
+  /** Notes a failure that leaves the grant unchanged. */
   failed(grant: Grant, begun: number, reason: string, code?: FailureCode): Promise<void>;
-  /** The grant needs a new consent now. */
+  /** Notes that the grant needs a new consent. */
   reauthRequired(grant: Grant, begun: number, reason: string): Promise<void>;
 }
 
-/** Each note resolves when other processes can read it. */
+/** Each method resolves once other processes can read the note. */
 export function createRefreshNotes({
   audit,
   activity,
@@ -245,7 +240,7 @@ export function createRefreshNotes({
   };
 }
 
-/** Adds the members that every event about a grant has. */
+/** Adds the members of every event about a grant. */
 export function grantEvent(grant: Grant, event: AuditEvent): AuditEvent {
   return { ...event, grant: grant.id, user: grant.user, provider: grant.provider };
 }

@@ -5,27 +5,27 @@ import { visible } from '../lib/text.ts';
 import type { ClientCertificateCredential, Credential } from '../domain/credential.ts';
 import type { Json } from '../lib/json.ts';
 
-/** A client certificate and its key, as people hand them over. Messages about them never contain a part of the key. */
+/** A client certificate with its key, as supplied by people. Messages never contain a part of the key. */
 
 /** Texts with PEM blocks (RFC 7468) in them; the same text may be both. A value that is not text has none. */
 interface CertificateParts {
   readonly certificate: Json | undefined;
   readonly privateKey: Json | undefined;
-  /** The passphrase of the key; undefined: the key has none. */
+  /** Passphrase of the key; undefined: the key is not encrypted. */
   readonly passphrase?: Json | undefined;
 }
 
-/** Returns whether a text is PEM, with words before it or not, as `openssl pkcs12` writes it; JSON is none. */
+/** Reports whether a text is PEM, also after other text as in `openssl pkcs12` output. JSON is not. */
 export function isPem(text: string): boolean {
   return !/^\uFEFF?\s*["[{]/.test(text) && /^-----BEGIN [A-Z0-9 ]+-----/m.test(text);
 }
 
 /**
- * Reads a certificate with its chain, and the key that belongs to it. The chain is put in order (RFC 8446 §4.4.2), and
- * other certificates are left out.
+ * Parses a certificate with its chain and its key. Sorts the chain (RFC 8446 §4.4.2) and drops other
+ * certificates.
  *
  * @param now milliseconds since the epoch
- * @throws SidekeyError `input_invalid`: they are not there, do not belong together, or are good for nothing
+ * @throws SidekeyError `input_invalid`: missing, not a pair, or unusable
  */
 export function readClientCertificate(parts: CertificateParts, now: number): ClientCertificateCredential {
   const certificates = blocksOf(parts.certificate, (label) => label === 'CERTIFICATE').map(certificateIn);
@@ -59,7 +59,7 @@ export function readClientCertificate(parts: CertificateParts, now: number): Cli
 
 const block = /-----BEGIN ([A-Z0-9 ]+)-----[\s\S]*?-----END \1-----/g;
 
-/** Other kinds of blocks are passed over: tools write parameters and attributes beside them. */
+/** Skips other kinds of blocks: tools add parameters and attributes. */
 function blocksOf(text: Json | undefined, isWanted: (label: string) => boolean): readonly string[] {
   return Array.from(typeof text === 'string' ? text.matchAll(block) : [])
     .filter(([, label = '']) => isWanted(label))
@@ -83,7 +83,7 @@ function keyIn(pem: string, passphrase: Json | undefined): KeyObject {
   try {
     return createPrivateKey({ key: pem, ...(passphrase === undefined ? {} : { passphrase }) });
   } catch (error) {
-    // Its own words are left out, and the cause with them: they are about a key.
+    // The message and cause are about a key, so both are dropped.
     const code = error instanceof Error && 'code' in error ? String(error.code) : '';
     const isLocked = /PASSPHRASE|BAD_DECRYPT|INTERRUPTED_OR_CANCELLED/.test(code);
     if (!isLocked)
@@ -97,7 +97,7 @@ function keyIn(pem: string, passphrase: Json | undefined): KeyObject {
   }
 }
 
-/** RFC 5280 §4.2.1.12: TLS client authentication, and any use. */
+/** RFC 5280 §4.2.1.12: TLS client authentication, any use. */
 const clientUses: ReadonlySet<string> = new Set(['1.3.6.1.5.5.7.3.2', '2.5.29.37.0']);
 
 function assertGood(own: X509Certificate, now: number): void {
@@ -111,7 +111,7 @@ function assertGood(own: X509Certificate, now: number): void {
       'add it then; until then the one before it is good',
     );
   }
-  // Extended key usage; Node has it under this name. Absent: any use.
+  // Node's name for extended key usage. Absent: any use.
   const uses = own.keyUsage as readonly string[] | undefined;
   if (uses !== undefined && !uses.some((use) => clientUses.has(use))) {
     throw inputInvalid(
@@ -121,7 +121,7 @@ function assertGood(own: X509Certificate, now: number): void {
   }
 }
 
-/** The certificate, its issuer, the issuer's issuer … A root that signed itself is known to who trusts it, and left out. */
+/** Returns the certificate, its issuer and so on, without a self-signed root: verifiers have it. */
 function chainOf(own: X509Certificate, all: readonly X509Certificate[]): readonly X509Certificate[] {
   const chain = [own];
   for (;;) {
@@ -135,10 +135,10 @@ function chainOf(own: X509Certificate, all: readonly X509Certificate[]): readonl
   }
 }
 
-/** Refuses now what OpenSSL would refuse in a handshake, such as a key that is too short. */
+/** Refuses a pair that OpenSSL would refuse in a handshake, such as one with a short key. */
 function assertTaken({ certificate, privateKey }: ClientCertificateCredential): void {
   try {
-    // Without roots, which take long to read and say nothing about it.
+    // Roots are left out: they are slow to load and irrelevant here.
     createSecureContext({ cert: certificate, key: privateKey, ca: [], minVersion: 'TLSv1.2' });
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : '';
@@ -150,24 +150,24 @@ function assertTaken({ certificate, privateKey }: ClientCertificateCredential): 
 }
 
 interface CertificateFacts {
-  /** `CN=agents, O=Acme`, in visible characters, as the issuer. */
+  /** Subject like `CN=agents, O=Acme`, in visible characters. `issuer` has this form, too. */
   readonly subject: string;
   readonly issuer: string;
-  /** In hex. */
+  /** Serial number in hex. */
   readonly serial: string;
   /** SHA-256 of the certificate in hex. */
   readonly sha256: string;
   /** Milliseconds since the epoch. */
   readonly validFrom: number;
   readonly validUntil: number;
-  /** The number of issuers' certificates that are sent with it. */
+  /** Number of issuer certificates sent with the certificate. */
   readonly issuers: number;
 }
 
-/** Null: the credential is no certificate. */
+/** Returns null if the credential is not a certificate. */
 export function certificateFacts(credential: Credential): CertificateFacts | null {
   if (credential.type !== 'client_certificate') return null;
-  // The first block, which is its own.
+  // Node reads the first block: the certificate itself.
   const certificate = new X509Certificate(credential.certificate);
   return {
     subject: nameOf(certificate.subject),
@@ -180,7 +180,7 @@ export function certificateFacts(credential: Credential): CertificateFacts | nul
   };
 }
 
-/** A line each in Node, the general first. A certificate may have a name in its extensions alone. */
+/** Formats Node's lines, the most general first. Some certificates have names only in extensions. */
 function nameOf(lines: string | undefined): string {
   const parts = (lines ?? '').split('\n').filter((line) => line !== '');
   return parts.length === 0 ? '(no name)' : visible(parts.toReversed().join(', '));

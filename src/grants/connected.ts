@@ -10,21 +10,20 @@ import type { OpenedGrant } from './registry.ts';
 import { describeSource } from './sources/source.ts';
 import { assertWorks, recordAccess, type Verification, type VerifyRequest } from './verify.ts';
 
-/** The end of a flow: the credential is verified, its account asked for, and both are stored as a grant. */
+/** Completes a flow: verifies the credential, requests its account, and stores both as a grant. */
 
-/** A grant to store. */
 interface StoreRequest extends VerifyRequest {
   readonly state: KeepState & { readonly activity: ActivityNotes };
   readonly name: string;
   /** The audience to seal. */
   readonly audience: readonly string[];
-  /** The flow that obtained the credential. */
+  /** Flow that obtained the credential. */
   readonly flow: string;
   /** False: the credential is stored unverified. */
   readonly verify: boolean | undefined;
   /** Reason for the audit log. */
   readonly reason?: string | undefined;
-  /** Returns the reason that the grant of that name must not be replaced by this account; absent: it may be. */
+  /** Returns the reason why this account must not replace the existing grant; absent: it may. */
   readonly refusesAccount?: (details: Details) => SidekeyError | null;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -35,18 +34,18 @@ type Details = Readonly<Record<string, string>>;
 /** A stored grant. */
 interface Stored {
   readonly grant: Grant;
-  /** True if a grant of that name existed; it kept its id. */
+  /** True if a grant of this name existed. It kept its ID. */
   readonly replaced: boolean;
   readonly details: Details;
   readonly verification: Verification;
-  /** The reason that the account is not known: the end of a sentence. Null: it is, or nothing tells it. */
+  /** Reason for an unknown account, as the end of a sentence; null: known, or no source of the account. */
   readonly unknown: string | null;
 }
 
 /**
  * Verifies and stores a credential with the name of its account.
  *
- * @param checking runs the check of the credential
+ * @param checking runs the verification
  * @throws SidekeyError `already_exists`, `audit_unavailable`; errors of `assertWorks` and `keepGrant`
  */
 export async function storeGrant(
@@ -65,7 +64,7 @@ export async function storeGrant(
   const credential =
     obtained.credential.type === 'oauth2' ? { ...obtained.credential, flow } : obtained.credential;
   const named = { ...identity.claims, ...obtained.details };
-  // The answer to the verification may repeat the token response under other names.
+  // The verification response may repeat members of the token response under other names.
   const known = new Set(Object.values(named));
   const more = Object.entries(verification.details ?? {}).filter(([, value]) => !known.has(value));
   const details = { ...Object.fromEntries(more), ...named };
@@ -82,7 +81,7 @@ export async function storeGrant(
       now: request.now,
     },
   );
-  // The credential is new, so the earlier failure no longer applies.
+  // The new credential makes an earlier failure obsolete.
   if (replaced && credential.type === 'oauth2') void state.activity.refreshed(grant.id);
   return { grant, replaced, details, verification, unknown: identity.unknown };
 }
@@ -97,7 +96,7 @@ function reasonOf({ reason }: StoreRequest, details: Details, credential: Creden
   return parts.length === 0 ? undefined : parts.join('; ');
 }
 
-/** Returns the account of a person's consent. The answer of the userinfo endpoint has precedence over the ID token. */
+/** Returns the account of a person's consent. The userinfo response takes precedence over the ID token. */
 async function identityOf(
   request: StoreRequest,
   { credential, identity = {} }: Obtained,
@@ -122,7 +121,7 @@ async function identityOf(
 }
 
 /**
- * Connects a grant. Records the attempt before the provider or the user is asked, and its failure.
+ * Connects a grant. Records the attempt before any request to the provider or the user, and a failure.
  *
  * @throws SidekeyError `audit_unavailable`; errors of `connect`
  */

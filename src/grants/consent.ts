@@ -6,10 +6,10 @@ import type { DpopKey } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
 
-/** A consent in a browser that waits for its callback; that may be of another process. */
+/** A consent in a browser that waits for its callback, which may reach another process. */
 export const consentShape = z.object({
   provider: z.string(),
-  // The endpoints and the client of the consent: none of it may change.
+  // Endpoints and client of the consent, which must not change.
   authorizationEndpoint: z.string(),
   tokenEndpoint: z.string(),
   clientId: z.string(),
@@ -17,7 +17,7 @@ export const consentShape = z.object({
   state: z.string(),
   /** Null: the flow has no PKCE. */
   codeVerifier: z.string().nullable(),
-  /** See `Authorization`; absent: as null. */
+  /** DPoP key of the consent; absent or null: the tokens are not bound. */
   proofKey: z.custom<DpopKey>(isDpopKey).nullable().exactOptional(),
   scopes: z.array(z.string()).readonly(),
   name: z.string(),
@@ -26,7 +26,7 @@ export const consentShape = z.object({
 
 type PendingConsent = z.infer<typeof consentShape>;
 
-/** Returns the record of a consent that has begun. */
+/** Returns the record of a started consent. */
 export function pendingConsent(
   { name, authorizationEndpoint, tokenEndpoint, clientId }: Provider,
   { state, codeVerifier, proofKey }: Authorization,
@@ -45,8 +45,8 @@ export function pendingConsent(
 }
 
 /**
- * Refuses a changed provider: a code is exchanged only by the client and at the server that requested it (RFC
- * 9207 §1, mix-up).
+ * Refuses a changed provider: a code is exchanged only by the client and at the server that requested it
+ * (RFC 9207 §1, mix-up).
  *
  * @throws SidekeyError `bad_request`
  */
@@ -64,8 +64,8 @@ export function assertUnchanged(provider: Provider, consent: PendingConsent): vo
 }
 
 /**
- * Returns the scopes to request: those that are named, else those of the provider, and those of the existing grant, which
- * a new consent replaces.
+ * Returns the scopes to request: `named`, else those of the provider, plus those of the existing grant, which
+ * the new consent replaces.
  */
 export function scopesFor(
   named: readonly string[] | undefined,

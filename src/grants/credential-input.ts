@@ -19,15 +19,12 @@ import {
 import type { HeldCredential } from '../domain/credential.ts';
 import { type Json, type JsonObject, readJson } from '../lib/json.ts';
 
-/**
- * Reads the input of `sidekey grant import`. Its messages say which field is wrong and where, and never show
- * what stands in it.
- */
+/** Parses the input of `sidekey grant import`. Messages name the field and its position, never its value. */
 
-/** A credential as a person handed it over. */
+/** A credential as supplied by a person. */
 export interface CredentialInput {
   readonly credential: HeldCredential;
-  /** The scopes that the text names; empty where it names none. */
+  /** Scopes in the text; may be empty. */
   readonly scopes: readonly string[];
 }
 
@@ -57,13 +54,13 @@ const belongs: Readonly<Record<Type, ReadonlySet<FieldName>>> = {
 };
 
 /**
- * Reads a credential. The type may be left out where the fields tell it; names may be `snake_case` or `camelCase`;
- * fields that are null count as left out. A whole token response (RFC 6749 §5.1) may be given as it is: its
- * `id_token` is not kept, and `expires_at` counts before `expires_in`, which says nothing about when it began.
- * Numbers for `expires_at` below 1e11 are seconds, from there on milliseconds. A client certificate and its key may also
- * be given as PEM, as they lie in their files, and a key or token alone, with or without `Bearer`.
+ * Parses a credential. The type may be omitted if the fields imply it. Names may be `snake_case` or
+ * `camelCase`. Null fields count as omitted. A token response (RFC 6749 §5.1) is accepted: its `id_token`
+ * is dropped, and `expires_at` overrides `expires_in`, whose start is unknown. Values of `expires_at`
+ * below 1e11 are seconds, others milliseconds. Also accepts PEM files of a client certificate and its key,
+ * and a bare key or token, with or without `Bearer`.
  *
- * @throws SidekeyError `input_invalid`, with a hint that shows the shape.
+ * @throws SidekeyError `input_invalid`, with the expected form as a hint
  */
 export function readCredential(text: string, { now }: { now: () => number }): CredentialInput {
   if (isPem(text)) return plain(readClientCertificate({ certificate: text, privateKey: text }, now()));
@@ -76,7 +73,7 @@ export function readCredential(text: string, { now }: { now: () => number }): Cr
     : invalid('the input is JSON, but not an object');
 }
 
-/** A credential with the members beside it that name its grant. */
+/** A credential with the members that name its grant. */
 export interface CredentialEntry extends CredentialInput {
   readonly name: string | null;
   readonly user: string | null;
@@ -84,9 +81,9 @@ export interface CredentialEntry extends CredentialInput {
 }
 
 /**
- * Reads one credential, or a JSON array of objects. An object may also have the members `name`, `user` and `provider`.
+ * Parses one credential, or a JSON array of objects. Objects may have `name`, `user` and `provider`.
  *
- * @throws SidekeyError as `readCredential`; of an array it names the entry
+ * @throws SidekeyError as `readCredential`; for arrays with the entry in the message
  */
 export function readEntries(text: string, { now }: { now: () => number }): readonly CredentialEntry[] {
   const nobody = { name: null, user: null, provider: null };
@@ -103,7 +100,7 @@ export function readEntries(text: string, { now }: { now: () => number }): reado
   );
 }
 
-/** Calls a function, and names the entry of an array in its error. */
+/** Calls `act`, and adds the entry of an array to its errors. */
 export function inEntry<T>(index: number, name: Json | undefined, act: () => T): T {
   try {
     return act();
@@ -112,7 +109,7 @@ export function inEntry<T>(index: number, name: Json | undefined, act: () => T):
   }
 }
 
-/** Returns the error with the entry of an array in its sentence: `Entry 2 (slack): …`. */
+/** Adds the entry of an array to the message of an error: `Entry 2 (slack): …`. */
 export function entryError(index: number, name: Json | undefined, error: unknown): unknown {
   if (!(error instanceof SidekeyError)) return error;
   const words = typeof name === 'string' && isName(name) ? ` (${name})` : '';
@@ -135,7 +132,7 @@ function isObject(value: Json): value is JsonObject {
   return value instanceof Map;
 }
 
-/** Returns a token that stands alone, without `Bearer`; null: the text is something else. */
+/** Returns a bare token, without `Bearer`; null: the text is something else. */
 function bareToken(text: string): string | null {
   const [, token = null] = /^(?:Bearer\s+)?([^\s[{"]\S*)$/i.exec(text.replace(/^\uFEFF/, '').trim()) ?? [];
   return token === null || /^(?:null|true|false|bearer)$/i.test(token) ? null : token;
@@ -192,7 +189,7 @@ function readObject(object: JsonObject, clock: () => number): CredentialInput {
 }
 
 interface Written {
-  /** The name as it was written. */
+  /** Name in the input. */
   readonly written: string;
   readonly value: Exclude<Json, null>;
 }
@@ -224,7 +221,7 @@ function fieldsOf(object: JsonObject): Fields {
 }
 
 function unknownField(written: string): SidekeyError {
-  // A name that is not of words may be a token in the wrong place: it is not shown.
+  // Other names are not shown: they may be tokens in the wrong place.
   if (!/^_{0,2}[A-Za-z]{1,20}(?:[_.-]{1,2}[A-Za-z]{1,20}){0,3}$/.test(written)) {
     return invalid(`a field name of ${written.length} characters is not known`);
   }
@@ -243,7 +240,7 @@ function typeOf(fields: Fields): Type {
   }
   const value = fields.get('value')?.value;
   if (value !== undefined) {
-    // Both types are carried alike; a JWT also says when it ends.
+    // Both types are sent alike, but a JWT has an expiry.
     return fields.has('jwt') || (typeof value === 'string' && looksLikeJwt(value)) ? 'jwt' : 'api_key';
   }
   const type = types.find((type) => [...fields.keys()].some((name) => belongs[type].has(name)));
@@ -296,7 +293,7 @@ function expiry(fields: Fields, now: number): number | null {
   return read.at;
 }
 
-/** RFC 6749 §3.3: scope tokens with spaces between them; some tools write a list. */
+/** Parses scopes (RFC 6749 §3.3), separated by spaces. Some tools write a list. */
 function scopesOf(fields: Fields): readonly string[] {
   const field = fields.get('scope');
   if (field === undefined) return [];
@@ -349,7 +346,7 @@ function headers(fields: Fields): readonly Field[] {
   });
 }
 
-/** The one of these fields that is there. */
+/** Returns the field of `names` that is present. */
 function one(fields: Fields, names: readonly FieldName[], type: Type): FieldName {
   const [name, twin] = names.filter((name) => fields.has(name));
   if (name === undefined) throw invalid(`the field "${names[0]}" is missing`, shapes[type]);
@@ -358,7 +355,7 @@ function one(fields: Fields, names: readonly FieldName[], type: Type): FieldName
   return name;
 }
 
-/** A field that will stand in a header field. */
+/** Returns a field for use in a header field. */
 function token(fields: Fields, name: FieldName, type: Type): string {
   return checkedToken(string(fields, name, type), `"${fields.get(name)?.written}"`, shapes[type]);
 }
@@ -369,8 +366,8 @@ function string(fields: Fields, name: FieldName, type: Type): string {
 }
 
 /**
- * Unlike a token, a password may begin or end with a space: it is encoded before it stands in a field. It may be empty
- * too: some APIs take a key as the user name and nothing else.
+ * Parses a password. Unlike a token, it is encoded, so spaces at the ends are valid. It may be empty: some
+ * APIs expect only a key as the user name.
  */
 function password(fields: Fields): string {
   const value = fields.get(one(fields, ['password'], 'basic'))?.value;
@@ -382,22 +379,22 @@ function plain(credential: HeldCredential): CredentialInput {
   return { credential, scopes: [] };
 }
 
-/** Reads when a token ends, in the forms that token files have it. Pure; times in milliseconds since the epoch. */
+/** Parses expiry times of token files. Pure; times are milliseconds since the epoch. */
 
 const yearMs = 365.25 * 86_400_000;
 const pastYears = 2;
 const futureYears = 10;
 
 /**
- * From here on a number is milliseconds, below it is seconds. As seconds it would be the year 5138, as milliseconds
- * March 1973: no real expiry comes near it from either side, and `checkExpiry` refuses a time that is years off.
+ * Numbers from here on are milliseconds, others seconds. As seconds it is the year 5138, as milliseconds
+ * March 1973: no real expiry is near either, and `checkExpiry` refuses a time that is years off.
  */
 const firstMilliseconds = 1e11;
 
-/** The time in milliseconds since the epoch, or its problem as the end of a sentence. */
+/** Milliseconds since the epoch, or the problem as the end of a sentence. */
 type Expiry = { readonly at: number } | { readonly problem: string };
 
-/** `expires_at`: epoch seconds, epoch milliseconds, either as a text, or ISO 8601 with a zone. */
+/** Parses `expires_at`: epoch seconds or milliseconds, as number or text, or ISO 8601 with a zone. */
 function readExpiresAt(value: number | string, now: number): Expiry {
   const number = typeof value === 'number' ? value : numeric(value);
   if (number !== null) return checkExpiry(number < firstMilliseconds ? number * 1000 : number, now);
@@ -411,7 +408,7 @@ function readExpiresAt(value: number | string, now: number): Expiry {
   return checkExpiry(at, now);
 }
 
-/** `expires_in`: seconds from now (RFC 6749 §5.1), as a number or a text. */
+/** Parses `expires_in`: seconds from now (RFC 6749 §5.1), as number or text. */
 function readExpiresIn(value: number | string, now: number): Expiry {
   const seconds = typeof value === 'number' ? value : numeric(value);
   if (seconds === null) return { problem: 'is not a number; write seconds from now' };
@@ -440,12 +437,12 @@ function numeric(text: string): number | null {
 const iso =
   /^([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?) ?([Zz]|[+-][0-9]{2}:?[0-9]{2})$/;
 
-/** RFC 3339, with or without seconds; null where it is not, has no zone, or names a day that does not exist. */
+/** Parses RFC 3339, seconds optional. Returns null for other texts, no zone, or a nonexistent day. */
 function isoTime(text: string): number | null {
   const [, year, month, date, time, zone] = iso.exec(text) ?? [];
   if (time === undefined || zone === undefined) return null;
   const midnight = new Date(`${year}-${month}-${date}T00:00:00Z`);
-  // `Date` reads 30 February as 2 March.
+  // `Date` parses 30 February as 2 March.
   if (Number.isNaN(midnight.getTime()) || midnight.getUTCDate() !== Number(date)) return null;
   const offset = zone.length === 5 ? `${zone.slice(0, 3)}:${zone.slice(3)}` : zone.toUpperCase();
   const at = Date.parse(`${year}-${month}-${date}T${time}${offset}`);
@@ -458,8 +455,8 @@ function day(at: number): string {
 }
 
 /**
- * The `exp` of a JSON Web Token (RFC 7519 §4.1.4), unverified: it is for the upstream to judge the token, here it
- * only says when to stop using it. Null where the text is no JWT, or has no `exp`.
+ * Returns the unverified `exp` of a JWT (RFC 7519 §4.1.4) in milliseconds. Upstreams verify the token;
+ * this is only the time to stop using it. Null: not a JWT, or no `exp`.
  */
 export function jwtExpiry(token: string): number | null {
   const claims = jwtPart(token, 1);
@@ -469,7 +466,7 @@ export function jwtExpiry(token: string): number | null {
     : null;
 }
 
-/** Returns whether a text has the form of a signed JWT: three parts, the first an object with `alg` (RFC 7515 §4.1.1). */
+/** Reports whether a text looks like a signed JWT: three parts, the first with `alg` (RFC 7515 §4.1.1). */
 export function looksLikeJwt(text: string): boolean {
   return typeof jwtPart(text, 0)?.['alg'] === 'string';
 }

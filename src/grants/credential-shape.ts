@@ -10,18 +10,15 @@ import {
 } from '../domain/credential.ts';
 import type { Json } from '../lib/json.ts';
 
-/** The forms that a credential may be handed over in, and the checks that every text in it has to pass. */
+/** Forms of a credential in the input, and the checks of every text in it. */
 
 const maxValue = 65_536;
 
-/**
- * The types of credentials, as a token file names them. The order counts where the fields have to tell the type.
- */
+/** Types of credentials in token files. If the type is omitted, the first match applies. */
 export const types = ['oauth2', 'api_key', 'jwt', 'basic', 'headers', 'aws', 'client_certificate'] as const;
-/** One of `types`. */
 export type Type = (typeof types)[number];
 
-/** An example of each type, for people. */
+/** Examples of the types for people. */
 export const shapes: Readonly<Record<Type, string>> = {
   oauth2: '{"type":"oauth2","access_token":"…","refresh_token":"…","expires_in":3600}',
   api_key: '{"type":"api_key","value":"…"}',
@@ -32,7 +29,7 @@ export const shapes: Readonly<Record<Type, string>> = {
   client_certificate: '{"type":"client_certificate","certificate":"PEM…","private_key":"PEM…"}',
 };
 
-/** A text that will stand in a header field. */
+/** Checks a text for use in a header field. */
 export function checkedToken(value: string, place: string, shape: string): string {
   if (!isFieldValue(value)) {
     throw invalid(
@@ -43,7 +40,7 @@ export function checkedToken(value: string, place: string, shape: string): strin
   return value;
 }
 
-/** A text of a credential: not empty, not huge, without control characters. */
+/** Checks a text: not empty, at most 64 KiB, no control characters. */
 export function checkedString(
   value: Json | undefined,
   place: string,
@@ -53,7 +50,7 @@ export function checkedString(
   if (typeof value !== 'string') throw invalid(`${place} must be a string`, shape);
   if (value.trim() === '') throw invalid(`${place} is empty`, shape);
   if (Buffer.byteLength(value) > maxValue) throw invalid(`${place} is larger than 64 KiB`, shape);
-  // Also unpaired surrogates: they have no UTF-8.
+  // Unpaired surrogates have no UTF-8.
   if (/[\p{Cc}\p{Cs}]/u.test(value)) {
     throw invalid(`${place} holds a control character, such as a line break at its end`, shape);
   }
@@ -62,7 +59,7 @@ export function checkedString(
   return value;
 }
 
-/** Keys of AWS, as a person handed them over. None of the three is shown. */
+/** Checks AWS keys. Messages contain none of the three. */
 export function checkedKeys({ accessKeyId, secretAccessKey, sessionToken }: AwsKeys): AwsKeys {
   if (!isAccessKeyId(accessKeyId)) {
     throw invalid('the access key id must be 16 to 128 letters and digits', shapes.aws);
@@ -76,13 +73,13 @@ export function checkedKeys({ accessKeyId, secretAccessKey, sessionToken }: AwsK
   return { accessKeyId, secretAccessKey, sessionToken };
 }
 
-/** The name of a region, `eu-west-1`; S3-compatible services have their own, such as `auto`. */
+/** Checks a region such as `eu-west-1`. S3-compatible services have others, such as `auto`. */
 export function checkedRegion(region: string): string {
   if (/^[a-z0-9-]{1,64}$/.test(region)) return region;
   throw invalid('the region is not a name such as eu-west-1', shapes.aws);
 }
 
-/** `input_invalid`, with a hint that shows the shape. */
+/** Returns an `input_invalid` error with the expected form as a hint. */
 export function invalid(message: string, shape?: string, verb = 'expected'): SidekeyError {
   const sentence = `${message.charAt(0).toUpperCase()}${message.slice(1)}${message.endsWith('?') ? '' : '.'}`;
   return new SidekeyError('input_invalid', sentence, {
@@ -93,9 +90,9 @@ export function invalid(message: string, shape?: string, verb = 'expected'): Sid
   });
 }
 
-/** The names that a token file may use, and what a misspelt one was probably meant to be. Pure. */
+/** Field names of token files, and corrections of misspelt ones. Pure. */
 
-/** Each field by its one name, with the other spellings that tools write. `camelCase` of each is read as well. */
+/** Canonical field names with other spellings of tools. `camelCase` is also accepted. */
 const spellings = {
   type: [],
   access_token: [],
@@ -123,7 +120,7 @@ const spellings = {
   passphrase: [],
 } as const satisfies Record<string, readonly string[]>;
 
-/** The one name of a field. */
+/** Canonical name of a field. */
 export type FieldName = keyof typeof spellings;
 
 const canonical = new Map<string, FieldName>(
@@ -132,12 +129,12 @@ const canonical = new Map<string, FieldName>(
   ),
 );
 
-/** The field for a written name; null where there is none. */
+/** Returns the field of a name in the input; null: unknown. */
 export function fieldNamed(written: string): FieldName | null {
   return canonical.get(written) ?? canonical.get(snake(written)) ?? null;
 }
 
-/** The nearest known name to one that is not known; null where none is near. */
+/** Returns the nearest field name to an unknown one; null: none is near. */
 export function nearestField(written: string): string | null {
   if (written.length > 40) return null;
   const plain = flat(written);
@@ -145,7 +142,7 @@ export function nearestField(written: string): string | null {
   let least = 3;
   for (const name of canonical.keys()) {
     const distance = editDistance(plain, flat(name));
-    // A short name is not "meant" when most of it differs.
+    // If most of a short name differs, it is not a misspelling.
     if (distance < least && distance * 2 < name.length) [best, least] = [name, distance];
   }
   return best;
@@ -162,8 +159,8 @@ function flat(name: string): string {
 }
 
 /**
- * Returns the rest of a credential whose grant is revoked: its kind, no secret, and no host that may receive it. The
- * state is a column that a process with write access to the store could set back; a removed value cannot be used.
+ * Returns a credential without secrets and audience, for a revoked grant. A process with write access to the
+ * store could set back the state, but cannot restore a removed value.
  */
 export function erased({ credential, metadata }: SealedCredential): SealedCredential {
   return { credential: withoutSecrets(credential), audience: [], metadata };
@@ -185,7 +182,7 @@ function withoutSecrets(credential: Credential): Credential {
     case 'aws':
       return { ...credential, accessKeyId: '', secretAccessKey: '', sessionToken: null };
     case 'client_certificate':
-      // The name of the person is no secret.
+      // The certificate, with the name of the person, is not secret.
       return { ...credential, privateKey: '' };
     case 'source':
       return { ...credential, from: '' };

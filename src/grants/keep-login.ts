@@ -17,36 +17,35 @@ import { type Grant, titleOf } from '../domain/grant.ts';
 import { detailed, findExact, keepGrant, type KeepState } from './keep.ts';
 import type { LoginClient, Provider } from '../domain/provider.ts';
 
-/** A request of a program to the token endpoint of its provider, whose answer is to become a grant. */
+/** A program's request to the token endpoint of its provider. The response becomes a grant. */
 export interface LoginExchange {
   readonly provider: Provider & { readonly tokenEndpoint: string };
   /** Name and user of the grant. */
   readonly name: string;
   readonly user: string;
   readonly client: LoginClient;
-  /** The secret that the client shows; null: none. Later refreshes need it. */
+  /** Client secret in the request, which later refreshes need; null: none. */
   readonly clientSecret: string | null;
-  /** The real refresh token that the program shows; null: it shows a code. */
+  /** Real refresh token in the request; null: it has a code. */
   readonly refreshToken: string | null;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
-  /** The caller, for the audit. */
+  /** Caller for the audit log. */
   readonly by: Pick<AuditEvent, 'exchange' | 'agent' | 'lease' | 'subject' | 'client'>;
 }
 
-/** The answer of the provider. */
 export type LoginOutcome =
   | {
       readonly kind: 'kept';
       readonly grant: Grant;
       readonly accessToken: string;
       readonly refreshToken: string | null;
-      /** The members of the answer, with the real tokens. */
+      /** Members of the response, with the real tokens. */
       readonly answer: JsonObject;
-      /** The answer was a form, as GitHub sends one. */
+      /** True if the response was a form, as GitHub sends one. */
       readonly isForm: boolean;
     }
-  /** It gave no token: a person has not answered yet (RFC 8628 §3.5), or said no. */
+  /** No token: no person has answered yet (RFC 8628 §3.5), or the person refused. */
   | {
       readonly kind: 'declined';
       readonly status: number;
@@ -58,15 +57,15 @@ interface LoginState extends KeepState {
   readonly activity: Pick<ActivityNotes, 'refreshed'>;
 }
 
-/** Name of this way to a credential, kept with it. */
+/** Name of the flow, stored with the credential. */
 const loginFlow = 'login';
 
 /**
- * Sends a token request of a program, and stores the tokens as a grant. They are nowhere else afterwards. Only a grant that
- * was made in this way is replaced, which the audit tells.
+ * Sends a token request of a program, and stores the tokens as a grant and nowhere else. Replaces only a
+ * grant of an earlier login, and records that in the audit log.
  *
- * @throws SidekeyError `already_exists`: another grant has that name, and nothing was sent; `provider_refused`: the answer has
- * no token, and is none that can be passed on; errors of `keepGrant`: the tokens are lost
+ * @throws SidekeyError `already_exists`: another grant has the name, and nothing was sent;
+ * `provider_refused`: no token and no error to pass on; errors of `keepGrant`: the tokens are lost
  */
 export async function keepLogin(
   exchange: LoginExchange,
@@ -119,7 +118,7 @@ export async function keepLogin(
   return { kind: 'kept', grant, accessToken: read.accessToken, refreshToken, ...membersOf(answer) };
 }
 
-/** Returns the grant whose credential an earlier login was; null: there is none of that name. */
+/** Returns the grant of an earlier login; null: no grant of the name. */
 async function replaceable(
   { name, user, provider, client }: LoginExchange,
   { grants }: LoginState,
@@ -146,7 +145,7 @@ function membersOf({ text }: EndpointAnswer): { readonly answer: JsonObject; rea
   return { answer: object ?? Object.fromEntries(new URLSearchParams(text.trim())), isForm: object === null };
 }
 
-/** Passes on what RFC 6749 §5.2 and RFC 8628 §3.5 name, and nothing else. */
+/** Passes on only members of RFC 6749 §5.2 and RFC 8628 §3.5. */
 function declined(
   answer: EndpointAnswer,
   { error, description }: Extract<TokenAnswer, { readonly kind: 'error' }>,

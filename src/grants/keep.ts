@@ -10,7 +10,6 @@ import { type Grant, titleOf } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
 import { type NewGrant, openRegistry, type OpenedGrant, type Registry } from './registry.ts';
 
-/** Open parts of a state that storing a grant needs. */
 export interface KeepState {
   readonly store: Store;
   readonly vault: Vault;
@@ -21,7 +20,7 @@ export interface KeepState {
 /** Result of a flow. */
 export interface Obtained {
   readonly credential: Credential;
-  /** The answer of a source, which is verified and not stored; absent: there is none. */
+  /** Output of a source, which is verified but not stored; absent: not a source. */
   readonly answer?: HeldCredential;
   /** Scopes that the provider granted. */
   readonly scopes: readonly string[];
@@ -33,26 +32,26 @@ export interface Obtained {
 
 interface KeepOptions {
   readonly event: Extract<AuditEventName, 'grant.added' | 'grant.connected'>;
-  /** The caller, for the audit file; absent: not a request. */
+  /** Caller for the audit log; absent: not a request. */
   readonly by?: Partial<AuditEvent>;
-  /** Reason for the audit file, if it is more than a replacement. */
+  /** Reason for the audit log, besides a replacement. */
   readonly reason?: string | undefined;
-  /** Returns the reason that an existing grant must not be replaced; null: it may be replaced. */
+  /** Returns the reason why a grant must not be replaced; null: it may. */
   readonly keepsOut: (existing: Grant) => SidekeyError | null;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Id of a new grant; absent: a random one. */
+  /** ID of a new grant; absent: random. */
   readonly newId?: string;
 }
 
 export interface KeptGrant {
   readonly grant: Grant;
-  /** The credential replaced an older one, and the grant kept its ID. */
+  /** True if an older credential was replaced. The grant kept its ID. */
   readonly replaced: boolean;
 }
 
 /**
- * Stores a credential of a user. A grant of the same name and user keeps its id, and becomes `active`. The
+ * Stores a credential of a user. A grant of the same name and user keeps its ID, and becomes `active`. The
  * audit log records it first.
  *
  * @throws SidekeyError of `keepsOut`; `audit_unavailable`; errors of `Registry`
@@ -82,18 +81,18 @@ export async function keepGrant(
   return { grant, replaced: true };
 }
 
-/** Returns the member that names the account, if there are details. */
+/** Returns the `details` member, if there are details. */
 export function detailed(details: SealedCredential['details'] = {}): Pick<SealedCredential, 'details'> {
   return Object.keys(details).length === 0 ? {} : { details };
 }
 
-/** Adds the time of consent: some refresh tokens end a fixed time after it. */
+/** Adds the time of consent: some refresh tokens expire a fixed time after it. */
 function withConsent(sealed: SealedCredential, consentedAt: number): SealedCredential {
   const { credential } = sealed;
   return credential.type === 'oauth2' ? { ...sealed, credential: { ...credential, consentedAt } } : sealed;
 }
 
-/** Returns the grant of a user with exactly that name; null: none. */
+/** Returns the grant of a user with this exact name; null: none. */
 export async function findExact(
   grants: Registry,
   { name, user }: Pick<Grant, 'name' | 'user'>,
@@ -101,7 +100,7 @@ export async function findExact(
   return (await grants.list()).find((grant) => grant.name === name && grant.user === user) ?? null;
 }
 
-/** Replaces the credential, also one that a refresh stored at the same time. The metadata stay. */
+/** Replaces the credential, even if a refresh stored one meanwhile. Metadata is kept. */
 async function replaceWhatever(
   grants: Registry,
   id: string,
@@ -118,9 +117,9 @@ async function replaceWhatever(
 }
 
 /**
- * Returns the grant that is reconnected; null: there is none of that name.
+ * Returns the grant to reconnect; null: no grant of the name.
  *
- * @throws SidekeyError `already_exists` if it belongs to another provider
+ * @throws SidekeyError `already_exists`: the grant is of another provider
  */
 export async function existingGrant(
   { grants }: Pick<KeepState, 'grants'>,
@@ -133,7 +132,7 @@ export async function existingGrant(
   return grants.read(found.id);
 }
 
-/** A consent never changes the provider of a grant. */
+/** Returns the error for another provider: a consent never changes that of a grant. */
 export function refuseOtherProvider(existing: Grant, provider: string): SidekeyError | null {
   if (existing.provider === provider) return null;
   return new SidekeyError(
@@ -143,10 +142,7 @@ export function refuseOtherProvider(existing: Grant, provider: string): SidekeyE
   );
 }
 
-/**
- * Returns the client secret: that of a new registration, else the one sealed with the existing grant. Null:
- * the provider definition is complete.
- */
+/** Returns the secret of a new client, else of the existing grant; null: only the definition may have one. */
 export function ownSecret(
   provider: Pick<Provider, 'clientId' | 'clientSecret'>,
   registered: string | null,
@@ -159,7 +155,7 @@ export function ownSecret(
     : null;
 }
 
-/** Returns the provider with that client secret. */
+/** Returns the provider with this client secret. */
 export function withSecret(provider: Provider, secret: string | null): Provider {
   return secret === null ? provider : { ...provider, clientSecret: async () => secret };
 }

@@ -3,8 +3,8 @@ import { recordChange } from '../audit/log.ts';
 import type { KeepState } from './keep.ts';
 
 /**
- * Removes the grants of leases that are over. No caller could use them since the end of the lease; this deletes their
- * credentials. A lease that is used up keeps them, because it can be renewed.
+ * Removes the grants of leases that have ended, and their credentials. Since the end of the lease, no caller
+ * could use them. A used-up lease keeps its grants, because it can be renewed.
  *
  * @param now milliseconds since the epoch
  */

@@ -6,24 +6,24 @@ import type { Grant } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
 import { type ReadyToken, replaceCommand } from './token-result.ts';
 
-/** From an API's refusal to what a person can do about it. Pure; it never says a value of a token. */
+/** Turns an API's refusal into a hint for people. Pure; texts never contain a part of a token. */
 
-/** A consent that would help. */
+/** A consent that would grant the missing scopes. */
 interface MissingConsent {
-  /** Scopes to be asked for; none: the API did not name them. Null: it said nothing of scopes. */
+  /** Scopes to request; empty: not named by the API; null: no scopes reported as missing. */
   readonly scopes: readonly string[] | null;
-  /** All that the API named, for the audit. */
+  /** Scopes that the API named, for the audit log. */
   readonly reason: string;
-  /** The command that asks for it, first, in visible ASCII. */
+  /** Command that requests the consent, then details. Visible ASCII. */
   readonly hint: string;
 }
 
 /**
- * Reads the head of a 401 or 403 to a request that had the credential. Null: it names neither scopes nor where the API
- * describes itself.
+ * Parses the head of a 401 or 403 to a request with the credential. Null: it names neither scopes nor the
+ * API's metadata.
  *
- * @param values answers the values of a field, by its name in lower case
- * @param provider its definition; undefined: it is not known
+ * @param values returns the values of a field by its lower-case name
+ * @param provider definition; undefined: unknown
  */
 export function missingConsent(
   values: (name: string) => readonly string[],
@@ -61,8 +61,8 @@ function reasonOf(missing: ReturnType<typeof scopeRefusal>['missing']): string {
 }
 
 /**
- * The command that asks for these scopes besides those that the grant has: `connect` names both. If its credential is
- * created by hand, the scopes follow the command.
+ * Returns the command that requests these scopes besides those of the grant, as `connect` names both. If the
+ * credential is created by hand, the scopes follow the command.
  */
 export function consentCommand(
   grant: Pick<Grant, 'name' | 'user' | 'provider' | 'type'>,
@@ -77,20 +77,17 @@ export function consentCommand(
     : `${command} (the new one needs: ${scopes.map(shellWord).join(' ')})`;
 }
 
-/**
- * Returns whether `connect` requests scopes. The scopes of a pasted token and of an installation are set at the
- * provider.
- */
+/** Reports whether `connect` requests scopes. Pasted tokens and installations get theirs at the provider. */
 function takesScopes(provider: Provider | undefined, credential: Credential): boolean {
   if (provider === undefined || credential.type !== 'oauth2') return false;
   const way = credential.renewal?.kind ?? provider.flows[0];
   return way !== undefined && way !== 'github_installation' && way !== 'aws_role';
 }
 
-/** Shorter ones are in ordinary words. */
+/** Minimum length of a secret. Shorter ones occur in ordinary words. */
 const shortest = 8;
 
-/** Returns the parts of the credential that were sent upstream, in the forms that a response may repeat. */
+/** Returns the secrets that were sent upstream, in the forms that a response may repeat. */
 function secretsIn(credential: Credential): readonly string[] {
   return sent(credential)
     .flatMap((secret) => [secret, encodeURIComponent(secret), Buffer.from(secret).toString('base64')])
@@ -100,7 +97,7 @@ function secretsIn(credential: Credential): readonly string[] {
 function sent(credential: Credential): readonly string[] {
   switch (credential.type) {
     case 'oauth2':
-      // Temporary keys of AWS are kept as one text (`keysText`).
+      // Temporary AWS keys are stored as one text (`keysText`).
       return [credential.accessToken ?? '', ...(credential.accessToken ?? '').split(':')];
     case 'api_key':
     case 'jwt':
@@ -117,9 +114,9 @@ function sent(credential: Credential): readonly string[] {
   }
 }
 
-/** The sentences about a renewal that was refused. Pure; none contains a secret. */
+/** Messages about refused renewals. Pure; without secrets. */
 
-/** Returns why the grant needs a person, as the beginning of a sentence that the provider's own words end. */
+/** Returns why the grant needs a person. The provider's description follows. */
 export function reauthReason({ kind }: RenewalRequest): string {
   switch (kind) {
     case 'refresh_token':
@@ -132,7 +129,7 @@ export function reauthReason({ kind }: RenewalRequest): string {
       return 'the app is not installed there any more';
     case 'aws_role':
       return 'AWS does not know the keys any more';
-    // Answered by none of these: see `renew`.
+    // `renew` never returns `invalid_grant` for these.
     case 'client_credentials':
     case 'jwt_bearer':
       return 'the provider refused the credential';
@@ -140,9 +137,9 @@ export function reauthReason({ kind }: RenewalRequest): string {
 }
 
 /**
- * Returns the hint for a refusal that stays until something is changed.
+ * Returns the hint for a permanent refusal.
  *
- * @param error the provider's word for it
+ * @param error the provider's error code
  */
 export function whatToCheck({ kind }: RenewalRequest, provider: string, error = ''): string {
   if (error === 'invalid_dpop_proof') return 'check that the clock of this machine is right';

@@ -4,23 +4,22 @@ import type { GrantPolicy, Store } from '../store/store.ts';
 import type { OpenedGrant, Registry } from './registry.ts';
 
 /**
- * Metadata that an earlier version stored in the clear. The registry seals metadata with the credential; see
+ * Plaintext metadata of an earlier version. The registry now seals metadata with the credential; see
  * `docs/decisions/0123-sealed-metadata.md`.
  */
 
-/** Returns the settings of a grant with its metadata, sealed and in the clear. */
+/** Returns the settings of a grant with its metadata, both sealed and plaintext. */
 export function settingsOf({ grant, sealed }: OpenedGrant, policy: GrantPolicy | null): GrantPolicy {
   const set = policy ?? noPolicy(grant.id);
   return { ...set, metadata: { ...sealed.metadata, ...set.metadata } };
 }
 
-/** Named value of a store whose files have no metadata in the clear. */
+/** Key in `meta` of a store without plaintext metadata in its files. */
 export const sealedMark = 'metadata_sealed';
 
 /**
- * Seals the metadata that an earlier version stored, and purges the files of the store. May be interrupted at
- * any point, and called again. Metadata of a grant that does not open stay in the clear. Returns false if the
- * files could not be purged.
+ * Seals the plaintext metadata of an earlier version, and purges the store's files. May be interrupted and
+ * repeated. If a grant cannot be opened, its metadata stays plaintext. Returns false if the purge failed.
  */
 export async function sealClearMetadata(
   { meta, grantPolicies, purge }: Pick<Store, 'meta' | 'grantPolicies' | 'purge'>,
@@ -47,7 +46,7 @@ export async function sealClearMetadata(
   }
 }
 
-/** Grants that are sealed at the same time. */
+/** Grants that are sealed concurrently. */
 const batchSize = 64;
 
 const unopened: ReadonlySet<string> = new Set(['key_mismatch', 'record_tampered']);

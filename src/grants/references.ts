@@ -6,19 +6,18 @@ import type { OpenedGrant, Registry } from './registry.ts';
 import type { Sources } from './sources/ask.ts';
 import { replaceCommand } from './token-result.ts';
 
-/** A reference of a grant that this process cannot read. It has names, and no value. */
+/** A reference of a grant that this process cannot read. Contains names, but no values. */
 export interface UnreadableReference {
-  /** Id of the grant. */
+  /** ID of the grant. */
   readonly grant: string;
   readonly code: FailureCode;
   readonly sentence: string;
   readonly hint: string;
 }
 
-/** The parts that see what can be read. */
 export type ReferenceParts = PlanParts & { readonly sources: Pick<Sources, 'check'> };
 
-/** Returns the references that the next refresh of a grant could not read. Runs no command, and asks no provider. */
+/** Returns the references that the next refresh could not read, without commands or requests. */
 export async function unreadableReferences(
   { grant, sealed: { credential } }: OpenedGrant,
   { registry, providers, readSecret, sources }: ReferenceParts,
@@ -48,7 +47,7 @@ export async function unreadableReferences(
         const read = provider?.clientSecret ?? null;
         const otherwise = `change providers.${name}.client_secret: sidekey config edit`;
         const clientSecret = read && (() => trying(read(true), otherwise));
-        // Without `dpop`: a plan makes the key that is missing.
+        // `dpop` is null, because a plan would generate a missing key.
         return provider && { ...provider, dpop: null, clientSecret };
       },
     },
@@ -61,7 +60,7 @@ export async function allUnreadable(
   parts: ReferenceParts & { readonly registry: Pick<Registry, 'list'> },
 ): Promise<readonly UnreadableReference[]> {
   const grants = await parts.registry.list();
-  // A grant that cannot be opened is a fault of the store or the key, which others report.
+  // Grants that cannot be opened are reported elsewhere, as a fault of the store or the key.
   const opened = await Promise.all(grants.map(({ id }) => parts.registry.read(id).catch(() => null)));
   const there = opened.filter((each) => each !== null);
   return (await Promise.all(there.map((each) => unreadableReferences(each, parts)))).flat();

@@ -5,8 +5,8 @@ import type { Grant } from '../domain/grant.ts';
 import type { OpenedGrant, Registry } from './registry.ts';
 
 /**
- * The commit of a provider's response, before anybody sees it: new tokens are stored, and a permanent refusal sets its
- * grant to `reauth_required`, unless another process was faster with either.
+ * Commits a provider's response before it is used: stores new tokens, or sets the grant to `reauth_required`
+ * after a permanent refusal, unless another process was first.
  */
 
 /** An opened grant with an OAuth credential. */
@@ -14,7 +14,7 @@ export interface OAuthGrant extends OpenedGrant {
   readonly credential: OAuth2Credential;
 }
 
-/** The grant as an OAuth grant that may be refreshed; null where it is none, or its state forbids it. */
+/** Returns the grant if it is an OAuth grant that may be refreshed in its state, else null. */
 export function oauthGrant(opened: OpenedGrant | null): OAuthGrant | null {
   if (opened === null || opened.sealed.credential.type !== 'oauth2') return null;
   const { state } = opened.grant;
@@ -23,44 +23,41 @@ export function oauthGrant(opened: OpenedGrant | null): OAuthGrant | null {
     : null;
 }
 
-/** Tokens from the provider, and the values that were sent for them. */
+/** Tokens from the provider, with the refresh token that was sent. */
 export interface NewTokens {
-  /** Null: it took none; the renewal that `next` holds got them. */
+  /** Null: no refresh token was sent, but the renewal of `next`. */
   readonly usedRefreshToken: string | null;
   readonly next: OAuth2Credential;
 }
 
 type CommitOutcome =
-  /** They are in the store. */
+  /** The tokens are in the store. */
   | { readonly kind: 'stored'; readonly opened: OpenedGrant }
-  /** Somebody else's tokens, or the end of the grant, came first: these are dropped. */
+  /** Other tokens, or the end of the grant, came first. The new tokens are dropped. */
   | { readonly kind: 'overtaken' }
-  /** The store did not take them; they are kept in memory, handed to nobody, and tried again. */
+  /** The store refused the tokens. They stay in memory, unused, and are stored later. */
   | { readonly kind: 'kept' };
 
-/** The one way of a refresh into the store. */
+/** Stores the tokens of a refresh. Nothing else writes them. */
 interface RefreshCommits {
-  /** Never rejects. */
+  /** Stores tokens. Never rejects. */
   commit(base: OAuthGrant, tokens: NewTokens): Promise<CommitOutcome>;
-  /** Tokens that wait to be stored on top of this credential. */
+  /** Returns the tokens waiting to replace this credential; null: none. */
   kept(grantId: string, credential: OAuth2Credential): NewTokens | null;
-  /** Ids of the grants with tokens that wait to be stored. */
+  /** IDs of the grants with tokens that wait to be stored. */
   waiting(): readonly string[];
   forget(grantId: string): void;
-  /**
-   * Turns the grant `reauth_required`. Null: somebody has changed it since it was used. Rejects with what the store
-   * throws.
-   */
+  /** Sets the grant to `reauth_required`. Null: it has changed meanwhile. Rejects with store errors. */
   requireReauth(used: OAuthGrant, reason: string): Promise<Grant | null>;
 }
 
 const pausesMs = [20, 50, 100, 200, 400, 800];
-/** Another write may come between reading and writing; so many in a row do not. */
+/** Maximum retries after concurrent writes. So many in a row do not occur. */
 const maxOvertakings = 32;
 
 /**
- * Tokens that the store did not take are kept here, in memory, for as long as this is.
- * @param isHeld asks the store whether the lock of a grant is still this process's
+ * Tokens that the store refused stay in memory, for the lifetime of the returned object.
+ * @param isHeld checks with the store that this process still holds the lock of a grant
  */
 export function createRefreshCommits(
   registry: Registry,
@@ -70,7 +67,7 @@ export function createRefreshCommits(
   const keptTokens = new Map<string, NewTokens>();
 
   async function store(base: OAuthGrant, next: OAuth2Credential): Promise<OpenedGrant | null> {
-    // A write that was reported as failed may still have happened.
+    // A write that failed may still have happened.
     if (isSame(base.credential, next)) return base;
     const sealed = { ...base.sealed, credential: next };
     const scopes = scopesIn(next.scope) ?? base.grant.scopes;
@@ -78,13 +75,13 @@ export function createRefreshCommits(
     return grant === null ? null : { grant, sealed };
   }
 
-  /** The grant as it is now, where the new tokens still belong on top of it. */
+  /** Returns the current grant, if the new tokens still belong to it. */
   async function again(grantId: string, tokens: NewTokens): Promise<OAuthGrant | null> {
     const stored = oauthGrant(await registry.read(grantId));
     if (stored === null) return null;
     if (isSame(stored.credential, tokens.next)) return stored;
     if (!belongsOn(stored.credential, tokens)) return null;
-    // Clocks of machines differ. The fence: who took the lock since has newer tokens of the same refresh token.
+    // Fence, as machine clocks differ: a later lock holder has newer tokens of the same refresh token.
     const isRotated = tokens.next.refreshToken !== tokens.usedRefreshToken;
     return isRotated || (await isHeld(grantId)) ? stored : null;
   }
@@ -142,10 +139,9 @@ export function createRefreshCommits(
 }
 
 /**
- * Returns whether new tokens may replace this credential: not where a person put another one in its place, nor where
- * another
- * process, which took the lock of one that was stopped, has stored newer tokens. A rotated refresh token belongs on its
- * predecessor, however old it is; of tokens that share one refresh token, the later ones count.
+ * Reports whether new tokens may replace this credential: not if a person replaced it, nor if another process
+ * took over the lock and stored newer tokens. A rotated refresh token replaces its predecessor regardless of
+ * age. Of tokens with the same refresh token, the latest count.
  */
 function belongsOn(stored: OAuth2Credential, { usedRefreshToken, next }: NewTokens): boolean {
   if (stored.refreshToken !== usedRefreshToken || !hasSameRenewal(stored, next)) return false;
@@ -156,7 +152,7 @@ function isSame(a: OAuth2Credential, b: OAuth2Credential): boolean {
   return a.accessToken === b.accessToken && a.refreshToken === b.refreshToken && hasSameRenewal(a, b);
 }
 
-/** Written the same: two that only look different are taken for two, which costs no more than a token. */
+/** Compares as text. A false mismatch only costs a token. */
 function hasSameRenewal(a: OAuth2Credential, b: OAuth2Credential): boolean {
   return JSON.stringify(a.renewal) === JSON.stringify(b.renewal);
 }

@@ -1,6 +1,6 @@
 /**
- * The refreshes of this process: one at a time for each grant; and their last results, so that a provider that fails or
- * refuses is not called again by every request.
+ * Refreshes of this process: one at a time per grant, with their last results, so that requests do not repeat
+ * calls to a failing or refusing provider.
  */
 import { SidekeyError } from '../lib/errors.ts';
 import { secretText } from '../domain/credential.ts';
@@ -9,91 +9,87 @@ import { createRefreshAttempts, type AttemptOutcome, type RefreshParts } from '.
 import { type OpenedGrant } from './registry.ts';
 import { within } from '../lib/timers.ts';
 
-/** The refreshes of one process. */
 interface RefreshFlights {
   isUnderWay(grantId: string): boolean;
   /**
-   * Joins the refresh that is under way, or starts one that waits where another process is at it. It belongs to nobody:
-   * a waiting caller may leave. `unwanted`: a token that an upstream refused. Never rejects.
+   * Joins the refresh in progress, or starts one that waits for other processes. A caller that disconnects
+   * does not cancel it. `unwanted`: a token that an upstream refused. Never rejects.
    */
   join(opened: OpenedGrant, unwanted: string | null): Promise<AttemptOutcome>;
-  /** Starts one that nobody waits for, where it may do something now. */
+  /** Starts a refresh in the background, unless a pause or a refusal forbids it. */
   begin(opened: OpenedGrant): void;
   /** See `TokenSource.refreshAhead`. */
   refreshAhead(grantId: string, when?: 'due' | 'even if fresh'): Promise<AheadOutcome>;
-  /** Returns the provider's refusal that still stands; null: there is none. */
+  /** Returns the provider's current refusal; null: none. */
   refusalOf(opened: OpenedGrant): Refusal | null;
-  /** Milliseconds until a request may have the provider asked again; 0: now. */
+  /** Milliseconds until a request may call the provider; 0: now. */
   wait(opened: OpenedGrant): number;
   /**
-   * Returns why the last refresh failed, where attempts continue in the background until one succeeds; null: there are none, and a
-   * request may join or start a refresh.
+   * Returns why the last refresh failed, while attempts continue in the background. Null: there are none, and
+   * a request may join or start a refresh.
    */
   failureOf(opened: OpenedGrant): RefreshFailure | null;
-  /** A request was refused for a refresh that failed: attempts continue in the background for as long as any is. */
+  /** Keeps retrying in the background while requests still fail for this grant. */
   keepTrying(opened: OpenedGrant): RefreshFailure;
   /**
-   * Returns whether a forced refresh may begin: not within 10 s of the last refresh, because an upstream that refuses
-   * every token
-   * would have them refreshed for ever.
+   * Reports whether a forced refresh may start: not within 10 s of the last refresh, because an upstream that
+   * refuses every token would cause endless refreshes.
    */
   mayForce(grantId: string): boolean;
-  /** A forced refresh begins now. */
+  /** Notes the start of a forced refresh. */
   forced(grantId: string): void;
-  /** Aborted when no further refresh starts. */
+  /** Aborted once no further refresh starts. */
   readonly stopping: AbortSignal;
   /** Starts no further refresh, and waits (within limits) until those in progress are committed. */
   close(): Promise<void>;
 }
 
-/** The outcome of a refresh that nobody waits for. */
+/** Outcome of a background refresh. */
 export type AheadOutcome =
-  /** Nothing is left to do: it was refreshed, here or elsewhere, or its record says why not. */
+  /** Refreshed, here or elsewhere, or the record has the reason why not. */
   | { readonly kind: 'done' }
-  /** Not now: leave it alone for so many milliseconds. */
+  /** Try again after `ms` milliseconds. */
   | { readonly kind: 'later'; readonly ms: number }
-  /** The provider refuses, until the configuration or the grant changes. */
+  /** Refused by the provider until the configuration or the grant changes. */
   | { readonly kind: 'refused' };
 
-/** Reason why there is no token now, and when there may be one. */
+/** Reason for a missing token, and the time of the next attempt. */
 export interface RefreshFailure {
   readonly reason: string;
-  /** Milliseconds until the next attempt; 0: it is under way. */
+  /** Milliseconds until the next attempt; 0: in progress. */
   readonly retryAfterMs: number;
 }
 
-/** Reason of a failure for want of the store. */
 export const storeAway = 'the store cannot be reached';
 
 function isStoreAway(error: unknown): boolean {
   return error instanceof SidekeyError && error.code === 'store_unavailable';
 }
 
-/** A provider's no. */
+/** A permanent refusal by the provider. */
 interface Refusal {
   readonly reason: string;
   readonly hint: string;
 }
 
-/** The parts that refreshes need. */
 export interface RefreshFlightsParts extends RefreshParts {
-  /** From 0 to 1, for the jitter of the back-off. */
+  /** 0 to 1, for the jitter of the back-off. */
   readonly random: () => number;
-  /** Told of failures that no caller hears of. */
+  /** Logger for background refresh failures, which no request reports. */
   readonly logger?: { warn(fields: object, message: string): void } | undefined;
 }
 
-/** Between two forced refreshes of a grant, and after any refresh of it. */
+/** Milliseconds between two forced refreshes of a grant, and after any refresh of it. */
 const forcedEveryMs = 10_000;
-/** The time for which a provider's refusal stands before it is asked again with the same configuration. */
+/** Milliseconds for which a refusal is remembered while the configuration is unchanged. */
 const refusalMs = 30_000;
-/** The pause of the background for a grant that another process is refreshing. */
+/** Pause of the background in milliseconds while another process refreshes the grant. */
 const elsewhereMs = 250;
 
-/** The time for which background attempts continue after the last request that needed the token. */
+/** Milliseconds of background attempts after the last request that needed the token. */
 const wantedMs = 300_000;
 
-/** Attempts that continue in the background, for the record and the provider definition that failed. */
+/** Background attempts for the record and the provider definition that failed. */
 interface Retries {
   readonly revision: number;
   readonly provider: Provider | undefined;
@@ -107,7 +103,7 @@ interface RememberedRefusal extends Refusal {
   readonly provider: Provider | undefined;
 }
 
-/** Starts nothing by itself. */
+/** Constructing it has no side effects. */
 export function createRefreshFlights(parts: RefreshFlightsParts): RefreshFlights {
   const { registry, providers, now, timers, logger } = parts;
   const attempts = createRefreshAttempts(parts);
@@ -116,14 +112,13 @@ export function createRefreshFlights(parts: RefreshFlightsParts): RefreshFlights
   const refusals = new Map<string, RememberedRefusal>();
   const renewedAt = new Map<string, number>();
   const elsewhereAt = new Map<string, number>();
-  /** The time at which the last attempt of this process ended. */
+  /** Times at which the last attempts of this process ended. */
   const endedAt = new Map<string, number>();
   const retries = new Map<string, Retries>();
   const stopping = new AbortController();
 
   /**
-   * Returns whether that was less than `ms` ago. A time in the future, after the clock was set back, counts as long
-   * ago.
+   * Reports whether `at` was less than `ms` ago. A future time, from before the clock was set back, was not.
    */
   function isWithin(ms: number, at: number | undefined): boolean {
     return at !== undefined && now() >= at && now() - at < ms;
@@ -134,7 +129,7 @@ export function createRefreshFlights(parts: RefreshFlightsParts): RefreshFlights
     const joined = underWay.get(id);
     if (joined !== undefined) return joined;
     const asked = providers(provider);
-    // A second attempt of this process asks the provider itself.
+    // A second attempt of this process calls the provider itself.
     const isFirst = patient && unwanted === null && backoff.reason(id) === null;
     const adoptsSince = isFirst ? (endedAt.get(id) ?? 0) : undefined;
     const options = { unwanted, patient, adoptsSince, stopping: stopping.signal };
@@ -213,7 +208,7 @@ export function createRefreshFlights(parts: RefreshFlightsParts): RefreshFlights
     };
   }
 
-  /** The next attempt, and those after it until one does more than fail. */
+  /** Schedules the next attempt, and further ones while they fail. */
   function retryLater(opened: OpenedGrant, state: Retries, leastMs = 0): void {
     const { id } = opened.grant;
     const ms = Math.max(leastMs, backoff.wait(placeOf(opened), 'request'));
@@ -223,7 +218,7 @@ export function createRefreshFlights(parts: RefreshFlightsParts): RefreshFlights
         return;
       }
       void fly(opened, null, false).then((outcome) => {
-        // Ended, or begun anew, meanwhile.
+        // The retries have ended or restarted meanwhile.
         if (retries.get(id) !== state) return;
         const isOpen =
           outcome.kind === 'transient' || outcome.kind === 'fault' || outcome.kind === 'elsewhere';
@@ -297,37 +292,36 @@ export function createRefreshFlights(parts: RefreshFlightsParts): RefreshFlights
 }
 
 /**
- * The back-off after a failed refresh: one memory for each grant, shared by all that wait, so
- * that a thousand requests press a failing provider no harder than one. And one for each token endpoint: while it fails
- * for one grant, what nobody waits for is left alone for its other grants too.
+ * Back-off after failed refreshes, per grant and shared by all waiting requests, so that a thousand of them
+ * call a failing provider as rarely as one. Also per token endpoint: if it fails for one grant, background
+ * refreshes of its other grants pause.
  */
 
-/** The memory of one process. */
 interface RefreshBackoff {
-  /** `retryAfterMs`: what the provider asked for; it is heeded before our own. */
+  /** Notes a failure. `retryAfterMs`: delay from the provider, which overrides ours if longer. */
   failed(at: RefreshPlace, reason: string, retryAfterMs: number | null): void;
   succeeded(at: RefreshPlace): void;
-  /** Nothing is left to do for this grant; of its endpoint that says nothing. */
+  /** Ends the pause of a grant, but not of its endpoint. */
   settled(grantId: string): void;
   /**
-   * Milliseconds until the next try; 0: now. Requests that wait try sooner than the background does, and do not wait
-   * for what happened to other grants.
+   * Milliseconds until the next attempt; 0: now. Waiting requests retry sooner than the background, and
+   * ignore failures of other grants.
    */
   wait(at: RefreshPlace, who: 'request' | 'background'): number;
-  /** Returns why the last try failed; null: none did. */
+  /** Returns why the last attempt failed; null: it did not. */
   reason(grantId: string): string | null;
 }
 
-/** The grant of a refresh, and the endpoint that is asked. */
+/** Grant of a refresh, and the endpoint that it calls. */
 interface RefreshPlace {
   readonly grantId: string;
-  /** The same for all grants whose tokens come from one place. */
+  /** Shared by all grants whose tokens come from the same place. */
   readonly endpoint: string;
 }
 
 /**
- * The place of a grant. Grants whose credential names a token endpoint of its own are not held up by what happens to the
- * provider's.
+ * Returns the place of a grant. If the credential has its own token endpoint, failures of the provider's
+ * endpoint do not delay it.
  */
 export function placeOf({ grant, sealed: { credential } }: OpenedGrant): RefreshPlace {
   const own = credential.type === 'oauth2' ? credential.tokenEndpoint : null;
@@ -337,9 +331,9 @@ export function placeOf({ grant, sealed: { credential } }: OpenedGrant): Refresh
 interface Failure {
   readonly count: number;
   readonly at: number;
-  /** 0.5 to 1: processes that failed together do not come back together. */
+  /** 0.5 to 1, so that processes that failed together retry at different times. */
   readonly jitter: number;
-  /** The delay that the provider asked for, in milliseconds. */
+  /** Delay from the provider, in milliseconds. */
   readonly askedMs: number;
   readonly reason: string;
 }
@@ -347,7 +341,7 @@ interface Failure {
 const steps = {
   request: { first: 250, max: 8_000 },
   background: { first: 1_000, max: 900_000 },
-  // One grant that its provider cannot serve must not hold the others for long.
+  // Short, so that one failing grant does not delay the others for long.
   endpoint: { first: 1_000, max: 60_000 },
 } as const;
 
@@ -369,7 +363,7 @@ export function createRefreshBackoff(now: () => number, random: () => number): R
   function left(failure: Failure | undefined, { first, max }: { first: number; max: number }): number {
     if (failure === undefined) return 0;
     const own = Math.min(first * 2 ** (failure.count - 1), max) * failure.jitter;
-    // A clock that was set back must not make the wait longer.
+    // A clock that was set back must not extend the wait.
     const elapsed = Math.max(0, now() - failure.at);
     return Math.max(0, Math.ceil(Math.max(own, failure.askedMs) - elapsed));
   }

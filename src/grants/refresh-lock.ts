@@ -7,11 +7,10 @@ import { pause, type Timers } from '../lib/timers.ts';
 import type { Store } from '../store/store.ts';
 
 /**
- * The lock under which a grant's refresh token is used: one use at a time over all processes of a store, because a
- * provider that rotates refresh tokens takes a second use for theft.
+ * Locks for the use of a grant's refresh token: one use at a time over all processes of a store. A provider
+ * that rotates refresh tokens takes a second use for theft.
  */
 
-/** Parts of the lock. */
 interface RefreshLockParts {
   readonly store: Pick<Store, 'locks'>;
   /** Milliseconds since the epoch. */
@@ -21,11 +20,11 @@ interface RefreshLockParts {
 }
 
 interface TakeOptions {
-  /** False: one look, and no waiting. */
+  /** False: tries once, without waiting. */
   readonly patient: boolean;
-  /** Aborted: no caller waits. */
+  /** Aborted once no caller waits. */
   readonly signal?: AbortSignal | undefined;
-  /** Asked after each wait: whether there is nothing left to take it for. */
+  /** Called after each wait. Returns true if the lock is no longer needed. */
   readonly isMoot?: () => Promise<boolean>;
 }
 
@@ -35,47 +34,42 @@ export interface LockedIo {
   readonly beforeSend?: () => Promise<void>;
 }
 
-/** One holder of refresh locks. */
 interface RefreshLock {
-  /** The maximum time that it is held, in milliseconds. */
+  /** Maximum milliseconds for which a lock is held. */
   readonly lockMs: number;
-  /**
-   * `busy`: another holds it, and this was not to wait; `late`: `refresh_wait` is over. Rejects with what the store
-   * throws.
-   */
+  /** `busy`: held by another, not `patient`; `late`: after `refresh_wait`. Rejects with store errors. */
   take(grantId: string, options: TakeOptions): Promise<'taken' | 'busy' | 'late' | 'moot' | 'aborted'>;
   /**
-   * Asks the provider under the lock; null: the process was held up (stopped, asleep), and another has taken the lock
-   * since. The signal is aborted when `refresh_timeout` is over, and in time to store what the provider answers.
-   * `beforeSend` rejects if the lock was taken while the connection was made. Rejects with what `question` rejects with,
-   * and with what the store throws.
+   * Calls the provider under the lock. Null: the process was suspended, and another has taken the lock. The
+   * signal aborts after `refresh_timeout`, early enough to store the response. `beforeSend` rejects if the
+   * lock was lost while connecting. Rejects with errors of `question` and the store.
    */
   ask<T>(grantId: string, question: (io: LockedIo) => Promise<T>): Promise<T | null>;
-  /** Asks the store whether no other holder has taken the lock since. Rejects with what the store throws. */
+  /** Checks with the store that this holder still has the lock. Rejects with errors of the store. */
   readonly isHeld: (grantId: string) => Promise<boolean>;
-  /** Never rejects: where it fails, the lock ends by itself. */
+  /** Never rejects: after a failure, the lock expires by itself. */
   release(grantId: string): Promise<void>;
 }
 
-/** Reason why no request was sent. */
+/** Reason for a request that was not sent. */
 export const heldUp = 'the refresh was held up, and another process has taken its place';
 
-/** Beyond the request itself: the record is read, and the new token is committed. */
+/** Milliseconds besides the request, to read the record and commit the token. */
 const marginMs = 5_000;
-/** The longest that a refresh holds a lock for. */
+/** Maximum milliseconds for which a refresh holds a lock. */
 const maxLockMs = 300_000;
 const pollMs = { first: 25, max: 250 };
-/** The time after which a silent holder loses the lock, if nothing else is known about it. */
+/** Milliseconds after which a silent holder loses the lock, if its process is unknown. */
 const heartbeatMs = 2_000;
-/** Four in that time: three may fail. */
+/** Four heartbeats in that time: three may fail. */
 const beatEveryMs = 500;
 
-/** Each call makes a holder of its own. */
+/** Each call creates a holder. */
 export function createRefreshLock({ store: { locks }, now, timers, limits }: RefreshLockParts): RefreshLock {
   const holder = newHolder();
   const requestMs = Math.min(limits.refresh_timeout, maxLockMs - marginMs);
   const lockMs = requestMs + marginMs;
-  /** Functions that end the heartbeat of each held lock. */
+  /** Functions that stop the heartbeat of each held lock. */
   const heartbeats = new Map<string, () => void>();
 
   async function tryTake(name: string): Promise<boolean> {
@@ -87,8 +81,8 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
           break;
         case 'running':
         case 'elsewhere':
-          // Late with its heartbeat, on a busy machine or while the database was away, but perhaps at it: a second use of
-          // the refresh token would cost the grant.
+          // Its heartbeat is late (busy machine, database away), but the holder may still refresh. A second
+          // use of the refresh token would cost the grant.
           if (other.leftMs > -lockMs) return false;
           break;
         case 'stopped':
@@ -99,7 +93,7 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
     return locks.acquire(name, holder, heartbeatMs);
   }
 
-  /** Until its release, at most as long as a refresh may take. */
+  /** Renews the lock until its release, but not after `until`. */
   function startHeartbeat(name: string, until: number): void {
     heartbeats.get(name)?.();
     const cancel = timers.after(beatEveryMs, () => {
@@ -130,7 +124,7 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
     isHeld: (grantId) => locks.renew(nameOf(grantId), holder, heartbeatMs),
     async ask(grantId, question) {
       let renewedAt = -Infinity;
-      // Repeated where the process was stopped meanwhile: another may have taken the lock since the answer.
+      // Repeated if the process was suspended: another may have taken the lock since the response.
       const hold = async (): Promise<boolean> => {
         while (now() - renewedAt >= heartbeatMs) {
           renewedAt = now();
@@ -168,29 +162,26 @@ function nameOf(grantId: string): string {
 }
 
 /**
- * Names of those who hold locks, from which another process of the same machine can tell whether the holder is still
- * there. A process id alone says little: ids are reused (hence the start time), containers have ids of their own (hence
- * the namespace), and a store may be shared by machines (hence the boot).
+ * Names of lock holders, from which another process on the same machine can see whether the holder still
+ * runs. A process ID is not enough: IDs are reused (hence the start time), containers have their own (hence
+ * the namespace), and machines may share a store (hence the boot).
  */
 
 /**
- * - `dead`: it never comes back.
- * - `running`: it is there, though it may be late.
- * - `stopped`: it is there, and does nothing until somebody continues it (SIGSTOP, a debugger).
- * - `elsewhere`: it is on another machine or in another container.
- * - `unknown`: its name does not say.
+ * - `dead`: the process has ended.
+ * - `running`: the process runs, perhaps late.
+ * - `stopped`: the process is suspended until somebody continues it (SIGSTOP, a debugger).
+ * - `elsewhere`: the process is on another machine or in another container.
+ * - `unknown`: the name does not identify a process.
  */
 type HolderState = 'dead' | 'running' | 'stopped' | 'elsewhere' | 'unknown';
 
-/**
- * The scope in which process ids are unique; null: this system does not say, so a holder is known by its heartbeat
- * alone.
- */
+/** Scope in which process IDs are unique; null: unknown on this system, so only heartbeats count. */
 const place = readPlace();
 
 function readPlace(): string | null {
   try {
-    // proc(5), pid_namespaces(7): the same for two processes only if they see the same ids.
+    // proc(5), pid_namespaces(7): equal for two processes only if they see the same IDs.
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
     const namespace = readlinkSync('/proc/self/ns/pid');
     return [hostname(), boot, namespace].join(' ');
@@ -199,22 +190,22 @@ function readPlace(): string | null {
   }
 }
 
-/** A name that no other holder has. `pid`: the process that holds it. */
+/** Returns a unique name. `pid`: the process of the holder. */
 export function newHolder(pid = process.pid): string {
   const start = place === null ? null : (processStat(pid)?.start ?? null);
   return JSON.stringify({ id: randomUUID(), place, pid, start });
 }
 
-/** Returns the state of the process that a holder's name names. */
+/** Returns the state of the process of a holder. */
 export function holderStateOf(holder: string): HolderState {
   const named = readHolder(holder);
   if (named === null || place === null) return 'unknown';
   if (named.place !== place) return 'elsewhere';
   if (!isRunning(named.pid)) return 'dead';
   const stat = processStat(named.pid);
-  // Hidden from us (`hidepid`), or just gone.
+  // The process is hidden (`hidepid`), or has just ended.
   if (stat === null) return 'unknown';
-  // A zombie runs no more; only its exit status waits.
+  // A zombie no longer runs; only its exit status remains.
   if (stat.start !== named.start || stat.state === 'Z' || stat.state === 'X') return 'dead';
   return stat.state === 'T' || stat.state === 't' ? 'stopped' : 'running';
 }
@@ -230,7 +221,7 @@ function readHolder(holder: string): NamedHolder | null {
   try {
     read = JSON.parse(holder) as typeof read;
   } catch {
-    // An older version's: an id and nothing else.
+    // Holders of older versions are only an ID.
     return null;
   }
   const { place: at, pid, start } = read ?? {};

@@ -9,27 +9,26 @@ import { oauthGrant, type OAuthGrant } from './refresh-commit.ts';
 import type { Registry } from './registry.ts';
 import { replaceCommand } from './token-result.ts';
 
-/** The request for a new token, or the reason why there is none. */
+/** The request for a new token, or the reason why none is possible. */
 export type RefreshPlan =
   | {
       readonly kind: 'ask';
       readonly request: RenewalRequest;
-      /** The grant whose refresh token it takes, where that is not the grant itself: the login. */
+      /** Login whose refresh token is used instead of one of the grant itself; null: none. */
       readonly login: OAuthGrant | null;
-      /** The key that the new token will be bound to; null: none. */
+      /** Key that the new token will be bound to; null: none. */
       readonly proofKey: DpopKey | null;
     }
   | { readonly kind: 'impossible'; readonly reason: string; readonly hint: string };
 
-/** The parts that a plan needs. */
 export interface PlanParts {
   readonly providers: (name: string) => Provider | undefined;
   /**
-   * The secret that a reference (`file:`, `env:`, `command:`) names, read now. `isTrial`: only to see whether it could be.
+   * Reads the secret of a reference (`file:`, `env:`, `command:`). `isTrial` runs no command.
    * @throws SidekeyError `secret_missing`, `permissions_unsafe`, `input_invalid`
    */
   readonly readSecret: (reference: string, isTrial?: boolean) => Promise<string>;
-  /** The registry that reads the login which the grant depends on. */
+  /** Registry with the login that the grant depends on. */
   readonly registry: Pick<Registry, 'read'>;
 }
 
@@ -42,9 +41,9 @@ interface Renewable {
 }
 
 /**
- * Puts the request together from the credential and the provider definition. Values of the credential override the
- * definition, and never mix with its secret: the provider's client secret goes to the provider's own token endpoint
- * alone, together with the provider's own client id.
+ * Builds the request from the credential and the provider definition. The credential overrides the
+ * definition, but never mixes with its secret: the provider's client secret is sent only to the provider's
+ * token endpoint, with the provider's client ID.
  */
 export async function planRefresh(renewable: Renewable, parts: PlanParts): Promise<RefreshPlan> {
   const { renewal } = renewable.credential;
@@ -64,15 +63,15 @@ export async function planRefresh(renewable: Renewable, parts: PlanParts): Promi
 }
 
 /**
- * An existing key stays, also after a change of the definition: the refresh token may be bound to it (RFC 9449 §5). One
- * that is missing is made, and kept together with the token that it gets.
+ * Returns the existing key even if the definition changed: the refresh token may be bound to it (RFC 9449
+ * §5). A missing key is generated, and stored with its token.
  */
 function keyFor({ dpop }: OAuth2Credential, provider: Provider | undefined): DpopKey | null {
   const algorithm = provider?.dpop ?? null;
   return dpop?.key ?? (algorithm === null ? null : newDpopKey(algorithm));
 }
 
-/** Ends the making of a plan; never leaves this file. */
+/** Aborts a plan. Never leaves this file. */
 class Impossible extends Error {
   readonly hint: string;
   constructor(reason: string, hint: string) {
@@ -81,18 +80,18 @@ class Impossible extends Error {
   }
 }
 
-/** The endpoint, and the client that asks. */
+/** Endpoint and client of a renewal. */
 interface OtherSide {
   readonly provider: string;
   readonly endpoint: string;
-  /** The endpoint for refresh tokens, which differs at some providers. */
+  /** Endpoint for refresh tokens, which differs at some providers. */
   readonly refreshEndpoint: string;
   readonly dialect: Dialect;
-  /** Null: none is named anywhere. */
+  /** Null: not configured. */
   readonly clientId: string | null;
-  /** Throws Impossible where there is no client, and what reading its secret throws. */
+  /** Throws Impossible if there is no client, or errors of reading its secret. */
   readonly client: () => Promise<TokenClient>;
-  /** True if the provider knows the client as one that people give consent to. */
+  /** True if the provider has flows in which people consent to the client. */
   readonly isForPeople: boolean;
 }
 
@@ -121,7 +120,7 @@ function otherSide({ provider: name, credential }: Renewable, provider: Provider
       const isOwn = isOwnEndpoint && clientId === provider.clientId;
       const clientSecret =
         credential.clientSecret ?? (isOwn ? ((await provider.clientSecret?.()) ?? null) : null);
-      // A secret that came with the credential is used even where the definition knows of a public client.
+      // A secret of the credential is used even if the definition is of a public client.
       const withSecret =
         provider === undefined || provider.clientAuth === 'none' ? 'basic' : provider.clientAuth;
       return { clientId, clientSecret, auth: clientSecret === null ? 'none' : withSecret };
@@ -131,9 +130,9 @@ function otherSide({ provider: name, credential }: Renewable, provider: Provider
 }
 
 /**
- * Returns the client of a grant's provider, for requests other than token requests; null: no client is named.
+ * Returns the client of a grant's provider, for requests other than token requests; null: none.
  *
- * @throws SidekeyError `secret_missing`, `permissions_unsafe` where the client secret cannot be read
+ * @throws SidekeyError `secret_missing`, `permissions_unsafe`: the client secret cannot be read
  */
 export async function clientOf(
   renewable: Renewable,
@@ -168,7 +167,7 @@ async function planRenewal(
     case 'client_credentials': {
       const client = await side.client();
       if (client.clientSecret === null) {
-        // RFC 6749 §4.4: only for clients that can keep a secret.
+        // RFC 6749 §4.4: only for confidential clients.
         throw new Impossible(
           `the provider "${side.provider}" has no client secret`,
           `set providers.${side.provider}.client_secret`,
@@ -179,8 +178,8 @@ async function planRenewal(
     }
     case 'jwt_bearer': {
       const { kind, key, issuer, subject, audience, scope, parameters } = renewal;
-      // RFC 7521 §4.1: the assertion says who asks. A client that is there for people's consent is another one (a
-      // service account at Google), unless it is the issuer.
+      // RFC 7521 §4.1: the assertion identifies the caller. A client for people's consent is a different
+      // one (a service account at Google), unless it is the issuer.
       const isNamed = side.clientId !== null && (!side.isForPeople || side.clientId === issuer);
       return {
         kind,
@@ -223,7 +222,7 @@ async function planRenewal(
   }
 }
 
-/** The token of a connected account lives on the refresh token of another grant: a login at Auth0. */
+/** Plans the token of a connected account, for the refresh token of another grant: a login at Auth0. */
 async function planConnection(
   { kind, via, connection, loginHint }: Extract<Renewal, { kind: 'auth0_connection' }>,
   { providers, registry }: PlanParts,

@@ -12,17 +12,17 @@ import type { OpenedGrant, Registry } from './registry.ts';
 import type { TokenSource } from './token-source.ts';
 
 /**
- * Refreshes that nobody waits for: tokens of grants in use before they end, and refresh tokens before they die unused.
- * It decides when; how a refresh is made, and that it is made once over all processes, is the token source's business.
+ * Background refreshes: of access tokens of grants in use before they end, and of refresh tokens before they
+ * expire unused. The schedule sets the times; the token source refreshes, once over all processes.
  */
 
-/** The schedule of one process. */
+/** Refresh schedule of this process. */
 export interface RefreshSchedule {
-  /** A request got a credential. For the request path: some nanoseconds. */
+  /** Notes that a request received a credential. Takes nanoseconds, for the request path. */
   used(): void;
-  /** Something has changed: looks at all grants now. */
+  /** Checks all grants now, after a change. */
   look(): void;
-  /** Starts nothing further. The token source finishes the refreshes in progress. Idempotent. */
+  /** Starts no further refresh. The token source finishes those in progress. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -37,48 +37,48 @@ interface ScheduleParts {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly skewMs: number;
-  /** The time for which a grant's token is kept fresh after its last use. */
+  /** Milliseconds for which a grant's token is kept fresh after its last use. */
   readonly keepFreshMs: number;
   readonly logger: { warn(fields: object, message: string): void };
-  /** By default those of the process. */
+  /** Default: timers of the process. */
   readonly timers?: Timers;
-  /** From 0 to 1; by default `Math.random`. */
+  /** 0 to 1. Default: `Math.random`. */
   readonly random?: () => number;
 }
 
-/** After the start: requests go first. */
+/** Milliseconds before the first check: requests go first. */
 const startMs = 1_000;
-/** The longest time without a look, for grants that other processes bring and clocks that jump. */
+/** Longest sleep, because other processes add grants and clocks jump. */
 const newsMs = 300_000;
-/** The same while grants are used: a token that was got on use may end sooner than any that was known. */
+/** Longest sleep while grants are in use: a token fetched on demand may expire before any token we track. */
 const usedNewsMs = 60_000;
-/** Looks after the store has failed. */
+/** Sleep after a failure of the store. */
 const faultMs = 30_000;
-/** Overdue refreshes begin at a random time within this span. */
+/** Span in which overdue refreshes start at a random time. */
 const overdueMs = 10_000;
-/** Beyond it a moment was missed: the machine slept. */
+/** Lateness after which a time counts as missed, because the machine slept. */
 const missedMs = 30_000;
-/** Refreshes at once at one token endpoint. */
+/** Maximum concurrent refreshes per token endpoint. */
 const maxAtOnce = 4;
-/** A grant that was just attended to, and whose record is still the same. */
+/** Pause after a refresh, while the record of the grant is unchanged. */
 const attendedMs = 60_000;
-/** A grant that its provider refuses to refresh; a change of the grant or of the configuration ends it. */
+/** Pause after a refusal, unless the grant or the configuration changes. */
 const refusedMs = 900_000;
 
-/** The state of a grant's refreshes, valid while its record and its provider stay the same. */
+/** State of a grant's refreshes, valid while its record and its provider are unchanged. */
 interface Entry {
   readonly revision: number;
   readonly provider: Provider | undefined;
   readonly endpoint: string;
   readonly times: RefreshTimes;
-  /** 0 to 1: where within a span this process begins. */
+  /** 0 to 1: position of this process within a span. */
   readonly fraction: number;
-  /** Since when a moment that is over counts as overdue. */
+  /** Start of the delay of overdue refreshes. */
   seenAt: number;
   held: { readonly since: number; readonly ms: number } | null;
 }
 
-/** The last use of each grant, as read from the store. */
+/** Last use of each grant, read from the store. */
 interface LastUses {
   readonly epoch: number;
   readonly readAt: number;
@@ -87,11 +87,11 @@ interface LastUses {
 
 const never: RefreshTimes = { ahead: null, keepAlive: null };
 
-/** Looks for the first time a second from now. */
+/** Schedules the first check. */
 export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
   const { registry, store, tokens, now, logger, timers = systemTimers, random = Math.random } = parts;
   const entries = new Map<string, Entry>();
-  /** Ids of grants that are being refreshed, and at which token endpoint. */
+  /** Token endpoints of the refreshes in progress, by grant ID. */
   const running = new Map<string, string>();
   let uses: LastUses | null = null;
   let timer: { readonly at: number; readonly cancel: () => void } | null = null;
@@ -100,7 +100,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
   let usedSinceLook = false;
   let closed = false;
 
-  /** Then, but no later than there may be news. */
+  /** Schedules a check at `at`, but not later than `newsMs`. */
   function wakeAt(at: number): void {
     timer?.cancel();
     timer = null;
@@ -124,7 +124,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     });
   }
 
-  /** Starts the due refreshes. Answers when something is due next. */
+  /** Starts the due refreshes. Returns the time of the next check. */
   async function lookOnce(): Promise<number> {
     let next = Infinity;
     try {
@@ -145,7 +145,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     return next;
   }
 
-  /** Refreshes the grant where its moment has come. Answers when that will be; null: not by the clock alone. */
+  /** Starts a due refresh. Otherwise returns its time; null: no time is known. */
   function attend(grant: Grant, entry: Entry, usedAt: number | null): number | null {
     const time = now();
     const coming = comingRefresh(entry.times, { usedAt, now: time, keepFreshMs: parts.keepFreshMs });
@@ -153,7 +153,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     const at = Math.max(momentOf(entry, coming.span, time), endOfHold(entry, time));
     if (at > time) return at;
     const atOnce = [...running.values()].filter((endpoint) => endpoint === entry.endpoint).length;
-    // The end of one of them is the next look.
+    // The end of a refresh triggers the next check.
     if (atOnce >= maxAtOnce) return null;
     begin(grant.id, entry, coming.why === 'ahead' ? 'due' : 'even if fresh');
     return null;
@@ -175,7 +175,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
   }
 
   function momentOf(entry: Entry, { from, to }: Span, time: number): number {
-    // The clock was set back, or the moment was missed: what others have missed too must not come all at once.
+    // The clock was set back, or the time was missed. Other processes missed it too, so refreshes are spread.
     if (entry.seenAt > time) entry.seenAt = time;
     const planned = Math.max(from + entry.fraction * (to - from), entry.seenAt + entry.fraction * overdueMs);
     if (time - planned < missedMs) return planned;
@@ -207,7 +207,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     return entry;
   }
 
-  /** One grant that cannot be opened is no reason to leave the others. */
+  /** A grant that cannot be opened does not stop the others. */
   async function openedOrNull(grant: Grant): Promise<OpenedGrant | null> {
     try {
       return await registry.open(grant.id);
@@ -218,8 +218,8 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
   }
 
   /**
-   * Returns when each grant was used last, by any process of the store. Read again when the store has changed, and after a
-   * minute where a token ends: a store of several machines does not tell of uses.
+   * Returns the last use of each grant by any process. Reads again after changes of the store, and every
+   * minute while tokens expire: a store shared by machines does not signal uses.
    */
   async function lastUses(): Promise<(grantId: string) => number | null> {
     const epoch = store.epoch();
@@ -241,7 +241,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     };
   }
 
-  /** Grants whose own end has come, the one that people set: their tokens are no longer used. */
+  /** IDs of grants past the end that a person set. Their tokens are no longer used. */
   async function idsOfEnded(): Promise<ReadonlySet<string>> {
     const policies = await store.grantPolicies.list();
     const time = now();
@@ -274,7 +274,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
   };
 }
 
-/** Returns whether a refresh may help. A grant that needs a new consent is not refreshed. */
+/** Reports whether a refresh may help. A grant that needs a new consent is not refreshed. */
 function isAlive({ state, refreshable }: Grant): boolean {
   return refreshable && (state === 'active' || state === 'expired');
 }
@@ -294,28 +294,28 @@ function holdOf(outcome: AheadOutcome): number {
   }
 }
 
-/** The times of refreshes that no request waits for. Pure; times in milliseconds since the epoch. */
+/** Times of background refreshes. Pure; times are milliseconds since the epoch. */
 
-/** A refresh begins somewhere within: what several processes and many grants have to do is spread over it. */
+/** Period in which a refresh starts, to spread those of many processes and grants. */
 interface Span {
   readonly from: number;
   readonly to: number;
 }
 
-/** The refresh times that follow from a credential. */
+/** Refresh times of a credential. */
 export interface RefreshTimes {
-  /** Before the access token ends, for a grant that was used lately; null: it is refreshed on use, or never. */
+  /** Before the access token ends, for recently used grants; null: refreshed on use, or never. */
   readonly ahead: Span | null;
-  /** Before the refresh token dies unused; null: it does not, or nobody knows when. */
+  /** Before the refresh token expires unused; null: it does not, or its lifetime is unknown. */
   readonly keepAlive: Span | null;
 }
 
-/** A token that lives shorter would be refreshed all day long for nobody. */
+/** Shorter-lived tokens are not kept fresh: they would be refreshed all day. */
 const minLifetimeMs = 60_000;
 
 /**
- * The second half of the time in which a token is due is left for attempts that fail; so is the second half of a
- * refresh token's life without use, for a machine that is off.
+ * Returns the refresh times. The second half of the time in which a token is due is left for failed attempts.
+ * So is the second half of a refresh token's idle lifetime, for a machine that is off.
  */
 export function refreshTimesOf(
   { credential }: SealedCredential,
@@ -339,15 +339,15 @@ function keepAlive(credential: OAuth2Credential, dialect: Dialect | null): Span 
   return { from, to: from + idleMs / 10 };
 }
 
-/** The times at which a refresh token ends. */
+/** Times at which a refresh token expires. */
 export interface RefreshTokenEnds {
-  /** The time, if it is not used before; null: not known. */
+  /** Expiry if unused; null: unknown. */
   readonly unusedAt: number | null;
-  /** However often it is used; null: not known. */
+  /** Expiry despite use; null: unknown. */
   readonly consentAt: number | null;
 }
 
-/** `consentedAt`: when the person consented, as far as it is known. */
+/** `consentedAt`: time of the consent, as far as known. */
 export function refreshTokenEndsOf(
   { credential }: SealedCredential,
   { dialect, consentedAt }: { readonly dialect: Dialect | null; readonly consentedAt: number },
@@ -362,15 +362,15 @@ export function refreshTokenEndsOf(
   };
 }
 
-/** A refresh that comes by itself. */
+/** The next background refresh. */
 interface ComingRefresh {
   readonly why: keyof RefreshTimes;
   readonly span: Span;
 }
 
 /**
- * The next refresh that comes by itself while a proxy runs; null: none does. `usedAt`: the last use, null: never.
- * `keepFreshMs`: how long after its last use a grant's token is kept fresh.
+ * Returns the next background refresh; null: none. `usedAt`: last use, null: never. `keepFreshMs`:
+ * milliseconds for which a token is kept fresh after its last use.
  */
 export function comingRefresh(
   { ahead, keepAlive }: RefreshTimes,

@@ -7,12 +7,12 @@ import type { OpenedGrant } from './registry.ts';
 import { standingOf } from './token-result.ts';
 
 /**
- * Uses the refresh token of a grant for something else than its own access token: a login whose refresh token gets
- * tokens for other APIs. The same care as in a refresh: one use at a time over all processes of the store, and a rotated
- * refresh token is stored before anything else happens.
+ * Uses the refresh token of a grant for other tokens than its own, such as those of other APIs for a login.
+ * As in a refresh, there is one use at a time over all processes of the store, and a rotated refresh token is
+ * stored before anything else happens.
  */
 
-/** Parts of a refresh that use the refresh token. */
+/** Parts of a refresh that are also needed here. */
 type RefreshTokenUseParts = Pick<
   RefreshParts,
   'registry' | 'store' | 'now' | 'limits' | 'audit' | 'activity' | 'timers'
@@ -21,13 +21,13 @@ type RefreshTokenUseParts = Pick<
 /** One use of a grant's refresh token. */
 export interface RefreshTokenUse<T> {
   readonly grantId: string;
-  /** For the audit file: `for the My Account API`. */
+  /** Purpose for the audit log: `for the My Account API`. */
   readonly purpose: string;
-  /** The command that gets a new refresh token, for hints. */
+  /** Command that obtains a new refresh token, for hints. */
   readonly again: string;
   /**
-   * Asks the provider, once. A rejection is passed on; the signal is aborted when `refresh_timeout` is over. It is
-   * not broken off otherwise: the answer may hold the only refresh token that still works.
+   * Calls the provider once. Rejections are passed on. The signal aborts only after `refresh_timeout`: the
+   * response may have the only valid refresh token.
    */
   readonly ask: (grant: OAuthGrant, refreshToken: string, io: LockedIo) => Promise<UseOutcome<T>>;
 }
@@ -37,7 +37,7 @@ export type UseOutcome<T> =
   | {
       readonly kind: 'done';
       readonly value: T;
-      /** The rotated one; null: the one that was used stays good. */
+      /** Rotated refresh token; null: the old one stays valid. */
       readonly refreshToken: string | null;
     }
   /** The refresh token is no longer valid. */
@@ -48,8 +48,8 @@ export type UseOutcome<T> =
  *
  * @param waiting aborted: no caller waits for the lock
  * @throws SidekeyError `grant_missing`, `grant_revoked`; `input_invalid`: the grant has no refresh token;
- * `reauth_required`: it is no longer valid, and the store records that; `refresh_failed`: another process does not
- * release it; `store_unavailable`: the rotated one could not be stored; the reason of `waiting`
+ * `reauth_required`: the token is no longer valid, and the store records that; `refresh_failed`: another
+ * process holds the lock; `store_unavailable`: the rotated token could not be stored; the reason of `waiting`
  */
 export async function useRefreshToken<T>(
   use: RefreshTokenUse<T>,
@@ -77,7 +77,7 @@ export async function useRefreshToken<T>(
   }
 }
 
-/** A grant, and its refresh token. */
+/** A grant with its refresh token. */
 interface Usable {
   readonly opened: OAuthGrant;
   readonly refreshToken: string;
@@ -92,11 +92,11 @@ function busy(): SidekeyError {
 interface SettleParts {
   /** Start of the use, in milliseconds since the epoch. */
   readonly begun: number;
-  /** Asks whether the lock of a grant is still this one's. */
+  /** Checks with the store that this process still holds the lock of a grant. */
   readonly isHeld: (grantId: string) => Promise<boolean>;
 }
 
-/** Stores the provider's response before anybody sees it. */
+/** Stores the provider's response before the value is returned. */
 async function settle<T>(
   use: RefreshTokenUse<T>,
   { opened, refreshToken }: Usable,
@@ -132,7 +132,7 @@ async function settle<T>(
   return outcome.value;
 }
 
-/** The grant as one whose refresh token can be used. */
+/** Returns the grant, or throws if its refresh token cannot be used. */
 function usable(
   found: OpenedGrant | null,
   { grantId, again }: Pick<RefreshTokenUse<unknown>, 'grantId' | 'again'>,

@@ -1,6 +1,6 @@
 /**
- * One attempt to refresh a grant: take the lock that all processes of the store share, look again, ask the provider,
- * commit, give the lock back. It must never lose a rotated refresh token, or use one twice.
+ * One attempt to refresh a grant: take the lock of all processes, read the grant again, call the provider,
+ * commit, release the lock. A rotated refresh token must never be lost or used twice.
  */
 import type { AuditEvent } from '../domain/event.ts';
 import type { Timers } from '../lib/timers.ts';
@@ -35,33 +35,33 @@ export interface RefreshParts {
   readonly skewMs: number;
   readonly limits: { readonly refresh_timeout: number; readonly refresh_wait: number };
   readonly audit: { note(event: AuditEvent): void };
-  /** Told what came of refreshes, for people. */
+  /** Records the results of refreshes, for people. */
   readonly activity: Pick<ActivityNotes, 'refreshed' | 'failed'>;
   readonly timers: Timers;
 }
 
 interface AttemptOptions {
-  /** A token that an upstream refused: it counts as ended, also before its expiry. */
+  /** Token that an upstream refused. It counts as ended before its expiry. */
   readonly unwanted: string | null;
-  /** True if the attempt waits while another process holds the lock. */
+  /** True: waits while another process holds the lock. */
   readonly patient: boolean;
-  /** A recent failure of another process counts as this attempt's where it is later than this. Left out: none does. */
+  /** A failure of another process after this time counts as this attempt's; absent: none does. */
   readonly adoptsSince?: number | undefined;
-  /** Scopes that are left for the new token, and those after it; left out: as before. */
+  /** Remaining scopes for the new token and later ones; absent: unchanged. */
   readonly narrowTo?: readonly string[] | undefined;
-  /** Aborted when the process stops: what only waits gives up; a call to the provider finishes. */
+  /** Aborted when the process stops. Waits end, but a call to the provider finishes. */
   readonly stopping: AbortSignal;
 }
 
 /** The outcome of an attempt. */
 export type AttemptOutcome =
-  /** A new token is in the store. */
+  /** The new token is in the store. */
   | { readonly kind: 'renewed'; readonly opened: OpenedGrant }
-  /** Nothing is left to do here: the record shows the difference. */
+  /** Nothing left to do: the record has changed. */
   | { readonly kind: 'settled' }
-  /** Another process is at it, and this attempt was not to wait. */
+  /** Another process is refreshing, and this attempt does not wait. */
   | { readonly kind: 'elsewhere' }
-  /** Stays so until the configuration or the grant changes. */
+  /** Permanent until the configuration or the grant changes. */
   | { readonly kind: 'refused'; readonly reason: string; readonly hint: string; readonly revision: number }
   | { readonly kind: 'transient'; readonly reason: string; readonly retryAfterMs: number | null }
   /** The store or the vault failed. */
@@ -69,25 +69,25 @@ export type AttemptOutcome =
 
 /** Attempts of this process, as one holder of the locks. */
 interface RefreshAttempts {
-  /** Never rejects. For each grant one at a time. */
+  /** Never rejects. Callers make one attempt at a time per grant. */
   attempt(grantId: string, options: AttemptOptions): Promise<AttemptOutcome>;
-  /** Tries once more to store the tokens that the store did not take. Never rejects. */
+  /** Retries to store the tokens that the store refused. Never rejects. */
   flush(): Promise<void>;
-  /** The longest that an attempt takes once it has the lock, in milliseconds. */
+  /** Maximum milliseconds of an attempt that has the lock. */
   readonly maxMs: number;
 }
 
-/** The time for which the failure of another process counts: a time-out and the pauses around it. */
+/** Milliseconds for which a failure of another process counts: a time-out and pauses. */
 const othersFailureMs = 20_000;
 
-/** Each call makes a holder of its own: a process makes one. */
+/** Each call creates a holder of locks: one per process. */
 export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
   const { registry, store, now, timers } = parts;
   const lock = createRefreshLock(parts);
   const commits = createRefreshCommits(registry, timers, lock.isHeld);
   const notes = createRefreshNotes(parts);
 
-  /** The grant, where there is something left to do; null where somebody was faster, or it is not to be. */
+  /** Returns the grant if it needs a refresh. Null: already refreshed, or not allowed. */
   function unfinished(opened: OpenedGrant | null, unwanted: string | null): OAuthGrant | null {
     const grant = oauthGrant(opened);
     if (grant === null || !isRefreshable(grant.credential)) return null;
@@ -96,7 +96,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     return fresh && grant.credential.accessToken !== unwanted ? null : grant;
   }
 
-  /** Returns why the last refresh of any process failed, where it was after that time. */
+  /** Returns why the last refresh of any process failed, if that was after `since`. */
   async function failureSince(grantId: string, since: number): Promise<string | null> {
     if (since === Infinity) return null;
     const activity = await store.activity.get(grantId);
@@ -110,7 +110,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       const { narrowTo } = options;
       const seen = unfinished(await registry.open(grantId), options.unwanted);
       if (seen === null) return { kind: 'settled' };
-      // Before the lock: a secret may come from a command that takes its time.
+      // Before the lock: a secret may come from a slow command.
       const plan = await planFor(seen, narrowTo);
       const begun = now();
       const { adoptsSince = Infinity } = options;
@@ -124,7 +124,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
           commits.forget(grantId);
           return { kind: 'settled' };
         }
-        // The last holder of the lock has just tried.
+        // The previous holder of the lock may just have failed.
         const failure = await failureSince(grantId, begun);
         if (failure !== null) return transient(failure);
         const current = (await stillHolds(plan, seen, opened)) ? plan : await planFor(opened, narrowTo);
@@ -146,7 +146,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     return planRefresh({ provider, ...asked }, parts);
   }
 
-  /** Neither the grant nor the login that it lives on was written since the plan was made. */
+  /** Reports whether the grant and its login are unchanged since the plan was made. */
   async function stillHolds(plan: RefreshPlan, seen: OAuthGrant, current: OAuthGrant): Promise<boolean> {
     if (current.grant.revision !== seen.grant.revision) return false;
     if (plan.kind === 'impossible' || plan.login === null) return true;
@@ -183,7 +183,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     const kept = commits.kept(grant.id, credential);
     if (kept !== null) {
       const committed = await commit(opened, kept, begun);
-      // Its access token may have ended while the store was away: the clock decides.
+      // The access token may have expired while the store was away, so the clock is checked again.
       return committed.kind === 'renewed' ? { kind: 'settled' } : committed;
     }
     if (plan.kind === 'impossible') return refuse(opened, plan.reason, plan.hint, begun);
@@ -200,7 +200,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
           expiresAt: outcome.expiresAt ?? jwtExpiry(outcome.accessToken),
           obtainedAt: outcome.obtainedAt,
           scope: outcome.scope ?? credential.scope,
-          // Only where the provider says so: some leave the parameter unread.
+          // Only if the provider confirms it: some ignore the parameter.
           ...(narrowTo && isWithin(scopesIn(outcome.scope), narrowTo) ? { isNarrowed: true } : {}),
         };
         const bound = boundBy(next, plan.proofKey, outcome.isBound === true);
@@ -213,7 +213,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       case 'login_ended': {
         const reason = withDescription('the login that it lives on has ended', outcome.description);
         if (plan.login === null) return refuse(opened, reason, 'log in again', begun);
-        // The account is as well connected as before: with the next login its token can be had again.
+        // The account is still connected: the next login can obtain its token again.
         const { grant: login } = plan.login;
         await requireReauth(
           plan.login,
@@ -226,7 +226,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         const said = `the provider refused the refresh with ${outcome.error}`;
         const reason = withDescription(said, outcome.description);
         const hint = whatToCheck(plan.request, grant.provider, outcome.error);
-        // The refusal of fewer scopes says nothing about the grant.
+        // A refusal of fewer scopes is not a failure of the grant.
         if (narrowTo !== undefined) return { kind: 'refused', reason, hint, revision: grant.revision };
         return refuse(opened, reason, hint, begun);
       }
@@ -236,10 +236,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     }
   }
 
-  /**
-   * A crash after this costs nothing; had the access token been handed out before, a crash would leave a used refresh
-   * token as the only one on disk.
-   */
+  /** Stores tokens before their use, or a crash could leave only a used refresh token on disk. */
   async function commit(opened: OAuthGrant, tokens: NewTokens, begun: number): Promise<AttemptOutcome> {
     const committed = await commits.commit(opened, tokens);
     switch (committed.kind) {
@@ -256,7 +253,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     }
   }
 
-  /** Only a person can mend it: it is asked no more, and the audit file says so once. */
+  /** Ends refreshes until a person consents again. The audit log records it once. */
   async function requireReauth(used: OAuthGrant, reason: string, begun: number): Promise<void> {
     const changed = await commits.requireReauth(used, reason);
     if (changed !== null) await notes.reauthRequired(changed, begun, reason);
@@ -283,7 +280,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
           const kept = opened === null ? null : commits.kept(grantId, opened.credential);
           if (opened !== null && kept !== null) await commit(opened, kept, now());
         } catch {
-          // The store is not there; nothing more can be done, and closing must continue.
+          // The store is away. Closing must continue.
         } finally {
           await lock.release(grantId);
         }
@@ -292,7 +289,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
   };
 }
 
-/** Returns whether the provider named scopes, and only some of these. */
+/** Reports whether the provider stated scopes, and only scopes of `limit`. */
 export function isWithin(scopes: readonly string[] | null, limit: readonly string[]): boolean {
   return scopes !== null && ungrantedScopes(scopes, limit).length === 0;
 }

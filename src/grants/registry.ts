@@ -10,9 +10,9 @@ import { endOf, isRefreshable, type Metadata, type SealedCredential } from '../d
 import { type Grant, type GrantState, isName, matches } from '../domain/grant.ts';
 import { readSealed, writeSealed } from './sealed-text.ts';
 
-/** Grants at rest: their records in the store, sealed by the vault, and the records in memory for the next request. */
+/** Stored grants: records sealed by the vault, with a cache in memory. */
 
-/** Facts of a new grant besides its credential. */
+/** Properties of a new grant besides its credential. */
 export interface NewGrant {
   readonly name: string;
   readonly user: string;
@@ -23,38 +23,35 @@ export interface NewGrant {
 }
 
 /**
- * The grants of a store. One registry for each store of a process: it keeps the read records until the store's epoch
- * changes. Methods reject (or, where the answer is at hand, throw) with what `Store` and `Vault` throw.
+ * Grants of a store. One registry per store and process caches records until the store's epoch changes.
+ * Methods reject, or throw if they return a value directly, with errors of `Store` and `Vault`.
  */
 export interface Registry {
-  /** @throws SidekeyError `already_exists`; `input_invalid` where a name or the audience is not valid. */
+  /** @throws SidekeyError `already_exists`; `input_invalid`: a name or the audience is invalid */
   add(grant: NewGrant, sealed: SealedCredential): Promise<Grant>;
-  /** In order of name, then user. */
+  /** Sorted by name, then user. */
   list(): Promise<readonly Grant[]>;
-  /** Grants whose id, name or provider is the reference. Not a promise when it is known already. */
+  /** Finds grants by ID, name or provider. Returns the value directly if cached, otherwise a promise. */
   find(reference: string): readonly Grant[] | Promise<readonly Grant[]>;
-  /** The grant with its credential; null where there is none. Not a promise when it is known already. */
+  /** Returns a grant with its credential, directly if cached, otherwise a promise. Null: no such grant. */
   open(id: string): OpenedGrant | null | Promise<OpenedGrant | null>;
-  /** The same, from memory alone: undefined where the store would have to be read. */
+  /** Like `open`, but from memory only. Undefined: the store would have to be read. */
   peek(id: string): OpenedGrant | null | undefined;
-  /** The same, always from the store. */
+  /** Like `open`, but always from the store. */
   read(id: string): Promise<OpenedGrant | null>;
   /**
-   * Puts a new credential in place and makes the grant `active`. Null if the grant has changed since (another write was
-   * first, or it was removed): nothing was written; read again, and decide anew.
+   * Replaces the credential and sets the grant to `active`. Null: the grant was changed or removed by another
+   * write, and nothing was written. Read it again, and decide anew.
    */
   replaceCredential(grant: Grant, sealed: SealedCredential, change?: GrantChange): Promise<Grant | null>;
-  /**
-   * Null as for `replaceCredential`. `reason` is one sentence without a secret. A grant that is `revoked` loses its
-   * credential too.
-   */
+  /** Null as for `replaceCredential`. `reason` contains no secret. `revoked` erases the credential too. */
   setState(grant: Grant, state: GrantState, reason: string | null): Promise<Grant | null>;
   /**
-   * Adds metadata to a grant, whatever else writes to it meanwhile; an empty value removes its key. Returns
-   * whether there is such a grant.
+   * Changes metadata of a grant despite concurrent writes. An empty value removes its key. Returns false if
+   * the grant does not exist.
    */
   changeMetadata(id: string, change: Metadata): Promise<boolean>;
-  /** Answers whether there was such a grant. */
+  /** Returns false if the grant did not exist. */
   remove(id: string): Promise<boolean>;
 }
 
@@ -68,16 +65,16 @@ interface RegistryParts {
   readonly vault: Vault;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** By default a random UUID. */
+  /** Default: a random UUID. */
   readonly newId?: () => string;
 }
 
-/** Reads nothing yet, and opens nothing that has to be closed. */
+/** Constructing it has no side effects, and nothing has to be closed. */
 export function openRegistry({ store, vault, now, newId = randomUUID }: RegistryParts): Registry {
   const snapshots = createSnapshots(store, vault);
   const opened = createOpenedGrants(vault);
 
-  /** Seals for the revision that the record will have: a seal of an older one does not open in its place. */
+  /** Seals for the next revision: a seal of an older one does not open in its place. */
   async function recordOf(grant: Grant, sealed: SealedCredential): Promise<GrantRecord> {
     await vault.refresh();
     const { credential } = sealed;
@@ -106,7 +103,7 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
         user: grant.user,
         provider: grant.provider,
       })) {
-        // A name in the form of an id would be taken for another grant.
+        // A name like an ID could be taken for another grant.
         if (!isName(name) || (what === 'name' && uuid.test(name))) throw badName(what);
       }
       assertAudience(sealed.audience);
@@ -161,7 +158,7 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
     async read(id) {
       const record = await store.grants.get(id);
       await vault.refresh();
-      // The cached record is older than this one, also with the same epoch.
+      // The cached record is older than this one, even with the same epoch.
       if (snapshots.current()?.record(id)?.revision !== record?.revision) snapshots.drop(id);
       return opened.open(id, record);
     },
@@ -187,7 +184,7 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
         const pairs = Object.entries({ ...sealed.metadata, ...change }).filter(([, value]) => value !== '');
         const metadata = pairs.length === 0 ? undefined : Object.fromEntries(pairs);
         if (isDeepStrictEqual(metadata, sealed.metadata)) return true;
-        // `updatedAt` stays: failures before the last new credential say nothing about it.
+        // `updatedAt` is unchanged: it separates failures of an older credential from newer ones.
         if ((await replace(grant, { ...sealed, metadata })) !== null) return true;
       }
     },
@@ -211,7 +208,7 @@ function badName(what: string): SidekeyError {
   });
 }
 
-/** A credential without an audience could go nowhere; one that cannot be read would match nothing. */
+/** Refuses an empty audience, which permits no host, and unreadable entries, which match none. */
 function assertAudience(audience: readonly string[]): void {
   if (audience.length > 0 && audience.every((text) => isPattern(parsePattern(text)))) return;
   throw new SidekeyError(
@@ -223,7 +220,7 @@ function assertAudience(audience: readonly string[]): void {
   );
 }
 
-/** A grant and its credential in the clear. */
+/** A grant with its unsealed credential. */
 export interface OpenedGrant {
   readonly grant: Grant;
   readonly sealed: SealedCredential;
@@ -235,10 +232,10 @@ interface OpenedGrants {
   open(id: string, record: GrantRecord | null): OpenedGrant | null;
 }
 
-/** The maximum number of open grants; beyond it the one that was opened first is dropped. */
+/** Maximum open grants. Beyond it, the oldest is dropped. */
 const maxOpen = 4_096;
 
-/** Nothing is opened before it is asked for. */
+/** Opens records on demand. */
 function createOpenedGrants(vault: Vault): OpenedGrants {
   const known = new Map<string, { readonly record: GrantRecord; readonly opened: OpenedGrant }>();
   return {
@@ -249,7 +246,7 @@ function createOpenedGrants(vault: Vault): OpenedGrants {
       }
       const last = known.get(record.id);
       if (last?.record === record) return last.opened;
-      // The same bytes under the same seal hold the same credential; other columns may still have changed.
+      // Equal bytes under an equal seal are the same credential. Other columns may have changed.
       const sealed =
         last !== undefined && isSameSeal(last.record, record)
           ? last.opened.sealed
@@ -273,24 +270,24 @@ interface Snapshot {
   readonly grants: () => readonly Grant[];
   record(id: string): GrantRecord | null;
   find(reference: string): readonly Grant[];
-  /** Puts records in the place of those with these ids; the other ones are gone. */
+  /** Replaces the records with these IDs. Those without a new record are removed. */
   replace(ids: readonly string[], records: readonly GrantRecord[]): void;
 }
 
-/** The last snapshot, for as long as the store says that nothing has changed. */
+/** The last snapshot, valid until the store changes. */
 interface Snapshots {
-  /** Null where the store has changed since, or was never read. Costs one `Store.epoch`. */
+  /** Returns null after a change of the store, and before the first read. Costs one `Store.epoch`. */
   current(): Snapshot | null;
-  /** A snapshot that is not older than this call. */
+  /** Returns a snapshot that is not older than this call. */
   load(): Promise<Snapshot>;
-  /** Forgets a grant, and what a load that is under way will bring. */
+  /** Invalidates a grant, and the load in progress. */
   drop(id: string): void;
 }
 
-/** Beyond as many grants, all are read: that is faster than to name them. */
+/** Maximum grants to read by ID. Beyond it, reading all is faster. */
 const maxSome = 1_000;
 
-/** Reads nothing before it is asked, and then no more than has changed. */
+/** Reads on demand, and only changed records. */
 function createSnapshots(store: Store, vault: Pick<Vault, 'refresh'>): Snapshots {
   let known: { readonly snapshot: Snapshot; readonly epoch: number } | null = null;
   let drops = 0;
@@ -316,11 +313,11 @@ function createSnapshots(store: Store, vault: Pick<Vault, 'refresh'>): Snapshots
   async function read(): Promise<Snapshot> {
     for (;;) {
       const begun = drops;
-      // Asked before the rows: a change in between makes the snapshot count as old, never as new.
+      // Read before the rows: a change in between makes the snapshot outdated, never too new.
       const epoch = store.epoch();
       const ids = stale(epoch);
       const records = await (ids === null ? store.grants.list() : store.grants.some(ids));
-      // Records may be sealed with a key that another process has begun to use.
+      // Another process may have started to use a new key.
       await vault.refresh();
       if (begun !== drops) continue;
       const snapshot = ids === null || known === null ? snapshotOf(records) : known.snapshot;
@@ -343,7 +340,7 @@ function createSnapshots(store: Store, vault: Pick<Vault, 'refresh'>): Snapshots
     current,
     async load() {
       if (loading !== null) {
-        // It may have read its rows before this call; its answer counts only while nothing has changed.
+        // The rows may be older than this call. The snapshot is valid only if nothing has changed.
         await loading.catch(() => null);
         const snapshot = current();
         if (snapshot !== null) return snapshot;
@@ -373,8 +370,7 @@ function snapshotOf(records: readonly GrantRecord[]): Snapshot {
       let candidates = found.get(reference);
       if (candidates === undefined) {
         candidates = grants().filter((grant) => matches(grant, reference));
-        // References come from the config: few. References without a match are not cached, so that callers cannot fill
-        // the memory.
+        // References of the config are few. Misses are not cached, so that callers cannot fill the memory.
         if (candidates.length > 0) found.set(reference, candidates);
       }
       return candidates;
@@ -393,22 +389,21 @@ function snapshotOf(records: readonly GrantRecord[]): Snapshot {
   };
 }
 
-/** By code unit: names are ASCII. */
+/** Compares by code unit: names are ASCII. */
 function inOrder(a: Grant, b: Grant): number {
   return compare(a.name, b.name) || compare(a.user, b.user);
 }
 
 /**
- * Returns what a seal is bound to: it opens for this grant and this revision alone, and under the labels that decide
- * who may
- * use it and where its refresh token is sent.
+ * Returns the context of a seal: it opens only for this grant and revision, and with the names that decide
+ * who may use the grant and where its refresh token is sent.
  */
 export function sealContext(grant: Pick<Grant, 'id' | 'revision' | 'name' | 'user' | 'provider'>): string {
   const { id, revision, name, user, provider } = grant;
   return `grant/${id}/${revision}/${name}/${user}/${provider}`;
 }
 
-/** The columns that a person may see. */
+/** Returns the columns that a person may see. */
 export function grantOf(record: GrantRecord): Grant {
   const { sealed: _sealed, ...grant } = record;
   return Object.freeze(grant);

@@ -4,40 +4,40 @@ import type { Grant } from '../domain/grant.ts';
 import { sealContext } from './registry.ts';
 import { readSealed } from './sealed-text.ts';
 
-/** A grant, and its sealed credential. */
+/** A grant with its sealed credential. */
 type SealedGrant = Pick<Grant, 'id' | 'name' | 'user' | 'provider' | 'revision'> & {
   readonly state: string;
   readonly sealed: Uint8Array;
 };
 
 interface Restoring<G> {
-  /** The grant of the backup, and the vault that opens it. */
+  /** Grant of the backup, and the vault that opens it. */
   readonly theirs: G;
   readonly from: Pick<Vault, 'open'>;
-  /** The grant of the store in place (null: none), and its vault. */
+  /** Grant of the store (null: none), and its vault. */
   readonly mine: G | null;
   readonly to: Pick<Vault, 'open' | 'seal'>;
   /** True: an older credential may replace a newer one. */
   readonly rollBack: boolean;
 }
 
-/** The decision about a grant of a backup. */
+/** Decision about a grant of a backup. */
 interface RestoredGrant<G> {
-  /** The grant to write; null: the one in place stays. */
+  /** Grant to write; null: the store's grant is kept. */
   readonly write: G | null;
   /**
-   * - `none`: it needs no attention.
-   * - `newer`: the one in place was changed since the backup, and stays.
-   * - `check`: it has a refresh token that may have been used since.
-   * - `consent`: its refresh token was replaced since, or its credential does not open.
+   * - `none`: no action is required.
+   * - `newer`: the store's grant was changed since the backup, and is kept.
+   * - `check`: the refresh token may have been used since the backup.
+   * - `consent`: the refresh token was replaced since the backup, or the credential does not open.
    */
   readonly attention: 'none' | 'newer' | 'check' | 'consent';
 }
 
 /**
- * Decides about a grant of a backup. A grant in place stays if it opens and is not older: its refresh token may be the only
- * one that works. One that was revoked stays in any case. What is written has a higher revision than both, so that a
- * refresh that runs does not replace it.
+ * Decides about a grant of a backup. The store's grant is kept if it opens and is not older: its refresh
+ * token may be the only valid one. If revoked, it is always kept. A written grant has a higher revision than
+ * both, so that a running refresh does not replace it.
  */
 export function restoreGrant<G extends SealedGrant>(restoring: Restoring<G>): RestoredGrant<G> {
   const { theirs, from, mine, to, rollBack } = restoring;
@@ -59,7 +59,7 @@ export function restoreGrant<G extends SealedGrant>(restoring: Restoring<G>): Re
   return { write, attention: token === null || isOlder ? 'consent' : 'check' };
 }
 
-/** Returns the refresh token of a grant; empty: it has none; null: its credential does not open. */
+/** Returns the refresh token of a grant; empty: none; null: the credential does not open. */
 function refreshTokenOf(vault: Pick<Vault, 'open'>, grant: SealedGrant): string | null {
   const opened = openOrNull(vault, grant);
   if (opened === null) return null;

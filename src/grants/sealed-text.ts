@@ -1,21 +1,21 @@
-/** The text inside the seal: how a `SealedCredential` is written, and read back with nothing taken on trust. */
+/** Serialization of a `SealedCredential` inside the seal. Parsing trusts nothing. */
 import { isDpopKey } from '../schemes/dpop-proof.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Credential, type Renewal, type SealedCredential, sourceForms } from '../domain/credential.ts';
 
 const version = 1;
-/** The version with metadata, which an earlier program would drop at its next write. */
+/** Format version with metadata, which an earlier program would drop at its next write. */
 const metadataVersion = 2;
 
-/** Returns what the vault seals. */
+/** Serializes the content of a seal. */
 export function writeSealed({ credential, audience, details, metadata }: SealedCredential): Uint8Array {
   const v = metadata === undefined ? version : metadataVersion;
   return Buffer.from(JSON.stringify({ v, credential, audience, details, metadata }), 'utf8');
 }
 
 /**
- * Reads what the vault opened.
- * @throws SidekeyError `record_tampered` where it is of another form: written by a newer version, or not by Sidekey.
+ * Parses the content of a seal.
+ * @throws SidekeyError `record_tampered`: another format, from a newer version or not from Sidekey
  */
 export function readSealed(bytes: Uint8Array, grantId: string): SealedCredential {
   const parsed = parse(bytes);

@@ -3,17 +3,17 @@ import type { z } from 'zod';
 import type { Store } from '../store/store.ts';
 import type { Vault } from '../vault/vault.ts';
 
-/** Sealed records with an end. Each is found by a secret text that the store does not have. */
+/** Sealed records with an expiry, each found by a secret key that the store does not have. */
 interface Sessions<T> {
   /** @param expiresAt milliseconds since the epoch */
   put(key: string, value: T, expiresAt: number): Promise<void>;
-  /** Null: there is none, it has ended, or another version wrote it. */
+  /** Null: no such record, expired, or written by another version. */
   get(key: string): Promise<T | null>;
-  /** Removes and returns it, for one of several concurrent callers. */
+  /** Removes and returns a record. Of several concurrent callers, only one receives it. */
   take(key: string): Promise<T | null>;
 }
 
-/** Parts that records are kept with. */
+/** Parts that records are stored with. */
 export interface SessionParts {
   readonly store: Pick<Store, 'sessions'>;
   readonly vault: Pick<Vault, 'seal' | 'open' | 'refresh'>;
@@ -23,14 +23,14 @@ export interface SessionParts {
 
 const version = 1;
 
-/** Returns the id of a record, which does not reveal its key to a reader of the store (RFC 6749 §10.12). */
+/** Returns the ID of a record. It does not reveal the key to readers of the store (RFC 6749 §10.12). */
 export function sessionId(kind: string, key: string): string {
   return hash('sha256', `${kind}/${key}`);
 }
 
 /**
- * Returns the records of a kind. Its methods reject with errors of the store, and of `Vault.open` for a record that was
- * put in the place of another.
+ * Returns the records of a kind. Methods reject with errors of the store, and of `Vault.open` if a record was
+ * swapped with another.
  */
 export function sessionsOf<T>(
   kind: string,

@@ -11,13 +11,13 @@ import type { Sources } from './sources/ask.ts';
 import { describeSource, type SourceValue } from './sources/source.ts';
 import { type ReadyToken, type RefusedToken, sourceFailed, type UnchangedToken } from './token-result.ts';
 
-/** The values of sources, in the memory of this process alone. */
+/** Values of sources, kept in the memory of this process only. */
 interface SourceValues {
-  /** Returns the value in memory; null: the source has to be asked. For the request path. */
+  /** Returns the cached value; null: the source must be read. For the request path. */
   peek(opened: OpenedGrant): ReadyToken | null;
   /**
-   * Asks the source of a grant, once however many callers wait. `unwanted`: a value that an upstream refused. Rejects with
-   * the signal's reason.
+   * Reads the source of a grant, once for all waiting callers. `unwanted`: a value that an upstream refused.
+   * Rejects with the signal's reason.
    */
   obtain(
     opened: OpenedGrant,
@@ -28,35 +28,34 @@ interface SourceValues {
   close(): void;
 }
 
-/** The parts that this needs. */
 export interface SourceValuesParts extends Pick<
   RefreshParts,
   'providers' | 'now' | 'skewMs' | 'audit' | 'activity' | 'timers'
 > {
   readonly sources: Pick<Sources, 'ask'>;
-  /** From 0 to 1, for the jitter of the back-off. */
+  /** 0 to 1, for the jitter of the back-off. */
   readonly random: () => number;
   readonly limits: Pick<RefreshParts['limits'], 'refresh_wait'>;
 }
 
-/** A value that states no end is kept for so long. */
+/** Milliseconds to cache a value without an expiry. */
 const defaultTtlMs = 300_000;
-/** Between two questions for the sake of an upstream that refuses every value. */
+/** Milliseconds between two reads for an upstream that refuses every value. */
 const forcedEveryMs = 10_000;
-/** Timers cannot wait longer. */
+/** Maximum delay of a timer. */
 const maxTimerMs = 2_147_483_647;
 
 interface Held {
   readonly token: ReadyToken;
   readonly askedAt: number;
-  /** From then on the source is asked again. */
+  /** Time from which the source is read again. */
   readonly dueAt: number;
   readonly endsAt: number;
   readonly isCurrent: (() => boolean) | undefined;
   readonly cancel: () => void;
 }
 
-/** Asks nothing by itself. */
+/** Constructing it has no side effects. */
 export function createSourceValues(parts: SourceValuesParts): SourceValues {
   const { sources, providers, now, skewMs, timers } = parts;
   const notes = createRefreshNotes(parts);
@@ -72,7 +71,7 @@ export function createSourceValues(parts: SourceValuesParts): SourceValues {
     held.delete(id);
   }
 
-  /** Returns the value of this revision that has not ended. A clock that was set back ends it. */
+  /** Returns the value of this revision if it has not expired. A clock that was set back expires it. */
   function valid({ grant }: OpenedGrant): Held | null {
     const value = held.get(grant.id);
     if (value === undefined) return null;
@@ -132,7 +131,7 @@ export function createSourceValues(parts: SourceValuesParts): SourceValues {
       dueAt: endsAt - margin,
       endsAt,
       isCurrent,
-      // Not only refused after its end, but gone.
+      // At its expiry, the value is also erased from memory.
       cancel: isStopping
         ? () => {}
         : timers.after(Math.min(endsAt - askedAt, maxTimerMs), () => drop(grant.id)),
@@ -141,7 +140,7 @@ export function createSourceValues(parts: SourceValuesParts): SourceValues {
     return kept;
   }
 
-  /** Joins the question that is under way, or starts it: one question serves all that come at once. */
+  /** Joins the read in progress, or starts one. It serves all concurrent callers. */
   function join(opened: OpenedGrant, isRefused: boolean): Promise<Held | SidekeyError> {
     const key = keyOf(opened.grant);
     let asking = underWay.get(key);
@@ -190,7 +189,7 @@ export function createSourceValues(parts: SourceValuesParts): SourceValues {
   };
 }
 
-/** A grant that was changed while its source is asked is another question. */
+/** Returns the key of a read. A changed grant is read separately. */
 function keyOf({ id, revision }: Pick<Grant, 'id' | 'revision'>): string {
   return `${id}/${revision}`;
 }
@@ -217,8 +216,7 @@ function unexpected(error: unknown): SidekeyError {
 }
 
 /**
- * Returns the credential as the provider carries it: of a user name and a password the password alone, where the provider
- * has keys of one value.
+ * Returns the credential in the provider's form. If that is one value, only the password of a pair is used.
  */
 export function fitted(credential: HeldCredential, provider: Provider | undefined): HeldCredential {
   const token = provider?.token ?? null;

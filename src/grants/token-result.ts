@@ -14,14 +14,14 @@ import type { OpenedGrant } from './registry.ts';
 
 /** The result of a request for a grant's token. */
 
-/** A token to be used now. */
+/** A usable token. */
 export interface ReadyToken {
   readonly kind: 'ready';
   readonly grant: Grant;
   readonly sealed: SealedCredential;
 }
 
-/** There is no usable token. */
+/** No usable token. */
 export interface RefusedToken {
   readonly kind: 'refused';
   readonly code: Extract<
@@ -36,18 +36,18 @@ export interface RefusedToken {
   >;
   /** One sentence without a secret. */
   readonly message: string;
-  /** The command or config line that helps. */
+  /** Command or config line that helps. */
   readonly hint: string;
-  /** Null: there is no such grant. */
+  /** Null: the grant does not exist. */
   readonly grant: Grant | null;
   /** Milliseconds until the next attempt in the background. */
   readonly retryAfterMs?: number;
 }
 
-/** A token, or why there is none. */
+/** A token, or the reason for its absence. */
 export type TokenResult = ReadyToken | RefusedToken;
 
-/** After an upstream's 401: no other token is to be had now, so that the 401 stands. */
+/** No other token is available after an upstream's 401, so the 401 is passed on. */
 export interface UnchangedToken {
   readonly kind: 'unchanged';
 }
@@ -56,15 +56,14 @@ type Standing =
   | { readonly kind: 'usable'; readonly opened: OpenedGrant; readonly due: boolean }
   /** A refresh is needed first. */
   | { readonly kind: 'needed'; readonly opened: OpenedGrant }
-  /** Its token has ended, and nothing can renew it. */
+  /** The token has expired and cannot be renewed. */
   | { readonly kind: 'ended'; readonly opened: OpenedGrant }
   | UnchangedToken
   | RefusedToken;
 
 /**
- * Judges a grant. `unwanted` is a token that an upstream refused. The state `expired` says no more than the clock does,
- * so the clock is asked again: a wrong clock, once corrected, does not leave a good token unused. `providers` say how a
- * person can mend it.
+ * Returns the standing of a grant. `unwanted`: a token that an upstream refused. `providers`: for hints. An
+ * `expired` state is checked against the clock: a good token is used again once a wrong clock is corrected.
  */
 export function standingOf(
   opened: OpenedGrant | null,
@@ -95,10 +94,10 @@ export function standingOf(
 }
 
 /**
- * Returns why a grant gives no token, independent of its expiry; null: it may give one.
+ * Returns why a grant has no usable token, regardless of its expiry; null: it may have one.
  *
- * @param provider its definition, which says how a person can mend it
- * @param credential what it holds, where that is known
+ * @param provider definition, for the hint
+ * @param credential content of the grant, if known
  */
 export function stateRefusal(
   grant: Grant,
@@ -116,14 +115,14 @@ export function stateRefusal(
   return null;
 }
 
-/** Returns the reason why a grant's credential has ended permanently, as the end of a sentence. */
+/** Returns why a grant's credential has permanently expired, as the end of a sentence. */
 export function endWords({ type }: Pick<Grant, 'type'>): string {
   return type === 'client_certificate'
     ? 'its certificate has ended'
     : 'its token has ended, and there is no refresh token';
 }
 
-/** The grant's token has ended permanently. `provider`: its definition, which says how a person can mend it. */
+/** Returns the error for a permanently expired token. `provider`: definition, for the hint. */
 export function expiredToken(grant: Grant, provider?: Provider): RefusedToken {
   return refused(
     grant,
@@ -135,7 +134,7 @@ export function expiredToken(grant: Grant, provider?: Provider): RefusedToken {
   );
 }
 
-/** The token could not be refreshed now. */
+/** Returns the error for a failed refresh. */
 export function failedToken(grant: Grant, reason: string, hint?: string): RefusedToken {
   return refused(
     grant,
@@ -145,7 +144,7 @@ export function failedToken(grant: Grant, reason: string, hint?: string): Refuse
   );
 }
 
-/** The source of the grant gave no credential. `retryAfterMs`: from then on it is asked again. */
+/** Returns the error for a failed source. `retryAfterMs`: milliseconds until it is read again. */
 export function sourceFailed(grant: Grant, failure: SidekeyError, retryAfterMs: number): RefusedToken {
   const message = `The source of the grant "${grant.name}" failed: ${withoutStop(failure.message)}.`;
   return { ...refused(grant, 'source_failed', message, failure.hint), retryAfterMs };
@@ -156,12 +155,13 @@ function refused(grant: Grant, code: RefusedToken['code'], message: string, hint
 }
 
 /**
- * The command that puts a new credential in the place of a grant's: `sidekey connect` where the provider has a way to
- * it, else `sidekey grant import --replace` with a credential from elsewhere.
+ * Returns the command that replaces the credential of a grant: `sidekey connect` if the provider has a flow
+ * for it, else `sidekey grant import --replace`.
  *
- * @param audience the hosts that it may be sent to; none: those of the provider. With hosts it is always `grant import`
- * @param provider its definition; undefined: it is not known
- * @param credential what it holds, where that is known: it says by which way it came
+ * @param audience hosts that may receive the credential, always with `grant import`; empty: those of the
+ * provider
+ * @param provider definition; undefined: unknown
+ * @param credential content of the grant, if known: shows the flow that obtained it
  */
 export function replaceCommand(
   {
@@ -193,7 +193,7 @@ const withoutPeople: ReadonlySet<Flow> = new Set([
   'aws_role',
 ]);
 
-/** Returns the further options of `connect`; null: it cannot get a credential of that type. */
+/** Returns further options of `connect`; null: it cannot obtain a credential of the type. */
 function wayOf(
   { flows, token }: Provider,
   type: Grant['type'] | undefined,
@@ -221,10 +221,10 @@ function wayOf(
     const from = credential?.type === 'source' ? credential.from : '';
     return ` --from ${from === '' ? 'SOURCE' : shellWord(from)}`;
   }
-  // No prompt takes a file of several lines.
+  // Prompts cannot read a file of several lines.
   if (type === 'client_certificate') return null;
   if (type === undefined || type === 'oauth2') {
-    // A refresh token came by a person's consent: what the client gets for itself is no such thing.
+    // A refresh token requires a person's consent. Tokens of the client itself do not replace it.
     const isFromConsent = typeof oauth2?.refreshToken === 'string';
     const fitting = isFromConsent ? flows.filter((flow) => !withoutPeople.has(flow)) : flows;
     return fitting.length > 0 || token !== null ? '' : null;

@@ -1,6 +1,6 @@
 /**
- * The source of a request's token: memory, then the store, then the provider. The two clocks (a token is due, a
- * token has ended), and the retry after an upstream's 401.
+ * Tokens for requests: from memory, the store, or the provider. Handles due and expired tokens, and the retry
+ * after an upstream's 401.
  */
 import { SidekeyError } from '../lib/errors.ts';
 import { pause, systemTimers, type Timers, within } from '../lib/timers.ts';
@@ -32,58 +32,57 @@ import {
 /** Tokens for requests. */
 export interface TokenSource {
   /**
-   * The token, where it is at hand: for the request path, some microseconds. Null: ask `tokenFor`. A token that is due
-   * is answered too, and refreshed meanwhile. Throws what `Store.epoch` throws.
+   * Returns a cached token within microseconds, for the request path. Null: call `tokenFor`. A due token is
+   * returned too, and refreshed in the background. Throws errors of `Store.epoch`.
    */
   peek(grantId: string): ReadyToken | null;
   /**
-   * The token, refreshed first where it has ended; waits at most `refresh_wait`, and not at all while the provider
-   * fails: then attempts continue in the background, and `retryAfterMs` says when the next one is due. Rejects with the
-   * signal's reason when that is aborted, which leaves the refresh and all others that wait for it alone, with what store
-   * and vault throw, and with `policy_violation` where a provider or source would be asked for the sake of a destination
-   * outside the audience.
+   * Returns the token, refreshed first if it has expired. Waits at most `refresh_wait`. While the provider
+   * fails, returns at once: attempts continue in the background, and `retryAfterMs` is the time until the
+   * next. Rejects with the signal's reason, which does not affect the refresh or its other callers; with
+   * errors of the store and the vault; and with `policy_violation` if a provider or source would be called
+   * for a destination outside of the audience.
    */
   tokenFor(
     grantId: string,
     options?: WaitOptions & { readonly destination?: Authority },
   ): Promise<TokenResult>;
   /**
-   * After an upstream answered 401 to this token: another one, or `unchanged`. Refreshes once where the stored token
-   * is still the refused one, and not within 10 s of the last refresh: an upstream that refuses every token would
-   * have them refreshed for ever. Rejects like `tokenFor`.
+   * Returns another token after an upstream's 401 to this one, or `unchanged`. Refreshes once if the stored
+   * token is the refused one, but not within 10 s of the last refresh: an upstream that refuses every token
+   * would cause endless refreshes. Rejects like `tokenFor`.
    */
   forceRefresh(refused: ReadyToken, options?: WaitOptions): Promise<TokenResult | UnchangedToken>;
   /**
-   * Refreshes a grant that nobody waits for. `even if fresh`: for the sake of its refresh token. Answers whether to
-   * leave it alone for a while. Rejects with what store and vault throw.
+   * Refreshes a grant in the background. `even if fresh`: to keep its refresh token alive. Returns whether to
+   * pause refreshes of the grant. Rejects with errors of the store and the vault.
    */
   refreshAhead(grantId: string, when?: 'due' | 'even if fresh'): Promise<AheadOutcome>;
-  /** Starts no further refresh, and waits (within limits) until those in progress are committed. Idempotent. */
+  /** Starts no refresh, and waits (within limits) until those in progress are committed. Idempotent. */
   close(): Promise<void>;
 }
 
-/** The end of a wait besides `refresh_wait`: the signal is aborted. */
+/** Additional end of a wait, besides `refresh_wait`. */
 interface WaitOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The parts that a token source needs. */
 export interface TokenSourceParts extends Omit<RefreshFlightsParts, 'timers' | 'activity' | 'random'> {
-  /** Told whose credentials requests got, and what came of refreshes. */
+  /** Records uses of credentials and results of refreshes. */
   readonly activity: Pick<ActivityNotes, 'used' | 'refreshed' | 'failed'>;
-  /** By default those of the process. */
+  /** Default: timers of the process. */
   readonly timers?: Timers;
-  /** From 0 to 1, for the jitter of the back-off; by default `Math.random`. */
+  /** 0 to 1, for the jitter of the back-off. Default: `Math.random`. */
   readonly random?: () => number;
   readonly sources: SourceValuesParts['sources'];
 }
 
-/** Time until which callers wait for further attempts: one failure of a provider is no outage. */
+/** Milliseconds for which callers wait for further attempts: one failure is not an outage. */
 const graceMs = 2_000;
-/** No way of things leads here; it keeps a disagreement between store and memory from spinning. */
+/** Never reached, unless the store and memory disagree. Prevents an endless loop. */
 const maxRounds = 200;
 
-/** Starts nothing by itself; `close` waits for the refreshes that requests have started. */
+/** Constructing it has no side effects; `close` waits for refreshes that requests have started. */
 export function createTokenSource(options: TokenSourceParts): TokenSource {
   const { registry, now, skewMs, logger, timers = systemTimers, random = Math.random } = options;
   const patienceMs = options.limits.refresh_wait;
@@ -112,7 +111,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
   ): Promise<TokenResult | UnchangedToken> {
     const deadline = now() + patienceMs;
     const graceEnd = Math.min(deadline, now() + graceMs);
-    /** It waited for an attempt that failed: a caller after a failure does not wait. */
+    /** True after a failed attempt. A caller that arrives after a failure does not wait. */
     let waited = false;
     let last: OpenedGrant | null = null;
     for (let round = 0; round < maxRounds; round += 1) {
@@ -146,7 +145,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
       if (flights.stopping.aborted) return failedToken(opened.grant, 'Sidekey is stopping');
       if (opened.sealed.credential.type === 'source') {
         const result = await values.obtain(opened, unwanted, signal);
-        // The grant may have been revoked or changed while its source was asked.
+        // The grant may have been revoked or changed while its source was read.
         if ((await registry.open(grantId))?.grant.revision === opened.grant.revision) return result;
         continue;
       }
@@ -161,7 +160,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
           continue;
         }
       } else if (!flights.isUnderWay(grantId)) {
-        // Nothing is awaited from here to the start of the flight: of all that come at once, one starts it.
+        // No await from here to the start of the refresh, so that only one of concurrent callers starts it.
         if (forced && !flights.mayForce(grantId)) return { kind: 'unchanged' };
         if (flights.wait(opened) > 0) {
           return forced ? { kind: 'unchanged' } : notNow(opened, flights.keepTrying(opened));
@@ -177,7 +176,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
       }
       switch (outcome.kind) {
         case 'renewed':
-          // A new token is used, however short its lifetime is.
+          // A new token is used even if its lifetime is very short.
           return ready(outcome.opened);
         case 'fault':
           throw outcome.error;
@@ -195,7 +194,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
     return failedToken(last.grant, 'the store and the memory of this process do not agree');
   }
 
-  /** Has the store say what the clock says, so that people see it too. Best effort: the clock decides. */
+  /** Stores the state by the clock, for people. Best effort: only the clock decides. */
   async function marked(opened: OpenedGrant, state: 'active' | 'expired'): Promise<OpenedGrant> {
     const { grant, sealed } = opened;
     if (grant.state === state) return opened;
@@ -220,7 +219,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
     }
   }
 
-  /** The request has it now. */
+  /** Notes the use of a token. */
   function noted<T extends TokenResult | UnchangedToken>(result: T): T {
     if (result.kind === 'ready') options.activity.used(result.grant.id);
     return result;
@@ -256,7 +255,7 @@ function notNow({ grant }: OpenedGrant, { reason, retryAfterMs }: RefreshFailure
   return reason === storeAway ? { ...refused, code: 'store_unavailable' } : refused;
 }
 
-/** One for each opened grant. */
+/** One token per opened grant. */
 const readyTokens = new WeakMap<OpenedGrant, ReadyToken>();
 
 function ready(opened: OpenedGrant): ReadyToken {

@@ -23,22 +23,21 @@ type Details = NonNullable<SealedCredential['details']>;
 
 type Verified =
   | { readonly kind: 'works'; readonly status: number; readonly details: Details }
-  /** The provider answers, but does not accept the credential. */
+  /** The provider rejects the credential. */
   | { readonly kind: 'refused'; readonly status: number }
-  /** Another status: the probe proved nothing. */
+  /** Another status, which proves nothing. */
   | { readonly kind: 'unclear'; readonly status: number }
   | { readonly kind: 'unreachable'; readonly reason: string }
-  /** The definition of the provider has no request that carries the credential. */
+  /** The provider definition has no request with the credential. */
   | { readonly kind: 'no_request' };
 
 const maxResponseBytes = 1_048_576;
 
 /**
- * Sends the probe of the provider with a credential, with the injection, audience check and address guard of
- * the proxy.
+ * Sends the provider's probe with a credential. Placement, audience check and address guard are those of the
+ * proxy.
  *
- * @throws SidekeyError `policy_violation` if the credential may not be sent there, or cannot be part of a
- * request
+ * @throws SidekeyError `policy_violation`: the credential may not be sent there, or fits no request
  */
 export async function verify(
   provider: Provider,
@@ -73,7 +72,7 @@ export async function verify(
     const headers: [string, string][] = [];
     for (let i = 0; i + 1 < fields.length; i += 2) headers.push([fields[i] ?? '', fields[i + 1] ?? '']);
     const body = json === null ? null : await written(Buffer.from(json), rewriteBody);
-    // Concatenated: as a relative reference, a path that begins with `//` would name another host.
+    // Concatenated: as a relative reference, a path that starts with `//` would name another host.
     return upstream.fetch(`${origin}${path}`, {
       method: methodOf(probe),
       headers,
@@ -82,7 +81,7 @@ export async function verify(
       ...(body === null ? {} : { body }),
     });
   };
-  // Outside of the try: a refusal by the audience is an error, not an unknown result.
+  // Outside of the try: an audience violation is an error instead of an unknown result.
   const first = write();
   const hasProof = needsProof(sealed.credential, plan);
   try {
@@ -108,7 +107,7 @@ export async function verify(
   }
 }
 
-/** Returns the body with the credential. */
+/** Returns the body with the credential added. */
 async function written(body: Buffer, rewrite: AppliedRequest['rewriteBody']): Promise<Buffer> {
   if (rewrite === undefined) return body;
   const pieces: Buffer[] = [];
@@ -121,25 +120,25 @@ export interface VerifyRequest {
   readonly state: { readonly audit: Pick<AuditLog, 'append' | 'note'> };
   readonly provider: Provider;
   readonly user: string;
-  /** Client behind the address guard. */
+  /** HTTP client behind the address guard. */
   readonly upstream: Pick<UpstreamClient, 'fetch'>;
   readonly signal: AbortSignal;
 }
 
-/** The way in which a new credential was verified. */
+/** Result of verifying a new credential. */
 export interface Verification {
   readonly verified: boolean;
-  /** A line of the result. */
+  /** One line for the user. */
   readonly says: string;
-  /** The account, as the answer names it. */
+  /** Account in the response. */
   readonly details?: Details;
 }
 
 /**
  * Verifies a new credential.
  *
- * @param how isIssued: the provider issued it for this call; only HTTP 401 refuses it then, because its scopes or
- * its kind may not cover the request of the probe. isWanted: false for `--no-verify`
+ * @param how isIssued: the provider issued it for this call, so only HTTP 401 refuses it, as its scopes or
+ * kind may not cover the probe. isWanted: false for `--no-verify`
  * @throws SidekeyError `provider_refused`, `upstream_unreachable`, `audit_unavailable`; as `verify`
  */
 export async function assertWorks(
@@ -202,7 +201,7 @@ async function recorded(request: VerifyRequest, send: () => Promise<Verified>): 
 }
 
 /**
- * Records an access of Sidekey itself before a credential is sent, and its outcome.
+ * Records an access by Sidekey before a credential is sent, and its outcome.
  *
  * @throws SidekeyError `audit_unavailable`; errors of `send`
  */

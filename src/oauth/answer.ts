@@ -14,56 +14,54 @@ import {
 import { splitScopes, withOfflineAccess } from './scopes.ts';
 
 /**
- * Parses the response of a token endpoint (RFC 6749 §5) in the provider's dialect. It is read leniently
- * wherever strictness could only lose tokens: by the time it comes, the provider has used up the code or the refresh
- * token. Pure.
+ * Parses the response of a token endpoint (RFC 6749 §5) in the provider's dialect. Pure. Lenient, because
+ * strictness could only lose tokens: the provider has already used up the code or the refresh token.
  */
 
-/** RFC 6749 §5.1, in Sidekey's terms. Times are milliseconds since the epoch. */
+/** Tokens of a response (RFC 6749 §5.1). Times are milliseconds since the epoch. */
 export interface Tokens {
   readonly kind: 'tokens';
   readonly accessToken: string;
-  /** Null: the provider sent none, and the one that was used stays good. */
+  /** Null: the provider sent none, and the refresh token that was used stays valid. */
   readonly refreshToken: string | null;
-  /** Null: the provider did not say. */
+  /** Null: not stated by the provider. */
   readonly expiresAt: number | null;
-  /** The time at which the request was sent, so that the lifetime is rather too short than too long. */
+  /** Time at which the request was sent, so that the lifetime is rather too short than too long. */
   readonly obtainedAt: number;
-  /** Null: the provider did not say, so they are those that were asked for. */
+  /** Null: not stated by the provider, so the requested scopes were granted. */
   readonly scopes: readonly string[] | null;
-  /** The same, with spaces between them. */
+  /** `scopes`, joined by spaces. */
   readonly scope: string | null;
-  /** The members that the dialect names, by their paths; those that the answer has. */
+  /** Members of the response that the dialect names, by path. */
   readonly details: Readonly<Record<string, string>>;
-  /** The claims of the ID token; absent: the answer has none. */
+  /** Claims of the ID token; absent: no ID token. */
   readonly identity?: Identity;
-  /** RFC 8693 §2.2.1; null: the provider did not say. */
+  /** RFC 8693 §2.2.1; null: not stated by the provider. */
   readonly issuedTokenType: string | null;
-  /** The access token is bound to the key that was proved (RFC 9449 §5); absent: to none. */
+  /** True if the access token is bound to the DPoP key (RFC 9449 §5). */
   readonly isBound?: true;
 }
 
 /**
- * The parsed response. `error`: the provider said no, or the question cannot be asked; but for the codes of RFC 8628
- * §3.5 (`authorization_pending`, `slow_down`), asking again changes nothing.
+ * A parsed response. `error`: the provider refused, or the request cannot be sent. A retry does not help,
+ * except for `authorization_pending` and `slow_down` (RFC 8628 §3.5).
  */
 export type TokenAnswer = Tokens | EndpointFailure;
 
 interface TokenReading {
   readonly dialect: Dialect;
-  /** The time at which it was asked for, in milliseconds since the epoch. */
+  /** Time of the request, in milliseconds since the epoch. */
   readonly obtainedAt: number;
-  /** True if it was asked for with the proof of a key: only then a token may be bound to one. */
+  /** True if the request had a DPoP proof. A token can only be bound in this case. */
   readonly isProven?: boolean;
-  /** The texts that no description or detail may contain. */
+  /** Texts that no description or detail may contain. */
   readonly secrets: readonly string[];
 }
 
 const maxLifetimeS = 100 * 365.25 * 86_400;
-// After a second nonce there may be a third: servers that do not agree on theirs, or a clock between two (RFC 9449 §8).
+// A second nonce may be outdated too: servers disagree, or it just changed (RFC 9449 §8).
 const passing = new Set(['temporarily_unavailable', 'server_error', 'use_dpop_nonce']);
 
-/** Reads it. */
 export function readTokenAnswer(answer: EndpointAnswer, reading: TokenReading): TokenAnswer {
   const { status, retryAfterMs } = answer;
   const { dialect, secrets } = reading;
@@ -129,36 +127,35 @@ function readTokens(body: JsonObject, place: JsonObject, reading: TokenReading):
   };
 }
 
-/** Claims of an account (OpenID Connect Core §5.1). None is a secret, and none grants a right. */
+/** Claims of an account (OpenID Connect Core §5.1). No claim is a secret or grants a right. */
 export type Identity = Readonly<Record<string, string>>;
 
-/** The claims that are kept. */
 const claims = ['email', 'name', 'preferred_username', 'picture', 'sub'];
 
-/** Returns the claims in an object. `secrets`: texts that no claim may contain. */
+/** Returns the known claims of an object. `secrets`: texts that no claim may contain. */
 export function claimsIn(object: JsonObject, secrets: readonly string[]): Identity {
   const { picture, ...found } = readDetails(object, claims, secrets);
-  // An address that was cut is another one.
+  // A truncated URL is a different URL.
   const isAddress = picture === object['picture'] && URL.parse(picture ?? '')?.protocol === 'https:';
   return picture === undefined || !isAddress ? found : { ...found, picture };
 }
 
-/** Reads an ID token of the token endpoint, whose TLS proves the issuer (OpenID Connect Core §3.1.3.7, 6). */
+/** Reads an ID token. TLS of the endpoint proves the issuer (OpenID Connect Core §3.1.3.7, 6). */
 function identityIn(idToken: unknown, secrets: readonly string[]): Pick<Tokens, 'identity'> {
   if (typeof idToken !== 'string') return {};
   const payload = Buffer.from(idToken.split('.')[1] ?? '', 'base64url').toString('utf8');
   return { identity: claimsIn(jsonObject(payload) ?? {}, secrets) };
 }
 
-/** Returns the object with the tokens: at the dialect's path if an access token is there, else the top level. */
+/** Returns the object at the dialect's path if it has an access token, else the top level. */
 function tokenPlace(body: JsonObject, { tokenResponse }: Dialect): JsonObject {
   const place = tokenResponse.root === null ? undefined : memberAt(body, tokenResponse.root);
   return isObject(place) && !isAbsent(memberAt(place, tokenResponse.accessToken)) ? place : body;
 }
 
 /**
- * An answer as a form, as GitHub sends one to who does not ask for JSON; null: it is none. A page for people, whose
- * links may well have `&error=` in them, has blanks and brackets, and a form has not.
+ * Parses a form, which GitHub sends without `Accept: application/json`; null: not a form. An HTML page may
+ * have links with `&error=`, but also spaces and brackets, which a form never has.
  */
 function formObject(text: string, { tokenResponse }: Dialect): JsonObject | null {
   const line = text.trim();
@@ -169,7 +166,7 @@ function formObject(text: string, { tokenResponse }: Dialect): JsonObject | null
     : null;
 }
 
-/** RFC 6749 §5.2, and what others have in its place: beside the code, in `error` where that is an object, or at the top. */
+/** Returns the description (RFC 6749 §5.2): beside the code, in the object `error`, or at the top. */
 function descriptionIn(body: JsonObject, { dialect, secrets }: TokenReading): string {
   const beside = dialect.tokenResponse.error.split('.').slice(0, -1).join('.');
   for (const place of [memberAt(body, beside), memberAt(body, 'error'), body]) {
@@ -181,21 +178,21 @@ function descriptionIn(body: JsonObject, { dialect, secrets }: TokenReading): st
   return '';
 }
 
-/** A lifetime in seconds. 0, less, and what is no number count as "did not say": an upstream 401 will. */
+/** Parses seconds. Returns null for 0, less, and non-numbers: an upstream 401 will show the end. */
 function readLifetime(value: unknown): number | null {
   const isNumber = typeof value === 'number' || (typeof value === 'string' && /^[0-9.]{1,20}$/.test(value));
   const seconds = isNumber ? Number(value) : 0;
   return seconds > 0 && seconds < maxLifetimeS ? seconds : null;
 }
 
-/** A time, as ISO 8601 or in seconds since the epoch. One that has passed counts as "did not say", as a lifetime of 0. */
+/** Parses a time, in ISO 8601 or seconds since the epoch. Returns null for a time in the past. */
 function readEnd(value: unknown, obtainedAt: number): number | null {
   const seconds = readLifetime(value);
   const end = seconds === null ? (typeof value === 'string' ? Date.parse(value) : NaN) : seconds * 1000;
   return end > obtainedAt && end < obtainedAt + maxLifetimeS * 1000 ? end : null;
 }
 
-/** Returns the members that name the account. A member that contains a secret is always left out. */
+/** Returns the members that name the account, except those that contain a secret. */
 export function readDetails(
   body: JsonObject,
   paths: readonly string[],
@@ -210,7 +207,7 @@ export function readDetails(
   return details;
 }
 
-/** One detail as it is kept: short and plain; null: it is empty, or holds a secret. */
+/** Returns a detail, shortened and cleaned; null: empty, or contains a secret. */
 export function plainDetail(value: string, secrets: readonly string[]): string | null {
   if (secrets.some((secret) => secret !== '' && value.includes(secret))) return null;
   const detail = describe(value, []);
@@ -224,7 +221,7 @@ function isBearer(type: unknown, others: readonly string[]): boolean {
   return lower === 'bearer' || others.some((other) => other.toLowerCase() === lower);
 }
 
-/** Numbers count: some providers have numbers for error codes. 0 is none. */
+/** Accepts numbers: some providers have numeric error codes. 0 is not an error. */
 function isNamed(error: unknown): error is string | number {
   return (typeof error === 'string' && error !== '') || (typeof error === 'number' && error !== 0);
 }
@@ -237,7 +234,7 @@ function isAbsent(value: unknown): value is undefined | null | '' {
   return value === undefined || value === null || value === '';
 }
 
-/** RFC 6749 appendix A.12: VSCHAR, and none at the ends that a field would lose. */
+/** Accepts VSCHAR (RFC 6749 appendix A.12), but no space at an end, which a field would lose. */
 function isToken(value: unknown): value is string {
   return typeof value === 'string' && isFieldValue(value);
 }
@@ -248,25 +245,25 @@ function transient(reason: string, retryAfterMs: number | null = null): Endpoint
 
 /** The result of a person's consent. */
 export interface Consented {
-  /** Without a client and an endpoint of its own: those of the provider's definition are meant. */
+  /** Client and endpoint are null: those of the provider definition apply. */
   readonly credential: OAuth2Credential;
-  /** The granted scopes; they may be fewer than were asked for, see `ungrantedScopes`. */
+  /** Granted scopes. May be fewer than the requested ones; see `ungrantedScopes`. */
   readonly scopes: readonly string[];
-  /** The account, as the provider's dialect names it. */
+  /** Details of the account that the provider's dialect names. */
   readonly details: Readonly<Record<string, string>>;
-  /** The claims of the ID token; absent: there is none. */
+  /** Claims of the ID token; absent: no ID token. */
   readonly identity?: Identity;
 }
 
 interface Proved {
   readonly provider: Pick<Provider, 'title'>;
-  /** Absent or null: nothing. */
+  /** DPoP key of the request; absent or null: no proof was sent. */
   readonly proofKey?: DpopKey | null | undefined;
 }
 
 /**
- * @param asked the scopes that were asked for: those granted, where the provider does not say (RFC 6749 §5.1)
- * @throws SidekeyError `provider_refused`: a key was proved, and the token is bound to none
+ * @param asked requested scopes, granted unless the provider states others (RFC 6749 §5.1)
+ * @throws SidekeyError `provider_refused`: the request had a DPoP proof, but the token is not bound
  */
 export function consented(tokens: Tokens, asked: readonly string[], proved: Proved | null = null): Consented {
   const {
@@ -301,7 +298,7 @@ export function consented(tokens: Tokens, asked: readonly string[], proved: Prov
   };
 }
 
-/** A provider that takes a proof and binds nothing to it does not know of DPoP, and says so in no other way. */
+/** Returns the error for a provider that accepted a proof without binding the token: no DPoP support. */
 export function unbound({ title }: Pick<Provider, 'title'>): SidekeyError {
   return new SidekeyError(
     'provider_refused',

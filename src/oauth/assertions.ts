@@ -6,19 +6,19 @@ import type { TokenIo } from './http.ts';
 import { signJwt } from './signing-key.ts';
 import { askTokenEndpoint, type TokenClient } from './token-endpoint.ts';
 
-/** One token for the client itself (RFC 6749 §4.4). */
+/** A token request for the client itself (RFC 6749 §4.4). */
 export interface ClientCredentialsRequest {
   /** An https URL. */
   readonly endpoint: string;
   readonly client: TokenClient;
   readonly dialect: Dialect;
-  /** The scope as it is sent; null: none is named, and the provider chooses. */
+  /** Value of `scope`; null: omitted, and the provider chooses. */
   readonly scope: string | null;
-  /** Sent as they are (`audience`, `resource` …). */
+  /** Sent unchanged (`audience`, `resource` …). */
   readonly parameters: Readonly<Record<string, string>>;
 }
 
-/** Asks for a token. Never rejects for what a provider or a network may do. */
+/** Requests a token. Never rejects because of a provider or the network. */
 export function requestClientCredentials(
   { endpoint, client, dialect, scope, parameters }: ClientCredentialsRequest,
   io: TokenIo,
@@ -36,38 +36,34 @@ export function requestClientCredentials(
   );
 }
 
-/** Assertions as authorization grants (RFC 7523 §2.1): a JWT of our own is exchanged for an access token. */
+/** Assertions as authorization grants (RFC 7523 §2.1): a JWT of Sidekey is exchanged for an access token. */
 
-/** One assertion, and where it goes. */
 export interface JwtBearerRequest {
   /** An https URL. */
   readonly endpoint: string;
-  /** Null: none is named; the assertion says who asks. */
+  /** Null: no client is named; the assertion identifies the caller. */
   readonly client: TokenClient | null;
   readonly dialect: Dialect;
   readonly key: SigningKey;
   readonly issuer: string;
   readonly subject: string;
   readonly audience: string;
-  /** The scope as it is sent; null: none is named. */
+  /** Value of `scope`; null: omitted. */
   readonly scope: string | null;
-  /** Sent as they are. */
+  /** Sent unchanged. */
   readonly parameters: Readonly<Record<string, string>>;
 }
 
 /** RFC 7523 §2.1. */
 const jwtBearerGrantType = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 
-/**
- * The life of an assertion, in seconds. It is used at once; Google takes an hour at the most, Salesforce three
- * minutes.
- */
+/** Lifetime of an assertion in seconds. Google accepts at most an hour, Salesforce three minutes. */
 const lifetimeS = 180;
 
 /**
- * Signs an assertion and asks for a token. The scope stands in the assertion too: Google and DocuSign read it there, and
- * RFC 7521 §4.1 has it as a parameter. Never rejects for what a provider or a network may do; a key that cannot sign is
- * the answer `key_invalid`.
+ * Signs an assertion and requests a token. The assertion has the scope as well: Google and DocuSign read it
+ * there, while RFC 7521 §4.1 has it as a parameter. Never rejects because of a provider or the network. If
+ * the key cannot sign, returns the error `key_invalid`.
  */
 export async function requestJwtBearer(request: JwtBearerRequest, io: TokenIo): Promise<TokenAnswer> {
   const { endpoint, client, dialect, scope, parameters } = request;
@@ -92,7 +88,7 @@ export async function requestJwtBearer(request: JwtBearerRequest, io: TokenIo): 
   );
 }
 
-/** RFC 7523 §3: the claims that are required, `iat`, and a `jti` so that no two assertions are the same. */
+/** Signs the required claims (RFC 7523 §3), `iat`, and a `jti` that makes each assertion unique. */
 async function signAssertion(request: JwtBearerRequest, now: number): Promise<string | null> {
   const { key, issuer, subject, audience, scope } = request;
   const issuedAt = Math.floor(now / 1000);
@@ -107,18 +103,18 @@ async function signAssertion(request: JwtBearerRequest, now: number): Promise<st
       ...(scope === null ? {} : { scope }),
     });
   } catch {
-    // Messages about the key may quote it.
+    // Error messages may quote the key.
     return null;
   }
 }
 
-/** Token exchange (RFC 8693): somebody else's token is exchanged for one of this provider. */
+/** Token exchange (RFC 8693): a token of another issuer is exchanged for one of this provider. */
 
-/** One exchange (RFC 8693 §2.1). */
+/** A token exchange (RFC 8693 §2.1). */
 export interface TokenExchangeRequest {
   /** An https URL. */
   readonly endpoint: string;
-  /** Null: none is named. */
+  /** Null: no client is named. */
   readonly client: TokenClient | null;
   readonly dialect: Dialect;
   readonly subjectToken: string;
@@ -126,21 +122,21 @@ export interface TokenExchangeRequest {
   readonly actorToken: string | null;
   readonly actorTokenType: string | null;
   readonly requestedTokenType: string | null;
-  /** The scope as it is sent; null: none is named. */
+  /** Value of `scope`; null: omitted. */
   readonly scope: string | null;
-  /** Sent as they are (`audience`, `resource` …). */
+  /** Sent unchanged (`audience`, `resource` …). */
   readonly parameters: Readonly<Record<string, string>>;
 }
 
 /** RFC 8693 §2.1. */
 const tokenExchangeGrantType = 'urn:ietf:params:oauth:grant-type:token-exchange';
 
-/** RFC 8693 §3: what these name is no token that a request could carry, unless somebody asked for just that. */
+/** Token types (RFC 8693 §3) that requests cannot carry. Accepted only if requested. */
 const notForRequests = new Set(
   ['refresh_token', 'id_token', 'saml1', 'saml2'].map((name) => `urn:ietf:params:oauth:token-type:${name}`),
 );
 
-/** Exchanges a token. Never rejects for what a provider or a network may do. */
+/** Exchanges a token. Never rejects because of a provider or the network. */
 export async function exchangeToken(request: TokenExchangeRequest, io: TokenIo): Promise<TokenAnswer> {
   const { endpoint, client, dialect, subjectToken, actorToken, requestedTokenType, scope } = request;
   const parameters = {

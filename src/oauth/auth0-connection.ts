@@ -6,47 +6,46 @@ import type { RefreshOutcome } from './refresh.ts';
 import { askTokenEndpoint, type TokenClient } from './token-endpoint.ts';
 
 /**
- * Auth0 Token Vault: the access token of an account that a user has connected at Auth0, for the refresh token of the
- * user's login there.
+ * Auth0 Token Vault: the access token of an account that a user has connected at Auth0, in exchange for the
+ * refresh token of the user's Auth0 login.
  * https://auth0.com/docs/secure/call-apis-on-users-behalf/token-vault/refresh-token-exchange-with-token-vault
  */
 
-/** One exchange. */
 export interface ConnectionTokenRequest {
   /** `https://DOMAIN/oauth/token`. */
   readonly endpoint: string;
-  /** The client that the login belongs to; Auth0 wants it confidential. */
+  /** Client of the login. Auth0 requires a confidential client. */
   readonly client: TokenClient;
-  /** The dialect of the login's provider. */
+  /** Dialect of the login's provider. */
   readonly dialect: Dialect;
-  /** The refresh token of the login. */
+  /** Refresh token of the login. */
   readonly refreshToken: string;
-  /** The tenant's name for it, such as `google-oauth2`. */
+  /** Name of the connection at the tenant, such as `google-oauth2`. */
   readonly connection: string;
-  /** The account, if the connection has several; null: there is one. */
+  /** Account, if the connection has several; null: only one. */
   readonly loginHint: string | null;
 }
 
-/** The outcome of an exchange. Descriptions are those of `RefreshOutcome`. */
+/** Outcome of an exchange. Descriptions are those of `RefreshOutcome`. */
 export type ConnectionOutcome =
   | Exclude<RefreshOutcome, { readonly kind: 'invalid_grant' }>
-  /** The account is not connected (any more): it has to be connected again. */
+  /** The account is no longer connected: a person must connect it again. */
   | { readonly kind: 'account_gone'; readonly description: string }
-  /** The refresh token of the login is no longer valid: a new login is needed. */
+  /** The refresh token of the login is no longer valid: a new login is required. */
   | { readonly kind: 'login_ended'; readonly description: string };
 
 const grantType = 'urn:auth0:params:oauth:grant-type:token-exchange:federated-connection-access-token';
 const refreshTokenType = 'urn:ietf:params:oauth:token-type:refresh_token';
 const connectionTokenType = 'http://auth0.com/oauth/token-type/federated-connection-access-token';
 
-/** Errors about the account, not about the login. */
+/** Errors about the account instead of the login. */
 const accountGone = new Set([
   'unauthorized_client',
   'access_denied',
   'federated_connection_refresh_token_flow_failed',
 ]);
 
-/** Asks for the token of a connected account. Never rejects for what Auth0 or a network may do. */
+/** Requests the token of a connected account. Never rejects because of Auth0 or the network. */
 export async function askForConnectionToken(
   request: ConnectionTokenRequest,
   io: TokenIo,
@@ -88,13 +87,13 @@ export async function askForConnectionToken(
           description: 'Auth0 sent a token that is not one of the connected account',
         };
       }
-      // A refresh token would be the account's own, or the login's: the grant of the account keeps neither.
+      // A refresh token would be that of the account or the login. The grant keeps neither.
       return { kind: 'refreshed', accessToken, refreshToken: null, expiresAt, obtainedAt, scope };
     }
     case 'error': {
       const said = withDescription(answer.error, answer.description);
       if (loginHasEnded(answer.error)) return { kind: 'login_ended', description: said };
-      // With 401 Auth0 says that it finds no account; RFC 6749 §5.2 has it for a wrong client as well.
+      // Auth0 sends 401 if it finds no account. RFC 6749 §5.2 has 401 for a wrong client, too.
       const isGone = seen.status === 401 && answer.error !== 'invalid_client';
       if (accountGone.has(answer.error) || isGone) return { kind: 'account_gone', description: said };
       return { kind: 'refused', error: answer.error, description: answer.description };
@@ -104,19 +103,19 @@ export async function askForConnectionToken(
   }
 }
 
-/** The names of Auth0's connections, and their special cases. Data, so that no flow knows one by name. */
+/** Names of Auth0's connections and their special cases, as data, so that no flow has code for one. */
 
-/** A connection as Auth0 sets it up; a tenant may give it another name. */
+/** A connection in Auth0's default setup. A tenant may rename it. */
 export interface KnownConnection {
   readonly name: string;
-  /** Asked for together with whatever else is asked for, where anything is. */
+  /** Added to the requested scopes, if there are any. */
   readonly alwaysScopes: readonly string[];
-  /** False: what a token may do is settled where the app is registered, and scopes are not taken. */
+  /** False: scopes are set where the app is registered, and cannot be requested. */
   readonly takesScopes: boolean;
 }
 
 /**
- * By the host of the authorization endpoint of the provider whose accounts are connected.
+ * Keyed by the host of the provider's authorization endpoint.
  * Names: https://auth0.com/ai/docs/integrations/overview, a page for each. Google's scopes:
  * https://auth0.com/docs/secure/call-apis-on-users-behalf/token-vault/connected-accounts-for-token-vault
  */
@@ -139,7 +138,7 @@ const connections: Readonly<Record<string, KnownConnection>> = {
   'twitter.com': plain('twitter'),
 };
 
-/** The connection for the accounts of a provider with this authorization endpoint; null: Auth0 documents none. */
+/** Returns the connection for a provider with this authorization endpoint; null: Auth0 documents none. */
 export function knownConnection(authorizationEndpoint: string | null): KnownConnection | null {
   const host = URL.parse(authorizationEndpoint ?? '')?.hostname ?? '';
   return Object.hasOwn(connections, host) ? (connections[host] ?? null) : null;

@@ -14,18 +14,16 @@ import { describe, withDescription } from './description.ts';
 import { askTokenEndpoint, type TokenClient } from './token-endpoint.ts';
 
 /**
- * A token of Auth0's My Account API, for the refresh token of a user's login.
+ * A token of Auth0's My Account API, in exchange for the refresh token of a user's login.
  * https://auth0.com/docs/secure/call-apis-on-users-behalf/token-vault/connected-accounts-for-token-vault
  */
 
-/** Scopes for the My Account API. */
 const accountScopes: readonly string[] = [
   'create:me:connected_accounts',
   'read:me:connected_accounts',
   'delete:me:connected_accounts',
 ];
 
-/** Asks for a token of the My Account API, with the refresh token of a login. */
 interface AccountTokenRequest {
   /** `https://DOMAIN/oauth/token`. */
   readonly endpoint: string;
@@ -34,15 +32,15 @@ interface AccountTokenRequest {
   readonly refreshToken: string;
 }
 
-/** The outcome. Descriptions are cut, and without any piece of a secret. */
+/** Outcome of the token request. Descriptions are truncated and contain no piece of a secret. */
 export type AccountTokenOutcome =
   | {
       readonly kind: 'token';
-      /** Kept nowhere. */
+      /** Never stored. */
       readonly accessToken: string;
-      /** Null: the one that was used stays good. Otherwise that one may be used up, and this one must not be lost. */
+      /** Null: the old one stays valid. Otherwise the old one may be used up, so this one must be stored. */
       readonly refreshToken: string | null;
-      /** Those of `accountScopes` that were not granted. */
+      /** Scopes of `accountScopes` that were not granted. */
       readonly missingScopes: readonly string[];
     }
   | { readonly kind: 'login_ended'; readonly description: string }
@@ -50,8 +48,8 @@ export type AccountTokenOutcome =
   | { readonly kind: 'transient'; readonly reason: string };
 
 /**
- * Never rejects for what Auth0 or a network may do. Auth0 leaves out an audience that the client may not use in silence
- * and answers with a token for another API, which shows by its scopes.
+ * Requests a token of the My Account API. Never rejects because of Auth0 or the network. If the client may
+ * not use the audience, Auth0 silently ignores it and sends a token of another API, visible by its scopes.
  */
 export async function askForAccountToken(
   request: AccountTokenRequest,
@@ -95,40 +93,39 @@ export async function askForAccountToken(
 }
 
 /**
- * The accounts that a user has connected at Auth0, as Auth0's My Account API shows them to the user's own client.
+ * Accounts that a user has connected at Auth0, read from Auth0's My Account API as the user's client.
  * https://auth0.com/docs/api/myaccount/connected-accounts
  */
 
-/** The My Account API of one user. */
+/** My Account API of one user. */
 export interface AccountApi {
-  /** Any URL of the domain that the token is for. */
+  /** Any URL of the domain that the token is valid for. */
   readonly at: string;
   readonly accessToken: string;
   readonly io: TokenIo;
 }
 
-/** An account that is connected. */
 export interface ConnectedAccount {
   readonly id: string;
   readonly connection: string;
-  /** The scopes that the account's own provider granted. */
+  /** Scopes that the account's provider granted. */
   readonly scopes: readonly string[];
 }
 
 interface AccountConnection {
-  /** The tenant's name for it. */
+  /** Name of the connection at the tenant. */
   readonly connection: string;
   readonly redirectUri: string;
-  /** None: those that the connection is set up with. Any replace what the account was connected with before. */
+  /** Empty: those of the connection's setup. Others replace the current scopes of the account. */
   readonly scopes: readonly string[];
 }
 
-/** A started connection, with its state for the answer. */
+/** A started connection, with its state until the callback. */
 export interface BegunConnection {
-  /** The URL that the user's browser opens. */
+  /** URL that the user's browser opens. */
   readonly url: string;
   readonly redirectUri: string;
-  /** Random; secret from everybody but the user's browser. */
+  /** Random; secret except for the user's browser. */
   readonly state: string;
   /** Random; secret (RFC 7636 §4.1). */
   readonly codeVerifier: string;
@@ -140,7 +137,7 @@ const pageSize = 20;
 const maxPages = 50;
 
 /**
- * The accounts of one connection.
+ * Returns the accounts of one connection.
  * @throws SidekeyError as every function here: `provider_refused`, `address_blocked`, `upstream_unreachable`
  */
 export async function listAccounts(
@@ -151,13 +148,13 @@ export async function listAccounts(
   return pages.map(readAccount).filter((account) => account.connection === connection);
 }
 
-/** Names of the connections that the client may connect accounts of. */
+/** Returns the names of the connections that the client may connect accounts of. */
 export async function listConnections(api: AccountApi): Promise<readonly string[]> {
   const pages = await allPages(api, 'connections', {});
   return pages.map((connection) => textIn(connection, 'name'));
 }
 
-/** Begins to connect an account, or to connect it again with other scopes. */
+/** Starts to connect an account, or to connect it again with other scopes. */
 export async function beginConnection(
   api: AccountApi,
   { connection, redirectUri, scopes }: AccountConnection,
@@ -180,13 +177,13 @@ export async function beginConnection(
   );
   const parameters = answer['connect_params'];
   const url = URL.parse(textIn(answer, 'connect_uri'));
-  // It is opened in the user's browser: nothing but a page of the web.
+  // The URL is opened in the user's browser, so only a web page is safe.
   if (url?.protocol !== 'https:' || url.username !== '' || url.password !== '') throw unreadable();
   url.searchParams.set('ticket', textIn(isObject(parameters) ? parameters : {}, 'ticket'));
   return { url: url.href, redirectUri, state, codeVerifier, authSession: textIn(answer, 'auth_session') };
 }
 
-/** Ends what `beginConnection` began, with the code that the browser came back with. */
+/** Completes a connection with the code of the callback. */
 export async function completeConnection(
   api: AccountApi,
   { authSession, redirectUri, codeVerifier }: BegunConnection,
@@ -207,9 +204,9 @@ export async function completeConnection(
   return readAccount(answer);
 }
 
-/** Disconnects an account: Auth0 forgets its tokens. One that is not there (any more) is no failure. */
+/** Disconnects an account: Auth0 deletes its tokens. Succeeds if the account does not exist. */
 export async function deleteAccount(api: AccountApi, id: string): Promise<void> {
-  // A dot or a slash would make it another path.
+  // A dot or a slash would change the path.
   if (!/^[A-Za-z0-9_-]+$/.test(id)) throw new SidekeyError('internal', 'The id of an account is not valid.');
   await call(api, 'DELETE', `accounts/${id}`);
 }
@@ -280,7 +277,7 @@ function readBody(answer: EndpointAnswer, method: string, secrets: readonly stri
   throw refusedCall(`HTTP ${status}${reasonIn(body, secrets)}`, status);
 }
 
-/** `ErrorResponse` of the API: `title`, `detail`, and the fault of each field. */
+/** Formats an `ErrorResponse` of the API: `title`, `detail`, and the error of each field. */
 function reasonIn(body: JsonObject | null, secrets: readonly string[]): string {
   const said = body?.['detail'] ?? body?.['title'];
   const errors = body?.['validation_errors'];
@@ -328,9 +325,9 @@ function unreadable(): SidekeyError {
   );
 }
 
-/** The errors of Auth0's token endpoint that end a login. Pure. */
+/** Errors of Auth0's token endpoint that end a login. Pure. */
 
-/** The last three are those of OpenID Connect Core §3.1.2.6. */
+/** The last three are from OpenID Connect Core §3.1.2.6. */
 const ended = new Set([
   'invalid_grant',
   'expired_token',
@@ -339,25 +336,24 @@ const ended = new Set([
   'consent_required',
 ]);
 
-/** Returns whether the refresh token of the login is no longer valid: a new login is needed. */
+/** Returns whether the login's refresh token is no longer valid, so that a new login is required. */
 export function loginHasEnded(error: string): boolean {
   return ended.has(error);
 }
 
-/** The callback from Auth0 after an account was connected: an authorization response, but for the name of its code. */
+/** Callback from Auth0 after a connection: an authorization response, except for the name of its code. */
 
-/** Expected values of a connect callback. */
+/** Values to check a connect callback against. */
 interface ConnectCallbackExpectation {
-  /** The one that the login is at. */
+  /** Provider of the login. */
   readonly provider: Provider;
   readonly state: string;
   readonly codeVerifier: string;
 }
 
 /**
- * Reads what a person pasted. Auth0's documentation has the code in the fragment of the URL, its libraries read it from
- * the query: both are taken.
- *
+ * Parses what a person pasted. Auth0's documentation has the code in the URL fragment, its libraries read it
+ * from the query. Both are accepted.
  * @throws SidekeyError `input_invalid`
  */
 export function parseConnectCallback(text: string): Callback {
@@ -366,8 +362,8 @@ export function parseConnectCallback(text: string): Callback {
 }
 
 /**
- * The code, for `completeConnection`. A code by itself is tied to the flow by its code verifier and its session.
- *
+ * Returns the code for `completeConnection`. A bare code is bound to the flow by its code verifier and
+ * session.
  * @throws SidekeyError as `checkCallback`
  */
 export function checkConnectCallback(callback: Callback, expected: ConnectCallbackExpectation): string {

@@ -11,31 +11,30 @@ import { askTokenEndpoint } from './token-endpoint.ts';
 
 /** The authorization code flow (RFC 6749 §4.1) with PKCE (RFC 7636). */
 
-/** Authorization request and its redirect URI. */
 interface AuthorizationRequest {
   readonly provider: Provider;
   readonly redirectUri: string;
-  /** Empty: none is named, and the provider chooses. */
+  /** Empty: omitted, and the provider chooses. */
   readonly scopes: readonly string[];
-  /** Besides those of RFC 6749 and of the provider's dialect: `prompt`, `login_hint` … */
+  /** Added to those of RFC 6749 and of the provider's dialect: `prompt`, `login_hint` … */
   readonly parameters?: Readonly<Record<string, string>>;
 }
 
-/** The state of a flow until its callback. */
+/** State of a flow until its callback. */
 export interface Authorization {
-  /** The URL that the user's browser opens. */
+  /** URL that the user's browser opens. */
   readonly url: string;
-  /** Random; secret from everybody but the user's browser. */
+  /** Random; secret except for the user's browser. */
   readonly state: string;
   /** Random; secret. Null: the provider refuses PKCE. */
   readonly codeVerifier: string | null;
-  /** Made for this consent, and secret: the code is bound to it (RFC 9449 §10). Null: tokens are bound to none. */
+  /** Secret key of this consent that the code is bound to (RFC 9449 §10). Null: tokens are not bound. */
   readonly proofKey: DpopKey | null;
 }
 
 /**
- * Begins a flow.
- * @throws SidekeyError `config_invalid` where the provider has no authorization endpoint or no client id.
+ * Starts a flow.
+ * @throws SidekeyError `config_invalid`: the provider has no authorization endpoint or no client ID
  */
 export async function authorizationUrl(request: AuthorizationRequest): Promise<Authorization> {
   const { provider, redirectUri, scopes } = request;
@@ -67,32 +66,31 @@ export async function authorizationUrl(request: AuthorizationRequest): Promise<A
         }),
     ...(key === null ? {} : { dpop_jkt: proofKey(key).thumbprint }),
   };
-  // RFC 6749 §3.1: the query that the endpoint has stays.
+  // RFC 6749 §3.1: the endpoint's own query is kept.
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
-  // A space as `+` is right in a form; as `%20` it is read alike by every server. A plus sign is `%2B` by now.
+  // Not every server reads `+` as a space, but all read `%20`. A plus sign is already `%2B`.
   url.search = url.search.replaceAll('+', '%20');
   return { url: url.href, state, codeVerifier, proofKey: key };
 }
 
-/** A callback, and what its flow kept to itself. */
+/** A callback with the secrets of its flow. */
 export interface CodeExchange extends TokenIo {
   readonly provider: Provider;
-  /** Read by `parseCallback`. */
+  /** Result of `parseCallback`. */
   readonly callback: Callback;
   /** See `CallbackExpectation`. */
   readonly acceptBareCode?: boolean | undefined;
   readonly state: string;
   readonly codeVerifier: string | null;
   readonly redirectUri: string;
-  /** The scopes that were asked for: those granted, where the provider does not say (RFC 6749 §5.1). */
+  /** Requested scopes, granted unless the provider states others (RFC 6749 §5.1). */
   readonly scopes?: readonly string[];
 }
 
 /**
- * Ends a flow: checks the callback and exchanges its code.
- * @throws SidekeyError `bad_request`: the callback does not belong to this flow or to this provider;
- * `provider_refused`: the user or the provider said no, or the token endpoint failed; `config_invalid`;
- * `secret_missing`.
+ * Completes a flow: checks the callback and exchanges its code.
+ * @throws SidekeyError `bad_request`: not of this flow or provider; `provider_refused`: the user or the
+ * provider refused, or the token endpoint failed; `config_invalid`; `secret_missing`
  */
 export async function exchangeCode(exchange: CodeExchange): Promise<Consented> {
   const { provider, codeVerifier } = exchange;
@@ -120,7 +118,7 @@ export async function exchangeCode(exchange: CodeExchange): Promise<Consented> {
   switch (answer.kind) {
     case 'tokens': {
       const result = consented(answer, exchange.scopes ?? [], { provider, proofKey: exchange.proofKey });
-      // The callback names the account too.
+      // The callback may name the account, too.
       return { ...result, details: { ...result.details, ...details } };
     }
     case 'error':
@@ -147,45 +145,41 @@ function refused(provider: Provider, error: string, description: string): Sideke
   );
 }
 
-/**
- * The response of the authorization endpoint, by way of a browser (RFC 6749 §4.1.2): read, however it got here, and
- * held against the flow that it should belong to.
- */
+/** The response of the authorization endpoint (RFC 6749 §4.1.2): parsed, and checked against its flow. */
 
-/** A callback as it was received or pasted; nothing of it is checked yet. */
+/** A callback as received or pasted. Unchecked. */
 export type Callback =
   | { readonly kind: 'parameters'; readonly parameters: URLSearchParams }
-  /** All that some people copy, and that some providers show. */
+  /** Some people copy only the code, and some providers show only the code. */
   | { readonly kind: 'code'; readonly code: string };
 
-/** The flow that a callback is checked against. */
+/** Flow that a callback is checked against. */
 export interface CallbackExpectation {
   readonly provider: Provider;
   readonly state: string;
   /** Null: the flow has no PKCE. */
   readonly codeVerifier: string | null;
   /**
-   * True if a code by itself is taken. Without `state` only PKCE ties it to this flow: the code of anybody else's
-   * consent was made for another challenge, so the provider refuses it (RFC 9700 §2.1). True is right where the person
-   * that pastes it began this very flow in the same session, and so is not led here by somebody else's link.
+   * True if a bare code is accepted. Without `state`, only PKCE binds it to this flow: a code of another
+   * person's consent has another challenge, so the provider refuses it (RFC 9700 §2.1). Set this only if the
+   * person who pastes began this flow in the same session, so that no link of another person led here.
    */
   readonly acceptBareCode?: boolean | undefined;
 }
 
-/** A callback that belongs to the flow, with a code in it. */
+/** A code from a callback that belongs to the flow. */
 interface CheckedCallback {
   readonly code: string;
-  /** The parameters that the dialect names; those that are there. */
+  /** Parameters of the callback that the dialect names. */
   readonly details: Readonly<Record<string, string>>;
 }
 
 const maxText = 16_384;
 
 /**
- * Reads what a browser came back with or a person pasted: a whole URL (with or without its scheme), its query, or the
- * bare code. Blanks and line breaks that a terminal put in are left out.
- *
- * @throws SidekeyError `input_invalid` where it is none of these
+ * Parses what a browser returned with or a person pasted: a whole URL (with or without its scheme), its
+ * query, or a bare code. Spaces and line breaks of a terminal are removed.
+ * @throws SidekeyError `input_invalid`: none of these
  */
 export function parseCallback(text: string): Callback {
   const plain = text.replace(/\s+/g, '').replace(/^(["'<])(.*)[>"']$/s, '$2');
@@ -194,18 +188,16 @@ export function parseCallback(text: string): Callback {
   const query = (mark < 0 ? plain : plain.slice(mark + 1)).split('#', 1)[0] ?? '';
   const parameters = new URLSearchParams(query);
   if (parameters.has('code') || parameters.has('error')) return { kind: 'parameters', parameters };
-  // RFC 6749 appendix A.11: VSCHAR. A URL without an answer is no code.
+  // RFC 6749 appendix A.11: VSCHAR. A URL without a response is not a code.
   if (mark >= 0 || /^[a-z][a-z0-9+.-]*:\/\//i.test(plain) || !/^[\x21-\x7e]+$/.test(plain))
     throw unreadable();
   return { kind: 'code', code: percentDecoded(plain) };
 }
 
 /**
- * `state` against forged callbacks (RFC 6749 §10.12), `iss` against mix-up (RFC 9207 §2.4), both before anything that
- * the callback says is believed.
- *
- * @throws SidekeyError `bad_request`: it does not belong to this flow or to this provider; `provider_refused`: the person
- * or the provider said no
+ * Checks `state` against forged callbacks (RFC 6749 §10.12), and `iss` against mix-up (RFC 9207 §2.4),
+ * before anything else in the callback is trusted.
+ * @throws SidekeyError `bad_request`: not of this flow or provider; `provider_refused`: refused by either
  */
 export function checkCallback(callback: Callback, expected: CallbackExpectation): CheckedCallback {
   const { provider } = expected;
@@ -261,7 +253,7 @@ function detailsIn(
   return details;
 }
 
-/** The person's own no: `access_denied` of RFC 6749 §4.1.2.1, and LinkedIn's two words for it. */
+/** Refusals by a person: `access_denied` (RFC 6749 §4.1.2.1), and two codes of LinkedIn. */
 const denials = new Set(['access_denied', 'user_cancelled_login', 'user_cancelled_authorize']);
 
 function saidNo(provider: Provider, error: string, description: string): SidekeyError {
@@ -297,7 +289,7 @@ function unreadable(): SidekeyError {
   );
 }
 
-/** A code that was copied out of an address bar is still percent-encoded. */
+/** Decodes a code that was copied from an address bar. */
 function percentDecoded(code: string): string {
   if (!/%[0-9a-f]{2}/i.test(code)) return code;
   try {

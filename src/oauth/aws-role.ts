@@ -1,5 +1,5 @@
 /**
- * Keys of a role, for a while: STS AssumeRole. No OAuth: other keys sign the question.
+ * Temporary keys of an AWS role: STS AssumeRole. Not OAuth: the request is signed with other keys.
  * https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
  */
 import { type AwsKeys, isAccessKeyId, isAwsSecret, keysText, type Renewal } from '../domain/credential.ts';
@@ -8,17 +8,16 @@ import { askEndpoint, type EndpointAnswer, type TokenIo } from './http.ts';
 import { describe } from './description.ts';
 import type { RefreshOutcome } from './refresh.ts';
 
-/** Keys of one role. */
 export interface AssumeRoleRequest extends Omit<Extract<Renewal, { kind: 'aws_role' }>, 'kind'> {
-  /** The https URL of STS. In the place of the global one, that of the region is asked. */
+  /** HTTPS URL of STS. The global URL is replaced by that of the region. */
   readonly endpoint: string;
 }
 
-/** The region of signatures if none is named: that of the global host. */
+/** Signing region of the global host, used if none is named. */
 const globalRegion = 'us-east-1';
 const globalEndpoint = 'https://sts.amazonaws.com/';
 
-/** Keys of a region's own STS are good in all regions, and it is there when that of us-east-1 is not. */
+/** Prefers the regional STS, which may be up when us-east-1 is down. Its keys are valid anywhere. */
 function endpointFor({ endpoint, region }: AssumeRoleRequest): URL | null {
   const url = URL.parse(endpoint);
   if (url?.href !== globalEndpoint || region === null) return url;
@@ -26,8 +25,8 @@ function endpointFor({ endpoint, region }: AssumeRoleRequest): URL | null {
 }
 
 /**
- * Asks for keys. Never rejects for what AWS or a network may do. Keys that AWS does not know are `invalid_grant`: only
- * a person can give others.
+ * Requests keys. Never rejects because of AWS or the network. If AWS does not accept the signing keys,
+ * returns `invalid_grant`: a person must provide others.
  */
 export async function assumeRole(request: AssumeRoleRequest, io: TokenIo): Promise<RefreshOutcome> {
   const obtainedAt = io.now();
@@ -88,14 +87,14 @@ function signedFields(
   };
 }
 
-/** The errors of AWS about keys that are invalid or have ended. */
+/** AWS errors for keys that are invalid or have expired. */
 const unknownKeys: ReadonlySet<string> = new Set([
   'InvalidClientTokenId',
   'ExpiredToken',
   'UnrecognizedClientException',
 ]);
 
-/** The errors that pass by themselves. */
+/** Temporary errors. */
 const passing: ReadonlySet<string> = new Set([
   'Throttling',
   'ThrottlingException',
@@ -145,7 +144,7 @@ function outcomeOf(
   };
 }
 
-/** The text of the first element of a name. STS writes plain elements, and the values have no entities. */
+/** Returns the text of the first element of a name. STS sends elements without attributes or entities. */
 function element(xml: string, name: string): string | null {
   return new RegExp(`<${name}>([^<&]*)</${name}>`).exec(xml)?.[1]?.trim() ?? null;
 }

@@ -1,17 +1,17 @@
 import { SidekeyError } from '../lib/errors.ts';
 
-/** Cleans the texts of providers and of failed requests for people. Pure. */
+/** Cleans messages of providers and failed requests for people. Pure. */
 
 const maxRead = 4_096;
 const maxKept = 300;
-/** A piece of a secret that is this long is taken for one: providers quote tokens cut short. */
+/** Pieces of a secret this long are redacted: providers quote truncated tokens. */
 const pieceLength = 8;
-/** Stands for what was taken out until all is: no text has it by then, and no secret can be found in it. */
+/** Mark for redacted pieces until the end: cleaned text has no NUL, and no secret matches it. */
 const hole = '\0';
 
 /**
- * A provider's words for people: control and invisible characters become spaces, every piece of a secret is taken
- * out, and the rest is cut at 300 characters.
+ * Cleans a text of a provider for people: replaces control and invisible characters by spaces, redacts every
+ * piece of a secret, and truncates at 300 characters.
  */
 export function describe(text: string, secrets: readonly string[]): string {
   let clean = text
@@ -28,8 +28,8 @@ export function describe(text: string, secrets: readonly string[]): string {
 }
 
 /**
- * An error code as RFC 6749 §5.2 means it: short and plain; anything else is not repeated. A secret that is shorter than
- * a piece counts only as a whole: a client whose secret is `client` still learns of its `invalid_client`.
+ * Returns an error code (RFC 6749 §5.2) if it is short and plain, else `unnamed_error`. Secrets shorter
+ * than a piece only match as a whole: a client with the secret `client` still gets `invalid_client`.
  */
 export function errorCode(text: string, secrets: readonly string[]): string {
   const telling = secrets.filter((secret) => secret.length >= pieceLength || secret === text);
@@ -37,12 +37,12 @@ export function errorCode(text: string, secrets: readonly string[]): string {
   return plain ? text : 'unnamed_error';
 }
 
-/** An error code with its description, or any beginning with its end. */
+/** Joins an error code, or the start of any sentence, with a description. */
 export function withDescription(what: string, description: string): string {
   return description === '' ? what : `${what}: ${description}`;
 }
 
-/** Returns why a request did not come through, from codes alone: messages of drivers may hold anything. */
+/** Returns the reason of a failed request, from codes only: messages of drivers may contain anything. */
 export function describeFault(error: unknown): string {
   const ours = findSidekeyError(error);
   if (ours !== null) return ours.message;
@@ -54,7 +54,7 @@ export function describeFault(error: unknown): string {
   return 'the connection failed';
 }
 
-/** The failure with a code of ours that lies beneath, such as the dial guard's `address_blocked`; null: none. */
+/** Returns the SidekeyError among the causes, such as the dial guard's `address_blocked`; null: none. */
 export function findSidekeyError(error: unknown): SidekeyError | null {
   for (const link of causes(error)) if (link instanceof SidekeyError) return link;
   return null;
@@ -68,7 +68,7 @@ function* causes(error: unknown): Generator {
   }
 }
 
-/** The forms in which a secret may come back: as it is, and as a form, a URL, a JSON text or base64 has it. */
+/** Returns the forms of a secret that a text may have: plain, form- and URL-encoded, JSON, base64 … */
 function renderedForms(secret: string): readonly string[] {
   if (secret === '') return [];
   return [
@@ -83,7 +83,7 @@ function renderedForms(secret: string): readonly string[] {
   ];
 }
 
-/** Returns encodings of a secret; those of a short secret occur in other words too. */
+/** Returns hex and base64 encodings of a secret. Those of short secrets also occur in other words. */
 function encodings(secret: string): readonly string[] {
   return [
     Buffer.from(secret, 'utf8').toString('hex'),
@@ -95,8 +95,8 @@ function encodings(secret: string): readonly string[] {
 }
 
 /**
- * Returns the base64 of a secret that begins so many bytes into a group of three, without the letters that its neighbours
- * share in: in `Basic` it stands behind the client's id.
+ * Returns the base64 of a secret that starts at `offset` bytes into a group of three, without the letters
+ * that its neighbours share: in `Basic` the secret follows the client ID.
  */
 function base64Within(secret: string, offset: number): string {
   const bytes = Buffer.from(secret, 'utf8');

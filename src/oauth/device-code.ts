@@ -6,7 +6,6 @@ import { describe, errorCode } from './description.ts';
 import { joinScopes } from './scopes.ts';
 import { askTokenEndpoint, authenticate, type TokenClient } from './token-endpoint.ts';
 
-/** A request for a person's consent. */
 export interface DeviceRequest {
   /** `device_authorization_endpoint`, an https URL. */
   readonly deviceEndpoint: string;
@@ -14,35 +13,35 @@ export interface DeviceRequest {
   readonly endpoint: string;
   readonly client: TokenClient;
   readonly dialect: Dialect;
-  /** Empty: none is named, and the provider chooses. */
+  /** Empty: omitted, and the provider chooses. */
   readonly scopes: readonly string[];
 }
 
 /** RFC 8628 §3.2. */
 export interface DeviceAuthorization {
   readonly kind: 'authorization';
-  /** Secret: what gets the tokens. */
+  /** Secret: the tokens are obtained with it. */
   readonly deviceCode: string;
-  /** The code that the person types or compares. */
+  /** Code that the person types or compares. */
   readonly userCode: string;
   /** An https URL. */
   readonly verificationUri: string;
-  /** The same with the code in it; null: the provider gives none. */
+  /** URL that includes the code; null: not sent by the provider. */
   readonly verificationUriComplete: string | null;
   /** Milliseconds since the epoch. */
   readonly expiresAt: number;
-  /** Between two questions. */
+  /** Milliseconds between two polls. */
   readonly intervalMs: number;
 }
 
 export interface PollIo extends TokenIo {
-  /** Resolves after that time, or as soon as the signal is aborted. */
+  /** Resolves after `ms` milliseconds, or once the signal is aborted. */
   readonly pause: (ms: number, signal?: AbortSignal) => Promise<void>;
 }
 
 /**
- * The outcome of the wait. Codes of `error`: `access_denied`: the person said no; `expired_token`: nobody answered in
- * time; others as at the token endpoint. `aborted`: the signal was.
+ * Outcome of the wait. Codes of `error`: `access_denied`: the person refused; `expired_token`: no response in
+ * time; others as at the token endpoint. `aborted`: the signal was aborted.
  */
 export type DeviceOutcome =
   Exclude<TokenAnswer, { readonly kind: 'transient' }> | { readonly kind: 'aborted' };
@@ -50,17 +49,17 @@ export type DeviceOutcome =
 /** RFC 8628 §3.4. */
 const deviceCodeGrantType = 'urn:ietf:params:oauth:grant-type:device_code';
 
-/** RFC 8628 §3.2: the interval where none is named. */
+/** RFC 8628 §3.2: default interval. */
 const defaultIntervalMs = 5_000;
-/** RFC 8628 §3.5: what `slow_down` adds. */
+/** RFC 8628 §3.5: increase per `slow_down`. */
 const slowerByMs = 5_000;
-/** Between two questions to what does not answer. */
+/** Longest interval of polls to an endpoint that does not respond. */
 const slowestMs = 60_000;
-/** No person waits longer, and no provider names more than an hour. */
+/** Bounds in milliseconds. No person waits longer, and no provider sets more than an hour. */
 const bounds = { intervalMs: 120_000, lifeMs: 3_600_000 };
 const defaultLifeMs = 900_000;
 
-/** Begins: asks for the codes (RFC 8628 §3.1). Never rejects for what a provider or a network may do. */
+/** Requests the codes (RFC 8628 §3.1). Never rejects because of a provider or the network. */
 export async function requestDeviceAuthorization(
   request: DeviceRequest,
   io: TokenIo,
@@ -69,7 +68,7 @@ export async function requestDeviceAuthorization(
   const form = new URLSearchParams();
   const headers = new Headers({ ...dialect.tokenHeaders, accept: 'application/json' });
   if (scopes.length > 0) form.set(dialect.scopeParameter, joinScopes(scopes, dialect));
-  // RFC 8628 §3.1: a client that has a secret authenticates here as it does at the token endpoint.
+  // RFC 8628 §3.1: a client with a secret authenticates as at the token endpoint.
   const add = authenticate(client, { audience: deviceEndpoint, now: io.now });
   await add({ issuer: deviceEndpoint }, { client_id: client.clientId }, form, headers);
   form.delete('client_id');
@@ -87,7 +86,7 @@ export async function requestDeviceAuthorization(
     io,
   );
   if (answer.kind !== 'answer') return answer;
-  // GitHub answers a form to who does not ask for JSON, and some ask in vain.
+  // GitHub sends a form without `Accept: application/json`; some servers send one anyway.
   const body = jsonObject(answer.text) ?? Object.fromEntries(new URLSearchParams(answer.text));
   const said = body['error'];
   if (typeof said === 'string' && said !== '') {
@@ -109,8 +108,8 @@ export async function requestDeviceAuthorization(
 }
 
 /**
- * Waits for the person: asks again and again, slower where the provider wants it, through failures of the network,
- * until there are tokens, a no, or the codes have expired. Never rejects for what a provider or a network may do.
+ * Polls, slower on request of the provider and despite network failures, until there are tokens, a refusal,
+ * or the codes expire. Never rejects because of a provider or the network.
  */
 export async function pollForTokens(
   { deviceCode, expiresAt, intervalMs: first }: DeviceAuthorization,
@@ -122,7 +121,7 @@ export async function pollForTokens(
   for (let askedMs = 0; ;) {
     const left = expiresAt - io.now();
     if (left <= 0) return expired;
-    // RFC 8628 §3.5: what does not answer is asked less and less often.
+    // RFC 8628 §3.5: exponential backoff while the endpoint does not respond.
     const slowed = Math.min(intervalMs * 2 ** failures, Math.max(intervalMs, slowestMs));
     await io.pause(Math.min(Math.max(slowed, askedMs), left), io.signal);
     if (io.signal?.aborted === true) return { kind: 'aborted' };
@@ -161,7 +160,7 @@ const expired: DeviceOutcome = {
 
 function readAuthorization(body: JsonObject, begun: number): DeviceAuthorization | null {
   const { device_code: deviceCode, user_code: userCode } = body;
-  // Google said `verification_url` before there was an RFC, and still does.
+  // Google's `verification_url` predates the RFC and is still sent.
   const verificationUri = webPage(body['verification_uri']) ?? webPage(body['verification_url']);
   if (!isCode(deviceCode, 4_096) || !isCode(userCode, 64) || verificationUri === null) return null;
   return {
@@ -176,7 +175,7 @@ function readAuthorization(body: JsonObject, begun: number): DeviceAuthorization
   };
 }
 
-/** One line that can be shown, with nothing that a terminal would obey. */
+/** Reports whether a value is one printable line, free of terminal control characters. */
 function isCode(value: unknown, maxLength: number): value is string {
   return (
     typeof value === 'string' &&
@@ -185,7 +184,7 @@ function isCode(value: unknown, maxLength: number): value is string {
   );
 }
 
-/** Returns a URL as a browser writes it; a person sees and opens it. */
+/** Returns a URL as a browser formats it. A person sees and opens it. */
 function webPage(value: unknown): string | null {
   const url = typeof value === 'string' ? URL.parse(value) : null;
   return url?.protocol === 'https:' && url.username === '' && url.password === '' ? url.href : null;

@@ -13,9 +13,8 @@ import {
 } from './device-code.ts';
 import type { TokenIo } from './http.ts';
 
-/** A consent on another device (RFC 8628) that waits for the person. */
+/** A consent on another device (RFC 8628) that waits for a person. */
 interface DeviceConsent {
-  /** Codes for the person. */
   readonly codes: DeviceAuthorization;
   /**
    * Polls until the person has answered.
@@ -26,10 +25,9 @@ interface DeviceConsent {
 }
 
 /**
- * Begins a consent.
- *
- * @throws SidekeyError `input_invalid`: the provider has no device flow; `config_invalid`, `provider_refused`; errors of the
- *   client secret; the reason of the signal
+ * Starts a consent.
+ * @throws SidekeyError `input_invalid`: the provider has no device flow; `config_invalid`,
+ * `provider_refused`; errors of the client secret; the reason of the signal
  */
 export async function beginDeviceConsent(
   provider: Provider,

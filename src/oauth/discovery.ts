@@ -5,7 +5,7 @@ import { boundedFetch, type DocumentIo } from './http.ts';
 import { describe, describeFault, errorCode, findSidekeyError, withDescription } from './description.ts';
 
 /**
- * From the URL of an API, or of its authorization server, to what a provider definition needs: protected resource
+ * Discovers a provider definition from the URL of an API or its authorization server: protected resource
  * metadata (RFC 9728), authorization server metadata (RFC 8414), OpenID Connect Discovery 1.0.
  */
 
@@ -18,23 +18,23 @@ export interface Discovered {
   readonly revocationEndpoint: string | null;
   readonly userinfoEndpoint: string | null;
   readonly registrationEndpoint: string | null;
-  /** The scopes that the API names; none: the provider chooses. */
+  /** Scopes that the API names; empty: the provider chooses. */
   readonly scopes: readonly string[];
-  /** The methods of client authentication at the token endpoint, by their names in RFC 8414. */
+  /** Client authentication methods of the token endpoint, by their names in RFC 8414. */
   readonly authMethods: readonly string[];
-  /** True if it names itself in each authorization response (RFC 9207 §3). */
+  /** True if authorization responses have `iss` (RFC 9207 §3). */
   readonly namesIssuer: boolean;
-  /** The identifier of the API, where it has protected resource metadata: `resource` of RFC 8707. */
+  /** Identifier of the API for `resource` (RFC 8707); null: no protected resource metadata. */
   readonly resource: string | null;
 }
 
 /**
- * Asks the API first where its tokens come from, then the server. The result must match the requested issuer: the
- * document of an issuer must name that issuer (RFC 8414 §3.3), so no server can speak for another.
+ * Reads the metadata of the API, then of its authorization server. A document must name the issuer that it
+ * was requested for (RFC 8414 §3.3), so no server can impersonate another.
  *
  * @param address an https URL
- * @throws SidekeyError `input_invalid`: no https URL; `not_found`: there is no such document; `provider_refused`: there
- * is one, and it is not usable; `address_blocked`; `upstream_unreachable`
+ * @throws SidekeyError `input_invalid`: not an https URL; `not_found`: no such document; `provider_refused`:
+ * the document is unusable; `address_blocked`; `upstream_unreachable`
  */
 export async function discover(address: string, io: DocumentIo): Promise<Discovered> {
   const url = httpsUrl(address);
@@ -72,7 +72,7 @@ export async function discover(address: string, io: DocumentIo): Promise<Discove
     revocationEndpoint: endpoint('revocation_endpoint'),
     userinfoEndpoint: endpoint('userinfo_endpoint'),
     registrationEndpoint: endpoint('registration_endpoint'),
-    // All that the server knows would be more than anybody needs for this API.
+    // All scopes of the server would be more than this API needs.
     scopes: texts(api?.scopes_supported),
     authMethods: texts(metadata.token_endpoint_auth_methods_supported),
     namesIssuer: metadata.authorization_response_iss_parameter_supported === true,
@@ -81,7 +81,7 @@ export async function discover(address: string, io: DocumentIo): Promise<Discove
 }
 
 async function resourceMetadata(url: URL, io: DocumentIo): Promise<oauth.ResourceServer | null> {
-  // An API may be described as a whole while the URL is that of one part of it.
+  // The metadata may describe the whole API, while the URL is of one part.
   for (const identifier of url.pathname === '/' ? [url] : [url, new URL(url.origin)]) {
     const found = await document(
       identifier,
@@ -93,7 +93,7 @@ async function resourceMetadata(url: URL, io: DocumentIo): Promise<oauth.Resourc
   return null;
 }
 
-/** Returns the metadata of a server; null: it has no document of these kinds. @throws SidekeyError as `discover` */
+/** Returns the metadata of a server; null: no such document. @throws SidekeyError as `discover` */
 export async function serverMetadata(
   issuer: URL,
   io: DocumentIo,
@@ -110,7 +110,7 @@ export async function serverMetadata(
   return null;
 }
 
-/** Returns the options of a request of the library. */
+/** Returns the request options of the OAuth library. */
 export function requestOptions(io: DocumentIo) {
   return {
     [oauth.customFetch]: boundedFetch(io),
@@ -118,7 +118,7 @@ export function requestOptions(io: DocumentIo) {
   };
 }
 
-/** Null: the server has no such document. A page for people in its place, which many servers have, counts as none. */
+/** Returns null if the server has no such document. An HTML page, which many servers send, counts as none. */
 async function document<T>(
   at: URL,
   ask: () => Promise<Response>,
@@ -162,21 +162,20 @@ function texts(value: unknown): readonly string[] {
   return Array.isArray(value) ? value.filter((item): item is string => typeof item === 'string') : [];
 }
 
-/** Dynamic client registration (RFC 7591): Sidekey makes itself known to a server that lets it. */
+/** Dynamic client registration (RFC 7591) at a server that permits it. */
 
-/** Client registration request. */
 export interface Registration {
   /** An https URL. */
   readonly endpoint: string;
-  /** Exactly these may be used later. */
+  /** Only these may be used later. */
   readonly redirectUris: readonly string[];
   readonly grantTypes: readonly string[];
-  /** The methods that the server accepts at its token endpoint; empty: it does not say, which means basic (RFC 8414 §2). */
+  /** Methods that the token endpoint accepts; empty: not stated, which means basic (RFC 8414 §2). */
   readonly authMethods: readonly string[];
   readonly scopes: readonly string[];
 }
 
-/** The client as the server has it. */
+/** Client as registered by the server. */
 export interface RegisteredClient {
   readonly clientId: string;
   readonly clientSecret: string | null;
@@ -184,11 +183,10 @@ export interface RegisteredClient {
 }
 
 /**
- * Registers a client: a public one where the server takes such, because a secret that is registered on the spot proves
- * nothing about who uses it (RFC 8252 §8.4).
- *
- * @throws SidekeyError `provider_refused`: the server says no, or gave no usable client; `upstream_unreachable`,
- * `address_blocked`
+ * Registers a client, as a public one if the server permits it: a secret registered on the spot does not
+ * authenticate its user (RFC 8252 §8.4).
+ * @throws SidekeyError `provider_refused`: the server refused or sent no usable client;
+ * `upstream_unreachable`, `address_blocked`
  */
 export async function registerClient(registration: Registration, io: DocumentIo): Promise<RegisteredClient> {
   const { endpoint, authMethods } = registration;
@@ -231,7 +229,7 @@ export async function registerClient(registration: Registration, io: DocumentIo)
   const { client_id: clientId, client_secret: secret, token_endpoint_auth_method: said } = client;
   if (!/^[\x20-\x7e]+$/.test(clientId)) throw refused(host, 'the client id is not printable');
   const clientSecret = typeof secret === 'string' && secret !== '' ? secret : null;
-  // RFC 7591 §3.2.1: the server may have put another method in place of the one that was asked for.
+  // RFC 7591 §3.2.1: the server may replace the requested method.
   const auth = authOf(typeof said === 'string' ? said : method);
   if (auth === null) throw refused(host, 'it wants a way of client authentication that Sidekey has not');
   if (auth !== 'none' && clientSecret === null) throw refused(host, 'it gave no client secret');

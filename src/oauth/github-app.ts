@@ -10,26 +10,26 @@ import { describe } from './description.ts';
 import type { RefreshOutcome } from './refresh.ts';
 import { signJwt } from './signing-key.ts';
 
-/** One token of one installation. */
+/** A token request for one installation. */
 export interface InstallationRequest {
   /**
-   * The collection of installations, an https URL: `https://api.github.com/app/installations`, and on a server of
-   * one's own `https://HOST/api/v3/app/installations`.
+   * HTTPS URL of the installations: `https://api.github.com/app/installations`, or
+   * `https://HOST/api/v3/app/installations` of a GitHub server.
    */
   readonly endpoint: string;
   readonly key: SigningKey;
-  /** The app's client id, or its numeric id. */
+  /** Client ID or numeric ID of the app. */
   readonly appId: string;
   readonly installationId: string;
 }
 
-/** GitHub wants `exp` at most ten minutes ahead, and advises an `iat` a minute back, for clocks that differ. */
+/** GitHub limits `exp` to 10 minutes ahead, and advises an `iat` 60 s back to allow for clock drift. */
 const backdatedS = 60;
 const lifetimeS = 600;
 
 /**
- * Asks for a token. Never rejects for what GitHub or a network may do. A removed installation is `invalid_grant`: the
- * app was taken away, and only installing it again helps.
+ * Requests a token. Never rejects because of GitHub or the network. If the installation was removed, returns
+ * `invalid_grant`: the app must be installed again.
  */
 export async function requestInstallationToken(
   request: InstallationRequest,
@@ -53,7 +53,7 @@ export async function requestInstallationToken(
       headers: {
         accept: 'application/vnd.github+json',
         authorization: `Bearer ${appToken}`,
-        // GitHub answers 403 to who does not say who they are.
+        // GitHub sends 403 without a `User-Agent`.
         'user-agent': 'sidekey',
         'x-github-api-version': '2022-11-28',
       },
@@ -83,7 +83,7 @@ async function signAppToken({ key, appId }: InstallationRequest, now: number): P
   try {
     return await signJwt(key, { iss: appId, iat: issuedAt, exp: issuedAt + lifetimeS });
   } catch {
-    // Messages about the key may quote it.
+    // Error messages may quote the key.
     return null;
   }
 }
@@ -108,7 +108,7 @@ function outcomeOf(
       scope: null,
     };
   }
-  // Its limits are a 429 or a 403; a 403 for another reason says neither of these.
+  // Rate limits are 429, or 403 with one of these. Other 403 have neither.
   if (status === 403 && (retryAfterMs !== null || asked.isLimited)) {
     return transient('GitHub limits how often it is asked', retryAfterMs);
   }

@@ -7,9 +7,8 @@ import type { Nonces } from '../schemes/dpop-proof.ts';
 
 /** Requests for documents other than tokens: bounded, without redirects, over the guarded dialer. */
 
-/** Parts of a request for a document. */
 export interface DocumentIo {
-  /** Through the dial guard. */
+  /** `fetch` through the dial guard. */
   readonly fetch: TokenFetch;
   readonly signal?: AbortSignal | undefined;
 }
@@ -17,8 +16,8 @@ export interface DocumentIo {
 const maxFetchedBytes = 262_144;
 
 /**
- * A `fetch` for oauth4webapi whose answers are read to their end here, so that a metadata document without end is an
- * error and not a memory that grows.
+ * Returns a `fetch` for oauth4webapi that limits the size of responses, so that an endless metadata document
+ * is an error instead of memory growth.
  */
 export function boundedFetch({ fetch }: DocumentIo) {
   return async (url: string, init: oauth.CustomFetchOptions<string, unknown>): Promise<Response> => {
@@ -43,12 +42,12 @@ export function boundedFetch({ fetch }: DocumentIo) {
   };
 }
 
-/** Reading JSON that came from a provider. Pure. */
+/** JSON from a provider. Pure. */
 
-/** An object of JSON, as far as it is known. */
+/** A parsed JSON object. Members are unchecked. */
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-/** The object that a text is; null: it is none. */
+/** Parses a JSON object; null: the text is something else. */
 export function jsonObject(text: string): JsonObject | null {
   try {
     const parsed: unknown = JSON.parse(text);
@@ -58,10 +57,7 @@ export function jsonObject(text: string): JsonObject | null {
   }
 }
 
-/**
- * Returns the value at a path such as `authed_user.access_token`; undefined where nothing does. Inherited members are
- * none.
- */
+/** Returns the value at a path such as `authed_user.access_token`, of own members only, or undefined. */
 export function memberAt(object: JsonObject, path: string): unknown {
   let value: unknown = object;
   for (const name of path.split('.')) {
@@ -71,56 +67,52 @@ export function memberAt(object: JsonObject, path: string): unknown {
   return value;
 }
 
-/** Returns whether a value is an object of JSON, and no list. */
+/** Returns whether a value is a JSON object. Arrays are not. */
 export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /**
- * One request from Sidekey itself to an endpoint of a provider, with no browser between (RFC 9700 §2.6: always over
- * TLS). The size of the answer is bounded, redirects are never followed, and no act of a provider or network makes it
- * reject.
+ * Direct requests of Sidekey to an endpoint of a provider, always over TLS (RFC 9700 §2.6). Response sizes
+ * are bounded, redirects are never followed, and no provider or network failure causes a rejection.
  */
 
-/** The part of `fetch` that is used; `redirect` is always `manual`. */
+/** Required part of `fetch`. */
 export type TokenFetch = (
   url: string,
   init: {
     readonly method: EndpointRequest['method'];
     readonly headers: Record<string, string>;
     readonly body?: string | URLSearchParams | AsyncIterable<Uint8Array> | null;
-    /** Given with a body that is iterated. */
+    /** Set if the body is an iterable. */
     readonly duplex?: 'half';
     readonly redirect: 'manual';
     readonly signal?: AbortSignal;
   },
 ) => Promise<TokenFetchResponse>;
 
-/** The part of a response that is read. */
 interface TokenFetchResponse {
   readonly status: number;
   readonly headers: { get(name: string): string | null };
   readonly body: AsyncIterable<Uint8Array> | null;
 }
 
-/** The means to send a request. */
 export interface TokenIo {
   readonly fetch: TokenFetch;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Ends the request: a later answer is ignored. */
+  /** Aborts the request: a later response is ignored. */
   readonly signal?: AbortSignal | undefined;
-  /** Awaited on the open connection, before the first byte of a request with a body. A rejection ends the request. */
+  /** Awaited on the open connection, before the first byte of a body. A rejection aborts the request. */
   readonly beforeSend?: (() => Promise<void>) | undefined;
-  /** The key that tokens are to be bound to; absent or null: to none. */
+  /** DPoP key that tokens shall be bound to; absent or null: tokens are not bound. */
   readonly proofKey?: DpopKey | null | undefined;
-  /** The nonces that servers require in proofs; absent: none are known. */
+  /** DPoP nonces that servers require; absent: none are known. */
   readonly nonces?: Nonces | undefined;
 }
 
-/** A request to an endpoint. */
 export interface EndpointRequest {
-  /** For people: `the token endpoint`. */
+  /** Name for people: `the token endpoint`. */
   readonly name: string;
   /** An https URL, without a user name or a password. */
   readonly url: string;
@@ -129,28 +121,28 @@ export interface EndpointRequest {
   readonly body: string | null;
 }
 
-/** Reason why there is no answer. */
+/** Reason for a missing response. */
 export type EndpointFailure =
-  /** Asking again changes nothing: `endpoint_invalid`, `address_blocked`. */
+  /** A permanent failure: `endpoint_invalid`, `address_blocked`. */
   | { readonly kind: 'error'; readonly error: string; readonly description: string }
-  /** Asking again may help; `retryAfterMs` is what the provider asked for (RFC 9110 §10.2.3), an hour at most. */
+  /** Temporary. `retryAfterMs`: from `Retry-After` (RFC 9110 §10.2.3), at most an hour. */
   | { readonly kind: 'transient'; readonly reason: string; readonly retryAfterMs: number | null };
 
-/** An answer of status 2xx or 4xx, but for 408 and 429. */
+/** A response with status 2xx or 4xx, except 408 and 429. */
 export interface EndpointAnswer {
   readonly kind: 'answer';
   readonly status: number;
-  /** 64 KiB at most. */
+  /** At most 64 KiB. */
   readonly text: string;
   readonly retryAfterMs: number | null;
-  /** `DPoP-Nonce` as it came (RFC 9449 §8.1); absent: there is none. */
+  /** Unchecked `DPoP-Nonce` (RFC 9449 §8.1); absent: no such field. */
   readonly nonce?: string;
 }
 
 const maxAnswer = 65_536;
 const maxRetryAfterMs = 3_600_000;
 
-/** Asks, and never rejects. */
+/** Sends a request. Never rejects. */
 export async function askEndpoint(
   request: EndpointRequest,
   io: TokenIo,
@@ -180,8 +172,8 @@ export async function askEndpoint(
   }
   const { status, text } = answer;
   const retryAfterMs = readRetryAfter(answer.retryAfter, io.now());
-  // Status 0 is how `fetch` shows a redirect that it was told not to follow.
-  // Servers under maintenance redirect to a page for people, and so do portals of networks.
+  // `fetch` has status 0 for a redirect with `redirect: 'manual'`. Servers under maintenance and captive
+  // portals redirect to pages for people.
   if (status === 0 || (status >= 300 && status < 400)) {
     return transient(`${name} answered with a redirect, which is never followed`, retryAfterMs);
   }
@@ -198,14 +190,14 @@ export async function askEndpoint(
   };
 }
 
-/** Returns the members of a request that is not written before `mayGo` resolves. */
+/** Returns the members of a request whose body is not written before `mayGo` resolves. */
 function heldBack(body: string, headers: EndpointRequest['headers'], mayGo: () => Promise<void>) {
   const bytes = Buffer.from(body);
   async function* chunks(): AsyncGenerator<Uint8Array> {
     await mayGo();
     yield bytes;
   }
-  // Without the length the body would be chunked, which some token endpoints cannot read.
+  // Without a length, the body would be chunked, which some token endpoints reject.
   return {
     headers: { ...headers, 'content-length': String(bytes.length) },
     body: chunks(),
@@ -231,7 +223,7 @@ async function readAnswer(response: TokenFetchResponse): Promise<RawAnswer> {
   };
 }
 
-/** Seconds or a date, into milliseconds from now. */
+/** Parses seconds or a date. Returns milliseconds from now. */
 function readRetryAfter(text: string | null, now: number): number | null {
   if (text === null) return null;
   const ms = /^[0-9]{1,9}$/.test(text) ? Number(text) * 1000 : Date.parse(text) - now;

@@ -4,16 +4,15 @@ import { createNonces, nonceIn, proofKey, signProof, targetUri } from '../scheme
 import { claimsIn, type Identity } from './answer.ts';
 import { askEndpoint, jsonObject, type TokenIo } from './http.ts';
 
-/** The claims of an account, or the reason that there are none: the end of a sentence. */
+/** Claims of an account, or the reason for their absence as the end of a sentence. */
 export type IdentityAnswer = { readonly status?: number } & (
   | { readonly kind: 'known'; readonly claims: Identity }
   | { readonly kind: 'unknown'; readonly reason: string }
 );
 
 /**
- * Asks a userinfo endpoint (Core §5.3) for the account of an access token. Never rejects.
- *
- * @param subject `sub` of the ID token, which the answer must have too (Core §5.3.2); undefined: there is no ID token
+ * Requests the account of an access token from a userinfo endpoint (Core §5.3). Never rejects.
+ * @param subject `sub` of the ID token, which the response must repeat (Core §5.3.2); undefined: none
  */
 export async function askUserinfo(
   endpoint: string,

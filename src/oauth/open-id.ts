@@ -7,11 +7,11 @@ import { requestOptions, serverMetadata } from './discovery.ts';
 import type { DocumentIo, JsonObject } from './http.ts';
 
 /**
- * Sign-in of people at an OpenID provider (OpenID Connect Core 1.0 §3.1): the code flow with PKCE, `state`, `nonce`, and an
- * ID token with the signature of a key that the issuer publishes.
+ * Sign-in of people at an OpenID provider (OpenID Connect Core 1.0 §3.1): the code flow with PKCE,
+ * `state`, `nonce`, and an ID token signed with a published key of the issuer.
  */
 
-/** Sidekey as a client of the issuer. */
+/** Sidekey's registration at the issuer. */
 export interface OpenIdClient {
   readonly issuer: string;
   readonly clientId: string;
@@ -19,20 +19,20 @@ export interface OpenIdClient {
   readonly scopes: readonly string[];
 }
 
-/** State of a sign-in until its callback; secret from everybody but the browser that began it. */
+/** State of a sign-in until its callback. Secret except for the browser that started it. */
 interface OpenIdFlow {
   readonly state: string;
   readonly nonce: string;
   readonly codeVerifier: string;
 }
 
-/** A callback, with what its flow kept. */
+/** A callback with the state of its flow. */
 interface OpenIdCallback {
   readonly flow: OpenIdFlow;
   readonly parameters: URLSearchParams;
   /** Null: a public client. */
   readonly clientSecret: string | null;
-  /** Claims that the userinfo endpoint is asked for if the ID token lacks one of them. */
+  /** Claims that are requested from the userinfo endpoint if the ID token lacks any of them. */
   readonly needed: readonly string[];
 }
 
@@ -40,13 +40,13 @@ interface OpenIdCallback {
 export type Claims = JsonObject & { readonly sub: string };
 
 interface OpenId {
-  /** Begins a sign-in: returns the address for the browser. @throws SidekeyError `provider_refused`, `upstream_unreachable` */
+  /** Starts a sign-in at the returned URL. @throws SidekeyError `provider_refused`, `upstream_unreachable` */
   begin(client: OpenIdClient): Promise<{ readonly url: string; readonly flow: OpenIdFlow }>;
   /**
-   * Ends a sign-in.
+   * Completes a sign-in.
    *
-   * @throws SidekeyError `bad_request`: the callback does not belong to this flow; `consent_declined`; `provider_refused`;
-   * `upstream_unreachable`
+   * @throws SidekeyError `bad_request`: the callback is not of this flow; `consent_declined`;
+   * `provider_refused`; `upstream_unreachable`
    */
   finish(client: OpenIdClient, callback: OpenIdCallback): Promise<Claims>;
 }
@@ -58,12 +58,12 @@ interface OpenIdParts {
   readonly now: () => number;
 }
 
-/** Metadata are kept for 10 min. The library reads keys again when an unknown one signs, once a minute at most. */
+/** Metadata is cached for 10 min. For unknown keys, the library reads keys again at most once a minute. */
 const kept = { freshMs: 600_000, maxPauseMs: 30_000 };
-/** Seconds by which the clocks of the issuer and of Sidekey may differ. */
+/** Maximum seconds between the clocks of the issuer and of Sidekey. */
 const skewS = 60;
 
-/** Returns the sign-in, which keeps the metadata of the last issuer. */
+/** Returns a sign-in that caches the metadata of the last issuer. */
 export function createOpenId({ io, now }: OpenIdParts): OpenId {
   let last: { readonly issuer: string; readonly metadata: Reading<oauth.AuthorizationServer> } | null = null;
 
@@ -121,17 +121,17 @@ export function createOpenId({ io, now }: OpenIdParts): OpenId {
         const checks = { expectedNonce: flow.nonce, requireIdToken: true };
         const tokens = await oauth.processAuthorizationCodeResponse(server, known, response, checks);
         await oauth.validateApplicationLevelSignature(server, response, options);
-        // `requireIdToken` holds.
+        // `requireIdToken` guarantees an ID token.
         const claims = oauth.getValidatedIdTokenClaims(tokens)!;
-        // The library looks at it only beside several audiences (Core §3.1.3.7, 5).
+        // The library checks `azp` only if there are several audiences (Core §3.1.3.7, 5).
         if (claims.azp !== undefined && claims.azp !== client.clientId)
           throw unusable(client.issuer, 'the "azp" of its ID token is another client');
         if (!isOf(claims, tokens)) throw unusable(client.issuer, 'the "at_hash" of its ID token is another');
         if (server.userinfo_endpoint === undefined || needed.every((name) => name in claims)) return claims;
         const told = await oauth.userInfoRequest(server, known, tokens.access_token, options);
-        // It is of the same subject (Core §5.3.2), and the ID token counts more.
+        // The subject is the same (Core §5.3.2). Claims of the ID token take precedence.
         const info = await oauth.processUserInfoResponse(server, known, claims.sub, told);
-        // The flag is about the address beside it.
+        // `email_verified` is valid only for the address beside it.
         const { email_verified: _, ...others } = info;
         const isSameEmail = claims['email'] === undefined || claims['email'] === info.email;
         return { ...(isSameEmail ? info : others), ...claims };
@@ -171,7 +171,7 @@ function checkedCallback(
   }
 }
 
-/** The method of RFC 6749 §2.3.1 that each server has, unless it says that it has the other one alone. */
+/** Returns the method that every server supports (RFC 6749 §2.3.1), unless its metadata lacks it. */
 function authentication(
   secret: string | null,
   { token_endpoint_auth_methods_supported: methods }: oauth.AuthorizationServer,
@@ -182,7 +182,7 @@ function authentication(
     : oauth.ClientSecretBasic(secret);
 }
 
-/** Reports whether the access token is that of an ID token with `at_hash` (Core §3.1.3.8). */
+/** Reports whether the access token matches `at_hash` of the ID token, if present (Core §3.1.3.8). */
 function isOf(
   { at_hash: expected }: oauth.IDToken,
   { id_token: token = '', access_token: accessToken }: oauth.TokenEndpointResponse,
@@ -196,7 +196,7 @@ function isOf(
   return digest.subarray(0, digest.length / 2).toString('base64url') === expected;
 }
 
-/** Messages of the library name members and claims, and hold no value. */
+/** Converts an error. Messages of the library name members and claims, but contain no values. */
 function failureOf(error: unknown, issuer: string, secrets: readonly string[]): SidekeyError {
   const ours = findSidekeyError(error);
   if (ours !== null) return ours;

@@ -4,44 +4,44 @@ import type { TokenIo } from './http.ts';
 import { joinScopes, withOfflineAccess } from './scopes.ts';
 import { askTokenEndpoint, type TokenClient } from './token-endpoint.ts';
 
-/** One refresh (RFC 6749 §6). */
+/** A refresh request (RFC 6749 §6). */
 export interface RefreshRequest {
   /** An https URL. */
   readonly endpoint: string;
-  /** Null: none is named. */
+  /** Null: no client is named. */
   readonly client: TokenClient | null;
   readonly dialect: Dialect;
   readonly refreshToken: string;
-  /** The granted scopes. They are named only where the provider wants it: left out, they stay (RFC 6749 §6). */
+  /** Granted scopes, sent only if the provider requires it. Otherwise they persist (RFC 6749 §6). */
   readonly scopes: readonly string[];
 }
 
-/** The outcome of a refresh. Descriptions are cut, without control characters, and without any piece of a secret. */
+/** Outcome of a refresh. Descriptions are truncated, printable, and contain no piece of a secret. */
 export type RefreshOutcome =
   | {
       readonly kind: 'refreshed';
       readonly accessToken: string;
-      /** The new one, where the provider rotates them; null: keep the old one. */
+      /** New refresh token, if the provider rotates them; null: the old one stays valid. */
       readonly refreshToken: string | null;
-      /** Milliseconds since the epoch; null: the provider did not say. */
+      /** Milliseconds since the epoch; null: not stated by the provider. */
       readonly expiresAt: number | null;
-      /** The time at which it was asked for, in milliseconds since the epoch. */
+      /** Time of the request, in milliseconds since the epoch. */
       readonly obtainedAt: number;
       /** Null: unchanged. */
       readonly scope: string | null;
-      /** The access token is bound to the key that was proved; absent: to none. */
+      /** True if the access token is bound to the DPoP key. */
       readonly isBound?: true;
     }
-  /** The refresh token is no longer valid: only a new consent helps. */
+  /** The refresh token is no longer valid: a new consent is required. */
   | { readonly kind: 'invalid_grant'; readonly description: string }
-  /** Refused for another reason, which stays until the configuration changes. */
+  /** A permanent refusal until the configuration changes. */
   | { readonly kind: 'refused'; readonly error: string; readonly description: string }
-  /** The provider or the network failed; `retryAfterMs` is what the provider asked for (RFC 9110 §10.2.3). */
+  /** Temporary. `retryAfterMs`: from `Retry-After` (RFC 9110 §10.2.3). */
   | { readonly kind: 'transient'; readonly reason: string; readonly retryAfterMs: number | null };
 
 /**
- * Codes that mean what RFC 6749 §5.2 calls `invalid_grant`: GitHub's and HubSpot's own, Slack's own, and those of OpenID
- * Connect Core §3.1.2.6, which some providers send from the token endpoint when the user has to be asked again.
+ * Codes that mean `invalid_grant` (RFC 6749 §5.2): those of GitHub and HubSpot, of Slack, and of OpenID
+ * Connect Core §3.1.2.6, which some token endpoints send if the user must consent again.
  */
 const consentGone = new Set([
   'invalid_grant',
@@ -52,7 +52,7 @@ const consentGone = new Set([
   'consent_required',
 ]);
 
-/** Refreshes a token (RFC 6749 §6). Never rejects for what a provider or a network may do. */
+/** Refreshes a token (RFC 6749 §6). Never rejects because of a provider or the network. */
 export async function refreshToken(request: RefreshRequest, io: TokenIo): Promise<RefreshOutcome> {
   const { endpoint, client, dialect, refreshToken: token, scopes } = request;
   const named = dialect.sendScopeOnRefresh && scopes.length > 0;
@@ -76,7 +76,7 @@ export async function refreshToken(request: RefreshRequest, io: TokenIo): Promis
     : { ...outcome, scope: withOfflineAccess(answer.scopes, scopes).join(' ') };
 }
 
-/** Returns the outcome that a token response means for a renewal of any kind. */
+/** Returns the outcome of a renewal of any kind. */
 export function refreshOutcome(answer: TokenAnswer): RefreshOutcome {
   switch (answer.kind) {
     case 'tokens': {
@@ -87,7 +87,7 @@ export function refreshOutcome(answer: TokenAnswer): RefreshOutcome {
     case 'error': {
       const { error, description } = answer;
       if (consentGone.has(error.toLowerCase())) return { kind: 'invalid_grant', description };
-      // RFC 8628 has it for device codes; some send it for any haste.
+      // RFC 8628 defines `slow_down` for device codes; some servers send it for any rate limit.
       if (error === 'slow_down') {
         return { kind: 'transient', reason: 'the token endpoint answered slow_down', retryAfterMs: null };
       }

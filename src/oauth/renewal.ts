@@ -1,4 +1,4 @@
-/** Every way to a new access token without a person: one union of requests, one outcome. */
+/** All renewals of access tokens without a person: one union of requests, one outcome. */
 import type { TokenAnswer } from './answer.ts';
 import {
   type ClientCredentialsRequest,
@@ -14,33 +14,31 @@ import { type InstallationRequest, requestInstallationToken } from './github-app
 import type { TokenIo } from './http.ts';
 import { refreshOutcome, type RefreshOutcome, type RefreshRequest, refreshToken } from './refresh.ts';
 
-/** A renewal request of any kind. */
 export type RenewalRequest =
   | ({ readonly kind: 'refresh_token' } & RefreshRequest)
   | ({ readonly kind: 'client_credentials' } & ClientCredentialsRequest)
   | ({ readonly kind: 'jwt_bearer' } & JwtBearerRequest)
   | ({
       readonly kind: 'token_exchange';
-      /** True if the subject token is kept and always the same; else it is read anew each time. */
+      /** True if the subject token is stored and constant; false if it is read for each request. */
       readonly isKept: boolean;
     } & TokenExchangeRequest)
   | ({ readonly kind: 'auth0_connection' } & ConnectionTokenRequest)
   | ({ readonly kind: 'github_installation' } & InstallationRequest)
   | ({ readonly kind: 'aws_role' } & AssumeRoleRequest);
 
-/** The outcome of a renewal. */
 export type RenewalOutcome =
   | RefreshOutcome
-  /** For `auth0_connection`: not this grant but the login that it depends on has ended. */
+  /** For `auth0_connection`: the login that the grant depends on has ended. */
   | { readonly kind: 'login_ended'; readonly description: string };
 
 /**
- * Asks for a new access token. Never rejects for what a provider or a network may do.
+ * Requests a new access token. Never rejects because of a provider or the network.
  *
- * `invalid_grant` is answered only where a person has to give something anew. A client's own credentials and assertions
- * that are signed afresh are no such thing: with them a provider also says `invalid_grant` to a wrong clock, a scope, or
- * an account that is disabled for a while, so there it counts as `refused`. So it does where the subject token of an
- * exchange is read anew each time: the next one may be good.
+ * Returns `invalid_grant` only if a person must supply something. With client credentials and freshly signed
+ * assertions, providers also send `invalid_grant` for a wrong clock, a scope, or a temporarily disabled
+ * account. It becomes `refused` there, and if a subject token is read for each request: the next may be
+ * valid.
  */
 export async function renew(request: RenewalRequest, io: TokenIo): Promise<RenewalOutcome> {
   switch (request.kind) {
@@ -65,7 +63,7 @@ export async function renew(request: RenewalRequest, io: TokenIo): Promise<Renew
   }
 }
 
-/** Turns `invalid_grant` into `refused`: without a consent, nobody can be asked for a new one. */
+/** Turns `invalid_grant` into `refused`: without a consent, a new consent does not help. */
 function withoutConsent(answer: TokenAnswer): RefreshOutcome {
   const outcome = accessTokenOnly(refreshOutcome(answer));
   return outcome.kind === 'invalid_grant' && answer.kind === 'error'
@@ -73,7 +71,7 @@ function withoutConsent(answer: TokenAnswer): RefreshOutcome {
     : outcome;
 }
 
-/** RFC 6749 §4.4.3, RFC 8693 §2.2.1: a refresh token may come along, and what got the token gets the next one too. */
+/** Drops a refresh token (RFC 6749 §4.4.3, RFC 8693 §2.2.1): renewals do not need one. */
 function accessTokenOnly(outcome: RefreshOutcome): RefreshOutcome {
   return outcome.kind === 'refreshed' ? { ...outcome, refreshToken: null } : outcome;
 }

@@ -1,4 +1,4 @@
-/** Ends a grant at the provider: RFC 7009, and what providers have in its place, as their dialects write it. */
+/** Revokes a grant at the provider: by RFC 7009, or the deviation of its dialect. */
 import type { Dialect, RevocationDialect } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import {
@@ -13,11 +13,10 @@ import {
 import { describe, errorCode, withDescription } from './description.ts';
 import { authenticate, basicAuthorization, type TokenClient } from './token-endpoint.ts';
 
-/** A request to revoke a grant. */
 export interface RevocationRequest {
-  /** The revocation endpoint; null: the provider has none, or its dialect says where. */
+  /** Revocation endpoint; null: none, or set by the dialect. */
   readonly endpoint: string | null;
-  /** Null: none is known. */
+  /** Null: no client is known. */
   readonly client: TokenClient | null;
   readonly dialect: Dialect;
   readonly accessToken: string | null;
@@ -25,17 +24,17 @@ export interface RevocationRequest {
 }
 
 type RevocationOutcome =
-  /** The provider says that the token is no longer valid; so it says of one that it never knew (RFC 7009 §2.2). */
+  /** The provider confirms that the token is invalid, even if it never existed (RFC 7009 §2.2). */
   | { readonly kind: 'revoked' }
-  /** The provider has no way to it, or none for such a token. */
+  /** The provider cannot revoke, or not this kind of token. */
   | { readonly kind: 'unsupported' }
-  /** The grant has to be taken as alive. The reason is plain and without a secret. */
+  /** The grant may still be valid. The reason is plain and contains no secret. */
   | {
       readonly kind: 'failed';
       readonly reason: string;
-      /** True if asking again may help, with no change of the configuration. */
+      /** True if a retry may succeed without a change of the configuration. */
       readonly passing: boolean;
-      /** The delay that the provider asked for, in milliseconds; null: none. */
+      /** Delay from `Retry-After`, in milliseconds; null: none. */
       readonly retryAfterMs: number | null;
     };
 
@@ -45,7 +44,7 @@ const contentTypes = {
   json: 'application/json',
 } as const;
 
-/** Revokes. Never rejects for what a provider, a network or a key may do. */
+/** Revokes a grant. Never rejects because of a provider, the network or a key. */
 export async function revoke(request: RevocationRequest, io: TokenIo): Promise<RevocationOutcome> {
   const { dialect, client } = request;
   const { revocation } = dialect;
@@ -66,7 +65,7 @@ export async function revoke(request: RevocationRequest, io: TokenIo): Promise<R
   return outcomeOf(await askEndpoint(written, io), revocation, secrets);
 }
 
-/** Null: there is none, or it names a client that is not known. */
+/** Returns the URL; null: no URL, or the URL requires a client and none is known. */
 function addressOf({ endpoint, client, dialect }: RevocationRequest): string | null {
   const template = dialect.revocation.url;
   if (template === null) return endpoint;
@@ -77,14 +76,14 @@ function addressOf({ endpoint, client, dialect }: RevocationRequest): string | n
 }
 
 /**
- * RFC 7009 §2.1 takes either token, and a refresh token ends the access tokens with it; where there is none, as with
- * tokens that do not expire, the access token is all that can end.
+ * Returns the token to revoke. RFC 7009 §2.1 accepts either; a refresh token also ends its access tokens.
+ * Tokens that do not expire have no refresh token, so the access token is revoked.
  */
 function tokenFor({ dialect, accessToken, refreshToken }: RevocationRequest): string | null {
   return dialect.revocation.token === 'access_token' ? accessToken : (refreshToken ?? accessToken);
 }
 
-/** The request; a text: why there can be none. */
+/** Builds the request. Returns a text if that is impossible: the reason. */
 async function write(
   request: RevocationRequest,
   { url, token, now }: { readonly url: string; readonly token: string; readonly now: () => number },
@@ -121,14 +120,14 @@ interface Written {
   readonly body: RevocationDialect['body'];
 }
 
-/** Says who asks. Null: it is said; a text: why it cannot be. */
+/** Adds the client authentication. Returns null, or the reason if that is impossible. */
 async function authorize(
   { client, dialect, accessToken }: RevocationRequest,
   { url, now, form, headers, body }: Written,
 ): Promise<string | null> {
   const { clientIdParameter, revocation } = dialect;
   const secret = client?.clientSecret ?? null;
-  // Without a body there is only the field: what says who the client is must not stand in a URL.
+  // Without a body, only the header field is left: client credentials must not be in a URL.
   const auth = revocation.auth === 'client' && body === 'none' ? 'field' : revocation.auth;
   switch (auth) {
     case 'none':
@@ -150,7 +149,7 @@ async function authorize(
       if (client === null || secret === null) {
         return auth === 'basic' ? 'there is no client secret to revoke the grant with' : null;
       }
-      // The secret is a private key then, which goes nowhere.
+      // The secret is then a private key, which is never sent.
       if (client.auth === 'private_key_jwt')
         return 'the revocation endpoint wants a client secret, not a key';
       headers.set('authorization', basicAuthorization(client.clientId, secret));
@@ -170,7 +169,7 @@ function outcomeOf(
   const { status } = answer;
   const body = jsonObject(answer.text);
   const isGood = status >= 200 && status < 300;
-  // A body that RFC 7009 §2.2 does not have is not looked at, but where the provider says all in it.
+  // The body is ignored, as RFC 7009 §2.2 has none, unless the provider reports success in it.
   if (isGood && (okField === null || (body !== null && memberAt(body, okField) === true)))
     return { kind: 'revoked' };
   const said = body === null ? undefined : memberAt(body, 'error');
@@ -178,8 +177,8 @@ function outcomeOf(
   const error = errorCode(said, secrets);
   // RFC 7009 §2.2.1.
   if (error === 'unsupported_token_type') return { kind: 'unsupported' };
-  // Slack's word for it. Google says 400 `invalid_token` to a token that is gone; to a bearer that may mean only that
-  // the access token has expired.
+  // Slack has `token_revoked`. Google sends 400 `invalid_token` for a token that is gone; with `bearer`, it
+  // may only mean that the access token has expired.
   if (error === 'token_revoked' || (error === 'invalid_token' && auth !== 'bearer'))
     return { kind: 'revoked' };
   const description = memberAt(body ?? {}, 'error_description');

@@ -1,16 +1,16 @@
 import type { Dialect, InsufficientScopeDialect } from '../domain/provider.ts';
 import { type Challenge, challengesIn } from '../http/fields.ts';
 
-/** Scopes as providers write them (RFC 6749 §3.3, and how the field differs). Pure. */
+/** Scopes in the formats of providers (RFC 6749 §3.3, and deviations). Pure. */
 
 const offlineAccess = 'offline_access';
 
-/** Returns whether a text is one scope as RFC 6749 §3.3 has it. */
+/** Returns whether a text is one scope (RFC 6749 §3.3). */
 export function isScope(text: string): boolean {
   return /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(text);
 }
 
-/** For a request. */
+/** Formats scopes for a request. */
 export function joinScopes(
   scopes: readonly string[],
   { scopeSeparator }: Pick<Dialect, 'scopeSeparator'>,
@@ -18,15 +18,12 @@ export function joinScopes(
   return scopes.join(scopeSeparator);
 }
 
-/** Parses a `scope` (RFC 6749 §3.3); null: none is named. */
+/** Parses a `scope` (RFC 6749 §3.3); null: not present. */
 export function scopesIn(scope: string | null): readonly string[] | null {
   return scope?.split(' ').filter(Boolean) ?? null;
 }
 
-/**
- * Parses the scopes of a response: a text, or a list of texts. Null: the provider did not say. Each scope is there
- * once.
- */
+/** Parses the scopes of a response, a text or a list, without duplicates. Null: not stated. */
 export function splitScopes(
   value: unknown,
   { scopeSeparator, tokenResponse }: Pick<Dialect, 'scopeSeparator' | 'tokenResponse'>,
@@ -42,8 +39,8 @@ export function splitScopes(
 }
 
 /**
- * The scopes of an answer that came with a refresh token, or to one. `offline_access` (OpenID Connect Core §11) is what
- * was granted then, though many servers never list it; where a refresh names scopes, one without it may be the last.
+ * Returns the granted scopes of a response with a refresh token, or of a refresh, with `offline_access`
+ * (OpenID Connect Core §11): many servers grant it unlisted, and a refresh that omits it may be the last.
  */
 export function withOfflineAccess(granted: readonly string[], asked: readonly string[]): readonly string[] {
   return asked.includes(offlineAccess) && !granted.includes(offlineAccess)
@@ -52,14 +49,14 @@ export function withOfflineAccess(granted: readonly string[], asked: readonly st
 }
 
 /**
- * The scopes that were asked for and not granted. Providers answer with other names for the same scope, so one counts
- * as granted also
+ * Returns the requested scopes that were not granted. Providers may respond with other names, so a scope also
+ * counts as granted
  * - in another case,
- * - with or without the URL of its resource before it (`Mail.Read`, `https://graph.example/Mail.Read`;
- *   `email`, `https://www.example/auth/userinfo.email`),
- * - where the scope that it is a part of was granted (`user` has `user:email`).
+ * - with or without the URL of its resource (`Mail.Read`, `https://graph.example/Mail.Read`; `email`,
+ *   `https://www.example/auth/userinfo.email`),
+ * - if a wider scope was granted (`user` includes `user:email`).
  *
- * `offline_access` asks for a refresh token, which shows by itself.
+ * `offline_access` is ignored: the refresh token itself shows it.
  */
 export function ungrantedScopes(asked: readonly string[], granted: readonly string[]): readonly string[] {
   const have = granted.map((scope) => scope.toLowerCase());
@@ -82,44 +79,40 @@ function isAtEndOfUrl(url: string, name: string): boolean {
   return url.startsWith('https://') && (url.endsWith(`/${name}`) || url.endsWith(`.${name}`));
 }
 
-/** Reads from the head of an API's refusal which scopes a token lacks. Pure; all that it returns is cleaned and bounded. */
+/** Parses the missing scopes from the head of an API's refusal. Results are cleaned and bounded. Pure. */
 
-/** Scope facts of a 401 or 403. */
+/** Scope information of a 401 or 403. */
 interface ScopeRefusal {
-  /** Null: nothing of scopes that are missing. */
+  /** Null: no scopes are reported as missing. */
   readonly missing: MissingScopes | null;
-  /**
-   * The address of the API's metadata (RFC 9728 §5.1): an https URL of plain letters; null: it does not say. No request
-   * asked for it.
-   */
+  /** Plain https URL of the API's metadata (RFC 9728 §5.1), never fetched; null: not stated. */
   readonly resourceMetadata: string | null;
 }
 
-/** Scopes that would have helped. */
 interface MissingScopes {
-  /** At most 20, of RFC 6749 §3.3; none: the API says that there are some, and not which. */
+  /** At most 20 scopes (RFC 6749 §3.3); empty: the API reports missing scopes without names. */
   readonly scopes: readonly string[];
-  /** True if any one of them would do. */
+  /** True if any one of them is enough. */
   readonly anyOne: boolean;
 }
 
-/** The facts that a refusal is read with. */
+/** Context to parse a refusal with. */
 export interface RefusalReader {
-  /** The provider's differences from RFC 6750 §3.1. */
+  /** The provider's deviations from RFC 6750 §3.1. */
   readonly dialect: InsufficientScopeDialect;
-  /** The scopes that the grant has, as far as they are known. */
+  /** Scopes of the grant, as far as known. */
   readonly held: readonly string[];
-  /** The secrets that were sent upstream: a value that contains one is no name. */
+  /** Secrets that were sent upstream. Values that contain one are dropped. */
   readonly secrets: readonly string[];
 }
 
 const maxFields = 8;
 const maxScopes = 20;
 const maxScopeLength = 256;
-/** Characters of all scopes together. */
+/** Maximum characters of all scopes together. */
 const maxListLength = 1_024;
 
-/** Reads a head. `values` answers the values of a field, by its name in lower case. */
+/** Parses a head. `values` returns the values of a field by its lower-case name. */
 export function scopeRefusal(
   values: (name: string) => readonly string[],
   { dialect, held, secrets }: RefusalReader,
@@ -129,7 +122,7 @@ export function scopeRefusal(
   const challenges = values('www-authenticate')
     .slice(0, maxFields)
     .flatMap(challengesIn)
-    // DPoP says it with the same words (RFC 9449 §7.1).
+    // DPoP has the same parameters (RFC 9449 §7.1).
     .filter(({ scheme }) => scheme === 'bearer' || scheme === 'dpop');
   return {
     missing: inChallenges(challenges, names, dialect, held) ?? inFields(values, names, dialect),
@@ -142,7 +135,7 @@ export function scopeRefusal(
 
 type Names = (text: string | undefined) => readonly string[];
 
-/** RFC 6750 §3.1. A challenge without an error code, to a request with a token, may still name the required scopes. */
+/** Reads challenges (RFC 6750 §3.1). Even without an error code, one may name the required scopes. */
 function inChallenges(
   challenges: readonly Challenge[],
   names: Names,
@@ -150,20 +143,20 @@ function inChallenges(
   held: readonly string[],
 ): MissingScopes | null {
   const said = challenges.find(({ parameters }) => parameters.get('error') === 'insufficient_scope');
-  // Registries of images name a token server and what its tokens are for: no consent gives that.
+  // Image registries name a token server and the scopes of its tokens: no consent grants those.
   const asked = challenges.find(
     ({ parameters }) => parameters.has('scope') && !parameters.has('error') && !parameters.has('service'),
   );
   const scopes = names((said ?? asked)?.parameters.get('scope'));
   const lacking = ungrantedScopes(scopes, held);
   const anyOne = meaning === 'any' && scopes.length > 1;
-  // It has precedence over the stored consent.
+  // `insufficient_scope` takes precedence over the stored consent.
   if (said !== undefined) return { scopes: lacking.length > 0 ? lacking : scopes, anyOne };
   const isLacking = anyOne ? lacking.length === scopes.length : lacking.length > 0;
   return isLacking ? { scopes: lacking, anyOne } : null;
 }
 
-/** Fields of the provider's own: which scopes the token has, and which would each do. */
+/** Reads the provider's fields: the scopes of the token, and those of which one is enough. */
 function inFields(
   values: (name: string) => readonly string[],
   names: Names,
@@ -179,7 +172,7 @@ function inFields(
   return lacking.length === accepted.length ? { scopes: accepted, anyOne: accepted.length > 1 } : null;
 }
 
-/** Returns the scopes to request: all of them, or the one that permits least, as far as names tell. */
+/** Returns the scopes to request: all, or the one with the least permissions, judged by its name. */
 export function scopesToAskFor(
   { scopes, anyOne }: MissingScopes,
   known: readonly { readonly name: string }[],
@@ -191,7 +184,7 @@ export function scopesToAskFor(
   return scopes.toSorted((a, b) => rank(a) - rank(b)).slice(0, 1);
 }
 
-/** Scopes have no commas for `connect --scope`, and in some providers' lists. */
+/** Splits a list at commas too: some providers have them, and `connect --scope`. */
 function scopesOf(text: string, isClean: (scope: string) => boolean): readonly string[] {
   const scopes: string[] = [];
   let length = 0;
@@ -204,7 +197,7 @@ function scopesOf(text: string, isClean: (scope: string) => boolean): readonly s
   return scopes;
 }
 
-/** Returns whether a URL has only characters that no shell or terminal interprets, and no query, which may hold secrets. */
+/** Reports whether a URL is safe for shells and terminals, and has no query, which may be secret. */
 function isPlainUrl(url: string): boolean {
   return url.length <= 512 && /^https:\/\/[a-z0-9.-]+(?::[0-9]{1,5})?(?:\/[A-Za-z0-9._~%/-]*)?$/i.test(url);
 }

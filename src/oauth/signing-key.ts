@@ -1,4 +1,4 @@
-/** Private keys that sign JWTs (RFC 7518 §3.1). No message here says anything of a key but its kind. */
+/** Private keys that sign JWTs (RFC 7518 §3.1). Messages reveal only the kind of a key. */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import type { JWTPayload } from 'jose';
 import { SidekeyError } from '../lib/errors.ts';
@@ -7,12 +7,12 @@ import type { SigningKey } from '../domain/credential.ts';
 interface SigningKeyOptions {
   /** Undefined: the `kid` of a JWK, or none. */
   readonly keyId?: string | undefined;
-  /** Undefined: the `alg` of a JWK, or the usual one of that kind of key. */
+  /** Undefined: the `alg` of a JWK, or the default of the kind of key. */
   readonly algorithm?: string | undefined;
 }
 
 const rsa = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'];
-/** The algorithms that a kind of key can sign with, the usual one first. */
+/** Algorithms by kind of key, the default first. */
 const algorithms: Readonly<Record<string, readonly string[]>> = {
   rsa,
   'rsa-pss': rsa.filter((name) => name.startsWith('PS')),
@@ -23,9 +23,8 @@ const algorithms: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * Reads a private key: PEM (PKCS#8, PKCS#1 as GitHub hands it out, SEC 1) or a JWK.
- *
- * @throws SidekeyError `input_invalid` where it is none, is encrypted, or does not sign with that algorithm
+ * Parses a private key: PEM (PKCS#8, PKCS#1 as issued by GitHub, SEC 1) or a JWK.
+ * @throws SidekeyError `input_invalid`: not a private key, encrypted, or unable to sign with the algorithm
  */
 export function readSigningKey(text: string, options: SigningKeyOptions = {}): SigningKey {
   const privateKey = text.trim();
@@ -50,16 +49,15 @@ export function readSigningKey(text: string, options: SigningKeyOptions = {}): S
 }
 
 /**
- * A JWT with these claims (RFC 7519 §4.1), signed.
- *
- * @throws SidekeyError `input_invalid` as `readSigningKey`; what jose throws for a key that does not fit its algorithm,
- * which may say something of the key
+ * Signs a JWT (RFC 7519 §4.1).
+ * @throws SidekeyError `input_invalid` as `readSigningKey`; errors of jose if the key does not fit the
+ * algorithm, which may reveal parts of the key
  */
 export async function signJwt(
   { privateKey, keyId, algorithm }: SigningKey,
   claims: JWTPayload,
 ): Promise<string> {
-  // Few logins need it, and a start is sooner without it.
+  // Few logins sign JWTs. Loading jose later makes the start faster.
   const { SignJWT } = await import('jose');
   return new SignJWT(claims)
     .setProtectedHeader({ alg: algorithm, typ: 'JWT', ...(keyId === null ? {} : { kid: keyId }) })

@@ -7,31 +7,31 @@ import { readTokenAnswer, type TokenAnswer } from './answer.ts';
 import { askEndpoint, type EndpointAnswer, type EndpointRequest, jsonObject, type TokenIo } from './http.ts';
 import { readSigningKey, signJwt } from './signing-key.ts';
 
-/** One request to a token endpoint (RFC 6749 §3.2), as the provider's dialect writes it. */
+/** Requests to a token endpoint (RFC 6749 §3.2) in the provider's dialect. */
 
-/** One request, as a flow puts it together. */
+/** A token request of a flow. */
 export interface TokenQuestion {
   /** An https URL. */
   readonly endpoint: string;
-  /** Null: none is named. */
+  /** Null: no client is named. */
   readonly client: TokenClient | null;
   readonly dialect: Dialect;
   /** RFC 6749 §4.5. */
   readonly grantType: string;
-  /** Besides `grant_type`, the client's authentication, and what the dialect adds, which these override. */
+  /** Added to `grant_type` and the client authentication. These override those of the dialect. */
   readonly parameters: Readonly<Record<string, string>>;
-  /** The texts that no description may contain. The client secret is known already. */
+  /** Texts that no description may contain. The client secret is added. */
   readonly secrets: readonly string[];
 }
 
-/** Asks, and never rejects for what a provider, a network or a key may do. */
+/** Sends a token request. Never rejects because of a provider, the network or a key. */
 export async function askTokenEndpoint(question: TokenQuestion, io: TokenIo): Promise<TokenAnswer> {
   const obtainedAt = io.now();
   const prove = provingAt(question.endpoint, io);
   for (let isSecond = false; ; isSecond = true) {
     let request: TokenRequest;
     try {
-      // Written anew: an assertion of the client is good for one request, as a proof is.
+      // Rebuilt for the retry: client assertions and DPoP proofs are valid for one request only.
       request = await tokenRequest(question, io.now);
       if (prove !== null) request = { ...request, headers: { ...request.headers, dpop: prove.proof() } };
     } catch (error) {
@@ -52,11 +52,11 @@ export async function askTokenEndpoint(question: TokenQuestion, io: TokenIo): Pr
 }
 
 interface TokenRequest extends EndpointRequest {
-  /** The client's assertion; empty: the client authenticates in another way. */
+  /** Assertion of the client; empty: another authentication. */
   readonly assertion: string;
 }
 
-/** Builds the request of RFC 6749 with the library, then applies the provider's dialect. */
+/** Builds the request with the library, then applies the provider's dialect. */
 async function tokenRequest(
   { endpoint, client, dialect, grantType, parameters }: TokenQuestion,
   now: () => number,
@@ -67,10 +67,10 @@ async function tokenRequest(
     form: new URLSearchParams(),
   };
   if (url?.protocol === 'https:') {
-    // Answers are not tied to an issuer here: the endpoint is known beforehand, and `id_token`s are not used.
+    // The endpoint is already known, and the library reads no `id_token`, so no issuer is checked here.
     await oauth.genericTokenEndpointRequest(
       { issuer: url.origin, token_endpoint: url.href },
-      // The library wants some id; it goes out only where the authentication puts it there.
+      // The library requires an ID. Only the authentication sends it.
       { client_id: client?.clientId ?? 'none' },
       authenticate(client, { audience: endpoint, now, clientIdParameter: dialect.clientIdParameter }),
       grantType,
@@ -86,7 +86,7 @@ async function tokenRequest(
     );
   }
   const { form } = written;
-  // Unpacking takes turns of the event loop, in which the only refresh token that works is nowhere but in memory.
+  // Decompression takes turns of the event loop while the only valid refresh token is in memory only.
   const headers = { 'accept-encoding': 'identity', ...written.headers };
   const isJson = dialect.tokenBody === 'json';
   return {
@@ -101,7 +101,6 @@ async function tokenRequest(
 
 /** Client authentication at a provider's endpoints (RFC 6749 §2.3, RFC 7523 §2.2). */
 
-/** Client of the token endpoint. */
 export interface TokenClient {
   readonly clientId: string;
   /** Null: a public client. For `private_key_jwt` the private key: PEM, or a JWK as JSON. */
@@ -110,7 +109,7 @@ export interface TokenClient {
 }
 
 interface Authentication {
-  /** The endpoint that is asked: an assertion is bound to it, so that it is of no use at any other. */
+  /** Requested endpoint. Assertions are bound to it and thus useless elsewhere. */
   readonly audience: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -121,11 +120,9 @@ interface Authentication {
 const assertionLifeS = 60;
 
 /**
- * Returns a function that adds the client's authentication to a request. Null: no client is named. A secret is sent as
- * `auth` says; a client without one is a public client.
- *
- * The function rejects with SidekeyError `secret_missing` or `input_invalid` where there is no private key that can
- * sign.
+ * Returns a function that adds the client authentication to a request: none if `client` is null, the ID only
+ * if there is no secret, else as `auth` says. The function rejects with SidekeyError `secret_missing` or
+ * `input_invalid` if there is no private key that can sign.
  */
 export function authenticate(client: TokenClient | null, authentication: Authentication): oauth.ClientAuth {
   if (client === null) return () => undefined;
@@ -150,8 +147,8 @@ function methodOf({ clientSecret, auth }: TokenClient, authentication: Authentic
 }
 
 /**
- * RFC 6749 §2.3.1 with the encoding of its appendix B, as forms have it: `-`, `.`, `_` and `*` stay as they are, so
- * that servers which forget to decode still recognize a client id that is a UUID.
+ * Formats RFC 6749 §2.3.1 with the form encoding of its appendix B: `-`, `.`, `_` and `*` are unchanged,
+ * so that servers without decoding still recognize a UUID as client ID.
  */
 export function basicAuthorization(clientId: string, clientSecret: string): string {
   const pair = [clientId, clientSecret]
@@ -186,21 +183,21 @@ function privateKeyJwt(privateKey: string | null, { audience, now }: Authenticat
   };
 }
 
-/** Proofs of a key at token endpoints (RFC 9449 §5 and §8). */
+/** DPoP proofs at token endpoints (RFC 9449 §5 and §8). */
 
 /** DPoP state of a token request and its retry. */
 interface Proving {
-  /** For one request: another for each call. */
+  /** Returns the proof for one request. */
   proof(): string;
-  /** Takes the nonce of an answer. True: the request is wanted once more, with that nonce. */
+  /** Stores the nonce of a response. Returns true if the request must be retried with it. */
   wantsAnother(answer: EndpointAnswer): boolean;
 }
 
-/** Null: tokens are to be bound to no key. */
+/** Returns null if tokens shall not be bound. */
 function provingAt(endpoint: string, io: TokenIo): Proving | null {
   const { proofKey: key, nonces = createNonces(), now } = io;
   const url = URL.parse(endpoint);
-  // The caller refuses an invalid URL.
+  // The caller rejects invalid URLs.
   if (key === undefined || key === null || url === null) return null;
   const { origin } = url;
   const uri = targetUri(origin, url.pathname);

@@ -14,11 +14,10 @@ import {
 import { readValue } from './value.ts';
 import type { VaultReference } from './vault-reference.ts';
 
-/** The sources of this process. */
 export interface Sources {
-  /** @throws SidekeyError `source_failed`: which helper or file, why, and the way out */
+  /** @throws SidekeyError `source_failed`, with the helper or file, the cause, and a remedy */
   ask(question: SourceQuestion): Promise<SourceValue>;
-  /** Returns why a source could not be asked now; null: it could. Runs no program. */
+  /** Returns why a source could not be read now; null: it could. Runs no program. */
   check(credential: SourceQuestion['credential']): Promise<SidekeyError | null>;
 }
 
@@ -26,11 +25,11 @@ export interface Sources {
 export interface VaultReader {
   /** @throws SidekeyError `source_failed` */
   ask(reference: VaultReference, question: SourceQuestion): Promise<SourceValue>;
-  /** Asks nothing. @throws SidekeyError why a secret cannot be asked for, as far as this machine tells */
+  /** Sends nothing. @throws SidekeyError if this machine lacks a prerequisite of reading a secret */
   check(reference: VaultReference): Promise<void>;
 }
 
-/** Asks nothing by itself. */
+/** Constructing it has no side effects. */
 export function createSources(parts: SourceParts & { readonly vault: VaultReader }): Sources {
   return {
     async ask(question) {
@@ -61,7 +60,7 @@ export function createSources(parts: SourceParts & { readonly vault: VaultReader
 }
 
 function readFile(path: string, { credential }: SourceQuestion, parts: SourceParts): SourceValue {
-  // Before the file is read: a change after that is seen.
+  // Before the read, so that a later change is noticed.
   const stamp = stampOf(path, parts);
   const text = readSourceFile(path, parts);
   try {
@@ -87,7 +86,7 @@ function readSourceFile(path: string, { cwd }: SourceParts): string {
   }
 }
 
-/** Identity and times of the file that a path leads to, also through links: a link that is replaced leads to another. */
+/** Returns identity and times of a file, after links: a replaced link is a change, too. */
 function stampOf(path: string, { cwd }: SourceParts): string {
   const found = statSync(resolve(cwd, path), { bigint: true, throwIfNoEntry: false });
   return found === undefined
@@ -95,7 +94,7 @@ function stampOf(path: string, { cwd }: SourceParts): string {
     : `${found.dev}/${found.ino}/${found.size}/${found.mtimeNs}/${found.ctimeNs}`;
 }
 
-/** Looks for names alone. Windows has its own rules for them. @throws SidekeyError `source_failed` */
+/** Checks names without a path, except on Windows. @throws SidekeyError `source_failed` */
 async function assertOnPath(program: string, source: string, { env, platform }: SourceParts): Promise<void> {
   const isName = platform !== 'win32' && !program.includes('/');
   if (!isName || (await findProgram(program, env['PATH'] ?? '')) !== null) return;

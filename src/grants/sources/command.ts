@@ -9,27 +9,23 @@ import { readValue } from './value.ts';
 
 type Command = Extract<Source, { readonly kind: 'command' }>;
 
-/** A helper may ask a person to unlock something. */
+/** Milliseconds; a helper may ask a person to unlock something. */
 const timeoutMs = 30_000;
 const maxBytes = 65_536;
 
-/** Variables of the user and the desktop, then of Windows. None of them holds a secret. */
+/** Variables of the user, the desktop and Windows. None of them is secret. */
 const usual = `
   HOME PATH USER LOGNAME SHELL LANG LC_ALL LC_CTYPE TZ TMPDIR DBUS_SESSION_BUS_ADDRESS DISPLAY WAYLAND_DISPLAY XAUTHORITY
   XDG_CONFIG_HOME XDG_DATA_HOME XDG_CACHE_HOME XDG_STATE_HOME XDG_RUNTIME_DIR SSH_AUTH_SOCK GPG_TTY
   SystemRoot SystemDrive ComSpec PATHEXT TEMP TMP USERNAME USERPROFILE HOMEDRIVE HOMEPATH APPDATA LOCALAPPDATA
   ProgramData ProgramFiles ProgramFiles(x86)`;
 
-/** Variables of the network. After `sidekey env` they lead to Sidekey itself, which would wait for the helper. */
+/** Network variables. After `sidekey env` they point to Sidekey, which would wait for the helper. */
 const network = `
   HTTPS_PROXY HTTP_PROXY ALL_PROXY NO_PROXY https_proxy http_proxy all_proxy no_proxy
   SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE AWS_CA_BUNDLE NODE_EXTRA_CA_CERTS`;
 
-/**
- * Runs a helper and reads its answer.
- *
- * @throws SidekeyError `source_failed`
- */
+/** Runs a helper and parses its output. @throws SidekeyError `source_failed` */
 export async function runHelper(
   source: Command,
   { credential, audience, signal }: SourceQuestion,
@@ -60,7 +56,7 @@ export async function runHelper(
   }
 }
 
-/** Completes the words and the input of the helpers of Docker and git, which are asked for a host. */
+/** Completes arguments and input of the helpers of Docker and git, which expect a host. */
 function spoken({ argv, input, form }: Command, stated: SourceForm | null, audience: readonly string[]) {
   const program = basename(argv[0] ?? '').replace(/\.exe$/i, '');
   const known =
@@ -80,8 +76,8 @@ function spoken({ argv, input, form }: Command, stated: SourceForm | null, audie
 }
 
 /**
- * Returns the first line that a helper says of its failure, without what it printed besides and without words in the
- * form of tokens. The helpers of Docker say it on standard output.
+ * Returns the first line of a helper's error, without its standard output and words like tokens. Helpers of
+ * Docker write errors to standard output.
  */
 function firstLine(
   { output, error }: Extract<ProgramEnd, { kind: 'ended' }>,

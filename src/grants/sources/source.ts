@@ -5,36 +5,35 @@ import { SidekeyError } from '../../lib/errors.ts';
 import type { HeldCredential, SourceCredential } from '../../domain/credential.ts';
 import { parseVaultReference, type VaultReference } from './vault-reference.ts';
 
-/** A source, as its text says. */
+/** A parsed source. */
 export type Source =
   | { readonly kind: 'file'; readonly path: string }
   | ({ readonly kind: 'vault' } & VaultReference)
   | ({ readonly kind: 'command' } & SourceProgram);
 
-/** One question for the credential of a grant. */
+/** A read of the credential of a grant. */
 export interface SourceQuestion {
-  /** Id and revision of the grant; for a grant that is not stored yet, an empty text and 0. */
+  /** ID and revision of the grant; for a grant that is not stored yet, an empty text and 0. */
   readonly grant: string;
   readonly revision: number;
   readonly credential: SourceCredential;
   /** Domain patterns of the grant. */
   readonly audience: readonly string[];
-  /** True: an upstream refused the last value, so the same is of no use. */
+  /** True: an upstream refused the last value, so the source must return another. */
   readonly isRefused: boolean;
-  /** Aborted when nobody waits for the answer any more. */
+  /** Aborted once no caller waits. */
   readonly signal: AbortSignal;
 }
 
-/** The answer of a source. */
+/** Output of a source. */
 export interface SourceValue {
   readonly credential: HeldCredential;
-  /** The time at which it ends, in milliseconds since the epoch; null: it states no end. */
+  /** Expiry in milliseconds since the epoch; null: not stated. */
   readonly expiresAt: number | null;
-  /** Returns false after the place of the value has changed. For the request path. */
+  /** Returns false once the file of the value has changed. For the request path. */
   readonly isCurrent?: () => boolean;
 }
 
-/** The parts that sources need. */
 export interface SourceParts {
   readonly env: NodeJS.ProcessEnv;
   /** Base of relative paths, and working directory of helpers: the folder of the config file. */
@@ -85,7 +84,7 @@ export function absoluteSource(from: string, cwd: string, home: string): string 
   return kind === 'file:' ? `file:${at}` : `${kind}${at}${rest}`;
 }
 
-/** Returns the source for people: of a command its program alone, because its arguments may contain secrets. */
+/** Returns a source for people. Commands are shown without arguments, which may be secret. */
 export function describeSource({ from }: Pick<SourceCredential, 'from'>): string {
   const [, command] = /^command:\s*(.*)$/s.exec(from) ?? [];
   if (command === undefined) return from;

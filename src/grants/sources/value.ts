@@ -5,15 +5,15 @@ import type { SourceValue } from './source.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 
 /**
- * Reads the answer of a source. Without a form, the answer tells it:
+ * Parses the output of a source. If `form` is null, it is detected:
  *
- * - `token`: a token alone; `first_line`: the same, with other lines after it
- * - `json`: an object with a token and perhaps its end
+ * - `token`: a bare token; `first_line`: a bare token, then other lines
+ * - `json`: an object with a token and optionally its expiry
  * - `aws`: `credential_process` of AWS, version 1
  * - `exec`: ExecCredential of Kubernetes, with a token
- * - `docker`, `git`: their credential helpers
+ * - `docker`, `git`: output of their credential helpers
  *
- * @throws SidekeyError `input_invalid`; never with a piece of the answer
+ * @throws SidekeyError `input_invalid`, never with a part of the output
  */
 export function readValue(text: string, form: SourceForm | null, now: () => number): SourceValue {
   const [line = ''] = text.split(/\r?\n/, 1);
@@ -51,11 +51,11 @@ function plainValue(text: string, now: () => number): SourceValue {
   return checked({ value }, null, now);
 }
 
-/** Members with a token, the first before the others, and with its end. */
+/** Members with a token or its expiry, in order of precedence. */
 const tokenNames = ['access_token', 'accessToken', 'token', 'api_key', 'apiKey', 'value'];
 const endNames = ['expires_at', 'expiresAt', 'expires_on', 'expiry', 'token_expiry', 'expiration', 'expires'];
 
-/** gcloud has the token in `credential`. */
+/** Reads a JSON object. gcloud has the token in `credential`. */
 function jsonValue(root: JsonObject, now: () => number): SourceValue {
   const inner = root.get('credential');
   const object = isJsonObject(inner) ? inner : root;
@@ -64,7 +64,7 @@ function jsonValue(root: JsonObject, now: () => number): SourceValue {
   return tokenValue(token, firstOf(object, endNames), firstOf(object, ['expires_in', 'expiresIn']), now);
 }
 
-/** @param at the end; @param inS the seconds until then; null: not stated */
+/** @param at expiry; @param inS seconds until then; null: not stated */
 function tokenValue(token: Json, at: Json, inS: Json, now: () => number): SourceValue {
   if (at === null && inS === null) return checked({ value: token }, null, now);
   return checked({ type: 'oauth2', access_token: token, expires_at: at, expires_in: inS }, null, now);
@@ -79,7 +79,7 @@ function awsValue(object: JsonObject, now: () => number): SourceValue {
 
 function dockerValue(object: JsonObject, now: () => number): SourceValue {
   const [username = null, secret = null] = [object.get('Username'), object.get('Secret')];
-  // Docker's own name for a token without a user.
+  // Docker's user name for a token without a user.
   if (username === '<token>') return checked({ value: secret }, null, now);
   return checked({ type: 'basic', username, password: secret }, null, now);
 }
@@ -102,7 +102,7 @@ function firstOf(object: JsonObject, names: readonly string[]): Json {
   return names.map((name) => object.get(name) ?? null).find((value) => value !== null) ?? null;
 }
 
-/** Reads a credential with the checks of `grant import`, and its end with those of a token. */
+/** Parses a credential with the checks of `grant import`, and its expiry with those of a token. */
 function checked(fields: Readonly<Record<string, Json>>, expiresAt: Json, now: () => number): SourceValue {
   const { credential } = readCredential(JSON.stringify(fields), { now });
   const end = expiresAt === null ? null : endOf(tokenValue('end', expiresAt, null, now).credential);
