@@ -167,7 +167,7 @@ function reason(cause: unknown): string {
   return /^E[A-Z]+$/.test(code) ? ` (${code})` : '';
 }
 
-/** Reports whether a file is missing. After ENOTDIR (a file instead of a folder) a later write fails. */
+/** Reports whether a file is missing. On ENOTDIR (a file instead of a folder), the later write fails. */
 function isMissing(cause: unknown): boolean {
   return isSystemError(cause, 'ENOENT', 'ENOTDIR');
 }

@@ -61,9 +61,9 @@ export interface OpenAuthorityOptions {
 
 /**
  * Opens the CA of a directory, or creates it on the first run: `ca.crt` (PEM, 0644) and `ca.key` (sealed,
- * 0600). The key file is written first and contains the certificate, so that the next start completes an
- * interrupted creation. If two processes start together, one creates the CA and both use it. Never overwrites
- * a file.
+ * 0600). Writes the key file first, with a copy of the certificate, so that the next start completes an
+ * interrupted creation. If two processes start together, one creates the CA and both use it. Never
+ * overwrites.
  *
  * @throws SidekeyError
  * - `ca_mismatch`: a file is damaged or missing, the files do not match, the CA has expired, or its permitted

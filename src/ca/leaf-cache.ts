@@ -97,8 +97,8 @@ export function createLeafCache(options: LeafCacheOptions): LeafCache {
 }
 
 /**
- * Reports whether a leaf is from this CA, is valid at `now`, and has a third of its lifetime left. A leaf
- * that ends with the CA may have less: a new one would not last longer.
+ * Reports whether a leaf is from this CA, is valid at `now`, and has at least a third of its lifetime left.
+ * One that ends with the CA may have less, because a new one would not last longer.
  */
 function isFresh({ leaf, authority: made }: Entry, authority: CertificateAuthority, now: number): boolean {
   const { notBefore, notAfter } = leaf;

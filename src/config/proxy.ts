@@ -93,7 +93,7 @@ export interface ProxyConfig {
   /** Local callers that need no token where authentication is optional. */
   readonly localCallers: 'same_user' | 'any';
   readonly unmatchedHosts: 'deny' | 'tunnel';
-  /** Connections that the kernel redirected are accepted, with the token of an agent if there is one; null: they are not. */
+  /** Accepts connections that the kernel redirected, with an agent's token if set; null: refuses them. */
   readonly transparent: { readonly token: SecretReference | null } | null;
   /** Null: the port speaks no TLS. */
   readonly tls: ProxyTls | null;
@@ -108,7 +108,7 @@ export interface ProxyTls {
   readonly agents: ReadonlyMap<string, string>;
 }
 
-/** Names the callers of `sidekey start` that need no token; null if there are none, as on systems that report no users. */
+/** Names the callers of `sidekey start` without a token; null if none, or if the system reports no users. */
 export function tokenlessCallers(
   { authentication, localCallers }: Pick<ProxyConfig, 'authentication' | 'localCallers'>,
   platform: NodeJS.Platform = process.platform,

@@ -19,7 +19,7 @@ export function storeName(store: StoreConfig): string {
   return store.kind === 'sqlite' ? store.path : postgresLocation(store.address);
 }
 
-/** Returns the path beside which the processes of this machine keep files: the store, or in the folder of the audit log. */
+/** Returns the path beside which local processes keep files: the store, or one in the audit log's folder. */
 export function machineFilesOf(config: {
   readonly store: StoreConfig;
   readonly audit: { readonly file: string };
