@@ -197,8 +197,8 @@ function wordsOf(placement: BodyPlacement): {
 }
 
 /**
- * A form (application/x-www-form-urlencoded) in which one parameter has a value. It stands in the place of the first of
- * that name, else behind all; others of the name go, as the most forgiving server reads it. The rest stays byte by byte.
+ * Returns a form (application/x-www-form-urlencoded) with a parameter in place of the first of its name, else
+ * at the end. Removes others of the name, as the most forgiving server reads it. All other bytes stay.
  */
 export function withParameter(text: string, name: string, value: string): Rewritten {
   const parameters = parametersOf(text, new Set([forgivingName(name)]));
@@ -269,9 +269,9 @@ function endOfValue(text: string, start: number): number {
 type Rewritten = { readonly text: string } | { readonly problem: string };
 
 /**
- * JSON in which one member is a string. It stands in the place of the first member of that name; others of the name go,
- * however they are written, and so do those that differ in case alone: Go's parser takes the one for the other. If
- * there is none, it comes first, with the objects around it. All other bytes stay as they are.
+ * Returns JSON in which one member is a string, in place of the first member of that name. Removes others of
+ * the name in any encoding, and in any case, because Go's parser ignores case. If there is none, the member
+ * comes first, with the objects around it. All other bytes stay.
  *
  * @param path names from the outermost object on
  */

@@ -21,7 +21,7 @@ import { type AuthScheme, refused } from './scheme.ts';
 
 type BearerPlacement = { readonly kind: 'bearer' };
 
-/** `Authorization: Bearer` (RFC 6750 §2.1). A token that is bound to a key stays so when the provider says `bearer`. */
+/** `Authorization: Bearer` (RFC 6750 §2.1). A token bound to a key is still sent with a proof (DPoP). */
 export const bearer: AuthScheme<BearerPlacement, 'bearer'> = {
   kind: 'bearer',
   syntax: 'bearer',

@@ -10,8 +10,8 @@ import type { LimitName } from '../policy/limits.ts';
 import type { ClientIdentity } from '../policy/peer.ts';
 
 /**
- * One way to authenticate a request with a credential. A scheme is one file and one line of `list.ts`: the config
- * schema, the words of `explain` and `provider show`, the proxy and the leak guard read it from there.
+ * One way to authenticate a request with a credential. A scheme is one file and one line of `list.ts`, from
+ * which the config schema, `explain`, `provider show`, the proxy and the leak guard read it.
  *
  * Type parameters: `P` is its placement, `W` the value that its config schemas give.
  */
@@ -54,7 +54,8 @@ export interface AuthScheme<P extends Placement = Placement, W = unknown> {
   /**
    * Does the work that is the same for all requests.
    *
-   * @throws SidekeyError `policy_violation`: the scheme does not take this credential; `internal`: there is no token yet
+   * @throws SidekeyError `policy_violation` if the credential is of another kind; `internal` if it has no
+   * token
    */
   prepare(sealed: SealedCredential, placement: P): PreparedCredential;
 }
@@ -177,8 +178,8 @@ export function factsOf({ facts }: UnauthenticatedRequest): MessageFacts {
 }
 
 /**
- * Replaces secrets in response fields. A redirect repeats the path and the query of the request; a client that follows
- * it to another host would send the credential there.
+ * Replaces secrets in response fields. A redirect repeats the path and query of the request: a client that
+ * follows it to another host would send the credential there.
  *
  * @param fields name, value, name, value…
  * @param replacement the text that the client wrote in that place

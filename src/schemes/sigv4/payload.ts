@@ -2,7 +2,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { refused } from '../scheme.ts';
 import { emptyHash, sha256, type Signer } from './signature.ts';
 
-/** Ways to sign a body (`x-amz-content-sha256`). https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html */
+/** Signing: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html */
 export type Payload =
   /** By a hash or a word that is known. `isAdded`: the client did not send it. */
   | { readonly kind: 'stated'; readonly value: string; readonly isAdded: boolean }
@@ -68,10 +68,10 @@ const chunkLine = /^([0-9A-Fa-f]{1,8})((?:;[^;=\r]*=[^;\r]*)*);chunk-signature=(
 const trailerSignature = /^x-amz-trailer-signature:[ \t]*[0-9a-f]{64}(\r?\n)$/i;
 
 /**
- * Replaces the signatures of chunks and trailers in an `aws-chunked` body. All other bytes stay, and so does the length.
+ * Replaces the signatures of chunks and trailers in an `aws-chunked` body. All else stays, and the length.
  * https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html, …/sigv4-streaming-trailers.html
  *
- * @throws SidekeyError `bad_request`: the body is no `aws-chunked`; `body_too_large`: a chunk is too long
+ * @throws SidekeyError `bad_request` if it is not `aws-chunked`; `body_too_large` if a chunk is too long
  */
 export async function* signedChunks(
   body: AsyncIterable<Buffer> | Iterable<Buffer>,
