@@ -108,7 +108,7 @@ export interface ProxyTls {
   readonly agents: ReadonlyMap<string, string>;
 }
 
-/** Names the callers of `sidekey start` without a token; null if none, or if the system reports no users. */
+/** Names tokenless callers for `sidekey start`; null if none, as on systems that report no users. */
 export function tokenlessCallers(
   { authentication, localCallers }: Pick<ProxyConfig, 'authentication' | 'localCallers'>,
   platform: NodeJS.Platform = process.platform,

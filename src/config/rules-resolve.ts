@@ -99,7 +99,7 @@ export function defineRules(
         if (rules === undefined) return null;
         const origin = at(['policies', policy], 'key');
         return compileRules({
-          // Separate counters: a domain that also uses the policy would count a request twice.
+          // With shared counters, a domain that also uses the policy would count a request twice.
           ...withApprovalKeys({ text: `${text} and others` }, rules),
           default: 'deny',
           defaultOrigin: origin,

@@ -70,7 +70,7 @@ export interface ReadSecretOptions {
   readonly where?: string | undefined;
   /** Time-out of a command in milliseconds. Default: 10 s. */
   readonly timeoutMs?: number | undefined;
-  /** True: a running proxy checks if the secret is readable. A command is not run: it may ask a person. */
+  /** True: a running proxy checks if it can read the secret. Commands count as readable: they may prompt. */
   readonly isTrial?: boolean | undefined;
 }
 

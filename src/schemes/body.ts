@@ -270,8 +270,8 @@ type Rewritten = { readonly text: string } | { readonly problem: string };
 
 /**
  * Returns JSON in which one member is a string, in place of the first member of that name. Removes others of
- * the name in any encoding, and in any case, because Go's parser ignores case. If there is none, the member
- * comes first, with the objects around it. All other bytes stay.
+ * the name, in any encoding and any letter case, because Go's parser ignores case. If there is none, the
+ * member comes first, with the objects around it. All other bytes stay.
  *
  * @param path names from the outermost object on
  */

@@ -82,8 +82,8 @@ export function inTarget(
 /**
  * `Authorization: Basic` (RFC 7617 §2), in UTF-8 (§2.1).
  *
- * @throws SidekeyError `policy_violation` if the user name has a colon, which would separate it too early, or
- * one of the two has a control character
+ * @throws SidekeyError `policy_violation` if the user name has a colon, which would end it early, or one of
+ * the two has a control character
  */
 export function basicField(username: string, password: string): Field {
   if (username.includes(':') || /\p{Cc}/u.test(username + password)) {

@@ -136,7 +136,7 @@ export function isDpopKey(value: unknown): value is DpopKey {
 
 const opened = new WeakMap<DpopKey, ProofKey>();
 
-/** Parses a key once; freed together with its credential. Throws the errors of `node:crypto`. */
+/** Parses each key object once. Freed together with its credential. Throws the errors of `node:crypto`. */
 export function proofKey(key: DpopKey): ProofKey {
   let known = opened.get(key);
   if (known === undefined) opened.set(key, (known = parse(key)));

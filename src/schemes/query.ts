@@ -27,7 +27,7 @@ export const query: AuthScheme<QueryPlacement, { readonly query: string }> = {
 
 /**
  * Writes the credential in place of the first parameter of that name, and removes the others. Names are
- * compared as by the most forgiving server. All other bytes stay.
+ * compared as the most forgiving server reads them. All other bytes stay.
  *
  * @param path origin-form
  * @throws SidekeyError `policy_violation` if servers disagree whether the query has that parameter

@@ -52,10 +52,9 @@ export interface AuthScheme<P extends Placement = Placement, W = unknown> {
   /** Returns the texts that no response may contain; absent: those of `secretsOf`. */
   secrets?(credential: Credential): readonly string[];
   /**
-   * Does the work that is the same for all requests.
+   * Prepares a credential for all requests.
    *
-   * @throws SidekeyError `policy_violation` if the credential is of another kind; `internal` if it has no
-   * token
+   * @throws SidekeyError `policy_violation` if the scheme refuses it; `internal` if it has no token yet
    */
   prepare(sealed: SealedCredential, placement: P): PreparedCredential;
 }

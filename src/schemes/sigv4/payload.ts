@@ -68,7 +68,7 @@ const chunkLine = /^([0-9A-Fa-f]{1,8})((?:;[^;=\r]*=[^;\r]*)*);chunk-signature=(
 const trailerSignature = /^x-amz-trailer-signature:[ \t]*[0-9a-f]{64}(\r?\n)$/i;
 
 /**
- * Replaces the signatures of chunks and trailers in an `aws-chunked` body. All else stays, and the length.
+ * Replaces the chunk and trailer signatures in an `aws-chunked` body. All other bytes and the length stay.
  * https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html, …/sigv4-streaming-trailers.html
  *
  * @throws SidekeyError `bad_request` if it is not `aws-chunked`; `body_too_large` if a chunk is too long

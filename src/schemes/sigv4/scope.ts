@@ -43,8 +43,8 @@ const regionName = /^[a-z]{2,4}(-[a-z]+)+-\d{1,2}$/;
 const afterRegion: ReadonlySet<string> = new Set(['es', 'aoss', 'cloudsearch']);
 
 /**
- * Signing names of services whose hosts have another name before the region: all labels, or the last one. If
- * there are several, all are in use.
+ * Signing names of services whose hosts have another name before the region. Keyed by all labels there, or by
+ * the last one. If there are several names, all are in use.
  */
 const signedAs: Readonly<Record<string, readonly string[]>> = {
   'a2i-runtime.sagemaker': ['sagemaker'],

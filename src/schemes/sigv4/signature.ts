@@ -203,7 +203,7 @@ const encodedBytes: readonly string[] = Array.from({ length: 256 }, (_, byte) =>
 const slash = 0x2f;
 
 /**
- * Percent-encodes all but unreserved bytes (RFC 3986 §2.3), in upper case. Texts have one byte a character.
+ * Percent-encodes all but unreserved bytes (RFC 3986 §2.3), in upper case. Texts: one byte per character.
  *
  * @param keepsSlash `/` is not encoded
  */
@@ -217,7 +217,7 @@ export function uriEncode(bytes: Buffer | string, keepsSlash = false): string {
   return text;
 }
 
-/** Decodes a percent-encoded text. Keeps an invalid `%`. Reads `+` as a space, as AWS and S3 paths do. */
+/** Decodes percent-encoding. Keeps an invalid `%`; reads `+` as a space, like AWS in queries and S3 paths. */
 export function uriDecode(text: string): Buffer {
   const plain = text
     .replaceAll('+', ' ')
