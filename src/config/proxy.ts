@@ -95,7 +95,7 @@ export interface ProxyConfig {
   readonly unmatchedHosts: 'deny' | 'tunnel';
   /** Accepts connections that the kernel redirected, with an agent's token if set; null: refuses them. */
   readonly transparent: { readonly token: SecretReference | null } | null;
-  /** Null: the port speaks no TLS. */
+  /** Null: no TLS on the port. */
   readonly tls: ProxyTls | null;
   /** Addresses whose connections begin with a header of the PROXY protocol. */
   readonly balancers: readonly Cidr[];

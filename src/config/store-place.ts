@@ -8,7 +8,7 @@ export type StoreConfig =
   | {
       readonly kind: 'postgres';
       readonly address: PostgresAddress;
-      /** Null: the server asks for none. */
+      /** Null: the server requires none. */
       readonly password: SecretReference | null;
       /** The most connections for queries; undefined: the default. */
       readonly connections: number | undefined;

@@ -110,7 +110,7 @@ export class PlannedFields {
   #applied: AppliedFields | null = null;
   #section: Buffer | null = null;
 
-  /** Returns the fields of such a request; null: they are to be applied. Plain `http` is never planned. */
+  /** Returns the stored fields for identical inputs; null if none. Plain `http` is never stored. */
   find(
     received: readonly string[],
     sealed: SealedCredential,
@@ -132,7 +132,7 @@ export class PlannedFields {
     authority: Authority,
     applied: AppliedFields,
   ): void {
-    // The domain may forbid it for the next request.
+    // The domain may forbid plain `http` for the next request.
     if (authority.scheme !== 'https') return;
     this.#received = received;
     this.#sealed = sealed;
@@ -142,7 +142,7 @@ export class PlannedFields {
     this.#section = null;
   }
 
-  /** Returns the field lines and the empty line behind them; null: these are not the fields of the plan. */
+  /** Returns the field lines and the final empty line; null if these are not the stored fields. */
   section(fields: readonly string[]): Buffer | null {
     if (fields !== this.#applied?.fields) return null;
     return (this.#section ??= fieldSection(fields));
@@ -183,15 +183,15 @@ interface Prepared extends Pick<PreparedCredential, 'apply'> {
   readonly fixed: readonly string[];
   /** Names, in lower case, of the client's fields that are removed. */
   readonly replaced: ReadonlySet<string>;
-  /** The same names, in all spellings that some server reads as them. */
+  /** Names of `replaced`, in all spellings that some server reads as them. */
   readonly removed: FieldNames;
-  /** The same where another credential is the main one. */
+  /** `replaced` and `removed` for a credential that is not the main one. */
   readonly additional: Pick<Prepared, 'replaced' | 'removed'>;
   readonly audience: readonly DomainPattern[];
   readonly secrets: AppliedRequest['secrets'];
 }
 
-/** One for each opened credential and each placement; collected with either. */
+/** Prepared credentials by opened credential and placement; freed with either. */
 const prepared = new WeakMap<SealedCredential, WeakMap<Placement, Prepared>>();
 
 /** Prepares a credential once for each placement. @throws SidekeyError `policy_violation` */
@@ -254,7 +254,7 @@ function checkField(name: string, value: string): void {
  * @param mac the vault's keyed hash
  */
 export function createFingerprint(mac: (secret: string) => string): (sealed: SealedCredential) => string {
-  // A credential is the same object until it is renewed: one hash for each.
+  // A credential is the same object until it is renewed, so it is hashed once.
   const known = new WeakMap<SealedCredential, string>();
   return (sealed) => {
     let fingerprint = known.get(sealed);

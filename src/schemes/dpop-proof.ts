@@ -3,7 +3,7 @@ import type { DpopAlgorithm, DpopKey } from '../domain/credential.ts';
 
 /** Last nonce of each server, for the next proof (RFC 9449 §8, §9); kept in memory. */
 export interface Nonces {
-  /** Null: it gave none. */
+  /** Returns the last nonce; null if the server sent none. */
   of(origin: string): string | null;
   remember(origin: string, nonce: string): void;
 }
@@ -14,7 +14,7 @@ const most = 1_024;
 /** Characters. Nonces that hold the server's whole state, encrypted, stay well below it. */
 const longest = 1_024;
 
-/** Nothing is known at first. */
+/** Creates an empty store. */
 export function createNonces(bound = most): Nonces {
   const known = new Map<string, string>();
   return {
@@ -54,7 +54,7 @@ export interface ProofFacts {
   readonly nonce: string | null;
 }
 
-/** A proof of the key for one request, as the field `DPoP` carries it. */
+/** Returns a proof of the key for one request, as the value of the `DPoP` field. */
 export function signProof(key: ProofKey, facts: ProofFacts): string {
   const input = signingInput(key.header, facts);
   const signature = sign(key.algorithm === 'ES256' ? 'sha256' : null, Buffer.from(input), {
@@ -109,9 +109,9 @@ function encoded(character: string): string {
 interface ProofKey {
   readonly algorithm: DpopAlgorithm;
   readonly privateKey: KeyObject;
-  /** `jkt`: what servers know the key by (RFC 9449 §6.1). */
+  /** `jkt`: the identifier of the key at servers (RFC 9449 §6.1). */
   readonly thumbprint: string;
-  /** The first part of each of its proofs: the same for all (RFC 9449 §4.2). */
+  /** First part of each proof of the key, constant (RFC 9449 §4.2). */
   readonly header: string;
 }
 
@@ -159,7 +159,7 @@ export function proofHeader(algorithm: DpopAlgorithm, jwk: PublicJwk): string {
   return Buffer.from(JSON.stringify({ typ: 'dpop+jwt', alg: algorithm, jwk })).toString('base64url');
 }
 
-/** The half that everybody may see. */
+/** Returns the public half. */
 function publicJwk({ crv, x, y = '' }: DpopKey): PublicJwk {
   return crv === 'P-256' ? { kty: 'EC', x, y, crv } : { kty: 'OKP', x, crv };
 }
@@ -179,7 +179,7 @@ const required: Readonly<Record<string, readonly string[]>> = {
   RSA: ['e', 'kty', 'n'],
 };
 
-/** The SHA-256 thumbprint of a public key (RFC 7638 §3). It is no secret. */
+/** Returns the SHA-256 thumbprint of a public key (RFC 7638 §3), which is not secret. */
 export function thumbprint(jwk: PublicJwk): string {
   const names = required[jwk['kty'] ?? ''] ?? [];
   const text = JSON.stringify(Object.fromEntries(names.map((name) => [name, jwk[name]])));

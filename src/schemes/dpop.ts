@@ -83,7 +83,7 @@ const maxFields = 8;
 export type ProofAnswer = 'nothing' | 'again' | 'in vain';
 
 /**
- * Reads what a response says of a proof. Remembers its nonce, for any status, for later requests.
+ * Reads the verdict of a response on a proof. Stores its nonce, for any status, for later requests.
  *
  * @param origin where the request was sent
  * @param values returns the values of a field, by its name in lower case

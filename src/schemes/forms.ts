@@ -50,7 +50,7 @@ const commonFields = 'authorization access-token private-token x-auth-token x-ap
   ' ',
 );
 
-/** Texts that no service hands out, which SDKs and people write where a credential is required. */
+/** Dummy texts, never issued by a service: SDKs and people write them where a credential is required. */
 const dummy = /placeholder|dummy|example|not-needed|no-key|0{12}|x{8}/i;
 
 /** Recognizes credentials by their form. */

@@ -17,7 +17,7 @@ import {
 } from './parameters.ts';
 import { type AuthScheme, refused } from './scheme.ts';
 
-/** Schemes whose credential stands in header fields. */
+/** Schemes that send the credential in header fields. */
 
 type BearerPlacement = { readonly kind: 'bearer' };
 

@@ -61,7 +61,7 @@ export function replacing(parameters: readonly Parameter[], name: string, own: s
  * here, some server may read the wrong one of the two.
  */
 export function forgivingName(written: string): string {
-  // Nearly all are plain.
+  // Fast path: nearly all names are plain.
   if (/^[a-z0-9_-]*$/.test(written)) return written;
   const plain = written.replaceAll('+', ' ');
   const decoded = plain.includes('%')
@@ -99,7 +99,7 @@ export function parameterName(description: string): z.ZodType<string, string> {
 /**
  * Schema of a template.
  *
- * @param isKnown whether a name may stand in it
+ * @param isKnown whether a name is allowed in it
  * @param problemOf the problem of a sample of the filled template; null: none
  */
 export function templateText(
@@ -147,7 +147,7 @@ export function templates(
     .meta({ description });
 }
 
-/** Returns the names in templates, each as often as it stands there. */
+/** Returns the names in templates, with repetitions. */
 export function namesInTemplates(templates: Templates): readonly string[] {
   return templates.flatMap(([, written]) => namesIn(parseTemplate(written) ?? []));
 }

@@ -54,7 +54,7 @@ function pathWith(target: string, prefixes: readonly string[], token: string): s
       `leave the credential out, and Sidekey puts it in: ${prefixes[0]}/…`,
     );
   }
-  // Readers of a path remove a segment of dots alone.
+  // Path readers remove a segment that consists only of dots.
   if (!segmentText.test(token) || /^\.+$/.test(token)) {
     throw refused(
       'The stored credential has a byte that a path cannot have.',

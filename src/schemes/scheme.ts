@@ -27,13 +27,13 @@ export interface AuthScheme<P extends Placement = Placement, W = unknown> {
   format(placement: P): unknown;
   /** Returns the place of the credential in a request, for people, with `…` for the credential. */
   describe(placement: P): string;
-  /** Credentials that it takes; absent: each, or those that `prepare` says. `secret`: a value or a pair. */
+  /** Accepted credentials; absent: any, or checked in `prepare`. `secret`: a value or a pair. */
   accepts?(placement: P): 'single' | 'pair' | 'secret';
-  /** The credential never stands in a request, not even in the place of a placeholder. */
+  /** True if the credential is never in a request, not even in place of a placeholder. */
   readonly isNeverSent?: true;
   /** Services repeat this part of a request: they make links and forms of it. */
   readonly isRepeated?: true;
-  /** Beginnings of paths behind which the credential stands. */
+  /** Path prefixes that the credential follows. */
   pathPrefixes?(placement: P): readonly string[];
   /** Names of the fields that carry the credential, apart from `Authorization`. */
   fieldNames?(placement: P): readonly string[];
@@ -86,7 +86,7 @@ export interface RequestChanges extends Pick<AppliedRequest, 'conceal' | 'rewrit
   readonly path?: string;
   /** The client's fields, where the scheme writes into one of them. */
   readonly fields?: readonly string[];
-  /** Fields of this request alone. They follow `PreparedCredential.fields`. */
+  /** Fields of only this request. They follow `PreparedCredential.fields`. */
   readonly added?: readonly string[];
   /** The whole new body. Its framing and digests are corrected. */
   readonly body?: Buffer;
@@ -138,21 +138,21 @@ export interface MessageFacts {
   readonly method: string;
   /** True if the body may have a byte. */
   readonly hasBody: boolean;
-  /** SHA-256 of the body in hex, where `needs` asks for it; else null. */
+  /** SHA-256 of the body in hex, if `needs` requires it; else null. */
   readonly bodyHash: string | null;
-  /** The whole body, where `needs` asks for it; else null. */
+  /** The whole body, if `needs` requires it; else null. */
   readonly body: Buffer | null;
   /** Milliseconds since the epoch. */
   readonly now: number;
   /** Longest chunk, in bytes, that is held to sign it. */
   readonly chunkBytes: number;
-  /** Nonce that the server wants in a proof (RFC 9449 §9); absent or null: none. */
+  /** Nonce that the server requires in a proof (RFC 9449 §9); absent or null: none. */
   readonly nonce?: string | null;
 }
 
 /** Part of a body that has to be known before the head of its request is sent. */
 export interface BodyNeed {
-  /** `hash`: its SHA-256 alone. `whole`: every byte of it. */
+  /** `hash`: only its SHA-256. `whole`: every byte of it. */
   readonly of: 'hash' | 'whole';
   /** The limit on the bytes that are read. */
   readonly limit: Extract<LimitName, 'signed_body_bytes' | 'injected_body_bytes'>;
@@ -162,7 +162,7 @@ export interface BodyNeed {
   readonly check?: (body: Buffer) => void;
 }
 
-/** The least of a request that a scheme can be shown by. */
+/** A minimal request that can carry the credential of a scheme. */
 interface SampleRequest {
   readonly path: string;
   readonly fields: readonly string[];

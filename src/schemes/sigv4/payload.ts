@@ -4,11 +4,11 @@ import { emptyHash, sha256, type Signer } from './signature.ts';
 
 /** Signing: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html */
 export type Payload =
-  /** By a hash or a word that is known. `isAdded`: the client did not send it. */
+  /** Signed by a known hash or word. `isAdded`: the client did not send it. */
   | { readonly kind: 'stated'; readonly value: string; readonly isAdded: boolean }
-  /** By its hash, which is unknown: the body has to be read first. */
+  /** Signed by its hash, for which the body has to be read first. */
   | { readonly kind: 'unread' }
-  /** By chunks of `aws-chunked`, and by the trailers. */
+  /** Signed by `aws-chunked` chunks and trailers. */
   | { readonly kind: 'chunks'; readonly value: string; readonly hasTrailers: boolean };
 
 export const unsignedPayload = 'UNSIGNED-PAYLOAD';
@@ -44,7 +44,7 @@ export function payloadOf(stated: readonly string[], service: string, hasBody: b
   }
 }
 
-/** S3 wants the field for every body; other services sign the hash, and have no field. */
+/** S3 requires the field for every body. Other services sign the hash, and have no field. */
 function withoutWord(service: string, hasBody: boolean): Payload {
   const isS3 = service.startsWith('s3');
   if (!hasBody) return { kind: 'stated', value: emptyHash, isAdded: isS3 };

@@ -20,11 +20,11 @@ interface Endpoint {
   readonly region: string | null;
 }
 
-/** Service and region of a provider's hosts, where their names do not tell. */
+/** Service and region of a provider's hosts, if their names do not contain them. */
 export interface EndpointRule {
-  /** Null: the name of the host tells it, as at AWS. */
+  /** Null: derived from the host name, as at AWS. */
   readonly service: string | null;
-  /** Null: the name of the host tells it; with a service: any. */
+  /** Null: derived from the host name; with a service: any. */
   readonly region: string | null;
 }
 
@@ -98,7 +98,7 @@ const signedAs: Readonly<Record<string, readonly string[]>> = {
   'voice-chime': ['chime'],
 };
 
-/** Parses the name of a host of AWS; null: it is none. */
+/** Parses the name of an AWS host; null if it is not one. */
 export function endpointOf(host: string): Endpoint | null {
   const suffix = suffixes.find((each) => host.endsWith(each));
   if (suffix === undefined) return null;

@@ -36,9 +36,9 @@ import {
 
 type SigV4Placement = {
   readonly kind: 'aws_sigv4';
-  /** Null: the host tells it. */
+  /** Null: derived from the host. */
   readonly service: string | null;
-  /** Null: the host tells it, or the client. */
+  /** Null: derived from the host, or from the client's signature. */
   readonly region: string | null;
 };
 
