@@ -1,8 +1,8 @@
 import asn1, { type Asn1 } from 'node-forge/lib/asn1.js';
 
 /**
- * ASN.1 values of certificates and trust stores. node-forge encodes and decodes them as DER (X.690). It represents
- * bytes as strings with one character for each byte (latin1). Decision 57 explains why its `pkcs12` is not used.
+ * ASN.1 values of certificates and trust stores, encoded and decoded by node-forge as DER (X.690). It
+ * represents bytes as latin1 strings. Decision 57 explains why its `pkcs12` is not used.
  */
 
 const { Class, Type } = asn1;
@@ -64,7 +64,7 @@ export function bmpString(text: string): Asn1 {
   return primitive(Type.BMPSTRING, text);
 }
 
-/** Creates a UTCTime through 2049, a GeneralizedTime from 2050 (RFC 5280 §4.1.2.5). Rounds down to seconds. */
+/** Creates a UTCTime, or from 2050 a GeneralizedTime (RFC 5280 §4.1.2.5). Rounds down to seconds. */
 export function time(milliseconds: number): Asn1 {
   const date = new Date(milliseconds);
   return date.getUTCFullYear() < 2050

@@ -14,8 +14,8 @@ export interface AuthorityFiles {
 }
 
 /**
- * Content of `ca.key`. The seal is bound to the certificate. The file has a copy of it, so that `ca.crt` can be
- * restored after a crash between the two writes, or after its removal.
+ * Content of `ca.key`. The seal is bound to the certificate. The copy of the certificate restores a lost
+ * `ca.crt`, also after a crash between the two writes.
  */
 export interface KeyFile {
   readonly certificate: X509Certificate;
@@ -60,8 +60,8 @@ export async function readCertificate(files: AuthorityFiles): Promise<X509Certif
 
 /**
  * Returns the sealed key; null if the file is missing.
- * @throws SidekeyError `permissions_unsafe` if other users may read it; `ca_mismatch` if it cannot be read or is not a
- * key file
+ * @throws SidekeyError `permissions_unsafe` if other users may read the file; `ca_mismatch` if it cannot be
+ * read or is not a key file
  */
 export async function readKeyFile(files: AuthorityFiles): Promise<KeyFile | null> {
   let handle: FileHandle;
@@ -167,7 +167,7 @@ function reason(cause: unknown): string {
   return /^E[A-Z]+$/.test(code) ? ` (${code})` : '';
 }
 
-/** Reports whether a file is missing. For ENOTDIR (a file in place of a folder), the later write reports the error. */
+/** Reports whether a file is missing. On ENOTDIR (a file instead of a folder), the later write fails. */
 function isMissing(cause: unknown): boolean {
   return isSystemError(cause, 'ENOENT', 'ENOTDIR');
 }

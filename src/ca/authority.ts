@@ -60,13 +60,14 @@ export interface OpenAuthorityOptions {
 }
 
 /**
- * Opens the CA of a directory, or creates it on the first run: `ca.crt` (PEM, 0644) and `ca.key` (sealed by the vault,
- * 0600). The key file is written first, with a copy of the certificate, so that the next start completes an interrupted
- * creation. If two processes start at the same time, one creates the CA and both use it. Never overwrites a file.
+ * Opens the CA of a directory, or creates it on the first run: `ca.crt` (PEM, 0644) and `ca.key` (sealed,
+ * 0600). Writes the key file first, with a copy of the certificate, so that the next start completes an
+ * interrupted creation. If two processes start together, one creates the CA and both use it. Never
+ * overwrites.
  *
  * @throws SidekeyError
- * - `ca_mismatch`: a file is damaged or missing, the files do not match, the CA has expired, or it was created with
- *   other permitted names.
+ * - `ca_mismatch`: a file is damaged or missing, the files do not match, the CA has expired, or its permitted
+ *   names differ.
  * - `key_mismatch`, `record_tampered`: the vault cannot open the key.
  * - `permissions_unsafe`: other users may read the key or write to the directory.
  * - `clock_wrong`: the clock is before the start of the CA, or before 2025.
@@ -77,7 +78,7 @@ export async function openAuthority(options: OpenAuthorityOptions): Promise<Cert
   const files = authorityFiles(options.directory);
   const permitted = parsePermittedNames(options.permittedNames);
   await checkDirectory(options.directory);
-  // Files are read in the reverse order of their creation. So a certificate without a key is an error, and not the
+  // Reads in the reverse order of creation. So a certificate without a key is an error instead of the
   // unfinished first run of another process.
   let certificate = await readCertificate(files);
   let keyFile = await readKeyFile(files);
@@ -118,7 +119,7 @@ export async function openAuthority(options: OpenAuthorityOptions): Promise<Cert
 }
 
 /**
- * Seals the key of the CA in a directory with the current master key. Returns false if it had that one, or there is none.
+ * Seals the CA key with the current master key. Returns false if it is already sealed by it, or missing.
  * @throws SidekeyError as `openAuthority`
  */
 export async function rewrapAuthority(
@@ -135,8 +136,8 @@ export async function rewrapAuthority(
 }
 
 /**
- * Reads the key file of a directory. The returned function gives its text, sealed with the current master key of a vault;
- * null: there is no CA.
+ * Reads the key file. The returned function returns its text, sealed with the vault's current master key;
+ * null if there is no CA.
  * @throws SidekeyError as `openAuthority`
  */
 export async function exportAuthority(
@@ -148,8 +149,8 @@ export async function exportAuthority(
 }
 
 /**
- * Returns the sealed key under the current master key. A machine may be off for long after a rotation, so a retired key
- * opens the file at any time: others cannot write to it, as they can to the store.
+ * Returns the sealed key under the current master key. A retired master key opens it at any age: a machine
+ * may be off long after a rotation, and others cannot write to this file, unlike to the store.
  */
 function currentSeal({ certificate, sealed }: KeyFile, vault: Pick<Vault, 'rewrap'>): Buffer {
   const rewrapped = vault.rewrap(sealContext(certificate), sealed, Infinity);
@@ -157,7 +158,7 @@ function currentSeal({ certificate, sealed }: KeyFile, vault: Pick<Vault, 'rewra
 }
 
 /**
- * Puts an exported CA into a directory without one, sealed by `to` instead of `from`. Returns false if it has one.
+ * Writes an exported CA, sealed by `to` instead of `from`. Returns false if the directory has a CA.
  * @throws SidekeyError as `openAuthority`
  */
 export async function importAuthority(
@@ -207,7 +208,7 @@ function unseal(
   };
 }
 
-/** Refuses a config with other permitted names than the certificate, because clients apply those of the certificate. */
+/** Refuses permitted names that differ from the certificate's, because clients apply the certificate's. */
 function checkPermitted(
   files: AuthorityFiles,
   authority: CertificateAuthority,
@@ -268,7 +269,7 @@ const lifetimeMs = 3_650 * dayMs;
 const earliestMs = Date.UTC(2025, 0, 1);
 
 /**
- * Creates a CA: a P-256 key, sealed, and a certificate for ten years. Its name is `Sidekey CA` with a short id.
+ * Creates a CA: a sealed P-256 key and a ten-year certificate named `Sidekey CA` with a short ID.
  * @throws SidekeyError `clock_wrong`
  */
 function newKeyFile(vault: Pick<Vault, 'seal'>, permitted: readonly PermittedName[], now: number): KeyFile {
@@ -304,7 +305,7 @@ function newKeyFile(vault: Pick<Vault, 'seal'>, permitted: readonly PermittedNam
 
 /**
  * Opens the sealed key.
- * @throws SidekeyError `key_mismatch` and `record_tampered` of the vault; `ca_mismatch` if the content is not a key
+ * @throws SidekeyError `key_mismatch`, `record_tampered` of the vault; `ca_mismatch` if it contains no key
  */
 function openSealedKey(
   files: AuthorityFiles,

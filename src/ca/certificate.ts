@@ -21,7 +21,7 @@ import {
 } from './asn1.ts';
 import { type Asn1 } from 'node-forge/lib/asn1.js';
 
-/** An X.509 v3 certificate with a P-256 key (RFC 5280). This file creates the ASN.1; `node:crypto` signs it. */
+/** An X.509 v3 certificate with a P-256 key (RFC 5280), encoded here and signed by `node:crypto`. */
 interface Certificate {
   readonly issuer: Issuer;
   /** A Name, see `commonName`. */
@@ -136,8 +136,8 @@ function point(publicKey: KeyObject): Buffer {
 }
 
 /**
- * Returns 16 bytes with 126 random bits. The first two bits are 01: a positive number of constant length (RFC 5280
- * §4.1.2.2).
+ * Returns 16 bytes, 126 bits of them random. The first two bits are 01, which makes the number positive and
+ * its length constant (RFC 5280 §4.1.2.2).
  */
 function serialNumber(): Buffer {
   const bytes = randomBytes(16);
@@ -149,8 +149,8 @@ function serialNumber(): Buffer {
 export const nameConstraintsId = '2.5.29.30';
 
 /**
- * One entry of `ca.permitted_names`. A DNS name permits itself and all names below it, as in a certificate (RFC 5280
- * §4.2.1.10). An address permits itself. A block (CIDR) permits its addresses.
+ * One entry of `ca.permitted_names`. A DNS name permits itself and all names below it (RFC 5280 §4.2.1.10).
+ * An address permits itself. A block (CIDR) permits its addresses.
  */
 export type PermittedName =
   | { readonly kind: 'dns'; readonly text: string; readonly name: string }
@@ -171,8 +171,8 @@ export function permits(permitted: readonly PermittedName[], name: GeneralName):
 }
 
 /**
- * Creates the value of the extension. A constraint applies only to names of its own kind (RFC 5280 §4.2.1.10):
- * permitting only `acme.test` would also permit all IP addresses. So kinds without an entry are excluded completely.
+ * Creates the value of the extension. Kinds without an entry are excluded, because a constraint applies only
+ * to its own kind (RFC 5280 §4.2.1.10): `acme.test` alone would permit all IP addresses.
  */
 export function nameConstraintsDer(permitted: readonly PermittedName[]): Asn1 {
   const excluded: Asn1[] = [];
@@ -272,9 +272,9 @@ type GeneralName =
   | { readonly kind: 'address'; readonly bytes: Buffer };
 
 /**
- * Returns the name of a canonical host (see `canonicalHost`; an IPv6 address has brackets). Callers pass a canonical
- * host, and this function checks it again: programs have interpreted a NUL, a comma, a line break or a `*` in a
- * certificate's name differently (CVE-2009-2408, CVE-2021-44532).
+ * Returns the name of a canonical host (see `canonicalHost`; IPv6 in brackets). Checks again that the host is
+ * canonical: programs have read a NUL, a comma, a line break or a `*` in a certificate's name differently
+ * (CVE-2009-2408, CVE-2021-44532).
  * @throws SidekeyError `bad_request` if the host is not canonical
  */
 export function generalNameOf(host: string): GeneralName {

@@ -15,16 +15,15 @@ import {
 /** TLS server contexts by host. */
 export interface LeafCache {
   /**
-   * Returns the TLS context for connections to this host, with TLS 1.2 or later. A hit costs a look-up; a miss creates
-   * a leaf. A later context of the same host accepts the session tickets of an earlier one until the ticket keys
-   * change.
+   * Returns the TLS context for connections to this host (TLS 1.2 or later). A miss creates a leaf. A later
+   * context of a host accepts the session tickets of an earlier one until the ticket keys change.
    * @param host canonical (see `canonicalHost`)
    * @throws SidekeyError as `issueLeaf`; nothing is cached then
    */
   secureContextFor(host: string): SecureContext;
   /**
-   * Creates the context that `secureContextFor` would create for this host now or within `aheadMs` milliseconds.
-   * Returns false if the cached one is still valid then.
+   * Creates the context that `secureContextFor` would create now or within `aheadMs` milliseconds. Returns
+   * false if the cached one is still valid then.
    * @throws as `secureContextFor`
    */
   prepare(host: string, aheadMs: number): boolean;
@@ -98,8 +97,8 @@ export function createLeafCache(options: LeafCacheOptions): LeafCache {
 }
 
 /**
- * Reports whether a leaf is from this CA, is valid at `now`, and has at least a third of its lifetime left. A leaf that
- * ends with the CA needs no rest, because a new one would not last longer.
+ * Reports whether a leaf is from this CA, is valid at `now`, and has at least a third of its lifetime left.
+ * One that ends with the CA may have less, because a new one would not last longer.
  */
 function isFresh({ leaf, authority: made }: Entry, authority: CertificateAuthority, now: number): boolean {
   const { notBefore, notAfter } = leaf;
@@ -128,9 +127,8 @@ interface LeafPrefetchOptions {
 const lookMs = 3_600_000;
 
 /**
- * Returns a prefetch without hosts. It creates one leaf at a time and yields to other work in between. A leaf takes
- * less than a millisecond, so no exchange waits longer than that. It skips a host for which no leaf can be created: the
- * client of a later request gets the error.
+ * Returns a prefetch without hosts. It creates one leaf (under 1 ms) at a time and yields in between, so no
+ * exchange waits longer. It skips hosts for which no leaf can be created: a later request gets the error.
  */
 export function createLeafPrefetch({ leaves, soon, later }: LeafPrefetchOptions): LeafPrefetch {
   let wanted: readonly string[] = [];
@@ -195,18 +193,18 @@ const dayMs = 86_400_000;
 const lifetimeMs = 45 * dayMs;
 
 /**
- * Subject of every leaf. Only the subject alternative name contains the host: a common name has at most 64 characters.
- * Also, some clients would check an IP address in the common name against the DNS constraints of the CA.
+ * Subject of every leaf. The host is only in the subject alternative name: a common name has at most 64
+ * characters, and some clients would check an IP address in it against the DNS constraints of the CA.
  */
 const subject = commonName('Sidekey leaf');
 
 /**
- * Creates a P-256 key and a certificate for this host only. The certificate is valid from one day ago, because clocks
- * of clients differ, for 45 days or until the CA ends. Takes about 0.2 ms.
+ * Creates a P-256 key and a certificate for this host only, in about 0.2 ms. It is valid from one day ago,
+ * because clocks of clients differ, for 45 days or until the CA ends.
  * @param host canonical (see `canonicalHost`)
  * @param now milliseconds since the epoch
- * @throws SidekeyError `bad_request` if the host is not canonical; `domain_not_allowed` if the CA must not sign for it;
- * `clock_wrong` if the CA is not valid yet; `ca_mismatch` if the CA has expired
+ * @throws SidekeyError `bad_request` if the host is not canonical; `domain_not_allowed` if the CA must not
+ * sign it; `clock_wrong` if the CA is not valid yet; `ca_mismatch` if the CA has expired
  */
 export function issueLeaf(authority: CertificateAuthority, host: string, now: number): Leaf {
   const name = generalNameOf(host);
@@ -258,15 +256,15 @@ function wholeSeconds(milliseconds: number): number {
 }
 
 /**
- * Keys for TLS session tickets (RFC 5077, RFC 8446 §4.6.1). With a ticket, a client's next handshake needs no
- * certificate. Each host and each CA has its own keys, so a ticket of one host or CA is useless for another. OpenSSL
- * does not prevent that: it does not compare the server name of a TLS 1.3 handshake with that of the session. Keys are
- * never written to disk.
+ * Keys for TLS session tickets (RFC 5077, RFC 8446 §4.6.1), with which a new handshake needs no certificate.
+ * Each host and each CA has its own keys, so a ticket of one is useless for another. OpenSSL does not prevent
+ * that: in TLS 1.3 it does not compare the server name with that of the session. Keys are never written to
+ * disk.
  */
 interface TicketKeys {
   /** Returns the period of the keys at `now`. Keys of one period cannot decrypt tickets of another. */
   periodAt(now: number): number;
-  /** Returns the 48 bytes for `tls.createSecureContext`: name, MAC key, cipher key. Equal facts give equal keys. */
+  /** Returns 48 bytes for `tls.createSecureContext`: name, MAC key, cipher key. Deterministic. */
   keysFor(facts: TicketFacts): Buffer;
 }
 
@@ -282,13 +280,13 @@ interface TicketFacts {
 /** Bytes of the key material. */
 export const ticketMaterialBytes = 48;
 
-/** One day since the epoch, so that all processes change keys at the same time. Tickets are valid for two hours. */
+/** One day, counted from the epoch: all processes change keys together. Tickets are valid for two hours. */
 const periodMs = 86_400_000;
 
 /**
  * Creates ticket keys.
- * @param material at least 32 random bytes that all workers of one proxy share. Default: new ones, so that tickets end
- * with the process.
+ * @param material at least 32 random bytes that all workers of one proxy share. Default: new ones, so tickets
+ * end with the process.
  * @throws Error if the material is too short
  */
 export function createTicketKeys(material: Uint8Array = randomBytes(ticketMaterialBytes)): TicketKeys {

@@ -1,6 +1,6 @@
-/** Types of the used part of node-forge. The package has types only for its main module, which loads all parts. */
+/** Types of the used part of node-forge, whose own types describe only the module that loads all parts. */
 declare module 'node-forge/lib/asn1.js' {
-  /** `value`: the content bytes of a primitive, one character for each byte, or the values in a constructed value. */
+  /** `value`: the content bytes of a primitive as latin1, or the values in a constructed value. */
   export interface Asn1 {
     readonly tagClass: number;
     readonly type: number;

@@ -28,10 +28,10 @@ const anyExtendedKeyUsage = '2.5.29.37.0';
 const macIterations = 10_000;
 
 /**
- * Returns a PKCS#12 trust store (RFC 7292) for Java. Sidekey's CA is the entry `sidekey-ca`. The store includes the
- * roots of the machine, because `javax.net.ssl.trustStore` replaces Java's own list. Certificates are not encrypted.
- * The password, which Java requires, is only the key of the integrity check (HMAC-SHA256: Java 8u301, 11.0.12 and
- * later).
+ * Returns a PKCS#12 trust store (RFC 7292) for Java, with Sidekey's CA as `sidekey-ca`. It includes the
+ * machine's roots, because `javax.net.ssl.trustStore` replaces Java's own list. Certificates are not
+ * encrypted. The password, which Java requires, only keys the integrity check (HMAC-SHA256: Java 8u301,
+ * 11.0.12 and later).
  * @throws SidekeyError `input_invalid` if the password is empty or not ASCII, which Java does not accept
  */
 export function pkcs12TrustStore(caPem: string, password: string, roots?: RootSources): Buffer {
@@ -81,9 +81,7 @@ function macData(safe: Buffer, password: string): Asn1 {
   );
 }
 
-/**
- * Derives the MAC key (RFC 7292 appendix B.2). One SHA-256 output is the whole key, so steps 6B and 6C are not needed.
- */
+/** Derives the MAC key (RFC 7292 appendix B.2). One SHA-256 output is the whole key: no steps 6B and 6C. */
 function macKey(password: string, salt: Buffer): Buffer {
   const block = 64;
   const filled = (bytes: Buffer) => Buffer.alloc(Math.ceil(bytes.length / block) * block, bytes);
@@ -94,9 +92,9 @@ function macKey(password: string, salt: Buffer): Buffer {
 }
 
 /**
- * A certificate that clients trust: a root of this machine, or Sidekey's CA. Clients need both. Most settings for a CA
- * file (`SSL_CERT_FILE`, `REQUESTS_CA_BUNDLE`, `javax.net.ssl.trustStore`) replace the default roots of the client.
- * With Sidekey's CA alone, tunnels and connections that bypass the proxy would fail.
+ * A certificate that clients trust: a root of this machine, or Sidekey's CA. Clients need both: most settings
+ * for a CA file (`SSL_CERT_FILE`, `REQUESTS_CA_BUNDLE`, `javax.net.ssl.trustStore`) replace their default
+ * roots. With Sidekey's CA alone, tunnels and connections that bypass the proxy would fail.
  */
 interface TrustedCertificate {
   readonly der: Buffer;
@@ -149,7 +147,7 @@ function trusted(der: Buffer): TrustedCertificate {
 }
 
 /**
- * Returns the DER of the certificates in a PEM text, without parsing the certificates: the machine may trust roots that
+ * Returns the DER of the certificates in a PEM text. Does not parse them: the machine may trust roots that
  * this version of OpenSSL cannot parse.
  */
 export function certificatesIn(pem: string): Buffer[] {

@@ -164,7 +164,7 @@ function patternsOf(values: ClaimValues, path: readonly string[]): ClaimPattern[
 const gitHub = 'https://token.actions.githubusercontent.com';
 const gitHubOwners = ['repository', 'repository_id', 'repository_owner', 'repository_owner_id'];
 
-/** Reports whether strangers can get tokens that fit: of GitHub, everybody gets tokens for repositories of their own. */
+/** Reports whether strangers can get matching tokens: on GitHub, anybody can for their own repositories. */
 function isOpen({ issuer: url }: AgentIssuer, patterns: readonly ClaimPattern[]): boolean {
   if (url !== gitHub) return patterns.every((it) => it.pattern.startsWith('*'));
   return !patterns.some(({ path: [claim = '', ...below], pattern: wanted }) => {

@@ -157,7 +157,7 @@ export interface ApprovalsConfig {
   readonly notify: readonly ApprovalNotice[];
 }
 
-/** A chat or mailbox that is told about questions. */
+/** A chat or mailbox that receives approval questions. */
 export type ApprovalNotice =
   | { readonly template: 'slack'; readonly url: SecretReference }
   | {
@@ -189,7 +189,7 @@ export interface AdminConfig {
   readonly metrics: 'key' | 'open';
   /** Addresses to which connect sessions may send a browser, without a query. */
   readonly returnUrls: readonly string[];
-  /** Null: people sign in with links and passkeys alone. */
+  /** Null: people sign in only with links and passkeys. */
   readonly oidc: OidcConfig | null;
 }
 

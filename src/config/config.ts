@@ -56,7 +56,7 @@ export interface Config {
   /** Servers of HashiCorp Vault and OpenBao, by name. */
   readonly vaults: ReadonlyMap<string, VaultServer>;
   readonly domains: readonly Domain[];
-  /** Restricts an entry as this proxy restricts those of the file. Not part of the file; absent: it restricts none. */
+  /** Restricts an entry like the domains of this file. Not part of the file; absent: no restriction. */
   readonly restrict?: ((domain: Domain) => Domain) | undefined;
   /** Named rules of the file. */
   readonly policies: Policies;

@@ -86,7 +86,7 @@ export function parseConfigDocument(
 
 /** Finds invalid or unsupported YAML: the first problem of each line. */
 function findFaults(document: Document.Parsed, text: string, at: (offset: number) => Position): Problem[] {
-  /** Start of each quote, brace and bracket, by its end. The parser reports one that is not closed at its end. */
+  /** Start of each quote, brace and bracket, by its end, where the parser reports an unclosed one. */
   const opened = new Map<number, number>();
   visit(document, {
     Node(_, { range, ...node }) {

@@ -182,8 +182,8 @@ export interface PartialConfig {
 }
 
 /**
- * Parses each key of the top level by itself, and leaves out those that make the file invalid. Returns null if the keys
- * cannot be told apart.
+ * Parses each top-level key by itself, and leaves out those that make the file invalid. Returns null if the
+ * text cannot be split into keys.
  */
 export async function parsePartialConfig(
   text: string,

@@ -14,8 +14,8 @@ export interface ConfigLocation {
   /** `option` and `environment` name an existing file; `home` and `default` may be created. */
   readonly origin: 'option' | 'environment' | 'home' | 'default';
   /**
-   * For `default`: the folder of the store, the key, the CA and the audit file. Null: state paths are relative to
-   * the config file.
+   * For `default`: the folder of the store, the key, the CA and the audit file. Null: state paths are
+   * relative to the config file.
    */
   readonly state: string | null;
 }
@@ -31,9 +31,9 @@ interface LocateOptions {
 }
 
 /**
- * Finds the config file: `--config`, else `SIDEKEY_CONFIG`, else below `SIDEKEY_HOME`, else at the XDG paths, or on
- * Windows in AppData. Only the first applicable source is used, so that a mistyped name never selects another configuration. The folder of the
- * program is never one of them.
+ * Finds the config file: `--config`, else `SIDEKEY_CONFIG`, else below `SIDEKEY_HOME`, else at the XDG paths
+ * or in AppData (Windows). Only the first applicable source is used, so that a mistyped name never selects
+ * another configuration. The program's folder is never searched.
  *
  * @throws SidekeyError `config_missing` if the environment names no home folder.
  */
@@ -76,8 +76,8 @@ export function isToBeMade({ file, origin }: ConfigLocation): boolean {
 }
 
 /**
- * Creates a missing config file at a default path from the template: folders 0700, file 0600. Never changes an
- * existing file, even one created concurrently.
+ * Creates a missing config file at a default path from the template: folders 0700, file 0600. Never changes
+ * an existing file, even one created concurrently.
  *
  * @returns whether a file was created
  * @throws SidekeyError `file_unwritable`, and as `defaultConfigText`
@@ -108,8 +108,8 @@ const creationVariables = {
 } as const;
 
 /**
- * Returns the template as the text of a new config file. The variables have no effect on a file that exists: the image sets
- * them.
+ * Returns the template as the text of a new config file. The image sets the variables, so they have no effect
+ * on an existing file.
  *
  * @throws SidekeyError `input_invalid` if a variable has another value
  */
@@ -151,8 +151,8 @@ export function defaultConfigText({ state }: Pick<ConfigLocation, 'state'>, env:
 const shellSyntax = /[|&;<>()$`]/;
 
 /**
- * Splits a command line into words like a shell, without expansions: `'…'` is literal, in `"…"` a backslash
- * escapes `"` and `\`, and outside of quotes any character. Text that a shell would expand is a problem.
+ * Splits a command line into words like a shell, without expansions: `'…'` is literal; a backslash escapes
+ * `"` and `\` in `"…"`, and any character outside quotes. Text that a shell would expand is a problem.
  */
 export function splitCommandLine(text: string): readonly string[] | { readonly problem: string } {
   const words: string[] = [];

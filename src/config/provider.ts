@@ -406,7 +406,7 @@ const fields = {
     })
     .optional()
     .meta({ description: 'A harmless call that proves the credential.' }),
-  // A program would run what a variable such as GIT_SSH_COMMAND says.
+  // A program would run the value of a variable such as GIT_SSH_COMMAND.
   environment: z
     .record(
       text<string>({ description: 'The name of the variable.', examples: ['GITHUB_TOKEN'] }, (value) =>

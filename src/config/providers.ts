@@ -103,12 +103,12 @@ interface Placing extends Pick<Carriage, 'inject'> {
 }
 
 /**
- * Lists the files of the user's own provider definitions; empty if there is no such folder. A definition determines
- * where refresh tokens are sent, and may name a command. So the folder needs the same protection as the config file: if
- * that is in a shared folder such as /tmp, another user could create the folder for definitions beside it.
+ * Lists the files of the user's own provider definitions; empty if there is no such folder. A definition sets
+ * where refresh tokens are sent and may name a command, so the folder is protected like the config file:
+ * beside a config in a shared folder such as /tmp, another user could create it.
  *
- * @throws SidekeyError `permissions_unsafe` if another user can change the folder or a file; `config_missing` if
- * the folder cannot be read
+ * @throws SidekeyError `permissions_unsafe` if another user can change the folder or a file; `config_missing`
+ * if the folder cannot be read
  */
 export async function ownProviderFiles(folder: string): Promise<readonly string[]> {
   let files: readonly string[];
@@ -138,8 +138,8 @@ const forms: Readonly<Record<string, (value: string) => boolean>> = {
 };
 
 /**
- * Reads `settings` of an unvalidated definition. Values are inserted into URLs and hosts, so each must have the form
- * that the definition names: a slash or an @ in a value could send tokens to another host.
+ * Reads `settings` of an unvalidated definition. Values are inserted into URLs and hosts, so each must have
+ * its declared form: a slash or an @ in a value could send tokens to another host.
  */
 export function readSettings(definition: unknown, values: Readonly<Record<string, string>>): ReadSettings {
   const declared = Object.entries(mapOf(mapOf(definition)['settings']));

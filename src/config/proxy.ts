@@ -93,9 +93,9 @@ export interface ProxyConfig {
   /** Local callers that need no token where authentication is optional. */
   readonly localCallers: 'same_user' | 'any';
   readonly unmatchedHosts: 'deny' | 'tunnel';
-  /** Connections that the kernel redirected are accepted, with the token of an agent if there is one; null: they are not. */
+  /** Accepts connections that the kernel redirected, with an agent's token if set; null: refuses them. */
   readonly transparent: { readonly token: SecretReference | null } | null;
-  /** Null: the port speaks no TLS. */
+  /** Null: no TLS on the port. */
   readonly tls: ProxyTls | null;
   /** Addresses whose connections begin with a header of the PROXY protocol. */
   readonly balancers: readonly Cidr[];
@@ -108,7 +108,7 @@ export interface ProxyTls {
   readonly agents: ReadonlyMap<string, string>;
 }
 
-/** Names the callers of `sidekey start` that need no token; null if there are none, as on systems that report no users. */
+/** Names tokenless callers for `sidekey start`; null if none, as on systems that report no users. */
 export function tokenlessCallers(
   { authentication, localCallers }: Pick<ProxyConfig, 'authentication' | 'localCallers'>,
   platform: NodeJS.Platform = process.platform,

@@ -21,11 +21,9 @@ import { maxConfigBytes } from './document.ts';
 /** A config file whose edits take effect at once. */
 interface FollowedConfig {
   /**
-   * Called for each request. Returns null if the file has not changed since the last load; else resolves when the
-   * content at the time of this call, or later content, is loaded. One load serves all callers; invalid content is
-   * loaded once.
-   *
-   * Under load the file is checked every 5 ms (`createCheckPace`).
+   * Called for each request. Returns null if the file has not changed since the last load; else resolves when
+   * the content at the time of this call, or later content, is loaded. One load serves all callers. Invalid
+   * content is loaded once. Under load the file is checked every 5 ms (`createCheckPace`).
    */
   newest(): Promise<void> | null;
   /** Checks the file now, and resolves when changed content is loaded. */
@@ -39,8 +37,8 @@ interface FollowedConfig {
 /**
  * Follows a config file from its current content.
  *
- * @param load loads the file and applies valid content; never rejects. Only one call runs at a time, so that older
- * content never replaces newer content.
+ * @param load loads the file and applies valid content; never rejects. Only one call runs at a time, so that
+ * older content never replaces newer content.
  */
 export function followConfig(
   file: string,
@@ -98,10 +96,9 @@ export interface ConfigWatch {
 }
 
 /**
- * Reports each change of the content of the config file or of a provider definition beside it. Detects writes in place,
- * replacement by rename (most editors), and swapped symlinks (a Kubernetes ConfigMap swaps the folder `..data`). For
- * that it watches the folders instead of the files. It compares contents, so a new modification time alone is no
- * change.
+ * Reports each change of the content of the config file or of a provider definition beside it. Detects writes
+ * in place, replacement by rename (most editors), and swapped symlinks (a Kubernetes ConfigMap swaps the
+ * folder `..data`): it watches folders, not files. A new modification time alone is no change.
  *
  * Resolves when the watch is active. A caller that loads the file after that misses no change.
  */
@@ -220,8 +217,8 @@ interface FileContent {
 }
 
 /**
- * Reads a small file synchronously. Returns null if it is not a regular file: reading a pipe or a device might block or
- * never end.
+ * Reads a small file synchronously. Returns null if it is not a regular file, because reading a pipe or a
+ * device might block or never end.
  *
  * @param most maximum number of bytes, see `FileContent.bytes`
  * @throws the error of the system if the file cannot be opened or read
@@ -251,9 +248,9 @@ export function readRegularFile(path: string, most: number): FileContent | null 
 /** The files of a config: the config file, and the user's provider definitions. */
 interface ConfigSources {
   /**
-   * Reports whether the content differs from the last taken state; false while the config file is missing. Costs a
-   * `stat` of the file, of the folder, and of each definition in it (about 1.5 µs each). Reads the files only after a
-   * change. Synchronous, so that nothing can happen between the check and its consequence.
+   * Reports whether the content differs from the last taken state; false while the config file is missing.
+   * Costs a `stat` (about 1.5 µs) of the file, the folder, and each definition in it. Reads files only after
+   * a change. Synchronous, so that nothing can happen between the check and its consequence.
    */
   differ(): boolean;
   /** Stores the current content as the reference of `differ`. Called before a load. */
@@ -263,8 +260,8 @@ interface ConfigSources {
 }
 
 /**
- * Milliseconds after a change during which contents are compared instead of times. A second change within one tick of
- * the file system's clock does not change the times. The coarsest clocks in use tick every two seconds (FAT).
+ * Milliseconds after a change during which contents are compared instead of times: a second change within one
+ * tick of the file system's clock keeps the times. The coarsest clocks tick every two seconds (FAT).
  */
 const tickMs = 2_000;
 
@@ -278,7 +275,7 @@ interface Taken {
 }
 
 /**
- * Takes the current state of the files of a config. Never throws: the error of an unreadable file counts as its
+ * Takes the current state of the files of a config. Never throws: an unreadable file has its error as
  * content.
  *
  * @param stampOf returns the metadata of a path; undefined if it is missing or unreachable

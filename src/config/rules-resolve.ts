@@ -22,8 +22,8 @@ interface DefinedRules {
 export interface Policies {
   readonly names: readonly string[];
   /**
-   * Returns the rules of a policy for use in addition to those of a domain, with separate counters and approvals; null:
-   * there is no policy of that name. A request that matches none of its rules is refused.
+   * Returns the rules of a policy to apply in addition to a domain's, with their own counters and approvals;
+   * null if no policy has that name. A request that matches none of the rules is refused.
    */
   additionalRules(name: string, domain: Pick<DomainPattern, 'text'>): DomainRules | null;
 }
@@ -99,7 +99,7 @@ export function defineRules(
         if (rules === undefined) return null;
         const origin = at(['policies', policy], 'key');
         return compileRules({
-          // Separate counters: with common ones, a domain that also uses the policy would count a request twice.
+          // With shared counters, a domain that also uses the policy would count a request twice.
           ...withApprovalKeys({ text: `${text} and others` }, rules),
           default: 'deny',
           defaultOrigin: origin,
@@ -153,11 +153,10 @@ function unnamed(limit: LimitDefinition): RuleLimit {
 }
 
 /**
- * Returns the key of the conditions and the effect of a rule: independent of its position, name, order of fields and
- * amounts.
+ * Returns the key of a rule's conditions and effect. Position, name, field order and amounts do not matter.
  */
 function keyOf({ conditions: { json, form, ...others }, outcome }: RuleDefinition): string {
-  // Conditions of a later version are left out where there are none: counters and approvals survive an update.
+  // Omits absent conditions that a later version added, so that counters and approvals survive an update.
   const conditions = { ...others, ...(json && { json }), ...(form && { form }) };
   return hash('sha256', inOneOrder({ conditions, outcome })).slice(0, 16);
 }

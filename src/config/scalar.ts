@@ -240,8 +240,8 @@ export function listenAddress(description: string): z.ZodType<ListenAddress, str
 }
 
 /**
- * Reports whether only this machine can reach a listener: RFC 1122 §3.2.1.3 (127/8), RFC 4291 §2.5.3 (::1). Other
- * spellings of these addresses count as reachable from other machines.
+ * Reports whether only this machine can reach a listener: RFC 1122 §3.2.1.3 (127/8), RFC 4291 §2.5.3 (::1).
+ * Other spellings of these addresses count as reachable from other machines.
  */
 export function isLoopbackListen({ host }: Pick<ListenAddress, 'host'>): boolean {
   return host === 'localhost' || host === '::1' || host.startsWith('127.');
@@ -292,15 +292,12 @@ function isLocal(host: string): boolean {
 /** Form of durations in the config file: a whole number and a unit, without sign and space. */
 const durationPattern = /^(0|[1-9][0-9]{0,15})(ms|s|m|h|d)$/;
 
-/**
- * Maximum duration in milliseconds, about 24.8 days. Timers of Node take a 32-bit signed number; a longer timer fires
- * at once.
- */
+/** Maximum duration in milliseconds, about 24.8 days: Node fires a timer above 2^31 - 1 at once. */
 export const longestDuration = 2_147_483_647;
 
 const durationUnits = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000, ms: 1 } as const;
 
-/** Parses `250ms`, `10s`, `5m`, `1h`, `2d` to milliseconds; null if it is invalid or longer than `longestDuration`. */
+/** Parses `250ms`, `10s`, `5m`, `1h`, `2d` to milliseconds; null if invalid or over `longestDuration`. */
 export function parseDuration(text: string): number | null {
   const [, count, unit] = durationPattern.exec(text) ?? [];
   if (count === undefined || unit === undefined) return null;
@@ -332,7 +329,7 @@ const units = {
   B: 1,
 } as const;
 
-/** Parses `512B`, `10MB` (decimal), `100MiB` (binary) to bytes; null if it is invalid or not a safe integer. */
+/** Parses `512B`, `10MB` (decimal), `100MiB` (binary) to bytes; null if invalid or not a safe integer. */
 export function parseSize(text: string): number | null {
   const [, count, unit] = sizePattern.exec(text) ?? [];
   if (count === undefined || unit === undefined) return null;

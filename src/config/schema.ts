@@ -81,7 +81,7 @@ const store = z
     description: 'sqlite:PATH, postgres://USER@HOST/DATABASE, or { url: postgres://…, password: env:NAME }.',
   });
 
-/** A union says of a text only that it fits nothing; this says why. */
+/** Returns the reason why a store is invalid, which the error of a union does not contain. */
 function storeProblem({ input }: { readonly input: unknown }): string {
   const read = typeof input === 'string' ? storeText.safeParse(input) : null;
   return read?.error?.issues[0]?.message ?? 'must be sqlite:PATH, postgres://… or { url, password }';

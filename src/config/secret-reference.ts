@@ -11,7 +11,7 @@ export type SecretReference =
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'command'; readonly argv: readonly string[] };
 
-/** Reason why a text is no reference, as the end of a sentence. It never repeats the text, which may be a secret. */
+/** Reason why a text is no reference, as the end of a sentence. Omits the text: it may be a secret. */
 interface ReferenceProblem {
   readonly problem: string;
 }
@@ -70,7 +70,7 @@ export interface ReadSecretOptions {
   readonly where?: string | undefined;
   /** Time-out of a command in milliseconds. Default: 10 s. */
   readonly timeoutMs?: number | undefined;
-  /** True: a running proxy tries whether it could read it. A command counts as readable: it may ask a person. */
+  /** True: a running proxy checks if it can read the secret. Commands count as readable: they may prompt. */
   readonly isTrial?: boolean | undefined;
 }
 

@@ -49,7 +49,7 @@ export function presetTexts(): readonly string[] {
   return Object.values(readPresets()).flatMap(({ run }) => Object.keys(run));
 }
 
-/** Returns the program for a source, with the parts of its text in its words; null: no preset has that form. */
+/** Returns the program for a source, with its parts filled in; null if no preset has that form. */
 export function presetProgram(from: string, platform: NodeJS.Platform): SourceProgram | null {
   for (const { run, run_on_macos, input, form, environment, login } of Object.values(readPresets())) {
     for (const [text, argv] of Object.entries((platform === 'darwin' ? run_on_macos : null) ?? run)) {

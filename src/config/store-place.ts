@@ -8,7 +8,7 @@ export type StoreConfig =
   | {
       readonly kind: 'postgres';
       readonly address: PostgresAddress;
-      /** Null: the server asks for none. */
+      /** Null: the server requires none. */
       readonly password: SecretReference | null;
       /** The most connections for queries; undefined: the default. */
       readonly connections: number | undefined;
@@ -19,7 +19,7 @@ export function storeName(store: StoreConfig): string {
   return store.kind === 'sqlite' ? store.path : postgresLocation(store.address);
 }
 
-/** Returns the path beside which the processes of this machine keep files: the store, or in the folder of the audit log. */
+/** Returns the path beside which local processes keep files: the store, or one in the audit log's folder. */
 export function machineFilesOf(config: {
   readonly store: StoreConfig;
   readonly audit: { readonly file: string };

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { keyOf, name, pathText, receiver, secretReference } from './scalar.ts';
 import type { SecretReference } from './secret-reference.ts';
 
-/** Servers of HashiCorp Vault and OpenBao in the config file: `vaults`, and the address of `key` with the source `transit`. */
+/** HashiCorp Vault and OpenBao servers in the config: `vaults`, and the address of a `transit` `key`. */
 
 /** The path of a secrets engine or a login method. */
 export const mountPath = (description: string, initial: string) =>

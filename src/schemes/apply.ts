@@ -32,17 +32,17 @@ export interface CredentialUse {
 }
 
 /**
- * Puts a credential into a request. This is the only code that sees both, and it checks the audience again, against the
- * authority that the request is sent to.
+ * Puts a credential into a request. This is the only code that has both, and it checks the audience again,
+ * against the authority that the request is sent to.
  *
- * All fields of a name that the scheme writes are removed (see `fieldNameAsRead`), and so is the client's own
- * `Authorization`, where SDKs put their placeholders. The fields of the scheme replace the first of these, else they
- * follow `Host`, else they come last. All other fields stay.
+ * Removes all fields of the names that the scheme writes (see `fieldNameAsRead`), and the client's own
+ * `Authorization`, where SDKs put placeholders. The scheme's fields take the place of the first removed one,
+ * else follow `Host`, else come last. All other fields stay.
  *
  * @param request origin-form path and fields, without hop-by-hop fields
  * @param planned keeps the result for the next request of the connection
- * @throws SidekeyError `policy_violation`: the authority is not in the credential's audience, or the credential cannot
- * stand in this request; `insecure_transport`: plain `http` where the domain does not allow it
+ * @throws SidekeyError `policy_violation` if the authority is not in the audience, or the credential is not
+ * valid in this request; `insecure_transport` for plain `http` where the domain does not allow it
  */
 export function applyScheme(
   { path, fields }: Pick<AppliedRequest, 'path' | 'fields'>,
@@ -99,8 +99,8 @@ function wrongAudience({ audience }: SealedCredential, authority: Authority): Si
 export type AppliedFields = Omit<AppliedRequest, 'path'>;
 
 /**
- * The fields of a connection's last request with its credential, of a scheme that writes the same into each request. The
- * same received fields, credential, placement and authority give the same fields.
+ * Fields of a connection's last request with its credential, if the scheme writes the same into each request.
+ * They depend only on the received fields, the credential, the placement and the authority.
  */
 export class PlannedFields {
   #received: readonly string[] | null = null;
@@ -110,7 +110,7 @@ export class PlannedFields {
   #applied: AppliedFields | null = null;
   #section: Buffer | null = null;
 
-  /** Returns the fields of such a request; null: they are to be applied. Plain `http` is never planned. */
+  /** Returns the stored fields for identical inputs; null if none. Plain `http` is never stored. */
   find(
     received: readonly string[],
     sealed: SealedCredential,
@@ -132,7 +132,7 @@ export class PlannedFields {
     authority: Authority,
     applied: AppliedFields,
   ): void {
-    // The domain may forbid it for the next request.
+    // The domain may forbid plain `http` for the next request.
     if (authority.scheme !== 'https') return;
     this.#received = received;
     this.#sealed = sealed;
@@ -142,7 +142,7 @@ export class PlannedFields {
     this.#section = null;
   }
 
-  /** Returns the field lines and the empty line behind them; null: these are not the fields of the plan. */
+  /** Returns the field lines and the final empty line; null if these are not the stored fields. */
   section(fields: readonly string[]): Buffer | null {
     if (fields !== this.#applied?.fields) return null;
     return (this.#section ??= fieldSection(fields));
@@ -183,15 +183,15 @@ interface Prepared extends Pick<PreparedCredential, 'apply'> {
   readonly fixed: readonly string[];
   /** Names, in lower case, of the client's fields that are removed. */
   readonly replaced: ReadonlySet<string>;
-  /** The same names, in all spellings that some server reads as them. */
+  /** Names of `replaced`, in all spellings that some server reads as them. */
   readonly removed: FieldNames;
-  /** The same where another credential is the main one. */
+  /** `replaced` and `removed` for a credential that is not the main one. */
   readonly additional: Pick<Prepared, 'replaced' | 'removed'>;
   readonly audience: readonly DomainPattern[];
   readonly secrets: AppliedRequest['secrets'];
 }
 
-/** One for each opened credential and each placement; collected with either. */
+/** Prepared credentials by opened credential and placement; freed with either. */
 const prepared = new WeakMap<SealedCredential, WeakMap<Placement, Prepared>>();
 
 /** Prepares a credential once for each placement. @throws SidekeyError `policy_violation` */
@@ -223,8 +223,8 @@ function prepare(sealed: SealedCredential, placement: Placement): Prepared {
 /**
  * Returns the fields of a credential that are the same in every request.
  *
- * @throws SidekeyError `policy_violation`: the scheme does not take the credential, or a name or value cannot stand in
- * a field line
+ * @throws SidekeyError `policy_violation` if the scheme does not accept the credential, or a name or value is
+ * not valid in a field line
  */
 export function fieldsFor(credential: Credential, placement: Placement): readonly Field[] {
   const { fields } = schemeOf(placement).prepare({ credential, audience: [] }, placement);
@@ -232,7 +232,7 @@ export function fieldsFor(credential: Credential, placement: Placement): readonl
   return fields;
 }
 
-/** @throws SidekeyError `policy_violation`: a credential cannot stand in a field of that name, or with that value */
+/** @throws SidekeyError `policy_violation` if a credential's field cannot have this name or value */
 function checkField(name: string, value: string): void {
   if (!isFieldName(name) || isReservedFieldName(name)) {
     throw refused(
@@ -254,7 +254,7 @@ function checkField(name: string, value: string): void {
  * @param mac the vault's keyed hash
  */
 export function createFingerprint(mac: (secret: string) => string): (sealed: SealedCredential) => string {
-  // A credential is the same object until it is renewed: one hash for each.
+  // A credential is the same object until it is renewed, so it is hashed once.
   const known = new WeakMap<SealedCredential, string>();
   return (sealed) => {
     let fingerprint = known.get(sealed);
@@ -266,7 +266,7 @@ export function createFingerprint(mac: (secret: string) => string): (sealed: Sea
   };
 }
 
-/** Fields that frame or digest a body (RFC 9110, RFC 9530, RFC 1864). They describe the body that was received. */
+/** Fields that frame or digest the received body (RFC 9110, RFC 9530, RFC 1864). */
 const bodyFields: ReadonlySet<string> = new Set([
   'content-length',
   'transfer-encoding',
@@ -277,7 +277,7 @@ const bodyFields: ReadonlySet<string> = new Set([
   'repr-digest',
 ]);
 
-/** Replaces the body by one that is whole. The received one is still read to its end, so that it is counted and kept. */
+/** Replaces the body. The received one is still read to its end, so that it is counted and kept. */
 export function withBody(request: AppliedRequest, body: Buffer): AppliedRequest {
   const reframed: BodyFraming = { kind: 'length', bytes: body.length };
   const fields = [...withoutBodyFields(request.fields), 'Content-Length', String(body.length)];

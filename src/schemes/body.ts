@@ -58,7 +58,7 @@ export const form: AuthScheme<FormPlacement, { readonly form: string }> = {
   ...inBody(),
 };
 
-/** Members that both have. */
+/** Returns the members that `json` and `form` share. */
 function inBody(): Pick<
   AuthScheme<BodyPlacement>,
   'accepts' | 'isRepeated' | 'maskBody' | 'needs' | 'prepare'
@@ -99,9 +99,9 @@ function memberText(path: readonly string[]): string {
 }
 
 /**
- * Sees by its head whether the body of a request may be one that a credential can be written into.
+ * Checks by its head whether a request has a body that a credential can be written into.
  *
- * @throws SidekeyError `policy_violation`: it is not
+ * @throws SidekeyError `policy_violation` if it has no such body
  */
 function assertTakes(
   { fields, hasBody }: Pick<RequestHead, 'fields' | 'hasBody'>,
@@ -134,10 +134,10 @@ interface Opened {
   readonly after: Buffer;
 }
 
-/** Bodies are read once, though they are checked long before a credential is written into them. */
+/** Caches parsed bodies, which are checked long before a credential is written into them. */
 const openedBodies = new WeakMap<Buffer, Opened>();
 
-/** @throws SidekeyError `policy_violation`: the credential cannot be written into it */
+/** @throws SidekeyError `policy_violation` if the credential cannot be written into the body */
 export function bodyWith(body: Buffer, placement: BodyPlacement, token: string): Buffer {
   const known = openedBodies.get(body);
   const opened = known?.placement === placement ? known : open(body, placement);
@@ -150,7 +150,7 @@ function written(value: string, { kind }: BodyPlacement): string {
 }
 
 function open(body: Buffer, placement: BodyPlacement): Opened {
-  // Nobody knows it, so it is there once.
+  // The mark is random, so it appears once in the result.
   const mark = randomUUID();
   const rewritten =
     placement.kind === 'json' ? jsonWith(body, placement.path, mark) : formWith(body, placement.name, mark);
@@ -197,8 +197,8 @@ function wordsOf(placement: BodyPlacement): {
 }
 
 /**
- * A form (application/x-www-form-urlencoded) in which one parameter has a value. It stands in the place of the first of
- * that name, else behind all; others of the name go, as the most forgiving server reads it. The rest stays byte by byte.
+ * Returns a form (application/x-www-form-urlencoded) with a parameter in place of the first of its name, else
+ * at the end. Removes others of the name, as the most forgiving server reads it. All other bytes stay.
  */
 export function withParameter(text: string, name: string, value: string): Rewritten {
   const parameters = parametersOf(text, new Set([forgivingName(name)]));
@@ -206,7 +206,7 @@ export function withParameter(text: string, name: string, value: string): Rewrit
   return { text: replacing(parameters, name, parameter(name, value)).join('&') };
 }
 
-/** A member of an object of JSON, by where it stands in the text. */
+/** A member of a JSON object, with its offsets in the text. */
 interface Member {
   readonly key: string;
   readonly keyAt: number;
@@ -269,9 +269,9 @@ function endOfValue(text: string, start: number): number {
 type Rewritten = { readonly text: string } | { readonly problem: string };
 
 /**
- * JSON in which one member is a string. It stands in the place of the first member of that name; others of the name go,
- * however they are written, and so do those that differ in case alone: Go's parser takes the one for the other. If
- * there is none, it comes first, with the objects around it. All other bytes stay as they are.
+ * Returns JSON in which one member is a string, in place of the first member of that name. Removes others of
+ * the name, in any encoding and any letter case, because Go's parser ignores case. If there is none, the
+ * member comes first, with the objects around it. All other bytes stay.
  *
  * @param path names from the outermost object on
  */
@@ -286,7 +286,7 @@ export function withMember(text: string, path: readonly string[], value: string)
   if (!isObject) return { problem: 'is not a JSON object' };
   const rewritten = placed(text, path, value);
   if ('problem' in rewritten) return rewritten;
-  // It has one reading now, and no two servers find different members in it (RFC 8259 §4).
+  // Rejects repeated keys elsewhere too: servers would read different values (RFC 8259 §4).
   return parseStrictJson(rewritten.text) === undefined ? { problem: 'has a key twice' } : rewritten;
 }
 
@@ -308,7 +308,7 @@ function placed(text: string, path: readonly string[], value: string): Rewritten
   return { text };
 }
 
-/** To a parser in C a key may end at a NUL. */
+/** Returns the key up to a NUL, where parsers in C may end it. */
 function upToNul(key: string): string {
   const end = key.indexOf('\0');
   return end < 0 ? key : key.slice(0, end);
@@ -327,7 +327,7 @@ function inserted(
   return `${text.slice(0, start + 1)}${member}${text.slice(start + 1)}`;
 }
 
-/** The first of those that are alike has the value, and the others go, each with the comma before it. */
+/** Sets the value of the first equal member, and removes the others, each with the comma before it. */
 function replaced(
   text: string,
   members: readonly Member[],

@@ -5,7 +5,7 @@ import type { AuthScheme } from './scheme.ts';
 
 type PlaceholderPlacement = { readonly kind: 'placeholder' };
 
-/** The credential stands in the place of the client's placeholder, and nowhere else: see `placeholders/substitute.ts`. */
+/** Writes the credential only where the client put its placeholder: see `placeholders/substitute.ts`. */
 export const placeholder: AuthScheme<PlaceholderPlacement, 'placeholder'> = {
   kind: 'placeholder',
   syntax: 'placeholder',

@@ -59,10 +59,10 @@ interface Written {
 }
 
 /**
- * Writes a cookie in the place of the first of that name, else at the end of the last `Cookie` field (RFC 6265 §5.4;
- * HTTP/2 may have several, RFC 9113 §8.2.3), and removes others of that name. All other bytes stay.
+ * Writes a cookie in place of the first of that name, else at the end of the last `Cookie` field (RFC 6265
+ * §5.4; HTTP/2 allows several, RFC 9113 §8.2.3). Removes others of that name. All other bytes stay.
  *
- * @throws SidekeyError `policy_violation`: servers disagree whether the request has that cookie
+ * @throws SidekeyError `policy_violation` if servers disagree whether the request has that cookie
  */
 export function withCookie(fields: readonly string[], name: string, token: string): Written {
   const own = `${name}=${token}`;
@@ -109,9 +109,9 @@ export function withoutSetCookie(fields: readonly string[], name: string): reado
 /**
  * Reports whether a pair has that name.
  *
- * Some servers end a cookie at a comma (RFC 2965 §3.3.4) or a blank (Python), and find a cookie in what others read as
- * part of a value. For some a quoted value ends at the next quote, so the credential written behind it would be part of
- * that cookie.
+ * Some servers end a cookie at a comma (RFC 2965 §3.3.4) or a blank (Python), and find a cookie in another's
+ * value. For some a quoted value ends at the next quote, which may be in the next cookie: the credential
+ * would become part of that value.
  */
 function isNamed(pair: string, name: string): boolean {
   const wanted = forgivingName(name);

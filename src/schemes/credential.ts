@@ -41,9 +41,9 @@ export function singleValue(credential: Credential): string {
 const several = { basic: 'a user name and a password', headers: 'fields of its own' } as const;
 
 /**
- * Returns the fields of a credential that has several values, and so leaves the path alone; null: it is one value.
+ * Returns the fields of a credential of several values, which cannot be in the path; null for one value.
  *
- * @param username replaces that of a pair; null: its own stays
+ * @param username replaces the user name of a pair; null: it stays
  */
 export function ownFields(credential: Credential, username: string | null = null): readonly Field[] | null {
   switch (credential.type) {
@@ -57,8 +57,8 @@ export function ownFields(credential: Credential, username: string | null = null
 }
 
 /**
- * Prepares a credential that is written into the path or the query. Services repeat these, so the credential is removed
- * from response fields.
+ * Prepares a credential for the path or the query. Services repeat these, so the credential is removed from
+ * response fields.
  *
  * @param write returns the path with the credential
  */
@@ -82,8 +82,8 @@ export function inTarget(
 /**
  * `Authorization: Basic` (RFC 7617 §2), in UTF-8 (§2.1).
  *
- * @throws SidekeyError `policy_violation`: the user name has a colon, which would move the border between the two, or
- * one of them has a control character
+ * @throws SidekeyError `policy_violation` if the user name has a colon, which would end it early, or one of
+ * the two has a control character
  */
 export function basicField(username: string, password: string): Field {
   if (username.includes(':') || /\p{Cc}/u.test(username + password)) {
@@ -96,8 +96,8 @@ export function basicField(username: string, password: string): Field {
 }
 
 /**
- * Returns the texts of a credential that no response may contain, one character a byte: all that is sealed, except
- * the user name of a password, which services show.
+ * Returns the texts of a credential that no response may contain, one character per byte: all that is sealed,
+ * except the user name of a password, which services show.
  */
 export function secretsOf(credential: Credential): readonly string[] {
   switch (credential.type) {

@@ -3,18 +3,18 @@ import type { DpopAlgorithm, DpopKey } from '../domain/credential.ts';
 
 /** Last nonce of each server, for the next proof (RFC 9449 §8, §9); kept in memory. */
 export interface Nonces {
-  /** Null: it gave none. */
+  /** Returns the last nonce; null if the server sent none. */
   of(origin: string): string | null;
   remember(origin: string, nonce: string): void;
 }
 
-/** Servers that are remembered; beyond that the one that spoke longest ago is forgotten, and says its nonce again. */
+/** Maximum number of servers. The one that sent a nonce least recently is dropped; it sends a nonce again. */
 const most = 1_024;
 
 /** Characters. Nonces that hold the server's whole state, encrypted, stay well below it. */
 const longest = 1_024;
 
-/** Nothing is known at first. */
+/** Creates an empty store. */
 export function createNonces(bound = most): Nonces {
   const known = new Map<string, string>();
   return {
@@ -29,8 +29,8 @@ export function createNonces(bound = most): Nonces {
 }
 
 /**
- * The nonce in the fields `DPoP-Nonce` of a response; null where there is none that can be used: several, one that is
- * empty or too long, or with a character that none has (RFC 9449 §8.1).
+ * Returns the nonce in the `DPoP-Nonce` fields of a response; null if there is no usable one: several, an
+ * empty or too long one, or one with an invalid character (RFC 9449 §8.1).
  */
 export function nonceIn(values: readonly string[]): string | null {
   const [value = ''] = values;
@@ -54,7 +54,7 @@ export interface ProofFacts {
   readonly nonce: string | null;
 }
 
-/** A proof of the key for one request, as the field `DPoP` carries it. */
+/** Returns a proof of the key for one request, as the value of the `DPoP` field. */
 export function signProof(key: ProofKey, facts: ProofFacts): string {
   const input = signingInput(key.header, facts);
   const signature = sign(key.algorithm === 'ES256' ? 'sha256' : null, Buffer.from(input), {
@@ -87,11 +87,11 @@ export function accessTokenHash(accessToken: string): string {
 }
 
 /**
- * `htu`: where a request goes, without query and fragment (RFC 9449 §4.2). The path stays as it leaves: a server compares
- * with what came, or normalizes both (§4.3), and either way finds the same. Bytes other than ASCII are encoded.
+ * Returns `htu`: the URI of a request without query and fragment (RFC 9449 §4.2). The path is as sent: a
+ * server compares it as received, or normalizes both (§4.3). Bytes other than ASCII are encoded.
  *
- * @param origin `https://host`, with the port where it is not the usual one; in lower case
- * @param path origin-form, with its query; each character a byte
+ * @param origin `https://host`, with the port if it is not the default; in lower case
+ * @param path origin-form, with its query; each character is one byte
  */
 export function targetUri(origin: string, path: string): string {
   const end = path.search(/[?#]/);
@@ -103,15 +103,15 @@ function encoded(character: string): string {
   return `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`;
 }
 
-/** The keys that tokens are bound to (RFC 9449): made here, never shown. Its public part is the thumbprint. */
+/** Keys that tokens are bound to (RFC 9449). Generated here, never shown; the thumbprint is public. */
 
 /** A key, ready to sign. */
 interface ProofKey {
   readonly algorithm: DpopAlgorithm;
   readonly privateKey: KeyObject;
-  /** `jkt`: what servers know the key by (RFC 9449 §6.1). */
+  /** `jkt`: the identifier of the key at servers (RFC 9449 §6.1). */
   readonly thumbprint: string;
-  /** The first part of each of its proofs: the same for all (RFC 9449 §4.2). */
+  /** First part of each proof of the key, constant (RFC 9449 §4.2). */
   readonly header: string;
 }
 
@@ -136,7 +136,7 @@ export function isDpopKey(value: unknown): value is DpopKey {
 
 const opened = new WeakMap<DpopKey, ProofKey>();
 
-/** Parsed once for each object: gone from memory together with the credential that it is of. Throws what `node:crypto` does. */
+/** Parses each key object once. Freed together with its credential. Throws the errors of `node:crypto`. */
 export function proofKey(key: DpopKey): ProofKey {
   let known = opened.get(key);
   if (known === undefined) opened.set(key, (known = parse(key)));
@@ -159,7 +159,7 @@ export function proofHeader(algorithm: DpopAlgorithm, jwk: PublicJwk): string {
   return Buffer.from(JSON.stringify({ typ: 'dpop+jwt', alg: algorithm, jwk })).toString('base64url');
 }
 
-/** The half that everybody may see. */
+/** Returns the public half. */
 function publicJwk({ crv, x, y = '' }: DpopKey): PublicJwk {
   return crv === 'P-256' ? { kty: 'EC', x, y, crv } : { kty: 'OKP', x, crv };
 }
@@ -179,7 +179,7 @@ const required: Readonly<Record<string, readonly string[]>> = {
   RSA: ['e', 'kty', 'n'],
 };
 
-/** The SHA-256 thumbprint of a public key (RFC 7638 §3). It is no secret. */
+/** Returns the SHA-256 thumbprint of a public key (RFC 7638 §3), which is not secret. */
 export function thumbprint(jwk: PublicJwk): string {
   const names = required[jwk['kty'] ?? ''] ?? [];
   const text = JSON.stringify(Object.fromEntries(names.map((name) => [name, jwk[name]])));

@@ -17,7 +17,7 @@ type DpopPlacement = { readonly kind: 'dpop' };
 
 const replaces = ['dpop'];
 
-/** A token that is bound to a key, with a proof in each request (RFC 9449 §7.1). A provider writes `bearer` and `dpop: true`. */
+/** A token bound to a key, with a proof in each request (RFC 9449 §7.1): `bearer` with `dpop: true`. */
 export const dpop: AuthScheme<DpopPlacement> = {
   kind: 'dpop',
   syntax: null,
@@ -48,7 +48,7 @@ export function isBound(credential: Credential): credential is BoundCredential {
   return credential.type === 'oauth2' && credential.accessToken !== null && credential.dpop?.isBound === true;
 }
 
-/** Reports whether each request needs a proof. The token decides: it stays bound when the provider's definition changes. */
+/** Reports whether each request needs a proof. A token stays bound if the provider's definition changes. */
 export function needsProof(credential: Credential, { kind }: Placement): boolean {
   return (kind === 'dpop' || kind === 'bearer') && isBound(credential);
 }
@@ -77,13 +77,13 @@ export function originOf(authority: Authority): string {
 const maxFields = 8;
 
 /**
- * Verdict of a response on the DPoP proof of its request (RFC 9449 §9). `again`: the upstream wants the request again with the
- * nonce that it sent; `in vain`: it wants that, and sent no usable nonce. In both cases the token is good.
+ * Verdict of a response on the DPoP proof of its request (RFC 9449 §9). `again`: the upstream requires a
+ * repeat with its nonce. `in vain`: it does, but sent no usable nonce. In both cases the token is good.
  */
 export type ProofAnswer = 'nothing' | 'again' | 'in vain';
 
 /**
- * Reads what a response says of a proof. Remembers its nonce, for any status, for later requests.
+ * Reads the verdict of a response on a proof. Stores its nonce, for any status, for later requests.
  *
  * @param origin where the request was sent
  * @param values returns the values of a field, by its name in lower case
@@ -100,7 +100,7 @@ export function readProofAnswer(
   return nonce === null ? 'in vain' : 'again';
 }
 
-/** Reports whether the `WWW-Authenticate` fields of a 401 ask for the request again, with a nonce in its proof (RFC 9449 §9). */
+/** Reports whether `WWW-Authenticate` fields of a 401 require a nonce in the proof (RFC 9449 §9). */
 export function wantsNonce(challenges: readonly string[]): boolean {
   return challenges
     .slice(0, maxFields)

@@ -17,7 +17,7 @@ interface FormSource {
   readonly inject?: readonly InjectPlace[] | undefined;
 }
 
-/** Returns the forms of credentials of providers, without prefixes with which ordinary text begins too, such as `key`. */
+/** Returns the forms of providers' credentials, without prefixes that also begin ordinary text (`key`). */
 export function formsOf(sources: readonly FormSource[]): CredentialForms {
   const prefixes = sources.flatMap(({ token }) => (token?.parts ?? []).flatMap((part) => part.prefixes));
   return joined(prefixes.map(({ prefix }) => prefix).filter(isTelling), sources.flatMap(fieldsOf));
@@ -50,7 +50,7 @@ const commonFields = 'authorization access-token private-token x-auth-token x-ap
   ' ',
 );
 
-/** Texts that no service hands out, which SDKs and people write where a credential is required. */
+/** Dummy texts, never issued by a service: SDKs and people write them where a credential is required. */
 const dummy = /placeholder|dummy|example|not-needed|no-key|0{12}|x{8}/i;
 
 /** Recognizes credentials by their form. */
@@ -71,7 +71,7 @@ export class CredentialFinder {
     return prefix === null || dummy.test(token) ? null : prefix;
   }
 
-  /** Reports whether a field or parameter for credentials has a value that could be one: alone, or after its scheme. */
+  /** Reports whether a credential field or parameter has a plausible value, with or without a scheme. */
   isCredentialField(name: string, value: string): boolean {
     if (!this.#fields.has(name)) return false;
     const [, secret = ''] = /^(?:[A-Za-z][\w-]* +)?([^\s,"]{16,})$/.exec(value) ?? [];

@@ -17,11 +17,11 @@ import {
 } from './parameters.ts';
 import { type AuthScheme, refused } from './scheme.ts';
 
-/** Schemes whose credential stands in header fields. */
+/** Schemes that send the credential in header fields. */
 
 type BearerPlacement = { readonly kind: 'bearer' };
 
-/** `Authorization: Bearer` (RFC 6750 §2.1). A token that is bound to a key stays so when the provider says `bearer`. */
+/** `Authorization: Bearer` (RFC 6750 §2.1). A token bound to a key is still sent with a proof (DPoP). */
 export const bearer: AuthScheme<BearerPlacement, 'bearer'> = {
   kind: 'bearer',
   syntax: 'bearer',

@@ -68,7 +68,7 @@ const sign = templateText(
   (sample) => (/[\0-\x08\x0b-\x1f\x7f]/.test(sample) ? 'has a control character' : null),
 );
 
-/** Names of fields that a template has, which are written by other templates with the signature in them. */
+/** Reports whether the signed text contains a field whose own template contains the signature. */
 function signsSignature({ sign: written, headers }: Pick<HmacPlacement, 'sign' | 'headers'>): boolean {
   const behind = headers
     .filter(([, template]) => template.includes('{signature}'))
@@ -320,12 +320,12 @@ const timestamps: Readonly<Record<HmacPlacement['timestamp'], (now: number) => s
   http_date: (now) => new Date(now).toUTCString(),
 };
 
-/** A text that came over the wire: a character a byte. */
+/** Returns the bytes of a text from the wire, which has one byte per character. */
 function asCame(text: string): Buffer {
   return Buffer.from(text, 'latin1');
 }
 
-/** Nothing where there is no such field. */
+/** Returns the only value of a field; empty if there is no such field. */
 function oneValue(fields: readonly string[], name: string): string {
   const values = valuesOf(fields, name);
   if (values.length > 1) {
@@ -349,9 +349,9 @@ interface SigningSecret {
 }
 
 /**
- * The user name and the password of a credential that has them; else the one value, which is the secret.
+ * Returns the user name and the password of a credential that has them; else its one value as the secret.
  *
- * @throws SidekeyError `policy_violation`: it is not written as the placement says
+ * @throws SidekeyError `policy_violation` if the secret is not in the encoding of the placement
  */
 function signingSecret(credential: Credential, { secret: form }: HmacPlacement): SigningSecret {
   const isPair = credential.type === 'basic';
@@ -366,7 +366,7 @@ function signingSecret(credential: Credential, { secret: form }: HmacPlacement):
   return { secret, key: isPair ? credential.username : null };
 }
 
-/** Node leaves out unreadable characters. */
+/** Decodes a secret; null if it is invalid. Node would skip invalid characters. */
 function decoded(written: string, form: HmacPlacement['secret']): Buffer | null {
   switch (form) {
     case 'utf8':

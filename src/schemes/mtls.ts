@@ -8,8 +8,8 @@ import { type AuthScheme, type GrantIdentity, refused } from './scheme.ts';
 type ClientCertificatePlacement = { readonly kind: 'client_certificate' };
 
 /**
- * A client certificate in the TLS handshake. Nothing stands in the request, and an `Authorization` of the client is
- * forwarded: many such services want a token besides, which may be bound to the certificate (RFC 8705).
+ * A client certificate in the TLS handshake. Adds no field, and forwards the client's `Authorization`: many
+ * such services also require a token, which may be bound to the certificate (RFC 8705).
  */
 export const clientCertificate: AuthScheme<ClientCertificatePlacement, 'client_certificate'> = {
   kind: 'client_certificate',
@@ -32,11 +32,11 @@ export const clientCertificate: AuthScheme<ClientCertificatePlacement, 'client_c
 };
 
 /**
- * Returns the client identity of a grant: the same object for as long as the credential is opened, another for each
- * opened one, so that a connection made with it serves no other grant. The caller checks the audience.
+ * Returns the client identity of a grant: one object for each opened credential, so that a connection made
+ * with it serves no other grant. The caller checks the audience.
  *
- * @throws SidekeyError `insecure_transport`: there is no TLS, also if the domain allows plain HTTP; `policy_violation`:
- * the credential is no certificate
+ * @throws SidekeyError `insecure_transport` without TLS, even if the domain allows plain HTTP;
+ * `policy_violation` if the credential is no certificate
  */
 export function certificateShown(sealed: SealedCredential, authority: Authority): GrantIdentity {
   const { credential } = sealed;

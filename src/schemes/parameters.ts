@@ -14,8 +14,8 @@ export interface Parameter {
  * Parses the parameters of a text, in their order.
  *
  * @param wanted names as `forgivingName` returns them
- * @returns `hidden`: one of `wanted` that some servers would find within another parameter, because they also separate
- * parameters at a semicolon, as HTML 4 advised
+ * @returns `hidden`: one of `wanted` that some servers would find within another parameter, because they also
+ * split at semicolons, as HTML 4 advised
  */
 export function parametersOf(
   text: string,
@@ -45,7 +45,7 @@ export function parameter(name: string, value: string): string {
   return `${encodeURIComponent(name)}=${encodeURIComponent(value)}`;
 }
 
-/** Puts a parameter in the place of the first of its name, else at the end, and removes others of its name. */
+/** Replaces the first parameter of a name, else appends it, and removes others of the name. */
 export function replacing(parameters: readonly Parameter[], name: string, own: string): string[] {
   const wanted = forgivingName(name);
   const first = parameters.findIndex((each) => each.name === wanted);
@@ -56,12 +56,12 @@ export function replacing(parameters: readonly Parameter[], name: string, own: s
 }
 
 /**
- * Returns the name of a parameter or a cookie as the most forgiving server reads it: decoded, in lower case, without
- * array brackets (`key[]`, `[key]`), with `_` for `.` and blanks, as PHP writes them. Two names that are equal here are
- * equal to some server, which might read the wrong one of the two.
+ * Returns the name of a parameter or a cookie as the most forgiving server reads it: decoded, in lower case,
+ * without array brackets (`key[]`, `[key]`), with `_` for `.` and blanks, as in PHP. If two names are equal
+ * here, some server may read the wrong one of the two.
  */
 export function forgivingName(written: string): string {
-  // Nearly all are plain.
+  // Fast path: nearly all names are plain.
   if (/^[a-z0-9_-]*$/.test(written)) return written;
   const plain = written.replaceAll('+', ' ');
   const decoded = plain.includes('%')
@@ -99,7 +99,7 @@ export function parameterName(description: string): z.ZodType<string, string> {
 /**
  * Schema of a template.
  *
- * @param isKnown whether a name may stand in it
+ * @param isKnown whether a name is allowed in it
  * @param problemOf the problem of a sample of the filled template; null: none
  */
 export function templateText(
@@ -147,7 +147,7 @@ export function templates(
     .meta({ description });
 }
 
-/** Returns the names in templates, each as often as it stands there. */
+/** Returns the names in templates, with repetitions. */
 export function namesInTemplates(templates: Templates): readonly string[] {
   return templates.flatMap(([, written]) => namesIn(parseTemplate(written) ?? []));
 }

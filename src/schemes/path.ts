@@ -11,7 +11,7 @@ const credentialText = /^[A-Za-z0-9\-_~:]+(?=[/?]|$)/;
 
 type PathPlacement = { readonly kind: 'path'; readonly prefixes: readonly string[] };
 
-/** The rest of the path segment that begins with a prefix, as Telegram has it (`/bot…/getMe`). Services repeat paths. */
+/** The rest of a path segment after a prefix, as in Telegram's `/bot…/getMe`. Services repeat paths. */
 export const path: AuthScheme<PathPlacement, { readonly path: readonly string[] }> = {
   kind: 'path',
   syntax: '{ path: [BEGINNING] }',
@@ -39,12 +39,12 @@ export const path: AuthScheme<PathPlacement, { readonly path: readonly string[] 
 };
 
 /**
- * Writes the credential as the rest of the segment that a prefix begins, and removes what the client wrote there
- * (nothing, or a placeholder): `/bot/getMe` and `/botX/getMe` become `/botTOKEN/getMe`.
+ * Writes the credential as the rest of the segment after a prefix, in place of the client's text (nothing, or
+ * a placeholder): `/bot/getMe` and `/botX/getMe` become `/botTOKEN/getMe`.
  *
  * @param target origin-form, with its query
- * @throws SidekeyError `policy_violation`: the path begins with no prefix, so the request would have no credential; or
- * the credential cannot stand in a path
+ * @throws SidekeyError `policy_violation` if the path begins with no prefix, so that the request would have
+ * no credential, or if the credential is not valid in a path
  */
 function pathWith(target: string, prefixes: readonly string[], token: string): string {
   const prefix = prefixes.find((beginning) => target.startsWith(beginning));
@@ -54,7 +54,7 @@ function pathWith(target: string, prefixes: readonly string[], token: string): s
       `leave the credential out, and Sidekey puts it in: ${prefixes[0]}/…`,
     );
   }
-  // Readers of a path remove a segment of dots alone.
+  // Path readers remove a segment that consists only of dots.
   if (!segmentText.test(token) || /^\.+$/.test(token)) {
     throw refused(
       'The stored credential has a byte that a path cannot have.',
@@ -66,8 +66,8 @@ function pathWith(target: string, prefixes: readonly string[], token: string): s
 }
 
 /**
- * Removes from a path what the client wrote in the credential's place. A text that could be read as more than a part of
- * one segment is no credential, and stays.
+ * Removes the client's text in the credential's place from a path. A text that could be read as more than a
+ * part of one segment is no credential, and stays.
  */
 export function pathWithout(target: string, prefixes: readonly string[]): string {
   if (prefixes.length === 0) return target;

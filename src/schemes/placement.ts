@@ -30,11 +30,11 @@ export interface Destination {
 }
 
 /**
- * Returns the placement of the first place that contains a destination. A path that two servers read differently is in
- * no place with paths: it may name another resource for one of them. If such a place would get no credential, the
- * request is refused.
+ * Returns the placement of the first place that contains a destination. A path that two servers read
+ * differently is in no place with paths, because one of them may find another resource. If such a place would
+ * get no credential, the request is refused.
  *
- * @returns SidekeyError `policy_violation`: no place contains it
+ * @returns SidekeyError `policy_violation` if no place contains it
  */
 export function placementAt(
   places: readonly InjectPlace[],

@@ -26,11 +26,11 @@ export const query: AuthScheme<QueryPlacement, { readonly query: string }> = {
 };
 
 /**
- * Writes the credential into the query in the place of the first parameter of that name, and removes the others, as the
- * most forgiving server reads names. All other bytes stay.
+ * Writes the credential in place of the first parameter of that name, and removes the others. Names are
+ * compared as the most forgiving server reads them. All other bytes stay.
  *
  * @param path origin-form
- * @throws SidekeyError `policy_violation`: servers disagree whether the query has that parameter
+ * @throws SidekeyError `policy_violation` if servers disagree whether the query has that parameter
  */
 function queryWith(path: string, name: string, token: string): string {
   const own = parameter(name, token);

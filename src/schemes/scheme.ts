@@ -10,8 +10,8 @@ import type { LimitName } from '../policy/limits.ts';
 import type { ClientIdentity } from '../policy/peer.ts';
 
 /**
- * One way to authenticate a request with a credential. A scheme is one file and one line of `list.ts`: the config
- * schema, the words of `explain` and `provider show`, the proxy and the leak guard read it from there.
+ * One way to authenticate a request with a credential. A scheme is one file and one line of `list.ts`, from
+ * which the config schema, `explain`, `provider show`, the proxy and the leak guard read it.
  *
  * Type parameters: `P` is its placement, `W` the value that its config schemas give.
  */
@@ -27,13 +27,13 @@ export interface AuthScheme<P extends Placement = Placement, W = unknown> {
   format(placement: P): unknown;
   /** Returns the place of the credential in a request, for people, with `…` for the credential. */
   describe(placement: P): string;
-  /** Credentials that it takes; absent: each, or those that `prepare` says. `secret`: a value or a pair. */
+  /** Accepted credentials; absent: any, or checked in `prepare`. `secret`: a value or a pair. */
   accepts?(placement: P): 'single' | 'pair' | 'secret';
-  /** The credential never stands in a request, not even in the place of a placeholder. */
+  /** True if the credential is never in a request, not even in place of a placeholder. */
   readonly isNeverSent?: true;
   /** Services repeat this part of a request: they make links and forms of it. */
   readonly isRepeated?: true;
-  /** Beginnings of paths behind which the credential stands. */
+  /** Path prefixes that the credential follows. */
   pathPrefixes?(placement: P): readonly string[];
   /** Names of the fields that carry the credential, apart from `Authorization`. */
   fieldNames?(placement: P): readonly string[];
@@ -52,9 +52,9 @@ export interface AuthScheme<P extends Placement = Placement, W = unknown> {
   /** Returns the texts that no response may contain; absent: those of `secretsOf`. */
   secrets?(credential: Credential): readonly string[];
   /**
-   * Does the work that is the same for all requests.
+   * Prepares a credential for all requests.
    *
-   * @throws SidekeyError `policy_violation`: the scheme does not take this credential; `internal`: there is no token yet
+   * @throws SidekeyError `policy_violation` if the scheme refuses it; `internal` if it has no token yet
    */
   prepare(sealed: SealedCredential, placement: P): PreparedCredential;
 }
@@ -86,7 +86,7 @@ export interface RequestChanges extends Pick<AppliedRequest, 'conceal' | 'rewrit
   readonly path?: string;
   /** The client's fields, where the scheme writes into one of them. */
   readonly fields?: readonly string[];
-  /** Fields of this request alone. They follow `PreparedCredential.fields`. */
+  /** Fields of only this request. They follow `PreparedCredential.fields`. */
   readonly added?: readonly string[];
   /** The whole new body. Its framing and digests are corrected. */
   readonly body?: Buffer;
@@ -138,21 +138,21 @@ export interface MessageFacts {
   readonly method: string;
   /** True if the body may have a byte. */
   readonly hasBody: boolean;
-  /** SHA-256 of the body in hex, where `needs` asks for it; else null. */
+  /** SHA-256 of the body in hex, if `needs` requires it; else null. */
   readonly bodyHash: string | null;
-  /** The whole body, where `needs` asks for it; else null. */
+  /** The whole body, if `needs` requires it; else null. */
   readonly body: Buffer | null;
   /** Milliseconds since the epoch. */
   readonly now: number;
   /** Longest chunk, in bytes, that is held to sign it. */
   readonly chunkBytes: number;
-  /** Nonce that the server wants in a proof (RFC 9449 §9); absent or null: none. */
+  /** Nonce that the server requires in a proof (RFC 9449 §9); absent or null: none. */
   readonly nonce?: string | null;
 }
 
 /** Part of a body that has to be known before the head of its request is sent. */
 export interface BodyNeed {
-  /** `hash`: its SHA-256 alone. `whole`: every byte of it. */
+  /** `hash`: only its SHA-256. `whole`: every byte of it. */
   readonly of: 'hash' | 'whole';
   /** The limit on the bytes that are read. */
   readonly limit: Extract<LimitName, 'signed_body_bytes' | 'injected_body_bytes'>;
@@ -162,7 +162,7 @@ export interface BodyNeed {
   readonly check?: (body: Buffer) => void;
 }
 
-/** The least of a request that a scheme can be shown by. */
+/** A minimal request that can carry the credential of a scheme. */
 interface SampleRequest {
   readonly path: string;
   readonly fields: readonly string[];
@@ -177,8 +177,8 @@ export function factsOf({ facts }: UnauthenticatedRequest): MessageFacts {
 }
 
 /**
- * Replaces secrets in response fields. A redirect repeats the path and the query of the request; a client that follows
- * it to another host would send the credential there.
+ * Replaces secrets in response fields. A redirect repeats the path and query of the request: a client that
+ * follows it to another host would send the credential there.
  *
  * @param fields name, value, name, value…
  * @param replacement the text that the client wrote in that place

@@ -2,13 +2,13 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { refused } from '../scheme.ts';
 import { emptyHash, sha256, type Signer } from './signature.ts';
 
-/** Ways to sign a body (`x-amz-content-sha256`). https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html */
+/** Signing: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html */
 export type Payload =
-  /** By a hash or a word that is known. `isAdded`: the client did not send it. */
+  /** Signed by a known hash or word. `isAdded`: the client did not send it. */
   | { readonly kind: 'stated'; readonly value: string; readonly isAdded: boolean }
-  /** By its hash, which is unknown: the body has to be read first. */
+  /** Signed by its hash, for which the body has to be read first. */
   | { readonly kind: 'unread' }
-  /** By chunks of `aws-chunked`, and by the trailers. */
+  /** Signed by `aws-chunked` chunks and trailers. */
   | { readonly kind: 'chunks'; readonly value: string; readonly hasTrailers: boolean };
 
 export const unsignedPayload = 'UNSIGNED-PAYLOAD';
@@ -44,7 +44,7 @@ export function payloadOf(stated: readonly string[], service: string, hasBody: b
   }
 }
 
-/** S3 wants the field for every body; other services sign the hash, and have no field. */
+/** S3 requires the field for every body. Other services sign the hash, and have no field. */
 function withoutWord(service: string, hasBody: boolean): Payload {
   const isS3 = service.startsWith('s3');
   if (!hasBody) return { kind: 'stated', value: emptyHash, isAdded: isS3 };
@@ -68,10 +68,10 @@ const chunkLine = /^([0-9A-Fa-f]{1,8})((?:;[^;=\r]*=[^;\r]*)*);chunk-signature=(
 const trailerSignature = /^x-amz-trailer-signature:[ \t]*[0-9a-f]{64}(\r?\n)$/i;
 
 /**
- * Replaces the signatures of chunks and trailers in an `aws-chunked` body. All other bytes stay, and so does the length.
+ * Replaces the chunk and trailer signatures in an `aws-chunked` body. All other bytes and the length stay.
  * https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html, …/sigv4-streaming-trailers.html
  *
- * @throws SidekeyError `bad_request`: the body is no `aws-chunked`; `body_too_large`: a chunk is too long
+ * @throws SidekeyError `bad_request` if it is not `aws-chunked`; `body_too_large` if a chunk is too long
  */
 export async function* signedChunks(
   body: AsyncIterable<Buffer> | Iterable<Buffer>,

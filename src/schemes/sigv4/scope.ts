@@ -20,11 +20,11 @@ interface Endpoint {
   readonly region: string | null;
 }
 
-/** Service and region of a provider's hosts, where their names do not tell. */
+/** Service and region of a provider's hosts, if their names do not contain them. */
 export interface EndpointRule {
-  /** Null: the name of the host tells it, as at AWS. */
+  /** Null: derived from the host name, as at AWS. */
   readonly service: string | null;
-  /** Null: the name of the host tells it; with a service: any. */
+  /** Null: derived from the host name; with a service: any. */
   readonly region: string | null;
 }
 
@@ -43,8 +43,8 @@ const regionName = /^[a-z]{2,4}(-[a-z]+)+-\d{1,2}$/;
 const afterRegion: ReadonlySet<string> = new Set(['es', 'aoss', 'cloudsearch']);
 
 /**
- * Signing names of services whose hosts have another name before the region, by all labels there or by the last one.
- * Two names: both are in use.
+ * Signing names of services whose hosts have another name before the region. Keyed by all labels there, or by
+ * the last one. If there are several names, all are in use.
  */
 const signedAs: Readonly<Record<string, readonly string[]>> = {
   'a2i-runtime.sagemaker': ['sagemaker'],
@@ -98,7 +98,7 @@ const signedAs: Readonly<Record<string, readonly string[]>> = {
   'voice-chime': ['chime'],
 };
 
-/** Parses the name of a host of AWS; null: it is none. */
+/** Parses the name of an AWS host; null if it is not one. */
 export function endpointOf(host: string): Endpoint | null {
   const suffix = suffixes.find((each) => host.endsWith(each));
   if (suffix === undefined) return null;
@@ -131,12 +131,12 @@ export function endpointOf(host: string): Endpoint | null {
 }
 
 /**
- * Returns the scope that a request is signed for. It is always the region of the host, not the one that the client
- * signed for: otherwise a caller of one host could obtain signatures for another.
+ * Returns the scope that a request is signed for. The region is always the host's, not the one that the
+ * client signed for: otherwise a caller of one host could obtain signatures for another.
  *
  * @param asked scope that the client signed for; null: it did not sign
  * @param own the one region of the credential; null: any
- * @throws SidekeyError `policy_violation`: the scope is not that of the host, or is unknown
+ * @throws SidekeyError `policy_violation` if the scope is not that of the host, or is unknown
  */
 export function scopeFor(
   authority: Authority,
@@ -177,7 +177,7 @@ export function scopeFor(
   return { region, service };
 }
 
-/** Scope and fields of a client's signature. The signature itself is not checked: its keys are worth nothing. */
+/** Scope and fields of a client's signature, which is not checked itself: its keys are worthless. */
 export interface ClientSignature {
   readonly scope: Pick<Scope, 'region' | 'service'>;
   /** Names in lower case. */
@@ -241,7 +241,7 @@ function authorizationUnreadable(): Error {
   );
 }
 
-/** A presigned URL: the signature in its query. https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html */
+/** A presigned URL. https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html */
 export interface PresignedQuery extends ClientSignature {
   /** Milliseconds since the epoch. */
   readonly expiresAt: number;

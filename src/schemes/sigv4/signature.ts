@@ -8,7 +8,7 @@ export interface Signer {
   readonly scope: Scope;
   /** `YYYYMMDDTHHMMSSZ`. */
   readonly timestamp: string;
-  /** Returns 64 hex digits. The signed text is the kind, the timestamp, the scope and the rest, a line each. */
+  /** Returns 64 hex digits. Signs the kind, the timestamp, the scope and the rest, one per line. */
   sign(kind: string, ...rest: readonly string[]): string;
 }
 
@@ -57,7 +57,7 @@ interface CanonicalRequest {
   readonly signedHeaders: string;
 }
 
-/** Writes the canonical request (step 1 of https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html). */
+/** Step 1 of https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html */
 export function canonicalRequest(parts: SignedParts): CanonicalRequest {
   const { method, path, service, payload } = parts;
   const mark = path.indexOf('?');
@@ -87,8 +87,8 @@ function signedValues({ fields, signed }: SignedParts): Map<string, string[]> {
 }
 
 /**
- * Writes the canonical path. S3 signs the name of an object, encoded once; other services sign the path as sent, without
- * dot segments and doubled slashes, and encoded once more.
+ * Writes the canonical path. S3 signs the object name, encoded once. Other services sign the path as sent,
+ * without dot segments and doubled slashes, and encoded once more.
  *
  * @param path without the query
  * @param service as in the credential scope
@@ -203,7 +203,7 @@ const encodedBytes: readonly string[] = Array.from({ length: 256 }, (_, byte) =>
 const slash = 0x2f;
 
 /**
- * Percent-encodes every byte but the unreserved ones (RFC 3986 §2.3), in upper case. Each character of a text is one byte.
+ * Percent-encodes all but unreserved bytes (RFC 3986 §2.3), in upper case. Texts: one byte per character.
  *
  * @param keepsSlash `/` is not encoded
  */
@@ -217,7 +217,7 @@ export function uriEncode(bytes: Buffer | string, keepsSlash = false): string {
   return text;
 }
 
-/** Decodes a percent-encoded text. An invalid `%` is kept; `+` is a space, as AWS reads it in queries and S3 paths. */
+/** Decodes percent-encoding. Keeps an invalid `%`; reads `+` as a space, like AWS in queries and S3 paths. */
 export function uriDecode(text: string): Buffer {
   const plain = text
     .replaceAll('+', ' ')

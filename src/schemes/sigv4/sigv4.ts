@@ -36,9 +36,9 @@ import {
 
 type SigV4Placement = {
   readonly kind: 'aws_sigv4';
-  /** Null: the host tells it. */
+  /** Null: derived from the host. */
   readonly service: string | null;
-  /** Null: the host tells it, or the client. */
+  /** Null: derived from the host, or from the client's signature. */
   readonly region: string | null;
 };
 
@@ -50,9 +50,9 @@ function signingName(description: string): z.ZodType<string, string> {
 }
 
 /**
- * AWS keys that sign each request (Signature Version 4). Signatures of the client are replaced. Nothing of the secret
- * is sent. The time is Sidekey's: nothing is signed for another day, and a request that waited for approval is not too
- * late.
+ * AWS keys that sign each request (Signature Version 4), in place of the client's signature. The secret is
+ * never sent. The time is Sidekey's: nothing is signed for another day, and a wait for approval does not
+ * expire the signature.
  */
 export const sigv4: AuthScheme<
   SigV4Placement,
