@@ -6,8 +6,8 @@ import type { ApprovalStore } from '../store/store.ts';
 import { type Answer, answerEvent, type Approval, type Question } from '../domain/approval.ts';
 
 /**
- * Reason why a wait ended. `removed`: the agent, the lease or the grant of the request was removed, and its question
- * too.
+ * Reason why a wait ended. `removed`: the agent, the lease or the grant of the request was removed, and its
+ * question too.
  */
 type End =
   | { readonly kind: 'answer'; readonly answer: Answer }
@@ -167,8 +167,8 @@ export type ApprovalResult =
 /** Requests that wait for a person. */
 export interface ApprovalQueue {
   /**
-   * Waits for a person, unless a standing approval exists. Awaits `onAsked` before anybody can see the question;
-   * `onAsked` may refuse by throwing. `body` is kept in memory alone.
+   * Waits for a person, unless a standing approval exists. Awaits `onAsked` before anybody can see the
+   * question; `onAsked` may refuse by throwing. `body` is kept in memory alone.
    * @throws SidekeyError `store_unavailable`: nobody can be asked
    */
   ask(
@@ -206,7 +206,10 @@ interface QueueParts {
   readonly limits: () => { readonly timeoutMs: number; readonly maxPending: number };
   /** Receives bodies where another process serves the pages; absent: this queue keeps them. */
   readonly showBody?: ApprovalQueue['showBody'] | undefined;
-  /** Called with each question that can be answered; the returned function is called when the question has ended. */
+  /**
+   * Called with each question that can be answered; the returned function is called when the question has
+   * ended.
+   */
   readonly announce?: (question: Question) => () => void;
 }
 

@@ -92,8 +92,8 @@ const escaped = (text: string) =>
   text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 
 /**
- * Returns the message of an incoming webhook of Slack (docs.slack.dev, Block Kit). The words of the agent are `plain_text`,
- * in which nothing is a link or a mention.
+ * Returns the message of an incoming webhook of Slack (docs.slack.dev, Block Kit). The words of the agent are
+ * `plain_text`, in which nothing is a link or a mention.
  */
 function slackMessage(asked: Announcement): object {
   const { link, command } = asked.message;
@@ -111,8 +111,8 @@ function slackMessage(asked: Announcement): object {
 }
 
 /**
- * Returns the text of a message of a Telegram bot (core.telegram.org/bots/api#sendmessage). The words of the agent are
- * preformatted, in which nothing is a link or a mention.
+ * Returns the text of a message of a Telegram bot (core.telegram.org/bots/api#sendmessage). The words of the
+ * agent are preformatted, in which nothing is a link or a mention.
  */
 function telegramMessage(asked: Announcement): object {
   const lines = [asked.summary, ...wordsOf(asked)].map((line) => `<pre>${escaped(line)}</pre>`);
@@ -125,7 +125,10 @@ function telegramMessage(asked: Announcement): object {
   };
 }
 
-/** Returns a message of ntfy (docs.ntfy.sh/publish, as JSON). Programs make links of any text, so it has no words of the agent. */
+/**
+ * Returns a message of ntfy (docs.ntfy.sh/publish, as JSON). Programs make links of any text, so it has no
+ * words of the agent.
+ */
 function ntfyMessage(asked: Announcement): object {
   const { link, command } = asked.message;
   const how =
@@ -163,8 +166,8 @@ function wordsOf({ message: { reason, purpose } }: Announcement): readonly strin
 const mailFolders = '/usr/sbin:/usr/lib';
 
 /**
- * Gives a message to sendmail, or to the program that has its name. The config does not choose it: who may edit the config
- * by the API may not run programs.
+ * Gives a message to sendmail, or to the program that has its name. The config does not choose it: who may
+ * edit the config by the API may not run programs.
  *
  * @throws SinkFailure
  */

@@ -40,7 +40,10 @@ interface AdminParts extends ApprovalRouteParts {
   readonly tls?: CertificateFiles | undefined;
 }
 
-/** Answers a request of the listener, and emits `authenticated` on it when its caller is identified. Never rejects. */
+/**
+ * Answers a request of the listener, and emits `authenticated` on it when its caller is identified. Never
+ * rejects.
+ */
 export type ServiceHandler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
 /** The server of the approval pages. */
@@ -304,8 +307,8 @@ function whose({ who }: Approval): string {
 }
 
 /**
- * Pages of a question. They show text of agents, so control characters and deceptive characters are escaped, and markup
- * too.
+ * Pages of a question. They show text of agents, so control characters and deceptive characters are escaped,
+ * and markup too.
  */
 
 const style = `

@@ -33,8 +33,8 @@ interface ApprovalTellerOptions {
 /** Sends questions to receivers. */
 interface ApprovalTeller {
   /**
-   * Sends a question until a call succeeds or the question expires. Call the returned function when the question has
-   * ended.
+   * Sends a question until a call succeeds or the question expires. Call the returned function when the
+   * question has ended.
    */
   readonly announce: (question: Question) => () => void;
   /** Cancels all calls, and waits for their end. */
@@ -115,7 +115,10 @@ export function createApprovalTeller(options: ApprovalTellerOptions): ApprovalTe
   };
 }
 
-/** Links for answers to questions. The holder of a link may answer, so logs, errors and audit lines contain no link. */
+/**
+ * Links for answers to questions. The holder of a link may answer, so logs, errors and audit lines contain no
+ * link.
+ */
 
 /** Response header with `ApprovalLinks.sealOf`. */
 export const sealHeader = 'sidekey-seal';
@@ -125,7 +128,9 @@ type Linked = Pick<Question, 'id' | 'expiresAt'>;
 
 /** Creates and verifies links. */
 export interface ApprovalLinks {
-  /** Returns `/approve/ID/SIGNATURE`. With `body`: the path of its body alone, `/approve/body/ID/SIGNATURE`. */
+  /**
+   * Returns `/approve/ID/SIGNATURE`. With `body`: the path of its body alone, `/approve/body/ID/SIGNATURE`.
+   */
   pathFor(question: Linked, part?: 'body'): string;
   /** Returns the question of a link; null: an invalid signature. Takes constant time. */
   verify(link: LinkParts): Linked | null;
@@ -147,8 +152,8 @@ const linkPath = /^\/approve\/(body\/)?([0-9a-z]{8})\/([A-Za-z0-9_-]{51})$/;
 const endLength = 8;
 
 /**
- * Creates and verifies links with a key of the vault, so every process with the master key accepts them without a
- * look-up. Signatures have 256 bits, so failed attempts are not counted.
+ * Creates and verifies links with a key of the vault, so every process with the master key accepts them
+ * without a look-up. Signatures have 256 bits, so failed attempts are not counted.
  */
 export function createApprovalLinks(vault: Pick<Vault, 'mac'>): ApprovalLinks {
   const signatureOf = ({ id, expiresAt }: Linked, isBody: boolean) => {
@@ -193,7 +198,9 @@ export interface QuestionMessage {
   readonly method: string;
   /** Without query. */
   readonly url: string;
-  /** Parts that the message leaves out: the query, and the announced bytes of the body; null: unknown length. */
+  /**
+   * Parts that the message leaves out: the query, and the announced bytes of the body; null: unknown length.
+   */
   readonly has_query: boolean;
   /** Names of the header fields that are not common. */
   readonly field_names: readonly string[];
@@ -268,9 +275,9 @@ function brief(text: string, most: number): string {
 }
 
 /**
- * Percent-encodes all characters that are not plain parts of a URL. The agent chose the text, and chat programs
- * interpret markup in it, such as `<https://evil|Answer here>`. For the same reason the line has no scheme, which would
- * make a link, and no reason of the agent.
+ * Percent-encodes all characters that are not plain parts of a URL. The agent chose the text, and chat
+ * programs interpret markup in it, such as `<https://evil|Answer here>`. For the same reason the line has no
+ * scheme, which would make a link, and no reason of the agent.
  */
 function plain(text: string): string {
   return Array.from(Buffer.from(text), plainByte).join('');

@@ -164,7 +164,10 @@ interface Withheld {
   readonly remove: readonly string[];
   /** Placeholders: they have the form that clients expect, but grant nothing. */
   readonly set: Readonly<Record<string, string>>;
-  /** One line on the variables of the parent that were taken or look like secrets, and on what stands in; null: none. */
+  /**
+   * One line on the variables of the parent that were taken or look like secrets, and on what stands in;
+   * null: none.
+   */
   readonly note: string | null;
 }
 

@@ -37,8 +37,8 @@ export async function javaRoots(parent: NodeJS.ProcessEnv): Promise<JavaRoots> {
 }
 
 /**
- * Returns the files in which a JDK keeps its roots; JEP 319 made them the same in all builds. Java 8 has a `jre` in
- * between.
+ * Returns the files in which a JDK keeps its roots; JEP 319 made them the same in all builds. Java 8 has a
+ * `jre` in between.
  */
 async function jdkFiles(parent: NodeJS.ProcessEnv): Promise<readonly string[]> {
   const home = parent['JAVA_HOME'];

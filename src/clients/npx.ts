@@ -32,7 +32,10 @@ export function withoutNpx(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return { ...kept, PATH: pathWithoutNpx(env['PATH'] ?? '') };
 }
 
-/** The defaults of settings that npm always exports: to remove one of them changes nothing for the child's npm. */
+/**
+ * The defaults of settings that npm always exports: to remove one of them changes nothing for the child's
+ * npm.
+ */
 function npmDefaults(env: NodeJS.ProcessEnv): Readonly<Record<string, readonly string[]>> {
   const { HOME: home = '', npm_node_execpath: node = '' } = env;
   const prefix = dirname(dirname(node));
@@ -47,7 +50,9 @@ function npmDefaults(env: NodeJS.ProcessEnv): Readonly<Record<string, readonly s
   };
 }
 
-/** npm puts its entries first; the last of them is the folder of node-gyp (`@npmcli/run-script`, set-path.js). */
+/**
+ * npm puts its entries first; the last of them is the folder of node-gyp (`@npmcli/run-script`, set-path.js).
+ */
 function pathWithoutNpx(path: string): string {
   const entries = path.split(delimiter);
   const last = entries.findIndex((entry) => /[\\/]run-script[\\/]lib[\\/]node-gyp-bin$/.test(entry));

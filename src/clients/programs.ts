@@ -20,7 +20,9 @@ export interface Client {
 /** A tested program or library. */
 interface SeenClient {
   readonly what: string;
-  /** A file in `test/clients/`, without its ending; null: tried by hand, with the version that `what` names. */
+  /**
+   * A file in `test/clients/`, without its ending; null: tried by hand, with the version that `what` names.
+   */
   readonly test: string | null;
 }
 

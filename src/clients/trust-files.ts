@@ -236,10 +236,10 @@ function readPem(file: string, variable: string, notes: string[]): string {
 }
 
 /**
- * Returns the text of a file for `APT_CONFIG` that names the roots of https, behind what the person's own `APT_CONFIG`
- * says: apt reads one file by that name, and `#include` takes the other one in (apt.conf(5)). Null where apt could not read
- * it: a path has a quote in it, or root calls apt, whose methods run as `_apt` and cannot get at the bundle. A bundle that
- * cannot be read would break https to every host.
+ * Returns the text of a file for `APT_CONFIG` that names the roots of https, behind what the person's own
+ * `APT_CONFIG` says: apt reads one file by that name, and `#include` takes the other one in (apt.conf(5)).
+ * Null where apt could not read it: a path has a quote in it, or root calls apt, whose methods run as `_apt`
+ * and cannot get at the bundle. A bundle that cannot be read would break https to every host.
  *
  * @param file where the text will be
  */
@@ -268,10 +268,10 @@ async function isOpenToAll(folder: string): Promise<boolean> {
 }
 
 /**
- * Returns `HGRCPATH` with a file of settings at its end; null on Windows, where the usual paths are others. The
- * variable replaces the whole search path (`hg help environment`), so the usual one is written out in front of it: the
- * defaults that come with the program, the system's settings, the person's. The last one that sets a value counts, but
- * for the repository's own `.hg/hgrc`.
+ * Returns `HGRCPATH` with a file of settings at its end; null on Windows, where the usual paths are others.
+ * The variable replaces the whole search path (`hg help environment`), so the usual one is written out in
+ * front of it: the defaults that come with the program, the system's settings, the person's. The last one
+ * that sets a value counts, but for the repository's own `.hg/hgrc`.
  */
 async function hgrcPath(parent: NodeJS.ProcessEnv, file: string): Promise<string | null> {
   if (process.platform === 'win32') return null;
@@ -282,8 +282,8 @@ async function hgrcPath(parent: NodeJS.ProcessEnv, file: string): Promise<string
 }
 
 /**
- * Returns the paths of `rccomponents`, `systemrcpath` and `userrcpath` of Mercurial 6, which skips those that are not
- * there.
+ * Returns the paths of `rccomponents`, `systemrcpath` and `userrcpath` of Mercurial 6, which skips those that
+ * are not there.
  */
 async function usualPath(parent: NodeJS.ProcessEnv): Promise<readonly string[]> {
   const home = parent['HOME'] ?? homedir();

@@ -17,7 +17,9 @@ import { type PlaceContext, pathsOf, type Repository, repositoryAt, textOf } fro
 
 /** Levels of folders below the project in which repositories are looked for. */
 const nestedLevels = 3;
-/** Repositories below the project that the command may use. The others are read only, however many it makes. */
+/**
+ * Repositories below the project that the command may use. The others are read only, however many it makes.
+ */
 export const maxNested = 50;
 
 /** Returns the repositories below a folder, such as submodules, or the projects in a folder of projects. */
@@ -32,8 +34,8 @@ export function repositoriesBelow(folder: string, levels = nestedLevels): readon
 }
 
 /**
- * Returns the folders below a folder that cannot be listed or searched. The command could open those of this user (chmod),
- * and no plan knows what is in them.
+ * Returns the folders below a folder that cannot be listed or searched. The command could open those of this
+ * user (chmod), and no plan knows what is in them.
  */
 export function closedFolders(folder: string, levels = nestedLevels): readonly string[] {
   return foldersIn(folder).flatMap((each) => {
@@ -63,9 +65,9 @@ function isOpen(folder: string): boolean {
 const ownCommonDir = '.\n';
 
 /**
- * Returns the paths that decide which programs git runs: its config, what the config includes and names, hooks, and the links
- * between working trees. Creates `hooks`, `commondir` and the configs of working trees that are in use where they are
- * missing: the command could create them otherwise.
+ * Returns the paths that decide which programs git runs: its config, what the config includes and names,
+ * hooks, and the links between working trees. Creates `hooks`, `commondir` and the configs of working trees
+ * that are in use where they are missing: the command could create them otherwise.
  */
 export function gitPaths(folder: string, tree: string, context: PlaceContext): readonly string[] {
   // A file `HEAD` beside folders `objects` and `refs` makes a repository of the tree itself.
@@ -98,7 +100,10 @@ export function gitPaths(folder: string, tree: string, context: PlaceContext): r
   ];
 }
 
-/** Returns the paths that configs of git (git-config(1)) include, use as folder of hooks, or name as a program of the tree. */
+/**
+ * Returns the paths that configs of git (git-config(1)) include, use as folder of hooks, or name as a program
+ * of the tree.
+ */
 function namedByGit(
   configs: readonly string[],
   tree: string,

@@ -259,7 +259,10 @@ function protectedPaths(context: PlaceContext, repository: Repository | null | u
   }
 }
 
-/** Returns the nearest folder above a path that cannot be searched, so that nothing says whether the path exists. */
+/**
+ * Returns the nearest folder above a path that cannot be searched, so that nothing says whether the path
+ * exists.
+ */
 function closedAbove(path: string): readonly string[] {
   const above = dirname(path);
   if (isUnknown(path)) return isUnknown(above) ? closedAbove(above) : [above];
@@ -277,7 +280,8 @@ function isUnknown(path: string): boolean {
 }
 
 /**
- * Refuses a protected path with a symbolic link in a folder that may be written: the command could replace the link.
+ * Refuses a protected path with a symbolic link in a folder that may be written: the command could replace
+ * the link.
  *
  * @throws SidekeyError `input_invalid`
  */
@@ -293,8 +297,8 @@ function assertUnlinked(path: string, writable: readonly string[]): void {
 }
 
 /**
- * Returns the paths that run outside later and have been made or changed since the plan, and the folders above them that the
- * command has closed (chmod).
+ * Returns the paths that run outside later and have been made or changed since the plan, and the folders
+ * above them that the command has closed (chmod).
  */
 export function born({ unborn, contents }: Plan): readonly string[] {
   const suspects = [...unborn, ...Array.from(contents.keys()).filter(isChanged)];

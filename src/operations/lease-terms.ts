@@ -87,8 +87,8 @@ interface TtlFacts {
 type LeasedGrant = Pick<Grant, 'id' | 'name' | 'user' | 'provider'>;
 
 /**
- * Lifetime of a lease for these grants; `asked` in milliseconds, null: the default of the usual ones. A user sets the default
- * of a grant, so it does not count for others.
+ * Lifetime of a lease for these grants; `asked` in milliseconds, null: the default of the usual ones. A user
+ * sets the default of a grant, so it does not count for others.
  */
 export function ttlFor(
   asked: number | null,

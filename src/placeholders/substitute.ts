@@ -98,11 +98,11 @@ function messagesWith({ texts }: DetectedPlaceholders, value: string): Replaceme
 }
 
 /**
- * Puts a value in the place of the placeholders in a body. A body that was read whole gets its new length. One that
- * streams is sent in chunks, because its new length is unknown.
+ * Puts a value in the place of the placeholders in a body. A body that was read whole gets its new length.
+ * One that streams is sent in chunks, because its new length is unknown.
  *
- * @throws SidekeyError `placeholder_misused`: a placeholder is not of this grant; for a body that streams, while it is
- * read
+ * @throws SidekeyError `placeholder_misused`: a placeholder is not of this grant; for a body that streams,
+ * while it is read
  */
 function substituteInBody(
   request: AppliedRequest,
@@ -163,8 +163,8 @@ interface SubstitutedHead {
  *
  * @param request without the fields that the scheme writes
  * @param value called where there is a placeholder
- * @throws SidekeyError `placeholder_misused`: a placeholder stands where it may not, or is not of this grant; or the value
- * cannot stand there
+ * @throws SidekeyError `placeholder_misused`: a placeholder stands where it may not, or is not of this grant;
+ * or the value cannot stand there
  */
 function substituteInHead(
   request: { readonly path: string; readonly fields: readonly string[] },
