@@ -69,10 +69,7 @@ interface LeaseFacts {
 export const noSelectors: Selectors = { grant: null, user: null };
 const malformed = (problem: string, hint?: string): Presented => ({ kind: 'malformed', problem, hint });
 
-/**
- * Returns a new token: 256 random bits, so that its plain hash in the store resists guessing. Secret scanners
- * recognize the prefix.
- */
+/** Returns a token of 256 random bits, so a plain hash resists guessing. Secret scanners match the prefix. */
 export function newSecret(owner: 'agent' | 'lease'): string {
   return `sidekey_${owner}_${randomBytes(32).toString('base64url')}`;
 }

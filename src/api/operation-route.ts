@@ -14,8 +14,8 @@ interface OperationPlace extends Pick<AnyRoute, 'id' | 'tag'> {
 }
 
 /**
- * Returns the route of an operation. Members of the input that the path names are its parameters; GET and
- * DELETE have the others as query, and other methods as body.
+ * Returns the route of an operation. Members of the input that the path names are path parameters. GET and
+ * DELETE take the others from the query, other methods from the body.
  *
  * @param at method and path: `POST /v2/leases/{lease}/renew`
  */

@@ -35,9 +35,7 @@ export interface ServiceParts {
   readonly timers: Timers;
   readonly env: NodeJS.ProcessEnv;
   readonly runCommand: RunCommand;
-  /**
-   * Starts a task that never rejects. Its signal aborts when the proxy stops, with a SidekeyError as reason.
-   */
+  /** Starts a task that never rejects. Its signal aborts with a SidekeyError when the proxy stops. */
   readonly inBackground: (work: (signal: AbortSignal) => Promise<void>) => void;
   readonly readMetrics: () => Promise<Metrics>;
   /** Resolves with the reason for which requests cannot be served; null: they can. */

@@ -4,8 +4,8 @@ import { isUnread, matchesPath, parsePathGlob, type PathGlob, readPath } from '.
 const globs = new Map<string, PathGlob | null>();
 
 /**
- * Returns what a request does, in the words of its provider: `send mail`. Null: the provider does not say. It
- * is for people who read many questions; the rules of the config decide.
+ * Returns what a request does, such as `send mail`; null: its provider does not define it. For people who
+ * read many questions: it has no effect on the rules of the config.
  */
 export function operationOf(
   method: string,

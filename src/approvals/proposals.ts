@@ -108,9 +108,7 @@ function badProposal(sentence: string): SidekeyError {
   });
 }
 
-/**
- * Returns the entry of the map that covers a host with one of its schemes, a denial first; null: none does.
- */
+/** Returns the entry of the map that covers a host with http or https, preferably a denial; null: none. */
 function entryFor(domains: DomainMap, host: string): Domain | null {
   const pattern = hostOf(host);
   const found = (['https', 'http'] as const).flatMap((scheme) => {
@@ -201,10 +199,7 @@ interface ProposalParts extends PolicyParts {
   readonly limits: () => { readonly maxPending: number };
 }
 
-/**
- * Creates the policies of accepted domains, which are read again only after a change of the store or the
- * config.
- */
+/** Creates the policies of accepted domains, which are cached until the store or the config changes. */
 export function createProposedPolicies({ store, now, restrict }: PolicyParts): ProposedPolicies {
   let policies: ReadonlyMap<string, ProposedPolicy> = new Map();
   let readAt = -1;
@@ -294,8 +289,8 @@ function policyOf(
 /**
  * Answers a proposal, audited first.
  *
- * @throws SidekeyError `approval_over` if it cannot have this answer, `input_invalid` for the lease of a
- * proposal that has none; `audit_unavailable`, `store_unavailable`
+ * @throws SidekeyError `approval_over` after an answer or the end; `input_invalid` if the kind of answer does
+ * not fit, such as `lease` without a lease; `audit_unavailable`, `store_unavailable`
  */
 export async function answerProposal(
   { store, audit }: Pick<ProposalParts, 'audit'> & { readonly store: Pick<Store, 'proposals'> },

@@ -29,8 +29,7 @@ export interface ProposedEntry {
  * Prepares the entry of a proposed domain; the new text is valid.
  *
  * @param file absolute path of the config file
- * @throws SidekeyError `domain_not_allowed` or `already_exists` if the map lists the host by now;
- * `config_invalid`
+ * @throws SidekeyError `domain_not_allowed` or `already_exists` if the map now has the host; `config_invalid`
  */
 export async function proposedEntry(
   change: ProposedDomainChange,
@@ -59,10 +58,7 @@ export async function proposedEntry(
 /** Number of unchanged lines around a change. */
 const context = 3;
 
-/**
- * Returns the difference of two texts that differ in one place, as a unified diff of one hunk. Empty: they
- * are equal.
- */
+/** Returns a unified diff, with one hunk, of texts that differ in one place. Empty: they are equal. */
 function unifiedDiff(before: string, after: string, name: string): string {
   if (before === after) return '';
   const [old, now] = [before.split('\n'), after.split('\n')];

@@ -5,10 +5,7 @@ import type { Gone } from '../http/message.ts';
 import type { ApprovalStore } from '../store/store.ts';
 import { type Answer, answerEvent, type Approval, type Question } from '../domain/approval.ts';
 
-/**
- * Reason why a wait ended. `removed`: the agent, the lease or the grant of the request was removed, and its
- * question too.
- */
+/** Reason why a wait ended. `removed`: the agent, lease or grant was removed, and with it the question. */
 type End =
   | { readonly kind: 'answer'; readonly answer: Answer }
   | { readonly kind: 'late' | 'gone' | 'stopping' | 'removed' };
@@ -167,8 +164,8 @@ export type ApprovalResult =
 /** Requests that wait for a person. */
 export interface ApprovalQueue {
   /**
-   * Waits for a person, unless a standing approval exists. Awaits `onAsked` before anybody can see the
-   * question; `onAsked` may refuse by throwing. `body` is kept in memory alone.
+   * Waits for a person, unless a standing approval exists. Awaits `onAsked` before the question is visible;
+   * `onAsked` may refuse by throwing. `body` is only kept in memory.
    * @throws SidekeyError `store_unavailable`: nobody can be asked
    */
   ask(
@@ -206,10 +203,7 @@ interface QueueParts {
   readonly limits: () => { readonly timeoutMs: number; readonly maxPending: number };
   /** Receives bodies where another process serves the pages; absent: this queue keeps them. */
   readonly showBody?: ApprovalQueue['showBody'] | undefined;
-  /**
-   * Called with each question that can be answered; the returned function is called when the question has
-   * ended.
-   */
+  /** Called with each question that can be answered; the returned function is called when it has ended. */
   readonly announce?: (question: Question) => () => void;
 }
 

@@ -93,7 +93,7 @@ const escaped = (text: string) =>
 
 /**
  * Returns the message of an incoming webhook of Slack (docs.slack.dev, Block Kit). The words of the agent are
- * `plain_text`, in which nothing is a link or a mention.
+ * `plain_text`, which cannot contain links or mentions.
  */
 function slackMessage(asked: Announcement): object {
   const { link, command } = asked.message;
@@ -111,8 +111,8 @@ function slackMessage(asked: Announcement): object {
 }
 
 /**
- * Returns the text of a message of a Telegram bot (core.telegram.org/bots/api#sendmessage). The words of the
- * agent are preformatted, in which nothing is a link or a mention.
+ * Returns a message of a Telegram bot (core.telegram.org/bots/api#sendmessage). The words of the agent are
+ * preformatted, so they cannot contain links or mentions.
  */
 function telegramMessage(asked: Announcement): object {
   const lines = [asked.summary, ...wordsOf(asked)].map((line) => `<pre>${escaped(line)}</pre>`);
@@ -125,10 +125,7 @@ function telegramMessage(asked: Announcement): object {
   };
 }
 
-/**
- * Returns a message of ntfy (docs.ntfy.sh/publish, as JSON). Programs make links of any text, so it has no
- * words of the agent.
- */
+/** Returns JSON for ntfy (docs.ntfy.sh/publish) without words of the agent: programs make any text a link. */
 function ntfyMessage(asked: Announcement): object {
   const { link, command } = asked.message;
   const how =
@@ -166,8 +163,8 @@ function wordsOf({ message: { reason, purpose } }: Announcement): readonly strin
 const mailFolders = '/usr/sbin:/usr/lib';
 
 /**
- * Gives a message to sendmail, or to the program that has its name. The config does not choose it: who may
- * edit the config by the API may not run programs.
+ * Sends a message by the program named `sendmail`. The config cannot choose another program, because a caller
+ * who may edit the config by the API may not run programs.
  *
  * @throws SinkFailure
  */

@@ -40,10 +40,7 @@ interface AdminParts extends ApprovalRouteParts {
   readonly tls?: CertificateFiles | undefined;
 }
 
-/**
- * Answers a request of the listener, and emits `authenticated` on it when its caller is identified. Never
- * rejects.
- */
+/** Answers a request, and emits `authenticated` on it when the caller is identified. Never rejects. */
 export type ServiceHandler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
 /** The server of the approval pages. */
@@ -306,10 +303,7 @@ function whose({ who }: Approval): string {
   return who.lease === null ? 'from this agent' : 'from this agent under this lease';
 }
 
-/**
- * Pages of a question. They show text of agents, so control characters and deceptive characters are escaped,
- * and markup too.
- */
+/** Pages of a question. They show text of agents, so markup, control and deceptive characters are escaped. */
 
 const style = `
 :root { --yes: #1a7f4b; --no: #c2362b; }

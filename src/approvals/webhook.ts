@@ -32,10 +32,7 @@ interface ApprovalTellerOptions {
 
 /** Sends questions to receivers. */
 interface ApprovalTeller {
-  /**
-   * Sends a question until a call succeeds or the question expires. Call the returned function when the
-   * question has ended.
-   */
+  /** Sends a question until a call succeeds or it expires. Call the returned function when it has ended. */
   readonly announce: (question: Question) => () => void;
   /** Cancels all calls, and waits for their end. */
   close(): Promise<void>;
@@ -115,10 +112,7 @@ export function createApprovalTeller(options: ApprovalTellerOptions): ApprovalTe
   };
 }
 
-/**
- * Links for answers to questions. The holder of a link may answer, so logs, errors and audit lines contain no
- * link.
- */
+/** Links to answer questions. Anyone with a link may answer, so logs, errors and audit lines have none. */
 
 /** Response header with `ApprovalLinks.sealOf`. */
 export const sealHeader = 'sidekey-seal';
@@ -128,9 +122,7 @@ type Linked = Pick<Question, 'id' | 'expiresAt'>;
 
 /** Creates and verifies links. */
 export interface ApprovalLinks {
-  /**
-   * Returns `/approve/ID/SIGNATURE`. With `body`: the path of its body alone, `/approve/body/ID/SIGNATURE`.
-   */
+  /** Returns `/approve/ID/SIGNATURE`, or `/approve/body/ID/SIGNATURE`, which only shows the body. */
   pathFor(question: Linked, part?: 'body'): string;
   /** Returns the question of a link; null: an invalid signature. Takes constant time. */
   verify(link: LinkParts): Linked | null;
@@ -152,8 +144,8 @@ const linkPath = /^\/approve\/(body\/)?([0-9a-z]{8})\/([A-Za-z0-9_-]{51})$/;
 const endLength = 8;
 
 /**
- * Creates and verifies links with a key of the vault, so every process with the master key accepts them
- * without a look-up. Signatures have 256 bits, so failed attempts are not counted.
+ * Creates and verifies links with a key of the vault, so any process with the master key verifies them
+ * without a lookup. Signatures have 256 bits, so failed attempts are not counted.
  */
 export function createApprovalLinks(vault: Pick<Vault, 'mac'>): ApprovalLinks {
   const signatureOf = ({ id, expiresAt }: Linked, isBody: boolean) => {
@@ -198,9 +190,7 @@ export interface QuestionMessage {
   readonly method: string;
   /** Without query. */
   readonly url: string;
-  /**
-   * Parts that the message leaves out: the query, and the announced bytes of the body; null: unknown length.
-   */
+  /** Parts that the message omits: the query, and the announced bytes of the body; null: unknown length. */
   readonly has_query: boolean;
   /** Names of the header fields that are not common. */
   readonly field_names: readonly string[];
@@ -276,8 +266,8 @@ function brief(text: string, most: number): string {
 
 /**
  * Percent-encodes all characters that are not plain parts of a URL. The agent chose the text, and chat
- * programs interpret markup in it, such as `<https://evil|Answer here>`. For the same reason the line has no
- * scheme, which would make a link, and no reason of the agent.
+ * programs interpret markup in it, such as `<https://evil|Answer here>`. For this reason, the line omits the
+ * scheme, which would make a link, and the reason of the agent.
  */
 function plain(text: string): string {
   return Array.from(Buffer.from(text), plainByte).join('');

@@ -102,8 +102,7 @@ type Action = (row: CommandRow, args: readonly unknown[], common: CommonOptions)
 /**
  * Returns the table of commands as a program of commander, which throws SidekeyError `input_invalid`.
  *
- * @param parts `first`: first argument. If it is a command, the program has only that one, in a fifth of the
- * time.
+ * @param parts `first`: first argument. If it is a command, only that one is created, in a fifth of the time.
  */
 export function createProgram(
   act: Action,

@@ -164,10 +164,7 @@ interface Withheld {
   readonly remove: readonly string[];
   /** Placeholders: they have the form that clients expect, but grant nothing. */
   readonly set: Readonly<Record<string, string>>;
-  /**
-   * One line on the variables of the parent that were taken or look like secrets, and on what stands in;
-   * null: none.
-   */
+  /** One line: removed variables of the parent, those that look like secrets, and stand-ins; null: none. */
   readonly note: string | null;
 }
 

@@ -36,10 +36,7 @@ export async function javaRoots(parent: NodeJS.ProcessEnv): Promise<JavaRoots> {
   };
 }
 
-/**
- * Returns the files in which a JDK keeps its roots; JEP 319 made them the same in all builds. Java 8 has a
- * `jre` in between.
- */
+/** Returns paths of the roots of a JDK, equal in all builds since JEP 319. Java 8 has them below `jre`. */
 async function jdkFiles(parent: NodeJS.ProcessEnv): Promise<readonly string[]> {
   const home = parent['JAVA_HOME'];
   const homes = home === undefined || home === '' ? await homesOnPath(parent['PATH'] ?? '') : [home];

@@ -32,10 +32,7 @@ export function withoutNpx(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return { ...kept, PATH: pathWithoutNpx(env['PATH'] ?? '') };
 }
 
-/**
- * The defaults of settings that npm always exports: to remove one of them changes nothing for the child's
- * npm.
- */
+/** Defaults of the settings that npm always exports. Removing one changes nothing for npm in the child. */
 function npmDefaults(env: NodeJS.ProcessEnv): Readonly<Record<string, readonly string[]>> {
   const { HOME: home = '', npm_node_execpath: node = '' } = env;
   const prefix = dirname(dirname(node));
@@ -50,9 +47,7 @@ function npmDefaults(env: NodeJS.ProcessEnv): Readonly<Record<string, readonly s
   };
 }
 
-/**
- * npm puts its entries first; the last of them is the folder of node-gyp (`@npmcli/run-script`, set-path.js).
- */
+/** npm prepends its entries; the last is the folder of node-gyp (`@npmcli/run-script`, set-path.js). */
 function pathWithoutNpx(path: string): string {
   const entries = path.split(delimiter);
   const last = entries.findIndex((entry) => /[\\/]run-script[\\/]lib[\\/]node-gyp-bin$/.test(entry));

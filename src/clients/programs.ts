@@ -20,9 +20,7 @@ export interface Client {
 /** A tested program or library. */
 interface SeenClient {
   readonly what: string;
-  /**
-   * A file in `test/clients/`, without its ending; null: tried by hand, with the version that `what` names.
-   */
+  /** File in `test/clients/`, without extension; null: tested by hand, with the version that `what` names. */
   readonly test: string | null;
 }
 

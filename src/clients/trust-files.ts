@@ -236,10 +236,10 @@ function readPem(file: string, variable: string, notes: string[]): string {
 }
 
 /**
- * Returns the text of a file for `APT_CONFIG` that names the roots of https, behind what the person's own
- * `APT_CONFIG` says: apt reads one file by that name, and `#include` takes the other one in (apt.conf(5)).
- * Null where apt could not read it: a path has a quote in it, or root calls apt, whose methods run as `_apt`
- * and cannot get at the bundle. A bundle that cannot be read would break https to every host.
+ * Returns the text of a file for `APT_CONFIG` that sets the roots of https. apt reads only one such file, so
+ * the text first includes the file of the user's `APT_CONFIG` (`#include`, apt.conf(5)). Null if apt could
+ * not read a file: a path contains a quote, or root runs apt, whose methods run as `_apt` and cannot read the
+ * bundle. An unreadable bundle would break https to every host.
  *
  * @param file where the text will be
  */
@@ -268,10 +268,10 @@ async function isOpenToAll(folder: string): Promise<boolean> {
 }
 
 /**
- * Returns `HGRCPATH` with a file of settings at its end; null on Windows, where the usual paths are others.
- * The variable replaces the whole search path (`hg help environment`), so the usual one is written out in
- * front of it: the defaults that come with the program, the system's settings, the person's. The last one
- * that sets a value counts, but for the repository's own `.hg/hgrc`.
+ * Returns `HGRCPATH` with a file of settings at its end; null on Windows, where the usual paths differ. The
+ * variable replaces the whole search path (`hg help environment`), so the value starts with the usual paths:
+ * the defaults of the program, then the settings of the system and of the user. The last file that sets a
+ * value wins; only `.hg/hgrc` of a repository overrides it.
  */
 async function hgrcPath(parent: NodeJS.ProcessEnv, file: string): Promise<string | null> {
   if (process.platform === 'win32') return null;
@@ -281,10 +281,7 @@ async function hgrcPath(parent: NodeJS.ProcessEnv, file: string): Promise<string
   return [...before.filter((entry) => entry !== '' && entry !== file), file].join(delimiter);
 }
 
-/**
- * Returns the paths of `rccomponents`, `systemrcpath` and `userrcpath` of Mercurial 6, which skips those that
- * are not there.
- */
+/** Paths of `rccomponents`, `systemrcpath` and `userrcpath` of Mercurial 6, which skips missing files. */
 async function usualPath(parent: NodeJS.ProcessEnv): Promise<readonly string[]> {
   const home = parent['HOME'] ?? homedir();
   const configHome = parent['XDG_CONFIG_HOME'] ?? '';

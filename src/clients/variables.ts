@@ -54,9 +54,8 @@ export const variables = [
     value: 'proxy',
     why: 'The same in lower case, the only one that wget, gRPC and others read.',
   },
-  // curl reads http_proxy in lower case alone: a CGI server makes HTTP_PROXY of a request's Proxy field
-  // (httpoxy, CVE-2016-5385), and what reads the upper case there can be led astray by a visitor. Ours adds
-  // nothing to that.
+  // curl reads only the lower case: a CGI server sets HTTP_PROXY from the Proxy field of a request, so a
+  // visitor can misdirect a program that reads it (httpoxy, CVE-2016-5385). Our variable adds no such risk.
   { name: 'HTTP_PROXY', value: 'proxy', why: 'The proxy for plain http.' },
   {
     name: 'http_proxy',
@@ -75,8 +74,7 @@ export const variables = [
   { name: 'NO_PROXY', value: 'no-proxy', why: 'The hosts that are not proxied.' },
   { name: 'no_proxy', value: 'no-proxy', why: 'The same in lower case.' },
 
-  // openssl: SSL_CTX_set_default_verify_paths(3); Go: crypto/x509 root_unix.go; rustls-native-certs: its
-  // README.
+  // OpenSSL: SSL_CTX_set_default_verify_paths(3). Go: crypto/x509 root_unix.go. rustls-native-certs: README.
   {
     name: 'SSL_CERT_FILE',
     value: 'bundle',
@@ -125,8 +123,7 @@ export const variables = [
     onlyIfSet: true,
     why: 'The proxy of npm; overrides HTTPS_PROXY.',
   },
-  // https://yarnpkg.com/configuration/yarnrc: each setting is a variable too; not every version reads
-  // HTTPS_PROXY.
+  // Each setting is a variable (https://yarnpkg.com/configuration/yarnrc). Some versions ignore HTTPS_PROXY.
   { name: 'YARN_HTTPS_CA_FILE_PATH', value: 'bundle', why: 'The roots of Yarn 3 and later.' },
   { name: 'YARN_HTTPS_PROXY', value: 'proxy', why: 'The proxy of Yarn for https.' },
   { name: 'YARN_HTTP_PROXY', value: 'proxy', why: 'The proxy of Yarn for plain http.' },
@@ -146,8 +143,8 @@ export const variables = [
   { name: 'AWS_CA_BUNDLE', value: 'bundle', why: 'The roots of the AWS command line and of boto3.' },
   { name: 'CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE', value: 'bundle', why: 'The roots of gcloud.' },
 
-  // git-config(1), http.proxyAuthMethod: with the default "anyauth" git asks without a password first, and
-  // where tokens are optional it would be let through as nobody.
+  // With the default `anyauth`, the first request of git has no password (git-config(1),
+  // http.proxyAuthMethod). A proxy with optional tokens would accept it as a request of no agent.
   { name: 'GIT_SSL_CAINFO', value: 'bundle', why: 'The roots of git over https.' },
   {
     name: 'GIT_HTTP_PROXY_AUTHMETHOD',
@@ -201,15 +198,14 @@ export const variables = [
     why: 'The roots of gRPC in C++, Python, Ruby, PHP, C# and Node.js.',
   },
   { name: 'grpc_proxy', value: 'proxy', onlyIfSet: true, why: 'The proxy of gRPC; overrides https_proxy.' },
-  // Wget manual, "Wgetrc Location"; measured with 1.21.3. A wget with OpenSSL reads SSL_CERT_FILE; the usual
-  // one with GnuTLS does not.
+  // Wget manual, "Wgetrc Location"; measured with 1.21.3. The usual wget, with GnuTLS, ignores SSL_CERT_FILE;
+  // a wget with OpenSSL reads it.
   {
     name: 'WGETRC',
     value: 'wget',
     why: 'Settings of wget with its roots, unless you have your own.',
   },
-  // hg help config.web, and the order of files in hg help environment. Mercurial prefers certifi to
-  // SSL_CERT_FILE.
+  // hg help config.web; order of files: hg help environment. Mercurial prefers certifi to SSL_CERT_FILE.
   { name: 'HGRCPATH', value: 'hg', why: 'Settings of Mercurial with its roots, after the usual ones.' },
   // apt-transport-https(1); apt.conf(5) on APT_CONFIG.
   {
@@ -226,12 +222,12 @@ export type VariableName = (typeof variables)[number]['name'];
 const loopback = ['localhost', '127.0.0.1', '::1'] as const;
 
 /**
- * Returns the hosts to add to `NO_PROXY`: a person's own servers on localhost are not meant when programs are
- * sent through a proxy. One that the domain map has something to say of goes through it like any other host.
+ * Returns the hosts to add to `NO_PROXY`: the loopback names, for servers of the user, and the proxy. A
+ * loopback name that the domain map has an entry for is left out, so its requests go through the proxy.
  *
- * The proxy itself is always called directly: Node.js from 24.5 on sends through the proxy what a library
- * asks of the proxy. It has its port with it, so that the other ports of its host are not meant; but an IPv6
- * address stands alone, for httpx refuses every request where one has a port (decision 48).
+ * The proxy is listed because Node.js from 24.5 on would send requests to the proxy through the proxy. The
+ * entry has a port, so other ports of the host are not exempt. An IPv6 address has none: httpx refuses every
+ * request if an IPv6 entry has a port (decision 48).
  */
 export function withoutProxy(
   domains: readonly Pick<Domain, 'pattern'>[],
@@ -266,8 +262,8 @@ function entriesOf(texts: readonly (string | undefined)[]): readonly string[] {
 }
 
 /**
- * Reports whether some program takes an entry to mean a host: whole, or as the end of it. The readings differ
- * (curl and Go take `x.y` for `a.x.y` too, others want `.x.y`), so this is the widest.
+ * Reports whether any program applies an entry to a host, as the whole name or as its end. Programs differ
+ * (curl and Go apply `x.y` to `a.x.y` too, others need `.x.y`), so this uses the widest reading.
  *
  * @param port null: the default port of http or https
  */
@@ -296,22 +292,16 @@ export interface TrustFiles {
   readonly javaTrustStore: {
     readonly file: string;
     /**
-     * Java wants one. It is no secret: it keys the check of integrity of a file that holds certificates
-     * alone, and it stands in `JAVA_TOOL_OPTIONS`, which Java prints.
+     * Required by Java. Not a secret: it only keys the integrity check of a file of certificates, and Java
+     * prints `JAVA_TOOL_OPTIONS`, which contains it.
      */
     readonly password: string;
   };
-  /**
-   * A folder with an ini file, for `PHP_INI_SCAN_DIR`: PHP has no variable for the roots of its curl
-   * extension.
-   */
+  /** Folder of an ini file, for `PHP_INI_SCAN_DIR`. No variable sets the roots of the curl extension. */
   readonly phpFolder: string;
   /** For `WGETRC`, instead of the user's own; null: the user has one, and wget reads only one. */
   readonly wgetFile: string | null;
-  /**
-   * For `HGRCPATH`: the settings of Mercurial that are there, and a file of ours behind them; null: not on
-   * this system.
-   */
+  /** For `HGRCPATH`: the existing settings of Mercurial, followed by our file; null: not on this system. */
   readonly hgrcPath: string | null;
   /** For `APT_CONFIG`; takes in the person's own. Null: apt could not read it. */
   readonly aptFile: string | null;

@@ -131,9 +131,7 @@ export interface Confined {
   readonly execute: (command: Order, port: number) => Promise<number>;
 }
 
-/**
- * Starts of bubblewrap: a mount fails if its place disappears or is replaced between the plan and the mount.
- */
+/** Starts of bubblewrap: a mount fails if its place is removed or replaced between the plan and the mount. */
 const maxStarts = 3;
 
 /**
@@ -269,8 +267,8 @@ function spawnInside({ folder }: Plan): ChildProcess {
 }
 
 /**
- * Starts the process in bubblewrap. The process restricts itself by Landlock while the proxy starts. Resolves
- * with the reason in brackets if it ends, or has a mount that is not planned.
+ * Starts the process in bubblewrap. The process restricts itself by Landlock while the proxy starts. If it
+ * exits or has an unplanned mount, resolves with the reason in brackets.
  */
 async function startApart(
   bubblewrap: string,

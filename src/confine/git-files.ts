@@ -17,9 +17,7 @@ import { type PlaceContext, pathsOf, type Repository, repositoryAt, textOf } fro
 
 /** Levels of folders below the project in which repositories are looked for. */
 const nestedLevels = 3;
-/**
- * Repositories below the project that the command may use. The others are read only, however many it makes.
- */
+/** Most repositories below the project that the command may use. All others are read only. */
 export const maxNested = 50;
 
 /** Returns the repositories below a folder, such as submodules, or the projects in a folder of projects. */
@@ -35,7 +33,7 @@ export function repositoriesBelow(folder: string, levels = nestedLevels): readon
 
 /**
  * Returns the folders below a folder that cannot be listed or searched. The command could open those of this
- * user (chmod), and no plan knows what is in them.
+ * user (chmod), and a plan cannot cover their content.
  */
 export function closedFolders(folder: string, levels = nestedLevels): readonly string[] {
   return foldersIn(folder).flatMap((each) => {
@@ -65,9 +63,9 @@ function isOpen(folder: string): boolean {
 const ownCommonDir = '.\n';
 
 /**
- * Returns the paths that decide which programs git runs: its config, what the config includes and names,
- * hooks, and the links between working trees. Creates `hooks`, `commondir` and the configs of working trees
- * that are in use where they are missing: the command could create them otherwise.
+ * Returns the paths that decide which programs git runs: its config, the files that the config includes or
+ * names, hooks, and the links between working trees. Creates `hooks`, `commondir` and the configs of working
+ * trees in use if they are missing, so that the command cannot create them.
  */
 export function gitPaths(folder: string, tree: string, context: PlaceContext): readonly string[] {
   // A file `HEAD` beside folders `objects` and `refs` makes a repository of the tree itself.
@@ -100,10 +98,7 @@ export function gitPaths(folder: string, tree: string, context: PlaceContext): r
   ];
 }
 
-/**
- * Returns the paths that configs of git (git-config(1)) include, use as folder of hooks, or name as a program
- * of the tree.
- */
+/** Returns paths of includes, folders of hooks and programs of the tree in configs of git (git-config(1)). */
 function namedByGit(
   configs: readonly string[],
   tree: string,

@@ -18,9 +18,8 @@ const filled: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * Returns a mount of a process that the arguments of bubblewrap do not ask for; null: there is none.
- * bubblewrap follows links, and a command of another run can put a link in the place of a folder between the
- * plan and the mount.
+ * Returns a mount of a process that the arguments of bubblewrap do not contain; null: none. bubblewrap
+ * follows links, and a command of another run can replace a folder by a link between the plan and the mount.
  *
  * @param list arguments of bubblewrap
  */

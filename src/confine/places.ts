@@ -69,8 +69,8 @@ export function homeFolders(env: NodeJS.ProcessEnv): readonly string[] {
 }
 
 /**
- * Reports whether a link in one of the folders leads out of it. An earlier command may have made the link in
- * a writable folder, and so chosen a path that this user did not mean.
+ * Reports whether a link in one of the folders leads out of it. An earlier command may have created the link
+ * in a writable folder, to choose a path that the user did not intend.
  */
 export function leadsOut(path: string, folders: readonly string[], real = realPath): boolean {
   const target = real(path);
@@ -155,10 +155,7 @@ export function repositoryAt(tree: string): Repository | null {
   return existsSync(marker) ? (linkedWorktree(tree, marker) ?? separateFolder(tree, marker)) : null;
 }
 
-/**
- * Returns the content of a file. @throws Error if the path names something else, such as a pipe, which would
- * wait
- */
+/** Returns the content of a file. @throws Error if the path is no file, such as a pipe, which would block */
 export function textOf(path: string): string {
   if (statSync(path).isFile()) return readFileSync(path, 'utf8');
   throw Object.assign(new Error(`${path} is no file`), { code: 'EINVAL', path });

@@ -259,10 +259,7 @@ function protectedPaths(context: PlaceContext, repository: Repository | null | u
   }
 }
 
-/**
- * Returns the nearest folder above a path that cannot be searched, so that nothing says whether the path
- * exists.
- */
+/** Returns the folder above a path that cannot be searched, so it is unknown whether the path exists. */
 function closedAbove(path: string): readonly string[] {
   const above = dirname(path);
   if (isUnknown(path)) return isUnknown(above) ? closedAbove(above) : [above];
@@ -280,8 +277,7 @@ function isUnknown(path: string): boolean {
 }
 
 /**
- * Refuses a protected path with a symbolic link in a folder that may be written: the command could replace
- * the link.
+ * Refuses a protected path with a symbolic link in a writable folder: the command could replace the link.
  *
  * @throws SidekeyError `input_invalid`
  */
@@ -297,8 +293,8 @@ function assertUnlinked(path: string, writable: readonly string[]): void {
 }
 
 /**
- * Returns the paths that run outside later and have been made or changed since the plan, and the folders
- * above them that the command has closed (chmod).
+ * Returns the paths that run outside later and were created or changed since the plan, and the folders above
+ * them that the command has closed (chmod).
  */
 export function born({ unborn, contents }: Plan): readonly string[] {
   const suspects = [...unborn, ...Array.from(contents.keys()).filter(isChanged)];

@@ -132,10 +132,7 @@ export function hostPattern(option: string, text: string): DomainPattern {
   });
 }
 
-/**
- * Returns why no request could carry a credential as its provider says. Null: some can, or there is no token
- * yet.
- */
+/** Returns why no request can carry a credential as its provider defines; null: one can, or no token yet. */
 function carriageMisfit(credential: Credential, { inject }: Pick<Provider, 'inject'>): SidekeyError | null {
   if (credential.type === 'oauth2' && credential.accessToken === null) return null;
   const ways = inject.flatMap(({ as }) => (as.kind === 'own' ? [] : [as]));

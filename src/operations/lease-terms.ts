@@ -87,8 +87,8 @@ interface TtlFacts {
 type LeasedGrant = Pick<Grant, 'id' | 'name' | 'user' | 'provider'>;
 
 /**
- * Lifetime of a lease for these grants; `asked` in milliseconds, null: the default of the usual ones. A user
- * sets the default of a grant, so it does not count for others.
+ * Returns the lifetime of a lease for these grants. `asked` is in milliseconds; null: the default of the
+ * `usual` grants. The default of another grant does not count, because its user sets it.
  */
 export function ttlFor(
   asked: number | null,

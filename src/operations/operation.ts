@@ -37,9 +37,7 @@ interface Definition<Parts, Input extends z.ZodObject, Output extends z.ZodType,
   readonly input: Input;
   /** Shape of the answer, for programs. Times are ISO 8601, spans are seconds. */
   readonly output: Output;
-  /**
-   * Refuses an input that no state makes right, before anything is opened or created. @throws SidekeyError
-   */
+  /** Refuses input that no state makes valid, before anything is opened or created. @throws SidekeyError */
   readonly check?: (input: z.output<Input>, at: number) => void;
   /**
    * Does the work.

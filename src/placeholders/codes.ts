@@ -29,10 +29,7 @@ export interface PlaceholderCodes {
 }
 
 const nothing: readonly FoundCode[] = [];
-/**
- * Texts of one search that may turn out to be none: each costs a hash, and the writer of the text can add any
- * number of them.
- */
+/** Limit of the candidates of a search: each costs a hash, and the author of a text can add any number. */
 export interface Budget {
   left: number;
 }
@@ -43,8 +40,8 @@ const mostTried = 100;
 const mostKept = 1_000;
 
 /**
- * A code is a keyed hash of its holder and grant, and a second one of the first, by which every process with
- * the same key knows it for one: also one of another lease, or of a grant that is gone.
+ * Makes and finds codes. A code is a keyed hash of its holder and grant, then a keyed hash of that hash, by
+ * which every process with the key recognizes it, also a code of another lease or a deleted grant.
  *
  * @param mac a keyed hash; hex digits
  */
@@ -100,9 +97,7 @@ export function replaceIn(text: string, texts: readonly string[], value: string)
   return longestFirst.reduce((kept, each) => kept.replaceAll(each, () => value), text);
 }
 
-/**
- * The user name and password of `Basic` credentials (RFC 7617 §2), a character a byte; null: these are none.
- */
+/** Returns `user:password` of `Basic` credentials (RFC 7617 §2), a character per byte; null: not `Basic`. */
 export function basicPair(value: string): string | null {
   const [, encoded] = /^basic +([A-Za-z0-9+/_-]+=*) *$/i.exec(value) ?? [];
   return encoded === undefined ? null : Buffer.from(encoded, 'base64').toString('latin1');
@@ -115,10 +110,7 @@ interface HeldGrant {
   readonly grant: string;
 }
 
-/**
- * Every placeholder of a grant for this holder: in the forms of its provider's variables, and in those for
- * any.
- */
+/** Returns all placeholders of a grant for its holders, in the forms of its provider and the common forms. */
 export function placeholdersOf(
   { holders, grant }: HeldGrant,
   { environment }: Pick<Provider, 'environment'>,
@@ -133,9 +125,8 @@ export function placeholdersOf(
 export type Mint = (provider: string, template: string) => string;
 
 /**
- * Placeholders for a holder, each for the first of its grants of that provider: those that the domain map
- * offers come first. A template without room for a code stays as it is, and so does one of a provider of
- * which there is no grant.
+ * Makes placeholders for a holder, each for its first grant of the provider. Grants that the domain map
+ * offers come first. A template stays unchanged if it has no room for a code or the provider has no grant.
  */
 export function mintFor(
   holder: Holder,
@@ -155,9 +146,8 @@ function formsOf(template: string | null): readonly PlaceholderForm[] {
 }
 
 /**
- * The form of a placeholder: the form of its credential, with a place for the code of its holder. Forms come
- * from the definitions of providers, where they are written as one placeholder that means nothing
- * (`ghp_sidekeyPlaceholder000000000000000000`).
+ * Form of a placeholder: that of its credential, with a place for a code. Definitions of providers write a
+ * form as a placeholder without a code: `ghp_sidekeyPlaceholder000000000000000000`.
  */
 export interface PlaceholderForm {
   readonly before: string;
@@ -199,10 +189,7 @@ export const alphabets: readonly Alphabet[] = [word, hexadecimal];
 /** For a credential whose form is not known, or does not matter. */
 export const plainForm: PlaceholderForm = { before: '', alphabet: word, padding: '0', after: '' };
 
-/**
- * Has the shape of a JSON Web Token (RFC 7519) without an algorithm that lasts until 2100, for clients that
- * look into theirs.
- */
+/** Unsigned JSON Web Token (RFC 7519) that expires in 2100, for clients that decode their token. */
 export const jwtForm: PlaceholderForm = {
   before: `${segment({ alg: 'none', typ: 'JWT' })}.${segment({ iss: 'sidekey', sub: 'placeholder', exp: 4_102_444_800 })}.`,
   alphabet: word,

@@ -152,8 +152,7 @@ export function refuseUnexpectedInHead(
 }
 
 /**
- * Adds the detected placeholders to a request; returns the same request where it can have none. A promise
- * where it has a body.
+ * Adds the detected placeholders to a request. If it can have none, returns it itself, else a promise.
  *
  * @param unexpected told of a placeholder in the body that is not replaced there, and is forwarded
  * @throws SidekeyError `placeholder_misused`: a placeholder in the body is refused; `bad_request`: the client
@@ -226,8 +225,7 @@ interface ScannedBody extends Pick<ScannedRequest, 'body'> {
 }
 
 /**
- * Finds placeholders in a body: ahead, within a limit, where the credential may take their place; else while
- * it streams.
+ * Finds placeholders in a body: while it streams, or ahead to a limit if the credential may replace them.
  *
  * @throws SidekeyError `bad_request`: the client disconnected within it
  */

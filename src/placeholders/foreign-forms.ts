@@ -68,8 +68,8 @@ export function foreignInQuery(target: string, forms: KnownForms): Searched<stri
 }
 
 /**
- * Finds credentials of known form in a body. Asterisks replace them, so that its length stays. Null: one is
- * written with escapes, and not removed.
+ * Finds credentials of known form in a body. Asterisks replace them, so the length stays. `kept` is null if
+ * one is written with escapes, because it is not removed.
  */
 export function foreignInBody(bytes: Buffer, forms: KnownForms): Searched<Buffer | null> {
   // An escape of JSON ends a token.

@@ -9,8 +9,8 @@ type Make = (form: PlaceholderForm) => string;
 const plainMembers = ['token_type', 'expires_in', 'scope', 'issued_token_type', 'refresh_token_expires_in'];
 
 /**
- * Returns the answer of a token endpoint for a program: its tokens are placeholders, and a member that is not
- * known to be plain is left out.
+ * Returns the answer of a token endpoint for a program, with placeholders as tokens. Members that are not
+ * known to be free of secrets are left out.
  *
  * @param tokens the real tokens
  */
@@ -36,10 +36,7 @@ export function answerWithPlaceholders(
   return Object.fromEntries(members);
 }
 
-/**
- * Returns the placeholder of an access token: of the form that the program expects, or with the claims of the
- * token.
- */
+/** Returns the placeholder of an access token, in the form of the client or with the claims of the token. */
 export function accessPlaceholder(token: string, { accessToken: template }: LoginClient, make: Make): string {
   return make((template === null ? null : readForm(template)) ?? jwtLike(token) ?? plainForm);
 }
@@ -49,10 +46,7 @@ export function refreshPlaceholder({ refreshToken: template }: LoginClient, make
   return make((template === null ? null : readForm(template)) ?? plainForm);
 }
 
-/**
- * Returns the form of a JWT (RFC 7519) with the header and the claims of a token, and no signature. Null: it
- * is no JWT.
- */
+/** Returns the form of an unsigned JWT (RFC 7519) with the header and claims of a token; null: not a JWT. */
 function jwtLike(token: string): PlaceholderForm | null {
   const [header = '', claims = '', ...rest] = token.split('.');
   const isJwt = rest.length === 1 && [header, claims].every((part) => isObject(decoded(part)));

@@ -10,9 +10,7 @@ import { alphabets, type Budget, codeLength, type FoundCode, type PlaceholderCod
 const continuation = 0;
 const text = 1;
 
-/**
- * Bytes of a frame that are held, so that it goes on as one; of a longer one each piece is a fragment (§5.4).
- */
+/** Most bytes of a frame that is sent whole. Each piece of a longer frame is sent as a fragment (§5.4). */
 const mostHeld = 65_536;
 
 /** A frame whose payload is coming. */
@@ -27,9 +25,9 @@ interface Frame {
 }
 
 /**
- * The frames of a WebSocket client (RFC 6455 §5), with a value in the place of texts in its text messages.
- * Messages keep their bounds; longer ones go on in other fragments than they came in. No extension may have
- * been negotiated: it could change what the bits say.
+ * Replaces texts by a value in the text messages of a WebSocket client (RFC 6455 §5). Messages keep their
+ * bounds, but long ones change their fragments. No extension may be in use, because it could change the
+ * meaning of bits.
  */
 export class ClientFrames {
   readonly #replacement: Replacement;
@@ -165,10 +163,7 @@ const marks = alphabets.map(({ mark }) => Buffer.from(mark));
 /** Bytes that a mark and its code have at most. */
 const longest = Math.max(...alphabets.map((alphabet) => alphabet.mark.length + codeLength(alphabet)));
 
-/**
- * Finds placeholders in bytes that come in pieces. It holds none back: its findings are useless to an
- * attacker.
- */
+/** Finds placeholders in bytes that come in pieces. Delays none: a placeholder is useless to an attacker. */
 export class PlaceholderScanner {
   readonly #codes: Pick<PlaceholderCodes, 'find'>;
   readonly #budget: Budget = { left: mostTried };
@@ -206,8 +201,8 @@ export interface Replacement {
 }
 
 /**
- * Puts a value in the place of each of some texts, in bytes that come in pieces; of two that begin at one
- * place the longer is meant. A possible beginning of one is held back until its rest has come.
+ * Replaces texts by a value, in bytes that come in pieces. If two texts start at one place, replaces the
+ * longer. Holds back a possible start of a text until the rest has come.
  */
 export class Replacer {
   /** Texts that were replaced. */
@@ -233,8 +228,7 @@ export class Replacer {
 
   #replace(bytes: Buffer, isLast: boolean): readonly Buffer[] {
     const done: Buffer[] = [];
-    // Each looks on where it has not looked yet: what repeats one text is not searched again and again for
-    // the others.
+    // The next position of each text is kept: many occurrences of one text cause no new searches for others.
     const places = this.#texts.map((text) => ({ text, at: bytes.indexOf(text) }));
     let from = 0;
     let held = -1;
@@ -294,11 +288,10 @@ export interface MessageRewriting {
 }
 
 /**
- * Puts a credential into the messages of a client, and removes it from the answers: a service that repeats
- * messages would hand it over.
+ * Puts a credential into the messages of a client, and removes it from answers that repeat a message.
  *
- * They fail with SidekeyError where something else than frames comes: `bad_request` of the client,
- * `upstream_protocol` of the upstream.
+ * If bytes are not frames, the streams fail with SidekeyError: `bad_request` for bytes of the client,
+ * `upstream_protocol` for bytes of the upstream.
  */
 export function messageRewriting(
   replacement: Replacement,

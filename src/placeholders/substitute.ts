@@ -16,8 +16,7 @@ export interface DetectedPlaceholders {
   /** Places besides the fields that the scheme writes. */
   readonly places: readonly PlaceholderPlace[];
   readonly codes: Pick<PlaceholderCodes, 'find'>;
-  /** True if the credential may stand in the path, the query, the body or another field than `Authorization`: services
-   * repeat these more often. */
+  /** True if the credential may be outside `Authorization`, in places that services repeat more often. */
   readonly inContent: boolean;
   /** Null: the body is forwarded unchanged. */
   readonly body: PlaceholdersInBody | null;
@@ -98,11 +97,11 @@ function messagesWith({ texts }: DetectedPlaceholders, value: string): Replaceme
 }
 
 /**
- * Puts a value in the place of the placeholders in a body. A body that was read whole gets its new length.
- * One that streams is sent in chunks, because its new length is unknown.
+ * Replaces the placeholders in a body by a value. A body that was read whole gets its new length. A streamed
+ * body is sent in chunks, because its new length is unknown.
  *
- * @throws SidekeyError `placeholder_misused`: a placeholder is not of this grant; for a body that streams,
- * while it is read
+ * @throws SidekeyError `placeholder_misused`: a placeholder of another grant. A streamed body throws while it
+ * is read
  */
 function substituteInBody(
   request: AppliedRequest,
@@ -159,12 +158,12 @@ interface SubstitutedHead {
 }
 
 /**
- * Puts a value in the place of the placeholders in a head.
+ * Replaces the placeholders in a head by a value.
  *
  * @param request without the fields that the scheme writes
  * @param value called where there is a placeholder
- * @throws SidekeyError `placeholder_misused`: a placeholder stands where it may not, or is not of this grant;
- * or the value cannot stand there
+ * @throws SidekeyError `placeholder_misused`: a placeholder in a place that is not allowed, a placeholder of
+ * another grant, or a value that the place cannot hold
  */
 function substituteInHead(
   request: { readonly path: string; readonly fields: readonly string[] },

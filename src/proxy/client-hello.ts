@@ -71,8 +71,8 @@ const handshakeHead = 4;
 const unread: HelloReading = { kind: 'read', protocols: [], serverName: null };
 
 /**
- * Reads SNI and ALPN of a ClientHello (RFC 8446 §4.1.2), in however many records it comes. It only looks: the
- * handshake is made by OpenSSL, and what this cannot read offers nothing.
+ * Reads SNI and ALPN of a ClientHello (RFC 8446 §4.1.2) in any number of records. OpenSSL does the
+ * handshake. A ClientHello that cannot be read counts as one without SNI and ALPN.
  */
 export function readClientHello(bytes: Buffer): HelloReading {
   const message: Buffer[] = [];
