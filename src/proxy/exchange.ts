@@ -211,9 +211,8 @@ export class Exchange implements Ending, ReceivedExchange, PreparedExchange {
   }
 
   detectPlaceholders(): void | Promise<void> {
-    const { prepared, authorized, services, reply } = this;
-    const { placeholders } = services;
-    return this.#set('prepared', detectPlaceholders(prepared, authorized, placeholders, reply, this));
+    const { prepared, authorized, services } = this;
+    return this.#set('prepared', detectPlaceholders(prepared, authorized, services.placeholders, this));
   }
 
   /** A placeholder in the body is forwarded. */
