@@ -1,4 +1,4 @@
-import { post, signature } from '../audit/export/http.ts';
+import { post, type Post, signature } from '../audit/export/http.ts';
 import { SinkFailure } from '../audit/export/sink.ts';
 import type { ApprovalNotice, ApprovalsConfig } from '../config/approvals.ts';
 import { readReceiver } from '../config/scalar.ts';
@@ -42,7 +42,7 @@ async function sendToWebhook(
 ): Promise<void> {
   const body = JSON.stringify(asked.message);
   const signed = secret === null ? {} : signature(body, await sending.readSecret(secret), sending.now());
-  await sendJson(url, body, signed, asked, sending);
+  await sendJson({ url, body, headers: signed }, asked, sending);
 }
 
 async function sendNotice(notice: ApprovalNotice, asked: Announcement, sending: Sending): Promise<void> {
@@ -51,19 +51,19 @@ async function sendNotice(notice: ApprovalNotice, asked: Announcement, sending: 
     case 'slack': {
       const url = readReceiver(await readSecret(notice.url));
       if (typeof url !== 'string') throw new SinkFailure(`the address of the webhook ${url.problem}`);
-      return sendJson(url, JSON.stringify(slackMessage(asked)), {}, asked, sending);
+      return sendJson({ url, body: JSON.stringify(slackMessage(asked)), headers: {} }, asked, sending);
     }
     case 'telegram': {
       const url = `${notice.url}/bot${await readSecret(notice.token)}/sendMessage`;
       const body = JSON.stringify({ chat_id: notice.chat, ...telegramMessage(asked) });
-      return sendJson(url, body, {}, asked, sending);
+      return sendJson({ url, body, headers: {} }, asked, sending);
     }
     case 'ntfy': {
       const { origin, pathname } = new URL(notice.url);
       const token = notice.token === null ? null : await readSecret(notice.token);
       const body = JSON.stringify({ topic: pathname.slice(1), ...ntfyMessage(asked) });
       const login = token === null ? {} : { authorization: `Bearer ${token}` };
-      return sendJson(`${origin}/`, body, login, asked, sending);
+      return sendJson({ url: `${origin}/`, body, headers: login }, asked, sending);
     }
     case 'mail':
       return sendMail(mailText(asked, notice), sending);
@@ -72,9 +72,7 @@ async function sendNotice(notice: ApprovalNotice, asked: Announcement, sending: 
 
 /** Sends JSON. Errors have no URL: that of a chat is a secret. */
 async function sendJson(
-  url: string,
-  body: string,
-  more: Readonly<Record<string, string>>,
+  { url, body, headers: more }: Post,
   { exchange }: Announcement,
   { fetch, now, signal }: Sending,
 ): Promise<void> {

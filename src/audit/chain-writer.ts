@@ -90,7 +90,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
   let checkedAt = now();
   let rotationFailedAt: number | undefined;
 
-  let slot = claimSlot(file, options.host, vault, options.disk, heads, options.slot);
+  let slot = claimSlot(file, options.host, vault, { calls: options.disk, stored: heads, only: options.slot });
   let live: LiveFile;
   try {
     adopt();
@@ -126,7 +126,7 @@ export function openChainWriter(options: ChainWriterOptions): ChainWriter {
     if (!slot.held()) {
       const lost = slot;
       if (last.seq > 0) heads.set(lost.node, last);
-      slot = claimSlot(file, options.host, vault, options.disk, heads);
+      slot = claimSlot(file, options.host, vault, { calls: options.disk, stored: heads });
       lost.release();
       adopt();
     }

@@ -197,13 +197,8 @@ export async function readLinesFrom(
       from = { segment: source.number, offset: 0 };
     }
     const following = sources[at + 1];
-    const read = await readSource(
-      file,
-      source,
-      from.offset,
-      limits,
-      following !== undefined && isEnded(source, now),
-    );
+    const isLast = following !== undefined && isEnded(source, now);
+    const read = await readSource(file, source, { ...limits, offset: from.offset, isLast });
     if (read === 'damaged') {
       skipped = true;
     } else {
@@ -259,9 +254,7 @@ function isEnded({ path, packed }: LogSource, now: number): boolean {
 async function readSource(
   file: string,
   source: LogSource,
-  offset: number,
-  limits: ReadLimits,
-  isLast: boolean,
+  { offset, isLast, ...limits }: ReadLimits & { readonly offset: number; readonly isLast: boolean },
 ): Promise<{ lines: ReadLine[]; end: number; ended: boolean } | 'damaged'> {
   using reader = openSource(file, source);
   if (reader === undefined) return { lines: [], end: offset, ended: true };

@@ -44,24 +44,32 @@ interface WriterSlot {
   release(last?: ChainHead, keyId?: string): void;
 }
 
+/** A log whose slots are opened. */
+interface SlotLog {
+  readonly file: string;
+  readonly host: string;
+  readonly vault: AuditVault;
+  readonly calls: DiskCalls;
+  /** The last line of each node by the store. */
+  readonly stored: ReadonlyMap<string, ChainHead>;
+}
+
 /**
  * Takes a slot and finds the end of its chain.
  * @param host The first part of the node's name (`<host>/<slot>`), if the slot has no chain yet.
- * @param stored The last line of each node by the store.
  * @throws SidekeyError `key_mismatch` for a log of another key; `audit_unavailable` if no slot is free.
  */
 export function claimSlot(
   file: string,
   host: string,
   vault: AuditVault,
-  calls: DiskCalls = disk,
-  stored: ReadonlyMap<string, ChainHead> = new Map(),
-  only?: number,
+  options: Partial<Pick<SlotLog, 'calls' | 'stored'>> & { readonly only?: number | undefined } = {},
 ): WriterSlot {
+  const { calls = disk, stored = new Map<string, ChainHead>(), only } = options;
   for (let slot = only ?? 1; slot <= (only ?? maxSlots); slot += 1) {
     const lock = tryLockFile(`${file}.${slot}.lock`);
     if (lock === undefined) continue;
-    return openSlot(file, slot, lock, host, vault, calls, stored);
+    return openSlot({ file, host, vault, calls, stored }, slot, lock);
   }
   if (only !== undefined) throw new SidekeyError('audit_unavailable', `Slot ${only} is in use.`);
   const sentence = `More than ${maxSlots} processes write to the audit log ${file}.`;
@@ -70,15 +78,8 @@ export function claimSlot(
   });
 }
 
-function openSlot(
-  file: string,
-  slot: number,
-  lock: FileLock,
-  host: string,
-  vault: AuditVault,
-  calls: DiskCalls,
-  stored: ReadonlyMap<string, ChainHead>,
-): WriterSlot {
+function openSlot(slotLog: SlotLog, slot: number, lock: FileLock): WriterSlot {
+  const { file, host, vault, calls } = slotLog;
   let head: HeadWriter | undefined;
   try {
     const isNewFile = !fs.existsSync(headFile(file));
@@ -87,7 +88,7 @@ function openSlot(
     const isNewSlot = record.kind === 'none' && highestSlot(records) < slot;
     head = openHead(file, slot, vault, calls);
     const log = logIdOf(file, host, records);
-    const chain = recover(file, `${plainHost(host)}/${slot}`, isNewSlot ? null : record, vault, stored);
+    const chain = recover(slotLog, `${plainHost(host)}/${slot}`, isNewSlot ? null : record);
     const writer = head;
     const write = ({ seq, hash, end }: ChainHead, lineKey: string, closed: boolean) =>
       writer.write({ node: chain.node, seq, hash, end, closed, log, lineKey });
@@ -135,7 +136,8 @@ export function completeHeads(
     if (seq < (before.get(node)?.seq ?? 0) || seq >= (removed.get(node)?.seq ?? 0)) continue;
     const lock = tryLockFile(`${file}.${index + 1}.lock`);
     if (lock === undefined) continue;
-    const slot = openSlot(file, index + 1, lock, hostname(), vault, disk, new Map());
+    const log = { file, host: hostname(), vault, calls: disk, stored: new Map<string, ChainHead>() };
+    const slot = openSlot(log, index + 1, lock);
     slot.release(slot.last);
   }
 }
@@ -148,13 +150,7 @@ type Recovered = Pick<WriterSlot, 'node' | 'last' | 'keyId' | 'findings' | 'behi
  * @param newNode the name of the chain, if the record does not have it
  * @param record null: the slot never had one, as far as is known
  */
-function recover(
-  file: string,
-  newNode: string,
-  record: HeadRecord | null,
-  vault: AuditVault,
-  stored: ReadonlyMap<string, ChainHead>,
-): Recovered {
+function recover({ file, vault, stored }: SlotLog, newNode: string, record: HeadRecord | null): Recovered {
   if (record?.kind === 'other-key') {
     throw new SidekeyError(
       'key_mismatch',

@@ -161,11 +161,8 @@ export async function beginConnection(
 ): Promise<BegunConnection> {
   const state = oauth.generateRandomState();
   const codeVerifier = oauth.generateRandomCodeVerifier();
-  const answer = await call(
-    api,
-    'POST',
-    'connect',
-    {
+  const answer = await call(api, 'POST', 'connect', {
+    body: {
       connection,
       redirect_uri: redirectUri,
       state,
@@ -173,8 +170,8 @@ export async function beginConnection(
       code_challenge_method: 'S256',
       ...(scopes.length === 0 ? {} : { scopes }),
     },
-    [state],
-  );
+    secrets: [state],
+  });
   const parameters = answer['connect_params'];
   const url = URL.parse(textIn(answer, 'connect_uri'));
   // The URL is opened in the user's browser, so only a web page is safe.
@@ -189,18 +186,15 @@ export async function completeConnection(
   { authSession, redirectUri, codeVerifier }: BegunConnection,
   connectCode: string,
 ): Promise<ConnectedAccount> {
-  const answer = await call(
-    api,
-    'POST',
-    'complete',
-    {
+  const answer = await call(api, 'POST', 'complete', {
+    body: {
       auth_session: authSession,
       connect_code: connectCode,
       redirect_uri: redirectUri,
       code_verifier: codeVerifier,
     },
-    [authSession, connectCode, codeVerifier],
-  );
+    secrets: [authSession, connectCode, codeVerifier],
+  });
   return readAccount(answer);
 }
 
@@ -233,8 +227,7 @@ async function call(
   { at, accessToken, io }: AccountApi,
   method: 'GET' | 'POST' | 'DELETE',
   path: string,
-  body: object | null = null,
-  secrets: readonly string[] = [],
+  { body = null, secrets = [] }: { readonly body?: object | null; readonly secrets?: readonly string[] } = {},
 ): Promise<JsonObject> {
   const answer = await askEndpoint(
     {

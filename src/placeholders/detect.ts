@@ -114,8 +114,9 @@ interface ScannedRequest {
   readonly placeholders?: DetectedPlaceholders | undefined;
 }
 
-/** Hears of placeholders that are forwarded. */
-interface UnexpectedPlaceholder {
+/** The exchange of a request whose placeholders are detected. */
+interface ScannedExchange {
+  readonly reply: Pick<Reply, 'continue'>;
   passed(): void;
 }
 
@@ -154,7 +155,7 @@ export function refuseUnexpectedInHead(
 /**
  * Adds the detected placeholders to a request. If it can have none, returns it itself, else a promise.
  *
- * @param unexpected told of a placeholder in the body that is not replaced there, and is forwarded
+ * @param exchange told of a placeholder in the body that is not replaced there, and is forwarded
  * @throws SidekeyError `placeholder_misused`: a placeholder in the body is refused; `bad_request`: the client
  * disconnected within its body
  */
@@ -162,23 +163,20 @@ export function detectPlaceholders<R extends ScannedRequest>(
   request: R,
   context: PlaceholderContext,
   codes: PlaceholderCodes,
-  reply: Pick<Reply, 'continue'>,
-  unexpected: UnexpectedPlaceholder,
+  exchange: ScannedExchange,
 ): R | Promise<R> {
-  const { received } = context;
-  const provider = context.grant === null ? undefined : context.provider;
+  const { caller, config, received, grant } = context;
+  const provider = grant === null ? undefined : context.provider;
   const hasNone = request.body === null && received.placeholders.all.length === 0;
   if (hasNone && provider?.placeholders.includes('websocket') !== true) return request;
-  return scannedRequest(request, context, provider, codes, reply, unexpected);
+  return scannedRequest(request, { caller, config, received, grant, provider }, codes, exchange);
 }
 
 async function scannedRequest<R extends ScannedRequest>(
   request: R,
-  { caller, config, received, grant }: PlaceholderContext,
-  provider: Provider | undefined,
+  { caller, config, received, grant, provider }: Omit<PlaceholderContext, 'candidates' | 'also'>,
   codes: PlaceholderCodes,
-  reply: Pick<Reply, 'continue'>,
-  unexpected: UnexpectedPlaceholder,
+  exchange: ScannedExchange,
 ): Promise<R> {
   const inHead = received.placeholders;
   const places = provider?.placeholders ?? [];
@@ -187,14 +185,14 @@ async function scannedRequest<R extends ScannedRequest>(
     const isForeign = found.some((each) => !isOwn(each));
     if (!isForeign && places.includes('body')) return null;
     if (provider?.unexpectedPlaceholders === 'pass') {
-      unexpected.passed();
+      exchange.passed();
       return null;
     }
     if (grant === null) return notFor(authorityText(request.authority));
     return isForeign ? foreign('the body') : misplaced('body', 'the body');
   };
   const options = { codes, whyNot, max: config.limits.placeholder_body_bytes };
-  const scanned = await scanBody(request, options, places.includes('body'), reply);
+  const scanned = await scanBody(request, options, places.includes('body'), exchange.reply);
   if (scanned instanceof SidekeyError) throw scanned;
   const { body, shown } = scanned;
   const leaving = body === request.body ? request : { ...request, body };

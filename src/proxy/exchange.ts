@@ -211,9 +211,8 @@ export class Exchange implements Ending, ReceivedExchange, PreparedExchange {
   }
 
   detectPlaceholders(): void | Promise<void> {
-    const { prepared, authorized, services, reply } = this;
-    const { placeholders } = services;
-    return this.#set('prepared', detectPlaceholders(prepared, authorized, placeholders, reply, this));
+    const { prepared, authorized, services } = this;
+    return this.#set('prepared', detectPlaceholders(prepared, authorized, services.placeholders, this));
   }
 
   /** A placeholder in the body is forwarded. */
@@ -333,13 +332,11 @@ export class Exchange implements Ending, ReceivedExchange, PreparedExchange {
     // A WebSocket lasts as long as its user wants, and would hide the latency of requests.
     const isTimed = this.#sentAt !== null && this.inbound.upgrades !== true;
     const { figures } = this.services;
-    figures.exchanged(
-      this.record.provider,
-      outcome,
-      now - this.#begunAt,
-      isTimed ? ownMs : null,
-      now - sentAt,
-    );
+    figures.exchanged(this.record.provider, outcome, {
+      wholeMs: now - this.#begunAt,
+      ownMs: isTimed ? ownMs : null,
+      upstreamMs: now - sentAt,
+    });
   }
 }
 

@@ -132,7 +132,7 @@ export function createNodesQuota(access: PostgresAccess, clock: Clock = systemCl
       if (bytes <= 0 || !limits.some(countsBytes)) return { ok: true };
       lastNow = now;
       add(limits.filter(countsBytes), key, 0, bytes);
-      return spendFrom(local, limits, key, bytes, now);
+      return spendFrom(local, limits, { key, bytes }, now);
     },
     async close() {
       if (closed) return;

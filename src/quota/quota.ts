@@ -97,8 +97,7 @@ function waitFrom(now: number, limit: RuleLimit, count: Count): number {
 export function spendFrom(
   counts: Counts,
   limits: readonly RuleLimit[],
-  key: QuotaKey,
-  bytes: number,
+  { key, bytes }: { readonly key: QuotaKey; readonly bytes: number },
   now: number,
 ): QuotaResult {
   let overdrawn: QuotaResult = { ok: true };

@@ -79,7 +79,7 @@ export function createSharedQuota(path: string, { busyTimeoutMs = 1_000 }: Share
     if (!file.isInPlace()) throw new Error('it was moved or replaced while it was in use');
     const result = immediately(file.database, () => {
       sweep(now);
-      for (const { limit, key, bytes } of owed.values()) spendFrom(counts, [limit], key, bytes, now);
+      for (const { limit, key, bytes } of owed.values()) spendFrom(counts, [limit], { key, bytes }, now);
       return work(counts);
     });
     owed.clear();
@@ -100,7 +100,7 @@ export function createSharedQuota(path: string, { busyTimeoutMs = 1_000 }: Share
       try {
         // Each attempt may block the thread, and a stream charges bytes often.
         if (Math.abs(now - failedAt) < busyTimeoutMs) return owe(limits, key, bytes, now);
-        return inTransaction(now, (counts) => spendFrom(counts, limits, key, bytes, now));
+        return inTransaction(now, (counts) => spendFrom(counts, limits, { key, bytes }, now));
       } catch {
         failedAt = now;
         return owe(limits, key, bytes, now);

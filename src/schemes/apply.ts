@@ -74,7 +74,7 @@ export function applyScheme(
     rewriteBody: changes?.rewriteBody,
     identity: changes?.identity,
   };
-  if (apply === undefined) planned?.keep(fields, sealed, placement, authority, applied);
+  if (apply === undefined) planned?.keep(fields, { sealed, placement, authority }, applied);
   return changes?.body === undefined ? applied : withBody(applied, changes.body);
 }
 
@@ -127,9 +127,7 @@ export class PlannedFields {
 
   keep(
     received: readonly string[],
-    sealed: SealedCredential,
-    placement: Placement,
-    authority: Authority,
+    { sealed, placement, authority }: Pick<CredentialUse, 'sealed' | 'placement' | 'authority'>,
     applied: AppliedFields,
   ): void {
     // The domain may forbid plain `http` for the next request.

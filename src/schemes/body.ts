@@ -298,8 +298,13 @@ function placed(text: string, path: readonly string[], value: string): Rewritten
     const alike = members.filter(({ key }) => fold(upToNul(key)) === folded);
     const [first, ...more] = alike;
     const rest = path.slice(depth + 1);
-    if (first === undefined) return { text: inserted(text, start, members.length === 0, name, rest, value) };
-    if (rest.length === 0) return { text: replaced(text, members, alike, name, value) };
+    if (first === undefined) {
+      const around = rest.reduceRight<unknown>((inner, each) => Object.fromEntries([[each, inner]]), value);
+      const comma = members.length === 0 ? '' : ',';
+      const member = `${JSON.stringify(name)}:${JSON.stringify(around)}${comma}`;
+      return { text: `${text.slice(0, start + 1)}${member}${text.slice(start + 1)}` };
+    }
+    if (rest.length === 0) return { text: replaced(text, members, alike, { name, value }) };
     const here = path.slice(0, depth + 1).join('/');
     if (more.length > 0 || first.key !== name) return { problem: `has ${here} in more than one spelling` };
     if (text[first.valueAt] !== '{') return { problem: `has no object at ${here}` };
@@ -314,26 +319,12 @@ function upToNul(key: string): string {
   return end < 0 ? key : key.slice(0, end);
 }
 
-function inserted(
-  text: string,
-  start: number,
-  isEmpty: boolean,
-  name: string,
-  rest: readonly string[],
-  value: string,
-): string {
-  const around = rest.reduceRight<unknown>((inner, each) => Object.fromEntries([[each, inner]]), value);
-  const member = `${JSON.stringify(name)}:${JSON.stringify(around)}${isEmpty ? '' : ','}`;
-  return `${text.slice(0, start + 1)}${member}${text.slice(start + 1)}`;
-}
-
 /** Sets the value of the first equal member, and removes the others, each with the comma before it. */
 function replaced(
   text: string,
   members: readonly Member[],
   alike: readonly Member[],
-  name: string,
-  value: string,
+  { name, value }: { readonly name: string; readonly value: string },
 ): string {
   const [first] = alike;
   const gone = new Set(alike);

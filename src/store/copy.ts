@@ -75,7 +75,12 @@ export async function copyStore(from: StoreTables, to: StoreTables, keysOf: Keys
   let count = 0;
   for (const table of copied) {
     const [a, b] = [await sumOf(source, table), await sumOf(target, table)];
-    if (a.hash !== b.hash) throw changed(from, to, table, a.count, b.count);
+    if (a.hash !== b.hash)
+      throw new SidekeyError(
+        'input_invalid',
+        `The table ${table} of ${from.location} changed while it was copied (${a.count} rows, and ${b.count} at ${to.location}).`,
+        { hint: 'stop the proxies that use either store, and run the command again' },
+      );
     count += a.count;
   }
   return count;
@@ -126,14 +131,6 @@ async function checkTarget(from: StoreTables, to: StoreTables, keysOf: KeysOf): 
 export async function metaOf(db: Untyped): Promise<Map<string, Uint8Array>> {
   const rows = await db.selectFrom('meta').selectAll().execute();
   return new Map(rows.map(({ name, value }) => [name as string, value as Uint8Array]));
-}
-
-function changed(from: StoreTables, to: StoreTables, table: Table, a: number, b: number): SidekeyError {
-  return new SidekeyError(
-    'input_invalid',
-    `The table ${table} of ${from.location} changed while it was copied (${a} rows, and ${b} at ${to.location}).`,
-    { hint: 'stop the proxies that use either store, and run the command again' },
-  );
 }
 
 /** Reads a table in pages, in the order of its key. */

@@ -100,6 +100,14 @@ const durationHelp = {
   own: 'Seconds until a request was ready to be sent, without the wait for a person.',
 };
 
+/** Milliseconds of an exchange. */
+interface ExchangeTimes {
+  readonly wholeMs: number;
+  /** Until the request was ready to be sent; null: it was not sent. */
+  readonly ownMs: number | null;
+  readonly upstreamMs: number;
+}
+
 /** Counts exchanges, refusals and refreshes. Each call takes well under a microsecond, without a promise. */
 export class ProcessFigures {
   readonly #providers = new Map<string, ProviderFigures>();
@@ -114,24 +122,16 @@ export class ProcessFigures {
 
   /**
    * Counts an exchange.
-   *
    * @param provider undefined: no credential was involved
-   * @param ownMs milliseconds until the request was ready to be sent; null: it was not sent
    */
-  exchanged(
-    provider: string | undefined,
-    outcome: string | undefined,
-    wholeMs: number,
-    ownMs: number | null,
-    upstreamMs: number,
-  ): void {
+  exchanged(provider: string | undefined, outcome: string | undefined, times: ExchangeTimes): void {
     const figures = this.#of(provider);
     const at = outcomes.indexOf(outcome as (typeof outcomes)[number]);
     figures.byOutcome[Math.max(at, 0)]! += 1;
-    if (ownMs === null) return;
-    figures.whole.add(wholeMs);
-    figures.own.add(ownMs);
-    figures.upstream.add(upstreamMs);
+    if (times.ownMs === null) return;
+    figures.whole.add(times.wholeMs);
+    figures.own.add(times.ownMs);
+    figures.upstream.add(times.upstreamMs);
   }
 
   /** Counts the events of the audit log that are refusals or refreshes. */

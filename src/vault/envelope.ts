@@ -49,10 +49,8 @@ export function sealEnvelope(wrapKey: WrapKey, context: string, plaintext: Uint8
   sealed.set(wrapKey.id, header.length);
   const dataKey = randomBytes(keyLength);
   try {
-    randomBytes(nonceLength).copy(sealed, wrapNonceAt);
-    randomBytes(nonceLength).copy(sealed, nonceAt);
-    encrypt(sealed, wrapKey.key, associatedData(sealed, 'wrap', context), dataKey, wrap);
-    encrypt(sealed, dataKey, associatedData(sealed, 'data', context), plaintext, payload);
+    encrypt(sealed, wrapKey.key, { aad: associatedData(sealed, 'wrap', context), text: dataKey }, wrap);
+    encrypt(sealed, dataKey, { aad: associatedData(sealed, 'data', context), text: plaintext }, payload);
     return sealed;
   } finally {
     dataKey.fill(0);
@@ -93,8 +91,7 @@ export function rewrapEnvelope(from: WrapKey, to: WrapKey, context: string, seal
   const dataKey = unwrap(from, context, rewrapped);
   try {
     rewrapped.set(to.id, header.length);
-    randomBytes(nonceLength).copy(rewrapped, wrapNonceAt);
-    encrypt(rewrapped, to.key, associatedData(rewrapped, 'wrap', context), dataKey, wrap);
+    encrypt(rewrapped, to.key, { aad: associatedData(rewrapped, 'wrap', context), text: dataKey }, wrap);
     return rewrapped;
   } finally {
     dataKey.fill(0);
@@ -127,8 +124,11 @@ function associatedData(sealed: Buffer, part: 'wrap' | 'data', context: string):
     : Buffer.concat([sealed.subarray(0, header.length), Buffer.from(`data/${context}`)]);
 }
 
-function encrypt(sealed: Buffer, key: KeyObject | Buffer, aad: Buffer, text: Uint8Array, part: Part): void {
-  const nonce = sealed.subarray(part.nonceAt, part.nonceAt + nonceLength);
+type Message = Readonly<Record<'aad' | 'text', Uint8Array>>;
+
+function encrypt(sealed: Buffer, key: KeyObject | Buffer, { aad, text }: Message, part: Part): void {
+  const nonce = randomBytes(nonceLength);
+  nonce.copy(sealed, part.nonceAt);
   const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: tagLength });
   cipher.setAAD(aad);
   cipher.update(text).copy(sealed, part.textAt);

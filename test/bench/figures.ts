@@ -15,7 +15,11 @@ function time(figures: ProcessFigures, turns: number): number {
     const [begun, sent, ended] = [performance.now(), performance.now(), performance.now()];
     figures.recorded({ event: 'access' });
     figures.recorded({ event: 'outcome' });
-    figures.exchanged('github', 'ok', ended - begun, sent - begun, ended - sent);
+    figures.exchanged('github', 'ok', {
+      wholeMs: ended - begun,
+      ownMs: sent - begun,
+      upstreamMs: ended - sent,
+    });
   }
   return ((performance.now() - start) * 1e6) / turns;
 }

@@ -31,7 +31,7 @@ export function createMemoryQuota(): MemoryQuota {
       if (limits.length > 0) sweep(now);
       return takeFrom(counts, limits, key, now);
     },
-    spend: (limits, key, bytes, now) => spendFrom(counts, limits, key, bytes, now),
+    spend: (limits, key, bytes, now) => spendFrom(counts, limits, { key, bytes }, now),
     close: () => kept.clear(),
   };
 }

@@ -172,7 +172,7 @@ const maxAnswerBytes = 65_536;
 /** Longest `Retry-After` that is followed, in milliseconds. */
 const maxRetryAfter = 3_600_000;
 
-interface Post {
+export interface Post {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;

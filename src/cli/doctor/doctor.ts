@@ -53,7 +53,7 @@ export async function doctor(context: Context, options: DoctorOptions): Promise<
       notes,
       needs,
     },
-    describe(output.display, findings, probed, notes, needs),
+    describe(output.display, findings, probed, { notes, needs }),
   );
   return ok ? exitCode.ok : exitCode.failure;
 }
@@ -125,8 +125,7 @@ function describe(
   display: Display,
   findings: readonly Finding[],
   probed: readonly Probed[],
-  notes: readonly Need[],
-  needs: readonly Need[],
+  { notes, needs }: Readonly<Record<'notes' | 'needs', readonly Need[]>>,
 ): string {
   const installed = probed.filter(({ verdict }) => verdict !== null);
   const absent = [

@@ -38,7 +38,7 @@ export async function revokeGrant(
     const { id, user, provider: name } = picked;
     const provider = config.providers.get(name);
     if (picked.state === 'revoked') return { grant: picked, provider, there: null };
-    const ended = await endGrant(context, state, id, options, () =>
+    const ended = await endGrant({ context, state }, id, options, () =>
       recordChange(audit, { event: 'grant.revoked', grant: id, user, provider: name }, () =>
         revokeOne(grants, id),
       ),
@@ -86,7 +86,7 @@ export async function removeGrant(
     const stranded = await livingOn(grants, all, id);
     // A revoked grant has no credential to revoke at the provider.
     const local = options.local === true || picked.state === 'revoked';
-    const { there } = await endGrant(context, state, id, { local }, () =>
+    const { there } = await endGrant({ context, state }, id, { local }, () =>
       recordChange(audit, { event: 'grant.removed', grant: id, user, provider }, async () => {
         if (!(await grants.remove(id))) throw grantGone();
       }),
@@ -240,8 +240,7 @@ interface Ended<T> {
  * @throws SidekeyError `grant_missing`; errors of `endHere`
  */
 async function endGrant<T>(
-  context: Context,
-  state: State,
+  { context, state }: Omit<RevocationParts, 'upstream'>,
   id: string,
   { local = false }: EndOptions,
   endHere: () => Promise<T>,

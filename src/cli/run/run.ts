@@ -66,7 +66,7 @@ export async function run(
   socket.catch(() => undefined);
   let end: ChildEnd;
   try {
-    const endpoint = await openEndpoint(context, program, options, keptLog, socket);
+    const endpoint = await openEndpoint(context, program, options, { log: keptLog.log, socket });
     const confinement = await opening;
     const isConfined = typeof confinement !== 'string';
     const from = endOfLog(endpoint.config().audit.file);
@@ -127,8 +127,7 @@ async function openEndpoint(
   context: Context,
   program: string,
   options: RunOptions,
-  { log }: KeptLog,
-  socket: Promise<Confined['socket']>,
+  { log, socket }: Pick<KeptLog, 'log'> & { readonly socket: Promise<Confined['socket']> },
 ): Promise<ProxyEndpoint> {
   const lease: LeaseSettings = {
     agent: options.agent ?? null,

@@ -306,10 +306,9 @@ const maxLifetimeS = 300;
  */
 export function unsignedQuery(
   presigned: PresignedQuery,
-  keys: AwsKeys,
+  { keys, now }: { readonly keys: AwsKeys; readonly now: number },
   { scope, timestamp }: Signer,
   signedHeaders: string,
-  now: number,
 ): string {
   const left = Math.floor((presigned.expiresAt - now) / 1000);
   if (left <= 0) throw refused('The presigned URL has expired.', 'make a new one');

@@ -24,15 +24,7 @@ import {
   scopeFor,
   unsignedQuery,
 } from './scope.ts';
-import {
-  algorithm,
-  canonicalRequest,
-  createSigner,
-  type Scope,
-  scopeText,
-  sha256,
-  type Signer,
-} from './signature.ts';
+import { algorithm, canonicalRequest, createSigner, type Scope, scopeText, sha256 } from './signature.ts';
 
 type SigV4Placement = {
   readonly kind: 'aws_sigv4';
@@ -153,15 +145,14 @@ interface SigningMeans {
 
 /** Signs a request. @throws SidekeyError `policy_violation` */
 export function resign(request: RequestHead, plan: SigningPlan, means: SigningMeans): Signed {
-  const { keys, now } = means;
-  const signer = createSigner(keys, plan.scope, now);
   return plan.presigned === null
-    ? inField(request, plan, means, signer)
-    : inQuery(request, plan, plan.presigned, keys, signer, now);
+    ? inField(request, plan, means)
+    : inQuery(request, plan, plan.presigned, means);
 }
 
-function inField(request: RequestHead, plan: SigningPlan, means: SigningMeans, signer: Signer): Signed {
-  const { keys, bodyHash, chunkBytes } = means;
+function inField(request: RequestHead, plan: SigningPlan, means: SigningMeans): Signed {
+  const { keys, now, bodyHash, chunkBytes } = means;
+  const signer = createSigner(keys, plan.scope, now);
   const { payload } = plan;
   const added = ['X-Amz-Date', signer.timestamp];
   if (payload.kind === 'stated' && payload.isAdded) added.push('X-Amz-Content-Sha256', payload.value);
@@ -193,10 +184,10 @@ function inQuery(
   request: RequestHead,
   { signedHeaders, scope, payload }: SigningPlan,
   presigned: PresignedQuery,
-  keys: AwsKeys,
-  signer: Signer,
-  now: number,
+  means: SigningMeans,
 ): Signed {
+  const { keys, now } = means;
+  const signer = createSigner(keys, scope, now);
   if (payload.kind !== 'stated') {
     throw refused('A presigned URL signs its body in a way that Sidekey cannot sign again.');
   }
@@ -204,7 +195,7 @@ function inQuery(
   const signed = signedNames(fields, signedHeaders, false);
   const present = presentOf(fields, signed);
   const path = request.path.slice(0, request.path.indexOf('?'));
-  const query = unsignedQuery(presigned, keys, signer, present, now);
+  const query = unsignedQuery(presigned, means, signer, present);
   const { text } = canonicalRequest({
     method: request.method,
     path: `${path}?${query}`,

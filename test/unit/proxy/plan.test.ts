@@ -44,7 +44,7 @@ describe('planned fields with a credential', () => {
   test('are found for the same objects alone', () => {
     const planned = new PlannedFields();
     const authority = authorityOf('a.example');
-    planned.keep(fields, sealed, bearer, authority, applied);
+    planned.keep(fields, { sealed, placement: bearer, authority }, applied);
     expect(planned.find(fields, sealed, bearer, authority)).toBe(applied);
     expect(planned.find([...fields], sealed, bearer, authority)).toBeNull();
     expect(planned.find(fields, { ...sealed }, bearer, authority)).toBeNull();
@@ -55,7 +55,7 @@ describe('planned fields with a credential', () => {
   test('are not kept for plain http, which the domain may forbid for the next request', () => {
     const planned = new PlannedFields();
     const plain = authorityOf('a.example', 'http');
-    planned.keep(fields, sealed, bearer, plain, applied);
+    planned.keep(fields, { sealed, placement: bearer, authority: plain }, applied);
     expect(planned.find(fields, sealed, bearer, plain)).toBeNull();
   });
 });

@@ -16,24 +16,25 @@ const labelsOf = (figures: ProcessFigures, name: string) =>
 test('names that the config does not have count as other, however many there are', () => {
   const figures = new ProcessFigures((name) => name === 'github');
   for (let i = 0; i < 10_000; i += 1) {
-    figures.exchanged(`name-${i}`, 'ok', 1, 1, 1);
+    figures.exchanged(`name-${i}`, 'ok', { wholeMs: 1, ownMs: 1, upstreamMs: 1 });
     figures.recorded({ event: 'grant.refreshed', provider: `name-${i}` });
   }
-  figures.exchanged('github', 'ok', 1, 1, 1);
-  figures.exchanged(undefined, 'deny', 1, null, 0);
+  figures.exchanged('github', 'ok', { wholeMs: 1, ownMs: 1, upstreamMs: 1 });
+  figures.exchanged(undefined, 'deny', { wholeMs: 1, ownMs: null, upstreamMs: 0 });
   expect(labelsOf(figures, 'sidekey_exchanges')).toEqual(new Set(['other', 'github', 'none']));
   expect(labelsOf(figures, 'sidekey_refreshes')).toEqual(new Set(['other']));
 });
 
 test('more providers than have figures of their own share those of other', () => {
   const figures = new ProcessFigures(() => true);
-  for (let i = 0; i < 1_000; i += 1) figures.exchanged(`provider-${i}`, 'ok', 1, 1, 1);
+  for (let i = 0; i < 1_000; i += 1)
+    figures.exchanged(`provider-${i}`, 'ok', { wholeMs: 1, ownMs: 1, upstreamMs: 1 });
   expect(labelsOf(figures, 'sidekey_exchanges').size).toBe(65);
 });
 
 test('a duration counts in its bucket and all above', async () => {
   const figures = new ProcessFigures(() => true);
-  figures.exchanged('github', 'ok', 30, 0.2, 70_000);
+  figures.exchanged('github', 'ok', { wholeMs: 30, ownMs: 0.2, upstreamMs: 70_000 });
   const { text } = await openMetrics([figures.read()]);
   const bucket = (name: string, le: string) =>
     Number(
