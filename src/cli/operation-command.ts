@@ -54,20 +54,19 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
   operation: Operation<Input, Output, Result>,
   { words, options, fixed = {} }: { words: Words; options: GivenOptions; fixed?: GivenOptions },
 ): Promise<{ readonly result: Result; readonly answer: z.input<Output>; readonly at: number }> {
+  const values = Object.entries(words).flatMap(([member, { name, read }]) => {
+    const option = optionName(member, name).replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
+    return options[option] === undefined ? [] : [{ member, read, value: options[option] }];
+  });
   const given: Record<string, unknown> = { ...fixed };
-  const files: [member: string, read: () => Promise<unknown> | undefined][] = [];
-  for (const [member, word] of Object.entries(words)) {
-    const name = optionName(member, word.name);
-    const value = options[name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())];
-    if (value === undefined) continue;
-    if (word.read !== undefined) files.push([member, () => word.read?.(context, value as string)]);
-    else given[member] = valueOf(operation.input.shape[member], value);
-  }
+  for (const { member, read, value } of values)
+    if (read === undefined) given[member] = valueOf(operation.input.shape[member], value);
   const checked = operation.input.safeParse(given, { reportInput: false });
   if (!checked.success) throw refusalOf(checked.error, words, operation.id);
   const input = checked.data;
   // Last, so that an option that is not valid does not use up standard input.
-  for (const [member, read] of files) Object.assign(input, { [member]: await read() });
+  for (const { member, read, value } of values)
+    if (read !== undefined) Object.assign(input, { [member]: await read(context, value as string) });
   const at = context.now();
   operation.check?.(input, at);
   const result =

@@ -202,7 +202,9 @@ export const createAgent = changing({
       bindings: z.array(binding),
     })
     .meta({ id: 'CreatedAgent' }),
-  check: (input, at) => void tokenOf(input.name, input, at),
+  check(input, at) {
+    if (input.token !== false) tokenOf(input.name, input, at);
+  },
   async run({ store, audit, config, ...parts }, input, at) {
     const agent: AgentRecord = {
       name: input.name,

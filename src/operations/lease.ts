@@ -153,17 +153,17 @@ export const createLease = changing({
     .meta({ id: 'CreatedLease' }),
   check(input, at) {
     egressHosts(input.egress ?? []);
-    if (input.grants !== undefined || input.credentials(() => at).length > 0) return;
+    const entries = input.credentials(() => at);
+    if (input.grants !== undefined || entries.length > 0) return;
     throw new SidekeyError('input_invalid', 'The lease has neither a grant nor a credential of its own.', {
       hint: '--grant GRANT, or --credentials FILE',
     });
   },
   async run(parts, input, at) {
-    const entries = input.credentials(() => at);
     const order = {
       agent: input.agent,
       grants: input.grants ?? [],
-      credentials: entries,
+      credentials: input.credentials(() => at),
       purpose: input.purpose,
       ...(input.egress === undefined ? {} : { egress: egressHosts(input.egress) }),
       ttlMs: input.ttl ?? null,

@@ -131,6 +131,22 @@ describe('an input that is refused', () => {
     expect(opened).not.toHaveBeenCalled();
   });
 
+  test.each([
+    [
+      'a credential of a lease that is none',
+      leases.createLease,
+      { grants: ['x'], credentials: () => refuse() },
+    ],
+    ['a host that is none', leases.createLease, { egress: ['a b'], credentials: () => [] }],
+    ['the end of a token that is over', agents.createAgent, { name: 'x', expires: '2020-01-01' }],
+    ['a label of a token that is a token', agents.rotateAgent, { token_label: 'sidekey_agent_x' }],
+    ['bindings of nothing', agents.bindAgent, { agent: 'x' }],
+    ['no change', agents.changeAgent, { agent: 'x' }],
+    ['leases of everybody', leases.revokeLeases, {}],
+  ])('may be %s', (_, operation, input) => {
+    expect(() => operation.check?.(input as never, 1_800_000_000_000)).toThrow(SidekeyError);
+  });
+
   test('by its shape reads no file', async () => {
     const read = vi.fn<() => Promise<string[]>>();
     const file = { summary: 'the lines', read };
