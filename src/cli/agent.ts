@@ -12,7 +12,7 @@ import {
   removeAgent,
   rotateAgent,
 } from '../operations/agent.ts';
-import { runAgent } from '../operations/bindings.ts';
+import { runAgent } from '../operations/run-agent.ts';
 import { dateTime, lastUse, relativeTime } from '../operations/format.ts';
 import { grantReference } from '../operations/lookup.ts';
 import type { AgentTokenRecord } from '../store/store.ts';

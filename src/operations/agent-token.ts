@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { hashToken, newSecret } from '../agents/authentication.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { AgentTokenRecord } from '../store/store.ts';
-import { checkName } from './format.ts';
 
 interface NewToken {
   readonly secret: string;
@@ -18,7 +17,6 @@ export function newToken(
     at,
   }: { readonly label?: string | undefined; readonly expiresAt: number | null; readonly at: number },
 ): NewToken {
-  checkName('label of the token', label);
   if (label.startsWith('sidekey_')) {
     throw new SidekeyError('input_invalid', 'The label of the token is not valid.', {
       hint: 'name the purpose of the token, such as laptop; Sidekey makes the token itself',

@@ -10,7 +10,7 @@ import type { Context } from '../context.ts';
 /** A credential on this machine. */
 export interface FoundLogin {
   readonly provider: string;
-  /** Its place, in words for people. */
+  /** Place of the login, in words for people. */
   readonly place: string;
   /** Command or file that removes it there; null: the program keeps its login. */
   readonly remove: string | null;

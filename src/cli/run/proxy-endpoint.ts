@@ -18,7 +18,7 @@ import { systemTimers, type Timers } from '../../lib/timers.ts';
 import { startProxy } from '../../main.ts';
 import type { PlaceholderCodes } from '../../placeholders/codes.ts';
 import type { Domain } from '../../policy/domain-map.ts';
-import { ensureRunAgent, runAgent } from '../../operations/bindings.ts';
+import { ensureRunAgent, runAgent } from '../../operations/run-agent.ts';
 import { newSecret } from '../../agents/authentication.ts';
 import { openCa } from '../ca.ts';
 import { atCommandLine, type Context } from '../context.ts';
