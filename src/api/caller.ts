@@ -53,7 +53,7 @@ const maxFailures = 20;
 
 /**
  * Returns the function that authenticates requests by a key or by the session of a person, never by a cookie.
- * It looks up hashes, so its response time reveals nothing about existing secrets.
+ * The store looks up hashes, so the response time reveals nothing about existing secrets.
  */
 export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now' | 'quota'>) {
   const { store, now } = parts;

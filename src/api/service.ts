@@ -23,7 +23,7 @@ import { addSignIn } from './sign-in.ts';
 
 /** The service on the admin listener: the API, and the pages for browsers. */
 export interface Service {
-  /** Answers a request, and emits `authenticated` on it when its caller is identified. Never rejects. */
+  /** Handles a request, and emits `authenticated` on it when its caller is identified. Never rejects. */
   readonly handle: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 }
 

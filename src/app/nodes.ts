@@ -13,7 +13,7 @@ export const aliveMs = 20_000;
 
 /**
  * Returns the id of a node with a copy of the master key: all processes of one config file have the same id.
- * It begins with a hash of the host name. Null: the store is a file, and its machine has one key source.
+ * The ID begins with a hash of the host name. Null: the store is a file, and its machine has one key source.
  */
 export function copyIdOf({ file, store }: Pick<Config, 'file' | 'store'>): string | null {
   return store.kind === 'postgres' ? `${shortHash(hostname())}-${shortHash(file)}` : null;

@@ -40,7 +40,7 @@ interface AdminParts extends ApprovalRouteParts {
   readonly tls?: CertificateFiles | undefined;
 }
 
-/** Answers a request, and emits `authenticated` on it when the caller is identified. Never rejects. */
+/** Handles a request, and emits `authenticated` on it when the caller is identified. Never rejects. */
 export type ServiceHandler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
 /** The server of the approval pages. */

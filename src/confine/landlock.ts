@@ -197,7 +197,7 @@ export function rightsOf(
     const access = all.get(path) ?? inherited;
     const below = rulesBelow.get(path) ?? [];
     if (isClosed(access)) {
-      // What is permitted below it has a rule of its entryAccess.
+      // Paths below with other access have rules of their own.
       for (const [each, entryAccess] of below) if (!isClosed(entryAccess)) walk(each, entryAccess);
     } else if (below.some(([, entryAccess]) => isClosed(entryAccess)) && !isMounted(access)) {
       for (const entry of entriesOf(path)) walk(entry, access);

@@ -70,8 +70,8 @@ function answer(
 }
 
 /**
- * Reports whether a client prefers JSON to text (RFC 9110 §12.5.1). Ranges with a star do not count: a client
- * that accepts anything gets the text.
+ * Reports whether a client prefers JSON to text (RFC 9110 §12.5.1). Ranges with a star do not count: a
+ * client that accepts anything gets the text.
  */
 export function prefersJson(accept: string): boolean {
   const weights = new Map(accept.split(',').map(weighed));

@@ -364,8 +364,9 @@ const mostRounds = 8;
 const moving = /[\\;\uFFFD]|\p{Cc}|\/\s*\.+\s*(?:\/|$)/u;
 
 /**
- * Returns the part of an ambiguous path (`/x/../bot…`, `/%2562ot…`, `/;x/bot…`) before the first segment that
- * may end a prefix. The rest may hold a credential. Null: the path has one reading, or no segment matches.
+ * Returns the part of an ambiguous path (`/x/../bot…`, `/%2562ot…`, `/;x/bot…`) before the first segment
+ * that may end a prefix. The rest may hold a credential. Null: the path has one reading, or no segment
+ * matches.
  *
  * @param target origin-form, with its query
  */

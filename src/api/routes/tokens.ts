@@ -175,7 +175,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
         {
           command: 'grant import',
           args: [integration_key],
-          // As in Agents Gateway: its clients do not expect this call to wait for a provider.
+          // Clients of Agents Gateway do not expect this call to wait for a provider.
           options: { provider, user: params['user'], verify: false },
           input: JSON.stringify(credential),
         },
