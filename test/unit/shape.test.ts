@@ -25,11 +25,11 @@ const maxParameters = 4;
 const generated = new Set(['sdk/client/operations.ts']);
 
 function shapeOf(files: ReadonlyMap<string, string>): Shape {
-  const own = Array.from(files).filter(([file]) => !generated.has(file));
+  const written = Array.from(files).filter(([file]) => !generated.has(file));
   // Files come in the order of their paths, so rooms do too.
-  const byRoom = Object.entries(Object.groupBy(own, ([file]) => file.split('/', 1)[0]!));
+  const byRoom = Object.entries(Object.groupBy(written, ([file]) => file.split('/', 1)[0]!));
   const sum = (of: (text: string, file: string) => number) =>
-    own.reduce((total, [file, text]) => total + of(text, file), 0);
+    written.reduce((total, [file, text]) => total + of(text, file), 0);
   return {
     rooms: Object.fromEntries(
       byRoom.map(([room, members = []]) => [
