@@ -54,7 +54,7 @@ await bundle.write({
 });
 {
   // The process that becomes a confined command loads nothing else.
-  await using inside = await rolldown({ input: 'src/confine/inside.ts', platform: 'node' });
+  await using inside = await rolldown({ input: 'src/clients/confine/inside.ts', platform: 'node' });
   // Node.js loads CommonJS faster than a module.
   const file = join(out, 'cli', 'inside.cjs');
   await inside.write({ file, format: 'cjs', comments: false, codeSplitting: false });

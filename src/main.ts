@@ -43,18 +43,18 @@ import { createTokenSource } from './grants/token-source.ts';
 import { SidekeyError } from './lib/errors.ts';
 import type { Log } from './lib/log.ts';
 import { systemTimers } from './lib/timers.ts';
-import { exactHosts } from './policy/domain-map.ts';
+import { exactHosts } from './proxy/policy/domain-map.ts';
 import { type ConfigSnapshot, type ProxyServices, snapshotOf } from './proxy/services.ts';
 import { AgentLoad, createLeakLimit } from './proxy/rule-limits.ts';
 import { createListener, type Listener } from './proxy/listener.ts';
 import { createCertificateWatch } from './proxy/revalidate.ts';
-import { createFingerprint } from './schemes/apply.ts';
-import { createNonces } from './schemes/dpop-proof.ts';
-import { type Figure, ProcessFigures } from './telemetry/figures.ts';
-import type { Tracer } from './telemetry/traces.ts';
+import { createFingerprint } from './proxy/schemes/apply.ts';
+import { createNonces } from './proxy/schemes/dpop-proof.ts';
+import { type Figure, ProcessFigures } from './proxy/telemetry/figures.ts';
+import type { Tracer } from './proxy/telemetry/traces.ts';
 import type { RunCommand } from './api/parts.ts';
 import type { Service } from './api/service.ts';
-import type { UpstreamClient } from './upstream/client.ts';
+import type { UpstreamClient } from './proxy/upstream/client.ts';
 
 /** A running proxy. */
 export interface Proxy {

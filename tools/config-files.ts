@@ -8,7 +8,7 @@ import {
   formIndexFile,
   openCatalog,
 } from '../src/config/catalog.ts';
-import { formsOf } from '../src/schemes/forms.ts';
+import { formsOf } from '../src/proxy/schemes/forms.ts';
 import { packageRoot, shippedFile } from '../src/lib/package-files.ts';
 import { categories, flowWords } from '../src/config/provider.ts';
 import { configSchema } from '../src/config/schema.ts';

@@ -3,7 +3,7 @@ import { openUpstreamClient } from '../../src/app/upstream.ts';
 import { recordChange } from '../../src/audit/log.ts';
 import { defaultUser, type Grant } from '../../src/domain/grant.ts';
 import { openRegistry } from '../../src/grants/registry.ts';
-import { authorizationUrl, exchangeCode, parseCallback } from '../../src/oauth/authorization-code.ts';
+import { authorizationUrl, exchangeCode, parseCallback } from '../../src/grants/oauth/authorization-code.ts';
 import { consentAs } from '../helpdesk/consent.ts';
 import { claim } from './claim.ts';
 import type { Clock } from './clock.ts';

@@ -3,8 +3,8 @@ import type { ProxyConfig } from '../config/proxy.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { BoundGrant, placeOf } from '../domain/lease.ts';
-import { valuesOf, type RawFields } from '../http/fields.ts';
-import type { Client, Presented, Selectors } from '../http/message.ts';
+import { valuesOf, type RawFields } from '../proxy/http/fields.ts';
+import type { Client, Presented, Selectors } from '../proxy/http/message.ts';
 import type { EgressLists } from './egress.ts';
 
 /** Identity of a caller: the grant that it selects, and the grants that it may use. */

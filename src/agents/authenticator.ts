@@ -1,6 +1,6 @@
 import { type UseNotes, usesEveryMs } from '../grants/activity.ts';
 import type { Grant } from '../domain/grant.ts';
-import type { PresentedToken, Selectors } from '../http/message.ts';
+import type { PresentedToken, Selectors } from '../proxy/http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { PeerOwner } from '../lib/os.ts';
 import type { Store } from '../store/store.ts';

@@ -1,6 +1,11 @@
 import { SidekeyError } from '../lib/errors.ts';
-import { type Authority, authorityText, defaultPort } from '../policy/authority.ts';
-import { type DomainPattern, isPattern, matchesAnyPattern, parsePattern } from '../policy/domain-map.ts';
+import { type Authority, authorityText, defaultPort } from '../proxy/policy/authority.ts';
+import {
+  type DomainPattern,
+  isPattern,
+  matchesAnyPattern,
+  parsePattern,
+} from '../proxy/policy/domain-map.ts';
 import type { Binding } from '../domain/lease.ts';
 
 /** Lists of the hosts to which a caller may go without a credential (`--egress`). */

@@ -5,7 +5,7 @@ import { isJsonObject, type JsonObject, parseStrictJson } from '../lib/json.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { Reading } from '../lib/reading.ts';
 import { untrusted } from '../lib/text.ts';
-import { mismatch } from '../policy/claims.ts';
+import { mismatch } from '../proxy/policy/claims.ts';
 import { hashKey, unauthenticated } from './authentication.ts';
 import { type IssuerKeys, readIssuerKeys } from './issuer-keys.ts';
 

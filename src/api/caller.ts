@@ -2,7 +2,7 @@ import type { HttpBindings } from '@hono/node-server';
 import { LRUCache } from 'lru-cache';
 import { hashToken } from '../agents/authentication.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import type { RuleLimit } from '../policy/rule.ts';
+import type { RuleLimit } from '../proxy/policy/rule.ts';
 import type { ApiKeyRecord, PersonRecord } from '../store/store.ts';
 import type { ServiceParts } from './parts.ts';
 import { roles, type Scope, scopesOf, type Role } from '../domain/scopes.ts';

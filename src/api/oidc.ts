@@ -5,7 +5,7 @@ import { z } from 'zod';
 import type { OidcConfig } from '../config/oidc.ts';
 import { readSecret } from '../config/secret-reference.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { createOpenId, type OpenIdClient } from '../oauth/open-id.ts';
+import { createOpenId, type OpenIdClient } from '../grants/oauth/open-id.ts';
 import { bodyOf, checked, jsonOf } from './body.ts';
 import { addressOf } from './caller.ts';
 import { personOf } from './oidc-person.ts';

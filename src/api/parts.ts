@@ -1,6 +1,6 @@
 import type { OpenAuditLog } from '../audit/log.ts';
 import type { Origin } from '../domain/event.ts';
-import type { ApprovalQueue } from '../approvals/queue.ts';
+import type { ApprovalQueue } from '../agents/approvals/queue.ts';
 import type { Config } from '../config/config.ts';
 import type { ActivityNotes } from '../grants/activity.ts';
 import type { Registry } from '../grants/registry.ts';
@@ -8,9 +8,9 @@ import type { TokenSource } from '../grants/token-source.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
-import type { Quota } from '../quota/quota.ts';
+import type { Quota } from '../agents/quota/quota.ts';
 import type { Store } from '../store/store.ts';
-import type { Vault } from '../vault/vault.ts';
+import type { Vault } from '../store/vault/vault.ts';
 
 /** The running proxy, as the API sees it. */
 export interface ServiceParts {

@@ -7,7 +7,7 @@ import type {
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { isIP } from 'node:net';
 import { SidekeyError } from '../lib/errors.ts';
-import { bareHost } from '../policy/authority.ts';
+import { bareHost } from '../proxy/policy/authority.ts';
 import type { PasskeyRecord, PersonRecord } from '../store/store.ts';
 import type { ServiceParts } from './parts.ts';
 import { sessionId } from './web-session.ts';

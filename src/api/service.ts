@@ -3,7 +3,7 @@ import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { type Context, Hono } from 'hono';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { z } from 'zod';
-import { refusalOf } from '../http/problem.ts';
+import { refusalOf } from '../proxy/http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { FailureCode } from '../lib/failures.ts';
 import { bodyOf, checked, jsonOf } from './body.ts';

@@ -19,7 +19,7 @@ import type { AnchorConfig, AuditConfig, SinkConfig } from '../config/audit.ts';
 import { readSecret, type SecretReference } from '../config/secret-reference.ts';
 import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
-import { connectLocal, type UpstreamClient } from '../upstream/client.ts';
+import { connectLocal, type UpstreamClient } from '../proxy/upstream/client.ts';
 
 interface UpkeepParts extends Omit<SinkParts, 'file'> {
   readonly config: AuditConfig;

@@ -18,9 +18,9 @@ import {
 } from '../store/backup.ts';
 import { metaOf, type StoreTables, type Untyped } from '../store/copy.ts';
 import { sqliteMigrations } from '../store/sqlite.ts';
-import { type AgeKey, type AgeLock, openWithAge, sealWithAge } from '../vault/age.ts';
-import { withBytes } from '../vault/key-source.ts';
-import { type KeyRing, openKeyRing, valuesIn } from '../vault/ring.ts';
+import { type AgeKey, type AgeLock, openWithAge, sealWithAge } from '../store/vault/age.ts';
+import { withBytes } from '../store/vault/key-source.ts';
+import { type KeyRing, openKeyRing, valuesIn } from '../store/vault/ring.ts';
 import type { State } from './state.ts';
 
 interface BackupOptions {

@@ -18,10 +18,10 @@ import {
   openForNode,
   readNodeKey,
   writeNodeKey,
-} from '../vault/node-key.ts';
-import { sealedKeyId } from '../vault/envelope.ts';
-import type { OpenVault } from '../vault/open.ts';
-import { nodeKeyName } from '../vault/ring.ts';
+} from '../store/vault/node-key.ts';
+import { sealedKeyId } from '../store/vault/envelope.ts';
+import type { OpenVault } from '../store/vault/open.ts';
+import { nodeKeyName } from '../store/vault/ring.ts';
 
 /**
  * Enrolment of a node (decision 90). A node makes a token, and seals the secret derived from it. The new node

@@ -4,8 +4,8 @@ import { readSecret, type SecretReference } from '../config/secret-reference.ts'
 import { storeName } from '../config/store-place.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { askSecret } from '../lib/prompt.ts';
-import type { KeySource } from '../vault/open.ts';
-import { passphraseFormat, type ReadPassphrase, transitFormat } from '../vault/wrapped-key.ts';
+import type { KeySource } from '../store/vault/open.ts';
+import { passphraseFormat, type ReadPassphrase, transitFormat } from '../store/vault/wrapped-key.ts';
 
 /** The typed passphrase: a command that opens the store twice prompts once. */
 let typed: string | undefined;

@@ -5,9 +5,9 @@ import { bytesBehind } from '../audit/read.ts';
 import type { Config } from '../config/config.ts';
 import { stateNow } from '../domain/grant.ts';
 import type { SidekeyError } from '../lib/errors.ts';
-import { type Figure, gauge, type ProcessFigures } from '../telemetry/figures.ts';
-import type { Tracer } from '../telemetry/traces.ts';
-import type { UpstreamClient } from '../upstream/client.ts';
+import { type Figure, gauge, type ProcessFigures } from '../proxy/telemetry/figures.ts';
+import type { Tracer } from '../proxy/telemetry/traces.ts';
+import type { UpstreamClient } from '../proxy/upstream/client.ts';
 import type { State } from './state.ts';
 
 /** Figures that are read from the state for each metrics request, so they are right after a restart. */
@@ -43,7 +43,7 @@ export function createMetrics(parts: MetricsParts): {
   readonly read: () => Promise<Metrics>;
 } {
   async function own(): Promise<readonly Figure[]> {
-    const { readRuntime } = await import('../telemetry/exposition.ts');
+    const { readRuntime } = await import('../proxy/telemetry/exposition.ts');
     return [
       ...parts.figures.read(),
       ...(parts.tracer()?.read() ?? []),
@@ -54,7 +54,7 @@ export function createMetrics(parts: MetricsParts): {
   return {
     own,
     async read() {
-      const { openMetrics } = await import('../telemetry/exposition.ts');
+      const { openMetrics } = await import('../proxy/telemetry/exposition.ts');
       const shared = stateFigures(parts, parts.config()).catch(() => []);
       const isReady = (await parts.readiness()) === null;
       const health = [

@@ -5,8 +5,8 @@ import { SidekeyError } from '../lib/errors.ts';
 import { orMeant } from '../lib/text.ts';
 import { nameSeparator } from '../store/nodes.ts';
 import type { NodeRecord, Store } from '../store/store.ts';
-import { nodeKeyId } from '../vault/node-key.ts';
-import type { OpenVault } from '../vault/open.ts';
+import { nodeKeyId } from '../store/vault/node-key.ts';
+import type { OpenVault } from '../store/vault/open.ts';
 
 /** Milliseconds between two heartbeats of a node. */
 export const aliveMs = 20_000;

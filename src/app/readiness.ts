@@ -2,7 +2,7 @@ import { access, constants } from 'node:fs/promises';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { type Timers, within } from '../lib/timers.ts';
-import { keyNames, verifyKeyCheck } from '../vault/ring.ts';
+import { keyNames, verifyKeyCheck } from '../store/vault/ring.ts';
 import type { State } from './state.ts';
 
 /** Milliseconds for which an answer is cached: anybody who reaches the proxy may request it. */

@@ -2,10 +2,10 @@ import type { KeyObject } from 'node:crypto';
 import type { Config } from '../config/config.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { BackupHead } from '../store/backup.ts';
-import { keyIdText, type OpenKeySource, parseKey } from '../vault/key-source.ts';
-import { nodeKeyId } from '../vault/node-key.ts';
-import { openKeySource } from '../vault/open.ts';
-import { keyNames, type KeyRing, valuesIn } from '../vault/ring.ts';
+import { keyIdText, type OpenKeySource, parseKey } from '../store/vault/key-source.ts';
+import { nodeKeyId } from '../store/vault/node-key.ts';
+import { openKeySource } from '../store/vault/open.ts';
+import { keyNames, type KeyRing, valuesIn } from '../store/vault/ring.ts';
 import { openRing } from './backup.ts';
 import { keySourceOf } from './keys.ts';
 

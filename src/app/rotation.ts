@@ -8,11 +8,11 @@ import { sealContext } from '../grants/registry.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { pause, systemTimers } from '../lib/timers.ts';
 import type { NodeRecord, Reseal, Store } from '../store/store.ts';
-import { sealedKeyId } from '../vault/envelope.ts';
-import { keyIdText, newMasterKey } from '../vault/key-source.ts';
-import { isRotating } from '../vault/ring.ts';
-import type { OpenVault } from '../vault/open.ts';
-import type { Vault } from '../vault/vault.ts';
+import { sealedKeyId } from '../store/vault/envelope.ts';
+import { keyIdText, newMasterKey } from '../store/vault/key-source.ts';
+import { isRotating } from '../store/vault/ring.ts';
+import type { OpenVault } from '../store/vault/open.ts';
+import type { Vault } from '../store/vault/vault.ts';
 import { followsByItself, nodesBehind, ownNodeId } from './nodes.ts';
 
 interface SealedRecord {

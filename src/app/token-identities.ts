@@ -5,7 +5,7 @@ import type { Config } from '../config/config.ts';
 import { readRegularFile } from '../config/reload.ts';
 import { readSecret } from '../config/secret-reference.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
-import { askEndpoint, jsonObject, type TokenIo } from '../oauth/http.ts';
+import { askEndpoint, jsonObject, type TokenIo } from '../grants/oauth/http.ts';
 import { openUpstreamClient } from './upstream.ts';
 
 interface IdentityOptions {

@@ -5,9 +5,9 @@ import { readSecret } from '../config/secret-reference.ts';
 import type { ClientCertificateConfig, UpstreamProxyConfig } from '../config/upstream.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { shellWord } from '../lib/text.ts';
-import { createUpstreamClient, type UpstreamClient } from '../upstream/client.ts';
-import type { ParentProxy } from '../upstream/parent-proxy.ts';
-import type { ClientCertificate } from '../upstream/tls.ts';
+import { createUpstreamClient, type UpstreamClient } from '../proxy/upstream/client.ts';
+import type { ParentProxy } from '../proxy/upstream/parent-proxy.ts';
+import type { ClientCertificate } from '../proxy/upstream/tls.ts';
 
 interface OpenUpstreamOptions {
   /** Environment of `env:` references. */

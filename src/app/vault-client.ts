@@ -6,8 +6,8 @@ import { readBounded } from '../lib/body.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { FailureCode } from '../lib/failures.ts';
 import { withoutStop } from '../lib/text.ts';
-import { describe, describeFault } from '../oauth/description.ts';
-import { type JsonObject, jsonObject, memberAt } from '../oauth/http.ts';
+import { describe, describeFault } from '../grants/oauth/description.ts';
+import { type JsonObject, jsonObject, memberAt } from '../grants/oauth/http.ts';
 import { openUpstreamClient } from './upstream.ts';
 
 /** The client of HashiCorp Vault and OpenBao: logs in, renews its token, and sends requests. */

@@ -1,5 +1,5 @@
 import { longestDuration } from '../config/scalar.ts';
-import { isObject, type JsonObject, memberAt } from '../oauth/http.ts';
+import { isObject, type JsonObject, memberAt } from '../grants/oauth/http.ts';
 import { isLonger, type VaultClient, vaultLife, type VaultLife, type VaultToken } from './vault-client.ts';
 
 /** Secrets of HashiCorp Vault and OpenBao: KV version 1 and 2, and leases of engines that make them. */

@@ -8,7 +8,7 @@ import type { SourceValue } from '../grants/sources/source.ts';
 import { readValue } from '../grants/sources/value.ts';
 import type { VaultReference } from '../grants/sources/vault-reference.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { describe } from '../oauth/description.ts';
+import { describe } from '../grants/oauth/description.ts';
 import { createVaultClient } from './vault-client.ts';
 import { openVaultLeases, type VaultLeases, type VaultSecret } from './vault-leases.ts';
 

@@ -1,10 +1,10 @@
 import { dirname } from 'node:path';
 import { newApprovalId } from '../domain/approval.ts';
-import { type ApprovalQueue, createApprovalQueue } from '../approvals/queue.ts';
-import { createProposals, type Proposals } from '../approvals/proposals.ts';
-import type { AdminServer, ServiceHandler } from '../approvals/server.ts';
-import { receiversOf } from '../approvals/receivers.ts';
-import { createApprovalLinks, createApprovalTeller } from '../approvals/webhook.ts';
+import { type ApprovalQueue, createApprovalQueue } from '../agents/approvals/queue.ts';
+import { createProposals, type Proposals } from '../agents/approvals/proposals.ts';
+import type { AdminServer, ServiceHandler } from '../agents/approvals/server.ts';
+import { receiversOf } from '../agents/approvals/receivers.ts';
+import { createApprovalLinks, createApprovalTeller } from '../agents/approvals/webhook.ts';
 import type { Config } from '../config/config.ts';
 import {
   isReference,
@@ -21,10 +21,10 @@ import type { Log } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
 import type { Redirection } from '../proxy/by-address.ts';
 import type { Entry, openEntry } from '../proxy/entry.ts';
-import type { Quota } from '../quota/quota.ts';
-import { createSharedQuota, quotaFileOf } from '../quota/shared-quota.ts';
-import { createNonces } from '../schemes/dpop-proof.ts';
-import type { Tracer } from '../telemetry/traces.ts';
+import type { Quota } from '../agents/quota/quota.ts';
+import { createSharedQuota, quotaFileOf } from '../agents/quota/shared-quota.ts';
+import { createNonces } from '../proxy/schemes/dpop-proof.ts';
+import type { Tracer } from '../proxy/telemetry/traces.ts';
 import { accessOf, type State } from './state.ts';
 
 interface ApprovalServiceParts {
@@ -97,7 +97,7 @@ export async function openApprovalService(
   let pages: AdminServer | null = null;
   if (admin.listen !== null && elsewhere === undefined) {
     // Loads Node's HTTP. A start without pages is faster without it.
-    const { createAdminServer } = await import('../approvals/server.ts');
+    const { createAdminServer } = await import('../agents/approvals/server.ts');
     pages = await createAdminServer({
       queue,
       links,
@@ -144,7 +144,7 @@ export async function openQuota(
   env: NodeJS.ProcessEnv,
 ): Promise<Quota> {
   if (store.kind === 'sqlite') return createSharedQuota(quotaFileOf(store.path));
-  const { createNodesQuota } = await import('../quota/nodes-quota.ts');
+  const { createNodesQuota } = await import('../agents/quota/nodes-quota.ts');
   return createNodesQuota(accessOf({ file, store }, env));
 }
 
@@ -176,7 +176,7 @@ export async function openTracer(
   { headers, ...settings }: NonNullable<Config['telemetry']['traces']>,
   { file, env, ...parts }: Pick<ApprovalServiceParts, 'fetch' | 'log' | 'now' | 'env'> & Pick<Config, 'file'>,
 ): Promise<Tracer> {
-  const { createTracer } = await import('../telemetry/traces.ts');
+  const { createTracer } = await import('../proxy/telemetry/traces.ts');
   const read = async ([name, reference]: [string, SecretReference]) =>
     [
       name,
@@ -226,7 +226,7 @@ export function refreshParts(
     providers: (name) => config().providers.get(name),
     refresh: async (request, io) => {
       // Loaded on use: a start needs no flow.
-      const { renew } = await import('../oauth/renewal.ts');
+      const { renew } = await import('../grants/oauth/renewal.ts');
       return renew(request, { ...io, fetch: fetch(), now, nonces });
     },
     readSecret: (reference, isTrial) =>

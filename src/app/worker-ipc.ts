@@ -8,7 +8,7 @@ import type { AuditEvent } from '../domain/event.ts';
 import { type FailureCode } from '../lib/failures.ts';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
 import { isRunning } from '../lib/os.ts';
-import type { Figure } from '../telemetry/figures.ts';
+import type { Figure } from '../proxy/telemetry/figures.ts';
 
 /** A bound socket. Only workers accept its connections. */
 export interface ListeningSocket {

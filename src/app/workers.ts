@@ -6,11 +6,11 @@ import { ticketMaterialBytes } from '../ca/leaf-cache.ts';
 import type { Config } from '../config/config.ts';
 import { textOf } from '../config/load.ts';
 import { door } from '../lib/package-files.ts';
-import { refuseOn } from '../http/problem.ts';
+import { refuseOn } from '../proxy/http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { type Timers, within } from '../lib/timers.ts';
-import { addCounts, type Figure } from '../telemetry/figures.ts';
+import { addCounts, type Figure } from '../proxy/telemetry/figures.ts';
 import type { Listener } from '../proxy/listener.ts';
 import {
   type ListeningSocket,

@@ -10,7 +10,7 @@
  * was continued from an older copy.
  */
 import { viewsOf } from '../lib/views.ts';
-import type { Vault } from '../vault/vault.ts';
+import type { Vault } from '../store/vault/vault.ts';
 import type { AuditEvent, AuditLine } from '../domain/event.ts';
 
 /** Length of a hash: 132 bits in base64url. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { z } from 'zod';
 import { isSystemError } from '../lib/errors.ts';
-import type { Generation, Vault } from '../vault/vault.ts';
+import type { Generation, Vault } from '../store/vault/vault.ts';
 import { type ChainMac, piecesOf, readPiece } from './line.ts';
 import {
   checkLogFile,

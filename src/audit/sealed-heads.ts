@@ -12,7 +12,7 @@ import type { AnchoredLine, Gap } from './chain.ts';
 import { type AuditVault, headFile, logIdOf, readHeads, sealLine, unsealLine } from './live-file.ts';
 import type { ChainHead } from './line.ts';
 import { syncFolder } from './log-files.ts';
-import type { Generation } from '../vault/vault.ts';
+import type { Generation } from '../store/vault/vault.ts';
 
 const linkFields = { seq: z.int().min(0), hash: z.string(), end: z.string().optional() };
 

@@ -1,4 +1,4 @@
-import { isUnread, readPath } from '../policy/path.ts';
+import { isUnread, readPath } from '../proxy/policy/path.ts';
 import type { AuditLine } from '../domain/event.ts';
 
 /** Use of a grant by an agent, in numbers. */

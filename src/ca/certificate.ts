@@ -1,6 +1,6 @@
 import { hash, type KeyObject, randomBytes } from 'node:crypto';
 import { SidekeyError } from '../lib/errors.ts';
-import { bareHost, canonicalHost, isAddress } from '../policy/authority.ts';
+import { bareHost, canonicalHost, isAddress } from '../proxy/policy/authority.ts';
 import {
   bitString,
   bytesOf,

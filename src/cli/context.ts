@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { userInfo } from 'node:os';
-import { runVariable } from '../confine/access.ts';
+import { runVariable } from '../clients/confine/access.ts';
 import type { State, View } from '../app/state.ts';
 import type { Origin } from '../domain/event.ts';
 import type { Ask, Input, Lines, OpenScreen, Output } from './terminal.ts';
@@ -9,7 +9,7 @@ import type { ConfigLocation } from '../config/locate.ts';
 import type { PartialConfig } from '../config/load.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
-import type { UpstreamClient } from '../upstream/client.ts';
+import type { UpstreamClient } from '../proxy/upstream/client.ts';
 
 interface ContextParts {
   readonly output: Output;

@@ -13,7 +13,7 @@ import { displayName } from '../config/problem.ts';
 import { type Grant, offeredGrants, stateNow, titleOf } from '../domain/grant.ts';
 import { replaceCommand } from '../grants/token-result.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { type Cidr, parseAuthority } from '../policy/authority.ts';
+import { type Cidr, parseAuthority } from '../proxy/policy/authority.ts';
 import {
   createDomainMap,
   type Domain,
@@ -22,9 +22,9 @@ import {
   isPattern,
   isWithin,
   parsePattern,
-} from '../policy/domain-map.ts';
-import { describeRule, describeWindow } from '../policy/judge.ts';
-import type { ConditionName, Conditions, DomainRules, Parameters, Rule } from '../policy/rule.ts';
+} from '../proxy/policy/domain-map.ts';
+import { describeRule, describeWindow } from '../proxy/policy/judge.ts';
+import type { ConditionName, Conditions, DomainRules, Parameters, Rule } from '../proxy/policy/rule.ts';
 import type { Context } from './context.ts';
 import { columns, details, type Display, table } from './display.ts';
 import { counted } from '../operations/format.ts';

@@ -31,7 +31,7 @@ import type { Provider } from '../domain/provider.ts';
 import type { Config } from '../config/config.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { shellWord } from '../lib/text.ts';
-import { anyone, leaseHolder, mintFor } from '../placeholders/codes.ts';
+import { anyone, leaseHolder, mintFor } from '../proxy/placeholders/codes.ts';
 
 export interface EnvOptions {
   readonly shell?: string;

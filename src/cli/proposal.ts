@@ -7,8 +7,8 @@ import {
   type ProposedChange,
   statusOf,
 } from '../domain/proposal.ts';
-import { answerProposal } from '../approvals/proposals.ts';
-import { proposedEntry, type ProposedEntry } from '../approvals/proposed-entry.ts';
+import { answerProposal } from '../agents/approvals/proposals.ts';
+import { proposedEntry, type ProposedEntry } from '../agents/approvals/proposed-entry.ts';
 import type { Config } from '../config/config.ts';
 import { consentCommand } from '../grants/messages.ts';
 import { SidekeyError } from '../lib/errors.ts';

@@ -5,7 +5,7 @@ import { flowWords } from '../config/provider.ts';
 import { isName } from '../domain/grant.ts';
 import type { Flow, InjectPlace, Placement, Provider, TokenInjection } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { schemeOf } from '../schemes/placement.ts';
+import { schemeOf } from '../proxy/schemes/placement.ts';
 import type { Context } from './context.ts';
 import { columns, type Display, details, table } from './display.ts';
 import { counted } from '../operations/format.ts';

@@ -33,7 +33,7 @@ import { exitCode } from '../lib/failures.ts';
 import { createLog, type Log } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { type Proxy, type ProxyParts, startProxy } from '../main.ts';
-import type { Domain } from '../policy/domain-map.ts';
+import type { Domain } from '../proxy/policy/domain-map.ts';
 
 /** Workers, and the state file that lists them. */
 interface Workers {

@@ -6,8 +6,8 @@ import { type StoreConfig, storeName } from '../config/store-place.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { parsePostgresUrl } from '../lib/postgres.ts';
 import { copyStore } from '../store/copy.ts';
-import { openVault } from '../vault/open.ts';
-import type { RingValues } from '../vault/ring.ts';
+import { openVault } from '../store/vault/open.ts';
+import type { RingValues } from '../store/vault/ring.ts';
 import type { Context } from './context.ts';
 import { counted } from '../operations/format.ts';
 

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { SidekeyError } from '../lib/errors.ts';
-import { parsePort } from '../policy/authority.ts';
+import { parsePort } from '../proxy/policy/authority.ts';
 import type { Context } from './context.ts';
 
 interface RulesOptions {

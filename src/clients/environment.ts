@@ -1,7 +1,7 @@
 import type { Provider } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { shellQuoted } from '../lib/text.ts';
-import type { Mint } from '../placeholders/codes.ts';
+import type { Mint } from '../proxy/placeholders/codes.ts';
 
 /** Names of the syntaxes in which variables can be written. */
 export const shells = ['bash', 'fish', 'powershell', 'dotenv', 'json', 'docker'] as const;

@@ -7,7 +7,7 @@ import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
 import { machineRoots, pemBundle, pkcs12TrustStore } from '../ca/trust-bundle.ts';
 import { readRegularFile } from '../config/reload.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
-import type { Domain } from '../policy/domain-map.ts';
+import type { Domain } from '../proxy/policy/domain-map.ts';
 import { javaRoots } from './java.ts';
 import { bypasses, noProxyEntries, type TrustFiles, variables } from './variables.ts';
 

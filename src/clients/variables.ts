@@ -1,5 +1,5 @@
 import { isIPv6 } from 'node:net';
-import type { Domain, DomainPattern } from '../policy/domain-map.ts';
+import type { Domain, DomainPattern } from '../proxy/policy/domain-map.ts';
 import { javaOptions } from './java.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { text } from '../lib/text.ts';
-import { certainlyMeet, type ClaimPattern } from '../policy/claims.ts';
+import { certainlyMeet, type ClaimPattern } from '../proxy/policy/claims.ts';
 import type { ConfigDocument } from './document.ts';
 import { marks } from './marks.ts';
 import type { Path, Problem } from './problem.ts';

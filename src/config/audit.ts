@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { text } from '../lib/text.ts';
-import { canonicalHost } from '../policy/authority.ts';
+import { canonicalHost } from '../proxy/policy/authority.ts';
 import { marks } from './marks.ts';
 import { duration, formatDuration, name, pathText, receiver, secretReference, size } from './scalar.ts';
 import type { SecretReference } from './secret-reference.ts';

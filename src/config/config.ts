@@ -1,8 +1,8 @@
 import { dirname, resolve } from 'node:path';
-import { canonicalHost, isOwn } from '../policy/authority.ts';
-import { type Domain, isPattern, parsePattern } from '../policy/domain-map.ts';
-import { defaultLimits, type LimitName, type Limits, limitTable } from '../policy/limits.ts';
-import type { DomainRules } from '../policy/rule.ts';
+import { canonicalHost, isOwn } from '../proxy/policy/authority.ts';
+import { type Domain, isPattern, parsePattern } from '../proxy/policy/domain-map.ts';
+import { defaultLimits, type LimitName, type Limits, limitTable } from '../proxy/policy/limits.ts';
+import type { DomainRules } from '../proxy/policy/rule.ts';
 import { type AgentIssuer, toAgentIssuers } from './agent-issuers.ts';
 import { type AdminConfig, type ApprovalsConfig, toAdminConfig, toApprovalsConfig } from './approvals.ts';
 import { type AuditConfig, toAuditConfig } from './audit.ts';

@@ -4,7 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { isName } from '../domain/grant.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { replaceFile } from '../lib/os.ts';
-import { isPattern, parsePattern } from '../policy/domain-map.ts';
+import { isPattern, parsePattern } from '../proxy/policy/domain-map.ts';
 import { parseConfigDocument } from './document.ts';
 import { type LoadOptions, parseConfig, readConfigText } from './load.ts';
 import { comparable, markedValues } from './marks.ts';

@@ -2,8 +2,8 @@ import { z } from 'zod';
 import type { DpopAlgorithm } from '../domain/credential.ts';
 import type { Dialect, Flow, InjectPlace, Placement, Provider } from '../domain/provider.ts';
 import { text } from '../lib/text.ts';
-import { isFieldName, isReservedFieldName } from '../policy/text.ts';
-import { schemes } from '../schemes/list.ts';
+import { isFieldName, isReservedFieldName } from '../proxy/policy/text.ts';
+import { schemes } from '../proxy/schemes/list.ts';
 import { pathGlob, some } from './rules.ts';
 import { domainPattern, endpoint, endpointTemplate, plainText } from './scalar.ts';
 

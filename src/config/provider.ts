@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { type Flow, type LoginClient, type PastedToken, placeholderPlaces } from '../domain/provider.ts';
 import { text } from '../lib/text.ts';
-import { isLoopback } from '../policy/authority.ts';
-import { parsePathGlob } from '../policy/path.ts';
-import { isFieldName, isReservedFieldName } from '../policy/text.ts';
-import { namesIn, parseTemplate } from '../schemes/parameters.ts';
+import { isLoopback } from '../proxy/policy/authority.ts';
+import { parsePathGlob } from '../proxy/policy/path.ts';
+import { isFieldName, isReservedFieldName } from '../proxy/policy/text.ts';
+import { namesIn, parseTemplate } from '../proxy/schemes/parameters.ts';
 import { marks } from './marks.ts';
 import { dialectDefinition, dpopDefinition, injectDefinition, member } from './provider-dialect.ts';
 import {

@@ -4,9 +4,9 @@ import type { InjectPlace, PastedToken, PlaceholderPlace, Provider, Setting } fr
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { assertUnexposed } from '../lib/exposed.ts';
 import { didYouMean } from '../lib/text.ts';
-import { canonicalHost } from '../policy/authority.ts';
-import { type CredentialForms, formsOf, joinForms } from '../schemes/forms.ts';
-import { schemeOf } from '../schemes/placement.ts';
+import { canonicalHost } from '../proxy/policy/authority.ts';
+import { type CredentialForms, formsOf, joinForms } from '../proxy/schemes/forms.ts';
+import { schemeOf } from '../proxy/schemes/placement.ts';
 import { deepFreeze } from './problem.ts';
 
 /**

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { CertificateFiles } from '../lib/certificate-files.ts';
 import { text } from '../lib/text.ts';
-import type { Cidr } from '../policy/authority.ts';
+import type { Cidr } from '../proxy/policy/authority.ts';
 import { clientBlock, keyOf, listenAddress, name, pathText, secretReference } from './scalar.ts';
 import type { SecretReference } from './secret-reference.ts';
 

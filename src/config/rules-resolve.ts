@@ -1,8 +1,13 @@
 import { createHash, hash } from 'node:crypto';
 import { orMeant } from '../lib/text.ts';
-import type { DomainPattern } from '../policy/domain-map.ts';
-import { compileRule, compileRules } from '../policy/judge.ts';
-import { type CompiledRule, conditionsCover, type DomainRules, type RuleLimit } from '../policy/rule.ts';
+import type { DomainPattern } from '../proxy/policy/domain-map.ts';
+import { compileRule, compileRules } from '../proxy/policy/judge.ts';
+import {
+  type CompiledRule,
+  conditionsCover,
+  type DomainRules,
+  type RuleLimit,
+} from '../proxy/policy/rule.ts';
 import type { ConfigDocument } from './document.ts';
 import { formatPath, type Path, type Problem } from './problem.ts';
 import type { LimitDefinition, RuleDefinition } from './rules.ts';

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { text } from '../lib/text.ts';
-import { parseJsonPath } from '../policy/parameters.ts';
-import { parsePathGlob, type PathGlob } from '../policy/path.ts';
+import { parseJsonPath } from '../proxy/policy/parameters.ts';
+import { parsePathGlob, type PathGlob } from '../proxy/policy/path.ts';
 import {
   type Conditions,
   isZone,
@@ -11,8 +11,8 @@ import {
   type RuleLimit,
   type RuleOutcome,
   weekdayNames,
-} from '../policy/rule.ts';
-import { type Glob, parseGlob } from '../policy/text.ts';
+} from '../proxy/policy/rule.ts';
+import { type Glob, parseGlob } from '../proxy/policy/text.ts';
 import { clientBlock, name, parseDuration, size } from './scalar.ts';
 
 /** Value types of rules: see `scalar.ts`. */

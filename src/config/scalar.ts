@@ -9,8 +9,8 @@ import {
   isLoopback,
   parseCidr,
   plainAddress,
-} from '../policy/authority.ts';
-import { type DomainPattern, isPattern, parsePattern } from '../policy/domain-map.ts';
+} from '../proxy/policy/authority.ts';
+import { type DomainPattern, isPattern, parsePattern } from '../proxy/policy/domain-map.ts';
 import { marks } from './marks.ts';
 import {
   environmentName,

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { parsePostgresUrl, type PostgresAddress } from '../lib/postgres.ts';
 import { text } from '../lib/text.ts';
-import { foreignCredentials, leakGuards } from '../policy/domain-map.ts';
-import { type LimitName, limitTable } from '../policy/limits.ts';
+import { foreignCredentials, leakGuards } from '../proxy/policy/domain-map.ts';
+import { type LimitName, limitTable } from '../proxy/policy/limits.ts';
 import { agentIssuersSchema } from './agent-issuers.ts';
 import { adminSchema, approvalsSchema } from './approvals.ts';
 import { auditSchema } from './audit.ts';

@@ -6,8 +6,8 @@ import {
   type Cidr,
   parseAbsoluteTarget,
   parseCidr,
-} from '../policy/authority.ts';
-import { type DomainPattern, isPattern, parsePattern } from '../policy/domain-map.ts';
+} from '../proxy/policy/authority.ts';
+import { type DomainPattern, isPattern, parsePattern } from '../proxy/policy/domain-map.ts';
 import type { ConfigDocument } from './document.ts';
 import { marks } from './marks.ts';
 import { formatPath, type Path } from './problem.ts';

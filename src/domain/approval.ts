@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import type { AuditEvent } from './event.ts';
-import { parseAuthority } from '../policy/authority.ts';
+import { parseAuthority } from '../proxy/policy/authority.ts';
 
 /** Requests that wait for a person, and their answers. All times are milliseconds since the epoch. */
 

@@ -252,7 +252,7 @@ export function secretText(credential: Credential): string {
  */
 export interface SealedCredential {
   readonly credential: Credential;
-  /** Domain patterns (`host`, `host:port`, `*.suffix`), see `policy/domain-map.ts`. */
+  /** Domain patterns (`host`, `host:port`, `*.suffix`), see `proxy/policy/domain-map.ts`. */
   readonly audience: readonly string[];
   /** Account in the provider's words (a realm ID, a workspace). Not secret. */
   readonly details?: Readonly<Record<string, string>>;

@@ -1,5 +1,5 @@
 import type { AuditEvent } from './event.ts';
-import { defaultPort, parseAuthority } from '../policy/authority.ts';
+import { defaultPort, parseAuthority } from '../proxy/policy/authority.ts';
 
 /** Proposals: changes that agents request from a person. All times are milliseconds since the epoch. */
 

@@ -180,7 +180,7 @@ export interface Probe {
   readonly accountFields: readonly string[];
 }
 
-/** Placement of a credential: the kind of an `AuthScheme` (`schemes/`), with settings only it reads. */
+/** Placement of a credential: the kind of an `AuthScheme` (`proxy/schemes/`), with settings only it reads. */
 export type Placement = { readonly kind: string; readonly [setting: string]: unknown };
 
 /** Parts of a request that may have a placeholder; `header`: any field, including the `Basic` pair. */

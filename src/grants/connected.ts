@@ -1,7 +1,7 @@
 import { isRecorded } from '../audit/log.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { askUserinfo, type IdentityAnswer } from '../oauth/identity.ts';
-import { parseAbsoluteTarget } from '../policy/authority.ts';
+import { askUserinfo, type IdentityAnswer } from './oauth/identity.ts';
+import { parseAbsoluteTarget } from '../proxy/policy/authority.ts';
 import type { ActivityNotes } from './activity.ts';
 import { accountOf, type Credential } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';

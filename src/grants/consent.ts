@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { SidekeyError } from '../lib/errors.ts';
-import type { Authorization } from '../oauth/authorization-code.ts';
-import { isDpopKey } from '../schemes/dpop-proof.ts';
+import type { Authorization } from './oauth/authorization-code.ts';
+import { isDpopKey } from '../proxy/schemes/dpop-proof.ts';
 import type { DpopKey } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';

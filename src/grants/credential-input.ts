@@ -1,7 +1,7 @@
 import { SidekeyError } from '../lib/errors.ts';
 import { isName } from '../domain/grant.ts';
-import { isFieldName, isReservedFieldName } from '../policy/text.ts';
-import type { Field } from '../schemes/scheme.ts';
+import { isFieldName, isReservedFieldName } from '../proxy/policy/text.ts';
+import type { Field } from '../proxy/schemes/scheme.ts';
 import { isPem, readClientCertificate } from './client-certificate.ts';
 import {
   checkedKeys,

@@ -1,6 +1,6 @@
 import { editDistance } from '../lib/text.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { isFieldValue } from '../policy/text.ts';
+import { isFieldValue } from '../proxy/policy/text.ts';
 import {
   type AwsKeys,
   type Credential,

@@ -1,15 +1,9 @@
 import type { AuditEvent } from '../domain/event.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { withoutStop } from '../lib/text.ts';
-import { consented, readTokenAnswer, type TokenAnswer, type Tokens } from '../oauth/answer.ts';
-import { withDescription } from '../oauth/description.ts';
-import {
-  askEndpoint,
-  type EndpointAnswer,
-  jsonObject,
-  type JsonObject,
-  type TokenIo,
-} from '../oauth/http.ts';
+import { consented, readTokenAnswer, type TokenAnswer, type Tokens } from './oauth/answer.ts';
+import { withDescription } from './oauth/description.ts';
+import { askEndpoint, type EndpointAnswer, jsonObject, type JsonObject, type TokenIo } from './oauth/http.ts';
 import type { ActivityNotes } from './activity.ts';
 import { accountOf } from '../domain/credential.ts';
 import { jwtExpiry } from './credential-input.ts';

@@ -1,6 +1,6 @@
 import { shellWord } from '../lib/text.ts';
-import type { RenewalRequest } from '../oauth/renewal.ts';
-import { scopeRefusal, scopesToAskFor } from '../oauth/scopes.ts';
+import type { RenewalRequest } from './oauth/renewal.ts';
+import { scopeRefusal, scopesToAskFor } from './oauth/scopes.ts';
 import type { Credential } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';

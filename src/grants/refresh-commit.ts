@@ -1,5 +1,5 @@
 import { pause, type Timers } from '../lib/timers.ts';
-import { scopesIn } from '../oauth/scopes.ts';
+import { scopesIn } from './oauth/scopes.ts';
 import type { OAuth2Credential } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { OpenedGrant, Registry } from './registry.ts';

@@ -1,8 +1,8 @@
 import { plainDialect } from '../config/provider-dialect.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import type { RenewalRequest } from '../oauth/renewal.ts';
-import type { TokenClient } from '../oauth/token-endpoint.ts';
-import { newDpopKey } from '../schemes/dpop-proof.ts';
+import type { RenewalRequest } from './oauth/renewal.ts';
+import type { TokenClient } from './oauth/token-endpoint.ts';
+import { newDpopKey } from '../proxy/schemes/dpop-proof.ts';
 import type { DpopKey, OAuth2Credential, Renewal } from '../domain/credential.ts';
 import type { Dialect, Flow, Provider } from '../domain/provider.ts';
 import { oauthGrant, type OAuthGrant } from './refresh-commit.ts';

@@ -4,9 +4,9 @@
  */
 import type { AuditEvent } from '../domain/event.ts';
 import type { Timers } from '../lib/timers.ts';
-import { withDescription } from '../oauth/description.ts';
-import type { RenewalOutcome, RenewalRequest } from '../oauth/renewal.ts';
-import { scopesIn, ungrantedScopes } from '../oauth/scopes.ts';
+import { withDescription } from './oauth/description.ts';
+import type { RenewalOutcome, RenewalRequest } from './oauth/renewal.ts';
+import { scopesIn, ungrantedScopes } from './oauth/scopes.ts';
 import type { Store } from '../store/store.ts';
 import { type ActivityNotes, createRefreshNotes } from './activity.ts';
 import { jwtExpiry } from './credential-input.ts';
@@ -24,7 +24,7 @@ export interface RefreshParts {
   readonly registry: Registry;
   readonly store: Store;
   readonly providers: (name: string) => Provider | undefined;
-  /** `renew` of `oauth/renewal.ts`, bound to its fetch. */
+  /** `renew` of `grants/oauth/renewal.ts`, bound to its fetch. */
   readonly refresh: (
     request: RenewalRequest,
     io: LockedIo & { readonly proofKey: DpopKey | null },

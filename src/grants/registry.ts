@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { SidekeyError } from '../lib/errors.ts';
-import { isPattern, parsePattern } from '../policy/domain-map.ts';
+import { isPattern, parsePattern } from '../proxy/policy/domain-map.ts';
 import { compare } from '../store/schema.ts';
 import type { GrantRecord, Store } from '../store/store.ts';
-import type { Vault } from '../vault/vault.ts';
+import type { Vault } from '../store/vault/vault.ts';
 import { erased } from './credential-shape.ts';
 import { endOf, isRefreshable, type Metadata, type SealedCredential } from '../domain/credential.ts';
 import { type Grant, type GrantState, isName, matches } from '../domain/grant.ts';

@@ -1,5 +1,5 @@
 import { SidekeyError } from '../lib/errors.ts';
-import type { Vault } from '../vault/vault.ts';
+import type { Vault } from '../store/vault/vault.ts';
 import type { Grant } from '../domain/grant.ts';
 import { sealContext } from './registry.ts';
 import { readSealed } from './sealed-text.ts';

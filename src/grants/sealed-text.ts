@@ -1,5 +1,5 @@
 /** Serialization of a `SealedCredential` inside the seal. Parsing trusts nothing. */
-import { isDpopKey } from '../schemes/dpop-proof.ts';
+import { isDpopKey } from '../proxy/schemes/dpop-proof.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Credential, type Renewal, type SealedCredential, sourceForms } from '../domain/credential.ts';
 

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import type { z } from 'zod';
 import type { Store } from '../store/store.ts';
-import type { Vault } from '../vault/vault.ts';
+import type { Vault } from '../store/vault/vault.ts';
 
 /** Sealed records with an expiry, each found by a secret key that the store does not have. */
 interface Sessions<T> {

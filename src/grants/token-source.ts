@@ -4,8 +4,8 @@
  */
 import { SidekeyError } from '../lib/errors.ts';
 import { pause, systemTimers, type Timers, within } from '../lib/timers.ts';
-import type { Authority } from '../policy/authority.ts';
-import { checkAudience } from '../schemes/apply.ts';
+import type { Authority } from '../proxy/policy/authority.ts';
+import { checkAudience } from '../proxy/schemes/apply.ts';
 import { type ActivityNotes, grantEvent } from './activity.ts';
 import { clockOf, secretText } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';

@@ -6,8 +6,8 @@ import type { CredentialEntry } from '../grants/credential-input.ts';
 import type { NewGrant } from '../grants/registry.ts';
 import { replaceCommand } from '../grants/token-result.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { type DomainPattern, isPattern, isWithin, parsePattern } from '../policy/domain-map.ts';
-import { fieldsFor } from '../schemes/apply.ts';
+import { type DomainPattern, isPattern, isWithin, parsePattern } from '../proxy/policy/domain-map.ts';
+import { fieldsFor } from '../proxy/schemes/apply.ts';
 import { checkName } from './format.ts';
 import { findProvider } from './lookup.ts';
 

@@ -4,7 +4,7 @@ import { defaultUser, type Grant, isName, offeredGrants } from '../domain/grant.
 import type { Provider } from '../domain/provider.ts';
 import { orMeant } from '../lib/text.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import type { Domain } from '../policy/domain-map.ts';
+import type { Domain } from '../proxy/policy/domain-map.ts';
 import type { AgentRecord } from '../store/store.ts';
 
 /** Reference to one grant: id or name, with the user if the name is ambiguous. */

@@ -5,7 +5,7 @@ import type { Grant } from '../domain/grant.ts';
 import type { Scope } from '../domain/scopes.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { Store } from '../store/store.ts';
-import type { Vault } from '../vault/vault.ts';
+import type { Vault } from '../store/vault/vault.ts';
 
 /** Things that Sidekey does for people and programs: each is one value, and all front ends follow from it. */
 

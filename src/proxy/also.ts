@@ -1,11 +1,11 @@
 import { defaultUser } from '../domain/grant.ts';
 import type { Placement } from '../domain/provider.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
-import type { GuardedSecrets } from '../leak-guard/patterns.ts';
+import type { GuardedSecrets } from './leak-guard/patterns.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { applyScheme, type CredentialUse } from '../schemes/apply.ts';
-import { schemeOf } from '../schemes/placement.ts';
-import { type AppliedRequest, refused } from '../schemes/scheme.ts';
+import { applyScheme, type CredentialUse } from './schemes/apply.ts';
+import { schemeOf } from './schemes/placement.ts';
+import { type AppliedRequest, refused } from './schemes/scheme.ts';
 import type { AuthorizedRequest } from './authorize.ts';
 import type { ProxyServices } from './services.ts';
 import { type AdditionalGrant, offerOf, unselected } from './target.ts';

@@ -1,12 +1,12 @@
 import { bodyText, longestPath } from '../domain/approval.ts';
-import { operationOf } from '../approvals/operation.ts';
-import type { ApprovalResult } from '../approvals/queue.ts';
-import { readText } from '../http/fields.ts';
-import { asBeginning, denialOf } from '../http/problem.ts';
+import { operationOf } from '../agents/approvals/operation.ts';
+import type { ApprovalResult } from '../agents/approvals/queue.ts';
+import { readText } from './http/fields.ts';
+import { asBeginning, denialOf } from './http/problem.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
-import { authorityText } from '../policy/authority.ts';
-import { percentDecoded } from '../policy/text.ts';
-import { schemeOf } from '../schemes/placement.ts';
+import { authorityText } from './policy/authority.ts';
+import { percentDecoded } from './policy/text.ts';
+import { schemeOf } from './schemes/placement.ts';
 import { withAdditionalGrants } from './also.ts';
 import {
   type AuthorizedRequest,

@@ -1,8 +1,8 @@
 import type { CallerMode } from '../agents/authentication.ts';
-import { valuesOf, withoutFields } from '../http/fields.ts';
-import type { RequestHead } from '../http/head.ts';
+import { valuesOf, withoutFields } from './http/fields.ts';
+import type { RequestHead } from './http/head.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { authorityText, isAddress, parseAbsoluteTarget, parseAuthority } from '../policy/authority.ts';
+import { authorityText, isAddress, parseAbsoluteTarget, parseAuthority } from './policy/authority.ts';
 
 /** Beginning of the path of a request to the proxy that names another host: `/+/api.openai.com/v1/models`. */
 const beginning = '/+/';

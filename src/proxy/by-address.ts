@@ -1,8 +1,8 @@
 import type { Server, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { refuseOn } from '../http/problem.ts';
-import { canonicalHost, isAddress, parseConnectTarget, splitPort } from '../policy/authority.ts';
-import { connectDomain } from '../policy/decide.ts';
+import { refuseOn } from './http/problem.ts';
+import { canonicalHost, isAddress, parseConnectTarget, splitPort } from './policy/authority.ts';
+import { connectDomain } from './policy/decide.ts';
 import { beginning, nextChunk } from './client-hello.ts';
 import { http1, type Opening } from './connect.ts';
 import { intercept } from './intercept.ts';

@@ -1,11 +1,11 @@
 import type { LoginClient } from '../domain/provider.ts';
-import { valuesOf, type RawFields } from '../http/fields.ts';
-import type { ExchangeResult } from '../http/message.ts';
+import { valuesOf, type RawFields } from './http/fields.ts';
+import type { ExchangeResult } from './http/message.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
-import { basicPair, type PlaceholderForm } from '../placeholders/codes.ts';
-import { holderOf } from '../placeholders/detect.ts';
-import { answerWithPlaceholders } from '../placeholders/login-answer.ts';
-import { foreign } from '../placeholders/substitute.ts';
+import { basicPair, type PlaceholderForm } from './placeholders/codes.ts';
+import { holderOf } from './placeholders/detect.ts';
+import { answerWithPlaceholders } from './placeholders/login-answer.ts';
+import { foreign } from './placeholders/substitute.ts';
 import { takeLimits } from './rule-limits.ts';
 import type { LoginGrant } from './login-grant.ts';
 import { readTokenRequest, replyToTokenRequest } from './token-message.ts';

@@ -3,13 +3,13 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { createServer, type TLSSocket } from 'node:tls';
 import type { ProxyConfig, ProxyTls } from '../config/proxy.ts';
-import type { Client, ShownCertificate } from '../http/message.ts';
+import type { Client, ShownCertificate } from './http/message.ts';
 import { followCertificate, readCertificate } from '../lib/certificate-files.ts';
 import { endsOf } from '../lib/connection-places.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
-import { createAddressBlocks, plainAddress } from '../policy/authority.ts';
+import { createAddressBlocks, plainAddress } from './policy/authority.ts';
 import { handshakeRecordType, nextChunk } from './client-hello.ts';
 import { readProxyHeader } from './proxy-header.ts';
 

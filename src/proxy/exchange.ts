@@ -1,16 +1,10 @@
-import {
-  type Account,
-  type ExchangeResult,
-  type InboundRequest,
-  Meter,
-  type Reply,
-} from '../http/message.ts';
-import { valuesOf } from '../http/fields.ts';
-import type { ExchangeTrace } from '../telemetry/traces.ts';
-import { refuse } from '../http/problem.ts';
+import { type Account, type ExchangeResult, type InboundRequest, Meter, type Reply } from './http/message.ts';
+import { valuesOf } from './http/fields.ts';
+import type { ExchangeTrace } from './telemetry/traces.ts';
+import { refuse } from './http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { detectPlaceholders, refuseUnexpectedInHead } from '../placeholders/detect.ts';
-import { isOwn } from '../policy/authority.ts';
+import { detectPlaceholders, refuseUnexpectedInHead } from './placeholders/detect.ts';
+import { isOwn } from './policy/authority.ts';
 import type { Ending, Sending } from './attempt.ts';
 import { type AdditionalCredential, withAdditionalGrants } from './also.ts';
 import { approve } from './approve.ts';

@@ -1,8 +1,8 @@
-import { valuesOf, withoutFields } from '../http/fields.ts';
-import { type InboundRequest, readAhead } from '../http/message.ts';
+import { valuesOf, withoutFields } from './http/fields.ts';
+import { type InboundRequest, readAhead } from './http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { foreignInBody, foreignInQuery, type KnownForms } from '../placeholders/foreign-forms.ts';
-import type { ForeignCredentials } from '../policy/domain-map.ts';
+import { foreignInBody, foreignInQuery, type KnownForms } from './placeholders/foreign-forms.ts';
+import type { ForeignCredentials } from './policy/domain-map.ts';
 import { isGranted } from './authorize.ts';
 import type { PreparedExchange, PreparedRequest } from './upstream-request.ts';
 

@@ -1,14 +1,14 @@
 import type { Grant } from '../domain/grant.ts';
-import type { RawFields } from '../http/fields.ts';
-import { type BodyReader, createBodyReader, payloadTogether } from '../http/h1/body.ts';
-import { isReusable, responseFraming } from '../http/framing.ts';
-import { type ResponseHeadBytes } from '../http/head.ts';
-import { giveBackResponseReader, type HeadReader, takeResponseReader } from '../http/h1/read-head.ts';
-import { Malformed } from '../http/h1/scan.ts';
-import { trailersToPass } from '../http/h1/write.ts';
-import type { Limits } from '../policy/limits.ts';
-import { type Peer, peerOf } from '../policy/peer.ts';
-import type { ConnectionUser, UpstreamConnection } from '../upstream/h1-connection.ts';
+import type { RawFields } from './http/fields.ts';
+import { type BodyReader, createBodyReader, payloadTogether } from './http/h1/body.ts';
+import { isReusable, responseFraming } from './http/framing.ts';
+import { type ResponseHeadBytes } from './http/head.ts';
+import { giveBackResponseReader, type HeadReader, takeResponseReader } from './http/h1/read-head.ts';
+import { Malformed } from './http/h1/scan.ts';
+import { trailersToPass } from './http/h1/write.ts';
+import type { Limits } from './policy/limits.ts';
+import { type Peer, peerOf } from './policy/peer.ts';
+import type { ConnectionUser, UpstreamConnection } from './upstream/h1-connection.ts';
 import {
   ConnectionEnded,
   expectationMs,

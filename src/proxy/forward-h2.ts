@@ -1,6 +1,6 @@
-import { type RawFields, trailerFields } from '../http/fields.ts';
-import { type Peer, peerOf } from '../policy/peer.ts';
-import type { StreamHead, StreamLoss, StreamUser, UpstreamStream } from '../upstream/h2-stream.ts';
+import { type RawFields, trailerFields } from './http/fields.ts';
+import { type Peer, peerOf } from './policy/peer.ts';
+import type { StreamHead, StreamLoss, StreamUser, UpstreamStream } from './upstream/h2-stream.ts';
 import {
   expectationMs,
   expects,

@@ -1,5 +1,5 @@
-import type { Meter, Reply } from '../http/message.ts';
-import type { Protocol } from '../upstream/h2-session.ts';
+import type { Meter, Reply } from './http/message.ts';
+import type { Protocol } from './upstream/h2-session.ts';
 import {
   type AttemptContext,
   type AttemptEnd,

@@ -1,8 +1,8 @@
 import type { Duplex } from 'node:stream';
 import { type SecureContext, TLSSocket } from 'node:tls';
-import type { Authority } from '../policy/authority.ts';
+import type { Authority } from './policy/authority.ts';
 import { beginning } from './client-hello.ts';
-import type { Protocol, NegotiatedProtocol } from '../upstream/h2-session.ts';
+import type { Protocol, NegotiatedProtocol } from './upstream/h2-session.ts';
 
 /** Protocol of the client inside CONNECT, and the stream of its requests. */
 export type Inside =

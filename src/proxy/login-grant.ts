@@ -2,7 +2,7 @@ import type { Identity } from '../agents/authentication.ts';
 import { defaultUser, type Grant, isName, matches } from '../domain/grant.ts';
 import type { Placement, Provider } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { type Authority, parseAbsoluteTarget, sameAuthority } from '../policy/authority.ts';
+import { type Authority, parseAbsoluteTarget, sameAuthority } from './policy/authority.ts';
 import type { GrantCandidates, Target } from './target.ts';
 
 /** The grant that the login of a program becomes. */

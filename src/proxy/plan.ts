@@ -1,19 +1,19 @@
 import { type Identity, selectorsOf } from '../agents/authentication.ts';
 import type { Grant } from '../domain/grant.ts';
-import { type RawFields, requestFields, valuesOf } from '../http/fields.ts';
-import { type BodyFraming, framingOf } from '../http/framing.ts';
-import type { RequestHead } from '../http/head.ts';
-import type { Client } from '../http/message.ts';
+import { type RawFields, requestFields, valuesOf } from './http/fields.ts';
+import { type BodyFraming, framingOf } from './http/framing.ts';
+import type { RequestHead } from './http/head.ts';
+import type { Client } from './http/message.ts';
 import { orThrow, type SidekeyError } from '../lib/errors.ts';
-import type { PlaceholderCodes } from '../placeholders/codes.ts';
-import { type PlaceholdersInFields, placeholdersInFields } from '../placeholders/detect.ts';
-import { foreignInFields, type KnownForms, type Searched } from '../placeholders/foreign-forms.ts';
-import { type Authority, authorityText } from '../policy/authority.ts';
-import type { Domain } from '../policy/domain-map.ts';
-import type { Limits } from '../policy/limits.ts';
-import { overridesMethod } from '../policy/method-override.ts';
-import { overridesPath } from '../policy/path.ts';
-import { PlannedFields } from '../schemes/apply.ts';
+import type { PlaceholderCodes } from './placeholders/codes.ts';
+import { type PlaceholdersInFields, placeholdersInFields } from './placeholders/detect.ts';
+import { foreignInFields, type KnownForms, type Searched } from './placeholders/foreign-forms.ts';
+import { type Authority, authorityText } from './policy/authority.ts';
+import type { Domain } from './policy/domain-map.ts';
+import type { Limits } from './policy/limits.ts';
+import { overridesMethod } from './policy/method-override.ts';
+import { overridesPath } from './policy/path.ts';
+import { PlannedFields } from './schemes/apply.ts';
 import { type GrantCandidates, offerOf } from './target.ts';
 
 /** Facts that follow from the fields of a request alone. */

@@ -1,10 +1,10 @@
 import type { Identity } from '../agents/authentication.ts';
 import { onceMs, type Proposal, statusOf } from '../domain/proposal.ts';
-import { assertUnlisted, isConnected, proposalExample, readProposal } from '../approvals/proposals.ts';
+import { assertUnlisted, isConnected, proposalExample, readProposal } from '../agents/approvals/proposals.ts';
 import { readBounded } from '../lib/body.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { asTyped } from '../lib/log.ts';
-import { ownHost } from '../policy/authority.ts';
+import { ownHost } from './policy/authority.ts';
 import type { ReceivedExchange } from './authorize.ts';
 import { proposerOf } from './proposed.ts';
 import type { ProxyServices } from './services.ts';

@@ -1,9 +1,9 @@
 import type { Identity } from '../agents/authentication.ts';
 import type { Proposer } from '../domain/proposal.ts';
-import type { ProposedDomain, ProposedPolicy, Proposals } from '../approvals/proposals.ts';
+import type { ProposedDomain, ProposedPolicy, Proposals } from '../agents/approvals/proposals.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { type Authority, authorityText } from '../policy/authority.ts';
-import { connectDomain, type Policy } from '../policy/decide.ts';
+import { type Authority, authorityText } from './policy/authority.ts';
+import { connectDomain, type Policy } from './policy/decide.ts';
 
 /** The accepted proposal that lets a request or a tunnel to a host through that the map does not list. */
 export interface AcceptedProposal extends Pick<ProposedDomain, 'proposal' | 'isOnce'> {

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { bareHost, hostOfIpv6, plainAddress } from '../policy/authority.ts';
+import { bareHost, hostOfIpv6, plainAddress } from './policy/authority.ts';
 
 /** Header of the PROXY protocol, versions 1 and 2 (HAProxy, proxy-protocol.txt). */
 

@@ -8,15 +8,15 @@ import type { SealedCredential } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { InjectPlace, Provider } from '../domain/provider.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
-import { valuesOf } from '../http/fields.ts';
-import type { ExchangeResult, InboundRequest } from '../http/message.ts';
+import { valuesOf } from './http/fields.ts';
+import type { ExchangeResult, InboundRequest } from './http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import type { Authority } from '../policy/authority.ts';
-import type { Decision, ReportedOutcome } from '../policy/decide.ts';
-import type { RequestFacts } from '../policy/request.ts';
-import { isPattern, matchesPattern, parsePattern } from '../policy/domain-map.ts';
-import { fold, percentDecoded } from '../policy/text.ts';
-import { pathPrefixesOf } from '../schemes/placement.ts';
+import type { Authority } from './policy/authority.ts';
+import type { Decision, ReportedOutcome } from './policy/decide.ts';
+import type { RequestFacts } from './policy/request.ts';
+import { isPattern, matchesPattern, parsePattern } from './policy/domain-map.ts';
+import { fold, percentDecoded } from './policy/text.ts';
+import { pathPrefixesOf } from './schemes/placement.ts';
 import type { GrantCandidates, Target } from './target.ts';
 
 /** Facts of an exchange. All keys exist from the beginning, so that every exchange has one hidden class. */

@@ -1,13 +1,13 @@
-import { notFromUpstream, type RawFields, responseFields, valuesOf } from '../http/fields.ts';
-import { hasResponseBody } from '../http/framing.ts';
-import { NameSet, type ResponseHeadBytes } from '../http/head.ts';
-import type { ExchangeResult } from '../http/message.ts';
-import { guardReply, type GuardedExchange, guardFields, type ReplySink } from '../leak-guard/response.ts';
+import { notFromUpstream, type RawFields, responseFields, valuesOf } from './http/fields.ts';
+import { hasResponseBody } from './http/framing.ts';
+import { NameSet, type ResponseHeadBytes } from './http/head.ts';
+import type { ExchangeResult } from './http/message.ts';
+import { guardReply, type GuardedExchange, guardFields, type ReplySink } from './leak-guard/response.ts';
 import { type FailureCode } from '../lib/failures.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { isCovered } from '../policy/domain-map.ts';
-import { peerOf } from '../policy/peer.ts';
-import type { ProofAnswer } from '../schemes/dpop.ts';
+import { isCovered } from './policy/domain-map.ts';
+import { peerOf } from './policy/peer.ts';
+import type { ProofAnswer } from './schemes/dpop.ts';
 import {
   type AttemptContext,
   type AttemptEnd,

@@ -4,15 +4,15 @@ import { egressRefusal } from '../agents/egress.ts';
 import { type Grant, matches } from '../domain/grant.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
-import type { ExchangeResult } from '../http/message.ts';
-import { denialOf } from '../http/problem.ts';
+import type { ExchangeResult } from './http/message.ts';
+import { denialOf } from './http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
-import { type Authority, authorityText } from '../policy/authority.ts';
-import { decideConnect, decideRequest, type Policy } from '../policy/decide.ts';
-import type { RequestFacts } from '../policy/request.ts';
-import type { GrantIdentity } from '../schemes/scheme.ts';
+import { type Authority, authorityText } from './policy/authority.ts';
+import { decideConnect, decideRequest, type Policy } from './policy/decide.ts';
+import type { RequestFacts } from './policy/request.ts';
+import type { GrantIdentity } from './schemes/scheme.ts';
 import type { AcceptedProposal } from './proposed.ts';
 
 /** Something that lasts: a blind tunnel, a WebSocket, a response that streams. */

@@ -1,9 +1,9 @@
 import type { Identity } from '../agents/authentication.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import type { Permission } from '../policy/decide.ts';
-import { limitReached } from '../policy/limits.ts';
-import type { RuleLimit } from '../policy/rule.ts';
-import type { Quota, QuotaKey } from '../quota/quota.ts';
+import type { Permission } from './policy/decide.ts';
+import { limitReached } from './policy/limits.ts';
+import type { RuleLimit } from './policy/rule.ts';
+import type { Quota, QuotaKey } from '../agents/quota/quota.ts';
 
 /** Counters of limits, and the clock that they run by. */
 interface Counting {

@@ -1,9 +1,9 @@
 import { fieldName } from '../domain/approval.ts';
-import { type RawFields, readText, trailerFields } from '../http/fields.ts';
+import { type RawFields, readText, trailerFields } from './http/fields.ts';
 import { untrusted } from '../lib/text.ts';
-import { foreignInFields, type KnownForms } from '../placeholders/foreign-forms.ts';
-import { FieldNames } from '../policy/text.ts';
-import { preparedFor } from '../schemes/apply.ts';
+import { foreignInFields, type KnownForms } from './placeholders/foreign-forms.ts';
+import { FieldNames } from './policy/text.ts';
+import { preparedFor } from './schemes/apply.ts';
 import type { ObtainedCredential } from './credential.ts';
 import type { PreparedRequest } from './upstream-request.ts';
 

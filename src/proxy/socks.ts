@@ -1,11 +1,11 @@
 import type { Duplex } from 'node:stream';
-import type { RequestHead } from '../http/head.ts';
-import type { Client } from '../http/message.ts';
-import { socksVersion } from '../http/server/h1-connection.ts';
-import { lingerOn } from '../http/problem.ts';
+import type { RequestHead } from './http/head.ts';
+import type { Client } from './http/message.ts';
+import { socksVersion } from './http/server/h1-connection.ts';
+import { lingerOn } from './http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { FailureCode } from '../lib/failures.ts';
-import { hostOfIpv6 } from '../policy/authority.ts';
+import { hostOfIpv6 } from './policy/authority.ts';
 import { nextChunk } from './client-hello.ts';
 import { connectHead, type Opening } from './connect.ts';
 

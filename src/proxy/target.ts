@@ -2,10 +2,10 @@ import type { Identity } from '../agents/authentication.ts';
 import { places } from '../domain/lease.ts';
 import { type Grant, offeredGrants, type Selected, selectGrant } from '../domain/grant.ts';
 import type { Placement } from '../domain/provider.ts';
-import { valuesOf } from '../http/fields.ts';
-import { Malformed } from '../http/h1/scan.ts';
-import type { RequestHead } from '../http/head.ts';
-import type { InterceptedTunnel } from '../http/message.ts';
+import { valuesOf } from './http/fields.ts';
+import { Malformed } from './http/h1/scan.ts';
+import type { RequestHead } from './http/head.ts';
+import type { InterceptedTunnel } from './http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import {
   type AbsoluteTarget,
@@ -15,9 +15,9 @@ import {
   parseAuthority,
   parseConnectTarget,
   sameAuthority,
-} from '../policy/authority.ts';
-import { howToPropose } from '../policy/decide.ts';
-import type { Domain } from '../policy/domain-map.ts';
+} from './policy/authority.ts';
+import { howToPropose } from './policy/decide.ts';
+import type { Domain } from './policy/domain-map.ts';
 
 /** Authority of a request, and its raw path and query. */
 export type Target = AbsoluteTarget;

@@ -1,5 +1,5 @@
-import { valuesOf } from '../http/fields.ts';
-import type { ExchangeResult, Reply } from '../http/message.ts';
+import { valuesOf } from './http/fields.ts';
+import type { ExchangeResult, Reply } from './http/message.ts';
 import type { PreparedRequest } from './upstream-request.ts';
 
 /** The parameters of a token request, by name. JSON may have values of any type. */

@@ -1,17 +1,17 @@
 import { secretText } from '../domain/credential.ts';
 import type { LoginClient, Provider } from '../domain/provider.ts';
-import { valuesOf } from '../http/fields.ts';
-import { type ExchangeResult, type InboundRequest, readAhead } from '../http/message.ts';
+import { valuesOf } from './http/fields.ts';
+import { type ExchangeResult, type InboundRequest, readAhead } from './http/message.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import {
   basicPair,
   type PlaceholderCodes,
   type PlaceholderForm,
   placeholdersOf,
-} from '../placeholders/codes.ts';
-import { holderOf, holdersOf } from '../placeholders/detect.ts';
-import { accessPlaceholder, refreshPlaceholder } from '../placeholders/login-answer.ts';
-import { tokenRequestRefused } from '../placeholders/substitute.ts';
+} from './placeholders/codes.ts';
+import { holderOf, holdersOf } from './placeholders/detect.ts';
+import { accessPlaceholder, refreshPlaceholder } from './placeholders/login-answer.ts';
+import { tokenRequestRefused } from './placeholders/substitute.ts';
 import type { AuthorizedRequest } from './authorize.ts';
 import { captureLogin } from './capture-login.ts';
 import { takeLimits } from './rule-limits.ts';

@@ -1,9 +1,9 @@
-import { type RawFields, valuesOf } from '../http/fields.ts';
-import type { Reply } from '../http/message.ts';
-import { decodedFields, type GuardOwner, type ReplySink } from '../leak-guard/response.ts';
+import { type RawFields, valuesOf } from './http/fields.ts';
+import type { Reply } from './http/message.ts';
+import { decodedFields, type GuardOwner, type ReplySink } from './leak-guard/response.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { mediaTypeOf } from '../policy/text.ts';
-import { EventRewriter, withoutTools } from '../policy/tools.ts';
+import { mediaTypeOf } from './policy/text.ts';
+import { EventRewriter, withoutTools } from './policy/tools.ts';
 
 /** Maximum bytes of a list of tools, or of one event. */
 const maxListBytes = 16_777_216;

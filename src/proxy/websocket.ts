@@ -1,23 +1,23 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { type RawFields, responseFields, withoutFields } from '../http/fields.ts';
-import { type BodyReader, createBodyReader } from '../http/h1/body.ts';
-import { responseFraming, type ResponseFraming } from '../http/framing.ts';
-import type { ResponseHeadBytes } from '../http/head.ts';
-import { createResponseReader } from '../http/h1/read-head.ts';
-import { Malformed } from '../http/h1/scan.ts';
-import { ownHead } from '../http/h1/write.ts';
-import type { EarlyFrames, ExchangeResult, Meter, UpgradeSide } from '../http/message.ts';
-import { PendingBytes } from '../http/server/h1-request.ts';
-import { lingerOn } from '../http/problem.ts';
-import { guardReply, guardFields, type ReplySink } from '../leak-guard/response.ts';
+import { type RawFields, responseFields, withoutFields } from './http/fields.ts';
+import { type BodyReader, createBodyReader } from './http/h1/body.ts';
+import { responseFraming, type ResponseFraming } from './http/framing.ts';
+import type { ResponseHeadBytes } from './http/head.ts';
+import { createResponseReader } from './http/h1/read-head.ts';
+import { Malformed } from './http/h1/scan.ts';
+import { ownHead } from './http/h1/write.ts';
+import type { EarlyFrames, ExchangeResult, Meter, UpgradeSide } from './http/message.ts';
+import { PendingBytes } from './http/server/h1-request.ts';
+import { lingerOn } from './http/problem.ts';
+import { guardReply, guardFields, type ReplySink } from './leak-guard/response.ts';
 import { type FailureCode } from '../lib/failures.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { type Authority, authorityText } from '../policy/authority.ts';
-import type { Limits } from '../policy/limits.ts';
-import { type Peer, peerOf } from '../policy/peer.ts';
+import { type Authority, authorityText } from './policy/authority.ts';
+import type { Limits } from './policy/limits.ts';
+import { type Peer, peerOf } from './policy/peer.ts';
 import { isRefusal, type Sending, upstreamFailure } from './attempt.ts';
-import { messageRewriting, type MessageRewriting } from '../placeholders/stream.ts';
+import { messageRewriting, type MessageRewriting } from './placeholders/stream.ts';
 
 const upgrading = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
 

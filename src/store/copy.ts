@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { type Kysely, sql } from 'kysely';
 import { SidekeyError } from '../lib/errors.ts';
-import { sealedKeyId } from '../vault/envelope.ts';
-import { keyNames, type RingValues, valuesIn } from '../vault/ring.ts';
+import { sealedKeyId } from './vault/envelope.ts';
+import { keyNames, type RingValues, valuesIn } from './vault/ring.ts';
 import type { Schema } from './schema.ts';
 import type { Fault } from './sql-store.ts';
 

@@ -30,7 +30,7 @@ export const postgresMigrations: Migrations = {
         create trigger sidekey_tell after insert or update or delete on grants
         for each row execute function sidekey_tell_grant()
       `.execute(db);
-      // The usage of the limits of rules (`quota/nodes-quota.ts`).
+      // The usage of the limits of rules (`agents/quota/nodes-quota.ts`).
       await db.schema
         .createTable('counts')
         .addColumn('name', 'text', (column) => column.primaryKey().notNull())

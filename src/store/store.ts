@@ -2,7 +2,7 @@ import type { Binding, Lease } from '../domain/lease.ts';
 import type { Answer, Approval, Asking, Question, StandingApproval } from '../domain/approval.ts';
 import type { Proposal, ProposalAnswer } from '../domain/proposal.ts';
 import type { Grant } from '../domain/grant.ts';
-import type { RingValues } from '../vault/ring.ts';
+import type { RingValues } from './vault/ring.ts';
 
 /**
  * The store of grants, rights, and locks that its processes share. It keeps sealed credentials and never
@@ -169,7 +169,7 @@ export interface Reseal {
 
 /** A grant with its sealed credential. */
 export interface GrantRecord extends Grant {
-  /** The sealed `SealedCredential`, bound to the grant's id and revision (see `vault/vault.ts`). */
+  /** The sealed `SealedCredential`, bound to the grant's id and revision (see `store/vault/vault.ts`). */
   readonly sealed: Uint8Array;
 }
 

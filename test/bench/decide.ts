@@ -4,9 +4,9 @@
  */
 import { createDisplay, table } from '../../src/cli/display.ts';
 import { parseConfig } from '../../src/config/load.ts';
-import { decideRequest, type Policy } from '../../src/policy/decide.ts';
-import { createDomainMap } from '../../src/policy/domain-map.ts';
-import type { RequestFacts } from '../../src/policy/request.ts';
+import { decideRequest, type Policy } from '../../src/proxy/policy/decide.ts';
+import { createDomainMap } from '../../src/proxy/policy/domain-map.ts';
+import type { RequestFacts } from '../../src/proxy/policy/request.ts';
 
 const sizes = [1, 100, 10_000] as const;
 

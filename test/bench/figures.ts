@@ -3,7 +3,7 @@
  * 2 %. A part of `npm run bench`; alone: `npm run bench -- --section figures`.
  */
 import { createDisplay, table } from '../../src/cli/display.ts';
-import { ProcessFigures } from '../../src/telemetry/figures.ts';
+import { ProcessFigures } from '../../src/proxy/telemetry/figures.ts';
 
 /** Nanoseconds of CPU of the leanest exchange that is a goal: 1.5 × those of the bare relay (docs/performance.md). */
 const exchangeNs = 39_000;

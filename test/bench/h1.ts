@@ -4,16 +4,22 @@
  * `npm run bench -- --section h1`.
  */
 import { createDisplay, table } from '../../src/cli/display.ts';
-import { requestFields, responseFields, valuesOf } from '../../src/http/fields.ts';
-import { createBodyReader } from '../../src/http/h1/body.ts';
-import { framingOf, isReusable, persists, requestFraming, responseFraming } from '../../src/http/framing.ts';
-import { NameSet, type RequestHeadBytes, type ResponseHeadBytes } from '../../src/http/head.ts';
-import { createRequestReader, createResponseReader } from '../../src/http/h1/read-head.ts';
-import { Malformed, type Whose } from '../../src/http/h1/scan.ts';
-import { headBytes, ownHead } from '../../src/http/h1/write.ts';
+import { requestFields, responseFields, valuesOf } from '../../src/proxy/http/fields.ts';
+import { createBodyReader } from '../../src/proxy/http/h1/body.ts';
+import {
+  framingOf,
+  isReusable,
+  persists,
+  requestFraming,
+  responseFraming,
+} from '../../src/proxy/http/framing.ts';
+import { NameSet, type RequestHeadBytes, type ResponseHeadBytes } from '../../src/proxy/http/head.ts';
+import { createRequestReader, createResponseReader } from '../../src/proxy/http/h1/read-head.ts';
+import { Malformed, type Whose } from '../../src/proxy/http/h1/scan.ts';
+import { headBytes, ownHead } from '../../src/proxy/http/h1/write.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';
-import { defaultLimits } from '../../src/policy/limits.ts';
-import { createNodeParser, type NodeHead } from '../unit/http/h1/node-parser.ts';
+import { defaultLimits } from '../../src/proxy/policy/limits.ts';
+import { createNodeParser, type NodeHead } from '../unit/proxy/http/h1/node-parser.ts';
 
 const limits = { head_bytes: 65_536, head_fields: 200 };
 

@@ -5,9 +5,9 @@
  */
 import { hash } from 'node:crypto';
 import { createDisplay, table } from '../../src/cli/display.ts';
-import { type GuardedSecrets, matcherFor } from '../../src/leak-guard/patterns.ts';
-import { Redactor } from '../../src/leak-guard/redactor.ts';
-import { leakSearchFor, isCovered } from '../../src/policy/domain-map.ts';
+import { type GuardedSecrets, matcherFor } from '../../src/proxy/leak-guard/patterns.ts';
+import { Redactor } from '../../src/proxy/leak-guard/redactor.ts';
+import { leakSearchFor, isCovered } from '../../src/proxy/policy/domain-map.ts';
 
 const pieceBytes = 65_536;
 

@@ -6,10 +6,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import type { RuleLimit } from '../../src/policy/rule.ts';
+import type { RuleLimit } from '../../src/proxy/policy/rule.ts';
 import { createMemoryQuota } from '../support/memory-quota.ts';
-import type { QuotaKey, Quota } from '../../src/quota/quota.ts';
-import { createSharedQuota } from '../../src/quota/shared-quota.ts';
+import type { QuotaKey, Quota } from '../../src/agents/quota/quota.ts';
+import { createSharedQuota } from '../../src/agents/quota/shared-quota.ts';
 
 const { values } = parseArgs({ options: { smoke: { type: 'boolean', default: false } } });
 const [rounds, requests] = values.smoke ? [1, 100] : [15, 2_000];

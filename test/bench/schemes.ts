@@ -11,12 +11,15 @@ import {
   withoutToken,
 } from '../../src/domain/credential.ts';
 import type { Placement } from '../../src/domain/provider.ts';
-import { createPlaceholderCodes, readForm } from '../../src/placeholders/codes.ts';
-import { PlaceholderScanner, Replacer } from '../../src/placeholders/stream.ts';
-import { placeholdersInFields } from '../../src/placeholders/detect.ts';
-import { applyScheme, type CredentialUse } from '../../src/schemes/apply.ts';
-import { newDpopKey } from '../../src/schemes/dpop-proof.ts';
-import { type DetectedPlaceholders, substitutePlaceholders } from '../../src/placeholders/substitute.ts';
+import { createPlaceholderCodes, readForm } from '../../src/proxy/placeholders/codes.ts';
+import { PlaceholderScanner, Replacer } from '../../src/proxy/placeholders/stream.ts';
+import { placeholdersInFields } from '../../src/proxy/placeholders/detect.ts';
+import { applyScheme, type CredentialUse } from '../../src/proxy/schemes/apply.ts';
+import { newDpopKey } from '../../src/proxy/schemes/dpop-proof.ts';
+import {
+  type DetectedPlaceholders,
+  substitutePlaceholders,
+} from '../../src/proxy/placeholders/substitute.ts';
 
 const host = 'api.example.com';
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { RuleLimit } from '../../src/policy/rule.ts';
-import type { QuotaKey, Quota, QuotaResult } from '../../src/quota/quota.ts';
+import type { RuleLimit } from '../../src/proxy/policy/rule.ts';
+import type { QuotaKey, Quota, QuotaResult } from '../../src/agents/quota/quota.ts';
 
 /** A quota to test in which nothing is used. */
 export interface QuotaUnderTest {

@@ -3,9 +3,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { createSharedQuota } from '../../src/quota/shared-quota.ts';
+import { createSharedQuota } from '../../src/agents/quota/shared-quota.ts';
 import { quotaConformance, type QuotaUnderTest } from './quota.ts';
-import type { Quota } from '../../src/quota/quota.ts';
+import type { Quota } from '../../src/agents/quota/quota.ts';
 
 async function open(connections: number): Promise<QuotaUnderTest> {
   const folder = await mkdtemp(join(tmpdir(), 'sidekey-'));

@@ -1,7 +1,7 @@
 import { isIPv6 } from 'node:net';
 import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import { createAddressGuard, parseCidr, plainAddress } from '../../src/policy/authority.ts';
+import { createAddressGuard, parseCidr, plainAddress } from '../../src/proxy/policy/authority.ts';
 
 /** IANA's registries, read apart from the product: first and last address of what is not for everybody. */
 const specialIPv4: readonly [first: string, last: string][] = [

@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { generateHybridIdentity, generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { describe, expect, it } from 'vitest';
-import { type AgeKey, type AgeLock, openWithAge, sealWithAge } from '../../src/vault/age.ts';
+import { type AgeKey, type AgeLock, openWithAge, sealWithAge } from '../../src/store/vault/age.ts';
 import * as fc from '../support/fast-check.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 

@@ -8,8 +8,8 @@ import {
   parseAuthority,
   parseConnectTarget,
   parsePort,
-} from '../../src/policy/authority.ts';
-import { isPattern, parsePattern } from '../../src/policy/domain-map.ts';
+} from '../../src/proxy/policy/authority.ts';
+import { isPattern, parsePattern } from '../../src/proxy/policy/domain-map.ts';
 import * as fc from '../support/fast-check.ts';
 
 const host = fc

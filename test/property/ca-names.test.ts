@@ -10,7 +10,7 @@ import {
   permittedTextsOf,
 } from '../../src/ca/certificate.ts';
 import { decode, encode, itemsOf, objectId, octetString, sequence } from '../../src/ca/asn1.ts';
-import { bareHost, canonicalHost, isAddress } from '../../src/policy/authority.ts';
+import { bareHost, canonicalHost, isAddress } from '../../src/proxy/policy/authority.ts';
 import * as fc from '../support/fast-check.ts';
 
 const canonicalAddress = fc

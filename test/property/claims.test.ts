@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { matchesText, patternsMeet } from '../../src/policy/claims.ts';
+import { matchesText, patternsMeet } from '../../src/proxy/policy/claims.ts';
 import * as fc from '../support/fast-check.ts';
 
 /** Few characters, so that patterns and texts meet. */

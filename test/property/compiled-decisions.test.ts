@@ -1,21 +1,21 @@
 import { expect, test } from 'vitest';
-import { type Decision, decideRequest, type Policy } from '../../src/policy/decide.ts';
-import { type Domain, leakSearchFor } from '../../src/policy/domain-map.ts';
-import { compileRule } from '../../src/policy/judge.ts';
-import { methodOverride } from '../../src/policy/method-override.ts';
-import { isUnread, readPath, readQuery } from '../../src/policy/path.ts';
-import { ReadRequest, type RequestFacts } from '../../src/policy/request.ts';
+import { type Decision, decideRequest, type Policy } from '../../src/proxy/policy/decide.ts';
+import { type Domain, leakSearchFor } from '../../src/proxy/policy/domain-map.ts';
+import { compileRule } from '../../src/proxy/policy/judge.ts';
+import { methodOverride } from '../../src/proxy/policy/method-override.ts';
+import { isUnread, readPath, readQuery } from '../../src/proxy/policy/path.ts';
+import { ReadRequest, type RequestFacts } from '../../src/proxy/policy/request.ts';
 import {
   bodyConditions,
   type Rule,
   type RuleLimit,
   type RuleOutcome,
   type RuleStep,
-} from '../../src/policy/rule.ts';
-import { fieldNameAsRead, FieldNames } from '../../src/policy/text.ts';
+} from '../../src/proxy/policy/rule.ts';
+import { fieldNameAsRead, FieldNames } from '../../src/proxy/policy/text.ts';
 import * as fc from '../support/fast-check.ts';
 import { facts, outcome, policyOf, rule as plainRule, rulesOf } from '../support/random-policies.ts';
-import { patternOf } from '../unit/policy/policy-for-test.ts';
+import { patternOf } from '../unit/proxy/policy/policy-for-test.ts';
 
 /** Compiled decisions, and fast ways to read a request, give the results of the plain ways. */
 

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { SidekeyError } from '../../src/lib/errors.ts';
 import { readCredential, type CredentialInput } from '../../src/grants/credential-input.ts';
 import { readJson, type Json } from '../../src/lib/json.ts';
-import { fieldsFor } from '../../src/schemes/apply.ts';
+import { fieldsFor } from '../../src/proxy/schemes/apply.ts';
 
 const now = Date.UTC(2027, 0, 1);
 const bearer = { kind: 'bearer' } as const;

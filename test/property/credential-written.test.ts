@@ -1,8 +1,8 @@
 /** A credential that is written into a cookie field, a JSON object or a form: it is there once, and all else is as it was. */
 import { describe, expect, test } from 'vitest';
-import { fold } from '../../src/policy/text.ts';
-import { withMember, withParameter } from '../../src/schemes/body.ts';
-import { withCookie, withoutSetCookie } from '../../src/schemes/cookie.ts';
+import { fold } from '../../src/proxy/policy/text.ts';
+import { withMember, withParameter } from '../../src/proxy/schemes/body.ts';
+import { withCookie, withoutSetCookie } from '../../src/proxy/schemes/cookie.ts';
 import * as fc from '../support/fast-check.ts';
 
 const name = 'token';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { Authority } from '../../src/policy/authority.ts';
-import { decide, decideConnect } from '../../src/policy/decide.ts';
+import type { Authority } from '../../src/proxy/policy/authority.ts';
+import { decide, decideConnect } from '../../src/proxy/policy/decide.ts';
 import {
   createDomainMap,
   type Domain,
@@ -8,7 +8,7 @@ import {
   isPattern,
   matchesPattern,
   parsePattern,
-} from '../../src/policy/domain-map.ts';
+} from '../../src/proxy/policy/domain-map.ts';
 import * as fc from '../support/fast-check.ts';
 
 /** Few labels and ports, so that entries meet and overlap. */

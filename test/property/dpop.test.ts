@@ -1,6 +1,6 @@
 import * as fc from '../support/fast-check.ts';
 import { describe, expect, test } from 'vitest';
-import { targetUri } from '../../src/schemes/dpop-proof.ts';
+import { targetUri } from '../../src/proxy/schemes/dpop-proof.ts';
 
 const origin = 'https://api.acme.test:8443';
 /** What may stand in a request line, and what may not: a character a byte. */

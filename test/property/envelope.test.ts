@@ -3,7 +3,7 @@ import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../src/lib/errors.ts';
 import { type FailureCode } from '../../src/lib/failures.ts';
-import { openEnvelope, sealEnvelope, type WrapKey } from '../../src/vault/envelope.ts';
+import { openEnvelope, sealEnvelope, type WrapKey } from '../../src/store/vault/envelope.ts';
 
 const makeKey = (): WrapKey => ({ key: createSecretKey(randomBytes(32)), id: randomBytes(8) });
 const wrapKey = makeKey();

@@ -1,6 +1,6 @@
 import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import { requestFields, responseFields, valuesOf } from '../../src/http/fields.ts';
+import { requestFields, responseFields, valuesOf } from '../../src/proxy/http/fields.ts';
 
 const known = [
   'Connection',

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { type BodyFraming, framingOf } from '../../src/http/framing.ts';
+import { type BodyFraming, framingOf } from '../../src/proxy/http/framing.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';
-import { defaultLimits } from '../../src/policy/limits.ts';
+import { defaultLimits } from '../../src/proxy/policy/limits.ts';
 import * as fc from '../support/fast-check.ts';
 
 const name = (text: string) => fc.constantFrom(text, text.toLowerCase(), text.toUpperCase());

@@ -1,12 +1,18 @@
 import { describe, expect, it } from 'vitest';
-import { requestFields } from '../../src/http/fields.ts';
-import { NameSet } from '../../src/http/head.ts';
-import { createRequestReader, createResponseReader } from '../../src/http/h1/read-head.ts';
-import { Malformed } from '../../src/http/h1/scan.ts';
-import { chunkEnd, chunkStart, headBytes, lastChunk } from '../../src/http/h1/write.ts';
+import { requestFields } from '../../src/proxy/http/fields.ts';
+import { NameSet } from '../../src/proxy/http/head.ts';
+import { createRequestReader, createResponseReader } from '../../src/proxy/http/h1/read-head.ts';
+import { Malformed } from '../../src/proxy/http/h1/scan.ts';
+import { chunkEnd, chunkStart, headBytes, lastChunk } from '../../src/proxy/http/h1/write.ts';
 import * as fc from '../support/fast-check.ts';
-import { requestBytes, responseBytes } from '../unit/http/h1/corpus.ts';
-import { byteByByte, bytes, limits, readRequests, readResponses } from '../unit/http/h1/read-messages.ts';
+import { requestBytes, responseBytes } from '../unit/proxy/http/h1/corpus.ts';
+import {
+  byteByByte,
+  bytes,
+  limits,
+  readRequests,
+  readResponses,
+} from '../unit/proxy/http/h1/read-messages.ts';
 
 /** Cuts at these places, so often as there are any. */
 function cut(text: string, at: readonly number[]): Buffer[] {

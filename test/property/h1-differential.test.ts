@@ -1,7 +1,7 @@
 import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import { compare, looser, stricter } from '../unit/http/h1/compare-with-node.ts';
-import { requestBytes, responseBytes } from '../unit/http/h1/corpus.ts';
+import { compare, looser, stricter } from '../unit/proxy/http/h1/compare-with-node.ts';
+import { requestBytes, responseBytes } from '../unit/proxy/http/h1/corpus.ts';
 
 const met = (reasons: readonly (string | null)[]) => new Set(reasons.filter((it) => it !== null));
 

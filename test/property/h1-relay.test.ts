@@ -1,15 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { requestFields } from '../../src/http/fields.ts';
-import { type BodyReader, createBodyReader } from '../../src/http/h1/body.ts';
-import { persists, requestFraming } from '../../src/http/framing.ts';
-import { NameSet } from '../../src/http/head.ts';
-import { createRequestReader } from '../../src/http/h1/read-head.ts';
-import { Malformed } from '../../src/http/h1/scan.ts';
-import { headBytes, fieldSection, trailersToPass } from '../../src/http/h1/write.ts';
+import { requestFields } from '../../src/proxy/http/fields.ts';
+import { type BodyReader, createBodyReader } from '../../src/proxy/http/h1/body.ts';
+import { persists, requestFraming } from '../../src/proxy/http/framing.ts';
+import { NameSet } from '../../src/proxy/http/head.ts';
+import { createRequestReader } from '../../src/proxy/http/h1/read-head.ts';
+import { Malformed } from '../../src/proxy/http/h1/scan.ts';
+import { headBytes, fieldSection, trailersToPass } from '../../src/proxy/http/h1/write.ts';
 import * as fc from '../support/fast-check.ts';
-import { requestBytes } from '../unit/http/h1/corpus.ts';
-import { createNodeParser } from '../unit/http/h1/node-parser.ts';
-import { bytes, limits, readRequests } from '../unit/http/h1/read-messages.ts';
+import { requestBytes } from '../unit/proxy/http/h1/corpus.ts';
+import { createNodeParser } from '../unit/proxy/http/h1/node-parser.ts';
+import { bytes, limits, readRequests } from '../unit/proxy/http/h1/read-messages.ts';
 
 const forProxy = new NameSet(['proxy-*', 'sidekey-*', 'expect', 'host']);
 

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
-import { requestFraming } from '../../src/http/framing.ts';
-import type { RequestHeadBytes } from '../../src/http/head.ts';
-import { createRequestReader, type HeadReader } from '../../src/http/h1/read-head.ts';
-import { type HeadLimits, Malformed } from '../../src/http/h1/scan.ts';
+import { requestFraming } from '../../src/proxy/http/framing.ts';
+import type { RequestHeadBytes } from '../../src/proxy/http/head.ts';
+import { createRequestReader, type HeadReader } from '../../src/proxy/http/h1/read-head.ts';
+import { type HeadLimits, Malformed } from '../../src/proxy/http/h1/scan.ts';
 import * as fc from '../support/fast-check.ts';
 
 /** Field sections without the empty line at their end: valid ones, then those with a fault. */

@@ -1,6 +1,6 @@
 import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import { bareHost, canonicalHost, isAddress } from '../../src/policy/authority.ts';
+import { bareHost, canonicalHost, isAddress } from '../../src/proxy/policy/authority.ts';
 
 /** Whatever may come over a wire or stand in a file. */
 const anyText = fc.oneof(

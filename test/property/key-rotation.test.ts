@@ -9,7 +9,7 @@ import { loadConfig } from '../../src/config/load.ts';
 import { openAuthority } from '../../src/ca/authority.ts';
 import { sessionsOf } from '../../src/grants/sessions.ts';
 import type { Reseal } from '../../src/store/store.ts';
-import { isRotating } from '../../src/vault/ring.ts';
+import { isRotating } from '../../src/store/vault/ring.ts';
 import { z } from 'zod';
 import * as fc from '../support/fast-check.ts';
 import { apiKey } from '../support/sidekey.ts';

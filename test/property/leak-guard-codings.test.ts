@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { brotliCompressSync, constants, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import type { RawFields } from '../../src/http/fields.ts';
-import { createGone, Meter, type Reply } from '../../src/http/message.ts';
-import type { GuardedSecrets } from '../../src/leak-guard/patterns.ts';
-import { guardReply } from '../../src/leak-guard/response.ts';
+import type { RawFields } from '../../src/proxy/http/fields.ts';
+import { createGone, Meter, type Reply } from '../../src/proxy/http/message.ts';
+import type { GuardedSecrets } from '../../src/proxy/leak-guard/patterns.ts';
+import { guardReply } from '../../src/proxy/leak-guard/response.ts';
 import type { SidekeyError } from '../../src/lib/errors.ts';
-import type { LeakSearch } from '../../src/policy/domain-map.ts';
+import type { LeakSearch } from '../../src/proxy/policy/domain-map.ts';
 import * as fc from '../support/fast-check.ts';
 
 const coders: Readonly<Record<string, (bytes: Buffer) => Buffer>> = {

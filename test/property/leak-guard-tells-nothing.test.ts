@@ -3,8 +3,8 @@
  * would read the credential character by character.
  */
 import { describe, expect, it } from 'vitest';
-import { Matcher } from '../../src/leak-guard/patterns.ts';
-import { GrpcRedactor, Redactor, redactText, ServerFrames } from '../../src/leak-guard/redactor.ts';
+import { Matcher } from '../../src/proxy/leak-guard/patterns.ts';
+import { GrpcRedactor, Redactor, redactText, ServerFrames } from '../../src/proxy/leak-guard/redactor.ts';
 import * as fc from '../support/fast-check.ts';
 
 const forms = {

@@ -1,8 +1,8 @@
 import * as fc from '../support/fast-check.ts';
 import { describe, expect, it } from 'vitest';
-import { isGuardable, Matcher } from '../../src/leak-guard/patterns.ts';
-import { Redactor } from '../../src/leak-guard/redactor.ts';
-import { unescaped } from '../../src/leak-guard/unescape.ts';
+import { isGuardable, Matcher } from '../../src/proxy/leak-guard/patterns.ts';
+import { Redactor } from '../../src/proxy/leak-guard/redactor.ts';
+import { unescaped } from '../../src/proxy/leak-guard/unescape.ts';
 
 /** What credentials are made of, and what is hard to tell from the writing around it. */
 const letters = Array.from(

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { readBodyFacts } from '../../src/policy/body.ts';
-import { formTest, jsonTest, parseJsonPath } from '../../src/policy/parameters.ts';
-import { ReadRequest } from '../../src/policy/request.ts';
-import type { ConditionResult } from '../../src/policy/rule.ts';
+import { readBodyFacts } from '../../src/proxy/policy/body.ts';
+import { formTest, jsonTest, parseJsonPath } from '../../src/proxy/policy/parameters.ts';
+import { ReadRequest } from '../../src/proxy/policy/request.ts';
+import type { ConditionResult } from '../../src/proxy/policy/rule.ts';
 import * as fc from '../support/fast-check.ts';
 import { factsOf } from '../support/request-facts.ts';
 

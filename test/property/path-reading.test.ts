@@ -8,8 +8,8 @@ import {
   type PathGlob,
   readPath,
   readQuery,
-} from '../../src/policy/path.ts';
-import { matchesGlob, parseGlob } from '../../src/policy/text.ts';
+} from '../../src/proxy/policy/path.ts';
+import { matchesGlob, parseGlob } from '../../src/proxy/policy/text.ts';
 import * as fc from '../support/fast-check.ts';
 
 /** Everything that some server gives a meaning of its own, and what it is made of. */

@@ -3,8 +3,13 @@ import { createHmac } from 'node:crypto';
 import type { Writable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import * as ws from 'ws';
-import { createPlaceholderCodes, plainForm, readForm, replaceIn } from '../../src/placeholders/codes.ts';
-import { ClientFrames, PlaceholderScanner, Replacer } from '../../src/placeholders/stream.ts';
+import {
+  createPlaceholderCodes,
+  plainForm,
+  readForm,
+  replaceIn,
+} from '../../src/proxy/placeholders/codes.ts';
+import { ClientFrames, PlaceholderScanner, Replacer } from '../../src/proxy/placeholders/stream.ts';
 import * as fc from '../support/fast-check.ts';
 
 /** The parts of the library that its types do not name. */

@@ -1,10 +1,10 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { RuleLimit } from '../../src/policy/rule.ts';
+import type { RuleLimit } from '../../src/proxy/policy/rule.ts';
 import { createMemoryQuota } from '../support/memory-quota.ts';
-import { type QuotaKey, countAt, type Quota } from '../../src/quota/quota.ts';
-import { createSharedQuota } from '../../src/quota/shared-quota.ts';
+import { type QuotaKey, countAt, type Quota } from '../../src/agents/quota/quota.ts';
+import { createSharedQuota } from '../../src/agents/quota/shared-quota.ts';
 import * as fc from '../support/fast-check.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 

@@ -1,17 +1,17 @@
 import { describe, expect, it } from 'vitest';
-import { decide, decideRequest, type Policy } from '../../src/policy/decide.ts';
-import { createDomainMap, type Domain } from '../../src/policy/domain-map.ts';
-import { compileRule } from '../../src/policy/judge.ts';
-import { isUnread, readPath, readQuery } from '../../src/policy/path.ts';
-import { ReadRequest, type RequestFacts } from '../../src/policy/request.ts';
+import { decide, decideRequest, type Policy } from '../../src/proxy/policy/decide.ts';
+import { createDomainMap, type Domain } from '../../src/proxy/policy/domain-map.ts';
+import { compileRule } from '../../src/proxy/policy/judge.ts';
+import { isUnread, readPath, readQuery } from '../../src/proxy/policy/path.ts';
+import { ReadRequest, type RequestFacts } from '../../src/proxy/policy/request.ts';
 import {
   type Conditions,
   conditionsCover,
   type DomainRules,
   type Rule,
   type ConditionResult,
-} from '../../src/policy/rule.ts';
-import { applyScheme } from '../../src/schemes/apply.ts';
+} from '../../src/proxy/policy/rule.ts';
+import { applyScheme } from '../../src/proxy/schemes/apply.ts';
 import * as fc from '../support/fast-check.ts';
 import {
   bodies,
@@ -25,7 +25,7 @@ import {
   ruleOf,
   rulesOf,
 } from '../support/random-policies.ts';
-import { patternOf } from '../unit/policy/policy-for-test.ts';
+import { patternOf } from '../unit/proxy/policy/policy-for-test.ts';
 
 const allows = (rules: DomainRules, request: RequestFacts): boolean => {
   const domain: Domain = {

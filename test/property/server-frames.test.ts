@@ -3,8 +3,8 @@ import type { Writable } from 'node:stream';
 import * as fc from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
 import * as ws from 'ws';
-import { matcherFor } from '../../src/leak-guard/patterns.ts';
-import { ServerFrames } from '../../src/leak-guard/redactor.ts';
+import { matcherFor } from '../../src/proxy/leak-guard/patterns.ts';
+import { ServerFrames } from '../../src/proxy/leak-guard/redactor.ts';
 
 /** The parts of the library that its types do not name. */
 const { Receiver, Sender } = ws as unknown as {

@@ -1,8 +1,13 @@
 import { RequestSigner } from 'aws4';
 import { describe, expect, it } from 'vitest';
-import { planSigning, resign } from '../../src/schemes/sigv4/sigv4.ts';
-import { canonicalRequest, createSigner, sha256, uriEncode } from '../../src/schemes/sigv4/signature.ts';
-import { signedChunks } from '../../src/schemes/sigv4/payload.ts';
+import { planSigning, resign } from '../../src/proxy/schemes/sigv4/sigv4.ts';
+import {
+  canonicalRequest,
+  createSigner,
+  sha256,
+  uriEncode,
+} from '../../src/proxy/schemes/sigv4/signature.ts';
+import { signedChunks } from '../../src/proxy/schemes/sigv4/payload.ts';
 import { botocoreMissing, runPython } from '../support/aws/python.ts';
 import * as fc from '../support/fast-check.ts';
 

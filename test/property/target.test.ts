@@ -1,7 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import type { InterceptedTunnel } from '../../src/http/message.ts';
+import type { InterceptedTunnel } from '../../src/proxy/http/message.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';
-import { type Authority, authorityText, canonicalHost, sameAuthority } from '../../src/policy/authority.ts';
+import {
+  type Authority,
+  authorityText,
+  canonicalHost,
+  sameAuthority,
+} from '../../src/proxy/policy/authority.ts';
 import { targetOf } from '../../src/proxy/target.ts';
 import * as fc from '../support/fast-check.ts';
 

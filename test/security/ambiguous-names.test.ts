@@ -1,9 +1,9 @@
 /** JSON, forms and queries in which one server reads another name or value than the next: no rule may be passed by them. */
 import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../../src/config/load.ts';
-import { readBodyFacts } from '../../src/policy/body.ts';
-import { decideRequest } from '../../src/policy/decide.ts';
-import { createDomainMap } from '../../src/policy/domain-map.ts';
+import { readBodyFacts } from '../../src/proxy/policy/body.ts';
+import { decideRequest } from '../../src/proxy/policy/decide.ts';
+import { createDomainMap } from '../../src/proxy/policy/domain-map.ts';
 import { factsOf } from '../support/request-facts.ts';
 
 const domains = `

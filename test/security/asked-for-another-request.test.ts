@@ -4,8 +4,8 @@
  */
 import { expect, test } from 'vitest';
 import { parseConfig } from '../../src/config/load.ts';
-import { decideRequest } from '../../src/policy/decide.ts';
-import { createDomainMap } from '../../src/policy/domain-map.ts';
+import { decideRequest } from '../../src/proxy/policy/decide.ts';
+import { createDomainMap } from '../../src/proxy/policy/domain-map.ts';
 import { factsOf } from '../support/request-facts.ts';
 
 async function decisionOn(rules: string, path: string, facts: Parameters<typeof factsOf>[1] = {}) {

@@ -4,8 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { chainMac, linkAfter } from '../../src/audit/line.ts';
 import { disk } from '../../src/audit/log-files.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
-import { masterKey } from '../../src/vault/key-source.ts';
-import { createVault, type RingKey } from '../../src/vault/vault.ts';
+import { masterKey } from '../../src/store/vault/key-source.ts';
+import { createVault, type RingKey } from '../../src/store/vault/vault.ts';
 import { asKilled, newLogFile, openLog, rewriteLines, write } from '../unit/audit/log-for-test.ts';
 
 const first: RingKey = { master: masterKey(randomBytes(32)), since: null, retiredAt: null };

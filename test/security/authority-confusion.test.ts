@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { requestFields } from '../../src/http/fields.ts';
-import type { InterceptedTunnel } from '../../src/http/message.ts';
-import type { RequestHead } from '../../src/http/head.ts';
-import { authorityText, parseAbsoluteTarget, parseConnectTarget } from '../../src/policy/authority.ts';
-import { decide, decideConnect } from '../../src/policy/decide.ts';
+import { requestFields } from '../../src/proxy/http/fields.ts';
+import type { InterceptedTunnel } from '../../src/proxy/http/message.ts';
+import type { RequestHead } from '../../src/proxy/http/head.ts';
+import { authorityText, parseAbsoluteTarget, parseConnectTarget } from '../../src/proxy/policy/authority.ts';
+import { decide, decideConnect } from '../../src/proxy/policy/decide.ts';
 import { targetOf } from '../../src/proxy/target.ts';
-import { authorityOf, policyOf } from '../unit/policy/policy-for-test.ts';
+import { authorityOf, policyOf } from '../unit/proxy/policy/policy-for-test.ts';
 
 const allowed: InterceptedTunnel = {
   authority: authorityOf('allowed.example'),

@@ -16,7 +16,7 @@ import { createLeafCache, issueLeaf } from '../../src/ca/leaf-cache.ts';
 import * as fc from '../support/fast-check.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { freshAuthority, handshake, hasProgram, opensslVerify } from '../unit/ca/ca-for-test.ts';
-import { vaultForTest } from '../unit/vault/vault-for-test.ts';
+import { vaultForTest } from '../unit/store/vault/vault-for-test.ts';
 
 const noOpenssl = !hasProgram('openssl', 'version');
 const dayMs = 86_400_000;

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { strangeMount } from '../../src/confine/mounts.ts';
+import { strangeMount } from '../../src/clients/confine/mounts.ts';
 import { packageRoot } from '../../src/lib/package-files.ts';
 import { modes } from '../support/confinement/world.ts';
 

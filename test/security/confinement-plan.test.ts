@@ -3,9 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { accessTo } from '../../src/confine/access.ts';
-import { bubblewrapArguments } from '../../src/confine/bubblewrap.ts';
-import { born, type Exceptions, type Plan, planOf } from '../../src/confine/plan.ts';
+import { accessTo } from '../../src/clients/confine/access.ts';
+import { bubblewrapArguments } from '../../src/clients/confine/bubblewrap.ts';
+import { born, type Exceptions, type Plan, planOf } from '../../src/clients/confine/plan.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { systemProgram } from '../../src/confine/bubblewrap.ts';
+import { systemProgram } from '../../src/clients/confine/bubblewrap.ts';
 import { curlMissing } from '../support/curl.ts';
 import { modes } from '../support/confinement/world.ts';
 import { program } from '../support/command-line.ts';

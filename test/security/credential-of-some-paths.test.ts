@@ -6,11 +6,11 @@ import * as fc from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
 import { openCatalog } from '../../src/config/catalog.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';
-import { placementAt } from '../../src/schemes/placement.ts';
+import { placementAt } from '../../src/proxy/schemes/placement.ts';
 import { openTunnel } from '../support/raw-client.ts';
 import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { startUpstream } from '../support/upstream.ts';
-import { authorityOf } from '../unit/policy/policy-for-test.ts';
+import { authorityOf } from '../unit/proxy/policy/policy-for-test.ts';
 
 const places = (await openCatalog()).get('github')?.definition.inject ?? [];
 

@@ -4,11 +4,11 @@
  */
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/domain/credential.ts';
-import type { HmacPlacement } from '../../src/schemes/hmac.ts';
-import { bodyWith } from '../../src/schemes/body.ts';
-import { substitutePlaceholders } from '../../src/placeholders/substitute.ts';
-import { applyScheme } from '../../src/schemes/apply.ts';
-import type { FoundCode } from '../../src/placeholders/codes.ts';
+import type { HmacPlacement } from '../../src/proxy/schemes/hmac.ts';
+import { bodyWith } from '../../src/proxy/schemes/body.ts';
+import { substitutePlaceholders } from '../../src/proxy/placeholders/substitute.ts';
+import { applyScheme } from '../../src/proxy/schemes/apply.ts';
+import type { FoundCode } from '../../src/proxy/placeholders/codes.ts';
 import { startInjectProxy, valuesIn, type Asked, type ClientProtocol } from '../support/inject-proxy.ts';
 import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { startH2Upstream, startUpstream } from '../support/upstream.ts';

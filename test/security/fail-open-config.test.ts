@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../../src/config/load.ts';
 import type { Config } from '../../src/config/config.ts';
-import { createAddressGuard, parseCidr } from '../../src/policy/authority.ts';
+import { createAddressGuard, parseCidr } from '../../src/proxy/policy/authority.ts';
 
 /**
  * The incident: a config key that nobody read, because it was misspelt, repeated or of another type, was passed over

@@ -5,8 +5,8 @@ import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, test } from 'vitest';
 import { openRegistry } from '../../src/grants/registry.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
-import { createVault } from '../../src/vault/vault.ts';
-import { masterKey } from '../../src/vault/key-source.ts';
+import { createVault } from '../../src/store/vault/vault.ts';
+import { masterKey } from '../../src/store/vault/key-source.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 describe('a person who can write to the store but has no key', () => {

@@ -7,8 +7,8 @@ import { plainDialect } from '../../src/config/provider-dialect.ts';
 import type { Credential } from '../../src/domain/credential.ts';
 import { readCredential } from '../../src/grants/credential-input.ts';
 import type { Placement } from '../../src/domain/provider.ts';
-import { applyScheme } from '../../src/schemes/apply.ts';
-import { refreshToken } from '../../src/oauth/refresh.ts';
+import { applyScheme } from '../../src/proxy/schemes/apply.ts';
+import { refreshToken } from '../../src/grants/oauth/refresh.ts';
 import { oauth2 } from '../unit/grants/processes.ts';
 
 const attacks = [

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { readPresented, selectorsOf } from '../../src/agents/authentication.ts';
-import { requestFields, responseFields, trailerFields } from '../../src/http/fields.ts';
+import { requestFields, responseFields, trailerFields } from '../../src/proxy/http/fields.ts';
 
 const sent = (...fields: string[]) => requestFields(fields, 'api.example').slice(2);
 

@@ -2,7 +2,7 @@ import { chmod, mkdir, readdir, stat, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
-import { openKeyFile, plainKey } from '../../src/vault/key-file.ts';
+import { openKeyFile, plainKey } from '../../src/store/vault/key-file.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 

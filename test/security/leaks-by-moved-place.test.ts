@@ -5,7 +5,7 @@
 import { expect, test } from 'vitest';
 import type { InjectPlace } from '../../src/domain/provider.ts';
 import { createPathRedactor } from '../../src/proxy/record.ts';
-import { authorityOf } from '../unit/policy/policy-for-test.ts';
+import { authorityOf } from '../unit/proxy/policy/policy-for-test.ts';
 
 const inject: readonly InjectPlace[] = [
   { hosts: null, paths: null, as: { kind: 'path', prefixes: ['/bot', '/file/bot'] } },

@@ -5,7 +5,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { answerJoins, enroll, enrolmentMs, join } from '../../src/app/enrolment.ts';
 import type { AuditEvent } from '../../src/domain/event.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
-import { openVault } from '../../src/vault/open.ts';
+import { openVault } from '../../src/store/vault/open.ts';
 import {
   enrolmentOf,
   joinProof,
@@ -15,10 +15,10 @@ import {
   openForNode,
   readNodeKey,
   sealForNode,
-} from '../../src/vault/node-key.ts';
-import { createVault } from '../../src/vault/vault.ts';
-import { newMasterKey } from '../../src/vault/key-source.ts';
-import { nodeKeyName } from '../../src/vault/ring.ts';
+} from '../../src/store/vault/node-key.ts';
+import { createVault } from '../../src/store/vault/vault.ts';
+import { newMasterKey } from '../../src/store/vault/key-source.ts';
+import { nodeKeyName } from '../../src/store/vault/ring.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 /** A store, a node that holds the master key, and the way to another one. */

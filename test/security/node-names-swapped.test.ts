@@ -4,9 +4,9 @@ import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { nodeIdOf } from '../../src/app/nodes.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
-import { newMasterKey } from '../../src/vault/key-source.ts';
-import { enrolmentOf, newEnrolmentToken, newNodeKey, nodeKeyId } from '../../src/vault/node-key.ts';
-import { openKeyRing } from '../../src/vault/ring.ts';
+import { newMasterKey } from '../../src/store/vault/key-source.ts';
+import { enrolmentOf, newEnrolmentToken, newNodeKey, nodeKeyId } from '../../src/store/vault/node-key.ts';
+import { openKeyRing } from '../../src/store/vault/ring.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const copyId = (host: string, file: string) =>

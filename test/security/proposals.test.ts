@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { newApprovalId } from '../../src/domain/approval.ts';
 import { onceMs, proposalLifeMs } from '../../src/domain/proposal.ts';
-import { answerProposal, createProposedPolicies } from '../../src/approvals/proposals.ts';
+import { answerProposal, createProposedPolicies } from '../../src/agents/approvals/proposals.ts';
 import { curlMissing } from '../support/curl.ts';
 import { startProposing } from '../support/proposing.ts';
 import { proposal } from '../support/question.ts';

@@ -6,9 +6,9 @@ import { chmod, mkdir, readdir, readFile, rename, rm, stat, truncate, writeFile 
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, onTestFinished, test } from 'vitest';
-import type { RuleLimit } from '../../src/policy/rule.ts';
-import type { QuotaKey, Quota } from '../../src/quota/quota.ts';
-import { createSharedQuota, quotaFileOf } from '../../src/quota/shared-quota.ts';
+import type { RuleLimit } from '../../src/proxy/policy/rule.ts';
+import type { QuotaKey, Quota } from '../../src/agents/quota/quota.ts';
+import { createSharedQuota, quotaFileOf } from '../../src/agents/quota/shared-quota.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const now = Date.UTC(2026, 10, 21, 12);

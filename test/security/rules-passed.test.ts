@@ -4,10 +4,10 @@
  */
 import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../../src/config/load.ts';
-import { readBodyFacts } from '../../src/policy/body.ts';
-import { decideRequest, type Decision } from '../../src/policy/decide.ts';
-import { createDomainMap } from '../../src/policy/domain-map.ts';
-import type { RequestFacts } from '../../src/policy/request.ts';
+import { readBodyFacts } from '../../src/proxy/policy/body.ts';
+import { decideRequest, type Decision } from '../../src/proxy/policy/decide.ts';
+import { createDomainMap } from '../../src/proxy/policy/domain-map.ts';
+import type { RequestFacts } from '../../src/proxy/policy/request.ts';
 import { factsOf } from '../support/request-facts.ts';
 
 async function deciderOf(domain: string): Promise<(path: string, facts?: Partial<RequestFacts>) => Decision> {

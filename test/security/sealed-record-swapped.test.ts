@@ -4,8 +4,8 @@ import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import { describe, expect, it } from 'vitest';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import type { GrantRecord, Store } from '../../src/store/store.ts';
-import { createVault } from '../../src/vault/vault.ts';
-import { masterKey } from '../../src/vault/key-source.ts';
+import { createVault } from '../../src/store/vault/vault.ts';
+import { masterKey } from '../../src/store/vault/key-source.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 

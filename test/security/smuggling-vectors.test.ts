@@ -4,7 +4,7 @@
  * What it gets can be read in one way alone, is no request but those that are expected, and each has its credential once.
  */
 import { describe, expect, test } from 'vitest';
-import { faults } from '../../src/http/h1/scan.ts';
+import { faults } from '../../src/proxy/http/h1/scan.ts';
 import {
   answeredHere,
   behindTheLast,

@@ -7,7 +7,7 @@ import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import { describe, expect, test } from 'vitest';
-import { anyone, plainForm } from '../../src/placeholders/codes.ts';
+import { anyone, plainForm } from '../../src/proxy/placeholders/codes.ts';
 import { placeholderCodes } from '../../src/app/state.ts';
 import { routes } from '../../src/api/routes.ts';
 import type { SourceCredential } from '../../src/domain/credential.ts';

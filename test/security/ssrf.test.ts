@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from 'vitest';
-import { isAddress, parseConnectTarget } from '../../src/policy/authority.ts';
-import { dialerForTest, upstream } from '../unit/upstream/upstream-for-test.ts';
+import { isAddress, parseConnectTarget } from '../../src/proxy/policy/authority.ts';
+import { dialerForTest, upstream } from '../unit/proxy/upstream/upstream-for-test.ts';
 
 const local = '127.0.0.1';
 const asResolved = (...addresses: string[]) =>

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { parseConnectTarget, parseAuthority } from '../../src/policy/authority.ts';
-import { decide, decideConnect } from '../../src/policy/decide.ts';
-import { isPattern, parsePattern } from '../../src/policy/domain-map.ts';
-import { authorityOf, policyOf } from '../unit/policy/policy-for-test.ts';
+import { parseConnectTarget, parseAuthority } from '../../src/proxy/policy/authority.ts';
+import { decide, decideConnect } from '../../src/proxy/policy/decide.ts';
+import { isPattern, parsePattern } from '../../src/proxy/policy/domain-map.ts';
+import { authorityOf, policyOf } from '../unit/proxy/policy/policy-for-test.ts';
 
 const grant = { kind: 'grant', grant: 'google', allowPlainHttp: false } as const;
 const policy = policyOf({

@@ -6,8 +6,8 @@ import { describe, expect, test } from 'vitest';
 import type { OAuth2Credential, SealedCredential } from '../../src/domain/credential.ts';
 import { planRefresh } from '../../src/grants/refresh-plan.ts';
 import { selectGrant } from '../../src/domain/grant.ts';
-import { applyScheme } from '../../src/schemes/apply.ts';
-import { parseAuthority, type Scheme } from '../../src/policy/authority.ts';
+import { applyScheme } from '../../src/proxy/schemes/apply.ts';
+import { parseAuthority, type Scheme } from '../../src/proxy/policy/authority.ts';
 import { acme, hour, processesForTest, oauth2, tokenOf } from '../unit/grants/processes.ts';
 
 function send(

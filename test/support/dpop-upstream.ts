@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { text } from 'node:stream/consumers';
 import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from 'jose';
-import { newDpopKey, proofKey } from '../../src/schemes/dpop-proof.ts';
+import { newDpopKey, proofKey } from '../../src/proxy/schemes/dpop-proof.ts';
 import type { OAuth2Credential } from '../../src/domain/credential.ts';
 import { grantedTo, type Granted } from './granted.ts';
 import { ask, openSession } from './h2-client.ts';

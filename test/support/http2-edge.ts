@@ -2,10 +2,10 @@ import { once } from 'node:events';
 import { createServer, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
 import { onTestFinished } from 'vitest';
-import type { RawFields } from '../../src/http/fields.ts';
-import { createGone, type ExchangeResult, Meter, type Reply } from '../../src/http/message.ts';
-import type { Authority } from '../../src/policy/authority.ts';
-import { defaultLimits } from '../../src/policy/limits.ts';
+import type { RawFields } from '../../src/proxy/http/fields.ts';
+import { createGone, type ExchangeResult, Meter, type Reply } from '../../src/proxy/http/message.ts';
+import type { Authority } from '../../src/proxy/policy/authority.ts';
+import { defaultLimits } from '../../src/proxy/policy/limits.ts';
 import { credentialsOf, forwarded, requestOf } from '../unit/proxy/fake-upstream.ts';
 import type { createUpstreams } from './http2-upstream.ts';
 

@@ -10,14 +10,14 @@ import {
 import type { AddressInfo, Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { onTestFinished } from 'vitest';
-import { defaultLimits, type Limits } from '../../src/policy/limits.ts';
-import type { Authority } from '../../src/policy/authority.ts';
-import type { RawFields } from '../../src/http/fields.ts';
-import { Meter } from '../../src/http/message.ts';
-import { createConnections } from '../../src/upstream/h1-pool.ts';
-import type { Dialer } from '../../src/upstream/dialer.ts';
-import { createStreams } from '../../src/upstream/h2-pool.ts';
-import { createKnownProtocols, createProtocols } from '../../src/upstream/h2-session.ts';
+import { defaultLimits, type Limits } from '../../src/proxy/policy/limits.ts';
+import type { Authority } from '../../src/proxy/policy/authority.ts';
+import type { RawFields } from '../../src/proxy/http/fields.ts';
+import { Meter } from '../../src/proxy/http/message.ts';
+import { createConnections } from '../../src/proxy/upstream/h1-pool.ts';
+import type { Dialer } from '../../src/proxy/upstream/dialer.ts';
+import { createStreams } from '../../src/proxy/upstream/h2-pool.ts';
+import { createKnownProtocols, createProtocols } from '../../src/proxy/upstream/h2-session.ts';
 import {
   credentialsOf,
   type FakeRequest,
@@ -26,7 +26,7 @@ import {
   replyOf,
 } from '../unit/proxy/fake-upstream.ts';
 import { manualClock } from '../unit/lib/manual-clock.ts';
-import { dialerForTest } from '../unit/upstream/upstream-for-test.ts';
+import { dialerForTest } from '../unit/proxy/upstream/upstream-for-test.ts';
 import { makeTestAuthority } from './certificates.ts';
 import { ack, frame, frameType, headers, onFrames, settings, type Frame } from './http2-frames.ts';
 

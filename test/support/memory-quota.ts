@@ -5,7 +5,7 @@ import {
   spendFrom,
   sweepEveryMinute,
   takeFrom,
-} from '../../src/quota/quota.ts';
+} from '../../src/agents/quota/quota.ts';
 
 /** A quota in memory, with which the shared quota must agree. */
 interface MemoryQuota extends Quota {

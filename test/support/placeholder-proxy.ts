@@ -9,7 +9,7 @@ import {
   leaseHolder,
   plainForm,
   readForm,
-} from '../../src/placeholders/codes.ts';
+} from '../../src/proxy/placeholders/codes.ts';
 import { addAgent, leaseRecord } from './rights.ts';
 import { bearerToken, startSidekey, type TestSidekey } from './sidekey.ts';
 import { startUpstream, type Upstream } from './upstream.ts';

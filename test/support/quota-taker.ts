@@ -4,8 +4,8 @@
  */
 import { once } from 'node:events';
 import { writeSync } from 'node:fs';
-import type { RuleLimit } from '../../src/policy/rule.ts';
-import { createSharedQuota } from '../../src/quota/shared-quota.ts';
+import type { RuleLimit } from '../../src/proxy/policy/rule.ts';
+import { createSharedQuota } from '../../src/agents/quota/shared-quota.ts';
 
 const [path = '', limits = '', requests = ''] = process.argv.slice(2);
 const quota = createSharedQuota(path, { busyTimeoutMs: 10_000 });

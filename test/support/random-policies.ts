@@ -1,20 +1,20 @@
-import { parseCidr } from '../../src/policy/authority.ts';
-import { readBodyFacts } from '../../src/policy/body.ts';
-import type { Policy } from '../../src/policy/decide.ts';
-import { createDomainMap, type Domain } from '../../src/policy/domain-map.ts';
-import { compileRule, compileRules } from '../../src/policy/judge.ts';
-import { parsePathGlob, type PathGlob } from '../../src/policy/path.ts';
-import type { RequestFacts } from '../../src/policy/request.ts';
+import { parseCidr } from '../../src/proxy/policy/authority.ts';
+import { readBodyFacts } from '../../src/proxy/policy/body.ts';
+import type { Policy } from '../../src/proxy/policy/decide.ts';
+import { createDomainMap, type Domain } from '../../src/proxy/policy/domain-map.ts';
+import { compileRule, compileRules } from '../../src/proxy/policy/judge.ts';
+import { parsePathGlob, type PathGlob } from '../../src/proxy/policy/path.ts';
+import type { RequestFacts } from '../../src/proxy/policy/request.ts';
 import {
   type Conditions,
   type DomainRules,
   noConditions,
   type Parameters,
   type Rule,
-} from '../../src/policy/rule.ts';
-import { parseGlob } from '../../src/policy/text.ts';
+} from '../../src/proxy/policy/rule.ts';
+import { parseGlob } from '../../src/proxy/policy/text.ts';
 import * as fc from './fast-check.ts';
-import { patternOf } from '../unit/policy/policy-for-test.ts';
+import { patternOf } from '../unit/proxy/policy/policy-for-test.ts';
 
 /** Generators of rules, policies and requests. */
 

@@ -1,5 +1,5 @@
-import { parseAbsoluteTarget } from '../../src/policy/authority.ts';
-import type { RequestFacts } from '../../src/policy/request.ts';
+import { parseAbsoluteTarget } from '../../src/proxy/policy/authority.ts';
+import type { RequestFacts } from '../../src/proxy/policy/request.ts';
 
 /** The facts of a request without a body, from an unidentified local caller. */
 export function factsOf(url: string, facts: Partial<RequestFacts> = {}): RequestFacts {

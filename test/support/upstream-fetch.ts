@@ -1,8 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import { defaultLimits } from '../../src/policy/limits.ts';
-import { createUpstreamClient, type UpstreamClient } from '../../src/upstream/client.ts';
+import { defaultLimits } from '../../src/proxy/policy/limits.ts';
+import { createUpstreamClient, type UpstreamClient } from '../../src/proxy/upstream/client.ts';
 import { tempFolder } from './temp-folder.ts';
 import { upstreamCa, upstreamHost } from './upstream.ts';
 

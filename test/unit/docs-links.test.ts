@@ -41,7 +41,7 @@ const developerPages = pages.filter((page) =>
 );
 
 /** A row about one folder of src, whose other cells name files relative to the folder. */
-const folderRow = /^\| `([a-z-]+\/)` .*$/gm;
+const folderRow = /^\| `([a-z/-]+\/)` .*$/gm;
 
 describe('files that pages for developers name', () => {
   it.each(developerPages)('%s: every file exists', (page) => {

@@ -1,36 +1,22 @@
 import { describe, expect, it } from 'vitest';
 import { type Import, importsOf } from './imports.ts';
+import { folderOf, layers } from './layers.ts';
 import { sourceFiles } from './source-files.ts';
 
-/** The layers, bottom first. A folder imports itself and the layers below it; folders of one layer do not import each other. */
-const layers: readonly (readonly string[])[] = [
-  // Run in browsers.
-  ['pages'],
-  ['lib'],
-  ['policy'],
-  ['domain'],
-  ['http'],
-  ['leak-guard', 'vault'],
-  ['schemes'],
-  ['store', 'quota', 'oauth', 'ca', 'audit', 'config', 'upstream'],
-  ['grants'],
-  ['agents', 'approvals', 'placeholders', 'telemetry'],
-  ['operations'],
-  ['proxy', 'api'],
-  ['sdk'],
-  ['clients', 'confine'],
-  ['app'],
-  ['main.ts'],
-  ['cli'],
-];
-
-/** The folder of a file, or the file itself where it stands at the top of `src`. */
-const folderOf = (file: string) => file.split('/', 1)[0]!;
 const layerOf = (file: string) => layers.findIndex((layer) => layer.includes(folderOf(file)));
 const isOurs = (to: string) => to.endsWith('.ts');
 
 /** Parts that `main.ts` makes. The proxy knows their types alone. */
-const injected = ['vault', 'store', 'quota', 'oauth', 'ca', 'audit', 'config', 'upstream'];
+const injected = [
+  'store/vault',
+  'store',
+  'agents/quota',
+  'grants/oauth',
+  'ca',
+  'audit',
+  'config',
+  'proxy/upstream',
+];
 
 /** Functions that open a connection. Only `upstream` imports them, and `cli` to ask the proxy itself. */
 const connecting: Readonly<Record<string, readonly string[]>> = {
@@ -73,12 +59,12 @@ const rules: readonly Rule[] = [
     'imports another folder of its layer',
   ({ from, to }) => from === 'lib/failures.ts' && isOurs(to) && 'the error table imports nothing',
   ({ from, to }) =>
-    folderOf(from) === 'policy' &&
-    !['policy', 'lib', 'node:net', 'node:url', 'graphql'].includes(folderOf(to)) &&
+    folderOf(from) === 'proxy/policy' &&
+    !['proxy/policy', 'lib', 'node:net', 'node:url', 'graphql'].includes(folderOf(to)) &&
     'policy is pure',
   ({ from, to }) =>
-    folderOf(from) === 'upstream' &&
-    !/^(?:(?:upstream|policy|lib|http)\/|node:|undici$|lru-cache$)/.test(to) &&
+    folderOf(from) === 'proxy/upstream' &&
+    !/^(?:proxy\/(?:upstream|policy|http)\/|lib\/|node:|undici$|lru-cache$)/.test(to) &&
     'upstream imports lower layers, undici and Node alone',
   ({ from, to, typeOnly }) =>
     folderOf(from) === 'proxy' &&
@@ -86,7 +72,7 @@ const rules: readonly Rule[] = [
     !typeOnly &&
     'the proxy knows injected parts by their types',
   ({ from, to, names }) =>
-    !['upstream', 'cli'].includes(folderOf(from)) &&
+    !['proxy/upstream', 'cli'].includes(folderOf(from)) &&
     names.some((name) => connecting[to]?.includes(name) === true) &&
     'only upstream opens connections',
 ];
@@ -136,9 +122,9 @@ describe('the imports of src', () => {
 const check = (files: Record<string, string>) => violationsOf(new Map(Object.entries(files)));
 
 const ring = (type: string) => ({
-  'policy/a.ts': `import { b } from './b.ts';`,
-  'policy/b.ts': `import { c } from './c.ts';`,
-  'policy/c.ts': `import ${type}{ a } from './a.ts';`,
+  'proxy/policy/a.ts': `import { b } from './b.ts';`,
+  'proxy/policy/b.ts': `import { c } from './c.ts';`,
+  'proxy/policy/c.ts': `import ${type}{ a } from './a.ts';`,
 });
 
 describe('the import check', () => {
@@ -146,18 +132,18 @@ describe('the import check', () => {
     [
       'lib/failures.ts',
       'lib/text.ts',
-      'policy/host.ts',
+      'proxy/policy/host.ts',
       'domain/grant.ts',
       'grants/registry.ts',
       'audit/log.ts',
       'store/sqlite.ts',
       'store/store.ts',
-      'quota/shared-quota.ts',
-      'vault/vault.ts',
+      'agents/quota/shared-quota.ts',
+      'store/vault/vault.ts',
       'ca/authority.ts',
-      'upstream/dial.ts',
+      'proxy/upstream/dial.ts',
       'config/load.ts',
-      'schemes/apply.ts',
+      'proxy/schemes/apply.ts',
       'proxy/listener.ts',
       'main.ts',
       'app/state.ts',
@@ -182,30 +168,34 @@ describe('the import check', () => {
     expect(
       withText(
         'proxy/listener.ts',
-        `import type { Store } from '../store/store.ts';\nimport { apply } from '../schemes/apply.ts';`,
+        `import type { Store } from '../store/store.ts';\nimport { apply } from './schemes/apply.ts';`,
       ),
     ).toEqual([]);
-    expect(withText('ca/authority.ts', `import type { Vault } from '../vault/vault.ts';`)).toEqual([]);
+    expect(withText('ca/authority.ts', `import type { Vault } from '../store/vault/vault.ts';`)).toEqual([]);
   });
 
   it.each([
-    ['policy/host.ts', `import { sql } from '../store/sqlite.ts';`, 'higher layer'],
-    ['policy/host.ts', `import { readFile } from 'node:fs';`, 'policy is pure'],
-    ['policy/host.ts', `import type { Grant } from '../domain/grant.ts';`, 'higher layer'],
+    ['proxy/policy/host.ts', `import { sql } from '../../store/sqlite.ts';`, 'higher layer'],
+    ['proxy/policy/host.ts', `import { readFile } from 'node:fs';`, 'policy is pure'],
+    ['proxy/policy/host.ts', `import type { Grant } from '../../domain/grant.ts';`, 'higher layer'],
     ['lib/failures.ts', `import { a } from './text.ts';`, 'the error table imports nothing'],
     ['store/sqlite.ts', `import { openRegistry } from '../grants/registry.ts';`, 'higher layer'],
-    ['store/sqlite.ts', `export { dial } from '../upstream/dial.ts';`, 'another folder'],
-    ['quota/shared-quota.ts', `import { open } from '../store/sqlite.ts';`, 'another folder'],
-    ['proxy/listener.ts', `import { createSharedQuota } from '../quota/shared-quota.ts';`, 'by their types'],
-    ['upstream/dial.ts', `import { z } from 'zod';`, 'upstream imports'],
+    ['store/sqlite.ts', `export { dial } from '../proxy/upstream/dial.ts';`, 'another folder'],
+    ['agents/quota/shared-quota.ts', `import { open } from '../../store/sqlite.ts';`, 'another folder'],
+    [
+      'proxy/listener.ts',
+      `import { createSharedQuota } from '../agents/quota/shared-quota.ts';`,
+      'by their types',
+    ],
+    ['proxy/upstream/dial.ts', `import { z } from 'zod';`, 'upstream imports'],
     ['grants/registry.ts', `import type { Rooms } from '../proxy/listener.ts';`, 'higher layer'],
     ['proxy/listener.ts', `import { run } from '../cli/index.ts';`, 'higher layer'],
     ['proxy/listener.ts', `const main = await import('../main.ts');`, 'higher layer'],
     ['proxy/listener.ts', `import {\n  open,\n} from '../store/sqlite.ts';`, 'by their types'],
-    ['proxy/listener.ts', `import { type Vault } from '../vault/vault.ts';`, 'by their types'],
+    ['proxy/listener.ts', `import { type Vault } from '../store/vault/vault.ts';`, 'by their types'],
     ['proxy/listener.ts', `import { connect as dial } from 'node:tls';`, 'opens connections'],
     ['proxy/listener.ts', `import net from 'node:net';`, 'opens connections'],
-    ['schemes/apply.ts', `import { fetch } from 'undici';`, 'opens connections'],
+    ['proxy/schemes/apply.ts', `import { fetch } from 'undici';`, 'opens connections'],
     ['config/load.ts', `import * as https from 'node:https';`, 'opens connections'],
     ['main.ts', `import { run } from './cli/index.ts';`, 'higher layer'],
     ['attic/box.ts', '', 'is in no layer'],
@@ -215,9 +205,11 @@ describe('the import check', () => {
   });
 
   it('reports circles, also of types', () => {
-    const circle = ['policy/a.ts → policy/b.ts → policy/c.ts → policy/a.ts: circle'];
+    const circle = ['proxy/policy/a.ts → proxy/policy/b.ts → proxy/policy/c.ts → proxy/policy/a.ts: circle'];
     expect(check(ring(''))).toEqual(circle);
     expect(check(ring('type '))).toEqual(circle);
-    expect(check({ 'policy/a.ts': `import './a.ts';` })).toEqual(['policy/a.ts → policy/a.ts: circle']);
+    expect(check({ 'proxy/policy/a.ts': `import './a.ts';` })).toEqual([
+      'proxy/policy/a.ts → proxy/policy/a.ts: circle',
+    ]);
   });
 });

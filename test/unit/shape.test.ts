@@ -6,6 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAst } from 'rolldown/parseAst';
 import { describe, expect, test } from 'vitest';
+import { folderOf } from './layers.ts';
 import { sourceFiles } from './source-files.ts';
 
 interface Shape {
@@ -26,8 +27,9 @@ const generated = new Set(['sdk/client/operations.ts']);
 
 function shapeOf(files: ReadonlyMap<string, string>): Shape {
   const written = Array.from(files).filter(([file]) => !generated.has(file));
-  // Files come in the order of their paths, so rooms do too.
-  const byRoom = Object.entries(Object.groupBy(written, ([file]) => file.split('/', 1)[0]!));
+  const byRoom = Object.entries(Object.groupBy(written, ([file]) => folderOf(file))).toSorted(([a], [b]) =>
+    a < b ? -1 : 1,
+  );
   const sum = (of: (text: string, file: string) => number) =>
     written.reduce((total, [file, text]) => total + of(text, file), 0);
   return {

@@ -23,7 +23,7 @@ export const posixOnly: readonly string[] = [
   'store/sqlite',
   'store/sqlite-file',
   'store/store-permissions',
-  'vault/file',
+  'store/vault/file',
   // Paths with slashes, in what is expected.
   'cli/find-logins',
   'clients/tables',
@@ -42,12 +42,12 @@ export const posixOnly: readonly string[] = [
   'grants/sources/ask',
   'grants/missing-consent',
   'lib/shell-word',
-  'upstream/client-certificates',
-  'vault/secret-service',
-  'upstream/dial',
+  'proxy/upstream/client-certificates',
+  'store/vault/secret-service',
+  'proxy/upstream/dial',
   // Mechanisms of Linux.
-  'confine/landlock',
-  'confine/places',
+  'clients/confine/landlock',
+  'clients/confine/places',
   // Options of V8 that differ.
   'app/machine-gc',
 ]

@@ -6,7 +6,7 @@ import { existingGrant, type Obtained, ownSecret, sealingSecret, withSecret } fr
 import type { Provider } from '../../domain/provider.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import { authorizationUrl, exchangeCode } from '../../oauth/authorization-code.ts';
+import { authorizationUrl, exchangeCode } from '../../grants/oauth/authorization-code.ts';
 import type { ServiceParts } from '../parts.ts';
 import {
   assertStands,

@@ -1,9 +1,9 @@
 import { existingGrant, ownSecret, withSecret } from '../../grants/keep.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { pause } from '../../lib/timers.ts';
-import { beginDeviceConsent } from '../../oauth/device-consent.ts';
-import type { DeviceAuthorization } from '../../oauth/device-code.ts';
-import type { RuleLimit } from '../../policy/rule.ts';
+import { beginDeviceConsent } from '../../grants/oauth/device-consent.ts';
+import type { DeviceAuthorization } from '../../grants/oauth/device-code.ts';
+import type { RuleLimit } from '../../proxy/policy/rule.ts';
 import type { ServiceParts } from '../parts.ts';
 import { concludeSession, recordBegin } from './consent.ts';
 import { type ConnectSession, keepSession, newSession, providerOf, type Wanted } from './sessions.ts';

@@ -1,5 +1,5 @@
 import { createPrivateKey, createPublicKey, hash, type KeyObject, sign } from 'node:crypto';
-import type { Vault } from '../../vault/vault.ts';
+import type { Vault } from '../../store/vault/vault.ts';
 
 /**
  * Signed results of connect sessions: compact JWS (RFC 7515) with Ed25519 (RFC 8037). The browser that

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { isScope } from '../../oauth/scopes.ts';
+import { isScope } from '../../grants/oauth/scopes.ts';
 import { createDeviceSession } from '../connect/device.ts';
 import { createSession, statusOf } from '../connect/sessions.ts';
 import { type AnyRoute, type Given, route } from '../route.ts';

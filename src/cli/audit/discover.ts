@@ -12,16 +12,16 @@ import { parseConfigDocument } from '../../config/document.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { visible } from '../../lib/text.ts';
-import { decideRequest } from '../../policy/decide.ts';
+import { decideRequest } from '../../proxy/policy/decide.ts';
 import {
   createDomainMap,
   type Domain,
   type DomainMap,
   isPattern,
   parsePattern,
-} from '../../policy/domain-map.ts';
-import type { RequestFacts } from '../../policy/request.ts';
-import { bodyConditions, type RuleStep } from '../../policy/rule.ts';
+} from '../../proxy/policy/domain-map.ts';
+import type { RequestFacts } from '../../proxy/policy/request.ts';
+import { bodyConditions, type RuleStep } from '../../proxy/policy/rule.ts';
 import { addressOf } from '../../proxy/plan.ts';
 import type { Context } from '../context.ts';
 import { type ConditionOptions, readConditions } from './query.ts';

@@ -12,7 +12,7 @@ import { displayName } from '../../config/problem.ts';
 import { type Grant, titleOf } from '../../domain/grant.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { orMeant } from '../../lib/text.ts';
-import { canonicalHost } from '../../policy/authority.ts';
+import { canonicalHost } from '../../proxy/policy/authority.ts';
 
 /** Lines that are buffered to align their columns. Later lines are printed at once. */
 const aligned = 500;

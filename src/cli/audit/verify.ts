@@ -21,8 +21,8 @@ import { formatDuration, formatSize } from '../../config/scalar.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import { withoutStop } from '../../lib/text.ts';
-import { openVault } from '../../vault/open.ts';
-import type { Vault } from '../../vault/vault.ts';
+import { openVault } from '../../store/vault/open.ts';
+import type { Vault } from '../../store/vault/vault.ts';
 import type { Context } from '../context.ts';
 import { counted, dateTime } from '../../operations/format.ts';
 

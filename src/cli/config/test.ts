@@ -8,22 +8,22 @@ import { address, size } from '../../config/scalar.ts';
 import { validate } from '../../config/validate.ts';
 import { exitCode, type FailureCode, failures } from '../../lib/failures.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
-import type { RawFields } from '../../http/fields.ts';
+import type { RawFields } from '../../proxy/http/fields.ts';
 import { text } from '../../lib/text.ts';
-import { parseAbsoluteTarget } from '../../policy/authority.ts';
+import { parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
 import {
   foreignInBody,
   foreignInFields,
   foreignInQuery,
   type KnownForms,
-} from '../../placeholders/foreign-forms.ts';
-import { readBodyFacts } from '../../policy/body.ts';
-import { decideRequest, type Policy, type Decision } from '../../policy/decide.ts';
-import { createDomainMap } from '../../policy/domain-map.ts';
-import { describeStep } from '../../policy/judge.ts';
-import type { RequestFacts } from '../../policy/request.ts';
-import type { RuleOutcome, RuleStep } from '../../policy/rule.ts';
-import { CredentialFinder } from '../../schemes/forms.ts';
+} from '../../proxy/placeholders/foreign-forms.ts';
+import { readBodyFacts } from '../../proxy/policy/body.ts';
+import { decideRequest, type Policy, type Decision } from '../../proxy/policy/decide.ts';
+import { createDomainMap } from '../../proxy/policy/domain-map.ts';
+import { describeStep } from '../../proxy/policy/judge.ts';
+import type { RequestFacts } from '../../proxy/policy/request.ts';
+import type { RuleOutcome, RuleStep } from '../../proxy/policy/rule.ts';
+import { CredentialFinder } from '../../proxy/schemes/forms.ts';
 import type { Context } from '../context.ts';
 import { type Display, table } from '../display.ts';
 

@@ -13,7 +13,7 @@ import type { Grant } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { shellWord } from '../../lib/text.ts';
-import { type Domain, type DomainPattern, isWithin } from '../../policy/domain-map.ts';
+import { type Domain, type DomainPattern, isWithin } from '../../proxy/policy/domain-map.ts';
 
 /** Audience of a credential, and entries for the allowed-domains map. */
 export interface DomainPlan {

@@ -14,7 +14,7 @@ import { replaceCommand } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { shellWord, withoutStop } from '../../lib/text.ts';
 import { storeGrant } from '../../grants/connected.ts';
-import { ungrantedScopes } from '../../oauth/scopes.ts';
+import { ungrantedScopes } from '../../grants/oauth/scopes.ts';
 import type { Obtained } from '../../grants/keep.ts';
 import type { Verification } from '../../grants/verify.ts';
 import { accountOf } from '../../domain/credential.ts';

@@ -7,10 +7,15 @@ import { type Grant, isName } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { orMeant, shellWord } from '../../lib/text.ts';
-import { discover, type Discovered, registerClient, type RegisteredClient } from '../../oauth/discovery.ts';
+import {
+  discover,
+  type Discovered,
+  registerClient,
+  type RegisteredClient,
+} from '../../grants/oauth/discovery.ts';
 import { registrationSteps, scopesFor } from '../../grants/consent.ts';
-import { isScope } from '../../oauth/scopes.ts';
-import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
+import { isScope } from '../../grants/oauth/scopes.ts';
+import { authorityText, parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { checkName } from '../../operations/format.ts';
 import { hostPattern } from '../../operations/credential-entry.ts';

@@ -10,11 +10,11 @@ import { planRefresh } from '../../grants/refresh-plan.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { Timers } from '../../lib/timers.ts';
-import { unbound } from '../../oauth/answer.ts';
-import { withDescription } from '../../oauth/description.ts';
+import { unbound } from '../../grants/oauth/answer.ts';
+import { withDescription } from '../../grants/oauth/description.ts';
 import { withoutStop } from '../../lib/text.ts';
-import { scopesIn } from '../../oauth/scopes.ts';
-import type { UpstreamClient } from '../../upstream/client.ts';
+import { scopesIn } from '../../grants/oauth/scopes.ts';
+import type { UpstreamClient } from '../../proxy/upstream/client.ts';
 import type { Obtained } from '../../grants/keep.ts';
 
 export interface ConnectOptions {

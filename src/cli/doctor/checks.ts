@@ -20,8 +20,8 @@ import { failures } from '../../lib/failures.ts';
 import { isPrivateFile, isWritableByAll } from '../../lib/os.ts';
 import { shellWord } from '../../lib/text.ts';
 import { startProxy } from '../../main.ts';
-import { type Authority, authorityText, ownHost } from '../../policy/authority.ts';
-import type { UpstreamClient } from '../../upstream/client.ts';
+import { type Authority, authorityText, ownHost } from '../../proxy/policy/authority.ts';
+import type { UpstreamClient } from '../../proxy/upstream/client.ts';
 
 /** Tolerated clock error: expiry is checked to the second, but a smaller error has no effect. */
 const toleratedMs = 60_000;

@@ -3,7 +3,7 @@ import { type AuthenticatorParts, createAgentAuthenticator } from '../../agents/
 import { leaseStanding } from '../../domain/lease.ts';
 import type { TokenIdentities } from '../../agents/token-identity.ts';
 import type { View } from '../../app/state.ts';
-import { createProposedPolicies } from '../../approvals/proposals.ts';
+import { createProposedPolicies } from '../../agents/approvals/proposals.ts';
 import type { Config } from '../../config/config.ts';
 import { type HeldCredential, keysText, type SealedCredential } from '../../domain/credential.ts';
 import { type Grant, matches, stateNow, titleOf } from '../../domain/grant.ts';
@@ -16,7 +16,7 @@ import {
   type InboundRequest,
   type Presented,
   type Reply,
-} from '../../http/message.ts';
+} from '../../proxy/http/message.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import {
   type Authority,
@@ -25,22 +25,22 @@ import {
   createAddressGuard,
   isAddress,
   parseCidr,
-} from '../../policy/authority.ts';
-import { decideRequest, type Decision, type GrantUse, unlistedRule } from '../../policy/decide.ts';
-import { isPattern, matchesPattern, parsePattern } from '../../policy/domain-map.ts';
-import { describeStep } from '../../policy/judge.ts';
-import { boundOf } from '../../policy/limits.ts';
-import type { RequestFacts } from '../../policy/request.ts';
-import type { RuleStep } from '../../policy/rule.ts';
+} from '../../proxy/policy/authority.ts';
+import { decideRequest, type Decision, type GrantUse, unlistedRule } from '../../proxy/policy/decide.ts';
+import { isPattern, matchesPattern, parsePattern } from '../../proxy/policy/domain-map.ts';
+import { describeStep } from '../../proxy/policy/judge.ts';
+import { boundOf } from '../../proxy/policy/limits.ts';
+import type { RequestFacts } from '../../proxy/policy/request.ts';
+import type { RuleStep } from '../../proxy/policy/rule.ts';
 import { exchange, type Forwarder } from '../../proxy/exchange.ts';
 import { AgentLoad } from '../../proxy/rule-limits.ts';
 import { ExchangeRecord } from '../../proxy/record.ts';
 import { type ConfigSnapshot, type ProxyServices, snapshotOf } from '../../proxy/services.ts';
 import type { UpstreamRequest } from '../../proxy/upstream-request.ts';
-import { newDpopKey } from '../../schemes/dpop-proof.ts';
-import { schemeOf } from '../../schemes/placement.ts';
+import { newDpopKey } from '../../proxy/schemes/dpop-proof.ts';
+import { schemeOf } from '../../proxy/schemes/placement.ts';
 import type { LeaseRecord } from '../../store/store.ts';
-import { createResolver } from '../../upstream/resolve.ts';
+import { createResolver } from '../../proxy/upstream/resolve.ts';
 import { isLive } from '../../operations/agent-token.ts';
 import { identityRules } from '../../agents/identity-rules.ts';
 import { foreignTexts, leakGuardTexts } from '../domain.ts';

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { readUserName } from '../../agents/authentication.ts';
-import type { RawFields } from '../../http/fields.ts';
-import type { InboundRequest, Selectors } from '../../http/message.ts';
+import type { RawFields } from '../../proxy/http/fields.ts';
+import type { InboundRequest, Selectors } from '../../proxy/http/message.ts';
 import { inputInvalid, SidekeyError, systemCode } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
 import { readTime } from '../../operations/format.ts';

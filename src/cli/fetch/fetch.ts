@@ -3,7 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import { exitCode, type FailureCode, failures } from '../../lib/failures.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { readBounded } from '../../lib/body.ts';
-import { jsonObject } from '../../oauth/http.ts';
+import { jsonObject } from '../../grants/oauth/http.ts';
 import type { Context } from '../context.ts';
 import { openOutputFile, refuseExisting, unwritable } from '../output-file.ts';
 import { onInterrupt } from '../terminal.ts';

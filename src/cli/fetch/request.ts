@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { isName } from '../../domain/grant.ts';
 import { inputInvalid, SidekeyError, systemCode } from '../../lib/errors.ts';
-import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
+import { authorityText, parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
 import type { Input } from '../terminal.ts';
 
 /** The command line as typed. */

@@ -14,8 +14,8 @@ import type { Grant } from '../../domain/grant.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import { peerOwnerOfCommand } from '../../lib/os.ts';
 import type { Proxy } from '../../main.ts';
-import { jsonObject } from '../../oauth/http.ts';
-import { authorityText, parseAbsoluteTarget } from '../../policy/authority.ts';
+import { jsonObject } from '../../grants/oauth/http.ts';
+import { authorityText, parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
 
 /** The proxy that the requests of a command go through. */
 export interface ProxyEndpoint {

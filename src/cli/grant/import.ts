@@ -18,7 +18,7 @@ import { type Grant, hasEnded, stateNow, titleOf } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { shellWord } from '../../lib/text.ts';
-import { isWithin } from '../../policy/domain-map.ts';
+import { isWithin } from '../../proxy/policy/domain-map.ts';
 import { detailed, findExact, keepGrant, type KeptGrant } from '../../grants/keep.ts';
 import { assertWorks, type Verification } from '../../grants/verify.ts';
 

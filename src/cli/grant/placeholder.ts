@@ -14,7 +14,7 @@ import {
   type PlaceholderForm,
   plainForm,
   readForm,
-} from '../../placeholders/codes.ts';
+} from '../../proxy/placeholders/codes.ts';
 import { grantGone } from '../../grants/keep.ts';
 
 export interface PlaceholderOptions {

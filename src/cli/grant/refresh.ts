@@ -22,7 +22,7 @@ import { failedToken, replaceCommand, standingOf } from '../../grants/token-resu
 import { SidekeyError } from '../../lib/errors.ts';
 import { withoutStop } from '../../lib/text.ts';
 import { systemTimers } from '../../lib/timers.ts';
-import type { UpstreamClient } from '../../upstream/client.ts';
+import type { UpstreamClient } from '../../proxy/upstream/client.ts';
 import { grantGone } from '../../grants/keep.ts';
 
 /**

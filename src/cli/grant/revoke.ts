@@ -16,8 +16,8 @@ import { failures } from '../../lib/failures.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { shellWord, withoutStop } from '../../lib/text.ts';
 import { systemTimers } from '../../lib/timers.ts';
-import { revoke } from '../../oauth/revocation.ts';
-import type { UpstreamClient } from '../../upstream/client.ts';
+import { revoke } from '../../grants/oauth/revocation.ts';
+import type { UpstreamClient } from '../../proxy/upstream/client.ts';
 import { grantGone } from '../../grants/keep.ts';
 
 /**

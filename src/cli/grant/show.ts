@@ -33,9 +33,9 @@ import type { OpenedGrant } from '../../grants/registry.ts';
 import { describeSource } from '../../grants/sources/source.ts';
 import { replaceCommand } from '../../grants/token-result.ts';
 import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
-import { isScope, ungrantedScopes } from '../../oauth/scopes.ts';
-import { createFingerprint } from '../../schemes/apply.ts';
-import { proofKey } from '../../schemes/dpop-proof.ts';
+import { isScope, ungrantedScopes } from '../../grants/oauth/scopes.ts';
+import { createFingerprint } from '../../proxy/schemes/apply.ts';
+import { proofKey } from '../../proxy/schemes/dpop-proof.ts';
 import type { AgentRecord, GrantActivity, LeaseRecord, Rights } from '../../store/store.ts';
 import { grantGone } from '../../grants/keep.ts';
 

@@ -1,5 +1,5 @@
 import { SidekeyError } from '../../lib/errors.ts';
-import { discover } from '../../oauth/discovery.ts';
+import { discover } from '../../grants/oauth/discovery.ts';
 import { redirectUriToRegister } from '../connect/browser/browser.ts';
 import { connect } from '../connect/connect.ts';
 import { type Context, withUpstreamClient } from '../context.ts';

@@ -1,8 +1,8 @@
 import { isUtf8 } from 'node:buffer';
 import { readBounded } from '../../lib/body.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import { jsonObject } from '../../oauth/http.ts';
-import { parseAbsoluteTarget } from '../../policy/authority.ts';
+import { jsonObject } from '../../grants/oauth/http.ts';
+import { parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
 import { ask } from '../fetch/fetch.ts';
 import { readQuestion, textBody } from '../fetch/request.ts';
 import type { ProxyEndpoint } from '../fetch/send.ts';

@@ -4,7 +4,7 @@ import { constants } from 'node:os';
 import { delimiter, join } from 'node:path';
 // Finds and quotes the .cmd files of Windows, such as npm.cmd; elsewhere it is that of Node.js.
 import spawn from 'cross-spawn';
-import type { Confined } from '../../confine/confine.ts';
+import type { Confined } from '../../clients/confine/confine.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import { processStat } from '../../lib/os.ts';
 

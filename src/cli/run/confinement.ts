@@ -6,9 +6,9 @@ import {
   findMechanisms,
   openRunFolder,
   type RunFolder,
-} from '../../confine/confine.ts';
-import { born, type Plan, planOf } from '../../confine/plan.ts';
-import { readPlaces } from '../../confine/places.ts';
+} from '../../clients/confine/confine.ts';
+import { born, type Plan, planOf } from '../../clients/confine/plan.ts';
+import { readPlaces } from '../../clients/confine/places.ts';
 import type { Config } from '../../config/config.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { realPath } from '../../lib/paths.ts';

@@ -5,7 +5,7 @@ import type { Config } from '../../config/config.ts';
 import type { UnreadableReference } from '../../grants/references.ts';
 import { failures } from '../../lib/failures.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import type { Vault } from '../../vault/vault.ts';
+import type { Vault } from '../../store/vault/vault.ts';
 import { reachable } from '../../operations/format.ts';
 
 export interface Finding {

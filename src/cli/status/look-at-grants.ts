@@ -12,7 +12,7 @@ import type { Provider } from '../../domain/provider.ts';
 import { endWords, replaceCommand } from '../../grants/token-result.ts';
 import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
 import { withoutStop } from '../../lib/text.ts';
-import { isWithin } from '../../policy/domain-map.ts';
+import { isWithin } from '../../proxy/policy/domain-map.ts';
 import type { GrantActivity } from '../../store/store.ts';
 
 /**

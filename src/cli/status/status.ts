@@ -30,8 +30,8 @@ import { askHealth, attempt, broken, type Finding, finding, type Need } from './
 import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
 import type { Config } from '../../config/config.ts';
 import { machineFilesOf, storeName } from '../../config/store-place.ts';
-import { isRotating } from '../../vault/ring.ts';
-import type { Vault } from '../../vault/vault.ts';
+import { isRotating } from '../../store/vault/ring.ts';
+import type { Vault } from '../../store/vault/vault.ts';
 import { displayName } from '../../config/problem.ts';
 import type { PartialConfig } from '../../config/load.ts';
 import { exitCode } from '../../lib/failures.ts';

@@ -2,7 +2,7 @@ import { basename } from 'node:path';
 import { SidekeyError } from '../../lib/errors.ts';
 import { programFailure, type ProgramEnd, runBounded } from '../../lib/programs.ts';
 import { shellWord, withoutStop } from '../../lib/text.ts';
-import { describe } from '../../oauth/description.ts';
+import { describe } from '../oauth/description.ts';
 import type { SourceForm } from '../../domain/credential.ts';
 import type { Source, SourceParts, SourceQuestion, SourceValue } from './source.ts';
 import { readValue } from './value.ts';

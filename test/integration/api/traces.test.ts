@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
 import { expect, onTestFinished, test } from 'vitest';
-import { createTracer } from '../../../src/telemetry/traces.ts';
+import { createTracer } from '../../../src/proxy/telemetry/traces.ts';
 import { granted } from '../../support/granted.ts';
 import { openTunnel } from '../../support/raw-client.ts';
 

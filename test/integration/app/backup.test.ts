@@ -14,7 +14,7 @@ import { loadConfig } from '../../../src/config/load.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { type BackupPart, rowsOf, writeLines } from '../../../src/store/backup.ts';
 import type { StoreTables, Untyped } from '../../../src/store/copy.ts';
-import { sealWithAge } from '../../../src/vault/age.ts';
+import { sealWithAge } from '../../../src/store/vault/age.ts';
 import { program } from '../../support/command-line.ts';
 import {
   engines,

@@ -10,11 +10,11 @@ import {
   type CodeExchange,
   exchangeCode,
   parseCallback,
-} from '../../../src/oauth/authorization-code.ts';
-import { refreshToken } from '../../../src/oauth/refresh.ts';
-import { revoke } from '../../../src/oauth/revocation.ts';
-import { defaultLimits } from '../../../src/policy/limits.ts';
-import { createUpstreamClient } from '../../../src/upstream/client.ts';
+} from '../../../src/grants/oauth/authorization-code.ts';
+import { refreshToken } from '../../../src/grants/oauth/refresh.ts';
+import { revoke } from '../../../src/grants/oauth/revocation.ts';
+import { defaultLimits } from '../../../src/proxy/policy/limits.ts';
+import { createUpstreamClient } from '../../../src/proxy/upstream/client.ts';
 import { aProvider } from '../../support/provider.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 

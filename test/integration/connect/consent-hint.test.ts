@@ -1,7 +1,7 @@
 import { oauth2Credential } from '../../support/oauth2-credential.ts';
 import { describe, expect, test } from 'vitest';
 import type { OAuth2Credential } from '../../../src/domain/credential.ts';
-import { howToPropose } from '../../../src/policy/decide.ts';
+import { howToPropose } from '../../../src/proxy/policy/decide.ts';
 import { onHeads } from '../../support/granted.ts';
 import { ask, openSession } from '../../support/h2-client.ts';
 import { openTunnel } from '../../support/raw-client.ts';

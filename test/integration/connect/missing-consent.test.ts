@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { howToPropose } from '../../../src/policy/decide.ts';
+import { howToPropose } from '../../../src/proxy/policy/decide.ts';
 import { acmeHome } from '../../support/connect-home.ts';
 
 interface Envelope {

@@ -5,8 +5,8 @@ import {
   requestDeviceAuthorization,
   type DeviceAuthorization,
   type DeviceRequest,
-} from '../../../src/oauth/device-code.ts';
-import { renew } from '../../../src/oauth/renewal.ts';
+} from '../../../src/grants/oauth/device-code.ts';
+import { renew } from '../../../src/grants/oauth/renewal.ts';
 import { startOAuthServer, type OAuthServer } from '../../support/oauth-server.ts';
 import { testUpstreamClient } from '../../support/upstream-fetch.ts';
 

@@ -8,11 +8,11 @@ import { stringify } from 'yaml';
 import { parseConfig } from '../../../src/config/load.ts';
 import type { Provider } from '../../../src/domain/provider.ts';
 import { planRefresh } from '../../../src/grants/refresh-plan.ts';
-import { consented, readTokenAnswer } from '../../../src/oauth/answer.ts';
-import { authorizationUrl, exchangeCode } from '../../../src/oauth/authorization-code.ts';
-import { renew } from '../../../src/oauth/renewal.ts';
+import { consented, readTokenAnswer } from '../../../src/grants/oauth/answer.ts';
+import { authorizationUrl, exchangeCode } from '../../../src/grants/oauth/authorization-code.ts';
+import { renew } from '../../../src/grants/oauth/renewal.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
-import { fakeEndpoint } from '../../unit/oauth/fake-endpoint.ts';
+import { fakeEndpoint } from '../../unit/grants/oauth/fake-endpoint.ts';
 
 const redirectUri = 'https://example.com/callback';
 const now = () => Date.parse('2026-11-21T12:00:00Z');

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { openView, reportTarget } from '../../../src/app/state.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { homeWithProvider, type Answer } from '../../support/provider-home.ts';
-import { freePort } from '../../unit/upstream/upstream-for-test.ts';
+import { freePort } from '../../unit/proxy/upstream/upstream-for-test.ts';
 
 const secret = 'the-secret-of-the-robot';
 const env = { DESK_SECRET: secret };

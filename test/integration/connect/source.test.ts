@@ -7,7 +7,7 @@ import { startAuthorizedApi } from '../../support/authorized-api.ts';
 import { home, program } from '../../support/command-line.ts';
 import { proxiedGet } from '../../support/proxied-get.ts';
 import { upstreamCa } from '../../support/upstream.ts';
-import { freePort } from '../../unit/upstream/upstream-for-test.ts';
+import { freePort } from '../../unit/proxy/upstream/upstream-for-test.ts';
 
 /** An API that takes the tokens that `isGood` names, and a home with its provider and a folder for programs. */
 async function desk(isGood: (authorization: string) => boolean, provider: object = {}) {

@@ -10,7 +10,7 @@ import { home } from '../../support/command-line.ts';
 import { proxiedGet } from '../../support/proxied-get.ts';
 import { upstreamCa } from '../../support/upstream.ts';
 import { startVaultServer } from '../../support/vault-server.ts';
-import { freePort } from '../../unit/upstream/upstream-for-test.ts';
+import { freePort } from '../../unit/proxy/upstream/upstream-for-test.ts';
 
 const vaultToken = 'hvs.root-token-0123456789';
 const basic = (count: number) => `Basic ${Buffer.from(`u${count}:password-${count}`).toString('base64')}`;

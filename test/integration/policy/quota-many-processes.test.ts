@@ -2,8 +2,8 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test } from 'vitest';
-import type { RuleLimit } from '../../../src/policy/rule.ts';
-import { createSharedQuota } from '../../../src/quota/shared-quota.ts';
+import type { RuleLimit } from '../../../src/proxy/policy/rule.ts';
+import { createSharedQuota } from '../../../src/agents/quota/shared-quota.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const program = fileURLToPath(new URL('../../support/quota-taker.ts', import.meta.url));

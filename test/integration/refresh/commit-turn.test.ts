@@ -4,7 +4,7 @@ import { gzipSync } from 'node:zlib';
 import { DatabaseSync } from 'node:sqlite';
 import { Agent, fetch as undiciFetch } from 'undici';
 import { expect, onTestFinished, test } from 'vitest';
-import { renew } from '../../../src/oauth/renewal.ts';
+import { renew } from '../../../src/grants/oauth/renewal.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 import {

@@ -8,9 +8,9 @@ import {
   type DeviceRequest,
   pollForTokens,
   requestDeviceAuthorization,
-} from '../../../src/oauth/device-code.ts';
-import { renew } from '../../../src/oauth/renewal.ts';
-import { createNonces, newDpopKey } from '../../../src/schemes/dpop-proof.ts';
+} from '../../../src/grants/oauth/device-code.ts';
+import { renew } from '../../../src/grants/oauth/renewal.ts';
+import { createNonces, newDpopKey } from '../../../src/proxy/schemes/dpop-proof.ts';
 import { home, type Home } from '../../support/command-line.ts';
 import { begin, visit } from '../../support/connect-home.ts';
 import { type DpopServer, startDpopServer } from '../../support/dpop-server.ts';

@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 import type { Reach } from '../../../src/domain/approval.ts';
 import { placeholderCodes } from '../../../src/app/state.ts';
 import type { Credential } from '../../../src/domain/credential.ts';
-import { anyone, plainForm } from '../../../src/placeholders/codes.ts';
+import { anyone, plainForm } from '../../../src/proxy/placeholders/codes.ts';
 import { home } from '../../support/command-line.ts';
 import { oauth2Credential } from '../../support/oauth2-credential.ts';
 import { openTunnel, problemOf } from '../../support/raw-client.ts';

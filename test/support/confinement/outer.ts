@@ -7,9 +7,14 @@ import { once } from 'node:events';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { closeInherited, confine, type Mechanisms, openRunFolder } from '../../../src/confine/confine.ts';
-import { insidePort } from '../../../src/confine/access.ts';
-import { born, planOf } from '../../../src/confine/plan.ts';
+import {
+  closeInherited,
+  confine,
+  type Mechanisms,
+  openRunFolder,
+} from '../../../src/clients/confine/confine.ts';
+import { insidePort } from '../../../src/clients/confine/access.ts';
+import { born, planOf } from '../../../src/clients/confine/plan.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { appended, secret } from './attempt.ts';
 

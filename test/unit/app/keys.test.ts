@@ -14,8 +14,8 @@ it('asks for no new passphrase when a node follows a rotation', async () => {
   const [{ askOnTerminal }, { keySourceOf }, { openKeySource }, { newMasterKey }] = await Promise.all([
     import('../../../src/lib/prompt.ts'),
     import('../../../src/app/keys.ts'),
-    import('../../../src/vault/open.ts'),
-    import('../../../src/vault/key-source.ts'),
+    import('../../../src/store/vault/open.ts'),
+    import('../../../src/store/vault/key-source.ts'),
   ]);
   const asked: string[] = [];
   askOnTerminal(async (question) => {

@@ -7,9 +7,9 @@ import { openState, type State } from '../../../src/app/state.ts';
 import { authorityFiles, readKeyFile } from '../../../src/ca/authority-files.ts';
 import { openAuthority } from '../../../src/ca/authority.ts';
 import { loadConfig } from '../../../src/config/load.ts';
-import { sealedKeyId } from '../../../src/vault/envelope.ts';
-import { enrolmentOf, newEnrolmentToken, newNodeKey, nodeKeyId } from '../../../src/vault/node-key.ts';
-import { newMasterKey } from '../../../src/vault/key-source.ts';
+import { sealedKeyId } from '../../../src/store/vault/envelope.ts';
+import { enrolmentOf, newEnrolmentToken, newNodeKey, nodeKeyId } from '../../../src/store/vault/node-key.ts';
+import { newMasterKey } from '../../../src/store/vault/key-source.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const log = { error() {}, warn() {}, info() {}, debug() {} };

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { createReadiness } from '../../../src/app/readiness.ts';
 import { type Timers, systemTimers } from '../../../src/lib/timers.ts';
-import { newMasterKey } from '../../../src/vault/key-source.ts';
-import { keyNames, openKeyRing, sealKeyCheck } from '../../../src/vault/ring.ts';
+import { newMasterKey } from '../../../src/store/vault/key-source.ts';
+import { keyNames, openKeyRing, sealKeyCheck } from '../../../src/store/vault/ring.ts';
 import { sqliteUnderTest } from '../../support/sqlite-under-test.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 

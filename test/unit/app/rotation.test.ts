@@ -5,7 +5,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { rotateKey } from '../../../src/app/rotation.ts';
 import { openState } from '../../../src/app/state.ts';
 import { loadConfig } from '../../../src/config/load.ts';
-import { newMasterKey } from '../../../src/vault/key-source.ts';
+import { newMasterKey } from '../../../src/store/vault/key-source.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 /** A store whose key a person keeps, and which was rotated once. */

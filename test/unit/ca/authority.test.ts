@@ -17,9 +17,9 @@ import { issueLeaf } from '../../../src/ca/leaf-cache.ts';
 import type { FailureCode } from '../../../src/lib/failures.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { handshake } from './ca-for-test.ts';
-import { newMasterKey } from '../../../src/vault/key-source.ts';
-import { createVault } from '../../../src/vault/vault.ts';
-import { vaultForTest } from '../vault/vault-for-test.ts';
+import { newMasterKey } from '../../../src/store/vault/key-source.ts';
+import { createVault } from '../../../src/store/vault/vault.ts';
+import { vaultForTest } from '../store/vault/vault-for-test.ts';
 
 const dayMs = 86_400_000;
 const isRoot = process.getuid?.() === 0;

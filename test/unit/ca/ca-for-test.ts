@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { connect as connectTls, createServer, type SecureContextOptions } from 'node:tls';
 import { once } from 'node:events';
 import { openAuthority, type CertificateAuthority } from '../../../src/ca/authority.ts';
-import { bareHost, isAddress } from '../../../src/policy/authority.ts';
+import { bareHost, isAddress } from '../../../src/proxy/policy/authority.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
-import { vaultForTest } from '../vault/vault-for-test.ts';
+import { vaultForTest } from '../store/vault/vault-for-test.ts';
 
 /** A new CA. */
 export async function freshAuthority(

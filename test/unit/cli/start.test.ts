@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { createDisplay } from '../../../src/cli/display.ts';
 import { describeMap } from '../../../src/cli/start.ts';
 import type { Config } from '../../../src/config/config.ts';
-import { type Domain, isPattern, parsePattern } from '../../../src/policy/domain-map.ts';
+import { type Domain, isPattern, parsePattern } from '../../../src/proxy/policy/domain-map.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 
 const now = 1_800_000_000_000;

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { bypasses, mergedNoProxy, withoutProxy } from '../../../src/clients/variables.ts';
-import { parsePattern, type DomainPattern } from '../../../src/policy/domain-map.ts';
+import { parsePattern, type DomainPattern } from '../../../src/proxy/policy/domain-map.ts';
 
 const domains = (...texts: readonly string[]) =>
   texts.map((text) => ({ pattern: parsePattern(text) as DomainPattern }));

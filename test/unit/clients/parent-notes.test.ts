@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { parentNotes } from '../../../src/clients/trust-files.ts';
-import { type Domain, type DomainPattern, parsePattern } from '../../../src/policy/domain-map.ts';
+import { type Domain, type DomainPattern, parsePattern } from '../../../src/proxy/policy/domain-map.ts';
 
 const domain = (text: string, kind: 'grant' | 'tunnel' = 'grant'): Domain => ({
   pattern: parsePattern(text) as DomainPattern,

@@ -1,8 +1,8 @@
 /** The key of a standing approval: a change of an earlier rule must not widen the approval. */
 import { expect, test } from 'vitest';
 import { parseConfig } from '../../../src/config/load.ts';
-import { decideRequest } from '../../../src/policy/decide.ts';
-import { createDomainMap } from '../../../src/policy/domain-map.ts';
+import { decideRequest } from '../../../src/proxy/policy/decide.ts';
+import { createDomainMap } from '../../../src/proxy/policy/domain-map.ts';
 import { factsOf } from '../../support/request-facts.ts';
 
 /** The approval key of `DELETE /x`, and the counters of the rule with outcome approve. */

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { loadConfig, parseConfig } from '../../../src/config/load.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import { defaultLimits } from '../../../src/policy/limits.ts';
+import { defaultLimits } from '../../../src/proxy/policy/limits.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const fixtures = join(import.meta.dirname, '../../fixtures/config');

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { shippedFile } from '../../../src/lib/package-files.ts';
 import { renderJsonSchema } from '../../../tools/config-files.ts';
-import { limitTable } from '../../../src/policy/limits.ts';
+import { limitTable } from '../../../src/proxy/policy/limits.ts';
 
 interface JsonSchema {
   readonly description?: string;

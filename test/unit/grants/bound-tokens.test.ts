@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { newDpopKey } from '../../../src/schemes/dpop-proof.ts';
+import { newDpopKey } from '../../../src/proxy/schemes/dpop-proof.ts';
 import type { DpopKey, OAuth2Credential, Renewal } from '../../../src/domain/credential.ts';
 import { erased } from '../../../src/grants/credential-shape.ts';
 import type { Provider } from '../../../src/domain/provider.ts';

@@ -7,8 +7,8 @@ import { readSealed, writeSealed } from '../../../src/grants/sealed-text.ts';
 import { systemTimers } from '../../../src/lib/timers.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import type { Store } from '../../../src/store/store.ts';
-import { masterKey } from '../../../src/vault/key-source.ts';
-import { createVault } from '../../../src/vault/vault.ts';
+import { masterKey } from '../../../src/store/vault/key-source.ts';
+import { createVault } from '../../../src/store/vault/vault.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { oauth2, start } from './processes.ts';
 

@@ -14,8 +14,8 @@ import {
 } from '../../../src/grants/token-source.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import type { Store } from '../../../src/store/store.ts';
-import { createVault } from '../../../src/vault/vault.ts';
-import { masterKey } from '../../../src/vault/key-source.ts';
+import { createVault } from '../../../src/store/vault/vault.ts';
+import { masterKey } from '../../../src/store/vault/key-source.ts';
 import { aProvider } from '../../support/provider.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { manualTime, type ManualTime } from '../lib/manual-time.ts';

@@ -2,8 +2,8 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { createPermissionCache } from '../../../src/agents/permissions.ts';
 import { openRegistry } from '../../../src/grants/registry.ts';
 import { openPostgresStore } from '../../../src/store/postgres.ts';
-import { masterKey } from '../../../src/vault/key-source.ts';
-import { createVault } from '../../../src/vault/vault.ts';
+import { masterKey } from '../../../src/store/vault/key-source.ts';
+import { createVault } from '../../../src/store/vault/vault.ts';
 import { createDatabase, type PostgresDatabase, postgresMissing } from '../../support/postgres.ts';
 import { agentRecord } from '../../support/rights.ts';
 

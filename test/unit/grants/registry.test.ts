@@ -4,8 +4,8 @@ import type { Credential, SealedCredential } from '../../../src/domain/credentia
 import { type NewGrant, openRegistry, type Registry, sealContext } from '../../../src/grants/registry.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import type { Store } from '../../../src/store/store.ts';
-import { masterKey } from '../../../src/vault/key-source.ts';
-import { createVault, type Vault } from '../../../src/vault/vault.ts';
+import { masterKey } from '../../../src/store/vault/key-source.ts';
+import { createVault, type Vault } from '../../../src/store/vault/vault.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { oauth2, start } from './processes.ts';
 

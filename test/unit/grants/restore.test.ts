@@ -5,7 +5,7 @@ import { readSealed, writeSealed } from '../../../src/grants/sealed-text.ts';
 import type { GrantRecord } from '../../../src/store/store.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { oauth2Credential } from '../../support/oauth2-credential.ts';
-import { vaultForTest } from '../vault/vault-for-test.ts';
+import { vaultForTest } from '../store/vault/vault-for-test.ts';
 
 const [from, to] = [vaultForTest(), vaultForTest()];
 const id = '0f7f2b1e-0000-4000-8000-000000000001';

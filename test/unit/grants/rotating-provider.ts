@@ -1,4 +1,4 @@
-import type { RenewalOutcome, RenewalRequest } from '../../../src/oauth/renewal.ts';
+import type { RenewalOutcome, RenewalRequest } from '../../../src/grants/oauth/renewal.ts';
 
 /**
  * A provider with rotating refresh tokens (RFC 9700 §4.14.2): a second use counts as theft, and revokes all

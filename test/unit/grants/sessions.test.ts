@@ -4,10 +4,10 @@ import { expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { consentShape } from '../../../src/grants/consent.ts';
 import { sessionId, sessionsOf } from '../../../src/grants/sessions.ts';
-import { newDpopKey } from '../../../src/schemes/dpop-proof.ts';
+import { newDpopKey } from '../../../src/proxy/schemes/dpop-proof.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
-import { createVault } from '../../../src/vault/vault.ts';
-import { masterKey } from '../../../src/vault/key-source.ts';
+import { createVault } from '../../../src/store/vault/vault.ts';
+import { masterKey } from '../../../src/store/vault/key-source.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 async function parts() {

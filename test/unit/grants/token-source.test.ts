@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { ReadyToken } from '../../../src/grants/token-result.ts';
-import type { RefreshOutcome } from '../../../src/oauth/refresh.ts';
+import type { RefreshOutcome } from '../../../src/grants/oauth/refresh.ts';
 import { acme, hour, processesForTest, oauth2, start, storedRefreshToken, tokenOf } from './processes.ts';
 import { settle } from '../lib/manual-time.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import { defaultLimits } from '../../../src/policy/limits.ts';
+import { defaultLimits } from '../../../src/proxy/policy/limits.ts';
 import { bodyOf, exchangeOf, framed, lateBody, turn } from './fake-upstream.ts';
 
 const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import type { InboundRequest, Reply } from '../../../src/http/message.ts';
-import { createDomainMap } from '../../../src/policy/domain-map.ts';
-import { defaultLimits } from '../../../src/policy/limits.ts';
+import type { InboundRequest, Reply } from '../../../src/proxy/http/message.ts';
+import { createDomainMap } from '../../../src/proxy/policy/domain-map.ts';
+import { defaultLimits } from '../../../src/proxy/policy/limits.ts';
 import { exchange } from '../../../src/proxy/exchange.ts';
 import type { ProxyServices } from '../../../src/proxy/services.ts';
 

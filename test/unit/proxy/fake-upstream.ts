@@ -1,18 +1,18 @@
-import type { RawFields } from '../../../src/http/fields.ts';
+import type { RawFields } from '../../../src/proxy/http/fields.ts';
 import {
   type Account,
   createGone,
   type ExchangeResult,
   Meter,
   type Reply,
-} from '../../../src/http/message.ts';
-import { defaultLimits, type Limits } from '../../../src/policy/limits.ts';
+} from '../../../src/proxy/http/message.ts';
+import { defaultLimits, type Limits } from '../../../src/proxy/policy/limits.ts';
 import type { Credentials } from '../../../src/proxy/attempt.ts';
 import { forward } from '../../../src/proxy/forward.ts';
 import type { AppliedCredential, UpstreamRequest } from '../../../src/proxy/upstream-request.ts';
-import type { ConnectionUser, UpstreamConnection } from '../../../src/upstream/h1-connection.ts';
-import type { Connections } from '../../../src/upstream/h1-pool.ts';
-import type { Streams } from '../../../src/upstream/h2-pool.ts';
+import type { ConnectionUser, UpstreamConnection } from '../../../src/proxy/upstream/h1-connection.ts';
+import type { Connections } from '../../../src/proxy/upstream/h1-pool.ts';
+import type { Streams } from '../../../src/proxy/upstream/h2-pool.ts';
 import { factsOf } from '../../support/request-facts.ts';
 
 /** A connection that a test speaks for. */

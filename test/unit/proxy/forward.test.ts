@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from 'vitest';
-import { createGone, Meter } from '../../../src/http/message.ts';
-import { defaultLimits } from '../../../src/policy/limits.ts';
+import { createGone, Meter } from '../../../src/proxy/http/message.ts';
+import { defaultLimits } from '../../../src/proxy/policy/limits.ts';
 import type { UpstreamRequest } from '../../../src/proxy/upstream-request.ts';
 import {
   bodyOf,

@@ -2,9 +2,9 @@ import { once } from 'node:events';
 import { connect as connectTls, createSecureContext } from 'node:tls';
 import { describe, expect, it, vi } from 'vitest';
 import { intercept, type Inside, type Interception } from '../../../src/proxy/intercept.ts';
-import { http1, type NegotiatedProtocol } from '../../../src/upstream/h2-session.ts';
+import { http1, type NegotiatedProtocol } from '../../../src/proxy/upstream/h2-session.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
-import { authorityOf } from '../policy/policy-for-test.ts';
+import { authorityOf } from './policy/policy-for-test.ts';
 import { closed, gone, socketPair } from './socket-pair.ts';
 
 const ca = makeTestAuthority('Proxy CA');

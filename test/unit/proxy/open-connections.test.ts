@@ -2,12 +2,12 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Grant } from '../../../src/domain/grant.ts';
-import type { ExchangeResult } from '../../../src/http/message.ts';
+import type { ExchangeResult } from '../../../src/proxy/http/message.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { createOpenConnections, type Permission, tunnelRefusal } from '../../../src/proxy/revalidate.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { manualTime, settle } from '../lib/manual-time.ts';
-import { authorityOf, policyOf } from '../policy/policy-for-test.ts';
+import { authorityOf, policyOf } from './policy/policy-for-test.ts';
 import { closed, socketPair } from './socket-pair.ts';
 
 const start = Date.UTC(2027, 0, 1);

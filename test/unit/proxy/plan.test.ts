@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import { defaultLimits } from '../../../src/policy/limits.ts';
+import { defaultLimits } from '../../../src/proxy/policy/limits.ts';
 import { ConnectionPlan } from '../../../src/proxy/plan.ts';
-import { PlannedFields } from '../../../src/schemes/apply.ts';
-import { authorityOf } from '../policy/policy-for-test.ts';
+import { PlannedFields } from '../../../src/proxy/schemes/apply.ts';
+import { authorityOf } from './policy/policy-for-test.ts';
 
 /** `test/property/plan.test.ts` compares what a plan leads to. Here are the checks that no request of it can reach. */
 describe('a connection’s plan', () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { Grant } from '../../../src/domain/grant.ts';
 import { ExchangeRecord } from '../../../src/proxy/record.ts';
-import { authorityOf } from '../policy/policy-for-test.ts';
+import { authorityOf } from './policy/policy-for-test.ts';
 
 const grant: Grant = {
   id: '7b1d2d5c-2f7e-4d3b-9a53-2f6f0a4b5c6d',

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import type { Identity } from '../../../src/agents/authentication.ts';
-import type { InboundRequest } from '../../../src/http/message.ts';
+import type { InboundRequest } from '../../../src/proxy/http/message.ts';
 import { factsOf, labelsOf, withBodyFacts } from '../../../src/proxy/authorize.ts';
 import { planOf } from '../../../src/proxy/plan.ts';
 import type { GrantCandidates } from '../../../src/proxy/target.ts';
-import { defaultLimits } from '../../../src/policy/limits.ts';
+import { defaultLimits } from '../../../src/proxy/policy/limits.ts';
 import { grantRecord } from '../../support/grant-record.ts';
-import { authorityOf } from '../policy/policy-for-test.ts';
+import { authorityOf } from './policy/policy-for-test.ts';
 
 const arrivalOf = (fields: readonly string[], body = ''): InboundRequest => ({
   head: { method: 'POST', target: '/', version: '1.1', fields },

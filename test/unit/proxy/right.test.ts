@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import type { EgressLists } from '../../../src/agents/egress.ts';
 import { parseConfig } from '../../../src/config/load.ts';
-import type { Policy } from '../../../src/policy/decide.ts';
-import { createDomainMap } from '../../../src/policy/domain-map.ts';
+import type { Policy } from '../../../src/proxy/policy/decide.ts';
+import { createDomainMap } from '../../../src/proxy/policy/domain-map.ts';
 import { requestRefusal, type RequestPermission } from '../../../src/proxy/revalidate.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { factsOf } from '../../support/request-facts.ts';
-import { policyOf } from '../policy/policy-for-test.ts';
+import { policyOf } from './policy/policy-for-test.ts';
 
 const start = Date.UTC(2027, 0, 1);
 const grant = grantRecord({ name: 'work', provider: 'acme' });

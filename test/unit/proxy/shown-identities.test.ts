@@ -1,11 +1,11 @@
 import { expect, it } from 'vitest';
 import { type OpenedGrant } from '../../../src/grants/registry.ts';
-import { certificateShown } from '../../../src/schemes/mtls.ts';
+import { certificateShown } from '../../../src/proxy/schemes/mtls.ts';
 import { createCertificateWatch } from '../../../src/proxy/revalidate.ts';
 import { certificateOf } from '../../support/certificate-grants.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { manualTime } from '../lib/manual-time.ts';
-import { authorityOf } from '../policy/policy-for-test.ts';
+import { authorityOf } from './policy/policy-for-test.ts';
 
 const credential = certificateOf('agents');
 

@@ -3,7 +3,7 @@ import { constants, sensitiveHeaders, type ServerHttp2Stream } from 'node:http2'
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import type { Authority } from '../../../src/policy/authority.ts';
+import type { Authority } from '../../../src/proxy/policy/authority.ts';
 import { frame, frameType, goaway, headers, reset } from '../../support/http2-frames.ts';
 import { answer, frameUpstream, http2Upstream, createUpstreams } from '../../support/http2-upstream.ts';
 import { bodyOf, type FakeRequest, framed, lateBody, turn } from './fake-upstream.ts';

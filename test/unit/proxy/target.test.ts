@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { connectTargetOf, targetOf } from '../../../src/proxy/target.ts';
-import type { InterceptedTunnel } from '../../../src/http/message.ts';
-import type { RequestHead } from '../../../src/http/head.ts';
-import { authorityOf } from '../policy/policy-for-test.ts';
+import type { InterceptedTunnel } from '../../../src/proxy/http/message.ts';
+import type { RequestHead } from '../../../src/proxy/http/head.ts';
+import { authorityOf } from './policy/policy-for-test.ts';
 
 const head = (target: string, host: string | null, version: RequestHead['version'] = '1.1'): RequestHead => ({
   method: 'GET',

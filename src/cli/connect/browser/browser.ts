@@ -3,7 +3,7 @@ import { splitCommandLine } from '../../../config/locate.ts';
 import type { Provider } from '../../../domain/provider.ts';
 import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts';
 import { markup, type PageAnswer, renderPage } from '../../../lib/html.ts';
-import { isLoopback } from '../../../policy/authority.ts';
+import { isLoopback } from '../../../proxy/policy/authority.ts';
 
 /** Platform and environment of this process. */
 interface Surroundings {

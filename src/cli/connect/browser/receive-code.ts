@@ -6,7 +6,7 @@ import { type FinishPage, loopbackUri, pageAnswer, type RedirectTarget, defaultP
 import type { Lines } from '../../terminal.ts';
 import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts';
 import { browserHeadBytes, type PageAnswer, sendPage } from '../../../lib/html.ts';
-import { type Callback, parseCallback } from '../../../oauth/authorization-code.ts';
+import { type Callback, parseCallback } from '../../../grants/oauth/authorization-code.ts';
 
 /** The expected callback. */
 interface Expected {

@@ -8,8 +8,8 @@ import { checkedRegion, checkedString } from '../../../grants/credential-shape.t
 import type { SigningKey } from '../../../domain/credential.ts';
 import type { Provider } from '../../../domain/provider.ts';
 import { SidekeyError } from '../../../lib/errors.ts';
-import { joinScopes } from '../../../oauth/scopes.ts';
-import { readSigningKey } from '../../../oauth/signing-key.ts';
+import { joinScopes } from '../../../grants/oauth/scopes.ts';
+import { readSigningKey } from '../../../grants/oauth/signing-key.ts';
 
 /** `connect NAME --client-credentials`: the client of the config requests a token (RFC 6749 §4.4). */
 export const obtainByClientCredentials: Obtain = async (request) => {

@@ -16,7 +16,7 @@ import {
   type ConnectionOutcome,
   knownConnection,
   type KnownConnection,
-} from '../../../oauth/auth0-connection.ts';
+} from '../../../grants/oauth/auth0-connection.ts';
 import {
   type AccountApi,
   type AccountTokenOutcome,
@@ -30,10 +30,10 @@ import {
   listAccounts,
   listConnections,
   parseConnectCallback,
-} from '../../../oauth/auth0.ts';
-import { type TokenIo } from '../../../oauth/http.ts';
-import { withDescription } from '../../../oauth/description.ts';
-import { scopesIn, ungrantedScopes } from '../../../oauth/scopes.ts';
+} from '../../../grants/oauth/auth0.ts';
+import { type TokenIo } from '../../../grants/oauth/http.ts';
+import { withDescription } from '../../../grants/oauth/description.ts';
+import { scopesIn, ungrantedScopes } from '../../../grants/oauth/scopes.ts';
 import { grantGone, type Obtained } from '../../../grants/keep.ts';
 
 export type LoginParts = Pick<ConnectRequest, 'context' | 'state' | 'upstream'>;

@@ -5,7 +5,7 @@ import {
   authorizationUrl,
   type Callback,
   exchangeCode,
-} from '../../../oauth/authorization-code.ts';
+} from '../../../grants/oauth/authorization-code.ts';
 import type { Lines } from '../../terminal.ts';
 import {
   chooseBrowser,

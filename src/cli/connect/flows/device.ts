@@ -1,8 +1,8 @@
 import type { ConnectRequest, Obtain } from '../request.ts';
 import { relativeTime } from '../../../operations/format.ts';
 import { pause, systemTimers } from '../../../lib/timers.ts';
-import type { DeviceAuthorization } from '../../../oauth/device-code.ts';
-import { beginDeviceConsent } from '../../../oauth/device-consent.ts';
+import type { DeviceAuthorization } from '../../../grants/oauth/device-code.ts';
+import { beginDeviceConsent } from '../../../grants/oauth/device-consent.ts';
 
 /** `connect NAME --device`: consent on another device (RFC 8628). Prints URL and code, and polls. */
 export const obtainByDevice: Obtain = async (request) => {

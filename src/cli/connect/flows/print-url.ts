@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { assertUnchanged, consentShape, pendingConsent } from '../../../grants/consent.ts';
 import { type SessionParts, sessionsOf } from '../../../grants/sessions.ts';
 import { SidekeyError } from '../../../lib/errors.ts';
-import { authorizationUrl, type Callback, parseCallback } from '../../../oauth/authorization-code.ts';
+import { authorizationUrl, type Callback, parseCallback } from '../../../grants/oauth/authorization-code.ts';
 import { type Context, withUpstreamClient } from '../../context.ts';
 import { isoTime, relativeTime } from '../../../operations/format.ts';
 import { findProvider } from '../../../operations/lookup.ts';

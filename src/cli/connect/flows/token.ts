@@ -13,8 +13,8 @@ import { type AwsKeys, clockOf, type Credential, type OAuth2Credential } from '.
 import { readJson } from '../../../lib/json.ts';
 import type { PastedToken, Provider, TokenPart } from '../../../domain/provider.ts';
 import { SidekeyError } from '../../../lib/errors.ts';
-import { scopesIn } from '../../../oauth/scopes.ts';
-import { fillTemplate, parseTemplate } from '../../../schemes/parameters.ts';
+import { scopesIn } from '../../../grants/oauth/scopes.ts';
+import { fillTemplate, parseTemplate } from '../../../proxy/schemes/parameters.ts';
 
 /** `connect NAME --token`: reads an API key or personal token from input, or a prompt without echo. */
 export const pasteToken: Obtain = async (request) => {

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { domainsOf, offeredBy } from '../../../../src/operations/lookup.ts';
 import { offeredGrants } from '../../../../src/domain/grant.ts';
-import { type Domain, isPattern, parsePattern } from '../../../../src/policy/domain-map.ts';
+import { type Domain, isPattern, parsePattern } from '../../../../src/proxy/policy/domain-map.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 
 function domain(text: string, grant: string | null): Domain {

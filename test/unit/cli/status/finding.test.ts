@@ -3,8 +3,8 @@ import type { AddressInfo } from 'node:net';
 import { expect, it, onTestFinished } from 'vitest';
 import { reportContext } from '../../../../src/app/state.ts';
 import { askUnreadable } from '../../../../src/cli/status/finding.ts';
-import { newMasterKey } from '../../../../src/vault/key-source.ts';
-import { createVault, type Ring } from '../../../../src/vault/vault.ts';
+import { newMasterKey } from '../../../../src/store/vault/key-source.ts';
+import { createVault, type Ring } from '../../../../src/store/vault/vault.ts';
 
 it('opens the report of a proxy that has followed a rotation which this process has not seen', async () => {
   const first = { master: newMasterKey(), since: null, retiredAt: null };

@@ -1,0 +1,83 @@
+import type { AuditLog } from '../../domain/event.ts';
+import { recordChange } from '../../audit/log.ts';
+import type { Config } from '../../config/config.ts';
+import { allowDomain, type DomainEdit, setDomain, writeConfigAtomically } from '../../config/edit.ts';
+import { parseConfig, readConfigText } from '../../config/load.ts';
+import { displayName } from '../../config/problem.ts';
+import { createDomainMap } from '../../proxy/policy/domain-map.ts';
+import type { ProposedChange } from '../../domain/proposal.ts';
+import { assertUnlisted } from './proposals.ts';
+
+/** The entry of the config file that a yes for good writes. */
+
+type ProposedDomainChange = Extract<ProposedChange, { readonly kind: 'domain' }>;
+
+/** An edit of the config file that was not written yet. */
+export interface ProposedEntry {
+  readonly edit: DomainEdit;
+  /** The config after the edit. */
+  readonly config: Config;
+  /** The edit as a unified diff. */
+  readonly diff: string;
+  /** Content of the entry, for the audit. */
+  readonly summary: string;
+  /** Writes the file, audited first. @throws SidekeyError as `writeConfigAtomically`; `audit_unavailable` */
+  write(audit: Pick<AuditLog, 'append' | 'note'>): Promise<void>;
+}
+
+/**
+ * Prepares the entry of a proposed domain; the new text is valid.
+ *
+ * @param file absolute path of the config file
+ * @throws SidekeyError `domain_not_allowed` or `already_exists` if the map now has the host; `config_invalid`
+ */
+export async function proposedEntry(
+  change: ProposedDomainChange,
+  file: string,
+  env: NodeJS.ProcessEnv,
+): Promise<ProposedEntry> {
+  const previous = await readConfigText(file);
+  const { domains, proxy } = await parseConfig(previous, file, { env });
+  assertUnlisted({ domains: createDomainMap(domains), unmatched: proxy.unmatchedHosts }, change);
+  const { host, grant } = change;
+  const edit = grant === null ? setDomain(previous, host, 'tunnel') : allowDomain(previous, host, grant);
+  const config = await parseConfig(edit.text, file, { env });
+  const summary = grant === null ? 'tunnel' : `grant ${grant}`;
+  return {
+    edit,
+    config,
+    diff: unifiedDiff(previous, edit.text, displayName(file)),
+    summary,
+    write: (audit) =>
+      recordChange(audit, { event: 'domain.changed', host: edit.pattern, reason: summary }, () =>
+        writeConfigAtomically(file, edit.text, { env, previous }),
+      ),
+  };
+}
+
+/** Number of unchanged lines around a change. */
+const context = 3;
+
+/** Returns a unified diff, with one hunk, of texts that differ in one place. Empty: they are equal. */
+function unifiedDiff(before: string, after: string, name: string): string {
+  if (before === after) return '';
+  const [old, now] = [before.split('\n'), after.split('\n')];
+  const shorter = Math.min(old.length, now.length);
+  let head = 0;
+  while (head < shorter && old[head] === now[head]) head += 1;
+  let tail = 0;
+  while (tail < shorter - head && old.at(-1 - tail) === now.at(-1 - tail)) tail += 1;
+  const from = Math.max(0, head - context);
+  const linesAfter = Math.min(tail, context);
+  const [oldEnd, nowEnd] = [old.length - tail, now.length - tail];
+  const range = (end: number) => `${from + 1},${end + linesAfter - from}`;
+  return [
+    `--- ${name}`,
+    `+++ ${name}`,
+    `@@ -${range(oldEnd)} +${range(nowEnd)} @@`,
+    ...old.slice(from, head).map((line) => ` ${line}`),
+    ...old.slice(head, oldEnd).map((line) => `-${line}`),
+    ...now.slice(head, nowEnd).map((line) => `+${line}`),
+    ...old.slice(oldEnd, oldEnd + linesAfter).map((line) => ` ${line}`),
+  ].join('\n');
+}

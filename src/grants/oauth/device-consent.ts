@@ -1,0 +1,111 @@
+import type { Provider } from '../../domain/provider.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { shellWord, withoutStop } from '../../lib/text.ts';
+import { createNonces, newDpopKey } from '../../proxy/schemes/dpop-proof.ts';
+import { consented, type Consented } from './answer.ts';
+import { withDescription } from './description.ts';
+import {
+  type DeviceAuthorization,
+  type DeviceRequest,
+  type PollIo,
+  pollForTokens,
+  requestDeviceAuthorization,
+} from './device-code.ts';
+import type { TokenIo } from './http.ts';
+
+/** A consent on another device (RFC 8628) that waits for a person. */
+interface DeviceConsent {
+  readonly codes: DeviceAuthorization;
+  /**
+   * Polls until the person has answered.
+   *
+   * @throws SidekeyError `consent_declined`, `consent_missing`, `provider_refused`; the reason of the signal
+   */
+  readonly tokens: (io: Pick<PollIo, 'signal' | 'pause'>) => Promise<Consented>;
+}
+
+/**
+ * Starts a consent.
+ * @throws SidekeyError `input_invalid`: the provider has no device flow; `config_invalid`,
+ * `provider_refused`; errors of the client secret; the reason of the signal
+ */
+export async function beginDeviceConsent(
+  provider: Provider,
+  scopes: readonly string[],
+  io: Pick<TokenIo, 'fetch' | 'now' | 'signal'>,
+): Promise<DeviceConsent> {
+  const asked = await deviceRequest(provider, scopes);
+  const proofKey = provider.dpop === null ? null : newDpopKey(provider.dpop);
+  const proved = { ...io, proofKey, nonces: createNonces() };
+  const codes = await requestDeviceAuthorization(asked, proved);
+  if (io.signal?.reason instanceof SidekeyError) throw io.signal.reason;
+  switch (codes.kind) {
+    case 'error':
+      throw refused(provider, withDescription(codes.error, codes.description));
+    case 'transient':
+      throw refused(provider, codes.reason);
+    case 'authorization':
+      break;
+  }
+  const tokens = async (poll: Pick<PollIo, 'signal' | 'pause'>): Promise<Consented> => {
+    const outcome = await pollForTokens(codes, asked, { ...proved, ...poll });
+    switch (outcome.kind) {
+      case 'aborted':
+        poll.signal?.throwIfAborted();
+        throw new SidekeyError('consent_missing');
+      case 'tokens':
+        return consented(outcome, scopes, { provider, proofKey });
+      case 'error':
+        throw failureOf(outcome, provider);
+    }
+  };
+  return { codes, tokens };
+}
+
+function failureOf(
+  { error, description }: { readonly error: string; readonly description: string },
+  provider: Provider,
+): SidekeyError {
+  switch (error) {
+    case 'access_denied':
+      return new SidekeyError('consent_declined', `Consent was refused at ${provider.title}.`, {
+        hint: 'begin again if this was a mistake',
+      });
+    case 'expired_token':
+      return new SidekeyError('consent_missing', `Nobody gave consent at ${provider.title} in time.`, {
+        hint: 'begin again; the code is good for some minutes',
+      });
+    default:
+      return refused(provider, withDescription(error, description));
+  }
+}
+
+async function deviceRequest(provider: Provider, scopes: readonly string[]): Promise<DeviceRequest> {
+  const { name, deviceAuthorizationEndpoint, tokenEndpoint, clientId, dialect } = provider;
+  if (deviceAuthorizationEndpoint === null) {
+    throw new SidekeyError('input_invalid', `${provider.title} gives no consent on another device.`, {
+      hint: `sidekey connect ${name}; where it has one: set providers.${name}.device_authorization_endpoint`,
+    });
+  }
+  if (tokenEndpoint === null || clientId === null) {
+    const key = tokenEndpoint === null ? 'token_endpoint' : 'client_id';
+    const page = provider.clientRegistration?.url;
+    const from = page === undefined ? '' : ` (from ${page})`;
+    const other = provider.token === null ? '' : `; with a key instead: sidekey connect ${name} --token`;
+    throw new SidekeyError('config_invalid', `The provider "${name}" has no ${key}.`, {
+      hint:
+        key === 'client_id'
+          ? `sidekey connect ${name} --device --client-id ID${from}${other}`
+          : `set providers.${name}.${key}`,
+    });
+  }
+  const clientSecret = (await provider.clientSecret?.()) ?? null;
+  const client = { clientId, clientSecret, auth: provider.clientAuth };
+  return { deviceEndpoint: deviceAuthorizationEndpoint, endpoint: tokenEndpoint, client, dialect, scopes };
+}
+
+function refused({ name, title }: Provider, why: string): SidekeyError {
+  return new SidekeyError('provider_refused', `${title} gave no token (${withoutStop(why)}).`, {
+    hint: `check that the client of the provider ${shellWord(name)} may use the device flow, then begin again`,
+  });
+}

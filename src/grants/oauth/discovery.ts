@@ -1,0 +1,261 @@
+import * as oauth from 'oauth4webapi';
+import type { ClientAuth } from '../../domain/provider.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { boundedFetch, type DocumentIo } from './http.ts';
+import { describe, describeFault, errorCode, findSidekeyError, withDescription } from './description.ts';
+
+/**
+ * Discovers a provider definition from the URL of an API or its authorization server: protected resource
+ * metadata (RFC 9728), authorization server metadata (RFC 8414), OpenID Connect Discovery 1.0.
+ */
+
+/** Metadata of an authorization server. URLs are https; scopes and methods may be empty. */
+export interface Discovered {
+  readonly issuer: string;
+  readonly authorizationEndpoint: string | null;
+  readonly tokenEndpoint: string;
+  readonly deviceAuthorizationEndpoint: string | null;
+  readonly revocationEndpoint: string | null;
+  readonly userinfoEndpoint: string | null;
+  readonly registrationEndpoint: string | null;
+  /** Scopes that the API names; empty: the provider chooses. */
+  readonly scopes: readonly string[];
+  /** Client authentication methods of the token endpoint, by their names in RFC 8414. */
+  readonly authMethods: readonly string[];
+  /** True if authorization responses have `iss` (RFC 9207 §3). */
+  readonly namesIssuer: boolean;
+  /** Identifier of the API for `resource` (RFC 8707); null: no protected resource metadata. */
+  readonly resource: string | null;
+}
+
+/**
+ * Reads the metadata of the API, then of its authorization server. A document must name the issuer that it
+ * was requested for (RFC 8414 §3.3), so no server can impersonate another.
+ *
+ * @param address an https URL
+ * @throws SidekeyError `input_invalid`: not an https URL; `not_found`: no such document; `provider_refused`:
+ * the document is unusable; `address_blocked`; `upstream_unreachable`
+ */
+export async function discover(address: string, io: DocumentIo): Promise<Discovered> {
+  const url = httpsUrl(address);
+  if (url === null) {
+    throw new SidekeyError('input_invalid', '--discover needs an https URL.', {
+      hint: 'write the address of the API or of its login server, such as https://api.example.com',
+    });
+  }
+  const api = await resourceMetadata(url, io);
+  const [server] = api?.authorization_servers ?? [];
+  if (server !== undefined && httpsUrl(server) === null) {
+    throw unusable(url, 'its authorization server is not an https URL');
+  }
+  const issuer = new URL(server ?? url);
+  const metadata = await serverMetadata(issuer, io);
+  if (metadata === null) {
+    throw new SidekeyError('not_found', `${issuer.origin} says nothing about how to log in.`, {
+      hint: 'ask its documentation for the endpoints and set them under "providers", or paste a key: sidekey connect NAME --token',
+    });
+  }
+  const endpoint = (name: string): string | null => {
+    const value = metadata[name];
+    if (value === undefined || value === null) return null;
+    const parsed = typeof value === 'string' ? httpsUrl(value) : null;
+    if (parsed === null) throw unusable(issuer, `its ${name} is not an https URL`);
+    return parsed.href;
+  };
+  const tokenEndpoint = endpoint('token_endpoint');
+  if (tokenEndpoint === null) throw unusable(issuer, 'it has no token endpoint');
+  return {
+    issuer: metadata.issuer,
+    authorizationEndpoint: endpoint('authorization_endpoint'),
+    tokenEndpoint,
+    deviceAuthorizationEndpoint: endpoint('device_authorization_endpoint'),
+    revocationEndpoint: endpoint('revocation_endpoint'),
+    userinfoEndpoint: endpoint('userinfo_endpoint'),
+    registrationEndpoint: endpoint('registration_endpoint'),
+    // All scopes of the server would be more than this API needs.
+    scopes: texts(api?.scopes_supported),
+    authMethods: texts(metadata.token_endpoint_auth_methods_supported),
+    namesIssuer: metadata.authorization_response_iss_parameter_supported === true,
+    resource: api?.resource ?? null,
+  };
+}
+
+async function resourceMetadata(url: URL, io: DocumentIo): Promise<oauth.ResourceServer | null> {
+  // The metadata may describe the whole API, while the URL is of one part.
+  for (const identifier of url.pathname === '/' ? [url] : [url, new URL(url.origin)]) {
+    const found = await document(
+      identifier,
+      () => oauth.resourceDiscoveryRequest(identifier, requestOptions(io)),
+      (response) => oauth.processResourceDiscoveryResponse(identifier, response),
+    );
+    if (found !== null) return found;
+  }
+  return null;
+}
+
+/** Returns the metadata of a server; null: no such document. @throws SidekeyError as `discover` */
+export async function serverMetadata(
+  issuer: URL,
+  io: DocumentIo,
+  kinds: readonly ('oauth2' | 'oidc')[] = ['oauth2', 'oidc'],
+): Promise<oauth.AuthorizationServer | null> {
+  for (const algorithm of kinds) {
+    const found = await document(
+      issuer,
+      () => oauth.discoveryRequest(issuer, { ...requestOptions(io), algorithm }),
+      (response) => oauth.processDiscoveryResponse(issuer, response),
+    );
+    if (found !== null) return found;
+  }
+  return null;
+}
+
+/** Returns the request options of the OAuth library. */
+export function requestOptions(io: DocumentIo) {
+  return {
+    [oauth.customFetch]: boundedFetch(io),
+    ...(io.signal === undefined ? {} : { signal: io.signal }),
+  };
+}
+
+/** Returns null if the server has no such document. An HTML page, which many servers send, counts as none. */
+async function document<T>(
+  at: URL,
+  ask: () => Promise<Response>,
+  read: (response: Response) => Promise<T>,
+): Promise<T | null> {
+  let response: Response;
+  try {
+    response = await ask();
+  } catch (error) {
+    const ours = findSidekeyError(error);
+    if (ours !== null) throw ours;
+    if (error instanceof RangeError) throw unusable(at, error.message);
+    throw new SidekeyError('upstream_unreachable', `${at.host} did not answer: ${describeFault(error)}.`, {
+      hint: 'check the address; hosts of a private network need upstream.private_addresses',
+    });
+  }
+  const type = response.headers.get('content-type') ?? '';
+  if (response.status !== 200 || !/\bjson\b/i.test(type)) return null;
+  try {
+    return await read(response);
+  } catch {
+    throw unusable(at, 'its document is not one of this issuer');
+  }
+}
+
+function httpsUrl(text: string): URL | null {
+  const url = URL.parse(text);
+  const plain = url?.protocol === 'https:' && url.username === '' && url.password === '' && url.hash === '';
+  return plain ? url : null;
+}
+
+function unusable(at: URL, reason: string): SidekeyError {
+  return new SidekeyError(
+    'provider_refused',
+    `${at.host} says how to log in, and it cannot be used: ${reason}.`,
+    { hint: 'tell its operator, or set the endpoints under "providers" in the config file' },
+  );
+}
+
+function texts(value: unknown): readonly string[] {
+  return Array.isArray(value) ? value.filter((item): item is string => typeof item === 'string') : [];
+}
+
+/** Dynamic client registration (RFC 7591) at a server that permits it. */
+
+export interface Registration {
+  /** An https URL. */
+  readonly endpoint: string;
+  /** Only these may be used later. */
+  readonly redirectUris: readonly string[];
+  readonly grantTypes: readonly string[];
+  /** Methods that the token endpoint accepts; empty: not stated, which means basic (RFC 8414 §2). */
+  readonly authMethods: readonly string[];
+  readonly scopes: readonly string[];
+}
+
+/** Client as registered by the server. */
+export interface RegisteredClient {
+  readonly clientId: string;
+  readonly clientSecret: string | null;
+  readonly auth: ClientAuth;
+}
+
+/**
+ * Registers a client, as a public one if the server permits it: a secret registered on the spot does not
+ * authenticate its user (RFC 8252 §8.4).
+ * @throws SidekeyError `provider_refused`: the server refused or sent no usable client;
+ * `upstream_unreachable`, `address_blocked`
+ */
+export async function registerClient(registration: Registration, io: DocumentIo): Promise<RegisteredClient> {
+  const { endpoint, authMethods } = registration;
+  const { host, origin } = new URL(endpoint);
+  const isPublic = authMethods.includes('none');
+  const method =
+    isPublic || authMethods.includes('client_secret_basic') || authMethods.length === 0
+      ? isPublic
+        ? 'none'
+        : 'client_secret_basic'
+      : 'client_secret_post';
+  let response: Response;
+  try {
+    response = await oauth.dynamicClientRegistrationRequest(
+      { issuer: origin, registration_endpoint: endpoint },
+      {
+        client_name: 'Sidekey',
+        application_type: 'native',
+        redirect_uris: [...registration.redirectUris],
+        grant_types: [...registration.grantTypes],
+        response_types: registration.grantTypes.includes('authorization_code') ? ['code'] : [],
+        token_endpoint_auth_method: method,
+        ...(registration.scopes.length === 0 ? {} : { scope: registration.scopes.join(' ') }),
+      },
+      requestOptions(io),
+    );
+  } catch (error) {
+    const ours = findSidekeyError(error);
+    if (ours !== null) throw ours;
+    throw new SidekeyError('upstream_unreachable', `${host} did not answer: ${describeFault(error)}.`, {
+      hint: 'try again later',
+    });
+  }
+  let client: oauth.OmitSymbolProperties<oauth.Client>;
+  try {
+    client = await oauth.processDynamicClientRegistrationResponse(response);
+  } catch (error) {
+    throw refused(host, reasonOf(error, response.status));
+  }
+  const { client_id: clientId, client_secret: secret, token_endpoint_auth_method: said } = client;
+  if (!/^[\x20-\x7e]+$/.test(clientId)) throw refused(host, 'the client id is not printable');
+  const clientSecret = typeof secret === 'string' && secret !== '' ? secret : null;
+  // RFC 7591 §3.2.1: the server may replace the requested method.
+  const auth = authOf(typeof said === 'string' ? said : method);
+  if (auth === null) throw refused(host, 'it wants a way of client authentication that Sidekey has not');
+  if (auth !== 'none' && clientSecret === null) throw refused(host, 'it gave no client secret');
+  return { clientId, clientSecret: auth === 'none' ? null : clientSecret, auth };
+}
+
+function authOf(method: string): ClientAuth | null {
+  switch (method) {
+    case 'none':
+      return 'none';
+    case 'client_secret_basic':
+      return 'basic';
+    case 'client_secret_post':
+      return 'post';
+    default:
+      return null;
+  }
+}
+
+function reasonOf(error: unknown, status: number): string {
+  if (!(error instanceof oauth.ResponseBodyError)) return `it answered HTTP ${status}`;
+  return withDescription(errorCode(error.error, []), describe(error.error_description ?? '', []));
+}
+
+function refused(host: string, reason: string): SidekeyError {
+  return new SidekeyError('provider_refused', `${host} did not register a client (${reason}).`, {
+    hint: 'register one by hand, and give its id: --client-id ID --client-secret env:NAME',
+  });
+}

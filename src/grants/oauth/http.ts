@@ -1,0 +1,235 @@
+import type * as oauth from 'oauth4webapi';
+import type { DpopKey } from '../../domain/credential.ts';
+import { describeFault, findSidekeyError } from './description.ts';
+import { readBounded } from '../../lib/body.ts';
+import { unlessAborted } from '../../lib/timers.ts';
+import type { Nonces } from '../../proxy/schemes/dpop-proof.ts';
+
+/** Requests for documents other than tokens: bounded, without redirects, over the guarded dialer. */
+
+export interface DocumentIo {
+  /** `fetch` through the dial guard. */
+  readonly fetch: TokenFetch;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const maxFetchedBytes = 262_144;
+
+/**
+ * Returns a `fetch` for oauth4webapi that limits the size of responses, so that an endless metadata document
+ * is an error instead of memory growth.
+ */
+export function boundedFetch({ fetch }: DocumentIo) {
+  return async (url: string, init: oauth.CustomFetchOptions<string, unknown>): Promise<Response> => {
+    const { headers: sent, body, signal } = init;
+    const answer = await fetch(url, {
+      method: init.method === 'POST' ? 'POST' : 'GET',
+      headers: sent,
+      redirect: 'manual',
+      ...(typeof body === 'string' || body instanceof URLSearchParams ? { body: body.toString() } : {}),
+      ...(signal == null ? {} : { signal }),
+    });
+    const text = await readBounded(answer.body, maxFetchedBytes);
+    if (text === null) throw new RangeError('the answer is larger than 256 KiB');
+    const status = answer.status >= 200 && answer.status <= 599 ? answer.status : 502;
+    const isEmpty = status === 204 || status === 205 || status === 304;
+    const headers: Record<string, string> = {};
+    for (const name of ['content-type', 'www-authenticate']) {
+      const value = answer.headers.get(name);
+      if (value !== null) headers[name] = value;
+    }
+    return new Response(isEmpty ? null : text, { status, headers });
+  };
+}
+
+/** JSON from a provider. Pure. */
+
+/** A parsed JSON object. Members are unchecked. */
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+/** Parses a JSON object; null: the text is something else. */
+export function jsonObject(text: string): JsonObject | null {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    return isObject(parsed) ? parsed : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Returns the value at a path such as `authed_user.access_token`, of own members only, or undefined. */
+export function memberAt(object: JsonObject, path: string): unknown {
+  let value: unknown = object;
+  for (const name of path.split('.')) {
+    if (!isObject(value) || !Object.hasOwn(value, name)) return undefined;
+    value = value[name];
+  }
+  return value;
+}
+
+/** Returns whether a value is a JSON object. Arrays are not. */
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/**
+ * Direct requests of Sidekey to an endpoint of a provider, always over TLS (RFC 9700 §2.6). Response sizes
+ * are bounded, redirects are never followed, and no provider or network failure causes a rejection.
+ */
+
+/** Required part of `fetch`. */
+export type TokenFetch = (
+  url: string,
+  init: {
+    readonly method: EndpointRequest['method'];
+    readonly headers: Record<string, string>;
+    readonly body?: string | URLSearchParams | AsyncIterable<Uint8Array> | null;
+    /** Set if the body is an iterable. */
+    readonly duplex?: 'half';
+    readonly redirect: 'manual';
+    readonly signal?: AbortSignal;
+  },
+) => Promise<TokenFetchResponse>;
+
+interface TokenFetchResponse {
+  readonly status: number;
+  readonly headers: { get(name: string): string | null };
+  readonly body: AsyncIterable<Uint8Array> | null;
+}
+
+export interface TokenIo {
+  readonly fetch: TokenFetch;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Aborts the request: a later response is ignored. */
+  readonly signal?: AbortSignal | undefined;
+  /** Awaited on the open connection, before the first byte of a body. A rejection aborts the request. */
+  readonly beforeSend?: (() => Promise<void>) | undefined;
+  /** DPoP key that tokens shall be bound to; absent or null: tokens are not bound. */
+  readonly proofKey?: DpopKey | null | undefined;
+  /** DPoP nonces that servers require; absent: none are known. */
+  readonly nonces?: Nonces | undefined;
+}
+
+export interface EndpointRequest {
+  /** Name for people: `the token endpoint`. */
+  readonly name: string;
+  /** An https URL, without a user name or a password. */
+  readonly url: string;
+  readonly method: 'POST' | 'GET' | 'DELETE';
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string | null;
+}
+
+/** Reason for a missing response. */
+export type EndpointFailure =
+  /** A permanent failure: `endpoint_invalid`, `address_blocked`. */
+  | { readonly kind: 'error'; readonly error: string; readonly description: string }
+  /** Temporary. `retryAfterMs`: from `Retry-After` (RFC 9110 §10.2.3), at most an hour. */
+  | { readonly kind: 'transient'; readonly reason: string; readonly retryAfterMs: number | null };
+
+/** A response with status 2xx or 4xx, except 408 and 429. */
+export interface EndpointAnswer {
+  readonly kind: 'answer';
+  readonly status: number;
+  /** At most 64 KiB. */
+  readonly text: string;
+  readonly retryAfterMs: number | null;
+  /** Unchecked `DPoP-Nonce` (RFC 9449 §8.1); absent: no such field. */
+  readonly nonce?: string;
+}
+
+const maxAnswer = 65_536;
+const maxRetryAfterMs = 3_600_000;
+
+/** Sends a request. Never rejects. */
+export async function askEndpoint(
+  request: EndpointRequest,
+  io: TokenIo,
+): Promise<EndpointAnswer | EndpointFailure> {
+  const { name, method, headers, body } = request;
+  const url = URL.parse(request.url);
+  if (url?.protocol !== 'https:' || url.username !== '' || url.password !== '') {
+    return { kind: 'error', error: 'endpoint_invalid', description: `${name} is not an https URL` };
+  }
+  let answer: RawAnswer;
+  try {
+    const asked = io.fetch(url.href, {
+      method,
+      headers: { ...headers },
+      body,
+      redirect: 'manual',
+      ...(body === null || io.beforeSend === undefined ? {} : heldBack(body, headers, io.beforeSend)),
+      ...(io.signal === undefined ? {} : { signal: io.signal }),
+    });
+    answer = await unlessAborted(asked.then(readAnswer), io.signal);
+  } catch (error) {
+    if (io.signal?.aborted === true) return transient(`${name} did not answer in time`);
+    const ours = findSidekeyError(error);
+    return ours?.code === 'address_blocked'
+      ? { kind: 'error', error: ours.code, description: ours.message }
+      : transient(describeFault(error));
+  }
+  const { status, text } = answer;
+  const retryAfterMs = readRetryAfter(answer.retryAfter, io.now());
+  // `fetch` has status 0 for a redirect with `redirect: 'manual'`. Servers under maintenance and captive
+  // portals redirect to pages for people.
+  if (status === 0 || (status >= 300 && status < 400)) {
+    return transient(`${name} answered with a redirect, which is never followed`, retryAfterMs);
+  }
+  if (status >= 500 || status === 429 || status === 408) {
+    return transient(`${name} answered with HTTP ${status}`, retryAfterMs);
+  }
+  if (text === null) return transient(`the answer of ${name} was larger than 64 KiB`);
+  return {
+    kind: 'answer',
+    status,
+    text,
+    retryAfterMs,
+    ...(answer.nonce === null ? {} : { nonce: answer.nonce }),
+  };
+}
+
+/** Returns the members of a request whose body is not written before `mayGo` resolves. */
+function heldBack(body: string, headers: EndpointRequest['headers'], mayGo: () => Promise<void>) {
+  const bytes = Buffer.from(body);
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    await mayGo();
+    yield bytes;
+  }
+  // Without a length, the body would be chunked, which some token endpoints reject.
+  return {
+    headers: { ...headers, 'content-length': String(bytes.length) },
+    body: chunks(),
+    duplex: 'half' as const,
+  };
+}
+
+interface RawAnswer {
+  readonly status: number;
+  readonly retryAfter: string | null;
+  readonly nonce: string | null;
+  /** Null: larger than 64 KiB. */
+  readonly text: string | null;
+}
+
+async function readAnswer(response: TokenFetchResponse): Promise<RawAnswer> {
+  const body = await readBounded(response.body, maxAnswer);
+  return {
+    status: response.status,
+    retryAfter: response.headers.get('retry-after'),
+    nonce: response.headers.get('dpop-nonce'),
+    text: body === null ? null : body.toString('utf8'),
+  };
+}
+
+/** Parses seconds or a date. Returns milliseconds from now. */
+function readRetryAfter(text: string | null, now: number): number | null {
+  if (text === null) return null;
+  const ms = /^[0-9]{1,9}$/.test(text) ? Number(text) * 1000 : Date.parse(text) - now;
+  return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), maxRetryAfterMs);
+}
+
+function transient(reason: string, retryAfterMs: number | null = null): EndpointFailure {
+  return { kind: 'transient', reason, retryAfterMs };
+}

@@ -1,0 +1,121 @@
+import { looksLikeJwt } from '../../grants/credential-input.ts';
+import type { RawFields } from '../http/fields.ts';
+import type { CredentialFinder } from '../schemes/forms.ts';
+import { forgivingName } from '../schemes/parameters.ts';
+import { basicPair, type PlaceholderCodes } from './codes.ts';
+
+/** Credentials that a client sends itself: found by their form, named without their value, and removed. */
+
+/** Part of a request without the credentials that were found in it. */
+export interface Searched<Part> {
+  /** Places and forms of the credentials, for people. The same array where there are none. */
+  readonly found: readonly string[];
+  readonly kept: Part;
+}
+
+/** The forms to look for. Placeholders are no credentials. */
+export interface KnownForms {
+  readonly finder: CredentialFinder;
+  readonly codes: Pick<PlaceholderCodes, 'find'>;
+}
+
+const nothing: readonly string[] = [];
+
+/** Characters of the shortest credential. */
+const least = 16;
+
+/** A text that is long enough for a token. It ends where no token of known form goes on. */
+const run = /[A-Za-z0-9][\w.-]{19,}/g;
+
+/** Finds credentials of known form, and any others in the fields that are made for them. */
+export function foreignInFields(fields: RawFields, forms: KnownForms): Searched<RawFields> {
+  const found: string[] = [];
+  const kept: string[] = [];
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]!;
+    const value = fields[i + 1]!;
+    const isCookie = name.length === 6 && name.toLowerCase() === 'cookie';
+    const parts = isCookie ? value.split(';') : [value];
+    const left = parts.filter((part) => {
+      if (part.length < least) return true;
+      // A user name and a password are two texts.
+      const texts = basicPair(part)?.split(':') ?? [part];
+      const form = texts.map((text) => formOf(name, text, forms)).find((each) => each !== null);
+      if (form !== undefined) found.push(`the header ${name} (${form})`);
+      return form === undefined;
+    });
+    if (left.length > 0) kept.push(name, left.length === parts.length ? value : left.join(';').trim());
+  }
+  return found.length === 0 ? { found: nothing, kept: fields } : { found, kept };
+}
+
+/** Finds the same in the query of a target that has one. */
+export function foreignInQuery(target: string, forms: KnownForms): Searched<string> {
+  const start = target.indexOf('?');
+  const found: string[] = [];
+  const left = target
+    .slice(start + 1)
+    .split('&')
+    .filter((written) => {
+      if (written.length < least) return true;
+      const [name = '', ...value] = decoded(written).split('=');
+      const form = formOf(forgivingName(name), value.join('='), forms);
+      if (form !== null) found.push(`the query (${form})`);
+      return form === null;
+    });
+  if (found.length === 0) return { found: nothing, kept: target };
+  return { found, kept: `${target.slice(0, start)}${left.length === 0 ? '' : `?${left.join('&')}`}` };
+}
+
+/**
+ * Finds credentials of known form in a body. Asterisks replace them, so the length stays. `kept` is null if
+ * one is written with escapes, because it is not removed.
+ */
+export function foreignInBody(bytes: Buffer, forms: KnownForms): Searched<Buffer | null> {
+  // An escape of JSON ends a token.
+  const text = bytes.toString('latin1').replace(/\\+[nrtbf"'/]/g, (escape) => ' '.repeat(escape.length));
+  const plain = tokensIn(text, forms);
+  const read = decoded(text);
+  const all = read === text ? plain : tokensIn(read, forms);
+  if (all.length === 0 && plain.length === 0) return { found: nothing, kept: bytes };
+  const found = [...new Set([...plain, ...all].map(({ form }) => `the body (${form})`))];
+  const removable = new Set(plain.map(({ start, end }) => text.slice(start, end)));
+  if (all.some(({ start, end }) => !removable.has(read.slice(start, end)))) return { found, kept: null };
+  const kept = Buffer.from(bytes);
+  for (const { start, end } of plain) kept.fill('*', start, end);
+  return { found, kept };
+}
+
+/** Returns the form of the credential in a value; null: it has none. */
+function formOf(name: string, value: string, forms: KnownForms): string | null {
+  if (value.length < least) return null;
+  // Nearly always there is no such text.
+  const [token] = value.search(run) < 0 ? [] : tokensIn(value, forms);
+  if (token !== undefined) return token.form;
+  const isOne = forms.finder.isCredentialField(name, value) && forms.codes.find(value).length === 0;
+  return isOne ? 'of its kind' : null;
+}
+
+interface Token {
+  readonly start: number;
+  readonly end: number;
+  readonly form: string;
+}
+
+function tokensIn(text: string, { finder, codes }: KnownForms): readonly Token[] {
+  const tokens: Token[] = [];
+  for (const { 0: token, index: start } of text.matchAll(run)) {
+    const prefix = finder.prefixOf(token);
+    const form = prefix !== null ? `${prefix}…` : looksLikeJwt(token) ? 'a JSON Web Token' : null;
+    if (form === null || codes.find(token).length > 0) continue;
+    tokens.push({ start, end: start + token.length, form });
+  }
+  return tokens;
+}
+
+/** Decodes the escapes in which ASCII may be written in a query, a form or JSON. */
+function decoded(text: string): string {
+  return text.replace(/%([2-7][0-9a-f])|\\u00([2-7][0-9a-f])/gi, (_, percent?: string, unicode?: string) =>
+    String.fromCharCode(parseInt(percent ?? unicode ?? '', 16)),
+  );
+}

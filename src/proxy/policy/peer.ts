@@ -1,0 +1,71 @@
+import { SidekeyError, systemCode } from '../../lib/errors.ts';
+import { type Authority, authorityText } from './authority.ts';
+
+/** The client identity of a TLS connection and all its requests, from the credential of a grant. */
+export interface ClientIdentity {
+  /** Unique in this process for each credential of each grant. */
+  readonly id: number;
+  /** Aborted when the identity ends. Its connections are then closed. */
+  readonly ended: AbortSignal;
+  /** Returns the PEM of the chain and the key. A function, so that serialized objects omit the key. */
+  material(): { readonly cert: string; readonly key: string };
+}
+
+/** Target of a connection, with the client identity of a grant, if any. */
+export interface Peer extends Authority {
+  readonly identity?: ClientIdentity | undefined;
+}
+
+/** Returns the authority itself without an identity. */
+export function peerOf(authority: Authority, identity: ClientIdentity | undefined): Peer {
+  return identity === undefined ? authority : { ...authority, identity };
+}
+
+/** TLS alerts about a certificate (RFC 8446 §6.2) by their OpenSSL names: their meaning, and a hint. */
+const alerts: readonly (readonly [name: RegExp, says: string, hint: string])[] = [
+  [
+    /ALERT_UNKNOWN_CA$/,
+    'it does not know who issued it',
+    'put the certificates of its issuers behind it (sidekey grant show NAME says who issued it), or have the service trust them',
+  ],
+  [
+    /ALERT_CERTIFICATE_EXPIRED$/,
+    'it has expired, or the clocks differ',
+    'sidekey grant show NAME says when it ends; for a new one: sidekey grant import NAME --provider PROVIDER --replace',
+  ],
+  [
+    /ALERT_CERTIFICATE_REVOKED$/,
+    'its issuer has revoked it',
+    'get a new one, and: sidekey grant import NAME --provider PROVIDER --replace',
+  ],
+  [
+    /ALERT_CERTIFICATE_REQUIRED$/,
+    'it wants another',
+    'the service names the issuers that it takes: see that the certificate is of one of them (sidekey grant show NAME)',
+  ],
+  [
+    /ALERT_(BAD|UNSUPPORTED)_CERTIFICATE$|ALERT_(NO_CERTIFICATE|CERTIFICATE_UNKNOWN|ACCESS_DENIED|HANDSHAKE_FAILURE|DECRYPT_ERROR)$/,
+    'it does not say why',
+    'check that the service knows this certificate: sidekey grant show NAME',
+  ],
+];
+
+/**
+ * Returns the error for a TLS alert that refuses the client certificate of a grant, or null for any other
+ * failure. In TLS 1.3 the alert follows our handshake, instead of the first response (RFC 8446 §4.4.2.4).
+ */
+export function clientCertificateRefused(peer: Peer, error: Error): SidekeyError | null {
+  const code = systemCode(error);
+  const alert = peer.identity === undefined ? undefined : alerts.find(([name]) => name.test(code));
+  if (alert === undefined) return null;
+  const [, says, hint] = alert;
+  const sentence = `${authorityText(peer)} did not take the client certificate of the grant: ${says} (${code}).`;
+  return new SidekeyError('upstream_tls', sentence, { hint, cause: error });
+}
+
+/** Returns a hint for a connection that closed without an alert; undefined without a client certificate. */
+export function clientCertificateHint({ identity }: Peer): string | undefined {
+  return identity === undefined
+    ? undefined
+    : 'it may not take the client certificate of the grant: sidekey grant show NAME says whose it is, and who issued it';
+}

@@ -1,0 +1,127 @@
+import { hash } from 'node:crypto';
+import { expect, test } from 'vitest';
+import { answeredPage, overPage, questionPage } from '../../../../src/agents/approvals/server.ts';
+import { no, question, yes } from '../../../support/question.ts';
+
+const hostile = `</p></form><script>alert('x')</script>&"<img src=x onerror=alert(1)>\u202e\u0007`;
+const asked = question({ id: 'k7w2m9qd', who: { grantId: 'g-1', agent: 'ci-bot', lease: 'lease-1' } });
+const now = asked.askedAt + 19_000;
+
+test('the page shows caller, request, grant, reason, rule and time limit', () => {
+  const { body } = questionPage(
+    {
+      ...asked,
+      grantUser: 'alice',
+      reason: 'not used any more',
+      purpose: 'spring clean',
+      ruleName: 'deletes',
+      answer: null,
+    },
+    now,
+  );
+  for (const words of [
+    'May ci-bot send this request?',
+    '<b>DELETE</b> https://api.github.com/repos/acme/x',
+    'The agent’s own words, which nobody has checked:',
+    'not used any more',
+    'ci-bot, from 127.0.0.1:4711',
+    'lease-1, made for: spring clean',
+    'github (github) of the user alice',
+    'deletes, config/sidekey.yaml:12',
+    '2 min 41 s left, until 22:16:20 UTC; then it is refused',
+  ]) {
+    expect(body).toContain(words);
+  }
+});
+
+test('the page asks in the words of the provider, where it has some', () => {
+  const { body } = questionPage({ ...asked, operation: 'delete a repository', answer: null }, now);
+  expect(body).toContain('May ci-bot delete a repository?');
+  expect(body).toContain('<b>DELETE</b> https://api.github.com/repos/acme/x');
+});
+
+test('the page shows the query and says that the body is not shown', () => {
+  const more = { ...asked, query: 'a=b', bodyBytes: null, answer: null };
+  expect(questionPage(more, now).body).toContain('a body, which is not shown');
+  expect(questionPage(more, now).body).toContain('?a=b</p>');
+  expect(questionPage({ ...asked, answer: null }, now).body).not.toContain('not shown');
+});
+
+test('the page shows the header fields, one on each line', () => {
+  const fields = ['X-Impersonate-User: alice', `X-Mode: ${hostile}`, '(trailer) X-Last: 1'];
+  const { body } = questionPage({ ...asked, fields, answer: null }, now);
+  expect(body).toContain('Its header fields that are not common, 3:');
+  expect(body).toContain('X-Impersonate-User: alice\nX-Mode: &lt;/p&gt;');
+  expect(body).toContain('\\u202e\\u0007\n(trailer) X-Last: 1</pre>');
+  expect(questionPage({ ...asked, answer: null }, now).body).not.toContain('Its header fields');
+});
+
+test('a caller without a token is named as such, without a reason or a lease', () => {
+  const { body } = questionPage(
+    { ...asked, who: { ...asked.who, agent: null, lease: null }, answer: null },
+    now,
+  );
+  expect(body).toContain('May a caller without a token send this request?');
+  expect(body).toContain('The agent gave no reason.');
+  expect(body).not.toContain('<dt>Lease</dt>');
+});
+
+const all = {
+  ...asked,
+  method: hostile,
+  authority: hostile,
+  path: hostile,
+  grantName: hostile,
+  grantUser: hostile,
+  provider: hostile,
+  client: hostile,
+  reason: hostile,
+  purpose: hostile,
+  rule: hostile,
+  ruleName: hostile,
+  who: { ...asked.who, agent: hostile, lease: hostile },
+};
+
+test.each([
+  ['from this agent under this lease', 'ci-bot', 'lease-1'],
+  ['from this agent', 'ci-bot', null],
+  ['from any caller on this machine that has no token,', null, null],
+])('the page says that a longer approval covers all requests %s', (whose, agent, lease) => {
+  const { body } = questionPage({ ...asked, who: { ...asked.who, agent, lease }, answer: null }, now);
+  expect(body).toContain(
+    `also to whatever else the rule matches ${whose} with this grant and these header fields:`,
+  );
+});
+
+test.each([
+  ['a pending approval', questionPage({ ...all, answer: null }, now)],
+  ['an answer', answeredPage({ ...all, answer: null }, { ...yes(now), by: hostile }, true, 200)],
+  ['an expired approval', overPage({ ...all, answer: null })],
+])('markup in the page of %s is escaped', (_, { body, status }) => {
+  expect(status).toBeGreaterThan(0);
+  expect(body).not.toMatch(/<script|<img|\p{Cf}|[^\P{Cc}\n]/u);
+  expect(body.match(/<\/form>/g) ?? []).toHaveLength(body.includes('<form') ? 1 : 0);
+  expect(body).toContain('&lt;img src=x onerror=alert(1)&gt;\\u202e\\u0007');
+});
+
+test('blank-like characters and long runs of combining marks are escaped', () => {
+  const reason = 'a\u3164\u00a0b e\u0301\u0301\u0301\u0301\u0301';
+  const { body } = questionPage({ ...asked, reason, answer: null }, now);
+  expect(body).toContain(String.raw`a\u3164\u00a0b e\u0301\u0301`);
+});
+
+test('the content security policy allows only the page’s own style, and forms to its own origin', () => {
+  const asks = questionPage({ ...asked, answer: null }, now);
+  const style = /<style>([^]*)<\/style>/.exec(asks.body)?.[1] ?? '';
+  expect(asks.headers['content-security-policy']).toBe(
+    `default-src 'none'; style-src 'sha256-${hash('sha256', style, 'base64')}'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'`,
+  );
+  expect(asks.headers).toMatchObject({
+    'referrer-policy': 'no-referrer',
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+  });
+  expect(asks.body).not.toMatch(/ style=|<script|src=|href=|action=/);
+  const over = answeredPage({ ...asked, answer: null }, no(now), false, 200);
+  expect(over.headers['content-security-policy']).toContain("form-action 'none'");
+});

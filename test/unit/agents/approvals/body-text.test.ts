@@ -1,0 +1,33 @@
+import { describe, expect, test } from 'vitest';
+import { bodyText, longestBody } from '../../../../src/domain/approval.ts';
+import { schemeOf } from '../../../../src/proxy/schemes/placement.ts';
+
+describe('a body for a person', () => {
+  test.each([
+    ['text', '{"a":\t"ü"}\r\n', true],
+    ['as long as can be shown', 'x'.repeat(longestBody), true],
+    ['longer', 'x'.repeat(longestBody + 1), false],
+    ['empty', '', false],
+    ['with an escape sequence', 'a\u001b[2Jb', false],
+    ['with a zero byte', 'a\u0000b', false],
+  ])('%s', (_, body, isShown) => {
+    expect(bodyText(Buffer.from(body))).toBe(isShown ? body : null);
+  });
+
+  test('that is not UTF-8 is not shown', () => {
+    expect(bodyText(Buffer.from([0xff, 0xfe, 0x41]))).toBeNull();
+  });
+
+  test('does not have the value that the credential replaces', () => {
+    const json = Buffer.from('{"auth":{"token":"of-the-agent"},"to":"bob"}');
+    const masked = schemeOf({ kind: 'json', path: ['auth', 'token'] }).maskBody?.(json, {
+      kind: 'json',
+      path: ['auth', 'token'],
+    });
+    expect(String(masked)).toBe('{"auth":{"token":"(hidden)"},"to":"bob"}');
+    const form = schemeOf({ kind: 'form', name: 'key' });
+    expect(
+      String(form.maskBody?.(Buffer.from('key=of-the-agent&to=bob'), { kind: 'form', name: 'key' })),
+    ).toBe('key=(hidden)&to=bob');
+  });
+});

@@ -1,0 +1,175 @@
+import { describe, expect, test } from 'vitest';
+import { SidekeyError } from '../../../../src/lib/errors.ts';
+import { discover } from '../../../../src/grants/oauth/discovery.ts';
+import type { TokenFetch } from '../../../../src/grants/oauth/http.ts';
+
+type Answer = { readonly status: number; readonly body?: string; readonly type?: string } | Error;
+
+/** A server with a response for each URL; other URLs get 404 with a page. */
+function server(answers: Readonly<Record<string, Answer | object>>): { fetch: TokenFetch; asked: string[] } {
+  const asked: string[] = [];
+  return {
+    asked,
+    fetch: async (url, init) => {
+      expect(init.redirect).toBe('manual');
+      asked.push(url);
+      const answer = answers[url] ?? { status: 404, body: '<p>not found</p>', type: 'text/html' };
+      if (answer instanceof Error) throw answer;
+      const {
+        status = 200,
+        body = JSON.stringify(answer),
+        type = 'application/json',
+      } = 'status' in answer ? (answer as { status: number; body?: string; type?: string }) : {};
+      return {
+        status,
+        headers: new Headers({ 'content-type': type }),
+        body: (async function* () {
+          yield Buffer.from(body);
+        })(),
+      };
+    },
+  };
+}
+
+const api = 'https://api.company.test';
+const login = 'https://login.company.test';
+const metadata = {
+  issuer: login,
+  authorization_endpoint: `${login}/authorize`,
+  token_endpoint: `${login}/token`,
+  revocation_endpoint: `${login}/revoke`,
+  registration_endpoint: `${login}/register`,
+  device_authorization_endpoint: `${login}/device`,
+  scopes_supported: ['openid', 'read', 'write'],
+  authorization_response_iss_parameter_supported: true,
+  token_endpoint_auth_methods_supported: ['none', 'client_secret_basic'],
+};
+const resource = { resource: `${api}/`, authorization_servers: [login], scopes_supported: ['read'] };
+
+describe('discovery', () => {
+  test('of an API finds its authorization server', async () => {
+    const { fetch } = server({
+      [`${api}/.well-known/oauth-protected-resource`]: resource,
+      [`${login}/.well-known/oauth-authorization-server`]: metadata,
+    });
+    expect(await discover(api, { fetch })).toEqual({
+      issuer: login,
+      authorizationEndpoint: `${login}/authorize`,
+      tokenEndpoint: `${login}/token`,
+      deviceAuthorizationEndpoint: `${login}/device`,
+      revocationEndpoint: `${login}/revoke`,
+      userinfoEndpoint: null,
+      registrationEndpoint: `${login}/register`,
+      scopes: ['read'],
+      authMethods: ['none', 'client_secret_basic'],
+      namesIssuer: true,
+      resource: `${api}/`,
+    });
+  });
+
+  test('of a path of an API reads the metadata of the path or of the whole API', async () => {
+    const part = server({
+      [`${api}/.well-known/oauth-protected-resource/mcp`]: { ...resource, resource: `${api}/mcp` },
+      [`${login}/.well-known/oauth-authorization-server`]: metadata,
+    });
+    expect((await discover(`${api}/mcp`, part)).resource).toBe(`${api}/mcp`);
+    const whole = server({
+      [`${api}/.well-known/oauth-protected-resource`]: resource,
+      [`${login}/.well-known/oauth-authorization-server`]: metadata,
+    });
+    expect((await discover(`${api}/mcp`, whole)).resource).toBe(`${api}/`);
+  });
+
+  test('of an OpenID provider reads its configuration', async () => {
+    const { fetch, asked } = server({ [`${login}/.well-known/openid-configuration`]: metadata });
+    expect(await discover(login, { fetch })).toMatchObject({
+      namesIssuer: true,
+      issuer: login,
+      resource: null,
+      scopes: [],
+    });
+    expect(asked).toContain(`${login}/.well-known/oauth-authorization-server`);
+  });
+});
+
+async function failure(
+  address: string,
+  answers: Readonly<Record<string, Answer | object>>,
+): Promise<SidekeyError> {
+  const error: unknown = await discover(address, server(answers)).catch((it: unknown) => it);
+  if (!(error instanceof SidekeyError)) throw new Error('it did not fail', { cause: error });
+  return error;
+}
+
+describe('discovery refuses', () => {
+  const at = `${login}/.well-known/oauth-authorization-server`;
+
+  test.each(['http://api.company.test', 'api.company.test', 'https://a:b@api.company.test', 'https://x/#y'])(
+    'an address that is no plain https URL: %s',
+    async (address) => {
+      expect(await failure(address, {})).toMatchObject({ code: 'input_invalid' });
+    },
+  );
+
+  test('a server without a document, or with an HTML page in its place', async () => {
+    expect(await failure(login, {})).toMatchObject({
+      code: 'not_found',
+      message: 'https://login.company.test says nothing about how to log in.',
+    });
+    expect(await failure(login, { [at]: { status: 200, body: '<html>', type: 'text/html' } })).toMatchObject({
+      code: 'not_found',
+    });
+  });
+
+  test.each([
+    ['of another issuer', { ...metadata, issuer: 'https://evil.test' }, /not one of this issuer/],
+    ['that is no object', [1], /not one of this issuer/],
+    ['without a token endpoint', { issuer: login }, /no token endpoint/],
+    [
+      'with an http token endpoint',
+      { ...metadata, token_endpoint: 'http://login.company.test/t' },
+      /token_endpoint is not an https URL/,
+    ],
+    ['with another http endpoint', { ...metadata, revocation_endpoint: 'http://x/t' }, /revocation_endpoint/],
+    [
+      'with an endpoint that is no string',
+      { ...metadata, device_authorization_endpoint: 1 },
+      /device_authorization/,
+    ],
+    ['over the size limit', { ...metadata, filler: 'x'.repeat(300_000) }, /larger than 256 KiB/],
+  ])('a document %s', async (_, document, message) => {
+    const error = await failure(login, { [at]: document });
+    expect(error).toMatchObject({ code: 'provider_refused', message: expect.stringMatching(message) });
+    expect(error.message).not.toContain('evil');
+  });
+
+  test('an API whose document is for another resource, or names no https server', async () => {
+    const where = `${api}/.well-known/oauth-protected-resource`;
+    expect(await failure(api, { [where]: { ...resource, resource: 'https://other.test/' } })).toMatchObject({
+      code: 'provider_refused',
+    });
+    expect(
+      await failure(api, { [where]: { ...resource, authorization_servers: ['http://x'] } }),
+    ).toMatchObject({
+      code: 'provider_refused',
+      message: expect.stringMatching(/authorization server is not an https URL/),
+    });
+  });
+
+  test('a redirect', async () => {
+    const { fetch, asked } = server({ [at]: { status: 302, body: '' } });
+    await expect(discover(login, { fetch })).rejects.toMatchObject({ code: 'not_found' });
+    expect(asked.every((url) => url.startsWith(login))).toBe(true);
+  });
+
+  test('an address that may not be dialed, with that reason', async () => {
+    const blocked = new SidekeyError('address_blocked', 'Blocked.');
+    const where = `${login}/.well-known/oauth-protected-resource`;
+    expect(await failure(login, { [where]: new TypeError('fetch failed', { cause: blocked }) })).toBe(
+      blocked,
+    );
+    expect(await failure(login, { [where]: new TypeError('fetch failed') })).toMatchObject({
+      code: 'upstream_unreachable',
+    });
+  });
+});

@@ -1,0 +1,184 @@
+import { describe, expect, test, vi } from 'vitest';
+import { readBodyFacts, type BodyCopy } from '../../../../src/proxy/policy/body.ts';
+
+const unread = { graphql: null, jsonrpc: null };
+const read = (text: string | Uint8Array, copy: Partial<BodyCopy> = {}, complete = true) =>
+  readBodyFacts(
+    { contentType: 'application/json', contentEncoding: null, bytes: Buffer.from(text), ...copy },
+    complete,
+  );
+const graphql = (query: string) => read(JSON.stringify({ query })).graphql;
+const batch = (count: number, part: object) => read(JSON.stringify(Array(count).fill(part)));
+
+describe('the operations of a body', () => {
+  test.each<[string, unknown]>([
+    ['{ a }', [{ type: 'query', name: '' }]],
+    ['query A { a }', [{ type: 'query', name: 'A' }]],
+    ['mutation query { a }', [{ type: 'mutation', name: 'query' }]],
+    ['subscription ($a: [Int!]! = [1]) { a }', [{ type: 'subscription', name: '' }]],
+    ['"""about""" query A @d(s: """}"" { \\""" """) { a(s: "} \\" {") }', [{ type: 'query', name: 'A' }]],
+    [
+      'fragment F on T { a } query A { ...F } mutation B { b }',
+      [
+        { type: 'query', name: 'A' },
+        { type: 'mutation', name: 'B' },
+      ],
+    ],
+    ['\uFEFF,,# }{\n{ a { b { c } } }', [{ type: 'query', name: '' }]],
+    ['fragment F on T { a }', null],
+    ['', null],
+    ['query A', null],
+    ['{ a } }', null],
+    ['{ (a }) }', null],
+    ['{ a " }', null],
+    ['{ a ; b }', null],
+    ['type T { a: Int }', null],
+    ['"x" { a }', null],
+    ['extend { a }', null],
+    ['{ a(s: "") }', [{ type: 'query', name: '' }]],
+    ['{ a(s: "x\n") }', null],
+    ['{ a(s: "x\\\n") }', null],
+    ['{ a(s: "\\\\") } #', [{ type: 'query', name: '' }]],
+    ['{ a(s: """""") }', [{ type: 'query', name: '' }]],
+    ['{ a(s: """x"") }', null],
+    ['{ a(s: """\\""") }', null],
+    ['{ a(s: """"} mutation B { b(s: ""\\"""""") }', [{ type: 'query', name: '' }]],
+    ['{ a } # mutation { b }\r# mutation { c }', [{ type: 'query', name: '' }]],
+  ])('of the GraphQL document %j', (document, operations) => {
+    expect(graphql(document)).toEqual(operations);
+  });
+
+  test.each<[string, unknown]>([
+    [`{"jsonrpc":"2.0","id":1,"method":"ping"}`, [{ method: 'ping', tool: null }]],
+    [
+      `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","arguments":{}}}`,
+      [{ method: 'tools/call', tool: 'x', arguments: new Map() }],
+    ],
+    [`{"jsonrpc":"2.0","id":1,"method":"tools/call"}`, null],
+    // What some servers take for it, and look up the tool.
+    [`{"jsonrpc":"2.0","id":1,"method":"tools/Call","params":{"name":"x"}}`, null],
+    [`{"jsonrpc":"2.0","id":1,"method":"tools/call ","params":{"name":"x"}}`, null],
+    [`{"jsonrpc":"2.0","id":1,"method":"tools/\uff43all","params":{"name":"x"}}`, null],
+    [`{"jsonrpc":"2.0","id":1,"method":"tools/call\\u0000","params":{"name":"x"}}`, null],
+    [`{"jsonrpc":"2.0","id":1,"method":"tools\u200b/call","params":{"name":"x"}}`, null],
+    [`{"jsonrpc":"2.0","id":1,"method":"tools/calls"}`, [{ method: 'tools/calls', tool: null }]],
+    [`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["x"]}`, null],
+    [`{"jsonrpc":"2.0","id":1,"error":{}}`, [{ method: null, tool: null }]],
+    [`{"jsonrpc":"2.0","id":1}`, null],
+    [`{"jsonrpc":"1.0","id":1,"method":"ping"}`, null],
+    [`{"jsonrpc":"2.0","method":"ping","METHOD":"x"}`, null],
+    [`{"jsonrpc":"2.0","method":"ping","\\u006dethod":"x"}`, null],
+    [`{"jsonrpc":"2.0","j\u017fonrpc":"2.0","method":"ping"}`, null],
+    [
+      `[{"jsonrpc":"2.0","method":"a"},{"jsonrpc":"2.0","method":"b"}]`,
+      [
+        { method: 'a', tool: null },
+        { method: 'b', tool: null },
+      ],
+    ],
+    [`[{"jsonrpc":"2.0","method":"a"},7]`, null],
+    ['[]', null],
+    ['7', null],
+  ])('of the JSON-RPC message %s', (text, calls) => {
+    expect(read(text).jsonrpc).toEqual(calls);
+  });
+
+  test.each(['documentId', 'doc_id', 'queryId', 'query_hash', 'DocumentID', 'document-id'])(
+    'a document with the hash %s of another one is unreadable',
+    (name) => {
+      expect(read(JSON.stringify({ query: '{a}', [name]: 'x' })).graphql).toBeNull();
+      expect(read(JSON.stringify({ query: '{a}', [name]: null })).graphql).not.toBeNull();
+    },
+  );
+
+  test.each([{ extensions: { persistedQuery: { sha256Hash: 'x' } } }, { id: 7 }])(
+    'a document together with %j is unreadable, because servers differ',
+    (beside) => {
+      expect(read(JSON.stringify({ query: '{a}', ...beside })).graphql).toBeNull();
+    },
+  );
+
+  test('a batch is read up to 1,000 requests, calls and operations', () => {
+    const call = { jsonrpc: '2.0', method: 'ping' };
+    expect(batch(1_000, call).jsonrpc).toHaveLength(1_000);
+    expect(batch(1_001, call).jsonrpc).toBeNull();
+    expect(batch(500, { query: '{a} query B{b}' }).graphql).toHaveLength(1_000);
+    expect(batch(501, { query: '{a} query B{b}' }).graphql).toBeNull();
+    const asItIs = { contentType: 'application/graphql' };
+    expect(read('{a}'.repeat(1_000), asItIs).graphql).toHaveLength(1_000);
+    expect(read('{a}'.repeat(1_001), asItIs).graphql).toBeNull();
+  });
+
+  const mebibytes = 8 * 1_048_576;
+  test.each([
+    ['a block text', JSON.stringify({ query: `{ a(s: """${'x'.repeat(mebibytes)}""") }` })],
+    [
+      'a block text of escapes',
+      JSON.stringify({ query: `{ a(s: """${'\\"""'.repeat(mebibytes / 4)}""") }` }),
+    ],
+    ['a text of escapes', JSON.stringify({ query: `{ a(s: "${'\\n'.repeat(mebibytes / 2)}") }` })],
+    ['what is ignored', JSON.stringify({ query: `{ ${', #\n'.repeat(mebibytes / 4)} a }` })],
+    ['escapes in JSON', JSON.stringify({ query: '{ a }', pad: '\n'.repeat(mebibytes) })],
+  ])('8 MiB are read to their end: %s', (_, text) => {
+    expect(read(text).graphql).toEqual([{ type: 'query', name: '' }]);
+  });
+
+  test('a document beyond the parser’s stack is unreadable, without an exception', () => {
+    const full = vi.spyOn(String.prototype, 'normalize').mockImplementation(() => {
+      throw new RangeError('Invalid string length');
+    });
+    try {
+      expect(read('{"query":"{a}","\u00fc":1}')).toEqual(unread);
+    } finally {
+      full.mockRestore();
+    }
+  });
+
+  const query = '{"query":"{ a }"}';
+
+  test('a duplicate key at any depth makes the body unreadable', () => {
+    expect(read('{"query":"{a}","variables":{"x":{"y":1,"y":2}}}')).toEqual(unread);
+    expect(read('{"query":"{a}","variables":[{"y":1},{"y":"y,\\"y"}]}').graphql).not.toBeNull();
+  });
+
+  test('a missing body has no operation, and a truncated one is unreadable', () => {
+    expect(read('')).toEqual({ graphql: [], jsonrpc: [], json: { value: undefined }, parameters: new Map() });
+    expect(read('', { contentType: null })).toEqual({
+      graphql: [],
+      jsonrpc: [],
+      json: { value: undefined },
+      parameters: new Map(),
+    });
+    expect(read(query, {}, false)).toEqual(unread);
+    expect(read('', {}, false)).toEqual(unread);
+  });
+
+  test.each([
+    [{ contentType: null }],
+    [{ contentType: 'text/plain' }],
+    [{ contentType: 'application/json, text/plain' }],
+    [{ contentType: 'application/json; charset=utf-16' }],
+    [{ contentType: 'application/json; charset=utf-8; charset=utf-16' }],
+    [{ contentEncoding: 'gzip' }],
+    [{ contentEncoding: 'identity, br' }],
+    [{ bytes: Buffer.from([0x22, 0xff, 0x22]) }],
+    [{ bytes: Buffer.from('{"query":') }],
+  ])('%j is not read', (copy) => {
+    expect(read(query, copy)).toEqual(unread);
+  });
+
+  test.each(['application/x-www-form-urlencoded', 'multipart/form-data; boundary=x'])(
+    'of %s are read from its parameters only',
+    (contentType) => {
+      expect(read(query, { contentType })).toMatchObject({ ...unread, form: expect.any(Array) });
+    },
+  );
+
+  test.each([
+    [{ contentType: 'Application/JSON ; charset="UTF-8"' }],
+    [{ contentType: 'application/graphql-response+json' }],
+    [{ contentEncoding: 'Identity' }],
+  ])('%j is read', (copy) => {
+    expect(read(query, copy).graphql).toEqual([{ type: 'query', name: '' }]);
+  });
+});
