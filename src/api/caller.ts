@@ -2,6 +2,7 @@ import type { HttpBindings } from '@hono/node-server';
 import { LRUCache } from 'lru-cache';
 import { hashToken } from '../agents/authentication.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import type { Caller as OperationCaller } from '../operations/caller.ts';
 import type { RuleLimit } from '../proxy/policy/rule.ts';
 import type { ApiKeyRecord, PersonRecord } from '../store/store.ts';
 import type { ServiceParts } from './parts.ts';
@@ -9,22 +10,10 @@ import { roles, type Scope, scopesOf, type Role } from '../domain/scopes.ts';
 import { assertSameOrigin, bearerOf, createWebSessions, sessionPrefix } from './web-session.ts';
 
 /** The authenticated caller of a request to the API. */
-export interface Caller {
-  /** Name of the key or the person: `by` of audit events. */
-  readonly name: string;
+export interface Caller extends OperationCaller {
   readonly role: Role;
-  readonly scopes: ReadonlySet<Scope>;
-  /** The only user whose grants the caller may access; null: all users. */
-  readonly user: string | null;
   /** The signed-in person; null: the caller has a key. */
   readonly person: string | null;
-  /** Person behind the caller: signed in, or owner of the key; null: none. */
-  readonly owner: string | null;
-  /**
-   * Expiry of the key, or of the session of a person with an OpenID provider, in milliseconds since the
-   * epoch; null: keys that the caller makes inherit no expiry.
-   */
-  readonly expiresAt: number | null;
   /** Distinguishes the caller from a former one of the same name. */
   readonly id: string;
   /** Address and port of the client. */

@@ -1,9 +1,11 @@
 import { hash, randomBytes } from 'node:crypto';
 import { SidekeyError } from '../lib/errors.ts';
+import { createApiKey } from '../operations/api-key.ts';
+import { type Role, scopesOf } from '../domain/scopes.ts';
 import type { PersonRecord } from '../store/store.ts';
 import type { Caller } from './caller.ts';
 import type { ServiceParts } from './parts.ts';
-import { originOf } from './route.ts';
+import { callOperation } from './operation-route.ts';
 import { sessionId, standsFor } from './web-session.ts';
 
 /**
@@ -55,8 +57,9 @@ export async function makeLoginCode(
 export async function exchangeLoginCode(
   { code, verifier }: { readonly code: string; readonly verifier: string },
   address: string,
-  { store, vault, now, runCommand }: LoginParts & Pick<ServiceParts, 'runCommand'>,
+  parts: ServiceParts,
 ): Promise<unknown> {
+  const { store, vault, now } = parts;
   const id = sessionId('login', code);
   const record = await store.sessions.take(id);
   if (record === null || record.expiresAt <= now()) return null;
@@ -67,21 +70,17 @@ export async function exchangeLoginCode(
   if (!standsFor(person, login) || login.identity !== person.identity) return null;
   await removeEndedKeys(person, { store, now });
   const { name, role, user } = person;
-  const { value } = await runCommand(
+  return callOperation(
+    createApiKey,
     {
-      command: 'api-key create',
-      args: [`login-${randomBytes(6).toString('hex')}`],
-      options: {
-        role,
-        person: name,
-        user: role === 'user' ? (user ?? name) : undefined,
-        expires: life,
-        notAfter: login.notAfter ?? undefined,
-      },
+      name: `login-${randomBytes(6).toString('hex')}`,
+      role: role as Role,
+      user: role === 'user' ? (user ?? name) : undefined,
+      expires: life,
     },
-    originOf({ name, address }),
+    { name, address, scopes: scopesOf(role as Role), user, owner: name, expiresAt: login.notAfter },
+    parts,
   );
-  return value;
 }
 
 /** Keeps the list of keys short, because each login creates one. */

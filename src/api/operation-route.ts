@@ -2,11 +2,19 @@ import { z } from 'zod';
 import { withOrigin } from '../audit/log.ts';
 import type { Operation } from '../operations/operation.ts';
 import { withRightsInMemory } from '../store/rights-in-memory.ts';
-import { type AnyRoute, originOf, route } from './route.ts';
+import type { Caller } from '../operations/caller.ts';
+import type { Caller as ApiCaller } from './caller.ts';
+import type { ServiceParts } from './parts.ts';
+import { type AnyRoute, type Given, originOf, route } from './route.ts';
 
 /** Operations as routes: parameters, query, body and answer follow from the shapes of an operation. */
 
-interface OperationPlace extends Pick<AnyRoute, 'id' | 'tag'> {
+interface OperationPlace extends Pick<AnyRoute, 'id' | 'tag' | 'isRepeatable' | 'isLong'> {
+  /** See `Route.owner`. */
+  readonly owner?: (
+    given: Given<unknown, unknown>,
+    parts: ServiceParts,
+  ) => string | null | Promise<string | null>;
   readonly status?: 201;
   readonly commands: readonly string[];
   /** Present for a list: returns the key of an entry. */
@@ -51,27 +59,30 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
     async handle({ params, query, body, caller }, parts) {
       const { limit: _limit, cursor: _cursor, ...filter } = (query ?? {}) as Record<string, unknown>;
       const given = { ...filter, ...body, ...params } as z.output<Input>;
-      const now = parts.now();
-      operation.check?.(given, now);
-      const config = await parts.config();
-      const store = withRightsInMemory(parts.store);
-      const result =
-        operation.effect === 'read'
-          ? await operation.run({ config, store, grants: () => parts.grants.list() }, given, now)
-          : await operation.run(
-              {
-                config,
-                store,
-                vault: parts.vault,
-                grants: parts.grants,
-                audit: withOrigin(parts.audit, originOf(caller)),
-              },
-              given,
-              now,
-            );
-      return operation.answer(result, now);
+      return callOperation(operation, given, caller, parts);
     },
   });
+}
+
+/** Runs an operation for a caller, and returns its answer. @throws SidekeyError of the operation */
+export async function callOperation<Input extends z.ZodObject, Output extends z.ZodType, Result>(
+  operation: Operation<Input, Output, Result>,
+  input: z.output<Input>,
+  caller: Caller & Pick<ApiCaller, 'address'>,
+  { vault, grants, now, env, ...parts }: ServiceParts,
+): Promise<z.input<Output>> {
+  const at = now();
+  operation.check?.(input, at);
+  const common = { config: await parts.config(), store: withRightsInMemory(parts.store), caller, env, now };
+  const result =
+    operation.effect === 'read'
+      ? await operation.run({ ...common, grants: () => grants.list() }, input, at)
+      : await operation.run(
+          { ...common, vault, grants, audit: withOrigin(parts.audit, originOf(caller)) },
+          input,
+          at,
+        );
+  return operation.answer(result, at);
 }
 
 /** Returns the shape of a member in a query, where a boolean is a word. */

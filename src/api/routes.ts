@@ -1,5 +1,6 @@
 import type { AnyRoute } from './route.ts';
 import { agentRoutes } from './routes/agents.ts';
+import { apiKeyRoutes } from './routes/api-keys.ts';
 import { approvalRoutes } from './routes/approvals.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { connectRoutes } from './routes/connect-sessions.ts';
@@ -8,7 +9,7 @@ import { grantRoutes } from './routes/grants.ts';
 import { leaseRoutes } from './routes/leases.ts';
 import { loginRoutes } from './routes/login.ts';
 import { passkeyRoutes } from './routes/passkeys.ts';
-import { callerRoutes } from './routes/people.ts';
+import { peopleRoutes } from './routes/people.ts';
 import { proposalRoutes } from './routes/proposals.ts';
 import { systemRoutes } from './routes/system.ts';
 import { tokenRoutes } from './routes/tokens.ts';
@@ -28,7 +29,8 @@ export const routes: readonly AnyRoute[] = [
   ...proposalRoutes,
   ...auditRoutes,
   ...systemRoutes,
-  ...callerRoutes,
+  ...apiKeyRoutes,
+  ...peopleRoutes,
   ...loginRoutes,
   ...passkeyRoutes,
 ];

@@ -1,79 +1,36 @@
-import { randomBytes } from 'node:crypto';
-import { hashToken } from '../agents/authentication.ts';
-import { scopes as allScopes } from '../domain/scopes.ts';
-import { recordChange } from '../audit/log.ts';
-import { SidekeyError } from '../lib/errors.ts';
-import { orMeant } from '../lib/text.ts';
+import { createApiKey, getApiKey, listApiKeys, revokeApiKey } from '../operations/api-key.ts';
+import { lastUse, relativeTime } from '../operations/format.ts';
 import type { ApiKeyRecord } from '../store/store.ts';
+import type { CommandRow } from './command.ts';
 import type { Context } from './context.ts';
 import { table } from './display.ts';
-import {
-  checkName,
-  isoOrNull,
-  isoTime,
-  lastUse,
-  pagesUrl,
-  readEnd,
-  relativeTime,
-} from '../operations/format.ts';
+import { type GivenOptions, optionRows, perform } from './operation-command.ts';
 
-export interface CreateOptions {
-  readonly role: string;
-  readonly scope?: readonly string[];
-  readonly user?: string;
-  readonly person?: string;
-  readonly expires: string;
-  /** Latest expiry, in milliseconds since the epoch: the expiry of the key that creates this one. */
-  readonly notAfter?: number;
-}
+/** Commands for the keys of programs that call the API. */
 
-/** `sidekey api-key create`: prints the key, which cannot be retrieved later. */
-export async function createApiKey(
-  { withState, output, now }: Context,
-  name: string,
-  { role, scope, user, person, expires, notAfter = Infinity }: CreateOptions,
-): Promise<void> {
-  checkName('name of the key', name);
-  if (user !== undefined) checkName('name of the user', user);
-  if (role === 'user' && user === undefined) {
-    throw new SidekeyError('input_invalid', 'A key of the role user is for one user.', {
-      hint: `sidekey api-key create ${name} --role user --user NAME`,
-    });
-  }
-  const unknown = scope?.find((each) => !allScopes.some((known) => known === each));
-  if (unknown !== undefined) {
-    throw new SidekeyError('input_invalid', `--scope names no scope${orMeant(unknown, allScopes)}`, {
-      hint: `the scopes: ${allScopes.join(', ')}`,
-    });
-  }
-  // The prefix is for secret scanners.
-  const secret = `sk_${randomBytes(32).toString('base64url')}`;
-  const at = now();
-  const end = Math.min(notAfter, expires === 'none' ? Infinity : readEnd('--expires', expires, at));
-  const key: ApiKeyRecord = {
-    name,
-    hash: hashToken(secret),
-    role,
-    scopes: scope ?? null,
-    user: user ?? null,
-    person: person ?? null,
-    createdAt: at,
-    expiresAt: end === Infinity ? null : end,
-    usedAt: null,
-  };
-  const reason = `${name}, role ${role}${scope === undefined ? '' : `, scopes ${scope.join(' ')}`}`;
-  const pages = await withState(async ({ store, audit, config }) => {
-    const owner = person === undefined ? undefined : await store.people.get(person);
-    if (owner === null || (owner?.disabledAt ?? null) !== null) {
-      throw new SidekeyError('not_found', 'There is no enabled person of that name.', {
-        hint: 'sidekey person list',
-      });
-    }
-    await recordChange(audit, { event: 'api_key.created', user, reason }, () => store.apiKeys.insert(key));
-    return pagesUrl(config.admin);
-  });
-  output.result({ ...keyJson(key), key: secret }, secret);
-  output.say(
+const createWords = {
+  role: { summary: 'what it may do (docs/api.md)' },
+  scopes: {
+    summary:
+      'only this scope of the role; may be given several times. tokens:read returns secrets, and no role has it',
+    name: 'scope',
+    repeated: true,
+  },
+  user: { summary: 'only for the grants of this user', value: 'name' },
+  person: {
+    summary: 'the person whose key it is: it ends with the person, and has at most that role',
+    value: 'name',
+  },
+  expires: { summary: 'its end: 90d, a date, or none', value: 'when' },
+} as const;
+
+/** Prints the key, which cannot be retrieved later. */
+async function create(context: Context, name: string, options: GivenOptions): Promise<void> {
+  const given = { words: createWords, options, fixed: { name } };
+  const { result, answer, at } = await perform(context, createApiKey, given);
+  const { key, secret, pages } = result;
+  context.output.result(answer, secret);
+  context.output.say(
     [
       `Copy the key ${name} from that line now: it is shown only once. It ends ${endText(key, at)}.`,
       pages === null
@@ -83,66 +40,37 @@ export async function createApiKey(
   );
 }
 
-/** `sidekey api-key list`: all keys, or one. @throws SidekeyError `not_found` */
-export async function listApiKeys(
-  { withView, output, now }: Context,
-  name: string | undefined,
-): Promise<void> {
-  const all = await withView(async ({ store }) => (await store?.apiKeys.list()) ?? []);
-  const keys = name === undefined ? all : all.filter((key) => key.name === name);
-  if (name !== undefined && keys.length === 0) throw unknownKey(name, all);
-  const at = now();
-  output.result(
-    name === undefined ? keys.map(keyJson) : keyJson(keys[0]!),
-    keys.length === 0
-      ? 'There are no API keys yet.\n  → sidekey api-key create NAME --role operator'
-      : table(
-          output.display,
-          ['NAME', 'ROLE', 'SCOPES', 'USER', 'ENDS', 'LAST USED', 'CREATED'],
-          keys.map((key) => [
-            key.name,
-            key.role,
-            key.scopes?.join(' ') ?? 'all of the role',
-            key.user ?? '-',
-            endText(key, at),
-            lastUse(key.usedAt, at),
-            relativeTime(key.createdAt, at),
-          ]),
-          { least: ['CREATED', 'USER', 'SCOPES', 'LAST USED'] },
-        ),
+async function list(context: Context, name: string | undefined): Promise<void> {
+  const { output } = context;
+  if (name !== undefined) {
+    const { result, answer, at } = await perform(context, getApiKey, { fixed: { key: name } });
+    return output.result(answer, keysText(context, [result], at));
+  }
+  const { result, answer, at } = await perform(context, listApiKeys);
+  output.result(answer, keysText(context, result, at));
+}
+
+function keysText({ output }: Context, keys: readonly ApiKeyRecord[], at: number): string {
+  if (keys.length === 0) return 'There are no API keys yet.\n  → sidekey api-key create NAME --role operator';
+  return table(
+    output.display,
+    ['NAME', 'ROLE', 'SCOPES', 'USER', 'ENDS', 'LAST USED', 'CREATED'],
+    keys.map((key) => [
+      key.name,
+      key.role,
+      key.scopes?.join(' ') ?? 'all of the role',
+      key.user ?? '-',
+      endText(key, at),
+      lastUse(key.usedAt, at),
+      relativeTime(key.createdAt, at),
+    ]),
+    { least: ['CREATED', 'USER', 'SCOPES', 'LAST USED'] },
   );
 }
 
-/** `sidekey api-key revoke`: ends a key at once. @throws SidekeyError `not_found` */
-export async function revokeApiKey({ withState, output }: Context, name: string): Promise<void> {
-  await withState(async ({ store, audit }) => {
-    const all = await store.apiKeys.list();
-    if (!all.some((key) => key.name === name)) throw unknownKey(name, all);
-    await recordChange(audit, { event: 'api_key.revoked', reason: name }, async () => {
-      if (!(await store.apiKeys.remove(name))) throw unknownKey(name, []);
-    });
-  });
-  output.result({ name, revoked: true }, `Revoked the key ${name}: it is refused from now on.`);
-}
-
-function unknownKey(name: string, all: readonly ApiKeyRecord[]): SidekeyError {
-  const names = all.map((key) => key.name);
-  return new SidekeyError('not_found', `There is no API key of that name${orMeant(name, names)}`, {
-    hint: 'sidekey api-key list',
-  });
-}
-
-function keyJson({ name, role, scopes, user, person, createdAt, expiresAt, usedAt }: ApiKeyRecord) {
-  return {
-    name,
-    role,
-    scopes,
-    user,
-    person,
-    created_at: isoTime(createdAt),
-    expires_at: isoOrNull(expiresAt),
-    used_at: isoOrNull(usedAt),
-  };
+async function revoke(context: Context, name: string): Promise<void> {
+  const { answer } = await perform(context, revokeApiKey, { fixed: { key: name } });
+  context.output.result(answer, `Revoked the key ${name}: it is refused from now on.`);
 }
 
 /** `in 90 d`, `2 h ago`, `never`. */
@@ -150,3 +78,32 @@ function endText({ expiresAt }: ApiKeyRecord, now: number): string {
   if (expiresAt === null) return 'never';
   return `${expiresAt <= now ? 'ended ' : ''}${relativeTime(expiresAt, now)}`;
 }
+
+export const apiKeyCommands: readonly CommandRow[] = [
+  {
+    name: 'create',
+    summary: 'create a key, and show it once',
+    arguments: [['<name>', 'its name in the audit log']],
+    options: optionRows(createApiKey, createWords),
+    examples: [
+      'sidekey api-key create backend --role operator',
+      'sidekey api-key create app --role user --user alice --expires 30d',
+    ],
+    load: async () => create,
+  },
+  {
+    name: 'list',
+    alias: 'show',
+    summary: 'list the keys, or show one',
+    arguments: [['[name]', 'its name']],
+    examples: ['sidekey api-key list'],
+    load: async () => list,
+  },
+  {
+    name: 'revoke',
+    summary: 'end a key at once',
+    arguments: [['<name>', 'its name']],
+    examples: ['sidekey api-key revoke backend'],
+    load: async () => revoke,
+  },
+];

@@ -752,47 +752,7 @@ const accessCommands: readonly CommandRow[] = [
   {
     name: 'api-key',
     summary: 'manage the keys of programs that call the API',
-    commands: [
-      {
-        name: 'create',
-        summary: 'create a key, and show it once',
-        arguments: [['<name>', 'its name in the audit log']],
-        options: [
-          ['--role <role>', 'what it may do (docs/api.md)', { required: true, choices: roles }],
-          [
-            '--scope <scope>',
-            'only this scope of the role; may be given several times. tokens:read returns secrets, and no role has it',
-            { repeated: true },
-          ],
-          ['--user <name>', 'only for the grants of this user'],
-          [
-            '--person <name>',
-            'the person whose key it is: it ends with the person, and has at most that role',
-          ],
-          ['--expires <when>', 'its end: 90d, a date, or none', { default: '90d' }],
-        ],
-        examples: [
-          'sidekey api-key create backend --role operator',
-          'sidekey api-key create app --role user --user alice --expires 30d',
-        ],
-        load: async () => (await import('./api-key.ts')).createApiKey,
-      },
-      {
-        name: 'list',
-        alias: 'show',
-        summary: 'list the keys, or show one',
-        arguments: [['[name]', 'its name']],
-        examples: ['sidekey api-key list'],
-        load: async () => (await import('./api-key.ts')).listApiKeys,
-      },
-      {
-        name: 'revoke',
-        summary: 'end a key at once',
-        arguments: [['<name>', 'its name']],
-        examples: ['sidekey api-key revoke backend'],
-        load: async () => (await import('./api-key.ts')).revokeApiKey,
-      },
-    ],
+    loadCommands: async () => (await import('./api-key.ts')).apiKeyCommands,
   },
   {
     name: 'person',

@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { SidekeyError } from '../lib/errors.ts';
+import { callerAtMachine } from '../operations/caller.ts';
 import type { Operation } from '../operations/operation.ts';
 import type { OptionRow } from './command.ts';
-import type { Context } from './context.ts';
+import { atCommandLine, type Context } from './context.ts';
 
 /** Operations as commands: options follow from the input of an operation. */
 
@@ -16,6 +17,8 @@ interface OptionWords {
   readonly name?: string;
   /** Word for its value in the help; default: the name of the option. */
   readonly value?: string;
+  /** True: the option may be given several times, one value each. */
+  readonly repeated?: true;
   /** Reads the value that an option stands for, such as the content of a file. */
   readonly read?: (context: Context, value: string) => Promise<unknown>;
 }
@@ -25,16 +28,21 @@ type Words = Readonly<Record<string, OptionWords>>;
 /** Returns the options for these members of an input, in the order of their words. */
 export function optionRows({ input }: Pick<Operation, 'input'>, allWords: Words): readonly OptionRow[] {
   return Object.entries(allWords).flatMap(([member, words]): OptionRow[] => {
-    const { summary, none, value, read } = words;
+    const { summary, none, value, read, repeated } = words;
     const name = optionName(member, words.name);
     const shape = input.shape[member]!;
-    const kind = kindOf(shape);
-    const many = kind === 'array' && read === undefined ? '...' : '';
-    const flags = `--${name}${kind === 'boolean' ? '' : ` <${value ?? name}${many}>`}`;
-    const isRequired = !z.safeParse(shape, undefined).success;
+    const { type, isRequired, choices, defaultValue } = factsOf(shape);
+    const many = type === 'array' && read === undefined && repeated !== true ? '...' : '';
+    const flags = `--${name}${type === 'boolean' ? '' : ` <${value ?? name}${many}>`}`;
+    const details = {
+      ...(isRequired ? { required: true as const } : {}),
+      ...(choices === undefined ? {} : { choices }),
+      ...(defaultValue === undefined ? {} : { default: defaultValue }),
+      ...(repeated === undefined ? {} : { repeated }),
+    };
     const rows: OptionRow[] = [];
     if (summary !== undefined)
-      rows.push(isRequired ? [flags, summary, { required: true }] : [flags, summary]);
+      rows.push(Object.keys(details).length > 0 ? [flags, summary, details] : [flags, summary]);
     if (none !== undefined) rows.push([`--no-${name}`, none]);
     return rows;
   });
@@ -52,7 +60,11 @@ export type GivenOptions = Readonly<Record<string, unknown>>;
 export async function perform<Input extends z.ZodObject, Output extends z.ZodType, Result>(
   context: Context,
   operation: Operation<Input, Output, Result>,
-  { words, options, fixed = {} }: { words: Words; options: GivenOptions; fixed?: GivenOptions },
+  {
+    words = {},
+    options = {},
+    fixed = {},
+  }: { words?: Words; options?: GivenOptions; fixed?: GivenOptions } = {},
 ): Promise<{ readonly result: Result; readonly answer: z.input<Output>; readonly at: number }> {
   const values = Object.entries(words).flatMap(([member, { name, read }]) => {
     const option = optionName(member, name).replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
@@ -69,10 +81,12 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
     if (read !== undefined) Object.assign(input, { [member]: await read(context, value as string) });
   const at = context.now();
   operation.check?.(input, at);
+  const { env, now } = context;
+  const call = { caller: callerAtMachine(atCommandLine(env).by ?? 'the command line'), env, now };
   const result =
     operation.effect === 'read'
-      ? await context.withView((view) => operation.run(view, input, at))
-      : await context.withState((state) => operation.run(state, input, at));
+      ? await context.withView((view) => operation.run({ ...view, ...call }, input, at))
+      : await context.withState((state) => operation.run({ ...state, ...call }, input, at));
   return { result, answer: operation.answer(result, at), at };
 }
 
@@ -89,7 +103,7 @@ function refusalOf({ issues: [issue] }: z.ZodError, words: Words, id: string): S
 
 /** Returns the value of a member for that of an option. False stands for no value, as `--no-for` does. */
 function valueOf(shape: z.core.$ZodType, value: unknown): unknown {
-  const kind = kindOf(shape);
+  const kind = factsOf(shape).type;
   if (value === false) return z.safeParse(shape, null).success ? null : kind === 'array' ? [] : false;
   // Decimal digits only: Number('') is 0, and Number('1e3') is 1000.
   return kind === 'number' && /^[0-9]+$/.test(value as string) ? Number(value) : value;
@@ -99,9 +113,28 @@ function optionName(member: string, name = member.replaceAll('_', '-')): string 
   return name;
 }
 
-/** Returns the type of a member behind `optional`, `describe` and transforms. */
-function kindOf(shape: z.core.$ZodType): string {
+interface Facts {
+  readonly type: string;
+  readonly isRequired: boolean;
+  /** The allowed values of the member, or of its elements. */
+  readonly choices?: readonly string[];
+  readonly defaultValue?: string;
+}
+
+/** Returns the facts of a member behind `optional`, `default`, `describe` and transforms. */
+function factsOf(shape: z.core.$ZodType): Facts {
+  const isRequired = !z.safeParse(shape, undefined).success;
   const { def } = shape as z.ZodType;
-  if ('innerType' in def) return kindOf(def.innerType as z.ZodType);
-  return 'in' in def ? kindOf(def.in as z.ZodType) : def.type;
+  if ('innerType' in def) {
+    const inner = factsOf(def.innerType as z.ZodType);
+    const value = 'defaultValue' in def ? { defaultValue: String(def.defaultValue) } : {};
+    return { ...inner, ...value, isRequired };
+  }
+  if ('in' in def) return { ...factsOf(def.in as z.ZodType), isRequired };
+  if ('element' in def) {
+    const { choices } = factsOf(def.element as z.ZodType);
+    return { type: def.type, isRequired, ...(choices === undefined ? {} : { choices }) };
+  }
+  const choices = shape instanceof z.ZodEnum ? { choices: shape.options as readonly string[] } : {};
+  return { type: def.type, isRequired, ...choices };
 }

@@ -11,7 +11,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import type { AgentRecord, GrantPolicy, LeaseRecord } from '../store/store.ts';
 import { alreadyThere, prepare, type Prepared } from './credential-entry.ts';
 import { ownGrants, ttlFor, usualGrants } from './lease-terms.ts';
-import type { Changing } from './operation.ts';
+import type { Opened } from './operation.ts';
 import { grantReference, namedGrant, pickAgent, unknownAgent } from './lookup.ts';
 
 /** Checked request for a lease; spans in milliseconds. */
@@ -54,7 +54,7 @@ const forgetAfterMs = 90 * 86_400_000;
  * @throws SidekeyError `not_found`, `input_invalid`, `grant_missing`, `grant_ambiguous`, `provider_unknown`,
  *   `already_exists`, `audit_unavailable`
  */
-export async function makeLease(parts: Changing, order: LeaseOrder, at: number): Promise<MadeLease> {
+export async function makeLease(parts: Opened, order: LeaseOrder, at: number): Promise<MadeLease> {
   const { store, audit, config } = parts;
   const id = randomUUID();
   const credentials = prepareCredentials(order.credentials ?? [], id, config.providers);
@@ -149,7 +149,7 @@ function prepareCredentials(
  * @throws SidekeyError `already_exists` for a name that is taken
  */
 async function storeCredentials(
-  parts: Changing,
+  parts: Opened,
   lease: Pick<Lease, 'id'>,
   credentials: readonly LeaseCredential[],
   at: number,

@@ -6,11 +6,20 @@ import type { Scope } from '../domain/scopes.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { Store } from '../store/store.ts';
 import type { Vault } from '../store/vault/vault.ts';
+import type { Caller } from './caller.ts';
 
 /** Things that Sidekey does for people and programs: each is one value, and all front ends follow from it. */
 
+/** The circumstances of a call. */
+interface Call {
+  readonly caller: Caller;
+  readonly env: NodeJS.ProcessEnv;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
 /** Parts of Sidekey that an operation reads. */
-interface Reading {
+interface Reading extends Call {
   readonly config: Config;
   /** Null: nothing was stored yet. */
   readonly store: Store | null;
@@ -19,7 +28,10 @@ interface Reading {
 }
 
 /** Parts of Sidekey that an operation changes. */
-export interface Changing {
+export interface Changing extends Opened, Call {}
+
+/** The open state, without the circumstances of a call. */
+export interface Opened {
   readonly config: Config;
   readonly store: Store;
   readonly vault: Vault;

@@ -2,7 +2,9 @@ import { z } from 'zod';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { Caller } from '../caller.ts';
 import { makeLoginCode } from '../login.ts';
-import { type AnyRoute, commandRoute, route } from '../route.ts';
+import { revokeApiKey } from '../../operations/api-key.ts';
+import { callOperation } from '../operation-route.ts';
+import { type AnyRoute, route } from '../route.ts';
 
 /** Routes of `sidekey login` and `sidekey logout`. */
 
@@ -30,16 +32,18 @@ export const loginRoutes: readonly AnyRoute[] = [
     isRepeatable: true,
     handle: async ({ body, caller }, parts) => ({ code: await makeLoginCode(caller, body.challenge, parts) }),
   }),
-  commandRoute({
+  route({
     ...own,
     method: 'delete',
     path: '/v2/me/key',
     id: 'revokeOwnKey',
     summary: 'End the key of this request.',
-    result: z.strictObject({ name: z.string(), revoked: z.literal(true) }),
+    result: revokeApiKey.output,
     commands: ['api-key revoke'],
-    call({ caller: { name, person } }) {
-      if (person === null) return { command: 'api-key revoke', args: [name.replace(/^key /, '')] };
+    async handle({ caller }, parts) {
+      const { name, person } = caller;
+      if (person === null)
+        return callOperation(revokeApiKey, { key: name.replace(/^key /, '') }, caller, parts);
       throw new SidekeyError('input_invalid', 'The request has no key.', {
         hint: 'a person signs out: POST /sign-out',
       });

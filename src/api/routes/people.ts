@@ -1,101 +1,12 @@
 import { z } from 'zod';
 import { SidekeyError } from '../../lib/errors.ts';
-import type { Caller } from '../caller.ts';
+import { assertRole } from '../../operations/caller.ts';
 import { type AnyRoute, commandRoute, originOf, route } from '../route.ts';
-import { name, text, time, timeOrNull } from '../../operations/members.ts';
-import { roles, type Scope, scopes, scopesOf } from '../../domain/scopes.ts';
+import { name, time, timeOrNull } from '../../operations/members.ts';
+import { roles, scopes } from '../../domain/scopes.ts';
 import { makeSignInLink } from '../web-session.ts';
 
-/** Routes of API keys and people. */
-
-/** Refuses scopes that the caller does not have. @throws SidekeyError `scope_missing` */
-function assertHas(given: readonly Scope[], { name: who, scopes: own }: Caller): void {
-  const beyond = given.find((scope) => !own.has(scope));
-  if (beyond === undefined) return;
-  throw new SidekeyError('scope_missing', `${who} does not have the scope ${beyond}, and cannot give it.`);
-}
-
-const keyMembers = {
-  name: z.string(),
-  role: z.enum(roles),
-  scopes: z.array(z.string()).nullable(),
-  user: z.string().nullable(),
-  person: z.string().nullable(),
-  created_at: time,
-  expires_at: timeOrNull,
-  used_at: timeOrNull,
-};
-
-const apiKey = z.strictObject(keyMembers).meta({ id: 'ApiKey' });
-
-const keyRoutes: readonly AnyRoute[] = [
-  commandRoute({
-    method: 'get',
-    path: '/v2/api-keys',
-    id: 'listApiKeys',
-    tag: 'Keys',
-    summary: 'List the keys of the API.',
-    scope: 'config:read',
-    result: apiKey,
-    list: ({ name: of }: z.output<typeof apiKey>) => of,
-    commands: ['api-key list'],
-    call: () => ({ command: 'api-key list' }),
-  }),
-  commandRoute({
-    method: 'post',
-    path: '/v2/api-keys',
-    id: 'createApiKey',
-    tag: 'Keys',
-    summary: 'Create a key with at most the scopes of the caller. The answer has it, once.',
-    scope: 'config:write',
-    body: z.strictObject({
-      name,
-      role: z.enum(roles),
-      scopes: z.array(z.enum(scopes)).optional(),
-      user: name.optional(),
-      person: name.optional(),
-      expires: text.optional().describe('90d (the default), a date, or none.'),
-    }),
-    status: 201,
-    result: z.strictObject({ ...keyMembers, key: z.string() }).meta({ id: 'CreatedApiKey' }),
-    commands: ['api-key create'],
-    call({ body: { name: as, scopes: listed, ...options }, caller }) {
-      const { person: of = caller.owner ?? undefined } = options;
-      assertHas(listed ?? [...scopesOf(options.role)], caller);
-      if (caller.owner !== null && of !== caller.owner) {
-        throw new SidekeyError('scope_missing', `${caller.name} cannot create keys of other people.`, {
-          hint: 'sidekey api-key create NAME --person PERSON',
-        });
-      }
-      return {
-        command: 'api-key create',
-        args: [as],
-        options: {
-          expires: '90d',
-          ...options,
-          person: of,
-          scope: listed,
-          notAfter: caller.expiresAt ?? undefined,
-        },
-      };
-    },
-  }),
-  commandRoute({
-    method: 'delete',
-    path: '/v2/api-keys/{key}',
-    id: 'revokeApiKey',
-    tag: 'Keys',
-    summary: 'End a key at once.',
-    scope: 'config:write',
-    result: z.strictObject({ name: z.string(), revoked: z.literal(true) }),
-    commands: ['api-key revoke'],
-    async call({ params, caller }, { store }) {
-      const found = (await store.apiKeys.list()).find((key) => key.name === params['key']);
-      assertWithin(found?.role, caller);
-      return { command: 'api-key revoke', args: [params['key']] };
-    },
-  }),
-];
+/** Routes of people. */
 
 const person = z
   .strictObject({
@@ -120,13 +31,7 @@ const person = z
 
 const one = { tag: 'People', path: '/v2/people/{person}' } as const;
 
-/** Refuses to change somebody with more scopes than the caller. @throws SidekeyError `scope_missing` */
-function assertWithin(role: string | undefined, caller: Caller): void {
-  const known = roles.find((each) => each === role);
-  if (known !== undefined) assertHas([...scopesOf(known)], caller);
-}
-
-const peopleRoutes: readonly AnyRoute[] = [
+export const peopleRoutes: readonly AnyRoute[] = [
   route({
     method: 'get',
     path: '/v2/me',
@@ -184,7 +89,7 @@ const peopleRoutes: readonly AnyRoute[] = [
     result: person,
     commands: ['person create'],
     call({ body: { name: as, ...options }, caller }) {
-      assertWithin(options.role, caller);
+      assertRole(options.role, caller);
       return { command: 'person create', args: [as], options };
     },
   }),
@@ -198,8 +103,8 @@ const peopleRoutes: readonly AnyRoute[] = [
     result: person,
     commands: ['person set'],
     async call({ params, body: { role, disabled }, caller }, { store }) {
-      assertWithin((await store.people.get(params['person'] ?? ''))?.role, caller);
-      assertWithin(role, caller);
+      assertRole((await store.people.get(params['person'] ?? ''))?.role, caller);
+      assertRole(role, caller);
       const state = disabled === undefined ? {} : disabled ? { disable: true } : { enable: true };
       return { command: 'person set', args: [params['person']], options: { role, ...state } };
     },
@@ -213,7 +118,7 @@ const peopleRoutes: readonly AnyRoute[] = [
     result: z.strictObject({ name: z.string(), removed: z.literal(true) }),
     commands: ['person remove'],
     async call({ params, caller }, { store }) {
-      assertWithin((await store.people.get(params['person'] ?? ''))?.role, caller);
+      assertRole((await store.people.get(params['person'] ?? ''))?.role, caller);
       return { command: 'person remove', args: [params['person']] };
     },
   }),
@@ -233,7 +138,7 @@ const peopleRoutes: readonly AnyRoute[] = [
           hint: 'GET /v2/people',
         });
       }
-      assertWithin(found.role, caller);
+      assertRole(found.role, caller);
       // A link would stay valid without the account, and work again when its role comes back.
       if (found.identity !== null) {
         throw new SidekeyError('input_invalid', `${found.name} signs in at the issuer of admin.oidc.`, {
@@ -246,5 +151,3 @@ const peopleRoutes: readonly AnyRoute[] = [
     },
   }),
 ];
-
-export const callerRoutes: readonly AnyRoute[] = [...keyRoutes, ...peopleRoutes];

@@ -1420,7 +1420,7 @@ export interface Operations {
     readonly user?: string | undefined;
     /** Letters, digits, dots, dashes and underscores. */
     readonly person?: string | undefined;
-    /** 90d (the default), a date, or none. */
+    /** 90d, a date, or none. */
     readonly expires?: string | undefined;
   }), options?: CallOptions): Promise<CreatedApiKey>;
 

@@ -40,6 +40,7 @@ const words = {
 };
 
 const context = {
+  env: {},
   now: () => 1_000,
   withState: (use: (state: object) => Promise<unknown>) => use({}),
 } as unknown as Context;
@@ -48,6 +49,28 @@ const run = (options: object) =>
   perform(context, echo, { words, options: options as Record<string, unknown>, fixed: { thing: 'x' } });
 
 describe('the options of an operation', () => {
+  test('have the choices and the default of the input, and one value each where they may be repeated', () => {
+    const input = z.strictObject({
+      role: z.enum(['reader', 'writer']),
+      scopes: z.array(z.enum(['a', 'b'])).optional(),
+      expires: z.string().default('90d').describe('A span.'),
+    });
+    expect(
+      optionRows(
+        { input },
+        {
+          role: { summary: 'the role' },
+          scopes: { summary: 'a scope', name: 'scope', repeated: true },
+          expires: { summary: 'the end', value: 'when' },
+        },
+      ),
+    ).toEqual([
+      ['--role <role>', 'the role', { required: true, choices: ['reader', 'writer'] }],
+      ['--scope <scope>', 'a scope', { choices: ['a', 'b'], repeated: true }],
+      ['--expires <when>', 'the end', { default: '90d' }],
+    ]);
+  });
+
   test('have values, several values or none as the input has, and are required where it has no default', () => {
     expect(optionRows(echo, words)).toEqual([
       ['--name <name...>', 'the names'],

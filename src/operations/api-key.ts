@@ -1,0 +1,153 @@
+import { randomBytes } from 'node:crypto';
+import { z } from 'zod';
+import { hashToken } from '../agents/authentication.ts';
+import { recordChange } from '../audit/log.ts';
+import { roles, scopes, scopesOf } from '../domain/scopes.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { orMeant } from '../lib/text.ts';
+import type { ApiKeyRecord, Store } from '../store/store.ts';
+import { assertRole, assertScopes } from './caller.ts';
+import { isoOrNull, isoTime, pagesUrl, readEnd } from './format.ts';
+import { name, text, time, timeOrNull } from './members.ts';
+import { changing, reading } from './operation.ts';
+
+/** API keys: the keys of programs that call the API. */
+
+const members = {
+  name: z.string(),
+  role: z.enum(roles),
+  scopes: z.array(z.string()).nullable(),
+  user: z.string().nullable(),
+  person: z.string().nullable(),
+  created_at: time,
+  expires_at: timeOrNull,
+  used_at: timeOrNull,
+};
+
+function keyAnswer({ hash: _, createdAt, expiresAt, usedAt, ...key }: ApiKeyRecord) {
+  return {
+    name: key.name,
+    role: key.role as (typeof roles)[number],
+    scopes: key.scopes?.slice() ?? null,
+    user: key.user,
+    person: key.person,
+    created_at: isoTime(createdAt),
+    expires_at: isoOrNull(expiresAt),
+    used_at: isoOrNull(usedAt),
+  };
+}
+
+const apiKey = z.strictObject(members).meta({ id: 'ApiKey' });
+
+export const listApiKeys = reading({
+  id: 'api_key.list',
+  summary: 'List the keys of the API.',
+  scope: 'config:read',
+  input: z.strictObject({}),
+  output: z.array(apiKey),
+  run: async ({ store }) => (await store?.apiKeys.list()) ?? [],
+  answer: (keys) => keys.map(keyAnswer),
+});
+
+export const getApiKey = reading({
+  id: 'api_key.get',
+  summary: 'Show a key of the API.',
+  scope: 'config:read',
+  input: z.strictObject({ key: text }),
+  output: apiKey,
+  run: ({ store }, { key }) => keyOf(store, key),
+  answer: keyAnswer,
+});
+
+export const createApiKey = changing({
+  id: 'api_key.create',
+  summary: 'Create a key with at most the scopes of the caller. The answer has it, once.',
+  scope: 'config:write',
+  input: z.strictObject({
+    name,
+    role: z.enum(roles),
+    scopes: z.array(z.enum(scopes)).optional(),
+    user: name.optional(),
+    person: name.optional(),
+    expires: text.default('90d').describe('90d, a date, or none.'),
+  }),
+  output: z.strictObject({ ...members, key: z.string() }).meta({ id: 'CreatedApiKey' }),
+  check({ name: of, role, user, expires }, at) {
+    if (expires !== 'none') readEnd('--expires', expires, at);
+    if (role !== 'user' || user !== undefined) return;
+    throw new SidekeyError('input_invalid', 'A key of the role user is for one user.', {
+      hint: `sidekey api-key create ${of} --role user --user NAME`,
+    });
+  },
+  async run(
+    { store, audit, config, caller },
+    { name: of, role, scopes: listed, user, expires, ...given },
+    at,
+  ) {
+    const { person = caller.owner ?? undefined } = given;
+    assertScopes(listed ?? scopesOf(role), caller);
+    if (caller.owner !== null && person !== caller.owner) {
+      throw new SidekeyError('scope_missing', `${caller.name} cannot create keys of other people.`, {
+        hint: 'sidekey api-key create NAME --person PERSON',
+      });
+    }
+    const owner = person === undefined ? undefined : await store.people.get(person);
+    if (owner === null || (owner?.disabledAt ?? null) !== null) {
+      throw new SidekeyError('not_found', 'There is no enabled person of that name.', {
+        hint: 'sidekey person list',
+      });
+    }
+    const end = expires === 'none' ? Infinity : readEnd('--expires', expires, at);
+    const expiresAt = Math.min(end, caller.expiresAt ?? Infinity);
+    // The prefix is for secret scanners.
+    const secret = `sk_${randomBytes(32).toString('base64url')}`;
+    const key: ApiKeyRecord = {
+      name: of,
+      hash: hashToken(secret),
+      role,
+      scopes: listed ?? null,
+      user: user ?? null,
+      person: person ?? null,
+      createdAt: at,
+      expiresAt: expiresAt === Infinity ? null : expiresAt,
+      usedAt: null,
+    };
+    const reason = `${of}, role ${role}${listed === undefined ? '' : `, scopes ${listed.join(' ')}`}`;
+    await recordChange(audit, { event: 'api_key.created', user, reason }, () => store.apiKeys.insert(key));
+    return { key, secret, pages: pagesUrl(config.admin) };
+  },
+  answer: ({ key, secret }) => ({ ...keyAnswer(key), key: secret }),
+});
+
+export const revokeApiKey = changing({
+  id: 'api_key.revoke',
+  summary: 'End a key at once.',
+  scope: 'config:write',
+  input: z.strictObject({ key: text }),
+  output: z.strictObject({ name: z.string(), revoked: z.literal(true) }),
+  async run({ store, audit, caller }, { key }) {
+    const { role } = await keyOf(store, key);
+    // A key may end itself, whatever scopes it has.
+    if (caller.name !== `key ${key}`) assertRole(role, caller);
+    await recordChange(audit, { event: 'api_key.revoked', reason: key }, async () => {
+      if (!(await store.apiKeys.remove(key))) throw unknownKey(key, []);
+    });
+    return key;
+  },
+  answer: (key) => ({ name: key, revoked: true as const }),
+});
+
+/** @throws SidekeyError `not_found` */
+async function keyOf(store: Pick<Store, 'apiKeys'> | null, key: string): Promise<ApiKeyRecord> {
+  const all = (await store?.apiKeys.list()) ?? [];
+  const found = all.find((each) => each.name === key);
+  if (found === undefined) throw unknownKey(key, all);
+  return found;
+}
+
+function unknownKey(key: string, all: readonly ApiKeyRecord[]): SidekeyError {
+  const names = all.map((each) => each.name);
+  return new SidekeyError('not_found', `There is no API key of that name${orMeant(key, names)}`, {
+    hint: 'sidekey api-key list',
+  });
+}
