@@ -3,6 +3,7 @@ import { copyFile, readFile, readdir, rename, rm, writeFile } from 'node:fs/prom
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { rolldown, type OutputChunk } from 'rolldown';
+import { makeSdk } from './tools/sdk/generate.ts';
 
 /**
  * `npm run build`: the program and the libraries that it uses, in a few files. A start that reads many hundreds of them
@@ -16,6 +17,7 @@ const { out } = values;
 /** An import of a module of Node, as rolldown writes it. */
 const importOfOther = /^import (.+) from "(node:[\w/]+)";$/gm;
 
+makeSdk();
 await rm(out, { recursive: true, force: true });
 await using bundle = await rolldown({
   input: {

@@ -11,6 +11,7 @@ export default defineConfig({
     pool: 'forks',
     // Files share a worker and its modules: to load them anew for each file costs a quarter of the time.
     isolate: false,
+    globalSetup: join(import.meta.dirname, 'test/support/generated-files.ts'),
     testTimeout: 60_000,
     hookTimeout: 60_000,
     exclude: [...configDefaults.exclude, ...(isWindows ? posixOnly : [])],

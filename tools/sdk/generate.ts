@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { routes } from '../../src/api/routes.ts';
 import { packageRoot } from '../../src/lib/package-files.ts';
@@ -6,13 +6,16 @@ import { readApi } from './document.ts';
 import { renderPython } from './python.ts';
 import { renderTypeScript } from './typescript.ts';
 
-/** `npm run sdk`: makes the parts of the SDKs and of `llms.txt` that repeat the OpenAPI document. */
+/**
+ * `npm run sdk`: makes the parts of the SDKs and of `llms.txt` that repeat the OpenAPI document. Those of the SDKs are
+ * not in git: `npm ci`, the build, the type check and the tests make them.
+ */
 
 const llmsFile = 'llms.txt';
 const listHead = '## Operations of the API\n';
 
-/** Replaces the list of operations in the text of `llms.txt`. */
-function renderLlms(text: string): string {
+/** Returns the text of `llms.txt` with the operations of today. */
+export function renderLlms(text: string): string {
   const rows = routes.map(
     ({ id, method, path, summary }) => `- ${id}: \`${method.toUpperCase()} ${path}\`. ${summary}`,
   );
@@ -21,15 +24,19 @@ function renderLlms(text: string): string {
   return `${text.slice(0, at)}${listHead}\n${rows.join('\n')}\n`;
 }
 
-/** Returns the texts of the generated files, by their paths in the package. */
-export function renderSdk(): Readonly<Record<string, string>> {
+/** Writes the generated parts of the SDKs where they differ. */
+export function makeSdk(): void {
   const api = readApi();
-  return {
-    'src/sdk/client/operations.ts': renderTypeScript(api),
-    'src/sdk/python/sidekey/operations.py': renderPython(api),
-    [llmsFile]: renderLlms(readFileSync(join(packageRoot, llmsFile), 'utf8')),
-  };
+  write('src/sdk/client/operations.ts', renderTypeScript(api));
+  write('src/sdk/python/sidekey/operations.py', renderPython(api));
 }
 
-if (import.meta.main)
-  for (const [file, text] of Object.entries(renderSdk())) writeFileSync(join(packageRoot, file), text);
+/** Writes a file of the package, unless it has that text: a program may be reading it. */
+function write(path: string, text: string): void {
+  const file = join(packageRoot, path);
+  if (!existsSync(file) || readFileSync(file, 'utf8') !== text) writeFileSync(file, text);
+}
+if (import.meta.main) {
+  makeSdk();
+  write(llmsFile, renderLlms(readFileSync(join(packageRoot, llmsFile), 'utf8')));
+}
