@@ -24,7 +24,7 @@ const members = {
   used_at: timeOrNull,
 };
 
-function keyAnswer({ hash: _, createdAt, expiresAt, usedAt, ...key }: ApiKeyRecord) {
+function keyAnswer({ createdAt, expiresAt, usedAt, ...key }: ApiKeyRecord) {
   return {
     name: key.name,
     role: key.role as (typeof roles)[number],

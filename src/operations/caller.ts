@@ -1,4 +1,4 @@
-import { type Role, roles, type Scope, scopes, scopesOf } from '../domain/scopes.ts';
+import { roles, type Scope, scopes, scopesOf } from '../domain/scopes.ts';
 import { SidekeyError } from '../lib/errors.ts';
 
 /** The caller of an operation: a person at the machine, or one who was authenticated by the API. */
@@ -29,7 +29,7 @@ export function assertScopes(given: Iterable<Scope>, { name, scopes: own }: Call
 }
 
 /** Refuses a role with more scopes than the caller has. @throws SidekeyError `scope_missing` */
-export function assertRole(role: Role | string | undefined, caller: Caller): void {
+export function assertRole(role: string | undefined, caller: Caller): void {
   const known = roles.find((each) => each === role);
   if (known !== undefined) assertScopes(scopesOf(known), caller);
 }
