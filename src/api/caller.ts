@@ -83,6 +83,7 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
       scope === 'tokens:read' ? readsTokens(ofOwner) : most.has(scope),
     );
     return {
+      isAtMachine: false,
       name: `key ${name}`,
       role,
       scopes: new Set(own),
@@ -101,6 +102,7 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
     const { person, endsAt } = signedIn;
     const { name, createdAt } = person;
     return {
+      isAtMachine: false,
       name,
       role,
       scopes: scopesOf(role),

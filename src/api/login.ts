@@ -6,7 +6,7 @@ import type { PersonRecord } from '../store/store.ts';
 import type { Caller } from './caller.ts';
 import type { ServiceParts } from './parts.ts';
 import { callOperation } from './operation-route.ts';
-import { sessionId, standsFor } from './web-session.ts';
+import { sessionId, standsFor } from '../operations/sign-in-link.ts';
 
 /**
  * Keys for the command line of a person (`sidekey login`). The page gives the command line a code. Only the
@@ -78,7 +78,15 @@ export async function exchangeLoginCode(
       user: role === 'user' ? (user ?? name) : undefined,
       expires: life,
     },
-    { name, address, scopes: scopesOf(role as Role), user, owner: name, expiresAt: login.notAfter },
+    {
+      isAtMachine: false,
+      name,
+      address,
+      scopes: scopesOf(role as Role),
+      user,
+      owner: name,
+      expiresAt: login.notAfter,
+    },
     parts,
   );
 }

@@ -1,3 +1,4 @@
+import { identityOf } from '../operations/person.ts';
 import { recordChange } from '../audit/log.ts';
 import type { Origin } from '../domain/event.ts';
 import type { OidcConfig } from '../config/oidc.ts';
@@ -11,11 +12,6 @@ import type { ServiceParts } from './parts.ts';
 import type { Role } from '../domain/scopes.ts';
 
 /** People with OpenID accounts. An account is the issuer with its subject: names and e-mails can change. */
-
-/** Returns the account of a subject, as stored. */
-export function identityOf(issuer: string, subject: string): string {
-  return `${new URL(issuer).href} ${subject}`;
-}
 
 /**
  * Returns the person of an account with the role that its claims give. Creates the person at the first

@@ -73,7 +73,14 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
 ): Promise<z.input<Output>> {
   const at = now();
   operation.check?.(input, at);
-  const common = { config: await parts.config(), store: withRightsInMemory(parts.store), caller, env, now };
+  const common = {
+    config: await parts.config(),
+    store: withRightsInMemory(parts.store),
+    pages: parts.url(),
+    caller,
+    env,
+    now,
+  };
   const result =
     operation.effect === 'read'
       ? await operation.run({ ...common, grants: () => grants.list() }, input, at)

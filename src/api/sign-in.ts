@@ -8,7 +8,8 @@ import { addressOf, signInFailure } from './caller.ts';
 import { exchangeLoginCode } from './login.ts';
 import type { ServiceParts } from './parts.ts';
 import { createPasskeys } from './passkeys.ts';
-import { assertSameOrigin, createWebSessions, signIn, takeSignInLink } from './web-session.ts';
+import { takeSignInLink } from '../operations/sign-in-link.ts';
+import { assertSameOrigin, createWebSessions, signIn } from './web-session.ts';
 
 /** `AuthenticationResponseJSON` of WebAuthn level 3. */
 const assertion = z.looseObject({ id: z.string(), response: z.looseObject({ clientDataJSON: z.string() }) });

@@ -1,6 +1,5 @@
 import type { ArgumentRow, CommandRow, OptionRow, Sections } from './command.ts';
 import type { Shell } from './completion.ts';
-import { roles } from '../domain/scopes.ts';
 import type { StartOptions } from './start.ts';
 import { shapes } from '../grants/credential-shape.ts';
 import { sourceForms } from '../domain/credential.ts';
@@ -757,57 +756,7 @@ const accessCommands: readonly CommandRow[] = [
   {
     name: 'person',
     summary: 'manage the people who sign in at the pages',
-    commands: [
-      {
-        name: 'create',
-        summary: 'create a person',
-        arguments: [['<name>', 'the name in the audit log']],
-        options: [
-          ['--role <role>', 'what the person may do (docs/api.md)', { required: true, choices: roles }],
-          [
-            '--user <name>',
-            'only for the grants of this user; of the role user, by default that of the same name',
-          ],
-        ],
-        examples: ['sidekey person create alice --role operator'],
-        load: async () => (await import('./person.ts')).createPerson,
-      },
-      {
-        name: 'list',
-        alias: 'show',
-        summary: 'list the people, or show one',
-        arguments: [['[name]', 'the name']],
-        examples: ['sidekey person list'],
-        load: async () => (await import('./person.ts')).listPeople,
-      },
-      {
-        name: 'set',
-        summary: 'change the role of a person; disable or enable the person; link an account',
-        arguments: [['<name>', 'the name']],
-        options: [
-          ['--role <role>', 'the new role', { choices: roles }],
-          ['--disable', 'end the sessions and keys of the person'],
-          ['--enable', 'accept them again'],
-          ['--subject <subject>', 'let the account with this subject at the issuer of admin.oidc sign in'],
-        ],
-        examples: ['sidekey person set alice --role auditor', 'sidekey person set alice --disable'],
-        load: async () => (await import('./person.ts')).setPerson,
-      },
-      {
-        name: 'remove',
-        summary: 'remove a person with passkeys and sessions',
-        arguments: [['<name>', 'the name']],
-        examples: ['sidekey person remove alice'],
-        load: async () => (await import('./person.ts')).removePerson,
-      },
-      {
-        name: 'link',
-        summary: 'print an address that signs a person in, once',
-        arguments: [['<name>', 'the name']],
-        examples: ['sidekey person link alice'],
-        load: async () => (await import('./person.ts')).linkPerson,
-      },
-    ],
+    loadCommands: async () => (await import('./person.ts')).personCommands,
   },
   {
     name: 'login',

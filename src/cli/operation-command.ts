@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { SidekeyError } from '../lib/errors.ts';
 import { callerAtMachine } from '../operations/caller.ts';
+import { pagesUrl } from '../operations/format.ts';
 import type { Operation } from '../operations/operation.ts';
 import type { OptionRow } from './command.ts';
 import { atCommandLine, type Context } from './context.ts';
@@ -85,8 +86,12 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
   const call = { caller: callerAtMachine(atCommandLine(env).by ?? 'the command line'), env, now };
   const result =
     operation.effect === 'read'
-      ? await context.withView((view) => operation.run({ ...view, ...call }, input, at))
-      : await context.withState((state) => operation.run({ ...state, ...call }, input, at));
+      ? await context.withView((view) =>
+          operation.run({ ...view, ...call, pages: pagesUrl(view.config.admin) }, input, at),
+        )
+      : await context.withState((state) =>
+          operation.run({ ...state, ...call, pages: pagesUrl(state.config.admin) }, input, at),
+        );
   return { result, answer: operation.answer(result, at), at };
 }
 

@@ -7,7 +7,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { orMeant } from '../lib/text.ts';
 import type { ApiKeyRecord, Store } from '../store/store.ts';
 import { assertRole, assertScopes } from './caller.ts';
-import { isoOrNull, isoTime, pagesUrl, readEnd } from './format.ts';
+import { isoOrNull, isoTime, readEnd } from './format.ts';
 import { name, text, time, timeOrNull } from './members.ts';
 import { changing, reading } from './operation.ts';
 
@@ -80,7 +80,7 @@ export const createApiKey = changing({
     });
   },
   async run(
-    { store, audit, config, caller },
+    { store, audit, pages, caller },
     { name: of, role, scopes: listed, user, expires, ...given },
     at,
   ) {
@@ -114,7 +114,7 @@ export const createApiKey = changing({
     };
     const reason = `${of}, role ${role}${listed === undefined ? '' : `, scopes ${listed.join(' ')}`}`;
     await recordChange(audit, { event: 'api_key.created', user, reason }, () => store.apiKeys.insert(key));
-    return { key, secret, pages: pagesUrl(config.admin) };
+    return { key, secret, pages };
   },
   answer: ({ key, secret }) => ({ ...keyAnswer(key), key: secret }),
 });

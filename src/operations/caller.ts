@@ -4,6 +4,8 @@ import { SidekeyError } from '../lib/errors.ts';
 /** The caller of an operation: a person at the machine, or one who was authenticated by the API. */
 
 export interface Caller {
+  /** True: a person who may read the files of Sidekey. */
+  readonly isAtMachine: boolean;
   /** Name of the person or the key: `by` of audit events. */
   readonly name: string;
   readonly scopes: ReadonlySet<Scope>;
@@ -17,7 +19,7 @@ export interface Caller {
 
 /** Returns the caller for a person who may read the files of Sidekey, and so may do everything. */
 export function callerAtMachine(name: string): Caller {
-  return { name, scopes: new Set(scopes), user: null, owner: null, expiresAt: null };
+  return { isAtMachine: true, name, scopes: new Set(scopes), user: null, owner: null, expiresAt: null };
 }
 
 /** Refuses scopes that the caller does not have. @throws SidekeyError `scope_missing` */

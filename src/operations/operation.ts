@@ -13,6 +13,8 @@ import type { Caller } from './caller.ts';
 /** The circumstances of a call. */
 interface Call {
   readonly caller: Caller;
+  /** Address of the pages, without a trailing slash; null: there are none, or their port is not known. */
+  readonly pages: string | null;
   readonly env: NodeJS.ProcessEnv;
   /** Milliseconds since the epoch. */
   readonly now: () => number;

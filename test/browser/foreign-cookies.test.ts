@@ -1,7 +1,7 @@
 import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { makeSignInLink } from '../../src/api/web-session.ts';
+import { makeSignInLink } from '../../src/operations/sign-in-link.ts';
 import { browsers, type Page } from '../support/browsers.ts';
 import { startConnecting } from '../support/connect-session.ts';
 import { foreignCookies } from '../support/foreign-cookies.ts';

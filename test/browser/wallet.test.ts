@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { makeSignInLink } from '../../src/api/web-session.ts';
+import { makeSignInLink } from '../../src/operations/sign-in-link.ts';
 import type { BrowserPage } from '../support/chromium.ts';
 import { browsers, type Open } from '../support/browsers.ts';
 import { startConnecting } from '../support/connect-session.ts';

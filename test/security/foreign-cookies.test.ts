@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { get, type IncomingMessage, request } from 'node:http';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { routes } from '../../src/api/routes.ts';
-import { makeSignInLink } from '../../src/api/web-session.ts';
+import { makeSignInLink } from '../../src/operations/sign-in-link.ts';
 import { redirectTarget, type RedirectTarget } from '../../src/cli/connect/browser/browser.ts';
 import { openLoopback } from '../../src/cli/connect/browser/receive-code.ts';
 import { browserOf } from '../../src/sdk/client/open-browser.ts';

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { makeSignInLink } from '../../src/api/web-session.ts';
+import { makeSignInLink } from '../../src/operations/sign-in-link.ts';
 import { startService } from '../support/service.ts';
 
 const verifier = 'v'.repeat(43);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { makeSignInLink } from '../../src/api/web-session.ts';
+import { makeSignInLink } from '../../src/operations/sign-in-link.ts';
 import { createAuthenticator, type Facts } from '../support/authenticator.ts';
 import { startService, type TestService } from '../support/service.ts';
 

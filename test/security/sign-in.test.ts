@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { makeSignInLink } from '../../src/api/web-session.ts';
+import { makeSignInLink } from '../../src/operations/sign-in-link.ts';
 import { startService, type TestService } from '../support/service.ts';
 
 /** A service with a person, and the fields that the page of the person sends. */

@@ -1,7 +1,7 @@
 /** What a person or an agent had before it was disabled does not come back when it is enabled again. */
 import { hash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { makeSignInLink } from '../../src/api/web-session.ts';
+import { makeSignInLink } from '../../src/operations/sign-in-link.ts';
 import { hashToken } from '../../src/agents/authentication.ts';
 import { back, returned, startConnecting } from '../support/connect-session.ts';
 import { openTunnel } from '../support/raw-client.ts';

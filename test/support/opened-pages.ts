@@ -1,4 +1,4 @@
-import { makeSignInLink } from '../../src/api/web-session.ts';
+import { makeSignInLink } from '../../src/operations/sign-in-link.ts';
 import type { Open, Page } from './browsers.ts';
 import { startService } from './service.ts';
 import { startUpstream } from './upstream.ts';

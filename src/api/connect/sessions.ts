@@ -7,7 +7,7 @@ import { sessionsOf } from '../../grants/sessions.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { orMeant } from '../../lib/text.ts';
 import type { ServiceParts } from '../parts.ts';
-import { standsFor } from '../web-session.ts';
+import { standsFor } from '../../operations/sign-in-link.ts';
 import { returnUrl } from './return-url.ts';
 
 /**

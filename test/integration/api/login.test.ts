@@ -1,6 +1,6 @@
 import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
-import { makeSignInLink } from '../../../src/api/web-session.ts';
+import { makeSignInLink } from '../../../src/operations/sign-in-link.ts';
 import { home } from '../../support/command-line.ts';
 import { startService } from '../../support/service.ts';
 

@@ -42,7 +42,7 @@ const words = {
 const context = {
   env: {},
   now: () => 1_000,
-  withState: (use: (state: object) => Promise<unknown>) => use({}),
+  withState: (use: (state: object) => Promise<unknown>) => use({ config: { admin: { listen: null } } }),
 } as unknown as Context;
 
 const run = (options: object) =>

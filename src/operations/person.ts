@@ -1,0 +1,238 @@
+import { z } from 'zod';
+import { recordChange } from '../audit/log.ts';
+import type { Config } from '../config/config.ts';
+import { roles } from '../domain/scopes.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { orMeant } from '../lib/text.ts';
+import type { PasskeyRecord, PersonRecord, Store } from '../store/store.ts';
+import { assertRole } from './caller.ts';
+import { isoOrNull, isoTime } from './format.ts';
+import { name, text, time, timeOrNull } from './members.ts';
+import { changing, reading } from './operation.ts';
+import { makeSignInLink } from './sign-in-link.ts';
+
+/** People: those who sign in at the pages. */
+
+interface PersonWithPasskeys extends PersonRecord {
+  readonly passkeys: readonly PasskeyRecord[];
+}
+
+const personShape = z
+  .strictObject({
+    name: z.string(),
+    role: z
+      .enum([...roles, 'none'])
+      .describe(
+        'none: the account at the issuer of `admin.oidc` has no role any more, and the person is refused.',
+      ),
+    user: z.string().nullable(),
+    identity: z
+      .string()
+      .nullable()
+      .describe('Issuer and subject of the account that the person signs in with; null: there is none.'),
+    state: z.enum(['enabled', 'disabled']),
+    passkeys: z.array(
+      z.strictObject({ id: z.string(), label: z.string(), created_at: time, used_at: timeOrNull }),
+    ),
+    created_at: time,
+  })
+  .meta({ id: 'Person' });
+
+function personAnswer(person: PersonWithPasskeys): z.input<typeof personShape> {
+  return {
+    name: person.name,
+    role: person.role as z.input<typeof personShape>['role'],
+    user: person.user,
+    identity: person.identity,
+    state: stateOf(person),
+    passkeys: person.passkeys.map(({ id, label, createdAt, usedAt }) => ({
+      id,
+      label,
+      created_at: isoTime(createdAt),
+      used_at: isoOrNull(usedAt),
+    })),
+    created_at: isoTime(person.createdAt),
+  };
+}
+
+export const listPeople = reading({
+  id: 'person.list',
+  summary: 'List the people who sign in at the pages.',
+  scope: 'config:read',
+  input: z.strictObject({}),
+  output: z.array(personShape),
+  run: async ({ store }) =>
+    store === null
+      ? []
+      : Promise.all((await store.people.list()).map((person) => withPasskeys(store, person))),
+  answer: (people) => people.map(personAnswer),
+});
+
+export const getPerson = reading({
+  id: 'person.get',
+  summary: 'Show a person.',
+  scope: 'config:read',
+  input: z.strictObject({ person: text }),
+  output: personShape,
+  async run({ store }, { person }) {
+    if (store === null) throw unknownPerson(person, []);
+    return withPasskeys(store, await pickPerson(store, person));
+  },
+  answer: personAnswer,
+});
+
+export const createPerson = changing({
+  id: 'person.create',
+  summary: 'Create a person.',
+  scope: 'config:write',
+  input: z.strictObject({ name, role: z.enum(roles), user: name.optional() }),
+  output: personShape,
+  async run({ store, audit, caller }, { name: as, role, user }, at) {
+    assertRole(role, caller);
+    const person: PersonRecord = {
+      name: as,
+      role,
+      user: user ?? null,
+      disabledAt: null,
+      createdAt: at,
+      identity: null,
+      generation: 0,
+    };
+    await recordChange(audit, { event: 'person.created', user, reason: `${as}, role ${role}` }, () =>
+      store.people.insert(person),
+    );
+    return { ...person, passkeys: [] };
+  },
+  answer: personAnswer,
+});
+
+export const changePerson = changing({
+  id: 'person.change',
+  summary: 'Change the role of a person; disable or enable the person; link an account.',
+  scope: 'config:write',
+  input: z.strictObject({
+    person: text,
+    role: z.enum(roles).optional(),
+    disabled: z.boolean().optional(),
+    subject: text
+      .optional()
+      .describe('The account with this subject at the issuer of `admin.oidc` may sign in.'),
+  }),
+  output: personShape,
+  check({ person, ...changes }) {
+    if (Object.values(changes).some((value) => value !== undefined)) return;
+    throw new SidekeyError('input_invalid', 'No option says what to change.', {
+      hint: `sidekey person set ${person} --role auditor; --disable; --enable; --subject SUBJECT`,
+    });
+  },
+  async run({ store, audit, config, caller }, { person, role, disabled, subject }, at) {
+    const before = await pickPerson(store, person);
+    assertRole(before.role, caller);
+    assertRole(role, caller);
+    const change = {
+      ...(role === undefined ? {} : { role }),
+      ...(disabled === undefined ? {} : { disabledAt: disabled ? at : null }),
+      ...(subject === undefined ? {} : { identity: identityIn(config, subject) }),
+    };
+    const after = { ...before, ...change };
+    const linked = subject === undefined ? '' : `, linked to ${after.identity}`;
+    const reason = `${person}, role ${after.role}, ${stateOf(after)}${linked}`;
+    // After a change of the account, the former holder of the name may be somebody else.
+    const endsAt = disabled === true || after.identity !== before.identity ? at : undefined;
+    await recordChange(audit, { event: 'person.changed', reason }, async () => {
+      if (!(await store.people.change(person, change, endsAt))) throw unknownPerson(person, []);
+    });
+    return withPasskeys(store, after);
+  },
+  answer: personAnswer,
+});
+
+export const removePerson = changing({
+  id: 'person.remove',
+  summary: 'Remove a person with passkeys and sessions.',
+  scope: 'config:write',
+  input: z.strictObject({ person: text }),
+  output: z.strictObject({ name: z.string(), removed: z.literal(true) }),
+  async run({ store, audit, caller }, { person }, at) {
+    assertRole((await pickPerson(store, person)).role, caller);
+    await recordChange(audit, { event: 'person.removed', reason: person }, async () => {
+      await store.people.change(person, {}, at);
+      if (!(await store.people.remove(person))) throw unknownPerson(person, []);
+    });
+    return person;
+  },
+  answer: (person) => ({ name: person, removed: true as const }),
+});
+
+export const linkPerson = changing({
+  id: 'person.link',
+  summary: 'Make an address that signs a person in, once, within 10 minutes.',
+  scope: 'config:write',
+  input: z.strictObject({ person: text }),
+  output: z.strictObject({ name: z.string(), url: z.string(), expires_at: time }),
+  async run({ store, vault, audit, caller, pages, now }, { person }) {
+    if (pages === null) {
+      throw new SidekeyError('input_invalid', 'The config file names no address of the pages.', {
+        hint: 'set "admin: { listen: 127.0.0.1:8378 }" in the config file, and start the proxy again',
+      });
+    }
+    const { role, disabledAt, identity } = await pickPerson(store, person);
+    assertRole(role, caller);
+    if (disabledAt !== null) {
+      throw new SidekeyError('input_invalid', `${person} is disabled.`, {
+        hint: `sidekey person set ${person} --enable`,
+      });
+    }
+    // A link would stay valid without the account, and work again when its role comes back.
+    if (identity !== null && !caller.isAtMachine) {
+      throw new SidekeyError('input_invalid', `${person} signs in at the issuer of admin.oidc.`, {
+        hint: `open ${pages}/ to sign in there; an operator can print a link on the machine: sidekey person link ${person}`,
+      });
+    }
+    await audit.append({ event: 'person.linked', reason: person });
+    const { path, expiresAt } = await makeSignInLink({ store, vault, now }, person);
+    return { person, url: pages + path, expiresAt };
+  },
+  answer: ({ person, url, expiresAt }) => ({ name: person, url, expires_at: isoTime(expiresAt) }),
+});
+
+/** Returns the account of a subject, as stored. */
+export function identityOf(issuer: string, subject: string): string {
+  return `${new URL(issuer).href} ${subject}`;
+}
+
+/** @throws SidekeyError `input_invalid` if there is no issuer */
+function identityIn({ admin: { oidc } }: Pick<Config, 'admin'>, subject: string): string {
+  if (oidc !== null) return identityOf(oidc.issuer, subject);
+  throw new SidekeyError(
+    'input_invalid',
+    'The config file has no admin.oidc, so there is no account to link.',
+    { hint: 'set admin.oidc first: docs/sign-in.md' },
+  );
+}
+
+export function stateOf({ disabledAt }: Pick<PersonRecord, 'disabledAt'>): 'enabled' | 'disabled' {
+  return disabledAt === null ? 'enabled' : 'disabled';
+}
+
+async function withPasskeys(
+  { people }: Pick<Store, 'people'>,
+  person: PersonRecord,
+): Promise<PersonWithPasskeys> {
+  return { ...person, passkeys: await people.passkeys.list(person.name) };
+}
+
+/** @throws SidekeyError `not_found` */
+async function pickPerson({ people }: Pick<Store, 'people'>, person: string): Promise<PersonRecord> {
+  const all = await people.list();
+  const found = all.find((each) => each.name === person);
+  if (found === undefined) throw unknownPerson(person, all);
+  return found;
+}
+
+function unknownPerson(person: string, all: readonly PersonRecord[]): SidekeyError {
+  const names = all.map((each) => each.name);
+  return new SidekeyError('not_found', `There is no person of that name${orMeant(person, names)}`, {
+    hint: 'sidekey person list',
+  });
+}
