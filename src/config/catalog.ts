@@ -78,15 +78,16 @@ export async function openCatalog({ shipped, own }: CatalogFolders = {}): Promis
   const isOwn = own !== undefined && own !== folder;
   const ownFiles = isOwn ? named(own, await ownProviderFiles(own)) : new Map<string, string>();
   const all = new Map([...named(folder, shippedFiles), ...ownFiles]);
-  const read = new Map<string, ProviderFile>();
+  const ownRead = new Map<string, ProviderFile>();
 
   const catalog: Catalog = {
     names: [...all.keys()].toSorted(),
     get(name, values = {}) {
       const path = all.get(name);
       if (path === undefined) return undefined;
-      const file = read.get(name) ?? readProviderFile(path);
-      read.set(name, file);
+      const read = shipped === undefined && !ownFiles.has(name) ? packageRead : ownRead;
+      const file = read.get(path) ?? readProviderFile(path);
+      read.set(path, file);
       return settle(file, values);
     },
     environment(name) {
@@ -104,6 +105,9 @@ export async function openCatalog({ shipped, own }: CatalogFolders = {}): Promis
   return catalog;
 }
 
+/** Definitions of this package that were read, by path: its files do not change while the process runs. */
+const packageRead = new Map<string, ProviderFile>();
+
 /** Paths of definitions, by the names of their providers. */
 function named(folder: string, files: readonly string[]): Map<string, string> {
   return new Map(
@@ -120,11 +124,15 @@ function named(folder: string, files: readonly string[]): Map<string, string> {
   );
 }
 
-/** A file that matches the schema, before its settings have values. */
+/** A file that matches the schema. */
 interface ProviderFile {
   readonly path: string;
   readonly document: ConfigDocument;
+  /** The definition with the defaults and examples of its settings. */
+  readonly plain: Settled;
 }
+
+type Settled = Pick<CatalogEntry, 'definition' | 'settings'>;
 
 /**
  * Reads a provider file, and checks it with the defaults and examples of its settings.
@@ -134,9 +142,9 @@ interface ProviderFile {
 export function readProviderFile(path: string): ProviderFile {
   const document = parseConfigDocument(readText(path));
   if (!document.readable || document.problems.length > 0) throw wrong(path, document.problems);
-  const { problems } = checked({ path, document }, {});
-  if (problems !== null) throw wrong(path, problems);
-  return { path, document };
+  const plain = checked(document, {});
+  if ('problems' in plain) throw wrong(path, plain.problems);
+  return { path, document, plain };
 }
 
 function readText(path: string): string {
@@ -174,35 +182,27 @@ function unreadable(shown: string, what: string, cause?: unknown): SidekeyError 
 }
 
 function checked(
-  { document }: ProviderFile,
+  document: ConfigDocument,
   values: Readonly<Record<string, string>>,
-):
-  | { readonly definition: CatalogProvider; readonly settings: readonly Setting[]; readonly problems: null }
-  | { readonly problems: readonly Problem[] } {
+): Settled | { readonly problems: readonly Problem[] } {
   const settings = readSettings(document.value, values);
   const value = fillIn(document.value, settings);
   const result = validate(catalogProviderSchema as z.ZodType<CatalogProvider>, { ...document, value });
-  return 'problems' in result
-    ? { problems: result.problems }
-    : { definition: result.value, settings: settings.settings, problems: null };
+  return 'problems' in result ? result : { definition: result.value, settings: settings.settings };
 }
 
-/**
- * Returns the definition of a file with these values of its settings; with the examples if they are invalid.
- *
- * @throws SidekeyError `config_invalid`: the file is invalid for any values
- */
-export function settle(file: ProviderFile, values: Readonly<Record<string, string>>): CatalogEntry {
-  const { problems } = readSettings(file.document.value, values);
-  const result = checked(file, problems.length === 0 ? values : {});
-  if (result.problems !== null) {
-    // The file is valid by itself, so the values do not fit.
-    const fallback = checked(file, {});
-    if (fallback.problems !== null) throw wrong(file.path, fallback.problems);
-    const messages = result.problems.map(({ message }) => ({ path: [], message }));
-    return { ...fallback, problems: messages, file: file.path, document: file.document };
-  }
-  return { ...result, problems, file: file.path, document: file.document };
+/** Returns the definition of a file with these values of its settings; with the examples if they are invalid. */
+export function settle(
+  { path: file, document, plain }: ProviderFile,
+  values: Readonly<Record<string, string>>,
+): CatalogEntry {
+  const { problems } = readSettings(document.value, values);
+  const isPlain = problems.length > 0 || Object.keys(values).length === 0;
+  const result = isPlain ? plain : checked(document, values);
+  if (!('problems' in result)) return { ...result, problems, file, document };
+  // The file is valid by itself, so the values do not fit.
+  const messages = result.problems.map(({ message }) => ({ path: [], message }));
+  return { ...plain, problems: messages, file, document };
 }
 
 function wrong(path: string, problems: readonly Problem[]): SidekeyError {

@@ -321,7 +321,7 @@ async function create(path: string, options: SqliteFileOptions): Promise<void> {
 async function build(draft: string, options: SqliteFileOptions): Promise<void> {
   using database = connect(draft, options.busyTimeoutMs);
   database.exec(`pragma page_size = ${pageSize}; pragma application_id = ${applicationId}`);
-  await migrate(queriesOf(database), options.migrations);
+  await upgrade(database, options.migrations);
 }
 
 function connect(path: string, busyTimeoutMs: number): Database {
