@@ -191,7 +191,7 @@ function checked(
   return 'problems' in result ? result : { definition: result.value, settings: settings.settings };
 }
 
-/** Returns the definition of a file with these values of its settings; with the examples if they are invalid. */
+/** Returns the definition of a file with these values of its settings. Invalid values: with the examples. */
 export function settle(
   { path: file, document, plain }: ProviderFile,
   values: Readonly<Record<string, string>>,

@@ -5,7 +5,7 @@ import { pagesOf, type Row, type Table, tables, type Untyped } from './copy.ts';
 
 /**
  * The text of a backup: JSON, one value per line. The first line is the head, each further one a row of a
- * table, the last one the end, with a MAC of all lines before. The whole text is sealed (`store/vault/age.ts`).
+ * table, the last one the end, with a MAC of all lines before. The text is sealed (`store/vault/age.ts`).
  */
 
 const format = 'sidekey-backup/1';

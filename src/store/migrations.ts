@@ -470,7 +470,7 @@ export async function schemaState(db: Kysely<Schema>, known: Migrations): Promis
   return Object.keys(known).every((name) => executed.has(name)) ? 'current' : 'behind';
 }
 
-/** Runs the missing migrations. In SQLite, the caller opens the transaction. Throws the error of a failed one. */
+/** Runs the missing migrations; in SQLite, in the transaction of its caller. Throws their errors. */
 export async function migrate(db: Kysely<Schema>, known: Migrations): Promise<void> {
   const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve({ ...known }) } });
   const { error } = await migrator.migrateToLatest();

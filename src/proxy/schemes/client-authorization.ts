@@ -5,7 +5,7 @@ import type { AuthScheme } from './scheme.ts';
 
 type PlaceholderPlacement = { readonly kind: 'placeholder' };
 
-/** Writes the credential only where the client put its placeholder: see `proxy/placeholders/substitute.ts`. */
+/** Writes the credential only where the client put its placeholder (`proxy/placeholders/substitute.ts`). */
 export const placeholder: AuthScheme<PlaceholderPlacement, 'placeholder'> = {
   kind: 'placeholder',
   syntax: 'placeholder',
