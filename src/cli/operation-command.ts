@@ -101,9 +101,12 @@ function refusalOf({ issues: [issue] }: z.ZodError, words: Words, id: string): S
   const place = Object.hasOwn(words, member)
     ? `--${optionName(member, words[member]?.name)}`
     : `The ${member}`;
-  return new SidekeyError('input_invalid', `${place} ${issue?.message ?? 'is not valid'}.`, {
-    hint: `sidekey ${id.split('.', 1)[0]} --help`,
-  });
+  const problem =
+    issue?.code === 'invalid_value'
+      ? `does not take that value. Allowed choices are ${issue.values.join(', ')}`
+      : (issue?.message ?? 'is not valid');
+  const [noun = ''] = id.replaceAll('_', '-').split('.', 1);
+  return new SidekeyError('input_invalid', `${place} ${problem}.`, { hint: `sidekey ${noun} --help` });
 }
 
 /** Returns the value of a member for that of an option. False stands for no value, as `--no-for` does. */
