@@ -9,14 +9,23 @@ import { type AnyRoute, type Given, originOf, route } from './route.ts';
 
 /** Operations as routes: parameters, query, body and answer follow from the shapes of an operation. */
 
-interface OperationPlace extends Pick<AnyRoute, 'id' | 'tag' | 'isRepeatable' | 'isLong'> {
+/** Tags of the OpenAPI document, by the nouns of operations. */
+const tags: Readonly<Record<string, string>> = {
+  agent: 'Agents',
+  api_key: 'Keys',
+  lease: 'Leases',
+  person: 'People',
+};
+
+interface OperationPlace extends Pick<AnyRoute, 'id' | 'isRepeatable' | 'isLong'> {
   /** See `Route.owner`. */
   readonly owner?: (
     given: Given<unknown, unknown>,
     parts: ServiceParts,
   ) => string | null | Promise<string | null>;
   readonly status?: 201;
-  readonly commands: readonly string[];
+  /** Words of its command: `lease create`. */
+  readonly command: string;
   /** Present for a list: returns the key of an entry. */
   readonly list?: (entry: never) => string;
 }
@@ -30,7 +39,7 @@ interface OperationPlace extends Pick<AnyRoute, 'id' | 'tag' | 'isRepeatable' | 
 export function operationRoute<Input extends z.ZodObject, Output extends z.ZodType, Result>(
   operation: Operation<Input, Output, Result>,
   at: `${'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} ${string}`,
-  { list, ...place }: OperationPlace,
+  { list, command, ...place }: OperationPlace,
 ): AnyRoute {
   const { summary, scope, input, output } = operation;
   const [verb = '', path = ''] = at.split(' ');
@@ -50,6 +59,8 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
   return route<object | undefined, object | undefined>({
     ...place,
     ...(carried as object),
+    tag: tags[operation.id.split('.', 1)[0]!]!,
+    commands: [command],
     method,
     path,
     summary,

@@ -11,14 +11,12 @@ import {
 import { operationRoute } from '../operation-route.ts';
 import { type AnyRoute, route } from '../route.ts';
 
-const tag = 'People';
-
 export const peopleRoutes: readonly AnyRoute[] = [
   route({
     method: 'get',
     path: '/v2/me',
     id: 'getMe',
-    tag,
+    tag: 'People',
     summary: 'Show the caller.',
     scope: null,
     owner: ({ caller }) => caller.user,
@@ -34,30 +32,19 @@ export const peopleRoutes: readonly AnyRoute[] = [
   }),
   operationRoute(listPeople, 'GET /v2/people', {
     id: 'listPeople',
-    tag,
     list: ({ name }: { readonly name: string }) => name,
-    commands: ['person list'],
+    command: 'person list',
   }),
-  operationRoute(getPerson, 'GET /v2/people/{person}', { id: 'getPerson', tag, commands: ['person list'] }),
+  operationRoute(getPerson, 'GET /v2/people/{person}', { id: 'getPerson', command: 'person list' }),
   operationRoute(createPerson, 'POST /v2/people', {
     id: 'createPerson',
-    tag,
     status: 201,
-    commands: ['person create'],
+    command: 'person create',
   }),
-  operationRoute(changePerson, 'PATCH /v2/people/{person}', {
-    id: 'changePerson',
-    tag,
-    commands: ['person set'],
-  }),
+  operationRoute(changePerson, 'PATCH /v2/people/{person}', { id: 'changePerson', command: 'person set' }),
   operationRoute(removePerson, 'DELETE /v2/people/{person}', {
     id: 'removePerson',
-    tag,
-    commands: ['person remove'],
+    command: 'person remove',
   }),
-  operationRoute(linkPerson, 'POST /v2/people/{person}/link', {
-    id: 'linkPerson',
-    tag,
-    commands: ['person link'],
-  }),
+  operationRoute(linkPerson, 'POST /v2/people/{person}/link', { id: 'linkPerson', command: 'person link' }),
 ];
