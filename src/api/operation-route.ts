@@ -80,7 +80,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
   operation: Operation<Input, Output, Result>,
   input: z.output<Input>,
   caller: Caller & Pick<ApiCaller, 'address'>,
-  { vault, grants, now, env, ...parts }: ServiceParts,
+  { vault, keys, grants, now, env, ...parts }: ServiceParts,
 ): Promise<z.input<Output>> {
   const at = now();
   operation.check?.(input, at);
@@ -96,7 +96,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
     operation.effect === 'read'
       ? await operation.run({ ...common, grants: () => grants.list() }, input, at)
       : await operation.run(
-          { ...common, vault, grants, audit: withOrigin(parts.audit, originOf(caller)) },
+          { ...common, vault, keys, grants, audit: withOrigin(parts.audit, originOf(caller)) },
           input,
           at,
         );

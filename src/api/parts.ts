@@ -10,12 +10,15 @@ import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
 import type { Quota } from '../agents/quota/quota.ts';
 import type { Store } from '../store/store.ts';
+import type { OpenVault } from '../store/vault/open.ts';
 import type { Vault } from '../store/vault/vault.ts';
 
 /** The running proxy, as the API sees it. */
 export interface ServiceParts {
   readonly store: Store;
   readonly vault: Vault;
+  /** Source and key ring of the vault. */
+  readonly keys: OpenVault;
   readonly grants: Registry;
   readonly audit: OpenAuditLog;
   readonly activity: ActivityNotes;

@@ -8,6 +8,7 @@ import { domainRoutes } from './routes/domains.ts';
 import { grantRoutes } from './routes/grants.ts';
 import { leaseRoutes } from './routes/leases.ts';
 import { loginRoutes } from './routes/login.ts';
+import { nodeRoutes } from './routes/nodes.ts';
 import { passkeyRoutes } from './routes/passkeys.ts';
 import { peopleRoutes } from './routes/people.ts';
 import { proposalRoutes } from './routes/proposals.ts';
@@ -28,6 +29,7 @@ export const routes: readonly AnyRoute[] = [
   ...approvalRoutes,
   ...proposalRoutes,
   ...auditRoutes,
+  ...nodeRoutes,
   ...systemRoutes,
   ...apiKeyRoutes,
   ...peopleRoutes,

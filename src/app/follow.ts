@@ -1,6 +1,6 @@
 import { rewrapAuthority } from '../ca/authority.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { ownNodeId } from './nodes.ts';
+import { ownNodeId } from '../store/node-id.ts';
 import type { FollowingState, OwnNodeParts } from './own-node.ts';
 
 interface FollowParts extends OwnNodeParts {

@@ -13,7 +13,8 @@ import { keyIdText, newMasterKey } from '../store/vault/key-source.ts';
 import { isRotating } from '../store/vault/ring.ts';
 import type { OpenVault } from '../store/vault/open.ts';
 import type { Vault } from '../store/vault/vault.ts';
-import { followsByItself, nodesBehind, ownNodeId } from './nodes.ts';
+import { ownNodeId } from '../store/node-id.ts';
+import { followsByItself, nodesBehind } from './nodes.ts';
 
 interface SealedRecord {
   readonly table: 'grants' | 'sessions';

@@ -16,13 +16,13 @@ import { systemTimers } from '../lib/timers.ts';
 import { followClock } from '../lib/wall-clock.ts';
 import { createPlaceholderCodes, type PlaceholderCodes } from '../proxy/placeholders/codes.ts';
 import type { StoreTables } from '../store/copy.ts';
+import { copyIdOf } from '../store/node-id.ts';
 import type { Store } from '../store/store.ts';
 import { type OpenVault, openVault } from '../store/vault/open.ts';
 import { keyNames, sealKeyCheck, verifyKeyCheck } from '../store/vault/ring.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import { followKeys } from './follow.ts';
 import { keySourceOf } from './keys.ts';
-import { copyIdOf } from './nodes.ts';
 
 /** Open store, vault and audit log of a config, for the proxy and the command line. */
 export interface State {

@@ -718,35 +718,7 @@ const accessCommands: readonly CommandRow[] = [
   {
     name: 'node',
     summary: 'manage the machines that share a store in PostgreSQL',
-    commands: [
-      {
-        name: 'enroll',
-        summary: 'print a token with which one new machine gets the master key',
-        arguments: [['<name>', 'the name of the new node']],
-        examples: ['sidekey node enroll proxy-b'],
-        load: async () => (await import('./node.ts')).enrollNode,
-      },
-      {
-        name: 'join',
-        summary: 'make this machine a node; the token comes from a prompt or from standard input',
-        options: [['--token <reference>', 'env:NAME, file:PATH or command:…: where the token is']],
-        examples: ['sidekey node join', 'sidekey node join < token'],
-        load: async () => (await import('./node.ts')).joinNode,
-      },
-      {
-        name: 'list',
-        summary: 'list the nodes, and the key at the source of each',
-        examples: ['sidekey node list'],
-        load: async () => (await import('./node.ts')).listNodes,
-      },
-      {
-        name: 'revoke',
-        summary: 'take the master key from a node',
-        arguments: [['<name>', 'its name']],
-        examples: ['sidekey node revoke proxy-b'],
-        load: async () => (await import('./node.ts')).revokeNode,
-      },
-    ],
+    loadCommands: async () => (await import('./node.ts')).nodeCommands,
   },
   {
     name: 'api-key',

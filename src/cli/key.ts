@@ -9,7 +9,7 @@ import type { NodeRecord } from '../store/store.ts';
 import type { Context } from './context.ts';
 import { table } from './display.ts';
 import { counted, isoOrNull, lastUse, relativeTime } from '../operations/format.ts';
-import { nodeJson } from './node.ts';
+import { nodeAnswer } from '../operations/node.ts';
 
 /** `sidekey key status`: the source, the keys, and the number of records that each key seals. */
 export async function keyStatus({ withView, output, now }: Context): Promise<void> {
@@ -47,7 +47,7 @@ export async function keyStatus({ withView, output, now }: Context): Promise<voi
         ]
       : [];
     output.result(
-      { source: key.source, rotating, left, keys, behind: nodes.map((node) => nodeJson(node, at)) },
+      { source: key.source, rotating, left, keys, behind: nodes.map((node) => nodeAnswer(node, at)) },
       keys.length === 0
         ? `There is no master key yet (source: ${key.source}).`
         : [
@@ -117,7 +117,7 @@ export async function rotate(context: Context, options: RotateOptions): Promise<
     if (finished && behind.length > 0)
       lines.push(`Give the new key to ${namesOf(behind, now())}: without it they cannot start.`);
     else lines.push(...behindText(behind, from, now()));
-    output.result({ ...result, behind: behind.map((node) => nodeJson(node, now())) }, lines.join('\n'));
+    output.result({ ...result, behind: behind.map((node) => nodeAnswer(node, now())) }, lines.join('\n'));
   });
 }
 

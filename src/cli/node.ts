@@ -1,20 +1,24 @@
 import { dirname } from 'node:path';
-import { recordChange } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
 import { isReference, parseSecretReference, readSecret } from '../config/secret-reference.ts';
 import { inputInvalid } from '../lib/errors.ts';
-import type { NodeRecord } from '../store/store.ts';
+import { listNodes, revokeNode } from '../operations/node.ts';
+import { copyIdOf } from '../store/node-id.ts';
+import type { CommandRow } from './command.ts';
 import type { Context } from './context.ts';
 import { table } from './display.ts';
-import { checkName, isoTime, lastUse, relativeTime, spanText } from '../operations/format.ts';
+import { checkName, lastUse, relativeTime, spanText } from '../operations/format.ts';
+import { perform } from './operation-command.ts';
 
-/** `sidekey node enroll NAME`: prints a token with which one new machine gets the master key. */
-export async function enrollNode({ withState, output }: Context, name: string): Promise<void> {
-  const { enroll, enrolmentMs } = await import('../app/enrolment.ts');
+/** Commands for the machines that share a store in PostgreSQL. */
+
+/** Prints a token with which one new machine gets the master key. */
+async function enroll({ withState, output }: Context, name: string): Promise<void> {
+  const { enroll: makeToken, enrolmentMs } = await import('../app/enrolment.ts');
   checkName('name of the node', name);
   const token = await withState((state) => {
     assertShared(state.config);
-    return enroll(state, name);
+    return makeToken(state, name);
   });
   output.result({ name, token, valid_ms: enrolmentMs }, token);
   output.say(
@@ -27,12 +31,11 @@ export async function enrollNode({ withState, output }: Context, name: string): 
   );
 }
 
-/** `sidekey node join`: makes the key of this node, and gets the master key with a token. */
-export async function joinNode(context: Context, { token }: { readonly token?: string }): Promise<void> {
+/** Makes the key of this node, and gets the master key with a token. */
+async function join(context: Context, { token }: { readonly token?: string }): Promise<void> {
   const { output, withState, env, now } = context;
-  const [{ join }, { copyIdOf }, { openStore }] = await Promise.all([
+  const [{ join: joinStore }, { openStore }] = await Promise.all([
     import('../app/enrolment.ts'),
-    import('../app/nodes.ts'),
     import('../app/state.ts'),
   ]);
   const config = await context.config();
@@ -48,7 +51,7 @@ export async function joinNode(context: Context, { token }: { readonly token?: s
   const store = await openStore(config, { now, env });
   let name: string;
   try {
-    ({ name } = await output.during('Waiting for a node that runs', () => join(store, path, text)));
+    ({ name } = await output.during('Waiting for a node that runs', () => joinStore(store, path, text)));
     // From the time when this machine had a copy of the master key.
     const copy = (await store.nodes.list()).find(({ id }) => id === copyIdOf(config));
     if (copy !== undefined) await store.nodes.remove(copy.id);
@@ -79,12 +82,11 @@ async function readToken(context: Context, reference: string | undefined, config
   return (await readSecret(parsed, { env: context.env, cwd: dirname(config.file), where: '--token' })).trim();
 }
 
-/** `sidekey node list`. */
-export async function listNodes({ withView, output, now }: Context): Promise<void> {
-  const nodes = await withView(async ({ store }) => (await store?.nodes.list()) ?? []);
-  const at = now();
+async function list(context: Context): Promise<void> {
+  const { result: nodes, answer, at } = await perform(context, listNodes);
+  const { output } = context;
   output.result(
-    nodes.map((node) => nodeJson(node, at)),
+    answer,
     nodes.length === 0
       ? 'There are no nodes: the store is used on one machine.'
       : table(
@@ -103,24 +105,10 @@ export async function listNodes({ withView, output, now }: Context): Promise<voi
   );
 }
 
-/** `sidekey node revoke NAME`. @throws as `nodeIdOf` */
-export async function revokeNode({ withState, output }: Context, name: string): Promise<void> {
-  const { nodeIdOf, ownNodeId } = await import('../app/nodes.ts');
-  await withState(async ({ store, keys, audit, config }) => {
-    const id = await nodeIdOf(name, { store, keys });
-    if (id === ownNodeId(config, keys)) {
-      throw inputInvalid(
-        'This command runs on that node.',
-        `run on another node: sidekey node revoke ${name}`,
-      );
-    }
-    await recordChange(audit, { event: 'node.revoked', reason: name }, async () => {
-      await keys.revoke(id);
-      await store.nodes.remove(id);
-    });
-  });
-  output.result(
-    { name, revoked: true },
+async function revoke(context: Context, name: string): Promise<void> {
+  const { answer } = await perform(context, revokeNode, { fixed: { node: name } });
+  context.output.result(
+    answer,
     [
       `Revoked the node ${name}: its processes lose access within a second.`,
       'It has had the master key and the way into the database, so change the password of the database, then rotate the key:',
@@ -137,13 +125,32 @@ function assertShared({ store }: Pick<Config, 'store'>): void {
   );
 }
 
-export function nodeJson({ name, source, keyId, version, joinedAt, awayMs }: NodeRecord, at: number) {
-  return {
-    name,
-    source,
-    key_id: keyId,
-    version,
-    joined_at: isoTime(joinedAt),
-    seen_at: isoTime(at - awayMs),
-  };
-}
+export const nodeCommands: readonly CommandRow[] = [
+  {
+    name: 'enroll',
+    summary: 'print a token with which one new machine gets the master key',
+    arguments: [['<name>', 'the name of the new node']],
+    examples: ['sidekey node enroll proxy-b'],
+    load: async () => enroll,
+  },
+  {
+    name: 'join',
+    summary: 'make this machine a node; the token comes from a prompt or from standard input',
+    options: [['--token <reference>', 'env:NAME, file:PATH or command:…: where the token is']],
+    examples: ['sidekey node join', 'sidekey node join < token'],
+    load: async () => join,
+  },
+  {
+    name: 'list',
+    summary: 'list the nodes, and the key at the source of each',
+    examples: ['sidekey node list'],
+    load: async () => list,
+  },
+  {
+    name: 'revoke',
+    summary: 'take the master key from a node',
+    arguments: [['<name>', 'its name']],
+    examples: ['sidekey node revoke proxy-b'],
+    load: async () => revoke,
+  },
+];

@@ -5,6 +5,7 @@ import type { Grant } from '../domain/grant.ts';
 import type { Scope } from '../domain/scopes.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { Store } from '../store/store.ts';
+import type { OpenVault } from '../store/vault/open.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import type { Caller } from './caller.ts';
 
@@ -30,7 +31,10 @@ interface Reading extends Call {
 }
 
 /** Parts of Sidekey that an operation changes. */
-export interface Changing extends Opened, Call {}
+export interface Changing extends Opened, Call {
+  /** Source and key ring of the vault. */
+  readonly keys: OpenVault;
+}
 
 /** The open state, without the circumstances of a call. */
 export interface Opened {

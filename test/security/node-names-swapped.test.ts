@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { nodeIdOf } from '../../src/app/nodes.ts';
+import { nodeIdOf } from '../../src/store/node-id.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import { newMasterKey } from '../../src/store/vault/key-source.ts';
 import { enrolmentOf, newEnrolmentToken, newNodeKey, nodeKeyId } from '../../src/store/vault/node-key.ts';

@@ -5,6 +5,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { etagOf, preconditionOf } from '../etag.ts';
 import { type AnyRoute, commandRoute, originOf, route } from '../route.ts';
 import { name, span, text, time } from '../../operations/members.ts';
+import { node } from '../../operations/node.ts';
 
 /** Routes of the proxy itself: health, config, certificates, environment. */
 
@@ -99,17 +100,6 @@ const configRoutes: readonly AnyRoute[] = [
   }),
 ];
 
-const node = z
-  .strictObject({
-    name: z.string(),
-    source: z.string().describe('The kind of its key source.'),
-    key_id: z.string().describe('The master key at its source.'),
-    version: z.string(),
-    joined_at: time,
-    seen_at: time,
-  })
-  .meta({ id: 'Node', description: 'The processes with one config file on one machine.' });
-
 const behind = z.array(node).describe('Nodes whose key source still has the key before.');
 
 const keyStatus = z
@@ -162,29 +152,6 @@ const healthRoutes: readonly AnyRoute[] = [
     }),
     commands: ['key rotate'],
     call: ({ query }) => ({ command: 'key rotate', options: query }),
-  }),
-  commandRoute({
-    method: 'get',
-    path: '/v2/nodes',
-    id: 'listNodes',
-    tag: 'Status',
-    summary: 'List the nodes of a store that several machines share.',
-    scope: 'status:read',
-    result: node,
-    list: ({ name: of }: z.output<typeof node>) => of,
-    commands: ['node list'],
-    call: () => ({ command: 'node list' }),
-  }),
-  commandRoute({
-    method: 'delete',
-    path: '/v2/nodes/{node}',
-    id: 'revokeNode',
-    tag: 'Status',
-    summary: 'Take the master key from a node. Rotate the key after that.',
-    scope: 'config:write',
-    result: z.strictObject({ name: z.string(), revoked: z.literal(true) }),
-    commands: ['node revoke'],
-    call: ({ params }) => ({ command: 'node revoke', args: [params['node']] }),
   }),
   commandRoute({
     method: 'get',
