@@ -14,6 +14,7 @@ const tags: Readonly<Record<string, string>> = {
   agent: 'Agents',
   api_key: 'Keys',
   lease: 'Leases',
+  node: 'Status',
   person: 'People',
 };
 
