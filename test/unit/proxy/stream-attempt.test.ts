@@ -466,7 +466,7 @@ describe('a time-out over HTTP/2', () => {
     });
   });
 
-  it('between two pieces is enforced, and does not run while the client reads none', async () => {
+  it('between two pieces is enforced, and does not run while the client is not reading', async () => {
     const upstream = await http2Upstream((stream) => {
       stream.respond({});
       stream.write('part');
