@@ -34,8 +34,8 @@ export function approvalsConformance(
       return made;
     };
 
-    describe('a question', () => {
-      it('is given back as it was asked, with every field that it may have and without', async () => {
+    describe('a question for approval', () => {
+      it('is returned unchanged, with and without its optional fields', async () => {
         const full = await asked({
           scheme: 'http',
           reason: 'ticket 7\n\u001b[2J \u202e',
@@ -52,7 +52,7 @@ export function approvalsConformance(
         expect(await second.approvals.get('none')).toBeNull();
       });
 
-      it('keeps of what an agent says no more than so much, in whole characters', async () => {
+      it('truncates path, reason and purpose at a character boundary', async () => {
         const { id } = await asked({
           path: `/${'p'.repeat(5_000)}`,
           reason: `x${'😀'.repeat(5_000)}`,
@@ -63,7 +63,7 @@ export function approvalsConformance(
         expect(reason?.isWellFormed()).toBe(true);
       });
 
-      it('waits from the asking until its end, in order of asking', async () => {
+      it('is listed as waiting until it expires or is answered, in order of creation', async () => {
         const late = await asked({ askedAt: time + 2 });
         const early = await asked({ askedAt: time + 1 });
         const short = await asked({ askedAt: time, expiresAt: time + 10 });
@@ -73,7 +73,7 @@ export function approvalsConformance(
         expect(idsOf(await store.approvals.waiting(time + 10))).toEqual([late.id]);
       });
 
-      it('waits for as long as whoever asks says so, and can be answered no longer', async () => {
+      it('waits only as long as its proxy keeps it alive, and cannot be answered after that', async () => {
         const silent = await asked({ aliveUntil: time + 10 });
         const kept = await asked({ aliveUntil: time + 10 });
         const done = await asked({ aliveUntil: time + 10 });
@@ -91,7 +91,7 @@ export function approvalsConformance(
         expect((await store.approvals.get(done.id))?.aliveUntil).toBe(time + 10);
       });
 
-      it('is not taken under an id that was given before', async () => {
+      it('is refused with an id that exists', async () => {
         const first = await asked();
         await expect(asked({ id: first.id, path: '/other' })).rejects.toMatchObject({
           code: 'already_exists',
@@ -103,7 +103,7 @@ export function approvalsConformance(
         ['grant', { grantId: 'gone' }],
         ['agent', { agent: 'gone' }],
         ['lease', { lease: 'gone' }],
-      ])('is not taken where its %s is gone', async (_what, part) => {
+      ])('is refused if its %s does not exist', async (_what, part) => {
         await expect(asked({ who: { ...who, ...part } })).rejects.toMatchObject({ code: 'grant_missing' });
         expect(await store.approvals.waiting(time)).toEqual([]);
       });
@@ -112,7 +112,7 @@ export function approvalsConformance(
         ['grant', () => store.grants.remove(grant.id)],
         ['agent', () => store.agents.remove('claude')],
         ['lease', () => store.leases.removeEnded(Number.MAX_SAFE_INTEGER)],
-      ])('goes with its %s, and so does a yes', async (_what, remove) => {
+      ])('is deleted with its %s, and so is a standing approval', async (_what, remove) => {
         const { id } = await asked();
         const { id: other } = await asked();
         await store.approvals.answer(other, yes(time, { kind: 'until', at: time + 1_000 }));
@@ -123,7 +123,7 @@ export function approvalsConformance(
         expect(await store.approvals.revoke(other)).toBeNull();
       });
 
-      it('is forgotten when it was asked and over before, answered or not', async () => {
+      it('is deleted if it both started and expired before the given time, answered or not', async () => {
         const over = await asked();
         const answered = await asked();
         const young = await asked({ askedAt: time + 900_000, expiresAt: time + 1 });
@@ -140,13 +140,13 @@ export function approvalsConformance(
       });
     });
 
-    describe('an answer', () => {
+    describe('an answer to a question', () => {
       it.each([
         no(time + 5),
         yes(time + 5),
         yes(time + 5, { kind: 'lease' }),
         yes(time, { kind: 'until', at: 9 }),
-      ])('is kept as it was given: %j', async (answer) => {
+      ])('is stored unchanged: %j', async (answer) => {
         const made = await asked();
         const answered = { ...made, answer };
         expect(await store.approvals.answer(made.id, answer)).toEqual(answered);
@@ -155,7 +155,7 @@ export function approvalsConformance(
         expect(await second.approvals.withdraw(made.id)).toEqual(answer);
       });
 
-      it('is the first one: a second changes nothing, and nothing stands for it', async () => {
+      it('is final: a second answer changes nothing and creates no standing approval', async () => {
         const { id } = await asked();
         await store.approvals.answer(id, no(time));
         expect(await store.approvals.answer(id, yes(time, { kind: 'lease' }))).toBeNull();
@@ -163,7 +163,7 @@ export function approvalsConformance(
         expect(await store.approvals.listStanding(time)).toEqual([]);
       });
 
-      it('comes too late in the millisecond in which the question ends, and from then on', async () => {
+      it('is refused from the millisecond in which the question expires', async () => {
         const { id, expiresAt } = await asked();
         for (const at of [expiresAt, expiresAt + 1])
           expect(await store.approvals.answer(id, yes(at, { kind: 'lease' }))).toBeNull();
@@ -173,7 +173,7 @@ export function approvalsConformance(
         expect(await store.approvals.answer('none', yes(time))).toBeNull();
       });
 
-      it('as long as a lease is refused where there is none, and the question still waits', async () => {
+      it('for the life of a lease is refused without a lease, and the question still waits', async () => {
         const { id } = await asked({ who: { ...who, lease: null } });
         await expect(store.approvals.answer(id, yes(time, { kind: 'lease' }))).rejects.toMatchObject({
           code: 'input_invalid',
@@ -182,7 +182,7 @@ export function approvalsConformance(
         expect(await store.approvals.answer(id, yes(time))).not.toBeNull();
       });
 
-      it('is given by exactly one of those who race for it', async () => {
+      it('is accepted from exactly one of several concurrent callers', async () => {
         const second = await subject.second();
         for (let round = 0; round < 10; round += 1) {
           const { id } = await asked();
@@ -202,8 +202,8 @@ export function approvalsConformance(
       });
     });
 
-    describe('a question that is taken back', () => {
-      it('can be answered by nobody, by whatever clock', async () => {
+    describe('a withdrawn question', () => {
+      it('cannot be answered, whatever the clock of the answer', async () => {
         const { id } = await asked();
         expect(await store.approvals.withdraw(id)).toBeNull();
         const second = await subject.second();
@@ -214,7 +214,7 @@ export function approvalsConformance(
         expect(await second.approvals.withdraw('none')).toBeNull();
       });
 
-      it('was answered before, or is not: never both', async () => {
+      it('is either answered before the withdrawal or never', async () => {
         const second = await subject.second();
         for (let round = 0; round < 10; round += 1) {
           const { id } = await asked();
@@ -232,10 +232,10 @@ export function approvalsConformance(
       });
     });
 
-    describe('a yes that stands', () => {
+    describe('a standing approval', () => {
       const until = { kind: 'until', at: time + 1_000 } as const;
 
-      it('says whose it is and for how long, in order of the answers', async () => {
+      it('is listed with its caller, rule and end, in order of the answers', async () => {
         const first = await asked({ ruleName: 'deletes' });
         const second = await asked();
         await store.approvals.answer(second.id, yes(time + 1, until));
@@ -248,7 +248,7 @@ export function approvalsConformance(
         ]);
       });
 
-      it('is found for the same agent, lease, grant and rule alone', async () => {
+      it('is found only for the same agent, lease, grant and rule', async () => {
         const other = grantRecord({ name: 'other' });
         await store.grants.insert(other);
         const { id } = await asked();
@@ -267,7 +267,7 @@ export function approvalsConformance(
         }
       });
 
-      it('of no user is for no user', async () => {
+      it('for callers without an agent applies only to callers without an agent', async () => {
         const local = { ...who, agent: null, lease: null };
         const { id } = await asked({ who: local });
         await store.approvals.answer(id, yes(time, until));
@@ -276,7 +276,7 @@ export function approvalsConformance(
         expect(await store.approvals.standing({ ...local, agent: 'claude' }, time)).toBeNull();
       });
 
-      it('is none after a no, and after a yes for once', async () => {
+      it('is not created by a refusal or by a one-time approval', async () => {
         for (const answer of [no(time), yes(time)]) {
           const { id } = await asked();
           await store.approvals.answer(id, answer);
@@ -285,7 +285,7 @@ export function approvalsConformance(
         expect(await store.approvals.listStanding(time)).toEqual([]);
       });
 
-      it('ends in the millisecond that it was given until, and is forgotten later', async () => {
+      it('ends in the millisecond of its end, and is deleted later', async () => {
         const { id } = await asked();
         await store.approvals.answer(id, yes(time, until));
         expect((await store.approvals.standing(who, until.at - 1))?.id).toBe(id);
@@ -296,7 +296,7 @@ export function approvalsConformance(
       });
 
       it.each([{ kind: 'lease' }, { kind: 'until', at: lease.expiresAt * 2 }] as const)(
-        'under a lease ends with it: %j',
+        'under a lease ends with that lease: %j',
         async (reach) => {
           const { id } = await asked();
           await store.approvals.answer(id, yes(time, reach));
@@ -310,7 +310,7 @@ export function approvalsConformance(
         },
       );
 
-      it('that was given in the moment in which its lease was revoked does not stand', async () => {
+      it('is not created if its lease was already revoked', async () => {
         const { id } = await asked();
         await store.leases.revoke({ agent: 'claude' }, time);
         await store.approvals.answer(id, yes(time, { kind: 'lease' }));
@@ -321,7 +321,7 @@ export function approvalsConformance(
         ['expired', { expiresAt: time + 10 }],
         ['not used for too long', { idleMs: 10 }],
         ['used up', { maxUses: 1, uses: 1 }],
-      ])('does not come back with its lease, once that was %s', async (_how, fields) => {
+      ])('does not return when its lease is renewed after it was %s', async (_how, fields) => {
         const other = leaseRecord({ grants: [grant.id], ...fields });
         await store.leases.insert(other);
         const { id } = await asked({ who: { ...who, lease: other.id } });
@@ -332,7 +332,7 @@ export function approvalsConformance(
         expect(await store.approvals.standing({ ...who, lease: other.id }, time + 10)).toBeNull();
       });
 
-      it('stays when its lease is renewed before that has ended', async () => {
+      it('continues if its lease is renewed before the lease expires', async () => {
         const { id } = await asked();
         await store.approvals.answer(id, yes(time, { kind: 'lease' }));
         const renewal = { at: lease.expiresAt - 1, expiresAt: lease.expiresAt + 5_000, moreUses: 0 };
@@ -340,7 +340,7 @@ export function approvalsConformance(
         expect((await store.approvals.standing(who, lease.expiresAt + 1))?.id).toBe(id);
       });
 
-      it('of another lease stays when one is revoked', async () => {
+      it('continues when another lease is revoked', async () => {
         const second = leaseRecord({ grants: [grant.id] });
         await store.leases.insert(second);
         const { id } = await asked({ who: { ...who, lease: second.id } });
@@ -349,7 +349,7 @@ export function approvalsConformance(
         expect(idsOf(await store.approvals.listStanding(time))).toEqual([id]);
       });
 
-      it('is remembered when its question is over long since', async () => {
+      it('is kept long after its question expired', async () => {
         const forLease = await asked();
         const forTime = await asked({ who: { ...who, ruleKey: 'rule-2' } });
         await store.approvals.answer(forLease.id, yes(time, { kind: 'lease' }));
@@ -360,7 +360,7 @@ export function approvalsConformance(
         );
       });
 
-      it('ends when it is revoked, once', async () => {
+      it('ends when it is revoked, and can be revoked only once', async () => {
         const { id } = await asked();
         await store.approvals.answer(id, yes(time, until));
         const second = await subject.second();
@@ -372,7 +372,7 @@ export function approvalsConformance(
       });
     });
 
-    it('tells other connections of each change, and is no change of a right', async () => {
+    it('changes the epoch of other connections with each write, but not the revision of the rights', async () => {
       const second = await subject.second();
       const revision = await store.rights.revision();
       let seen = second.epoch();
@@ -392,7 +392,7 @@ export function approvalsConformance(
       expect(await store.rights.revision()).toBe(revision);
     });
 
-    it('fails once it is closed, and looks like none that is empty', async () => {
+    it('fails after close instead of looking empty', async () => {
       await store.close();
       const uses = [
         () => asked(),

@@ -34,7 +34,7 @@ export function proposalsConformance(
     const answer = (id: string, outcome: ProposalOutcome, at = time) =>
       store.proposals.answer(id, { at, by: 'alice', outcome });
 
-    it('gives a proposal back as it was made, to other processes too', async () => {
+    it('returns proposals unchanged, also to other processes', async () => {
       const all = [
         await made({ reason: 'x\n\u001b[2J', lease: lease.id }),
         await made({ askedAt: time + 1, change: { kind: 'grant', provider: 'github', scopes: ['a', 'b'] } }),
@@ -52,7 +52,7 @@ export function proposalsConformance(
       expect([reason.length, reason.isWellFormed()]).toEqual([1_024, true]);
     });
 
-    it('returns the same proposal of the same caller, and makes one for another caller', async () => {
+    it('returns the existing proposal to the same caller, and creates one for another caller', async () => {
       const { id } = await made();
       const again = proposal({ agent: 'claude', askedAt: time + 1, reason: 'another' });
       expect((await store.proposals.propose(again, 20))?.id).toBe(id);
@@ -61,7 +61,7 @@ export function proposalsConformance(
       await made({ change: host('other.example.com') });
     });
 
-    it('returns a declined one until its end, and makes a new one then', async () => {
+    it('returns a declined proposal until it expires, and creates a new one after that', async () => {
       const { id, expiresAt } = await made();
       await answer(id, 'declined');
       const ids: unknown[] = [];
@@ -70,7 +70,7 @@ export function proposalsConformance(
       expect(ids).toEqual([id, expect.not.stringMatching(id)]);
     });
 
-    it('refuses more than so many waiting ones of an agent, and counts no others', async () => {
+    it('limits the waiting proposals of each agent separately', async () => {
       const first = await made({ change: host('a.example') });
       await made({ change: host('b.example') });
       await made({ agent: null });
@@ -81,7 +81,7 @@ export function proposalsConformance(
       expect(await store.proposals.propose(third, 2)).toEqual(third);
     });
 
-    it('takes none of a missing agent or lease, and removes those of a removed one', async () => {
+    it('refuses a proposal of a missing agent or lease, and deletes the proposals of a removed agent', async () => {
       for (const fields of [{ agent: 'nobody' }, { agent: 'claude', lease: 'none' }]) {
         const refused = store.proposals.propose(proposal(fields), 20);
         await expect(refused).rejects.toMatchObject({ code: 'not_found' });
@@ -92,7 +92,7 @@ export function proposalsConformance(
       expect(await store.proposals.list()).toHaveLength(1);
     });
 
-    it('takes one answer, until the proposal ends', async () => {
+    it('accepts one answer, before the proposal expires', async () => {
       const { id, expiresAt } = await made();
       expect(await answer(id, 'for_good', expiresAt)).toBeNull();
       expect(await answer(id, 'for_good', expiresAt - 1)).toMatchObject({
@@ -103,7 +103,7 @@ export function proposalsConformance(
       expect(await answer('none', 'declined')).toBeNull();
     });
 
-    it('declines a yes that is not for good, and completes a connection', async () => {
+    it('can decline an approval for one exchange later, and completes a connection', async () => {
       const once = await made();
       await answer(once.id, 'once');
       expect(await answer(once.id, 'declined')).toMatchObject({ answer: { outcome: 'declined' } });
@@ -115,7 +115,7 @@ export function proposalsConformance(
       expect(await answer(grant.id, 'declined')).toBeNull();
     });
 
-    it('lets a yes for one exchange be used once, within its hour, by one of several', async () => {
+    it('allows an approval for one exchange to be used once, within an hour, by one of several processes', async () => {
       const { id } = await made();
       expect(await store.proposals.use(id, time)).toBe(false);
       await answer(id, 'once');
@@ -130,7 +130,7 @@ export function proposalsConformance(
       expect(await store.proposals.propose(again, 20)).toEqual(again);
     });
 
-    it('has a yes for a lease in force until the lease ends, and not again after its renewal', async () => {
+    it('applies an approval for a lease until the lease ends, and not after its renewal', async () => {
       const { id } = await made({ lease: lease.id });
       await answer(id, 'lease');
       expect(await store.proposals.inForce(time + 9_999)).toMatchObject([{ id }]);
@@ -139,13 +139,13 @@ export function proposalsConformance(
       expect(await store.proposals.inForce(time + 20_000)).toEqual([]);
     });
 
-    it('takes no yes for a lease where there is none', async () => {
+    it('refuses an approval for a lease if the proposal has no lease', async () => {
       const { id } = await made();
       expect(await answer(id, 'lease')).toBeNull();
       expect(await answer(id, 'once')).not.toBeNull();
     });
 
-    it('deletes those that ended, and keeps those in force', async () => {
+    it('deletes expired proposals, and keeps those in force', async () => {
       const standing = await made({ lease: lease.id });
       const over = await made();
       const declined = await made({ change: host('a.example') });

@@ -57,7 +57,7 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
     }
     const take = (limit: RuleLimit, now: number, who = ci): QuotaResult => quota.take([limit], who, now);
 
-    it('allows everything without limits, and keeps no count', async () => {
+    it('allows everything without limits, and stores no count', async () => {
       for (let n = 0; n < 10; n += 1) expect(quota.take([], ci, noon)).toEqual({ ok: true });
       quota.spend([], ci, 1e9, noon);
       expect(subject.counts()).toBe(0);
@@ -95,7 +95,7 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
         expect(take(rate(), noon + 500)).toEqual({ ok: true });
       });
 
-      it('counts no moment twice after the clock steps back a little', async () => {
+      it('refills no moment twice after the clock steps back a little', async () => {
         await drain([rate()], ci, noon);
         for (const back of [1, 1_000, 60_000]) {
           expect(take(rate(), noon - back)).toMatchObject({ ok: false, retryAfterMs: 500 + back });
@@ -103,7 +103,7 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
         }
       });
 
-      it('continues from a clock that was set back far, without a credit and without a longer wait', async () => {
+      it('continues after the clock is set far back, without extra credit or a longer wait', async () => {
         await drain([rate()], ci, noon);
         expect(take(rate(), noon - hour)).toMatchObject({ ok: false, retryAfterMs: 500 });
         expect(await drain([rate()], ci, noon - hour + 500)).toMatchObject({ got: 1 });
@@ -111,26 +111,26 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
     });
 
     describe('a budget', () => {
-      it('allows its requests, and the next one at midnight in UTC', async () => {
+      it('allows its number of requests, and is full again at midnight UTC', async () => {
         expect(await drain([budget()])).toMatchObject({ got: 3, retryAfterMs: 12 * hour, limit: budget() });
         expect(take(budget(), midnight - 1)).toMatchObject({ ok: false, retryAfterMs: 1 });
         expect(await drain([budget()], ci, midnight)).toMatchObject({ got: 3, retryAfterMs: 24 * hour });
       });
 
-      it('is not given twice by a clock that steps around midnight', async () => {
+      it('is not refilled twice by a clock that steps around midnight', async () => {
         await drain([budget()], ci, midnight);
         for (const now of [midnight - 1, midnight, midnight - 60_000, midnight + 1]) {
           expect(take(budget(), now)).toMatchObject({ ok: false });
         }
       });
 
-      it('of yesterday is kept for clocks that are a little behind', async () => {
+      it('of yesterday is kept for clocks that are slightly late', async () => {
         await drain([budget()], ci, midnight - 60_001);
         take(rate(), midnight);
         expect(take(budget(), midnight - 1)).toMatchObject({ ok: false });
       });
 
-      it('is not given again by a clock that was set back by a day, and counts from that time', async () => {
+      it('is not refilled when the clock is set back by a day, and continues from the new time', async () => {
         await drain([budget()], ci, noon);
         expect(take(budget(), noon - 24 * hour)).toMatchObject({ ok: false, retryAfterMs: 12 * hour });
         expect(await drain([budget()], ci, midnight - 24 * hour)).toMatchObject({ got: 3 });
@@ -138,7 +138,7 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
 
       const bytes = budget({ requests: null, bytes: 1_000 });
 
-      it('of bytes refuses the next request after it is used up', async () => {
+      it('of bytes refuses the next request after it is exhausted', async () => {
         quota.spend([bytes], ci, 999, noon);
         expect(take(bytes, noon)).toEqual({ ok: true });
         quota.spend([bytes], ci, 1, noon);
@@ -152,7 +152,7 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
         expect(take(bytes, midnight)).toEqual({ ok: true });
       });
 
-      it('of bytes reports that it is overdrawn, and until when', async () => {
+      it('of bytes reports that it is overdrawn, and when it is full again', async () => {
         expect(quota.spend([bytes], ci, 1_000, noon)).toEqual({ ok: true });
         expect(quota.spend([bytes], ci, 1, noon)).toEqual({
           ok: false,
@@ -168,7 +168,7 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
         expect(take(bytes, midnight)).toMatchObject({ ok: false, retryAfterMs: 24 * hour });
       });
 
-      it('of requests is not charged for bytes, and a rate is not either', async () => {
+      it('of requests is not charged for bytes, and neither is a rate', async () => {
         quota.spend([budget(), rate()], ci, 1e9, noon);
         expect(subject.counts()).toBe(0);
         expect(await drain([budget()])).toMatchObject({ got: 3 });
@@ -188,7 +188,7 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
         expect(await drain([rate({ burst: 10 })])).toMatchObject({ got: 9 });
       });
 
-      it('refuse with the limit of the longest wait, whatever their order', async () => {
+      it('refuse with the limit that has the longest wait, in any order', async () => {
         const day = budget({ requests: 1 });
         for (const limits of [
           [day, strict],
@@ -197,7 +197,7 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
           expect(await drain(limits)).toMatchObject({ limit: day, retryAfterMs: 12 * hour });
       });
 
-      it('with one name are charged once each', async () => {
+      it('with the same name are charged only once', async () => {
         expect(await drain([rate(), rate()])).toMatchObject({ got: 1 });
         expect(await drain([rate()])).toMatchObject({ got: 1 });
       });
@@ -210,7 +210,7 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
         ['agent', { agent: 'null', grant: 'grant-1' }],
         ['grant', { agent: 'ci', grant: 'grant-2' }],
       ];
-      it.each(others)('per %s is another for %j', async (per, other) => {
+      it.each(others)('per %s is separate for %j', async (per, other) => {
         await drain([rate({ per })]);
         expect(take(rate({ per }), noon, other)).toEqual({ ok: true });
       });
@@ -221,7 +221,7 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
         ['grant', { agent: null, grant: 'grant-1' }],
         ['rule', { agent: 'cd', grant: 'grant-2' }],
       ];
-      it.each(same)('per %s is the same for %j', async (per, other) => {
+      it.each(same)('per %s is shared with %j', async (per, other) => {
         await drain([rate({ per })]);
         expect(take(rate({ per }), noon, other)).toMatchObject({ ok: false });
       });
@@ -246,7 +246,7 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
         });
       });
 
-      it('survives a reload, and new values of the rule apply to it', async () => {
+      it('survives a reload, with the new values of the rule', async () => {
         await drain([rate()]);
         expect(await drain([rate({ burst: 5 })])).toMatchObject({ got: 2 });
         expect(await drain([rate({ burst: 1, count: 1 })])).toMatchObject({ got: 0, retryAfterMs: 1_000 });

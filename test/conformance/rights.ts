@@ -23,7 +23,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
     const alice: Binding = { kind: 'user', value: 'alice' };
 
     describe('agents', () => {
-      it('gives back an agent as it was written', async () => {
+      it('are returned unchanged', async () => {
         const full = agentRecord({ user: 'alice', labels: ['ci', 'a "b"'], disabledAt: time });
         const bare = agentRecord({ name: 'bare' });
         await store.agents.insert(full);
@@ -33,7 +33,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await store.agents.get('codex')).toBeNull();
       });
 
-      it('writes an agent with what it begins with, or nothing of it', async () => {
+      it('are written together with their tokens and bindings, or not at all', async () => {
         const token = tokenRecord();
         await store.agents.insert(agentRecord(), { tokens: [token], bindings: [github] });
         const second = tokenRecord();
@@ -53,7 +53,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect((await store.bindings.list()).map(({ value }) => value)).toEqual(['github']);
       });
 
-      it('lists by name, and removes', async () => {
+      it('are listed by name, and can be removed', async () => {
         for (const agent of ['b', 'C', 'a']) await store.agents.insert(agentRecord({ name: agent }));
         expect((await store.agents.list()).map((found) => found.name)).toEqual(['C', 'a', 'b']);
         expect(await store.agents.remove('b')).toBe(true);
@@ -61,7 +61,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect((await store.agents.list()).map((found) => found.name)).toEqual(['C', 'a']);
       });
 
-      it('changes what is named, and nothing else', async () => {
+      it('keep the fields that a change does not name', async () => {
         await store.agents.insert(agentRecord({ user: 'alice', labels: ['ci'] }));
         await store.agents.insert(agentRecord({ name: 'other' }));
         expect(await store.agents.change('claude', { disabledAt: time })).toBe(true);
@@ -74,7 +74,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await store.agents.change('codex', { user: 'bob' })).toBe(false);
       });
 
-      it('leaves nothing behind: who comes later under the same name has no right of the one before', async () => {
+      it('leave no rights to a later agent of the same name when they are removed', async () => {
         await store.agents.insert(agentRecord(), { tokens: [tokenRecord()], bindings: [everything] });
         await store.leases.insert(leaseRecord());
         await store.agents.remove('claude');
@@ -86,7 +86,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
     describe('tokens', () => {
       beforeEach(() => store.agents.insert(agentRecord()));
 
-      it('gives back a token as it was written, of one agent or of all', async () => {
+      it('are returned unchanged, for one agent or for all', async () => {
         const full = tokenRecord({ label: 'ci', expiresAt: time + 1, usedAt: time, revokedAt: time + 2 });
         const bare = tokenRecord({ createdAt: time + 1 });
         expect(await store.agentTokens.add(bare, null)).toBe(0);
@@ -96,12 +96,12 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await store.agentTokens.list('codex')).toEqual([]);
       });
 
-      it('adds none to an agent that is not there', async () => {
+      it('are not added to a missing agent', async () => {
         expect(await store.agentTokens.add(tokenRecord({ agent: 'codex' }), null)).toBeNull();
         expect(await store.agentTokens.list()).toEqual([]);
       });
 
-      it('lets a new one take over: those of its label end then, and none later than it would have', async () => {
+      it('with the label of a new token end at the given time, or at their own earlier end', async () => {
         const old = tokenRecord({ label: 'ci' });
         const soon = tokenRecord({ label: 'ci', expiresAt: time + 10 });
         const late = tokenRecord({ label: 'ci', expiresAt: time + 9_000 });
@@ -122,7 +122,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await store.agentTokens.add(tokenRecord(), { label: null, at: time })).toBe(5);
       });
 
-      it('revokes those of a label, or all, and counts those that were live', async () => {
+      it('are revoked by label or all together, and the result counts those that were live', async () => {
         await store.agents.insert(agentRecord({ name: 'other' }));
         const foreign = tokenRecord({ agent: 'other' });
         await store.agentTokens.add(foreign, null);
@@ -134,7 +134,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect((await store.agentTokens.list('other'))[0]?.revokedAt).toBeNull();
       });
 
-      it('forgets those that ended before a time', async () => {
+      it('are deleted if they ended before the given time', async () => {
         const kept = [
           tokenRecord(),
           tokenRecord({ expiresAt: time }),
@@ -153,7 +153,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
     describe('bindings', () => {
       beforeEach(() => store.agents.insert(agentRecord()));
 
-      it('adds each once, and says how many are new', async () => {
+      it('are added once each, and the result counts the new ones', async () => {
         expect(await store.bindings.add('claude', [github, alice], time)).toBe(2);
         expect(await store.bindings.add('claude', [alice, everything], time + 1)).toBe(1);
         expect(await store.bindings.list('claude')).toEqual([
@@ -165,7 +165,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await store.bindings.list()).toHaveLength(3);
       });
 
-      it('removes those that are named, of that agent alone', async () => {
+      it('are removed only from the named agent', async () => {
         await store.agents.insert(agentRecord({ name: 'other' }), { bindings: [github] });
         await store.bindings.add('claude', [github, alice], time);
         expect(await store.bindings.remove('claude', [github, { kind: 'label', value: 'github' }])).toBe(1);
@@ -179,7 +179,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
     describe('leases', () => {
       beforeEach(() => store.agents.insert(agentRecord()));
 
-      it('gives back a lease as it was written', async () => {
+      it('are returned unchanged', async () => {
         const full = leaseRecord({
           grants: ['g-1', 'g-2'],
           purpose: 'ein Bericht "für" alle',
@@ -202,7 +202,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await store.leases.insert(leaseRecord())).toBe(false);
       });
 
-      it('renews, and gives more uses where they are counted', async () => {
+      it('can be renewed, with more uses if their uses are counted', async () => {
         const counted = leaseRecord({ maxUses: 2, uses: 2 });
         const free = leaseRecord();
         for (const lease of [counted, free]) await store.leases.insert(lease);
@@ -219,7 +219,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await store.leases.renew(free.id, renewal)).toBeNull();
       });
 
-      it('revokes one, all of an agent, or all that a grant is in, and says which', async () => {
+      it('are revoked by id, by agent or by grant, and the result has their ids', async () => {
         await store.agents.insert(agentRecord({ name: 'other' }));
         const grant = '7b1d2d5c-2f7e-4d3b-9a53-2f6f0a4b5c6d';
         const one = leaseRecord({ grants: ['x', grant] });
@@ -236,7 +236,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await store.leases.revoke({ id: four.id }, time)).toEqual([four.id]);
       });
 
-      it('knows a lease for all that its agent reaches, and revokes it with each grant', async () => {
+      it('without a list of grants are revoked with any grant', async () => {
         const all = leaseRecord({ grants: null });
         const none = leaseRecord({ grants: [] });
         const limited = leaseRecord({ grants: null, egress: ['pypi.org'] });
@@ -251,7 +251,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         );
       });
 
-      it('counts uses up to the maximum, over connections, and not one more', async () => {
+      it('accept exactly their maximum number of uses across connections', async () => {
         const second = await subject.second();
         const lease = leaseRecord({ maxUses: 10 });
         await store.leases.insert(lease);
@@ -266,7 +266,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await second.leases.get(lease.id)).toMatchObject({ uses: 10 });
       });
 
-      it('counts no use of one that has ended, was revoked, or is gone', async () => {
+      it('count no use after they have expired, were revoked or were deleted', async () => {
         const lease = leaseRecord({ expiresAt: time + 10 });
         await store.leases.insert(lease);
         expect(await store.leases.use(lease.id, time + 9)).toBe(1);
@@ -277,7 +277,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await store.leases.get(lease.id)).toMatchObject({ uses: 1, usedAt: time + 9 });
       });
 
-      it('forgets those whose time was over before', async () => {
+      it('are deleted if they expired before the given time', async () => {
         const kept = leaseRecord({ expiresAt: time });
         for (const lease of [kept, leaseRecord({ expiresAt: time - 1 })]) await store.leases.insert(lease);
         await store.leases.removeEnded(time);
@@ -285,7 +285,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
       });
     });
 
-    describe('policies of grants', () => {
+    describe('grant policies', () => {
       const nothing = {
         expiresAt: null,
         defaultTtlMs: null,
@@ -296,7 +296,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         metadata: {},
       };
 
-      it('keeps what is set and what was set before', async () => {
+      it('keep earlier fields when others are set', async () => {
         const record = grantRecord();
         await store.grants.insert(record);
         expect(await store.grantPolicies.get(record.id)).toBeNull();
@@ -308,7 +308,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await store.grantPolicies.list()).toEqual([policy]);
       });
 
-      it('keeps metadata of any text until it is set anew', async () => {
+      it('keep metadata of any text until it is replaced', async () => {
         const { id } = grantRecord();
         await store.grants.insert(grantRecord({ id }));
         const metadata = { team: 'infra', note: 'a "b" = ü' };
@@ -319,7 +319,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect((await store.grantPolicies.get(id))?.metadata).toEqual({});
       });
 
-      it('goes with its grant, and is kept of none that is not there', async () => {
+      it('are deleted with their grant, and are not stored for a missing grant', async () => {
         const record = grantRecord();
         await store.grants.insert(record);
         await store.grantPolicies.set(record.id, { defaultTtlMs: 1, leaseDefaultMs: 2 });
@@ -336,7 +336,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
     });
 
     describe('all rights', () => {
-      it('are read at once, as they are one by one', async () => {
+      it('are read together with the same result as separately', async () => {
         const grant = grantRecord();
         await store.grants.insert(grant);
         await store.agents.insert(agentRecord(), { tokens: [tokenRecord()], bindings: [github] });
@@ -353,7 +353,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         });
       });
 
-      it('are read without leases whose time was over long ago, where nobody asks for them', async () => {
+      it('are read without leases that expired before the given time', async () => {
         await store.agents.insert(agentRecord());
         const kept = leaseRecord({ expiresAt: time });
         for (const lease of [kept, leaseRecord({ expiresAt: time - 1 })]) await store.leases.insert(lease);
@@ -361,7 +361,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect((await store.rights.read()).leases).toHaveLength(2);
       });
 
-      it('have a revision that grows with each change of a right, also for another connection', async () => {
+      it('have a revision that grows with each change of a right, also by another connection', async () => {
         const second = await subject.second();
         const grant = grantRecord();
         await store.grants.insert(grant);
@@ -390,7 +390,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         }
       });
 
-      it('have one that stays while uses are noted and counted, and while grants are refreshed', async () => {
+      it('keep their revision when uses are noted or counted, and when grants are refreshed', async () => {
         const grant = grantRecord();
         await store.grants.insert(grant);
         const token = tokenRecord();
@@ -409,7 +409,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(store.epoch()).not.toBe(epoch);
       });
 
-      it('note the later of two uses, unless a clock was wrong, and nothing of what is gone', async () => {
+      it('record the later of two uses, unless a clock was wrong, and none of a missing token, lease or agent', async () => {
         const token = tokenRecord();
         const lease = leaseRecord();
         await store.agents.insert(agentRecord(), { tokens: [token] });
@@ -438,7 +438,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         await store.rights.noteUses([]);
       });
 
-      it('cannot be read or changed when the store is closed, and do not look like none', async () => {
+      it('cannot be read or changed after close, and do not look empty', async () => {
         await store.close();
         const uses = [
           () => store.agents.get('x'),

@@ -48,17 +48,17 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
     });
 
     describe('meta', () => {
-      it('answers null for a name that was never written', async () => {
+      it('returns null for a name that was never written', async () => {
         expect(await store.meta.get('key_check')).toBeNull();
       });
 
-      it('keeps the first value of a name, and says who wrote it', async () => {
+      it('keeps the first value of a name, and reports whether a write succeeded', async () => {
         expect(await store.meta.putIfAbsent('key_check', Buffer.from('first'))).toBe(true);
         expect(await store.meta.putIfAbsent('key_check', Buffer.from('second'))).toBe(false);
         expect(text(await store.meta.get('key_check'))).toBe('first');
       });
 
-      it('lets exactly one of two connections write a name', async () => {
+      it('accepts a name from exactly one of two connections', async () => {
         const second = await subject.second();
         const wrote = await Promise.all([
           store.meta.putIfAbsent('key_check', Buffer.from('a')),
@@ -68,7 +68,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await second.meta.get('key_check')).toEqual(await store.meta.get('key_check'));
       });
 
-      it('changes several names at once, for the first of two connections that saw the same value', async () => {
+      it('changes several names at once, for the first of two connections that read the same value', async () => {
         const second = await subject.second();
         expect(await store.meta.change('ring', Buffer.from('0'), { ring: Buffer.from('1') })).toBe(false);
         const first = { ring: Buffer.from('1'), next: Buffer.from('n') };
@@ -83,7 +83,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
     });
 
     describe('nodes', () => {
-      it('have names of their own, keep their first name, and are listed by it', async () => {
+      it('get unique names, keep their first name, and are listed by name', async () => {
         const second = await subject.second();
         await store.nodes.register(node());
         await second.nodes.register(node({ id: 'b' }));
@@ -96,13 +96,13 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         ]);
       });
 
-      it('are registered once by two processes at the same time', async () => {
+      it('are registered once if two processes register the same one at the same time', async () => {
         const second = await subject.second();
         await Promise.all([store.nodes.register(node()), second.nodes.register(node())]);
         expect((await store.nodes.list()).map(({ name }) => name)).toEqual(['proxy']);
       });
 
-      it('are seen, with the key that their source has got', async () => {
+      it('record when they were last seen, and the current key of their source', async () => {
         await store.nodes.register(node());
         time += 5_000;
         expect((await store.nodes.list())[0]).toMatchObject({ keyId: '00', awayMs: 5_000 });
@@ -112,7 +112,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect((await store.nodes.list())[0]).toMatchObject({ keyId: '22' });
       });
 
-      it('are removed, and with a copy of the key forgotten 30 days after they were last seen', async () => {
+      it('can be removed, and those with a copy of the key are deleted 30 days after they were last seen', async () => {
         await store.nodes.register(node());
         expect([await store.nodes.remove('a'), await store.nodes.remove('a')]).toEqual([true, false]);
         await store.nodes.register(node());
@@ -128,7 +128,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
 
     describe('enrolments', () => {
       const enrolment = { id: 'e', name: 'b', sealed: new Uint8Array([0, 255]) };
-      it('take one request, before their end by the clock of the store', async () => {
+      it('accept one request, before they expire by the clock of the store', async () => {
         const second = await subject.second();
         await store.enrolments.insert(enrolment, 1_000);
         expect(sealedAs(await second.enrolments.get('e'))).toEqual({
@@ -150,7 +150,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await second.enrolments.asked()).toEqual([]);
       });
 
-      it('are removed, and after their end by the next one', async () => {
+      it('can be removed, and are deleted by the next insert after they expire', async () => {
         await store.enrolments.insert(enrolment, 1_000);
         await store.enrolments.remove('e');
         expect(await store.enrolments.get('e')).toBeNull();
@@ -162,7 +162,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       });
     });
 
-    it('is purged while other processes use it, and keeps its rows', async () => {
+    it('can be purged while other processes use it, and keeps its rows', async () => {
       const record = grantRecord();
       await store.grants.insert(record);
       const second = await subject.second();
@@ -174,8 +174,8 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       expect(await store.grants.list()).toEqual([]);
     });
 
-    describe('seals', () => {
-      it('are replaced where they are still the same, and keep the revision', async () => {
+    describe('sealed values', () => {
+      it('are replaced only if they are unchanged, and the revision stays', async () => {
         const [kept, changed] = [grantRecord(), grantRecord({ name: 'other' })];
         await store.grants.insert(kept);
         await store.grants.insert(changed);
@@ -195,7 +195,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
     });
 
     describe('grants', () => {
-      it('gives back every field as it was written', async () => {
+      it('are returned with every field unchanged', async () => {
         const full = grantRecord();
         const bare = grantRecord({
           name: 'bare',
@@ -212,7 +212,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(plain(await store.grants.get(bare.id))).toEqual(plain(bare));
       });
 
-      it('keeps sealed bytes of every value and length', async () => {
+      it('keep sealed bytes of every value and length', async () => {
         const all = Uint8Array.from({ length: 256 }, (_, byte) => byte);
         for (const sealed of [all, new Uint8Array(0), randomBytes(100_000), all.subarray(10, 20)]) {
           const record = grantRecord({ name: `n${sealed.length}`, sealed });
@@ -223,24 +223,24 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         }
       });
 
-      it('keeps texts of every script, quotes and control characters among them', async () => {
+      it('keep texts of every script, with quotes and control characters', async () => {
         const odd = `ünï "quoted" 'single' 日本語 🗝️ \u0001 \n; drop table grants --`;
         const record = grantRecord({ stateReason: odd, scopes: [odd, ''], provider: odd });
         await store.grants.insert(record);
         expect(plain(await store.grants.get(record.id))).toEqual(plain(record));
       });
 
-      it('keeps times beyond 32 bits', async () => {
+      it('keep times beyond 32 bits', async () => {
         const record = grantRecord({ expiresAt: 8_640_000_000_000_000 });
         await store.grants.insert(record);
         expect((await store.grants.get(record.id))?.expiresAt).toBe(8_640_000_000_000_000);
       });
 
-      it('answers null for an unknown id', async () => {
+      it('are null for an unknown id', async () => {
         expect(await store.grants.get('no-such')).toBeNull();
       });
 
-      it('refuses a second grant of one name for one user, and keeps the first', async () => {
+      it('are refused if the same user has one of the same name, and the first is kept', async () => {
         const record = grantRecord();
         await store.grants.insert(record);
         await expect(store.grants.insert(grantRecord())).rejects.toMatchObject({ code: 'already_exists' });
@@ -252,7 +252,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(plain(await store.grants.get(record.id))).toEqual(plain(record));
       });
 
-      it('lists by name, then user, upper case first', async () => {
+      it('are listed by name, then user, upper case first', async () => {
         expect(await store.grants.list()).toEqual([]);
         const order = [
           ['B', 'zoe'],
@@ -266,7 +266,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect((await store.grants.list()).map((grant) => [grant.name, grant.user])).toEqual(order);
       });
 
-      it('replaces a record at the expected revision, every field of it', async () => {
+      it('are replaced at the expected revision, with every field', async () => {
         const record = grantRecord();
         await store.grants.insert(record);
         const next: GrantRecord = {
@@ -285,7 +285,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(plain(await store.grants.get(record.id))).toEqual(plain(next));
       });
 
-      it('does not replace at another revision, nor a grant that is gone', async () => {
+      it('are not replaced at another revision or after removal', async () => {
         const record = grantRecord({ revision: 5 });
         await store.grants.insert(record);
         expect(await store.grants.replace({ ...record, revision: 5 }, 4)).toBe(false);
@@ -296,7 +296,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await store.grants.get(record.id)).toBeNull();
       });
 
-      it('does not go back in revisions', async () => {
+      it('never return to a lower revision', async () => {
         const record = grantRecord({ revision: 5 });
         await store.grants.insert(record);
         await expect(store.grants.replace(record, 5)).rejects.toMatchObject({ code: 'internal' });
@@ -305,7 +305,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         });
       });
 
-      it('touches no other grant on replace and remove', async () => {
+      it('are not affected when another grant is replaced or removed', async () => {
         const other = grantRecord({ name: 'other' });
         const record = grantRecord();
         await store.grants.insert(other);
@@ -315,7 +315,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect((await store.grants.list()).map(plain)).toEqual([plain(other)]);
       });
 
-      it('does not rename onto a name that is taken', async () => {
+      it('cannot be renamed to an existing name', async () => {
         const record = grantRecord();
         await store.grants.insert(record);
         await store.grants.insert(grantRecord({ name: 'taken' }));
@@ -327,7 +327,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(plain(await store.grants.get(record.id))).toEqual(plain(record));
       });
 
-      it('lets exactly one of many racing connections win a revision', async () => {
+      it('accept a revision from exactly one of many concurrent connections', async () => {
         const second = await subject.second();
         const record = grantRecord();
         await store.grants.insert(record);
@@ -346,7 +346,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         }
       });
 
-      it('says whether there was a grant to remove', async () => {
+      it('report whether there was one to remove', async () => {
         const record = grantRecord();
         await store.grants.insert(record);
         expect(await store.grants.remove(record.id)).toBe(true);
@@ -357,14 +357,14 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
     });
 
     describe('locks', () => {
-      it('has one holder at a time, over connections', async () => {
+      it('have one holder at a time across connections', async () => {
         const second = await subject.second();
         expect(await store.locks.acquire('refresh/1', 'one', 1_000)).toBe(true);
         expect(await second.locks.acquire('refresh/1', 'two', 1_000)).toBe(false);
         expect(await second.locks.acquire('refresh/2', 'two', 1_000)).toBe(true);
       });
 
-      it('goes to exactly one of those who race for it', async () => {
+      it('are acquired by exactly one of several concurrent callers', async () => {
         const second = await subject.second();
         for (let round = 0; round < 10; round += 1) {
           const taken = await Promise.all(
@@ -376,7 +376,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         }
       });
 
-      it('ends by itself when its time is over, not before', async () => {
+      it('expire when their time is over, and not before', async () => {
         const second = await subject.second();
         await store.locks.acquire('refresh/1', 'one', 1_000);
         time += 999;
@@ -386,7 +386,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await store.locks.acquire('refresh/1', 'one', 1_000)).toBe(false);
       });
 
-      it('can be prolonged by its holder', async () => {
+      it('can be extended by their holder', async () => {
         const second = await subject.second();
         await store.locks.acquire('refresh/1', 'one', 1_000);
         time += 900;
@@ -395,7 +395,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await second.locks.acquire('refresh/1', 'two', 1_000)).toBe(false);
       });
 
-      it('is given back by its holder alone', async () => {
+      it('can be released only by their holder', async () => {
         const second = await subject.second();
         await store.locks.acquire('refresh/1', 'one', 1_000);
         await second.locks.release('refresh/1', 'two');
@@ -406,7 +406,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await store.locks.acquire('refresh/1', 'one', 1_000)).toBe(false);
       });
 
-      it('is renewed by its holder after its end too, where nobody has taken it', async () => {
+      it('can be renewed by their holder after they expired, if no other caller acquired them', async () => {
         const second = await subject.second();
         await store.locks.acquire('refresh/1', 'one', 1_000);
         time += 5_000;
@@ -415,7 +415,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await second.locks.acquire('refresh/1', 'two', 1_000)).toBe(false);
       });
 
-      it('is not renewed by a holder that lost it, be it taken or given back since', async () => {
+      it('cannot be renewed by a former holder after another caller acquired or released them', async () => {
         const second = await subject.second();
         await store.locks.acquire('refresh/1', 'one', 1_000);
         time += 1_000;
@@ -426,7 +426,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await second.locks.look('refresh/1')).toBeNull();
       });
 
-      it('says who holds it and for how long, or how long ago it ended', async () => {
+      it('report their holder, and the time until or since their end', async () => {
         const second = await subject.second();
         expect(await second.locks.look('refresh/1')).toBeNull();
         await store.locks.acquire('refresh/1', 'one', 1_000);
@@ -436,7 +436,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await second.locks.look('refresh/1')).toEqual({ holder: 'one', leftMs: -400 });
       });
 
-      it('that was taken while the clock was wrong does not block for as long as it was wrong', async () => {
+      it('acquired while the clock was far ahead do not block after it is corrected', async () => {
         const second = await subject.second();
         const right = time;
         time += 365 * 86_400_000;
@@ -445,7 +445,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await second.locks.acquire('refresh/1', 'two', 60_000)).toBe(true);
       });
 
-      it('cannot be asked for without an end', async () => {
+      it('cannot be acquired or renewed without a valid duration', async () => {
         for (const ttl of [0, -1, Number.NaN, Number.POSITIVE_INFINITY, 86_400_000]) {
           for (const asked of [
             store.locks.acquire('refresh/1', 'one', ttl),
@@ -458,7 +458,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
     });
 
     describe('sessions', () => {
-      it('gives a session back as it was written, once', async () => {
+      it('are returned unchanged, once', async () => {
         await store.sessions.insert(session({ expiresAt: 8_640_000_000_000_000 }));
         const second = await subject.second();
         expect((await second.sessions.get('session-1'))?.expiresAt).toBe(8_640_000_000_000_000);
@@ -473,7 +473,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await store.sessions.get('session-1')).toBeNull();
       });
 
-      it('goes to exactly one of those who race for it', async () => {
+      it('are taken by exactly one of several concurrent callers', async () => {
         const second = await subject.second();
         for (let round = 0; round < 10; round += 1) {
           const id = `session-${round}`;
@@ -485,13 +485,13 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         }
       });
 
-      it('answers null for one that never was, and leaves the others', async () => {
+      it('are null for an unknown id, and others stay', async () => {
         await store.sessions.insert(session());
         expect(await store.sessions.take('other')).toBeNull();
         expect((await store.sessions.take('session-1'))?.id).toBe('session-1');
       });
 
-      it('is kept as it was when another comes with its id', async () => {
+      it('stay unchanged when another one is inserted with the same id', async () => {
         await store.sessions.insert(session());
         await expect(store.sessions.insert(session({ sealed: Buffer.from('x') }))).rejects.toMatchObject({
           code: 'already_exists',
@@ -499,14 +499,14 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(hex((await store.sessions.take('session-1'))?.sealed)).toBe('00ff0a');
       });
 
-      it('is replaced by a put, and made by one', async () => {
+      it('are created or replaced by put', async () => {
         await store.sessions.put(session());
         await (await subject.second()).sessions.put(session({ sealed: Buffer.from('x'), expiresAt: 9 }));
         const found = await store.sessions.take('session-1');
         expect([found?.expiresAt, hex(found?.sealed)]).toEqual([9, '78']);
       });
 
-      it('goes when it has ended, and not before', async () => {
+      it('are deleted after they expire, and not before', async () => {
         await store.sessions.insert(session({ id: 'ended', expiresAt: time - 1 }));
         await store.sessions.insert(session({ id: 'ending', expiresAt: time }));
         await store.sessions.removeEnded(time);
@@ -516,7 +516,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
     });
 
     describe('API keys', () => {
-      it('are found by their hash, listed by name, and gone after removal', async () => {
+      it('are found by hash, listed by name, and absent after removal', async () => {
         await store.apiKeys.insert(apiKey('b'));
         await store.apiKeys.insert({ ...apiKey('a'), scopes: null });
         const second = await subject.second();
@@ -533,7 +533,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await store.apiKeys.find(Buffer.from('hash of b'))).toBeNull();
       });
 
-      it('keep their name, and the later of two uses', async () => {
+      it('have unique names, and record the later of two uses', async () => {
         await store.apiKeys.insert(apiKey('a'));
         const twin = { ...apiKey('a'), hash: Buffer.from('other') };
         await expect(store.apiKeys.insert(twin)).rejects.toMatchObject({ code: 'already_exists' });
@@ -558,7 +558,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await store.people.get('bob')).toBeNull();
       });
 
-      it('end with their sign-ins and keys, and keep what has ended before', async () => {
+      it('have their sign-ins and keys ended by a change with an end time, and earlier ends stay', async () => {
         await store.people.insert(person('alice'));
         await store.people.insert(person('bob'));
         const ends = { lasting: null, later: time + 9, earlier: time - 9 };
@@ -580,7 +580,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         ]);
       });
 
-      it('are found by their identity, which one of them has', async () => {
+      it('are found by their identity, which is unique', async () => {
         const identity = 'https://login.acme.test/ a-1';
         await store.people.insert({ ...person('alice'), identity });
         await store.people.insert(person('bob'));
@@ -592,7 +592,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         await expect(store.people.change('bob', { identity })).rejects.toMatchObject(taken);
       });
 
-      it('have passkeys, which are removed with them', async () => {
+      it('have passkeys, which are deleted with them', async () => {
         const { passkeys } = store.people;
         await store.people.insert(person('alice'));
         await passkeys.insert(passkey('k1', 'alice'));
@@ -632,12 +632,12 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         return rest;
       };
 
-      it('is none for a grant that nothing happened to', async () => {
+      it('is null for a grant without any', async () => {
         expect(await known()).toBeNull();
         expect(await store.activity.list()).toEqual([]);
       });
 
-      it('keeps what a note does not name, over connections', async () => {
+      it('keeps the fields that a note does not name, across connections', async () => {
         const second = await subject.second();
         await store.activity.note(grantId, { usedAt: time });
         await second.activity.note(grantId, { failedAt: time + 1, failure: 'the endpoint answered 503' });
@@ -651,7 +651,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await known(second)).toMatchObject({ usedAt: time + 5, failedAt: time + 1 });
       });
 
-      it('lists every grant that something happened to', async () => {
+      it('lists every grant that has any', async () => {
         const other = grantRecord({ name: 'other' });
         await store.grants.insert(other);
         await store.grants.insert(grantRecord({ name: 'quiet' }));
@@ -666,13 +666,13 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         );
       });
 
-      it('takes a failure away with the refresh that worked after it', async () => {
+      it('loses a failure after a later successful refresh', async () => {
         await store.activity.note(grantId, { failedAt: time, failure: 'down' });
         await store.activity.note(grantId, { refreshedAt: time + 1 });
         expect(await known()).toEqual({ ...nothing, refreshedAt: time + 1 });
       });
 
-      it('knows the later news, whichever comes last', async () => {
+      it('records the later of two times, in any order of the notes', async () => {
         await store.activity.note(grantId, { usedAt: time });
         await store.activity.note(grantId, { usedAt: time - 1 });
         await store.activity.note(grantId, { failedAt: time, failure: 'down' });
@@ -691,7 +691,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await known()).toEqual({ ...nothing, usedAt: time, refreshedAt: time + 2 });
       });
 
-      it('does not hold on to the times of a clock that was wrong', async () => {
+      it('replaces times that lie in the future because a clock was wrong', async () => {
         const right = time;
         time += 365 * 86_400_000;
         await store.activity.note(grantId, { usedAt: time });
@@ -705,7 +705,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await known()).toMatchObject({ failedAt: time + 1, failure: 'now' });
       });
 
-      it('keeps the last scopes that were missing, beside all else', async () => {
+      it('keeps the latest missing scopes, next to the other fields', async () => {
         const second = await subject.second();
         await store.activity.note(grantId, { lackedAt: time, lacked: ['read:org', 'repo'] });
         await second.activity.note(grantId, { usedAt: time + 1 });
@@ -718,7 +718,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await known()).toMatchObject({ lackedAt: time + 3, lacked: [] });
       });
 
-      it('goes with its grant, and a late note brings nothing back', async () => {
+      it('is deleted with its grant, and a late note does not restore it', async () => {
         await store.activity.note(grantId, { usedAt: time });
         await store.grants.remove(grantId);
         expect(await known()).toBeNull();
@@ -727,7 +727,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await store.activity.list()).toEqual([]);
       });
 
-      it('stays when its grant is written anew, and leaves that as it is', async () => {
+      it('stays when its grant is replaced, and does not change the grant', async () => {
         const record = await store.grants.get(grantId);
         await store.activity.note(grantId, { usedAt: time });
         expect(await store.grants.replace({ ...record!, revision: 2 }, 1)).toBe(true);
@@ -736,7 +736,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect((await store.grants.get(grantId))?.revision).toBe(2);
       });
 
-      it('of one that is noted by many at once is the latest', async () => {
+      it('has the latest time after many concurrent notes', async () => {
         const second = await subject.second();
         await Promise.all(
           Array.from({ length: 20 }, (_, index) =>
@@ -748,7 +748,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
     });
 
     describe('ends of audit logs', () => {
-      it('are kept for each log and node, in order of node', async () => {
+      it('are stored for each log and node, in order of node', async () => {
         expect(await store.auditHeads.list('/a.jsonl')).toEqual([]);
         for (const each of [end('b/1', 5), end('a/1', 7), end('a/1', 3, '/b.jsonl')]) {
           await store.auditHeads.put(each);
@@ -768,7 +768,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         ]);
       });
 
-      it('never go back, whoever writes them', async () => {
+      it('never go back, whichever connection writes them', async () => {
         const second = await subject.second();
         await store.auditHeads.put(end('a/1', 7));
         await second.auditHeads.put(end('a/1', 6));
@@ -779,7 +779,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
     });
 
     describe('epoch', () => {
-      it('stays while nothing is written, whatever is read', async () => {
+      it('is unchanged by reads', async () => {
         const second = await subject.second();
         const epoch = store.epoch();
         await store.grants.list();
@@ -788,7 +788,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(store.epoch()).toBe(epoch);
       });
 
-      it('changes with each write that matters for decisions, of this connection and of another', async () => {
+      it('changes with each write that affects decisions, by any connection', async () => {
         const second = await subject.second();
         const record = grantRecord();
         const seen = new Set([store.epoch()]);
@@ -817,7 +817,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(seen.size).toBe(writes.length + 1);
       });
 
-      it('changes at once with a write of this connection', async () => {
+      it('changes immediately with a write of the same connection', async () => {
         const record = grantRecord();
         await store.grants.insert(record);
         for (let revision = 1; revision < 20; revision += 1) {
@@ -827,7 +827,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         }
       });
 
-      it('changes for the other connection in time, and what is read then is what was written', async () => {
+      it('changes in time on another connection, which then reads what was written', async () => {
         const second = await subject.second();
         const record = grantRecord();
         await store.grants.insert(record);
@@ -841,7 +841,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
     });
 
     describe('close', () => {
-      it('keeps what was written', async () => {
+      it('keeps written data', async () => {
         const second = await subject.second();
         const record = grantRecord();
         await store.grants.insert(record);
@@ -849,7 +849,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(plain(await second.grants.get(record.id))).toEqual(plain(record));
       });
 
-      it('finishes what is under way', async () => {
+      it('lets writes in progress finish', async () => {
         const second = await subject.second();
         const record = grantRecord();
         const insert = store.grants.insert(record);
@@ -858,12 +858,12 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(plain(await second.grants.get(record.id))).toEqual(plain(record));
       });
 
-      it('can be asked for twice', async () => {
+      it('can be called twice', async () => {
         await Promise.all([store.close(), store.close()]);
         await store.close();
       });
 
-      it('makes every later use fail, and none look like an empty store', async () => {
+      it('makes every later call fail instead of returning empty results', async () => {
         await store.grants.insert(grantRecord());
         await store.close();
         const uses = [

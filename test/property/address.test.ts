@@ -46,7 +46,7 @@ const hexOf = (value: number) => `${(value >>> 16).toString(16)}:${(value & 0xff
 const guard = createAddressGuard([]);
 
 describe('the address guard', () => {
-  it.each(specialIPv4)('blocks %s to %s, and nothing on either side of it', (first, last) => {
+  it.each(specialIPv4)('blocks %s to %s, and neither of the adjacent addresses', (first, last) => {
     expect(guard(first)).toBe(false);
     expect(guard(last)).toBe(false);
     for (const beside of [numberOf(first) - 1, numberOf(last) + 1])
@@ -68,7 +68,7 @@ describe('the address guard', () => {
     '2001:db9::',
     '2001:db7:ffff::',
     '2606:4700::',
-  ])('lets %s be dialed, which is beside what is blocked', (address) => {
+  ])('allows %s, which is near a blocked range', (address) => {
     expect(guard(address)).toBe(true);
   });
 
@@ -144,7 +144,7 @@ describe('the address guard', () => {
     );
   });
 
-  it('blocks any other text', () => {
+  it('blocks any text that is not an address', () => {
     fc.assert(
       fc.property(
         fc.oneof(
@@ -161,7 +161,7 @@ describe('the address guard', () => {
 });
 
 describe('the plain form of an address', () => {
-  it('is the IPv4 address of a mapped one, else the address itself', () => {
+  it('is the IPv4 address of an IPv4-mapped address, and otherwise the address itself', () => {
     fc.assert(
       fc.property(anyIPv4, fc.ipV6(), (value, other) => {
         expect(plainAddress(`::ffff:${hexOf(value)}`)).toBe(textOf(value));

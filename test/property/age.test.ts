@@ -42,8 +42,8 @@ async function refused(changed: Buffer): Promise<void> {
 
 const text = Buffer.alloc(150_000, 'a backup of three chunks ');
 
-describe('a file of age', () => {
-  it('opens with the identity, and with the one of the writer', async () => {
+describe('an age file', () => {
+  it('opens with the identity of a recipient and with that of the writer', async () => {
     const { bytes, own } = await sealed(text, { recipients: [recipient] });
     expect((await opened(bytes, key)).equals(text)).toBe(true);
     expect((await opened(bytes, own)).equals(text)).toBe(true);
@@ -71,7 +71,7 @@ describe('a file of age', () => {
     });
   });
 
-  it('opens with the passphrase as it was typed, and with no other', { timeout: 120_000 }, async () => {
+  it('opens with the exact passphrase, and with no other', { timeout: 120_000 }, async () => {
     const { bytes, own } = await sealed(text, { passphrase: 'pass phrase ä' });
     expect((await opened(bytes, own)).equals(text)).toBe(true);
     await expect(opened(bytes, { passphrase: 'pass phrase a' })).rejects.toMatchObject({
@@ -79,7 +79,7 @@ describe('a file of age', () => {
     });
   });
 
-  it('is refused after any change of any byte, and after any cut', async () => {
+  it('is refused after any change of a byte and after any truncation', async () => {
     const { bytes } = await sealed(text, { recipients: [recipient] });
     const place = fc.oneof(fc.nat(bytes.length - 1), fc.nat(400));
     await fc.assert(

@@ -103,7 +103,7 @@ describe('verification finds', () => {
     );
   });
 
-  it('every byte of one log, changed to the characters that matter most to a reader', async () => {
+  it('every replacement of a byte by a newline, a quote or a brace', async () => {
     const { lines, heads } = compose(
       [1, 2, 1].map((slot) => ({ slot, event: { event: 'access', path: '/é"\u2028' } })),
     );
@@ -140,7 +140,7 @@ describe('verification finds', () => {
     );
   });
 
-  it('every cut but that of the last newline, which loses nothing', async () => {
+  it('every truncation except the loss of the last newline', async () => {
     await fc.assert(
       fc.asyncProperty(aLog, fc.nat(), async (written, place) => {
         const { lines, heads } = compose(written);
@@ -151,7 +151,7 @@ describe('verification finds', () => {
     );
   });
 
-  it('every repeated and every forged line', async () => {
+  it('every repeated line and every forged line', async () => {
     await fc.assert(
       fc.asyncProperty(aLog, fc.nat(), fc.nat(), async (written, from, to) => {
         const { lines, heads } = compose(written);
@@ -166,7 +166,7 @@ describe('verification finds', () => {
     );
   });
 
-  it('every line of another log with the same key at this position', async () => {
+  it('every line from another log with the same key and position', async () => {
     await fc.assert(
       fc.asyncProperty(aLog, anEvent, fc.nat(), async (written, event, place) => {
         const at = place % written.length;
@@ -201,7 +201,7 @@ const aStep: fc.Arbitrary<Step> = fc.oneof(
 );
 
 describe('concurrent writers', () => {
-  it('leave a log that verifies and has every event once', async () => {
+  it('leave a log that verifies and contains every event once', async () => {
     const fragment = composeLine(
       { event: 'access' },
       '2026-01-02T03:04:05.678Z',
@@ -347,7 +347,7 @@ describe('a log of several writers and files, with the heads in the store', () =
     );
   });
 
-  it('does not verify after the loss of any of its files, also after the next start', async () => {
+  it('does not verify after the loss of any of its files, even after the next start', async () => {
     await fc.assert(
       fc.asyncProperty(turns, fc.nat(), async (steps, which) => {
         await inFolder(async (file) => {

@@ -91,8 +91,8 @@ function reference(event: AuditEvent): string {
 const start = { seq: 0, hash: genesis };
 const time = Date.UTC(2026, 0, 2, 3, 4, 5, 678);
 
-describe('the bytes of lines', () => {
-  it('are those of JSON.stringify', () => {
+describe('the serialized audit lines', () => {
+  it('equal the output of JSON.stringify', () => {
     const batch = new LineBatch(mac);
     fc.assert(
       fc.property(fc.array(events, { minLength: 1, maxLength: 4 }), (some) => {
@@ -114,7 +114,7 @@ describe('the bytes of lines', () => {
     );
   });
 
-  it('fit, however long their texts and however many there are', () => {
+  it('fit in their buffer, whatever their number and the length of their texts', () => {
     const batch = new LineBatch(mac);
     batch.begin(start);
     const worst = '\u202e'.repeat(10_000);

@@ -80,7 +80,7 @@ async function all<T>(values: AsyncIterable<T>): Promise<T[]> {
   return found;
 }
 
-test('a query finds the same lines with an index, with a part of it and without one', async () => {
+test('a query finds the same lines with a full, a partial or no index', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(step, { minLength: 20, maxLength: 90 }),

@@ -57,7 +57,7 @@ function rank(values: readonly number[], share: number): number | null {
   return values.toSorted((a, b) => a - b)[Math.max(1, Math.ceil(share * values.length)) - 1] ?? null;
 }
 
-it('the summary agrees with the events in each number of each agent and grant', async () => {
+it('the summary agrees with the events in every number for every agent and grant', async () => {
   await fc.assert(
     fc.asyncProperty(aLog, async ({ exchanges, lines }) => {
       const rows = await summarize(stream(lines as AuditLine[]));

@@ -51,7 +51,7 @@ const anyText = fc.oneof(
 );
 
 describe('an authority', () => {
-  it('comes back from its text', () => {
+  it('is unchanged after serialization and parsing', () => {
     fc.assert(
       fc.property(authority, (value) => {
         expect(parseAuthority(authorityText(value), value.scheme)).toEqual(value);
@@ -64,7 +64,7 @@ describe('an authority', () => {
     );
   });
 
-  it('comes back from a CONNECT target, which always has its port', () => {
+  it('is parsed from a CONNECT target, which always has a port', () => {
     fc.assert(
       fc.property(authority, (value) => {
         expect(parseConnectTarget(`${value.host}:${value.port}`)).toEqual({ ...value, scheme: 'https' });
@@ -73,7 +73,7 @@ describe('an authority', () => {
     );
   });
 
-  it('is never another one’s with something written before it or after it', () => {
+  it('is not parsed from two authorities that are joined by a separator', () => {
     fc.assert(
       fc.property(
         authority,
@@ -89,7 +89,7 @@ describe('an authority', () => {
     );
   });
 
-  it('of an absolute target is what stands before the first slash or question mark, and the rest stays as it is', () => {
+  it('of an absolute target ends before the first slash or question mark, and the rest stays unchanged', () => {
     const rest = fc.string({ unit: 'binary' }).filter((text) => !text.includes('#'));
     fc.assert(
       fc.property(authority, fc.constantFrom('/', '?'), rest, (value, mark, tail) => {
@@ -99,7 +99,7 @@ describe('an authority', () => {
     );
   });
 
-  it('is told from any text without a fault, and what is told is canonical', () => {
+  it('is parsed from any text without an exception, and is canonical', () => {
     fc.assert(
       fc.property(anyText, scheme, (text, as) => {
         for (const value of [
@@ -117,7 +117,7 @@ describe('an authority', () => {
     );
   });
 
-  it('has the default port of its scheme exactly where the text has none', () => {
+  it('has the default port of its scheme only if the text has no colon', () => {
     fc.assert(
       fc.property(host, scheme, (text, as) => {
         expect(parseAuthority(text, as)?.port).toBe(defaultPort[as]);
@@ -128,7 +128,7 @@ describe('an authority', () => {
 });
 
 describe('a port', () => {
-  it('is its own decimal text and no other', () => {
+  it('is parsed only from its plain decimal text', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: -10, max: 70_000 }),

@@ -46,7 +46,7 @@ function addressText(bytes: Uint8Array): string {
 }
 
 describe('names in certificates', () => {
-  it('have the bytes of their address', () => {
+  it('contain an address that is unchanged after encoding and decoding', () => {
     fc.assert(
       fc.property(canonicalAddress, (host) => {
         expect(addressText(addressBytes(bareHost(host)))).toBe(bareHost(host));
@@ -54,7 +54,7 @@ describe('names in certificates', () => {
     );
   });
 
-  it('are permitted by a block exactly where the block holds the address', () => {
+  it('are permitted by an address block exactly if the block contains the address', () => {
     fc.assert(
       fc.property(fc.ipV4(), fc.ipV4(), fc.integer({ min: 0, max: 32 }), (inside, other, prefix) => {
         const text = block(inside, prefix);
@@ -67,7 +67,7 @@ describe('names in certificates', () => {
     );
   });
 
-  it('are permitted as themselves, and names below them as well', () => {
+  it('are permitted by their own domain and by a parent domain', () => {
     fc.assert(
       fc.property(fc.domain(), (host) => {
         const permitted = parsePermittedNames([host]);
@@ -78,7 +78,7 @@ describe('names in certificates', () => {
     );
   });
 
-  it('come back from the certificate as they were permitted', () => {
+  it('are the same in name constraints after encoding and decoding', () => {
     fc.assert(
       fc.property(fc.array(permittedName, { minLength: 1, maxLength: 5 }), (texts) => {
         const permitted = parsePermittedNames(texts);

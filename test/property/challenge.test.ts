@@ -54,7 +54,7 @@ const field = fc.oneof(
 );
 
 describe('challenges', () => {
-  it('are read as they were written', () => {
+  it('are parsed to the schemes and parameters that they were written from', () => {
     fc.assert(
       fc.property(fc.array(challenge, { maxLength: 4 }), blank, (challenges, around) => {
         const written = challenges
@@ -74,7 +74,7 @@ describe('challenges', () => {
     );
   });
 
-  it('whatever they hold, give one line of visible ASCII, of a bounded length, and names of scopes alone', () => {
+  it('of any content give a hint in one line of visible ASCII of bounded length, with only scope names', () => {
     const grant = grantRecord({ scopes: ['held'] });
     const provider = aProvider({ flows: ['authorization_code'], dialect: plainDialect });
     fc.assert(

@@ -21,8 +21,8 @@ const pattern = joined(wildPart);
 /** The definition, as a regular expression. */
 const expected = (wanted: string) => new RegExp(`^${wanted.split('*').join('[^/:]+')}$`, 'su');
 
-describe('a pattern of a claim', () => {
-  it('matches the texts of its definition', () => {
+describe('a claim pattern', () => {
+  it('matches the same texts as its regular expression', () => {
     fc.assert(
       fc.property(pattern, text, (wanted, given) => {
         expect(matchesText(wanted, given)).toBe(expected(wanted).test(given));
@@ -31,7 +31,7 @@ describe('a pattern of a claim', () => {
     );
   });
 
-  it('without a * matches itself alone', () => {
+  it('without a * matches only itself', () => {
     fc.assert(
       fc.property(text, text, (wanted, given) => {
         expect(matchesText(wanted, given)).toBe(wanted === given);
@@ -47,7 +47,7 @@ describe('a pattern of a claim', () => {
     );
   });
 
-  it('meets another wherever a text matches both', () => {
+  it('meets another pattern if a text matches both', () => {
     fc.assert(
       fc.property(pattern, pattern, text, (one, other, given) => {
         const both = matchesText(one, given) && matchesText(other, given);
@@ -58,7 +58,7 @@ describe('a pattern of a claim', () => {
     );
   });
 
-  it('meets another only if a text matches both', () => {
+  it('meets another pattern only if a text matches both', () => {
     fc.assert(
       fc.property(pattern, pattern, (one, other) => {
         fc.pre(patternsMeet(one, other));

@@ -59,7 +59,7 @@ function policyFrom({ own, others, allowPlainHttp }: Entry): Policy {
   return policyOf([domain]);
 }
 
-test('a decision is the same as from rules that were compiled for it, and never changes', () => {
+test('a decision from reused rules equals one from newly compiled rules, and never changes', () => {
   let frozen = 0;
   fc.assert(
     fc.property(entry, fc.array(facts, { minLength: 1, maxLength: 12 }), (entry, requests) => {
@@ -109,7 +109,7 @@ function plainly({ rules, initial }: RuleSet, facts: RequestFacts) {
   return { outcome: initial, rule: 'here', needsBody, limits: [] };
 }
 
-test('a decision is that of the first rule that holds, or may hold and restricts', () => {
+test('a decision follows the first rule that holds, or that may hold and restricts', () => {
   const seen = new Set<string>();
   const clear = facts.map((it) => ({
     ...it,
@@ -153,7 +153,7 @@ const pathText = fc
   )
   .map((parts) => `/${parts.join('')}`);
 
-test('a plain path is read as one with an encoded letter is', () => {
+test('a path is read the same with a plain and with an encoded letter', () => {
   let read = 0;
   fc.assert(
     fc.property(pathText, fc.nat(), (text, nth) => {
@@ -174,7 +174,7 @@ test('a plain path is read as one with an encoded letter is', () => {
   expect(read).toBeGreaterThan(1_000);
 });
 
-test('the bounds of a path are the same, plain and encoded', () => {
+test('a path has the same length limits with plain and with encoded letters', () => {
   for (const [path, isTooLong] of [
     [`/${'a'.repeat(8_191)}`, false],
     [`/${'a'.repeat(8_192)}`, true],
@@ -191,7 +191,7 @@ test('the bounds of a path are the same, plain and encoded', () => {
   }
 });
 
-test('a query without an encoded character is searched for methods like one with', () => {
+test('a query is searched for methods the same with and without encoded characters', () => {
   const part = fc.constantFrom(
     ...'method httpmethod override http x me h m META _ $ - . + [ ] = & ; ? GET delete 1 é'.split(' '),
     '\0',
@@ -215,7 +215,7 @@ test('a query without an encoded character is searched for methods like one with
   expect(found).toBeGreaterThan(100);
 });
 
-test('a set of field names has all spellings that are read as one of them', () => {
+test('a set of field names contains every spelling that is read as one of them', () => {
   const names = ['x-api-key', 'Authorization', 'path-info', '-odd', `x-${'long'.repeat(10)}`, '9a'];
   const set = new FieldNames(names);
   const read = new Set(names.map(fieldNameAsRead));
@@ -246,7 +246,7 @@ test('a set of field names has all spellings that are read as one of them', () =
   expect(had).toBeGreaterThan(100);
 });
 
-test('a path is searched for echoing segments wherever they are', () => {
+test('an echoing segment is found at any position of a path', () => {
   const part = fc.constantFrom(
     '/',
     '/',

@@ -92,7 +92,7 @@ const domainsOf = (text: string): Record<string, unknown> =>
     unknown
   >;
 
-test('an edit says what was asked for and leaves every other line as it is, byte for byte', () => {
+test('an edit makes the requested change and leaves every other line unchanged, byte for byte', () => {
   fc.assert(
     fc.property(configText, pattern, label, (text, key, grant) => {
       const edit = allowDomain(text, key, grant);
@@ -109,7 +109,7 @@ test('an edit says what was asked for and leaves every other line as it is, byte
   );
 });
 
-test('taking away what was added gives the same map, and leaves every other line', () => {
+test('removing an added domain restores the map and leaves every other line unchanged', () => {
   fc.assert(
     fc.property(configText, pattern, (text, key) => {
       const absent = removeDomain(text, key).text;
@@ -124,7 +124,7 @@ test('taking away what was added gives the same map, and leaves every other line
   );
 });
 
-test('of a map in lines of its own, an added entry is the one new line', () => {
+test('an entry that is added to a map in block style is the only new line', () => {
   const text = fc
     .tuple(filler, blockMap, filler)
     .map((parts) => ['version: 1', ...parts.flat(), ''].join('\n'));

@@ -12,7 +12,7 @@ import { parseSecretReference } from '../../src/config/secret-reference.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';
 import * as fc from '../support/fast-check.ts';
 
-test('a duration and a size read back as what they were written from', () => {
+test('a duration and a size are unchanged after formatting and parsing', () => {
   fc.assert(
     fc.property(fc.nat({ max: longestDuration }), (milliseconds) => {
       expect(parseDuration(formatDuration(milliseconds))).toBe(milliseconds);
@@ -25,7 +25,7 @@ test('a duration and a size read back as what they were written from', () => {
   );
 });
 
-test('words in single quotes are the words, whatever is in them', () => {
+test('a word in single quotes is kept literally, with any content', () => {
   const word = fc.string().map((text) => text.replaceAll("'", ''));
   fc.assert(
     fc.property(fc.array(word, { minLength: 1 }), (words) => {
@@ -34,7 +34,7 @@ test('words in single quotes are the words, whatever is in them', () => {
   );
 });
 
-test('reading a reference never throws, and a problem never repeats the text', () => {
+test('parsing a secret reference never throws, and a problem never repeats the text', () => {
   const marked = fc.tuple(fc.string(), fc.string()).map(([a, b]) => `${a}hunter2${b}`);
   fc.assert(
     fc.property(marked, (text) => {
@@ -44,7 +44,7 @@ test('reading a reference never throws, and a problem never repeats the text', (
   );
 });
 
-test('whatever the text is, it loads or says in one error where it is wrong', async () => {
+test('any text is accepted as config or fails with one error that has a line and column', async () => {
   const piece = fc.constantFrom(
     'version: 1\n',
     'proxy:\n',

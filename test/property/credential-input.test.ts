@@ -48,11 +48,11 @@ const values = fc.oneof(
   fc.jsonValue(),
 );
 
-test('any text is read or refused, with a hint; nothing else', () => {
+test('any text is accepted, or refused with a hint', () => {
   fc.assert(fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.json()), (text) => void read(text)));
 });
 
-test('what is accepted can be injected as it is', () => {
+test('an accepted credential can be injected unchanged', () => {
   fc.assert(
     fc.property(fc.dictionary(names, values, { maxKeys: 4 }), (input) => {
       const accepted = read(JSON.stringify(input));
@@ -65,7 +65,7 @@ test('what is accepted can be injected as it is', () => {
   );
 });
 
-test('what cannot be injected is not accepted', () => {
+test('a credential that cannot be injected is refused', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary', minLength: 1 }), (value) => {
       const accepted = read(JSON.stringify({ type: 'api_key', value }));
@@ -80,7 +80,7 @@ test('what cannot be injected is not accepted', () => {
   );
 });
 
-test('a moment means the same in seconds, milliseconds, as a text and as ISO 8601', () => {
+test('an expiry means the same in seconds, in milliseconds, as a text and in ISO 8601', () => {
   fc.assert(
     fc.property(fc.integer({ min: -63_000_000, max: 315_000_000 }), (offset) => {
       const seconds = now / 1000 + offset;
@@ -99,7 +99,7 @@ test('a moment means the same in seconds, milliseconds, as a text and as ISO 860
   );
 });
 
-test('the JSON reader reads what JSON.parse reads, and refuses what it refuses', () => {
+test('the JSON reader accepts and refuses the same texts as JSON.parse', () => {
   const plain = (value: Json): unknown =>
     value instanceof Map
       ? Object.fromEntries([...value].map(([name, item]: [string, Json]) => [name, plain(item)]))

@@ -49,7 +49,7 @@ describe('a JSON object', () => {
     return `${text}${behind}}`;
   }
 
-  test('has the credential once, in the place of the first of that name, and all its other bytes', () => {
+  test('has the credential once, in place of the first member of that name, and all other bytes unchanged', () => {
     fc.assert(
       fc.property(object, secret, (members, token) => {
         const rewritten = withMember(textOf(members), [name], token);
@@ -68,7 +68,7 @@ describe('a JSON object', () => {
     );
   });
 
-  test('within others is the only thing that changes', () => {
+  test('inside another object is the only part that changes', () => {
     const without = fc
       .jsonValue({ maxDepth: 3 })
       .filter(
@@ -95,7 +95,7 @@ describe('a JSON object', () => {
     );
   });
 
-  test('or any other text is rewritten or refused, and nothing else happens', () => {
+  test('or any other text is rewritten to valid JSON with the credential, or refused', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.json()), secret, (text, token) => {
         const rewritten = withMember(text, [name], token);
@@ -126,7 +126,7 @@ describe('a form', () => {
     { maxLength: 8 },
   );
 
-  test('has the credential once, in the place of the first of that name, and all its other bytes', () => {
+  test('has the credential once, in place of the first parameter of that name, and all other bytes unchanged', () => {
     fc.assert(
       fc.property(pairs, secret, (parameters, token) => {
         const before = parameters.map(({ text }) => text).join('&');
@@ -161,7 +161,7 @@ describe('cookies', () => {
   );
   const cookieSecret = fc.stringMatching(/^[!#-+\--:<-[\]-~]{1,12}$/);
 
-  test('have the credential once, and all others as they were', () => {
+  test('have the credential once, and all other cookies unchanged', () => {
     fc.assert(
       fc.property(fc.array(field, { maxLength: 3 }), cookieSecret, (fields, token) => {
         const lines = fields.flatMap((pairs) => ['Cookie', pairs.map(({ text }) => text.trim()).join('; ')]);
@@ -181,7 +181,7 @@ describe('cookies', () => {
     );
   });
 
-  test('that are set are passed on, but for the one', () => {
+  test('that a response sets are forwarded, except the one for the credential', () => {
     fc.assert(
       fc.property(fc.array(fc.oneof(other, ours)), (set) => {
         const fields = set.flatMap((pair) => [

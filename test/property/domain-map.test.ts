@@ -63,7 +63,7 @@ const domainOf = (it: Entry, action: Domain['action']): Domain => ({
 const mapOf = (list: readonly Entry[]) => createDomainMap(list.map((it) => domainOf(it, { kind: 'tunnel' })));
 
 describe('a pattern', () => {
-  it('matches exactly what its definition says', () => {
+  it('matches exactly the authorities of its definition', () => {
     fc.assert(
       fc.property(entry, authority, (it, asked) => {
         expect(matchesPattern(patternOf(it), asked)).toBe(covers(it, asked));
@@ -72,7 +72,7 @@ describe('a pattern', () => {
     );
   });
 
-  it('is never wider than labels compared whole', () => {
+  it('with a wildcard matches only whole labels', () => {
     const name = fc.domain();
     const prefix = fc.stringMatching(/^[a-z0-9-]{1,10}$/);
     fc.assert(
@@ -90,7 +90,7 @@ describe('a pattern', () => {
     );
   });
 
-  it('is told from any text without a fault, and its text is that of an equal pattern', () => {
+  it('is parsed from any text without an exception, and its text parses to an equal pattern', () => {
     const piece = fc.constantFrom(
       '*',
       '.',
@@ -120,7 +120,7 @@ describe('a pattern', () => {
 });
 
 describe('the domain map', () => {
-  it('answers with the most specific of the entries that cover the authority', () => {
+  it('selects the most specific entry that covers the authority', () => {
     fc.assert(
       fc.property(entries, authority, (list, asked) => {
         const [best] = list.filter((it) => covers(it, asked)).toSorted(compareSpecific);
@@ -163,7 +163,7 @@ describe('a decision', () => {
     );
   });
 
-  it('opens a blind tunnel at CONNECT only where neither scheme meets a more specific refusal or grant', () => {
+  it('opens a blind tunnel at CONNECT only if neither scheme has a more specific refusal or grant', () => {
     fc.assert(
       fc.property(policy, authority, (it, { host, port }) => {
         const decision = decideConnect(it, { scheme: 'https', host, port });

@@ -8,8 +8,8 @@ const path = fc
   .string({ unit: fc.integer({ min: 0x21, max: 0xff }).map((code) => String.fromCharCode(code)) })
   .map((rest) => `/${rest}`);
 
-describe('where a proof is good', () => {
-  test('has neither query nor fragment, and is visible ASCII', () => {
+describe('the target URI of a proof', () => {
+  test('has no query and no fragment, and is visible ASCII', () => {
     fc.assert(
       fc.property(path, (target) => {
         const uri = targetUri(origin, target);
@@ -19,7 +19,7 @@ describe('where a proof is good', () => {
     );
   });
 
-  test('is the same for every query and fragment, and for itself', () => {
+  test('is the same for every query and fragment, and when computed from its own path', () => {
     fc.assert(
       fc.property(path, fc.constantFrom('?', '#'), path, (target, mark, rest) => {
         const uri = targetUri(origin, target);
@@ -29,7 +29,7 @@ describe('where a proof is good', () => {
     );
   });
 
-  test('is what a server finds that normalizes both', () => {
+  test('equals the request URI after a server normalizes both', () => {
     fc.assert(
       fc.property(path, (target) => {
         // Two slashes at the beginning would be a host to who resolves a reference; so would no server read a target.
@@ -40,7 +40,7 @@ describe('where a proof is good', () => {
     );
   });
 
-  test('tells paths apart that differ in a letter, an escape or a slash', () => {
+  test('differs for paths that differ in a letter, an escape or a slash', () => {
     const paths = ['/a', '/A', '/a/', '/%61', '/a%2f', '//a', '/b/../a', '/'];
     expect(new Set(paths.map((each) => targetUri(origin, each))).size).toBe(paths.length);
   });

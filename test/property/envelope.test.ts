@@ -11,7 +11,7 @@ const bytes = fc.uint8Array({ maxLength: 300 });
 const context = fc.string({ unit: 'grapheme', maxLength: 60 });
 
 describe('an envelope', () => {
-  it('opens to what was sealed', () => {
+  it('opens to the sealed bytes', () => {
     fc.assert(
       fc.property(context, bytes, (name, plaintext) => {
         const opened = openEnvelope(wrapKey, name, sealEnvelope(wrapKey, name, plaintext));
@@ -20,7 +20,7 @@ describe('an envelope', () => {
     );
   });
 
-  it('is another one each time', () => {
+  it('is different each time', () => {
     fc.assert(
       fc.property(context, bytes, (name, plaintext) => {
         const one = sealEnvelope(wrapKey, name, plaintext);
@@ -42,7 +42,7 @@ describe('an envelope', () => {
     }
   });
 
-  it('does not open when cut or prolonged', () => {
+  it('does not open when truncated or extended', () => {
     const sealed = Buffer.from(sealEnvelope(wrapKey, 'grant/1/1', Buffer.from('a token of some length')));
     for (let length = 0; length < sealed.length; length += 1) {
       expect(refusal('grant/1/1', sealed.subarray(0, length))).toBe('record_tampered');
@@ -59,7 +59,7 @@ describe('an envelope', () => {
     );
   });
 
-  it('does not open with another key, whether or not that key claims the same id', () => {
+  it('does not open with another key, even if that key has the same id', () => {
     fc.assert(
       fc.property(context, bytes, (name, plaintext) => {
         const sealed = sealEnvelope(wrapKey, name, plaintext);
@@ -69,7 +69,7 @@ describe('an envelope', () => {
     );
   });
 
-  it('refuses any other bytes with a code, and never crashes', () => {
+  it('made of any other bytes is refused with an error code, without a crash', () => {
     const start = Buffer.concat([Buffer.from('SKE\u0002', 'latin1'), wrapKey.id]);
     const withStart = bytes.map((rest) => Buffer.concat([start, rest]));
     fc.assert(

@@ -68,8 +68,8 @@ function mayPass(list: readonly (readonly [string, string])[], also: (name: stri
   });
 }
 
-describe('the fields that go on', () => {
-  it('of a request are the Host, then all that is neither of this connection nor for the proxy, untouched', () => {
+describe('the forwarded fields', () => {
+  it('of a request are one Host, then all except hop-by-hop fields and those for the proxy, unchanged', () => {
     fc.assert(
       fc.property(fields, (list) => {
         const expected = mayPass(list, (it) => it === 'host' || it === 'expect');
@@ -79,7 +79,7 @@ describe('the fields that go on', () => {
     );
   });
 
-  it('of a response are all that is neither of this connection nor a proxy’s to say, untouched', () => {
+  it('of a response are all except hop-by-hop fields and those that the proxy replaces, unchanged', () => {
     fc.assert(
       fc.property(fields, fc.boolean(), (list, carriesGrant) => {
         const expected = mayPass(
@@ -92,7 +92,7 @@ describe('the fields that go on', () => {
     );
   });
 
-  it('have nothing left that would go, asked once more', () => {
+  it('stay the same when they are filtered a second time', () => {
     fc.assert(
       fc.property(fields, (list) => {
         const once = requestFields(list.flat(), 'h');
@@ -101,7 +101,7 @@ describe('the fields that go on', () => {
     );
   });
 
-  it('have exactly one Host, the one authority', () => {
+  it('have exactly one Host, with the authority of the request', () => {
     fc.assert(
       fc.property(fields, (list) => {
         expect(valuesOf(requestFields(list.flat(), 'api.example'), 'host')).toEqual(['api.example']);
@@ -111,7 +111,7 @@ describe('the fields that go on', () => {
 });
 
 describe('the values of a field', () => {
-  it('are those of its name, in order', () => {
+  it('are all values under its name, in order', () => {
     fc.assert(
       fc.property(fields, name, (list, wanted) => {
         const lower = wanted.toLowerCase();

@@ -77,7 +77,7 @@ function model(
 }
 
 describe('the framing of a request', () => {
-  it('is told where it can be told in one way alone, and refused otherwise', () => {
+  it('is determined if only one interpretation exists, and refused otherwise', () => {
     fc.assert(
       fc.property(fields, version, fc.constantFrom(0, 100), (list, httpVersion, most) => {
         const head = { method: 'POST', target: '/', version: httpVersion, fields: list.flat() };

@@ -21,8 +21,8 @@ function cut(text: string, at: readonly number[]): Buffer[] {
 }
 const cuts = fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 5 });
 
-describe('the pieces that bytes come in', () => {
-  it('make no difference to requests', () => {
+describe('a split of the input', () => {
+  it('does not affect requests', () => {
     fc.assert(
       fc.property(requestBytes, cuts, (text, at) => {
         const whole = readRequests([bytes(text)]);
@@ -33,7 +33,7 @@ describe('the pieces that bytes come in', () => {
     );
   });
 
-  it('make no difference to responses', () => {
+  it('does not affect responses', () => {
     fc.assert(
       fc.property(responseBytes, cuts, fc.constantFrom('GET', 'HEAD', 'CONNECT'), (text, at, method) => {
         const whole = readResponses([bytes(text)], method);
@@ -44,7 +44,7 @@ describe('the pieces that bytes come in', () => {
     );
   });
 
-  it('make no difference at any single place of a message', () => {
+  it('does not affect a request at any single position', () => {
     fc.assert(
       fc.property(requestBytes, (text) => {
         const whole = readRequests([bytes(text)]);
@@ -105,8 +105,8 @@ const method = fc.stringMatching(/^[A-Z][A-Z0-9-]{0,10}$/).filter((it) => it !==
 const target = fc.stringMatching(/^[!-"$-~]{1,30}$/);
 const message = fc.record({ method, target, fields: fc.array(field, { maxLength: 8 }), body });
 
-describe('what was made of parts', () => {
-  it('reads back to them, message by message', () => {
+describe('a sequence of generated requests', () => {
+  it('is parsed back, message by message', () => {
     fc.assert(
       fc.property(fc.array(message, { minLength: 1, maxLength: 4 }), cuts, (messages, at) => {
         const text = messages
@@ -145,8 +145,8 @@ function requestHead(text: string) {
   return head;
 }
 
-describe('a head that is written again', () => {
-  it('is the same byte by byte where nothing in it is of one connection', () => {
+describe('a head that is forwarded', () => {
+  it('keeps every byte if it has no hop-by-hop field', () => {
     const ofOne = /^(?:connection|keep-alive|proxy-connection|te|upgrade|http2-settings)$/i;
     const staying = field.filter(({ name }) => !ofOne.test(name));
     fc.assert(
@@ -162,7 +162,7 @@ describe('a head that is written again', () => {
     );
   });
 
-  it('has the fields that the header rules of the proxy let pass, each line as it was', () => {
+  it('has the fields that the header rules of the proxy allow, with each line unchanged', () => {
     fc.assert(
       fc.property(headFields, (list) => {
         const drop = new NameSet(['proxy-*', 'sidekey-*', 'expect', 'host']);
@@ -178,7 +178,7 @@ describe('a head that is written again', () => {
     );
   });
 
-  it('reads back, whatever is dropped, added and put in the place of something', () => {
+  it('can be parsed again after any fields are dropped, added and replaced', () => {
     fc.assert(
       fc.property(headFields, fc.array(fc.tuple(token, value), { maxLength: 3 }), (list, added) => {
         const head = requestHead(`GET / HTTP/1.1\r\n${list.map(lineOf).join('')}\r\n`);

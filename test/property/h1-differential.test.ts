@@ -5,8 +5,8 @@ import { requestBytes, responseBytes } from '../unit/proxy/http/h1/corpus.ts';
 
 const met = (reasons: readonly (string | null)[]) => new Set(reasons.filter((it) => it !== null));
 
-describe('the codec beside Node’s own strict parser', () => {
-  it('agrees on requests wherever both accept, and refuses more for known reasons alone', () => {
+describe('the codec and the strict parser of Node', () => {
+  it('agree on requests that both accept, and differ in acceptance only for known reasons', () => {
     fc.assert(
       fc.property(requestBytes, (text) => {
         expect(compare(text, 'request').problem).toBeNull();
@@ -15,7 +15,7 @@ describe('the codec beside Node’s own strict parser', () => {
     );
   });
 
-  it('agrees on responses wherever both accept, and refuses more for known reasons alone', () => {
+  it('agree on responses that both accept, and differ in acceptance only for known reasons', () => {
     fc.assert(
       fc.property(responseBytes, fc.constantFrom('GET', 'HEAD'), (text, method) => {
         expect(compare(text, 'response', method).problem).toBeNull();
@@ -24,7 +24,7 @@ describe('the codec beside Node’s own strict parser', () => {
     );
   });
 
-  it('meets rows that both take whole, and every reason of each side', () => {
+  it('are compared on many inputs that both accept, and on every known difference', () => {
     const sample = { numRuns: 16_000, seed: 1 };
     const all = [
       ...fc.sample(requestBytes, sample).map((text) => compare(text, 'request')),

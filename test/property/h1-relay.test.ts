@@ -71,8 +71,8 @@ function seenByNode(text: string): { seen: Seen[]; error: string | null } {
   return { seen, error: typeof taken === 'string' ? taken : null };
 }
 
-describe('what goes on', () => {
-  it('is to Node’s parser the requests that the codec read, and no other', () => {
+describe('the forwarded bytes', () => {
+  it('are parsed by Node as the same requests that the codec read', () => {
     const cuts = fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 4 });
     fc.assert(
       fc.property(requestBytes, cuts, (text, shares) => {

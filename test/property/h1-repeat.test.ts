@@ -121,7 +121,7 @@ function factsOf(head: RequestHeadBytes) {
   };
 }
 
-it('a reader reads each request of a connection as a new reader reads it', () => {
+it('a reader reads each request of a connection like a new reader', () => {
   const seen = { shared: 0, faults: new Set<string>() };
   fc.assert(
     fc.property(

@@ -34,7 +34,7 @@ const name = fc.array(label, { minLength: 1, maxLength: 5 }).map((labels) => lab
 const octal = (byte: number) => `0${byte.toString(8)}`;
 
 describe('the canonical host', () => {
-  it('is its own canonical host', () => {
+  it('stays the same when it is canonicalized again', () => {
     fc.assert(
       fc.property(
         fc.oneof(
@@ -52,7 +52,7 @@ describe('the canonical host', () => {
     );
   });
 
-  it('is that of the URL parser', () => {
+  it('equals the hostname of the URL parser', () => {
     const part = fc.constantFrom('a', 'z', '0', '9', '0x', '-', '_', '.', 'xn--', 'x', 'é', 'com');
     const text = fc.array(part, { minLength: 1, maxLength: 10 }).map((parts) => parts.join(''));
     fc.assert(
@@ -64,7 +64,7 @@ describe('the canonical host', () => {
     );
   });
 
-  it('holds nothing that ends or splits a host, and nothing upper-case', () => {
+  it('contains no character that ends or splits a host, and no upper case', () => {
     fc.assert(
       fc.property(anyText, (text) => {
         const host = canonicalHost(text);
@@ -76,7 +76,7 @@ describe('the canonical host', () => {
     );
   });
 
-  it('holds nothing else whichever character of the first two planes stood in the text', () => {
+  it('contains only allowed characters for any input character of the first two planes', () => {
     const canonical = /^[a-z0-9-]+\.example$/;
     const wrong: string[] = [];
     for (let code = 0; code < 0x20000; code++) {
@@ -87,7 +87,7 @@ describe('the canonical host', () => {
     expect(wrong).toEqual([]);
   });
 
-  it('of a plain name is that name, whatever its case and with a dot at its end or none', () => {
+  it('of a plain name is that name in lower case, without a final dot', () => {
     fc.assert(
       fc.property(name, fc.infiniteStream(fc.boolean()), fc.boolean(), (plain, upper, dot) => {
         const cased = plain
@@ -100,7 +100,7 @@ describe('the canonical host', () => {
     );
   });
 
-  it('never brings together two plain names that differ', () => {
+  it('is different for two different plain names', () => {
     fc.assert(
       fc.property(name, name, (a, b) => {
         expect(canonicalHost(a) === canonicalHost(b)).toBe(a === b);
@@ -108,7 +108,7 @@ describe('the canonical host', () => {
     );
   });
 
-  it('of an IPv4 address is its four plain decimals, and no other spelling of it is a host', () => {
+  it('of an IPv4 address is its four decimal numbers, and every other notation is refused', () => {
     fc.assert(
       fc.property(fc.tuple(...Array.from({ length: 4 }, () => fc.nat(255))), (bytes) => {
         const [a = 0, b = 0, c = 0, d = 0] = bytes;
@@ -140,7 +140,7 @@ describe('the canonical host', () => {
     );
   });
 
-  it('of an IPv6 address stands in brackets, however it was written', () => {
+  it('of an IPv6 address is in brackets, for every notation of the address', () => {
     const groups = fc.array(fc.nat(0xffff), { minLength: 8, maxLength: 8 });
     fc.assert(
       fc.property(groups, (values) => {
@@ -155,7 +155,7 @@ describe('the canonical host', () => {
     );
   });
 
-  it('is none where a byte of a host that is one is replaced by what no host may hold', () => {
+  it('does not exist if a byte of a valid host is replaced by a forbidden one', () => {
     const foreign = fc.constantFrom(
       '\0',
       '\t',

@@ -95,7 +95,7 @@ async function expectAllOpen(state: State, config: Awaited<ReturnType<typeof hom
 }
 
 describe('a rotation of the master key', () => {
-  it('leaves each record readable, for old and new processes, wherever it is interrupted, and can be resumed', async () => {
+  it('leaves each record readable by old and new processes after any interruption, and can be resumed', async () => {
     await fc.assert(
       fc.asyncProperty(fc.integer({ min: 1, max: 9 }), fc.boolean(), async (at, isAfter) => {
         const { config, open } = await home();

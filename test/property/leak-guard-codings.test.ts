@@ -112,7 +112,7 @@ const codingField = (codings: readonly string[]) =>
   codings.length === 0 ? [] : ['Content-Encoding', codings.join(', ')];
 
 describe('a guarded response in any coding', () => {
-  it('arrives without its coding and without the secret, however it is split', async () => {
+  it('arrives decoded and without the secret, at every split', async () => {
     await fc.assert(
       fc.asyncProperty(
         anyCodings,
@@ -135,7 +135,7 @@ describe('a guarded response in any coding', () => {
     );
   });
 
-  it('without a leak arrives byte by byte as it was before it was coded', async () => {
+  it('without a leak arrives decoded and otherwise unchanged', async () => {
     await fc.assert(
       fc.asyncProperty(
         anyCodings,
@@ -151,7 +151,7 @@ describe('a guarded response in any coding', () => {
     );
   });
 
-  it('does not arrive as a whole one where its decoder fails, and never as it came', async () => {
+  it('is never complete if its decoder fails, and is never forwarded undecoded', async () => {
     const damage = fc.record({ at: fc.double({ min: 0, max: 0.999, noNaN: true }), isCut: fc.boolean() });
     await fc.assert(
       fc.asyncProperty(
@@ -175,7 +175,7 @@ describe('a guarded response in any coding', () => {
     );
   });
 
-  it('is refused where nobody here takes its coding off, or it has more than three', async () => {
+  it('is refused if a coding is not supported, or if it has more than three', async () => {
     for (const coding of [
       'compress',
       'dcb',
@@ -190,14 +190,14 @@ describe('a guarded response in any coding', () => {
     }
   });
 
-  it('is refused where its decoder would need more memory than the coding may ask for (RFC 9659)', async () => {
+  it('is refused if its decoder needs more memory than the coding allows (RFC 9659)', async () => {
     const params = { [constants.ZSTD_c_windowLog]: 27 };
     const large = zstdCompressSync(randomBytes(9 * 1_048_576), { params });
     const told = await pass(codingField(['zstd']), [large]);
     expect([told.stopped?.code, told.body.length]).toEqual(['upstream_protocol', 0]);
   });
 
-  it('is stopped where it unfolds beyond all measure', async () => {
+  it('is stopped if it expands beyond the limit', async () => {
     const bomb = put(['zstd', 'gzip'], Buffer.alloc(64 * 1_048_576));
     const told = await pass(codingField(['zstd', 'gzip']), [bomb]);
     expect(told.stopped?.code).toBe('upstream_protocol');
@@ -206,7 +206,7 @@ describe('a guarded response in any coding', () => {
 });
 
 describe('a guarded response', () => {
-  it('says nothing of a body that it does not have any more', async () => {
+  it('has no fields that describe the encoded body, and a weak ETag', async () => {
     const body = gzipSync('hello');
     const { fields } = await pass(
       [
@@ -226,14 +226,14 @@ describe('a guarded response', () => {
     expect(fields).toEqual(['ETag', 'W/"a"', 'Vary', '*']);
   });
 
-  it('keeps the length of a body that has no coding', async () => {
+  it('keeps its Content-Length if the body has no coding', async () => {
     const body = Buffer.from(`{"key":"${secret}"}`);
     const told = await pass(['Content-Length', String(body.length)], [body]);
     expect(told.fields).toEqual(['Content-Length', String(body.length)]);
     expect(told.body.toString()).toBe(`{"key":"${'*'.repeat(secret.length)}"}`);
   });
 
-  it('has no leak in its fields, their names and its trailers', async () => {
+  it('has no leak in its fields, field names or trailers', async () => {
     const told = await pass(['X-Seen', `Bearer ${secret}`, secret, 'x', 'X-Other', 'y'], [], asked, [
       'grpc-message',
       encodeURIComponent(secret),
@@ -243,19 +243,19 @@ describe('a guarded response', () => {
     expect(told.leaks).toBe(3);
   });
 
-  it('is refused where it is a part, or compresses its messages one by one', async () => {
+  it('is refused if it has compressed gRPC messages', async () => {
     const grpc = await pass(['grpc-encoding', 'gzip'], []);
     expect(grpc.stopped?.code).toBe('upstream_protocol');
     expect((await pass(['grpc-encoding', 'identity'], [])).stopped).toBeNull();
   });
 
-  it('shows the beginning of the secret at its end, as that of any other', async () => {
+  it('that ends with only the beginning of a secret is forwarded unmasked', async () => {
     const told = await pass([], [Buffer.from(`cut off: ${secret.slice(0, -1)}`)]);
     expect(told.body.toString()).toBe(`cut off: ${secret.slice(0, -1)}`);
     expect(told.leaks).toBe(0);
   });
 
-  it('passes on at once what no secret of this form goes on from, and holds back any other', async () => {
+  it('forwards bytes at once if no secret of this form can include them, and holds back all others', async () => {
     const written: string[] = [];
     const owner = { isOver: false, stop() {} };
     const reply = {
@@ -276,7 +276,7 @@ describe('a guarded response', () => {
     expect(written.join('')).toBe(`data: one\n\ndata: tok\n\n${'*'.repeat(secret.length)}\n\n`);
   });
 
-  it('is refused as a whole where leaks are, if the first piece has one', async () => {
+  it('is refused before its head if leaks are refused and its first piece has one', async () => {
     const told = await pass([], [Buffer.from(`seen: ${secret}`)], refusing);
     expect(told.stopped?.code).toBe('credential_leaked');
     expect(told.status).toBeNull();

@@ -87,8 +87,8 @@ function traced(redactor: Redactor | GrpcRedactor, pieces: readonly Buffer[]): r
 
 const anyCase = pair.chain((both) => fc.tuple(fc.constant(both), inputFor(both), cuts));
 
-describe('for two credentials of one form, and any input with neither of them', () => {
-  it('a body gives the same pieces at the same calls in the same steps', () => {
+describe('for two credentials of the same form and any input without them,', () => {
+  it('a body is forwarded in the same pieces, at the same calls and in the same steps', () => {
     fc.assert(
       fc.property(anyCase, ([both, input, sizes]) => {
         const [one, other] = both.map((secret) =>
@@ -104,7 +104,7 @@ describe('for two credentials of one form, and any input with neither of them', 
     );
   });
 
-  it('a body that breaks off loses as much', () => {
+  it('a body that is cut off loses the same bytes', () => {
     fc.assert(
       fc.property(anyCase, ([both, input, sizes]) => {
         const [one, other] = both.map((secret) => {
@@ -118,7 +118,7 @@ describe('for two credentials of one form, and any input with neither of them', 
     );
   });
 
-  it('a field is the same', () => {
+  it('a field is unchanged', () => {
     fc.assert(
       fc.property(anyCase, ([both, input]) => {
         const text = input.toString('latin1');
@@ -129,7 +129,7 @@ describe('for two credentials of one form, and any input with neither of them', 
     );
   });
 
-  it('messages of gRPC and of WebSockets give the same pieces at the same calls', () => {
+  it('messages of gRPC and WebSockets are forwarded in the same pieces at the same calls', () => {
     fc.assert(
       fc.property(anyCase, fc.boolean(), ([both, input, sizes], isFinal) => {
         const grpcHead = Buffer.from([0, 0, 0, 0, 0]);
@@ -155,7 +155,7 @@ describe('for two credentials of one form, and any input with neither of them', 
 });
 
 describe('the table of a credential', () => {
-  it('has the same size for any of its form', () => {
+  it('has the same size for all credentials of the same form', () => {
     fc.assert(
       fc.property(pair, ([one, other]) => {
         const [table, beside] = [new Matcher([one]), new Matcher([other])];

@@ -102,7 +102,7 @@ function expectMasked(out: Buffer, start: number, rendered: Buffer): void {
 }
 
 describe('the leak guard', () => {
-  it('lets no mixture of forms through, however it is split', () => {
+  it('masks a credential with a different encoding for each character, at every split', () => {
     fc.assert(
       fc.property(anySecret, mixed, splits, (secret, writes, sizes) => {
         const matcher = matcherOf(secret);
@@ -121,7 +121,7 @@ describe('the leak guard', () => {
     );
   });
 
-  it('lets a whole text with it through in no way to write it, however that is split', () => {
+  it('masks a credential inside a longer text in every encoding, at every split', () => {
     fc.assert(
       fc.property(
         anySecret,
@@ -150,7 +150,7 @@ describe('the leak guard', () => {
     );
   });
 
-  it('finds it in Base64 and hex of a longer text, in both alphabets, wrapped and escaped', () => {
+  it('finds a credential in Base64 and hex of a longer text, in both alphabets, wrapped and escaped', () => {
     const coded = fc.constantFrom<(bytes: Buffer) => string>(
       (bytes) => bytes.toString('base64'),
       (bytes) => bytes.toString('base64url'),
@@ -186,7 +186,7 @@ describe('the leak guard', () => {
     );
   });
 
-  it('finds it in Base64 with lines of any length from 60, each character in a form of its own', () => {
+  it('finds a credential in Base64 with lines of any length from 60, with a different encoding for each character', () => {
     fc.assert(
       fc.property(
         anySecret,
@@ -214,7 +214,7 @@ describe('the leak guard', () => {
     );
   });
 
-  it('finds it in UTF-16 and UTF-32', () => {
+  it('finds a credential in UTF-16 and UTF-32', () => {
     fc.assert(
       fc.property(
         anySecret,
@@ -235,7 +235,7 @@ describe('the leak guard', () => {
     );
   });
 
-  it('finds every one of many, side by side and within each other', () => {
+  it('finds several credentials, adjacent and nested', () => {
     fc.assert(
       fc.property(fc.array(anySecret, { minLength: 2, maxLength: 4 }), splits, (secrets, sizes) => {
         const [first, ...rest] = secrets as [string, ...string[]];
@@ -249,7 +249,7 @@ describe('the leak guard', () => {
     );
   });
 
-  it('leaves a text without it as it is, byte by byte', () => {
+  it('leaves a text without a credential unchanged, byte for byte', () => {
     const anyText = fc.oneof(
       fc.uint8Array({ maxLength: 500 }).map((bytes) => Buffer.from(bytes)),
       fc.json().map((text) => Buffer.from(text)),

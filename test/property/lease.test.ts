@@ -21,7 +21,7 @@ const leases: fc.Arbitrary<Lease> = fc
   .map(({ ttl, ...fields }) => leaseRecord({ ...fields, expiresAt: fields.createdAt + ttl }));
 
 describe('the clock of a lease', () => {
-  it('never lets through after its end, after its idle end, its last use or its revocation', () => {
+  it('allows nothing after its end, its idle end, its last use or its revocation', () => {
     fc.assert(
       fc.property(leases, at, (lease, now) => {
         if (leaseStanding(lease, now).state !== 'active') return;
@@ -34,7 +34,7 @@ describe('the clock of a lease', () => {
     );
   });
 
-  it('ends in the very millisecond that it says, and is never active again after it', () => {
+  it('ends in exactly the reported millisecond, and is never active again', () => {
     fc.assert(
       fc.property(leases, at, span, (lease, now, later) => {
         const standing = leaseStanding(lease, now);
@@ -51,7 +51,7 @@ describe('the clock of a lease', () => {
     );
   });
 
-  it('is active where none of its ends has come', () => {
+  it('is active before all of its ends', () => {
     fc.assert(
       fc.property(leases, fc.integer({ min: 0, max: 999_999 }), (lease, since) => {
         const now = lease.createdAt + since;
@@ -63,7 +63,7 @@ describe('the clock of a lease', () => {
     );
   });
 
-  it('says idle only where idleness was first', () => {
+  it('reports idle only if the idle end came first', () => {
     fc.assert(
       fc.property(leases, at, (lease, now) => {
         const standing = leaseStanding(lease, now);
@@ -90,8 +90,8 @@ const levels = fc.array(
 
 const level = (of: string, defaultMs: number | null, maxMs: number | null) => ({ of, defaultMs, maxMs });
 
-describe('how long a lease may last', () => {
-  it('is never longer than was asked for, or than any maximum allows, and no shorter than it must be', () => {
+describe('the duration of a lease', () => {
+  it('is the requested one, limited by every maximum and not shortened otherwise', () => {
     fc.assert(
       fc.property(maybe(span), levels, (asked, grants) => {
         const { ttlMs, cappedBy } = grantedTtl(asked, grants);
@@ -107,7 +107,7 @@ describe('how long a lease may last', () => {
     );
   });
 
-  it('is the nearest default where nothing is asked for, the shortest of several grants', () => {
+  it('without a request is the nearest default, and the shortest one of several grants', () => {
     const config = level('config', 900, 10_000);
     expect(grantedTtl(null, [[level('grant', null, null), level('provider', null, null), config]])).toEqual({
       ttlMs: 900,

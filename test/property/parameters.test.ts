@@ -51,7 +51,7 @@ const jsonReaders: readonly Reader[] = [
   (pairs) => numberOf(pairs.findLast(([name]) => name.toLowerCase() === 'amount')?.[1].replaceAll('"', '')),
 ];
 
-test('a member of JSON is judged as each server reads it', () => {
+test('a JSON member is judged as each server reads it', () => {
   const name = fc.constantFrom(
     'amount',
     'amount',
@@ -106,7 +106,7 @@ const formReaders: readonly Reader[] = [
   (pairs) => numberOf(pairs.find(([name]) => name === 'amount')?.[1].replace(/[^0-9.].*/, '')),
 ];
 
-test('a parameter of a form is judged as each server reads it', () => {
+test('a form parameter is judged as each server reads it', () => {
   const name = fc.constantFrom(
     'amount',
     'amount',
@@ -150,7 +150,7 @@ test('a parameter of a form is judged as each server reads it', () => {
   seenAll(seen);
 });
 
-test('a number is never below a bound that its digits exceed', () => {
+test('a number is never judged below a bound that its digits exceed', () => {
   const digits = fc
     .tuple(fc.constantFrom('99', '100', '101'), fc.array(fc.constantFrom('0', '1', '9'), { maxLength: 25 }))
     .map(([whole, fraction]) => (fraction.length === 0 ? whole : `${whole}.${fraction.join('')}`));
@@ -169,7 +169,7 @@ test('a number is never below a bound that its digits exceed', () => {
   );
 });
 
-test('a path is parsed, or refused, whatever its text', () => {
+test('any text is parsed as a JSON path or refused', () => {
   const part = fc.constantFrom('$', '.', 'a', '[*]', "['b c']", '*', '[', ']', "'", ' ', '..', '[0]', '"');
   let parsed = 0;
   fc.assert(

@@ -79,14 +79,14 @@ function resolved(segments: readonly string[]): readonly string[] {
   return kept;
 }
 
-describe('a path that has a reading', () => {
-  it('is not so rare here that nothing is shown', () => {
+describe('the reading of a path', () => {
+  it('succeeds for at least a fifth of the generated paths', () => {
     const read = fc.sample(path, 1_000).filter((text) => !isUnread(readPath(text)));
     expect(read.length).toBeGreaterThan(200);
   });
 
   for (const [name, read] of Object.entries(servers)) {
-    it(`is read just so by ${name}`, () => {
+    it(`has the same segments as the reading by ${name}`, () => {
       fc.assert(
         fc.property(path, (text) => {
           const reading = readPath(text);
@@ -98,7 +98,7 @@ describe('a path that has a reading', () => {
     });
   }
 
-  it('needs no rewriting: it is what the same reading would be written as', () => {
+  it('is the same after its segments are serialized again', () => {
     fc.assert(
       fc.property(path, (text) => {
         const reading = readPath(text);
@@ -112,7 +112,7 @@ describe('a path that has a reading', () => {
     );
   });
 
-  it('or has a reason why not, whatever the text', () => {
+  it('has a reason if it fails, for any text', () => {
     const any = fc.oneof(
       fc.string({ unit: 'binary' }),
       fc.string(),
@@ -129,7 +129,7 @@ describe('a path that has a reading', () => {
     );
   });
 
-  it('is found among ordinary paths: those are not refused', () => {
+  it('succeeds for every ordinary path', () => {
     const segment = fc.stringMatching(/^[A-Za-z0-9_~-][A-Za-z0-9._~:@-]{0,8}$/);
     fc.assert(
       fc.property(fc.array(segment, { minLength: 1 }), (segments) => {
@@ -142,7 +142,7 @@ describe('a path that has a reading', () => {
 describe('a glob', () => {
   const text = fc.string({ unit: fc.constantFrom('a', 'b', '*', '.'), maxLength: 8 });
 
-  it('covers what its definition says', () => {
+  it('matches the same texts as its regular expression', () => {
     fc.assert(
       fc.property(text, text, (glob, value) => {
         const definition = new RegExp(`^${glob.replaceAll('.', '[.]').replaceAll('*', '[^]*')}$`);
@@ -152,7 +152,7 @@ describe('a glob', () => {
     );
   });
 
-  it('takes no longer for a glob that is made to take long', () => {
+  it('matches in bounded time even if it is built to be slow', () => {
     const glob = parseGlob('*a'.repeat(2_000));
     // Of the processor, whatever else the machine does; in microseconds.
     const begin = process.cpuUsage();
@@ -181,7 +181,7 @@ function covers(glob: PathGlob['segments'], path: readonly string[]): boolean {
 }
 
 describe('a path glob', () => {
-  it('covers what its definition says', () => {
+  it('matches the same paths as its definition', () => {
     fc.assert(
       fc.property(globs, segments, (glob, path) => {
         expect(matchesPath(glob.segments, path)).toBe(covers(glob.segments, path));
@@ -190,7 +190,7 @@ describe('a path glob', () => {
     );
   });
 
-  it('is said to cover another only where it covers all of it', () => {
+  it('covers another glob only if it matches every path of that glob', () => {
     fc.assert(
       fc.property(globs, globs, segments, (outer, inner, path) => {
         if (!pathCovers(outer, inner) || !matchesPath(inner.segments, path)) return;

@@ -45,10 +45,10 @@ function cut(bytes: Buffer, at: readonly number[]): Buffer[] {
 
 const cuts = fc.array(fc.nat(), { maxLength: 8 });
 
-describe('texts that are replaced in a stream', () => {
+describe('the replacement of texts in a stream', () => {
   const replacement = { texts: own.map((each) => Buffer.from(each)), value: Buffer.from(value) };
 
-  test('are those that are replaced in the whole', () => {
+  test('gives the same result as in the whole text', () => {
     fc.assert(
       fc.property(text, cuts, (whole, at) => {
         const replacer = new Replacer(replacement);
@@ -60,21 +60,21 @@ describe('texts that are replaced in a stream', () => {
     );
   });
 
-  test('hold nothing back that cannot be the beginning of one', () => {
+  test('holds back only bytes that can begin one of the texts', () => {
     const replacer = new Replacer(replacement);
     expect(Buffer.concat([...replacer.push(Buffer.from('{"a":1}\n'))]).toString()).toBe('{"a":1}\n');
     expect(Buffer.concat([...replacer.push(Buffer.from('the key ghp_side'))]).toString()).toBe('the key ');
     expect(Buffer.concat([...replacer.push(Buffer.from('walk'))]).toString()).toBe('ghp_sidewalk');
   });
 
-  test('do not cost more than their length where they come often', () => {
+  test('handles 50,000 occurrences in one piece', () => {
     const replacer = new Replacer(replacement);
     const many = Buffer.from(plain.repeat(50_000));
     expect(Buffer.concat([...replacer.push(many), ...replacer.end()]).length).toBe(50_000 * value.length);
   });
 });
 
-test('a placeholder is found in a stream, however it is cut', () => {
+test('a placeholder is found in a stream, at every split', () => {
   const forms = [github, plainForm, hex];
   fc.assert(
     fc.property(fc.constantFrom(...forms), fc.string(), fc.string(), cuts, (form, before, after, at) => {
@@ -116,14 +116,14 @@ function sent(messages: readonly { data: Buffer; binary: boolean }[], fragments:
   return Buffer.concat(frames);
 }
 
-describe('frames of a client', () => {
+describe('WebSocket frames of a client', () => {
   const message = fc.oneof(
     text.map((data) => ({ data: Buffer.from(data), binary: false })),
     text.map((data) => ({ data: Buffer.from(data), binary: true })),
     fc.nat(300).map((length) => ({ data: Buffer.alloc(length * 1_000, 'x'), binary: false })),
   );
 
-  test('are the same messages with texts replaced in text messages alone, however they came', async () => {
+  test('have the same messages, with texts replaced only in text messages, at every split', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(message, { maxLength: 4 }), cuts, cuts, async (messages, fragments, at) => {
         const frames = new ClientFrames({
@@ -142,7 +142,7 @@ describe('frames of a client', () => {
     );
   });
 
-  test('that are not masked, or changed by an extension, go no further', () => {
+  test('are refused if they are unmasked, changed by an extension or out of sequence', () => {
     expect(() => one().push(Buffer.from([0x81, 0x01, 0x61]))).toThrow('no frames of a WebSocket');
     expect(() => one().push(Buffer.from([0xc1, 0x81, 1, 2, 3, 4, 5]))).toThrow('no frames of a WebSocket');
     const begun = one();

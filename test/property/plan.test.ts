@@ -285,7 +285,7 @@ function another({ tunnel, ...client }: Client): Client {
   return { ...client, tunnel: tunnel === null ? null : structuredClone(tunnel) };
 }
 
-it('a connection’s plan leads to what a request alone leads to, whatever changes between requests', async () => {
+it('a request gives the same result with the plan of its connection as without, whatever changes in between', async () => {
   const seen = new Map<string, number>();
   await fc.assert(
     fc.asyncProperty(steps, async (all) => {

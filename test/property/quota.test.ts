@@ -52,7 +52,7 @@ async function requests(
   return asked;
 }
 
-test('a rate allows at most its burst and what it has given since, whatever the clock does', async () => {
+test('a rate allows at most its burst plus its refill, whatever the clock does', async () => {
   await fc.assert(
     fc.asyncProperty(rate, steps(fc.integer({ min: -dayMs, max: dayMs })), async (limit, moves) => {
       const onward = moves.slice(1).reduce((sum, move) => sum + Math.max(0, move), 0);
@@ -62,7 +62,7 @@ test('a rate allows at most its burst and what it has given since, whatever the 
   );
 });
 
-test('a rate counts no moment twice after the clock steps back by less than a minute', async () => {
+test('a rate refills no moment twice after the clock steps back by less than a minute', async () => {
   await fc.assert(
     fc.asyncProperty(rate, steps(fc.integer({ min: -200, max: 0 })), async (limit, moves) => {
       const asked = await requests([limit], moves);
@@ -74,7 +74,7 @@ test('a rate counts no moment twice after the clock steps back by less than a mi
   );
 });
 
-test('a rate allows at most its burst and its gain in every interval', async () => {
+test('a rate allows at most its burst plus its refill in every interval', async () => {
   await fc.assert(
     fc.asyncProperty(rate, steps(fc.nat(60_000)), fc.nat(100), async (limit, moves, from) => {
       const asked = (await requests([limit], moves)).slice(from);
@@ -86,7 +86,7 @@ test('a rate allows at most its burst and its gain in every interval', async () 
   );
 });
 
-test('a rate never refuses requests at its own pace', async () => {
+test('a rate never refuses requests at its own rate', async () => {
   await fc.assert(
     fc.asyncProperty(rate, fc.integer({ min: 1, max: 200 }), async (limit, length) => {
       const pace = Math.ceil(limit.perMs / limit.count);
@@ -102,7 +102,7 @@ test('a rate never refuses requests at its own pace', async () => {
   );
 });
 
-test('a refused request succeeds after the given wait, and not a millisecond earlier', async () => {
+test('a refused request succeeds after the returned wait, and not a millisecond earlier', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(fc.oneof(rate, budget), { minLength: 1, maxLength: 3 }),
@@ -123,7 +123,7 @@ test('a refused request succeeds after the given wait, and not a millisecond ear
   );
 });
 
-test('computing a count twice for one moment changes nothing', () => {
+test('computing a count twice for the same moment changes nothing', () => {
   fc.assert(
     fc.property(rate, fc.nat(1e6), fc.nat(1e9), (limit, used, at) => {
       const count = { at, used: Math.min(used, limit.burst * limit.perMs), unit: limit.perMs, bytes: 0 };
@@ -132,7 +132,7 @@ test('computing a count twice for one moment changes nothing', () => {
   );
 });
 
-test('a budget is given once a day, even if the clock steps back by less than a minute', async () => {
+test('a budget is refilled once a day, even if the clock steps back by less than a minute', async () => {
   await fc.assert(
     fc.asyncProperty(budget, steps(fc.integer({ min: -200, max: 0 })), async (limit, moves) => {
       let latest = begin;
@@ -149,7 +149,7 @@ test('a budget is given once a day, even if the clock steps back by less than a 
   );
 });
 
-test('the shared quota counts like the quota in memory', async () => {
+test('the shared quota counts the same as the quota in memory', async () => {
   const folder = await tempFolder();
   const path = join(folder, 'quota.db');
   const step = fc.record({

@@ -46,7 +46,7 @@ async function relayed(pieces: readonly string[], method: string) {
 }
 
 describe('a response', () => {
-  it('is passed on alike, in whatever pieces it comes', async () => {
+  it('is forwarded the same, at every split of its bytes', async () => {
     const cuts = fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 5 });
     const anyResponse = fc.oneof(response, lastResponse);
     await fc.assert(

@@ -40,7 +40,7 @@ const allows = (rules: DomainRules, request: RequestFacts): boolean => {
 };
 
 describe('a decision on a request', () => {
-  it('is total: whatever the facts, there is one, and nothing is thrown', () => {
+  it('is made for any facts, without an exception', () => {
     const anything = fc.record({
       authority: fc.record({
         scheme: fc.constantFrom('https' as const, 'http' as const),
@@ -73,7 +73,7 @@ describe('a decision on a request', () => {
     );
   });
 
-  it('gives no more than the entry of the map: the same grant, or none', () => {
+  it('allows no more than the entry of the domain: the same grant, or none', () => {
     fc.assert(
       fc.property(policies, facts, ({ bare, ruled }, request) => {
         const entry = decide(bare, request.authority);
@@ -91,7 +91,7 @@ describe('a decision on a request', () => {
     );
   });
 
-  it('gives no more where a request has to pass other rules besides, and no more than those alone would', () => {
+  it('allows no more if other rules apply as well, and no more than those rules by themselves', () => {
     const strictness = { deny: 0, tunnel: 1, approve: 2, inject: 3 };
     const others = fc.array(fc.tuple(fc.array(rule, { maxLength: 3 }), outcome), {
       minLength: 1,
@@ -141,7 +141,7 @@ describe('a decision on a request', () => {
     expect(narrowed).toBeGreaterThan(100);
   });
 
-  it('never widens an audience: what a rule of any entry allows leaves only to a host within it', () => {
+  it('never widens an audience: an allowed credential is sent only to a host of its audience', () => {
     const audience = ['api.example.com'];
     fc.assert(
       fc.property(policies, facts, ({ ruled }, request) => {
@@ -168,7 +168,7 @@ describe('a decision on a request', () => {
     );
   });
 
-  it('allows no more where a rule denies besides, or where one that only allows has a condition more', () => {
+  it('allows no more after a deny rule is added, or after an allow rule gets another condition', () => {
     const plain = fc.array(
       fc
         .tuple(fewConditions, fc.constantFrom('allow' as const, 'deny' as const))
@@ -207,8 +207,8 @@ function withMore(conditions: Conditions, more: Conditions): Conditions {
   return { ...conditions, ...Object.fromEntries(free) };
 }
 
-describe('conditions that are said to cover others', () => {
-  it('hold wherever those hold', () => {
+describe('conditions that cover others', () => {
+  it('hold whenever the covered conditions hold', () => {
     fc.assert(
       fc.property(fewConditions, fc.oneof(fewConditions, conditions), facts, (outer, more, request) => {
         const inner = withMore(outer, more);

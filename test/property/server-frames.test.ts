@@ -44,7 +44,7 @@ async function received(bytes: Buffer): Promise<string[]> {
   return got;
 }
 
-test('messages are redacted each as a whole, with the same frames', async () => {
+test('each WebSocket message is redacted as a whole, and keeps its frames', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(text, { maxLength: 4 }), cuts, cuts, async (messages, fragments, at) => {
       const said = messages.flatMap((message) => {
@@ -74,7 +74,7 @@ test('messages are redacted each as a whole, with the same frames', async () => 
   );
 });
 
-test('what a server sends behind what is held back is bounded', () => {
+test('the bytes that are held back from a server are limited', () => {
   const frames = new ServerFrames(matcher);
   frames.push(Buffer.concat(frame(Buffer.from('a-secret-'), 1, false)));
   const pings = Buffer.concat(
@@ -84,7 +84,7 @@ test('what a server sends behind what is held back is bounded', () => {
   expect(done.toString()).toMatch(/^a-secret-/);
 });
 
-test('bytes that are no frames of a server go no further', () => {
+test('bytes that are not frames of a server are refused', () => {
   for (const first of [
     [0xc1, 0x01],
     [0x81, 0x81],

@@ -73,7 +73,7 @@ describe.each([
   ['zsh', 'bash'],
   ['fish', 'fish'],
 ] as const)('%s', (program, shell) => {
-  test.skipIf(!isInstalled(program))(`reads each value as it was (${program})`, async () => {
+  test.skipIf(!isInstalled(program))(`reads each value unchanged (${program})`, async () => {
     await fc.assert(
       fc.asyncProperty(environment, async (set) => {
         const read = await readBy(program, renderVariables(shell, { set, remove: [] }));
@@ -83,15 +83,12 @@ describe.each([
     );
   });
 
-  test.skipIf(!isInstalled(program))(
-    `takes variables away, those too that are not there (${program})`,
-    async () => {
-      const text = renderVariables(shell, { set: { T_A: 'a' }, remove: ['T_GONE', 'T_NEVER'] });
-      const read = await readBy(program, text, { T_GONE: 'x', T_KEPT: 'y' });
-      expect(read).toMatchObject({ T_A: 'a', T_KEPT: 'y' });
-      expect(Object.keys(read)).not.toContain('T_GONE');
-    },
-  );
+  test.skipIf(!isInstalled(program))(`removes variables, even if they are not set (${program})`, async () => {
+    const text = renderVariables(shell, { set: { T_A: 'a' }, remove: ['T_GONE', 'T_NEVER'] });
+    const read = await readBy(program, text, { T_GONE: 'x', T_KEPT: 'y' });
+    expect(read).toMatchObject({ T_A: 'a', T_KEPT: 'y' });
+    expect(Object.keys(read)).not.toContain('T_GONE');
+  });
 });
 
 describe.each([
@@ -124,7 +121,7 @@ describe.each([
   });
 
   test.skipIf(missing)(
-    `removes the variables in a shell that has not kept former values (${program})`,
+    `removes the variables in a shell that has no saved former values (${program})`,
     async () => {
       const read = await readBy(program, renderRestored(shell, names) ?? '', { ...set, T_KEPT: 'y' });
       expect(Object.keys(read).filter((name) => name.startsWith('T_'))).toEqual(['T_KEPT']);
@@ -132,7 +129,7 @@ describe.each([
   );
 });
 
-test('nothing is restored without the names, and a file has nothing to restore', () => {
+test('nothing is restored without variable names, and a restore is refused for docker', () => {
   expect(renderRestored('bash', '')).toBeNull();
   expect(renderRestored('bash', '$(touch pwned) ;')).toBeNull();
   expect(() => renderRestored('docker', 'A')).toThrow('--unset is for a shell, which docker cannot say');
@@ -156,7 +153,7 @@ function readByPowerShell(text: string): Record<string, string> {
   return read;
 }
 
-test('PowerShell reads each value as it was, by its rules of quoting', () => {
+test('PowerShell reads each value unchanged, by its quoting rules', () => {
   fc.assert(
     fc.property(environment, (set) => {
       const names = Object.keys(set);
@@ -178,7 +175,7 @@ const orRefused = (render: () => string): string | null => {
   }
 };
 
-test('a dotenv file says each value as it was, or is refused', () => {
+test('a dotenv file has each value unchanged, or is refused', () => {
   fc.assert(
     fc.property(environment, (set) => {
       const text = orRefused(() => renderVariables('dotenv', { set, remove: [] }));
@@ -188,7 +185,7 @@ test('a dotenv file says each value as it was, or is refused', () => {
   );
 });
 
-test('a file for docker says each value in its line, or is refused', () => {
+test('an env file for docker has each value in one line, or is refused', () => {
   fc.assert(
     fc.property(environment, (set) => {
       const text = orRefused(() => renderVariables('docker', { set, remove: ['T'] }));
@@ -206,7 +203,7 @@ test('a file for docker says each value in its line, or is refused', () => {
   );
 });
 
-test('JSON says each value, and what is taken away', () => {
+test('JSON output has each value and each removed name', () => {
   fc.assert(
     fc.property(environment, (set) => {
       expect(JSON.parse(renderVariables('json', { set, remove: ['A'] }))).toEqual({ set, remove: ['A'] });
@@ -214,7 +211,7 @@ test('JSON says each value, and what is taken away', () => {
   );
 });
 
-test('a name that a shell would act on is refused, and a value is never repeated', () => {
+test('a name with shell syntax is refused, and an error never contains a value', () => {
   for (const name of ['A;id', '$(id)', '', 'A B', '1A', 'A=']) {
     expect(() => renderVariables('bash', { set: { [name]: 'x' }, remove: [] })).toThrow(
       'has a name that is none',

@@ -121,8 +121,8 @@ function ours({ service, region, method, path: plain, query: asked, fields }: As
   };
 }
 
-describe('what is signed', () => {
-  it.skipIf(botocoreMissing !== false)('is what botocore signs', async () => {
+describe('the signature of a request', () => {
+  it.skipIf(botocoreMissing !== false)('equals that of botocore', async () => {
     // It takes paths of S3 as they are, and never writes `%2F` itself. Who receives them decodes, as aws4 and we do.
     const written = request.filter((each) => each.service !== 's3' || !each.path.includes('%2F'));
     const cases = fc.sample(written, { numRuns: 600, seed: 20_261_122 });
@@ -143,7 +143,7 @@ describe('what is signed', () => {
     for (const [index, their] of theirs.entries()) expect(ours(cases[index]!)).toEqual(their);
   });
 
-  it('is what aws4 signs', () => {
+  it('equals that of aws4', () => {
     fc.assert(
       fc.property(request, (asked) => {
         // It takes the first of two parameters of one name, and knows no field twice.
@@ -190,7 +190,7 @@ describe('bodies in signed chunks', () => {
   const signer = createSigner(keys, { region: 'us-east-1', service: 's3' }, now);
   const seed = sha256('seed');
 
-  it('are signed alike, however they arrive, and keep their length and data', async () => {
+  it('are signed the same at every split, and keep their length and data', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.uint8Array({ minLength: 1, maxLength: 300 }), { maxLength: 5 }),
@@ -223,7 +223,7 @@ describe('bodies in signed chunks', () => {
 });
 
 describe('requests of clients', () => {
-  it('are signed or refused, and never fail otherwise', () => {
+  it('are signed or refused, without any other error', () => {
     const odd = fc.oneof(
       fc.string(),
       fc.constantFrom('AWS4-HMAC-SHA256', 'Credential=A/20260101/us-east-1/s3/aws4_request,'),

@@ -47,7 +47,7 @@ function spell(
 }
 
 describe('the target of a request', () => {
-  it('inside a tunnel is the tunnel’s authority, however Host spells it, and the path as it was written', () => {
+  it('inside a tunnel is the authority of the tunnel, for every spelling of Host, and the unchanged path', () => {
     fc.assert(
       fc.property(authority, spelling, path, (value, how, raw) => {
         expect(ask(raw, [spell(value, how)], tunnelTo(value))).toEqual({ authority: value, path: raw });
@@ -65,7 +65,7 @@ describe('the target of a request', () => {
     );
   });
 
-  it('is refused where Host, the target or the server name is of another authority', () => {
+  it('is refused if Host, the target or the server name has another authority', () => {
     fc.assert(
       fc.property(authority, authority, path, (value, other, raw) => {
         fc.pre(!sameAuthority(value, { ...other, scheme: value.scheme }));
@@ -81,7 +81,7 @@ describe('the target of a request', () => {
     );
   });
 
-  it('is told from anything without a fault, and never leaves the tunnel', () => {
+  it('is parsed or refused for any input, and never leaves the tunnel', () => {
     const anyText = fc.oneof(fc.string({ unit: 'binary' }), path, authority.map(authorityText));
     fc.assert(
       fc.property(
@@ -101,7 +101,7 @@ describe('the target of a request', () => {
     );
   });
 
-  it('has a path that can stand in a request line, or is refused', () => {
+  it('is refused if its path cannot be part of a request line', () => {
     fc.assert(
       fc.property(
         fc.string({ unit: 'binary' }).map((it) => `/${it}`),

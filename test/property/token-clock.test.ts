@@ -9,7 +9,7 @@ const skew = fc.integer({ min: 0, max: 1e9 });
 
 const order: readonly TokenClock[] = ['fresh', 'due', 'ended'];
 
-test('a token only ever ages', () => {
+test('a token never returns to a fresher state', () => {
   fc.assert(
     fc.property(token, skew, time, time, ({ obtainedAt, lifetime }, skewMs, a, b) => {
       const credential = oauth2({ obtainedAt, expiresAt: obtainedAt + lifetime });
@@ -21,7 +21,7 @@ test('a token only ever ages', () => {
   );
 });
 
-test('a token is used to its end, and not a millisecond longer', () => {
+test('a token can be used until exactly its expiry', () => {
   fc.assert(
     fc.property(token, skew, time, ({ obtainedAt, lifetime }, skewMs, now) => {
       const expiresAt = obtainedAt + lifetime;

@@ -53,7 +53,7 @@ describe('a ClientHello', () => {
     ['no ALPN', [sni], []],
     ['no extension', [], []],
     ['an empty list', [alpn()], []],
-  ])('with %s says so', (_what, extensions, protocols) => {
+  ])('with %s reports the offered protocols', (_what, extensions, protocols) => {
     expect(readClientHello(records(hello(...extensions)))).toEqual(read(...protocols));
   });
 
@@ -63,7 +63,7 @@ describe('a ClientHello', () => {
     ['of an unknown type before it', [alpn('h2'), serverNames([7, 'x'], [0, 'a.example'])], 'a.example'],
     ['of an unknown type alone', [alpn('h2'), serverNames([7, 'x'])], null],
     ['longer than its list', [alpn('h2'), extension(0, Buffer.from([0, 5, 0, 0, 9, 97]))], null],
-  ])('with a server name %s says it', (_what, extensions, serverName) => {
+  ])('with a server name %s reports the name that it is for', (_what, extensions, serverName) => {
     expect(readClientHello(records(hello(...extensions)))).toEqual({ ...read('h2'), serverName });
   });
 
@@ -91,7 +91,7 @@ describe('a ClientHello', () => {
     ['another handshake message', Buffer.from([22, 3, 1, 0, 100, 2])],
     ['an empty record', Buffer.from([22, 3, 1, 0, 0, 22, 3, 1])],
     ['a length beyond the bound', Buffer.from([22, 3, 1, 0, 4, 1, 1, 0, 0])],
-  ])('that is %s offers nothing, and is not waited for', (_what, bytes) => {
+  ])('that is %s offers no protocols, and is not awaited', (_what, bytes) => {
     expect(readClientHello(bytes)).toEqual(read());
   });
 

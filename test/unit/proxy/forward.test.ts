@@ -205,7 +205,7 @@ describe('a request whose connection is lost', () => {
   it.each([
     ['is not safe', { method: 'POST' }],
     ['has a body that has not all come', { ...framed(9), body: bodyOf('part') }],
-  ])('is not sent again where it %s', async (_why, more) => {
+  ])('is not sent again if it %s', async (_why, more) => {
     const { give, asked, carried } = exchangeOf(more);
     give().user.lost(reset);
     await expect(carried).rejects.toMatchObject({ code: 'upstream_unreachable' });
@@ -256,7 +256,7 @@ describe('a time-out', () => {
     connection.says('K\r\nContent-Length: 0\r\n\r\n');
   });
 
-  it('between two pieces does not run while the client reads none', async () => {
+  it('between two pieces does not run while the client is not reading', async () => {
     const { give, carried, drains, state } = exchangeOf();
     const connection = give();
     state.full = true;

@@ -115,7 +115,7 @@ describe('an intercepted CONNECT', () => {
       },
     ],
     ['breaks the handshake', (pair: Pair) => pair.far.write(Buffer.alloc(64, 0x16))],
-  ])('has nobody inside where the client %s', async (_how, act) => {
+  ])('ends without a session if the client %s', async (_how, act) => {
     using pair = await socketPair();
     const inside = intercept(pair.near, target, how());
     act(pair);
@@ -207,7 +207,7 @@ describe('an intercepted CONNECT', () => {
   it.each([
     ['says nothing', Buffer.alloc(0)],
     ['stops in the handshake', Buffer.from([0x16, 3, 1, 2, 0, 1])],
-  ])('is cut where the client %s for too long', async (_what, bytes) => {
+  ])('is cut if the client %s for too long', async (_what, bytes) => {
     using pair = await socketPair();
     pair.far.write(bytes);
     expect(await intercept(pair.near, target, how({ timeoutMs: 20 }))).toBeNull();

@@ -68,7 +68,7 @@ function setup() {
 }
 
 describe('an open connection', () => {
-  test('is not referred to once it has ended', async () => {
+  test('is no longer referenced after it has ended', async () => {
     const { open } = setup();
     setFlagsFromString('--expose-gc');
     const collect = runInNewContext('gc') as () => void;
@@ -100,7 +100,7 @@ describe('an open connection', () => {
     expect(await kept.done).toEqual(carried);
   });
 
-  test('is cut in the millisecond of a known end', async () => {
+  test('is cut in the millisecond of an end that is known in advance', async () => {
     const { time, begin } = setup();
     const at = start + 1_234;
     const { near } = await begin({ ends: () => (time.now() < at ? at : ended) });
@@ -246,7 +246,7 @@ describe('while the store is unavailable', () => {
     expect((await done).code).toBe('store_unavailable');
   });
 
-  test('a connection is cut at its known end', async () => {
+  test('a connection is cut at an end that is known in advance', async () => {
     const { time, begin } = setup();
     const at = start + 3_000;
     const ends = () => {

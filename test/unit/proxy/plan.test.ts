@@ -7,7 +7,7 @@ import { authorityOf } from './policy/policy-for-test.ts';
 
 /** `test/property/plan.test.ts` compares what a plan leads to. Here are the checks that no request of it can reach. */
 describe('a connection’s plan', () => {
-  test('has other labels where those of the agent or of the grant are another list', () => {
+  test('computes new labels if the list of the agent or of the grant is another one', () => {
     const plan = new ConnectionPlan({ address: '127.0.0.1:4711' });
     const [agent, grant] = [['a'], ['g']];
     const both = plan.labels(agent, grant);
@@ -18,7 +18,7 @@ describe('a connection’s plan', () => {
     expect(plan.labels(agent, grant)).toEqual(['a', 'g']);
   });
 
-  test('has another framing where the version is another one', () => {
+  test('computes a new framing if the HTTP version changes', () => {
     const plan = new ConnectionPlan({ address: '127.0.0.1:4711' });
     const head = { method: 'POST', target: '/', fields: ['Transfer-Encoding', 'chunked'] } as const;
     const framing = (version: '1.0' | '1.1') =>
@@ -27,7 +27,7 @@ describe('a connection’s plan', () => {
     expect(framing('1.0')).toBeInstanceOf(SidekeyError);
   });
 
-  test('has other fields where the authority is another one', () => {
+  test('computes new fields if the authority changes', () => {
     const plan = new ConnectionPlan({ address: '127.0.0.1:4711' });
     const head = { method: 'GET', target: '/', version: '1.1', fields: ['Accept', '*/*'] } as const;
     expect(plan.forwarded(head, authorityOf('a.example'))).toEqual(['Host', 'a.example', 'Accept', '*/*']);
@@ -41,7 +41,7 @@ describe('planned fields with a credential', () => {
   const bearer = { kind: 'bearer' } as const;
   const applied = { fields: [...fields, 'Authorization', 'Bearer secret'] };
 
-  test('are found for the same objects alone', () => {
+  test('are found only for the same objects', () => {
     const planned = new PlannedFields();
     const authority = authorityOf('a.example');
     planned.keep(fields, { sealed, placement: bearer, authority }, applied);

@@ -13,6 +13,6 @@ test.each([
   ['text/plain;q=0.2, application/json;q=0.5', true],
   ['application/json;q=0', false],
   ['application/json;q=2', true],
-])('Accept: %s wants JSON: %s', (accept, wanted) => {
+])('the header "Accept: %s" prefers JSON: %s', (accept, wanted) => {
   expect(prefersJson(accept)).toBe(wanted);
 });

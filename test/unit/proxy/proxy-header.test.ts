@@ -47,12 +47,12 @@ const headers: readonly (readonly [string, Buffer, { address: string; port: numb
 ];
 
 describe('a header of the PROXY protocol', () => {
-  test.each(headers)('of %s is read, and what follows is left', (_, header, client) => {
+  test.each(headers)('of %s is read, and the following bytes are left', (_, header, client) => {
     const read = readProxyHeader(Buffer.concat([header, Buffer.from('GET /')]));
     expect(read).toEqual({ kind: 'header', length: header.length, client });
   });
 
-  test.each(headers)('of %s is waited for, byte by byte', (_, header) => {
+  test.each(headers)('of %s is awaited until its last byte', (_, header) => {
     for (let length = 0; length < header.length; length += 1)
       expect(readProxyHeader(header.subarray(0, length))).toEqual({ kind: 'more' });
   });
@@ -69,11 +69,11 @@ describe('a header of the PROXY protocol', () => {
     ['an unknown command', binary(0x22, 0x11, ipv4)],
     ['too few addresses', binary(0x21, 0x11, ipv4.subarray(0, 8))],
     ['too many bytes', binary(0x21, 0x11, Buffer.alloc(5_000))],
-  ])('is not %s', (_, bytes) => {
+  ])('cannot be %s', (_, bytes) => {
     expect(readProxyHeader(bytes)).toEqual({ kind: 'malformed' });
   });
 
-  test('is read alike in one piece and in two, and never throws', () => {
+  test('is read the same in one piece and in two, and never throws', () => {
     const begins = constantFrom(
       Buffer.alloc(0),
       signature,

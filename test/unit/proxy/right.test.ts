@@ -54,7 +54,7 @@ test('a policy that selects another grant ends the permission for the used one',
   expect(await refusal(policyOf({}))).toMatchObject({ code: 'domain_not_allowed' });
 });
 
-test('a grant that moves into another place of the entry ends the permission that it had in the first', async () => {
+test('a grant that moves to another place of the domain entry loses its permission', async () => {
   const app = grantRecord({ id: 'g-app', name: 'app', provider: 'app' });
   const both = await ruled('also: [{ grant: app, as: { header: X-Api-Key } }]');
   const { refusal } = letIn({ also: [app] });
@@ -64,7 +64,7 @@ test('a grant that moves into another place of the entry ends the permission tha
   expect(await letIn({ also: [grant] }).refusal(both)).toMatchObject({ code: 'rule_denied' });
 });
 
-test('a host that is taken off the list of the caller ends an exchange without a credential', async () => {
+test('a host that is removed from the list of the caller ends an exchange without a credential', async () => {
   const hosts = { egressNow: () => [[]] };
   expect(await letIn({ grant: null }).refusal(tunnels)).toBe(null);
   expect(await letIn({ grant: null }, hosts).refusal(tunnels)).toMatchObject({ code: 'domain_not_allowed' });

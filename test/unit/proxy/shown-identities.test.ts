@@ -34,7 +34,7 @@ function setup() {
   };
 }
 
-it('no timer exists before a certificate is used, and one after it', () => {
+it('no timer exists before a client certificate is used, and one exists after that', () => {
   const { time, showing } = setup();
   expect(time.waiting()).toBe(0);
   showing();
@@ -42,7 +42,7 @@ it('no timer exists before a certificate is used, and one after it', () => {
   expect(time.waiting()).toBe(1);
 });
 
-it('the timer repeats while the grant has the certificate', async () => {
+it('the timer repeats while the grant has the client certificate', async () => {
   const { time, showing, identity } = setup();
   showing();
   await time.advance(60_000);
@@ -54,7 +54,7 @@ it.each<[what: string, next: (it: ReturnType<typeof setup>) => OpenedGrant | nul
   ['removed', () => null],
   ['replaced', ({ opened }) => opened()],
   ['revoked', ({ first }) => ({ ...first, grant: { ...first.grant, state: 'revoked' } })],
-])('it ends within a second where the grant is %s, and nothing waits any more', async (_what, next) => {
+])('a client identity ends within a second if its grant is %s, and the timer stops', async (_what, next) => {
   const it = setup();
   it.showing();
   it.store(() => next(it));
@@ -64,7 +64,7 @@ it.each<[what: string, next: (it: ReturnType<typeof setup>) => OpenedGrant | nul
   expect(it.time.waiting()).toBe(0);
 });
 
-it('an unavailable store ends no identity', async () => {
+it('an unavailable store ends no client identity', async () => {
   const it = setup();
   it.showing();
   it.store(() => {

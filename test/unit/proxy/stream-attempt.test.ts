@@ -310,7 +310,7 @@ describe('a response over HTTP/2', () => {
     ['ends', (stream: ServerHttp2Stream) => stream.session!.destroy()],
     ['breaks off', (stream: ServerHttp2Stream) => stream.session!.socket.destroy()],
     ['says goodbye with an error', (stream: ServerHttp2Stream) => stream.session!.goaway(2, stream.id)],
-  ])('whose session %s in its middle is not taken for whole', async (_how, cut) => {
+  ])('whose session %s before its end is incomplete', async (_how, cut) => {
     const begun = gate<ServerHttp2Stream>();
     const upstream = await http2Upstream((stream) => {
       stream.respond({});
@@ -414,7 +414,7 @@ describe('a response over HTTP/2', () => {
       { head_fields: 10 },
       Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`x-${i}`, 'y'])),
     ],
-  ])('whose head has %s than may come is refused', async (_what, limits, fields) => {
+  ])('whose head has %s than the limit is refused', async (_what, limits, fields) => {
     const upstream = await http2Upstream((stream) => stream.respond(fields, { endStream: true }));
     await expect(createUpstreams(limits).carry(upstream.authority).carried).rejects.toMatchObject({
       code: 'upstream_protocol',
@@ -466,7 +466,7 @@ describe('a time-out over HTTP/2', () => {
     });
   });
 
-  it('between two pieces is enforced, and does not run while the client reads none', async () => {
+  it('between two pieces is enforced, and does not run while the client is not reading', async () => {
     const upstream = await http2Upstream((stream) => {
       stream.respond({});
       stream.write('part');
@@ -497,7 +497,7 @@ describe('a request that its upstream refused unprocessed', () => {
     ['refuses its stream', (stream: number) => reset(stream, constants.NGHTTP2_REFUSED_STREAM)],
     ['goes away before it', () => goaway(0, constants.NGHTTP2_NO_ERROR)],
     ['goes away before it with an error', () => goaway(0, constants.NGHTTP2_ENHANCE_YOUR_CALM)],
-  ])('is sent once more where it %s, whatever it is, with its body', async (_how, says) => {
+  ])('is replayed once with its body if the upstream %s, for any method', async (_how, says) => {
     let bodies = '';
     let asked = 0;
     const upstream = await frameUpstream(({ type, stream, payload, flags }, socket) => {

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { upstreamFailure } from '../../../src/proxy/attempt.ts';
 import { authorityOf } from './policy/policy-for-test.ts';
 
-it('names the config key of client certificates if the upstream requires one after the handshake', () => {
+it('an upstream failure names the config key of client certificates if the upstream requires one after the handshake', () => {
   const code = 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED';
   const error = Object.assign(new Error('alert'), { code });
   expect(upstreamFailure(error, authorityOf('api.example'), false)).toMatchObject({

@@ -69,7 +69,7 @@ describe('the held-back text', () => {
   });
 
   it.each(['p"ss word-0123456789<of>the{house}', 'ghp_0123456789abcdefghijklmnopqrstuvwxyz'])(
-    'is nothing behind a long line that does not end with Base64, for %s',
+    'is empty after a long line that does not end with Base64, for %s',
     (secret) => {
       const hash = 'QUJD'.repeat(20);
       for (const end of ['\n', '\r\n'])
@@ -89,7 +89,7 @@ describe('the held-back text', () => {
     },
   );
 
-  it('is a line of 60 bytes that ends with Base64, until the next byte', () => {
+  it('is a line of at least 60 bytes that ends with Base64, until the next byte', () => {
     for (const [length, held] of [
       [59, 0],
       [60, 61],
@@ -100,7 +100,7 @@ describe('the held-back text', () => {
     }
   });
 
-  it('is nothing behind a message of gRPC, however it is cut', () => {
+  it('is empty after a gRPC message, at every split', () => {
     const secret = 'ghp_0123456789abcdefghijklmnopqrstuvwxyz';
     const redactor = new GrpcRedactor(matcherOf(secret));
     for (const text of ['word', '', secret, 'x'.repeat(300)]) {
@@ -138,7 +138,7 @@ describe('the search finds a secret', () => {
     expect(out).toBe(`(${'*'.repeat(text.length)})`);
   });
 
-  it('in full, and with what looks like an escape in it', () => {
+  it('in full, even if it contains text that looks like an escape', () => {
     for (const text of [
       'ab%41cd<ef>gh',
       'ab&#65;cd"ef',

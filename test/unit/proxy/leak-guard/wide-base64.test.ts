@@ -4,7 +4,7 @@ import { Redactor } from '../../../../src/proxy/leak-guard/redactor.ts';
 
 const secret = 'token-of-the-grant-0123456789-abcdefghijklmn';
 
-test.each(['\r\n', '\n'])('finds Base64 in UTF-16 with line breaks %j', (lineBreak) => {
+test.each(['\r\n', '\n'])('the leak guard finds Base64 in UTF-16 with line breaks %j', (lineBreak) => {
   const base64 = Buffer.from(`${'x'.repeat(40)}${secret}`).toString('base64');
   const lines = base64.replace(/.{76}(?=.)/g, `$&${lineBreak}`);
   const redactor = new Redactor(new Matcher([secret]));

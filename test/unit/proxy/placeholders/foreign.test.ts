@@ -61,12 +61,12 @@ describe('a header field', () => {
     ['User-Agent', 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36'],
     ['Idempotency-Key', '6f1d0f7e-32d4-4a7e-8f5e-3f1d0f7e32d4'],
     ['traceparent', '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'],
-  ])('%s: %s is no credential', (name, value) => {
+  ])('%s: %s is not a credential', (name, value) => {
     const fields = [name, value];
     expect(foreignInFields(fields, forms)).toEqual({ found: [], kept: fields });
   });
 
-  it('Cookie loses the pair that has one, and keeps the others', () => {
+  it('with the name Cookie loses only the pair that has a credential', () => {
     const { found, kept } = inFields('Cookie', `a=1; sid=${jwt}; b=2`);
     expect(found).toEqual(['the header Cookie (a JSON Web Token)']);
     expect(kept).toEqual(['Cookie', 'a=1; b=2']);
@@ -81,20 +81,23 @@ describe('a query', () => {
     [`/a?token=%67%68p%5F${github.slice(4)}&y`, '/a?y'],
     ['/a?Access_Token=5f0c1a7e9b3d4c2a&y=2', '/a?y=2'],
     ['/a?X-Amz-Credential=AKIAABCDEFGH1JKLMNOP%2F2026&y=2', '/a?y=2'],
-  ])('%s loses the parameter', (target, kept) => {
+  ])('loses its parameter with a credential: %s', (target, kept) => {
     const searched = foreignInQuery(target, forms);
     expect(searched.found).toHaveLength(1);
     expect(searched.kept).toBe(kept);
     expect(searched.found.join()).not.toContain(github);
   });
 
-  it.each([`/${github}?`, '/a?access_token=test&key=5f0c1a7e9b3d4c2a', '/a?x=%'])('%s stays', (target) => {
-    expect(foreignInQuery(target, forms)).toEqual({ found: [], kept: target });
-  });
+  it.each([`/${github}?`, '/a?access_token=test&key=5f0c1a7e9b3d4c2a', '/a?x=%'])(
+    'is unchanged: %s',
+    (target) => {
+      expect(foreignInQuery(target, forms)).toEqual({ found: [], kept: target });
+    },
+  );
 });
 
 describe('a body', () => {
-  it('has asterisks in the place of each token, and its length', () => {
+  it('has each token replaced by asterisks, and keeps its length', () => {
     const text = JSON.stringify({ note: `first\n${github}\tand "${slack}"`, n: 1 });
     const { found, kept } = inBody(text);
     expect(found).toEqual(['the body (ghp_…)', 'the body (xoxb-…)']);
@@ -107,12 +110,12 @@ describe('a body', () => {
     ['JSON', `{"token":"\\u0067hp_${github.slice(4)}"}`],
     ['a form', `token=%67hp_${github.slice(4)}`],
     ['a form, beside a plain one', `a=${slack}&token=%67hp_${github.slice(4)}`],
-  ])('is not rewritten where %s has an escape in the token', (_, text) => {
+  ])('is not rewritten if %s has an escape in the token', (_, text) => {
     expect(inBody(text).found).toContain('the body (ghp_…)');
     expect(inBody(text).kept).toBeNull();
   });
 
-  it('without one is the same bytes', () => {
+  it('without a token is unchanged, byte for byte', () => {
     const bytes = Buffer.from('{"id":"6f1d0f7e-32d4-4a7e-8f5e-3f1d0f7e32d4","a":"b\\u00e4"}');
     expect(foreignInBody(bytes, forms)).toEqual({ found: [], kept: bytes });
   });

@@ -22,7 +22,7 @@ test.each<[string, Credential]>([
   ['fields of its own', { type: 'headers', headers: [['X-A', 'a']] }],
   ['the keys of a user', { type: 'aws', ...keys, region: null }],
   ['the keys of a role', role],
-])('a credential of several values takes the place of no placeholder: %s', (_what, credential) => {
+])('a credential of several values replaces no placeholder: %s', (_what, credential) => {
   expect(hasValue(credential)).toBe(false);
   expect(() => valueOf(credential)).toThrow('no single value');
 });

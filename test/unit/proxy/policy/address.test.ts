@@ -81,7 +81,7 @@ describe('the address guard', () => {
     ['a name', 'localhost'],
     ['an address in brackets', '[2606:4700::1111]'],
     ['a number', '16843009'],
-  ])('lets %s (%s) not be dialed', (_what, address) => {
+  ])('blocks the address %s (%s)', (_what, address) => {
     expect(guard(address)).toBe(false);
   });
 

@@ -27,7 +27,7 @@ describe('an authority', () => {
   });
 
   it.each(['', ':443', 'example.com:', 'example.com:0', 'example.com:65536', 'example.com:+443', 'a:1:2'])(
-    'is not %j',
+    'cannot be parsed from %j',
     (text) => {
       expect(parseAuthority(text, 'https')).toBeNull();
     },
@@ -55,7 +55,7 @@ describe('a CONNECT target', () => {
     expect(parseConnectTarget('[::1]')).toBeNull();
   });
 
-  it('is not a URI', () => {
+  it('cannot be a URI', () => {
     expect(parseConnectTarget('https://example.com:443')).toBeNull();
     expect(parseConnectTarget('example.com:443/')).toBeNull();
   });
@@ -85,7 +85,7 @@ describe('an absolute target', () => {
     'https://example.com\\@attacker.example/',
     'https://example.com/#fragment',
     ' https://example.com/',
-  ])('is not %j', (text) => {
+  ])('cannot be parsed from %j', (text) => {
     expect(parseAbsoluteTarget(text)).toBeNull();
   });
 });

@@ -84,7 +84,7 @@ describe('the operations of a body', () => {
   });
 
   test.each(['documentId', 'doc_id', 'queryId', 'query_hash', 'DocumentID', 'document-id'])(
-    'a document with the hash %s of another one is unreadable',
+    'of a document with the hash %s of another document are unreadable',
     (name) => {
       expect(read(JSON.stringify({ query: '{a}', [name]: 'x' })).graphql).toBeNull();
       expect(read(JSON.stringify({ query: '{a}', [name]: null })).graphql).not.toBeNull();
@@ -92,13 +92,13 @@ describe('the operations of a body', () => {
   );
 
   test.each([{ extensions: { persistedQuery: { sha256Hash: 'x' } } }, { id: 7 }])(
-    'a document together with %j is unreadable, because servers differ',
+    'of a document together with %j are unreadable, because servers differ',
     (beside) => {
       expect(read(JSON.stringify({ query: '{a}', ...beside })).graphql).toBeNull();
     },
   );
 
-  test('a batch is read up to 1,000 requests, calls and operations', () => {
+  test('of a batch are read up to 1,000 requests, calls and operations', () => {
     const call = { jsonrpc: '2.0', method: 'ping' };
     expect(batch(1_000, call).jsonrpc).toHaveLength(1_000);
     expect(batch(1_001, call).jsonrpc).toBeNull();
@@ -119,11 +119,11 @@ describe('the operations of a body', () => {
     ['a text of escapes', JSON.stringify({ query: `{ a(s: "${'\\n'.repeat(mebibytes / 2)}") }` })],
     ['what is ignored', JSON.stringify({ query: `{ ${', #\n'.repeat(mebibytes / 4)} a }` })],
     ['escapes in JSON', JSON.stringify({ query: '{ a }', pad: '\n'.repeat(mebibytes) })],
-  ])('8 MiB are read to their end: %s', (_, text) => {
+  ])('of 8 MiB are read completely: %s', (_, text) => {
     expect(read(text).graphql).toEqual([{ type: 'query', name: '' }]);
   });
 
-  test('a document beyond the parser’s stack is unreadable, without an exception', () => {
+  test('are unreadable beyond the stack of the parser, without an exception', () => {
     const full = vi.spyOn(String.prototype, 'normalize').mockImplementation(() => {
       throw new RangeError('Invalid string length');
     });
@@ -136,12 +136,12 @@ describe('the operations of a body', () => {
 
   const query = '{"query":"{ a }"}';
 
-  test('a duplicate key at any depth makes the body unreadable', () => {
+  test('are unreadable if a key is duplicate at any depth', () => {
     expect(read('{"query":"{a}","variables":{"x":{"y":1,"y":2}}}')).toEqual(unread);
     expect(read('{"query":"{a}","variables":[{"y":1},{"y":"y,\\"y"}]}').graphql).not.toBeNull();
   });
 
-  test('a missing body has no operation, and a truncated one is unreadable', () => {
+  test('are none for a missing body, and unreadable for a truncated one', () => {
     expect(read('')).toEqual({ graphql: [], jsonrpc: [], json: { value: undefined }, parameters: new Map() });
     expect(read('', { contentType: null })).toEqual({
       graphql: [],
@@ -163,7 +163,7 @@ describe('the operations of a body', () => {
     [{ contentEncoding: 'identity, br' }],
     [{ bytes: Buffer.from([0x22, 0xff, 0x22]) }],
     [{ bytes: Buffer.from('{"query":') }],
-  ])('%j is not read', (copy) => {
+  ])('are not read for %j', (copy) => {
     expect(read(query, copy)).toEqual(unread);
   });
 
@@ -178,7 +178,7 @@ describe('the operations of a body', () => {
     [{ contentType: 'Application/JSON ; charset="UTF-8"' }],
     [{ contentType: 'application/graphql-response+json' }],
     [{ contentEncoding: 'Identity' }],
-  ])('%j is read', (copy) => {
+  ])('are read for %j', (copy) => {
     expect(read(query, copy).graphql).toEqual([{ type: 'query', name: '' }]);
   });
 });

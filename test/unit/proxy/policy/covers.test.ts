@@ -52,7 +52,7 @@ test.each<[string, Partial<Conditions>, Partial<Conditions>]>([
   ['a wider range', json({ min: 0, max: 9 }), json({ min: 1, max: 9 })],
   ['any value', json({ max: 9 }), json({ values: globs('1'), max: 9 })],
   ['what may be absent', json({ max: 9, optional: true }), json({ max: 9 })],
-])('cover: %s', (_, outer, inner) => {
+])('conditions cover others: %s', (_, outer, inner) => {
   expect(conditionsCover({ ...noConditions, ...outer }, { ...noConditions, ...inner })).toBe(true);
 });
 
@@ -86,6 +86,6 @@ test.each<[string, Partial<Conditions>, Partial<Conditions>]>([
   ['an open range', json({ min: 1 }), json({ values: globs('1') })],
   ['an absent member', json({ max: 9 }), json({ max: 9, optional: true })],
   ['a form', json({ max: 9 }), { form: new Map([['$.a', globs('1')]]) }],
-])('do not cover: %s', (_, outer, inner) => {
+])('conditions do not cover others: %s', (_, outer, inner) => {
   expect(conditionsCover({ ...noConditions, ...outer }, { ...noConditions, ...inner })).toBe(false);
 });

@@ -109,7 +109,7 @@ test.each([
     'has more than 256 parameters',
   ],
 ])(
-  'what is too long to be judged is refused in words of its own: %s',
+  'a request that is too long to be judged is refused with its own message: %s',
   async (_, rule, target, part, problem) => {
     const policy = await withRules(`default: allow, rules: [{ ${rule}, outcome: tunnel }]`);
     expect(decideRequest(policy, factsOf(target))).toMatchObject({
@@ -249,7 +249,7 @@ test('a body is required only if the result of a rule depends on it', async () =
   });
 });
 
-test('the decision before the body equals that for an unreadable body', async () => {
+test('the decision before the body arrives equals that for an unreadable body', async () => {
   const unread = readBodyFacts({ contentType: null, contentEncoding: null, bytes: Buffer.from('x') }, true);
   for (const outcome of ['allow', 'deny', 'approve', 'tunnel']) {
     const policy = await withRules(

@@ -67,7 +67,7 @@ describe('a decision', () => {
     });
   });
 
-  it('does not tunnel a grant domain refused over http, even if unlisted hosts are tunnelled', () => {
+  it('does not tunnel a grant domain that is refused over http, even if unlisted hosts are tunnelled', () => {
     expect(
       decide(policyOf({ 'a.example': grant }, 'tunnel'), authorityOf('a.example', 'http')),
     ).toMatchObject({

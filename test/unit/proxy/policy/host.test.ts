@@ -46,7 +46,7 @@ describe('the canonical text of a host', () => {
     ['an IPv4 address in brackets', '[192.0.2.1]'],
     ['an open bracket', '[::1'],
     ['text after the bracket', '[::1].example.com'],
-  ])('has no place for %s', (_what, text) => {
+  ])('does not exist for %s', (_what, text) => {
     expect(canonicalHost(text)).toBeNull();
   });
 
@@ -59,11 +59,11 @@ describe('the canonical text of a host', () => {
     '127.1',
     '127.0.1',
     '010.0.0.1',
-  ])('is refused for %s, which some programs parse as an IPv4 address', (text) => {
+  ])('does not exist for %s, which some programs parse as an IPv4 address', (text) => {
     expect(canonicalHost(text)).toBeNull();
   });
 
-  it('is refused for an IPv4 address in digits of another script', () => {
+  it('does not exist for an IPv4 address in digits of another script', () => {
     expect(canonicalHost('１２７.0.0.1')).toBeNull();
     expect(canonicalHost('①27.0.0.1')).toBeNull();
   });

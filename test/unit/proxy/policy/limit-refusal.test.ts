@@ -37,6 +37,6 @@ it.each<[RuleLimit, string]>([
     { ...budget, requests: null, bytes: 1_048_576 },
     'all requests with this grant together 1,048,576 bytes a day (UTC)',
   ],
-])('says what %j allows', (limit, text) => {
+])('the message of a limit refusal describes the limit %j', (limit, text) => {
   expect(limitReached(limit, 1).message).toBe(`A rule allows ${text}, and they are used up.`);
 });

@@ -142,7 +142,7 @@ const listed = async (rules: string, mode = 'enforce', method = 'POST') => {
   return ['search', 'mail', 'shell'].filter((tool) => mayCallTool(domains[0]!.rules!, facts, tool));
 };
 
-describe('a tool is listed if some call of it may pass', () => {
+describe('a listing', () => {
   test.each([
     ['rules: [{ jsonrpc: { methods: [tools/*], tools: [search] } }]', ['search']],
     ['rules: [{ jsonrpc: { tools: [s*] }, outcome: approve }]', ['search', 'shell']],
@@ -160,7 +160,7 @@ describe('a tool is listed if some call of it may pass', () => {
     ['rules: [{ jsonrpc: { methods: [tools/list] } }]', []],
     ['rules: [{ graphql: { types: [query] } }]', []],
     ['rules: [{ paths: [/other] }]', []],
-  ])('%s', async (rules, tools) => {
+  ])('has each tool for which some call may pass: %s', async (rules, tools) => {
     expect(await listed(rules)).toEqual(tools);
   });
 
@@ -179,11 +179,11 @@ describe('a tool is listed if some call of it may pass', () => {
       ['search', 'shell'],
     ],
     ['rules: [{ paths: [/mcp] }, { jsonrpc: { tools: [mail] } }]', ['search', 'mail', 'shell']],
-  ])('of a stream: %s', async (rules, tools) => {
+  ])('in a stream has each tool for which some call may pass: %s', async (rules, tools) => {
     expect(await listed(rules, 'enforce', 'GET')).toEqual(tools);
   });
 
-  test('in report mode all are', async () => {
+  test('in report mode has every tool', async () => {
     expect(await listed('rules: [{ paths: [/other] }]', 'report')).toEqual(['search', 'mail', 'shell']);
   });
 });

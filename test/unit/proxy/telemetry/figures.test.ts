@@ -13,7 +13,7 @@ const labelsOf = (figures: ProcessFigures, name: string) =>
       ?.values.map(({ labels }) => labels['provider']),
   );
 
-test('names that the config does not have count as other, however many there are', () => {
+test('names that are not in the config count as other, however many there are', () => {
   const figures = new ProcessFigures((name) => name === 'github');
   for (let i = 0; i < 10_000; i += 1) {
     figures.exchanged(`name-${i}`, 'ok', { wholeMs: 1, ownMs: 1, upstreamMs: 1 });
@@ -25,7 +25,7 @@ test('names that the config does not have count as other, however many there are
   expect(labelsOf(figures, 'sidekey_refreshes')).toEqual(new Set(['other']));
 });
 
-test('more providers than have figures of their own share those of other', () => {
+test('providers beyond the limit of labels share the figures of other', () => {
   const figures = new ProcessFigures(() => true);
   for (let i = 0; i < 1_000; i += 1)
     figures.exchanged(`provider-${i}`, 'ok', { wholeMs: 1, ownMs: 1, upstreamMs: 1 });
@@ -49,7 +49,7 @@ test('a duration counts in its bucket and all above', async () => {
   expect(bucket('sidekey_exchange_upstream_seconds', '+Inf')).toBe(1);
 });
 
-test('counts of ended processes are added up, and their gauges are forgotten', () => {
+test('counts of ended processes are added up, and their gauges are dropped', () => {
   const [sum, ...more] = addCounts([one(2, 'counter'), one(7, 'gauge')], [one(3, 'counter')]);
   expect(sum?.values).toEqual([{ labels: { a: 'b' }, value: 5 }]);
   expect(more).toEqual([]);

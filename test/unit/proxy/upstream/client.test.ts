@@ -32,7 +32,7 @@ describe('the upstream client', () => {
   });
 
   it.each(['api.example', '127.0.0.1', '[::ffff:127.0.0.1]', '127.0.0.2', '0.0.0.0', '[::]', '[::1]'])(
-    'never dials the proxy itself by the name %s, even where that is listed',
+    'never dials the proxy itself by the name %s, even if that name is listed',
     async (host) => {
       await using server = await upstream();
       const client = clientWith(['127.0.0.0/8', '0.0.0.0/8', '::/0'], [9, server.port]);

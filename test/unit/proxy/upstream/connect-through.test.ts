@@ -55,7 +55,7 @@ describe('a connection through the parent proxy', () => {
   it.each([
     ['over TLS', 'https'],
     ['that is plain', 'http'],
-  ] as const)('%s is one that can be kept and used again', async (_what, scheme) => {
+  ] as const)('%s can be kept and reused', async (_what, scheme) => {
     const start = scheme === 'https' ? tlsUpstream.bind(null, good) : upstream;
     await using server = await start(hello);
     const proxy = await startCompanyProxy();
@@ -232,7 +232,7 @@ describe('an entry of upstream.no_proxy', () => {
     ['a host', { hosts: [patternOf('api.example')], blocks: [] }],
     ['a suffix', { hosts: [patternOf('*.acme.example')], blocks: [] }],
     ['a block of addresses', { hosts: [], blocks: [parseCidr('127.0.0.0/8')!] }],
-  ])('goes directly: %s', async (_what, exceptions) => {
+  ])('connects directly: %s', async (_what, exceptions) => {
     await using server = await upstream();
     const proxy = await startCompanyProxy();
     const pins = { 'api.example': '127.0.0.1', 'www.acme.example': '127.0.0.1' };
@@ -242,7 +242,7 @@ describe('an entry of upstream.no_proxy', () => {
     expect(proxy.heads).toEqual([]);
   });
 
-  it('with a port applies to that port alone, also for a private address', async () => {
+  it('with a port applies only to that port, even for a private address', async () => {
     await using server = await upstream();
     const proxy = await startCompanyProxy();
     const exceptions = { hosts: [patternOf('api.example:1'), patternOf('*.api.example')], blocks: [] };
@@ -306,7 +306,7 @@ describe('a proxy that opens no tunnel', () => {
       'upstream_protocol',
       /did not answer/,
     ],
-  ])('%s: that is said, and the proxy is named', async (_how, answer, code, message) => {
+  ])('causes an error that names the proxy: %s', async (_how, answer, code, message) => {
     const proxy = await startCompanyProxy({ answer: () => answer });
     await expect(through(proxy).connect(target)).rejects.toMatchObject({
       code,
@@ -327,7 +327,7 @@ describe('a proxy that opens no tunnel', () => {
     (await through(proxy).connectBlind(authorityOf(`api.example:${server.port}`))).destroy();
   });
 
-  it('for one address is asked for the next one', async () => {
+  it('for one address is tried with the next one', async () => {
     await using server = await upstream();
     const proxy = await startCompanyProxy({
       answer: (to) => (to.startsWith('127.0.0.2:') ? 'HTTP/1.1 503 x\r\n\r\n' : undefined),
@@ -337,7 +337,7 @@ describe('a proxy that opens no tunnel', () => {
     expect(proxy.targets()).toEqual([`127.0.0.2:${server.port}`, `127.0.0.1:${server.port}`]);
   });
 
-  it('for lack of credentials is asked once, whatever the number of addresses', async () => {
+  it('for lack of credentials is tried once, whatever the number of addresses', async () => {
     const proxy = await startCompanyProxy({ answer: () => 'HTTP/1.1 407 x\r\n\r\n' });
     const credentials = { user: 'alice', password: 'secret-of-alice' };
     const failure: unknown = await through(proxy, { lookup: two, pinned: {}, way: { credentials } })
@@ -350,7 +350,7 @@ describe('a proxy that opens no tunnel', () => {
     expect(proxy.heads).toHaveLength(1);
   });
 
-  it('and does not answer is abandoned in time', async () => {
+  it('because it does not respond is abandoned in time', async () => {
     const left = Promise.withResolvers<void>();
     await using silent = await upstream(
       (socket) =>
@@ -369,7 +369,7 @@ describe('a proxy that opens no tunnel', () => {
     await left.promise;
   });
 
-  it('is asked for the next address beside the first one after a second', async () => {
+  it('for the first address within a second is also tried with the next one', async () => {
     await using server = await upstream();
     const clock = manualClock();
     const asked = Promise.withResolvers<void>();

@@ -113,7 +113,7 @@ describe('HTTP/1.1 connections to an upstream', () => {
     await closed(server.sockets[1]!);
   });
 
-  it('over TLS deliver bytes as over TCP, also after a pause', async () => {
+  it('deliver bytes over TLS as over TCP, also after a pause', async () => {
     await using server = await tlsUpstream(company.issue(['api.example']), echo);
     const { request } = connectionsFor();
     const authority = authorityOf(`api.example:${server.port}`);
@@ -204,7 +204,7 @@ describe('HTTP/1.1 connections to an upstream', () => {
     expect(lost.told.at(-1)).toContain('ECONNRESET');
   });
 
-  it('close when their user throws, and tell the user', async () => {
+  it('close when their user throws, and report the loss to the user', async () => {
     const server = await echoing();
     const { connections } = connectionsFor();
     const user = recordingUser();
@@ -267,7 +267,7 @@ describe('bytes on a connection without a user', () => {
     expect(await request(authorityOf('api.example')).connection).not.toBe(connection);
   });
 
-  it('close it before its first use, and the user is told', async () => {
+  it('close it before its first use, and the user gets an error', async () => {
     const { dialer, made } = silentDialer();
     const { request } = connectionsFor({
       dialer: {
@@ -284,7 +284,7 @@ describe('bytes on a connection without a user', () => {
     expect(made[0]!.socket.destroyed).toBe(true);
   });
 
-  it('after a pause are awaited one turn longer', async () => {
+  it('are awaited one turn longer after a pause', async () => {
     const { dialer } = silentDialer();
     const { request } = connectionsFor({ dialer });
     const connection = await request(authorityOf('api.example')).connection;
@@ -321,7 +321,7 @@ describe('a waiting user', () => {
     expect(server.accepted()).toBe(2);
   });
 
-  it('is refused when its own time is over', async () => {
+  it('is refused after its own waiting time', async () => {
     const server = await echoing();
     const { request, clock } = connectionsFor({ most: 1 });
     const connection = await ask(request(plain(server)), 'a');
@@ -370,7 +370,7 @@ describe('a waiting user', () => {
     expect(left.told).toEqual([]);
   });
 
-  it('that leaves together with another one has no connection made', async () => {
+  it('gets no new connection if it leaves in the turn in which a connection is destroyed', async () => {
     const { dialer, made } = silentDialer();
     const { request, connections } = connectionsFor({ most: 1, dialer });
     const connection = await request(authorityOf('api.example')).connection;
@@ -383,7 +383,7 @@ describe('a waiting user', () => {
     await connections.close();
   });
 
-  it('gets the error of the dialer, and the next user gets an attempt of its own', async () => {
+  it('gets the error of the dialer, and the next user gets a separate attempt', async () => {
     const refused = new SidekeyError('address_blocked', 'Not there.');
     let dials = 0;
     const { request } = connectionsFor({
@@ -454,7 +454,7 @@ describe('a connection that one owner used', () => {
     expect(await request(plain(server), false, 'a').connection).toBe(first);
   });
 
-  it('closes for another owner when the pool is full', async () => {
+  it('closes for another owner if the pool is full', async () => {
     const server = await echoing();
     const { request } = connectionsFor({ most: 1 });
     (await ask(request(plain(server), false, 'a'), 'x')).release(null);
@@ -464,7 +464,7 @@ describe('a connection that one owner used', () => {
     expect(server.accepted()).toBe(2);
   });
 
-  it('closes at its release for the user that has waited longest, before its own owner', async () => {
+  it('closes at its release if another owner has waited longer than its own', async () => {
     const server = await echoing();
     const { request } = connectionsFor({ most: 1 });
     const first = await ask(request(plain(server), false, 'a'), 'x');

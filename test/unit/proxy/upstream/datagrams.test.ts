@@ -18,7 +18,7 @@ const router = (blocks: readonly string[], options: Partial<RouterOptions> = {})
     ...options,
   });
 
-it('sends to the checked address', async () => {
+it('a datagram is sent to the checked address', async () => {
   const socket = createSocket('udp4').bind(0, '127.0.0.1');
   onTestFinished(() => void socket.close());
   await once(socket, 'listening');
@@ -29,7 +29,7 @@ it('sends to the checked address', async () => {
   expect(String((await got)[0])).toBe('one');
 });
 
-it('refuses an address that is not allowed', async () => {
+it('a datagram to an address that is not allowed is refused', async () => {
   await expect(openDatagrams(router([]), 'logs.acme.test', 514)).rejects.toMatchObject({
     code: 'address_blocked',
   });
@@ -38,13 +38,13 @@ it('refuses an address that is not allowed', async () => {
   });
 });
 
-it('rejects when the system no longer accepts a message', async () => {
+it('a datagram that is too large for the system is rejected', async () => {
   const datagrams = await openDatagrams(router(['127.0.0.1/32']), '127.0.0.1', 9);
   onTestFinished(() => datagrams.close());
   await expect(datagrams.send(Buffer.alloc(70_000))).rejects.toMatchObject({ code: 'EMSGSIZE' });
 });
 
-it('refuses UDP through a parent proxy, and sends directly to hosts of no_proxy', async () => {
+it('a datagram is refused with a parent proxy, and sent directly to hosts of no_proxy', async () => {
   for (const remoteDns of [false, true]) {
     await expect(
       openDatagrams(router(['127.0.0.1/32'], { proxy: { remoteDns } }), 'logs.acme.test', 514),

@@ -118,7 +118,7 @@ describe('a plain connection', () => {
 describe('a connection over TLS', () => {
   const good = company.issue(['api.example']);
 
-  it('is verified for the host of the authority, and offers HTTP/1.1 alone', async () => {
+  it('is verified for the host of the authority, and offers only HTTP/1.1', async () => {
     await using server = await tlsUpstream({ ...good, ALPNProtocols: ['h2', 'http/1.1'] });
     const dialer = dialerForTest({ pinned, ca: company.cert });
     const socket = (await dialer.connect(authorityOf(`api.example:${server.port}`))) as TLSSocket;
@@ -166,7 +166,7 @@ describe('a connection over TLS', () => {
       company.issue(['api.example'], { notBefore: Date.now() + day, notAfter: Date.now() + 2 * day }),
       'CERT_NOT_YET_VALID',
     ],
-  ])('is refused where %s, the second time as well', async (_why, certificate, code) => {
+  ])('is refused if %s, at every attempt', async (_why, certificate, code) => {
     const served = vi.fn<(socket: Socket) => void>();
     await using server = await tlsUpstream(certificate, served);
     const dialer = dialerForTest({ pinned, ca: company.cert });
@@ -178,7 +178,7 @@ describe('a connection over TLS', () => {
     }
   });
 
-  it('over TLS 1.2 is refused too, although the session precedes the check of the name', async () => {
+  it('with TLS 1.2 and a wrong name is refused at every attempt, although its session arrives before the check', async () => {
     const wrong = company.issue(['other.example']);
     await using server = await tlsUpstream({ ...wrong, maxVersion: 'TLSv1.2' });
     const dialer = dialerForTest({ pinned, ca: company.cert });
@@ -201,7 +201,7 @@ describe('a connection over TLS', () => {
     ['closes', (socket: Socket) => socket.once('data', () => socket.destroy())],
     ['resets', (socket: Socket) => socket.once('data', () => socket.resetAndDestroy())],
     ['talks another protocol', (socket: Socket) => socket.end('SSH-2.0-OpenSSH_9.9\r\n')],
-  ])('is refused where the upstream %s in the handshake', async (_how, onSocket) => {
+  ])('is refused if the upstream %s in the handshake', async (_how, onSocket) => {
     await using server = await upstream((socket) => void onSocket(socket));
     const dialer = dialerForTest({ pinned, ca: company.cert });
     await expect(dialer.connect(authorityOf(`api.example:${server.port}`))).rejects.toMatchObject({
@@ -209,7 +209,7 @@ describe('a connection over TLS', () => {
     });
   });
 
-  it('to a silent upstream ends in time, and leaves no socket open', async () => {
+  it('to a silent upstream times out, and leaves no socket open', async () => {
     const left = Promise.withResolvers<void>();
     await using server = await upstream((socket) =>
       socket
@@ -224,19 +224,23 @@ describe('a connection over TLS', () => {
     await left.promise;
   });
 
-  it.each(['TLSv1.3', 'TLSv1.2'] as const)('resumes the session of the one before (%s)', async (version) => {
-    await using server = await tlsUpstream({ ...good, minVersion: version, maxVersion: version }, (socket) =>
-      socket.end('x'),
-    );
-    const dialer = dialerForTest({ pinned, ca: company.cert });
-    const reused: boolean[] = [];
-    for (let round = 0; round < 2; round++) {
-      const socket = (await dialer.connect(authorityOf(`api.example:${server.port}`))) as TLSSocket;
-      reused.push(socket.isSessionReused());
-      await once(socket.resume(), 'close');
-    }
-    expect(reused).toEqual([false, true]);
-  });
+  it.each(['TLSv1.3', 'TLSv1.2'] as const)(
+    'resumes the session of an earlier connection (%s)',
+    async (version) => {
+      await using server = await tlsUpstream(
+        { ...good, minVersion: version, maxVersion: version },
+        (socket) => socket.end('x'),
+      );
+      const dialer = dialerForTest({ pinned, ca: company.cert });
+      const reused: boolean[] = [];
+      for (let round = 0; round < 2; round++) {
+        const socket = (await dialer.connect(authorityOf(`api.example:${server.port}`))) as TLSSocket;
+        reused.push(socket.isSessionReused());
+        await once(socket.resume(), 'close');
+      }
+      expect(reused).toEqual([false, true]);
+    },
+  );
 
   it('can be resumed by several connections', async () => {
     await using server = await tlsUpstream(good, (socket) => socket.end('x'));

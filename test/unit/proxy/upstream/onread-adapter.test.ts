@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { expect, it } from 'vitest';
 import { adaptOnread } from '../../../../src/proxy/upstream/dialer.ts';
 
-it('delivers chunks larger than the buffer, and all of a chunk after a pause', async () => {
+it('the read adapter delivers chunks larger than its buffer, and all of a chunk after a pause', async () => {
   const stream = new PassThrough();
   const got: string[] = [];
   const buffer = Buffer.alloc(4);

@@ -50,7 +50,7 @@ describe('the protocol of an upstream', () => {
   });
 
   it.each([true, false])(
-    'says whether it takes WebSockets over HTTP/2: %s',
+    'includes whether the upstream accepts WebSockets over HTTP/2: %s',
     async (enableConnectProtocol) => {
       const upstream = await http2Upstream(() => {}, { settings: { enableConnectProtocol } });
       const { protocols } = createUpstreams();
@@ -72,7 +72,7 @@ describe('the protocol of an upstream', () => {
     expect(protocols.of(upstream.authority)).toEqual(http1);
   });
 
-  it('is HTTP/1.1 without a connection, and that is not cached', async () => {
+  it('is HTTP/1.1 after a failed connection, and this result is not cached', async () => {
     const upstream = await bilingual();
     const dialer = dialerForTest({ pinned: { 'api.example': '127.0.0.1' }, ca: company.cert });
     const connect = vi.fn(dialer.connect.bind(dialer));
@@ -82,7 +82,7 @@ describe('the protocol of an upstream', () => {
     expect(await protocols.of(upstream.authority)).toEqual(h2);
   });
 
-  it('is not negotiated for a client of HTTP/1.1', async () => {
+  it('is not negotiated for an HTTP/1.1 client', async () => {
     const upstream = await bilingual();
     const { carry, known } = createUpstreams();
     await carry(upstream.authority, { protocol: 'http/1.1' }).carried;

@@ -76,7 +76,7 @@ describe('the resolver', () => {
     });
   });
 
-  it('blocks an answer of the name service that is no address', async () => {
+  it('blocks an answer of the name service that is not an address', async () => {
     await expect(resolverOf(answering('2130706433'))('a.example')).rejects.toMatchObject({
       code: 'address_blocked',
     });

@@ -66,7 +66,7 @@ describe('HTTP/2 sessions with an upstream', () => {
     expect(upstream.accepted()).toBe(1);
   });
 
-  it('release a response that is aborted while nobody reads it', async () => {
+  it('release a response that is aborted without a reader', async () => {
     const upstream = await http2Upstream((stream) => {
       stream.respond({});
       stream.end(Buffer.alloc(60_000));
@@ -94,7 +94,7 @@ describe('HTTP/2 sessions with an upstream', () => {
     await streams.close();
   });
 
-  it('tell their protocol after the cache entry has expired', async () => {
+  it('report their protocol after the cache entry has expired', async () => {
     const upstream = await holding();
     const { carry, known, protocols } = createUpstreams();
     const { carried } = carry(upstream.authority);
@@ -325,7 +325,7 @@ async function silent() {
 }
 
 describe('an upstream that is silent during a request', () => {
-  it('gets a PING, and its requests are sent again if it does not answer', async () => {
+  it('gets a PING, and its requests are replayed if it does not respond', async () => {
     const upstream = await silent();
     const { carry, clock, state } = upstream;
     state.answersPings = false;
@@ -341,7 +341,7 @@ describe('an upstream that is silent during a request', () => {
     safe.gone.tell();
   });
 
-  it('that answers the PING gets no other one for five minutes', async () => {
+  it('that responds to the PING gets no other one for five minutes', async () => {
     const upstream = await silent();
     const { carry, clock, state } = upstream;
     const { carried, gone } = carry(upstream.authority);
@@ -366,7 +366,7 @@ describe('an upstream that misbehaves', () => {
     ['SETTINGS', settings()],
     ['empty DATA', frame('data', 1, 0)],
   ];
-  it.each(floods)('by a flood of %s has its session ended', async (_what, flood) => {
+  it.each(floods)('with a flood of %s loses its session', async (_what, flood) => {
     const upstream = await frameUpstream((heard, socket) => {
       if (!isAsked(heard)) return;
       socket.write(answerBegun);
@@ -382,7 +382,7 @@ describe('an upstream that misbehaves', () => {
     ['sends a head that no compressor made', frame('headers', 1, endHeaders, [0xff, 0xff, 0xff, 0xff])],
     ['sends a frame that is too large', Buffer.concat([Buffer.from([0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1])])],
     ['speaks HTTP/1.1', Buffer.from('HTTP/1.1 200 OK\r\n\r\n')],
-  ])('and %s is not answered by, and that is no loss of a connection', async (_what, bytes) => {
+  ])('and %s fails the request with a protocol error, without a replay', async (_what, bytes) => {
     let asked = 0;
     const upstream = await frameUpstream((heard, socket) => {
       if (!isAsked(heard)) return;
@@ -395,7 +395,7 @@ describe('an upstream that misbehaves', () => {
     expect(asked).toBe(1);
   });
 
-  it('by a flood of interim responses loses its session', async () => {
+  it('with a flood of interim responses loses its session', async () => {
     let heard = 0;
     const upstream = await frameUpstream(({ type, stream }, socket) => {
       if (type !== frameType.headers) return;
@@ -408,7 +408,7 @@ describe('an upstream that misbehaves', () => {
     expect(heard).toBeLessThanOrEqual(1_000);
   });
 
-  it('by an endless head loses its session', async () => {
+  it('with an endless head loses its session', async () => {
     const upstream = await frameUpstream((heard, socket) => {
       if (!isAsked(heard)) return;
       socket.write(frame('headers', 1, 0, [0x88]));
@@ -420,7 +420,7 @@ describe('an upstream that misbehaves', () => {
     });
   });
 
-  it('by sending no SETTINGS is not awaited longer than a connection', async () => {
+  it('and sends no SETTINGS is not awaited longer than a connection', async () => {
     const upstream = await frameUpstream(() => {}, { greets: false });
     const { carry, clock } = createUpstreams({ upstream_connect: 10_000 });
     const { carried } = carry(upstream.authority);
@@ -443,7 +443,7 @@ describe('an upstream that misbehaves', () => {
   });
 
   it.each(Array.from({ length: 14 }, (_, code) => code))(
-    'in the middle of a body that is sent to it costs no more than the request: code %i',
+    'during an upload fails only the request: code %i',
     async (code) => {
       const says: readonly ((stream: number) => Buffer)[] = [
         (stream) => reset(stream, code),

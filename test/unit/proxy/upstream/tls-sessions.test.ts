@@ -16,7 +16,7 @@ function sessions() {
   };
 }
 
-it('returns each session once, newest first, and the last one repeatedly', () => {
+it('the session cache returns each session once, newest first, and the last one repeatedly', () => {
   const { keep, text } = sessions();
   keep('a', '1');
   keep('a', '2');
@@ -25,19 +25,19 @@ it('returns each session once, newest first, and the last one repeatedly', () =>
   expect([text('a'), text('a')]).toEqual(['3', '1']);
 });
 
-it('returns no session of another authority', () => {
+it('the session cache returns no session of another authority', () => {
   const { keep, text } = sessions();
   keep('a', '1');
   expect(text('b')).toBe(undefined);
 });
 
-it('keeps the last four sessions of an authority', () => {
+it('the session cache keeps the last four sessions of an authority', () => {
   const { keep, text } = sessions();
   for (const name of ['1', '2', '3', '4', '5']) keep('a', name);
   expect(Array.from({ length: 5 }, () => text('a'))).toEqual(['5', '4', '3', '2', '2']);
 });
 
-it('requires a full handshake an hour after the last one, despite resumptions', () => {
+it('the session cache requires a full handshake an hour after the last one, despite resumptions', () => {
   const { keep, take, text, clock } = sessions();
   keep('a', 'first');
   clock.advance(hour - 1);
@@ -46,7 +46,7 @@ it('requires a full handshake an hour after the last one, despite resumptions', 
   expect(text('a')).toBe(undefined);
 });
 
-it('keeps a new session when an older one expires', () => {
+it('the session cache keeps a new session when an older one expires', () => {
   const { keep, take, text, clock } = sessions();
   keep('a', 'old');
   const old = take('a');

@@ -48,7 +48,7 @@ describe('a chunked body', () => {
       'body',
     ],
     ['bytes that look like its frame', '5\r\n\r\n0\r\n\r\n0\r\n\r\n', '\r\n0\r\n'],
-  ])('of %s is read to its end and no further, and goes on byte by byte', (_what, text, payload) => {
+  ])('of %s is read exactly to its end, also byte by byte', (_what, text, payload) => {
     for (let size = 1; size <= text.length + 4; size += 1) {
       const read = readChunked(`${text}GET `, size);
       expect(read).toMatchObject({ payload, passed: text, rest: 'GET ', over: true, trailers: null });
@@ -121,7 +121,7 @@ describe('a chunked body', () => {
     ['a trailer that would frame it', '0\r\nX: 1\r\ncontent-length: 5\r\n\r\n', 'framing_in_trailers'],
     ['a trailer of a coding', '0\r\nTransfer-Encoding: chunked\r\n\r\n', 'framing_in_trailers'],
     ['a trailer with a NUL', '0\r\nX: a\0\r\n\r\n', 'control_byte'],
-  ])('with %s is refused, however it is cut', (_what, text, fault) => {
+  ])('with %s is refused, at every split of its bytes', (_what, text, fault) => {
     for (let size = 1; size <= text.length; size += 1)
       expect(readChunked(text, size)).toMatchObject({ fault });
   });

@@ -119,7 +119,7 @@ describe('the head of a request', () => {
     ['an empty value that ends in LF', field('X:\nY: b'), 'bare_lf'],
     ['a last line of LF', 'GET / HTTP/1.1\r\nX: a\r\n\n', 'bare_lf'],
     ['a last line of CR', 'GET / HTTP/1.1\r\nX: a\r\n\rx', 'bare_cr'],
-  ])('is refused where it is %s', (_what, text, fault) => {
+  ])('is refused if it is %s', (_what, text, fault) => {
     expect(faultOf(text)).toBe(fault);
   });
 
@@ -303,7 +303,7 @@ describe('the head of a response', () => {
     ['a status that ends in LF', 'HTTP/1.1 200\n\r\n', 'bare_lf'],
     ['a folded field', 'HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n', 'folded_field'],
     ['HTTP/2 frames', '\0\0\0\x04\0\0\0\0\0', 'no_version'],
-  ])('is refused where it is %s', (_what, text, fault) => {
+  ])('is refused if it is %s', (_what, text, fault) => {
     expect(faultOfResponse(text)).toBe(fault);
   });
 

@@ -20,7 +20,7 @@ describe('a session', () => {
       { read: 1_000_000 * 26, bodyOut: 1e8, pieces: 1_000_000 },
       minute,
     ],
-  ])('is none that floods where it %s', (_what, traffic, ageMs) => {
+  ])('is not a flood if it %s', (_what, traffic, ageMs) => {
     expect(isFlood({ ...none, ...traffic }, ageMs)).toBe(false);
   });
 
@@ -29,7 +29,7 @@ describe('a session', () => {
     ['sends 3,000 PINGs in each second for an hour', { read: 3_000 * 17 * 3_600 }, 3_600_000],
     ['sends heads that are refused', { read: 20 * 16_000 }, 2_000],
     ['sends what bodies do not explain', { read: 3_000_000, bodyIn: 1_000_000, pieces: 62 }, 10_000],
-  ])('floods where it %s', (_what, traffic, ageMs) => {
+  ])('is a flood if it %s', (_what, traffic, ageMs) => {
     expect(isFlood({ ...none, ...traffic }, ageMs)).toBe(true);
   });
 });

@@ -23,7 +23,7 @@ it('returned bytes stay unchanged when more arrive', () => {
   expect(second.toString()).toBe('bbcc');
 });
 
-it('an empty line is recognized, and two letters are not', () => {
+it('an empty line is recognized, and two letters are not an empty line', () => {
   for (const [text, isBlank] of [
     ['\r\n', true],
     ['\r', true],
