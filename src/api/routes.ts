@@ -8,7 +8,6 @@ import { domainRoutes } from './routes/domains.ts';
 import { grantRoutes } from './routes/grants.ts';
 import { leaseRoutes } from './routes/leases.ts';
 import { loginRoutes } from './routes/login.ts';
-import { nodeRoutes } from './routes/nodes.ts';
 import { passkeyRoutes } from './routes/passkeys.ts';
 import { peopleRoutes } from './routes/people.ts';
 import { proposalRoutes } from './routes/proposals.ts';
@@ -29,7 +28,6 @@ export const routes: readonly AnyRoute[] = [
   ...approvalRoutes,
   ...proposalRoutes,
   ...auditRoutes,
-  ...nodeRoutes,
   ...systemRoutes,
   ...apiKeyRoutes,
   ...peopleRoutes,

@@ -3,9 +3,10 @@ import { assertSameMachineKeys, writeConfigAtomically } from '../../config/edit.
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { etagOf, preconditionOf } from '../etag.ts';
+import { operationRoute } from '../operation-route.ts';
 import { type AnyRoute, commandRoute, originOf, route } from '../route.ts';
 import { name, span, text, time } from '../../operations/members.ts';
-import { node } from '../../operations/node.ts';
+import { listNodes, node, revokeNode } from '../../operations/node.ts';
 
 /** Routes of the proxy itself: health, config, certificates, environment. */
 
@@ -153,6 +154,12 @@ const healthRoutes: readonly AnyRoute[] = [
     commands: ['key rotate'],
     call: ({ query }) => ({ command: 'key rotate', options: query }),
   }),
+  operationRoute(listNodes, 'GET /v2/nodes', {
+    id: 'listNodes',
+    list: ({ name: of }: { readonly name: string }) => of,
+    command: 'node list',
+  }),
+  operationRoute(revokeNode, 'DELETE /v2/nodes/{node}', { id: 'revokeNode', command: 'node revoke' }),
   commandRoute({
     method: 'get',
     path: '/v2/status',
