@@ -27,6 +27,8 @@ interface OperationPlace extends Pick<AnyRoute, 'id' | 'isRepeatable' | 'isLong'
   readonly status?: 201;
   /** Words of its command: `lease create`. */
   readonly command: string;
+  /** Members that only a person at the machine may give. */
+  readonly without?: readonly string[];
   /** Present for a list: returns the key of an entry. */
   readonly list?: (entry: never) => string;
 }
@@ -40,13 +42,15 @@ interface OperationPlace extends Pick<AnyRoute, 'id' | 'isRepeatable' | 'isLong'
 export function operationRoute<Input extends z.ZodObject, Output extends z.ZodType, Result>(
   operation: Operation<Input, Output, Result>,
   at: `${'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} ${string}`,
-  { list, command, ...place }: OperationPlace,
+  { list, command, without = [], ...place }: OperationPlace,
 ): AnyRoute {
   const { summary, scope, input, output } = operation;
   const [verb = '', path = ''] = at.split(' ');
   const method = verb.toLowerCase() as AnyRoute['method'];
   const inPath = Array.from(path.matchAll(/\{(\w+)\}/g), ([, member = '']) => member);
-  const rest = Object.entries(input.shape).filter(([member]) => !inPath.includes(member));
+  const rest = Object.entries(input.shape).filter(
+    ([member]) => !inPath.includes(member) && !without.includes(member),
+  );
   const carried =
     rest.length === 0
       ? {}

@@ -108,15 +108,13 @@ export const createPerson = changing({
 
 export const changePerson = changing({
   id: 'person.change',
-  summary: 'Change the role of a person; disable or enable the person; link an account.',
+  summary: 'Change the role of a person; disable or enable the person.',
   scope: 'config:write',
   input: z.strictObject({
     person: text,
     role: z.enum(roles).optional(),
     disabled: z.boolean().optional(),
-    subject: text
-      .optional()
-      .describe('The account with this subject at the issuer of `admin.oidc` may sign in.'),
+    subject: text.min(1, 'is empty').optional(),
   }),
   output: personShape,
   check({ person, ...changes }) {
@@ -129,6 +127,12 @@ export const changePerson = changing({
     const before = await pickPerson(store, person);
     assertRole(before.role, caller);
     assertRole(role, caller);
+    // Who links an account signs in as that person, whatever role the claims of the account give.
+    if (subject !== undefined && !caller.isAtMachine) {
+      throw new SidekeyError('scope_missing', 'Only a person at the machine can link an account.', {
+        hint: `sidekey person set ${person} --subject SUBJECT`,
+      });
+    }
     const change = {
       ...(role === undefined ? {} : { role }),
       ...(disabled === undefined ? {} : { disabledAt: disabled ? at : null }),

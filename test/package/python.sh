@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+npm run --silent sdk
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp -a src/sdk/python "$work/source"

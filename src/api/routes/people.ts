@@ -41,7 +41,11 @@ export const peopleRoutes: readonly AnyRoute[] = [
     status: 201,
     command: 'person create',
   }),
-  operationRoute(changePerson, 'PATCH /v2/people/{person}', { id: 'changePerson', command: 'person set' }),
+  operationRoute(changePerson, 'PATCH /v2/people/{person}', {
+    id: 'changePerson',
+    command: 'person set',
+    without: ['subject'],
+  }),
   operationRoute(removePerson, 'DELETE /v2/people/{person}', {
     id: 'removePerson',
     command: 'person remove',
