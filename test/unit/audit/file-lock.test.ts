@@ -74,7 +74,7 @@ it('leaves one empty file that only its owner may open, and notices its removal'
   lock?.release();
 });
 
-it('fails on a file that is no lock file', async () => {
+it('fails on a file that is not a lock file', async () => {
   const path = join(await tempFolder(), 'lock');
   fs.writeFileSync(path, 'something else entirely, long enough to have a header of its own'.repeat(20));
   expect(() => tryLockFile(path)).toThrow();

@@ -21,7 +21,7 @@ it('has a fixed size, ends with a newline, and decodes to its content', () => {
   expect(decodeHead(record, vault)).toEqual({ kind: 'head', head, key: expect.anything() });
 });
 
-it('fits its size with the longest name and number', () => {
+it('keeps its size with the longest name and number', () => {
   const long = { ...head, node: `${'n'.repeat(100)}/256`, seq: Number.MAX_SAFE_INTEGER, closed: false };
   expect(decodeHead(encodeHead(long, vault), vault)).toEqual({
     kind: 'head',
@@ -30,7 +30,7 @@ it('fits its size with the longest name and number', () => {
   });
 });
 
-it('distinguishes another key, a changed record and no record', () => {
+it('distinguishes a record of another key, a changed record and a missing record', () => {
   const record = encodeHead(head, vault);
   expect(decodeHead(record, vaultForTest('other'))).toEqual({ kind: 'other-key', keyId: vault.keyId });
   for (let at = 0; at < headSize; at += 1) {

@@ -73,7 +73,7 @@ describe('the browser that a person configured', () => {
     ['a name', 'linux', 'firefox', [['firefox', url]]],
     ['a path', 'darwin', '/opt/fire fox', [['/opt/fire fox', url]]],
     ['a name on macOS', 'darwin', 'Firefox', [['open', '-a', 'Firefox', url]]],
-  ])('is started: %s, also without a display', (_what, platform, named, expected) => {
+  ])('is started even without a display: %s', (_what, platform, named, expected) => {
     expect(chosen(platform, { SSH_CONNECTION: '1' }, named)).toEqual(expected);
   });
 

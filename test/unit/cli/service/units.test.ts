@@ -19,7 +19,7 @@ const pythonMissing = spawnSync('python3', ['--version']).status !== 0;
 
 describe('the units of systemd', () => {
   test.skipIf(analyzerMissing)(
-    'pass systemd-analyze verify (systemd), whatever the arguments are',
+    'pass systemd-analyze verify with any arguments (systemd)',
     async () => {
       const folder = await tempFolder();
       await writeFile(join(folder, 'sidekey.service'), serviceText(plan));
@@ -36,7 +36,7 @@ describe('the units of systemd', () => {
     },
   );
 
-  test('give the service the time of the drain to stop, in whole seconds', () => {
+  test('give the service enough time to drain on stop, in whole seconds', () => {
     expect(serviceText(plan)).toContain('TimeoutStopSec=46\n');
   });
 
@@ -46,7 +46,7 @@ describe('the units of systemd', () => {
 });
 
 describe('the property list of launchd', () => {
-  test.skipIf(pythonMissing)('has the arguments and variables as they are (python3 plistlib)', () => {
+  test.skipIf(pythonMissing)('has the arguments and variables unchanged (python3 plistlib)', () => {
     const script = 'import json, plistlib, sys; print(json.dumps(plistlib.loads(sys.stdin.buffer.read())))';
     const read = JSON.parse(
       execFileSync('python3', ['-c', script], { input: plistText(plan, '/tmp/a & b.log'), encoding: 'utf8' }),
