@@ -39,7 +39,7 @@ async function found(file: string, filter: AuditFilter) {
 }
 
 it.each(['plain', 'packed'])(
-  'of a %s file leads to the blocks that contain a value, a time, or the access of an outcome',
+  'the block index of a %s file leads to the blocks that contain a value, a time, or the access of an outcome',
   async (kind) => {
     const file = await longLog();
     expect(findParts(file, { agent: 'rare' })).toHaveLength(2);
@@ -65,7 +65,7 @@ it.each(['plain', 'packed'])(
   },
 );
 
-it.each([1, 2, 50, 700, 2_500, 1e6])('is not needed to read the last %i lines backwards', async (last) => {
+it.each([1, 2, 50, 700, 2_500, 1e6])('the block index is not needed to read the last %i lines backwards', async (last) => {
   const file = await longLog();
   const textOf = async (filter: AuditFilter, count?: number) => {
     const lines: string[] = [];
@@ -77,7 +77,7 @@ it.each([1, 2, 50, 700, 2_500, 1e6])('is not needed to read the last %i lines ba
   expect(await textOf({ agent: 'rare' }, last)).toEqual((await textOf({ agent: 'rare' })).slice(-last));
 });
 
-it('does not hide damage in a packed file, whether it is read forwards or backwards', async () => {
+it('the block index does not hide damage in a packed file, whether the file is read forwards or backwards', async () => {
   const file = await writtenLog(20, { maxBytes: 900 });
   await packRotated(file, later());
   const at = packedName(file, 2);
@@ -90,7 +90,7 @@ it('does not hide damage in a packed file, whether it is read forwards or backwa
   }
 });
 
-it('pairs an outcome with the last access of its exchange, even if a block has an earlier access', async () => {
+it('the block index pairs an outcome with the last access of its exchange, even if a block has an earlier access', async () => {
   const file = await newLogFile();
   const log = await openLog(file, { maxBytes: 900 });
   for (const exchange of ['a', 'b']) await log.append({ ...access('/first'), exchange });
@@ -101,7 +101,7 @@ it('pairs an outcome with the last access of its exchange, even if a block has a
   expect(await found(file, { event: 'outcome' })).toEqual(['outcome /first ci', 'outcome /second ci']);
 });
 
-it('leads to an outcome in a later file, even if its text does not name the agent', async () => {
+it('the block index leads to an outcome in a later file, even if its text does not name the agent', async () => {
   const file = await newLogFile();
   const log = await openLog(file, { maxBytes: 900 });
   await log.append({ ...access('/first'), exchange: 'a', agent: 'rare' });
@@ -111,7 +111,7 @@ it('leads to an outcome in a later file, even if its text does not name the agen
   expect(await found(file, { agent: 'rare' })).toEqual(['access /first rare', 'outcome /first rare']);
 });
 
-it('is removed with its file, and is created only when the file is complete', async () => {
+it('the block index is removed with its file, and is created only when the file is complete', async () => {
   const file = await newLogFile();
   const log = await openLog(file, { maxBytes: 900 });
   await write(log, 20);
@@ -124,7 +124,7 @@ it('is removed with its file, and is created only when the file is complete', as
   expect(await problems(file)).toEqual([]);
 });
 
-it('is reported by verify wherever it was changed', async () => {
+it('a changed block index is reported by verify, wherever the change is', async () => {
   const file = await writtenLog(20, { maxBytes: 900 });
   await indexRotated(file, later());
   expect(await problems(file)).toEqual([]);
@@ -142,7 +142,7 @@ it('is reported by verify wherever it was changed', async () => {
   expect(await problems(file)).toEqual([]);
 });
 
-it.each(['plain', 'packed'])('of a %s file does not hide lines that were added after the index was created', async (kind) => {
+it.each(['plain', 'packed'])('the block index of a %s file does not hide lines that were added after the index was created', async (kind) => {
   const file = await writtenLog(20, { maxBytes: 900 });
   const text = fs.readFileSync(rotatedName(file, 2), 'utf8');
   const lines = text.split('\n');
@@ -155,7 +155,7 @@ it.each(['plain', 'packed'])('of a %s file does not hide lines that were added a
   expect(await found(file, { agent: 'ci' })).toHaveLength(20);
 });
 
-it('hides no lines when it cannot be read', async () => {
+it('a block index that cannot be read hides no lines', async () => {
   const file = await writtenLog(20, { maxBytes: 900 });
   await indexRotated(file, later());
   const every = await found(file, {});

@@ -338,13 +338,13 @@ describe('a token response', () => {
     });
   });
 
-  test('with tokens and an error text is one with tokens', async () => {
+  test('with tokens and an error text counts as a response with tokens', async () => {
     for (const error of ['', 'none', 0]) {
       expect(await read({ ...tokens, error })).toMatchObject({ kind: 'tokens' });
     }
   });
 
-  test('is read by its own members only', async () => {
+  test('is read only by its own members', async () => {
     expect(await read(tokens, { answer: { root: 'constructor', error: '__proto__.name' } })).toMatchObject({
       accessToken: 'the-access-token',
     });
