@@ -65,17 +65,20 @@ it.each(['plain', 'packed'])(
   },
 );
 
-it.each([1, 2, 50, 700, 2_500, 1e6])('the block index is not needed to read the last %i lines backwards', async (last) => {
-  const file = await longLog();
-  const textOf = async (filter: AuditFilter, count?: number) => {
-    const lines: string[] = [];
-    for await (const { line } of queryRaw({ file, filter, last: count })) lines.push(JSON.stringify(line));
-    return lines;
-  };
-  const every = await textOf({});
-  expect(await textOf({}, last)).toEqual(every.slice(-last));
-  expect(await textOf({ agent: 'rare' }, last)).toEqual((await textOf({ agent: 'rare' })).slice(-last));
-});
+it.each([1, 2, 50, 700, 2_500, 1e6])(
+  'the block index is not needed to read the last %i lines backwards',
+  async (last) => {
+    const file = await longLog();
+    const textOf = async (filter: AuditFilter, count?: number) => {
+      const lines: string[] = [];
+      for await (const { line } of queryRaw({ file, filter, last: count })) lines.push(JSON.stringify(line));
+      return lines;
+    };
+    const every = await textOf({});
+    expect(await textOf({}, last)).toEqual(every.slice(-last));
+    expect(await textOf({ agent: 'rare' }, last)).toEqual((await textOf({ agent: 'rare' })).slice(-last));
+  },
+);
 
 it('the block index does not hide damage in a packed file, whether the file is read forwards or backwards', async () => {
   const file = await writtenLog(20, { maxBytes: 900 });
@@ -142,18 +145,21 @@ it('a changed block index is reported by verify, wherever the change is', async 
   expect(await problems(file)).toEqual([]);
 });
 
-it.each(['plain', 'packed'])('the block index of a %s file does not hide lines that were added after the index was created', async (kind) => {
-  const file = await writtenLog(20, { maxBytes: 900 });
-  const text = fs.readFileSync(rotatedName(file, 2), 'utf8');
-  const lines = text.split('\n');
-  fs.writeFileSync(rotatedName(file, 2), lines.slice(0, -2).join('\n') + '\n');
-  await indexRotated(file, later());
-  fs.writeFileSync(rotatedName(file, 2), text);
-  if (kind === 'packed') await packRotated(file, later());
-  expect(await problems(file)).toEqual([]);
-  expect(await found(file, { event: 'access' })).toHaveLength(20);
-  expect(await found(file, { agent: 'ci' })).toHaveLength(20);
-});
+it.each(['plain', 'packed'])(
+  'the block index of a %s file does not hide lines that were added after the index was created',
+  async (kind) => {
+    const file = await writtenLog(20, { maxBytes: 900 });
+    const text = fs.readFileSync(rotatedName(file, 2), 'utf8');
+    const lines = text.split('\n');
+    fs.writeFileSync(rotatedName(file, 2), lines.slice(0, -2).join('\n') + '\n');
+    await indexRotated(file, later());
+    fs.writeFileSync(rotatedName(file, 2), text);
+    if (kind === 'packed') await packRotated(file, later());
+    expect(await problems(file)).toEqual([]);
+    expect(await found(file, { event: 'access' })).toHaveLength(20);
+    expect(await found(file, { agent: 'ci' })).toHaveLength(20);
+  },
+);
 
 it('a block index that cannot be read hides no lines', async () => {
   const file = await writtenLog(20, { maxBytes: 900 });

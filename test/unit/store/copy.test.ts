@@ -88,7 +88,7 @@ const ids = (store: Store) =>
   store.grants.list().then((all) => all.map(({ id, sealed }) => `${id} ${sealed[1]}`));
 
 describe.skipIf(postgresMissing !== null)(`a copy of a store${postgresMissing ?? ''}`, () => {
-  it('is equal in both directions, and is fast when repeated', async () => {
+  it('is equal in both directions, and may be repeated', async () => {
     const [file, database, back] = [await inFile(), await inPostgres(), await inFile()];
     await file.within(fill);
     const rows = await copied(file, database);

@@ -34,17 +34,20 @@ test('a write that does not affect requests counts as no change, or as a change 
 test.each([
   ['lost notifications', (log: ReturnType<typeof createChangeLog>) => log.lose()],
   ['a notification that names nothing', (log: ReturnType<typeof createChangeLog>) => log.add('')],
-])('after %s everything counts as changed, and later changes are listed individually again', (_name, lose) => {
-  const log = createChangeLog();
-  log.add(ofGrant('a'));
-  const before = log.count();
-  lose(log);
-  expect(log.count()).toBeGreaterThan(before);
-  expect(log.since(before)).toEqual(anything);
-  const known = log.count();
-  log.add(ofGrant('c'));
-  expect(log.since(known)).toEqual({ grants: ['c'], others: false });
-});
+])(
+  'after %s everything counts as changed, and later changes are listed individually again',
+  (_name, lose) => {
+    const log = createChangeLog();
+    log.add(ofGrant('a'));
+    const before = log.count();
+    lose(log);
+    expect(log.count()).toBeGreaterThan(before);
+    expect(log.since(before)).toEqual(anything);
+    const known = log.count();
+    log.add(ofGrant('c'));
+    expect(log.since(known)).toEqual({ grants: ['c'], others: false });
+  },
+);
 
 test('everything counts as changed for a reader that is more than 4,096 changes behind', () => {
   const log = createChangeLog();

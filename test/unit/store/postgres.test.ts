@@ -179,7 +179,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     }
   });
 
-  it('reconnects at growing random intervals during an outage, and immediately after a new outage', async () => {
+  it('reconnects at growing random intervals during an outage, and immediately when the connection is lost again', async () => {
     const waits: number[] = [];
     const { proxy, store, address } = await behindProxy({
       clock: {
@@ -236,7 +236,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     });
   });
 
-  it('keeps its data valid for 15 minutes without the database, and no longer', async () => {
+  it('keeps its epoch valid for 15 minutes without the database, and no longer', async () => {
     let time = 0;
     const { proxy, store } = await behindProxy({
       clock: {

@@ -18,23 +18,20 @@ const analyzerMissing = spawnSync('systemd-analyze', ['--version']).status !== 0
 const pythonMissing = spawnSync('python3', ['--version']).status !== 0;
 
 describe('the units of systemd', () => {
-  test.skipIf(analyzerMissing)(
-    'pass systemd-analyze verify with any arguments (systemd)',
-    async () => {
-      const folder = await tempFolder();
-      await writeFile(join(folder, 'sidekey.service'), serviceText(plan));
-      await writeFile(join(folder, 'sidekey.socket'), socketText(plan));
-      const { status, stderr } = spawnSync(
-        'systemd-analyze',
-        ['verify', '--user', '--man=no', join(folder, 'sidekey.service'), join(folder, 'sidekey.socket')],
-        { encoding: 'utf8', env: { ...process.env, XDG_RUNTIME_DIR: folder } },
-      );
-      expect({ status, stderr: stderr.split('\n').filter((line) => line.includes('sidekey.')) }).toEqual({
-        status: 0,
-        stderr: [],
-      });
-    },
-  );
+  test.skipIf(analyzerMissing)('pass systemd-analyze verify with any arguments (systemd)', async () => {
+    const folder = await tempFolder();
+    await writeFile(join(folder, 'sidekey.service'), serviceText(plan));
+    await writeFile(join(folder, 'sidekey.socket'), socketText(plan));
+    const { status, stderr } = spawnSync(
+      'systemd-analyze',
+      ['verify', '--user', '--man=no', join(folder, 'sidekey.service'), join(folder, 'sidekey.socket')],
+      { encoding: 'utf8', env: { ...process.env, XDG_RUNTIME_DIR: folder } },
+    );
+    expect({ status, stderr: stderr.split('\n').filter((line) => line.includes('sidekey.')) }).toEqual({
+      status: 0,
+      stderr: [],
+    });
+  });
 
   test('give the service enough time to drain on stop, in whole seconds', () => {
     expect(serviceText(plan)).toContain('TimeoutStopSec=46\n');
