@@ -127,7 +127,7 @@ it('the block index is removed with its file, and is created only when the file 
   expect(await problems(file)).toEqual([]);
 });
 
-it('a changed block index is reported by verify, wherever the change is', async () => {
+it('verify reports a change at any position of a block index', async () => {
   const file = await writtenLog(20, { maxBytes: 900 });
   await indexRotated(file, later());
   expect(await problems(file)).toEqual([]);

@@ -179,7 +179,7 @@ describe('a full disk', () => {
     });
   });
 
-  it('acknowledges exactly the complete lines, wherever a write breaks off', async () => {
+  it('acknowledges exactly the complete lines, at whatever byte a write fails', async () => {
     const whole = await newLogFile();
     const log = await openLog(whole);
     await Promise.all(['/1', '/2', '/3'].map((path) => log.append(access(path))));
@@ -348,7 +348,7 @@ describe('with fsync: always', () => {
     await closing;
   });
 
-  it('never acknowledges a line at once', async () => {
+  it('never acknowledges a line before the sync', async () => {
     const { calls, begun } = slowDisk();
     const log = await openLog(await newLogFile(), { disk: calls, fsync: 'always' });
     for (const path of ['/1', '/2', '/3']) {

@@ -233,7 +233,7 @@ describe('the first start', () => {
     expect(await readFile(options.key, 'utf8')).toBe(keyText);
   });
 
-  it('is refused when the clock was never set', async () => {
+  it('is refused when the system clock is not set', async () => {
     const options = await setUp();
     expect(await refusal({ ...options, now: () => 0 })).toMatchObject({
       code: 'clock_wrong',

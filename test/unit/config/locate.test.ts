@@ -111,7 +111,7 @@ describe('a missing config', () => {
     await expect(readdir(cwd)).resolves.toEqual([]);
   });
 
-  test('is created once, also by two concurrent processes', async () => {
+  test('is created only once by two concurrent processes', async () => {
     const home = await tempFolder();
     const location = locateConfig({ ...here, env: { SIDEKEY_HOME: home } });
     const made = await Promise.all([1, 2, 3, 4].map(() => ensureConfig(location, {})));

@@ -276,7 +276,7 @@ describe('a credential of another type', () => {
   });
 });
 
-describe('input that is no credential', () => {
+describe('input that is not a credential', () => {
   test.each([
     ['', 'The input is empty'],
     [' \n', 'The input is empty'],

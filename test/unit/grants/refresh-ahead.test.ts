@@ -65,7 +65,7 @@ describe('a refresh in the background', () => {
     expect(await source.refreshAhead(grant.id)).toEqual({ kind: 'done' });
   });
 
-  test('reports a refusal of the provider, and makes no request at once after it', async () => {
+  test('reports a refusal of the provider, and is not repeated immediately', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());

@@ -84,7 +84,10 @@ describe('a URL of a Unix socket', () => {
     expect(postgresLocation(address)).toBe('postgres://me@/db?host=/run/postgresql');
   });
 
-  it.each(['postgres://me@/db', 'postgres:///db', 'postgres://me@/db?host=run'])('%s is refused as a socket URL', (url) => {
-    expect(parsePostgresUrl(url)).toHaveProperty('problem');
-  });
+  it.each(['postgres://me@/db', 'postgres:///db', 'postgres://me@/db?host=run'])(
+    '%s is refused as a socket URL',
+    (url) => {
+      expect(parsePostgresUrl(url)).toHaveProperty('problem');
+    },
+  );
 });

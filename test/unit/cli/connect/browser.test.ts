@@ -77,7 +77,7 @@ describe('the browser that a person configured', () => {
     expect(chosen(platform, { SSH_CONNECTION: '1' }, named)).toEqual(expected);
   });
 
-  test('gets name and address as arguments on Windows, and not as shell code', () => {
+  test('gets name and address as arguments instead of shell code on Windows', () => {
     const choice = chooseBrowser(url, 'x"; calc; "', { platform: 'win32', env: {} });
     expect(choice).toMatchObject({
       commands: [{ program: 'powershell.exe', env: { SIDEKEY_BROWSER: 'x"; calc; "', SIDEKEY_URL: url } }],

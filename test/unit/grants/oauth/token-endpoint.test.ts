@@ -288,7 +288,7 @@ describe('a token response', () => {
     }
   });
 
-  test('with ok: false is an error, whatever its status and other members', async () => {
+  test('with ok: false is an error, regardless of its status and other members', async () => {
     expect(await read({ ok: false, error: 'invalid_code' }, { answer: slack })).toEqual({
       kind: 'error',
       error: 'invalid_code',
