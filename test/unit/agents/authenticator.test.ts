@@ -86,7 +86,7 @@ async function assuming() {
 }
 
 describe('a caller with a JWT of an issuer', () => {
-  it('is the agent of its claims until the JWT expires, and the expiry is returned with the identity', async () => {
+  it('is the agent of its claims until the JWT expires, and the permission check returns the expiry', async () => {
     const { store, time, uses, grant } = await setup();
     await addAgent(store, 'ci', 'own', { user: 'alice', labels: ['nightly'] });
     const signer = await issuerKey('one');

@@ -40,7 +40,7 @@ const sealerOf = async ({ config }: State) =>
 const beginning = (by: string) => ({ next: newMasterKey(), by, hasCopies: true });
 
 describe('the list of nodes', () => {
-  it('shows a node with a key of its own only when the key ring contains that key', async () => {
+  it('shows a node with a key of its own only while the key ring contains the node', async () => {
     const { state, other, register } = await setUp();
     const { id: enrolment, secret } = enrolmentOf(newEnrolmentToken());
     const { privateKey: _, ...member } = newNodeKey({ name: 'b', secret, enrolment });

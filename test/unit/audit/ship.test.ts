@@ -67,7 +67,7 @@ function ship(file: string, options: { batchLines?: number; name?: string } = {}
 const kept = (file: string) => readSinkState(file, 'siem') as SinkState;
 
 describe('a new sink', () => {
-  it('receives the lines from its start onward, and notices new lines without a signal', async () => {
+  it('receives the lines from its start onward, and polls for new lines', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await write(log, 3);

@@ -54,7 +54,7 @@ test('the plugin of Claude Code has the version of the package, and starts the M
   expect(stdout).toMatch(/^Usage: sidekey mcp/);
 });
 
-test('the files of the plugin are in the package', async () => {
+test('the files of the skill are in the package', async () => {
   const { files } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { files: string[] };
   expect(files).toContain('skills');
 });
