@@ -31,7 +31,7 @@ function wrapped(part: object): object {
   return part;
 }
 
-describe('examples of the config in pages', () => {
+describe('config examples in pages', () => {
   it('are found', () => {
     expect(pages.flatMap(examples).length).toBeGreaterThan(20);
   });

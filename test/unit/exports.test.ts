@@ -90,7 +90,7 @@ describe('the export check', () => {
     `export type a = 1;`,
     `export class a {}`,
     `const b = 1;\nexport { b as a };`,
-  ])('reports %j where no file imports it', (text) => {
+  ])('reports %j if no file imports it', (text) => {
     expect(check({ 'a.ts': text, 'b.ts': '' })).toEqual(['a.ts: a']);
   });
 

@@ -86,7 +86,7 @@ async function assuming() {
 }
 
 describe('a caller with a JWT of an issuer', () => {
-  it('is the agent of its claims until the end of the JWT, which is known beforehand', async () => {
+  it('is the agent of its claims until the JWT expires, and the permission check returns the expiry', async () => {
     const { store, time, uses, grant } = await setup();
     await addAgent(store, 'ci', 'own', { user: 'alice', labels: ['nightly'] });
     const signer = await issuerKey('one');
@@ -204,7 +204,7 @@ describe('the authenticator', () => {
     ['the hash for the token', `a:${hashToken('one').toString('hex')}`],
     ['malformed credentials', 'a'],
     ['the lease of another agent', 'b:lease'],
-  ])('refuses %s, also from loopback where a token is optional', async (_what, userInfo) => {
+  ])('refuses %s, even from loopback where a token is optional', async (_what, userInfo) => {
     const { store, lease, identify } = await setup();
     await addAgent(store, 'a', 'one');
     await addAgent(store, 'b', 'three');

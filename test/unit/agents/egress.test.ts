@@ -21,7 +21,7 @@ test.each([
   expect(await toPypi(bindings, ofLease)).toEqual(answer);
 });
 
-test('the word "none" allows no host of that name', async () => {
+test('the word "none" does not allow a host of that name', async () => {
   const to = { scheme: 'https', host: 'none', port: 443 } as const;
   const caller = { agent: 'ci', lease: null, egressNow: () => egressOf([egress('none')]) };
   expect(await egressRefusal(caller, to)).toEqual(refused);

@@ -75,7 +75,7 @@ const why = async (jwt: string, { verify } = setup()) => {
 };
 
 describe('a token of an issuer', () => {
-  it('identifies the agent that its claims fit', async () => {
+  it('identifies the agent whose conditions match its claims', async () => {
     const { verify } = setup();
     expect(await verify(await key.sign(claims()))).toMatchObject({
       agent: 'ci',
@@ -152,7 +152,7 @@ describe('a token is refused', () => {
     expect(await why(await key.sign(claims(change)))).toContain(sentence);
   });
 
-  it('without the names of agents, for a caller', async () => {
+  it('without agent names in a message that a caller receives', async () => {
     const twins = { ...base, rules: [...base.rules, { ...base.rules[0]!, agent: 'twin' }] };
     const foreign = await key.sign(claims({ sub: 'repo:evil/app:ref:refs/heads/main' }));
     expect(await why(foreign, setup([twins], false))).not.toContain('differs');
@@ -166,7 +166,7 @@ describe('a token is refused', () => {
     expect(await why(await other.sign(claims()))).toContain('signed with a key');
   });
 
-  it('without a signature, or with one by HMAC and the public key', async () => {
+  it('without a signature, or with an HMAC keyed by the public key', async () => {
     const none = `${part({ alg: 'none', kid: 'one' })}.${part(claims())}.bm9uZQ`;
     expect(await why(none)).toContain('algorithm');
     const head = `${part({ alg: 'HS256', kid: 'one' })}.${part(claims())}`;
@@ -175,13 +175,13 @@ describe('a token is refused', () => {
     expect(await why(`${head}.${mac}`)).toContain('algorithm');
   });
 
-  it('with an algorithm that is not of its key', async () => {
+  it('with an algorithm that does not fit its key', async () => {
     const curve = await issuerKey('one', 'ES256');
     expect(await why(await curve.sign(claims()))).toContain('signed with a key');
     expect(await why(await key.sign(claims(), { alg: 'RS256', kid: 'x' }))).toContain('signed with a key');
   });
 
-  it('by a key of the set that is private or symmetric', async () => {
+  it('when its key in the key set is private or symmetric', async () => {
     const place = setup();
     place.place.keys = [key.jwk, { kty: 'oct', k: 'AAAA', kid: 'mac' }, { ...other.jwk, d: 'AAAA' }];
     expect(await why(await other.sign(claims()), place)).toContain('signed with a key');
@@ -196,7 +196,7 @@ describe('a token is refused', () => {
     expect(await why(rawSigned(text))).toContain(sentence);
   });
 
-  it('with a claim or a header field that it has twice', async () => {
+  it('with a duplicate claim or header field', async () => {
     const [head, body] = [JSON.stringify({ alg: 'RS256', kid: 'one' }), JSON.stringify(claims())];
     const twice = body.replace('{', '{"sub":"repo:acme/app:ref:refs/heads/x",');
     expect(await why(rawSigned(`${part(head)}.${part(twice)}`))).toContain('reads alike');
@@ -204,7 +204,7 @@ describe('a token is refused', () => {
     expect(await why(rawSigned(`${part(headTwice)}.${part(body)}`))).toContain('reads alike');
   });
 
-  it('of more than 16 KiB, before it is read', async () => {
+  it('when it is larger than 16 KiB, before it is parsed', async () => {
     const { verify, place } = setup();
     expect(await verify(await key.sign(claims({ long: 'x'.repeat(16_384) })))).toMatchObject({
       message: expect.stringContaining('16 KiB') as unknown,
@@ -212,13 +212,13 @@ describe('a token is refused', () => {
     expect(place.reads).toBe(0);
   });
 
-  it('that fits two agents', async () => {
+  it('when it matches two agents', async () => {
     const second = { agent: 'deploy', patterns: [{ path: ['repository_id'], pattern: '74' }] };
     const place = setup([{ ...base, rules: [...base.rules, second] }]);
     expect(await why(await key.sign(claims()), place)).toContain('more than one agent: ci, deploy');
   });
 
-  it('without control characters of its subject in the message', async () => {
+  it('with a message that leaves out control characters of its subject', async () => {
     const sub = `repo:\u001b[31m\n${'x'.repeat(500)}`;
     const message = await why(await key.sign(claims({ sub })));
     expect(message).not.toMatch(/\p{Cc}/u);
@@ -227,7 +227,7 @@ describe('a token is refused', () => {
 });
 
 describe('a verified token', () => {
-  it('is found until the config changes, and is then judged by the new config', async () => {
+  it('is cached until the config changes, and is then judged by the new config', async () => {
     const { place, verify, find, identities } = setup();
     const jwt = await key.sign(claims());
     expect(find(jwt)).toBeNull();
@@ -244,7 +244,7 @@ describe('a verified token', () => {
     expect(await verify(jwt)).toMatchObject({ code: 'agent_auth_required' });
   });
 
-  it('is found no more when its key is withdrawn, though no other token comes', async () => {
+  it('is refused after its key is withdrawn, even if no other token arrives', async () => {
     const { place, verify, find } = setup();
     const jwt = await key.sign(claims({ exp: seconds + 3_600 }));
     await verify(jwt);
@@ -278,7 +278,7 @@ describe('a verified token', () => {
 });
 
 describe('the keys of an issuer', () => {
-  it('are read once for many tokens, and again for a new key, but not at once', async () => {
+  it('are fetched once for many tokens, and again for a new key after a pause', async () => {
     const { place, verify } = setup();
     const jwts = await Promise.all([1, 2, 3].map((id) => key.sign(claims({ jti: String(id) }))));
     await Promise.all(jwts.map(verify));
@@ -292,7 +292,7 @@ describe('the keys of an issuer', () => {
     expect(place.reads).toBe(2);
   });
 
-  it('are read for unknown keys every 30 s at most', async () => {
+  it('are fetched for unknown keys at most every 30 s', async () => {
     const { place, verify } = setup();
     const unknown = await other.sign(claims());
     for (const [ms, reads] of [
@@ -307,7 +307,7 @@ describe('the keys of an issuer', () => {
     }
   });
 
-  it('that are old and hang delay new tokens, and no token that was valid before', async () => {
+  it('delay only new tokens when they are old and the fetch hangs', async () => {
     const { place, verify } = setup();
     const jwt = await key.sign(claims({ exp: seconds + 3_600 }));
     await verify(jwt);
@@ -321,7 +321,7 @@ describe('the keys of an issuer', () => {
     expect(await fresh).toMatchObject({ code: 'issuer_unavailable' });
   });
 
-  it('that cannot be read refuse new tokens, with pauses that grow, and let known ones go on', async () => {
+  it('refuse new tokens when they cannot be fetched, retry at growing intervals, and keep accepting known tokens', async () => {
     const { place, verify, find } = setup();
     const jwt = await key.sign(claims({ exp: seconds + 3_600 }));
     const fresh = (id: number) => key.sign(claims({ jti: String(id), exp: seconds + 3_600 }));
@@ -355,7 +355,7 @@ describe('the keys of an issuer', () => {
   });
 
   it.each(['', '[]', '{"keys":{}}', '{"keys":[],"keys":[]}', `{"keys":[${'{},'.repeat(100)}{}]}`])(
-    'refuse tokens if the text is no set of keys: %s',
+    'refuse tokens when the text is not a key set: %s',
     async (text) => {
       const { place, verify } = setup();
       place.text = text;

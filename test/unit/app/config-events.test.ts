@@ -19,7 +19,7 @@ test('config events of several processes with the same content are recorded once
   expect(noted).toEqual(['a → b', 'b → c']);
 });
 
-test('config events of a worker that the supervisor never had are recorded', () => {
+test('config events of a worker that the supervisor did not receive are recorded', () => {
   const { noted, ofWorker } = events();
   ofWorker(reloaded('a → b'));
   ofWorker(reloaded('b → a'));

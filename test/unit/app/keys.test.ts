@@ -4,7 +4,7 @@ import { expect, it, onTestFinished, vi } from 'vitest';
 import { loadConfig } from '../../../src/config/load.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
-it('asks for no new passphrase when a node follows a rotation', async () => {
+it('a node that follows a rotation does not prompt for a new passphrase', async () => {
   const file = join(await tempFolder(), 'sidekey.yaml');
   await writeFile(file, 'version: 1\nkey: { source: passphrase, path: k }\n');
   const config = await loadConfig(file, { env: {} });

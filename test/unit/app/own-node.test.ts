@@ -40,7 +40,7 @@ const sealerOf = async ({ config }: State) =>
 const beginning = (by: string) => ({ next: newMasterKey(), by, hasCopies: true });
 
 describe('the list of nodes', () => {
-  it('has a node with a key of its own if, and only if, the ring has it', async () => {
+  it('shows a node with a key of its own only while the key ring contains the node', async () => {
     const { state, other, register } = await setUp();
     const { id: enrolment, secret } = enrolmentOf(newEnrolmentToken());
     const { privateKey: _, ...member } = newNodeKey({ name: 'b', secret, enrolment });
@@ -76,7 +76,7 @@ describe('a node that was off during a whole rotation', () => {
 });
 
 describe('a node that sees a rotation', () => {
-  it('replaces the key at its source, and retires the one before if it is the last node', async () => {
+  it('replaces the key at its source, and retires the previous key if it is the last node', async () => {
     const { state, other, node, keyIds, keyFile } = await setUp();
     const before = await keyFile();
     await state.store.nodes.register({ id: 'off', name: 'off', source: 'file', keyId: 'x', version: '1' });
@@ -91,7 +91,7 @@ describe('a node that sees a rotation', () => {
     expect(await state.store.meta.get('key_next')).toBeNull();
   });
 
-  it('leaves its source to the command that began the rotation on this node', async () => {
+  it('leaves its source unchanged if the rotation was started by a command on this node', async () => {
     const { state, other, node, keyFile } = await setUp();
     const before = await keyFile();
     await other.keys.begin(beginning('me'));

@@ -48,7 +48,7 @@ it('a proxy stays ready after another process rotated the master key', async () 
   expect(await ask()).toBe('ready');
 });
 
-it('a refusal names the codes of failures, and the log names each place once', async () => {
+it('a refusal names the codes of the failures, and the log names each failing part once', async () => {
   const { ask, store, file, logged } = await proxy();
   await rm(file);
   await store.close();
@@ -57,7 +57,7 @@ it('a refusal names the codes of failures, and the log names each place once', a
   expect(logged).toEqual([expect.stringContaining(store.location), expect.stringContaining(file)]);
 });
 
-it('a store that does not answer within two seconds is a failure of the store, whose place is in the log', async () => {
+it('a store that does not answer within two seconds is reported as a store failure, with its location in the log', async () => {
   const waits: number[] = [];
   const late: Timers = {
     after(ms, run) {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { createReplacement } from '../../../src/app/workers.ts';
 
-test('the first worker that ends is replaced at once, later ones after growing delays of at most 30 s', () => {
+test('the first worker that ends is replaced immediately, and later workers after growing delays of at most 30 s', () => {
   const { ended } = createReplacement();
   expect(Array.from({ length: 10 }, () => ended(500, true))).toEqual([
     0, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000,

@@ -40,7 +40,7 @@ describe('a rotation of the master key', () => {
     expect(vault.generations).toHaveLength(2);
   });
 
-  it('begins no other one to retire a key, and says that the last one is finished', async () => {
+  it('refuses to retire a key when no rotation is open, and reports the last rotation as finished', async () => {
     const { rotated, vault } = await setUp();
     await expect(rotated({ retire: true, next: newMasterKey() })).rejects.toMatchObject({
       code: 'input_invalid',

@@ -4,7 +4,7 @@ import { openVaultLeases } from '../../../src/app/vault-leases.ts';
 
 const lifeOf = async () => vaultLife(Date.now(), 3_600, false);
 
-test('a lease leaves the memory at its end, also after a renewal', async () => {
+test('a lease is removed from memory when it ends, even after a renewal', async () => {
   vi.useFakeTimers();
   const token = { text: 't', life: null };
   const request = vi.fn(async (_method: string, path: string) => ({

@@ -39,7 +39,7 @@ async function found(file: string, filter: AuditFilter) {
 }
 
 it.each(['plain', 'packed'])(
-  'of a %s file leads to the blocks with a value, a time and the access of an end',
+  'the block index of a %s file leads to the blocks that contain a value, a time, or the access of an outcome',
   async (kind) => {
     const file = await longLog();
     expect(findParts(file, { agent: 'rare' })).toHaveLength(2);
@@ -65,19 +65,22 @@ it.each(['plain', 'packed'])(
   },
 );
 
-it.each([1, 2, 50, 700, 2_500, 1e6])('is not needed to read the last %i lines backwards', async (last) => {
-  const file = await longLog();
-  const textOf = async (filter: AuditFilter, count?: number) => {
-    const lines: string[] = [];
-    for await (const { line } of queryRaw({ file, filter, last: count })) lines.push(JSON.stringify(line));
-    return lines;
-  };
-  const every = await textOf({});
-  expect(await textOf({}, last)).toEqual(every.slice(-last));
-  expect(await textOf({ agent: 'rare' }, last)).toEqual((await textOf({ agent: 'rare' })).slice(-last));
-});
+it.each([1, 2, 50, 700, 2_500, 1e6])(
+  'the block index is not needed to read the last %i lines backwards',
+  async (last) => {
+    const file = await longLog();
+    const textOf = async (filter: AuditFilter, count?: number) => {
+      const lines: string[] = [];
+      for await (const { line } of queryRaw({ file, filter, last: count })) lines.push(JSON.stringify(line));
+      return lines;
+    };
+    const every = await textOf({});
+    expect(await textOf({}, last)).toEqual(every.slice(-last));
+    expect(await textOf({ agent: 'rare' }, last)).toEqual((await textOf({ agent: 'rare' })).slice(-last));
+  },
+);
 
-it('does not hide that a packed file is damaged, read forwards or backwards', async () => {
+it('the block index does not hide damage in a packed file, whether the file is read forwards or backwards', async () => {
   const file = await writtenLog(20, { maxBytes: 900 });
   await packRotated(file, later());
   const at = packedName(file, 2);
@@ -90,7 +93,7 @@ it('does not hide that a packed file is damaged, read forwards or backwards', as
   }
 });
 
-it('gives an end the last access of its exchange, also if an earlier one is in a block', async () => {
+it('the block index pairs an outcome with the last access of its exchange, even if a block has an earlier access', async () => {
   const file = await newLogFile();
   const log = await openLog(file, { maxBytes: 900 });
   for (const exchange of ['a', 'b']) await log.append({ ...access('/first'), exchange });
@@ -101,7 +104,7 @@ it('gives an end the last access of its exchange, also if an earlier one is in a
   expect(await found(file, { event: 'outcome' })).toEqual(['outcome /first ci', 'outcome /second ci']);
 });
 
-it('leads to an end in a later file, whose text does not name the agent', async () => {
+it('the block index leads to an outcome in a later file, even if its text does not name the agent', async () => {
   const file = await newLogFile();
   const log = await openLog(file, { maxBytes: 900 });
   await log.append({ ...access('/first'), exchange: 'a', agent: 'rare' });
@@ -111,7 +114,7 @@ it('leads to an end in a later file, whose text does not name the agent', async 
   expect(await found(file, { agent: 'rare' })).toEqual(['access /first rare', 'outcome /first rare']);
 });
 
-it('is removed with its file, and is not made before the file is settled', async () => {
+it('the block index is removed with its file, and is created only when the file is complete', async () => {
   const file = await newLogFile();
   const log = await openLog(file, { maxBytes: 900 });
   await write(log, 20);
@@ -124,7 +127,7 @@ it('is removed with its file, and is not made before the file is settled', async
   expect(await problems(file)).toEqual([]);
 });
 
-it('that was changed is found by verify, wherever', async () => {
+it('verify reports a change at any position of a block index', async () => {
   const file = await writtenLog(20, { maxBytes: 900 });
   await indexRotated(file, later());
   expect(await problems(file)).toEqual([]);
@@ -142,20 +145,23 @@ it('that was changed is found by verify, wherever', async () => {
   expect(await problems(file)).toEqual([]);
 });
 
-it.each(['plain', 'packed'])('of a %s file leaves out no line that came after it was made', async (kind) => {
-  const file = await writtenLog(20, { maxBytes: 900 });
-  const text = fs.readFileSync(rotatedName(file, 2), 'utf8');
-  const lines = text.split('\n');
-  fs.writeFileSync(rotatedName(file, 2), lines.slice(0, -2).join('\n') + '\n');
-  await indexRotated(file, later());
-  fs.writeFileSync(rotatedName(file, 2), text);
-  if (kind === 'packed') await packRotated(file, later());
-  expect(await problems(file)).toEqual([]);
-  expect(await found(file, { event: 'access' })).toHaveLength(20);
-  expect(await found(file, { agent: 'ci' })).toHaveLength(20);
-});
+it.each(['plain', 'packed'])(
+  'the block index of a %s file does not hide lines that were added after the index was created',
+  async (kind) => {
+    const file = await writtenLog(20, { maxBytes: 900 });
+    const text = fs.readFileSync(rotatedName(file, 2), 'utf8');
+    const lines = text.split('\n');
+    fs.writeFileSync(rotatedName(file, 2), lines.slice(0, -2).join('\n') + '\n');
+    await indexRotated(file, later());
+    fs.writeFileSync(rotatedName(file, 2), text);
+    if (kind === 'packed') await packRotated(file, later());
+    expect(await problems(file)).toEqual([]);
+    expect(await found(file, { event: 'access' })).toHaveLength(20);
+    expect(await found(file, { agent: 'ci' })).toHaveLength(20);
+  },
+);
 
-it('that cannot be read leaves nothing out', async () => {
+it('a block index that cannot be read hides no lines', async () => {
   const file = await writtenLog(20, { maxBytes: 900 });
   await indexRotated(file, later());
   const every = await found(file, {});

@@ -19,7 +19,7 @@ import { vaultForTest } from './vault-for-test.ts';
 const check = (file: string) => checkEnds(file, vaultForTest(), undefined);
 
 describe('the end of an honest log', () => {
-  test('has no fault: no log, a closed one, and one of several rotated files', async () => {
+  test('has no fault when the log is missing, closed, or split into several rotated files', async () => {
     expect(check(await newLogFile())).toBeNull();
     expect(check(await writtenLog(5))).toBeNull();
     expect(check(await writtenLog(40, { maxBytes: 2_000 }))).toBeNull();
@@ -40,25 +40,25 @@ describe('the end of an honest log', () => {
 });
 
 describe('the end of a log', () => {
-  test('that lost its last line is found', async () => {
+  test('is reported when the last line is missing', async () => {
     const file = await writtenLog(5);
     rewriteLines(file, (lines) => lines.slice(0, -1));
     expect(check(file)).toBe('Lines at its end are missing or were changed.');
   });
 
-  test('whose last line was edited is found', async () => {
+  test('is reported when the last line was edited', async () => {
     const file = await writtenLog(5);
     rewrite(file, (text) => text.replace('"path":"/5"', '"path":"/6"'));
     expect(check(file)).toMatch(/at its end are missing/);
   });
 
-  test('that was removed is found', async () => {
+  test('is reported when the log was removed', async () => {
     const file = await writtenLog(5);
     fs.rmSync(file);
     expect(check(file)).toMatch(/at its end are missing/);
   });
 
-  test('that was removed with its head record is found with the store', async () => {
+  test('is reported by the store when the log and its head record were removed', async () => {
     const store = endStoreForTest();
     const file = await writtenLog(5, { store });
     for (const name of [file, `${file}.head`]) fs.rmSync(name);
@@ -67,13 +67,13 @@ describe('the end of a log', () => {
     expect(checkEnds(file, vaultForTest(), stored)).toMatch(/at its end are missing/);
   });
 
-  test('whose head record was changed is found', async () => {
+  test('is reported when the head record was changed', async () => {
     const file = await writtenLog(5);
     rewrite(`${file}.head`, (text) => text.replace('"seq":', '"seq":1'));
     expect(check(file)).toBe('Its head record was changed.');
   });
 
-  test('that a writer continued after a cut is found, until the loss is accepted', async () => {
+  test('is reported when a writer continued after a cut, until the loss is accepted', async () => {
     const store = endStoreForTest();
     const file = await writtenLog(5, { store });
     rewriteLines(file, (lines) => lines.slice(0, -1));

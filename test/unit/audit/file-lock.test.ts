@@ -29,7 +29,7 @@ async function otherProcess(path: string): Promise<{ has: boolean; kill: () => P
   };
 }
 
-it('has one holder in a process, and is free after its release', async () => {
+it('the file lock has one holder in a process, and is free after its release', async () => {
   const path = join(await tempFolder(), 'lock');
   const first = tryLockFile(path);
   expect(first).toBeDefined();
@@ -42,7 +42,7 @@ it('has one holder in a process, and is free after its release', async () => {
   second?.release();
 });
 
-it('is refused at once to another process, also after a failed attempt in this one', async () => {
+it('the file lock is refused immediately to another process, even after a failed attempt in this process', async () => {
   const path = join(await tempFolder(), 'lock');
   const lock = tryLockFile(path);
   tryLockFile(path);
@@ -52,7 +52,7 @@ it('is refused at once to another process, also after a failed attempt in this o
   lock?.release();
 });
 
-it('is free after its holder is killed', async () => {
+it('the file lock is free after its holder is killed', async () => {
   const path = join(await tempFolder(), 'lock');
   const other = await otherProcess(path);
   expect(other.has).toBe(true);
@@ -63,7 +63,7 @@ it('is free after its holder is killed', async () => {
   lock?.release();
 });
 
-it('leaves one empty file that only its owner may open, and notices its removal', async () => {
+it('the file lock leaves one empty file that only its owner may open, and notices when the file is removed', async () => {
   const folder = await tempFolder();
   const lock = tryLockFile(join(folder, 'lock'));
   expect(fs.readdirSync(folder)).toEqual(['lock']);
@@ -74,7 +74,7 @@ it('leaves one empty file that only its owner may open, and notices its removal'
   lock?.release();
 });
 
-it('fails on a file that is no lock file', async () => {
+it('the file lock fails on a file that is not a lock file', async () => {
   const path = join(await tempFolder(), 'lock');
   fs.writeFileSync(path, 'something else entirely, long enough to have a header of its own'.repeat(20));
   expect(() => tryLockFile(path)).toThrow();

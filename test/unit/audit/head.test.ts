@@ -14,14 +14,14 @@ import { vaultForTest } from './vault-for-test.ts';
 const vault = vaultForTest();
 const head = { node: 'host/1', seq: 7, hash: 'ab'.repeat(32), closed: true };
 
-it('has a fixed size, ends with a newline, and decodes to its content', () => {
+it('a head record has a fixed size, ends with a newline, and decodes to its content', () => {
   const record = encodeHead(head, vault);
   expect(record.length).toBe(headSize);
   expect(record.at(-1)).toBe(0x0a);
   expect(decodeHead(record, vault)).toEqual({ kind: 'head', head, key: expect.anything() });
 });
 
-it('fits its size with the longest name and number', () => {
+it('a head record keeps its size with the longest name and number', () => {
   const long = { ...head, node: `${'n'.repeat(100)}/256`, seq: Number.MAX_SAFE_INTEGER, closed: false };
   expect(decodeHead(encodeHead(long, vault), vault)).toEqual({
     kind: 'head',
@@ -30,7 +30,7 @@ it('fits its size with the longest name and number', () => {
   });
 });
 
-it('distinguishes another key, a changed record and no record', () => {
+it('a head record of another key, a changed record and a missing record are distinguished', () => {
   const record = encodeHead(head, vault);
   expect(decodeHead(record, vaultForTest('other'))).toEqual({ kind: 'other-key', keyId: vault.keyId });
   for (let at = 0; at < headSize; at += 1) {
@@ -42,7 +42,7 @@ it('distinguishes another key, a changed record and no record', () => {
   expect(decodeHead(Buffer.alloc(headSize), vault)).toEqual({ kind: 'none' });
 });
 
-it('is kept for each slot in a file that only its owner may read', async () => {
+it('a head record is kept for each slot in a file that only its owner may read', async () => {
   const file = await newLogFile();
   expect(readHeads(file, vault)).toEqual([]);
   const writer = openHead(file, 3, vault);
@@ -57,7 +57,7 @@ it('is kept for each slot in a file that only its owner may read', async () => {
   expect(fs.statSync(headFile(file)).mode & 0o777).toBe(0o600);
 });
 
-it('notices that its file was removed', async () => {
+it('the writer of a head record notices that its file was removed', async () => {
   const file = await newLogFile();
   const writer = openHead(file, 1, vault);
   expect(writer.inPlace()).toBe(true);

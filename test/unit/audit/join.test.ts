@@ -12,7 +12,7 @@ const begin = line({ ...access('/a'), grant: 'g', reason: 'a ticket', outcome: '
 const end = line({ event: 'outcome', exchange: 'x1', outcome: 'failed', code: 'internal', status: 500 }, 2);
 
 describe('the end of an exchange', () => {
-  it('gets the fields of its access, and keeps its own', () => {
+  it('gets the fields of its access record, and keeps its own fields', () => {
     const join = joinExchanges();
     expect(join(begin)).toBe(begin);
     const joined = join({ ...end, prev_end: '1:5' });
@@ -36,14 +36,14 @@ describe('the end of an exchange', () => {
     expect(join(end).path).toBe('/a');
   });
 
-  it('has its own reason, and the credential of the last access', () => {
+  it('keeps its own reason, and gets the credential of the last access record', () => {
     const join = joinExchanges();
     join({ ...begin, credential: 'old' });
     join({ ...begin, credential: 'new' });
     expect(join({ ...end, reason: 'scopes' })).toMatchObject({ reason: 'scopes', credential: 'new' });
   });
 
-  it('is that of a tunnel too, and never another event', () => {
+  it('is joined for tunnels too, and other events are unchanged', () => {
     const join = joinExchanges();
     join(begin);
     expect(join({ ...end, event: 'tunnel' }).host).toBe('api.example.com');
@@ -51,7 +51,7 @@ describe('the end of an exchange', () => {
     expect(join(limited)).toBe(limited);
   });
 
-  it('has the usual outcome and scheme if the log leaves them out', () => {
+  it('gets the default outcome and scheme if the log leaves them out', () => {
     const join = joinExchanges();
     const { outcome: _outcome, scheme: _scheme, ...short } = begin;
     expect(join(short)).toEqual(begin);
@@ -61,7 +61,7 @@ describe('the end of an exchange', () => {
     expect(join(change)).toBe(change);
   });
 
-  it('stays as it is without its access, or after too many others', () => {
+  it('is unchanged without its access record, or when too many other exchanges came between', () => {
     const join = joinExchanges();
     expect(join(end)).toBe(end);
     join(begin);

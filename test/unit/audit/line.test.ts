@@ -51,7 +51,7 @@ describe('the text of an audit line', () => {
     );
   });
 
-  it('has the values as given, and durations to the microsecond', () => {
+  it('has values unchanged, and durations to the microsecond', () => {
     const read = parseLine(Buffer.from(line(full)));
     expect(read).toMatchObject({
       ...full,
@@ -149,7 +149,7 @@ describe('reading a piece of the file', () => {
     }
   });
 
-  it('recognises text of no writer as altered', () => {
+  it('recognises text that no writer produced as altered', () => {
     for (const foreign of ['x', '{}', 'hello', text.slice(1), `x${text}`]) {
       expect(readPiece(Buffer.from(foreign), mac).kind).toBe('altered');
     }

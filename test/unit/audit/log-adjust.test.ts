@@ -3,7 +3,7 @@ import { disk, type DiskCalls } from '../../../src/audit/log-files.ts';
 import { access, newLogFile, openLog } from './log-for-test.ts';
 
 describe('a log whose settings change', () => {
-  it('waits for the disk after fsync becomes always, and no more after it becomes interval', async () => {
+  it('waits for the disk after fsync becomes always, and stops waiting after it becomes interval', async () => {
     const held = Promise.withResolvers<void>();
     let syncs = 0;
     const calls: DiskCalls = {

@@ -72,7 +72,7 @@ describe('append', () => {
     expect(await paths(file)).toEqual(all);
   });
 
-  it('is done at once by `write` after a turn with one event, together with the notes before', async () => {
+  it('happens immediately with `write` after a turn with one event, together with earlier notes', async () => {
     const file = await newLogFile();
     const { state, calls } = limitedDisk();
     const log = await openLog(file, { disk: calls });
@@ -94,7 +94,7 @@ describe('append', () => {
     expect(await problems(file)).toEqual([]);
   });
 
-  it('fails by `write` as by itself: on a full disk, and after the close', async () => {
+  it('fails the same way through `write`: on a full disk, and after the close', async () => {
     const file = await newLogFile();
     const { state, calls } = limitedDisk();
     const log = await openLog(file, { disk: calls });
@@ -179,7 +179,7 @@ describe('a full disk', () => {
     });
   });
 
-  it('acknowledges exactly the complete lines, wherever a write breaks off', async () => {
+  it('acknowledges exactly the complete lines, at whatever byte a write fails', async () => {
     const whole = await newLogFile();
     const log = await openLog(whole);
     await Promise.all(['/1', '/2', '/3'].map((path) => log.append(access(path))));
@@ -199,7 +199,7 @@ describe('a full disk', () => {
     }
   });
 
-  it('fails all of the events of `write` that came together, if it takes a part of them', async () => {
+  it('fails all events of one `write` call if the disk takes only part of them', async () => {
     const file = await newLogFile();
     const { state, calls } = limitedDisk();
     const log = await openLog(file, { disk: calls });
@@ -348,7 +348,7 @@ describe('with fsync: always', () => {
     await closing;
   });
 
-  it('never acknowledges a line at once', async () => {
+  it('never acknowledges a line before the sync', async () => {
     const { calls, begun } = slowDisk();
     const log = await openLog(await newLogFile(), { disk: calls, fsync: 'always' });
     for (const path of ['/1', '/2', '/3']) {
@@ -444,7 +444,7 @@ describe('a head record that cannot be written', () => {
 });
 
 describe('between two checks', () => {
-  it('the head record is written once for many lines, and a cut of lines that it has is found', async () => {
+  it('the head record is written once for many lines, and removal of lines that it covers is detected', async () => {
     const file = await newLogFile();
     const { state, calls } = limitedDisk();
     const log = await openLog(file, { disk: calls });
@@ -480,7 +480,7 @@ describe('between two checks', () => {
     expect(await problems(file)).toEqual([]);
   });
 
-  it('the own torn line is ended', async () => {
+  it('a writer ends its own torn line', async () => {
     const file = await newLogFile();
     const { state, calls } = limitedDisk();
     const log = await openLog(file, { disk: calls, isFileCheckDue: () => false });

@@ -85,7 +85,7 @@ describe('a packed log', () => {
     expect(seen).toEqual(allPaths(11, 30));
   });
 
-  it('is continued and packed further with the next numbers', async () => {
+  it('can be continued, and later packs use the next numbers', async () => {
     const file = await packedLog();
     const last = rotatedFiles(file).at(-1)?.number ?? 0;
     const log = await openLog(file, { maxBytes: 900 });
@@ -96,7 +96,7 @@ describe('a packed log', () => {
     expect(await problems(file)).toEqual([]);
   });
 
-  it('gives the end of a chain to a writer without a head record', async () => {
+  it('provides the end of a chain to a writer without a head record', async () => {
     const file = await packedLog();
     fs.rmSync(file);
     fs.rmSync(`${file}.head`);
@@ -122,7 +122,7 @@ describe('a packed log', () => {
     expect(into.equals(text)).toBe(true);
   });
 
-  it('that is damaged is reported, and not taken for the end of the log', async () => {
+  it('is reported as damaged instead of ending the log silently', async () => {
     const file = await packedLog();
     const at = packedName(file, 2);
     const bytes = fs.readFileSync(at);

@@ -36,7 +36,7 @@ const lines = (count: number) =>
     Array.from({ length: count }, (_, index) => `line ${index} é ${(index * 7_919) % 1_001}\n`).join(''),
   );
 
-it('returns the text, also by gunzip, and from any position', async () => {
+it('a packed file returns its text from any position, and gunzip can read the file', async () => {
   const text = lines(60_000);
   const file = await packed(text);
   expect(text.length).toBeGreaterThan(3 * blockSize);
@@ -55,7 +55,7 @@ it('returns the text, also by gunzip, and from any position', async () => {
   fs.closeSync(fd);
 });
 
-it('detects every changed byte of the compressed data and around it', async () => {
+it('a packed file detects every changed byte of the compressed data and around it', async () => {
   const file = await packed(lines(30));
   const whole = fs.readFileSync(file);
   for (let at = 0; at < whole.length; at += 1) {
@@ -68,7 +68,7 @@ it('detects every changed byte of the compressed data and around it', async () =
   }
 });
 
-it('detects every cut within a block', async () => {
+it('a packed file detects every cut within a block', async () => {
   const file = await packed(lines(30));
   const whole = fs.readFileSync(file);
   for (let size = 1; size < whole.length; size += 1) {
@@ -77,7 +77,7 @@ it('detects every cut within a block', async () => {
   }
 });
 
-it('inflates no more than the size of a block', async () => {
+it('a packed file inflates no more than the size of a block', async () => {
   const file = await packed(Buffer.alloc(blockSize, 'x'));
   expect(readAll(file).length).toBe(blockSize);
   const tooLong = await packBlock(Buffer.alloc(10 * blockSize, 'x'));

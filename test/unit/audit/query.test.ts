@@ -39,7 +39,7 @@ describe('the tail of the log', () => {
     expect(last).toEqual(Array.from({ length: last.length }, (_, index) => `/${31 - last.length + index}`));
   });
 
-  it('gives the end of an exchange the fields of its access, also of one before the last lines', async () => {
+  it('adds the fields of the access record to an outcome, even if the access is before the last lines', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await log.append({ ...access('/long'), exchange: 'long', agent: 'bot', reason: 'a ticket' });
@@ -63,7 +63,7 @@ describe('the tail of the log', () => {
     for await (const line of tailAudit({ file, lines: 1 })) expect(line).toMatchObject(end);
   });
 
-  it('in brief has one line for an exchange that has ended, and no housekeeping', async () => {
+  it('in brief has one line for each finished exchange, and no housekeeping events', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     const ended = { event: 'outcome', exchange: 'a', outcome: 'ok', status: 200 } as const;
@@ -158,7 +158,7 @@ describe('a query of the log', () => {
     [{ since: Date.UTC(2026, 0, 1, 0, 0, 1) }, ['/2', '/3']],
     [{ until: Date.UTC(2026, 0, 1, 0, 0, 1) }, ['/1']],
     [{ since: Date.UTC(2026, 0, 1, 0, 0, 1), until: Date.UTC(2026, 0, 1, 0, 0, 2) }, ['/2']],
-  ])('%o gives %j', async (filter, expected) => {
+  ])('%o returns %j', async (filter, expected) => {
     expect(await ask(filter)).toEqual(expected);
   });
 });

@@ -26,7 +26,7 @@ async function forwards(reader: LogReader, size: number): Promise<string[]> {
 it.each([
   ['with', '\n'],
   ['without', ''],
-])('reads the same lines in both directions, %s a last newline', async (_, end) => {
+])('the line reader reads the same lines in both directions, %s a last newline', async (_, end) => {
   const text = lines.join('\n') + end;
   const { reader, size } = await openWith(text);
   expect(await forwards(reader, size)).toEqual(lines);
@@ -38,7 +38,7 @@ it.each([
   reader.close();
 });
 
-it('reads no further than the given size', async () => {
+it('the line reader reads no further than the given size', async () => {
   const { reader } = await openWith('one\ntwo\nthree\n');
   expect(await forwards(reader, 6)).toEqual(['one', 'tw']);
   expect(Array.from(readBackwards(reader, 6), ({ bytes }) => bytes.toString())).toEqual(['tw', 'one']);
@@ -46,7 +46,7 @@ it('reads no further than the given size', async () => {
   reader.close();
 });
 
-it('returns a line without an end in parts of bounded size', async () => {
+it('the line reader returns a line without an end in parts of bounded size', async () => {
   const { reader, size } = await openWith('x'.repeat(3_000_000));
   const parts = [...readBackwards(reader, size)].map(({ bytes }) => bytes.length);
   for await (const chunk of readForwards(reader, size)) parts.push(...chunk.map(({ bytes }) => bytes.length));

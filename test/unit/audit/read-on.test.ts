@@ -21,7 +21,7 @@ async function pathsFrom(file: string, position: LogPosition, now = later()) {
 
 const all = (count: number) => Array.from({ length: count }, (_, index) => `/${index + 1}`);
 
-it('reads a log from its start to its end', async () => {
+it('reading on returns a log from its start to its end', async () => {
   const file = await writtenLog(30, { maxBytes: 900 });
   const { found, at } = await pathsFrom(file, startOfLog(file));
   expect(found).toEqual(all(30));
@@ -30,13 +30,13 @@ it('reads a log from its start to its end', async () => {
   expect(await pathsFrom(nothing, endOfLog(nothing))).toEqual({ found: [], at: { segment: 1, offset: 0 } });
 });
 
-it('stays in a rotated file while its writer may still write to it', async () => {
+it('reading on stays in a rotated file while its writer may still write to it', async () => {
   const file = await writtenLog(10, { maxBytes: 900 });
   const { at } = await pathsFrom(file, startOfLog(file), Date.now());
   expect(at).toEqual({ segment: 1, offset: fs.statSync(rotatedName(file, 1)).size });
 });
 
-it('waits for the newline in a live file, and reads a last line without one in a complete file', async () => {
+it('reading on waits for the newline in a live file, and returns a last line without a newline in a complete file', async () => {
   const file = await writtenLog(2);
   const text = fs.readFileSync(file, 'utf8');
   fs.truncateSync(file, text.length - 1);
@@ -47,7 +47,7 @@ it('waits for the newline in a live file, and reads a last line without one in a
   expect((await pathsFrom(file, startOfLog(file))).found).toEqual(all(3));
 });
 
-it('skips torn lines', async () => {
+it('reading on skips torn lines', async () => {
   const file = await writtenLog(2);
   fs.appendFileSync(file, '{"v":1,"seq":9,"ti');
   const log = await openLog(file);
@@ -55,7 +55,7 @@ it('skips torn lines', async () => {
   expect((await pathsFrom(file, startOfLog(file))).found).toEqual(all(3));
 });
 
-it('starts at the first line of a log that replaced another one', async () => {
+it('reading on starts at the first line of a log that replaced another log', async () => {
   const file = await writtenLog(30, { maxBytes: 900 });
   const end = endOfLog(file);
   for (const name of fs.readdirSync(dirname(file))) fs.rmSync(join(dirname(file), name));
@@ -64,7 +64,7 @@ it('starts at the first line of a log that replaced another one', async () => {
   expect((await pathsFrom(file, end)).found).toEqual(all(2));
 });
 
-it('respects the limits of lines and bytes, and reads at least one line', async () => {
+it('reading on respects the limits of lines and bytes, and returns at least one line', async () => {
   const file = await writtenLog(10);
   const one = await readLinesFrom(file, startOfLog(file), { lines: 3, bytes: 262_144 }, later());
   expect(one.lines).toHaveLength(3);
@@ -72,7 +72,7 @@ it('respects the limits of lines and bytes, and reads at least one line', async 
   expect(other.lines.map(({ line }) => line.path)).toEqual(['/4']);
 });
 
-it('starts anew in a file that became shorter', async () => {
+it('reading on starts again in a file that became shorter', async () => {
   const file = await writtenLog(3);
   expect((await pathsFrom(file, { segment: 1, offset: 1_000_000 })).found).toEqual(all(3));
 });

@@ -34,7 +34,7 @@ const remove = (
 ) => removeExpired({ file, vault, audit: log, keepMs, keepFiles, keepBytes, now });
 
 describe('rotation by age', () => {
-  it('starts a new file with the first late event, and not for an idle log', async () => {
+  it('starts a new file with the first event after the interval, and starts none for an idle log', async () => {
     const { file } = await tenDays();
     expect(rotatedFiles(file)).toHaveLength(9);
     const days = (await allLines(file))
@@ -103,7 +103,7 @@ describe('retention', () => {
     expect(await problems(file)).not.toContainEqual(expect.stringContaining('repeated'));
   });
 
-  it('removes the oldest files beyond a size, and verify tells when', async () => {
+  it('removes the oldest files beyond a size, and verify reports the time of the removal', async () => {
     const { file, log, now } = await tenDays();
     const sizes = rotatedFiles(file).map(({ path }) => fs.statSync(path).size);
     const lastThree = sizes.slice(-4, -1).reduce((sum, size) => sum + size, 0);
@@ -117,7 +117,7 @@ describe('retention', () => {
     expect(await remove(file, log, now, null, null, 1e9)).toBe(0);
   });
 
-  it('leaves a log that verifies if it follows the lines before any timer of their writer', async () => {
+  it('leaves a log that verifies if it removes lines before any timer of their writer fires', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     onTestFinished(() => void vi.useRealTimers());
     const file = await newLogFile();
@@ -156,7 +156,7 @@ describe('retention', () => {
     expect(await verify(file)).toMatchObject({ ok: true, removed: 7 });
   });
 
-  it('removes nothing if that cannot be recorded', async () => {
+  it('removes nothing if the removal cannot be recorded', async () => {
     const { file, now } = await tenDays();
     const audit = { append: () => Promise.reject(new Error('no space')) };
     await expect(

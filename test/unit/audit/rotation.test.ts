@@ -84,7 +84,7 @@ describe('a log that is rotated', () => {
     expect((await allLines(file)).map(({ event }) => event)).not.toContain('audit.repaired');
   });
 
-  it('can be appended after a crash left both names', async () => {
+  it('accepts events after a crash left both names', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await write(log, 2);

@@ -67,7 +67,7 @@ function ship(file: string, options: { batchLines?: number; name?: string } = {}
 const kept = (file: string) => readSinkState(file, 'siem') as SinkState;
 
 describe('a new sink', () => {
-  it('gets the lines from its start on, and finds new lines by itself', async () => {
+  it('receives the lines from its start onward, and polls for new lines', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await write(log, 3);
@@ -88,7 +88,7 @@ describe('a new sink', () => {
     expect(fs.statSync(sinkStateFile(file, 'siem')).mode & 0o777).toBe(0o600);
   });
 
-  it('gets the last lines before the process ends', async () => {
+  it('receives the last lines before the process ends', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     const { state, idle, close } = ship(file);
@@ -116,7 +116,7 @@ describe('a sink that was offline', () => {
     expect(Math.max(...second.state.batches.map(({ lines }) => lines.length))).toBeLessThanOrEqual(7);
   });
 
-  it('gets the end of an exchange with the fields of its access, also after a restart and at each attempt', async () => {
+  it('receives outcomes with the fields of their access, even after a restart and at each attempt', async () => {
     const file = await newLogFile();
     const log = await openLog(file, { maxBytes: 1_200 });
     const first = ship(file);
@@ -143,7 +143,7 @@ describe('a sink that was offline', () => {
     expect(second.state.taken.slice(-2)).toEqual(['/x', '/x']);
   });
 
-  it('is told which lines it missed after retention removed them', async () => {
+  it('receives a notice of the lines that retention removed before delivery', async () => {
     const file = await newLogFile();
     const log = await openLog(file, { maxBytes: 900 });
     const first = ship(file);
@@ -167,7 +167,7 @@ describe('a sink that was offline', () => {
     expect(second.said).toEqual(['lines were removed before a sink of the audit log had them']);
   });
 
-  it('gets all remaining lines again if its state cannot be read', async () => {
+  it('receives all remaining lines again if its state cannot be read', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await write(log, 3);
@@ -182,7 +182,7 @@ describe('a sink that was offline', () => {
 });
 
 describe('a sink that fails', () => {
-  it('is tried again with growing delays, and loses no line', async () => {
+  it('is retried at growing delays, and loses no line', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     const { state, said, fire, next, idle } = ship(file);
@@ -211,7 +211,7 @@ describe('a sink that fails', () => {
     ]);
   });
 
-  it('waits as long as the receiver asks for', async () => {
+  it('is retried after the delay that the receiver requests', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     const { state, look, next, idle } = ship(file);
@@ -222,7 +222,7 @@ describe('a sink that fails', () => {
     expect(await next((ms) => ms !== 30_000)).toBe(77_000);
   });
 
-  it('gets smaller batches after one was too large', async () => {
+  it('receives smaller batches after the receiver refused a large one', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     const { state, look, idle, next } = ship(file, { batchLines: 8 });
@@ -241,7 +241,7 @@ describe('a sink that fails', () => {
     expect(state.taken).toEqual(paths(1, 8));
   });
 
-  it('by not answering is aborted, and does not delay the end of the process', async () => {
+  it('is aborted when it does not answer, and does not delay the end of the process', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     const { state, look, fire, idle, close } = ship(file);

@@ -17,7 +17,7 @@ const compare = async (at: string, store: HeadStore, file = at) =>
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }));
 afterEach(() => void vi.useRealTimers());
 
-it('are stored ten seconds after a line at the latest, and at the close', async () => {
+it('stored heads are written within ten seconds of a line, and at the close', async () => {
   const file = await newLogFile();
   const store = endStoreForTest();
   const put = Promise.withResolvers<void>();
@@ -41,7 +41,7 @@ it('are stored ten seconds after a line at the latest, and at the close', async 
   expect(await seqs(store, file)).toEqual(['host/1 5']);
 });
 
-it('are stored after the sync of their line', async () => {
+it('stored heads are written after the sync of their line', async () => {
   const file = await newLogFile();
   const store = endStoreForTest();
   const asked = Promise.withResolvers<void>();
@@ -63,7 +63,7 @@ it('are stored after the sync of their line', async () => {
   expect(await seqs(store, file)).toEqual([]);
 });
 
-it('name the node of a removed log, and the next writer continues from there', async () => {
+it('stored heads name the node of a removed log, and the next writer continues from them', async () => {
   const file = await newLogFile();
   const store = endStoreForTest();
   const log = await openLog(file, { store });
@@ -80,7 +80,7 @@ it('name the node of a removed log, and the next writer continues from there', a
   expect((await compare(file, store)).gaps).toEqual([{ node: 'host/1', from: 1, to: 3 }]);
 });
 
-it('find a log that was restored together with its head file', async () => {
+it('stored heads reveal a log that was restored together with its head file', async () => {
   const file = await newLogFile();
   const store = endStoreForTest();
   const first = await openLog(file, { store });
@@ -95,7 +95,7 @@ it('find a log that was restored together with its head file', async () => {
   expect(found.problems.map(({ kind }) => kind)).toEqual(['cut']);
 });
 
-it('are no proof after they were changed', async () => {
+it('stored heads are not trusted after they were changed', async () => {
   const file = await newLogFile();
   const store = endStoreForTest();
   const log = await openLog(file, { store });
@@ -115,7 +115,7 @@ it('are no proof after they were changed', async () => {
   expect(await compare(file, changed)).toMatchObject({ ok: false, first: { kind: 'edited', file: 'store' } });
 });
 
-it('find lines of two writers that were swapped, and all positions in between', async () => {
+it('stored heads reveal that lines of two writers were swapped', async () => {
   const file = await newLogFile();
   const store = endStoreForTest();
   const logs = [await openLog(file, { store }), await openLog(file, { store })];
@@ -126,7 +126,7 @@ it('find lines of two writers that were swapped, and all positions in between', 
   expect(await compare(file, store)).toMatchObject({ ok: false, first: { kind: 'reordered' } });
 });
 
-it('accept no loss without a person', () => {
+it('the text of one accepted gap is parsed, and a text with two gaps is not', () => {
   expect(parseGap('Lines 1 to 5 of host/1 are gone.')).toEqual({ node: 'host/1', from: 1, to: 5 });
   expect(parseGap('Lines 1 to 5 of host/1 are gone. Lines 6 to 7 of host/1 are gone.')).toBeUndefined();
 });

@@ -80,14 +80,14 @@ describe('verifying a log', () => {
     expect(await verify(file)).toMatchObject({ ok: true, lines: 2 });
   });
 
-  it('says that another key wrote the log, rather than that every line was edited', async () => {
+  it('reports a log of another key as such, instead of reporting every line as edited', async () => {
     const file = await writtenLog(3);
     await expect(verifyAudit({ file, vault: vaultForTest('other') })).rejects.toMatchObject({
       code: 'key_mismatch',
     });
   });
 
-  it('stays within memory on a file of one endless line', async () => {
+  it('uses bounded memory on a file of one endless line', async () => {
     const file = await writtenLog(1);
     fs.appendFileSync(file, 'x'.repeat(3_000_000));
     expect(await problems(file)).toContain('foreign 2');

@@ -3,7 +3,7 @@ import { rotatedFiles } from '../../../src/audit/log-files.ts';
 import { timeQueries, writeLargeLog } from '../../bench/audit-query.ts';
 import { newLogFile } from '../audit/log-for-test.ts';
 
-it('the bench of queries writes a log with indexes, and asks it', async () => {
+it('the query bench writes a log with indexes, and runs queries on it', async () => {
   const log = { file: await newLogFile(), lines: 6_000, days: 2, maxBytes: 600_000, packed: true };
   await writeLargeLog(log);
   expect(rotatedFiles(log.file).every(({ packed }) => packed)).toBe(true);

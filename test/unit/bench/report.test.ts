@@ -50,7 +50,7 @@ function sample(figures: Record<string, number>, isClientBound = false) {
   return { figures, isClientBound };
 }
 
-test('CPU is that of the best window, and its ratio is relative to the best window of the baseline', () => {
+test('the CPU figure is that of the best window, and its ratio is relative to the best window of the baseline', () => {
   const results = new Results();
   for (const cpu of [14, 12]) results.add('tunnel', 'exchange', sample({ cpu }));
   for (const cpu of [24, 30]) results.add('sidekey', 'exchange', sample({ cpu }));
@@ -67,7 +67,7 @@ test('added latency is the difference to the same round without a proxy', () => 
   expect(printed(results).get('added p50 µs, 1 client')).toEqual(['(300)', '–', '45']);
 });
 
-test('a rate that the client limited is marked', () => {
+test('a rate that was limited by the client is marked', () => {
   const results = new Results();
   results.add('tunnel', 'exchange', sample({ perSecond: 60_000 }, true));
   results.add('sidekey', 'exchange', sample({ perSecond: 20_000 }));

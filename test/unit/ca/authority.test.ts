@@ -174,7 +174,7 @@ describe('the first start', () => {
     expect((await readdir(options.directory)).toSorted()).toEqual(['ca.crt', 'ca.key']);
   });
 
-  it('is made and opened with the key of a rotation that began after the vault was opened', async () => {
+  it('makes and opens a CA with the key of a rotation that began after the vault was opened', async () => {
     const options = await setUp();
     const [before, after] = [vaultForTest(), options.vault];
     const stale = () => {
@@ -191,7 +191,7 @@ describe('the first start', () => {
     expect((await openAuthority({ ...options, vault: stale() })).fingerprint).toBe(fingerprint);
   });
 
-  it('opens with a key that was retired long ago, and then is sealed with the current one', async () => {
+  it('opens a CA that was sealed with a retired key, and seals it again with the current key', async () => {
     const [before, after] = [newMasterKey(), newMasterKey()];
     const options = await setUp();
     const { fingerprint } = await openAuthority({ ...options, vault: createVault(before) });
@@ -233,7 +233,7 @@ describe('the first start', () => {
     expect(await readFile(options.key, 'utf8')).toBe(keyText);
   });
 
-  it('is refused when the clock was never set', async () => {
+  it('is refused when the system clock is not set', async () => {
     const options = await setUp();
     expect(await refusal({ ...options, now: () => 0 })).toMatchObject({
       code: 'clock_wrong',
@@ -355,7 +355,7 @@ describe('a later start', () => {
     });
   });
 
-  it('refuses a folder in the place of a file', async () => {
+  it('refuses a folder at the path of a file', async () => {
     const options = await setUpCreated();
     await rm(options.key);
     await mkdir(options.key, { mode: 0o700 });
@@ -382,13 +382,13 @@ describe('a later start', () => {
     });
   });
 
-  it('refuses sealed data that is no key', async () => {
+  it('refuses sealed data that is not a key', async () => {
     const options = await setUp();
     await writeKeyFile(options, selfSigned(authorityExtensions([])).certificate, Buffer.from('no key'));
     expect(await refusal(options)).toMatchObject({ code: 'ca_mismatch' });
   });
 
-  it('refuses a certificate that is no CA certificate, or not self-signed', async () => {
+  it('refuses a certificate that is not a CA certificate, or is not self-signed', async () => {
     const notOfCa = selfSigned(leafExtensions(generalNameOf('a.test')));
     const notItsOwn = selfSigned(authorityExtensions([]), 'P-384');
     for (const { certificate, pkcs8 } of [notOfCa, notItsOwn]) {

@@ -90,7 +90,7 @@ describe('a certificate', () => {
     );
   });
 
-  it.skipIf(noOpenssl)('of a leaf is for a TLS server and no CA (openssl)', () => {
+  it.skipIf(noOpenssl)('of a leaf is valid for a TLS server, and not as a CA (openssl)', () => {
     const text = opensslText(
       certificatePem(selfSigned(leafExtensions(generalNameOf('api.acme.test')), from, until)),
     );

@@ -77,7 +77,7 @@ describe('prefetched leaves', () => {
     expect(leaves.prepare('acme.test', 0)).toBe(false);
   });
 
-  it('are renewed before a client would get one that is due', async () => {
+  it('are renewed before a client would get a leaf that is due', async () => {
     let now = Date.UTC(2027, 0, 1);
     const authority = await freshAuthority([], () => now);
     now += dayMs;

@@ -67,7 +67,7 @@ describe('the table of commands', () => {
     },
   );
 
-  it('has each first command of the help once', () => {
+  it('lists the first commands of the help once each', () => {
     for (const [index, [line]] of firstCommands.entries()) {
       expect(commands.map(({ path }) => path)).toContain(wordsOf(line)[0]);
       expect(firstCommands.findIndex(([other]) => other === line)).toBe(index);
@@ -79,7 +79,7 @@ describe('the table of commands', () => {
     for (const handler of handlers) expect(handler).toBeTypeOf('function');
   });
 
-  it('names the agents that a skill can be installed for', () => {
+  it('names the agents for which a skill can be installed', () => {
     const install = commands.find(({ path }) => path === 'skill install');
     const [, summary] = install?.row.options?.[0] ?? [];
     expect(summary).toContain(`: ${skillAgents.join(', ')} (`);

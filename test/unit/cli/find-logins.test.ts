@@ -28,7 +28,7 @@ function keys(more = ''): string {
 }
 
 describe('the logins of a machine', () => {
-  test('are those of variables, the first of each provider', async () => {
+  test('include variables, only the first for each provider', async () => {
     expect(
       await find({ OPENAI_API_KEY: 'sk-1', GITHUB_TOKEN: 'ghp_1', GH_TOKEN: 'ghp_2', OTHER: 'x' }),
     ).toEqual([
@@ -37,7 +37,7 @@ describe('the logins of a machine', () => {
     ]);
   });
 
-  test('are not placeholders of Sidekey, empty values, or OAuth tokens that end', async () => {
+  test('exclude placeholders of Sidekey, empty values, and OAuth tokens that expire', async () => {
     const placeholder = providers
       .environment('openai')
       .find(({ name }) => name === 'OPENAI_API_KEY')?.placeholder;
@@ -47,7 +47,7 @@ describe('the logins of a machine', () => {
     ).toEqual([]);
   });
 
-  test('are those of .env in the folder, after the variables', async () => {
+  test('include those of .env in the folder, after the variables', async () => {
     const files = { 'work/.env': 'OPENAI_API_KEY="sk-2"\nexport STRIPE_API_KEY=sk_test_1\n' };
     expect(await find({ OPENAI_API_KEY: 'sk-1' }, files)).toEqual([
       ['openai', 'OPENAI_API_KEY in the environment', 'sk-1'],
@@ -55,7 +55,7 @@ describe('the logins of a machine', () => {
     ]);
   });
 
-  test('are the default profile of aws, and no session', async () => {
+  test('include the default profile of aws, and no temporary session', async () => {
     const input = '{"access_key_id":"AKIA1","secret_access_key":"s/1"}';
     expect(await find({}, { '.aws/credentials': keys() })).toEqual([
       ['aws', 'the profile default in .aws/credentials', input],
@@ -66,7 +66,7 @@ describe('the logins of a machine', () => {
     expect(await find({ ...variables, AWS_SESSION_TOKEN: 'x' })).toEqual([]);
   });
 
-  test('are those of docker and .netrc', async () => {
+  test('include those of docker and .netrc', async () => {
     const auth = Buffer.from('alice:dckr:pat').toString('base64');
     const files = {
       '.docker/config.json': JSON.stringify({ auths: { 'https://index.docker.io/v1/': { auth } } }),
@@ -81,7 +81,7 @@ describe('the logins of a machine', () => {
   });
 
   test.each(['', '{', '[]', '{"auths":[]}', '{"auths":{"https://index.docker.io/v1/":{}}}', '\0'])(
-    'are none in damaged files: %j',
+    'are empty for damaged files: %j',
     async (text) => {
       const names = ['.docker/config.json', '.netrc', '.aws/credentials', 'work/.env'];
       expect(await find({}, Object.fromEntries(names.map((name) => [name, text])))).toEqual([]);

@@ -53,7 +53,7 @@ const run = (options: object) =>
   perform(context, echo, { words, options: options as Record<string, unknown>, fixed: { thing: 'x' } });
 
 describe('the options of an operation', () => {
-  test('have the choices and the default of the input, and one value each where they may be repeated', () => {
+  test('have the choices and the default of the input, and accept one value at each repetition', () => {
     const input = z.strictObject({
       role: z.enum(['reader', 'writer']),
       scopes: z.array(z.enum(['a', 'b'])).optional(),
@@ -75,7 +75,7 @@ describe('the options of an operation', () => {
     ]);
   });
 
-  test('have values, several values or none as the input has, and are required where it has no default', () => {
+  test('accept one, several or no values as the input does, and are required if the input has no default', () => {
     expect(optionRows(echo, words)).toEqual([
       ['--name <name...>', 'the names'],
       ['--max-size <bytes>', 'the size'],
@@ -93,7 +93,7 @@ describe('the options of an operation', () => {
     });
   });
 
-  test('that are not valid are named without their value', async () => {
+  test('are named without their value when they are invalid', async () => {
     const refused = run({ maxSize: 'secret', text: 'four' });
     await expect(refused).rejects.toMatchObject({
       code: 'input_invalid',
@@ -171,7 +171,7 @@ describe('an input that is refused', () => {
   const opened = vi.fn<() => Promise<never>>();
   const closed = { ...context, withState: opened, withView: opened } as unknown as Context;
 
-  test('by the operation itself opens nothing', async () => {
+  test('by the operation does not open the store', async () => {
     const refusing = { ...echo, check: refuse };
     const given = { words, options: { text: 'x' }, fixed: { thing: 'x' } };
     await expect(perform(closed, refusing, given)).rejects.toMatchObject({ message: 'No.' });
@@ -201,7 +201,7 @@ describe('an input that is refused', () => {
     expect(() => operation.check?.(input as never, 1_800_000_000_000)).toThrow(SidekeyError);
   });
 
-  test('by its shape reads no file', async () => {
+  test('by its schema reads no file', async () => {
     const read = vi.fn<() => Promise<string[]>>();
     const file = { summary: 'the lines', read };
     const given = { words: { ...words, file }, options: { file: '-', text: 'x' }, fixed: { thing: 7 } };

@@ -83,7 +83,7 @@ function watched({ isTTY = true, json = false, env = {} } = {}) {
 }
 
 describe('the progress of a command', () => {
-  it('shows the seconds from the first one on, gives way to a message, and is erased at the end', async () => {
+  it('shows the seconds from the first second on, makes room for a message, and is erased at the end', async () => {
     const { to, second, waiting, written } = watched();
     const work = Promise.withResolvers<number>();
     const done = to.during('Reading a log that is long', () => work.promise);
@@ -100,7 +100,7 @@ describe('the progress of a command', () => {
     expect(waiting.size).toBe(0);
   });
 
-  it('is erased before a failure, which is passed on', async () => {
+  it('is erased before a failure, which is rethrown', async () => {
     const { to, second, waiting, written } = watched();
     const work = Promise.withResolvers<number>();
     const done = to.during('Asking', () => work.promise);

@@ -46,12 +46,12 @@ describe('a prompt at the terminal', () => {
     await expect(answer).rejects.toMatchObject({ code: 'input_invalid' });
   });
 
-  test('is null when standard input is no terminal', () => {
+  test('is null when standard input is not a terminal', () => {
     expect(terminal(false).ask).toBeNull();
   });
 });
 
-test('all of standard input is not read from a terminal, and the refusal names a file', async () => {
+test('reading all of standard input from a terminal is refused, and the message suggests a file', async () => {
   const { stdin } = terminal();
   await expect(readInput(stdin)).rejects.toMatchObject({
     code: 'input_invalid',

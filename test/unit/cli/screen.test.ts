@@ -23,7 +23,7 @@ function terminal({
 const lines = (...text: readonly string[]) => ({ lines: text, bold: null });
 
 describe('a full-screen page', () => {
-  it('is not created without a terminal for input and output, or with a dumb one', () => {
+  it('is created only with a terminal for input and output that is not dumb', () => {
     expect(terminal({ isTTY: false }).open).toBeNull();
     expect(terminal({ env: { TERM: 'dumb' } }).open).toBeNull();
   });

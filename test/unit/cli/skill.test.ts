@@ -22,12 +22,12 @@ test('the skill has the front matter that agents read, and is short', () => {
   expect(page.split('\n').length).toBeLessThan(150);
 });
 
-test('its table has every code that an agent can get, and no other', () => {
+test('the table of the skill has every code that an agent can get, and no other', () => {
   expect(met).toContain('internal');
   expect(told).toEqual(new Set(met));
 });
 
-test('every command in it exists', async () => {
+test('every command in the skill exists', async () => {
   const commands = new Set(
     [...page.matchAll(/(?:`|^|→ )sidekey ((?:[a-z]+ ?){1,2})/gm)].map(([, words = '']) => words.trim()),
   );
@@ -54,7 +54,7 @@ test('the plugin of Claude Code has the version of the package, and starts the M
   expect(stdout).toMatch(/^Usage: sidekey mcp/);
 });
 
-test('its files are in the package', async () => {
+test('the files of the skill are in the package', async () => {
   const { files } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { files: string[] };
   expect(files).toContain('skills');
 });

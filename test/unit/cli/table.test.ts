@@ -53,7 +53,7 @@ describe('a table on a terminal', () => {
   const row = ['github', 'active', 'read:user repo workflow gist', 'nightly build of the web site'];
   const shape = { least: ['PURPOSE', 'SCOPES'] };
 
-  it('shortens the widest of the least important columns, and no other', () => {
+  it('shortens only the widest of the least important columns', () => {
     const [, line = ''] = table(terminal(60), headings, [row], shape).split('\n');
     expect(line).toMatch(/^github {2}active {2}read:user repo \w+… {2}nightly build of t\w*…$/);
     expect(line.length).toBeLessThanOrEqual(60);
@@ -65,7 +65,7 @@ describe('a table on a terminal', () => {
     );
   });
 
-  it('has its full width in a pipe, whatever COLUMNS says', () => {
+  it('has its full width in a pipe, regardless of COLUMNS', () => {
     const piped = createDisplay({ columns: 20 }, { COLUMNS: '20' });
     expect(table(piped, headings, [row], shape)).toContain(row.join('  '));
   });
@@ -109,7 +109,7 @@ describe('a table on a terminal', () => {
     );
   });
 
-  it('wraps the words round a command, and the command stays whole', () => {
+  it('wraps the words around a command, and keeps the command whole', () => {
     const text = '  → sidekey domain tunnel a.example (no credential), or sidekey domain allow a.example';
     expect(wrapMessage(text, { width: 40 })).toBe(
       '  → sidekey domain tunnel a.example (no\n    credential),\n    or sidekey domain allow a.example',

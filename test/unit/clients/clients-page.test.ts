@@ -6,7 +6,7 @@ import { clients } from '../../../src/clients/programs.ts';
 import { renderClientsPage } from '../../../tools/clients-page.ts';
 import { packageRoot } from '../../../src/lib/package-files.ts';
 
-test('the page of clients matches the tables; else run npm run clients', async () => {
+test('the page of clients matches the tables; otherwise run npm run clients', async () => {
   expect(await readFile(join(packageRoot, 'docs', 'clients.md'), 'utf8')).toBe(renderClientsPage());
 });
 

@@ -17,7 +17,7 @@ const ask = (facts: Partial<WithheldFacts>) =>
   withheld({ parent: {}, providers, reachable: new Map(), ...facts });
 
 describe('credentials in the environment of the parent', () => {
-  test('are removed also without a grant, and the note has the command that moves the credential in', () => {
+  test('are removed even without a grant, and the note has the command that connects the credential', () => {
     expect(ask({ parent: { OPENAI_API_KEY: 'real', PATH: '/bin' } })).toEqual({
       remove: ['OPENAI_API_KEY'],
       set: {},
@@ -25,7 +25,7 @@ describe('credentials in the environment of the parent', () => {
     });
   });
 
-  test('are replaced by a placeholder when a grant exists, also when the parent had none', () => {
+  test('are replaced by a placeholder when a grant exists, even if the parent had none', () => {
     const { remove, set, note } = ask({
       parent: { GITHUB_TOKEN: 'real', GH_ENTERPRISE_TOKEN: 'real' },
       reachable: new Map([['github', 'work']]),
@@ -37,7 +37,7 @@ describe('credentials in the environment of the parent', () => {
     );
   });
 
-  test('in a variable of several providers are replaced for the provider that is reachable', () => {
+  test('are replaced for the reachable provider when several providers share the variable', () => {
     const facts = { parent: { GITHUB_TOKEN: 'real' }, reachable: new Map([['github-app', 'bot']]) };
     expect(ask(facts)).toEqual({
       remove: [],
@@ -46,7 +46,7 @@ describe('credentials in the environment of the parent', () => {
     });
   });
 
-  test('stay unchanged when they are to be kept', () => {
+  test('stay unchanged when the parent credentials are kept', () => {
     const kept = ask({
       parent: { GITHUB_TOKEN: 'real', SIDEKEY_X: 'real', REF: 'real' },
       reachable: new Map([['github', 'work']]),
@@ -74,17 +74,17 @@ test('secrets of Sidekey itself are removed: references of the config, and SIDEK
   ]);
 });
 
-test('the note names no grant when the token of the child is not ours', () => {
+test('the note names no grant when the token of the child is not from Sidekey', () => {
   expect(ask({ parent: { OPENAI_API_KEY: 'real', SIDEKEY_X: '1' }, reachable: null }).note).toBe(
     'removed OPENAI_API_KEY; removed SIDEKEY_X (for Sidekey only)',
   );
 });
 
-test('no value is repeated in a note', () => {
+test('values of credentials are never repeated in a note', () => {
   expect(JSON.stringify(ask({ parent: { OPENAI_API_KEY: 'real-secret' } }))).not.toContain('real-secret');
 });
 
-test('keys of AWS are connected by a paste of both, and a secret of no provider is named', () => {
+test('keys of AWS are connected by pasting both keys, and a secret of an unknown provider is named', () => {
   const providers = [{ name: 'aws', environment: [{ name: 'AWS_SECRET_ACCESS_KEY', placeholder: null }] }];
   const parent = { AWS_SECRET_ACCESS_KEY: 'one-secret', DB_PASSWORD: 'other-secret', PATH: '/bin' };
   const { note, remove } = withheld({ parent, providers, reachable: new Map() });

@@ -18,7 +18,7 @@ const everybodys = ['amazonaws.com', 'azurewebsites.net', 'cloudfront.net', 'git
 describe('the shipped catalog', async () => {
   const catalog = await openCatalog();
 
-  test('contains at least eighty providers, with all that the README promises', () => {
+  test('contains at least eighty providers, with everything that the README promises', () => {
     expect(catalog.names.length).toBeGreaterThanOrEqual(80);
     expect(catalog.names).toEqual(expect.arrayContaining(promised));
   });
@@ -47,12 +47,12 @@ describe('the shipped catalog', async () => {
     },
   );
 
-  test('matches the page of providers; else run npm run pages', async () => {
+  test('matches the page of providers; otherwise run npm run pages', async () => {
     const page = await readFile(join(packageRoot, 'docs', 'providers.md'), 'utf8');
     expect(page).toBe(await renderProvidersPage());
   });
 
-  test('matches the list of packed providers; else run npm run pages', async () => {
+  test('matches the list of packed providers; otherwise run npm run pages', async () => {
     expect(await readFile(shippedFile(packedProvidersFile), 'utf8')).toBe(await renderPackedProviders());
   });
 });
@@ -154,7 +154,7 @@ describe('a placeholder for a value that differs between customers', () => {
   });
 });
 
-test('a folder of provider files that cannot be read is named, with the way out', async () => {
+test('a folder of provider files that cannot be read is named, with a hint how to fix it', async () => {
   const folder = join(await tempFolder(), 'providers');
   await symlink(folder, folder);
   await expect(openCatalog({ own: folder })).rejects.toMatchObject({

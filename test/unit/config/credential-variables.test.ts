@@ -24,13 +24,13 @@ async function configOf(config: object, own: Readonly<Record<string, object>> = 
 const named = async (name: string, config: object, own?: Readonly<Record<string, object>>) =>
   credentialVariables((await configOf(config, own)).providers).find((one) => one.name === name)?.environment;
 
-test('the index of variables matches the catalog; else run npm run pages', async () => {
+test('the index of variables matches the catalog; otherwise run npm run pages', async () => {
   await expect(readFile(shippedFile(environmentIndexFile), 'utf8')).resolves.toBe(
     await renderEnvironmentIndex(),
   );
 });
 
-test('the index of forms matches the catalog; else run npm run pages', async () => {
+test('the index of forms matches the catalog; otherwise run npm run pages', async () => {
   await expect(readFile(shippedFile(formIndexFile), 'utf8')).resolves.toBe(await renderFormIndex());
 });
 

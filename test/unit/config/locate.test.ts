@@ -10,7 +10,7 @@ import { tempFolder } from '../../support/temp-folder.ts';
 const here = { env: { HOME: '/home/a' }, cwd: '/work', platform: 'linux' } as const;
 
 describe('the path of the config file', () => {
-  test('is that of --config first', () => {
+  test('is that of --config before all others', () => {
     const env = { SIDEKEY_CONFIG: '/etc/sidekey.yaml', SIDEKEY_HOME: '/srv' };
     expect(locateConfig({ ...here, env, option: 'my.yaml' })).toEqual({
       file: '/work/my.yaml',
@@ -111,7 +111,7 @@ describe('a missing config', () => {
     await expect(readdir(cwd)).resolves.toEqual([]);
   });
 
-  test('is created once, also by two concurrent processes', async () => {
+  test('is created only once by two concurrent processes', async () => {
     const home = await tempFolder();
     const location = locateConfig({ ...here, env: { SIDEKEY_HOME: home } });
     const made = await Promise.all([1, 2, 3, 4].map(() => ensureConfig(location, {})));
@@ -162,7 +162,7 @@ describe('the text of a new config', () => {
   });
 });
 
-test('the Dockerfile makes configs that refuse unlisted hosts, and serve other users in the network of the container', async () => {
+test('the Dockerfile makes configs that refuse unlisted hosts, and that serve other users in the container network', async () => {
   const dockerfile = await readFile(join(packageRoot, 'Dockerfile'), 'utf8');
   expect(dockerfile).toMatch(/^ENV (?:.* )?SIDEKEY_UNMATCHED=deny SIDEKEY_LOCAL_CALLERS=any(?: |$)/m);
 });

@@ -11,7 +11,7 @@ async function provider(definition: object) {
 const hmac = { algorithm: 'sha256', sign: '{body}', headers: { 'X-Signed': '{signature}' } };
 
 describe('the places where placeholders are replaced', () => {
-  test('are none, unless they are configured or the credential is carried only by placeholder', async () => {
+  test('are none unless configured, or unless the credential is only carried by placeholder', async () => {
     expect((await provider({})).placeholders).toEqual([]);
     expect((await provider({ placeholders: ['query'] })).placeholders).toEqual(['query']);
     const all = ['header', 'path', 'query', 'body', 'websocket'];
@@ -35,7 +35,7 @@ describe('the places where placeholders are replaced', () => {
     await expect(provider(definition)).rejects.toThrow(words);
   });
 
-  test('may be the query or the body with DPoP, whose proofs do not cover them', async () => {
+  test('may be the query or the body with DPoP, because its proofs do not cover them', async () => {
     expect((await provider({ placeholders: ['query', 'body'], dpop: true })).placeholders).toHaveLength(2);
   });
 });

@@ -136,13 +136,13 @@ describe('a command: reference', () => {
     if (!socket.closed) await once(socket, 'close');
   });
 
-  test('that prints without end is killed', async () => {
+  test('whose output never ends is killed', async () => {
     const code = 'process.stdout.on("error", () => 0); setInterval(() => console.log("x".repeat(1e5)), 1)';
     await expect(read(script(code))).rejects.toMatchObject({ code: 'input_invalid' });
   });
 });
 
-describe('a text that is no reference is refused', () => {
+describe('a text that is not a valid reference is refused', () => {
   test.each([
     ['hunter2', /is not a reference to a secret/],
     ['', /is not a reference to a secret/],

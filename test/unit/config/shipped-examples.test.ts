@@ -17,7 +17,7 @@ function uncommented(text: string): string {
     .join('\n');
 }
 
-test('every example in the shipped config file is valid, also all of them together', async () => {
+test('every example in the shipped config file is valid, separately and all together', async () => {
   const text = uncommented(readFileSync(shippedFile('default.yaml'), 'utf8'));
   const config = await parseConfig(text, '/x/config/sidekey.yaml', { env: {}, cwd: '/x' });
   expect(config.domains.map(({ pattern }) => pattern.text)).toEqual([

@@ -79,14 +79,14 @@ test('a swapped folder behind a symlink is detected, as in a mounted ConfigMap',
   expect(sources.differ()).toBe(true);
 });
 
-test('a touch, or a write of the same text, is no change', async () => {
+test('a touch, or a write of the same text, does not count as a change', async () => {
   const { file, sources } = await setup();
   await utimes(file, new Date(), new Date());
   await writeFile(file, 'version: 1\n');
   expect(sources.differ()).toBe(false);
 });
 
-test('a missing file is no change, and neither is its return with the same text', async () => {
+test('a missing file does not count as a change, and neither does its return with the same text', async () => {
   const { file, sources, news } = await setup();
   await rm(file);
   expect(sources.differ()).toBe(false);
@@ -97,7 +97,7 @@ test('a missing file is no change, and neither is its return with the same text'
   expect(news()).toBe(true);
 });
 
-test('provider files and the mode of their folder are watched: create, edit, remove, chmod', async () => {
+test('creating, editing, removing or changing the mode of a provider file counts as a change', async () => {
   const { folder, news } = await setup();
   const own = join(folder, 'providers');
   await mkdir(own, { mode: 0o755 });
@@ -112,7 +112,7 @@ test('provider files and the mode of their folder are watched: create, edit, rem
   expect(news()).toBe(true);
 });
 
-test('a write during a load is a change after the load', async () => {
+test('a write during a load counts as a change after the load', async () => {
   const { file, sources } = await setup();
   await writeFile(file, 'version: 2\n');
   sources.take();
@@ -123,7 +123,7 @@ test('a write during a load is a change after the load', async () => {
   expect(sources.differ()).toBe(true);
 });
 
-test('a path that becomes a folder is a change, and is not read', async () => {
+test('a path that becomes a folder counts as a change, and is not read', async () => {
   const { file, news } = await setup();
   await rm(file);
   await mkdir(file);

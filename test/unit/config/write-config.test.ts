@@ -49,7 +49,7 @@ test('a symlink stays, and its target changes', async () => {
   await expect(readFile(file, 'utf8')).resolves.toBe(after);
 });
 
-test('a concurrent edit by somebody else is not overwritten', async () => {
+test('a concurrent edit by another program is not overwritten', async () => {
   const { file } = await configFile();
   await writeFile(file, 'version: 1 # theirs\n');
   await expect(writeConfigAtomically(file, after, { env: {}, previous: before })).rejects.toMatchObject({

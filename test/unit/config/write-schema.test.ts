@@ -13,7 +13,7 @@ interface JsonSchema {
 
 const schema = JSON.parse(renderJsonSchema()) as JsonSchema;
 
-test('the schema file matches the source; else run npm run schema', async () => {
+test('the schema file matches the source; otherwise run npm run schema', async () => {
   await expect(readFile(shippedFile('sidekey.schema.json'), 'utf8')).resolves.toBe(renderJsonSchema());
 });
 

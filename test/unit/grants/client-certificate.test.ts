@@ -173,7 +173,7 @@ describe('a client certificate and its key', () => {
     expect(clockOf(credential, end, 60_000)).toBe('ended');
   });
 
-  test('are shown by subject, issuer, serial and end', () => {
+  test('are shown with subject, issuer, serial number and expiry', () => {
     expect(certificateFacts(read(cert + middle.cert + key))).toMatchObject({
       subject: 'CN=upstream of a test',
       issuer: 'CN=Acme Clients',

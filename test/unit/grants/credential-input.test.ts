@@ -276,7 +276,7 @@ describe('a credential of another type', () => {
   });
 });
 
-describe('input that is no credential', () => {
+describe('input that is not a credential', () => {
   test.each([
     ['', 'The input is empty'],
     [' \n', 'The input is empty'],
@@ -312,7 +312,7 @@ describe('input that is no credential', () => {
     expect(problem('{"__proto__": {"type":"api_key"}, "value": "k"}').message).toContain('is not known');
   });
 
-  test('does not include a byte order mark, which is accepted', () => {
+  test('may start with a byte order mark, which is removed', () => {
     expect(read('\uFEFF{"value":"k"}').credential).toEqual({ type: 'api_key', value: 'k' });
   });
 

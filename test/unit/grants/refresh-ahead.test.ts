@@ -11,7 +11,7 @@ describe('a refresh in the background', () => {
     expect(provider.requests).toHaveLength(0);
   });
 
-  test('is made once by several processes for a token that is due or expired', async () => {
+  test('is made only once when several processes see a token that is due or expired', async () => {
     const { process, add, time, provider } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());
@@ -26,7 +26,7 @@ describe('a refresh in the background', () => {
     expect(await storedRefreshToken(here.registry, grant.id)).toBe('refresh-3');
   });
 
-  test('is made once by several processes for a refresh token that would expire, though the access token is fresh', async () => {
+  test('is made only once when several processes see a refresh token near its expiry, even with a fresh access token', async () => {
     const { process, add, provider } = await processesForTest();
     const processes = [await process(), await process(), await process()];
     const grant = await add(processes[0]!.registry, oauth2());
@@ -51,7 +51,7 @@ describe('a refresh in the background', () => {
     expect(await making).toEqual({ kind: 'done' });
   });
 
-  test('gives the time of the next attempt after a failure, and makes no request before it', async () => {
+  test('returns the time of the next attempt after a failure, and makes no request before that time', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -65,7 +65,7 @@ describe('a refresh in the background', () => {
     expect(await source.refreshAhead(grant.id)).toEqual({ kind: 'done' });
   });
 
-  test('reports a refusal of the provider, and makes no request at once after it', async () => {
+  test('reports a refusal of the provider, and is not repeated immediately', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());

@@ -64,7 +64,7 @@ test('the delay does not grow when the clock is set back', () => {
   expect(backoff.wait(g, 'request')).toBe(250);
 });
 
-test('the delay of one grant stops background refreshes of other grants at its endpoint, and no request', () => {
+test('the delay of one grant stops background refreshes of other grants at its endpoint, but no client request', () => {
   const { backoff, clock } = backoffAt();
   backoff.failed(g, 'down', null);
   expect(backoff.wait(sister, 'background')).toBe(1_000);
@@ -83,7 +83,7 @@ test('the delay of one grant stops the others only briefly, however often it fai
   expect(backoff.wait(sister, 'background')).toBe(60_000);
 });
 
-test('the delay ends for all grants of an endpoint after one success, unless no request was made', () => {
+test('the delay ends for all grants of an endpoint after one success, unless that success made no request', () => {
   const { backoff } = backoffAt();
   backoff.failed(g, 'down', 30_000);
   backoff.settled('sister');

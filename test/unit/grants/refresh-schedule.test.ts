@@ -191,7 +191,7 @@ describe('a recently used grant', () => {
     expect(at.provider.requests).toHaveLength(0);
   });
 
-  test('counts as used also through another process whose uses the store does not tell', async () => {
+  test('counts as used through another process even if the store sends no notification', async () => {
     const at = await processesForTest();
     const { registry } = await running(at, { wrapStore: (store) => ({ ...store, epoch: () => 1 }) });
     const grant = await at.add(registry, oauth2());
@@ -225,7 +225,7 @@ describe('an unused grant', () => {
     expect(await use(grant.id)).toBe('access-2');
   });
 
-  test('has a refresh token that expires without use used in time, however long the access token lives', async () => {
+  test('has its refresh token used before it expires without use, regardless of the access token lifetime', async () => {
     const at = await processesForTest({ lifetimeMs: 365 * day });
     const { registry } = await running(at, { providers: dialectOf({ refreshTokenIdleTimeoutMs: 10 * day }) });
     const grant = await at.add(registry, oauth2({ expiresAt: start + 365 * day }));
@@ -276,7 +276,7 @@ describe('refreshes that are due at the same time', () => {
     expect(asked.at(-1)! - asked[0]!).toBeGreaterThan(30_000);
   });
 
-  test('and were missed by all processes during sleep, are made within seconds, and not all at once', async () => {
+  test('and were missed by all processes during sleep are made within seconds, and spread out', async () => {
     const at = await processesForTest({ rotates: false });
     const asked = await askedAt(at, 3, 20);
     at.time.set(start + 5 * hour);
@@ -452,7 +452,7 @@ describe('the clock', () => {
     expect(at.provider.requests).toHaveLength(2);
   });
 
-  test('never gets a timer of more than five minutes', async () => {
+  test('never sets a timer of more than five minutes', async () => {
     const at = await processesForTest();
     let longest = 0;
     const timers: Timers = {
@@ -489,7 +489,7 @@ describe('an idle schedule', () => {
   });
 });
 
-test('a use that the store does not tell of is seen within some minutes', async () => {
+test('a use is noticed within some minutes when the store sends no notification', async () => {
   const at = await processesForTest();
   let told = 1;
   const { registry, store } = await running(at, {

@@ -55,7 +55,7 @@ const failure = (promise: Promise<unknown>) =>
 const ask = async () => ({ kind: 'done', value: 'it', refreshToken: null }) as const;
 
 describe('the use of a refresh token for another request', () => {
-  it('sends the stored one, and keeps it when the response has none', async () => {
+  it('sends the stored refresh token, and keeps it when the response has none', async () => {
     const here = await login();
     const value = await useIn(here, {
       grantId: here.grant.id,
@@ -73,7 +73,7 @@ describe('the use of a refresh token for another request', () => {
     expect(noted).toEqual([`refreshed ${here.grant.id}`]);
   });
 
-  it('stores a rotated one before the caller gets the response', async () => {
+  it('stores a rotated refresh token before the caller gets the response', async () => {
     const here = await login();
     let storedThen: string | null = null;
     await useIn(here, {
@@ -88,7 +88,7 @@ describe('the use of a refresh token for another request', () => {
     expect(opened?.sealed.credential).toMatchObject({ accessToken: 'access-1' });
   });
 
-  it('waits for a refresh in another process, and sends the new one', async () => {
+  it('waits for a refresh in another process, and sends the new refresh token', async () => {
     const here = await login(oauth2({ expiresAt: 0 }));
     const other = await here.at.process();
     const letGo = here.at.provider.hold();
@@ -112,7 +112,7 @@ describe('the use of a refresh token for another request', () => {
     expect(here.at.provider.reuses).toBe(0);
   });
 
-  it('blocks a refresh in another process, which then sends the rotated one', async () => {
+  it('blocks a refresh in another process, which then sends the rotated refresh token', async () => {
     const here = await login(oauth2({ expiresAt: 0 }));
     const other = await here.at.process();
     const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
@@ -156,7 +156,7 @@ describe('the use of a refresh token for another request', () => {
     expect(noted).toMatchObject([expect.stringContaining('it was revoked')]);
   });
 
-  it('changes no state when the refused one was replaced meanwhile', async () => {
+  it('changes no state when the refused refresh token was replaced meanwhile', async () => {
     const here = await login();
     const { registry } = here.process;
     const error = await failure(
@@ -230,7 +230,7 @@ describe('the use of a refresh token for another request', () => {
     expect(asked).toBe(0);
   });
 
-  it('sends no request longer than refresh_timeout', async () => {
+  it('times out each request after refresh_timeout', async () => {
     const here = await login();
     const using = useIn(here, {
       grantId: here.grant.id,
@@ -245,7 +245,7 @@ describe('the use of a refresh token for another request', () => {
     expect(await here.process.store.locks.acquire(`refresh/${here.grant.id}`, 'another', 1_000)).toBe(true);
   });
 
-  it('ends its wait when the caller leaves, and after a maximum time', async () => {
+  it('stops waiting when the caller disconnects, and after a maximum time', async () => {
     const here = await login();
     await here.process.store.locks.acquire(`refresh/${here.grant.id}`, 'another', 300_000);
     const leaving = new AbortController();

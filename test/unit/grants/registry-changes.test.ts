@@ -40,7 +40,7 @@ const add = ({ registry }: Pick<Awaited<ReturnType<typeof startProcess>>, 'regis
   registry.add({ name, user: 'default', provider: 'acme', scopes: [] }, sealed(name));
 
 describe.skipIf(postgresMissing !== null)(`grants in memory${postgresMissing ?? ''}`, () => {
-  test('are read again one by one when this or another process changes, adds or removes one', async () => {
+  test('are read again individually when any process changes, adds or removes a grant', async () => {
     const [a, b] = await twoProcesses();
     const grants = [await add(a, 'one'), await add(a, 'two'), await add(a, 'three')] as const;
     const ids = grants.map(({ id }) => id);
@@ -67,7 +67,7 @@ describe.skipIf(postgresMissing !== null)(`grants in memory${postgresMissing ?? 
     }
   });
 
-  test('are all read again where notifications were lost', async () => {
+  test('are all read again after notifications were lost', async () => {
     const [a, b, { query }] = await twoProcesses();
     const grant = await add(a, 'one');
     await expect.poll(() => b.store.epoch()).toBe(1);
@@ -81,7 +81,7 @@ describe.skipIf(postgresMissing !== null)(`grants in memory${postgresMissing ?? 
     expect(b.reads).toContain('all');
   });
 
-  test('and rights are not read again after a change of the other', async () => {
+  test('are not read again after a change of rights, nor rights after a change of grants', async () => {
     const [a, b] = await twoProcesses();
     await add(a, 'one');
     const revisions: number[] = [];

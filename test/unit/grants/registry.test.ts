@@ -91,7 +91,7 @@ describe('find and open', () => {
     expect(await registry.open('no-such-id')).toBeNull();
   });
 
-  test('return from memory, without a promise, until the store changes', async () => {
+  test('return from memory without a promise until the store changes', async () => {
     const [here, there] = await openedStores(2);
     const grant = await here.registry.add(meta, sealed());
     await here.registry.find('acme');
@@ -179,7 +179,7 @@ describe('find and open', () => {
     expect(after?.sealed).toBe(before?.sealed);
   });
 
-  test('return the new rows after `read` has gone to the store', async () => {
+  test('return the new rows after `read` has queried the store', async () => {
     const [{ registry, store, vault }] = await openedStores(1);
     const grant = await registry.add(meta, sealed());
     const deaf = openRegistry({ store: { ...store, epoch: () => 1 }, vault, now: () => start });

@@ -298,7 +298,7 @@ describe('the token of a connected account', () => {
     });
   });
 
-  test('sets the login to reauth_required, and not the account, when the login has ended', async () => {
+  test('sets the login instead of the account to reauth_required when the login has ended', async () => {
     const { registry, source, login, account, provider, events, time } = await connected();
     provider.script({ kind: 'login_ended', description: 'expired' });
     expect(await source.tokenFor(account.id)).toMatchObject({

@@ -75,7 +75,7 @@ describe('a grant of a backup', () => {
     expect(restored(grant(null, 3), null).attention).toBe('none');
   });
 
-  it('that does not open is kept as it is where there is none, and needs a consent', () => {
+  it('is kept sealed if it does not open and no local grant exists, and then needs a consent', () => {
     const broken = { ...grant('old', 3), sealed: Buffer.alloc(200) };
     expect(restored(broken, null)).toEqual({ write: broken, attention: 'consent' });
     expect(restored(broken, { ...grant('new', 2, to), sealed: Buffer.alloc(200) }).write).toBeNull();

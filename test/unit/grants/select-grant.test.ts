@@ -50,6 +50,6 @@ test('an id precedes a name with the same text', () => {
   expect(selectGrant([trap, work], { reference: work.id })).toMatchObject({ grant: work });
 });
 
-test('no candidate is reported as missing', () => {
+test('an empty list of candidates is reported as missing', () => {
   expect(selectGrant([], { reference: 'github', grant: null, user: null })).toEqual({ kind: 'missing' });
 });

@@ -50,7 +50,7 @@ test('the id of a record does not reveal its key, and differs between kinds', ()
   expect(sessionId('a', 'key')).not.toBe(sessionId('b', 'key'));
 });
 
-test('a record of another form is none', async () => {
+test('a record of another form is ignored', async () => {
   const at = await parts();
   await sessionsOf('consent', z.unknown(), at).put('key', { ...consent, scopes: 'read' }, 2_000);
   expect(await sessionsOf('consent', consentShape, at).take('key')).toBeNull();

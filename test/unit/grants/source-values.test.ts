@@ -54,7 +54,7 @@ const failing = () =>
   );
 
 describe('a source', () => {
-  test('is asked at the first request, and never before', async () => {
+  test('is queried at the first request, and never before', async () => {
     const { questions, tokens, grant, time, tokenFor } = await asking((count) => value(count));
     await time.advance(hour);
     expect(tokens.peek(grant.id)).toBeNull();
@@ -65,7 +65,7 @@ describe('a source', () => {
     expect(questions).toMatchObject([{ credential: source, isRefused: false, audience: grantAudience }]);
   });
 
-  test('is asked once, however many requests wait', async () => {
+  test('is queried once for any number of waiting requests', async () => {
     const gate = Promise.withResolvers<SourceValue>();
     const { questions, tokenFor } = await asking(() => gate.promise);
     const waiting = Array.from({ length: 50 }, () => tokenFor());
@@ -75,7 +75,7 @@ describe('a source', () => {
     expect(questions).toHaveLength(1);
   });
 
-  test('leaves nothing of its value in the store', async () => {
+  test('stores nothing of its value in the database', async () => {
     const { store, grant, registry, tokenFor } = await asking((count) => value(count, start + hour));
     const before = await store.grants.get(grant.id);
     await tokenFor();
@@ -83,7 +83,7 @@ describe('a source', () => {
     expect((await registry.read(grant.id))?.sealed.credential).toEqual(source);
   });
 
-  test('is named by the event, which has no value', async () => {
+  test('is named in the audit event, which does not contain its value', async () => {
     const { events, tokenFor, grant } = await asking((count) => value(count));
     await tokenFor();
     expect(events).toEqual([
@@ -103,7 +103,7 @@ describe('a source', () => {
 const grantAudience = ['helpdesk.acme.test'];
 
 describe('a value', () => {
-  test('without an end is forgotten after five minutes', async () => {
+  test('without an expiry is forgotten after five minutes', async () => {
     const { tokens, grant, time, tokenFor, questions } = await asking((count) => value(count));
     await tokenFor();
     await time.advance(5 * minute - 1);
@@ -114,7 +114,7 @@ describe('a value', () => {
     expect(await tokenFor()).toBe('value-2');
   });
 
-  test('with an end is used until shortly before it, and then asked for while requests get the last one', async () => {
+  test('with an expiry is fetched again shortly before it expires, while requests get the previous value', async () => {
     const gate = Promise.withResolvers<SourceValue>();
     const { time, tokenFor, questions } = await asking((count) =>
       count === 1 ? value(1, start + hour) : gate.promise,
@@ -132,7 +132,7 @@ describe('a value', () => {
     expect(await tokenFor()).toBe('value-2');
   });
 
-  test('that has ended is not used, although the source fails', async () => {
+  test('that has expired is not used, even if the source fails', async () => {
     const { time, tokenFor } = await asking((count) => (count === 1 ? value(1, start + hour) : failing()));
     await tokenFor();
     await time.advance(hour - 1);
@@ -141,7 +141,7 @@ describe('a value', () => {
     expect(await tokenFor()).toMatchObject({ kind: 'refused', code: 'source_failed' });
   });
 
-  test('that had ended before it came is refused', async () => {
+  test('that had already expired on arrival is refused', async () => {
     const { tokenFor } = await asking(() => value(1, start));
     expect(await tokenFor()).toMatchObject({
       code: 'source_failed',
@@ -161,14 +161,14 @@ describe('a value', () => {
     expect(await tokenFor()).toBe('value-2');
   });
 
-  test('ends when the clock is set back', async () => {
+  test('is dropped when the clock is set back', async () => {
     const { time, tokenFor } = await asking((count) => value(count));
     await tokenFor();
     time.set(start - hour);
     expect(await tokenFor()).toBe('value-2');
   });
 
-  test('ends when its place has changed', async () => {
+  test('is dropped when its location has changed', async () => {
     let current = 1;
     const { tokenFor, questions } = await asking((count) => ({
       ...value(count),
@@ -199,7 +199,7 @@ describe('a value', () => {
     expect(await tokenFor()).toBe('value-2');
   });
 
-  test('that came after the grant was revoked is not used', async () => {
+  test('that arrives after the grant was revoked is not used', async () => {
     const gate = Promise.withResolvers<SourceValue>();
     const { registry, grant, tokenFor } = await asking(() => gate.promise);
     const waiting = tokenFor();
@@ -212,7 +212,7 @@ describe('a value', () => {
 });
 
 describe('a source that fails', () => {
-  test('says why and names the way out, and is not asked by each request', async () => {
+  test('is reported with the reason and a hint, and is not queried again by each request', async () => {
     const { tokenFor, questions, time, events, grant } = await asking((count) =>
       count < 3 ? failing() : value(count),
     );
@@ -239,14 +239,14 @@ describe('a source that fails', () => {
     });
   });
 
-  test('does not show an error of ours', async () => {
+  test('does not reveal the text of an internal error', async () => {
     const { tokenFor } = await asking(() => Promise.reject(new Error('with the secret')));
     const result = await tokenFor();
     expect(result).toMatchObject({ code: 'source_failed' });
     expect(JSON.stringify(result)).not.toContain('with the secret');
   });
 
-  test('to answer in time: the request is refused, and the answer serves the next one', async () => {
+  test('to answer in time has its request refused, and its late answer serves the next request', async () => {
     const gate = Promise.withResolvers<SourceValue>();
     const { time, tokenFor, questions } = await asking(() => gate.promise);
     const waiting = tokenFor();
@@ -263,7 +263,7 @@ describe('a source that fails', () => {
 });
 
 describe('a value that an upstream refuses', () => {
-  test('is asked for once more', async () => {
+  test('is fetched once more', async () => {
     const { tokens, grant, questions } = await asking((count) => value(count));
     const first = (await tokens.tokenFor(grant.id)) as ReadyToken;
     expect(textOf(await tokens.forceRefresh(first))).toBe('value-2');
@@ -273,7 +273,7 @@ describe('a value that an upstream refuses', () => {
     expect(questions).toHaveLength(2);
   });
 
-  test('stays where the source gives the same, which is not asked again within 10 s', async () => {
+  test('is kept when the source returns the same value, and the source is not queried again within 10 s', async () => {
     const { tokens, grant, questions, time } = await asking(() => value(1));
     const first = (await tokens.tokenFor(grant.id)) as ReadyToken;
     expect(await tokens.forceRefresh(first)).toEqual({ kind: 'unchanged' });
@@ -284,14 +284,14 @@ describe('a value that an upstream refuses', () => {
     expect(questions).toHaveLength(3);
   });
 
-  test('stays where the source fails', async () => {
+  test('is kept when the source fails', async () => {
     const { tokens, grant } = await asking((count) => (count === 1 ? value(1) : failing()));
     const first = (await tokens.tokenFor(grant.id)) as ReadyToken;
     expect(await tokens.forceRefresh(first)).toEqual({ kind: 'unchanged' });
   });
 });
 
-test('a user name and a password become the password where the provider has keys of one value', () => {
+test('a user name and a password are reduced to the password if the provider uses single-value keys', () => {
   const part = { name: 'key', label: 'key', secret: true, prefixes: [] };
   const keyed = (parts: readonly (typeof part)[]): Provider =>
     aProvider({ token: { label: 'key', url: null, steps: [], parts, inject: { kind: 'inject' } } });

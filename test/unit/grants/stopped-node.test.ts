@@ -27,7 +27,7 @@ function stoppable() {
 
 const ended = () => oauth2({ expiresAt: start - 1 });
 
-test('a node that is stopped before its token request, and continues after 60 s, sends none and writes nothing', async () => {
+test('a node that is suspended for 60 s before its token request sends no request and writes nothing', async () => {
   const at = await processesForTest();
   const node = stoppable();
   const [a, b] = [await at.process(node), await at.process()];
@@ -46,7 +46,7 @@ test('a node that is stopped before its token request, and continues after 60 s,
   expect(await storedRefreshToken(b.registry, id)).toBe('refresh-2');
 });
 
-test('a node that is stopped while it connects to the provider, and continues after 60 s, sends nothing', async () => {
+test('a node that is suspended for 60 s while it connects to the provider sends nothing', async () => {
   const at = await processesForTest();
   const connected = Promise.withResolvers<void>();
   const a = await at.process({
@@ -83,7 +83,7 @@ test('a node that is stopped while it connects to the provider, and continues af
   expect(at.provider.reuses).toBe(0);
 });
 
-test('a node that is stopped with an answer in hand overwrites no newer token, though its clock is ahead', async () => {
+test('a node that is suspended after it received a response overwrites no newer token, even if its clock is ahead', async () => {
   const at = await processesForTest({ rotates: false });
   const node = stoppable();
   const answer = Promise.withResolvers<void>();

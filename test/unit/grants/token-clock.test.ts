@@ -11,7 +11,7 @@ test.each([
   ['at its last millisecond', start + hour - 1, 'due'],
   ['at its end', start + hour, 'ended'],
   ['long after', start + 9 * hour, 'ended'],
-])('a token of an hour %s', (_, now, clock) => {
+])('the clock of a token of one hour is read %s', (_, now, clock) => {
   expect(clockOf(oauth2(), now, skew)).toBe(clock);
 });
 
@@ -35,7 +35,7 @@ test('a token that had expired when it was added is expired', () => {
   expect(clockOf(oauth2({ expiresAt: start - 1 }), start, skew)).toBe('ended');
 });
 
-test('other credentials are fresh until their own end', () => {
+test('other credentials are fresh until their own expiry', () => {
   const jwt: Credential = { type: 'jwt', value: 'v', expiresAt: start + hour };
   expect(clockOf(jwt, start + hour - 1, skew)).toBe('fresh');
   expect(clockOf(jwt, start + hour, skew)).toBe('ended');

@@ -152,7 +152,7 @@ describe('an expired token', () => {
     expect(await storedRefreshToken(registry, grant.id)).toBe('refresh-2');
   });
 
-  test('or a missing one is obtained with the refresh token only', async () => {
+  test('is obtained with only the refresh token, as is a missing token', async () => {
     const { process, add } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2({ accessToken: null, expiresAt: null }));
@@ -465,7 +465,7 @@ describe('a grant that is no longer usable', () => {
     ]);
   });
 
-  test('gives its due token to the request that noticed', async () => {
+  test('returns its due token to the request that detected the failure', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());

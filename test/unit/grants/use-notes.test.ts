@@ -28,7 +28,7 @@ const allAt = (ms: number) => [
 ];
 
 describe('notes of uses of tokens and leases', () => {
-  test('are written once a minute at most, all together, and not before the minute is over', async () => {
+  test('are written at most once a minute, all together, and only after the minute has passed', async () => {
     const { time, notes, written } = notesForTest();
     for (let second = 0; second < 120; second += 1) {
       for (const id of ['a', 'b', 'a']) notes.used('token', id, usesEveryMs);

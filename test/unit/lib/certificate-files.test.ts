@@ -29,7 +29,7 @@ test('a certificate with its key is read', async () => {
   });
 });
 
-test('a certificate without its own key, or without a readable one, is refused with the setting and the file', async () => {
+test('a certificate without a readable matching key is refused, and the message names the setting and the file', async () => {
   const paths = await files();
   const other = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
   await writeFile(paths.key, other.export({ type: 'pkcs8', format: 'pem' }));
@@ -42,7 +42,7 @@ test('a certificate without its own key, or without a readable one, is refused w
   await expect(readCertificate(paths)).rejects.toMatchObject(refused(/admin\.tls\.cert: .*EISDIR/));
 });
 
-test('a renewed certificate is handed over once; a failure is logged once and keeps the one in use', async () => {
+test('a renewed certificate is passed on once; a failure is logged once and keeps the current certificate', async () => {
   const paths = await files();
   const timer: { run: (() => void) | null } = { run: null };
   const timers = {

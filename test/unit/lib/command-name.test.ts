@@ -8,7 +8,7 @@ import { tempFolder } from '../../support/temp-folder.ts';
 // npm for Windows puts scripts on the PATH, and no links: hints there say npx.
 const noLinks = process.platform === 'win32';
 
-test.skipIf(noLinks)('sidekey on the PATH is found to be this program', async () => {
+test.skipIf(noLinks)('sidekey on the PATH is recognized as this program', async () => {
   const folder = await tempFolder();
   for (const name of ['linked', 'other', '.bin']) await mkdir(join(folder, name));
   await symlink(door, join(folder, 'linked', 'sidekey'));
@@ -20,11 +20,11 @@ test.skipIf(noLinks)('sidekey on the PATH is found to be this program', async ()
   expect(isLinked(path('other', '.bin', 'none'))).toBe(false);
 });
 
-test('commands are shown without npx where sidekey on the PATH is this program', () => {
+test('commands are shown without npx when sidekey on the PATH is this program', () => {
   expect(commandName('start', true)).toBe('sidekey');
 });
 
-test('commands are shown with npx in a checkout where npm runs the program', () => {
+test('commands are shown with npx in a checkout when npm runs the program', () => {
   expect(commandName('exec', false)).toBe('npx sidekey');
   expect(commandName('start', false)).toBe('npx sidekey');
   expect(commandName('test', false)).toBe('sidekey');
@@ -40,7 +40,7 @@ test('commands are shown with npx in a checkout where npm runs the program', () 
   expect(asTyped('eval "$(sidekey env)"', 'npx sidekey')).toBe('eval "$(npx sidekey env)"');
 });
 
-test('only the command is replaced, wherever it stands in a sentence', () => {
+test('only the command is replaced, at any position in a sentence', () => {
   for (const text of [
     'sidekey: it failed',
     'the file /etc/sidekey is there',

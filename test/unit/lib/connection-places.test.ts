@@ -32,13 +32,13 @@ function admitted(places: ConnectionPlaces, address: string, count: number) {
 
 const open = (connections: readonly Socket[]) => connections.map(({ destroyed }) => !destroyed);
 
-test('a new connection takes the place of the oldest unauthenticated one', () => {
+test('a new connection replaces the oldest unauthenticated one when all places are taken', () => {
   const places = new ConnectionPlaces(() => 3);
   const all = admitted(places, '127.0.0.1', 5);
   expect(open(all)).toEqual([false, false, true, true, true]);
 });
 
-test('an authenticated connection keeps its place, and a new one is refused if all are authenticated', () => {
+test('an authenticated connection keeps its place, and a new connection is refused if all are authenticated', () => {
   const places = new ConnectionPlaces(() => 2);
   const all = admitted(places, '127.0.0.1', 2);
   places.authenticated(endsOf(all[0]!));
@@ -50,7 +50,7 @@ test('an authenticated connection keeps its place, and a new one is refused if a
   expect(places.admit(connectionFrom('127.0.0.1'))).toBe(true);
 });
 
-test('an address that has a quarter of the places takes them from itself, and from no other address', () => {
+test('an address that holds a quarter of the places gets new places only from its own connections', () => {
   const places = new ConnectionPlaces(() => 8);
   const [operator] = admitted(places, '198.51.100.7', 1);
   const flood = admitted(places, '203.0.113.9', 100);

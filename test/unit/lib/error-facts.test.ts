@@ -48,7 +48,7 @@ describe('the log text of an error', () => {
       'who fakes a stack',
       () => Promise.reject(new Error(`a\n    at ${secret} (/${secret}:1:1)\n    at /${secret}:1:1`)),
     ],
-  ])('is nothing of what %s quotes', async (_who, work) => {
+  ])('contains nothing of the text that %s quotes', async (_who, work) => {
     const error = await caught(work);
     expect(JSON.stringify(errorFacts(error)) + errorPhrase(error)).not.toContain(secret);
     expect(errorFacts(error).message).toBeUndefined();

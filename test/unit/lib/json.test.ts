@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { readJson } from '../../../src/lib/json.ts';
 
-test('parses the same values as JSON.parse', () => {
+test('the JSON parser returns the same values as JSON.parse', () => {
   for (const text of ['null', ' true', 'false\n', '0', '-1.5e+3', '"a\\u0041\\n"', '[]', '[1, [2]]']) {
     expect(readJson(text)).toEqual({ ok: true, value: JSON.parse(text) });
   }
@@ -31,6 +31,6 @@ test.each([
   ['nul', 1, 1],
   ['\t\n  +1', 2, 3],
   [`${'['.repeat(100)}${']'.repeat(100)}`, 1, 18],
-])('says where %j goes wrong', (text, line, column) => {
+])('the JSON parser reports the position of the error in %j', (text, line, column) => {
   expect(readJson(text)).toEqual({ ok: false, problem: expect.any(String), line, column });
 });

@@ -8,7 +8,7 @@ function parsed(url: string) {
 }
 
 describe('a URL of several servers', () => {
-  it('has the first one and the others, each with its port, and verified TLS', () => {
+  it('has the first server and the others, each with its port, and verified TLS', () => {
     const address = parsed('postgres://me@a.example.com:6432,b.example.com,[2001:db8::1]:7000/sidekey');
     expect(address).toEqual({
       user: 'me',
@@ -27,7 +27,7 @@ describe('a URL of several servers', () => {
     );
   });
 
-  it('has no TLS only where all of them are on this machine', () => {
+  it('has no TLS only when all servers are on this machine', () => {
     expect(parsed('postgres://me@localhost:1,127.0.0.1:2/db').tls).toBe(false);
     expect(parsed('postgres://me@localhost,b.example.com/db').tls).toBe(true);
     expect(parsed('postgres://me@b.example.com,localhost/db').tls).toBe(true);
@@ -36,7 +36,7 @@ describe('a URL of several servers', () => {
     });
   });
 
-  it.each(['read-write', 'primary'])('may say target_session_attrs=%s, which is always so', (value) => {
+  it.each(['read-write', 'primary'])('may have target_session_attrs=%s, which is the default', (value) => {
     const address = parsed(`postgres://me@a,b/db?target_session_attrs=${value}`);
     expect(address.others).toHaveLength(1);
   });
@@ -67,7 +67,7 @@ describe('a URL of several servers', () => {
     expect(problem).not.toContain('hunter2');
   });
 
-  it('is refused beside the folder of a socket', () => {
+  it('is refused when it also names the folder of a socket', () => {
     expect(parsePostgresUrl('postgres://me@a,b/db?host=/run/postgresql')).toMatchObject({
       problem: expect.stringContaining('a host beside it'),
     });
@@ -84,7 +84,10 @@ describe('a URL of a Unix socket', () => {
     expect(postgresLocation(address)).toBe('postgres://me@/db?host=/run/postgresql');
   });
 
-  it.each(['postgres://me@/db', 'postgres:///db', 'postgres://me@/db?host=run'])('%s is none', (url) => {
-    expect(parsePostgresUrl(url)).toHaveProperty('problem');
-  });
+  it.each(['postgres://me@/db', 'postgres:///db', 'postgres://me@/db?host=run'])(
+    '%s is refused as a socket URL',
+    (url) => {
+      expect(parsePostgresUrl(url)).toHaveProperty('problem');
+    },
+  );
 });

@@ -24,14 +24,14 @@ test.each([
   expect([isPrivate(mode | 0o100000), isWritableByAll(mode | 0o100000)]).toEqual([alone, byAll]);
 });
 
-test('the files of a sticky folder cannot be replaced by all', () => {
+test('the files of a sticky folder cannot be replaced by other users', () => {
   expect([0o777, 0o1777, 0o3777, 0o755].map(isReplaceableByAll)).toEqual([true, false, false, false]);
 });
 
 const [uid, gid] = [process.getuid?.() ?? -1, process.getgid?.() ?? -1];
 
 test.skipIf(process.platform !== 'linux' || uid === 0)(
-  'a file of root is private that this group alone may read (skipped for root, and but for Linux)',
+  'a file of root is private if only the group of this process may read it (Linux only, not as root)',
   () => {
     expect(isPrivateFile({ mode: 0o440, uid: 0, gid })).toBe(true);
     for (const other of [

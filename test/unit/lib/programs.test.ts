@@ -15,7 +15,7 @@ function run(code: string, more: { input?: string; signal?: AbortSignal } = {}) 
   });
 }
 
-test('a run has its input, its output, its exit code and the beginning of its error', async () => {
+test('a run returns its output, its exit code and the beginning of its error output, and receives its input', async () => {
   const code =
     "process.stdin.on('data', (text) => process.stdout.write(`got ${text}`)).on('end', () => { process.exitCode = 3; process.stderr.write('x'.repeat(1e6)); })";
   const end = await run(code, { input: 'a\n' });
@@ -24,7 +24,7 @@ test('a run has its input, its output, its exit code and the beginning of its er
   expect(programFailure(end, 1)).toBe('ended with exit code 3');
 });
 
-test('a program that does not read its input is no failure', async () => {
+test('a program that does not read its input does not fail', async () => {
   expect(await run('', { input: 'x'.repeat(1_000_000) })).toMatchObject({ kind: 'ended', code: 0 });
 });
 
@@ -32,7 +32,7 @@ test('a program that does not read its input is no failure', async () => {
 const ofWindows =
   /^(?:HOMEDRIVE|HOMEPATH|LOGONSERVER|PATH|SYSTEMDRIVE|SYSTEMROOT|TEMP|USERDOMAIN|USERNAME|USERPROFILE|WINDIR|PROCESSOR_ARCHITECTURE|WINE.*)$/i;
 
-test('a run has no variables but those that it is given', async () => {
+test('a run has only the variables that it is given', async () => {
   const end = await run('process.stdout.write(Object.keys(process.env).join())');
   const names = 'output' in end ? end.output.toString().split(',') : [];
   const isWindows = process.platform === 'win32';
@@ -59,7 +59,7 @@ test('a signal ends a run and its children', async () => {
   expect(await run('setInterval(() => 0, 9e5)', { signal: stop.signal })).toEqual({ kind: 'late' });
 });
 
-test('a program that is missing is not run', async () => {
+test('a missing program is not run', async () => {
   const end = await runBounded({
     argv: ['/nowhere/at-all'],
     cwd: process.cwd(),

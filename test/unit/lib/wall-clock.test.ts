@@ -10,7 +10,7 @@ afterEach(() => {
 });
 
 test.each([300_000, -300_000, 1_200])(
-  'a clock that is wrong by %d ms is set by the shared one',
+  'a clock that is wrong by %d ms is corrected by the shared clock',
   (differs) => {
     followClock(at + differs, at - 20, at + 20);
     expect(wallClock()).toBe(at + differs);
@@ -20,7 +20,7 @@ test.each([300_000, -300_000, 1_200])(
   },
 );
 
-test('a clock that differs by less than a second is left alone, and so is the noise of a correction', () => {
+test('a clock that differs by less than a second is not changed, and a small change of a correction is ignored', () => {
   followClock(at + 900, at, at);
   expect(wallClock()).toBe(at);
   followClock(at + 300_000, at, at);
@@ -31,7 +31,7 @@ test('a clock that differs by less than a second is left alone, and so is the no
 test.each([
   ['took longer than a second', at - 1_001, at],
   ['came before it was asked for: the clock was set', at, at - 5],
-])('an answer that %s says nothing', (_why, askedAt, answeredAt) => {
+])('a time response that %s is ignored', (_why, askedAt, answeredAt) => {
   followClock(at + 300_000, askedAt, answeredAt);
   expect(wallClock()).toBe(at);
 });

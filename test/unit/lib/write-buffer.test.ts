@@ -27,7 +27,7 @@ function begun() {
 }
 
 describe('the output of a connection', () => {
-  it('is sent in one write if it is small and of one turn, in order', async () => {
+  it('is sent in order and in one write if it is small and written in one turn', async () => {
     const { outbox, written } = begun();
     for (const piece of ['head\xe9 ', Buffer.from('body '), 'end']) outbox.add(piece);
     expect(written).toEqual([]);
@@ -123,7 +123,7 @@ describe('the output of a connection', () => {
     expect(new Set(written.map(({ buffer }) => buffer)).size).toBe(1);
   });
 
-  it('takes bytes that are written in place, and a part of a buffer', async () => {
+  it('accepts bytes that are written in place, and a part of a buffer', async () => {
     const { outbox, written } = begun();
     outbox.add('head ');
     const room = outbox.room(4)!;
@@ -134,7 +134,7 @@ describe('the output of a connection', () => {
     expect(outbox.room(70_000)).toBeNull();
   });
 
-  it('is written at the end of a gathering, or when it is flushed', () => {
+  it('is written when the gathering of output ends, or when it is flushed', () => {
     const { outbox, written, take } = begun();
     beginGathering();
     for (const piece of ['a', 'b']) outbox.add(piece);
@@ -147,7 +147,7 @@ describe('the output of a connection', () => {
     expect(String(written[1])).toBe('c');
   });
 
-  it('reports backpressure, and its end', async () => {
+  it('reports the beginning and the end of backpressure', async () => {
     const { outbox, take } = begun();
     expect(outbox.add(Buffer.alloc(10))).toBe(true);
     expect(outbox.add(Buffer.alloc(200_000))).toBe(false);

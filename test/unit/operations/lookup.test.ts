@@ -34,7 +34,7 @@ describe('the grant argument of a command', () => {
     );
   });
 
-  it('means the grant without an owner, where users have one of that name', () => {
+  it('selects the grant without an owner when users have grants of the same name', () => {
     const unowned = grantRecord({ name: 'work', provider: 'github' });
     expect(pickGrant([...grants, unowned], { grant: 'work' })).toBe(unowned);
   });

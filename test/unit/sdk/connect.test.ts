@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 const source = new URL('../../../src/sdk/connect/connect.ts', import.meta.url);
 const mostBytes = 5 * 1_024;
 
-test('the library for popups has at most 5 KB, as it is served and as it is built', async () => {
+test('the library for popups has at most 5 KB, both as served and as built', async () => {
   const served = stripTypeScriptTypes(await readFile(source, 'utf8'));
   await using bundle = await rolldown({ input: fileURLToPath(source), platform: 'browser' });
   const { output } = await bundle.generate({ minify: true });

@@ -40,7 +40,7 @@ describe('a request', () => {
     ]);
   });
 
-  it('is sent again after 429, 503 and a lost connection, with the same key', async () => {
+  it('is repeated with the same idempotency key after 429, 503 and a lost connection', async () => {
     const { client, sent } = answering(
       problem(503, now),
       problem(429, now),
@@ -57,7 +57,7 @@ describe('a request', () => {
     expect(reading.sent()).toHaveLength(2);
   });
 
-  it('is not sent again if that could do its work twice', async () => {
+  it('is not repeated if the repetition could perform the operation twice', async () => {
     for (const answer of [lost, problem(503, now)]) {
       const { client, sent } = answering(answer);
       await expect(client.removeDomain({ host: 'x.example' })).rejects.toThrow(SidekeyError);
@@ -66,7 +66,7 @@ describe('a request', () => {
     }
   });
 
-  it('fails at last, and at once where the wait would be long or the request is refused', async () => {
+  it('fails after the last attempt, and immediately if the wait would be long or the request is refused', async () => {
     const weary = answering(...Array.from({ length: 9 }, () => problem(503, now)));
     await expect(weary.client.getMe()).rejects.toMatchObject({ status: 503 });
     expect(weary.sent()).toHaveLength(4);
@@ -77,7 +77,7 @@ describe('a request', () => {
     }
   });
 
-  it('waits for its first attempt, if that is still under way', async () => {
+  it('waits for its first attempt if the service is still processing that attempt', async () => {
     const { client, sent } = answering(lost, problem(409, now, 'idempotency_conflict'), Response.json({}));
     await client.createAgent({ name: 'ci' });
     expect(sent()).toHaveLength(3);
@@ -85,7 +85,7 @@ describe('a request', () => {
     await expect(other.client.createAgent({ name: 'ci' })).rejects.toMatchObject({ status: 409 });
   });
 
-  it('ends with its signal', async () => {
+  it('is aborted by its signal', async () => {
     const stop = new AbortController();
     const fetch = vi.fn(async () => {
       setImmediate(() => stop.abort(new Error('enough')));
@@ -98,7 +98,7 @@ describe('a request', () => {
 });
 
 describe('a failure', () => {
-  it('has the code, the hint and the time of the service', async () => {
+  it('has the code, the hint and the retry time of the service', async () => {
     const { client } = answering(problem(429, { 'retry-after': '60' }, 'rate_limited'));
     await expect(client.getMe()).rejects.toMatchObject({
       name: 'SidekeyError',
@@ -110,12 +110,12 @@ describe('a failure', () => {
     });
   });
 
-  it('of an answer that is no problem document has its status', async () => {
+  it('has the HTTP status when the response is not a problem document', async () => {
     const { client } = answering(new Response('<html>', { status: 404 }));
     await expect(client.getMe()).rejects.toMatchObject({ code: 'unexpected_answer', status: 404 });
   });
 
-  it('never has the key', async () => {
+  it('never contains the API key', async () => {
     for (const answer of [lost, problem(403)]) {
       const { client } = answering(answer, answer, answer, answer);
       const failure = (await client.removeDomain({ host: 'x' }).catch((error: unknown) => error)) as Error;
@@ -127,7 +127,7 @@ describe('a failure', () => {
 });
 
 describe('a client', () => {
-  it('is refused without a key, and to another machine in the clear', () => {
+  it('is refused without a key, and for another machine without TLS', () => {
     expect(() => createClient({ apiKey: '' })).toThrow('no API key');
     for (const baseUrl of ['http://sidekey.example.com', 'http://10.0.0.1', 'http://127.0.0.1.example.com']) {
       expect(() => createClient({ apiKey: 'k', baseUrl })).toThrow('in the clear');

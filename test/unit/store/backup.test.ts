@@ -40,7 +40,7 @@ async function parts(text: string): Promise<BackupPart[]> {
 }
 
 describe('the text of a backup', () => {
-  it('is read as it was written, in parts of at most 200 rows of one table', async () => {
+  it('is read back as written, in parts of at most 200 rows of one table', async () => {
     const [first, ...rest] = await parts((await lines()).join(''));
     expect(first).toEqual({ kind: 'head', head });
     const end = rest.pop();
@@ -56,7 +56,7 @@ describe('the text of a backup', () => {
     expect(end).toMatchObject({ counts: { meta: 1, agents: 450 }, mac: `mac of ${end.digest}` });
   });
 
-  it('is refused without its head or its end, and with a line of another form or behind the end', async () => {
+  it('is refused without its head or its end, with a malformed line, or with a line after the end', async () => {
     const whole = await lines();
     const without = (at: number) => whole.toSpliced(at, 1);
     const texts = [
@@ -72,7 +72,7 @@ describe('the text of a backup', () => {
       await expect(parts(text.join(''))).rejects.toMatchObject({ code: 'record_tampered' });
   });
 
-  it('has another digest after an edit, a loss or a repetition of a row', async () => {
+  it('has a different digest after a row was edited, removed or repeated', async () => {
     const whole = await lines();
     const edited = whole.toSpliced(3, 1, whole[3]!.replace('0-1', '9-9'));
     const digests = new Set<string>();

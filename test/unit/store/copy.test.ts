@@ -88,7 +88,7 @@ const ids = (store: Store) =>
   store.grants.list().then((all) => all.map(({ id, sealed }) => `${id} ${sealed[1]}`));
 
 describe.skipIf(postgresMissing !== null)(`a copy of a store${postgresMissing ?? ''}`, () => {
-  it('is equal in both directions, and takes no time when it is made again', async () => {
+  it('is equal in both directions, and may be repeated', async () => {
     const [file, database, back] = [await inFile(), await inPostgres(), await inFile()];
     await file.within(fill);
     const rows = await copied(file, database);
@@ -99,7 +99,7 @@ describe.skipIf(postgresMissing !== null)(`a copy of a store${postgresMissing ??
     expect(await database.within((store) => store.bindings.list())).toHaveLength(2);
   });
 
-  it('continues after it was broken off, and has nothing that the source has no more', async () => {
+  it('continues after an interruption, and removes rows that the source no longer has', async () => {
     const [file, database] = [await inFile(), await inPostgres()];
     await file.within(fill);
     const [from, to] = [await file.tables(), await database.tables()];
@@ -117,7 +117,7 @@ describe.skipIf(postgresMissing !== null)(`a copy of a store${postgresMissing ??
     expect(await database.within(ids)).toEqual(await file.within(ids));
   });
 
-  it('is not made over another store with the same master key', async () => {
+  it('is refused over a different store with the same master key', async () => {
     const [file, database] = [await inFile(), await inPostgres()];
     await file.within((store) => store.meta.putIfAbsent('key_check', keyCheck('aaaaaaaa')));
     const other = Buffer.concat([keyCheck('aaaaaaaa'), Buffer.from('again')]);
@@ -127,7 +127,7 @@ describe.skipIf(postgresMissing !== null)(`a copy of a store${postgresMissing ??
     });
   });
 
-  it('is not made over another store', async () => {
+  it('is refused over a different store', async () => {
     const [file, database] = [await inFile(), await inPostgres()];
     await file.within(fill);
     await database.within((store) => store.meta.putIfAbsent('key_check', Buffer.from('another')));
@@ -135,7 +135,7 @@ describe.skipIf(postgresMissing !== null)(`a copy of a store${postgresMissing ??
     expect(await database.within((store) => store.grants.list())).toEqual([]);
   });
 
-  it('is made over an earlier copy with a key from before a rotation, and not over a copy with a later one', async () => {
+  it('is allowed over an earlier copy with a key from before a rotation, and refused over a copy with a later key', async () => {
     const [file, database] = [await inFile(), await inPostgres()];
     await file.within(async (store) => {
       await fill(store);
@@ -151,7 +151,7 @@ describe.skipIf(postgresMissing !== null)(`a copy of a store${postgresMissing ??
     expect(await database.within((store) => store.meta.get('key_check'))).toEqual(rotated.key_check);
   });
 
-  it('is not made over a grant that was refreshed since, whose old refresh token is used up', async () => {
+  it('is refused over a grant that was refreshed after the first copy, because its old refresh token is used up', async () => {
     const [file, database] = [await inFile(), await inPostgres()];
     await file.within(fill);
     await copied(file, database);
@@ -160,7 +160,7 @@ describe.skipIf(postgresMissing !== null)(`a copy of a store${postgresMissing ??
     expect((await database.within((store) => store.grants.get(grants[3]!.id)))?.revision).toBe(2);
   });
 
-  it('is not made of an empty store', async () => {
+  it('is refused from an empty store', async () => {
     await expect(copied(await inPostgres(), await inFile())).rejects.toMatchObject({ code: 'input_invalid' });
   });
 });

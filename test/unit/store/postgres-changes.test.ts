@@ -4,7 +4,7 @@ import { createChangeLog, ofGrant } from '../../../src/store/postgres-changes.ts
 const nothing = { grants: [], others: false };
 const anything = { grants: null, others: true };
 
-test('changes are told from the epoch that a reader knows', () => {
+test('the change log returns the changes since the epoch of a reader', () => {
   const log = createChangeLog();
   log.add(ofGrant('a'));
   const known = log.count();
@@ -17,13 +17,13 @@ test('changes are told from the epoch that a reader knows', () => {
   expect(log.since(0)).toEqual({ grants: ['a', 'b'], others: true });
 });
 
-test('a write of grants whose ids are not known may be of any grant', () => {
+test('a write of grants with unknown ids counts as a change of every grant', () => {
   const log = createChangeLog();
   log.add('grants');
   expect(log.since(0)).toEqual({ grants: null, others: false });
 });
 
-test('a write that decides nothing about requests is none, or a change of nothing', () => {
+test('a write that does not affect requests counts as no change, or as a change of nothing', () => {
   const log = createChangeLog();
   log.add('locks');
   expect([log.count(), log.since(0)]).toEqual([0, nothing]);
@@ -34,19 +34,22 @@ test('a write that decides nothing about requests is none, or a change of nothin
 test.each([
   ['lost notifications', (log: ReturnType<typeof createChangeLog>) => log.lose()],
   ['a notification that names nothing', (log: ReturnType<typeof createChangeLog>) => log.add('')],
-])('after %s anything may have changed, and then only what is told', (_name, lose) => {
-  const log = createChangeLog();
-  log.add(ofGrant('a'));
-  const before = log.count();
-  lose(log);
-  expect(log.count()).toBeGreaterThan(before);
-  expect(log.since(before)).toEqual(anything);
-  const known = log.count();
-  log.add(ofGrant('c'));
-  expect(log.since(known)).toEqual({ grants: ['c'], others: false });
-});
+])(
+  'after %s everything counts as changed, and later changes are listed individually again',
+  (_name, lose) => {
+    const log = createChangeLog();
+    log.add(ofGrant('a'));
+    const before = log.count();
+    lose(log);
+    expect(log.count()).toBeGreaterThan(before);
+    expect(log.since(before)).toEqual(anything);
+    const known = log.count();
+    log.add(ofGrant('c'));
+    expect(log.since(known)).toEqual({ grants: ['c'], others: false });
+  },
+);
 
-test('beyond the last 4,096 changes anything may have changed', () => {
+test('everything counts as changed for a reader that is more than 4,096 changes behind', () => {
   const log = createChangeLog();
   for (let n = 0; n < 20_000; n += 1) log.add(ofGrant(String(n)));
   expect(log.since(0)).toEqual(anything);

@@ -53,7 +53,7 @@ const proposal = (id: string) => ({
 const error = (code: string) => Object.assign(new Error('says "hunter2"'), { severity: 'ERROR', code });
 
 describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissing ?? ''}`, () => {
-  it('is migrated by one of several processes that start at once', async () => {
+  it('is migrated once when several processes start at the same time', async () => {
     const { address, query } = await emptyDatabase();
     const stores = await Promise.all(Array.from({ length: 6 }, () => open({ address, password: null })));
     await stores[0]!.grants.insert(grantRecord());
@@ -69,7 +69,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     await expect(open({ address, password: null })).rejects.toMatchObject({ code: 'store_newer' });
   });
 
-  it('is not made among the tables of another program, which stay as they are', async () => {
+  it('is not created among the tables of another program, which stay unchanged', async () => {
     const { address, query } = await emptyDatabase();
     await query('create table grants (ours text)');
     await expect(open({ address, password: null })).rejects.toMatchObject({ code: 'store_damaged' });
@@ -79,7 +79,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     expect(rows).toEqual([]);
   });
 
-  it('keeps a text with NUL, which becomes U+FFFD', async () => {
+  it('stores NUL characters as U+FFFD', async () => {
     const { address } = await emptyDatabase();
     const store = await open({ address, password: null });
     const record = grantRecord({ stateReason: 'a\0b' });
@@ -87,7 +87,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     expect((await store.grants.get(record.id))?.stateReason).toBe('a\ufffdb');
   });
 
-  it('without its server says so without a password, and names the place', async () => {
+  it('reports an unreachable server with its location, and without the password', async () => {
     const address = {
       user: 'u',
       host: '127.0.0.1',
@@ -104,7 +104,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     await expect(opening).rejects.toThrow('postgres://u@127.0.0.1:1/d');
   });
 
-  it('is opened with the password that the server asks for, and with no other', async () => {
+  it('opens only with the password that the server requires', async () => {
     const [{ address, query }, { port }] = [await emptyDatabase(), await postgresServer()];
     const role = `do $$ begin create role locked login superuser password 'right'; exception when others then null; end $$`;
     await query(role);
@@ -121,7 +121,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     await open({ address: locked, password: () => Promise.resolve('right') });
   });
 
-  it('is opened over TLS with the certificate of its host alone', async () => {
+  it('opens over TLS only with the certificate of its host', async () => {
     const [{ address }, { port, folder }] = [await emptyDatabase(), await postgresServer()];
     const rootCertificate = join(await tempFolder(), 'root.pem');
     copyFileSync(join(folder, 'data', 'server.crt'), rootCertificate);
@@ -134,7 +134,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     await expect(over('localhost', '/nowhere.pem')).rejects.toMatchObject({ code: 'config_invalid' });
   });
 
-  it('fails while the database is away, keeps its epoch, and mends itself', async () => {
+  it('fails while the database is unavailable, keeps its epoch, and recovers', async () => {
     const { proxy, store, address } = await behindProxy();
     const elsewhere = await open({ address, password: null });
     await store.grants.insert(grantRecord());
@@ -151,7 +151,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     await changes(store, before);
   });
 
-  it('hears of no change while nothing passes, and of all once it does', async () => {
+  it('receives no change while the connection is frozen, and all changes afterwards', async () => {
     const { proxy, store, address } = await behindProxy();
     const elsewhere = await open({ address, password: null });
     const before = store.epoch();
@@ -163,7 +163,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     expect(await store.agents.list()).toHaveLength(1);
   });
 
-  it('hears of changes after the connection that listens has ended', async () => {
+  it('receives changes after the listening connection has ended', async () => {
     const { address, query } = await emptyDatabase();
     const [store, elsewhere] = [
       await open({ address, password: null }),
@@ -179,7 +179,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     }
   });
 
-  it('is sought less and less often while it is away, at random times, and at once when it is lost again', async () => {
+  it('reconnects at growing random intervals during an outage, and immediately when the connection is lost again', async () => {
     const waits: number[] = [];
     const { proxy, store, address } = await behindProxy({
       clock: {
@@ -208,7 +208,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     await vi.waitFor(() => expect(waits).toContain(250));
   });
 
-  it('with several servers is on the one that answers and takes writes', async () => {
+  it('with several servers uses the server that responds and accepts writes', async () => {
     const [{ address }, { port }] = [await emptyDatabase(), await postgresServer()];
     const [one, two] = [await cutProxy(port), await cutProxy(port)];
     const host = '127.0.0.1';
@@ -224,7 +224,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     expect(await elsewhere.agents.list()).toHaveLength(2);
   });
 
-  it('with several servers, none of which takes writes, says so', async () => {
+  it('with several servers reports when none of them accepts writes', async () => {
     const [{ address, query }, { port }] = [await emptyDatabase(), await postgresServer()];
     await query(`alter database ${address.database} set default_transaction_read_only = on`);
     const several = { ...address, host: '127.0.0.1', port, others: [{ host: 'localhost', port }] };
@@ -236,7 +236,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     });
   });
 
-  it('counts for 15 minutes without the database, and then no longer', async () => {
+  it('keeps its epoch valid for 15 minutes without the database, and no longer', async () => {
     let time = 0;
     const { proxy, store } = await behindProxy({
       clock: {
@@ -256,7 +256,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     await vi.waitFor(() => store.epoch(), { timeout: 5_000, interval: 10 });
   });
 
-  it('has its locks on the clock of the database, whatever the clocks of its nodes say', async () => {
+  it('uses the clock of the database for locks, regardless of the clocks of its nodes', async () => {
     const { address } = await emptyDatabase();
     const ahead = await open({ address, password: null }, { now: () => Date.now() + 300_000 });
     const behind = await open({ address, password: null }, { now: () => Date.now() - 300_000 });
@@ -267,7 +267,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     expect(left).toBeLessThanOrEqual(10_000);
   });
 
-  it('never takes more proposals than may wait, from nodes that propose at once', async () => {
+  it('never accepts more proposals than may wait, even from nodes that propose at the same time', async () => {
     const { address } = await emptyDatabase();
     const stores = await Promise.all([1, 2, 3].map(() => open({ address, password: null })));
     const asked = Array.from({ length: 12 }, (_, index) =>
@@ -282,7 +282,7 @@ describe('an error of PostgreSQL', () => {
     expect(postgresFault('here', error(code))).toBe('duplicate');
   });
 
-  it.each(['40P01', '40001', '23503'])('%s is a conflict, after which the query is tried again', (code) => {
+  it.each(['40P01', '40001', '23503'])('%s is a conflict, after which the query is repeated', (code) => {
     expect(postgresFault('here', error(code))).toBe('again');
   });
 
@@ -295,7 +295,7 @@ describe('an error of PostgreSQL', () => {
     ['42501', 'store_unavailable'],
     ['28P01', 'store_unavailable'],
     ['99999', 'store_unavailable'],
-  ])('%s is %s, with a way out and without the text of the server', (code, expected) => {
+  ])('%s is %s, with a hint and without the text of the server', (code, expected) => {
     const fault = postgresFault('here', error(code));
     expect(fault).toMatchObject({ code: expected });
     expect((fault as Error).message).not.toContain('hunter2');

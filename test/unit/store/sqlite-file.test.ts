@@ -57,7 +57,7 @@ describe('the database file', () => {
     expect(await readdir(folder)).toEqual(['sidekey.db']);
   });
 
-  it('that another process has created is used, and not overwritten', async () => {
+  it('is used and not overwritten when another process has created it', async () => {
     const folder = await tempFolder();
     const path = join(folder, 'sidekey.db');
     const record = grantRecord();
@@ -110,7 +110,7 @@ describe('the database file', () => {
   });
 
   it.each([' sidekey.db ', 'side?key#100%.db', ':memory:', 'é.db'])(
-    'has the name %j as it is',
+    'may have any name, such as %j',
     async (name) => {
       const folder = await tempFolder();
       await (await openSqliteStore(join(folder, name), { now })).close();

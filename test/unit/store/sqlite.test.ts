@@ -25,7 +25,7 @@ describe('a SQLite store', () => {
     expect(() => store.epoch()).toThrow(expect.objectContaining(closed));
   });
 
-  it('that another program has locked fails for writes, and works after the lock is released', async () => {
+  it('fails to write while another program locks it, and works after the lock is released', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const store = await openSqliteStore(path, { now, busyTimeoutMs: 0 });
     const other = new DatabaseSync(path);
@@ -43,7 +43,7 @@ describe('a SQLite store', () => {
     await store.close();
   });
 
-  it('without its tables is reported as damaged, and not as empty', async () => {
+  it('without its tables is reported as damaged instead of empty', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const store = await openSqliteStore(path, { now });
     expect(await store.grants.list()).toEqual([]);

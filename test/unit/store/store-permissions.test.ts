@@ -22,7 +22,7 @@ async function storeWithLog(): Promise<string> {
   return path;
 }
 
-test('a WAL file that another process removes during the check is no error', async () => {
+test('a WAL file that another process removes during the check causes no error', async () => {
   const path = await storeWithLog();
   vanishing.add(`${path}-wal`).add(`${path}-shm`);
   await checkStoreFiles(path);

@@ -48,7 +48,7 @@ describe('statements of the store', () => {
     for (const statement of statements) expect(statement.endsWith(unsyncedMark)).toBe(true);
   });
 
-  it('are synced otherwise', async () => {
+  it('are synced in all other cases', async () => {
     const { store, statements } = recordedStore();
     await store.grants.insert(grantRecord());
     await store.grants.remove('1').catch(ignore);

@@ -34,7 +34,7 @@ test('the page shows caller, request, grant, reason, rule and time limit', () =>
   }
 });
 
-test('the page asks in the words of the provider, where it has some', () => {
+test('the page describes the request in the words of the catalog, if the provider has them', () => {
   const { body } = questionPage({ ...asked, operation: 'delete a repository', answer: null }, now);
   expect(body).toContain('May ci-bot delete a repository?');
   expect(body).toContain('<b>DELETE</b> https://api.github.com/repos/acme/x');
@@ -56,7 +56,7 @@ test('the page shows the header fields, one on each line', () => {
   expect(questionPage({ ...asked, answer: null }, now).body).not.toContain('Its header fields');
 });
 
-test('a caller without a token is named as such, without a reason or a lease', () => {
+test('a caller without a token is shown as one without a token, and without a reason or a lease', () => {
   const { body } = questionPage(
     { ...asked, who: { ...asked.who, agent: null, lease: null }, answer: null },
     now,

@@ -30,7 +30,7 @@ test.each([
   ['15m', { kind: 'until', at: 900_000 }],
   ['1h', { kind: 'until', at: 3_600_000 }],
   ['lease', { kind: 'lease' }],
-])('the button %s approves, with its reach', async (value, reach) => {
+])('the button %s allows the request, with the reach of the button', async (value, reach) => {
   const { queue, go, now } = at();
   const page = await go(`answer=${value}`);
   expect(page.status).toBe(200);
@@ -51,7 +51,7 @@ test('the question names the account of the grant', async () => {
   expect((await at().go(null)).body).toContain('alice@acme.test');
 });
 
-test('GET does not answer', async () => {
+test('a GET request does not answer the approval', async () => {
   const { queue, go } = at();
   const page = await go(null);
   expect(page.status).toBe(200);
@@ -105,7 +105,7 @@ test('an answer after the deadline, or after the client has left, is refused', a
   expect([page?.status, again.said]).toEqual([410, []]);
 });
 
-test('the link of a body returns the body with a seal, and is no answer', async () => {
+test('the link of a body returns the sealed body, and does not answer the approval', async () => {
   const { asked, queue, go } = at();
   const path = links.pathFor(asked, 'body');
   expect(await go(null, path)).toMatchObject({ status: 404, body: '' });
@@ -146,7 +146,7 @@ test('a wrong signature for a pending approval gets the same response as for an 
   expect(looked).toEqual([]);
 });
 
-test('a path that is no link gets 404', async () => {
+test('a path that is not a link gets 404', async () => {
   const { queue } = at();
   const parts = { queue, links, account, now: Date.now };
   expect(await approvalRoute({ path: '/', form: null, from }, parts)).toBeNull();

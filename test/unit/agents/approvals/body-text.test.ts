@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { bodyText, longestBody } from '../../../../src/domain/approval.ts';
 import { schemeOf } from '../../../../src/proxy/schemes/placement.ts';
 
-describe('a body for a person', () => {
+describe('the body that is shown to a person', () => {
   test.each([
     ['text', '{"a":\t"ü"}\r\n', true],
     ['as long as can be shown', 'x'.repeat(longestBody), true],
@@ -14,11 +14,11 @@ describe('a body for a person', () => {
     expect(bodyText(Buffer.from(body))).toBe(isShown ? body : null);
   });
 
-  test('that is not UTF-8 is not shown', () => {
+  test('is not shown when it is not UTF-8', () => {
     expect(bodyText(Buffer.from([0xff, 0xfe, 0x41]))).toBeNull();
   });
 
-  test('does not have the value that the credential replaces', () => {
+  test('does not contain the value that the credential replaces', () => {
     const json = Buffer.from('{"auth":{"token":"of-the-agent"},"to":"bob"}');
     const masked = schemeOf({ kind: 'json', path: ['auth', 'token'] }).maskBody?.(json, {
       kind: 'json',

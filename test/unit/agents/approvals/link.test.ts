@@ -23,7 +23,7 @@ test('a link is invalid for another approval, and its expiry cannot be changed',
   expect(links.verify({ id, isBody, signature: later.slice(0, 8) + signature.slice(8) })).toBeNull();
 });
 
-test('the link of a body does not answer, and the link of an answer has no body', () => {
+test('the link of a body cannot answer, and the link of an answer cannot read the body', () => {
   const body = parseLinkPath(links.pathFor(question, 'body'));
   expect(body).toMatchObject({ id, isBody: true });
   expect(links.verify({ id, isBody: true, signature: body?.signature ?? '' })).toEqual(question);

@@ -20,6 +20,6 @@ test.each([
   expect(operationOf(method, host, path, provider)).toBe(words);
 });
 
-test('a provider without a definition has no words', () => {
+test('a provider without a definition has no words for its operations', () => {
   expect(operationOf('GET', 'a.example', '/', undefined)).toBeNull();
 });

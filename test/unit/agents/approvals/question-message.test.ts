@@ -37,7 +37,7 @@ test('the webhook message contains all that a person needs to decide', () => {
   });
 });
 
-test('the message says what the request does, where the catalog has words for it', () => {
+test('the message says what the request does, if the catalog has words for it', () => {
   expect(questionMessage({ ...asked, operation: 'delete a repository' }, null)).toMatchObject({
     operation: 'delete a repository',
     text: 'ci-bot asks to delete a repository (DELETE api.github.com/repos/acme/x) with the grant github. Answer: sidekey approve k7w2m9qd',
@@ -61,7 +61,7 @@ test('the chat line says that query and body are not shown', () => {
   );
 });
 
-test('the chat line names the header fields, and has none of their values', () => {
+test('the chat line names the header fields without their values', () => {
   const names = ["X-*|'", ...Array.from({ length: 90 }, (_, index) => `X-${index}`)];
   const many = { ...asked, fields: names.map((name) => `${name}: <https://evil.example|Answer>`) };
   const { text, field_names } = questionMessage(many, null);

@@ -103,7 +103,7 @@ describe('a pending approval', () => {
     expect(time.waiting()).toBe(0);
   });
 
-  test('has its body in memory until it is decided', async () => {
+  test('keeps its body in memory until it is decided', async () => {
     const at = queue();
     const { verdict, id } = await at.ask(asked(), never, 'the body');
     expect(at.queue.body(id)).toBe('the body');
@@ -145,7 +145,7 @@ describe('a pending approval', () => {
     expect(await store.approvals.get(id)).toBeNull();
   });
 
-  test('that is answered in the last moment is decided by that answer', async () => {
+  test('is decided by an answer that arrives at the last moment', async () => {
     const at = queue({ timeoutMs: 150 });
     const { verdict, id } = await at.ask();
     await time.advance(149);
@@ -166,7 +166,7 @@ describe('a pending approval', () => {
     expect(await at.queue.answer(id, yes())).toBeNull();
   });
 
-  test('is not created when the client has left before', async () => {
+  test('is not created when the client has already left', async () => {
     const at = queue();
     const verdict = at.queue.ask(asked(), { ...never, already: true }, async () => undefined);
     expect(await verdict).toEqual({ kind: 'gone' });
@@ -183,7 +183,7 @@ describe('a pending approval', () => {
     expect(again).toHaveLength(2);
   });
 
-  test('counts toward the limit of its own agent, and of no other', async () => {
+  test('counts toward the limit of its own agent, and not of other agents', async () => {
     const at = queue({ maxPending: 1 });
     const { verdict, id } = await at.ask(asked('claude'));
     expect(await at.queue.ask(asked('claude'), never, async () => undefined)).toEqual({
@@ -206,7 +206,7 @@ describe('a pending approval', () => {
     await at.ask(asked('other'));
   });
 
-  test('is refused when the queue closes, as are later ones', async () => {
+  test('is refused when the queue closes, as are later approvals', async () => {
     const at = queue();
     const { verdict, id } = await at.ask();
     await at.queue.close();
@@ -245,7 +245,7 @@ describe('the keep-alive of pending approvals', () => {
     expect(writes).toEqual([ids, ids]);
   });
 
-  test('withdraws an approval later when the store has failed', async () => {
+  test('repeats a withdrawal that failed because of the store', async () => {
     const at = queue({ timeoutMs: 1_000 });
     const { verdict, id } = await at.ask();
     const withdraw = store.approvals.withdraw.bind(store.approvals);

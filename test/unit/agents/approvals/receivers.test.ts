@@ -42,7 +42,7 @@ async function sent(notice: ApprovalNotice, value: string, url: string | null = 
 }
 
 describe('the message for Slack', () => {
-  test('has the words of the agent as plain text, and one link, which is ours', async () => {
+  test('has the words of the agent as plain text, and only the approval link', async () => {
     const hook = 'https://hooks.slack.test/services/T/B/SECRET';
     const { url, json } = await sent({ template: 'slack', url: secret }, hook);
     expect(url).toBe(hook);
@@ -56,7 +56,7 @@ describe('the message for Slack', () => {
     expect(blocks[3]?.text.text).toBe(`<${link}|Answer>`);
   });
 
-  test('names the command where there is no link', async () => {
+  test('names the command when there is no link', async () => {
     const { json } = await sent({ template: 'slack', url: secret }, 'https://hooks.slack.test/x', null);
     expect(JSON.stringify(json)).toContain('`sidekey approve k7w2m9qd`');
   });
@@ -68,7 +68,7 @@ describe('the message for Slack', () => {
   });
 });
 
-test('the message for Telegram has the words of the agent preformatted, and goes to the chat of the config', async () => {
+test('the message for Telegram has the words of the agent preformatted, and goes to the configured chat', async () => {
   const notice = {
     template: 'telegram',
     token: secret,
@@ -90,7 +90,7 @@ test('the message for Telegram has the words of the agent preformatted, and goes
   expect(text.replaceAll(/<pre>[^<]*<\/pre>|<a href="[^"]*">Answer<\/a>|\n/g, '')).toBe('');
 });
 
-test('the message for ntfy has a click, the token, and no words of the agent', async () => {
+test('the message for ntfy has the link as click action, the token, and no words of the agent', async () => {
   const notice = { template: 'ntfy', url: 'https://ntfy.test/acme-topic', token: secret } as const;
   const { url, headers, json } = await sent(notice, 'tk_secret');
   expect(url).toBe('https://ntfy.test/');
@@ -125,7 +125,7 @@ describe.skipIf(process.platform === 'win32')('an e-mail (skipped on Windows: it
     expect(mail).not.toContain('evil');
   });
 
-  test('that sendmail does not take is a failure with its first line', async () => {
+  test('that sendmail refuses is reported as a failure with the first line of its output', async () => {
     const { send } = await mailer('echo "no such host" >&2; echo more >&2; exit 75');
     await expect(send()).rejects.toThrow(/sendmail ended with 75: no such host$/);
   });

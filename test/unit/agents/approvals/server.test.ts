@@ -88,7 +88,7 @@ test.each([
   ['/nosuch', 404, 'Approvals of Sidekey'],
   ['/approve/k7w2m9qd', 404, 'This link is not valid'],
   ['/approve/k7w2m9qd/cut', 404, 'This link is not valid'],
-])('a browser that opens %s gets a page with the way out', async (path, status, title) => {
+])('a browser that opens %s gets a page that says what to do next', async (path, status, title) => {
   const { base } = await serving();
   const answer = await fetch(base + path, { headers: { accept: 'text/html,*/*;q=0.8' } });
   const page = await answer.text();
@@ -135,7 +135,7 @@ test('a store failure is reported without the link', async () => {
   expect(logged.join()).not.toContain(path.slice(-43));
 });
 
-test('a client that disconnects within its form does not answer, and does not delay the close', async () => {
+test('a client that disconnects while it sends the form does not answer, and does not delay the close', async () => {
   const { server, queue, logged, host, port, path } = await serving();
   const socket = connect(port, host);
   socket.write(`POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n`);

@@ -49,7 +49,7 @@ function teller(
 
 const asked = question({ id: 'k7w2m9qd', who: { grantId: 'g-1' } });
 
-test('a pending approval is sent at once, and once', async () => {
+test('a pending approval is sent immediately and only once', async () => {
   const { announce, sent, time, logged } = teller([202]);
   announce(asked);
   await settle();

@@ -46,7 +46,7 @@ function drain(quota: Quota): number {
 }
 
 describe.skipIf(postgresMissing !== null)(`a quota of several nodes${postgresMissing ?? ''}`, () => {
-  it('admits what the limit says, and what the others admit within one exchange', async () => {
+  it('admits at most the limit, plus the requests that other nodes admit within one exchange', async () => {
     const { open, exchange, holds } = await nodes();
     const [a, b] = [open(), open()];
     for (let n = 0; n < 6; n += 1) expect(take(a)).toBe(true);
@@ -77,7 +77,7 @@ describe.skipIf(postgresMissing !== null)(`a quota of several nodes${postgresMis
     await expect.poll(() => b.spend([bytes], ci, 51, Date.now()).ok).toBe(false);
   });
 
-  it('refuses requests 5 s after the database has gone, and admits them when it is back', async () => {
+  it('refuses requests 5 s after the database becomes unavailable, and admits them when it is available again', async () => {
     const { open, exchange, proxy, time } = await nodes();
     const quota = open();
     const many: RuleLimit = { ...budget, requests: 1_000 };
@@ -104,7 +104,7 @@ describe.skipIf(postgresMissing !== null)(`a quota of several nodes${postgresMis
       .toBe(true);
   });
 
-  it('sends what it used when it closes', async () => {
+  it('reports its usage to the database when it closes', async () => {
     const { open, holds } = await nodes();
     const quota = open();
     take(quota);

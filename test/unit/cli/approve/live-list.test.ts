@@ -70,12 +70,12 @@ describe('the live list', () => {
     expect(pressed(back.list, ['y']).act).toEqual(answered('a', 'once'));
   });
 
-  it.each(['q', 'interrupt'])('the key %s leaves it', (key) => {
+  it.each(['q', 'interrupt'])('the key %s closes the list', (key) => {
     expect(pressed(listOf(a), [key]).act).toEqual({ kind: 'leave' });
     expect(pressed(emptyList, [key]).act).toEqual({ kind: 'leave' });
   });
 
-  it('Ctrl-C leaves it also while a duration is entered', () => {
+  it('Ctrl-C closes the list even while a duration is entered', () => {
     expect(pressed(listOf(a), ['t', 'interrupt']).act).toEqual({ kind: 'leave' });
   });
 

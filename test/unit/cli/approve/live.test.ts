@@ -120,7 +120,7 @@ describe('the live list in a terminal', () => {
     expect(await list.left).toEqual(['Answered bbbb0000.', 'Answered aaaa0000.']);
   });
 
-  it('shows the body of the selected request, and ignores keys until it is known', async () => {
+  it('shows the body of the selected request, and ignores keys until the body has been read', async () => {
     const list = opened({ ...entry('aaaa0000'), bodyBytes: 9 });
     const body = Promise.withResolvers<string | null>();
     list.bodyOf = () => body.promise;
@@ -134,7 +134,7 @@ describe('the live list in a terminal', () => {
     expect(list.said).toEqual([['aaaa0000', 'once']]);
   });
 
-  it('says so if the window is too small for the body', async () => {
+  it('says when the window is too small for the body', async () => {
     const list = opened({ ...entry('aaaa0000'), bodyBytes: 100 });
     list.bodyOf = async () => 'line\n'.repeat(20);
     await list.wait(settleMs);

@@ -37,14 +37,14 @@ test('a body is read from the page server of this installation', async () => {
   expect(await readFrom(links.sealOf(asked, 'to: bob'))).toBe('to: bob');
 });
 
-test('a body is not believed without the seal of this installation', async () => {
+test('a body without the seal of this installation is rejected', async () => {
   const other = createApprovalLinks(createVault(masterKey(randomBytes(32))));
   expect(await readFrom('')).toBeNull();
   expect(await readFrom(other.sealOf(asked, 'to: bob'))).toBeNull();
   expect(await readFrom(links.sealOf(asked, 'to: alice'))).toBeNull();
 });
 
-test('a request without a body, and one whose proxy does not answer, have no body', async () => {
+test('a request without a body, or whose proxy does not respond, has no body', async () => {
   const pages = approvalPages(
     {
       listen: { host: '127.0.0.1', port: 1 },
@@ -60,7 +60,7 @@ test('a request without a body, and one whose proxy does not answer, have no bod
   expect(await pages?.bodyOf({ ...asked, bodyBytes: 0 })).toBeNull();
 });
 
-test('a body is read over TLS from a server with the certificate of the config alone', async () => {
+test('a body is read over TLS only from a server with the configured certificate', async () => {
   const authority = makeTestAuthority('admin');
   const own = authority.issue(['sidekey.example.com']);
   const folder = await tempFolder();
@@ -84,7 +84,7 @@ test('a body is read over TLS from a server with the certificate of the config a
   expect(await read('other.pem', makeTestAuthority('other').issue(['sidekey.example.com']).cert)).toBeNull();
 });
 
-test('no pages are known without admin.listen, or with a port that is chosen at start', () => {
+test('no page server is found without admin.listen, or when the system chooses the port at start', () => {
   expect(
     approvalPages({ listen: null, url: null, tls: null, metrics: 'key', returnUrls: [], oidc: null }, vault),
   ).toBeNull();

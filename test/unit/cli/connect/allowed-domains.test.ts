@@ -42,7 +42,7 @@ describe('the audience of a connected grant', () => {
 });
 
 describe('hosts of --allowed-domains', () => {
-  test('are normalized, each once', () => {
+  test('are normalized, without duplicates', () => {
     const allowedDomains = ['API.acme.test.', 'api.acme.test,eu.files.acme.test'];
     expect(planDomains({ allowedDomains }, provider, null)).toMatchObject({
       entries: ['api.acme.test', 'eu.files.acme.test'],

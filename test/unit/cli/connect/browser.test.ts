@@ -73,11 +73,11 @@ describe('the browser that a person configured', () => {
     ['a name', 'linux', 'firefox', [['firefox', url]]],
     ['a path', 'darwin', '/opt/fire fox', [['/opt/fire fox', url]]],
     ['a name on macOS', 'darwin', 'Firefox', [['open', '-a', 'Firefox', url]]],
-  ])('is started: %s, also without a display', (_what, platform, named, expected) => {
+  ])('is started even without a display: %s', (_what, platform, named, expected) => {
     expect(chosen(platform, { SSH_CONNECTION: '1' }, named)).toEqual(expected);
   });
 
-  test('gets name and address as arguments on Windows, and not as shell code', () => {
+  test('gets name and address as arguments instead of shell code on Windows', () => {
     const choice = chooseBrowser(url, 'x"; calc; "', { platform: 'win32', env: {} });
     expect(choice).toMatchObject({
       commands: [{ program: 'powershell.exe', env: { SIDEKEY_BROWSER: 'x"; calc; "', SIDEKEY_URL: url } }],

@@ -43,7 +43,7 @@ test.each([
   expect(chooseFlow({}, { ...provider, flows: ['authorization_code'], token, clientId }, asks)).toBe(flow);
 });
 
-test('a provider whose programs log in by themselves has no flow, and the way is said', () => {
+test('a provider whose programs log in by themselves has no flow, and the message says how to log in', () => {
   const client = {
     program: 'acme-cli',
     clientId: 'id',

@@ -37,7 +37,7 @@ test('a failed connect is recorded with its code', async () => {
   ]);
 });
 
-test('a failure that is recorded already is not recorded twice', async () => {
+test('a failure that is already recorded is not recorded again', async () => {
   const { audit, events, request } = setup();
   const gone = new SidekeyError('store_unavailable', 'It is gone.');
   const change = () => recordChange(audit, { event: 'grant.connected' }, () => Promise.reject(gone));

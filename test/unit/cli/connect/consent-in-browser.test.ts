@@ -75,7 +75,7 @@ describe('the time limit of a consent', () => {
     expect((await page).body).toContain('<h1>Tokens are here</h1>');
   });
 
-  test('that has passed before the start prints nothing', async () => {
+  test('prints nothing if it has passed before the start', async () => {
     const consent = aConsent({}, AbortSignal.abort(timeUp));
     await expect(consent.result).rejects.toBe(timeUp);
     expect(consent.said).toEqual([]);
@@ -94,7 +94,7 @@ describe('a failure after the callback', () => {
     expect(body).toContain('<h1>Acme is not connected</h1>\n<p>It said &lt;no&gt;.</p>\n<p>→ try again</p>');
   });
 
-  test('that is no SidekeyError is shown without its message', async () => {
+  test('is shown without its message if it is not a SidekeyError', async () => {
     const consent = aConsent();
     const page = visit(await consent.callback);
     consent.end.reject(new Error('secret-in-a-message'));

@@ -50,7 +50,7 @@ describe('a callback', () => {
     expect(answers).toEqual(['first']);
   });
 
-  test('is accepted once also while the first is being processed', async () => {
+  test('is accepted only once while the first is being processed', async () => {
     const { answers, expecting, callback, holdBack } = await listener();
     const gate = Promise.withResolvers<void>();
     holdBack(gate.promise);
@@ -71,7 +71,7 @@ describe('a callback', () => {
     expect(answers).toEqual(['later']);
   });
 
-  test('gets its whole page, though the listener closes', async () => {
+  test('receives its whole page even if the listener closes meanwhile', async () => {
     const { loopback, expecting, callback } = await listener();
     expecting();
     const page = visit(callback('first'));
@@ -82,7 +82,7 @@ describe('a callback', () => {
 });
 
 describe('the link to the consent page', () => {
-  test('redirects once, and contains no state', async () => {
+  test('redirects once, and does not contain the state', async () => {
     const { expecting } = await listener();
     const link = expecting();
     expect(link).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/[A-Za-z0-9_-]{32}$/);
@@ -97,7 +97,7 @@ describe('the link to the consent page', () => {
     expect(second.headers['location']).toBeUndefined();
   });
 
-  test('is refused with another Host', async () => {
+  test('is refused with a different Host', async () => {
     const { expecting } = await listener();
     const link = expecting();
     expect((await visit(link, { headers: { host: 'evil.example.com' } })).status).toBe(404);

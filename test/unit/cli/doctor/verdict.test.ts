@@ -37,7 +37,7 @@ test('a program that succeeds with another page did not use the proxy', () => {
   expect(verdictOf(end('', { exit: 0, stdout: 'It works!' }), page)).toBe('unproxied');
 });
 
-test('a program that timed out is slow, and not untrusted', () => {
+test('a program that timed out is reported as slow instead of untrusted', () => {
   expect(verdictOf(end('certificate', { timedOut: true }), page)).toBe('slow');
 });
 

@@ -37,7 +37,7 @@ it('a domain without a grant offers none', () => {
   expect(offeredBy(domain('a.example.com', 'work'), grants)).toEqual([alice, bob]);
 });
 
-it('a grant is used only by the domains that offer it', () => {
+it('a grant is used only by the domains that offer the grant', () => {
   const domains = [
     domain('a.example.com', 'github'),
     domain('b.example.com', 'work'),

@@ -64,7 +64,7 @@ async function holding({
 }
 
 describe('the lease of a running command', () => {
-  it('is renewed while the command runs, and revoked after it', async () => {
+  it('is renewed while the command runs, and revoked when the command ends', async () => {
     const { held, time, standing, names } = await holding();
     for (let passed = 0; passed < 30; passed += 1) {
       await time.advance(minute);
@@ -86,7 +86,7 @@ describe('the lease of a running command', () => {
     expect(lease?.grants).toBeNull();
   });
 
-  it('has a fixed end when one is given, with as few renewals as possible', async () => {
+  it('has a fixed end when an end is given, with as few renewals as possible', async () => {
     const { time, standing, names } = await holding({ endsAt: start + 8 * minute });
     await time.advance(8 * minute - 1);
     expect(await standing()).toBe('active');

@@ -13,7 +13,7 @@ function line(hour: string, agent: string, event: string): string {
   return `${JSON.stringify({ v: 1, ...chain, event, time, agent, host: 'api.acme.test' })}\n`;
 }
 
-test('status names an agent that was refused for too many leaks within a day once', async () => {
+test('status lists an agent once when it was refused several times within a day for too many leaks', async () => {
   const file = join(await tempFolder(), 'audit.jsonl');
   await writeFile(
     file,

@@ -6,7 +6,7 @@ import { askUnreadable } from '../../../../src/cli/status/finding.ts';
 import { newMasterKey } from '../../../../src/store/vault/key-source.ts';
 import { createVault, type Ring } from '../../../../src/store/vault/vault.ts';
 
-it('opens the report of a proxy that has followed a rotation which this process has not seen', async () => {
+it('status opens the report of a proxy after a master key rotation that this process has not read', async () => {
   const first = { master: newMasterKey(), since: null, retiredAt: null };
   const ring: Ring = [{ master: newMasterKey(), since: 0, retiredAt: null }, first];
   const report = [{ grant: 'g', sentence: 's', hint: 'h' }];

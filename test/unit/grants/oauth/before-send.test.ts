@@ -46,7 +46,7 @@ async function tokenEndpoint() {
   return { ask, requests, opened };
 }
 
-test('a request is asked for on the open connection, before any byte of it, and then sent with its length', async () => {
+test('the check of a request runs on the open connection, before the first byte is sent with the right length', async () => {
   const { ask, requests, opened } = await tokenEndpoint();
   const answer = await ask(async () => {
     expect(opened).toEqual(['open']);
@@ -58,7 +58,7 @@ test('a request is asked for on the open connection, before any byte of it, and 
   expect(requests).toEqual([['8', 'a=b&c=ü']]);
 });
 
-test('a request that may not go is never sent, and fails with the reason', async () => {
+test('a request whose check fails is never sent, and fails with the reason of the check', async () => {
   const { ask, requests, opened } = await tokenEndpoint();
   const answer = await ask(() => Promise.reject(new SidekeyError('refresh_failed', 'held up')));
   expect(answer).toEqual({ kind: 'transient', reason: 'held up', retryAfterMs: null });

@@ -47,7 +47,7 @@ const metadata = {
 const resource = { resource: `${api}/`, authorization_servers: [login], scopes_supported: ['read'] };
 
 describe('discovery', () => {
-  test('of an API finds its authorization server', async () => {
+  test('of an API finds the authorization server of the API', async () => {
     const { fetch } = server({
       [`${api}/.well-known/oauth-protected-resource`]: resource,
       [`${login}/.well-known/oauth-authorization-server`]: metadata,
@@ -105,7 +105,7 @@ describe('discovery refuses', () => {
   const at = `${login}/.well-known/oauth-authorization-server`;
 
   test.each(['http://api.company.test', 'api.company.test', 'https://a:b@api.company.test', 'https://x/#y'])(
-    'an address that is no plain https URL: %s',
+    'an address that is not a plain https URL: %s',
     async (address) => {
       expect(await failure(address, {})).toMatchObject({ code: 'input_invalid' });
     },

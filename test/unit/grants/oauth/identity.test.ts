@@ -21,14 +21,14 @@ async function ask(
   return { answer: await askUserinfo(url, credential, subject, { fetch, now: Date.now }), sent };
 }
 
-test('the claims are short plain texts, without the token, and pictures with https alone', () => {
+test('the claims are short plain texts without the token, and pictures only with https', () => {
   const claims = { sub: 'a', name: 'A\u202eB', email: 'x the-token', picture: 'javascript:alert(1)', age: 3 };
   expect(claimsIn(claims, ['the-token'])).toEqual({ sub: 'a', name: 'A B' });
   expect(claimsIn({ picture: 'https://img.test/a.png' }, [])).toEqual({ picture: 'https://img.test/a.png' });
   expect(claimsIn({ picture: `https://img.test/${'a'.repeat(400)}` }, [])).toEqual({});
 });
 
-test('a bearer token is sent to https alone, and no redirect is followed', async () => {
+test('a bearer token is sent only to https, and no redirect is followed', async () => {
   const known = await ask([Response.json({ sub: 'a' })], { subject: 'a' });
   expect(known.answer).toEqual({ kind: 'known', status: 200, claims: { sub: 'a' } });
   expect(known.sent).toMatchObject([{ authorization: 'Bearer the-access-token' }]);
@@ -38,13 +38,13 @@ test('a bearer token is sent to https alone, and no redirect is followed', async
   expect(await ask([redirect])).toMatchObject({ answer: { kind: 'unknown' }, sent: [{}] });
 });
 
-test('an answer without the subject of the ID token is not believed', async () => {
+test('a response without the subject of the ID token is rejected', async () => {
   for (const body of [{ email: 'ceo@acme.test' }, { sub: 'b', email: 'ceo@acme.test' }]) {
     expect((await ask([Response.json(body)], { subject: 'a' })).answer.kind).toBe('unknown');
   }
 });
 
-test('a bound token is sent with a proof, which repeats the nonce of the server', async () => {
+test('a bound token is sent with a DPoP proof, which repeats the nonce of the server', async () => {
   const challenge = new Response('{}', { status: 401, headers: { 'dpop-nonce': 'n-1' } });
   const { answer, sent } = await ask([challenge, Response.json({ sub: 'a' })], { dpop: true });
   expect(answer.kind).toBe('known');

@@ -57,7 +57,7 @@ describe('a challenge', () => {
     ]);
   });
 
-  test('gives at most 20 scopes of plain letters', () => {
+  test('gives at most 20 scopes, and only scopes of plain characters', () => {
     const many = Array.from({ length: 100 }, (_, number) => `scope-${number}`);
     const long = 'x'.repeat(257);
     const odd = ['a\\b', 'caf\u00e9', '\u001b[31mred', long, 'a\u0000b'];

@@ -93,7 +93,7 @@ const refused = (message: string) => ({
 });
 
 describe('an ID token', () => {
-  it('is asked for with PKCE, a state and a nonce, and gives its claims', async () => {
+  it('is requested with PKCE, a state and a nonce, and its claims are returned', async () => {
     const { at, signIn } = fakeIssuer();
     const { claims, url, flow } = await signIn();
     expect(claims).toMatchObject({ sub: 'a-1', iss: issuer });
@@ -156,7 +156,7 @@ describe('an ID token', () => {
     await expect(signIn()).rejects.toMatchObject(refused('signature'));
   });
 
-  it('is refused without a signature, or with one by a shared key, even if the issuer lists them', async () => {
+  it('is refused without a signature, or with an HMAC signature, even if the issuer lists them', async () => {
     const { at, signIn } = fakeIssuer();
     at.idToken = async (claims) => new UnsecuredJWT(claims).encode();
     await expect(signIn({ clientSecret: 'x'.repeat(32) })).rejects.toMatchObject(refused('alg'));
@@ -167,7 +167,7 @@ describe('an ID token', () => {
     await expect(signIn({ clientSecret: 'x'.repeat(32) })).rejects.toMatchObject(refused('alg'));
   });
 
-  it('is refused if there is none', async () => {
+  it('is refused when the response has none', async () => {
     const { at, signIn } = fakeIssuer();
     at.idToken = async () => undefined;
     await expect(signIn()).rejects.toMatchObject(refused('id_token'));
@@ -178,7 +178,7 @@ describe('keys of the issuer', () => {
   beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'], now: Date.now() }));
   afterEach(() => void vi.useRealTimers());
 
-  it('are read again for a new one, and not more often than once a minute', async () => {
+  it('are fetched again for an unknown key, and at most once a minute', async () => {
     const { at, signIn } = fakeIssuer();
     await signIn();
     await signIn();
@@ -192,7 +192,7 @@ describe('keys of the issuer', () => {
     expect(reads()).toBe(2);
   });
 
-  it('and metadata are read again after ten minutes', async () => {
+  it('are fetched again with the metadata after ten minutes', async () => {
     const { at, signIn } = fakeIssuer();
     await signIn();
     vi.setSystemTime(Date.now() + 600_000);
@@ -214,7 +214,7 @@ describe('a callback', () => {
     expect(at.asked.some((path) => path.endsWith('/token'))).toBe(false);
   });
 
-  it('without an issuer is refused if the metadata promise one', async () => {
+  it('without an issuer is refused if the metadata announce one', async () => {
     const metadata = { authorization_response_iss_parameter_supported: true };
     const { signIn } = fakeIssuer({ metadata });
     await expect(signIn()).rejects.toMatchObject({ code: 'bad_request' });
@@ -223,7 +223,7 @@ describe('a callback', () => {
 });
 
 describe('the client', () => {
-  it('sends its secret in the way that the issuer has', async () => {
+  it('sends its secret by a method that the issuer supports', async () => {
     const basic = fakeIssuer();
     await basic.signIn({ clientSecret: 's3' });
     expect(basic.at.authorization).toBe(`Basic ${Buffer.from('sidekey:s3').toString('base64')}`);
@@ -235,7 +235,7 @@ describe('the client', () => {
     expect([open.at.authorization, open.at.form.get('client_id')]).toEqual(['', 'sidekey']);
   });
 
-  it('asks the userinfo endpoint for a missing claim alone, and believes the ID token more', async () => {
+  it('requests the userinfo endpoint only for a missing claim, and prefers the ID token', async () => {
     const { at, signIn } = fakeIssuer({ metadata: { userinfo_endpoint: `${issuer}/userinfo` } });
     at.userinfo = { sub: 'a-1', groups: ['ops'], iss: 'https://evil.example' };
     expect((await signIn({ needed: ['sub'] })).claims['groups']).toBeUndefined();
@@ -244,7 +244,7 @@ describe('the client', () => {
     await expect(signIn({ needed: ['groups'] })).rejects.toMatchObject(refused('sub'));
   });
 
-  it('takes the flag of a verified e-mail from where the e-mail is from', async () => {
+  it('takes the verified flag of an e-mail from the source of the e-mail', async () => {
     const { at, signed, signIn } = fakeIssuer({ metadata: { userinfo_endpoint: `${issuer}/userinfo` } });
     at.idToken = (claims) => signed({ ...claims, email: 'root@acme.test' });
     at.userinfo = { sub: 'a-1', email: 'eve@acme.test', email_verified: true };
@@ -277,7 +277,7 @@ function slowIssuer() {
 }
 
 describe('metadata of an issuer', () => {
-  it('that hang are asked for again after as long, and meanwhile a sign-in fails at once', async () => {
+  it('are requested again after a timed-out request and a pause of equal length, in which sign-ins fail at once', async () => {
     const { at, begin } = slowIssuer();
     const down = { code: 'upstream_unreachable', retryAfterMs: 20_000 };
     at.takesMs = 20_000;
@@ -291,7 +291,7 @@ describe('metadata of an issuer', () => {
     expect(at.asked).toBe(2);
   });
 
-  it('are asked for again 30 s after a failure, however many there were', async () => {
+  it('are requested again 30 s after a failure, regardless of the number of failures', async () => {
     const { at, begin } = slowIssuer();
     for (let failures = 0; failures < 8; failures += 1) {
       await expect(begin()).rejects.toMatchObject({ code: 'upstream_unreachable' });
@@ -300,7 +300,7 @@ describe('metadata of an issuer', () => {
     expect(at.asked).toBe(8);
   });
 
-  it('are asked for once by many sign-ins, and again after 10 min', async () => {
+  it('are requested once for many sign-ins, and again after 10 min', async () => {
     const { at, begin } = slowIssuer();
     at.isUp = true;
     await Promise.all([begin(), begin(), begin()]);

@@ -232,7 +232,7 @@ describe('a refusal', () => {
     expect(await ask(Response.json({ error: 'bad_refresh_token' }))).toMatchObject({ kind: 'invalid_grant' });
   });
 
-  test('is not a redirect, which is transient and never followed', async () => {
+  test('does not include a redirect, which is transient and never followed', async () => {
     const reason = expect.stringContaining('answered with a redirect, which is never followed');
     for (const status of [301, 302, 307, 308]) {
       const answer = new Response(null, { status, headers: { location: 'https://evil.test/' } });
@@ -241,7 +241,7 @@ describe('a refusal', () => {
     expect(await ask(Response.error())).toMatchObject({ kind: 'transient', reason });
   });
 
-  test('is also a blocked address, with the message of the address guard', async () => {
+  test('includes a blocked address, with the message of the address guard', async () => {
     const guard = new SidekeyError('address_blocked', '10.0.0.1 is a private address.');
     const fetch: TokenFetch = async () => {
       throw new TypeError('fetch failed', { cause: guard });

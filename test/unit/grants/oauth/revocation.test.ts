@@ -36,7 +36,7 @@ async function sent(over: Partial<RevocationRequest>) {
 }
 
 describe('a revocation request', () => {
-  test('conforms to RFC 7009 §2.1, with the token whose revocation ends the other', async () => {
+  test('conforms to RFC 7009 §2.1, and revokes the token that also ends the other token', async () => {
     const { outcome, asked } = await sent({});
     expect(outcome).toEqual({ kind: 'revoked' });
     expect(asked).toEqual([
@@ -120,7 +120,7 @@ describe('a revocation request', () => {
     expect(headers).toEqual({ accept: 'application/json', authorization: 'Bearer the-access-token' });
   });
 
-  test('with GET has the token in the query, and never the client', async () => {
+  test('with GET has the token in the query, and never the client credentials', async () => {
     const way = dialect({ method: 'GET', tokenParameter: 't' });
     const client = { clientId: 'the-client', clientSecret: 'client-secret', auth: 'post' } as const;
     const { url, headers, body } = await sent({
@@ -236,7 +236,7 @@ describe('a revocation response', () => {
     });
   });
 
-  test('that reports unsupported token types is reported so', async () => {
+  test('that reports unsupported token types is reported as such', async () => {
     const error = Response.json({ error: 'unsupported_token_type' }, { status: 400 });
     expect(await answered(error)).toEqual({ kind: 'unsupported' });
   });

@@ -288,7 +288,7 @@ describe('a token response', () => {
     }
   });
 
-  test('with ok: false is an error, whatever its status and other members', async () => {
+  test('with ok: false is an error, regardless of its status and other members', async () => {
     expect(await read({ ok: false, error: 'invalid_code' }, { answer: slack })).toEqual({
       kind: 'error',
       error: 'invalid_code',
@@ -338,13 +338,13 @@ describe('a token response', () => {
     });
   });
 
-  test('with tokens and an error text is one with tokens', async () => {
+  test('with tokens and an error text counts as a response with tokens', async () => {
     for (const error of ['', 'none', 0]) {
       expect(await read({ ...tokens, error })).toMatchObject({ kind: 'tokens' });
     }
   });
 
-  test('is read by its own members only', async () => {
+  test('is read only by its own members', async () => {
     expect(await read(tokens, { answer: { root: 'constructor', error: '__proto__.name' } })).toMatchObject({
       accessToken: 'the-access-token',
     });

@@ -60,7 +60,7 @@ const echo = (answer: string) =>
   `let input = ''; process.stdin.on('data', (text) => (input += text)).on('end', () => { const argv = process.argv.slice(2); ${answer} });`;
 
 describe('a helper', () => {
-  test('gives the token of its answer', async () => {
+  test('returns the token that it prints', async () => {
     const { valueOf, program } = await sourcesIn();
     await program('gh', "console.log('gho_' + process.argv.slice(2).join('_'))");
     expect(await valueOf('gh')).toEqual({ type: 'api_key', value: 'gho_auth_token' });
@@ -94,7 +94,7 @@ describe('a helper', () => {
     expect(await valueOf(from)).toEqual({ type: 'basic', username: 'alice', password: asked });
   });
 
-  test('speaks the form that was stated', async () => {
+  test('is parsed in the configured form', async () => {
     const { valueOf, program } = await sourcesIn();
     await program('mine', echo("console.log(JSON.stringify({ Username: 'alice', Secret: input }))"));
     expect(await valueOf('command:mine get', { form: 'docker' })).toMatchObject({
@@ -104,7 +104,7 @@ describe('a helper', () => {
     expect(await valueOf('command:mine', { form: 'first_line' })).toMatchObject({ value: 'the-key' });
   });
 
-  test('gets the usual variables and those of its preset, and none of Sidekey or of other programs', async () => {
+  test('gets the usual variables and those of its preset, and no variables of Sidekey or other programs', async () => {
     const env = {
       SIDEKEY_PASSPHRASE: 'secret',
       GITHUB_TOKEN: 'secret',
@@ -118,7 +118,7 @@ describe('a helper', () => {
     expect(await valueOf('gh')).toMatchObject({ value: 'GH_CONFIG_DIR,HOME,HTTPS_PROXY,LANG,PATH' });
   });
 
-  test('gets no variables of the network after sidekey env, because they lead to Sidekey', async () => {
+  test('gets no proxy variables after sidekey env, because they lead to Sidekey', async () => {
     const { valueOf, program } = await sourcesIn({
       HTTPS_PROXY: 'http://127.0.0.1:8377',
       SIDEKEY_ENV: 'HTTPS_PROXY',
@@ -129,7 +129,7 @@ describe('a helper', () => {
 });
 
 describe('a failure of a helper', () => {
-  test('says which helper, its exit code and its first line, and the way out', async () => {
+  test('is reported with the helper, its exit code, its first line of output, and a hint', async () => {
     const { failureOf, program } = await sourcesIn();
     await program(
       'gh',
@@ -142,7 +142,7 @@ describe('a failure of a helper', () => {
     });
   });
 
-  test('of Docker says what it printed on standard output, as its protocol has it', async () => {
+  test('of Docker is reported with its standard output, as its protocol requires', async () => {
     const { failureOf, program } = await sourcesIn();
     await program(
       'docker-credential-x',
@@ -154,7 +154,7 @@ describe('a failure of a helper', () => {
     });
   });
 
-  test('does not show what the helper printed, nor words in the form of a token', async () => {
+  test('does not reveal the output of the helper, or words that look like a token', async () => {
     const { failureOf, program } = await sourcesIn();
     await program(
       'gh',
@@ -165,7 +165,7 @@ describe('a failure of a helper', () => {
     });
   });
 
-  test('does not show the secrets of its environment', async () => {
+  test('does not reveal the secrets in the environment of the helper', async () => {
     const { failureOf, program } = await sourcesIn({ BW_SESSION: 'session-of-alice' });
     await program('bw', "console.error('bad: ' + process.env.BW_SESSION); process.exit(1)");
     expect(await failureOf('bw://x')).toMatchObject({
@@ -173,7 +173,7 @@ describe('a failure of a helper', () => {
     });
   });
 
-  test('that prints no credential shows nothing of it', async () => {
+  test('does not reveal the output when the helper prints no credential', async () => {
     const { failureOf, program } = await sourcesIn();
     await program('gh', "console.log('hunter2 hunter3')");
     const error = await failureOf('gh');
@@ -182,7 +182,7 @@ describe('a failure of a helper', () => {
     expect(String(error)).not.toMatch(/hunter/);
   });
 
-  test('that prints without end is killed', async () => {
+  test('includes endless output, for which the helper is killed', async () => {
     const { failureOf, program } = await sourcesIn();
     await program(
       'gh',
@@ -191,7 +191,7 @@ describe('a failure of a helper', () => {
     expect(await failureOf('gh')).toMatchObject({ message: 'gh printed too much.' });
   });
 
-  test('that is not installed says so', async () => {
+  test('includes a program that is not installed', async () => {
     const { failureOf } = await sourcesIn();
     expect(await failureOf('pass:x')).toMatchObject({
       message: 'pass cannot be run (ENOENT).',
@@ -201,7 +201,7 @@ describe('a failure of a helper', () => {
 });
 
 describe('a file', () => {
-  test('that is replaced through a link is read again, as Kubernetes and SPIRE replace it', async () => {
+  test('that is replaced through a link is read again, as in Kubernetes and SPIRE', async () => {
     const { ask, folder } = await sourcesIn();
     const version = async (name: string, text: string) => {
       await mkdir(join(folder, name));
@@ -229,13 +229,13 @@ describe('a file', () => {
     });
   });
 
-  test('may have a token with its end', async () => {
+  test('may contain a token with its expiry', async () => {
     const { ask, folder } = await sourcesIn();
     await writeFile(join(folder, 'token.json'), '{\n "token": "t",\n "expires_in": 60\n}\n', { mode: 0o600 });
     expect(await ask('file:token.json')).toMatchObject({ expiresAt: now + 60_000 });
   });
 
-  test('that others can read is refused, also in Kubernetes', async () => {
+  test('that other users can read is refused, even in Kubernetes', async () => {
     const { failureOf, folder } = await sourcesIn();
     await writeFile(join(folder, 'token'), 'token-1');
     await chmod(join(folder, 'token'), 0o644);
@@ -246,21 +246,21 @@ describe('a file', () => {
     });
   });
 
-  test('without a credential shows nothing of its content', async () => {
+  test('without a credential does not reveal its content', async () => {
     const { failureOf, folder } = await sourcesIn();
     await writeFile(join(folder, 'token'), 'hunter2 hunter3', { mode: 0o600 });
     expect(String(await failureOf('file:token'))).toMatch(/holds no credential: (?!.*hunter)/);
   });
 });
 
-test('a secret of Vault is asked for, and its server is checked', async () => {
+test('a secret of Vault is fetched, and its server certificate is verified', async () => {
   const { valueOf, check } = await sourcesIn();
   expect(await valueOf('vault:kv/a')).toEqual({ type: 'api_key', value: 'kv/a false' });
   expect(await check('vault:kv/a')).toBeNull();
   expect(await check('vault://other/kv/a')).toMatchObject({ code: 'source_failed' });
 });
 
-test('a check finds what is missing, and runs nothing', async () => {
+test('a check of a source reports what is missing, and runs no program', async () => {
   const { check, program, folder } = await sourcesIn();
   await program('gh', `require('fs').writeFileSync(${JSON.stringify(join(folder, 'ran'))}, '')`);
   expect(await check('gh')).toBeNull();

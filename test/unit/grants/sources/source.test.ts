@@ -31,12 +31,12 @@ describe('a preset', () => {
     expect(argvOf(from).join(' ')).toBe(words);
   });
 
-  test('runs the program of the system', () => {
+  test('runs the program that belongs to the operating system', () => {
     expect(argvOf('keyring:github', 'darwin')[0]).toBe('security');
     expect(argvOf('gh', 'darwin')[0]).toBe('gh');
   });
 
-  test('keeps a reference in one word, whatever it has', () => {
+  test('keeps any reference in one word', () => {
     expect(argvOf('pass:a b; rm $HOME `x`')).toEqual(['pass', 'show', 'a b; rm $HOME `x`']);
     expect(argvOf('sops:a#b#c.yaml#key')).toEqual([
       'sops',
@@ -47,7 +47,7 @@ describe('a preset', () => {
     ]);
   });
 
-  test('asks the helpers of Docker and git on their standard input', () => {
+  test('writes to standard input of the helpers of Docker and git', () => {
     expect(parseSource('docker-credential:pass#ghcr.io', 'linux')).toMatchObject({ input: 'ghcr.io' });
     expect(parseSource('git-credential:github.com', 'linux')).toMatchObject({
       input: 'protocol=https\nhost=github.com\n\n',
@@ -83,7 +83,7 @@ describe('a source is refused', () => {
 
 const at = (from: string) => absoluteSource(from, '/work', '/home/alice');
 
-test('paths become absolute, and nothing else does', () => {
+test('relative paths become absolute, and all other words stay unchanged', () => {
   expect(at('file:token')).toBe('file:/work/token');
   expect(at('file:~/a#b')).toBe('file:/home/alice/a#b');
   expect(at('file:/run/token')).toBe('file:/run/token');

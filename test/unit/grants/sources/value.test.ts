@@ -31,7 +31,7 @@ const exec = (status: object) => ({
   status,
 });
 
-describe('without a stated form, the answer tells it', () => {
+describe('without a configured form, the form is detected from the answer', () => {
   test.each<[name: string, answer: string | object, credential: object, expiresAt: number | null]>([
     ['a token', 'gho_0123456789\n', { type: 'api_key', value: 'gho_0123456789' }, null],
     ['a JWT', `${jwt({ exp: endsAt / 1000 })}\n`, { type: 'jwt', expiresAt: endsAt }, endsAt],
@@ -95,21 +95,21 @@ describe('without a stated form, the answer tells it', () => {
   });
 });
 
-describe('a stated form', () => {
-  test('first_line leaves the other lines out, as pass has them', () => {
+describe('a configured form', () => {
+  test('first_line ignores all other lines, as pass prints them', () => {
     expect(read('the-key\nuser: alice\nurl: x\n', 'first_line').credential).toEqual({
       type: 'api_key',
       value: 'the-key',
     });
   });
 
-  test('token takes a text in the form of another protocol as it is', () => {
+  test('token returns a text unchanged even if it resembles another protocol', () => {
     expect(() => read('username=a\npassword=b', 'token')).toThrow(/several words/);
     expect(read('{"x"}', 'token').credential).toMatchObject({ type: 'api_key', value: '{"x"}' });
   });
 });
 
-describe('an answer is refused, without a piece of it in the message,', () => {
+describe('an answer is refused, with none of its content in the message:', () => {
   test.each<[why: string, answer: string | object, form: SourceForm | null]>([
     ['that is empty', '\n', null],
     ['of several lines', 'hunter2\nhunter3', null],

@@ -27,7 +27,7 @@ describe('a reference to a secret of Vault', () => {
     '//second',
     '//-/a',
     '//second/../a',
-  ])('%j is none', (text) => {
+  ])('%j is refused', (text) => {
     expect(parseVaultReference(text)).toBeNull();
   });
 });

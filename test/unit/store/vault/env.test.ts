@@ -19,7 +19,7 @@ describe('a master key in the environment', () => {
     }
   });
 
-  it('is removed from the environment, valid or not', () => {
+  it('is removed from the environment whether valid or not', () => {
     for (const text of [randomBytes(32).toString('base64'), 'not a key']) {
       const env: Record<string, string | undefined> = { KEY: text, OTHER: 'stays' };
       try {

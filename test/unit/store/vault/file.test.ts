@@ -24,7 +24,7 @@ describe('the key file', () => {
     expect((await readKeyFile(path))?.equals(key)).toBe(true);
   });
 
-  it('gives null when it is missing', async () => {
+  it('is null when the file is missing', async () => {
     expect(await readKeyFile(join(await tempFolder(), 'master.key'))).toBeNull();
   });
 
@@ -36,7 +36,7 @@ describe('the key file', () => {
     expect(await readdir(join(folder, 'deep', 'down'))).toEqual(['master.key']);
   });
 
-  it('is never overwritten, whatever it contains', async () => {
+  it('is never overwritten, regardless of its content', async () => {
     const folder = await tempFolder();
     for (const content of ['', 'garbage', `# a comment only\n`]) {
       const path = join(folder, `key-${content.length}`);

@@ -6,7 +6,7 @@ import { createLineMac } from '../../../../src/store/vault/vault.ts';
 const anyKey = uint8Array({ minLength: 1, maxLength: 64 });
 const anyData = oneof(string({ unit: 'binary', maxLength: 3_000 }), uint8Array({ maxLength: 9_000 }));
 
-test('the line MAC equals HMAC-SHA256, whatever was hashed before', () => {
+test('the line MAC equals HMAC-SHA256, regardless of earlier input', () => {
   assert(
     property(anyKey, array(anyData, { minLength: 1, maxLength: 4 }), (bytes, texts) => {
       const key = createSecretKey(bytes);

@@ -29,7 +29,7 @@ describe('a master key that is sealed for a node', () => {
     expect(openForNode(node, sealForNode(master, node)).equals(master)).toBe(true);
   });
 
-  it('opens with no other private key, and under no other name', () => {
+  it('does not open with another private key, or under another name', () => {
     const node = nodeOf();
     const sealed = sealForNode(master, node);
     const { privateKey, publicKey } = nodeOf();
@@ -38,7 +38,7 @@ describe('a master key that is sealed for a node', () => {
     expect(() => openForNode(node, sealed.subarray(0, 40))).toThrow(tampered);
   });
 
-  it('is refused by the node if who sealed it knows the public key alone', () => {
+  it('is refused by the node if the sender knows only its public key', () => {
     const node = nodeOf();
     const attacker = sealForNode(masterKey(randomBytes(32)), { ...node, secret: nodeOf().secret });
     expect(() => openForNode(node, attacker)).toThrow(tampered);
@@ -71,7 +71,7 @@ describe('an enrolment token', () => {
 });
 
 describe('the file of a node key', () => {
-  it('is private, and has what was written', async () => {
+  it('is private, and contains what was written', async () => {
     const path = join(await tempFolder(), 'node.key');
     expect(await readNodeKey(path)).toBeNull();
     const node = nodeOf();

@@ -13,7 +13,7 @@ afterEach(() => {
 });
 
 describe('opening the vault', () => {
-  it('creates the key file when it may, and finds the same key the next time', async () => {
+  it('creates the key file when this is allowed, and finds the same key the next time', async () => {
     const path = join(await tempFolder(), 'data', 'master.key');
     const { vault: first } = await openVault({ source: 'file', path }, { mayCreate: true, ...given });
     const { vault: again } = await openVault({ source: 'file', path }, { mayCreate: false, ...given });
@@ -21,7 +21,7 @@ describe('opening the vault', () => {
     expect(again.open('a', first.seal('a', Buffer.from('token'))).toString()).toBe('token');
   });
 
-  it('does not create a new key when the store needs the lost one', async () => {
+  it('does not create a new key when the store was sealed with a lost key', async () => {
     const folder = await tempFolder();
     const path = join(folder, 'master.key');
     await expect(openVault({ source: 'file', path }, { mayCreate: false, ...given })).rejects.toMatchObject({

@@ -34,7 +34,7 @@ async function setUp(values = valuesIn(new Map()), key = newMasterKey()) {
 }
 
 describe('the ring of master keys with nodes', () => {
-  it('seals the master key for an admitted node, and the next one in the same change as the rotation', async () => {
+  it('seals the master key for an admitted node, and the next key in the same change as the rotation', async () => {
     const { values, open } = await setUp();
     const node = nodeOf('b');
     const opened = async () => openForNode(node, (await values.get(nodeKeyName('b')))!);
@@ -51,7 +51,7 @@ describe('the ring of master keys with nodes', () => {
     await expect(first.vault.refresh()).rejects.toMatchObject({ code: 'key_mismatch' });
   });
 
-  it('admits a node again that another change was faster than, and loses neither', async () => {
+  it('admits a node at the second attempt after a concurrent change, and keeps both nodes', async () => {
     const { open } = await setUp();
     const [first, second] = [await open(), await open()];
     expect(await first.admit(memberOf(nodeOf('b')))).toBe(true);
@@ -60,7 +60,7 @@ describe('the ring of master keys with nodes', () => {
     expect(second.nodes().members.map(({ name }) => name)).toEqual(['b', 'c']);
   });
 
-  it('keeps the rotation that another process began first', async () => {
+  it('keeps a rotation that another process began earlier', async () => {
     const { open } = await setUp();
     const [first, second] = [await open(), await open()];
     const [one, other] = [newMasterKey(), newMasterKey()];
@@ -70,7 +70,7 @@ describe('the ring of master keys with nodes', () => {
     expect(second.nodes().by).toBe('a');
   });
 
-  it('revokes a node although another change was faster', async () => {
+  it('revokes a node despite a concurrent change', async () => {
     const { open } = await setUp();
     const [ring, other, node] = [await open(), await open(), nodeOf('b')];
     await ring.admit(memberOf(node));
@@ -79,7 +79,7 @@ describe('the ring of master keys with nodes', () => {
     expect(ring.nodes()).toMatchObject({ members: [], revoked: [node.enrolment, 'copy'] });
   });
 
-  it('takes the key from a revoked node, whose process is refused at the next look', async () => {
+  it('removes the key of a revoked node, and refuses its process at the next refresh', async () => {
     const { values, key, open } = await setUp();
     const [ring, node] = [await open(), nodeOf('b')];
     await ring.admit(memberOf(node));
@@ -93,7 +93,7 @@ describe('the ring of master keys with nodes', () => {
     expect(ring.nodes().revoked).toEqual([node.enrolment]);
   });
 
-  it('refuses a revoked node with a copy of the key, and no other one', async () => {
+  it('refuses a revoked node that has a copy of the key, and accepts all other nodes', async () => {
     const { open } = await setUp();
     const [ring, copy, other] = [await open({ id: 'a' }), await open({ id: 'b' }), await open({ id: 'c' })];
     await ring.revoke('b');

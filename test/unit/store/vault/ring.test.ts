@@ -18,7 +18,7 @@ describe('a vault with an earlier key', () => {
     );
   });
 
-  it('opens records of a retired key for one hour more', () => {
+  it('opens records of a retired key for one more hour', () => {
     let now = 0;
     const both = createVault([second, { ...first, retiredAt: 0 }], { now: () => now });
     const sealed = old.seal('a', token);
@@ -30,7 +30,7 @@ describe('a vault with an earlier key', () => {
     expect(both.rewrap('a', sealed, hourMs + 1)).not.toBeNull();
   });
 
-  it('changes the wrap of a record alone, and binds it to its context as before', () => {
+  it('changes only the key wrap of a record, and keeps the record bound to its context', () => {
     const both = createVault([second, first]);
     const sealed = old.seal('a', token);
     const rewrapped = both.rewrap('a', sealed) ?? sealed;
@@ -40,7 +40,7 @@ describe('a vault with an earlier key', () => {
     expect(both.rewrap('a', rewrapped)).toBeNull();
   });
 
-  it('keeps the keyed hashes of programs and people, and changes those of the audit log', () => {
+  it('keeps the keyed hashes of programs and people, and changes the hashes of the audit log', () => {
     const both = createVault([second, first]);
     for (const purpose of ['placeholder', 'instance', 'approval-link', 'passkey'] as const)
       expect(both.mac(purpose, 'x')).toBe(old.mac(purpose, 'x'));

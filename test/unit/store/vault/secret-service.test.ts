@@ -13,7 +13,7 @@ case "$1" in
 esac
 `;
 
-it('a keyring in which another process made the key after the first read keeps that key', async () => {
+it('a keyring keeps the key that another process created after the first read', async () => {
   const folder = await tempFolder();
   await writeFile(join(folder, 'secret-tool'), program, { mode: 0o700 });
   const env = { PATH: folder, ENTRY: join(folder, 'entry') };
