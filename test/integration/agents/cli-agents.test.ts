@@ -20,7 +20,7 @@ const reaches = async (at: Home, name: string) =>
 const tokenIn = (line: string) => /:(sidekey_(?:agent|lease)_[\w-]{43})@/.exec(line)?.[1] ?? '';
 
 describe('an agent', () => {
-  test('has no binding by default, and the command that binds is shown', async () => {
+  test('has no binding by default, and the output shows the command that adds a binding', async () => {
     const at = await withGrants();
     const added = await at.run(['agent', 'create', 'ci']);
     expect(added.stdout).toMatch(/^HTTPS_PROXY=http:\/\/ci:sidekey_agent_[\w-]{43}@127\.0\.0\.1:PORT\n$/);
@@ -29,7 +29,7 @@ describe('an agent', () => {
     expect(await reaches(at, 'ci')).toEqual([]);
   });
 
-  test('is bound by grant, provider, user and label, and unbound', async () => {
+  test('can be bound by grant, provider, user and label, and unbound again', async () => {
     const at = await withGrants();
     await at.run(['agent', 'create', 'ci', '--grant', 'alice/work']);
     expect(await reaches(at, 'ci')).toEqual(['alice/work']);
@@ -71,7 +71,7 @@ describe('an agent', () => {
     expect((await at.run(['agent', 'bind', 'ci', '--remove', '--all'])).stdout).toBe('ci reaches nothing.\n');
   });
 
-  test('is limited to hosts without a credential, which are kept when its grants are unbound', async () => {
+  test('can be limited to hosts without a credential, and keeps these hosts when its grants are unbound', async () => {
     const at = await withGrants();
     const created = await at.run(['agent', 'create', 'ci', '--egress', 'PyPI.org', '*.npmjs.org:8443']);
     expect(created.stderr).toContain('It reaches: egress pypi.org, egress *.npmjs.org:8443.');
@@ -119,7 +119,7 @@ describe('an agent', () => {
     expect((await at.run(['lease', 'show', id])).stdout).toMatch(/egress +pypi\.org/);
   });
 
-  test('is not bound to a missing grant, nor to a grant of another user', async () => {
+  test('cannot be bound to a missing grant or to a grant of another user', async () => {
     const at = await withGrants();
     await at.run(['agent', 'create', 'ci']);
     for (const [args, code, said] of [
@@ -145,7 +145,7 @@ describe('an agent', () => {
     expect(await at.json(['agent', 'list'])).toHaveLength(1);
   });
 
-  test('loses a binding to a grant that was removed by the id that is shown', async () => {
+  test('can be unbound from a removed grant by the ID that agent show prints', async () => {
     const at = await withGrants();
     await at.run(['agent', 'create', 'ci', '--grant', 'github']);
     await at.run(['grant', 'remove', 'github', '--local']);
@@ -156,7 +156,7 @@ describe('an agent', () => {
     );
   });
 
-  test('has several tokens by label; a new one takes over at once or after a while', async () => {
+  test('can have several labelled tokens, and a new token replaces an old token at once or after a grace period', async () => {
     const at = await withGrants();
     const first = tokenIn((await at.run(['agent', 'create', 'ci', '--expires', '90d'])).stdout);
     const laptop = await at.run(['agent', 'rotate', 'ci', '--token-label', 'laptop']);
@@ -191,7 +191,7 @@ describe('an agent', () => {
     for (const secret of secrets) expect(rest).not.toContain(secret);
   });
 
-  test('refuses a token in the place of a label, and does not print it', async () => {
+  test('is refused if a token is passed as the label, and the output omits the token', async () => {
     const at = await withGrants();
     await at.run(['agent', 'create', 'ci']);
     const token = 'sidekey_agent_0123456789012345678901234567890123456789012';
@@ -207,7 +207,7 @@ describe('an agent', () => {
     }
   });
 
-  test('is disabled and enabled, and the audit says who did what', async () => {
+  test('can be disabled and enabled, and the audit log names the person', async () => {
     const at = await withGrants();
     await at.run([
       'agent',

@@ -29,7 +29,7 @@ const audit = async (at: Home) =>
     .map((line) => JSON.parse(line) as { event: string; lease?: string; agent?: string; reason?: string });
 
 describe('a lease', () => {
-  test('of no agent yet begins with an agent', async () => {
+  test('needs an agent first, which lease list suggests to create', async () => {
     const at = await home();
     expect((await at.run(['lease', 'list'])).stdout).toContain('→ sidekey agent create AGENT\n');
     await at.run(['agent', 'create', 'ci']);
@@ -101,7 +101,7 @@ describe('a lease', () => {
     ['--purpose', 'x'.repeat(201), 'longer than 200 characters'],
     ['--purpose', '', '--purpose is empty'],
     ['--agent', 'nobody', 'There is no agent nobody'],
-  ])('is not made with %s %j', async (option, value, said) => {
+  ])('is not created with %s %j', async (option, value, said) => {
     const at = await withAgent();
     const made = await create(at, `${option}=${value}`);
     expect(made).toMatchObject({ exit: 2, stdout: '' });
@@ -109,14 +109,14 @@ describe('a lease', () => {
     expect(await leases(at)).toEqual([]);
   });
 
-  test('has the purpose without the spaces around it, which do not count', async () => {
+  test('stores its purpose without surrounding spaces, which do not count towards the maximum length', async () => {
     const at = await withAgent();
     const purpose = 'x'.repeat(200);
     expect(await create(at, `--purpose= ${purpose} `)).toMatchObject({ exit: 0 });
     expect(await leases(at)).toMatchObject([{ purpose }]);
   });
 
-  test('has the shortest maximum of config, provider and grant, and names its source', async () => {
+  test('uses the shortest maximum of config, provider and grant, and names its source', async () => {
     const config = {
       leases: { default_ttl: '10m', max_ttl: '8h' },
       providers: { github: { lease: { default_ttl: '3m', max_ttl: '2h' } } },
@@ -187,7 +187,7 @@ describe('a lease', () => {
     expect((await make('work', '15m')).stderr).toContain('The grant work is revoked');
   });
 
-  test('is renewed within its maximum, never shortened, and gets more requests', async () => {
+  test('can be renewed within its maximum, is never shortened, and can get more requests', async () => {
     const at = await withAgent({ leases: { max_ttl: '1h' } });
     await create(at, '--ttl', '30m', '--max-uses', '2');
     const [{ id } = { id: '' }] = await leases(at);
@@ -207,7 +207,7 @@ describe('a lease', () => {
     expect((await audit(at)).filter(({ event }) => event === 'lease.renewed')).toHaveLength(2);
   });
 
-  test('is revoked by id, by agent or by grant, permanently', async () => {
+  test('can be revoked by ID, by agent or by grant, permanently', async () => {
     const at = await withAgent();
     await at.run(['agent', 'create', 'other', '--everything']);
     await create(at);
@@ -237,7 +237,7 @@ describe('a lease', () => {
 });
 
 describe('a grant with an expiry', () => {
-  test('moves to --expires or --ttl, and never beyond its maximum', async () => {
+  test('takes a new expiry from --expires or --ttl, but not beyond its maximum', async () => {
     const at = await withAgent();
     expect(await at.run(['grant', 'set', 'work'])).toMatchObject({
       exit: 2,
@@ -268,7 +268,7 @@ describe('a grant with an expiry', () => {
     ]);
   });
 
-  test('is refused with its own code after its expiry, also by explain', async () => {
+  test('is refused with a separate error code after its expiry, by the proxy and by explain', async () => {
     const at = await withAgent({ domains: { 'helpdesk.acme.test:8443': { grant: 'work' } } });
     const explain = () => at.run(['explain', 'https://helpdesk.acme.test:8443/', '--agent', 'ci']);
     const store = await openSqliteStore(at.at('data', 'sidekey.db'), { now: Date.now });

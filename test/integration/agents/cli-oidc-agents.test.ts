@@ -30,7 +30,7 @@ async function setup() {
   return { at, issuer, jwt, check, seconds };
 }
 
-describe('an agent with tokens of an issuer', () => {
+describe('an agent that authenticates with an OIDC token', () => {
   test('is created without a token, and shows the claims that identify it', async () => {
     const { at } = await setup();
     const created = await at.run(['agent', 'create', 'ci', '--no-token', '--everything']);
@@ -54,7 +54,7 @@ describe('an agent with tokens of an issuer', () => {
     expect((await at.run(['agent', 'list'])).stdout).toContain('0, main');
   });
 
-  test('or a certificate shows the name in it, and is explained', async () => {
+  test('or a client certificate shows the name in the certificate, and explain accepts the agent', async () => {
     const names = { client_ca: 'ca.pem', agents: { ci: 'spiffe://acme.test/ci' } };
     const at = await home({
       proxy: { listen: '127.0.0.1:0', tls: { cert: 'proxy.pem', key: 'proxy.key', ...names } },
@@ -69,7 +69,7 @@ describe('an agent with tokens of an issuer', () => {
     expect(explained.stdout).toContain('Allowed: with the credential of github');
   });
 
-  test('shows its last use in the list and alone', async () => {
+  test('shows its last use in the list and in the details', async () => {
     const { sidekey, call } = await startService();
     const { agents, rights } = sidekey.proxy.state.store;
     await agents.insert({ name: 'ci', user: null, labels: [], disabledAt: null, createdAt: 0 });
@@ -82,7 +82,7 @@ describe('an agent with tokens of an issuer', () => {
     expect(await shown()).toEqual(['2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z']);
   });
 
-  test('may be the caller of explain, as if its token were valid', async () => {
+  test('can be the caller of explain, as if its token were valid', async () => {
     const { at } = await setup();
     const explain = ['explain', 'https://api.example.com/', '--agent', 'ci', '--json'];
     await at.run(['agent', 'create', 'ci', '--no-token', '--everything']);
@@ -94,7 +94,7 @@ describe('an agent with tokens of an issuer', () => {
 });
 
 describe('agent check', () => {
-  test('says which agent a token identifies, and changes nothing', async () => {
+  test('names the agent that a token identifies, and changes nothing', async () => {
     const { at, jwt, check, seconds } = await setup();
     await at.run(['agent', 'create', 'ci', '--no-token', '--everything']);
     const token = await jwt();
@@ -117,7 +117,7 @@ describe('agent check', () => {
     ['a claim', { repository_id: '75' }, '(ci: repository_id differs)'],
     ['its issuer', { iss: 'https://other.test' }, 'which agent_issuers does not list'],
   ])(
-    'refuses a token for %s with the reason, a way out, and exit code 3',
+    'refuses a token for %s with the reason, the next step, and exit code 3',
     async (_name, change, sentence) => {
       const { jwt, check } = await setup();
       const token = await jwt(change);
@@ -143,7 +143,7 @@ describe('agent check', () => {
     });
   });
 
-  test('says that the issuer cannot be reached, and refuses other input than a JWT', async () => {
+  test('reports an issuer that cannot be reached, and refuses input that is not a JWT', async () => {
     const { issuer, jwt, check } = await setup();
     issuer.failing = { status: 500, body: '' };
     expect(await check(await jwt())).toMatchObject({

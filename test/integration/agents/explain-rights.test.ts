@@ -107,7 +107,7 @@ async function both(
   };
 }
 
-describe('an expired permission is refused by explain as by the proxy', () => {
+describe('explain refuses an expired permission exactly as the proxy does', () => {
   test.each<[name: string, end: (at: Setup, lease: LeaseRecord) => unknown, code: string, row: string]>([
     ['a lease whose time is over', (at) => at.advance(900_000), 'lease_expired', '✗ lease: '],
     [
@@ -245,7 +245,7 @@ describe('explain', () => {
     ['no reason', { rules: [{ methods: ['POST'], require_reason: true }] }, [], '{}'],
     ['another method', { rules: [{ methods: ['POST'] }] }, ['X-HTTP-Method-Override: DELETE'], '{}'],
     ['a body that is too large', { rules: [{ body_size: { max: 3 } }] }, [], '{"a":1}'],
-  ])('judges what the request holds as the proxy does: %s', async (_, domain, fields, body) => {
+  ])('evaluates the content of a request as the proxy does: %s', async (_, domain, fields, body) => {
     const at = await setup(domain, [everything], {});
     await at.store.bindings.remove('robot', [everything]);
     await at.store.bindings.add('robot', [{ kind: 'grant', value: at.grants.work.id }], start);
@@ -352,7 +352,7 @@ describe('explain', () => {
     [['--agent', 'a+b'], 'A selector in --agent is not valid.'],
     [['--data', 'a', '--data-file', '-'], '--data and --data-file are both given.'],
     [['--data-file', 'none.json'], 'none.json cannot be read (ENOENT).'],
-  ])('refuses what is no request: %j', async (args, sentence) => {
+  ])('refuses invalid arguments: %j', async (args, sentence) => {
     const at = await setup();
     const told = await at.explain([at.url, ...args]);
     expect(told.exit).toBe(2);

@@ -153,8 +153,8 @@ async function job(claims: object = {}, authentication = 'required') {
   };
 }
 
-describe.skipIf(curlMissing)('the action for GitHub', () => {
-  test('gives the next steps the rights of the agent that the token identifies', async () => {
+describe.skipIf(curlMissing)('the GitHub Action', () => {
+  test('gives later steps the rights of the agent that the token identifies', async () => {
     const { action, step, api, seen, asked, variables, at } = await job();
     const { exit, output } = await action();
     expect([exit, output]).toEqual([0, expect.stringMatching(/^::add-mask::eyJ/m)]);
@@ -187,7 +187,7 @@ describe.skipIf(curlMissing)('the action for GitHub', () => {
     expect(files[1]).not.toContain(password);
   });
 
-  test('installs the executable of a release, by its checksum', async () => {
+  test('installs the executable of a release after verifying its checksum', async () => {
     const { action, at, step, api } = await job();
     const name = `sidekey-${process.platform}-${process.arch}`;
     const executable = await readFile(at('sidekey'), 'utf8');
@@ -226,14 +226,14 @@ describe.skipIf(curlMissing)('the action for GitHub', () => {
     expect([await variables(), asked]).toEqual([{}, []]);
   });
 
-  test('refuses a config in which callers need no token', async () => {
+  test('refuses a config that lets callers in without a token', async () => {
     const { action, variables } = await job({}, 'optional');
     const { exit, output } = await action();
     expect([exit, output]).toEqual([1, expect.stringContaining('authentication: required')]);
     expect(await variables()).toEqual({});
   });
 
-  test('says why Sidekey does not start', async () => {
+  test('prints the reason if Sidekey does not start', async () => {
     const { action, at } = await job();
     await writeFile(at('sidekey.yaml'), 'version: 1\nunknown: 1\n', { mode: 0o600 });
     const { exit, output } = await action();

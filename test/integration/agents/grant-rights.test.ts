@@ -78,14 +78,14 @@ describe('a grant', () => {
     expect((await at.run(['grant', 'show', 'other'])).stdout).not.toMatch(/^expires/m);
   });
 
-  test('that only agents may use is marked as such', async () => {
+  test('that only agents may use is marked in the list', async () => {
     const at = await withRights({ proxy: { listen: '127.0.0.1:0', authentication: 'required' } });
     expect((await at.run(['grant', 'show', 'other'])).stdout).toMatch(/reached by +elsewhere\n/);
     await at.run(['agent', 'remove', 'elsewhere']);
     expect((await at.run(['grant', 'show', 'other'])).stdout).toMatch(/reached by +no agent\n/);
   });
 
-  test('that expires soon is marked in the list, with the command that moves its expiry', async () => {
+  test('that expires soon is marked in the list, with the command that changes its expiry', async () => {
     const at = await withRights();
     const { stdout } = await at.run(['grant', 'list']);
     expect(stdout).toMatch(

@@ -78,9 +78,9 @@ async function setup(issuerConfig: object = {}, keys: readonly IssuerKey[] = [])
   };
 }
 
-describe('an agent with a token of GitHub Actions', () => {
+describe('an agent with a GitHub Actions token', () => {
   test.each(['Basic', 'Basic without a name', 'Bearer'])(
-    'is let in by %s, and named in the audit',
+    'is accepted by %s, and named in the audit log',
     async (how) => {
       const { jwt, get, sidekey, issuer } = await setup();
       const token = await jwt();
@@ -102,7 +102,7 @@ describe('an agent with a token of GitHub Actions', () => {
     },
   );
 
-  test('asks for the keys once for many tokens', async () => {
+  test('causes one fetch of the issuer keys for many tokens', async () => {
     const { jwt, get, issuer } = await setup();
     const tokens = await Promise.all(['a', 'b', 'c', 'd'].map((jti) => jwt({ jti })));
     const answers = await Promise.all(tokens.map(async (token) => (await get(bearer(token))).response()));
@@ -110,7 +110,7 @@ describe('an agent with a token of GitHub Actions', () => {
     expect(issuer.requests).toHaveLength(2);
   });
 
-  test('keeps its stored token', async () => {
+  test('can still use its stored token', async () => {
     const { get } = await setup();
     expect(await (await get(basic('ci-bot', 'stored-token'))).response()).toMatchObject({ status: 200 });
   });
@@ -120,7 +120,7 @@ describe('an agent with a token of GitHub Actions', () => {
     ['a pull request', { sub: 'repo:acme/app:pull_request' }],
     ['another proxy', { aud: 'https://other.acme.test' }],
     ['the past', { exp: 1_700_000_000 }],
-  ])('of %s is refused with a reason and a way out', async (_name, change) => {
+  ])('of %s is refused with a reason and the next step', async (_name, change) => {
     const { jwt, refused, upstream, sidekey } = await setup();
     const token = await jwt(change);
     const answer = await refused(bearer(token));
@@ -139,7 +139,7 @@ describe('an agent with a token of GitHub Actions', () => {
     expect(await refused(basic('other', await jwt()))).toMatchObject({ status: 407 });
   });
 
-  test('of an agent that the store does not have is refused with the command that creates it', async () => {
+  test('for an agent missing from the store is refused with the command that creates the agent', async () => {
     const { jwt, refused, store } = await setup();
     await store.agents.remove('ci-bot');
     expect(await refused(bearer(await jwt()))).toMatchObject({
@@ -149,8 +149,8 @@ describe('an agent with a token of GitHub Actions', () => {
   });
 });
 
-describe('a token that is in use', () => {
-  test('ends at its end, inside an open tunnel and for an open response', async () => {
+describe('an OIDC token in use', () => {
+  test('expires inside an open tunnel and during an open response', async () => {
     const { jwt, get, sidekey, upstream, advance } = await setup();
     const field = bearer(await jwt());
     const stream = await get(field, '/stream');
@@ -190,7 +190,7 @@ describe('a token that is in use', () => {
     await stream.ended();
   });
 
-  test('goes on while its issuer is away, and new ones are refused', async () => {
+  test('stays valid while its issuer is unreachable, but new tokens are refused', async () => {
     const { jwt, get, refused, issuer, upstream, advance, reconfigure } = await setup({ max_age: '1h' });
     const end = { exp: Math.floor(Date.now() / 1_000) + 3_600 };
     const client = await get(bearer(await jwt(end)));
@@ -225,7 +225,7 @@ describe('the keys of an issuer', () => {
     expect(issuer.requests).toEqual(['/.well-known/openid-configuration']);
   });
 
-  test('are not fetched from an address that is not public and not listed', async () => {
+  test('are not fetched from an unlisted private address', async () => {
     const { jwt, refused, issuer, sidekey, domains } = await setup();
     await sidekey.configure({
       ...required,
@@ -260,8 +260,8 @@ describe('the keys of an issuer', () => {
   });
 });
 
-describe('a token of a service account of Kubernetes', () => {
-  test('identifies a pod by the keys of the API server, which requires a token', async () => {
+describe('a Kubernetes service account token', () => {
+  test('identifies a pod by the keys of the API server, which itself requires a token', async () => {
     const { issuer, key, get, sidekey, reconfigure, seconds, refused } = await setup();
     const name = 'https://kubernetes.default.svc.cluster.local';
     await writeFile(join(sidekey.folder, 'account-token'), 'token-of-the-proxy', { mode: 0o600 });
@@ -287,7 +287,7 @@ describe('a token of a service account of Kubernetes', () => {
 });
 
 describe('a JWT-SVID of SPIRE', () => {
-  test('identifies a workload by the keys of a bundle file, which may be replaced', async () => {
+  test('identifies a workload by the keys of a bundle file, which may be replaced while the proxy runs', async () => {
     const next = await issuerKey('two');
     const { key, sidekey, get, refused, seconds, domains, advance, store } = await setup();
     await addAgent(store, 'runner', 'stored-token-of-runner');

@@ -20,29 +20,32 @@ describe('if agents are required', () => {
     ['another scheme', ['Proxy-Authorization: Digest x']],
     ['two credentials', [basic(`robot:${token}`), basic(`robot:${token}`)]],
     ['selectors alone', [basic('+grant=acme:')]],
-  ])('a caller that shows %s is told how to authenticate, at CONNECT and outside', async (_name, fields) => {
-    const { upstream, sidekey } = await granted((_request, response) => response.end('ok'), required);
-    await addAgent(sidekey);
-    for (const line of [`CONNECT ${upstream.authority}`, `GET ${upstream.url}/`]) {
-      const client = await openClient(sidekey);
-      client.send(
-        `${line} HTTP/1.1\r\nHost: ${upstream.authority}\r\n`,
-        ...fields.map((it) => `${it}\r\n`),
-        '\r\n',
-      );
-      const answer = await client.response();
-      expect(answer).toMatchObject({ status: 407, reason: 'agent_auth_required' });
-      expect(answer.headers['proxy-authenticate']).toMatch(/^Basic realm=/);
-      expect(problemOf(answer).hint).toContain('sidekey agent create');
-    }
-    expect(upstream.connections()).toBe(0);
-  });
+  ])(
+    'a caller that presents %s gets instructions to authenticate, at CONNECT and outside of a tunnel',
+    async (_name, fields) => {
+      const { upstream, sidekey } = await granted((_request, response) => response.end('ok'), required);
+      await addAgent(sidekey);
+      for (const line of [`CONNECT ${upstream.authority}`, `GET ${upstream.url}/`]) {
+        const client = await openClient(sidekey);
+        client.send(
+          `${line} HTTP/1.1\r\nHost: ${upstream.authority}\r\n`,
+          ...fields.map((it) => `${it}\r\n`),
+          '\r\n',
+        );
+        const answer = await client.response();
+        expect(answer).toMatchObject({ status: 407, reason: 'agent_auth_required' });
+        expect(answer.headers['proxy-authenticate']).toMatch(/^Basic realm=/);
+        expect(problemOf(answer).hint).toContain('sidekey agent create');
+      }
+      expect(upstream.connections()).toBe(0);
+    },
+  );
 
   test.each([
     ['Basic', basic(`robot:${token}`)],
     ['Basic without a name', basic(`:${token}`)],
     ['Bearer', `Proxy-Authorization: Bearer ${token}`],
-  ])('a token is taken as %s, and the agent is in the audit', async (_name, field) => {
+  ])('a token is accepted as %s, and the audit log names the agent', async (_name, field) => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'), required);
     await addAgent(sidekey);
     const client = await openTunnel(sidekey, upstream.authority, { fields: [field] });
@@ -67,7 +70,7 @@ describe('if agents are optional', () => {
     );
   });
 
-  test('the client address is known inside a tunnel and outside', async () => {
+  test('the client address is recorded inside and outside of a tunnel', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
@@ -129,7 +132,7 @@ describe('a selector', () => {
     ['the grant belongs to another domain', [], ['Sidekey-Grant: other'], 403, 'grant_missing'],
     ['it is malformed', [], ['Sidekey-Grant: a b'], 400, 'bad_request'],
     ['there are two', [], ['Sidekey-Grant: home', 'Sidekey-Grant: work'], 400, 'bad_request'],
-  ])('is refused where %s', async (_name, atConnect, inside, status, reason) => {
+  ])('is refused if %s', async (_name, atConnect, inside, status, reason) => {
     const { upstream, sidekey, seen } = await several();
     const client = await openTunnel(sidekey, upstream.authority, { fields: atConnect });
     client.send(

@@ -73,7 +73,7 @@ describe('a grant that is not bound to the agent', () => {
     ['by its user', 'robot+user=bob:own', []],
     ['by Sidekey-Grant', 'robot+user=bob:own', ['Sidekey-Grant: work']],
     ['under a lease', 'robot+user=bob:lease', []],
-  ])('is refused like a missing one: %s', async (_name, userInfo, fields) => {
+  ])('is refused like a missing grant: %s', async (_name, userInfo, fields) => {
     const { tunnel, ask, lease, grants, seen } = await setup([alices]);
     await lease('lease', [grants.work.id, grants.bobs.id]);
     const answer = await ask(await tunnel(userInfo), ...fields);
@@ -91,7 +91,7 @@ describe('a grant that is not bound to the agent', () => {
     expect(seen).toEqual([]);
   });
 
-  test('is not a candidate: one bound grant of several is unambiguous', async () => {
+  test('does not make the choice among bound grants ambiguous', async () => {
     const { tunnel, ask, seen, store, grants } = await setup([]);
     const client = await tunnel('robot:own');
     expect(await ask(client)).toMatchObject({ status: 403, reason: 'grant_missing' });
@@ -103,7 +103,7 @@ describe('a grant that is not bound to the agent', () => {
     expect(seen).toEqual(['alice-home', 'alice-home']);
   });
 
-  test('is matched by the current label', async () => {
+  test('becomes usable or unusable when a bound label is added to it or removed', async () => {
     const { tunnel, ask, seen, store, grants } = await setup([{ kind: 'label', value: 'staging' }]);
     const client = await tunnel('robot:own');
     expect(await ask(client)).toMatchObject({ status: 403 });
@@ -139,7 +139,7 @@ test('an agent with a user uses the grants of that user by default', async () =>
 });
 
 describe('a lease', () => {
-  test('authenticates as the password of its agent, and is audited with its agent', async () => {
+  test('authenticates as the password of its agent, and the audit log names the agent', async () => {
     const { tunnel, ask, lease, grants, seen, sidekey } = await setup([alices]);
     const { id } = await lease('lease-token-that-nobody-may-find', [grants.home.id]);
     expect(await ask(await tunnel('robot:lease-token-that-nobody-may-find'))).toMatchObject({ status: 200 });
@@ -151,7 +151,7 @@ describe('a lease', () => {
     expect(JSON.stringify(await sidekey.audit()) + sidekey.logged()).not.toContain('nobody-may-find');
   });
 
-  test('past its end is refused inside an open tunnel and at CONNECT, and audited with its agent', async () => {
+  test('is refused after its expiry inside an open tunnel and at CONNECT, and the audit log names the agent', async () => {
     const { upstream, tunnel, ask, lease, grants, sidekey, advance, seen } = await setup([alices]);
     const { id } = await lease('lease', [grants.home.id]);
     const client = await tunnel('robot:lease');
@@ -174,7 +174,7 @@ describe('a lease', () => {
     expect(denied).toMatchObject({ agent: 'robot', lease: id, code: 'lease_expired' });
   });
 
-  test('and its grant expire separately, with separate codes', async () => {
+  test('and its grant expire separately, with different error codes', async () => {
     const { tunnel, ask, lease, grants, store, advance } = await setup([alices]);
     const { id } = await lease('lease', [grants.home.id]);
     await store.grantPolicies.set(grants.home.id, { expiresAt: start + 60_000 });
@@ -192,7 +192,7 @@ describe('a lease', () => {
     expect(await ask(client)).toMatchObject({ status: 200 });
   });
 
-  test('with a request limit counts requests with a credential, not tunnels or refusals', async () => {
+  test('with a request limit counts only requests with a credential, not tunnels or refusals', async () => {
     const { tunnel, ask, lease, grants, seen } = await setup([alices]);
     await lease('lease', [grants.home.id], { maxUses: 3 });
     const clients = await Promise.all(Array.from({ length: 5 }, () => tunnel('robot:lease')));
@@ -224,7 +224,7 @@ async function inParallel(sidekey: TestSidekey, jobs: readonly ((client: RawClie
   );
 }
 
-test('2,000 consecutive leases are valid to their last millisecond, and refused in the next', async () => {
+test('2,000 consecutive leases are valid until their last millisecond, and refused in the next millisecond', async () => {
   const { upstream, sidekey, lease, grants, seen, advance } = await setup([alices]);
   const seconds = 20;
   const each = 100;

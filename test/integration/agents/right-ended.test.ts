@@ -80,7 +80,7 @@ async function endOf(sidekey: TestSidekey, agent: string, path?: string) {
 const isOpen = ({ socket }: RawClient) => !socket.destroyed && !socket.readableEnded;
 
 describe('an open exchange of an agent', () => {
-  test('is cut when its permission is revoked, without effect on others', async () => {
+  test('is cut when its permission is revoked, while other exchanges continue', async () => {
     const { upstream, sidekey, store, socket, tunnel, stream, now } = await setup();
     const grant = (name: string) => sidekey.grant([upstream.authority], { name });
     const [work, revoked, removed, ended] = [
@@ -140,7 +140,7 @@ describe('an open exchange of an agent', () => {
     expect(kept.map(isOpen)).toEqual([true, true, true]);
   });
 
-  test('is cut when the lease ends by itself', async () => {
+  test('is cut when the lease expires', async () => {
     const { upstream, sidekey, store, socket, advance, now } = await setup();
     const { id } = await sidekey.grant([upstream.authority]);
     await addAgent(store, 'robot', 'own');
@@ -155,7 +155,7 @@ describe('an open exchange of an agent', () => {
 });
 
 describe('a WebSocket', () => {
-  test('is cut when the current rules would refuse its handshake, without effect on others', async () => {
+  test('is cut when the current rules would refuse its handshake, while other connections continue', async () => {
     const { upstream, sidekey, socket } = await setup();
     await sidekey.grant([upstream.authority]);
     const [chat, admin] = [await socket(null, '/chat'), await socket(null, '/admin')];

@@ -18,8 +18,8 @@ const asker = async ({ at, upstream }: RunHome) => {
     );
 };
 
-describe.skipIf(curlMissing)('the lease of sidekey run (curl)', () => {
-  test('is valid during the command, also with a running proxy, and no longer', async () => {
+describe.skipIf(curlMissing)('the lease that sidekey run creates (curl)', () => {
+  test('is valid only while the command runs, with or without a running proxy', async () => {
     const place = await runHome();
     const ask = await asker(place);
     const command = place.start(['--', ...waiting]);
@@ -32,7 +32,7 @@ describe.skipIf(curlMissing)('the lease of sidekey run (curl)', () => {
     expect(await place.at.run(['audit', 'verify'])).toMatchObject({ exit: 0 });
   });
 
-  test('ends soon after kill -9, and with the command at a signal', async () => {
+  test('ends soon after kill -9, and together with the command after a signal', async () => {
     const place = await runHome();
     const killed = place.start(['--', ...waiting]);
     await killed.told('proxy');
@@ -48,7 +48,7 @@ describe.skipIf(curlMissing)('the lease of sidekey run (curl)', () => {
     expect(await place.at.json(['lease', 'list'])).toHaveLength(1);
   });
 
-  test('expires as --ttl says while the command continues', async () => {
+  test('expires after --ttl even if the command continues', async () => {
     const place = await runHome();
     // Asks until it is refused.
     const script = `while curl -sS -o /dev/null -f ${place.upstream.url}/ 2>/dev/null; do :; done; echo refused=yes; curl -s ${place.upstream.url}/ | head -c 0; exit 0`;
@@ -66,7 +66,7 @@ describe.skipIf(curlMissing)('the lease of sidekey run (curl)', () => {
     expect(await place.run(['--grant', 'none', '--', ...asks])).toMatchObject({ exit: 4, stdout: '' });
   });
 
-  test('permits no more than its agent has, and a person may narrow the agent of runs', async () => {
+  test('permits only what its agent may use, and the agent named run can be narrowed or disabled', async () => {
     const place = await runHome();
     const asks = ['curl', '-s', '-o', '/dev/null', '-w', '%{http_code}', `${place.upstream.url}/`];
     await place.at.grant('other', { type: 'api_key', value: 'other-token-0123456789' });
@@ -86,7 +86,7 @@ describe.skipIf(curlMissing)('the lease of sidekey run (curl)', () => {
     expect(stdout).toMatch(/^run +disabled +- +nothing +0 /m);
   });
 
-  test('is assumed for programs that cannot authenticate, if the config requires no token', async () => {
+  test('is used for programs that cannot authenticate, if the config requires no token', async () => {
     const place = await runHome();
     const bare = [
       'sh',

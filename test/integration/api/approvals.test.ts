@@ -3,7 +3,7 @@ import { openTunnel } from '../../support/raw-client.ts';
 import { startService } from '../../support/service.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
-test('an approval that a person gave by the API lasts until it is revoked by the API', async () => {
+test('a standing approval given by the API lasts until the API revokes it', async () => {
   const { authority } = await startUpstream((_request, response) => void response.end('done'));
   const rules = [{ name: 'deletes', methods: ['DELETE'], outcome: 'approve' }];
   const { sidekey, call } = await startService({

@@ -17,7 +17,7 @@ async function verified(jws: string, base: string): Promise<Record<string, unkno
 }
 
 describe('a connect session', () => {
-  test('stores the grant of the person, and sends the browser back with a signed result', async () => {
+  test('stores the grant of the person, and redirects the browser back with a signed result', async () => {
     const at = await startConnecting();
     const { call, url, sidekey } = at;
     const policy = {
@@ -86,7 +86,7 @@ describe('a connect session', () => {
     for (const secret of secrets) expect(written).not.toContain(secret);
   });
 
-  test('without a return address ends on a page', async () => {
+  test('without a return address ends on a page of Sidekey', async () => {
     const at = await startConnecting();
     const { connect_url: link } = await at.session({ return_url: undefined });
     const browser = at.browser();
@@ -99,7 +99,7 @@ describe('a connect session', () => {
     ['at the provider', 'deny', 'yes'],
     ['on the page of the link', 'allow', 'no'],
   ] as const)(
-    'that the person declines %s fails with a code, for the person and the API',
+    'fails with an error code for the person and the API if the person declines %s',
     async (_, decision, answer) => {
       const at = await startConnecting();
       const { id, connect_url: link } = await at.session();
@@ -120,7 +120,7 @@ describe('a connect session', () => {
     },
   );
 
-  test('fails with the code of a failure of the provider', async () => {
+  test('fails with the error code of a failure at the provider', async () => {
     const at = await startConnecting({ provider: { client_id: 'sidekey', client_secret: 'file:wrong' } });
     expect(await at.session()).toMatchObject({ code: 'secret_missing' });
     const wrong = await startConnecting({
@@ -153,7 +153,7 @@ describe('a connect session', () => {
     expect((await at.call(`GET /v2/connect-sessions/${first.id}`)).status).toBe(404);
   });
 
-  test('connects the same account again, and never another in its place', async () => {
+  test('reconnects the same account, but never replaces it by another account', async () => {
     const at = await startConnecting();
     const browser = at.browser();
     const first = returned(await browser.open(await browser.consent((await at.session()).connect_url)));
@@ -171,7 +171,7 @@ describe('a connect session', () => {
   });
 });
 
-test('a session for a provider without a client says how to register one', async () => {
+test('a session for a provider without a client explains how to register a client', async () => {
   const { call, url } = await startConnecting();
   const { status, body } = await call('POST /v2/connect-sessions', {
     body: { provider: 'github', user: 'alice' },

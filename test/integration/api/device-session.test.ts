@@ -51,7 +51,7 @@ describe('a connect session on another device', () => {
       });
   });
 
-  test('fails where the person declines', async () => {
+  test('fails if the person declines', async () => {
     const at = await startDevice();
     const begun = await at.begin();
     await at.server.deny(begun.user_code);
@@ -63,7 +63,7 @@ describe('a connect session on another device', () => {
     });
   });
 
-  test('expires with its code', async () => {
+  test('expires with an error code', async () => {
     const clock = { now: Date.now() };
     const at = await startDevice({}, () => clock.now);
     const begun = await at.begin();
@@ -73,7 +73,7 @@ describe('a connect session on another device', () => {
     expect((await at.call('GET /v2/grants')).body.data).toEqual([]);
   });
 
-  test('ends when the proxy stops, and says so', async () => {
+  test('fails when the proxy stops, and reports the stop', async () => {
     const at = await startDevice();
     const begun = await at.begin();
     await at.sidekey.proxy.close();
@@ -84,7 +84,7 @@ describe('a connect session on another device', () => {
     });
   });
 
-  test('never puts another account in the place of one, though it waited while that was connected', async () => {
+  test('fails instead of replacing an account that was connected while the session waited', async () => {
     const at = await startDevice();
     const [first, second] = [await at.begin(), await at.begin()];
     await at.server.approve(first.user_code, 'alice');
@@ -97,14 +97,14 @@ describe('a connect session on another device', () => {
     expect(await at.ended(third)).toMatchObject({ status: 'connected', grant_id: id });
   });
 
-  test('of one user cannot be begun without end', async () => {
+  test('is refused if the same user already has 20 open sessions', async () => {
     const at = await startDevice();
     for (let begun = 0; begun < 20; begun += 1) expect(await at.begin()).toHaveProperty('user_code');
     expect(await at.begin()).toMatchObject({ code: 'rate_limited' });
     expect(await at.begin({ user: 'bob' })).toHaveProperty('user_code');
   });
 
-  test('is only for the user of the key', async () => {
+  test('can only be used by the user of the API key', async () => {
     const at = await startDevice();
     const key = await at.key({ role: 'user', user: 'bob' });
     const body = { provider: 'desk', user: 'alice' };
@@ -122,7 +122,7 @@ describe('a connect session on another device', () => {
       502,
       'provider_refused',
     ],
-  ])('with a provider %s is refused, with a way out', async (_what, provider, status, code) => {
+  ])('with a provider %s is refused, with the next step', async (_what, provider, status, code) => {
     const at = await startDevice(provider);
     const body = { provider: 'desk', user: 'alice' };
     const refused = await at.call('POST /v2/connect-sessions/device', { body });

@@ -47,8 +47,8 @@ async function setup() {
   };
 }
 
-describe('a credential of a lease', () => {
-  test('serves the holder of the lease, and nobody else', async () => {
+describe('a credential that belongs to a lease', () => {
+  test('can only be used by the holder of the lease', async () => {
     const { made, other, ask, seen, grants } = await setup();
     expect(made.status).toBe(201);
     expect(await grants.list()).toMatchObject([
@@ -71,7 +71,7 @@ describe('a credential of a lease', () => {
     );
   });
 
-  test('is deleted after the end of the lease, and not before', async () => {
+  test('is deleted after the end of the lease, not earlier', async () => {
     const { sidekey, grants, advance } = await setup();
     const { state } = sidekey.proxy;
     await removeGrantsOfEndedLeases(state, start);
@@ -81,7 +81,7 @@ describe('a credential of a lease', () => {
     expect(await grants.list()).toEqual([]);
   });
 
-  test('whose name is taken ends the lease, and leaves none of its credentials', async () => {
+  test('with a name already in use is refused, and neither the lease nor its other credentials remain', async () => {
     const { lease, credential, grants, call } = await setup();
     const named = { ...credential, name: 'taken' };
     const refused = await lease(credential, named, named);
@@ -91,7 +91,7 @@ describe('a credential of a lease', () => {
     expect(body.data).toHaveLength(1);
   });
 
-  test('of an unknown provider is refused before there is a lease', async () => {
+  test('of an unknown provider is refused before the lease is created', async () => {
     const { lease, call } = await setup();
     const refused = await lease({ provider: 'nobody', credential: { api_key: 'k-0123456789' } });
     expect(refused).toMatchObject({ status: 404, body: { code: 'provider_unknown' } });
@@ -105,7 +105,7 @@ test('a lease without a grant and without a credential is refused', async () => 
   expect([status, body.code]).toEqual([400, 'input_invalid']);
 });
 
-test('a lease is not renewed by more uses than a sum can hold', async () => {
+test('a lease is not renewed if its number of uses would exceed the largest safe integer', async () => {
   const { call, credential } = await setup();
   const uses = 999_999_999;
   const body = { agent: 'ci', purpose: 'a session', credentials: [credential], max_uses: uses };

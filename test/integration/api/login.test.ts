@@ -46,7 +46,7 @@ async function site() {
   return { url, session: session as string, sidekey, accepts };
 }
 
-test('a login revokes the key of the login before it, also at another Sidekey', async () => {
+test('a login revokes the key of the previous login, even at another Sidekey', async () => {
   const { sites, login } = await setup();
   const [one, other] = sites;
   const first = await login(one.url);
@@ -57,7 +57,7 @@ test('a login revokes the key of the login before it, also at another Sidekey', 
   expect([await one.accepts(second.key), await other.accepts(third.key)]).toEqual([false, true]);
 });
 
-test('a login says that the key of the login before it stays where its Sidekey is away', async () => {
+test('a login reports that the previous key remains if its Sidekey is unreachable', async () => {
   const { sites, login } = await setup();
   const [one, other] = sites;
   await login(one.url);
@@ -69,7 +69,7 @@ test('a login says that the key of the login before it stays where its Sidekey i
   expect(await other.accepts(second.key)).toBe(true);
 });
 
-test('a logout after the key was revoked removes the file', async () => {
+test('a logout removes the file even if the key was already revoked', async () => {
   const { at, sites, login } = await setup();
   const [one] = sites;
   const { key } = await login(one.url);

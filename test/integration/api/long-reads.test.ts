@@ -8,7 +8,7 @@ import { createService } from '../../../src/api/service.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { startService } from '../../support/service.ts';
 
-test('requests that read the whole audit log are answered one at a time, and none for a client that has gone or may no longer read it', async () => {
+test('requests that read the whole audit log run one at a time, and are dropped if the client disconnects or loses its permission', async () => {
   const { sidekey } = await startService();
   const reading: (() => void)[] = [];
   const config = () =>

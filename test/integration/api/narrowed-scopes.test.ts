@@ -15,8 +15,8 @@ async function connected() {
   return { ...at, narrow, scopesNow };
 }
 
-describe('fewer scopes for a grant', () => {
-  test('reach the provider, and every later token has no more', async () => {
+describe('scopes that are removed from a grant', () => {
+  test('are removed at the provider too, and every later token lacks them', async () => {
     const { call, narrow, scopesNow, sidekey } = await connected();
     expect((await narrow('read:tickets')).body.scopes).toEqual(['read:tickets']);
     expect((await call('POST /v2/grants/desk/refresh', { body: { force: true } })).body.renewed).toBe(true);
@@ -27,7 +27,7 @@ describe('fewer scopes for a grant', () => {
     });
   });
 
-  test('are some of the present ones: a removed scope does not come back', async () => {
+  test('cannot be added again by narrowing', async () => {
     const { narrow, scopesNow } = await connected();
     await narrow('read:tickets');
     const { status, body } = await narrow('read:tickets', 'write:tickets');
@@ -39,7 +39,7 @@ describe('fewer scopes for a grant', () => {
     ['leaves the scopes as they are', { status: 200, scope: all.join(' ') }, 'did not reduce them'],
     ['names no scope', { status: 200 }, 'did not reduce them'],
     ['refuses fewer scopes', { status: 400, error: 'invalid_scope' }, 'invalid_scope'],
-  ])('are not claimed if the provider %s; the hint is the way out', async (_what, answer, why) => {
+  ])('stay on record if the provider %s; the hint names the next step', async (_what, answer, why) => {
     const { call, helpdesk, narrow, scopesNow } = await connected();
     const { status: code, ...members } = answer;
     const tokens = { access_token: 'another-token', token_type: 'Bearer', expires_in: 300 };

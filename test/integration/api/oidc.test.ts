@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { startWithIssuer } from '../../support/open-id-server.ts';
 
-test('a sign-in at the issuer creates the person with the role of the claims, and returns to the view', async () => {
+test('a sign-in at the issuer creates the person with the role from the claims, and returns to the requested view', async () => {
   const { browser, call, server, sidekey } = await startWithIssuer();
   const alice = browser();
   expect((await alice.open('GET /sign-in/oidc')).body).toEqual({ issuer: server.issuer });
@@ -17,7 +17,7 @@ test('a sign-in at the issuer creates the person with the role of the claims, an
   expect(await alice.me()).toMatchObject({ code: 'api_auth_required' });
 });
 
-test('a service without admin.oidc names no issuer, and begins no sign-in', async () => {
+test('a service without admin.oidc names no issuer, and starts no sign-in', async () => {
   const { browser, sidekey } = await startWithIssuer();
   await sidekey.configure({ admin: { listen: '127.0.0.1:0' } });
   const someone = browser();
@@ -25,7 +25,7 @@ test('a service without admin.oidc names no issuer, and begins no sign-in', asyn
   expect((await someone.open('POST /sign-in/oidc', { body: { return_to: '/' } })).status).toBe(404);
 });
 
-test('claims that the ID token lacks come from the userinfo endpoint', async () => {
+test('claims missing from the ID token are read from the userinfo endpoint', async () => {
   const { browser, account } = await startWithIssuer({ inIdToken: false });
   account.claims = { email: 'bob@acme.test', email_verified: true, preferred_username: 'bob' };
   const bob = browser();
@@ -33,7 +33,7 @@ test('claims that the ID token lacks come from the userinfo endpoint', async () 
   expect(await bob.me()).toMatchObject({ name: 'bob', role: 'user', user: 'bob' });
 });
 
-test('a role that changes at the issuer changes at the next sign-in', async () => {
+test('a role changed at the issuer applies from the next sign-in', async () => {
   const { browser, account, call } = await startWithIssuer();
   await browser().signIn();
   account.claims = { groups: ['staff'], preferred_username: 'another-name' };
@@ -43,7 +43,7 @@ test('a role that changes at the issuer changes at the next sign-in', async () =
   expect((await call('GET /v2/people')).body.data).toHaveLength(1);
 });
 
-test('of several roles the first of operator, approver, auditor and user counts', async () => {
+test('of several roles the highest applies, in the order operator, approver, auditor, user', async () => {
   const { browser, account } = await startWithIssuer();
   account.claims = { groups: ['staff', 'admins'], preferred_username: 'alice' };
   const alice = browser();
@@ -69,7 +69,7 @@ test.each([
   expect(await alice.me()).toMatchObject({ name: 'a-1', role: 'operator' });
 });
 
-test('an e-mail that names a person is a name without an at sign', async () => {
+test('an e-mail address used as the name of a person has its at sign replaced', async () => {
   const { browser, account } = await startWithIssuer({ oidc: { name: 'email' } });
   account.claims = { email: 'bob@acme.test', email_verified: true };
   const bob = browser();
@@ -91,17 +91,20 @@ test.each([
     { email: 'a@b.c' },
     'has no verified e-mail address to',
   ],
-])('an account whose claim %s is refused with the setting to change', async (_, name, claims, sentence) => {
-  const { browser, account, call } = await startWithIssuer({ oidc: { name } });
-  account.claims = { groups: ['admins'], ...claims };
-  const page = await browser().signIn();
-  expect(page.status).toBe(400);
-  expect(page.body.detail).toContain(sentence);
-  expect(page.body.hint).toContain('set admin.oidc.name to another claim, such as sub');
-  expect((await call('GET /v2/people')).body.data).toEqual([]);
-});
+])(
+  'an account whose claim %s is refused, and the page names the setting to change',
+  async (_, name, claims, sentence) => {
+    const { browser, account, call } = await startWithIssuer({ oidc: { name } });
+    account.claims = { groups: ['admins'], ...claims };
+    const page = await browser().signIn();
+    expect(page.status).toBe(400);
+    expect(page.body.detail).toContain(sentence);
+    expect(page.body.hint).toContain('set admin.oidc.name to another claim, such as sub');
+    expect((await call('GET /v2/people')).body.data).toEqual([]);
+  },
+);
 
-test('a person says no at the issuer and gets the reason', async () => {
+test('a person who declines at the issuer sees the reason', async () => {
   const { browser, server, url } = await startWithIssuer();
   const alice = browser();
   const state = new URL(await alice.begin()).searchParams.get('state');
@@ -111,7 +114,7 @@ test('a person says no at the issuer and gets the reason', async () => {
   expect(page.body.detail).toContain('said no to the sign-in');
 });
 
-test('a wrong client secret is refused by the issuer, and the page does not repeat it', async () => {
+test('a wrong client secret is refused by the issuer, and the page does not contain the secret', async () => {
   const { browser } = await startWithIssuer({
     oidc: { client_secret: 'command:echo wrong-secret-of-sidekey' },
   });

@@ -45,7 +45,7 @@ describe('GET /metrics', () => {
     expect(body).toContain('nodejs_eventloop_lag_p99_seconds');
   });
 
-  test('has as many series after requests to 300 hosts as after one', async () => {
+  test('has as many series after requests to 300 hosts as after a request to one host', async () => {
     const { call, sidekey } = await served(1);
     const refuse = async (name: string) => {
       const client = await openClient(sidekey);
@@ -62,7 +62,7 @@ describe('GET /metrics', () => {
     expect(await series()).toEqual(before);
   });
 
-  test('needs a key with the scope status:read', async () => {
+  test('requires a key with the scope status:read', async () => {
     const { call, key } = await startService();
     expect((await call('GET /metrics', { key: null })).status).toBe(401);
     expect((await call('GET /metrics', { key: await key({ scopes: ['grants:read'] }) })).status).toBe(403);
@@ -71,7 +71,7 @@ describe('GET /metrics', () => {
     expect((await call('GET /metrics', { key: null, headers: bearer })).status).toBe(200);
   });
 
-  test('with admin.metrics: open needs no key on this machine, and one from a reverse proxy or another name', async () => {
+  test('with admin.metrics: open needs no key on this machine, but a key behind a reverse proxy or for another host', async () => {
     const { call, url } = await startService({
       config: { admin: { listen: '127.0.0.1:0', metrics: 'open' } },
     });
@@ -88,7 +88,7 @@ describe('GET /metrics', () => {
     expect((await published.call('GET /metrics', { key: null })).status).toBe(401);
   });
 
-  test('sums the workers, and loses no count when one is killed', async () => {
+  test('sums the counts of all workers, and loses none when a worker is killed', async () => {
     const { spread, pids, serving, pages } = await startTwoWorkers({
       config: { admin: { listen: '127.0.0.1:0', metrics: 'open' } },
     });
@@ -108,7 +108,7 @@ describe('GET /metrics', () => {
 });
 
 describe('GET /readyz', () => {
-  test('says on both listeners that requests can be served', async () => {
+  test('reports on both listeners that requests can be served', async () => {
     const { call, sidekey } = await startService();
     expect((await call('GET /readyz', { key: null })).body).toEqual({ status: 'ready' });
     expect((await call('GET /healthz', { key: null })).body).toEqual({ status: 'ok' });
@@ -116,7 +116,7 @@ describe('GET /readyz', () => {
     expect(answer.statusCode).toBe(200);
   });
 
-  test('is refused while the store is that of another key, while the audit log cannot be written, and when it stops', async () => {
+  test('fails if the store belongs to another key, if the audit log cannot be written, and during a stop', async () => {
     const time = { now: Date.now() };
     const { call, sidekey } = await startService({ now: () => time.now });
     const { proxy } = sidekey;
@@ -136,7 +136,7 @@ describe('GET /readyz', () => {
     expect(await refused()).toEqual([503, 'The proxy cannot serve requests now: store_unavailable.']);
   });
 
-  test('is refused on both listeners while exchanges are drained', async () => {
+  test('fails on both listeners while exchanges are drained', async () => {
     const begun = Promise.withResolvers<ServerResponse>();
     const upstream = await startUpstream((_request, response) => begun.resolve(response));
     const { call, sidekey } = await startService({ domains: { [upstream.authority]: { grant: 'acme' } } });
@@ -159,7 +159,7 @@ const namesIn = (expression: string) =>
     .match(/\b(?:sidekey|process|nodejs)_\w+\b(?!\s*\()/g) ?? [];
 
 describe('the dashboard and the alert rules', () => {
-  test('name only metrics that a proxy serves', async () => {
+  test('use only metrics that a proxy serves', async () => {
     const { call, sidekey } = await served(1, {
       audit: { file: 'data/audit.jsonl', sinks: [{ type: 'webhook', url: 'http://127.0.0.1:9/' }] },
     });

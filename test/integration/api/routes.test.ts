@@ -47,7 +47,7 @@ function leavesOf(rows: readonly CommandRow[], before = ''): string[] {
 const commands = leavesOf((await commandTable()).flatMap(([, rows]) => rows));
 
 describe('the table of commands', () => {
-  it('has for each command a route, or a reason to have none', () => {
+  it('has for each command a route, or a reason to have no route', () => {
     const served = new Set(routes.flatMap((row) => row.commands ?? []));
     expect(commands.filter((name) => !served.has(name) && !Object.hasOwn(local, name))).toEqual([]);
     expect([...served].filter((name) => !commands.includes(name))).toEqual([]);
@@ -56,7 +56,7 @@ describe('the table of commands', () => {
 });
 
 describe('the routes of the API', { timeout: 120_000 }, () => {
-  it('answer as their schemas say', async () => {
+  it('return responses that match their schemas', async () => {
     const upstream = await startUpstream((request, response) => {
       response.end(JSON.stringify({ authorization: request.headers.authorization?.length ?? 0 }));
     });

@@ -8,7 +8,7 @@ import { startService } from '../../support/service.ts';
 const agent = (name: string) => ({ body: { name } });
 
 describe('Idempotency-Key', () => {
-  it('repeats the first answer, also its secret, and does the work once', async () => {
+  it('repeats the first response, including its secret, and does the work once', async () => {
     const { call } = await startService();
     const request = { ...agent('ci'), headers: { 'idempotency-key': 'k1' } };
     const first = await call('POST /v2/agents', request);
@@ -19,7 +19,7 @@ describe('Idempotency-Key', () => {
     expect((await call('GET /v2/agents')).body.data).toHaveLength(1);
   });
 
-  it('refuses another request with the same key, and keeps the keys of callers apart', async () => {
+  it('is refused for a different request, and is separate for each caller', async () => {
     const { call, key } = await startService();
     const headers = { 'idempotency-key': 'k1' };
     await call('POST /v2/agents', { ...agent('a'), headers });
@@ -29,7 +29,7 @@ describe('Idempotency-Key', () => {
     expect((await call('POST /v2/agents', { ...agent('b'), headers, key: await key() })).status).toBe(201);
   });
 
-  it('keeps no answer of an error', async () => {
+  it('does not store error responses', async () => {
     const { call } = await startService();
     const headers = { 'idempotency-key': 'k1' };
     const order = { body: { agent: 'ci', grants: ['x'], purpose: 'p' }, headers };
@@ -38,7 +38,7 @@ describe('Idempotency-Key', () => {
     expect((await call('POST /v2/leases', order)).body.code).toBe('grant_missing');
   });
 
-  it('is free again an hour after a process that ended during the work', async () => {
+  it('can be used again an hour after a process ended during the work', async () => {
     const clock = { now: Date.now() };
     const { sidekey } = await startService();
     const idempotency = createIdempotency({ ...sidekey.proxy.state, now: () => clock.now });
@@ -52,7 +52,7 @@ describe('Idempotency-Key', () => {
     expect((await again()).headers.get('idempotency-replayed')).toBe('true');
   });
 
-  it('does the work of two requests at once only once', async () => {
+  it('lets two simultaneous requests do the work only once', async () => {
     const { call } = await startService();
     const request = { ...agent('ci'), headers: { 'idempotency-key': 'k1' } };
     const answers = await Promise.all([1, 2, 3].map(() => call('POST /v2/agents', request)));
@@ -65,7 +65,7 @@ describe('Idempotency-Key', () => {
 });
 
 describe('If-Match', () => {
-  it('refuses a change of what somebody else changed since, and accepts it with the new tag', async () => {
+  it('refuses a change to a resource that changed since, and accepts the change with the new tag', async () => {
     const { call, sidekey } = await startService();
     await sidekey.grant(['api.example.com'], { name: 'desk' });
     const tag = async () => (await call('GET /v2/grants/desk')).headers.get('etag') ?? '';
@@ -89,7 +89,7 @@ describe('If-Match', () => {
     expect(answers.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([200, 412]);
   });
 
-  it('is required to replace the config, and an edit of the file in between is kept', async () => {
+  it('is required to replace the config, and protects an edit of the file in between', async () => {
     const { call } = await startService();
     const { body, headers } = await call('GET /v2/config');
     expect((await call('PUT /v2/config', { body: { text: body.text } })).body.code).toBe(
@@ -100,7 +100,7 @@ describe('If-Match', () => {
     expect((await call('GET /v2/config')).body.text).toBe(body.text);
   });
 
-  it('has a counterpart that saves the answer: If-None-Match', async () => {
+  it('has the counterpart If-None-Match, which returns 304 for an unchanged resource', async () => {
     const { call } = await startService();
     const tag = (await call('GET /v2/agents')).headers.get('etag') ?? '';
     expect((await call('GET /v2/agents', { headers: { 'if-none-match': tag } })).status).toBe(304);
@@ -108,7 +108,7 @@ describe('If-Match', () => {
 });
 
 describe('a list', () => {
-  it('has pages without repetition, also when an entry is removed in between', async () => {
+  it('has pages without repetition, even when an entry is removed in between', async () => {
     const { call } = await startService();
     for (const name of ['a', 'b', 'c', 'd', 'e']) await call('POST /v2/agents', agent(name));
     const seen: string[] = [];
@@ -123,7 +123,7 @@ describe('a list', () => {
     expect(seen).toEqual(['a', 'b', 'c', 'd', 'e']);
   });
 
-  it('refuses a cursor that is none, and a limit out of bounds', async () => {
+  it('refuses an invalid cursor, and a limit out of bounds', async () => {
     const { call } = await startService();
     for (const query of ['cursor=x', 'limit=0', 'limit=201', 'limit=x', 'color=red']) {
       expect((await call(`GET /v2/agents?${query}`)).body.code, query).toBe('input_invalid');
@@ -132,7 +132,7 @@ describe('a list', () => {
 });
 
 describe('an error of the API', () => {
-  it('names the member that is not valid, and not its value', async () => {
+  it('names the invalid member without its value', async () => {
     const { call } = await startService();
     const { status, body, headers } = await call('POST /v2/agents', {
       body: { name: 'bad name', secret: 'x' },
@@ -143,7 +143,7 @@ describe('an error of the API', () => {
     expect(JSON.stringify(body)).not.toContain('bad name');
   });
 
-  it('says what a path without a route has instead', async () => {
+  it('names the allowed methods if a path has no route for the method', async () => {
     const { call } = await startService();
     const { body, headers } = await call('PUT /v2/grants');
     expect(body).toMatchObject({ code: 'method_not_allowed', hint: 'its methods: GET, POST' });
@@ -153,8 +153,8 @@ describe('an error of the API', () => {
   });
 });
 
-describe('a fault of the request', () => {
-  it('is no fault of the server: an unknown provider, and a config that is not valid', async () => {
+describe('an error in a request', () => {
+  it('has a 4xx status for an unknown provider and an invalid config', async () => {
     const { call } = await startService();
     const cases = [
       ['GET /v2/providers/none', undefined, 404],
@@ -168,7 +168,7 @@ describe('a fault of the request', () => {
     }
   });
 
-  it('has a problem document also where it is no HTTP, or its head is too large', async () => {
+  it('returns a problem document even for malformed HTTP or a header section that is too large', async () => {
     const { url } = await startService();
     const { port } = new URL(url);
     for (const [head, sentence] of [
@@ -189,7 +189,7 @@ describe('a fault of the request', () => {
 });
 
 describe('the stream of the audit log', () => {
-  it('sends the last lines and new ones that meet the conditions', async () => {
+  it('sends the last lines and new lines that match the filters', async () => {
     const { call, url, key } = await startService();
     await call('POST /v2/agents', agent('before'));
     const stop = new AbortController();
@@ -211,7 +211,7 @@ describe('the stream of the audit log', () => {
     stop.abort();
   });
 
-  it('has only the lines of its user for a key for one user', async () => {
+  it('contains only the lines of the user if the key is for one user', async () => {
     const { call, url, key } = await startService();
     for (const user of ['bob', 'alice']) {
       const token_data = { api_key: 'ghp_0123456789abcdef0123456789abcdef0123' };

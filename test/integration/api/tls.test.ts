@@ -25,7 +25,7 @@ async function startWithTls() {
   return { url, send, makeKey };
 }
 
-test('admin.tls serves the API and the pages with the certificate of the files', async () => {
+test('admin.tls serves the API and the pages with the configured certificate files', async () => {
   const { url, send, makeKey } = await startWithTls();
   expect(url).toMatch(/^https:\/\/127\.0\.0\.1:\d+$/);
   expect((await send('/')).body).toContain('<!doctype html>');

@@ -46,7 +46,7 @@ async function startGateway() {
 
 const iso = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/) as string;
 
-test('a program for Agents Gateway stores, reads, refreshes and deletes an OAuth token of a user', async () => {
+test('a client of Agents Gateway stores, reads, refreshes and deletes an OAuth token of a user', async () => {
   const { clock, server, gateway } = await startGateway();
   const { accessToken, refreshToken } = server.consent('alice');
   const expires = new Date(clock.now + 3_600_000).toISOString();
@@ -108,7 +108,7 @@ test('a program for Agents Gateway stores, reads, refreshes and deletes an OAuth
 test.each([
   ['api_key', { api_key: 'key-of-alice-0123456789' }],
   ['jwt', { jwt: 'eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.c2ln' }],
-])('a program for Agents Gateway reads a token of the type %s as it stored it', async (type, data) => {
+])('a client of Agents Gateway reads a token of the type %s as it was stored', async (type, data) => {
   const { clock, gateway } = await startGateway();
   const expires = new Date(clock.now + 3_600_000).toISOString();
   const token = { integration_key: 'mine', provider: 'desk', token_type: type, token_data: data };
@@ -119,7 +119,7 @@ test.each([
   expect(body?.token_data).toEqual(data);
 });
 
-test('a program for Agents Gateway is told of a wrong key and of a wrong body by the status', async () => {
+test('a client of Agents Gateway gets the documented status for a wrong key and for a wrong body', async () => {
   const { url, gateway } = await startGateway();
   expect((await agentsGateway(url, 'sk_wrong').list('alice')).status).toBe(401);
   expect((await gateway.store('alice', { integration_key: 'mine' })).status).toBe(400);

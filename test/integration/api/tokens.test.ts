@@ -43,7 +43,7 @@ async function withToken() {
 }
 
 describe('GET of a token', () => {
-  it('refreshes it where it is due, and not before', async () => {
+  it('refreshes the token if it is due, not earlier', async () => {
     const { call, clock, provider, reader } = await withToken();
     const get = async () => (await call('GET /v2/users/alice/tokens/desk', { key: reader })).body;
     expect(await get()).toMatchObject({
@@ -66,7 +66,7 @@ describe('GET of a token', () => {
 });
 
 describe('the refresh of a token', () => {
-  it('is done again for the same Idempotency-Key, so each value that is returned is recorded', async () => {
+  it('runs again for the same Idempotency-Key, so that each returned value is recorded', async () => {
     const { call, reader, reads } = await withToken();
     const again = () =>
       call('POST /v2/users/alice/tokens/desk/refresh', {
@@ -81,8 +81,8 @@ describe('the refresh of a token', () => {
   });
 });
 
-describe('a key without an end of its own', () => {
-  it('is expired when its time is over', async () => {
+describe('an API key credential that never expires by itself', () => {
+  it('is listed as expired after the given expires_at', async () => {
     const { call, clock } = await withToken();
     const expires_at = new Date(clock.now + hour).toISOString();
     await call('POST /v2/users/alice/tokens', {
@@ -109,7 +109,7 @@ describe.each([
   ['DELETE /v2/grants/desk', undefined],
   ['DELETE /v2/users/alice/tokens/desk', undefined],
 ])('%s', (request, body) => {
-  it('ends the token at the provider too', async () => {
+  it('also revokes the token at the provider', async () => {
     const at = await startConnecting();
     const { port, caCertificate: ca } = at.helpdesk;
     const { connect_url: link } = await at.session({ name: 'desk' });

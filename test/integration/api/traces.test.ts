@@ -38,7 +38,7 @@ async function collector(status = 200): Promise<{ readonly url: string; readonly
 
 const [traceId, spanId] = ['4bf92f3577b34da6a3ce929d0e0e4736', '00f067aa0ba902b7'];
 
-test("an exchange continues the caller's trace, and the request that leaves is not changed", async () => {
+test('an exchange continues the trace of the caller, and the forwarded request is unchanged', async () => {
   const { url, spans } = await collector();
   const seen: unknown[] = [];
   const { upstream, sidekey } = await granted(
@@ -67,7 +67,7 @@ test("an exchange continues the caller's trace, and the request that leaves is n
   expect(JSON.stringify(spans)).not.toContain('secret');
 });
 
-test('a span has the path where the config says so, and never the query', async () => {
+test('a span contains the path only if the config enables it, and never the query', async () => {
   const { url, spans } = await collector();
   const { upstream, sidekey } = await granted((_request, response) => response.end('ok'), {
     config: { telemetry: { traces: { url, sample: 1, paths: true } } },
@@ -94,7 +94,7 @@ function tracer(url: string, sample = 1) {
   });
 }
 
-test('an exchange that waits for a refresh has a span for it', async () => {
+test('an exchange that waits for a refresh has a span for the refresh', async () => {
   const { url, spans } = await collector();
   const traces = tracer(url);
   const trace = traces.begin([])!;
@@ -115,11 +115,11 @@ test.each([
   ['of zeros', `00-${'0'.repeat(32)}-${spanId}-00`, true],
   ['malformed', 'anything', true],
   ['of version ff', `ff-${traceId}-${spanId}-00`, true],
-])('a traceparent that is %s decides as Trace Context says', (_name, value, isTraced) => {
+])('a traceparent that is %s is sampled as Trace Context requires', (_name, value, isTraced) => {
   expect(tracer('http://127.0.0.1:9/').begin([value]) !== null).toBe(isTraced);
 });
 
-test('spans that nobody takes are dropped and counted, and the queue stays bounded', async () => {
+test('spans that no collector accepts are dropped and counted, and the queue stays bounded', async () => {
   const { url } = await collector(503);
   const traces = tracer(url);
   for (let i = 0; i < 6_000; i += 1)

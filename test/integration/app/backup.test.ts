@@ -51,10 +51,10 @@ async function decrypted(file: string): Promise<string> {
   return decrypter.decrypt(await readFile(file), 'text');
 }
 
-describe.each(engines)('a backup of a store in %s that is written meanwhile', (_name, engine) => {
+describe.each(engines)('a backup of a store in %s during concurrent writes', (_name, engine) => {
   const isMissing = engine === 'postgres' && postgresMissing !== null;
 
-  it.skipIf(isMissing)('has the store of one moment', { timeout: 120_000 }, async () => {
+  it.skipIf(isMissing)('contains a consistent snapshot of the store', { timeout: 120_000 }, async () => {
     const at = await machine(engine);
     await at.connect('desk', 'r-1');
     const { store, close } = await openedStore(at);
@@ -93,52 +93,56 @@ describe.each(engines)('a backup of a store in %s that is written meanwhile', (_
 describe.each(engines)('a backup of a store in %s with a passphrase', (_name, engine) => {
   const isMissing = engine === 'postgres' && postgresMissing !== null;
 
-  it.skipIf(isMissing)('derives its key before the transaction begins', { timeout: 60_000 }, async () => {
-    const at = await machine(engine);
-    await at.connect('desk', 'r-1');
-    const state = await opened(at);
-    const [tables, watch] = [await openTables(state.config, {}), await openTables(state.config, {})];
-    const events: string[] = [];
-    const begin = tables.db.transaction.bind(tables.db);
-    vi.spyOn(tables.db, 'transaction').mockImplementation(() => {
-      events.push('transaction');
-      return begin();
-    });
-    const encrypt = Reflect.get(Encrypter.prototype, 'encrypt') as (
-      file: ReadableStream,
-    ) => Promise<ReadableStream>;
-    const spy = vi.spyOn(Encrypter.prototype, 'encrypt').mockImplementation(async function (
-      this: Encrypter,
-      file: unknown,
-    ) {
-      const sealed = await encrypt.call(this, file as ReadableStream);
-      const open =
-        engine === 'sqlite'
-          ? []
-          : await watch.db
-              .selectFrom(sql<{ state: string }>`pg_stat_activity`.as('activity'))
-              .where(sql<boolean>`datname = current_database() and state like 'idle in transaction%'`)
-              .select('state')
-              .execute();
-      events.push('key', ...open.map((row) => row.state));
-      return sealed as never;
-    });
-    try {
-      const lock = { passphrase: 'correct horse' };
-      const file = at.at('x.age');
-      await backUp(state, tables, { file, lock, force: false, version: '1', now: Date.now });
-      expect(events).toEqual(['key', 'transaction']);
-    } finally {
-      spy.mockRestore();
-      await watch.close();
-      await tables.close();
-      await state.close();
-    }
-  });
+  it.skipIf(isMissing)(
+    'derives its key before the database transaction begins',
+    { timeout: 60_000 },
+    async () => {
+      const at = await machine(engine);
+      await at.connect('desk', 'r-1');
+      const state = await opened(at);
+      const [tables, watch] = [await openTables(state.config, {}), await openTables(state.config, {})];
+      const events: string[] = [];
+      const begin = tables.db.transaction.bind(tables.db);
+      vi.spyOn(tables.db, 'transaction').mockImplementation(() => {
+        events.push('transaction');
+        return begin();
+      });
+      const encrypt = Reflect.get(Encrypter.prototype, 'encrypt') as (
+        file: ReadableStream,
+      ) => Promise<ReadableStream>;
+      const spy = vi.spyOn(Encrypter.prototype, 'encrypt').mockImplementation(async function (
+        this: Encrypter,
+        file: unknown,
+      ) {
+        const sealed = await encrypt.call(this, file as ReadableStream);
+        const open =
+          engine === 'sqlite'
+            ? []
+            : await watch.db
+                .selectFrom(sql<{ state: string }>`pg_stat_activity`.as('activity'))
+                .where(sql<boolean>`datname = current_database() and state like 'idle in transaction%'`)
+                .select('state')
+                .execute();
+        events.push('key', ...open.map((row) => row.state));
+        return sealed as never;
+      });
+      try {
+        const lock = { passphrase: 'correct horse' };
+        const file = at.at('x.age');
+        await backUp(state, tables, { file, lock, force: false, version: '1', now: Date.now });
+        expect(events).toEqual(['key', 'transaction']);
+      } finally {
+        spy.mockRestore();
+        await watch.close();
+        await tables.close();
+        await state.close();
+      }
+    },
+  );
 });
 
-describe('a backup beside a proxy with two workers', () => {
-  it('refuses no request, and a restored grant serves at once', { timeout: 120_000 }, async () => {
+describe('a backup during the work of a proxy with two workers', () => {
+  it('lets no request fail, and a restored grant works at once', { timeout: 120_000 }, async () => {
     const { at, url, upstream } = await startTwoWorkers();
     const target = `https://${upstream.authority}/under-load`;
     const load = new AbortController();
@@ -183,7 +187,7 @@ async function rowsIn(at: Machine): Promise<Readonly<Record<string, readonly unk
 }
 
 describe.skipIf(postgresMissing !== null)(`a backup of SQLite${postgresMissing ?? ''}`, () => {
-  it('is restored into PostgreSQL, and its backup into SQLite, with equal rows', async () => {
+  it('can be restored into PostgreSQL, and a backup of that into SQLite, with equal rows', async () => {
     const at = await machine('sqlite');
     await at.connect('desk', 'r-1');
     const { store, close } = await openedStore(at);
@@ -263,7 +267,7 @@ async function backedUp(at: Machine, meanwhile: () => void, audit?: () => Promis
 }
 
 describe('a backup', () => {
-  it('that the disk has changed is not there', async () => {
+  it('is removed if the disk corrupted the written file', async () => {
     const at = await machine('sqlite');
     await at.connect('desk', 'r-1');
     const spoil = () => {
@@ -274,7 +278,7 @@ describe('a backup', () => {
     expect(readdirSync(at.folder).filter((name) => name.includes('age'))).toEqual([]);
   });
 
-  it('whose file appears meanwhile does not replace it', async () => {
+  it('does not replace a file that appears at its path in the meantime', async () => {
     const at = await machine('sqlite');
     await at.connect('desk', 'r-1');
     const other = () => writeFileSync(at.at('x.age'), 'of another');
@@ -282,7 +286,7 @@ describe('a backup', () => {
     expect(await readFile(at.at('x.age'), 'utf8')).toBe('of another');
   });
 
-  it('is written to a file system without hard links, and replaces no file there', async () => {
+  it('can be written to a file system without hard links, without replacing a file there', async () => {
     const at = await machine('sqlite');
     await at.connect('desk', 'r-1');
     linkless.add(at.at('x.age'));
@@ -294,7 +298,7 @@ describe('a backup', () => {
     expect(readdirSync(at.folder).filter((name) => name.includes('age'))).toEqual(['x.age']);
   });
 
-  it('of other tables is not restored', async () => {
+  it('is not restored if its list of database migrations differs', async () => {
     const [at, fresh] = [await machine('sqlite'), await machine('sqlite')];
     await at.connect('desk', 'r-1');
     await at.backup(at.at('x.age'));
@@ -307,7 +311,7 @@ describe('a backup', () => {
     expect([refused.exit, refused.stderr]).toEqual([2, expect.stringContaining('with other tables')]);
   });
 
-  it('is restored under a new key of the environment', { timeout: 120_000 }, async () => {
+  it('can be restored under a new key from the environment', { timeout: 120_000 }, async () => {
     const [at, fresh] = [await machine('sqlite'), await machine('sqlite', keyOfEnv)];
     await at.connect('desk', 'r-1');
     await at.backup(at.at('x.age'));
@@ -319,7 +323,7 @@ describe('a backup', () => {
     expect((await fresh.program(['grant', 'show', 'desk'], { env })).stdout).toContain('active');
   });
 
-  it('that cannot be recorded is not there', async () => {
+  it('is removed if its audit record cannot be written', async () => {
     const at = await machine('sqlite');
     await at.connect('desk', 'r-1');
     const full = new SidekeyError('audit_unavailable');
@@ -333,7 +337,7 @@ describe('a backup', () => {
     expect(readdirSync(at.folder).filter((name) => name.includes('age'))).toEqual([]);
   });
 
-  it('has no sign-in of a person', async () => {
+  it('contains no sign-in of a person', async () => {
     const at = await machine('sqlite');
     await at.connect('desk', 'r-1');
     const state = await opened(at);
@@ -353,7 +357,7 @@ describe('a backup', () => {
 });
 
 describe('a backup file', () => {
-  it('that was cut, changed or forged changes nothing', { timeout: 120_000 }, async () => {
+  it('changes nothing when restored if it was cut, changed or forged', { timeout: 120_000 }, async () => {
     const [old, fresh] = [await machine('sqlite'), await machine('sqlite')];
     await old.connect('desk', 'r-1');
     const file = old.at('backup.age');
@@ -392,7 +396,7 @@ describe('a backup file', () => {
     expect(await fresh.everything()).toEqual(before);
   });
 
-  it('that somebody made without the master key changes nothing', async () => {
+  it('changes nothing when restored if it was made without the master key', async () => {
     const [old, fresh] = [await machine('sqlite'), await machine('sqlite')];
     await old.connect('desk', 'r-1');
     await old.backup(old.at('backup.age'));
@@ -419,7 +423,7 @@ describe('a backup file', () => {
     });
   });
 
-  it('with a passphrase opens with that passphrase alone', { timeout: 120_000 }, async () => {
+  it('with a passphrase opens only with that passphrase', { timeout: 120_000 }, async () => {
     const [old, fresh] = [await machine('sqlite'), await machine('sqlite')];
     await old.connect('desk', 'r-1');
     const file = old.at('backup.age');
@@ -439,7 +443,7 @@ describe('a backup file', () => {
     expect(await fresh.tokens()).toEqual({ desk: 'r-1' });
   });
 
-  it('that does not fit on the disk is not there', async () => {
+  it('is removed if it does not fit on the disk', async () => {
     const at = await machine('sqlite');
     await addGrants(at, 50);
     const limited = ['-c', 'ulimit -f 64; exec "$@"', 'sh', process.execPath, program];
@@ -452,7 +456,7 @@ describe('a backup file', () => {
     expect([...(await at.everything()).keys()].filter((name) => name.includes('.age'))).toEqual([]);
   });
 
-  it('is replaced only with --force, and leaves no draft', async () => {
+  it('is replaced only with --force, and no draft remains', async () => {
     const at = await machine('sqlite');
     await at.connect('desk', 'r-1');
     const file = at.at('backup.age');

@@ -120,7 +120,7 @@ describe('invalid input is refused with a message and a hint, and changes nothin
     );
   });
 
-  test('a file in the place of a folder', async () => {
+  test('a file where a folder is expected', async () => {
     const at = await home();
     await writeFile(at.at('data'), 'not a folder');
     await expectRefusal(
@@ -184,7 +184,7 @@ describe('invalid input is refused with a message and a hint, and changes nothin
     });
   });
 
-  test('an unset env: secret, at its use', async () => {
+  test('an env: secret without its variable, when the secret is used', async () => {
     const at = await home({
       providers: {
         desk: {
@@ -204,7 +204,7 @@ describe('invalid input is refused with a message and a hint, and changes nothin
     expect(await at.json(['grant', 'show', 'desk'])).toMatchObject({ state: 'active', revision: 1 });
   });
 
-  test('a store of a newer version', async () => {
+  test('a store written by a newer version', async () => {
     const at = await home();
     await at.grant('acme', oauth);
     const database = new DatabaseSync(at.at('data', 'sidekey.db'));
@@ -275,7 +275,7 @@ describe('invalid input is refused with a message and a hint, and changes nothin
     });
   });
 
-  test('a listener beyond loopback without tokens', async () => {
+  test('a listener on a public address without agent tokens', async () => {
     const at = await home({ proxy: { listen: '0.0.0.0:0' } });
     await expectRefusal(at, ['start'], {
       exit: 2,

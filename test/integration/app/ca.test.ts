@@ -17,8 +17,8 @@ async function opens(file: string, password: string): Promise<boolean> {
   return forge.pkcs12.pkcs12FromAsn1(forge.asn1.fromDer(der), password) !== null;
 }
 
-describe('the CA at the command line', () => {
-  test('is created by the first start only', async () => {
+describe('the CA managed with sidekey ca', () => {
+  test('is created only by the first start', async () => {
     const at = await home();
     for (const args of [
       ['ca', 'show'],
@@ -46,7 +46,7 @@ describe('the CA at the command line', () => {
     });
   });
 
-  test('is exported with the files of all programs, for containers of other users', async () => {
+  test('is exported with the files for all programs, for containers of other users', async () => {
     const at = await homeWithCa();
     const folder = at.at('trust');
     expect(await at.run(['ca', 'export', '--format', 'folder'])).toMatchObject({
@@ -67,7 +67,7 @@ describe('the CA at the command line', () => {
     expect(await opens(join(folder, 'java.p12'), 'changeit')).toBe(true);
   });
 
-  test('of another Sidekey is exported from its file, without a home', async () => {
+  test('of another Sidekey can be exported from its file, without a Sidekey folder', async () => {
     const at = await homeWithCa();
     const other = await home();
     const folder = other.at('trust');
@@ -81,7 +81,7 @@ describe('the CA at the command line', () => {
     });
   });
 
-  test('is exported alone, with the system roots, and for Java', async () => {
+  test('can be exported by itself, with the system roots, and for Java', async () => {
     const at = await homeWithCa();
     const pem = await readFile(at.at('certs', 'ca.crt'), 'utf8');
     expect(await at.run(['ca', 'export'])).toEqual({ exit: 0, stdout: pem, stderr: '' });
@@ -128,7 +128,7 @@ describe('the CA at the command line', () => {
     expect(await readFile(file, 'utf8')).toMatch(/^-----BEGIN CERTIFICATE-----/);
   });
 
-  test('is not exported to an unusable target', async () => {
+  test('is not exported to an unusable destination', async () => {
     const at = await homeWithCa();
     const run = (...args: string[]) => at.run(['ca', 'export', ...args]);
     expect(await run('--format', 'jks')).toMatchObject({

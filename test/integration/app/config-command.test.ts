@@ -9,7 +9,7 @@ import { begin } from '../../support/connect-home.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 describe('config path', () => {
-  test('prints every path, and that --config names the file', async () => {
+  test('prints every path, and explains that --config selects the config file', async () => {
     const at = await home();
     const { exit, stdout } = await at.run(['config', 'path']);
     expect({ exit, stdout }).toEqual({
@@ -36,7 +36,7 @@ describe('config path', () => {
     });
   });
 
-  test('of an invalid file prints the paths of its valid parts', async () => {
+  test('prints the paths in the valid parts of an invalid file', async () => {
     const at = await home({ store: 'mysql:x', audit: { file: 'log.jsonl' } });
     const { exit, stdout, stderr } = await at.run(['config', 'path']);
     expect(exit).toBe(0);
@@ -47,7 +47,7 @@ describe('config path', () => {
 });
 
 describe('config check', () => {
-  test('accepts a valid file, and says the rule for unlisted hosts', async () => {
+  test('accepts a valid file, and states the rule for unlisted hosts', async () => {
     const at = await home({ domains: { 'a.example.com': 'deny' } });
     await expect(at.run(['config', 'check'])).resolves.toEqual({
       exit: 0,
@@ -56,7 +56,7 @@ describe('config check', () => {
     });
   });
 
-  test('names file, line and column of a mistake in another file, with exit code 2', async () => {
+  test('reports file, line and column of a mistake in the given file, with exit code 2', async () => {
     const at = await home();
     await writeFile(at.at('config', 'new.yaml'), 'version: 1\nproxy:\n  unmatched: dney\n');
     const { exit, stdout, stderr } = await at.run(['config', 'check', 'config/new.yaml']);
@@ -67,7 +67,7 @@ describe('config check', () => {
     expect(stderr).toMatch(/ {2}→ change that line of config\/new\.yaml\n$/);
   });
 
-  test('fails where the config file is not created yet', async () => {
+  test('fails if the config file does not exist yet', async () => {
     const folder = await tempFolder();
     expect(await runProgram(['config', 'check'], folder, { env: { HOME: folder } })).toMatchObject({
       exit: 1,
@@ -91,7 +91,7 @@ describe('config check', () => {
     });
   });
 
-  test('refuses a file whose trust anchors cannot be read, as start does', async () => {
+  test('refuses a file with unreadable trust anchors, as start does', async () => {
     const at = await home({
       upstream: { client_certificates: { 'a.example.com': { cert: 'no.crt', key: 'no.key' } } },
     });
@@ -122,7 +122,7 @@ const filesOf = (at: Home) => readdir(dirname(at.configFile));
 describe('config edit', () => {
   const config = { proxy: { listen: '127.0.0.1:0', unmatched: 'deny' } };
 
-  test('replaces the file by a valid edit, and leaves no draft', async () => {
+  test('replaces the file by a valid edit, and removes the draft', async () => {
     const at = await home(config);
     const env = await editor('deny', 'tunnel');
     expect(await at.run(['config', 'edit'], { env })).toEqual({
@@ -134,13 +134,13 @@ describe('config edit', () => {
     expect(await filesOf(at)).toEqual(['sidekey.yaml']);
   });
 
-  test('names the changed keys that only a restart applies', async () => {
+  test('names the changed keys that take effect only after a restart', async () => {
     const at = await home(config);
     const { stdout } = await at.run(['config', 'edit'], { env: await editor(':0', ':8399') });
     expect(stdout.split('\n')[1]).toBe('Only a restart applies: proxy.listen.');
   });
 
-  test('keeps the file and a private draft after a mistake; the next edit continues the draft', async () => {
+  test('keeps the file and a private draft after a mistake, and the next edit continues the draft', async () => {
     const at = await home(config);
     const before = await readFile(at.configFile, 'utf8');
     const failed = await at.run(['config', 'edit'], { env: await editor('deny', 'dney') });
@@ -187,7 +187,7 @@ describe('config edit', () => {
     expect(await readFile(at.configFile, 'utf8')).toBe(before.replace('deny', 'tunnel'));
   });
 
-  test('does not overwrite a change that was made during the edit, and keeps the draft', async () => {
+  test('does not overwrite a change made by somebody else during the edit, and keeps the draft', async () => {
     const at = await home(config);
     const script = join(await tempFolder(), 'both.mjs');
     await writeFile(
@@ -232,7 +232,7 @@ appendFileSync(${JSON.stringify(at.configFile)}, 'log: { level: error }\\n');
   });
 });
 
-test('connect in a checkout creates the config of the person, says where, and writes nothing into the checkout', async () => {
+test('connect in a code checkout creates the config of the person, prints its path, and writes nothing into the checkout', async () => {
   const checkout = await tempFolder();
   for (const name of ['config', 'src', 'package.json'])
     await cp(join(packageRoot, name), join(checkout, name), { recursive: true });

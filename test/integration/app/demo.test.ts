@@ -98,7 +98,7 @@ const expected = [
 ];
 
 describe('npm run demo', { timeout: 60_000 }, () => {
-  it('shows every step once and leaves no files, also with its ports in use', async () => {
+  it('shows every step once and leaves no files, even with its ports in use', async () => {
     const demos = await Promise.all([runDemo('--once'), runDemo('--once')]);
     const ends = await Promise.all(demos.map((demo) => demo.ended));
     for (const { code, stdout, stderr } of ends) {
@@ -144,7 +144,7 @@ describe('npm run demo', { timeout: 60_000 }, () => {
     expect(await readdir(demo.temporary)).toEqual([]);
   });
 
-  it('ends when interrupted in a step, and leaves no files', async () => {
+  it('ends when interrupted during a step, and leaves no files', async () => {
     const demo = await runDemo('--once');
     await demo.says('The token expires');
     demo.child.kill('SIGINT');
@@ -187,7 +187,7 @@ const past = (stage: Stage): Agent => ({
 });
 
 describe('the script of the demo', () => {
-  it('shows no token, fits its page, and leaves no folder', async () => {
+  it('shows no token, fits the page width, and leaves no folder', async () => {
     const { stage, complaints, page, tell } = await rehearse();
     const tokens = new Set<string>();
     stage.helpdesk.requests.on('request', ({ headers }) => {
@@ -262,7 +262,7 @@ const painted = (isTTY: boolean, env: NodeJS.ProcessEnv): string => {
 };
 
 describe('the screen of the demo', () => {
-  it('has colours only on a terminal without NO_COLOR', () => {
+  it('uses colours only on a terminal without NO_COLOR', () => {
     expect(painted(true, {})).toContain('\u001b[36m');
     expect(painted(true, { NO_COLOR: '' })).toContain('\u001b[36m');
     expect(painted(true, { NO_COLOR: '1' })).not.toContain('\u001b[36m');

@@ -45,7 +45,7 @@ test.skipIf(curlMissing)(
 );
 
 test.skipIf(curlMissing)(
-  'a program whose settings bypass the proxy or its CA is named, with the setting (curl)',
+  'a program whose settings bypass the proxy or its CA is reported with the setting (curl)',
   async () => {
     const at = await home();
     const env = { PATH: path, HOME: at.folder };
@@ -65,13 +65,13 @@ test.skipIf(curlMissing)(
   },
 );
 
-test('a missing program is no fault', async () => {
+test('a program that is not installed is not reported as a fault', async () => {
   const at = await home();
   const report = (await at.json(['doctor', '--only', 'curl'], { env: { PATH: at.folder } })) as Report;
   expect(report).toMatchObject({ ok: true, clients: [{ name: 'curl', verdict: 'absent' }] });
 });
 
-test('an unknown client name is refused, with the known ones', async () => {
+test('an unknown client name is refused, and the message lists the known names', async () => {
   const at = await home();
   expect(await at.run(['doctor', '--only', 'crul'])).toMatchObject({
     exit: 2,
@@ -120,7 +120,7 @@ test('reachable, untrusted and unreachable upstreams are distinguished', async (
   expect((await look(at, '--offline')).checks).not.toHaveProperty('upstreams');
 });
 
-test('an upstream that needs the certificate of a grant is not contacted without it', async () => {
+test('an upstream that requires the client certificate of a grant is not contacted without the certificate', async () => {
   const upstream = await startCertificateUpstream();
   const at = await home({
     upstream: {
@@ -139,7 +139,7 @@ test('an upstream that needs the certificate of a grant is not contacted without
   expect(upstream.connections()).toBe(0);
 });
 
-test('a clock that differs much from the upstreams’ is reported', async () => {
+test('a clock that differs much from the clocks of the upstreams is reported', async () => {
   const upstream = await startUpstream((_request, response) => {
     response.setHeader('Date', new Date(Date.now() + 600_000).toUTCString());
     response.end();
@@ -163,7 +163,7 @@ test('a clock that differs much from the upstreams’ is reported', async () => 
   ]);
 });
 
-test('files that others may read or write are named, with the command that corrects them', async () => {
+test('files that other users can read or write are reported with the command that corrects them', async () => {
   const at = await home();
   await at.grant('desk', { type: 'api_key', value: 'some-token' });
   expect((await look(at)).checks['permissions']).toMatchObject({ ok: true });
@@ -190,13 +190,13 @@ test('an invalid config is the first finding, and programs are still checked', a
   expect(report.clients.every(({ verdict }) => verdict === 'absent')).toBe(true);
 });
 
-test('a stopped proxy is no fault, because sidekey run starts its own', async () => {
+test('a stopped proxy is not reported as a fault, because sidekey run starts a proxy', async () => {
   const at = await home();
   expect((await look(at)).checks['proxy']).toMatchObject({ ok: true });
 });
 
 test.skipIf((await findChromium()) === null)(
-  'a browser that does not know the CA is noted with the command that adds it, and is no fault (chromium)',
+  'a browser that does not trust the CA is noted with the command that adds the CA, not as a fault (chromium)',
   async () => {
     const at = await home();
     const { exit, stdout } = await at.run(['doctor', '--only', 'chromium'], {
@@ -208,7 +208,7 @@ test.skipIf((await findChromium()) === null)(
   },
 );
 
-test('a proxy that does not run has no tick, and is no fault', async () => {
+test('a proxy that does not run has a dash instead of a tick, and the exit code is 0', async () => {
   const server = createServer();
   await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;

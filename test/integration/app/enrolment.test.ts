@@ -48,111 +48,118 @@ interface Listed {
   readonly key_id: string;
 }
 
-describe.skipIf(postgresMissing !== null)(`a node with a key of its own${postgresMissing ?? ''}`, () => {
-  it(
-    'joins with a token, serves, follows a rotation while off, and is revoked within a second',
-    { timeout: 180_000 },
-    async () => {
-      const { team, make, first, url } = await startTeam();
-      const [second, third] = [await make('node'), await make('node')];
-      expect((await second.run(['agent', 'create', 'x'])).stderr).toContain('has not joined');
+describe.skipIf(postgresMissing !== null)(
+  `a node that joins with an enrolment token and its own key${postgresMissing ?? ''}`,
+  () => {
+    it(
+      'serves, follows a rotation after being off, and is revoked within a second',
+      { timeout: 180_000 },
+      async () => {
+        const { team, make, first, url } = await startTeam();
+        const [second, third] = [await make('node'), await make('node')];
+        expect((await second.run(['agent', 'create', 'x'])).stderr).toContain('has not joined');
 
-      const token = await enrolled(first, 'proxy-b');
-      const inArguments = await second.program(['node', 'join', '--token', token]);
-      expect([inArguments.exit, inArguments.stderr.includes(token)]).toEqual([2, false]);
-      const joined = await second.program(['node', 'join'], { input: `${token}\n` });
-      expect([joined.exit, joined.stdout]).toEqual([0, expect.stringContaining('is the node proxy-b')]);
-      expect((await third.program(['node', 'join'], { input: token })).stderr).toContain(
-        'not valid any more',
-      );
-      const other = await enrolled(first, 'proxy-c');
-      const byReference = await third.program(['node', 'join', '--token', 'env:TOKEN'], {
-        env: { TOKEN: other },
-      });
-      expect([byReference.exit, byReference.stderr]).toEqual([0, expect.any(String)]);
-      for (const at of [second, third]) {
-        expect((await stat(at.at('data', 'node.key'))).mode & 0o777).toBe(0o600);
-        expect(existsSync(at.at('data', 'master.key'))).toBe(false);
-      }
-      const dump = JSON.stringify((await team.query('select * from enrolments')).rows);
-      expect(dump).not.toContain(token);
+        const token = await enrolled(first, 'proxy-b');
+        const inArguments = await second.program(['node', 'join', '--token', token]);
+        expect([inArguments.exit, inArguments.stderr.includes(token)]).toEqual([2, false]);
+        const joined = await second.program(['node', 'join'], { input: `${token}\n` });
+        expect([joined.exit, joined.stdout]).toEqual([0, expect.stringContaining('is the node proxy-b')]);
+        expect((await third.program(['node', 'join'], { input: token })).stderr).toContain(
+          'not valid any more',
+        );
+        const other = await enrolled(first, 'proxy-c');
+        const byReference = await third.program(['node', 'join', '--token', 'env:TOKEN'], {
+          env: { TOKEN: other },
+        });
+        expect([byReference.exit, byReference.stderr]).toEqual([0, expect.any(String)]);
+        for (const at of [second, third]) {
+          expect((await stat(at.at('data', 'node.key'))).mode & 0o777).toBe(0o600);
+          expect(existsSync(at.at('data', 'master.key'))).toBe(false);
+        }
+        const dump = JSON.stringify((await team.query('select * from enrolments')).rows);
+        expect(dump).not.toContain(token);
 
-      const running = await second.start();
-      expect(await proxiedGet(running.url, url)).toEqual({ status: 200, body: 'true' });
-      const nodes = (await first.json(['node', 'list'])) as readonly Listed[];
-      expect(nodes.slice(0, 2).map(({ name, source }) => `${name} ${source}`)).toEqual([
-        'proxy-b node',
-        'proxy-c node',
-      ]);
+        const running = await second.start();
+        expect(await proxiedGet(running.url, url)).toEqual({ status: 200, body: 'true' });
+        const nodes = (await first.json(['node', 'list'])) as readonly Listed[];
+        expect(nodes.slice(0, 2).map(({ name, source }) => `${name} ${source}`)).toEqual([
+          'proxy-b node',
+          'proxy-c node',
+        ]);
 
-      // The third one is off, and is not waited for.
-      const rotated = await first.run(['key', 'rotate']);
-      expect(rotated.stdout).toContain('is retired');
-      expect(rotated.stdout).toContain('nodes with a key of their own: proxy-b, proxy-c.');
-      const current = ((await first.json(['node', 'list'])) as readonly Listed[]).find(
-        ({ source }) => source === 'file',
-      )?.key_id;
-      await until(
-        async () => (await first.json(['node', 'list'])) as readonly Listed[],
-        (list) => list.find(({ name }) => name === 'proxy-b')?.key_id === current,
-      );
-      expect(await proxiedGet(running.url, url)).toEqual({ status: 200, body: 'true' });
-      const late = await third.start();
-      expect(await proxiedGet(late.url, url)).toEqual({ status: 200, body: 'true' });
+        // The third one is off, and is not waited for.
+        const rotated = await first.run(['key', 'rotate']);
+        expect(rotated.stdout).toContain('is retired');
+        expect(rotated.stdout).toContain('nodes with a key of their own: proxy-b, proxy-c.');
+        const current = ((await first.json(['node', 'list'])) as readonly Listed[]).find(
+          ({ source }) => source === 'file',
+        )?.key_id;
+        await until(
+          async () => (await first.json(['node', 'list'])) as readonly Listed[],
+          (list) => list.find(({ name }) => name === 'proxy-b')?.key_id === current,
+        );
+        expect(await proxiedGet(running.url, url)).toEqual({ status: 200, body: 'true' });
+        const late = await third.start();
+        expect(await proxiedGet(late.url, url)).toEqual({ status: 200, body: 'true' });
 
-      const revoked = await first.run(['node', 'revoke', 'proxy-b']);
-      expect([revoked.exit, revoked.stdout]).toEqual([0, expect.stringContaining('sidekey key rotate')]);
-      await delay(1_000);
-      expect(await proxiedGet(running.url, url)).toMatchObject({
-        status: 503,
-        body: expect.stringContaining('node_revoked') as string,
-      });
-      expect((await fetch(`${running.url}/readyz`)).status).toBe(503);
-      await running.stop();
-      expect((await second.program(['agent', 'create', 'y'])).stderr).toContain('This node was revoked');
-      expect(await proxiedGet(late.url, url)).toEqual({ status: 200, body: 'true' });
-      expect((await first.json(['key', 'rotate'])) as object).toMatchObject({ finished: true });
-      expect(await proxiedGet(late.url, url)).toEqual({ status: 200, body: 'true' });
+        const revoked = await first.run(['node', 'revoke', 'proxy-b']);
+        expect([revoked.exit, revoked.stdout]).toEqual([0, expect.stringContaining('sidekey key rotate')]);
+        await delay(1_000);
+        expect(await proxiedGet(running.url, url)).toMatchObject({
+          status: 503,
+          body: expect.stringContaining('node_revoked') as string,
+        });
+        expect((await fetch(`${running.url}/readyz`)).status).toBe(503);
+        await running.stop();
+        expect((await second.program(['agent', 'create', 'y'])).stderr).toContain('This node was revoked');
+        expect(await proxiedGet(late.url, url)).toEqual({ status: 200, body: 'true' });
+        expect((await first.json(['key', 'rotate'])) as object).toMatchObject({ finished: true });
+        expect(await proxiedGet(late.url, url)).toEqual({ status: 200, body: 'true' });
 
-      const events = (await readFile(first.at('data', 'audit.jsonl'), 'utf8')).match(/"node\.\w+"/g);
-      expect(new Set(events)).toEqual(new Set(['"node.enrolled"', '"node.joined"', '"node.revoked"']));
-      // It may come back with another token, and another key.
-      const back = await second.program(['node', 'join'], { input: await enrolled(first, 'proxy-b') });
-      expect([back.exit, back.stdout]).toEqual([0, expect.stringContaining('is the node proxy-b')]);
-    },
-  );
+        const events = (await readFile(first.at('data', 'audit.jsonl'), 'utf8')).match(/"node\.\w+"/g);
+        expect(new Set(events)).toEqual(new Set(['"node.enrolled"', '"node.joined"', '"node.revoked"']));
+        // It may come back with another token, and another key.
+        const back = await second.program(['node', 'join'], { input: await enrolled(first, 'proxy-b') });
+        expect([back.exit, back.stdout]).toEqual([0, expect.stringContaining('is the node proxy-b')]);
+      },
+    );
 
-  it(
-    'is revoked by the name of its enrolment, also if another node has it in the list, and after a copy',
-    { timeout: 180_000 },
-    async () => {
-      const { team, make, first } = await startTeam();
-      const second = await make('node');
-      const joined = await second.program(['node', 'join'], { input: await enrolled(first, 'proxy-b') });
-      expect([joined.exit, joined.stderr]).toEqual([0, expect.any(String)]);
-      // A copied store has no list of nodes.
-      await team.query('delete from nodes');
-      expect((await first.run(['agent', 'create', 'a'])).exit).toBe(0);
-      expect(await first.json(['node', 'list'])).toContainEqual(
-        expect.objectContaining({ name: 'proxy-b', source: 'node' }),
-      );
-      await team.query("update nodes set name = 'proxy-b-2' where source = 'node'");
-      await team.query("update nodes set name = 'proxy-b' where source = 'file'");
-      expect((await first.run(['node', 'revoke', 'proxy-b-2'])).exit).not.toBe(0);
-      expect((await second.program(['agent', 'create', 'b'])).exit).toBe(0);
-      expect((await first.run(['node', 'revoke', 'proxy-b'])).exit).toBe(0);
-      expect((await second.program(['agent', 'create', 'c'])).stderr).toContain('This node was revoked');
-    },
-  );
+    it(
+      'can be revoked by the name of its enrolment, even if the list of nodes gives that name to another node or was lost',
+      { timeout: 180_000 },
+      async () => {
+        const { team, make, first } = await startTeam();
+        const second = await make('node');
+        const joined = await second.program(['node', 'join'], { input: await enrolled(first, 'proxy-b') });
+        expect([joined.exit, joined.stderr]).toEqual([0, expect.any(String)]);
+        // A copied store has no list of nodes.
+        await team.query('delete from nodes');
+        expect((await first.run(['agent', 'create', 'a'])).exit).toBe(0);
+        expect(await first.json(['node', 'list'])).toContainEqual(
+          expect.objectContaining({ name: 'proxy-b', source: 'node' }),
+        );
+        await team.query("update nodes set name = 'proxy-b-2' where source = 'node'");
+        await team.query("update nodes set name = 'proxy-b' where source = 'file'");
+        expect((await first.run(['node', 'revoke', 'proxy-b-2'])).exit).not.toBe(0);
+        expect((await second.program(['agent', 'create', 'b'])).exit).toBe(0);
+        expect((await first.run(['node', 'revoke', 'proxy-b'])).exit).toBe(0);
+        expect((await second.program(['agent', 'create', 'c'])).stderr).toContain('This node was revoked');
+      },
+    );
 
-  it('is not revoked by itself, and only a store in PostgreSQL has nodes', { timeout: 180_000 }, async () => {
-    const { make, first } = await startTeam();
-    const [own] = (await first.json(['node', 'list'])) as readonly Listed[];
-    expect((await first.run(['node', 'revoke', own!.name])).stderr).toContain('runs on that node');
-    expect((await first.run(['node', 'revoke', 'nobody'])).exit).not.toBe(0);
-    const file = await make('file');
-    await writeFile(file.configFile, 'version: 1\n');
-    expect((await file.run(['node', 'enroll', 'b'])).stderr).toContain('share a store in PostgreSQL');
-    expect((await file.run(['node', 'list'])).stdout).toContain('There are no nodes');
-  });
-});
+    it(
+      'cannot revoke itself, and nodes exist only with a store in PostgreSQL',
+      { timeout: 180_000 },
+      async () => {
+        const { make, first } = await startTeam();
+        const [own] = (await first.json(['node', 'list'])) as readonly Listed[];
+        expect((await first.run(['node', 'revoke', own!.name])).stderr).toContain('runs on that node');
+        expect((await first.run(['node', 'revoke', 'nobody'])).exit).not.toBe(0);
+        const file = await make('file');
+        await writeFile(file.configFile, 'version: 1\n');
+        expect((await file.run(['node', 'enroll', 'b'])).stderr).toContain('share a store in PostgreSQL');
+        expect((await file.run(['node', 'list'])).stdout).toContain('There are no nodes');
+      },
+    );
+  },
+);

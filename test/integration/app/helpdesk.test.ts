@@ -130,8 +130,8 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-describe('the helpdesk signs people in', () => {
-  it('takes alice through sign-in and consent to tokens that work', async () => {
+describe('the sign-in at the helpdesk', () => {
+  it('leads alice through sign-in and consent to working tokens', async () => {
     const { helpdesk, connection, tokens } = await signedIn('openid profile email read:tickets');
     expect(tokens).toMatchObject({
       token_type: 'Bearer',
@@ -149,12 +149,12 @@ describe('the helpdesk signs people in', () => {
     ['alice', [1, 2, 4, 8]],
     ['bob', [3, 7, 10]],
     ['carol', [5, 9, 12]],
-  ])('knows %s, and whose tickets are whose', async (user, ids) => {
+  ])('works for %s, who gets the tickets assigned to them', async (user, ids) => {
     const { connection, token } = await signedIn(readScope, { user, password: 'demo1234' });
     expect(ticketIds(await call(connection, '/tickets?assignee=me', { token }))).toEqual(ids);
   });
 
-  it('asks for exactly what the client asks for, in words', async () => {
+  it('requests consent in words for exactly the scopes that the client requests', async () => {
     const { connection } = await start();
     const jar = createCookieJar();
     const pages: string[] = [];
@@ -194,7 +194,7 @@ describe('the helpdesk signs people in', () => {
     );
   });
 
-  it('sends a denial back to the client as access_denied', async () => {
+  it('returns a denial to the client as access_denied', async () => {
     const { helpdesk, connection } = await start();
     const request = authorization(connection);
     const redirect = await consentAs(request.url, { ...alice, decision: 'deny' }, connection);
@@ -207,7 +207,7 @@ describe('the helpdesk signs people in', () => {
     await expect(exchangeCode(connection, helpdesk, request, redirect)).rejects.toThrow('The person denied');
   });
 
-  it('lets another person sign in where the browser is signed in already', async () => {
+  it('lets another person sign in on a browser that is already signed in', async () => {
     const { helpdesk, connection } = await start();
     const jar = createCookieJar();
     const first = authorization(connection);
@@ -232,7 +232,7 @@ describe('the helpdesk signs people in', () => {
     expect(stranger.body).toContain('it was started in another browser');
   });
 
-  it('escapes all text of strangers in its pages', async () => {
+  it('escapes all external text in its pages', async () => {
     const { connection } = await start();
     const { url } = authorization(connection);
     url.searchParams.set('login_hint', `"><script>alert('1')</script>&amp;`);
@@ -247,7 +247,7 @@ describe('the helpdesk signs people in', () => {
     expect(error.body).not.toContain('<img');
   });
 
-  it('shows pages that load nothing, run nothing and cannot be framed', async () => {
+  it('shows pages that load nothing, run no scripts and cannot be framed', async () => {
     const { connection } = await start();
     const page = await openPage(connection, authorization(connection).url);
     const policy = page.headers['content-security-policy'] ?? '';
@@ -260,7 +260,7 @@ describe('the helpdesk signs people in', () => {
     expect(page.headers['set-cookie'] ?? []).toEqual([]);
   });
 
-  it('prints nothing while it works', async () => {
+  it('prints nothing to the terminal', async () => {
     const prints = [
       vi.spyOn(console, 'warn'),
       vi.spyOn(console, 'info'),
@@ -286,8 +286,8 @@ describe('the helpdesk signs people in', () => {
   });
 });
 
-describe('the helpdesk authorizes clients', () => {
-  it('describes itself at its well-known address', async () => {
+describe('the authorization server of the helpdesk', () => {
+  it('publishes its metadata at the well-known address', async () => {
     const { helpdesk, connection } = await start();
     const { issuer } = helpdesk;
     expect(issuer).toBe(`https://helpdesk.acme.test:${helpdesk.port}`);
@@ -344,7 +344,7 @@ describe('the helpdesk authorizes clients', () => {
     await expect(locationFor('https://attacker.test/callback')).resolves.toBeUndefined();
   });
 
-  it('refuses a client with a wrong secret, and knows one with its own', async () => {
+  it('refuses a client with a wrong secret, and accepts a client with a custom secret', async () => {
     const { helpdesk, connection } = await start({ clientSecret: 'a+b c%d' });
     const ask = (clientSecret: string): Promise<TokenResponse> =>
       requestTokens(connection, { clientId: 'sidekey', clientSecret }, { grant_type: 'client_credentials' });
@@ -352,7 +352,7 @@ describe('the helpdesk authorizes clients', () => {
     await expect(ask(helpdesk.clientSecret)).resolves.toMatchObject({ token_type: 'Bearer' });
   });
 
-  it('lets no client end the tokens of another', async () => {
+  it('does not let a client revoke the tokens of another client', async () => {
     const other = { client_id: 'other', client_secret: 'other-secret', redirect_uris: [redirectUri] };
     const { helpdesk, connection, tokens } = await signedIn(readScope, alice, { clients: [other] });
     const stranger = { ...helpdesk, clientId: 'other', clientSecret: 'other-secret' };
@@ -360,7 +360,7 @@ describe('the helpdesk authorizes clients', () => {
     expect(await call(connection, '/tickets', { token: tokens.access_token })).toMatchObject({ status: 200 });
   });
 
-  it('takes more clients', async () => {
+  it('supports additional clients', async () => {
     const { connection } = await start({
       clients: [
         {
@@ -389,14 +389,14 @@ describe('the helpdesk authorizes clients', () => {
     expect(made.json()).toMatchObject({ reporter: 'robot' });
   });
 
-  it('does not start, and listens no more, where a client makes no sense', async () => {
+  it('does not start with an invalid client or lifetime, and closes its listeners', async () => {
     const nonsense = { client_id: 'x', client_secret: 'y', redirect_uris: ['nonsense'] };
     await expect(startHelpdesk({ clients: [nonsense] })).rejects.toThrow('invalid_redirect_uri');
     await expect(startHelpdesk({ accessTokenTtl: 0.5 })).rejects.toThrow('whole number of seconds');
     await vi.waitFor(() => expect(listeningSockets()).toBe(0));
   });
 
-  it('uses a code once', async () => {
+  it('accepts an authorization code only once', async () => {
     const { helpdesk, connection } = await start();
     const request = authorization(connection);
     const redirect = await consentAs(request.url, alice, connection);
@@ -408,8 +408,8 @@ describe('the helpdesk authorizes clients', () => {
   });
 });
 
-describe('the helpdesk rotates refresh tokens', () => {
-  it('gives a new one at each use, and ends the grant where an old one comes back', async () => {
+describe('refresh token rotation at the helpdesk', () => {
+  it('issues a new token at each use, and ends the grant if an old token is used again', async () => {
     const { helpdesk, connection, tokens } = await signedIn();
     const second = await refresh(connection, helpdesk, tokens);
     const third = await refresh(connection, helpdesk, second);
@@ -427,7 +427,7 @@ describe('the helpdesk rotates refresh tokens', () => {
     expect(helpdesk.tokenRequestCount('refresh_token')).toBe(4);
   });
 
-  it('lets one of many uses at the same moment pass at most, and ends the grant', async () => {
+  it('lets at most one of many simultaneous uses pass, and ends the grant', async () => {
     const { helpdesk, connection, tokens } = await signedIn();
     const results = await Promise.allSettled(
       Array.from({ length: 8 }, () => refresh(connection, helpdesk, tokens)),
@@ -442,7 +442,7 @@ describe('the helpdesk rotates refresh tokens', () => {
     }
   });
 
-  it('lets one of two uses pass that were both read before either was used up', async () => {
+  it('lets one of two uses pass if both were read before either was used up', async () => {
     const database = openDatabase();
     onTestFinished(() => database.close());
     const { adapter } = openOAuthState(database);
@@ -458,7 +458,7 @@ describe('the helpdesk rotates refresh tokens', () => {
     await expect(accessTokens!.find('a')).resolves.toBeUndefined();
   });
 
-  it('does not take an access token whose grant has ended', async () => {
+  it('refuses an access token whose grant has ended', async () => {
     const file = join(await temporaryDirectory(), '..', 'helpdesk.db');
     const { connection, token } = await signedIn(bothScopes, alice, { database: file });
     const database = openDatabase(file);
@@ -467,7 +467,7 @@ describe('the helpdesk rotates refresh tokens', () => {
     expect(await call(connection, '/tickets', { token })).toMatchObject({ status: 401 });
   });
 
-  it('ends one grant without the others of the same person', async () => {
+  it('ends one grant without affecting other grants of the same person', async () => {
     const { helpdesk, connection, tokens } = await signedIn();
     const other = await obtainTokens(connection, helpdesk, alice, { scope: readScope });
     expect(await revoke(connection, helpdesk, tokens.refresh_token ?? '')).toMatchObject({ status: 200 });
@@ -477,7 +477,7 @@ describe('the helpdesk rotates refresh tokens', () => {
     await expect(refresh(connection, helpdesk, other)).resolves.toBeDefined();
   });
 
-  it('never gives more scopes than the person allowed', async () => {
+  it('never issues more scopes than the person allowed', async () => {
     const { helpdesk, connection, tokens } = await signedIn(readScope);
     const ask = { grant_type: 'refresh_token', refresh_token: tokens.refresh_token ?? '' };
     await expect(requestTokens(connection, helpdesk, { ...ask, scope: bothScopes })).rejects.toMatchObject({
@@ -491,8 +491,8 @@ describe('the helpdesk rotates refresh tokens', () => {
   });
 });
 
-describe('the helpdesk ends access tokens', () => {
-  it('when their time is up', async () => {
+describe('access tokens of the helpdesk end', () => {
+  it('when they expire', async () => {
     const begin = Date.now();
     vi.useFakeTimers({ toFake: ['Date'], now: begin });
     const { helpdesk, connection, tokens, token } = await signedIn();
@@ -503,7 +503,7 @@ describe('the helpdesk ends access tokens', () => {
     await expect(refresh(connection, helpdesk, tokens)).resolves.toMatchObject({ expires_in: 300 });
   });
 
-  it('all at once when a test says that their time is up', async () => {
+  it('all at once when a test expires them', async () => {
     const { helpdesk, connection, tokens, token } = await signedIn();
     expect(helpdesk.expireAllAccessTokens()).toBe(1);
     await expectInvalid(connection, token);
@@ -511,14 +511,14 @@ describe('the helpdesk ends access tokens', () => {
     expect(await call(connection, '/tickets', { token: next })).toMatchObject({ status: 200 });
   });
 
-  it('all at once, long before their time, when a test revokes them', async () => {
+  it('all at once, long before their expiry, when a test revokes them', async () => {
     const { helpdesk, connection, tokens, token } = await signedIn();
     expect(helpdesk.revokeAllAccessTokens()).toBe(1);
     await expectInvalid(connection, token);
     await expect(refresh(connection, helpdesk, tokens)).resolves.toBeDefined();
   });
 
-  it('after a lifetime that can be set at any time', async () => {
+  it('after a lifetime that a test can change at any time', async () => {
     const { helpdesk, connection, tokens } = await signedIn(bothScopes, alice, { accessTokenTtl: 17 });
     expect(tokens.expires_in).toBe(17);
     helpdesk.setAccessTokenTtl(3);
@@ -529,7 +529,7 @@ describe('the helpdesk ends access tokens', () => {
 });
 
 describe('the helpdesk token endpoint fails on demand', () => {
-  it('with an answer of the test, and with the request told to it', async () => {
+  it('with a response chosen by the test, which sees the request', async () => {
     const { helpdesk, connection, tokens } = await signedIn();
     const seen: unknown[] = [];
     helpdesk.failTokenEndpoint((next) => {
@@ -550,7 +550,7 @@ describe('the helpdesk token endpoint fails on demand', () => {
     expect(helpdesk.tokenRequestCount()).toBe(4);
   });
 
-  it('with a reset before anything is done', async () => {
+  it('with a connection reset before anything is processed', async () => {
     const { helpdesk, connection, tokens } = await signedIn();
     helpdesk.failTokenEndpoint(() => 'reset');
     // A connection that merely ends has no `syscall`.
@@ -560,7 +560,7 @@ describe('the helpdesk token endpoint fails on demand', () => {
     await expect(refresh(connection, helpdesk, tokens)).resolves.toBeDefined();
   });
 
-  it('with an answer that is lost once the token is rotated', async () => {
+  it('with a response that is lost after the token was rotated', async () => {
     const { helpdesk, connection, tokens } = await signedIn();
     helpdesk.failTokenEndpoint(() => 'lose');
     await expect(refresh(connection, helpdesk, tokens)).rejects.toMatchObject({ code: 'ECONNRESET' });
@@ -568,7 +568,7 @@ describe('the helpdesk token endpoint fails on demand', () => {
     await expect(refresh(connection, helpdesk, tokens)).rejects.toMatchObject({ code: 'invalid_grant' });
   });
 
-  it('with silence, until it is closed', async () => {
+  it('with silence until the helpdesk is closed', async () => {
     const helpdesk = await startHelpdesk();
     const { issuer, caCertificate: ca, host, port } = helpdesk;
     const connection = { issuer, ca, connectTo: { host, port } };
@@ -586,7 +586,7 @@ describe('the helpdesk token endpoint fails on demand', () => {
     await outcome;
   });
 
-  it('as late as the test wants', async () => {
+  it('with a response delayed by the test', async () => {
     const { helpdesk, connection, tokens } = await signedIn();
     const gate = Promise.withResolvers<null>();
     helpdesk.failTokenEndpoint(() => gate.promise);
@@ -597,7 +597,7 @@ describe('the helpdesk token endpoint fails on demand', () => {
 });
 
 describe('the helpdesk API', () => {
-  it('is up without a token', async () => {
+  it('reports its health without a token', async () => {
     const { connection } = await start();
     expect((await call(connection, '/health')).json()).toEqual({ status: 'ok', service: 'acme-helpdesk' });
   });
@@ -615,14 +615,14 @@ describe('the helpdesk API', () => {
     expect(answer.json()).toMatchObject({ error, message: expect.any(String) });
   });
 
-  it('does not take a refresh token for an access token', async () => {
+  it('does not accept a refresh token as an access token', async () => {
     const { connection, tokens } = await signedIn();
     expect(await call(connection, '/tickets', { token: tokens.refresh_token ?? '' })).toMatchObject({
       status: 401,
     });
   });
 
-  it('answers 403 and names the scope that is missing', async () => {
+  it('answers 403 with the name of the missing scope', async () => {
     const { connection, token } = await signedIn('openid read:tickets');
     for (const [method, path] of [
       ['POST', '/tickets'],
@@ -656,7 +656,7 @@ describe('the helpdesk API', () => {
     expect(answer.json()['total']).toBe(ids.length);
   });
 
-  it('makes a ticket and changes it', async () => {
+  it('creates a ticket and changes the ticket', async () => {
     let clock = Date.UTC(2026, 10, 20, 9);
     const { connection, token } = await signedIn(bothScopes, alice, { now: () => clock });
     const json = { title: '  Screen flickers  ', team: 'it', assignee: 'me' };
@@ -736,7 +736,7 @@ describe('the helpdesk API', () => {
     await expect(status('/tickets', { headers: { host: 'other.test' } })).resolves.toBe(421);
   });
 
-  it('takes no body above 64 KiB, and still answers', async () => {
+  it('refuses a body above 64 KiB, and still answers', async () => {
     const { helpdesk, connection, token } = await signedIn();
     const json = { title: 'x', team: 'it', description: 'y'.repeat(2_000_000) };
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
@@ -750,7 +750,7 @@ describe('the helpdesk API', () => {
     await expect(requestTokens(connection, helpdesk, padded)).rejects.toMatchObject({ status: 413 });
   });
 
-  it('answers HEAD like GET, without the body', async () => {
+  it('answers HEAD like GET, but without the body', async () => {
     const { connection, token } = await signedIn();
     const get = await call(connection, '/tickets', { token });
     const head = await call(connection, '/tickets', { method: 'HEAD', token });
@@ -774,8 +774,8 @@ describe('the helpdesk API', () => {
   });
 });
 
-describe('the helpdesk is reached over TLS', () => {
-  it('with a P-256 leaf for its name alone, from an authority of its own', async () => {
+describe('TLS at the helpdesk', () => {
+  it('uses a P-256 leaf only for its own name, issued by its own CA', async () => {
     const { helpdesk, connection } = await start({ issuerHost: 'desk.acme.test' });
     const root = new X509Certificate(helpdesk.caCertificate);
     expect(root.ca).toBe(true);
@@ -792,7 +792,7 @@ describe('the helpdesk is reached over TLS', () => {
   });
 });
 
-describe('the helpdesk run by hand', () => {
+describe('the helpdesk started by hand', () => {
   const program = fileURLToPath(new URL('../../../examples/helpdesk/main.ts', import.meta.url));
 
   function run(...args: string[]): ChildProcess {
@@ -817,7 +817,7 @@ describe('the helpdesk run by hand', () => {
     return { child, message, port: /acme\.test:(\d+)/.exec(message)?.[1] ?? '' };
   }
 
-  it('says how to go on, prints tokens that work, and keeps CA, tickets and grants over a restart', async () => {
+  it('prints the next steps and working tokens, and keeps CA, tickets and grants over a restart', async () => {
     const data = await temporaryDirectory();
     const first = await serving(data);
     const printed = await finished(run('token', 'bob', '--port', first.port, '--data', data));
@@ -851,7 +851,7 @@ describe('the helpdesk run by hand', () => {
     expect(ticketIds(mine)).toEqual([3, 7, 10]);
   });
 
-  it('makes a home for Sidekey in which connect needs no edit of a file, and keeps it', async () => {
+  it('creates a Sidekey folder in which connect works without an edit, and keeps the folder', async () => {
     const data = await temporaryDirectory();
     const { message, port } = await serving(data);
     const env = { SIDEKEY_HOME: /export SIDEKEY_HOME=(\S+)/.exec(message)?.[1] };
@@ -866,7 +866,7 @@ describe('the helpdesk run by hand', () => {
     expect(await readFile(join(data, `sidekey-${port}`, 'config', 'sidekey.yaml'), 'utf8')).toBe(config);
   });
 
-  it('names a free port where the port is in use', async () => {
+  it('suggests a free port if its port is in use', async () => {
     const { helpdesk } = await start();
     const data = await temporaryDirectory();
     const { err, exit } = await finished(run('--port', String(helpdesk.port), '--data', data));
@@ -882,13 +882,13 @@ describe('the helpdesk run by hand', () => {
     [['--port', 'x'], 2, '--port takes a whole number'],
     [['--nonsense'], 2, '--nonsense'],
     [['token', 'alice', '--scope', 'root'], 2, 'There is no scope "root"'],
-  ])('ends %j with exit code %d and a reason', async (args, exit, reason) => {
+  ])('fails for the arguments %j with exit code %d and a reason', async (args, exit, reason) => {
     const result = await finished(run(...args));
     expect(result).toMatchObject({ out: '', exit });
     expect(result.err).toContain(reason);
   });
 
-  it('reports that no server answers, or that none ever ran', async () => {
+  it('reports that no server answers, or that none was ever started', async () => {
     const data = await temporaryDirectory();
     const never = await finished(run('token', 'alice', '--data', data));
     expect(never.err).toContain('the helpdesk never ran here');
@@ -903,7 +903,7 @@ describe('the helpdesk run by hand', () => {
     });
   });
 
-  it('keeps its keys for the owner alone', async () => {
+  it('makes its keys readable only by the owner', async () => {
     const data = await temporaryDirectory();
     const { database } = openDataDirectory(data, 'helpdesk.acme.test');
     await start({ database });
@@ -913,7 +913,7 @@ describe('the helpdesk run by hand', () => {
     }
   });
 
-  it('makes a new leaf in time, and a new pair where one is damaged or for another name', async () => {
+  it('renews the leaf before its expiry, and replaces the pair if a file is damaged or the host name changed', async () => {
     const data = await temporaryDirectory();
     const host = 'helpdesk.acme.test';
     const now = Date.now();

@@ -23,7 +23,7 @@ async function homeBefore(port: number) {
 }
 
 test.skipIf(!hasPseudoTerminal)(
-  'init auth0 in a terminal (script of util-linux) names the settings, writes the provider, and logs in once',
+  'init auth0 in a terminal (script of util-linux) names the required settings, writes the provider, and logs in once',
   { timeout: 60_000 },
   async () => {
     const auth0 = await startAuth0();
@@ -62,7 +62,7 @@ test.skipIf(!hasPseudoTerminal)(
 );
 
 test.skipIf(!hasPseudoTerminal)(
-  'init auth0 in a terminal (script of util-linux) writes nothing for a host that is no tenant',
+  'init auth0 in a terminal (script of util-linux) writes nothing for a host that is not an Auth0 tenant',
   { timeout: 60_000 },
   async () => {
     const issuer = `https://${upstreamHost}/`;
@@ -81,7 +81,7 @@ test.skipIf(!hasPseudoTerminal)(
   },
 );
 
-test('init auth0 without a terminal names the command with options', async () => {
+test('init auth0 without a terminal prints the command with its options', async () => {
   const at = await home();
   const { exit, stderr } = await at.run(['init', 'auth0']);
   expect([exit, stderr]).toEqual([2, expect.stringContaining('sidekey connect auth0 --set domain=DOMAIN')]);

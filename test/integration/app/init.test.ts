@@ -36,7 +36,7 @@ async function machine(): Promise<Machine> {
 }
 
 describe('init --yes', () => {
-  test('connects the key that it finds, writes the map, and installs the instructions', async () => {
+  test('connects the key found in the environment, writes the domain map, and installs the instructions', async () => {
     const { at, env } = await machine();
     const ran = await at.run(['init', '--yes', '--json'], { env });
     expect(ran.exit).toBe(0);
@@ -54,14 +54,14 @@ describe('init --yes', () => {
     expect(await readFile(at.at('home', '.claude/skills/sidekey/SKILL.md'), 'utf8')).toContain('Sidekey');
   });
 
-  test('says where the key still is, and never shows it', async () => {
+  test('says where the key is still stored, and never prints the key', async () => {
     const { at, env } = await machine();
     const { stdout, stderr } = await at.run(['init', '--yes'], { env });
     expect(stdout).toContain('corp: unset CORP_KEY');
     expect(stdout + stderr).not.toContain(key);
   });
 
-  test('changes nothing when it is repeated', async () => {
+  test('changes nothing when run again', async () => {
     const { at, env } = await machine();
     await at.run(['init', '--yes'], { env });
     const [grants, config] = [await at.json(['grant', 'list']), await readFile(at.configFile, 'utf8')];
@@ -71,7 +71,7 @@ describe('init --yes', () => {
     expect(await readFile(at.configFile, 'utf8')).toBe(config);
   });
 
-  test('stores no key that the service refuses, says so, and does the other steps', async () => {
+  test('does not store a key that the service refuses, reports the refusal, and does the other steps', async () => {
     const { at, env } = await machine();
     const { exit, stdout, stderr } = await at.run(['init', '--yes', '--json'], {
       env: { ...env, CORP_KEY: 'wrong' },
@@ -82,14 +82,14 @@ describe('init --yes', () => {
   });
 });
 
-test('init without a terminal asks for --yes', async () => {
+test('init without a terminal requires --yes', async () => {
   const { at, env } = await machine();
   const { exit, stderr } = await at.run(['init'], { env });
   expect([exit, stderr]).toEqual([2, expect.stringContaining('sidekey init --yes')]);
 });
 
 test.skipIf(!hasPseudoTerminal)(
-  'init in a terminal (script of util-linux) does what was answered, and nothing else',
+  'init in a terminal (script of util-linux) does only the steps that the person accepted',
   { timeout: 60_000 },
   async () => {
     const { at, env } = await machine();
@@ -114,7 +114,7 @@ test.skipIf(!hasPseudoTerminal)(
 );
 
 test.skipIf(!hasPseudoTerminal)(
-  'init in a terminal (script of util-linux) shows no escape codes, and its undo leaves nothing',
+  'init in a terminal (script of util-linux) shows no escape codes, and its undo removes everything',
   { timeout: 60_000 },
   async () => {
     const { at, env } = await machine();
@@ -151,7 +151,7 @@ test.skipIf(!hasPseudoTerminal)(
   },
 );
 
-test('init says what was connected before, and offers nothing to undo then', async () => {
+test('init lists what was connected before, and then offers no undo', async () => {
   const { at, env } = await machine();
   await at.run(['init', '--yes'], { env });
   const { stdout, stderr } = await at.run(['init', '--yes'], { env });
@@ -159,7 +159,7 @@ test('init says what was connected before, and offers nothing to undo then', asy
   expect(stdout).not.toContain('To undo');
 });
 
-test('init without the network names the way that stores without a check', async () => {
+test('init without network access names the command that stores a key without verification', async () => {
   const { at, env } = await machine();
   const config = (await readFile(at.configFile, 'utf8')).replace(
     'private_addresses',
@@ -170,7 +170,7 @@ test('init without the network names the way that stores without a check', async
   expect([exit, stdout]).toEqual([1, expect.stringContaining('→ sidekey init --no-verify')]);
 });
 
-test('init looks for .env where the person stands when npm runs it in the folder of the package', async () => {
+test('init searches .env in the working directory of the person when npm runs it in the folder of the package', async () => {
   const { at, env } = await machine();
   await mkdir(at.at('project'));
   await writeFile(at.at('project', '.env'), `CORP_KEY=${key}\n`);

@@ -44,9 +44,9 @@ interface Status {
   readonly keys: readonly { readonly key_id: string; readonly state: string; readonly records: number }[];
 }
 
-describe('a rotation of the master key beside a proxy with two workers', () => {
+describe('a rotation of the master key during the work of a proxy with two workers', () => {
   it(
-    'refuses no request, survives a kill, resumes, and leaves an intact audit log',
+    'lets no request fail, survives a kill, resumes, and leaves an intact audit log',
     { timeout: 120_000 },
     async () => {
       const served = await startTwoWorkers({
@@ -99,7 +99,7 @@ describe('a rotation of the master key beside a proxy with two workers', () => {
     },
   );
 
-  it('locks the old key out of the store', async () => {
+  it('prevents the old key from opening the store', async () => {
     const { at } = await startTwoWorkers();
     const store = await openSqliteStore(at.at('data', 'sidekey.db'), { now: Date.now });
     const name = `k-${randomUUID().slice(0, 8)}`;

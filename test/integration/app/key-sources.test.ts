@@ -36,7 +36,7 @@ async function addGrant(at: Home, env = {}): Promise<void> {
 describe('key source passphrase', () => {
   const config = { key: { source: 'passphrase', passphrase: 'env:PHRASE' } };
 
-  it('seals the master key with Argon2id in a private file, opens with the passphrase, and with no other', async () => {
+  it('seals the master key with Argon2id in a private file, which only the passphrase opens', async () => {
     const at = await home(config);
     await addGrant(at, { PHRASE: 'correct horse' });
     expect(await opens(at, { PHRASE: 'correct horse' })).toBe(true);
@@ -58,7 +58,7 @@ describe('key source passphrase', () => {
     );
   });
 
-  it('gets a new passphrase by a rotation', async () => {
+  it('gets a new passphrase from a rotation', async () => {
     const at = await home(config);
     await addGrant(at, { PHRASE: 'one' });
     const rotated = await at.run(['key', 'rotate', '--new', 'env:NEXT'], {
@@ -69,14 +69,14 @@ describe('key source passphrase', () => {
     expect(await opens(at, { PHRASE: 'two' })).toBe(true);
   });
 
-  it('names the way out where there is no terminal', async () => {
+  it('prints the next step if there is no terminal', async () => {
     const at = await home({ key: { source: 'passphrase' } });
     const { exit, stderr } = await at.run(['api-key', 'create', 'a', '--role', 'operator']);
     expect([exit, stderr]).toEqual([2, expect.stringContaining('this process has no terminal')]);
     expect(stderr).toContain('set key.passphrase to env:NAME');
   });
 
-  it.skipIf(!hasPseudoTerminal)('is asked for on a terminal, twice for a new key, without echo', async () => {
+  it.skipIf(!hasPseudoTerminal)('prompts on a terminal, twice for a new key, without echo', async () => {
     const at = await home({ key: { source: 'passphrase' } });
     const words = ['api-key', 'create', 'a', '--role', 'operator', '--config', at.configFile];
     const first = runInTerminal([process.execPath, program, ...words], { cwd: at.folder });
@@ -97,7 +97,7 @@ describe('key source passphrase', () => {
 });
 
 describe('key source command', () => {
-  it('takes the key from the output, and a new one by a rotation that the operator finishes', async () => {
+  it('reads the key from the output, and a new key from a rotation that the operator finishes', async () => {
     const [one, two] = [randomBytes(32).toString('base64'), randomBytes(32).toString('hex')];
     const at = await home({ key: { source: 'command', command: 'cat key.txt' } });
     await writeFile(at.at('config', 'key.txt'), `${one}\n`);
@@ -120,7 +120,7 @@ describe('key source command', () => {
     expect(await opens(at)).toBe(false);
   });
 
-  it('names the program, and nothing of its output, if that is no key', async () => {
+  it('reports the program without its output if the output is not a key', async () => {
     const at = await home({ key: { source: 'command', command: 'echo hunter2-secret' } });
     const { exit, stderr } = await at.run(['api-key', 'create', 'a', '--role', 'operator']);
     expect([exit, stderr]).toEqual([2, expect.stringContaining('The key command gives no master key')]);
@@ -129,7 +129,7 @@ describe('key source command', () => {
 });
 
 describe('key source env', () => {
-  it('rotates to a key of the operator, and is finished when the variable has it', async () => {
+  it('rotates to a key from the operator, and finishes when the variable contains the new key', async () => {
     const [one, two] = [randomBytes(32).toString('base64'), randomBytes(32).toString('base64')];
     const at = await home({ key: { source: 'env', name: 'MASTER' } });
     const run = (args: readonly string[], env: Readonly<Record<string, string>>) =>
@@ -150,7 +150,7 @@ const transit = (url: string, login: object) => ({
 });
 
 describe('key source transit', () => {
-  it('keeps the key wrapped, unwraps it at each start, and rotates it', async () => {
+  it('keeps the key wrapped, unwraps the key at each start, and rotates the key', async () => {
     const server = await startVaultServer({ token: 'root-token' });
     const at = await home(transit(server.url, { token: 'env:VAULT_TOKEN' }));
     await writeFile(at.at('config', 'ca.pem'), upstreamCa);
@@ -250,7 +250,7 @@ describe('key source keyring', () => {
     },
   );
 
-  it('fails without a session, and falls back to nothing', async () => {
+  it('fails without a session, and uses no other source instead', async () => {
     const at = await home({ key: { source: 'keyring' } });
     const { exit, stderr } = await at.program(['api-key', 'create', 'a', '--role', 'operator'], {
       env: { DBUS_SESSION_BUS_ADDRESS: 'unix:path=/nonexistent', PATH: process.env['PATH'] },
@@ -260,7 +260,7 @@ describe('key source keyring', () => {
   });
 });
 
-describe('the key of a config', () => {
+describe('the key section of the config', () => {
   it.each([
     [{ source: 'vault' }, 'must be file, env, command, passphrase, keyring, transit or node'],
     [{ source: 'command', command: '' }, 'names no command'],
@@ -271,7 +271,7 @@ describe('the key of a config', () => {
       { source: 'transit', address: 'https://vault.example.com', name: 'k' },
       'must have one of token, approle, kubernetes and jwt',
     ],
-  ])('is refused with a sentence: %j', async (given, sentence) => {
+  ])('is refused with an explanation: %j', async (given, sentence) => {
     const at = await home({});
     await configure(at, { key: given });
     const { exit, stderr } = await at.run(['config', 'check']);

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { program, runProgram } from '../../support/command-line.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
-test('a checkout without its libraries names the command that installs them', async () => {
+test('a checkout without installed dependencies prints the command that installs them', async () => {
   const folder = await tempFolder();
   await mkdir(join(folder, 'src', 'cli'), { recursive: true });
   await writeFile(join(folder, 'package.json'), '{ "type": "module" }');

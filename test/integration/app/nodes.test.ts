@@ -81,26 +81,32 @@ describe.skipIf(postgresMissing !== null)(
       },
     );
 
-    it('are locked out if the operator retires the key without them', { timeout: 180_000 }, async () => {
-      const team = await createTeam();
-      const first = await team.node();
-      await once(first);
-      const off = await team.copyOf(first, 'master.key');
-      await once(off);
-      expect((await first.json(['key', 'rotate'])) as object).toMatchObject({ finished: false });
-      const retired = await first.run(['key', 'rotate', '--retire']);
-      expect(retired.stdout).toMatch(
-        /is retired: .*\nGive the new key to \S+ \(file, last seen .*\): without it they cannot start\./,
-      );
-      expect((await status(first)).rotating).toBe(false);
-      const refused = await off.run(['agent', 'list', '--json']);
-      expect((await off.run(['agent', 'create', 'late'])).stderr).toContain('sealed with another master key');
-      expect(refused.exit).toBe(0);
-      await copyFile(first.at('data', 'master.key'), off.at('data', 'master.key'));
-      await once(off);
-    });
+    it(
+      'are locked out if the operator retires the old key before they have the new key',
+      { timeout: 180_000 },
+      async () => {
+        const team = await createTeam();
+        const first = await team.node();
+        await once(first);
+        const off = await team.copyOf(first, 'master.key');
+        await once(off);
+        expect((await first.json(['key', 'rotate'])) as object).toMatchObject({ finished: false });
+        const retired = await first.run(['key', 'rotate', '--retire']);
+        expect(retired.stdout).toMatch(
+          /is retired: .*\nGive the new key to \S+ \(file, last seen .*\): without it they cannot start\./,
+        );
+        expect((await status(first)).rotating).toBe(false);
+        const refused = await off.run(['agent', 'list', '--json']);
+        expect((await off.run(['agent', 'create', 'late'])).stderr).toContain(
+          'sealed with another master key',
+        );
+        expect(refused.exit).toBe(0);
+        await copyFile(first.at('data', 'master.key'), off.at('data', 'master.key'));
+        await once(off);
+      },
+    );
 
-    it('keep their passphrase when they follow', { timeout: 180_000 }, async () => {
+    it('keep their passphrase when they follow a rotation', { timeout: 180_000 }, async () => {
       const team = await createTeam();
       const config = { key: { source: 'passphrase', passphrase: 'env:PHRASE' } };
       const first = await team.node(config);
@@ -117,19 +123,29 @@ describe.skipIf(postgresMissing !== null)(
       await once(second, { PHRASE: 'one' });
     });
 
-    it('with keys of a person wait for the new key there', { timeout: 180_000 }, async () => {
-      const [before, after] = ['a'.repeat(64), 'b'.repeat(64)];
-      const team = await createTeam();
-      const config = { key: { source: 'env', name: 'KEY' } };
-      const [first, second] = [await team.node(config), await team.node(config)];
-      await start(first, ['agent', 'create', 'a'], { KEY: before });
-      await start(second, ['agent', 'create', 'b'], { KEY: before });
-      const begun = await start(first, ['key', 'rotate', '--new', 'env:NEXT'], { KEY: before, NEXT: after });
-      expect(begun).toMatchObject({ finished: false, behind: [expect.objectContaining({ source: 'env' })] });
-      expect(await start(first, ['key', 'rotate'], { KEY: after })).toMatchObject({ finished: false });
-      await start(second, ['agent', 'create', 'c'], { KEY: after });
-      expect(await start(first, ['key', 'rotate'], { KEY: after })).toMatchObject({ finished: true });
-      expect((await second.program(['agent', 'create', 'x'], { env: { KEY: before } })).exit).toBe(2);
-    });
+    it(
+      'with a key from the environment wait until the new key is set there',
+      { timeout: 180_000 },
+      async () => {
+        const [before, after] = ['a'.repeat(64), 'b'.repeat(64)];
+        const team = await createTeam();
+        const config = { key: { source: 'env', name: 'KEY' } };
+        const [first, second] = [await team.node(config), await team.node(config)];
+        await start(first, ['agent', 'create', 'a'], { KEY: before });
+        await start(second, ['agent', 'create', 'b'], { KEY: before });
+        const begun = await start(first, ['key', 'rotate', '--new', 'env:NEXT'], {
+          KEY: before,
+          NEXT: after,
+        });
+        expect(begun).toMatchObject({
+          finished: false,
+          behind: [expect.objectContaining({ source: 'env' })],
+        });
+        expect(await start(first, ['key', 'rotate'], { KEY: after })).toMatchObject({ finished: false });
+        await start(second, ['agent', 'create', 'c'], { KEY: after });
+        expect(await start(first, ['key', 'rotate'], { KEY: after })).toMatchObject({ finished: true });
+        expect((await second.program(['agent', 'create', 'x'], { env: { KEY: before } })).exit).toBe(2);
+      },
+    );
   },
 );

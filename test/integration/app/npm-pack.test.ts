@@ -20,7 +20,7 @@ const strays = [
   'certs/ca.key',
 ];
 
-test('an image has the files of the package, and copies no folder of a checkout', async () => {
+test('an image contains the files of the package, and copies no folder of a checkout', async () => {
   const dockerfile = await readFile(join(packageRoot, 'Dockerfile'), 'utf8');
   const last = dockerfile.slice(dockerfile.lastIndexOf('\nFROM '));
   const copied = Array.from(last.matchAll(/^(?:COPY|ADD) (.*)$/gm), ([, what]) => what);
@@ -29,7 +29,7 @@ test('an image has the files of the package, and copies no folder of a checkout'
 });
 
 test.skipIf(!npm)(
-  'a package has the template and the catalog, and no file of a person (needs npm)',
+  'a package contains the template and the catalog, but no file of a person (needs npm)',
   async () => {
     const folder = await tempFolder();
     for (const name of ['package.json', 'config', 'LICENSE', 'README.md'])

@@ -41,7 +41,7 @@ describe('the built package', { timeout: 120_000 }, () => {
     expect(await at.program(['audit', 'verify'], { entryFile })).toMatchObject({ exit: 0 });
   });
 
-  test('finds the catalog and refreshes a token, with lazily loaded modules', async () => {
+  test('finds the catalog and refreshes a token, using lazily loaded modules', async () => {
     const upstream = await startUpstream((_request, response) => {
       response.setHeader('content-type', 'application/json');
       response.end('{"access_token":"access-1","token_type":"Bearer","expires_in":7200}');
@@ -87,7 +87,7 @@ describe('the built package', { timeout: 120_000 }, () => {
     expect(await at.json(['lease', 'list', '--all'])).toMatchObject([{ agent: 'run', state: 'revoked' }]);
   });
 
-  test('contains its dependencies with licences', async () => {
+  test('contains its dependencies with their licences', async () => {
     const names = await readdir(join(folder, 'dist', 'cli'));
     const outside = new Set<string | undefined>();
     for (const name of names.filter((each) => each.endsWith('.js'))) {

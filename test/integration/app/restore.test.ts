@@ -37,55 +37,61 @@ async function events(at: Home): Promise<readonly (readonly unknown[])[]> {
 describe.each(engines)('a backup of a store in %s', (_name, engine) => {
   const isMissing = engine === 'postgres' && postgresMissing !== null;
 
-  it.skipIf(isMissing)('brings all back on a new machine, with the master key and the CA', async () => {
-    const [old, fresh] = [await machine(engine), await machine(engine)];
-    await old.connect('desk', 'r-1');
-    await old.grant('key', { api_key: 'secret-of-the-key' });
-    await agent(old);
-    await makeCa(old);
-    const file = old.at('backup.age');
-    const made = await old.backup(file);
-    expect(made.stdout).toContain('2 grants, 1 agent, 0 leases, 0 API keys, the master key');
-    expect((await stat(file)).mode & 0o777).toBe(0o600);
-    for (const secret of ['r-1', 'secret-of-the-key', 'acme'])
-      expect((await readFile(file)).includes(secret)).toBe(false);
+  it.skipIf(isMissing)(
+    'is restored completely on a new machine, with the master key and the CA',
+    async () => {
+      const [old, fresh] = [await machine(engine), await machine(engine)];
+      await old.connect('desk', 'r-1');
+      await old.grant('key', { api_key: 'secret-of-the-key' });
+      await agent(old);
+      await makeCa(old);
+      const file = old.at('backup.age');
+      const made = await old.backup(file);
+      expect(made.stdout).toContain('2 grants, 1 agent, 0 leases, 0 API keys, the master key');
+      expect((await stat(file)).mode & 0o777).toBe(0o600);
+      for (const secret of ['r-1', 'secret-of-the-key', 'acme'])
+        expect((await readFile(file)).includes(secret)).toBe(false);
 
-    const restored = await fresh.restore(file);
-    expect(restored).toMatchObject(ok);
-    expect(restored.stdout).toContain('refresh token that may have been used since: desk.');
-    expect(await fresh.tokens()).toEqual({ desk: 'r-1', key: 'api_key' });
-    expect((await fresh.run(['agent', 'list'])).stdout).toContain('bot');
-    for (const path of [
-      ['data', 'master.key'],
-      ['certs', 'ca.crt'],
-    ])
-      expect(await readFile(fresh.at(...path))).toEqual(await readFile(old.at(...path)));
-    expect((await stat(fresh.at('data', 'master.key'))).mode & 0o777).toBe(0o600);
-    expect(await fresh.run(['ca', 'show'])).toMatchObject(ok);
-    expect((await fresh.run(['audit', 'verify'])).stdout).toContain('is intact');
-    expect((await events(old)).map(([event]) => event)).toEqual(['store.backed_up']);
-    expect((await events(fresh)).map(([event]) => event)).toEqual(['store.restored']);
-  });
+      const restored = await fresh.restore(file);
+      expect(restored).toMatchObject(ok);
+      expect(restored.stdout).toContain('refresh token that may have been used since: desk.');
+      expect(await fresh.tokens()).toEqual({ desk: 'r-1', key: 'api_key' });
+      expect((await fresh.run(['agent', 'list'])).stdout).toContain('bot');
+      for (const path of [
+        ['data', 'master.key'],
+        ['certs', 'ca.crt'],
+      ])
+        expect(await readFile(fresh.at(...path))).toEqual(await readFile(old.at(...path)));
+      expect((await stat(fresh.at('data', 'master.key'))).mode & 0o777).toBe(0o600);
+      expect(await fresh.run(['ca', 'show'])).toMatchObject(ok);
+      expect((await fresh.run(['audit', 'verify'])).stdout).toContain('is intact');
+      expect((await events(old)).map(([event]) => event)).toEqual(['store.backed_up']);
+      expect((await events(fresh)).map(([event]) => event)).toEqual(['store.restored']);
+    },
+  );
 
-  it.skipIf(isMissing)('names the nodes that have to join again, and gives them no master key', async () => {
-    const [old, fresh] = [await machine(engine), await machine(engine)];
-    await old.connect('desk', 'r-1');
-    const node = newNodeKey({ name: 'edge', secret: 's'.repeat(42) + 'A', enrolment: 'e-1' });
-    const { privateKey: _, ...member } = node;
-    const before = await opened(old);
-    expect(await before.keys.admit(member)).toBe(true);
-    await before.close();
-    await old.backup(old.at('backup.age'));
-    const restored = await fresh.restore(old.at('backup.age'));
-    expect(restored.stdout).toContain('until they join again: edge.');
-    const after = await opened(fresh);
-    expect(after.keys.nodes()).toMatchObject({ members: [], revoked: ['e-1'] });
-    expect(await after.store.meta.get(nodeKeyName('edge'))).toBeNull();
-    await after.close();
-    expect(await fresh.tokens()).toEqual({ desk: 'r-1' });
-  });
+  it.skipIf(isMissing)(
+    'lists the nodes that have to join again, and contains no master key for them',
+    async () => {
+      const [old, fresh] = [await machine(engine), await machine(engine)];
+      await old.connect('desk', 'r-1');
+      const node = newNodeKey({ name: 'edge', secret: 's'.repeat(42) + 'A', enrolment: 'e-1' });
+      const { privateKey: _, ...member } = node;
+      const before = await opened(old);
+      expect(await before.keys.admit(member)).toBe(true);
+      await before.close();
+      await old.backup(old.at('backup.age'));
+      const restored = await fresh.restore(old.at('backup.age'));
+      expect(restored.stdout).toContain('until they join again: edge.');
+      const after = await opened(fresh);
+      expect(after.keys.nodes()).toMatchObject({ members: [], revoked: ['e-1'] });
+      expect(await after.store.meta.get(nodeKeyName('edge'))).toBeNull();
+      await after.close();
+      expect(await fresh.tokens()).toEqual({ desk: 'r-1' });
+    },
+  );
 
-  it.skipIf(isMissing)('goes under the master key that is in place already', async () => {
+  it.skipIf(isMissing)('is restored under a master key that is already installed', async () => {
     const [old, fresh] = [await machine(engine), await machine(engine)];
     await old.connect('desk', 'r-1');
     await makeCa(old);
@@ -113,7 +119,7 @@ describe.each(engines)('a backup of a store in %s', (_name, engine) => {
     expect(await fresh.run(['ca', 'show'])).toMatchObject(ok);
   });
 
-  it.skipIf(isMissing)('is not restored over a store in use, nor over another store', async () => {
+  it.skipIf(isMissing)('is not restored over a store in use or over another store', async () => {
     const [old, other] = [await machine(engine), await machine(engine)];
     for (const at of [old, other]) await at.connect('desk', 'r-1');
     await old.backup(old.at('backup.age'));
@@ -130,7 +136,7 @@ describe.each(engines)('a backup of a store in %s', (_name, engine) => {
   });
 
   it.skipIf(isMissing)(
-    'brings back what was removed, and leaves what is newer or was revoked since',
+    'restores what was removed, and keeps what is newer or was revoked since',
     async () => {
       const at = await machine(engine);
       for (const name of ['newer', 'removed', 'revoked', 'same']) await at.connect(name, `${name}-1`);
@@ -173,7 +179,7 @@ describe.each(engines)('a backup of a store in %s', (_name, engine) => {
     },
   );
 
-  it.skipIf(isMissing)('leaves a grant whose name was given to another one', async () => {
+  it.skipIf(isMissing)('leaves out a grant whose name another grant has now', async () => {
     const at = await machine(engine);
     await at.connect('desk', 'r-1');
     await at.backup(at.at('backup.age'));
@@ -184,7 +190,7 @@ describe.each(engines)('a backup of a store in %s', (_name, engine) => {
     expect(await at.tokens()).toEqual({ desk: 'r-2' });
   });
 
-  it.skipIf(isMissing)('brings back the master key of a store that has lost it', async () => {
+  it.skipIf(isMissing)('restores the master key of a store that lost its key', async () => {
     const at = await machine(engine);
     await at.connect('desk', 'r-1');
     await at.backup(at.at('backup.age'));
@@ -231,8 +237,8 @@ async function restoreUntilKilled(at: Machine, file: string, args: readonly stri
   return signal;
 }
 
-describe('a restore where an earlier key of the store is in place', () => {
-  it('is refused if that key is retired', async () => {
+describe('a restore on a machine with an earlier key of the store', () => {
+  it('is refused if the earlier key is retired', async () => {
     const [old, fresh] = [await machine('sqlite'), await machine('sqlite')];
     await old.connect('desk', 'r-1');
     await mkdir(fresh.at('data'), { mode: 0o700 });
@@ -250,7 +256,7 @@ describe('a restore where an earlier key of the store is in place', () => {
     expect(await fresh.tokens()).toEqual({ desk: 'r-1' });
   });
 
-  it('goes on with the rotation of the backup', async () => {
+  it('continues the rotation of the backup', async () => {
     const [old, fresh] = [await machine('sqlite'), await machine('sqlite')];
     await old.connect('desk', 'r-1');
     await mkdir(fresh.at('data'), { mode: 0o700 });
@@ -269,8 +275,8 @@ describe('a restore where an earlier key of the store is in place', () => {
   });
 });
 
-describe('a restore on a node with a key of its own', () => {
-  it('is refused into an empty store, and brings grants back into a store in use', async () => {
+describe('a restore on a node with its own key', () => {
+  it('is refused into an empty store, and restores grants into a store in use', async () => {
     const at = await machine('sqlite');
     await at.connect('desk', 'r-1');
     await at.backup(at.at('backup.age'));
@@ -311,7 +317,7 @@ describe('a restore that fails', () => {
     expect(await fresh.run(['ca', 'show'])).toMatchObject(ok);
   });
 
-  it('at its audit line prints that the store is restored', async () => {
+  it('at its audit record still reports that the store is restored', async () => {
     const [old, fresh] = [await machine('sqlite'), await machine('sqlite')];
     await old.connect('desk', 'r-1');
     await old.backup(old.at('backup.age'));
@@ -360,7 +366,7 @@ async function usedStore() {
 }
 
 describe.skipIf(postgresMissing !== null)(`a restore into PostgreSQL${postgresMissing ?? ''}`, () => {
-  it('under another key keeps the key of the backup until the last node has the new one', async () => {
+  it('under another key keeps the key of the backup until the last node has the new key', async () => {
     const [old, fresh, other] = [
       await machine('postgres'),
       await machine('postgres'),
@@ -396,7 +402,7 @@ describe.skipIf(postgresMissing !== null)(`a restore into PostgreSQL${postgresMi
 });
 
 describe.skipIf(postgresMissing !== null)(`a roll-back in PostgreSQL${postgresMissing ?? ''}`, () => {
-  it('leaves a grant that a proxy refreshes at the same time', async () => {
+  it('does not change a grant that a proxy refreshes at the same time', async () => {
     const { at, query, proxy, waiting } = await usedStore();
     // The seal is for another revision, so the new row does not open. That is of no importance here.
     await proxy.query('begin; update grants set revision = revision + 1');
@@ -408,7 +414,7 @@ describe.skipIf(postgresMissing !== null)(`a roll-back in PostgreSQL${postgresMi
     await proxy.end();
   });
 
-  it('lets a rotation of the master key wait', async () => {
+  it('makes a rotation of the master key wait', async () => {
     const { at, query, proxy, waiting } = await usedStore();
     const state = await opened(at);
     await proxy.query('begin; update grants set revision = revision');

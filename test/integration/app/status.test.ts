@@ -28,7 +28,7 @@ interface Told {
 const needsOf = async (at: Home) => ((await at.json(['status'])) as Told).needs;
 
 describe('status', () => {
-  test('reports a fresh folder as not set up, and does not change it', async () => {
+  test('reports a fresh folder as not set up, and changes nothing in the folder', async () => {
     const at = await home({ proxy: { listen: `127.0.0.1:${await freePort()}` } });
     const before = await at.everything();
     const ran = await at.run(['status']);
@@ -41,7 +41,7 @@ describe('status', () => {
     expect(await at.everything()).toEqual(before);
   });
 
-  test('reports another Sidekey on its port, and so does a start', async () => {
+  test('reports another Sidekey on its port, and so does start', async () => {
     const port = await freePort();
     const other = await home({ proxy: { listen: `127.0.0.1:${port}` } });
     await other.start();
@@ -56,7 +56,7 @@ describe('status', () => {
     expect((await at.program(['start'])).stderr).toContain(`Another Sidekey serves at 127.0.0.1:${port}.`);
   });
 
-  test('reports a store that is gone, and not that it was never there', async () => {
+  test('reports a deleted store as missing instead of not yet created', async () => {
     const at = await home();
     await at.grant('desk', { type: 'api_key', value: 'secret' });
     for (const name of ['sidekey.db', 'sidekey.db-wal', 'sidekey.db-shm'])
@@ -68,7 +68,7 @@ describe('status', () => {
     expect(stdout.match(/✗/g)).toHaveLength(1);
   });
 
-  test('reports a missing key once, and claims nothing about a Sidekey that serves', async () => {
+  test('reports a missing key once, and makes no claim about a Sidekey that serves', async () => {
     const port = await freePort();
     const other = await home({ proxy: { listen: `127.0.0.1:${port}` } });
     await other.start();
@@ -96,7 +96,7 @@ describe('status', () => {
     ]);
   });
 
-  test('counts a grant as expired whose end has come, and names the command', async () => {
+  test('counts a grant past its expiry as expired, and names the command to change the expiry', async () => {
     const at = await home();
     await at.grant('desk', { type: 'api_key', value: 'secret' });
     await at.run(['grant', 'set', 'desk', '--expires', '1h']);
@@ -116,7 +116,7 @@ describe('status', () => {
     expect(elsewhere.stdout).toContain('desk expired at 1970-01-01 05:30:00 GMT+5:30.');
   });
 
-  test('reports a revoked grant with one line', async () => {
+  test('reports a revoked grant in one line', async () => {
     const at = await home({
       domains: { 'helpdesk.acme.test:8443': { grant: 'desk' }, 'acme.test': { grant: 'desk' } },
     });
@@ -174,7 +174,7 @@ describe('status', () => {
     });
   });
 
-  test('names unusable grants and domains, with the command that helps', async () => {
+  test('names unusable grants and domains, with the command that fixes each', async () => {
     const at = await home({
       domains: {
         'helpdesk.acme.test:8443': { grant: 'old' },
@@ -238,7 +238,7 @@ describe('status', () => {
       /sidekey\.yaml:\d+:\d+: /,
     ],
     ['a part that stands twice', (text: string) => `${text}domains: {}\n`, /sidekey\.yaml:\d+:\d+: /],
-  ])('of a running proxy whose file has %s', async (_, spoil, place) => {
+  ])('reports the position of the mistake for a running proxy whose file has %s', async (_, spoil, place) => {
     const port = await freePort();
     const at = await home({
       proxy: { listen: `127.0.0.1:${port}` },
@@ -279,7 +279,7 @@ describe('status', () => {
     expect(Object.keys((await at.json(['status'])) as object)).toEqual(['ok', 'config', 'needs']);
   });
 
-  test('does not mistake another server for the proxy, nor wait for a silent one', async () => {
+  test('does not mistake another server for the proxy, and does not wait for a silent server', async () => {
     const other = createServer((_request, response) => response.end('{"status":"fine"}'));
     const silent = createTcpServer();
     const ports = await Promise.all(

@@ -31,7 +31,7 @@ async function writeUntilKilled(path: string, id: string, revisions: number): Pr
   return acknowledged;
 }
 
-describe('a process killed during writes', () => {
+describe('a process that is killed during writes', () => {
   it('leaves a consistent store with every acknowledged write', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const record = grantRecord();

@@ -33,15 +33,15 @@ async function upgrade(newest: string | null, args: readonly string[] = []): Pro
   });
 }
 
-describe.skipIf(npmMissing)('the upgrade (npm)', { timeout: 60_000 }, () => {
-  test('says that this version is the newest', async () => {
+describe.skipIf(npmMissing)('sidekey upgrade (npm)', { timeout: 60_000 }, () => {
+  test('reports that this version is the newest', async () => {
     expect(await upgrade('0.0.1', ['--check'])).toMatchObject({
       exit: 0,
       stdout: expect.stringContaining('is the newest version'),
     });
   });
 
-  test('names a newer version with exit code 1, and the way to it', async () => {
+  test('names a newer version and how to install it, with exit code 1', async () => {
     const { exit, stdout } = await upgrade('99.1.0', ['--check']);
     expect([exit, stdout]).toEqual([
       1,
@@ -49,17 +49,17 @@ describe.skipIf(npmMissing)('the upgrade (npm)', { timeout: 60_000 }, () => {
     ]);
   });
 
-  test('replaces no copy that npm has not installed', async () => {
+  test('does not replace a copy that npm did not install', async () => {
     const { exit, stderr } = await upgrade('99.1.0');
     expect([exit, stderr]).toEqual([2, expect.stringContaining('npm has not installed this copy')]);
   });
 
-  test('says so where the registry has no such package', async () => {
+  test('reports that the registry has no such package', async () => {
     const { exit, stderr } = await upgrade(null, ['--check']);
     expect([exit, stderr]).toEqual([2, expect.stringContaining('Sidekey is not published in the registry')]);
   });
 
-  test('ends with exit code 6 if the registry has no answer', async () => {
+  test('exits with code 6 if the registry does not answer', async () => {
     const { exit, stderr } = await upgrade('offline', ['--check']);
     expect([exit, stderr]).toEqual([6, expect.stringContaining('The newest version is not known (E503).')]);
   });

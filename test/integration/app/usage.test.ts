@@ -60,7 +60,7 @@ describe('the command line', () => {
     [['provider', 'show'], "Missing required argument 'provider'.", 'sidekey provider show --help'],
     [['grant', 'list', '--jsn'], "Unknown option '--jsn'; did you mean --json?", 'sidekey grant list --help'],
     [['lease', 'create'], "Required option '--agent <name>' not specified.", 'sidekey lease create --help'],
-  ])('%j is bad input, with a hint', async (args, sentence, hint) => {
+  ])('%j is refused as bad input, with a hint', async (args, sentence, hint) => {
     const folder = await tempFolder();
     const ran = await runProgram(args, folder);
     expect(ran).toEqual({ exit: 2, stdout: '', stderr: `sidekey: ${sentence}\n  → ${hint}\n` });
@@ -68,7 +68,7 @@ describe('the command line', () => {
     expect(JSON.parse(told.stderr)).toEqual({ error: { code: 'input_invalid', message: sentence, hint } });
   });
 
-  test('uses --config, and otherwise the config named by the environment', async () => {
+  test('uses --config, otherwise the config named by the environment', async () => {
     const at = await home();
     const env = { SIDEKEY_CONFIG: at.configFile };
     await at.grant('work', { type: 'api_key', value: 'secret' });
@@ -84,7 +84,7 @@ describe('the command line', () => {
 });
 
 describe('providers', () => {
-  test('are listed and shown without secrets, built-in and configured ones', async () => {
+  test('are listed and shown without secrets, both built-in and configured providers', async () => {
     const at = await home({
       providers: {
         desk: {
@@ -125,7 +125,7 @@ describe('providers', () => {
 });
 
 describe('agents', () => {
-  test('get a token that is shown once, and are listed without it', async () => {
+  test('get a token that is printed once, and are listed without the token', async () => {
     const at = await home({ proxy: { listen: '127.0.0.1:8399' } });
     const added = await at.run(['agent', 'create', 'ci']);
     const [, token = ''] =

@@ -51,7 +51,7 @@ async function open(options: ServerOptions, login: object = { token: 'env:TOKEN'
 const after = (seconds: number) => start + seconds * 1_000;
 
 describe('a secret of the KV engine', () => {
-  it('is read from version 1 and version 2', async () => {
+  it('is read from version 1 and version 2 of the engine', async () => {
     const { read } = await open({
       kv1: { 'kv/github': { token: 'one' }, 'kv/short': { token: 'one', ttl: '90s' } },
       kv2: { 'secret/data/github': { token: 'two' } },
@@ -61,14 +61,14 @@ describe('a secret of the KV engine', () => {
     expect(await read('secret/data/github')).toEqual({ data: { token: 'two' }, expiresAt: null });
   });
 
-  it('ends when its version is deleted', async () => {
+  it('expires when its version is deleted', async () => {
     const { server, read } = await open({});
     const metadata = { version: 3, deletion_time: '2026-11-01T01:00:00Z' };
     server.instead = () => ({ status: 200, body: { data: { data: { token: 'a' }, metadata } } });
     expect(await read('secret/data/github')).toEqual({ data: { token: 'a' }, expiresAt: after(3_600) });
   });
 
-  it('has data/ in its path with version 2, which the hint says', async () => {
+  it('has data/ in its path with version 2, as the hint explains', async () => {
     const { read } = await open({ kv2: { 'secret/data/github': { token: 'two' } } });
     await expect(read('secret/github')).rejects.toMatchObject({
       message: expect.stringContaining(
@@ -80,7 +80,7 @@ describe('a secret of the KV engine', () => {
 });
 
 describe('a lease', () => {
-  it('is renewed when two thirds have passed, and shared until then', async () => {
+  it('is renewed after two thirds of its lifetime, and shared until then', async () => {
     const { read, pass, calls } = await open({ roles: { 'database/creds/app': role } });
     const first = await read('database/creds/app');
     expect(first).toEqual({ data: { username: 'u1', password: 'p1' }, expiresAt: after(60) });
@@ -92,7 +92,7 @@ describe('a lease', () => {
     expect(calls()).toEqual(['sys/leases/renew', 'auth/token/lookup-self']);
   });
 
-  it('is replaced at the maximum of its role, and if it cannot be renewed', async () => {
+  it('is replaced at the maximum of its role, or if it cannot be renewed', async () => {
     const roles = { 'a/creds/x': { ...role, maxTtl: 90 }, 'b/creds/x': { ...role, renewable: false } };
     const { read, pass } = await open({ roles });
     await read('a/creds/x');
@@ -104,7 +104,7 @@ describe('a lease', () => {
     expect(await read('a/creds/x')).toMatchObject({ data: account(4), expiresAt: after(140) });
   });
 
-  it('is never given after its end, nor after a refusal of the upstream', async () => {
+  it('is never used after its expiry or after a refusal by the upstream', async () => {
     const { read, pass, server } = await open({ roles: { 'a/creds/x': role } });
     await read('a/creds/x');
     expect((await read('a/creds/x', true)).data).toEqual(account(2));
@@ -118,14 +118,14 @@ describe('a lease', () => {
     await expect(read('a/creds/x')).rejects.toMatchObject({ hint: 'unseal the server' });
   });
 
-  it('is made once for readers that come together', async () => {
+  it('is created once for simultaneous readers', async () => {
     const { read, calls } = await open({ roles: { 'a/creds/x': role } });
     const got = await Promise.all(Array.from({ length: 5 }, () => read('a/creds/x')));
     expect(new Set(got.map(({ data }) => data['username']))).toEqual(new Set(['u1']));
     expect(calls()).toHaveLength(2);
   });
 
-  it('ends with the token that made it', async () => {
+  it('expires with the token that created the lease', async () => {
     const { read, env, pass } = await open({
       endingTokens: { short: 30 },
       roles: { 'a/creds/x': { ...role, ttl: 3_600, maxTtl: 7_200 } },
@@ -162,7 +162,7 @@ describe('a login', () => {
     expect(calls()).toEqual(['auth/token/renew-self', expect.stringContaining('/login'), 'secret/data/a']);
   });
 
-  it('is repeated once when the server refuses its token', async () => {
+  it('is repeated once if the server refuses its token', async () => {
     const { read, server, calls } = await open(
       { logins, kv2 },
       { approle: { role_id: 'r1', secret_id: 'env:SECRET' } },
@@ -174,7 +174,7 @@ describe('a login', () => {
     expect(calls()).toEqual(['secret/data/a', 'auth/approle/login', 'secret/data/a']);
   });
 
-  it('that was renewed keeps its leases; a new one replaces them', async () => {
+  it('keeps its leases when renewed, and replaces them when repeated', async () => {
     const roles = { 'a/creds/x': { ...role, ttl: 3_600, maxTtl: 7_200 } };
     const { read, pass } = await open(
       { logins, roles, tokenMaxTtl: 100 },
@@ -187,7 +187,7 @@ describe('a login', () => {
     expect(await read('a/creds/x')).toMatchObject({ data: account(2), expiresAt: after(150) });
   });
 
-  it('stays in use while the server is away, until its end', async () => {
+  it('stays in use while the server is unreachable, until the login expires', async () => {
     const { read, pass, server, calls } = await open(
       { logins, kv2 },
       { approle: { role_id: 'r1', secret_id: 'env:SECRET' } },
@@ -207,7 +207,7 @@ describe('a login', () => {
     expect(calls()).toEqual(['auth/approle/login']);
   });
 
-  it('reads the file of the secret again', async () => {
+  it('reads the secret file again', async () => {
     const { read, folder } = await open({ kv2, endingTokens: { t2: 60 } }, { token: 'file:sink' });
     const sink = join(folder, 'sink');
     await writeFile(sink, 'root-token\n');
@@ -219,7 +219,7 @@ describe('a login', () => {
     await expect(read('secret/data/a')).rejects.toMatchObject({ hint: expect.stringContaining('policy') });
   });
 
-  it('names the namespace', async () => {
+  it('sends the namespace', async () => {
     const { read } = await open(
       { logins, kv2, namespace: 'team-a' },
       { namespace: 'team-a', approle: { role_id: 'r1', secret_id: 'env:SECRET' } },
@@ -228,8 +228,8 @@ describe('a login', () => {
   });
 });
 
-describe('a failure of the server', () => {
-  it('shows its errors without the token and the secret of the login', async () => {
+describe('a failure of the Vault server', () => {
+  it('is reported with its errors, without the token and the secret of the login', async () => {
     const { read, env } = await open(
       { logins: { approle: { role: 'r1', secret: 's1' } } },
       { approle: { role_id: 'r1', secret_id: 'env:SECRET' } },
@@ -250,7 +250,7 @@ describe('a failure of the server', () => {
     });
   });
 
-  it('is a redirect, which is not followed', async () => {
+  it('is reported for a redirect, which is not followed', async () => {
     const { read, server } = await open({});
     server.instead = () => ({ status: 307, body: '', headers: { location: `${server.url}/v1/elsewhere` } });
     await expect(read('secret/data/a')).rejects.toMatchObject({
@@ -259,7 +259,7 @@ describe('a failure of the server', () => {
     expect(server.calls).toHaveLength(1);
   });
 
-  it('is no answer within refresh_timeout', { timeout: 10_000 }, async () => {
+  it('is reported if there is no answer within refresh_timeout', { timeout: 10_000 }, async () => {
     const { read, server } = await open({}, { token: 'env:TOKEN' }, '200ms');
     server.instead = () => ({ status: 0, body: '' });
     await expect(read('secret/data/a')).rejects.toMatchObject({
@@ -267,7 +267,7 @@ describe('a failure of the server', () => {
     });
   });
 
-  it('is an answer without end, or one that is no JSON', async () => {
+  it('is reported for an endless answer, or an answer that is not JSON', async () => {
     const { read, server } = await open({});
     server.instead = () => ({ status: 200, body: 'x'.repeat(1_048_577) });
     await expect(read('secret/data/a')).rejects.toMatchObject({

@@ -89,7 +89,7 @@ describe('with several workers', { timeout: 120_000 }, () => {
     });
   });
 
-  test('a terminated worker finishes its exchanges, while another one replaces it', async () => {
+  test('a terminated worker finishes its exchanges, while another worker replaces it', async () => {
     const { pids, serving, holdOnEach, release, lines, stop } = await holding();
     const all = await holdOnEach();
     const [told = 0] = pids();

@@ -25,7 +25,7 @@ function endProcess(pid: number): void {
 }
 
 describe('several workers', timeout, () => {
-  test('serve on one port, with one start event and one stop event', async () => {
+  test('serve on one port, with a single start event and a single stop event', async () => {
     const { at, spread, pids, pid, port, lines, stop } = await startTwoWorkers();
     await spread();
     const told = (await at.json(['status'])) as { proxy: object };
@@ -171,7 +171,7 @@ describe('several workers', timeout, () => {
     expect((await clients.at(-1)!.client.response()).status).toBe(200);
   });
 
-  test('report a port in use once, as a single process does', async () => {
+  test('report a port in use only once, as a single process does', async () => {
     const other = createServer();
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
     onTestFinished(() => void other.close());

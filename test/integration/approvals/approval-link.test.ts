@@ -11,7 +11,7 @@ const answer = (link: string | null, said: string) =>
   fetch(link ?? 'none:', { method: 'POST', body: new URLSearchParams({ answer: said }) });
 
 describe('a webhook link', () => {
-  test('shows the held request, and approves it', async () => {
+  test('shows the held request, and a person can approve the request there', async () => {
     const { sidekey, seen, send, told } = await startApprovalProxy();
     const client = await send('DELETE /tickets/7?why=shown', ['Sidekey-Reason: spring clean']);
     const { message, headers } = await told();
@@ -41,7 +41,7 @@ describe('a webhook link', () => {
     expect(await (await fetch(message.link ?? '')).text()).toContain('Already allowed');
   });
 
-  test('leads to a page whose text body sidekey approve --list shows too', async () => {
+  test('leads to a page that shows the same text body as sidekey approve --list', async () => {
     const port = await freePort();
     const { sidekey, send, told } = await startApprovalProxy({ admin: { listen: `127.0.0.1:${port}` } });
     await send('DELETE /tickets', ['Content-Type: text/plain'], 'to: bob\nall of them');
@@ -53,7 +53,7 @@ describe('a webhook link', () => {
     expect(stdout).toMatch(/\n {2}body {5}to: bob\n {11}all of them\n/);
   });
 
-  test('shows a short text body, which no file has, until the request is answered', async () => {
+  test('shows a short text body until the request is answered, without storing the body in a file', async () => {
     const { sidekey, seen, send, told } = await startApprovalProxy();
     const json = ['Content-Type: application/json'];
     const client = await send('DELETE /tickets', json, '{"ids": [7, 9],\n "note": "<b>body-mark</b>"}');
@@ -85,7 +85,7 @@ describe('a webhook link', () => {
     expect(page).toContain('bytes of body, which is not shown');
   });
 
-  test('denies the request, and the client gets the refusal', async () => {
+  test('can deny the request, and the client gets the refusal', async () => {
     const { seen, send, told } = await startApprovalProxy();
     const client = await send('DELETE /tickets/7');
     await answer((await told()).message.link, 'no');
@@ -93,7 +93,7 @@ describe('a webhook link', () => {
     expect(seen).toEqual([]);
   });
 
-  test('approves similar requests for a while, without another webhook call', async () => {
+  test('can approve similar requests for a while, without another webhook call', async () => {
     const { seen, send, told } = await startApprovalProxy();
     const first = await send('DELETE /tickets/7');
     await answer((await told()).message.link, '15m');
@@ -115,7 +115,7 @@ describe('a webhook link', () => {
 });
 
 describe('a chat', () => {
-  test('gets a link besides the webhook, which answers the request', async () => {
+  test('gets a link besides the webhook, and the link answers the request', async () => {
     const place = await startApprovalProxy();
     const { url = '' } = place.sidekey.proxy.config().approvals.webhook ?? {};
     const notify = [{ template: 'ntfy', url: url.replace('/hook', '/acme-topic') }];
@@ -146,7 +146,7 @@ describe('the webhook', () => {
     expect(createHmac('sha256', 'secret-of-the-hook').update(`${seconds}.${body}`).digest('hex')).toBe(mac);
   });
 
-  test('that fails does not delay other notifications', async () => {
+  test('does not delay other notifications if a call fails', async () => {
     const { sidekey, seen, send, told } = await startApprovalProxy({ receives: () => 500 });
     const client = await send('DELETE /tickets/7');
     const { message } = await told();

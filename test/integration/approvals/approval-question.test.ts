@@ -19,7 +19,7 @@ test('a path too long to show in full is refused without an approval', async () 
   waiting.socket.destroy();
 });
 
-test('the approval shows the original reason, the body’s presence, and the query except to the webhook', async () => {
+test('an approval shows the original reason, whether there is a body, and the query, which the webhook omits', async () => {
   const { send, told, sidekey } = await startApprovalProxy();
   const reason = Buffer.from('für Zoë 清理').toString('latin1');
   const client = await send('DELETE /x?why=secret', [`Sidekey-Reason: ${reason}`, 'Content-Length: 4']);

@@ -65,7 +65,7 @@ const left = async (sidekey: TestSidekey, id: string) =>
   });
 
 describe('a request that needs approval', () => {
-  test('is forwarded with its body after an approval in another process', async () => {
+  test('is forwarded with its body after another process approves it', async () => {
     const { send, asked, answer, seen, grant, sidekey, upstream } = await asking();
     const client = await send('DELETE /tickets/7?why=secret', [], 'the body');
     const question = await asked();
@@ -88,7 +88,7 @@ describe('a request that needs approval', () => {
     expect(JSON.stringify(question)).not.toContain(bearerToken);
   });
 
-  test('says what it does in the words of its provider', async () => {
+  test('is described in the words of its provider', async () => {
     const words = { method: 'DELETE', path: '/tickets/*', words: 'delete a ticket' };
     const { send, asked, answer, upstream } = await asking(asks, {
       config: { providers: { acme: { audience: [upstreamHost], operations: [words] } } },
@@ -112,7 +112,7 @@ describe('a request that needs approval', () => {
     expect(JSON.stringify(await sidekey.audit())).not.toContain('late');
   });
 
-  test('is refused with the reason of a denial', async () => {
+  test('is refused with the reason that the person gave for a denial', async () => {
     const { send, asked, answer, seen, sidekey } = await asking();
     const client = await send('DELETE /tickets/7');
     const { id } = await asked();
@@ -140,7 +140,7 @@ describe('a request that needs approval', () => {
     expect(seen).toEqual([]);
   });
 
-  test('is taken back when its client leaves', async () => {
+  test('is withdrawn if its client disconnects', async () => {
     const { send, asked, answer, seen, sidekey } = await asking();
     const client = await send('DELETE /tickets/7');
     const { id } = await asked();
@@ -153,7 +153,7 @@ describe('a request that needs approval', () => {
     expect(seen).toEqual([]);
   });
 
-  test('is withdrawn if its client leaves after an unread body', async () => {
+  test('is withdrawn if its client disconnects after an unread body', async () => {
     const { send, asked, answer, seen, sidekey } = await asking();
     const client = await send('DELETE /tickets/7', [], 'x'.repeat(300_000));
     const { id } = await asked();
@@ -190,7 +190,7 @@ describe('a request that needs approval', () => {
     expect(seen).toEqual([]);
   });
 
-  test('is taken back when its client leaves over plain http', async () => {
+  test('is withdrawn if its client disconnects over plain HTTP', async () => {
     const upstream = await startPlainUpstream((_request, response) => response.end('done'));
     const sidekey = await startSidekey({
       domains: { [upstream.authority]: { grant: 'acme', allow_plain_http: true, ...asks } },
@@ -252,7 +252,7 @@ describe('a request that needs approval', () => {
     expect(seen).toEqual([]);
   });
 
-  test('counts its bytes against the original budget even if the rule lost it', async () => {
+  test('counts its bytes against the original budget even if the rule no longer has the budget', async () => {
     const posts = { name: 'posts', methods: ['POST'], outcome: 'approve' };
     const rules = [{ ...posts, limits: [{ bytes_per_day: 1_000 }] }];
     const { send, asked, answer, sidekey, domains, upstream } = await asking({ default: 'allow', rules });
@@ -308,7 +308,7 @@ describe('a request that needs approval', () => {
     expect((await sidekey.audit()).some(({ event }) => event === 'approval.asked')).toBe(false);
   });
 
-  test('is limited in number for each agent', async () => {
+  test('is refused if its agent has too many held requests', async () => {
     const { send, asked, answer } = await asking(asks, { config: { approvals: { max_pending: 1 } } });
     const first = await send('DELETE /1');
     const { id } = await asked();

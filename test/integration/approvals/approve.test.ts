@@ -12,7 +12,7 @@ describe('an answer at the command line', () => {
     [['--once'], { kind: 'once' }, 'once'],
     [['--lease'], { kind: 'lease' }, 'for the lease'],
     [['--for', '15m'], { kind: 'until', at: expect.any(Number) }, 'until 20'],
-  ])('%j is a yes that reaches so far', async (args, reach, words) => {
+  ])('%j approves the request with the right scope', async (args, reach, words) => {
     const { at, store, who, ask, events } = await homeWithApprovals();
     const { id, exchange } = await ask({ who: who.leased });
     const before = Date.now();
@@ -131,7 +131,7 @@ describe('an answer at the command line', () => {
     ['ID', '--for', 'soon'],
     ['short'],
     ['--revoke', '../../x'],
-  ])('%j %j %j is bad input, and answers no request', async (...args) => {
+  ])('%j %j %j is refused as bad input, and answers no request', async (...args) => {
     const { at, store, ask } = await homeWithApprovals();
     const { id } = await ask();
     const refused = await at.run(['approve', ...args.map((word) => (word === 'ID' ? id : word))]);
@@ -139,7 +139,7 @@ describe('an answer at the command line', () => {
     expect((await store.approvals.get(id))?.answer).toBeNull();
   });
 
-  test('that cannot be recorded is not given', async () => {
+  test('is not given if it cannot be recorded', async () => {
     const { at, store, ask } = await homeWithApprovals();
     const { id } = await ask();
     const standing = await ask();
@@ -156,7 +156,7 @@ describe('an answer at the command line', () => {
 });
 
 describe('a standing approval', () => {
-  test('is revoked once by its id, after the record', async () => {
+  test('can be revoked once by its ID, after the revocation is recorded', async () => {
     const { at, store, who, ask, events } = await homeWithApprovals();
     const { id } = await ask({ who: who.leased });
     await at.run(['approve', id, '--lease']);
@@ -188,7 +188,7 @@ describe('a standing approval', () => {
 });
 
 describe('the list of approvals', () => {
-  test('says what waits and what stands, with the commands that answer', async () => {
+  test('shows waiting requests and standing approvals, with the commands that answer or revoke', async () => {
     const { at, who, ask } = await homeWithApprovals();
     const askedAt = Date.now();
     const plain = await ask({
@@ -295,7 +295,7 @@ describe('the list of approvals', () => {
   });
 });
 
-test('answers are found in the audit, for people and by filters', async () => {
+test('answers appear in the audit log, as text and with filters', async () => {
   const { at, who, ask } = await homeWithApprovals();
   const allowed = await ask({ who: who.leased });
   const denied = await ask();

@@ -5,7 +5,7 @@ import { startProposing } from '../../support/proposing.ts';
 import { bearerToken } from '../../support/sidekey.ts';
 
 describe.skipIf(curlMissing !== false)('a proposed domain', () => {
-  test('waits for a person, and is refused until then', async () => {
+  test('waits for a person, and is refused until a person accepts', async () => {
     const { propose, poll, get, sidekey, upstream, seen } = await startProposing();
     const asked = {
       domain: { host: upstream.authority, action: 'grant', grant: 'acme' },
@@ -33,7 +33,7 @@ describe.skipIf(curlMissing !== false)('a proposed domain', () => {
     });
   });
 
-  test('is allowed once: one request has the credential, and the next one is refused', async () => {
+  test('can be accepted once: one request gets the credential, and the next request is refused', async () => {
     const { proposeHost, poll, get, command, seen, sidekey } = await startProposing();
     const id = await proposeHost('ci', 'acme');
     const { stdout, exit } = await command('proposal', 'accept', id);
@@ -48,7 +48,7 @@ describe.skipIf(curlMissing !== false)('a proposed domain', () => {
     expect(await proposeHost('ci', 'acme')).not.toBe(id);
   });
 
-  test('is a tunnel for the lease alone, until it ends', async () => {
+  test('can be accepted as a tunnel for one lease, until the lease ends', async () => {
     const { proposeHost, get, command, seen, leaseId } = await startProposing();
     const id = await proposeHost('leased');
     expect((await command('proposal', 'accept', id, '--lease')).exit).toBe(0);
@@ -61,7 +61,7 @@ describe.skipIf(curlMissing !== false)('a proposed domain', () => {
     expect(seen).toEqual([]);
   });
 
-  test('is written to the config file for good, after its diff was shown', async () => {
+  test('can be accepted permanently: the diff is shown, then written to the config file', async () => {
     const { proposeHost, get, command, seen, sidekey, upstream } = await startProposing();
     const id = await proposeHost('ci', 'acme');
     const shown = await command('proposal', 'show', id);
@@ -79,7 +79,7 @@ describe.skipIf(curlMissing !== false)('a proposed domain', () => {
     );
   });
 
-  test('shows its agent that a person said no, and says it again when asked again', async () => {
+  test('stays declined for the agent, even when proposed again', async () => {
     const { proposeHost, poll, get, command } = await startProposing();
     const id = await proposeHost('ci');
     expect((await command('proposal', 'decline', id)).stdout).toBe(`Declined ${id}.\n`);
@@ -89,7 +89,7 @@ describe.skipIf(curlMissing !== false)('a proposed domain', () => {
     expect(await command('proposal', 'accept', id)).toMatchObject({ exit: 1 });
   });
 
-  test('is shown by explain and by discovery while it is in force', async () => {
+  test('is shown by explain and by discovery while it is in effect', async () => {
     const { proposeHost, propose, command, sidekey, upstream } = await startProposing();
     const id = await proposeHost('ci', 'acme');
     await command('proposal', 'accept', id);
@@ -108,7 +108,7 @@ describe.skipIf(curlMissing !== false)('a proposed domain', () => {
 });
 
 describe.skipIf(curlMissing !== false)('a proposed grant', () => {
-  test('is accepted when it is connected with the scopes, and not by a yes alone', async () => {
+  test('is accepted when the grant is connected with the scopes, not by proposal accept', async () => {
     const { propose, poll, command, sidekey } = await startProposing();
     const { body } = await propose('ci', {
       grant: { provider: 'github', scopes: ['repo'] },
@@ -144,7 +144,7 @@ describe.skipIf(curlMissing !== false)('a proposed grant', () => {
     });
   });
 
-  test('of more scopes names the command with the scopes', async () => {
+  test('with more scopes names the command that requests these scopes', async () => {
     const { propose, command } = await startProposing();
     const { body } = await propose('ci', { scope: { grant: 'acme', scopes: ['b', 'a', 'b'] }, reason: 'x' });
     const { stdout } = await command('proposal', 'show', body.id);
@@ -153,15 +153,12 @@ describe.skipIf(curlMissing !== false)('a proposed grant', () => {
   });
 });
 
-test.skipIf(curlMissing !== false)(
-  'the waiting proposals are counted by status and by approve --list',
-  async () => {
-    const { proposeHost, command } = await startProposing();
-    expect((await command('approve', '--list')).stdout).not.toContain('proposal');
-    await proposeHost('ci');
-    expect((await command('approve', '--list')).stdout).toMatch(
-      /\n1 proposal of agents to answer: sidekey proposal list\n$/,
-    );
-    expect((await command('status')).stdout).toMatch(/proposals +1 proposal of agents to answer/);
-  },
-);
+test.skipIf(curlMissing !== false)('status and approve --list count the waiting proposals', async () => {
+  const { proposeHost, command } = await startProposing();
+  expect((await command('approve', '--list')).stdout).not.toContain('proposal');
+  await proposeHost('ci');
+  expect((await command('approve', '--list')).stdout).toMatch(
+    /\n1 proposal of agents to answer: sidekey proposal list\n$/,
+  );
+  expect((await command('status')).stdout).toMatch(/proposals +1 proposal of agents to answer/);
+});

@@ -57,7 +57,7 @@ const shown = [
   'X-Amz-Target: A.Delete',
 ];
 
-test('a person is shown all header fields and trailers that are sent, except the common ones', async () => {
+test('an approval shows all header fields and trailers that are sent, except the common ones', async () => {
   const { send, asked, seen, approvals, sidekey } = await asking();
   const client = await send(
     [...common, ...shown, 'Transfer-Encoding: chunked', 'Trailer: X-Mode'],
@@ -92,7 +92,7 @@ test('a person is shown all header fields and trailers that are sent, except the
 
 const jwt = `${Buffer.from('{"alg":"none"}').toString('base64url')}.${Buffer.from('{"sub":"1"}').toString('base64url')}.c2ln`;
 
-test('a person is shown the names of fields with secrets of the agent, and no fields that Sidekey replaces', async () => {
+test('an approval shows the names of fields with secrets of the agent, and omits fields that Sidekey replaces', async () => {
   const { send, asked } = await asking({ inject: { header: 'X-Acme-Key' } });
   const client = await send([
     'X_Acme_Key: of-the-agent',
@@ -115,14 +115,14 @@ test('a person is shown the names of fields with secrets of the agent, and no fi
   client.socket.destroy();
 });
 
-test('an Authorization that is forwarded is shown by its name', async () => {
+test('an approval shows the name of a forwarded Authorization field', async () => {
   const { send, asked } = await asking({ inject: 'placeholder' });
   const client = await send(['Authorization: Bearer of-the-agent']);
   expect((await asked()).fields).toEqual(['Authorization: (hidden)']);
   client.socket.destroy();
 });
 
-test('deceptive characters of a field are escaped', async () => {
+test('an approval escapes deceptive characters of a field', async () => {
   const { send, asked } = await asking();
   const value = Buffer.from('ü \u202eevil\u00a0x').toString('latin1');
   const client = await send([`X-User: ${value}`, 'X-Pad: a          b']);
@@ -130,7 +130,7 @@ test('deceptive characters of a field are escaped', async () => {
   client.socket.destroy();
 });
 
-test('a request with more fields than a person can be shown is refused', async () => {
+test('a request with more fields than an approval can show is refused', async () => {
   const { send, seen, sidekey } = await asking();
   const refused = await (await send([`X-Long: ${'x'.repeat(2_041)}`])).response();
   expect([refused.status, refused.headers['sidekey-error']]).toEqual([403, 'policy_violation']);
@@ -139,7 +139,7 @@ test('a request with more fields than a person can be shown is refused', async (
   expect((await sidekey.audit()).some(({ event }) => event === 'approval.asked')).toBe(false);
 });
 
-test('a standing approval holds for the fields that the person was shown', async () => {
+test('a standing approval applies only to the fields that the person saw', async () => {
   const { send, asked, approvals } = await asking();
   const until = { kind: 'until', at: Date.now() + 3_600_000 } as const;
   const first = await send(['X-User: alice', 'Idempotency-Key: 1', 'Content-Type: text/xml']);

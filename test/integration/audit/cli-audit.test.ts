@@ -21,7 +21,7 @@ const lines = (stdout: string) =>
     .map((line) => JSON.parse(line) as AuditLine);
 
 describe('sidekey audit', () => {
-  test('shows the last events in columns, or as they are in the file', async () => {
+  test('shows the last events in columns, or as stored in the file', async () => {
     const at = await homeWithHistory();
     const { stdout } = await at.run(['audit', 'tail']);
     const time = String.raw`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`;
@@ -83,7 +83,7 @@ describe('sidekey audit', () => {
     expect(wrong).toMatchObject({ exit: 2, stderr: expect.stringContaining('--since is not a time.') });
   });
 
-  test('verifies a sound log, and locates problems in another one', async () => {
+  test('verifies an intact log, and locates problems in a damaged log', async () => {
     const at = await homeWithHistory();
     expect(await at.run(['audit', 'verify'])).toEqual({
       exit: 0,
@@ -104,7 +104,7 @@ describe('sidekey audit', () => {
     expect(JSON.parse(cut.stdout)).toMatchObject({ ok: false, problems: [{ kind: 'cut' }] });
   });
 
-  test('changes nothing: it creates no file and claims no slot', async () => {
+  test('creates and changes no file, and claims no log slot', async () => {
     const empty = await home();
     const before = await empty.everything();
     for (const command of ['tail', 'verify', 'query']) {

@@ -64,7 +64,7 @@ const ruled = (rules: readonly object[], more: object = {}) => ({
   domains: { 'API.acme.test': { grant: 'acme', rules, ...more } },
 });
 
-describe('the lines of audit summary --suggest, pasted', () => {
+describe('the YAML lines of audit summary --suggest, pasted into the config,', () => {
   test.each<
     [name: string, config: object, seen: Partial<AuditEvent>[], allowed: string[], refused: string[]]
   >([
@@ -162,7 +162,7 @@ describe('the lines of audit summary --suggest, pasted', () => {
     });
   });
 
-  test('name their hosts and leave decisions to a person', async () => {
+  test('name the hosts and leave decisions to a person', async () => {
     const at = await homeWith(
       [
         { event: 'policy.reported', method: 'POST', path: '/graphql', agent: 'ci' },
@@ -209,7 +209,7 @@ describe('the lines of audit summary --suggest, pasted', () => {
   });
 });
 
-test('requests that a running proxy reported are learned, and enforced from the next request on', async () => {
+test('requests that a running proxy reported become rules, and the rules apply from the next request on', async () => {
   const upstream = await startUpstream((_request, response) => response.end('ok'));
   const reporting = { grant: 'acme', mode: 'report', rules: [{ methods: ['GET'], paths: ['/repos/**'] }] };
   const sidekey = await startSidekey({ domains: { [upstream.authority]: reporting } });

@@ -27,7 +27,7 @@ test.skipIf(!canLimit).each([
   ['nothing', 0],
   ['only a part of a line', 100],
 ])(
-  'a disk that takes %s: refused until there is space, then served at once (prlimit)',
+  'while the disk accepts %s, requests are refused, and served again as soon as there is space (prlimit)',
   async (_what, room) => {
     let asked = 0;
     const upstream = await startUpstream((_request, response) => response.end(String((asked += 1))));

@@ -89,7 +89,7 @@ describe('audit query', () => {
     expect(lines(stdout).map((line) => (JSON.parse(line) as AuditEvent).exchange)).toEqual(expected);
   });
 
-  test('writes CSV without formulas', async () => {
+  test('writes CSV that a spreadsheet does not evaluate as formulas', async () => {
     const at = await homeWith(exchanges);
     const { stdout, exit } = await at.run(['audit', 'query', '--csv']);
     const rows = stdout.split('\r\n');
@@ -129,7 +129,7 @@ describe('audit summary', () => {
 });
 
 describe('audit summary --json', () => {
-  test('has the name of a grant beside its ID, as long as the grant exists', async () => {
+  test('shows the name of a grant beside its ID, as long as the grant exists', async () => {
     const at = await home();
     await at.grant('work', { type: 'api_key', value: 'secret' });
     const [{ id } = { id: '' }] = (await at.json(['grant', 'list'])) as { id: string }[];
@@ -161,7 +161,7 @@ describe('audit query --raw and --output', () => {
 });
 
 describe('audit verify --write-anchor', () => {
-  test('prints anchors that find a restored log, from a file or from stdin', async () => {
+  test('prints anchors that detect a log restored from an older copy, read from a file or from stdin', async () => {
     const at = await homeWith(exchanges);
     const names = [at.at('data', 'audit.jsonl'), at.at('data', 'audit.jsonl.head')];
     const older = names.map((name) => readFileSync(name));
@@ -191,7 +191,7 @@ describe('audit verify --write-anchor', () => {
 });
 
 describe('audit summary --suggest', () => {
-  test('prints YAML entries that allow the seen requests and no more', async () => {
+  test('prints YAML entries that allow exactly the requests in the log', async () => {
     const unlisted = (path: string, method = 'GET') =>
       request({
         event: 'denied',

@@ -57,8 +57,8 @@ async function expectWhole(file: string, acknowledged: readonly string[]): Promi
   expect(acknowledged.filter((path) => !unique.has(path))).toEqual([]);
 }
 
-describe('killed writers', () => {
-  it('leave a log that opens, verifies, and has every acknowledged event', async () => {
+describe('writers of the audit log that are killed', () => {
+  it('leave a log that opens, verifies, and contains every acknowledged event', async () => {
     const file = await newLogFile();
     const acknowledged: string[] = [];
     for (let kill = 1; kill <= 10; kill += 1) {
@@ -98,7 +98,7 @@ describe('killed writers', () => {
 });
 
 describe('three concurrent processes', () => {
-  it('lose no event and verify, while they rotate a small file', async () => {
+  it('lose no event and leave a log that verifies, while they rotate a small file', async () => {
     const file = await newLogFile();
     const names = ['a', 'b', 'c'];
     const said = await Promise.all(
@@ -113,8 +113,8 @@ describe('three concurrent processes', () => {
   });
 });
 
-describe('a process at its limit of file sizes', () => {
-  it('refuses events that are not in the log, and leaves a log that verifies and can be continued', async () => {
+describe('a process that reaches its file size limit', () => {
+  it('refuses events that it cannot write, and leaves a log that verifies and can be continued', async () => {
     const file = await newLogFile();
     const said = await run({ file, name: 'limited', count: 120, burst: 4, limit: 'ulimit -f 50' });
     const acknowledged = said.filter((line) => line.startsWith('/'));

@@ -13,7 +13,7 @@ function fillDisk(sidekey: TestSidekey, how: 'append' | 'write'): void {
 }
 
 describe('the audit log of a proxy', () => {
-  test('has the access on disk before the upstream gets the request, and the outcome after it', async () => {
+  test('has the access record on disk before the upstream gets the request, and the outcome after the response', async () => {
     let atUpstream = '';
     let file = '';
     const { upstream, sidekey } = await granted((request, response) => {
@@ -52,7 +52,7 @@ describe('the audit log of a proxy', () => {
     });
   });
 
-  test('refuses requests if it cannot be written', async () => {
+  test('causes requests to be refused if it cannot be written', async () => {
     let asked = 0;
     const { upstream, sidekey } = await granted((_request, response) => response.end(String((asked += 1))));
     const client = await openTunnel(sidekey, upstream.authority);
@@ -64,7 +64,7 @@ describe('the audit log of a proxy', () => {
     expect(asked).toBe(0);
   });
 
-  test('refuses blind tunnels if it cannot be written', async () => {
+  test('causes blind tunnels to be refused if it cannot be written', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });
     fillDisk(sidekey, 'append');

@@ -47,7 +47,7 @@ async function audit(sidekey: TestSidekey, settings: object) {
 const event = (sidekey: TestSidekey, reason: string) =>
   sidekey.proxy.state.audit.append({ event: 'policy.reported', reason });
 
-test('a reload gives an added sink the lines from then on, and a moved sink continues at its position', async () => {
+test('a reload sends new lines to an added sink, and a moved sink continues at its position', async () => {
   const [first, second] = [await receiver(), await receiver()];
   const sidekey = await startSidekey();
   await event(sidekey, 'before');
@@ -64,7 +64,7 @@ test('a reload gives an added sink the lines from then on, and a moved sink cont
   expect((await sidekey.audit()).find(({ reason }) => reason === 'before')?.seq).toBeLessThan(from);
 }, 30_000);
 
-test('a reload starts anchors', async () => {
+test('a reload starts writing anchors if the config adds them', async () => {
   const sidekey = await startSidekey();
   const file = join(sidekey.folder, 'anchors.jsonl');
   await writeFile(file, '');
@@ -72,7 +72,7 @@ test('a reload starts anchors', async () => {
   await expect.poll(() => readFileSync(file, 'utf8')).toContain('"sidekey-audit"');
 });
 
-test('a reload changes the size of rotation for the next event', async () => {
+test('a reload changes the rotation size from the next event', async () => {
   const sidekey = await startSidekey();
   const rotated = join(sidekey.folder, 'data', 'audit.jsonl.000001');
   for (let n = 0; n < 20; n += 1) await event(sidekey, 'x'.repeat(400));
@@ -82,7 +82,7 @@ test('a reload changes the size of rotation for the next event', async () => {
   expect(existsSync(rotated)).toBe(true);
 });
 
-test('a reload keeps the file until the next start, and logs that', async () => {
+test('a reload keeps the path of the log until the next start, and logs the ignored key', async () => {
   const sidekey = await startSidekey();
   expect(await audit(sidekey, { file: 'data/other.jsonl' })).toBe('["audit.file"]');
   await event(sidekey, 'after');

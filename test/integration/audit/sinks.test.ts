@@ -130,7 +130,7 @@ describe('a webhook', () => {
     expect(createHmac('sha256', secret).update(`${seconds}.${first?.body}`).digest('hex')).toBe(mac);
   });
 
-  test('that fails gets the same lines with the same key again, after its Retry-After', async () => {
+  test('that fails gets the same lines with the same idempotency key again, after its Retry-After', async () => {
     const { upstream, next } = await receiver((count) =>
       count === 1 ? { status: 503, retryAfter: '120' } : { status: 200 },
     );
@@ -280,54 +280,57 @@ describe('syslog', () => {
     ['TCP, framed by counted octets', 'octet-counting', false],
     ['TCP, a newline each', 'newline', false],
     ['a unix socket', 'octet-counting', true],
-  ])('over %s gets all, and again on a new connection where the old one broke', async (_, framing, local) => {
-    const sockets: Socket[] = [];
-    let text = '';
-    let grown = Promise.withResolvers<void>();
-    const server = createServer((socket) => {
-      sockets.push(socket);
-      socket
-        .setEncoding('utf8')
-        .on('error', () => {})
-        .on('data', (piece: string) => {
-          text += piece;
-          grown.resolve();
-          grown = Promise.withResolvers();
-        });
-    });
-    onTestFinished(() => {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-    });
-    const folder = await tempFolder();
-    const path = join(folder, 'log.sock');
-    await new Promise<void>((resolve) => {
-      if (local) server.listen(path, resolve);
-      else server.listen(0, '127.0.0.1', resolve);
-    });
-    const address = local ? `unix:${path}` : `tcp://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    const { log, file, look, next } = await lookedAfter(() => ({
-      sinks: [{ type: 'syslog', address, framing }],
-    }));
-    await writeBoth(log);
-    await look();
-    const frame = (each: string) =>
-      framing === 'newline' ? `${each}\n` : `${Buffer.byteLength(each)} ${each}`;
-    const expected = messages(file).map(frame).join('');
-    while (text.length < expected.length) await grown.promise;
-    expect(text).toBe(expected);
-    await next((ms) => ms === 1_000);
-    sockets[0]?.destroy();
-    text = '';
-    await write(log, 1, 3);
-    // Nobody is told of the broken connection before something is written to it, or its end has come in.
-    while (!text.includes('"/3"')) {
-      if (text === '') await Promise.race([grown.promise, look()]);
-      await setImmediate();
-    }
-    expect(text).toContain('"path":"/3"');
-    expect(sockets.length).toBe(2);
-  });
+  ])(
+    'over %s gets all lines, and repeats them on a new connection if the old one broke',
+    async (_, framing, local) => {
+      const sockets: Socket[] = [];
+      let text = '';
+      let grown = Promise.withResolvers<void>();
+      const server = createServer((socket) => {
+        sockets.push(socket);
+        socket
+          .setEncoding('utf8')
+          .on('error', () => {})
+          .on('data', (piece: string) => {
+            text += piece;
+            grown.resolve();
+            grown = Promise.withResolvers();
+          });
+      });
+      onTestFinished(() => {
+        for (const socket of sockets) socket.destroy();
+        server.close();
+      });
+      const folder = await tempFolder();
+      const path = join(folder, 'log.sock');
+      await new Promise<void>((resolve) => {
+        if (local) server.listen(path, resolve);
+        else server.listen(0, '127.0.0.1', resolve);
+      });
+      const address = local ? `unix:${path}` : `tcp://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      const { log, file, look, next } = await lookedAfter(() => ({
+        sinks: [{ type: 'syslog', address, framing }],
+      }));
+      await writeBoth(log);
+      await look();
+      const frame = (each: string) =>
+        framing === 'newline' ? `${each}\n` : `${Buffer.byteLength(each)} ${each}`;
+      const expected = messages(file).map(frame).join('');
+      while (text.length < expected.length) await grown.promise;
+      expect(text).toBe(expected);
+      await next((ms) => ms === 1_000);
+      sockets[0]?.destroy();
+      text = '';
+      await write(log, 1, 3);
+      // Nobody is told of the broken connection before something is written to it, or its end has come in.
+      while (!text.includes('"/3"')) {
+        if (text === '') await Promise.race([grown.promise, look()]);
+        await setImmediate();
+      }
+      expect(text).toContain('"path":"/3"');
+      expect(sockets.length).toBe(2);
+    },
+  );
 });
 
 /** The time between anchors. */
@@ -371,7 +374,7 @@ describe('anchors', () => {
 });
 
 describe('the proxy', () => {
-  test('writes the lines to stdout besides the file, from its start to its stop', async () => {
+  test('writes the lines to stdout besides the file, from start to stop', async () => {
     const at = await home({ audit: { sinks: [{ type: 'stdout' }] } });
     const running = await at.start();
     const { stdout } = await running.stop();
@@ -385,7 +388,7 @@ describe('the proxy', () => {
     });
   });
 
-  test('serves and writes its log while every sink fails', async () => {
+  test('serves requests and writes its log while every sink fails', async () => {
     const { log, file, look, next, state } = await lookedAfter(() => ({
       sinks: [
         { type: 'webhook', url: 'https://localhost:1/' },
@@ -403,17 +406,17 @@ describe('the proxy', () => {
   });
 });
 
-describe('stored state of a sink', () => {
+describe('retention of the audit log', () => {
   test.each([
     [{}, 'keeps 400d or 2GiB'],
     [{ keep: 'forever' }, 'keeps all'],
     [{ keep: '90d', keep_files: 7 }, 'keeps 90d or 7 files'],
-  ])('is said of %j: %s', async (audit, text) => {
+  ])('is described for the settings %j as: %s', async (audit, text) => {
     const settings = JSON.stringify({ version: 1, audit });
     expect(keptText((await parseConfig(settings, '/etc/sidekey.yaml', { env: {} })).audit)).toBe(text);
   });
 
-  test('causes one warning while the disk has less than min_free_space', async () => {
+  test('warns once while the disk has less free space than min_free_space', async () => {
     const scarce = await lookedAfter(() => ({ min_free_space: 2 ** 52 }));
     await scarce.next((ms) => ms === 60_000);
     await scarce.next((ms) => ms === 60_000);

@@ -12,7 +12,7 @@ async function withHistory(): Promise<{ at: Home; log: string }> {
 
 const verify = (at: Home) => at.run(['audit', 'verify']);
 
-test('verify finds the removal of the log and its head file, also after the next command', async () => {
+test('verify detects the removal of the log and its head file, even after another command', async () => {
   const { at } = await withHistory();
   for (const name of readdirSync(at.at('data'))) {
     if (name.startsWith('audit.jsonl')) rmSync(at.at('data', name));
@@ -33,7 +33,7 @@ test('verify finds the removal of the log and its head file, also after the next
   });
 });
 
-test('verify treats an accepted loss as known, and keeps reporting its size', async () => {
+test('verify treats an accepted loss as known, and still reports its size', async () => {
   const { at, log } = await withHistory();
   const older = [log, `${log}.head`].map((name) => [name, readFileSync(name)] as const);
   await at.run(['domain', 'tunnel', 'example.com']);
@@ -53,7 +53,7 @@ test('verify treats an accepted loss as known, and keeps reporting its size', as
   expect(JSON.parse(stdout)).toMatchObject({ by: expect.any(String) as string, client: 'cli' });
 });
 
-test('verify reports for a copy of the log that there is no store to compare it with', async () => {
+test('verify reports that a copy of the log has no store to be compared with', async () => {
   const { at } = await withHistory();
   const copy = await home();
   await copy.run(['audit', 'verify']);

@@ -46,7 +46,7 @@ const all = ({ own, copies, problems }: LogsVerification) => [
   ...sentences(problems),
 ];
 
-describe.each(engines)('logs of two machines in one store in %s', (_, open, missing) => {
+describe.each(engines)('audit logs of two machines with one store in %s', (_, open, missing) => {
   const it = test.skipIf(missing !== null);
   const suffix = missing ?? '';
 
@@ -63,7 +63,7 @@ describe.each(engines)('logs of two machines in one store in %s', (_, open, miss
     return { store, a, b, check };
   }
 
-  it(`verify together, and one that is not here is named with its last anchor${suffix}`, async () => {
+  it(`verify together, and a missing log is named with its last anchor${suffix}`, async () => {
     const { b, check } = await team();
     const alone = await check();
     expect(all(alone)).toEqual([]);
@@ -77,7 +77,7 @@ describe.each(engines)('logs of two machines in one store in %s', (_, open, miss
     expect(both).toMatchObject({ copies: [{ found: { lines: 4, ok: true }, behind: [] }], absent: [] });
   });
 
-  it(`report a chain that was cut below its head, in a copy too${suffix}`, async () => {
+  it(`are reported if a chain was cut below its head, in a copy too${suffix}`, async () => {
     const { a, b, check } = await team();
     const copy = await copyOf(b);
     rewriteLines(copy, (lines) => lines.slice(0, -1));
@@ -89,7 +89,7 @@ describe.each(engines)('logs of two machines in one store in %s', (_, open, miss
     expect(all(await check())).toContainEqual(expect.stringContaining('The store names line 3 of a/1'));
   });
 
-  it(`say of an older copy which lines it lacks, and an anchor taken before it makes that a problem${suffix}`, async () => {
+  it(`show which lines an older copy lacks, and report these as a problem if an anchor covers them${suffix}`, async () => {
     const { store, a, b, check } = await team();
     const older = await copyOf(b);
     await append(store, b, 'b', 2, 5);
@@ -106,7 +106,7 @@ describe.each(engines)('logs of two machines in one store in %s', (_, open, miss
     ]);
   });
 
-  it(`report a log that an anchor names, and neither the files nor the store${suffix}`, async () => {
+  it(`are reported if only an anchor names a log, not the files or the store${suffix}`, async () => {
     const { a, b, check } = await team();
     const anchor = takeAnchor(b, vault, now).text;
     expect(all(await check([], anchor))).toEqual([]);
@@ -123,7 +123,7 @@ describe.each(engines)('logs of two machines in one store in %s', (_, open, miss
     ]);
   });
 
-  it(`report the log of this machine that was removed or replaced by that of another${suffix}`, async () => {
+  it(`are reported if the log of this machine was removed or replaced by the log of another machine${suffix}`, async () => {
     const { a, b, check } = await team();
     for (const each of [a, headFile(a)]) fs.rmSync(each);
     expect(all(await check())).toContainEqual(expect.stringContaining('The store names line 3 of a/1'));
@@ -134,7 +134,7 @@ describe.each(engines)('logs of two machines in one store in %s', (_, open, miss
     ]);
   });
 
-  it(`report a chain that forks, against the store and between two copies${suffix}`, async () => {
+  it(`are reported if a chain forks, against the store and between two copies${suffix}`, async () => {
     const { store, b, check } = await team();
     const twin = await copyOf(b);
     // The twin is continued without the store, as on a machine that was cloned.
@@ -158,7 +158,7 @@ describe.each(engines)('logs of two machines in one store in %s', (_, open, miss
     ]);
   });
 
-  it(`of one machine at two paths are two logs, and a moved one stays the same${suffix}`, async () => {
+  it(`count as two logs for one machine at two paths, and as one log after a move${suffix}`, async () => {
     const { store, a, check } = await team();
     const second = await newLogFile();
     await append(store, second, 'a', 2);
@@ -171,7 +171,7 @@ describe.each(engines)('logs of two machines in one store in %s', (_, open, miss
     expect((await check([], undefined, moved)).own).toMatchObject({ found: { lines: 4, ok: true } });
   });
 
-  it(`report a head in the store that was changed, of whichever log${suffix}`, async () => {
+  it(`are reported if any head in the store was changed${suffix}`, async () => {
     const { store, check } = await team();
     for (const head of await store.auditHeads.list())
       await store.auditHeads.put({ ...head, seq: head.seq + 5 });
@@ -181,7 +181,7 @@ describe.each(engines)('logs of two machines in one store in %s', (_, open, miss
     ]);
   });
 
-  it(`verify after retention by age and size, with what it removed, and nothing more${suffix}`, async () => {
+  it(`verify after retention by age and size, and report only what retention removed${suffix}`, async () => {
     const { store, b, check } = await team();
     const log = await openLog(b, { store, node: 'b', maxBytes: 900 });
     await write(log, 20, 5);
@@ -201,7 +201,7 @@ describe.each(engines)('logs of two machines in one store in %s', (_, open, miss
 });
 
 test.skipIf(postgresMissing !== null)(
-  `audit verify of two homes with one database names the other log, and verifies its copy${postgresMissing ?? ''}`,
+  `audit verify of two homes with one database names the other log, and verifies a copy of that log${postgresMissing ?? ''}`,
   async () => {
     const { address, drop } = await createDatabase();
     onTestFinished(drop);

@@ -23,11 +23,11 @@ test.each([
   [{ SSH_CONNECTION: '192.0.2.7 5022 10.0.0.1 22' }, { by: user, client: 'cli:192.0.2.7:5022' }],
   [{ SSH_CONNECTION: '2001:db8::7 5022 ::1 22' }, { by: user, client: 'cli:[2001:db8::7]:5022' }],
   [{ SSH_CONNECTION: 'nowhere 1 2 3' }, { by: user, client: 'cli' }],
-])('%j is %j', (env, origin) => {
+])('the environment %j has the author %j', (env, origin) => {
   expect(atCommandLine(env)).toEqual(origin);
 });
 
-test('every event of every command that changes something names its author', async () => {
+test('every command that changes something writes its author to each of its events', async () => {
   const at = await home();
   const env = { SUDO_USER: 'alice', SSH_CONNECTION: '192.0.2.7 5022 10.0.0.1 22' };
   const does = async (args: readonly string[], input = '') => {
@@ -84,7 +84,7 @@ test('every event of every command that changes something names its author', asy
   ]);
 });
 
-test('a proxy names its starter and its config, and the address of the first use of a token', async () => {
+test('a proxy records who started it, its config, and the address of the first use of a token', async () => {
   const at = await home({ domains: { 'api.acme.test': 'deny' } });
   const { token } = (await at.json(['agent', 'create', 'ci', '--everything'])) as { token: string };
   const running = await at.start();

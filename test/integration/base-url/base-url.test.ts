@@ -54,14 +54,14 @@ describe('a request with a base address', () => {
     });
   });
 
-  test('without a path asks for the root', async () => {
+  test('without a path requests the root', async () => {
     const { seen, upstream, client, host } = await setUp();
     client.send(`GET /+/${upstream.authority} HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
     expect(await client.response()).toMatchObject({ status: 200 });
     expect(seen).toMatchObject([{ target: '/' }]);
   });
 
-  test('keeps its connection for the next one', async () => {
+  test('keeps its connection open for the next request', async () => {
     const { seen, upstream, client, host } = await setUp();
     for (const path of ['/one', '/two']) {
       client.send(`GET /+/${upstream.authority}${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
@@ -71,7 +71,7 @@ describe('a request with a base address', () => {
   });
 
   test.each(['/+/', '/+//v1', '/+/user@api.acme.test/', '/+/api.acme.test:0/', '/+/a b/', '/+/0x7f.1/'])(
-    'for %s, which names no host, is refused',
+    'for %s, which is not a host, is refused',
     async (path) => {
       const { seen, client, host } = await setUp();
       client.send(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
@@ -87,7 +87,7 @@ describe('a request with a base address', () => {
   });
 });
 
-test('a WebSocket with a base address gets the credential, and carries frames both ways', async () => {
+test('a WebSocket with a base address gets the credential, and carries frames in both directions', async () => {
   const upstream = await startUpstream((_request, response) => response.end());
   const server = new WebSocketServer({ server: upstream.server, path: '/chat' });
   onTestFinished(() => server.close());
@@ -106,7 +106,7 @@ test('a WebSocket with a base address gets the credential, and carries frames bo
   await once(socket, 'close');
 });
 
-test('explain says of a base address what it says of the address itself', async () => {
+test('explain prints the same for a base address as for the address itself', async () => {
   const at = await home({ domains: { 'api.github.com': 'deny' } });
   const [plain, base] = [
     await at.run(['explain', 'GET', 'https://api.github.com/user']),
@@ -134,14 +134,14 @@ describe('a web page', () => {
     });
   });
 
-  test('whose name has the address of this machine gets no credential', async () => {
+  test('under a foreign host name that resolves to this machine gets no credential', async () => {
     const { seen, upstream, client, sidekey } = await setUp();
     client.send(`GET /+/${upstream.authority}/ HTTP/1.1\r\nHost: evil.example:${sidekey.port}\r\n\r\n`);
     expect((await client.response()).body).toContain('browser_refused');
     expect(seen).toEqual([]);
   });
 
-  test('that opens a WebSocket gets none', async () => {
+  test('that opens a WebSocket gets no credential', async () => {
     const { seen, upstream, client, host } = await setUp();
     client.send(
       `GET /+/${upstream.authority}/ HTTP/1.1\r\nHost: ${host}\r\nOrigin: https://evil.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
@@ -166,7 +166,7 @@ describe('the token of an agent', () => {
     ['X-Api-Key', (token: string) => `X-Api-Key: ${token}`],
     ['Proxy-Authorization', (token: string) => `Proxy-Authorization: Bearer ${token}`],
     ['two fields', (token: string) => `Proxy-Authorization: Bearer ${token}\r\nX-Api-Key: ${token}`],
-  ])('in %s identifies it, and is not sent on', async (_where, field) => {
+  ])('in %s identifies the agent, and is not forwarded', async (_where, field) => {
     const { seen, upstream, client, host, sidekey, token } = await withAgent();
     await addAgent(sidekey.proxy.state.store, 'robot', token);
     client.send(`GET /+/${upstream.authority}/ HTTP/1.1\r\nHost: ${host}\r\n${field(token)}\r\n\r\n`);
@@ -176,7 +176,7 @@ describe('the token of an agent', () => {
     expect(await sidekey.audited((line) => line.event === 'access')).toMatchObject({ agent: 'robot' });
   });
 
-  test('that is unknown, or missing, is refused', async () => {
+  test('is refused if it is unknown or missing', async () => {
     const { seen, upstream, client, host, token } = await withAgent();
     for (const field of ['', `X-Api-Key: ${token}\r\n`, 'X-Api-Key: sk-other\r\n']) {
       client.send(`GET /+/${upstream.authority}/ HTTP/1.1\r\nHost: ${host}\r\n${field}\r\n`);
