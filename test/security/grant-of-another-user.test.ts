@@ -195,8 +195,8 @@ const references = [
 
 describe.each(references)('at a domain whose grant is %s', (_name, reference) => {
   test.each([
-    ['beside a grant without an owner', true],
-    ['without one', false],
+    ['with a grant without an owner', true],
+    ['without any grant that has no owner', false],
   ])(
     'a grant of another user does not change the chosen grant, %s',
     { timeout: 60_000 },
