@@ -65,12 +65,12 @@ async function opened(open: Open) {
 }
 
 describe.each(browsers)(
-  'the answers that the pages get, in %s%s',
+  'the API responses that the pages display, in %s%s',
   { timeout: 60_000 },
   (_name, _why, open) => {
     const test = it.skipIf(open === null);
 
-    test('may have markup in every name: all of it is text', async () => {
+    test('are shown as text if their names contain markup', async () => {
       const { page, grant } = await opened(open);
       // Members that are words of Sidekey or ids; agents and providers choose none of them.
       await onAnswers(
@@ -95,7 +95,7 @@ describe.each(browsers)(
       expect(refused).toEqual([]);
     });
 
-    test('have no secret of the store, the CA or the master key', async () => {
+    test('contain no secret of the store, the CA or the master key', async () => {
       const { page, sidekey, grant, key, agentToken, signInPath } = await opened(open);
       const apiKey = await key();
       await page.evaluate('void (globalThis.answers = [])');

@@ -33,8 +33,8 @@ async function opened(request: string, fields: readonly string[] = [], body = ''
 const click = (page: BrowserPage, value: string) =>
   page.evaluate(`document.querySelector('button[value="${value}"]').click()`);
 
-describe.skipIf(chromium === null)(`the page of a question, in a real browser${why}`, () => {
-  test('says what waits, and a click lets it go on', { timeout: 60_000 }, async () => {
+describe.skipIf(chromium === null)(`the approval page, in a real browser${why}`, () => {
+  test('describes the waiting request and allows it with one click', { timeout: 60_000 }, async () => {
     const reason =
       'Sidekey-Reason: The ticket is a duplicate of 4711, and the customer asked to have it removed.';
     const body = '{\n  "reason": "duplicate",\n  "notify": ["carol@acme.test"]\n}';
@@ -61,7 +61,7 @@ describe.skipIf(chromium === null)(`the page of a question, in a real browser${w
     expect(page.complaints.filter((each) => each.includes('Content Security Policy'))).toEqual([]);
   });
 
-  test('a click on no refuses it', { timeout: 60_000 }, async () => {
+  test('refuses the request with a click on no', { timeout: 60_000 }, async () => {
     const { client, page, seen } = await opened('DELETE /tickets/7');
     await click(page, 'no');
     await page.shows('The request was refused.');
@@ -70,19 +70,23 @@ describe.skipIf(chromium === null)(`the page of a question, in a real browser${w
     expect(seen).toEqual([]);
   });
 
-  test('what an agent puts into it moves nothing and runs nothing', { timeout: 60_000 }, async () => {
-    const path = `/${'<b>x</b>/'.repeat(60)}"onload="document.title='taken'`;
-    const reason = `Sidekey-Reason: ${'<script>document.title="taken"</script><style>main{display:none}</style>'.repeat(20)}`;
-    const { page } = await opened(`DELETE ${path}`, [reason]);
-    await picture(page, 'hostile');
-    await page.evaluate('scrollTo(0, 9999)');
-    await picture(page, 'hostile-end');
-    expect(await page.evaluate('document.title')).toBe(
-      'May a caller without a token send this request? · Sidekey',
-    );
-    expect(await page.evaluate('document.scripts.length')).toBe(0);
-    expect(await page.evaluate('document.querySelectorAll("button").length')).toBe(4);
-    const fits = 'document.documentElement.scrollWidth <= document.documentElement.clientWidth';
-    expect(await page.evaluate(fits)).toBe(true);
-  });
+  test(
+    'shows hostile agent text without layout changes or script execution',
+    { timeout: 60_000 },
+    async () => {
+      const path = `/${'<b>x</b>/'.repeat(60)}"onload="document.title='taken'`;
+      const reason = `Sidekey-Reason: ${'<script>document.title="taken"</script><style>main{display:none}</style>'.repeat(20)}`;
+      const { page } = await opened(`DELETE ${path}`, [reason]);
+      await picture(page, 'hostile');
+      await page.evaluate('scrollTo(0, 9999)');
+      await picture(page, 'hostile-end');
+      expect(await page.evaluate('document.title')).toBe(
+        'May a caller without a token send this request? · Sidekey',
+      );
+      expect(await page.evaluate('document.scripts.length')).toBe(0);
+      expect(await page.evaluate('document.querySelectorAll("button").length')).toBe(4);
+      const fits = 'document.documentElement.scrollWidth <= document.documentElement.clientWidth';
+      expect(await page.evaluate(fits)).toBe(true);
+    },
+  );
 });

@@ -53,8 +53,8 @@ async function inPage() {
 
 const test = it.skipIf(chromium === null);
 
-describe(`the client in a page${why}`, { timeout: 60_000 }, () => {
-  test('of the same origin calls, lists, fails, streams and connects', async () => {
+describe(`the API client in a browser page${why}`, { timeout: 60_000 }, () => {
+  test('of the same origin calls, lists, reports errors, streams and connects', async () => {
     const { at, origin, page } = await inPage();
     const options = JSON.stringify({ baseUrl: origin, apiKey: await at.key() });
     await page.evaluate(`
@@ -69,7 +69,7 @@ describe(`the client in a page${why}`, { timeout: 60_000 }, () => {
     expect(await page.evaluate('told')).toEqual(facts);
   });
 
-  test('of another origin gets no answer, though it has a key', async () => {
+  test('of another origin cannot read a response, even with a valid key', async () => {
     const { at, page } = await inPage();
     const options = JSON.stringify({ baseUrl: at.url, apiKey: await at.key() });
     const told = await page.evaluate(`(async () => {

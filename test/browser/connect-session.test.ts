@@ -119,7 +119,7 @@ describe.each(browsers)('a connect session in %s%s', { timeout: 30_000 }, (_name
     await page.shows('Acme is connected.');
   });
 
-  test('in a popup reports that the person declines', async () => {
+  test('in a popup reports that the person declined', async () => {
     const { page, connect, reported } = await inBrowser(open);
     const opened = page.popup();
     await connect();
@@ -129,7 +129,7 @@ describe.each(browsers)('a connect session in %s%s', { timeout: 30_000 }, (_name
     expect(await reported()).toMatchObject([{ failure: { code: 'consent_declined' } }]);
   });
 
-  test('whose popup is closed reports an exit', async () => {
+  test('reports an exit if its popup is closed', async () => {
     const { page, connect, reported } = await inBrowser(open);
     const opened = page.popup();
     await connect();
@@ -139,7 +139,7 @@ describe.each(browsers)('a connect session in %s%s', { timeout: 30_000 }, (_name
     expect(await reported()).toEqual([{ exit: true }]);
   });
 
-  test('believes no message of another origin, window or session', async () => {
+  test('ignores messages from another origin, window or session', async () => {
     const { at, page, session, connect, reported } = await inBrowser(open);
     const { origin: elsewhere } = await startApp();
     const forged = { type: 'sidekey.connect', session: session.id, status: 'connected', grant_id: 'forged' };
@@ -163,7 +163,7 @@ describe.each(browsers)('a connect session in %s%s', { timeout: 30_000 }, (_name
     expect(await reported()).toMatchObject([{ failure: { session: session.id } }]);
   });
 
-  test('tells nothing to a page of another origin than that of the session', async () => {
+  test('sends no message to a page whose origin is not that of the session', async () => {
     const { page, connect, reported } = await inBrowser(open);
     const { origin: elsewhere } = await startApp();
     await page.evaluate(`location.assign('${elsewhere}/elsewhere')`);
@@ -176,7 +176,7 @@ describe.each(browsers)('a connect session in %s%s', { timeout: 30_000 }, (_name
     expect(await reported()).toEqual([{ exit: true }]);
   });
 
-  test('whose popup is blocked goes on in the page, and comes back to the return address', async () => {
+  test('continues in the page if its popup is blocked, and returns to the return address', async () => {
     const { at, origin, page, session, connect } = await inBrowser(open);
     await page.evaluate('window.open = () => null');
     await connect();
@@ -188,7 +188,7 @@ describe.each(browsers)('a connect session in %s%s', { timeout: 30_000 }, (_name
     expect(address.searchParams.get('grant_id')).toBe(body.grant_id);
   });
 
-  test('without a popup comes back to the return address', async () => {
+  test('without a popup returns to the return address', async () => {
     const { page, origin, session } = await inBrowser(open, { popup_origin: undefined });
     await page.evaluate(`location.assign('${session.connect_url}')`);
     await consentIn(page);
@@ -201,7 +201,7 @@ describe.each(browsers)('a connect session in %s%s', { timeout: 30_000 }, (_name
 const [, why, chromium] = browsers[0]!;
 
 describe.skipIf(chromium === null)(`the pages of a connect session${why}`, { timeout: 60_000 }, () => {
-  it('fit 360 pixels and are accessible: the link, its end, and a link that is not valid', async () => {
+  it('fit 360 pixels and are accessible: the start page, the final page and the page of an invalid link', async () => {
     const at = await startConnecting();
     const session = await at.session({ return_url: undefined });
     const page = (await chromium!(session.connect_url, [host])) as BrowserPage;

@@ -35,7 +35,7 @@ async function atConsent(args: readonly string[] = []) {
 }
 
 describe.skipIf(chromium === null)(`connect, in a real browser${why}`, () => {
-  test('opens the browser, and ends on a page that says what came of it', { timeout: 60_000 }, async () => {
+  test('opens the browser and ends on a page that shows the result', { timeout: 60_000 }, async () => {
     const { at, command, page } = await atConsent();
     await page.shows('Read helpdesk tickets');
     await picture(page, 'consent');
@@ -53,7 +53,7 @@ describe.skipIf(chromium === null)(`connect, in a real browser${why}`, () => {
     expect(await at.json(['grant', 'show', 'acme'])).toMatchObject({ state: 'active' });
   });
 
-  test('a denial is said in the browser too', { timeout: 60_000 }, async () => {
+  test('shows a denial in the browser too', { timeout: 60_000 }, async () => {
     const { command, page } = await atConsent();
     await page.shows('Read helpdesk tickets');
     await page.evaluate(`document.querySelector('button[value=deny]').click()`);

@@ -41,7 +41,7 @@ const [, heaviest] = kinds.at(-1)!;
 describe.each(browsers)('after a visit to another port, %s%s', { timeout: 60_000 }, (_name, _why, open) => {
   const test = it.skipIf(open === null);
 
-  test('has sent nothing that opens the API', async () => {
+  test('the browser has sent that port nothing that grants access to the API', async () => {
     const { page, call, url, sidekey } = await openedPages(open);
     const { received, visit } = await startDevServer([]);
     await visit(page);
@@ -58,7 +58,7 @@ describe.each(browsers)('after a visit to another port, %s%s', { timeout: 60_000
     expect((await call('GET /v2/me', { key: null, headers: { authorization } })).status).toBe(200);
   });
 
-  test.each(kinds)('with cookies %s goes on, and signs in again', async (_kind, cookies) => {
+  test.each(kinds)('with cookies %s the page keeps working and can sign in again', async (_kind, cookies) => {
     const { page, call, sidekey, url } = await openedPages(open);
     const { visit } = await startDevServer(cookies);
     await visit(page);
@@ -77,7 +77,7 @@ describe.each(browsers)('after a visit to another port, %s%s', { timeout: 60_000
     await page.shows('Sign out');
   });
 
-  test('signs in at the issuer, in another tab too', async () => {
+  test('the browser can sign in at the issuer and open another tab', async () => {
     const { server, url } = await startWithIssuer();
     const button = `Sign in with ${new URL(server.issuer).host}`;
     const page = await open!(`${url}/`, [upstreamHost]);
@@ -92,7 +92,7 @@ describe.each(browsers)('after a visit to another port, %s%s', { timeout: 60_000
     await (await opened).shows('API keys');
   });
 
-  test('ends the consent of a connect session', async () => {
+  test('the browser can complete the consent of a connect session', async () => {
     const at = await startConnecting();
     const { id, connect_url: link } = await at.session({ return_url: undefined });
     const page = await open!(link, ['helpdesk.acme.test']);
@@ -113,7 +113,7 @@ describe.each(browsers)('after a visit to another port, %s%s', { timeout: 60_000
     expect((await at.call(`GET /v2/connect-sessions/${id}`)).body).toMatchObject({ status: 'connected' });
   });
 
-  test('answers the link of an approval', async () => {
+  test('the browser can answer an approval link', async () => {
     const { page, url } = await openedPages(open);
     await (await startDevServer(heaviest)).visit(page);
     await page.evaluate(`location.assign('${url}/approve/k7w2m9qd/cut')`);

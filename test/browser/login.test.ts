@@ -12,7 +12,7 @@ const chromium = await findChromium();
 const why = chromium === null ? ' (skipped: no chromium, chromium-browser or google-chrome on PATH)' : '';
 
 test.skipIf(chromium === null)(
-  `sidekey login gets a key of the person who signs in at the issuer, and logout ends it${why}`,
+  `sidekey login creates a key for the person who signs in at the issuer, and logout revokes it${why}`,
   { timeout: 60_000 },
   async () => {
     const { server, sidekey, url } = await startWithIssuer();

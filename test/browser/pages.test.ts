@@ -25,10 +25,10 @@ async function tabTo(page: BrowserPage, text: string): Promise<void> {
   throw new Error(`Tab does not lead to ${text}.`);
 }
 
-describe.each(browsers)('the pages of the operator, in %s%s', { timeout: 40_000 }, (_name, _why, open) => {
+describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_name, _why, open) => {
   const test = it.skipIf(open === null);
 
-  test('show each view, which fits 360 pixels and is accessible', async () => {
+  test('show each view within 360 pixels and accessibly', async () => {
     const { page, url } = await openedPages(open);
     for (const [name, text] of [
       ['overview', 'Token refreshes'],
@@ -50,7 +50,7 @@ describe.each(browsers)('the pages of the operator, in %s%s', { timeout: 40_000 
     expect(await page.address()).toBe(`${url}/`);
   });
 
-  test('show the grants by state: those that need attention first', async () => {
+  test('show the grants by state, with those that need attention first', async () => {
     const { page, call, sidekey, mine } = await openedPages(open);
     await call('POST /v2/grants/theirs/revoke', { body: { local: true } });
     await sidekey.proxy.state.grants.setState(mine, 'reauth_required', 'the consent was withdrawn');
@@ -62,7 +62,7 @@ describe.each(browsers)('the pages of the operator, in %s%s', { timeout: 40_000 
     await looked(page, 'attention');
   });
 
-  test('plot what the audit log has, and filter it', async () => {
+  test('plot and filter the audit log', async () => {
     const { page, call, upstream } = await openedPages(open);
     const overview = await goTo(page, 'overview', 'Token refreshes');
     expect(overview).toMatch(/Requests\s+at most 1/);
@@ -102,7 +102,7 @@ describe.each(browsers)('the pages of the operator, in %s%s', { timeout: 40_000 
     await looked(page, 'audit-filtered');
   });
 
-  test('say which agent may call which domain; disable an agent, and end a lease', async () => {
+  test('show which agent may call which domain, disable an agent and end a lease', async () => {
     const { page, call, upstream } = await openedPages(open);
     await call('PUT /v2/domains/bob.example.com', { body: { action: 'grant', grant: 'theirs' } });
     await goTo(page, 'access', 'bob.example.com');
@@ -126,7 +126,7 @@ describe.each(browsers)('the pages of the operator, in %s%s', { timeout: 40_000 
     expect((await call('GET /v2/agents/ci')).body.state).toBe('disabled');
   });
 
-  test('change the map after the difference was shown', async () => {
+  test('change the domain map after showing the difference', async () => {
     const { page, call } = await openedPages(open);
     await goTo(page, 'domains', 'Change the map');
     await page.evaluate(submit('Show the change', { host: 'api.example.com', action: 'tunnel' }));
@@ -142,7 +142,7 @@ describe.each(browsers)('the pages of the operator, in %s%s', { timeout: 40_000 
     await page.shows('sidekey domain tunnel');
   });
 
-  test('answer a request that waits', async () => {
+  test('answer a waiting request', async () => {
     const { page, call, sidekey, upstream } = await openedPages(open);
     const config = (await call('GET /v2/config')).body.text as string;
     const ruled = config.replace(/grant: desk/, 'grant: desk\n    default: approve');
@@ -166,7 +166,7 @@ describe.each(browsers)('the pages of the operator, in %s%s', { timeout: 40_000 
     expect(await page.evaluate('document.images.length')).toBe(0);
   });
 
-  test('answer proposals, with the difference of the config file', async () => {
+  test('answer proposals after showing the difference of the config file', async () => {
     const { page, call, sidekey } = await openedPages(open);
     await goTo(page, 'approvals', 'No request waits.');
     const reason = '<img src=x onerror=alert(1)>';
@@ -200,8 +200,8 @@ describe.each(browsers)('the pages of the operator, in %s%s', { timeout: 40_000 
 const [, why, chromium] = browsers[0]!;
 
 // Firefox has no authenticator for tests, and its buttons take no keys while no window is active.
-describe.skipIf(chromium === null)(`the pages, in a real browser${why}`, { timeout: 40_000 }, () => {
-  it('need no pointer: Tab, Enter, Space and Escape do everything', async () => {
+describe.skipIf(chromium === null)(`the operator pages, in a real browser${why}`, { timeout: 40_000 }, () => {
+  it('can be used with the keyboard only: Tab, Enter, Space and Escape', async () => {
     const { page, call } = await openedPages(chromium);
     await page.shows('Token refreshes');
     await tabTo(page as BrowserPage, 'Grants');
@@ -223,7 +223,7 @@ describe.skipIf(chromium === null)(`the pages, in a real browser${why}`, { timeo
     expect((await call('GET /v2/grants/desk')).body.state).toBe('revoked');
   });
 
-  it('sign in with a passkey that was added', async () => {
+  it('sign in with a passkey that was added before', async () => {
     const { page, sidekey } = await openedPages(chromium, 'user', 'localhost');
     await page.authenticator!();
     await goTo(page, 'passkeys', 'You have no passkeys yet.');

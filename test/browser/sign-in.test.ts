@@ -8,7 +8,7 @@ import { upstreamHost } from '../support/upstream.ts';
 
 describe.each(browsers)('the sign-in at the issuer, in %s%s', { timeout: 40_000 }, (_name, _why, open) => {
   it.skipIf(open === null)(
-    'returns to the view that asked for it, with the session of the person',
+    'returns to the view that required it, with the session of the person',
     async () => {
       const { account, server, url } = await startWithIssuer();
       const button = `Sign in with ${new URL(server.issuer).host}`;

@@ -31,7 +31,7 @@ async function connected(open: Open) {
 describe.each(browsers)('the accounts of a person, in %s%s', { timeout: 120_000 }, (_name, _why, open) => {
   const test = it.skipIf(open === null);
 
-  test('are the own ones, with who used them, when, for what and why', async () => {
+  test("lists only that person's accounts, with who used them, when, for what and why", async () => {
     const { page, call, upstream, mine } = await openedPages(open, 'user');
     const body = { url: `https://${upstream.authority}/pay`, agent: 'bot', reason: 'invoice 12' };
     await call('PUT /v2/domains/' + upstream.authority, { body: { action: 'grant', grant: mine.id } });
@@ -66,7 +66,7 @@ describe.each(browsers)('the accounts of a person, in %s%s', { timeout: 120_000 
     if (page.darkened !== undefined) await examined(page as BrowserPage, 'wallet');
   });
 
-  test('get another end, within the maximum', async () => {
+  test('can be given another expiry, up to the maximum', async () => {
     const { page, call, grant } = await connected(open);
     await call('PATCH /v2/grants/desk', { body: { max_ttl: '30d' } });
     await page.evaluate('location.reload()');
@@ -80,7 +80,7 @@ describe.each(browsers)('the accounts of a person, in %s%s', { timeout: 120_000 
     expect(Math.round((end - Date.now()) / 86_400_000)).toBe(20);
   });
 
-  test('lose the scopes that are not chosen', async () => {
+  test('lose the scopes that are deselected', async () => {
     const { page, grant, uncheck } = await connected(open);
     await uncheck('write:tickets');
     await page.evaluate(click('Keep only these scopes'));
@@ -88,7 +88,7 @@ describe.each(browsers)('the accounts of a person, in %s%s', { timeout: 120_000 
     expect((await grant()).scopes.toSorted()).toEqual(['email', 'openid', 'read:tickets']);
   });
 
-  test('lose them by a new consent, where the provider does not reduce a token', async () => {
+  test('lose scopes through a new consent if the provider cannot reduce a token', async () => {
     const { page, helpdesk, grant, uncheck } = await connected(open);
     helpdesk.failTokenEndpoint(() => ({ status: 400, body: { error: 'invalid_scope' } }));
     await uncheck('write:tickets');
@@ -103,7 +103,7 @@ describe.each(browsers)('the accounts of a person, in %s%s', { timeout: 120_000 
     expect((await grant()).state).toBe('revoked');
   });
 
-  test('end here and at the provider', async () => {
+  test('can be revoked here and at the provider', async () => {
     const { page, grant, sidekey, helpdesk } = await connected(open);
     const asked: string[] = [];
     helpdesk.requests.on('request', ({ method, url }) => asked.push(`${method} ${url}`));

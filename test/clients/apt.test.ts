@@ -9,7 +9,7 @@ const packages = 'Package: acme\nVersion: 1.0\nArchitecture: all\nFilename: acme
 
 // As root, apt fetches as the user _apt, which cannot enter the private folder of a test.
 test.skipIf(process.getuid?.() === 0 || missing('apt-get', '--version'))(
-  'apt gets the list of a private repository with a token that it never sees, and reads its own APT_CONFIG',
+  'apt fetches the list of a private repository without seeing the token, and still reads its own APT_CONFIG',
   { timeout: 60_000 },
   async () => {
     const { perform, room, upstream, seen } = await stage((request, response) => {

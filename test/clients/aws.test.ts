@@ -18,7 +18,7 @@ function suite(name: string, missing: string | false, tests: () => void): void {
 }
 
 suite('the AWS CLI', aws.missing, () => {
-  test('puts, gets, lists, deletes and presigns with keys that are not its own', async () => {
+  test('puts, gets, lists, deletes and presigns without the real keys', async () => {
     const { folder, env, url, aws: double, onlySidekeyHadThem } = await startAwsProxy();
     const small = randomBytes(1000);
     const large = randomBytes(20_000_000);
@@ -58,7 +58,7 @@ suite('the AWS CLI', aws.missing, () => {
     await onlySidekeyHadThem(said);
   });
 
-  test('calls a service whose bodies have no hash in a field', async () => {
+  test('calls a service whose requests carry no body hash in a header', async () => {
     const { folder, env, url, onlySidekeyHadThem } = await startAwsProxy();
     const args = ['--endpoint-url', url('dynamodb'), 'dynamodb', 'list-tables', '--limit', '5'];
     const { stdout } = await aws.succeed(args, { cwd: folder, env });
@@ -83,7 +83,7 @@ suite('the AWS CLI', aws.missing, () => {
     expect(double.seen).toEqual([]);
   });
 
-  test('works with keys of a role, which are asked for when they are needed', async () => {
+  test('works with keys of a role, which are fetched on demand', async () => {
     const setup = await startAwsProxy(
       oauth2Credential({
         renewal: {
@@ -120,7 +120,7 @@ suite('the AWS CLI', aws.missing, () => {
 });
 
 suite('boto3', boto3.missing, () => {
-  test('puts whole, streamed and in parts, gets, lists, deletes and presigns', async () => {
+  test('puts objects whole, streamed and in parts, and gets, lists, deletes and presigns', async () => {
     const { folder, env, url, aws: double, sidekey, onlySidekeyHadThem } = await startAwsProxy();
     const script = join(import.meta.dirname, '../support/aws/boto3_client.py');
     const { stdout } = await boto3.succeed(['-I', script, url('s3'), url('dynamodb')], { cwd: folder, env });
@@ -139,7 +139,7 @@ suite('boto3', boto3.missing, () => {
     await onlySidekeyHadThem([stdout, got.stdout]);
   });
 
-  test('sends chunks that are signed one by one, with and without trailers', async () => {
+  test('sends chunks that are signed individually, with and without trailers', async () => {
     const { folder, env, aws: double, sidekey, onlySidekeyHadThem } = await startAwsProxy();
     const script = join(import.meta.dirname, '../support/aws/signed_chunks_client.py');
     const args = [
@@ -160,7 +160,7 @@ suite('boto3', boto3.missing, () => {
 });
 
 suite('curl', curl.missing, () => {
-  test('signs with --aws-sigv4, or not at all', async () => {
+  test('accepts requests with --aws-sigv4 and unsigned requests', async () => {
     const { folder, env, url, aws: double, sidekey, onlySidekeyHadThem } = await startAwsProxy();
     await writeFile(join(folder, 'file'), 'of curl');
     const call = async (...args: string[]) =>

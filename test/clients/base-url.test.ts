@@ -25,7 +25,7 @@ async function setUp(answer: object) {
 const toApi = (path: string) => [[path, expect.stringMatching(/^Bearer (?!sidekey)/), undefined]];
 
 test.skipIf(packageMissing('openai'))(
-  'the SDK of OpenAI sends the credential, and never has it',
+  'the SDK of OpenAI sends requests with the credential without seeing it',
   async () => {
     const { seen, folder, at } = await setUp({
       choices: [{ message: { role: 'assistant', content: 'hello from the model' } }],
@@ -39,7 +39,7 @@ test.skipIf(packageMissing('openai'))(
 );
 
 test.skipIf(packageMissing('@anthropic-ai/sdk'))(
-  'the SDK of Anthropic sends the credential, and never has it',
+  'the SDK of Anthropic sends requests with the credential without seeing it',
   async () => {
     const { seen, folder, at } = await setUp({
       type: 'message',
@@ -54,7 +54,7 @@ test.skipIf(packageMissing('@anthropic-ai/sdk'))(
   },
 );
 
-test.skipIf(curlMissing)('curl has the token in the URL', async () => {
+test.skipIf(curlMissing)('curl can carry the agent token in the URL', async () => {
   const { seen, at } = await setUp({});
   expect(await curl('--noproxy', '*', `http://robot:${token}@${at}/v1/items`)).toMatchObject({ status: 200 });
   expect(seen).toEqual(toApi('/v1/items'));

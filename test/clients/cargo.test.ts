@@ -17,7 +17,7 @@ const crate = tarGz({
 
 // Older ones know no registries over HTTP.
 test.skipIf(missing('cargo', 'info', '--help'))(
-  'cargo fetches crates from a private registry with a token that it never sees',
+  'cargo fetches crates from a private registry without seeing the token',
   { timeout: 120_000 },
   async () => {
     const line = {

@@ -9,7 +9,7 @@ const absent =
   (chromium === null ? 'there is no Chromium here' : false);
 
 test.skipIf(absent)(
-  'a page in Chromium, driven by Playwright, is loaded with the token, which the browser never has',
+  'Chromium, driven by Playwright, loads a page with the token without seeing it',
   { timeout: 120_000 },
   async () => {
     const { perform, upstream, home, seen } = await stage((request, response) => {

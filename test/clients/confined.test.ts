@@ -113,7 +113,7 @@ describe.skipIf(bwrap.missing)(`a confined command${bwrap.missing ? ` (${bwrap.m
     });
   });
 
-  test('creates folders of caches, which end with the run', async () => {
+  test('creates cache folders, which are removed at the end of the run', async () => {
     const { home, script } = await project();
     // Hidden, beside the new folder.
     await mkdir(join(home, '.cache', 'rbw'), { recursive: true });
@@ -122,7 +122,7 @@ describe.skipIf(bwrap.missing)(`a confined command${bwrap.missing ? ` (${bwrap.m
     expect(existsSync(join(home, '.cache', 'new'))).toBe(false);
   });
 
-  test('named claude keeps its state, and not the programs that it starts outside', async () => {
+  test('named claude keeps its state, except programs that would start outside the sandbox', async () => {
     const { at, run } = await runHome();
     const home = at.at('user');
     const folder = join(home, 'project');
@@ -140,7 +140,7 @@ describe.skipIf(bwrap.missing)(`a confined command${bwrap.missing ? ` (${bwrap.m
     expect(await readFile(join(home, '.claude', '.claude.json'), 'utf8')).toBe('{}\n');
   });
 
-  test('has servers that its other programs reach', async () => {
+  test('can run servers that its other programs reach', async () => {
     const server = `require('node:http').createServer((_, response) => response.end('served')).listen(3000, () => {
       const asked = require('node:child_process').spawn('curl', ['-sS', 'http://localhost:3000/'], { stdio: 'inherit' });
       asked.once('exit', (code) => process.exit(code));
@@ -148,7 +148,7 @@ describe.skipIf(bwrap.missing)(`a confined command${bwrap.missing ? ` (${bwrap.m
     await expectLast('served', [`'${process.execPath}' -e "${server}"`]);
   });
 
-  test('forks in Node.js', async () => {
+  test('can fork in Node.js', async () => {
     const { folder, script } = await project();
     const program = `const cluster = require('node:cluster');
       if (cluster.isPrimary) cluster.fork().once('message', (text) => { console.log(text); cluster.disconnect(); });
@@ -159,7 +159,7 @@ describe.skipIf(bwrap.missing)(`a confined command${bwrap.missing ? ` (${bwrap.m
     });
   });
 
-  test.skipIf(missing('python3', '--version'))('has processes and shared memory in Python', async () => {
+  test.skipIf(missing('python3', '--version'))('can use processes and shared memory in Python', async () => {
     const { folder, script } = await project();
     const program = [
       'import multiprocessing as m, pty, os',
@@ -184,7 +184,7 @@ describe.skipIf(bwrap.missing)(`a confined command${bwrap.missing ? ` (${bwrap.m
     ]);
   });
 
-  test.skipIf(missing('go', 'version'))('builds with Go, without a build cache of the home folder', () =>
+  test.skipIf(missing('go', 'version'))('can build with Go without the build cache of the home folder', () =>
     expectLast('built', [
       'export GOFLAGS=-mod=mod GOPROXY=off',
       'printf "module acme.test/x\\n\\ngo 1.19\\n" >go.mod',
@@ -193,7 +193,7 @@ describe.skipIf(bwrap.missing)(`a confined command${bwrap.missing ? ` (${bwrap.m
     ]),
   );
 
-  test.skipIf(missing('javac', '-version'))('compiles and runs Java', () =>
+  test.skipIf(missing('javac', '-version'))('can compile and run Java', () =>
     expectLast('ran', [
       `echo 'class A { public static void main(String[] a) { System.out.println("ran"); } }' >A.java`,
       'javac A.java',
@@ -201,7 +201,7 @@ describe.skipIf(bwrap.missing)(`a confined command${bwrap.missing ? ` (${bwrap.m
     ]),
   );
 
-  test.skipIf(missing('npm', '--version'))('installs a package with npm', () =>
+  test.skipIf(missing('npm', '--version'))('can install a package with npm', () =>
     expectLast('installed', [
       'mkdir part app',
       `echo '{"name":"part","version":"1.0.0","main":"index.js"}' >part/package.json`,
@@ -213,12 +213,12 @@ describe.skipIf(bwrap.missing)(`a confined command${bwrap.missing ? ` (${bwrap.m
     ]),
   );
 
-  test.skipIf(missing('chromium', '--version'))('shows a page in Chromium', { timeout: 120_000 }, () =>
+  test.skipIf(missing('chromium', '--version'))('can show a page in Chromium', { timeout: 120_000 }, () =>
     expectLast('<html><head></head><body>shown</body></html>', [
       'chromium --headless --no-sandbox --disable-gpu --dump-dom data:text/html,shown',
     ]),
   );
 
-  test('has in the place of the socket of Docker the option that gives one', () =>
+  test('has a DOCKER_HOST that names the option which grants the Docker socket', () =>
     expectLast('unix:///not-in-this-run/sidekey-run--socket/run/docker.sock', ['echo $DOCKER_HOST']));
 });

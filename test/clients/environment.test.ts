@@ -106,8 +106,8 @@ const [here, missing] = Object.entries(programs).reduce<[[string, string, readon
   [[], []],
 );
 
-describe('with the variables of sidekey env, and nothing else', () => {
-  test('programs reach the upstream with the token, and have none', async () => {
+describe('with only the variables of sidekey env', () => {
+  test('programs reach the upstream with the token without seeing it', async () => {
     const it = await stand('required');
     expect(JSON.stringify(it.set)).not.toMatch(/real-token|key-secret/);
     const answers: Record<string, string> = {};
@@ -124,7 +124,7 @@ describe('with the variables of sidekey env, and nothing else', () => {
   }, 120_000);
 
   test.skipIf(!isInstalled('git', ['--version']))(
-    'git shows who it is with its first word (git)',
+    'git sends the agent token in its first request (git)',
     async () => {
       const it = await stand('required');
       // It is no repository, which git finds out from an answer.
@@ -139,7 +139,7 @@ describe('with the variables of sidekey env, and nothing else', () => {
   );
 
   test.skipIf(!isInstalled('java', ['-version']))(
-    'Java does where no token is asked for (java 11 or later)',
+    'Java reaches the upstream if agents need no token (java 11 or later)',
     async () => {
       const it = await stand('optional');
       await writeFile(it.at.at('Probe.java'), probe);

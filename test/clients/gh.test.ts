@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { missing, stage } from './support/stage.ts';
 
-test.skipIf(missing('gh', '--version'))('gh asks the API, and never has the token', async () => {
+test.skipIf(missing('gh', '--version'))('gh calls the API without seeing the token', async () => {
   const { perform, upstream, seen } = await stage(
     (request, response) => {
       request.resume();

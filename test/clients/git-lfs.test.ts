@@ -15,7 +15,7 @@ const objectHost = 'objects.acme.test';
 const entries = ['tunnel', { grant: 'client-test' }] as const;
 
 test.skipIf(missing('git', 'lfs', 'version')).each(entries)(
-  'git-lfs puts and gets large files, and their host never receives the credential (%j)',
+  'git-lfs uploads and downloads large files, and their storage host never receives the credential (%j)',
   { timeout: 120_000 },
   async (entry) => {
     const root = await tempFolder();

@@ -80,7 +80,7 @@ async function setup({ http2 = false } = {}): Promise<Setup> {
 const absent = missing('git', '--version');
 
 describe.skipIf(absent)('git', { timeout: 120_000 }, () => {
-  test('clones and pushes with a placeholder in Basic, as CI has it', async () => {
+  test('clones and pushes with a placeholder in Basic, as in CI', async () => {
     const at = await setup();
     const ran = await at.run(
       'basic=$(printf "x:%s" "$FORGE_TOKEN" | base64 -w0)',
@@ -94,7 +94,7 @@ describe.skipIf(absent)('git', { timeout: 120_000 }, () => {
   });
 
   test.each([{ http2: false }, { http2: true }])(
-    'clones, fetches and pushes with a token that it never sees (%j)',
+    'clones, fetches and pushes without seeing the token (%j)',
     async (options) => {
       const at = await setup(options);
       const ran = await at.run(
@@ -177,7 +177,7 @@ describe.skipIf(absent)('git', { timeout: 120_000 }, () => {
     expect(await at.trace()).toMatch(/HTTP\/1\.1 100 Continue/);
   });
 
-  test('compresses long negotiations, which the server reads', async () => {
+  test('compresses long negotiations in a form that the server reads', async () => {
     const at = await setup();
     await at.run(
       ...first,
@@ -199,7 +199,7 @@ describe.skipIf(absent)('git', { timeout: 120_000 }, () => {
     expect(at.host.seen.every(({ status }) => status === 200)).toBe(true);
   });
 
-  test('speaks version 2 of its protocol, over few connections', async () => {
+  test('uses version 2 of its protocol over few connections', async () => {
     const at = await setup();
     await at.run(
       ...first,
@@ -225,7 +225,7 @@ describe.skipIf(absent)('git', { timeout: 120_000 }, () => {
     expect(ran.stderr).toContain('terminal prompts disabled');
   });
 
-  test('each request is in the audit file before it leaves, by its path and without its query', async () => {
+  test('writes each request to the audit file before sending it, with its path and without its query', async () => {
     const at = await setup();
     await at.run(...first);
     const lines = await at.accesses();

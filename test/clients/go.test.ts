@@ -9,7 +9,7 @@ const path = 'modules.acme.test/widgets';
 const mod = `module ${path}\n\ngo 1.19\n`;
 
 test.skipIf(missing('go', 'version'))(
-  'go gets modules from a private proxy of modules with a token that it never sees',
+  'go fetches modules from a private module proxy without seeing the token',
   { timeout: 120_000 },
   async () => {
     const { perform, room, upstream, onlyWithCredential } = await startPackageProxy(

@@ -13,7 +13,7 @@ const getters = [
 ];
 
 for (const { name, program, absent } of getters) {
-  test.skipIf(absent)(`${name} gets an answer, and never has the token`, async () => {
+  test.skipIf(absent)(`${name} gets a response without seeing the token`, async () => {
     const { perform, upstream, seen } = await stage(greeting);
     const ran = await perform([process.execPath, `${programs}${program}`, `${upstream.url}/me`]);
     expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('hello from upstream') });
@@ -22,7 +22,7 @@ for (const { name, program, absent } of getters) {
 }
 
 test.skipIf(node)(
-  'Node.js asks the proxy itself directly where the map has a port of the same host',
+  'Node.js calls the proxy itself directly if the map has another port of the same host',
   async () => {
     const { perform, upstream, seen } = await stage(greeting, { domains: { '127.0.0.1:9': 'tunnel' } });
     const ran = await perform([process.execPath, `${programs}asks-proxy.mjs`, `${upstream.url}/me`]);

@@ -48,7 +48,7 @@ const clients = [
 ];
 
 for (const { name, absent, command } of clients) {
-  test.skipIf(absent)(`${name} gets an answer, and never has the token`, async () => {
+  test.skipIf(absent)(`${name} gets a response without seeing the token`, async () => {
     const { perform, upstream, seen } = await stage(greeting);
     const ran = await perform([...command, `${upstream.url}/me`]);
     expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('hello from upstream') });
@@ -57,7 +57,7 @@ for (const { name, absent, command } of clients) {
 }
 
 test.skipIf(missing('go', 'version'))(
-  "Go's net/http gets an answer, and never has the token",
+  "Go's net/http gets a response without seeing the token",
   async () => {
     const { perform, upstream, room, seen } = await stage(greeting);
     const program = join(room, 'get');

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { greeting, missing, stage } from './support/stage.ts';
 
 test.skipIf(missing('curl', '--version'))(
-  'a client that has the token is found out: in its environment, arguments, memory, files and output',
+  'a client that holds the token is detected by its environment, arguments, memory, files or output',
   async () => {
     const { perform, upstream, secret } = await stage(greeting);
     const ran = perform(['sh', '-c', 'printf $HAD | tee had; curl -sS -A $HAD $URL; exit 0'], {

@@ -19,7 +19,7 @@ const mavens = {
 
 for (const [name, maven] of Object.entries(mavens)) {
   test.skipIf(missing(maven, '--version'))(
-    `${name} gets the parent of a project from a private repository with a token that it never sees`,
+    `${name} fetches the parent of a project from a private repository without seeing the token`,
     { timeout: 120_000 },
     async () => {
       const { perform, room, upstream, seen, onlyWithCredential } = await startPackageProxy(

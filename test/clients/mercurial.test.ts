@@ -10,7 +10,7 @@ const answers: Readonly<Record<string, string>> = {
 };
 
 test.skipIf(missing('hg', '--version'))(
-  'Mercurial asks a private repository with a token that it never sees, and reads the own settings of its person',
+  'Mercurial reads a private repository without seeing the token, and still reads the settings of the user',
   async () => {
     const { perform, home, upstream, seen } = await stage((request, response) => {
       const command = new URL(request.url ?? '', 'https://any').searchParams.get('cmd') ?? '';

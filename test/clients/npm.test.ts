@@ -13,7 +13,7 @@ const tarball = tarGz({
 });
 
 test.skipIf(missing('npm', '--version'))(
-  'npm installs from a private registry, and publishes there, with a token that it never sees',
+  'npm installs from and publishes to a private registry without seeing the token',
   { timeout: 120_000 },
   async () => {
     const published: string[] = [];

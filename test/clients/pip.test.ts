@@ -16,7 +16,7 @@ const file = 'widgets-1.0-py3-none-any.whl';
 const pip = ['-m', 'pip', '--disable-pip-version-check'];
 
 test.skipIf(missing('python3', ...pip, '--version'))(
-  'pip downloads from a private index with a token that it never sees',
+  'pip downloads from a private index without seeing the token',
   { timeout: 120_000 },
   async () => {
     const { perform, room, upstream, onlyWithCredential } = await startPackageProxy(

@@ -44,7 +44,7 @@ async function setup(secret: Secret, define: (url: string) => object, credential
 }
 
 test.skipIf(missing('curl', '--version'))(
-  'curl puts it into a header, Basic, the query, JSON, a form and a file of a form',
+  'curl sends the placeholder in a header, Basic, the query, JSON, a form and a file of a form',
   { timeout: 60_000 },
   async () => {
     const secret = createSecret();
@@ -77,7 +77,7 @@ test.skipIf(missing('curl', '--version'))(
 const python = '/usr/bin/python3';
 
 test.skipIf(missing(python, '-c', 'import google.auth, requests'))(
-  'google-auth refreshes its token with it, and asks the API with what it got',
+  'google-auth refreshes its token with placeholders, and calls the API with the result',
   { timeout: 60_000 },
   async () => {
     const secret = createSecret();

@@ -79,7 +79,7 @@ const sdks: readonly Sdk[] = [
 
 for (const { name, module, program, provider, carried, env, args, answer, path, says } of sdks) {
   test.skipIf(packageMissing(module))(
-    `${name} works with what the environment says, and never has the token`,
+    `${name} works with only the environment variables, without seeing the token`,
     async () => {
       const staged = await stage(saying(answer), { provider, ...(carried === undefined ? {} : { carried }) });
       const ran = await staged.perform(

@@ -41,7 +41,7 @@ async function writeImage(folder: string): Promise<Buffer> {
 }
 
 test.skipIf(missing('skopeo', '--version')).each(['another host', 'the registry itself'])(
-  'skopeo pushes and pulls an image with a token that it gets for a credential it never sees, from %s',
+  'skopeo pushes and pulls an image without seeing its credential, with a registry token from %s',
   { timeout: 120_000 },
   async (where) => {
     const isOther = where === 'another host';

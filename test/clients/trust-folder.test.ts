@@ -28,28 +28,32 @@ const clients: readonly (readonly [name: string, command: string, absent: false 
 ];
 
 for (const [name, command, absent] of clients) {
-  test.skipIf(absent)(`${name} trusts by the files of the folder alone`, { timeout: 120_000 }, async () => {
-    const seen: (string | undefined)[] = [];
-    const upstream = await startUpstream((request, response) => {
-      seen.push(request.headers.authorization);
-      response.end('hello');
-    });
-    const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme' } } });
-    await sidekey.grant([upstream.authority]);
-    const init = await home();
-    const folder = init.at('trust');
-    const args = ['--format', 'folder', '--output', folder, '--ca', sidekey.caFile];
-    expect(await init.run(['ca', 'export', ...args])).toMatchObject({ exit: 0 });
-    const env = {
-      PATH: process.env['PATH'],
-      HOME: init.folder,
-      PORT: String(sidekey.port),
-      HTTPS_PROXY: sidekey.url,
-      https_proxy: sidekey.url,
-      // Ruby has one for both.
-      http_proxy: sidekey.url,
-    };
-    await promisify(execFile)('sh', ['-ec', `. ${folder}/env.sh; ${command} ${upstream.url}/a`], { env });
-    expect(new Set(seen)).toEqual(new Set([`Bearer ${bearerToken}`]));
-  });
+  test.skipIf(absent)(
+    `${name} trusts the CA through the files of the folder only`,
+    { timeout: 120_000 },
+    async () => {
+      const seen: (string | undefined)[] = [];
+      const upstream = await startUpstream((request, response) => {
+        seen.push(request.headers.authorization);
+        response.end('hello');
+      });
+      const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme' } } });
+      await sidekey.grant([upstream.authority]);
+      const init = await home();
+      const folder = init.at('trust');
+      const args = ['--format', 'folder', '--output', folder, '--ca', sidekey.caFile];
+      expect(await init.run(['ca', 'export', ...args])).toMatchObject({ exit: 0 });
+      const env = {
+        PATH: process.env['PATH'],
+        HOME: init.folder,
+        PORT: String(sidekey.port),
+        HTTPS_PROXY: sidekey.url,
+        https_proxy: sidekey.url,
+        // Ruby has one for both.
+        http_proxy: sidekey.url,
+      };
+      await promisify(execFile)('sh', ['-ec', `. ${folder}/env.sh; ${command} ${upstream.url}/a`], { env });
+      expect(new Set(seen)).toEqual(new Set([`Bearer ${bearerToken}`]));
+    },
+  );
 }

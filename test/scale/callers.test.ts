@@ -51,7 +51,7 @@ async function started(proxy: object, workers = 1) {
 
 describe.skipIf(scaleMissing)(`a caller without a token${scaleMissing ?? ''}`, () => {
   test.each([1, 2])(
-    'is served as the same user and as root, and refused as another, with %i workers',
+    'is served as the user of the proxy and as root, and refused as any other user, with %i workers',
     async (workers) => {
       const { url, seen } = await started({}, workers);
       expect(await askAs(owner, url)).toBe('from the upstream');
@@ -66,7 +66,7 @@ describe.skipIf(scaleMissing)(`a caller without a token${scaleMissing ?? ''}`, (
     expect(await askAs(stranger, url)).toBe('from the upstream');
   });
 
-  test('of another user that leaves before the proxy looks is not taken for root', async () => {
+  test('of another user that exits before the proxy looks up its owner is not mistaken for root', async () => {
     const seen: string[] = [];
     const { upstream, sidekey } = await granted((request, response) => {
       seen.push(request.url ?? '');
@@ -81,7 +81,7 @@ describe.skipIf(scaleMissing)(`a caller without a token${scaleMissing ?? ''}`, (
     expect(seen).toEqual([]);
   });
 
-  test('of a user that the user namespace of the proxy does not map is not taken for nobody', () => {
+  test('of a user outside the user namespace of the proxy is not mistaken for nobody', () => {
     const os = new URL('../../src/lib/os.ts', import.meta.url).href;
     const script = `
       import { once } from 'node:events';

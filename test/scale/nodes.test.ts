@@ -22,7 +22,7 @@ async function callAll({ nodes }: Fleet, grants: readonly string[]) {
 
 describe.skipIf(scaleMissing !== null)(`three nodes${scaleMissing ?? ''}`, () => {
   test(
-    `and their database that are killed at random in ${rounds} rounds lose no grant but one whose tokens died with a node`,
+    `and their database that are killed at random in ${rounds} rounds lose only grants whose new tokens died with a node`,
     async () => {
       const fleet = await startFleet({ config: { limits: { refresh_timeout: '3s' } } });
       const { nodes, databases, provider, connect, expectWhole } = fleet;
@@ -84,7 +84,7 @@ describe.skipIf(scaleMissing !== null)(`three nodes${scaleMissing ?? ''}`, () =>
     // Their lock is free after two seconds, long before the end of the token request.
     ['on one machine', true, 6],
   ])(
-    'of which one is stopped while it connects to the provider use the refresh token once, %s',
+    'use the refresh token once if one of them is stopped while it connects to the provider, %s',
     async (_name, isSameMachine, seconds) => {
       const refreshTimeout = isSameMachine ? '10s' : '3s';
       const fleet = await startFleet({
@@ -119,7 +119,7 @@ describe.skipIf(scaleMissing !== null)(`three nodes${scaleMissing ?? ''}`, () =>
   );
 
   test(
-    'whose clocks differ by five minutes each way refresh with one token request, and no call fails',
+    'whose clocks differ by five minutes each way refresh with one token request and without failed calls',
     async () => {
       const fleet = await startFleet({ skewsMs: [300_000, -300_000] });
       await fleet.connect('acme');

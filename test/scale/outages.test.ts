@@ -10,7 +10,7 @@ const served = (answers: readonly object[]) =>
 
 describe.skipIf(scaleMissing !== null)(`three nodes and their database${scaleMissing ?? ''}`, () => {
   test(
-    `serve tokens in memory while it is away for ${outageS} s, refresh again when it is back, and lose no grant`,
+    `serve cached tokens while the database is down for ${outageS} s, refresh once it returns, and lose no grant`,
     async () => {
       const { nodes, databases, connect, endTokens, expectWhole, provider } = await startFleet();
       const grants = ['g0', 'g1', 'g2', 'g3'];
@@ -32,7 +32,7 @@ describe.skipIf(scaleMissing !== null)(`three nodes and their database${scaleMis
     120_000 + outageS * 1_000,
   );
 
-  test('go on without a change of their config when it fails over to its replica in the middle of refreshes', async () => {
+  test('need no config change if the database fails over to its replica during refreshes', async () => {
     const fleet = await startFleet();
     const { nodes, databases, provider, connect, endTokens, expectWhole } = fleet;
     const grants = Array.from({ length: 12 }, (_, index) => `g${index}`);
@@ -52,7 +52,7 @@ describe.skipIf(scaleMissing !== null)(`three nodes and their database${scaleMis
     await expectWhole();
   }, 120_000);
 
-  test('go on while one node is cut off from the database, which serves what it has, grants nothing, and comes back', async () => {
+  test('keep working while one node is cut off from the database, which serves cached tokens and refreshes nothing until it recovers', async () => {
     const { nodes, connect, endTokens, expectWhole, provider } = await startFleet();
     const [first, ...rest] = nodes;
     await connect('kept', 'ended');

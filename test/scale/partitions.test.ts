@@ -15,7 +15,7 @@ function cutOnConnection({ nodes: [first], provider }: Fleet): Promise<void> {
 }
 
 describe.skipIf(scaleMissing !== null)(`a node that is cut off${scaleMissing ?? ''}`, () => {
-  test('from the provider before it has sent its refresh gives up the lock to the others, and serves the token that they get', async () => {
+  test('from the provider before it has sent its refresh yields the lock to the others, and serves the token that they get', async () => {
     const fleet = await startFleet({ config: { limits: { refresh_timeout: '3s' } } });
     const { nodes, provider, connect, endTokens, expectWhole } = fleet;
     const [first, ...rest] = nodes;
@@ -42,7 +42,7 @@ describe.skipIf(scaleMissing !== null)(`a node that is cut off${scaleMissing ?? 
   }, 120_000);
 
   test.each(['provider', 'database'] as const)(
-    'from the %s with an answer of the provider under way loses no token, and no call fails',
+    'from the %s while a token response is in transit loses no token, and no call fails',
     async (link) => {
       const fleet = await startFleet();
       const [first, ...rest] = fleet.nodes;

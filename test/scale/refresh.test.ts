@@ -8,7 +8,7 @@ const callersEach = 200;
 
 describe.skipIf(scaleMissing !== null)(`three nodes with one PostgreSQL${scaleMissing ?? ''}`, () => {
   test(
-    `refresh a token that ends under ${callersEach} callers each with one token request, and no call fails`,
+    `refresh an expiring token under ${callersEach} callers each with one token request and without failed calls`,
     async () => {
       const { nodes, provider, connect, endTokens, expectWhole } = await startFleet({
         // A handshake for each request would be most of the work of this machine.

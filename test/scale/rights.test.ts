@@ -37,7 +37,7 @@ describe.skipIf(scaleMissing !== null)(`three nodes with one PostgreSQL${scaleMi
     ['a lease', ['lease', 'revoke']],
     ['an agent', ['agent', 'set', '--disable']],
   ])(
-    'refuse %s within a second after its end, inside open tunnels',
+    'refuse %s within a second after it was ended, inside open tunnels',
     async (_name, command) => {
       const fleet = await startFleet();
       await fleet.connect('acme');
@@ -64,7 +64,7 @@ describe.skipIf(scaleMissing !== null)(`three nodes with one PostgreSQL${scaleMi
     ['five minutes ahead and behind', [-300_000, 300_000]],
     ['five minutes behind and ahead', [300_000, -300_000]],
   ])(
-    'answer on one node the question that a request asked on another, with clocks that are %s',
+    'answer on one node the approval of a request to another node, with clocks that are %s',
     async (_name, skewsMs) => {
       const fleet = await startFleet({
         skewsMs,

@@ -156,7 +156,7 @@ async function pod({ listen = '127.0.0.1:8377', ...options }: PodOptions = {}) {
   };
 }
 
-describe.skipIf(missing)(`connections that are redirected${missing ?? ''}`, () => {
+describe.skipIf(missing)(`redirected connections${missing ?? ''}`, () => {
   test.each(['nft', 'iptables'] as const)(
     'by rules of %s get the credential of their host',
     async (rules) => {
@@ -168,7 +168,7 @@ describe.skipIf(missing)(`connections that are redirected${missing ?? ''}`, () =
     },
   );
 
-  test('over IPv6 get it too', async () => {
+  test('over IPv6 get the credential', async () => {
     const { start, run, seen, authority } = await pod({ ipv6: true, listen: '[::1]:8377' });
     const { caFile } = await start();
     const { stdout } = await run(['curl', '-sS', '--cacert', caFile, `https://${authority}/items`]);
@@ -176,7 +176,7 @@ describe.skipIf(missing)(`connections that are redirected${missing ?? ''}`, () =
     expect(seen).toMatchObject([{ authorization: `Bearer ${credential}` }]);
   });
 
-  test('in plain HTTP get it where the domain allows that', async () => {
+  test('in plain HTTP get the credential if the domain allows plain HTTP', async () => {
     const { start, run, seen, authority } = await pod({ plain: true, domain: { allow_plain_http: true } });
     await start();
     const { stdout } = await run(['curl', '-sS', `http://${authority}/items`]);
@@ -196,7 +196,7 @@ describe.skipIf(missing)(`connections that are redirected${missing ?? ''}`, () =
         fileURLToPath(new URL('../clients/programs/Get.java', import.meta.url)),
       ],
     ],
-  ])('of %s, which has no setting of a proxy, get it', async (program, args) => {
+  ])('of %s, which has no proxy setting, get the credential', async (program, args) => {
     const { start, run, seen, authority, at } = await pod();
     const { caFile } = await start();
     if (program === 'java') {
@@ -211,7 +211,7 @@ describe.skipIf(missing)(`connections that are redirected${missing ?? ''}`, () =
     expect(seen).toMatchObject([{ authorization: `Bearer ${credential}` }]);
   });
 
-  test('to a host that no domain allows read why', async () => {
+  test('to a host that no domain allows get a refusal with the reason', async () => {
     const { start, run, seen, port } = await pod();
     const { caFile } = await start();
     const url = `https://other.acme.test:${port}/`;
@@ -220,7 +220,7 @@ describe.skipIf(missing)(`connections that are redirected${missing ?? ''}`, () =
     expect(seen).toEqual([]);
   });
 
-  test('to an address that the client names get no credential of another host', async () => {
+  test('to an address that the client chose get no credential of another host', async () => {
     const { start, run, seen, port, address } = await pod();
     const { caFile } = await start();
     const url = `https://other.acme.test:${port}/`;
@@ -244,7 +244,7 @@ describe.skipIf(missing)(`connections that are redirected${missing ?? ''}`, () =
   });
 
   test.each([false, true])(
-    'that are neither TLS nor HTTP pass where the map has their address as a tunnel: %s',
+    'that are neither TLS nor HTTP pass if the map lists their address as a tunnel: %s',
     async (isListed) => {
       const say =
         'import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2]))); s.send(b"\\0\\1\\r\\n\\r\\n"); print(len(s.recv(99)))';
@@ -258,7 +258,7 @@ describe.skipIf(missing)(`connections that are redirected${missing ?? ''}`, () =
     },
   );
 
-  test('by a router that hands them over with TPROXY get the credential of their host', async () => {
+  test('from a router that uses TPROXY get the credential of their host', async () => {
     const { start, run, seen, authority, at, port } = await pod({
       isRouter: true,
       proxy: { authentication: 'required', transparent: { token: 'file:token' } },
@@ -278,7 +278,7 @@ describe.skipIf(missing)(`connections that are redirected${missing ?? ''}`, () =
     expect(await readFile(at.at('data', 'audit.jsonl'), 'utf8')).toContain('"client":"10.81.0.2:');
   });
 
-  test('of a router go nowhere where Sidekey may not take them', async () => {
+  test('from a router are not forwarded if Sidekey may not accept them', async () => {
     const { start, run, seen, authority } = await pod({ isRouter: true });
     const { caFile } = await start();
     const ask = ['curl', '-sS', '--max-time', '2', '--cacert', caFile, `https://${authority}/items`];
@@ -286,12 +286,12 @@ describe.skipIf(missing)(`connections that are redirected${missing ?? ''}`, () =
     expect(seen).toEqual([]);
   });
 
-  test('of Sidekey itself end its start', async () => {
+  test('of Sidekey to itself make its start fail', async () => {
     const { start } = await pod({ exempt: '65000' });
     await expect(start()).rejects.toThrow('redirect_loop');
   });
 
-  test('of Sidekey itself by rules that are loaded later end no start, and nothing is served', async () => {
+  test('of Sidekey to itself by rules that are loaded after the start are refused, and nothing is served', async () => {
     const { start, run, load, seen, authority } = await pod({ exempt: '65000', isLate: true });
     const { caFile } = await start();
     load();
@@ -300,7 +300,7 @@ describe.skipIf(missing)(`connections that are redirected${missing ?? ''}`, () =
     expect(seen).toEqual([]);
   });
 
-  test('have the token of the config, and are refused without it', async () => {
+  test('use the agent token of the config, and are refused without it', async () => {
     const { start, run, seen, authority, at } = await pod({
       proxy: { authentication: 'required', transparent: { token: 'file:token' } },
     });

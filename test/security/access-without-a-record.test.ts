@@ -43,7 +43,7 @@ async function probed(record: (event: AuditEvent, seen: readonly string[]) => Pr
   return { works: await works.catch((error: unknown) => error), seen, noted, port: upstream.port };
 }
 
-test('a probe is recorded before it leaves, without the credential', async () => {
+test('a probe is recorded before it is sent, without the credential', async () => {
   const events: AuditEvent[] = [];
   const { works, seen, noted, port } = await probed(async (event, seenBefore) => {
     expect(seenBefore).toEqual([]);

@@ -48,8 +48,8 @@ function outcomesOf(path: string, body: string | Buffer, contentType = 'applicat
 }
 const refused = ['deny', 'deny'];
 
-describe('a member of JSON that some servers read as another', () => {
-  test('is judged where all read the same', () => {
+describe('a JSON member name that some servers read differently', () => {
+  test('is matched normally if all servers read it alike', () => {
     expect(outcomesOf('/json', '{"role":"guest","other":{"a\\u00a0":"b\\n"}}')).toEqual(['inject', 'inject']);
     expect(outcomesOf('/json', '{"role":"admin"}')).toEqual(refused);
   });
@@ -81,11 +81,11 @@ describe('a member of JSON that some servers read as another', () => {
       'a value with half a character': '{"role":"admin\\ud800"}',
       'a value in capitals': '{"role":"ADMIN"}',
     }),
-  )('is refused by a deny and by an allow: %s', (_, body) => {
+  )('is refused by a deny rule and by an allow rule: %s', (_, body) => {
     expect(outcomesOf('/json', body)).toEqual(refused);
   });
 
-  test('with a pair of surrogates is a name like any other', () => {
+  test('is an ordinary name if it only contains a valid surrogate pair', () => {
     expect(outcomesOf('/json', '{"\\ud83d\\ude00":1,"role":"guest"}')).toEqual(['inject', 'inject']);
   });
 });
@@ -108,7 +108,7 @@ test.each(
     'a control character in the name of another': 'x%1f=1&role=guest',
     'a value with a NUL': 'role=admin%00guest',
   }),
-)('a parameter of a form or query is refused by a deny and by an allow, with %s', (_, text) => {
+)('a form or query parameter is refused by a deny rule and by an allow rule, with %s', (_, text) => {
   expect(outcomesOf('/form', text, form)).toEqual(refused);
   expect(outcomesOf(`/query?${text}`, '')).toEqual(refused);
 });
@@ -116,8 +116,8 @@ test.each(
 const calls = (method: string, params = '{"name":"delete"}') =>
   `{"jsonrpc":"2.0","id":1,"method":"${method}","params":${params}}`;
 
-describe('a call that some servers read as another', () => {
-  test('is judged where all read the same', () => {
+describe('an RPC call that some servers read differently', () => {
+  test('is matched normally if all servers read it alike', () => {
     expect(outcomesOf('/mcp', calls('tools/call', '{"name":"search"}'))).toEqual(['inject', 'inject']);
     expect(outcomesOf('/mcp', calls('tools\\u002fcall', '{"name":"search"}'))).toEqual(['inject', 'inject']);
     expect(outcomesOf('/mcp', calls('tools\\u002fcall'))).toEqual(refused);
@@ -144,12 +144,12 @@ describe('a call that some servers read as another', () => {
       'a batch in a batch': `[[${calls('tools/call')}]]`,
       'two values': `${calls('ping')}${calls('tools/call')}`,
     }),
-  )('is refused by a deny and by an allow: %s', (_, body) => {
+  )('is refused by a deny rule and by an allow rule: %s', (_, body) => {
     expect(outcomesOf('/mcp', body)).toEqual(refused);
   });
 
   test.each(['Users/Delete', 'users/delete\\u0000', 'users/delete\\ud800', 'users/\uff44elete'])(
-    'is refused by its method %s',
+    'is refused if its method is %s',
     (method) => {
       expect(outcomesOf('/rpc', calls(method))).toEqual(refused);
     },

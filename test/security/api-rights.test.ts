@@ -25,7 +25,7 @@ const createKey = (service: TestService, key: string, body: object = {}) =>
   service.call('POST /v2/api-keys', { key, body: { name: 'new', role: 'operator', ...body } });
 
 describe('a key', () => {
-  it('that the key of a person creates ends with the person', async () => {
+  it('that was created with a key of a person ends with the person', async () => {
     const service = await withPerson();
     const made = await createKey(service, service.own, { expires: 'none' });
     expect(made).toMatchObject({ status: 201, body: { person: 'pat' } });
@@ -38,35 +38,35 @@ describe('a key', () => {
     expect((await service.call('GET /v2/grants', { key: made.body.key })).status).toBe(401);
   });
 
-  it('of a person creates none for another person', async () => {
+  it('of a person cannot create a key for another person', async () => {
     const service = await withPerson();
     await service.people.insert({ ...service.person, name: 'other', createdAt: Date.now() });
     const refused = await createKey(service, service.own, { person: 'other' });
     expect(refused.body.code).toBe('scope_missing');
   });
 
-  it('with an end creates none that lasts longer', async () => {
+  it('with an expiry cannot create a key that lasts longer', async () => {
     const service = await startService();
     const expiresAt = Date.now() + 60_000;
     const { body } = await createKey(service, await service.key({ expiresAt }), { expires: 'none' });
     expect(Date.parse(body.expires_at)).toBe(expiresAt);
   });
 
-  it('of a person who was removed stays refused for a new person of that name', async () => {
+  it('of a removed person stays refused if a new person gets the same name', async () => {
     const { call, own, people, person } = await withPerson();
     await people.remove('pat');
     await people.insert({ ...person, createdAt: Date.now() + 1_000 });
     expect((await call('GET /v2/grants', { key: own })).status).toBe(401);
   });
 
-  it('of a person for one user sees nothing of another user', async () => {
+  it('of a person for one user cannot see data of another user', async () => {
     const { call, own, sidekey } = await withPerson('user');
     await sidekey.grant(['api.example.com'], { user: 'bob', name: 'desk', provider: 'github' });
     expect((await call('GET /v2/grants', { key: own })).body.data).toEqual([]);
     expect((await call('GET /v2/grants/desk', { key: own })).status).toBe(404);
   });
 
-  it('with fewer scopes cannot end or change who has more', async () => {
+  it('with fewer scopes cannot end or change a key or person with more', async () => {
     const { call, key } = await withPerson();
     await key({ name: 'root' });
     const narrow = await key({ scopes: ['config:write'] });
@@ -80,7 +80,7 @@ describe('a key', () => {
     }
   });
 
-  it('is looked up by its SHA-256 alone, so no comparison depends on its bytes', async () => {
+  it('is looked up by its SHA-256 only, so no comparison depends on its bytes', async () => {
     const { sidekey, key } = await startService();
     const { state } = sidekey.proxy;
     const asked: Uint8Array[] = [];
@@ -100,7 +100,7 @@ describe('a key', () => {
 });
 
 describe('a caller that is limited to a user', () => {
-  it('cannot lift what the operator has set for a grant', async () => {
+  it('cannot lift limits that the operator set for a grant', async () => {
     const { call, key, sidekey } = await startService();
     await sidekey.grant(['api.example.com'], { user: 'alice', name: 'desk', provider: 'github' });
     await call('PATCH /v2/grants/desk?user=alice', { body: { max_ttl: '1d', max_lease_ttl: '1h' } });
@@ -118,7 +118,7 @@ describe('a caller that is limited to a user', () => {
     expect(status).toBe(200);
   });
 
-  it('names the own grant, although another user has one of that name', async () => {
+  it('reads its own grant by name, although another user has a grant of the same name', async () => {
     const { call, key, sidekey } = await startService();
     for (const user of ['alice', 'bob'])
       await sidekey.grant(['api.example.com'], { user, name: 'desk', provider: 'github' });
@@ -127,7 +127,7 @@ describe('a caller that is limited to a user', () => {
     expect([status, body.user]).toEqual([200, 'alice']);
   });
 
-  it('cannot name a grant like the id of another one', async () => {
+  it('cannot give a grant a name that looks like the ID of another grant', async () => {
     const { call } = await startService();
     const body = token({ integration_key: crypto.randomUUID() });
     expect((await call('POST /v2/users/alice/tokens', { body })).status).toBe(400);
@@ -135,7 +135,7 @@ describe('a caller that is limited to a user', () => {
 });
 
 describe('Idempotency-Key', () => {
-  it('tells requests with another query apart', async () => {
+  it('does not match a request with another query', async () => {
     const { call, sidekey } = await startService();
     for (const user of ['alice', 'bob'])
       await sidekey.grant(['api.example.com'], { user, name: 'desk', provider: 'github' });
@@ -149,7 +149,7 @@ describe('Idempotency-Key', () => {
     ]);
   });
 
-  it('gives the answer of a former key to no new key of that name', async () => {
+  it('does not replay the response of a removed key to a new key of the same name', async () => {
     const { call, key, sidekey } = await startService();
     const headers = { 'idempotency-key': 'k' };
     const first = await key({ name: 'ci', createdAt: 1 });
@@ -165,7 +165,7 @@ describe('Idempotency-Key', () => {
 });
 
 describe('the stream of the audit log', () => {
-  it('ends when its key is revoked, before another line', async () => {
+  it('ends before the next line when its key is revoked', async () => {
     const { call, url, key } = await startService();
     const response = await fetch(`${url}/v2/audit/stream?event=agent.added`, {
       headers: { 'x-api-key': await key({ name: 'reader' }) },
@@ -177,7 +177,7 @@ describe('the stream of the audit log', () => {
     expect(await reader.read()).toEqual({ done: true, value: undefined });
   });
 
-  it('ends when its key is revoked, before a line that was missed and before the next beat', async () => {
+  it('ends before a missed line and before the next heartbeat when its key is revoked', async () => {
     const { call, sidekey } = await startService();
     for (const name of ['one', 'two', 'three', 'four']) await call('POST /v2/agents', { body: { name } });
     const [first] = (await call('GET /v2/audit/events?event=agent.added&order=asc')).body.data;
@@ -202,7 +202,7 @@ describe('the stream of the audit log', () => {
     }
   });
 
-  it('goes on behind the line that Last-Event-ID names', async () => {
+  it('continues after the line that Last-Event-ID names', async () => {
     const { call, url, key } = await startService();
     const headers = { 'x-api-key': await key() };
     for (const name of ['one', 'two', 'three']) await call('POST /v2/agents', { body: { name } });
@@ -226,8 +226,8 @@ describe('the stream of the audit log', () => {
   });
 });
 
-describe('the end of a token', () => {
-  it('is shown for a token that has no clock of its own', async () => {
+describe('the expiry of a token', () => {
+  it('is shown for a token without an expiry of its own', async () => {
     const { call } = await startService();
     const expires_at = new Date(Date.now() + 3_600_000).toISOString();
     const made = await call('POST /v2/users/alice/tokens', { body: token({ expires_at }) });
@@ -248,7 +248,7 @@ const isDescribed = ({ parameters }: { readonly parameters: readonly { readonly 
   parameters.some(({ name }) => name === 'If-Match');
 
 describe('If-Match', () => {
-  it('compares the grant of the user that the query names', async () => {
+  it('is compared with the grant of the user in the query', async () => {
     const { call, sidekey } = await startService();
     for (const user of ['alice', 'bob'])
       await sidekey.grant(['api.example.com'], { user, name: 'desk', provider: 'github' });
@@ -259,7 +259,7 @@ describe('If-Match', () => {
     expect((await call(`PATCH ${path}`, change)).status).toBe(412);
   });
 
-  it('is refused for a resource that has no ETag, and not described there', async () => {
+  it('is refused for a resource without an ETag, and is not documented there', async () => {
     const { call, key } = await startService();
     const { paths } = (await call('GET /openapi.json')).body;
     expect(isDescribed(paths['/v2/grants/{grant}'].patch)).toBe(true);
@@ -272,7 +272,7 @@ describe('If-Match', () => {
 
 describe('the config', () => {
   it.each(['command:touch /tmp/x', 'file:/etc/passwd', 'env:HOME'])(
-    'takes no new %s from the API, and no event says that it changed',
+    'cannot get a new %s through the API, and no event reports a change',
     async (reference) => {
       const { call, sidekey } = await startService();
       const { body, headers } = await call('GET /v2/config');
@@ -286,7 +286,7 @@ describe('the config', () => {
     },
   );
 
-  it('keeps a reference that the file has', async () => {
+  it('keeps a reference that the file already contains', async () => {
     const secret = 'file:secret.txt';
     const provider = { token_endpoint: 'https://a.example/t', audience: ['a.example'], client_id: 'x' };
     const { call } = await startService({
@@ -303,7 +303,7 @@ describe('the config', () => {
 
 describe('a page of Sidekey', () => {
   it.each(['/', '/ui/app.js', '/ui/style.css'])(
-    '%s loads nothing from elsewhere and is framed by nobody',
+    '%s loads nothing from other origins and cannot be framed',
     async (path) => {
       const { url } = await startService();
       const { headers } = await fetch(url + path);

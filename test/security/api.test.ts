@@ -32,7 +32,7 @@ const pathOf = (path: string, grant: string) =>
     .replace(/\{\w+\}/g, 'x');
 
 describe('the API', () => {
-  it('refuses every route without a valid key, with one and the same answer', async () => {
+  it('refuses every route without a valid key, with the same response', async () => {
     const { call, key, sidekey } = await startService();
     const expired = await key({ expiresAt: Date.now() - 1 });
     const strange = await key({ role: 'emperor' });
@@ -65,7 +65,7 @@ describe('the API', () => {
     expect(same.status).toBe(200);
   });
 
-  it('refuses a key the scopes that it does not have', async () => {
+  it('refuses requests for which the key lacks the scope', async () => {
     const { call, key } = await startService();
     const auditor = await key({ role: 'auditor' });
     const narrow = await key({ scopes: ['grants:read'] });
@@ -77,7 +77,7 @@ describe('the API', () => {
     expect((await call('GET /v2/agents', { key: narrow })).body.code).toBe('scope_missing');
   });
 
-  it('refuses a key to create one with more than its own scopes', async () => {
+  it('refuses to create a key with more scopes than the calling key has', async () => {
     const { call, key } = await startService();
     const narrow = await key({ scopes: ['config:write'] });
     for (const body of [
@@ -91,7 +91,7 @@ describe('the API', () => {
     expect((await call('POST /v2/api-keys', { key: narrow, body: same })).status).toBe(201);
   });
 
-  it('shows the value of a token only to a key that lists tokens:read, and records it', async () => {
+  it('shows the value of a token only to a key that lists tokens:read, and records the access', async () => {
     const { call, key, sidekey } = await withUsers();
     const path = 'GET /v2/users/alice/tokens/desk';
     for (const each of [
@@ -109,7 +109,7 @@ describe('the API', () => {
     expect(reads).toMatchObject([{ by: 'key reader', user: 'alice', grant: body.grant_id }]);
   });
 
-  it('shows a key for one user nothing of another user', async () => {
+  it('shows a key for one user no data of another user', async () => {
     const { call, key } = await withUsers();
     const alice = await key({ role: 'user', user: 'alice' });
     const operator = await key({ user: 'alice' });
@@ -142,7 +142,7 @@ describe('the API', () => {
     expect((await call('GET /v2/grants')).body.data).toHaveLength(2);
   });
 
-  it('refuses a request for another host, as of a page whose name was rebound', async () => {
+  it('refuses a request with another Host, as after DNS rebinding', async () => {
     const { url, key } = await startService();
     const own = new URL(url).host;
     const answerFor = async (host: string) =>
@@ -153,7 +153,7 @@ describe('the API', () => {
     expect(await answerFor(own.replace('127.0.0.1', 'localhost'))).toContain('HTTP/1.1 200');
   });
 
-  it('lets no page of another origin read an answer, and no page frame one', async () => {
+  it('lets no page of another origin read a response, and no page frame a page', async () => {
     const { call } = await startService();
     for (const path of ['/v2/grants', '/openapi.json', '/nothing']) {
       const { headers } = await call(`GET ${path}`, { headers: { origin: 'https://evil.example' } });
@@ -167,7 +167,7 @@ describe('the API', () => {
     expect(headers.get('access-control-allow-origin')).toBeNull();
   });
 
-  it('writes no key and no secret of a body into the log, the audit file or the store', async () => {
+  it('writes no key and no secret of a request body to the log, the audit file or the store', async () => {
     const { call, key, sidekey } = await startService();
     const secret = await key({ name: 'mine' });
     const value = 'ghp_9876543210abcdef9876543210abcdef9876';
@@ -202,7 +202,7 @@ describe('the API', () => {
     expect(contents.length).toBeGreaterThan(3);
   });
 
-  it('opens no file that a request names', async () => {
+  it('opens no file whose path is in a request', async () => {
     const { call } = await withUsers();
     const file = { file: '/etc/passwd' };
     for (const [request, body] of [

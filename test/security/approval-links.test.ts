@@ -9,7 +9,7 @@ import { filesBelow } from '../support/marks.ts';
 const post = (url: string, said = 'once') =>
   fetch(url, { method: 'POST', body: new URLSearchParams({ answer: said }) });
 
-test('programs that fetch a link, however they do, answer nothing', async () => {
+test('a program that fetches a link with any method does not answer the approval', async () => {
   const { sidekey, seen, send, told } = await startApprovalProxy();
   await send('DELETE /tickets/7');
   const { message } = await told();
@@ -26,7 +26,7 @@ test('programs that fetch a link, however they do, answer nothing', async () => 
   expect(seen).toEqual([]);
 });
 
-test('a signature of another question, cut, guessed, or of another key answers nothing, and gives nothing away', async () => {
+test('a signature that is cut, guessed, or of another approval or key answers nothing and reveals nothing', async () => {
   const here = await startApprovalProxy();
   const elsewhere = await startApprovalProxy();
   await here.send('DELETE /tickets/7');
@@ -61,7 +61,7 @@ test('a signature of another question, cut, guessed, or of another key answers n
   expect(here.seen).toEqual([]);
 });
 
-test('a link is in no log, audit line or row, also after failures', async () => {
+test('a link appears in no log, audit line or database row, even after failures', async () => {
   const { sidekey, send, told } = await startApprovalProxy({ receives: () => 500 });
   const client = await send('DELETE /tickets/7', ['Sidekey-Reason: spring clean']);
   const { message } = await told();
@@ -90,7 +90,7 @@ test('a link is in no log, audit line or row, also after failures', async () => 
   expect(sidekey.logged()).toContain('a page for people could not be made');
 });
 
-test('a page with what an agent would like it to say stays the page that it is', async () => {
+test('a page with hostile agent text keeps its layout and wording', async () => {
   const { send, told } = await startApprovalProxy();
   const reason = `</blockquote><form action="https://evil.example"><button name=answer value=1h>No</button><script>x`;
   await send(`DELETE /<script>alert(1)</script>`, [`Sidekey-Reason: ${reason}`]);

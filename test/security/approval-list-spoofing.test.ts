@@ -44,12 +44,12 @@ const labelsOf = (lines: readonly string[]) => {
 };
 const who = { grantId: 'g', agent: 'ci', lease: '7b1d2d5c-0000-4000-8000-000000000000' };
 
-describe.each(hostile)('%s in what an agent says', (_what, text) => {
+describe.each(hostile)('%s in the text of an agent', (_what, text) => {
   const { lines, shown } = page({ who, path: `/${text}`, reason: text, purpose: text });
   const field = page({ who, fields: [`X-User: ${text.slice(0, 30)}`, 'X-Mode: force'] });
   const agent = page({ who: { ...who, agent: text } });
 
-  it('reach no terminal', () => {
+  it('does not reach the terminal', () => {
     for (const line of [...lines, ...agent.lines, ...field.lines]) {
       expect(line.isWellFormed()).toBe(true);
       expect(line).not.toMatch(/[\p{Cc}\p{Cf}\p{Co}\u2028\u2029\u115f\u1160\u2800\u3164\uffa0]|\ufe0f/u);
@@ -57,7 +57,7 @@ describe.each(hostile)('%s in what an agent says', (_what, text) => {
     }
   });
 
-  it('make no entry, no fact and no line of their own', () => {
+  it('cannot add an entry, a fact or a line', () => {
     for (const each of [lines, agent.lines, field.lines]) {
       expect(each.filter((line) => line.startsWith('>'))).toEqual([expect.stringMatching(/^> cccccccc /)]);
       expect(each.filter((line) => /^ {2}[0-9a-z]{8} /.test(line))).toEqual([
@@ -70,7 +70,7 @@ describe.each(hostile)('%s in what an agent says', (_what, text) => {
     expect(field.lines).toContain('           X-Mode: force');
   });
 
-  it('push nothing out of sight, and over no edge', () => {
+  it('pushes nothing out of view or beyond the edge', () => {
     expect(shown).toBe('cccccccc');
     expect(lines.length).toBeLessThanOrEqual(size.rows);
     for (const line of lines) expect(columnsOf(line)).toBeLessThanOrEqual(size.columns);
@@ -79,7 +79,7 @@ describe.each(hostile)('%s in what an agent says', (_what, text) => {
   });
 });
 
-it('a path that is too long for the page shows how it begins, how it ends, and that there is more', () => {
+it('a path that is too long for the page is shown with its beginning, its end and its length', () => {
   const path = `/harmless/${'x/'.repeat(1_000)}../delete-everything`;
   const block = blockOf(question({ who, path }), time, { width: 80, lines: 4 }).join('');
   expect(block).toContain('https://api.github.com/harmless/');
@@ -87,13 +87,13 @@ it('a path that is too long for the page shows how it begins, how it ends, and t
   expect(block).toContain('/delete-everything');
 });
 
-it('fields that do not fit the page are cut at no place: nobody can answer there', () => {
+it('fields that do not fit the page are never truncated: the page offers no answer instead', () => {
   const { shown, lines } = page({ who, fields: Array.from({ length: 30 }, (_, index) => `X-${index}: 1`) });
   expect(shown).toBeNull();
   expect(lines.join(' ')).toContain('Make the window larger to answer');
 });
 
-it('the printed list and its JSON hold none of it either', async () => {
+it('the printed list and its JSON contain none of the hostile text either', async () => {
   const { at, ask } = await homeWithApprovals();
   for (const [, text] of hostile)
     await ask({ reason: text, path: `/${text}`, fields: [`X-User: ${text.replaceAll('\n', '')}`] });

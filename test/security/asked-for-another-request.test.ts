@@ -22,7 +22,7 @@ test.each([
   ['by a rule about something else', 'rules: [{ agents: [robot], outcome: approve }], default: allow'],
   ['by a rule about paths', 'rules: [{ paths: [/repos/**], outcome: approve }], default: allow'],
   ['by a rule about methods', 'rules: [{ methods: [DELETE], outcome: approve }], default: allow'],
-])('where a person may be asked %s', async (_, rules) => {
+])('an ambiguous request is refused if a person may be asked %s', async (_, rules) => {
   for (const [path, facts] of [
     ['/repos/x', override],
     ['/repos/x?_method=DELETE', {}],
@@ -38,7 +38,7 @@ test.each([
   expect(['inject', 'approve']).toContain((await decisionOn(rules, '/repos/x')).outcome);
 });
 
-test('a request that needs no approval is not refused for it', async () => {
+test('an ambiguous request that needs no approval is not refused', async () => {
   const rules = 'rules: [{ agents: [robot], outcome: deny }], default: allow';
   expect(await decisionOn(rules, '/a//b', override)).toMatchObject({ outcome: 'inject' });
 });

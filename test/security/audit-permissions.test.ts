@@ -9,7 +9,7 @@ const isRoot = process.getuid?.() === 0;
 
 describe('an audit log that others could read or replace is not written to', () => {
   it.each([0o640, 0o604, 0o622])(
-    'refuses a file of mode %o, with the command that mends it',
+    'refuses a file of mode %o, with the command that fixes it',
     async (mode) => {
       const file = await writtenLog(1);
       fs.chmodSync(file, mode);
@@ -79,7 +79,7 @@ describe('an audit log that cannot be written', () => {
     fs.chmodSync(dirname(file), 0o700);
   });
 
-  it('leaves no slot taken behind', async () => {
+  it('releases its writer slot', async () => {
     const file = await writtenLog(1);
     fs.chmodSync(file, 0o644);
     await expect(openLog(file)).rejects.toThrow();

@@ -29,7 +29,7 @@ async function log() {
 }
 
 describe('an attacker who deletes files and imitates retention', () => {
-  it('is found: files beyond the recorded ones are reported missing', async () => {
+  it('is detected: files beyond the recorded ones are reported missing', async () => {
     const { file, keep } = await log();
     expect(await keep(5)).toBeGreaterThan(0);
     expect(await problems(file)).toEqual([]);
@@ -70,7 +70,7 @@ describe('an attacker who deletes files and imitates retention', () => {
     expect((await verify(file)).ok).toBe(false);
   });
 
-  it('cannot have an older head record of a dead writer completed by retention', async () => {
+  it('cannot make retention complete an older head record of a dead writer', async () => {
     const used = await newLogFile();
     for (const each of [await openLog(used), await openLog(used)]) await write(each, 1);
     const file = await asKilled(used);
@@ -96,14 +96,14 @@ describe('an attacker who deletes files and imitates retention', () => {
     expect(await problems(file)).toEqual(['repeated 1']);
   });
 
-  it('cannot cause a removal by older file times', async () => {
+  it('cannot cause a removal with older file times', async () => {
     const { file, keep } = await log();
     for (const { path } of rotatedFiles(file)) fs.utimesSync(path, 0, 0);
     expect(await keep(1_000, 2 * 86_400_000)).toBe(0);
     expect(await keep(1_000, 21 * 3_600_000)).toBe(0);
   });
 
-  it('is found if the record of another log with the same key covers all files', async () => {
+  it('is detected if the record of another log with the same key covers all files', async () => {
     const [longer, shorter] = [await log(), await log()];
     await write(longer.audit, 60, 31);
     await longer.keep(1);
@@ -113,7 +113,7 @@ describe('an attacker who deletes files and imitates retention', () => {
     expect((await verify(shorter.file)).problems.map(({ kind }) => kind)).toEqual(['repeated']);
   });
 
-  it('stops retention if its record is not authentic, until a person has checked', async () => {
+  it('stops retention if its record is not authentic, until a person has checked it', async () => {
     const { file, keep } = await log();
     await keep(6);
     rewrite(retentionFile(file), (text) => text.replace('"removed"', '"remover"'));
@@ -122,7 +122,7 @@ describe('an attacker who deletes files and imitates retention', () => {
 });
 
 describe('an older log that is restored with its own head records', () => {
-  it('is found with an anchor, and only with one', async () => {
+  it('is detected only with an anchor', async () => {
     const file = await newLogFile();
     const audit = await openLog(file);
     await write(audit, 3);
@@ -152,7 +152,7 @@ describe('an older log that is restored with its own head records', () => {
     });
   });
 
-  it('is found also if anchors of the new history were added to the old ones', async () => {
+  it('is detected even if anchors of the new history were added to the old ones', async () => {
     const file = await newLogFile();
     const anchorOf = async (from: number) => {
       const audit = await openLog(file);

@@ -144,7 +144,7 @@ test.each<readonly [string, (log: Log) => void]>([
       for (const name of fs.readdirSync(join(file, '..'))) fs.rmSync(join(file, '..', name));
     },
   ],
-])('%s: nothing in the folder tells, and an anchor does', async (_what, attack) => {
+])('%s: only an anchor detects the change', async (_what, attack) => {
   const at = await log();
   attack(at);
   expect(await problems(at.file)).toEqual([]);
@@ -153,7 +153,7 @@ test.each<readonly [string, (log: Log) => void]>([
   expect([ok, first?.kind]).toEqual([false, 'cut']);
 });
 
-test("a writer's chain that was removed with its head record stays missed when its slot is taken again", async () => {
+test("a writer's chain that was removed with its head record stays reported as missing after its slot is reused", async () => {
   const at = await log();
   dropWriter(at, 'host/1');
   zeroHead(at, 1);
@@ -163,7 +163,7 @@ test("a writer's chain that was removed with its head record stays missed when i
   expect(await problems(at.file)).toContainEqual(expect.stringMatching(/^cut /));
 });
 
-test('an older head record that says that its writer ended is found', async () => {
+test('an older head record of a writer that had ended is detected', async () => {
   const at = await log();
   const ended = fs.readFileSync(headFile(at.file));
   const again = await openLog(at.file);

@@ -34,7 +34,7 @@ describe('an attacker with write access to the audit files and without the key',
     ['the first', 0, 'missing 1'],
     ['one in the middle', 2, 'missing 3'],
     ['the last', 4, 'cut 4'],
-  ])('cannot remove %s line unseen', async (_, index, problem) => {
+  ])('cannot remove %s line undetected', async (_, index, problem) => {
     const file = await writtenLog(5);
     rewriteLines(file, (lines) => lines.toSpliced(index, 1));
     expect(await problems(file)).toEqual([problem]);
@@ -49,7 +49,7 @@ describe('an attacker with write access to the audit files and without the key',
     expect(await problems(repeated)).toEqual(['repeated 6']);
   });
 
-  it('cannot add a line, also one hashed with another key', async () => {
+  it('cannot add a line, even with a hash of another key', async () => {
     const file = await writtenLog(2);
     const forged = fs
       .readFileSync(await writtenLog(3, { vault: vaultForTest('forger') }), 'utf8')
@@ -80,7 +80,7 @@ describe('an attacker with write access to the audit files and without the key',
     expect(await problems(all)).toEqual(['cut 1']);
   });
 
-  it('cannot make the head record match a cut', async () => {
+  it('cannot make the head record match a truncated log', async () => {
     const file = await writtenLog(5);
     rewriteLines(file, (lines) => lines.slice(0, 3));
     const third = (await allLines(file)).at(-1)?.hash ?? '';
@@ -93,8 +93,8 @@ describe('an attacker with write access to the audit files and without the key',
   });
 });
 
-describe('a writer that starts after the log was cut', () => {
-  it('does not hide the cut', async () => {
+describe('a writer that starts after the log was truncated', () => {
+  it('does not hide the truncation', async () => {
     const file = await writtenLog(5);
     rewriteLines(file, (lines) => lines.slice(0, 3));
     await write(await openLog(file), 2, 6);
@@ -115,7 +115,7 @@ describe('a writer that starts after the log was cut', () => {
     expect(await problems(file)).toEqual(['missing 1']);
   });
 
-  it('leaves a permanent mark if the head record was cut too', async () => {
+  it('leaves a permanent mark if the head record was truncated too', async () => {
     const file = await writtenLog(5);
     rewriteLines(file, (lines) => lines.slice(0, 3));
     fs.rmSync(headFile(file));

@@ -63,12 +63,12 @@ describe('authority confusion in the target', () => {
     'https://allowed.example:443',
   ];
 
-  it.each(texts)('CONNECT %j is no authority', (text) => {
+  it.each(texts)('CONNECT %j is not a valid authority', (text) => {
     expect(parseConnectTarget(text)).toBeNull();
   });
 
   it.each(texts.filter((text) => !/^(https:)?\/\//.test(text)))(
-    'https://%j is none either, or it is the attacker’s',
+    'https://%j is not a valid authority, or is read as the attacker’s',
     (text) => {
       const target = parseAbsoluteTarget(`https://${text}`);
       // What a slash or a question mark ends is an authority by any reading: the one before it.
@@ -101,7 +101,7 @@ describe('authority confusion inside a tunnel', () => {
     expect(targetOf(head(host(value)), allowed)).toMatchObject({ code: 'authority_mismatch', status: 421 });
   });
 
-  it('two Host fields are refused, even where they agree', () => {
+  it('two Host fields are refused, even if they agree', () => {
     for (const fields of [
       host('allowed.example', 'attacker.example'),
       host('attacker.example', 'allowed.example'),
@@ -110,7 +110,7 @@ describe('authority confusion inside a tunnel', () => {
       expect(targetOf(head(fields), allowed)).toMatchObject({ code: 'bad_request', status: 400 });
   });
 
-  it('no Host is refused', () => {
+  it('a request without Host is refused', () => {
     expect(targetOf(head([]), allowed)).toMatchObject({ code: 'bad_request' });
   });
 
@@ -119,12 +119,12 @@ describe('authority confusion inside a tunnel', () => {
     'https://allowed.example:8443/',
     'http://allowed.example/',
     'http://allowed.example:443/',
-  ])('a target of %s is refused, whatever Host says', (target) => {
+  ])('a target of %s is refused with any Host', (target) => {
     for (const value of ['allowed.example', 'attacker.example'])
       expect(targetOf(head(host(value), target), allowed)).toMatchObject({ code: 'authority_mismatch' });
   });
 
-  it('a server name of another host is refused, however the request names the tunnel', () => {
+  it('a TLS server name of another host is refused, whatever the request names', () => {
     for (const serverName of [
       'attacker.example',
       'allowed.example.attacker.example',
@@ -163,7 +163,7 @@ describe('authority confusion outside a tunnel', () => {
       });
   });
 
-  it('a forwarded request names the one authority, and no other that the client named in a field', () => {
+  it('a forwarded request names only the checked authority, instead of the Host that the client sent', () => {
     const sent = ['Host', 'attacker.example', 'X', '1', 'host', 'attacker.example'];
     expect(requestFields(sent, authorityText(allowed.authority))).toEqual([
       'Host',
@@ -177,7 +177,7 @@ describe('authority confusion outside a tunnel', () => {
 describe('cleartext', () => {
   const grant = { kind: 'grant', grant: 'acme', allowPlainHttp: false } as const;
 
-  it('an entry with a host alone gives nothing to http://', () => {
+  it('an entry with only a host sends no credential to http://', () => {
     const policy = policyOf({
       'a.example': grant,
       'a.example:80': grant,
@@ -188,13 +188,13 @@ describe('cleartext', () => {
       expect(decide(policy, authorityOf(text, 'http')), text).toMatchObject({ code: 'insecure_transport' });
   });
 
-  it('an entry without a port gives nothing to the port of http, however it is asked', () => {
+  it('an entry without a port sends no credential to port 80, by https or CONNECT', () => {
     const policy = policyOf({ 'a.example': grant });
     expect(decide(policy, authorityOf('a.example:80', 'https')).outcome).toBe('deny');
     expect(decideConnect(policy, parseConnectTarget('a.example:80')!).outcome).toBe('deny');
   });
 
-  it('plain http inside a tunnel is no https', () => {
+  it('plain http inside a tunnel does not count as https', () => {
     const policy = policyOf({ 'a.example': grant });
     const target = parseConnectTarget('a.example:443')!;
     expect(decideConnect(policy, target).outcome).toBe('inject');

@@ -49,7 +49,7 @@ const notForBob = { default: 'allow', rules: [{ users: ['bob'], outcome: 'deny' 
 const denied = [403, 'rule_denied'];
 
 describe('a rule that denies a user', () => {
-  test('applies to its grants, selected by user or by id', async () => {
+  test('applies to the grants of the user, selected by user or by id', async () => {
     const { ask, seen, grants } = await setup(notForBob, { user: 'alice' });
     expect(await ask('+user=bob')).toEqual(denied);
     expect(await ask(`+grant=${grants.bob.id}`)).toEqual(denied);
@@ -58,7 +58,7 @@ describe('a rule that denies a user', () => {
     expect(seen).toEqual(['token-of-alice']);
   });
 
-  test('also denies an agent that has only grants of that user and names none', async () => {
+  test('also denies an agent that names no grant and may only use grants of that user', async () => {
     const { ask, seen } = await setup(notForBob, {
       bindings: ({ bob }) => [{ kind: 'grant', value: bob.id }],
     });

@@ -61,7 +61,7 @@ function listening(answer: (response: ServerResponse) => void) {
 
 const chunk = `2710\r\n${'x'.repeat(10_000)}\r\n`;
 
-describe('bytes of an upload count', () => {
+describe('the bytes of an upload count', () => {
   test('if it exceeds body_bytes', async () => {
     const { listener, heard } = listening((response) => response.end());
     const { open, begin, next } = await budgeted(listener, 1_000, { limits: { body_bytes: '15kB' } });
@@ -86,7 +86,7 @@ describe('bytes of an upload count', () => {
     expect(await next()).toBe('rate_limited');
   });
 
-  test('if the upstream never answers, and are recorded', async () => {
+  test('if the upstream never responds, and are recorded', async () => {
     const { listener } = listening((response) => response.destroy());
     const { open, begin, next, sidekey } = await budgeted(listener, 1_000);
     const client = await open();
@@ -116,7 +116,7 @@ describe('bytes of an upload count', () => {
 });
 
 describe('an exchange that exceeds its budget', () => {
-  test('as an upload is refused, with the time of the next budget', async () => {
+  test('as an upload is refused, with the time when the next budget starts', async () => {
     const { listener } = listening((response) => response.end());
     const { open, begin, sidekey } = await budgeted(listener, 1_000);
     const client = await open();
@@ -130,7 +130,7 @@ describe('an exchange that exceeds its budget', () => {
     expect(bytes).toBeLessThan(step + 64 * kib);
   });
 
-  test('as a response is cut, and the audit has the reason', async () => {
+  test('as a response is cut, and the audit log has the reason', async () => {
     const { open, begin, next, sidekey } = await budgeted((_request, response) => {
       response.write('x'.repeat(2 * step));
     }, 1_000);
@@ -142,7 +142,7 @@ describe('an exchange that exceeds its budget', () => {
     expect(await next()).toBe('rate_limited');
   });
 
-  test('as a response that sends little is cut by the next check', async () => {
+  test('as a slow response is cut by the next check', async () => {
     const { open, begin, sidekey } = await budgeted((_request, response) => {
       response.write('x'.repeat(2_000));
     }, 1_000);
@@ -155,7 +155,7 @@ describe('an exchange that exceeds its budget', () => {
   test.each([
     ['at once where it sends much', 3 * step, step],
     ['by the next look where it sends little', 1_000, 300],
-  ])('as a WebSocket is cut, %s', async (_how, budget, size) => {
+  ])('as a WebSocket is cut %s', async (_how, budget, size) => {
     const { upstream, sidekey, open, next } = await budgeted((_request, response) => response.end(), budget);
     const server = new WebSocketServer({ server: upstream.server });
     onTestFinished(() => server.close());

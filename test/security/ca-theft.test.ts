@@ -47,7 +47,7 @@ function forged(authority: CertificateAuthority, host: string): { cert: string; 
 }
 
 describe('the CA key on disk', () => {
-  it('is sealed: neither its file nor what the file encodes is a private key', async () => {
+  it('is sealed: neither the file nor its decoded content is a private key', async () => {
     const { key } = await created();
     const text = await readFile(key, 'utf8');
     expect(text).not.toContain('PRIVATE KEY');
@@ -61,7 +61,7 @@ describe('the CA key on disk', () => {
     }
   });
 
-  it('is for its owner alone, and is not used otherwise', async () => {
+  it('is readable by its owner only, and is not used otherwise', async () => {
     const { options, key } = await created();
     expect((await stat(key)).mode & 0o777).toBe(0o600);
     for (const mode of [0o640, 0o604, 0o620, 0o602, 0o644]) {
@@ -75,7 +75,7 @@ describe('the CA key on disk', () => {
     await expect(openAuthority(options)).resolves.toBeDefined();
   });
 
-  it('does not open after any byte of its seal was changed', async () => {
+  it('cannot be opened after a change of any byte of its seal', async () => {
     const { options, key } = await created();
     const file = JSON.parse(await readFile(key, 'utf8')) as { sealed: string };
     const sealed = Buffer.from(file.sealed, 'base64');
@@ -90,7 +90,7 @@ describe('the CA key on disk', () => {
     }
   });
 
-  it('does not open beside the certificate of another CA that the same master key made', async () => {
+  it('cannot be opened beside the certificate of another CA with the same master key', async () => {
     const { options, key } = await created();
     const other = await openAuthority({ ...options, directory: await tempFolder() });
     const file = JSON.parse(await readFile(key, 'utf8')) as object;
@@ -98,7 +98,7 @@ describe('the CA key on disk', () => {
     await expect(openAuthority(options)).rejects.toMatchObject({ code: 'record_tampered' });
   });
 
-  it('cannot be reached from the opened CA, not even in a log of it', async () => {
+  it('cannot be reached from the opened CA, even by logging the CA', async () => {
     const { authority } = await created();
     const shown = inspect(authority, { depth: 10, showHidden: true }) + JSON.stringify(authority);
     expect(shown).not.toMatch(/PrivateKeyObject|KeyObject|PRIVATE KEY|"d":/);
@@ -116,8 +116,8 @@ describe('the CA key on disk', () => {
   });
 });
 
-describe('leaves', () => {
-  it('live for 45 days at most, at any time in the life of the CA', async () => {
+describe('leaf certificates', () => {
+  it('are valid for at most 45 days, at any time in the life of the CA', async () => {
     const authority = await freshAuthority();
     fc.assert(
       fc.property(fc.integer({ min: authority.notBefore, max: authority.notAfter - 1 }), (now) => {
@@ -134,7 +134,7 @@ describe('leaves', () => {
   });
 
   it.each(['evil.test', 'notacme.test', 'acme.test.evil.test', '192.0.2.1', '[::1]'])(
-    'are not made for %s by a CA that is permitted acme.test',
+    'are not issued for %s by a CA that is permitted acme.test',
     async (host) => {
       const authority = await freshAuthority(['acme.test']);
       expect(() => issueLeaf(authority, host, Date.now())).toThrowError(
@@ -152,7 +152,7 @@ describe('leaves', () => {
     ['[2001:db8::1]', ['10.0.0.0/8', 'acme.test']],
     ['192.0.2.1', ['fd00::/8']],
   ])(
-    'for %s made with the stolen key of a CA permitted %j are refused by clients',
+    'for %s issued with the stolen key of a CA permitted %j are refused by clients',
     async (host, permitted) => {
       const authority = await freshAuthority(permitted);
       expect(await handshake(forged(authority, host), authority.certificatePem, host)).toMatch(
@@ -161,14 +161,14 @@ describe('leaves', () => {
     },
   );
 
-  it.skipIf(noOpenssl)('made with a stolen key cannot sign further certificates (openssl)', async () => {
+  it.skipIf(noOpenssl)('issued with a stolen key cannot sign further certificates (openssl)', async () => {
     const authority = await freshAuthority();
     const leaf = forged(authority, 'a.test');
     expect(await opensslVerify(leaf.cert, leaf.cert, 'a.test')).not.toContain('leaf: OK');
   });
 });
 
-describe('a host that would put another name into the certificate', () => {
+describe('a host that would inject another name into the certificate', () => {
   const injections = [
     'a.test,DNS:evil.test',
     'a.test, DNS:evil.test',
@@ -216,7 +216,7 @@ describe('a host that would put another name into the certificate', () => {
     expect(cache.size).toBe(0);
   });
 
-  it('is refused, or is itself the one name that the certificate has', async () => {
+  it('is refused, or becomes the only name in the certificate', async () => {
     const authority = await freshAuthority();
     const nasty = fc.string({
       unit: fc.constantFrom(...Array.from('aA1-_.*:,[]\0\n%@/ é')),

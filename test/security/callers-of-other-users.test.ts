@@ -106,7 +106,7 @@ describe.each(Object.entries(entries))('%s', (_entry, enter) => {
     ['with a token, of another user', { owner: 'other', withToken: true }, true],
     ['with a token, of a user that is not reported', { owner: 'unknown', withToken: true }, true],
     ['without a token, of another user, with local_callers: any', { owner: 'other', local: 'any' }, true],
-  ])('serves a caller %s: %#', async (_caller, caller, isServed) => {
+  ])('handles a caller %s: %#', async (_caller, caller, isServed) => {
     const { upstream, sidekey, seen, port } = await setUp(caller);
     const client = await openClient(sidekey);
     const to = { authority: upstream.authority, port, withToken: caller.withToken === true };
@@ -120,7 +120,7 @@ describe.each(Object.entries(entries))('%s', (_entry, enter) => {
   });
 });
 
-test('the owner of a connection is looked up once, and only for a caller without a token', async () => {
+test('the owner of a connection is looked up only once, and only for a caller without a token', async () => {
   const { upstream, sidekey, looks } = await setUp({ owner: 'own' });
   const request = `GET https://${upstream.authority}/ HTTP/1.1\r\nHost: ${upstream.authority}\r\n`;
   const client = await openClient(sidekey);
@@ -140,7 +140,7 @@ test('the owner of a connection is looked up once, and only for a caller without
   expect(looks()).toBe(2);
 });
 
-test('a refusal says what the user can do', async () => {
+test('a refusal tells the user the next step', async () => {
   const { sidekey } = await setUp({ owner: 'other' });
   const client = await openClient(sidekey);
   client.send('GET http://sidekey.internal/ HTTP/1.1\r\nHost: sidekey.internal\r\n\r\n');
@@ -162,7 +162,7 @@ test('an open tunnel of another user is cut when local_callers becomes same_user
   expect(await client.ended()).toBe('');
 });
 
-test('a health check needs no token, whoever asks', async () => {
+test('a health check needs no token from any user', async () => {
   const sidekey = await startSidekey({ peerOwner: async () => 'other' });
   const client = await openClient(sidekey);
   client.send('GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n');

@@ -57,7 +57,7 @@ function assertApart(seen: readonly Seen[]): void {
 }
 
 describe.each(['TLSv1.2', 'TLSv1.3'] as const)('grants with certificates at one host, with %s', (tls) => {
-  test('have connections of their own, by turns', async () => {
+  test('use separate connections when used in turn', async () => {
     const { upstream, get } = await setup({ tls });
     for (let round = 0; round < 3; round += 1) {
       for (const name of names) await get(name);
@@ -68,7 +68,7 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('grants with certificates at one 
     expect(upstream.connections()).toBe(4);
   });
 
-  test('have connections of their own, all at once', async () => {
+  test('use separate connections when used at once', async () => {
     const { upstream, get } = await setup({ tls });
     for (let round = 0; round < 3; round += 1) {
       await Promise.all(
@@ -79,7 +79,7 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('grants with certificates at one 
     assertApart(upstream.seen);
   });
 
-  test('have sessions of HTTP/2 of their own', async () => {
+  test('use separate HTTP/2 sessions', async () => {
     const { upstream, sidekey } = await setup({ tls });
     const session = await openSession(sidekey, upstream.authority);
     const asked = Array.from({ length: 24 }, (_, index) => {
@@ -92,7 +92,7 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('grants with certificates at one 
     expect(upstream.connections()).toBe(4);
   });
 
-  test('do not share TLS sessions, nor with requests without a grant', async () => {
+  test('do not share TLS sessions with each other or with requests without a grant', async () => {
     const { upstream, get } = await setup({ tls, answer: closing });
     for (let round = 0; round < 3; round += 1) {
       await get('ann', 'open/');
@@ -107,7 +107,7 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('grants with certificates at one 
 });
 
 describe('the certificate of a grant', () => {
-  test('is not shown to a host outside of the audience that is sealed with it', async () => {
+  test('is not presented to a host outside its sealed audience', async () => {
     const [inside, outside] = [
       await startCertificateUpstream(),
       await startCertificateUpstream({ certificate: 'optional' }),
@@ -123,7 +123,7 @@ describe('the certificate of a grant', () => {
     expect(outside.connections()).toBe(0);
   });
 
-  test('is never sent over plain http, also if the domain allows it', async () => {
+  test('is never sent over plain http, even if the domain allows plain http', async () => {
     const seen: string[] = [];
     const plain = await startPlainUpstream((request, response) => {
       seen.push(request.url ?? '');
@@ -145,7 +145,7 @@ describe('the certificate of a grant', () => {
     expect(seen).toEqual([]);
   });
 
-  test('is no bearer token: a provider that would write it into a field gets nothing sent', async () => {
+  test('is never sent as a bearer token: if the provider places it in a field, the request is refused', async () => {
     const upstream = await startCertificateUpstream({ certificate: 'optional' });
     const sidekey = await sidekeyOfBank([upstream.authority], {
       config: { providers: { bank: { audience: [upstream.authority], inject: 'bearer' } } },
@@ -163,7 +163,7 @@ describe('the certificate of a grant', () => {
     expect(upstream.connections()).toBe(0);
   });
 
-  test('is wanted: a grant with a token gets nothing sent, with the certificate or without', async () => {
+  test('is required: a grant with a token is refused, with or without a certificate', async () => {
     const upstream = await startCertificateUpstream({ certificate: 'optional' });
     const sidekey = await sidekeyOfBank([upstream.authority]);
     await sidekey.grant([upstream.authority], { name: 'bank', provider: 'bank' });

@@ -3,7 +3,7 @@ import { openClient, openTunnel } from '../support/raw-client.ts';
 import { startSidekey } from '../support/sidekey.ts';
 import { startPlainUpstream } from '../support/upstream.ts';
 
-describe('an entry that names a host alone', () => {
+describe('a domain entry with only a host', () => {
   test('sends no credential over plain http, in absolute form or inside CONNECT', async () => {
     let asked = 0;
     const upstream = await startPlainUpstream((_request, response) => response.end(String((asked += 1))));
@@ -28,7 +28,7 @@ describe('an entry that names a host alone', () => {
     expect([asked, upstream.connections()]).toEqual([0, 0]);
   });
 
-  test('does not meet http on its default port', async () => {
+  test('does not match http on its default port', async () => {
     const sidekey = await startSidekey({ domains: { 'api.acme.test': { grant: 'acme' } } });
     await sidekey.grant(['api.acme.test']);
     const client = await openClient(sidekey);
@@ -36,7 +36,7 @@ describe('an entry that names a host alone', () => {
     expect(await client.response()).toMatchObject({ status: 403, reason: 'insecure_transport' });
   });
 
-  test('does not let an absolute http target leave a tunnel of https', async () => {
+  test('does not let an absolute http target leave an https tunnel', async () => {
     const sidekey = await startSidekey({
       domains: { 'api.acme.test:444': { grant: 'acme', allow_plain_http: true } },
     });

@@ -11,7 +11,7 @@ test.each([
   'https://login.test/authorize;calc',
   'https://login.test/authorize?(calc)',
   'https://login.test/authorize?!calc',
-])('no program is given %j', (address) => {
+])('no program is started with %j', (address) => {
   const linux = { platform: 'linux', env: { WSL_DISTRO_NAME: 'x' } } as const;
   expect(chooseBrowser(address, undefined, linux)).toMatchObject({ kind: 'none' });
   expect(chooseBrowser(address, 'wslview', linux)).toMatchObject({ kind: 'none' });

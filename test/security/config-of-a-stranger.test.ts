@@ -88,7 +88,7 @@ describe.skipIf(!isRoot)('the owners of the file and of its folder', () => {
     });
   });
 
-  test('a sticky folder of another user is refused: its owner can replace every file', async () => {
+  test('a sticky folder of another user is refused, because its owner can replace every file', async () => {
     const made = await place({ folder: 0o1777 });
     await chown(made.folder, stranger, stranger);
     expect(exposureOf(made.path)).toMatchObject({ message: expect.stringContaining(made.folder) });
@@ -96,7 +96,7 @@ describe.skipIf(!isRoot)('the owners of the file and of its folder', () => {
 });
 
 describe.skipIf(process.platform === 'win32')('links', () => {
-  test('each folder that a chain of links leads through is looked at, and the target', async () => {
+  test('are refused by the owner or mode of any folder on the chain or of the target', async () => {
     const target = await place({});
     const [middle, first] = [await tempFolder(), await tempFolder()];
     await symlink(target.path, join(middle, 'b.yaml'));
@@ -110,7 +110,7 @@ describe.skipIf(process.platform === 'win32')('links', () => {
     }
   });
 
-  test.skipIf(!isRoot)('a link of another user is refused, also in a sticky folder', async () => {
+  test.skipIf(!isRoot)('of another user are refused, even in a sticky folder', async () => {
     const target = await place({});
     const folder = await tempFolder();
     await chmod(folder, 0o1777);
@@ -121,7 +121,7 @@ describe.skipIf(process.platform === 'win32')('links', () => {
     });
   });
 
-  test('a link that leads nowhere, or in a circle, is refused', async () => {
+  test('that lead nowhere or in a circle are refused', async () => {
     const folder = await tempFolder();
     await symlink('/tmp/nothing-is-here', join(folder, 'a.yaml'));
     await symlink('b.yaml', join(folder, 'b.yaml'));
@@ -130,7 +130,7 @@ describe.skipIf(process.platform === 'win32')('links', () => {
   });
 
   test.skipIf(!isRoot)(
-    'a ConfigMap of Kubernetes is accepted: links in a folder of root, 0777, mounted read-only',
+    'of a Kubernetes ConfigMap are accepted: a folder of root with mode 0777, mounted read-only',
     async () => {
       const folder = await tempFolder();
       await mkdir(join(folder, '..2026_11_25'), { mode: 0o755 });
@@ -148,7 +148,7 @@ describe.skipIf(process.platform === 'win32')('links', () => {
   );
 });
 
-describe.skipIf(process.platform !== 'linux')('the group of one user', () => {
+describe.skipIf(process.platform !== 'linux')('a private group of one user', () => {
   const { username: me } = userInfo();
   test.each([
     ['has the user by its passwd entry', `${me}:x:7000:`, `${me}:x:7000:7000::/:/bin/sh`, true],
@@ -172,13 +172,13 @@ describe.skipIf(process.platform !== 'linux')('the group of one user', () => {
     expect(isGroupOfUser(7000, folder)).toBe(expected);
   });
 
-  test('is none where the files are missing', async () => {
+  test('is never assumed if the files are missing', async () => {
     expect(isGroupOfUser(7000, await tempFolder())).toBe(false);
   });
 });
 
-describe.skipIf(process.platform === 'win32')('what uses a file that others may write', () => {
-  test('a load, an edit and a read of the text refuse it', async () => {
+describe.skipIf(process.platform === 'win32')('a file that others may write', () => {
+  test('is refused by a load, an edit and a read of its text', async () => {
     const { path, load } = await place({ file: 0o666 });
     const refused = { code: 'permissions_unsafe', hint: `chmod go-w ${path}` };
     await expect(load()).rejects.toMatchObject(refused);
@@ -195,7 +195,7 @@ describe.skipIf(process.platform === 'win32')('what uses a file that others may 
     ['the file', { file: 0o600 }, 0o666],
     ['the file, whose text nobody changed since', { file: 0o666 }, 0o600],
     ['the folder of a file that was refused', { folder: 0o777 }, 0o700],
-  ])('a reload is due when the mode of %s changes', async (what, modes, mode) => {
+  ])('makes a reload due when the mode of %s changes', async (what, modes, mode) => {
     const { path, folder } = await place(modes);
     // Old stamps, which show that nothing changed.
     const sources = configSources(path, (at) => {

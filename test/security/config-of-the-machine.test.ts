@@ -308,7 +308,7 @@ const harmless = [
   ),
 ];
 
-describe('every text of the schema has a mark, or is in the list of those that were looked at', () => {
+describe('every string of the schema is marked or listed as reviewed: the mark', () => {
   test.each([
     ['machine', Object.keys(ofMachine)],
     ['secret', Object.keys(secrets)],
@@ -339,7 +339,7 @@ const refusedKey = (refusal: unknown) =>
     ?.replaceAll(/\[\d+\]/g, '[]')
     .replaceAll(/\["[^"]+"\]|\.a(?=\.|$)/g, '.*');
 
-describe('an edit is refused, and the refusal names the key', () => {
+describe('an edit is refused and the refusal names the key', () => {
   test.each(
     [ofMachine, secrets, destinations].flatMap((table) =>
       Object.entries<readonly [string, string]>(table).map(([path, [before, after]]) => ({
@@ -385,7 +385,7 @@ describe('an edit is refused, and the refusal names the key', () => {
   });
 });
 
-describe('an edit passes', () => {
+describe('an edit is accepted', () => {
   const paths = 'audit: { file: /a/b.jsonl }\nupstream: { ca: [a.pem, b.pem] }';
   test.each([
     [
@@ -434,7 +434,7 @@ describe('an edit passes', () => {
   });
 });
 
-test('every way of an edit but that of a person at the machine refuses these keys', async () => {
+test('only an edit by a person at the machine may change the protected keys', async () => {
   const path = join(await tempFolder(), 'sidekey.yaml');
   await writeFile(path, 'version: 1\n', { mode: 0o600 });
   const text = 'version: 1\nca: { directory: /x }\n';

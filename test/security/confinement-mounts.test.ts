@@ -19,7 +19,7 @@ test.skipIf(bubblewrap === null).each([
   ['a link to a folder that is planned to be read only', 'to-fixed', '--bind', 'fixed'],
   ['a link to a folder that is not planned', 'to-other', '--bind', 'other'],
   ['a link to a folder that is not planned, read only', 'to-other', '--ro-bind', 'other'],
-])('%s in the place of a mount is seen', async (_what, name, word, strange) => {
+])('%s in place of a planned mount is detected', async (_what, name, word, strange) => {
   const base = mkdtempSync(join(packageRoot, 'node_modules', '.mounts '));
   onTestFinished(() => rmSync(base, { recursive: true, force: true }));
   const at = (entry: string) => join(base, entry);

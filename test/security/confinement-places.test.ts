@@ -22,7 +22,7 @@ const ofAllLayouts = /Sidekey|credential|a key of SSH|gh|profile|of home|socket|
 
 describe.each(Object.keys(modes) as Mode[])('confined by %s', (mode) => {
   test.skipIf(modes[mode] === null).each(layouts)(
-    'no credential is read or replaced where %s',
+    'no credential can be read or replaced where %s',
     async (_what, places) => {
       const world = await makeWorld(places);
       const config = readFileSync(world.config, 'utf8');

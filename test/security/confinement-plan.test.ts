@@ -65,7 +65,7 @@ test.each(['show', 'write', 'socket'] as const)(
   },
 );
 
-test('a cache that a variable names below the project gives no right to where a link leads', async () => {
+test('a cache variable with a path below the project gives no access to the target of a link there', async () => {
   const { at, link, plan } = await machine();
   mkdirSync(at('home/.config/autostart'), { recursive: true });
   link('project/.gocache', at('home/.config'));
@@ -83,7 +83,7 @@ test('a folder of Sidekey behind a link in the project is refused', async () => 
   await expect(refused).rejects.toMatchObject({ code: 'input_invalid' });
 });
 
-test('links of a home that is the working folder do no harm', async () => {
+test('links in a home that is the working folder grant no write access to it', async () => {
   const { at, link, plan } = await machine();
   mkdirSync(at('elsewhere'));
   link('home/.config', at('elsewhere'));
@@ -99,7 +99,7 @@ test('a hook that is a link in the project is refused', async () => {
   await expect(plan('project')).rejects.toMatchObject({ code: 'input_invalid' });
 });
 
-test('the folders of git are fixed, wherever a checkout has them', async () => {
+test('the git folders are read-only in every layout of a checkout', async () => {
   const { at, git, put, plan } = await machine();
   git('init', '--quiet', at('project'));
   git('-C', at('project'), 'commit', '--quiet', '--allow-empty', '-m', 'x');
@@ -127,7 +127,7 @@ test('the folders of git are fixed, wherever a checkout has them', async () => {
   expect(accessTo(at('home'), (await plan('hostile')).rules)).toBe('read');
 });
 
-test('files that make a repository of the project itself are reported', async () => {
+test('files that make the project itself a repository are reported', async () => {
   const { at, git, put, plan } = await machine();
   git('init', '--quiet', at('project'));
   const made = await plan('project');
@@ -147,7 +147,7 @@ test.each([
   ['[alias]\nx = !tools/alias&&A=1 tools/other|cat', 'tools/alias'],
   ['[core]\nfsmonitor = $PWD/tools/monitor', 'tools/monitor'],
   ['[include]\npath = ~me/../project/a', 'a'],
-])('what git reads in %j is fixed', async (config, name) => {
+])('files that git reads because of %j are read-only', async (config, name) => {
   const { at, git, put, plan } = await machine();
   git('init', '--quiet', at('project'));
   put('project/.git/config', `${config}\n`);
@@ -155,7 +155,7 @@ test.each([
   expect(accessTo(at('project', name), (await plan('project')).rules)).toBe('fixed');
 });
 
-test('a config that an included config includes is fixed, and a circle ends', async () => {
+test('a config that an included config includes is read-only, and circular includes end', async () => {
   const { at, git, put, plan } = await machine();
   git('init', '--quiet', at('project'));
   put('project/.git/config', '[include]\npath = ../first\n');
@@ -165,7 +165,7 @@ test('a config that an included config includes is fixed, and a circle ends', as
 });
 
 test.each(['../.bashrc', '../.config/autostart', '../.not-there'])(
-  'a link to %s that an earlier command left in a state folder gives no right there',
+  'a link to %s that an earlier command left in a state folder gives no access to the target',
   async (target) => {
     const { at, link, put, plan } = await machine();
     for (const name of ['.bashrc', '.config/autostart/x', '.claude.json', '.claude/x']) put(`home/${name}`);
@@ -176,7 +176,7 @@ test.each(['../.bashrc', '../.config/autostart', '../.not-there'])(
   },
 );
 
-test('a link in a state folder to what runs outside later is refused, and --write permits it', async () => {
+test('a link in a state folder to a file that runs later outside is refused unless --write permits the file', async () => {
   const { at, link, put, plan } = await machine();
   put('home/dotfiles/settings.json');
   put('home/.claude/x');
@@ -186,7 +186,7 @@ test('a link in a state folder to what runs outside later is refused, and --writ
   expect((await plan('project', { write })).rules.get(at('home/dotfiles/settings.json'))).toBe('write');
 });
 
-test('hooks of working trees and submodules below the project are fixed', async () => {
+test('hooks of working trees and submodules below the project are read-only', async () => {
   const { at, git, put, plan } = await machine();
   git('init', '--quiet', at('library'));
   git('-C', at('library'), 'commit', '--quiet', '--allow-empty', '-m', 'x');
@@ -203,7 +203,7 @@ test('hooks of working trees and submodules below the project are fixed', async 
   for (const name of hooks) expect([name, accessTo(at(name), rules)]).toEqual([name, 'fixed']);
 });
 
-test('no repository loses its protection to many others', async () => {
+test('every repository stays protected if there are many others', async () => {
   const { at, put, plan } = await machine();
   const names = Array.from({ length: 70 }, (_, index) => `project/group-${index % 7}/part-${index}`);
   for (const name of names) put(`${name}/.git/hooks/pre-commit`);
@@ -250,7 +250,7 @@ test.each<[what: string, leave: (machine: Machine) => void]>([
   });
 });
 
-test('a pipe as a link to a repository does not stop the plan', async () => {
+test('a pipe in place of a link to a repository does not block the plan', async () => {
   const { at, plan } = await machine();
   execFileSync('mkfifo', [at('project/.git')]);
   expect((await plan('project')).rules.get(at('project/.git'))).toBe('fixed');
@@ -264,7 +264,7 @@ test.skipIf(isRoot).each([
   ['the folder above a repository', 'project/group', 'group/part/.git/hooks/pre-commit'],
   ['the folder of a protected file', 'project/.claude', '.claude/settings.json'],
   ['the folder of a credential', 'project/a/b/c/secret', 'a/b/c/secret/aws'],
-])('%s that an earlier command closed (chmod) is fixed', async (_what, closed, name) => {
+])('%s that an earlier command made inaccessible (chmod) is read-only', async (_what, closed, name) => {
   const { at, put, plan } = await machine();
   const env = { AWS_SHARED_CREDENTIALS_FILE: at('project/a/b/c/secret/aws') };
   put(`project/${name}`);
@@ -280,7 +280,7 @@ test.skipIf(isRoot).each([
   }
 });
 
-test.skipIf(isRoot)('a folder that the command closes (chmod) is reported', async () => {
+test.skipIf(isRoot)('a folder that the command makes inaccessible (chmod) is reported', async () => {
   const { at, put, plan } = await machine();
   put('project/.claude/settings.json');
   const made = await plan('project');
@@ -299,7 +299,7 @@ test('a program gets its state folder, and Sidekey’s files stay hidden from --
   });
 });
 
-test('a home is mounted entry by entry, without what is hidden', async () => {
+test('a home is mounted entry by entry, without hidden entries', async () => {
   const { at, put, plan } = await machine();
   for (let index = 0; index < 300; index += 1) put(`home/file-${index}`);
   put('home/.netrc');

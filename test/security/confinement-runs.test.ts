@@ -44,7 +44,7 @@ describe.each(paths)('a command confined by %s', (_name, PATH, isMissing) => {
   });
 
   test.skipIf(isMissing || curlMissing !== false)(
-    'cannot use the lease of another run by its port',
+    'cannot use the lease of another run through the port of that run',
     async () => {
       const place = await runHome(undefined, () => ({
         proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel', authentication: 'optional' },
@@ -94,7 +94,7 @@ describe.each(paths)('a command confined by %s', (_name, PATH, isMissing) => {
     expect([stdout, connections]).toEqual(['closed,closed undefined undefined\n', 0]);
   });
 
-  test.skipIf(isMissing)('does not start with a folder as its input', async () => {
+  test.skipIf(isMissing)('does not start with a folder as standard input', async () => {
     const { at } = await runHome();
     const words = [process.execPath, program, 'run', '--config', at.configFile, '--isolate', '--'];
     const { stdout, stderr } = spawnSync(
@@ -106,7 +106,7 @@ describe.each(paths)('a command confined by %s', (_name, PATH, isMissing) => {
     expect(stdout).toBe('');
   });
 
-  test.skipIf(isMissing)('cannot read a key that is rotated while it runs', async () => {
+  test.skipIf(isMissing)('cannot read a key that is rotated during the run', async () => {
     const place = await runHome();
     const data = place.at.at('data');
     const script = `
@@ -158,8 +158,8 @@ describe.each(paths)('a command confined by %s', (_name, PATH, isMissing) => {
   );
 });
 
-describe('bubblewrap is the one of the system', () => {
-  test('and none of a checkout, by a relative or an absolute entry of the PATH', async () => {
+describe('bubblewrap is taken from the system', () => {
+  test('instead of a checkout, with a relative or absolute PATH entry', async () => {
     const checkout = await tempFolder();
     const folder = join(checkout, 'node_modules/.bin');
     mkdirSync(folder, { recursive: true });
@@ -178,7 +178,7 @@ describe('bubblewrap is the one of the system', () => {
     expect(systemProgram('sidekey-sandbox', folder, [])).toBe(null);
   });
 
-  test('a run in the checkout does not start it', async () => {
+  test('and a program of that name in the checkout is not started by a run', async () => {
     const place = await runHome();
     const folder = place.at.at('node_modules/.bin');
     mkdirSync(folder, { recursive: true });

@@ -6,7 +6,7 @@ import { sessionId } from '../../src/grants/sessions.ts';
 import { acmeHome } from '../support/connect-home.ts';
 
 /** Whoever can write to the store must not be able to make one person's consent end as another's. */
-test('the session of one consent does not open in the place of another', async () => {
+test('the sealed session of one consent cannot be opened in place of another', async () => {
   const at = await acmeHome();
   const printed = async (user: string) =>
     (await at.json(['connect', 'acme', '--print-url', '--user', user])) as {

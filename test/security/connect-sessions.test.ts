@@ -8,7 +8,7 @@ const audienceOf = (jws = '') =>
   JSON.parse(Buffer.from(jws.split('.')[1] ?? '', 'base64url').toString()).aud as unknown;
 
 describe('the consent of a connect session', () => {
-  test('ends only in the browser that began it', async () => {
+  test('can only be completed in the browser that began it', async () => {
     const at = await startConnecting();
     const { id, connect_url: link } = await at.session();
     const mallory = at.browser();
@@ -20,7 +20,7 @@ describe('the consent of a connect session', () => {
     expect((await mallory.open(callback)).status).toBe(200);
   });
 
-  test('does not end with another secret of the browser', async () => {
+  test('cannot be completed with another browser secret', async () => {
     const at = await startConnecting();
     const { id, connect_url: link } = await at.session();
     const browser = at.browser();
@@ -32,7 +32,7 @@ describe('the consent of a connect session', () => {
     expect((await browser.open(callback)).status).toBe(200);
   });
 
-  test('does not end with the state of another session of the same browser, or twice', async () => {
+  test('cannot be completed with the state of another session of the same browser, or twice', async () => {
     const at = await startConnecting();
     const [first, second] = [await at.session(), await at.session({ name: 'second', user: 'bob' })];
     const browser = at.browser();
@@ -53,7 +53,7 @@ describe('the consent of a connect session', () => {
     ['another issuer', (url: URL) => url.searchParams.set('iss', 'https://evil.test')],
     ['no issuer', (url: URL) => url.searchParams.delete('iss')],
     ['two states', (url: URL) => url.searchParams.append('state', 'another')],
-  ])('does not take an answer with %s', async (_, change) => {
+  ])('rejects a callback with %s', async (_, change) => {
     const at = await startConnecting({ provider: { authorization_response_iss_parameter_supported: true } });
     const browser = at.browser();
     const callback = new URL(await browser.consent((await at.session()).connect_url));
@@ -62,7 +62,7 @@ describe('the consent of a connect session', () => {
     expect(at.helpdesk.tokenRequestCount('authorization_code')).toBe(0);
   });
 
-  test('begins once, by the button of its own page, and never by a GET', async () => {
+  test('begins once, with the button of its own page, and never by a GET', async () => {
     const at = await startConnecting();
     const { connect_url: link } = await at.session();
     const browser = at.browser();
@@ -85,7 +85,7 @@ describe('the consent of a connect session', () => {
     expect(again.map(({ status }) => status)).toEqual([410, 410]);
   });
 
-  test('has pages that no other page frames, that run only their script, and leave no trace', async () => {
+  test('has pages that cannot be framed, run only their own script, and leave no trace', async () => {
     const at = await startConnecting();
     const { connect_url: link } = await at.session();
     const { headers } = await at.browser().open(link);
@@ -122,7 +122,7 @@ describe('the consent of a connect session', () => {
 });
 
 describe('a connect session of a key', () => {
-  test('is for the user of the key alone', async () => {
+  test('is limited to the user of the key', async () => {
     const at = await startConnecting();
     const bob = await at.key({ role: 'user', user: 'bob' });
     const { id } = await at.session();
@@ -133,7 +133,7 @@ describe('a connect session of a key', () => {
     expect((await at.call('POST /v2/connect-sessions', { key: auditor, body: wanted })).status).toBe(403);
   });
 
-  test('for one user does not lift what the operator decides', async () => {
+  test('for one user cannot lift limits of the operator', async () => {
     const at = await startConnecting();
     const key = await at.key({ role: 'user', user: 'alice' });
     const wanted = { provider: 'acme', user: 'alice' };
@@ -146,7 +146,7 @@ describe('a connect session of a key', () => {
     expect((await at.call('POST /v2/connect-sessions', { key, body })).status).toBe(201);
   });
 
-  test('signs its result for each receiver alone', async () => {
+  test('signs a separate result for each receiver', async () => {
     const app = 'https://other.acme.test';
     const at = await startConnecting({ returnUrls: [back, `${app}/x`] });
     const { connect_url: link } = await at.session({ popup_origin: app });
@@ -156,7 +156,7 @@ describe('a connect session of a key', () => {
     expect([audienceOf(told), audienceOf(sent)]).toEqual([app, new URL(back).origin]);
   });
 
-  test('sends no browser and no message to an address that is not registered', async () => {
+  test('redirects no browser and sends no message to an unregistered address', async () => {
     const at = await startConnecting();
     for (const url of [undefined, 'https://evil.test/connected', `${back}.evil.test`]) {
       const body = { return_url: url ?? 'https://app.acme.test/other' };
@@ -183,7 +183,7 @@ describe('a return address', () => {
     'https://app.acme.test/connected/deeper',
     'http://127.0.0.1:3000/',
     'http://127.0.0.1:3000/any?x=1',
-  ])('is %s', (text) => {
+  ])('is accepted: %s', (text) => {
     expect(returnUrl(text, registered)?.href).toBe(text);
   });
 
@@ -218,7 +218,7 @@ describe('a return address', () => {
     'http://127.1:3000/',
     'http://localhost:3000/',
     '',
-  ])('is not %s', (text) => {
+  ])('is rejected: %s', (text) => {
     expect(returnUrl(text, registered)).toBeNull();
   });
 });

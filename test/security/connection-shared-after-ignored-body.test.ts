@@ -30,7 +30,7 @@ const withBody = (method: string, authority: string, body: string) =>
 
 describe('an upstream that ignores bodies', () => {
   test.each(['GET', 'HEAD', 'OPTIONS', 'DELETE', 'PROPFIND', 'LIST'])(
-    'gets no request on the connection of a %s that had one',
+    'gets no further request on a connection that carried a %s with a body',
     async (method) => {
       const { upstream, sidekey, heads } = await ignoring();
       const client = await openTunnel(sidekey, upstream.authority);
@@ -45,7 +45,7 @@ describe('an upstream that ignores bodies', () => {
     },
   );
 
-  test('gets none behind a body in chunks either', async () => {
+  test('gets no further request after a body in chunks either', async () => {
     const { upstream, sidekey } = await ignoring();
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(
@@ -58,7 +58,7 @@ describe('an upstream that ignores bodies', () => {
     expect(upstream.connections()).toBe(2);
   });
 
-  test('gets none where it refused a POST, whose body it may not have read', async () => {
+  test('gets no further request after it refused a POST, whose body it may not have read', async () => {
     const { upstream, sidekey, heads } = await ignoring(
       'HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno',
     );
@@ -70,7 +70,7 @@ describe('an upstream that ignores bodies', () => {
     expect(heads.at(-1)).toMatch(/^GET \/next /);
   });
 
-  test('gets none where its answer began before all of the body was there', async () => {
+  test('gets no further request if its response began before the body was complete', async () => {
     const heads: string[] = [];
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, (head) => {
@@ -93,7 +93,7 @@ describe('an upstream that ignores bodies', () => {
     expect(heads.at(-1)).toMatch(/^GET \/next /);
   });
 
-  test('gets none where it answered an expectation without a 100, whose body it may not have read', async () => {
+  test('gets no further request after a final response to Expect: 100-continue, because it may not have read the body', async () => {
     const { upstream, client, heads } = await expecting(ok);
     client.send(`GET /next HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
     await client.response();
@@ -101,7 +101,7 @@ describe('an upstream that ignores bodies', () => {
   });
 });
 
-test('reuses a connection after an expectation that a 100 answered', async () => {
+test('reuses a connection after an expectation that was answered with 100', async () => {
   const { upstream, client } = await expecting(`HTTP/1.1 100 Continue\r\n\r\n${ok}`);
   client.send(`GET /next HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
   await client.response();
@@ -131,7 +131,7 @@ async function expecting(answer: string) {
   return { ...it, client, heads };
 }
 
-test('reuses a connection after a POST that was answered, and after a GET without a body', async () => {
+test('reuses a connection after an answered POST and after a GET without a body', async () => {
   const { upstream, sidekey } = await granted((request, response) => {
     request.resume().on('end', () => response.end('ok'));
   });
@@ -161,7 +161,7 @@ const get = async ({ upstream, sidekey }: Granted, grant: string) => {
 };
 
 describe('an idle connection', () => {
-  test('serves the grant that it was used for, and no other', async () => {
+  test('serves only the grant that it was used for', async () => {
     const it = await two();
     await get(it, 'acme');
     await get(it, 'acme');
@@ -173,7 +173,7 @@ describe('an idle connection', () => {
     expect(it.upstream.connections()).toBe(2);
   });
 
-  test('serves the agent that it was used for, where no grant goes along', async () => {
+  test('serves only the agent that it was used for, if the request carries no grant', async () => {
     const heads: string[] = [];
     const it = await grantedRaw((socket) =>
       onHeads(socket, (head) => {

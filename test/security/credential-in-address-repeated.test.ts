@@ -50,7 +50,7 @@ const carried = [
 ] as const;
 
 describe.each(carried)('a credential in the %s', (_, inject, value, path) => {
-  test.each(pages)('does not come back in an ordinary body: %s', async (_page, page) => {
+  test.each(pages)('does not appear in an ordinary response body: %s', async (_page, page) => {
     const setup = await startInjectProxy(inject, {
       credential: credential(value),
       answer: ({ url }) => ({ body: page(`https://api.test${url}&n=2`) }),
@@ -68,21 +68,24 @@ describe.each(carried)('a credential in the %s', (_, inject, value, path) => {
     }
   });
 
-  test.each(spellings)('does not come back in Location and Link: %s', async (_spelling, spell) => {
-    const setup = await startInjectProxy(inject, {
-      credential: credential(value),
-      answer: () => ({
-        fields: { location: `/next/${spell(value)}`, link: `</next?a=${spell(value)}>; rel="next"` },
-      }),
-    });
-    const { headers } = await setup.ask('HTTP/1.1', { path });
-    const told = `${String(headers['location'])} ${String(headers['link'])}`;
-    expect(told).not.toContain(spell(value));
-    // Of Base64 and hex, what holds bits of others besides may stay.
-    expect(told.replace(/<?\/next(?:\?a=|\/)|>; rel="next"/g, '').length).toBeLessThan(30);
-  });
+  test.each(spellings)(
+    'does not appear in the Location and Link of a response: %s',
+    async (_spelling, spell) => {
+      const setup = await startInjectProxy(inject, {
+        credential: credential(value),
+        answer: () => ({
+          fields: { location: `/next/${spell(value)}`, link: `</next?a=${spell(value)}>; rel="next"` },
+        }),
+      });
+      const { headers } = await setup.ask('HTTP/1.1', { path });
+      const told = `${String(headers['location'])} ${String(headers['link'])}`;
+      expect(told).not.toContain(spell(value));
+      // Of Base64 and hex, what holds bits of others besides may stay.
+      expect(told.replace(/<?\/next(?:\?a=|\/)|>; rel="next"/g, '').length).toBeLessThan(30);
+    },
+  );
 
-  test('is put in anew where an agent follows a link without it, and such leaks end nothing', async () => {
+  test('is added again if an agent follows a link without it, and such leaks never end the access', async () => {
     const setup = await startInjectProxy(inject, {
       credential: credential(value),
       answer: ({ url }) => ({
@@ -103,12 +106,12 @@ describe.each(carried)('a credential in the %s', (_, inject, value, path) => {
   });
 });
 
-describe('a pair with a part that is too short to be found', () => {
+describe('a user name and password of which one is too short for the guard', () => {
   test.each([
     ['alice', 's3cr3t!'],
     ['a-long-user-name', 's3cr3t!'],
     ['alice', 'x'],
-  ])('does not leave where every response is to be guarded: %s', async (username, password) => {
+  ])('is not sent if every response is to be guarded: %s', async (username, password) => {
     const setup = await startInjectProxy('bearer', {
       credential: { type: 'basic', username, password },
       domain: { leak_guard: 'redact' },

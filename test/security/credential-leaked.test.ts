@@ -38,20 +38,23 @@ const mirror =
   };
 
 describe('without a leak_guard setting', () => {
-  test.each([400, 401, 404, 500, 503])('an error page of status %i shows none', async (status) => {
-    const room = await guarded(null, mirror(status));
-    const answer = await get(room);
-    expect(answer.status).toBe(status);
-    expect(answer.headers['x-seen']).toBe(`Bearer ${masked}`);
-    expect(JSON.parse(answer.body)).toMatchObject({ headers: { authorization: `Bearer ${masked}` } });
-    const outcome = await room.sidekey.audited(({ event }) => event === 'outcome');
-    expect(outcome).toMatchObject({ status, outcome: 'ok', leaks: 2 });
-    expect(room.sidekey.logged()).toContain('showed the credential');
-    expect(room.sidekey.logged()).not.toContain(bearerToken);
-  });
+  test.each([400, 401, 404, 500, 503])(
+    'an error page of status %i contains no credential',
+    async (status) => {
+      const room = await guarded(null, mirror(status));
+      const answer = await get(room);
+      expect(answer.status).toBe(status);
+      expect(answer.headers['x-seen']).toBe(`Bearer ${masked}`);
+      expect(JSON.parse(answer.body)).toMatchObject({ headers: { authorization: `Bearer ${masked}` } });
+      const outcome = await room.sidekey.audited(({ event }) => event === 'outcome');
+      expect(outcome).toMatchObject({ status, outcome: 'ok', leaks: 2 });
+      expect(room.sidekey.logged()).toContain('showed the credential');
+      expect(room.sidekey.logged()).not.toContain(bearerToken);
+    },
+  );
 
   test.each(['/headers', '/v1/anything/else?a=1', '/Debug', '/%68eaders', '/x;a/echo;b'])(
-    'a leak endpoint shows none: %s',
+    'the response of a known echo path contains no credential: %s',
     async (path) => {
       const { body } = await get(await guarded(null, mirror()), path);
       expect(body).toContain(masked);
@@ -59,7 +62,7 @@ describe('without a leak_guard setting', () => {
     },
   );
 
-  test('a place that the provider names shows none', async () => {
+  test('the response of an echo path of the provider contains no credential', async () => {
     const upstream = await startUpstream(mirror());
     const acme = { audience: [upstream.authority], echo_paths: ['/my/request'] };
     const room = await grantedTo(upstream, { config: { providers: { acme } } });
@@ -84,12 +87,12 @@ describe('without a leak_guard setting', () => {
   });
 });
 
-test('with the guard off, error pages are forwarded unchanged', async () => {
+test('error pages are forwarded unchanged if the guard is off', async () => {
   expect((await get(await guarded('off', mirror(500)))).body).toContain(bearerToken);
 });
 
 describe('with leak_guard: redact', () => {
-  test('a response is requested as a whole and without coding, and keeps its length', async () => {
+  test('a response is requested whole and uncompressed, and keeps its length', async () => {
     const room = await guarded('redact', (request, response) => {
       const body = Buffer.from(JSON.stringify(request.headers));
       response.writeHead(200, { 'Content-Length': body.length, ETag: '"1"' }).end(body);
@@ -115,20 +118,23 @@ describe('with leak_guard: redact', () => {
     ['gzip', gzipSync],
     ['br', brotliCompressSync],
     ['zstd', zstdCompressSync],
-  ] as const)('one that is in %s all the same arrives without it', async (coding, code) => {
-    const room = await guarded('redact', (request, response) => {
-      const coded = code(Buffer.from(`you sent ${request.headers.authorization}, did you not?`));
-      response.writeHead(200, { 'Content-Encoding': coding, 'Content-Length': coded.length, ETag: '"1"' });
-      response.end(coded);
-    });
-    const answer = await get(room);
-    expect(answer.body).toBe(`you sent Bearer ${masked}, did you not?`);
-    expect(answer.headers['content-encoding']).toBeUndefined();
-    expect(answer.headers['content-length']).toBeUndefined();
-    expect(answer.headers['etag']).toBe('W/"1"');
-  });
+  ] as const)(
+    'a response in %s, despite the request, arrives without the credential',
+    async (coding, code) => {
+      const room = await guarded('redact', (request, response) => {
+        const coded = code(Buffer.from(`you sent ${request.headers.authorization}, did you not?`));
+        response.writeHead(200, { 'Content-Encoding': coding, 'Content-Length': coded.length, ETag: '"1"' });
+        response.end(coded);
+      });
+      const answer = await get(room);
+      expect(answer.body).toBe(`you sent Bearer ${masked}, did you not?`);
+      expect(answer.headers['content-encoding']).toBeUndefined();
+      expect(answer.headers['content-length']).toBeUndefined();
+      expect(answer.headers['etag']).toBe('W/"1"');
+    },
+  );
 
-  test('one with an incomplete coding is cut, and the audit has the reason', async () => {
+  test('a response with incomplete compressed data is cut, and the audit log has the reason', async () => {
     const room = await guarded('redact', (_request, response) => {
       const coded = gzipSync(`${'a'.repeat(200_000)}${bearerToken}`);
       response.writeHead(200, { 'Content-Encoding': 'gzip' });
@@ -150,7 +156,7 @@ describe('with leak_guard: redact', () => {
     expect([answer.status, problemOf(answer).code]).toEqual([502, 'upstream_protocol']);
   });
 
-  test('chunks, interim heads, reason, names and trailers show none', async () => {
+  test('chunks, interim heads, the reason phrase, names and trailers contain no credential', async () => {
     const cut = 12;
     const upstream = await startRawUpstream((socket) =>
       onHeads(socket, () => {
@@ -174,7 +180,7 @@ describe('with leak_guard: redact', () => {
     expect(client.received()).toContain(`x-end: ${masked}`);
   });
 
-  test('an answer to HEAD and a 304 show none, and have no body', async () => {
+  test('an answer to HEAD and a 304 contain no credential and have no body', async () => {
     const room = await guarded('redact', (request, response) => {
       response.writeHead(request.method === 'HEAD' ? 200 : 304, {
         'X-Seen': request.headers.authorization,
@@ -190,7 +196,7 @@ describe('with leak_guard: redact', () => {
     expect(await client.response()).toMatchObject({ status: 304, headers: { 'x-seen': `Bearer ${masked}` } });
   });
 
-  test('HTTP/2 shows none in fields, body and trailers', async () => {
+  test('HTTP/2 fields, body and trailers contain no credential', async () => {
     const upstream = await startH2Upstream((request, response) => {
       const seen = String(request.headers['authorization']);
       response.writeHead(200, { 'x-seen': seen });
@@ -208,7 +214,7 @@ describe('with leak_guard: redact', () => {
     expect(answer).toMatchObject({ whole: true, code: 0 });
   });
 
-  test('gRPC messages with compression are not requested, and are refused', async () => {
+  test('compressed gRPC messages are not requested, and are refused', async () => {
     const asked: unknown[] = [];
     const upstream = await startH2Upstream((request, response) => {
       asked.push(request.headers['grpc-accept-encoding']);
@@ -283,7 +289,7 @@ describe('with leak_guard: refuse', () => {
     expect(outcome).toMatchObject({ outcome: 'failed', code: 'credential_leaked', leaks: 1 });
   });
 
-  test('one with a later leak is cut before the leak', async () => {
+  test('a response with a late leak is cut before the leak', async () => {
     const room = await guarded('refuse', (request, response) => {
       response.write('fine so far');
       setImmediate(() => response.end(`and then ${request.headers.authorization}`));
@@ -296,14 +302,14 @@ describe('with leak_guard: refuse', () => {
     expect(outcome.code).toBe('credential_leaked');
   });
 
-  test('a response without one is forwarded', async () => {
+  test('a response without a leak is forwarded', async () => {
     expect((await get(await guarded('refuse', (_request, response) => response.end('fine')))).body).toBe(
       'fine',
     );
   });
 });
 
-test('a 101 and a refused upgrade have no leak in the head without a setting', async () => {
+test('a 101 and a refused upgrade contain no credential in the head by default', async () => {
   const upgrading =
     'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
   const answers = [

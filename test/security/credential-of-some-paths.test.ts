@@ -37,7 +37,7 @@ function mostRead(path: string): string[] {
   );
 }
 
-test('only plain paths of git get the credential of github.com', () => {
+test('only plain git paths get the credential of github.com', () => {
   let carried = 0;
   fc.assert(
     fc.property(fc.array(fc.constantFrom(...pieces), { maxLength: 9 }), (parts) => {
@@ -68,7 +68,7 @@ const website = [
   '/acme/widgets.git/info/lfs/%252e%252e/settings', '/x/acme/widgets.git/info/refs', '/acme/info/refs', '/acme/%2e/info/refs',
 ]; // prettier-ignore
 
-test('at the upstream too: a path that is not plainly one of git comes without it, or not at all', async () => {
+test('a path that is not plainly a git path reaches the upstream without the credential, or not at all', async () => {
   const seen: string[] = [];
   const upstream = await startUpstream((request, response) => {
     seen.push(`${request.url} ${request.headers.authorization ?? 'none'}`);

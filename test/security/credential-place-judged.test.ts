@@ -35,7 +35,7 @@ async function telegram(domain: object) {
   return { sidekey, grant, send, seen };
 }
 
-test('the credential of a grant that is not used has no place in the path', async () => {
+test('the credential place in a path is judged as plain path if a grant of another provider is used', async () => {
   const { sidekey, grant, send, seen } = await telegram({ rules: [{ paths: ['/bot/getMe'] }] });
   await grant('alice', 'tele');
   const { id } = await grant('bob', 'acme');
@@ -45,7 +45,7 @@ test('the credential of a grant that is not used has no place in the path', asyn
 });
 
 test.each(['/bot;..%2f..%2fadmin/getMe', '/bot%2e%2e/getMe', '/botX;y/getMe', '/bot..\\admin/getMe'])(
-  'what could be more than a credential is judged: %s',
+  'rules judge a path segment that may contain more than a credential: %s',
   async (path) => {
     const rules = [{ paths: ['/bot/getMe'], outcome: 'tunnel' }];
     const { grant, send, seen } = await telegram({ rules });
@@ -55,7 +55,7 @@ test.each(['/bot;..%2f..%2fadmin/getMe', '/bot%2e%2e/getMe', '/botX;y/getMe', '/
   },
 );
 
-test('a placeholder in the place of the credential is no part of what rules see', async () => {
+test('rules do not see a placeholder in the place of the credential', async () => {
   const { grant, send, seen } = await telegram({ rules: [{ paths: ['/bot/getMe'] }] });
   await grant('alice', 'tele');
   expect(await send('/bot123:placeholder/getMe')).toBe(200);

@@ -52,7 +52,7 @@ const ways: readonly (readonly [string, Way])[] = [
 describe.each(ways)('%s', (_, { inject, credential, asked }) => {
   const options = credential === undefined ? {} : { credential };
 
-  test('never goes to a host outside the audience, though the map names it', async () => {
+  test('never goes to a host outside the audience, even if the map lists the host', async () => {
     const setup = await startInjectProxy(inject, options);
     const seen: string[] = [];
     const other = await startH2Upstream((request, response) => {
@@ -99,7 +99,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
     '{"\u00e2\u0084\u00aaey":"mine"}', // KELVIN SIGN, which folds to k
     '{"key":{"key":"mine"},"Key":["mine"]}',
     '{"key\\u0000":"mine","key":"mine"}', // ends at the NUL for parsers in C
-  ])('a JSON client’s own never wins: %s', async (body) => {
+  ])('a value in the client’s JSON never replaces the credential: %s', async (body) => {
     const { ask, seen } = await startInjectProxy({ json: 'key' });
     await ask(protocol, { method: 'POST', fields: json, body });
     const sent = seen[0]!.body.toString();
@@ -113,7 +113,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
     '%6bey%00x=mine',
     'k%u0065y=mine&+key=mine',
     '[key]=mine&%5Bkey][a]=mine',
-  ])('a form client’s own never wins: %s', async (body) => {
+  ])('a value in the client’s form never replaces the credential: %s', async (body) => {
     const { ask, seen } = await startInjectProxy({ form: 'key' });
     await ask(protocol, { method: 'POST', fields: form, body });
     const sent = seen[0]!.body.toString();
@@ -122,7 +122,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
   });
 
   test.each(['sid=mine; sid=mine', 'a=1; SID=mine', 's%69d=mine', '=sid=mine', 'a="b"; sid=mine', 'sid'])(
-    'a client’s own cookie never wins: %s',
+    'a cookie of the client never replaces the credential: %s',
     async (cookie) => {
       const { ask, seen } = await startInjectProxy({ cookie: 'sid' });
       await ask(protocol, { fields: ['Cookie', cookie] });
@@ -134,7 +134,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
   );
 
   test.each(['a=1, sid=mine', 'a=1 sid=mine', 'sid=x; a=1\tsid=mine'])(
-    'a cookie that some see within another is refused: %j',
+    'a cookie that some servers see within another cookie is refused: %j',
     async (cookie) => {
       const { ask, seen } = await startInjectProxy({ cookie: 'sid' });
       const answer = await ask(protocol, { fields: ['Cookie', cookie] });
@@ -147,7 +147,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
   );
 
   test.each(['a="', 'a="; sid=mine; b="', 'a="b\\"', 'a= "b'])(
-    'a quote that would hold the credential in a cookie of the client is refused: %s',
+    'a quote in a client cookie that would enclose the credential is refused: %s',
     async (cookie) => {
       const { ask, seen } = await startInjectProxy({ cookie: 'sid' });
       const answer = await ask(protocol, { fields: ['Cookie', cookie] });
@@ -163,7 +163,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
     [{ headers: { 'X-Api-Key': '{token}' } }, undefined],
     [{ header: 'x_api_key' }, undefined],
     [signed({ headers: { 'X-Api-Key': '{signature}' } }), pair],
-  ])('a client’s own field never wins, with _ for - either: %j', async (inject, credential) => {
+  ])('a field of the client never replaces the credential, with _ or -: %j', async (inject, credential) => {
     const { ask, seen } = await startInjectProxy(inject, credential === undefined ? {} : { credential });
     await ask(protocol, { fields: ['X_Api_Key', 'mine', 'x-api_key', 'mine', 'X_Other', 'stays'] });
     const names = seen[0]!.fields.filter((_, index) => index % 2 === 0);
@@ -172,7 +172,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
     expect(valuesIn(seen[0]!, 'x_other')).toEqual(['stays']);
   });
 
-  test('a parameter of the query that some see within another is refused', async () => {
+  test('a query parameter that some servers see within another is refused', async () => {
     const ways: [object, Credential | undefined][] = [
       [{ query: 'sig' }, undefined],
       [signed({ query: { sig: '{signature}' } }), pair],
@@ -188,7 +188,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
     }
   });
 
-  test('a session that the service hands out anew stays here, and other cookies do not', async () => {
+  test('a session cookie that the service renews is kept from the client, and other cookies are not', async () => {
     const { ask } = await startInjectProxy(
       { cookie: 'sid' },
       {
@@ -218,7 +218,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
 });
 
 test.each(['two words', 'semi;colon-01234', 'com,ma-0123456', 'quo"te-0123456', 'back\\slash-0123'])(
-  'a credential that is no cookie is refused, and not shown: %j',
+  'a credential that is not a valid cookie value is refused without being shown: %j',
   async (value) => {
     const { ask, seen, sidekey } = await startInjectProxy(
       { cookie: 'sid' },
@@ -251,17 +251,20 @@ test('no approval is requested for a body that cannot carry the credential', asy
 test.each([
   [{ json: 'key' }, json, '{}'],
   [{ form: 'key' }, form, 'a=b'],
-] as const)('a service that shows what it was sent shows no credential: %j', async (inject, fields, body) => {
-  const { ask } = await startInjectProxy(inject, {
-    answer: (it) => ({ body: `you sent ${it.body.toString()}` }),
-  });
-  const answer = await ask('HTTP/1.1', { method: 'POST', fields, body });
-  expect(answer.status).toBe(200);
-  expect(answer.body).toMatch(/^you sent /);
-  expect(answer.body).not.toContain(bearerToken);
-});
+] as const)(
+  'a response of a service that echoes its request contains no credential: %j',
+  async (inject, fields, body) => {
+    const { ask } = await startInjectProxy(inject, {
+      answer: (it) => ({ body: `you sent ${it.body.toString()}` }),
+    });
+    const answer = await ask('HTTP/1.1', { method: 'POST', fields, body });
+    expect(answer.status).toBe(200);
+    expect(answer.body).toMatch(/^you sent /);
+    expect(answer.body).not.toContain(bearerToken);
+  },
+);
 
-test('a trailer of the name that the credential is carried in goes no further', async () => {
+test('a trailer with the name of the credential field is not forwarded', async () => {
   const trailers = Promise.withResolvers<readonly string[]>();
   const upstream = await startUpstream((request, response) => {
     request.resume().on('end', () => {
@@ -283,7 +286,7 @@ test('a trailer of the name that the credential is carried in goes no further', 
   expect(await trailers.promise).toEqual(['X-Sum', '1']);
 });
 
-test('a body that is announced as too long is not asked for', async () => {
+test('a body whose announced length is too long is not requested', async () => {
   const { sidekey, upstream, seen } = await startInjectProxy({ json: 'key' });
   const client = await openTunnel(sidekey, upstream.authority);
   client.send(
@@ -295,7 +298,7 @@ test('a body that is announced as too long is not asked for', async () => {
   expect(seen).toEqual([]);
 });
 
-test('a secret that signs does not take the place of its placeholder', () => {
+test('a signing secret never replaces its placeholder', () => {
   const placeholder = 'placeholder-of-acme';
   const plan: HmacPlacement = {
     kind: 'hmac',
@@ -333,7 +336,7 @@ test('a secret that signs does not take the place of its placeholder', () => {
   expect(injecting([]).messages).toBeUndefined();
 });
 
-test('marks that would have to be put in order are so in no time', () => {
+test('a long run of unordered combining marks is processed in under 5 s of CPU time', () => {
   // Each run of these takes the square of its length, if it is one: minutes.
   for (const marks of ['\u0301\u0323', '\u0301\uff9e', '\u0344\u0f73']) {
     const body = Buffer.from(JSON.stringify({ [`a${marks.repeat(150_000)}`]: 1 }));

@@ -24,7 +24,7 @@ const forms = [
 const shows = (bytes: Buffer | string) => forms.some((form) => Buffer.from(bytes).includes(form));
 
 describe('the key of a grant', () => {
-  test('is in no file, no log, no audit line, no argument and no request in the clear', async () => {
+  test('appears in no file, log, audit line, argument or plaintext request', async () => {
     const at = await startDpopProxy('HTTP/1.1');
     at.wants.nonce = 'nonce-1';
     await at.ask();
@@ -64,7 +64,7 @@ describe('the key of a grant', () => {
     expect(body).not.toContain(bearerToken);
   });
 
-  test('that is damaged in the store is reported without a part of it', async () => {
+  test('is not shown in the report if it is damaged in the store', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const { sidekey } = await boundTo(upstream);
     const odd = { ...bound, dpop: { key: { ...boundKey, y: 'A'.repeat(43) }, isBound: true } };
@@ -80,7 +80,7 @@ describe('the key of a grant', () => {
   });
 });
 
-describe('a proof', () => {
+describe('a DPoP proof', () => {
   const authority = { scheme: 'https', host: 'api.acme.test', port: 443 } as const;
   const facts = { method: 'GET', hasBody: false, bodyHash: null, body: null, now: 0, chunkBytes: 0 };
   const proofTo = (host: string, path = '/') => {
@@ -93,17 +93,17 @@ describe('a proof', () => {
     return decodeJwt(fields[fields.indexOf('DPoP') + 1] ?? '');
   };
 
-  test('for one host is for no other, and for no other path', () => {
+  test('for one host is invalid for another host or path', () => {
     expect(proofTo('a.acme.test')['htu']).toBe('https://a.acme.test/');
     expect(proofTo('b.acme.test', '/x?token=secret')['htu']).toBe('https://b.acme.test/x');
   });
 
-  test('is never the same twice', () => {
+  test('is never repeated', () => {
     const ids = Array.from({ length: 1_000 }, () => proofTo('a.acme.test').jti);
     expect(new Set(ids).size).toBe(1_000);
   });
 
-  test('goes nowhere beyond the audience, and not over plain http', () => {
+  test('is not sent beyond the audience or over plain http', () => {
     expect(() => proofTo('acme.evil.test')).toThrow(/Wrong audience/);
     const sealed = { credential: bound, audience: ['api.acme.test'] };
     const plain = { ...authority, scheme: 'http', port: 80 } as const;
@@ -115,7 +115,7 @@ describe('a proof', () => {
     ).toThrow(/plain http/);
   });
 
-  test('is sent with a bound token also after a change of the definition', () => {
+  test('is sent with a bound token even after a change of the definition', () => {
     const sealed = { credential: bound, audience: ['api.acme.test'] };
     const { fields } = applyScheme(
       { path: '/', fields: ['DPoP', 'of the client', 'dpop', 'another'] },
@@ -126,7 +126,7 @@ describe('a proof', () => {
     expect(fields).not.toContain('of the client');
   });
 
-  test('is wanted: a token that is bound to no key does not go as a bearer', () => {
+  test('is required: a token that is bound to no key is not sent as a bearer token', () => {
     const { dpop: _key, ...unbound } = bound;
     for (const credential of [unbound, { ...bound, dpop: { key: boundKey, isBound: false } }]) {
       const sealed = { credential, audience: ['api.acme.test'] };
@@ -136,7 +136,7 @@ describe('a proof', () => {
     }
   });
 
-  test('of the client is removed, and a pasted key is sent without one', () => {
+  test('of the client is removed, and a pasted key is sent without a proof', () => {
     const sealed = {
       credential: { type: 'api_key', value: 'pasted-key' } as const,
       audience: ['api.acme.test'],
@@ -149,7 +149,7 @@ describe('a proof', () => {
   });
 });
 
-describe('a nonce that is none', () => {
+describe('an invalid nonce', () => {
   test.each([
     ['has a quote that would end the text', 'a","htu":"https://evil.test'],
     ['has a control character', 'a\tb'],
@@ -157,7 +157,7 @@ describe('a nonce that is none', () => {
     ['is too long', 'n'.repeat(2_000)],
     ['came twice', 'one\r\nDPoP-Nonce: two'],
     ['is empty', ''],
-  ])('and %s changes nothing: the 401 goes on, and the next proof has none', async (_what, nonce) => {
+  ])('that %s is ignored: the 401 is forwarded, and the next proof has no nonce', async (_what, nonce) => {
     const proofs: string[] = [];
     const upstream = await startRawUpstream((socket) => {
       onHeads(socket, (head) => {

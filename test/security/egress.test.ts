@@ -44,7 +44,7 @@ async function setup() {
   return { sidekey, store, listed, other, ruled, lease, connect, statusOf };
 }
 
-test('an agent with a list is refused a tunnel to any other host, with the command that allows it', async () => {
+test('an agent with a host list is refused a tunnel to any other host, with the command that allows the host', async () => {
   const { other, listed, connect, statusOf } = await setup();
   expect(await statusOf('robot:own', listed.authority)).toBe(200);
   expect(await statusOf('free:free', other.authority)).toBe(200);
@@ -58,7 +58,7 @@ test('an agent with a list is refused a tunnel to any other host, with the comma
   expect(other.connections()).toBe(1);
 });
 
-test('a request that a rule sends without a credential needs a host of the list', async () => {
+test('a request that a rule sends without a credential needs a listed host', async () => {
   const { sidekey, ruled } = await setup();
   for (const [userInfo, status] of [
     ['robot:own', 403],
@@ -70,7 +70,7 @@ test('a request that a rule sends without a credential needs a host of the list'
   }
 });
 
-test('a lease needs a host of its own list and of the list of its agent', async () => {
+test('a lease needs a host that is on its own list and on the list of its agent', async () => {
   const { listed, other, lease, statusOf } = await setup();
   await lease('robot', 'both', [listed.authority, other.authority]);
   await lease('robot', 'none', [other.authority]);
@@ -82,7 +82,7 @@ test('a lease needs a host of its own list and of the list of its agent', async 
   expect(await statusOf('free:narrow', listed.authority)).toBe(403);
 });
 
-test('an open tunnel to a host that is taken off the list is closed', async () => {
+test('an open tunnel to a host that is removed from the list is closed', async () => {
   const { store, listed, other, connect } = await setup();
   const { client } = await connect('robot:own', listed.authority);
   await store.bindings.add('robot', [egress(other.authority)], Date.now());
@@ -90,7 +90,7 @@ test('an open tunnel to a host that is taken off the list is closed', async () =
   expect(await client.ended()).toBe('');
 });
 
-test('a host that is no pattern allows none', async () => {
+test('an invalid host pattern allows no host', async () => {
   const { store, listed, statusOf } = await setup();
   await addAgent(store, 'odd', 'odd', { bindings: [egress('https://x/')] });
   expect(await statusOf('odd:odd', listed.authority)).toBe(403);

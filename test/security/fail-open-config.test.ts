@@ -43,7 +43,7 @@ describe('an unknown part of the config is an error', () => {
   });
 });
 
-describe('a switch that would turn a guard off', () => {
+describe('a setting that would turn a guard off', () => {
   test.each([
     '0.0.0.0/0',
     '::/0',
@@ -68,7 +68,7 @@ describe('a switch that would turn a guard off', () => {
     await expect(load(text)).rejects.toMatchObject({ code: 'config_invalid' });
   });
 
-  test('no block that is accepted lets the metadata address through, unless it covers it', async () => {
+  test('no accepted block lets the metadata address through unless it covers the address', async () => {
     const text = `version: 1\nupstream: { private_addresses: [10.0.0.0/8, 192.168.0.0/16, 'fc00::/7', '::1'] }`;
     const { upstream } = await load(text);
     const guard = createAddressGuard(
@@ -93,7 +93,7 @@ describe('a switch that would turn a guard off', () => {
   );
 
   test.each(['127.0.0.1:0', '127.9.9.9:1', '[::1]:8377', 'localhost:8377'])(
-    'a listener on %s may go without',
+    'a listener on %s may start without tokens',
     async (listen) => {
       await expect(load(`version: 1\nproxy: { listen: ${JSON.stringify(listen)} }`)).resolves.toBeDefined();
     },

@@ -71,7 +71,7 @@ test('no step of a sign-in or of a connect session sets a cookie', async () => {
 describe.each(Object.entries(foreignCookies))('cookies %s', (_kind, cookies) => {
   const cookie = cookieFieldOf(cookies);
 
-  test('do not keep a browser from the pages, its session or a new sign-in', async () => {
+  test('do not prevent a browser from using the pages, its session or a new sign-in', async () => {
     const { url, session, signIn, call } = await withSession();
     const authorization = `Bearer ${session}`;
     expect(await statusOf(`${url}/`, cookie)).toBe(200);
@@ -85,7 +85,7 @@ describe.each(Object.entries(foreignCookies))('cookies %s', (_kind, cookies) => 
     expect((await call('GET /v2/me', { key: null, headers: fresh })).status).toBe(200);
   });
 
-  test('do not keep a browser from the addresses that commands open', async () => {
+  test('do not prevent a browser from using the addresses that commands open', async () => {
     const target = redirectTarget({ port: '0' });
     const loopback = await openLoopback(target as Extract<RedirectTarget, { kind: 'loopback' }>);
     onTestFinished(() => loopback.close());

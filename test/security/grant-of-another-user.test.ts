@@ -195,28 +195,32 @@ const references = [
 
 describe.each(references)('at a domain whose grant is %s', (_name, reference) => {
   test.each([
-    ['beside a grant without an owner', true],
-    ['without one', false],
-  ])('a grant of another user changes nothing, %s', { timeout: 60_000 }, async (_what, hasUnowned) => {
-    const { add, answers, remove } = await setup(reference, hasUnowned);
-    const expected = Object.fromEntries(
-      rows.map(({ caller, withUnowned, without }) => {
-        const whose = hasUnowned ? withUnowned : without;
-        return [caller, [whose, whose]];
-      }),
-    );
-    expect(await answers()).toEqual(expected);
-    for (const [name, of] of [
-      ['work', 'acme'],
-      ['acme', 'acme'],
-      ['another', 'acme'],
-      ['work', 'elsewhere'],
-      ['acme', 'work'],
-    ]) {
-      const { id } = await add('mallory', name, of);
-      expect([name, of, await answers()]).toEqual([name, of, expected]);
-      await remove(id);
+    ['with a grant without an owner', true],
+    ['without any grant that has no owner', false],
+  ])(
+    'a grant of another user does not change the chosen grant, %s',
+    { timeout: 60_000 },
+    async (_what, hasUnowned) => {
+      const { add, answers, remove } = await setup(reference, hasUnowned);
+      const expected = Object.fromEntries(
+        rows.map(({ caller, withUnowned, without }) => {
+          const whose = hasUnowned ? withUnowned : without;
+          return [caller, [whose, whose]];
+        }),
+      );
       expect(await answers()).toEqual(expected);
-    }
-  });
+      for (const [name, of] of [
+        ['work', 'acme'],
+        ['acme', 'acme'],
+        ['another', 'acme'],
+        ['work', 'elsewhere'],
+        ['acme', 'work'],
+      ]) {
+        const { id } = await add('mallory', name, of);
+        expect([name, of, await answers()]).toEqual([name, of, expected]);
+        await remove(id);
+        expect(await answers()).toEqual(expected);
+      }
+    },
+  );
 });

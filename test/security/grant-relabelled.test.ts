@@ -9,13 +9,13 @@ import { createVault } from '../../src/store/vault/vault.ts';
 import { masterKey } from '../../src/store/vault/key-source.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
-describe('a person who can write to the store but has no key', () => {
+describe('a person with write access to the store but without the key', () => {
   // The provider decides which token endpoint the refresh token is sent to, name and user who may use the grant.
   test.each([
     ['provider', 'evil'],
     ['name', 'other'],
     ['user', 'mallory'],
-  ])('cannot give a credential another %s, also while a proxy has it open', async (column, value) => {
+  ])('cannot give a credential another %s, even while a proxy has the store open', async (column, value) => {
     const path = join(await tempFolder(), 'sidekey.db');
     const store = await openSqliteStore(path, { now: () => 0 });
     const vault = createVault(masterKey(randomBytes(32)));

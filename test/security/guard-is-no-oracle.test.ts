@@ -51,7 +51,7 @@ function room(upstream: Upstream, guard: string | null): Promise<Granted> {
 }
 
 describe.each(ways)(
-  '%s comes back as it was sent, whatever the credential begins with',
+  '%s is returned unchanged, even if it matches the beginning of the credential',
   (_, guard, asking) => {
     const expectRepeated = (guess: string, headers: Readonly<Record<string, unknown>>, body: string) => {
       const [path, fields] = asking(guess);
@@ -108,7 +108,7 @@ async function chunksOf(guess: string): Promise<{ readonly left: string; readonl
   return { left, all };
 }
 
-test('the held-back bytes do not depend on the credential', async () => {
+test('the bytes that the guard holds back do not depend on the credential', async () => {
   for (const length of [4, 8, 12, 20, bearerToken.length - 1]) {
     const right = bearerToken.slice(0, length);
     const wrong = `${right.slice(0, -1)}~`;
@@ -118,7 +118,7 @@ test('the held-back bytes do not depend on the credential', async () => {
   }
 });
 
-test('a body that breaks off behind a guess loses all of it, right or wrong', async () => {
+test('a response that breaks off after a guess loses the whole guess, right or wrong', async () => {
   const upstream = await startRawUpstream((socket) =>
     onHeads(socket, (head) => {
       const guess = /x-guess: (.*)/i.exec(head)![1]!;
@@ -148,7 +148,7 @@ async function statuses({ sidekey, upstream }: Granted, paths: readonly string[]
   return all;
 }
 
-describe('responses that show the credential again and again', () => {
+describe('responses that repeat the credential many times', () => {
   test('end the access of the agent to the grant, and a person is notified', async () => {
     let now = Date.now();
     const upstream = await startUpstream(showing);
@@ -204,11 +204,14 @@ async function heard(guess: string): Promise<{ readonly left: string; readonly a
 }
 
 describe('a WebSocket server that repeats guesses', () => {
-  test.each([4, 12, bearerToken.length - 1])('tells nothing of %i characters', async (length) => {
-    const right = bearerToken.slice(0, length);
-    const wrong = `${right.slice(0, -1)}~`;
-    const [one, other] = [await heard(right), await heard(wrong)];
-    expect(one.all).toContain(right);
-    expect({ left: other.left, all: other.all.replace(wrong, right) }).toEqual(one);
-  });
+  test.each([4, 12, bearerToken.length - 1])(
+    'does not reveal whether %i guessed characters are right',
+    async (length) => {
+      const right = bearerToken.slice(0, length);
+      const wrong = `${right.slice(0, -1)}~`;
+      const [one, other] = [await heard(right), await heard(wrong)];
+      expect(one.all).toContain(right);
+      expect({ left: other.left, all: other.all.replace(wrong, right) }).toEqual(one);
+    },
+  );
 });

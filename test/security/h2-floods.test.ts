@@ -45,7 +45,7 @@ const many = (count: number) =>
 
 const streamOf = (index: number) => 2 * index + 1;
 
-describe('a client of HTTP/2 that floods is cut off, and others are served on', () => {
+describe('an HTTP/2 client that floods is cut off, and other clients are still served', () => {
   test('with streams that it opens and resets (CVE-2023-44487)', async () => {
     const { client, sidekey, upstream } = await victim({ config: { limits: { client_streams: 10 } } });
     const head = block(client.fields());
@@ -60,7 +60,7 @@ describe('a client of HTTP/2 that floods is cut off, and others are served on', 
     expect(await ask(other)).toMatchObject({ status: 200 });
   });
 
-  test('with CONTINUATION without end (CVE-2024-27983, CVE-2024-28182)', async () => {
+  test('with endless CONTINUATION frames (CVE-2024-27983, CVE-2024-28182)', async () => {
     const { client } = await victim();
     await client.send(frame('headers', 1, endStream, block(client.fields())));
     const field = block([['x', 'y']]);
@@ -97,13 +97,13 @@ describe('a client of HTTP/2 that floods is cut off, and others are served on', 
     expect(await client.goaway()).toBe(constants.NGHTTP2_ENHANCE_YOUR_CALM);
   });
 
-  test('with DATA that holds nothing (CVE-2019-9518)', async () => {
+  test('with empty DATA frames (CVE-2019-9518)', async () => {
     const { client } = await victim();
     await client.send(frame('headers', 1, endHeaders, block(client.fields({ ':method': 'POST' }))));
     expect(await cutAfter(client, 1_000, () => frame('data', 1, 0))).toBeLessThanOrEqual(200);
   });
 
-  test('with heads that grow beyond limits.head_bytes when they are unpacked (a bomb of HPACK)', async () => {
+  test('with heads that exceed limits.head_bytes when decompressed (an HPACK bomb)', async () => {
     const { client, sidekey, upstream } = await victim();
     const long = 'b'.repeat(4_000);
     // A literal that is put into the table, and then a byte for each repeat of it.
@@ -147,8 +147,8 @@ describe('a client of HTTP/2 that floods is cut off, and others are served on', 
   });
 });
 
-describe('a client of HTTP/2 has a limited share', () => {
-  test('of streams: one more than limits.client_streams ends the session', async () => {
+describe('an HTTP/2 client has a limit', () => {
+  test('on streams: one more than limits.client_streams ends the session', async () => {
     let asked = 0;
     const { upstream, sidekey } = await granted(() => void (asked += 1), {
       config: { limits: { client_streams: 3 } },
@@ -161,7 +161,7 @@ describe('a client of HTTP/2 has a limited share', () => {
     expect(asked).toBeLessThanOrEqual(3);
   });
 
-  test('of fields: a head beyond limits.head_fields is refused, and one far beyond is reset', async () => {
+  test('on header fields: a head beyond limits.head_fields is refused, and a far larger head is reset', async () => {
     const { sidekey, upstream } = await victim({ config: { limits: { head_fields: 10 } } });
     const session = await openSession(sidekey, upstream.authority);
     const refused = await ask(session, many(15));
@@ -171,13 +171,13 @@ describe('a client of HTTP/2 has a limited share', () => {
     expect(await ask(session, many(2))).toMatchObject({ status: 200 });
   });
 
-  test('of time: an incomplete head ends the connection', async () => {
+  test('on time: an incomplete head ends the connection', async () => {
     const { client } = await victim({ config: { limits: { head_timeout: '1s' } } });
     await client.send(frame('headers', 1, endStream, block(client.fields())));
     await client.closed();
   });
 
-  test('of answers: a client that reads none is no longer read', async () => {
+  test('on unread responses: the connection of a client that reads none is closed', async () => {
     const { client, upstream } = await victim();
     client.pause();
     const ping = Buffer.concat(Array.from({ length: 2_000 }, () => frame('ping', 0, 0, Buffer.alloc(8))));

@@ -22,8 +22,8 @@ function headFrames(stream: number, flags: number, bytes: Buffer): Buffer[] {
 /** 120 KB, where the limit is 64. */
 const large = Object.fromEntries(Array.from({ length: 8 }, (_none, i) => [`x-${i}`, 'v'.repeat(15_000)]));
 
-describe('limits.head_bytes holds for a client of HTTP/2 that has not acknowledged SETTINGS', () => {
-  test('refuses a head of 120 KB, and the session stays open', async () => {
+describe('before an HTTP/2 client acknowledges SETTINGS, limits.head_bytes applies:', () => {
+  test('a head of 120 KB is refused, and the session stays open', async () => {
     const asked: (string | undefined)[] = [];
     const { upstream, sidekey } = await granted((request, response) => {
       asked.push(request.url);
@@ -45,7 +45,7 @@ describe('limits.head_bytes holds for a client of HTTP/2 that has not acknowledg
     await expect(sidekey.audited((line) => line.event === 'denied')).resolves.toMatchObject({ status: 400 });
   });
 
-  test('refuses trailers of 120 KB: the body does not count as complete', async () => {
+  test('trailers of 120 KB are refused, and the body does not count as complete', async () => {
     const outcome = Promise.withResolvers<string>();
     const begun = Promise.withResolvers<void>();
     const { upstream, sidekey } = await granted((request) => {

@@ -2,9 +2,9 @@ import { describe, expect, test } from 'vitest';
 import { granted, grantedRaw, onHeads } from '../support/granted.ts';
 import { ask, openSession } from '../support/h2-client.ts';
 
-describe('a response head of HTTP/1.1 is converted for a client of HTTP/2', () => {
+describe('an HTTP/1.1 response head is converted for an HTTP/2 client', () => {
   test.each(['constructor', '__proto__', 'tostring'])(
-    'under a name that every object has: %s',
+    'with a field named like a property of every object: %s',
     async (name) => {
       const { upstream, sidekey } = await grantedRaw((socket) =>
         onHeads(socket, () => {
@@ -43,7 +43,7 @@ describe('a response head of HTTP/1.1 is converted for a client of HTTP/2', () =
   });
 });
 
-describe('a request of HTTP/2 is refused as over HTTP/1.1, with', () => {
+describe('an HTTP/2 request is refused as over HTTP/1.1, with', () => {
   test.each([
     ['content_length', '9'],
     ['transfer_encoding', 'chunked'],

@@ -14,13 +14,13 @@ async function place() {
   return { ...it, asked, session: await openSession(it.sidekey, it.upstream.authority) };
 }
 
-describe('a request over HTTP/2 goes to the authority of its CONNECT, or nowhere', () => {
+describe('an HTTP/2 request goes only to the authority of its CONNECT', () => {
   test.each([
     ['another host', { ':authority': 'other.example' }],
     ['another port', { ':authority': 'api.acme.test:1' }],
     ['the host without its port', { ':authority': 'api.acme.test' }],
     ['a Host that differs', { host: 'other.example' }],
-  ])('and is refused, alone, where it names %s', async (_what, headers) => {
+  ])('and is refused without effect on the session if it names %s', async (_what, headers) => {
     const { session, sidekey, asked } = await place();
     const refused = await ask(session, headers);
     expect(refused).toMatchObject({ status: 421, whole: true });
@@ -32,7 +32,7 @@ describe('a request over HTTP/2 goes to the authority of its CONNECT, or nowhere
     expect(await ask(session)).toMatchObject({ status: 200 });
   });
 
-  test('and Host alone is enough, and both are, where they name it', async () => {
+  test('and may name that authority in Host only, or in Host and :authority', async () => {
     const { upstream, sidekey } = await place();
     const client = await openFrames(sidekey, upstream.authority);
     const [verb, scheme, path, authority] = client.fields();
@@ -55,7 +55,7 @@ describe('a request over HTTP/2 goes to the authority of its CONNECT, or nowhere
     ['a line break', 'a\r\nx-added: b'],
     ['a line feed', 'a\nx-added: b'],
     ['a NUL', 'a\0b'],
-  ])('and a field with %s goes nowhere', async (_what, value) => {
+  ])('and is not forwarded if a field contains %s', async (_what, value) => {
     const { upstream, sidekey } = await place();
     const client = await openFrames(sidekey, upstream.authority);
     await client.send(
@@ -107,7 +107,7 @@ describe('a request over HTTP/2 goes to the authority of its CONNECT, or nowhere
       ],
     ],
     ['a length that its body has not', [], [['content-length', '5']]],
-  ] as const)('and is refused or reset where it has %s', async (_what, without, more) => {
+  ] as const)('and is refused or reset if it has %s', async (_what, without, more) => {
     const { upstream, sidekey, asked } = await place();
     const client = await openFrames(sidekey, upstream.authority);
     const fields = client.fields().filter(([name]) => !(without as readonly string[]).includes(name));

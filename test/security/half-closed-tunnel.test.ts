@@ -4,7 +4,7 @@ import { openClient } from '../support/raw-client.ts';
 import { startSidekey } from '../support/sidekey.ts';
 import { upstreamHost } from '../support/upstream.ts';
 
-test('a tunnel whose client ends its side before the handshake is closed at once', async () => {
+test('a tunnel whose client half-closes before the handshake is closed at once', async () => {
   const sidekey = await startSidekey({ domains: { [upstreamHost]: { grant: 'acme' } } });
   const client = await openClient(sidekey);
   client.send(`CONNECT ${upstreamHost}:443 HTTP/1.1\r\nHost: ${upstreamHost}\r\n\r\n`);

@@ -13,7 +13,7 @@ const elsewhere = [
   'dialect: { refresh_endpoint: https://git.corp.test/refresh }',
 ];
 
-test.each(elsewhere)('a built-in provider does not get %s', async (line) => {
+test.each(elsewhere)('a built-in provider rejects a partial override: %s', async (line) => {
   await expect(load(`gitlab: { client_id: mine, ${line} }`)).rejects.toMatchObject({
     code: 'config_invalid',
     message: expect.stringContaining('has no audience'),
@@ -23,14 +23,14 @@ test.each(elsewhere)('a built-in provider does not get %s', async (line) => {
   expect(providers.get('gitlab')).toMatchObject({ tokenEndpoint: null, audience: ['git.corp.test'] });
 });
 
-test.each(elsewhere)('a copy does not get %s', async (line) => {
+test.each(elsewhere)('a copy of a provider rejects a partial override: %s', async (line) => {
   await expect(load(`corp: { extends: gitlab, ${line} }`)).rejects.toMatchObject({
     code: 'config_invalid',
     message: expect.stringContaining('a copy keeps its endpoints and its audience'),
   });
 });
 
-test('the rest of a dialect is no such thing', async () => {
+test('a built-in provider accepts an override of other dialect settings', async () => {
   const { providers } = await load('gitlab: { dialect: { revocation: { auth: basic } } }');
   expect(providers.get('gitlab')).toMatchObject({
     audience: ['gitlab.com'],

@@ -32,7 +32,7 @@ describe.each(attacks)('%j', (attack) => {
     { type: 'jwt', value: attack },
     { headers: { 'X-Key': attack } },
     { headers: { [attack]: 'x' } },
-  ])('is refused on store: %#', (input) => {
+  ])('is refused when stored: %#', (input) => {
     expect(() => readCredential(JSON.stringify(input), { now: () => 0 })).toThrow(
       expect.objectContaining({ code: 'input_invalid' }),
     );
@@ -55,7 +55,7 @@ describe.each(attacks)('%j', (attack) => {
       { type: 'api_key', value: 'x' },
       { kind: 'header', name: 'X-Key', prefix: attack },
     ],
-  ])('is refused on injection: %#', (credential, plan) => {
+  ])('is refused when injected: %#', (credential, plan) => {
     const authority = { scheme: 'https', host: 'a.test', port: 443 } as const;
     expect(() =>
       applyScheme(
@@ -67,7 +67,7 @@ describe.each(attacks)('%j', (attack) => {
     );
   });
 
-  test('is refused when a provider sends it', async () => {
+  test('is refused in a token response of a provider', async () => {
     const outcome = await refreshToken(
       {
         endpoint: 'https://a.test/token',
@@ -82,7 +82,7 @@ describe.each(attacks)('%j', (attack) => {
   });
 });
 
-describe('control characters in what does not stand in a field as it is', () => {
+describe('control characters in a part of a credential that is not sent verbatim', () => {
   test.each([
     { username: 'u\n', password: 'p' },
     { username: 'u', password: 'p\r\n' },
@@ -97,7 +97,7 @@ describe('control characters in what does not stand in a field as it is', () => 
   });
 });
 
-describe('a field that frames, routes or belongs to one hop', () => {
+describe('a field for framing, routing or one hop', () => {
   test.each([
     'Host',
     'content-length',
@@ -105,7 +105,7 @@ describe('a field that frames, routes or belongs to one hop', () => {
     'Connection',
     'Proxy-Authorization',
     'Sidekey-Grant',
-  ])('%s carries no credential', (name) => {
+  ])('cannot carry a credential: %s', (name) => {
     expect(() => readCredential(JSON.stringify({ headers: { [name]: 'x' } }), { now: () => 0 })).toThrow(
       expect.objectContaining({ code: 'input_invalid' }),
     );

@@ -4,7 +4,7 @@ import { requestFields, responseFields, trailerFields } from '../../src/proxy/ht
 
 const sent = (...fields: string[]) => requestFields(fields, 'api.example').slice(2);
 
-describe('fields of one hop', () => {
+describe('hop-by-hop fields', () => {
   it.each([
     ['Connection', 'close'],
     ['Keep-Alive', 'timeout=5'],
@@ -13,20 +13,20 @@ describe('fields of one hop', () => {
     ['Upgrade', 'h2c'],
     ['HTTP2-Settings', 'AAMAAABkAAQAoAAAAAIAAAAA'],
     ['Expect', '100-continue'],
-  ])('%s does not leave', (name, value) => {
+  ])('are not forwarded upstream: %s', (name, value) => {
     for (const it of [name, name.toLowerCase(), name.toUpperCase()])
       expect(sent(it, value, 'X', '1')).toEqual(['X', '1']);
   });
 
   it.each(['Proxy-Authorization', 'Proxy-Authenticate', 'Proxy-Authentication-Info', 'proxy-anything'])(
-    '%s leaves neither way',
+    'are not forwarded in either direction: %s',
     (name) => {
       expect(sent(name, 'Basic YWdlbnQ6dG9rZW4=')).toEqual([]);
       expect(responseFields([name, 'x'], false)).toEqual([]);
     },
   );
 
-  it('fields that Connection names are not forwarded, in any case, from any of its fields', () => {
+  it('are also the fields that any Connection field names, in any case', () => {
     expect(
       sent(
         'connection',
@@ -46,7 +46,7 @@ describe('fields of one hop', () => {
     expect(responseFields(['Connection', 'X-Hop', 'x-hop', '1', 'X', '2'], true)).toEqual(['X', '2']);
   });
 
-  it('Connection cannot take out what frames or addresses the request, what a credential stands in, or what rules judge', () => {
+  it('do not include fields for framing, the address, a credential or rules, even if Connection names them', () => {
     const kept = ['Content-Length', '5', 'Authorization', 'Bearer placeholder', 'Trailer', 'X-T'];
     expect(
       requestFields(['Connection', 'content-length, authorization, host, trailer', ...kept], 'api.example'),
@@ -64,8 +64,8 @@ describe('fields of one hop', () => {
   });
 });
 
-describe('trailers of a request', () => {
-  it('go on, but for those that route, authenticate or frame, and those of a proxy or of one hop', () => {
+describe('request trailers', () => {
+  it('are forwarded, except fields for routing, authentication, framing, a proxy or one hop', () => {
     const dropped = ['Authorization', 'Cookie', 'host', 'Content-Length', 'TRANSFER-ENCODING', 'Connection'];
     const more = [
       'Trailer',
@@ -86,14 +86,14 @@ describe('trailers of a request', () => {
   });
 });
 
-describe('fields of Sidekey', () => {
-  it('do not leave', () => {
+describe('Sidekey fields', () => {
+  it('are not forwarded upstream', () => {
     expect(
       sent('Sidekey-Grant', 'work', 'SIDEKEY-REASON', 'why', 'sidekey-x', 'y', 'Sidekeyed', '1'),
     ).toEqual(['Sidekeyed', '1']);
   });
 
-  it('are not an upstream’s to send: none can pose as the proxy', () => {
+  it('are removed from responses, so that no upstream can pose as the proxy', () => {
     expect(responseFields(['Sidekey-Error', 'reauth_required', 'X', '1'], false)).toEqual(['X', '1']);
   });
 });

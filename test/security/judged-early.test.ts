@@ -34,7 +34,7 @@ async function halfSent(domain: object, options: SidekeyOptions = {}) {
   return { sidekey, upstream, grant, seen, finish };
 }
 
-test('a body that comes when the time window has closed is refused', async () => {
+test('a body that arrives after the time window closed is refused', async () => {
   let now = Date.now();
   const times = [{ from: clock(now - 120_000), to: clock(now + 120_000), zone: 'UTC' }];
   const { seen, finish } = await halfSent({ rules: [{ ...reads, times }] }, { now: () => now });
@@ -43,7 +43,7 @@ test('a body that comes when the time window has closed is refused', async () =>
   expect(seen).toEqual([]);
 });
 
-test('a body that comes when the rules were tightened is refused', async () => {
+test('a body that arrives after the rules became stricter is refused', async () => {
   const { seen, finish, sidekey, upstream } = await halfSent({ rules: [reads] });
   await sidekey.configure({
     domains: { [upstream.authority]: { grant: 'acme', rules: [{ methods: ['GET'] }] } },
@@ -52,14 +52,14 @@ test('a body that comes when the rules were tightened is refused', async () => {
   expect(seen).toEqual([]);
 });
 
-test('a body that comes when the domain was denied is refused', async () => {
+test('a body that arrives after the domain was denied is refused', async () => {
   const { seen, finish, sidekey, upstream } = await halfSent({ rules: [reads] });
   await sidekey.configure({ domains: { [upstream.authority]: 'deny' } });
   expect(await finish()).toEqual([403, 'domain_not_allowed']);
   expect(seen).toEqual([]);
 });
 
-test('a body that comes when its grant got a label that is denied is refused', async () => {
+test('a body that arrives after its grant got a denied label is refused', async () => {
   const rules = [{ labels: ['frozen'], outcome: 'deny' }, reads];
   const { seen, finish, sidekey, grant } = await halfSent({ rules });
   await sidekey.proxy.state.store.grantPolicies.set(grant.id, { labels: ['frozen'] });
@@ -67,7 +67,7 @@ test('a body that comes when its grant got a label that is denied is refused', a
   expect(seen).toEqual([]);
 });
 
-test('a body whose caller meanwhile needs a token is refused', async () => {
+test('a body is refused if its caller needs a token by then', async () => {
   const { seen, finish, sidekey, upstream } = await halfSent({ rules: [reads] });
   await sidekey.configure({
     domains: { [upstream.authority]: { grant: 'acme', rules: [reads] } },

@@ -7,7 +7,7 @@ import { openTunnel } from '../support/raw-client.ts';
 import { startSidekey } from '../support/sidekey.ts';
 import { startUpstream } from '../support/upstream.ts';
 
-test('a request arrives with the fields by which it was judged, for every Connection field', async () => {
+test('a request reaches the upstream with the fields that rules checked, even if Connection names them', async () => {
   const seen: unknown[] = [];
   const upstream = await startUpstream((request, response) => {
     seen.push([request.headers['content-type'], request.headers['content-encoding']]);

@@ -12,7 +12,7 @@ const readKeyFile = (path: string) => openKeyFile(path, plainKey).read();
 const now = (): number => 1_700_000_000_000;
 const mode = async (path: string): Promise<string> => ((await stat(path)).mode & 0o777).toString(8);
 
-describe.skipIf(process.platform === 'win32')('files that other users could read or replace', () => {
+describe.skipIf(process.platform === 'win32')('the permissions of key and store files', () => {
   let umask: number;
   beforeEach(() => {
     umask = process.umask(0);
@@ -21,7 +21,7 @@ describe.skipIf(process.platform === 'win32')('files that other users could read
     process.umask(umask);
   });
 
-  it('the key file is created 0600 in a folder 0700, with any umask', async () => {
+  it('of a new key file are 0600 in a folder 0700, with any umask', async () => {
     const folder = await tempFolder();
     await createKeyFile(join(folder, 'a', 'b', 'master.key'));
     expect(await mode(join(folder, 'a'))).toBe('700');
@@ -29,7 +29,7 @@ describe.skipIf(process.platform === 'win32')('files that other users could read
     expect(await mode(join(folder, 'a', 'b', 'master.key'))).toBe('600');
   });
 
-  it('a key file with any right for others is refused with the line that mends it', async () => {
+  it('of a key file may give others no right: the file is refused with the command that fixes the mode', async () => {
     const path = join(await tempFolder(), 'master.key');
     await createKeyFile(path);
     for (const bits of [0o640, 0o604, 0o660, 0o644, 0o610, 0o601, 0o602]) {
@@ -44,7 +44,7 @@ describe.skipIf(process.platform === 'win32')('files that other users could read
     expect(await readKeyFile(path)).not.toBeNull();
   });
 
-  it('a key in a folder that every user can write to is neither read nor made', async () => {
+  it('of a folder matter too: a key in a folder that every user can write to is neither read nor created', async () => {
     const folder = await tempFolder();
     const open = join(folder, 'open folder');
     await mkdir(open);
@@ -60,7 +60,7 @@ describe.skipIf(process.platform === 'win32')('files that other users could read
     await expect(readKeyFile(join(folder, 'master.key'))).rejects.toMatchObject(refusal);
   });
 
-  it('the store and its log are created 0600 in a folder 0700, with any umask', async () => {
+  it('of a new store and its log are 0600 in a folder 0700, with any umask', async () => {
     const folder = await tempFolder();
     const data = join(folder, 'data');
     const store = await openSqliteStore(join(data, 'sidekey.db'), { now });
@@ -72,7 +72,7 @@ describe.skipIf(process.platform === 'win32')('files that other users could read
     await store.close();
   });
 
-  it('a store with any right for others is refused with the line that mends it', async () => {
+  it('of a store may give others no right: the store is refused with the command that fixes the mode', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const store = await openSqliteStore(path, { now });
     await store.grants.insert(grantRecord());
@@ -93,7 +93,7 @@ describe.skipIf(process.platform === 'win32')('files that other users could read
     await store.close();
   });
 
-  it('a store in a folder that every user can write to is neither opened nor made', async () => {
+  it('of a folder matter too: a store in a folder that every user can write to is neither opened nor created', async () => {
     const folder = join(await tempFolder(), 'data');
     await (await openSqliteStore(join(folder, 'sidekey.db'), { now })).close();
     await chmod(folder, 0o777);

@@ -9,7 +9,7 @@ import { expect, test } from 'vitest';
 import { startBrowser } from '../../src/cli/connect/browser/browser.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
-test('the browser is started without the secrets of the environment, and with the rest of it', async () => {
+test('the browser is started with the environment except its secrets', async () => {
   const folder = await tempFolder();
   const program = join(folder, 'browser');
   await writeFile(

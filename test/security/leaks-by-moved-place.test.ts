@@ -46,6 +46,6 @@ test.each([
   ['/a/../b;c/%252e', '/a/../b;c/%252e'],
   ['/@scope%2fname', '/@scope%2fname'],
   ['*', '*'],
-])('%s, which holds no such place, stays', async (path, expected) => {
+])('%s contains no credential place and loses no segment', async (path, expected) => {
   expect(await shown(path)).toBe(expected);
 });

@@ -58,8 +58,8 @@ async function homeWithSecrets(): Promise<{ at: Home; said: Ran[] }> {
   return { at, said };
 }
 
-describe('a secret that was handed over', () => {
-  test('is in nothing that the command line says, in words or as JSON', async () => {
+describe('a secret that was given to Sidekey', () => {
+  test('never appears in the output of the command line, as text or JSON', async () => {
     const { at, said } = await homeWithSecrets();
     const url = 'https://helpdesk.acme.test:8443/tickets';
     const commands = [
@@ -94,7 +94,7 @@ describe('a secret that was handed over', () => {
     for (const { stdout, stderr } of said) expect(found(stdout + stderr)).toEqual([]);
   });
 
-  test('is in no file in the clear, and no file is open to others but the certificate', async () => {
+  test('never appears in a file in plaintext, and only the certificate is readable by others', async () => {
     const { at } = await homeWithSecrets();
     await (await at.start()).stop();
     const names = await readdir(at.folder, { recursive: true });
@@ -107,7 +107,7 @@ describe('a secret that was handed over', () => {
     }
   });
 
-  test('is not repeated where it was put on the command line by mistake', async () => {
+  test('is not repeated if it was put on the command line by mistake', async () => {
     const at = await home();
     await at.grant('key', { type: 'api_key', value: 'other' });
     const { key } = secrets;
@@ -135,7 +135,7 @@ describe('a secret that was handed over', () => {
   });
 
   test.skipIf(process.platform !== 'linux')(
-    'is in the arguments and the environment of no process',
+    'never appears in the arguments or the environment of a process',
     async () => {
       const at = await home();
       const child = spawn(
@@ -154,7 +154,7 @@ describe('a secret that was handed over', () => {
     },
   );
 
-  test('is in no crash report: an unexpected error shows no input', async () => {
+  test('never appears in a crash report: an unexpected error shows no input', async () => {
     const at = await home();
     // A config folder that vanishes under way, a store that is a device: whatever happens, it is told in one line.
     await writeFile(at.configFile, 'version: 1\nstore: sqlite:/dev/null/x.db\n');
@@ -167,7 +167,7 @@ describe('a secret that was handed over', () => {
   });
 });
 
-test('the token of an agent is shown once, and kept nowhere', async () => {
+test('the token of an agent is shown once and stored nowhere', async () => {
   const at = await home();
   const { token } = (await at.json(['agent', 'create', 'ci', '--everything'])) as { token: string };
   const later = await Promise.all([at.run(['agent', 'list']), at.run(['audit', 'tail']), at.run(['status'])]);

@@ -42,7 +42,7 @@ test.each<[string, string, string, (at: TestSidekey, host: string) => Promise<un
     'policy_violation',
     (at, host) => at.grant([host]),
   ],
-])('where %s', async (_why, request, code, prepare) => {
+])('the audit path has no credential if %s', async (_why, request, code, prepare) => {
   const seen = await refused(request, prepare);
   expect(seen.code).toBe(code);
   expect(seen.audit).not.toContain('own-secret');

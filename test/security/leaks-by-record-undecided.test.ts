@@ -64,16 +64,19 @@ test.each<[string, object, string, string, string]>([
     'insecure_transport',
   ],
   ['asked for with its prefix encoded', {}, 'http://bots.test', `//%62ot${secret}/a`, 'domain_not_allowed'],
-])('where a host is %s, the path is written without it', async (_why, domains, url, path, code) => {
-  const sidekey = await startSidekey({ domains, config: { providers: bot(['bots.test']) } });
-  const client = await openClient(sidekey);
-  const request = `GET ${url}${path} HTTP/1.1\r\nHost: ${url.replace(/^.*\//, '')}`;
-  const found = await seen(sidekey, client, 'denied', request);
-  expect(found.code).toBe(code);
-  expect(found.path).toMatch(/^\/(file\/)?bot\/(getMe|a)$/);
-});
+])(
+  'for a host that is %s, the path is written without its credential',
+  async (_why, domains, url, path, code) => {
+    const sidekey = await startSidekey({ domains, config: { providers: bot(['bots.test']) } });
+    const client = await openClient(sidekey);
+    const request = `GET ${url}${path} HTTP/1.1\r\nHost: ${url.replace(/^.*\//, '')}`;
+    const found = await seen(sidekey, client, 'denied', request);
+    expect(found.code).toBe(code);
+    expect(found.path).toMatch(/^\/(file\/)?bot\/(getMe|a)$/);
+  },
+);
 
-test('the path of a tunnel in plain text is written without it', async () => {
+test('the path of a plaintext tunnel is written without its credential', async () => {
   const upstream = await startPlainUpstream((request, response) => response.end(request.url));
   const sidekey = await startSidekey({
     domains: { [upstream.authority]: 'tunnel' },
@@ -84,7 +87,7 @@ test('the path of a tunnel in plain text is written without it', async () => {
   expect(await seen(sidekey, client, 'outcome', request)).toEqual({ code: '200', path: '/bot/getMe' });
 });
 
-test('the path is written whole if the host’s provider carries it elsewhere', async () => {
+test('the path is written whole if the host’s provider carries the credential elsewhere', async () => {
   const sidekey = await startSidekey({ config: { providers: bot(['bots.test']) } });
   const client = await openClient(sidekey);
   const request = 'GET http://api.github.com/bottles/1 HTTP/1.1\r\nHost: api.github.com';

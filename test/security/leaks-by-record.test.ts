@@ -18,8 +18,8 @@ async function filesBelow(folder: string): Promise<[path: string, text: string, 
   );
 }
 
-describe('records of Sidekey', () => {
-  test('have no token, secret, query or body, in any file', async () => {
+describe('the files that Sidekey writes', () => {
+  test('contain no token, secret, query or body', async () => {
     const setup = await startHelpdeskProxy({ expiresIn: -1 });
     const { helpdesk, authority, sidekey, client, tokens } = setup;
     const agentToken = 'agent-token-that-nobody-may-find';
@@ -77,7 +77,7 @@ describe('records of Sidekey', () => {
     expect(places.some(([place]) => place.endsWith('sidekey.db'))).toBe(true);
   });
 
-  test('are readable for the owner only', async () => {
+  test('are readable by the owner only', async () => {
     const { sidekey } = await startHelpdeskProxy({ expiresIn: 60 });
     const files = await filesBelow(join(sidekey.folder, 'data'));
     expect(files.length).toBeGreaterThan(2);

@@ -36,13 +36,13 @@ describe.each([
   ['a request', ''],
   ['a WebSocket handshake', handshake],
 ])('%s that is redirected', (_what, headers) => {
-  test('does not bring back a credential of the path', async () => {
+  test('does not return a credential in the path to the client', async () => {
     const { location, all } = await redirected({ path: ['/bot'] }, '/bot/getMe?a=1', headers);
     expect(location).toBe('https://elsewhere.test/bot/getMe?a=1');
     expect(all).not.toContain('Secret');
   });
 
-  test('does not bring back a credential of the query', async () => {
+  test('does not return a credential in the query to the client', async () => {
     const { location, all } = await redirected({ query: 'key' }, '/v1?a=1', headers);
     expect(location).toBe('https://elsewhere.test/v1?a=1&key=');
     expect(all).not.toContain('Secret');

@@ -24,7 +24,7 @@ async function withAlice(role = 'operator', now = Date.now) {
 }
 
 describe('the code of a login', () => {
-  it('gives a key of the person and the role, for 12 hours, once', async () => {
+  it('creates a key with the person and the role, for 12 hours, once', async () => {
     const { call, code, exchange } = await withAlice('user');
     const of = await code();
     const made = await exchange(of);
@@ -34,14 +34,14 @@ describe('the code of a login', () => {
     expect((await exchange(of)).body.code).toBe('api_auth_required');
   });
 
-  it('is useless without the verifier, and then used up', async () => {
+  it('is useless without the verifier, and is then used up', async () => {
     const { code, exchange } = await withAlice();
     const of = await code();
     expect((await exchange(of, 'w'.repeat(43))).status).toBe(401);
     expect((await exchange(of)).status).toBe(401);
   });
 
-  it('is refused after a minute, and of a person who is disabled', async () => {
+  it('is refused after a minute, and for a disabled person', async () => {
     let at = Date.now();
     const { call, code, exchange } = await withAlice('operator', () => at);
     const late = await code();
@@ -52,7 +52,7 @@ describe('the code of a login', () => {
     expect((await exchange(of)).status).toBe(401);
   });
 
-  it('is given to no page of another origin, and to no key', async () => {
+  it('is issued to no page of another origin and to no key', async () => {
     const { ask, own, key } = await withAlice();
     expect((await ask({ ...own, 'sec-fetch-site': 'cross-site' })).status).toBe(421);
     expect((await ask({ ...own, origin: 'https://evil.example' })).status).toBe(421);
@@ -61,7 +61,7 @@ describe('the code of a login', () => {
 });
 
 describe('the key of a login', () => {
-  it('ends itself, and nothing else', async () => {
+  it('revokes only itself', async () => {
     const { call, code, exchange, own } = await withAlice('user');
     const [first, second] = [await exchange(await code()), await exchange(await code())];
     const ended = await call('DELETE /v2/me/key', { key: first.body.key });
@@ -71,7 +71,7 @@ describe('the key of a login', () => {
     expect((await call('DELETE /v2/me/key', { key: null, headers: own })).status).toBe(400);
   });
 
-  it('is removed by the next login when it has ended', async () => {
+  it('is removed by the next login after it has expired', async () => {
     let at = Date.now();
     const { call, code, exchange } = await withAlice('operator', () => at);
     const first = await exchange(await code());

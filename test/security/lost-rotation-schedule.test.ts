@@ -44,8 +44,8 @@ async function scheduled(at: ProcessesForTest, wrapStore?: (store: Store) => Sto
 /** The moment at which the schedules begin: a quarter into the time in which the token is due. */
 const moment = hour - 300_000 + 75_000;
 
-describe('schedules of several processes', () => {
-  test('and a request, all at the same moment, use the refresh token once', async () => {
+describe('refresh schedules of several processes', () => {
+  test('and a simultaneous request use the refresh token once', async () => {
     const at = await processesForTest();
     const processes = [await scheduled(at), await scheduled(at), await scheduled(at)];
     const grant = await at.add(processes[0]!.registry, oauth2());
@@ -72,7 +72,7 @@ describe('schedules of several processes', () => {
 });
 
 describe('a request that needs a token', () => {
-  test('while the schedule of its own process gets one, waits for that one', async () => {
+  test('waits for the refresh that the schedule of the same process has started', async () => {
     const at = await processesForTest();
     const { registry, store, source } = await scheduled(at);
     const grant = await at.add(registry, oauth2());
@@ -89,8 +89,8 @@ describe('a request that needs a token', () => {
   });
 });
 
-describe('a process that dies with the answer in hand', () => {
-  test('loses that answer only, and the next caller reports it', async () => {
+describe('a process that dies after it received the token response', () => {
+  test('loses only that response, and the next caller reports the loss', async () => {
     const at = await processesForTest();
     const dying = await scheduled(at, (store) => ({
       ...store,

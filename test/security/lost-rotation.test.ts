@@ -43,8 +43,8 @@ async function isPending(promise: Promise<unknown>): Promise<boolean> {
 
 const unavailable = new SidekeyError('store_unavailable', 'The disk is full.');
 
-describe('two refreshes at once', () => {
-  test('in many processes ask the provider once', async () => {
+describe('two simultaneous refreshes', () => {
+  test('in many processes send one request to the provider', async () => {
     const { process, add, time, provider } = await processesForTest();
     const processes = [await process(), await process(), await process()];
     const grant = await add(processes[0]!.registry, oauth2());
@@ -61,7 +61,7 @@ describe('two refreshes at once', () => {
     expect(provider.reuses).toBe(0);
   });
 
-  test('over and over, by processes that each wait for the other, never use a refresh token twice', async () => {
+  test('repeatedly, by processes that wait for each other, never use a refresh token twice', async () => {
     const { process, add, time, provider } = await processesForTest({ lifetimeMs: 60_000 });
     const processes = [await process(), await process()];
     const grant = await add(processes[0]!.registry, oauth2({ expiresAt: start + 60_000 }));
@@ -75,7 +75,7 @@ describe('two refreshes at once', () => {
     expect(provider.reuses).toBe(0);
   });
 
-  test('read the record again under the lock if one was earlier', async () => {
+  test('read the record again under the lock if another refresh finished earlier', async () => {
     const { process, add, time, provider } = await processesForTest();
     const secret = Promise.withResolvers<string>();
     const fast = await process();
@@ -91,7 +91,7 @@ describe('two refreshes at once', () => {
     expect(provider.reuses).toBe(0);
   });
 
-  test('by a process that was held up until its lock had ended, are given up before asking', async () => {
+  test('by a process that was suspended past the end of its lock are abandoned before the request', async () => {
     const { process, add, time, provider } = await processesForTest();
     const sleeper = await process({
       wrapStore: (store) => ({
@@ -121,8 +121,8 @@ describe('two refreshes at once', () => {
   });
 });
 
-describe('a holder of the lock that was stopped', () => {
-  test('loses its lock after 2 s, and its later answer does not replace newer tokens', async () => {
+describe('a lock holder that was suspended', () => {
+  test('loses its lock after 2 s, and its late response does not replace newer tokens', async () => {
     // One refresh token for all: what it got and what was got since look alike but for their age.
     const { process, add, time, provider } = await processesForTest({ rotates: false });
     const elsewhere = 'a process that is stopped';
@@ -157,7 +157,7 @@ describe('a holder of the lock that was stopped', () => {
     expect(credential).toMatchObject({ accessToken: 'access-3', refreshToken: 'refresh-1' });
   });
 
-  test('before it asked does not ask when it comes back', async () => {
+  test('before its request sends no request when it resumes', async () => {
     const { process, add, time, provider } = await processesForTest();
     const stopped = await process({
       wrapStore: (store) => ({
@@ -184,7 +184,7 @@ describe('a holder of the lock that was stopped', () => {
 });
 
 describe('a crash', () => {
-  test('between answer and commit has given the new token to no caller', async () => {
+  test('between response and commit has given the new token to no caller', async () => {
     const { process, add, time, provider } = await processesForTest();
     let crashed = false;
     const { registry, source } = await process({
@@ -225,7 +225,7 @@ describe('a crash', () => {
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('of a process on another machine, before the provider was called, delays the others for 2 s', async () => {
+  test('of a process on another machine before its request delays the others for 2 s', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source, store } = await process();
     const grant = await add(registry, oauth2());
@@ -239,7 +239,7 @@ describe('a crash', () => {
     expect(tokenOf(await waiting)).toBe('access-2');
   });
 
-  test('of a process of this machine, before the provider was called, delays no one', async () => {
+  test('of a process of this machine before its request delays no other process', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source, store } = await process();
     const grant = await add(registry, oauth2());
@@ -258,7 +258,7 @@ describe('a crash', () => {
     expect(tokenOf(await waiting)).toBe('access-2');
   });
 
-  test('is not taken for one where a process of this machine is late with its heartbeat', async () => {
+  test('is not assumed if a process of this machine is late with its heartbeat', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source, store } = await process();
     const grant = await add(registry, oauth2());
@@ -271,7 +271,7 @@ describe('a crash', () => {
     expect(tokenOf(await waiting)).toBe('access-2');
   });
 
-  test('is not needed to lose a token: every token that was handed out has its refresh token in the store', async () => {
+  test('cannot lose a token that was handed out, because its refresh token was stored before', async () => {
     const { process, add, time } = await processesForTest({ lifetimeMs: 60_000 });
     const { registry, source } = await process();
     const witness = await process();
@@ -285,8 +285,8 @@ describe('a crash', () => {
   });
 });
 
-describe('a store that does not take the new tokens', () => {
-  test('for a moment is tried again', async () => {
+describe('a store that fails to write the new tokens', () => {
+  test('for a moment is retried', async () => {
     const { process, add, time, provider } = await processesForTest();
     let failures = 0;
     const { registry, source, events } = await process({
@@ -304,7 +304,7 @@ describe('a store that does not take the new tokens', () => {
     expect(events.map(({ event }) => event)).toEqual(['grant.refreshed']);
   });
 
-  test('for long makes the request fail, and the tokens are stored later without asking again', async () => {
+  test('for long makes the request fail, and the tokens are stored later without another request to the provider', async () => {
     const { process, add, time, provider } = await processesForTest();
     let full = true;
     const { registry, source, events } = await process({
@@ -329,7 +329,7 @@ describe('a store that does not take the new tokens', () => {
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('gets them when the process ends', async () => {
+  test('gets the tokens when the process ends', async () => {
     const { process, add, time, provider } = await processesForTest();
     let full = true;
     const { registry, source } = await process({
@@ -348,7 +348,7 @@ describe('a store that does not take the new tokens', () => {
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('but took them and lost the answer, is not written a second time', async () => {
+  test('after it committed them is not written a second time', async () => {
     const { process, add, time, provider } = await processesForTest();
     let writes = 0;
     const { registry, source } = await process({
@@ -369,8 +369,8 @@ describe('a store that does not take the new tokens', () => {
   });
 });
 
-describe('waiters', () => {
-  test('are independent: the one that began the refresh may leave', async () => {
+describe('waiting callers', () => {
+  test('are independent: the caller that began the refresh may leave', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -406,7 +406,7 @@ describe('waiters', () => {
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
   });
 
-  test('are independent: each has a patience of its own', async () => {
+  test('are independent: each caller has its own timeout', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process({
       limits: { refresh_timeout: 60_000, refresh_wait: 5_000 },
@@ -454,7 +454,7 @@ describe('a refresh token that was refused', () => {
     expect(raced.events).toEqual([]);
   });
 
-  test('while only the words about the grant changed still turns it reauth_required', async () => {
+  test('turns the grant reauth_required even if the description of the grant changed meanwhile', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source, events } = await process({
       refresh: async (request, io) => {
@@ -488,7 +488,7 @@ async function duringRefresh(change: (registry: Registry, grant: Grant) => Promi
 }
 
 describe('another write during a refresh', () => {
-  test('does not cost the rotated token', async () => {
+  test('does not lose the rotated token', async () => {
     const { result, registry, grant } = await duringRefresh(async (registry, grant) => {
       await registry.setState(grant, 'expired', 'a person looked at it');
     });
@@ -496,7 +496,7 @@ describe('another write during a refresh', () => {
     expect(await storedRefreshToken(registry, grant.id)).toBe('refresh-2');
   });
 
-  test('that revoked the grant is not undone', async () => {
+  test('that revoked the grant is preserved', async () => {
     const { result, registry } = await duringRefresh(async (registry, grant) => {
       await registry.setState(grant, 'revoked', null);
     });
@@ -504,7 +504,7 @@ describe('another write during a refresh', () => {
     expect((await registry.list())[0]?.state).toBe('revoked');
   });
 
-  test('that removed the grant is not undone', async () => {
+  test('that removed the grant is preserved', async () => {
     const { result, registry } = await duringRefresh(async (registry, grant) => {
       await registry.remove(grant.id);
     });
@@ -512,7 +512,7 @@ describe('another write during a refresh', () => {
     expect(await registry.list()).toEqual([]);
   });
 
-  test('that brought new tokens is not overwritten', async () => {
+  test('that stored new tokens is preserved', async () => {
     const { result, registry, grant } = await duringRefresh(async (registry, grant) => {
       const opened = await registry.open(grant.id);
       const credential = oauth2({

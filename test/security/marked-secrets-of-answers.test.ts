@@ -16,7 +16,7 @@ const json = (status: number, value: object, message?: string) => (response: Ser
     })
     .end(JSON.stringify(value));
 
-test('no byte that the program writes has a secret of what upstreams answer, well or badly', async () => {
+test('the program writes no secret from an upstream response, valid or not', async () => {
   let answer: RequestListener = notAsked;
   const upstream = await startUpstream((request, response) => answer(request, response));
   let badly: (head: string) => string = notAsked;
@@ -105,7 +105,7 @@ test('no byte that the program writes has a secret of what upstreams answer, wel
   expect(await at.looked()).toBeGreaterThan(50_000);
 }, 60_000);
 
-test('no written byte has a secret of a token endpoint’s answer, also if the answer quotes it', async () => {
+test('the program writes no secret from a token response, even if the response quotes the secret', async () => {
   const answers = new Map<string, (response: ServerResponse, given: string) => void>();
   const quoted = new Set<string>();
   const upstream = await startUpstream((request, response) => {

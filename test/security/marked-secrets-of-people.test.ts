@@ -21,7 +21,7 @@ const acme = (fields: object) => ({
 });
 const sh = (words: string) => acme({ client_secret: `command:sh -c '${words}'` });
 
-test('no written byte has a secret from the command line, also from a wrong place there', async () => {
+test('the program writes no secret from the command line, even from a wrong argument', async () => {
   const token = await startUpstream((request, response) => {
     void requestText(request).then((all) =>
       response
@@ -178,7 +178,7 @@ test('no written byte has a secret from the command line, also from a wrong plac
   expect(places2.filter(([, bytes]) => bytes.includes(keyPiece)).map(([file]) => file)).toEqual([]);
 }, 60_000);
 
-test('no written byte has a secret from a wrong place of the config, or of a reference', async () => {
+test('the program writes no secret from a wrong place in the config, or from a reference', async () => {
   const at = await markedHome({});
   const { mark, password } = at.marks;
   // What the test wrote is not what the program wrote: it lies elsewhere.

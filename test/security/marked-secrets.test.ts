@@ -12,7 +12,7 @@ import { startUpstream } from '../support/upstream.ts';
 
 const basic = (words: string) => `Basic ${Buffer.from(words).toString('base64')}`;
 
-test('the search finds a secret, or a longer piece of it, in every form', async () => {
+test('the search finds a secret, or a long piece of it, in every encoding', async () => {
   const marks = createMarks();
   const secret = marks.password('it');
   const piece = marks.mark('piece');
@@ -37,7 +37,7 @@ test('the search finds a secret, or a longer piece of it, in every form', async 
   expect(marks.findIn(Buffer.from(createMarks().mark('other')))).toEqual([]);
 });
 
-test('no byte that the program writes has a secret of what agents send, in whichever part of a request', async () => {
+test('the program writes no secret from any part of an agent request', async () => {
   const seen = recordReceived();
   const upstream = await startUpstream((request, response) => {
     requestText(request).then(

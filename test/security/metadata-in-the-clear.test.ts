@@ -47,7 +47,7 @@ async function olderStore(at: Machine, marks: Marks) {
 describe.each(engines)('metadata of grants in %s', (_name, engine) => {
   const isMissing = engine === 'postgres' && postgresMissing !== null;
 
-  it.skipIf(isMissing)('is in no file in the clear, while the store is open and in its backup', async () => {
+  it.skipIf(isMissing)('appears in no file in plaintext, with the store open and in its backup', async () => {
     const [at, marks] = [await machine(engine), createMarks()];
     const state = await opened(at);
     await at.grant('work', { api_key: 'key' });
@@ -71,7 +71,7 @@ describe.each(engines)('metadata of grants in %s', (_name, engine) => {
   });
 
   it.skipIf(isMissing)(
-    'that an earlier version stored is shown, and sealed when the key opens it',
+    'from an earlier version is shown, and is sealed when the key opens the store',
     async () => {
       const [at, marks] = [await machine(engine), createMarks()];
       const metadata = await olderStore(at, marks);
@@ -87,7 +87,7 @@ describe.each(engines)('metadata of grants in %s', (_name, engine) => {
     },
   );
 
-  it.skipIf(isMissing)('that an older backup brings into a store in use is sealed', async () => {
+  it.skipIf(isMissing)('from an older backup is sealed when restored into a store in use', async () => {
     const [at, marks] = [await machine(engine), createMarks()];
     const metadata = await olderStore(at, marks);
     const tables = await openTables(await loadConfig(at.configFile, { env: {} }), {});
@@ -104,7 +104,7 @@ describe.each(engines)('metadata of grants in %s', (_name, engine) => {
     expect(await leaksOf(at, marks)).toEqual([]);
   });
 
-  it.skipIf(isMissing)('does not open in the place of those of another grant', async () => {
+  it.skipIf(isMissing)('cannot be opened in place of the metadata of another grant', async () => {
     const at = await machine(engine);
     for (const name of ['work', 'home']) {
       await at.grant(name, { api_key: `key-${name}` });
@@ -122,7 +122,7 @@ describe.each(engines)('metadata of grants in %s', (_name, engine) => {
 });
 
 describe('the files of a SQLite store', () => {
-  it('are purged by the next start if a reader has kept old metadata in them', async () => {
+  it('are purged at the next start if a reader has kept old metadata in them', async () => {
     const [at, marks] = [await machine('sqlite'), createMarks()];
     const metadata = await olderStore(at, marks);
     const reader = new DatabaseSync(at.at('data', 'sidekey.db'));
@@ -138,7 +138,7 @@ describe('the files of a SQLite store', () => {
     expect(await metadataOf(at)).toEqual(metadata);
   });
 
-  it('are purged by the next start after a grant opens again', async () => {
+  it('are purged at the next start after a grant becomes usable again', async () => {
     const [at, marks] = [await machine('sqlite'), createMarks()];
     const metadata = await olderStore(at, marks);
     const { store, close } = await openedStore(at);

@@ -70,7 +70,7 @@ describe('the enrolment of a node', () => {
     });
   });
 
-  it('is recorded as joined only when the ring has the node', async () => {
+  it('is recorded as joined only after the ring contains the node', async () => {
     const { store, keys, events, parts } = await setUp();
     const { id, secret } = enrolmentOf(await enroll(parts, 'b'));
     const node = newNodeKey({ name: 'b', secret, enrolment: id });
@@ -104,8 +104,8 @@ describe('the enrolment of a node', () => {
   });
 });
 
-describe('who can write to the database, and has no token,', () => {
-  it('cannot ask for the key with a public key of their own', async () => {
+describe('an attacker with write access to the database and without a token', () => {
+  it('cannot request the key with their own public key', async () => {
     const { store, events, parts } = await setUp();
     const token = await enroll(parts, 'b');
     const { id } = enrolmentOf(token);
@@ -116,7 +116,7 @@ describe('who can write to the database, and has no token,', () => {
     expect(events.at(-1)).toMatchObject({ event: 'node.refused', reason: 'b' });
   });
 
-  it('cannot exchange the public key of the node that asks', async () => {
+  it('cannot replace the public key of the requesting node', async () => {
     const { store, parts } = await setUp();
     const { id, secret } = enrolmentOf(await enroll(parts, 'b'));
     const node = newNodeKey({ name: 'b', secret, enrolment: id });
@@ -126,7 +126,7 @@ describe('who can write to the database, and has no token,', () => {
     expect(await store.meta.get(nodeKeyName('b'))).toBeNull();
   });
 
-  it('cannot make an enrolment, nor rename one', async () => {
+  it('cannot create or rename an enrolment', async () => {
     const { store, parts } = await setUp();
     const { id, secret } = enrolmentOf(newEnrolmentToken());
     const node = newNodeKey({ name: 'b', secret, enrolment: id });
@@ -145,7 +145,7 @@ describe('who can write to the database, and has no token,', () => {
     for (const name of ['b', 'c', 'admin']) expect(await store.meta.get(nodeKeyName(name))).toBeNull();
   });
 
-  it('cannot give a master key of their own to the node that asks', async () => {
+  it('cannot give their own master key to the requesting node', async () => {
     const { store, parts, nodePath } = await setUp();
     const token = await enroll(parts, 'b');
     const joining = join(store, nodePath, token);
@@ -162,7 +162,7 @@ describe('who can write to the database, and has no token,', () => {
     await expect(joining).rejects.toMatchObject({ code: 'record_tampered' });
   });
 
-  it('cannot make an enrolment with a key that was retired in this moment', async () => {
+  it('cannot create an enrolment with a key that was just retired', async () => {
     const { store, keys, parts, events } = await setUp();
     const leaked = createVault(keys.current());
     await keys.begin({ next: newMasterKey(), by: null, hasCopies: true });
@@ -178,7 +178,7 @@ describe('who can write to the database, and has no token,', () => {
     expect(events.at(-1)).toMatchObject({ event: 'node.refused', reason: 'b' });
   });
 
-  it('cannot use an enrolment again after the node was revoked, also with its node key', async () => {
+  it('cannot reuse an enrolment after the node was revoked, even with its node key', async () => {
     const place = await setUp();
     const { store, keys, parts } = place;
     const token = await enroll(parts, 'b');

@@ -54,8 +54,8 @@ async function setUp() {
   return { idOf, register, swap, members: members.map(nodeKeyId), copies };
 }
 
-describe('who can write to the table of nodes', () => {
-  it('cannot misdirect the revocation of a node with a key of its own', async () => {
+describe('an attacker with write access to the nodes table', () => {
+  it('cannot redirect the revocation of a node that has its own key', async () => {
     const { idOf, swap, members } = await setUp();
     swap('edge', 'spare');
     expect([await idOf('edge'), await idOf('spare')]).toEqual(members);
@@ -64,7 +64,7 @@ describe('who can write to the table of nodes', () => {
     await expect(idOf('web')).rejects.toMatchObject({ code: 'not_found' });
   });
 
-  it('leaves the id where a copy has the name of a node with a key of its own', async () => {
+  it('cannot hide a node with its own key: if a copy has the same name, the ID still selects the node', async () => {
     const { idOf, register, members } = await setUp();
     const id = copyId('edge', '/a');
     await register(id, 'edge');
@@ -75,7 +75,7 @@ describe('who can write to the table of nodes', () => {
     expect([await idOf(members[0]!), await idOf(id)]).toEqual([members[0], id]);
   });
 
-  it('cannot misdirect the revocation of a copy to another host', async () => {
+  it('cannot redirect the revocation of a copy to another host', async () => {
     const { idOf, swap, copies } = await setUp();
     expect([await idOf('web'), await idOf('web~2'), await idOf('db')]).toEqual(copies);
     swap('web', 'db');

@@ -7,7 +7,7 @@ type Browser = ReturnType<Awaited<ReturnType<typeof startWithIssuer>>['browser']
 const sessionOf = ({ body }: Awaited<ReturnType<Browser['open']>>) => body.session as string | undefined;
 
 describe('the callback of a sign-in at the issuer', () => {
-  it('is refused in another browser than began it: nobody is signed in as somebody else', async () => {
+  it('is refused in another browser than the one that began it, so nobody is signed in as somebody else', async () => {
     const { browser, call } = await startWithIssuer();
     const attacker = browser();
     const callback = await attacker.askIssuer(await attacker.begin());
@@ -50,7 +50,7 @@ describe('the callback of a sign-in at the issuer', () => {
     expect((await alice.answer(callback)).status).toBe(400);
   });
 
-  it('is refused if it names another issuer, or none (mix-up, RFC 9207)', async () => {
+  it('is refused if it names another issuer or none (mix-up, RFC 9207)', async () => {
     const { browser } = await startWithIssuer();
     for (const issuer of ['https://evil.example', null]) {
       const alice = browser();
@@ -63,7 +63,7 @@ describe('the callback of a sign-in at the issuer', () => {
     }
   });
 
-  it('is refused if the client of the config file has changed since the beginning', async () => {
+  it('is refused if the client in the config file has changed since the beginning', async () => {
     const { browser, sidekey, settings } = await startWithIssuer();
     const alice = browser();
     const callback = await alice.askIssuer(await alice.begin());
@@ -94,7 +94,7 @@ describe('the callback of a sign-in at the issuer', () => {
     }
   });
 
-  it('gives a new session and ends that of before: no session can be fixed', async () => {
+  it('creates a new session and ends the previous one, so no session can be fixed', async () => {
     const { browser } = await startWithIssuer();
     const alice = browser();
     const first = sessionOf(await alice.signIn());
@@ -108,7 +108,7 @@ describe('the callback of a sign-in at the issuer', () => {
 });
 
 describe('a sign-in at the issuer', () => {
-  it('is begun by no page of another origin', async () => {
+  it('cannot be started by a page of another origin', async () => {
     const { browser } = await startWithIssuer();
     for (const headers of [{ origin: 'https://evil.example' }, { 'sec-fetch-site': 'cross-site' }]) {
       const answer = await browser().open('POST /sign-in/oidc', { body: { return_to: '/' }, headers });
@@ -116,7 +116,7 @@ describe('a sign-in at the issuer', () => {
     }
   });
 
-  it('is begun at the address of the callback alone', async () => {
+  it('can only be started at the address of the callback', async () => {
     const { browser, url } = await startWithIssuer();
     const local = url.replace('127.0.0.1', 'localhost');
     const headers = { origin: local };
@@ -136,13 +136,13 @@ describe('a sign-in at the issuer', () => {
     'javascript:alert(1)',
     '/x y',
     '',
-  ])('returns to no other site: %j', async (returnTo) => {
+  ])('redirects to no other site: %j', async (returnTo) => {
     const { browser } = await startWithIssuer();
     const page = await browser().signIn(returnTo);
     expect(page.body.return_to).toBe('/');
   });
 
-  it('signs nobody in whose claims give no role, and creates no person', async () => {
+  it('is refused without a role in the claims, and creates no person', async () => {
     const { browser, account, call, sidekey } = await startWithIssuer();
     account.claims = { groups: ['guests'], preferred_username: 'eve' };
     const page = await browser().signIn();
@@ -152,7 +152,7 @@ describe('a sign-in at the issuer', () => {
     expect(sidekey.logged()).toContain('was refused');
   });
 
-  it('believes no e-mail that the issuer has not verified', async () => {
+  it('ignores an e-mail address that the issuer has not verified', async () => {
     const { browser, account } = await startWithIssuer();
     for (const verified of [undefined, false, 'true']) {
       account.claims = { email: 'bob@acme.test', email_verified: verified, preferred_username: 'bob' };
@@ -160,7 +160,7 @@ describe('a sign-in at the issuer', () => {
     }
   });
 
-  it('takes over no person of the same name, before the operator links the account', async () => {
+  it('does not take over a person of the same name until the operator links the account', async () => {
     const { browser, call, key, sidekey } = await startWithIssuer();
     await call('POST /v2/people', { body: { name: 'alice', role: 'auditor' } });
     const page = await browser().signIn();
@@ -185,14 +185,14 @@ describe('a sign-in at the issuer', () => {
     expect((await call('GET /v2/grants', { key: own })).status).toBe(401);
   });
 
-  it('gets no link by the API, which would outlive the account', async () => {
+  it('cannot be replaced by a sign-in link from the API, which would outlive the account', async () => {
     const { browser, call } = await startWithIssuer();
     await browser().signIn();
     const { status, body } = await call('POST /v2/people/alice/link');
     expect([status, body.detail]).toEqual([400, 'alice signs in at the issuer of admin.oidc.']);
   });
 
-  it('tells people by issuer and subject, and not by name or e-mail', async () => {
+  it('distinguishes people by issuer and subject instead of name or e-mail', async () => {
     const { browser, account, call } = await startWithIssuer();
     await browser().signIn();
     account.sub = 'a-2';
@@ -212,7 +212,7 @@ describe('a sign-in at the issuer', () => {
     expect(page.body.hint).toContain('sidekey person set alice --enable');
   });
 
-  it('takes the role from an account that lost it: other sessions and keys are refused too', async () => {
+  it('removes the role of an account that lost it, also in other sessions and keys', async () => {
     const { browser, account, call, key } = await startWithIssuer();
     const alice = browser();
     await alice.signIn();
@@ -231,7 +231,7 @@ describe('a sign-in at the issuer', () => {
     expect((await call('GET /v2/grants', { key: own })).status).toBe(401);
   });
 
-  it('gives nobody the name of the grants without an owner', async () => {
+  it('gives nobody the reserved name for grants without an owner', async () => {
     const { browser, account, call } = await startWithIssuer();
     account.claims = { groups: ['staff'], preferred_username: 'default' };
     const page = await browser().signIn();
@@ -239,7 +239,7 @@ describe('a sign-in at the issuer', () => {
     expect((await call('GET /v2/people')).body.data).toEqual([]);
   });
 
-  it('lasts 12 hours however it is used, and so do the keys that the person creates', async () => {
+  it('lasts 12 hours regardless of use, and so do the keys that the person creates', async () => {
     let at = Date.now();
     const { browser, call } = await startWithIssuer({ now: () => at });
     const alice = browser();

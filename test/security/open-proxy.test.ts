@@ -10,15 +10,15 @@ const outward = Object.values(networkInterfaces())
   .flatMap((list) => list ?? [])
   .find(({ internal, family }) => !internal && family === 'IPv4')?.address;
 
-describe('a listener that others can reach', () => {
-  test('does not start where callers need no token', async () => {
+describe('a listener that other machines can reach', () => {
+  test('does not start if callers need no token', async () => {
     await expect(
       startSidekey({ config: { proxy: { listen: '0.0.0.0:0', authentication: 'optional' } } }),
     ).rejects.toMatchObject({ code: expect.stringMatching(/listener_open|config_invalid/) });
   });
 
   test.skipIf(outward === undefined)(
-    'asks callers from elsewhere for a token, whatever the config turns into (needs an address besides loopback)',
+    'requires a token of remote callers after any config change (needs an address besides loopback)',
     async () => {
       const upstream = await startPlainUpstream((_request, response) => response.end('ok'));
       const sidekey = await startSidekey({
@@ -42,14 +42,14 @@ describe('a listener that others can reach', () => {
     },
   );
 
-  test('is not turned into one by a reload', async () => {
+  test('cannot be created by a reload', async () => {
     const sidekey = await startSidekey();
     await sidekey.configure({ proxy: { listen: '0.0.0.0:0', authentication: 'optional' } });
     await sidekey.audited((line) => line.event === 'config.rejected');
     expect(sidekey.proxy.config().proxy.listen.host).toBe('127.0.0.1');
   });
 
-  test('takes no request that a web page could make a browser send', async () => {
+  test('accepts no request that a web page could make a browser send', async () => {
     const sidekey = await startSidekey({ domains: { 'api.acme.test:81': 'tunnel' } });
     for (const target of ['/', '/http://api.acme.test:81/', '//api.acme.test:81/', '*', 'api.acme.test:81']) {
       const client = await openClient(sidekey);

@@ -43,7 +43,7 @@ async function withPeople(now = Date.now) {
 }
 
 describe('a passkey', () => {
-  it('is of no use to a person who signs in at the issuer: it would outlive the account there', async () => {
+  it('is refused for a person who signs in at the issuer, because it would outlive the account there', async () => {
     const { add, signIn, signedIn, ask, alice, sidekey } = await withPeople();
     expect((await add()).status).toBe(201);
     await sidekey.proxy.state.store.people.change('alice', { identity: 'https://login.acme.test/ a-1' });
@@ -54,7 +54,7 @@ describe('a passkey', () => {
     expect([more.status, more.body.code]).toEqual([400, 'input_invalid']);
   });
 
-  it('signs its person in with a new session, and is in the audit log', async () => {
+  it('signs its person in with a new session, and appears in the audit log', async () => {
     const { add, signIn, ask, alice, sidekey } = await withPeople();
     const added = await add();
     expect(added.status).toBe(201);
@@ -76,7 +76,7 @@ describe('a passkey', () => {
     );
   });
 
-  it('of a page with another origin or another host is neither added nor accepted', async () => {
+  it('of a page with another origin or host can neither be added nor used', async () => {
     const { add, signIn, page } = await withPeople();
     const elsewhere: readonly Facts[] = [
       { origin: 'https://evil.example' },
@@ -89,14 +89,14 @@ describe('a passkey', () => {
     expect((await signIn()).status).toBe(200);
   });
 
-  it('without a PIN, a finger or a face is neither added nor accepted', async () => {
+  it('without a PIN, a finger or a face can neither be added nor used', async () => {
     const { add, signIn } = await withPeople();
     expect((await add({ isVerified: false })).body.code).toBe('input_invalid');
     expect((await add()).status).toBe(201);
     expect((await signIn({ isVerified: false })).status).toBe(401);
   });
 
-  it('with a challenge that was used, is too old, forged or of another person is refused', async () => {
+  it('is refused with a challenge that was used, expired, forged or of another person', async () => {
     let at = Date.now();
     const { add, signIn, creation, request, signedIn } = await withPeople(() => at);
     const bob = await signedIn('bob');
@@ -119,7 +119,7 @@ describe('a passkey', () => {
     expect((await signIn()).status).toBe(200);
   });
 
-  it('that was copied, by its counter, is refused', async () => {
+  it('is refused if its counter shows that it was copied', async () => {
     const { add, signIn } = await withPeople();
     await add({ counter: 5 });
     expect((await signIn({ counter: 9 })).status).toBe(200);
@@ -127,7 +127,7 @@ describe('a passkey', () => {
     expect((await signIn({ counter: 10 })).status).toBe(200);
   });
 
-  it('of a person who is disabled or removed signs nobody in', async () => {
+  it('cannot sign in a person who is disabled or removed', async () => {
     const { add, signIn, call } = await withPeople();
     await add();
     await call('PATCH /v2/people/alice', { body: { disabled: true } });
@@ -139,7 +139,7 @@ describe('a passkey', () => {
     expect((await signIn()).status).toBe(401);
   });
 
-  it('is not used by a page of another origin, or by a key', async () => {
+  it('cannot be used by a page of another origin or by a key', async () => {
     const { add, authenticator, request, ask, call } = await withPeople();
     await add();
     const answer = authenticator.get(await request());
@@ -151,7 +151,7 @@ describe('a passkey', () => {
     expect((await call('GET /v2/me/passkeys')).body.code).toBe('scope_missing');
   });
 
-  it('that is refused counts like a wrong key: many are slowed down, and a valid one is still accepted', async () => {
+  it('that is refused counts like a wrong key: many are slowed down, and a valid passkey is still accepted', async () => {
     const { add, signIn, call } = await withPeople();
     await add();
     for (let i = 0; i < 19; i += 1) expect((await signIn({ isVerified: false })).status).toBe(401);
@@ -162,7 +162,7 @@ describe('a passkey', () => {
     expect((await signIn()).status).toBe(200);
   });
 
-  it('needs a page with a name', async () => {
+  it('needs a page whose address has a host name', async () => {
     const { ask, url, page } = await withPeople();
     const { status, body } = await ask('POST /sign-in/passkey/options', undefined, {}, url);
     expect(status).toBe(400);

@@ -2,8 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { granted } from '../support/granted.ts';
 import { openTunnel } from '../support/raw-client.ts';
 
-describe('a client that asks faster than it is answered', () => {
-  test('is cut off, and on record: what waits on one connection has an end', async () => {
+describe('a client that sends requests faster than it is answered', () => {
+  test('is cut off and recorded: the queue of a connection is limited', async () => {
     const seen: (string | undefined)[] = [];
     const arrived = Promise.withResolvers<void>();
     const { upstream, sidekey } = await granted(

@@ -12,7 +12,7 @@ import { startRawUpstream, startUpstream, upstreamHost, upstreamLeaf } from '../
 const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 const forged = 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged';
 
-test('a response that comes before there is a request is no answer to it', async () => {
+test('a response that arrives before a request is not used as its response', async () => {
   const sockets: TLSSocket[] = [];
   const { upstream, sidekey } = await grantedRaw((socket) => {
     sockets.push(socket);
@@ -30,7 +30,7 @@ test('a response that comes before there is a request is no answer to it', async
   expect(upstream.connections()).toBe(2);
 });
 
-test('without end of interim responses is bounded by upstream_head', async () => {
+test('an endless series of interim responses is bounded by upstream_head', async () => {
   const { upstream, sidekey } = await grantedRaw(
     (socket) => {
       let open = true;
@@ -48,7 +48,7 @@ test('without end of interim responses is bounded by upstream_head', async () =>
   await upstream.allClosed();
 });
 
-test('a download that its client held back leaves a connection that reads on', async () => {
+test('an upstream connection still reads after a client paused its download', async () => {
   const size = 8_000_000;
   const { upstream, sidekey } = await grantedRaw((socket) => {
     onHeads(socket, (head) => {
@@ -71,7 +71,7 @@ test('a download that its client held back leaves a connection that reads on', a
   expect(upstream.connections()).toBe(1);
 });
 
-test('a credential goes over no connection that was made to another authority, be it the same server', async () => {
+test('a credential is never sent on a connection to another authority, even of the same server', async () => {
   const seen: string[] = [];
   const upstream = await startRawUpstream((socket) => {
     onHeads(socket, (head) => {
@@ -104,7 +104,7 @@ test('a credential goes over no connection that was made to another authority, b
   expect(seen).toEqual([`${upstreamHost} ${upstreamHost} Bearer ${bearerToken}`]);
 });
 
-test('a server of another name has its own connection', async () => {
+test('a server with another name gets its own connection', async () => {
   const names: string[] = [];
   const upstream = await startUpstream((request, response) => {
     names.push(`${request.headers.host?.split(':')[0]}`);
@@ -134,7 +134,7 @@ test('a server of another name has its own connection', async () => {
 });
 
 test.each(['POST', 'PUT', 'DELETE', 'PATCH', 'LIST'])(
-  'a %s that dies with its connection is not sent twice',
+  'a %s whose connection dies is not sent twice',
   async (method) => {
     let seen = 0;
     const { upstream, sidekey } = await grantedRaw((socket) => {

@@ -11,7 +11,7 @@ const domain = (host: string) => ({ domain: { host, action: 'tunnel' }, reason: 
 const denied = { status: 0, connectStatus: 403 };
 
 describe.skipIf(curlMissing !== false)('a proposal', () => {
-  test('is read by its agent alone', async () => {
+  test('can be read by its agent only', async () => {
     const { proposeHost, poll, propose } = await startProposing();
     const id = await proposeHost('ci');
     for (const who of ['other', 'local'] as const) {
@@ -21,7 +21,7 @@ describe.skipIf(curlMissing !== false)('a proposal', () => {
     expect(await poll('ci', newApprovalId())).toMatchObject({ status: 404 });
   });
 
-  test('of a grant is not accepted by the grant of another user', async () => {
+  test('for a grant cannot be accepted with the grant of another user', async () => {
     const { sidekey, propose, poll } = await startProposing();
     const wanted = { grant: { provider: 'github', scopes: [] }, reason: 'x' };
     const ids = { ci: '', local: '' };
@@ -36,7 +36,7 @@ describe.skipIf(curlMissing !== false)('a proposal', () => {
       expect((await poll(who, ids[who])).body).toMatchObject({ status: 'accepted' });
   });
 
-  test('is refused to an agent with too many, and to no other agent', async () => {
+  test('is refused to an agent with too many proposals, and to no other agent', async () => {
     const { propose, sidekey } = await startProposing({ config: { approvals: { max_pending: 2 } } });
     for (const host of ['a.example.com', 'b.example.com', 'b.example.com'])
       expect((await propose('ci', domain(host))).status).toBe(202);
@@ -48,7 +48,7 @@ describe.skipIf(curlMissing !== false)('a proposal', () => {
     expect(await sidekey.proxy.state.store.proposals.list()).toHaveLength(3);
   });
 
-  test('that was accepted is of no use to another agent, or to the same one without its lease', async () => {
+  test('that was accepted cannot be used by another agent, or by the same agent without its lease', async () => {
     const { proposeHost, get, command, seen } = await startProposing();
     const id = await proposeHost('leased', 'acme');
     await command('proposal', 'accept', id, '--lease');
@@ -73,7 +73,7 @@ describe.skipIf(curlMissing !== false)('a proposal', () => {
     expect(upstream.connections()).toBe(1);
   });
 
-  test('for one request cannot be used after its hour', async () => {
+  test('for one request cannot be used after an hour', async () => {
     let now = Date.now();
     const { proposeHost, get, sidekey, seen } = await startProposing({ now: () => now });
     const { store, audit } = sidekey.proxy.state;
@@ -86,7 +86,7 @@ describe.skipIf(curlMissing !== false)('a proposal', () => {
     expect(seen).toEqual([]);
   });
 
-  test('that nobody answered in time cannot be accepted', async () => {
+  test('that expired without an answer cannot be accepted', async () => {
     let now = Date.now();
     const { proposeHost, poll, sidekey } = await startProposing({ now: () => now });
     const { store, audit } = sidekey.proxy.state;
@@ -155,7 +155,7 @@ describe.skipIf(curlMissing !== false)('a proposal', () => {
     expect(await sidekey.proxy.state.store.proposals.list()).toEqual([]);
   });
 
-  test('of more than 4 KiB, or of a type that a page of another origin may send, is refused', async () => {
+  test('is refused beyond 4 KiB, or with a content type that a page of another origin may send', async () => {
     const { propose } = await startProposing();
     const long = { ...domain('a.example.com'), reason: 'x'.repeat(4_096) };
     expect(await propose('ci', long)).toMatchObject({ status: 413, body: { code: 'body_too_large' } });
@@ -163,7 +163,7 @@ describe.skipIf(curlMissing !== false)('a proposal', () => {
     expect(asText).toMatchObject({ status: 400, body: { code: 'bad_request' } });
   });
 
-  test('does not widen the audience of a grant, or what its agent is bound to', async () => {
+  test('does not widen the audience of a grant or the bindings of its agent', async () => {
     const { propose, command, get, sidekey, upstream, seen } = await startProposing();
     await sidekey.grant(['elsewhere.example.com'], { name: 'narrow' });
     const ask = async (who: 'ci' | 'other', grant: string) => {
@@ -180,7 +180,7 @@ describe.skipIf(curlMissing !== false)('a proposal', () => {
     expect(seen).toEqual([]);
   });
 
-  test('that was accepted yields to an entry that denies the host since', async () => {
+  test('that was accepted is overridden by a later entry that denies the host', async () => {
     const { proposeHost, command, get, sidekey, upstream, seen } = await startProposing();
     const id = await proposeHost('leased', 'acme');
     const other = await proposeHost('ci', 'acme');
@@ -196,7 +196,7 @@ describe.skipIf(curlMissing !== false)('a proposal', () => {
     expect(seen).toEqual([]);
   });
 
-  test('that was accepted ends open tunnels when it is taken back', async () => {
+  test('that was accepted ends open tunnels when it is revoked', async () => {
     const { proposeHost, command, sidekey, upstream } = await startProposing();
     const id = await proposeHost('leased');
     await command('proposal', 'accept', id, '--lease');
@@ -212,7 +212,7 @@ describe.skipIf(curlMissing !== false)('a proposal', () => {
     });
   });
 
-  test('controls neither the terminal nor the layout with its texts', async () => {
+  test('cannot control the terminal or the layout with its texts', async () => {
     const { propose, command } = await startProposing();
     const reason = 'a\u001b[2J\nstate  accepted\u202e\u2028😀';
     const { body } = await propose('ci', { ...domain('a.example.com'), reason });
@@ -227,7 +227,7 @@ describe.skipIf(curlMissing !== false)('a proposal', () => {
   });
 });
 
-test('accepted domains have the rules that the proxy adds to those of the config', async () => {
+test('accepted domains get the rules that the proxy adds to those of the config', async () => {
   const answer = { at: 1, by: 'alice', outcome: 'lease' } as const;
   const change = { kind: 'domain', host: 'a.example.com', grant: 'acme' } as const;
   const inForce = async () => [proposal({ change, lease: 'x', answer })];

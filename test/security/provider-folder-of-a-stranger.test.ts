@@ -33,7 +33,7 @@ test('a folder of the owner is accepted', async () => {
   expect((await load()).providers.get('github')?.audience).toEqual(['git.corp.test']);
 });
 
-test('a folder that all users may write is refused, also if sticky', async () => {
+test('a folder that all users may write is refused, even if sticky', async () => {
   const { own, load } = await place();
   for (const mode of [0o777, 0o1777]) {
     await chmod(own, mode);
@@ -41,7 +41,7 @@ test('a folder that all users may write is refused, also if sticky', async () =>
   }
 });
 
-test('a file that all users may write is refused too, also behind a link', async () => {
+test('a file that all users may write is refused, even behind a link', async () => {
   const { folder, own, file, load } = await place();
   await chmod(file, 0o666);
   await expect(load()).rejects.toMatchObject(refused);

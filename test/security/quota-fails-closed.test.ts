@@ -76,7 +76,7 @@ test.each<[string, (path: string) => Promise<unknown> | void]>([
   ['is another version’s', (path) => edit(path, 'pragma user_version = 2')],
   ['has no table', (path) => edit(path, 'drop table counts')],
   ['can be used by other users', (path) => chmod(path, 0o606)],
-])('a file that %s refuses what is limited, and is left as it is', async (_how, damage) => {
+])('a file that %s makes limited requests fail, and is left unchanged', async (_how, damage) => {
   const path = await used();
   await damage(path);
   const before = await stat(path);
@@ -86,13 +86,13 @@ test.each<[string, (path: string) => Promise<unknown> | void]>([
   expect(await stat(path)).toMatchObject({ size: before.size, ino: before.ino, mode: before.mode });
 });
 
-test('a place where no file can be made refuses', async () => {
+test('limited requests fail if the file cannot be created', async () => {
   const path = await place();
   await writeFile(dirname(path), 'a file where the folder should be');
   await refuses(openAt(path), path);
 });
 
-test('a file that is locked refuses, and counts on when it is free', async () => {
+test('limited requests fail while the file is locked, and count again afterwards', async () => {
   const path = await used();
   const quota = openAt(path);
   const other = new DatabaseSync(path);
@@ -105,7 +105,7 @@ test('a file that is locked refuses, and counts on when it is free', async () =>
   expect(take(quota)).toMatchObject({ ok: false });
 });
 
-test('bytes that could not be written are paid before the next request', async () => {
+test('bytes that could not be written count before the next request', async () => {
   const path = await place();
   const quota = openAt(path);
   expect(take(quota, [bytes])).toEqual({ ok: true });
@@ -123,7 +123,7 @@ test('bytes that could not be written are paid before the next request', async (
   expect(quota.take([bytes], { ...ci, agent: 'cd' }, now)).toEqual({ ok: true });
 });
 
-test('a stream without a readable counter gets at most its budget once more', async () => {
+test('a stream whose counter is unreadable gets at most its budget once more', async () => {
   const path = await used();
   const quota = openAt(path);
   await writeFile(path, 'no database');
@@ -135,7 +135,7 @@ test('a stream without a readable counter gets at most its budget once more', as
   });
 });
 
-test('a wait for another process’s write blocks what streams once, and not at each step', async () => {
+test('a write of another process blocks a stream once instead of at each step', async () => {
   const path = await used();
   const quota = createSharedQuota(path, { busyTimeoutMs: 100 });
   onTestFinished(() => quota.close());
@@ -159,13 +159,16 @@ test.each<[string, (path: string) => Promise<unknown>]>([
       await writeFile(path, await readFile(`${path}.bak`), { mode: 0o600 });
     },
   ],
-])('a file that was %s while it was in use refuses: others would count elsewhere', async (_how, change) => {
-  const path = await place();
-  const quota = openAt(path);
-  take(quota);
-  await change(path);
-  await refuses(quota, path);
-});
+])(
+  'limited requests fail after the file was %s in use, because others would count elsewhere',
+  async (_how, change) => {
+    const path = await place();
+    const quota = openAt(path);
+    take(quota);
+    await change(path);
+    await refuses(quota, path);
+  },
+);
 
 test('a closed quota refuses every request', async () => {
   const path = await place();
@@ -188,7 +191,7 @@ test('a config without limits creates no file, and the file belongs to its owner
   for (const file of files) expect((await stat(join(dirname(path), file))).mode & 0o777).toBe(0o600);
 });
 
-test('counts are on after a restart', async () => {
+test('counts persist across a restart', async () => {
   const quota = openAt(await used());
   expect(take(quota)).toEqual({ ok: true });
   expect(take(quota)).toEqual({ ok: true });

@@ -6,7 +6,7 @@ import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { startUpstream } from '../support/upstream.ts';
 
 describe('a redirect to another host', () => {
-  test.each([301, 302, 303, 307, 308])('passes as it is and is not followed: %d', async (status) => {
+  test.each([301, 302, 303, 307, 308])('is forwarded unchanged and not followed: %d', async (status) => {
     const elsewhere = await startUpstream((_request, response) => response.end('stolen'));
     const { upstream, sidekey } = await granted((_request, response) => {
       response.writeHead(status, { location: `${elsewhere.url}/steal` }).end();
@@ -19,7 +19,7 @@ describe('a redirect to another host', () => {
     expect(elsewhere.connections()).toBe(0);
   });
 
-  test.skipIf(curlMissing)('that the client follows does not take the credential along (curl)', async () => {
+  test.skipIf(curlMissing)('does not take the credential along if the client follows it (curl)', async () => {
     const seen: (string | undefined)[] = [];
     const elsewhere = await startUpstream((request, response) => {
       seen.push(request.headers.authorization);

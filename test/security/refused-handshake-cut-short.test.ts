@@ -12,7 +12,7 @@ test.each([
   ['a length', 'Content-Length: 20\r\n\r\npart'],
   ['chunks', 'Transfer-Encoding: chunked\r\n\r\n4\r\npart\r\n'],
   ['chunks, one of them bad', 'Transfer-Encoding: chunked\r\n\r\n4\r\npart\r\n0x0\r\n\r\n'],
-])('a refusal with %s that is cut short is reset, and never ended', async (_name, rest) => {
+])('a truncated refusal with %s is reset instead of ended', async (_name, rest) => {
   const upstream = await startRawPlainUpstream((socket) => {
     onHeads(socket, () => socket.end(`HTTP/1.1 403 Forbidden\r\n${rest}`));
   });

@@ -2,11 +2,11 @@ import { describe, expect, test } from 'vitest';
 import { granted } from '../support/granted.ts';
 import { openTunnel } from '../support/raw-client.ts';
 
-describe('bytes behind an ambiguous request', () => {
+describe('the data after an ambiguous request', () => {
   test.each([
     ['an unknown transfer coding', 'Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n'],
     ['a second Host', 'Host: b.example\r\nContent-Length: 0\r\n\r\n'],
-  ])('is not sent: %s', async (_what, rest) => {
+  ])('is not forwarded: %s', async (_what, rest) => {
     const seen: (string | undefined)[] = [];
     const { upstream, sidekey } = await granted((request, response) => {
       seen.push(request.url);
@@ -27,7 +27,7 @@ describe('bytes behind an ambiguous request', () => {
     expect((await sidekey.audit()).map(({ path }) => path)).not.toContain('/hidden');
   });
 
-  test('are not forwarded, also after a wrong Host', async () => {
+  test('is not forwarded after a wrong Host either', async () => {
     const seen: (string | undefined)[] = [];
     const { upstream, sidekey } = await granted((request, response) => {
       seen.push(request.url);
@@ -43,7 +43,7 @@ describe('bytes behind an ambiguous request', () => {
     expect(seen).toEqual([]);
   });
 
-  test.each(['HTTP/2.0', 'HTTP/0.9'])('are not forwarded after the version %s', async (version) => {
+  test.each(['HTTP/2.0', 'HTTP/0.9'])('is not forwarded after the version %s', async (version) => {
     const seen: (string | undefined)[] = [];
     const { upstream, sidekey } = await granted((request, response) => {
       seen.push(request.url);

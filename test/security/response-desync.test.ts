@@ -81,8 +81,8 @@ async function say(socket: TLSSocket, { says, lastly }: HostileResponse): Promis
 
 const aWhile = () => new Promise((resolve) => setTimeout(resolve, 2_000).unref());
 
-describe('an answer that hides another one', () => {
-  test('reaches only its own client', { timeout: 60_000 }, async () => {
+describe('a response with another response hidden in it', () => {
+  test('reaches only the client of its request', { timeout: 60_000 }, async () => {
     const setup = await startSetup();
     const outcomes: Record<string, Outcome> = {};
     const expected: Record<string, Outcome> = {};

@@ -39,7 +39,7 @@ async function ruled(domain: object, provider: object = {}) {
 const violation = [403, 'policy_violation'];
 const denied = [403, 'rule_denied'];
 
-test('no parameter names a method for upstream that a rule denies', async () => {
+test('no parameter selects an upstream method that a rule denies', async () => {
   const { ran, send } = await ruled({ default: 'allow', rules: [{ methods: ['DELETE'], outcome: 'deny' }] });
   for (const query of [
     '_method=DELETE',
@@ -69,7 +69,7 @@ test('no parameter names a method for upstream that a rule denies', async () => 
   expect(ran).toEqual(['GET /x?method=a.delete']);
 });
 
-test('no parameter that the provider names in the config names a method that a rule denies', async () => {
+test('no parameter that the provider definition names selects a method that a rule denies', async () => {
   const rules = [{ methods: ['DELETE'], outcome: 'deny' }];
   const { ran, send } = await ruled({ default: 'allow', rules }, { method_override_parameters: ['verb'] });
   for (const query of ['verb=DELETE', 'VERB=delete', '%76erb=delete']) {
@@ -82,7 +82,7 @@ test('no parameter that the provider names in the config names a method that a r
 
 const bodyWith = (trailer: string) => `1\r\nx\r\n0\r\n${trailer}: DELETE\r\n\r\n`;
 
-test('no trailer names a method or a path for upstream', async () => {
+test('no trailer selects an upstream method or path', async () => {
   const { ran, send } = await ruled({
     default: 'allow',
     rules: [{ methods: ['DELETE'], paths: ['/admin'], outcome: 'deny' }],
@@ -98,7 +98,7 @@ test('no trailer names a method or a path for upstream', async () => {
   expect(ran).toEqual(['POST /x', 'x-checksum']);
 });
 
-test('no suffix and no field makes a denied path of another', async () => {
+test('no suffix and no header lets a request reach a denied path', async () => {
   const { ran, send } = await ruled({ default: 'allow', rules: [{ paths: ['/admin'], outcome: 'deny' }] });
   for (const path of [
     '/admin.json',
@@ -128,7 +128,7 @@ test('no suffix and no field makes a denied path of another', async () => {
   expect(await send('GET /administrators.json')).toEqual([200, undefined]);
 });
 
-test('no WebSocket and no media type carries a mutation that is denied', async () => {
+test('no WebSocket and no media type carries a denied mutation', async () => {
   const { ran, send } = await ruled({
     default: 'allow',
     rules: [{ paths: ['/graphql'], graphql: { types: ['mutation'] }, outcome: 'deny' }],
@@ -156,7 +156,7 @@ const json = 'Content-Type: application/json';
 const form = 'Content-Type: application/x-www-form-urlencoded';
 const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`;
 
-test('no body that is not read carries an amount beyond the bound of a rule', async () => {
+test('no unread body carries an amount beyond the limit of a rule', async () => {
   const { ran, send } = await ruled({ rules: [small] });
   const body = '{"amount":5}';
   const chunked = [json, 'Transfer-Encoding: chunked'];
@@ -183,7 +183,7 @@ test('no body that is not read carries an amount beyond the bound of a rule', as
   expect(ran).toEqual(['POST /pay', 'POST /pay']);
 });
 
-test('no spelling of a form carries an amount that a rule denies', async () => {
+test('no form encoding carries an amount that a rule denies', async () => {
   const { ran, send } = await ruled({
     default: 'allow',
     rules: [{ paths: ['/pay'], form: { amount: { min: 101 } }, outcome: 'deny' }],

@@ -33,7 +33,7 @@ const percent = (text: string) =>
 const passed = <T>(vectors: readonly T[], decide: (vector: T) => Decision): readonly T[] =>
   vectors.filter((vector) => decide(vector).outcome !== 'deny');
 
-describe('a method that a parameter names', () => {
+describe('a method that a parameter selects', () => {
   const parameters = [
     '_method',
     '$httpMethod',
@@ -81,7 +81,7 @@ describe('a method that a parameter names', () => {
   );
   const methods = ['GET', 'POST', 'PUT', 'HEAD'];
 
-  test(`is not passed by any of ${vectors.length} queries with each of ${methods.length} methods`, async () => {
+  test(`cannot bypass a rule with any of ${vectors.length} queries and ${methods.length} methods`, async () => {
     expect(vectors.length * methods.length).toBeGreaterThan(300);
     for (const rules of [
       'rules: [{ methods: [DELETE], outcome: deny }], default: allow',
@@ -94,7 +94,7 @@ describe('a method that a parameter names', () => {
     }
   });
 
-  test('is not searched for without rules on methods, or in other parameters', async () => {
+  test('is ignored without rules on methods, and in other parameters', async () => {
     const free = await deciderOf('rules: [{ paths: [/x] }]');
     expect(free('/x?_method=DELETE').outcome).toBe('inject');
     const reads = await deciderOf('rules: [{ methods: [GET] }]');
@@ -113,7 +113,7 @@ describe('a method that a parameter names', () => {
     }
   });
 
-  test('counts as the strictest of all that are named', async () => {
+  test('is judged by the strictest of all selected methods', async () => {
     const decide = await deciderOf(
       'rules: [{ methods: [DELETE], outcome: deny }, { name: ask, methods: [POST], outcome: approve }, { methods: [GET], limits: [{ rate: 1/m }] }]',
     );
@@ -129,13 +129,13 @@ describe('a method that a parameter names', () => {
     expect('limits' in same ? same.limits : []).toHaveLength(1);
   });
 
-  test('counts one limit once where two methods meet the same rule', async () => {
+  test('counts one limit once if two methods match the same rule', async () => {
     const decide = await deciderOf('rules: [{ methods: [GET, POST], limits: [{ rate: 1/m }] }]');
     const decision = decide('/x?method=post');
     expect('limits' in decision ? decision.limits : []).toHaveLength(1);
   });
 
-  test('may have a name that a provider adds', async () => {
+  test('may use a parameter name that a provider adds', async () => {
     const decide = await deciderOf('rules: [{ methods: [GET] }]');
     const methodParameters = ['verb'];
     expect(decide('/x?verb=DELETE').outcome).toBe('inject');
@@ -145,7 +145,7 @@ describe('a method that a parameter names', () => {
     expect(decide('/x?verb=get', { methodParameters }).outcome).toBe('inject');
   });
 
-  test('is found in a form that is read', async () => {
+  test('is detected in a form body that the proxy reads', async () => {
     const decide = await deciderOf('rules: [{ methods: [POST] }]');
     const forms = [
       ...['_method', 'method', '$httpMethod', '%5Fmethod', '_METHOD', '_method[]'].map((name) =>
@@ -165,7 +165,7 @@ describe('a method that a parameter names', () => {
     expect(decide('/x', bodyOf('application/json', '{"method":"DELETE"}')).outcome).toBe('inject');
   });
 
-  test('is looked for in a form before a person is asked', async () => {
+  test('is searched for in a form body before a person is asked', async () => {
     const decide = await deciderOf('rules: [{ methods: [POST], outcome: approve }]');
     const read = bodyOf('application/x-www-form-urlencoded', '_method=DELETE');
     const unread = { ...read, body: null };
@@ -174,7 +174,7 @@ describe('a method that a parameter names', () => {
   });
 });
 
-describe('GraphQL that is written as something else', () => {
+describe('GraphQL in another encoding', () => {
   const domain =
     'rules: [{ name: no, paths: [/graphql], graphql: { types: [mutation] }, outcome: deny }], default: allow';
   const reads = 'rules: [{ paths: [/graphql], graphql: { types: [query] } }]';
@@ -232,7 +232,7 @@ describe('GraphQL that is written as something else', () => {
     `/graphql?query={a}&extensions=${encodeURIComponent(`{"${name}":"abc"`)}`,
   ]);
 
-  test(`is not passed by any of ${asGraphql.length + texts.length + urls.length} requests`, async () => {
+  test(`cannot bypass a rule with any of ${asGraphql.length + texts.length + urls.length} requests`, async () => {
     expect(asGraphql.length + texts.length + urls.length).toBeGreaterThan(200);
     for (const rules of [domain, reads]) {
       const decide = await deciderOf(rules);
@@ -242,7 +242,7 @@ describe('GraphQL that is written as something else', () => {
     }
   });
 
-  test('lets queries through that name no document', async () => {
+  test('is allowed if it is a query that refers to no stored document', async () => {
     for (const rules of [domain, reads]) {
       const decide = await deciderOf(rules);
       for (const text of [
@@ -268,7 +268,7 @@ describe('GraphQL that is written as something else', () => {
     }
   });
 
-  test('carries no mutation in a WebSocket', async () => {
+  test('cannot carry a mutation in a WebSocket', async () => {
     const decide = await deciderOf(domain);
     expect(decide('/graphql', { upgrades: true })).toMatchObject({
       outcome: 'deny',
@@ -285,7 +285,7 @@ describe('GraphQL that is written as something else', () => {
   });
 });
 
-describe('a path that a server takes for a denied one', () => {
+describe('a path that a server treats as a denied path', () => {
   const suffixes = [
     '.json',
     '.JSON',
@@ -351,7 +351,7 @@ describe('a path that a server takes for a denied one', () => {
   ];
   const count = denied.reduce((sum, [, paths]) => sum + paths.length * suffixes.length * stems.length, 0);
 
-  test(`is not passed by any of ${count} paths`, async () => {
+  test(`cannot bypass a rule with any of ${count} paths`, async () => {
     expect(count).toBeGreaterThan(300);
     for (const [glob, paths] of denied) {
       const decide = await deciderOf(`rules: [{ paths: ['${glob}'], outcome: deny }], default: allow`);
@@ -362,7 +362,7 @@ describe('a path that a server takes for a denied one', () => {
     }
   });
 
-  test('is found within the path and behind a program', async () => {
+  test('is detected within the path and after a program name', async () => {
     for (const [glob, paths] of [
       ['/users/*', ["/users('x')", '/users(1)', '/users(x).json', '/index.php/users/1']],
       ['/users/*/keys', ["/users('x')/keys", '/users.json/1/keys', '/users/1/keys.xml']],
@@ -374,7 +374,7 @@ describe('a path that a server takes for a denied one', () => {
     }
   });
 
-  test('does not match other segments, nor paths that an earlier rule allows', async () => {
+  test('does not match other segments, or paths that an earlier rule allows', async () => {
     const decide = await deciderOf(
       'rules: [{ paths: [/admin.css] }, { paths: [/admin], outcome: deny }], default: allow',
     );
@@ -393,7 +393,7 @@ describe('a path that a server takes for a denied one', () => {
     expect(decide('/admin.xml')).toMatchObject({ outcome: 'deny' });
   });
 
-  test('is not named by a header where rules judge paths', async () => {
+  test('cannot be set by a header if rules judge paths', async () => {
     const pathFields = ['the header X-Original-URL'];
     const decide = await deciderOf('rules: [{ paths: [/admin], outcome: deny }], default: allow');
     expect(decide('/x', { pathFields })).toMatchObject({
@@ -407,7 +407,7 @@ describe('a path that a server takes for a denied one', () => {
   });
 });
 
-test('the time to compare a path grows with its length alone', async () => {
+test('the time to match a path grows only with its length', async () => {
   const decide = await deciderOf(
     `rules: [{ paths: ['/**/*a*.*b*:c', '/a*a'], outcome: deny }], default: allow`,
   );

@@ -30,7 +30,7 @@ function meddle(path: string, sql: string, ...values: SQLInputValue[]): void {
   database.close();
 }
 
-describe('a person who can write to the store but has no key', () => {
+describe('a person with write access to the store but without the key', () => {
   it('cannot give one grant the credential of another', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const store = await openSqliteStore(path, { now: () => 0 });
@@ -46,7 +46,7 @@ describe('a person who can write to the store but has no key', () => {
     await store.close();
   });
 
-  it('cannot put an older credential of the same grant back unnoticed', async () => {
+  it('cannot restore an older credential of the same grant unnoticed', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const store = await openSqliteStore(path, { now: () => 0 });
     const old = sealedGrant('mine', 'old token');
@@ -60,7 +60,7 @@ describe('a person who can write to the store but has no key', () => {
     await store.close();
   });
 
-  it('cannot give a credential another id', async () => {
+  it('cannot give a credential another ID', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const store = await openSqliteStore(path, { now: () => 0 });
     const mine = sealedGrant('mine', 'my token');

@@ -20,7 +20,7 @@ const sessionOf = ({ body }: Awaited<ReturnType<TestService['call']>>) => ({
 });
 
 describe('a sign-in link', () => {
-  it('shows a page with GET and stays valid; signs in with POST, once', async () => {
+  it('shows a page with GET and stays valid, and signs in with POST once', async () => {
     const { call, link, own } = await withPerson();
     const path = await link();
     for (const _ of [1, 2]) {
@@ -35,7 +35,7 @@ describe('a sign-in link', () => {
     expect(me.body).toMatchObject({ name: 'alice', role: 'operator', user: null });
   });
 
-  it('is refused after ten minutes, and of a person who is disabled', async () => {
+  it('is refused after ten minutes, and for a disabled person', async () => {
     let at = Date.now();
     const { call, link, own } = await withPerson('operator', () => at);
     const late = await link();
@@ -46,7 +46,7 @@ describe('a sign-in link', () => {
     expect((await call(`POST ${path}`, { key: null, headers: own })).status).toBe(401);
   });
 
-  it('signs nobody in for a page of another origin', async () => {
+  it('cannot be used by a page of another origin', async () => {
     const { call, link, signIn } = await withPerson();
     for (const headers of [
       { origin: 'https://evil.example' },
@@ -63,7 +63,7 @@ describe('a sign-in link', () => {
 });
 
 describe('a session', () => {
-  it('has a new secret after each sign-in, and the one before ends', async () => {
+  it('has a new secret after each sign-in, and the previous session ends', async () => {
     const { call, link, signIn, own } = await withPerson();
     const planted = { authorization: `Bearer ws_${'a'.repeat(43)}` };
     const first = sessionOf(await signIn({ ...own, ...planted }));
@@ -76,7 +76,7 @@ describe('a session', () => {
     expect((await call('GET /v2/me', { key: null, headers: second })).status).toBe(200);
   });
 
-  it('changes nothing for a page of another origin', async () => {
+  it('cannot make changes from a page of another origin', async () => {
     const { call, signIn, own } = await withPerson();
     const session = sessionOf(await signIn());
     const attempt = (headers: Readonly<Record<string, string>>) =>
@@ -124,7 +124,7 @@ describe('a session', () => {
     expect((await call('GET /v2/me', { key: null, headers: open })).status).toBe(401);
   });
 
-  it('ends with the person, and loses what a new role does not have', async () => {
+  it('ends with the person, and loses rights that a new role lacks', async () => {
     const { call, signIn, own } = await withPerson();
     const session = sessionOf(await signIn());
     const headers = { ...own, ...session };
@@ -139,7 +139,7 @@ describe('a session', () => {
     expect((await call('GET /v2/me', { key: null, headers })).status).toBe(401);
   });
 
-  it('and a link end with the person, though another one gets the name', async () => {
+  it('and a link end with the person, even if another person gets the name', async () => {
     let at = Date.now();
     const { call, signIn, link, own } = await withPerson('operator', () => at);
     const session = sessionOf(await signIn());
@@ -151,7 +151,7 @@ describe('a session', () => {
     expect((await call(`POST ${path}`, { key: null, headers: own })).status).toBe(401);
   });
 
-  it('of the role user shows the grants of that user only', async () => {
+  it('of the role user shows only the grants of that user', async () => {
     const { call, signIn, sidekey } = await withPerson('user');
     for (const user of ['alice', 'bob']) await sidekey.grant(['api.example.com'], { user, name: 'desk' });
     const { body } = await call('GET /v2/grants', {
@@ -163,7 +163,7 @@ describe('a session', () => {
 });
 
 describe('an API key of a person', () => {
-  it('loses what the person loses, and ends with the person', async () => {
+  it('loses the rights that the person loses, and ends with the person', async () => {
     const { call, key } = await withPerson();
     const mine = await key({ person: 'alice' });
     expect((await call('POST /v2/agents', { key: mine, body: { name: 'a' } })).status).toBe(201);
@@ -178,7 +178,7 @@ describe('an API key of a person', () => {
     expect((await call('GET /v2/agents', { key: mine })).status).toBe(401);
   });
 
-  it('reads no more values of tokens when the person lost the role for it', async () => {
+  it('can no longer read token values after the person lost the role for that', async () => {
     const { call, key, sidekey } = await withPerson();
     await sidekey.grant(['api.example.com'], { user: 'bob', name: 'desk' });
     const mine = await key({ person: 'alice', scopes: ['grants:read', 'tokens:read'] });
@@ -189,7 +189,7 @@ describe('an API key of a person', () => {
     expect(await read()).not.toHaveProperty('token_data');
   });
 
-  it('cannot give a role that it does not have', async () => {
+  it('cannot create a key with a role that it lacks', async () => {
     const { call, key } = await withPerson();
     const narrow = await key({ scopes: ['config:write'] });
     const body = { name: 'eve', role: 'operator' };
@@ -203,7 +203,7 @@ describe('an API key of a person', () => {
 });
 
 describe('many requests without a valid key', () => {
-  it('from one address are slowed down over all processes; a valid key is still accepted', async () => {
+  it('from one address are slowed down over all processes, and a valid key is still accepted', async () => {
     const { call, sidekey } = await startService();
     for (let i = 0; i < 20; i += 1) expect((await call('GET /v2/me', { key: `sk_${i}` })).status).toBe(401);
     const { status, headers } = await call('GET /v2/me', { key: 'sk_x' });

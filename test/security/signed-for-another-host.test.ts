@@ -56,7 +56,7 @@ async function setup(service = 's3') {
   };
 }
 
-describe('a request that is signed', () => {
+describe('a signed request', () => {
   test.each(['iam/eu-west-1', 'eu-west-1/iam', 'us-east-1/s3'])('for %s is not sent', async (scope) => {
     const { ask, seen, sidekey } = await setup();
     const answer = await ask(`GET /key HTTP/1.1\r\n${signedFor(scope)}`);
@@ -73,7 +73,7 @@ describe('a request that is signed', () => {
     expect(seen[0]?.authorization).not.toContain(none);
   });
 
-  test('twice is not sent', async () => {
+  test('with two signatures is not sent', async () => {
     const { ask, seen } = await setup();
     const answer = await ask(
       `GET /key?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=A%2F20260101%2Feu-west-1%2Fs3%2Faws4_request&X-Amz-Date=20990101T000000Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=${none} HTTP/1.1\r\n${signedFor('eu-west-1/s3')}`,
@@ -83,13 +83,13 @@ describe('a request that is signed', () => {
   });
 });
 
-describe('a body', () => {
+describe('a signed body', () => {
   const chunks = 'x-amz-content-sha256: STREAMING-AWS4-HMAC-SHA256-PAYLOAD\r\n';
   const chunk = `5;chunk-signature=${none}\r\nhello\r\n`;
   const last = `0;chunk-signature=${none}\r\n\r\n`;
   const put = (body: string) => `PUT /key HTTP/1.1\r\n${chunks}Content-Length: ${body.length}\r\n`;
 
-  test('in chunks has none of the client’s signatures', async () => {
+  test('in chunks loses the client’s chunk signatures', async () => {
     const { ask, seen } = await setup();
     expect((await ask(put(chunk + last), chunk + last)).status).toBe(200);
     expect(seen[0]?.body).toHaveLength(chunk.length + last.length);
@@ -101,7 +101,7 @@ describe('a body', () => {
     ['is not in chunks', 'hello'],
     ['hides more behind the last chunk', `${last}${chunk}`],
     ['lies of the length of a chunk', `3;chunk-signature=${none}\r\nhello\r\n${last}`],
-  ])('that %s never becomes a whole request', async (_, body) => {
+  ])('that %s never becomes a complete request', async (_, body) => {
     const { ask, seen } = await setup();
     const answer = await ask(put(body), body);
     expect(answer.status).toBe(400);
@@ -109,7 +109,7 @@ describe('a body', () => {
     expect(seen).toEqual([]);
   });
 
-  test('elsewhere is waited for, and signed by its hash', async () => {
+  test('for a service other than S3 is read whole and signed by its hash', async () => {
     const { ask, client, seen } = await setup('sqs');
     const asked = await ask('POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n');
     expect(asked.status).toBe(100);
@@ -120,7 +120,7 @@ describe('a body', () => {
   });
 });
 
-test('keys that sign are not sent where a provider says otherwise', async () => {
+test('signing keys are not sent if the provider is configured for a bearer token', async () => {
   const seen: unknown[] = [];
   const upstream = await startUpstream((request, response) => {
     seen.push(request.headers);

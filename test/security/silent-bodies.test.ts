@@ -29,7 +29,7 @@ async function setup(limits: object, rules: readonly object[] = [{ methods: ['GE
 
 const json = 'Content-Type: application/json\r\n';
 
-test('a body that a rule waits for, and that does not come, is refused and its connection closed', async () => {
+test('a body that a rule waits for is refused if it never arrives, and its connection is closed', async () => {
   const rules = [{ paths: ['/graphql'], graphql: { types: ['query'] } }];
   const { open, head, sidekey, upstream } = await setup({ client_body_idle: '50ms' }, rules);
   const client = await open();
@@ -45,7 +45,7 @@ test('a body that a rule waits for, and that does not come, is refused and its c
   expect(upstream.connections()).toBe(0);
 });
 
-test('a body that is sent on, and stops coming, is refused and gives its connection to upstream back', async () => {
+test('a forwarded body that stops is refused, and its upstream connection is released', async () => {
   const { open, head, sidekey, upstream } = await setup({ client_body_idle: '50ms' });
   const client = await open();
   client.send(head('POST /slow', 'Content-Length: 1000\r\n'), 'x');
@@ -58,7 +58,7 @@ test('a body that is sent on, and stops coming, is refused and gives its connect
   });
 });
 
-test('a request for which no connection to upstream comes free is answered, and others are not kept waiting', async () => {
+test('a request that gets no free upstream connection is answered, and other requests do not wait', async () => {
   const limits = { upstream_connections: 1, upstream_connect: '1s', upstream_wait: '10ms' };
   const { open, head, arrived } = await setup(limits);
   const slow = await open();

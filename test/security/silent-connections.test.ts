@@ -40,13 +40,13 @@ const silences: readonly (readonly [what: string, text: string])[] = [
 const count = 270;
 
 describe('270 connections to the admin listener', () => {
-  test.each(silences)('that send %s leave the API to the operator', async (_what, text) => {
+  test.each(silences)('that send %s do not block the operator', async (_what, text) => {
     const { call, url } = await startService();
     await flood(Number(new URL(url).port), count, text);
     expect((await call('GET /v2/grants')).status).toBe(200);
   });
 
-  test.each(silences)('that send %s over TLS leave the API to the operator', async (_what, text) => {
+  test.each(silences)('that send %s over TLS do not block the operator', async (_what, text) => {
     const { key, sidekey, port } = await withTls();
     await flood(port, count, text);
     const operator = await key();
@@ -61,7 +61,7 @@ describe('270 connections to the admin listener', () => {
     expect([answer.statusCode, sidekey.logged()]).toEqual([200, expect.not.stringContaining(operator)]);
   });
 
-  test.each([false, true])('close no connection of an operator; over TLS: %s', async (isTls) => {
+  test.each([false, true])('do not close a connection of an operator; over TLS: %s', async (isTls) => {
     const { key, port } = isTls ? await withTls() : await withoutTls();
     const socket = isTls
       ? connectTls({ port, ca: authority.cert, servername: 'localhost' })
@@ -105,7 +105,7 @@ describe('more connections than limits.client_connections to the proxy', () => {
     ['half a head', 'GET http://x/ HTTP/1.1\r\nHost: x\r\nX-A'],
     ['requests that are refused', 'GET http://sidekey.internal/ HTTP/1.1\r\nHost: sidekey.internal\r\n\r\n'],
     ['half a SOCKS request', '\x05\x01'],
-  ])('that send %s leave it to known callers', async (_what, text) => {
+  ])('that send %s do not block known callers', async (_what, text) => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'), {
       config: { limits: { client_connections: 10 } },
       peerOwner: async ({ remotePort }) => (owned.has(remotePort) ? 'own' : 'other'),

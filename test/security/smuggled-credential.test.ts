@@ -47,7 +47,7 @@ describe.each(versions)('%s', (version) => {
     await silent();
   });
 
-  test.each(smuggled)('%s: strip sends the credential of the grant alone', async (_, asked, where) => {
+  test.each(smuggled)('%s: strip sends only the credential of the grant', async (_, asked, where) => {
     const { ask, seen, sidekey, silent } = await proxy('strip');
     expect((await ask(version, asked)).status).toBe(200);
     const [sent] = seen;
@@ -64,7 +64,7 @@ describe.each(versions)('%s', (version) => {
   });
 });
 
-test.each(smuggled)('%s: record forwards the request, and names the place', async (_, asked, where) => {
+test.each(smuggled)('%s: record forwards the request and records the place', async (_, asked, where) => {
   const { ask, seen, sidekey, silent } = await proxy('record');
   expect((await ask('HTTP/1.1', asked)).status).toBe(200);
   expect(seen[0]?.body.toString()).toBe(asked.body ?? '');
@@ -73,7 +73,7 @@ test.each(smuggled)('%s: record forwards the request, and names the place', asyn
   await silent();
 });
 
-test('without a setting the head is on record, and the body is not searched', async () => {
+test('without a setting the head is recorded and the body is not searched', async () => {
   const { ask, seen, sidekey } = await proxy(undefined);
   await ask('HTTP/1.1', { method: 'POST', path: `/?t=${key}`, fields: [...json, 'X-Api-Key', key], body });
   expect(valuesIn(seen[0]!, 'x-api-key')).toEqual([key]);
@@ -86,7 +86,7 @@ test.each([
   ['a placeholder of the catalog', ['Authorization', `Bearer ghp_sidekeyPlaceholder${'0'.repeat(18)}`]],
   ['a dummy of an SDK', ['Authorization', 'Bearer sk-no-key-required']],
   ['a word', ['X-Api-Key', 'unused']],
-])('%s is no credential, and refuse lets it pass', async (_, fields) => {
+])('%s does not count as a credential, and refuse lets the request pass', async (_, fields) => {
   const { ask, sidekey } = await proxy('refuse');
   expect((await ask('HTTP/1.1', { fields })).status).toBe(200);
   const line = await sidekey.audited(({ event }) => event === 'access');
@@ -95,8 +95,8 @@ test.each([
 
 const post = (fields: readonly string[], sent: string): Asked => ({ method: 'POST', fields, body: sent });
 
-describe.each(['strip', 'refuse'])('%s refuses a body', (setting) => {
-  test('that is compressed, since it cannot be searched', async () => {
+describe.each(['strip', 'refuse'])('%s refuses a request body', (setting) => {
+  test('that is compressed, because it cannot be searched', async () => {
     const { ask, seen } = await proxy(setting);
     const packed = gzipSync(body).toString('latin1');
     const answer = await ask('HTTP/2', post([...json, 'Content-Encoding', 'gzip'], packed));
@@ -104,7 +104,7 @@ describe.each(['strip', 'refuse'])('%s refuses a body', (setting) => {
     expect(seen).toEqual([]);
   });
 
-  test('with more bytes than are searched, and passes one of another kind', async () => {
+  test('that exceeds the search limit, and forwards a body of another type', async () => {
     const { ask, seen } = await proxy(setting, { config: { limits: { placeholder_body_bytes: 1_024 } } });
     const long = JSON.stringify({ pad: 'x y '.repeat(30_000), token: key });
     expect((await ask('HTTP/1.1', post(json, long))).status).toBe(413);
@@ -120,7 +120,7 @@ describe.each(['strip', 'refuse'])('%s refuses a body', (setting) => {
   });
 });
 
-test('a path where clients bring their own credential keeps it', async () => {
+test('on a path where clients bring their own credential, the credential is kept', async () => {
   const inject = [{ paths: ['/own/**'], as: 'own' }, { as: 'bearer' }];
   const { ask, seen } = await startInjectProxy(inject, { domain: { foreign_credentials: 'refuse' } });
   const fields = ['Authorization', `Bearer ${key}`];

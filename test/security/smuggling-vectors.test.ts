@@ -138,7 +138,7 @@ describe.each(['https', 'http'] as const)(
       );
     });
 
-    test('is refused within its body, and what went on before is never ended', async () => {
+    test('is refused within its body, and the part that was already sent is never completed', async () => {
       await each(
         scheme,
         refusedBodies,
@@ -147,7 +147,7 @@ describe.each(['https', 'http'] as const)(
       );
     });
 
-    test('a request with one reading is forwarded', async () => {
+    test('is forwarded if it has only one reading', async () => {
       await each(
         scheme,
         passedWhole,
@@ -159,7 +159,7 @@ describe.each(['https', 'http'] as const)(
       );
     });
 
-    test('is not heard behind one that said it is the last', async () => {
+    test('is ignored after a request that is the last of its connection', async () => {
       await each(
         scheme,
         behindTheLast,
@@ -168,7 +168,7 @@ describe.each(['https', 'http'] as const)(
       );
     });
 
-    test('is not heard behind a good one that was not answered yet: the connection is cut', async () => {
+    test('is ignored after a valid unanswered request: the connection is cut', async () => {
       const good = 'GET <front> HTTP/1.1\r\nHost: <host>\r\n\r\n';
       await each(
         scheme,
@@ -217,7 +217,7 @@ describe.each(['https', 'http'] as const)(
   },
 );
 
-test('a CONNECT inside a tunnel has nothing behind it read', async () => {
+test('the data after a CONNECT inside a tunnel is not read', async () => {
   const setup = await startSetup('https');
   expect(await refused(setup, 'CONNECT <host> HTTP/1.1\r\nHost: <host>\r\n\r\n<hidden>')).toEqual({
     passed: [],
@@ -230,7 +230,7 @@ test.each([
   ['whose last chunk does not come', chunks('<hex>\r\n<hidden>\r\n')],
   ['whose trailers do not end', chunks('<hex>\r\n<hidden>\r\n0\r\nX: a\r\n')],
   ['that ends in the middle of a chunk', chunks('1<hex>\r\n<hidden>')],
-])('a body %s is no whole one, and a connection that carried it is not used again', async (_name, row) => {
+])('a body %s counts as incomplete, and its connection is not reused', async (_name, row) => {
   const setup = await startSetup('https');
   const client = await setup.open();
   client.socket.end(bytesOf(row, setup.place), 'latin1');

@@ -54,8 +54,8 @@ async function place(domain: object = {}) {
   };
 }
 
-describe('somebody who writes to the database, without the key,', () => {
-  test('cannot make a program of a stored key', async () => {
+describe('an attacker with write access to the database and without the key', () => {
+  test('cannot turn a stored key into a program', async () => {
     const { sidekey, upstream, source, meddle, get, hasRun } = await place();
     const { id } = await sidekey.grant([upstream.authority]);
     const sealed = writeSealed({ credential: source, audience: [upstream.authority] });
@@ -64,7 +64,7 @@ describe('somebody who writes to the database, without the key,', () => {
     expect(hasRun()).toBe(false);
   });
 
-  test('cannot have the program of one grant run for another', async () => {
+  test('cannot run the program of one grant for another', async () => {
     const { sidekey, upstream, source, meddle, get, hasRun } = await place();
     const { id } = await sidekey.grant([upstream.authority]);
     const other = await sidekey.grant(['other.test'], {
@@ -81,14 +81,17 @@ describe('somebody who writes to the database, without the key,', () => {
     expect(hasRun()).toBe(false);
   });
 
-  test.each(['api_key', 'source'] as const)('changes nothing by the column type: %s', async (stored) => {
-    const { sidekey, upstream, source, meddle, get, hasRun } = await place();
-    const credential = stored === 'source' ? { credential: source } : {};
-    const { id } = await sidekey.grant([upstream.authority], credential);
-    meddle('update grants set type = ? where id = ?', stored === 'source' ? 'api_key' : 'source', id);
-    expect(await get()).toMatchObject({ status: 200 });
-    expect(hasRun()).toBe(stored === 'source');
-  });
+  test.each(['api_key', 'source'] as const)(
+    'cannot change the credential with the column type: %s',
+    async (stored) => {
+      const { sidekey, upstream, source, meddle, get, hasRun } = await place();
+      const credential = stored === 'source' ? { credential: source } : {};
+      const { id } = await sidekey.grant([upstream.authority], credential);
+      meddle('update grants set type = ? where id = ?', stored === 'source' ? 'api_key' : 'source', id);
+      expect(await get()).toMatchObject({ status: 200 });
+      expect(hasRun()).toBe(stored === 'source');
+    },
+  );
 });
 
 describe('a caller of the API', () => {
@@ -115,7 +118,7 @@ describe('a caller of the API', () => {
     expect(existsSync(mark)).toBe(false);
   });
 
-  test('reaches no command that sets one', () => {
+  test('cannot run a command that sets a source', () => {
     const commands = routes.flatMap((route) => ('commands' in route ? (route.commands as string[]) : []));
     expect(commands).toContain('grant import');
     expect(commands.filter((name) => /^connect|source/.test(name))).toEqual([]);
@@ -123,7 +126,7 @@ describe('a caller of the API', () => {
 });
 
 describe('the value of a source', () => {
-  test('is not in a response, a log or the audit', async () => {
+  test('appears in no response, log or audit record', async () => {
     const { sidekey, upstream, source, get, asked } = await place({ leak_guard: 'redact' });
     await sidekey.grant([upstream.authority], { credential: source });
     const { status, body } = await get();
@@ -140,7 +143,7 @@ describe('the value of a source', () => {
     expect(JSON.stringify(await sidekey.audit()) + sidekey.logged()).not.toContain(bearerToken);
   });
 
-  test('takes the place of placeholders', async () => {
+  test('replaces placeholders', async () => {
     const { sidekey, upstream, source, get, asked } = await place();
     const { id } = await sidekey.grant([upstream.authority], { credential: source });
     const placeholder = placeholderCodes(sidekey.proxy.state.vault).make(plainForm, anyone, id);
@@ -148,7 +151,7 @@ describe('the value of a source', () => {
     expect(asked).toEqual([`Bearer ${bearerToken} /a?key=${bearerToken}`]);
   });
 
-  test('goes to no host outside of the audience of the grant', async () => {
+  test('is sent to no host outside the audience of the grant', async () => {
     const { sidekey, source, get, asked } = await place();
     await sidekey.grant(['other.test'], { credential: source });
     expect(await get()).toMatchObject({ status: 403 });

@@ -34,7 +34,7 @@ describe('server-side request forgery', () => {
     '10.0.0.1',
     '[fe80::1]',
     '255.255.255.255',
-  ])('the address %s is blocked, and nobody hears of it', async (host) => {
+  ])('the address %s is blocked, and no connection reaches it', async (host) => {
     await using server = await upstream();
     const target = parseConnectTarget(`${host}:${server.port}`)!;
     expect(isAddress(target.host)).toBe(true);
@@ -66,7 +66,7 @@ describe('server-side request forgery', () => {
     '127.0.0.1\0.example.com',
     '',
     '.',
-  ])('%j, which some read as a local address, is no authority at all', (host) => {
+  ])('%j, which some parsers read as a local address, is not a valid authority', (host) => {
     expect(parseConnectTarget(`${host}:80`)).toBeNull();
   });
 
@@ -79,7 +79,7 @@ describe('server-side request forgery', () => {
     'fe80::1%lo',
     '0.0.0.0',
     '',
-  ])('a name that resolves to %j is blocked, and nobody hears of it', async (address) => {
+  ])('a name that resolves to %j is blocked, and no connection reaches the address', async (address) => {
     await using server = await upstream();
     const dialer = dialerForTest({ permitted: [], lookup: asResolved(address) });
     await expect(
@@ -90,7 +90,7 @@ describe('server-side request forgery', () => {
     expect(server.accepted()).toBe(0);
   });
 
-  it('only permitted addresses of several are dialed, also if a forbidden one comes first', async () => {
+  it('only permitted addresses of a name are dialed, even if a forbidden address comes first', async () => {
     await using hidden = await upstream(() => {}, '127.0.0.2');
     const lookup = asResolved('127.0.0.2', '::ffff:127.0.0.2', local);
     const dialer = dialerForTest({ permitted: [local], lookup });
@@ -125,7 +125,7 @@ describe('server-side request forgery', () => {
     socket.destroy();
   });
 
-  it('a pinned address is judged like any other', async () => {
+  it('a pinned address is checked like any other', async () => {
     await using server = await upstream();
     const dialer = dialerForTest({ permitted: [], pinned: { 'pinned.example': local } });
     await expect(

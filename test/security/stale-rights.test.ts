@@ -9,8 +9,8 @@ import { addAgent, leaseRecord, tokenRecord } from '../support/rights.ts';
 import { startSidekey } from '../support/sidekey.ts';
 import { startUpstream } from '../support/upstream.ts';
 
-describe('a right that is taken away', () => {
-  test('ends inside an open tunnel: the agent was removed, by another process', async () => {
+describe('a revoked right', () => {
+  test('ends inside an open tunnel: another process removed the agent', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'), {
       config: { proxy: { listen: '127.0.0.1:0', authentication: 'required' } },
     });
@@ -130,7 +130,7 @@ describe('a right that is taken away', () => {
     expect(asked).toBe(1);
   });
 
-  test('ends inside an open tunnel: the domain was taken out of the map', async () => {
+  test('ends inside an open tunnel: the domain was removed from the map', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     const client = await openTunnel(sidekey, upstream.authority);
     await sidekey.configure({ domains: {} });
@@ -151,7 +151,7 @@ describe('a right that is taken away', () => {
   });
 });
 
-test('a right that is taken away while a token is renewed after a 401 does not get the new one', async () => {
+test('a request whose right is revoked during a refresh after a 401 is not sent with the new token', async () => {
   const used: string[] = [];
   const renewal = Promise.withResolvers<() => void>();
   const upstream = await startUpstream((request, response) => {

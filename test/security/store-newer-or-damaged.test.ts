@@ -31,8 +31,8 @@ async function expectLeftAlone(path: string, code: FailureCode): Promise<void> {
   expect((await readFile(path)).equals(before)).toBe(true);
 }
 
-describe('a store that cannot be read is never taken for an empty one, nor written to', () => {
-  it('when a newer version wrote it', async () => {
+describe('a store that cannot be read is never treated as empty or written to', () => {
+  it('if a newer version wrote it', async () => {
     const path = await someStore();
     const database = new DatabaseSync(path);
     database.exec(`insert into kysely_migration values ('0999-later', '2030-01-01T00:00:00.000Z')`);
@@ -40,7 +40,7 @@ describe('a store that cannot be read is never taken for an empty one, nor writt
     await expectLeftAlone(path, 'store_newer');
   });
 
-  it('when a newer version wrote it and was killed, so that its log still has the news', async () => {
+  it('if a newer version wrote it and was killed, so that only the log has the latest data', async () => {
     const path = await someStore();
     const newer = new DatabaseSync(path);
     newer.exec(`insert into kysely_migration values ('0999-later', '2030-01-01T00:00:00.000Z')`);
@@ -55,7 +55,7 @@ describe('a store that cannot be read is never taken for an empty one, nor writt
     expect((await readFile(`${copy}-wal`)).equals(log)).toBe(true);
   });
 
-  it('when it was cut, wherever', async () => {
+  it('if it was truncated anywhere', async () => {
     const path = await someStore();
     const whole = await readFile(path);
     for (const length of [
@@ -76,7 +76,7 @@ describe('a store that cannot be read is never taken for an empty one, nor writt
     }
   });
 
-  it('if it is empty, and reports that', async () => {
+  it('if it is empty, and the error reports that', async () => {
     const path = await someStore();
     await writeFile(path, '');
     await expect(openSqliteStore(path, { now })).rejects.toMatchObject({
@@ -85,7 +85,7 @@ describe('a store that cannot be read is never taken for an empty one, nor writt
     });
   });
 
-  it('when its header or its pages were overwritten', async () => {
+  it('if its header or its pages were overwritten', async () => {
     const path = await someStore();
     const whole = await readFile(path);
     const tail = Buffer.from(whole);
@@ -100,7 +100,7 @@ describe('a store that cannot be read is never taken for an empty one, nor writt
     }
   });
 
-  it('when it is a database of another program, even one that names its migrations as ours', async () => {
+  it('if it is a database of another program, even with the same migration names', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     await writeFile(path, '', { mode: 0o600 });
     const database = new DatabaseSync(path);
@@ -110,7 +110,7 @@ describe('a store that cannot be read is never taken for an empty one, nor writt
     await expectLeftAlone(path, 'store_damaged');
   });
 
-  it('when it has our mark but none of our tables', async () => {
+  it('if it has our mark but none of our tables', async () => {
     const path = await someStore();
     const database = new DatabaseSync(path);
     database.exec('delete from kysely_migration');
@@ -122,7 +122,7 @@ describe('a store that cannot be read is never taken for an empty one, nor writt
     await expectLeftAlone(path, 'store_damaged');
   });
 
-  it('when the database was moved away and its log was left', async () => {
+  it('if the database was moved away and its log was left', async () => {
     const path = await someStore();
     const connection = new DatabaseSync(path);
     connection.exec(`delete from grants`);
@@ -135,14 +135,14 @@ describe('a store that cannot be read is never taken for an empty one, nor writt
     expect((await readFile(`${path}-wal`)).equals(log)).toBe(true);
   });
 
-  it('when a folder stands in its place', async () => {
+  it('if a folder stands in its place', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     await mkdir(path);
     await expect(openSqliteStore(path, { now })).rejects.toMatchObject({ code: 'store_unavailable' });
     expect(await readdir(path)).toEqual([]);
   });
 
-  it('when a grant in it has a state that Sidekey never writes', async () => {
+  it('if it contains a grant with a state that Sidekey never writes', async () => {
     const path = await someStore();
     const store = await openSqliteStore(path, { now });
     const database = new DatabaseSync(path);

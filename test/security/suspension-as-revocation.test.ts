@@ -136,7 +136,7 @@ describe('a person who was disabled and is enabled again', () => {
     expect(await use()).toEqual(refused);
   });
 
-  test.each(things)('has lost %s while disabled', async (_name, make, refused) => {
+  test.each(things)('cannot use %s while disabled', async (_name, make, refused) => {
     const at = await withAlice();
     const use = await make(at);
     await at.set({ disabled: true });
@@ -145,7 +145,7 @@ describe('a person who was disabled and is enabled again', () => {
     expect(await use()).toEqual(refused);
   });
 
-  test('signs in again, and makes new keys; the old ones are shown as ended', async () => {
+  test('can sign in again and create new keys, and the old keys are shown as ended', async () => {
     const at = await withAlice();
     await at.asAlice('POST /v2/api-keys', { name: 'old', role: 'operator' });
     await at.set({ disabled: true });
@@ -173,7 +173,7 @@ describe('a person who was disabled and is enabled again', () => {
 });
 
 describe('a person with a lower role', () => {
-  test('has no more than the role on the next request of a session and of a key', async () => {
+  test('has only the rights of that role from the next request of a session or a key', async () => {
     const at = await withAlice();
     const { key } = (await at.asAlice('POST /v2/api-keys', { name: 'laptop', role: 'operator' })).body;
     await at.set({ role: 'auditor' });
@@ -183,7 +183,7 @@ describe('a person with a lower role', () => {
   });
 });
 
-test('an agent that was disabled and is enabled has its token, and none of its leases', async () => {
+test('an agent that was disabled and is enabled again has its token and none of its leases', async () => {
   const upstream = await startUpstream((_request, response) => response.end('ok'));
   const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme' } } });
   await sidekey.grant([upstream.authority]);

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { granted } from '../support/granted.ts';
 import { openTunnel } from '../support/raw-client.ts';
 
-test('TRACE, whose answer is the request itself, carries no credential', async () => {
+test('TRACE is refused, because its response would echo the credential', async () => {
   const seen: (string | undefined)[] = [];
   const { upstream, sidekey } = await granted((request, response) => {
     seen.push(request.headers.authorization);

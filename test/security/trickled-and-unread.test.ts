@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { granted } from '../support/granted.ts';
 import { openClient, openTunnel } from '../support/raw-client.ts';
 
-test('a head that comes byte by byte, in a tunnel and outside one, has its time and no more', async () => {
+test('a head that arrives byte by byte, in a tunnel or outside, is limited to the head timeout', async () => {
   const { upstream, sidekey } = await granted((_request, response) => response.end('ok'), {
     config: { limits: { head_timeout: '1s', head_bytes: '1MiB' } },
   });
@@ -50,7 +50,7 @@ test('unread refusals do not accumulate', async () => {
   client.socket.destroy();
 });
 
-test('a field that would split the response of an upstream is not forwarded', async () => {
+test('a field that would split an upstream response is not forwarded', async () => {
   const { upstream, sidekey } = await granted((_request, response) => {
     // Node would not write it by its own means.
     response.socket?.end(

@@ -9,7 +9,7 @@ import { startPlainUpstream, upstreamHost } from '../support/upstream.ts';
 
 const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
-describe('a protocol that policy cannot see into', () => {
+describe('a protocol that rules cannot inspect', () => {
   test.each([
     [
       'h2c',
@@ -23,25 +23,28 @@ describe('a protocol that policy cannot see into', () => {
     ['a WebSocket by POST', 'POST', 'Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 0\r\n'],
     ['a WebSocket of HTTP/1.0', 'GET', 'Upgrade: websocket\r\nConnection: Upgrade, keep-alive\r\n', '1.0'],
     ['a WebSocket with a body', 'GET', 'Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 2\r\n'],
-  ])('is not switched to: %s goes on as a plain request', async (_name, method, fields, version = '1.1') => {
-    const heads: string[] = [];
-    const { upstream, sidekey } = await grantedRaw((socket) =>
-      onHeads(socket, (head) => {
-        heads.push(head);
-        socket.write(ok);
-      }),
-    );
-    const client = await openTunnel(sidekey, upstream.authority);
-    const body = fields.includes('Length: 2') ? 'xx' : '';
-    client.send(`${method} / HTTP/${version}\r\nHost: ${upstream.authority}\r\n${fields}\r\n${body}`);
-    expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
-    expect(heads[0]?.toLowerCase()).not.toMatch(/upgrade|http2-settings/);
-    // What follows on the connection is a request like any other, and is judged.
-    client.send(`GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n`);
-    expect(await client.response()).toMatchObject({ status: 421 });
-  });
+  ])(
+    'is not switched to: %s is forwarded as a plain request',
+    async (_name, method, fields, version = '1.1') => {
+      const heads: string[] = [];
+      const { upstream, sidekey } = await grantedRaw((socket) =>
+        onHeads(socket, (head) => {
+          heads.push(head);
+          socket.write(ok);
+        }),
+      );
+      const client = await openTunnel(sidekey, upstream.authority);
+      const body = fields.includes('Length: 2') ? 'xx' : '';
+      client.send(`${method} / HTTP/${version}\r\nHost: ${upstream.authority}\r\n${fields}\r\n${body}`);
+      expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
+      expect(heads[0]?.toLowerCase()).not.toMatch(/upgrade|http2-settings/);
+      // What follows on the connection is a request like any other, and is judged.
+      client.send(`GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n`);
+      expect(await client.response()).toMatchObject({ status: 421 });
+    },
+  );
 
-  test('is not begun by its preface: HTTP/2 with prior knowledge', async () => {
+  test('is not started by the preface of HTTP/2 with prior knowledge', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     for (const client of [await openClient(sidekey), await openTunnel(sidekey, upstream.authority)]) {
       client.send('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
@@ -50,7 +53,7 @@ describe('a protocol that policy cannot see into', () => {
     expect(upstream.connections()).toBe(0);
   });
 
-  test('is not agreed on in the handshake: HTTP/1.1 alone', async () => {
+  test('is not negotiated in the handshake: only HTTP/1.1 is offered', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     const outer = await openClient(sidekey);
     outer.send(`CONNECT ${upstream.authority} HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
@@ -69,7 +72,7 @@ describe('a protocol that policy cannot see into', () => {
 });
 
 describe('a CONNECT', () => {
-  test('inside a CONNECT is refused, and audited', async () => {
+  test('inside a CONNECT is refused and recorded', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(`CONNECT ${upstream.authority} HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
@@ -79,7 +82,7 @@ describe('a CONNECT', () => {
     expect(upstream.connections()).toBe(0);
   });
 
-  test('behind a request that is not answered yet takes over nothing', async () => {
+  test('after an unanswered request opens no tunnel', async () => {
     const asked = Promise.withResolvers<void>();
     const upstream = await startPlainUpstream(() => asked.resolve());
     const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });
@@ -95,7 +98,7 @@ const offer: RequestListener = (_request, response) =>
   void response.writeHead(200, { 'alt-svc': 'h3=":443"; ma=86400' }).end();
 
 describe('Alt-Svc', () => {
-  test('that leads around the proxy is removed on a domain with a grant', async () => {
+  test('that points around the proxy is removed on a domain with a grant', async () => {
     const { upstream, sidekey } = await granted(offer);
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
@@ -104,7 +107,7 @@ describe('Alt-Svc', () => {
     expect(answer.headers['alt-svc']).toBeUndefined();
   });
 
-  test('passes where no credential is at stake', async () => {
+  test('is forwarded if no credential is involved', async () => {
     const upstream = await startPlainUpstream(offer);
     const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });
     const client = await openClient(sidekey);

@@ -40,14 +40,14 @@ describe('wildcard confusion', () => {
       expect(outcome(host), host).toBe('deny');
   });
 
-  it('*.x matches every depth below x, and never x itself', () => {
+  it('*.x matches every depth below x, but never x itself', () => {
     const below = policyOf({ '*.google.com': grant });
     expect(decide(below, authorityOf('mail.google.com')).outcome).toBe('inject');
     expect(decide(below, authorityOf('a.b.c.mail.google.com')).outcome).toBe('inject');
     expect(decide(below, authorityOf('google.com')).outcome).toBe('deny');
   });
 
-  it('a trailing dot neither loses a grant nor goes around a refusal', () => {
+  it('a trailing dot neither loses a grant nor bypasses a refusal', () => {
     expect(outcome('mail.google.com.')).toBe('inject');
     const refused = policyOf({ '*.google.com': grant, 'evil.google.com': { kind: 'deny' } }, 'tunnel');
     for (const host of ['evil.google.com', 'evil.google.com.', 'EVIL.google.com.'])
@@ -55,7 +55,7 @@ describe('wildcard confusion', () => {
     expect(outcome('mail.google.com..')).toBe('no authority');
   });
 
-  it('case makes no difference', () => {
+  it('upper and lower case are equal', () => {
     expect(outcome('MAIL.Google.COM')).toBe('inject');
     expect(outcome('MAIL.NoMoreGoogle.COM')).toBe('deny');
   });
@@ -72,7 +72,7 @@ describe('wildcard confusion', () => {
     expect(outcome('a.\u212a.example')).toBe('inject');
   });
 
-  it('a look-alike in another script is another name', () => {
+  it('a look-alike in another script is a different name', () => {
     for (const host of [
       'mail.gооgle.com',
       'mail.xn--ggle-55da.com',
@@ -87,7 +87,7 @@ describe('wildcard confusion', () => {
       expect(outcome(`attacker${dot}google.com`), dot).not.toBe('inject');
   });
 
-  it('a wildcard needs two labels, so that none covers everything or a whole top-level domain', () => {
+  it('a wildcard needs two labels, so that it never covers everything or a top-level domain', () => {
     for (const text of [
       '*',
       '*.',
@@ -101,17 +101,17 @@ describe('wildcard confusion', () => {
       expect(isPattern(parsePattern(text)), text).toBe(false);
   });
 
-  it('an address has no wildcard', () => {
+  it('an IP address cannot contain a wildcard', () => {
     for (const text of ['*.0.0.1', '*.127.0.0.1', '*.[::1]', '*.1', '1.*'])
       expect(isPattern(parsePattern(text)), text).toBe(false);
   });
 
-  it('an asterisk in a request is no host', () => {
+  it('an asterisk in a request is not a valid host', () => {
     expect(parseAuthority('*.google.com', 'https')).toBeNull();
     expect(outcome('*')).toBe('no authority');
   });
 
-  it('a port is compared whole as well', () => {
+  it('a port must match exactly', () => {
     const one = policyOf({ 'a.example:8443': grant });
     for (const port of [443, 844, 8444, 18443, 43]) {
       expect(decideConnect(one, parseConnectTarget(`a.example:${port}`)!).outcome, String(port)).toBe('deny');

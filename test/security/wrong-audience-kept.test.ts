@@ -24,7 +24,7 @@ async function connected(at: AcmeHome, ...more: readonly string[]): Promise<unkn
 const said =
   'The credential may still be sent to old.acme.test, which the grant had before and the provider acme does not name.';
 
-test('a grant that is connected again and keeps earlier hosts is reported', async () => {
+test('reconnecting a grant reports earlier hosts that it keeps', async () => {
   const at = await acmeHome({ provider: { audience: ['old.acme.test'] } });
   expect(await connected(at)).toMatchObject({ audience: ['old.acme.test'], warnings: [] });
   const text = await readFile(at.configFile, 'utf8');

@@ -8,7 +8,7 @@ import { testUpstreamClient } from '../support/upstream-fetch.ts';
 import { startUpstream } from '../support/upstream.ts';
 import { verify } from '../../src/grants/verify.ts';
 
-test('a probe is sent to the host with the checked audience, for any path', async () => {
+test('a probe is sent to the host of the checked audience for any path', async () => {
   const seen: string[] = [];
   const upstream = await startUpstream((request, response) => {
     seen.push(`${request.headers.host} ${request.url} ${request.headers.authorization}`);

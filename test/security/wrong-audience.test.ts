@@ -62,7 +62,7 @@ describe('a credential goes nowhere else', () => {
     expect(() => send(audience, target)).toThrow(wrongAudience);
   });
 
-  test('also where an earlier request to the right host was served', () => {
+  test('even after an earlier request to the right host was served', () => {
     const sealed: SealedCredential = {
       credential: { type: 'api_key', value: 'token' },
       audience: ['a.test'],
@@ -76,7 +76,7 @@ describe('a credential goes nowhere else', () => {
     expect(() => to('b.test')).toThrow(wrongAudience);
   });
 
-  test('and over plain http only where the domain says so', () => {
+  test('or over plain http, unless the domain allows plain http', () => {
     expect(() => send(['a.test'], 'a.test', 'http')).toThrow(
       expect.objectContaining({ code: 'insecure_transport' }),
     );
@@ -119,7 +119,7 @@ describe('a client secret of the provider definition', () => {
     });
   });
 
-  test('is not sent as that of another client', async () => {
+  test('is not sent for another client ID', async () => {
     const plan = await planned(oauth2({ clientId: 'somebody' }));
     expect(plan).toMatchObject({
       request: { client: { clientId: 'somebody', clientSecret: null, auth: 'none' } },

@@ -13,7 +13,7 @@ async function shim(folder: string): Promise<void> {
   await writeFile(`${folder}\\shim.cmd`, `@"${process.execPath}" "%~dp0shim.cjs" %*\r\n`);
 }
 
-test('run starts a .cmd program of the PATH, and gives on its arguments', async () => {
+test('run starts a .cmd program of the PATH and passes its arguments', async () => {
   const { at, run } = await runHome();
   await mkdir(at.at('bin'));
   await shim(at.at('bin'));
@@ -33,7 +33,7 @@ test('run adds the credential to the requests of a program that has none', async
   expect(JSON.stringify(ran)).not.toContain(deskToken);
 });
 
-test('run passes standard input and the exit code on', async () => {
+test('run passes standard input and the exit code through', async () => {
   const { at, run } = await runHome();
   await writeFile(
     at.at('copy.mjs'),
