@@ -96,8 +96,8 @@ describe('a login at Auth0', () => {
   });
 });
 
-describe('an account that is connected by it', () => {
-  test('goes through the browser, and becomes a grant of its own provider', async () => {
+describe('an account that is connected through Auth0', () => {
+  test('is connected in the browser, and becomes a grant of its own provider', async () => {
     const at = await place();
     const ran = await at.connect('google', '--via', 'auth0', '--scope', 'calendar');
     expect(ran).toMatchObject({ exit: 0, page: expect.stringContaining('Google is connected') });
@@ -123,7 +123,7 @@ describe('an account that is connected by it', () => {
     }
   });
 
-  test('is used as it is if it has the scopes', async () => {
+  test('is used unchanged if it already has the scopes', async () => {
     const at = await place({ accounts: [work] });
     const ran = await at.connect('google', '--via', 'auth0', '--scope', 'email');
     expect(ran).toMatchObject({ exit: 0, page: '' });
@@ -132,7 +132,7 @@ describe('an account that is connected by it', () => {
     expect(ran.stdout).toContain('cac_work');
   });
 
-  test('is connected again if Auth0 has no token of it', async () => {
+  test('is connected again if Auth0 has no token for the account', async () => {
     const at = await place({ accounts: [work] });
     const gone = { error: 'federated_connection_refresh_token_flow_failed' };
     at.auth0.refuse('exchange', { status: 401, body: gone });
@@ -168,7 +168,7 @@ describe('an account that is connected by it', () => {
     expect(at.auth0.accounts[0]?.scopes.toSorted()).toEqual(['calendar', 'drive', ...openid].toSorted());
   });
 
-  test('of a connection without scopes is connected without scopes', async () => {
+  test('of a connection without scopes can be connected without scopes', async () => {
     const at = await place();
     const ran = await at.connect('github', '--via', 'auth0', '--scope', 'repo');
     expect(ran.exit).toBe(0);
@@ -185,7 +185,7 @@ describe('an account that is connected by it', () => {
     expect(ran.stderr).toContain('Asked for calendar too');
   });
 
-  test('of a connection with another name is named', async () => {
+  test('of a connection with another name is reported with that name', async () => {
     const at = await place();
     const unnamed = await at.connect('desk', '--via', 'auth0', '--no-domains');
     expect(unnamed).toMatchObject({ exit: 2 });
@@ -221,7 +221,7 @@ describe('an account that is connected by it', () => {
     ]);
   });
 
-  test('stays the same if its grant is connected again with another name and hint', async () => {
+  test('stays the same if its grant is reconnected with another name and hint', async () => {
     const desk = { id: 'cac_desk', connection: 'acme-desk', scopes: [], hint: 'me' };
     const at = await place({ accounts: [desk, { ...desk, id: 'cac_other', hint: 'other' }] });
     const first = [
@@ -249,7 +249,7 @@ describe('an account that is connected by it', () => {
     expect(elsewhere).toMatchObject({ exit: 2, stderr: expect.stringContaining('--connection NAME') });
   });
 
-  test('accepts the answer by hand without a browser, as query or as fragment', async () => {
+  test('can be connected without a browser by pasting the callback, as a query or a fragment', async () => {
     const at = await place();
     for (const mark of ['?', '#']) {
       const command = at.begin(
@@ -269,7 +269,7 @@ describe('an account that is connected by it', () => {
     expect(at.auth0.faults).toEqual([]);
   });
 
-  test('is refreshed by the same exchange, and needs a new consent after it is disconnected', async () => {
+  test('is refreshed by the same token exchange, and requires a new consent after it is disconnected', async () => {
     const at = await place({ accounts: [work] });
     await at.connect('google', '--via', 'auth0', '--scope', 'email');
     at.auth0.calls.length = 0;
@@ -286,7 +286,7 @@ describe('an account that is connected by it', () => {
 
 describe('the proxy', () => {
   test.skipIf(curlMissing)(
-    'gets the token of the account from Auth0 when it is due, and adds it (curl)',
+    'gets the token of the account from Auth0 when a refresh is due, and adds the token to requests (curl)',
     async () => {
       const received: (string | undefined)[] = [];
       const api = await startUpstream((request, response) => {
@@ -308,7 +308,7 @@ describe('the proxy', () => {
   );
 });
 
-describe('a failed consent connects nothing', () => {
+describe('a failed consent at Auth0 connects nothing', () => {
   test('if the person refuses', async () => {
     const at = await place();
     at.auth0.deny();
@@ -347,7 +347,7 @@ describe('a failed consent connects nothing', () => {
     expect(at.auth0.calls).toEqual([]);
   });
 
-  test("by another user's login", async () => {
+  test('with only the login of another user', async () => {
     const at = await place({ accounts: [work] });
     const ran = await at.connect('google', '--via', 'auth0', '--user', 'alice');
     expect(ran).toMatchObject({ exit: 4 });
@@ -355,14 +355,14 @@ describe('a failed consent connects nothing', () => {
     expect(at.auth0.calls).toEqual([]);
   });
 
-  test('in two steps', async () => {
+  test('with --print-url', async () => {
     const at = await place();
     const ran = await at.run(['connect', 'google', '--via', 'auth0', '--print-url']);
     expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining('--via and --print-url') });
     expect(at.auth0.calls).toEqual([]);
   });
 
-  test('after the end of the login, which its grant then shows', async () => {
+  test('after the login expired, and the login grant shows the expiry', async () => {
     const at = await place();
     at.auth0.endLogin();
     const ran = await at.connect('google', '--via', 'auth0');
@@ -372,8 +372,8 @@ describe('a failed consent connects nothing', () => {
   });
 });
 
-describe('a refresh token that works once', () => {
-  test('is not lost on the way to the My Account API', async () => {
+describe('a single-use refresh token of the login', () => {
+  test('is stored before the call of the My Account API', async () => {
     const at = await place({ rotates: true });
     for (const scope of ['a', 'b', 'c']) {
       expect(await at.connect('google', '--via', 'auth0', '--scope', scope)).toMatchObject({ exit: 0 });
@@ -383,7 +383,7 @@ describe('a refresh token that works once', () => {
     expect(at.auth0.faults).toEqual([]);
   });
 
-  test('is not lost if the application may not use that API', async () => {
+  test('is not lost if the application may not use the My Account API', async () => {
     const at = await place({ rotates: true, allowed: ['openid'] });
     const ran = await at.connect('google', '--via', 'auth0');
     expect(ran).toMatchObject({ exit: 5 });
@@ -410,8 +410,8 @@ async function disconnect(at: Place, name: string) {
   }
 }
 
-describe('disconnecting an account', () => {
-  test('is left to a person if several accounts are possible', async () => {
+describe('disconnecting an account at Auth0', () => {
+  test('is left to the person if several accounts match', async () => {
     const at = await place({ accounts: [work, { ...work, id: 'cac_home', hint: 'home' }] });
     const ran = await at.connect('google', '--via', 'auth0', '--scope', 'email', '--login-hint', 'home');
     expect(ran.exit).toBe(0);
@@ -421,7 +421,7 @@ describe('disconnecting an account', () => {
     expect(at.auth0.accounts).toHaveLength(2);
   });
 
-  test('removes its tokens at Auth0, and no others', async () => {
+  test('removes the tokens of the account at Auth0, and no other tokens', async () => {
     const other = { ...work, id: 'cac_other', connection: 'github', scopes: [] };
     const at = await place({ accounts: [work, other] });
     await at.connect('google', '--via', 'auth0', '--scope', 'email');

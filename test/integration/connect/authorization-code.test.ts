@@ -87,7 +87,7 @@ describe('a consent at the helpdesk', () => {
     });
   });
 
-  test('may be pasted as a bare code, once', async () => {
+  test('can be pasted as a bare code, only once', async () => {
     const { exchange, address } = await consented({ clientAuth: 'post' });
     const callback = parseCallback(address.searchParams.get('code') ?? '');
     const pasted = { ...exchange, callback, acceptBareCode: true };
@@ -102,7 +102,7 @@ describe('a consent at the helpdesk', () => {
     });
   });
 
-  test('is reported as refused if the person refuses it', async () => {
+  test('is reported as refused if the person declines', async () => {
     const { helpdesk, exchange } = await consented({}, { ...alice, decision: 'deny' });
     await expect(exchangeCode(exchange)).rejects.toMatchObject({
       code: 'consent_declined',
@@ -111,7 +111,7 @@ describe('a consent at the helpdesk', () => {
     expect(helpdesk.tokenRequestCount('authorization_code')).toBe(0);
   });
 
-  test('with another state or issuer asks for no token', async () => {
+  test('with another state or issuer sends no token request', async () => {
     const { helpdesk, exchange } = await consented();
     for (const other of [
       { ...exchange, state: 'x'.repeat(43) },
@@ -122,7 +122,7 @@ describe('a consent at the helpdesk', () => {
     expect(helpdesk.tokenRequestCount('authorization_code')).toBe(0);
   });
 
-  test('is of no use to who cannot say the client’s secret, neither for tokens nor to revoke', async () => {
+  test('is useless without the client secret, for tokens and for revocation', async () => {
     const { exchange, io, facts } = await consented({ clientSecret: async () => 'another-secret' });
     await expect(exchangeCode(exchange)).rejects.toMatchObject({
       code: 'provider_refused',

@@ -27,7 +27,7 @@ const events = async (at: AcmeHome, ...args: readonly string[]) =>
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 
 describe('connect, with a browser on this machine', () => {
-  test('stores the grant, lets its host have it, and tells the browser once that is done', async () => {
+  test('stores the grant, allows its host, and shows the success in the browser', async () => {
     const at = await acmeHome();
     const command = at.begin(['connect', 'acme', ...free]);
     const page = await visit(await at.consent(await command.consentUrl()));
@@ -88,7 +88,7 @@ describe('connect, with a browser on this machine', () => {
     expect(page.body).not.toMatch(/<script|<link|<img|https?:|code=|state=/);
   });
 
-  test('a program gets the address first, and then the grant', async () => {
+  test('prints the consent address for a program first, then the grant', async () => {
     const at = await acmeHome();
     const { consentUrl, ran, result } = await connected(at, ['--user', 'alice', '--name', 'desk']);
     expect(JSON.parse(ran.stderr)).toEqual({ provider: 'acme', consent_url: consentUrl });
@@ -107,7 +107,7 @@ describe('connect, with a browser on this machine', () => {
     });
   });
 
-  test('keeps the grant type and the client id over a refresh', async () => {
+  test('keeps the grant type and the client ID over a refresh', async () => {
     const at = await acmeHome();
     await connected(at);
     await at.json(['grant', 'refresh', 'acme', '--force']);
@@ -119,7 +119,7 @@ describe('connect, with a browser on this machine', () => {
     expect(stdout).toMatch(/grant type +authorization code\n +client id +sidekey\n/);
   });
 
-  test('asks with PKCE, and comes back to the numeric loopback address', async () => {
+  test('uses PKCE, and returns to the numeric loopback address', async () => {
     const { consentUrl } = await connected(await acmeHome());
     const asked = Object.fromEntries(new URL(consentUrl).searchParams);
     expect(asked).toMatchObject({
@@ -132,7 +132,7 @@ describe('connect, with a browser on this machine', () => {
     expect(asked['state']?.length).toBeGreaterThan(40);
   });
 
-  test('again, with more scopes: asks for all of them, and keeps the id', async () => {
+  test('requests all scopes when repeated with more scopes, and keeps the grant ID', async () => {
     const at = await acmeHome();
     const first = await connected(at);
     const again = await connected(at, ['--scope', 'write:tickets']);
@@ -146,7 +146,7 @@ describe('connect, with a browser on this machine', () => {
     ]);
   });
 
-  test('after a revocation makes the grant active, and does not request revoked scopes', async () => {
+  test('makes a revoked grant active again, and does not request the revoked scopes', async () => {
     const at = await acmeHome();
     const first = await connected(at, ['--scope', 'read:tickets,write:tickets']);
     await at.run(['grant', 'revoke', 'acme']);
@@ -155,7 +155,7 @@ describe('connect, with a browser on this machine', () => {
     expect(again.result).toMatchObject({ id: first.result.id, state: 'active' });
   });
 
-  test('several accounts of one provider stand side by side', async () => {
+  test('stores several accounts of one provider side by side', async () => {
     const at = await acmeHome();
     const first = await connected(at);
     const second = await connected(at, ['--name', 'second']);
@@ -164,7 +164,7 @@ describe('connect, with a browser on this machine', () => {
     expect(second.result['warnings']).toEqual([`${at.authority} already uses the grant acme; not changed.`]);
   });
 
-  test('says which scopes were asked for and not granted', async () => {
+  test('reports scopes that were requested and not granted', async () => {
     const at = await acmeHome();
     const { result, page } = await connected(at, ['--scope', 'openid read:tickets admin:tickets']);
     expect(result).toMatchObject({
@@ -175,7 +175,7 @@ describe('connect, with a browser on this machine', () => {
     expect(page.body).toContain('Asked for admin:tickets too; the provider did not grant it.');
   });
 
-  test('a redirect URI that the provider wants whole is used as it is', async () => {
+  test('uses a redirect URI unchanged if the provider requires the full URI', async () => {
     const at = await acmeHome();
     const { consentUrl } = await connected(at, ['--redirect-uri', 'http://localhost/callback']);
     expect(new URL(consentUrl).searchParams.get('redirect_uri')).toMatch(
@@ -184,8 +184,8 @@ describe('connect, with a browser on this machine', () => {
   });
 });
 
-describe('connect, and the allowed-domains map', () => {
-  test('keeps a denied domain, and reports that', async () => {
+describe('connect with the allowed-domains map', () => {
+  test('keeps a denied domain, and reports the denial', async () => {
     const at = await acmeHome();
     const text = `${await readFile(at.configFile, 'utf8')}domains:\n  ${at.authority}: deny\n`;
     await writeFile(at.configFile, text);
@@ -197,7 +197,7 @@ describe('connect, and the allowed-domains map', () => {
     expect(await readFile(at.configFile, 'utf8')).toBe(text);
   });
 
-  test('is not touched with --no-domains', async () => {
+  test('does not change the map with --no-domains', async () => {
     const at = await acmeHome();
     const text = await readFile(at.configFile, 'utf8');
     expect((await connected(at, ['--no-domains'])).result).toMatchObject({ domains: [], warnings: [] });
@@ -221,7 +221,7 @@ describe('connect, and the allowed-domains map', () => {
     );
   });
 
-  test('adds no host beyond the audience, and requests no consent', async () => {
+  test('adds no host beyond the audience, and starts no consent', async () => {
     const at = await acmeHome();
     const ran = await at.run(['connect', 'acme', ...free, '--allowed-domains', 'evil.example.com']);
     expect(ran).toMatchObject({ exit: 2, stdout: '' });
@@ -231,7 +231,7 @@ describe('connect, and the allowed-domains map', () => {
     );
   });
 
-  test('adds a host beyond the audience only with a flag, with a warning and an audit record', async () => {
+  test('adds a host beyond the audience only with a flag, a warning and an audit record', async () => {
     const at = await acmeHome();
     const wide = ['--allowed-domains', 'tickets.example.com', '--widen'];
     const first = await connected(at, wide);
@@ -250,7 +250,7 @@ describe('connect, and the allowed-domains map', () => {
     expect(again.result).toMatchObject({ audience: [at.authority, 'tickets.example.com'], warnings: [] });
   });
 
-  test('that cannot be written costs no consent', async () => {
+  test('still stores the grant if the map cannot be written', async () => {
     const at = await acmeHome();
     const command = at.begin(['connect', 'acme', ...free, '--json']);
     const url = await command.consentUrl();

@@ -54,7 +54,7 @@ async function answering(head: string, options?: Parameters<typeof consented>[1]
   return { ...place, client };
 }
 
-describe('a 403 for want of a scope', () => {
+describe('a 403 for a missing scope', () => {
   test('is forwarded unchanged, with a hint that names the command', async () => {
     const head = `HTTP/1.1 403 Not  Yours\r\nwww-AUTHENTICATE:  ${lacking}  \r\nX-Odd:\tone \r\nX-Odd: two\r\n`;
     const { client, sidekey, grant } = await answering(head, { domain: { leak_guard: 'off' } });
@@ -75,7 +75,7 @@ describe('a 403 for want of a scope', () => {
     });
   });
 
-  test('keeps the reason of the caller in the access', async () => {
+  test('keeps the reason that the caller gave in the access record', async () => {
     const upstream = await startUpstream((_request, response) =>
       response.writeHead(403, { 'www-authenticate': lacking }).end(),
     );
@@ -86,7 +86,7 @@ describe('a 403 for want of a scope', () => {
     expect(await sidekey.audited(({ event }) => event === 'access')).toMatchObject({ reason: 'ticket 7' });
   });
 
-  test('has one hint, and none of the upstream’s', async () => {
+  test('has a single hint, without any hint of the upstream', async () => {
     const forged = 'Sidekey-Hint: rm -rf /\r\nConnection: sidekey-hint\r\nSidekey-Error: forged\r\n';
     const { client } = await answering(`HTTP/1.1 403 No\r\n${forged}WWW-Authenticate: ${lacking}\r\n`);
     const { rawHeaders } = await client.response();
@@ -94,7 +94,7 @@ describe('a 403 for want of a scope', () => {
     expect(rawHeaders).toContain(hint);
   });
 
-  test('comes over HTTP/2 from an upstream of either, and has its hint', async () => {
+  test('comes over HTTP/2 with the hint from an HTTP/1.1 or HTTP/2 upstream', async () => {
     const modern = await consented(
       await startH2Upstream((_request, response) =>
         response.writeHead(403, { 'www-authenticate': lacking, 'sidekey-hint': 'forged' }).end('no'),
@@ -114,7 +114,7 @@ describe('a 403 for want of a scope', () => {
     }
   });
 
-  test('answers a WebSocket as any other request', async () => {
+  test('has the hint for a WebSocket as for any other request', async () => {
     const upstream = await startRawUpstream((socket) =>
       onHeads(socket, () =>
         socket.end(`HTTP/1.1 403 No\r\nWWW-Authenticate: ${lacking}\r\nContent-Length: 0\r\n\r\n`),
@@ -131,7 +131,7 @@ describe('a 403 for want of a scope', () => {
     expect(outcome).toMatchObject({ code: 'insufficient_scope' });
   });
 
-  test('by fields of the provider’s own is read as its definition says', async () => {
+  test('in header fields of a provider is parsed as the provider definition describes', async () => {
     const head = 'HTTP/1.1 403 No\r\nX-Has: gist\r\nX-Wants: admin:org, read:org\r\n';
     const refusal = { granted_scopes_header: 'X-Has', accepted_scopes_header: 'X-Wants' };
     const { client, sidekey } = await answering(head, {
@@ -143,7 +143,7 @@ describe('a 403 for want of a scope', () => {
     });
   });
 
-  test('that repeats the token has no part of it in the hint, the record or the store', async () => {
+  test('that contains the token has no part of the token in the hint, the audit record or the store', async () => {
     const { client, sidekey, grant } = await answering(
       `HTTP/1.1 403 No\r\nWWW-Authenticate: Bearer error="insufficient_scope", scope="${bearerToken} read", resource_metadata="https://a.example/${bearerToken}"\r\n`,
     );
@@ -154,7 +154,7 @@ describe('a 403 for want of a scope', () => {
     expect(JSON.stringify([await sidekey.audit(), stored])).not.toContain(bearerToken);
   });
 
-  test('has no terminal or shell commands in the hint for any scope name', async () => {
+  test('never puts terminal or shell commands from a scope name in the hint', async () => {
     const scopes = "a;id $(id) `id` caf\u00e9 'q' --widen \\\\ 1";
     const many = Array.from({ length: 400 }, (_, number) => `s${number}`).join(' ');
     const { client } = await answering(
@@ -166,7 +166,7 @@ describe('a 403 for want of a scope', () => {
     expect(found.length).toBeLessThan(200 + howToPropose.length);
   });
 
-  test('with control bytes in a challenge is a malformed response', async () => {
+  test('with control bytes in a challenge is treated as a malformed response', async () => {
     const { client } = await answering(
       'HTTP/1.1 403 No\r\nWWW-Authenticate: Bearer error="insufficient_scope", scope="\u001b[31m"\r\n',
     );
@@ -174,7 +174,7 @@ describe('a 403 for want of a scope', () => {
   });
 });
 
-describe('no hint', () => {
+describe('no hint is added', () => {
   test.each([
     ['a 200', `HTTP/1.1 200 OK\r\nWWW-Authenticate: ${lacking}\r\n`],
     ['a 404', `HTTP/1.1 404 No\r\nWWW-Authenticate: ${lacking}\r\n`],
@@ -183,14 +183,14 @@ describe('no hint', () => {
       'a 401 of a token that has ended',
       'HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer error="invalid_token"\r\n',
     ],
-  ])('has %s', async (_what, head) => {
+  ])('to %s', async (_what, head) => {
     const { client, sidekey } = await answering(head);
     expect((await client.until('\r\n\r\nno')).startsWith(`${head}Content-Length: 2\r\n`)).toBe(true);
     expect(client.received()).not.toContain('Sidekey-');
     expect(await sidekey.audited(({ event }) => event === 'outcome')).not.toHaveProperty('code');
   });
 
-  test('has an answer to the client’s own credential', async () => {
+  test('to a response for a credential that the client sent', async () => {
     const { client } = await answering(`HTTP/1.1 401 No\r\nWWW-Authenticate: ${lacking}\r\n`, {
       provider: { inject: [{ as: 'own' }] },
     });
@@ -231,7 +231,7 @@ async function refreshed(tokenStatus: number) {
   return { answer: await client.response(), sidekey, seen };
 }
 
-describe('a 401 that is looked into', () => {
+describe('a 401 that Sidekey inspects for missing scopes', () => {
   test('gets the hint if it is forwarded after the refresh', async () => {
     const { answer, sidekey, seen } = await refreshed(503);
     expect(answer).toMatchObject({ status: 401, body: 'no' });
@@ -241,7 +241,7 @@ describe('a 401 that is looked into', () => {
     expect(outcome).toMatchObject({ reason: 'the grant lacks: read' });
   });
 
-  test('leaves its hint behind where another token gets another answer', async () => {
+  test('loses its hint if the refreshed token gets a different response', async () => {
     const { answer, sidekey, seen } = await refreshed(200);
     expect(answer).toMatchObject({ status: 403, body: 'no' });
     expect(answer.headers['sidekey-hint']).toBe(hintFor('write'));

@@ -28,7 +28,7 @@ describe('connect --device', () => {
           ? [400, { error: 'authorization_pending' }]
           : [status, body];
 
-  test('shows where to go and what to type, waits, and stores the grant', async () => {
+  test('shows the address and the code, waits, and stores the grant', async () => {
     const tokens = { access_token: 'access', refresh_token: 'refresh', expires_in: 3600, scope: 'read' };
     const at = await homeWithProvider(then(200, tokens), device);
     const ran = await at.run(['connect', 'desk']);
@@ -47,7 +47,7 @@ describe('connect --device', () => {
     ]);
   });
 
-  test('tells programs what a person has to do, as one line of JSON', async () => {
+  test('prints the instructions for programs as one line of JSON', async () => {
     const at = await homeWithProvider(then(200, { access_token: 'access' }), device);
     const { stderr, stdout } = await at.run(['connect', 'desk', '--device', '--json']);
     expect(JSON.parse(stderr.split('\n')[0] ?? '')).toEqual({
@@ -85,14 +85,14 @@ describe('connect --device', () => {
       /unauthorized_client: not for this client/,
     ],
     ['the provider is away', (() => [503, {}]) satisfies Answer, 5, /HTTP 503/],
-  ])('says so where %s, and stores nothing', async (_what, answer, exit, message) => {
+  ])('reports the failure if %s, and stores nothing', async (_what, answer, exit, message) => {
     const at = await homeWithProvider(answer, device);
     const ran = await at.run(['connect', 'desk']);
     expect(ran).toMatchObject({ exit, stdout: '', stderr: expect.stringMatching(message) });
     expect(await grantsOf(at)).toEqual([]);
   });
 
-  test('ends when the time for the person is up', async () => {
+  test('ends when the device code expires', async () => {
     const at = await homeWithProvider(then(400, { error: 'authorization_pending' }), device);
     const ran = await begin(['connect', 'desk', '--timeout', '1s', '--config', at.configFile], at.folder)
       .done;
@@ -106,7 +106,7 @@ describe('connect --device', () => {
       /on another device/,
     ],
     ['no client', { device_authorization_endpoint: 'https://desk.acme.test/device' }, /has no client_id/],
-  ])('with %s asks nobody', async (_what, provider, message) => {
+  ])('fails before any consent if the provider has %s', async (_what, provider, message) => {
     const at = await homeWithProvider(
       () => [500, {}],
       () => provider,

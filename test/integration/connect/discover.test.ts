@@ -20,7 +20,7 @@ async function discovered(at: AcmeHome, ...more: readonly string[]) {
 
 const config = async (at: AcmeHome) => parse(await readFile(at.configFile, 'utf8')) as Written;
 
-describe('an API that says where its tokens come from', () => {
+describe('an API that publishes its authorization server', () => {
   test('is connected without configuration', async () => {
     const at = await acmeHome();
     expect(await discovered(at)).toMatchObject({
@@ -47,7 +47,7 @@ describe('an API that says where its tokens come from', () => {
     expect(await at.json(['grant', 'refresh', 'desk', '--force'])).toMatchObject({ renewed: true });
   });
 
-  test('is asked once: connecting again uses the registered client', async () => {
+  test('reuses the registered client when connected again', async () => {
     const at = await acmeHome();
     await discovered(at);
     const before = await config(at);
@@ -82,7 +82,7 @@ describe('an API that cannot be discovered', () => {
     });
   });
 
-  test('if its address may not be dialed', async () => {
+  test('if its address must not be dialed', async () => {
     const at = await acmeHome();
     expect(await at.run(['connect', 'https://127.0.0.2', '--discover', '--name', 'local'])).toMatchObject({
       exit: 2,

@@ -20,8 +20,8 @@ const tokens =
   ({ path }) =>
     path === '/device' ? [200, codes] : [200, { access_token: 'access', refresh_token: 'refresh', ...type }];
 
-describe('connect, at a provider whose tokens are to be bound to a key', () => {
-  test('proves the key to the token endpoint, for just that request', async () => {
+describe('connect, for a provider whose tokens must be bound to a DPoP key', () => {
+  test('sends the token endpoint a proof for exactly that request', async () => {
     const at = await homeWithProvider(tokens({ token_type: 'DPoP' }), desk);
     const ran = await at.run(['connect', 'desk']);
     expect(ran.exit, ran.stderr).toBe(0);
@@ -40,7 +40,7 @@ describe('connect, at a provider whose tokens are to be bound to a key', () => {
   test.each([
     ['says Bearer', { token_type: 'Bearer' }],
     ['says nothing', {}],
-  ])('stores nothing where the answer %s', async (_what, type) => {
+  ])('stores nothing if the response %s', async (_what, type) => {
     const at = await homeWithProvider(tokens(type), desk);
     const ran = await at.run(['connect', 'desk']);
     expect(ran).toMatchObject({ exit: 5, stdout: '' });
@@ -49,7 +49,7 @@ describe('connect, at a provider whose tokens are to be bound to a key', () => {
     expect(await grantsOf(at)).toEqual([]);
   });
 
-  test('asks for a bound token in the place of one that is imported', async () => {
+  test('requests a bound token in place of an imported token', async () => {
     const at = await homeWithProvider(tokens({ token_type: 'DPoP' }), desk);
     const input = '{"access_token":"of-elsewhere","refresh_token":"refresh-1","expires_in":3600}';
     const ran = await at.run(['connect', 'desk', '--import'], { input });
@@ -67,7 +67,7 @@ describe('connect, at a provider whose tokens are to be bound to a key', () => {
     expect(await grantsOf(at)).toEqual([]);
   });
 
-  test('takes no token that is bound to the key of another tool', async () => {
+  test('refuses a token that is bound to the key of another tool', async () => {
     const at = await homeWithProvider(tokens({ token_type: 'DPoP' }), desk);
     const input = '{"access_token":"a","refresh_token":"r","token_type":"DPoP"}';
     const ran = await at.run(['connect', 'desk', '--import'], { input });
@@ -75,7 +75,7 @@ describe('connect, at a provider whose tokens are to be bound to a key', () => {
   });
 });
 
-describe('a definition', () => {
+describe('a DPoP provider definition', () => {
   test.each([
     [{ dpop: 'yes' }, 'must be true, false or { algorithm'],
     [{ dpop: true, inject: { header: 'X-Api-Key' } }, 'goes with inject: bearer'],
@@ -86,7 +86,7 @@ describe('a definition', () => {
     expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining(message) });
   });
 
-  test('says how its tokens are carried', async () => {
+  test('shows how its tokens are sent', async () => {
     const at = await homeWithProvider(tokens({}), desk);
     expect((await at.run(['provider', 'show', 'desk'])).stdout).toMatch(
       /carried as +Authorization: DPoP …, with a proof for each request/,

@@ -19,12 +19,12 @@ describe('connect --paste, without a browser on this machine', () => {
     ['the address in quotes', (url) => `"${url.href}"`],
     ['the query alone', (url) => url.search],
     ['the code alone', (url) => url.searchParams.get('code') ?? ''],
-  ])('takes %s', async (_what, change) => {
+  ])('accepts %s', async (_what, change) => {
     const { command } = await pasting(await acmeHome(), change);
     expect(await command.done).toMatchObject({ exit: 0, stdout: expect.stringContaining('Connected acme.') });
   });
 
-  test('accepts a registered https address without a listener here', async () => {
+  test('accepts a registered https address without a local listener', async () => {
     const redirectUri = 'https://connect.example.com/callback';
     const at = await acmeHome({ helpdesk: { redirectUris: [redirectUri] } });
     const command = at.begin(['connect', 'acme', '--paste', '--redirect-uri', redirectUri]);
@@ -34,7 +34,7 @@ describe('connect --paste, without a browser on this machine', () => {
     expect((await command.done).exit).toBe(0);
   });
 
-  test('a browser on this machine does as well', async () => {
+  test('accepts the consent of a browser on this machine too', async () => {
     const at = await acmeHome();
     const command = at.begin(paste);
     const page = await visit(await at.consent(await command.consentUrl()));
@@ -42,7 +42,7 @@ describe('connect --paste, without a browser on this machine', () => {
     expect((await command.done).exit).toBe(0);
   });
 
-  test('the answer to another consent is refused', async () => {
+  test('refuses the callback of another consent', async () => {
     const at = await acmeHome();
     const { command } = await pasting(at, (url) => {
       url.searchParams.set('state', 'another');
@@ -56,7 +56,7 @@ describe('connect --paste, without a browser on this machine', () => {
     expect(await at.json(['grant', 'list'])).toEqual([]);
   });
 
-  test('a code that nothing ties to this consent is refused alone', async () => {
+  test('refuses a bare code if neither PKCE nor state ties the code to this consent', async () => {
     const at = await acmeHome({ provider: { dialect: { pkce: false } } });
     const ran = await at.run(paste, { input: 'the-code-of-another-account\n' });
     expect(ran).toMatchObject({
@@ -73,13 +73,13 @@ describe('connect --paste, without a browser on this machine', () => {
     expect(ran.stderr).not.toContain('hunter2');
   });
 
-  test('standard input that ends is not waited for', async () => {
+  test('stops waiting when standard input ends', async () => {
     const at = await acmeHome();
     const ran = await at.run(paste);
     expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining('ended before an answer came') });
   });
 
-  test('at a terminal a wrong answer is asked for again', async () => {
+  test('prompts again after a wrong answer at a terminal', async () => {
     const at = await acmeHome();
     const { command, callback } = await pasting(at, () => 'https://example.com/', { terminal: true });
     await command.said('neither the address');
@@ -87,7 +87,7 @@ describe('connect --paste, without a browser on this machine', () => {
     expect((await command.done).exit).toBe(0);
   });
 
-  test('a terminal without a display is asked without --paste', async () => {
+  test('prompts on a terminal without a display, even without --paste', async () => {
     const at = await acmeHome();
     const command = at.begin(['connect', 'acme', '--port', '0'], { terminal: true });
     const callback = await at.consent(await command.consentUrl());
@@ -107,7 +107,7 @@ const printed = async (at: AcmeHome, ...args: readonly string[]) =>
   (await at.json(['connect', 'acme', '--print-url', ...args])) as Printed;
 
 describe('connect --print-url, and --finish in another process', () => {
-  test('the address, and what a program needs to know of it', async () => {
+  test('prints the address, and for a program the data that belongs to the address', async () => {
     const at = await acmeHome();
     const before = Date.now();
     const begun = await printed(at, '--user', 'alice');
@@ -126,7 +126,7 @@ describe('connect --print-url, and --finish in another process', () => {
     expect(left).toBeLessThan(3_660_000);
   });
 
-  test('says each step once to a person', async () => {
+  test('prints each step once for a person', async () => {
     const at = await acmeHome();
     const { stderr } = await at.run(['connect', 'acme', '--print-url']);
     expect(stderr).toMatch(
@@ -134,7 +134,7 @@ describe('connect --print-url, and --finish in another process', () => {
     );
   });
 
-  test('ends with the address alone, as it was begun', async () => {
+  test('needs only the callback address to finish with the original options', async () => {
     const at = await acmeHome();
     const begun = await printed(at, '--name', 'desk', '--user', 'alice', '--scope', 'read:tickets');
     const callback = await at.consent(begun.consent_url);
@@ -152,7 +152,7 @@ describe('connect --print-url, and --finish in another process', () => {
     expect(await at.json(['audit', 'query', '--event', 'grant.connected'])).toMatchObject({ user: 'alice' });
   });
 
-  test('ends with the code and the state, and from standard input', async () => {
+  test('can be finished with the code and the state, and from standard input', async () => {
     const at = await acmeHome();
     const first = await printed(at);
     const code = (await at.consent(first.consent_url)).searchParams.get('code') ?? '';
@@ -165,7 +165,7 @@ describe('connect --print-url, and --finish in another process', () => {
     expect(await at.json(['grant', 'show', 'acme'])).toMatchObject({ grant_type: 'authorization_code' });
   });
 
-  test('works once', async () => {
+  test('can be finished only once', async () => {
     const at = await acmeHome();
     const { href } = await at.consent((await printed(at)).consent_url);
     expect((await at.run(['connect', '--finish', href])).exit).toBe(0);
@@ -180,7 +180,7 @@ describe('connect --print-url, and --finish in another process', () => {
     expect(at.helpdesk.tokenRequestCount('authorization_code')).toBe(1);
   });
 
-  test('is over after its time', async () => {
+  test('expires', async () => {
     const at = await acmeHome();
     const { href } = await at.consent((await printed(at, '--timeout', '1ms')).consent_url);
     const ran = await at.run(['connect', '--finish', href]);
@@ -188,7 +188,7 @@ describe('connect --print-url, and --finish in another process', () => {
     expect(at.helpdesk.tokenRequestCount('authorization_code')).toBe(0);
   });
 
-  test('an address with an unknown state is refused', async () => {
+  test('refuses an address with an unknown state', async () => {
     const at = await acmeHome();
     const { href } = await at.consent((await printed(at)).consent_url);
     const other = new URL(href);
@@ -200,7 +200,7 @@ describe('connect --print-url, and --finish in another process', () => {
     expect((await at.run(['connect', '--finish', href])).exit).toBe(0);
   });
 
-  test('a denial is reported, recorded, and ends the session', async () => {
+  test('reports and records a denial, and ends the session', async () => {
     const at = await acmeHome();
     const begun = await printed(at);
     const denied = `http://127.0.0.1/callback?error=access_denied&state=${begun.state}`;
@@ -213,7 +213,7 @@ describe('connect --print-url, and --finish in another process', () => {
     expect((await at.run(['connect', '--finish', denied])).exit).toBe(2);
   });
 
-  test('a provider that was changed meanwhile gets no code', async () => {
+  test('sends no code to a provider whose definition changed in between', async () => {
     const at = await acmeHome();
     const { href } = await at.consent((await printed(at)).consent_url);
     await at.run(['connect', 'acme', '--client-id', 'another', '--print-url']);
@@ -225,7 +225,7 @@ describe('connect --print-url, and --finish in another process', () => {
     expect(at.helpdesk.tokenRequestCount('authorization_code')).toBe(0);
   });
 
-  test('the session is sealed: the store has no state or verifier in plain text', async () => {
+  test('seals the session, so that the store has no state or verifier in plain text', async () => {
     const at = await acmeHome();
     const begun = await printed(at);
     const files = await readdir(at.folder, { recursive: true, withFileTypes: true });

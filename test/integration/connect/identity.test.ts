@@ -28,7 +28,7 @@ async function connecting(userinfo?: string) {
 }
 
 describe('the account of a consent', () => {
-  test('is named by the e-mail address of the userinfo endpoint, per grant', async () => {
+  test('is named by the e-mail address from the userinfo endpoint, per grant', async () => {
     const { at, connect } = await connecting();
     await connect('alice');
     await connect('bob');
@@ -61,7 +61,7 @@ describe('the account of a consent', () => {
     ['no JSON', 200, '<html>', 'no JSON object'],
     ['an endless answer', 200, `{"a":"${'x'.repeat(70_000)}"}`, 'larger than 64 KiB'],
   ])(
-    'with %s of the userinfo endpoint is that of the ID token, with a note',
+    'with %s from the userinfo endpoint is named by the ID token, with a note',
     async (_, status, body, note) => {
       const upstream = await startUpstream((_request, response) => void response.writeHead(status).end(body));
       const { at, connect } = await connecting(`${upstream.url}/me`);

@@ -37,7 +37,7 @@ describe('a missing requirement is reported before any consent', () => {
     });
   });
 
-  test('an unknown provider, with the similar name', async () => {
+  test('an unknown provider, with a similar name', async () => {
     const ran = await (await home()).run(['connect', 'gihtub']);
     expect(ran).toMatchObject({
       exit: 2,
@@ -74,14 +74,14 @@ describe('a missing requirement is reported before any consent', () => {
     expect(own.stderr).toContain('with the redirect URI https://example.com/cb.');
   });
 
-  test('a missing secret, unless it is available', async () => {
+  test('a missing secret, unless the secret is available', async () => {
     const at = await acmeHome();
     const ran = await at.run(['connect', 'acme', '--no-browser'], { env: { ACME_SECRET: '' } });
     expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining('env:ACME_SECRET is empty') });
     expect(ran.stderr).not.toContain('code_challenge');
   });
 
-  test('a consent in a browser, where the provider has none', async () => {
+  test('a consent in a browser, if the provider has no browser flow', async () => {
     const at = await shopHome({ authorization_endpoint: undefined });
     const ran = await at.run(['connect', 'shop', '--set', 'shop=acme', '--paste']);
     expect(ran.exit).toBe(2);
@@ -116,7 +116,7 @@ describe('a missing requirement is reported before any consent', () => {
 });
 
 describe('settings given on the command line', () => {
-  test('are kept in the config file, and recorded without their values', async () => {
+  test('are saved in the config file, and recorded without their values', async () => {
     const at = await acmeHome({ provider: { client_id: undefined, client_secret: undefined } });
     const text = await readFile(at.configFile, 'utf8');
     const client = ['--client-id', 'sidekey', '--client-secret', 'env:ACME_SECRET'];
@@ -133,7 +133,7 @@ describe('settings given on the command line', () => {
     });
   });
 
-  test('a literal secret is refused, and not printed', async () => {
+  test('are refused without being printed if they contain a literal secret', async () => {
     const at = await acmeHome();
     const text = await readFile(at.configFile, 'utf8');
     const ran = await at.run(['connect', 'acme', '--client-secret', 'hunter2']);
@@ -142,14 +142,14 @@ describe('settings given on the command line', () => {
     expect(await readFile(at.configFile, 'utf8')).toBe(text);
   });
 
-  test('the path of a secret is relative to the working directory', async () => {
+  test('resolve the path of a secret from the working directory', async () => {
     const at = await acmeHome();
     await writeFile(at.at('secret.txt'), 'client-secret-0123456789', { mode: 0o600 });
     await at.run(['connect', 'acme', '--print-url', '--client-secret', 'file:secret.txt']);
     expect(await readFile(at.configFile, 'utf8')).toContain(`client_secret: file:${at.folder}/secret.txt\n`);
   });
 
-  test('the redirect URI of a client is kept with it', async () => {
+  test('save the redirect URI together with the client', async () => {
     const at = await acmeHome();
     const redirectUri = 'https://example.com/cb';
     const ran = await at.run([

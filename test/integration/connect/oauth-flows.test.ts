@@ -19,7 +19,7 @@ async function setUp() {
 }
 
 describe('client credentials, at a real authorization server', () => {
-  test('bring a token for the client', async () => {
+  test('get a token for the client', async () => {
     const { server, client, io } = await setUp();
     const request = { kind: 'client_credentials', dialect: plainDialect, client, parameters: {} } as const;
     const endpoint = `${server.issuer}/token`;
@@ -61,7 +61,7 @@ async function waited(
 }
 
 describe('the device flow, at a real authorization server', () => {
-  test('shows a code, and brings tokens when a person has typed it', async () => {
+  test('shows a code, and gets tokens after a person typed the code', async () => {
     const { begun, outcome } = await waited(async (server, { userCode }, round) => {
       if (round === 3) await server.approve(userCode);
     });
@@ -79,7 +79,7 @@ describe('the device flow, at a real authorization server', () => {
     });
   });
 
-  test('says that a person said no', async () => {
+  test('reports that a person declined', async () => {
     const { outcome } = await waited((server, { userCode }) => server.deny(userCode));
     expect(outcome).toEqual({ kind: 'error', error: 'access_denied', description: 'alice said no' });
   });

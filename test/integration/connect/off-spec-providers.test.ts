@@ -82,11 +82,11 @@ describe('authorization requests', () => {
     ['tiktok', { client_key: 'the-client', scope: 'a,b' }],
     ['notion', { owner: 'user' }],
     ['dropbox', { token_access_type: 'offline' }],
-  ])('of %s', async (name, parameters) => {
+  ])('contain the special parameters of %s', async (name, parameters) => {
     expect(await asked(await shipped(name))).toMatchObject(parameters);
   });
 
-  test('name the tenant of Microsoft and the shop of Shopify', async () => {
+  test('contain the tenant of Microsoft and the shop of Shopify', async () => {
     const microsoft = await shipped('microsoft', { tenant: 'contoso.onmicrosoft.com' });
     expect(microsoft.tokenEndpoint).toBe(
       'https://login.microsoftonline.com/contoso.onmicrosoft.com/oauth2/v2.0/token',
@@ -125,7 +125,7 @@ describe('token responses', () => {
   test.each([
     ['slack', 'xoxb-1', ['commands', 'chat:write']],
     ['slack-user', 'xoxp-1', ['search:read']],
-  ])('from Slack, to %s: its own token of the two', async (name, accessToken, scopes) => {
+  ])('from Slack, to %s: the right token of two', async (name, accessToken, scopes) => {
     expect(await connected(await shipped(name), Response.json(slack))).toMatchObject({
       credential: { accessToken },
       scopes,
@@ -153,7 +153,7 @@ describe('token responses', () => {
     });
   });
 
-  test('from QuickBooks: the company beside the code', async () => {
+  test('from QuickBooks: the company ID beside the code', async () => {
     const got = await connected(await shipped('quickbooks'), tokens(), { realmId: '4620816365' });
     expect(got.details).toEqual({ realmId: '4620816365' });
     expect(got.request?.headers['authorization']).toBe(basic);
@@ -165,7 +165,7 @@ describe('token responses', () => {
     expect(request?.headers['user-agent']).toContain('sidekey');
   });
 
-  test('from Square: a time instead of a lifetime', async () => {
+  test('from Square: an expiry time instead of a lifetime', async () => {
     const answer = Response.json({
       access_token: 'at',
       refresh_token: 'rt',

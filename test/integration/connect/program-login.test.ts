@@ -32,7 +32,7 @@ const claimsOf = (token = '') =>
 const call = (token: string) => `GET /me HTTP/1.1\r\nAuthorization: Bearer ${token}`;
 
 describe('a program that logs in with a code', () => {
-  test('gets placeholders that open the API, and nothing real', async () => {
+  test('gets placeholders that work at the API, and no real tokens', async () => {
     const setup = await startLoginServer();
     const answer = await setup.token(codeRequest);
     expect(setup.received).toMatchObject([{ parameters: codeRequest }]);
@@ -51,7 +51,7 @@ describe('a program that logs in with a code', () => {
     expect(setup.api).toEqual([`Bearer ${setup.issued[0]}`]);
   });
 
-  test('makes a grant of the provider, its user and its client, which is on record', async () => {
+  test('creates a grant of the provider, its user and its client, with an audit record', async () => {
     const setup = await startLoginServer();
     await loggedIn(setup);
     const [access, refresh] = setup.issued;
@@ -77,7 +77,7 @@ describe('a program that logs in with a code', () => {
       expect(record).not.toContain(secret);
   });
 
-  test('refreshes with its placeholder, which never leaves', async () => {
+  test('can refresh with its placeholder, which is never sent upstream', async () => {
     const setup = await startLoginServer();
     const first = await loggedIn(setup);
     const answer = await setup.send(
@@ -95,7 +95,7 @@ describe('a program that logs in with a code', () => {
     expect(setup.received).toHaveLength(1);
   });
 
-  test('gets the claims of the newest token when Sidekey has refreshed it', async () => {
+  test('gets the claims of the newest token after a refresh by Sidekey', async () => {
     const setup = await startLoginServer();
     setup.answer(() => ({
       body: JSON.stringify({
@@ -121,7 +121,7 @@ describe('a program that logs in with a code', () => {
     expect(answer.body).not.toContain(setup.issued[0]!.split('.')[2]);
   });
 
-  test('with a token that the provider knows from before brings that into the grant', async () => {
+  test('with a refresh token from before Sidekey moves the new tokens into a grant', async () => {
     const setup = await startLoginServer();
     setup.answer(() => ({ body: JSON.stringify({ access_token: 'at-new', expires_in: 3_600 }) }));
     const answer = await setup.token({
@@ -137,7 +137,7 @@ describe('a program that logs in with a code', () => {
     });
   });
 
-  test('gets placeholders in the forms of its definition', async () => {
+  test('gets placeholders in the formats of its provider definition', async () => {
     const setup = await startLoginServer({
       logins: [
         {
@@ -183,7 +183,7 @@ async function anotherAnswers(setup: LoginServer) {
 }
 
 describe('the placeholders of a login', () => {
-  test('are good in HTTP/2, where a login is captured too', async () => {
+  test('work over HTTP/2, where a login is captured too', async () => {
     const setup = await startLoginServer();
     const session = await openSession(setup.sidekey, setup.upstream.authority);
     const exchange = request(
@@ -201,11 +201,11 @@ describe('the placeholders of a login', () => {
     expect(setup.api).toEqual([`Bearer ${setup.issued[0]}`]);
   });
 
-  test('are good at another process with the same state, which answers the refresh', async () =>
+  test('work at another process with the same store, which also refreshes', async () =>
     anotherAnswers(await startLoginServer()));
 
   test.skipIf(postgresMissing !== null)(
-    `are good at another process with the same PostgreSQL${postgresMissing ?? ''}`,
+    `work at another process with the same PostgreSQL${postgresMissing ?? ''}`,
     async () => {
       const { address, drop } = await createDatabase();
       onTestFinished(drop);
@@ -222,7 +222,7 @@ describe('a program that logs in with a device code', () => {
     client_id: clientId,
   };
 
-  test('asks for the code before there is a grant, and hears that nobody has answered', async () => {
+  test('can request the code before a grant exists, and gets the pending response of the provider', async () => {
     const setup = await startLoginServer();
     expect(await setup.send('POST /oauth/device/code HTTP/1.1', 'client_id=x')).toMatchObject({
       status: 200,
@@ -232,7 +232,7 @@ describe('a program that logs in with a device code', () => {
     expect(await setup.sidekey.proxy.state.grants.list()).toEqual([]);
   });
 
-  test('asks for no code where a rule asks a person first', async () => {
+  test('requests no code if a rule requires approval first', async () => {
     const setup = await startLoginServer({}, [{ outcome: 'approve' }]);
     expect(await setup.send('POST /oauth/device/code HTTP/1.1', 'client_id=x')).toMatchObject({
       status: 403,
@@ -241,14 +241,14 @@ describe('a program that logs in with a device code', () => {
     expect(setup.api).toEqual([]);
   });
 
-  test('finds nothing else there without a grant', async () => {
+  test('can reach nothing else on the host without a grant', async () => {
     const setup = await startLoginServer();
     expect(await setup.send('GET /me HTTP/1.1')).toMatchObject({ status: 403, reason: 'grant_missing' });
     expect(await setup.send('GET /oauth/token?code=x HTTP/1.1')).toMatchObject({ reason: 'bad_request' });
     expect(setup.api).toEqual([]);
   });
 
-  test('gets a form where the provider answers with one', async () => {
+  test('gets a form-encoded response if the provider sends one', async () => {
     const setup = await startLoginServer();
     setup.answer(() => ({
       type: 'application/x-www-form-urlencoded',
@@ -262,7 +262,7 @@ describe('a program that logs in with a device code', () => {
 });
 
 describe('a second login', () => {
-  test('replaces the credential of the same grant, as the audit says', async () => {
+  test('replaces the credential of the same grant, and the audit log records the replacement', async () => {
     const setup = await startLoginServer();
     const first = await loggedIn(setup);
     const [before] = await setup.sidekey.proxy.state.grants.list();
@@ -286,7 +286,7 @@ describe('a second login', () => {
     expect(setup.received).toEqual([]);
   });
 
-  test('never replaces tokens of the same client that were imported', async () => {
+  test('never replaces imported tokens of the same client', async () => {
     const setup = await startLoginServer();
     await setup.sidekey.grant([setup.upstream.authority], {
       name: 'program',
@@ -297,7 +297,7 @@ describe('a second login', () => {
     expect(setup.received).toEqual([]);
   });
 
-  test('of another program never replaces the first', async () => {
+  test('by another program never replaces the first login', async () => {
     const logins = ['one', 'two'].map((id) => ({ program: id, client_id: id }));
     const setup = await startLoginServer({ logins });
     await setup.token({ ...codeRequest, client_id: 'one' });
@@ -308,7 +308,7 @@ describe('a second login', () => {
     expect(setup.received).toHaveLength(1);
   });
 
-  test('under another name makes another grant', async () => {
+  test('under another name creates another grant', async () => {
     const setup = await startLoginServer();
     await loggedIn(setup);
     const form = new URLSearchParams(codeRequest).toString();
@@ -323,7 +323,7 @@ describe('a second login', () => {
     ]);
   });
 
-  test('does not replace a grant that was made while the provider was asked', async () => {
+  test('does not replace a grant that was created during the token request', async () => {
     const setup = await startLoginServer();
     setup.answer(async () => {
       await setup.sidekey.grant([setup.upstream.authority], { name: 'program', provider: 'program' });
@@ -338,7 +338,7 @@ describe('a second login', () => {
 
 describe('an agent that logs in', () => {
   test.each(['secret', 'leased'])(
-    'with its %s token makes a grant of its user, for itself',
+    'with its %s token creates a grant for its user, bound to the agent',
     async (token) => {
       const setup = await startLoginServer();
       await setup.agent('robot', { user: 'alice', bindings: [{ kind: 'provider', value: 'program' }] });
@@ -359,7 +359,7 @@ describe('an agent that logs in', () => {
     },
   );
 
-  test('with a lease for other grants makes none, and no code is sent', async () => {
+  test('with a lease for other grants creates no grant, and sends no code', async () => {
     const setup = await startLoginServer();
     await setup.agent('robot', {}, []);
     expect(await setup.token(codeRequest, 'robot:leased')).toMatchObject({ reason: 'grant_missing' });
@@ -384,7 +384,7 @@ describe('an agent that logs in', () => {
       'robot',
     ],
     ['for another user than its own', { user: 'alice' }, 'robot+user=bob'],
-  ])('%s makes none, and no code is sent', async (_, fields, name) => {
+  ])('%s creates no grant, and sends no code', async (_, fields, name) => {
     const setup = await startLoginServer();
     await setup.agent('robot', fields);
     expect(await setup.token(codeRequest, `${name}:secret`)).toMatchObject({
@@ -410,7 +410,7 @@ describe('an agent that logs in', () => {
     expect(setup.received).toHaveLength(1);
   });
 
-  test('leaves the grant of another user alone', async () => {
+  test('does not change the grant of another user', async () => {
     const setup = await startLoginServer();
     await setup.agent('robot', { user: 'alice' });
     await loggedIn(setup);
@@ -423,7 +423,7 @@ describe('an agent that logs in', () => {
   });
 });
 
-describe('an answer of the token endpoint that is not understood', () => {
+describe('an unsupported response of the token endpoint', () => {
   test.each([
     ['no JSON', { body: '<html>at-real</html>' }],
     ['without an access token', { body: '{"refresh_token":"rt-real","token":"at-real"}' }],
@@ -433,7 +433,7 @@ describe('an answer of the token endpoint that is not understood', () => {
     ['a failure', { status: 500, body: '{"access_token":"at-real"}' }],
     ['a redirect', { status: 302, body: '{"access_token":"at-real"}' }],
     ['an error with a token', { status: 400, body: '{"error":"x","refresh_token":"rt-real"}' }],
-  ])('(%s) is not passed on, and makes no grant', async (_, answer) => {
+  ])('(%s) is not forwarded, and creates no grant', async (_, answer) => {
     const setup = await startLoginServer();
     setup.answer(() => answer);
     const got = await setup.token(codeRequest);
@@ -444,8 +444,8 @@ describe('an answer of the token endpoint that is not understood', () => {
   });
 });
 
-describe('an answer with the token in another member', () => {
-  test('is passed on without that member', async () => {
+describe('a response with the token in another member', () => {
+  test('is forwarded without that member', async () => {
     const setup = await startLoginServer();
     setup.answer(() => ({
       body: JSON.stringify({ access_token: 'at-real-0123', account: { debug: 'Bearer at-real-0123' } }),
@@ -456,17 +456,17 @@ describe('an answer with the token in another member', () => {
   });
 });
 
-describe('a login that cannot be recorded', () => {
+describe('a login whose audit record fails', () => {
   const full = new SidekeyError('audit_unavailable', 'The disk is full.', { hint: 'free space' });
 
-  test('is not sent', async () => {
+  test('is not sent to the provider', async () => {
     const setup = await startLoginServer();
     vi.spyOn(setup.sidekey.proxy.state.audit, 'append').mockRejectedValueOnce(full);
     expect(await setup.token(codeRequest)).toMatchObject({ status: 503, reason: 'audit_unavailable' });
     expect(setup.received).toEqual([]);
   });
 
-  test('as a grant gives the program no token', async () => {
+  test('gives the program no token if the grant cannot be recorded', async () => {
     const setup = await startLoginServer();
     const { audit } = setup.sidekey.proxy.state;
     setup.answer(() => {
@@ -480,18 +480,18 @@ describe('a login that cannot be recorded', () => {
   });
 });
 
-describe('a token request that is no login', () => {
+describe('a token request that is not a login', () => {
   test.each([
     ['of another client', { ...codeRequest, client_id: 'other' }, 'policy_violation'],
     ['with a password', { ...codeRequest, grant_type: 'password' }, 'policy_violation'],
     ['of the client itself', { ...codeRequest, grant_type: 'client_credentials' }, 'policy_violation'],
-  ])('(%s) is refused, and nothing is sent', async (_, parameters, code) => {
+  ])('(%s) is refused, and nothing is sent to the provider', async (_, parameters, code) => {
     const setup = await startLoginServer();
     expect(await setup.token(parameters)).toMatchObject({ status: 403, reason: code });
     expect(setup.received).toEqual([]);
   });
 
-  test('exchanges no placeholder for a token of another kind', async () => {
+  test('never exchanges a placeholder for a token of another kind', async () => {
     const setup = await startLoginServer();
     const tokens = await loggedIn(setup);
     const answer = await setup.token({
@@ -504,7 +504,7 @@ describe('a token request that is no login', () => {
     expect(setup.received).toHaveLength(1);
   });
 
-  test('cannot hide in a spelling of the path', async () => {
+  test('cannot be disguised by a different spelling of the path', async () => {
     const setup = await startLoginServer();
     const answer = await setup.send(
       'POST //oauth/Token/ HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded',
@@ -515,14 +515,14 @@ describe('a token request that is no login', () => {
   });
 });
 
-describe('a login that is not to be captured', () => {
-  test('is refused without a grant, as any request', async () => {
+describe('a login that must not be captured', () => {
+  test('is refused without a grant, like any other request', async () => {
     const setup = await startLoginServer({ capture_logins: false });
     expect(await setup.token(codeRequest)).toMatchObject({ status: 403, reason: 'grant_missing' });
     expect(setup.received).toEqual([]);
   });
 
-  test('by a rule of its domain is refused', async () => {
+  test('is refused if a rule of its domain denies the request', async () => {
     const setup = await startLoginServer({}, [{ methods: ['GET'] }]);
     const answer = await setup.token(codeRequest);
     expect(answer).toMatchObject({ status: 403, reason: 'rule_denied' });
@@ -530,7 +530,7 @@ describe('a login that is not to be captured', () => {
     expect(setup.received).toEqual([]);
   });
 
-  test('before a person has agreed is refused', async () => {
+  test('is refused until a person approves the request', async () => {
     const setup = await startLoginServer({}, [{ outcome: 'approve' }]);
     expect(await setup.token(codeRequest)).toMatchObject({ status: 403, reason: 'approval_missing' });
     expect(setup.received).toEqual([]);

@@ -36,7 +36,7 @@ interface Status {
 }
 
 describe.each([1, 2])('a proxy of %i processes', (workers) => {
-  test('that lacks the variable of a new grant: connect, status and the log name it once', async () => {
+  test('without the variable of a new grant: connect, status and the log each name the variable once', async () => {
     const at = await deskHome('env:DESK_SECRET', { workers });
     const proxy = await at.start();
     const connected = await at.connect();
@@ -56,7 +56,7 @@ describe.each([1, 2])('a proxy of %i processes', (workers) => {
     expect(stderr + connected.stderr + status.stdout).not.toContain(secret);
   });
 
-  test('that has the variable: none of the three says anything', async () => {
+  test('with the variable of a new grant: connect, status and the log report nothing', async () => {
     const at = await deskHome('env:DESK_SECRET', { workers });
     const proxy = await at.start({ env });
     expect((await at.connect()).stderr).not.toContain('Note:');
@@ -66,7 +66,7 @@ describe.each([1, 2])('a proxy of %i processes', (workers) => {
   });
 });
 
-test('a proxy that starts with the variable ends the need of status', async () => {
+test('a proxy that starts with the variable clears the finding in status', async () => {
   const at = await deskHome('env:DESK_SECRET');
   await at.connect();
   const without = await at.start();
@@ -77,7 +77,7 @@ test('a proxy that starts with the variable ends the need of status', async () =
   expect(await at.run(['status'])).toMatchObject({ exit: 0 });
 });
 
-test('a failed refresh by the proxy gets no hint to refresh at the command line', async () => {
+test('a refresh that fails in the proxy gets no hint to refresh at the command line', async () => {
   const at = await deskHome('env:DESK_SECRET');
   await at.connect();
   await at.run(['grant', 'refresh', 'desk', '--force']);
@@ -101,7 +101,7 @@ test('a reload reads a file reference again', async () => {
   );
 });
 
-test('a command reference is not run before its secret is needed', async () => {
+test('a command reference is not run before its secret is used', async () => {
   const at = await deskHome('command:touch ran');
   await at.grant('desk', { type: 'oauth2', access_token: 'access', refresh_token: 'refresh' }, [
     '--provider',
@@ -112,7 +112,7 @@ test('a command reference is not run before its secret is needed', async () => {
   expect(existsSync(at.at('config', 'ran'))).toBe(false);
 });
 
-test('the report of the proxy is sealed, and made for a caller with the key alone', async () => {
+test('the report of the proxy is sealed, and only answers a caller with the key', async () => {
   const at = await deskHome('env:DESK_SECRET');
   await at.connect();
   const { url } = await at.start();

@@ -22,7 +22,7 @@ const failed = async (at: AcmeHome) =>
     (await at.run(['audit', 'query', '--event', 'grant.connected', '--json'])).stdout.trim() || 'null',
   ) as unknown;
 
-describe('a consent that is not given', () => {
+describe('a consent that fails', () => {
   test('is reported in the terminal and in the browser, recorded, and stores nothing', async () => {
     const at = await acmeHome();
     const { command, consentUrl } = await waiting(at);
@@ -37,7 +37,7 @@ describe('a consent that is not given', () => {
     expect(await failed(at)).toMatchObject({ outcome: 'failed', code: 'consent_declined', provider: 'acme' });
   });
 
-  test('has its text escaped on the page', async () => {
+  test('has its error text escaped on the page', async () => {
     const at = await acmeHome();
     const { command, callback } = await waiting(at);
     callback.searchParams.set('error', 'server_error');
@@ -47,7 +47,7 @@ describe('a consent that is not given', () => {
     expect((await command.done).exit).toBe(5);
   });
 
-  test('is waited for no longer than the time limit', async () => {
+  test('stops waiting at the time limit', async () => {
     const at = await acmeHome();
     const ran = await at.run(['connect', 'acme', ...free, '--timeout', '80ms']);
     expect(ran).toMatchObject({ exit: 1, stdout: '' });
@@ -55,7 +55,7 @@ describe('a consent that is not given', () => {
     expect(await failed(at)).toMatchObject({ outcome: 'failed', code: 'consent_missing' });
   });
 
-  test('a code that the provider does not take is no grant', async () => {
+  test('creates no grant if the provider refuses the code', async () => {
     const at = await acmeHome();
     const { command, callback } = await waiting(at);
     callback.searchParams.set('code', 'stolen');
@@ -66,7 +66,7 @@ describe('a consent that is not given', () => {
     expect(await command.done).toMatchObject({ exit: 5, stderr: expect.stringContaining('invalid_grant') });
   });
 
-  test('Ctrl-C ends the wait, and the port is free again', async () => {
+  test('stops at Ctrl-C, and frees the port', async () => {
     const at = await acmeHome();
     const child = spawn(process.execPath, [program, 'connect', 'acme', ...free, '--config', at.configFile], {
       cwd: at.folder,
@@ -88,7 +88,7 @@ describe('a consent that is not given', () => {
 });
 
 describe('a grant that another command added meanwhile', () => {
-  test('of another provider stays as it is, which the browser and the audit file report', async () => {
+  test('of another provider remains unchanged, which the browser and the audit file report', async () => {
     const at = await acmeHome();
     const { command, consentUrl } = await waiting(at);
     await at.grant('acme', { type: 'api_key', value: 'x' }, ['--provider', 'github']);
@@ -101,7 +101,7 @@ describe('a grant that another command added meanwhile', () => {
   });
 });
 
-describe('another request at the address of the answer does not end the wait', () => {
+describe('another request at the callback address does not end the wait', () => {
   const strangers: readonly (readonly [
     what: string,
     status: number,
@@ -147,7 +147,7 @@ describe('another request at the address of the answer does not end the wait', (
     expect((await command.done).exit).toBe(0);
   });
 
-  test('a target that names another authority counts under none', async () => {
+  test('with an absolute target that names another host', async () => {
     const at = await acmeHome();
     const { command, consentUrl, callback } = await waiting(at);
     const target = changed(callback, { code: 'y' });
@@ -157,7 +157,7 @@ describe('another request at the address of the answer does not end the wait', (
     expect((await command.done).exit).toBe(0);
   });
 
-  test('is reported once, however often it comes', async () => {
+  test('and is reported once when repeated', async () => {
     const at = await acmeHome();
     const { command, consentUrl, callback } = await waiting(at);
     for (const code of ['a', 'b', 'c']) await visit(changed(callback, { state: 'x', code }));
@@ -166,8 +166,8 @@ describe('another request at the address of the answer does not end the wait', (
   });
 });
 
-describe('the port', () => {
-  test('is reported as busy before the consent if another program has it', async () => {
+describe('the callback port', () => {
+  test('is reported as busy before the consent if another program uses it', async () => {
     const at = await acmeHome();
     const other = createServer().listen(0, '127.0.0.1');
     await once(other, 'listening');
@@ -190,7 +190,7 @@ describe('the port', () => {
     ['--timeout', 'soon', '--timeout is not a duration.'],
     ['--scope', ' , ', '--scope contains an invalid scope.'],
     ['--scope', 'read"tickets', '--scope contains an invalid scope.'],
-  ])('%s %s is refused, and nobody is asked', async (option, value, sentence) => {
+  ])('%s %s is refused before any consent', async (option, value, sentence) => {
     const ran = await (await acmeHome()).run(['connect', 'acme', '--no-browser', option, value]);
     expect(ran).toMatchObject({ exit: 2, stdout: '' });
     expect(ran.stderr).toContain(sentence);

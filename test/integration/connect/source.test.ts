@@ -32,7 +32,7 @@ async function desk(isGood: (authorization: string) => boolean, provider: object
 }
 
 describe('connect --from', () => {
-  test('verifies the answer of the source, and stores the source alone', async () => {
+  test('verifies the secret from the source, and stores only the source', async () => {
     const { at, connect, program, asked, env } = await desk(
       (authorization) => authorization === 'Bearer the-token-of-gh',
     );
@@ -74,7 +74,7 @@ describe('connect --from', () => {
     expect(asked).toHaveLength(1);
   });
 
-  test('stores nothing where the provider refuses the answer', async () => {
+  test('stores nothing if the provider refuses the secret', async () => {
     const { at, connect, program } = await desk(() => false);
     await program('gh', 'echo another-token');
     expect(await connect('--from', 'gh')).toMatchObject({
@@ -84,7 +84,7 @@ describe('connect --from', () => {
     expect(await at.json(['grant', 'list'])).toEqual([]);
   });
 
-  test('says which helper failed, and the way out', async () => {
+  test('reports which helper failed, and the next step', async () => {
     const { at, connect, program, asked } = await desk(() => true);
     await program('gh', 'echo "no oauth token" >&2; exit 1');
     const ran = await connect('--from', 'gh');
@@ -94,7 +94,7 @@ describe('connect --from', () => {
     expect(asked).toEqual([]);
   });
 
-  test('asks nobody with --no-verify', async () => {
+  test('skips the verification with --no-verify', async () => {
     const { at, connect, program, asked } = await desk(() => true);
     await program('gh', `touch ${at.at('ran')}`);
     expect(await connect('--from', 'gh', '--no-verify')).toMatchObject({ exit: 0 });
@@ -102,7 +102,7 @@ describe('connect --from', () => {
     expect(asked).toEqual([]);
   });
 
-  test('takes no literal secret and no other flow', async () => {
+  test('cannot be combined with a literal secret or another flow', async () => {
     const { connect } = await desk(() => true);
     const ran = await connect('--from', 'ghp_0123456789abcdefghijklmnopqrstuvwxyz');
     expect(ran).toMatchObject({ exit: 2 });
@@ -114,7 +114,7 @@ describe('connect --from', () => {
 });
 
 describe('a running proxy', () => {
-  test('asks the source at the first request, once more after a 401, and tells of both', async () => {
+  test('reads the source at the first request, again after a 401, and records both', async () => {
     let good = 'Bearer token-1';
     const { at, connect, program, env, upstream, asked, audit } = await desk(
       (authorization) => authorization === good,
@@ -144,7 +144,7 @@ describe('a running proxy', () => {
     expect(lines).not.toContain('token-2');
   });
 
-  test('refuses a request whose source fails, with the way out, and reports it', async () => {
+  test('refuses a request if its source fails, with the next step, and reports the failure', async () => {
     const { at, connect, program, env, upstream, asked } = await desk(() => true);
     await program('gh', 'echo "not logged in" >&2; exit 4');
     expect(await connect('--from', 'gh', '--no-verify')).toMatchObject({ exit: 0 });
@@ -170,7 +170,7 @@ describe('a running proxy', () => {
     expect(stdout.replace(/\s+/g, ' ')).toContain('1 active; asked from a source (grant source NAME): desk');
   });
 
-  test('refuses a request outside the audience without a question to the source', async () => {
+  test('refuses a request outside the audience without reading the source', async () => {
     const { at, program, env, upstream, asked } = await desk(() => true, { audience: ['*.acme.test'] });
     await program('gh', `touch ${at.at('ran')}; echo the-token`);
     await at.grant('desk', { value: 'the-stored-key' }, ['--audience', 'other.acme.test']);
@@ -189,7 +189,7 @@ describe('a running proxy', () => {
     expect([...(await at.everything()).keys()]).not.toContain('ran');
   });
 
-  test('that cannot find the program of a source says so', async () => {
+  test('reports a source whose program cannot be found', async () => {
     const { at, connect, program } = await desk(() => true);
     await program('gh', 'echo the-token');
     expect(await connect('--from', 'gh')).toMatchObject({ exit: 0 });
@@ -205,7 +205,7 @@ describe('a running proxy', () => {
 });
 
 describe('grant source', () => {
-  test('shows the source, and replaces it after the provider took its answer', async () => {
+  test('shows the source, and replaces the source after the provider accepts its secret', async () => {
     const { at, connect, program, env, asked } = await desk(
       (authorization) => authorization !== 'Bearer bad',
     );
@@ -230,7 +230,7 @@ describe('grant source', () => {
     expect(await at.json(['grant', 'source', 'desk'])).toMatchObject({ source: 'pass:desk' });
   });
 
-  test('puts a source in the place of a stored credential, which is gone', async () => {
+  test('replaces a stored credential by a source, and deletes the credential', async () => {
     const { at, program, env, upstream, audit } = await desk(() => true, { audience: ['*.acme.test'] });
     await program('gh', 'echo token-of-gh');
     const host = upstream.authority;
@@ -276,14 +276,14 @@ const documented = [
   ],
 ] as const;
 
-test.each(documented)('connect --from %s takes the documented answer', async (from, name, code) => {
+test.each(documented)('connect --from %s accepts the documented output', async (from, name, code) => {
   const { at, connect, program } = await desk((authorization) => authorization === 'Bearer the-token');
   await program(name, code.replace('%END%', new Date(Date.now() + 3_600_000).toISOString()));
   await writeFile(at.at('desk.yaml'), 'the-token');
   expect(await connect('--from', from)).toMatchObject({ exit: 0 });
 });
 
-test('connect --from aws takes the documented answer', async () => {
+test('connect --from aws accepts the documented output', async () => {
   const { connect, program } = await desk(
     (authorization) => authorization.startsWith('AWS4-HMAC-SHA256 Credential=ASIAIOSFODNN7EXAMPLE/'),
     { inject: { aws_sigv4: { service: 's3', region: 'eu-west-1' } } },
@@ -310,8 +310,8 @@ function isInstalled(name: string): boolean {
   }
 }
 
-describe('the programs themselves', () => {
-  test.skipIf(!isInstalled('gh'))('gh: the token of its login (skipped without gh)', async () => {
+describe('the real helper programs', () => {
+  test.skipIf(!isInstalled('gh'))('gh prints the token of its login (skipped without gh)', async () => {
     const { at, connect } = await desk((authorization) => authorization === 'Bearer gho_of_alice');
     await mkdir(at.at('.config', 'gh'), { recursive: true });
     const hosts = 'github.com:\n    oauth_token: gho_of_alice\n    user: alice\n';
@@ -323,7 +323,7 @@ describe('the programs themselves', () => {
 
   const desktop = ['dbus-run-session', 'gnome-keyring-daemon', 'secret-tool'];
   test.skipIf(!desktop.every(isInstalled))(
-    `secret-tool: the entry of the keyring (skipped without ${desktop.join(', ')})`,
+    `secret-tool prints the entry of the keyring (skipped without ${desktop.join(', ')})`,
     { timeout: 60_000 },
     async () => {
       const { at, env } = await desk((authorization) => authorization === 'Bearer the-token');
@@ -343,7 +343,7 @@ describe('the programs themselves', () => {
   );
 
   test.skipIf(!isInstalled('git'))(
-    'git: the password of its credential helper (skipped without git)',
+    'git prints the password of its credential helper (skipped without git)',
     async () => {
       const basic = `Basic ${Buffer.from('alice:the-password').toString('base64')}`;
       const { at, connect } = await desk((authorization) => authorization === basic);

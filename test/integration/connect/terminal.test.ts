@@ -82,7 +82,7 @@ test.skipIf(!hasPseudoTerminal).each(Object.entries(pasted))(
   },
 );
 
-test('a second account leaves the first one the default, and a request can choose it', async () => {
+test('a second account leaves the first account the default, and a request can select the second', async () => {
   const at = await corpHome();
   await at.run(['grant', 'import', 'corp-api'], { input: key });
   const second = await at.run(['connect', 'corp-api', '--token', '--name', 'work'], { input: secondKey });
@@ -94,7 +94,7 @@ test('a second account leaves the first one the default, and a request can choos
   expect(JSON.stringify(domain)).toContain('corp-api');
 });
 
-test('a client secret that is not set leaves the config file as it was', async () => {
+test('an unset client secret leaves the config file unchanged', async () => {
   const at = await corpHome();
   const before = await readFile(at.configFile, 'utf8');
   const urls = ['--auth-url', 'https://id.example.com/a', '--token-url', 'https://id.example.com/t'];
@@ -113,7 +113,7 @@ test('a client secret that is not set leaves the config file as it was', async (
   expect((await at.run(['connect', 'desk', ...urls, ...defined])).stderr.match(/Saved /g)).toHaveLength(1);
 });
 
-test('the only account under a name of its own gets the hosts, and nothing is to be chosen', async () => {
+test('a single account with a custom name is mapped to the provider’s hosts without a selector', async () => {
   const at = await corpHome();
   const only = await at.run(['connect', 'corp-api', '--token', '--name', 'work'], { input: key });
   expect(await readFile(at.configFile, 'utf8')).toContain('{ grant: work }');
@@ -152,7 +152,7 @@ describe.skipIf(!hasPseudoTerminal)(
       expect(await storedNames(at)).toEqual([]);
     });
 
-    test('asks for scopes until the numbers are right, and adds them to the default', async () => {
+    test('prompts for scopes until the numbers are valid, and adds the scopes to the default', async () => {
       const known = { openid: 'Know who you are', 'write:tickets': 'Open tickets' };
       const at = await acmeHome({
         provider: {
@@ -175,7 +175,7 @@ describe.skipIf(!hasPseudoTerminal)(
       expect(await at.json(['grant', 'show', 'acme'])).toMatchObject({ scopes: ['openid', 'write:tickets'] });
     });
 
-    test('seals a typed client secret: it is not on the screen, in no file, and renews the token', async () => {
+    test('seals a typed client secret: the secret is not on the screen or in any file, and renews the token', async () => {
       const at = await acmeHome({ provider: { client_auth: 'basic', client_secret: undefined } });
       const terminal = connectIn(at, ['acme', '--no-browser']);
       const { until, type, screen, ended } = terminal;
@@ -190,7 +190,7 @@ describe.skipIf(!hasPseudoTerminal)(
       expect(await at.json(['grant', 'refresh', 'acme', '--force'])).toMatchObject({ renewed: true });
     });
 
-    test('goes on as a public client after an empty client secret', async () => {
+    test('continues as a public client after an empty client secret', async () => {
       const at = await acmeHome({
         provider: { client_id: 'sidekey-public', client_auth: 'basic', client_secret: undefined },
       });
@@ -202,7 +202,7 @@ describe.skipIf(!hasPseudoTerminal)(
       expect(await at.json(['grant', 'refresh', 'acme', '--force'])).toMatchObject({ renewed: true });
     });
 
-    test('asks before it replaces a grant that works: only a yes does', async () => {
+    test('asks before it replaces a working grant, and replaces the grant only after a yes', async () => {
       const at = await corpHome();
       await at.run(['connect', 'corp-api', '--token'], { input: key });
       const before = await at.json(['grant', 'show', 'corp-api']);
@@ -226,7 +226,7 @@ describe.skipIf(!hasPseudoTerminal)(
   },
 );
 
-test('connect without a terminal replaces a grant that works only with --replace', async () => {
+test('connect without a terminal replaces a working grant only with --replace', async () => {
   const at = await corpHome();
   await at.run(['connect', 'corp-api', '--token'], { input: key });
   const before = await at.json(['grant', 'show', 'corp-api']);

@@ -32,7 +32,7 @@ async function keyed(
 const stored = async (at: Home) => (await at.json(['grant', 'list'])) as readonly object[];
 
 describe('connect --token', () => {
-  test('stores a key, and lets the provider’s hosts have it', async () => {
+  test('stores a key, and allows the provider’s hosts', async () => {
     const { at, upstream } = await keyed({}, () => true);
     const ran = await at.run(['connect', 'corp', '--token'], { input: 'the-key\n' });
     expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('Connected corp.') });
@@ -40,12 +40,12 @@ describe('connect --token', () => {
     expect(await readFile(at.configFile, 'utf8')).toContain(`${upstream.authority}: { grant: corp }`);
   });
 
-  test('is the way to a provider that has no other', async () => {
+  test('is the default for a provider without another flow', async () => {
     const { at } = await keyed({}, () => true);
     expect(await at.run(['connect', 'corp'], { input: 'the-key' })).toMatchObject({ exit: 0 });
   });
 
-  test('keeps keys that sign, and shows that they do', async () => {
+  test('stores signing keys, and shows that the keys sign', async () => {
     const parts = { access_key_id: { label: 'id', secret: false }, secret_access_key: { label: 'secret' } };
     const provider = {
       token: { label: 'key', parts, inject: 'aws' },
@@ -67,7 +67,7 @@ describe('connect --token', () => {
     expect(await stored(at)).toMatchObject([{ name: 'corp', type: 'aws' }]);
   });
 
-  test('keeps keys that get keys of a role, and the role keys', async () => {
+  test('stores keys that assume a role, and caches the keys of the role', async () => {
     const parts = { access_key_id: { label: 'id', secret: false }, secret_access_key: { label: 'secret' } };
     const asked: string[] = [];
     const sts = await startUpstream((request, response) => {
@@ -119,7 +119,7 @@ describe('connect --token', () => {
     expect(wrong).toMatchObject({ exit: 2, stderr: expect.stringContaining('not the ARN of a role') });
   });
 
-  test('puts the parts where the provider wants them', async () => {
+  test('puts the parts of a credential where the provider expects them', async () => {
     const parts = { sid: { label: 'account', secret: false }, auth: { label: 'token' } };
     const carry = { basic: { username: '{sid}', password: '{auth}' } };
     const { at } = await keyed(
@@ -135,7 +135,7 @@ describe('connect --token', () => {
     });
   });
 
-  test('names the owner in its suggestions', async () => {
+  test('names the user in its suggestions', async () => {
     const { at } = await keyed({}, () => true);
     const wide = ['--allowed-domains', 'other.example.com', '--widen', '--user', 'alice'];
     expect(await at.run(['connect', 'corp', ...wide], { input: 'the-key' })).toMatchObject({
@@ -144,7 +144,7 @@ describe('connect --token', () => {
     });
   });
 
-  test('says of a provider without keys which way there is', async () => {
+  test('suggests another flow for a provider without keys', async () => {
     const at = await acmeHome();
     expect(await at.run(['connect', 'acme', '--token'], { input: 'x' })).toMatchObject({
       exit: 2,
@@ -152,7 +152,7 @@ describe('connect --token', () => {
     });
   });
 
-  test.each(['line\nbreak', 'umläut'])('does not take what no header can carry: %j', async (input) => {
+  test.each(['line\nbreak', 'umläut'])('refuses characters that no header can carry: %j', async (input) => {
     const { at } = await keyed({}, () => true);
     const ran = await at.run(['connect', 'corp', '--token'], { input });
     expect(ran.exit).toBe(2);
@@ -162,7 +162,7 @@ describe('connect --token', () => {
 });
 
 describe('the verification of a new credential', () => {
-  test('stores nothing that the provider does not take', async () => {
+  test('stores nothing that the provider refuses', async () => {
     const { at } = await keyed({}, ({ authorization }) => authorization === 'Bearer good');
     const ran = await at.run(['connect', 'corp', '--token'], { input: 'bad' });
     expect(ran).toMatchObject({
@@ -176,7 +176,7 @@ describe('the verification of a new credential', () => {
     expect(await stored(at)).toHaveLength(1);
   });
 
-  test('looks into an answer where the status says nothing', async () => {
+  test('checks the response body if the status is not conclusive', async () => {
     const { at, upstream } = await keyed({}, () => true);
     expect(upstream.connections()).toBe(0);
     const probe = { url: `${upstream.url}/me`, ok_field: 'user.active' };
@@ -187,7 +187,7 @@ describe('the verification of a new credential', () => {
     });
   });
 
-  test('stores nothing where the provider cannot be reached, and names --no-verify', async () => {
+  test('stores nothing if the provider is unreachable, and suggests --no-verify', async () => {
     const { at, upstream } = await keyed({}, () => true);
     await upstream.close();
     const ran = await at.run(['connect', 'corp', '--token'], { input: 'key' });
@@ -198,7 +198,7 @@ describe('the verification of a new credential', () => {
     expect(await stored(at)).toHaveLength(1);
   });
 
-  test('is left out where the provider has no request for it', async () => {
+  test('is skipped if the provider has no request for verification', async () => {
     const { at, upstream } = await keyed({}, () => true);
     const text = await readFile(at.configFile, 'utf8');
     await writeFile(at.configFile, text.replace(/probe:\n\s+url: .*\n/, '\n'));
@@ -210,7 +210,7 @@ describe('the verification of a new credential', () => {
     expect(upstream.connections()).toBe(0);
   });
 
-  test('takes a key from a variable, and says how to remove it from there', async () => {
+  test('accepts a key from a variable, and explains how to unset the variable', async () => {
     const { at } = await keyed({}, ({ authorization }) => authorization === 'Bearer good-key');
     const ran = await at.run(['connect', 'corp', '--from-env', 'CORP_KEY'], {
       env: { CORP_KEY: 'good-key' },
@@ -223,7 +223,7 @@ describe('the verification of a new credential', () => {
     });
   });
 
-  test('sends no key in the form of another provider', async () => {
+  test('sends no key that has the format of another provider', async () => {
     const { at } = await keyed({}, () => true);
     const ran = await at.run(['connect', 'github', '--token'], { input: 'sk-ant-api03-0000' });
     expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining('connect anthropic --token') });
@@ -234,7 +234,7 @@ describe('the verification of a new credential', () => {
     expect(await stored(at)).toEqual([]);
   });
 
-  test('sends the credential nowhere but to its audience', async () => {
+  test('sends the credential only to its audience', async () => {
     const { at, upstream } = await keyed({ audience: ['api.example.com'] }, () => true);
     const ran = await at.run(['connect', 'corp', '--token'], { input: 'key' });
     expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining('Wrong audience') });
@@ -256,7 +256,7 @@ async function tokens() {
 }
 
 describe('connect --import', () => {
-  test('takes a refresh token by itself, and proves it at once', async () => {
+  test('accepts a refresh token without an access token, and verifies it at once', async () => {
     const { at, got } = await tokens();
     const ran = await at.run(['connect', 'acme', '--import'], { input: `${got.refresh_token}\n` });
     expect(ran).toMatchObject({
@@ -271,7 +271,7 @@ describe('connect --import', () => {
     expect(await at.json(['grant', 'refresh', 'acme', '--force'])).toMatchObject({ renewed: true });
   });
 
-  test('takes a whole token response, and uses its access token first', async () => {
+  test('accepts a complete token response, and uses its access token first', async () => {
     const { at, got } = await tokens();
     const before = at.helpdesk.tokenRequestCount();
     expect(await at.run(['connect', 'acme', '--import'], { input: JSON.stringify(got) })).toMatchObject({
@@ -280,7 +280,7 @@ describe('connect --import', () => {
     expect(at.helpdesk.tokenRequestCount()).toBe(before);
   });
 
-  test('does not store a refresh token that is dead', async () => {
+  test('does not store an invalid refresh token', async () => {
     const { at } = await tokens();
     const ran = await at.run(['connect', 'acme', '--import'], { input: 'dead-refresh-token' });
     expect(ran.exit).toBe(5);
@@ -292,7 +292,7 @@ describe('connect --import', () => {
     ['{"type":"api_key","value":"k"}', /no refresh token/],
     ['{"access_token":"a"}', /no refresh token/],
     ['', /empty/],
-  ])('says what is missing in %j', async (input, sentence) => {
+  ])('reports what is missing in %j', async (input, sentence) => {
     const { at } = await tokens();
     expect(await at.run(['connect', 'acme', '--import'], { input })).toMatchObject({
       exit: 2,

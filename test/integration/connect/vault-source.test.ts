@@ -74,7 +74,7 @@ async function desk(isGood: (authorization: string) => boolean, provider: object
 }
 
 describe('connect --from vault:', () => {
-  test('verifies the member of a secret, and stores neither it nor the token of Vault', async () => {
+  test('verifies the member of a secret, and stores neither the secret nor the Vault token', async () => {
     const { at, connect, asked } = await desk((it) => it === 'Bearer token-of-desk');
     expect(await connect('vault:secret/data/desk#token')).toMatchObject({ exit: 0 });
     expect(asked).toEqual(['Bearer token-of-desk']);
@@ -92,7 +92,7 @@ describe('connect --from vault:', () => {
     });
   });
 
-  test('takes a user name with its password, and keys of AWS', async () => {
+  test('accepts a user name with its password, and AWS keys', async () => {
     const { connect, asked } = await desk((it) => it.startsWith('Basic '));
     expect(await connect('vault:database/creds/app')).toMatchObject({ exit: 0 });
     expect(asked).toEqual([basic(1)]);
@@ -112,7 +112,7 @@ describe('connect --from vault:', () => {
     ['vault:secret/data/lines#token', 'The Vault secret secret/data/lines holds no credential', ''],
     ['vault://other/secret/data/desk#token', 'names the server other', 'one of: main'],
     ['vault:secret/desk#token', 'answered 404 to /v1/secret/desk', 'secret/data/NAME'],
-  ])('%s is refused with the way out', async (from, sentence, hint) => {
+  ])('%s is refused with the next step', async (from, sentence, hint) => {
     const { at, connect } = await desk(() => true);
     const { exit, stderr } = await connect(from);
     expect([exit, stderr], stderr).toEqual([5, expect.stringContaining(sentence)]);
@@ -121,7 +121,7 @@ describe('connect --from vault:', () => {
     expect(await at.json(['grant', 'list'])).toEqual([]);
   });
 
-  test('of no path is refused, and so is one without a server in the config', async () => {
+  test('is refused without a path, or without a server in the config', async () => {
     const { connect, configure } = await desk(() => true);
     expect(await connect('vault:secret/../sys/seal')).toMatchObject({ exit: 2 });
     await configure({});
@@ -148,7 +148,7 @@ describe('the value of a secret', () => {
     );
   }
 
-  test('of a lease ends with it', async () => {
+  test('from a lease expires with the lease', async () => {
     const expiresAt = now + 60_000;
     expect(await value('database/creds/app', null)).toEqual({
       credential: { type: 'basic', username: 'u1', password: 'password-1' },
@@ -161,7 +161,7 @@ describe('the value of a secret', () => {
     expect(await value('aws/creds/deploy', null)).toMatchObject({ credential: { type: 'aws' }, expiresAt });
   });
 
-  test('has the form that was stated', async () => {
+  test('has the declared format', async () => {
     expect((await value('secret/data/lines', 'token', 'first_line')).credential).toEqual({
       type: 'api_key',
       value: 'two',
@@ -170,7 +170,7 @@ describe('the value of a secret', () => {
 });
 
 describe('a running proxy', () => {
-  test('asks Vault at the first request, makes another lease after a 401, and follows the config', async () => {
+  test('reads Vault at the first request, creates another lease after a 401, and follows the config', async () => {
     let good = basic(2);
     const { at, connect, start, vault, asked, server, configure, env } = await desk((it) => it === good);
     expect(await connect('vault:database/creds/app', '--no-verify')).toMatchObject({ exit: 0 });
@@ -194,7 +194,7 @@ describe('a running proxy', () => {
     expect(audit).not.toMatch(/password-\d|hvs\.|secret-id-0/);
   });
 
-  test('refuses a request while Vault is sealed, and says nothing of its token', async () => {
+  test('refuses a request while Vault is sealed, without revealing the Vault token', async () => {
     const { at, connect, start, vault, asked, env } = await desk(() => true);
     expect(await connect('vault:secret/data/desk#token', '--no-verify')).toMatchObject({ exit: 0 });
     const get = await start();
@@ -210,7 +210,7 @@ describe('a running proxy', () => {
     expect(await at.run(['grant', 'refresh', 'desk'], { env })).toMatchObject({ exit: 0 });
   });
 
-  test('says that it cannot read the login of a source', async () => {
+  test('reports that it cannot read the login of a source', async () => {
     const { at, connect, vault } = await desk(() => true);
     expect(await connect('vault:secret/data/desk#token', '--no-verify')).toMatchObject({ exit: 0 });
     const proxy = await at.start();

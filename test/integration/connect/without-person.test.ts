@@ -27,7 +27,7 @@ const issued: Answer = (_asked, count) => [
 ];
 
 describe('connect --client-credentials', () => {
-  test('gets a token at once from a real authorization server, and the next one by itself', async () => {
+  test('gets a token at once from a real authorization server, and later tokens automatically', async () => {
     const server = await startOAuthServer();
     const at = await homeForProvider(server.issuer, {
       client_id: server.clientId,
@@ -48,7 +48,7 @@ describe('connect --client-credentials', () => {
     });
   });
 
-  test('keeps its parameters, and the id of a grant that is connected again', async () => {
+  test('keeps its parameters, and the ID of a grant that is connected again', async () => {
     const at = await homeWithProvider(numbered, () => ({
       client_id: 'robot',
       client_secret: 'env:DESK_SECRET',
@@ -74,7 +74,7 @@ describe('connect --client-credentials', () => {
       2,
       /NOT_SET is not set/,
     ],
-  ])('with %s asks nobody, and stores nothing', async (_what, provider, exit, message) => {
+  ])('with %s sends no request, and stores nothing', async (_what, provider, exit, message) => {
     const at = await homeWithProvider(numbered, () => provider);
     const ran = await at.run(['connect', 'desk', '--client-credentials']);
     expect(ran).toMatchObject({ exit, stdout: '', stderr: expect.stringMatching(message) });
@@ -82,7 +82,7 @@ describe('connect --client-credentials', () => {
     expect(await grantsOf(at)).toEqual([]);
   });
 
-  test('that is refused says why, without the secret, and stores nothing', async () => {
+  test('reports why the request was refused, without the secret, and stores nothing', async () => {
     const at = await homeWithProvider(
       () => [401, { error: 'invalid_client', error_description: 'the-secret-of-the-robot is wrong' }],
       () => ({ client_id: 'robot', client_secret: 'env:DESK_SECRET' }),
@@ -129,7 +129,7 @@ describe('connect --jwt-bearer', () => {
       ...more,
     });
 
-  test('takes a service account as its file says it, and signs anew each time', async () => {
+  test('uses a service account file as it is, and signs each assertion anew', async () => {
     const at = await homeWithProvider(numbered, signing);
     await writeFile(at.at('key.json'), account(at.url), { mode: 0o600 });
     const args = ['connect', 'desk', '--jwt-bearer', '--key', 'key.json', '--scope', 'read write'];
@@ -151,7 +151,7 @@ describe('connect --jwt-bearer', () => {
     expect(connected.stdout + connected.stderr).not.toMatch(/PRIVATE|eyJ/);
   });
 
-  test('takes a key from standard input, with what a person says of it', async () => {
+  test('accepts a key from standard input, with the claims from the options', async () => {
     const at = await homeWithProvider(numbered, signing);
     const args = [
       '--issuer',
@@ -170,7 +170,7 @@ describe('connect --jwt-bearer', () => {
     });
   });
 
-  test('refuses a service account of another service, unless a person says that it is meant', async () => {
+  test('refuses a service account of another service, unless --assertion-audience names that service', async () => {
     const at = await homeWithProvider(numbered, signing);
     const other = account(at.url, { token_uri: 'https://oauth2.other.test/token' });
     const args = ['connect', 'desk', '--jwt-bearer', '--key', '-'];
@@ -186,7 +186,7 @@ describe('connect --jwt-bearer', () => {
     expect(meant.exit, meant.stderr).toBe(0);
   });
 
-  test('says that a key lies open', async () => {
+  test('warns that a key file is readable by others', async () => {
     const at = await homeWithProvider(numbered, signing);
     await writeFile(at.at('key.json'), account(at.url));
     await chmod(at.at('key.json'), 0o644);
@@ -209,7 +209,7 @@ describe('connect --jwt-bearer', () => {
     expect(at.asked).toEqual([]);
   });
 
-  test('that is refused points to the clock and the key', async () => {
+  test('that is refused suggests to check the clock and the key', async () => {
     const at = await homeWithProvider(
       () => [400, { error: 'invalid_grant', error_description: 'Invalid JWT Signature.' }],
       signing,
@@ -224,7 +224,7 @@ describe('connect --jwt-bearer', () => {
 });
 
 describe('connect --token-exchange', () => {
-  test('reads the token anew for each exchange, wherever it was named from', async () => {
+  test('reads the token again for each exchange, from any kind of reference', async () => {
     const at = await homeWithProvider(numbered, exchanging);
     await writeFile(at.at('subject'), 'subject-1\n', { mode: 0o600 });
     await at.json([
@@ -251,7 +251,7 @@ describe('connect --token-exchange', () => {
     ]);
   });
 
-  test('keeps a token from standard input, and takes an actor’s from its reference', async () => {
+  test('stores a token from standard input, and reads the actor token from its reference', async () => {
     const at = await homeWithProvider(numbered, exchanging);
     const env = { ACTOR: 'the-actor' };
     await at.json(['connect', 'desk', '--token-exchange', '--actor-token', 'env:ACTOR'], {
@@ -305,7 +305,7 @@ describe('connect --token-exchange', () => {
 describe('connect --installation-id', () => {
   const key = aKey('RS256');
 
-  test('gets tokens of the installation, with the key of the app', async () => {
+  test('gets tokens of the installation with the key of the app', async () => {
     const at = await homeWithProvider(issued, app);
     await writeFile(at.at('app.pem'), key.privateKey, { mode: 0o600 });
     const args = ['--app-id', 'Iv23li', '--installation-id', '42', '--key', 'app.pem'];
@@ -345,7 +345,7 @@ describe('connect --installation-id', () => {
 describe('connect NAME --token-url', () => {
   const urls = ['--auth-url', 'https://id.acme.test/authorize', '--token-url'];
 
-  test('keeps the definition, and the next connect needs only the name', async () => {
+  test('stores the definition, and the next connect needs only the name', async () => {
     const at = await homeWithProvider(numbered);
     const env = { ACME_SECRET: 'the-secret-of-acme' };
     const given = ['--client-credentials', '--client-id', 'robot', '--client-secret', 'env:ACME_SECRET'];
@@ -379,7 +379,7 @@ describe('connect NAME --token-url', () => {
       'There is a provider desk already, with other addresses.',
     ],
     [['github', '--token-url', 'https://evil.test/t'], 'There is a provider github already'],
-  ])('%j is refused, and the config file stays', async (args, sentence) => {
+  ])('%j is refused, and the config file is unchanged', async (args, sentence) => {
     const at = await homeWithProvider(numbered);
     const before = await readFile(at.configFile, 'utf8');
     const ran = await at.run(['connect', ...args, '--client-credentials']);
