@@ -57,7 +57,7 @@ function isMissing([program = '', ...args]: readonly string[]): boolean {
 }
 
 for (const [name, [command, probe]] of Object.entries(programs)) {
-  test.skipIf(isMissing(probe))(`${name} reaches the proxy by TLS`, { timeout: 120_000 }, async () => {
+  test.skipIf(isMissing(probe))(`${name} reaches the proxy over TLS`, { timeout: 120_000 }, async () => {
     const seen: (string | undefined)[] = [];
     const upstream = await startUpstream((request, response) => {
       seen.push(request.headers.authorization);

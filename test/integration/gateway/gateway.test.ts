@@ -99,8 +99,8 @@ async function gateway({
 const basic = (pair: string) => `Proxy-Authorization: Basic ${Buffer.from(pair).toString('base64')}`;
 const uri = clients.issue(['spiffe://acme.test/ci']);
 
-describe('a port with TLS', () => {
-  test.skipIf(curlMissing)('serves curl with a token, through a proxy of https', async () => {
+describe('a proxy port with TLS', () => {
+  test.skipIf(curlMissing)('serves curl with a token, with an https proxy URL', async () => {
     const { sidekey, upstream, seen, folder } = await gateway();
     const trusted = join(folder, 'servers.pem');
     await writeFile(trusted, servers.cert);
@@ -120,44 +120,47 @@ describe('a port with TLS', () => {
     expect(unknown).toMatchObject({ connectStatus: 407, status: 0 });
   });
 
-  test.skipIf(curlMissing)('takes the certificate of an agent from curl in place of a token', async () => {
-    const { sidekey, upstream, folder } = await gateway();
-    const file = async (called: string, text: string) => {
-      await writeFile(join(folder, called), text, { mode: 0o600 });
-      return join(folder, called);
-    };
-    const answer = await curl(
-      '--proxy',
-      `https://localhost:${sidekey.port}`,
-      '--cacert',
-      sidekey.caFile,
-      '--proxy-cacert',
-      await file('servers.pem', servers.cert),
-      '--proxy-cert',
-      await file('ci.pem', uri.cert),
-      '--proxy-key',
-      await file('ci.key', uri.key),
-      `${upstream.url}/a`,
-    );
-    expect(answer).toMatchObject({ status: 200, body: 'ok' });
-    expect(await sidekey.audited(({ event }) => event === 'access')).toMatchObject({
-      agent: 'ci',
-      subject: 'spiffe://acme.test/ci',
-    });
-    expect(await sidekey.audited(({ event }) => event === 'agent.signed_in')).toMatchObject({
-      agent: 'ci',
-      reason: 'by a client certificate',
-    });
-  });
+  test.skipIf(curlMissing)(
+    'accepts the client certificate of an agent from curl in place of a token',
+    async () => {
+      const { sidekey, upstream, folder } = await gateway();
+      const file = async (called: string, text: string) => {
+        await writeFile(join(folder, called), text, { mode: 0o600 });
+        return join(folder, called);
+      };
+      const answer = await curl(
+        '--proxy',
+        `https://localhost:${sidekey.port}`,
+        '--cacert',
+        sidekey.caFile,
+        '--proxy-cacert',
+        await file('servers.pem', servers.cert),
+        '--proxy-cert',
+        await file('ci.pem', uri.cert),
+        '--proxy-key',
+        await file('ci.key', uri.key),
+        `${upstream.url}/a`,
+      );
+      expect(answer).toMatchObject({ status: 200, body: 'ok' });
+      expect(await sidekey.audited(({ event }) => event === 'access')).toMatchObject({
+        agent: 'ci',
+        subject: 'spiffe://acme.test/ci',
+      });
+      expect(await sidekey.audited(({ event }) => event === 'agent.signed_in')).toMatchObject({
+        agent: 'ci',
+        reason: 'by a client certificate',
+      });
+    },
+  );
 
-  test('serves programs of this machine without TLS', async () => {
+  test('serves programs on this machine without TLS', async () => {
     const { sidekey, upstream } = await gateway();
     const client = await openTunnel(sidekey, upstream.authority, { fields: [basic('ci:secret-of-ci')] });
     client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
     expect((await client.response()).status).toBe(200);
   });
 
-  test('refuses another machine without TLS, and says how to come', async () => {
+  test('refuses another machine without TLS, and explains how to connect', async () => {
     const { sidekey, upstream, seen } = await gateway({ proxy: { proxy_protocol: ['127.0.0.0/8'] } });
     const client = await openClient(sidekey);
     client.send(`${header}GET http://${upstream.authority}/ HTTP/1.1\r\nHost: x\r\n\r\n`);
@@ -171,7 +174,7 @@ describe('a port with TLS', () => {
     });
   });
 
-  test('is given up by a client that makes no handshake', async () => {
+  test('closes the connection of a client that starts no handshake', async () => {
     const { sidekey } = await gateway({ limits: { client_handshake: '50ms' } });
     const silent = await openClient(sidekey);
     await silent.ended();
@@ -184,7 +187,7 @@ describe('a port with TLS', () => {
     expect(sidekey.logged()).toContain('a client made no TLS handshake with the proxy');
   });
 
-  test('fails the start where the certificate cannot be used, and names the setting', async () => {
+  test('fails the start if the certificate cannot be used, and names the setting', async () => {
     await expect(gateway({ tls: { key: '/nowhere/proxy.key' } })).rejects.toMatchObject({
       code: 'config_invalid',
       message: expect.stringContaining('proxy.tls.key: /nowhere/proxy.key cannot be read (ENOENT)'),
@@ -200,7 +203,7 @@ const uriOf = (value: string) => ({ type: 6, value }) as const;
 const email = (value: string) => ({ type: 1, value }) as const;
 
 describe('a client certificate', () => {
-  test('identifies the agent that has its name, in any case', async () => {
+  test('identifies the agent whose name it contains, regardless of case', async () => {
     const { asked, sidekey } = await gateway();
     expect((await asked(clients.issue(['OPS.acme.test']))).status).toBe(200);
     expect(await sidekey.audited(({ event }) => event === 'agent.signed_in')).toMatchObject({ agent: 'ops' });
@@ -223,7 +226,7 @@ describe('a client certificate', () => {
       clients.issue(['spiffe://acme.test/ci', 'ops.acme.test']),
       'of several agents',
     ],
-  ])('%s identifies nobody, also beside a token', async (_, certificate, sentence) => {
+  ])('%s identifies no agent, even together with a token', async (_, certificate, sentence) => {
     const { asked, seen } = await gateway();
     for (const fields of [[], [basic('ci:secret-of-ci')]]) {
       const answer = await asked(certificate, fields);
@@ -256,7 +259,7 @@ describe('a client certificate', () => {
       [uriOf(agents.ci), uriOf(agents.ops)],
       'ci',
     ],
-  ])('with %s identifies the agent only by the kind of its name', async (_, names, agent) => {
+  ])('with %s identifies the agent only by a name of the right kind', async (_, names, agent) => {
     const { asked, sidekey, store } = await gateway({ tls: { agents } });
     await addAgent(store, 'box', 'secret-of-box');
     const answer = await asked(clients.issue(names, { commonName: 'ops.acme.test' }));
@@ -265,7 +268,7 @@ describe('a client certificate', () => {
       expect(await sidekey.audited(({ event }) => event === 'agent.signed_in')).toMatchObject({ agent });
   });
 
-  test('beside a token wants that to be of the same agent', async () => {
+  test('is refused together with a token of a different agent', async () => {
     const { asked } = await gateway();
     expect((await asked(uri, [basic('ci:secret-of-ci')])).status).toBe(200);
     expect((await asked(uri, [basic('secret-of-ci')])).status).toBe(407);
@@ -274,7 +277,7 @@ describe('a client certificate', () => {
     expect((await asked(uri, ['Proxy-Authorization: Bearer secret-of-ci'])).status).toBe(200);
   });
 
-  test('ends with its agent, on an open connection too', async () => {
+  test('is refused once its agent is disabled, even on an open connection', async () => {
     const { connect, store } = await gateway();
     const client = await connect(uri);
     const ask = async () => {
@@ -286,7 +289,7 @@ describe('a client certificate', () => {
     expect(await ask()).toBe(407);
   });
 
-  test('that ends while its connection is open is good no longer', async () => {
+  test('that expires during an open connection is no longer accepted', async () => {
     const { connect, later } = await gateway();
     const client = await connect(uri);
     const ask = async () => {
@@ -302,7 +305,7 @@ describe('a client certificate', () => {
     ]);
   });
 
-  test('of an agent that was not made says which one', async () => {
+  test('for an agent that does not exist is refused with the name of the agent', async () => {
     const { asked } = await gateway({ tls: { agents: { gone: 'spiffe://acme.test/ci' } } });
     const answer = await asked(uri);
     expect(answer.status).toBe(407);
@@ -314,7 +317,7 @@ describe('a load balancer', () => {
   test.each([
     ['without TLS', null],
     ['before TLS', {}],
-  ])('says the address of the client in its header, %s', async (_, tls) => {
+  ])('provides the address of the client in its header, %s', async (_, tls) => {
     const { sidekey, connect } = await gateway({ tls, proxy: { proxy_protocol: ['127.0.0.1'] } });
     const client = tls === null ? await openClient(sidekey) : await connect({}, header);
     if (tls === null) client.send(header);
@@ -327,7 +330,7 @@ describe('a load balancer', () => {
     });
   });
 
-  test('brings nobody in without a token, though it is on this machine', async () => {
+  test('gives no access without a token, even on this machine', async () => {
     const proxy = { authentication: 'optional', proxy_protocol: ['127.0.0.1'] };
     const { sidekey, upstream } = await gateway({ tls: null, proxy });
     for (const line of ['PROXY UNKNOWN\r\n', 'PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n']) {
@@ -337,7 +340,7 @@ describe('a load balancer', () => {
     }
   });
 
-  test('that sends no header is refused', async () => {
+  test('is refused if it sends no header', async () => {
     const { sidekey } = await gateway({ tls: null, proxy: { proxy_protocol: ['127.0.0.1'] } });
     const client = await openClient(sidekey);
     client.send('GET http://sidekey.internal/ HTTP/1.1\r\nHost: sidekey.internal\r\n\r\n');
@@ -348,7 +351,7 @@ describe('a load balancer', () => {
     ]);
   });
 
-  test('that is none cannot state an address', async () => {
+  test('cannot state an address if it is not configured as a load balancer', async () => {
     const { sidekey } = await gateway({ tls: null, proxy: { proxy_protocol: ['10.0.0.0/8'] } });
     const client = await openClient(sidekey);
     client.send(`${header}GET http://sidekey.internal/ HTTP/1.1\r\nHost: sidekey.internal\r\n\r\n`);
@@ -359,8 +362,8 @@ describe('a load balancer', () => {
   });
 });
 
-describe('an agent with as many requests under way as limits.agent_exchanges', () => {
-  test('is refused one more, another agent is not, and an end makes room', async () => {
+describe('an agent that reached limits.agent_exchanges', () => {
+  test('is refused another request until an exchange ends, while other agents are served', async () => {
     const held: (() => void)[] = [];
     const { sidekey, upstream } = await gateway({
       limits: { agent_exchanges: 2 },

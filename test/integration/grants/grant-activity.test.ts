@@ -60,8 +60,8 @@ interface Told {
 const grantNeeds = async (at: Home) =>
   ((await at.json(['status'])) as Told).needs.filter(({ about }) => about === 'grants');
 
-describe('the activity of a grant', () => {
-  test('is shown after a request with its credential, with the consequence', async () => {
+describe('the activity in grant show', () => {
+  test('is updated by a request with the credential, and shows the consequence', async () => {
     const { at, upstream } = await place();
     expect(await at.json(['grant', 'show', 'desk'])).toMatchObject({
       used_at: null,
@@ -81,7 +81,7 @@ describe('the activity of a grant', () => {
     );
   });
 
-  test('is shown after a refresh, also by a command, and a failure until a success', async () => {
+  test('reports the last refresh, even by a command, and a failure until the next success', async () => {
     const it = await place();
     const { at } = it;
     it.answer = down;
@@ -109,7 +109,7 @@ describe('the activity of a grant', () => {
     expect(await grantNeeds(at)).toEqual([]);
   });
 
-  test('is removed with the grant', async () => {
+  test('is removed together with the grant', async () => {
     const { at } = await place();
     await at.run(['grant', 'refresh', 'desk', '--force']);
     await at.run(['grant', 'remove', 'desk']);
@@ -117,7 +117,7 @@ describe('the activity of a grant', () => {
     expect(await at.json(['grant', 'show', 'desk'])).toMatchObject({ refreshed_at: null });
   });
 
-  test('does not show failures of a replaced credential', async () => {
+  test('omits failures of a replaced credential', async () => {
     const it = await place();
     const { at } = it;
     it.answer = down;
@@ -128,8 +128,8 @@ describe('the activity of a grant', () => {
   });
 });
 
-describe('a refresh token with an end of its own', () => {
-  test('is not marked while its expiry is far', async () => {
+describe('a refresh token with a separate expiry', () => {
+  test('is not marked while its expiry is far away', async () => {
     const { at } = await place({ refresh_token_idle_timeout: '90d', refresh_token_lifetime: '180d' });
     expect(await grantNeeds(at)).toEqual([]);
     expect((await at.run(['grant', 'show', 'desk'])).stdout).toMatch(
@@ -137,7 +137,7 @@ describe('a refresh token with an end of its own', () => {
     );
   });
 
-  test('is marked with a command if it soon expires unused or needs a new consent', async () => {
+  test('is marked with a command if it soon expires unused or soon requires a new consent', async () => {
     const { at } = await place({ refresh_token_idle_timeout: '1d', refresh_token_lifetime: '2d' });
     expect(await grantNeeds(at)).toEqual([]);
     await age(at, 1.9);

@@ -44,7 +44,7 @@ async function events(at: AcmeHome): Promise<string[]> {
 }
 
 describe.each(['revoke', 'remove'])('grant %s', (command) => {
-  test('ends the grant at the provider, whose refresh token is dead then', async () => {
+  test('revokes the grant at the provider, which then refuses the refresh token', async () => {
     const at = await withEndpoint();
     const seen = asked(at);
     const ran = await at.run(['grant', command, 'acme']);
@@ -56,7 +56,7 @@ describe.each(['revoke', 'remove'])('grant %s', (command) => {
     expect(await events(at)).toContain(command === 'revoke' ? 'grant.revoked' : 'grant.removed');
   });
 
-  test('ends it here if the provider cannot be reached, and exits with 5', async () => {
+  test('deletes or revokes the grant locally if the provider is unreachable, and exits with 5', async () => {
     const at = await withEndpoint();
     await at.helpdesk.close();
     const ran = await at.run(['grant', command, 'acme']);
@@ -75,7 +75,7 @@ describe.each(['revoke', 'remove'])('grant %s', (command) => {
     expect(seen).toEqual([]);
   });
 
-  test('says where a key is ended that no provider can be told of', async () => {
+  test('prints where a person can revoke a key that has no revocation endpoint', async () => {
     const at = await home();
     await at.grant('openai', { type: 'api_key', value: 'sk-1' }, ['--provider', 'openai']);
     expect(await at.run(['grant', command, 'openai'])).toMatchObject({
@@ -111,7 +111,7 @@ async function copiedRefreshToken(at: AcmeHome): Promise<string> {
   return credential?.type === 'oauth2' ? (credential.refreshToken ?? '') : '';
 }
 
-test('a grant of another server than the provider’s own is no business of the provider', async () => {
+test('a grant of a different server is not revoked at the provider', async () => {
   const at = await withEndpoint();
   const seen = asked(at);
   await at.grant('other', {

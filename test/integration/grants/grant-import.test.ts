@@ -35,7 +35,7 @@ describe('grant import', () => {
     [[...many, many[0]], 'The name work is twice in the input.'],
     [[many[1], { name: 'old', provider: 'acme', value: 'x' }], 'There is a grant old already.'],
     [[], 'The array is empty.'],
-  ])('stores nothing of %j', async (input, sentence) => {
+  ])('stores nothing for %j', async (input, sentence) => {
     const at = await home();
     await at.grant('old', { api_key: 'before' });
     const ran = await at.run(['grant', 'import'], { input: JSON.stringify(input) });
@@ -43,7 +43,7 @@ describe('grant import', () => {
     expect(await at.json(['grant', 'list'])).toMatchObject([{ name: 'old' }]);
   });
 
-  test('refuses one name and one audience for several credentials', async () => {
+  test('refuses a single name or audience for several credentials', async () => {
     const at = await home();
     const input = JSON.stringify(many);
     for (const args of [['x'], ['--audience', 'api.acme.test']])
@@ -53,7 +53,7 @@ describe('grant import', () => {
     expect(await at.json(['grant', 'list'])).toEqual([]);
   });
 
-  test('reads a bare token from a file, for the provider of its name', async () => {
+  test('reads a bare token from a file, for the provider with the name of the grant', async () => {
     const at = await home();
     await writeFile(at.at('token'), 'Bearer ghp_0123456789\n');
     await chmod(at.at('token'), 0o644);
@@ -102,7 +102,7 @@ async function corpHome() {
 }
 
 describe('the verification of imported credentials', () => {
-  test('stores nothing if the provider refuses one of many, and names that one', async () => {
+  test('stores nothing if the provider refuses one of several credentials, and names that credential', async () => {
     const { at, asked } = await corpHome();
     const input = JSON.stringify([
       { name: 'first', provider: 'corp', value: 'good' },
@@ -119,7 +119,7 @@ describe('the verification of imported credentials', () => {
     expect(stdout.match(/"reason":"verification"/g)).toHaveLength(2);
   });
 
-  test('is said of a credential that the provider accepts', async () => {
+  test('is reported if the provider accepts the credential', async () => {
     const { at } = await corpHome();
     const ran = await at.run(['grant', 'import', 'corp'], { input: 'good' });
     expect(ran).toMatchObject({
@@ -128,7 +128,7 @@ describe('the verification of imported credentials', () => {
     });
   });
 
-  test('names the account for grant show, and leaves out a field with the credential', async () => {
+  test('shows the account in grant show, and omits a field that contains the credential', async () => {
     const { at } = await corpHome();
     const { stdout } = await at.run(['grant', 'import', 'corp'], { input: 'good' });
     expect(stdout).toMatch(/account +alice\n/);
@@ -138,14 +138,14 @@ describe('the verification of imported credentials', () => {
     });
   });
 
-  test('is left out by --no-verify', async () => {
+  test('is skipped with --no-verify', async () => {
     const { at, asked } = await corpHome();
     const ran = await at.run(['grant', 'import', 'corp', '--no-verify'], { input: 'bad' });
     expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('not verified: --no-verify') });
     expect(asked).toEqual([]);
   });
 
-  test('stores nothing if the provider cannot be reached', async () => {
+  test('stores nothing if the provider is unreachable', async () => {
     const { at, upstream } = await corpHome();
     await upstream.close();
     const ran = await at.run(['grant', 'import', 'corp'], { input: 'good' });
@@ -168,7 +168,7 @@ describe('the verification of imported credentials', () => {
       'which is not in its audience',
     ],
     ['a key that fits no request', { value: 'two words' }, ['--provider', 'shop'], 'no request can carry it'],
-  ])('sends nothing of %s, and says so', async (_what, credential, args, why) => {
+  ])('sends nothing for %s, and reports why', async (_what, credential, args, why) => {
     const { at, asked } = await corpHome();
     const ran = await at.run(['grant', 'import', 'corp', ...args], { input: JSON.stringify(credential) });
     expect(ran, ran.stderr).toMatchObject({ exit: 0, stdout: expect.stringContaining('not verified: ') });

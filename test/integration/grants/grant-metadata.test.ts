@@ -9,7 +9,7 @@ const metadataOf = async (at: Home, name: string) =>
 const set = (at: Home, ...args: readonly string[]) => at.run(['grant', 'set', 'work', ...args]);
 
 describe('the metadata of a grant', () => {
-  test('is added and removed by key, and shown', async () => {
+  test('can be added and removed by key, and is shown', async () => {
     const at = await home();
     await at.grant('work', { api_key: 'key' });
     await set(at, '--label', 'prod');
@@ -28,7 +28,7 @@ describe('the metadata of a grant', () => {
   });
 
   test.each(['team', '=infra', 'a b=c', 'team=a\nb', 'team=\u001b[2J', `team=${'x'.repeat(257)}`])(
-    'is not set to %j',
+    'cannot be set to %j',
     async (text) => {
       const at = await home();
       await at.grant('work', { api_key: 'key' });
@@ -40,7 +40,7 @@ describe('the metadata of a grant', () => {
     },
   );
 
-  test('is given to connect, and stays when the credential is replaced', async () => {
+  test('can be given to connect, and remains when the credential is replaced', async () => {
     const at = await home();
     const connect = ['connect', 'openai', '--token', '--no-verify', '--replace'];
     const input = 'sk-0123456789';
@@ -54,7 +54,7 @@ describe('the metadata of a grant', () => {
     expect(await at.json(['grant', 'list'])).toHaveLength(1);
   });
 
-  test('does not go with a consent elsewhere', async () => {
+  test('cannot be combined with --print-url', async () => {
     const at = await acmeHome();
     expect(await at.run(['connect', 'acme', '--print-url', '--meta', 'team=infra'])).toMatchObject({
       exit: 2,
@@ -67,7 +67,7 @@ describe('grants without the master key', () => {
   test.each([
     ['missing', null],
     ['of another store', Buffer.alloc(32, 9).toString('base64')],
-  ])('are listed with names and states only, where the key is %s', async (_what, key) => {
+  ])('are listed only with names and states if the key is %s', async (_what, key) => {
     const at = await home();
     await at.grant('work', { access_token: 'a', refresh_token: 'r', scope: 'read:org', expires_in: 3_600 });
     await set(at, '--meta', 'team=infra', '--expires', '3d');

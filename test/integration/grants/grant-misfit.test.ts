@@ -26,7 +26,7 @@ test.each([
   expect(ran.stderr).not.toMatch(/two words|pa55-word|no-hex-digits/);
 });
 
-test('one that fits, or has no token yet, is kept without that warning', async () => {
+test('a credential that fits or has no token yet is kept without a warning', async () => {
   const at = await home({ providers });
   const key = JSON.stringify({ type: 'api_key', value: 'one-word-0123456789' });
   const ran = await at.run(['grant', 'import', 'work', '--provider', 'shop'], { input: key });

@@ -10,7 +10,7 @@ const oauth = {
 };
 
 describe('grants at the command line', () => {
-  test('are stored, and shown without their secrets', async () => {
+  test('are stored, and are shown without their secrets', async () => {
     const at = await home();
     const added = await at.run(['grant', 'import', 'work', '--provider', 'acme'], {
       input: JSON.stringify(oauth),
@@ -77,7 +77,7 @@ describe('grants at the command line', () => {
     });
   });
 
-  test('report an empty list, and create no files for that', async () => {
+  test('report an empty list without creating a file', async () => {
     const at = await home();
     const before = await at.everything();
     const ran = await at.run(['grant', 'list']);
@@ -90,7 +90,7 @@ describe('grants at the command line', () => {
     expect(await at.everything()).toEqual(before);
   });
 
-  test('are replaced under the same id, and active again', async () => {
+  test('are replaced under the same ID, and become active again', async () => {
     const at = await home();
     await at.grant('work', oauth);
     const before = (await at.json(['grant', 'show', 'work'])) as Record<string, unknown>;
@@ -126,7 +126,7 @@ describe('grants at the command line', () => {
     });
   });
 
-  test('that are not there end with exit code 4, and the name that was meant', async () => {
+  test('fail with exit code 4 and a similar name if they do not exist', async () => {
     const at = await home();
     await at.grant('github-work', { type: 'api_key', value: 'secret' }, ['--provider', 'github']);
     for (const command of ['show', 'refresh', 'revoke', 'remove']) {
@@ -137,7 +137,7 @@ describe('grants at the command line', () => {
     }
   });
 
-  test('are revoked, then removed, and the audit says all of it', async () => {
+  test('can be revoked, then removed, and the audit log records both', async () => {
     const at = await home({ domains: { 'helpdesk.acme.test:8443': { grant: 'work' } } });
     await at.grant('work', oauth);
     const revoked = await at.run(['grant', 'revoke', 'work', '--local']);
@@ -206,7 +206,7 @@ describe('grants at the command line', () => {
   });
 });
 
-test('a change that cannot be audited is not made', async () => {
+test('a change whose audit record fails is not made', async () => {
   const at = await home();
   await at.grant('work', oauth);
   await at.run(['agent', 'create', 'ci']);

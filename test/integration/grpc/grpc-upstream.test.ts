@@ -4,7 +4,7 @@ import { startWords, wordsClient } from '../../support/grpc.ts';
 import { http2Edge } from '../../support/http2-edge.ts';
 import { company, createUpstreams } from '../../support/http2-upstream.ts';
 
-describe('the way to upstreams', () => {
+describe('connections to gRPC upstreams', () => {
   testGrpcBehaviour(async () => {
     const server = await startWords(company.issue(['api.example']));
     const authority = { scheme: 'https', host: 'api.example', port: server.port } as const;

@@ -24,7 +24,7 @@ async function throughProxy(): Promise<
 describe('the proxy', () => {
   testGrpcBehaviour(throughProxy);
 
-  it('adds the credential to a gRPC call, and writes the call down', async () => {
+  it('adds the credential to a gRPC call, and records the call in the audit log', async () => {
     const { client, server, sidekey, authority } = await throughProxy();
     await ask(client, 'Shout', 'hello').answer;
     expect(server.calls[0]!.get('authorization')).toEqual([`Bearer ${bearerToken}`]);

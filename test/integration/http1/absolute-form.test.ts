@@ -20,7 +20,7 @@ describe('a request in absolute form', () => {
     expect(seen).toEqual(['/a?b', `Bearer ${bearerToken}`, upstream.authority]);
   });
 
-  test('over http is refused without it', async () => {
+  test('over http is refused without allow_plain_http', async () => {
     let asked = 0;
     const upstream = await startPlainUpstream((_request, response) => response.end(String((asked += 1))));
     const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme' } } });
@@ -47,7 +47,7 @@ describe('a request in absolute form', () => {
     expect(seen).toEqual(['/tickets', `Bearer ${bearerToken}`]);
   });
 
-  test('for a tunnel domain is forwarded with its own credential', async () => {
+  test('for a tunnel domain is forwarded with the credential that the client sent', async () => {
     const seen: (string | undefined)[] = [];
     const upstream = await startPlainUpstream((request, response) => {
       seen.push(request.headers.authorization);
@@ -75,8 +75,8 @@ describe('a request in absolute form', () => {
   });
 });
 
-describe('a request for the proxy itself', () => {
-  test('is answered for /healthz, and refused with a hint for any other path', async () => {
+describe('a request to the proxy itself', () => {
+  test('succeeds for /healthz, and is refused with a hint for any other path', async () => {
     const sidekey = await startSidekey();
     const client = await openClient(sidekey);
     client.send('GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n');

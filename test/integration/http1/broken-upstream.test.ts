@@ -7,7 +7,7 @@ import { startSidekey } from '../../support/sidekey.ts';
 
 const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
-describe('an upstream that fails before its head', () => {
+describe('an upstream that fails before its response head', () => {
   test.each<[string, (socket: TLSSocket) => void, number, string]>([
     ['closes', (socket) => socket.end(), 502, 'upstream_unreachable'],
     ['resets', (socket) => socket.destroy(), 502, 'upstream_unreachable'],
@@ -51,7 +51,7 @@ describe('an upstream that fails before its head', () => {
       502,
       'upstream_protocol',
     ],
-  ])('because it %s is told of', async (_name, act, status, reason) => {
+  ])('is reported if it %s', async (_name, act, status, reason) => {
     const { upstream, sidekey } = await grantedRaw((socket) => onHeads(socket, () => act(socket)));
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(`POST / HTTP/1.1\r\nHost: ${upstream.authority}\r\nContent-Length: 0\r\n\r\n`);
@@ -89,7 +89,7 @@ describe('an upstream that fails before its head', () => {
     expect((await sidekey.audit()).filter(({ event }) => event === 'access')).toHaveLength(1);
   });
 
-  test('twice is not retried a third time', async () => {
+  test('twice is not tried a third time', async () => {
     let asked = 0;
     const { upstream, sidekey } = await grantedRaw((socket) =>
       onHeads(socket, () => {
@@ -104,7 +104,7 @@ describe('an upstream that fails before its head', () => {
   });
 });
 
-describe('an upstream that fails after its head', () => {
+describe('an upstream that fails after its response head', () => {
   test.each<[string, (socket: TLSSocket) => void]>([
     ['sends less than it said', (socket) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart')],
     [
@@ -120,7 +120,7 @@ describe('an upstream that fails after its head', () => {
       (socket) => socket.end('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\nzz\r\n'),
     ],
   ])(
-    'because it %s has the connection of the client cut, so that nobody takes it for whole',
+    'because it %s causes the client connection to be cut, so that the response is recognizably incomplete',
     async (_name, act) => {
       const { upstream, sidekey } = await grantedRaw((socket) => onHeads(socket, () => act(socket)));
       const client = await openTunnel(sidekey, upstream.authority);
@@ -137,7 +137,7 @@ describe('an upstream that fails after its head', () => {
     },
   );
 
-  test('by stalling is cut after upstream_idle', async () => {
+  test('by stalling is disconnected after upstream_idle', async () => {
     const { upstream, sidekey } = await grantedRaw(
       (socket) => onHeads(socket, () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart')),
       { config: { limits: { upstream_idle: '50ms' } } },
@@ -148,7 +148,7 @@ describe('an upstream that fails after its head', () => {
     await upstream.allClosed();
   });
 
-  test('by exceeding its Content-Length has the excess dropped, and its connection closed', async () => {
+  test('by exceeding its Content-Length has the excess dropped and its connection closed', async () => {
     const { upstream, sidekey } = await grantedRaw((socket) =>
       onHeads(socket, () => socket.write(`${ok}HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged`)),
     );
@@ -163,7 +163,7 @@ describe('an upstream that fails after its head', () => {
 });
 
 describe('an upstream that responds before the end of the request', () => {
-  test('has its response forwarded, and the rest of the body is discarded', async () => {
+  test('has its response forwarded, and the rest of the request body is discarded', async () => {
     const { upstream, sidekey } = await granted((_request, response) => {
       response.writeHead(413).end('too much');
     });
@@ -182,7 +182,7 @@ describe('an upstream that responds before the end of the request', () => {
 });
 
 describe('an upstream that cannot be reached', () => {
-  test('is reported, with the address', async () => {
+  test('is reported as unreachable', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end());
     await upstream.close();
     const client = await openTunnel(sidekey, upstream.authority);
@@ -190,7 +190,7 @@ describe('an upstream that cannot be reached', () => {
     expect(await client.response()).toMatchObject({ status: 502, reason: 'upstream_unreachable' });
   });
 
-  test('within upstream_connect is reported', async () => {
+  test('is reported after upstream_connect if it does not answer', async () => {
     // It accepts, and never answers the TLS handshake.
 
     const server = createServer((socket) => socket.resume().on('error', () => {}));

@@ -34,8 +34,8 @@ async function startBehind(port: number, domains: object, upstream: object = {})
 
 const basic = `Basic ${Buffer.from(`${login.user}:${login.password}`).toString('base64')}`;
 
-describe('through the company’s proxy', () => {
-  test('go requests over TLS and plain ones, over connections that are kept', async () => {
+describe('a configured company proxy', () => {
+  test('carries TLS and plain requests, over kept connections', async () => {
     const seen: (string | undefined)[] = [];
     const upstream = await startUpstream((request, response) => {
       seen.push(request.headers.authorization, request.headers['proxy-authorization']);
@@ -64,7 +64,7 @@ describe('through the company’s proxy', () => {
     expect(written).not.toContain(basic);
   });
 
-  test('goes a blind tunnel: the client sees the certificate of the upstream', async () => {
+  test('carries a blind tunnel: the client sees the certificate of the upstream', async () => {
     const upstream = await startUpstream((_request, response) => response.end('blind'));
     const company = await startCompanyProxy();
     const sidekey = await startBehind(company.port, { [upstream.authority]: 'tunnel' });
@@ -80,7 +80,7 @@ describe('through the company’s proxy', () => {
     expect(company.targets()).toEqual([`127.0.0.1:${upstream.port}`]);
   });
 
-  test('goes a refresh of a token, and the request that waits for it', async () => {
+  test('carries a token refresh, and the request that waits for the refresh', async () => {
     const { helpdesk, authority, client, sidekey, tokens } = await startHelpdeskProxy({ expiresIn: -1 });
     const company = await startCompanyProxy();
     await sidekey.configure({
@@ -102,7 +102,7 @@ describe('through the company’s proxy', () => {
     expect(company.targets()).toEqual([way, way]);
   });
 
-  test('goes nothing that is listed in no_proxy, from the next request on', async () => {
+  test('is bypassed for hosts in no_proxy, from the next request on', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const company = await startCompanyProxy();
     const sidekey = await startBehind(company.port, { [upstream.authority]: { grant: 'acme' } });
@@ -118,7 +118,7 @@ describe('through the company’s proxy', () => {
     expect(company.heads).toHaveLength(1);
   });
 
-  test('goes nothing to a private address that is not listed', async () => {
+  test('is not used for an unlisted private address', async () => {
     const company = await startCompanyProxy();
     const sidekey = await startBehind(
       company.port,
@@ -133,8 +133,8 @@ describe('through the company’s proxy', () => {
   });
 });
 
-describe('a company’s proxy that does not serve', () => {
-  test('is named in the refusal, which shows no secret and none of its own words', async () => {
+describe('a company proxy that fails', () => {
+  test('is named in the refusal, without secrets and without text from that proxy', async () => {
     const company = await startCompanyProxy({
       answer: () => 'HTTP/1.1 407 <script>\r\nProxy-Authenticate: Basic realm="corp"\r\n\r\n',
     });
@@ -163,7 +163,7 @@ describe('a company’s proxy that does not serve', () => {
     expect((await sidekey.audit()).filter((line) => line.event === 'access')).toHaveLength(1);
   });
 
-  test('without its password changes nothing: the earlier config stays in force', async () => {
+  test('that lacks its password in a new config leaves the earlier config in force', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme' } } });
     await sidekey.grant([upstream.authority]);
@@ -178,8 +178,8 @@ describe('a company’s proxy that does not serve', () => {
   });
 });
 
-describe.skipIf(squidMissing)('through a squid that asks for a password', () => {
-  test('requests pass with the password, and a wrong one is reported', async () => {
+describe.skipIf(squidMissing)('through a squid proxy with a password', () => {
+  test('requests pass with the right password, and a wrong password is reported', async () => {
     const upstream = await startUpstream((_request, response) => response.end('x'.repeat(200_000)));
     const squid = await startSquid(login);
     const sidekey = await startBehind(squid.port, { [upstream.authority]: { grant: 'acme' } });

@@ -26,7 +26,7 @@ async function certificateBehind(
 }
 
 describe('CONNECT', () => {
-  test('with a Host that names the proxy goes to its target, and the inner Host is still checked', async () => {
+  test('with a Host header that names the proxy reaches its target, and the inner Host is still checked', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     const outer = await openClient(sidekey);
     outer.send(`CONNECT ${upstream.authority} HTTP/1.1\r\nHost: 127.0.0.1:${sidekey.port}\r\n\r\n`);
@@ -44,7 +44,7 @@ describe('CONNECT', () => {
   });
 
   test.skipIf(curlMissing).each(['--http1.0', '--http1.1', '--http2', '--no-alpn'])(
-    'of curl %s ends in a handshake',
+    'by curl %s leads to a TLS handshake',
     async (option) => {
       const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
       const answer = await curl(
@@ -60,7 +60,7 @@ describe('CONNECT', () => {
     },
   );
 
-  test('is intercepted for a domain with a grant: the client sees a leaf of our CA', async () => {
+  test('is intercepted for a domain with a grant: the client sees a leaf of the Sidekey CA', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme' } } });
     await sidekey.grant([upstream.authority]);
@@ -88,7 +88,7 @@ describe('CONNECT', () => {
   test.each([
     ['an unlisted host', {}],
     ['a denied host', { [upstreamHost]: 'deny' }],
-  ])('is refused for %s, with the code where clients print it', async (_name, domains) => {
+  ])('is refused for %s, with the code in the part that clients print', async (_name, domains) => {
     const sidekey = await startSidekey({ domains });
     const client = await openClient(sidekey);
     client.send(`CONNECT ${upstreamHost}:443 HTTP/1.1\r\nHost: ${upstreamHost}:443\r\n\r\n`);
@@ -108,7 +108,7 @@ describe('CONNECT', () => {
   });
 
   test(
-    'that was refused holds its connection no longer than the client does',
+    'when refused keeps its connection open only as long as the client does',
     { timeout: 4_000 },
     async () => {
       const sidekey = await startSidekey({ config: { limits: { client_connections: 1 } } });
@@ -135,7 +135,7 @@ describe('CONNECT', () => {
     expect(await client.response()).toMatchObject({ status: 400 });
   });
 
-  test('leaves no connection to an upstream behind whose client left while it was dialed', async () => {
+  test('leaves no upstream connection open if the client disconnects during the dial', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });
     const client = await openClient(sidekey);
@@ -155,7 +155,7 @@ describe.skipIf(curlMissing)('curl through the proxy', () => {
     expect(answer.stderr).toContain('domain_not_allowed');
   });
 
-  test('goes through a tunnel without meeting our CA or a credential', async () => {
+  test('uses a blind tunnel without the Sidekey CA or a credential', async () => {
     const seen: (string | undefined)[] = [];
     const upstream = await startUpstream((request, response) => {
       seen.push(request.headers.authorization);
@@ -173,7 +173,7 @@ describe.skipIf(curlMissing)('curl through the proxy', () => {
     expect(seen).toEqual([undefined]);
   });
 
-  test('speaks plain HTTP inside CONNECT where the domain allows that', async () => {
+  test('sends plain HTTP inside CONNECT if the domain allows plain HTTP', async () => {
     const seen: (string | undefined)[] = [];
     const upstream = await startPlainUpstream((request, response) => {
       seen.push(request.headers.authorization);

@@ -10,7 +10,7 @@ describe('a client that disconnects', () => {
   test.each([
     ['with a reset', true],
     ['in good order', false],
-  ])('%s while it waits for the head ends the upstream request', async (_name, reset) => {
+  ])('%s while waiting for the response head ends the upstream request', async (_name, reset) => {
     const asked = Promise.withResolvers<void>();
     const { upstream, sidekey } = await granted(() => asked.resolve());
     const client = await openTunnel(sidekey, upstream.authority);
@@ -39,7 +39,7 @@ describe('a client that disconnects', () => {
     });
   });
 
-  test('during an upload ends it, and the upstream request is incomplete', async () => {
+  test('during an upload ends the upload, and the upstream request is incomplete', async () => {
     const fate = Promise.withResolvers<string>();
     const begun = Promise.withResolvers<void>();
     const { upstream, sidekey } = await granted((request) => {
@@ -61,7 +61,7 @@ describe('a client that disconnects', () => {
     });
   });
 
-  test('with pipelined requests has the pending ones discarded', async () => {
+  test('with pipelined requests has its pending requests discarded', async () => {
     const seen: (string | undefined)[] = [];
     const asked = Promise.withResolvers<void>();
     const { upstream, sidekey } = await granted((request) => {
@@ -89,7 +89,7 @@ describe('a client that disconnects', () => {
     expect(await client.ended()).toBe('');
   });
 
-  test('while a blind tunnel is open closes the other side, and half-close is forwarded', async () => {
+  test('while a blind tunnel is open closes the upstream side, and a half-close is forwarded', async () => {
     const upstream = await startPlainUpstream((_request, response) => response.end('ok'));
     const { sidekey } = await grantedTo(upstream, { domains: { [upstream.authority]: 'tunnel' } });
     const client = await openClient(sidekey);

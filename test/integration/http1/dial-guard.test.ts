@@ -75,7 +75,7 @@ describe('the certificate of an upstream', () => {
     ['another name', upstreamLeaf('other.acme.test'), /ALTNAME/, false],
     ['the past', upstreamLeaf(upstreamHost, validFor(1, Date.now() - 40 * day)), /EXPIRED/, false],
     ['the future', upstreamLeaf(upstreamHost, validFor(30, Date.now() + 40 * day)), /NOT_YET_VALID/, false],
-  ])('of %s is refused before a byte of the request has left', async (_name, identity, why, hinted) => {
+  ])('for %s is refused before any byte of the request is sent', async (_name, identity, why, hinted) => {
     let asked = 0;
     const upstream = await startUpstream(
       (_request, response) => response.end(String((asked += 1))),

@@ -67,14 +67,14 @@ describe('the framing of a request', () => {
       'hello',
     ],
     ['an empty chunked GET', 'GET', 'Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n', undefined, 'chunked', ''],
-  ])('is kept for %s', async (_name, method, rest, length, coding, body) => {
+  ])('is preserved for %s', async (_name, method, rest, length, coding, body) => {
     const { client, host, seen } = await collecting();
     client.send(`${method} /x HTTP/1.1\r\n${host}${rest}`);
     expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
     expect(seen).toEqual([{ method, url: '/x', length, coding, body }]);
   });
 
-  test('has its trailers, announced or not, but for those that would authenticate (RFC 9110 §6.5.1)', async () => {
+  test('preserves trailers, announced or not, except trailers that would authenticate (RFC 9110 §6.5.1)', async () => {
     const got: (readonly string[])[] = [];
     const { upstream, sidekey } = await granted((request, response) => {
       request.resume().on('end', () => {
@@ -108,7 +108,7 @@ describe('the framing of a response', () => {
     ['the end of its connection', 'HTTP/1.1 200 OK\r\n\r\nhello', 'transfer-encoding: chunked'],
     ['HTTP/1.0', 'HTTP/1.0 200 OK\r\n\r\nhello', 'transfer-encoding: chunked'],
   ];
-  test.each(bodies)('by %s reaches the client whole', async (_name, bytes, framing) => {
+  test.each(bodies)('by %s reaches the client complete', async (_name, bytes, framing) => {
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, () => socket.end(bytes));
     });
@@ -121,7 +121,7 @@ describe('the framing of a response', () => {
     await upstream.allClosed();
   });
 
-  test.each(bodies)('by %s reaches a client of HTTP/1.0, which knows no chunks', async (_name, bytes) => {
+  test.each(bodies)('by %s reaches an HTTP/1.0 client complete and without chunks', async (_name, bytes) => {
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, () => socket.end(bytes));
     });
@@ -133,7 +133,7 @@ describe('the framing of a response', () => {
     expect(await client.ended()).toBe('');
   });
 
-  test('lets a client of HTTP/1.0 keep its connection where it asks to and the length is known', async () => {
+  test('lets an HTTP/1.0 client keep its connection if requested and if the length is known', async () => {
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'));
     });
@@ -146,7 +146,7 @@ describe('the framing of a response', () => {
     }
   });
 
-  test('passes trailers, and the field that announces them', async () => {
+  test('forwards trailers, and the Trailer field that announces them', async () => {
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, () =>
         socket.write(
@@ -175,16 +175,19 @@ describe('the framing of a response', () => {
       'HTTP/1.1 200 OK\r\nTrailer: X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: 1\r\n\r\n',
       200,
     ],
-  ])('announces no trailers where it can have none: %s', async (_name, method, version, bytes, status) => {
-    const { upstream, sidekey } = await grantedRaw((socket) => {
-      onHeads(socket, () => socket.write(bytes));
-    });
-    const client = await openTunnel(sidekey, upstream.authority);
-    client.send(`${method} / HTTP/${version}\r\nHost: ${upstream.authority}\r\n\r\n`);
-    const answer = await client.response(method);
-    expect(answer.status).toBe(status);
-    expect(answer.headers['trailer']).toBeUndefined();
-  });
+  ])(
+    'does not announce trailers for a response without trailers: %s',
+    async (_name, method, version, bytes, status) => {
+      const { upstream, sidekey } = await grantedRaw((socket) => {
+        onHeads(socket, () => socket.write(bytes));
+      });
+      const client = await openTunnel(sidekey, upstream.authority);
+      client.send(`${method} / HTTP/${version}\r\nHost: ${upstream.authority}\r\n\r\n`);
+      const answer = await client.response(method);
+      expect(answer.status).toBe(status);
+      expect(answer.headers['trailer']).toBeUndefined();
+    },
+  );
 
   test.each([
     [
@@ -195,7 +198,7 @@ describe('the framing of a response', () => {
     ],
     ['204', 'GET', 'HTTP/1.1 204 No Content\r\nX: 1\r\n\r\n', { x: '1' }],
     ['304', 'GET', 'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nContent-Length: 99\r\n\r\n', { etag: '"a"' }],
-  ])('of %s has fields and no body, and the connection goes on', async (_name, method, bytes, fields) => {
+  ])('to %s has fields and no body, and the connection stays open', async (_name, method, bytes, fields) => {
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, () => socket.write(bytes));
     });
@@ -209,7 +212,7 @@ describe('the framing of a response', () => {
     }
   });
 
-  test('that the proxy refuses has no body for a HEAD, and the connection stays open', async () => {
+  test('by the proxy to a refused HEAD has no body, and the connection stays open', async () => {
     const upstream = await startPlainUpstream((_request, response) => response.end('ok'));
     const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });
     const client = await openClient(sidekey);

@@ -26,7 +26,7 @@ async function refusing(status: number) {
 }
 
 describe('Expect: 100-continue', () => {
-  test('is answered by the upstream: its 100 is forwarded, and the body follows', async () => {
+  test('is answered by the upstream: the 100 is forwarded, and the body follows', async () => {
     const sockets: TLSSocket[] = [];
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, (head) => {
@@ -52,7 +52,7 @@ describe('Expect: 100-continue', () => {
   });
 
   test.each([401, 413, 417])(
-    'is not met where the upstream answers %i at once: nothing is sent',
+    'gets no 100 if the upstream responds %i at once, and no body is sent',
     async (status) => {
       let text = '';
       const { upstream, sidekey } = await grantedRaw((socket) => {
@@ -70,7 +70,7 @@ describe('Expect: 100-continue', () => {
     },
   );
 
-  test('of a client that sends its body at once has no effect', async () => {
+  test('has no effect if the client sends its body at once', async () => {
     const { upstream, sidekey } = await grantedRaw((socket) => {
       let text = '';
       socket.on('data', (piece: Buffer) => {
@@ -83,7 +83,7 @@ describe('Expect: 100-continue', () => {
     await client.until('HTTP/1.1 200 OK');
   });
 
-  test('is met by the proxy itself where a rule wants the body first', async () => {
+  test('gets a 100 from the proxy itself if a rule needs the body first', async () => {
     const seen: unknown[] = [];
     const { upstream, sidekey } = await granted((request, response) => {
       seen.push(request.headers.expect);
@@ -108,7 +108,7 @@ describe('Expect: 100-continue', () => {
   });
 
   test.skipIf(curlMissing).each([401, 413])(
-    'of a large upload by curl ends with the upstream’s %i, and no byte of the body',
+    'of a large upload by curl ends with the %i of the upstream, and no byte of the body is sent',
     async (status) => {
       const { upstream, sidekey, read } = await refusing(status);
       const file = join(sidekey.folder, 'upload');
@@ -121,7 +121,7 @@ describe('Expect: 100-continue', () => {
     },
   );
 
-  test('over HTTP/2 on both sides is met by the upstream’s 100, or by its refusal', async () => {
+  test('over HTTP/2 on both sides gets the 100 of the upstream or its refusal', async () => {
     const { upstream, sidekey, read } = await refusing(413);
     const session = await openSession(sidekey, upstream.authority);
     const upload = () =>
@@ -144,7 +144,7 @@ describe('Expect: 100-continue', () => {
   test.each([
     ['a refusal by policy', 'evil.test', 421],
     ['an upstream that cannot be reached', '', 502],
-  ])('is answered by %s at once, and the connection ends', async (_name, host, status) => {
+  ])('gets %s at once, and the connection closes', async (_name, host, status) => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     const client = await openTunnel(sidekey, upstream.authority);
     if (host === '') await upstream.close();
@@ -155,7 +155,7 @@ describe('Expect: 100-continue', () => {
     expect(await client.ended()).toBe('');
   });
 
-  test.skipIf(curlMissing)('works with curl -T, also where the answer is a refusal', async () => {
+  test.skipIf(curlMissing)('works with curl -T, even if the response is a refusal', async () => {
     let bytes = 0;
     const { upstream, sidekey } = await granted((request, response) => {
       request.on('data', (chunk: Buffer) => (bytes += chunk.length));
@@ -174,7 +174,7 @@ describe('Expect: 100-continue', () => {
     expect(bytes).toBe(3_000_000);
   });
 
-  test('with another expectation is refused', async () => {
+  test('is refused if it contains another expectation', async () => {
     const sidekey = await startSidekey();
     const client = await openClient(sidekey);
     client.send('GET http://other.test/ HTTP/1.1\r\nHost: other.test\r\nExpect: miracles\r\n\r\n');
@@ -187,7 +187,7 @@ describe('an interim response of the upstream', () => {
     'HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nX-Hint: 1\r\nSidekey-Error: forged\r\n\r\n';
   const final = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
-  test('passes: 103 with its fields, 102', async () => {
+  test('is forwarded: 103 with its fields, 102', async () => {
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, () => socket.write(`${hints}HTTP/1.1 102 Processing\r\n\r\n${final}`));
     });
@@ -201,7 +201,7 @@ describe('an interim response of the upstream', () => {
     expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
   });
 
-  test('passes as it was written, and announces no body', async () => {
+  test('is forwarded with unusual fields, but without announcing a body', async () => {
     const odd = 'HTTP/1.1 103 Early Hints\r\nLink: not a link\r\nContent-Length: 0\r\n\r\n';
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, () => socket.write(odd + final));

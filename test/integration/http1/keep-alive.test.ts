@@ -3,7 +3,7 @@ import { openClient, openTunnel } from '../../support/raw-client.ts';
 import { granted, grantedRaw, onHeads } from '../../support/granted.ts';
 
 describe('connections', () => {
-  test('are kept on both sides: many requests, one connection each', async () => {
+  test('are kept on both sides: many requests use one connection each', async () => {
     const { upstream, sidekey } = await granted((request, response) => response.end(request.url));
     const client = await openTunnel(sidekey, upstream.authority);
     for (let i = 0; i < 5; i += 1) {
@@ -13,7 +13,7 @@ describe('connections', () => {
     expect(upstream.connections()).toBe(1);
   });
 
-  test('to an upstream are shared by clients that come one after the other', async () => {
+  test('to an upstream are shared by successive clients', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     for (let i = 0; i < 3; i += 1) {
       const client = await openTunnel(sidekey, upstream.authority);
@@ -24,7 +24,7 @@ describe('connections', () => {
     expect(upstream.connections()).toBe(1);
   });
 
-  test('of a client that sends Connection: close end after the response', async () => {
+  test('of a client that sends Connection: close are closed after the response', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\nConnection: close\r\n\r\n`);
@@ -51,7 +51,7 @@ describe('connections', () => {
     expect([seen, upstream.connections()]).toEqual([3, 2]);
   });
 
-  test('that fail under an unsafe request cause an error, and no replay', async () => {
+  test('that fail during an unsafe request cause an error, without a retry', async () => {
     let seen = 0;
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, (_head, count) => {
@@ -68,7 +68,7 @@ describe('connections', () => {
     expect(seen).toBe(2);
   });
 
-  test('over plain http stay usable after a refusal', async () => {
+  test('over plain HTTP remain usable after a refusal', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     const client = await openClient(sidekey);
     client.send('GET https://other.test/ HTTP/1.1\r\nHost: other.test\r\n\r\n');

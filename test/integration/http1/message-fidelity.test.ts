@@ -16,7 +16,7 @@ async function recording(answer = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no
 }
 
 describe('a forwarded request', () => {
-  test('keeps the raw bytes of its path and query', async () => {
+  test('preserves the raw bytes of its path and query', async () => {
     const { upstream, sidekey, heads } = await recording();
     const client = await openTunnel(sidekey, upstream.authority);
     for (const path of [
@@ -36,7 +36,7 @@ describe('a forwarded request', () => {
     expect(heads.at(-1)?.split('\r\n')[0]).toBe('GET /a/../b//c;%2f?x=%zz HTTP/1.1');
   });
 
-  test('keeps order, case and repeats of its fields, with a new Host in front', async () => {
+  test('preserves order, case and repetition of its fields, with a new Host first', async () => {
     const { upstream, sidekey, heads } = await recording();
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(
@@ -72,7 +72,7 @@ describe('a forwarded request', () => {
     );
   });
 
-  test('has the credential in place of the agent’s placeholder', async () => {
+  test('has the credential in place of the placeholder that the agent sent', async () => {
     const { upstream, sidekey, heads } = await recording();
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(
@@ -89,7 +89,7 @@ describe('a forwarded request', () => {
     expect(heads[0]).not.toContain('cGxhY2');
   });
 
-  test('omits hop-by-hop fields and Sidekey’s own', async () => {
+  test('omits hop-by-hop fields and fields for Sidekey', async () => {
     const { upstream, sidekey, heads } = await recording();
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(
@@ -120,7 +120,7 @@ describe('a forwarded request', () => {
 });
 
 describe('a forwarded response', () => {
-  test('keeps order, case, repeats and reason phrase, without hop-by-hop fields', async () => {
+  test('preserves order, case, repetition and reason phrase, without hop-by-hop fields', async () => {
     const { upstream, sidekey } = await recording(
       [
         'HTTP/1.1 299 Odd But \xdcsed',
@@ -159,7 +159,7 @@ describe('a forwarded response', () => {
     expect(answer.headers['date']).toBeUndefined();
   });
 
-  test('keeps the bytes of the reason phrase', async () => {
+  test('preserves the bytes of the reason phrase', async () => {
     const odd = Buffer.from('日本').toString('latin1');
     const { upstream, sidekey } = await recording(`HTTP/1.1 200 ${odd}\r\nContent-Length: 0\r\n\r\n`);
     const client = await openTunnel(sidekey, upstream.authority);

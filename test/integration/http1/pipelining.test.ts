@@ -44,7 +44,7 @@ describe('pipelined requests', () => {
     ]);
   });
 
-  test('after a refused one are answered too', async () => {
+  test('that follow a refused request are answered too', async () => {
     const { upstream, sidekey } = await granted((request, response) => response.end(request.url));
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(

@@ -28,7 +28,7 @@ describe.each([
   ['the query', `/search?q=caf${raw}`],
   ['the path', `/caf${raw}`],
   ['the query, in Latin-1', '/search?q=caf\xe9'],
-])('a byte beyond ASCII in %s is refused in the same words', (_where, target) => {
+])('a non-ASCII byte in %s is refused with the same message', (_where, target) => {
   test('over HTTP/1.1', async () => {
     const { sidekey, upstream, asked } = await place();
     const client = await openTunnel(sidekey, upstream.authority);
@@ -50,7 +50,7 @@ describe.each([
 });
 
 test.skipIf(curlMissing).each(['--http1.1', '--http2'])(
-  'curl %s is told so, and sends what it has encoded',
+  'curl %s gets the same message, and its percent-encoded request is forwarded',
   async (version) => {
     const { sidekey, upstream, asked } = await place();
     const options = [version, '--proxy', sidekey.url, '--cacert', sidekey.caFile];

@@ -12,7 +12,7 @@ describe.each([
   ['was read in part', read],
 ])('a refusal of a request whose body %s', (_how, rules) => {
   test.each([10, 100_000, 300_000, 2_000_000])(
-    'leaves the connection in order, with %d bytes',
+    'leaves the connection usable, with %d bytes',
     async (size) => {
       const upstream = await startUpstream((_request, response) => response.end('ok'));
       const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme', rules } } });

@@ -41,7 +41,7 @@ describe('an edited config', () => {
   });
 
   test.skipIf(process.platform === 'win32')(
-    'in a file that others may write applies when its mode is safe',
+    'in a file writable by others applies as soon as its mode is safe',
     async () => {
       const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
       const client = await openTunnel(sidekey, upstream.authority);
@@ -86,7 +86,7 @@ describe('an edited config', () => {
     expect(sidekey.proxy.config().log.level).toBe('warn');
   });
 
-  test('cuts the blind tunnels of a removed domain, and no others', async () => {
+  test('cuts only the blind tunnels of a removed domain', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const other = await startUpstream((_request, response) => response.end('ok'));
     const both = { [upstream.authority]: 'tunnel', [other.authority]: 'tunnel' };
@@ -148,7 +148,7 @@ describe('an edited config', () => {
     expect(await ask()).toMatchObject({ status: 200 });
   });
 
-  test('applies its limits', async () => {
+  test('applies its new limits', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     await sidekey.configure({ limits: { head_bytes: '1KiB', client_idle: '50ms' } });
     const client = await openClient(sidekey);
@@ -162,7 +162,7 @@ describe('an edited config', () => {
     expect(await idle.ended()).toBe('');
   });
 
-  test('in a burst leaves the last version in force', async () => {
+  test('changed in a burst leaves the last version in force', async () => {
     const sidekey = await startSidekey();
     await Promise.all([1, 2, 3, 4, 5].map((n) => sidekey.configure({ limits: { head_fields: 100 + n } })));
     await sidekey.configure({ limits: { head_fields: 150 } });

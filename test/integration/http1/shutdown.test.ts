@@ -8,7 +8,7 @@ import { startSidekey } from '../../support/sidekey.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 
 describe('a proxy that stops', () => {
-  test('finishes active exchanges, accepts no connection, and then cuts the rest', async () => {
+  test('finishes active exchanges, accepts no connection, and then cuts the remaining exchanges', async () => {
     const begun = Promise.withResolvers<ServerResponse>();
     const { upstream, sidekey } = await granted((_request, response) => {
       response.write('first ');
@@ -33,7 +33,7 @@ describe('a proxy that stops', () => {
     expect(events.slice(-2)).toEqual(['outcome', 'proxy.stopped']);
   });
 
-  test('answers one more request of a connection that is new, or had an answer just now', async () => {
+  test('answers one more request on a connection that is new or was just used', async () => {
     const sidekey = await startSidekey({ now: () => Date.UTC(2026, 0, 2) });
     const [fresh, next] = [await openClient(sidekey), await openClient(sidekey)];
     const request = 'GET /healthz HTTP/1.1\r\nHost: proxy\r\n\r\n';
@@ -48,7 +48,7 @@ describe('a proxy that stops', () => {
     await stopped;
   });
 
-  test('finishes the handshake of a tunnel that was opened just now, and its request', async () => {
+  test('finishes the handshake of a tunnel that was just opened, and its request', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     const outer = await openClient(sidekey);
     outer.send(`CONNECT ${upstream.authority} HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
@@ -62,7 +62,7 @@ describe('a proxy that stops', () => {
     await stopped;
   });
 
-  test('closes idle connections soon, while others are still answered', async () => {
+  test('closes idle connections early, while other connections are still served', async () => {
     const begun = Promise.withResolvers<ServerResponse>();
     const { upstream, sidekey } = await granted((_request, response) => begun.resolve(response));
     const idle = [await openTunnel(sidekey, upstream.authority), await openClient(sidekey)];
@@ -105,7 +105,7 @@ describe('a proxy that stops', () => {
     });
   });
 
-  test('ends blind tunnels that are quiet, and may be stopped twice', async () => {
+  test('closes quiet blind tunnels, and can be stopped twice', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });
     const client = await openClient(sidekey);
@@ -116,7 +116,7 @@ describe('a proxy that stops', () => {
     await upstream.allClosed();
   });
 
-  test('waits for a blind tunnel for as long as bytes go through it', async () => {
+  test('waits for a blind tunnel while bytes are transferred', async () => {
     let rest: (() => void) | undefined;
     const upstream = await startUpstream((_request, response) => {
       let pieces = 0;
@@ -142,7 +142,7 @@ describe('a proxy that stops', () => {
     expect(await client.ended()).toMatch(/end\r\n0\r\n\r\n$/);
   });
 
-  test('waits for a running reload, and closes the resources of that', async () => {
+  test('waits for a running reload, and closes the resources of that reload', async () => {
     const sidekey = await startSidekey();
     const reloaded = sidekey.proxy.reload();
     await sidekey.proxy.close();

@@ -11,7 +11,7 @@ const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 const megabyte = 'x'.repeat(1_048_576);
 
 describe('a client that does not read', () => {
-  test('holds neither others at the same authority nor those at another', async () => {
+  test('does not delay other clients, at the same authority or at others', async () => {
     const stuck = Promise.withResolvers<void>();
     const upstream = await startRawUpstream((socket) => {
       onHeads(socket, (head) => {
@@ -57,7 +57,7 @@ describe('a client that does not read', () => {
   });
 });
 
-test('events come one by one, each before the next is sent', async () => {
+test('events of a stream arrive one by one, each before the next is sent', async () => {
   const begun = Promise.withResolvers<ServerResponse>();
   const { upstream, sidekey } = await granted((_request, response) => {
     response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
@@ -83,7 +83,7 @@ const short = {
   upstream_keep_alive: '10ms',
 };
 
-test('an answer that takes as long as upstream_head may is waited for, and a client that is silent meanwhile is kept', async () => {
+test('a client that is silent while the upstream takes nearly upstream_head to respond is not disconnected', async () => {
   const asked = Promise.withResolvers<Socket>();
   const { upstream, sidekey } = await grantedRaw(
     (socket) => onHeads(socket, () => asked.resolve(socket)),
@@ -113,8 +113,8 @@ const opened = async () => {
   return { client, upstream, sidekey, socket: await accepted.promise };
 };
 
-describe('a side of a blind tunnel that ends', () => {
-  test('ends that direction only: the upstream’s', async () => {
+describe('a blind tunnel with one side closed', () => {
+  test('keeps the other direction open if the upstream closes', async () => {
     const { client, upstream, sidekey, socket } = await opened();
     let heard = '';
     socket.allowHalfOpen = true;
@@ -130,7 +130,7 @@ describe('a side of a blind tunnel that ends', () => {
     });
   });
 
-  test('ends that direction only: the client’s', async () => {
+  test('keeps the other direction open if the client closes', async () => {
     const { client, upstream, socket } = await opened();
     socket.allowHalfOpen = true;
     socket.on('end', () => socket.end('all of it')).resume();
@@ -170,19 +170,19 @@ const mortal = async (limits = {}) => {
 };
 
 describe('a request whose kept connection turns out to be dead', () => {
-  test('is sent once more with its body, where it is safe and the body was kept', async () => {
+  test('is repeated with its body if the request is safe and the body was buffered', async () => {
     const { seen, ask } = await mortal();
     expect([await ask('GET', ''), await ask('OPTIONS', 'body')]).toEqual([200, 200]);
     expect(seen).toEqual(['GET ', 'OPTIONS body', 'OPTIONS body']);
   });
 
-  test('is not where the body was not kept', async () => {
+  test('is not repeated if the body was not buffered', async () => {
     const { seen, ask } = await mortal({ replay_bytes: 3 });
     expect([await ask('GET', ''), await ask('OPTIONS', 'body')]).toEqual([200, 502]);
     expect(seen).toEqual(['GET ', 'OPTIONS body']);
   });
 
-  test('is not where it is a POST, whose upstream may have acted', async () => {
+  test('is not repeated if it is a POST, because the upstream may have acted', async () => {
     const { seen, ask } = await mortal();
     expect([await ask('GET', ''), await ask('POST', 'body')]).toEqual([200, 502]);
     expect(seen).toEqual(['GET ', 'POST body']);

@@ -60,7 +60,7 @@ const requests: [name: string, text: string, answers: number][] = [
 
 describe('a request', { timeout: 60_000 }, () => {
   test.each(requests)(
-    'reaches its upstream the same, wherever it is cut: %s',
+    'reaches its upstream unchanged, wherever its bytes are split: %s',
     async (_name, row, answers) => {
       const upstream = await startRecording('https');
       const { sidekey } = await grantedTo(upstream);
@@ -110,7 +110,7 @@ const responses: [name: string, text: string, method?: string, ends?: boolean][]
 
 describe('a response', { timeout: 60_000 }, () => {
   test.each(responses)(
-    'reaches its client the same, wherever it is cut: %s',
+    'reaches its client unchanged, wherever its bytes are split: %s',
     async (_name, text, method = 'GET', ends = false) => {
       let next = 0;
       const { upstream, sidekey } = await grantedRaw((socket) => {

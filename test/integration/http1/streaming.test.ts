@@ -31,7 +31,7 @@ async function fillUp(stream: { write(chunk: Buffer): boolean; writableLength: n
 }
 
 describe('bodies', () => {
-  test('of responses stream: the first byte comes before the upstream has ended', async () => {
+  test('of responses are streamed: the first byte arrives before the upstream ends the response', async () => {
     let response: ServerResponse | undefined;
     const { upstream, sidekey } = await granted((_request, it) => {
       response = it;
@@ -48,7 +48,7 @@ describe('bodies', () => {
     expect(await client.response()).toMatchObject({ status: 200, body: 'data: 1\n\ndata: 2\n\n' });
   });
 
-  test('of requests stream: the first byte comes before the client has ended', async () => {
+  test('of requests are streamed: the first byte arrives before the client ends the request', async () => {
     const seen = Promise.withResolvers<string>();
     const { upstream, sidekey } = await granted((request, response) => {
       request.once('data', (chunk: Buffer) => seen.resolve(chunk.toString()));
@@ -63,7 +63,7 @@ describe('bodies', () => {
     expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
   });
 
-  test('of responses wait for a client that does not read, and arrive complete', async () => {
+  test('of responses wait for a client that stops reading, and arrive complete', async () => {
     const begun = Promise.withResolvers<ServerResponse>();
     const { upstream, sidekey } = await granted((_request, response) => {
       response.writeHead(200, { 'content-length': endless });
@@ -78,7 +78,7 @@ describe('bodies', () => {
     await upstream.allClosed();
   });
 
-  test('of requests wait for an upstream that does not read, and end after upstream_head', async () => {
+  test('of requests time out after upstream_head if the upstream stops reading', async () => {
     const { upstream, sidekey } = await granted((request) => void request.pause(), {
       config: { limits: { upstream_head: '2s' } },
     });
@@ -88,40 +88,44 @@ describe('bodies', () => {
     expect(await client.response()).toMatchObject({ status: 504, reason: 'upstream_timeout' });
   });
 
-  test('of 192 MB each way arrive complete without growth of memory', { timeout: 60_000 }, async () => {
-    const chunks = 192;
-    let received = 0;
-    const answer = async (request: IncomingMessage, response: ServerResponse) => {
-      for await (const chunk of request) received += (chunk as Buffer).length;
-      response.writeHead(200, { 'content-length': chunks * megabyte.length });
-      for (let i = 0; i < chunks; i += 1) if (!response.write(megabyte)) await once(response, 'drain');
-      response.end();
-    };
-    const { upstream, sidekey } = await granted((request, response) => void answer(request, response));
-    const client = await openTunnel(sidekey, upstream.authority);
-    client.socket.removeAllListeners('data');
-    let bytes = 0;
-    let most = 0;
-    const before = process.memoryUsage().rss;
-    const done = new Promise<void>((resolve) => {
-      client.socket.on('data', (chunk: Buffer) => {
-        bytes += chunk.length;
-        most = Math.max(most, process.memoryUsage.rss());
-        if (bytes > chunks * megabyte.length) resolve();
+  test(
+    'of 192 MB in each direction arrive complete without growth of memory',
+    { timeout: 60_000 },
+    async () => {
+      const chunks = 192;
+      let received = 0;
+      const answer = async (request: IncomingMessage, response: ServerResponse) => {
+        for await (const chunk of request) received += (chunk as Buffer).length;
+        response.writeHead(200, { 'content-length': chunks * megabyte.length });
+        for (let i = 0; i < chunks; i += 1) if (!response.write(megabyte)) await once(response, 'drain');
+        response.end();
+      };
+      const { upstream, sidekey } = await granted((request, response) => void answer(request, response));
+      const client = await openTunnel(sidekey, upstream.authority);
+      client.socket.removeAllListeners('data');
+      let bytes = 0;
+      let most = 0;
+      const before = process.memoryUsage().rss;
+      const done = new Promise<void>((resolve) => {
+        client.socket.on('data', (chunk: Buffer) => {
+          bytes += chunk.length;
+          most = Math.max(most, process.memoryUsage.rss());
+          if (bytes > chunks * megabyte.length) resolve();
+        });
       });
-    });
-    client.send(
-      `POST / HTTP/1.1\r\nHost: ${upstream.authority}\r\nContent-Length: ${chunks * megabyte.length}\r\n\r\n`,
-    );
-    for (let i = 0; i < chunks; i += 1) {
-      if (!client.socket.write(megabyte)) await once(client.socket, 'drain');
-      most = Math.max(most, process.memoryUsage.rss());
-    }
-    await done;
-    expect(received).toBe(chunks * megabyte.length);
-    // Everything lives in this one process, garbage included; a body held anywhere would be 192 MB more.
-    expect(most - before).toBeLessThan(150 * megabyte.length);
-    const outcome = await sidekey.audited((line) => line.event === 'outcome');
-    expect(outcome).toMatchObject({ bytes_in: received, bytes_out: received, outcome: 'ok' });
-  });
+      client.send(
+        `POST / HTTP/1.1\r\nHost: ${upstream.authority}\r\nContent-Length: ${chunks * megabyte.length}\r\n\r\n`,
+      );
+      for (let i = 0; i < chunks; i += 1) {
+        if (!client.socket.write(megabyte)) await once(client.socket, 'drain');
+        most = Math.max(most, process.memoryUsage.rss());
+      }
+      await done;
+      expect(received).toBe(chunks * megabyte.length);
+      // Everything lives in this one process, garbage included; a body held anywhere would be 192 MB more.
+      expect(most - before).toBeLessThan(150 * megabyte.length);
+      const outcome = await sidekey.audited((line) => line.event === 'outcome');
+      expect(outcome).toMatchObject({ bytes_in: received, bytes_out: received, outcome: 'ok' });
+    },
+  );
 });

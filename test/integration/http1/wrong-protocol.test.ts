@@ -8,7 +8,7 @@ import { upstreamHost } from '../../support/upstream.ts';
 /** The record of a ClientHello, as far as a reader of HTTP looks at it. */
 const hello = '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03';
 
-describe('at the plain port', () => {
+describe('at the plain proxy port', () => {
   test.each([
     ['a TLS handshake', hello, /is a TLS handshake, where plain HTTP is expected/, /http:\/\/, not https/],
     [
@@ -18,7 +18,7 @@ describe('at the plain port', () => {
       /speak HTTP\/1\.1/,
     ],
     ['a banner of SSH', 'SSH-2.0-OpenSSH_9.6\r\n', /has a method/, /client of another protocol/],
-  ])('%s is refused with the cause and the way out, and the log says the same', async (...row) => {
+  ])('%s is refused with the cause and the next step, and the log contains the same', async (...row) => {
     const [, bytes, detail, hint] = row;
     const sidekey = await startSidekey();
     const client = await openClient(sidekey);
@@ -36,7 +36,7 @@ describe('at the plain port', () => {
     expect(sidekey.logged()).toMatch(hint);
   });
 
-  test('a request for a web server gets an error that names the proxy', async () => {
+  test('a request meant for a web server gets an error that identifies the proxy', async () => {
     const sidekey = await startSidekey();
     const client = await openClient(sidekey);
     client.send('GET /path HTTP/1.1\r\nHost: api.example:8443\r\n\r\n');
@@ -46,7 +46,7 @@ describe('at the plain port', () => {
     });
   });
 
-  test('a browser gets a page that says what the proxy is', async () => {
+  test('a browser gets a page that explains the proxy', async () => {
     const sidekey = await startSidekey();
     const client = await openClient(sidekey);
     for (const [path, status] of [
@@ -62,7 +62,7 @@ describe('at the plain port', () => {
 });
 
 describe('inside a tunnel', () => {
-  test('a malformed request is recorded with its host and the cause', async () => {
+  test('a malformed request is logged with its host and the cause', async () => {
     const { sidekey, upstream } = await granted((_asked, response) => response.end());
     const client = await openTunnel(sidekey, upstream.authority);
     client.send('GET / HTTP/1.1\nHost: a\n\n');
@@ -77,7 +77,7 @@ describe('inside a tunnel', () => {
   });
 
   test.skipIf(curlMissing)(
-    'a client that does not trust the CA is logged with the host, the cause and the way out',
+    'a client that does not trust the CA is logged with the host, the cause and the next step',
     async () => {
       const { sidekey, upstream } = await granted((_asked, response) => response.end());
       const { stderr } = await curl('--proxy', sidekey.url, upstream.url);
