@@ -67,7 +67,7 @@ async function throughConnect(sidekey: TestSidekey, authority: string): Promise<
   return (server.address() as AddressInfo).port;
 }
 
-describe('a real client of HTTP/2', () => {
+describe('a real HTTP/2 client', () => {
   test.skipIf(curlMissing)('curl: gets and posts', async () => {
     const { upstream, sidekey } = await place();
     const base = ['-x', sidekey.url, '--cacert', sidekey.caFile, '--http2'];
@@ -122,7 +122,7 @@ asyncio.run(main())
   );
 
   test.skipIf(goMissing)(
-    'Go: gets, over the protocol that it chooses by itself',
+    'Go: gets, over the protocol that Go chooses by itself',
     async () => {
       const { upstream, sidekey } = await place();
       const [source, program] = [

@@ -73,7 +73,7 @@ async function expectNothingLeft({ ended, sidekey }: Setup, kind: Kind): Promise
   expect((await next.response()).headers['sidekey-error']).not.toBe('overloaded');
 }
 
-describe.each(departures)('a client of HTTP/2 that leaves with %s', (how) => {
+describe.each(departures)('an HTTP/2 client that disconnects with %s', (how) => {
   test.each(kinds)('during a %s ends its exchange and its connection', async (kind) => {
     const setup = await lasting(kind);
     const client = await openFrames(setup.sidekey, setup.upstream.authority);
@@ -84,7 +84,7 @@ describe.each(departures)('a client of HTTP/2 that leaves with %s', (how) => {
     await expectNothingLeft(setup, kind);
   });
 
-  test('behind its handshake ends its connection', async () => {
+  test('after its handshake ends its connection', async () => {
     const { sidekey, upstream } = await lasting('request');
     const { inner, outer } = await openLayers(sidekey, upstream.authority, { protocols: ['h2'] });
     const closed = new Promise((resolve) => void inner.once('end', resolve).once('close', resolve));
@@ -96,7 +96,7 @@ describe.each(departures)('a client of HTTP/2 that leaves with %s', (how) => {
     await openClient(sidekey);
   });
 
-  test('while nothing is asked ends its connection', async () => {
+  test('without an open request ends its connection', async () => {
     const { sidekey, upstream } = await lasting('request');
     const client = await openFrames(sidekey, upstream.authority);
     client.leave(how);
@@ -105,27 +105,30 @@ describe.each(departures)('a client of HTTP/2 that leaves with %s', (how) => {
   });
 });
 
-test.each(kinds)('a program killed during a %s over HTTP/2 leaves nothing behind', async (kind) => {
-  const setup = await lasting(kind);
-  const { sidekey, upstream } = setup;
-  const file = fileURLToPath(new URL('../../support/h2-program.ts', import.meta.url));
-  const program = spawn(
-    process.execPath,
-    [file, String(sidekey.port), upstream.authority, upstreamHost, kind],
-    {
-      env: { NODE_EXTRA_CA_CERTS: sidekey.caFile },
-      stdio: ['ignore', 'inherit', 'inherit'],
-    },
-  );
-  onTestFinished(() => void program.kill('SIGKILL'));
-  await setup.begun;
-  const exited = new Promise((resolve) => void program.once('exit', resolve));
-  program.kill('SIGKILL');
-  await exited;
-  await expectNothingLeft(setup, kind);
-});
+test.each(kinds)(
+  'a program killed during a %s over HTTP/2 leaves no open exchange or connection',
+  async (kind) => {
+    const setup = await lasting(kind);
+    const { sidekey, upstream } = setup;
+    const file = fileURLToPath(new URL('../../support/h2-program.ts', import.meta.url));
+    const program = spawn(
+      process.execPath,
+      [file, String(sidekey.port), upstream.authority, upstreamHost, kind],
+      {
+        env: { NODE_EXTRA_CA_CERTS: sidekey.caFile },
+        stdio: ['ignore', 'inherit', 'inherit'],
+      },
+    );
+    onTestFinished(() => void program.kill('SIGKILL'));
+    await setup.begun;
+    const exited = new Promise((resolve) => void program.once('exit', resolve));
+    program.kill('SIGKILL');
+    await exited;
+    await expectNothingLeft(setup, kind);
+  },
+);
 
-test('the stream of a departed client is reset at an upstream of HTTP/2', async () => {
+test('the stream of a disconnected client is reset at an HTTP/2 upstream', async () => {
   const closed = Promise.withResolvers<number>();
   const begun = Promise.withResolvers<void>();
   const upstream = await startH2Upstream((asked, response) => {

@@ -8,13 +8,13 @@ import { block, endHeaders, endStream, frame, frameType, number } from '../../su
 import { addAgent } from '../../support/rights.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
-describe('a response over HTTP/2 that breaks off', () => {
+describe('an HTTP/2 response that breaks off', () => {
   test.each([
     ['before its length', 'Content-Length: 100\r\n\r\nhalf'],
     ['in a chunk', 'Transfer-Encoding: chunked\r\n\r\n100\r\nhalf'],
     ['between chunks', 'Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n'],
     ['in its trailers', 'Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\nX-Sum: 1\r\n'],
-  ])('%s is reset, never ended, and the session goes on', async (_where, answer) => {
+  ])('%s is reset instead of ended, and the session stays open', async (_where, answer) => {
     let count = 0;
     const { upstream, sidekey } = await grantedRaw((socket) =>
       onHeads(socket, () => {
@@ -32,7 +32,7 @@ describe('a response over HTTP/2 that breaks off', () => {
     expect(await ask(session)).toMatchObject({ status: 200, body: 'ok', whole: true });
   });
 
-  test('has no end in its frames', async () => {
+  test('has no END_STREAM in its frames', async () => {
     const { upstream, sidekey } = await grantedRaw((socket) =>
       onHeads(socket, () =>
         socket.end(`HTTP/1.1 200 Fine\r\nContent-Length: 70000\r\n\r\n${'x'.repeat(69_999)}`),
@@ -50,7 +50,7 @@ describe('a response over HTTP/2 that breaks off', () => {
     expect(ended).toEqual([]);
   });
 
-  test('beyond its length is reset, and what stands behind goes nowhere', async () => {
+  test('beyond its length is reset, and the excess is not forwarded', async () => {
     const { upstream, sidekey } = await grantedRaw((socket) =>
       onHeads(socket, () => socket.write('HTTP/1.1 200 Fine\r\nContent-Length: 2\r\n\r\nok and more')),
     );
@@ -61,11 +61,11 @@ describe('a response over HTTP/2 that breaks off', () => {
   });
 });
 
-describe('a client of HTTP/2 that takes its request back', () => {
+describe('an HTTP/2 client that cancels its request', () => {
   test.each([
     ['CANCEL', constants.NGHTTP2_CANCEL],
     ['no error', constants.NGHTTP2_NO_ERROR],
-  ])('with %s: what is under way ends, and the session goes on', async (_name, code) => {
+  ])('with %s: the exchange ends, and the session stays open', async (_name, code) => {
     const { upstream, sidekey } = await granted((asked, response) => {
       if (asked.url === '/other') response.end('ok');
       else response.write('begun');
@@ -84,7 +84,7 @@ describe('a client of HTTP/2 that takes its request back', () => {
   test.each([
     ['CANCEL', constants.NGHTTP2_CANCEL],
     ['no error', constants.NGHTTP2_NO_ERROR],
-  ])('in its body, with %s: nobody takes that for whole', async (_name, code) => {
+  ])('during its body, with %s: the upstream does not see a complete body', async (_name, code) => {
     const ends: string[] = [];
     const begun = Promise.withResolvers<void>();
     const { upstream, sidekey } = await granted((asked) => {
@@ -106,7 +106,7 @@ describe('a client of HTTP/2 that takes its request back', () => {
     });
   });
 
-  test('gets a stream reset for the rest of its body after its answer', async () => {
+  test('gets a stream reset for the rest of its body after the response', async () => {
     const { upstream, sidekey } = await granted((_asked, response) => {
       response.writeHead(200, { 'Content-Length': '5' }).end('early');
     });
@@ -123,7 +123,7 @@ describe('a client of HTTP/2 that takes its request back', () => {
     expect(session.destroyed).toBe(false);
   });
 
-  test('is refused where its body stops coming', async () => {
+  test('is refused if its body stalls', async () => {
     const { upstream, sidekey } = await granted((asked) => void asked.resume().on('error', () => {}), {
       config: { limits: { client_body_idle: '50ms' } },
     });
@@ -135,8 +135,8 @@ describe('a client of HTTP/2 that takes its request back', () => {
   });
 });
 
-describe('a right that ends', () => {
-  test('cuts its own stream, and no other of the session', async () => {
+describe('a permission that ends', () => {
+  test('cuts its own stream, and no other stream of the session', async () => {
     const upstream = await startUpstream((asked, response) => {
       response.write(`begun ${asked.url}`);
       if (asked.url === '/short') response.end();
@@ -169,8 +169,8 @@ describe('a right that ends', () => {
   });
 });
 
-describe('a session', () => {
-  test('ends in order when the proxy stops, after its exchanges', async () => {
+describe('an HTTP/2 session', () => {
+  test('closes gracefully when the proxy stops, after its exchanges', async () => {
     const held = Promise.withResolvers<() => void>();
     const { upstream, sidekey } = await granted((_asked, response) => {
       response.write('begun ');
@@ -188,7 +188,7 @@ describe('a session', () => {
     await closed;
   });
 
-  test('is closed when nothing is asked for longer than client_idle, and not while something is under way', async () => {
+  test('is closed after client_idle without requests, but not while an exchange is open', async () => {
     const held = Promise.withResolvers<() => void>();
     const { upstream, sidekey } = await granted(
       (_asked, response) => void setTimeout(() => held.resolve(() => response.end('ok')), 150),
@@ -203,7 +203,7 @@ describe('a session', () => {
     await once(session, 'close');
   });
 
-  test('is closed when nothing is asked on it for longer than head_timeout', async () => {
+  test('is closed after head_timeout without a first request', async () => {
     const { upstream, sidekey } = await granted((_asked, response) => response.end(), {
       config: { limits: { head_timeout: '1s' } },
     });

@@ -7,8 +7,8 @@ import { bearerToken } from '../../support/sidekey.ts';
 
 const both = { protocols: ['h2', 'http/1.1'] };
 
-describe('a client of HTTP/2', () => {
-  test('is offered what the upstream speaks', async () => {
+describe('an HTTP/2 client', () => {
+  test('is offered the protocol that the upstream speaks', async () => {
     const modern = await grantedH2((_request, response) => response.end('ok'));
     const old = await granted((_request, response) => response.end('ok'));
     const spoken = async ({ sidekey, upstream }: typeof old, protocols: readonly string[]) =>
@@ -19,7 +19,7 @@ describe('a client of HTTP/2', () => {
     expect(await spoken(old, ['h2'])).toBe('h2');
   });
 
-  test('is spoken to in HTTP/1.1 where the upstream cannot be asked, and told why by its first request', async () => {
+  test('falls back to HTTP/1.1 if the upstream cannot be reached, and gets the reason on its first request', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     await upstream.close();
     const client = await openTunnel(sidekey, upstream.authority, both);
@@ -28,7 +28,7 @@ describe('a client of HTTP/2', () => {
     expect(await client.response()).toMatchObject({ status: 502, reason: 'upstream_unreachable' });
   });
 
-  test('gets the credential on its request, and the access is on record', async () => {
+  test('gets the credential on its request, and the access is audited', async () => {
     const { upstream, sidekey } = await grantedH2((asked, response) => {
       response.setHeader('x-seen', String(asked.headers['authorization']));
       response.end(`${asked.method} ${asked.url}`);
@@ -46,7 +46,7 @@ describe('a client of HTTP/2', () => {
     ]);
   });
 
-  test('has its request translated for an upstream of HTTP/1.1', async () => {
+  test('has its request translated for an HTTP/1.1 upstream', async () => {
     const heads: string[] = [];
     const { upstream, sidekey } = await grantedRaw((socket) =>
       onHeads(socket, (head) => {
@@ -126,7 +126,7 @@ describe('a client of HTTP/2', () => {
     ['GET', 204, {}],
     ['GET', 304, { 'content-length': '11' }],
     ['GET', 205, {}],
-  ])('gets no body in answer to %s with %i', async (method, status, headers) => {
+  ])('gets no body in the response to %s with %i', async (method, status, headers) => {
     let count = 0;
     const { upstream, sidekey } = await grantedRaw((socket) =>
       onHeads(socket, () => {
@@ -175,7 +175,7 @@ describe('a client of HTTP/2', () => {
     expect(await ask(session)).toMatchObject({ status: 200, body: 'ok' });
   });
 
-  test('gets each of 100 answers at once on the stream that asked for it', async () => {
+  test('gets each of 100 responses at once on the stream of its request', async () => {
     const held: (() => void)[] = [];
     const { upstream, sidekey } = await granted((asked, response) => {
       const answer = () => {
@@ -197,7 +197,7 @@ describe('a client of HTTP/2', () => {
     await sidekey.audited((line) => line.event === 'outcome');
   });
 
-  test('is never led elsewhere: no Alt-Svc comes through, in a field or a frame', async () => {
+  test('is never redirected by Alt-Svc, in a field or a frame', async () => {
     const { upstream, sidekey } = await granted((_request, response) => {
       response.setHeader('Alt-Svc', 'h3=":443"');
       response.end('ok');

@@ -11,21 +11,24 @@ const digest = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex
 const endless = 1_000_000_000;
 
 describe('large bodies over HTTP/2', () => {
-  test.each([65_535, 1_000])('come whole through windows of %i bytes', async (initialWindowSize) => {
-    const { upstream, sidekey } = await granted((_asked, response) => response.end(large));
-    const session = await openSession(sidekey, upstream.authority, { settings: { initialWindowSize } });
-    const stream = request(session);
-    const hash = createHash('sha256');
-    stream.on('data', (piece: Buffer) => hash.update(piece));
-    await once(stream, 'end');
-    expect(hash.digest('hex')).toBe(digest(large));
-    await expect(sidekey.audited((line) => line.event === 'outcome')).resolves.toMatchObject({
-      outcome: 'ok',
-      bytes_out: large.length,
-    });
-  });
+  test.each([65_535, 1_000])(
+    'are downloaded completely through windows of %i bytes',
+    async (initialWindowSize) => {
+      const { upstream, sidekey } = await granted((_asked, response) => response.end(large));
+      const session = await openSession(sidekey, upstream.authority, { settings: { initialWindowSize } });
+      const stream = request(session);
+      const hash = createHash('sha256');
+      stream.on('data', (piece: Buffer) => hash.update(piece));
+      await once(stream, 'end');
+      expect(hash.digest('hex')).toBe(digest(large));
+      await expect(sidekey.audited((line) => line.event === 'outcome')).resolves.toMatchObject({
+        outcome: 'ok',
+        bytes_out: large.length,
+      });
+    },
+  );
 
-  test('go up whole', async () => {
+  test('are uploaded completely', async () => {
     const { upstream, sidekey } = await granted((asked, response) => {
       const hash = createHash('sha256');
       asked
@@ -37,7 +40,7 @@ describe('large bodies over HTTP/2', () => {
     for (const { body } of answers) expect(body).toBe(digest(large));
   });
 
-  test('are not read from the upstream while the client’s window is closed, and delay no other client', async () => {
+  test('are not read from the upstream while the client’s window is closed, and do not delay other clients', async () => {
     let written = 0;
     const stalled = Promise.withResolvers<void>();
     const { upstream, sidekey } = await granted((asked, response) => {
@@ -73,7 +76,7 @@ describe('large bodies over HTTP/2', () => {
     await sidekey.audited((line) => line.event === 'outcome' && line.outcome === 'aborted');
   });
 
-  test('are not taken from the client faster than the upstream reads', async () => {
+  test('are not read from the client faster than the upstream reads', async () => {
     const paused = Promise.withResolvers<() => void>();
     const { upstream, sidekey } = await granted((asked, response) => {
       asked.pause();

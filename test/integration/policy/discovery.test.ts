@@ -34,8 +34,8 @@ async function eventsOf(sidekey: TestSidekey): Promise<readonly string[]> {
   return (await sidekey.audit()).map(({ event }) => event);
 }
 
-describe.skipIf(curlMissing !== false)('sidekey.internal, asked by curl', () => {
-  test('lists as text the allowed hosts with their grants, and the refused ones', async () => {
+describe.skipIf(curlMissing !== false)('sidekey.internal, requested with curl', () => {
+  test('lists as text the allowed hosts with their grants, and the refused hosts', async () => {
     const sidekey = await setup();
     const answer = await curl('-x', sidekey.url, own);
     expect(answer).toMatchObject({ status: 200, exitCode: 0 });
@@ -99,7 +99,7 @@ describe.skipIf(curlMissing !== false)('sidekey.internal, asked by curl', () => 
     expect(await eventsOf(sidekey)).not.toContain('access');
   });
 
-  test('HEAD has the same head and no body', async () => {
+  test('answers HEAD with the same head and no body', async () => {
     const sidekey = await setup();
     const answer = await curl('-x', sidekey.url, '--head', own);
     expect(answer).toMatchObject({ status: 200, body: '' });
@@ -109,7 +109,7 @@ describe.skipIf(curlMissing !== false)('sidekey.internal, asked by curl', () => 
   test.each([
     ['another method', ['-X', 'POST', '-d', 'x', own], 405, 'method_not_allowed'],
     ['another path', [`${own}grants`], 404, 'not_found'],
-  ])('refuses %s, as it refuses anything', async (_name, options, status, code) => {
+  ])('refuses %s like any other request', async (_name, options, status, code) => {
     const sidekey = await setup();
     const answer = await curl('-x', sidekey.url, ...options);
     expect(answer).toMatchObject({ status });
@@ -120,7 +120,7 @@ describe.skipIf(curlMissing !== false)('sidekey.internal, asked by curl', () => 
   });
 
   test.each([[[own]], [[own, '-p']], [['https://sidekey.internal/']]])(
-    'tells nobody who is not known where agents are required: %j',
+    'reveals nothing to an unknown caller if agents are required: %j',
     async (options) => {
       const sidekey = await setup(required);
       const answer = await curl('-x', sidekey.url, '--cacert', sidekey.caFile, ...options);
@@ -185,7 +185,7 @@ describe('content of the discovery document', () => {
     expect(text).not.toContain('hidden');
   });
 
-  test('an unusable grant has its refusal, and the command that repairs it', async () => {
+  test('an unusable grant is shown with its refusal and the command that repairs the grant', async () => {
     const sidekey = await setup();
     const { grants } = sidekey.proxy.state;
     const [acme] = await grants.find('acme');
@@ -204,7 +204,7 @@ describe('content of the discovery document', () => {
     expect(text).toContain('ask the person for: sidekey grant import acme');
   });
 
-  test('several grants have a hint for selection, and a caller without a token sees a missing one', async () => {
+  test('several grants have a hint for selection, and a caller without a token sees a missing grant', async () => {
     const sidekey = await setup();
     await sidekey.grant(['api.acme.test'], { name: 'acme-two' });
     await sidekey.configure({ domains: { 'api.acme.test': { grant: 'acme' }, 'x.test': { grant: 'none' } } });
@@ -234,7 +234,7 @@ describe('content of the discovery document', () => {
   });
 });
 
-test('sidekey.internal is answered by the proxy, also if unlisted hosts are tunnelled', async () => {
+test('sidekey.internal is answered by the proxy even if unlisted hosts are tunnelled', async () => {
   const sidekey = await setup({ config: { proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel' } } });
   const client = await openClient(sidekey);
   client.send('CONNECT sidekey.internal:80 HTTP/1.1\r\nHost: sidekey.internal:80\r\n\r\n');
@@ -244,7 +244,7 @@ test('sidekey.internal is answered by the proxy, also if unlisted hosts are tunn
   expect(await eventsOf(sidekey)).not.toContain('tunnel');
 });
 
-test('a different Host is refused here too', async () => {
+test('a request with a different Host is refused here too', async () => {
   const sidekey = await setup();
   const client = await openClient(sidekey);
   client.send(`GET ${own} HTTP/1.1\r\nHost: api.acme.test\r\n\r\n`);

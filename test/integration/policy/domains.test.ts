@@ -21,8 +21,8 @@ async function homeWith(content: string) {
   return at;
 }
 
-describe('the map of domains, edited from the command line', () => {
-  test('changes one line and leaves every other byte as it was', async () => {
+describe('sidekey domain, editing the map of domains', () => {
+  test('changes one line and leaves every other byte unchanged', async () => {
     const at = await homeWith(text);
     const added = await at.run(['domain', 'allow', 'API.Example.com.', '--grant', 'work']);
     expect(added).toMatchObject({
@@ -63,7 +63,7 @@ describe('the map of domains, edited from the command line', () => {
     expect(await at.everything()).toEqual(before);
   });
 
-  test('points out a grant that is not there', async () => {
+  test('warns about a missing grant', async () => {
     const at = await homeWith(text);
     const ran = await at.run(['domain', 'allow', 'new.example.com', '--grant', 'other']);
     expect(ran.exit).toBe(0);
@@ -71,7 +71,7 @@ describe('the map of domains, edited from the command line', () => {
     expect(ran.stderr).toContain('→ sidekey connect PROVIDER --name other');
   });
 
-  test('points out a host that the credential may not be sent to, and how it may', async () => {
+  test('warns about a host outside the audience of the credential, and explains how to allow the host', async () => {
     const at = await homeWith(text);
     await at.grant('work', { type: 'api_key', value: 'secret' }, ['--provider', 'github']);
     const fits = await at.run(['domain', 'allow', 'uploads.github.com', '--grant', 'work']);
@@ -101,7 +101,7 @@ describe('the map of domains, edited from the command line', () => {
     expect(await at.everything()).toEqual(before);
   });
 
-  test('lists what each entry does, and with which grant', async () => {
+  test('lists what each entry does, and its grant', async () => {
     const at = await homeWith(text);
     expect((await at.run(['domain', 'list'])).stdout).toBe(
       [
@@ -125,7 +125,7 @@ describe('the map of domains, edited from the command line', () => {
     ]);
   });
 
-  test('shows the rules of an entry: how many, and one by one in the words of the file', async () => {
+  test('shows the number of rules of an entry, or each rule as written in the file', async () => {
     const at = await homeWith(`version: 1
 domains:
   api.example.com:

@@ -179,7 +179,7 @@ describe('an incomplete or invalid edit', () => {
     ]);
   });
 
-  test('is read once for any number of requests, as is a valid one', async () => {
+  test('is read once for any number of requests, like a valid edit', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
     const ask = async () => {
       const client = await openTunnel(sidekey, upstream.authority);

@@ -47,7 +47,7 @@ async function homeWithMap(config: object = {}): Promise<Home> {
 }
 
 describe('explain', () => {
-  test('says which member or parameter of a body decides', async () => {
+  test('names the member or parameter of a body that decides', async () => {
     const rules = [
       { name: 'small', paths: ['/json'], json: { '$.amount': { max: 100 }, '$.to': ['acme-*'] } },
       { name: 'charge', paths: ['/form'], form: { amount: { max: 500 } } },
@@ -91,7 +91,7 @@ describe('explain', () => {
     });
   });
 
-  test('goes every step of a request that would be let through, and shows no secret', async () => {
+  test('lists every step of an allowed request, and shows no secret', async () => {
     const at = await homeWithMap();
     const before = await at.everything();
     const ran = await at.run(['explain', 'post', 'https://API.stripe.com/v1/charges?secret=1']);
@@ -118,7 +118,7 @@ describe('explain', () => {
     expect(await at.everything()).toEqual(before);
   });
 
-  test('says for every other request where it ends, with which code, and what would help', async () => {
+  test('shows where any other request fails, with the code and a hint', async () => {
     const at = await homeWithMap();
     const ask = async (...args: string[]) => {
       const { stdout, exit } = await at.run(['explain', ...args, '--json']);
@@ -162,7 +162,7 @@ describe('explain', () => {
     ]);
   });
 
-  test('needs a URL, and takes nothing else for one', async () => {
+  test('requires a URL, and accepts nothing else in its place', async () => {
     const at = await home();
     expect(await at.run(['explain', 'GET'])).toMatchObject({
       exit: 2,
@@ -174,7 +174,7 @@ describe('explain', () => {
     });
   });
 
-  test('names the field of the credential, and shows nothing of its value', async () => {
+  test('names the field of the credential without its value', async () => {
     const at = await homeWithMap();
     const injection = async (url: string) =>
       ((await at.json(['explain', url])) as Explained).steps.find(({ step }) => step === 'injection')?.text;
@@ -186,7 +186,7 @@ describe('explain', () => {
     );
   });
 
-  test('names a credential that the client sends itself, and what the domain does with it', async () => {
+  test('names a credential that the client sends itself, and how the domain treats that credential', async () => {
     const key = `ghp_${'a1B2'.repeat(9)}`;
     const ask = async (domains: object, ...args: string[]) => {
       const at = await homeWithMap({ domains });
@@ -219,7 +219,7 @@ describe('explain', () => {
     ).toEqual([false, 'foreign_credential', false, expect.stringContaining('the body (ghp_…)')]);
   });
 
-  test('follows the grant through its states', async () => {
+  test('reports the state of the grant', async () => {
     const at = await homeWithMap({
       domains: { 'helpdesk.acme.test:8443': { grant: 'desk' }, 'api.stripe.com': { grant: 'stripe' } },
     });
@@ -242,7 +242,7 @@ describe('explain', () => {
     expect(revoked.stdout).toContain('→ sidekey connect acme --name desk');
   });
 
-  test('asks for an agent where the proxy does', async () => {
+  test('requires an agent where the proxy does', async () => {
     const at = await homeWithMap({ proxy: { listen: '127.0.0.1:0', authentication: 'required' } });
     expect(await at.run(['explain', 'https://api.stripe.com/'])).toMatchObject({ exit: 3 });
     await at.run(['agent', 'create', 'ci', '--everything']);

@@ -47,7 +47,7 @@ describe('a request beyond a limit', () => {
     });
   });
 
-  test('of head_bytes is refused, and the refusal arrives', async () => {
+  test('of head_bytes is refused, and the client receives the refusal', async () => {
     const sidekey = await startSidekey({ config: { limits: { head_bytes: '2KiB' } } });
     const client = await openClient(sidekey);
     client.send(`GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nX: ${'x'.repeat(500_000)}\r\n\r\n`);

@@ -85,7 +85,7 @@ const rules = [
 ];
 const names = (text: string) => [...text.matchAll(/"name":"(\w+)"/g)].map(([, name]) => name);
 
-test('a list of tools names those that may be called, in JSON and in events', async () => {
+test('a list of tools contains only the callable tools, in JSON and in events', async () => {
   const { call, seen } = await server({ rules });
   const json = await call('/json', asked, 'Mcp-Session-Id: s-1\r\n');
   expect(names(json.body)).toEqual(['search', 'mail']);
@@ -139,7 +139,7 @@ const answers: Readonly<Record<string, readonly [answer: Answer, result: readonl
 };
 
 test.each(Object.entries(answers))(
-  'a list is limited or refused whatever the form of the answer: %s',
+  'a list is limited or refused in any form of the response: %s',
   async (name, [answer, result]) => {
     const { call } = await server({ rules }, new Map([['/x', answer]]));
     const { status, headers, body } = await call('/x', asked);
@@ -152,7 +152,7 @@ test.each(Object.entries(answers))(
   },
 );
 
-test('a list that is compressed is refused', async () => {
+test('a compressed list is refused', async () => {
   const { call } = await server({ rules });
   const refused = await call('/gzip', asked);
   expect([refused.status, refused.headers['sidekey-error']]).toEqual([502, 'upstream_protocol']);
@@ -164,7 +164,7 @@ const stream: Answer = {
   body: events(text, '{"jsonrpc":"2.0","method":"x"}'),
 };
 
-test('a list in the stream of a GET is limited, also in one that is resumed', async () => {
+test('a list in the stream of a GET is limited, even in a resumed stream', async () => {
   const { get, seen } = await server(
     { rules: [...rules, { methods: ['GET'] }] },
     new Map<string, Answer>([
@@ -192,7 +192,7 @@ test('a list in the stream of a GET is limited, also in one that is resumed', as
   expect((await get('/file')).body).toBe(text);
 });
 
-test('where rules limit no tools, an answer is not read', async () => {
+test('a response is not parsed if no rule limits tools', async () => {
   const odd: Answer = { fields: [], body: text.replace('"result"', '"result":1,"result"') };
   const paths = [{ json: { '$.method': ['*'] } }, { methods: ['GET'] }];
   const { call, get, seen } = await server(
@@ -207,13 +207,13 @@ test('where rules limit no tools, an answer is not read', async () => {
   expect(seen).toEqual(['gzip', '']);
 });
 
-test('a list is filtered after the leak guard has searched it', async () => {
+test('a list is filtered after the leak guard has searched the response', async () => {
   const { call } = await server({ rules, leak_guard: 'redact' });
   expect(names((await call('/json', asked)).body)).toEqual(['search', 'mail']);
   expect(names((await call('/gzip', asked)).body)).toEqual(['search', 'mail']);
 });
 
-test('a call passes with the tools and arguments of a rule', async () => {
+test('a call with the tools and arguments of a rule is allowed', async () => {
   const { call, seen } = await server({ rules });
   const statusOf = async (message: unknown) => (await call('/json', message)).status;
   expect(await statusOf(calling('search', { q: 'x' }))).toBe(200);

@@ -21,7 +21,7 @@ async function homeWithCases(cases: string): Promise<Home> {
   return at;
 }
 
-test('decisions as expected are a table, and exit code 0; nothing is made', async () => {
+test('expected decisions are printed as a table with exit code 0, and no file is created', async () => {
   const at =
     await homeWithCases(`- { request: GET https://api.example.com/v1/x?key=hidden, expect: allow, rule: read }
 - { request: POST api.example.com/v1/x, expect: deny, code: rule_denied, rule: write }
@@ -45,7 +45,7 @@ test('decisions as expected are a table, and exit code 0; nothing is made', asyn
   expect(await at.everything()).toEqual(before);
 });
 
-test('a decision that is another makes exit code 1, and says every step of it', async () => {
+test('an unexpected decision causes exit code 1, and prints every step', async () => {
   const at = await homeWithCases(`- { request: GET https://api.example.com/v1/x, expect: deny }
 - { request: PUT https://api.example.com/v1/x, expect: allow }
 - { request: GET https://api.example.com/v1/x, expect: allow, rule: write }
@@ -76,7 +76,7 @@ test('a decision that is another makes exit code 1, and says every step of it', 
   });
 });
 
-test('rules in report mode are evaluated and not enforced', async () => {
+test('rules in report mode are evaluated but not enforced', async () => {
   const at = await home({
     domains: { 'api.example.com': { ...domains['api.example.com'], mode: 'report' } },
   });
@@ -108,14 +108,14 @@ test.each([
   ['[]', 'cases.yaml:1:1: has no test cases; write a list of { request, expect }.'],
   ['', 'cases.yaml:1:1: has no test cases; write a list of { request, expect }.'],
   ['{}', 'cases.yaml:1:1: must be a list, but is a map.'],
-])('a file that is wrong is refused with its place: %s', async (cases, message) => {
+])('an invalid file is refused with the position: %s', async (cases, message) => {
   const at = await homeWithCases(cases);
   const { exit, stdout, stderr } = await at.run(['config', 'check', '--tests', 'cases.yaml']);
   expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
   expect(stderr).toContain(message ?? 'cases.yaml:1:');
 });
 
-test('a file that is not there is bad input', async () => {
+test('a missing file is bad input', async () => {
   const at = await home();
   expect(await at.run(['config', 'check', '--tests', 'none.yaml'])).toMatchObject({
     exit: 2,
@@ -123,7 +123,7 @@ test('a file that is not there is bad input', async () => {
   });
 });
 
-test('a case with a credential in a header, the query or the body meets foreign_credentials: refuse', async () => {
+test('a case with a credential in a header, the query or the body is checked against foreign_credentials: refuse', async () => {
   const key = `ghp_${'a1B2'.repeat(9)}`;
   const at = await home({ domains: { 'api.example.com': { grant: 'work', foreign_credentials: 'refuse' } } });
   const foreign = 'expect: deny, code: foreign_credential';

@@ -64,14 +64,14 @@ test.each([
   ['a bucket', [slow], 500],
   ['a budget', [day], 400],
   ['both', [slow, day], 400],
-])('four processes get from %s what it has, together and exactly', async (_what, limits, has) => {
+])('four processes together get exactly the quota from %s', async (_what, limits, has) => {
   const takers = await startAll(`${await tempFolder()}/quota.db`, limits, 300);
   for (const { go } of takers) go();
   const got = (await Promise.all(takers.map(({ ended }) => ended))).map((it) => it.got);
   expect(sum(got)).toBe(has);
 });
 
-test('four processes get no more from a bucket that fills meanwhile than its burst and what came in', async () => {
+test('four processes get no more from a refilling bucket than its burst and the refill', async () => {
   const takers = await startAll(`${await tempFolder()}/quota.db`, [fast], 2_000);
   for (const { go } of takers) go();
   const results = (await Promise.all(takers.map(({ ended }) => ended))).map(
@@ -84,7 +84,7 @@ test('four processes get no more from a bucket that fills meanwhile than its bur
   expect(got).toBeGreaterThan(50);
 });
 
-test('a killed process returns no quota, and the others use the rest', async () => {
+test('a killed process returns no quota, and the other processes use the rest', async () => {
   const path = `${await tempFolder()}/quota.db`;
   const wide: RuleLimit = { ...slow, burst: 100_000 };
   const takers = await startAll(path, [wide], 50_000);

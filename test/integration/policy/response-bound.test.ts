@@ -15,7 +15,7 @@ async function bounded(listener: RequestListener) {
   return { client, send, sidekey };
 }
 
-test('the length of a body that a 304, or the answer to a HEAD, does not have does not count', async () => {
+test('the declared length of a 304 or of a response to HEAD does not count', async () => {
   const { client, send } = await bounded((request, response) =>
     response.writeHead(request.method === 'HEAD' ? 200 : 304, { 'content-length': '5000' }).end(),
   );
@@ -25,7 +25,7 @@ test('the length of a body that a 304, or the answer to a HEAD, does not have do
   expect(await client.response('HEAD')).toMatchObject({ status: 200 });
 });
 
-test('a body that turns out to be longer is cut, and the audit says why', async () => {
+test('a body longer than the limit is cut, and the audit log records why', async () => {
   const { client, send, sidekey } = await bounded((_request, response) => {
     response.write('x'.repeat(10));
     response.end('y');

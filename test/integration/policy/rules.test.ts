@@ -76,7 +76,7 @@ describe('rules', () => {
     expect(seen).toHaveLength(2);
   });
 
-  test('that limit count requests without a credential too', async () => {
+  test('that have a limit also count requests without a credential', async () => {
     const { seen, send } = await ruled({
       default: 'allow',
       rules: [{ paths: ['/public'], outcome: 'tunnel', limits: [{ rate: '1/1h', per: 'rule' }] }],
@@ -100,7 +100,7 @@ describe('rules', () => {
     expect(seen).toEqual([`POST /graphql Bearer TOKEN ${query}`]);
   });
 
-  test('that limit the response size refuse a larger announced one', async () => {
+  test('that limit the response size refuse a response that announces a larger size', async () => {
     const { send } = await ruled(
       { default: 'allow', rules: [{ methods: ['GET'], max_response: 10 }] },
       'x'.repeat(11),
@@ -118,7 +118,7 @@ describe('rules', () => {
     });
   });
 
-  test('that changed apply to the next request in an open tunnel', async () => {
+  test('apply after a change to the next request in an open tunnel', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme' } } });
     await sidekey.grant([upstream.authority]);

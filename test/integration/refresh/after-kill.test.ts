@@ -83,7 +83,7 @@ async function twoProxies() {
   };
 }
 
-test('a caller does not wait for the lock of a process that was killed in the middle of a refresh', async () => {
+test('a caller does not wait for the lock of a process that was killed during a refresh', async () => {
   const { first, timed } = await twoProxies();
   await first.kill();
   const { answer, ms } = await timed();
@@ -92,7 +92,7 @@ test('a caller does not wait for the lock of a process that was killed in the mi
   expect(ms).toBeLessThan(1_500);
 });
 
-test('a caller waits about 2 s for a stopped process, which replaces no newer token later', async () => {
+test('a caller waits about 2 s for a stopped process, which later does not replace a newer token', async () => {
   const { first, timed, letGo, answered, lost, stored } = await twoProxies();
   process.kill(first.pid, 'SIGSTOP');
   const { answer, ms } = await timed();

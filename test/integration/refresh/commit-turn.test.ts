@@ -45,7 +45,7 @@ function watchedFetch(port: number) {
 }
 
 test.each(['with a length', 'in chunks', 'in two pieces', 'packed where that is asked for'])(
-  'an answer %s is committed in the turn of its last byte',
+  'a token response %s is committed in the same event loop turn as its last byte',
   async (way) => {
     const server = await startUpstream((request, response) => {
       request.resume().once('end', () => {

@@ -82,8 +82,8 @@ async function asked(at: Home, server: DpopServer, count = 1) {
 
 const jtiOf = (proof: string) => decodeJwt(proof).jti;
 
-describe('at an authorization server that wants a nonce in each proof', () => {
-  test('a consent in a browser brings tokens that are bound to a key, and requests that prove it', async () => {
+describe('at an authorization server that requires a nonce in each proof', () => {
+  test('a consent in a browser gets tokens that are bound to a key, and requests with proofs', async () => {
     const server = await startDpopServer();
     const at = await deskAt(server, app(server));
     const command = begin(
@@ -129,7 +129,7 @@ describe('at an authorization server that wants a nonce in each proof', () => {
     expect(proofs.every(({ proof }) => !('d' in (decodeProtectedHeader(proof)['jwk'] as object)))).toBe(true);
   });
 
-  test('a refresh proves the same key; a new consent brings a new one', async () => {
+  test('a refresh uses the same key, and a new consent creates a new key', async () => {
     const server = await startDpopServer();
     const at = await deskAt(server, app(server));
     const connect = async () => {
@@ -152,7 +152,7 @@ describe('at an authorization server that wants a nonce in each proof', () => {
     expect((await asked(at, server))[0]?.status).toBe(200);
   });
 
-  test('a device, with another algorithm', async () => {
+  test('a device flow works with another algorithm', async () => {
     const server = await startDpopServer();
     const { fetch } = await testUpstreamClient();
     const key = newDpopKey('EdDSA');
@@ -191,7 +191,7 @@ describe('at an authorization server that wants a nonce in each proof', () => {
     expect(await renew(refresh, io)).toMatchObject({ kind: 'refreshed', isBound: true });
   });
 
-  test('client credentials, each time by the same key', async () => {
+  test('client credentials use the same key each time', async () => {
     const server = await startDpopServer();
     const at = await deskAt(server, {
       client_id: 'robot',
@@ -210,8 +210,8 @@ describe('at an authorization server that wants a nonce in each proof', () => {
   });
 });
 
-describe('a definition that comes to want bound tokens later', () => {
-  test('keeps back those that are not, and has the next one bound', async () => {
+describe('a provider definition that later requires bound tokens', () => {
+  test('withholds unbound tokens, and gets a bound token next', async () => {
     const server = await startDpopServer();
     const provider = { client_id: 'robot', client_secret: 'file:robot-secret', probe: undefined };
     const at = await deskAt(server, { ...provider, dpop: false, flows: ['client_credentials'] });
@@ -242,7 +242,7 @@ describe('a definition that comes to want bound tokens later', () => {
   });
 });
 
-test('no file has the key in plain text', async () => {
+test('no file contains the key in plain text', async () => {
   const server = await startDpopServer();
   const at = await deskAt(server, app(server));
   const printed = (await at.json(['connect', 'desk', '--print-url'])) as { consent_url: string };

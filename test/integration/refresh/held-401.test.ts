@@ -58,7 +58,7 @@ async function heldRefresh(unauthorized: string, end: 'end' | 'reset' = 'end') {
 describe('a 401 whose connection closes while the token is refreshed', () => {
   const closing = 'HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nX-Why: expired\r\n\r\nwho are you?';
 
-  test('comes whole where there is no other token: its own status, fields and body', async () => {
+  test('is forwarded complete if there is no other token: with its own status, fields and body', async () => {
     const { answerRefresh, client } = await heldRefresh(closing);
     answerRefresh(503);
     const answer = await client.response();
@@ -66,14 +66,14 @@ describe('a 401 whose connection closes while the token is refreshed', () => {
     expect(answer.headers['x-why']).toBe('expired');
   });
 
-  test.each(['end', 'reset'] as const)('leaves no trace where the request is sent anew (%s)', async (end) => {
+  test.each(['end', 'reset'] as const)('is discarded if the request is sent again (%s)', async (end) => {
     const { answerRefresh, client, seen } = await heldRefresh(closing, end);
     answerRefresh(200);
     expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
     expect(seen).toEqual(['first-token', 'second-token']);
   });
 
-  test('in the middle of its body is no obstacle to the request that is sent anew', async () => {
+  test('during its body does not prevent the repeated request', async () => {
     const { answerRefresh, client } = await heldRefresh(
       'HTTP/1.1 401 No\r\nContent-Length: 99\r\n\r\npart\n',
     );
@@ -81,7 +81,7 @@ describe('a 401 whose connection closes while the token is refreshed', () => {
     expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
   });
 
-  test('in the middle of its body is cut where there is no other token', async () => {
+  test('during its body is cut if there is no other token', async () => {
     const { answerRefresh, client } = await heldRefresh(
       'HTTP/1.1 401 No\r\nContent-Length: 99\r\n\r\npart\n',
     );
@@ -98,7 +98,7 @@ describe('a 401 whose connection closes while the token is refreshed', () => {
     expect(await client.response()).toMatchObject({ status: 502, reason: 'upstream_protocol' });
   });
 
-  test('is not replayed for a client that has left meanwhile', async () => {
+  test('is not replayed for a client that has disconnected', async () => {
     const { answerRefresh, client, seen, sidekey } = await heldRefresh(closing);
     client.socket.destroy();
     await sidekey.audited((line) => line.event === 'outcome' && line.outcome === 'aborted');

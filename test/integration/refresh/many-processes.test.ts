@@ -125,7 +125,7 @@ async function audited({ at }: Fleet): Promise<readonly AuditLine[]> {
   });
 }
 
-describe('a token that ends', () => {
+describe('a token that expires', () => {
   test(`while ${requestsEach} requests come through each of ${processes} proxies is refreshed once, and none fails`, async () => {
     const server = await startTokenServer({ expiresIn: 3_600 });
     // A handshake for each request would be most of the work of this machine.
@@ -168,13 +168,13 @@ interface Death {
   readonly delayMs: number;
 }
 
-describe('proxies that are killed while they refresh', () => {
+describe('proxies that are killed during a refresh', () => {
   const names = Array.from({ length: 24 }, (_, index) => `g${index}`);
   const askers = ['p0', 'p1', 'p2', 'p3', 'p4'];
   const rounds = Number(process.env['SIDEKEY_KILL_ROUNDS'] ?? 1);
 
   test(
-    'lose no token that reached the disk, use none twice, and an answer that did not is said',
+    'lose no token that reached the disk, use none twice, and report a response that was lost',
     async () => {
       let deaths: Death[] = [];
       let random = seeded(0);

@@ -66,7 +66,7 @@ function call(proxy: string, url: string): Promise<Called> {
 }
 
 test.each(ways)(
-  'a provider that $how costs the first caller a bounded wait, the others none, and is asked until it is back',
+  'a provider that $how delays only the first caller, for a bounded time, and is retried until it recovers',
   async ({ how, way, retryAfter }) => {
     let isDown = true;
     const server = await startUpstream((request, response) => {
@@ -126,7 +126,7 @@ test.each(ways)(
   isReport ? 600_000 : 60_000,
 );
 
-test('a provider that hangs costs callers of a second process no time-out of their own', async () => {
+test('a provider that hangs does not cause a time-out for callers of a second process', async () => {
   const server = await startUpstream(() => undefined);
   const at = await home({
     upstream: {

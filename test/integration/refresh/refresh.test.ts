@@ -38,7 +38,7 @@ const event = async (at: Home) => {
 };
 
 describe('grant refresh', () => {
-  test('gets a new token though the one that is there is good, and keeps the rotated refresh token', async () => {
+  test('gets a new token even if the current token is valid, and keeps the rotated refresh token', async () => {
     const used: (string | null)[] = [];
     const at = await homeWithProvider((form, response) => {
       used.push(form.get('refresh_token'));
@@ -79,7 +79,7 @@ describe('grant refresh', () => {
     expect(asked).toBe(0);
   });
 
-  test('gets a new token where the one that is there has ended', async () => {
+  test('gets a new token if the current token has expired', async () => {
     const at = await homeWithProvider((_form, response) => {
       response.end('{"access_token":"access-1","token_type":"Bearer","expires_in":3600}');
     });
@@ -90,7 +90,7 @@ describe('grant refresh', () => {
     expect(await at.json(['grant', 'refresh', 'ended'])).toMatchObject({ renewed: true, revision: 2 });
   });
 
-  test('that the provider refuses permanently leaves a grant that needs a new consent', async () => {
+  test('reports a permanent refusal, after which the grant needs a new consent', async () => {
     const at = await homeWithProvider((_form, response) => {
       response.statusCode = 400;
       response.end('{"error":"invalid_grant","error_description":"token was revoked"}');
@@ -105,7 +105,7 @@ describe('grant refresh', () => {
     expect(await at.run(['grant', 'refresh', 'desk', '--force'])).toMatchObject({ exit: 4 });
   });
 
-  test('that fails for now says why, and the token that is there stays', async () => {
+  test('reports a temporary failure with its reason, and keeps the current token', async () => {
     const at = await homeWithProvider((_form, response) => {
       response.statusCode = 503;
       response.end('{}');
@@ -116,7 +116,7 @@ describe('grant refresh', () => {
     expect(await at.json(['grant', 'show', 'desk'])).toMatchObject({ state: 'active', revision: 1 });
   });
 
-  test('of a credential without refresh is refused with a reason', async () => {
+  test('refuses a credential without refresh, with a reason', async () => {
     const at = await home();
     await at.grant('key', { type: 'api_key', value: 'secret' });
     const ran = await at.run(['grant', 'refresh', 'key']);

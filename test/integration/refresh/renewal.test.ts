@@ -78,7 +78,7 @@ async function setUp(renewal: Renewal) {
 }
 
 describe('a grant without a refresh token', () => {
-  test('gets its token on the first request, as its client', async () => {
+  test('gets its token on the first request, with its client credentials', async () => {
     const at = await setUp({
       kind: 'client_credentials',
       scope: 'read',
@@ -101,14 +101,14 @@ describe('a grant without a refresh token', () => {
     });
   });
 
-  test('is refused while there is nothing to exchange, and not given up', async () => {
+  test('is refused while there is nothing to exchange, but stays active', async () => {
     const at = await setUp(exchange);
     expect(await at.get()).toBe(502);
     expect(at.forms).toEqual([]);
     expect((await at.sidekey.proxy.state.grants.read(at.grant.id))?.grant.state).toBe('active');
   });
 
-  test('reads its reference anew after a 401, relative to the config file', async () => {
+  test('reads its reference again after a 401, relative to the config file', async () => {
     const at = await setUp(exchange);
     await at.secretFile('subject', 'subject-1');
     expect(await at.get()).toBe(200);

@@ -64,7 +64,7 @@ const refresh = (token: string) =>
   `grant_type=refresh_token&refresh_token=${token}&client_id=x&client_secret=y`;
 
 describe('a program that refreshes its token by itself', () => {
-  test('gets its placeholder, which opens the API, while the provider sees one refresh', async () => {
+  test('gets its placeholder, which works at the API, while the provider receives a single refresh', async () => {
     const setup = await desk(-1);
     setup.helpdesk.expireAllAccessTokens();
     const as = { issuer: setup.helpdesk.issuer, token_endpoint: `${setup.helpdesk.issuer}/token` };
@@ -100,7 +100,7 @@ describe('a program that refreshes its token by itself', () => {
     expect(setup.tokens).toHaveLength(1);
   });
 
-  test('is on record, with the grant and without a secret', async () => {
+  test('is recorded in the audit log with the grant and without a secret', async () => {
     const setup = await desk(3_600);
     const answer = await setup.post(refresh(setup.placeholder), form);
     expect(answer.headers).toMatchObject({ 'cache-control': 'no-store', 'content-type': 'application/json' });
@@ -116,7 +116,7 @@ describe('a program that refreshes its token by itself', () => {
     expect(setup.received.filter(({ url }) => url.startsWith('/token'))).toEqual([]);
   });
 
-  test('as a client with a secret shows it there, in the form or in Basic', async () => {
+  test('that is a confidential client sends its secret in the form or in Basic', async () => {
     const setup = await desk(3_600);
     const as = { issuer: setup.helpdesk.issuer, token_endpoint: `${setup.helpdesk.issuer}/token` };
     for (const auth of [ClientSecretPost(setup.placeholder), ClientSecretBasic(setup.placeholder)]) {
@@ -133,14 +133,14 @@ describe('a program that refreshes its token by itself', () => {
     }
   });
 
-  test('in JSON is understood, too', async () => {
+  test('can send the request as JSON', async () => {
     const setup = await desk(3_600);
     const body = JSON.stringify({ grant_type: 'refresh_token', refresh_token: setup.placeholder });
     const answer = await setup.post(body, 'Content-Type: application/json');
     expect(JSON.parse(answer.body)).toMatchObject({ access_token: setup.placeholder });
   });
 
-  test('hears why there is no token, as for any request', async () => {
+  test('gets the reason for a missing token, as for any request', async () => {
     const setup = await desk(-1);
     setup.helpdesk.failTokenEndpoint(() => ({ status: 400, body: { error: 'invalid_grant' } }));
     const answer = await setup.post(refresh(setup.placeholder), form);
@@ -149,7 +149,7 @@ describe('a program that refreshes its token by itself', () => {
   });
 
   test.each(['authorization_code', 'password', ''])(
-    'with the grant type %j is refused: no placeholder stands for that',
+    'with the grant type %j is refused, because no placeholder represents such a grant',
     async (type) => {
       const setup = await desk(3_600);
       const answer = await setup.post(`grant_type=${type}&client_secret=${setup.placeholder}`, form);
@@ -159,7 +159,7 @@ describe('a program that refreshes its token by itself', () => {
   );
 
   test.each(['null', '5', '[]', '{"toString":null,"valueOf":null}'])(
-    'with the grant type %s in JSON is refused, and no failure',
+    'with the grant type %s in JSON is refused instead of causing an internal error',
     async (type) => {
       const setup = await desk(3_600);
       const body = `{"grant_type":${type},"refresh_token":"${setup.placeholder}"}`;
@@ -170,7 +170,7 @@ describe('a program that refreshes its token by itself', () => {
     },
   );
 
-  test('cannot hide its placeholder behind the part of the body that is read', async () => {
+  test('cannot hide its placeholder beyond the part of the body that is parsed', async () => {
     const setup = await desk(3_600);
     const answer = await setup.post(`pad=${'x'.repeat(100_000)}&${refresh(setup.placeholder)}`, form);
     expect(answer.reason).toBe('body_too_large');
@@ -178,7 +178,7 @@ describe('a program that refreshes its token by itself', () => {
   });
 
   test.each(['//token', '/Token', '/%74oken', '/token/', '/x/../token', '/token;v=1?a=b'])(
-    'at %s is at the token endpoint, whatever the server takes that for',
+    'at %s is recognized at the token endpoint, however the server interprets the path',
     async (path) => {
       const setup = await desk(3_600);
       const client = await setup.client();
@@ -191,7 +191,7 @@ describe('a program that refreshes its token by itself', () => {
     },
   );
 
-  test('with a token of its own, or a placeholder of another agent, gets no token', async () => {
+  test('with its own token or a placeholder of another agent gets no token', async () => {
     const setup = await desk(3_600);
     await setup.post(refresh('its-own-token'), form);
     expect(setup.received.filter(({ url }) => url.startsWith('/token'))).toHaveLength(1);

@@ -63,7 +63,7 @@ describe('a token', () => {
     expect(await agent.response()).toMatchObject({ status: 200 });
   });
 
-  test('that cannot be refreshed in time causes a refusal, and the next attempt may succeed', async () => {
+  test('that cannot be refreshed in time causes a refusal, and a later attempt may succeed', async () => {
     const { helpdesk, authority, client } = await startHelpdeskProxy({
       expiresIn: -1,
       limits: { refresh_wait: '100ms', refresh_timeout: '50ms' },
@@ -116,7 +116,7 @@ describe('a 401 from the upstream', () => {
     expect(JSON.parse(answer.body)).toMatchObject({ title: 'Broken chair' });
   });
 
-  test('for a POST too long to keep is forwarded, and the next request has the new token', async () => {
+  test('for a POST too long to buffer is forwarded, and the next request has the new token', async () => {
     const { helpdesk, authority, client, sidekey, tokens } = await startHelpdeskProxy({
       expiresIn: 3_600,
       limits: { replay_bytes: '1KiB' },
