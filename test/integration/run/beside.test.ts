@@ -4,8 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { curlMissing } from '../../support/curl.ts';
 import { deskToken, runHome, withoutConfinement } from '../../support/run-command.ts';
 
-describe.skipIf(curlMissing)('sidekey run beside others (curl)', () => {
-  test('several at once on one store, each with its own lease and summary', async () => {
+describe.skipIf(curlMissing)('sidekey run beside other Sidekey processes (curl)', () => {
+  test('works several times at once on one store, each with its own lease and summary', async () => {
     const place = await runHome();
     // The first runs of all: each would make what is missing.
     await rm(place.at.at('certs'), { recursive: true, force: true });
@@ -22,7 +22,7 @@ describe.skipIf(curlMissing)('sidekey run beside others (curl)', () => {
     expect(await place.at.run(['audit', 'verify'])).toMatchObject({ exit: 0 });
   });
 
-  test('through a proxy that runs already', async () => {
+  test('goes through a proxy that is already running', async () => {
     const proxy = { listen: '127.0.0.1:0', unmatched: 'deny' };
     const place = await runHome(undefined, () => ({ proxy }));
     const { url } = await place.at.start();
@@ -57,7 +57,7 @@ describe.skipIf(curlMissing)('sidekey run beside others (curl)', () => {
     }
   });
 
-  test('does not begin where the proxy does not answer', async () => {
+  test('does not start the program if the proxy does not respond', async () => {
     const { run } = await runHome();
     const server = createServer();
     const port = await new Promise<number>((resolve) => {

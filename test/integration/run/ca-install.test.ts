@@ -22,8 +22,8 @@ async function place(config: object = {}) {
 const change = (at: Home, words: readonly string[], env: Readonly<Record<string, string>>) =>
   at.program(['ca', ...words], { env });
 
-describe.skipIf(!has('certutil'))('the store of browsers (certutil)', () => {
-  test('gets the CA once, and uninstall removes it and nothing else', async () => {
+describe.skipIf(!has('certutil'))('the trust store of browsers (certutil)', () => {
+  test('gets the CA once, and uninstall removes only the CA', async () => {
     const { at, user } = await place();
     const folder = join(user, '.mozilla', 'firefox', 'a.default');
     await mkdir(folder, { recursive: true });
@@ -52,7 +52,7 @@ describe.skipIf(!has('certutil'))('the store of browsers (certutil)', () => {
     });
   });
 
-  test('is unchanged after the answer no, which is no error', async () => {
+  test('is unchanged after the answer no, which is not an error', async () => {
     const { at, user } = await place();
     const words = ['ca', 'install', '--store', 'browsers', '--config', at.configFile];
     const command = begin(words, at.folder, {
@@ -66,7 +66,7 @@ describe.skipIf(!has('certutil'))('the store of browsers (certutil)', () => {
     expect(existsSync(join(user, '.pki'))).toBe(false);
   });
 
-  test('is unchanged without --yes where there is no terminal', async () => {
+  test('is unchanged without --yes if there is no terminal', async () => {
     const { at, user } = await place({ ca: { permitted_names: ['corp.test'] } });
     const ran = await change(at, ['install', '--store', 'browsers'], { HOME: user });
     expect(ran).toMatchObject({ exit: 2, stdout: '', stderr: expect.stringContaining('ca install --yes') });
@@ -77,8 +77,8 @@ describe.skipIf(!has('certutil'))('the store of browsers (certutil)', () => {
 
 const java = has('keytool') && has('java');
 
-describe.skipIf(!java)('the store of Java (keytool)', () => {
-  test('gets the CA, and uninstall leaves the entries that were there', async () => {
+describe.skipIf(!java)('the trust store of Java (keytool)', () => {
+  test('gets the CA, and uninstall keeps the earlier entries', async () => {
     const { at, user } = await place();
     const jdk = dirname(
       dirname(await realpath(execFileSync('which', ['java'], { encoding: 'utf8' }).trim())),
@@ -121,7 +121,7 @@ async function withOwnSystemStore(script: string): Promise<string> {
 }
 
 describe.skipIf(!canMount || !has('update-ca-certificates'))(
-  'the store of the system (unshare, update-ca-certificates)',
+  'the trust store of the system (unshare, update-ca-certificates)',
   () => {
     test(
       'gets the CA for openssl, and uninstall restores bundle and links',
@@ -154,7 +154,7 @@ describe.skipIf(!canMount || !has('update-ca-certificates'))(
 const canSwitch = (!isRoot || has('setpriv')) && has('update-ca-certificates');
 
 test.skipIf(!canSwitch)(
-  'a store of root is left alone for other users, and the command with sudo is printed (setpriv)',
+  'a trust store of root is unchanged for other users, and the command with sudo is printed (setpriv)',
   async () => {
     const { at, user } = await place();
     if (isRoot) execFileSync('chown', ['-R', '65534:65534', at.folder, user]);
@@ -182,7 +182,7 @@ test('uninstall without a CA has nothing to do', async () => {
   });
 });
 
-test('a kind of store that does not exist is refused', async () => {
+test('an unknown kind of trust store is refused', async () => {
   const { at, user } = await place();
   expect(await change(at, ['install', '--store', 'chrome'], { HOME: user })).toMatchObject({
     exit: 2,

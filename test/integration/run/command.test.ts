@@ -19,7 +19,7 @@ const digest = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex
 
 describe('sidekey run', () => {
   test.skipIf(curlMissing)(
-    'gives a program a credential that it does not hold, and none of its own (curl)',
+    'lets a program use a credential without giving it the credential or a Sidekey token (curl)',
     async () => {
       const place = await runHome();
       const { exit, stdout, stderr } = await place.run(
@@ -46,7 +46,7 @@ describe('sidekey run', () => {
     },
   );
 
-  test.skipIf(!has('python3'))('works for a program that knows nothing of Sidekey (python3)', async () => {
+  test.skipIf(!has('python3'))('works for a program without support for Sidekey (python3)', async () => {
     const place = await runHome();
     const script = `import urllib.request; print(urllib.request.urlopen('${place.upstream.url}/').read().decode())`;
     expect(await place.run(['--quiet', '--', 'python3', '-c', script])).toMatchObject({
@@ -62,7 +62,7 @@ describe('sidekey run', () => {
     expect(place.seen).toEqual([`Bearer ${deskToken}`, `Bearer ${deskToken}`]);
   });
 
-  test('gives on the exit code, and arguments as they are', async () => {
+  test('returns the exit code, and passes arguments unchanged', async () => {
     const { at, run } = await runHome();
     const words = ['$HOME', '*', "it's", '', '--help', '--', '-n', 'a b'];
     const print = 'printf "<%s>" "$@"; exit 7';
@@ -85,14 +85,14 @@ describe('sidekey run', () => {
     expect(JSON.parse(asJson.stderr)).toMatchObject({ error: { code: 'not_found' } });
   });
 
-  test('passes a large binary input and output through untouched', async () => {
+  test('passes a large binary input and output unchanged', async () => {
     const { run } = await runHome();
     const input = randomBytes(5_000_000);
     const { stdout } = await run(['--quiet', '--', 'cat'], { input });
     expect(digest(Buffer.from(stdout, 'latin1'))).toBe(digest(input));
   });
 
-  test('dies by the signal that the program died by, and by no core dump', async () => {
+  test('dies by the same signal as the program, without a core dump', async () => {
     const { run } = await runHome();
     const killed = await run(['--', 'sh', '-c', 'kill -TERM $$']);
     expect(killed).toMatchObject({ exit: null, signal: 'SIGTERM' });
@@ -104,7 +104,7 @@ describe('sidekey run', () => {
     });
   });
 
-  test('does not begin where the config is wrong, and leaves nothing behind', async () => {
+  test('does not start the program if the config is invalid, and leaves no files', async () => {
     const { at, run, events } = await runHome();
     const before = (await events('lease.created')).length;
     await writeFile(at.configFile, 'version: 1\nprxy: {}\n');
@@ -113,7 +113,7 @@ describe('sidekey run', () => {
     expect(await events('lease.created')).toHaveLength(before);
   });
 
-  test('takes its files away, and says where its log is kept', async () => {
+  test('removes its files, and prints where its log is stored', async () => {
     const { at, run } = await runHome();
     const { stdout } = await run(['--log', 'run.log', '--', 'sh', '-c', 'ls "${SSL_CERT_FILE%/*}"'], {
       env: { TMPDIR: at.folder },
@@ -123,7 +123,7 @@ describe('sidekey run', () => {
     expect(readdirSync(at.folder)).toContain('run.log');
   });
 
-  test('returns the exit code, also if its summary cannot be written', async () => {
+  test('returns the exit code even if its summary cannot be written', async () => {
     const { start } = await runHome();
     const command = start(['--', 'sh', '-c', 'echo ready=yes; read line; exit 7']);
     await command.told('ready');

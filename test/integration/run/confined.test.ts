@@ -25,7 +25,7 @@ describe.each(paths)('a command confined by %s', (_name, PATH, isMissing) => {
   const env = { PATH };
 
   test.skipIf(isMissing || curlMissing !== false)(
-    'reaches the proxy, and gets a credential that it does not hold',
+    'reaches the proxy, and uses a credential without holding it',
     async () => {
       const place = await runHome();
       const words = ['--isolate', '--', '/usr/bin/curl', '-sS', place.upstream.url];
@@ -37,7 +37,7 @@ describe.each(paths)('a command confined by %s', (_name, PATH, isMissing) => {
     },
   );
 
-  test.skipIf(isMissing)('has no other network: no name, no address, no port of this machine', async () => {
+  test.skipIf(isMissing)('has no other network: no DNS, no address, no port of this machine', async () => {
     const place = await runHome();
     let connections = 0;
     const server = createServer((socket) => {
@@ -75,14 +75,14 @@ describe.each(paths)('a command confined by %s', (_name, PATH, isMissing) => {
     ['does not exist', '/no/such/program', 127],
     ['is in no folder of the PATH', 'no-such-program', 127],
     ['may not be executed', 'plain-file', 126],
-  ])('that %s gives the exit code of shells', async (_what, name, exit) => {
+  ])('that %s returns the exit code that shells use', async (_what, name, exit) => {
     const { at, run } = await runHome();
     await writeFile(at.at('plain-file'), 'text', { mode: 0o600 });
     const word = name === 'plain-file' ? at.at(name) : name;
     expect(await run(['--quiet', '--isolate', '--', word], { env })).toMatchObject({ exit });
   });
 
-  test.skipIf(isMissing)('receives SIGTERM of sidekey run, and ends as it decides', async () => {
+  test.skipIf(isMissing)('receives SIGTERM from sidekey run, and exits as the command decides', async () => {
     const { start } = await runHome();
     const script = `process.on('SIGTERM', () => { console.log('got'); process.exit(5); }); setInterval(() => {}, 1000); console.log('ready=1')`;
     const run = start(['--quiet', '--isolate', '--', process.execPath, '-e', script], { env });
@@ -92,7 +92,7 @@ describe.each(paths)('a command confined by %s', (_name, PATH, isMissing) => {
   });
 
   test.skipIf(isMissing || !hasPseudoTerminal)(
-    'has Ctrl-C, Ctrl-Z and the size of the terminal as without confinement',
+    'handles Ctrl-C, Ctrl-Z and the terminal size as without confinement',
     async () => {
       const { at } = await runHome();
       const stty = ['/bin/stty', 'size'].join(' ');
@@ -121,20 +121,20 @@ describe.each(paths)('a command confined by %s', (_name, PATH, isMissing) => {
 describe.each([
   ['darwin', ['a container (docs/containers.md)', 'another sandbox (docs/sandboxes.md)']],
   ['win32', ['WSL 2']],
-] as const)('on %s, where nothing confines', (platform, waysOut) => {
+] as const)('on %s, where no confinement is available', (platform, waysOut) => {
   const machine = async (isolate: 'auto' | 'off') => {
     const { configFile } = await home({ run: { isolate } });
     return { config: await loadConfig(configFile, { env: {} }), env: {}, platform };
   };
   const reason = 'Commands are confined on Linux only';
 
-  test('a command runs, and the line before it names the reason and the way out', async () => {
+  test('a command runs, and the line before it names the reason and the next step', async () => {
     const line = await openConfinement('sh', {}, await machine('auto'));
     expect(line).toContain(`not confined: ${reason} → `);
     for (const way of [...waysOut, '--no-isolate']) expect(line).toContain(way);
   });
 
-  test('--isolate fails with confinement_missing and the way out', async () => {
+  test('--isolate fails with confinement_missing and the next step', async () => {
     const refused = openConfinement('sh', { isolate: true }, await machine('off'));
     const failure: unknown = await refused.catch((error: unknown) => error);
     expect(failure).toMatchObject({ code: 'confinement_missing', message: `${reason}.` });
@@ -142,13 +142,13 @@ describe.each([
       expect(failure).toHaveProperty('hint', expect.stringContaining(way));
   });
 
-  test('--no-isolate and run.isolate: off run the command without a way out', async () => {
+  test('--no-isolate and run.isolate: off run the command without a hint', async () => {
     const line = 'not confined: it reads the files of your user and reaches every network';
     expect(await openConfinement('sh', { isolate: false }, await machine('auto'))).toBe(line);
     expect(await openConfinement('sh', {}, await machine('off'))).toBe(line);
   });
 
-  test('status and doctor report that runs are not confined, and the way out', async () => {
+  test('status and doctor report that runs are not confined, and the next step', async () => {
     const { config, env } = await machine('auto');
     const report = await lookAtRuns(config, env, platform);
     expect(report).toMatchObject({ name: 'runs', facts: { confined: false } });
@@ -158,7 +158,7 @@ describe.each([
 
 // Only a bubblewrap of root counts.
 test.skipIf(modes.landlock === null || process.getuid?.() !== 0)(
-  'a bubblewrap that may not make namespaces prints nothing, and Landlock confines alone',
+  'a bubblewrap that cannot create namespaces prints nothing, and only Landlock confines',
   async () => {
     const { run } = await runHome();
     // Outside of the project, whose programs do not count.
@@ -176,7 +176,7 @@ test.skipIf(modes.landlock === null || process.getuid?.() !== 0)(
 );
 
 test.skipIf(modes.landlock !== null)(
-  'where the machine confines nothing, --isolate says the way out',
+  'if the machine supports no confinement, --isolate prints the next step',
   async () => {
     const at = await home();
     const programs = at.at('programs');

@@ -49,8 +49,8 @@ async function models(): Promise<Home> {
   return at;
 }
 
-describe('the variables of programs that know no proxy', () => {
-  test('are base addresses and keys, and nothing of the proxy', async () => {
+describe('the variables for programs without proxy support', () => {
+  test('are base addresses and keys, without any proxy variable', async () => {
     const at = await models();
     const { stdout, stderr } = await at.run(['env', '--shell', 'bash', '--base-urls']);
     expect([setBy(stdout), stderr]).toEqual([
@@ -63,7 +63,7 @@ describe('the variables of programs that know no proxy', () => {
     ]);
   });
 
-  test('of an agent have the token of its lease in the place of the key', async () => {
+  test('for an agent contain the token of its lease in place of the key', async () => {
     const at = await models();
     const { stdout } = await at.run(['env', '--shell', 'bash', '--base-urls', '--agent', 'ci']);
     expect(setBy(stdout)).toMatchObject({
@@ -72,7 +72,7 @@ describe('the variables of programs that know no proxy', () => {
     });
   });
 
-  test('are refused where no grant is for such an API, with the address to use', async () => {
+  test('are refused if no grant is for such an API, with the address to use', async () => {
     const at = await place();
     const ran = await at.run(['env', '--base-urls', '--proxy', proxy]);
     expect(ran).toMatchObject({ exit: 2, stdout: '' });
@@ -81,7 +81,7 @@ describe('the variables of programs that know no proxy', () => {
 });
 
 describe('the variables of a running proxy', () => {
-  test('name the proxy and the trust files beside the CA, without a token if none is required', async () => {
+  test('contain the proxy and the trust files beside the CA, without a token if none is required', async () => {
     const at = await place();
     const ran = await at.run(['env', '--shell', 'bash', '--proxy', proxy]);
     expect(ran).toMatchObject({ exit: 0, stderr: '' });
@@ -98,7 +98,7 @@ describe('the variables of a running proxy', () => {
     expect(await at.json(['lease', 'list', '--all'])).toEqual([]);
   });
 
-  test('have the port of the config, if it names one', async () => {
+  test('contain the port of the config, if the config names a port', async () => {
     const at = await place();
     await writeFile(
       at.configFile,
@@ -108,7 +108,7 @@ describe('the variables of a running proxy', () => {
     expect(set['HTTPS_PROXY']).toMatch(/^http:\/\/ci:sidekey_lease_[\w-]{43}@127\.0\.0\.1:8377$/);
   });
 
-  test('carry the token of a lease like lease create, and nowhere else', async () => {
+  test('contain the token of a lease as lease create does, and in no other place', async () => {
     const at = await place();
     const ran = await at.run(['env', '--proxy', proxy, '--agent', 'ci', '--grant', 'work', '--ttl', '10m']);
     const [, token = ''] = /http:\/\/ci:(sidekey_lease_[\w-]{43})@127\.0\.0\.1:8377'/.exec(ran.stdout) ?? [];
@@ -124,7 +124,7 @@ describe('the variables of a running proxy', () => {
     expect(/JAVA_TOOL_OPTIONS=.*/.exec(ran.stdout)?.[0]).not.toContain(token);
   });
 
-  test('remove credentials of the shell, and name the flag that keeps them', async () => {
+  test('unset credentials of the shell, and name the flag that keeps them', async () => {
     const at = await place({ approvals: { webhook: { url: 'https://hooks.example/', secret: 'env:HOOK' } } });
     const env = {
       OPENAI_API_KEY: 'real-openai',
@@ -145,7 +145,7 @@ describe('the variables of a running proxy', () => {
     expect(ran.stdout + ran.stderr).not.toMatch(/real-/);
   });
 
-  test('have no placeholder for grants outside the lease', async () => {
+  test('contain no placeholder for grants outside the lease', async () => {
     const at = await place({
       domains: { 'api.github.com': { grant: 'work' }, 'api.openai.com': { grant: 'ai' } },
     });
@@ -159,7 +159,7 @@ describe('the variables of a running proxy', () => {
   test.each([
     ['a caller without a token', []],
     ['an agent that is bound to everything', ['--agent', 'any']],
-  ])('of %s have no placeholder of the grant of a user', async (_name, as) => {
+  ])('for %s contain no placeholder of a grant that belongs to a user', async (_name, as) => {
     const at = await place({
       domains: { 'api.github.com': { grant: 'github' }, 'api.openai.com': { grant: 'openai' } },
     });
@@ -185,7 +185,7 @@ describe('the variables of a running proxy', () => {
       );
   });
 
-  test('have a lease that lasts as long as before, though a user sets a short time for a grant', async () => {
+  test('belong to a lease of unchanged lifetime, even if a user sets a short lifetime for a grant', async () => {
     const at = await place({ leases: { default_ttl: '10m', max_ttl: '8h' } });
     await at.run(['agent', 'create', 'any', '--everything']);
     const made = async () => {
@@ -206,7 +206,7 @@ describe('the variables of a running proxy', () => {
     expect(await made()).toEqual([2, 2]);
   });
 
-  test('have the placeholder of the mapped grant, if several share a provider and a variable', async () => {
+  test('contain the placeholder of the mapped grant, if several grants share a provider and a variable', async () => {
     const at = await place();
     for (const [name, provider] of [
       ['a-first', 'github'],
@@ -224,7 +224,7 @@ describe('the variables of a running proxy', () => {
     expect(await set()).toBe(alone);
   });
 
-  test('are taken back by --unset, and the lease stays', async () => {
+  test('are removed by --unset, while the lease remains', async () => {
     const at = await place();
     const print = `'${process.execPath}' -e 'console.log(JSON.stringify(process.env))'`;
     const sidekey = `'${process.execPath}' '${program}' env --config '${at.configFile}'`;
@@ -255,7 +255,7 @@ describe('the variables of a running proxy', () => {
     });
   });
 
-  test('are JSON for programs', async () => {
+  test('are printed as JSON for programs', async () => {
     const at = await place();
     expect(await at.json(['env', '--proxy', proxy], { env: { OPENAI_API_KEY: 'x' } })).toMatchObject({
       set: { HTTPS_PROXY: proxy },
@@ -265,7 +265,7 @@ describe('the variables of a running proxy', () => {
     });
   });
 
-  test('of a shell with a company root keep that root, and a second call keeps it too', async () => {
+  test('in a shell with a company root keep that root, even after a second call', async () => {
     const at = await place();
     const company = at.at('company.pem');
     await writeFile(company, await readFile(at.at('certs', 'ca.crt')));
@@ -282,7 +282,7 @@ describe('the variables of a running proxy', () => {
     expect(again.set).toEqual(own.set);
   });
 
-  test('are written into a file for docker with the values of a container', async () => {
+  test('are written to an env file for docker with the values for a container', async () => {
     const at = await place();
     const ran = await at.run(['env', '--proxy', proxy, '--shell', 'docker'], {
       env: { OPENAI_API_KEY: 'x' },

@@ -13,7 +13,7 @@ async function bodyOf(request: IncomingMessage): Promise<Buffer> {
 }
 
 describe('a request', () => {
-  test('gets the credential of the grant, and not a credential of the caller', async () => {
+  test('gets the credential of the grant instead of a credential of the caller', async () => {
     const seen: IncomingMessage['headers'][] = [];
     const { at, upstream, audit } = await fetchHome((request, response) => {
       seen.push(request.headers);
@@ -125,7 +125,7 @@ describe('a request', () => {
 });
 
 describe('the response', () => {
-  test('is one object with --json: the answer, the grant and the id of its audit records', async () => {
+  test('is a single object with --json: the response, the grant and the IDs of its audit records', async () => {
     const { at, upstream, audit } = await fetchHome((_request, response) => {
       response.setHeader('Set-Cookie', ['a=1', 'b=2']).end('grüß');
     });
@@ -144,7 +144,7 @@ describe('the response', () => {
     });
   });
 
-  test('is in base64 if it is not text, and in a file with -o', async () => {
+  test('is base64 if it is not text, or goes to a file with -o', async () => {
     let sent = 0;
     const { at, upstream } = await fetchHome((_request, response) => {
       sent += 1;
@@ -163,7 +163,7 @@ describe('the response', () => {
     expect(await at.run(['fetch', upstream.url, '-o', 'out', '--force'])).toMatchObject({ exit: 0 });
   });
 
-  test('that is too large for one object is refused with a hint', async () => {
+  test('is refused with a hint if it is too large for one JSON object', async () => {
     const { at, upstream } = await fetchHome((_request, response) =>
       response.end(Buffer.alloc(8 * 1_024 * 1_024 + 1)),
     );
@@ -172,7 +172,7 @@ describe('the response', () => {
     expect(JSON.parse(ran.stderr)).toMatchObject({ error: { hint: expect.stringContaining('-o FILE') } });
   });
 
-  test('has its head first with -i', async () => {
+  test('is printed with its head first with -i', async () => {
     const { at, upstream } = await fetchHome((_request, response) => {
       response.sendDate = false;
       response.writeHead(202, 'Taken', { 'X-Case': 'Kept' }).end('body');
@@ -183,7 +183,7 @@ describe('the response', () => {
 });
 
 describe('the exit code', () => {
-  test('is 5 if the upstream refuses, with its answer', async () => {
+  test('is 5 if the upstream refuses, and the response is printed', async () => {
     const { at, upstream } = await fetchHome((_request, response) =>
       response.writeHead(404).end('no such thing'),
     );
@@ -213,7 +213,7 @@ describe('the exit code', () => {
       'There is no grant none',
       '→ sidekey connect',
     ],
-  ])('of a refusal is that of its code: %s', async (_name, url, exit, sentence, hint) => {
+  ])('of a refusal depends on the error code: %s', async (_name, url, exit, sentence, hint) => {
     const { at } = await fetchHome((_request, response) => response.end(), {
       domains: { 'none.acme.test': { grant: 'none' } },
     });
@@ -242,7 +242,7 @@ describe('the exit code', () => {
     expect(await at.run(['fetch', upstream.url])).toMatchObject({ exit: 6 });
   });
 
-  test('is 3 if agents are required and none is named', async () => {
+  test('is 3 if agents are required and no agent is named', async () => {
     const { at, upstream } = await fetchHome((_request, response) => response.end(), {
       proxy: { authentication: 'required' },
     });
@@ -253,7 +253,7 @@ describe('the exit code', () => {
 });
 
 describe('a redirect', () => {
-  test('is followed only with -L, and each target is decided again', async () => {
+  test('is followed only with -L, and each target gets a new decision', async () => {
     const seen: string[] = [];
     const { at, upstream, audit } = await fetchHome((request, response) => {
       seen.push(`${request.method} ${request.url} ${request.headers.authorization}`);

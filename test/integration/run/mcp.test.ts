@@ -31,12 +31,12 @@ const call = (id: number, name: string, given: object = {}) => ({
   params: { name, arguments: given },
 });
 
-describe('the protocol', () => {
+describe('the MCP protocol', () => {
   test.each([
     ['2025-06-18', '2025-06-18'],
     ['2024-11-05', '2024-11-05'],
     ['1999-01-01', '2025-11-25'],
-  ])('of a client with revision %s is spoken in revision %s', async (asked, spoken) => {
+  ])('of a client with revision %s is answered with revision %s', async (asked, spoken) => {
     const { answers, exit } = await speak(
       await runHome(),
       { id: 1, method: 'initialize', params: { protocolVersion: asked, capabilities: {} } },
@@ -52,7 +52,7 @@ describe('the protocol', () => {
     expect([...answers.keys()]).toEqual([1, 2]);
   });
 
-  test('answers what it does not know with an error', async () => {
+  test('answers an unknown method with an error', async () => {
     const { answers } = await speak(
       await runHome(),
       'not JSON',
@@ -66,7 +66,7 @@ describe('the protocol', () => {
     expect(answers.size).toBe(3);
   });
 
-  test('lists tools with schemas, none of which approves', async () => {
+  test('lists tools with schemas, and offers no tool that approves', async () => {
     const { answers } = await speak(await runHome(), { id: 1, method: 'tools/list' });
     const tools = answers.get(1)?.result?.['tools'] as { name: string; inputSchema: { type: string } }[];
     expect(tools.map(({ name }) => name)).toEqual(['list', 'explain', 'propose', 'proposal', 'request']);
@@ -74,8 +74,8 @@ describe('the protocol', () => {
   });
 });
 
-describe('the tools', () => {
-  test('list and explain what the caller may do', async () => {
+describe('the MCP tools', () => {
+  test('list and explain what the caller can do', async () => {
     const place = await runHome();
     const url = `${place.upstream.url}/`;
     const { text } = await speak(
@@ -89,7 +89,7 @@ describe('the tools', () => {
     expect(text(3)).toContain('other.example.com is');
   });
 
-  test('send a request with the credential, which the answer does not have, and its reason', async () => {
+  test('send a request with its reason and the credential, which the response omits', async () => {
     const place = await runHome();
     const given = { url: `${place.upstream.url}/items`, reason: 'ticket 7' };
     const { text, stdout } = await speak(place, call(1, 'request', given));
@@ -100,7 +100,7 @@ describe('the tools', () => {
     expect(access).toMatchObject({ agent: 'run', reason: 'ticket 7', path: '/items' });
   });
 
-  test('tell why a request is refused, and what would allow it', async () => {
+  test('explain why a request is refused, and what would allow the request', async () => {
     const place = await runHome(undefined, () => ({ proxy: { listen: '127.0.0.1:0', unmatched: 'deny' } }));
     const given = { url: 'https://other.example.com/', reason: 'ticket 7' };
     const { answers, text } = await speak(
@@ -116,7 +116,7 @@ describe('the tools', () => {
     expect(place.seen).toEqual([]);
   });
 
-  test('stop a request that is cancelled, and give it no answer', async () => {
+  test('stop a cancelled request, and send no response to it', async () => {
     const place = await runHome(() => {});
     const given = { url: `${place.upstream.url}/held`, reason: 'ticket 7' };
     const cancel = { method: 'notifications/cancelled', params: { requestId: 1 } };
@@ -127,7 +127,7 @@ describe('the tools', () => {
     expect([exit, [...answers.keys()]]).toEqual([0, [2]]);
   });
 
-  test('propose a host, which a person has to accept', async () => {
+  test('propose a host, which a person must accept', async () => {
     const place = await runHome(undefined, () => ({ proxy: { listen: '127.0.0.1:0', unmatched: 'deny' } }));
     const domain = { host: 'other.example.com', action: 'tunnel' };
     const { text } = await speak(place, call(1, 'propose', { domain, reason: 'for the report' }));

@@ -5,18 +5,18 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { program } from '../../support/command-line.ts';
 import { runHome, withoutConfinement } from '../../support/run-command.ts';
 
-describe('the line before the program starts', () => {
+describe('the line printed before the program starts', () => {
   const env = { ANTHROPIC_API_KEY: 'real', SIDEKEY_OWN: 'real' };
   const line =
     'sidekey: removed ANTHROPIC_API_KEY (no anthropic grant → sidekey connect anthropic --from-env ANTHROPIC_API_KEY); removed SIDEKEY_OWN (for Sidekey only)\n';
 
-  test('names the keys that were taken out, before the output of the program', async () => {
+  test('names the keys removed from the environment, before the output of the program', async () => {
     const { run } = await runHome();
     const ran = await run(['--', 'sh', '-c', 'echo "[$ANTHROPIC_API_KEY]" >&2'], { env });
     expect(withoutConfinement(ran.stderr)).toBe(`${line}[]\nsidekey: no request came through the proxy\n`);
   });
 
-  test('is not printed with --quiet; with --json it is a note of the summary', async () => {
+  test('is not printed with --quiet, and is a note in the summary with --json', async () => {
     const { run } = await runHome();
     expect((await run(['--quiet', '--', 'true'], { env })).stderr).toBe('');
     const ran = await run(['--json', '--', 'sh', '-c', 'echo began >&2'], { env });
@@ -28,7 +28,7 @@ describe('the line before the program starts', () => {
   });
 });
 
-test('a store that is gone, although its audit log is there, is made anew and said', async () => {
+test('a missing store with an existing audit log is created anew, with a message', async () => {
   const { run, at } = await runHome();
   await run(['--quiet', '--', 'true']);
   const folder = at.at('data');
@@ -41,7 +41,7 @@ test('a store that is gone, although its audit log is there, is made anew and sa
 
 // File permissions mean nothing to root.
 test.skipIf(process.getuid?.() === 0)(
-  'an audit folder that cannot be read is named, where there is no store either',
+  'an unreadable audit folder is reported, even without a store',
   async () => {
     const { run, at } = await runHome(undefined, () => ({ audit: { file: '../closed/audit.jsonl' } }));
     await chmod(at.at('closed'), 0);
@@ -84,7 +84,7 @@ describe.skipIf(npmMissing)('the environment of the program (npm)', () => {
   }
   const viaNpx = (extra?: Readonly<Record<string, string>>) => started(['exec', '--yes', '-c', inner], extra);
 
-  test('has nothing of npx: its settings, INIT_CWD, and its entries of the PATH', async () => {
+  test('contains nothing of npx: no npx settings, no INIT_CWD, and no npx entries in PATH', async () => {
     const { before, after } = await viaNpx();
     expect(after['PATH']).toBe(before.PATH);
     const ours = ['NPM_CONFIG_CAFILE', 'npm_config_fund'];
@@ -93,7 +93,7 @@ describe.skipIf(npmMissing)('the environment of the program (npm)', () => {
     for (const name of ['INIT_CWD', 'NODE', 'EDITOR', 'COLOR']) expect(after).not.toHaveProperty(name);
   });
 
-  test('has the settings of npm that the person made, in either case', async () => {
+  test('contains the npm settings that the person made, in either case', async () => {
     const own = {
       npm_config_registry: 'https://registry.corp.test/',
       NPM_CONFIG_TAG: 'beta',
@@ -103,7 +103,7 @@ describe.skipIf(npmMissing)('the environment of the program (npm)', () => {
     expect((await viaNpx(own)).after).toMatchObject(own);
   });
 
-  test('of npm run is unchanged, because scripts use the programs of their package', async () => {
+  test('under npm run is unchanged, because scripts use the programs of their package', async () => {
     const { after, folder } = await started(['run', '--silent', 'agent']);
     expect(after['PATH']?.split(delimiter)).toContain(`${folder}/node_modules/.bin`);
     expect(after).toMatchObject({ npm_lifecycle_event: 'agent' });

@@ -16,7 +16,7 @@ const status = (...args: readonly string[]) => [
 ];
 
 describe.skipIf(curlMissing)('refusals of sidekey run (curl)', () => {
-  test('unlisted hosts are tunnelled and counted, or refused with a hint, as the config or --unmatched says', async () => {
+  test('unlisted hosts are tunnelled and counted, or refused with a hint, depending on the config or --unmatched', async () => {
     const { at, run, upstream, seen } = await runHome(undefined, () => ({ domains: {} }));
     const tunnelled = await run(['--', ...status(`${upstream.url}/`)]);
     expect(tunnelled.stdout).toBe('200');
@@ -44,7 +44,7 @@ describe.skipIf(curlMissing)('refusals of sidekey run (curl)', () => {
     });
   });
 
-  test('a given policy refuses requests besides the rules of the domain', async () => {
+  test('a policy option refuses requests in addition to the rules of the domain', async () => {
     const { run, upstream, seen } = await runHome(undefined, ({ authority }) => ({
       policies: {
         'read-only': [{ methods: ['GET'] }],
@@ -76,7 +76,7 @@ describe.skipIf(curlMissing)('refusals of sidekey run (curl)', () => {
     });
   });
 
-  test('an edit of the config applies to a running command, and its flags still apply', async () => {
+  test('an edit of the config applies to a running command, and the flags of the command still apply', async () => {
     const place = await runHome(undefined, () => ({
       domains: {},
       policies: { 'read-only': [{ methods: ['GET'] }] },

@@ -5,7 +5,7 @@ import { home } from '../../support/command-line.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 
 test.skipIf(curlMissing)(
-  'what the command line changes, a running proxy does on its next request (curl)',
+  'a change made at the command line applies to the next request of a running proxy (curl)',
   async () => {
     const seen: (string | undefined)[] = [];
     const upstream = await startUpstream((request, response) => {

@@ -17,7 +17,7 @@ const listener = (last: NodeJS.Signals) =>
 
 describe('signals to sidekey run', () => {
   test.each(['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH', 'SIGCONT', 'SIGINT', 'SIGQUIT'] as const)(
-    '%s reaches the program, which decides what comes of it',
+    '%s is forwarded to the program, which decides how to react',
     async (name) => {
       const { start } = await runHome();
       const command = start(['--quiet', '--', process.execPath, '-e', listener(name)]);
@@ -28,7 +28,7 @@ describe('signals to sidekey run', () => {
   );
 
   test.skipIf(process.platform !== 'linux')(
-    'a program that stops itself stops the whole, and goes on with it',
+    'a program that stops itself stops sidekey run, and both continue together',
     async () => {
       const { start } = await runHome();
       const command = start([
@@ -52,7 +52,7 @@ describe('signals to sidekey run', () => {
   );
 
   test.skipIf(process.platform !== 'linux')(
-    'a program that stopped before run listened stops run too (needs /proc)',
+    'a program that stopped before sidekey run listened stops sidekey run too (needs /proc)',
     async () => {
       const stopped = fileURLToPath(new URL('../../support/stopped-child.ts', import.meta.url));
       const whole = spawn(process.execPath, [stopped], { stdio: 'ignore' });
@@ -67,7 +67,7 @@ describe('signals to sidekey run', () => {
 });
 
 describe.skipIf(!hasPseudoTerminal)('sidekey run in a terminal (needs script of util-linux)', () => {
-  test('leaves Ctrl-C to the program, once, and the size of the terminal as it is', async () => {
+  test('leaves Ctrl-C to the program, once, and keeps the size of the terminal', async () => {
     const { at } = await runHome();
     const script = `trap 'count=$((count+1))' INT; stty size; test -t 0 && test -t 1 && echo is-a-terminal; echo now-press; while [ "\${count:-0}" = 0 ]; do read line; done; echo count=$count; exit 0`;
     // The shell around it has Ctrl-C too, and goes on, as one that a person types at does.

@@ -7,7 +7,7 @@ import { tempFolder } from '../../support/temp-folder.ts';
 
 const read = (file: string) => readFile(file, 'utf8');
 
-test('it is put where the agents that are there look, and nowhere else', async () => {
+test('the skill is installed only where the installed agents look', async () => {
   const at = await home();
   for (const folder of ['.claude', '.codex', '.config/opencode'])
     await mkdir(at.at(folder), { recursive: true });
@@ -26,7 +26,7 @@ test('it is put where the agents that are there look, and nowhere else', async (
   expect((await at.run(['skill', 'install', '--for', 'claude'])).stdout).toMatch(/^Already installed: /);
 });
 
-test('is written to the common folder if no other exists', async () => {
+test('the skill is written to the common folder if no agent folder exists', async () => {
   const at = await home();
   const { stdout, stderr } = await at.run(['skill', 'install']);
   expect(stdout).toBe('Wrote .agents/skills/sidekey/SKILL.md (agents)\n');
@@ -40,14 +40,14 @@ test.each([
   ['cursor', '.cursor/skills'],
   ['gemini', '.gemini/skills'],
   ['opencode', '.opencode/skills'],
-])('for a project and %s it is in %s', async (agent, folder) => {
+])('for a project and %s the skill is in %s', async (agent, folder) => {
   const at = await home();
   const done = await at.json(['skill', 'install', '--project', '--for', agent]);
   expect(done).toMatchObject([{ agents: [agent], what: 'written' }]);
   expect(await read(at.at(folder, 'sidekey/SKILL.md'))).toMatch(/^---\nname: sidekey\n/);
 });
 
-test('a file that a person wrote or changed is left alone, unless --force is given', async () => {
+test('a skill file that a person wrote or changed is kept, unless --force is given', async () => {
   const at = await home();
   const file = at.at('.claude/skills/sidekey/SKILL.md');
   const install = (...more: string[]) => at.run(['skill', 'install', '--for', 'claude', ...more]);
@@ -62,7 +62,7 @@ test('a file that a person wrote or changed is left alone, unless --force is giv
   expect(await read(file)).toMatch(/And be kind/);
 });
 
-test('one of an older version is replaced', async () => {
+test('a skill file of an older version is replaced', async () => {
   const at = await home();
   const file = at.at('.claude/skills/sidekey/SKILL.md');
   await mkdir(dirname(file), { recursive: true });
@@ -80,7 +80,7 @@ test('show and --print write nothing', async () => {
   expect(await at.everything()).toEqual(before);
 });
 
-test('in a checkout, the page names the program by its path, which works in any folder', async () => {
+test('in a checkout, the skill names the program by its path, which works in any folder', async () => {
   const env = { npm_command: undefined };
   const { stdout } = await runProgram(['skill', 'install', '--print'], await tempFolder(), { env });
   expect(stdout).toContain(`\nnode ${program} fetch `);

@@ -4,7 +4,7 @@ import { home } from '../../support/command-line.ts';
 
 const rules = ['transparent', 'rules', '--user', '4711'];
 
-test('the rules exempt the user of Sidekey, and say that the config does not accept connections yet', async () => {
+test('the rules exempt the Sidekey user, and warn that the config does not accept connections yet', async () => {
   const at = await home({ proxy: { listen: '127.0.0.1:9999' } });
   const { stdout, stderr } = await at.run(rules);
   expect(stdout).toContain('meta skuid 4711 return\n');
@@ -12,7 +12,7 @@ test('the rules exempt the user of Sidekey, and say that the config does not acc
   expect(stderr).toContain('→ sidekey start --transparent');
 });
 
-test('the rules of iptables are commands for IPv4 and IPv6', async () => {
+test('the iptables rules are commands for IPv4 and IPv6', async () => {
   const at = await home({ proxy: { listen: '127.0.0.1:9999', transparent: true } });
   const { stdout, stderr } = await at.run([...rules, '--iptables', '--port', '8443']);
   for (const command of ['iptables', 'ip6tables']) {
@@ -27,13 +27,13 @@ test.each([
   [['--user', 'no-such-user'], 'There is no user no-such-user.'],
   [['--user', '1', '--port', '0'], '0 is not a port.'],
   [['--user', '1', '--port', 'https'], 'https is not a port.'],
-])('with %j are refused', async (options, why) => {
+])('the rules with %j are refused', async (options, why) => {
   const at = await home({ proxy: { listen: '127.0.0.1:9999' } });
   const { exit, stdout, stderr } = await at.run(['transparent', 'rules', ...options]);
   expect([exit, stdout, stderr]).toEqual([2, '', expect.stringContaining(why)]);
 });
 
-test('the rules for a router hand over what they do not drop', async () => {
+test('the rules for a router redirect what they do not drop', async () => {
   const at = await home({ proxy: { listen: '127.0.0.1:9999', transparent: true } });
   const { stdout, stderr } = await at.run(['transparent', 'rules', '--tproxy']);
   expect(stdout).toContain('tcp dport { 80, 443 } tproxy ip to 127.0.0.1:9999 meta mark set 0x51de accept\n');
@@ -43,13 +43,13 @@ test('the rules for a router hand over what they do not drop', async () => {
   expect([both.exit, both.stdout]).toEqual([2, '']);
 });
 
-test('a proxy on any port has none', async () => {
+test('a proxy on a random port has no rules', async () => {
   const at = await home({ proxy: { listen: '127.0.0.1:0' } });
   const { exit, stderr } = await at.run(rules);
   expect([exit, stderr]).toEqual([2, expect.stringContaining('set proxy.listen to an address with a port')]);
 });
 
-test('the user root is warned that its programs are not redirected', async () => {
+test('a warning for the user root says that its programs are not redirected', async () => {
   const at = await home({ proxy: { listen: '127.0.0.1:9999', transparent: true } });
   const { stderr } = await at.run(['transparent', 'rules', '--user', '0']);
   expect(stderr).toContain('programs of root are not redirected');

@@ -3,7 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { home } from '../../support/command-line.ts';
 
-test('provider show says it for each place, and in JSON as the config file would have it', async () => {
+test('provider show prints how the credential is sent to each place, and in JSON as the config file would', async () => {
   const at = await home();
   const { stdout } = await at.run(['provider', 'show', 'github']);
   expect(stdout).toMatch(/carried as +depends on the place, see below/);
@@ -30,7 +30,7 @@ test('provider show says it for each place, and in JSON as the config file would
   expect(await at.json(['provider', 'show', 'anthropic'])).toMatchObject({ inject: { header: 'x-api-key' } });
 });
 
-test('explain says it of a request', async () => {
+test('explain prints how the credential of a request is sent', async () => {
   const at = await home({
     domains: { 'github.com': { grant: 'github' }, 'auth.docker.io': { grant: 'hub' } },
   });
@@ -57,7 +57,7 @@ test('explain says it of a request', async () => {
   );
 });
 
-test('a host that is beyond the audience is no mistake in the map where the client has its own credential', async () => {
+test('a host outside the audience is no mistake in the map if the client has its own credential', async () => {
   const at = await home({ domains: { 'a.test': 'deny' } });
   await at.grant('hub', { type: 'basic', username: 'ann', password: 'secret-of-hub' }, [
     '--provider',

@@ -96,7 +96,7 @@ describe.skipIf(openssl !== null)(`openssl s_server${because(openssl)}`, () => {
     ['-tls1_2', '-tls1_3'].map((version) => [how, version] as const),
   );
 
-  test.each(over)('says that it does not know the issuer, over %s and %s', async (how, version) => {
+  test.each(over)('reports an unknown issuer, over %s and %s', async (how, version) => {
     const stranger = certificateOf('agents', { from: makeTestAuthority('Somebody else') });
     const { sidekey, authority } = await behindOpenssl(version, stranger);
     expect(await refusalBy(how, sidekey, authority)).toMatchObject({
@@ -109,21 +109,24 @@ describe.skipIf(openssl !== null)(`openssl s_server${because(openssl)}`, () => {
     });
   });
 
-  test.each(['-tls1_2', '-tls1_3'])('says that it has expired by its clock, over %s', async (version) => {
-    const now = Date.now();
-    const ended = certificateOf('agents', { validity: { notBefore: now - 2 * day, notAfter: now - day } });
-    // Ours does not know.
-    const { sidekey, authority } = await behindOpenssl(version, { ...ended, expiresAt: now + day });
-    expect(await refusalBy('HTTP/1.1', sidekey, authority)).toMatchObject({
-      code: 'upstream_tls',
-      detail: expect.stringContaining('it has expired, or the clocks differ') as string,
-    });
-  });
+  test.each(['-tls1_2', '-tls1_3'])(
+    'reports an expired certificate by its clock, over %s',
+    async (version) => {
+      const now = Date.now();
+      const ended = certificateOf('agents', { validity: { notBefore: now - 2 * day, notAfter: now - day } });
+      // Ours does not know.
+      const { sidekey, authority } = await behindOpenssl(version, { ...ended, expiresAt: now + day });
+      expect(await refusalBy('HTTP/1.1', sidekey, authority)).toMatchObject({
+        code: 'upstream_tls',
+        detail: expect.stringContaining('it has expired, or the clocks differ') as string,
+      });
+    },
+  );
 });
 
 describe.skipIf(nginx !== null)(`nginx with ssl_verify_client${because(nginx)}`, () => {
   test.each(['TLSv1.2', 'TLSv1.3'])(
-    'lets the grant in, and knows whose certificate it is, with %s',
+    'accepts the certificate of the grant and identifies its subject, with %s',
     async (tls) => {
       const { sidekey, authority } = await behindNginx(certificateOf('agents'), `ssl_protocols ${tls};`);
       const one = await proxiedGet(sidekey.url, `https://${authority}/`);
@@ -138,33 +141,36 @@ describe.skipIf(nginx !== null)(`nginx with ssl_verify_client${because(nginx)}`,
     },
   );
 
-  test.each(['TLSv1.2', 'TLSv1.3'])('tells two grants apart, also where it resumes, with %s', async (tls) => {
-    const at = await behindNginx(certificateOf('ann'), `ssl_protocols ${tls}; keepalive_timeout 0;`);
-    const { sidekey, authority } = at;
-    await sidekey.grant([authority], {
-      name: 'other',
-      provider: 'bank',
-      credential: certificateOf('bob'),
-    });
-    await sidekey.configure({
-      domains: { [authority]: { grant: 'bank' } },
-      providers: { bank: { audience: [authority], inject: 'client_certificate' } },
-    });
-    const as = async (grant: string) => {
-      const answer = await proxiedGet(sidekey.url, `https://${authority}/`, { 'Sidekey-Grant': grant });
-      const [verified, serial, , reused] = (answer as { body: string }).body.split(' ');
-      return { verified, serial, reused };
-    };
-    const seen = [];
-    for (const grant of ['bank', 'other', 'bank', 'other', 'bank', 'other']) seen.push(await as(grant));
-    const [ann, bob] = [seen[0]!.serial, seen[1]!.serial];
-    expect(ann).not.toBe(bob);
-    expect(seen.map(({ verified }) => verified)).toEqual(Array(6).fill('SUCCESS'));
-    expect(seen.map(({ serial }) => serial)).toEqual([ann, bob, ann, bob, ann, bob]);
-    expect(seen.map(({ reused }) => reused)).toEqual(['.', '.', 'r', 'r', 'r', 'r']);
-  });
+  test.each(['TLSv1.2', 'TLSv1.3'])(
+    'distinguishes two grants, even when it resumes sessions, with %s',
+    async (tls) => {
+      const at = await behindNginx(certificateOf('ann'), `ssl_protocols ${tls}; keepalive_timeout 0;`);
+      const { sidekey, authority } = at;
+      await sidekey.grant([authority], {
+        name: 'other',
+        provider: 'bank',
+        credential: certificateOf('bob'),
+      });
+      await sidekey.configure({
+        domains: { [authority]: { grant: 'bank' } },
+        providers: { bank: { audience: [authority], inject: 'client_certificate' } },
+      });
+      const as = async (grant: string) => {
+        const answer = await proxiedGet(sidekey.url, `https://${authority}/`, { 'Sidekey-Grant': grant });
+        const [verified, serial, , reused] = (answer as { body: string }).body.split(' ');
+        return { verified, serial, reused };
+      };
+      const seen = [];
+      for (const grant of ['bank', 'other', 'bank', 'other', 'bank', 'other']) seen.push(await as(grant));
+      const [ann, bob] = [seen[0]!.serial, seen[1]!.serial];
+      expect(ann).not.toBe(bob);
+      expect(seen.map(({ verified }) => verified)).toEqual(Array(6).fill('SUCCESS'));
+      expect(seen.map(({ serial }) => serial)).toEqual([ann, bob, ann, bob, ann, bob]);
+      expect(seen.map(({ reused }) => reused)).toEqual(['.', '.', 'r', 'r', 'r', 'r']);
+    },
+  );
 
-  test('answers a certificate of another issuer with its own 400, which is forwarded unchanged', async () => {
+  test('answers a certificate of another issuer with its own 400, which the proxy forwards unchanged', async () => {
     const { sidekey, authority } = await behindNginx(
       certificateOf('agents', { from: makeTestAuthority('Somebody else') }),
     );

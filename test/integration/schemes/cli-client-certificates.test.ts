@@ -14,7 +14,7 @@ const bank = (more: object = {}) =>
   });
 const add = ['grant', 'import', 'bank', '--provider', 'bank'];
 
-test('a certificate and its key are taken in from their files, and shown without the key', async () => {
+test('a certificate and its key are imported from their files, and shown without the key', async () => {
   const at = await bank();
   const added = await at.run(add, { input: cert + key });
   expect(added).toMatchObject({ exit: 0, stderr: '' });
@@ -34,7 +34,7 @@ test('a certificate and its key are taken in from their files, and shown without
     expect(`${added.stdout}${shown.stdout}${JSON.stringify(json)}`).not.toContain(line);
 });
 
-test('it is taken in as JSON, and replaced by another', async () => {
+test('a certificate is imported as JSON, and replaced by another certificate', async () => {
   const at = await bank();
   await at.run(add, { input: JSON.stringify({ certificate: cert, private_key: key }) });
   const other = certificateOf('others');
@@ -68,7 +68,7 @@ test('a provider that does not have it shown is pointed out, and one that has no
   );
 });
 
-test('connect has no prompt for it, and says the command', async () => {
+test('connect has no prompt for a certificate, and prints the command to use', async () => {
   const at = await bank();
   expect(await at.run(['connect', 'bank'])).toMatchObject({
     exit: 2,
@@ -87,7 +87,7 @@ test('explain and provider show say where it goes, and where it cannot', async (
   expect(await at.json(['provider', 'show', 'bank'])).toMatchObject({ inject: 'client_certificate' });
 });
 
-test('status names one that is about to end, and says nothing of one that is not', async () => {
+test('status reports a certificate that expires soon, but not one that does not', async () => {
   const at = await bank();
   const now = Date.now();
   const needs = async () => {

@@ -36,7 +36,7 @@ test.each([
   expect(stdout).not.toContain('c2VjcmV0');
 });
 
-test('explain says what the credential does not have', async () => {
+test('explain reports what the credential lacks', async () => {
   const at = await home({
     domains: { 'api.corp.test': { grant: 'corp' } },
     providers: { corp: { audience: ['api.corp.test'], inject: { headers: { 'X-Key': '{password}' } } } },

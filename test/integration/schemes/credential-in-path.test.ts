@@ -24,7 +24,7 @@ async function carried(inject: object, target: string) {
 }
 
 describe('a credential in the path', () => {
-  test('reaches the upstream, and not the audit', async () => {
+  test('reaches the upstream, but not the audit log', async () => {
     const { seen, answer, audit, paths } = await carried({ path: ['/bot'] }, '/bot999:placeholder/getMe?a=1');
     expect(answer.status).toBe(200);
     expect(seen).toEqual(['/bot123:bot-Secret/getMe?a=1']);
@@ -40,7 +40,7 @@ describe('a credential in the path', () => {
   });
 });
 
-test('a credential in the query reaches the upstream, and not the audit', async () => {
+test('a credential in the query reaches the upstream, but not the audit log', async () => {
   const { seen, audit } = await carried({ query: 'key' }, '/v1/models?key=placeholder&b=2');
   expect(seen).toEqual(['/v1/models?key=123%3Abot-Secret&b=2']);
   expect(audit).not.toMatch(/Secret|placeholder/);

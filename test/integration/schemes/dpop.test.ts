@@ -14,8 +14,8 @@ import {
 } from '../../support/upstream.ts';
 import { decodeJwt } from 'jose';
 
-describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, over %s', (protocol) => {
-  test('goes with a proof for just that request, in the place of what the client has', async () => {
+describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a DPoP key, over %s', (protocol) => {
+  test('is sent with a proof for exactly that request, in place of the fields of the client', async () => {
     const at = await startDpopProxy(protocol);
     const answer = await at.ask({
       path: '/things/caf%C3%A9?q=1',
@@ -31,7 +31,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, 
     expect(at.seen.map(({ says }) => says)).toEqual(['ok', 'ok']);
   });
 
-  test('is proved once more where a nonce is wanted, and then with the nonce at once', async () => {
+  test('is sent again with a nonce if the server requires one, and later with the nonce at once', async () => {
     const at = await startDpopProxy(protocol);
     at.wants.nonce = 'nonce-1';
     expect(await at.ask()).toMatchObject({ status: 200, body: 'ok' });
@@ -50,7 +50,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, 
     expect((await at.sidekey.audit()).filter(({ event }) => event === 'access')).toHaveLength(2);
   });
 
-  test('has the nonce of the last answer, for any status', async () => {
+  test('uses the nonce of the last response, whatever its status', async () => {
     const at = await startDpopProxy(protocol);
     at.wants.next = 'nonce-1';
     await at.ask();
@@ -65,7 +65,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, 
     ]);
   });
 
-  test('is renewed where it has ended too, after the nonce', async () => {
+  test('is refreshed if it has expired too, after the nonce', async () => {
     const at = await startDpopProxy(protocol);
     Object.assign(at.wants, { nonce: 'nonce-1', token: 'another' });
     expect(await at.ask({ method: 'POST', body: 'hello' })).toMatchObject({ status: 200, body: 'ok' });
@@ -77,7 +77,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, 
     expect(at.refreshes).toMatchObject([{ grant_type: 'refresh_token', refresh_token: 'refresh-1' }]);
   });
 
-  test('is proved anew where the nonce has changed while it was renewed', async () => {
+  test('gets a new proof if the nonce changed during the refresh', async () => {
     const at = await startDpopProxy(protocol);
     Object.assign(at.wants, { token: 'another', next: 'nonce-1' });
     const answering = at.ask();
@@ -93,7 +93,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, 
     expect(at.refreshes).toHaveLength(1);
   });
 
-  test('is proved twice at most, and not renewed for the sake of a nonce', async () => {
+  test('gets at most two proofs, and is not refreshed because of a nonce', async () => {
     const at = await startDpopProxy(protocol);
     Object.assign(at.wants, { nonce: 'nonce-1', isNever: true });
     const answer = await at.ask();
@@ -103,7 +103,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, 
     expect(at.refreshes).toEqual([]);
   });
 
-  test('is proved once more with the body that it had, though nothing could renew it', async () => {
+  test('is sent again with its original body, even if no refresh is possible', async () => {
     const at = await startDpopProxy(protocol, {}, { ...bound, refreshToken: null });
     at.wants.nonce = 'nonce-1';
     expect(await at.ask({ method: 'POST', body: 'hello' })).toMatchObject({ status: 200, body: 'ok' });
@@ -113,7 +113,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, 
     ]);
   });
 
-  test('cannot be proved again where the body was too long to keep: the next request has the nonce', async () => {
+  test('is not sent again if the body was too long to buffer, and the next request has the nonce', async () => {
     const at = await startDpopProxy(protocol, { config: { limits: { replay_bytes: 1_000 } } });
     at.wants.nonce = 'nonce-1';
     const body = 'x'.repeat(10_000);
@@ -123,7 +123,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, 
     expect(at.refreshes).toEqual([]);
   });
 
-  test('is proved for many requests at once, each for itself', async () => {
+  test('gets a separate proof for each of many simultaneous requests', async () => {
     const at = await startDpopProxy('HTTP/2');
     at.wants.nonce = 'nonce-1';
     const paths = Array.from({ length: 20 }, (_, index) => `/${index}`);
@@ -133,8 +133,8 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a key, 
   });
 });
 
-describe('a request that is sent anew', () => {
-  test('over another connection has another proof: the first may have been seen', async () => {
+describe('a DPoP request that is sent again', () => {
+  test('over another connection has another proof, because the server may have seen the first proof', async () => {
     const proofs: string[] = [];
     const upstream = await startRawUpstream((socket) => {
       onHeads(socket, (head, count) => {
@@ -155,7 +155,7 @@ describe('a request that is sent anew', () => {
     expect(new Set(ids).size).toBe(3);
   });
 
-  test('has its body whole, though the 401 came before the end of it', async () => {
+  test('has its complete body, even if the 401 came before the end of the body', async () => {
     const bodies: string[] = [];
     const asked = Promise.withResolvers<void>();
     const upstream = await startRawUpstream((socket) => {
@@ -185,7 +185,7 @@ describe('a request that is sent anew', () => {
     expect(bodies).toEqual(['0123456789']);
   });
 
-  test('has its body whole over HTTP/2 too, where the client waits with it for an answer', async () => {
+  test('has its complete body over HTTP/2 too, if the client sends the body only after a response', async () => {
     const bodies: string[] = [];
     const asked = Promise.withResolvers<void>();
     const upstream = await startH2Upstream((request, response) => {
@@ -262,8 +262,8 @@ async function shaken(...answers: readonly string[]) {
   return { proofs, client, upstream };
 }
 
-describe('a WebSocket', () => {
-  test('is proved once more where a nonce is wanted', async () => {
+describe('a WebSocket with a DPoP token', () => {
+  test('gets a second proof if the server requires a nonce', async () => {
     const { proofs, client, upstream } = await shaken(`${wanting}n-1\r\n\r\nno`, `${switched}frames`);
     expect(await client.until('frames')).toMatch(/^HTTP\/1\.1 101 /);
     expect(proofs.map((proof) => decodeJwt(proof))).toMatchObject([
@@ -272,13 +272,13 @@ describe('a WebSocket', () => {
     ]);
   });
 
-  test('is not proved a third time', async () => {
+  test('does not get a third proof', async () => {
     const { proofs, client } = await shaken(`${wanting}n-1\r\n\r\nno`, `${wanting}n-2\r\n\r\nno`);
     expect(await client.response()).toMatchObject({ status: 401, body: 'no' });
     expect(proofs).toHaveLength(2);
   });
 
-  test('is not proved once more where its grant was revoked meanwhile', async () => {
+  test('does not get a second proof if its grant was revoked in between', async () => {
     const heads: string[] = [];
     const upstream = await startRawPlainUpstream((socket) => {
       onHeads(socket, (head) => {

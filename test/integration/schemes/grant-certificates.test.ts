@@ -48,8 +48,8 @@ const closing: CertificateUpstreamOptions['answer'] = (_request, response) => {
 
 const versions = ['TLSv1.2', 'TLSv1.3'] as const;
 
-describe.each(versions)('a server that wants a client certificate, with %s', (tls) => {
-  test('gets that of the grant over HTTP/1.1, on one connection for all requests', async () => {
+describe.each(versions)('a server that requires a client certificate, with %s', (tls) => {
+  test('gets the certificate of the grant over HTTP/1.1, on one connection for all requests', async () => {
     const { upstream, sidekey } = await setup({ tls });
     for (let round = 0; round < 3; round += 1)
       expect(await proxiedGet(sidekey.url, upstream.url)).toEqual({ status: 200, body: 'let in' });
@@ -61,7 +61,7 @@ describe.each(versions)('a server that wants a client certificate, with %s', (tl
     );
   });
 
-  test('gets it over HTTP/2', async () => {
+  test('gets the certificate over HTTP/2', async () => {
     const { upstream, sidekey } = await setup({ tls });
     const session = await openSession(sidekey, upstream.authority);
     const answers = await Promise.all([ask(session), ask(session), ask(session)]);
@@ -74,7 +74,7 @@ describe.each(versions)('a server that wants a client certificate, with %s', (tl
     );
   });
 
-  test('gets it with the handshake of a WebSocket', async () => {
+  test('gets the certificate with the handshake of a WebSocket', async () => {
     const seen: (string | undefined)[] = [];
     const upstream = await startUpstream((_request, response) => response.end(), {
       ...upstreamLeaf(upstreamHost),
@@ -155,7 +155,7 @@ describe('the certificate of a grant', () => {
     ]);
   });
 
-  test('is no longer used after a revocation, and idle connections are closed', async () => {
+  test('is no longer used after a revocation, and its idle connections are closed', async () => {
     const { upstream, sidekey, grant } = await setup();
     const session = await openSession(sidekey, upstream.authority);
     await Promise.all([proxiedGet(sidekey.url, upstream.url), ask(session)]);
@@ -177,7 +177,7 @@ describe('the certificate of a grant', () => {
     expect(upstream.seen.map(({ who }) => who)).toEqual(['agents', 'successors']);
   });
 
-  test('that has ended is refused before anything is dialed', async () => {
+  test('is refused before any dial if it has expired', async () => {
     const upstream = await startCertificateUpstream();
     const day = 86_400_000;
     const sidekey = await sidekeyOfBank([upstream.authority], { now: () => Date.now() + 2 * day });
@@ -196,7 +196,7 @@ describe('the certificate of a grant', () => {
     expect(upstream.connections()).toBe(0);
   });
 
-  test('goes before that of the config, which others still get to see', async () => {
+  test('takes precedence over the certificate of the config, which other servers still get', async () => {
     const upstream = await startCertificateUpstream({ certificate: 'optional' });
     const ours = clients.issue(['everybody']);
     const sidekey = await sidekeyOfBank([upstream.authority]);
@@ -220,7 +220,7 @@ describe('the certificate of a grant', () => {
     expect(upstream.seen.map(({ who }) => who)).toEqual(['agents', 'everybody']);
   });
 
-  test('is shown inside a tunnel of the company’s proxy, and not to that proxy', async () => {
+  test('is shown inside a tunnel of the company proxy, but not to that proxy', async () => {
     const upstream = await startCertificateUpstream();
     const company = await startCompanyProxy();
     const sidekey = await sidekeyOfBank([upstream.authority]);
@@ -250,7 +250,7 @@ describe('the certificate of a grant', () => {
     expect(upstream.connections()).toBe(0);
   });
 
-  test('is named in the audit file by its fingerprint, and its key is nowhere', async () => {
+  test('is named in the audit file by its fingerprint, and its key appears nowhere', async () => {
     const { upstream, sidekey } = await setup({ trusts: makeTestAuthority('Somebody else') });
     await proxiedGet(sidekey.url, upstream.url);
     await sidekey.audited(({ event }) => event === 'outcome' || event === 'denied');

@@ -19,7 +19,7 @@ const made = async (at: Home, ...words: readonly string[]) => {
 };
 
 describe('a placeholder', () => {
-  test('looks as credentials of its provider do, and is the same each time', async () => {
+  test('has the format of the credentials of its provider, and is always the same', async () => {
     const at = await withGrant();
     const one = await made(at, 'work');
     expect(one).toMatch(/^ghp_sidekey[0-9A-Za-z]{12}0{17}$/);
@@ -29,7 +29,7 @@ describe('a placeholder', () => {
     expect(JSON.parse(await made(at, 'work', '--json'))).toEqual({ placeholder: one });
   });
 
-  test('is another for each agent and lease', async () => {
+  test('is different for each agent and lease', async () => {
     const at = await withGrant();
     const created = await at.run([
       'lease',

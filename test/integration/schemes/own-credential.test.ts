@@ -33,7 +33,7 @@ async function registry(domain: object = {}) {
   return { upstream, sidekey, grant, get, seen };
 }
 
-test('the client’s own Authorization is forwarded, and a challenge is returned', async () => {
+test('the Authorization of the client is forwarded, and a challenge is returned', async () => {
   const { sidekey, get, seen } = await registry();
   expect(await get('/v2/')).toMatchObject({ status: 401 });
   expect(await get('/v2/', 'Bearer handed-out')).toMatchObject({ status: 200 });

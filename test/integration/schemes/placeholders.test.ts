@@ -171,7 +171,7 @@ describe('a placeholder becomes the credential', () => {
     expect(setup.asked.map(({ headers }) => headers['x-key'])).toEqual([bearerToken, bearerToken]);
   });
 
-  test('and selects among the grants of a domain', async () => {
+  test('and selects a grant among the grants of a domain', async () => {
     const setup = await startPlaceholderProxy();
     const { sidekey, api } = setup;
     const { vault } = sidekey.proxy.state;
@@ -194,7 +194,7 @@ describe('a placeholder becomes the credential', () => {
   });
 });
 
-describe('a body without one', () => {
+describe('a body without a placeholder', () => {
   test('is forwarded byte for byte, with its framing', async () => {
     const setup = await startPlaceholderProxy(
       { placeholders: ['body'] },
@@ -220,8 +220,8 @@ describe('a body without one', () => {
   });
 });
 
-describe('responses with the credential', () => {
-  test('have the placeholder instead, in a repeated address', async () => {
+describe('responses that contain the credential', () => {
+  test('have the placeholder instead, in an address that repeats the credential', async () => {
     const setup = await startPlaceholderProxy({ placeholders: ['query'] });
     setup.api.server.removeAllListeners('request');
     setup.api.server.on('request', ({ url }: IncomingMessage, response: ServerResponse) =>
@@ -384,7 +384,7 @@ describe('a placeholder is refused', () => {
     ['a JSON body', { fields: [json], body: '{"content":"IT"}' }, 'the body', 'body'],
     ['a form', { fields: [form], body: 'content=IT' }, 'the body', 'body'],
     ['chunks', { fields: [json], body: ['{"content":"', 'IT', '"}'] }, 'the body', 'body'],
-  ])('in %s that its provider does not name', async (_where, sent: Sent, where, place) => {
+  ])('in %s if its provider does not name that place', async (_where, sent: Sent, where, place) => {
     const setup = await startPlaceholderProxy();
     const filled = JSON.parse(JSON.stringify(sent).replaceAll('IT', setup.placeholder)) as Sent;
     const { detail, hint } = await refused(setup, filled);
@@ -425,7 +425,7 @@ describe('a placeholder is refused', () => {
     expect(problemOf(answer).hint).toContain('sidekey domain allow');
   });
 
-  test('if it is of another lease, agent or grant', async () => {
+  test('if it belongs to another lease, agent or grant', async () => {
     const setup = await startPlaceholderProxy({ inject: 'placeholder' });
     const [mine, theirs] = [await setup.lease('secret'), await setup.lease('theirs')];
     for (const holder of [theirs, 'anyone'] as const)
@@ -437,12 +437,12 @@ describe('a placeholder is refused', () => {
     expect(setup.asked).toEqual([]);
   });
 
-  test('before any other fault of the request', async () => {
+  test('before any other error of the request', async () => {
     const setup = await startPlaceholderProxy({ inject: { json: 'token' } });
     await refused(setup, { fields: [`X-Key: ${setup.make('other')}`] });
   });
 
-  test('if it was changed', async () => {
+  test('if it was modified', async () => {
     const setup = await startPlaceholderProxy({ inject: 'placeholder' });
     // The code is whole, and what stands around it is not.
     await refused(setup, {
@@ -453,7 +453,7 @@ describe('a placeholder is refused', () => {
 });
 
 describe('a placeholder in a body that is not replaced there', () => {
-  test('is forwarded to a service for conversations, and recorded', async () => {
+  test('is forwarded to a conversation service, and recorded', async () => {
     const setup = await startPlaceholderProxy(
       { placeholders: [] },
       { stray: 'pass', limits: { placeholder_body_bytes: '4KiB' } },

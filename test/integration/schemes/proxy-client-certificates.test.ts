@@ -51,7 +51,7 @@ async function setup() {
 }
 
 describe('a server that asks for a client certificate', () => {
-  test('gets the one of the config, and refuses requests without one', async () => {
+  test('gets the certificate of the config, and refuses requests without a certificate', async () => {
     const { ask, configure, upstream, serials } = await setup();
     expect(await ask()).toMatchObject({ status: 502 });
     await configure(`other.acme.test:${upstream.port}`);
@@ -61,7 +61,7 @@ describe('a server that asks for a client certificate', () => {
     expect(serials).toHaveLength(1);
   });
 
-  test('gets the new one after a reload, though the paths are the same, and resumes nothing of the old', async () => {
+  test('gets the new certificate after a reload from the same paths, and resumes no earlier session', async () => {
     const { ask, configure, upstream, serials, resumed, write, sidekey } = await setup();
     await configure(upstream.authority);
     await ask();
@@ -90,7 +90,7 @@ describe('a server that asks for a client certificate', () => {
       'permissions_unsafe',
       /client\.key is open to every user/,
     ],
-  ])('goes on with what was good where there is %s', async (_what, cert, key, mode, code, reason) => {
+  ])('keeps the last valid certificate if there is %s', async (_what, cert, key, mode, code, reason) => {
     const { ask, configure, upstream, sidekey, write } = await setup();
     await configure(upstream.authority);
     await write({ cert, key });

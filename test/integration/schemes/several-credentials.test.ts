@@ -75,27 +75,27 @@ async function setUp(options: Options = {}) {
 }
 
 describe('a request gets the credentials of two grants', () => {
-  test('in a field each, in the place of those of the client', async () => {
+  test('in one field each, in place of the fields of the client', async () => {
     const { ask, seen } = await setUp();
     expect((await ask('/', ['x-api-key: mine', 'Authorization: Bearer mine'])).status).toBe(200);
     expect(seen[0]?.headers).toMatchObject({ authorization: `Bearer ${bearerToken}`, 'x-api-key': keyOfApp });
   });
 
-  test('the second one in the query', async () => {
+  test('with the second credential in the query', async () => {
     const { ask, seen } = await setUp({ also: [{ grant: 'app', as: { query: 'key' } }] });
     await ask('/a?x=1&key=mine');
     expect(seen[0]).toMatchObject({ url: `/a?x=1&key=${keyOfApp}` });
     expect(seen[0]?.headers.authorization).toBe(`Bearer ${bearerToken}`);
   });
 
-  test('the main one in the place of its placeholder', async () => {
+  test('with the main credential in place of its placeholder', async () => {
     const { ask, seen, sidekey, grant } = await setUp({ inject: 'placeholder' });
     const it = placeholderCodes(sidekey.proxy.state.vault).make(plainForm, anyone, grant.id);
     await ask('/', [`Authorization: token ${it}`]);
     expect(seen[0]?.headers).toMatchObject({ authorization: `token ${bearerToken}`, 'x-api-key': keyOfApp });
   });
 
-  test('each with its fingerprint in the audit, before the request is sent', async () => {
+  test('with both fingerprints in the audit log before the request is sent', async () => {
     const { ask, sidekey, grant, app } = await setUp();
     await ask();
     const lines = await sidekey.audit();
@@ -110,7 +110,7 @@ describe('a request gets the credentials of two grants', () => {
     expect(JSON.stringify(lines)).not.toContain(keyOfApp);
   });
 
-  test('and a response shows neither', async () => {
+  test('and the response contains neither credential', async () => {
     const { ask, sidekey } = await setUp({
       domain: { leak_guard: 'redact' },
       answer: ({ headers }, response) =>
@@ -122,7 +122,7 @@ describe('a request gets the credentials of two grants', () => {
     expect(await sidekey.audited(({ event }) => event === 'outcome')).toMatchObject({ leaks: 2 });
   });
 
-  test('the placeholder of the second one stands in its field, and nowhere else', async () => {
+  test('and the placeholder of the second grant is replaced only in its field', async () => {
     const { ask, seen, sidekey, app } = await setUp();
     const it = placeholderCodes(sidekey.proxy.state.vault).make(plainForm, anyone, app!.id);
     expect((await ask('/', [`X-Api-Key: ${it}`])).status).toBe(200);
@@ -157,7 +157,7 @@ async function waiting() {
   return { ...it, waiting: ask, allow };
 }
 
-describe('a person who is asked', () => {
+describe('a person who is asked to approve', () => {
   test('sees both grants, and allows both', async () => {
     const { waiting: wait, allow, seen } = await waiting();
     const { answer, question } = await wait();
@@ -167,7 +167,7 @@ describe('a person who is asked', () => {
     expect(seen[0]?.headers).toMatchObject({ authorization: `Bearer ${bearerToken}`, 'x-api-key': keyOfApp });
   });
 
-  test('has not allowed another second grant that comes while the request waits', async () => {
+  test('has not approved a different second grant that is configured while the request waits', async () => {
     const { waiting: wait, allow, seen, sidekey, app, upstream } = await waiting();
     const { answer, question } = await wait();
     await sidekey.proxy.state.grants.remove(app!.id);
@@ -178,7 +178,7 @@ describe('a person who is asked', () => {
     expect(seen).toEqual([]);
   });
 
-  test('for some time has allowed these two grants, and no other pair', async () => {
+  test('approves these two grants for some time, and no other pair', async () => {
     const { waiting: wait, allow, seen, sidekey, app, upstream, ask } = await waiting();
     const { answer, question } = await wait();
     await allow(question.id, { kind: 'until', at: Date.now() + 600_000 });
@@ -221,7 +221,7 @@ describe('a request is refused, and nothing is sent,', () => {
     expect((await sidekey.audit()).map(({ event }) => event)).not.toContain('access');
   });
 
-  test('if the agent or its lease has the main grant only', async () => {
+  test('if the agent or its lease has only the main grant', async () => {
     const { ask, seen, sidekey, grant } = await setUp();
     const { store } = sidekey.proxy.state;
     await addAgent(store, 'robot', 'secret', { bindings: [{ kind: 'grant', value: grant.id }] });
@@ -231,7 +231,7 @@ describe('a request is refused, and nothing is sent,', () => {
     expect(seen).toEqual([]);
   });
 
-  test('if it was revoked, also within an open tunnel', async () => {
+  test('if the second grant was revoked, even within an open tunnel', async () => {
     const { connect, upstream, sidekey, app } = await setUp();
     const client = await connect();
     const ask = async () => {
@@ -244,7 +244,7 @@ describe('a request is refused, and nothing is sent,', () => {
   });
 });
 
-test('a response that streams is cut when the second grant is revoked', async () => {
+test('a streaming response is cut when the second grant is revoked', async () => {
   const { connect, upstream, sidekey, app } = await setUp({
     answer: (_request, response) => void response.write('first '),
   });
@@ -257,7 +257,7 @@ test('a response that streams is cut when the second grant is revoked', async ()
   expect(end).toMatchObject({ code: 'grant_revoked' });
 });
 
-test('a token of the second grant that the upstream refuses is refreshed, and the request sent again', async () => {
+test('a token of the second grant that the upstream refuses is refreshed, and the request is sent again', async () => {
   let tokens = 0;
   const { ask, seen, sidekey } = await setUp({
     credential: oauth2Credential({
@@ -285,7 +285,7 @@ test('a token of the second grant that the upstream refuses is refreshed, and th
   expect(new Set(prints).size).toBe(2);
 });
 
-test('an entry that gets a second grant while a connection is open applies to its next request', async () => {
+test('a second grant added to an entry while a connection is open applies to the next request', async () => {
   const { connect, upstream, sidekey, seen } = await setUp({
     domain: { also: undefined },
     // Without a definition, its placement is the same object for each config.

@@ -40,9 +40,9 @@ function expectNow(milliseconds: number): void {
   expect(Math.abs(milliseconds - Date.now())).toBeLessThan(60_000);
 }
 
-describe.each(protocols)('over %s, as it is documented by', (protocol) => {
+describe.each(protocols)('over %s, a request is signed', (protocol) => {
   // https://docs.cdp.coinbase.com/exchange/rest-api/authentication
-  test('Coinbase Exchange', async () => {
+  test('as Coinbase Exchange documents', async () => {
     const inject = {
       hmac: {
         algorithm: 'sha256',
@@ -82,7 +82,7 @@ describe.each(protocols)('over %s, as it is documented by', (protocol) => {
   });
 
   // https://developers.binance.com/docs/binance-spot-api-docs/rest-api/request-security
-  test('Binance', async () => {
+  test('as Binance documents', async () => {
     const inject = {
       hmac: {
         algorithm: 'sha256',
@@ -121,7 +121,7 @@ describe.each(protocols)('over %s, as it is documented by', (protocol) => {
   });
 
   // https://docs.slack.dev/authentication/verifying-requests-from-slack
-  test('Slack, for requests that it signs itself', async () => {
+  test('as Slack documents for requests that Slack sends', async () => {
     const inject = {
       hmac: {
         algorithm: 'sha256',
@@ -138,7 +138,7 @@ describe.each(protocols)('over %s, as it is documented by', (protocol) => {
   });
 
   // https://learn.microsoft.com/azure/communication-services/tutorials/hmac-header-tutorial
-  test('Azure Communication Services', async () => {
+  test('as Azure Communication Services documents', async () => {
     const inject = {
       hmac: {
         algorithm: 'sha256',
@@ -178,7 +178,7 @@ describe.each(protocols)('over %s, as it is documented by', (protocol) => {
     }
   });
 
-  test('no provider: every name, and the other algorithms and forms', async () => {
+  test('with every template name, and the other algorithms and encodings', async () => {
     const inject = {
       hmac: {
         algorithm: 'sha512',
@@ -228,7 +228,7 @@ describe.each(protocols)('over %s, as it is documented by', (protocol) => {
       { type: 'headers', headers: [['X-A', 'own-0123456789']] },
       'its credential is fields of its own',
     ],
-  ])('nobody: a secret in %s for %s that is none is refused', async (secret, sign, credential, sentence) => {
+  ])('but is refused if the secret in %s for %s is invalid', async (secret, sign, credential, sentence) => {
     const inject = { hmac: { algorithm: 'sha1', secret, sign, headers: { 'X-Signed': '{signature}' } } };
     const { ask, seen, sidekey } = await startInjectProxy(inject, { credential });
     const answer = await ask(protocol);
@@ -249,7 +249,7 @@ const inHeader = (sign: string) => ({
 });
 const secret: Credential = { type: 'api_key', value: 'a-secret-that-signs' };
 
-test('a body is held up to the limit where it is signed', async () => {
+test('a body that must be signed is buffered up to the limit', async () => {
   const options = { credential: secret, config: { limits: { signed_body_bytes: 1024 } } };
   const { ask, seen } = await startInjectProxy(inHeader('{body}'), options);
   const answer = await ask('HTTP/1.1', { method: 'POST', body: 'x'.repeat(1025), isChunked: true });
@@ -261,7 +261,7 @@ test('a body is held up to the limit where it is signed', async () => {
   expect(seen).toEqual([]);
 });
 
-test('a body streams where it is not signed', async () => {
+test('a body that is not signed is streamed', async () => {
   const begun = Promise.withResolvers<string>();
   const upstream = await startUpstream((request, response) => {
     begun.resolve(String(request.headers['x-signed']));
@@ -281,7 +281,7 @@ test('a body streams where it is not signed', async () => {
   expect((await client.response()).body).toBe('hello');
 });
 
-test('a request whose one value is two is not signed', async () => {
+test('a request in which a signed value appears twice is not signed', async () => {
   const { ask, seen } = await startInjectProxy(inHeader('{header:X-Mine}'), { credential: secret });
   const answer = await ask('HTTP/1.1', { fields: ['X-Mine', '1', 'x-mine', '2'] });
   expect(problemOf(answer).detail).toContain('x-mine more than once');

@@ -42,7 +42,7 @@ describe.each(protocols)('over %s', (protocol) => {
     expect(valuesIn(seen[0]!, 'authorization')).toEqual([]);
   });
 
-  test('a template that names what the credential does not have is refused', async () => {
+  test('a template with a part that the credential lacks is refused', async () => {
     const { ask, seen } = await startInjectProxy({ headers: { 'X-Api-Key': '{password}' } });
     expect(refusal(await ask(protocol))).toMatchObject({
       status: 403,
@@ -54,7 +54,7 @@ describe.each(protocols)('over %s', (protocol) => {
     expect(seen).toEqual([]);
   });
 
-  test('a cookie is written beside the client’s own', async () => {
+  test('a cookie is added to the cookies of the client', async () => {
     const { ask, seen } = await startInjectProxy({ cookie: 'sid' });
     const asked = { fields: ['Cookie', 'a=1; sid=placeholder; b="2"', 'Authorization', 'Bearer mine'] };
     expect((await ask(protocol, asked)).status).toBe(200);
@@ -66,7 +66,7 @@ describe.each(protocols)('over %s', (protocol) => {
     expect(valuesIn(seen[0]!, 'authorization')).toEqual([]);
   });
 
-  test('a member of a JSON body is written in its place', async () => {
+  test('a member of a JSON body is replaced in place', async () => {
     const { ask, seen } = await startInjectProxy({ json: 'api_key' });
     const body = '{ "a": 1.0, "api_k\\u0065y": "placeholder", "b": "\u00c3\u00a9" }';
     expect(
@@ -80,7 +80,7 @@ describe.each(protocols)('over %s', (protocol) => {
     expect(valuesIn(it!, 'authorization')).toEqual([]);
   });
 
-  test('a member that the client left out is added, with the object around it', async () => {
+  test('a member that the client left out is added, together with its parent object', async () => {
     const { ask, seen } = await startInjectProxy({ json: '/auth/token' });
     await ask(protocol, { method: 'POST', fields: json, body: '{"a":1}' });
     await ask(protocol, { method: 'POST', fields: json, body: '{"auth":{"token":"mine","x":[]}}' });
@@ -90,7 +90,7 @@ describe.each(protocols)('over %s', (protocol) => {
     ]);
   });
 
-  test('a parameter of a form is written in its place, and what sums the body up goes', async () => {
+  test('a parameter of a form is replaced in place, and checksum fields of the body are removed', async () => {
     const { ask, seen } = await startInjectProxy({ form: 'token' });
     const fields = [...form, 'Content-MD5', 'x', 'Content-Digest', 'sha-256=:x:'];
     await ask(protocol, { method: 'POST', fields, body: 'a=%20+b&tok%65n=mine&c&token=again' });
@@ -164,7 +164,7 @@ describe.each(protocols)('over %s', (protocol) => {
     expect((await sidekey.audit()).map(({ event }) => event)).not.toContain('access');
   });
 
-  test('a body that is longer than the limit is refused', async () => {
+  test('a body longer than the limit is refused', async () => {
     const { ask, seen } = await startInjectProxy(
       { json: 'key' },
       { config: { limits: { injected_body_bytes: 10 } } },
@@ -180,7 +180,7 @@ describe.each(protocols)('over %s', (protocol) => {
   });
 });
 
-test('a chunked body becomes one of a length', async () => {
+test('a chunked body is sent with a Content-Length', async () => {
   const { ask, seen } = await startInjectProxy({ json: 'key' });
   await ask('HTTP/1.1', {
     method: 'POST',
@@ -194,7 +194,7 @@ test('a chunked body becomes one of a length', async () => {
   expect([...valuesIn(it!, 'transfer-encoding'), ...valuesIn(it!, 'trailer')]).toEqual([]);
 });
 
-test('a client that expects a 100 gets one', async () => {
+test('a client that expects a 100 gets a 100', async () => {
   const { seen, sidekey, upstream } = await startInjectProxy({ form: 'key' });
   const client = await openTunnel(sidekey, upstream.authority);
   client.send(
@@ -206,7 +206,7 @@ test('a client that expects a 100 gets one', async () => {
   expect(seen[0]!.body.toString()).toBe(`a=b&key=${bearerToken}`);
 });
 
-test('a body that is sent once more after a 401 has the new token in it', async () => {
+test('a body that is sent again after a 401 contains the new token', async () => {
   const bodies: string[] = [];
   const upstream = await startUpstream((request, response) => {
     void text(request).then((body) => {
