@@ -32,7 +32,7 @@ async function withClient() {
 }
 
 describe('the client', () => {
-  test('uses the login of "sidekey login", at its own address alone', async () => {
+  test('uses the login of "sidekey login" only at the address of that login', async () => {
     const { key, url } = await withClient();
     const folder = await tempFolder();
     await mkdir(join(folder, 'config'));
@@ -72,7 +72,7 @@ describe('the client', () => {
     });
   });
 
-  test('does the work of a request once, though its answer was lost', async () => {
+  test('does the work of a request once, even if the response was lost', async () => {
     const { url, key } = await withClient();
     let calls = 0;
     const lossy = async (address: string | URL | Request, init?: RequestInit) => {
@@ -89,7 +89,7 @@ describe('the client', () => {
     expect(names).toEqual(['ci']);
   });
 
-  test('changes a resource only while it has the ETag that was read', async () => {
+  test('changes a resource only if its ETag is unchanged since the read', async () => {
     const { client } = await withClient();
     let etag = '';
     const onHeaders = (headers: Headers) => void (etag = headers.get('etag') ?? '');
@@ -138,7 +138,7 @@ describe('the client', () => {
     });
   });
 
-  test('makes the environment of a program that uses the proxy under a lease', async () => {
+  test('creates the environment of a program that uses the proxy under a lease', async () => {
     const { client, upstream, sidekey } = await withClient();
     await client.createAgent({ name: 'ci', grants: ['desk'] });
     const env = await client.proxyEnv({ proxy: sidekey.url, agent: 'ci', grants: ['desk'], ttl: '5m' });
@@ -173,7 +173,7 @@ describe('connect', () => {
     expect((await client.getGrant({ grant: connected.grantId })).user).toBe('alice');
   });
 
-  test('fails where the person declines', async () => {
+  test('fails if the person declines', async () => {
     const at = await startConnecting();
     const client = createClient({ baseUrl: at.url, apiKey: await at.key() });
     const onUrl = async (url: string) => void (await at.browser().press(url, 'no'));
@@ -186,7 +186,7 @@ describe('connect', () => {
 describe('connect on another device', () => {
   const asks = { provider: 'desk', user: 'alice', device: true } as const;
 
-  test('waits until the person has typed the code', async () => {
+  test('waits until the person has entered the code', async () => {
     const at = await startDevice();
     const client = createClient({ baseUrl: at.url, apiKey: await at.key() });
     const onCode = ({ user_code: code }: DeviceSession) => at.server.approve(code);
@@ -196,7 +196,7 @@ describe('connect on another device', () => {
     await expect(client.connect({ ...asks, onCode: no })).rejects.toMatchObject({ code: 'consent_declined' });
   });
 
-  test('fails where nobody types the code, and where the provider has no device flow', async () => {
+  test('fails if nobody enters the code, or if the provider has no device flow', async () => {
     const clock = { now: Date.now() };
     const at = await startDevice({}, () => clock.now);
     const client = createClient({ baseUrl: at.url, apiKey: await at.key() });
@@ -209,7 +209,7 @@ describe('connect on another device', () => {
     });
   });
 
-  test('is the default without a browser, or else the address is printed', async () => {
+  test('is the default without a browser if the provider has a device flow, otherwise the address is printed', async () => {
     const printed = vi.spyOn(console, 'error').mockImplementation(() => undefined);
     onTestFinished(() => printed.mockRestore());
     for (const name of ['DISPLAY', 'WAYLAND_DISPLAY']) vi.stubEnv(name, undefined);
@@ -233,7 +233,7 @@ describe('connect on another device', () => {
   });
 });
 
-test('a browser is opened with an address that leads to the real one, once', async () => {
+test('a browser is opened with a local address that redirects to the consent, once', async () => {
   const start = vi.fn((_program: string, _args: readonly string[]) => spawn(process.execPath, ['--version']));
   expect(browserOf({ platform: 'linux', env: {}, start })).toBeNull();
   const open = browserOf({ platform: 'linux', env: { DISPLAY: ':0' }, start });

@@ -112,7 +112,7 @@ describe.skipIf(absent !== false)(`the Python clients${why}`, () => {
     await started.done();
   });
 
-  test('without a browser, and where they are told to, wait until the person has typed a code', async () => {
+  test('without a browser, or if requested, wait until the person has entered a code', async () => {
     const at = await startDevice();
     const started = await start(at, ['test/integration/sdk/programs/story.py', 'device']);
     for (let connections = 0; connections < 4; connections += 1) {
@@ -124,7 +124,7 @@ describe.skipIf(absent !== false)(`the Python clients${why}`, () => {
     await started.done();
   });
 
-  test('pass on a failure of the function that shows the code, and begin nothing else', async () => {
+  test('forward an exception of the function that shows the code, and start nothing else', async () => {
     const at = await startDevice();
     const program = `
 import sidekey
@@ -136,7 +136,7 @@ except sidekey.SidekeyError as error:
     expect(await linesOf(await start(at, ['-c', program]))).toEqual(['no screen']);
   });
 
-  test('print the address where the provider has no device flow', async () => {
+  test('print the address if the provider has no device flow', async () => {
     const at = await startConnecting();
     const program = `
 import sidekey
@@ -157,7 +157,7 @@ except sidekey.SidekeyError as error:
     expect(await started.complaints).toContain(`${at.url}/connect/cs_`);
   });
 
-  test('are refused without a key, and to another machine in the clear', async () => {
+  test('are refused without a key, and to another machine without TLS', async () => {
     const service = await startService();
     const program = `
 import json, sidekey
@@ -176,7 +176,7 @@ print(json.dumps(seen))`;
     expect(others).toEqual(Array.from({ length: 4 }, () => 'input_invalid'));
   });
 
-  test('use the login of "sidekey login", at its own address alone', async () => {
+  test('use the login of "sidekey login" only at the address of that login', async () => {
     const { key, url } = await startService();
     const folder = await tempFolder();
     await mkdir(join(folder, 'config'));
@@ -200,14 +200,14 @@ except sidekey.SidekeyError as error:
     expect(told).toEqual(['auditor', refused, refused]);
   });
 
-  test('the notebook runs', async () => {
+  test('run the notebook', async () => {
     const service = await withTickets();
     const args = ['test/integration/sdk/programs/notebook.py', 'examples/sdk/python/notebook.ipynb'];
     const env = { TICKETS_URL: `https://${service.upstream.authority}/tickets` };
     expect(await linesOf(await start(service, args, env))).toEqual([2]);
   });
 
-  test('the tool of a model sends requests as its agent, and reads why one is refused', async () => {
+  test('offer a model tool that sends requests as its agent, and returns the reason of a refusal', async () => {
     const service = await withTickets();
     await service.call('POST /v2/agents', { body: { name: 'helper', grants: ['desk'] } });
     const program = `

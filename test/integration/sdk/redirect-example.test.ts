@@ -8,7 +8,7 @@ import { returned, startConnecting } from '../../support/connect-session.ts';
 const visit = (url: string, user?: string) =>
   new Request(url, { headers: user === undefined ? {} : { cookie: signIn(user).split(';')[0] ?? '' } });
 
-test('the example of a server sends its user to connect an account, and reads the result', async () => {
+test('the server example sends its user to connect an account, and reads the result', async () => {
   const app = 'https://app.acme.test';
   const at = await startConnecting({ returnUrls: [`${app}/connected`] });
   vi.stubEnv('SIDEKEY_API_URL', at.url);

@@ -32,7 +32,7 @@ describe('a socket passed by a service manager', { timeout: 60_000 }, () => {
     expect(stderr).toContain('and proxy.listen is 127.0.0.1:9');
   });
 
-  test('is refused if it is not the only one', async () => {
+  test('is refused if more than one socket was passed', async () => {
     const { start } = await manager({});
     const { stderr } = await start('LISTEN_FDS=2 LISTEN_PID=$$');
     expect(stderr).toContain('2 sockets instead of one');

@@ -72,7 +72,7 @@ function status(port: number): Promise<number | undefined> {
 }
 
 describe.skipIf(why !== null)(
-  `the service of systemd${why === null ? '' : ` (${why})`}`,
+  `the systemd service${why === null ? '' : ` (${why})`}`,
   { timeout: 120_000 },
   () => {
     test('is installed, refuses no connection during a restart, and is removed', async () => {

@@ -33,7 +33,7 @@ describe.skipIf(curlMissing)(`curl${curlMissing ? ` (${curlMissing})` : ''}`, ()
   });
 
   test.each(['domain_not_allowed', 'agent_auth_required'])(
-    'that is refused with %s fails, and the audit says why',
+    'fails if refused with %s, and the audit log records the reason',
     async (code) => {
       const isUnknown = code === 'agent_auth_required';
       const { upstream, sidekey } = await setUp();
@@ -68,7 +68,7 @@ describe('a SOCKS5 client', () => {
     ['that asks for BIND', Buffer.concat([Buffer.of(5, 1, 0), request('a.example', 443, 2)]), [5, 0, 5, 7]],
     ['with an unknown type of address', Buffer.of(5, 1, 0, 5, 1, 0, 9, 0, 0), [5, 0, 5, 8]],
     ['without a valid host', Buffer.concat([Buffer.of(5, 1, 0), request('a b', 443)]), [5, 0, 5, 2]],
-  ])('%s gets the reply for that', async (_what, bytes, answer) => {
+  ])('%s gets the matching reply', async (_what, bytes, answer) => {
     const { sidekey } = await setUp();
     const client = await openClient(sidekey);
     client.socket.write(bytes);
@@ -95,7 +95,7 @@ describe('a SOCKS5 client', () => {
     expect(await sidekey.audited((line) => line.code === code)).toMatchObject({ code });
   });
 
-  test('that sends its bytes one by one is understood', async () => {
+  test('that sends its bytes one by one is served', async () => {
     const { sidekey, upstream } = await setUp();
     const client = await openClient(sidekey);
     const [name = '', port] = upstream.authority.split(':');
@@ -106,14 +106,14 @@ describe('a SOCKS5 client', () => {
     await client.until('\x05\x00\x05\x00\x00\x01');
   });
 
-  test('that sends nothing more is cut', async () => {
+  test('that stops sending during the handshake is disconnected', async () => {
     const { sidekey } = await setUp({ limits: { head_timeout: '50ms' } });
     const client = await openClient(sidekey);
     client.socket.write(Buffer.of(5, 1));
     expect(await client.ended()).toBe('');
   });
 
-  test('inside of a tunnel is none', async () => {
+  test('is not supported inside of a tunnel', async () => {
     const { sidekey, upstream } = await setUp();
     const client = await openClient(sidekey);
     client.send(`CONNECT ${upstream.authority} HTTP/1.1\r\n\r\n`);

@@ -72,7 +72,7 @@ function speak(stream: ClientHttp2Stream) {
 }
 
 describe('a WebSocket over HTTP/2', () => {
-  test('gets the credential in its handshake, and carries frames both ways', async () => {
+  test('gets the credential in its handshake, and carries frames in both directions', async () => {
     const { upstream, sidekey, seen } = await echoing();
     const session = await openSession(sidekey, upstream.authority);
     expect(session.remoteSettings.enableConnectProtocol).toBe(true);
@@ -104,7 +104,7 @@ describe('a WebSocket over HTTP/2', () => {
     ).resolves.toMatchObject({ method: 'GET', status: 101, outcome: 'ok' });
   });
 
-  test('answers the key of a client that sends one, and asks the upstream with another', async () => {
+  test('answers the key of a client that sends a key, and sends another key to the upstream', async () => {
     const { upstream, sidekey, seen } = await echoing();
     const session = await openSession(sidekey, upstream.authority);
     // The key and the proof of RFC 6455 §1.3.
@@ -124,14 +124,14 @@ describe('a WebSocket over HTTP/2', () => {
     expect(session.remoteSettings.enableConnectProtocol).toBe(false);
   });
 
-  test('that the upstream does not accept gets its answer', async () => {
+  test('that the upstream refuses gets the response of the upstream', async () => {
     const { upstream, sidekey } = await echoing();
     const session = await openSession(sidekey, upstream.authority);
     const stream = connectTo(session, '/elsewhere');
     expect(await answerOf(stream)).toMatchObject({ status: 400, whole: true });
   });
 
-  test('is judged by the same decision as any other request', async () => {
+  test('gets the same decision as any other request', async () => {
     const { upstream, sidekey, seen } = await echoing();
     const session = await openSession(sidekey, upstream.authority);
     const refused = await answerOf(connectTo(session, '/chat', { 'sidekey-grant': 'none-such' }));
@@ -140,7 +140,7 @@ describe('a WebSocket over HTTP/2', () => {
     expect(seen).toEqual([]);
   });
 
-  test('without a proof by its upstream is refused', async () => {
+  test('is refused if the upstream does not prove the handshake', async () => {
     const upstream = await startH2Upstream(() => {}, { enableConnectProtocol: true });
     upstream.server.on('upgrade', (_asked: unknown, socket: Duplex) =>
       socket.write(
@@ -155,7 +155,7 @@ describe('a WebSocket over HTTP/2', () => {
     expect(refused.headers['sidekey-error']).toBe('upstream_protocol');
   });
 
-  test('ends when its client resets it, or its right ends, alone of its session', async () => {
+  test('ends when its client resets the stream or its permission ends, without affecting the session', async () => {
     const { upstream, sidekey, server } = await echoing();
     const second = await sidekey.grant([upstream.authority], { name: 'second' });
     const session = await openSession(sidekey, upstream.authority);

@@ -49,7 +49,7 @@ function handshake(authority: string, more = ''): string {
 }
 
 describe('a WebSocket', () => {
-  test('gets the credential in its handshake, and carries frames both ways', async () => {
+  test('gets the credential in its handshake, and carries frames in both directions', async () => {
     const { upstream, sidekey, seen, urls } = await echoing();
     const socket = await connectWs(sidekey, upstream.authority, '/chat?room=%2f');
     const opened = once(socket, 'open');
@@ -98,7 +98,7 @@ describe('a WebSocket', () => {
   test.each([
     ['the upstream', (server: WebSocketServer) => [...server.clients].forEach((peer) => peer.terminate())],
     ['the client', (_server: WebSocketServer, socket: WebSocket) => socket.terminate()],
-  ])('that %s breaks off is closed on both sides', async (_name, breakOff) => {
+  ])('is closed on both sides if %s breaks off', async (_name, breakOff) => {
     const { upstream, sidekey, server } = await echoing();
     const socket = await connectWs(sidekey, upstream.authority);
     await once(socket, 'open');
@@ -126,7 +126,7 @@ describe('a WebSocket', () => {
     expect(text).toBe('from the upstream<from the client>');
   });
 
-  test('applies backpressure from either side', async () => {
+  test('applies backpressure in both directions', async () => {
     const upstreamSide = Promise.withResolvers<Duplex>();
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, () => {
@@ -182,7 +182,7 @@ describe('a failed WebSocket handshake', () => {
     await upstream.allClosed();
   });
 
-  test('is refused as other requests are', async () => {
+  test('is refused like any other request', async () => {
     const { upstream, sidekey } = await granted((_request, response) => response.end());
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(handshake('evil.test'));
@@ -214,7 +214,7 @@ describe('a failed WebSocket handshake', () => {
       502,
       'upstream_protocol',
     ],
-  ])('says so where the upstream %s', async (_name, act, status, reason) => {
+  ])('reports that the upstream %s', async (_name, act, status, reason) => {
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, () => act(socket));
     });

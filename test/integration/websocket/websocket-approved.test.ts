@@ -67,7 +67,7 @@ test('a WebSocket with a one-time approval outlives the expiry of a standing app
   expect(isOpen(once.client)).toBe(true);
 });
 
-test('a WebSocket with a standing approval is cut when that is revoked, whichever request it was given for', async () => {
+test('a WebSocket with a standing approval is cut when the approval is revoked, even if the approval was given for another request', async () => {
   const { store, agreed, open, endOf } = await setup({ default: 'approve' });
   const first = await agreed('/first', { kind: 'until', at: Date.now() + hour });
   const second = await open('/second');
@@ -77,7 +77,7 @@ test('a WebSocket with a standing approval is cut when that is revoked, whicheve
   expect([await endOf('/first'), await endOf('/second')]).toEqual([missing, missing]);
 });
 
-test('a WebSocket without approval is cut when the rule now requires one', async () => {
+test('a WebSocket without approval is cut when the rule starts to require an approval', async () => {
   const { sidekey, open, endOf, of } = await setup({ default: 'allow' });
   const client = await open('/chat');
   await sidekey.configure(of({ default: 'approve' }));
@@ -85,7 +85,7 @@ test('a WebSocket without approval is cut when the rule now requires one', async
   expect(await endOf('/chat')).toEqual(missing);
 });
 
-test('a WebSocket under a rule about labels is cut when the agent or the grant loses the label', async () => {
+test('a WebSocket under a rule with label conditions is cut when the agent or the grant loses the label', async () => {
   const { store, grant, open, endOf } = await setup({
     rules: [
       { paths: ['/agent'], labels: ['trusted'], outcome: 'allow' },

@@ -43,7 +43,7 @@ async function echoing(speaks: (typeof upstreams)[number]) {
   return { ...(await grantedTo(upstream)), tokens, told: told.promise };
 }
 
-describe.each(upstreams)('through the proxy, at an upstream of %s', (speaks) => {
+describe.each(upstreams)('through the proxy, to an upstream that speaks %s', (speaks) => {
   test('the WebSocket client of Node.js carries messages', async () => {
     const { sidekey, upstream, tokens } = await echoing(speaks);
     const script = `
@@ -72,8 +72,8 @@ describe.each(upstreams)('through the proxy, at an upstream of %s', (speaks) => 
 
 const chromium = await findChromium();
 
-describe.skipIf(chromium === null)('in Chromium', () => {
-  test.each(upstreams)('a WebSocket at an upstream of %s carries messages', async (speaks) => {
+describe.skipIf(chromium === null)('in Chromium, through the proxy', () => {
+  test.each(upstreams)('a WebSocket to an upstream that speaks %s carries messages', async (speaks) => {
     const { sidekey, upstream, tokens, told } = await echoing(speaks);
     const browser = spawn(
       chromium!,
