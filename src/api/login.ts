@@ -1,4 +1,6 @@
 import { hash, randomBytes } from 'node:crypto';
+import { z } from 'zod';
+import { type SessionParts, sessionsOf } from '../grants/sessions.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { createApiKey } from '../operations/api-key.ts';
 import { type Role, scopesOf } from '../domain/scopes.ts';
@@ -6,7 +8,7 @@ import type { PersonRecord } from '../store/store.ts';
 import type { Caller } from './caller.ts';
 import type { ServiceParts } from './parts.ts';
 import { callOperation } from './operation-route.ts';
-import { sessionId, standsFor } from '../operations/sign-in-link.ts';
+import { standsFor } from '../operations/sign-in-link.ts';
 
 /**
  * Keys for the command line of a person (`sidekey login`). The page gives the command line a code. Only the
@@ -18,38 +20,34 @@ const codeMs = 60_000;
 /** Lifetime of a key. It ends earlier with the session at the issuer. */
 const life = '12h';
 
-interface Login {
-  readonly person: string;
+const loginShape = z.strictObject({
+  person: z.string(),
   /** The `identity` of the person at the sign-in. */
-  readonly identity: string | null;
+  identity: z.string().nullable(),
   /** The `generation` of the person at the sign-in. */
-  readonly generation?: number;
-  readonly challenge: string;
-  readonly createdAt: number;
+  generation: z.int(),
+  challenge: z.string(),
+  createdAt: z.number(),
   /** End of the session, which the key inherits; null: none. */
-  readonly notAfter: number | null;
-}
+  notAfter: z.number().nullable(),
+});
 
-type LoginParts = Pick<ServiceParts, 'store' | 'vault' | 'now'>;
+const loginsOf = (parts: SessionParts) => sessionsOf('login', loginShape, parts);
 
 /** Returns a code that works once, within a minute. @throws SidekeyError `scope_missing` for a key */
 export async function makeLoginCode(
   { person, name, expiresAt: notAfter }: Caller,
   challenge: string,
-  { store, vault, now }: LoginParts,
+  parts: Pick<ServiceParts, 'store' | 'vault' | 'now'>,
 ): Promise<string> {
   if (person === null) {
     throw new SidekeyError('scope_missing', `${name} is no person.`, { hint: 'sign in at the pages' });
   }
-  const at = now();
-  const { identity = null, generation = 0 } = (await store.people.get(person)) ?? {};
-  await store.sessions.removeEnded(at);
-  await vault.refresh();
+  const createdAt = parts.now();
+  const { identity = null, generation = 0 } = (await parts.store.people.get(person)) ?? {};
   const code = randomBytes(32).toString('base64url');
-  const id = sessionId('login', code);
-  const login: Login = { person, identity, generation, challenge, createdAt: at, notAfter };
-  const sealed = vault.seal(`login/${id}`, Buffer.from(JSON.stringify(login)));
-  await store.sessions.insert({ id, expiresAt: at + codeMs, sealed });
+  const login = { person, identity, generation, challenge, createdAt, notAfter };
+  await loginsOf(parts).put(code, login, createdAt + codeMs);
   return code;
 }
 
@@ -59,16 +57,11 @@ export async function exchangeLoginCode(
   address: string,
   parts: ServiceParts,
 ): Promise<unknown> {
-  const { store, vault, now } = parts;
-  const id = sessionId('login', code);
-  const record = await store.sessions.take(id);
-  if (record === null || record.expiresAt <= now()) return null;
-  await vault.refresh();
-  const login = JSON.parse(vault.open(`login/${id}`, record.sealed).toString('utf8')) as Login;
-  if (hash('sha256', verifier, 'base64url') !== login.challenge) return null;
-  const person = await store.people.get(login.person);
+  const login = await loginsOf(parts).take(code);
+  if (login === null || hash('sha256', verifier, 'base64url') !== login.challenge) return null;
+  const person = await parts.store.people.get(login.person);
   if (!standsFor(person, login) || login.identity !== person.identity) return null;
-  await removeEndedKeys(person, { store, now });
+  await removeEndedKeys(person, parts);
   const { name, role, user } = person;
   return callOperation(
     createApiKey,
@@ -83,7 +76,6 @@ export async function exchangeLoginCode(
       name,
       address,
       scopes: scopesOf(role as Role),
-      user,
       owner: name,
       expiresAt: login.notAfter,
     },

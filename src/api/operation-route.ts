@@ -5,7 +5,7 @@ import { withRightsInMemory } from '../store/rights-in-memory.ts';
 import type { Caller } from '../operations/caller.ts';
 import type { Caller as ApiCaller } from './caller.ts';
 import type { ServiceParts } from './parts.ts';
-import { type AnyRoute, type Given, originOf, route } from './route.ts';
+import { type AnyRoute, originOf, route } from './route.ts';
 
 /** Operations as routes: parameters, query, body and answer follow from the shapes of an operation. */
 
@@ -18,19 +18,12 @@ const tags: Readonly<Record<string, string>> = {
   person: 'People',
 };
 
-interface OperationPlace extends Pick<AnyRoute, 'id' | 'isRepeatable' | 'isLong'> {
-  /** See `Route.owner`. */
-  readonly owner?: (
-    given: Given<unknown, unknown>,
-    parts: ServiceParts,
-  ) => string | null | Promise<string | null>;
+interface OperationPlace extends Pick<AnyRoute, 'id'> {
   readonly status?: 201;
   /** Words of its command: `lease create`. */
   readonly command: string;
-  /** Members that only a person at the machine may give. */
-  readonly without?: readonly string[];
-  /** Present for a list: returns the key of an entry. */
-  readonly list?: (entry: never) => string;
+  /** Present for a list: the member that is the key of an entry. */
+  readonly list?: string;
 }
 
 /**
@@ -42,14 +35,14 @@ interface OperationPlace extends Pick<AnyRoute, 'id' | 'isRepeatable' | 'isLong'
 export function operationRoute<Input extends z.ZodObject, Output extends z.ZodType, Result>(
   operation: Operation<Input, Output, Result>,
   at: `${'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} ${string}`,
-  { list, command, without = [], ...place }: OperationPlace,
+  { list, command, ...place }: OperationPlace,
 ): AnyRoute {
-  const { summary, scope, input, output } = operation;
+  const { summary, scope, input, output, machineOnly = [] } = operation;
   const [verb = '', path = ''] = at.split(' ');
   const method = verb.toLowerCase() as AnyRoute['method'];
   const inPath = Array.from(path.matchAll(/\{(\w+)\}/g), ([, member = '']) => member);
   const rest = Object.entries(input.shape).filter(
-    ([member]) => !inPath.includes(member) && !without.includes(member),
+    ([member]) => !inPath.includes(member) && !machineOnly.includes(member),
   );
   const carried =
     rest.length === 0
@@ -71,7 +64,7 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
     summary,
     scope,
     result: list === undefined ? output : (output as unknown as z.ZodArray<z.ZodType>).element,
-    ...(list === undefined ? {} : { list }),
+    ...(list === undefined ? {} : { list: (entry: Record<string, string>) => entry[list]! }),
     async handle({ params, query, body, caller }, parts) {
       const { limit: _limit, cursor: _cursor, ...filter } = (query ?? {}) as Record<string, unknown>;
       const given = { ...filter, ...body, ...params } as z.output<Input>;
@@ -85,7 +78,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
   operation: Operation<Input, Output, Result>,
   input: z.output<Input>,
   caller: Caller & Pick<ApiCaller, 'address'>,
-  { vault, keys, grants, now, env, ...parts }: ServiceParts,
+  { vault, keys, grants, now, ...parts }: ServiceParts,
 ): Promise<z.input<Output>> {
   const at = now();
   operation.check?.(input, at);
@@ -94,7 +87,6 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
     store: withRightsInMemory(parts.store),
     pages: parts.url(),
     caller,
-    env,
     now,
   };
   const result =

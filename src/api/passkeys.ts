@@ -10,7 +10,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { bareHost } from '../proxy/policy/authority.ts';
 import type { PasskeyRecord, PersonRecord } from '../store/store.ts';
 import type { ServiceParts } from './parts.ts';
-import { sessionId } from '../operations/sign-in-link.ts';
+import { sessionId } from '../grants/sessions.ts';
 
 /**
  * Passkeys of people (WebAuthn level 3). A passkey signs in without a name: the authenticator finds it by the

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { SidekeyError } from '../lib/errors.ts';
-import { contextOf, sessionId, standsFor } from '../operations/sign-in-link.ts';
+import { sessionId } from '../grants/sessions.ts';
+import { standsFor } from '../operations/sign-in-link.ts';
 import type { PersonRecord } from '../store/store.ts';
 import type { ServiceParts } from './parts.ts';
 
@@ -53,7 +54,7 @@ export function createWebSessions({ store, vault, now }: SessionParts): WebSessi
     await store.sessions.put({
       id,
       expiresAt: Math.min(session.createdAt + wholeMs, session.seenAt + idleMs),
-      sealed: vault.seal(contextOf(id), Buffer.from(JSON.stringify(session))),
+      sealed: vault.seal(`web-session/${id}`, Buffer.from(JSON.stringify(session))),
     });
   };
   const sessions: WebSessions = {
@@ -64,7 +65,7 @@ export function createWebSessions({ store, vault, now }: SessionParts): WebSessi
       if (record === null || record.expiresAt <= at) return null;
       await vault.refresh();
       const session = JSON.parse(
-        Buffer.from(vault.open(contextOf(id), record.sealed)).toString('utf8'),
+        Buffer.from(vault.open(`web-session/${id}`, record.sealed)).toString('utf8'),
       ) as Session;
       const person = await store.people.get(session.person);
       if (!standsFor(person, session)) return null;

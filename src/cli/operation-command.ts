@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Config } from '../config/config.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { callerAtMachine } from '../operations/caller.ts';
 import { pagesUrl } from '../operations/format.ts';
@@ -80,18 +81,19 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
   // Last, so that an option that is not valid does not use up standard input.
   for (const { member, read, value } of values)
     if (read !== undefined) Object.assign(input, { [member]: await read(context, value as string) });
-  const at = context.now();
-  operation.check?.(input, at);
   const { env, now } = context;
-  const call = { caller: callerAtMachine(atCommandLine(env).by ?? 'the command line'), env, now };
+  const at = now();
+  operation.check?.(input, at);
+  const caller = callerAtMachine(atCommandLine(env).by ?? 'the command line');
+  const callOf = ({ config }: { readonly config: Config }) => ({
+    caller,
+    now,
+    pages: pagesUrl(config.admin),
+  });
   const result =
     operation.effect === 'read'
-      ? await context.withView((view) =>
-          operation.run({ ...view, ...call, pages: pagesUrl(view.config.admin) }, input, at),
-        )
-      : await context.withState((state) =>
-          operation.run({ ...state, ...call, pages: pagesUrl(state.config.admin) }, input, at),
-        );
+      ? await context.withView((view) => operation.run({ ...view, ...callOf(view) }, input, at))
+      : await context.withState((state) => operation.run({ ...state, ...callOf(state) }, input, at));
   return { result, answer: operation.answer(result, at), at };
 }
 

@@ -140,9 +140,9 @@ export const revokeApiKey = changing({
 /** @throws SidekeyError `not_found` */
 async function keyOf(store: Pick<Store, 'apiKeys'> | null, key: string): Promise<ApiKeyRecord> {
   const all = (await store?.apiKeys.list()) ?? [];
-  const found = all.find((each) => each.name === key);
-  if (found === undefined) throw unknownKey(key, all);
-  return found;
+  const record = all.find((each) => each.name === key);
+  if (record === undefined) throw unknownKey(key, all);
+  return record;
 }
 
 function unknownKey(key: string, all: readonly ApiKeyRecord[]): SidekeyError {

@@ -9,8 +9,6 @@ export interface Caller {
   /** Name of the person or the key: `by` of audit events. */
   readonly name: string;
   readonly scopes: ReadonlySet<Scope>;
-  /** The only user whose grants the caller may access; null: all users. */
-  readonly user: string | null;
   /** Person behind the caller: signed in, or owner of the key; null: none. */
   readonly owner: string | null;
   /** Milliseconds since the epoch; keys that the caller creates end no later. Null: no limit. */
@@ -19,7 +17,7 @@ export interface Caller {
 
 /** Returns the caller for a person who may read the files of Sidekey, and so may do everything. */
 export function callerAtMachine(name: string): Caller {
-  return { isAtMachine: true, name, scopes: new Set(scopes), user: null, owner: null, expiresAt: null };
+  return { isAtMachine: true, name, scopes: new Set(scopes), owner: null, expiresAt: null };
 }
 
 /** Refuses scopes that the caller does not have. @throws SidekeyError `scope_missing` */
@@ -32,6 +30,6 @@ export function assertScopes(given: Iterable<Scope>, { name, scopes: own }: Call
 
 /** Refuses a role with more scopes than the caller has. @throws SidekeyError `scope_missing` */
 export function assertRole(role: string | undefined, caller: Caller): void {
-  const known = roles.find((each) => each === role);
-  if (known !== undefined) assertScopes(scopesOf(known), caller);
+  const given = roles.find((each) => each === role);
+  if (given !== undefined) assertScopes(scopesOf(given), caller);
 }

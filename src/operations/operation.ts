@@ -16,7 +16,6 @@ interface Call {
   readonly caller: Caller;
   /** Address of the pages, without a trailing slash; null: there are none, or their port is not known. */
   readonly pages: string | null;
-  readonly env: NodeJS.ProcessEnv;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -53,6 +52,8 @@ interface Definition<Parts, Input extends z.ZodObject, Output extends z.ZodType,
   /** Scope that a caller of the API needs. */
   readonly scope: Scope;
   readonly input: Input;
+  /** Members of the input that only a person at the machine may give: the API does not have them. */
+  readonly machineOnly?: readonly string[];
   /** Shape of the answer, for programs. Times are ISO 8601, spans are seconds. */
   readonly output: Output;
   /** Refuses input that no state makes valid, before anything is opened or created. @throws SidekeyError */

@@ -116,6 +116,8 @@ export const changePerson = changing({
     disabled: z.boolean().optional(),
     subject: text.min(1, 'is empty').optional(),
   }),
+  // The owner of a linked account signs in as the person, with the role that the claims of the account give.
+  machineOnly: ['subject'],
   output: personShape,
   check({ person, ...changes }) {
     if (Object.values(changes).some((value) => value !== undefined)) return;
@@ -127,12 +129,6 @@ export const changePerson = changing({
     const before = await pickPerson(store, person);
     assertRole(before.role, caller);
     assertRole(role, caller);
-    // Who links an account signs in as that person, whatever role the claims of the account give.
-    if (subject !== undefined && !caller.isAtMachine) {
-      throw new SidekeyError('scope_missing', 'Only a person at the machine can link an account.', {
-        hint: `sidekey person set ${person} --subject SUBJECT`,
-      });
-    }
     const change = {
       ...(role === undefined ? {} : { role }),
       ...(disabled === undefined ? {} : { disabledAt: disabled ? at : null }),
@@ -229,9 +225,9 @@ async function withPasskeys(
 /** @throws SidekeyError `not_found` */
 async function pickPerson({ people }: Pick<Store, 'people'>, person: string): Promise<PersonRecord> {
   const all = await people.list();
-  const found = all.find((each) => each.name === person);
-  if (found === undefined) throw unknownPerson(person, all);
-  return found;
+  const record = all.find((each) => each.name === person);
+  if (record === undefined) throw unknownPerson(person, all);
+  return record;
 }
 
 function unknownPerson(person: string, all: readonly PersonRecord[]): SidekeyError {

@@ -1,43 +1,36 @@
-import { hash, randomBytes } from 'node:crypto';
-import type { PersonRecord } from '../store/store.ts';
-import type { Changing } from './operation.ts';
+import { randomBytes } from 'node:crypto';
+import { z } from 'zod';
+import { type SessionParts, sessionsOf } from '../grants/sessions.ts';
+import type { PersonRecord, Store } from '../store/store.ts';
 
-/** Links that sign people in, and what is sealed for people. */
+/** Links that sign people in, and the rule by which what was made for a person ends. */
 
 const linkMs = 600_000;
 
-type LinkParts = Pick<Changing, 'store' | 'vault' | 'now'>;
+const linkShape = z.strictObject({ person: z.string(), generation: z.int(), createdAt: z.number() });
+
+type LinkParts = SessionParts & { readonly store: Pick<Store, 'people'> };
+
+const linksOf = (parts: SessionParts) => sessionsOf('sign-in', linkShape, parts);
 
 /** Makes a link that signs a person in once, within 10 minutes. Returns its path. */
 export async function makeSignInLink(
-  { store, vault, now }: LinkParts,
+  parts: LinkParts,
   person: string,
 ): Promise<{ readonly path: string; readonly expiresAt: number }> {
-  const at = now();
-  await store.sessions.removeEnded(at);
-  await vault.refresh();
+  const createdAt = parts.now();
   const secret = randomBytes(32).toString('base64url');
-  const id = sessionId('sign-in', secret);
-  const expiresAt = at + linkMs;
-  const generation = (await store.people.get(person))?.generation ?? 0;
-  const sealed = vault.seal(contextOf(id), Buffer.from(`${person} ${generation}`));
-  await store.sessions.insert({ id, expiresAt, sealed });
-  return { path: `/sign-in/${secret}`, expiresAt };
+  const generation = (await parts.store.people.get(person))?.generation ?? 0;
+  await linksOf(parts).put(secret, { person, generation, createdAt }, createdAt + linkMs);
+  return { path: `/sign-in/${secret}`, expiresAt: createdAt + linkMs };
 }
 
-/** Uses up a link, and returns its person; null: it is invalid, or was used before. */
-export async function takeSignInLink(
-  { store, vault, now }: LinkParts,
-  secret: string,
-): Promise<PersonRecord | null> {
-  const id = sessionId('sign-in', secret);
-  const record = await store.sessions.take(id);
-  if (record === null || record.expiresAt <= now()) return null;
-  await vault.refresh();
-  const [name = '', generation] = vault.open(contextOf(id), record.sealed).toString('utf8').split(' ');
-  const person = await store.people.get(name);
-  const made = { createdAt: record.expiresAt - linkMs, generation: Number(generation ?? 0) };
-  return standsFor(person, made) ? person : null;
+/** Uses up a link, and returns its person; null: the link is invalid, or was used before. */
+export async function takeSignInLink(parts: LinkParts, secret: string): Promise<PersonRecord | null> {
+  const link = await linksOf(parts).take(secret);
+  if (link === null) return null;
+  const person = await parts.store.people.get(link.person);
+  return standsFor(person, link) ? person : null;
 }
 
 /**
@@ -54,14 +47,4 @@ export function standsFor(
     createdAt >= person.createdAt &&
     generation === person.generation
   );
-}
-
-/** Returns the id of a record. It does not reveal the secret to a reader of the store. */
-export function sessionId(kind: string, secret: string): string {
-  return hash('sha256', `${kind}/${secret}`);
-}
-
-/** Binds a seal to its record. */
-export function contextOf(id: string): string {
-  return `web-session/${id}`;
 }

@@ -11,11 +11,7 @@ import { operationRoute } from '../operation-route.ts';
 import type { AnyRoute } from '../route.ts';
 
 export const agentRoutes: readonly AnyRoute[] = [
-  operationRoute(listAgents, 'GET /v2/agents', {
-    id: 'listAgents',
-    list: ({ name }: { readonly name: string }) => name,
-    command: 'agent list',
-  }),
+  operationRoute(listAgents, 'GET /v2/agents', { id: 'listAgents', list: 'name', command: 'agent list' }),
   operationRoute(getAgent, 'GET /v2/agents/{agent}', { id: 'getAgent', command: 'agent list' }),
   operationRoute(createAgent, 'POST /v2/agents', { id: 'createAgent', status: 201, command: 'agent create' }),
   operationRoute(changeAgent, 'PATCH /v2/agents/{agent}', { id: 'changeAgent', command: 'agent set' }),

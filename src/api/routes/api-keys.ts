@@ -5,7 +5,7 @@ import type { AnyRoute } from '../route.ts';
 export const apiKeyRoutes: readonly AnyRoute[] = [
   operationRoute(listApiKeys, 'GET /v2/api-keys', {
     id: 'listApiKeys',
-    list: ({ name }: { readonly name: string }) => name,
+    list: 'name',
     command: 'api-key list',
   }),
   operationRoute(createApiKey, 'POST /v2/api-keys', {

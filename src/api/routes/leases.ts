@@ -10,11 +10,7 @@ import { operationRoute } from '../operation-route.ts';
 import type { AnyRoute } from '../route.ts';
 
 export const leaseRoutes: readonly AnyRoute[] = [
-  operationRoute(listLeases, 'GET /v2/leases', {
-    id: 'listLeases',
-    list: ({ id }: { readonly id: string }) => id,
-    command: 'lease list',
-  }),
+  operationRoute(listLeases, 'GET /v2/leases', { id: 'listLeases', list: 'id', command: 'lease list' }),
   operationRoute(getLease, 'GET /v2/leases/{lease}', { id: 'getLease', command: 'lease list' }),
   operationRoute(createLease, 'POST /v2/leases', { id: 'createLease', status: 201, command: 'lease create' }),
   operationRoute(renewLease, 'POST /v2/leases/{lease}/renew', { id: 'renewLease', command: 'lease renew' }),

@@ -154,11 +154,7 @@ const healthRoutes: readonly AnyRoute[] = [
     commands: ['key rotate'],
     call: ({ query }) => ({ command: 'key rotate', options: query }),
   }),
-  operationRoute(listNodes, 'GET /v2/nodes', {
-    id: 'listNodes',
-    list: ({ name: of }: { readonly name: string }) => of,
-    command: 'node list',
-  }),
+  operationRoute(listNodes, 'GET /v2/nodes', { id: 'listNodes', list: 'name', command: 'node list' }),
   operationRoute(revokeNode, 'DELETE /v2/nodes/{node}', { id: 'revokeNode', command: 'node revoke' }),
   commandRoute({
     method: 'get',
