@@ -195,36 +195,29 @@ export function createTrust(
   files: readonly string[],
   certificates: readonly ClientCertificate[] = [],
 ): (peer: Peer) => SecureContext {
-  const anchors = files.map(readAnchors).join('');
+  const extra = files.map(readAnchors);
   certificates.forEach(assertUsable);
   const byPattern = createPatternMap(certificates);
-  const ofPatterns = new Map<ClientCertificate, SecureContext>();
+  const ofPatterns = new Map<ClientCertificate | null, SecureContext>();
   const ofGrants = new WeakMap<ClientIdentity, SecureContext>();
+  const contextWith = (material: SecureContextOptions = {}) =>
+    createSecureContext({
+      ...material,
+      ca: [...new Set([...getCACertificates('default'), ...getCACertificates('system'), ...extra])],
+      minVersion: 'TLSv1.2',
+    });
   return (peer) => {
     if (peer.identity !== undefined) {
       let context = ofGrants.get(peer.identity);
       if (context === undefined)
-        ofGrants.set(peer.identity, (context = contextWith(anchors, peer.identity.material())));
+        ofGrants.set(peer.identity, (context = contextWith(peer.identity.material())));
       return context;
     }
     const certificate = byPattern.match(peer);
-    if (certificate === null) return anonymous.memo(anchors);
     let context = ofPatterns.get(certificate);
-    if (context === undefined)
-      ofPatterns.set(certificate, (context = contextWith(anchors, certificate.material)));
+    if (context === undefined) ofPatterns.set(certificate, (context = contextWith(certificate?.material)));
     return context;
   };
-}
-
-/** Contexts without a client certificate, by the anchors of `upstream.ca`, which most reloads leave alone. */
-const anonymous = new LRUCache<string, SecureContext>({
-  max: 4,
-  memoMethod: (anchors) => contextWith(anchors),
-});
-
-function contextWith(anchors: string, material: SecureContextOptions = {}): SecureContext {
-  const ca = new Set([...getCACertificates('default'), ...getCACertificates('system'), anchors]);
-  return createSecureContext({ ...material, ca: [...ca], minVersion: 'TLSv1.2' });
 }
 
 const pemHeader = '-----BEGIN CERTIFICATE-----';
