@@ -85,15 +85,11 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
   const at = now();
   operation.check?.(input, at);
   const caller = callerAtMachine(atCommandLine(env).by ?? 'the command line');
-  const callOf = ({ config }: { readonly config: Config }) => ({
-    caller,
-    now,
-    pages: pagesUrl(config.admin),
-  });
+  const callOf = ({ admin }: Config) => ({ caller, now, pages: pagesUrl(admin) });
   const result =
     operation.effect === 'read'
-      ? await context.withView((view) => operation.run({ ...view, ...callOf(view) }, input, at))
-      : await context.withState((state) => operation.run({ ...state, ...callOf(state) }, input, at));
+      ? await context.withView((view) => operation.run({ ...view, ...callOf(view.config) }, input, at))
+      : await context.withState((state) => operation.run({ ...state, ...callOf(state.config) }, input, at));
   return { result, answer: operation.answer(result, at), at };
 }
 
