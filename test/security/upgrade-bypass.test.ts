@@ -38,7 +38,7 @@ describe('a protocol that rules cannot inspect', () => {
       client.send(`${method} / HTTP/${version}\r\nHost: ${upstream.authority}\r\n${fields}\r\n${body}`);
       expect(await client.response()).toMatchObject({ status: 200, body: 'ok' });
       expect(heads[0]?.toLowerCase()).not.toMatch(/upgrade|http2-settings/);
-      // What follows on the connection is a request like any other, and is judged.
+      // The next bytes on the connection are an ordinary request, which policy judges.
       client.send(`GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n`);
       expect(await client.response()).toMatchObject({ status: 421 });
     },

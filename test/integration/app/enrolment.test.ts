@@ -118,7 +118,7 @@ describe.skipIf(postgresMissing !== null)(
 
         const events = (await readFile(first.at('data', 'audit.jsonl'), 'utf8')).match(/"node\.\w+"/g);
         expect(new Set(events)).toEqual(new Set(['"node.enrolled"', '"node.joined"', '"node.revoked"']));
-        // It may come back with another token, and another key.
+        // A revoked node may join again with another token, and makes another key.
         const back = await second.program(['node', 'join'], { input: await enrolled(first, 'proxy-b') });
         expect([back.exit, back.stdout]).toEqual([0, expect.stringContaining('is the node proxy-b')]);
       },

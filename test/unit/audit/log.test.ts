@@ -352,10 +352,13 @@ describe('with fsync: always', () => {
     const { calls, begun } = slowDisk();
     const log = await openLog(await newLogFile(), { disk: calls, fsync: 'always' });
     for (const path of ['/1', '/2', '/3']) {
-      const written = log.write(access(path));
-      expect(written).toBeInstanceOf(Promise);
-      (await begun(Number(path.slice(1))))?.resolve();
+      const acknowledged = vi.fn<() => void>();
+      const written = log.write(access(path))?.then(acknowledged);
+      const sync = await begun(Number(path.slice(1)));
+      expect(acknowledged).not.toHaveBeenCalled();
+      sync?.resolve();
       await written;
+      expect(acknowledged).toHaveBeenCalledOnce();
     }
     const closing = log.close();
     (await begun(4))?.resolve();

@@ -18,6 +18,15 @@ const everybodys = ['amazonaws.com', 'azurewebsites.net', 'cloudfront.net', 'git
 describe('the shipped catalog', async () => {
   const catalog = await openCatalog();
 
+  test('is the same for every config of a process, whatever settings another config has given', async () => {
+    const before = JSON.stringify(catalog.get('shopify')?.definition);
+    const other = await openCatalog();
+    const filled = other.get('shopify', { shop: 'acme-9' })?.definition;
+    expect(JSON.stringify(filled)).toContain('acme-9');
+    expect(JSON.stringify((await openCatalog()).get('shopify')?.definition)).toBe(before);
+    expect(before).not.toContain('acme-9');
+  });
+
   test('contains at least eighty providers, with everything that the README promises', () => {
     expect(catalog.names.length).toBeGreaterThanOrEqual(80);
     expect(catalog.names).toEqual(expect.arrayContaining(promised));

@@ -83,7 +83,7 @@ test('the delay of one grant stops the others only briefly, however often it fai
   expect(backoff.wait(sister, 'background')).toBe(60_000);
 });
 
-test('the delay ends for all grants of an endpoint after one success, unless that success made no request', () => {
+test('a success ends the delay of its endpoint, a call without a request does not, and a grant that failed keeps its own delay', () => {
   const { backoff } = backoffAt();
   backoff.failed(g, 'down', 30_000);
   backoff.settled('sister');
