@@ -76,6 +76,7 @@ export async function exchangeLoginCode(
       name,
       address,
       scopes: scopesOf(role as Role),
+      user: role === 'user' ? (user ?? name) : null,
       owner: name,
       expiresAt: login.notAfter,
     },

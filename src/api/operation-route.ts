@@ -5,7 +5,7 @@ import { withRightsInMemory } from '../store/rights-in-memory.ts';
 import type { Caller } from '../operations/caller.ts';
 import type { Caller as ApiCaller } from './caller.ts';
 import type { ServiceParts } from './parts.ts';
-import { type AnyRoute, originOf, route } from './route.ts';
+import { type AnyRoute, type Given, originOf, route } from './route.ts';
 
 /** Operations as routes: parameters, query, body and answer follow from the shapes of an operation. */
 
@@ -13,18 +13,35 @@ import { type AnyRoute, originOf, route } from './route.ts';
 const tags: Readonly<Record<string, string>> = {
   agent: 'Agents',
   api_key: 'Keys',
+  approval: 'Approvals',
+  audit: 'Audit',
+  ca: 'Clients',
+  config: 'Config',
+  domain: 'Domains',
+  environment: 'Clients',
+  grant: 'Grants',
+  health: 'Status',
+  key: 'Status',
   lease: 'Leases',
   node: 'Status',
   person: 'People',
+  proposal: 'Proposals',
+  provider: 'Providers',
+  request: 'Clients',
 };
 
-interface OperationPlace extends Pick<AnyRoute, 'id'> {
+interface OperationPlace extends Pick<AnyRoute, 'id' | 'isLong'> {
   readonly status?: 201;
   /** Words of its command: `lease create`. */
   readonly command: string;
   /** Present for a list: the member that is the key of an entry. */
   readonly list?: string;
+  /** Present: callers that are limited to a user may use the route, as in `Route`. */
+  readonly owner?: (given: AnyGiven, parts: ServiceParts) => string | null | Promise<string | null>;
 }
+
+/** A request to the route of an operation. */
+export type AnyGiven = Given<Record<string, unknown> | undefined, Record<string, unknown> | undefined>;
 
 /**
  * Returns the route of an operation. Members of the input that the path names are path parameters. GET and
@@ -54,7 +71,7 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
             ),
           }
         : { body: z.strictObject(Object.fromEntries(rest)) };
-  return route<object | undefined, object | undefined>({
+  return route<AnyGiven['query'], AnyGiven['body']>({
     ...place,
     ...(carried as object),
     tag: tags[operation.id.split('.', 1)[0]!]!,
@@ -78,7 +95,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
   operation: Operation<Input, Output, Result>,
   input: z.output<Input>,
   caller: Caller & Pick<ApiCaller, 'address'>,
-  { vault, keys, grants, now, ...parts }: ServiceParts,
+  { vault, keys, grants, now, env, ...parts }: ServiceParts,
 ): Promise<z.input<Output>> {
   const at = now();
   operation.check?.(input, at);
@@ -88,10 +105,16 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
     pages: parts.url(),
     caller,
     now,
+    env,
+    withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => use(parts.fetch()),
   };
   const result =
     operation.effect === 'read'
-      ? await operation.run({ ...common, grants: () => grants.list() }, input, at)
+      ? await operation.run(
+          { ...common, grants: () => grants.list(), vault: async () => vault, registry: async () => grants },
+          input,
+          at,
+        )
       : await operation.run(
           { ...common, vault, keys, grants, audit: withOrigin(parts.audit, originOf(caller)) },
           input,

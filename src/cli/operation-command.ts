@@ -5,7 +5,7 @@ import { callerAtMachine } from '../operations/caller.ts';
 import { pagesUrl } from '../operations/format.ts';
 import type { Operation } from '../operations/operation.ts';
 import type { OptionRow } from './command.ts';
-import { atCommandLine, type Context } from './context.ts';
+import { atCommandLine, type Context, withUpstreamClient } from './context.ts';
 
 /** Operations as commands: options follow from the input of an operation. */
 
@@ -85,7 +85,14 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
   const at = now();
   operation.check?.(input, at);
   const caller = callerAtMachine(atCommandLine(env).by ?? 'the command line');
-  const callOf = ({ admin }: Config) => ({ caller, now, pages: pagesUrl(admin) });
+  const callOf = (config: Config) => ({
+    caller,
+    now,
+    env,
+    pages: pagesUrl(config.admin),
+    withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) =>
+      withUpstreamClient(config, env, ({ fetch }) => use(fetch)),
+  });
   const result =
     operation.effect === 'read'
       ? await context.withView((view) => operation.run({ ...view, ...callOf(view.config) }, input, at))

@@ -9,6 +9,8 @@ export interface Caller {
   /** Name of the person or the key: `by` of audit events. */
   readonly name: string;
   readonly scopes: ReadonlySet<Scope>;
+  /** The only user whose grants the caller may access; null: all users. */
+  readonly user: string | null;
   /** Person behind the caller: signed in, or owner of the key; null: none. */
   readonly owner: string | null;
   /** Milliseconds since the epoch; keys that the caller creates end no later. Null: no limit. */
@@ -17,7 +19,12 @@ export interface Caller {
 
 /** Returns the caller for a person who may read the files of Sidekey, and so may do everything. */
 export function callerAtMachine(name: string): Caller {
-  return { isAtMachine: true, name, scopes: new Set(scopes), owner: null, expiresAt: null };
+  return { isAtMachine: true, name, scopes: new Set(scopes), user: null, owner: null, expiresAt: null };
+}
+
+/** Returns the author of an answer, for people: `alice at the command line`. */
+export function authorOf({ name, isAtMachine }: Pick<Caller, 'name' | 'isAtMachine'>): string {
+  return `${name} ${isAtMachine ? 'at the command line' : 'by the API'}`;
 }
 
 /** Refuses scopes that the caller does not have. @throws SidekeyError `scope_missing` */

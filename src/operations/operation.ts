@@ -18,15 +18,26 @@ interface Call {
   readonly pages: string | null;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Environment of `env:` references. */
+  readonly env: NodeJS.ProcessEnv;
+  /** Gives `use` a `fetch` behind the dial guard. @throws SidekeyError `config_invalid` for bad trust anchors */
+  readonly withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => Promise<T>;
 }
 
 /** Parts of Sidekey that an operation reads. */
-interface Reading extends Call {
+export interface Reading extends Call {
   readonly config: Config;
   /** Null: nothing was stored yet. */
   readonly store: Store | null;
   /** Returns all grants, ordered by name, then user. */
   readonly grants: () => Promise<readonly Grant[]>;
+  /**
+   * Opens the vault, to read sealed parts. Null: nothing was ever sealed.
+   * @throws SidekeyError `key_invalid`, `key_mismatch`, `permissions_unsafe`, `secret_missing`
+   */
+  readonly vault: () => Promise<Vault | null>;
+  /** Opens the grants with their sealed parts. Null and rejections: as `vault`. */
+  readonly registry: () => Promise<Registry | null>;
 }
 
 /** Parts of Sidekey that an operation changes. */
