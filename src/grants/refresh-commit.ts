@@ -30,18 +30,14 @@ export interface NewTokens {
   readonly next: OAuth2Credential;
 }
 
-type CommitOutcome =
-  /** The tokens are in the store. */
-  | { readonly kind: 'stored'; readonly opened: OpenedGrant }
-  /** Other tokens, or the end of the grant, came first. The new tokens are dropped. */
-  | { readonly kind: 'overtaken' }
-  /** The store refused the tokens. They stay in memory, unused, and are stored later. */
-  | { readonly kind: 'kept' };
-
 /** Stores the tokens of a refresh. Nothing else writes them. */
 interface RefreshCommits {
-  /** Stores tokens. Never rejects. */
-  commit(base: OAuthGrant, tokens: NewTokens): Promise<CommitOutcome>;
+  /**
+   * Stores tokens, and returns the grant with them. Null: other tokens, or the end of the grant, came first,
+   * and the new ones are dropped. `kept`: the store refused them; they stay in memory, unused, and are stored
+   * later. Never rejects.
+   */
+  commit(base: OAuthGrant, tokens: NewTokens): Promise<OpenedGrant | null | 'kept'>;
   /** Returns the tokens waiting to replace this credential; null: none. */
   kept(grantId: string, credential: OAuth2Credential): NewTokens | null;
   /** IDs of the grants with tokens that wait to be stored. */
@@ -97,12 +93,12 @@ export function createRefreshCommits(
           const stored = await store(on, tokens.next);
           if (stored !== null) {
             keptTokens.delete(id);
-            return { kind: 'stored', opened: stored };
+            return stored;
           }
           const moved = await again(id, tokens);
           if (moved === null) {
             keptTokens.delete(id);
-            return { kind: 'overtaken' };
+            return null;
           }
           on = moved;
         } catch {
@@ -112,7 +108,7 @@ export function createRefreshCommits(
           await pause(timers, ms);
         }
       }
-      return { kind: 'kept' };
+      return 'kept';
     },
 
     kept(grantId, credential) {

@@ -5,9 +5,10 @@ import type { ActivityNotes } from './activity.ts';
 import { dueAt, type OAuth2Credential, type SealedCredential } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { Dialect, Provider } from '../domain/provider.ts';
-import { type AheadOutcome, placeOf } from './refresh-flights.ts';
+import { placeOf } from './refresh-backoff.ts';
 import { type ReferenceParts, unreadableReferences } from './references.ts';
 import type { PlanParts } from './refresh-plan.ts';
+import type { AttemptOutcome } from './refresh.ts';
 import type { OpenedGrant, Registry } from './registry.ts';
 import type { TokenSource } from './token-source.ts';
 
@@ -163,9 +164,9 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     running.set(id, entry.endpoint);
     void tokens
       .refreshAhead(id, when)
-      .catch((error: unknown): AheadOutcome => {
+      .catch((error: unknown): AttemptOutcome => {
         logger.warn({ grant: id, err: error }, 'A refresh ahead of time could not be made.');
-        return { kind: 'later', ms: faultMs };
+        return { kind: 'later', reason: null, retryAfterMs: faultMs };
       })
       .then((outcome) => {
         entry.held = { since: now(), ms: holdOf(outcome) };
@@ -283,12 +284,12 @@ function endOfHold({ held }: Entry, time: number): number {
   return held === null || held.since > time ? 0 : held.since + held.ms;
 }
 
-function holdOf(outcome: AheadOutcome): number {
+function holdOf(outcome: AttemptOutcome): number {
   switch (outcome.kind) {
-    case 'done':
+    case 'renewed':
       return attendedMs;
     case 'later':
-      return outcome.ms;
+      return outcome.retryAfterMs ?? faultMs;
     case 'refused':
       return refusedMs;
   }

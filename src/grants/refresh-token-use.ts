@@ -118,7 +118,7 @@ async function settle<T>(
   if (rotated !== null && rotated !== refreshToken) {
     const next = { ...credential, refreshToken: rotated };
     const committed = await commits.commit(opened, { usedRefreshToken: refreshToken, next });
-    if (committed.kind === 'kept') {
+    if (committed === 'kept') {
       const reason = 'the provider gave a new refresh token, and the store did not take it';
       await notes.failed(grant, begun, reason, 'store_unavailable');
       throw new SidekeyError(

@@ -3,6 +3,7 @@
  * commit, release the lock. A rotated refresh token must never be lost or used twice.
  */
 import type { AuditEvent } from '../domain/event.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import type { Timers } from '../lib/timers.ts';
 import { withDescription } from './oauth/description.ts';
 import type { RenewalOutcome, RenewalRequest } from './oauth/renewal.ts';
@@ -55,17 +56,25 @@ interface AttemptOptions {
 
 /** The outcome of an attempt. */
 export type AttemptOutcome =
-  /** The new token is in the store. */
-  | { readonly kind: 'renewed'; readonly opened: OpenedGrant }
-  /** Nothing left to do: the record has changed. */
-  | { readonly kind: 'settled' }
-  /** Another process is refreshing, and this attempt does not wait. */
-  | { readonly kind: 'elsewhere' }
+  /** The new token is in the store. Null: the record has changed, and is to be read again. */
+  | { readonly kind: 'renewed'; readonly opened: OpenedGrant | null }
+  | {
+      readonly kind: 'later';
+      /** Null: another process is refreshing, and this attempt does not wait. */
+      readonly reason: string | null;
+      /** Milliseconds, from the provider; null: it named none. */
+      readonly retryAfterMs: number | null;
+      /** Error of the store or the vault. */
+      readonly fault?: unknown;
+    }
   /** Permanent until the configuration or the grant changes. */
-  | { readonly kind: 'refused'; readonly reason: string; readonly hint: string; readonly revision: number }
-  | { readonly kind: 'transient'; readonly reason: string; readonly retryAfterMs: number | null }
-  /** The store or the vault failed. */
-  | { readonly kind: 'fault'; readonly error: unknown };
+  | { readonly kind: 'refused'; readonly reason: string; readonly hint: string; readonly revision: number };
+
+/** Reason for a refresh that is put off while the store is away. */
+export const storeAway = 'the store cannot be reached';
+
+/** The record has changed: nothing is left to do. */
+const settled = { kind: 'renewed', opened: null } as const;
 
 /** Attempts of this process, as one holder of the locks. */
 interface RefreshAttempts {
@@ -109,31 +118,32 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     try {
       const { narrowTo } = options;
       const seen = unfinished(await registry.open(grantId), options.unwanted);
-      if (seen === null) return { kind: 'settled' };
+      if (seen === null) return settled;
       // Before the lock: a secret may come from a slow command.
       const plan = await planFor(seen, narrowTo);
       const begun = now();
       const { adoptsSince = Infinity } = options;
       const known = await failureSince(grantId, Math.max(adoptsSince, begun - othersFailureMs));
-      if (known !== null) return transient(known);
+      if (known !== null) return later(known);
       const waited = await takeLock(grantId, options);
       if (waited !== 'taken') return waited;
       try {
         const opened = unfinished(await registry.read(grantId), options.unwanted);
         if (opened === null) {
           commits.forget(grantId);
-          return { kind: 'settled' };
+          return settled;
         }
         // The previous holder of the lock may just have failed.
         const failure = await failureSince(grantId, begun);
-        if (failure !== null) return transient(failure);
+        if (failure !== null) return later(failure);
         const current = (await stillHolds(plan, seen, opened)) ? plan : await planFor(opened, narrowTo);
         return await refreshOnce(opened, current, narrowTo);
       } finally {
         await lock.release(grantId);
       }
     } catch (error) {
-      return { kind: 'fault', error };
+      const isAway = error instanceof SidekeyError && error.code === 'store_unavailable';
+      return { ...later(isAway ? storeAway : 'the store or the vault failed'), fault: error };
     }
   }
 
@@ -163,13 +173,13 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       case 'taken':
         return 'taken';
       case 'busy':
-        return { kind: 'elsewhere' };
+        return later(null);
       case 'moot':
-        return { kind: 'settled' };
+        return settled;
       case 'late':
-        return transient('another process has been refreshing this grant for too long');
+        return later('another process has been refreshing this grant for too long');
       case 'aborted':
-        return transient('Sidekey is stopping');
+        return later('Sidekey is stopping');
     }
   }
 
@@ -184,13 +194,13 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     if (kept !== null) {
       const committed = await commit(opened, kept, begun);
       // The access token may have expired while the store was away, so the clock is checked again.
-      return committed.kind === 'renewed' ? { kind: 'settled' } : committed;
+      return committed.kind === 'renewed' ? settled : committed;
     }
     if (plan.kind === 'impossible') return refuse(opened, plan.reason, plan.hint, begun);
     const outcome = await lock.ask(grant.id, (io) =>
       parts.refresh(plan.request, { ...io, proofKey: plan.proofKey }),
     );
-    if (outcome === null) return transient(heldUp);
+    if (outcome === null) return later(heldUp);
     switch (outcome.kind) {
       case 'refreshed': {
         const next = {
@@ -208,7 +218,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       }
       case 'invalid_grant': {
         await requireReauth(opened, withDescription(reauthReason(plan.request), outcome.description), begun);
-        return { kind: 'settled' };
+        return settled;
       }
       case 'login_ended': {
         const reason = withDescription('the login that it lives on has ended', outcome.description);
@@ -232,25 +242,21 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       }
       case 'transient':
         await notes.failed(grant, begun, outcome.reason);
-        return outcome;
+        return { ...outcome, kind: 'later' };
     }
   }
 
   /** Stores tokens before their use, or a crash could leave only a used refresh token on disk. */
   async function commit(opened: OAuthGrant, tokens: NewTokens, begun: number): Promise<AttemptOutcome> {
     const committed = await commits.commit(opened, tokens);
-    switch (committed.kind) {
-      case 'stored':
-        void notes.refreshed(committed.opened.grant, begun);
-        return { kind: 'renewed', opened: committed.opened };
-      case 'overtaken':
-        return { kind: 'settled' };
-      case 'kept': {
-        const reason = 'the provider gave new tokens, and the store did not take them yet';
-        await notes.failed(opened.grant, begun, reason);
-        return transient(reason);
-      }
+    if (committed === 'kept') {
+      const reason = 'the provider gave new tokens, and the store did not take them yet';
+      await notes.failed(opened.grant, begun, reason);
+      return later(reason);
     }
+    if (committed === null) return settled;
+    void notes.refreshed(committed.grant, begun);
+    return { kind: 'renewed', opened: committed };
   }
 
   /** Ends refreshes until a person consents again. The audit log records it once. */
@@ -294,6 +300,6 @@ export function isWithin(scopes: readonly string[] | null, limit: readonly strin
   return scopes !== null && ungrantedScopes(scopes, limit).length === 0;
 }
 
-function transient(reason: string): AttemptOutcome {
-  return { kind: 'transient', reason, retryAfterMs: null };
+function later(reason: string | null): Extract<AttemptOutcome, { kind: 'later' }> {
+  return { kind: 'later', reason, retryAfterMs: null };
 }

@@ -4,7 +4,7 @@ import { createRefreshNotes } from './activity.ts';
 import { type HeldCredential, secretText, type SourceCredential } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
-import { createRefreshBackoff } from './refresh-flights.ts';
+import { createRefreshBackoff } from './refresh-backoff.ts';
 import type { RefreshParts } from './refresh.ts';
 import type { OpenedGrant } from './registry.ts';
 import type { Sources } from './sources/ask.ts';

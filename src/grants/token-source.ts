@@ -9,13 +9,8 @@ import { checkAudience } from '../proxy/schemes/apply.ts';
 import { type ActivityNotes, grantEvent } from './activity.ts';
 import { clockOf, secretText } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
-import {
-  type AheadOutcome,
-  createRefreshFlights,
-  type RefreshFailure,
-  type RefreshFlightsParts,
-  storeAway,
-} from './refresh-flights.ts';
+import { RefreshFlights, type RefreshFailure, type RefreshFlightsParts } from './refresh-flights.ts';
+import { type AttemptOutcome, storeAway } from './refresh.ts';
 import type { OpenedGrant } from './registry.ts';
 import { createSourceValues, type SourceValuesParts } from './source-values.ts';
 import {
@@ -54,10 +49,10 @@ export interface TokenSource {
    */
   forceRefresh(refused: ReadyToken, options?: WaitOptions): Promise<TokenResult | UnchangedToken>;
   /**
-   * Refreshes a grant in the background. `even if fresh`: to keep its refresh token alive. Returns whether to
-   * pause refreshes of the grant. Rejects with errors of the store and the vault.
+   * Refreshes a grant in the background. `even if fresh`: to keep its refresh token alive. `later` has the
+   * milliseconds until the next attempt. Rejects with errors of the store and the vault.
    */
-  refreshAhead(grantId: string, when?: 'due' | 'even if fresh'): Promise<AheadOutcome>;
+  refreshAhead(grantId: string, when?: 'due' | 'even if fresh'): Promise<AttemptOutcome>;
   /** Starts no refresh, and waits (within limits) until those in progress are committed. Idempotent. */
   close(): Promise<void>;
 }
@@ -86,7 +81,7 @@ const maxRounds = 200;
 export function createTokenSource(options: TokenSourceParts): TokenSource {
   const { registry, now, skewMs, logger, timers = systemTimers, random = Math.random } = options;
   const patienceMs = options.limits.refresh_wait;
-  const flights = createRefreshFlights({ ...options, timers, random });
+  const flights = new RefreshFlights({ ...options, timers, random });
   const values = createSourceValues({ ...options, timers, random });
   let closed: Promise<void> | null = null;
 
@@ -165,7 +160,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
         if (flights.wait(opened) > 0) {
           return forced ? { kind: 'unchanged' } : notNow(opened, flights.keepTrying(opened));
         }
-        if (forced) flights.forced(grantId);
+        if (forced) flights.forced(opened);
       }
       const left = (failure === null ? deadline : graceEnd) - now();
       const outcome = left > 0 ? await within(timers, flights.join(opened, unwanted), left, signal) : 'late';
@@ -177,16 +172,15 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
       switch (outcome.kind) {
         case 'renewed':
           // A new token is used even if its lifetime is very short.
-          return ready(outcome.opened);
-        case 'fault':
-          throw outcome.error;
-        case 'transient':
+          if (outcome.opened !== null) return ready(outcome.opened);
+          break;
+        case 'later':
+          if (outcome.fault !== undefined) throw outcome.fault;
+          if (outcome.reason === null) break;
           waited = true;
           if (!forced) flights.keepTrying(opened);
           break;
         case 'refused':
-        case 'settled':
-        case 'elsewhere':
           break;
       }
     }

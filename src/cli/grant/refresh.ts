@@ -62,7 +62,8 @@ export async function refreshGrant(
     );
     return {
       grant: await settled(outcome, opened, state),
-      outcome: outcome.kind === 'renewed' ? ('renewed' as const) : ('elsewhere' as const),
+      outcome:
+        outcome.kind === 'renewed' && outcome.opened !== null ? ('renewed' as const) : ('elsewhere' as const),
     };
   });
   const at = now();
@@ -187,22 +188,20 @@ async function refreshable({ grants, config }: State, picked: Grant, now: number
 async function settled(outcome: AttemptOutcome, before: OpenedGrant, state: State): Promise<Grant> {
   switch (outcome.kind) {
     case 'renewed':
-      return outcome.opened.grant;
+      if (outcome.opened !== null) return outcome.opened.grant;
+      break;
     case 'refused':
       throw refused(before.grant, outcome.reason, outcome.hint);
-    case 'transient':
-      throw refused(before.grant, outcome.reason);
-    case 'fault':
-      throw outcome.error;
-    case 'settled':
-    case 'elsewhere': {
-      const after = await refreshable(state, before.grant, 0);
-      if (after.grant.revision === before.grant.revision) {
-        throw refused(before.grant, 'another process is refreshing it');
-      }
-      return after.grant;
-    }
+    case 'later':
+      if (outcome.fault !== undefined) throw outcome.fault;
+      if (outcome.reason !== null) throw refused(before.grant, outcome.reason);
+      break;
   }
+  const after = await refreshable(state, before.grant, 0);
+  if (after.grant.revision === before.grant.revision) {
+    throw refused(before.grant, 'another process is refreshing it');
+  }
+  return after.grant;
 }
 
 function refused(grant: Grant, reason: string, hint?: string): SidekeyError {

@@ -7,7 +7,7 @@ describe('a refresh in the background', () => {
     const { process, add, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
-    expect(await source.refreshAhead(grant.id)).toEqual({ kind: 'done' });
+    expect(await source.refreshAhead(grant.id)).toMatchObject({ kind: 'renewed' });
     expect(provider.requests).toHaveLength(0);
   });
 
@@ -19,10 +19,10 @@ describe('a refresh in the background', () => {
     const outcomes = await Promise.all(
       [here, here, there].map(({ source }) => source.refreshAhead(grant.id)),
     );
-    expect(outcomes.filter(({ kind }) => kind === 'done').length).toBeGreaterThanOrEqual(2);
+    expect(outcomes.filter(({ kind }) => kind === 'renewed').length).toBeGreaterThanOrEqual(2);
     expect(provider.requests).toHaveLength(1);
     await time.advance(2 * hour);
-    expect(await there.source.refreshAhead(grant.id)).toEqual({ kind: 'done' });
+    expect(await there.source.refreshAhead(grant.id)).toMatchObject({ kind: 'renewed' });
     expect(await storedRefreshToken(here.registry, grant.id)).toBe('refresh-3');
   });
 
@@ -45,10 +45,10 @@ describe('a refresh in the background', () => {
     await settle();
     expect(await there.source.refreshAhead(grant.id)).toMatchObject({
       kind: 'later',
-      ms: expect.any(Number),
+      retryAfterMs: expect.any(Number),
     });
     letGo();
-    expect(await making).toEqual({ kind: 'done' });
+    expect(await making).toMatchObject({ kind: 'renewed' });
   });
 
   test('returns the time of the next attempt after a failure, and makes no request before that time', async () => {
@@ -57,12 +57,12 @@ describe('a refresh in the background', () => {
     const grant = await add(registry, oauth2());
     await time.advance(hour);
     provider.script({ kind: 'transient', reason: 'down', retryAfterMs: 30_000 });
-    expect(await source.refreshAhead(grant.id)).toEqual({ kind: 'later', ms: 30_000 });
+    expect(await source.refreshAhead(grant.id)).toMatchObject({ kind: 'later', retryAfterMs: 30_000 });
     await time.advance(10_000);
-    expect(await source.refreshAhead(grant.id)).toEqual({ kind: 'later', ms: 20_000 });
+    expect(await source.refreshAhead(grant.id)).toMatchObject({ kind: 'later', retryAfterMs: 20_000 });
     expect(provider.requests).toHaveLength(1);
     await time.advance(20_000);
-    expect(await source.refreshAhead(grant.id)).toEqual({ kind: 'done' });
+    expect(await source.refreshAhead(grant.id)).toMatchObject({ kind: 'renewed' });
   });
 
   test('reports a refusal of the provider, and is not repeated immediately', async () => {
@@ -71,19 +71,19 @@ describe('a refresh in the background', () => {
     const grant = await add(registry, oauth2());
     await time.advance(hour);
     provider.script({ kind: 'refused', error: 'invalid_client', description: '' });
-    expect(await source.refreshAhead(grant.id)).toEqual({ kind: 'refused' });
-    expect(await source.refreshAhead(grant.id)).toEqual({ kind: 'refused' });
+    expect(await source.refreshAhead(grant.id)).toMatchObject({ kind: 'refused' });
+    expect(await source.refreshAhead(grant.id)).toMatchObject({ kind: 'refused' });
     expect(provider.requests).toHaveLength(1);
   });
 
   test('does not start for a removed grant, nor after close', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
-    expect(await source.refreshAhead('gone')).toEqual({ kind: 'done' });
+    expect(await source.refreshAhead('gone')).toMatchObject({ kind: 'renewed' });
     const grant = await add(registry, oauth2());
     await time.advance(hour);
     await source.close();
-    expect(await source.refreshAhead(grant.id)).toEqual({ kind: 'done' });
+    expect(await source.refreshAhead(grant.id)).toMatchObject({ kind: 'renewed' });
     expect(provider.requests).toHaveLength(0);
   });
 });

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createRefreshBackoff } from '../../../src/grants/refresh-flights.ts';
+import { createRefreshBackoff } from '../../../src/grants/refresh-backoff.ts';
 
 const g = { grantId: 'g', endpoint: 'acme' };
 const h = { grantId: 'h', endpoint: 'other' };
