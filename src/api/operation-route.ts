@@ -83,7 +83,7 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
     result: list === undefined ? output : (output as unknown as z.ZodArray<z.ZodType>).element,
     ...(list === undefined ? {} : { list: (entry: Record<string, string>) => entry[list]! }),
     async handle({ params, query, body, caller }, parts) {
-      const { limit: _limit, cursor: _cursor, ...filter } = (query ?? {}) as Record<string, unknown>;
+      const { limit: _limit, cursor: _cursor, ...filter } = query ?? {};
       const given = { ...filter, ...body, ...params } as z.output<Input>;
       return callOperation(operation, given, caller, parts);
     },

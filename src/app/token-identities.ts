@@ -79,7 +79,7 @@ async function ask(url: string, bearer: string | null, io: TokenIo): Promise<str
   const request = { name: 'the issuer', url, method: 'GET', headers, body: null } as const;
   const answer = await askEndpoint(request, { ...io, signal: AbortSignal.timeout(timeoutMs) });
   if (answer.kind === 'error') throw unreadable(answer.description);
-  if (answer.kind === 'transient') throw unreadable(answer.reason);
+  if (answer.kind === 'later') throw unreadable(answer.reason);
   if (answer.status !== 200) throw unreadable(`the issuer answered with HTTP ${answer.status}`);
   return answer.text;
 }

@@ -81,7 +81,7 @@ export async function keepLogin(
   const secrets = [exchange.clientSecret ?? '', exchange.refreshToken ?? ''];
   const read = readTokenAnswer(answer, { dialect: provider.dialect, obtainedAt, secrets });
   if (read.kind === 'error') return declined(answer, read);
-  if (read.kind === 'transient') throw noToken(provider, read);
+  if (read.kind === 'later') throw noToken(provider, read);
   const refreshToken = read.refreshToken ?? exchange.refreshToken;
   const { credential, scopes, details, identity } = consented({ ...read, refreshToken }, []);
   const named = { ...identity, ...details };

@@ -165,7 +165,7 @@ export class RefreshFlights {
     for (const state of states) endRetries(state);
     await within(
       this.#parts.timers,
-      Promise.allSettled(states.map(({ underWay }) => underWay)),
+      Promise.allSettled(states.flatMap(({ underWay }) => underWay ?? [])),
       this.#attempts.maxMs,
     );
     await this.#attempts.flush();

@@ -41,7 +41,7 @@ export type UseOutcome<T> =
       readonly refreshToken: string | null;
     }
   /** The refresh token is no longer valid. */
-  | { readonly kind: 'invalid_grant'; readonly description: string };
+  | { readonly kind: 'refused'; readonly description: string };
 
 /**
  * Returns the value of `ask`.
@@ -106,7 +106,7 @@ async function settle<T>(
   const { grant, credential } = opened;
   const commits = createRefreshCommits(parts.registry, parts.timers, isHeld);
   const notes = createRefreshNotes(parts);
-  if (outcome.kind === 'invalid_grant') {
+  if (outcome.kind === 'refused') {
     const reason = `the provider refused the refresh token: ${outcome.description}`;
     const changed = await commits.requireReauth(opened, reason);
     if (changed !== null) await notes.reauthRequired(changed, begun, reason);

@@ -6,7 +6,8 @@ import type { AuditEvent } from '../domain/event.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Timers } from '../lib/timers.ts';
 import { withDescription } from './oauth/description.ts';
-import type { RenewalOutcome, RenewalRequest } from './oauth/renewal.ts';
+import type { RenewalRequest } from './oauth/renewal.ts';
+import type { RefreshOutcome } from './oauth/refresh.ts';
 import { scopesIn, ungrantedScopes } from './oauth/scopes.ts';
 import type { Store } from '../store/store.ts';
 import { type ActivityNotes, createRefreshNotes } from './activity.ts';
@@ -29,7 +30,7 @@ export interface RefreshParts {
   readonly refresh: (
     request: RenewalRequest,
     io: LockedIo & { readonly proofKey: DpopKey | null },
-  ) => Promise<RenewalOutcome>;
+  ) => Promise<RefreshOutcome>;
   readonly readSecret: PlanParts['readSecret'];
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -202,7 +203,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     );
     if (outcome === null) return later(heldUp);
     switch (outcome.kind) {
-      case 'refreshed': {
+      case 'renewed': {
         const next = {
           ...credential,
           accessToken: outcome.accessToken,
@@ -216,11 +217,17 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         const bound = boundBy(next, plan.proofKey, outcome.isBound === true);
         return commit(opened, { usedRefreshToken: credential.refreshToken, next: bound }, begun);
       }
-      case 'invalid_grant': {
+      case 'later':
+        await notes.failed(grant, begun, outcome.reason);
+        return outcome;
+      case 'refused':
+        break;
+    }
+    switch (outcome.ends) {
+      case 'grant':
         await requireReauth(opened, withDescription(reauthReason(plan.request), outcome.description), begun);
         return settled;
-      }
-      case 'login_ended': {
+      case 'login': {
         const reason = withDescription('the login that it lives on has ended', outcome.description);
         if (plan.login === null) return refuse(opened, reason, 'log in again', begun);
         // The account is still connected: the next login can obtain its token again.
@@ -232,7 +239,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         );
         return refuse(opened, reason, replaceCommand(login, [], parts.providers(login.provider)), begun);
       }
-      case 'refused': {
+      case undefined: {
         const said = `the provider refused the refresh with ${outcome.error}`;
         const reason = withDescription(said, outcome.description);
         const hint = whatToCheck(plan.request, grant.provider, outcome.error);
@@ -240,9 +247,6 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         if (narrowTo !== undefined) return { kind: 'refused', reason, hint, revision: grant.revision };
         return refuse(opened, reason, hint, begun);
       }
-      case 'transient':
-        await notes.failed(grant, begun, outcome.reason);
-        return { ...outcome, kind: 'later' };
     }
   }
 

@@ -135,7 +135,7 @@ async function measureRefreshes(): Promise<void> {
     refresh: async () => {
       const { accessToken, refreshToken, expiresAt, obtainedAt } = credential();
       return {
-        kind: 'refreshed',
+        kind: 'renewed',
         accessToken: accessToken!,
         refreshToken,
         expiresAt,

@@ -433,12 +433,12 @@ describe('a refresh token that was refused', () => {
     const grant = await add(here.registry, oauth2());
     await time.advance(hour);
     const opened = await there.registry.open(grant.id);
-    provider.script(() => ({ kind: 'invalid_grant', description: 'used before' }));
+    provider.script(() => ({ kind: 'refused', ends: 'grant', description: 'used before' }));
     // The other process stores its tokens while the refusal is on its way.
     const raced = await process({
       refresh: async (request, io) => {
         const outcome = await provider.refresh(request, io);
-        if (outcome.kind === 'invalid_grant') {
+        if (outcome.kind === 'refused') {
           const credential = oauth2({
             accessToken: 'access-x',
             refreshToken: 'refresh-x',
@@ -465,7 +465,7 @@ describe('a refresh token that was refused', () => {
     });
     const grant = await add(registry, oauth2());
     await time.advance(hour);
-    provider.script({ kind: 'invalid_grant', description: '' });
+    provider.script({ kind: 'refused', ends: 'grant', description: '' });
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('reauth_required');
     expect(events.map(({ event }) => event)).toEqual(['grant.reauth_required']);
   });

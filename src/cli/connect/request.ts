@@ -154,7 +154,7 @@ export async function renewNow(request: ConnectRequest, credential: OAuth2Creden
   const outcome = await parts.refresh(plan.request, { signal, proofKey: plan.proofKey });
   signal.throwIfAborted();
   switch (outcome.kind) {
-    case 'refreshed': {
+    case 'renewed': {
       const { accessToken, expiresAt, obtainedAt, scope } = outcome;
       const refreshToken = outcome.refreshToken ?? credential.refreshToken;
       const isBound = outcome.isBound === true;
@@ -165,16 +165,15 @@ export async function renewNow(request: ConnectRequest, credential: OAuth2Creden
         scopes: scopesIn(scope) ?? scopes,
       };
     }
-    case 'invalid_grant':
-    case 'login_ended':
-      throw refused(provider.title, outcome.description, whatToCheck(plan.request, provider.name));
     case 'refused':
+      if (outcome.ends !== undefined)
+        throw refused(provider.title, outcome.description, whatToCheck(plan.request, provider.name));
       throw refused(
         provider.title,
         withDescription(outcome.error, outcome.description),
         whatToCheck(plan.request, provider.name, outcome.error),
       );
-    case 'transient':
+    case 'later':
       throw refused(provider.title, outcome.reason, 'try again later');
   }
 }

@@ -240,7 +240,7 @@ function isToken(value: unknown): value is string {
 }
 
 function transient(reason: string, retryAfterMs: number | null = null): EndpointFailure {
-  return { kind: 'transient', reason, retryAfterMs };
+  return { kind: 'later', reason, retryAfterMs };
 }
 
 /** The result of a person's consent. */

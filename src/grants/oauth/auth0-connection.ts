@@ -26,14 +26,6 @@ export interface ConnectionTokenRequest {
   readonly loginHint: string | null;
 }
 
-/** Outcome of an exchange. Descriptions are those of `RefreshOutcome`. */
-export type ConnectionOutcome =
-  | Exclude<RefreshOutcome, { readonly kind: 'invalid_grant' }>
-  /** The account is no longer connected: a person must connect it again. */
-  | { readonly kind: 'account_gone'; readonly description: string }
-  /** The refresh token of the login is no longer valid: a new login is required. */
-  | { readonly kind: 'login_ended'; readonly description: string };
-
 const grantType = 'urn:auth0:params:oauth:grant-type:token-exchange:federated-connection-access-token';
 const refreshTokenType = 'urn:ietf:params:oauth:token-type:refresh_token';
 const connectionTokenType = 'http://auth0.com/oauth/token-type/federated-connection-access-token';
@@ -49,7 +41,7 @@ const accountGone = new Set([
 export async function askForConnectionToken(
   request: ConnectionTokenRequest,
   io: TokenIo,
-): Promise<ConnectionOutcome> {
+): Promise<RefreshOutcome> {
   const { connection, loginHint } = request;
   const seen = { status: 0 };
   const answer = await askTokenEndpoint(
@@ -88,18 +80,19 @@ export async function askForConnectionToken(
         };
       }
       // A refresh token would be that of the account or the login. The grant keeps neither.
-      return { kind: 'refreshed', accessToken, refreshToken: null, expiresAt, obtainedAt, scope };
+      return { kind: 'renewed', accessToken, refreshToken: null, expiresAt, obtainedAt, scope };
     }
     case 'error': {
       const said = withDescription(answer.error, answer.description);
-      if (loginHasEnded(answer.error)) return { kind: 'login_ended', description: said };
+      if (loginHasEnded(answer.error)) return { kind: 'refused', ends: 'login', description: said };
       // Auth0 sends 401 if it finds no account. RFC 6749 §5.2 has 401 for a wrong client, too.
       const isGone = seen.status === 401 && answer.error !== 'invalid_client';
-      if (accountGone.has(answer.error) || isGone) return { kind: 'account_gone', description: said };
+      if (accountGone.has(answer.error) || isGone)
+        return { kind: 'refused', ends: 'grant', description: said };
       return { kind: 'refused', error: answer.error, description: answer.description };
     }
-    case 'transient':
-      return seen.status === 401 ? { kind: 'account_gone', description: answer.reason } : answer;
+    case 'later':
+      return seen.status === 401 ? { kind: 'refused', ends: 'grant', description: answer.reason } : answer;
   }
 }
 

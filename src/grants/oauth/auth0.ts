@@ -12,6 +12,7 @@ import {
 } from './http.ts';
 import { describe, withDescription } from './description.ts';
 import { askTokenEndpoint, type TokenClient } from './token-endpoint.ts';
+import type { RefreshOutcome } from './refresh.ts';
 
 /**
  * A token of Auth0's My Account API, in exchange for the refresh token of a user's login.
@@ -43,9 +44,7 @@ export type AccountTokenOutcome =
       /** Scopes of `accountScopes` that were not granted. */
       readonly missingScopes: readonly string[];
     }
-  | { readonly kind: 'login_ended'; readonly description: string }
-  | { readonly kind: 'refused'; readonly error: string; readonly description: string }
-  | { readonly kind: 'transient'; readonly reason: string };
+  | Exclude<RefreshOutcome, { readonly kind: 'renewed' }>;
 
 /**
  * Requests a token of the My Account API. Never rejects because of Auth0 or the network. If the client may
@@ -84,11 +83,11 @@ export async function askForAccountToken(
     case 'error': {
       const { error, description } = answer;
       return loginHasEnded(error)
-        ? { kind: 'login_ended', description: withDescription(error, description) }
+        ? { kind: 'refused', ends: 'login', description: withDescription(error, description) }
         : { kind: 'refused', error, description };
     }
-    case 'transient':
-      return { kind: 'transient', reason: answer.reason };
+    case 'later':
+      return answer;
   }
 }
 
@@ -249,7 +248,7 @@ async function call(
       throw answer.error === 'address_blocked'
         ? new SidekeyError('address_blocked', answer.description)
         : refusedCall(answer.description);
-    case 'transient':
+    case 'later':
       throw new SidekeyError('upstream_unreachable', `Auth0 cannot be asked now: ${answer.reason}.`, {
         hint: waitHint(answer.retryAfterMs),
       });

@@ -123,7 +123,7 @@ export async function exchangeCode(exchange: CodeExchange): Promise<Consented> {
     }
     case 'error':
       throw refused(provider, answer.error, answer.description);
-    case 'transient':
+    case 'later':
       throw refused(provider, 'no answer', answer.reason);
   }
 }

@@ -32,7 +32,7 @@ function endpointFor({ endpoint, region }: AssumeRoleRequest): URL | null {
 
 /**
  * Requests keys. Never rejects because of AWS or the network. If AWS does not accept the signing keys,
- * returns `invalid_grant`: a person must provide others.
+ * returns a refusal that ends the grant: a person must provide others.
  */
 export async function assumeRole(request: AssumeRoleRequest, io: TokenIo): Promise<RefreshOutcome> {
   const obtainedAt = io.now();
@@ -60,7 +60,7 @@ export async function assumeRole(request: AssumeRoleRequest, io: TokenIo): Promi
       return outcomeOf(answer, request.keys, obtainedAt);
     case 'error':
       return { ...answer, kind: 'refused' };
-    case 'transient':
+    case 'later':
       return answer;
   }
 }
@@ -119,8 +119,8 @@ function outcomeOf(
       asked.secretAccessKey,
       asked.sessionToken ?? '',
     ]);
-    if (passing.has(error)) return { kind: 'transient', reason: `STS answered with ${error}`, retryAfterMs };
-    if (unknownKeys.has(error)) return { kind: 'invalid_grant', description };
+    if (passing.has(error)) return { kind: 'later', reason: `STS answered with ${error}`, retryAfterMs };
+    if (unknownKeys.has(error)) return { kind: 'refused', ends: 'grant', description };
     return {
       kind: 'refused',
       error: /^[A-Za-z_0-9]{1,64}$/.test(error) ? error : `http_${status}`,
@@ -139,9 +139,9 @@ function outcomeOf(
     keys.sessionToken !== null &&
     isAwsSecret(keys.sessionToken) &&
     !Number.isNaN(expiresAt);
-  if (!isWhole) return { kind: 'transient', reason: 'STS sent an answer without keys', retryAfterMs };
+  if (!isWhole) return { kind: 'later', reason: 'STS sent an answer without keys', retryAfterMs };
   return {
-    kind: 'refreshed',
+    kind: 'renewed',
     accessToken: keysText(keys),
     refreshToken: null,
     expiresAt,

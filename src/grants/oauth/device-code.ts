@@ -43,8 +43,7 @@ export interface PollIo extends TokenIo {
  * Outcome of the wait. Codes of `error`: `access_denied`: the person refused; `expired_token`: no response in
  * time; others as at the token endpoint. `aborted`: the signal was aborted.
  */
-export type DeviceOutcome =
-  Exclude<TokenAnswer, { readonly kind: 'transient' }> | { readonly kind: 'aborted' };
+export type DeviceOutcome = Exclude<TokenAnswer, { readonly kind: 'later' }> | { readonly kind: 'aborted' };
 
 /** RFC 8628 §3.4. */
 const deviceCodeGrantType = 'urn:ietf:params:oauth:grant-type:device_code';
@@ -139,7 +138,7 @@ export async function pollForTokens(
     switch (answer.kind) {
       case 'tokens':
         return answer;
-      case 'transient':
+      case 'later':
         failures += 1;
         askedMs = answer.retryAfterMs ?? 0;
         break;

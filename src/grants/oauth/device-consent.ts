@@ -42,7 +42,7 @@ export async function beginDeviceConsent(
   switch (codes.kind) {
     case 'error':
       throw refused(provider, withDescription(codes.error, codes.description));
-    case 'transient':
+    case 'later':
       throw refused(provider, codes.reason);
     case 'authorization':
       break;

@@ -29,7 +29,7 @@ const lifetimeS = 600;
 
 /**
  * Requests a token. Never rejects because of GitHub or the network. If the installation was removed, returns
- * `invalid_grant`: the app must be installed again.
+ * a refusal that ends the grant: the app must be installed again.
  */
 export async function requestInstallationToken(
   request: InstallationRequest,
@@ -73,7 +73,7 @@ export async function requestInstallationToken(
       return outcomeOf(answer, { appToken, obtainedAt, isLimited: remaining === '0' });
     case 'error':
       return { ...answer, kind: 'refused' };
-    case 'transient':
+    case 'later':
       return answer;
   }
 }
@@ -100,7 +100,7 @@ function outcomeOf(
     }
     const expiresAt = typeof expires === 'string' ? Date.parse(expires) : Number.NaN;
     return {
-      kind: 'refreshed',
+      kind: 'renewed',
       accessToken: token,
       refreshToken: null,
       expiresAt: Number.isNaN(expiresAt) ? null : expiresAt,
@@ -114,10 +114,10 @@ function outcomeOf(
   }
   const message = body['message'];
   const description = typeof message === 'string' ? describe(message, [asked.appToken]) : '';
-  if (status === 404) return { kind: 'invalid_grant', description };
+  if (status === 404) return { kind: 'refused', ends: 'grant', description };
   return { kind: 'refused', error: `http_${status}`, description };
 }
 
 function transient(reason: string, retryAfterMs: number | null): RefreshOutcome {
-  return { kind: 'transient', reason, retryAfterMs };
+  return { kind: 'later', reason, retryAfterMs };
 }

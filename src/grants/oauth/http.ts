@@ -126,7 +126,7 @@ export type EndpointFailure =
   /** A permanent failure: `endpoint_invalid`, `address_blocked`. */
   | { readonly kind: 'error'; readonly error: string; readonly description: string }
   /** Temporary. `retryAfterMs`: from `Retry-After` (RFC 9110 §10.2.3), at most an hour. */
-  | { readonly kind: 'transient'; readonly reason: string; readonly retryAfterMs: number | null };
+  | { readonly kind: 'later'; readonly reason: string; readonly retryAfterMs: number | null };
 
 /** A response with status 2xx or 4xx, except 408 and 429. */
 export interface EndpointAnswer {
@@ -231,5 +231,5 @@ function readRetryAfter(text: string | null, now: number): number | null {
 }
 
 function transient(reason: string, retryAfterMs: number | null = null): EndpointFailure {
-  return { kind: 'transient', reason, retryAfterMs };
+  return { kind: 'later', reason, retryAfterMs };
 }

@@ -49,7 +49,7 @@ export async function askUserinfo(
     answer = await ask();
   }
   if (answer.kind === 'error') return { kind: 'unknown', reason: answer.description };
-  if (answer.kind === 'transient') return { kind: 'unknown', reason: answer.reason };
+  if (answer.kind === 'later') return { kind: 'unknown', reason: answer.reason };
   const { status } = answer;
   const unknown = (what: string) =>
     ({ kind: 'unknown', status, reason: `the userinfo endpoint answered ${what}` }) as const;

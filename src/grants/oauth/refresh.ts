@@ -19,7 +19,7 @@ export interface RefreshRequest {
 /** Outcome of a refresh. Descriptions are truncated, printable, and contain no piece of a secret. */
 export type RefreshOutcome =
   | {
-      readonly kind: 'refreshed';
+      readonly kind: 'renewed';
       readonly accessToken: string;
       /** New refresh token, if the provider rotates them; null: the old one stays valid. */
       readonly refreshToken: string | null;
@@ -32,12 +32,17 @@ export type RefreshOutcome =
       /** True if the access token is bound to the DPoP key. */
       readonly isBound?: true;
     }
-  /** The refresh token is no longer valid: a new consent is required. */
-  | { readonly kind: 'invalid_grant'; readonly description: string }
-  /** A permanent refusal until the configuration changes. */
-  | { readonly kind: 'refused'; readonly error: string; readonly description: string }
+  /** A person must consent again: to the grant, or to the login that it depends on. */
+  | { readonly kind: 'refused'; readonly ends: 'grant' | 'login'; readonly description: string }
+  /** Permanent until the configuration changes. */
+  | {
+      readonly kind: 'refused';
+      readonly ends?: undefined;
+      readonly error: string;
+      readonly description: string;
+    }
   /** Temporary. `retryAfterMs`: from `Retry-After` (RFC 9110 §10.2.3). */
-  | { readonly kind: 'transient'; readonly reason: string; readonly retryAfterMs: number | null };
+  | { readonly kind: 'later'; readonly reason: string; readonly retryAfterMs: number | null };
 
 /**
  * Codes that mean `invalid_grant` (RFC 6749 §5.2): those of GitHub and HubSpot, of Slack, and of OpenID
@@ -71,7 +76,7 @@ export async function refreshToken(request: RefreshRequest, io: TokenIo): Promis
     io,
   );
   const outcome = refreshOutcome(answer);
-  return outcome.kind !== 'refreshed' || answer.kind !== 'tokens' || answer.scopes === null
+  return outcome.kind !== 'renewed' || answer.kind !== 'tokens' || answer.scopes === null
     ? outcome
     : { ...outcome, scope: withOfflineAccess(answer.scopes, scopes).join(' ') };
 }
@@ -82,18 +87,18 @@ export function refreshOutcome(answer: TokenAnswer): RefreshOutcome {
     case 'tokens': {
       const { accessToken, refreshToken: next, expiresAt, obtainedAt, scope, isBound } = answer;
       const bound = isBound === undefined ? {} : { isBound };
-      return { kind: 'refreshed', accessToken, refreshToken: next, expiresAt, obtainedAt, scope, ...bound };
+      return { kind: 'renewed', accessToken, refreshToken: next, expiresAt, obtainedAt, scope, ...bound };
     }
     case 'error': {
       const { error, description } = answer;
-      if (consentGone.has(error.toLowerCase())) return { kind: 'invalid_grant', description };
+      if (consentGone.has(error.toLowerCase())) return { kind: 'refused', ends: 'grant', description };
       // RFC 8628 defines `slow_down` for device codes; some servers send it for any rate limit.
       if (error === 'slow_down') {
-        return { kind: 'transient', reason: 'the token endpoint answered slow_down', retryAfterMs: null };
+        return { kind: 'later', reason: 'the token endpoint answered slow_down', retryAfterMs: null };
       }
       return { kind: 'refused', error, description };
     }
-    case 'transient':
+    case 'later':
       return answer;
   }
 }

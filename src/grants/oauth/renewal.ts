@@ -27,20 +27,15 @@ export type RenewalRequest =
   | ({ readonly kind: 'github_installation' } & InstallationRequest)
   | ({ readonly kind: 'aws_role' } & AssumeRoleRequest);
 
-export type RenewalOutcome =
-  | RefreshOutcome
-  /** For `auth0_connection`: the login that the grant depends on has ended. */
-  | { readonly kind: 'login_ended'; readonly description: string };
-
 /**
  * Requests a new access token. Never rejects because of a provider or the network.
  *
- * Returns `invalid_grant` only if a person must supply something. With client credentials and freshly signed
+ * Returns a refusal that ends the grant only if a person must supply something. With client credentials and freshly signed
  * assertions, providers also send `invalid_grant` for a wrong clock, a scope, or a temporarily disabled
- * account. It becomes `refused` there, and if a subject token is read for each request: the next may be
+ * account. It does not end the grant there, nor if a subject token is read for each request: the next may be
  * valid.
  */
-export async function renew(request: RenewalRequest, io: TokenIo): Promise<RenewalOutcome> {
+export async function renew(request: RenewalRequest, io: TokenIo): Promise<RefreshOutcome> {
   switch (request.kind) {
     case 'refresh_token':
       return refreshToken(request, io);
@@ -52,10 +47,8 @@ export async function renew(request: RenewalRequest, io: TokenIo): Promise<Renew
       const answer = await exchangeToken(request, io);
       return request.isKept ? accessTokenOnly(refreshOutcome(answer)) : withoutConsent(answer);
     }
-    case 'auth0_connection': {
-      const outcome = await askForConnectionToken(request, io);
-      return outcome.kind === 'account_gone' ? { ...outcome, kind: 'invalid_grant' } : outcome;
-    }
+    case 'auth0_connection':
+      return askForConnectionToken(request, io);
     case 'github_installation':
       return requestInstallationToken(request, io);
     case 'aws_role':
@@ -63,15 +56,15 @@ export async function renew(request: RenewalRequest, io: TokenIo): Promise<Renew
   }
 }
 
-/** Turns `invalid_grant` into `refused`: without a consent, a new consent does not help. */
+/** Without a consent, a new one does not help: no refusal ends the grant. */
 function withoutConsent(answer: TokenAnswer): RefreshOutcome {
   const outcome = accessTokenOnly(refreshOutcome(answer));
-  return outcome.kind === 'invalid_grant' && answer.kind === 'error'
+  return outcome.kind === 'refused' && outcome.ends === 'grant' && answer.kind === 'error'
     ? { kind: 'refused', error: answer.error, description: answer.description }
     : outcome;
 }
 
 /** Drops a refresh token (RFC 6749 §4.4.3, RFC 8693 §2.2.1): renewals do not need one. */
 function accessTokenOnly(outcome: RefreshOutcome): RefreshOutcome {
-  return outcome.kind === 'refreshed' ? { ...outcome, refreshToken: null } : outcome;
+  return outcome.kind === 'renewed' ? { ...outcome, refreshToken: null } : outcome;
 }

@@ -163,7 +163,7 @@ function outcomeOf(
   secrets: readonly string[],
 ): RevocationOutcome {
   if (answer.kind === 'error') return lasting(describe(answer.description, secrets));
-  if (answer.kind === 'transient') {
+  if (answer.kind === 'later') {
     return { kind: 'failed', reason: answer.reason, passing: true, retryAfterMs: answer.retryAfterMs };
   }
   const { status } = answer;

@@ -75,7 +75,7 @@ describe('a consent at the helpdesk', () => {
     const { tokenEndpoint: endpoint, revocationEndpoint } = exchange.provider;
     const request = { ...facts, endpoint: endpoint ?? '', scopes };
     const refreshed = await refreshToken({ ...request, refreshToken: credential.refreshToken ?? '' }, io);
-    if (refreshed.kind !== 'refreshed') throw new Error(refreshed.kind);
+    if (refreshed.kind !== 'renewed') throw new Error(refreshed.kind);
     const { accessToken, refreshToken: next } = refreshed;
     expect(next).not.toBe(credential.refreshToken);
 
@@ -83,7 +83,8 @@ describe('a consent at the helpdesk', () => {
     expect(await revoke(last, io)).toEqual({ kind: 'revoked' });
     expect(await revoke(last, io)).toEqual({ kind: 'revoked' });
     expect(await refreshToken({ ...request, refreshToken: next ?? '' }, io)).toMatchObject({
-      kind: 'invalid_grant',
+      kind: 'refused',
+      ends: 'grant',
     });
   });
 

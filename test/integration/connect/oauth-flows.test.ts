@@ -24,7 +24,7 @@ describe('client credentials, at a real authorization server', () => {
     const request = { kind: 'client_credentials', dialect: plainDialect, client, parameters: {} } as const;
     const endpoint = `${server.issuer}/token`;
     expect(await renew({ ...request, endpoint, scope: 'read' }, io)).toMatchObject({
-      kind: 'refreshed',
+      kind: 'renewed',
       refreshToken: null,
       scope: 'read',
     });

@@ -185,10 +185,11 @@ describe('at an authorization server that requires a nonce in each proof', () =>
     if (outcome.kind !== 'tokens' || outcome.refreshToken === null) throw new Error('no refresh token');
     const refresh = { ...request, kind: 'refresh_token', refreshToken: outcome.refreshToken } as const;
     expect(await renew(refresh, { ...io, proofKey: newDpopKey('EdDSA') })).toMatchObject({
-      kind: 'invalid_grant',
+      kind: 'refused',
+      ends: 'grant',
     });
-    expect(await renew(refresh, { ...io, proofKey: null })).not.toMatchObject({ kind: 'refreshed' });
-    expect(await renew(refresh, io)).toMatchObject({ kind: 'refreshed', isBound: true });
+    expect(await renew(refresh, { ...io, proofKey: null })).not.toMatchObject({ kind: 'renewed' });
+    expect(await renew(refresh, io)).toMatchObject({ kind: 'renewed', isBound: true });
   });
 
   test('client credentials use the same key each time', async () => {

@@ -56,7 +56,7 @@ describe('a refresh in the background', () => {
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
-    provider.script({ kind: 'transient', reason: 'down', retryAfterMs: 30_000 });
+    provider.script({ kind: 'later', reason: 'down', retryAfterMs: 30_000 });
     expect(await source.refreshAhead(grant.id)).toMatchObject({ kind: 'later', retryAfterMs: 30_000 });
     await time.advance(10_000);
     expect(await source.refreshAhead(grant.id)).toMatchObject({ kind: 'later', retryAfterMs: 20_000 });
@@ -123,7 +123,7 @@ test('refresh results are noted as sentences without a full stop', async () => {
   const { registry, source, store } = await process();
   const grant = await add(registry, oauth2());
   await time.advance(hour);
-  provider.script({ kind: 'transient', reason: 'the token endpoint answered 503', retryAfterMs: null });
+  provider.script({ kind: 'later', reason: 'the token endpoint answered 503', retryAfterMs: null });
   await source.refreshAhead(grant.id);
   await settle();
   expect(await store.activity.get(grant.id)).toMatchObject({
@@ -138,7 +138,7 @@ test('refresh results are noted as sentences without a full stop', async () => {
     failedAt: null,
   });
   await time.advance(2 * hour);
-  provider.script({ kind: 'invalid_grant', description: 'consent was withdrawn' });
+  provider.script({ kind: 'refused', ends: 'grant', description: 'consent was withdrawn' });
   await source.refreshAhead(grant.id);
   await settle();
   expect((await store.activity.get(grant.id))?.failure).toContain('consent was withdrawn');

@@ -337,7 +337,7 @@ describe('a failing provider', () => {
     const one = await running(at);
     const grants = await manyGrants(one, at, 10);
     const down = {
-      kind: 'transient',
+      kind: 'later',
       reason: 'the endpoint answered 503',
       retryAfterMs: 3 * minute,
     } as const;
@@ -357,7 +357,7 @@ describe('a failing provider', () => {
     const { registry, use, store } = await running(at);
     const grant = await at.add(registry, oauth2());
     await use(grant.id);
-    const down = { kind: 'transient', reason: 'the endpoint answered 503', retryAfterMs: null } as const;
+    const down = { kind: 'later', reason: 'the endpoint answered 503', retryAfterMs: null } as const;
     at.provider.script(...Array.from({ length: 12 }, () => down));
     await at.time.advance(hour);
     const inTheFirstMinutes = at.provider.requests.length;
@@ -376,7 +376,7 @@ describe('a failing provider', () => {
     const { registry, use } = await running(at);
     const grant = await at.add(registry, oauth2());
     await use(grant.id);
-    at.provider.script({ kind: 'invalid_grant', description: 'revoked' });
+    at.provider.script({ kind: 'refused', ends: 'grant', description: 'revoked' });
     await at.time.advance(day);
     expect(at.provider.requests).toHaveLength(1);
     expect((await registry.read(grant.id))?.grant.state).toBe('reauth_required');

@@ -124,7 +124,7 @@ describe('the use of a refresh token for another request', () => {
           { signal: new AbortController().signal },
         );
         await held;
-        if (outcome.kind !== 'refreshed') throw new Error(outcome.kind);
+        if (outcome.kind !== 'renewed') throw new Error(outcome.kind);
         return { kind: 'done', value: 'it', refreshToken: outcome.refreshToken };
       },
     });
@@ -144,7 +144,7 @@ describe('the use of a refresh token for another request', () => {
     const error = await failure(
       useIn(here, {
         grantId: here.grant.id,
-        ask: async () => ({ kind: 'invalid_grant', description: 'it was revoked' }),
+        ask: async () => ({ kind: 'refused', description: 'it was revoked' }),
       }),
     );
     expect(error).toMatchObject({ code: 'reauth_required', hint: 'sidekey connect acme' });
@@ -165,7 +165,7 @@ describe('the use of a refresh token for another request', () => {
         ask: async ({ grant, sealed }) => {
           const credential = oauth2({ refreshToken: 'of a new login'.replaceAll(' ', '-') });
           await registry.replaceCredential(grant, { ...sealed, credential });
-          return { kind: 'invalid_grant', description: 'the old one' };
+          return { kind: 'refused', description: 'the old one' };
         },
       }),
     );

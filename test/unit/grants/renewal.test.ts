@@ -102,7 +102,7 @@ describe('a grant that is renewed without a refresh token', () => {
     const { registry, source, events } = await process();
     const grant = await add(registry, renewing({}, exchange));
     await time.advance(hour);
-    provider.script({ kind: 'invalid_grant', description: 'the subject has left' });
+    provider.script({ kind: 'refused', ends: 'grant', description: 'the subject has left' });
     expect(await source.tokenFor(grant.id)).toMatchObject({
       code: 'reauth_required',
       message:
@@ -150,7 +150,7 @@ describe('a grant that was connected again during a renewal', () => {
 
   test('stays active after a refusal of the earlier connection, and requests its own token', async () => {
     const at = await processesForTest();
-    at.provider.script({ kind: 'invalid_grant', description: '' });
+    at.provider.script({ kind: 'refused', ends: 'grant', description: '' });
     const absent = { accessToken: null, expiresAt: null };
     const { registry, grant, result } = await replacedMeanwhile(
       renewing(absent, anew),
@@ -300,7 +300,7 @@ describe('the token of a connected account', () => {
 
   test('sets the login instead of the account to reauth_required when the login has ended', async () => {
     const { registry, source, login, account, provider, events, time } = await connected();
-    provider.script({ kind: 'login_ended', description: 'expired' });
+    provider.script({ kind: 'refused', ends: 'login', description: 'expired' });
     expect(await source.tokenFor(account.id)).toMatchObject({
       code: 'refresh_failed',
       hint: 'sidekey connect acme --name work --user alice',
@@ -320,7 +320,7 @@ describe('the token of a connected account', () => {
 
   test('sets the account to reauth_required when it is no longer connected', async () => {
     const { registry, source, login, account, provider } = await connected();
-    provider.script({ kind: 'invalid_grant', description: '' });
+    provider.script({ kind: 'refused', ends: 'grant', description: '' });
     expect(tokenOf(await source.tokenFor(account.id))).toBe('reauth_required');
     expect(await stateOf(registry, login)).toBe('active');
   });

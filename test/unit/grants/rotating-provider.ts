@@ -1,4 +1,5 @@
-import type { RenewalOutcome, RenewalRequest } from '../../../src/grants/oauth/renewal.ts';
+import type { RefreshOutcome } from '../../../src/grants/oauth/refresh.ts';
+import type { RenewalRequest } from '../../../src/grants/oauth/renewal.ts';
 
 /**
  * A provider with rotating refresh tokens (RFC 9700 §4.14.2): a second use counts as theft, and revokes all
@@ -8,7 +9,7 @@ export interface RotatingProvider {
   readonly refresh: (
     request: RenewalRequest,
     io: { readonly signal: AbortSignal },
-  ) => Promise<RenewalOutcome>;
+  ) => Promise<RefreshOutcome>;
   readonly requests: RenewalRequest[];
   /** How many requests used a refresh token again. */
   readonly reuses: number;
@@ -17,7 +18,7 @@ export interface RotatingProvider {
   /** Holds responses back after the rotation; returns the function that releases them. */
   readonly hold: () => () => void;
   /** Sets the responses to the next requests, one each; a function runs first and returns one. */
-  readonly script: (...outcomes: (RenewalOutcome | (() => RenewalOutcome))[]) => void;
+  readonly script: (...outcomes: (RefreshOutcome | (() => RefreshOutcome))[]) => void;
 }
 
 export function rotatingProvider(options: {
@@ -26,14 +27,14 @@ export function rotatingProvider(options: {
   readonly rotates?: boolean;
 }): RotatingProvider {
   const requests: RenewalRequest[] = [];
-  const scripted: (RenewalOutcome | (() => RenewalOutcome))[] = [];
+  const scripted: (RefreshOutcome | (() => RefreshOutcome))[] = [];
   let issued = 1;
   let reuses = 0;
   let revoked = false;
   let held: Promise<void> | null = null;
   const token = (): string => `refresh-${options.rotates === false ? 1 : issued}`;
 
-  async function refresh(request: RenewalRequest): Promise<RenewalOutcome> {
+  async function refresh(request: RenewalRequest): Promise<RefreshOutcome> {
     requests.push(request);
     const script = scripted.shift();
     if (script !== undefined) return typeof script === 'function' ? script() : script;
@@ -43,11 +44,11 @@ export function rotatingProvider(options: {
         reuses += 1;
         revoked = true;
       }
-      if (revoked) return { kind: 'invalid_grant', description: 'the token was used before' };
+      if (revoked) return { kind: 'refused', ends: 'grant', description: 'the token was used before' };
     }
     issued += 1;
-    const outcome: RenewalOutcome = {
-      kind: 'refreshed',
+    const outcome: RefreshOutcome = {
+      kind: 'renewed',
       accessToken: `access-${issued}`,
       refreshToken: options.rotates === false || !rotates ? null : token(),
       obtainedAt: options.now(),

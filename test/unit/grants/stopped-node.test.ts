@@ -55,7 +55,7 @@ test('a node that is suspended for 60 s while it connects to the provider sends 
       try {
         await io.beforeSend?.();
       } catch (error) {
-        return { kind: 'transient', reason: (error as Error).message, retryAfterMs: null };
+        return { kind: 'later', reason: (error as Error).message, retryAfterMs: null };
       }
       return at.provider.refresh(request, io);
     },
@@ -93,7 +93,7 @@ test('a node that is suspended after it received a response overwrites no newer 
       const obtainedAt = at.time.now() + 300_000;
       await answer.promise;
       return {
-        kind: 'refreshed',
+        kind: 'renewed',
         accessToken: 'of the stopped node',
         refreshToken: null,
         obtainedAt,

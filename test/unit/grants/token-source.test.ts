@@ -6,7 +6,7 @@ import type { RefreshOutcome } from '../../../src/grants/oauth/refresh.ts';
 import { acme, hour, processesForTest, oauth2, start, storedRefreshToken, tokenOf } from './processes.ts';
 import { settle } from '../lib/manual-time.ts';
 
-const down: RefreshOutcome = { kind: 'transient', reason: 'HTTP 503', retryAfterMs: null };
+const down: RefreshOutcome = { kind: 'later', reason: 'HTTP 503', retryAfterMs: null };
 
 /** The rejection of a promise, or undefined. */
 async function rejection(promise: Promise<unknown>): Promise<unknown> {
@@ -358,7 +358,7 @@ describe('an expired token', () => {
         new Promise((resolve) => {
           signals.push(signal);
           signal.addEventListener('abort', () => {
-            resolve({ kind: 'transient', reason: 'too late', retryAfterMs: null });
+            resolve({ kind: 'later', reason: 'too late', retryAfterMs: null });
           });
         }),
     });
@@ -452,7 +452,7 @@ describe('a grant that is no longer usable', () => {
     const { registry, source, events } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour);
-    provider.script({ kind: 'invalid_grant', description: 'consent was withdrawn' });
+    provider.script({ kind: 'refused', ends: 'grant', description: 'consent was withdrawn' });
     for (let round = 0; round < 3; round += 1) {
       expect(await source.tokenFor(grant.id)).toMatchObject({
         code: 'reauth_required',
@@ -470,7 +470,7 @@ describe('a grant that is no longer usable', () => {
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     await time.advance(hour - 60_000);
-    provider.script({ kind: 'invalid_grant', description: '' });
+    provider.script({ kind: 'refused', ends: 'grant', description: '' });
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-1');
     await settle();
     expect(await source.tokenFor(grant.id)).toMatchObject({ code: 'reauth_required' });
@@ -532,7 +532,7 @@ describe('a 401 of the upstream', () => {
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
     const stale = ready(await source.tokenFor(grant.id));
-    provider.script({ kind: 'invalid_grant', description: '' });
+    provider.script({ kind: 'refused', ends: 'grant', description: '' });
     expect(await source.forceRefresh(stale)).toMatchObject({ code: 'reauth_required' });
   });
 });
@@ -613,7 +613,7 @@ test('audit events and refusals contain no token', async () => {
   await time.advance(30_000);
   await source.tokenFor(grant.id);
   await time.advance(hour);
-  provider.script({ kind: 'invalid_grant', description: '' });
+  provider.script({ kind: 'refused', ends: 'grant', description: '' });
   const consent = await source.tokenFor(grant.id);
   const text = JSON.stringify([events, refusal, consent]);
   expect(events).toHaveLength(3);

@@ -6,6 +6,7 @@ import { pickGrant } from '../../../operations/lookup.ts';
 import { type Renewal, withoutToken } from '../../../domain/credential.ts';
 import { type Grant, isName, titleOf } from '../../../domain/grant.ts';
 import type { Provider } from '../../../domain/provider.ts';
+import type { RefreshOutcome } from '../../../grants/oauth/refresh.ts';
 import { planRefresh, type RefreshPlan } from '../../../grants/refresh-plan.ts';
 import { type UseOutcome, useRefreshToken } from '../../../grants/refresh-token-use.ts';
 import type { OpenedGrant } from '../../../grants/registry.ts';
@@ -13,7 +14,6 @@ import { replaceCommand } from '../../../grants/token-result.ts';
 import { SidekeyError } from '../../../lib/errors.ts';
 import {
   askForConnectionToken,
-  type ConnectionOutcome,
   knownConnection,
   type KnownConnection,
 } from '../../../grants/oauth/auth0-connection.ts';
@@ -129,7 +129,7 @@ export async function askForAccount(
   renewal: ConnectionRenewal,
   provider: Provider,
   parts: LoginParts,
-): Promise<ConnectionOutcome> {
+): Promise<RefreshOutcome> {
   const credential = withoutToken(renewal, parts.context.now());
   const plan = await planRefresh({ provider: provider.name, credential, scopes: [] }, commandParts(parts));
   if (plan.kind === 'ask' && plan.request.kind === 'auth0_connection') {
@@ -175,15 +175,14 @@ function useOf(outcome: AccountTokenOutcome): UseOutcome<GivenToken> {
   switch (outcome.kind) {
     case 'token':
       return { kind: 'done', value: outcome, refreshToken: outcome.refreshToken };
-    case 'login_ended':
-      return { kind: 'invalid_grant', description: outcome.description };
     case 'refused': {
+      if (outcome.ends !== undefined) return { kind: 'refused', description: outcome.description };
       const said = withDescription(outcome.error, outcome.description);
       throw new SidekeyError('provider_refused', `Auth0 gave no token for its My Account API (${said}).`, {
         hint: 'let the application use the My Account API: docs/auth0-token-vault.md',
       });
     }
-    case 'transient':
+    case 'later':
       throw new SidekeyError('upstream_unreachable', `Auth0 cannot be asked now: ${outcome.reason}.`, {
         hint: 'try again later',
       });
@@ -227,7 +226,7 @@ export const obtainViaAuth0: Obtain = async (request) => {
     const outcome = await askForAccount(renewal, provider, request);
     const isKnown = accounts.length === 1;
     const result =
-      outcome.kind === 'account_gone'
+      outcome.kind === 'refused' && outcome.ends === 'grant'
         ? null
         : obtained(outcome, { renewal, account, isKnown, login, request });
     // Auth0 may have no token for the account, or one of another account. It must be connected again.
@@ -342,11 +341,11 @@ interface Connected {
 
 /** @throws SidekeyError `provider_refused`, `reauth_required`, `upstream_unreachable` */
 function obtained(
-  outcome: ConnectionOutcome,
+  outcome: RefreshOutcome,
   { renewal, account, isKnown, login, request }: Connected,
 ): Obtained {
   switch (outcome.kind) {
-    case 'refreshed': {
+    case 'renewed': {
       const { accessToken, expiresAt, obtainedAt, scope } = outcome;
       return {
         credential: {
@@ -359,17 +358,16 @@ function obtained(
         details: isKnown ? { [accountDetail]: account.id } : {},
       };
     }
-    case 'login_ended':
+    case 'refused':
+      if (outcome.ends === undefined)
+        throw noToken(request, withDescription(outcome.error, outcome.description));
+      if (outcome.ends === 'grant') throw noToken(request, outcome.description);
       throw new SidekeyError(
         'reauth_required',
         `The login "${login.grant.name}" has ended: ${outcome.description}.`,
         { hint: login.again },
       );
-    case 'account_gone':
-      throw noToken(request, outcome.description);
-    case 'refused':
-      throw noToken(request, withDescription(outcome.error, outcome.description));
-    case 'transient':
+    case 'later':
       throw new SidekeyError('upstream_unreachable', `Auth0 cannot be asked now: ${outcome.reason}.`, {
         hint: 'the account is connected; run the same command again later',
       });

@@ -60,7 +60,8 @@ describe('a token of the My Account API', () => {
     const { auth0, ask } = await tenant();
     auth0.endLogin();
     expect(await ask()).toEqual({
-      kind: 'login_ended',
+      kind: 'refused',
+      ends: 'login',
       description: 'invalid_grant: Unknown or invalid refresh token.',
     });
   });
@@ -68,7 +69,7 @@ describe('a token of the My Account API', () => {
   it.each([
     [403, { error: 'access_denied', error_description: 'no' }, { kind: 'refused', error: 'access_denied' }],
     [401, { error: 'invalid_client' }, { kind: 'refused', error: 'invalid_client', description: '' }],
-    [503, {}, { kind: 'transient' }],
+    [503, {}, { kind: 'later' }],
   ])('is refused by HTTP %i %j', async (status, body, outcome) => {
     const { auth0, ask } = await tenant();
     auth0.refuse('account_token', { status, body });

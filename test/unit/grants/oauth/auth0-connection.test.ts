@@ -39,7 +39,7 @@ describe('the token of a connected account', () => {
   it('is requested with exactly the parameters of Token Vault', async () => {
     const { auth0, request, io } = await tenant();
     expect(await askForConnectionToken(request(), io)).toEqual({
-      kind: 'refreshed',
+      kind: 'renewed',
       accessToken: 'token-of-cac_google',
       refreshToken: null,
       expiresAt: at + 1_377_000,
@@ -73,7 +73,7 @@ describe('the token of a connected account', () => {
 
   it('is requested with Basic authentication when the client uses it', async () => {
     const { auth0, request, io } = await tenant({ accounts: [google], auth: 'basic' });
-    expect(await askForConnectionToken(request(), io)).toMatchObject({ kind: 'refreshed' });
+    expect(await askForConnectionToken(request(), io)).toMatchObject({ kind: 'renewed' });
     expect(auth0.faults).toEqual([]);
   });
 
@@ -83,7 +83,7 @@ describe('the token of a connected account', () => {
       refresh_token: 'of the account itself'.replaceAll(' ', '-'),
       token_type: 'Bearer',
     });
-    expect(outcome).toMatchObject({ kind: 'refreshed', refreshToken: null });
+    expect(outcome).toMatchObject({ kind: 'renewed', refreshToken: null });
   });
 
   it('is refused when its token type differs', async () => {
@@ -107,13 +107,14 @@ describe('an account that is not connected', () => {
     [401, 'Unauthorized'],
   ])('is recognized by HTTP %i %j', async (status, body) => {
     const { outcome } = await refused(status, body);
-    expect(outcome.kind).toBe('account_gone');
+    expect(outcome).toMatchObject({ kind: 'refused', ends: 'grant' });
   });
 
   it('is recognized by the response of the tenant', async () => {
     const { auth0, request, io } = await tenant({ accounts: [] });
     expect(await askForConnectionToken(request(), io)).toEqual({
-      kind: 'account_gone',
+      kind: 'refused',
+      ends: 'grant',
       description: 'access_denied: No connected account was found.',
     });
     expect(auth0.faults).toEqual([]);
@@ -131,14 +132,15 @@ describe('a login that has ended', () => {
     [403, 'interaction_required'],
   ])('is recognized by HTTP %i %s', async (status, error) => {
     const { outcome } = await refused(status, code(error));
-    expect(outcome).toEqual({ kind: 'login_ended', description: `${error}: so it is` });
+    expect(outcome).toEqual({ kind: 'refused', ends: 'login', description: `${error}: so it is` });
   });
 
   it('is recognized by the response of the tenant', async () => {
     const { auth0, request, io } = await tenant();
     auth0.endLogin();
     expect(await askForConnectionToken(request(), io)).toEqual({
-      kind: 'login_ended',
+      kind: 'refused',
+      ends: 'login',
       description: 'invalid_grant: Unknown or invalid refresh token.',
     });
   });
@@ -156,8 +158,8 @@ describe('any other failure', () => {
 
   it('that may pass is transient', async () => {
     const { outcome } = await refused(429, code('too_many_requests'), { 'retry-after': '7' });
-    expect(outcome).toMatchObject({ kind: 'transient', retryAfterMs: 7_000 });
-    expect((await refused(503, '')).outcome).toMatchObject({ kind: 'transient' });
+    expect(outcome).toMatchObject({ kind: 'later', retryAfterMs: 7_000 });
+    expect((await refused(503, '')).outcome).toMatchObject({ kind: 'later' });
   });
 
   it('is reported without the refresh token', async () => {

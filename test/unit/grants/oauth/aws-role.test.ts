@@ -97,7 +97,7 @@ describe('the request for a role', () => {
 describe('the response for a role', () => {
   test('gives keys with their expiry', async () => {
     expect((await ask()).outcome).toEqual({
-      kind: 'refreshed',
+      kind: 'renewed',
       accessToken: 'ASIAIOSFODNN7EXAMPLE:secret/+of=the.role:FwoGZXIvYXdzEBc//token==',
       refreshToken: null,
       expiresAt: Date.parse('2027-01-01T00:15:00Z'),
@@ -112,17 +112,17 @@ describe('the response for a role', () => {
     { SecretAccessKey: 'a:b' },
     { Expiration: 'soon' },
   ])('is refused when a member is missing: %j', async (over) => {
-    expect((await ask(() => good(over))).outcome).toMatchObject({ kind: 'transient' });
+    expect((await ask(() => good(over))).outcome).toMatchObject({ kind: 'later' });
   });
 
   test.each([
     [403, 'AccessDenied', { kind: 'refused', error: 'AccessDenied', description: 'no' }],
     [403, 'SignatureDoesNotMatch', { kind: 'refused' }],
-    [403, 'InvalidClientTokenId', { kind: 'invalid_grant' }],
-    [403, 'ExpiredToken', { kind: 'invalid_grant' }],
-    [400, 'Throttling', { kind: 'transient' }],
+    [403, 'InvalidClientTokenId', { kind: 'refused', ends: 'grant' }],
+    [403, 'ExpiredToken', { kind: 'refused', ends: 'grant' }],
+    [400, 'Throttling', { kind: 'later' }],
     [400, 'a code with spaces', { kind: 'refused', error: 'http_400' }],
-    [503, 'ServiceUnavailable', { kind: 'transient' }],
+    [503, 'ServiceUnavailable', { kind: 'later' }],
   ])('%d %s', async (status, code, outcome) => {
     expect((await ask(bad(status, code))).outcome).toMatchObject(outcome);
   });

@@ -125,7 +125,7 @@ describe('the device authorization response', () => {
       error: 'unauthorized_client',
       description: 'the device flow is switched off',
     });
-    expect((await begin({}, {}, 503)).begun).toMatchObject({ kind: 'transient' });
+    expect((await begin({}, {}, 503)).begun).toMatchObject({ kind: 'later' });
   });
 });
 

@@ -53,7 +53,7 @@ describe('a token request with a DPoP proof', () => {
   test('is sent at most twice, and then fails as transient', async () => {
     const { answer, claims } = await asked([wanting('n-1'), wanting('n-2'), wanting('n-3')]);
     expect(claims).toHaveLength(2);
-    expect(answer).toMatchObject({ kind: 'transient', reason: expect.stringContaining('use_dpop_nonce') });
+    expect(answer).toMatchObject({ kind: 'later', reason: expect.stringContaining('use_dpop_nonce') });
   });
 
   test.each([

@@ -65,7 +65,7 @@ describe('the request for an installation token', () => {
 describe('the response with an installation token', () => {
   test('gives a token with its expiry', async () => {
     expect((await ask()).outcome).toEqual({
-      kind: 'refreshed',
+      kind: 'renewed',
       accessToken: 'ghs_token',
       refreshToken: null,
       obtainedAt: now,
@@ -78,14 +78,15 @@ describe('the response with an installation token', () => {
     'without a token is refused: %j',
     async (body) => {
       expect((await ask(() => Response.json(body, { status: 201 }))).outcome).toMatchObject({
-        kind: 'transient',
+        kind: 'later',
       });
     },
   );
 
   test('of 404 says that the app is not installed there', async () => {
     expect((await ask(() => Response.json({ message: 'Not Found' }, { status: 404 }))).outcome).toEqual({
-      kind: 'invalid_grant',
+      kind: 'refused',
+      ends: 'grant',
       description: 'Not Found',
     });
   });
@@ -94,11 +95,11 @@ describe('the response with an installation token', () => {
     [401, {}, { kind: 'refused', error: 'http_401', description: 'Bad credentials' }],
     [403, {}, { kind: 'refused', error: 'http_403' }],
     [422, {}, { kind: 'refused', error: 'http_422' }],
-    [403, { 'retry-after': '60' }, { kind: 'transient', retryAfterMs: 60_000 }],
-    [403, { 'x-ratelimit-remaining': '0' }, { kind: 'transient' }],
-    [429, {}, { kind: 'transient' }],
-    [503, {}, { kind: 'transient' }],
-    [302, { location: 'https://evil.test' }, { kind: 'transient' }],
+    [403, { 'retry-after': '60' }, { kind: 'later', retryAfterMs: 60_000 }],
+    [403, { 'x-ratelimit-remaining': '0' }, { kind: 'later' }],
+    [429, {}, { kind: 'later' }],
+    [503, {}, { kind: 'later' }],
+    [302, { location: 'https://evil.test' }, { kind: 'later' }],
   ])('%d %j', async (status, headers, outcome) => {
     const answer = () =>
       Response.json(
@@ -120,6 +121,6 @@ describe('the response with an installation token', () => {
 
   test('that never comes is a transient failure', async () => {
     const outcome = (await ask(() => Promise.reject(new Error('reset')))).outcome;
-    expect(outcome).toEqual({ kind: 'transient', reason: 'the connection failed', retryAfterMs: null });
+    expect(outcome).toEqual({ kind: 'later', reason: 'the connection failed', retryAfterMs: null });
   });
 });

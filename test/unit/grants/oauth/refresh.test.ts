@@ -26,7 +26,7 @@ function ask(answer: Response | (() => Response | Promise<Response>), changes: P
 }
 
 const reasonOf = (outcome: RefreshOutcome): string => {
-  if (outcome.kind !== 'transient') throw new Error(outcome.kind);
+  if (outcome.kind !== 'later') throw new Error(outcome.kind);
   return outcome.reason;
 };
 
@@ -98,7 +98,7 @@ describe('the refresh request', () => {
 describe('a response with tokens', () => {
   test('keeps or rotates the refresh token', async () => {
     const refreshed = {
-      kind: 'refreshed',
+      kind: 'renewed',
       accessToken: 'new-access',
       refreshToken: null,
       expiresAt: now + 3_600_000,
@@ -147,7 +147,7 @@ describe('a response with tokens', () => {
     ['unknown members', { error: null, ext: { a: 1 } }],
   ])('is accepted despite %s', async (_, changes) => {
     expect(await ask(Response.json({ ...tokens, ...changes }))).toMatchObject({
-      kind: 'refreshed',
+      kind: 'renewed',
       accessToken: 'new-access',
       refreshToken: null,
       expiresAt: now + 3_600_000,
@@ -160,8 +160,8 @@ describe('a response with tokens', () => {
   });
 
   test('with another status than 200, or another content type, is accepted', async () => {
-    expect(await ask(Response.json(tokens, { status: 201 }))).toMatchObject({ kind: 'refreshed' });
-    expect(await ask(new Response(JSON.stringify(tokens)))).toMatchObject({ kind: 'refreshed' });
+    expect(await ask(Response.json(tokens, { status: 201 }))).toMatchObject({ kind: 'renewed' });
+    expect(await ask(new Response(JSON.stringify(tokens)))).toMatchObject({ kind: 'renewed' });
   });
 
   test('is refused when the token type is not Bearer', async () => {
@@ -189,7 +189,7 @@ describe('a response with tokens', () => {
       fetch: (async () => UndiciResponse.json(tokens)) satisfies TokenFetch,
       now: () => now,
     });
-    expect(outcome).toMatchObject({ kind: 'refreshed' });
+    expect(outcome).toMatchObject({ kind: 'renewed' });
   });
 });
 
@@ -205,7 +205,8 @@ describe('a refusal', () => {
   ])('%s means that the consent has ended', async (error) => {
     const body = { error, error_description: 'Grant request is invalid' };
     expect(await ask(Response.json(body, { status: 400 }))).toEqual({
-      kind: 'invalid_grant',
+      kind: 'refused',
+      ends: 'grant',
       description: 'Grant request is invalid',
     });
   });
@@ -229,16 +230,19 @@ describe('a refusal', () => {
     expect(await ask(Response.json({ error: 'invalid_client' }, challenge))).toMatchObject({
       error: 'invalid_client',
     });
-    expect(await ask(Response.json({ error: 'bad_refresh_token' }))).toMatchObject({ kind: 'invalid_grant' });
+    expect(await ask(Response.json({ error: 'bad_refresh_token' }))).toMatchObject({
+      kind: 'refused',
+      ends: 'grant',
+    });
   });
 
   test('does not include a redirect, which is transient and never followed', async () => {
     const reason = expect.stringContaining('answered with a redirect, which is never followed');
     for (const status of [301, 302, 307, 308]) {
       const answer = new Response(null, { status, headers: { location: 'https://evil.test/' } });
-      expect(await ask(answer)).toMatchObject({ kind: 'transient', reason });
+      expect(await ask(answer)).toMatchObject({ kind: 'later', reason });
     }
-    expect(await ask(Response.error())).toMatchObject({ kind: 'transient', reason });
+    expect(await ask(Response.error())).toMatchObject({ kind: 'later', reason });
   });
 
   test('includes a blocked address, with the message of the address guard', async () => {
@@ -283,7 +287,7 @@ describe('a transient failure', () => {
     ['soon', null],
   ])('has the delay of Retry-After: %s', async (header, retryAfterMs) => {
     const answer = new Response('', { status: 429, headers: { 'retry-after': header } });
-    expect(await ask(answer)).toMatchObject({ kind: 'transient', retryAfterMs });
+    expect(await ask(answer)).toMatchObject({ kind: 'later', retryAfterMs });
   });
 
   test('is a response over 64 KiB, which is not read to its end', async () => {

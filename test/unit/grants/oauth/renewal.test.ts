@@ -68,7 +68,7 @@ describe('a new token', () => {
       expires_at: new Date(now + 60_000).toISOString(),
       refresh_token: 'another',
     });
-    expect(outcome).toMatchObject({ kind: 'refreshed', accessToken: 'token', expiresAt: now + 60_000 });
+    expect(outcome).toMatchObject({ kind: 'renewed', accessToken: 'token', expiresAt: now + 60_000 });
     // Only a refresh token is replaced by the one in the response.
     expect(outcome).toMatchObject({ refreshToken: name === 'refresh_token' ? 'another' : null });
   });
@@ -76,24 +76,27 @@ describe('a new token', () => {
 
 describe('invalid_grant', () => {
   test.each([
-    ['refresh_token', 'invalid_grant'],
-    ['client_credentials', 'refused'],
-    ['jwt_bearer', 'refused'],
-    ['token_exchange, kept', 'invalid_grant'],
-    ['token_exchange, read anew', 'refused'],
-    ['auth0_connection', 'login_ended'],
-  ] as const)('of %s is %s', async (name, kind) => {
+    ['refresh_token', 'grant'],
+    ['client_credentials', undefined],
+    ['jwt_bearer', undefined],
+    ['token_exchange, kept', 'grant'],
+    ['token_exchange, read anew', undefined],
+    ['auth0_connection', 'login'],
+  ] as const)('of %s ends %s', async (name, ends) => {
     const outcome = await ask(requests[name]!, { error: 'invalid_grant', error_description: 'no' }, 400);
-    expect(outcome.kind).toBe(kind);
-    expect(outcome).toMatchObject({ description: expect.stringContaining('no') });
-    if (kind === 'refused') expect(outcome).toMatchObject({ error: 'invalid_grant' });
+    expect(outcome).toMatchObject({ kind: 'refused', description: expect.stringContaining('no') });
+    expect(outcome).toMatchObject(ends === undefined ? { error: 'invalid_grant' } : { ends });
+    expect('ends' in outcome).toBe(ends !== undefined);
   });
 
   test('is reported for an account that is no longer connected', async () => {
-    expect(await ask(login, { error: 'access_denied' }, 403)).toMatchObject({ kind: 'invalid_grant' });
+    expect(await ask(login, { error: 'access_denied' }, 403)).toMatchObject({
+      kind: 'refused',
+      ends: 'grant',
+    });
   });
 });
 
 test.each(all)('a provider failure that may pass is transient: %s', async (_name, request) => {
-  expect(await ask(request, {}, 503)).toMatchObject({ kind: 'transient' });
+  expect(await ask(request, {}, 503)).toMatchObject({ kind: 'later' });
 });

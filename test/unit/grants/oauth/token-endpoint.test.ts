@@ -239,7 +239,7 @@ describe('a token response', () => {
 
   test('that is an HTML page with a link is not read as a form', async () => {
     const page = '<a href="/login?a=1&error=invalid_grant&b=2">Sign in</a>';
-    expect(await read(page, {}, 400)).toMatchObject({ kind: 'transient' });
+    expect(await read(page, {}, 400)).toMatchObject({ kind: 'later' });
   });
 
   const slack = { root: 'authed_user', okField: 'ok', tokenTypes: ['user', 'bot'] };
@@ -327,7 +327,7 @@ describe('a token response', () => {
   test('with an error object is an error with the members of the object', async () => {
     const error = { message: 'This code has been used.', type: 'OAuthException', code: 100 };
     expect(await read({ error }, {}, 400)).toEqual({
-      kind: 'transient',
+      kind: 'later',
       reason: 'the token endpoint answered HTTP 400 without an OAuth error: This code has been used.',
       retryAfterMs: null,
     });
