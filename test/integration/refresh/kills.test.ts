@@ -84,6 +84,7 @@ test(
     const lostWithout: string[] = [];
     const lostAfterMs: number[] = [];
     const used = new Set<string>();
+    const firstUse = Promise.withResolvers<void>();
     const lostThoughUsed: string[] = [];
     let rounds = 0;
     for (; rounds < kills; rounds += 1) {
@@ -93,10 +94,15 @@ test(
         while (!life.signal.aborted) {
           const answer = await proxiedGet(proxy.url, `${server.url}/items`, { 'sidekey-grant': name });
           // The API says which token of the grant it was given.
-          if ('status' in answer && answer.status === 200) used.add(answer.body);
+          if ('status' in answer && answer.status === 200) {
+            used.add(answer.body);
+            firstUse.resolve();
+          }
           await wait(25);
         }
       });
+      // The first proxy lives until a token was used, however slow the machine is.
+      await firstUse.promise;
       await wait(200 + Math.random() * 1_000);
       if (moment === 'answered') {
         await new Promise<void>((resolve) => (onAnswered = resolve));
@@ -141,7 +147,6 @@ test(
         }),
       );
     }
-    expect(used.size).toBeGreaterThan(0);
     expect(lostThoughUsed).toEqual([]);
   },
   30_000 + kills * 10_000,
