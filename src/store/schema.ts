@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import type { Asking, Question } from '../domain/approval.ts';
 import type { Proposal } from '../domain/proposal.ts';
 import type { Binding } from '../domain/lease.ts';
@@ -213,3 +214,14 @@ export function compare(a: string, b: string): number {
 
 /** Milliseconds by which clocks may differ; a stored time that is further ahead is wrong. */
 export const wrongClockMs = 300_000;
+
+/** The comment at the end of a statement that does not wait for the disk. */
+export const unsyncedMark = '/* unsynced */';
+
+/**
+ * Marks a statement whose commit does not wait for the disk, because a wait would block the thread for
+ * milliseconds and delay reading responses with rotated refresh tokens. Its writes survive a crash of the
+ * process; a power cut only after the next `synced`. A power cut may lose locks and activity: no holder of a
+ * lock survives it. Must not be used within a transaction.
+ */
+export const unsynced = sql.raw(unsyncedMark);

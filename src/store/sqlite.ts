@@ -24,9 +24,9 @@ import {
 import { shellWord } from '../lib/text.ts';
 import { createCheckPace } from '../lib/timers.ts';
 import type { StoreTables } from './copy.ts';
-import { sqlStore, unsyncedMark } from './sql-store.ts';
+import { sqlStore } from './sql-store.ts';
 import { migrate, migrations, type Migrations, schemaState } from './migrations.ts';
-import type { Schema } from './schema.ts';
+import { type Schema, unsyncedMark } from './schema.ts';
 import type { Store } from './store.ts';
 
 export const sqliteMigrations: Migrations = migrations({ binary: 'blob' });

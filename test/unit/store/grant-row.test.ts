@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { fromGrantRow, toGrantRow } from '../../../src/store/sql-store.ts';
+import { fromGrantRow, toGrantRow } from '../../../src/store/grants.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 
 describe('a row of the grants table', () => {

@@ -1,7 +1,7 @@
 import { DummyDriver, Kysely, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler, sql } from 'kysely';
 import { describe, expect, it } from 'vitest';
-import type { Schema } from '../../../src/store/schema.ts';
-import { sqlStore, unsyncedMark } from '../../../src/store/sql-store.ts';
+import { type Schema, unsyncedMark } from '../../../src/store/schema.ts';
+import { sqlStore } from '../../../src/store/sql-store.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 
 const ignore = () => undefined;

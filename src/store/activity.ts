@@ -1,0 +1,126 @@
+import type { Expression, ExpressionBuilder, Kysely, OnConflictDatabase, SqlBool } from 'kysely';
+import type { Run } from './agents.ts';
+import { type ActivityRow, type Schema, unsynced, wrongClockMs } from './schema.ts';
+import type { ActivityChange, GrantActivity, Store } from './store.ts';
+
+/** @param now milliseconds since the epoch */
+export function sqlActivity(db: Kysely<Schema>, run: Run, now: () => number): Store['activity'] {
+  return {
+    get: (grantId) =>
+      run(async () => {
+        const row = await db
+          .selectFrom('grantActivity')
+          .selectAll()
+          .where('grantId', '=', grantId)
+          .executeTakeFirst();
+        return row === undefined ? null : fromActivityRow(row);
+      }),
+    list: () =>
+      run(async () => (await db.selectFrom('grantActivity').selectAll().execute()).map(fromActivityRow)),
+    note: (grantId, change) =>
+      run(async () => {
+        const time = now();
+        await db
+          .insertInto('grantActivity')
+          .columns(['grantId', 'usedAt', 'refreshedAt', 'failedAt', 'failure', 'lackedAt', 'lacked'])
+          .expression(
+            db
+              .selectFrom('grants')
+              .where('id', '=', grantId)
+              .select((row) => {
+                const first = firstActivity(change);
+                return [
+                  'id',
+                  row.val(first.usedAt).as('usedAt'),
+                  row.val(first.refreshedAt).as('refreshedAt'),
+                  row.val(first.failedAt).as('failedAt'),
+                  row.val(first.failure).as('failure'),
+                  row.val(first.lackedAt).as('lackedAt'),
+                  row.val(first.lacked).as('lacked'),
+                ];
+              }),
+          )
+          .onConflict((conflict) =>
+            conflict.column('grantId').doUpdateSet((row) => newsOf(row, change, time)),
+          )
+          .modifyEnd(unsynced)
+          .execute();
+      }),
+  };
+}
+
+/** The activity of a new grant. */
+const noActivity = {
+  usedAt: null,
+  refreshedAt: null,
+  failedAt: null,
+  failure: null,
+  lackedAt: null,
+  lacked: null as readonly string[] | null,
+};
+
+/** Returns the first row of a grant. */
+function firstActivity(change: ActivityChange): Omit<ActivityRow, 'grantId'> {
+  const { lacked, ...first } = { ...noActivity, ...change };
+  return { ...first, lacked: lacked?.join(' ') ?? null };
+}
+
+type TimeColumn = 'usedAt' | 'refreshedAt' | 'failedAt' | 'lackedAt';
+
+type ActivityUpdate = ExpressionBuilder<OnConflictDatabase<Schema, 'grantActivity'>, 'grantActivity'>;
+
+/**
+ * Returns the changes of the row. The later of two facts is kept, in any order of the writes. A time far
+ * beyond `now` was stored before a clock was set back, and is ignored.
+ */
+function newsOf(row: ActivityUpdate, change: ActivityChange, now: number) {
+  const horizon = Math.ceil(now) + wrongClockMs;
+  const later = (column: TimeColumn, at: number) =>
+    row.and([
+      row(`grantActivity.${column}`, '>', at),
+      row(`grantActivity.${column}`, '<=', Math.max(at, horizon)),
+    ]);
+  const unless = <Column extends TimeColumn | 'failure' | 'lacked'>(
+    overtaken: Expression<SqlBool>,
+    column: Column,
+    value: Schema['grantActivity'][Column],
+  ) =>
+    row
+      .case()
+      .when(overtaken)
+      .then(row.ref(`grantActivity.${column}`))
+      .else(row.val(value))
+      .end();
+
+  if ('usedAt' in change) {
+    const { usedAt } = change;
+    return { usedAt: unless(later('usedAt', usedAt), 'usedAt', usedAt) };
+  }
+  if ('refreshedAt' in change) {
+    const { refreshedAt } = change;
+    const failedSince = later('failedAt', refreshedAt);
+    return {
+      refreshedAt: unless(later('refreshedAt', refreshedAt), 'refreshedAt', refreshedAt),
+      failedAt: unless(failedSince, 'failedAt', null),
+      failure: unless(failedSince, 'failure', null),
+    };
+  }
+  if ('lackedAt' in change) {
+    const { lackedAt, lacked } = change;
+    const overtaken = later('lackedAt', lackedAt);
+    return {
+      lackedAt: unless(overtaken, 'lackedAt', lackedAt),
+      lacked: unless(overtaken, 'lacked', lacked.join(' ')),
+    };
+  }
+  const { failedAt, failure } = change;
+  const overtaken = row.or([later('refreshedAt', failedAt), later('failedAt', failedAt)]);
+  return {
+    failedAt: unless(overtaken, 'failedAt', failedAt),
+    failure: unless(overtaken, 'failure', failure),
+  };
+}
+
+function fromActivityRow(row: ActivityRow): GrantActivity {
+  return { ...row, lacked: row.lacked?.split(' ').filter(Boolean) ?? [] };
+}
