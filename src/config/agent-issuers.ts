@@ -137,7 +137,7 @@ export function toAgentIssuers(
     const isSame = ({ issuer: url, trustDomain }: AgentIssuer) =>
       url === it.issuer && trustDomain === it.trustDomain;
     const same = issuers.slice(0, index).find(isSame);
-    const found =
+    const problems =
       same === undefined ? [] : [at([], `has the tokens of agent_issuers.${same.name}; join the two`)];
     for (const [position, { agent, patterns }] of it.rules.entries()) {
       const another = it.rules
@@ -145,10 +145,10 @@ export function toAgentIssuers(
         .find((other) => other.agent !== agent && certainlyMeet(other.patterns, patterns));
       const path = ['agents', agent];
       if (another !== undefined)
-        found.push(at(path, `fits tokens that fit ${another.agent} too; make one of them narrower`));
-      if (isOpen(it, patterns)) found.push(at(path, openText(it)));
+        problems.push(at(path, `fits tokens that fit ${another.agent} too; make one of them narrower`));
+      if (isOpen(it, patterns)) problems.push(at(path, openText(it)));
     }
-    return found;
+    return problems;
   });
   return { issuers, problems };
 }

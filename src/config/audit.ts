@@ -11,8 +11,8 @@ import type { SecretReference } from './secret-reference.ts';
 function span(description: string, least: number): z.ZodType<number, string> {
   const units = { h: 3_600_000, d: 86_400_000, w: 604_800_000, y: 31_536_000_000 } as const;
   const pattern = /^([1-9][0-9]{0,4})(h|d|w|y)$/;
-  const told = { description, examples: ['30d', '1y'], pattern: pattern.source, kind: 'a time, such as 30d' };
-  return text<number>(told, (value) => {
+  const meta = { description, examples: ['30d', '1y'], pattern: pattern.source, kind: 'a time, such as 30d' };
+  return text<number>(meta, (value) => {
     const [, count, unit] = pattern.exec(value) ?? [];
     if (count === undefined) return { problem: 'is not a time such as 12h, 30d, 8w or 1y' };
     const milliseconds = Number(count) * units[unit as keyof typeof units];

@@ -258,8 +258,8 @@ const checks: readonly Check[] = [
   },
   ({ domains = [], inject = [], audience }) => {
     // Hosts for which the client has its own credential need not be in the audience.
-    const own = inject.flatMap((place) => (place.as.kind === 'own' ? (place.hosts ?? []) : []));
-    const texts = [...audience.map(({ text }) => text), ...own];
+    const clientHosts = inject.flatMap((place) => (place.as.kind === 'own' ? (place.hosts ?? []) : []));
+    const texts = [...audience.map(({ text }) => text), ...clientHosts];
     const beyond = domains.filter((pattern) => !isWithin(texts, pattern));
     return beyond.length > 0 && misfit(['domains'], `names ${beyond[0]?.text}, which is not in the audience`);
   },

@@ -195,9 +195,9 @@ const entries = new WeakMap<YAMLMap, ReadonlyMap<string, Pair>>();
 
 /** Returns the first entry of each key of a map: linear search is slow in a large map. */
 function entriesOf(map: YAMLMap): ReadonlyMap<string, Pair> {
-  const known = entries.get(map) ?? new Map(map.items.toReversed().map((pair) => [keyOf(pair.key), pair]));
-  entries.set(map, known);
-  return known;
+  const pairs = entries.get(map) ?? new Map(map.items.toReversed().map((pair) => [keyOf(pair.key), pair]));
+  entries.set(map, pairs);
+  return pairs;
 }
 
 function startOf(node: unknown): number | undefined {

@@ -108,15 +108,15 @@ type DomainValue = string | Readonly<Record<string, string | boolean>>;
 
 function put(text: string, pattern: string, value: DomainValue): DomainEdit {
   const { canonical, key, current } = lookUp(text, pattern);
-  const said = { pattern: canonical, key };
-  if (key !== null && sameValue(current, value)) return { text, change: 'unchanged', ...said };
+  const place = { pattern: canonical, key };
+  if (key !== null && sameValue(current, value)) return { text, change: 'unchanged', ...place };
   if (key !== null && typeof value !== 'string' && hasRules(current)) {
-    return { text: putGrant(text, key, asMap(current), value), change: 'replaced', ...said };
+    return { text: putGrant(text, key, asMap(current), value), change: 'replaced', ...place };
   }
   return {
     text: putEntry(text, 'domains', key ?? canonical, value),
     change: key === null ? 'added' : 'replaced',
-    ...said,
+    ...place,
   };
 }
 

@@ -50,8 +50,8 @@ export async function parseConfig(text: string, file: string, options: LoadOptio
   const document = parseConfigDocument(text);
   if (!document.readable) throw configInvalid(name, document.problems);
   const checked = validate(configSchema, document);
-  const found = [...document.problems, ...findSameKeys(document), ...findOwnHost(document)];
-  if ('problems' in checked) throw configInvalid(name, [...found, ...checked.problems]);
+  const inText = [...document.problems, ...findSameKeys(document), ...findOwnHost(document)];
+  if ('problems' in checked) throw configInvalid(name, [...inText, ...checked.problems]);
   const catalog = await openCatalog({ shipped: options.catalog, own: join(dirname(path), 'providers') });
   const { config, problems } = resolveConfig(checked.value, {
     document,
@@ -61,7 +61,7 @@ export async function parseConfig(text: string, file: string, options: LoadOptio
     digest: digestOf(text),
     catalog,
   });
-  if (found.length + problems.length > 0) throw configInvalid(name, [...found, ...problems]);
+  if (problems.length + problems.length > 0) throw configInvalid(name, [...problems, ...problems]);
   refuseOpenListener(config, name, document.position(['proxy', 'listen']));
   texts.set(config, text);
   return deepFreeze(config);

@@ -71,7 +71,7 @@ export function defineProviders(options: DefineProvidersOptions): {
 } {
   const { catalog, document, file, name: fileName, env } = options;
   const problems: Problem[] = [];
-  const own = new Map<string, Provider>();
+  const configured = new Map<string, Provider>();
   for (const [name, { settings: values, extends: base, ...written }] of Object.entries(options.own)) {
     const path: Path = ['providers', name];
     const problem = (at: Path, message: string): void => {
@@ -109,9 +109,9 @@ export function defineProviders(options: DefineProvidersOptions): {
       written.client_secret === undefined && builtIn !== undefined
         ? placeOf(builtIn)
         : { document, file, name: fileName, path };
-    own.set(name, build(name, definition, builtIn?.settings ?? [], { place, env }));
+    configured.set(name, build(name, definition, builtIn?.settings ?? [], { place, env }));
   }
-  const providers = createProviders(own, {
+  const providers = createProviders(configured, {
     names: catalog.names,
     make: (name) => {
       const entry = catalog.get(name);
@@ -135,20 +135,20 @@ function build(
 ): Provider {
   // A setting without a value contains an example, to which nothing may be sent.
   const isOpen = settings.some(({ value }) => value === null);
-  const known = <T>(value: T | undefined): T | null => (isOpen || value === undefined ? null : value);
-  const audience = (known(definition.audience) ?? []).map((pattern) => pattern.text);
-  const probe = known(definition.probe);
+  const unlessOpen = <T>(value: T | undefined): T | null => (isOpen || value === undefined ? null : value);
+  const audience = (unlessOpen(definition.audience) ?? []).map((pattern) => pattern.text);
+  const probe = unlessOpen(definition.probe);
   return {
     name,
     title: definition.title ?? name,
     category: definition.category ?? 'generic',
     docs: definition.docs ?? [],
-    authorizationEndpoint: known(definition.authorization_endpoint),
-    deviceAuthorizationEndpoint: known(definition.device_authorization_endpoint),
-    tokenEndpoint: known(definition.token_endpoint),
-    revocationEndpoint: known(definition.revocation_endpoint),
-    userinfoEndpoint: known(definition.userinfo_endpoint),
-    issuer: known(definition.issuer),
+    authorizationEndpoint: unlessOpen(definition.authorization_endpoint),
+    deviceAuthorizationEndpoint: unlessOpen(definition.device_authorization_endpoint),
+    tokenEndpoint: unlessOpen(definition.token_endpoint),
+    revocationEndpoint: unlessOpen(definition.revocation_endpoint),
+    userinfoEndpoint: unlessOpen(definition.userinfo_endpoint),
+    issuer: unlessOpen(definition.issuer),
     namesIssuer: definition.authorization_response_iss_parameter_supported ?? false,
     clientId: definition.client_id ?? null,
     clientSecret: secretReader(definition, secrets),
@@ -163,7 +163,7 @@ function build(
       what,
     })),
     audience,
-    domains: known(definition.domains)?.map((pattern) => pattern.text) ?? audience,
+    domains: unlessOpen(definition.domains)?.map((pattern) => pattern.text) ?? audience,
     inject: dpopPlaces(definition.inject ?? asBearer, definition.dpop ?? null),
     placeholders: definition.placeholders ?? everywhere(definition.inject ?? asBearer),
     unexpectedPlaceholders: definition.unexpected_placeholders ?? 'refuse',
@@ -203,8 +203,8 @@ function everywhere(inject: Provider['inject']): Provider['placeholders'] {
 
 /** The client secret is also withheld from programs. */
 function environmentOf({ environment = {}, client_secret: reference }: Written): Provider['environment'] {
-  const own = reference?.kind === 'env' ? { [reference.name]: null } : {};
-  return variablesOf({ ...own, ...environment });
+  const secretVariable = reference?.kind === 'env' ? { [reference.name]: null } : {};
+  return variablesOf({ ...secretVariable, ...environment });
 }
 
 function variablesOf(environment: Written['environment'] = {}): Provider['environment'] {

@@ -41,8 +41,8 @@ export function createProviders(own: ReadonlyMap<string, Provider>, builtIn: Bui
     names: [...new Set([...builtIn.names, ...own.keys()])].toSorted(),
     own: [...own.keys()],
     get(name) {
-      const known = made.get(name);
-      if (known !== undefined) return known;
+      const existing = made.get(name);
+      if (existing !== undefined) return existing;
       const provider = builtIn.make(name);
       if (provider !== undefined) made.set(name, deepFreeze(provider));
       return provider;
@@ -148,10 +148,10 @@ export function readSettings(definition: unknown, values: Readonly<Record<string
   for (const name of Object.keys(values)) {
     if (names.includes(name)) continue;
     const near = didYouMean(name, names);
-    const known = names.length === 0 ? 'there are none' : `there are ${names.join(', ')}`;
+    const choices = names.length === 0 ? 'there are none' : `there are ${names.join(', ')}`;
     problems.push({
       path: [name],
-      message: `is not a setting of this provider; ${near === null ? known : `did you mean ${near}?`}`,
+      message: `is not a setting of this provider; ${near === null ? choices : `did you mean ${near}?`}`,
     });
   }
   const settings = declared.map(([name, written]): Setting => {

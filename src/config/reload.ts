@@ -290,12 +290,12 @@ export function configSources(file: string, stampOf = statOf): ConfigSources {
     const inFolder = stampOf(folder)?.isDirectory() === true ? namesIn(folder) : [];
     const paths = [file, folder, ...inFolder.map((name) => join(folder, name))];
     const stamps = paths.map(stampOf);
-    const said = paths.map((path, index) => saidBy(path, stamps[index]));
+    const entries = paths.map((path, index) => saidBy(path, stamps[index]));
     const exposures = paths.flatMap((path, index) => (stamps[index] && exposureOf(path)?.message) ?? []);
     return {
       paths,
       stamps,
-      digest: stamps[0] === undefined ? null : digestOf([...paths, ...said, ...exposures]),
+      digest: stamps[0] === undefined ? null : digestOf([...paths, ...entries, ...exposures]),
       // The stamps do not show that the folder of an exposed file was closed to others.
       settled:
         exposures.length === 0 &&
@@ -312,10 +312,10 @@ export function configSources(file: string, stampOf = statOf): ConfigSources {
   return {
     differ() {
       if (taken?.settled === true && isUntouched(taken)) return false;
-      const found = read();
-      if (found.digest === null) return false;
-      if (found.digest !== taken?.digest) return true;
-      taken = found;
+      const current = read();
+      if (current.digest === null) return false;
+      if (current.digest !== taken?.digest) return true;
+      taken = current;
       return false;
     },
     take() {

@@ -138,7 +138,7 @@ function findUnreached(
   at: (path: Path) => string,
   problem: (path: Path, message: string) => void,
 ): void {
-  const told = new Set<Path>();
+  const reported = new Set<Path>();
   for (const [index, later] of rules.entries()) {
     const before = rules.slice(0, index).find((earlier) => {
       // Within one policy it is reported once, at the policy.
@@ -146,8 +146,8 @@ function findUnreached(
       return conditionsCover(earlier.definition.conditions, later.definition.conditions);
     });
     const path = later.use ?? later.path;
-    if (before === undefined || told.has(path)) continue;
-    told.add(path);
+    if (before === undefined || reported.has(path)) continue;
+    reported.add(path);
     const which = later.use === null ? '' : `brings ${at(later.path)}, which `;
     problem(path, `${which}is never reached: ${at(before.path)} matches all that it does, and comes first`);
   }

@@ -29,8 +29,8 @@ function glob(description: string): z.ZodType<Glob, string> {
 
 /** A method (RFC 9110 §9.1), in capitals like all registered methods. */
 function method(description: string): z.ZodType<string, string> {
-  const told = { description, examples: ['GET', 'POST'], pattern: "^[!#$%&'*+.^_`|~0-9A-Z-]+$" };
-  return text<string>(told, (value) => {
+  const meta = { description, examples: ['GET', 'POST'], pattern: "^[!#$%&'*+.^_`|~0-9A-Z-]+$" };
+  return text<string>(meta, (value) => {
     if (/^[!#$%&'*+.^_`|~0-9A-Z-]+$/.test(value)) return value;
     return { problem: 'is not a method in capitals, such as GET' };
   });
@@ -55,12 +55,12 @@ function mediaType(description: string): z.ZodType<Glob, string> {
 
 /** `HH:MM` in minutes since midnight; `24:00` is the end of the day. */
 function timeOfDay(description: string): z.ZodType<number, string> {
-  const told = {
+  const meta = {
     description,
     examples: ['09:00', '17:30'],
     pattern: '^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$',
   };
-  return text<number>({ ...told, kind: 'a time of day such as 09:00' }, (value) => {
+  return text<number>({ ...meta, kind: 'a time of day such as 09:00' }, (value) => {
     const [, hours, minutes] = /^([01][0-9]|2[0-4]):([0-5][0-9])$/.exec(value) ?? [];
     const minute = Number(hours) * 60 + Number(minutes);
     return hours !== undefined && minute <= 1_440
@@ -71,8 +71,8 @@ function timeOfDay(description: string): z.ZodType<number, string> {
 
 /** `mon`, or `mon-fri`: numbers of days, 0 is Sunday. */
 function weekdays(description: string): z.ZodType<readonly number[], string> {
-  const told = { description, examples: ['mon', 'mon-fri'] };
-  return text<readonly number[]>(told, (value) => {
+  const meta = { description, examples: ['mon', 'mon-fri'] };
+  return text<readonly number[]>(meta, (value) => {
     const [from, to, ...more] = value.split('-').map((name) => weekdayNames.findIndex((day) => day === name));
     const last = to ?? from;
     if (from === undefined || last === undefined || more.length > 0 || from < 0 || last < 0) {
@@ -91,13 +91,13 @@ function zone(description: string): z.ZodType<string, string> {
 
 /** `60/1m`: count and time. */
 function rate(description: string): z.ZodType<{ readonly count: number; readonly perMs: number }, string> {
-  const told = {
+  const meta = {
     description,
     examples: ['60/1m', '5/s'],
     pattern: '^[1-9][0-9]{0,8}/([1-9][0-9]*)?(ms|s|m|h|d)$',
   };
   return text<{ readonly count: number; readonly perMs: number }>(
-    { ...told, kind: 'a rate such as 60/1m' },
+    { ...meta, kind: 'a rate such as 60/1m' },
     (value) => {
       const [, count, period = ''] = /^([1-9][0-9]{0,8})\/([0-9]*[a-z]+)$/.exec(value) ?? [];
       const perMs = parseDuration(/^[0-9]/.test(period) ? period : `1${period}`);

@@ -34,13 +34,13 @@ export function readPath(value: string): string | { readonly problem: string } {
 
 /** A time, in milliseconds. */
 export function duration(description: string, least = 0, most = longestDuration): z.ZodType<number, string> {
-  const told = {
+  const meta = {
     description,
     examples: ['10s', '5m'],
     pattern: durationPattern.source,
     kind: 'a time with its unit, such as 10s',
   };
-  return text<number>(told, (value) => {
+  return text<number>(meta, (value) => {
     const milliseconds = parseDuration(value);
     if (milliseconds === null)
       return { problem: 'is not a duration such as 250ms, 10s, 5m or 1h, of 24 days at most' };
@@ -51,8 +51,8 @@ export function duration(description: string, least = 0, most = longestDuration)
 
 /** A number of bytes, written as a number or with a unit. */
 export function size(description: string, least = 0): z.ZodType<number, string | number> {
-  const told = { description, examples: ['64KiB', '10MB'], pattern: sizePattern.source };
-  const withUnit = text<number>(told, (value) => {
+  const meta = { description, examples: ['64KiB', '10MB'], pattern: sizePattern.source };
+  const withUnit = text<number>(meta, (value) => {
     const bytes = parseSize(value);
     if (bytes === null) return { problem: 'is not a size such as 64KiB, 10MB or 100MiB' };
     return bytes < least ? { problem: `is less than ${formatSize(least)}` } : bytes;
@@ -82,8 +82,8 @@ export function variable(description: string): z.ZodType<string, string> {
 
 /** `env:NAME`, `file:PATH`, `command:…`. */
 export function secretReference(description: string): z.ZodType<SecretReference, string> {
-  const told = { description, examples: ['env:ACME_CLIENT_SECRET'], pattern: '^(env|file|command):.+$' };
-  return text<SecretReference>(told, (value) => {
+  const meta = { description, examples: ['env:ACME_CLIENT_SECRET'], pattern: '^(env|file|command):.+$' };
+  return text<SecretReference>(meta, (value) => {
     const reference = parseSecretReference(value);
     return isReference(reference) ? reference : { problem: reference.problem };
   }).register(marks, { mark: 'secret' });
@@ -103,8 +103,8 @@ export const keyOf = (of: z.ZodType<unknown, string>, description: string): z.Zo
 
 /** `host`, `host:port` or `*.suffix`. */
 export function domainPattern(description: string): z.ZodType<DomainPattern, string> {
-  const told = { description, examples: ['api.example.com', 'api.example.com:8443', '*.example.com'] };
-  return text<DomainPattern>(told, (value) => {
+  const meta = { description, examples: ['api.example.com', 'api.example.com:8443', '*.example.com'] };
+  return text<DomainPattern>(meta, (value) => {
     const pattern = parsePattern(value);
     return isPattern(pattern) ? pattern : { problem: pattern.problem };
   });
@@ -267,8 +267,8 @@ export function webPage(description: string): z.ZodType<string, string> {
 
 /** URL of a receiver of confidential data about agents and hosts. */
 export function receiver(description: string): z.ZodType<string, string> {
-  const told = { description, examples: ['https://siem.example.com/sidekey'] };
-  return text<string>(told, readReceiver).register(marks, { mark: 'destination' });
+  const meta = { description, examples: ['https://siem.example.com/sidekey'] };
+  return text<string>(meta, readReceiver).register(marks, { mark: 'destination' });
 }
 
 /** Validates a URL for `receiver`: https or loopback, without user information and fragment. */

@@ -140,17 +140,17 @@ const limits = z.strictObject(
 );
 
 function limitSchema(limit: (typeof limitTable)[LimitName]): z.ZodType<number, string | number> {
-  const told = (initial: string): string => `${sentence(limit.what)} Default: ${initial}.`;
+  const describe = (initial: string): string => `${sentence(limit.what)} Default: ${initial}.`;
   switch (limit.unit) {
     case 'ms':
-      return duration(told(formatDuration(limit.default)), limit.least);
+      return duration(describe(formatDuration(limit.default)), limit.least);
     case 'bytes':
-      return size(told(formatSize(limit.default)), limit.least);
+      return size(describe(formatSize(limit.default)), limit.least);
     case 'count':
       return z
         .int()
         .min(limit.least)
-        .meta({ description: told(String(limit.default)) });
+        .meta({ description: describe(String(limit.default)) });
   }
 }
 

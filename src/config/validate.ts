@@ -75,17 +75,17 @@ function describe(issue: z.core.$ZodRawIssue): string | undefined {
         : `must be ${kinds[issue.expected] ?? issue.expected}, but is ${kindOf(issue.input)}`;
     case 'invalid_value': {
       if (issue.input === undefined) return 'is missing';
-      const known = issue.values.map(String);
-      const choice = `must be ${known.length > 1 ? 'one of ' : ''}${known.join(', ')}`;
-      return typeof issue.input === 'string' ? `${choice}${orMeant(issue.input, known, '')}` : choice;
+      const choices = issue.values.map(String);
+      const choice = `must be ${choices.length > 1 ? 'one of ' : ''}${choices.join(', ')}`;
+      return typeof issue.input === 'string' ? `${choice}${orMeant(issue.input, choices, '')}` : choice;
     }
     case 'too_small':
       return `must be at least ${issue.minimum}`;
     case 'too_big':
       return `must be at most ${issue.maximum}`;
     case 'unrecognized_keys': {
-      const known = knownKeys(issue.inst);
-      return issue.keys.map((key) => unknownKey(key, known)).join('\n');
+      const keys = knownKeys(issue.inst);
+      return issue.keys.map((key) => unknownKey(key, keys)).join('\n');
     }
     default:
       return undefined;

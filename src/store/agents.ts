@@ -54,8 +54,8 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
             .selectAll()
             .where('grantId', '=', grantId)
             .executeTakeFirst();
-          const known = before === undefined ? noPolicy(grantId) : fromPolicyRow(before);
-          const row = toPolicyRow({ ...known, ...policy, grantId });
+          const current = before === undefined ? noPolicy(grantId) : fromPolicyRow(before);
+          const row = toPolicyRow({ ...current, ...policy, grantId });
           await inside
             .insertInto('grantPolicies')
             .values(row)

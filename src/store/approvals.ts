@@ -70,8 +70,8 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
         if (isForLease(answer)) query = query.where('lease', 'is not', null);
         const row = await query.returningAll().executeTakeFirst();
         if (row !== undefined) return fromQuestionRow(row);
-        const found = await read(id);
-        if (found !== null && isWaiting(found, answer.at) && isForLease(answer)) throw underNoLease();
+        const question = await read(id);
+        if (question !== null && isWaiting(question, answer.at) && isForLease(answer)) throw underNoLease();
         return null;
       }),
     withdraw: (id) =>
@@ -236,11 +236,11 @@ function fromQuestionRow(row: QuestionRow): Approval {
 
 /** The columns that an answer fills. */
 function toAnswerRow(answer: Answer): Pick<QuestionRow, keyof typeof unanswered> {
-  const said = { answeredAt: answer.at, answeredBy: answer.by };
-  if (answer.outcome === 'denied') return { ...unanswered, ...said, answer: 'denied' };
+  const answered = { answeredAt: answer.at, answeredBy: answer.by };
+  if (answer.outcome === 'denied') return { ...unanswered, ...answered, answer: 'denied' };
   const { reach } = answer;
   return {
-    ...said,
+    ...answered,
     answer: reach.kind,
     until: reach.kind === 'until' ? reach.at : null,
     stands: reach.kind === 'once' ? 0 : 1,

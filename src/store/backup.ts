@@ -11,7 +11,7 @@ import { pagesOf, type Row, type Table, tables, type Untyped } from './copy.ts';
 const format = 'sidekey-backup/1';
 
 /** Tables of a backup. Sessions are left out: a sign-in that has ended must not begin again. */
-const kept = tables.filter((table) => table !== 'sessions');
+const savedTables = tables.filter((table) => table !== 'sessions');
 
 const headShape = z.strictObject({
   format: z.literal(format),
@@ -43,7 +43,7 @@ export interface BackupSum {
 
 /** Reads the rows of a backup. The caller has a transaction that sees a single state of the store. */
 export async function* rowsOf(db: Untyped): AsyncGenerator<readonly [Table, readonly Row[]]> {
-  for (const table of kept) for await (const rows of pagesOf(db, table)) yield [table, rows];
+  for (const table of savedTables) for await (const rows of pagesOf(db, table)) yield [table, rows];
 }
 
 /**

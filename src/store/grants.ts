@@ -105,15 +105,15 @@ export function toGrantRow(record: GrantRecord): GrantRow {
  */
 export function fromGrantRow(row: GrantRow): GrantRecord {
   const place = `the grant "${row.name}" of user "${row.user}"`;
-  const known = <Value extends string>(column: 'type' | 'state', values: readonly Value[]): Value => {
-    const found = values.find((value) => value === row[column]);
-    if (found === undefined) throw damaged(place, column);
-    return found;
+  const valueOf = <Value extends string>(column: 'type' | 'state', values: readonly Value[]): Value => {
+    const value = values.find((each) => each === row[column]);
+    if (value === undefined) throw damaged(place, column);
+    return value;
   };
   return {
     ...row,
-    type: known('type', types),
-    state: known('state', states),
+    type: valueOf('type', types),
+    state: valueOf('state', states),
     scopes: parseTexts(row.scopes, place, 'scopes'),
     refreshable: row.refreshable !== 0,
   };

@@ -44,8 +44,8 @@ export async function nodeIdOf(
   await keys.vault.refresh();
   const members = keys.nodes().members.map((each) => ({ name: each.name, id: nodeKeyId(each) }));
   const copies = (await store.nodes.list()).filter(({ source }) => source !== 'node');
-  const known = [...members, ...copies].find(({ id }) => id === name);
-  if (known !== undefined) return known.id;
+  const node = [...members, ...copies].find(({ id }) => id === name);
+  if (node !== undefined) return node.id;
   const member = members.find((each) => each.name === name);
   const copy = copies.find((each) => each.name === name);
   const [host = ''] = name.split(nameSeparator);

@@ -22,12 +22,12 @@ export function sqlNodes(db: Kysely<Schema>, run: Run, clock: () => Expression<n
           .where('source', '!=', 'node')
           .execute();
         for (let number = 1; ; number += 1) {
-          const known = await db
+          const update = await db
             .updateTable('nodes')
             .set({ ...facts, seenAt: clock() })
             .where('id', '=', id)
             .executeTakeFirstOrThrow();
-          if (known.numUpdatedRows === 1n) return;
+          if (update.numUpdatedRows === 1n) return;
           const free = number === 1 ? name : `${name}${nameSeparator}${number}`;
           const made = await db
             .insertInto('nodes')

@@ -6,7 +6,7 @@ export const channel = 'sidekey_changed';
 const all = 'insert or update or delete';
 
 /** Writes that are notified, besides those of grants. Frequent ones that change no decision are left out. */
-export const told: Readonly<Record<string, string>> = {
+export const notifiedTables: Readonly<Record<string, string>> = {
   agents: all,
   agent_tokens: 'insert or delete or update of expires_at, revoked_at',
   bindings: all,
@@ -74,7 +74,7 @@ export function createChangeLog(): ChangeLog {
       );
       return {
         grants: news.has(grants) ? null : ids,
-        others: [...news].some((what) => Object.hasOwn(told, what)),
+        others: [...news].some((what) => Object.hasOwn(notifiedTables, what)),
       };
     },
   };

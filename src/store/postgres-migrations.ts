@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 import { type Migrations, migrations } from './migrations.ts';
-import { channel, ofGrant, told } from './postgres-changes.ts';
+import { channel, ofGrant, notifiedTables } from './postgres-changes.ts';
 
 export const postgresMigrations: Migrations = {
   ...migrations({ binary: 'bytea' }),
@@ -13,7 +13,7 @@ export const postgresMigrations: Migrations = {
           return null;
         end $$
       `.execute(db);
-      for (const [table, events] of Object.entries(told)) {
+      for (const [table, events] of Object.entries(notifiedTables)) {
         await sql`
           create trigger sidekey_tell after ${sql.raw(events)} on ${sql.table(table)}
           for each statement execute function sidekey_tell()

@@ -31,9 +31,9 @@ export function sqlProposals(db: Kysely<Schema>, run: Run): ProposalStore {
           ).executeTakeFirstOrThrow();
           if (numInsertedOrUpdatedRows === 1n) return fromProposalRow(row);
           const same = inside.selectFrom('proposals').selectAll().where(isSame(row));
-          const found = await same.orderBy('askedAt', 'desc').executeTakeFirst();
-          if (found === undefined && !(await proposerExists(inside, row))) throw nobodyProposes();
-          return first(found);
+          const newest = await same.orderBy('askedAt', 'desc').executeTakeFirst();
+          if (newest === undefined && !(await proposerExists(inside, row))) throw nobodyProposes();
+          return first(newest);
         }),
       ),
     get: (id) =>

@@ -161,8 +161,8 @@ export function sqlStore(parts: SqlStoreParts): Store {
       list: (log) =>
         run(async () => {
           const rows = db.selectFrom('auditEnds').selectAll();
-          const found = await (log === undefined ? rows : rows.where('log', '=', log)).execute();
-          return found.toSorted((a, b) => compare(a.log, b.log) || compare(a.node, b.node));
+          const ends = await (log === undefined ? rows : rows.where('log', '=', log)).execute();
+          return ends.toSorted((a, b) => compare(a.log, b.log) || compare(a.node, b.node));
         }),
       put: (end) =>
         run(async () => {

@@ -274,15 +274,15 @@ const missing = -1;
 const pageSize = 4_096;
 
 async function sizeOf(path: string): Promise<number> {
-  let found;
+  let stats;
   try {
-    found = await stat(path);
+    stats = await stat(path);
   } catch (error) {
     // ENOTDIR: a file is in place of the folder, which `create` reports.
     if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return missing;
     throw new SidekeyError('store_unavailable', `The store at ${path} cannot be reached.`, { cause: error });
   }
-  if (found.isFile()) return found.size;
+  if (stats.isFile()) return stats.size;
   throw new SidekeyError('store_unavailable', `The store's path ${path} is not a file.`, {
     hint: 'Set "store" in the configuration to the path of a file.',
   });
@@ -505,6 +505,6 @@ const reasons: Readonly<Partial<Record<SqliteCode, string>>> = {
 };
 
 function reason(code: SqliteCode | null): string {
-  const found = code === null ? undefined : reasons[code];
-  return found === undefined ? '' : `: ${found}`;
+  const text = code === null ? undefined : reasons[code];
+  return text === undefined ? '' : `: ${text}`;
 }

@@ -62,8 +62,8 @@ export function openKeyFile(path: string, format: KeyFormat): OpenKeySource {
       });
       if (isMade) return key;
       // Another process was first.
-      const kept = await read();
-      if (kept !== null) return kept;
+      const stored = await read();
+      if (stored !== null) return stored;
       throw new SidekeyError('key_invalid', `The key file ${path} was removed right after it was created.`, {
         hint: 'find what removes it, then start again',
       });
@@ -103,15 +103,15 @@ export async function readPrivateFile(path: string): Promise<string | null> {
   try {
     await using file = await open(path, 'r');
     // Checks the open file, so that the checked file is the one that is read.
-    const found = await file.stat();
-    if (!found.isFile()) throw unusable(path, 'is no regular file');
-    if (!isPrivateFile(found)) {
+    const stats = await file.stat();
+    if (!stats.isFile()) throw unusable(path, 'is no regular file');
+    if (!isPrivateFile(stats)) {
       throw new SidekeyError('permissions_unsafe', `The key file ${path} can be used by other users.`, {
         hint: `chmod 600 ${shellWord(path)}`,
       });
     }
-    await checkFolders(path, found.uid);
-    if (found.size > maxBytes) throw unusable(path, 'is too long for a key');
+    await checkFolders(path, stats.uid);
+    if (stats.size > maxBytes) throw unusable(path, 'is too long for a key');
     return await file.readFile('utf8');
   } catch (error) {
     if (error instanceof SidekeyError) throw error;

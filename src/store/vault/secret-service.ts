@@ -24,18 +24,18 @@ export function openSecretService(parts: SecretServiceParts): OpenKeySource {
   const isMac = parts.platform === 'darwin';
 
   async function read(): Promise<KeyObject | null> {
-    const found = isMac
+    const lookup = isMac
       ? await run(parts, 'security', ['find-generic-password', '-s', 'sidekey', '-a', account, '-w'])
       : await run(parts, 'secret-tool', ['lookup', ...attributes]);
-    if (found.code === 0 && found.output !== '') return parseKey(found.output, 'The keyring');
+    if (lookup.code === 0 && lookup.output !== '') return parseKey(lookup.output, 'The keyring');
     // A missing entry, not an unreachable keyring: errSecItemNotFound, or no message.
-    if (isMac ? found.code === 44 : found.code === 1 && found.error === '') return null;
-    throw unreachable(found.error);
+    if (isMac ? lookup.code === 44 : lookup.code === 1 && lookup.error === '') return null;
+    throw unreachable(lookup.error);
   }
 
   async function replace(key: KeyObject): Promise<void> {
     const text = withBytes(key, (bytes) => bytes.toString('base64url'));
-    const kept = isMac
+    const write = isMac
       ? // Interactive mode, because an argument would show the key to other users.
         await run(
           parts,
@@ -44,7 +44,7 @@ export function openSecretService(parts: SecretServiceParts): OpenKeySource {
           `add-generic-password -U -s sidekey -a "${account}" -w "${text}"\n`,
         )
       : await run(parts, 'secret-tool', ['store', '--label=Sidekey master key', ...attributes], text);
-    if (kept.code !== 0) throw unreachable(kept.error);
+    if (write.code !== 0) throw unreachable(write.error);
     const stored = await read();
     if (stored === null || !stored.equals(key)) throw unreachable('it did not keep the key');
   }
@@ -53,8 +53,8 @@ export function openSecretService(parts: SecretServiceParts): OpenKeySource {
     read,
     async create() {
       // Another process may have made the key since: a keyring replaces an entry without confirmation.
-      const found = await read();
-      if (found !== null) return found;
+      const stored = await read();
+      if (stored !== null) return stored;
       const key = newMasterKey();
       await replace(key);
       return key;
@@ -78,8 +78,8 @@ async function run(
 }
 
 function unreachable(why: string): SidekeyError {
-  const said = why.split('\n', 1)[0]?.slice(0, 200) ?? '';
-  return new SidekeyError('key_invalid', `The keyring cannot be used${said === '' ? '' : `: ${said}`}.`, {
+  const detail = why.split('\n', 1)[0]?.slice(0, 200) ?? '';
+  return new SidekeyError('key_invalid', `The keyring cannot be used${detail === '' ? '' : `: ${detail}`}.`, {
     hint: 'log in to a desktop with a keyring and install secret-tool (Debian: libsecret-tools); a service without a desktop needs another key source, such as "key: { source: file }"',
   });
 }

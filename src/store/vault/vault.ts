@@ -109,10 +109,10 @@ export function createVault(
   /** Returns the wrap key of a record, or the current one, which then refuses it. */
   function wrapKeyOf(sealed: Uint8Array, retiredMs = graceMs): WrapKey {
     const id = sealedKeyId(sealed);
-    const found = keys.find(({ generation: { keyId, retiredAt } }) => {
+    const entry = keys.find(({ generation: { keyId, retiredAt } }) => {
       return keyId === id && (retiredAt === null || now() - retiredAt < retiredMs);
     });
-    return (found ?? current).wrapKey;
+    return (entry ?? current).wrapKey;
   }
 
   return Object.freeze({

@@ -54,11 +54,14 @@ export function passphraseFormat(read: ReadPassphrase): KeyFormat {
       return textOf({ kdf: 'argon2id', ...parameters, ...facts });
     },
     async decode(text) {
-      const found = parse(passphraseShape, text);
-      if (found === null) return null;
-      const wrapKey = await stretch(await read(false), { ...found, salt: Buffer.from(found.salt, 'base64') });
+      const envelope = parse(passphraseShape, text);
+      if (envelope === null) return null;
+      const wrapKey = await stretch(await read(false), {
+        ...envelope,
+        salt: Buffer.from(envelope.salt, 'base64'),
+      });
       try {
-        return openEnvelope(wrapKey, context, Buffer.from(found.sealed, 'base64'));
+        return openEnvelope(wrapKey, context, Buffer.from(envelope.sealed, 'base64'));
       } catch (cause) {
         throw new SidekeyError('key_mismatch', 'The passphrase of the master key is wrong.', {
           hint: 'give the passphrase that the key was made with, or that the last "sidekey key rotate" set',
@@ -104,9 +107,9 @@ export function transitFormat(mount: string, name: string, call: CallTransit): K
       throw new SidekeyError('key_invalid', 'The transit service answered without a ciphertext.');
     },
     async decode(text) {
-      const found = parse(transitShape, text);
-      if (found === null) return null;
-      const answer = await call(`${mount}/decrypt/${name}`, { ciphertext: found.ciphertext });
+      const envelope = parse(transitShape, text);
+      if (envelope === null) return null;
+      const answer = await call(`${mount}/decrypt/${name}`, { ciphertext: envelope.ciphertext });
       const { success, data } = plainShape.safeParse(answer);
       if (success) return Buffer.from(data.data.plaintext, 'base64');
       throw new SidekeyError('key_invalid', 'The transit service answered without a plaintext.');
