@@ -61,7 +61,7 @@ export async function parseConfig(text: string, file: string, options: LoadOptio
     digest: digestOf(text),
     catalog,
   });
-  if (problems.length + problems.length > 0) throw configInvalid(name, [...problems, ...problems]);
+  if (inText.length + problems.length > 0) throw configInvalid(name, [...inText, ...problems]);
   refuseOpenListener(config, name, document.position(['proxy', 'listen']));
   texts.set(config, text);
   return deepFreeze(config);
