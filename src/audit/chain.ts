@@ -264,9 +264,9 @@ export function walkChains(
       if (!all.has(node)) all.set(node, newChain(node, headPlace));
     reportOldHeads();
     for (const [node, chain] of all) {
-      const known = Math.max(heads.get(node)?.seq ?? 0, isCopy ? 0 : (stored.get(node)?.seq ?? 0));
-      if (chain.last >= known) continue;
-      chain.holes.push({ from: chain.last + 1, to: known, before: END });
+      const lastSeq = Math.max(heads.get(node)?.seq ?? 0, isCopy ? 0 : (stored.get(node)?.seq ?? 0));
+      if (chain.last >= lastSeq) continue;
+      chain.holes.push({ from: chain.last + 1, to: lastSeq, before: END });
       disturb(chain.file, Infinity);
     }
     const torn = countTorn(all);

@@ -131,13 +131,13 @@ export function createGate(filter: AuditFilter): Gate {
   const { event, by, outcome, grants } = filter;
   const isInRange = rangeOf(filter);
   const fields = exactFields.filter((name) => name !== 'outcome' && filter[name] !== undefined);
-  const own = fields.filter((name) => !inheritsField(name)).map((name) => textOf({ [name]: filter[name] }));
+  const terms = fields.filter((name) => !inheritsField(name)).map((name) => textOf({ [name]: filter[name] }));
   // Both users of `alice (as root)` are within the text.
-  if (by !== undefined) own.push(textOf({ by }).subarray('"by":"'.length, -1));
+  if (by !== undefined) terms.push(textOf({ by }).subarray('"by":"'.length, -1));
   const inherited = fields.filter(inheritsField).map((name) => [textOf({ [name]: filter[name] })]);
   if (grants !== undefined) inherited.push(Array.from(grants, (grant) => textOf({ grant })));
   const outcomeText = textOf({ outcome });
-  const everywhere = [...own];
+  const everywhere = [...terms];
   if (event?.endsWith('*') === false) everywhere.push(textOf({ event }));
   if (outcome !== undefined && !usualOutcomes.has(outcome)) everywhere.push(outcomeText);
   return {
@@ -146,7 +146,7 @@ export function createGate(filter: AuditFilter): Gate {
       (event === undefined || isEventOf(event, name)) &&
       isInRange(time) &&
       (outcome === undefined || usualOutcome(name) === outcome || line.includes(outcomeText)) &&
-      own.every((text) => line.includes(text)),
+      terms.every((text) => line.includes(text)),
     inherited: (line, access) =>
       inherited.every((texts) =>
         texts.some((text) => line.includes(text) || access?.includes(text) === true),

@@ -65,8 +65,8 @@ export function joinExchanges(): ExchangeJoin {
       return access;
     }
     if (exchange === '' || !endsExchange(line)) return complete(line, undefined);
-    const found = end(exchange);
-    const access = Buffer.isBuffer(found) ? parseLine(found) : found;
+    const ended = end(exchange);
+    const access = Buffer.isBuffer(ended) ? parseLine(ended) : ended;
     return complete(line, access && complete(access, undefined));
   }
   join.defer = (exchange: string, access: Buffer) => keep(open, exchange, access);

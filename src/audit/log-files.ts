@@ -42,16 +42,16 @@ export function rotatedFiles(file: string): RotatedFile[] {
     if (isSystemError(error, 'ENOENT')) return [];
     throw error;
   }
-  const found = new Map<number, RotatedFile>();
+  const rotated = new Map<number, RotatedFile>();
   for (const name of names) {
     if (!name.startsWith(prefix)) continue;
     const [, digits, suffix] = /^(\d{6,12})(\.gz)?$/.exec(name.slice(prefix.length)) ?? [];
     if (digits === undefined) continue;
     const each = { path: path.join(folder, name), number: Number(digits), packed: suffix !== undefined };
     // After an interrupted packing both exist, and the plain one is complete.
-    if (!each.packed || !found.has(each.number)) found.set(each.number, each);
+    if (!each.packed || !rotated.has(each.number)) rotated.set(each.number, each);
   }
-  return [...found.values()].toSorted((a, b) => a.number - b.number);
+  return [...rotated.values()].toSorted((a, b) => a.number - b.number);
 }
 
 /** Returns the size of the log in bytes, rotated files included. */

@@ -216,8 +216,8 @@ export class LogScan {
 
   /** Reads the text of a block; empty if retention has removed the file. */
   async #textOf(part: Part): Promise<Buffer> {
-    const known = this.#texts.get(part);
-    if (known !== undefined) return known;
+    const cached = this.#texts.get(part);
+    if (cached !== undefined) return cached;
     const { source, from, size = 0 } = part;
     if (this.#reader?.path !== source.path) {
       this.#reader?.open.close();

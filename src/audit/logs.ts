@@ -77,16 +77,16 @@ export async function verifyLogs({
   anchors,
   stored,
 }: LogsOptions): Promise<LogsVerification> {
-  const own = path.resolve(ownFile);
-  const files = new Set([own, ...copies.map((file) => path.resolve(file))]);
+  const mainFile = path.resolve(ownFile);
+  const files = new Set([mainFile, ...copies.map((file) => path.resolve(file))]);
   const logs = Array.from(files, (file): Known => {
     const records = readHeads(file, vault);
-    if (file !== own && records.length === 0 && snapshotLog(file).length === 0) {
+    if (file !== mainFile && records.length === 0 && snapshotLog(file).length === 0) {
       throw new SidekeyError('input_invalid', `There is no audit log at ${file}.`, {
         hint: `copy the log with all its files, such as ${path.basename(headFile(file))}`,
       });
     }
-    return { file, isCopy: file !== own, id: logIdOf(file, host, records), records };
+    return { file, isCopy: file !== mainFile, id: logIdOf(file, host, records), records };
   });
   const heads = anchors === undefined ? [] : parseAnchors(anchors, vault);
   const isHere = (id: string) => logs.some((log) => log.id === id);
@@ -112,7 +112,7 @@ export async function verifyLogs({
   for (const { log, node, seq, time } of heads) {
     if (log === undefined || isHere(log) || stored?.has(log)) continue;
     const sentence = `The anchor of ${time} names line ${seq} of ${node}, of a log that is not here.`;
-    problems.push({ file: own, line: 1, kind: 'missing', sentence });
+    problems.push({ file: mainFile, line: 1, kind: 'missing', sentence });
   }
   for (const [id, known] of stored ?? []) {
     if (isHere(id)) continue;
@@ -123,18 +123,18 @@ export async function verifyLogs({
     const chains = [...known.heads.values()];
     const [first] = chains;
     if (first === undefined) continue;
-    if (first.host === host && first.path === own) {
+    if (first.host === host && first.path === mainFile) {
       const ends = chains.map(({ node, seq }) => `line ${seq} of ${node}`).join(', ');
       const sentence = `The store names ${ends} of a log at this path, and it is not here: another log is in its place.`;
-      problems.push({ file: own, line: 1, kind: 'missing', sentence });
+      problems.push({ file: mainFile, line: 1, kind: 'missing', sentence });
     } else {
       const ends = chains.map(({ node, seq, time }) => ({ node, seq, time }));
       absent.push({ host: first.host, path: first.path, chains: ends });
     }
   }
   return {
-    own: verified.get(own) ?? null,
-    copies: [...verified.values()].filter(({ file }) => file !== own),
+    own: verified.get(mainFile) ?? null,
+    copies: [...verified.values()].filter(({ file }) => file !== mainFile),
     absent,
     problems,
   };
@@ -157,8 +157,8 @@ async function verifyOne(
   anchored: Anchored,
   stored: StoredHeads | undefined,
 ): Promise<VerifiedLog> {
-  const found = await verifyAudit({ file, vault, anchored, stored, isCopy });
-  const ends = new Map(found.chains.map(({ node, last }) => [node, last]));
+  const verification = await verifyAudit({ file, vault, anchored, stored, isCopy });
+  const ends = new Map(verification.chains.map(({ node, last }) => [node, last]));
   for (const record of records)
     if (record.kind === 'head')
       ends.set(record.head.node, Math.max(ends.get(record.head.node) ?? 0, record.head.seq));
@@ -166,7 +166,7 @@ async function verifyOne(
     const last = ends.get(node) ?? 0;
     return seq > last ? [{ node, from: last + 1, to: seq, time }] : [];
   });
-  return { file, found, isStored: (stored?.heads.size ?? 0) > 0, behind };
+  return { file, found: verification, isStored: (stored?.heads.size ?? 0) > 0, behind };
 }
 
 function together(anchored: Anchored, others: Anchored): Anchored {

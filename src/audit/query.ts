@@ -107,16 +107,16 @@ async function lastMatches(
   count: number,
   matchesIn: (part: Part) => AsyncIterable<Match>,
 ): Promise<Match[]> {
-  const found: Match[][] = [];
+  const pages: Match[][] = [];
   let missing = count;
   for (const part of parts.toReversed()) {
     if (missing <= 0) break;
     const matches: Match[] = [];
     for await (const { line, bytes } of matchesIn(part)) matches.push({ line, bytes: Buffer.from(bytes) });
-    found.push(matches.slice(-missing));
+    pages.push(matches.slice(-missing));
     missing -= matches.length;
   }
-  return found.toReversed().flat();
+  return pages.toReversed().flat();
 }
 
 /** Converts damage to an error, so that it does not look like the end of the log. */

@@ -78,10 +78,10 @@ export async function verifyAudit(options: VerifyOptions): Promise<Verification>
   const file = path.resolve(options.file);
   let retention = readRetention(file, options.vault);
   for (;;) {
-    const found = await verifyFrom({ ...options, file }, retention);
+    const verification = await verifyFrom({ ...options, file }, retention);
     // Retention may have removed files meanwhile.
     const now = readRetention(file, options.vault);
-    if (found.ok || JSON.stringify(now) === JSON.stringify(retention)) return found;
+    if (verification.ok || JSON.stringify(now) === JSON.stringify(retention)) return verification;
     retention = now;
   }
 }
@@ -116,10 +116,10 @@ async function verifyFrom(
     problems.push(...(await indexProblems(file, source)));
   }
 
-  const found = walk.finish();
-  problems.push(...oldHeadProblems(file, records, readHeads(file, vault), found.heads));
+  const result = walk.finish();
+  problems.push(...oldHeadProblems(file, records, readHeads(file, vault), result.heads));
   const otherKey = records.find((record) => record.kind === 'other-key');
-  if (otherKey !== undefined && found.lines === 0) {
+  if (otherKey !== undefined && result.lines === 0) {
     throw new SidekeyError(
       'key_mismatch',
       `The audit log ${file} was written with another master key (${otherKey.keyId}) than this one (${vault.keyId}).`,
@@ -128,22 +128,22 @@ async function verifyFrom(
   }
   const order = new Map(sources.map((source, index) => [source.path, index]));
   const rank = (problem: Problem) => order.get(problem.file) ?? sources.length;
-  const all = [...problems, ...found.problems].toSorted((a, b) => rank(a) - rank(b) || a.line - b.line);
+  const all = [...problems, ...result.problems].toSorted((a, b) => rank(a) - rank(b) || a.line - b.line);
   return {
     ok: all.length === 0,
-    lines: found.lines,
+    lines: result.lines,
     files: sources.length,
     removed,
     removedLines: lines,
     removedAt: time === '' ? null : time,
     compared: stored !== undefined,
-    gaps: found.gaps,
-    accepted: found.accepted,
-    torn: found.torn,
-    chains: found.chains,
+    gaps: result.gaps,
+    accepted: result.accepted,
+    torn: result.torn,
+    chains: result.chains,
     first: all[0] ?? null,
     problems: all.slice(0, problemLimit),
-    omitted: found.omitted + Math.max(0, all.length - problemLimit),
+    omitted: result.omitted + Math.max(0, all.length - problemLimit),
   };
 }
 

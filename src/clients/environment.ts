@@ -35,13 +35,13 @@ export function renderVariables(shell: Shell, { set, remove }: VariableChange, b
   }
   if (shell === 'json') return `${JSON.stringify({ set, remove }, null, 2)}\n`;
   const { unset, assign, save } = forms[shell];
-  const known = namesIn(before);
-  const saved = save === undefined ? [] : names.filter((name) => !known.includes(name));
+  const present = namesIn(before);
+  const saved = save === undefined ? [] : names.filter((name) => !present.includes(name));
   const lines = [
     ...saved.flatMap((name) => save?.(name) ?? []),
     ...remove.flatMap(unset),
     ...pairs.map(([name, value]) => assign(name, value)),
-    ...(save === undefined ? [] : [assign(changedNames, [...known, ...saved].join(' '))]),
+    ...(save === undefined ? [] : [assign(changedNames, [...present, ...saved].join(' '))]),
   ];
   return lines.map((line) => `${line}\n`).join('');
 }
@@ -186,13 +186,15 @@ export function withheld({
   keep = [],
   mint = (_provider, template) => template,
 }: WithheldFacts): Withheld {
-  const kept = new Set(keep);
-  const known = providers.flatMap(({ name: provider, environment }) =>
-    environment.filter(({ name }) => !kept.has(name)).map((variable) => ({ ...variable, provider })),
+  const keptNames = new Set(keep);
+  const variables = providers.flatMap(({ name: provider, environment }) =>
+    environment.filter(({ name }) => !keptNames.has(name)).map((variable) => ({ ...variable, provider })),
   );
   const order = [...(reachable?.keys() ?? [])].toReversed();
   // The last of several providers with the same variable takes precedence.
-  const ranked = known.toSorted((one, other) => order.indexOf(one.provider) - order.indexOf(other.provider));
+  const ranked = variables.toSorted(
+    (one, other) => order.indexOf(one.provider) - order.indexOf(other.provider),
+  );
   const set = Object.fromEntries(
     ranked.flatMap(({ name, placeholder, provider }) =>
       placeholder !== null && reachable?.has(provider) === true
@@ -201,10 +203,10 @@ export function withheld({
     ),
   );
   const ours = Object.keys(parent).filter(
-    (name) => name.startsWith('SIDEKEY_') && !harmless.includes(name) && !kept.has(name),
+    (name) => name.startsWith('SIDEKEY_') && !harmless.includes(name) && !keptNames.has(name),
   );
   const taken = new Set(
-    [...known.map(({ name }) => name), ...references.filter((name) => !kept.has(name)), ...ours]
+    [...variables.map(({ name }) => name), ...references.filter((name) => !keptNames.has(name)), ...ours]
       .filter((name) => parent[name] !== undefined && parent[name] !== '')
       .toSorted(),
   );
@@ -223,7 +225,7 @@ export function withheld({
     (name) =>
       secretName.test(name) &&
       !taken.has(name) &&
-      !kept.has(name) &&
+      !keptNames.has(name) &&
       set[name] === undefined &&
       parent[name] !== '',
   );

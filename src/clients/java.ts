@@ -22,8 +22,9 @@ export async function javaRoots(parent: NodeJS.ProcessEnv): Promise<JavaRoots> {
   for (const file of named === null ? await jdkFiles(parent) : [named]) {
     const bytes = read(file);
     if (bytes === null) continue;
-    const found = certificatesWithin(bytes);
-    if (found.length > 0) return { roots: found.map(({ raw }) => certificatePem(raw)), notes: [] };
+    const certificates = certificatesWithin(bytes);
+    if (certificates.length > 0)
+      return { roots: certificates.map(({ raw }) => certificatePem(raw)), notes: [] };
   }
   return {
     roots: null,
@@ -47,11 +48,11 @@ async function jdkFiles(parent: NodeJS.ProcessEnv): Promise<readonly string[]> {
 }
 
 async function homesOnPath(path: string): Promise<readonly string[]> {
-  const found = path
+  const launchers = path
     .split(delimiter)
     .filter((folder) => folder !== '')
     .map((folder) => realpath(join(folder, 'java')).catch(() => null));
-  return (await Promise.all(found)).filter((file) => file !== null).map((file) => dirname(dirname(file)));
+  return (await Promise.all(launchers)).filter((file) => file !== null).map((file) => dirname(dirname(file)));
 }
 
 function read(file: string): Buffer | null {
@@ -69,17 +70,17 @@ function read(file: string): Buffer | null {
  * encrypted bags yields none.
  */
 export function certificatesWithin(store: Buffer): X509Certificate[] {
-  const found: X509Certificate[] = [];
+  const certificates: X509Certificate[] = [];
   for (let at = store.indexOf(sequenceOfTwoBytes); at >= 0; at = store.indexOf(sequenceOfTwoBytes, at)) {
     const end = at + 4 + (at + 4 <= store.length ? store.readUInt16BE(at + 2) : 0);
     const certificate = end <= store.length ? certificateOf(store.subarray(at, end)) : null;
     if (certificate === null) at += 1;
     else {
-      found.push(certificate);
+      certificates.push(certificate);
       at = end;
     }
   }
-  return found;
+  return certificates;
 }
 
 /** DER sequence with a length of two bytes: certificates have 256 bytes to 64 KB. */
@@ -114,8 +115,8 @@ interface JavaSettings {
 export function javaOptions(before: string, settings: JavaSettings): string {
   const ours = propertiesOf(settings);
   const names = new Set(ours.map(([name]) => name));
-  const kept = splitOptions(before).filter((option) => !names.has(propertyName(option) ?? ''));
-  return [...kept, ...ours.map(([name, value]) => quoted(`-D${name}=${value}`))].join(' ');
+  const others = splitOptions(before).filter((option) => !names.has(propertyName(option) ?? ''));
+  return [...others, ...ours.map(([name, value]) => quoted(`-D${name}=${value}`))].join(' ');
 }
 
 /** Returns the value of a system property; null: the options do not set it. */

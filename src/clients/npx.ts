@@ -28,8 +28,8 @@ export function withoutNpx(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
     if (name === 'NODE') return value === env['npm_node_execpath'];
     return name.startsWith('npm_') || name === 'INIT_CWD' || name === 'COLOR';
   };
-  const kept = Object.fromEntries(Object.entries(env).filter((entry) => !isAdded(entry)));
-  return { ...kept, PATH: pathWithoutNpx(env['PATH'] ?? '') };
+  const variables = Object.fromEntries(Object.entries(env).filter((entry) => !isAdded(entry)));
+  return { ...variables, PATH: pathWithoutNpx(env['PATH'] ?? '') };
 }
 
 /** Defaults of the settings that npm always exports. Removing one changes nothing for npm in the child. */

@@ -245,9 +245,9 @@ function readPem(file: string, variable: string, notes: string[]): string {
  */
 async function aptSettings(parent: NodeJS.ProcessEnv, file: string, bundle: string): Promise<string | null> {
   if (process.getuid?.() === 0 && !(await isOpenToAll(dirname(bundle)))) return null;
-  const own = await ownSettings(parent['APT_CONFIG'] ?? '', file);
-  if ([own ?? '', bundle].some((path) => /["\r\n]/.test(path))) return null;
-  return `${own === null ? '' : `#include "${own}";\n`}Acquire::https::CAInfo "${bundle}";\n`;
+  const settings = await ownSettings(parent['APT_CONFIG'] ?? '', file);
+  if ([settings ?? '', bundle].some((path) => /["\r\n]/.test(path))) return null;
+  return `${settings === null ? '' : `#include "${settings}";\n`}Acquire::https::CAInfo "${bundle}";\n`;
 }
 
 /** In a shell that already has our variable, returns the file that it includes. */

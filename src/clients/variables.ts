@@ -369,8 +369,8 @@ function valueOf(
 /** An empty part means the built-in folder. PHP parts folders by `:`, and on Windows by `;`. */
 function withFolder(before: string, folder: string): string {
   const separator = process.platform === 'win32' ? ';' : ':';
-  const kept = before.split(separator).filter((part) => part !== folder);
-  return [...(before === '' ? [''] : kept), folder].join(separator);
+  const others = before.split(separator).filter((part) => part !== folder);
+  return [...(before === '' ? [''] : others), folder].join(separator);
 }
 
 function isSet(value: string | undefined): boolean {

@@ -38,20 +38,20 @@ export function readClientCertificate(parts: CertificateParts, now: number): Cli
   if (more.length > 0)
     throw inputInvalid('There is more than one private key in the input.', 'leave one of them');
   const key = keyIn(written, parts.passphrase);
-  const own = certificates.find((certificate) => certificate.checkPrivateKey(key));
-  if (own === undefined) {
+  const leaf = certificates.find((certificate) => certificate.checkPrivateKey(key));
+  if (leaf === undefined) {
     throw inputInvalid(
       'The private key belongs to no certificate of the input.',
       'openssl x509 -in client.crt -noout -pubkey and openssl pkey -in client.key -pubout print the same for a pair',
     );
   }
-  assertGood(own, now);
-  const chain = chainOf(own, certificates);
+  assertGood(leaf, now);
+  const chain = chainOf(leaf, certificates);
   const credential = {
     type: 'client_certificate',
     certificate: chain.map((certificate) => certificate.toString()).join(''),
     privateKey: key.export({ type: 'pkcs8', format: 'pem' }),
-    expiresAt: own.validToDate.getTime(),
+    expiresAt: leaf.validToDate.getTime(),
   } as const;
   assertTaken(credential);
   return credential;

@@ -65,8 +65,8 @@ export async function storeGrant(
     obtained.credential.type === 'oauth2' ? { ...obtained.credential, flow } : obtained.credential;
   const named = { ...identity.claims, ...obtained.details };
   // The verification response may repeat members of the token response under other names.
-  const known = new Set(Object.values(named));
-  const more = Object.entries(verification.details ?? {}).filter(([, value]) => !known.has(value));
+  const values = new Set(Object.values(named));
+  const more = Object.entries(verification.details ?? {}).filter(([, value]) => !values.has(value));
   const details = { ...Object.fromEntries(more), ...named };
   const refusal = request.refusesAccount?.(details) ?? null;
   if (refusal !== null) throw refusal;

@@ -152,15 +152,15 @@ function readObject(object: JsonObject, clock: () => number): CredentialInput {
       return oauth2(fields, now);
     case 'api_key':
       return {
-        credential: { type, value: token(fields, one(fields, ['value', 'api_key'], type), type) },
+        credential: { type, value: token(fields, fieldOf(fields, ['value', 'api_key'], type), type) },
         scopes: scopesOf(fields),
       };
     case 'jwt': {
-      const value = token(fields, one(fields, ['value', 'jwt'], type), type);
+      const value = token(fields, fieldOf(fields, ['value', 'jwt'], type), type);
       return { credential: { type, value, expiresAt: jwtExpiry(value) }, scopes: scopesOf(fields) };
     }
     case 'basic': {
-      const username = string(fields, one(fields, ['username'], type), type);
+      const username = string(fields, fieldOf(fields, ['username'], type), type);
       if (username.includes(':')) {
         throw invalid('"username" holds a colon, which RFC 7617 does not allow', shapes.basic);
       }
@@ -172,8 +172,8 @@ function readObject(object: JsonObject, clock: () => number): CredentialInput {
       return plain({
         type,
         ...checkedKeys({
-          accessKeyId: string(fields, one(fields, ['access_key_id'], type), type),
-          secretAccessKey: string(fields, one(fields, ['secret_access_key'], type), type),
+          accessKeyId: string(fields, fieldOf(fields, ['access_key_id'], type), type),
+          secretAccessKey: string(fields, fieldOf(fields, ['secret_access_key'], type), type),
           sessionToken: fields.has('session_token') ? string(fields, 'session_token', type) : null,
         }),
         region: fields.has('region') ? checkedRegion(string(fields, 'region', type)) : null,
@@ -232,9 +232,9 @@ function unknownField(written: string): SidekeyError {
 }
 
 function typeOf(fields: Fields): Type {
-  const said = fields.get('type');
-  if (said !== undefined) {
-    const type = said.value === 'apiKey' ? 'api_key' : types.find((type) => type === said.value);
+  const stated = fields.get('type');
+  if (stated !== undefined) {
+    const type = stated.value === 'apiKey' ? 'api_key' : types.find((type) => type === stated.value);
     if (type === undefined) throw invalid(`"type" must be one of ${types.join(', ')}`);
     return type;
   }
@@ -347,7 +347,7 @@ function headers(fields: Fields): readonly Field[] {
 }
 
 /** Returns the field of `names` that is present. */
-function one(fields: Fields, names: readonly FieldName[], type: Type): FieldName {
+function fieldOf(fields: Fields, names: readonly FieldName[], type: Type): FieldName {
   const [name, twin] = names.filter((name) => fields.has(name));
   if (name === undefined) throw invalid(`the field "${names[0]}" is missing`, shapes[type]);
   if (twin !== undefined)
@@ -370,7 +370,7 @@ function string(fields: Fields, name: FieldName, type: Type): string {
  * APIs expect only a key as the user name.
  */
 function password(fields: Fields): string {
-  const value = fields.get(one(fields, ['password'], 'basic'))?.value;
+  const value = fields.get(fieldOf(fields, ['password'], 'basic'))?.value;
   if (value === '') return value;
   return checkedString(value, '"password"', shapes.basic, 'spaces around it');
 }

@@ -125,11 +125,11 @@ export async function existingGrant(
   { grants }: Pick<KeepState, 'grants'>,
   wanted: Pick<Grant, 'name' | 'user' | 'provider'>,
 ): Promise<OpenedGrant | null> {
-  const found = await findExact(grants, wanted);
-  if (found === null) return null;
-  const refusal = refuseOtherProvider(found, wanted.provider);
+  const grant = await findExact(grants, wanted);
+  if (grant === null) return null;
+  const refusal = refuseOtherProvider(grant, wanted.provider);
   if (refusal !== null) throw refusal;
-  return grants.read(found.id);
+  return grants.read(grant.id);
 }
 
 /** Returns the error for another provider: a consent never changes that of a grant. */

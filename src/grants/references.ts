@@ -28,12 +28,17 @@ export async function unreadableReferences(
     return failure === null ? [] : [{ grant: grant.id, code: failure.code, sentence, hint: failure.hint }];
   }
   if (credential.type !== 'oauth2') return [];
-  const found: UnreadableReference[] = [];
+  const unreadable: UnreadableReference[] = [];
   const trying = (reading: Promise<string>, otherwise: string): Promise<string> =>
     reading.catch((error: unknown) => {
       if (!(error instanceof SidekeyError)) throw error;
       const sentence = `The running proxy cannot renew the grant "${grant.name}": ${withoutStop(error.message)}.`;
-      found.push({ grant: grant.id, code: error.code, sentence, hint: `${error.hint}; or ${otherwise}` });
+      unreadable.push({
+        grant: grant.id,
+        code: error.code,
+        sentence,
+        hint: `${error.hint}; or ${otherwise}`,
+      });
       return '';
     });
   const again = replaceCommand(grant, [], providers(grant.provider), credential);
@@ -52,7 +57,7 @@ export async function unreadableReferences(
       },
     },
   );
-  return found;
+  return unreadable;
 }
 
 /** Returns the unreadable references of all grants. */

@@ -33,8 +33,8 @@ interface RefreshPlace {
  * endpoint do not delay it.
  */
 export function placeOf({ grant, sealed: { credential } }: OpenedGrant): RefreshPlace {
-  const own = credential.type === 'oauth2' ? credential.tokenEndpoint : null;
-  return { grantId: grant.id, endpoint: own ?? grant.provider };
+  const ownEndpoint = credential.type === 'oauth2' ? credential.tokenEndpoint : null;
+  return { grantId: grant.id, endpoint: ownEndpoint ?? grant.provider };
 }
 
 interface Failure {
@@ -71,10 +71,10 @@ export function createRefreshBackoff(now: () => number, random: () => number): R
 
   function left(failure: Failure | undefined, { first, max }: { first: number; max: number }): number {
     if (failure === undefined) return 0;
-    const own = Math.min(first * 2 ** (failure.count - 1), max) * failure.jitter;
+    const backoffMs = Math.min(first * 2 ** (failure.count - 1), max) * failure.jitter;
     // A clock that was set back must not extend the wait.
     const elapsed = Math.max(0, now() - failure.at);
-    return Math.max(0, Math.ceil(Math.max(own, failure.askedMs) - elapsed));
+    return Math.max(0, Math.ceil(Math.max(backoffMs, failure.askedMs) - elapsed));
   }
 
   return {
@@ -90,8 +90,8 @@ export function createRefreshBackoff(now: () => number, random: () => number): R
       grants.delete(grantId);
     },
     wait({ grantId, endpoint }, who) {
-      const own = left(grants.get(grantId), steps[who]);
-      return who === 'request' ? own : Math.max(own, left(endpoints.get(endpoint), steps.endpoint));
+      const grantMs = left(grants.get(grantId), steps[who]);
+      return who === 'request' ? grantMs : Math.max(grantMs, left(endpoints.get(endpoint), steps.endpoint));
     },
     reason: (grantId) => grants.get(grantId)?.reason ?? null,
   };

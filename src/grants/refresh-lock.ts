@@ -73,17 +73,17 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
   const heartbeats = new Map<string, () => void>();
 
   async function tryTake(name: string): Promise<boolean> {
-    const other = await locks.look(name);
-    if (other !== null && other.holder !== holder) {
-      switch (holderStateOf(other.holder)) {
+    const lock = await locks.look(name);
+    if (lock !== null && lock.holder !== holder) {
+      switch (holderStateOf(lock.holder)) {
         case 'dead':
-          await locks.release(name, other.holder);
+          await locks.release(name, lock.holder);
           break;
         case 'running':
         case 'elsewhere':
           // Its heartbeat is late (busy machine, database away), but the holder may still refresh. A second
           // use of the refresh token would cost the grant.
-          if (other.leftMs > -lockMs) return false;
+          if (lock.leftMs > -lockMs) return false;
           break;
         case 'stopped':
         case 'unknown':

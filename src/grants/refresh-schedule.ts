@@ -186,8 +186,8 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
 
   async function entryOf(grant: Grant): Promise<Entry> {
     const provider = parts.providers(grant.provider);
-    const known = entries.get(grant.id);
-    if (known?.revision === grant.revision && known.provider === provider) return known;
+    const before = entries.get(grant.id);
+    if (before?.revision === grant.revision && before.provider === provider) return before;
     const opened = await openedOrNull(grant);
     const entry: Entry = {
       revision: grant.revision,

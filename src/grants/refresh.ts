@@ -191,9 +191,9 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
   ): Promise<AttemptOutcome> {
     const { grant, credential } = opened;
     const begun = now();
-    const kept = commits.kept(grant.id, credential);
-    if (kept !== null) {
-      const committed = await commit(opened, kept, begun);
+    const unstored = commits.kept(grant.id, credential);
+    if (unstored !== null) {
+      const committed = await commit(opened, unstored, begun);
       // The access token may have expired while the store was away, so the clock is checked again.
       return committed.kind === 'renewed' ? settled : committed;
     }
@@ -240,8 +240,8 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         return refuse(opened, reason, replaceCommand(login, [], parts.providers(login.provider)), begun);
       }
       case undefined: {
-        const said = `the provider refused the refresh with ${outcome.error}`;
-        const reason = withDescription(said, outcome.description);
+        const refusal = `the provider refused the refresh with ${outcome.error}`;
+        const reason = withDescription(refusal, outcome.description);
         const hint = whatToCheck(plan.request, grant.provider, outcome.error);
         // A refusal of fewer scopes is not a failure of the grant.
         if (narrowTo !== undefined) return { kind: 'refused', reason, hint, revision: grant.revision };
@@ -287,8 +287,8 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         try {
           if ((await lock.take(grantId, { patient: false })) !== 'taken') continue;
           const opened = oauthGrant(await registry.read(grantId));
-          const kept = opened === null ? null : commits.kept(grantId, opened.credential);
-          if (opened !== null && kept !== null) await commit(opened, kept, now());
+          const unstored = opened === null ? null : commits.kept(grantId, opened.credential);
+          if (opened !== null && unstored !== null) await commit(opened, unstored, now());
         } catch {
           // The store is away. Closing must continue.
         } finally {

@@ -144,10 +144,10 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
     },
 
     open(id) {
-      const known = registry.peek(id);
-      return known === undefined
+      const inMemory = registry.peek(id);
+      return inMemory === undefined
         ? snapshots.load().then((loaded) => opened.open(id, loaded.record(id)))
-        : known;
+        : inMemory;
     },
 
     peek(id) {
@@ -237,14 +237,14 @@ const maxOpen = 4_096;
 
 /** Opens records on demand. */
 function createOpenedGrants(vault: Vault): OpenedGrants {
-  const known = new Map<string, { readonly record: GrantRecord; readonly opened: OpenedGrant }>();
+  const openedGrants = new Map<string, { readonly record: GrantRecord; readonly opened: OpenedGrant }>();
   return {
     open(id, record) {
       if (record === null) {
-        known.delete(id);
+        openedGrants.delete(id);
         return null;
       }
-      const last = known.get(record.id);
+      const last = openedGrants.get(record.id);
       if (last?.record === record) return last.opened;
       // Equal bytes under an equal seal are the same credential. Other columns may have changed.
       const sealed =
@@ -252,10 +252,10 @@ function createOpenedGrants(vault: Vault): OpenedGrants {
           ? last.opened.sealed
           : readSealed(vault.open(sealContext(record), record.sealed), record.id);
       const opened = { grant: grantOf(record), sealed };
-      known.delete(record.id);
-      known.set(record.id, { record, opened });
-      const [first] = known.size > maxOpen ? known.keys() : [];
-      if (first !== undefined) known.delete(first);
+      openedGrants.delete(record.id);
+      openedGrants.set(record.id, { record, opened });
+      const [first] = openedGrants.size > maxOpen ? openedGrants.keys() : [];
+      if (first !== undefined) openedGrants.delete(first);
       return opened;
     },
   };
@@ -357,21 +357,21 @@ function createSnapshots(store: Store, vault: Pick<Vault, 'refresh'>): Snapshots
 function snapshotOf(records: readonly GrantRecord[]): Snapshot {
   const byId = new Map(records.map((record) => [record.id, { record, grant: grantOf(record) }]));
   let sorted: readonly Grant[] | null = null;
-  const found = new Map<string, readonly Grant[]>();
+  const byReference = new Map<string, readonly Grant[]>();
   const forget = (grant: Grant | undefined) => {
     if (grant === undefined) return;
-    for (const reference of found.keys()) if (matches(grant, reference)) found.delete(reference);
+    for (const reference of byReference.keys()) if (matches(grant, reference)) byReference.delete(reference);
   };
   const grants = () => (sorted ??= Array.from(byId.values(), ({ grant }) => grant).toSorted(inOrder));
   return {
     grants,
     record: (id) => byId.get(id)?.record ?? null,
     find(reference) {
-      let candidates = found.get(reference);
+      let candidates = byReference.get(reference);
       if (candidates === undefined) {
         candidates = grants().filter((grant) => matches(grant, reference));
         // References of the config are few. Misses are not cached, so that callers cannot fill the memory.
-        if (candidates.length > 0) found.set(reference, candidates);
+        if (candidates.length > 0) byReference.set(reference, candidates);
       }
       return candidates;
     },

@@ -99,11 +99,11 @@ export function createSourceValues(parts: SourceValuesParts): SourceValues {
         isRefused,
         signal: stopping.signal,
       });
-      const kept = keep(opened, value, credential);
+      const current = keep(opened, value, credential);
       backoff.succeeded(placeOf(id));
       failures.delete(id);
       void notes.refreshed(grant, begun, `from the source ${describeSource(credential)}`);
-      return kept;
+      return current;
     } catch (error) {
       const failure = error instanceof SidekeyError ? error : unexpected(error);
       backoff.failed(placeOf(id), failure.message, null);
@@ -125,7 +125,7 @@ export function createSourceValues(parts: SourceValuesParts): SourceValues {
     const credential = fitted(value.credential, providers(grant.provider));
     drop(grant.id);
     const isStopping = stopping.signal.aborted;
-    const kept: Held = {
+    const newValue: Held = {
       token: { kind: 'ready', grant, sealed: { ...sealed, credential } },
       askedAt,
       dueAt: endsAt - margin,
@@ -136,8 +136,8 @@ export function createSourceValues(parts: SourceValuesParts): SourceValues {
         ? () => {}
         : timers.after(Math.min(endsAt - askedAt, maxTimerMs), () => drop(grant.id)),
     };
-    if (!isStopping) held.set(grant.id, kept);
-    return kept;
+    if (!isStopping) held.set(grant.id, newValue);
+    return newValue;
   }
 
   /** Joins the read in progress, or starts one. It serves all concurrent callers. */
@@ -163,10 +163,10 @@ export function createSourceValues(parts: SourceValuesParts): SourceValues {
       const { id } = grant;
       const isWanted = ({ token }: Held) => secretText(token.sealed.credential) !== unwanted;
       const waitMs = underWay.has(keyOf(grant)) ? 0 : backoff.wait(placeOf(id), 'request');
-      const known = valid(opened);
-      if (known !== null && isWanted(known)) {
-        if (unwanted === null && now() >= known.dueAt && waitMs === 0) void join(opened, false);
-        return known.token;
+      const current = valid(opened);
+      if (current !== null && isWanted(current)) {
+        if (unwanted === null && now() >= current.dueAt && waitMs === 0) void join(opened, false);
+        return current.token;
       }
       const lastForced = forcedAt.get(id) ?? -Infinity;
       if (unwanted !== null) {

@@ -226,8 +226,8 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
   return {
     peek,
     async tokenFor(grantId, { signal, destination } = {}) {
-      const known = peek(grantId);
-      if (known !== null) return known;
+      const cached = peek(grantId);
+      if (cached !== null) return cached;
       const result = await obtain(grantId, null, signal, destination);
       if (result.kind === 'unchanged')
         throw new SidekeyError('internal', 'No token was refused, yet it was kept.');

@@ -296,8 +296,8 @@ export function sqlState(error: unknown): string | null {
 export function postgresUnavailable(location: string, error: unknown): SidekeyError {
   if (error instanceof SidekeyError) return error;
   const state = sqlState(error);
-  const known = state === null ? undefined : (states[state] ?? states[state.slice(0, 2)]);
-  const { why, hint } = known ?? { why: reasonOf(error, state), hint: undefined };
+  const explanation = state === null ? undefined : (states[state] ?? states[state.slice(0, 2)]);
+  const { why, hint } = explanation ?? { why: reasonOf(error, state), hint: undefined };
   return new SidekeyError('store_unavailable', `The store at ${location} cannot be used: ${why}.`, {
     hint: hint ?? 'Nothing was lost: check that the server runs and can be reached from here.',
     cause: error,

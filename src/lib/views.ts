@@ -6,9 +6,9 @@ const longestKept = 1_024;
  * creating one costs more than copying a line.
  */
 export function viewsOf(bytes: Buffer): (length: number) => Buffer {
-  const kept: (Buffer | undefined)[] = [];
+  const views: (Buffer | undefined)[] = [];
   return (length) => {
     if (length > longestKept) return bytes.subarray(0, length);
-    return (kept[length] ??= bytes.subarray(0, length));
+    return (views[length] ??= bytes.subarray(0, length));
   };
 }

@@ -252,10 +252,10 @@ function take(bytes: number, lastSize: number): Slab {
   if (last === undefined) return new Slab(smallBytes);
   if (last.lastSize === lastSize) return last;
   for (let at = small.length - 1; at >= 0 && at >= small.length - looks; at -= 1) {
-    const other = small[at]!;
-    if (other.lastSize !== lastSize) continue;
+    const earlier = small[at]!;
+    if (earlier.lastSize !== lastSize) continue;
     small[at] = last;
-    return other;
+    return earlier;
   }
   return last;
 }

@@ -15,13 +15,13 @@ export function operationOf(
 ): string | null {
   const read = readPath(path);
   if (provider === undefined || isUnread(read)) return null;
-  const found = provider.operations.find(
+  const operation = provider.operations.find(
     (each) =>
       each.method === method &&
       (each.host === undefined || each.host === host) &&
       matchesGlob(each.path, read.segments),
   );
-  return found?.words ?? null;
+  return operation?.words ?? null;
 }
 
 function matchesGlob(text: string, segments: readonly string[]): boolean {

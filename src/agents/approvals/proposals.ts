@@ -118,11 +118,11 @@ function badProposal(sentence: string): SidekeyError {
 /** Returns the entry of the map that covers a host with http or https, preferably a denial; null: none. */
 function entryFor(domains: DomainMap, host: string): Domain | null {
   const pattern = hostOf(host);
-  const found = (['https', 'http'] as const).flatMap((scheme) => {
+  const matches = (['https', 'http'] as const).flatMap((scheme) => {
     const port = pattern.port ?? defaultPort[scheme];
     return domains.match({ scheme, host: pattern.host, port }) ?? [];
   });
-  return found.find(({ action }) => action.kind === 'deny') ?? found[0] ?? null;
+  return matches.find(({ action }) => action.kind === 'deny') ?? matches[0] ?? null;
 }
 
 /**
@@ -245,18 +245,18 @@ export function createProposals(parts: ProposalParts): Proposals {
       await store.proposals.removeEnded(askedAt - proposalLifeMs);
       const wanted = { ...asked, id: parts.newId(), askedAt, expiresAt: askedAt + proposalLifeMs };
       const { maxPending } = parts.limits();
-      const found = await store.proposals.propose({ ...wanted, answer: null, usedAt: null }, maxPending);
-      if (found === null) {
+      const stored = await store.proposals.propose({ ...wanted, answer: null, usedAt: null }, maxPending);
+      if (stored === null) {
         const sentence = `You have ${maxPending} proposals that wait for a person (approvals.max_pending).`;
         throw new SidekeyError('rate_limited', sentence, { hint: 'ask a person for: sidekey proposal list' });
       }
       // A proposal grants nothing, so it may be in the store before it is in the log.
-      if (found.id === wanted.id) await audit.append(proposalEvent(found, null));
-      return found;
+      if (stored.id === wanted.id) await audit.append(proposalEvent(stored, null));
+      return stored;
     },
     async get(id, agent) {
-      const found = await store.proposals.get(id);
-      return found?.agent === agent ? found : null;
+      const proposal = await store.proposals.get(id);
+      return proposal?.agent === agent ? proposal : null;
     },
     list: async (agent) => (await store.proposals.list()).filter((each) => each.agent === agent),
     connected: (proposal, grant) =>

@@ -68,9 +68,9 @@ function createPendingApprovals({
     const epoch = store.epoch();
     if (epoch === seen) return;
     for (const [id, end] of waiting) {
-      const found = await store.approvals.get(id);
-      if (found === null) end({ kind: 'removed' });
-      else if (found.answer !== null) end({ kind: 'answer', answer: found.answer });
+      const question = await store.approvals.get(id);
+      if (question === null) end({ kind: 'removed' });
+      else if (question.answer !== null) end({ kind: 'answer', answer: question.answer });
     }
     // A change during these reads is read at the next poll.
     seen = epoch;

@@ -233,8 +233,8 @@ export async function approvalRoute(
   if (link === null) return unknownPage();
   if (parts.isBody) return bodyAnswer(link, queue.body(link.id), links);
   const get = async () => {
-    const found = await queue.get(link.id);
-    return found?.expiresAt === link.expiresAt ? found : null;
+    const question = await queue.get(link.id);
+    return question?.expiresAt === link.expiresAt ? question : null;
   };
   const approval = await get();
   if (approval === null) return overPage(null);
@@ -242,8 +242,8 @@ export async function approvalRoute(
     return shown(approval, queue.body(link.id), now(), await account(approval.who.grantId));
   }
   const at = now();
-  const said = new URLSearchParams(form).getAll('answer');
-  const choice = choicesOf(approval, at).find(({ value }) => said.length === 1 && said[0] === value);
+  const answers = new URLSearchParams(form).getAll('answer');
+  const choice = choicesOf(approval, at).find(({ value }) => answers.length === 1 && answers[0] === value);
   if (choice === undefined) {
     return plainPage(400, 'This is not an answer', ['Open the link again, and choose one of the buttons.']);
   }

@@ -50,13 +50,13 @@ const maxBatch = 1_000;
  * within one exchange. Without the database, requests are refused with `store_unavailable` after 5 s.
  */
 export function createNodesQuota(access: PostgresAccess, clock: Clock = systemClock): NodesQuota {
-  const known = new Map<string, { readonly count: Count; readonly stale: number }>();
+  const counts = new Map<string, { readonly count: Count; readonly stale: number }>();
   const local: Counts = {
-    read: (name) => known.get(name)?.count,
-    write: (name, count, stale) => void known.set(name, { count, stale }),
+    read: (name) => counts.get(name)?.count,
+    write: (name, count, stale) => void counts.set(name, { count, stale }),
   };
   const sweep = sweepEveryMinute((now) => {
-    for (const [name, { stale }] of known) if (stale <= now) known.delete(name);
+    for (const [name, { stale }] of counts) if (stale <= now) counts.delete(name);
   });
   let pool: Promise<Pool> | null = null;
   let unsent: Usages = new Map();

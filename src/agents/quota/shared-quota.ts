@@ -142,8 +142,8 @@ function openCounts(file: QuotaFile): OpenCounts {
 function unavailable(location: string, cause: unknown): SidekeyError {
   if (cause instanceof SidekeyError) return cause;
   const code = sqliteCode(cause);
-  const known = code === null ? systemCode(cause) : `SQLITE_${code}`;
-  const why = known === 'unknown error' && cause instanceof Error ? cause.message : known;
+  const codeText = code === null ? systemCode(cause) : `SQLITE_${code}`;
+  const why = codeText === 'unknown error' && cause instanceof Error ? cause.message : codeText;
   return new SidekeyError(
     'store_unavailable',
     `What is left of the limits of rules cannot be read: ${location} cannot be used (${why}).`,
@@ -179,9 +179,9 @@ interface QuotaFile {
  */
 function openQuotaFile(path: string, busyTimeoutMs: number): QuotaFile {
   if (look(path) === undefined) create(path, busyTimeoutMs);
-  const found = look(path);
-  if (found === undefined) throw new Error('it is not there any more');
-  if (!isPrivate(Number(found.mode))) {
+  const stats = look(path);
+  if (stats === undefined) throw new Error('it is not there any more');
+  if (!isPrivate(Number(stats.mode))) {
     throw new SidekeyError('store_unavailable', `The counts of limits in ${path} can be changed by others.`, {
       hint: `chmod 600 ${shellWord(path)}`,
     });
@@ -199,7 +199,7 @@ function openQuotaFile(path: string, busyTimeoutMs: number): QuotaFile {
       database,
       isInPlace() {
         const now = look(path);
-        return now?.ino === found.ino && now.dev === found.dev;
+        return now?.ino === stats.ino && now.dev === stats.dev;
       },
     };
   } catch (error) {

@@ -125,15 +125,15 @@ export function startShipping(options: ShipOptions): Shipping {
   let join: ReturnType<typeof joinExchanges> | undefined;
 
   function begin(): SinkState {
-    const found = readSinkState(file, name);
-    if (found !== null && found !== 'broken') return found;
-    if (found === 'broken') {
+    const state = readSinkState(file, name);
+    if (state !== null && state !== 'broken') return state;
+    if (state === 'broken') {
       logger.warn(
         { sink: name },
         `${sinkStateFile(file, name)} cannot be read: all lines that are kept are delivered again.`,
       );
     }
-    const position = found === null ? endOfLog(file) : startOfLog(file);
+    const position = state === null ? endOfLog(file) : startOfLog(file);
     return { position, delivered: 0, deliveredAt: null, skips: 0, rejected: 0, failing: null };
   }
 

@@ -111,18 +111,18 @@ function readTokens(body: JsonObject, place: JsonObject, reading: TokenReading):
   const end = names.expiresAt === null ? null : readEnd(memberAt(place, names.expiresAt), obtainedAt);
   const scopes = splitScopes(memberAt(place, names.scope), dialect);
   const issued = memberAt(place, 'issued_token_type');
-  const kept = isAbsent(refreshToken) ? null : refreshToken;
+  const refreshTokenText = isAbsent(refreshToken) ? null : refreshToken;
   return {
     kind: 'tokens',
     accessToken,
-    refreshToken: kept,
+    refreshToken: refreshTokenText,
     expiresAt: lifetime === null ? end : Math.round(obtainedAt + lifetime * 1000),
     obtainedAt,
     scopes,
     scope: scopes?.join(' ') ?? null,
-    details: readDetails(body, dialect.accountFields, [...secrets, accessToken, kept ?? '']),
+    details: readDetails(body, dialect.accountFields, [...secrets, accessToken, refreshTokenText ?? '']),
     issuedTokenType: typeof issued === 'string' && issued !== '' ? describe(issued, secrets) : null,
-    ...identityIn(memberAt(body, 'id_token'), [...secrets, accessToken, kept ?? '']),
+    ...identityIn(memberAt(body, 'id_token'), [...secrets, accessToken, refreshTokenText ?? '']),
     ...(isBound ? { isBound } : {}),
   };
 }

@@ -83,12 +83,12 @@ export async function askForConnectionToken(
       return { kind: 'renewed', accessToken, refreshToken: null, expiresAt, obtainedAt, scope };
     }
     case 'error': {
-      const said = withDescription(answer.error, answer.description);
-      if (loginHasEnded(answer.error)) return { kind: 'refused', ends: 'login', description: said };
+      const reason = withDescription(answer.error, answer.description);
+      if (loginHasEnded(answer.error)) return { kind: 'refused', ends: 'login', description: reason };
       // Auth0 sends 401 if it finds no account. RFC 6749 §5.2 has 401 for a wrong client, too.
       const isGone = seen.status === 401 && answer.error !== 'invalid_client';
       if (accountGone.has(answer.error) || isGone)
-        return { kind: 'refused', ends: 'grant', description: said };
+        return { kind: 'refused', ends: 'grant', description: reason };
       return { kind: 'refused', error: answer.error, description: answer.description };
     }
     case 'later':

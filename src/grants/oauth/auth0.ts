@@ -209,17 +209,17 @@ async function allPages(
   what: 'accounts' | 'connections',
   filter: Readonly<Record<string, string>>,
 ): Promise<readonly JsonObject[]> {
-  const found: JsonObject[] = [];
+  const entries: JsonObject[] = [];
   const query = new URLSearchParams({ ...filter, take: String(pageSize) });
   for (let page = 0; page < maxPages; page += 1) {
     const answer = await call(api, 'GET', `${what}?${query.toString()}`);
     const listed = answer[what];
     if (!Array.isArray(listed)) throw unreadable();
-    found.push(...listed.filter(isObject));
+    entries.push(...listed.filter(isObject));
     if (typeof answer['next'] !== 'string' || answer['next'] === '') break;
     query.set('from', answer['next']);
   }
-  return found;
+  return entries;
 }
 
 async function call(
@@ -271,10 +271,10 @@ function readBody(answer: EndpointAnswer, method: string, secrets: readonly stri
 
 /** Formats an `ErrorResponse` of the API: `title`, `detail`, and the error of each field. */
 function reasonIn(body: JsonObject | null, secrets: readonly string[]): string {
-  const said = body?.['detail'] ?? body?.['title'];
+  const detail = body?.['detail'] ?? body?.['title'];
   const errors = body?.['validation_errors'];
   const details = [
-    said,
+    detail,
     ...(Array.isArray(errors) ? errors.filter(isObject).map((one) => one['detail']) : []),
   ]
     .filter((text) => typeof text === 'string' && text !== '')

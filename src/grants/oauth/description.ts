@@ -23,8 +23,8 @@ export function describe(text: string, secrets: readonly string[]): string {
     for (const form of renderedForms(secret)) clean = redact(clean, form);
   }
   clean = clean.replace(/\0+/g, '[redacted]');
-  const kept = Array.from(clean);
-  return kept.length > maxKept ? `${kept.slice(0, maxKept - 1).join('')}…` : clean;
+  const characters = Array.from(clean);
+  return characters.length > maxKept ? `${characters.slice(0, maxKept - 1).join('')}…` : clean;
 }
 
 /**

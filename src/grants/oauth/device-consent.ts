@@ -91,11 +91,11 @@ async function deviceRequest(provider: Provider, scopes: readonly string[]): Pro
     const key = tokenEndpoint === null ? 'token_endpoint' : 'client_id';
     const page = provider.clientRegistration?.url;
     const from = page === undefined ? '' : ` (from ${page})`;
-    const other = provider.token === null ? '' : `; with a key instead: sidekey connect ${name} --token`;
+    const byToken = provider.token === null ? '' : `; with a key instead: sidekey connect ${name} --token`;
     throw new SidekeyError('config_invalid', `The provider "${name}" has no ${key}.`, {
       hint:
         key === 'client_id'
-          ? `sidekey connect ${name} --device --client-id ID${from}${other}`
+          ? `sidekey connect ${name} --device --client-id ID${from}${byToken}`
           : `set providers.${name}.${key}`,
     });
   }

@@ -83,12 +83,12 @@ export async function discover(address: string, io: DocumentIo): Promise<Discove
 async function resourceMetadata(url: URL, io: DocumentIo): Promise<oauth.ResourceServer | null> {
   // The metadata may describe the whole API, while the URL is of one part.
   for (const identifier of url.pathname === '/' ? [url] : [url, new URL(url.origin)]) {
-    const found = await document(
+    const metadata = await document(
       identifier,
       () => oauth.resourceDiscoveryRequest(identifier, requestOptions(io)),
       (response) => oauth.processResourceDiscoveryResponse(identifier, response),
     );
-    if (found !== null) return found;
+    if (metadata !== null) return metadata;
   }
   return null;
 }
@@ -100,12 +100,12 @@ export async function serverMetadata(
   kinds: readonly ('oauth2' | 'oidc')[] = ['oauth2', 'oidc'],
 ): Promise<oauth.AuthorizationServer | null> {
   for (const algorithm of kinds) {
-    const found = await document(
+    const metadata = await document(
       issuer,
       () => oauth.discoveryRequest(issuer, { ...requestOptions(io), algorithm }),
       (response) => oauth.processDiscoveryResponse(issuer, response),
     );
-    if (found !== null) return found;
+    if (metadata !== null) return metadata;
   }
   return null;
 }

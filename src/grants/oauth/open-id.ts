@@ -59,7 +59,7 @@ interface OpenIdParts {
 }
 
 /** Metadata is cached for 10 min. For unknown keys, the library reads keys again at most once a minute. */
-const kept = { freshMs: 600_000, maxPauseMs: 30_000 };
+const cacheTimes = { freshMs: 600_000, maxPauseMs: 30_000 };
 /** Maximum seconds between the clocks of the issuer and of Sidekey. */
 const skewS = 60;
 
@@ -74,7 +74,7 @@ export function createOpenId({ io, now }: OpenIdParts): OpenId {
         if (server === null) throw unusable(issuer, 'it has no metadata of OpenID Connect');
         return server;
       };
-      last = { issuer, metadata: new Reading({ read, ...kept, now }) };
+      last = { issuer, metadata: new Reading({ read, ...cacheTimes, now }) };
     }
     return last.metadata.current();
   }
@@ -105,13 +105,13 @@ export function createOpenId({ io, now }: OpenIdParts): OpenId {
     },
     async finish(client, { flow, parameters, clientSecret, needed }) {
       const server = await serverOf(client);
-      const known: oauth.Client = { client_id: client.clientId, [oauth.clockTolerance]: skewS };
+      const relyingParty: oauth.Client = { client_id: client.clientId, [oauth.clockTolerance]: skewS };
       const options = requestOptions(await io());
-      const answer = checkedCallback(server, known, parameters, flow);
+      const answer = checkedCallback(server, relyingParty, parameters, flow);
       try {
         const response = await oauth.authorizationCodeGrantRequest(
           server,
-          known,
+          relyingParty,
           authentication(clientSecret, server),
           answer,
           client.redirectUri,
@@ -119,7 +119,7 @@ export function createOpenId({ io, now }: OpenIdParts): OpenId {
           options,
         );
         const checks = { expectedNonce: flow.nonce, requireIdToken: true };
-        const tokens = await oauth.processAuthorizationCodeResponse(server, known, response, checks);
+        const tokens = await oauth.processAuthorizationCodeResponse(server, relyingParty, response, checks);
         await oauth.validateApplicationLevelSignature(server, response, options);
         // `requireIdToken` guarantees an ID token.
         const claims = oauth.getValidatedIdTokenClaims(tokens)!;
@@ -128,9 +128,9 @@ export function createOpenId({ io, now }: OpenIdParts): OpenId {
           throw unusable(client.issuer, 'the "azp" of its ID token is another client');
         if (!isOf(claims, tokens)) throw unusable(client.issuer, 'the "at_hash" of its ID token is another');
         if (server.userinfo_endpoint === undefined || needed.every((name) => name in claims)) return claims;
-        const told = await oauth.userInfoRequest(server, known, tokens.access_token, options);
+        const userInfo = await oauth.userInfoRequest(server, relyingParty, tokens.access_token, options);
         // The subject is the same (Core §5.3.2). Claims of the ID token take precedence.
-        const info = await oauth.processUserInfoResponse(server, known, claims.sub, told);
+        const info = await oauth.processUserInfoResponse(server, relyingParty, claims.sub, userInfo);
         // `email_verified` is valid only for the address beside it.
         const { email_verified: _, ...others } = info;
         const isSameEmail = claims['email'] === undefined || claims['email'] === info.email;

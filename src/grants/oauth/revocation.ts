@@ -172,9 +172,9 @@ function outcomeOf(
   // The body is ignored, as RFC 7009 §2.2 has none, unless the provider reports success in it.
   if (isGood && (okField === null || (body !== null && memberAt(body, okField) === true)))
     return { kind: 'revoked' };
-  const said = body === null ? undefined : memberAt(body, 'error');
-  if (typeof said !== 'string') return lasting(`${endpointName} answered HTTP ${status}`);
-  const error = errorCode(said, secrets);
+  const code = body === null ? undefined : memberAt(body, 'error');
+  if (typeof code !== 'string') return lasting(`${endpointName} answered HTTP ${status}`);
+  const error = errorCode(code, secrets);
   // RFC 7009 §2.2.1.
   if (error === 'unsupported_token_type') return { kind: 'unsupported' };
   // Slack has `token_revoked`. Google sends 400 `invalid_token` for a token that is gone; with `bearer`, it

@@ -30,18 +30,18 @@ export function readSigningKey(text: string, options: SigningKeyOptions = {}): S
   const privateKey = text.trim();
   const jwk = jwkOf(privateKey);
   const key = open(privateKey);
-  const known = algorithms[kindOf(key)] ?? [];
-  const algorithm = options.algorithm ?? textOf(jwk?.['alg']) ?? known[0];
-  if (algorithm === undefined || !known.includes(algorithm)) {
+  const supported = algorithms[kindOf(key)] ?? [];
+  const algorithm = options.algorithm ?? textOf(jwk?.['alg']) ?? supported[0];
+  if (algorithm === undefined || !supported.includes(algorithm)) {
     const shown = algorithm === undefined || !/^[A-Za-z0-9]{1,16}$/.test(algorithm) ? 'JWTs' : algorithm;
     throw new SidekeyError(
       'input_invalid',
       `The private key (${kindOf(key)}) does not sign ${shown === 'JWTs' ? shown : `with ${shown}`}.`,
       {
         hint:
-          known.length === 0
+          supported.length === 0
             ? 'use an RSA key, an EC key on P-256, P-384 or P-521, or an Ed25519 key'
-            : `use one of: ${known.join(', ')}`,
+            : `use one of: ${supported.join(', ')}`,
       },
     );
   }

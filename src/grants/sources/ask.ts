@@ -88,10 +88,10 @@ function readSourceFile(path: string, { cwd }: SourceParts): string {
 
 /** Returns identity and times of a file, after links: a replaced link is a change, too. */
 function stampOf(path: string, { cwd }: SourceParts): string {
-  const found = statSync(resolve(cwd, path), { bigint: true, throwIfNoEntry: false });
-  return found === undefined
+  const stats = statSync(resolve(cwd, path), { bigint: true, throwIfNoEntry: false });
+  return stats === undefined
     ? ''
-    : `${found.dev}/${found.ino}/${found.size}/${found.mtimeNs}/${found.ctimeNs}`;
+    : `${stats.dev}/${stats.ino}/${stats.size}/${stats.mtimeNs}/${stats.ctimeNs}`;
 }
 
 /** Checks names without a path, except on Windows. @throws SidekeyError `source_failed` */

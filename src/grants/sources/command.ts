@@ -42,8 +42,8 @@ export async function runHelper(
     const secrets = source.environment
       .filter((name) => /(?:TOKEN|SESSION)$/.test(name))
       .map((name) => env[name] ?? '');
-    const said = end.kind === 'ended' ? firstLine(end, form, secrets) : '';
-    const why = `${helper} ${programFailure(end, timeoutMs)}${said === '' ? '' : `: ${said}`}`;
+    const line = end.kind === 'ended' ? firstLine(end, form, secrets) : '';
+    const why = `${helper} ${programFailure(end, timeoutMs)}${line === '' ? '' : `: ${line}`}`;
     throw new SidekeyError('source_failed', `${withoutStop(why)}.`, {
       hint: end.kind === 'not_run' ? `install ${helper}, or start Sidekey with a PATH that has it` : hint,
     });

@@ -109,10 +109,10 @@ export function createClient(options: ClientOptions = {}): Client {
     connect: (wanted) => connectIn(methods, wanted),
     async proxyEnv({ base = globalThis.process?.env ?? {}, signal, ...rest } = {}) {
       const { set, remove } = await methods.getEnvironment(rest, { signal });
-      const kept = Object.entries(base).filter(
+      const remaining = Object.entries(base).filter(
         (pair): pair is [string, string] => pair[1] !== undefined && !remove.includes(pair[0]),
       );
-      return { ...Object.fromEntries(kept), ...set };
+      return { ...Object.fromEntries(remaining), ...set };
     },
   };
 }
