@@ -810,23 +810,13 @@ const accessCommands: readonly CommandRow[] = [
       ['<method-or-url>', 'the method; or the URL, where the method is GET, or POST with a body'],
       ['[url]', 'the URL, after a method'],
     ],
-    options: [
-      ['--agent <name>', 'as this agent; with selectors: NAME+grant=GRANT+user=USER'],
-      ['--lease <lease>', 'under this lease: its ID, or the first characters of it'],
-      ['--user <name>', 'with the grant of this user (selector +user)'],
-      ['--grant <grant>', 'with this one of the grants that the domain offers (selector +grant)'],
-      ['--header <field>', "a header, 'Name: value'; may be given several times", { repeated: true }],
-      ['--data <text>', 'the body, as JSON unless a Content-Type is given'],
-      ['--data-file <file>', 'the body from a file (-: standard input)'],
-      ['--client <address>', 'from this address (default: this machine)'],
-      ['--at <time>', 'at this time: 2026-11-21T09:00Z, or a time ago: 2h'],
-    ],
     examples: [
       'sidekey explain https://api.github.com/user',
       'sidekey explain DELETE https://api.github.com/repos/o/r --agent ci-bot',
       "sidekey explain https://mcp.example.com/ --lease 7b1d2d5c --data-file call.json --header 'Sidekey-Reason: ticket 7'",
     ],
-    load: async () => (await import('./explain/explain.ts')).explain,
+    loadOptions: async () => (await import('./explain.ts')).explainOptions,
+    load: async () => (await import('./explain.ts')).explain,
   },
 ];
 
@@ -958,13 +948,17 @@ export const sections: Sections = [
 
 /**
  * Returns the table of commands, under the headings of `sidekey --help`. Help, parser, completion and man
- * page follow from it. Groups of operations load schemas: `words` limits them to those that it names.
+ * page follow from it. Rows of operations load schemas: `words` limits them to those that it names.
  */
 export async function commandTable(words?: readonly string[]): Promise<Sections> {
-  const loaded = async ({ loadCommands, ...row }: CommandRow): Promise<CommandRow> =>
-    loadCommands === undefined || words?.includes(row.name) === false
+  const loaded = async ({ loadCommands, loadOptions, ...row }: CommandRow): Promise<CommandRow> =>
+    words?.includes(row.name) === false
       ? row
-      : { ...row, commands: await loadCommands() };
+      : {
+          ...row,
+          ...(loadCommands === undefined ? {} : { commands: await loadCommands() }),
+          ...(loadOptions === undefined ? {} : { options: await loadOptions() }),
+        };
   return Promise.all(
     sections.map(async ([heading, rows]) => [heading, await Promise.all(rows.map(loaded))] as const),
   );

@@ -7,7 +7,7 @@ import { placeholderCodes } from '../app/state.ts';
 import { openCa } from './ca.ts';
 import type { Context } from './context.ts';
 import { proxyUrl, reachable, readSpan } from '../operations/format.ts';
-import { cappedText, leaseClockText } from './lease-text.ts';
+import { cappedText, leaseClockText } from '../operations/lease-text.ts';
 import { type MadeLease, makeLease } from '../operations/make-lease.ts';
 import { offeredBy, offeredFirst } from '../operations/lookup.ts';
 import type { ProxyEndpoint } from './run/proxy-endpoint.ts';
