@@ -32,8 +32,8 @@ const tags: Readonly<Record<string, string>> = {
 
 interface OperationPlace extends Pick<AnyRoute, 'id' | 'isLong'> {
   readonly status?: 201;
-  /** Words of its command: `lease create`. */
-  readonly command: string;
+  /** Words of its command: `lease create`. Absent: the command line has none. */
+  readonly command?: string;
   /** Present for a list: the member that is the key of an entry. */
   readonly list?: string;
   /** Present: callers that are limited to a user may use the route, as in `Route`. */
@@ -75,7 +75,7 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
     ...place,
     ...(carried as object),
     tag: tags[operation.id.split('.', 1)[0]!]!,
-    commands: [command],
+    ...(command === undefined ? {} : { commands: [command] }),
     method,
     path,
     summary,
