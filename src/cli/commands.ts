@@ -893,7 +893,7 @@ const auditCommands: readonly CommandRow[] = [
         name: 'show',
         summary: "show the CA's name, fingerprint and expiry",
         examples: ['sidekey ca show'],
-        load: async () => (await import('./ca.ts')).showCa,
+        load: async () => (await import('./ca.ts')).show,
       },
       {
         name: 'export',
@@ -916,7 +916,7 @@ const auditCommands: readonly CommandRow[] = [
           'sidekey ca export --format p12 --output trust.p12       # for -Djavax.net.ssl.trustStore',
           'sidekey ca export --format folder --output /trust       # for other containers: . /trust/env.sh',
         ],
-        load: async () => (await import('./ca.ts')).exportCa,
+        load: async () => (await import('./ca.ts')).exportTrust,
       },
       {
         name: 'install',

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { anonymous, placeOf } from '../domain/lease.ts';
 import { placeholderCodes } from '../app/state.ts';
-import { openCa } from './ca.ts';
+import { openCa } from '../ca/existing-authority.ts';
 import type { Context } from './context.ts';
 import { proxyUrl, reachable, readSpan } from '../operations/format.ts';
 import { cappedText, leaseClockText } from '../operations/lease-text.ts';

@@ -3,6 +3,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { etagOf, preconditionOf } from '../etag.ts';
 import { callOperation, operationRoute } from '../operation-route.ts';
 import { type AnyRoute, commandRoute, route } from '../route.ts';
+import { exportCa, showCa } from '../../operations/ca.ts';
 import { name, span, text, time } from '../../operations/members.ts';
 import { checkConfig, getConfig, getPaths, putConfig, testConfig } from '../../operations/config.ts';
 import { listNodes, node, revokeNode } from '../../operations/node.ts';
@@ -121,41 +122,8 @@ const healthRoutes: readonly AnyRoute[] = [
     commands: ['doctor'],
     call: ({ body }) => ({ command: 'doctor', options: body }),
   }),
-  commandRoute({
-    method: 'get',
-    path: '/v2/ca',
-    id: 'getCa',
-    tag: 'Clients',
-    summary: 'Show the certificate that clients trust.',
-    scope: 'status:read',
-    result: z.strictObject({
-      name: z.string(),
-      certificate: z.string(),
-      fingerprint_sha256: z.string(),
-      not_before: time,
-      not_after: time,
-      permitted_names: z.array(z.string()),
-    }),
-    commands: ['ca show'],
-    call: () => ({ command: 'ca show' }),
-  }),
-  commandRoute({
-    method: 'get',
-    path: '/v2/ca/certificate',
-    id: 'exportCa',
-    tag: 'Clients',
-    summary: 'Export the certificates that clients trust, as PEM; none of it is secret.',
-    scope: 'status:read',
-    query: z.strictObject({
-      format: z
-        .enum(['pem', 'bundle'])
-        .optional()
-        .describe('pem: the CA certificate only; bundle: with the roots of the machine.'),
-    }),
-    result: z.strictObject({ format: z.string(), pem: z.string() }),
-    commands: ['ca export'],
-    call: ({ query }) => ({ command: 'ca export', options: { format: query.format ?? 'pem' } }),
-  }),
+  operationRoute(showCa, 'GET /v2/ca', { id: 'getCa', command: 'ca show' }),
+  operationRoute(exportCa, 'GET /v2/ca/certificate', { id: 'exportCa', command: 'ca export' }),
   commandRoute({
     method: 'post',
     path: '/v2/environment',

@@ -20,7 +20,7 @@ import type { PlaceholderCodes } from '../../proxy/placeholders/codes.ts';
 import type { Domain } from '../../proxy/policy/domain-map.ts';
 import { ensureRunAgent, runAgent } from '../../operations/run-agent.ts';
 import { newSecret } from '../../agents/authentication.ts';
-import { openCa } from '../ca.ts';
+import { openCa } from '../../ca/existing-authority.ts';
 import { atCommandLine, type Context } from '../context.ts';
 import { proxyUrl } from '../../operations/format.ts';
 import { ownGrants, ttlFor } from '../../operations/lease-terms.ts';
