@@ -108,18 +108,21 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
     env,
     withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => use(parts.fetch()),
   };
+  const opened = { ...common, vault, grants, audit: withOrigin(parts.audit, originOf(caller)) };
   const result =
     operation.effect === 'read'
       ? await operation.run(
-          { ...common, grants: () => grants.list(), vault: async () => vault, registry: async () => grants },
+          {
+            ...common,
+            grants: () => grants.list(),
+            vault: async () => vault,
+            registry: async () => grants,
+            withState: (use) => use(opened),
+          },
           input,
           at,
         )
-      : await operation.run(
-          { ...common, vault, keys, grants, audit: withOrigin(parts.audit, originOf(caller)) },
-          input,
-          at,
-        );
+      : await operation.run({ ...opened, keys }, input, at);
   return operation.answer(result, at);
 }
 

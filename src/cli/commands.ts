@@ -167,19 +167,6 @@ const runCommands: readonly CommandRow[] = [
   {
     name: 'env',
     summary: 'print the variables that make programs use the proxy',
-    options: [
-      [
-        '--shell <shell>',
-        'bash (also for zsh and sh), fish, powershell, dotenv, json or docker; default: your shell. dotenv and docker set variables and remove none',
-      ],
-      ['--proxy <url>', 'address of the proxy, where it is not the one in the config'],
-      ['--agent <name>', 'make a lease of this agent, and print its token'],
-      ['--grant <grant...>', 'the lease is for these grants (default: all that the agent reaches)'],
-      ['--ttl <span>', 'lifetime of the lease: 15m, 8h'],
-      ['--keep <name...>', 'leave these variables alone, though they hold a credential'],
-      ['--base-urls', 'for programs that know no proxy: base addresses and keys of APIs'],
-      ['--unset', 'print what restores the variables of this shell, with the values that they had'],
-    ],
     examples: [
       'eval "$(sidekey env)"',
       'sidekey env --shell fish | source',
@@ -187,6 +174,7 @@ const runCommands: readonly CommandRow[] = [
       'eval "$(sidekey env --agent claude --grant github --ttl 8h)"',
       'sidekey env --shell docker > agent.env   # docker run --env-file agent.env …',
     ],
+    loadOptions: async () => (await import('./env.ts')).envOptions,
     load: async () => (await import('./env.ts')).printEnvironment,
   },
   {

@@ -4,8 +4,9 @@ import { etagOf, preconditionOf } from '../etag.ts';
 import { callOperation, operationRoute } from '../operation-route.ts';
 import { type AnyRoute, commandRoute, route } from '../route.ts';
 import { exportCa, showCa } from '../../operations/ca.ts';
-import { name, span, text, time } from '../../operations/members.ts';
+import { name, text, time } from '../../operations/members.ts';
 import { checkConfig, getConfig, getPaths, putConfig, testConfig } from '../../operations/config.ts';
+import { getEnvironment } from '../../operations/environment.ts';
 import { listNodes, node, revokeNode } from '../../operations/node.ts';
 
 /** Routes of the proxy itself: health, config, certificates, environment. */
@@ -124,31 +125,7 @@ const healthRoutes: readonly AnyRoute[] = [
   }),
   operationRoute(showCa, 'GET /v2/ca', { id: 'getCa', command: 'ca show' }),
   operationRoute(exportCa, 'GET /v2/ca/certificate', { id: 'exportCa', command: 'ca export' }),
-  commandRoute({
-    method: 'post',
-    path: '/v2/environment',
-    id: 'getEnvironment',
-    tag: 'Clients',
-    summary: 'Return the variables that make programs use the proxy; with `agent` for a new lease.',
-    scope: 'access:write',
-    body: z.strictObject({
-      proxy: text.optional().describe('Address of the proxy, where it is not the one in the config.'),
-      agent: name.optional(),
-      grants: z.array(text).min(1).optional(),
-      ttl: span.optional(),
-    }),
-    result: z.strictObject({
-      set: z.record(z.string(), z.string()),
-      remove: z.array(z.string()),
-      lease: z.string().nullable(),
-      notes: z.array(z.string()),
-    }),
-    commands: ['env'],
-    call: ({ body: { grants, ...options } }) => ({
-      command: 'env',
-      options: { ...options, shell: 'json', grant: grants },
-    }),
-  }),
+  operationRoute(getEnvironment, 'POST /v2/environment', { id: 'getEnvironment', command: 'env' }),
   commandRoute({
     method: 'post',
     path: '/v2/requests',
