@@ -1,11 +1,11 @@
-import { readFile } from 'node:fs/promises';
-import { inputInvalid, SidekeyError, systemCode } from '../lib/errors.ts';
+import { inputInvalid } from '../lib/errors.ts';
 import { exitCode, failures } from '../lib/failures.ts';
 import type { DryRun } from '../operations/dry-run.ts';
 import { explainRequest } from '../operations/explain.ts';
 import type { Context } from './context.ts';
 import { columns, type Display, wrapMessage } from './display.ts';
 import { type GivenOptions, optionRows, perform } from './operation-command.ts';
+import { readGivenFile } from './terminal.ts';
 
 const words = {
   agent: { summary: 'as this agent; with selectors: NAME+grant=GRANT+user=USER', value: 'name' },
@@ -23,7 +23,8 @@ const words = {
     summary: 'the body from a file (-: standard input)',
     name: 'data-file',
     value: 'file',
-    read: readBody,
+    read: (context: Context, file: string) =>
+      readGivenFile(context, file, '--data-file FILE, or - for standard input'),
   },
   client: { summary: 'from this address (default: this machine)', value: 'address' },
   at: { summary: 'at this time: 2026-11-21T09:00Z, or a time ago: 2h', value: 'time' },
@@ -75,16 +76,4 @@ function verdictOf({ refusal, outcome, held }: DryRun): string {
     return `Refused with ${status} ${code}: ${message}${hint === undefined ? '' : `\n  → ${hint}`}`;
   }
   return held ? `Held until a person approves it, then allowed: ${outcome}.` : `Allowed: ${outcome}.`;
-}
-
-async function readBody({ readInput }: Context, file: string): Promise<Buffer> {
-  if (file === '-') return Buffer.from(await readInput(), 'utf8');
-  try {
-    return await readFile(file);
-  } catch (cause) {
-    throw new SidekeyError('input_invalid', `${file} cannot be read (${systemCode(cause)}).`, {
-      hint: '--data-file FILE, or - for standard input',
-      cause,
-    });
-  }
 }

@@ -4,18 +4,8 @@ import { createProposedPolicies } from '../agents/approvals/proposals.ts';
 import type { TokenIdentities } from '../agents/token-identity.ts';
 import { type HeldCredential, keysText, type SealedCredential } from '../domain/credential.ts';
 import type { Placement } from '../domain/provider.ts';
-import { SidekeyError } from '../lib/errors.ts';
-import {
-  createGone,
-  type ExchangeResult,
-  type InboundRequest,
-  type Presented,
-  type Reply,
-} from '../proxy/http/message.ts';
-import type { Authority } from '../proxy/policy/authority.ts';
-import type { Decision } from '../proxy/policy/decide.ts';
-import type { RequestFacts } from '../proxy/policy/request.ts';
-import { ExchangeRecord } from '../proxy/record.ts';
+import type { SidekeyError } from '../lib/errors.ts';
+import { createGone, type Presented, type Reply } from '../proxy/http/message.ts';
 import { AgentLoad } from '../proxy/rule-limits.ts';
 import { newDpopKey } from '../proxy/schemes/dpop-proof.ts';
 import { schemeOf } from '../proxy/schemes/placement.ts';
@@ -172,55 +162,4 @@ function someValue(placement: Placement | null): HeldCredential {
   return isPair
     ? { type: 'basic', username: 'user', password: 'password' }
     : { type: 'api_key', value: 'token' };
-}
-
-interface Listeners {
-  target(authority: Authority): void;
-  identity(caller: Pick<Identity, 'agent'>): void;
-  foreign(found: readonly string[]): void;
-  decided(decision: Decision, facts: RequestFacts): void;
-  /** Called if the proxy itself answered the request. */
-  discovered(): void;
-  refused(refusal: SidekeyError): void;
-}
-
-/** The record of an explained exchange. */
-export class ExplainedRecord extends ExchangeRecord {
-  readonly #listeners: Listeners;
-  #isOwn = false;
-
-  constructor(inbound: InboundRequest, now: () => number, listeners: Listeners) {
-    super(inbound, now);
-    this.#listeners = listeners;
-  }
-
-  override target({ authority }: { readonly authority: Authority }): void {
-    this.#listeners.target(authority);
-  }
-
-  override identity(caller: Pick<Identity, 'agent' | 'lease'>): void {
-    this.#listeners.identity(caller);
-  }
-
-  override foreign(found: readonly string[]): void {
-    this.#listeners.foreign(found);
-  }
-
-  override decided(decision: Decision, facts: RequestFacts): void {
-    this.#listeners.decided(decision, facts);
-  }
-
-  override discovers(): void {
-    this.#isOwn = true;
-  }
-
-  override outcome(carried: ExchangeResult): ReturnType<ExchangeRecord['outcome']> {
-    if (this.#isOwn) this.#listeners.discovered();
-    return super.outcome(carried);
-  }
-
-  override refused(error: unknown, status: number): ReturnType<ExchangeRecord['refused']> {
-    if (error instanceof SidekeyError) this.#listeners.refused(error);
-    return super.refused(error, status);
-  }
 }

@@ -13,11 +13,12 @@ import { isPattern, matchesPattern, parsePattern } from '../proxy/policy/domain-
 import { describeStep } from '../proxy/policy/judge.ts';
 import type { RequestFacts } from '../proxy/policy/request.ts';
 import type { RuleStep } from '../proxy/policy/rule.ts';
+import { ExchangeRecord } from '../proxy/record.ts';
 import { carriedAs } from '../proxy/schemes/placement.ts';
 import { type ConfigSnapshot, type ProxyServices, snapshotOf } from '../proxy/services.ts';
 import type { UpstreamRequest } from '../proxy/upstream-request.ts';
 import type { LeaseRecord, Store } from '../store/store.ts';
-import { ExplainedRecord, identify, idleServices, silentReply, withSomeToken } from './dry-run-services.ts';
+import { identify, idleServices, silentReply, withSomeToken } from './dry-run-services.ts';
 import {
   clocksText,
   decisionText,
@@ -159,21 +160,31 @@ export class Explanation {
     this.#held = false;
   }
 
-  #record(inbound: InboundRequest): ExplainedRecord {
-    return new ExplainedRecord(inbound, () => this.#question.at, {
-      target: (authority) => {
+  /** Returns a record of the exchange that reports its steps. */
+  #record(inbound: InboundRequest): ExchangeRecord {
+    const record = new ExchangeRecord(inbound, () => this.#question.at);
+    const [outcome, refused] = [record.outcome.bind(record), record.refused.bind(record)];
+    let isOwn = false;
+    const reporting: Partial<ExchangeRecord> = {
+      target: ({ authority }) => {
         this.#authority = authority;
         this.#passed('authority', `${authority.scheme}://${authority.host}:${authority.port}`, 'agent');
       },
       identity: ({ agent }) => this.#passed('agent', agent ?? 'none; this caller needs no token', 'decision'),
-      foreign: (found) => this.#found.push(...found),
+      foreign: (found) => void this.#found.push(...found),
       decided: (decision, facts) => this.#decisionSteps(decision, facts),
-      discovered: () => {
-        this.#passed('decision', 'for the proxy itself, which lists what the caller may use');
-        this.#outcome = ownOutcome;
+      discovers: () => void (isOwn = true),
+      outcome: (carried) => {
+        if (isOwn) this.#passed('decision', 'for the proxy itself, which lists what the caller may use');
+        if (isOwn) this.#outcome = ownOutcome;
+        return outcome(carried);
       },
-      refused: (refusal) => this.#refused(refusal),
-    });
+      refused: (error, status) => {
+        if (error instanceof SidekeyError) this.#refused(error);
+        return refused(error, status);
+      },
+    };
+    return Object.assign(record, reporting);
   }
 
   #decisionSteps(decision: Decision, facts: RequestFacts): void {

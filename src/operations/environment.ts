@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { openCa } from '../ca/existing-authority.ts';
-import { withheld } from '../clients/environment.ts';
+import { withheld, type WithheldFacts } from '../clients/environment.ts';
 import { parentNotes, trustVariables, writeTrustFiles } from '../clients/trust-files.ts';
 import { clientVariables, withoutProxy } from '../clients/variables.ts';
 import { credentialVariables } from '../config/catalog.ts';
@@ -49,7 +49,7 @@ export const getEnvironment = reading({
     });
   },
   async run({ config, env: parent, ...parts }, input, at) {
-    const { agent, keep } = input;
+    const { agent, keep = [] } = input;
     const [all, authority] = [await parts.grants(), await openCa({ config, ...parts }, parts.now)];
     const vault = await parts.vault();
     const place = proxyPlace(config.proxy.listen, input.proxy);
@@ -77,34 +77,22 @@ export const getEnvironment = reading({
     const usual = made?.usual ?? all.filter((grant) => placeOf(grant, [], anonymous) !== null);
     const reached = offeredFirst(config.domains, usual);
     const offered = new Set(config.domains.flatMap((domain) => offeredBy(domain, reached)));
-    const credentials = withheld({
+    const { variables, credentials, notes } = programVariables({
       parent,
-      providers: credentialVariables(config.providers),
-      reachable: grantNames(reached.filter((grant) => offered.has(grant))),
-      references: environmentReferences(config),
+      config,
+      proxy: { url, ...place },
+      trust,
+      grants: reached.filter((grant) => offered.has(grant)),
       // Without a vault there are no grants.
       mint: vault === null ? undefined : mintFor(holder, reached, placeholderCodes(vault)),
-      ...(keep === undefined ? {} : { keep }),
+      keep,
     });
     const keys = credentials.set;
     const set =
       input.base_urls === true
         ? baseUrlVariables(proxyUrl(place), { config, grants: offered, keys, token: made?.secret })
-        : {
-            ...keys,
-            ...clientVariables({
-              parent,
-              proxy: { url, ...place },
-              trust,
-              noProxy: withoutProxy(config.domains, place),
-            }),
-          };
-    const chained = config.upstream.proxy !== null;
-    const notes = [
-      ...trust.notes,
-      ...parentNotes({ parent, proxy: place, domains: config.domains, chained }),
-      ...(credentials.note === null ? [] : [credentials.note]),
-    ];
+        : { ...keys, ...variables };
+    if (credentials.note !== null) notes.push(credentials.note);
     return { set, remove: credentials.remove, notes, made, folder };
   },
   answer: ({ set, remove, notes, made }) => ({
@@ -114,6 +102,30 @@ export const getEnvironment = reading({
     notes,
   }),
 });
+
+interface ProgramFacts extends Pick<WithheldFacts, 'parent' | 'mint' | 'keep'> {
+  readonly config: Config;
+  readonly proxy: ProxyPlace & { readonly url: string };
+  readonly trust: Awaited<ReturnType<typeof writeTrustFiles>>;
+  /** Grants that the program reaches: the first of a provider gets its variables. Null: not known. */
+  readonly grants: readonly Grant[] | null;
+}
+
+/** Returns the variables of a program that uses the proxy, and its credentials, which are removed. */
+export function programVariables({ parent, config, proxy, trust, grants, ...facts }: ProgramFacts) {
+  const { domains, providers, upstream } = config;
+  return {
+    variables: clientVariables({ parent, proxy, trust, noProxy: withoutProxy(domains, proxy) }),
+    credentials: withheld({
+      parent,
+      providers: credentialVariables(providers),
+      reachable: grants === null ? null : grantNames(grants),
+      references: environmentReferences(config),
+      ...facts,
+    }),
+    notes: [...trust.notes, ...parentNotes({ parent, proxy, domains, chained: upstream.proxy !== null })],
+  };
+}
 
 /**
  * Returns the variables of programs without proxy support: base addresses of the APIs that they reach, and
@@ -204,7 +216,7 @@ function trustFolder(directory: string, parent: NodeJS.ProcessEnv): string {
 }
 
 /** Returns the name of the first grant of each provider, in the order of the grants. */
-export function grantNames(grants: readonly Grant[]): ReadonlyMap<string, string> {
+function grantNames(grants: readonly Grant[]): ReadonlyMap<string, string> {
   const names = new Map<string, string>();
   for (const { provider, name } of grants) if (!names.has(provider)) names.set(provider, name);
   return names;

@@ -1,13 +1,12 @@
-import { readFile } from 'node:fs/promises';
 import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
-import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { testConfig } from '../../operations/config.ts';
 import { parseCases, type PolicyCase, testCases, type Tested } from '../../operations/config-cases.ts';
 import { describeStep } from '../../proxy/policy/judge.ts';
 import type { Context } from '../context.ts';
 import { type Display, table } from '../display.ts';
+import { readGivenFile } from '../terminal.ts';
 
 /** `sidekey config check --tests FILE`: exit code 1 if a case fails. Opens no store. */
 export async function compareCases(
@@ -15,7 +14,8 @@ export async function compareCases(
   config: Config,
   file: string,
 ): Promise<number> {
-  const text = file === '-' ? await readInput() : await readText(file);
+  const hint = 'sidekey config check --tests FILE; docs/rules.md describes the file';
+  const text = (await readGivenFile({ readInput }, file, hint)).toString('utf8');
   const at = now();
   const tested = testCases(config, parseCases(text, file === '-' ? 'standard input' : displayName(file), at));
   const failed = tested.filter(({ passed }) => !passed);
@@ -24,17 +24,6 @@ export async function compareCases(
     [caseTable(output.display, tested), '', summary(tested.length, failed)].join('\n'),
   );
   return failed.length === 0 ? exitCode.ok : exitCode.failure;
-}
-
-async function readText(file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (cause) {
-    throw new SidekeyError('input_invalid', `${file} cannot be read (${systemCode(cause)}).`, {
-      hint: 'sidekey config check --tests FILE; docs/rules.md describes the file',
-      cause,
-    });
-  }
 }
 
 function wanted({ expect, rule, code }: PolicyCase): string {

@@ -1,14 +1,10 @@
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { withheld } from '../../clients/environment.ts';
 import { withoutNpx } from '../../clients/npx.ts';
-import { parentNotes, writeTrustFiles } from '../../clients/trust-files.ts';
-import { clientVariables, withoutProxy } from '../../clients/variables.ts';
-import { credentialVariables } from '../../config/catalog.ts';
-import { environmentReferences } from '../../config/load.ts';
+import { writeTrustFiles } from '../../clients/trust-files.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
-import { grantNames } from '../../operations/environment.ts';
+import { programVariables } from '../../operations/environment.ts';
 import { offeredFirst } from '../../operations/lookup.ts';
 import { leaseHolder, mintFor } from '../../proxy/placeholders/codes.ts';
 import type { ProxyEndpoint } from './proxy-endpoint.ts';
@@ -40,24 +36,18 @@ export async function commandEnvironment(
   const parent = withoutNpx(inherited);
   const folder = trustFiles ?? (await privateFolder());
   try {
-    const { domains, providers, upstream } = config();
     const trust = await writeTrustFiles(folder, { authorityPem, parent });
-    const variables = clientVariables({ parent, proxy, trust, noProxy: withoutProxy(domains, proxy) });
-    const grants = offeredFirst(domains, lease?.grants ?? []);
-    const taken = withheld({
-      parent,
-      providers: credentialVariables(providers),
-      reachable: lease === null ? null : grantNames(grants),
-      references: environmentReferences(config()),
-      keep,
-      mint: lease === null ? undefined : mintFor(leaseHolder(lease.id), grants, lease.placeholders),
-    });
-    const env: NodeJS.ProcessEnv = { ...parent, ...variables, ...taken.set };
-    for (const name of taken.remove) delete env[name];
+    const grants = lease === null ? null : offeredFirst(config().domains, lease.grants);
+    const mint =
+      lease === null ? undefined : mintFor(leaseHolder(lease.id), grants ?? [], lease.placeholders);
+    const facts = { parent, config: config(), proxy, trust, grants, mint, keep };
+    const { variables, credentials, notes } = programVariables(facts);
+    const env: NodeJS.ProcessEnv = { ...parent, ...variables, ...credentials.set };
+    for (const name of credentials.remove) delete env[name];
     return {
       env,
-      notes: [...trust.notes, ...parentNotes({ parent, proxy, domains, chained: upstream.proxy !== null })],
-      taken: taken.note,
+      notes,
+      taken: credentials.note,
       close: () => remove(folder),
     };
   } catch (error) {
