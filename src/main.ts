@@ -3,14 +3,7 @@ import { createSignIns } from './agents/sign-ins.ts';
 import { type StandardOutput, startAuditUpkeep } from './app/audit-upkeep.ts';
 import { createBackground } from './app/background.ts';
 import { tuneGarbageCollection } from './app/machine.ts';
-import {
-  instanceOf,
-  openState,
-  placeholderCodes,
-  reportContext,
-  reportTarget,
-  type State,
-} from './app/state.ts';
+import { instanceOf, openState, reportContext, reportTarget, type State } from './app/state.ts';
 import { createMetrics } from './app/metrics.ts';
 import { openTokenIdentities } from './app/token-identities.ts';
 import { createReadiness } from './app/readiness.ts';
@@ -48,6 +41,7 @@ import { type ConfigSnapshot, type ProxyServices, snapshotOf } from './proxy/ser
 import { AgentLoad, createLeakLimit } from './proxy/rule-limits.ts';
 import { createListener, type Listener } from './proxy/listener.ts';
 import { createCertificateWatch } from './proxy/revalidate.ts';
+import { placeholderCodes } from './proxy/placeholders/codes.ts';
 import { createFingerprint } from './proxy/schemes/apply.ts';
 import { createNonces } from './proxy/schemes/dpop-proof.ts';
 import { type Figure, ProcessFigures } from './proxy/telemetry/figures.ts';

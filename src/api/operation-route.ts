@@ -32,8 +32,8 @@ const tags: Readonly<Record<string, string>> = {
 
 interface OperationPlace extends Pick<AnyRoute, 'id' | 'isLong'> {
   readonly status?: 201;
-  /** Words of its command: `lease create`. */
-  readonly command: string;
+  /** Words of its command: `lease create`. Absent: the command line has none. */
+  readonly command?: string;
   /** Present for a list: the member that is the key of an entry. */
   readonly list?: string;
   /** Present: callers that are limited to a user may use the route, as in `Route`. */
@@ -75,7 +75,7 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
     ...place,
     ...(carried as object),
     tag: tags[operation.id.split('.', 1)[0]!]!,
-    commands: [command],
+    ...(command === undefined ? {} : { commands: [command] }),
     method,
     path,
     summary,
@@ -108,18 +108,21 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
     env,
     withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => use(parts.fetch()),
   };
+  const opened = { ...common, vault, grants, audit: withOrigin(parts.audit, originOf(caller)) };
   const result =
     operation.effect === 'read'
       ? await operation.run(
-          { ...common, grants: () => grants.list(), vault: async () => vault, registry: async () => grants },
+          {
+            ...common,
+            grants: () => grants.list(),
+            vault: async () => vault,
+            registry: async () => grants,
+            withState: (use) => use(opened),
+          },
           input,
           at,
         )
-      : await operation.run(
-          { ...common, vault, keys, grants, audit: withOrigin(parts.audit, originOf(caller)) },
-          input,
-          at,
-        );
+      : await operation.run({ ...opened, keys }, input, at);
   return operation.answer(result, at);
 }
 

@@ -14,7 +14,6 @@ import type { Log } from '../lib/log.ts';
 import type { PostgresAccess } from '../lib/postgres.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { followClock } from '../lib/wall-clock.ts';
-import { createPlaceholderCodes, type PlaceholderCodes } from '../proxy/placeholders/codes.ts';
 import type { StoreTables } from '../store/copy.ts';
 import { copyIdOf } from '../store/node-id.ts';
 import type { Store } from '../store/store.ts';
@@ -198,11 +197,6 @@ export function reportTarget(vault: Pick<Vault, 'mac'>): string {
 
 /** Context of the sealed report: another program may listen at the address of the proxy. */
 export const reportContext = 'report of the running proxy';
-
-/** Creates the placeholder codes of a vault's key. All processes with that key share them. */
-export function placeholderCodes(vault: Pick<Vault, 'mac'>): PlaceholderCodes {
-  return createPlaceholderCodes((text) => vault.mac('placeholder', text));
-}
 
 /** Store of a config, opened to read: creates nothing. Listing grants needs neither key nor audit file. */
 export interface View extends AsyncDisposable {

@@ -5,7 +5,7 @@ import type { CertificateAuthority } from '../ca/authority.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';
 import { shellWord } from '../lib/text.ts';
-import { openCa, openExistingCa } from './ca.ts';
+import { openCa, openExistingCa } from '../ca/existing-authority.ts';
 import { findStores, isWritable, runCalls, storeKinds, type TrustStore } from './ca-stores.ts';
 import type { Context } from './context.ts';
 import { confirm } from './terminal.ts';

@@ -1,15 +1,14 @@
 import { X509Certificate } from 'node:crypto';
 import { chmod, mkdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import type { View } from '../app/state.ts';
-import { authorityFiles, readCertificate, readKeyFile } from '../ca/authority-files.ts';
-import { type CertificateAuthority, openAuthority } from '../ca/authority.ts';
 import { certificatePem as pemOf } from '../ca/certificate.ts';
 import { writeTrustFiles } from '../clients/trust-files.ts';
 import { clientVariables } from '../clients/variables.ts';
 import type { Context } from './context.ts';
 import { details } from './display.ts';
-import { dateTime, isoTime, relativeTime } from '../operations/format.ts';
+import { perform } from './operation-command.ts';
+import { exportCa, showCa } from '../operations/ca.ts';
+import { dateTime, relativeTime } from '../operations/format.ts';
 import { openOutputFile, type OutputFileOptions, unwritable } from './output-file.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { shellQuoted } from '../lib/text.ts';
@@ -25,8 +24,8 @@ export interface ExportOptions extends OutputFileOptions {
 const javaDefault = 'changeit';
 
 /** `sidekey ca export` */
-export async function exportCa(context: Context, options: ExportOptions): Promise<void> {
-  const { withView, output, now } = context;
+export async function exportTrust(context: Context, options: ExportOptions): Promise<void> {
+  const { output } = context;
   const format = readFormat(options.format);
   if (format === 'p12' && options.output === undefined && (output.isTerminal || output.json)) {
     throw new SidekeyError('input_invalid', 'A p12 file is binary: the terminal cannot show it.', {
@@ -34,9 +33,7 @@ export async function exportCa(context: Context, options: ExportOptions): Promis
     });
   }
   const certificatePem =
-    options.ca === undefined
-      ? (await withView((view) => openCa(view, now))).certificatePem
-      : await readCa(options.ca);
+    options.ca === undefined ? (await perform(context, exportCa)).result.pem : await readCa(options.ca);
   if (format === 'folder') return exportFolder(context, certificatePem, options.output);
   const content = await render(format, certificatePem, context, options);
   if (options.output === undefined) {
@@ -171,26 +168,19 @@ async function write(file: string, content: Buffer, force: boolean): Promise<voi
   });
 }
 
-/** `sidekey ca show`. @throws as `openCa` */
-export async function showCa({ withView, output, now }: Context): Promise<void> {
-  const authority = await withView((view) => openCa(view, now));
-  const { name, certificateFile, fingerprint, notBefore, notAfter } = authority;
-  const names = authority.permittedNames.map(({ text }) => text);
+/** `sidekey ca show` */
+export async function show(context: Context): Promise<void> {
+  const { result, answer, at } = await perform(context, showCa);
+  const { name, certificateFile, fingerprint, notBefore, notAfter } = result;
+  const { output } = context;
   output.result(
-    {
-      name,
-      certificate: certificateFile,
-      fingerprint_sha256: fingerprint,
-      not_before: isoTime(notBefore),
-      not_after: isoTime(notAfter),
-      permitted_names: names,
-    },
+    answer,
     details(output.display, name, {
       certificate: certificateFile,
       'SHA-256': fingerprintText(fingerprint),
       begins: dateTime(notBefore),
-      ends: `${dateTime(notAfter)} (${relativeTime(notAfter, now())})`,
-      'valid for': names.length === 0 ? 'any host name' : names.join(', '),
+      ends: `${dateTime(notAfter)} (${relativeTime(notAfter, at)})`,
+      'valid for': answer.permitted_names.join(', ') || 'any host name',
     }),
   );
 }
@@ -198,33 +188,4 @@ export async function showCa({ withView, output, now }: Context): Promise<void> 
 /** Formats a fingerprint like other tools, for visual comparison: `1F:0C:9A:…`. */
 function fingerprintText(hex: string): string {
   return hex.toUpperCase().match(/../g)?.join(':') ?? '';
-}
-
-/**
- * Opens the CA and verifies the certificate with its key, so that a replaced certificate is not exported.
- * Null if there is none; creates nothing.
- *
- * @throws as `openAuthority`
- */
-export async function openExistingCa(view: View, now: () => number): Promise<CertificateAuthority | null> {
-  const { directory, permittedNames } = view.config.ca;
-  const files = authorityFiles(directory);
-  const [certificate, key] = [await readCertificate(files), await readKeyFile(files)];
-  if (certificate === null && key === null) return null;
-  const vault = await view.vault();
-  if (vault === null) {
-    throw new SidekeyError('ca_mismatch', `The CA in ${directory} cannot be used: its store is missing.`, {
-      hint: `restore the store, or delete ${directory} to make a new CA`,
-    });
-  }
-  return openAuthority({ directory, vault, permittedNames, now });
-}
-
-/** Opens the existing CA. @throws SidekeyError `not_found`; as `openAuthority` */
-export async function openCa(view: View, now: () => number): Promise<CertificateAuthority> {
-  const authority = await openExistingCa(view, now);
-  if (authority !== null) return authority;
-  throw new SidekeyError('not_found', `There is no CA in ${view.config.ca.directory} yet.`, {
-    hint: 'sidekey start creates it',
-  });
 }

@@ -43,6 +43,8 @@ export interface CommandRow {
   readonly commands?: readonly CommandRow[];
   /** Loads the commands of a group whose options follow from operations. */
   readonly loadCommands?: () => Promise<readonly CommandRow[]>;
+  /** Loads the options of a command if they follow from an operation. */
+  readonly loadOptions?: () => Promise<readonly OptionRow[]>;
 }
 
 /** Top-level commands under headings. */

@@ -167,19 +167,6 @@ const runCommands: readonly CommandRow[] = [
   {
     name: 'env',
     summary: 'print the variables that make programs use the proxy',
-    options: [
-      [
-        '--shell <shell>',
-        'bash (also for zsh and sh), fish, powershell, dotenv, json or docker; default: your shell. dotenv and docker set variables and remove none',
-      ],
-      ['--proxy <url>', 'address of the proxy, where it is not the one in the config'],
-      ['--agent <name>', 'make a lease of this agent, and print its token'],
-      ['--grant <grant...>', 'the lease is for these grants (default: all that the agent reaches)'],
-      ['--ttl <span>', 'lifetime of the lease: 15m, 8h'],
-      ['--keep <name...>', 'leave these variables alone, though they hold a credential'],
-      ['--base-urls', 'for programs that know no proxy: base addresses and keys of APIs'],
-      ['--unset', 'print what restores the variables of this shell, with the values that they had'],
-    ],
     examples: [
       'eval "$(sidekey env)"',
       'sidekey env --shell fish | source',
@@ -187,6 +174,7 @@ const runCommands: readonly CommandRow[] = [
       'eval "$(sidekey env --agent claude --grant github --ttl 8h)"',
       'sidekey env --shell docker > agent.env   # docker run --env-file agent.env …',
     ],
+    loadOptions: async () => (await import('./env.ts')).envOptions,
     load: async () => (await import('./env.ts')).printEnvironment,
   },
   {
@@ -810,23 +798,13 @@ const accessCommands: readonly CommandRow[] = [
       ['<method-or-url>', 'the method; or the URL, where the method is GET, or POST with a body'],
       ['[url]', 'the URL, after a method'],
     ],
-    options: [
-      ['--agent <name>', 'as this agent; with selectors: NAME+grant=GRANT+user=USER'],
-      ['--lease <lease>', 'under this lease: its ID, or the first characters of it'],
-      ['--user <name>', 'with the grant of this user (selector +user)'],
-      ['--grant <grant>', 'with this one of the grants that the domain offers (selector +grant)'],
-      ['--header <field>', "a header, 'Name: value'; may be given several times", { repeated: true }],
-      ['--data <text>', 'the body, as JSON unless a Content-Type is given'],
-      ['--data-file <file>', 'the body from a file (-: standard input)'],
-      ['--client <address>', 'from this address (default: this machine)'],
-      ['--at <time>', 'at this time: 2026-11-21T09:00Z, or a time ago: 2h'],
-    ],
     examples: [
       'sidekey explain https://api.github.com/user',
       'sidekey explain DELETE https://api.github.com/repos/o/r --agent ci-bot',
       "sidekey explain https://mcp.example.com/ --lease 7b1d2d5c --data-file call.json --header 'Sidekey-Reason: ticket 7'",
     ],
-    load: async () => (await import('./explain/explain.ts')).explain,
+    loadOptions: async () => (await import('./explain.ts')).explainOptions,
+    load: async () => (await import('./explain.ts')).explain,
   },
 ];
 
@@ -903,7 +881,7 @@ const auditCommands: readonly CommandRow[] = [
         name: 'show',
         summary: "show the CA's name, fingerprint and expiry",
         examples: ['sidekey ca show'],
-        load: async () => (await import('./ca.ts')).showCa,
+        load: async () => (await import('./ca.ts')).show,
       },
       {
         name: 'export',
@@ -926,7 +904,7 @@ const auditCommands: readonly CommandRow[] = [
           'sidekey ca export --format p12 --output trust.p12       # for -Djavax.net.ssl.trustStore',
           'sidekey ca export --format folder --output /trust       # for other containers: . /trust/env.sh',
         ],
-        load: async () => (await import('./ca.ts')).exportCa,
+        load: async () => (await import('./ca.ts')).exportTrust,
       },
       {
         name: 'install',
@@ -958,13 +936,17 @@ export const sections: Sections = [
 
 /**
  * Returns the table of commands, under the headings of `sidekey --help`. Help, parser, completion and man
- * page follow from it. Groups of operations load schemas: `words` limits them to those that it names.
+ * page follow from it. Rows of operations load schemas: `words` limits them to those that it names.
  */
 export async function commandTable(words?: readonly string[]): Promise<Sections> {
-  const loaded = async ({ loadCommands, ...row }: CommandRow): Promise<CommandRow> =>
-    loadCommands === undefined || words?.includes(row.name) === false
+  const loaded = async ({ loadCommands, loadOptions, ...row }: CommandRow): Promise<CommandRow> =>
+    words?.includes(row.name) === false
       ? row
-      : { ...row, commands: await loadCommands() };
+      : {
+          ...row,
+          ...(loadCommands === undefined ? {} : { commands: await loadCommands() }),
+          ...(loadOptions === undefined ? {} : { options: await loadOptions() }),
+        };
   return Promise.all(
     sections.map(async ([heading, rows]) => [heading, await Promise.all(rows.map(loaded))] as const),
   );

@@ -17,8 +17,6 @@ import { type Cidr, parseAuthority } from '../proxy/policy/authority.ts';
 import {
   createDomainMap,
   type Domain,
-  type ForeignCredentials,
-  type LeakGuard,
   isPattern,
   isWithin,
   parsePattern,
@@ -28,6 +26,7 @@ import type { ConditionName, Conditions, DomainRules, Parameters, Rule } from '.
 import type { Context } from './context.ts';
 import { columns, details, type Display, table } from './display.ts';
 import { counted } from '../operations/format.ts';
+import { foreignTexts, leakGuardTexts } from '../operations/dry-run-texts.ts';
 import { offeredBy } from '../operations/lookup.ts';
 
 /** `sidekey domain allow` */
@@ -382,21 +381,3 @@ function conditionJson<K extends ConditionName>(conditions: Pick<Conditions, K>,
   const condition = conditions[name];
   return condition === null ? {} : json[name](condition);
 }
-
-/** Texts for responses that contain the credential: a suffix of an entry, and a separate text. */
-export const leakGuardTexts: Readonly<
-  Record<LeakGuard, { readonly inMap: string; readonly inFull: string }>
-> = {
-  auto: { inMap: '', inFull: 'removed from error pages and echo endpoints' },
-  redact: { inMap: ', leaks redacted', inFull: 'removed from every response' },
-  refuse: { inMap: ', leaks refused', inFull: 'a response that has one is refused' },
-  off: { inMap: ', leaks not searched', inFull: 'not searched' },
-};
-
-/** Texts for credentials that clients send themselves. */
-export const foreignTexts: Readonly<Record<ForeignCredentials | 'unset', string>> = {
-  unset: 'in header fields and the query: recorded',
-  record: 'recorded',
-  strip: 'removed, and recorded',
-  refuse: 'the request is refused',
-};

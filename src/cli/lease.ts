@@ -20,7 +20,7 @@ import {
   leaseGrantsText,
   leaseStateText,
   usesText,
-} from './lease-text.ts';
+} from '../operations/lease-text.ts';
 import { type GivenOptions, optionRows, perform } from './operation-command.ts';
 import { readSecretFile } from './terminal.ts';
 

@@ -57,6 +57,7 @@ export type GivenOptions = Readonly<Record<string, unknown>>;
  * Runs an operation with options and arguments.
  *
  * @param fixed members that no option has, such as arguments
+ * @param command words of the command, if they are not the noun of the operation; for a hint
  * @throws SidekeyError `input_invalid` for a value that the operation does not accept; its own errors
  */
 export async function perform<Input extends z.ZodObject, Output extends z.ZodType, Result>(
@@ -66,7 +67,8 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
     words = {},
     options = {},
     fixed = {},
-  }: { words?: Words; options?: GivenOptions; fixed?: GivenOptions } = {},
+    command = operation.id.replaceAll('_', '-').split('.', 1)[0]!,
+  }: { words?: Words; options?: GivenOptions; fixed?: GivenOptions; command?: string } = {},
 ): Promise<{ readonly result: Result; readonly answer: z.input<Output>; readonly at: number }> {
   const values = Object.entries(words).flatMap(([member, { name, read }]) => {
     const option = optionName(member, name).replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
@@ -76,7 +78,7 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
   for (const { member, read, value } of values)
     if (read === undefined) given[member] = valueOf(operation.input.shape[member], value);
   const checked = operation.input.safeParse(given, { reportInput: false });
-  if (!checked.success) throw refusalOf(checked.error, words, operation.id);
+  if (!checked.success) throw refusalOf(checked.error, words, command);
   const input = checked.data;
   // Last, so that an option that is not valid does not use up standard input.
   for (const { member, read, value } of values)
@@ -92,6 +94,7 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
     pages: pagesUrl(config.admin),
     withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) =>
       withUpstreamClient(config, env, ({ fetch }) => use(fetch)),
+    withState: context.withState,
   });
   const result =
     operation.effect === 'read'
@@ -101,7 +104,7 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
 }
 
 /** Names the option whose value is not valid. Values are not repeated, since they may be secrets. */
-function refusalOf({ issues: [issue] }: z.ZodError, words: Words, id: string): SidekeyError {
+function refusalOf({ issues: [issue] }: z.ZodError, words: Words, command: string): SidekeyError {
   const member = String(issue?.path[0] ?? '');
   const place = Object.hasOwn(words, member)
     ? `--${optionName(member, words[member]?.name)}`
@@ -110,8 +113,7 @@ function refusalOf({ issues: [issue] }: z.ZodError, words: Words, id: string): S
     issue?.code === 'invalid_value'
       ? `does not take that value. Allowed choices are ${issue.values.join(', ')}`
       : (issue?.message ?? 'is not valid');
-  const [noun = ''] = id.replaceAll('_', '-').split('.', 1);
-  return new SidekeyError('input_invalid', `${place} ${problem}.`, { hint: `sidekey ${noun} --help` });
+  return new SidekeyError('input_invalid', `${place} ${problem}.`, { hint: `sidekey ${command} --help` });
 }
 
 /** Returns the value of a member for that of an option. False stands for no value, as `--no-for` does. */

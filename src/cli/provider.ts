@@ -3,18 +3,13 @@ import { checkProvider, readProviderFile, settle } from '../config/catalog.ts';
 import { configInvalid } from '../config/problem.ts';
 import { flowWords } from '../config/provider.ts';
 import { isName } from '../domain/grant.ts';
-import type { Flow, InjectPlace, Placement, Provider, TokenInjection } from '../domain/provider.ts';
+import type { Flow, InjectPlace, Provider, TokenInjection } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { schemeOf } from '../proxy/schemes/placement.ts';
+import { carriedAs, schemeOf } from '../proxy/schemes/placement.ts';
 import type { Context } from './context.ts';
 import { columns, type Display, details, table } from './display.ts';
 import { counted } from '../operations/format.ts';
 import { findProvider } from '../operations/lookup.ts';
-
-/** Returns the place of a credential in a request, for people, with `…` for the credential. */
-export function carriedAs(placement: Placement): string {
-  return schemeOf(placement).describe(placement);
-}
 
 /** Place of the token, if all requests share it; null: it depends on the host or path. */
 export function carriedEverywhereAs(places: Provider['inject']): string | null {

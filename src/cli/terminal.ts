@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { open } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import { createInterface, emitKeypressEvents } from 'node:readline';
 import { Writable } from 'node:stream';
 import { createDisplay, type Display, ending, wrapMessage } from './display.ts';
@@ -228,6 +228,21 @@ export function openLines(
       if (reader !== null) stdin.pause();
     },
   };
+}
+
+/** Reads the file that an option names; `-` is standard input. @throws SidekeyError `input_invalid` */
+export async function readGivenFile(
+  { readInput }: { readonly readInput: () => Promise<string> },
+  file: string,
+  hint: string,
+): Promise<Buffer> {
+  if (file === '-') return Buffer.from(await readInput(), 'utf8');
+  try {
+    return await readFile(file);
+  } catch (cause) {
+    const message = `${file} cannot be read (${systemCode(cause)}).`;
+    throw new SidekeyError('input_invalid', message, { hint, cause });
+  }
 }
 
 /**

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import type { AdminConfig } from '../config/approvals.ts';
-import { isName } from '../domain/grant.ts';
+import { type Grant, hasEnded, isName, stateNow } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 
 /**
@@ -124,6 +124,17 @@ export function dateTime(at: number): string {
 /** `in 4 min (2026-11-21 06:01:22)` */
 export function when(at: number, now: number): string {
   return `${relativeTime(at, now)} (${dateTime(at)})`;
+}
+
+/**
+ * Formats the expiry: `in 54 min`, `54 min ago (refreshed on use)`, `no end`; `not known` if the token has
+ * none and can be refreshed.
+ */
+export function expiryOf(grant: Grant, now: number): string {
+  if (grant.type === 'source') return 'as its source says';
+  if (grant.expiresAt === null) return grant.refreshable ? 'not known' : 'no end';
+  const when = relativeTime(grant.expiresAt, now);
+  return hasEnded(grant, now) && stateNow(grant, now) === 'active' ? `${when} (refreshed on use)` : when;
 }
 
 /** ISO 8601 in UTC, for programs; empty if the number is out of range for a date. */

@@ -36,6 +36,8 @@ export interface Reading extends Call {
    * @throws SidekeyError `key_invalid`, `key_mismatch`, `permissions_unsafe`, `secret_missing`
    */
   readonly vault: () => Promise<Vault | null>;
+  /** Opens the state to change it, if only some inputs lead to a change. Creates what does not exist. */
+  readonly withState: <T>(use: (opened: Opened) => Promise<T>) => Promise<T>;
   /** Opens the grants with their sealed parts. Null and rejections: as `vault`. */
   readonly registry: () => Promise<Registry | null>;
 }

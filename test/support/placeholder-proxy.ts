@@ -1,12 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import { hashToken } from '../../src/agents/authentication.ts';
-import { placeholderCodes } from '../../src/app/state.ts';
 import {
   agentHolder,
   anyone,
   type Holder,
   leaseHolder,
+  placeholderCodes,
   plainForm,
   readForm,
 } from '../../src/proxy/placeholders/codes.ts';

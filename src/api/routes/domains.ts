@@ -1,5 +1,7 @@
 import { z } from 'zod';
+import { operationRoute } from '../operation-route.ts';
 import { type AnyRoute, commandRoute, route } from '../route.ts';
+import { explainRequest } from '../../operations/explain.ts';
 import { text } from '../../operations/members.ts';
 import { allowDomain, removeDomain, setDomain } from '../../config/edit.ts';
 
@@ -42,23 +44,6 @@ const changedDomain = z
 const provider = z
   .looseObject({ name: z.string(), title: z.string(), category: z.string() })
   .meta({ id: 'Provider' });
-
-const explanation = z
-  .strictObject({
-    method: z.string(),
-    url: z.string(),
-    agent: z.string().nullable(),
-    lease: z.string().nullable(),
-    allowed: z.boolean(),
-    held: z.boolean().describe('True: a person is asked.'),
-    outcome: z.string(),
-    code: z.string().optional(),
-    status: z.int().optional(),
-    message: z.string().optional(),
-    hint: z.string().optional(),
-    steps: z.array(z.looseObject({ step: z.string(), ok: z.boolean(), text: z.string() })),
-  })
-  .meta({ id: 'Explanation' });
 
 export const domainRoutes: readonly AnyRoute[] = [
   commandRoute({
@@ -167,31 +152,5 @@ export const domainRoutes: readonly AnyRoute[] = [
     commands: ['provider show'],
     call: ({ params }) => ({ command: 'provider show', args: [params['provider']] }),
   }),
-  commandRoute({
-    method: 'post',
-    path: '/v2/explain',
-    id: 'explainRequest',
-    tag: 'Domains',
-    summary: 'Show what would happen to a request; send nothing.',
-    scope: 'access:read',
-    body: z.strictObject({
-      method: z.string().max(32).optional(),
-      url: text,
-      agent: text.optional(),
-      lease: text.optional(),
-      user: text.optional(),
-      grant: text.optional(),
-      headers: z.array(text).optional().describe('`Name: value`.'),
-      body: z.string().optional(),
-      client: text.optional(),
-      at: text.optional(),
-    }),
-    result: explanation,
-    commands: ['explain'],
-    call: ({ body: { method, url, headers, body, ...options } }) => ({
-      command: 'explain',
-      args: method === undefined ? [url] : [method, url],
-      options: { ...options, header: headers, data: body },
-    }),
-  }),
+  operationRoute(explainRequest, 'POST /v2/explain', { id: 'explainRequest', command: 'explain' }),
 ];

@@ -1,11 +1,12 @@
 import { z } from 'zod';
-import { assertSameMachineKeys, writeConfigAtomically } from '../../config/edit.ts';
-import { parseConfig, readConfigText } from '../../config/load.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { etagOf, preconditionOf } from '../etag.ts';
-import { operationRoute } from '../operation-route.ts';
-import { type AnyRoute, commandRoute, originOf, route } from '../route.ts';
-import { name, span, text, time } from '../../operations/members.ts';
+import { callOperation, operationRoute } from '../operation-route.ts';
+import { type AnyRoute, commandRoute, route } from '../route.ts';
+import { exportCa, showCa } from '../../operations/ca.ts';
+import { name, text, time } from '../../operations/members.ts';
+import { checkConfig, getConfig, getPaths, putConfig, testConfig } from '../../operations/config.ts';
+import { getEnvironment } from '../../operations/environment.ts';
 import { listNodes, node, revokeNode } from '../../operations/node.ts';
 
 /** Routes of the proxy itself: health, config, certificates, environment. */
@@ -20,85 +21,28 @@ const health = z
   .looseObject({ ok: z.boolean(), needs: z.array(need) })
   .meta({ id: 'Status', description: 'Findings, and a sentence with a way out for each problem.' });
 
-const configText = z
-  .strictObject({ file: z.string(), text: z.string() })
-  .meta({ id: 'Config', description: 'The text of the config file. Secrets stand in it as references.' });
-
 const configRoutes: readonly AnyRoute[] = [
-  route({
-    method: 'get',
-    path: '/v2/config',
-    id: 'getConfig',
-    tag: 'Config',
-    summary: 'Read the text of the config file.',
-    scope: 'config:read',
-    result: configText,
-    async handle(_given, { config }) {
-      const { file } = await config();
-      return { file, text: await readConfigText(file) };
-    },
-  }),
+  operationRoute(getConfig, 'GET /v2/config', { id: 'getConfig' }),
   route({
     method: 'put',
     path: '/v2/config',
     id: 'putConfig',
     tag: 'Config',
-    summary: 'Replace the text of the config file, if it is valid. Requires If-Match.',
-    scope: 'config:write',
-    body: z.strictObject({ text: z.string().max(1_048_576) }),
-    result: configText,
+    summary: putConfig.summary,
+    scope: putConfig.scope,
+    body: putConfig.input.omit({ previous: true }),
+    result: putConfig.output,
     commands: ['config edit'],
-    async handle({ body, caller, ifMatch }, { config, env, audit }) {
-      const { file } = await config();
-      const previous = await readConfigText(file);
+    async handle({ body, caller, ifMatch }, parts) {
+      const before = await callOperation(getConfig, {}, caller, parts);
       if (ifMatch === undefined) throw new SidekeyError('precondition_required');
-      preconditionOf(ifMatch, etagOf({ file, text: previous }));
-      await parseConfig(body.text, file, { env });
-      assertSameMachineKeys(previous, body.text, file);
-      await audit.append({ event: 'config.changed', ...originOf(caller) });
-      await writeConfigAtomically(file, body.text, { env, previous });
-      return { file, text: body.text };
+      preconditionOf(ifMatch, etagOf(before));
+      return callOperation(putConfig, { ...body, previous: before.text }, caller, parts);
     },
   }),
-  route({
-    method: 'post',
-    path: '/v2/config/check',
-    id: 'checkConfig',
-    tag: 'Config',
-    summary: 'Validate a text before it replaces the config file.',
-    scope: 'config:read',
-    body: z.strictObject({ text: z.string().max(1_048_576) }),
-    result: z.strictObject({ ok: z.literal(true) }),
-    commands: ['config check'],
-    async handle({ body }, { config, env }) {
-      await parseConfig(body.text, (await config()).file, { env });
-      return { ok: true };
-    },
-  }),
-  commandRoute({
-    method: 'post',
-    path: '/v2/config/test',
-    id: 'testConfig',
-    tag: 'Config',
-    summary:
-      'Compare the decisions of the config with a list of requests and expected decisions (docs/rules.md).',
-    scope: 'config:read',
-    body: z.strictObject({ cases: z.string().max(1_048_576).describe('YAML.') }),
-    result: z.looseObject({ passed: z.int(), failed: z.int() }),
-    commands: ['config check'],
-    call: ({ body }) => ({ command: 'config check', options: { tests: '-' }, input: body.cases }),
-  }),
-  commandRoute({
-    method: 'get',
-    path: '/v2/config/paths',
-    id: 'getPaths',
-    tag: 'Config',
-    summary: 'Show the paths of the config file, store, key, CA and audit log.',
-    scope: 'config:read',
-    result: z.looseObject({ config: z.string() }),
-    commands: ['config path'],
-    call: () => ({ command: 'config path' }),
-  }),
+  operationRoute(checkConfig, 'POST /v2/config/check', { id: 'checkConfig', command: 'config check' }),
+  operationRoute(testConfig, 'POST /v2/config/test', { id: 'testConfig', command: 'config check' }),
+  operationRoute(getPaths, 'GET /v2/config/paths', { id: 'getPaths', command: 'config path' }),
 ];
 
 const behind = z.array(node).describe('Nodes whose key source still has the key before.');
@@ -179,66 +123,9 @@ const healthRoutes: readonly AnyRoute[] = [
     commands: ['doctor'],
     call: ({ body }) => ({ command: 'doctor', options: body }),
   }),
-  commandRoute({
-    method: 'get',
-    path: '/v2/ca',
-    id: 'getCa',
-    tag: 'Clients',
-    summary: 'Show the certificate that clients trust.',
-    scope: 'status:read',
-    result: z.strictObject({
-      name: z.string(),
-      certificate: z.string(),
-      fingerprint_sha256: z.string(),
-      not_before: time,
-      not_after: time,
-      permitted_names: z.array(z.string()),
-    }),
-    commands: ['ca show'],
-    call: () => ({ command: 'ca show' }),
-  }),
-  commandRoute({
-    method: 'get',
-    path: '/v2/ca/certificate',
-    id: 'exportCa',
-    tag: 'Clients',
-    summary: 'Export the certificates that clients trust, as PEM; none of it is secret.',
-    scope: 'status:read',
-    query: z.strictObject({
-      format: z
-        .enum(['pem', 'bundle'])
-        .optional()
-        .describe('pem: the CA certificate only; bundle: with the roots of the machine.'),
-    }),
-    result: z.strictObject({ format: z.string(), pem: z.string() }),
-    commands: ['ca export'],
-    call: ({ query }) => ({ command: 'ca export', options: { format: query.format ?? 'pem' } }),
-  }),
-  commandRoute({
-    method: 'post',
-    path: '/v2/environment',
-    id: 'getEnvironment',
-    tag: 'Clients',
-    summary: 'Return the variables that make programs use the proxy; with `agent` for a new lease.',
-    scope: 'access:write',
-    body: z.strictObject({
-      proxy: text.optional().describe('Address of the proxy, where it is not the one in the config.'),
-      agent: name.optional(),
-      grants: z.array(text).min(1).optional(),
-      ttl: span.optional(),
-    }),
-    result: z.strictObject({
-      set: z.record(z.string(), z.string()),
-      remove: z.array(z.string()),
-      lease: z.string().nullable(),
-      notes: z.array(z.string()),
-    }),
-    commands: ['env'],
-    call: ({ body: { grants, ...options } }) => ({
-      command: 'env',
-      options: { ...options, shell: 'json', grant: grants },
-    }),
-  }),
+  operationRoute(showCa, 'GET /v2/ca', { id: 'getCa', command: 'ca show' }),
+  operationRoute(exportCa, 'GET /v2/ca/certificate', { id: 'exportCa', command: 'ca export' }),
+  operationRoute(getEnvironment, 'POST /v2/environment', { id: 'getEnvironment', command: 'env' }),
   commandRoute({
     method: 'post',
     path: '/v2/requests',

@@ -1,12 +1,12 @@
 import { displayName } from '../../config/problem.ts';
 import type { Config } from '../../config/config.ts';
-import { storeName } from '../../config/store-place.ts';
 import { loadConfig } from '../../config/load.ts';
 import { type ConfigLocation, isToBeMade } from '../../config/locate.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { unlistedHosts } from '../domain.ts';
 import { columns } from '../display.ts';
 import { exitCode } from '../../lib/failures.ts';
+import { placesOf } from '../../operations/config.ts';
 import { checkProviderFile } from '../provider.ts';
 
 /** `sidekey config path`: for an invalid file, prints the paths of its valid parts. */
@@ -21,12 +21,9 @@ export async function showPaths(context: Context): Promise<void> {
       return partial;
     },
   );
-  const places = {
-    store: lost.has('store') ? null : storeName(config.store),
-    key: lost.has('key') ? null : placeOfKey(config),
-    ca: lost.has('ca') ? null : config.ca.directory,
-    audit: lost.has('audit') ? null : config.audit.file,
-  };
+  const places = Object.fromEntries(
+    Object.entries(placesOf(config)).map(([name, place]) => [name, lost.has(name) ? null : place]),
+  );
   const { file, origin } = location;
   const exists = !isToBeMade(location);
   output.result(
@@ -44,12 +41,6 @@ export async function showPaths(context: Context): Promise<void> {
     ].join('\n'),
   );
   if (lost.size > 0) output.say('The config file is not valid:\n  → sidekey config check');
-}
-
-function placeOfKey({ key }: Config): string {
-  if ('path' in key) return key.path;
-  if (key.source === 'env') return `the environment variable ${key.name}`;
-  return key.source === 'keyring' ? 'the keyring' : `the output of ${key.command[0]}`;
 }
 
 function reasonFor({ origin }: ConfigLocation, env: NodeJS.ProcessEnv): string {
@@ -71,7 +62,7 @@ export async function checkConfig(
   const { env, output } = context;
   if (tests !== undefined) {
     const config = await (named === undefined ? context.readConfig() : loadAsStart(named, env));
-    return (await import('./test.ts')).testConfig(context, config, tests);
+    return (await import('./test.ts')).compareCases(context, config, tests);
   }
   const location = named === undefined ? await context.configLocation() : null;
   if (location !== null && isToBeMade(location)) {

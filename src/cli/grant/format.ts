@@ -1,4 +1,12 @@
-import { dateTime, isoOrNull, isoTime, relativeTime, spanText, when } from '../../operations/format.ts';
+import {
+  dateTime,
+  expiryOf,
+  isoOrNull,
+  isoTime,
+  relativeTime,
+  spanText,
+  when,
+} from '../../operations/format.ts';
 import type { Config } from '../../config/config.ts';
 import { certificateFacts } from '../../grants/client-certificate.ts';
 import {
@@ -90,17 +98,6 @@ export function certificateJson(credential: Credential): Readonly<Record<string,
   const { subject, issuer, serial, sha256, validFrom, validUntil, issuers } = facts;
   const times = { valid_from: isoTime(validFrom), valid_until: isoTime(validUntil) };
   return { certificate: { subject, issuer, serial, sha256, ...times, issuers_sent: issuers } };
-}
-
-/**
- * Formats the expiry: `in 54 min`, `54 min ago (refreshed on use)`, `no end`; `not known` if the token has
- * none and can be refreshed.
- */
-export function expiryOf(grant: Grant, now: number): string {
-  if (grant.type === 'source') return 'as its source says';
-  if (grant.expiresAt === null) return grant.refreshable ? 'not known' : 'no end';
-  const when = relativeTime(grant.expiresAt, now);
-  return hasEnded(grant, now) && stateNow(grant, now) === 'active' ? `${when} (refreshed on use)` : when;
 }
 
 /** A command about a grant: `sidekey grant remove github --user alice`. */

@@ -1,8 +1,8 @@
 import type { State } from '../../app/state.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { details } from '../display.ts';
-import { counted } from '../../operations/format.ts';
-import { accountText, certificateJson, certificateRows, expiryOf, grantJson, scopesOf } from './format.ts';
+import { counted, expiryOf } from '../../operations/format.ts';
+import { accountText, certificateJson, certificateRows, grantJson, scopesOf } from './format.ts';
 import {
   alreadyThere,
   type EntryOptions,

@@ -1,4 +1,4 @@
-import { placeholderCodes, type View } from '../../app/state.ts';
+import type { View } from '../../app/state.ts';
 import type { Context } from '../context.ts';
 import { ownGrants } from '../../operations/lease-terms.ts';
 import { pickAgent, pickGrant, pickLease } from '../../operations/lookup.ts';
@@ -12,6 +12,7 @@ import {
   jwtForm,
   leaseHolder,
   type PlaceholderForm,
+  placeholderCodes,
   plainForm,
   readForm,
 } from '../../proxy/placeholders/codes.ts';

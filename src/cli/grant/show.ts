@@ -2,7 +2,15 @@ import { isLeaseFor, leaseStanding, reachesGrant } from '../../domain/lease.ts';
 import { grantEnded, laterCommand } from '../../agents/permissions.ts';
 import type { Context } from '../context.ts';
 import { details, table } from '../display.ts';
-import { dateTime, isoOrNull, isoTime, lastUse, relativeTime, shortId } from '../../operations/format.ts';
+import {
+  dateTime,
+  expiryOf,
+  isoOrNull,
+  isoTime,
+  lastUse,
+  relativeTime,
+  shortId,
+} from '../../operations/format.ts';
 import {
   accountText,
   certificateJson,
@@ -10,7 +18,6 @@ import {
   clockJson,
   clockRows,
   clocksOf,
-  expiryOf,
   grantJson,
   settingsJson,
   settingsRows,
@@ -19,9 +26,9 @@ import {
   stateOf,
 } from './format.ts';
 import { type PlaceholderOptions, showPlaceholder } from './placeholder.ts';
-import { leaseEndText } from '../lease-text.ts';
+import { leaseEndText } from '../../operations/lease-text.ts';
 import { domainsOf, pickGrant } from '../../operations/lookup.ts';
-import { carriedAs } from '../provider.ts';
+import { carriedAs } from '../../proxy/schemes/placement.ts';
 import { type ProxyConfig, tokenlessCallers } from '../../config/proxy.ts';
 import { accountOf, type Credential, type DpopAlgorithm } from '../../domain/credential.ts';
 import type { View } from '../../app/state.ts';

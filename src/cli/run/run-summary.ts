@@ -3,8 +3,8 @@ import type { AuditLine } from '../../domain/event.ts';
 import { joinExchanges } from '../../audit/join.ts';
 import { type LogPosition, readLinesFrom } from '../../audit/read.ts';
 import type { Context } from '../context.ts';
-import { readQuestion } from '../explain/question.ts';
-import { dryRun } from '../explain/dry-run.ts';
+import { questionOf } from '../../operations/question.ts';
+import { dryRun } from '../../operations/explain.ts';
 import type { ProxyEndpoint } from './proxy-endpoint.ts';
 import type { Config } from '../../config/config.ts';
 import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
@@ -143,9 +143,7 @@ async function hintFor(line: AuditLine, view: View, lease: string): Promise<stri
   const url = `${scheme}://${host}:${port}${path}`;
   const explainCommand = `sidekey explain ${method} ${shellWord(url)}${line.agent === undefined ? '' : ` --agent ${line.agent}`}`;
   try {
-    const now = () => Date.parse(time);
-    const question = await readQuestion({ readInput: async () => '', now }, [method, url], { lease });
-    const { refusal } = await dryRun(view, question);
+    const { refusal } = await dryRun(view, questionOf({ method, url, lease }, Date.parse(time)));
     // Body and header fields are unknown here.
     return refusal?.code === code ? (refusal?.hint ?? null) : explainCommand;
   } catch (error) {

@@ -5,7 +5,7 @@ import { endOfLog } from '../../audit/read.ts';
 import type { Confined } from '../../clients/confine/confine.ts';
 import { serveInside } from '../../clients/confine/inside.ts';
 import type { Context } from '../context.ts';
-import { commandEnvironment } from '../env.ts';
+import { commandEnvironment } from './command-environment.ts';
 import { readSpan } from '../../operations/format.ts';
 import { type ChildEnd, endAs, runChild, runConfined, type Signals, takeSignals } from './child.ts';
 import {

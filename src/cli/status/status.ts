@@ -12,7 +12,7 @@ import { tailAudit } from '../../audit/query.ts';
 import { bytesBehind } from '../../audit/read.ts';
 import { readStoredHeads } from '../../audit/sealed-heads.ts';
 import { keptText } from '../audit/verify.ts';
-import { openExistingCa } from '../ca.ts';
+import { openExistingCa } from '../../ca/existing-authority.ts';
 import type { Context } from '../context.ts';
 import { countWaiting, waitingText } from '../proposal.ts';
 import { columns, type Display, wrapMessage } from '../display.ts';

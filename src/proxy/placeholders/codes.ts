@@ -39,6 +39,13 @@ const mostTried = 100;
 /** Hashes that are kept, of some 200 bytes each. */
 const mostKept = 1_000;
 
+/** Creates the placeholder codes of a vault's key. All processes with that key share them. */
+export function placeholderCodes(vault: {
+  readonly mac: (purpose: 'placeholder', text: string) => string;
+}): PlaceholderCodes {
+  return createPlaceholderCodes((text) => vault.mac('placeholder', text));
+}
+
 /**
  * Makes and finds codes. A code is a keyed hash of its holder and grant, then a keyed hash of that hash, by
  * which every process with the key recognizes it, also a code of another lease or a deleted grant.

@@ -15,6 +15,11 @@ export function schemeOf({ kind }: Placement): AuthScheme {
   return scheme;
 }
 
+/** Returns the place of a credential in a request, for people, with `…` for the credential. */
+export function carriedAs(placement: Placement): string {
+  return schemeOf(placement).describe(placement);
+}
+
 /** Returns the beginnings of paths behind which a placement has the credential. */
 export function pathPrefixesOf(placement: Placement): readonly string[] {
   return schemeOf(placement).pathPrefixes?.(placement) ?? noPrefixes;

@@ -9,8 +9,7 @@ import {
   refreshTokenGrantRequest,
 } from 'oauth4webapi';
 import { describe, expect, test } from 'vitest';
-import { placeholderCodes } from '../../../src/app/state.ts';
-import { anyone, plainForm } from '../../../src/proxy/placeholders/codes.ts';
+import { anyone, placeholderCodes, plainForm } from '../../../src/proxy/placeholders/codes.ts';
 import { startHelpdeskProxy, type HelpdeskProxy, ticketsRequest } from '../../support/helpdesk.ts';
 import { problemOf, type RawResponse } from '../../support/raw-client.ts';
 

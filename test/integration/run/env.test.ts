@@ -301,6 +301,7 @@ describe('no variables are printed, and no lease is created', () => {
     [['--ttl', '5m'], '--ttl needs --agent'],
     [['--agent', 'nobody'], 'There is no agent nobody'],
     [['--agent', 'ci', '--ttl', 'soon'], 'is not a duration'],
+    [['--agent', 'ci', '--ttl', '0s'], 'sidekey env --help'],
     [['--proxy', 'socks5://127.0.0.1:1'], 'is not the URL of a proxy'],
     [['--proxy', 'http://h:1/path'], 'is not the URL of a proxy'],
     [['--proxy', 'http://ci:sidekey_lease_x@127.0.0.1:1'], 'has user information in it'],

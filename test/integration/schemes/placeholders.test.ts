@@ -181,8 +181,7 @@ describe('a placeholder becomes the credential', () => {
     });
     // A request that names no user gets the grant without an owner.
     await send(setup, {});
-    const { placeholderCodes } = await import('../../../src/app/state.ts');
-    const { plainForm } = await import('../../../src/proxy/placeholders/codes.ts');
+    const { placeholderCodes, plainForm } = await import('../../../src/proxy/placeholders/codes.ts');
     const bobs = placeholderCodes(vault).make(plainForm, 'anyone', second.id);
     await send(setup, { fields: [`Authorization: Bearer ${bobs}`] });
     await send(setup, { fields: [`Authorization: Bearer ${setup.placeholder}`] });

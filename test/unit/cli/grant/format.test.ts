@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { expiryOf, grantJson } from '../../../../src/cli/grant/format.ts';
+import { grantJson } from '../../../../src/cli/grant/format.ts';
+import { expiryOf } from '../../../../src/operations/format.ts';
 import { type Grant, stateNow, titleOf } from '../../../../src/domain/grant.ts';
 import { grantOf } from '../../../../src/grants/registry.ts';
 import { replaceCommand } from '../../../../src/grants/token-result.ts';

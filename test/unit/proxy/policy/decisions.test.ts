@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { parseCases } from '../../../../src/cli/config/test.ts';
+import { parseCases } from '../../../../src/operations/config-cases.ts';
 import { loadConfig } from '../../../../src/config/load.ts';
 import { decideRequest } from '../../../../src/proxy/policy/decide.ts';
 import { createDomainMap } from '../../../../src/proxy/policy/domain-map.ts';

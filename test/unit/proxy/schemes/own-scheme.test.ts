@@ -21,8 +21,8 @@ beforeAll(async () => {
   });
   ({ parseConfig } = await import('../../../../src/config/load.ts'));
   ({ applyScheme } = await import('../../../../src/proxy/schemes/apply.ts'));
-  ({ schemeOf } = await import('../../../../src/proxy/schemes/placement.ts'));
-  ({ carriedAs, providerJson } = await import('../../../../src/cli/provider.ts'));
+  ({ carriedAs, schemeOf } = await import('../../../../src/proxy/schemes/placement.ts'));
+  ({ providerJson } = await import('../../../../src/cli/provider.ts'));
 });
 
 afterAll(() => {

@@ -1,7 +1,7 @@
 import type { Grant } from '../domain/grant.ts';
 import { type GrantedTtl, type Lease, leaseStanding } from '../domain/lease.ts';
-import { relativeTime, spanText } from '../operations/format.ts';
-import { grantReference } from '../operations/lookup.ts';
+import { relativeTime, spanText } from './format.ts';
+import { grantReference } from './lookup.ts';
 
 /** Sentence about a lease that is shorter than requested; null: it is not. */
 export function cappedText({ ttlMs, cappedBy }: GrantedTtl, asked: string | undefined): string | null {

@@ -1,0 +1,80 @@
+import { z } from 'zod';
+import { schemeOf } from '../proxy/schemes/placement.ts';
+import { type DryRun, Explanation, type View } from './dry-run.ts';
+import { pickLease } from './lookup.ts';
+import { reading } from './operation.ts';
+import { once, presentedOf, type Question, questionInput, questionOf } from './question.ts';
+
+/** Explanations of hypothetical requests. */
+export const explainRequest = reading({
+  id: 'domain.explain',
+  summary: 'Show what would happen to a request; send nothing.',
+  scope: 'access:read',
+  input: questionInput,
+  machineOnly: ['bytes'],
+  output: z
+    .strictObject({
+      method: z.string(),
+      url: z.string(),
+      agent: z.string().nullable(),
+      lease: z.string().nullable(),
+      allowed: z.boolean(),
+      held: z.boolean().describe('True: a person is asked.'),
+      outcome: z.string(),
+      code: z.string().optional(),
+      status: z.int().optional(),
+      message: z.string().optional(),
+      hint: z.string().optional(),
+      steps: z.array(z.looseObject({ step: z.string(), ok: z.boolean(), text: z.string() })),
+    })
+    .meta({ id: 'Explanation' }),
+  check: (input, at) => void questionOf(input, at),
+  async run(parts, input, at) {
+    const question = questionOf(input, at);
+    return { ...question, url: withoutSecrets(question.url), ...(await dryRun(parts, question)) };
+  },
+  answer: ({ method, url, agent, lease, refusal, held, outcome, steps }) => ({
+    method,
+    url,
+    agent,
+    lease,
+    allowed: refusal === null && !held,
+    held,
+    outcome,
+    ...(refusal === null
+      ? {}
+      : { code: refusal.code, status: refusal.status, message: refusal.message, hint: refusal.hint }),
+    steps: steps.map((step) => ({ ...step })),
+  }),
+});
+
+/**
+ * Runs the stages of the proxy on a hypothetical request. Its services only read: they count no use, refresh
+ * no token, request no approval and send nothing.
+ *
+ * @throws errors of the store and the vault; SidekeyError as `pickLease`
+ */
+export async function dryRun(view: View, question: Question): Promise<DryRun> {
+  const { store } = view;
+  const lease =
+    question.lease === null ? null : pickLease((await store?.leases.list()) ?? [], question.lease);
+  const asked = { lease, presented: await presentedOf(question, lease, view), grants: await view.grants() };
+  const first = new Explanation(view, question, asked);
+  const run = await first.run(question.inbound);
+  // A credential in the body needs a body. Without a given one, uses the shortest.
+  const { placement } = first;
+  const sample =
+    question.inbound.body === null && placement !== null && placement.kind !== 'own'
+      ? schemeOf(placement).sample?.(placement)
+      : undefined;
+  if (sample === undefined || sample.body === null) return run;
+  const { head } = question.inbound;
+  const fields = [...head.fields, ...sample.fields, 'Content-Length', String(sample.body.length)];
+  const inbound = { ...question.inbound, head: { ...head, fields }, body: once(sample.body) };
+  return new Explanation(view, question, asked).run(inbound);
+}
+
+/** Removes user information and query, which may contain passwords and keys. */
+function withoutSecrets(url: string): string {
+  return (url.split(/[?#]/, 1)[0] ?? '').replace(/\/\/[^/]*@/, '//');
+}
