@@ -148,17 +148,21 @@ async function remove(
     return walk.finish();
   }
 
-  let found = await examine([]);
-  if (found.gaps.length > 0) {
+  let verification = await examine([]);
+  if (verification.gaps.length > 0) {
     // A later line may have accepted the loss, perhaps in a file that stays.
     const accepted: Gap[] = [];
-    const collector = { see: () => undefined, accept: (gap: Gap) => accepted.push(gap), finish: () => found };
+    const collector = {
+      see: () => undefined,
+      accept: (gap: Gap) => accepted.push(gap),
+      finish: () => verification,
+    };
     for (const source of snapshotLog(file)) {
       if (source.number > removed) await walkSource(file, source, mac, collector);
     }
-    if (accepted.length > 0) found = await examine(accepted);
+    if (accepted.length > 0) verification = await examine(accepted);
   }
-  const { lines, heads, chains, problems, omitted } = found;
+  const { lines, heads, chains, problems, omitted } = verification;
   const missingFiles = Math.max(0, removed - before.removed - expired.length);
   const wrong = marked + problems.length + omitted + missingFiles;
   const names = expired.map((source) => path.basename(source.path));

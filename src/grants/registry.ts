@@ -289,25 +289,25 @@ const maxSome = 1_000;
 
 /** Reads on demand, and only changed records. */
 function createSnapshots(store: Store, vault: Pick<Vault, 'refresh'>): Snapshots {
-  let known: { readonly snapshot: Snapshot; readonly epoch: number } | null = null;
+  let cached: { readonly snapshot: Snapshot; readonly epoch: number } | null = null;
   let drops = 0;
   const dropped = new Set<string>();
   let loading: Promise<Snapshot> | null = null;
 
   /** Returns the ids of grants that may differ from the snapshot; null: all. */
   function stale(epoch: number): readonly string[] | null {
-    if (known === null) return null;
-    const changed = known.epoch === epoch ? [] : store.changesSince(known.epoch).grants;
+    if (cached === null) return null;
+    const changed = cached.epoch === epoch ? [] : store.changesSince(cached.epoch).grants;
     return changed === null || changed.length + dropped.size > maxSome ? null : [...changed, ...dropped];
   }
 
   function current(): Snapshot | null {
-    if (known === null) return null;
+    if (cached === null) return null;
     const epoch = store.epoch();
-    if (known.epoch === epoch && dropped.size === 0) return known.snapshot;
+    if (cached.epoch === epoch && dropped.size === 0) return cached.snapshot;
     if (stale(epoch)?.length !== 0) return null;
-    known = { ...known, epoch };
-    return known.snapshot;
+    cached = { ...cached, epoch };
+    return cached.snapshot;
   }
 
   async function read(): Promise<Snapshot> {
@@ -320,9 +320,9 @@ function createSnapshots(store: Store, vault: Pick<Vault, 'refresh'>): Snapshots
       // Another process may have started to use a new key.
       await vault.refresh();
       if (begun !== drops) continue;
-      const snapshot = ids === null || known === null ? snapshotOf(records) : known.snapshot;
+      const snapshot = ids === null || cached === null ? snapshotOf(records) : cached.snapshot;
       if (ids !== null) snapshot.replace(ids, records);
-      known = { snapshot, epoch };
+      cached = { snapshot, epoch };
       dropped.clear();
       return snapshot;
     }

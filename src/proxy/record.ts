@@ -374,11 +374,11 @@ function ambiguousPathPrefix(target: string, prefixes: readonly string[]): strin
   const path = target.split('?', 1)[0] ?? '';
   if (!isOdd(path)) return null;
   const ends = prefixes.map((prefix) => prefix.split('/').findLast((segment) => segment !== '') ?? '');
-  const kept: string[] = [];
+  const segments: string[] = [];
   for (const segment of path.slice(1).split('/')) {
     const end = ends.find((name) => couldBe(segment, name));
-    if (end !== undefined) return `/${[...kept, end].join('/')}`;
-    kept.push(segment);
+    if (end !== undefined) return `/${[...segments, end].join('/')}`;
+    segments.push(segment);
   }
   return null;
 }

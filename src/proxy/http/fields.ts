@@ -140,10 +140,10 @@ export function withoutFields(
   fields: RawFields,
   isRemoved: (name: string, value: string) => boolean,
 ): string[] {
-  const kept: string[] = [];
+  const remaining: string[] = [];
   for (let i = 0; i < fields.length; i += 2)
-    if (!isRemoved(fields[i]!.toLowerCase(), fields[i + 1]!)) kept.push(fields[i]!, fields[i + 1]!);
-  return kept;
+    if (!isRemoved(fields[i]!.toLowerCase(), fields[i + 1]!)) remaining.push(fields[i]!, fields[i + 1]!);
+  return remaining;
 }
 
 /**
@@ -206,9 +206,9 @@ export function challengesIn(field: string): readonly Challenge[] {
   let at = 0;
   const take = (pattern: RegExp): RegExpExecArray | null => {
     pattern.lastIndex = at;
-    const found = pattern.exec(text);
-    if (found !== null) at = pattern.lastIndex;
-    return found;
+    const match = pattern.exec(text);
+    if (match !== null) at = pattern.lastIndex;
+    return match;
   };
   for (;;) {
     take(between);

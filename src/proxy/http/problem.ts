@@ -27,8 +27,8 @@ export function asBeginning(reason: string): string {
 
 /** Returns the response for an error. Reveals nothing about errors other than `SidekeyError`. */
 export function refusalOf(error: unknown): Refusal {
-  const known = error instanceof SidekeyError ? error : new SidekeyError('internal');
-  const { code, status, message: detail, hint, retryAfterMs } = known;
+  const failure = error instanceof SidekeyError ? error : new SidekeyError('internal');
+  const { code, status, message: detail, hint, retryAfterMs } = failure;
   const body = Buffer.from(
     `${JSON.stringify({
       title: failures[code].title,

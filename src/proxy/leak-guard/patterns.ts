@@ -34,20 +34,20 @@ const any = alphabet(/[^\0]/, true);
 
 function alphabet(characters: RegExp, hasEscapes: boolean): Alphabet {
   const columns = new Uint8Array(256);
-  const known = new Map<string, number>();
+  const columnOf = new Map<string, number>();
   for (let byte = 1; byte < 256; byte += 1) {
     const letter = String.fromCharCode(byte);
     if (characters.test(letter)) {
       const key = keyOf(letter, byte);
-      const column = known.get(key) ?? known.size + 1;
-      known.set(key, column);
+      const column = columnOf.get(key) ?? columnOf.size + 1;
+      columnOf.set(key, column);
       columns[byte] = column;
     } else if (letter === '\r' || letter === '\n') columns[byte] = lineBreak;
   }
   columns[backslash] = ignored;
   // First bytes of U+0080 to U+00FF in UTF-8. The next byte ends with the same six bits as in Latin-1.
   if (columns[0xc2] !== outside) columns.fill(ignored, 0xc2, 0xc4);
-  const odd = known.size + 1;
+  const odd = columnOf.size + 1;
   const plain = columns.map((column) => (column === ignored || column === lineBreak ? odd : column));
   for (const byte of [0, ...Buffer.from('%&\\')]) plain[byte] = odd;
   return { columns, plain, odd, width: odd + 1, hasEscapes };

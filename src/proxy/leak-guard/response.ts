@@ -191,10 +191,10 @@ class GuardedReply implements ReplySink {
 
   /** Counts the leaks found. Returns false if the response is refused for them. */
   #mayForward(inHead: number): boolean {
-    const found = inHead + this.#redactor.found - this.#told;
-    if (found === 0) return true;
+    const newLeaks = inHead + this.#redactor.found - this.#told;
+    if (newLeaks === 0) return true;
     this.#told = this.#redactor.found;
-    this.#exchange.meter.addLeaks(found);
+    this.#exchange.meter.addLeaks(newLeaks);
     if (this.#owner.isOver) return false;
     if (this.#refuses) this.#stop(credentialLeaked());
     return !this.#refuses;
@@ -228,14 +228,14 @@ const ofCoded = new Set([
 
 /** Returns the fields of a decoded response. Its `ETag` becomes weak (RFC 9110 §8.8.1). */
 export function decodedFields(fields: RawFields): RawFields {
-  const kept: string[] = [];
+  const remaining: string[] = [];
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!.toLowerCase();
     const value = fields[i + 1]!;
     if (ofCoded.has(name)) continue;
-    kept.push(fields[i]!, name === 'etag' && !value.startsWith('W/') ? `W/${value}` : value);
+    remaining.push(fields[i]!, name === 'etag' && !value.startsWith('W/') ? `W/${value}` : value);
   }
-  return kept;
+  return remaining;
 }
 
 /** Reports whether a body has length-prefixed messages. The client waits for each of them. */

@@ -69,7 +69,7 @@ export function createPlaceholderCodes(mac: (text: string) => string): Placehold
   return {
     make: (form, holder, grant) => withCode(form, codeOf(form.alphabet, holder, grant)),
     find(text, budget = { left: mostTried }) {
-      let found: FoundCode[] | null = null;
+      let codes: FoundCode[] | null = null;
       for (const alphabet of alphabets) {
         const { mark, nameLength } = alphabet;
         for (let at = text.indexOf(mark); at >= 0; at = text.indexOf(mark, at + 1)) {
@@ -78,10 +78,10 @@ export function createPlaceholderCodes(mac: (text: string) => string): Placehold
           if (code.length < codeLength(alphabet) || !isWritten(alphabet, code)) continue;
           if ((budget.left -= 1) < 0) break;
           if (checkOf(alphabet, code.slice(0, nameLength)) === code.slice(nameLength))
-            (found ??= []).push({ alphabet, code });
+            (codes ??= []).push({ alphabet, code });
         }
       }
-      return found ?? nothing;
+      return codes ?? nothing;
     },
     isOf: ({ alphabet, code }, holder, grant) => codeOf(alphabet, holder, grant) === code,
   };
@@ -123,8 +123,8 @@ export function placeholdersOf(
   { environment }: Pick<Provider, 'environment'>,
   codes: Pick<PlaceholderCodes, 'make'>,
 ): readonly string[] {
-  const own = environment.flatMap(({ placeholder }) => formsOf(placeholder));
-  const forms = [...own, plainForm, jwtForm];
+  const variableForms = environment.flatMap(({ placeholder }) => formsOf(placeholder));
+  const forms = [...variableForms, plainForm, jwtForm];
   return [...new Set(forms.flatMap((form) => holders.map((holder) => codes.make(form, holder, grant))))];
 }
 

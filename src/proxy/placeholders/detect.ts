@@ -63,10 +63,10 @@ export function placeholdersInFields(
   for (let i = 0; i < fields.length; i += 2) {
     const value = fields[i + 1]!;
     const isOther = !isAuthorization(fields[i]!);
-    const found = codes.find(isOther ? value : (basicPair(value) ?? value));
-    if (found.length === 0) continue;
-    all = [...all, ...found];
-    if (isOther) inOtherFields = [...inOtherFields, ...found];
+    const fieldCodes = codes.find(isOther ? value : (basicPair(value) ?? value));
+    if (fieldCodes.length === 0) continue;
+    all = [...all, ...fieldCodes];
+    if (isOther) inOtherFields = [...inOtherFields, ...fieldCodes];
   }
   return all.length === 0 ? noneInFields : { inOtherFields, all };
 }
@@ -242,10 +242,10 @@ async function scanBody(
   if (framing.kind === 'chunked') return { body, shown: { syntax, whole: null } };
   reply.continue();
   const read = await readAhead(body[Symbol.asyncIterator]() as AsyncIterableIterator<Buffer>, options.max);
-  const found = findIn(read.bytes, options.codes);
-  const wrong = found.length === 0 ? null : options.whyNot(found);
+  const bodyCodes = findIn(read.bytes, options.codes);
+  const wrong = bodyCodes.length === 0 ? null : options.whyNot(bodyCodes);
   if (wrong !== null) return wrong;
-  if (found.length > 0)
+  if (bodyCodes.length > 0)
     return { body: read.body, shown: { syntax, whole: read.isWhole ? read.bytes : null } };
   if (read.isWhole || read.body === null) return { body: read.body, shown: null };
   return { body: watched(read.body, { ...options, whyNot: () => tooLate(options.max) }), shown: null };
@@ -258,8 +258,8 @@ async function* watched(
 ): AsyncGenerator<Buffer> {
   const scanner = new PlaceholderScanner(codes);
   for await (const piece of body) {
-    const found = scanner.push(piece);
-    const wrong = found.length === 0 ? null : whyNot(found);
+    const pieceCodes = scanner.push(piece);
+    const wrong = pieceCodes.length === 0 ? null : whyNot(pieceCodes);
     if (wrong !== null) throw wrong;
     yield piece;
   }

@@ -52,7 +52,7 @@ export function foreignInFields(fields: RawFields, forms: KnownForms): Searched<
 /** Finds the same in the query of a target that has one. */
 export function foreignInQuery(target: string, forms: KnownForms): Searched<string> {
   const start = target.indexOf('?');
-  const found: string[] = [];
+  const names: string[] = [];
   const left = target
     .slice(start + 1)
     .split('&')
@@ -60,11 +60,11 @@ export function foreignInQuery(target: string, forms: KnownForms): Searched<stri
       if (written.length < least) return true;
       const [name = '', ...value] = decoded(written).split('=');
       const form = formOf(forgivingName(name), value.join('='), forms);
-      if (form !== null) found.push(`the query (${form})`);
+      if (form !== null) names.push(`the query (${form})`);
       return form === null;
     });
-  if (found.length === 0) return { found: nothing, kept: target };
-  return { found, kept: `${target.slice(0, start)}${left.length === 0 ? '' : `?${left.join('&')}`}` };
+  if (names.length === 0) return { found: nothing, kept: target };
+  return { found: names, kept: `${target.slice(0, start)}${left.length === 0 ? '' : `?${left.join('&')}`}` };
 }
 
 /**

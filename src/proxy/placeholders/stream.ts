@@ -177,10 +177,10 @@ export class PlaceholderScanner {
   /** Those that end in this piece; one of the last piece may be told once more. */
   push(piece: Buffer): readonly FoundCode[] {
     const edge = Buffer.concat([this.#before, piece.subarray(0, longest - 1)]);
-    const found = findIn(edge, this.#codes, this.#budget);
+    const edgeCodes = findIn(edge, this.#codes, this.#budget);
     const isInEdge = piece.length < longest;
     this.#before = Buffer.from((isInEdge ? edge : piece).subarray(1 - longest));
-    return isInEdge ? found : [...found, ...findIn(piece, this.#codes, this.#budget)];
+    return isInEdge ? edgeCodes : [...edgeCodes, ...findIn(piece, this.#codes, this.#budget)];
   }
 }
 
@@ -301,11 +301,11 @@ export function messageRewriting(
   const frames = new ClientFrames(replacement);
   const matcher = secrets === undefined ? null : matcherFor(secrets);
   const shown = matcher === null ? null : new ServerFrames(matcher);
-  let told = 0;
+  let reported = 0;
   const tell = (pieces: readonly Buffer[]) => {
     const { found = 0 } = shown ?? {};
-    if (found > told) onLeaks(found - told);
-    told = found;
+    if (found > reported) onLeaks(found - reported);
+    reported = found;
     return pieces;
   };
   return {

@@ -105,9 +105,9 @@ function readAll<T>(
 ): readonly T[] | null {
   const all: T[] = [];
   for (const part of parts) {
-    const found = isJsonObject(part) ? read(part) : null;
-    if (found === null || all.length + found.length > maxOperations) return null;
-    all.push(...found);
+    const operations = isJsonObject(part) ? read(part) : null;
+    if (operations === null || all.length + operations.length > maxOperations) return null;
+    all.push(...operations);
   }
   return all.length > 0 ? all : null;
 }

@@ -82,10 +82,10 @@ function verdictOf(holds: boolean): ConditionResult {
 
 /** Methods are case-sensitive, but some servers treat `delete` as `DELETE`. */
 function methodTest(methods: readonly string[]): Test {
-  const known = new Set(methods);
+  const listed = new Set(methods);
   return ({ facts: { method } }) => {
-    if (known.has(method)) return 'yes';
-    return !isCapital(method) && known.has(method.toUpperCase()) ? 'unclear' : 'no';
+    if (listed.has(method)) return 'yes';
+    return !isCapital(method) && listed.has(method.toUpperCase()) ? 'unclear' : 'no';
   };
 }
 

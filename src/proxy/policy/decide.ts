@@ -165,8 +165,8 @@ function decideByAll(
     const more = sets.slice(2).map((each) => evaluateRules(each, facts, steps));
     return combine(action, isReported, first, [second, ...more]);
   }
-  const known = byPair.get(first)?.get(second);
-  if (known !== undefined) return known;
+  const cached = byPair.get(first)?.get(second);
+  if (cached !== undefined) return cached;
   const decision = combine(action, isReported, first, [second]);
   if (!Object.isFrozen(first) || !Object.isFrozen(second) || compiled.pairs >= mostPairs) return decision;
   let bySecond = byPair.get(first);

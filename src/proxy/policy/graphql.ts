@@ -150,8 +150,10 @@ export function operationsOfBody(request: JsonObject): readonly GraphqlOperation
     return null;
   // If there is a document too, servers differ in the one that they run.
   const namesDocument = [...request].some(([key, value]) => {
-    const known = documentName(key);
-    return value !== null && (hashNames.has(known) || (known === 'extensions' && hasDocumentName(value)));
+    const document = documentName(key);
+    return (
+      value !== null && (hashNames.has(document) || (document === 'extensions' && hasDocumentName(value)))
+    );
   });
   if (namesDocument) return null;
   const operations = operationsOf(query);
@@ -169,8 +171,8 @@ function hasDocumentName(extensions: Json): boolean {
 }
 
 function isDocumentName(key: string): boolean {
-  const known = documentName(key);
-  return hashNames.has(known) || known.startsWith('persisted') || known.startsWith('apq');
+  const document = documentName(key);
+  return hashNames.has(document) || document.startsWith('persisted') || document.startsWith('apq');
 }
 
 /** Returns the operations of a URL, possibly none, or null if some are unreadable. */
@@ -178,12 +180,12 @@ export function urlOperations(query: ReadQuery): readonly GraphqlOperation[] | n
   const documents = query.get('query') ?? [];
   for (const name of query.keys()) {
     if (name === 'query') continue;
-    const known = documentName(name);
+    const key = documentName(name);
     const isHash =
-      hashNames.has(known) ||
-      (known === 'extensions' &&
+      hashNames.has(key) ||
+      (key === 'extensions' &&
         (documents.length === 0 || query.get(name)?.some((text) => hasDocumentName(text)) === true));
-    if (isHash || known === 'query') return null;
+    if (isHash || key === 'query') return null;
   }
   const all: GraphqlOperation[] = [];
   for (const document of documents) {

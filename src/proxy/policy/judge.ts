@@ -138,13 +138,13 @@ function resultFor({ rule }: CompiledRule, result: RuleResult, { reason }: Reque
 function resultOf(rule: Rule): RuleResult {
   const { outcome, origin, name, key, limits, maxResponse } = rule;
   if (outcome === 'deny') return denial(rule, 'is denied by a rule', `change or remove ${origin}`);
-  const said = { allow: 'is allowed by', approve: 'needs approval by', tunnel: 'gets no credential by' };
+  const reasons = { allow: 'is allowed by', approve: 'needs approval by', tunnel: 'gets no credential by' };
   return {
     outcome,
     rule: origin,
     ruleName: name,
     approvalKey: outcome === 'approve' ? key : null,
-    reason: `the request ${said[outcome]} ${name ?? 'a rule'}`,
+    reason: `the request ${reasons[outcome]} ${name ?? 'a rule'}`,
     code: null,
     hint: null,
     limits,

@@ -56,12 +56,12 @@ export function methodOverride(
   if (form === undefined && (mark < 0 || (methodParameters.length === 0 && !mayName(path, mark + 1))))
     return none;
   if (form === null) return { refused: 'a form that is too long to be read' };
-  const own = new Set(methodParameters.map(core));
+  const methodNames = new Set(methodParameters.map(core));
   const methods = new Map<string, NamedMethod>();
   for (const [name, value] of [...(mark < 0 ? [] : parametersOf(path.slice(mark + 1))), ...(form ?? [])]) {
     if (isOverride(name)) return { refused: `the parameter ${canonical(name)}` };
     const parameter = core(name);
-    const isOwn = own.has(parameter);
+    const isOwn = methodNames.has(parameter);
     if (!isOwn && !common.has(parameter)) continue;
     const named = methodsIn(value, ruled);
     if (isOwn && named.length === 0 && value !== '')
@@ -167,7 +167,7 @@ function canonical(name: string): string {
 }
 
 /** Methods that servers know (the registry of RFC 9110 §16.1, and `PURGE` of caches). */
-const known: ReadonlySet<string> = new Set(
+const knownMethods: ReadonlySet<string> = new Set(
   (
     'ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR ' +
     'MKCOL MKREDIRECTREF MKWORKSPACE MOVE NOTIFY OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PURGE PUT QUERY ' +
@@ -180,5 +180,5 @@ function methodsIn(value: string, ruled: ReadonlySet<string>): readonly string[]
   return value
     .split(/[^A-Za-z0-9_.-]+/)
     .map((word) => word.toUpperCase())
-    .filter((word) => known.has(word) || ruled.has(word));
+    .filter((word) => knownMethods.has(word) || ruled.has(word));
 }

@@ -56,8 +56,8 @@ function parameterTest(wanted: Parameters): (given: ReadQuery) => ConditionResul
       for (const [written, values] of given) {
         if (written !== name.text && !isAlike(written, name)) continue;
         for (const value of values) {
-          const one = test(value);
-          result = both(result, written === name.text || one === 'no' ? one : 'unclear');
+          const valueResult = test(value);
+          result = both(result, written === name.text || valueResult === 'no' ? valueResult : 'unclear');
         }
       }
       result ??= missing;
@@ -179,9 +179,9 @@ export function parseJsonPath(path: string): readonly Step[] | null {
   if (!path.startsWith('$')) return null;
   for (let at = 1; at < path.length; at = step.lastIndex) {
     step.lastIndex = at;
-    const found = step.exec(path);
-    if (found === null) return null;
-    steps.push(found[1] ?? found[2] ?? elements);
+    const match = step.exec(path);
+    if (match === null) return null;
+    steps.push(match[1] ?? match[2] ?? elements);
   }
   return steps.length === 0 ? null : steps;
 }

@@ -439,11 +439,11 @@ function createWallClock(zone: string): (now: number) => WallClock {
     minute: '2-digit',
   });
   // Intl takes microseconds, so the result is cached for a minute.
-  let known: { readonly minute: number; readonly clock: WallClock } | null = null;
+  let cached: { readonly minute: number; readonly clock: WallClock } | null = null;
   return (now) => {
     const minute = Math.floor(now / 60_000);
-    if (known?.minute !== minute) known = { minute, clock: readClock(format.formatToParts(now)) };
-    return known.clock;
+    if (cached?.minute !== minute) cached = { minute, clock: readClock(format.formatToParts(now)) };
+    return cached.clock;
   };
 }
 

@@ -78,13 +78,13 @@ export function createUpstreamClient(options: UpstreamClientOptions): UpstreamCl
     const { createTokenFetch } = await import('./token-fetch.ts');
     return createTokenFetch(dialer, limits);
   });
-  const known = createKnownProtocols(systemClock);
-  const streams = createStreams({ dialer, limits, known, connections });
+  const knownProtocols = createKnownProtocols(systemClock);
+  const streams = createStreams({ dialer, limits, known: knownProtocols, connections });
   return {
     dialer,
     connections,
     streams,
-    protocols: createProtocols(known, (authority) => streams.negotiate(authority)),
+    protocols: createProtocols(knownProtocols, (authority) => streams.negotiate(authority)),
     fetch: tokens.fetch,
     prepare: (authority) => void trust(authority),
     datagrams: (host, port) => openDatagrams(route, host, port),
@@ -153,13 +153,13 @@ interface Datagrams {
  * SidekeyError `address_blocked` or `upstream_unreachable`.
  */
 export async function openDatagrams(route: Router, host: string, port: number): Promise<Datagrams> {
-  const found = await route({ scheme: 'http', host, port });
-  if (found.kind !== 'direct') {
+  const way = await route({ scheme: 'http', host, port });
+  if (way.kind !== 'direct') {
     throw new SidekeyError('upstream_unreachable', `UDP to ${host} cannot go through upstream.proxy.`, {
       hint: `list ${host} in upstream.no_proxy if it can be reached directly, or use TCP or TLS`,
     });
   }
-  const [checked] = found.addresses;
+  const [checked] = way.addresses;
   if (checked === undefined)
     throw new SidekeyError('upstream_unreachable', `The name ${host} has no address.`);
   const socket = createSocket(checked.family === 6 ? 'udp6' : 'udp4');

@@ -437,19 +437,19 @@ class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements Conn
   #settleAll(): void {
     const settling = this.#settling;
     const count = this.#settlingCount;
-    let kept = 0;
+    let stillSettling = 0;
     for (let at = 0; at < count; at += 1) {
       const connection = settling[at]!;
       connection.turnsToIdle -= 1;
       if (!connection.isOpen) continue;
-      if (connection.turnsToIdle > 0) settling[kept++] = connection;
+      if (connection.turnsToIdle > 0) settling[stillSettling++] = connection;
       else this.#offer(connection, connection.maxIdleMs);
     }
     // Other connections may have been released meanwhile.
-    for (let at = count; at < this.#settlingCount; at += 1) settling[kept++] = settling[at]!;
-    for (let at = kept; at < this.#settlingCount; at += 1) settling[at] = null;
-    this.#settlingCount = kept;
-    if (kept > 0) setImmediate(this.#settle);
+    for (let at = count; at < this.#settlingCount; at += 1) settling[stillSettling++] = settling[at]!;
+    for (let at = stillSettling; at < this.#settlingCount; at += 1) settling[at] = null;
+    this.#settlingCount = stillSettling;
+    if (stillSettling > 0) setImmediate(this.#settle);
     this.#dial();
   }
 

@@ -345,18 +345,20 @@ const knownForMs = 600_000;
 
 /** Creates an empty cache of at most 10,000 upstreams, for ten minutes each. */
 export function createKnownProtocols(clock: Clock) {
-  const known = new LRUCache<string, { readonly negotiated: NegotiatedProtocol; readonly until: number }>({
-    max: maxKnown,
-  });
+  const protocols = new LRUCache<string, { readonly negotiated: NegotiatedProtocol; readonly until: number }>(
+    {
+      max: maxKnown,
+    },
+  );
   return {
     get(peer: Peer): NegotiatedProtocol | undefined {
-      const entry = known.get(peerKey(peer));
+      const entry = protocols.get(peerKey(peer));
       return entry === undefined || entry.until <= clock.now() ? undefined : entry.negotiated;
     },
     learn(peer: Peer, negotiated: NegotiatedProtocol): void {
-      known.set(peerKey(peer), { negotiated, until: clock.now() + knownForMs });
+      protocols.set(peerKey(peer), { negotiated, until: clock.now() + knownForMs });
     },
-    forget: (peer: Peer) => void known.delete(peerKey(peer)),
+    forget: (peer: Peer) => void protocols.delete(peerKey(peer)),
   };
 }
 

@@ -106,8 +106,8 @@ export function createRouter({ resolve, isPinned, isSelf, proxy, exceptions }: R
   const isListed = createAddressBlocks(exceptions.blocks);
 
   async function addressesOf(authority: Authority): Promise<readonly CheckedAddress[]> {
-    const found = await resolve(authority.host);
-    const addresses = found.filter(({ address }) => !isSelf(address, authority.port));
+    const resolved = await resolve(authority.host);
+    const addresses = resolved.filter(({ address }) => !isSelf(address, authority.port));
     if (addresses.length > 0) return addresses;
     throw new SidekeyError('address_blocked', `${authorityText(authority)} is this proxy itself.`, {
       hint: 'name another host: a request never reaches the proxy through itself',

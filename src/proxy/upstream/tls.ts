@@ -136,19 +136,22 @@ const maxSessionAgeMs = 3_600_000;
 
 /** Keeps four sessions for each recently used authority, for an hour after their full handshake. */
 export function createTlsSessions(clock: Clock, max = maxAuthorities): TlsSessions {
-  const kept = new LRUCache<string, readonly TlsSession[]>({ max });
+  const byAuthority = new LRUCache<string, readonly TlsSession[]>({ max });
   return {
     take(authority) {
       const now = clock.now();
       // The newest session may have an older full handshake than the one before it.
-      const valid = (kept.get(authority) ?? []).filter(({ until }) => until > now);
+      const valid = (byAuthority.get(authority) ?? []).filter(({ until }) => until > now);
       const newest = valid.at(-1);
-      if (valid.length > 1) kept.set(authority, valid.slice(0, -1));
+      if (valid.length > 1) byAuthority.set(authority, valid.slice(0, -1));
       return newest;
     },
     keep(authority, bytes, from) {
       const session = { bytes, until: from?.until ?? clock.now() + maxSessionAgeMs };
-      kept.set(authority, [...(kept.get(authority) ?? []), session].slice(-maxSessionsOfAuthority));
+      byAuthority.set(
+        authority,
+        [...(byAuthority.get(authority) ?? []), session].slice(-maxSessionsOfAuthority),
+      );
     },
   };
 }
@@ -159,12 +162,12 @@ export function createTlsSessions(clock: Clock, max = maxAuthorities): TlsSessio
  */
 export function sessionsByIdentity(clock: Clock): (peer: Peer) => TlsSessions {
   const common = createTlsSessions(clock);
-  const own = new WeakMap<ClientIdentity, TlsSessions>();
+  const byIdentity = new WeakMap<ClientIdentity, TlsSessions>();
   return ({ identity }) => {
     if (identity === undefined) return common;
-    let sessions = own.get(identity);
+    let sessions = byIdentity.get(identity);
     if (sessions === undefined)
-      own.set(identity, (sessions = createTlsSessions(clock, maxAuthoritiesOfIdentity)));
+      byIdentity.set(identity, (sessions = createTlsSessions(clock, maxAuthoritiesOfIdentity)));
     return sessions;
   };
 }

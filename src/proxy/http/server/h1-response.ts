@@ -255,16 +255,16 @@ export const lastLines = 'Connection: close\r\n';
 
 /** Returns the `Connection` lines of a connection that stays open for `idleMs` milliseconds. */
 export function keptLines(idleMs: number): string {
-  if (idleMs !== kept.idleMs)
-    kept = {
+  if (idleMs !== keepAlive.idleMs)
+    keepAlive = {
       idleMs,
       lines: `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(idleMs / 1_000)}\r\n`,
     };
-  return kept.lines;
+  return keepAlive.lines;
 }
 
 /** The last result. It changes only with the config. */
-let kept = { idleMs: -1, lines: '' };
+let keepAlive = { idleMs: -1, lines: '' };
 
 /** The interim statuses that are forwarded. The proxy itself sends 100 and 101. */
 const interim: ReadonlyMap<number, string> = new Map([
