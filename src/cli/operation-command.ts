@@ -86,6 +86,7 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
   const { env, now } = context;
   const at = now();
   operation.check?.(input, at);
+  if (operation.checkConfig !== undefined) await operation.checkConfig(input, await context.config());
   const caller = callerAtMachine(atCommandLine(env).by ?? 'the command line');
   const callOf = (config: Config) => ({
     caller,

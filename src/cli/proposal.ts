@@ -15,7 +15,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { shellWord, untrusted } from '../lib/text.ts';
 import type { Context } from './context.ts';
 import { columns, details, fitting } from './display.ts';
-import { warningsFor } from './domain.ts';
+import { audienceWarnings } from '../operations/audience-warnings.ts';
 import { counted, isoOrNull, isoTime, relativeTime, shortId } from '../operations/format.ts';
 import { connectCommands } from './provider.ts';
 
@@ -188,7 +188,9 @@ async function effectOf(
   try {
     const entry = await proposedEntry(change, file, env);
     const warnings =
-      change.grant === null ? [] : await warningsFor(state, entry.config, change.host, change.grant);
+      change.grant === null
+        ? []
+        : await audienceWarnings(state.grants, entry.config, change.host, change.grant);
     return { ...noEffect, entry, notes: warnings.map(({ sentence }) => sentence) };
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
