@@ -112,7 +112,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
   };
   const opened = { ...common, vault, grants, audit: withOrigin(parts.audit, originOf(caller)) };
   const result =
-    operation.effect === 'read'
+    operation.effect !== 'change'
       ? await operation.run(
           {
             ...common,

@@ -17,7 +17,7 @@ import type { Context } from './context.ts';
 import { columns, details, fitting } from './display.ts';
 import { audienceWarnings } from '../operations/audience-warnings.ts';
 import { counted, isoOrNull, isoTime, relativeTime, shortId } from '../operations/format.ts';
-import { connectCommands } from './provider.ts';
+import { connectCommands } from '../operations/provider.ts';
 
 /** `sidekey proposal list` */
 export async function listProposals({ withView, output, now }: Context): Promise<void> {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type AnyRoute, commandRoute, route } from '../route.ts';
+import { type AnyRoute, route } from '../route.ts';
 import {
   allowHost,
   denyHost,
@@ -10,14 +10,10 @@ import {
   tunnelHost,
 } from '../../operations/domain.ts';
 import { explainRequest } from '../../operations/explain.ts';
-import { text } from '../../operations/members.ts';
+import { getProvider, listProviders } from '../../operations/provider.ts';
 import { callOperation, operationRoute } from '../operation-route.ts';
 
 /** Routes of the allowed-domains map, of providers, and of explanations. */
-
-const provider = z
-  .looseObject({ name: z.string(), title: z.string(), category: z.string() })
-  .meta({ id: 'Provider' });
 
 export const domainRoutes: readonly AnyRoute[] = [
   operationRoute(listDomains, 'GET /v2/domains', {
@@ -47,33 +43,16 @@ export const domainRoutes: readonly AnyRoute[] = [
     },
   }),
   operationRoute(removeHost, 'DELETE /v2/domains/{host}', { id: 'removeDomain', command: 'domain remove' }),
-  commandRoute({
-    method: 'get',
-    path: '/v2/providers',
+  operationRoute(listProviders, 'GET /v2/providers', {
     id: 'listProviders',
-    tag: 'Providers',
-    summary: 'List the providers.',
-    scope: 'grants:read',
-    query: z.strictObject({
-      text: text.optional().describe('Only those with this text in their name, title or category.'),
-    }),
+    list: 'name',
     owner: ({ caller }) => caller.user,
-    result: provider,
-    list: ({ name }: z.output<typeof provider>) => name,
-    commands: ['provider list'],
-    call: ({ query }) => ({ command: 'provider list', args: [query.text] }),
+    command: 'provider list',
   }),
-  commandRoute({
-    method: 'get',
-    path: '/v2/providers/{provider}',
+  operationRoute(getProvider, 'GET /v2/providers/{provider}', {
     id: 'getProvider',
-    tag: 'Providers',
-    summary: 'Show how to connect to a provider, and which hosts get its tokens.',
-    scope: 'grants:read',
     owner: ({ caller }) => caller.user,
-    result: provider,
-    commands: ['provider show'],
-    call: ({ params }) => ({ command: 'provider show', args: [params['provider']] }),
+    command: 'provider show',
   }),
   operationRoute(explainRequest, 'POST /v2/explain', { id: 'explainRequest', command: 'explain' }),
 ];
