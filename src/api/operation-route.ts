@@ -99,8 +99,10 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
 ): Promise<z.input<Output>> {
   const at = now();
   operation.check?.(input, at);
+  const config = await parts.config();
+  await operation.checkConfig?.(input, config);
   const common = {
-    config: await parts.config(),
+    config,
     store: withRightsInMemory(parts.store),
     pages: parts.url(),
     caller,
@@ -110,7 +112,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
   };
   const opened = { ...common, vault, grants, audit: withOrigin(parts.audit, originOf(caller)) };
   const result =
-    operation.effect === 'read'
+    operation.effect !== 'change'
       ? await operation.run(
           {
             ...common,

@@ -33,8 +33,6 @@ const grantOwner: OptionRow = ['--user <name>', 'the owner, where several users 
 
 const proposalArgument: readonly ArgumentRow[] = [['<id>', 'ID of the proposal']];
 
-const hostArgument: readonly ArgumentRow[] = [['<host>', 'host, host:port or *.suffix']];
-
 const outputFile: readonly OptionRow[] = [
   ['-o, --output <file>', 'write to this file instead of standard output'],
   ['--force', 'replace the file if it exists'],
@@ -551,14 +549,14 @@ const credentialCommands: readonly CommandRow[] = [
         summary: 'list the built-in providers and those of the config file',
         arguments: [['[text]', 'only those with this text in their name, title or category']],
         examples: ['sidekey provider list', 'sidekey provider list calendar'],
-        load: async () => (await import('./provider.ts')).listProviders,
+        load: async () => (await import('./provider.ts')).printProviders,
       },
       {
         name: 'show',
         summary: 'show how to connect to a provider, and which hosts get its tokens',
         arguments: [['<provider>', 'its name']],
         examples: ['sidekey provider show github'],
-        load: async () => (await import('./provider.ts')).showProvider,
+        load: async () => (await import('./provider.ts')).printProvider,
       },
     ],
   },
@@ -568,55 +566,7 @@ const accessCommands: readonly CommandRow[] = [
   {
     name: 'domain',
     summary: 'edit the hosts that may be reached, and their grants',
-    commands: [
-      {
-        name: 'list',
-        alias: 'show',
-        summary: 'show the allowed-domains map',
-        arguments: [['[host]', 'only the entry that covers this host, with its rules']],
-        options: [['--rules', 'also the rules of each entry, in the order in which they are applied']],
-        examples: ['sidekey domain list', 'sidekey domain list api.github.com'],
-        load: async () => (await import('./domain.ts')).listDomains,
-      },
-      {
-        name: 'allow',
-        summary: 'add the credential of a grant to requests for a host',
-        arguments: hostArgument,
-        options: [
-          ['--grant <name>', 'the grant', { required: true }],
-          [
-            '--allow-plain-http',
-            'also over plain http, where everyone on the network can read the credential',
-          ],
-        ],
-        examples: [
-          'sidekey domain allow api.github.com --grant github',
-          "sidekey domain allow '*.googleapis.com' --grant google",
-        ],
-        load: async () => (await import('./domain.ts')).allow,
-      },
-      {
-        name: 'tunnel',
-        summary: 'forward connections to a host unchanged, without a credential',
-        arguments: hostArgument,
-        examples: ['sidekey domain tunnel downloads.example.org'],
-        load: async () => (await import('./domain.ts')).tunnel,
-      },
-      {
-        name: 'deny',
-        summary: 'refuse a host, also where a wider entry would allow it',
-        arguments: hostArgument,
-        examples: ["sidekey domain deny '*.internal.example.com'"],
-        load: async () => (await import('./domain.ts')).deny,
-      },
-      {
-        name: 'remove',
-        summary: 'remove a host from the map',
-        arguments: [['<host>', 'as it is written in the map']],
-        examples: ['sidekey domain remove api.github.com'],
-        load: async () => (await import('./domain.ts')).remove,
-      },
-    ],
+    loadCommands: async () => (await import('./domain.ts')).domainCommands,
   },
   {
     name: 'agent',
@@ -761,14 +711,14 @@ const accessCommands: readonly CommandRow[] = [
         name: 'list',
         summary: 'list the proposals of the last day, and those in force',
         examples: ['sidekey proposal list'],
-        load: async () => (await import('./proposal.ts')).listProposals,
+        load: async () => (await import('./proposal.ts')).printProposals,
       },
       {
         name: 'show',
         summary: 'show a proposal, and what accepting it changes',
         arguments: proposalArgument,
         examples: ['sidekey proposal show k3f9q2xa'],
-        load: async () => (await import('./proposal.ts')).showProposal,
+        load: async () => (await import('./proposal.ts')).printProposal,
       },
       {
         name: 'accept',
@@ -780,14 +730,14 @@ const accessCommands: readonly CommandRow[] = [
           ['--for-good', 'add the domain to the config file'],
         ],
         examples: ['sidekey proposal accept k3f9q2xa --lease'],
-        load: async () => (await import('./proposal.ts')).acceptProposal,
+        load: async () => (await import('./proposal.ts')).accept,
       },
       {
         name: 'decline',
         summary: 'decline a proposal, or cancel a temporary approval',
         arguments: proposalArgument,
         examples: ['sidekey proposal decline k3f9q2xa'],
-        load: async () => (await import('./proposal.ts')).declineProposal,
+        load: async () => (await import('./proposal.ts')).decline,
       },
     ],
   },

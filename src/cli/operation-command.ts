@@ -86,6 +86,7 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
   const { env, now } = context;
   const at = now();
   operation.check?.(input, at);
+  if (operation.checkConfig !== undefined) await operation.checkConfig(input, await context.config());
   const caller = callerAtMachine(atCommandLine(env).by ?? 'the command line');
   const callOf = (config: Config) => ({
     caller,
@@ -96,10 +97,19 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
       withUpstreamClient(config, env, ({ fetch }) => use(fetch)),
     withState: context.withState,
   });
-  const result =
-    operation.effect === 'read'
-      ? await context.withView((view) => operation.run({ ...view, ...callOf(view.config) }, input, at))
-      : await context.withState((state) => operation.run({ ...state, ...callOf(state.config) }, input, at));
+  const run = async (): Promise<Result> => {
+    switch (operation.effect) {
+      case 'read_config': {
+        const config = await context.readConfig();
+        return operation.run({ config, ...callOf(config) }, input, at);
+      }
+      case 'read':
+        return context.withView((view) => operation.run({ ...view, ...callOf(view.config) }, input, at));
+      case 'change':
+        return context.withState((state) => operation.run({ ...state, ...callOf(state.config) }, input, at));
+    }
+  };
+  const result = await run();
   return { result, answer: operation.answer(result, at), at };
 }
 

@@ -3,29 +3,22 @@ import { checkProvider, readProviderFile, settle } from '../config/catalog.ts';
 import { configInvalid } from '../config/problem.ts';
 import { flowWords } from '../config/provider.ts';
 import { isName } from '../domain/grant.ts';
-import type { Flow, InjectPlace, Provider, TokenInjection } from '../domain/provider.ts';
-import { SidekeyError } from '../lib/errors.ts';
-import { carriedAs, schemeOf } from '../proxy/schemes/placement.ts';
+import type { InjectPlace, Provider, TokenInjection } from '../domain/provider.ts';
+import { counted } from '../operations/format.ts';
+import { carriedEverywhereAs, connectCommands, getProvider, listProviders } from '../operations/provider.ts';
+import { carriedAs } from '../proxy/schemes/placement.ts';
 import type { Context } from './context.ts';
 import { columns, type Display, details, table } from './display.ts';
-import { counted } from '../operations/format.ts';
-import { findProvider } from '../operations/lookup.ts';
-
-/** Place of the token, if all requests share it; null: it depends on the host or path. */
-export function carriedEverywhereAs(places: Provider['inject']): string | null {
-  const [only, ...more] = places;
-  const isOne = only !== undefined && more.length === 0 && only.hosts === null && only.paths === null;
-  return isOne ? carriedAs(only.as) : null;
-}
+import { perform } from './operation-command.ts';
 
 /** Hosts and paths of a place, for people. */
-export function placeText({ hosts, paths }: InjectPlace, isFirst: boolean): string {
+function placeText({ hosts, paths }: InjectPlace, isFirst: boolean): string {
   if (hosts === null && paths === null) return isFirst ? 'everywhere' : 'elsewhere';
   return [hosts === null ? 'everywhere at' : `at ${hosts.join(' ')}`, ...(paths ?? [])].join(' ');
 }
 
 /** Place of a pasted token, whose parts may have several places. */
-export function pastedAs(carry: TokenInjection, places: Provider['inject']): string {
+function pastedAs(carry: TokenInjection, places: Provider['inject']): string {
   switch (carry.kind) {
     case 'inject':
       // A pasted token is not bound to a key.
@@ -41,90 +34,9 @@ export function pastedAs(carry: TokenInjection, places: Provider['inject']): str
   }
 }
 
-/** Options of `sidekey connect` for each flow, besides the provider. */
-const connectOptions: Readonly<Record<Flow | 'token', string>> = {
-  authorization_code: '',
-  device_code: ' --device',
-  client_credentials: ' --client-credentials',
-  jwt_bearer: ' --jwt-bearer --key FILE',
-  token_exchange: ' --token-exchange',
-  auth0_connection: ' --via auth0',
-  github_installation: ' --app-id ID --installation-id ID --key FILE',
-  aws_role: ' --assume-role ARN',
-  token: ' --token',
-};
-
-/** Returns the command that connects to a provider by one flow. */
-export function connectCommand(name: string, way: Flow | 'token'): string {
-  return `sidekey connect ${name}${connectOptions[way]}`;
-}
-
-/** Returns the commands that connect to a provider, the default first. */
-export function connectCommands({ name, flows, token }: Provider): readonly string[] {
-  return [...flows, ...(token === null ? [] : (['token'] as const))].map((way) => connectCommand(name, way));
-}
-
 /** Returns one word per flow. */
-export function waysOf({ flows, token }: Provider): string {
+function waysOf({ flows, token }: Provider): string {
   return [...flows.map((flow) => flowWords[flow]), ...(token === null ? [] : ['key'])].join(', ') || '-';
-}
-
-/** Returns a provider's JSON with the config file's keys. Reveals only whether it has a client secret. */
-export function providerJson(provider: Provider): Readonly<Record<string, unknown>> {
-  const { inject, token, dialect } = provider;
-  return {
-    name: provider.name,
-    title: provider.title,
-    category: provider.category,
-    docs: provider.docs,
-    settings: Object.fromEntries(provider.settings.map(({ name, value }) => [name, value])),
-    authorization_endpoint: provider.authorizationEndpoint,
-    device_authorization_endpoint: provider.deviceAuthorizationEndpoint,
-    token_endpoint: provider.tokenEndpoint,
-    revocation_endpoint: provider.revocationEndpoint ?? dialect.revocation.url,
-    userinfo_endpoint: provider.userinfoEndpoint,
-    issuer: provider.issuer,
-    client_id: provider.clientId,
-    has_client_secret: provider.clientSecret !== null,
-    client_auth: provider.clientAuth,
-    redirect_uri: provider.redirectUri,
-    dpop: provider.dpop === null ? false : { algorithm: provider.dpop },
-    flows: provider.flows,
-    scopes: provider.scopes,
-    known_scopes: Object.fromEntries(provider.knownScopes.map(({ name, what }) => [name, what])),
-    audience: provider.audience,
-    domains: provider.domains,
-    inject: writtenPlaces(inject),
-    placeholders: provider.placeholders,
-    unexpected_placeholders: provider.unexpectedPlaceholders,
-    method_override_parameters: provider.methodOverrideParameters,
-    echo_paths: provider.echoPaths,
-    token:
-      token === null
-        ? null
-        : {
-            label: token.label,
-            url: token.url,
-            parts: token.parts.map(({ name }) => name),
-            inject: token.inject.kind,
-          },
-    logins: provider.logins.map(({ program, clientId }) => ({ program, client_id: clientId })),
-    capture_logins: provider.capturesLogins,
-    probe: provider.probe?.url ?? null,
-    notes: provider.notes,
-    connect: connectCommands(provider),
-  };
-}
-
-/** Places as in the config file. */
-function writtenPlaces(places: Provider['inject']): unknown {
-  const [only] = places;
-  if (only !== undefined && carriedEverywhereAs(places) !== null) return schemeOf(only.as).format(only.as);
-  return places.map(({ hosts, paths, as }) => ({
-    ...(hosts === null ? {} : { hosts }),
-    ...(paths === null ? {} : { paths }),
-    as: schemeOf(as).format(as),
-  }));
 }
 
 /**
@@ -152,22 +64,16 @@ export async function checkProviderFile({ output }: Context, path: string): Prom
   );
 }
 
-/** `sidekey provider list [TEXT]` @throws SidekeyError `not_found` if the text matches none */
-export async function listProviders({ readConfig, output }: Context, text?: string): Promise<void> {
-  const { providers } = await readConfig();
-  const all = providers.names.flatMap((name) => providers.get(name) ?? []);
-  const found = text === undefined ? all : all.filter((provider) => fits(provider, text.toLowerCase()));
-  if (found.length === 0) {
-    throw new SidekeyError('not_found', 'No provider fits that text.', {
-      hint: 'any API with a key: sidekey connect api-key --set host=HOST --token; any OpenID provider: sidekey connect https://HOST --discover',
-    });
-  }
+/** `sidekey provider list [TEXT]` */
+export async function printProviders(context: Context, text?: string): Promise<void> {
+  const { result: providers, answer } = await perform(context, listProviders, { fixed: { text } });
+  const { output } = context;
   output.result(
-    found.map(providerJson),
+    answer,
     `${table(
       output.display,
       ['NAME', 'TITLE', 'CATEGORY', 'CONNECT WITH', 'NEEDS FIRST'],
-      found.map((provider) => [
+      providers.map((provider) => [
         provider.name,
         provider.title,
         provider.category,
@@ -175,12 +81,8 @@ export async function listProviders({ readConfig, output }: Context, text?: stri
         needs(provider),
       ]),
       { least: ['CATEGORY', 'TITLE', 'NEEDS FIRST', 'CONNECT WITH'], floor: 18 },
-    )}\n\n${counted(found.length, 'provider')}; sidekey provider show NAME says how to connect to one.`,
+    )}\n\n${counted(providers.length, 'provider')}; sidekey provider show NAME says how to connect to one.`,
   );
-}
-
-function fits({ name, title, category }: Provider, text: string): boolean {
-  return [name, title, category].some((word) => word.toLowerCase().includes(text));
 }
 
 /** Settings that a person must supply before connecting. */
@@ -193,9 +95,10 @@ function needs({ settings, flows, token, clientId }: Provider): string {
   return [...open, ...(needsClient ? ['a client id'] : [])].join(', ') || '-';
 }
 
-/** `sidekey provider show`. @throws SidekeyError `provider_unknown` */
-export async function showProvider({ readConfig, output }: Context, name: string): Promise<void> {
-  const provider = findProvider((await readConfig()).providers, name);
+/** `sidekey provider show` */
+export async function printProvider(context: Context, name: string): Promise<void> {
+  const { result: provider, answer } = await perform(context, getProvider, { fixed: { provider: name } });
+  const { output } = context;
   const { clientId, clientSecret, clientAuth, scopes, token, dialect } = provider;
   const secret = clientSecret === null ? 'without a secret' : `with a secret, sent as ${clientAuth}`;
   const facts = details(output.display, `${name} (${provider.title})`, {
@@ -215,7 +118,7 @@ export async function showProvider({ readConfig, output }: Context, name: string
     'pasted as': token === null ? null : pastedAs(token.inject, provider.inject),
     'proved by': provider.probe?.url ?? null,
   });
-  output.result(providerJson(provider), [facts, ...sections(output.display, provider)].join('\n\n'));
+  output.result(answer, [facts, ...sections(output.display, provider)].join('\n\n'));
 }
 
 function sections(display: Display, provider: Provider): string[] {

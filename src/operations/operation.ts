@@ -24,9 +24,13 @@ interface Call {
   readonly withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => Promise<T>;
 }
 
-/** Parts of Sidekey that an operation reads. */
-export interface Reading extends Call {
+/** The config, for an operation that also works while the store cannot be opened. */
+interface ReadingConfig extends Call {
   readonly config: Config;
+}
+
+/** Parts of Sidekey that an operation reads. */
+export interface Reading extends ReadingConfig {
   /** Null: nothing was stored yet. */
   readonly store: Store | null;
   /** Returns all grants, ordered by name, then user. */
@@ -71,6 +75,8 @@ interface Definition<Parts, Input extends z.ZodObject, Output extends z.ZodType,
   readonly output: Output;
   /** Refuses input that no state makes valid, before anything is opened or created. @throws SidekeyError */
   readonly check?: (input: z.output<Input>, at: number) => void;
+  /** Refuses input that the config file rules out, before the state is opened or created. @throws SidekeyError */
+  readonly checkConfig?: (input: z.output<Input>, config: Config) => Promise<void>;
   /**
    * Does the work.
    *
@@ -88,8 +94,16 @@ export type Operation<
   Output extends z.ZodType = z.ZodType,
   Result = never,
 > =
+  | (Definition<ReadingConfig, Input, Output, Result> & { readonly effect: 'read_config' })
   | (Definition<Reading, Input, Output, Result> & { readonly effect: 'read' })
   | (Definition<Changing, Input, Output, Result> & { readonly effect: 'change' });
+
+/** Types an operation that reads only the config. */
+export function readingConfig<Input extends z.ZodObject, Output extends z.ZodType, Result>(
+  definition: Definition<ReadingConfig, Input, Output, Result>,
+): Operation<Input, Output, Result> {
+  return { ...definition, effect: 'read_config' };
+}
 
 /** Types an operation that reads. */
 export function reading<Input extends z.ZodObject, Output extends z.ZodType, Result>(

@@ -20,7 +20,7 @@ import { type Context, withUpstreamClient } from '../context.ts';
 import { checkName } from '../../operations/format.ts';
 import { hostPattern } from '../../operations/credential-entry.ts';
 import { findProvider } from '../../operations/lookup.ts';
-import { connectCommand } from '../provider.ts';
+import { connectCommand } from '../../operations/provider.ts';
 import { keptReference } from './allowed-domains.ts';
 import { redirectTarget, writtenRedirectUri } from './browser/browser.ts';
 import type { ConnectOptions } from './request.ts';

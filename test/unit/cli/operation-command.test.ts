@@ -3,6 +3,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
 import type { Context } from '../../../src/cli/context.ts';
 import { agentCommands } from '../../../src/cli/agent.ts';
+import { domainCommands } from '../../../src/cli/domain.ts';
 import { leaseCommands } from '../../../src/cli/lease.ts';
 import { optionRows, perform } from '../../../src/cli/operation-command.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
@@ -11,9 +12,10 @@ import { personCommands } from '../../../src/cli/person.ts';
 import * as keys from '../../../src/operations/api-key.ts';
 import * as people from '../../../src/operations/person.ts';
 import * as agents from '../../../src/operations/agent.ts';
+import * as domains from '../../../src/operations/domain.ts';
 import * as leases from '../../../src/operations/lease.ts';
 import { uses } from '../../../src/operations/members.ts';
-import { changing } from '../../../src/operations/operation.ts';
+import { changing, readingConfig } from '../../../src/operations/operation.ts';
 
 const echo = changing({
   id: 'thing.echo',
@@ -146,6 +148,7 @@ const commandOf: Readonly<Record<string, string>> = {
   'agent.get': 'list',
   'agent.change': 'set',
   'api_key.get': 'list',
+  'domain.get': 'list',
   'lease.get': 'list',
   'lease.revokeAll': 'revoke',
   'person.get': 'list',
@@ -178,6 +181,14 @@ describe('an input that is refused', () => {
     expect(opened).not.toHaveBeenCalled();
   });
 
+  test('by the config file does not open the store', async () => {
+    const refusing = { ...echo, checkConfig: async () => refuse() };
+    const given = { words, options: { text: 'x' }, fixed: { thing: 'x' } };
+    const configured = { ...closed, config: async () => ({}) } as unknown as Context;
+    await expect(perform(configured, refusing, given)).rejects.toMatchObject({ message: 'No.' });
+    expect(opened).not.toHaveBeenCalled();
+  });
+
   test.each([
     [
       'a credential of a lease that is none',
@@ -197,6 +208,9 @@ describe('an input that is refused', () => {
       { name: 'x', role: 'auditor', expires: '2020-01-01' },
     ],
     ['leases of everybody', leases.revokeLeases, {}],
+    ['an entry whose host is a URL', domains.tunnelHost, { host: 'https://x.example.com/' }],
+    ['an entry whose grant is no name', domains.allowHost, { host: 'x.example.com', grant: 'a b' }],
+    ['the entry of a URL', domains.getDomain, { host: 'https://x.example.com/' }],
   ])('may be %s', (_, operation, input) => {
     expect(() => operation.check?.(input as never, 1_800_000_000_000)).toThrow(SidekeyError);
   });
@@ -210,8 +224,28 @@ describe('an input that is refused', () => {
   });
 });
 
+test('an operation that reads only the config does not open the store', async () => {
+  const opened = vi.fn<() => Promise<never>>();
+  const config = { admin: { listen: null } };
+  const closed = { ...context, withState: opened, withView: opened, readConfig: async () => config };
+  const operation = readingConfig({
+    id: 'thing.list',
+    summary: 'Return the config.',
+    scope: 'grants:read',
+    input: z.strictObject({}),
+    output: z.unknown(),
+    run: async (parts) => parts.config,
+    answer: (result) => result,
+  });
+  expect((await perform(closed as unknown as Context, operation)).result).toBe(config);
+  expect(opened).not.toHaveBeenCalled();
+});
+
+const { previewDomain: _ofTheApi, ...domainsOfCommands } = domains;
+
 test.each([
   { noun: 'agent', commands: agentCommands, operations: agents },
+  { noun: 'domain', commands: domainCommands, operations: domainsOfCommands },
   { noun: 'lease', commands: leaseCommands, operations: leases },
   { noun: 'API key', commands: apiKeyCommands, operations: keys },
   { noun: 'person', commands: personCommands, operations: people },

@@ -9,7 +9,7 @@ let parseConfig: typeof parseConfigOf;
 let applyScheme: typeof applySchemeOf;
 let schemeOf: typeof schemeOfPlacement;
 let carriedAs: (placement: { kind: string }) => string;
-let providerJson: (provider: never) => Readonly<Record<string, unknown>>;
+let providerAnswer: (provider: never) => Readonly<Record<string, unknown>>;
 
 // Adds one file (demo-scheme.ts) and one line of the list to the unchanged program.
 beforeAll(async () => {
@@ -22,7 +22,7 @@ beforeAll(async () => {
   ({ parseConfig } = await import('../../../../src/config/load.ts'));
   ({ applyScheme } = await import('../../../../src/proxy/schemes/apply.ts'));
   ({ carriedAs, schemeOf } = await import('../../../../src/proxy/schemes/placement.ts'));
-  ({ providerJson } = await import('../../../../src/cli/provider.ts'));
+  ({ providerAnswer } = await import('../../../../src/operations/provider.ts'));
 });
 
 afterAll(() => {
@@ -66,7 +66,7 @@ describe('a scheme with one file and one line in the list', () => {
 
   test('has text for explain and provider show', async () => {
     expect(carriedAs(placement)).toBe('X-Demo: … and the hash of the body');
-    const shown = providerJson((await provider({ inject: { 'x-demo': 'X-Demo' } })) as never);
+    const shown = providerAnswer((await provider({ inject: { 'x-demo': 'X-Demo' } })) as never);
     expect(shown['inject']).toEqual({ 'x-demo': 'X-Demo' });
   });
 

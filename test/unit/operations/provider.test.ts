@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { connectCommand, connectCommands } from '../../../src/cli/provider.ts';
+import { connectCommand, connectCommands } from '../../../src/operations/provider.ts';
 import { aProvider } from '../../support/provider.ts';
 
 describe('the connect command of a provider', () => {

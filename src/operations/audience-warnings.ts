@@ -1,0 +1,44 @@
+import type { Config } from '../config/config.ts';
+import { offeredGrants, titleOf } from '../domain/grant.ts';
+import type { Registry } from '../grants/registry.ts';
+import { replaceCommand } from '../grants/token-result.ts';
+import { isPattern, isWithin, parsePattern } from '../proxy/policy/domain-map.ts';
+
+/** A reason why requests to the hosts of an entry are refused. */
+export interface AudienceWarning {
+  readonly sentence: string;
+  readonly hint: string;
+}
+
+/** Returns warnings about a grant of an entry that does not exist, or may not be sent to these hosts. */
+export async function audienceWarnings(
+  grants: Pick<Registry, 'list' | 'read'>,
+  { providers }: Pick<Config, 'providers'>,
+  host: string,
+  reference: string,
+): Promise<readonly AudienceWarning[]> {
+  const pattern = parsePattern(host);
+  const offered = offeredGrants(reference, await grants.list());
+  if (offered.length === 0) {
+    return [
+      {
+        sentence: `There is no grant ${reference} yet: requests to ${host} are refused until there is one.`,
+        hint: `sidekey connect PROVIDER --name ${reference}`,
+      },
+    ];
+  }
+  const warnings: AudienceWarning[] = [];
+  for (const grant of offered) {
+    const opened = await grants.read(grant.id);
+    if (opened === null || !isPattern(pattern)) continue;
+    const places = providers.get(grant.provider)?.inject ?? [];
+    // The credential itself is never sent to these hosts.
+    const own = places.flatMap(({ hosts, as }) => (as.kind === 'own' ? (hosts ?? []) : []));
+    if (isWithin([...opened.sealed.audience, ...own], pattern)) continue;
+    warnings.push({
+      sentence: `The credential of ${titleOf(grant)} may be sent to ${opened.sealed.audience.join(', ')} only; requests to other hosts are refused (policy_violation).`,
+      hint: replaceCommand(grant, [...opened.sealed.audience, pattern.text]),
+    });
+  }
+  return warnings;
+}

@@ -1,0 +1,208 @@
+import { z } from 'zod';
+import { recordChange } from '../audit/log.ts';
+import type { Config } from '../config/config.ts';
+import {
+  allowDomain,
+  type DomainEdit,
+  removeDomain,
+  setDomain,
+  writeConfigAtomically,
+} from '../config/edit.ts';
+import { parseConfig, readConfigText } from '../config/load.ts';
+import { displayName } from '../config/problem.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { parseAuthority } from '../proxy/policy/authority.ts';
+import {
+  createDomainMap,
+  type Domain,
+  type DomainPattern,
+  isPattern,
+  parsePattern,
+} from '../proxy/policy/domain-map.ts';
+import { domainAnswer, domainShape } from './domain-answer.ts';
+import { type AudienceWarning, audienceWarnings } from './audience-warnings.ts';
+import { text } from './members.ts';
+import { changing, type Changing, reading } from './operation.ts';
+
+/** The allowed-domains map: the hosts that may be reached, and their grants. */
+
+export const listDomains = reading({
+  id: 'domain.list',
+  summary: 'List the allowed-domains map, with its rules.',
+  scope: 'access:read',
+  input: z.strictObject({}),
+  output: z.array(domainShape),
+  run: async ({ config, grants }) => ({ config, grants: await grants() }),
+  answer: ({ config, grants }, at) => config.domains.map((domain) => domainAnswer(domain, grants, at)),
+});
+
+export const getDomain = reading({
+  id: 'domain.get',
+  summary: 'Show the entry that covers a host, as an array of one.',
+  scope: 'access:read',
+  input: z.strictObject({ host: text }),
+  output: z.array(domainShape),
+  check: ({ host }) => void patternOf(host),
+  run: async ({ config, grants }, { host }) => ({
+    domain: domainOf(patternOf(host), config.domains),
+    grants: await grants(),
+  }),
+  answer: ({ domain, grants }, at) => [domainAnswer(domain, grants, at)],
+});
+
+/** @throws SidekeyError `input_invalid` */
+function patternOf(host: string): DomainPattern {
+  const pattern = parsePattern(host);
+  if (isPattern(pattern)) return pattern;
+  throw new SidekeyError('input_invalid', `The host ${pattern.problem}.`, {
+    hint: 'sidekey domain list api.example.com',
+  });
+}
+
+/** Returns the entry itself, or the one that covers a host. @throws SidekeyError `not_found` */
+function domainOf({ text: pattern }: DomainPattern, domains: readonly Domain[]): Domain {
+  const same = domains.find((domain) => domain.pattern.text === pattern);
+  const authority = parseAuthority(pattern, 'https');
+  const covering = same ?? (authority === null ? null : createDomainMap(domains).match(authority));
+  if (covering !== null) return covering;
+  throw new SidekeyError('not_found', `No entry of the map covers ${pattern}.`, {
+    hint: 'sidekey domain list',
+  });
+}
+
+export const previewDomain = reading({
+  id: 'domain.preview',
+  summary: 'Return the text of the config file after a change of the map; write nothing.',
+  scope: 'config:read',
+  input: z.strictObject({
+    text: z.string().max(1_048_576).describe('Text of the config file.'),
+    host: text,
+    action: z.enum(['grant', 'tunnel', 'deny', 'remove']),
+    grant: text.optional(),
+  }),
+  output: z.strictObject({ text: z.string(), change: z.string() }),
+  run: async (_parts, { text: before, host, action, grant = '' }) =>
+    action === 'grant'
+      ? allowDomain(before, host, grant)
+      : action === 'remove'
+        ? removeDomain(before, host)
+        : setDomain(before, host, action),
+  answer: ({ text: after, change }) => ({ text: after, change }),
+});
+
+const changedDomain = z
+  .strictObject({
+    domain: z.string(),
+    change: z.enum(['added', 'replaced', 'removed', 'unchanged']),
+    says: z.string(),
+    config: z.string(),
+    warnings: z.array(z.string()),
+  })
+  .meta({ id: 'ChangedDomain' });
+
+/** A change of the map that was written. */
+export interface DomainChange {
+  readonly change: z.input<typeof changedDomain>['change'];
+  readonly pattern: string;
+  /** Content of the entry after the edit. */
+  readonly summary: string;
+  /** Absolute path of the config file. */
+  readonly file: string;
+  readonly warnings: readonly AudienceWarning[];
+}
+
+const shared = {
+  scope: 'config:write',
+  output: changedDomain,
+  answer: ({ change, pattern, summary, file, warnings }: DomainChange) => ({
+    domain: pattern,
+    change,
+    says: summary,
+    config: file,
+    warnings: warnings.map(({ sentence }) => sentence),
+  }),
+} as const;
+
+export const allowHost = changing({
+  ...shared,
+  id: 'domain.allow',
+  summary: 'Add the credential of a grant to requests for a host.',
+  input: z.strictObject({ host: text, grant: text, allow_plain_http: z.boolean().optional() }),
+  check: ({ host, grant }) => void allowDomain(anyConfig, host, grant),
+  run: (parts, { host, grant, allow_plain_http: allowPlainHttp = false }) =>
+    changeMap(parts, {
+      edit: (before) => allowDomain(before, host, grant, { allowPlainHttp }),
+      summary: `grant ${grant}${allowPlainHttp ? ', also over plain http' : ''}`,
+      warnings: (config) => audienceWarnings(parts.grants, config, host, grant),
+    }),
+});
+
+export const tunnelHost = changing({
+  ...shared,
+  id: 'domain.tunnel',
+  summary: 'Forward connections to a host unchanged, without a credential.',
+  ...hostChange((before, host) => setDomain(before, host, 'tunnel'), 'tunnel'),
+});
+
+export const denyHost = changing({
+  ...shared,
+  id: 'domain.deny',
+  summary: 'Refuse a host, also where a wider entry would allow it.',
+  ...hostChange((before, host) => setDomain(before, host, 'deny'), 'deny'),
+});
+
+export const removeHost = changing({
+  ...shared,
+  id: 'domain.remove',
+  summary: 'Remove an entry of the map from the config file.',
+  ...hostChange(removeDomain, 'removed'),
+  checkConfig: async ({ host }, { file }) =>
+    void editOf(file, await readConfigText(file), (before) => removeDomain(before, host)),
+});
+
+/** Returns the members of an operation that needs only a host. */
+function hostChange(edit: (before: string, host: string) => DomainEdit, summary: string) {
+  return {
+    input: z.strictObject({ host: text }),
+    check: ({ host }: { readonly host: string }) => void edit(anyConfig, host),
+    run: (parts: Changing, { host }: { readonly host: string }) =>
+      changeMap(parts, { edit: (before) => edit(before, host), summary }),
+  };
+}
+
+/** Text of a config file, to refuse hosts and names that no file can have. */
+const anyConfig = 'version: 1\n';
+
+interface Wanted {
+  readonly edit: (before: string) => DomainEdit;
+  /** Content of the entry after the edit, for the audit log and for people. */
+  readonly summary: string;
+  /** Returns warnings for a person. */
+  readonly warnings?: (config: Config) => Promise<readonly AudienceWarning[]>;
+}
+
+/** Edits the text of the file, to keep comments and order. The new text must load before it is written. */
+async function changeMap(
+  { config: { file }, audit, env }: Changing,
+  { edit, summary, warnings }: Wanted,
+): Promise<DomainChange> {
+  const previous = await readConfigText(file);
+  await parseConfig(previous, file, { env });
+  const { change, pattern, text: edited } = editOf(file, previous, edit);
+  const config = await parseConfig(edited, file, { env });
+  if (change !== 'unchanged') {
+    await recordChange(audit, { event: 'domain.changed', host: pattern, reason: summary }, () =>
+      writeConfigAtomically(file, edited, { env, previous }),
+    );
+  }
+  return { change, pattern, summary, file, warnings: (await warnings?.(config)) ?? [] };
+}
+
+/** @throws SidekeyError `not_found` for the removal of an entry that does not exist */
+function editOf(file: string, before: string, edit: Wanted['edit']) {
+  const { change, ...edited } = edit(before);
+  if (change !== 'absent') return { change, ...edited };
+  throw new SidekeyError('not_found', `${edited.pattern} is not in the map of ${displayName(file)}.`, {
+    hint: 'sidekey domain list',
+  });
+}

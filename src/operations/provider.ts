@@ -1,0 +1,134 @@
+import { z } from 'zod';
+import type { Flow, Provider } from '../domain/provider.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { carriedAs, schemeOf } from '../proxy/schemes/placement.ts';
+import { findProvider } from './lookup.ts';
+import { text } from './members.ts';
+import { readingConfig } from './operation.ts';
+
+/** Providers: the services that grants are for. */
+
+const providerShape = z
+  .looseObject({ name: z.string(), title: z.string(), category: z.string() })
+  .meta({ id: 'Provider' });
+
+export const listProviders = readingConfig({
+  id: 'provider.list',
+  summary: 'List the providers.',
+  scope: 'grants:read',
+  input: z.strictObject({
+    text: text.optional().describe('Only those with this text in their name, title or category.'),
+  }),
+  output: z.array(providerShape),
+  async run({ config: { providers } }, { text: part = '' }) {
+    const all = providers.names.flatMap((name) => providers.get(name) ?? []);
+    const fitting = all.filter((provider) => fits(provider, part.toLowerCase()));
+    if (fitting.length > 0) return fitting;
+    throw new SidekeyError('not_found', 'No provider fits that text.', {
+      hint: 'any API with a key: sidekey connect api-key --set host=HOST --token; any OpenID provider: sidekey connect https://HOST --discover',
+    });
+  },
+  answer: (providers) => providers.map(providerAnswer),
+});
+
+function fits({ name, title, category }: Provider, part: string): boolean {
+  return [name, title, category].some((word) => word.toLowerCase().includes(part));
+}
+
+export const getProvider = readingConfig({
+  id: 'provider.get',
+  summary: 'Show how to connect to a provider, and which hosts get its tokens.',
+  scope: 'grants:read',
+  input: z.strictObject({ provider: text }),
+  output: providerShape,
+  run: async ({ config: { providers } }, { provider }) => findProvider(providers, provider),
+  answer: providerAnswer,
+});
+
+/** Returns a provider with the config file's keys. Reveals only whether it has a client secret. */
+export function providerAnswer(provider: Provider): z.input<typeof providerShape> {
+  const { inject, token, dialect } = provider;
+  return {
+    name: provider.name,
+    title: provider.title,
+    category: provider.category,
+    docs: provider.docs,
+    settings: Object.fromEntries(provider.settings.map(({ name, value }) => [name, value])),
+    authorization_endpoint: provider.authorizationEndpoint,
+    device_authorization_endpoint: provider.deviceAuthorizationEndpoint,
+    token_endpoint: provider.tokenEndpoint,
+    revocation_endpoint: provider.revocationEndpoint ?? dialect.revocation.url,
+    userinfo_endpoint: provider.userinfoEndpoint,
+    issuer: provider.issuer,
+    client_id: provider.clientId,
+    has_client_secret: provider.clientSecret !== null,
+    client_auth: provider.clientAuth,
+    redirect_uri: provider.redirectUri,
+    dpop: provider.dpop === null ? false : { algorithm: provider.dpop },
+    flows: provider.flows,
+    scopes: provider.scopes,
+    known_scopes: Object.fromEntries(provider.knownScopes.map(({ name, what }) => [name, what])),
+    audience: provider.audience,
+    domains: provider.domains,
+    inject: writtenPlaces(inject),
+    placeholders: provider.placeholders,
+    unexpected_placeholders: provider.unexpectedPlaceholders,
+    method_override_parameters: provider.methodOverrideParameters,
+    echo_paths: provider.echoPaths,
+    token:
+      token === null
+        ? null
+        : {
+            label: token.label,
+            url: token.url,
+            parts: token.parts.map(({ name }) => name),
+            inject: token.inject.kind,
+          },
+    logins: provider.logins.map(({ program, clientId }) => ({ program, client_id: clientId })),
+    capture_logins: provider.capturesLogins,
+    probe: provider.probe?.url ?? null,
+    notes: provider.notes,
+    connect: connectCommands(provider),
+  };
+}
+
+/** Places as in the config file. */
+function writtenPlaces(places: Provider['inject']): unknown {
+  const [only] = places;
+  if (only !== undefined && carriedEverywhereAs(places) !== null) return schemeOf(only.as).format(only.as);
+  return places.map(({ hosts, paths, as }) => ({
+    ...(hosts === null ? {} : { hosts }),
+    ...(paths === null ? {} : { paths }),
+    as: schemeOf(as).format(as),
+  }));
+}
+
+/** Place of the token, if all requests share it; null: it depends on the host or path. */
+export function carriedEverywhereAs(places: Provider['inject']): string | null {
+  const [only, ...more] = places;
+  const isOne = only !== undefined && more.length === 0 && only.hosts === null && only.paths === null;
+  return isOne ? carriedAs(only.as) : null;
+}
+
+/** Options of `sidekey connect` for each flow, besides the provider. */
+const connectOptions: Readonly<Record<Flow | 'token', string>> = {
+  authorization_code: '',
+  device_code: ' --device',
+  client_credentials: ' --client-credentials',
+  jwt_bearer: ' --jwt-bearer --key FILE',
+  token_exchange: ' --token-exchange',
+  auth0_connection: ' --via auth0',
+  github_installation: ' --app-id ID --installation-id ID --key FILE',
+  aws_role: ' --assume-role ARN',
+  token: ' --token',
+};
+
+/** Returns the command that connects to a provider by one flow. */
+export function connectCommand(name: string, way: Flow | 'token'): string {
+  return `sidekey connect ${name}${connectOptions[way]}`;
+}
+
+/** Returns the commands that connect to a provider, the default first. */
+export function connectCommands({ name, flows, token }: Provider): readonly string[] {
+  return [...flows, ...(token === null ? [] : (['token'] as const))].map((way) => connectCommand(name, way));
+}
