@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { Config } from '../config/config.ts';
-import type { AuditLog } from '../domain/event.ts';
+import type { OpenAuditLog } from '../audit/log.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { Scope } from '../domain/scopes.ts';
 import type { Registry } from '../grants/registry.ts';
@@ -22,6 +22,8 @@ interface Call {
   readonly env: NodeJS.ProcessEnv;
   /** Gives `use` a `fetch` behind the dial guard. @throws SidekeyError `config_invalid` for bad trust anchors */
   readonly withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => Promise<T>;
+  /** Called during long work with the number of records that are done, and of all. */
+  readonly onProgress: (done: number, of: number) => void;
 }
 
 /** Parts of Sidekey that an operation reads. */
@@ -54,7 +56,7 @@ export interface Opened {
   readonly store: Store;
   readonly vault: Vault;
   readonly grants: Registry;
-  readonly audit: AuditLog;
+  readonly audit: OpenAuditLog;
 }
 
 interface Definition<Parts, Input extends z.ZodObject, Output extends z.ZodType, Result> {
