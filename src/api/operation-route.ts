@@ -97,7 +97,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
   operation: Operation<Input, Output, Result>,
   input: z.output<Input>,
   caller: Caller & Pick<ApiCaller, 'address'>,
-  { vault, keys, grants, now, env, ...parts }: ServiceParts,
+  { vault, keys, grants, now, env, proxy, ...parts }: ServiceParts,
 ): Promise<z.input<Output>> {
   const at = now();
   operation.check?.(input, at);
@@ -121,6 +121,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
             vault: async () => vault,
             registry: async () => grants,
             withState: (use) => use(opened),
+            proxy,
           },
           input,
           at,

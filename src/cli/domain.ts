@@ -25,7 +25,7 @@ import { describeRule, describeWindow } from '../proxy/policy/judge.ts';
 import type { ConditionName, Conditions, DomainRules, Parameters, Rule } from '../proxy/policy/rule.ts';
 import type { Context } from './context.ts';
 import { columns, details, type Display, table } from './display.ts';
-import { counted } from '../operations/format.ts';
+import { counted, unlistedHosts } from '../operations/format.ts';
 import { foreignTexts, leakGuardTexts } from '../operations/dry-run-texts.ts';
 import { offeredBy } from '../operations/lookup.ts';
 
@@ -181,13 +181,6 @@ export async function listDomains(
   } else {
     output.result(json, `${asTable(output.display, domains, grants, at)}\n\n${unlisted}`);
   }
-}
-
-/** The rule for hosts that the map does not list, in one sentence. */
-export function unlistedHosts({ proxy }: Pick<Config, 'proxy'>): string {
-  return proxy.unmatchedHosts === 'tunnel'
-    ? 'Unlisted hosts are tunnelled, without a credential (proxy.unmatched: tunnel).'
-    : 'Unlisted hosts are refused (proxy.unmatched: deny).';
 }
 
 /** Returns the entry itself, or the one that covers a host. */

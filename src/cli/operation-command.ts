@@ -6,6 +6,7 @@ import { pagesUrl } from '../operations/format.ts';
 import type { Operation } from '../operations/operation.ts';
 import type { OptionRow } from './command.ts';
 import { atCommandLine, type Context, withUpstreamClient } from './context.ts';
+import { probeOf } from './status/ask-proxy.ts';
 
 /** Operations as commands: options follow from the input of an operation. */
 
@@ -108,7 +109,9 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
   });
   const result =
     operation.effect === 'read'
-      ? await context.withView((view) => operation.run({ ...view, ...callOf(view.config) }, input, at))
+      ? await context.withView((view) =>
+          operation.run({ ...view, ...callOf(view.config), proxy: probeOf(view.config) }, input, at),
+        )
       : await context.withState((state) => operation.run({ ...state, ...callOf(state.config) }, input, at));
   return { result, answer: operation.answer(result, at), at };
 }

@@ -16,7 +16,7 @@ import { shellWord, untrusted } from '../lib/text.ts';
 import type { Context } from './context.ts';
 import { columns, details, fitting } from './display.ts';
 import { warningsFor } from './domain.ts';
-import { counted, isoOrNull, isoTime, relativeTime, shortId } from '../operations/format.ts';
+import { isoOrNull, isoTime, relativeTime, shortId } from '../operations/format.ts';
 import { connectCommands } from './provider.ts';
 
 /** `sidekey proposal list` */
@@ -122,17 +122,6 @@ export async function declineProposal(
     }),
   );
   output.result(proposalJson(declined, now()), `Declined ${declined.id}.`);
-}
-
-/** Returns a line about the pending proposals; null: none. */
-export function waitingText(proposals: readonly Proposal[], now: number): string | null {
-  const count = countWaiting(proposals, now);
-  return count === 0 ? null : `${counted(count, 'proposal')} of agents to answer: sidekey proposal list`;
-}
-
-/** Counts the unanswered proposals. */
-export function countWaiting(proposals: readonly Proposal[], now: number): number {
-  return proposals.filter((each) => each.answer === null && statusOf(each, now) === 'waiting').length;
 }
 
 async function find({ store }: Pick<State, 'store'>, text: string): Promise<Proposal> {

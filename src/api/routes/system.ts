@@ -7,20 +7,11 @@ import { exportCa, showCa } from '../../operations/ca.ts';
 import { name, text } from '../../operations/members.ts';
 import { checkConfig, getConfig, getPaths, putConfig, testConfig } from '../../operations/config.ts';
 import { getEnvironment } from '../../operations/environment.ts';
+import { healthStatus, need } from '../../operations/health.ts';
 import { keyStatus, rotate } from '../../operations/key.ts';
 import { listNodes, revokeNode } from '../../operations/node.ts';
 
 /** Routes of the proxy itself: health, config, certificates, environment. */
-
-const need = z.looseObject({
-  about: z.string().optional(),
-  sentence: z.string(),
-  hint: z.string().nullable(),
-});
-
-const health = z
-  .looseObject({ ok: z.boolean(), needs: z.array(need) })
-  .meta({ id: 'Status', description: 'Findings, and a sentence with a way out for each problem.' });
 
 const configRoutes: readonly AnyRoute[] = [
   operationRoute(getConfig, 'GET /v2/config', { id: 'getConfig' }),
@@ -51,17 +42,7 @@ const healthRoutes: readonly AnyRoute[] = [
   operationRoute(rotate, 'POST /v2/key/rotate', { id: 'rotateKey', command: 'key rotate', carrier: 'query' }),
   operationRoute(listNodes, 'GET /v2/nodes', { id: 'listNodes', list: 'name', command: 'node list' }),
   operationRoute(revokeNode, 'DELETE /v2/nodes/{node}', { id: 'revokeNode', command: 'node revoke' }),
-  commandRoute({
-    method: 'get',
-    path: '/v2/status',
-    id: 'getStatus',
-    tag: 'Status',
-    summary: 'Show health and open problems.',
-    scope: 'status:read',
-    result: health,
-    commands: ['status'],
-    call: () => ({ command: 'status' }),
-  }),
+  operationRoute(healthStatus, 'GET /v2/status', { id: 'getStatus', command: 'status' }),
   commandRoute({
     method: 'post',
     path: '/v2/doctor',
