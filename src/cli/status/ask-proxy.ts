@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { get, type IncomingMessage } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Config } from '../../config/config.ts';
 import type { UnreadableReference } from '../../grants/references.ts';
 import { reachable } from '../../operations/format.ts';
@@ -43,6 +43,8 @@ export async function askHealth(
   path = '/healthz',
 ): Promise<Answer> {
   if (port === 0) return { kind: 'unknown' };
+  // Most commands ask nothing.
+  const { get } = await import('node:http');
   const signal = AbortSignal.timeout(timeoutMs);
   try {
     const request = get({ host: reachable(host), port, path, agent: false, signal });
