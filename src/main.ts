@@ -1,9 +1,11 @@
+import { isDeepStrictEqual } from 'node:util';
 import { type AssumedToken, createAgentAuthenticator } from './agents/authenticator.ts';
 import { createSignIns } from './agents/sign-ins.ts';
 import { type StandardOutput, startAuditUpkeep } from './app/audit-upkeep.ts';
 import { createBackground } from './app/background.ts';
 import { tuneGarbageCollection } from './app/machine.ts';
-import { instanceOf, openState, reportContext, reportTarget, type State } from './app/state.ts';
+import { openState, type State } from './app/state.ts';
+import { instanceOf, reportContext, reportTarget } from './store/vault/instance.ts';
 import { createMetrics } from './app/metrics.ts';
 import { openTokenIdentities } from './app/token-identities.ts';
 import { createReadiness } from './app/readiness.ts';
@@ -282,6 +284,13 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       log,
       timers: systemTimers,
       runCommand: parts.commands!(running),
+      proxy: {
+        health: async () =>
+          isDeepStrictEqual(config.proxy.listen, initial.proxy.listen)
+            ? { kind: 'serving' as const, instance: instanceOf(vault) }
+            : { kind: 'silent' as const, why: 'proxy.listen has changed since the start' },
+        unreadable: () => allUnreadable(refreshing),
+      },
       inBackground: (work: Parameters<typeof background.run>[0]) => background.run(work),
     };
     return createService(serviceParts, authenticator(serviceParts));

@@ -32,6 +32,8 @@ const tags: Readonly<Record<string, string>> = {
 
 interface OperationPlace extends Pick<AnyRoute, 'id' | 'isLong'> {
   readonly status?: 201;
+  /** Place of the members that the path does not name; default: query of GET and DELETE, body of others. */
+  readonly carrier?: 'query';
   /** Words of its command: `lease create`. Absent: the command line has none. */
   readonly command?: string;
   /** Present for a list: the member that is the key of an entry. */
@@ -52,7 +54,7 @@ export type AnyGiven = Given<Record<string, unknown> | undefined, Record<string,
 export function operationRoute<Input extends z.ZodObject, Output extends z.ZodType, Result>(
   operation: Operation<Input, Output, Result>,
   at: `${'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} ${string}`,
-  { list, command, ...place }: OperationPlace,
+  { list, command, carrier, ...place }: OperationPlace,
 ): AnyRoute {
   const { summary, scope, input, output, machineOnly = [] } = operation;
   const [verb = '', path = ''] = at.split(' ');
@@ -64,7 +66,7 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
   const carried =
     rest.length === 0
       ? {}
-      : method === 'get' || method === 'delete'
+      : carrier === 'query' || method === 'get' || method === 'delete'
         ? {
             query: z.strictObject(
               Object.fromEntries(rest.map(([member, shape]) => [member, inQuery(shape)])),
@@ -95,7 +97,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
   operation: Operation<Input, Output, Result>,
   input: z.output<Input>,
   caller: Caller & Pick<ApiCaller, 'address'>,
-  { vault, keys, grants, now, env, ...parts }: ServiceParts,
+  { vault, keys, grants, now, env, proxy, ...parts }: ServiceParts,
 ): Promise<z.input<Output>> {
   const at = now();
   operation.check?.(input, at);
@@ -109,6 +111,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
     now,
     env,
     withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => use(parts.fetch()),
+    onProgress() {},
   };
   const opened = { ...common, vault, grants, audit: withOrigin(parts.audit, originOf(caller)) };
   const result =
@@ -120,6 +123,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
             vault: async () => vault,
             registry: async () => grants,
             withState: (use) => use(opened),
+            proxy,
           },
           input,
           at,
@@ -130,7 +134,9 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
 
 /** Returns the shape of a member in a query, where a boolean is a word. */
 function inQuery(shape: z.core.$ZodType): z.core.$ZodType {
-  if (shape instanceof z.ZodOptional && shape.unwrap() instanceof z.ZodBoolean)
-    return z.stringbool().optional();
-  return shape;
+  if (!(shape instanceof z.ZodOptional && shape.unwrap() instanceof z.ZodBoolean)) return shape;
+  return z
+    .stringbool()
+    .optional()
+    .meta(shape.meta() ?? {});
 }

@@ -8,6 +8,7 @@ import type { TokenSource } from '../grants/token-source.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
+import type { ProxyProbe } from '../operations/proxy-probe.ts';
 import type { Quota } from '../agents/quota/quota.ts';
 import type { Store } from '../store/store.ts';
 import type { OpenVault } from '../store/vault/open.ts';
@@ -38,6 +39,8 @@ export interface ServiceParts {
   readonly timers: Timers;
   readonly env: NodeJS.ProcessEnv;
   readonly runCommand: RunCommand;
+  /** This proxy, as operations ask it. */
+  readonly proxy: ProxyProbe;
   /** Starts a task that never rejects. Its signal aborts with a SidekeyError when the proxy stops. */
   readonly inBackground: (work: (signal: AbortSignal) => Promise<void>) => void;
   readonly readMetrics: () => Promise<Metrics>;

@@ -12,8 +12,6 @@ let typed: string | undefined;
 
 interface KeySourceParts {
   readonly env: NodeJS.ProcessEnv;
-  /** Reference to the next passphrase, for a rotation. */
-  readonly nextPassphrase?: SecretReference | undefined;
   /** Seals a new key with the source's current passphrase, without a prompt for another. */
   readonly keepsPassphrase?: boolean;
 }
@@ -21,10 +19,7 @@ interface KeySourceParts {
 type KeyConfig = Pick<Config, 'key' | 'file' | 'store' | 'upstream' | 'limits'>;
 
 /** Returns the key source of a config, with its functions. Reads nothing yet. */
-export function keySourceOf(
-  config: KeyConfig,
-  { env, nextPassphrase, keepsPassphrase = false }: KeySourceParts,
-): KeySource {
+export function keySourceOf(config: KeyConfig, { env, keepsPassphrase = false }: KeySourceParts): KeySource {
   const { key } = config;
   const secret = (reference: SecretReference, where: string) =>
     readSecret(reference, { env, cwd: dirname(config.file), where });
@@ -43,7 +38,7 @@ export function keySourceOf(
         env,
       };
     case 'passphrase': {
-      const read = passphraseOf(key.passphrase, nextPassphrase, secret);
+      const read = passphraseOf(key.passphrase, secret);
       const format = passphraseFormat((isNew) => read(isNew && !keepsPassphrase));
       return { source: 'passphrase', path: key.path, format };
     }
@@ -60,14 +55,9 @@ export function keySourceOf(
 
 type ReadReference = (reference: SecretReference, where: string) => Promise<string>;
 
-function passphraseOf(
-  reference: SecretReference | undefined,
-  next: SecretReference | undefined,
-  secret: ReadReference,
-): ReadPassphrase {
+function passphraseOf(reference: SecretReference | undefined, secret: ReadReference): ReadPassphrase {
   return async (isNew) => {
     const ask = askSecret();
-    if (isNew && next !== undefined) return secret(next, '--new');
     if (reference !== undefined) return secret(reference, 'key.passphrase');
     if (!isNew && typed !== undefined) return typed;
     if (ask === null) {

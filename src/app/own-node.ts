@@ -9,8 +9,8 @@ import { openKeySource } from '../store/vault/open.ts';
 import { isRotating } from '../store/vault/ring.ts';
 import { answerJoins } from './enrolment.ts';
 import { keySourceOf } from './keys.ts';
-import { aliveMs, nodesBehind } from './nodes.ts';
-import { finishRotation, replaceAtSource, type RotatingState } from './rotation.ts';
+import { aliveMs, nodesBehind } from '../store/node-life.ts';
+import { finishRotation, replaceAtSource, type RotatingState } from '../operations/rotation.ts';
 
 /** An open state that follows changes by other nodes. */
 export type FollowingState = RotatingState & { readonly config: Config };

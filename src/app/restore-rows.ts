@@ -2,7 +2,7 @@ import { titleOf } from '../domain/grant.ts';
 import { restoreGrant } from '../grants/restored-grant.ts';
 import type { Row, Untyped } from '../store/copy.ts';
 import type { GrantRow } from '../store/schema.ts';
-import { runningMs } from './nodes.ts';
+import { runningMs } from '../store/node-life.ts';
 import type { Keys } from './restore-keys.ts';
 
 /** Sorted titles of grants after a restore. */

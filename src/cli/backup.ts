@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { backUp } from '../app/backup.ts';
 import { restore as restoreStore, type Restored } from '../app/restore.ts';
-import type { rotateKey } from '../app/rotation.ts';
+import type { rotateKey } from '../operations/rotation.ts';
 import { openTables } from '../app/state.ts';
 import { readSecret, referenceOption } from '../config/secret-reference.ts';
 import { inputInvalid, SidekeyError, systemCode } from '../lib/errors.ts';
@@ -81,7 +81,7 @@ export async function restore(context: Context, path: string, options: RestoreCo
       const reason = `${file} of ${isoTime(made)}: ${what}`;
       await state.audit.append({ event: 'store.restored', outcome: 'allow', reason });
       if (!isRotating(state.vault.generations)) return;
-      const rotation = await import('../app/rotation.ts');
+      const rotation = await import('../operations/rotation.ts');
       const parts = { next: null, retire: false, now, onProgress: () => {} };
       const { from, to, finished } = await rotation.rotateKey(state, parts);
       rotated = { from, to, finished };

@@ -631,27 +631,7 @@ const accessCommands: readonly CommandRow[] = [
   {
     name: 'key',
     summary: 'show the master key of the store, and rotate it',
-    commands: [
-      {
-        name: 'status',
-        summary: 'show the source of the master key, the keys, and the records that each seals',
-        examples: ['sidekey key status'],
-        load: async () => (await import('./key.ts')).keyStatus,
-      },
-      {
-        name: 'rotate',
-        summary: 'replace the master key while the proxy runs; resumes what was interrupted',
-        options: [
-          [
-            '--new <reference>',
-            'env:NAME, file:PATH or command:…: the new key of the sources env and command, or the new passphrase',
-          ],
-          ['--retire', 'retire the old key, also if other nodes still have it'],
-        ],
-        examples: ['sidekey key rotate', 'sidekey key rotate --new env:SIDEKEY_NEXT_KEY'],
-        load: async () => (await import('./key.ts')).rotate,
-      },
-    ],
+    loadCommands: async () => (await import('./key.ts')).keyCommands,
   },
   {
     name: 'node',

@@ -1,4 +1,3 @@
-import type { Config } from '../config/config.ts';
 import { displayName } from '../config/problem.ts';
 import { type Grant, stateNow, titleOf } from '../domain/grant.ts';
 import {
@@ -10,7 +9,7 @@ import {
   removeHost,
   tunnelHost,
 } from '../operations/domain.ts';
-import { counted } from '../operations/format.ts';
+import { counted, unlistedHosts } from '../operations/format.ts';
 import { foreignTexts, leakGuardTexts } from '../operations/dry-run-texts.ts';
 import { offeredBy } from '../operations/lookup.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
@@ -84,13 +83,6 @@ async function list(context: Context, host: string | undefined, options: GivenOp
   } else {
     output.result(answer, `${asTable(output.display, domains, grants, at)}\n\n${unlisted}`);
   }
-}
-
-/** The rule for hosts that the map does not list, in one sentence. */
-export function unlistedHosts({ proxy }: Pick<Config, 'proxy'>): string {
-  return proxy.unmatchedHosts === 'tunnel'
-    ? 'Unlisted hosts are tunnelled, without a credential (proxy.unmatched: tunnel).'
-    : 'Unlisted hosts are refused (proxy.unmatched: deny).';
 }
 
 function asTable(

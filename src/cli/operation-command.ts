@@ -6,6 +6,7 @@ import { pagesUrl } from '../operations/format.ts';
 import type { Operation } from '../operations/operation.ts';
 import type { OptionRow } from './command.ts';
 import { atCommandLine, type Context, withUpstreamClient } from './context.ts';
+import { probeOf } from './status/ask-proxy.ts';
 
 /** Operations as commands: options follow from the input of an operation. */
 
@@ -53,11 +54,19 @@ export function optionRows({ input }: Pick<Operation, 'input'>, allWords: Words)
 /** Options of a command line, as the parser returns them: by their names in camel case. */
 export type GivenOptions = Readonly<Record<string, unknown>>;
 
+interface PerformOptions {
+  readonly words?: Words;
+  readonly options?: GivenOptions;
+  /** Members that no option has, such as arguments. */
+  readonly fixed?: GivenOptions;
+  /** Words of the command, for a hint; default: the noun of the operation. */
+  readonly command?: string;
+  readonly onProgress?: (done: number, of: number) => void;
+}
+
 /**
  * Runs an operation with options and arguments.
  *
- * @param fixed members that no option has, such as arguments
- * @param command words of the command, if they are not the noun of the operation; for a hint
  * @throws SidekeyError `input_invalid` for a value that the operation does not accept; its own errors
  */
 export async function perform<Input extends z.ZodObject, Output extends z.ZodType, Result>(
@@ -68,7 +77,8 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
     options = {},
     fixed = {},
     command = operation.id.replaceAll('_', '-').split('.', 1)[0]!,
-  }: { words?: Words; options?: GivenOptions; fixed?: GivenOptions; command?: string } = {},
+    onProgress = () => {},
+  }: PerformOptions = {},
 ): Promise<{ readonly result: Result; readonly answer: z.input<Output>; readonly at: number }> {
   const values = Object.entries(words).flatMap(([member, { name, read }]) => {
     const option = optionName(member, name).replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
@@ -92,6 +102,7 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
     caller,
     now,
     env,
+    onProgress,
     pages: pagesUrl(config.admin),
     withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) =>
       withUpstreamClient(config, env, ({ fetch }) => use(fetch)),
@@ -104,7 +115,9 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
         return operation.run({ config, ...callOf(config) }, input, at);
       }
       case 'read':
-        return context.withView((view) => operation.run({ ...view, ...callOf(view.config) }, input, at));
+        return context.withView((view) =>
+          operation.run({ ...view, ...callOf(view.config), proxy: probeOf(view.config) }, input, at),
+        );
       case 'change':
         return context.withState((state) => operation.run({ ...state, ...callOf(state.config) }, input, at));
     }

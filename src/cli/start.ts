@@ -1,26 +1,24 @@
 import { readMachine, workerCount } from '../app/machine.ts';
 import type { StandardOutput } from '../app/audit-upkeep.ts';
+import { openView } from '../app/state.ts';
 import {
   type ListeningSocket,
   passedSocket,
-  removeRunning,
-  runFileOf,
   type SocketHandle,
   type ToSupervisor,
   type ToWorker,
-  writeRunning,
 } from '../app/worker-ipc.ts';
+import { removeRunning, runFileOf, writeRunning } from '../store/run-file.ts';
 import { startSupervisor, type Supervisor } from '../app/workers.ts';
-import { keptText } from './audit/verify.ts';
 import type { Sections } from './command.ts';
 import { atCommandLine, type Context } from './context.ts';
-import { describeAction, unlistedHosts } from './domain.ts';
+import { describeAction } from './domain.ts';
 import { columns, type Display } from './display.ts';
-import { proxyUrl } from '../operations/format.ts';
+import { proxyUrl, unlistedHosts } from '../operations/format.ts';
+import { auditEndNeeds, keptText } from '../operations/look-at-audit.ts';
 import { offeredBy } from '../operations/lookup.ts';
 import { createCommandRunner } from './remote.ts';
-import { askHealth } from './status/finding.ts';
-import { auditEndNeeds } from './status/status.ts';
+import { askHealth } from './status/ask-proxy.ts';
 import type { Config } from '../config/config.ts';
 import { machineFilesOf, storeName } from '../config/store-place.ts';
 import { parseConfig } from '../config/load.ts';
@@ -245,7 +243,9 @@ async function serve(
     workers?.supervisor.reload();
   });
   // Read before this process writes, because its lines would hide a changed end.
-  const auditNeeds = await auditEndNeeds(config, now);
+  const before = await openView(config, { now }).catch(() => null);
+  const auditNeeds = await auditEndNeeds(config.audit, before);
+  await before?.close();
   // The welcome text precedes all audit lines.
   const welcomed = Promise.withResolvers<void>();
   const proxy = await startProxy(config, {

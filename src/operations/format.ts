@@ -1,6 +1,8 @@
 import { isIP } from 'node:net';
 import type { AdminConfig } from '../config/approvals.ts';
+import type { Config } from '../config/config.ts';
 import { type Grant, hasEnded, isName, stateNow } from '../domain/grant.ts';
+import { countWaiting, type Proposal } from '../domain/proposal.ts';
 import { SidekeyError } from '../lib/errors.ts';
 
 /**
@@ -185,3 +187,16 @@ export function sizeText(bytes: number, unit = 'bytes'): string {
 }
 
 export const shortId = (id: string): string => id.slice(0, 8);
+
+/** The rule for hosts that the map does not list, in one sentence. */
+export function unlistedHosts({ proxy }: Pick<Config, 'proxy'>): string {
+  return proxy.unmatchedHosts === 'tunnel'
+    ? 'Unlisted hosts are tunnelled, without a credential (proxy.unmatched: tunnel).'
+    : 'Unlisted hosts are refused (proxy.unmatched: deny).';
+}
+
+/** Returns a line about the pending proposals; null: none. */
+export function waitingText(proposals: readonly Proposal[], now: number): string | null {
+  const count = countWaiting(proposals, now);
+  return count === 0 ? null : `${counted(count, 'proposal')} of agents to answer: sidekey proposal list`;
+}

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { Config } from '../config/config.ts';
-import type { AuditLog } from '../domain/event.ts';
+import type { OpenAuditLog } from '../audit/log.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { Scope } from '../domain/scopes.ts';
 import type { Registry } from '../grants/registry.ts';
@@ -8,6 +8,7 @@ import type { Store } from '../store/store.ts';
 import type { OpenVault } from '../store/vault/open.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import type { Caller } from './caller.ts';
+import type { ProxyProbe } from './proxy-probe.ts';
 
 /** Things that Sidekey does for people and programs: each is one value, and all front ends follow from it. */
 
@@ -22,6 +23,8 @@ interface Call {
   readonly env: NodeJS.ProcessEnv;
   /** Gives `use` a `fetch` behind the dial guard. @throws SidekeyError `config_invalid` for bad trust anchors */
   readonly withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => Promise<T>;
+  /** Called during long work with the number of records that are done, and of all. */
+  readonly onProgress: (done: number, of: number) => void;
 }
 
 /** The config, for an operation that also works while the store cannot be opened. */
@@ -44,6 +47,7 @@ export interface Reading extends ReadingConfig {
   readonly withState: <T>(use: (opened: Opened) => Promise<T>) => Promise<T>;
   /** Opens the grants with their sealed parts. Null and rejections: as `vault`. */
   readonly registry: () => Promise<Registry | null>;
+  readonly proxy: ProxyProbe;
 }
 
 /** Parts of Sidekey that an operation changes. */
@@ -58,7 +62,7 @@ export interface Opened {
   readonly store: Store;
   readonly vault: Vault;
   readonly grants: Registry;
-  readonly audit: AuditLog;
+  readonly audit: OpenAuditLog;
 }
 
 interface Definition<Parts, Input extends z.ZodObject, Output extends z.ZodType, Result> {

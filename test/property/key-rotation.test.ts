@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { rotateKey } from '../../src/app/rotation.ts';
+import { rotateKey } from '../../src/operations/rotation.ts';
 import { openState, type State } from '../../src/app/state.ts';
 import type { AuditEvent } from '../../src/domain/event.ts';
 import { loadConfig } from '../../src/config/load.ts';

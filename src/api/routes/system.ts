@@ -4,22 +4,14 @@ import { etagOf, preconditionOf } from '../etag.ts';
 import { callOperation, operationRoute } from '../operation-route.ts';
 import { type AnyRoute, commandRoute, route } from '../route.ts';
 import { exportCa, showCa } from '../../operations/ca.ts';
-import { name, text, time } from '../../operations/members.ts';
+import { name, text } from '../../operations/members.ts';
 import { checkConfig, getConfig, getPaths, putConfig, testConfig } from '../../operations/config.ts';
 import { getEnvironment } from '../../operations/environment.ts';
-import { listNodes, node, revokeNode } from '../../operations/node.ts';
+import { healthStatus, need } from '../../operations/health.ts';
+import { keyStatus, rotate } from '../../operations/key.ts';
+import { listNodes, revokeNode } from '../../operations/node.ts';
 
 /** Routes of the proxy itself: health, config, certificates, environment. */
-
-const need = z.looseObject({
-  about: z.string().optional(),
-  sentence: z.string(),
-  hint: z.string().nullable(),
-});
-
-const health = z
-  .looseObject({ ok: z.boolean(), needs: z.array(need) })
-  .meta({ id: 'Status', description: 'Findings, and a sentence with a way out for each problem.' });
 
 const configRoutes: readonly AnyRoute[] = [
   operationRoute(getConfig, 'GET /v2/config', { id: 'getConfig' }),
@@ -45,72 +37,12 @@ const configRoutes: readonly AnyRoute[] = [
   operationRoute(getPaths, 'GET /v2/config/paths', { id: 'getPaths', command: 'config path' }),
 ];
 
-const behind = z.array(node).describe('Nodes whose key source still has the key before.');
-
-const keyStatus = z
-  .strictObject({
-    source: z.string(),
-    rotating: z.boolean(),
-    left: z.int().describe('Records that an earlier key seals.'),
-    keys: z.array(
-      z.strictObject({
-        key_id: z.string(),
-        state: z.enum(['current', 'rotating', 'retired']),
-        since: time.nullable(),
-        retired_at: time.nullable(),
-        records: z.int(),
-      }),
-    ),
-    behind,
-  })
-  .meta({ id: 'Keys', description: 'The master keys of the store, current first. No key is in it.' });
-
 const healthRoutes: readonly AnyRoute[] = [
-  commandRoute({
-    method: 'get',
-    path: '/v2/key',
-    id: 'getKeys',
-    tag: 'Status',
-    summary: 'Show the master keys of the store, and whether a rotation is finished.',
-    scope: 'status:read',
-    result: keyStatus,
-    commands: ['key status'],
-    call: () => ({ command: 'key status' }),
-  }),
-  commandRoute({
-    method: 'post',
-    path: '/v2/key/rotate',
-    id: 'rotateKey',
-    tag: 'Status',
-    summary: 'Rotate the master key, or resume a rotation; for sources that keep the key themselves.',
-    scope: 'config:write',
-    query: z.strictObject({
-      retire: z.stringbool().optional().describe('Retire the old key, also if other nodes still have it.'),
-    }),
-    result: z.strictObject({
-      from: z.string(),
-      to: z.string(),
-      resumed: z.boolean(),
-      rewrapped: z.int(),
-      finished: z.boolean(),
-      behind,
-    }),
-    commands: ['key rotate'],
-    call: ({ query }) => ({ command: 'key rotate', options: query }),
-  }),
+  operationRoute(keyStatus, 'GET /v2/key', { id: 'getKeys', command: 'key status' }),
+  operationRoute(rotate, 'POST /v2/key/rotate', { id: 'rotateKey', command: 'key rotate', carrier: 'query' }),
   operationRoute(listNodes, 'GET /v2/nodes', { id: 'listNodes', list: 'name', command: 'node list' }),
   operationRoute(revokeNode, 'DELETE /v2/nodes/{node}', { id: 'revokeNode', command: 'node revoke' }),
-  commandRoute({
-    method: 'get',
-    path: '/v2/status',
-    id: 'getStatus',
-    tag: 'Status',
-    summary: 'Show health and open problems.',
-    scope: 'status:read',
-    result: health,
-    commands: ['status'],
-    call: () => ({ command: 'status' }),
-  }),
+  operationRoute(healthStatus, 'GET /v2/status', { id: 'getStatus', command: 'status' }),
   commandRoute({
     method: 'post',
     path: '/v2/doctor',

@@ -10,9 +10,9 @@ import {
   standingJson,
 } from './format.ts';
 import type { Context } from '../context.ts';
-import { readSpan, spanText } from '../../operations/format.ts';
+import { readSpan, spanText, waitingText } from '../../operations/format.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import { countWaiting, waitingText } from '../proposal.ts';
+import { countWaiting } from '../../domain/proposal.ts';
 import { approvalPages } from './pages.ts';
 
 export interface ApproveOptions {

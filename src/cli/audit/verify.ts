@@ -13,11 +13,9 @@ import { headFile, logIdOf, readHeads } from '../../audit/live-file.ts';
 import { type AbsentLog, type VerifiedLog, verifyLogs } from '../../audit/logs.ts';
 import { verifyAudit } from '../../audit/verify.ts';
 import { keySourceOf } from '../../app/keys.ts';
-import type { AuditConfig } from '../../config/audit.ts';
 import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
 import { storeName } from '../../config/store-place.ts';
-import { formatDuration, formatSize } from '../../config/scalar.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import { withoutStop } from '../../lib/text.ts';
@@ -244,15 +242,4 @@ function accept({ withState, output }: Context): Promise<number> {
     output.result({ accepted: gaps, left: after.length }, [text, ...rest].join('\n'));
     return after.length === 0 ? exitCode.ok : exitCode.failure;
   });
-}
-
-/** Describes all retention limits of the audit log. */
-export function keptText({ keepMs, keepFiles, keepBytes }: AuditConfig): string {
-  const limits = [
-    ...(keepMs === null ? [] : [formatDuration(keepMs)]),
-    ...(keepFiles === null ? [] : [`${keepFiles} files`]),
-    ...(keepBytes === null ? [] : [formatSize(keepBytes)]),
-  ];
-  if (limits.length === 0) return 'keeps all';
-  return `keeps ${limits.join(' or ')}`;
 }

@@ -3,7 +3,7 @@ import type { Config } from '../../config/config.ts';
 import { loadConfig } from '../../config/load.ts';
 import { type ConfigLocation, isToBeMade } from '../../config/locate.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
-import { unlistedHosts } from '../domain.ts';
+import { unlistedHosts } from '../../operations/format.ts';
 import { columns } from '../display.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { placesOf } from '../../operations/config.ts';

@@ -4,9 +4,11 @@ import type { ConnectRequest } from './request.ts';
 import type { Context } from '../context.ts';
 import { details as lines } from '../display.ts';
 import { expiryOf, relativeTime } from '../../operations/format.ts';
-import { accountText, grantCommand, grantJson, scopesOf } from '../grant/format.ts';
+import { accountText, scopesOf } from '../grant/format.ts';
+import { grantCommand } from '../../operations/lookup.ts';
+import { grantAnswer } from '../../operations/grant-answer.ts';
 import { changePolicy } from '../grant/set.ts';
-import { askUnreadable } from '../status/finding.ts';
+import { askUnreadable } from '../status/ask-proxy.ts';
 import { displayName } from '../../config/problem.ts';
 import { type Grant, stateNow, titleOf } from '../../domain/grant.ts';
 import type { Probe, Provider } from '../../domain/provider.ts';
@@ -31,7 +33,7 @@ export async function report(
   const said = edits.every(({ change }) => change === 'added') ? 'added to' : 'now in';
   output.result(
     {
-      ...grantJson(grant, at),
+      ...grantAnswer(grant, at),
       audience,
       account: accountOf(details),
       account_details: details,

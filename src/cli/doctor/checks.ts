@@ -8,7 +8,7 @@ import { newToken } from '../../operations/agent-token.ts';
 import type { Context } from '../context.ts';
 import { counted, proxyUrl } from '../../operations/format.ts';
 import { offeredBy } from '../../operations/lookup.ts';
-import { type Finding, finding, type Need } from '../status/finding.ts';
+import { type Finding, finding, type Need } from '../../operations/finding.ts';
 import { writeTrustFiles } from '../../clients/trust-files.ts';
 import { clientVariables } from '../../clients/variables.ts';
 import type { Config } from '../../config/config.ts';

@@ -2,7 +2,7 @@ import { type Context, withUpstreamClient } from '../context.ts';
 import { askUpstreams, lookAtClock, lookAtPermissions, upstreamsFound, withProbeFixture } from './checks.ts';
 import { probeClients, type Probed } from './probe.ts';
 import { columns, type Display, wrapMessage } from '../display.ts';
-import { broken, type Finding, type Need } from '../status/finding.ts';
+import { broken, type Finding, type Need } from '../../operations/finding.ts';
 import { findAll } from '../status/status.ts';
 import { clients } from '../../clients/programs.ts';
 import type { Config } from '../../config/config.ts';

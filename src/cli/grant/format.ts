@@ -1,34 +1,9 @@
-import {
-  dateTime,
-  expiryOf,
-  isoOrNull,
-  isoTime,
-  relativeTime,
-  spanText,
-  when,
-} from '../../operations/format.ts';
-import type { Config } from '../../config/config.ts';
+import { dateTime, expiryOf, isoOrNull, relativeTime, spanText, when } from '../../operations/format.ts';
 import { certificateFacts } from '../../grants/client-certificate.ts';
-import {
-  accountOf,
-  clockOf,
-  type Credential,
-  dueAt,
-  endOf,
-  isRefreshable,
-  type Renewal,
-} from '../../domain/credential.ts';
-import { defaultUser, type Grant, hasEnded, stateNow } from '../../domain/grant.ts';
-import type { Dialect } from '../../domain/provider.ts';
-import {
-  comingRefresh,
-  refreshTimesOf,
-  type RefreshTokenEnds,
-  refreshTokenEndsOf,
-} from '../../grants/refresh-schedule.ts';
-import type { OpenedGrant } from '../../grants/registry.ts';
-import { withoutStop } from '../../lib/text.ts';
-import type { GrantActivity, GrantPolicy } from '../../store/store.ts';
+import { accountOf, type Credential, type Renewal } from '../../domain/credential.ts';
+import type { Grant } from '../../domain/grant.ts';
+import type { Clocks, Next } from '../../operations/grant-clocks.ts';
+import type { GrantPolicy } from '../../store/store.ts';
 
 /** Rows of the settings of a grant; null: nothing is set. */
 export function settingsRows(policy: GrantPolicy | null, now: number) {
@@ -92,33 +67,6 @@ export function certificateRows(credential: Credential, now: number): Readonly<R
   };
 }
 
-export function certificateJson(credential: Credential): Readonly<Record<string, unknown>> {
-  const facts = certificateFacts(credential);
-  if (facts === null) return {};
-  const { subject, issuer, serial, sha256, validFrom, validUntil, issuers } = facts;
-  const times = { valid_from: isoTime(validFrom), valid_until: isoTime(validUntil) };
-  return { certificate: { subject, issuer, serial, sha256, ...times, issuers_sent: issuers } };
-}
-
-/** A command about a grant: `sidekey grant remove github --user alice`. */
-export function grantCommand(
-  what: 'refresh' | 'remove' | 'revoke',
-  { name, user }: Pick<Grant, 'name' | 'user'>,
-): string {
-  return `sidekey grant ${what} ${name}${user === defaultUser ? '' : ` --user ${user}`}`;
-}
-
-/** The command that refreshes a grant, even if it is not due. */
-export function refreshCommand(grant: Grant): string {
-  return `${grantCommand('refresh', grant)} --force`;
-}
-
-/** The state; `expired` also after the grant's own expiry. */
-export function stateOf(grant: Grant, policy: GrantPolicy | null, now: number): Grant['state'] {
-  const state = stateNow(grant, now);
-  return state === 'active' && policy?.expiresAt != null && policy.expiresAt <= now ? 'expired' : state;
-}
-
 /** The scopes as one text; `-` if there are none. */
 export function scopesOf({ scopes }: Grant): string {
   return scopes.length === 0 ? '-' : scopes.join(' ');
@@ -138,31 +86,6 @@ export function accountText(details: Readonly<Record<string, string>>): string |
     .filter(([name, value]) => value !== account && name !== 'picture')
     .map(([name, value]) => `${name} ${value}`);
   return account === null || more.length === 0 ? account : `${account} (${more.join(', ')})`;
-}
-
-/** A grant for programs. Times are ISO 8601, spans are seconds. */
-export function grantJson(
-  grant: Grant,
-  now: number,
-  policy: GrantPolicy | null = null,
-): Readonly<Record<string, unknown>> {
-  const { id, name, user, provider, type, stateReason, scopes, expiresAt, refreshable } = grant;
-  return {
-    id,
-    name,
-    user,
-    provider,
-    type,
-    state: stateOf(grant, policy, now),
-    state_reason: stateReason,
-    scopes,
-    expires_at: expiresAt === null ? null : isoTime(expiresAt),
-    expires_in: expiresAt === null ? null : Math.floor((expiresAt - now) / 1_000),
-    refreshable,
-    revision: grant.revision,
-    created_at: isoTime(grant.createdAt),
-    updated_at: isoTime(grant.updatedAt),
-  };
 }
 
 /** Rows of `grant show`, without empty ones. */
@@ -244,102 +167,4 @@ function nextWords({ what, at }: Next, { type }: Pick<Grant, 'type'>, now: numbe
     case 'nothing':
       return 'nothing';
   }
-}
-
-/** Times in milliseconds since the epoch; null: none, or unknown. */
-export interface Clocks {
-  readonly obtainedAt: number | null;
-  readonly endsAt: number | null;
-  /** Time from which a use refreshes the token. */
-  readonly dueAt: number | null;
-  readonly refreshToken: RefreshTokenEnds;
-  readonly usedAt: number | null;
-  readonly refreshedAt: number | null;
-  readonly failure: Failure | null;
-  readonly next: Next;
-}
-
-/** The last failed refresh since the credential was stored. */
-interface Failure {
-  readonly at: number;
-  /** Sentence without a full stop. */
-  readonly text: string;
-}
-
-/**
- * Next event, and its time; null: no clock determines it.
- *
- * - `refresh_ahead`: a running proxy refreshes the token before it is used.
- * - `keep_alive`: a running proxy uses the refresh token, so that it does not expire unused.
- * - `refresh_on_use`: the next request after that time refreshes the token.
- * - `end`: the token ends, and nothing can renew it.
- * - `consent`: nothing, until a person consents again.
- * - `nothing`
- */
-interface Next {
-  readonly what: 'refresh_ahead' | 'keep_alive' | 'refresh_on_use' | 'end' | 'consent' | 'nothing';
-  readonly at: number | null;
-}
-
-interface ClockParts {
-  readonly activity: GrantActivity | null;
-  /** Dialect of the provider; null: the provider is not defined. */
-  readonly dialect: Dialect | null;
-  readonly tokens: Config['tokens'];
-  readonly now: number;
-}
-
-export function clocksOf(opened: OpenedGrant, parts: ClockParts): Clocks {
-  const { grant, sealed } = opened;
-  const { credential } = sealed;
-  const { activity, dialect } = parts;
-  return {
-    obtainedAt:
-      credential.type === 'oauth2' && credential.accessToken !== null ? credential.obtainedAt : null,
-    endsAt: endOf(credential),
-    dueAt: dueAt(credential, parts.tokens.skewMs),
-    refreshToken: refreshTokenEndsOf(sealed, { dialect, consentedAt: consentOf(opened) }),
-    usedAt: activity?.usedAt ?? null,
-    refreshedAt: activity?.refreshedAt ?? null,
-    failure: failureOf(grant, activity),
-    next: nextOf(opened, parts),
-  };
-}
-
-/** Returns the last failure. Ignores a failure before the credential was stored. */
-export function failureOf(grant: Grant, activity: GrantActivity | null): Failure | null {
-  if (activity === null || activity.failedAt === null || activity.failedAt < grant.updatedAt) return null;
-  return { at: activity.failedAt, text: withoutStop(activity.failure ?? 'not known') };
-}
-
-function consentOf({ grant, sealed: { credential } }: OpenedGrant): number {
-  return (credential.type === 'oauth2' ? credential.consentedAt : undefined) ?? grant.createdAt;
-}
-
-function nextOf({ grant, sealed }: OpenedGrant, { activity, dialect, tokens, now }: ClockParts): Next {
-  const { credential } = sealed;
-  switch (stateNow(grant, now)) {
-    case 'revoked':
-    case 'expired':
-      return { what: 'nothing', at: null };
-    case 'reauth_required':
-      return { what: 'consent', at: null };
-    case 'active':
-      break;
-  }
-  if (!isRefreshable(credential)) {
-    const at = endOf(credential);
-    return at === null ? { what: 'nothing', at } : { what: 'end', at };
-  }
-  const times = refreshTimesOf(sealed, { skewMs: tokens.skewMs, dialect });
-  const usedAt = activity?.usedAt ?? null;
-  const coming = comingRefresh(times, { usedAt, now, keepFreshMs: tokens.keepFreshMs });
-  if (coming !== null) {
-    return {
-      what: coming.why === 'ahead' ? 'refresh_ahead' : 'keep_alive',
-      at: Math.max(now, coming.span.from),
-    };
-  }
-  const ended = hasEnded(grant, now) || clockOf(credential, now, 0) === 'absent';
-  return { what: 'refresh_on_use', at: ended ? now : dueAt(credential, tokens.skewMs) };
 }

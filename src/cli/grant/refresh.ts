@@ -4,7 +4,9 @@ import { recordChange } from '../../audit/log.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { details } from '../display.ts';
 import { expiryOf } from '../../operations/format.ts';
-import { grantCommand, grantJson, refreshCommand, renewedBy, scopesOf } from './format.ts';
+import { renewedBy, scopesOf } from './format.ts';
+import { grantCommand, refreshCommand } from '../../operations/lookup.ts';
+import { grantAnswer } from '../../operations/grant-answer.ts';
 import { pickGrant } from '../../operations/lookup.ts';
 import { onInterrupt } from '../terminal.ts';
 import { clockOf, secretText } from '../../domain/credential.ts';
@@ -69,7 +71,7 @@ export async function refreshGrant(
   });
   const at = now();
   output.result(
-    { ...grantJson(grant, at), renewed: outcome === 'renewed' || outcome === 'asked' },
+    { ...grantAnswer(grant, at), renewed: outcome === 'renewed' || outcome === 'asked' },
     details(output.display, sentences[outcome](titleOf(grant)), {
       scopes: scopesOf(grant),
       expires: expiryOf(grant, at),

@@ -13,37 +13,32 @@ import {
 } from '../../operations/format.ts';
 import {
   accountText,
-  certificateJson,
   certificateRows,
   clockJson,
   clockRows,
-  clocksOf,
-  grantJson,
   settingsJson,
   settingsRows,
   renewedBy,
   scopesOf,
-  stateOf,
 } from './format.ts';
+import { certificateAnswer, grantAnswer, stateOf } from '../../operations/grant-answer.ts';
 import { type PlaceholderOptions, showPlaceholder } from './placeholder.ts';
+import { type BoundKey, boundKeyOf, isUnbound, type Lacked, lackedBy } from '../../operations/grant-facts.ts';
+import { clocksOf } from '../../operations/grant-clocks.ts';
 import { leaseEndText } from '../../operations/lease-text.ts';
 import { domainsOf, pickGrant } from '../../operations/lookup.ts';
 import { carriedAs } from '../../proxy/schemes/placement.ts';
 import { type ProxyConfig, tokenlessCallers } from '../../config/proxy.ts';
-import { accountOf, type Credential, type DpopAlgorithm } from '../../domain/credential.ts';
+import { accountOf, type Credential } from '../../domain/credential.ts';
 import type { View } from '../../app/state.ts';
 import { type Grant, titleOf } from '../../domain/grant.ts';
-import { consentCommand } from '../../grants/messages.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { settingsOf } from '../../grants/metadata.ts';
-import type { OpenedGrant } from '../../grants/registry.ts';
 import { describeSource } from '../../grants/sources/source.ts';
 import { replaceCommand } from '../../grants/token-result.ts';
 import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
-import { isScope, ungrantedScopes } from '../../grants/oauth/scopes.ts';
 import { createFingerprint } from '../../proxy/schemes/apply.ts';
-import { proofKey } from '../../proxy/schemes/dpop-proof.ts';
-import type { AgentRecord, GrantActivity, LeaseRecord, Rights } from '../../store/store.ts';
+import type { AgentRecord, LeaseRecord, Rights } from '../../store/store.ts';
 import { grantGone } from '../../grants/keep.ts';
 
 /** `sidekey grant show`. @throws as `pickGrant` and the vault */
@@ -66,7 +61,10 @@ async function showGrant(context: Context, reference: string, user: string | und
       grant,
       account: sealed.details ?? {},
       client: clientOf(sealed.credential, provider),
-      certificate: { json: certificateJson(sealed.credential), rows: certificateRows(sealed.credential, at) },
+      certificate: {
+        json: certificateAnswer(sealed.credential),
+        rows: certificateRows(sealed.credential, at),
+      },
       clocks: clocksOf(opened, { activity, dialect: provider?.dialect ?? null, tokens, now: at }),
       lacked: lackedBy(opened, activity, provider),
       renewed: renewedBy(sealed.credential),
@@ -86,7 +84,7 @@ async function showGrant(context: Context, reference: string, user: string | und
   const { policy, reached, proxy, certificate, boundKey, bound, client, source } = found;
   output.result(
     {
-      ...grantJson(grant, at, policy),
+      ...grantAnswer(grant, at, policy),
       lacked_scopes: lackedJson(lacked),
       ...clockJson(clocks),
       renewed_by: renewed,
@@ -203,7 +201,7 @@ export async function listGrants(
   });
   output.result(
     ending.map(({ grant, policy, end }) => ({
-      ...grantJson(grant, at, policy),
+      ...grantAnswer(grant, at, policy),
       ...(locked === null ? {} : { scopes: null }),
       account: accounts.get(grant.id) ?? null,
       used_at: isoOrNull(usedAt(grant.id)),
@@ -247,33 +245,6 @@ async function accountsOf(view: Pick<View, 'registry'>, grants: readonly Grant[]
 
 function endText(end: number | null, now: number): string {
   return end === null ? 'no end' : relativeTime(end, now);
-}
-
-/** Missing scopes in the last report of an upstream. */
-interface Lacked {
-  /** Milliseconds since the epoch. */
-  readonly at: number;
-  /** Empty: the upstream did not name them. */
-  readonly scopes: readonly string[];
-  readonly command: string;
-}
-
-/** Returns the lacking scopes; null: none, a report older than the consent, or scopes that it has now. */
-export function lackedBy(
-  { grant, sealed: { credential } }: OpenedGrant,
-  activity: Pick<GrantActivity, 'lackedAt' | 'lacked'> | null,
-  provider: Provider | undefined,
-): Lacked | null {
-  if (activity === null || activity.lackedAt === null) return null;
-  const { lackedAt: at } = activity;
-  // Keeps only valid scopes, because the store is not authenticated and users paste the command.
-  const lacked = activity.lacked.filter(isScope);
-  // A refresh returns the same scopes. Only a consent or a new credential changes them.
-  const givenAt = credential.type === 'oauth2' ? credential.consentedAt : grant.updatedAt;
-  if (givenAt !== undefined && givenAt >= at) return null;
-  const scopes = givenAt === undefined ? ungrantedScopes(lacked, grant.scopes) : lacked;
-  if (scopes.length === 0 && activity.lacked.length > 0) return null;
-  return { at, scopes, command: consentCommand(grant, scopes, provider, credential) };
 }
 
 /** Text for a person: `read:org (2 h ago)`; null: no scope is lacking. */
@@ -343,29 +314,6 @@ function reachedByJson({ agents, leases }: ReachedBy): Readonly<Record<string, u
     })),
     active_leases: leases.map(({ id, agent }) => ({ id, agent })),
   };
-}
-
-/** A key and its binding. */
-interface BoundKey {
-  readonly algorithm: DpopAlgorithm;
-  /** RFC 7638 thumbprint. */
-  readonly thumbprint: string;
-  /** True: the current access token is bound to the key. */
-  readonly isBound: boolean;
-}
-
-/** Returns the key; null: none. */
-export function boundKeyOf(credential: Credential): BoundKey | null {
-  if (credential.type !== 'oauth2' || credential.dpop === undefined) return null;
-  const { key, isBound } = credential.dpop;
-  const { algorithm, thumbprint } = proofKey(key);
-  return { algorithm, thumbprint, isBound };
-}
-
-/** Reports whether a token is never sent: the provider requires a bound token, and this one is not bound. */
-export function isUnbound(credential: Credential, provider: Provider | undefined): boolean {
-  if (credential.type !== 'oauth2' || credential.accessToken === null) return false;
-  return (provider?.dpop ?? null) !== null && credential.dpop?.isBound !== true;
 }
 
 function boundKeyJson(bound: BoundKey | null): unknown {

@@ -4,7 +4,7 @@ import type { SourceOptions } from '../connect/flows/source.ts';
 import { details } from '../display.ts';
 import { spanText, when } from '../../operations/format.ts';
 import { pickGrant } from '../../operations/lookup.ts';
-import { failureOf } from './format.ts';
+import { failureOf } from '../../operations/grant-clocks.ts';
 import { type Grant, titleOf } from '../../domain/grant.ts';
 import { grantGone } from '../../grants/keep.ts';
 import { inputInvalid } from '../../lib/errors.ts';

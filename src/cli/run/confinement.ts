@@ -12,9 +12,8 @@ import { readPlaces } from '../../clients/confine/places.ts';
 import type { Config } from '../../config/config.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { realPath } from '../../lib/paths.ts';
-import { withoutStop } from '../../lib/text.ts';
 import { counted } from '../../operations/format.ts';
-import { type Finding, finding } from '../status/finding.ts';
+import { landlockAlone, unconfined } from '../../operations/look-at-runs.ts';
 
 /** Options of `sidekey run` about confinement. */
 export interface ConfinementOptions {
@@ -78,37 +77,11 @@ export async function openConfinement(
   }
 }
 
-function unconfined({ message, hint }: SidekeyError): string {
-  return `not confined: ${withoutStop(message)} → ${hint}`;
-}
-
 /** Returns a note for each file that runs outside later and was made or changed by the command. */
 export function bornNotes({ plan }: Confinement): readonly string[] {
   return born(plan).map(
     (path) => `${path} is new or changed, and runs outside of the run later: read it first`,
   );
-}
-
-/** Returns how this machine confines commands of `sidekey run`. None is no fault of the setup. */
-export async function lookAtRuns(
-  { run }: Pick<Config, 'run'>,
-  env: NodeJS.ProcessEnv,
-  platform?: NodeJS.Platform,
-): Promise<Finding> {
-  if (run.isolate === 'off') return finding('runs', 'not confined: run.isolate is off', { confined: false });
-  try {
-    const { bubblewrap, landlock } = await findMechanisms(env, platform);
-    const facts = { confined: true, bubblewrap: bubblewrap !== null, landlock };
-    if (bubblewrap === null) return finding('runs', `confined by Landlock alone: ${landlockAlone}`, facts);
-    return finding(
-      'runs',
-      landlock ? 'confined by bubblewrap and Landlock' : 'confined by bubblewrap',
-      facts,
-    );
-  } catch (error) {
-    if (!(error instanceof SidekeyError)) throw error;
-    return finding('runs', unconfined(error), { confined: false });
-  }
 }
 
 /** Returns what holds, for the line before the start. */
@@ -123,8 +96,6 @@ export function holds({ plan, confined }: Confinement): string {
       : '';
   return `confined: network only through Sidekey${network}; ${writes}; ${counted(hidden, 'credential file')} hidden`;
 }
-
-const landlockAlone = 'the package bubblewrap, where namespaces are permitted, does more (docs/run.md)';
 
 /**
  * Returns the environment of a confined command, without the addresses of sockets that the command does not

@@ -25,7 +25,7 @@ import { atCommandLine, type Context } from '../context.ts';
 import { proxyUrl } from '../../operations/format.ts';
 import { ownGrants, ttlFor } from '../../operations/lease-terms.ts';
 import { type LeaseOrder, makeLease } from '../../operations/make-lease.ts';
-import { askHealth } from '../status/finding.ts';
+import { askHealth } from '../status/ask-proxy.ts';
 
 export interface LeaseSettings {
   /** Agent; null: that of `sidekey run`. */

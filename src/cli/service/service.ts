@@ -11,7 +11,7 @@ import type { Context } from '../context.ts';
 import { isoTime, proxyUrl, relativeTime } from '../../operations/format.ts';
 import { showProgram } from '../programs.ts';
 import { findProgram } from '../../lib/programs.ts';
-import { askHealth } from '../status/finding.ts';
+import { askHealth } from '../status/ask-proxy.ts';
 import { launchd } from './launchd.ts';
 import type { ServiceManager } from './manager.ts';
 import { systemd } from './systemd.ts';

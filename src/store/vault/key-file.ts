@@ -17,7 +17,8 @@ import { newMasterKey, type OpenKeySource, takeKey, withBytes } from './key-sour
 export interface KeyFormat {
   /** Names the file for messages, with what else the key needs. */
   place(path: string): string;
-  encode(key: KeyObject): Promise<string>;
+  /** `passphrase`: as in `OpenKeySource`. */
+  encode(key: KeyObject, passphrase?: () => Promise<string>): Promise<string>;
   /** Null: the text has another form. @throws SidekeyError `key_mismatch`; other failures of the format */
   decode(text: string): Promise<Buffer | null>;
 }
@@ -68,7 +69,7 @@ export function openKeyFile(path: string, format: KeyFormat): OpenKeySource {
         hint: 'find what removes it, then start again',
       });
     },
-    replace: async (key) => writePrivateFile(path, await format.encode(key)),
+    replace: async (key, passphrase) => writePrivateFile(path, await format.encode(key, passphrase)),
     place: format.place(path),
   };
 }

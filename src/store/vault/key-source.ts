@@ -6,8 +6,11 @@ export interface OpenKeySource {
   readonly read: () => Promise<KeyObject | null>;
   /** Creates and stores a key for a new store; null: a person must. Another process may be first. */
   readonly create: (() => Promise<KeyObject>) | null;
-  /** Stores a key in place of the previous one; null: a person must. */
-  readonly replace: ((key: KeyObject) => Promise<void>) | null;
+  /**
+   * Stores a key in place of the previous one; null: a person must. `passphrase` reads the one that seals the
+   * key from now on, if it is not that of the config.
+   */
+  readonly replace: ((key: KeyObject, passphrase?: () => Promise<string>) => Promise<void>) | null;
   /** Sentence for a person: what must be done with the new or the lost key. */
   readonly place: string;
 }

@@ -46,9 +46,9 @@ const context = 'master-key';
 export function passphraseFormat(read: ReadPassphrase): KeyFormat {
   return {
     place: (path) => `The file ${path} of the master key, with its passphrase,`,
-    async encode(key) {
+    async encode(key, next = () => read(true)) {
       const salt = randomBytes(16);
-      const wrapKey = await stretch(await read(true), { ...parameters, salt });
+      const wrapKey = await stretch(await next(), { ...parameters, salt });
       const sealed = withBytes(key, (bytes) => Buffer.from(sealEnvelope(wrapKey, context, bytes)));
       const facts = { salt: salt.toString('base64'), sealed: sealed.toString('base64') };
       return textOf({ kdf: 'argon2id', ...parameters, ...facts });

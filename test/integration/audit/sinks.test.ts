@@ -15,7 +15,7 @@ import type { AuditLine } from '../../../src/domain/event.ts';
 import type { OpenAuditLog } from '../../../src/audit/log.ts';
 import { readSinkState } from '../../../src/audit/export/sink.ts';
 import { verifyAudit } from '../../../src/audit/verify.ts';
-import { keptText } from '../../../src/cli/audit/verify.ts';
+import { keptText } from '../../../src/operations/look-at-audit.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { openUpstreamClient } from '../../../src/app/upstream.ts';
 import { home } from '../../support/command-line.ts';

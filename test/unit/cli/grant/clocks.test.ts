@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { dateTime, lastUse } from '../../../../src/operations/format.ts';
-import { clockJson, clockRows, type Clocks, clocksOf, failureOf } from '../../../../src/cli/grant/format.ts';
+import { clockJson, clockRows } from '../../../../src/cli/grant/format.ts';
+import { type Clocks, clocksOf, failureOf } from '../../../../src/operations/grant-clocks.ts';
 import { plainDialect } from '../../../../src/config/provider-dialect.ts';
 import type { Credential, OAuth2Credential } from '../../../../src/domain/credential.ts';
 import type { Grant } from '../../../../src/domain/grant.ts';

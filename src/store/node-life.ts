@@ -1,4 +1,4 @@
-import type { NodeRecord, Store } from '../store/store.ts';
+import type { NodeRecord, Store } from './store.ts';
 
 /** Milliseconds between two heartbeats of a node. */
 export const aliveMs = 20_000;

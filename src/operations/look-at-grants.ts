@@ -1,25 +1,29 @@
-import { grantEnded } from '../../agents/permissions.ts';
-import type { View } from '../../app/state.ts';
-import { unlistedHosts } from '../domain.ts';
-import { relativeTime } from '../../operations/format.ts';
-import { clocksOf, failureOf, refreshCommand, stateOf } from '../grant/format.ts';
-import { boundKeyOf, isUnbound, lackedBy } from '../grant/show.ts';
-import { domainsOf, offeredBy } from '../../operations/lookup.ts';
-import { askUnreadable, type Finding, finding, type Need } from './finding.ts';
-import { certificateFacts } from '../../grants/client-certificate.ts';
-import { type Grant, type GrantState, offeredGrants, titleOf } from '../../domain/grant.ts';
-import type { Provider } from '../../domain/provider.ts';
-import { endWords, replaceCommand } from '../../grants/token-result.ts';
-import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
-import { withoutStop } from '../../lib/text.ts';
-import { isWithin } from '../../proxy/policy/domain-map.ts';
-import type { GrantActivity } from '../../store/store.ts';
+import { grantEnded } from '../agents/permissions.ts';
+import { relativeTime, unlistedHosts } from './format.ts';
+import { clocksOf, failureOf } from './grant-clocks.ts';
+import { stateOf } from './grant-answer.ts';
+import { boundKeyOf, isUnbound, lackedBy } from './grant-facts.ts';
+import { domainsOf, offeredBy, refreshCommand } from './lookup.ts';
+import { type Finding, finding, type HealthView, type Need } from './finding.ts';
+import type { ProxyProbe } from './proxy-probe.ts';
+import { certificateFacts } from '../grants/client-certificate.ts';
+import { type Grant, type GrantState, offeredGrants, titleOf } from '../domain/grant.ts';
+import type { Provider } from '../domain/provider.ts';
+import { endWords, replaceCommand } from '../grants/token-result.ts';
+import { caughtFailure, SidekeyError } from '../lib/errors.ts';
+import { withoutStop } from '../lib/text.ts';
+import { isWithin } from '../proxy/policy/domain-map.ts';
+import type { GrantActivity } from '../store/store.ts';
 
 /**
  * Checks all grants, counts them by state, and lists those that need action; a revoked grant needs none.
  * Without the master key, only counts them.
  */
-export async function lookAtGrants(view: View, now: number): Promise<Finding> {
+export async function lookAtGrants(
+  view: HealthView,
+  probe: Pick<ProxyProbe, 'unreadable'>,
+  now: number,
+): Promise<Finding> {
   const grants = await view.grants();
   const activity = new Map((await view.store?.activity.list())?.map((each) => [each.grantId, each]));
   const policies = new Map((await view.store?.grantPolicies.list())?.map((each) => [each.grantId, each]));
@@ -29,7 +33,7 @@ export async function lookAtGrants(view: View, now: number): Promise<Finding> {
   const vault = await view.vault().catch(caughtFailure);
   if (vault instanceof SidekeyError)
     return finding('grants', `${text} (all that can be read without the master key)`, facts);
-  const unreadable = vault === null ? [] : await askUnreadable(view.config, vault);
+  const unreadable = vault === null ? [] : await probe.unreadable(vault);
   const needs: Need[] = [];
   const lacking: string[] = [];
   const bound: string[] = [];
@@ -66,7 +70,7 @@ export async function lookAtGrants(view: View, now: number): Promise<Finding> {
 }
 
 /** Binding of a token, if the provider binds tokens to a key. */
-async function bindingOf(view: View, grant: Grant): Promise<'bound' | 'unbound' | null> {
+async function bindingOf(view: HealthView, grant: Grant): Promise<'bound' | 'unbound' | null> {
   const provider = view.config.providers.get(grant.provider);
   if (provider === undefined || provider.dpop === null) return null;
   const credential = (await (await view.registry())?.read(grant.id))?.sealed.credential;
@@ -83,7 +87,7 @@ function unboundNeed(grant: Grant): Need {
 }
 
 /** Reports whether an upstream server required scopes that a consent can add. */
-async function lacks(view: View, grant: Grant, activity: GrantActivity | undefined): Promise<boolean> {
+async function lacks(view: HealthView, grant: Grant, activity: GrantActivity | undefined): Promise<boolean> {
   if (activity === undefined || activity.lackedAt === null) return false;
   const opened = await (await view.registry())?.read(grant.id);
   if (opened === undefined || opened === null) return false;
@@ -106,7 +110,7 @@ function needOf(grant: Grant, state: Exclude<GrantState, 'active'>): string {
 
 /** Returns the needs of a grant that will stop working soon. */
 async function refreshNeeds(
-  view: View,
+  view: HealthView,
   grant: Grant,
   activity: GrantActivity | null,
   now: number,
@@ -151,7 +155,7 @@ async function refreshNeeds(
 }
 
 /** Returns the needs of a client certificate that expires soon, early enough for its renewal. */
-async function certificateNeeds(view: View, grant: Grant, now: number): Promise<readonly Need[]> {
+async function certificateNeeds(view: HealthView, grant: Grant, now: number): Promise<readonly Need[]> {
   const opened = await (await view.registry())?.read(grant.id);
   const facts = opened === undefined || opened === null ? null : certificateFacts(opened.sealed.credential);
   if (facts === null || !isNear(facts.validUntil, facts.validUntil - facts.validFrom, now)) return [];
@@ -174,7 +178,7 @@ function isNear(at: number, timeMs: number | null, now: number): boolean {
 }
 
 /** Checks the map for entries that cannot work: without a grant, or outside of its audience. */
-export async function lookAtDomains(view: View): Promise<Finding> {
+export async function lookAtDomains(view: HealthView): Promise<Finding> {
   const { domains } = view.config;
   const [grants, registry] = [await view.grants(), await view.registry()];
   const needs: Need[] = [];

@@ -1,8 +1,8 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, it, onTestFinished } from 'vitest';
-import { reportContext } from '../../../../src/app/state.ts';
-import { askUnreadable } from '../../../../src/cli/status/finding.ts';
+import { askUnreadable } from '../../../../src/cli/status/ask-proxy.ts';
+import { reportContext } from '../../../../src/store/vault/instance.ts';
 import { newMasterKey } from '../../../../src/store/vault/key-source.ts';
 import { createVault, type Ring } from '../../../../src/store/vault/vault.ts';
 

@@ -1,7 +1,7 @@
 import { stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { readRunning, removeRunning, runFileOf, writeRunning } from '../../../src/app/worker-ipc.ts';
+import { readRunning, removeRunning, runFileOf, writeRunning } from '../../../src/store/run-file.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 /** Larger than any process id of Linux and macOS. */

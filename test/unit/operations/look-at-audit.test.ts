@@ -1,9 +1,9 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { lookAtAudit } from '../../../../src/cli/status/status.ts';
-import type { Config } from '../../../../src/config/config.ts';
-import { tempFolder } from '../../../support/temp-folder.ts';
+import { lookAtAudit } from '../../../src/operations/look-at-audit.ts';
+import type { Config } from '../../../src/config/config.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
 
 const now = Date.parse('2026-03-04T12:00:00Z');
 
@@ -26,6 +26,7 @@ test('status lists an agent once when it was refused several times within a day 
   );
   const { ok, needs } = await lookAtAudit(
     { audit: { file, sinks: [], warnFreeBytes: 0 } } as unknown as Config,
+    null,
     now,
   );
   expect(ok).toBe(false);

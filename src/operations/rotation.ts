@@ -14,7 +14,7 @@ import { isRotating } from '../store/vault/ring.ts';
 import type { OpenVault } from '../store/vault/open.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import { ownNodeId } from '../store/node-id.ts';
-import { followsByItself, nodesBehind } from './nodes.ts';
+import { followsByItself, nodesBehind } from '../store/node-life.ts';
 
 interface SealedRecord {
   readonly table: 'grants' | 'sessions';

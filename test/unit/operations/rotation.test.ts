@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { rotateKey } from '../../../src/app/rotation.ts';
+import { rotateKey } from '../../../src/operations/rotation.ts';
 import { openState } from '../../../src/app/state.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { newMasterKey } from '../../../src/store/vault/key-source.ts';

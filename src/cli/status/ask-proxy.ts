@@ -1,0 +1,64 @@
+import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import type { Config } from '../../config/config.ts';
+import type { UnreadableReference } from '../../grants/references.ts';
+import { reachable } from '../../operations/format.ts';
+import type { Health, ProxyProbe } from '../../operations/proxy-probe.ts';
+import { reportContext, reportTarget } from '../../store/vault/instance.ts';
+import type { Vault } from '../../store/vault/vault.ts';
+
+/** An answer of `/healthz`. `sealed`: the report, if requested. */
+type Answer = Health & { readonly sealed?: string | undefined };
+
+/** Returns the questions to the proxy of a config, which another process may serve. */
+export function probeOf(config: Pick<Config, 'proxy'>): ProxyProbe {
+  return {
+    health: () => askHealth(config.proxy.listen),
+    unreadable: (vault) => askUnreadable(config, vault),
+  };
+}
+
+const timeoutMs = 1_000;
+
+/** Returns the references that the running proxy cannot read; none without such a proxy. Never rejects. */
+export async function askUnreadable(
+  { proxy: { listen } }: Pick<Config, 'proxy'>,
+  vault: Vault,
+): Promise<readonly UnreadableReference[]> {
+  const health = await askHealth(listen, reportTarget(vault));
+  if (health.kind !== 'serving') return [];
+  try {
+    await vault.refresh();
+    const report = vault.open(reportContext, Buffer.from(health.sealed ?? '', 'base64'));
+    return JSON.parse(report.toString('utf8')) as readonly UnreadableReference[];
+  } catch {
+    // Another Sidekey, with another key.
+    return [];
+  }
+}
+
+/** Sends `GET /healthz`. Never rejects. */
+export async function askHealth(
+  { host, port }: Config['proxy']['listen'],
+  path = '/healthz',
+): Promise<Answer> {
+  if (port === 0) return { kind: 'unknown' };
+  // Most commands ask nothing.
+  const { get } = await import('node:http');
+  const signal = AbortSignal.timeout(timeoutMs);
+  try {
+    const request = get({ host: reachable(host), port, path, agent: false, signal });
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    let text = '';
+    for await (const piece of response.setEncoding('utf8')) {
+      text += piece;
+      if (text.length > 1_000_000) break;
+    }
+    const [, instance, sealed] =
+      /^\{"status":"ok","instance":"([0-9a-f]{16})"(?:,"sealed":"([\w+/=]+)")?\}$/.exec(text.trim()) ?? [];
+    return instance === undefined ? { kind: 'stranger' } : { kind: 'serving', instance, sealed };
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    return { kind: 'silent', why: signal.aborted ? `no answer within ${timeoutMs} ms` : (code ?? message) };
+  }
+}

@@ -1,0 +1,66 @@
+import { SidekeyError } from '../lib/errors.ts';
+import { failures } from '../lib/failures.ts';
+import type { Reading } from './operation.ts';
+
+/** Results of checks of the setup. */
+
+export interface Finding {
+  readonly name:
+    | 'config'
+    | 'proxy'
+    | 'store'
+    | 'key'
+    | 'CA'
+    | 'domains'
+    | 'grants'
+    | 'proposals'
+    | 'audit'
+    | 'runs'
+    | 'permissions'
+    | 'clock'
+    | 'upstreams';
+  readonly ok: boolean;
+  /** Text for people. */
+  readonly text: string;
+  /** Facts for `--json`. */
+  readonly facts: Readonly<Record<string, unknown>>;
+  readonly needs: readonly Need[];
+}
+
+/** A task for a person. */
+export interface Need {
+  readonly sentence: string;
+  readonly hint: string | null;
+}
+
+/** Creates a finding; `ok` if it has no needs. */
+export function finding(
+  name: Finding['name'],
+  text: string,
+  facts: Finding['facts'],
+  needs: readonly Need[] = [],
+): Finding {
+  return { name, ok: needs.length === 0, text, facts, needs };
+}
+
+/** Finding for a check that could not run. */
+export function broken(name: Finding['name'], error: unknown): Finding {
+  const known =
+    error instanceof SidekeyError
+      ? error
+      : new SidekeyError('internal', error instanceof Error ? error.message : String(error));
+  const need = { sentence: known.message, hint: known.hint ?? null };
+  return finding(name, failures[known.code].title.toLowerCase(), { error: known.code }, [need]);
+}
+
+/** Runs one check, so that its failure does not hide other findings. */
+export async function attempt(name: Finding['name'], looking: () => Promise<Finding>): Promise<Finding> {
+  try {
+    return await looking();
+  } catch (error) {
+    return broken(name, error);
+  }
+}
+
+/** The open store, to look at. */
+export type HealthView = Pick<Reading, 'config' | 'store' | 'grants' | 'vault' | 'registry'>;

@@ -1,0 +1,122 @@
+import { z } from 'zod';
+import { displayName } from '../config/problem.ts';
+import type { SidekeyError } from '../lib/errors.ts';
+import { instanceOf } from '../store/vault/instance.ts';
+import { attempt, broken, type Finding, finding, type HealthView } from './finding.ts';
+import { lookAtAudit } from './look-at-audit.ts';
+import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
+import { lookAtProxy } from './look-at-proxy.ts';
+import { lookAtRuns } from './look-at-runs.ts';
+import { lookAtCa, lookAtKey, lookAtProposals, lookAtStore } from './look-at-store.ts';
+import { type Reading, reading } from './operation.ts';
+
+/** Health of the setup. */
+
+export const need = z.looseObject({
+  about: z.string().optional(),
+  sentence: z.string(),
+  hint: z.string().nullable(),
+});
+
+export const healthStatus = reading({
+  id: 'health.status',
+  summary: 'Show health and open problems.',
+  scope: 'status:read',
+  input: z.strictObject({}),
+  output: z
+    .looseObject({ ok: z.boolean(), needs: z.array(need) })
+    .meta({ id: 'Status', description: 'Findings, and a sentence with a way out for each problem.' }),
+  run: (parts) => checkHealth({ ...parts, lost: new Set(), invalid: null, open: async () => parts }),
+  answer: (findings) => ({
+    ok: findings.every(({ ok }) => ok),
+    ...Object.fromEntries(findings.map(({ name, ok, facts }) => [name.toLowerCase(), { ok, ...facts }])),
+    needs: findings.flatMap(({ name, needs }) =>
+      needs.map((each) => ({ about: name.toLowerCase(), ...each })),
+    ),
+  }),
+});
+
+interface HealthParts extends Pick<Reading, 'config' | 'proxy' | 'env' | 'now'> {
+  /** Keys of the config file that are not valid. Checks that need them are skipped. */
+  readonly lost: ReadonlySet<string>;
+  /** Error of the config file; null: the file is valid. */
+  readonly invalid: SidekeyError | null;
+  /** Opens the store. Rejects if the store cannot be read. */
+  readonly open: () => Promise<HealthView>;
+}
+
+/** Checks all that a running proxy depends on, each independently. */
+export async function checkHealth(parts: HealthParts): Promise<readonly Finding[]> {
+  const { config, lost, invalid, env } = parts;
+  const [findings, runs] = await Promise.all([
+    checkSetup(parts),
+    invalid === null ? lookAtRuns(config, env) : null,
+  ]);
+  const file = displayName(config.file);
+  if (invalid === null && runs !== null)
+    return [finding('config', `${file}, valid`, { file: config.file }), ...findings, runs];
+  const found = broken('config', invalid);
+  const serves = findings.some(({ facts }) => facts['health'] === 'serving');
+  const inForce = serves
+    ? 'the proxy that runs keeps the config that it had'
+    : 'a proxy that runs keeps the config that it had, and none can be started';
+  const facts = { ...found.facts, file: config.file, not_known: [...lost].toSorted() };
+  return withoutRepeats([{ ...found, text: `${file}, not valid: ${inForce}`, facts }, ...findings]);
+}
+
+async function checkSetup(parts: HealthParts): Promise<readonly Finding[]> {
+  const { config, proxy, now, lost } = parts;
+  const view = lost.has('store') || lost.has('key') ? null : await parts.open().catch(() => null);
+  return withoutRepeats([
+    ...(lost.has('proxy') ? [] : [await lookAtProxy(config, await instanceIn(view), proxy)]),
+    ...(lost.has('store') ? [] : await lookInside(parts)),
+    ...(lost.has('audit') ? [] : [await lookAtAudit(config, view, now())]),
+  ]);
+}
+
+/** Returns the `instance` of this config's proxy; empty: it never ran. Null: store or key unreadable. */
+async function instanceIn(view: HealthView | null): Promise<string | null> {
+  if (view === null) return null;
+  return view.vault().then(
+    (vault) => (vault === null ? '' : instanceOf(vault)),
+    () => null,
+  );
+}
+
+/** Parts that all others depend on. */
+const sealed: ReadonlySet<string> = new Set(['store', 'key']);
+
+async function lookInside({ open, lost, proxy, now }: HealthParts): Promise<readonly Finding[]> {
+  let view: HealthView;
+  try {
+    view = await open();
+  } catch (error) {
+    return [broken('store', error)];
+  }
+  const looks = [
+    { name: 'store', on: [], looking: () => lookAtStore(view) },
+    { name: 'key', on: ['key'], looking: () => lookAtKey(view) },
+    { name: 'CA', on: ['key', 'ca'], looking: () => lookAtCa(view, now) },
+    { name: 'domains', on: ['key', 'domains', 'policies'], looking: () => lookAtDomains(view) },
+    { name: 'grants', on: ['key'], looking: () => lookAtGrants(view, proxy, now()) },
+  ] as const;
+  const findings: Finding[] = [];
+  for (const { name, on, looking } of looks) {
+    // Later checks would repeat a fault of the store or the key. States of grants need no key.
+    const lack = findings.find((each) => !each.ok && sealed.has(each.name))?.name;
+    const isOpen = name === 'key' || lack === undefined || (name === 'grants' && lack === 'key');
+    if (isOpen && !on.some((key) => lost.has(key))) findings.push(await attempt(name, looking));
+  }
+  findings.push(...(await lookAtProposals(view, now())));
+  return findings;
+}
+
+/** Removes repeated findings, because an unusable key causes several. */
+function withoutRepeats(findings: readonly Finding[]): readonly Finding[] {
+  const told = new Set<string>();
+  return findings.map((each) => {
+    const needs = each.needs.filter(({ sentence }) => !told.has(sentence));
+    for (const { sentence } of needs) told.add(sentence);
+    return { ...each, needs };
+  });
+}
