@@ -1,6 +1,6 @@
 import { changeText, type Proposal, type ProposalOutcome, statusOf } from '../domain/proposal.ts';
 import { untrusted } from '../lib/text.ts';
-import { counted, relativeTime, shortId } from '../operations/format.ts';
+import { relativeTime, shortId } from '../operations/format.ts';
 import {
   acceptProposal,
   acceptProposalForGood,
@@ -98,17 +98,6 @@ export async function accept(
 export async function decline(context: Context, id: string): Promise<void> {
   const { result, answer } = await perform(context, declineProposal, { fixed: { proposal: id } });
   context.output.result(answer, `Declined ${result.id}.`);
-}
-
-/** Returns a line about the pending proposals; null: none. */
-export function waitingText(proposals: readonly Proposal[], now: number): string | null {
-  const count = countWaiting(proposals, now);
-  return count === 0 ? null : `${counted(count, 'proposal')} of agents to answer: sidekey proposal list`;
-}
-
-/** Counts the unanswered proposals. */
-export function countWaiting(proposals: readonly Proposal[], now: number): number {
-  return proposals.filter((each) => each.answer === null && statusOf(each, now) === 'waiting').length;
 }
 
 const reachText: Readonly<Record<ProposalOutcome, string>> = {
