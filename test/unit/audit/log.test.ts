@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { dirname, join } from 'node:path';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { disk, type DiskCalls } from '../../../src/audit/log-files.ts';
 import { headFile } from '../../../src/audit/live-file.ts';
 import {
@@ -73,6 +73,9 @@ describe('append', () => {
   });
 
   it('happens immediately with `write` after a turn with one event, together with earlier notes', async () => {
+    // The turn counts for 5 ms, which a busy machine can need for two lines.
+    vi.useFakeTimers({ toFake: ['performance'] });
+    onTestFinished(() => void vi.useRealTimers());
     const file = await newLogFile();
     const { state, calls } = limitedDisk();
     const log = await openLog(file, { disk: calls });
