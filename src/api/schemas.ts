@@ -1,28 +1,10 @@
 import { z } from 'zod';
-import { time, timeOrNull } from '../operations/members.ts';
+import { account, accountDetails, certificate, grantMembers } from '../operations/grant-answer.ts';
+import { timeOrNull } from '../operations/members.ts';
 
 /** Shapes of the API that several routes share. Times are ISO 8601, spans are seconds. */
 
 const texts = z.array(z.string());
-
-const state = z.enum(['active', 'expired', 'revoked', 'reauth_required']);
-
-const grantMembers = {
-  id: z.uuid(),
-  name: z.string(),
-  user: z.string().describe('The user whose account it is.'),
-  provider: z.string(),
-  type: z.string(),
-  state,
-  state_reason: z.string().nullable(),
-  scopes: texts,
-  expires_at: timeOrNull.describe('End of the stored token.'),
-  expires_in: z.int().nullable(),
-  refreshable: z.boolean(),
-  revision: z.int(),
-  created_at: time,
-  updated_at: time,
-};
 
 const settingsMembers = {
   expires_at: timeOrNull.describe('End of the grant itself.'),
@@ -33,25 +15,6 @@ const settingsMembers = {
   labels: texts,
   metadata: z.record(z.string(), z.string()),
 };
-
-const account = z.string().nullable().describe('E-mail address or name of the account at the provider.');
-
-const accountDetails = z
-  .record(z.string(), z.string())
-  .describe('Each name of the account, as the provider has it.');
-
-/** Members of a grant that has a client certificate. */
-const certificate = z
-  .strictObject({
-    subject: z.string(),
-    issuer: z.string(),
-    serial: z.string(),
-    sha256: z.string(),
-    valid_from: time,
-    valid_until: time,
-    issuers_sent: z.int(),
-  })
-  .optional();
 
 export const grantInList = z
   .strictObject({

@@ -3,8 +3,9 @@ import type { FinishPage } from './browser/browser.ts';
 import type { ConnectRequest } from './request.ts';
 import type { Context } from '../context.ts';
 import { details as lines } from '../display.ts';
-import { expiryOf, relativeTime } from '../../operations/format.ts';
-import { accountText, grantCommand, grantJson, scopesOf } from '../grant/format.ts';
+import { relativeTime, expiryOf } from '../../operations/format.ts';
+import { accountText, grantCommand, scopesOf } from '../grant/format.ts';
+import { grantAnswer } from '../../operations/grant-answer.ts';
 import { changePolicy } from '../grant/set.ts';
 import { askUnreadable } from '../status/finding.ts';
 import { displayName } from '../../config/problem.ts';
@@ -31,7 +32,7 @@ export async function report(
   const said = edits.every(({ change }) => change === 'added') ? 'added to' : 'now in';
   output.result(
     {
-      ...grantJson(grant, at),
+      ...grantAnswer(grant, at),
       audience,
       account: accountOf(details),
       account_details: details,

@@ -1,12 +1,4 @@
-import {
-  dateTime,
-  expiryOf,
-  isoOrNull,
-  isoTime,
-  relativeTime,
-  spanText,
-  when,
-} from '../../operations/format.ts';
+import { dateTime, isoOrNull, relativeTime, spanText, when, expiryOf } from '../../operations/format.ts';
 import type { Config } from '../../config/config.ts';
 import { certificateFacts } from '../../grants/client-certificate.ts';
 import {
@@ -92,14 +84,6 @@ export function certificateRows(credential: Credential, now: number): Readonly<R
   };
 }
 
-export function certificateJson(credential: Credential): Readonly<Record<string, unknown>> {
-  const facts = certificateFacts(credential);
-  if (facts === null) return {};
-  const { subject, issuer, serial, sha256, validFrom, validUntil, issuers } = facts;
-  const times = { valid_from: isoTime(validFrom), valid_until: isoTime(validUntil) };
-  return { certificate: { subject, issuer, serial, sha256, ...times, issuers_sent: issuers } };
-}
-
 /** A command about a grant: `sidekey grant remove github --user alice`. */
 export function grantCommand(
   what: 'refresh' | 'remove' | 'revoke',
@@ -111,12 +95,6 @@ export function grantCommand(
 /** The command that refreshes a grant, even if it is not due. */
 export function refreshCommand(grant: Grant): string {
   return `${grantCommand('refresh', grant)} --force`;
-}
-
-/** The state; `expired` also after the grant's own expiry. */
-export function stateOf(grant: Grant, policy: GrantPolicy | null, now: number): Grant['state'] {
-  const state = stateNow(grant, now);
-  return state === 'active' && policy?.expiresAt != null && policy.expiresAt <= now ? 'expired' : state;
 }
 
 /** The scopes as one text; `-` if there are none. */
@@ -138,31 +116,6 @@ export function accountText(details: Readonly<Record<string, string>>): string |
     .filter(([name, value]) => value !== account && name !== 'picture')
     .map(([name, value]) => `${name} ${value}`);
   return account === null || more.length === 0 ? account : `${account} (${more.join(', ')})`;
-}
-
-/** A grant for programs. Times are ISO 8601, spans are seconds. */
-export function grantJson(
-  grant: Grant,
-  now: number,
-  policy: GrantPolicy | null = null,
-): Readonly<Record<string, unknown>> {
-  const { id, name, user, provider, type, stateReason, scopes, expiresAt, refreshable } = grant;
-  return {
-    id,
-    name,
-    user,
-    provider,
-    type,
-    state: stateOf(grant, policy, now),
-    state_reason: stateReason,
-    scopes,
-    expires_at: expiresAt === null ? null : isoTime(expiresAt),
-    expires_in: expiresAt === null ? null : Math.floor((expiresAt - now) / 1_000),
-    refreshable,
-    revision: grant.revision,
-    created_at: isoTime(grant.createdAt),
-    updated_at: isoTime(grant.updatedAt),
-  };
 }
 
 /** Rows of `grant show`, without empty ones. */

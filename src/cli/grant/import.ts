@@ -2,7 +2,8 @@ import type { State } from '../../app/state.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { details } from '../display.ts';
 import { counted, expiryOf } from '../../operations/format.ts';
-import { accountText, certificateJson, certificateRows, grantJson, scopesOf } from './format.ts';
+import { accountText, certificateRows, scopesOf } from './format.ts';
+import { certificateAnswer, grantAnswer } from '../../operations/grant-answer.ts';
 import {
   alreadyThere,
   type EntryOptions,
@@ -102,8 +103,8 @@ export async function importGrants(
     }
     return {
       json: {
-        ...grantJson(grant, at),
-        ...certificateJson(credential),
+        ...grantAnswer(grant, at),
+        ...certificateAnswer(credential),
         account: accountOf(check.details),
         account_details: check.details ?? {},
         audience,

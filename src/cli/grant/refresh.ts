@@ -1,10 +1,11 @@
+import { expiryOf } from '../../operations/format.ts';
 import type { State } from '../../app/state.ts';
 import { refreshParts } from '../../app/wiring.ts';
 import { recordChange } from '../../audit/log.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { details } from '../display.ts';
-import { expiryOf } from '../../operations/format.ts';
-import { grantCommand, grantJson, refreshCommand, renewedBy, scopesOf } from './format.ts';
+import { grantCommand, refreshCommand, renewedBy, scopesOf } from './format.ts';
+import { grantAnswer } from '../../operations/grant-answer.ts';
 import { pickGrant } from '../../operations/lookup.ts';
 import { onInterrupt } from '../terminal.ts';
 import { clockOf, secretText } from '../../domain/credential.ts';
@@ -69,7 +70,7 @@ export async function refreshGrant(
   });
   const at = now();
   output.result(
-    { ...grantJson(grant, at), renewed: outcome === 'renewed' || outcome === 'asked' },
+    { ...grantAnswer(grant, at), renewed: outcome === 'renewed' || outcome === 'asked' },
     details(output.display, sentences[outcome](titleOf(grant)), {
       scopes: scopesOf(grant),
       expires: expiryOf(grant, at),

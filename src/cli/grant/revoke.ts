@@ -3,7 +3,7 @@ import { recordChange } from '../../audit/log.ts';
 import { dropDomains } from '../connect/allowed-domains.ts';
 import { connectionOf, disconnectAccount } from '../connect/flows/auth0.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
-import { grantJson } from './format.ts';
+import { grantAnswer } from '../../operations/grant-answer.ts';
 import { domainsOf, pickGrant } from '../../operations/lookup.ts';
 import type { OAuth2Credential } from '../../domain/credential.ts';
 import { type Grant, titleOf } from '../../domain/grant.ts';
@@ -46,7 +46,7 @@ export async function revokeGrant(
     return { grant: ended.here, provider, there: ended.there };
   });
   output.result(
-    { ...grantJson(grant, now()), changed: there !== null, at_provider: there?.kind ?? null },
+    { ...grantAnswer(grant, now()), changed: there !== null, at_provider: there?.kind ?? null },
     there === null
       ? `${titleOf(grant)} was revoked before; nothing has changed.`
       : `Revoked ${titleOf(grant)}${thereToo(there)}`,

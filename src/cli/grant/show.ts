@@ -13,18 +13,16 @@ import {
 } from '../../operations/format.ts';
 import {
   accountText,
-  certificateJson,
   certificateRows,
   clockJson,
   clockRows,
   clocksOf,
-  grantJson,
   settingsJson,
   settingsRows,
   renewedBy,
   scopesOf,
-  stateOf,
 } from './format.ts';
+import { certificateAnswer, grantAnswer, stateOf } from '../../operations/grant-answer.ts';
 import { type PlaceholderOptions, showPlaceholder } from './placeholder.ts';
 import { leaseEndText } from '../../operations/lease-text.ts';
 import { domainsOf, pickGrant } from '../../operations/lookup.ts';
@@ -66,7 +64,10 @@ async function showGrant(context: Context, reference: string, user: string | und
       grant,
       account: sealed.details ?? {},
       client: clientOf(sealed.credential, provider),
-      certificate: { json: certificateJson(sealed.credential), rows: certificateRows(sealed.credential, at) },
+      certificate: {
+        json: certificateAnswer(sealed.credential),
+        rows: certificateRows(sealed.credential, at),
+      },
       clocks: clocksOf(opened, { activity, dialect: provider?.dialect ?? null, tokens, now: at }),
       lacked: lackedBy(opened, activity, provider),
       renewed: renewedBy(sealed.credential),
@@ -86,7 +87,7 @@ async function showGrant(context: Context, reference: string, user: string | und
   const { policy, reached, proxy, certificate, boundKey, bound, client, source } = found;
   output.result(
     {
-      ...grantJson(grant, at, policy),
+      ...grantAnswer(grant, at, policy),
       lacked_scopes: lackedJson(lacked),
       ...clockJson(clocks),
       renewed_by: renewed,
@@ -203,7 +204,7 @@ export async function listGrants(
   });
   output.result(
     ending.map(({ grant, policy, end }) => ({
-      ...grantJson(grant, at, policy),
+      ...grantAnswer(grant, at, policy),
       ...(locked === null ? {} : { scopes: null }),
       account: accounts.get(grant.id) ?? null,
       used_at: isoOrNull(usedAt(grant.id)),

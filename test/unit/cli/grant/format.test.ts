@@ -1,6 +1,6 @@
-import { describe, expect, it } from 'vitest';
-import { grantJson } from '../../../../src/cli/grant/format.ts';
 import { expiryOf } from '../../../../src/operations/format.ts';
+import { describe, expect, it } from 'vitest';
+import { grantAnswer } from '../../../../src/operations/grant-answer.ts';
 import { type Grant, stateNow, titleOf } from '../../../../src/domain/grant.ts';
 import { grantOf } from '../../../../src/grants/registry.ts';
 import { replaceCommand } from '../../../../src/grants/token-result.ts';
@@ -50,7 +50,7 @@ it('the user is shown when it is not the default one', () => {
 
 it('the JSON has all public fields, and nothing sealed', () => {
   const record = grantRecord({ sealed: Buffer.from('sealed-bytes') });
-  const json = grantJson(record, now);
+  const json = grantAnswer(record, now);
   expect(Object.keys(json)).not.toContain('sealed');
   expect(JSON.stringify(json)).not.toContain('sealed-bytes');
   expect(json).toMatchObject({ expires_in: 0, expires_at: '2027-01-15T08:00:00.000Z' });

@@ -1,0 +1,88 @@
+import { z } from 'zod';
+import type { Credential } from '../domain/credential.ts';
+import { type Grant, stateNow } from '../domain/grant.ts';
+import { certificateFacts } from '../grants/client-certificate.ts';
+import type { GrantPolicy } from '../store/store.ts';
+import { isoOrNull, isoTime } from './format.ts';
+import { time, timeOrNull } from './members.ts';
+
+/** A grant in answers for programs. Times are ISO 8601, spans are seconds. */
+
+const texts = z.array(z.string());
+
+const state = z.enum(['active', 'expired', 'revoked', 'reauth_required']);
+
+export const grantMembers = {
+  id: z.uuid(),
+  name: z.string(),
+  user: z.string().describe('The user whose account it is.'),
+  provider: z.string(),
+  type: z.string(),
+  state,
+  state_reason: z.string().nullable(),
+  scopes: texts,
+  expires_at: timeOrNull.describe('End of the stored token.'),
+  expires_in: z.int().nullable(),
+  refreshable: z.boolean(),
+  revision: z.int(),
+  created_at: time,
+  updated_at: time,
+};
+
+export const account = z
+  .string()
+  .nullable()
+  .describe('E-mail address or name of the account at the provider.');
+
+export const accountDetails = z
+  .record(z.string(), z.string())
+  .describe('Each name of the account, as the provider has it.');
+
+/** Absent: the grant has no client certificate. */
+export const certificate = z
+  .strictObject({
+    subject: z.string(),
+    issuer: z.string(),
+    serial: z.string(),
+    sha256: z.string(),
+    valid_from: time,
+    valid_until: time,
+    issuers_sent: z.int(),
+  })
+  .optional();
+
+/** Returns the members of every answer about a grant. */
+export function grantAnswer(grant: Grant, now: number, policy: GrantPolicy | null = null) {
+  const { id, name, user, provider, type, stateReason, scopes, expiresAt, refreshable } = grant;
+  return {
+    id,
+    name,
+    user,
+    provider,
+    type,
+    state: stateOf(grant, policy, now),
+    state_reason: stateReason,
+    scopes: [...scopes],
+    expires_at: isoOrNull(expiresAt),
+    expires_in: expiresAt === null ? null : Math.floor((expiresAt - now) / 1_000),
+    refreshable,
+    revision: grant.revision,
+    created_at: isoTime(grant.createdAt),
+    updated_at: isoTime(grant.updatedAt),
+  };
+}
+
+/** The state; `expired` also after the grant's own expiry. */
+export function stateOf(grant: Grant, policy: GrantPolicy | null, now: number): Grant['state'] {
+  const state = stateNow(grant, now);
+  return state === 'active' && policy?.expiresAt != null && policy.expiresAt <= now ? 'expired' : state;
+}
+
+/** Returns the member `certificate`, for a grant that has a client certificate. */
+export function certificateAnswer(credential: Credential) {
+  const facts = certificateFacts(credential);
+  if (facts === null) return {};
+  const { subject, issuer, serial, sha256, validFrom, validUntil, issuers } = facts;
+  const times = { valid_from: isoTime(validFrom), valid_until: isoTime(validUntil) };
+  return { certificate: { subject, issuer, serial, sha256, ...times, issuers_sent: issuers } };
+}
