@@ -75,10 +75,6 @@ export const grantSettings = z
   .strictObject({ id: z.uuid(), name: z.string(), user: z.string(), scopes: texts, ...settingsMembers })
   .meta({ id: 'GrantSettings' });
 
-export const refreshedGrant = z
-  .strictObject({ ...grantMembers, renewed: z.boolean() })
-  .meta({ id: 'RefreshedGrant' });
-
 const atProvider = z
   .string()
   .nullable()

@@ -1,11 +1,13 @@
 import { z } from 'zod';
+import type { State } from '../app/state.ts';
 import type { Config } from '../config/config.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { callerAtMachine } from '../operations/caller.ts';
 import { pagesUrl } from '../operations/format.ts';
-import type { Operation } from '../operations/operation.ts';
+import type { Call, Changing, Operation } from '../operations/operation.ts';
 import type { OptionRow } from './command.ts';
 import { atCommandLine, type Context, withUpstreamClient } from './context.ts';
+import { onInterrupt } from './terminal.ts';
 
 /** Operations as commands: options follow from the input of an operation. */
 
@@ -83,34 +85,49 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
   // Last, so that an option that is not valid does not use up standard input.
   for (const { member, read, value } of values)
     if (read !== undefined) Object.assign(input, { [member]: await read(context, value as string) });
-  const { env, now } = context;
-  const at = now();
+  const at = context.now();
   operation.check?.(input, at);
   if (operation.checkConfig !== undefined) await operation.checkConfig(input, await context.config());
-  const caller = callerAtMachine(atCommandLine(env).by ?? 'the command line');
-  const callOf = (config: Config) => ({
-    caller,
-    now,
-    env,
-    pages: pagesUrl(config.admin),
-    withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) =>
-      withUpstreamClient(config, env, ({ fetch }) => use(fetch)),
-    withState: context.withState,
-  });
   const run = async (): Promise<Result> => {
+    const { withState } = context;
     switch (operation.effect) {
       case 'read_config': {
         const config = await context.readConfig();
-        return operation.run({ config, ...callOf(config) }, input, at);
+        return operation.run({ config, ...callOf(context, config) }, input, at);
       }
       case 'read':
-        return context.withView((view) => operation.run({ ...view, ...callOf(view.config) }, input, at));
+        return context.withView((view) =>
+          operation.run({ ...view, ...callOf(context, view.config), withState }, input, at),
+        );
       case 'change':
-        return context.withState((state) => operation.run({ ...state, ...callOf(state.config) }, input, at));
+        return withState(async (state) => operation.run(await changingParts(context, state), input, at));
     }
   };
   const result = await run();
   return { result, answer: operation.answer(result, at), at };
+}
+
+/** Returns the parts of an operation that changes something. */
+export async function changingParts(context: Context, state: State): Promise<Changing> {
+  const { refreshParts } = await import('../app/refresh-parts.ts');
+  const { env, now } = context;
+  return {
+    ...state,
+    ...callOf(context, state.config),
+    renewal: (fetch) => refreshParts(state, { config: () => state.config, fetch: () => fetch, now, env }),
+  };
+}
+
+function callOf({ env, now, output }: Context, config: Config): Call {
+  return {
+    caller: callerAtMachine(atCommandLine(env).by ?? 'the command line'),
+    now,
+    env,
+    pages: pagesUrl(config.admin),
+    withFetch: (use) => withUpstreamClient(config, env, ({ fetch }) => use(fetch)),
+    during: (step, work) => output.during(step, work),
+    onInterrupt,
+  };
 }
 
 /** Names the option whose value is not valid. Values are not repeated, since they may be secrets. */

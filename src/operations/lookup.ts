@@ -97,6 +97,19 @@ export function grantReference({ name, user }: Pick<Grant, 'name' | 'user'>): st
   return user === defaultUser ? name : `${user}/${name}`;
 }
 
+/** A command about a grant: `sidekey grant remove github --user alice`. */
+export function grantCommand(
+  what: 'refresh' | 'remove' | 'revoke',
+  { name, user }: Pick<Grant, 'name' | 'user'>,
+): string {
+  return `sidekey grant ${what} ${name}${user === defaultUser ? '' : ` --user ${user}`}`;
+}
+
+/** The command that refreshes a grant, even if it is not due. */
+export function refreshCommand(grant: Grant): string {
+  return `${grantCommand('refresh', grant)} --force`;
+}
+
 /** Returns the agent of this name. @throws SidekeyError `not_found` */
 export function pickAgent(agents: readonly AgentRecord[], name: string): AgentRecord {
   const agent = agents.find((each) => each.name === name);

@@ -3,7 +3,9 @@ import type { Config } from '../config/config.ts';
 import type { AuditLog } from '../domain/event.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { Scope } from '../domain/scopes.ts';
+import type { RefreshParts } from '../grants/refresh.ts';
 import type { Registry } from '../grants/registry.ts';
+import type { Sources } from '../grants/sources/ask.ts';
 import type { Store } from '../store/store.ts';
 import type { OpenVault } from '../store/vault/open.ts';
 import type { Vault } from '../store/vault/vault.ts';
@@ -12,7 +14,7 @@ import type { Caller } from './caller.ts';
 /** Things that Sidekey does for people and programs: each is one value, and all front ends follow from it. */
 
 /** The circumstances of a call. */
-interface Call {
+export interface Call {
   readonly caller: Caller;
   /** Address of the pages, without a trailing slash; null: there are none, or their port is not known. */
   readonly pages: string | null;
@@ -22,6 +24,10 @@ interface Call {
   readonly env: NodeJS.ProcessEnv;
   /** Gives `use` a `fetch` behind the dial guard. @throws SidekeyError `config_invalid` for bad trust anchors */
   readonly withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => Promise<T>;
+  /** Does a long step, whose name a person at a terminal sees meanwhile. */
+  readonly during: <T>(step: string, work: () => Promise<T>) => Promise<T>;
+  /** Calls `stop` if a person interrupts the command. Returns the function that ends this. */
+  readonly onInterrupt: (stop: () => void) => () => void;
 }
 
 /** The config, for an operation that also works while the store cannot be opened. */
@@ -50,6 +56,13 @@ export interface Reading extends ReadingConfig {
 export interface Changing extends Opened, Call {
   /** Source and key ring of the vault. */
   readonly keys: OpenVault;
+  /** Returns the parts of a refresh that uses this guarded `fetch`. */
+  readonly renewal: (fetch: typeof globalThis.fetch) => RenewalParts;
+}
+
+/** Parts of a refresh, and the sources of credentials that are not stored. */
+export interface RenewalParts extends RefreshParts {
+  readonly sources: Sources;
 }
 
 /** The open state, without the circumstances of a call. */

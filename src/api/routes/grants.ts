@@ -4,15 +4,9 @@ import type { Caller } from '../caller.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, commandRoute, type Given } from '../route.ts';
 import { name, span, text } from '../../operations/members.ts';
-import {
-  addedGrant,
-  grant,
-  grantInList,
-  grantSettings,
-  refreshedGrant,
-  removedGrant,
-  revokedGrant,
-} from '../schemas.ts';
+import { refreshGrant } from '../../operations/grant-refresh.ts';
+import { type AnyGiven, operationRoute } from '../operation-route.ts';
+import { addedGrant, grant, grantInList, grantSettings, removedGrant, revokedGrant } from '../schemas.ts';
 
 /** Routes of grants. An id names a grant, or a name with, if ambiguous, a user. */
 
@@ -24,10 +18,10 @@ type OfUser = { readonly user?: string | undefined };
 
 /** Returns the owner of the grant that a request names. */
 async function ownerOf(
-  { params, query: { user: asked }, caller }: Given<OfUser, unknown>,
+  { params, query, caller }: Pick<AnyGiven, 'params' | 'query' | 'caller'>,
   { grants }: ServiceParts,
 ): Promise<string | null> {
-  const wanted = userOf(caller, asked);
+  const wanted = userOf(caller, query?.['user'] as string | undefined);
   const found = (await grants.list()).filter(
     ({ id, name: of }) => id === params['grant'] || of === params['grant'],
   );
@@ -168,21 +162,11 @@ export const grantRoutes: readonly AnyRoute[] = [
       };
     },
   }),
-  commandRoute({
-    ...one,
-    method: 'post',
-    path: '/v2/grants/{grant}/refresh',
+  operationRoute(refreshGrant, 'POST /v2/grants/{grant}/refresh', {
     id: 'refreshGrant',
-    summary: 'Get a new token where the stored one is due or has ended.',
-    scope: 'grants:write',
-    body: z.strictObject({ force: z.boolean().optional() }),
-    result: refreshedGrant,
-    commands: ['grant refresh'],
-    call: ({ params, body, ...given }) => ({
-      command: 'grant refresh',
-      args: [params['grant']],
-      options: { ...own(given), ...body },
-    }),
+    command: 'grant refresh',
+    query: ['user'],
+    owner: ownerOf,
   }),
   commandRoute({
     ...one,

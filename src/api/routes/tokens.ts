@@ -3,6 +3,8 @@ import type { OAuth2Credential } from '../../domain/credential.ts';
 import { type Grant, stateNow } from '../../domain/grant.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { refreshGrant } from '../../operations/grant-refresh.ts';
+import { callOperation } from '../operation-route.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, type Given, originOf, route } from '../route.ts';
 import { name, text, time, timeOrNull } from '../../operations/members.ts';
@@ -223,8 +225,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
     result: token,
     async handle(given, parts) {
       const { id, revision } = await find(given, parts);
-      const call = { command: 'grant refresh', args: [id], options: { force: true } };
-      await parts.runCommand(call, originOf(given.caller));
+      await callOperation(refreshGrant, { grant: id, force: true }, given.caller, parts);
       return answerOf(given, parts, id, revision);
     },
   }),

@@ -1,16 +1,8 @@
 import { dateTime, isoOrNull, relativeTime, spanText, when, expiryOf } from '../../operations/format.ts';
 import type { Config } from '../../config/config.ts';
 import { certificateFacts } from '../../grants/client-certificate.ts';
-import {
-  accountOf,
-  clockOf,
-  type Credential,
-  dueAt,
-  endOf,
-  isRefreshable,
-  type Renewal,
-} from '../../domain/credential.ts';
-import { defaultUser, type Grant, hasEnded, stateNow } from '../../domain/grant.ts';
+import { accountOf, clockOf, type Credential, dueAt, endOf, isRefreshable } from '../../domain/credential.ts';
+import { type Grant, hasEnded, stateNow } from '../../domain/grant.ts';
 import type { Dialect } from '../../domain/provider.ts';
 import {
   comingRefresh,
@@ -84,29 +76,9 @@ export function certificateRows(credential: Credential, now: number): Readonly<R
   };
 }
 
-/** A command about a grant: `sidekey grant remove github --user alice`. */
-export function grantCommand(
-  what: 'refresh' | 'remove' | 'revoke',
-  { name, user }: Pick<Grant, 'name' | 'user'>,
-): string {
-  return `sidekey grant ${what} ${name}${user === defaultUser ? '' : ` --user ${user}`}`;
-}
-
-/** The command that refreshes a grant, even if it is not due. */
-export function refreshCommand(grant: Grant): string {
-  return `${grantCommand('refresh', grant)} --force`;
-}
-
 /** The scopes as one text; `-` if there are none. */
 export function scopesOf({ scopes }: Grant): string {
   return scopes.length === 0 ? '-' : scopes.join(' ');
-}
-
-/** Source of new tokens, by its name in the config file; null: none. */
-export function renewedBy(credential: Credential): 'refresh_token' | 'source' | Renewal['kind'] | null {
-  if (credential.type === 'source') return 'source';
-  if (credential.type !== 'oauth2') return null;
-  return credential.renewal?.kind ?? (credential.refreshToken === null ? null : 'refresh_token');
 }
 
 /** The account with all its details: `alice@acme.test (name Alice Adams)`; null: nothing names it. */

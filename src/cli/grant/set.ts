@@ -5,7 +5,8 @@ import { details } from '../display.ts';
 import { checkName, readEnd, readSpan, spanText } from '../../operations/format.ts';
 import { scopesToAsk } from '../connect/provider-settings.ts';
 import { changeText, scopesOf, settingsJson, settingsRows } from './format.ts';
-import { narrowGrant } from './refresh.ts';
+import { narrowGrant } from '../../operations/narrow-grant.ts';
+import { changingParts } from '../operation-command.ts';
 import { pickGrant } from '../../operations/lookup.ts';
 import { type Grant, isName, titleOf } from '../../domain/grant.ts';
 import { SidekeyError } from '../../lib/errors.ts';
@@ -59,7 +60,7 @@ export async function setGrant(context: Context, reference: string, options: Set
   const { grant, policy } = await context.withState(async (state) => {
     const found = pickGrant(await state.grants.list(), { grant: reference, user: options.user });
     if (scopes === undefined) await changePolicy(state, found, change, at);
-    else await narrowGrant(context, state, found, scopes);
+    else await narrowGrant(await changingParts(context, state), found, scopes);
     const opened = await state.grants.read(found.id);
     if (opened === null) throw grantGone();
     return { grant: opened.grant, policy: settingsOf(opened, await state.store.grantPolicies.get(found.id)) };

@@ -19,10 +19,9 @@ import {
   clocksOf,
   settingsJson,
   settingsRows,
-  renewedBy,
   scopesOf,
 } from './format.ts';
-import { certificateAnswer, grantAnswer, stateOf } from '../../operations/grant-answer.ts';
+import { certificateAnswer, grantAnswer, stateOf, renewedBy } from '../../operations/grant-answer.ts';
 import { type PlaceholderOptions, showPlaceholder } from './placeholder.ts';
 import { leaseEndText } from '../../operations/lease-text.ts';
 import { domainsOf, pickGrant } from '../../operations/lookup.ts';

@@ -1,7 +1,6 @@
 /** A grant that is a login at Auth0. It gets tokens of accounts, and lists the accounts. */
 import { consentInBrowser } from './authorization-code.ts';
-import type { ConnectRequest, Obtain } from '../request.ts';
-import { commandParts } from '../../grant/refresh.ts';
+import { commandParts, type ConnectRequest, type Obtain } from '../request.ts';
 import { pickGrant } from '../../../operations/lookup.ts';
 import { type Renewal, withoutToken } from '../../../domain/credential.ts';
 import { type Grant, isName, titleOf } from '../../../domain/grant.ts';
