@@ -74,23 +74,3 @@ export const addedGrant = z
 export const grantSettings = z
   .strictObject({ id: z.uuid(), name: z.string(), user: z.string(), scopes: texts, ...settingsMembers })
   .meta({ id: 'GrantSettings' });
-
-const atProvider = z
-  .string()
-  .nullable()
-  .describe('Result of the revocation at the provider: `ended`, `not told`, `failed`.');
-
-export const revokedGrant = z
-  .strictObject({ ...grantMembers, changed: z.boolean(), at_provider: atProvider })
-  .meta({ id: 'RevokedGrant' });
-
-export const removedGrant = z
-  .strictObject({
-    id: z.uuid(),
-    name: z.string(),
-    user: z.string(),
-    removed: z.literal(true),
-    at_provider: atProvider,
-    domains: texts.describe('Domains that have no grant any more.'),
-  })
-  .meta({ id: 'RemovedGrant' });

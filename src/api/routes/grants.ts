@@ -4,9 +4,10 @@ import type { Caller } from '../caller.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, commandRoute, type Given } from '../route.ts';
 import { name, span, text } from '../../operations/members.ts';
+import { removeGrant, revokeGrant } from '../../operations/grant-end.ts';
 import { refreshGrant } from '../../operations/grant-refresh.ts';
 import { type AnyGiven, operationRoute } from '../operation-route.ts';
-import { addedGrant, grant, grantInList, grantSettings, removedGrant, revokedGrant } from '../schemas.ts';
+import { addedGrant, grant, grantInList, grantSettings } from '../schemas.ts';
 
 /** Routes of grants. An id names a grant, or a name with, if ambiguous, a user. */
 
@@ -168,35 +169,15 @@ export const grantRoutes: readonly AnyRoute[] = [
     query: ['user'],
     owner: ownerOf,
   }),
-  commandRoute({
-    ...one,
-    method: 'post',
-    path: '/v2/grants/{grant}/revoke',
+  operationRoute(revokeGrant, 'POST /v2/grants/{grant}/revoke', {
     id: 'revokeGrant',
-    summary: 'End a grant, here and at the provider; it stays in the list.',
-    scope: 'grants:write',
-    body: z.strictObject({ local: z.boolean().optional().describe('True: do not tell the provider.') }),
-    result: revokedGrant,
-    commands: ['grant revoke'],
-    call: ({ params, body, ...given }) => ({
-      command: 'grant revoke',
-      args: [params['grant']],
-      options: { ...own(given), ...body },
-    }),
+    command: 'grant revoke',
+    query: ['user'],
+    owner: ownerOf,
   }),
-  commandRoute({
-    ...one,
-    method: 'delete',
+  operationRoute(removeGrant, 'DELETE /v2/grants/{grant}', {
     id: 'removeGrant',
-    summary: 'End a grant, here and at the provider, and delete it.',
-    scope: 'grants:write',
-    query: z.strictObject({ user, local: z.stringbool().optional() }),
-    result: removedGrant,
-    commands: ['grant remove'],
-    call: ({ params, ...given }) => ({
-      command: 'grant remove',
-      args: [params['grant']],
-      options: own(given),
-    }),
+    command: 'grant remove',
+    owner: ownerOf,
   }),
 ];

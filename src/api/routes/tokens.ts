@@ -3,6 +3,7 @@ import type { OAuth2Credential } from '../../domain/credential.ts';
 import { type Grant, stateNow } from '../../domain/grant.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { removeGrant } from '../../operations/grant-end.ts';
 import { refreshGrant } from '../../operations/grant-refresh.ts';
 import { callOperation } from '../operation-route.ts';
 import type { ServiceParts } from '../parts.ts';
@@ -238,7 +239,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
     status: 204,
     async handle(given, parts) {
       const { id } = await find(given, parts);
-      await parts.runCommand({ command: 'grant remove', args: [id] }, originOf(given.caller));
+      await callOperation(removeGrant, { grant: id }, given.caller, parts);
     },
   }),
 ];

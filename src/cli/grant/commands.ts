@@ -1,13 +1,12 @@
 import { shapes } from '../../grants/credential-shape.ts';
 import type { CommandRow, OptionRow } from '../command.ts';
 import { refreshCommandRow } from './refresh.ts';
+import { endCommandRows } from './revoke.ts';
 import { grantArgument, ownerWords, sourceOptions } from './words.ts';
 
 /** Commands for the stored credentials. */
 
 const grantOwner: OptionRow = ['--user <name>', ownerWords.user.summary];
-
-const localEnd: OptionRow = ['--local', 'do not tell the provider'];
 
 export const grantCommands: readonly CommandRow[] = [
   {
@@ -90,20 +89,5 @@ export const grantCommands: readonly CommandRow[] = [
     examples: ['sidekey grant source github', 'sidekey grant source github op://work/github/token'],
     load: async () => (await import('./source.ts')).grantSource,
   },
-  {
-    name: 'revoke',
-    summary: 'end a grant, here and at the provider; it stays in the list',
-    arguments: grantArgument,
-    options: [grantOwner, localEnd],
-    examples: ['sidekey grant revoke github'],
-    load: async () => (await import('./revoke.ts')).revokeGrant,
-  },
-  {
-    name: 'remove',
-    summary: 'end a grant, here and at the provider, and delete it',
-    arguments: grantArgument,
-    options: [grantOwner, localEnd, ['--domains', 'remove the domains too that only this grant served']],
-    examples: ['sidekey grant remove github --domains'],
-    load: async () => (await import('./revoke.ts')).removeGrant,
-  },
+  ...endCommandRows,
 ];
