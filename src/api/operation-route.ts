@@ -101,7 +101,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
   const at = now();
   operation.check?.(input, at);
   const config = await parts.config();
-  await operation.checkConfig?.(input, config);
+  await operation.checkConfig?.(input, config, at);
   const common = {
     config,
     store: withRightsInMemory(parts.store),
@@ -115,7 +115,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
   };
   const audit = withOrigin(parts.audit, originOf(caller));
   const opened = { ...common, vault, grants, audit };
-  const renewal = (fetch: typeof globalThis.fetch) => parts.renewal({ config: common.config, audit, fetch });
+  const renewal = (fetch: typeof globalThis.fetch) => parts.renewal({ config, audit, fetch });
   const result =
     operation.effect !== 'change'
       ? await operation.run(

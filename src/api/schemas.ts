@@ -57,20 +57,6 @@ export const grant = z
   })
   .meta({ id: 'Grant' });
 
-export const addedGrant = z
-  .strictObject({
-    ...grantMembers,
-    account,
-    account_details: accountDetails,
-    audience: texts,
-    domains: texts,
-    replaced: z.boolean(),
-    verified: z.boolean(),
-    warnings: texts,
-    certificate,
-  })
-  .meta({ id: 'AddedGrant' });
-
 export const grantSettings = z
   .strictObject({ id: z.uuid(), name: z.string(), user: z.string(), scopes: texts, ...settingsMembers })
   .meta({ id: 'GrantSettings' });

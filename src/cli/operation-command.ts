@@ -87,7 +87,7 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
     if (read !== undefined) Object.assign(input, { [member]: await read(context, value as string) });
   const at = context.now();
   operation.check?.(input, at);
-  if (operation.checkConfig !== undefined) await operation.checkConfig(input, await context.config());
+  if (operation.checkConfig !== undefined) await operation.checkConfig(input, await context.config(), at);
   const run = async (): Promise<Result> => {
     const { withState } = context;
     switch (operation.effect) {

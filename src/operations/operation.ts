@@ -89,7 +89,7 @@ interface Definition<Parts, Input extends z.ZodObject, Output extends z.ZodType,
   /** Refuses input that no state makes valid, before anything is opened or created. @throws SidekeyError */
   readonly check?: (input: z.output<Input>, at: number) => void;
   /** Refuses input that the config file rules out, before the state is opened or created. @throws SidekeyError */
-  readonly checkConfig?: (input: z.output<Input>, config: Config) => Promise<void>;
+  readonly checkConfig?: (input: z.output<Input>, config: Config, at: number) => Promise<void>;
   /**
    * Does the work.
    *

@@ -5,9 +5,10 @@ import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, commandRoute, type Given } from '../route.ts';
 import { name, span, text } from '../../operations/members.ts';
 import { removeGrant, revokeGrant } from '../../operations/grant-end.ts';
+import { addGrant } from '../../operations/grant-import.ts';
 import { refreshGrant } from '../../operations/grant-refresh.ts';
 import { type AnyGiven, operationRoute } from '../operation-route.ts';
-import { addedGrant, grant, grantInList, grantSettings } from '../schemas.ts';
+import { grant, grantInList, grantSettings } from '../schemas.ts';
 
 /** Routes of grants. An id names a grant, or a name with, if ambiguous, a user. */
 
@@ -94,34 +95,11 @@ export const grantRoutes: readonly AnyRoute[] = [
       options: own(given),
     }),
   }),
-  commandRoute({
-    method: 'post',
-    path: '/v2/grants',
+  operationRoute(addGrant, 'POST /v2/grants', {
     id: 'addGrant',
-    tag: 'Grants',
-    summary: 'Store a credential that exists, after it was verified.',
-    scope: 'grants:write',
-    body: z.strictObject({
-      name: name.optional(),
-      provider: name,
-      user: name.optional(),
-      credential: z
-        .union([z.string().min(1), z.record(z.string(), z.unknown())])
-        .describe('A key or token, PEM, or JSON as `sidekey grant import` takes it.'),
-      audience: z.array(text).min(1).optional(),
-      replace: z.boolean().optional(),
-      verify: z.boolean().optional().describe('False: store it without asking the provider.'),
-    }),
     status: 201,
-    result: addedGrant,
-    owner: ({ body, caller }) => userOf(caller, body.user) ?? null,
-    commands: ['grant import'],
-    call: ({ body: { name: as, provider, user: of, credential, ...options }, caller }) => ({
-      command: 'grant import',
-      args: [as ?? provider],
-      options: { ...options, provider, user: userOf(caller, of) },
-      input: typeof credential === 'string' ? credential : JSON.stringify(credential),
-    }),
+    command: 'grant import',
+    owner: ({ body, caller }) => userOf(caller, body?.['user'] as string | undefined) ?? null,
   }),
   commandRoute({
     ...one,

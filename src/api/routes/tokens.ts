@@ -4,6 +4,7 @@ import { type Grant, stateNow } from '../../domain/grant.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { removeGrant } from '../../operations/grant-end.ts';
+import { addGrant } from '../../operations/grant-import.ts';
 import { refreshGrant } from '../../operations/grant-refresh.ts';
 import { callOperation } from '../operation-route.ts';
 import type { ServiceParts } from '../parts.ts';
@@ -174,16 +175,9 @@ export const tokenRoutes: readonly AnyRoute[] = [
       const isOAuth = token_type === 'oauth2';
       const end = isOAuth ? { expires_at } : {};
       const credential = { type: token_type, ...secret, ...(scope === undefined ? {} : { scope }), ...end };
-      await parts.runCommand(
-        {
-          command: 'grant import',
-          args: [integration_key],
-          // Clients of Agents Gateway do not expect this call to wait for a provider.
-          options: { provider, user: params['user'], verify: false },
-          input: JSON.stringify(credential),
-        },
-        originOf(caller),
-      );
+      // Clients of Agents Gateway do not expect this call to wait for a provider.
+      const input = { name: integration_key, provider, user: params['user'], credential, verify: false };
+      await callOperation(addGrant, input, caller, parts);
       const created = await find({ params: { ...params, integration_key } }, parts);
       if (!isOAuth && expires_at !== undefined) {
         // A key has no expiry of its own: the grant gets it.

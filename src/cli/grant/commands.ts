@@ -1,5 +1,5 @@
-import { shapes } from '../../grants/credential-shape.ts';
 import type { CommandRow, OptionRow } from '../command.ts';
+import { importCommandRow } from './import.ts';
 import { refreshCommandRow } from './refresh.ts';
 import { endCommandRows } from './revoke.ts';
 import { grantArgument, ownerWords, sourceOptions } from './words.ts';
@@ -9,29 +9,7 @@ import { grantArgument, ownerWords, sourceOptions } from './words.ts';
 const grantOwner: OptionRow = ['--user <name>', ownerWords.user.summary];
 
 export const grantCommands: readonly CommandRow[] = [
-  {
-    name: 'import',
-    summary: 'store credentials that you have, from standard input or a file',
-    arguments: [['[name]', "name of the grant (default: the provider's name)"]],
-    options: [
-      ['--provider <name>', 'the service that it is for (default: the name of the grant)'],
-      ['--file <file>', 'read this file instead of standard input'],
-      ['--user <name>', 'owner of the account'],
-      ['--audience <host...>', "hosts that it may be sent to, instead of the provider's"],
-      ['--replace', 'replace the grant of that name'],
-      ['--no-verify', 'store the credentials without asking the providers whether they are accepted'],
-    ],
-    examples: [
-      'sidekey grant import github < token.json',
-      'pass show work/stripe | sidekey grant import stripe-work --provider stripe',
-      'sidekey grant import --file grants.json',
-    ],
-    notes: [
-      'The input is a key or token alone, PEM, or JSON of these forms. An array stores several; each has a "name" and may have a "provider" and a "user":',
-      ...Object.values(shapes),
-    ].join('\n  '),
-    load: async () => (await import('./import.ts')).importGrants,
-  },
+  importCommandRow,
   {
     name: 'list',
     alias: 'show',
