@@ -24,7 +24,7 @@ interface OptionWords {
   /** True: the option may be given several times, one value each. */
   readonly repeated?: true;
   /** Reads the value that an option stands for, such as the content of a file. */
-  readonly read?: (context: Context, value: string) => Promise<unknown>;
+  readonly read?: (context: Context, value: never) => Promise<unknown>;
 }
 
 type Words = Readonly<Record<string, OptionWords>>;
@@ -84,7 +84,7 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
   const input = checked.data;
   // Last, so that an option that is not valid does not use up standard input.
   for (const { member, read, value } of values)
-    if (read !== undefined) Object.assign(input, { [member]: await read(context, value as string) });
+    if (read !== undefined) Object.assign(input, { [member]: await read(context, value as never) });
   const at = context.now();
   operation.check?.(input, at);
   if (operation.checkConfig !== undefined) await operation.checkConfig(input, await context.config(), at);

@@ -3,8 +3,10 @@ import type { OAuth2Credential } from '../../domain/credential.ts';
 import { type Grant, stateNow } from '../../domain/grant.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { changeGrant } from '../../operations/grant.ts';
 import { removeGrant } from '../../operations/grant-end.ts';
 import { addGrant } from '../../operations/grant-import.ts';
+import { getPlaceholder } from '../../operations/grant-placeholder.ts';
 import { refreshGrant } from '../../operations/grant-refresh.ts';
 import { callOperation } from '../operation-route.ts';
 import type { ServiceParts } from '../parts.ts';
@@ -117,18 +119,15 @@ async function answerOf(given: Given<unknown, unknown>, parts: ServiceParts, id:
 /** Records the read and returns the value, if the caller may read it; else returns a placeholder. */
 async function valueOf(
   { caller }: Given<unknown, unknown>,
-  { audit, runCommand, now }: ServiceParts,
+  parts: ServiceParts,
   { grant, sealed: { credential } }: OpenedGrant,
 ) {
-  const origin = originOf(caller);
   if (!caller.scopes.has('tokens:read')) {
-    const options = { placeholder: true };
-    const { value } = await runCommand({ command: 'grant list', args: [grant.id], options }, origin);
-    return value as { readonly placeholder: string };
+    return callOperation(getPlaceholder, { grant: grant.id }, caller, parts);
   }
   const { id, user, provider } = grant;
-  await audit.append({ event: 'token.read', grant: id, user, provider, ...origin });
-  if (credential.type === 'oauth2') return { token_data: oauthData(credential, grant, now()) };
+  await parts.audit.append({ event: 'token.read', grant: id, user, provider, ...originOf(caller) });
+  if (credential.type === 'oauth2') return { token_data: oauthData(credential, grant, parts.now()) };
   if (credential.type === 'api_key' || credential.type === 'jwt')
     return { token_data: { [credential.type]: credential.value } };
   const { type: _type, ...values } = credential;
@@ -181,8 +180,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
       const created = await find({ params: { ...params, integration_key } }, parts);
       if (!isOAuth && expires_at !== undefined) {
         // A key has no expiry of its own: the grant gets it.
-        const call = { command: 'grant set', args: [created.id], options: { expires: expires_at } };
-        await parts.runCommand(call, originOf(caller));
+        await callOperation(changeGrant, { grant: created.id, expires: expires_at }, caller, parts);
       }
       return metadataOf(created, parts);
     },

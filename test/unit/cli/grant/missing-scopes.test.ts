@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { lackedBy, lackedText } from '../../../../src/cli/grant/show.ts';
+import { lackedText } from '../../../../src/cli/grant/show.ts';
+import { lackedBy } from '../../../../src/operations/grant-facts.ts';
 import type { Credential } from '../../../../src/domain/credential.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 import { aProvider } from '../../../support/provider.ts';

@@ -1,0 +1,96 @@
+import type { Credential, DpopAlgorithm } from '../domain/credential.ts';
+import type { Grant } from '../domain/grant.ts';
+import { isLeaseFor, leaseStanding, reachesGrant } from '../domain/lease.ts';
+import type { Provider } from '../domain/provider.ts';
+import { consentCommand } from '../grants/messages.ts';
+import { isScope, ungrantedScopes } from '../grants/oauth/scopes.ts';
+import type { OpenedGrant } from '../grants/registry.ts';
+import { proofKey } from '../proxy/schemes/dpop-proof.ts';
+import type { AgentRecord, GrantActivity, LeaseRecord, Rights } from '../store/store.ts';
+
+/** Facts about a grant that follow from its credential and from the rights to use it. */
+
+/** Missing scopes in the last report of an upstream. */
+export interface Lacked {
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  /** Empty: the upstream did not name them. */
+  readonly scopes: readonly string[];
+  readonly command: string;
+}
+
+/** Returns the lacking scopes; null: none, a report older than the consent, or scopes that it has now. */
+export function lackedBy(
+  { grant, sealed: { credential } }: OpenedGrant,
+  activity: Pick<GrantActivity, 'lackedAt' | 'lacked'> | null,
+  provider: Provider | undefined,
+): Lacked | null {
+  if (activity === null || activity.lackedAt === null) return null;
+  const { lackedAt: at } = activity;
+  // Keeps only valid scopes, because the store is not authenticated and users paste the command.
+  const lacked = activity.lacked.filter(isScope);
+  // A refresh returns the same scopes. Only a consent or a new credential changes them.
+  const givenAt = credential.type === 'oauth2' ? credential.consentedAt : grant.updatedAt;
+  if (givenAt !== undefined && givenAt >= at) return null;
+  const scopes = givenAt === undefined ? ungrantedScopes(lacked, grant.scopes) : lacked;
+  if (scopes.length === 0 && activity.lacked.length > 0) return null;
+  return { at, scopes, command: consentCommand(grant, scopes, provider, credential) };
+}
+
+/** Returns the grant type and client id of an OAuth token; null if none or unknown. */
+export function clientOf(credential: Credential, provider: Provider | undefined) {
+  if (credential.type !== 'oauth2') return { grantType: null, id: null };
+  const { flow, renewal, clientId } = credential;
+  return { grantType: flow ?? renewal?.kind ?? null, id: clientId ?? provider?.clientId ?? null };
+}
+
+/** A key and its binding. */
+interface BoundKey {
+  readonly algorithm: DpopAlgorithm;
+  /** RFC 7638 thumbprint. */
+  readonly thumbprint: string;
+  /** True: the current access token is bound to the key. */
+  readonly isBound: boolean;
+}
+
+/** Returns the DPoP key of a token; null: it has none. */
+export function boundKeyOf(credential: Credential): BoundKey | null {
+  if (credential.type !== 'oauth2' || credential.dpop === undefined) return null;
+  const { key, isBound } = credential.dpop;
+  const { algorithm, thumbprint } = proofKey(key);
+  return { algorithm, thumbprint, isBound };
+}
+
+/** Reports whether a token is never sent: the provider requires a bound token, and this one is not bound. */
+export function isUnbound(credential: Credential, provider: Provider | undefined): boolean {
+  if (credential.type !== 'oauth2' || credential.accessToken === null) return false;
+  return (provider?.dpop ?? null) !== null && credential.dpop?.isBound !== true;
+}
+
+/** Agents bound to a grant, and leases for it. */
+interface ReachedBy {
+  readonly agents: readonly AgentRecord[];
+  readonly leases: readonly LeaseRecord[];
+}
+
+/** A lease counts only for grants that its agent also reaches. */
+export function reachedBy(grant: Grant, rights: Rights | null, now: number): ReachedBy {
+  if (rights === null) return { agents: [], leases: [] };
+  const labels = rights.policies.find(({ grantId }) => grantId === grant.id)?.labels ?? [];
+  const agents = rights.agents.filter(({ name, user }) =>
+    reachesGrant(
+      rights.bindings.filter(({ agent }) => agent === name),
+      user,
+      grant,
+      labels,
+    ),
+  );
+  const leases = rights.leases.filter(
+    (lease) =>
+      isLeaseFor(lease, grant.id) &&
+      (grant.lease === lease.id ||
+        agents.some(({ name, disabledAt }) => name === lease.agent && disabledAt === null)) &&
+      leaseStanding(lease, now).state === 'active',
+  );
+  return { agents, leases };
+}
