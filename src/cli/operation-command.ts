@@ -108,7 +108,7 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
 }
 
 /** Returns the parts of an operation that changes something. */
-export async function changingParts(context: Context, state: State): Promise<Changing> {
+async function changingParts(context: Context, state: State): Promise<Changing> {
   const { refreshParts } = await import('../app/refresh-parts.ts');
   const { env, now } = context;
   return {
