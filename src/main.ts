@@ -9,6 +9,7 @@ import { instanceOf, reportContext, reportTarget } from './store/vault/instance.
 import { createMetrics } from './app/metrics.ts';
 import { openTokenIdentities } from './app/token-identities.ts';
 import { createReadiness } from './app/readiness.ts';
+import { refreshParts } from './app/refresh-parts.ts';
 import { openUpstreamClient } from './app/upstream.ts';
 import {
   loginKeeper,
@@ -18,7 +19,6 @@ import {
   openQuota,
   openRedirectionOf,
   openTracer,
-  refreshParts,
 } from './app/wiring.ts';
 import type { Pages, SocketHandle } from './app/worker-ipc.ts';
 import { type ConfigEvents, createConfigEvents, type Supervisor } from './app/workers.ts';
@@ -48,7 +48,7 @@ import { createFingerprint } from './proxy/schemes/apply.ts';
 import { createNonces } from './proxy/schemes/dpop-proof.ts';
 import { type Figure, ProcessFigures } from './proxy/telemetry/figures.ts';
 import type { Tracer } from './proxy/telemetry/traces.ts';
-import type { RunCommand } from './api/parts.ts';
+import type { RunCommand, ServiceParts } from './api/parts.ts';
 import type { Service } from './api/service.ts';
 import type { UpstreamClient } from './proxy/upstream/client.ts';
 
@@ -291,6 +291,8 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
             : { kind: 'silent' as const, why: 'proxy.listen has changed since the start' },
         unreadable: () => allUnreadable(refreshing),
       },
+      renewal: ({ fetch, ...own }: Parameters<ServiceParts['renewal']>[0]) =>
+        refreshParts({ ...state, ...own }, { config: () => own.config, fetch: () => fetch, now, env }),
       inBackground: (work: Parameters<typeof background.run>[0]) => background.run(work),
     };
     return createService(serviceParts, authenticator(serviceParts));

@@ -32,12 +32,12 @@ const tags: Readonly<Record<string, string>> = {
 
 interface OperationPlace extends Pick<AnyRoute, 'id' | 'isLong'> {
   readonly status?: 201;
-  /** Place of the members that the path does not name; default: query of GET and DELETE, body of others. */
-  readonly carrier?: 'query';
   /** Words of its command: `lease create`. Absent: the command line has none. */
   readonly command?: string;
   /** Present for a list: the member that is the key of an entry. */
   readonly list?: string;
+  /** Members that the query has, where the method has a body. */
+  readonly query?: readonly string[];
   /** Present: callers that are limited to a user may use the route, as in `Route`. */
   readonly owner?: (given: AnyGiven, parts: ServiceParts) => string | null | Promise<string | null>;
 }
@@ -47,14 +47,14 @@ export type AnyGiven = Given<Record<string, unknown> | undefined, Record<string,
 
 /**
  * Returns the route of an operation. Members of the input that the path names are path parameters. GET and
- * DELETE take the others from the query, other methods from the body.
+ * DELETE take the others from the query, other methods from the body, except those that `query` names.
  *
  * @param at method and path: `POST /v2/leases/{lease}/renew`
  */
 export function operationRoute<Input extends z.ZodObject, Output extends z.ZodType, Result>(
   operation: Operation<Input, Output, Result>,
   at: `${'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} ${string}`,
-  { list, command, carrier, ...place }: OperationPlace,
+  { list, command, query: inQuery = [], ...place }: OperationPlace,
 ): AnyRoute {
   const { summary, scope, input, output, machineOnly = [] } = operation;
   const [verb = '', path = ''] = at.split(' ');
@@ -63,16 +63,15 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
   const rest = Object.entries(input.shape).filter(
     ([member]) => !inPath.includes(member) && !machineOnly.includes(member),
   );
-  const carried =
-    rest.length === 0
-      ? {}
-      : carrier === 'query' || method === 'get' || method === 'delete'
-        ? {
-            query: z.strictObject(
-              Object.fromEntries(rest.map(([member, shape]) => [member, inQuery(shape)])),
-            ),
-          }
-        : { body: z.strictObject(Object.fromEntries(rest)) };
+  const hasBody = method !== 'get' && method !== 'delete';
+  const placed = Object.groupBy(rest, ([member]) =>
+    hasBody && !inQuery.includes(member) ? 'body' : 'query',
+  );
+  const inUrl = placed.query?.map(([member, shape]) => [member, queryShape(shape)]);
+  const carried = {
+    ...(inUrl && { query: z.strictObject(Object.fromEntries(inUrl)) }),
+    ...(placed.body && { body: z.strictObject(Object.fromEntries(placed.body)) }),
+  };
   return route<AnyGiven['query'], AnyGiven['body']>({
     ...place,
     ...(carried as object),
@@ -102,7 +101,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
   const at = now();
   operation.check?.(input, at);
   const config = await parts.config();
-  await operation.checkConfig?.(input, config);
+  await operation.checkConfig?.(input, config, at);
   const common = {
     config,
     store: withRightsInMemory(parts.store),
@@ -112,8 +111,12 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
     env,
     withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => use(parts.fetch()),
     onProgress() {},
+    during: <T>(_step: string, work: () => Promise<T>) => work(),
+    onInterrupt: () => () => {},
   };
-  const opened = { ...common, vault, grants, audit: withOrigin(parts.audit, originOf(caller)) };
+  const audit = withOrigin(parts.audit, originOf(caller));
+  const opened = { ...common, vault, grants, audit };
+  const renewal = (fetch: typeof globalThis.fetch) => parts.renewal({ config, audit, fetch });
   const result =
     operation.effect !== 'change'
       ? await operation.run(
@@ -128,12 +131,12 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
           input,
           at,
         )
-      : await operation.run({ ...opened, keys }, input, at);
+      : await operation.run({ ...opened, keys, renewal }, input, at);
   return operation.answer(result, at);
 }
 
 /** Returns the shape of a member in a query, where a boolean is a word. */
-function inQuery(shape: z.core.$ZodType): z.core.$ZodType {
+function queryShape(shape: z.core.$ZodType): z.core.$ZodType {
   if (!(shape instanceof z.ZodOptional && shape.unwrap() instanceof z.ZodBoolean)) return shape;
   return z
     .stringbool()

@@ -10,6 +10,7 @@ import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
 import type { ProxyProbe } from '../operations/proxy-probe.ts';
 import type { Quota } from '../agents/quota/quota.ts';
+import type { RenewalParts } from '../operations/operation.ts';
 import type { Store } from '../store/store.ts';
 import type { OpenVault } from '../store/vault/open.ts';
 import type { Vault } from '../store/vault/vault.ts';
@@ -41,11 +42,19 @@ export interface ServiceParts {
   readonly runCommand: RunCommand;
   /** This proxy, as operations ask it. */
   readonly proxy: ProxyProbe;
+  /** Returns the parts of a refresh with this config and this audit log. */
+  readonly renewal: (own: RenewalOptions) => RenewalParts;
   /** Starts a task that never rejects. Its signal aborts with a SidekeyError when the proxy stops. */
   readonly inBackground: (work: (signal: AbortSignal) => Promise<void>) => void;
   readonly readMetrics: () => Promise<Metrics>;
   /** Resolves with the reason for which requests cannot be served; null: they can. */
   readonly readiness: () => Promise<SidekeyError | null>;
+}
+
+interface RenewalOptions extends Pick<ServiceParts, 'audit'> {
+  readonly config: Config;
+  /** Guarded `fetch`. */
+  readonly fetch: typeof fetch;
 }
 
 /** The metrics of the proxy, for Prometheus. */

@@ -6,24 +6,15 @@ import type { AdminServer, ServiceHandler } from '../agents/approvals/server.ts'
 import { receiversOf } from '../agents/approvals/receivers.ts';
 import { createApprovalLinks, createApprovalTeller } from '../agents/approvals/webhook.ts';
 import type { Config } from '../config/config.ts';
-import {
-  isReference,
-  parseSecretReference,
-  readSecret,
-  type SecretReference,
-} from '../config/secret-reference.ts';
+import { readSecret, type SecretReference } from '../config/secret-reference.ts';
 import { accountOf } from '../domain/credential.ts';
 import type { LoginExchange, LoginOutcome } from '../grants/keep-login.ts';
-import type { RefreshParts } from '../grants/refresh.ts';
-import type { Sources } from '../grants/sources/ask.ts';
-import { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
 import type { Redirection } from '../proxy/by-address.ts';
 import type { Entry, openEntry } from '../proxy/entry.ts';
 import type { Quota } from '../agents/quota/quota.ts';
 import { createSharedQuota, quotaFileOf } from '../agents/quota/shared-quota.ts';
-import { createNonces } from '../proxy/schemes/dpop-proof.ts';
 import type { Tracer } from '../proxy/telemetry/traces.ts';
 import { accessOf, type State } from './state.ts';
 
@@ -191,62 +182,10 @@ export async function openTracer(
   });
 }
 
-/** Parts of a refresh that change while the process runs. */
-interface RefreshOptions {
-  /** Config at the start of a refresh. */
-  readonly config: () => Config;
-  /** Guarded `fetch` in force. */
-  readonly fetch: () => typeof fetch;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  /** Environment of `env:` references. */
-  readonly env: NodeJS.ProcessEnv;
-}
-
-/** Returns the parts of a refresh, for the proxy and the command line. */
-export function refreshParts(
-  { config: initial, grants, store, audit, activity }: State,
-  { config, fetch, now, env }: RefreshOptions,
-): Omit<RefreshParts, 'timers'> & { readonly sources: Sources } {
-  const nonces = createNonces();
-  let opened: Promise<Sources> | undefined;
-  /** Loaded on use: a start needs no source. */
-  const openSources = async () => {
-    const [{ createSources }, { createVaultReader }] = await Promise.all([
-      import('../grants/sources/ask.ts'),
-      import('./vault-source.ts'),
-    ]);
-    const vault = createVaultReader({ config, env, now });
-    return createSources({ env, cwd: dirname(config().file), platform: process.platform, now, vault });
-  };
-  const sources = () => (opened ??= openSources());
-  return {
-    registry: grants,
-    store,
-    providers: (name) => config().providers.get(name),
-    refresh: async (request, io) => {
-      // Loaded on use: a start needs no flow.
-      const { renew } = await import('../grants/oauth/renewal.ts');
-      return renew(request, { ...io, fetch: fetch(), now, nonces });
-    },
-    readSecret: (reference, isTrial) =>
-      readReferenced(reference, { env, cwd: dirname(config().file), isTrial }),
-    sources: {
-      ask: async (question) => (await sources()).ask(question),
-      check: async (credential) => (await sources()).check(credential),
-    },
-    now,
-    skewMs: initial.tokens.skewMs,
-    limits: initial.limits,
-    audit,
-    activity,
-  };
-}
-
 /** Returns the function that stores the logins of programs as grants. */
 export function loginKeeper(
   state: State,
-  { config, fetch, now }: Omit<RefreshOptions, 'env'>,
+  { config, fetch, now }: Pick<ApprovalServiceParts, 'config' | 'fetch' | 'now'>,
 ): (exchange: LoginExchange) => Promise<LoginOutcome> {
   return async (exchange) => {
     // Loaded on use: a start needs no flow.
@@ -254,20 +193,4 @@ export function loginKeeper(
     const signal = AbortSignal.timeout(config().limits.refresh_timeout);
     return keepLogin(exchange, state, { fetch: fetch(), now, signal });
   };
-}
-
-/**
- * Reads the secret of a grant's reference (`file:`, `env:`, `command:`). Paths and commands are relative to
- * the folder of the config file.
- *
- * @throws SidekeyError as `readSecret`; `input_invalid` if it is not a reference
- */
-async function readReferenced(reference: string, options: Parameters<typeof readSecret>[1]): Promise<string> {
-  const parsed = parseSecretReference(reference);
-  if (!isReference(parsed)) {
-    throw new SidekeyError('input_invalid', `The secret reference of the grant ${parsed.problem}.`, {
-      hint: 'connect the grant again, with file:PATH, env:NAME or command:… as the reference',
-    });
-  }
-  return readSecret(parsed, options);
 }

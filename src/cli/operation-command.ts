@@ -1,12 +1,14 @@
 import { z } from 'zod';
+import type { State } from '../app/state.ts';
 import type { Config } from '../config/config.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { callerAtMachine } from '../operations/caller.ts';
 import { pagesUrl } from '../operations/format.ts';
-import type { Operation } from '../operations/operation.ts';
+import type { Call, Changing, Operation } from '../operations/operation.ts';
 import type { OptionRow } from './command.ts';
 import { atCommandLine, type Context, withUpstreamClient } from './context.ts';
 import { probeOf } from './status/ask-proxy.ts';
+import { onInterrupt } from './terminal.ts';
 
 /** Operations as commands: options follow from the input of an operation. */
 
@@ -23,7 +25,7 @@ interface OptionWords {
   /** True: the option may be given several times, one value each. */
   readonly repeated?: true;
   /** Reads the value that an option stands for, such as the content of a file. */
-  readonly read?: (context: Context, value: string) => Promise<unknown>;
+  readonly read?: (context: Context, value: never) => Promise<unknown>;
 }
 
 type Words = Readonly<Record<string, OptionWords>>;
@@ -61,7 +63,7 @@ interface PerformOptions {
   readonly fixed?: GivenOptions;
   /** Words of the command, for a hint; default: the noun of the operation. */
   readonly command?: string;
-  readonly onProgress?: (done: number, of: number) => void;
+  readonly onProgress?: Call['onProgress'];
 }
 
 /**
@@ -92,38 +94,61 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
   const input = checked.data;
   // Last, so that an option that is not valid does not use up standard input.
   for (const { member, read, value } of values)
-    if (read !== undefined) Object.assign(input, { [member]: await read(context, value as string) });
-  const { env, now } = context;
-  const at = now();
+    if (read !== undefined) Object.assign(input, { [member]: await read(context, value as never) });
+  const at = context.now();
   operation.check?.(input, at);
-  if (operation.checkConfig !== undefined) await operation.checkConfig(input, await context.config());
-  const caller = callerAtMachine(atCommandLine(env).by ?? 'the command line');
-  const callOf = (config: Config) => ({
-    caller,
-    now,
-    env,
-    onProgress,
-    pages: pagesUrl(config.admin),
-    withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) =>
-      withUpstreamClient(config, env, ({ fetch }) => use(fetch)),
-    withState: context.withState,
-  });
+  if (operation.checkConfig !== undefined) await operation.checkConfig(input, await context.config(), at);
   const run = async (): Promise<Result> => {
+    const { withState } = context;
     switch (operation.effect) {
       case 'read_config': {
         const config = await context.readConfig();
-        return operation.run({ config, ...callOf(config) }, input, at);
+        return operation.run({ config, ...callOf(context, config, onProgress) }, input, at);
       }
       case 'read':
         return context.withView((view) =>
-          operation.run({ ...view, ...callOf(view.config), proxy: probeOf(view.config) }, input, at),
+          operation.run(
+            { ...view, ...callOf(context, view.config, onProgress), withState, proxy: probeOf(view.config) },
+            input,
+            at,
+          ),
         );
       case 'change':
-        return context.withState((state) => operation.run({ ...state, ...callOf(state.config) }, input, at));
+        return withState(async (state) =>
+          operation.run(await changingParts(context, state, onProgress), input, at),
+        );
     }
   };
   const result = await run();
   return { result, answer: operation.answer(result, at), at };
+}
+
+/** Returns the parts of an operation that changes something. */
+async function changingParts(
+  context: Context,
+  state: State,
+  onProgress: Call['onProgress'],
+): Promise<Changing> {
+  const { refreshParts } = await import('../app/refresh-parts.ts');
+  const { env, now } = context;
+  return {
+    ...state,
+    ...callOf(context, state.config, onProgress),
+    renewal: (fetch) => refreshParts(state, { config: () => state.config, fetch: () => fetch, now, env }),
+  };
+}
+
+function callOf({ env, now, output }: Context, config: Config, onProgress: Call['onProgress']): Call {
+  return {
+    onProgress,
+    caller: callerAtMachine(atCommandLine(env).by ?? 'the command line'),
+    now,
+    env,
+    pages: pagesUrl(config.admin),
+    withFetch: (use) => withUpstreamClient(config, env, ({ fetch }) => use(fetch)),
+    during: (step, work) => output.during(step, work),
+    onInterrupt,
+  };
 }
 
 /** Names the option whose value is not valid. Values are not repeated, since they may be secrets. */

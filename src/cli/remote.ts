@@ -50,19 +50,19 @@ interface Command {
 }
 
 async function loadCommand(sections: Sections, name: string): Promise<Command> {
-  const row = rowOf(sections, name);
+  const row = await rowOf(sections, name);
   const handler = await row.load?.();
   if (handler === undefined) throw new Error(`"${name}" is no command`);
   return { row, handler, defaults: defaultsOf(row) };
 }
 
 /** Returns the row of a command: `grant list`. */
-function rowOf(sections: Sections, command: string): CommandRow {
+async function rowOf(sections: Sections, command: string): Promise<CommandRow> {
   let rows: readonly CommandRow[] = sections.flatMap(([, commands]) => commands);
   let found: CommandRow | undefined;
   for (const word of command.split(' ')) {
     found = rows.find(({ name }) => name === word);
-    rows = found?.commands ?? [];
+    rows = found?.commands ?? (await found?.loadCommands?.()) ?? [];
   }
   if (found === undefined) throw new Error(`"${command}" is no command`);
   return found;

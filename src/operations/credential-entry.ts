@@ -12,10 +12,10 @@ import { checkName } from './format.ts';
 import { findProvider } from './lookup.ts';
 
 /** Choices for a credential that its text leaves open. */
-export interface EntryOptions {
-  readonly provider?: string;
-  readonly user?: string;
-  readonly audience?: readonly string[];
+interface EntryOptions {
+  readonly provider?: string | undefined;
+  readonly user?: string | undefined;
+  readonly audience?: readonly string[] | undefined;
 }
 
 /** A credential that may be stored. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Credential } from '../domain/credential.ts';
+import type { Credential, Renewal } from '../domain/credential.ts';
 import { type Grant, stateNow } from '../domain/grant.ts';
 import { certificateFacts } from '../grants/client-certificate.ts';
 import type { GrantPolicy } from '../store/store.ts';
@@ -85,4 +85,11 @@ export function certificateAnswer(credential: Credential) {
   const { subject, issuer, serial, sha256, validFrom, validUntil, issuers } = facts;
   const times = { valid_from: isoTime(validFrom), valid_until: isoTime(validUntil) };
   return { certificate: { subject, issuer, serial, sha256, ...times, issuers_sent: issuers } };
+}
+
+/** Source of new tokens, by its name in the config file; null: none. */
+export function renewedBy(credential: Credential): 'refresh_token' | 'source' | Renewal['kind'] | null {
+  if (credential.type === 'source') return 'source';
+  if (credential.type !== 'oauth2') return null;
+  return credential.renewal?.kind ?? (credential.refreshToken === null ? null : 'refresh_token');
 }

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import type { Config } from '../config/config.ts';
 import { clockOf, dueAt, endOf, isRefreshable } from '../domain/credential.ts';
 import { type Grant, hasEnded, stateNow } from '../domain/grant.ts';
@@ -11,8 +12,36 @@ import {
 import type { OpenedGrant } from '../grants/registry.ts';
 import { withoutStop } from '../lib/text.ts';
 import type { GrantActivity } from '../store/store.ts';
+import { isoOrNull } from './format.ts';
+import { timeOrNull } from './members.ts';
 
 /** Clocks of a grant: when its credential was obtained, used and renewed, and what happens next. */
+
+export const clockMembers = {
+  obtained_at: timeOrNull,
+  refresh_due_at: timeOrNull,
+  refresh_token_dies_at: timeOrNull,
+  consent_ends_at: timeOrNull,
+  used_at: timeOrNull,
+  refreshed_at: timeOrNull,
+  failed_at: timeOrNull,
+  failure: z.string().nullable(),
+  next: z.strictObject({ what: z.string(), at: timeOrNull }),
+};
+
+export function clockAnswer({ refreshToken, failure, next, ...clocks }: Clocks) {
+  return {
+    obtained_at: isoOrNull(clocks.obtainedAt),
+    refresh_due_at: isoOrNull(clocks.dueAt),
+    refresh_token_dies_at: isoOrNull(refreshToken.unusedAt),
+    consent_ends_at: isoOrNull(refreshToken.consentAt),
+    used_at: isoOrNull(clocks.usedAt),
+    refreshed_at: isoOrNull(clocks.refreshedAt),
+    failed_at: isoOrNull(failure?.at ?? null),
+    failure: failure?.text ?? null,
+    next: { what: next.what, at: isoOrNull(next.at) },
+  };
+}
 
 /** Times in milliseconds since the epoch; null: none, or unknown. */
 export interface Clocks {
@@ -44,7 +73,7 @@ interface Failure {
  * - `consent`: nothing, until a person consents again.
  * - `nothing`
  */
-export interface Next {
+interface Next {
   readonly what: 'refresh_ahead' | 'keep_alive' | 'refresh_on_use' | 'end' | 'consent' | 'nothing';
   readonly at: number | null;
 }

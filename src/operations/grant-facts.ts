@@ -1,12 +1,14 @@
 import type { Credential, DpopAlgorithm } from '../domain/credential.ts';
+import type { Grant } from '../domain/grant.ts';
+import { isLeaseFor, leaseStanding, reachesGrant } from '../domain/lease.ts';
 import type { Provider } from '../domain/provider.ts';
 import { consentCommand } from '../grants/messages.ts';
 import { isScope, ungrantedScopes } from '../grants/oauth/scopes.ts';
 import type { OpenedGrant } from '../grants/registry.ts';
 import { proofKey } from '../proxy/schemes/dpop-proof.ts';
-import type { GrantActivity } from '../store/store.ts';
+import type { AgentRecord, GrantActivity, LeaseRecord, Rights } from '../store/store.ts';
 
-/** Facts about a grant that follow from its credential. */
+/** Facts about a grant that follow from its credential and from the rights to use it. */
 
 /** Missing scopes in the last report of an upstream. */
 export interface Lacked {
@@ -35,8 +37,15 @@ export function lackedBy(
   return { at, scopes, command: consentCommand(grant, scopes, provider, credential) };
 }
 
+/** Returns the grant type and client id of an OAuth token; null if none or unknown. */
+export function clientOf(credential: Credential, provider: Provider | undefined) {
+  if (credential.type !== 'oauth2') return { grantType: null, id: null };
+  const { flow, renewal, clientId } = credential;
+  return { grantType: flow ?? renewal?.kind ?? null, id: clientId ?? provider?.clientId ?? null };
+}
+
 /** A key and its binding. */
-export interface BoundKey {
+interface BoundKey {
   readonly algorithm: DpopAlgorithm;
   /** RFC 7638 thumbprint. */
   readonly thumbprint: string;
@@ -56,4 +65,32 @@ export function boundKeyOf(credential: Credential): BoundKey | null {
 export function isUnbound(credential: Credential, provider: Provider | undefined): boolean {
   if (credential.type !== 'oauth2' || credential.accessToken === null) return false;
   return (provider?.dpop ?? null) !== null && credential.dpop?.isBound !== true;
+}
+
+/** Agents bound to a grant, and leases for it. */
+interface ReachedBy {
+  readonly agents: readonly AgentRecord[];
+  readonly leases: readonly LeaseRecord[];
+}
+
+/** A lease counts only for grants that its agent also reaches. */
+export function reachedBy(grant: Grant, rights: Rights | null, now: number): ReachedBy {
+  if (rights === null) return { agents: [], leases: [] };
+  const labels = rights.policies.find(({ grantId }) => grantId === grant.id)?.labels ?? [];
+  const agents = rights.agents.filter(({ name, user }) =>
+    reachesGrant(
+      rights.bindings.filter(({ agent }) => agent === name),
+      user,
+      grant,
+      labels,
+    ),
+  );
+  const leases = rights.leases.filter(
+    (lease) =>
+      isLeaseFor(lease, grant.id) &&
+      (grant.lease === lease.id ||
+        agents.some(({ name, disabledAt }) => name === lease.agent && disabledAt === null)) &&
+      leaseStanding(lease, now).state === 'active',
+  );
+  return { agents, leases };
 }

@@ -48,3 +48,7 @@ export const egress = z
   .min(1)
   .optional()
   .describe('Only these hosts without a credential: HOST, HOST:PORT, *.SUFFIX, or none.');
+
+export const grantOwner = name
+  .optional()
+  .describe('The owner, where several users have a grant of that name.');

@@ -3,7 +3,9 @@ import type { Config } from '../config/config.ts';
 import type { OpenAuditLog } from '../audit/log.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { Scope } from '../domain/scopes.ts';
+import type { RefreshParts } from '../grants/refresh.ts';
 import type { Registry } from '../grants/registry.ts';
+import type { Sources } from '../grants/sources/ask.ts';
 import type { Store } from '../store/store.ts';
 import type { OpenVault } from '../store/vault/open.ts';
 import type { Vault } from '../store/vault/vault.ts';
@@ -13,7 +15,7 @@ import type { ProxyProbe } from './proxy-probe.ts';
 /** Things that Sidekey does for people and programs: each is one value, and all front ends follow from it. */
 
 /** The circumstances of a call. */
-interface Call {
+export interface Call {
   readonly caller: Caller;
   /** Address of the pages, without a trailing slash; null: there are none, or their port is not known. */
   readonly pages: string | null;
@@ -25,6 +27,10 @@ interface Call {
   readonly withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => Promise<T>;
   /** Called during long work with the number of records that are done, and of all. */
   readonly onProgress: (done: number, of: number) => void;
+  /** Does a long step, whose name a person at a terminal sees meanwhile. */
+  readonly during: <T>(step: string, work: () => Promise<T>) => Promise<T>;
+  /** Calls `stop` if a person interrupts the command. Returns the function that ends this. */
+  readonly onInterrupt: (stop: () => void) => () => void;
 }
 
 /** The config, for an operation that also works while the store cannot be opened. */
@@ -54,6 +60,13 @@ export interface Reading extends ReadingConfig {
 export interface Changing extends Opened, Call {
   /** Source and key ring of the vault. */
   readonly keys: OpenVault;
+  /** Returns the parts of a refresh that uses this guarded `fetch`. */
+  readonly renewal: (fetch: typeof globalThis.fetch) => RenewalParts;
+}
+
+/** Parts of a refresh, and the sources of credentials that are not stored. */
+export interface RenewalParts extends RefreshParts {
+  readonly sources: Sources;
 }
 
 /** The open state, without the circumstances of a call. */
@@ -80,7 +93,7 @@ interface Definition<Parts, Input extends z.ZodObject, Output extends z.ZodType,
   /** Refuses input that no state makes valid, before anything is opened or created. @throws SidekeyError */
   readonly check?: (input: z.output<Input>, at: number) => void;
   /** Refuses input that the config file rules out, before the state is opened or created. @throws SidekeyError */
-  readonly checkConfig?: (input: z.output<Input>, config: Config) => Promise<void>;
+  readonly checkConfig?: (input: z.output<Input>, config: Config, at: number) => Promise<void>;
   /**
    * Does the work.
    *

@@ -7,6 +7,7 @@ import type { Provider } from '../../domain/provider.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { authorizationUrl, exchangeCode } from '../../grants/oauth/authorization-code.ts';
+import { changeSettings, settingsChange } from '../../operations/grant-settings.ts';
 import type { ServiceParts } from '../parts.ts';
 import {
   assertStands,
@@ -100,8 +101,7 @@ interface Asking {
 export async function concludeSession(asking: Asking, parts: ServiceParts): Promise<SessionEnd> {
   const { session, client, flow, obtain } = asking;
   const { user, name } = session;
-  const origin = originOf(session, client);
-  const state = { ...parts, audit: withOrigin(parts.audit, origin) };
+  const state = { ...parts, audit: withOrigin(parts.audit, originOf(session, client)) };
   const connecting = async () => {
     const found = await providerOf(session.provider, parts);
     const wanted = { name, user, provider: found.name };
@@ -121,7 +121,8 @@ export async function concludeSession(asking: Asking, parts: ServiceParts): Prom
       const sealing = sealingSecret(obtained, provider, own);
       const { grant } = await storeGrant({ ...request, verify: undefined, now: parts.now }, sealing);
       if (Object.keys(session.policy).length > 0) {
-        await parts.runCommand({ command: 'grant set', args: [grant.id], options: session.policy }, origin);
+        const at = parts.now();
+        await changeSettings(state, grant, settingsChange(session.policy, at), at);
       }
       return grant;
     });

@@ -20,15 +20,17 @@ const sessionMs = 900_000;
 /** Milliseconds for which the result of a session is stored. */
 const keptMs = 86_400_000;
 
-const policyShape = z.object({
-  ttl: z.string().exactOptional(),
-  maxTtl: z.string().exactOptional(),
-  leaseTtl: z.string().exactOptional(),
-  maxLeaseTtl: z.string().exactOptional(),
-  /** As options of `grant set`. */
-  label: z.array(z.string()).exactOptional(),
-  meta: z.array(z.string()).exactOptional(),
-});
+/** As `WantedSettings`. Strict: a session of another version ends instead of losing its limits. */
+const policyShape = z
+  .strictObject({
+    ttl: z.number(),
+    max_ttl: z.number(),
+    lease_ttl: z.number(),
+    max_lease_ttl: z.number(),
+    labels: z.array(z.string()),
+    metadata: z.record(z.string(), z.string()),
+  })
+  .partial();
 
 const sessionShape = z.object({
   id: z.string(),

@@ -3,8 +3,8 @@ import { isScope } from '../../grants/oauth/scopes.ts';
 import { createDeviceSession } from '../connect/device.ts';
 import { createSession, statusOf } from '../connect/sessions.ts';
 import { type AnyRoute, type Given, route } from '../route.ts';
-import { name, span, text, time } from '../../operations/members.ts';
-import { assertOwnSettings } from './grants.ts';
+import { assertOwnSettings } from '../../operations/grant-settings.ts';
+import { duration, name, text, time } from '../../operations/members.ts';
 
 /** Routes of connect sessions. */
 
@@ -12,40 +12,16 @@ const scope = z.string().refine(isScope, 'is not a scope (RFC 6749 §3.3)');
 
 const grantPolicy = z
   .strictObject({
-    ttl: span.optional(),
-    max_ttl: span.optional(),
-    lease_ttl: span.optional(),
-    max_lease_ttl: span.optional(),
+    ttl: duration.optional(),
+    max_ttl: duration.optional(),
+    lease_ttl: duration.optional(),
+    max_lease_ttl: duration.optional(),
     labels: z.array(name).optional(),
     metadata: z.record(name, z.string().regex(/^[ -~\u00a0-\uffff]{0,256}$/)).optional(),
   })
-  .refine(
-    ({ ttl, max_ttl: max }) => ttl === undefined || max === undefined || secondsOf(ttl) <= secondsOf(max),
-    {
-      error: 'has a ttl that is longer than its max_ttl',
-    },
-  );
-
-const units: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400, w: 604_800 };
-
-function secondsOf(text: string): number {
-  return Number(text.slice(0, -1)) * (units[text.slice(-1)] ?? 1);
-}
-
-/** Returns options of `grant set`. */
-function policyOptions(policy: z.output<typeof grantPolicy> = {}) {
-  const {
-    ttl,
-    max_ttl: maxTtl,
-    lease_ttl: leaseTtl,
-    max_lease_ttl: maxLeaseTtl,
-    labels: label,
-    metadata,
-  } = policy;
-  const meta = metadata && Object.entries(metadata).map((pair) => pair.join('='));
-  const options = { ttl, maxTtl, leaseTtl, maxLeaseTtl, label, meta };
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-}
+  .refine(({ ttl, max_ttl: max }) => ttl === undefined || max === undefined || ttl <= max, {
+    error: 'has a ttl that is longer than its max_ttl',
+  });
 
 const wanted = z.strictObject({
   provider: name,
@@ -57,8 +33,8 @@ const wanted = z.strictObject({
 
 /** @throws SidekeyError `scope_missing` */
 function wantedOf({ body, caller }: Pick<Given<never, z.output<typeof wanted>>, 'body' | 'caller'>) {
-  const { provider, user, scopes, name: grant, grant_policy: policy } = body;
-  assertOwnSettings(policy ?? {}, caller);
+  const { provider, user, scopes, name: grant, grant_policy: policy = {} } = body;
+  assertOwnSettings(policy, caller);
   return {
     provider,
     user,
@@ -66,7 +42,7 @@ function wantedOf({ body, caller }: Pick<Given<never, z.output<typeof wanted>>, 
     name: grant,
     by: caller.name,
     owner: caller.owner,
-    policy: policyOptions(policy),
+    policy,
   };
 }
 

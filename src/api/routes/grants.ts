@@ -1,218 +1,66 @@
-import { z } from 'zod';
-import { SidekeyError } from '../../lib/errors.ts';
-import type { Caller } from '../caller.ts';
+import { changeGrant, getGrant, listGrants } from '../../operations/grant.ts';
+import { removeGrant, revokeGrant } from '../../operations/grant-end.ts';
+import { addGrant } from '../../operations/grant-import.ts';
+import { refreshGrant } from '../../operations/grant-refresh.ts';
+import { type AnyGiven, operationRoute } from '../operation-route.ts';
 import type { ServiceParts } from '../parts.ts';
-import { type AnyRoute, commandRoute, type Given } from '../route.ts';
-import { name, span, text } from '../../operations/members.ts';
-import {
-  addedGrant,
-  grant,
-  grantInList,
-  grantSettings,
-  refreshedGrant,
-  removedGrant,
-  revokedGrant,
-} from '../schemas.ts';
+import type { AnyRoute } from '../route.ts';
 
 /** Routes of grants. An id names a grant, or a name with, if ambiguous, a user. */
 
-const user = name.optional().describe('The owner, where several users have a grant of that name.');
-
-const ofUser = z.strictObject({ user });
-
-type OfUser = { readonly user?: string | undefined };
-
-/** Returns the owner of the grant that a request names. */
-async function ownerOf(
-  { params, query: { user: asked }, caller }: Given<OfUser, unknown>,
-  { grants }: ServiceParts,
-): Promise<string | null> {
-  const wanted = userOf(caller, asked);
-  const found = (await grants.list()).filter(
-    ({ id, name: of }) => id === params['grant'] || of === params['grant'],
-  );
-  const [only, ...more] = found.filter((each) => wanted === undefined || each.user === wanted);
+/** Returns the owner of the grant that a request names; null: no grant, or grants of several users. */
+async function ownerOf(given: AnyGiven, { grants }: ServiceParts): Promise<string | null> {
+  const { grant } = given.params;
+  const user = userOf(given);
+  const named = (await grants.list()).filter(({ id, name }) => id === grant || name === grant);
+  const [only, ...more] = named.filter((each) => user === null || each.user === user);
   return only !== undefined && more.length === 0 ? only.user : null;
 }
 
-/** A caller that is limited to a user gets only that user's grants. */
-function userOf({ user: limited }: Caller, asked: string | undefined): string | undefined {
-  return asked ?? limited ?? undefined;
+/** Returns the user that a request names, or else the only user of its caller; null: any user. */
+function userOf({ query, body, caller }: AnyGiven): string | null {
+  return ((query?.['user'] ?? body?.['user']) as string | undefined) ?? caller.user;
 }
-
-/** Returns the query, limited to the caller's user if it has one. */
-function own<Query extends OfUser>({
-  query,
-  caller,
-}: Pick<Given<Query, unknown>, 'query' | 'caller'>): Query {
-  return { ...query, user: userOf(caller, query.user) };
-}
-
-/**
- * Refuses changes of the operator's settings to a caller that is limited to a user: maxima, and the labels
- * and metadata that agents are bound by.
- *
- * @throws SidekeyError `scope_missing`
- */
-export function assertOwnSettings(body: object, { name: who, user: limited }: Caller): void {
-  const own = ['expires', 'ttl', 'lease_ttl', 'scopes'];
-  const beyond = limited === null ? undefined : Object.keys(body).find((each) => !own.includes(each));
-  if (beyond === undefined) return;
-  throw new SidekeyError('scope_missing', `${who} cannot change ${beyond}: an operator decides it.`);
-}
-
-const one = {
-  tag: 'Grants',
-  path: '/v2/grants/{grant}',
-  query: ofUser,
-  owner: ownerOf,
-} as const;
-
-const spanOrNone = z.union([span, z.literal('none')]).optional();
 
 export const grantRoutes: readonly AnyRoute[] = [
-  commandRoute({
-    method: 'get',
-    path: '/v2/grants',
+  operationRoute(listGrants, 'GET /v2/grants', {
     id: 'listGrants',
-    tag: 'Grants',
-    summary: 'List the grants.',
-    scope: 'grants:read',
-    query: z.strictObject({ user: name.optional().describe('Only the grants of this owner.') }),
-    owner: ({ query, caller }) => userOf(caller, query.user) ?? null,
-    result: grantInList,
-    list: ({ id }: z.output<typeof grantInList>) => id,
-    commands: ['grant list'],
-    call: ({ query, caller }) => ({ command: 'grant list', options: { user: userOf(caller, query.user) } }),
+    list: 'id',
+    command: 'grant list',
+    owner: userOf,
   }),
-  commandRoute({
-    ...one,
-    method: 'get',
+  operationRoute(getGrant, 'GET /v2/grants/{grant}', {
     id: 'getGrant',
-    summary: 'Show a grant, without its secret.',
-    scope: 'grants:read',
-    result: grant,
-    commands: ['grant list'],
-    call: ({ params, ...given }) => ({
-      command: 'grant list',
-      args: [params['grant']],
-      options: own(given),
-    }),
+    command: 'grant list',
+    owner: ownerOf,
   }),
-  commandRoute({
-    method: 'post',
-    path: '/v2/grants',
+  operationRoute(addGrant, 'POST /v2/grants', {
     id: 'addGrant',
-    tag: 'Grants',
-    summary: 'Store a credential that exists, after it was verified.',
-    scope: 'grants:write',
-    body: z.strictObject({
-      name: name.optional(),
-      provider: name,
-      user: name.optional(),
-      credential: z
-        .union([z.string().min(1), z.record(z.string(), z.unknown())])
-        .describe('A key or token, PEM, or JSON as `sidekey grant import` takes it.'),
-      audience: z.array(text).min(1).optional(),
-      replace: z.boolean().optional(),
-      verify: z.boolean().optional().describe('False: store it without asking the provider.'),
-    }),
     status: 201,
-    result: addedGrant,
-    owner: ({ body, caller }) => userOf(caller, body.user) ?? null,
-    commands: ['grant import'],
-    call: ({ body: { name: as, provider, user: of, credential, ...options }, caller }) => ({
-      command: 'grant import',
-      args: [as ?? provider],
-      options: { ...options, provider, user: userOf(caller, of) },
-      input: typeof credential === 'string' ? credential : JSON.stringify(credential),
-    }),
+    command: 'grant import',
+    owner: userOf,
   }),
-  commandRoute({
-    ...one,
-    method: 'patch',
+  operationRoute(changeGrant, 'PATCH /v2/grants/{grant}', {
     id: 'changeGrant',
-    summary: 'Change the expiry, the lease times, the labels, the metadata or the scopes of a grant.',
-    scope: 'grants:write',
-    body: z.strictObject({
-      expires: text.optional().describe('30d, a date, or none.'),
-      ttl: span.optional(),
-      max_ttl: spanOrNone,
-      lease_ttl: spanOrNone,
-      max_lease_ttl: spanOrNone,
-      labels: z.array(name).optional(),
-      metadata: z
-        .record(name, z.string().max(256))
-        .optional()
-        .describe('Added; an empty value removes its key.'),
-      scopes: z.array(text).min(1).optional().describe('Those that it keeps, of the present ones.'),
-    }),
-    result: grantSettings,
-    commands: ['grant set'],
-    call({ params, body, ...given }) {
-      assertOwnSettings(body, given.caller);
-      return {
-        command: 'grant set',
-        args: [params['grant']],
-        options: {
-          ...own(given),
-          expires: body.expires,
-          ttl: body.ttl,
-          maxTtl: body.max_ttl,
-          leaseTtl: body.lease_ttl,
-          maxLeaseTtl: body.max_lease_ttl,
-          label: body.labels === undefined || body.labels.length > 0 ? body.labels : false,
-          scope: body.scopes,
-          meta: body.metadata && Object.entries(body.metadata).map(([key, value]) => `${key}=${value}`),
-        },
-      };
-    },
+    command: 'grant set',
+    query: ['user'],
+    owner: ownerOf,
   }),
-  commandRoute({
-    ...one,
-    method: 'post',
-    path: '/v2/grants/{grant}/refresh',
+  operationRoute(refreshGrant, 'POST /v2/grants/{grant}/refresh', {
     id: 'refreshGrant',
-    summary: 'Get a new token where the stored one is due or has ended.',
-    scope: 'grants:write',
-    body: z.strictObject({ force: z.boolean().optional() }),
-    result: refreshedGrant,
-    commands: ['grant refresh'],
-    call: ({ params, body, ...given }) => ({
-      command: 'grant refresh',
-      args: [params['grant']],
-      options: { ...own(given), ...body },
-    }),
+    command: 'grant refresh',
+    query: ['user'],
+    owner: ownerOf,
   }),
-  commandRoute({
-    ...one,
-    method: 'post',
-    path: '/v2/grants/{grant}/revoke',
+  operationRoute(revokeGrant, 'POST /v2/grants/{grant}/revoke', {
     id: 'revokeGrant',
-    summary: 'End a grant, here and at the provider; it stays in the list.',
-    scope: 'grants:write',
-    body: z.strictObject({ local: z.boolean().optional().describe('True: do not tell the provider.') }),
-    result: revokedGrant,
-    commands: ['grant revoke'],
-    call: ({ params, body, ...given }) => ({
-      command: 'grant revoke',
-      args: [params['grant']],
-      options: { ...own(given), ...body },
-    }),
+    command: 'grant revoke',
+    query: ['user'],
+    owner: ownerOf,
   }),
-  commandRoute({
-    ...one,
-    method: 'delete',
+  operationRoute(removeGrant, 'DELETE /v2/grants/{grant}', {
     id: 'removeGrant',
-    summary: 'End a grant, here and at the provider, and delete it.',
-    scope: 'grants:write',
-    query: z.strictObject({ user, local: z.stringbool().optional() }),
-    result: removedGrant,
-    commands: ['grant remove'],
-    call: ({ params, ...given }) => ({
-      command: 'grant remove',
-      args: [params['grant']],
-      options: own(given),
-    }),
+    command: 'grant remove',
+    owner: ownerOf,
   }),
 ];

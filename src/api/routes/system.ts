@@ -39,7 +39,7 @@ const configRoutes: readonly AnyRoute[] = [
 
 const healthRoutes: readonly AnyRoute[] = [
   operationRoute(keyStatus, 'GET /v2/key', { id: 'getKeys', command: 'key status' }),
-  operationRoute(rotate, 'POST /v2/key/rotate', { id: 'rotateKey', command: 'key rotate', carrier: 'query' }),
+  operationRoute(rotate, 'POST /v2/key/rotate', { id: 'rotateKey', command: 'key rotate', query: ['retire'] }),
   operationRoute(listNodes, 'GET /v2/nodes', { id: 'listNodes', list: 'name', command: 'node list' }),
   operationRoute(revokeNode, 'DELETE /v2/nodes/{node}', { id: 'revokeNode', command: 'node revoke' }),
   operationRoute(healthStatus, 'GET /v2/status', { id: 'getStatus', command: 'status' }),

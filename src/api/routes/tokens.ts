@@ -3,6 +3,12 @@ import type { OAuth2Credential } from '../../domain/credential.ts';
 import { type Grant, stateNow } from '../../domain/grant.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { changeGrant } from '../../operations/grant.ts';
+import { removeGrant } from '../../operations/grant-end.ts';
+import { addGrant } from '../../operations/grant-import.ts';
+import { getPlaceholder } from '../../operations/grant-placeholder.ts';
+import { refreshGrant } from '../../operations/grant-refresh.ts';
+import { callOperation } from '../operation-route.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, type Given, originOf, route } from '../route.ts';
 import { name, text, time, timeOrNull } from '../../operations/members.ts';
@@ -113,18 +119,15 @@ async function answerOf(given: Given<unknown, unknown>, parts: ServiceParts, id:
 /** Records the read and returns the value, if the caller may read it; else returns a placeholder. */
 async function valueOf(
   { caller }: Given<unknown, unknown>,
-  { audit, runCommand, now }: ServiceParts,
+  parts: ServiceParts,
   { grant, sealed: { credential } }: OpenedGrant,
 ) {
-  const origin = originOf(caller);
   if (!caller.scopes.has('tokens:read')) {
-    const options = { placeholder: true };
-    const { value } = await runCommand({ command: 'grant list', args: [grant.id], options }, origin);
-    return value as { readonly placeholder: string };
+    return callOperation(getPlaceholder, { grant: grant.id }, caller, parts);
   }
   const { id, user, provider } = grant;
-  await audit.append({ event: 'token.read', grant: id, user, provider, ...origin });
-  if (credential.type === 'oauth2') return { token_data: oauthData(credential, grant, now()) };
+  await parts.audit.append({ event: 'token.read', grant: id, user, provider, ...originOf(caller) });
+  if (credential.type === 'oauth2') return { token_data: oauthData(credential, grant, parts.now()) };
   if (credential.type === 'api_key' || credential.type === 'jwt')
     return { token_data: { [credential.type]: credential.value } };
   const { type: _type, ...values } = credential;
@@ -171,21 +174,13 @@ export const tokenRoutes: readonly AnyRoute[] = [
       const isOAuth = token_type === 'oauth2';
       const end = isOAuth ? { expires_at } : {};
       const credential = { type: token_type, ...secret, ...(scope === undefined ? {} : { scope }), ...end };
-      await parts.runCommand(
-        {
-          command: 'grant import',
-          args: [integration_key],
-          // Clients of Agents Gateway do not expect this call to wait for a provider.
-          options: { provider, user: params['user'], verify: false },
-          input: JSON.stringify(credential),
-        },
-        originOf(caller),
-      );
+      // Clients of Agents Gateway do not expect this call to wait for a provider.
+      const input = { name: integration_key, provider, user: params['user'], credential, verify: false };
+      await callOperation(addGrant, input, caller, parts);
       const created = await find({ params: { ...params, integration_key } }, parts);
       if (!isOAuth && expires_at !== undefined) {
         // A key has no expiry of its own: the grant gets it.
-        const call = { command: 'grant set', args: [created.id], options: { expires: expires_at } };
-        await parts.runCommand(call, originOf(caller));
+        await callOperation(changeGrant, { grant: created.id, expires: expires_at }, caller, parts);
       }
       return metadataOf(created, parts);
     },
@@ -223,8 +218,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
     result: token,
     async handle(given, parts) {
       const { id, revision } = await find(given, parts);
-      const call = { command: 'grant refresh', args: [id], options: { force: true } };
-      await parts.runCommand(call, originOf(given.caller));
+      await callOperation(refreshGrant, { grant: id, force: true }, given.caller, parts);
       return answerOf(given, parts, id, revision);
     },
   }),
@@ -237,7 +231,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
     status: 204,
     async handle(given, parts) {
       const { id } = await find(given, parts);
-      await parts.runCommand({ command: 'grant remove', args: [id] }, originOf(given.caller));
+      await callOperation(removeGrant, { grant: id }, given.caller, parts);
     },
   }),
 ];

@@ -1,12 +1,12 @@
 import { resolve } from 'node:path';
 import type { State } from '../../app/state.ts';
-import { recordChange } from '../../audit/log.ts';
 import type { ConnectOptions } from './request.ts';
 import type { Context } from '../context.ts';
 import { describeAction } from '../domain.ts';
 import { hostPattern } from '../../operations/credential-entry.ts';
+import { writeEntries } from '../../operations/domain-entries.ts';
 import { offeredBy } from '../../operations/lookup.ts';
-import { allowDomain, type DomainEdit, removeDomain, writeConfigAtomically } from '../../config/edit.ts';
+import { allowDomain, type DomainEdit } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { isReference, parseSecretReference } from '../../config/secret-reference.ts';
 import type { Grant } from '../../domain/grant.ts';
@@ -135,46 +135,8 @@ export async function allowDomains(
       blocked.push({ pattern: entry, says: `${verb} ${describeAction(there)}${by}` });
     }
   }
-  if (edits.length > 0) await write({ file, previous, text, env, audit }, edits, `grant ${reference}`);
+  if (edits.length > 0) await writeEntries({ file, previous, text, env, audit }, edits, `grant ${reference}`);
   return { edits, blocked, reference, others };
-}
-
-/** Removes entries from the map of the config file, all or none. @throws as `allowDomains` */
-export async function dropDomains(
-  { configFile, env }: Pick<Context, 'configFile' | 'env'>,
-  { audit }: Pick<State, 'audit'>,
-  patterns: readonly string[],
-): Promise<void> {
-  const file = await configFile();
-  const previous = await readConfigText(file);
-  let text = previous;
-  const edits = patterns.map((pattern) => {
-    const edit = removeDomain(text, pattern);
-    ({ text } = edit);
-    return edit;
-  });
-  await write({ file, previous, text, env, audit }, edits, 'removed');
-}
-
-interface Written extends Pick<State, 'audit'>, Pick<Context, 'env'> {
-  readonly file: string;
-  readonly previous: string;
-  readonly text: string;
-}
-
-/** Writes a text that must load. Records each entry in the audit log first. */
-async function write(
-  { file, previous, text, env, audit }: Written,
-  edits: readonly DomainEdit[],
-  reason: string,
-): Promise<void> {
-  await parseConfig(text, file, { env });
-  await edits.reduceRight<() => Promise<void>>(
-    (next, { pattern }) =>
-      () =>
-        recordChange(audit, { event: 'domain.changed', host: pattern, reason }, next),
-    () => writeConfigAtomically(file, text, { env, previous }),
-  )();
 }
 
 /** Returns the narrowest existing entry that covers the hosts of a pattern. */

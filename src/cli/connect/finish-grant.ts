@@ -3,11 +3,11 @@ import type { FinishPage } from './browser/browser.ts';
 import type { ConnectRequest } from './request.ts';
 import type { Context } from '../context.ts';
 import { details as lines } from '../display.ts';
-import { expiryOf, relativeTime } from '../../operations/format.ts';
+import { relativeTime, expiryOf } from '../../operations/format.ts';
 import { accountText, scopesOf } from '../grant/format.ts';
 import { grantCommand } from '../../operations/lookup.ts';
 import { grantAnswer } from '../../operations/grant-answer.ts';
-import { changePolicy } from '../grant/set.ts';
+import { changeSettings } from '../../operations/grant-settings.ts';
 import { askUnreadable } from '../status/ask-proxy.ts';
 import { displayName } from '../../config/problem.ts';
 import { type Grant, stateNow, titleOf } from '../../domain/grant.ts';
@@ -161,7 +161,7 @@ export async function finishGrant(request: FinishRequest, obtained: Obtained): P
       : (check) => context.output.during(`Verifying the credential at ${provider.title}`, check),
   );
   const { metadata } = request;
-  if (Object.keys(metadata).length > 0) await changePolicy(state, grant, { metadata }, context.now());
+  if (Object.keys(metadata).length > 0) await changeSettings(state, grant, { metadata }, context.now());
   const warnings: Warning[] = [];
   const warn = (sentence: string, hint: string | null) => warnings.push({ sentence, hint });
 

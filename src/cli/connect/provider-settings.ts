@@ -14,7 +14,7 @@ import {
   type RegisteredClient,
 } from '../../grants/oauth/discovery.ts';
 import { registrationSteps, scopesFor } from '../../grants/consent.ts';
-import { isScope } from '../../grants/oauth/scopes.ts';
+import { readScopes } from '../../grants/oauth/scopes.ts';
 import { authorityText, parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { checkName } from '../../operations/format.ts';
@@ -181,22 +181,14 @@ function setting(text: string, { name, title, settings }: Provider): readonly [n
  * Returns the scopes to request: those of the option, else of the provider, plus those of the existing grant,
  * which a new consent replaces.
  *
- * @param written scopes, separated by commas or spaces
- * @throws SidekeyError `input_invalid` for an invalid scope (RFC 6749 §3.3)
+ * @throws SidekeyError `input_invalid` as `readScopes`
  */
 export function scopesToAsk(
   written: readonly string[] | undefined,
   provider: Pick<Provider, 'scopes'>,
   existing: Pick<Grant, 'scopes' | 'state' | 'type'> | null,
 ): readonly string[] {
-  const named = written?.flatMap((text) => text.split(/[\s,]+/)).filter((scope) => scope !== '');
-  const wrong = named?.every(isScope) === false;
-  if (wrong || named?.length === 0) {
-    throw new SidekeyError('input_invalid', '--scope contains an invalid scope.', {
-      hint: 'such as --scope repo --scope read:org, or --scope "repo read:org"',
-    });
-  }
-  return scopesFor(named, provider, existing);
+  return scopesFor(written && readScopes(written), provider, existing);
 }
 
 /** Parameters that flows set, and those that would expose a secret in argv. */
@@ -383,7 +375,7 @@ export async function defineProvider(
         clientSecret === undefined ? null : keptReference('--client-secret', clientSecret),
       ),
       ...optional('client_auth', clientSecret === undefined ? 'none' : null),
-      ...(scope === undefined ? [] : [[['scopes'], scopesToAsk(scope, { scopes: [] }, null)] as const]),
+      ...(scope === undefined ? [] : [[['scopes'], readScopes(scope)] as const]),
       [['audience'], audience],
     ],
     { reason: 'defined at the command line' },

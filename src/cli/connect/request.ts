@@ -1,6 +1,6 @@
 import type { State } from '../../app/state.ts';
 import type { Context } from '../context.ts';
-import { commandParts } from '../grant/refresh.ts';
+import { refreshParts } from '../../app/refresh-parts.ts';
 import { onInterrupt } from '../terminal.ts';
 import { formatDuration, parseDuration } from '../../config/scalar.ts';
 import { boundBy, type OAuth2Credential, type Renewal, withoutToken } from '../../domain/credential.ts';
@@ -14,6 +14,7 @@ import { unbound } from '../../grants/oauth/answer.ts';
 import { withDescription } from '../../grants/oauth/description.ts';
 import { withoutStop } from '../../lib/text.ts';
 import { scopesIn } from '../../grants/oauth/scopes.ts';
+import type { RenewalParts } from '../../operations/operation.ts';
 import type { UpstreamClient } from '../../proxy/upstream/client.ts';
 import type { Obtained } from '../../grants/keep.ts';
 
@@ -123,6 +124,15 @@ export interface ConnectRequest {
 
 /** Obtains a credential. Rejects with SidekeyError `provider_refused`, `input_invalid`, `config_invalid`. */
 export type Obtain = (request: ConnectRequest) => Promise<Obtained>;
+
+/** Returns the parts of a refresh for one command, during which the config does not change. */
+export function commandParts({
+  context: { now, env },
+  state,
+  upstream,
+}: Pick<ConnectRequest, 'context' | 'state' | 'upstream'>): RenewalParts {
+  return refreshParts(state, { config: () => state.config, fetch: () => upstream.fetch, now, env });
+}
 
 /** Requests the first token of a grant that renews itself. @throws SidekeyError as `renewNow` */
 export function firstToken(request: ConnectRequest, renewal: Renewal): Promise<Obtained> {

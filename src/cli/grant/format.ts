@@ -1,57 +1,29 @@
-import { dateTime, expiryOf, isoOrNull, relativeTime, spanText, when } from '../../operations/format.ts';
-import { certificateFacts } from '../../grants/client-certificate.ts';
-import { accountOf, type Credential, type Renewal } from '../../domain/credential.ts';
+import { accountOf, type Credential } from '../../domain/credential.ts';
 import type { Grant } from '../../domain/grant.ts';
-import type { Clocks, Next } from '../../operations/grant-clocks.ts';
+import { certificateFacts } from '../../grants/client-certificate.ts';
+import { dateTime, expiryOf, relativeTime, spanText, when } from '../../operations/format.ts';
+import type { Clocks } from '../../operations/grant-clocks.ts';
 import type { GrantPolicy } from '../../store/store.ts';
 
+/** Texts about grants that several commands print. */
+
 /** Rows of the settings of a grant; null: nothing is set. */
-export function settingsRows(policy: GrantPolicy | null, now: number) {
-  const { expiresAt = null, labels = [], metadata = {} } = policy ?? {};
+export function settingsRows(policy: GrantPolicy, now: number) {
+  const { expiresAt, labels, metadata } = policy;
   const pairs = Object.entries(metadata).map(([key, value]) => `${key}=${value}`);
   return {
     expires: expiresAt === null ? null : when(expiresAt, now),
-    'default ttl': spanOrNull(policy?.defaultTtlMs),
-    'maximum ttl': spanOrNull(policy?.maxTtlMs),
-    'lease ttl': spanOrNull(policy?.leaseDefaultMs),
-    'maximum lease ttl': spanOrNull(policy?.leaseMaxMs),
+    'default ttl': spanOrNull(policy.defaultTtlMs),
+    'maximum ttl': spanOrNull(policy.maxTtlMs),
+    'lease ttl': spanOrNull(policy.leaseDefaultMs),
+    'maximum lease ttl': spanOrNull(policy.leaseMaxMs),
     labels: labels.length === 0 ? null : labels.join(', '),
     metadata: pairs.length === 0 ? null : pairs.join(', '),
   } as const satisfies Readonly<Record<string, string | null>>;
 }
 
-/** Settings for `--json`: times are ISO 8601, spans are seconds. */
-export function settingsJson(policy: GrantPolicy | null): Readonly<Record<string, unknown>> {
-  return {
-    expires_at: isoOrNull(policy?.expiresAt ?? null),
-    default_ttl: secondsOrNull(policy?.defaultTtlMs),
-    max_ttl: secondsOrNull(policy?.maxTtlMs),
-    default_lease_ttl: secondsOrNull(policy?.leaseDefaultMs),
-    max_lease_ttl: secondsOrNull(policy?.leaseMaxMs),
-    labels: policy?.labels ?? [],
-    metadata: policy?.metadata ?? {},
-  };
-}
-
-/**
- * Changed values for the audit log: `max_lease_ttl 3600 (was null)`. Spans are seconds, as in JSON. Omits
- * metadata values, because the log is in the clear.
- */
-export function changeText(before: GrantPolicy | null, after: GrantPolicy): string {
-  const was = settingsJson(before);
-  return Object.entries(settingsJson(after))
-    .map(([key, value]) => [key, JSON.stringify(value), JSON.stringify(was[key])])
-    .filter(([, now, then]) => now !== then)
-    .map(([key, now, then]) => (key === 'metadata' ? key : `${key} ${now} (was ${then})`))
-    .join(', ');
-}
-
-function spanOrNull(milliseconds: number | null | undefined): string | null {
-  return milliseconds == null ? null : spanText(milliseconds);
-}
-
-function secondsOrNull(milliseconds: number | null | undefined): number | null {
-  return milliseconds == null ? null : milliseconds / 1_000;
+function spanOrNull(milliseconds: number | null): string | null {
+  return milliseconds === null ? null : spanText(milliseconds);
 }
 
 /** Rows of `grant show` and `grant import`; none if the credential is not a certificate. */
@@ -70,13 +42,6 @@ export function certificateRows(credential: Credential, now: number): Readonly<R
 /** The scopes as one text; `-` if there are none. */
 export function scopesOf({ scopes }: Grant): string {
   return scopes.length === 0 ? '-' : scopes.join(' ');
-}
-
-/** Source of new tokens, by its name in the config file; null: none. */
-export function renewedBy(credential: Credential): 'refresh_token' | 'source' | Renewal['kind'] | null {
-  if (credential.type === 'source') return 'source';
-  if (credential.type !== 'oauth2') return null;
-  return credential.renewal?.kind ?? (credential.refreshToken === null ? null : 'refresh_token');
 }
 
 /** The account with all its details: `alice@acme.test (name Alice Adams)`; null: nothing names it. */
@@ -107,29 +72,6 @@ export function clockRows(
   };
 }
 
-/** Clocks for `--json`: ISO 8601. */
-export function clockJson({
-  obtainedAt,
-  dueAt,
-  refreshToken,
-  usedAt,
-  refreshedAt,
-  failure,
-  next,
-}: Clocks): Readonly<Record<string, unknown>> {
-  return {
-    obtained_at: isoOrNull(obtainedAt),
-    refresh_due_at: isoOrNull(dueAt),
-    refresh_token_dies_at: isoOrNull(refreshToken.unusedAt),
-    consent_ends_at: isoOrNull(refreshToken.consentAt),
-    used_at: isoOrNull(usedAt),
-    refreshed_at: isoOrNull(refreshedAt),
-    failed_at: isoOrNull(failure?.at ?? null),
-    failure: failure?.text ?? null,
-    next: { what: next.what, at: isoOrNull(next.at) },
-  };
-}
-
 function refreshTokenWords({ refreshToken: { unusedAt, consentAt } }: Clocks, now: number): string | null {
   const parts = [
     unusedAt === null
@@ -146,7 +88,7 @@ function refreshTokenWords({ refreshToken: { unusedAt, consentAt } }: Clocks, no
   return parts.length === 0 ? null : parts.join('; ');
 }
 
-function nextWords({ what, at }: Next, { type }: Pick<Grant, 'type'>, now: number): string {
+function nextWords({ what, at }: Clocks['next'], { type }: Pick<Grant, 'type'>, now: number): string {
   if (type === 'source' && what === 'refresh_on_use')
     return 'a request asks the source, where no value is in memory';
   const then = at === null || at <= now ? 'now' : relativeTime(at, now);

@@ -1,250 +1,140 @@
-import { isLeaseFor, leaseStanding, reachesGrant } from '../../domain/lease.ts';
 import { grantEnded, laterCommand } from '../../agents/permissions.ts';
+import { type ProxyConfig, tokenlessCallers } from '../../config/proxy.ts';
+import { titleOf } from '../../domain/grant.ts';
+import { replaceCommand } from '../../grants/token-result.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { dateTime, expiryOf, lastUse, relativeTime, shortId } from '../../operations/format.ts';
+import { stateOf } from '../../operations/grant-answer.ts';
+import { isUnbound, type Lacked } from '../../operations/grant-facts.ts';
+import { getPlaceholder } from '../../operations/grant-placeholder.ts';
+import { getGrant, listGrants, type ShownGrant } from '../../operations/grant.ts';
+import type { CommandRow } from '../command.ts';
 import type { Context } from '../context.ts';
 import { details, table } from '../display.ts';
-import {
-  dateTime,
-  expiryOf,
-  isoOrNull,
-  isoTime,
-  lastUse,
-  relativeTime,
-  shortId,
-} from '../../operations/format.ts';
-import {
-  accountText,
-  certificateRows,
-  clockJson,
-  clockRows,
-  settingsJson,
-  settingsRows,
-  renewedBy,
-  scopesOf,
-} from './format.ts';
-import { certificateAnswer, grantAnswer, stateOf } from '../../operations/grant-answer.ts';
-import { type PlaceholderOptions, showPlaceholder } from './placeholder.ts';
-import { type BoundKey, boundKeyOf, isUnbound, type Lacked, lackedBy } from '../../operations/grant-facts.ts';
-import { clocksOf } from '../../operations/grant-clocks.ts';
 import { leaseEndText } from '../../operations/lease-text.ts';
-import { domainsOf, pickGrant } from '../../operations/lookup.ts';
+import { type GivenOptions, optionRows, perform } from '../operation-command.ts';
 import { carriedAs } from '../../proxy/schemes/placement.ts';
-import { type ProxyConfig, tokenlessCallers } from '../../config/proxy.ts';
-import { accountOf, type Credential } from '../../domain/credential.ts';
-import type { View } from '../../app/state.ts';
-import { type Grant, titleOf } from '../../domain/grant.ts';
-import type { Provider } from '../../domain/provider.ts';
-import { settingsOf } from '../../grants/metadata.ts';
-import { describeSource } from '../../grants/sources/source.ts';
-import { replaceCommand } from '../../grants/token-result.ts';
-import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
-import { createFingerprint } from '../../proxy/schemes/apply.ts';
-import type { AgentRecord, LeaseRecord, Rights } from '../../store/store.ts';
-import { grantGone } from '../../grants/keep.ts';
+import { accountText, certificateRows, clockRows, scopesOf, settingsRows } from './format.ts';
 
-/** `sidekey grant show`. @throws as `pickGrant` and the vault */
-async function showGrant(context: Context, reference: string, user: string | undefined): Promise<void> {
-  const { withView, output, now } = context;
-  const at = now();
-  const found = await withView(async (view) => {
-    const grants = await view.grants();
-    const { id } = pickGrant(grants, { grant: reference, user });
-    const [vault, registry] = await Promise.all([view.vault(), view.registry()]);
-    const opened = (await registry?.read(id)) ?? null;
-    if (vault === null || opened === null) throw grantGone();
-    const { grant, sealed } = opened;
-    const { providers, tokens, domains } = view.config;
-    const provider = providers.get(grant.provider);
-    const activity = (await view.store?.activity.get(id)) ?? null;
-    const rights = (await view.store?.rights.read()) ?? null;
-    const fingerprint = createFingerprint((secret) => vault.mac('credential-fingerprint', secret));
-    return {
-      grant,
-      account: sealed.details ?? {},
-      client: clientOf(sealed.credential, provider),
-      certificate: {
-        json: certificateAnswer(sealed.credential),
-        rows: certificateRows(sealed.credential, at),
-      },
-      clocks: clocksOf(opened, { activity, dialect: provider?.dialect ?? null, tokens, now: at }),
-      lacked: lackedBy(opened, activity, provider),
-      renewed: renewedBy(sealed.credential),
-      source: sealed.credential.type === 'source' ? describeSource(sealed.credential) : null,
-      boundKey: boundKeyOf(sealed.credential),
-      bound: boundKeyText(sealed.credential, provider),
-      audience: sealed.audience,
-      fingerprint: sealed.credential.type === 'source' ? null : fingerprint(sealed),
-      domains: domainsOf(grant, grants, domains).map(({ pattern }) => pattern.text),
-      policy: settingsOf(opened, rights?.policies.find(({ grantId }) => grantId === id) ?? null),
-      reached: reachedBy(grant, rights, at),
-      proxy: view.config.proxy,
-      consentCommand: replaceCommand(grant, [], provider),
-    };
-  });
-  const { grant, account, clocks, lacked, renewed, audience, fingerprint, domains, consentCommand } = found;
-  const { policy, reached, proxy, certificate, boundKey, bound, client, source } = found;
-  output.result(
-    {
-      ...grantAnswer(grant, at, policy),
-      lacked_scopes: lackedJson(lacked),
-      ...clockJson(clocks),
-      renewed_by: renewed,
-      source,
-      dpop: boundKeyJson(boundKey),
-      account: accountOf(account),
-      account_details: account,
-      grant_type: client.grantType,
-      client_id: client.id,
-      ...certificate.json,
-      audience,
-      fingerprint,
-      domains,
-      settings: settingsJson(policy),
-      reached_by: reachedByJson(reached),
-    },
-    // Skipped for the API, where it would be a large part of the cost.
-    () =>
-      details(output.display, grant.name, {
-        id: grant.id,
-        provider: grant.provider,
-        user: grant.user,
-        account: accountText(account),
-        type: grant.type,
-        source,
-        'grant type': client.grantType?.replaceAll('_', ' ') ?? null,
-        'client id': client.id,
-        ...certificate.rows,
-        state: stateOf(grant, policy, at),
-        because: grant.stateReason,
-        scopes: scopesOf(grant),
-        'missing scopes': lackedText(lacked, at),
-        ...clockRows(grant, clocks, at),
-        'renewed by': renewed?.replaceAll('_', ' ') ?? 'nothing',
-        'bound to': bound,
-        audience: audience.join(', '),
-        'used by': domains.length === 0 ? 'no domain' : domains.join(', '),
-        ...reachedByRows(reached, proxy, at),
-        ...settingsRows(policy, at),
-        fingerprint,
-        created: `${dateTime(grant.createdAt)} (${relativeTime(grant.createdAt, at)})`,
-        updated: `${dateTime(grant.updatedAt)} (${relativeTime(grant.updatedAt, at)})`,
-        revision: String(grant.revision),
-      }),
-  );
-  const ended = grantEnded(grant, policy, at);
-  if (ended !== null) output.say(`${ended.message}\n  → ${ended.hint}`);
-  if (clocks.next.what === 'consent') output.say(`  → ${consentCommand}`);
-  if (lacked !== null) output.say(`  → ${lacked.command}`);
-  if (domains.length === 0) output.say(`  → sidekey domain allow HOST --grant ${grant.name}`);
+/** Words and texts of `sidekey grant list`: all grants, one grant, or its placeholder. */
+
+const ownerWords = { user: { summary: 'only the grants of this owner', value: 'name' } } as const;
+
+const placeholderWords = {
+  agent: { summary: 'placeholder for this agent, under any of its leases', value: 'name' },
+  lease: { summary: 'placeholder for the holder of this lease only', value: 'id' },
+  form: {
+    summary: "of the placeholder: provider, plain or jwt (default: as the provider's credentials)",
+  },
+} as const;
+
+async function list(
+  context: Context,
+  grant: string | undefined,
+  { placeholder, ...options }: GivenOptions,
+): Promise<void> {
+  if (grant !== undefined && placeholder === true) return showPlaceholder(context, grant, options);
+  const { user, ...forPlaceholder } = options;
+  if (placeholder === true || Object.keys(forPlaceholder).length > 0) {
+    throw new SidekeyError(
+      'input_invalid',
+      '--agent, --lease and --form belong to --placeholder, which needs a grant.',
+      { hint: `sidekey grant show ${grant ?? 'GRANT'} --placeholder` },
+    );
+  }
+  return grant === undefined ? showAll(context, { user }) : showGrant(context, grant, { user });
 }
 
-/** Returns the grant type and client id of an OAuth token; null if none or unknown. */
-function clientOf(credential: Credential, provider: Provider | undefined) {
-  if (credential.type !== 'oauth2') return { grantType: null, id: null };
-  const { flow, renewal, clientId } = credential;
-  return { grantType: flow ?? renewal?.kind ?? null, id: clientId ?? provider?.clientId ?? null };
+async function showPlaceholder(context: Context, grant: string, options: GivenOptions): Promise<void> {
+  const words = { ...ownerWords, ...placeholderWords };
+  const { result, answer } = await perform(context, getPlaceholder, { words, options, fixed: { grant } });
+  context.output.result(answer, result);
 }
 
 /** Milliseconds before an end from which a warning is printed. */
 const nearMs = 7 * 86_400_000;
 
-/** `sidekey grant list`: all grants, or those of a user, or one. @throws as `pickGrant` and the vault */
-export async function listGrants(
-  context: Context,
-  reference: string | undefined,
-  { placeholder, ...options }: PlaceholderOptions & { readonly placeholder?: boolean },
-): Promise<void> {
-  const { user, ...forPlaceholder } = options;
-  if (reference !== undefined && placeholder === true) return showPlaceholder(context, reference, options);
-  if (placeholder === true || Object.keys(forPlaceholder).length > 0) {
-    throw new SidekeyError(
-      'input_invalid',
-      '--agent, --lease and --form belong to --placeholder, which needs a grant.',
-      {
-        hint: `sidekey grant show ${reference ?? 'GRANT'} --placeholder`,
-      },
-    );
-  }
-  if (reference !== undefined) return showGrant(context, reference, user);
-  const { withView, output, now } = context;
-  const { grants, usedAt, policyOf, accounts, locked } = await withView(async (view) => {
-    const activity = (await view.store?.activity.list()) ?? [];
-    const uses = new Map(activity.map((each) => [each.grantId, each.usedAt]));
-    const policies = (await view.store?.grantPolicies.list()) ?? [];
-    const byGrant = new Map(policies.map((policy) => [policy.grantId, policy]));
-    const listed = (await view.grants()).filter((grant) => user === undefined || grant.user === user);
-    return {
-      grants: listed,
-      ...(await accountsOf(view, listed)),
-      usedAt: (id: string) => uses.get(id) ?? null,
-      policyOf: (id: string) => byGrant.get(id) ?? null,
-    };
-  });
-  const at = now();
-  const ending = grants.map((grant) => {
-    const policy = policyOf(grant.id);
-    return { grant, policy, end: policy?.expiresAt ?? null };
-  });
-  const hasEnds = ending.some(({ end }) => end !== null);
-  const rows = ending.map(({ grant, policy, end }) => [
+async function showAll(context: Context, options: GivenOptions): Promise<void> {
+  const { output } = context;
+  const { result, answer, at } = await perform(context, listGrants, { words: ownerWords, options });
+  const { locked } = result;
+  const entries = result.entries.map((entry) => ({ ...entry, end: entry.policy?.expiresAt ?? null }));
+  const hasAccounts = entries.some(({ account }) => account !== null);
+  const hasEnds = entries.some(({ end }) => end !== null);
+  const rows = entries.map(({ grant, policy, account, usedAt, end }) => [
     grant.name,
     grant.provider,
     grant.user,
-    ...(accounts.size === 0 ? [] : [accounts.get(grant.id) ?? '-']),
+    ...(hasAccounts ? [account ?? '-'] : []),
     stateOf(grant, policy, at),
-    ...(locked === null ? [scopesOf(grant), expiryOf(grant, at), lastUse(usedAt(grant.id), at)] : []),
-    ...(hasEnds ? [endText(end, at)] : []),
+    ...(locked === null ? [scopesOf(grant), expiryOf(grant, at), lastUse(usedAt, at)] : []),
+    ...(hasEnds ? [end === null ? 'no end' : relativeTime(end, at)] : []),
   ]);
-  const near = ending.flatMap(({ grant, policy, end }) => {
+  const headings = [
+    'NAME',
+    'PROVIDER',
+    'USER',
+    ...(hasAccounts ? ['ACCOUNT'] : []),
+    'STATE',
+    ...(locked === null ? ['SCOPES', 'TOKEN EXPIRES', 'LAST USED'] : []),
+    ...(hasEnds ? ['EXPIRES'] : []),
+  ];
+  const near = entries.flatMap(({ grant, policy, end }) => {
     if (end === null || end - at > nearMs) return [];
     const verb = end <= at ? 'expired' : 'expires';
     return [`${titleOf(grant)} ${verb} ${relativeTime(end, at)}.`, `  → ${laterCommand(grant, policy)}`];
   });
+  const least = ['USER', 'ACCOUNT', 'LAST USED', 'SCOPES', 'PROVIDER', 'TOKEN EXPIRES'];
   output.result(
-    ending.map(({ grant, policy, end }) => ({
-      ...grantAnswer(grant, at, policy),
-      ...(locked === null ? {} : { scopes: null }),
-      account: accounts.get(grant.id) ?? null,
-      used_at: isoOrNull(usedAt(grant.id)),
-      grant_expires_at: isoOrNull(end),
-    })),
-    () =>
-      grants.length === 0
-        ? 'There are no grants yet.\n  → sidekey connect PROVIDER'
-        : [
-            table(output.display, headings(accounts.size > 0, locked === null, hasEnds), rows, {
-              least: ['USER', 'ACCOUNT', 'LAST USED', 'SCOPES', 'PROVIDER', 'TOKEN EXPIRES'],
-            }),
-            ...near,
-          ].join('\n'),
+    locked === null ? answer : answer.map((grant) => ({ ...grant, scopes: null })),
+    entries.length === 0
+      ? 'There are no grants yet.\n  → sidekey connect PROVIDER'
+      : [table(output.display, headings, rows, { least }), ...near].join('\n'),
   );
   if (locked === null) return;
   output.say(`Only names and states are shown, because the master key is not available: ${locked.message}`);
   output.say(`  → ${locked.hint}`);
 }
 
-function headings(hasAccounts: boolean, isOpen: boolean, hasEnds: boolean): string[] {
-  const account = hasAccounts ? ['ACCOUNT'] : [];
-  const facts = isOpen ? ['SCOPES', 'TOKEN EXPIRES', 'LAST USED'] : [];
-  const end = hasEnds ? ['EXPIRES'] : [];
-  return ['NAME', 'PROVIDER', 'USER', ...account, 'STATE', ...facts, ...end];
-}
-
-/** Returns account names by id of readable grants, and the failure of the master key (null: none). */
-async function accountsOf(view: Pick<View, 'registry'>, grants: readonly Grant[]) {
-  const accounts = new Map<string, string>();
-  // The list works without a key, so that it helps to diagnose a failure of the key.
-  const registry = await view.registry().catch(caughtFailure);
-  if (registry instanceof SidekeyError) return { accounts, locked: registry };
-  for (const { id } of registry === null ? [] : grants) {
-    const opened = await registry?.read(id).catch(() => null);
-    const account = accountOf(opened?.sealed.details);
-    if (account !== null) accounts.set(id, account);
-  }
-  return { accounts, locked: null };
-}
-
-function endText(end: number | null, now: number): string {
-  return end === null ? 'no end' : relativeTime(end, now);
+async function showGrant(context: Context, reference: string, options: GivenOptions): Promise<void> {
+  const { output } = context;
+  const given = { words: ownerWords, options, fixed: { grant: reference } };
+  const { result, answer, at } = await perform(context, getGrant, given);
+  const { grant, sealed, policy, client, clocks, lacked, domains, provider } = result;
+  output.result(
+    answer,
+    details(output.display, grant.name, {
+      id: grant.id,
+      provider: grant.provider,
+      user: grant.user,
+      account: accountText(sealed.details ?? {}),
+      type: grant.type,
+      source: result.source,
+      'grant type': client.grantType?.replaceAll('_', ' ') ?? null,
+      'client id': client.id,
+      ...certificateRows(sealed.credential, at),
+      state: stateOf(grant, policy, at),
+      because: grant.stateReason,
+      scopes: scopesOf(grant),
+      'missing scopes': lackedText(lacked, at),
+      ...clockRows(grant, clocks, at),
+      'renewed by': result.renewed?.replaceAll('_', ' ') ?? 'nothing',
+      'bound to': boundKeyText(result),
+      audience: sealed.audience.join(', '),
+      'used by': domains.length === 0 ? 'no domain' : domains.join(', '),
+      ...reachedByRows(result.reached, result.proxy, at),
+      ...settingsRows(policy, at),
+      fingerprint: result.fingerprint,
+      created: `${dateTime(grant.createdAt)} (${relativeTime(grant.createdAt, at)})`,
+      updated: `${dateTime(grant.updatedAt)} (${relativeTime(grant.updatedAt, at)})`,
+      revision: String(grant.revision),
+    }),
+  );
+  const ended = grantEnded(grant, policy, at);
+  if (ended !== null) output.say(`${ended.message}\n  → ${ended.hint}`);
+  if (clocks.next.what === 'consent') output.say(`  → ${replaceCommand(grant, [], provider)}`);
+  if (lacked !== null) output.say(`  → ${lacked.command}`);
+  if (domains.length === 0) output.say(`  → sidekey domain allow HOST --grant ${grant.name}`);
 }
 
 /** Text for a person: `read:org (2 h ago)`; null: no scope is lacking. */
@@ -254,41 +144,9 @@ export function lackedText(lacked: Lacked | null, now: number): string | null {
   return `${scopes.length === 0 ? 'not named' : scopes.join(' ')} (${relativeTime(at, now)})`;
 }
 
-function lackedJson(lacked: Lacked | null): Readonly<Record<string, unknown>> | null {
-  return lacked === null ? null : { ...lacked, at: isoTime(lacked.at) };
-}
-
-/** Agents bound to a grant, and leases for it. */
-interface ReachedBy {
-  readonly agents: readonly AgentRecord[];
-  readonly leases: readonly LeaseRecord[];
-}
-
-/** A lease counts only for grants that its agent also reaches. */
-function reachedBy(grant: Grant, rights: Rights | null, now: number): ReachedBy {
-  if (rights === null) return { agents: [], leases: [] };
-  const labels = rights.policies.find(({ grantId }) => grantId === grant.id)?.labels ?? [];
-  const agents = rights.agents.filter(({ name, user }) =>
-    reachesGrant(
-      rights.bindings.filter(({ agent }) => agent === name),
-      user,
-      grant,
-      labels,
-    ),
-  );
-  const leases = rights.leases.filter(
-    (lease) =>
-      isLeaseFor(lease, grant.id) &&
-      (grant.lease === lease.id ||
-        agents.some(({ name, disabledAt }) => name === lease.agent && disabledAt === null)) &&
-      leaseStanding(lease, now).state === 'active',
-  );
-  return { agents, leases };
-}
-
-/** Rows of `grant show`. */
+/** Rows about the agents bound to a grant, and the leases for it. */
 function reachedByRows(
-  { agents, leases }: ReachedBy,
+  { agents, leases }: ShownGrant['reached'],
   proxy: Pick<ProxyConfig, 'authentication' | 'localCallers'>,
   now: number,
 ): Readonly<Record<string, string | null>> {
@@ -306,29 +164,31 @@ function reachedByRows(
   };
 }
 
-function reachedByJson({ agents, leases }: ReachedBy): Readonly<Record<string, unknown>> {
-  return {
-    agents: agents.map(({ name, disabledAt }) => ({
-      name,
-      state: disabledAt === null ? 'enabled' : 'disabled',
-    })),
-    active_leases: leases.map(({ id, agent }) => ({ id, agent })),
-  };
-}
-
-function boundKeyJson(bound: BoundKey | null): unknown {
-  if (bound === null) return null;
-  const { algorithm, thumbprint, isBound } = bound;
-  return { algorithm, thumbprint, token_bound: isBound };
-}
-
 /** Line about the key; null: nothing to report. */
-function boundKeyText(credential: Credential, provider: Provider | undefined): string | null {
-  const bound = boundKeyOf(credential);
-  if (isUnbound(credential, provider)) return 'no key, though the provider is to bind its tokens to one';
-  if (bound === null) return null;
-  const { algorithm, thumbprint, isBound } = bound;
+function boundKeyText({ sealed, provider, boundKey }: ShownGrant): string | null {
+  if (isUnbound(sealed.credential, provider))
+    return 'no key, though the provider is to bind its tokens to one';
+  if (boundKey === null) return null;
+  const { algorithm, thumbprint, isBound } = boundKey;
   return isBound
     ? `key ${thumbprint} (${algorithm}); ${carriedAs({ kind: 'dpop' })}`
     : `key ${thumbprint} (${algorithm}) from the next token on`;
 }
+
+export const listCommandRow: CommandRow = {
+  name: 'list',
+  alias: 'show',
+  summary: 'list the grants, or show everything about one, except its secret',
+  arguments: [['[grant]', 'its name or ID']],
+  options: [
+    ...optionRows(listGrants, ownerWords),
+    ['--placeholder', 'print a placeholder that a program can hold in place of the credential'],
+    ...optionRows(getPlaceholder, placeholderWords),
+  ],
+  examples: [
+    'sidekey grant list',
+    'sidekey grant show github',
+    'sidekey grant show github --placeholder --agent ci',
+  ],
+  load: async () => list,
+};

@@ -1,13 +1,13 @@
 import type { Context } from '../context.ts';
-import { connect } from '../connect/connect.ts';
 import type { SourceOptions } from '../connect/flows/source.ts';
 import { details } from '../display.ts';
 import { spanText, when } from '../../operations/format.ts';
-import { pickGrant } from '../../operations/lookup.ts';
-import { failureOf } from '../../operations/grant-clocks.ts';
+import { getGrant } from '../../operations/grant.ts';
 import { type Grant, titleOf } from '../../domain/grant.ts';
-import { grantGone } from '../../grants/keep.ts';
 import { inputInvalid } from '../../lib/errors.ts';
+import type { CommandRow } from '../command.ts';
+import { optionRows, perform } from '../operation-command.ts';
+import { grantArgument, ownerWords, sourceOptions } from './words.ts';
 
 interface Options extends SourceOptions {
   readonly user?: string;
@@ -20,21 +20,17 @@ interface Options extends SourceOptions {
  *
  * @throws SidekeyError `input_invalid` if it has none; errors of `connect`
  */
-export async function grantSource(
+async function showOrSet(
   context: Context,
   reference: string,
   written: string | undefined,
   { user, ...options }: Options,
 ): Promise<void> {
-  const { output, now } = context;
-  const { grant, source, activity } = await context.withView(async (view) => {
-    const picked = pickGrant(await view.grants(), { grant: reference, user });
-    const opened = await (await view.registry())?.read(picked.id);
-    if (opened == null) throw grantGone();
-    const { credential } = opened.sealed;
-    const activity = (await view.store?.activity.get(picked.id)) ?? null;
-    return { grant: opened.grant, source: credential.type === 'source' ? credential : null, activity };
-  });
+  const { output } = context;
+  const given = { words: ownerWords, options: { user }, fixed: { grant: reference } };
+  const { result, at } = await perform(context, getGrant, given);
+  const { grant, clocks, sealed } = result;
+  const source = sealed.credential.type === 'source' ? sealed.credential : null;
   const from = written ?? source?.from;
   if (from === undefined) {
     throw inputInvalid(
@@ -54,24 +50,38 @@ export async function grantSource(
     };
     return reconnect(context, grant, { ...kept, ...options, from });
   }
-  const failure = failureOf(grant, activity);
   output.result(
     { id: grant.id, name: grant.name, user: grant.user, source: from, form, ttl: ttlMs && ttlMs / 1_000 },
     details(output.display, titleOf(grant), {
       source: from,
       form: form ?? 'recognized',
       'kept in memory': ttlMs === null ? 'until its end, or 5 min' : `at most ${spanText(ttlMs)}`,
-      'last asked': activity?.refreshedAt == null ? 'never' : when(activity.refreshedAt, now()),
-      'last error': failure === null ? null : failure.text,
+      'last asked': clocks.refreshedAt === null ? 'never' : when(clocks.refreshedAt, at),
+      'last error': clocks.failure?.text ?? null,
     }),
   );
 }
 
 /** Reconnects a grant. It keeps its id, its audience and its domains. */
-function reconnect(
+async function reconnect(
   context: Context,
   { name, user, provider }: Grant,
   options: Omit<Options, 'user'> & { readonly from: string },
 ): Promise<void> {
+  // Loaded on use: other commands of the group need no flow.
+  const { connect } = await import('../connect/connect.ts');
   return connect(context, provider, { ...options, name, user, replace: true, keepsAudience: true });
 }
+
+export const sourceCommandRow: CommandRow = {
+  name: 'source',
+  summary: 'show or set the source that a credential is asked from',
+  arguments: [...grantArgument, ['[source]', 'gh, op://…, file:PATH, command:…; all: docs/sources.md']],
+  options: [
+    ...optionRows(getGrant, ownerWords),
+    ...sourceOptions,
+    ['--no-verify', 'do not ask the source and the provider now'],
+  ],
+  examples: ['sidekey grant source github', 'sidekey grant source github op://work/github/token'],
+  load: async () => showOrSet,
+};

@@ -1,4 +1,5 @@
 import type { Dialect, InsufficientScopeDialect } from '../../domain/provider.ts';
+import { SidekeyError } from '../../lib/errors.ts';
 import { type Challenge, challengesIn } from '../../proxy/http/fields.ts';
 
 /** Scopes in the formats of providers (RFC 6749 §3.3, and deviations). Pure. */
@@ -8,6 +9,19 @@ const offlineAccess = 'offline_access';
 /** Returns whether a text is one scope (RFC 6749 §3.3). */
 export function isScope(text: string): boolean {
   return /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(text);
+}
+
+/**
+ * Parses scopes that a person named, separated by commas or spaces, without duplicates.
+ *
+ * @throws SidekeyError `input_invalid` if there is none, or one is not valid (RFC 6749 §3.3)
+ */
+export function readScopes(written: readonly string[]): readonly string[] {
+  const named = written.flatMap((text) => text.split(/[\s,]+/)).filter((scope) => scope !== '');
+  if (named.length > 0 && named.every(isScope)) return [...new Set(named)];
+  throw new SidekeyError('input_invalid', '--scope contains an invalid scope.', {
+    hint: 'such as --scope repo --scope read:org, or --scope "repo read:org"',
+  });
 }
 
 /** Formats scopes for a request. */

@@ -1,8 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { openState } from '../../../src/app/state.ts';
-import { disconnectAccount } from '../../../src/cli/connect/flows/auth0.ts';
-import type { Context } from '../../../src/cli/context.ts';
+import { refreshParts } from '../../../src/app/refresh-parts.ts';
+import { disconnectAccount } from '../../../src/operations/auth0-login.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { type Auth0Options, type Auth0Server, startAuth0 } from '../../support/auth0-server.ts';
 import { home, type Home, type Ran } from '../../support/command-line.ts';
@@ -402,9 +402,10 @@ async function disconnect(at: Place, name: string) {
     const grant = (await state.grants.list()).find((each) => each.name === name);
     const opened = await state.grants.read(grant?.id ?? '');
     if (opened === null) throw new Error(`no grant ${name}`);
-    const context = { env, now: Date.now } as unknown as Context;
-    const parts = { state, context, upstream: await testUpstreamClient() };
-    return await disconnectAccount(opened, parts, new AbortController().signal);
+    const { config } = state;
+    const { fetch } = await testUpstreamClient();
+    const parts = refreshParts(state, { config: () => config, fetch: () => fetch, now: Date.now, env });
+    return await disconnectAccount(opened, { ...parts, fetch }, new AbortController().signal);
   } finally {
     await state.close();
   }

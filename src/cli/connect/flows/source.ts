@@ -1,8 +1,7 @@
 import { homedir } from 'node:os';
-import type { Obtain } from '../request.ts';
+import { commandParts, type Obtain } from '../request.ts';
 import type { Context } from '../../context.ts';
 import { readSpan } from '../../../operations/format.ts';
-import { commandParts } from '../../grant/refresh.ts';
 import { type SourceCredential, sourceForms } from '../../../domain/credential.ts';
 import { fitted } from '../../../grants/source-values.ts';
 import { absoluteSource, parseSource } from '../../../grants/sources/source.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { dateTime, lastUse } from '../../../../src/operations/format.ts';
-import { clockJson, clockRows } from '../../../../src/cli/grant/format.ts';
-import { type Clocks, clocksOf, failureOf } from '../../../../src/operations/grant-clocks.ts';
+import { clockRows } from '../../../../src/cli/grant/format.ts';
+import { clockAnswer, type Clocks, clocksOf, failureOf } from '../../../../src/operations/grant-clocks.ts';
 import { plainDialect } from '../../../../src/config/provider-dialect.ts';
 import type { Credential, OAuth2Credential } from '../../../../src/domain/credential.ts';
 import type { Grant } from '../../../../src/domain/grant.ts';
@@ -143,7 +143,7 @@ describe('the clocks of a grant', () => {
       'last error': '60 s ago: Down',
       next: 'a running proxy refreshes the token in 49 min',
     });
-    expect(clockJson(clocks)).toEqual({
+    expect(clockAnswer(clocks)).toEqual({
       obtained_at: '2027-01-15T07:54:00.000Z',
       refresh_due_at: '2027-01-15T08:49:00.000Z',
       refresh_token_dies_at: '2027-02-14T07:54:00.000Z',
@@ -185,7 +185,7 @@ describe('the clocks of a grant', () => {
 
   it('never contain a secret', () => {
     const { clocks, rows }: { clocks: Clocks; rows: unknown } = at({ activity: { usedAt: now } });
-    expect(JSON.stringify([clocks, rows, clockJson(clocks)])).not.toMatch(/secret/);
+    expect(JSON.stringify([clocks, rows, clockAnswer(clocks)])).not.toMatch(/secret/);
   });
 });
 

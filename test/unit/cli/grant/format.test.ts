@@ -1,5 +1,5 @@
-import { describe, expect, it } from 'vitest';
 import { expiryOf } from '../../../../src/operations/format.ts';
+import { describe, expect, it } from 'vitest';
 import { grantAnswer } from '../../../../src/operations/grant-answer.ts';
 import { type Grant, stateNow, titleOf } from '../../../../src/domain/grant.ts';
 import { grantOf } from '../../../../src/grants/registry.ts';

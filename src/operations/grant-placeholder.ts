@@ -1,59 +1,57 @@
-import type { View } from '../../app/state.ts';
-import type { Context } from '../context.ts';
-import { ownGrants } from '../../operations/lease-terms.ts';
-import { pickAgent, pickGrant, pickLease } from '../../operations/lookup.ts';
-import type { Grant } from '../../domain/grant.ts';
-import type { Provider } from '../../domain/provider.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { z } from 'zod';
+import type { Grant } from '../domain/grant.ts';
+import type { Provider } from '../domain/provider.ts';
+import { grantGone } from '../grants/keep.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import {
   agentHolder,
   anyone,
   type Holder,
   jwtForm,
   leaseHolder,
-  type PlaceholderForm,
   placeholderCodes,
+  type PlaceholderForm,
   plainForm,
   readForm,
-} from '../../proxy/placeholders/codes.ts';
-import { grantGone } from '../../grants/keep.ts';
+} from '../proxy/placeholders/codes.ts';
+import { ownGrants } from './lease-terms.ts';
+import { pickAgent, pickGrant, pickLease } from './lookup.ts';
+import { name, text } from './members.ts';
+import { type Reading, reading } from './operation.ts';
 
-export interface PlaceholderOptions {
-  readonly user?: string;
-  readonly agent?: string;
-  readonly lease?: string;
-  readonly form?: string;
-}
-
-/**
- * `sidekey grant show --placeholder`: for programs that read their credential from a file, not a variable.
- * The placeholder is not secret. Stores nothing.
- */
-export async function showPlaceholder(
-  { withView, output }: Context,
-  reference: string,
-  { user, agent, lease, form }: PlaceholderOptions,
-): Promise<void> {
-  if (agent !== undefined && lease !== undefined) {
+/** Placeholders for programs that read their credential from a file instead of a variable. Not secret. */
+export const getPlaceholder = reading({
+  id: 'grant.placeholder',
+  summary: 'Show a placeholder that a program can hold in place of the credential.',
+  scope: 'grants:read',
+  input: z.strictObject({
+    grant: text,
+    user: name.optional(),
+    agent: text.optional(),
+    lease: text.optional(),
+    form: text.optional(),
+  }),
+  output: z.strictObject({ placeholder: z.string() }),
+  check({ agent, lease }) {
+    if (agent === undefined || lease === undefined) return;
     throw new SidekeyError('input_invalid', '--lease has an agent already.', { hint: 'leave out --agent' });
-  }
-  const placeholder = await withView(async (view) => {
-    const grant = pickGrant(await view.grants(), { grant: reference, user });
-    const vault = await view.vault();
+  },
+  async run(parts, { grant: reference, user, form, ...holder }) {
+    const { caller, config } = parts;
+    const grant = pickGrant(await parts.grants(), { grant: reference, user: caller.user ?? user });
+    const vault = await parts.vault();
     if (vault === null) throw grantGone();
-    const holder = await holderOf(agent, lease, grant, view);
-    const shape = formOf(form, view.config.providers.get(grant.provider));
-    return placeholderCodes(vault).make(shape, holder, grant.id);
-  });
-  output.result({ placeholder }, placeholder);
-}
+    const by = await holderOf(holder, grant, parts);
+    return placeholderCodes(vault).make(formOf(form, config.providers.get(grant.provider)), by, grant.id);
+  },
+  answer: (placeholder) => ({ placeholder }),
+});
 
 /** @throws SidekeyError `not_found`, `input_invalid`, `grant_missing` */
 async function holderOf(
-  agent: string | undefined,
-  id: string | undefined,
+  { agent, lease: id }: { readonly agent?: string | undefined; readonly lease?: string | undefined },
   grant: Grant,
-  { store, config }: View,
+  { store, config }: Reading,
 ): Promise<Holder> {
   if (agent === undefined && id === undefined) {
     if (config.proxy.authentication === 'optional') return anyone;
@@ -75,12 +73,12 @@ async function holderOf(
 }
 
 /** @throws SidekeyError `input_invalid` */
-function formOf(name: string | undefined, provider: Provider | undefined): PlaceholderForm {
+function formOf(form: string | undefined, provider: Provider | undefined): PlaceholderForm {
   const own = provider?.environment.flatMap(({ placeholder }) => {
-    const form = placeholder === null ? null : readForm(placeholder);
-    return form === null ? [] : [form];
+    const read = placeholder === null ? null : readForm(placeholder);
+    return read === null ? [] : [read];
   })[0];
-  switch (name) {
+  switch (form) {
     case undefined:
       return own ?? plainForm;
     case 'plain':
@@ -97,7 +95,7 @@ function formOf(name: string | undefined, provider: Provider | undefined): Place
         },
       );
     default:
-      throw new SidekeyError('input_invalid', `There is no form ${name}.`, {
+      throw new SidekeyError('input_invalid', `There is no form ${form}.`, {
         hint: '--form provider, plain or jwt',
       });
   }

@@ -1,0 +1,78 @@
+import { dirname } from 'node:path';
+import type { Config } from '../config/config.ts';
+import { isReference, parseSecretReference, readSecret } from '../config/secret-reference.ts';
+import type { Sources } from '../grants/sources/ask.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { systemTimers } from '../lib/timers.ts';
+import type { RenewalParts } from '../operations/operation.ts';
+import { createNonces } from '../proxy/schemes/dpop-proof.ts';
+import type { State } from './state.ts';
+
+/** Parts of a refresh that change while the process runs. */
+interface RefreshOptions {
+  /** Config at the start of a refresh. */
+  readonly config: () => Config;
+  /** Guarded `fetch` in force. */
+  readonly fetch: () => typeof fetch;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Environment of `env:` references. */
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** Returns the parts of a refresh, for the proxy and the command line. */
+export function refreshParts(
+  { config: initial, grants, store, audit, activity }: State,
+  { config, fetch, now, env }: RefreshOptions,
+): RenewalParts {
+  const nonces = createNonces();
+  let opened: Promise<Sources> | undefined;
+  /** Loaded on use: a start needs no source. */
+  const openSources = async () => {
+    const [{ createSources }, { createVaultReader }] = await Promise.all([
+      import('../grants/sources/ask.ts'),
+      import('./vault-source.ts'),
+    ]);
+    const vault = createVaultReader({ config, env, now });
+    return createSources({ env, cwd: dirname(config().file), platform: process.platform, now, vault });
+  };
+  const sources = () => (opened ??= openSources());
+  return {
+    registry: grants,
+    store,
+    providers: (name) => config().providers.get(name),
+    refresh: async (request, io) => {
+      // Loaded on use: a start needs no flow.
+      const { renew } = await import('../grants/oauth/renewal.ts');
+      return renew(request, { ...io, fetch: fetch(), now, nonces });
+    },
+    readSecret: (reference, isTrial) =>
+      readReferenced(reference, { env, cwd: dirname(config().file), isTrial }),
+    sources: {
+      ask: async (question) => (await sources()).ask(question),
+      check: async (credential) => (await sources()).check(credential),
+    },
+    now,
+    skewMs: initial.tokens.skewMs,
+    limits: initial.limits,
+    audit,
+    activity,
+    timers: systemTimers,
+  };
+}
+
+/**
+ * Reads the secret of a grant's reference (`file:`, `env:`, `command:`). Paths and commands are relative to
+ * the folder of the config file.
+ *
+ * @throws SidekeyError as `readSecret`; `input_invalid` if it is not a reference
+ */
+async function readReferenced(reference: string, options: Parameters<typeof readSecret>[1]): Promise<string> {
+  const parsed = parseSecretReference(reference);
+  if (!isReference(parsed)) {
+    throw new SidekeyError('input_invalid', `The secret reference of the grant ${parsed.problem}.`, {
+      hint: 'connect the grant again, with file:PATH, env:NAME or command:… as the reference',
+    });
+  }
+  return readSecret(parsed, options);
+}

@@ -1,0 +1,151 @@
+import { z } from 'zod';
+import { recordChange } from '../audit/log.ts';
+import type { Grant } from '../domain/grant.ts';
+import { grantGone } from '../grants/keep.ts';
+import { createRefreshLock } from '../grants/refresh-lock.ts';
+import type { Registry } from '../grants/registry.ts';
+import { systemTimers } from '../lib/timers.ts';
+import { connectionOf } from './auth0-login.ts';
+import { dropDomains } from './domain-entries.ts';
+import { grantAnswer, grantMembers } from './grant-answer.ts';
+import { domainsOf, pickGrant } from './lookup.ts';
+import { grantOwner, text } from './members.ts';
+import { type Changing, changing } from './operation.ts';
+import { type ProviderRevocation, revokeAtProvider } from './provider-revocation.ts';
+
+/** The end of a grant, here and at its provider. */
+
+const local = z.boolean().optional().describe('True: do not tell the provider.');
+
+const atProvider = z
+  .string()
+  .nullable()
+  .describe('Result of the revocation at the provider: `ended`, `not told`, `failed`.');
+
+export const revokeGrant = changing({
+  id: 'grant.revoke',
+  summary: 'End a grant, here and at the provider; it stays in the list.',
+  scope: 'grants:write',
+  input: z.strictObject({ grant: text, user: grantOwner, local }),
+  output: z
+    .strictObject({ ...grantMembers, changed: z.boolean(), at_provider: atProvider })
+    .meta({ id: 'RevokedGrant' }),
+  async run(parts, input) {
+    const { audit, caller, config, grants, now } = parts;
+    const picked = pickGrant(await grants.list(), { ...input, user: caller.user ?? input.user });
+    const { id, user, provider: name } = picked;
+    const provider = config.providers.get(name);
+    if (picked.state === 'revoked') return { grant: picked, provider, there: null, at: now() };
+    const { here, there } = await endGrant(parts, { id, isLocal: input.local === true }, () =>
+      recordChange(audit, { event: 'grant.revoked', grant: id, user, provider: name }, () =>
+        revokeHere(grants, id),
+      ),
+    );
+    return { grant: here, provider, there, at: now() };
+  },
+  answer: ({ grant, there, at }) => ({
+    ...grantAnswer(grant, at),
+    changed: there !== null,
+    at_provider: there?.kind ?? null,
+  }),
+});
+
+export const removeGrant = changing({
+  id: 'grant.remove',
+  summary: 'End a grant, here and at the provider, and delete it.',
+  scope: 'grants:write',
+  input: z.strictObject({ grant: text, user: grantOwner, local, domains: z.boolean().optional() }),
+  machineOnly: ['domains'],
+  output: z
+    .strictObject({
+      id: z.uuid(),
+      name: z.string(),
+      user: z.string(),
+      removed: z.literal(true),
+      at_provider: atProvider,
+      domains: z.array(z.string()).describe('Domains that have no grant any more.'),
+    })
+    .meta({ id: 'RemovedGrant' }),
+  async run(parts, input) {
+    const { audit, caller, config, grants } = parts;
+    const all = await grants.list();
+    const picked = pickGrant(all, { ...input, user: caller.user ?? input.user });
+    const { id, provider, user } = picked;
+    const stranded = await renewedThrough(grants, all, id);
+    // A revoked grant has no credential to revoke at the provider.
+    const isLocal = input.local === true || picked.state === 'revoked';
+    const { there } = await endGrant(parts, { id, isLocal }, () =>
+      recordChange(audit, { event: 'grant.removed', grant: id, user, provider }, async () => {
+        if (!(await grants.remove(id))) throw grantGone();
+      }),
+    );
+    // The domain keeps working if another grant replaces this one.
+    const left = all.filter((other) => other.id !== id);
+    const domains = domainsOf(picked, all, config.domains)
+      .filter((domain) => !left.some((other) => domainsOf(other, left, [domain]).length > 0))
+      .map(({ pattern }) => pattern.text);
+    const areDropped = input.domains === true && domains.length > 0;
+    if (areDropped) await dropDomains(parts, domains);
+    return { grant: picked, there, stranded, domains, areDropped };
+  },
+  answer: ({ grant: { id, name, user }, there, domains }) => ({
+    id,
+    name,
+    user,
+    removed: true as const,
+    at_provider: there.kind,
+    domains,
+  }),
+});
+
+/** Revokes a grant, even if a refresh changes it meanwhile. @throws SidekeyError `grant_missing` */
+async function revokeHere(grants: Registry, id: string): Promise<Grant> {
+  for (;;) {
+    const stored = await grants.read(id);
+    if (stored === null) throw grantGone();
+    const grant = await grants.setState(stored.grant, 'revoked', 'revoked at the command line');
+    if (grant !== null) return grant;
+  }
+}
+
+/** Returns the grants that are renewed with the refresh token of this login. */
+async function renewedThrough(
+  grants: Registry,
+  all: readonly Grant[],
+  login: string,
+): Promise<readonly Grant[]> {
+  const renewed: Grant[] = [];
+  for (const grant of all) {
+    const opened = grant.refreshable ? await grants.read(grant.id) : null;
+    if (opened !== null && connectionOf(opened)?.via === login) renewed.push(grant);
+  }
+  return renewed;
+}
+
+/**
+ * Ends a grant locally, then at its provider with its last credential. The lock prevents a concurrent
+ * refresh. Another process's lock does not block the end.
+ *
+ * @param isLocal true: skips the revocation at the provider
+ * @throws SidekeyError `grant_missing`; errors of `endHere`
+ */
+async function endGrant<T>(
+  parts: Changing,
+  { id, isLocal }: { readonly id: string; readonly isLocal: boolean },
+  endHere: () => Promise<T>,
+): Promise<{ readonly here: T; readonly there: ProviderRevocation }> {
+  const { store, config, grants, now, during } = parts;
+  const lock = createRefreshLock({ store, now, timers: systemTimers, limits: config.limits });
+  const taken = await lock.take(id, { patient: true });
+  try {
+    const opened = await grants.read(id);
+    if (opened === null) throw grantGone();
+    const here = await endHere();
+    const there: ProviderRevocation = isLocal
+      ? { kind: 'not told', sentence: 'The provider was not told.' }
+      : await during('Telling the provider', () => revokeAtProvider(parts, opened));
+    return { here, there };
+  } finally {
+    if (taken === 'taken') await lock.release(id);
+  }
+}

@@ -1,0 +1,158 @@
+import { z } from 'zod';
+import { recordChange } from '../audit/log.ts';
+import type { Grant } from '../domain/grant.ts';
+import { grantGone } from '../grants/keep.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { noPolicy } from '../store/schema.ts';
+import type { GrantPolicy } from '../store/store.ts';
+import type { Caller } from './caller.ts';
+import { isoOrNull, readEnd, spanText } from './format.ts';
+import { duration, name, text, timeOrNull } from './members.ts';
+import type { Opened } from './operation.ts';
+
+/** Settings of a grant that do not follow from its credential: its end, its leases, labels and metadata. */
+
+const spanOrNone = z
+  .union(
+    [duration, z.literal('none')],
+    'is not a duration: a number and a unit, such as 90s, 15m, 8h, 30d or 2w, up to ten years; or none',
+  )
+  .optional();
+
+/** Members of an input; `none` removes a value. */
+export const settingsInput = {
+  expires: text.optional().describe('30d, a date, or none.'),
+  ttl: spanOrNone,
+  max_ttl: spanOrNone,
+  lease_ttl: spanOrNone,
+  max_lease_ttl: spanOrNone,
+  labels: z.array(name).optional(),
+  metadata: z
+    .record(
+      name,
+      z
+        .string()
+        .max(256)
+        .refine((value) => !/\p{Cc}/u.test(value), 'has control characters'),
+    )
+    .optional()
+    .describe('Added; an empty value removes its key.'),
+};
+
+/** Wanted settings. Spans are milliseconds. */
+type WantedSettings = Partial<z.output<z.ZodObject<typeof settingsInput>>>;
+
+/** Changed values, as the store has them. Metadata is added; an empty value removes its key. */
+type SettingsChange = Partial<Omit<GrantPolicy, 'grantId'>>;
+
+/**
+ * Returns the change of the stored settings. `ttl` sets the end, unless `expires` does; it is stored for the
+ * hint about an expired grant.
+ *
+ * @throws SidekeyError `input_invalid` for an end that is not in the future
+ */
+export function settingsChange(
+  { expires, ttl, max_ttl, lease_ttl, max_lease_ttl, labels, metadata }: WantedSettings,
+  now: number,
+): SettingsChange {
+  const end = typeof ttl === 'number' ? now + ttl : undefined;
+  const change = {
+    defaultTtlMs: nullIfNone(ttl),
+    expiresAt: expires === undefined ? end : expires === 'none' ? null : readEnd('--expires', expires, now),
+    maxTtlMs: nullIfNone(max_ttl),
+    leaseDefaultMs: nullIfNone(lease_ttl),
+    leaseMaxMs: nullIfNone(max_lease_ttl),
+    labels: labels && [...new Set(labels)],
+    metadata,
+  };
+  return Object.fromEntries(Object.entries(change).filter(([, value]) => value !== undefined));
+}
+
+function nullIfNone(span: number | 'none' | undefined): number | null | undefined {
+  return span === 'none' ? null : span;
+}
+
+/**
+ * Changes the settings of a grant.
+ *
+ * @throws SidekeyError `input_invalid` if the end is later than the maximum, `audit_unavailable`,
+ * `grant_missing`; errors of the vault
+ */
+export async function changeSettings(
+  { store, grants, audit }: Pick<Opened, 'store' | 'grants' | 'audit'>,
+  { id, user }: Pick<Grant, 'id' | 'user'>,
+  change: SettingsChange,
+  at: number,
+): Promise<void> {
+  const before = (await store.grantPolicies.get(id)) ?? noPolicy(id);
+  const after = { ...before, ...change };
+  checkMaximum(change, after.maxTtlMs, at);
+  const event = { event: 'grant.changed', grant: id, user, reason: changeText(before, after) } as const;
+  await recordChange(audit, event, async () => {
+    const isSealed = await grants.changeMetadata(id, { ...before.metadata, ...change.metadata });
+    if (!isSealed || !(await store.grantPolicies.set(id, { ...change, metadata: {} }))) throw grantGone();
+  });
+}
+
+/** @throws SidekeyError `input_invalid` if the new end is later than the maximum */
+function checkMaximum({ expiresAt = null }: SettingsChange, max: number | null, now: number): void {
+  if (max === null || expiresAt === null || expiresAt <= now + max) return;
+  throw new SidekeyError(
+    'input_invalid',
+    `The expiry is later than the maximum of ${spanText(max)} from now.`,
+    { hint: `--expires ${spanText(max)}, or a longer --max-ttl` },
+  );
+}
+
+/**
+ * Refuses changes of the operator's settings to a caller that is limited to a user: maxima, and the labels
+ * and metadata that agents are bound by.
+ *
+ * @throws SidekeyError `scope_missing`
+ */
+export function assertOwnSettings(wanted: object, { name: who, user: limited }: Caller): void {
+  const own = ['expires', 'ttl', 'lease_ttl', 'scopes'];
+  const beyond = limited === null ? undefined : Object.keys(wanted).find((each) => !own.includes(each));
+  if (beyond === undefined) return;
+  throw new SidekeyError('scope_missing', `${who} cannot change ${beyond}: an operator decides it.`);
+}
+
+/** Members of an answer. Times are ISO 8601, spans are seconds. */
+export const settingsMembers = {
+  expires_at: timeOrNull.describe('End of the grant itself.'),
+  default_ttl: z.number().nullable(),
+  max_ttl: z.number().nullable(),
+  default_lease_ttl: z.number().nullable(),
+  max_lease_ttl: z.number().nullable(),
+  labels: z.array(z.string()),
+  metadata: z.record(z.string(), z.string()),
+};
+
+export function settingsAnswer(policy: GrantPolicy) {
+  return {
+    expires_at: isoOrNull(policy.expiresAt),
+    default_ttl: secondsOrNull(policy.defaultTtlMs),
+    max_ttl: secondsOrNull(policy.maxTtlMs),
+    default_lease_ttl: secondsOrNull(policy.leaseDefaultMs),
+    max_lease_ttl: secondsOrNull(policy.leaseMaxMs),
+    labels: [...policy.labels],
+    metadata: { ...policy.metadata },
+  };
+}
+
+/**
+ * Changed values for the audit log: `max_lease_ttl 3600 (was null)`. Spans are seconds, as in answers. Omits
+ * metadata values, because the log is in the clear.
+ */
+function changeText(before: GrantPolicy, after: GrantPolicy): string {
+  const was: Readonly<Record<string, unknown>> = settingsAnswer(before);
+  return Object.entries(settingsAnswer(after))
+    .map(([key, value]) => [key, JSON.stringify(value), JSON.stringify(was[key])])
+    .filter(([, now, then]) => now !== then)
+    .map(([key, now, then]) => (key === 'metadata' ? key : `${key} ${now} (was ${then})`))
+    .join(', ');
+}
+
+function secondsOrNull(milliseconds: number | null): number | null {
+  return milliseconds === null ? null : milliseconds / 1_000;
+}

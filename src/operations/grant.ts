@@ -1,0 +1,225 @@
+import { z } from 'zod';
+import { accountOf } from '../domain/credential.ts';
+import type { Grant } from '../domain/grant.ts';
+import { grantGone } from '../grants/keep.ts';
+import { settingsOf } from '../grants/metadata.ts';
+import { readScopes } from '../grants/oauth/scopes.ts';
+import { describeSource } from '../grants/sources/source.ts';
+import { caughtFailure, SidekeyError } from '../lib/errors.ts';
+import { createFingerprint } from '../proxy/schemes/apply.ts';
+import { isoOrNull, isoTime } from './format.ts';
+import {
+  account,
+  accountDetails,
+  certificate,
+  certificateAnswer,
+  grantAnswer,
+  grantMembers,
+  renewedBy,
+} from './grant-answer.ts';
+import { clockAnswer, clockMembers, clocksOf } from './grant-clocks.ts';
+import { boundKeyOf, clientOf, lackedBy, reachedBy } from './grant-facts.ts';
+import {
+  assertOwnSettings,
+  changeSettings,
+  settingsAnswer,
+  settingsChange,
+  settingsInput,
+  settingsMembers,
+} from './grant-settings.ts';
+import { domainsOf, pickGrant } from './lookup.ts';
+import { grantOwner, name, text, timeOrNull } from './members.ts';
+import { narrowGrant } from './narrow-grant.ts';
+import { changing, type Reading, reading } from './operation.ts';
+
+/** Grants: stored authorizations, each of one account at one provider, for one user. */
+
+const texts = z.array(z.string());
+
+export const listGrants = reading({
+  id: 'grant.list',
+  summary: 'List the grants.',
+  scope: 'grants:read',
+  input: z.strictObject({ user: name.optional().describe('Only the grants of this owner.') }),
+  output: z.array(
+    z
+      .strictObject({ ...grantMembers, account, used_at: timeOrNull, grant_expires_at: timeOrNull })
+      .meta({ id: 'GrantInList' }),
+  ),
+  async run({ caller, store, ...parts }, input) {
+    const user = caller.user ?? input.user;
+    const activity = new Map((await store?.activity.list())?.map((each) => [each.grantId, each]));
+    const policies = new Map((await store?.grantPolicies.list())?.map((each) => [each.grantId, each]));
+    const listed = (await parts.grants()).filter((grant) => user === undefined || grant.user === user);
+    const { accounts, locked } = await accountsOf(parts, listed);
+    const entries = listed.map((grant) => ({
+      grant,
+      policy: policies.get(grant.id) ?? null,
+      account: accounts.get(grant.id) ?? null,
+      usedAt: activity.get(grant.id)?.usedAt ?? null,
+    }));
+    return { entries, locked };
+  },
+  answer: ({ entries }, at) =>
+    entries.map(({ grant, policy, account: of, usedAt }) => ({
+      ...grantAnswer(grant, at, policy),
+      account: of,
+      used_at: isoOrNull(usedAt),
+      grant_expires_at: isoOrNull(policy?.expiresAt ?? null),
+    })),
+});
+
+/** Returns account names by id of readable grants, and the failure of the master key (null: none). */
+async function accountsOf(parts: Pick<Reading, 'registry'>, grants: readonly Grant[]) {
+  const accounts = new Map<string, string>();
+  // The list works without a key, so that it helps to diagnose a failure of the key.
+  const registry = await parts.registry().catch(caughtFailure);
+  if (registry instanceof SidekeyError) return { accounts, locked: registry };
+  for (const { id } of registry === null ? [] : grants) {
+    const opened = await registry?.read(id).catch(() => null);
+    const of = accountOf(opened?.sealed.details);
+    if (of !== null) accounts.set(id, of);
+  }
+  return { accounts, locked: null };
+}
+
+export const getGrant = reading({
+  id: 'grant.get',
+  summary: 'Show a grant, without its secret.',
+  scope: 'grants:read',
+  input: z.strictObject({ grant: text, user: grantOwner }),
+  output: z
+    .strictObject({
+      ...grantMembers,
+      lacked_scopes: z.unknown(),
+      ...clockMembers,
+      renewed_by: z.string().nullable(),
+      source: z.string().nullable(),
+      dpop: z.unknown(),
+      account,
+      account_details: accountDetails,
+      grant_type: z.string().nullable(),
+      client_id: z.string().nullable(),
+      audience: texts.describe('Hosts that its credential may be sent to.'),
+      fingerprint: z.string().nullable(),
+      domains: texts,
+      settings: z.strictObject(settingsMembers),
+      reached_by: z.strictObject({
+        agents: z.array(z.strictObject({ name: z.string(), state: z.string() })),
+        active_leases: z.array(z.strictObject({ id: z.string(), agent: z.string() })),
+      }),
+      certificate,
+    })
+    .meta({ id: 'Grant' }),
+  async run({ caller, config, store, ...parts }, { grant: reference, user }, at) {
+    const grants = await parts.grants();
+    const { id } = pickGrant(grants, { grant: reference, user: caller.user ?? user });
+    const [vault, registry] = await Promise.all([parts.vault(), parts.registry()]);
+    const opened = (await registry?.read(id)) ?? null;
+    if (vault === null || opened === null) throw grantGone();
+    const { grant, sealed } = opened;
+    const { credential } = sealed;
+    const provider = config.providers.get(grant.provider);
+    const activity = (await store?.activity.get(id)) ?? null;
+    const rights = (await store?.rights.read()) ?? null;
+    const policy = rights?.policies.find(({ grantId }) => grantId === id) ?? null;
+    const fingerprint = createFingerprint((secret) => vault.mac('credential-fingerprint', secret));
+    const clockParts = { activity, dialect: provider?.dialect ?? null, tokens: config.tokens, now: at };
+    return {
+      grant,
+      sealed,
+      activity,
+      provider,
+      proxy: config.proxy,
+      policy: settingsOf(opened, policy),
+      client: clientOf(credential, provider),
+      clocks: clocksOf(opened, clockParts),
+      lacked: lackedBy(opened, activity, provider),
+      renewed: renewedBy(credential),
+      source: credential.type === 'source' ? describeSource(credential) : null,
+      boundKey: boundKeyOf(credential),
+      fingerprint: credential.type === 'source' ? null : fingerprint(sealed),
+      domains: domainsOf(grant, grants, config.domains).map(({ pattern }) => pattern.text),
+      reached: reachedBy(grant, rights, at),
+    };
+  },
+  answer: ({ grant, sealed, policy, lacked, boundKey, reached, ...facts }, at) => ({
+    ...grantAnswer(grant, at, policy),
+    lacked_scopes: lacked && { ...lacked, at: isoTime(lacked.at) },
+    ...clockAnswer(facts.clocks),
+    renewed_by: facts.renewed,
+    source: facts.source,
+    dpop: boundKey && {
+      algorithm: boundKey.algorithm,
+      thumbprint: boundKey.thumbprint,
+      token_bound: boundKey.isBound,
+    },
+    account: accountOf(sealed.details),
+    account_details: { ...sealed.details },
+    grant_type: facts.client.grantType,
+    client_id: facts.client.id,
+    ...certificateAnswer(sealed.credential),
+    audience: [...sealed.audience],
+    fingerprint: facts.fingerprint,
+    domains: facts.domains,
+    settings: settingsAnswer(policy),
+    reached_by: {
+      agents: reached.agents.map(({ name: agent, disabledAt }) => ({
+        name: agent,
+        state: disabledAt === null ? 'enabled' : 'disabled',
+      })),
+      active_leases: reached.leases.map(({ id, agent }) => ({ id, agent })),
+    },
+  }),
+});
+
+/** A grant as `grant show` prints it. */
+export type ShownGrant = Awaited<ReturnType<typeof getGrant.run>>;
+
+/** Changes either the scopes or other settings, because one of both could fail after the other. */
+export const changeGrant = changing({
+  id: 'grant.change',
+  summary: 'Change the expiry, the lease times, the labels, the metadata or the scopes of a grant.',
+  scope: 'grants:write',
+  input: z.strictObject({
+    grant: text,
+    user: grantOwner,
+    ...settingsInput,
+    scopes: z.array(text).min(1).optional().describe('Those that it keeps, of the present ones.'),
+  }),
+  output: z
+    .strictObject({ id: z.uuid(), name: z.string(), user: z.string(), scopes: texts, ...settingsMembers })
+    .meta({ id: 'GrantSettings' }),
+  check({ grant, user: _user, scopes, ...wanted }, at) {
+    const isEmpty = Object.keys(settingsChange(wanted, at)).length === 0;
+    if (scopes !== undefined && !isEmpty) {
+      throw new SidekeyError('input_invalid', 'The scopes are changed without other settings.', {
+        hint: `sidekey grant set ${grant} --scope '${readScopes(scopes).join(' ')}'`,
+      });
+    }
+    if (scopes !== undefined) readScopes(scopes);
+    else if (isEmpty) {
+      throw new SidekeyError('input_invalid', 'No option says what to change.', {
+        hint: `sidekey grant set ${grant} --expires 30d; sidekey grant show ${grant} shows the present values`,
+      });
+    }
+  },
+  async run(parts, { grant: reference, user, scopes, ...wanted }, at) {
+    const { caller, grants, store } = parts;
+    assertOwnSettings(wanted, caller);
+    const picked = pickGrant(await grants.list(), { grant: reference, user: caller.user ?? user });
+    if (scopes === undefined) await changeSettings(parts, picked, settingsChange(wanted, at), at);
+    else await narrowGrant(parts, picked, readScopes(scopes));
+    const opened = await grants.read(picked.id);
+    if (opened === null) throw grantGone();
+    const policy = settingsOf(opened, await store.grantPolicies.get(picked.id));
+    return { grant: opened.grant, policy };
+  },
+  answer: ({ grant, policy }) => ({
+    id: grant.id,
+    name: grant.name,
+    user: grant.user,
+    scopes: [...grant.scopes],
+    ...settingsAnswer(policy),
+  }),
+});

@@ -1,0 +1,90 @@
+import type { OAuth2Credential } from '../domain/credential.ts';
+import type { Provider } from '../domain/provider.ts';
+import { revoke } from '../grants/oauth/revocation.ts';
+import { clientOf } from '../grants/refresh-plan.ts';
+import type { OpenedGrant } from '../grants/registry.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { withoutStop } from '../lib/text.ts';
+import { connectionOf, disconnectAccount } from './auth0-login.ts';
+import type { Changing } from './operation.ts';
+
+/** Result of the revocation of a grant at its provider. Sentences contain no secret. */
+export type ProviderRevocation =
+  | { readonly kind: 'ended' }
+  /** The provider has no revocation endpoint. The sentence describes another way. */
+  | { readonly kind: 'not told'; readonly sentence: string }
+  /** Revocation failed: the token may still be valid at the provider. */
+  | { readonly kind: 'failed'; readonly sentence: string };
+
+type Parts = Pick<Changing, 'config' | 'now' | 'renewal' | 'withFetch'>;
+
+/** Never rejects for an error of the provider or the network. */
+export async function revokeAtProvider(parts: Parts, opened: OpenedGrant): Promise<ProviderRevocation> {
+  const { config, renewal, withFetch } = parts;
+  const { credential } = opened.sealed;
+  const provider = config.providers.get(opened.grant.provider);
+  if (credential.type !== 'oauth2') return notTold(provider);
+  try {
+    return await withFetch(async (fetch) => {
+      const signal = AbortSignal.timeout(config.limits.refresh_timeout);
+      if (connectionOf(opened) === null) return revokeTokens(opened, credential, { ...parts, fetch, signal });
+      await disconnectAccount(opened, { ...renewal(fetch), fetch }, signal);
+      return { kind: 'ended' };
+    });
+  } catch (error) {
+    if (!(error instanceof SidekeyError)) throw error;
+    return failed(provider?.title ?? opened.grant.provider, error.message);
+  }
+}
+
+interface RevocationIo extends Pick<Changing, 'config' | 'now'> {
+  readonly fetch: typeof globalThis.fetch;
+  readonly signal: AbortSignal;
+}
+
+async function revokeTokens(
+  { grant }: OpenedGrant,
+  credential: OAuth2Credential,
+  { config, ...io }: RevocationIo,
+): Promise<ProviderRevocation> {
+  const { accessToken, refreshToken, tokenEndpoint } = credential;
+  const provider = config.providers.get(grant.provider);
+  if (accessToken === null && refreshToken === null) return notTold(provider);
+  // Never sends tokens of another server to the provider.
+  const isOther = tokenEndpoint !== null && tokenEndpoint !== provider?.tokenEndpoint;
+  if (provider === undefined || isOther) return notTold(provider);
+  const outcome = await revoke(
+    {
+      endpoint: provider.revocationEndpoint,
+      client: await clientOf({ provider: provider.name, credential, scopes: grant.scopes }, provider),
+      dialect: provider.dialect,
+      accessToken,
+      refreshToken,
+    },
+    { fetch: io.fetch, now: io.now, signal: io.signal },
+  );
+  switch (outcome.kind) {
+    case 'revoked':
+      return { kind: 'ended' };
+    case 'unsupported':
+      return notTold(provider);
+    case 'failed':
+      return failed(provider.title, outcome.reason);
+  }
+}
+
+function failed(title: string, reason: string): ProviderRevocation {
+  return {
+    kind: 'failed',
+    sentence: `${title} was not told: ${withoutStop(reason)}. The token may still be valid there until you revoke it at the provider.`,
+  };
+}
+
+function notTold(provider: Provider | undefined): ProviderRevocation {
+  const title = provider?.title ?? 'The provider';
+  const where = provider?.token?.url ?? null;
+  return {
+    kind: 'not told',
+    sentence: `${title} has no revocation endpoint: revoke the credential there too, where others may know it${where === null ? '' : ` (${where.replace(/\/new$/, '')})`}.`,
+  };
+}
