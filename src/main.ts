@@ -41,7 +41,7 @@ import { systemTimers } from './lib/timers.ts';
 import { exactHosts } from './proxy/policy/domain-map.ts';
 import { type ConfigSnapshot, type ProxyServices, snapshotOf } from './proxy/services.ts';
 import { AgentLoad, createLeakLimit } from './proxy/rule-limits.ts';
-import { createListener, type Listener } from './proxy/listener.ts';
+import { type Listener, ProxyListener } from './proxy/listener.ts';
 import { createCertificateWatch } from './proxy/revalidate.ts';
 import { placeholderCodes } from './proxy/placeholders/codes.ts';
 import { createFingerprint } from './proxy/schemes/apply.ts';
@@ -364,7 +364,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   const entry = supervisor === undefined ? await openEntryOf(initial, { log, timers: systemTimers }) : null;
   opened.defer(() => entry?.close());
   const serve = () =>
-    createListener(
+    new ProxyListener(
       {
         config: newestSettings,
         lastConfig: () => settings,
