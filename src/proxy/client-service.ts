@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { BodyFraming } from './http/framing.ts';
 import type { RequestHead, RequestHeadBytes } from './http/head.ts';
@@ -6,7 +7,9 @@ import { refuse, refuseOn, socketReply } from './http/problem.ts';
 import { answerUnmet, ClientConnection, type Service } from './http/server/h1-connection.ts';
 import { ClientSession, type SessionService } from './http/server/h2-session.ts';
 import { type RequestStream, streamSide } from './http/server/h2-stream.ts';
+import { type ConnectionPlaces, endsOf } from '../lib/connection-places.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { type PeerOwner, peerOwner } from '../lib/os.ts';
 import type { Timers } from '../lib/timers.ts';
 import type { Policy } from './policy/decide.ts';
 import type { Sending } from './attempt.ts';
@@ -224,6 +227,25 @@ export class ClientService implements Service {
       left: (session) => void work.sessions.delete(session),
     };
   }
+}
+
+/** Returns the client of a connection that has a place. */
+export function clientOf(
+  socket: Socket,
+  places: ConnectionPlaces,
+  { peerOwner: ownerOf = peerOwner }: Pick<ProxyServices, 'peerOwner'>,
+): Client {
+  const { remoteAddress = '', remotePort = 0 } = socket;
+  const address = remoteAddress.replace(/^::ffff:/, '');
+  const ends = endsOf(socket);
+  let owner: PeerOwner | Promise<PeerOwner> | undefined;
+  return {
+    address: `${address.includes(':') ? `[${address}]` : address}:${remotePort}`,
+    loopback: address === '::1' || address.startsWith('127.'),
+    owner: () => (owner ??= ownerOf(socket).then((reported) => (owner = reported))),
+    authenticated: () => places.authenticated(ends),
+    tunnel: null,
+  };
 }
 
 function sendUpgrade(sending: Sending, side: UpgradeSide): void {

@@ -3,12 +3,11 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { networkInterfaces } from 'node:os';
 import type { Client } from './http/message.ts';
 import { refuseOn } from './http/problem.ts';
-import { ConnectionPlaces, endsOf } from '../lib/connection-places.ts';
+import { ConnectionPlaces } from '../lib/connection-places.ts';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
-import { type PeerOwner, peerOwner } from '../lib/os.ts';
 import { within } from '../lib/timers.ts';
 import { openingByName, type Redirection } from './by-address.ts';
-import { ClientService } from './client-service.ts';
+import { ClientService, clientOf } from './client-service.ts';
 import { connectHead } from './connect.ts';
 import type { Entry } from './entry.ts';
 import { OpenWork } from './open-work.ts';
@@ -132,7 +131,7 @@ export class ProxyListener implements Listener {
     const redirection = this.#redirection;
     const destination = redirection?.destinationOf(socket) ?? null;
     if (redirection === null || destination === null) {
-      const client = this.#clientOf(socket);
+      const client = clientOf(socket, this.#places, this.#services);
       if (this.#entry === null) this.#clients.serve(socket, client);
       else void this.#work.takeOver(this.#enter(socket, client, this.#entry));
     } else if (!redirection.answersProbe(socket, destination))
@@ -170,7 +169,7 @@ export class ProxyListener implements Listener {
   async #serveRedirected(socket: Socket, destination: string, from: Redirection): Promise<void> {
     // Rules of the kernel, which only root can load, say whose connections are redirected.
     const client = {
-      ...this.#clientOf(socket),
+      ...clientOf(socket, this.#places, this.#services),
       loopback: isOfThisMachine(socket),
       owner: () => 'own' as const,
     };
@@ -193,21 +192,6 @@ export class ProxyListener implements Listener {
   #report(client: Client, error: unknown): void {
     if (error instanceof SidekeyError) this.#clients.denied(client, error);
     else this.#work.failed(error);
-  }
-
-  #clientOf(socket: Socket): Client {
-    const { peerOwner: ownerOf = peerOwner } = this.#services;
-    const { remoteAddress = '', remotePort = 0 } = socket;
-    const address = remoteAddress.replace(/^::ffff:/, '');
-    const ends = endsOf(socket);
-    let owner: PeerOwner | Promise<PeerOwner> | undefined;
-    return {
-      address: `${address.includes(':') ? `[${address}]` : address}:${remotePort}`,
-      loopback: address === '::1' || address.startsWith('127.'),
-      owner: () => (owner ??= ownerOf(socket).then((reported) => (owner = reported))),
-      authenticated: () => this.#places.authenticated(ends),
-      tunnel: null,
-    };
   }
 }
 
