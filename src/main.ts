@@ -28,7 +28,7 @@ import { createLeafCache, createLeafPrefetch, createTicketKeys } from './ca/leaf
 import type { Config } from './config/config.ts';
 import { loadConfig } from './config/load.ts';
 import type { Origin } from './domain/event.ts';
-import { createUseNotes } from './grants/activity.ts';
+import { createUseNotes, withUseListener } from './grants/activity.ts';
 import { allUnreadable } from './grants/references.ts';
 import { type RefreshSchedule, startRefreshSchedule } from './grants/refresh-schedule.ts';
 import { createTokenSource } from './grants/token-source.ts';
@@ -158,13 +158,12 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
 
   const refreshing = refreshParts(state, { config, fetch, now, env });
   let schedule: RefreshSchedule | null = null;
-  const used = (grantId: string) => {
-    activity.used(grantId);
+  const watchedActivity = withUseListener(activity, () => {
     schedule?.used();
     worker?.used();
-  };
+  });
   const tokens = opened.adopt(
-    createTokenSource({ ...refreshing, activity: { ...activity, used }, logger: log }),
+    createTokenSource({ ...refreshing, activity: watchedActivity, logger: log }),
     (it) => it.close(),
   );
   if (worker === undefined) {
