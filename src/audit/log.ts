@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
-import { type ChainWriter, openChainWriter, type RotationLimits } from './chain-writer.ts';
+import { ChainWriter, type RotationLimits } from './chain-writer.ts';
 import type { AuditEvent, AuditLog, Origin } from '../domain/event.ts';
 import { type AuditLogger, createEventQueue, type EventQueue, reasonOf, unavailable } from './event-queue.ts';
 import { disk, type DiskCalls, prepareFolder, tryLockFile } from './log-files.ts';
@@ -75,7 +75,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
   const stored = store && (await readStoredHeads(store, log, vault));
   let writer: ChainWriter;
   try {
-    writer = openChainWriter({
+    writer = new ChainWriter({
       file,
       limits: () => settings,
       vault,
@@ -104,7 +104,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
   async function shut(): Promise<void> {
     const lost = await queue.end();
     await heads?.end();
-    const [node, last] = [writer.node(), writer.last()];
+    const [node, last] = [writer.node, writer.last];
     try {
       await writer.close();
     } catch (error) {
@@ -123,7 +123,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<OpenAuditL
     ...queue,
     file,
     get node() {
-      return writer.node();
+      return writer.node;
     },
     adjust(next) {
       settings = next;
@@ -157,10 +157,10 @@ function keepHead(
 
   /** Syncs the line first: also after a power cut, the log must not be behind the store. */
   async function storeCurrent(): Promise<void> {
-    const [node, last] = [writer.node(), writer.last()];
+    const [node, last] = [writer.node, writer.last];
     await put(node, last, () => writer.sync());
     timer = undefined;
-    if (writer.last().hash !== storedHash) later();
+    if (writer.last.hash !== storedHash) later();
   }
 
   /** Never rejects. */

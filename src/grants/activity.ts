@@ -111,6 +111,17 @@ export interface ActivityNotes {
   close(): Promise<void>;
 }
 
+/** Returns notes that also report each use to a listener. It must take only nanoseconds. */
+export function withUseListener(notes: ActivityNotes, heard: () => void): ActivityNotes {
+  return {
+    ...notes,
+    used(grantId) {
+      notes.used(grantId);
+      heard();
+    },
+  };
+}
+
 /** Minimum milliseconds between two writes of uses. */
 const grantUsesEveryMs = 60_000;
 /** Delay of the first use after a pause, and of missing scopes: a person may be watching the result. */

@@ -227,7 +227,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
     connection.deadline(this.#isExpecting ? expectationMs : limits.upstream_head);
     const { framing } = request;
     const isAlone = framing.kind === 'none';
-    connection.writeHead(request.method, request.path, this.#section!, isAlone);
+    connection.writeHead(request, this.#section!, isAlone);
     this.#section = null;
     if (isAlone) return;
     // A server that sends no 100 may not read the body, and need not say so (RFC 9110 §10.1.1).

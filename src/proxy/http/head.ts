@@ -105,6 +105,16 @@ const ZERO = 0x30;
 /** Number of entries for each field in `FieldTable.offsets`. */
 const width = 5;
 
+/** The places of the fields of a head in its bytes; see `FieldTable`. */
+export interface FieldPlaces {
+  readonly extent: number;
+  /** May have more entries than `count` fields. */
+  readonly offsets: readonly number[];
+  readonly count: number;
+  /** All names and values in turn, if another head with the same fields has made them. */
+  readonly fields?: RawFields;
+}
+
 /**
  * The field lines of a head or of trailers, as offsets into the received bytes. Creates strings on demand.
  * The reader owns the bytes: a table is valid until they change.
@@ -129,19 +139,13 @@ export class FieldTable implements HeadFields {
     this.count = offsets.length / width;
   }
 
-  /** Replaces the content of this table. `offsets` may have more entries than `count` fields. */
-  protected placeFields(
-    bytes: Buffer,
-    base: number,
-    extent: number,
-    offsets: readonly number[],
-    count: number,
-  ): void {
+  /** Replaces the content of this table. */
+  protected placeFields(bytes: Buffer, base: number, places: FieldPlaces): void {
     this.bytes = bytes;
     this.base = base;
-    this.extent = extent;
-    this.offsets = offsets;
-    this.count = count;
+    this.extent = places.extent;
+    this.offsets = places.offsets;
+    this.count = places.count;
     this.#text = null;
     this.#fields = null;
   }
@@ -311,35 +315,27 @@ export class RequestHeadBytes extends FieldTable implements RequestHead {
   readonly lineStart: number;
   /** End of the request line, with its CR LF: the start of the fields. */
   readonly lineEnd = 0;
-  readonly #copy: FieldTable | null;
+  readonly #shared: FieldPlaces;
 
   /**
    * @param start first byte of the message
-   * @param extent number of bytes of the fields, including the empty line
-   * @param copy a table that all heads with the same fields share, or null
+   * @param shared a table that all heads with the same fields share
    */
-  constructor(
-    bytes: Buffer,
-    start: number,
-    line: RequestLineOffsets,
-    extent: number,
-    offsets: readonly number[],
-    copy: FieldTable | null,
-  ) {
-    super(bytes, start + line.at, extent, offsets);
+  constructor(bytes: Buffer, start: number, line: RequestLineOffsets, shared: FieldPlaces) {
+    super(bytes, start + line.at, shared.extent, shared.offsets);
     this.version = line.minor === 1 ? '1.1' : '1.0';
-    this.size = line.at + extent;
+    this.size = line.at + shared.extent;
     this.lineStart = line.start - line.at;
     const methodStart = start + line.start;
     const methodEnd = start + line.methodEnd;
     this.method = methodIn(bytes, methodStart, methodEnd);
     this.target = bytes.toString('latin1', methodEnd + 1, start + line.targetEnd);
-    this.#copy = copy;
+    this.#shared = shared;
   }
 
   /** All names and values in turn. Heads of one connection with equal field bytes share one array. */
   override get fields(): RawFields {
-    return this.#copy === null ? super.fields : this.#copy.fields;
+    return this.#shared.fields ?? super.fields;
   }
 }
 
@@ -376,21 +372,12 @@ export class ResponseHeadBytes extends FieldTable {
    * Replaces the content of this head, and returns it.
    *
    * @param start first byte of the message
-   * @param extent number of bytes of the fields, including the empty line
-   * @param offsets entries of at least `count` fields
    */
-  place(
-    bytes: Buffer,
-    start: number,
-    line: StatusLineOffsets,
-    extent: number,
-    offsets: readonly number[],
-    count: number,
-  ): this {
-    this.placeFields(bytes, start + line.at, extent, offsets, count);
+  place(bytes: Buffer, start: number, line: StatusLineOffsets, places: FieldPlaces): this {
+    this.placeFields(bytes, start + line.at, places);
     this.version = line.minor === 1 ? '1.1' : '1.0';
     this.status = line.status;
-    this.size = line.at + extent;
+    this.size = line.at + places.extent;
     this.lineStart = -line.at;
     this.#reasonEnd = line.reasonEnd - line.at;
     return this;

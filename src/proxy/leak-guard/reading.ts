@@ -22,6 +22,12 @@ export function isWrapped(length: number, last: number): boolean {
 
 const [carriageReturn, lineFeed] = [0x0d, 0x0a];
 
+/** The parts that the readings of one input share. */
+interface ReadingOwner {
+  readonly open: Open;
+  readonly found: (span: Span) => void;
+}
+
 /** The input after a number of decodings. Decodes it once more for the next reading. */
 export class Reading {
   steps = 0;
@@ -53,13 +59,7 @@ export class Reading {
   /** True after a CR that ended a line. Zeros of UTF-16 may precede its LF. */
   #isBehindReturn = false;
 
-  constructor(
-    matcher: Matcher,
-    next: Reading | null,
-    isFirst: boolean,
-    open: Open,
-    found: (span: Span) => void,
-  ) {
+  constructor(matcher: Matcher, next: Reading | null, isFirst: boolean, { open, found }: ReadingOwner) {
     const { alphabet } = matcher;
     this.#matcher = matcher;
     this.#table = matcher.table;

@@ -247,12 +247,9 @@ export class Search {
     if (this.#readings.length === 0) {
       const levels = this.#matcher.alphabet.hasEscapes ? 4 : 3;
       const readings: Reading[] = [];
+      const owner = { open: this.#open, found: (span: Span) => void this.#found.push(span) };
       for (let level = 0; level < levels; level += 1)
-        readings.unshift(
-          new Reading(this.#matcher, readings[0] ?? null, level === levels - 1, this.#open, (span) =>
-            this.#found.push(span),
-          ),
-        );
+        readings.unshift(new Reading(this.#matcher, readings[0] ?? null, level === levels - 1, owner));
       this.#readings = readings;
     }
     for (let i = 0; i < this.#readings.length; i += 1)

@@ -1,5 +1,5 @@
 import type { OnReadOpts, Socket } from 'node:net';
-import { addRequestHead } from '../http/h1/write.ts';
+import { addRequestHead, type OutgoingLine } from '../http/h1/write.ts';
 import { beginGathering, endGathering, WriteBuffer } from '../../lib/write-buffer.ts';
 import { Deadline, type Clock } from '../../lib/timers.ts';
 
@@ -11,7 +11,7 @@ export interface UpstreamConnection {
    */
   write(bytes: string | Buffer): boolean;
   /** Copies a request head; see `addRequestHead`. `isAlone`: writes at once, because no bytes follow yet. */
-  writeHead(method: string, target: string, section: Buffer, isAlone: boolean): void;
+  writeHead(line: OutgoingLine, section: Buffer, isAlone: boolean): void;
   /** Stops reading. Bytes that were already read may still be delivered. */
   pause(): void;
   resume(): void;
@@ -142,8 +142,8 @@ export class PooledConnection implements UpstreamConnection {
     return outbox === null || outbox.add(bytes) || this.#waitForDrain(outbox);
   }
 
-  writeHead(method: string, target: string, section: Buffer, isAlone: boolean): void {
-    if (this.#outbox !== null) addRequestHead(this.#outbox, method, target, section, isAlone);
+  writeHead(line: OutgoingLine, section: Buffer, isAlone: boolean): void {
+    if (this.#outbox !== null) addRequestHead(this.#outbox, line, section, isAlone);
   }
 
   #waitForDrain(outbox: WriteBuffer): false {

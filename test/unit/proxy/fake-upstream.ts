@@ -50,8 +50,8 @@ export function fakeConnection(user: ConnectionUser): FakeConnection {
       sent += bytes.toString('latin1');
       return !it.full;
     },
-    writeHead: (method, target, section) =>
-      void it.write(`${method} ${target} HTTP/1.1\r\n${section.toString('latin1')}`),
+    writeHead: ({ method, path }, section) =>
+      void it.write(`${method} ${path} HTTP/1.1\r\n${section.toString('latin1')}`),
     pause: () => void (paused = true),
     resume: () => void (paused = false),
     deadline(ms) {

@@ -1,4 +1,4 @@
-import { FieldTable, reasonStart, RequestHeadBytes, ResponseHeadBytes } from '../head.ts';
+import { type FieldPlaces, FieldTable, reasonStart, RequestHeadBytes, ResponseHeadBytes } from '../head.ts';
 import {
   CR,
   endOfRun,
@@ -37,16 +37,8 @@ interface FirstLine {
   scan: FieldScanner['scan'];
 }
 
-/** Creates a head. `offsets` is reused by later calls, and may have more entries than `count` fields. */
-type MakeHead<Line, Head> = (
-  bytes: Buffer,
-  start: number,
-  line: Line,
-  extent: number,
-  offsets: readonly number[],
-  count: number,
-  copy: FieldTable | null,
-) => Head;
+/** Creates a head. The places are reused by later calls; those of a request are a `FieldTable`. */
+type MakeHead<Line, Head> = (bytes: Buffer, start: number, line: Line, places: FieldPlaces) => Head;
 
 class TwoPartReader<Line extends FirstLine, Head extends FieldTable> implements HeadReader<Head> {
   begun = false;
@@ -81,7 +73,7 @@ class TwoPartReader<Line extends FirstLine, Head extends FieldTable> implements 
       if (outcome === 'done') {
         const last = this.#last;
         if (last !== null && repeats(last, bytes, start + line.at, stop))
-          return this.#whole(bytes, start, last.extent, last.offsets, last.count);
+          return this.#whole(bytes, start, last);
         this.#inFields = true;
         fields.begin(0);
       }
@@ -96,13 +88,13 @@ class TwoPartReader<Line extends FirstLine, Head extends FieldTable> implements 
       const copy = Buffer.allocUnsafeSlow(fields.at);
       bytes.copy(copy, 0, start + line.at, start + line.at + fields.at);
       this.#last = new FieldTable(copy, 0, fields.at, fields.takeOffsets());
-      return this.#whole(bytes, start, fields.at, this.#last.offsets, fields.count);
+      return this.#whole(bytes, start, this.#last);
     }
-    return this.#whole(bytes, start, fields.at, fields.offsets, fields.count);
+    return this.#whole(bytes, start, fields);
   }
 
-  #whole(bytes: Buffer, start: number, extent: number, offsets: readonly number[], count: number): Head {
-    const head = this.#make(bytes, start, this.#line, extent, offsets, count, this.#last);
+  #whole(bytes: Buffer, start: number, places: FieldPlaces): Head {
+    const head = this.#make(bytes, start, this.#line, places);
     this.#line.begin();
     this.#inFields = false;
     this.begun = false;
@@ -120,33 +112,22 @@ export function createRequestReader(limits: HeadLimits): HeadReader<RequestHeadB
   return new TwoPartReader('request', new RequestLine(), makeRequest, limits);
 }
 
-function makeRequest(
-  bytes: Buffer,
-  start: number,
-  line: RequestLine,
-  extent: number,
-  offsets: readonly number[],
-  _count: number,
-  copy: FieldTable | null,
-): RequestHeadBytes {
-  return new RequestHeadBytes(bytes, start, line, extent, offsets, copy);
-}
+const makeRequest: MakeHead<RequestLine, RequestHeadBytes> = (bytes, start, line, places) =>
+  new RequestHeadBytes(bytes, start, line, places);
 
 /** Creates a reader of responses, including interim ones (1xx). */
 export function createResponseReader(limits: HeadLimits): HeadReader<ResponseHeadBytes> {
   return new TwoPartReader('response', new StatusLine(), makeResponse, limits);
 }
 
-function makeResponse(
-  bytes: Buffer,
-  start: number,
-  line: StatusLine,
-  extent: number,
-  offsets: readonly number[],
-  count: number,
-): ResponseHeadBytes {
-  return new ResponseHeadBytes().place(bytes, start, line, extent, offsets.slice(0, count * 5), count);
-}
+const makeResponse: MakeHead<StatusLine, ResponseHeadBytes> = (bytes, start, line, places) => {
+  const { extent, offsets, count } = places;
+  return new ResponseHeadBytes().place(bytes, start, line, {
+    extent,
+    offsets: offsets.slice(0, count * 5),
+    count,
+  });
+};
 
 /** Unused readers, and their limits. */
 const idleReaders: HeadReader<ResponseHeadBytes>[] = [];
@@ -169,8 +150,8 @@ export function giveBackResponseReader(reader: HeadReader<ResponseHeadBytes>, li
 
 function createReusedReader(limits: HeadLimits): HeadReader<ResponseHeadBytes> {
   const head = new ResponseHeadBytes();
-  const make: MakeHead<StatusLine, ResponseHeadBytes> = (bytes, start, line, extent, offsets, count) =>
-    head.place(bytes, start, line, extent, offsets, count);
+  const make: MakeHead<StatusLine, ResponseHeadBytes> = (bytes, start, line, places) =>
+    head.place(bytes, start, line, places);
   return new TwoPartReader('response', new StatusLine(), make, limits);
 }
 

@@ -109,6 +109,11 @@ export class FieldScanner {
     this.count += 1;
   }
 
+  /** Number of bytes read, from `base` on. */
+  get extent(): number {
+    return this.at;
+  }
+
   /** Returns a copy of the offsets. */
   takeOffsets(): number[] {
     return this.offsets.slice(0, this.count * 5);

@@ -227,22 +227,28 @@ export function ownHead(line: string, fields: RawFields): Buffer {
   return Buffer.from(`${checked(line)}\r\n${fieldLines(fields)}\r\n`, 'latin1');
 }
 
+/** Method and target of a request. */
+export interface OutgoingLine {
+  readonly method: string;
+  readonly path: string;
+}
+
 const requestLineEnd = ' HTTP/1.1\r\n';
 
 /**
  * Adds the head of a request to a buffer.
  *
- * @param target without spaces. Like `method`, it must pass `isOneLine`
+ * @param line its target has no spaces. Like the method, it must pass `isOneLine`
  * @param section as `fieldSection` returns it
  * @param isFlushed writes everything at once
  */
 export function addRequestHead(
   into: HeadTarget,
-  method: string,
-  target: string,
+  line: OutgoingLine,
   section: Buffer,
   isFlushed: boolean,
 ): void {
+  const { method, path: target } = line;
   const size = method.length + 1 + target.length + requestLineEnd.length + section.length;
   const room = into.room(size);
   if (room === null) {

@@ -37,8 +37,8 @@ const idleFrames = 64;
  */
 export class ClientSession {
   readonly #socket: TLSSocket;
-  readonly #client: Client;
-  readonly #service: SessionService;
+  readonly client: Client;
+  readonly service: SessionService;
   readonly #session: ServerHttp2Session;
   readonly #deadline: ConnectionDeadline;
   readonly #underWay = new Set<RequestStream>();
@@ -59,8 +59,8 @@ export class ClientSession {
    */
   constructor(socket: TLSSocket, client: Client, service: SessionService, extendedConnect: boolean) {
     this.#socket = socket;
-    this.#client = client;
-    this.#service = service;
+    this.client = client;
+    this.service = service;
     const limits = service.limits();
     this.#begunAt = service.now();
     this.#deadline = new ConnectionDeadline(service.timers, service.now, (what) => this.#late(what));
@@ -115,18 +115,18 @@ export class ClientSession {
     this.#requests += 1;
     const read = this.#headOf(raw, !stream.endAfterHeaders);
     if (read instanceof SidekeyError) {
-      this.#service.denied(this.#client, read);
+      this.service.denied(this.client, read);
       const reply = new StreamReply(stream, '', false, {
         replied: () => void stream.resume(),
         sent: () => stream.close(constants.NGHTTP2_NO_ERROR),
-        passed: this.#passed,
+        passed: this.passed,
       });
       refuse(reply, read, '');
       return;
     }
-    const request = new RequestStream(stream, read, this.#client, this.#service, this.#passed);
+    const request = new RequestStream(stream, read, this);
     this.#deadline.clear();
-    if (this.#underWay.size < this.#service.limits().client_streams) this.#begin(request);
+    if (this.#underWay.size < this.service.limits().client_streams) this.#begin(request);
     else {
       this.#waiting.add(request);
       const left = () => void this.#waiting.delete(request);
@@ -136,7 +136,7 @@ export class ClientSession {
 
   /** nghttp2 applies the limit only after the client has acknowledged the SETTINGS (RFC 9113 §6.5.3). */
   #headOf(raw: RawFields, hasBody: boolean): StreamHead | SidekeyError {
-    const limits = this.#service.limits();
+    const limits = this.service.limits();
     const size = listSize(raw);
     if (size > limits.head_bytes) return new Malformed('request', 'head_too_large', limits);
     this.#heads += size;
@@ -156,7 +156,7 @@ export class ClientSession {
     });
   }
 
-  readonly #passed = (bytesIn: number, bytesOut: number): void => {
+  readonly passed = (bytesIn: number, bytesOut: number): void => {
     this.#bodyIn += bytesIn;
     this.#bodyOut += bytesOut;
     this.#pieces += 1;
@@ -165,7 +165,7 @@ export class ClientSession {
   #watch(): void {
     if (!this.#isIdle || this.#socket.destroyed) return;
     if (this.#session.closed || this.#session.destroyed) this.#linger();
-    else this.#deadline.set('next', this.#service.limits().client_idle);
+    else this.#deadline.set('next', this.service.limits().client_idle);
   }
 
   /** Limits the time to wait for the client to close. */
@@ -179,7 +179,7 @@ export class ClientSession {
   }
 
   #checkAfter(ms: number, read: number): () => void {
-    return this.#service.timers.after(ms, () => {
+    return this.service.timers.after(ms, () => {
       const isQuiet = this.#socket.bytesRead === read;
       this.#check();
       this.#cancelCheck = this.#checkAfter(
@@ -203,9 +203,9 @@ export class ClientSession {
       requests: this.#requests,
       heads: this.#heads,
     };
-    if (!isFlood(traffic, this.#service.now() - this.#begunAt)) return;
+    if (!isFlood(traffic, this.service.now() - this.#begunAt)) return;
     const why = new SidekeyError('bad_request', 'The client sent more frames than its requests explain.');
-    this.#service.denied(this.#client, why);
+    this.service.denied(this.client, why);
     session.destroy(why, constants.NGHTTP2_ENHANCE_YOUR_CALM);
     this.#linger();
   }
@@ -213,7 +213,7 @@ export class ClientSession {
   readonly #onClose = (): void => {
     this.#deadline.close();
     this.#cancelCheck();
-    this.#service.left(this);
+    this.service.left(this);
   };
 }
 

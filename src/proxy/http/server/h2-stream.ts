@@ -240,6 +240,13 @@ function refusal(sentence: string): SidekeyError {
   return new SidekeyError('bad_request', sentence);
 }
 
+/** The session of a stream, as its requests see it. */
+interface StreamOwner {
+  readonly client: Client;
+  readonly service: StreamService;
+  readonly passed: BodyOwner['passed'];
+}
+
 /** A request on its stream, from its head to the end of its exchange. */
 export class RequestStream implements ReplyOwner, BodyOwner {
   readonly stream: ServerHttp2Stream;
@@ -257,9 +264,7 @@ export class RequestStream implements ReplyOwner, BodyOwner {
   constructor(
     stream: ServerHttp2Stream,
     { head, protocol }: StreamHead,
-    client: Client,
-    service: StreamService,
-    passed: BodyOwner['passed'],
+    { client, service, passed }: StreamOwner,
   ) {
     this.stream = stream;
     this.#head = head;
