@@ -94,7 +94,7 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
   for (const { member, read, value } of values)
     if (read !== undefined) Object.assign(input, { [member]: await read(context, value as string) });
   const { env, now } = context;
-  const at = now();
+  let at = now();
   operation.check?.(input, at);
   if (operation.checkConfig !== undefined) await operation.checkConfig(input, await context.config());
   const caller = callerAtMachine(atCommandLine(env).by ?? 'the command line');
@@ -108,6 +108,7 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
       withUpstreamClient(config, env, ({ fetch }) => use(fetch)),
     withState: context.withState,
   });
+  // Opening the store may correct the clock, so the time is read again.
   const run = async (): Promise<Result> => {
     switch (operation.effect) {
       case 'read_config': {
@@ -116,10 +117,16 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
       }
       case 'read':
         return context.withView((view) =>
-          operation.run({ ...view, ...callOf(view.config), proxy: probeOf(view.config) }, input, at),
+          operation.run(
+            { ...view, ...callOf(view.config), proxy: probeOf(view.config) },
+            input,
+            (at = now()),
+          ),
         );
       case 'change':
-        return context.withState((state) => operation.run({ ...state, ...callOf(state.config) }, input, at));
+        return context.withState((state) =>
+          operation.run({ ...state, ...callOf(state.config) }, input, (at = now())),
+        );
     }
   };
   const result = await run();
