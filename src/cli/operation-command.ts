@@ -3,7 +3,7 @@ import type { Config } from '../config/config.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { callerAtMachine } from '../operations/caller.ts';
 import { pagesUrl } from '../operations/format.ts';
-import type { Operation } from '../operations/operation.ts';
+import type { Operation, WhileLong } from '../operations/operation.ts';
 import type { OptionRow } from './command.ts';
 import { atCommandLine, type Context, withUpstreamClient } from './context.ts';
 import { probeOf } from './status/ask-proxy.ts';
@@ -62,6 +62,8 @@ interface PerformOptions {
   /** Words of the command, for a hint; default: the noun of the operation. */
   readonly command?: string;
   readonly onProgress?: (done: number, of: number) => void;
+  /** Runs long work, and shows its progress. */
+  readonly whileLong?: WhileLong;
 }
 
 /**
@@ -78,6 +80,7 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
     fixed = {},
     command = operation.id.replaceAll('_', '-').split('.', 1)[0]!,
     onProgress = () => {},
+    whileLong = (work) => work(() => {}),
   }: PerformOptions = {},
 ): Promise<{ readonly result: Result; readonly answer: z.input<Output>; readonly at: number }> {
   const values = Object.entries(words).flatMap(([member, { name, read }]) => {
@@ -103,6 +106,7 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
     now,
     env,
     onProgress,
+    whileLong,
     pages: pagesUrl(config.admin),
     withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) =>
       withUpstreamClient(config, env, ({ fetch }) => use(fetch)),

@@ -137,6 +137,7 @@ function viewOf({ store, vault, grants }: State, config: Config): View {
     store,
     grants: () => grants.list(),
     vault: async () => vault,
+    vaultWithoutStore: async () => vault,
     registry: async () => grants,
     close: async () => {},
     [Symbol.asyncDispose]: async () => {},

@@ -25,12 +25,17 @@ interface Call {
   readonly withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => Promise<T>;
   /** Called during long work with the number of records that are done, and of all. */
   readonly onProgress: (done: number, of: number) => void;
+  /** Runs work that may take minutes, so that a person can see its progress. */
+  readonly whileLong: WhileLong;
 }
 
 /** The config, for an operation that also works while the store cannot be opened. */
 interface ReadingConfig extends Call {
   readonly config: Config;
 }
+
+/** Runs work; `onProgress` takes the share that is done, from 0 to 1. */
+export type WhileLong = <T>(work: (onProgress: (share: number) => void) => Promise<T>) => Promise<T>;
 
 /** Parts of Sidekey that an operation reads. */
 export interface Reading extends ReadingConfig {
@@ -45,6 +50,8 @@ export interface Reading extends ReadingConfig {
   readonly vault: () => Promise<Vault | null>;
   /** Opens the state to change it, if only some inputs lead to a change. Creates what does not exist. */
   readonly withState: <T>(use: (opened: Opened) => Promise<T>) => Promise<T>;
+  /** Opens the vault by the key alone: seals of keys before a rotation are unknown. Rejections: as `vault`. */
+  readonly vaultWithoutStore: () => Promise<Vault>;
   /** Opens the grants with their sealed parts. Null and rejections: as `vault`. */
   readonly registry: () => Promise<Registry | null>;
   readonly proxy: ProxyProbe;
