@@ -100,8 +100,6 @@ export interface ProxyParts {
 
 /** The running proxy, for commands. */
 interface RunningParts {
-  /** Resolves with the address of the proxy when it listens. */
-  readonly listening: Promise<Proxy['address']>;
   readonly state: State;
   /** Returns the config in force. */
   readonly config: () => Promise<Config>;
@@ -262,7 +260,6 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       import('./api/caller.ts'),
     ]);
     const running = {
-      listening: listening.promise,
       state,
       config: async () => {
         await followed.newest();
@@ -274,6 +271,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
     const serviceParts = {
       ...state,
       ...running,
+      listening: listening.promise,
       tokens,
       approvals: approvals.queue,
       quota,

@@ -132,7 +132,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
           input,
           at,
         )
-      : await operation.run({ ...opened, keys }, input, at);
+      : await operation.run({ ...opened, keys, listening: parts.listening }, input, at);
   return operation.answer(result, at);
 }
 

@@ -41,6 +41,8 @@ export interface ServiceParts {
   readonly runCommand: RunCommand;
   /** This proxy, as operations ask it. */
   readonly proxy: ProxyProbe;
+  /** Resolves with the address of the proxy when it listens. */
+  readonly listening: Promise<{ readonly host: string; readonly port: number }>;
   /** Starts a task that never rejects. Its signal aborts with a SidekeyError when the proxy stops. */
   readonly inBackground: (work: (signal: AbortSignal) => Promise<void>) => void;
   readonly readMetrics: () => Promise<Metrics>;

@@ -28,8 +28,6 @@ interface ContextParts {
   readonly openLines: () => Lines;
   /** Opens the terminal as a screen; null: input or output is not a terminal. The caller closes it. */
   readonly openScreen: OpenScreen | null;
-  /** Address of the proxy that this process serves; absent: it serves none. */
-  readonly listening?: Promise<{ readonly host: string; readonly port: number }>;
   /** Returns `--config FILE` once the command line is parsed. */
   readonly configOption: () => string | undefined;
 }

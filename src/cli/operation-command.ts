@@ -129,7 +129,7 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
         );
       case 'change':
         return context.withState((state) =>
-          operation.run({ ...state, ...callOf(state.config) }, input, (at = now())),
+          operation.run({ ...state, ...callOf(state.config), listening: null }, input, (at = now())),
         );
     }
   };

@@ -13,8 +13,6 @@ import type { Output } from './terminal.ts';
 
 /** Parts of the running proxy. */
 interface RunningParts {
-  /** Resolves with the address of the proxy when it listens. */
-  readonly listening: Promise<{ readonly host: string; readonly port: number }>;
   readonly state: State;
   /** Returns the config in force. */
   readonly config: () => Promise<Config>;
@@ -99,7 +97,7 @@ function collectingOutput(): { readonly output: Output; readonly result: () => C
 }
 
 function contextOf(
-  { listening, state, config, env, now }: RunningParts,
+  { state, config, env, now }: RunningParts,
   output: Output,
   input: string,
   origin: Parameters<RunCommand>[1],
@@ -114,7 +112,6 @@ function contextOf(
     ask: null,
     openLines: () => ({ isTerminal: false, next: async () => null, close() {} }),
     openScreen: null,
-    listening,
     configOption: () => state.config.file,
   });
   return {

@@ -59,6 +59,8 @@ export interface Reading extends ReadingConfig {
 
 /** Parts of Sidekey that an operation changes. */
 export interface Changing extends Opened, Call {
+  /** Address of the proxy that this process serves; null: it serves none. */
+  readonly listening: Promise<{ readonly host: string; readonly port: number }> | null;
   /** Source and key ring of the vault. */
   readonly keys: OpenVault;
 }
