@@ -106,7 +106,6 @@ function contextOf(
     output,
     env,
     now,
-    answeredBy: `${origin.by} by the API`,
     readInput: async () => input,
     stdin: Readable.from([Buffer.from(input)]),
     ask: null,
