@@ -84,8 +84,6 @@ export interface ProxyParts {
 
 /** The running proxy, for commands. */
 interface RunningParts {
-  /** Resolves with the address of the proxy when it listens. */
-  readonly listening: Promise<Proxy['address']>;
   readonly state: State;
   /** Returns the config in force. */
   readonly config: () => Promise<Config>;

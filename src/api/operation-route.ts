@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { withOrigin } from '../audit/log.ts';
-import type { Operation } from '../operations/operation.ts';
+import type { Operation, WhileLong } from '../operations/operation.ts';
 import { withRightsInMemory } from '../store/rights-in-memory.ts';
 import type { Caller } from '../operations/caller.ts';
 import type { Caller as ApiCaller } from './caller.ts';
@@ -91,6 +91,8 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
   });
 }
 
+const unseen: WhileLong = (work) => work(() => {});
+
 /** Runs an operation for a caller, and returns its answer. @throws SidekeyError of the operation */
 export async function callOperation<Input extends z.ZodObject, Output extends z.ZodType, Result>(
   operation: Operation<Input, Output, Result>,
@@ -113,6 +115,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
     onProgress() {},
     during: <T>(_step: string, work: () => Promise<T>) => work(),
     onInterrupt: () => () => {},
+    whileLong: unseen,
   };
   const audit = withOrigin(parts.audit, originOf(caller));
   const opened = { ...common, vault, grants, audit };
@@ -127,11 +130,12 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
             registry: async () => grants,
             withState: (use) => use(opened),
             proxy,
+            vaultWithoutStore: async () => vault,
           },
           input,
           at,
         )
-      : await operation.run({ ...opened, keys, renewal }, input, at);
+      : await operation.run({ ...opened, keys, renewal, listening: parts.listening }, input, at);
   return operation.answer(result, at);
 }
 

@@ -44,6 +44,8 @@ export interface ServiceParts {
   readonly proxy: ProxyProbe;
   /** Returns the parts of a refresh with this config and this audit log. */
   readonly renewal: (own: RenewalOptions) => RenewalParts;
+  /** Resolves with the address of the proxy when it listens. */
+  readonly listening: Promise<{ readonly host: string; readonly port: number }>;
   /** Starts a task that never rejects. Its signal aborts with a SidekeyError when the proxy stops. */
   readonly inBackground: (work: (signal: AbortSignal) => Promise<void>) => void;
   readonly readMetrics: () => Promise<Metrics>;

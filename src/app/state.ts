@@ -4,7 +4,7 @@ import type { AuditEvent, Origin } from '../domain/event.ts';
 import { withOrigin, openAuditLog, type OpenAuditLog } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
 import { readSecret } from '../config/secret-reference.ts';
-import type { StoreConfig } from '../config/store-place.ts';
+import { type StoreConfig, storeName } from '../config/store-place.ts';
 import { type ActivityNotes, createActivityNotes } from '../grants/activity.ts';
 import type { Grant } from '../domain/grant.ts';
 import { sealClearMetadata } from '../grants/metadata.ts';
@@ -195,6 +195,8 @@ export interface View extends AsyncDisposable {
    * @throws SidekeyError `key_invalid`, `key_mismatch`, `permissions_unsafe`, `secret_missing`
    */
   readonly vault: () => Promise<Vault | null>;
+  /** Opens the vault by the key alone: lines from before a rotation cannot be verified. Rejections: as `vault`. */
+  readonly vaultWithoutStore: () => Promise<Vault>;
   /** Opens the grants with their sealed parts. Null and rejections: as `vault`. */
   readonly registry: () => Promise<Registry | null>;
   close(): Promise<void>;
@@ -210,7 +212,7 @@ export async function openView(config: Config, parts: Pick<StateParts, 'now' | '
   const store = (await isThere(config.store)) ? await openStore(config, parts) : null;
   let vault: Promise<Vault | null> | undefined;
   const view: View = {
-    config,
+    ...viewWithoutStore(config, parts),
     store,
     grants: async () => (await store?.grants.list())?.map(grantOf) ?? [],
     vault: () =>
@@ -225,6 +227,24 @@ export async function openView(config: Config, parts: Pick<StateParts, 'now' | '
     [Symbol.asyncDispose]: async () => store?.close(),
   };
   return view;
+}
+
+/** Returns the view of a config whose store is missing, or cannot be read. */
+export function viewWithoutStore(
+  config: Config,
+  { now, env = process.env }: Pick<StateParts, 'now' | 'env'>,
+): View {
+  const opening = { mayCreate: false, store: storeName(config.store), meta: null, now, nodeId: null };
+  return {
+    config,
+    store: null,
+    grants: async () => [],
+    vault: async () => null,
+    vaultWithoutStore: async () => (await openVault(keySourceOf(config, { env }), opening)).vault,
+    registry: async () => null,
+    close: async () => {},
+    [Symbol.asyncDispose]: async () => {},
+  };
 }
 
 /**

@@ -3,22 +3,6 @@ import type { Shell } from './completion.ts';
 import type { StartOptions } from './start.ts';
 import { sourceOptions } from './grant/words.ts';
 
-const conditions: readonly OptionRow[] = [
-  ['--since <time>', 'at or after this time: 2h, 7d, 2026-11-21, 2026-11-21T06:00Z'],
-  ['--until <time>', 'before this time'],
-  ['--event <name>', "an event, or several with a star: 'grant.*'"],
-  ['--agent <name>', 'the agent that made the request'],
-  ['--grant <grant>', 'name or ID of the grant'],
-  ['--user <name>', 'the owner of the grant'],
-  ['--by <name>', 'the person who made a change'],
-  ['--provider <name>', 'the provider of the grant'],
-  ['--host <host>', 'the host of the request'],
-  ['--outcome <word>', 'allow, deny, ok, failed or aborted'],
-  ['--lease <id>', 'the lease of the request'],
-  ['--exchange <id>', 'one request and its response'],
-  ['--code <code>', 'the error code of a refusal'],
-];
-
 const proposalArgument: readonly ArgumentRow[] = [['<id>', 'ID of the proposal']];
 
 const outputFile: readonly OptionRow[] = [
@@ -616,66 +600,7 @@ const auditCommands: readonly CommandRow[] = [
   {
     name: 'audit',
     summary: 'read and check the audit log',
-    commands: [
-      {
-        name: 'tail',
-        summary: 'show the last events',
-        options: [
-          ['-n, --lines <count>', 'number of events', { default: '20' }],
-          ['-f, --follow', 'also print new events as they come, requests when they end'],
-          ['--all', 'also starts and stops, leases of run, and accesses (--json: always all)'],
-        ],
-        examples: ['sidekey audit tail -n 50 -f'],
-        load: async () => (await import('./audit/query.ts')).tail,
-      },
-      {
-        name: 'verify',
-        summary: 'check that no line was edited, removed or cut off',
-        arguments: [['[copies...]', 'copies of logs of other machines, each with its files beside it']],
-        options: [
-          ['--all', 'also fail if lines or logs that the store names are not here'],
-          ['--anchor <file>', 'also compare with anchors that were kept elsewhere (-: standard input)'],
-          ['--write-anchor <file>', 'append the current end of the log to this file (-: only print it)'],
-          ['--accept', 'record that missing lines are known, as after a restored backup'],
-        ],
-        examples: [
-          'sidekey audit verify',
-          'sidekey audit verify --all node-a/audit.jsonl node-b/audit.jsonl',
-          'sidekey audit verify --anchor audit-anchors.jsonl',
-          'sidekey audit verify --write-anchor - | ssh elsewhere "cat >> audit-anchors.jsonl"',
-        ],
-        load: async () => (await import('./audit/verify.ts')).verify,
-      },
-      {
-        name: 'query',
-        summary: 'print the events that meet every condition, or write them to a file',
-        options: [
-          ...conditions,
-          ['-n, --lines <count>', 'only the last so many'],
-          ['--csv', 'as CSV'],
-          ['--raw', 'the lines exactly as in the log, so that their hashes can be verified'],
-          ['-o, --output <file>', 'write to this file: the lines as with --raw, or --csv'],
-          ['--force', 'replace the file if it exists'],
-        ],
-        examples: [
-          'sidekey audit query --since 2026-11-01 --until 2026-12-01 -o november.jsonl',
-          'sidekey audit query --since 24h --event denied',
-          'sidekey audit query --agent ci-bot -n 20',
-          'sidekey audit query --grant github --json | jq .host',
-        ],
-        load: async () => (await import('./audit/query.ts')).query,
-      },
-      {
-        name: 'summary',
-        summary: 'show requests, refusals, bytes and durations of each agent and grant',
-        options: [
-          ...conditions,
-          ['--suggest', 'the hosts that were refused, as config entries that would allow them'],
-        ],
-        examples: ['sidekey audit summary --since 7d', 'sidekey audit summary --suggest --agent ci-bot'],
-        load: async () => (await import('./audit/summary.ts')).summary,
-      },
-    ],
+    loadCommands: async () => (await import('./audit/commands.ts')).auditCommands,
   },
   {
     name: 'ca',

@@ -16,8 +16,6 @@ interface ContextParts {
   readonly env: NodeJS.ProcessEnv;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Author of an answer to a pending request, for people: `alice at the command line`. */
-  readonly answeredBy: string;
   /** Reads standard input as text. @throws SidekeyError `input_invalid` if it is a terminal or over 1 MiB */
   readonly readInput: () => Promise<string>;
   /** Standard input, for a command that takes any bytes. */
@@ -28,8 +26,6 @@ interface ContextParts {
   readonly openLines: () => Lines;
   /** Opens the terminal as a screen; null: input or output is not a terminal. The caller closes it. */
   readonly openScreen: OpenScreen | null;
-  /** Address of the proxy that this process serves; absent: it serves none. */
-  readonly listening?: Promise<{ readonly host: string; readonly port: number }>;
   /** Returns `--config FILE` once the command line is parsed. */
   readonly configOption: () => string | undefined;
 }

@@ -11,7 +11,7 @@ import {
   type Sections,
 } from './command.ts';
 import { commandTable } from './commands.ts';
-import { assertOutsideRun, atCommandLine, createContext } from './context.ts';
+import { assertOutsideRun, createContext } from './context.ts';
 import { wrapMessage, wrapWords } from './display.ts';
 import {
   createAsk,
@@ -49,7 +49,6 @@ export async function run(argv: readonly string[], host: Host = process): Promis
     output,
     env: host.env,
     now: wallClock,
-    answeredBy: `${atCommandLine(host.env).by} at the command line`,
     readInput: () => readInput(host.stdin),
     stdin: host.stdin,
     openLines: () => openLines(host.stdin, host.stderr as NodeJS.WritableStream),

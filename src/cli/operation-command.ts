@@ -4,7 +4,7 @@ import type { Config } from '../config/config.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { callerAtMachine } from '../operations/caller.ts';
 import { pagesUrl } from '../operations/format.ts';
-import type { Call, Changing, Operation } from '../operations/operation.ts';
+import type { Call, Changing, Operation, WhileLong } from '../operations/operation.ts';
 import type { OptionRow } from './command.ts';
 import { atCommandLine, type Context, withUpstreamClient } from './context.ts';
 import { probeOf } from './status/ask-proxy.ts';
@@ -64,6 +64,8 @@ interface PerformOptions {
   /** Words of the command, for a hint; default: the noun of the operation. */
   readonly command?: string;
   readonly onProgress?: Call['onProgress'];
+  /** Runs long work, and shows its progress. */
+  readonly whileLong?: WhileLong;
 }
 
 /**
@@ -80,6 +82,7 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
     fixed = {},
     command = operation.id.replaceAll('_', '-').split('.', 1)[0]!,
     onProgress = () => {},
+    whileLong = (work) => work(() => {}),
   }: PerformOptions = {},
 ): Promise<{ readonly result: Result; readonly answer: z.input<Output>; readonly at: number }> {
   const values = Object.entries(words).flatMap(([member, { name, read }]) => {
@@ -95,27 +98,29 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
   // Last, so that an option that is not valid does not use up standard input.
   for (const { member, read, value } of values)
     if (read !== undefined) Object.assign(input, { [member]: await read(context, value as never) });
-  const at = context.now();
+  let at = context.now();
   operation.check?.(input, at);
   if (operation.checkConfig !== undefined) await operation.checkConfig(input, await context.config(), at);
+  const progress = { onProgress, whileLong };
+  // Opening the store may correct the clock, so the time is read again.
   const run = async (): Promise<Result> => {
     const { withState } = context;
     switch (operation.effect) {
       case 'read_config': {
         const config = await context.readConfig();
-        return operation.run({ config, ...callOf(context, config, onProgress) }, input, at);
+        return operation.run({ config, ...callOf(context, config, progress) }, input, at);
       }
       case 'read':
         return context.withView((view) =>
           operation.run(
-            { ...view, ...callOf(context, view.config, onProgress), withState, proxy: probeOf(view.config) },
+            { ...view, ...callOf(context, view.config, progress), withState, proxy: probeOf(view.config) },
             input,
-            at,
+            (at = context.now()),
           ),
         );
       case 'change':
         return withState(async (state) =>
-          operation.run(await changingParts(context, state, onProgress), input, at),
+          operation.run(await changingParts(context, state, progress), input, (at = context.now())),
         );
     }
   };
@@ -124,23 +129,22 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
 }
 
 /** Returns the parts of an operation that changes something. */
-async function changingParts(
-  context: Context,
-  state: State,
-  onProgress: Call['onProgress'],
-): Promise<Changing> {
+async function changingParts(context: Context, state: State, progress: Progress): Promise<Changing> {
   const { refreshParts } = await import('../app/refresh-parts.ts');
   const { env, now } = context;
   return {
     ...state,
-    ...callOf(context, state.config, onProgress),
+    ...callOf(context, state.config, progress),
+    listening: null,
     renewal: (fetch) => refreshParts(state, { config: () => state.config, fetch: () => fetch, now, env }),
   };
 }
 
-function callOf({ env, now, output }: Context, config: Config, onProgress: Call['onProgress']): Call {
+type Progress = Pick<Call, 'onProgress' | 'whileLong'>;
+
+function callOf({ env, now, output }: Context, config: Config, progress: Progress): Call {
   return {
-    onProgress,
+    ...progress,
     caller: callerAtMachine(atCommandLine(env).by ?? 'the command line'),
     now,
     env,

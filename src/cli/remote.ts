@@ -13,8 +13,6 @@ import type { Output } from './terminal.ts';
 
 /** Parts of the running proxy. */
 interface RunningParts {
-  /** Resolves with the address of the proxy when it listens. */
-  readonly listening: Promise<{ readonly host: string; readonly port: number }>;
   readonly state: State;
   /** Returns the config in force. */
   readonly config: () => Promise<Config>;
@@ -99,7 +97,7 @@ function collectingOutput(): { readonly output: Output; readonly result: () => C
 }
 
 function contextOf(
-  { listening, state, config, env, now }: RunningParts,
+  { state, config, env, now }: RunningParts,
   output: Output,
   input: string,
   origin: Parameters<RunCommand>[1],
@@ -108,13 +106,11 @@ function contextOf(
     output,
     env,
     now,
-    answeredBy: `${origin.by} by the API`,
     readInput: async () => input,
     stdin: Readable.from([Buffer.from(input)]),
     ask: null,
     openLines: () => ({ isTerminal: false, next: async () => null, close() {} }),
     openScreen: null,
-    listening,
     configOption: () => state.config.file,
   });
   return {
@@ -137,6 +133,7 @@ function viewOf({ store, vault, grants }: State, config: Config): View {
     store,
     grants: () => grants.list(),
     vault: async () => vault,
+    vaultWithoutStore: async () => vault,
     registry: async () => grants,
     close: async () => {},
     [Symbol.asyncDispose]: async () => {},

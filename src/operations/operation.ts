@@ -31,12 +31,17 @@ export interface Call {
   readonly during: <T>(step: string, work: () => Promise<T>) => Promise<T>;
   /** Calls `stop` if a person interrupts the command. Returns the function that ends this. */
   readonly onInterrupt: (stop: () => void) => () => void;
+  /** Runs work that may take minutes, so that a person can see its progress. */
+  readonly whileLong: WhileLong;
 }
 
 /** The config, for an operation that also works while the store cannot be opened. */
 interface ReadingConfig extends Call {
   readonly config: Config;
 }
+
+/** Runs work; `onProgress` takes the share that is done, from 0 to 1. */
+export type WhileLong = <T>(work: (onProgress: (share: number) => void) => Promise<T>) => Promise<T>;
 
 /** Parts of Sidekey that an operation reads. */
 export interface Reading extends ReadingConfig {
@@ -51,6 +56,8 @@ export interface Reading extends ReadingConfig {
   readonly vault: () => Promise<Vault | null>;
   /** Opens the state to change it, if only some inputs lead to a change. Creates what does not exist. */
   readonly withState: <T>(use: (opened: Opened) => Promise<T>) => Promise<T>;
+  /** Opens the vault by the key alone: seals of keys before a rotation are unknown. Rejections: as `vault`. */
+  readonly vaultWithoutStore: () => Promise<Vault>;
   /** Opens the grants with their sealed parts. Null and rejections: as `vault`. */
   readonly registry: () => Promise<Registry | null>;
   readonly proxy: ProxyProbe;
@@ -58,6 +65,8 @@ export interface Reading extends ReadingConfig {
 
 /** Parts of Sidekey that an operation changes. */
 export interface Changing extends Opened, Call {
+  /** Address of the proxy that this process serves; null: it serves none. */
+  readonly listening: Promise<{ readonly host: string; readonly port: number }> | null;
   /** Source and key ring of the vault. */
   readonly keys: OpenVault;
   /** Returns the parts of a refresh that uses this guarded `fetch`. */

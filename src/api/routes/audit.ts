@@ -6,7 +6,9 @@ import { seriesOf } from '../../audit/series.ts';
 import { within } from '../../lib/timers.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type Page, pageOf, pageQuery, pageShape } from '../paging.ts';
-import { type AnyRoute, commandRoute, type Given, route } from '../route.ts';
+import { callOperation, operationRoute } from '../operation-route.ts';
+import { type AnyRoute, type Given, route } from '../route.ts';
+import { summarizeAudit, verifyAudit } from '../../operations/audit.ts';
 import { text, time } from '../../operations/members.ts';
 
 /** Routes of the audit log. */
@@ -33,12 +35,6 @@ type Conditions = z.output<typeof conditions>;
 const line = z
   .looseObject({ v: z.literal(1), seq: z.int(), time, node: z.string(), event: z.string(), hash: z.string() })
   .meta({ id: 'AuditLine', description: 'A line of the audit log (docs/audit.md).' });
-
-const summaryRow = z.looseObject({
-  agent: z.string().nullable(),
-  grant: z.string().nullable(),
-  requests: z.int(),
-});
 
 /** A caller that is limited to a user gets only lines of that user's grants. */
 function ownerOf({ caller, query }: Given<{ readonly user?: string | undefined }, unknown>): string | null {
@@ -181,27 +177,23 @@ export const auditRoutes: readonly AnyRoute[] = [
     commands: ['audit tail'],
     handle: streamEvents,
   }),
-  commandRoute({
-    ...one,
-    path: '/v2/audit/verify',
-    isLong: true,
+  operationRoute(verifyAudit, 'GET /v2/audit/verify', {
     id: 'verifyAudit',
-    summary: 'Check that no line was edited, removed or cut off.',
-    result: z.looseObject({ ok: z.boolean(), lines: z.int(), problems: z.array(z.unknown()) }),
-    commands: ['audit verify'],
-    call: () => ({ command: 'audit verify', args: [[]] }),
+    isLong: true,
+    command: 'audit verify',
   }),
-  commandRoute({
+  route({
     ...one,
     path: '/v2/audit/summary',
     isLong: true,
     id: 'summarizeAudit',
-    summary: 'Count requests, refusals, bytes and durations of each agent and grant.',
+    summary: summarizeAudit.summary,
     query: conditions,
-    result: summaryRow,
-    list: ({ agent, grant }: z.output<typeof summaryRow>) => JSON.stringify([agent, grant]),
+    result: summarizeAudit.output.element,
+    list: ({ agent, grant }: z.output<typeof summarizeAudit.output.element>) =>
+      JSON.stringify([agent, grant]),
     commands: ['audit summary'],
-    call: ({ query }) => ({ command: 'audit summary', options: query }),
+    handle: async ({ query, caller }, parts) => callOperation(summarizeAudit, query, caller, parts),
   }),
   route({
     ...one,

@@ -4,12 +4,13 @@ import { etagOf, preconditionOf } from '../etag.ts';
 import { callOperation, operationRoute } from '../operation-route.ts';
 import { type AnyRoute, commandRoute, route } from '../route.ts';
 import { exportCa, showCa } from '../../operations/ca.ts';
-import { name, text } from '../../operations/members.ts';
+import { text } from '../../operations/members.ts';
 import { checkConfig, getConfig, getPaths, putConfig, testConfig } from '../../operations/config.ts';
 import { getEnvironment } from '../../operations/environment.ts';
 import { healthStatus, need } from '../../operations/health.ts';
 import { keyStatus, rotate } from '../../operations/key.ts';
 import { listNodes, revokeNode } from '../../operations/node.ts';
+import { sendRequest } from '../../operations/request.ts';
 
 /** Routes of the proxy itself: health, config, certificates, environment. */
 
@@ -58,37 +59,7 @@ const healthRoutes: readonly AnyRoute[] = [
   operationRoute(showCa, 'GET /v2/ca', { id: 'getCa', command: 'ca show' }),
   operationRoute(exportCa, 'GET /v2/ca/certificate', { id: 'exportCa', command: 'ca export' }),
   operationRoute(getEnvironment, 'POST /v2/environment', { id: 'getEnvironment', command: 'env' }),
-  commandRoute({
-    method: 'post',
-    path: '/v2/requests',
-    id: 'sendRequest',
-    tag: 'Clients',
-    summary: "Send one request with a grant's credential, through the same checks as any other.",
-    scope: 'requests:send',
-    body: z.strictObject({
-      method: z.string().max(32).optional(),
-      url: text,
-      headers: z.array(text).optional().describe('`Name: value`.'),
-      body: z.string().optional(),
-      grant: text.optional(),
-      user: name.optional(),
-      agent: name.optional().describe('Act as this agent, under a lease that ends with the request.'),
-      reason: text.optional(),
-    }),
-    result: z.looseObject({ status: z.int() }),
-    commands: ['fetch'],
-    call: ({ body: { method, url, headers, body, grant, ...options } }) => ({
-      command: 'fetch',
-      args: grant === undefined ? [url] : [grant, url],
-      options: {
-        ...options,
-        request: method,
-        header: headers,
-        ...(body === undefined ? {} : { dataFile: '-' }),
-      },
-      input: body,
-    }),
-  }),
+  operationRoute(sendRequest, 'POST /v2/requests', { id: 'sendRequest', command: 'fetch' }),
 ];
 
 export const systemRoutes: readonly AnyRoute[] = [...healthRoutes, ...configRoutes];

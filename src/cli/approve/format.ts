@@ -6,7 +6,7 @@ import {
   unshownText,
 } from '../../domain/approval.ts';
 import { fitting, widthOf } from '../display.ts';
-import { dateTime, isoOrNull, isoTime, relativeTime, shortId } from '../../operations/format.ts';
+import { dateTime, relativeTime, shortId, spanText } from '../../operations/format.ts';
 import { defaultUser } from '../../domain/grant.ts';
 import { untrusted } from '../../lib/text.ts';
 
@@ -40,6 +40,18 @@ export function beyondText({ who, grantName }: Pick<StandingApproval, 'who' | 'g
   const whose = agent === null ? 'of any local caller without a token' : `of ${nameText(agent)}`;
   const under = lease === null ? '' : ` under the lease ${shortId(lease)}`;
   return `all that the rule matches ${whose}${under} with the grant ${nameText(grantName)} and the same header fields`;
+}
+
+/** Returns the sentence about an answer; an empty text for a question without one. */
+export function sentenceOf(approval: Approval): string {
+  const { id, answer } = approval;
+  if (answer === null) return '';
+  if (answer.outcome === 'denied') return `Denied ${id}: the request is refused.`;
+  const { reach, at } = answer;
+  if (reach.kind === 'once') return `Allowed ${id}: this request only.`;
+  const until =
+    reach.kind === 'lease' ? 'while the lease lasts' : `for ${spanText(Math.round(reach.at - at))}`;
+  return `Allowed ${id}, and ${beyondText(approval)}, ${until}.`;
 }
 
 /** Returns a name for use in a sentence. Shortens a very long one. */
@@ -112,66 +124,6 @@ function facts(
   );
 }
 
-/** Returns the JSON form of a question and its answer. Times are ISO 8601, spans are seconds. */
-export function questionJson(question: Approval, now: number): Readonly<Record<string, unknown>> {
-  const { who, answer } = question;
-  const reach = answer?.outcome === 'allowed' ? answer.reach : null;
-  return {
-    id: question.id,
-    exchange: question.exchange,
-    asked_at: isoTime(question.askedAt),
-    expires_at: isoTime(question.expiresAt),
-    expires_in: Math.max(0, Math.floor((question.expiresAt - now) / 1_000)),
-    agent: who.agent,
-    client: question.client,
-    lease: who.lease,
-    purpose: question.purpose,
-    method: question.method,
-    scheme: question.scheme,
-    authority: question.authority,
-    path: question.path,
-    query: question.query,
-    fields: question.fields,
-    has_query: question.query !== null,
-    operation: question.operation,
-    body_bytes: question.bodyBytes,
-    grant: who.grantId,
-    grant_name: question.grantName,
-    user: question.grantUser,
-    provider: question.provider,
-    reason: question.reason,
-    rule: question.rule,
-    rule_name: question.ruleName,
-    answer:
-      answer === null
-        ? null
-        : {
-            outcome: answer.outcome,
-            reach: reach?.kind ?? null,
-            until: isoOrNull(reach?.kind === 'until' ? reach.at : null),
-            at: isoTime(answer.at),
-            by: answer.by,
-          },
-  };
-}
-
-/** Returns the JSON form of a standing approval. */
-export function standingJson(yes: StandingApproval): Readonly<Record<string, unknown>> {
-  const { id, who, grantName, rule, ruleName, at, by, until } = yes;
-  return {
-    id,
-    agent: who.agent,
-    lease: who.lease,
-    grant: who.grantId,
-    grant_name: grantName,
-    rule,
-    rule_name: ruleName,
-    until: isoOrNull(until),
-    at: isoTime(at),
-    by,
-  };
-}
-
 /** Shortens a text to at most `most` columns. Keeps its start and end, with the omitted length. */
 export function shorten(text: string, most: number): string {
   if (widthOf(text) <= most) return text;
@@ -201,9 +153,3 @@ export function wrap(text: string, columns: number): string[] {
   } while (rest !== '');
   return lines;
 }
-
-/**
- * Answer to a question: deny; allow this request; allow all requests that the rule matches, during the lease
- * or for `forMs` milliseconds.
- */
-export type ApprovalResponse = 'deny' | 'once' | 'lease' | { readonly forMs: number };

@@ -1,14 +1,6 @@
-import type { State } from '../../app/state.ts';
 import { type Approval, isWaiting } from '../../domain/approval.ts';
-import {
-  agentText,
-  type ApprovalResponse,
-  beyondText,
-  blockOf,
-  remaining,
-  requestText,
-  wrap,
-} from './format.ts';
+import { type ApprovalResponse, respond } from '../../operations/answer-approval.ts';
+import { agentText, beyondText, blockOf, remaining, requestText, sentenceOf, wrap } from './format.ts';
 import { atCommandLine, type Context } from '../context.ts';
 import { ending, fitting, wrapWords } from '../display.ts';
 import { readSpan, spanText } from '../../operations/format.ts';
@@ -18,25 +10,15 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { systemTimers, type Timers } from '../../lib/timers.ts';
 import type { Store } from '../../store/store.ts';
 
-/** See `approve.ts`. */
-type Respond = (
-  state: State,
-  answer: { readonly id: string; readonly said: ApprovalResponse; readonly by: string; readonly at: number },
-) => Promise<{ readonly sentence: string }>;
-
 /** `sidekey approve` in a terminal: lists the pending requests. Keys answer them. */
-export async function live(
-  { withState, output, env, now }: Context,
-  openScreen: OpenScreen,
-  respond: Respond,
-): Promise<void> {
+export async function live({ withState, output, env, now }: Context, openScreen: OpenScreen): Promise<void> {
   const by = `${atCommandLine(env).by} in a terminal`;
   const sentences = await withState(async (state) =>
     watch({
       openScreen,
       store: state.store,
       bodyOf: approvalPages(state.config.admin, state.vault)?.bodyOf ?? (async () => null),
-      answer: async (id, said) => (await respond(state, { id, said, by, at: now() })).sentence,
+      answer: async (id, said) => sentenceOf(await respond(state, { id, said, by, at: now() })),
       now,
       timers: systemTimers,
       onInterrupt,

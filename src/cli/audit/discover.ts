@@ -23,8 +23,9 @@ import {
 import type { RequestFacts } from '../../proxy/policy/request.ts';
 import { bodyConditions, type RuleStep } from '../../proxy/policy/rule.ts';
 import { addressOf } from '../../proxy/plan.ts';
+import type { AuditConditions } from '../../operations/audit-conditions.ts';
 import type { Context } from '../context.ts';
-import { type ConditionOptions, readConditions } from './query.ts';
+import { readConditions } from './query.ts';
 
 /** A host, and the config lines that would allow its refused requests; null: none. */
 interface Discovered {
@@ -36,7 +37,7 @@ interface Discovered {
  * `sidekey audit summary --suggest`: lists requests that were refused, would have been refused, or were
  * tunnelled without an entry. Suggests entries that allow exactly these.
  */
-export async function discover(context: Context, options: ConditionOptions): Promise<void> {
+export async function discover(context: Context, options: AuditConditions): Promise<void> {
   const { output, readConfig, env, now } = context;
   const conditions = await readConditions(context, options);
   const config = await readConfig();

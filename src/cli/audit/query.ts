@@ -1,18 +1,17 @@
 import { openView } from '../../app/state.ts';
-import { auditEventNames, type AuditLine } from '../../domain/event.ts';
-import { type AuditFilter, isEventOf } from '../../audit/filter.ts';
+import type { AuditLine } from '../../domain/event.ts';
+import type { AuditFilter } from '../../audit/filter.ts';
 import { csvHead, csvLine, queryAudit, queryRaw, tailAudit } from '../../audit/query.ts';
 import type { Context } from '../context.ts';
 import { createTable, type Display } from '../display.ts';
-import { counted, dateTime, duration, readTime } from '../../operations/format.ts';
+import { type AuditConditions, filterOf } from '../../operations/audit-conditions.ts';
+import { counted, dateTime, duration } from '../../operations/format.ts';
 import { openOutputFile, type OutputFileOptions } from '../output-file.ts';
 import { onInterrupt, type Output } from '../terminal.ts';
 import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
 import { type Grant, titleOf } from '../../domain/grant.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import { orMeant } from '../../lib/text.ts';
-import { canonicalHost } from '../../proxy/policy/authority.ts';
 
 /** Lines that are buffered to align their columns. Later lines are printed at once. */
 const aligned = 500;
@@ -62,7 +61,7 @@ export function reading<T>(
   );
 }
 
-export interface QueryOptions extends ConditionOptions, OutputFileOptions {
+export interface QueryOptions extends AuditConditions, OutputFileOptions {
   readonly lines?: string;
   readonly csv?: boolean;
   readonly raw?: boolean;
@@ -154,22 +153,6 @@ function readCount(text: string): number {
   });
 }
 
-export interface ConditionOptions {
-  readonly since?: string;
-  readonly until?: string;
-  readonly event?: string;
-  readonly agent?: string;
-  readonly grant?: string;
-  readonly user?: string;
-  readonly by?: string;
-  readonly provider?: string;
-  readonly host?: string;
-  readonly outcome?: string;
-  readonly lease?: string;
-  readonly exchange?: string;
-  readonly code?: string;
-}
-
 interface Conditions {
   readonly file: string;
   readonly filter: AuditFilter;
@@ -178,57 +161,17 @@ interface Conditions {
 }
 
 /**
- * Parses the filter options. A grant is a name or an id; a name matches all grants of that name.
+ * Parses the filter options. Reads all grants if an option names one, or for people.
  *
- * @param names true if the result needs the grants
- * @throws SidekeyError `input_invalid` for an invalid time; `grant_missing`
+ * @throws SidekeyError as `filterOf`
  */
 export async function readConditions(
   { readConfig, output, now }: Context,
-  options: ConditionOptions,
-  { names = !output.json }: { readonly names?: boolean } = {},
+  options: AuditConditions,
 ): Promise<Conditions> {
   const config = await readConfig();
-  const grants = options.grant === undefined && !names ? [] : await readGrants(config, now);
-  const wanted = options.grant === undefined ? undefined : grantIds(options.grant, grants);
-  const { since, until, host, event } = options;
-  if (event !== undefined && !auditEventNames.some((name) => isEventOf(event, name))) {
-    throw new SidekeyError('input_invalid', `--event names no event${orMeant(event, auditEventNames)}`, {
-      hint: "such as denied, grant.connected or 'lease.*'; docs/audit.md lists them",
-    });
-  }
-  return {
-    file: config.audit.file,
-    filter: {
-      ...options,
-      since: timeOf('--since', since, now()),
-      until: timeOf('--until', until, now()),
-      host: host === undefined ? undefined : (canonicalHost(host) ?? host),
-      grants: wanted,
-    },
-    grants,
-  };
-}
-
-/** Returns the ids of all grants of that name, or the id itself: the audit log outlives a grant. */
-function grantIds(reference: string, grants: readonly Grant[]): ReadonlySet<string> {
-  const ids = grants.filter(({ id, name }) => id === reference || name === reference).map(({ id }) => id);
-  if (ids.length > 0) return new Set(ids);
-  if (/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(reference)) {
-    return new Set([reference.toLowerCase()]);
-  }
-  throw new SidekeyError('grant_missing', `There is no grant ${reference}.`, {
-    hint: 'sidekey grant list; for a removed grant, give its ID',
-  });
-}
-
-function timeOf(option: string, text: string | undefined, now: number): number | undefined {
-  if (text === undefined) return undefined;
-  const at = readTime(text, now);
-  if (at !== null) return at;
-  throw new SidekeyError('input_invalid', `${option} is not a time.`, {
-    hint: 'write how long ago (30m, 2h, 7d), a date (2026-11-21) or a time (2026-11-21T06:00Z)',
-  });
+  const grants = options.grant === undefined && output.json ? [] : await readGrants(config, now);
+  return { file: config.audit.file, filter: filterOf(options, grants, now()), grants };
 }
 
 /** Formats an event as a line of text. The first line is preceded by headings. */

@@ -3,8 +3,9 @@ import { readBounded } from '../../lib/body.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { jsonObject } from '../../grants/oauth/http.ts';
 import { parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
-import { ask } from '../fetch/fetch.ts';
-import { readQuestion, textBody } from '../fetch/request.ts';
+import { textBody } from '../../operations/outgoing-request.ts';
+import { ask } from '../../operations/proxied-request.ts';
+import { readQuestion } from '../fetch/request.ts';
 import type { ProxyEndpoint } from '../fetch/send.ts';
 import type { Input } from '../terminal.ts';
 

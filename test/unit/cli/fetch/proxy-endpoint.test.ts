@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { placeOf, readProxy } from '../../../../src/cli/fetch/send.ts';
+import { readProxy } from '../../../../src/cli/fetch/send.ts';
+import { placeOf } from '../../../../src/operations/proxied-request.ts';
 
 const decoded = (text: string | null | undefined) =>
   text == null ? null : Buffer.from(text.replace('Basic ', ''), 'base64').toString();

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
-import { readUrl, type Hop } from '../../../../src/cli/fetch/request.ts';
-import { nextHop } from '../../../../src/cli/fetch/fetch.ts';
+import type { Hop } from '../../../src/proxy/upstream/through-proxy.ts';
+import { readUrl } from '../../../src/operations/outgoing-request.ts';
+import { nextHop } from '../../../src/operations/redirect.ts';
 
 const body = (repeatable: boolean) => ({ length: 1, repeatable, open: () => (async function* () {})() });
 const hop = (fields: Partial<Hop> = {}): Hop => ({

@@ -1,0 +1,69 @@
+import { recordChange } from '../audit/log.ts';
+import { type Answer, answerEvent, type Approval, isWaiting } from '../domain/approval.ts';
+import type { AuditLog } from '../domain/event.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import type { Store } from '../store/store.ts';
+
+/** Answers of people to requests that wait. */
+
+/**
+ * Answer to a question: deny; allow this request; allow all requests that the rule matches, during the lease
+ * or for `forMs` milliseconds.
+ */
+export type ApprovalResponse = 'deny' | 'once' | 'lease' | { readonly forMs: number };
+
+/**
+ * Records an answer in the audit log, then writes it to the store, which the pending request polls.
+ *
+ * @param given `by` as in `Answer`; `at` in milliseconds since the epoch
+ * @throws SidekeyError `not_found`, `approval_over`, `input_invalid` for the lease of a request that has
+ * none; `audit_unavailable`, `store_unavailable`
+ */
+export async function respond(
+  { store, audit }: { readonly store: Pick<Store, 'approvals'>; readonly audit: AuditLog },
+  given: { readonly id: string; readonly said: ApprovalResponse; readonly by: string; readonly at: number },
+): Promise<Approval> {
+  const { id, said, by, at } = given;
+  const asked = stillWaiting(await store.approvals.get(id), id, at);
+  if (said === 'lease' && asked.who.lease === null) {
+    throw new SidekeyError('input_invalid', `The request ${id} has no lease.`, {
+      hint: `sidekey approve ${id} --for 15m`,
+    });
+  }
+  const answer = answerOf(said, by, at);
+  return recordChange(audit, answerEvent(asked, answer), async () => {
+    const answered = await store.approvals.answer(id, answer);
+    // Another approver may have answered, or the question may have expired meanwhile.
+    return answered ?? stillWaiting(await store.approvals.get(id), id, Infinity);
+  });
+}
+
+function answerOf(said: ApprovalResponse, by: string, at: number): Answer {
+  if (said === 'deny') return { at, by, outcome: 'denied' };
+  const reach = typeof said === 'string' ? { kind: said } : ({ kind: 'until', at: at + said.forMs } as const);
+  return { at, by, outcome: 'allowed', reach };
+}
+
+/** @throws SidekeyError `not_found`, `approval_over` */
+function stillWaiting(approval: Approval | null, id: string, at: number): Approval {
+  const hint = 'sidekey approve --list';
+  if (approval === null) {
+    throw new SidekeyError(
+      'not_found',
+      `No request ${id} is waiting: it timed out, its client left, or the ID is wrong.`,
+      { hint },
+    );
+  }
+  const { answer } = approval;
+  if (answer !== null) {
+    const said = answer.outcome === 'denied' ? 'no' : 'yes';
+    const isForOne = answer.outcome === 'denied' || answer.reach.kind === 'once';
+    throw new SidekeyError(
+      'approval_over',
+      `The request ${id} was answered before: ${said}, by ${answer.by}.`,
+      { hint: isForOne ? hint : `sidekey approve --revoke ${id}` },
+    );
+  }
+  if (isWaiting(approval, at)) return approval;
+  throw new SidekeyError('approval_over', `Too late: the request ${id} is no longer waiting.`, { hint });
+}

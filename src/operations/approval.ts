@@ -1,0 +1,213 @@
+import { z } from 'zod';
+import { recordChange } from '../audit/log.ts';
+import { type Approval, readApprovalId, type StandingApproval } from '../domain/approval.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { respond } from './answer-approval.ts';
+import { authorOf } from './caller.ts';
+import { isoOrNull, isoTime } from './format.ts';
+import { duration, text, time, timeOrNull } from './members.ts';
+import { changing, reading } from './operation.ts';
+
+/** Requests that wait for a person, and approvals in force. */
+
+const approvalShape = z
+  .strictObject({
+    id: z.string(),
+    exchange: z.string(),
+    asked_at: time,
+    expires_at: time,
+    expires_in: z.int(),
+    agent: z.string().nullable(),
+    client: z.string(),
+    lease: z.string().nullable(),
+    purpose: z.string().nullable().describe('Unchecked text of the agent.'),
+    method: z.string(),
+    scheme: z.enum(['http', 'https']),
+    authority: z.string(),
+    path: z.string(),
+    query: z.string().nullable(),
+    fields: z.array(z.string()).describe('Header fields that are not common: `NAME: VALUE`.'),
+    has_query: z.boolean(),
+    operation: z.string().nullable().describe('The request in words of its provider.'),
+    body_bytes: z.int().nullable(),
+    grant: z.string(),
+    grant_name: z.string(),
+    user: z.string(),
+    provider: z.string(),
+    reason: z.string().nullable().describe('Unchecked text of the agent.'),
+    rule: z.string(),
+    rule_name: z.string().nullable(),
+    answer: z
+      .strictObject({
+        outcome: z.enum(['allowed', 'denied']),
+        reach: z.enum(['once', 'lease', 'until']).nullable(),
+        until: timeOrNull,
+        at: time,
+        by: z.string(),
+      })
+      .nullable(),
+  })
+  .meta({ id: 'Approval' });
+
+function approvalAnswer(question: Approval, now: number): z.input<typeof approvalShape> {
+  const { who, answer } = question;
+  const reach = answer?.outcome === 'allowed' ? answer.reach : null;
+  return {
+    id: question.id,
+    exchange: question.exchange,
+    asked_at: isoTime(question.askedAt),
+    expires_at: isoTime(question.expiresAt),
+    expires_in: Math.max(0, Math.floor((question.expiresAt - now) / 1_000)),
+    agent: who.agent,
+    client: question.client,
+    lease: who.lease,
+    purpose: question.purpose,
+    method: question.method,
+    scheme: question.scheme,
+    authority: question.authority,
+    path: question.path,
+    query: question.query,
+    fields: question.fields.slice(),
+    has_query: question.query !== null,
+    operation: question.operation,
+    body_bytes: question.bodyBytes,
+    grant: who.grantId,
+    grant_name: question.grantName,
+    user: question.grantUser,
+    provider: question.provider,
+    reason: question.reason,
+    rule: question.rule,
+    rule_name: question.ruleName,
+    answer:
+      answer === null
+        ? null
+        : {
+            outcome: answer.outcome,
+            reach: reach?.kind ?? null,
+            until: isoOrNull(reach?.kind === 'until' ? reach.at : null),
+            at: isoTime(answer.at),
+            by: answer.by,
+          },
+  };
+}
+
+const standingShape = z
+  .strictObject({
+    id: z.string(),
+    agent: z.string().nullable(),
+    lease: z.string().nullable(),
+    grant: z.string(),
+    grant_name: z.string(),
+    rule: z.string(),
+    rule_name: z.string().nullable(),
+    until: timeOrNull,
+    at: time,
+    by: z.string(),
+  })
+  .meta({ id: 'StandingApproval' });
+
+function standingAnswer(yes: StandingApproval): z.input<typeof standingShape> {
+  const { id, who, grantName, rule, ruleName, at, by, until } = yes;
+  return {
+    id,
+    agent: who.agent,
+    lease: who.lease,
+    grant: who.grantId,
+    grant_name: grantName,
+    rule,
+    rule_name: ruleName,
+    until: isoOrNull(until),
+    at: isoTime(at),
+    by,
+  };
+}
+
+export const listApprovals = reading({
+  id: 'approval.list',
+  summary: 'List the requests that wait for a person.',
+  scope: 'approvals:read',
+  input: z.strictObject({}),
+  output: z.array(approvalShape),
+  run: async ({ store }, _input, at) => (await store?.approvals.waiting(at)) ?? [],
+  answer: (waiting, at) => waiting.map((question) => approvalAnswer(question, at)),
+});
+
+export const listStandingApprovals = reading({
+  id: 'approval.list_standing',
+  summary: 'List the approvals that are in force.',
+  scope: 'approvals:read',
+  input: z.strictObject({}),
+  output: z.array(standingShape),
+  run: async ({ store }, _input, at) => (await store?.approvals.listStanding(at)) ?? [],
+  answer: (standing) => standing.map(standingAnswer),
+});
+
+export const answerApproval = changing({
+  id: 'approval.answer',
+  summary: 'Answer a request that waits.',
+  scope: 'approvals:write',
+  input: z.strictObject({
+    approval: text,
+    answer: z.enum(['once', 'lease', 'for', 'deny']),
+    span: duration.optional(),
+  }),
+  output: approvalShape,
+  check({ approval, answer, span }) {
+    readId(approval);
+    if ((answer === 'for') === (span !== undefined)) return;
+    throw new SidekeyError('input_invalid', 'A span is for the answer "for", which needs one.');
+  },
+  async run({ caller, ...parts }, { approval, answer, span: forMs = 0 }, at) {
+    const said = answer === 'for' ? { forMs } : answer;
+    return respond(parts, { id: readId(approval), said, by: authorOf(caller), at });
+  },
+  answer: approvalAnswer,
+});
+
+export const revokeApproval = changing({
+  id: 'approval.revoke',
+  summary: 'End an approval that is in force.',
+  scope: 'approvals:write',
+  input: z.strictObject({ approval: text }),
+  output: standingShape,
+  check: ({ approval }) => void readId(approval),
+  async run({ store, audit, caller }, { approval }, at) {
+    const id = readId(approval);
+    const found = (await store.approvals.listStanding(at)).find((each) => each.id === id);
+    if (found === undefined) throw nothingStands(id);
+    const { agent, lease, grantId } = found.who;
+    const event = {
+      event: 'approval.revoked',
+      approval: id,
+      agent: agent ?? undefined,
+      lease: lease ?? undefined,
+      grant: grantId,
+      reason: authorOf(caller),
+    } as const;
+    return recordChange(audit, event, async () => {
+      const revoked = await store.approvals.revoke(id);
+      if (revoked === null) throw nothingStands(id);
+      return revoked;
+    });
+  },
+  answer: standingAnswer,
+});
+
+/** @throws SidekeyError `input_invalid` */
+function readId(written: string): string {
+  const id = readApprovalId(written);
+  if (id !== null) return id;
+  throw new SidekeyError(
+    'input_invalid',
+    'This is not the ID of a request: an ID has eight letters and digits.',
+    { hint: 'sidekey approve --list' },
+  );
+}
+
+function nothingStands(id: string): SidekeyError {
+  return new SidekeyError(
+    'not_found',
+    `No approval ${id} is in force: it has ended, or was for one request only.`,
+    { hint: 'sidekey approve --list' },
+  );
+}

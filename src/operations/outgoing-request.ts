@@ -1,0 +1,116 @@
+import { isName } from '../domain/grant.ts';
+import { inputInvalid } from '../lib/errors.ts';
+import { authorityText, parseAbsoluteTarget } from '../proxy/policy/authority.ts';
+import type { BodySource, Hop } from '../proxy/upstream/through-proxy.ts';
+
+/** Requests that people and programs send with the credential of a grant. */
+
+/** A request as it was written. */
+export interface WrittenRequest {
+  readonly method?: string | undefined;
+  readonly url: string;
+  /** `Name: value` */
+  readonly headers?: readonly string[] | undefined;
+  readonly grant?: string | undefined;
+  readonly user?: string | undefined;
+  readonly reason?: string | undefined;
+}
+
+export interface OutgoingRequest {
+  readonly hop: Hop;
+  readonly user: string | null;
+  /** True: an `Authorization` field was given, which is not sent. */
+  readonly hadAuthorization: boolean;
+}
+
+/** @throws SidekeyError `input_invalid` */
+export function outgoingRequest(written: WrittenRequest, body: BodySource | null): OutgoingRequest {
+  const { grant, user, reason, method, headers = [] } = written;
+  if (grant !== undefined && !isName(grant))
+    throw inputInvalid('The word before the URL is not the name of a grant.', 'sidekey grant list');
+  if (user !== undefined && !isName(user))
+    throw inputInvalid('--user is not the name of a user.', 'sidekey grant list');
+  if (reason !== undefined && (reason.trim() === '' || /\p{Cc}/u.test(reason))) {
+    throw inputInvalid('The reason is empty, or has control characters.', "--reason 'ticket 7'");
+  }
+  const url = readUrl(written.url);
+  const given = headers.map(readHeaderField);
+  const fields = given.filter(([name]) => name.toLowerCase() !== 'authorization');
+  const has = (wanted: string) => fields.some(([name]) => name.toLowerCase() === wanted);
+  const add = (name: string, value: string | undefined): Hop['fields'] =>
+    value === undefined || has(name.toLowerCase()) ? [] : [[name, value]];
+  return {
+    hop: {
+      method: readMethod(method ?? (body === null ? 'GET' : 'POST')),
+      url,
+      fields: [
+        ...add('User-Agent', 'sidekey'),
+        ...add('Accept', '*/*'),
+        ...fields,
+        ...add('Content-Type', body === null ? undefined : 'application/json'),
+        ...add('Sidekey-Grant', grant),
+        ...add('Sidekey-Reason', reason && Buffer.from(reason.trim(), 'utf8').toString('latin1')),
+      ],
+      body,
+    },
+    user: user ?? null,
+    hadAuthorization: fields.length < given.length,
+  };
+}
+
+/** Parses a URL; the default scheme is https, as in the map. */
+export function readUrl(text: string): string {
+  const [whole = ''] = (text.includes('://') ? text : `https://${text}`).split('#', 1);
+  const target = parseAbsoluteTarget(whole);
+  if (target === null) {
+    throw inputInvalid(
+      'The URL is not valid, or contains a user name.',
+      'sidekey fetch https://api.example.com/path',
+    );
+  }
+  const { authority, path } = target;
+  // Escapes bytes that are invalid in a request line as browsers do. Keeps others.
+  const sendable = path.replace(/[^\x21-\x7e]+/gu, (found) => encodeURIComponent(found.toWellFormed()));
+  return `${authority.scheme}://${authorityText(authority)}${sendable}`;
+}
+
+function readMethod(text: string): string {
+  if (/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$/.test(text) && text.toUpperCase() !== 'CONNECT') return text;
+  throw inputInvalid('--request is not a method.', '-X PATCH');
+}
+
+/** Returns the source of a body in memory. */
+export function textBody(text: string): BodySource {
+  const bytes = Buffer.from(text, 'utf8');
+  return { length: bytes.length, repeatable: true, open: () => once(bytes) };
+}
+
+async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield bytes;
+}
+
+/** Parses a header of the command line, `Name: value`. The error omits it, because it may hold a secret. */
+function readHeaderField(text: string): readonly [name: string, value: string] {
+  const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/s.exec(text) ?? [];
+  if (name === undefined || value === undefined || /\p{Cc}/u.test(value)) {
+    throw inputInvalid('A --header is not valid.', `--header 'Accept: text/html'`);
+  }
+  const lower = name.toLowerCase();
+  const instead = ofOurs[lower];
+  if (instead !== undefined) throw inputInvalid(`${name} cannot be set with --header.`, instead);
+  // Header values are bytes; text is sent as UTF-8.
+  return [name, Buffer.from(value, 'utf8').toString('latin1')];
+}
+
+/** Fields that Sidekey writes: authentication, address and framing. */
+const ofOurs: Readonly<Record<string, string>> = {
+  'proxy-authorization': 'use --agent NAME, or put the user into the URL of --proxy',
+  'sidekey-grant': 'sidekey fetch GRANT URL',
+  'sidekey-reason': '--reason TEXT',
+  host: 'the URL sets it',
+  'content-length': 'Sidekey sets it',
+  'transfer-encoding': 'Sidekey sets it',
+  connection: 'leave it out',
+  expect: 'leave it out',
+  upgrade: 'leave it out, and use a program that supports it, with the proxy',
+};
