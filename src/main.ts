@@ -1,6 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { AssumedToken } from './agents/authenticator.ts';
-import type { RunCommand } from './api/parts.ts';
 import { ApiService } from './app/api-service.ts';
 import type { StandardOutput } from './app/audit-upkeep.ts';
 import { createBackground } from './app/background.ts';
@@ -22,6 +21,7 @@ import { createLeafCache, createLeafPrefetch, createTicketKeys } from './ca/leaf
 import type { Config } from './config/config.ts';
 import { loadConfig } from './config/load.ts';
 import type { Origin } from './domain/event.ts';
+import type { ProbePrograms } from './operations/program-probe.ts';
 import { createUseNotes, withUseListener } from './grants/activity.ts';
 import { allUnreadable } from './grants/references.ts';
 import { type RefreshSchedule, startRefreshSchedule } from './grants/refresh-schedule.ts';
@@ -76,20 +76,10 @@ export interface ProxyParts {
   readonly socket?: SocketHandle | Promise<SocketHandle | null> | undefined;
   /** Serves instead of this process, which then runs the workers' common tasks. Absent: this one serves. */
   readonly supervisor?: Pick<Supervisor, 'listener' | 'figures'> | undefined;
-  /** Runs commands for the API; absent: there is no API. */
-  readonly commands?: ((running: RunningParts) => RunCommand) | undefined;
+  /** Tests the programs of this machine, for the API; absent: there is no API. */
+  readonly probePrograms?: ProbePrograms | undefined;
   /** Present in a worker: its socket and its callbacks to the supervisor. */
   readonly worker?: WorkerParts | undefined;
-}
-
-/** The running proxy, for commands. */
-interface RunningParts {
-  readonly state: State;
-  /** Returns the config in force. */
-  readonly config: () => Promise<Config>;
-  readonly env: NodeJS.ProcessEnv;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
 }
 
 interface WorkerParts {
@@ -170,10 +160,12 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
   const background = opened.adopt(createBackground(), (it) => it.close());
   const listening = Promise.withResolvers<Proxy['address']>();
   const api = new ApiService(() => {
-    const running = { listening: listening.promise, state, config: current.newest, env, now };
     return {
       ...state,
-      ...running,
+      listening: listening.promise,
+      config: current.newest,
+      env,
+      now,
       tokens,
       approvals: approvals.queue,
       quota,
@@ -183,7 +175,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       readiness,
       log,
       timers,
-      runCommand: parts.commands!(running),
+      probePrograms: parts.probePrograms!,
       proxy: {
         health: async () =>
           isDeepStrictEqual(config().proxy.listen, initial.proxy.listen)
@@ -205,7 +197,7 @@ async function compose(initial: Config, parts: ProxyParts, opened: AsyncDisposab
       env,
       pages: worker?.pages,
       showBody: worker?.showBody,
-      service: parts.commands && api.handle,
+      service: parts.probePrograms && api.handle,
     }),
     (it) => it.close(),
   );

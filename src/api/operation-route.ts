@@ -130,6 +130,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
             registry: async () => grants,
             withState: (use) => use(opened),
             proxy,
+            probePrograms: parts.probePrograms,
             vaultWithoutStore: async () => vault,
           },
           input,

@@ -1,5 +1,4 @@
 import type { OpenAuditLog } from '../audit/log.ts';
-import type { Origin } from '../domain/event.ts';
 import type { ApprovalQueue } from '../agents/approvals/queue.ts';
 import type { Config } from '../config/config.ts';
 import type { ActivityNotes } from '../grants/activity.ts';
@@ -8,6 +7,7 @@ import type { TokenSource } from '../grants/token-source.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
+import type { ProbePrograms } from '../operations/program-probe.ts';
 import type { ProxyProbe } from '../operations/proxy-probe.ts';
 import type { Quota } from '../agents/quota/quota.ts';
 import type { RenewalParts } from '../operations/operation.ts';
@@ -39,7 +39,7 @@ export interface ServiceParts {
   readonly log: Log;
   readonly timers: Timers;
   readonly env: NodeJS.ProcessEnv;
-  readonly runCommand: RunCommand;
+  readonly probePrograms: ProbePrograms;
   /** This proxy, as operations ask it. */
   readonly proxy: ProxyProbe;
   /** Returns the parts of a refresh with this config and this audit log. */
@@ -65,29 +65,3 @@ export interface Metrics {
   readonly type: string;
   readonly text: string;
 }
-
-/** A command of the command line with its arguments and options, as the parser would give them. */
-export interface CommandCall {
-  /** Words of the command: `grant list`. */
-  readonly command: string;
-  readonly args?: readonly unknown[];
-  readonly options?: Readonly<Record<string, unknown>>;
-  /** Standard input of the command. */
-  readonly input?: string | undefined;
-}
-
-/** Result of a command. */
-export interface CommandResult {
-  /** The value that `--json` prints; the last one, if it prints several. */
-  readonly value: unknown;
-  /** Bytes that the command wrote, such as a certificate. */
-  readonly bytes: Buffer;
-}
-
-/**
- * Runs a command in the running proxy.
- *
- * @param origin author of its audit events
- * @throws SidekeyError of the command
- */
-export type RunCommand = (call: CommandCall, origin: Origin) => Promise<CommandResult>;

@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import type { Origin } from '../domain/event.ts';
 import type { Caller } from './caller.ts';
-import type { CommandCall, ServiceParts } from './parts.ts';
+import type { ServiceParts } from './parts.ts';
 import type { Scope } from '../domain/scopes.ts';
 
 /** Routes of the API: data that the service serves and the OpenAPI document is made of. */
@@ -69,24 +69,4 @@ export function route<Query, Body>(row: Route<Query, Body>): AnyRoute {
 /** Returns the author of a change by the API, for the audit. */
 export function originOf({ name, address }: Pick<Caller, 'name' | 'address'>): Origin {
   return { by: name, client: `api:${address}` };
-}
-
-/** A route whose work is that of a command. */
-interface CommandRoute<Query, Body> extends Omit<Route<Query, Body>, 'handle' | 'commands'> {
-  /** The commands that `call` may name. */
-  readonly commands: readonly string[];
-  readonly call: (given: Given<Query, Body>, parts: ServiceParts) => CommandCall | Promise<CommandCall>;
-}
-
-/** Returns a route that answers with the JSON of a command. */
-export function commandRoute<Query, Body>({ call, ...row }: CommandRoute<Query, Body>): AnyRoute {
-  return route<Query, Body>({
-    ...row,
-    async handle(given, parts) {
-      const { value, bytes } = await parts.runCommand(await call(given, parts), originOf(given.caller));
-      return row.media === undefined
-        ? value
-        : new Response(new Uint8Array(bytes), { headers: { 'content-type': row.media } });
-    },
-  });
 }

@@ -1,6 +1,5 @@
 import type { ArgumentRow, CommandRow, OptionRow, Sections } from './command.ts';
 import type { Shell } from './completion.ts';
-import type { StartOptions } from './start.ts';
 import { sourceOptions } from './grant/words.ts';
 
 const proposalArgument: readonly ArgumentRow[] = [['<id>', 'ID of the proposal']];
@@ -72,10 +71,7 @@ const runCommands: readonly CommandRow[] = [
       ['--worker', 'serve for the process that has started this one', { hidden: true }],
     ],
     examples: ['sidekey start', 'sidekey start --config /etc/sidekey/sidekey.yaml'],
-    load: async () => {
-      const { start } = await import('./start.ts');
-      return (context, options: StartOptions) => start(context, options, sections);
-    },
+    load: async () => (await import('./start.ts')).start,
   },
   {
     name: 'transparent',
@@ -655,7 +651,7 @@ const auditCommands: readonly CommandRow[] = [
 ];
 
 /** Rows by heading, without the commands that `commandTable` loads. */
-export const sections: Sections = [
+const sections: Sections = [
   ['Run:', runCommands],
   ['Health:', healthCommands],
   ['Credentials:', credentialCommands],

@@ -113,7 +113,14 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
       case 'read':
         return context.withView((view) =>
           operation.run(
-            { ...view, ...callOf(context, view.config, progress), withState, proxy: probeOf(view.config) },
+            {
+              ...view,
+              ...callOf(context, view.config, progress),
+              withState,
+              proxy: probeOf(view.config),
+              probePrograms: async (...probe) =>
+                (await import('./doctor/probe.ts')).probeProgramsOf(context)(...probe),
+            },
             input,
             (at = context.now()),
           ),

@@ -10,14 +10,13 @@ import {
 } from '../app/worker-ipc.ts';
 import { removeRunning, runFileOf, writeRunning } from '../store/run-file.ts';
 import { startSupervisor, type Supervisor } from '../app/workers.ts';
-import type { Sections } from './command.ts';
 import { atCommandLine, type Context } from './context.ts';
 import { describeAction } from './domain.ts';
 import { columns, type Display } from './display.ts';
 import { proxyUrl, unlistedHosts } from '../operations/format.ts';
 import { auditEndNeeds, keptText } from '../operations/look-at-audit.ts';
 import { offeredBy } from '../operations/lookup.ts';
-import { createCommandRunner } from './remote.ts';
+import { probeProgramsOf } from './doctor/probe.ts';
 import { askHealth } from './status/ask-proxy.ts';
 import type { Config } from '../config/config.ts';
 import { machineFilesOf, storeName } from '../config/store-place.ts';
@@ -199,11 +198,7 @@ function madeTransparent(config: Config): Config {
 }
 
 /** `sidekey start`: serves until a signal arrives. */
-export async function start(
-  context: Context,
-  { worker, transparent }: StartOptions,
-  sections: Sections,
-): Promise<number | void> {
+export async function start(context: Context, { worker, transparent }: StartOptions): Promise<number | void> {
   if (worker === true) return serveAsWorker(context);
   const { env, now } = context;
   const adapt = transparent === true ? madeTransparent : undefined;
@@ -212,7 +207,7 @@ export async function start(
   const passed = passedSocket(config.proxy.listen, env);
   const workers = startWorkers(config, { env, log, now, passed });
   try {
-    await serve(context, config, { log, workers, passed, sections, adapt });
+    await serve(context, config, { log, workers, passed, adapt });
   } finally {
     workers?.close();
   }
@@ -225,13 +220,11 @@ async function serve(
     log,
     workers,
     passed,
-    sections,
     adapt,
   }: {
     readonly log: Log;
     readonly workers: Workers | null;
     readonly passed: ListeningSocket | null;
-    readonly sections: Sections;
     readonly adapt: ProxyParts['adapt'];
   },
 ): Promise<void> {
@@ -256,7 +249,7 @@ async function serve(
     stdout: behind(welcomed.promise),
     socket: passed?.handle,
     supervisor: workers?.supervisor,
-    commands: (parts) => createCommandRunner(sections, parts),
+    probePrograms: probeProgramsOf({ env, now }),
     adapt,
   }).catch(async (error: unknown) => {
     throw await whoListens(error, config);

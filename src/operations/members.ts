@@ -16,7 +16,7 @@ const notDuration =
   'is not a duration: a number and a unit, such as 90s, 15m, 8h, 30d or 2w, up to ten years';
 
 /** Span as in the config file. */
-export const span = z
+const span = z
   .string()
   .regex(/^\d+[smhdw]$/, notDuration)
   .meta({ examples: ['8h'] });

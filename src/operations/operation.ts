@@ -10,6 +10,7 @@ import type { Store } from '../store/store.ts';
 import type { OpenVault } from '../store/vault/open.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import type { Caller } from './caller.ts';
+import type { ProbePrograms } from './program-probe.ts';
 import type { ProxyProbe } from './proxy-probe.ts';
 
 /** Things that Sidekey does for people and programs: each is one value, and all front ends follow from it. */
@@ -61,6 +62,7 @@ export interface Reading extends ReadingConfig {
   /** Opens the grants with their sealed parts. Null and rejections: as `vault`. */
   readonly registry: () => Promise<Registry | null>;
   readonly proxy: ProxyProbe;
+  readonly probePrograms: ProbePrograms;
 }
 
 /** Parts of Sidekey that an operation changes. */

@@ -3,8 +3,7 @@ import { expect } from 'vitest';
 import type { AnyRoute } from '../../src/api/route.ts';
 import { pageShape } from '../../src/api/paging.ts';
 import { routes } from '../../src/api/routes.ts';
-import { sections } from '../../src/cli/commands.ts';
-import { createCommandRunner } from '../../src/cli/remote.ts';
+import { probeProgramsOf } from '../../src/cli/doctor/probe.ts';
 import { hashToken } from '../../src/agents/authentication.ts';
 import type { ApiKeyRecord } from '../../src/store/store.ts';
 import { type SidekeyOptions, startSidekey, type TestSidekey } from './sidekey.ts';
@@ -51,7 +50,7 @@ export async function startService(options: SidekeyOptions = {}): Promise<TestSe
   const sidekey = await startSidekey({
     ...options,
     config: { admin: { listen: '127.0.0.1:0' }, ...options.config },
-    commands: (running) => createCommandRunner(sections, running),
+    probePrograms: probeProgramsOf({ env: process.env, now: Date.now }),
   });
   const url = sidekey.proxy.pages ?? '';
   let count = 0;

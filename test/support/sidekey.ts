@@ -54,8 +54,8 @@ export interface SidekeyOptions {
   readonly ticketMaterial?: Uint8Array;
   /** Replaces the owner of local connections that the system reports. */
   readonly peerOwner?: ProxyParts['peerOwner'];
-  /** Runs commands for the API. */
-  readonly commands?: ProxyParts['commands'];
+  /** Present: the proxy has an API. */
+  readonly probePrograms?: ProxyParts['probePrograms'];
 }
 
 export const bearerToken = 'token-of-the-grant-0123456789';
@@ -94,7 +94,7 @@ export async function startSidekey(options: SidekeyOptions = {}): Promise<TestSi
     env,
     ticketMaterial: options.ticketMaterial,
     peerOwner: options.peerOwner,
-    commands: options.commands,
+    probePrograms: options.probePrograms,
   });
   onTestFinished(() => proxy.close());
 

@@ -1,13 +1,12 @@
-import { z } from 'zod';
 import { SidekeyError } from '../../lib/errors.ts';
 import { etagOf, preconditionOf } from '../etag.ts';
 import { callOperation, operationRoute } from '../operation-route.ts';
-import { type AnyRoute, commandRoute, route } from '../route.ts';
+import { type AnyRoute, route } from '../route.ts';
 import { exportCa, showCa } from '../../operations/ca.ts';
-import { text } from '../../operations/members.ts';
 import { checkConfig, getConfig, getPaths, putConfig, testConfig } from '../../operations/config.ts';
 import { getEnvironment } from '../../operations/environment.ts';
-import { healthStatus, need } from '../../operations/health.ts';
+import { examineSetup } from '../../operations/examination.ts';
+import { healthStatus } from '../../operations/health.ts';
 import { keyStatus, rotate } from '../../operations/key.ts';
 import { listNodes, revokeNode } from '../../operations/node.ts';
 import { sendRequest } from '../../operations/request.ts';
@@ -40,22 +39,15 @@ const configRoutes: readonly AnyRoute[] = [
 
 const healthRoutes: readonly AnyRoute[] = [
   operationRoute(keyStatus, 'GET /v2/key', { id: 'getKeys', command: 'key status' }),
-  operationRoute(rotate, 'POST /v2/key/rotate', { id: 'rotateKey', command: 'key rotate', query: ['retire'] }),
+  operationRoute(rotate, 'POST /v2/key/rotate', {
+    id: 'rotateKey',
+    command: 'key rotate',
+    query: ['retire'],
+  }),
   operationRoute(listNodes, 'GET /v2/nodes', { id: 'listNodes', list: 'name', command: 'node list' }),
   operationRoute(revokeNode, 'DELETE /v2/nodes/{node}', { id: 'revokeNode', command: 'node revoke' }),
   operationRoute(healthStatus, 'GET /v2/status', { id: 'getStatus', command: 'status' }),
-  commandRoute({
-    method: 'post',
-    path: '/v2/doctor',
-    id: 'runDoctor',
-    tag: 'Status',
-    summary: 'Check the setup, and the programs of this machine that use the proxy.',
-    scope: 'config:write',
-    body: z.strictObject({ only: z.array(text).min(1).optional(), offline: z.boolean().optional() }),
-    result: z.looseObject({ ok: z.boolean(), needs: z.array(need) }),
-    commands: ['doctor'],
-    call: ({ body }) => ({ command: 'doctor', options: body }),
-  }),
+  operationRoute(examineSetup, 'POST /v2/doctor', { id: 'runDoctor', command: 'doctor' }),
   operationRoute(showCa, 'GET /v2/ca', { id: 'getCa', command: 'ca show' }),
   operationRoute(exportCa, 'GET /v2/ca/certificate', { id: 'exportCa', command: 'ca export' }),
   operationRoute(getEnvironment, 'POST /v2/environment', { id: 'getEnvironment', command: 'env' }),

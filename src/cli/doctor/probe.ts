@@ -1,18 +1,11 @@
 import { spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Client, clients } from '../../clients/programs.ts';
+import { clients } from '../../clients/programs.ts';
+import type { Call } from '../../operations/operation.ts';
 import { findProgram } from '../../lib/programs.ts';
-import type { ProbeFixture } from './checks.ts';
-
-export interface Probed {
-  readonly client: Client;
-  readonly library: string | null;
-  /** Verdict; null: the program is not installed. */
-  readonly verdict: Verdict | null;
-  /** Output of a program that fails. */
-  readonly said: string | null;
-}
+import type { Probed, ProbePrograms, Verdict } from '../../operations/program-probe.ts';
+import { type ProbeFixture, withProbeFixture } from './fixture.ts';
 
 const width = 4;
 /** Time-outs: of a probe among all, and of one named by `--only`, which may first compile its library. */
@@ -22,8 +15,17 @@ const longTimeoutMs = 180_000;
 /** Start of the proxy's page, as text and as JSON. The name alone also occurs in error messages. */
 const page = /This is Sidekey\.|\{"sidekey":1,/;
 
+/** Returns the function that probes programs, with a proxy of their own. */
+export function probeProgramsOf(parts: Pick<Call, 'env' | 'now'>): ProbePrograms {
+  return (config, only) =>
+    withProbeFixture(parts, config, async (fixture) => ({
+      probed: await probeClients(fixture, only),
+      notes: fixture.notes,
+    }));
+}
+
 /** Probes all installed programs. Returns results in table order. `only`: names of clients; null: all. */
-export async function probeClients(
+async function probeClients(
   fixture: ProbeFixture,
   only: ReadonlySet<string> | null,
 ): Promise<readonly Probed[]> {
@@ -302,7 +304,6 @@ interface ProbeEnd {
  * - `unauthenticated`: it reached the proxy without a token.
  * - `failed`: another error, see its output.
  */
-export type Verdict = 'works' | 'untrusted' | 'unproxied' | 'unauthenticated' | 'failed' | 'slow';
 
 const untrusted =
   /certificate|self.signed|unknown (?:authority|issuer|CA)|UNABLE_TO_(?:GET|VERIFY)|PKIX|SSL_ERROR|not trusted|ERR_CERT|x509/i;

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { lastWords, verdictOf, type Verdict } from '../../../../src/cli/doctor/probe.ts';
+import { lastWords, verdictOf } from '../../../../src/cli/doctor/probe.ts';
+import type { Verdict } from '../../../../src/operations/program-probe.ts';
 
 const page = /This is Sidekey/;
 

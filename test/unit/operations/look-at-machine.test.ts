@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { upstreamsFound } from '../../../../src/cli/doctor/checks.ts';
-import { SidekeyError } from '../../../../src/lib/errors.ts';
+import { upstreamsFound } from '../../../src/operations/look-at-machine.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
 
 const hintFor = (error: SidekeyError) =>
   upstreamsFound([{ authority: 'a.test:443', status: null, clock: null, error }]).needs[0]?.hint;

@@ -1,27 +1,21 @@
-import { mkdtempDisposable, readFile, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import type { AuditLine } from '../../domain/event.ts';
-import { tailAudit } from '../../audit/query.ts';
-import { authorityFiles } from '../../ca/authority-files.ts';
-import { newToken } from '../../operations/agent-token.ts';
-import type { Context } from '../context.ts';
-import { counted, proxyUrl } from '../../operations/format.ts';
-import { offeredBy } from '../../operations/lookup.ts';
-import { type Finding, finding, type Need } from '../../operations/finding.ts';
-import { writeTrustFiles } from '../../clients/trust-files.ts';
-import { clientVariables } from '../../clients/variables.ts';
-import type { Config } from '../../config/config.ts';
-import { loadConfig } from '../../config/load.ts';
-import { displayName } from '../../config/problem.ts';
-import type { Grant } from '../../domain/grant.ts';
-import { errorPhrase, isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
-import { failures } from '../../lib/failures.ts';
-import { isPrivateFile, isWritableByAll } from '../../lib/os.ts';
-import { shellWord } from '../../lib/text.ts';
-import { startProxy } from '../../main.ts';
-import { type Authority, authorityText, ownHost } from '../../proxy/policy/authority.ts';
-import type { UpstreamClient } from '../../proxy/upstream/client.ts';
+import { stat } from 'node:fs/promises';
+import { tailAudit } from '../audit/query.ts';
+import { authorityFiles } from '../ca/authority-files.ts';
+import type { Config } from '../config/config.ts';
+import { displayName } from '../config/problem.ts';
+import type { AuditLine } from '../domain/event.ts';
+import type { Grant } from '../domain/grant.ts';
+import { errorPhrase, isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
+import { failures } from '../lib/failures.ts';
+import { isPrivateFile, isWritableByAll } from '../lib/os.ts';
+import { shellWord } from '../lib/text.ts';
+import { type Authority, authorityText } from '../proxy/policy/authority.ts';
+import { type Finding, finding, type Need } from './finding.ts';
+import { counted } from './format.ts';
+import { offeredBy } from './lookup.ts';
+import type { Call } from './operation.ts';
+
+/** Checks of the clock, of the permissions of files, and of the way to the upstream servers. */
 
 /** Tolerated clock error: expiry is checked to the second, but a smaller error has no effect. */
 const toleratedMs = 60_000;
@@ -102,15 +96,15 @@ async function lookAt({
 }: Guarded): Promise<{ readonly isThere: boolean; readonly need: Need | null }> {
   const name = displayName(path);
   try {
-    const found = await stat(path);
+    const stats = await stat(path);
     const self = process.getuid?.();
-    if (self !== undefined && self !== 0 && found.uid !== self && found.uid !== 0) {
+    if (self !== undefined && self !== 0 && stats.uid !== self && stats.uid !== 0) {
       const sentence = `${name}, which holds ${holds}, belongs to another user.`;
       return wrong(sentence, `chown "$USER" ${shellWord(name)}`);
     }
-    const isOpen = isSecret ? !isPrivateFile(found) : isWritableByAll(found.mode);
+    const isOpen = isSecret ? !isPrivateFile(stats) : isWritableByAll(stats.mode);
     if (!isOpen) return { isThere: true, need: null };
-    const least = isSecret ? (found.isDirectory() ? '700' : '600') : 'o-w';
+    const least = isSecret ? (stats.isDirectory() ? '700' : '600') : 'o-w';
     const sentence = `Others may ${isSecret ? 'read' : 'write'} ${name}, which holds ${holds}.`;
     return wrong(sentence, `chmod ${least} ${shellWord(name)}`);
   } catch (error) {
@@ -118,70 +112,6 @@ async function lookAt({
     const sentence = `${name}, which holds ${holds}, cannot be looked at (${systemCode(error)}).`;
     return wrong(sentence, 'let this user into its folder');
   }
-}
-
-/** A proxy for the probes. It has its own CA, store and audit log, and leaves those of the user unchanged. */
-export interface ProbeFixture {
-  readonly url: string;
-  readonly env: NodeJS.ProcessEnv;
-  readonly folder: string;
-  /** Notes about the trust files, for a person. */
-  readonly notes: readonly string[];
-}
-
-const agent = 'doctor';
-
-/** Starts the fixture, passes it to `use`, and removes it. */
-export async function withProbeFixture<T>(
-  { env, now }: Pick<Context, 'env' | 'now'>,
-  { proxy: { authentication } }: Pick<Config, 'proxy'>,
-  use: (fixture: ProbeFixture) => Promise<T>,
-): Promise<T> {
-  await using temporary = await mkdtempDisposable(join(tmpdir(), 'sidekey-doctor-'));
-  const folder = temporary.path;
-  const file = join(folder, 'sidekey.yaml');
-  // JSON is valid YAML.
-  await writeFile(file, JSON.stringify(settings(authentication)), { mode: 0o600 });
-  const quiet = { error() {}, warn() {}, info() {}, debug() {} };
-  const running = await startProxy(await loadConfig(file, { env: {} }), { log: quiet, now, env: {} });
-  try {
-    const token = newToken(agent, { label: 'main', expiresAt: null, at: now() });
-    await running.state.store.agents.insert(
-      { name: agent, user: null, labels: [], disabledAt: null, createdAt: now() },
-      { tokens: [token.record], bindings: [] },
-    );
-    const authorityPem = await readFile(running.authority.certificateFile, 'utf8');
-    const trust = await writeTrustFiles(join(folder, 'trust'), { authorityPem, parent: env });
-    const { host, port } = running.address;
-    const variables = clientVariables({
-      parent: env,
-      proxy: { url: proxyUrl(running.address, `${agent}:${token.secret}`), host, port },
-      trust,
-      noProxy: [],
-    });
-    return await use({
-      url: `https://${ownHost}/`,
-      env: { ...env, ...variables },
-      folder,
-      notes: trust.notes,
-    });
-  } finally {
-    await running.close();
-  }
-}
-
-function settings(authentication: Config['proxy']['authentication']): object {
-  return {
-    version: 1,
-    proxy: { listen: '127.0.0.1:0', authentication },
-    workers: 1,
-    admin: { listen: '127.0.0.1:0' },
-    store: 'sqlite:store.db',
-    key: { source: 'file', path: 'master.key' },
-    ca: { directory: 'ca' },
-    audit: { file: 'audit.jsonl' },
-    log: { level: 'fatal' },
-  };
 }
 
 /** Response of an upstream server. */
@@ -205,8 +135,7 @@ const timeoutMs = 5_000;
 export async function askUpstreams(
   { domains }: Config,
   grants: readonly Grant[],
-  upstream: Pick<UpstreamClient, 'fetch'>,
-  now: () => number,
+  { fetch, now }: Pick<Call, 'now'> & { readonly fetch: typeof globalThis.fetch },
 ): Promise<readonly Answered[]> {
   const hosts = domains
     .filter(({ pattern, action }) => !pattern.wildcard && action.kind !== 'deny')
@@ -215,7 +144,7 @@ export async function askUpstreams(
   const answers: Answered[] = [];
   let next = 0;
   const worker = async () => {
-    for (let at = next++; at < hosts.length; at = next++) answers[at] = await ask(hosts[at]!, upstream, now);
+    for (let at = next++; at < hosts.length; at = next++) answers[at] = await ask(hosts[at]!, fetch, now);
   };
   await Promise.all(Array.from({ length: width }, worker));
   return answers;
@@ -223,12 +152,12 @@ export async function askUpstreams(
 
 async function ask(
   authority: Authority,
-  upstream: Pick<UpstreamClient, 'fetch'>,
+  fetch: typeof globalThis.fetch,
   now: () => number,
 ): Promise<Answered> {
   const text = authorityText(authority);
   try {
-    const response = await upstream.fetch(`https://${text}/`, {
+    const response = await fetch(`https://${text}/`, {
       method: 'HEAD',
       redirect: 'manual',
       signal: AbortSignal.timeout(timeoutMs),
@@ -238,11 +167,11 @@ async function ask(
     const clock = Number.isNaN(there) ? null : { there, here: now() };
     return { authority: text, status: response.status, clock, error: null };
   } catch (error) {
-    return { authority: text, status: null, clock: null, error: known(error, text) };
+    return { authority: text, status: null, clock: null, error: failureOf(error, text) };
   }
 }
 
-function known(error: unknown, authority: string): SidekeyError {
+function failureOf(error: unknown, authority: string): SidekeyError {
   for (let each: unknown = error; each instanceof Error; each = each.cause) {
     if (each instanceof SidekeyError) return each;
     if (each.name === 'TimeoutError')

@@ -1,0 +1,26 @@
+import type { Client } from '../clients/programs.ts';
+import type { Config } from '../config/config.ts';
+
+/** Tests of the programs of this machine. */
+
+export type Verdict = 'works' | 'untrusted' | 'unproxied' | 'unauthenticated' | 'failed' | 'slow';
+
+/** A program that was started with the settings of the proxy. */
+export interface Probed {
+  readonly client: Client;
+  readonly library: string | null;
+  /** Verdict; null: the program is not installed. */
+  readonly verdict: Verdict | null;
+  /** Output of a program that fails. */
+  readonly said: string | null;
+}
+
+/**
+ * Starts the programs of this machine with the settings of a proxy of their own.
+ *
+ * @param only names of clients; null: all
+ */
+export type ProbePrograms = (
+  config: Pick<Config, 'proxy'>,
+  only: ReadonlySet<string> | null,
+) => Promise<{ readonly probed: readonly Probed[]; readonly notes: readonly string[] }>;
