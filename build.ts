@@ -1,71 +1,22 @@
 import { execFile } from 'node:child_process';
-import { copyFile, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { copyFile, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
-import { rolldown, type OutputChunk } from 'rolldown';
+import { rolldown } from 'rolldown';
+import { bundleProgram } from './tools/bundle.ts';
 import { makeSdk } from './tools/sdk/generate.ts';
 
 /**
- * `npm run build`: the program and the libraries that it uses, in a few files. A start that reads many hundreds of them
- * takes twice as long (decision 30). The demo is another entry, with the sample API.
+ * `npm run build`: the bundled program, and the packages for programs and applications.
  *
  * Options: `--out FOLDER` (default: `dist`).
  */
 const { values } = parseArgs({ options: { out: { type: 'string', default: 'dist' } } });
 const { out } = values;
 
-/** An import of a module of Node, as rolldown writes it. */
-const importOfOther = /^import (.+) from "(node:[\w/]+)";$/gm;
-
 makeSdk();
 await rm(out, { recursive: true, force: true });
-await using bundle = await rolldown({
-  input: {
-    index: 'src/cli/index.ts',
-    demo: 'examples/demo.ts',
-    'fetch-agent': 'examples/demo/fetch-agent.ts',
-  },
-  platform: 'node',
-  // A library of the demo evaluates a constant; the sources import some modules late, the bundle has them in one file.
-  checks: { eval: false, ineffectiveDynamicImport: false },
-  plugins: [
-    {
-      name: 'licences',
-      async generateBundle(_options, files) {
-        const chunks = Object.values(files).filter((file) => file.type === 'chunk');
-        this.emitFile({ type: 'asset', fileName: 'LICENCES.txt', source: await licencesOf(chunks) });
-      },
-    },
-    {
-      name: 'built-in modules',
-      renderChunk: (code) => ({
-        code: code.replace(importOfOther, (_line, names: string, from: string) => taken(names, from)),
-      }),
-    },
-  ],
-});
-await bundle.write({
-  // All in one folder: from there the ways to the package's other files are those from `src/cli/`.
-  dir: join(out, 'cli'),
-  entryFileNames: '[name].js',
-  chunkFileNames: '[name]-[hash].js',
-  // A seventh of the package. The licences are in LICENCES.txt.
-  comments: false,
-  // All that serves is one file; what a command needs beyond that is in files of its own.
-  codeSplitting: { groups: [{ name: 'serve', test: /\/src\/cli\/start\.ts$/ }] },
-});
-{
-  // The process that becomes a confined command loads nothing else.
-  await using inside = await rolldown({ input: 'src/clients/confine/inside.ts', platform: 'node' });
-  // Node.js loads CommonJS faster than a module.
-  const file = join(out, 'cli', 'inside.cjs');
-  await inside.write({ file, format: 'cjs', comments: false, codeSplitting: false });
-}
-await using pages = await rolldown({ input: 'src/pages/app.ts', platform: 'browser' });
-await pages.write({ file: join(out, 'pages', 'app.js'), minify: true, codeSplitting: false });
-for (const file of ['index.html', 'style.css'])
-  await copyFile(join('src/pages', file), join(out, 'pages', file));
-await copyFile('src/sidekey.js', join(out, 'sidekey.js'));
+await bundleProgram(out);
 {
   // `sidekey/client`, for programs: its own modules alone, and their types.
   await using client = await rolldown({
@@ -86,10 +37,8 @@ await copyFile('src/sidekey.js', join(out, 'sidekey.js'));
   await promisify(execFile)(process.execPath, [compiler, '--project', 'src/sdk/tsconfig.json', ...emitted]);
 }
 {
-  // The package `@sidekey/connect`, for applications that bundle it; the running proxy serves it at /connect.js.
+  // The package `@sidekey/connect`, for applications that bundle it.
   const folder = join(out, 'connect');
-  await using script = await rolldown({ input: 'src/sdk/connect/connect.ts', platform: 'browser' });
-  await script.write({ dir: folder, minify: true });
   await rename(join(out, 'sdk', 'connect', 'connect.d.ts'), join(folder, 'connect.d.ts'));
   await rm(join(out, 'sdk', 'connect'), { recursive: true });
   await copyFile('LICENSE', join(folder, 'LICENSE'));
@@ -105,36 +54,4 @@ await copyFile('src/sidekey.js', join(out, 'sidekey.js'));
     publishConfig: { access: 'public' },
   };
   await writeFile(join(folder, 'package.json'), `${JSON.stringify(described, null, 2)}\n`);
-}
-
-/** The licences of libraries, which want to go where the code goes. */
-async function licencesOf(chunks: readonly Pick<OutputChunk, 'moduleIds'>[]): Promise<string> {
-  const folders = chunks
-    .flatMap(({ moduleIds }) => moduleIds)
-    .flatMap((id) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(id)?.[0] ?? []);
-  const texts = [...new Set(folders)].toSorted().map(async (folder) => {
-    const name = folder.replace(/^.*\/node_modules\//, '');
-    const file = (await readdir(folder)).find((each) => /^licen[cs]e/i.test(each));
-    if (file !== undefined) return `${name}\n\n${(await readFile(join(folder, file), 'utf8')).trim()}\n`;
-    const { license, author } = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8'));
-    if (typeof license !== 'string') throw new Error(`${name} has no licence to pass on`);
-    return `${name}\n\n${license}${author ? `, ${author.name ?? author}` : ''}\n`;
-  });
-  return (await Promise.all(texts)).join(`\n${'-'.repeat(80)}\n\n`);
-}
-
-/**
- * Returns the declarations that replace an import. For an import of its own module, Node reads all exports, and some load
- * more modules (decision 30).
- */
-function taken(names: string, from: string): string {
-  const module = `process.getBuiltinModule("${from}")`;
-  const [, whole, parts] = /^(?:\* as )?([\w$]+)?(?:, )?(?:\{(.+)\})?$/.exec(names) ?? [];
-  if (whole === undefined && parts === undefined)
-    throw new Error(`an import is written in another way: ${names}`);
-  const declared = [
-    ...(whole === undefined ? [] : [whole]),
-    ...(parts === undefined ? [] : [`{${parts.replaceAll(' as ', ': ')}}`]),
-  ];
-  return declared.map((each) => `const ${each} = ${module};`).join(' ');
 }

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { configDefaults, defineConfig } from 'vitest/config';
 import { posixOnly } from './test/windows/posix-only.ts';
 
+const builtProgram = join(import.meta.dirname, 'test/support/built-program.ts');
 const isWindows = process.platform === 'win32';
 
 export default defineConfig({
@@ -30,6 +31,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'system',
+          globalSetup: builtProgram,
           include: [
             'test/{integration,security,clients,browser}/**/*.test.ts',
             ...(isWindows ? ['test/windows/*.test.ts'] : []),
@@ -46,6 +48,7 @@ export default defineConfig({
               extends: true as const,
               test: {
                 name: 'scale',
+                globalSetup: builtProgram,
                 include: ['test/scale/**/*.test.ts'],
                 maxWorkers: 1,
                 sequence: { groupOrder: 1 },

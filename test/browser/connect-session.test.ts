@@ -9,8 +9,6 @@ import type { BrowserPage } from '../support/chromium.ts';
 import { browsers, type Open, type Page } from '../support/browsers.ts';
 import { examined } from '../support/examined.ts';
 
-const host = 'helpdesk.acme.test';
-
 /** A page of an application, of another origin than Sidekey's. */
 async function startApp(): Promise<{ readonly origin: string }> {
   const server = createServer((request, response) => {
@@ -29,7 +27,7 @@ async function inBrowser(open: Open, body: object = {}) {
   const { origin } = await startApp();
   const at = await startConnecting({ returnUrls: [`${origin}/`] });
   const session = await at.session({ return_url: `${origin}/back`, popup_origin: origin, ...body });
-  const page = await open!(`${origin}/`, [host]);
+  const page = await open!(`${origin}/`);
   await page.shows('The application');
   /** Calls `connect`, and keeps what it reports in `reports`. */
   const connect = () =>
@@ -111,7 +109,7 @@ describe.each(browsers)('a connect session in %s%s', { timeout: 30_000 }, (_name
 
   test('in the popup of the example connects the account', async () => {
     const app = await startPopupApp();
-    const page = await open!(`${app.origin}/`, [host]);
+    const page = await open!(`${app.origin}/`);
     await page.shows('Not connected yet.');
     const opened = page.popup();
     await page.evaluate(`document.querySelector('#connect').click()`);
@@ -204,7 +202,7 @@ describe.skipIf(chromium === null)(`the pages of a connect session${why}`, { tim
   it('fit 360 pixels and are accessible: the start page, the final page and the page of an invalid link', async () => {
     const at = await startConnecting();
     const session = await at.session({ return_url: undefined });
-    const page = (await chromium!(session.connect_url, [host])) as BrowserPage;
+    const page = (await chromium!(session.connect_url)) as BrowserPage;
     await page.shows('asks to use your account');
     await examined(page, 'connect-link');
     await consentIn(page);

@@ -7,7 +7,6 @@ import { startConnecting } from '../support/connect-session.ts';
 import { foreignCookies } from '../support/foreign-cookies.ts';
 import { startWithIssuer } from '../support/open-id-server.ts';
 import { click, goTo, openedPages } from '../support/opened-pages.ts';
-import { upstreamHost } from '../support/upstream.ts';
 
 /** Cookies of an answer. Browsers accept at most 256 KiB of fields. */
 const perAnswer = 45;
@@ -80,7 +79,7 @@ describe.each(browsers)('after a visit to another port, %s%s', { timeout: 60_000
   test('the browser can sign in at the issuer and open another tab', async () => {
     const { server, url } = await startWithIssuer();
     const button = `Sign in with ${new URL(server.issuer).host}`;
-    const page = await open!(`${url}/`, [upstreamHost]);
+    const page = await open!(`${url}/`);
     await page.shows(button);
     await (await startDevServer(heaviest)).visit(page);
     await page.evaluate(`location.assign('${url}/')`);
@@ -95,7 +94,7 @@ describe.each(browsers)('after a visit to another port, %s%s', { timeout: 60_000
   test('the browser can complete the consent of a connect session', async () => {
     const at = await startConnecting();
     const { id, connect_url: link } = await at.session({ return_url: undefined });
-    const page = await open!(link, ['helpdesk.acme.test']);
+    const page = await open!(link);
     await page.shows('asks to use your account');
     await (await startDevServer(heaviest)).visit(page);
     await page.evaluate(`location.assign('${link}')`);

@@ -4,7 +4,6 @@ import type { BrowserPage } from '../support/chromium.ts';
 import { examined } from '../support/examined.ts';
 import { startWithIssuer } from '../support/open-id-server.ts';
 import { click } from '../support/opened-pages.ts';
-import { upstreamHost } from '../support/upstream.ts';
 
 describe.each(browsers)('the sign-in at the issuer, in %s%s', { timeout: 40_000 }, (_name, _why, open) => {
   it.skipIf(open === null)(
@@ -12,7 +11,7 @@ describe.each(browsers)('the sign-in at the issuer, in %s%s', { timeout: 40_000 
     async () => {
       const { account, server, url } = await startWithIssuer();
       const button = `Sign in with ${new URL(server.issuer).host}`;
-      const page = await open!(`${url}/#people`, [upstreamHost]);
+      const page = await open!(`${url}/#people`);
       await page.shows(button);
       if (page.darkened !== undefined) await examined(page as BrowserPage, 'signed-out-issuer');
       await page.evaluate(click(button));

@@ -1,7 +1,6 @@
-import { spawn } from 'node:child_process';
-import { onTestFinished } from 'vitest';
-import { type BrowserPage, browserProgram, findChromium, findProgram } from './chromium.ts';
-import { type FirefoxPage, openFirefox } from './firefox.ts';
+import { type BrowserPage, findChromium, findProgram, startChromium } from './chromium.ts';
+import { type FirefoxPage, startFirefox } from './firefox.ts';
+import { upstreamHost } from './upstream.ts';
 
 /** The browsers that Debian has, for `describe.each`. */
 
@@ -9,11 +8,19 @@ import { type FirefoxPage, openFirefox } from './firefox.ts';
 export type Page = FirefoxPage & Partial<BrowserPage>;
 
 /**
- * Opens an address in a new browser, which ends with the test; null: the browser is not on this machine.
- *
- * @param hosts those that are at 127.0.0.1
+ * Opens an address in a browser without cookies and storage, which ends with the test; null: the browser is not on this
+ * machine.
  */
-export type Open = ((url: string, hosts: readonly string[]) => Promise<Page>) | null;
+export type Open = ((url: string) => Promise<Page>) | null;
+
+/** Hosts that are at 127.0.0.1. */
+const hosts = ['localhost', upstreamHost, 'helpdesk.acme.test'];
+
+/** Starts a browser at its first use by this worker. */
+function shared(start: () => Promise<(url: string) => Promise<Page>>): Open {
+  let started: ReturnType<typeof start> | undefined;
+  return async (url) => (await (started ??= start()))(url);
+}
 
 const chromium = await findChromium();
 const firefox = await findProgram(['firefox-esr', 'firefox']);
@@ -23,18 +30,11 @@ export const browsers: readonly (readonly [name: string, why: string, open: Open
   [
     'Chromium',
     chromium === null ? ' (skipped: no chromium, chromium-browser or google-chrome on PATH)' : '',
-    chromium === null
-      ? null
-      : async (url, hosts) => {
-          const { program, page } = await browserProgram(chromium, hosts);
-          const started = spawn(program, [url], { stdio: 'ignore' });
-          onTestFinished(() => void started.kill('SIGKILL'));
-          return page();
-        },
+    chromium === null ? null : shared(() => startChromium(chromium, hosts)),
   ],
   [
     'Firefox',
     firefox === null ? ' (skipped: no firefox-esr or firefox on PATH)' : '',
-    firefox === null ? null : (url, hosts) => openFirefox(firefox, url, hosts),
+    firefox === null ? null : shared(() => startFirefox(firefox, hosts)),
   ],
 ];

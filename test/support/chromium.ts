@@ -1,8 +1,11 @@
+import { spawn } from 'node:child_process';
 import { constants } from 'node:fs';
-import { access, chmod, readFile, rm, watch, writeFile } from 'node:fs/promises';
+import { access, chmod, mkdtemp, readFile, rm, watch, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { WebSocket } from 'ws';
+import { endWithWorker } from './shared-browser.ts';
 import { tempFolder } from './temp-folder.ts';
 
 const names = ['chromium', 'chromium-browser', 'google-chrome'];
@@ -66,13 +69,27 @@ export interface BrowserPage {
   readonly complaints: readonly string[];
 }
 
+/**
+ * Starts a browser that ends with the worker.
+ *
+ * @param resolve hosts that are at 127.0.0.1; every other but 127.0.0.1 is nowhere
+ * @returns a function that opens an address in a new browser context, which ends with the test
+ */
+export async function startChromium(
+  chromium: string,
+  resolve: readonly string[],
+): Promise<(url: string) => Promise<BrowserPage>> {
+  const profile = await mkdtemp(join(tmpdir(), 'sidekey-chromium-'));
+  const child = spawn(chromium, flagsOf(profile, resolve), { stdio: 'ignore', detached: true });
+  endWithWorker(child, profile);
+  const address = await debuggingAddress(profile, profile);
+  return (url) => openPage(address, url);
+}
+
 /** @param resolve hosts that are at 127.0.0.1; every other but 127.0.0.1 is nowhere */
-export async function browserProgram(chromium: string, resolve: readonly string[]): Promise<BrowserProgram> {
-  const folder = await tempFolder();
-  const profile = join(folder, 'profile');
-  const program = join(folder, 'browser.sh');
+function flagsOf(profile: string, resolve: readonly string[]): string[] {
   const maps = [...resolve.map((host) => `MAP ${host} 127.0.0.1`), 'MAP * ~NOTFOUND', 'EXCLUDE 127.0.0.1'];
-  const flags = [
+  return [
     '--headless',
     '--no-sandbox',
     '--disable-gpu',
@@ -87,6 +104,14 @@ export async function browserProgram(chromium: string, resolve: readonly string[
     `--user-data-dir=${profile}`,
     `--host-resolver-rules=${maps.join(', ')}`,
   ];
+}
+
+/** @param resolve hosts that are at 127.0.0.1; every other but 127.0.0.1 is nowhere */
+export async function browserProgram(chromium: string, resolve: readonly string[]): Promise<BrowserProgram> {
+  const folder = await tempFolder();
+  const profile = join(folder, 'profile');
+  const program = join(folder, 'browser.sh');
+  const flags = flagsOf(profile, resolve);
   const words = flags.map((flag) => `'${flag}'`).join(' ');
   await writeFile(
     program,
@@ -133,7 +158,8 @@ interface Event {
   readonly sessionId: string | undefined;
 }
 
-async function openPage(address: string): Promise<BrowserPage> {
+/** @param url address to open in a new browser context; default: the page that the browser opens itself */
+async function openPage(address: string, url?: string): Promise<BrowserPage> {
   const socket = new WebSocket(address);
   onTestFinished(() => socket.close());
   await new Promise<void>((resolve, reject) => {
@@ -163,16 +189,31 @@ async function openPage(address: string): Promise<BrowserPage> {
     });
   };
 
-  const target = await new Promise<string>((resolve) => {
-    listeners.add(({ method, params }) => {
-      const info = params['targetInfo'] as { type?: string; targetId?: string } | undefined;
-      if (method === 'Target.targetCreated' && info?.type === 'page') resolve(info.targetId ?? '');
-    });
-    void send('Target.setDiscoverTargets', { discover: true });
-  });
-  return attached(target);
+  return url === undefined ? attached(await firstTarget()) : inNewContext(url);
 
-  async function attached(targetId: string): Promise<BrowserPage> {
+  function firstTarget(): Promise<string> {
+    return new Promise((resolve) => {
+      listeners.add(({ method, params }) => {
+        const info = params['targetInfo'] as { type?: string; targetId?: string } | undefined;
+        if (method === 'Target.targetCreated' && info?.type === 'page') resolve(info.targetId ?? '');
+      });
+      void send('Target.setDiscoverTargets', { discover: true });
+    });
+  }
+
+  /** A browser context has its own cookies, storage and cache. It ends with the connection. */
+  async function inNewContext(first: string): Promise<BrowserPage> {
+    const { browserContextId } = await send('Target.createBrowserContext', { disposeOnDetach: true });
+    const { targetId } = await send('Target.createTarget', {
+      url: 'about:blank',
+      browserContextId,
+      newWindow: true,
+    });
+    await send('Target.setDiscoverTargets', { discover: true });
+    return attached(String(targetId), first);
+  }
+
+  async function attached(targetId: string, first?: string): Promise<BrowserPage> {
     const complaints: string[] = [];
     const { sessionId } = await send('Target.attachToTarget', { targetId, flatten: true });
     const inPage = (method: string, params: Result = {}) => send(method, params, sessionId as string);
@@ -182,6 +223,7 @@ async function openPage(address: string): Promise<BrowserPage> {
       if (method === 'Runtime.exceptionThrown') complaints.push(JSON.stringify(params['exceptionDetails']));
     });
     for (const domain of ['Page', 'Runtime', 'Log']) await inPage(`${domain}.enable`);
+    if (first !== undefined) await inPage('Page.navigate', { url: first });
 
     /** Resolves with the text of the page when a condition on `shown`, the text, holds. */
     async function textWhere(condition: string): Promise<string> {

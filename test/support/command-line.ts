@@ -7,10 +7,15 @@ import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import { onTestFinished } from 'vitest';
 import { run } from '../../src/cli/index.ts';
+import { builtPackage } from './built-program.ts';
 import { tempFolder } from './temp-folder.ts';
 
-/** The source of the program. */
-export const program = fileURLToPath(new URL('../../src/sidekey.js', import.meta.url));
+/** The program as a checkout starts it. */
+export const sourceProgram = fileURLToPath(new URL('../../src/sidekey.js', import.meta.url));
+
+/** The program as a package starts it. */
+export const program =
+  process.platform === 'win32' ? sourceProgram : join(builtPackage, 'dist', 'sidekey.js');
 
 export interface Ran {
   readonly exit: number;
@@ -22,7 +27,7 @@ export interface RunOptions {
   /** Standard input; default: empty. */
   readonly input?: string;
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** Another build of the program; default: the sources. Not for runs within the process of the test. */
+  /** Another build of the program; default: `program`. Not for runs within the process of the test. */
   readonly entryFile?: string;
   /** Words before the command of `startProgram`, such as those that enter a namespace. */
   readonly within?: readonly string[];

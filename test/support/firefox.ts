@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process';
-import { readFile, rm, watch, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, watch, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { WebSocket } from 'ws';
 import type { BrowserPage } from './chromium.ts';
-import { tempFolder } from './temp-folder.ts';
+import { endWithWorker } from './shared-browser.ts';
 
 /** A page in Firefox, driven over WebDriver BiDi (https://w3c.github.io/webdriver-bidi/). */
 export type FirefoxPage = Pick<
@@ -19,13 +20,17 @@ interface Event {
   readonly params: Result;
 }
 
-/** @param resolve hosts that are at 127.0.0.1 */
-export async function openFirefox(
+/**
+ * Starts a browser that ends with the worker.
+ *
+ * @param resolve hosts that are at 127.0.0.1
+ * @returns a function that opens an address in a new user context, which ends with the test
+ */
+export async function startFirefox(
   program: string,
-  url: string,
   resolve: readonly string[],
-): Promise<FirefoxPage> {
-  const profile = await tempFolder();
+): Promise<(url: string) => Promise<FirefoxPage>> {
+  const profile = await mkdtemp(join(tmpdir(), 'sidekey-firefox-'));
   const preferences = {
     'network.dns.localDomains': resolve.join(','),
     'browser.shell.checkDefaultBrowser': false,
@@ -46,13 +51,8 @@ export async function openFirefox(
     'about:blank',
   ];
   const child = spawn(program, flags, { stdio: 'ignore', detached: true });
-  onTestFinished(async () => {
-    // Its child processes are in its group.
-    process.kill(-child.pid!, 'SIGKILL');
-    await rm(profile, { recursive: true, force: true, maxRetries: 20 });
-  });
+  endWithWorker(child, profile);
   const socket = new WebSocket(await address(profile));
-  onTestFinished(() => socket.close());
   await new Promise((opened, failed) => socket.once('open', opened).once('error', failed));
 
   const waiting = new Map<number, (answer: Result) => void>();
@@ -79,11 +79,17 @@ export async function openFirefox(
   await send('session.new', { capabilities: { alwaysMatch: { acceptInsecureCerts: true } } });
   const events = ['browsingContext.contextCreated', 'browsingContext.load', 'log.entryAdded'];
   await send('session.subscribe', { events });
-  const { contexts } = (await send('browsingContext.getTree')) as { contexts: { context: string }[] };
-  const context = contexts[0]?.context ?? '';
-  const page = pageOf(context);
-  await send('browsingContext.navigate', { context, url, wait: 'complete' });
-  return page;
+  return open;
+
+  /** A user context has its own cookies, storage and cache. */
+  async function open(url: string): Promise<FirefoxPage> {
+    const { userContext } = await send('browser.createUserContext');
+    const { context } = await send('browsingContext.create', { type: 'tab', userContext });
+    onTestFinished(async () => void (await send('browser.removeUserContext', { userContext })));
+    const page = pageOf(String(context));
+    await send('browsingContext.navigate', { context, url, wait: 'complete' });
+    return page;
+  }
 
   function pageOf(context: string): FirefoxPage {
     const complaints: string[] = [];

@@ -22,7 +22,7 @@ export async function openedPages(open: Open, role = 'operator', host = '127.0.0
   });
   await call('POST /v2/people', { body: { name: 'alice', role } });
   const { path } = await makeSignInLink({ ...sidekey.proxy.state, now: Date.now }, 'alice');
-  const page = await open!(url.replace('127.0.0.1', host) + path, ['localhost']);
+  const page = await open!(url.replace('127.0.0.1', host) + path);
   await page.shows('This link works once');
   await page.evaluate(`document.querySelector('button').click()`);
   await page.shows('Sign out');

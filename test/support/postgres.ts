@@ -1,6 +1,16 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  chownSync,
+  constants,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  statfsSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -49,7 +59,7 @@ export function postgresServer(): Promise<PostgresServer> {
 }
 
 async function start(): Promise<PostgresServer> {
-  const folder = mkdtempSync(join(tmpdir(), 'sidekey-pg-'));
+  const folder = mkdtempSync(join(baseFolder(), 'sidekey-pg-'));
   if ('uid' in asNobody) chownSync(folder, nobody, nobody);
   const data = join(folder, 'data');
   const run = { ...asNobody, cwd: folder, env: { PATH: process.env['PATH'], LC_ALL: 'C.UTF-8' } };
@@ -71,6 +81,19 @@ async function start(): Promise<PostgresServer> {
   }
 }
 
+/** Returns a folder in memory if it has a GiB free: a database is created there in a quarter of the time. */
+function baseFolder(): string {
+  const inMemory = '/dev/shm';
+  try {
+    accessSync(inMemory, constants.W_OK);
+    const { bavail, bsize } = statfsSync(inMemory);
+    if (bavail * bsize >= 2 ** 30) return inMemory;
+  } catch {
+    // This system has no such folder, or this user may not write there.
+  }
+  return tmpdir();
+}
+
 /** Starts the server under a shell that stops it, and removes its folder, when this process has ended in any way. */
 async function serve(folder: string, data: string, port: number, run: object): Promise<boolean> {
   const settings = {
@@ -82,6 +105,7 @@ async function serve(folder: string, data: string, port: number, run: object): P
     synchronous_commit: 'off',
     full_page_writes: 'off',
     max_connections: 200,
+    max_wal_size: '64MB',
   };
   const words = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
   const script =

@@ -2,7 +2,7 @@
 import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { program, runProgram } from '../../support/command-line.ts';
+import { runProgram, sourceProgram } from '../../support/command-line.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 test('a checkout without installed dependencies prints the command that installs them', async () => {
@@ -11,7 +11,7 @@ test('a checkout without installed dependencies prints the command that installs
   await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
   await writeFile(join(folder, 'src', 'cli', 'index.ts'), "import 'commander';");
   const entryFile = join(folder, 'src', 'sidekey.js');
-  await copyFile(program, entryFile);
+  await copyFile(sourceProgram, entryFile);
   const { exit, stderr } = await runProgram(['status'], folder, { entryFile });
   expect([exit, stderr]).toEqual([1, expect.stringContaining(`→ npm ci --prefix ${folder}`)]);
 });

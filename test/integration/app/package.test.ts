@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { home } from '../../support/command-line.ts';
+import { home, sourceProgram } from '../../support/command-line.ts';
 import { ask, startTwoWorkers } from '../../support/two-workers.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 
@@ -70,7 +70,7 @@ describe('the built package', { timeout: 120_000 }, () => {
       stderr: '',
     });
     const listed = await at.program(['provider', 'list'], { entryFile });
-    expect(listed).toEqual(await at.program(['provider', 'list']));
+    expect(listed).toEqual(await at.program(['provider', 'list'], { entryFile: sourceProgram }));
     expect(listed.stdout).toContain('github');
   });
 

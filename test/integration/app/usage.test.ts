@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
-import { home, program, runProgram } from '../../support/command-line.ts';
+import { home, runProgram, sourceProgram } from '../../support/command-line.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 describe('the command line', () => {
@@ -23,8 +23,11 @@ describe('the command line', () => {
 
   test('names the command by its path in a checkout, where `sidekey` is not on the PATH', async () => {
     const env = { npm_command: undefined };
-    const { stderr } = await runProgram(['strat'], await tempFolder(), { env });
-    expect(stderr).toContain(`→ node ${program} --help`);
+    const { stderr } = await runProgram(['strat'], await tempFolder(), {
+      env,
+      entryFile: sourceProgram,
+    });
+    expect(stderr).toContain(`→ node ${sourceProgram} --help`);
   });
 
   test.each(['grant', 'audit'])('shows the help of the group %s, also as JSON', async (group) => {

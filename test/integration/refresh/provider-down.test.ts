@@ -65,66 +65,85 @@ function call(proxy: string, url: string): Promise<Called> {
   });
 }
 
-test.each(ways)(
-  'a provider that $how delays only the first caller, for a bounded time, and is retried until it recovers',
-  async ({ how, way, retryAfter }) => {
-    let isDown = true;
-    const server = await startUpstream((request, response) => {
-      if (request.url !== '/token') response.end('served');
-      else if (isDown) way(request, response);
-      else {
-        const text = JSON.stringify({
-          access_token: 'access-2',
-          expires_in: 3_600,
-          refresh_token: 'refresh-2',
-        });
-        response.setHeader('content-type', 'application/json').end(text);
-      }
-    });
+test(
+  'a provider that is down delays only the first caller, for a bounded time, and is retried until it recovers',
+  async () => {
+    const providers = await Promise.all(ways.map(startProvider));
+    const authorities = providers.map(({ server }) => server.authority);
     const at = await home({
       upstream: {
         ca: ['upstream-ca.pem'],
         resolve: { [upstreamHost]: '127.0.0.1' },
         private_addresses: ['127.0.0.1/32'],
       },
-      domains: { [server.authority]: { grant: 'acme' } },
+      domains: Object.fromEntries(authorities.map((authority, n) => [authority, { grant: `acme-${n}` }])),
       limits: { refresh_timeout: `${timeoutMs}ms` },
-      providers: {
-        acme: {
-          token_endpoint: `${server.url}/token`,
-          client_id: 'sidekey',
-          audience: [server.authority],
-        },
-      },
+      providers: Object.fromEntries(
+        providers.map(({ server: { url, authority } }, n) => [
+          `acme-${n}`,
+          { token_endpoint: `${url}/token`, client_id: 'sidekey', audience: [authority] },
+        ]),
+      ),
     });
     await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
-    await at.grant('acme', { access_token: 'a', refresh_token: 'refresh-1', expires_at: Date.now() - 1_000 });
+    const credential = { access_token: 'a', refresh_token: 'refresh-1', expires_at: Date.now() - 1_000 };
+    for (const n of ways.keys()) await at.grant(`acme-${n}`, credential, ['--provider', `acme-${n}`]);
     const proxy = await at.start();
-
-    const callers: Called[] = [];
-    for (let n = 0; n < count; n += 1) callers.push(await call(proxy.url, `${server.url}/items`));
-    if (isReport) console.log(JSON.stringify({ how, ms: callers.map(({ ms }) => Math.round(ms)) }));
-    expect(callers.map(({ status: code }) => code)).toEqual(callers.map(() => 502));
-    for (const { headers, body } of callers) {
-      expect(JSON.parse(body)).toMatchObject({ code: 'refresh_failed' });
-      expect(Number(headers['retry-after'])).toBeGreaterThanOrEqual(1);
-    }
-    if (retryAfter !== undefined) expect(callers[0]?.headers['retry-after']).toBe(String(retryAfter));
-    // A busy machine needs some time for a request that waits for nothing.
-    const [first, ...others] = callers.map(({ ms }) => ms);
-    expect(first).toBeLessThan(Math.max(2_000, timeoutMs) + 1_500);
-    expect(Math.max(...others)).toBeLessThan(1_000);
-
-    isDown = false;
-    await expect
-      .poll(async () => (await call(proxy.url, `${server.url}/items`)).status, {
-        timeout: 30_000,
-        interval: 100,
-      })
-      .toBe(200);
+    await Promise.all(providers.map((provider) => expectRecovery(provider, proxy.url)));
   },
   isReport ? 600_000 : 60_000,
 );
+
+/** Starts a provider that is down in one way until `recover` is called. */
+async function startProvider({ how, way, retryAfter }: (typeof ways)[number]) {
+  let isDown = true;
+  const server = await startUpstream((request, response) => {
+    if (request.url !== '/token') response.end('served');
+    else if (isDown) way(request, response);
+    else {
+      const text = JSON.stringify({
+        access_token: 'access-2',
+        expires_in: 3_600,
+        refresh_token: 'refresh-2',
+      });
+      response.setHeader('content-type', 'application/json').end(text);
+    }
+  });
+  return { how, retryAfter, server, recover: () => void (isDown = false) };
+}
+
+/** Calls through the proxy while a provider is down, and when it has recovered. */
+async function expectRecovery(
+  { how, retryAfter, server, recover }: Awaited<ReturnType<typeof startProvider>>,
+  proxy: string,
+): Promise<void> {
+  const provider = `a provider that ${how}`;
+  const callers: Called[] = [];
+  for (let n = 0; n < count; n += 1) callers.push(await call(proxy, `${server.url}/items`));
+  if (isReport) console.log(JSON.stringify({ how, ms: callers.map(({ ms }) => Math.round(ms)) }));
+  expect(
+    callers.map(({ status: code }) => code),
+    provider,
+  ).toEqual(callers.map(() => 502));
+  for (const { headers, body } of callers) {
+    expect(JSON.parse(body), provider).toMatchObject({ code: 'refresh_failed' });
+    expect(Number(headers['retry-after']), provider).toBeGreaterThanOrEqual(1);
+  }
+  if (retryAfter !== undefined) expect(callers[0]?.headers['retry-after'], provider).toBe(String(retryAfter));
+  // A busy machine needs some time for a request that waits for nothing.
+  const [first, ...others] = callers.map(({ ms }) => ms);
+  expect(first, provider).toBeLessThan(Math.max(2_000, timeoutMs) + 1_500);
+  expect(Math.max(...others), provider).toBeLessThan(1_000);
+
+  recover();
+  await expect
+    .poll(async () => (await call(proxy, `${server.url}/items`)).status, {
+      message: provider,
+      timeout: 30_000,
+      interval: 100,
+    })
+    .toBe(200);
+}
 
 test('a provider that hangs does not cause a time-out for callers of a second process', async () => {
   const server = await startUpstream(() => undefined);

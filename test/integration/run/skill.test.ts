@@ -2,7 +2,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { expect, test } from 'vitest';
 import { isUnchanged } from '../../../src/cli/skill.ts';
-import { home, program, runProgram } from '../../support/command-line.ts';
+import { home, runProgram, sourceProgram } from '../../support/command-line.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const read = (file: string) => readFile(file, 'utf8');
@@ -82,8 +82,11 @@ test('show and --print write nothing', async () => {
 
 test('in a checkout, the skill names the program by its path, which works in any folder', async () => {
   const env = { npm_command: undefined };
-  const { stdout } = await runProgram(['skill', 'install', '--print'], await tempFolder(), { env });
-  expect(stdout).toContain(`\nnode ${program} fetch `);
+  const { stdout } = await runProgram(['skill', 'install', '--print'], await tempFolder(), {
+    env,
+    entryFile: sourceProgram,
+  });
+  expect(stdout).toContain(`\nnode ${sourceProgram} fetch `);
   expect(stdout).not.toMatch(/[`\n]sidekey /);
 });
 
