@@ -1,14 +1,7 @@
 import type { Context } from '../context.ts';
 import { withUpstreamClient } from '../context.ts';
 import { columns, type Display, wrapMessage } from '../display.ts';
-import {
-  assertClients,
-  examine,
-  examineSetup,
-  noteOn,
-  type Probed,
-  titleOf,
-} from '../../operations/examination.ts';
+import { assertClients, examine, examineSetup, noteOn, titleOf } from '../../operations/examination.ts';
 import type { Probed } from '../../operations/program-probe.ts';
 import type { Finding, Need } from '../../operations/finding.ts';
 import { exitCode } from '../../lib/failures.ts';
