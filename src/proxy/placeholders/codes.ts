@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Grant } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
 
-/** A placeholder that was made here, found in a text. */
+/** A placeholder that this Sidekey made and that was detected in a text. */
 export interface FoundCode {
   readonly alphabet: Alphabet;
   readonly code: string;
@@ -18,25 +18,25 @@ export const agentHolder = (name: string): Holder => `agent ${name}`;
 /** Holder for callers without a token. */
 export const anyone: Holder = 'anyone';
 
-/** Makes placeholders and knows them again; nothing is kept for that. */
+/** Makes and recognizes placeholders without storing them. */
 export interface PlaceholderCodes {
-  /** The placeholder of this form for a grant and a holder: always the same. */
+  /** Returns the placeholder of this form for a grant and a holder, which is always the same. */
   make(form: PlaceholderForm, holder: Holder, grant: string): string;
-  /** Those in a text, each a character a byte. Text with another code is not a placeholder. */
+  /** Returns the placeholders in a text of one character per byte. Ignores unknown codes. */
   find(text: string, budget?: Budget): readonly FoundCode[];
-  /** Reports whether it was made for this holder and this grant. */
+  /** Reports whether a placeholder was made for this holder and this grant. */
   isOf(found: FoundCode, holder: Holder, grant: string): boolean;
 }
 
 const nothing: readonly FoundCode[] = [];
-/** Limit of the candidates of a search: each costs a hash, and the author of a text can add any number. */
+/** Limits the candidates of a search: each costs a hash, and the author of a text can add any number. */
 export interface Budget {
   left: number;
 }
 
-/** For a text that is all there. */
+/** Maximum candidates in a complete text. */
 const mostTried = 100;
-/** Hashes that are kept, of some 200 bytes each. */
+/** Maximum cached hashes, of some 200 bytes each. */
 const mostKept = 1_000;
 
 /** Creates the placeholder codes of a vault's key. All processes with that key share them. */
@@ -98,7 +98,7 @@ function digitsOf(hex: string, { digits }: Alphabet, length: number): string {
   );
 }
 
-/** A text with a value in the place of others; of two that begin at one place the longer is meant. */
+/** Replaces each of `texts` by `value`. If two of them start at one place, replaces the longer one. */
 export function replaceIn(text: string, texts: readonly string[], value: string): string {
   const longestFirst = texts.toSorted((one, other) => other.length - one.length);
   return longestFirst.reduce((kept, each) => kept.replaceAll(each, () => value), text);
@@ -110,10 +110,10 @@ export function basicPair(value: string): string | null {
   return encoded === undefined ? null : Buffer.from(encoded, 'base64').toString('latin1');
 }
 
-/** Holders of placeholders, and the grant. */
+/** A grant, and the holders of its placeholders. */
 interface HeldGrant {
   readonly holders: readonly Holder[];
-  /** Id. */
+  /** Id of the grant. */
   readonly grant: string;
 }
 
@@ -153,13 +153,13 @@ function formsOf(template: string | null): readonly PlaceholderForm[] {
 }
 
 /**
- * Form of a placeholder: that of its credential, with a place for a code. Definitions of providers write a
- * form as a placeholder without a code: `ghp_sidekeyPlaceholder000000000000000000`.
+ * Form of a placeholder: the form of its credential, with room for a code. Provider definitions write a form
+ * as a placeholder without a code: `ghp_sidekeyPlaceholder000000000000000000`.
  */
 export interface PlaceholderForm {
   readonly before: string;
   readonly alphabet: Alphabet;
-  /** Zeros behind the code, so that the length stays. */
+  /** Zeros after the code, which keep the length. */
   readonly padding: string;
   readonly after: string;
 }
@@ -170,7 +170,7 @@ interface Alphabet {
   readonly digits: string;
   /** Characters of the code that name its holder and grant. */
   readonly nameLength: number;
-  /** Characters behind them that prove that it was made here. */
+  /** Following characters, which prove that this Sidekey made the code. */
   readonly checkLength: number;
 }
 
@@ -182,7 +182,7 @@ const word: Alphabet = {
   checkLength: 4,
 };
 
-/** For credentials of hexadecimal digits alone. */
+/** Alphabet for credentials that consist of hexadecimal digits. */
 const hexadecimal: Alphabet = {
   mark: '51dec0de',
   digits: '0123456789abcdef',
@@ -190,10 +190,10 @@ const hexadecimal: Alphabet = {
   checkLength: 6,
 };
 
-/** All of them. */
+/** All alphabets. */
 export const alphabets: readonly Alphabet[] = [word, hexadecimal];
 
-/** For a credential whose form is not known, or does not matter. */
+/** Form for credentials whose form is unknown or irrelevant. */
 export const plainForm: PlaceholderForm = { before: '', alphabet: word, padding: '0', after: '' };
 
 /** Unsigned JSON Web Token (RFC 7519) that expires in 2100, for clients that decode their token. */
@@ -204,7 +204,7 @@ export const jwtForm: PlaceholderForm = {
   after: '',
 };
 
-/** Null: a code has no room in it, so that it stays as it is, for everybody. */
+/** Parses a template. Null: the template has no room for a code, so it stays the same for every holder. */
 export function readForm(template: string): PlaceholderForm | null {
   const [, before = '', room, after = ''] = /^(.*?)sidekey(Placeholder0*)(.*)$/.exec(template) ?? [];
   if (room !== undefined) return formOf({ before, after }, word, room.length);
@@ -213,12 +213,12 @@ export function readForm(template: string): PlaceholderForm | null {
   return formOf({ before: first, after: last }, hexadecimal, zeros.length - hexadecimal.mark.length);
 }
 
-/** Characters of a code. */
+/** Returns the number of characters of a code. */
 export function codeLength({ nameLength, checkLength }: Alphabet): number {
   return nameLength + checkLength;
 }
 
-/** @param code as long as its alphabet has it */
+/** @param code a code of the length that the alphabet requires */
 function withCode({ before, alphabet, padding, after }: PlaceholderForm, code: string): string {
   return `${before}${alphabet.mark}${code}${padding}${after}`;
 }

@@ -27,7 +27,7 @@ import {
 
 /** Placeholders in the fields of a request: nearly always none. */
 export interface PlaceholdersInFields {
-  /** In fields other than `Authorization`: services repeat some, such as `X-Request-Id`. */
+  /** Placeholders in other fields than `Authorization`. Services repeat some, such as `X-Request-Id`. */
   readonly inOtherFields: readonly FoundCode[];
   readonly all: readonly FoundCode[];
 }
@@ -77,7 +77,7 @@ function isAuthorization(name: string): boolean {
 
 /** The identity that holds placeholders. */
 interface PlaceholderCaller {
-  /** Null: it has no token. */
+  /** Name of the agent; null: the caller has no token. */
   readonly agent: string | null;
   readonly lease: { readonly id: string } | null;
 }
@@ -93,7 +93,7 @@ export function holderOf({ agent }: Pick<PlaceholderCaller, 'agent'>): Holder {
   return agent === null ? anyone : agentHolder(agent);
 }
 
-/** Returns a test: whether one of the found placeholders is that of a grant, held by the caller. */
+/** Returns a predicate: whether one of the detected placeholders is the caller's placeholder of a grant. */
 export function showsGrant(
   shown: readonly FoundCode[],
   caller: PlaceholderCaller,
@@ -108,7 +108,7 @@ interface ScannedRequest {
   readonly fields: RawFields;
   readonly framing: { readonly kind: string };
   readonly body: AsyncIterable<Buffer> | null;
-  /** Present: another scheme has read the body. */
+  /** Present if another scheme has read the body. */
   readonly bodyHash?: string;
   readonly wholeBody?: Buffer;
   readonly placeholders?: DetectedPlaceholders | undefined;
@@ -126,12 +126,12 @@ interface PlaceholderContext {
   readonly config: {
     readonly limits: { readonly placeholder_body_bytes: number };
   };
-  /** The grants that the domain offers; null: none. */
+  /** The grants that the domain offers; null: it offers no grant. */
   readonly candidates: { readonly candidates: readonly Pick<Grant, 'id'>[] } | null;
   readonly received: { readonly placeholders: PlaceholdersInHead };
   /** Null: the request has no credential. */
   readonly grant: Grant | null;
-  /** Additional grants, whose placeholders may stand where their credentials go. */
+  /** Additional grants. Their placeholders may appear where their credentials are injected. */
   readonly also: readonly { readonly grant: Pick<Grant, 'id'> }[];
   /** The provider of that grant. */
   readonly provider: Provider | undefined;
@@ -210,15 +210,15 @@ async function scannedRequest<R extends ScannedRequest>(
 /** Codes, rule and limit that a body is scanned with. */
 interface ScanOptions {
   readonly codes: PlaceholderCodes;
-  /** Returns the refusal of found placeholders; null: they are allowed. */
+  /** Returns the refusal of detected placeholders; null: they are allowed. */
   readonly whyNot: (found: readonly FoundCode[]) => SidekeyError | null;
-  /** Most bytes that are read ahead. */
+  /** Maximum bytes that are read ahead. */
   readonly max: number;
 }
 
-/** A scanned body, which is still whole. */
+/** A scanned body that is still complete. */
 interface ScannedBody extends Pick<ScannedRequest, 'body'> {
-  /** Null: nothing in it is replaced. */
+  /** Placeholders to replace; null: nothing is replaced. */
   readonly shown: PlaceholdersInBody | null;
 }
 

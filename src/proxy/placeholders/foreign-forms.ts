@@ -6,14 +6,14 @@ import { basicPair, type PlaceholderCodes } from './codes.ts';
 
 /** Credentials that a client sends itself: found by their form, named without their value, and removed. */
 
-/** Part of a request without the credentials that were found in it. */
+/** Part of a request after the detected credentials were removed. */
 export interface Searched<Part> {
-  /** Places and forms of the credentials, for people. The same array where there are none. */
+  /** Places and forms of the credentials, for people. One shared array if there are none. */
   readonly found: readonly string[];
   readonly kept: Part;
 }
 
-/** The forms to look for. Placeholders are no credentials. */
+/** The forms to search for. Placeholders are not credentials. */
 export interface KnownForms {
   readonly finder: CredentialFinder;
   readonly codes: Pick<PlaceholderCodes, 'find'>;
@@ -21,13 +21,13 @@ export interface KnownForms {
 
 const nothing: readonly string[] = [];
 
-/** Characters of the shortest credential. */
+/** Minimum characters of a credential. */
 const least = 16;
 
-/** A text that is long enough for a token. It ends where no token of known form goes on. */
+/** A text that is long enough for a token. It ends at a character that no known form contains. */
 const run = /[A-Za-z0-9][\w.-]{19,}/g;
 
-/** Finds credentials of known form, and any others in the fields that are made for them. */
+/** Removes credentials of known form, and any other credential in fields that exist for credentials. */
 export function foreignInFields(fields: RawFields, forms: KnownForms): Searched<RawFields> {
   const found: string[] = [];
   const kept: string[] = [];
@@ -49,7 +49,7 @@ export function foreignInFields(fields: RawFields, forms: KnownForms): Searched<
   return found.length === 0 ? { found: nothing, kept: fields } : { found, kept };
 }
 
-/** Finds the same in the query of a target that has one. */
+/** Removes credentials of known form from the query of a target. */
 export function foreignInQuery(target: string, forms: KnownForms): Searched<string> {
   const start = target.indexOf('?');
   const names: string[] = [];
@@ -86,7 +86,7 @@ export function foreignInBody(bytes: Buffer, forms: KnownForms): Searched<Buffer
   return { found, kept };
 }
 
-/** Returns the form of the credential in a value; null: it has none. */
+/** Returns the form of the credential in a value; null if the value contains none. */
 function formOf(name: string, value: string, forms: KnownForms): string | null {
   if (value.length < least) return null;
   // Nearly always there is no such text.

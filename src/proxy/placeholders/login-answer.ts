@@ -5,7 +5,7 @@ import { plainForm, type PlaceholderForm, readForm } from './codes.ts';
 /** Makes a placeholder of the grant of a login. */
 type Make = (form: PlaceholderForm) => string;
 
-/** The members of RFC 6749 §5.1 and RFC 8693 §2.2.1 that are no secret, and a common one. */
+/** Members of RFC 6749 §5.1 and RFC 8693 §2.2.1 that are not secret, and a common additional one. */
 const plainMembers = ['token_type', 'expires_in', 'scope', 'issued_token_type', 'refresh_token_expires_in'];
 
 /**

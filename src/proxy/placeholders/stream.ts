@@ -10,15 +10,15 @@ import { alphabets, type Budget, codeLength, type FoundCode, type PlaceholderCod
 const continuation = 0;
 const text = 1;
 
-/** Most bytes of a frame that is sent whole. Each piece of a longer frame is sent as a fragment (§5.4). */
+/** Maximum bytes of a frame that is sent whole. Each piece of a longer frame is sent as a fragment (§5.4). */
 const mostHeld = 65_536;
 
-/** A frame whose payload is coming. */
+/** A frame whose payload is being received. */
 interface Frame {
   readonly opcode: number;
   readonly isFinal: boolean;
   readonly mask: Buffer;
-  /** Bytes of the payload that are yet to come. */
+  /** Number of payload bytes not received yet. */
   left: number;
   /** Number of received payload bytes. */
   read: number;
@@ -35,7 +35,7 @@ export class ClientFrames {
   #frame: Frame | null = null;
   /** Replacer of the current text message; null: none. */
   #replacer: Replacer | null = null;
-  /** True if a fragment of it has left. */
+  /** True if a fragment of the message was sent. */
   #hasBegun = false;
   #held: Buffer[] = [];
   #heldBytes = 0;
@@ -45,9 +45,8 @@ export class ClientFrames {
   }
 
   /**
-   * Answers what goes on.
-   *
-   * @throws SidekeyError `bad_request` where the bytes are no frames of a client
+   * Returns the bytes to forward.
+   * @throws SidekeyError `bad_request` if the bytes are not frames of a client
    */
   push(piece: Buffer): readonly Buffer[] {
     let bytes = this.#pending.length === 0 ? piece : Buffer.concat([this.#pending, piece]);
@@ -122,7 +121,7 @@ export class ClientFrames {
   }
 }
 
-/** §5.3; the same both ways. A copy: the bytes of others stay as they are. */
+/** Masks or unmasks bytes (§5.3). Returns a copy, because the argument may belong to another part. */
 function masked(bytes: Buffer, mask: Buffer, offset: number): Buffer {
   const done = Buffer.allocUnsafe(bytes.length);
   for (let i = 0; i < bytes.length; i += 1) done[i] = bytes[i]! ^ mask[(offset + i) & 3]!;
@@ -143,7 +142,7 @@ function frameOf(opcode: number, isFinal: boolean, payload: Buffer): Buffer {
   return Buffer.concat([head, masked(payload, mask, 0)]);
 }
 
-/** Random bytes are dear one by one, and messages are short. */
+/** Random bytes for masks, drawn in bulk because single draws are slow and messages are short. */
 let masks: Buffer = Buffer.alloc(0);
 
 function newMask(): Buffer {
@@ -157,24 +156,24 @@ function noFrames(): SidekeyError {
   return new SidekeyError('bad_request', 'The client sent bytes that are no frames of a WebSocket.');
 }
 
-/** Look-alikes of one body that are tried. */
+/** Maximum candidates that are checked in one body. */
 const mostTried = 1_000;
 const marks = alphabets.map(({ mark }) => Buffer.from(mark));
-/** Bytes that a mark and its code have at most. */
+/** Maximum bytes of a mark and its code. */
 const longest = Math.max(...alphabets.map((alphabet) => alphabet.mark.length + codeLength(alphabet)));
 
-/** Finds placeholders in bytes that come in pieces. Delays none: a placeholder is useless to an attacker. */
+/** Detects placeholders in a stream of bytes without delay: a placeholder is useless to an attacker. */
 export class PlaceholderScanner {
   readonly #codes: Pick<PlaceholderCodes, 'find'>;
   readonly #budget: Budget = { left: mostTried };
-  /** The end of the received bytes, which may be the beginning of one. */
+  /** Last received bytes, which may be the start of a placeholder. */
   #before: Buffer = Buffer.alloc(0);
 
   constructor(codes: Pick<PlaceholderCodes, 'find'>) {
     this.#codes = codes;
   }
 
-  /** Those that end in this piece; one of the last piece may be told once more. */
+  /** Returns the placeholders that end in this piece. May repeat a placeholder of the previous piece. */
   push(piece: Buffer): readonly FoundCode[] {
     const edge = Buffer.concat([this.#before, piece.subarray(0, longest - 1)]);
     const edgeCodes = findIn(edge, this.#codes, this.#budget);
@@ -184,7 +183,7 @@ export class PlaceholderScanner {
   }
 }
 
-/** Those in bytes that are all there. */
+/** Returns the placeholders in complete bytes. */
 export function findIn(
   bytes: Buffer,
   codes: Pick<PlaceholderCodes, 'find'>,
@@ -194,7 +193,7 @@ export function findIn(
   return marks.some((mark) => bytes.includes(mark)) ? codes.find(bytes.toString('latin1'), budget) : [];
 }
 
-/** Texts that are looked for, and what takes their place. */
+/** Texts to search for, and the value that replaces them. */
 export interface Replacement {
   readonly texts: readonly Buffer[];
   readonly value: Buffer;
@@ -205,7 +204,7 @@ export interface Replacement {
  * longer. Holds back a possible start of a text until the rest has come.
  */
 export class Replacer {
-  /** Texts that were replaced. */
+  /** Number of replaced texts. */
   found = 0;
   readonly #texts: readonly Buffer[];
   readonly #value: Buffer;
@@ -216,12 +215,12 @@ export class Replacer {
     this.#value = value;
   }
 
-  /** Answers what may go on; perhaps the very piece. */
+  /** Returns the bytes to forward, perhaps `piece` itself. */
   push(piece: Buffer): readonly Buffer[] {
     return this.#replace(this.#held.length === 0 ? piece : Buffer.concat([this.#held, piece]), false);
   }
 
-  /** No more bytes come. */
+  /** Ends the stream. Returns the remaining bytes to forward. */
   end(): readonly Buffer[] {
     return this.#replace(this.#held, true);
   }
@@ -249,7 +248,7 @@ export class Replacer {
     return done;
   }
 
-  /** Returns the start of the first incomplete text; without one, the end. */
+  /** Returns the start of the first incomplete text, or the end of the bytes if there is none. */
   #beginningIn(bytes: Buffer, from: number): number {
     let first = bytes.length;
     for (const text of this.#texts) {
@@ -267,7 +266,7 @@ export class Replacer {
 
 interface Place {
   readonly text: Buffer;
-  /** Position of its next occurrence; -1: none. */
+  /** Position of the next occurrence of the text; -1: none. */
   readonly at: number;
 }
 

@@ -11,7 +11,7 @@ import { findIn, PlaceholderScanner, type Replacement, Replacer } from './stream
 
 /** The placeholders of a request, and the places where they may become the credential. */
 export interface DetectedPlaceholders {
-  /** All placeholders of the grant that the caller holds. */
+  /** Returns all placeholders of the grant for this caller. */
   readonly texts: () => readonly string[];
   /** Places besides the fields that the scheme writes. */
   readonly places: readonly PlaceholderPlace[];
@@ -38,12 +38,11 @@ export interface SubstitutedRequest extends AppliedRequest {
   readonly messages?: (() => Replacement) | undefined;
 }
 
-/** Such a request, apart from its path. */
+/** A request after substitution, without its path. */
 export type SubstitutedFields = Omit<SubstitutedRequest, 'path'>;
 
 /**
- * Puts the credential in the place of the placeholders of a request, besides where its scheme put it.
- *
+ * Replaces the placeholders of a request by the credential, in addition to the injection of the scheme.
  * @throws SidekeyError `placeholder_misused`; see `substituteInHead` and `substituteInBody`
  */
 export function substitutePlaceholders(
@@ -78,7 +77,7 @@ export function substitutePlaceholders(
   return allowed.body === null ? substituted : substituteInBody(substituted, allowed, allowed.body, value());
 }
 
-/** Allows the same placeholders nowhere. */
+/** Returns the same placeholders with no place allowed. */
 function withoutPlaces(detected: DetectedPlaceholders): DetectedPlaceholders {
   return { ...detected, places: [], inContent: false, body: null };
 }
@@ -88,7 +87,7 @@ function placeholderIn(target: string, { texts }: DetectedPlaceholders): string 
   return texts().find((text) => target.includes(text));
 }
 
-/** Messages are nearly always JSON; a value without escapes is the same in any text. */
+/** Returns the replacement in messages, usually JSON. Any text has a value without escapes unchanged. */
 function messagesWith({ texts }: DetectedPlaceholders, value: string): Replacement {
   return {
     texts: texts().map((text) => Buffer.from(text)),
@@ -215,7 +214,7 @@ function fieldWith(
 
 interface Spot {
   readonly place: PlaceholderPlace;
-  /** For people. */
+  /** Description of the place, for people. */
   readonly where: string;
 }
 
@@ -243,12 +242,12 @@ export function valueOf(credential: Credential): string {
   return singleValue(credential);
 }
 
-/** Reports whether a credential can have a placeholder. The keys of an AWS role are no token. */
+/** Reports whether a credential can have a placeholder. The keys of an AWS role cannot. */
 export function hasValue(credential: Credential): boolean {
   return credential.type !== 'headers' && awsKeysOf(credential) === null;
 }
 
-/** Refusal: a placeholder stands where its provider allows none. */
+/** Refusal: a placeholder in a place that its provider does not allow. */
 export function misplaced(place: PlaceholderPlace, where: string): SidekeyError {
   return misused(
     `A placeholder is in ${where}, where the credential of this grant is not used.`,
@@ -298,7 +297,7 @@ function withoutValue(): SidekeyError {
   );
 }
 
-/** Refusal: the credential cannot stand in the place of its placeholder. */
+/** Refusal: the credential is not valid in the place of its placeholder. */
 function unfit(where: string): SidekeyError {
   return misused(`The credential of this grant has a byte that ${where} cannot have.`);
 }
