@@ -18,8 +18,7 @@ export interface AdditionalCredential {
 
 /**
  * Selects the additional grants of a domain for a request. A selector for a user chooses the grants of that
- * user, otherwise those of nobody in particular.
- *
+ * user, otherwise the grants without a user.
  * @throws SidekeyError `grant_missing`, `grant_ambiguous`
  */
 export async function withAdditionalGrants(
@@ -44,7 +43,10 @@ export async function withAdditionalGrants(
   return { ...authorized, also: chosen };
 }
 
-/** Gets the tokens of additional grants. @throws SidekeyError why there is none */
+/**
+ * Gets the tokens of additional grants.
+ * @throws SidekeyError the reason, if a grant has no usable token
+ */
 export async function obtainAlso(
   also: readonly AdditionalGrant[],
   destination: CredentialUse['authority'],
@@ -60,7 +62,7 @@ export async function obtainAlso(
   );
 }
 
-/** A request with additional credentials in it, and what is to be known of them. */
+/** A request with additional credentials, and the secrets and fields to record and guard. */
 interface AlsoApplied extends Pick<AppliedRequest, 'path' | 'fields'> {
   readonly all: readonly AppliedRequest[];
 }
@@ -82,9 +84,8 @@ export function applyAlso(
 }
 
 /**
- * Joins what is to be known of all credentials of a request.
- *
- * @throws SidekeyError `policy_violation`: two of them stand in one place, so that one is lost
+ * Combines the facts of all credentials of a request.
+ * @throws SidekeyError `policy_violation`: two credentials use the same place, so that one would be lost
  */
 export function joinApplied(
   main: AppliedRequest,
@@ -110,7 +111,7 @@ export function joinApplied(
   };
 }
 
-/** One object for each pair, for as long as both credentials are opened: a search is built for it. */
+/** One object per pair while both credentials are open: the leak guard caches its search by this object. */
 const pairs = new WeakMap<GuardedSecrets, WeakMap<GuardedSecrets, GuardedSecrets>>();
 
 function joined(one?: GuardedSecrets, other?: GuardedSecrets): GuardedSecrets | undefined {

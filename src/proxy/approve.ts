@@ -93,7 +93,7 @@ export async function approve(
   return { ...again, approval: { id, standing } };
 }
 
-/** Returns the request by the current rules and grants, which may have changed while it waited. */
+/** Returns the request under the current rules and grants, which may have changed while it waited. */
 function unchanged(then: GrantedRequest, now: Evaluation): GrantedRequest {
   const { decision } = now;
   if (decision.outcome === 'deny') throw denialOf(decision);

@@ -21,7 +21,7 @@ export function isRefusal(status: number): boolean {
   return status === 401 || status === 403;
 }
 
-/** The parts of a request that its head is made of. */
+/** Parts of a request from which its head is built. */
 type SentRequest = Pick<
   UpstreamRequest,
   'authority' | 'method' | 'path' | 'fields' | 'planned' | 'framing' | 'protocol' | 'carriedIn' | 'conceal'
@@ -48,7 +48,7 @@ export function requestSection(
   }
 }
 
-/** Fields whose values no compressor may remember: others could guess them by its size. */
+/** Fields that header compression must not index, because others could guess the values by the size. */
 const secrets = ['authorization', 'cookie'];
 
 /**
@@ -76,7 +76,7 @@ export function streamHead(
   return { fields: head, neverIndexed, isWhole: framing.kind === 'none' };
 }
 
-/** `TE` is of one connection in HTTP/1.1; to a client of HTTP/2 trailers go on in any case. */
+/** `TE` applies to one connection of HTTP/1.1. Clients of HTTP/2 get trailers in any case. */
 function withoutTe(fields: RawFields): RawFields {
   return withoutFields(fields, (name) => name === 'te');
 }
@@ -92,14 +92,14 @@ function cannotBeForwarded(cause?: unknown): SidekeyError {
   });
 }
 
-/** The fields of a final head, without the length that a 204 announces and cannot have. */
+/** The fields of a final head. Removes the length that a 204 must not have. */
 export function endToEndFields(head: ResponseHeadBytes): RawFields {
   const fields = head.raw();
   if (head.status !== 204 || !announcesInVain(head)) return fields;
   return withoutFields(fields, (name) => name === 'content-length');
 }
 
-/** `timeout` of a response's `Keep-Alive`, in milliseconds; null: it says nothing. */
+/** `timeout` of a response's `Keep-Alive`, in milliseconds; null if absent. */
 export function keptFor(head: ResponseHeadBytes): number | null {
   const value = head.first('keep-alive');
   if (value === null) return null;
@@ -110,14 +110,14 @@ export function keptFor(head: ResponseHeadBytes): number | null {
 /** Calls of a forwarder back into the credential stages, with the request that its upstream refused. */
 export type Credentials = Pick<CredentialRenewal, 'renew' | 'prove' | 'readProof' | 'consentHint'>;
 
-/** Hears how the forwarding of a request has ended, once. */
+/** Receives the result of forwarding a request, once. */
 export interface Ending {
   done(result: ExchangeResult): void;
   /** The upstream has failed before its head. `error` is a SidekeyError, or a fault of Sidekey itself. */
   failed(error: unknown): void;
 }
 
-/** A request that is ready for its upstream, and what its forwarding needs. */
+/** A request that is ready for its upstream, and the parts that forward it. */
 export interface Sending<Config = ConfigSnapshot> {
   readonly request: UpstreamRequest;
   /** Receives the response. */
@@ -128,17 +128,17 @@ export interface Sending<Config = ConfigSnapshot> {
   readonly ending: Ending;
 }
 
-/** A request to be sent, and what the attempt to send it needs. Its values change only between attempts. */
+/** A request, and the parts that an attempt to send it needs. Values change only between attempts. */
 export interface AttemptContext {
   readonly request: UpstreamRequest;
-  /** The body as it comes, or the copy that was kept; null: it has no byte. */
+  /** The incoming body, or the copy that was kept; null if the body is empty. */
   readonly sent: AsyncIterable<Buffer> | Buffer | null;
   readonly body: RequestBody;
   /** True if a 401 may have the token renewed and the request sent again. */
   readonly mayRenew: boolean;
   /** True if the request may be sent again with a new DPoP nonce. */
   readonly mayProve: boolean;
-  /** True if a kept connection has just died under this request: it needs a new one. */
+  /** True if a pooled connection closed during this request, so that it needs a new connection. */
   readonly fresh: boolean;
   readonly meter: Meter;
   readonly reply: Reply;
@@ -157,25 +157,25 @@ export type AttemptEnd =
   | { readonly kind: 'done'; readonly carried: ExchangeResult }
   /** A 401 came, and the request has a newer token. */
   | { readonly kind: 'renewed'; readonly request: UpstreamRequest; readonly sent: AttemptContext['sent'] }
-  /** A 401 came that wants another proof, and has a nonce for it. */
+  /** A 401 came that requires another proof, and has a nonce for it. */
   | { readonly kind: 'proved'; readonly sent: AttemptContext['sent'] }
   /**
    * The connection ended under a request that is safe to repeat (RFC 9110 §9.2.2), or the upstream has not
    * processed the request (RFC 9113 §8.7).
    */
   | { readonly kind: 'lost'; readonly error: SidekeyError; readonly sent: AttemptContext['sent'] }
-  /** The upstream takes it in HTTP/1.1 alone. */
+  /** The upstream accepts the request only over HTTP/1.1. */
   | { readonly kind: 'downgraded'; readonly sent: AttemptContext['sent'] };
 
 /** Milliseconds without an answer to an expectation, after which the client may send its body anyway. */
 export const expectationMs = 2_000;
 
-/** Reports whether the upstream is asked for a 100, because the client still waits for one. */
+/** Reports whether the upstream should send a 100, because the client still waits for one. */
 export function expects(it: AttemptContext): boolean {
   return it.reply.expectsContinue && it.request.framing.kind !== 'none';
 }
 
-/** Reports whether a request may be sent again without a word of its upstream (RFC 9110 §9.2.1). */
+/** Reports whether a request may be repeated without consent of its upstream (RFC 9110 §9.2.1). */
 export function isSafe(method: string): boolean {
   return method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
 }
@@ -183,17 +183,17 @@ export function isSafe(method: string): boolean {
 /** A body to be sent, as its head frames it. */
 interface UploadBody {
   readonly framing: BodyFraming;
-  /** Stream or whole body; null: no byte. */
+  /** Stream or whole body; null if the body is empty. */
   readonly pieces: AsyncIterable<Buffer> | Buffer | null;
-  /** Asked when all pieces have come. */
+  /** Called after the last piece. */
   readonly trailers: () => RawFields;
 }
 
 /** Destination of a body. */
 interface UploadTarget {
-  /** False: it takes no more until it has drained. */
+  /** Returns false if the target accepts no more until it has drained. */
   write(piece: Buffer): boolean;
-  /** All of it has been written. */
+  /** Ends the body after its last piece. */
   end(trailers: RawFields): void;
 }
 
@@ -201,7 +201,7 @@ interface UploadTarget {
 const noMoreChunks = Buffer.from('0\r\n');
 const noTrailers = Buffer.from(lastChunk);
 
-/** A connection of HTTP/1.1, which is told where a body ends by how it is framed. */
+/** An HTTP/1.1 connection as the target of a body. The framing marks the end of the body. */
 export function framedFor({ kind }: BodyFraming, connection: UpstreamConnection): UploadTarget {
   if (kind !== 'chunked') return { write: (piece) => connection.write(piece), end() {} };
   return {
@@ -214,7 +214,7 @@ export function framedFor({ kind }: BodyFraming, connection: UpstreamConnection)
   };
 }
 
-/** Returns the body to be sent: rewritten while it streams, where the credential stands in it. */
+/** Returns the body to send. If it contains the credential, it is rewritten while it streams. */
 export function uploadOf({ request, sent }: AttemptContext): UploadBody {
   const { framing, rewriteBody, carriedIn } = request;
   return {
@@ -233,9 +233,9 @@ function withoutNamed(trailers: RawFields, names: ReadonlySet<string> | undefine
 
 /** Sends one request body to an upstream; reads no more of it than that takes. */
 export class Upload {
-  /** True if all of it has been written. */
+  /** True if the whole body was written. */
   isSent = false;
-  /** True if it waits for the next piece, and not for the upstream. */
+  /** True if the upload waits for the next piece of the client instead of for the upstream. */
   waitsForPiece = true;
   readonly #target: UploadTarget;
   #stopped = false;
@@ -272,7 +272,7 @@ export class Upload {
     progressed();
   }
 
-  /** The upstream takes more. */
+  /** The upstream can receive more. */
   drained(): void {
     this.#drained?.();
     this.#drained = null;
@@ -334,7 +334,7 @@ export function upstreamFailure(error: Error, peer: Peer, answering: boolean): S
   return failure('upstream_protocol', `${where} did not answer in HTTP/1.1 as it should.`);
 }
 
-/** It kept silent for longer than it may. */
+/** Failure: the upstream sent nothing within its time limit. */
 export function timedOut(
   authority: Authority,
   how: 'did not answer in time' | 'stopped sending',
@@ -351,7 +351,7 @@ export class ConnectionEnded extends Error {
 
 type UpstreamCode = 'upstream_tls' | 'upstream_unreachable' | 'upstream_protocol';
 
-/** Reports whether an error says no more than that the connection is gone. */
+/** Reports whether an error only means that the connection was lost. */
 export function isConnectionLoss(error: Error): boolean {
   return error instanceof ConnectionEnded || ['ECONNRESET', 'EPIPE'].includes(codeOf(error));
 }

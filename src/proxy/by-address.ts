@@ -8,9 +8,9 @@ import { http1, type Opening } from './connect.ts';
 import { intercept } from './intercept.ts';
 import type { ProxyServices } from './services.ts';
 
-/** Connections that the kernel redirected to the proxy; their clients know no proxy. */
+/** Connections that the kernel redirected to the proxy. Their clients are not configured for a proxy. */
 export interface Redirection {
-  /** Told when the proxy listens. */
+  /** Called when the proxy listens. */
   readonly listens: (server: Server) => void;
   /** Returns the original destination of a connection as a CONNECT names it; null: the proxy. */
   readonly destinationOf: (socket: Socket) => string | null;
@@ -20,11 +20,11 @@ export interface Redirection {
   readonly check: () => Promise<void>;
   /** Checks the rules until they pass once, because they may be loaded after the start. */
   readonly checkOnce: () => Promise<void>;
-  /** Token of the agent whose connections they are; null: they show none. Rejects as `readSecret`. */
+  /** Token of the agent that owns the redirected connections; null: no token. Rejects as `readSecret`. */
   readonly token: () => Promise<string | null>;
 }
 
-/** Bytes within which the Host field of a request is looked for. */
+/** Maximum bytes of a request head in which the Host field is searched. */
 const headBytes = 16_384;
 
 /** The method of a request line (RFC 9110 §9.1), as far as it was sent. */
@@ -61,7 +61,7 @@ export async function openingByName(
     refused: (error) => void refuseInside(words, error),
   };
 
-  /** Clients show the answer to a request, and say no more of a closed connection than that it was closed. */
+  /** Answers with the refusal, because a closed connection gives the client no reason. */
   async function refuseInside({ protocol, name }: FirstWords, error: unknown): Promise<void> {
     try {
       const leaf = leafFor(name ?? to!.host);
@@ -78,13 +78,13 @@ export async function openingByName(
 
 /** Facts from the first bytes of a client. */
 interface FirstWords {
-  /** Null: neither TLS nor HTTP. */
+  /** Protocol of the first bytes; null: neither TLS nor HTTP. */
   readonly protocol: 'https' | 'http' | null;
-  /** The name of the host; null: none was said, or it is none. */
+  /** Name of the host; null if the client sent no name, or no valid one. */
   readonly name: string | null;
 }
 
-/** Reads the first bytes of a client, and leaves them in its stream; null: it left. */
+/** Reads the first bytes of a client, and leaves them in its stream; null if the client disconnected. */
 async function firstWords(socket: Duplex): Promise<FirstWords | null> {
   const begun = await beginning(socket);
   if (begun === null) return null;

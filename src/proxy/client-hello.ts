@@ -1,21 +1,21 @@
 import type { Duplex } from 'node:stream';
 
-/** First bytes of a client, and what its ClientHello says. */
+/** First bytes of a client, and the facts of its ClientHello. */
 interface Beginning {
   readonly bytes: Buffer;
-  /** Null: no TLS. */
+  /** Null: the bytes are not TLS. */
   readonly hello: Hello | null;
 }
 
 /** Facts of a ClientHello. */
 interface Hello {
-  /** Protocols in ALPN (RFC 7301), in the client's order; none where that cannot be read. */
+  /** Protocols in ALPN (RFC 7301), in the client's order; empty if ALPN is absent or malformed. */
   readonly protocols: readonly string[];
-  /** Host of SNI (RFC 6066 §3), as it was sent; null: none, or it cannot be read. */
+  /** Host in SNI (RFC 6066 §3), as sent; null if SNI is absent or malformed. */
   readonly serverName: string | null;
 }
 
-/** Reads until it is known; null: the client left before. Leaves the connection paused. */
+/** Reads a whole ClientHello; null if the client disconnects before. Leaves the connection paused. */
 export async function beginning(client: Duplex): Promise<Beginning | null> {
   const first = await nextChunk(client);
   if (first === null) return null;
@@ -35,7 +35,7 @@ export async function beginning(client: Duplex): Promise<Beginning | null> {
   }
 }
 
-/** Returns the next bytes of a client, and leaves it paused; null: it left. */
+/** Returns the next bytes of a client, and leaves it paused; null if the client disconnected. */
 export async function nextChunk(client: Duplex): Promise<Buffer | null> {
   // One that has left already does not say so again.
   if (client.closed || client.readableEnded) return null;
@@ -51,10 +51,10 @@ export async function nextChunk(client: Duplex): Promise<Buffer | null> {
 
 /** Result of reading the first bytes of a TLS connection. */
 type HelloReading =
-  /** Nothing yet: at least so many bytes in all are needed. */
+  /** Incomplete: at least `bytes` bytes in total are needed. */
   { readonly kind: 'more'; readonly bytes: number } | ({ readonly kind: 'read' } & Hello);
 
-/** Bytes of a ClientHello that are waited for; real ones have a few thousand at most. */
+/** Maximum bytes of a ClientHello; real ones have a few thousand. */
 export const longestHello = 32_768;
 
 /** First byte of a TLS record that holds a handshake (RFC 8446 §5.1). */
@@ -147,7 +147,7 @@ function namesOf(list: Fields | null): readonly string[] {
   return names;
 }
 
-/** Numbers and vectors, one behind the other (RFC 8446 §3). Beyond the end all is null. */
+/** Reader of consecutive numbers and vectors (RFC 8446 §3). Returns null beyond the end. */
 class Fields {
   readonly #bytes: Buffer;
   #at = 0;
@@ -175,7 +175,7 @@ class Fields {
     return number;
   }
 
-  /** Reads a vector whose length has so many bytes. */
+  /** Reads a vector whose length field has `lengthBytes` bytes. */
   vector(lengthBytes: number): Fields | null {
     const length = this.number(lengthBytes);
     if (length === null || this.#at + length > this.#bytes.length) {

@@ -20,27 +20,26 @@ import { connectTargetOf, offerOf } from './target.ts';
 /** Serves the requests that come out of an intercepted tunnel. */
 type ServeInside = (inside: Inside, client: Client, tunnel: InterceptedTunnel) => void;
 
-/** The protocol where it is not asked for. */
+/** The protocol if the upstream's protocol is not needed. */
 export const http1: NegotiatedProtocol = { protocol: 'http/1.1', extendedConnect: false };
-/** For the proxy's own host. */
+/** The protocol of the proxy's own host. */
 const ownSpoken: NegotiatedProtocol = { protocol: 'h2', extendedConnect: false };
 
-/** A client that asks for a tunnel, by CONNECT or in another protocol. */
+/** A request of a client for a tunnel, by CONNECT or in another protocol. */
 export interface Opening {
-  /** Its CONNECT; for another protocol, one that says the same. */
+  /** Head of the CONNECT; for another protocol, an equivalent CONNECT. */
   readonly head: RequestHead;
   readonly socket: Duplex;
   readonly client: Client;
-  /** Tells the client that its tunnel is open. */
+  /** Reports to the client that its tunnel is open. */
   readonly established: () => void;
-  /** Tells the client why it has no tunnel, and ends the connection. */
+  /** Reports to the client why the tunnel is refused, and ends the connection. */
   readonly refused: (error: unknown) => void;
 }
 
 /**
- * Returns the CONNECT that says what a client said in another protocol.
- *
- * @param authorization value of `Proxy-Authorization`; null: it has none
+ * Returns a CONNECT equivalent to a request in another protocol.
+ * @param authorization value of `Proxy-Authorization`; null: no such field
  */
 export function connectHead(target: string, authorization: string | null): RequestHead {
   const fields = authorization === null ? [] : ['Proxy-Authorization', authorization];
@@ -152,10 +151,10 @@ export async function openTunnel(
   }
 }
 
-/** Alerts of a client that does not take the certificate that it is shown (RFC 8446 §6.2). */
+/** Alerts of a client that does not trust the certificate (RFC 8446 §6.2). */
 const notTrusted = /ALERT_(UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_UNKNOWN|UNSUPPORTED_CERTIFICATE)/;
 
-/** A line of the log: why a client made no TLS handshake, and the way out. */
+/** A line of the log: the reason why the TLS handshake of a client failed, and the remedy. */
 function brokenOff({ host, port }: Authority, failure: Error | undefined): string {
   const why = failure !== undefined && 'code' in failure ? String(failure.code) : 'it left, or took too long';
   const trust = `${asTyped('sidekey run')} sets that up, ${asTyped('sidekey ca export')} gives the CA`;
@@ -186,7 +185,7 @@ async function spokenBy(
   }
 }
 
-/** Bytes that went through. */
+/** Number of bytes that were relayed. */
 interface Tunnelled {
   readonly bytesIn: number;
   readonly bytesOut: number;

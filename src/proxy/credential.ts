@@ -31,7 +31,7 @@ import {
 export interface ObtainedCredential {
   readonly token: ReadyToken;
   readonly placement: Placement;
-  /** Those of additional grants. */
+  /** Credentials of additional grants. */
   readonly also: readonly AdditionalCredential[];
 }
 

@@ -89,13 +89,13 @@ function weighed(part: string): [type: string, weight: number] {
 /** Hosts that one caller may call now, and its permission. Times are milliseconds since the epoch. */
 interface Reach {
   readonly now: number;
-  /** Null: it showed no token. */
+  /** Name of the agent; null: the caller presented no token. */
   readonly agent: string | null;
   readonly lease: { readonly id: string; readonly purpose: string } | null;
-  /** Time at which the caller's right ends, if nobody takes or renews it before; null: no end is known. */
+  /** Time at which the caller's right ends if it is not revoked or renewed before; null: no end is known. */
   readonly endsAt: number | null;
   readonly hosts: readonly ReachedHost[];
-  /** Hosts that are passed through as they are, and those that are refused, by the map. */
+  /** Hosts that the domain map tunnels, and hosts that it denies. */
   readonly tunnels: readonly string[];
   readonly denied: readonly string[];
   /** Action for any other host. */
@@ -106,32 +106,32 @@ interface Reach {
 interface ReachedHost {
   readonly host: string;
   readonly plainHttp: boolean;
-  /** Those of the caller's that the host offers. */
+  /** Grants of the caller that the host offers. */
   readonly grants: readonly ReachedGrant[];
-  /** The grant of a request that names none; null: none, see `problem`. */
+  /** Grant for a request that names no grant; null: none, see `problem`. */
   readonly chosen: Pick<Grant, 'name' | 'user'> | null;
-  /** Reason why no single grant is selected there; null: one does. */
+  /** Reason why no single grant is selected for the host; null if one is selected. */
   readonly problem: Problem | null;
   /** Rules of the host; null: none. */
   readonly rules: ReachedRules | null;
 }
 
-/** The rules of a host that are for this caller. */
+/** Rules of a host that apply to this caller. */
 interface ReachedRules extends Pick<DomainRules, 'mode' | 'default'> {
   readonly list: readonly Rule[];
   readonly readOnly: boolean;
 }
 
-/** A grant, without anything of its credential. */
+/** A grant without its credential. */
 interface ReachedGrant extends Pick<Grant, 'name' | 'user' | 'provider' | 'scopes'> {
   readonly state: GrantState;
-  /** Time at which the caller's right to it ends; null: no end is known. */
+  /** Time at which the caller's right to the grant ends; null: no end is known. */
   readonly endsAt: number | null;
-  /** Reason why it is of no use now; null: it is of use. */
+  /** Reason why the grant cannot be used now; null if it can be used. */
   readonly problem: Problem | null;
 }
 
-/** A refusal that a request would meet, and what a person can do about it. */
+/** A refusal that a request would receive, and the remedy. */
 interface Problem {
   readonly code: string;
   readonly sentence: string;
@@ -171,13 +171,13 @@ async function reachOf(
   };
 }
 
-/** Caller and request. */
+/** Caller and request of a discovery. */
 interface Asked {
   readonly received: ReceivedRequest;
   readonly caller: Identity;
 }
 
-/** Null: the entry offers no grant, or none to this caller. */
+/** Returns a host that the caller reaches; null if its entry offers no grant to this caller. */
 async function hostOf(
   domain: Domain,
   { received, caller }: Asked,

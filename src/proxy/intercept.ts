@@ -19,15 +19,15 @@ export type Inside =
 /** Options of an interception. */
 export interface Interception {
   readonly leafFor: (host: string) => SecureContext;
-  /** Returns the protocol of the upstream; called where the client offers HTTP/2. Never rejects. */
+  /** Returns the protocol of the upstream. Called if the client offers HTTP/2. Never rejects. */
   readonly spoken: () => NegotiatedProtocol | Promise<NegotiatedProtocol>;
-  /** Told why the handshake failed, where the client said so. */
+  /** Called with the reason of a failed handshake, if the client sent one. */
   readonly failed?: (why: Error) => void;
   /** Milliseconds that the client has for its handshake. */
   readonly timeoutMs: number;
 }
 
-/** Clients of HTTP/1.0 (`curl --http1.0`) offer only its own name, and end if it is not chosen. */
+/** Clients of HTTP/1.0 (`curl --http1.0`) offer only `http/1.0`, and disconnect if it is not chosen. */
 const versions1 = ['http/1.1', 'http/1.0'];
 
 /**

@@ -17,14 +17,13 @@ const maxBytes = 4_096;
 
 type Services = Pick<ProxyServices, 'proposals' | 'grants' | 'now'>;
 
-/** Reports whether a path is one of these pages. */
+/** Reports whether a path belongs to the pages of proposals. */
 export function isProposalPath(path: string): boolean {
   return path === '/proposals' || path.startsWith('/proposals/');
 }
 
 /**
- * Answers a request for these pages. A caller sees the proposals of its agent alone.
- *
+ * Answers a request for the pages of proposals. A caller sees only proposals of its own agent.
  * @throws SidekeyError `bad_request`, `body_too_large`, `not_found`, `method_not_allowed`; as `propose`
  */
 export async function answerProposals(
@@ -123,7 +122,7 @@ function proposalPage(proposal: Proposal, now: number): object {
   };
 }
 
-/** Tells the agent the next step, in one sentence. */
+/** Returns the next step for the agent, in one sentence. */
 function nextOf(proposal: Proposal, now: number): string {
   const { id, answer } = proposal;
   switch (statusOf(proposal, now)) {

@@ -5,16 +5,16 @@ import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from './policy/authority.ts';
 import { connectDomain, type Policy } from './policy/decide.ts';
 
-/** The accepted proposal that lets a request or a tunnel to a host through that the map does not list. */
+/** The accepted proposal that allows a request or a tunnel to a host that the domain map does not list. */
 export interface AcceptedProposal extends Pick<ProposedDomain, 'proposal' | 'isOnce'> {
   readonly proposer: Proposer;
-  /** The policy that it was decided by. */
+  /** The policy that allowed the request. */
   readonly policy: ProposedPolicy;
 }
 
 type ProposalReader = Pick<Proposals, 'policyFor'>;
 
-/** Returns the caller as the store knows it. */
+/** Returns the caller in the form of the store. */
 export function proposerOf({ agent, lease }: Pick<Identity, 'agent' | 'lease'>): Proposer {
   return { agent, lease: lease?.id ?? null };
 }
@@ -37,9 +37,8 @@ export async function acceptedFor(
 }
 
 /**
- * Uses up a yes for one exchange, right before its bytes leave.
- *
- * @throws SidekeyError `domain_not_allowed`: it is used up, or has ended; `store_unavailable`
+ * Uses up an approval for one exchange, directly before its bytes are sent.
+ * @throws SidekeyError `domain_not_allowed`: the approval is used up or has ended; `store_unavailable`
  */
 export async function useProposal(
   { proposal }: AcceptedProposal,

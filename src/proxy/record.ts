@@ -41,7 +41,7 @@ interface Known {
 }
 
 /**
- * Gathers the facts of one exchange for the audit, stage by stage, and makes its events. It never holds a
+ * Collects the facts of one exchange for the audit, stage by stage, and creates its events. Never contains a
  * query, a body or a token.
  */
 export class ExchangeRecord {
@@ -81,37 +81,37 @@ export class ExchangeRecord {
     };
   }
 
-  /** The authority of the request. */
+  /** Sets the authority of the request. */
   target({ authority: { scheme, host, port } }: Pick<Target, 'authority'>): void {
     this.#known.scheme = scheme;
     this.#known.host = host;
     this.#known.port = port;
   }
 
-  /** Places and forms of credentials that the client sent. */
+  /** Adds places and forms of credentials that the client sent. */
   foreign(places: readonly string[]): void {
     this.#known.foreign = [this.#known.foreign ?? [], places].flat().join('; ');
   }
 
-  /** The path without a credential. */
+  /** Sets the path, without a credential. */
   path(path: string): void {
     this.#known.path = path.split('?', 1)[0];
   }
 
-  /** The caller; may be called before its permission is checked. */
+  /** Sets the caller. May be called before its permission is checked. */
   identity({ agent, lease, subject }: Pick<Identity, 'agent' | 'lease' | 'subject'>): void {
     this.#known.agent = agent ?? undefined;
     this.#known.lease = lease?.id;
     this.#known.subject = subject ?? undefined;
   }
 
-  /** The caller, for the event of a change that it makes. */
+  /** Returns the caller, for the event of a change that it makes. */
   caller(): Pick<AuditEvent, 'exchange' | 'agent' | 'lease' | 'subject' | 'client'> {
     const { exchange, agent, lease, subject, client } = this.#known;
     return { exchange, agent, lease, subject, client };
   }
 
-  /** Facts of the request, for a trace. */
+  /** Adds the facts of the request to an event, for a trace. */
   facts(event: AuditEvent): AuditEvent {
     return { ...this.#after, ...this.#known, event: event.event, provider: this.provider };
   }
@@ -121,12 +121,12 @@ export class ExchangeRecord {
     return this.#known.provider ?? this.#after.provider;
   }
 
-  /** The grant that the request asks for, named by a refusal. */
+  /** Sets the selected grant, which a refusal names. */
   selected({ id, user, provider }: Grant): void {
     this.#after = { grant: id, user, provider };
   }
 
-  /** The grant whose credential is sent. */
+  /** Sets the grant whose credential is sent. */
   grant({ id, user, provider }: Grant, fingerprint: string): void {
     this.#known.grant = id;
     this.#known.user = user;
@@ -146,12 +146,12 @@ export class ExchangeRecord {
     };
   }
 
-  /** The request is for the proxy itself, and is no access to anything. */
+  /** Marks the request as one for the proxy itself, which accesses no upstream. */
   discovers(): void {
     this.#ending = 'discovery';
   }
 
-  /** The request asks for a token, gets a placeholder, and is not forwarded. */
+  /** Marks the request as one for a token, which gets a placeholder and is not forwarded. */
   answersToken(): void {
     this.#ending = 'token.answered';
   }
@@ -167,17 +167,17 @@ export class ExchangeRecord {
     return { ...this.#known, ...this.#after, event: 'approval.asked', reason };
   }
 
-  /** The approval of a person, given now or before. */
+  /** Sets the approval of a person, given now or earlier. */
   approved(id: string): void {
     this.#known.approval = id;
   }
 
-  /** The upstream says that the grant lacks a consent; the reason names scopes, and is bounded. */
+  /** Sets the consent that the grant lacks. The reason names scopes, and has a maximum length. */
   lacks(reason: string): void {
     this.#lack = reason;
   }
 
-  /** The decision of policy. The audit has its outcome alone; the record of `explain` shows its steps. */
+  /** Sets the decision of policy. The audit records only its outcome, and `explain` also its steps. */
   decided(_decision: Decision, _facts: RequestFacts): void {}
 
   /** Event: a request is about to be sent, with this credential. */
@@ -190,24 +190,24 @@ export class ExchangeRecord {
     return { ...this.#known, event: 'access', outcome: 'allow' };
   }
 
-  /** Event: the credential of another grant goes along with the request. */
+  /** Event: the credential of an additional grant is sent with the request. */
   added({ grant, sealed }: ReadyToken, fingerprint: (sealed: SealedCredential) => string): AuditEvent {
     const { id, user, provider } = grant;
     const its = { grant: id, user, provider, credential: fingerprint(sealed) };
     return { ...this.#known, ...its, event: 'credential.added', outcome: 'allow' };
   }
 
-  /** Event: responses have shown the credential too often. */
+  /** Event: responses have repeated the credential too often. */
   limited(): AuditEvent {
     return { ...this.#known, event: 'leak.limited', outcome: 'deny', code: 'too_many_leaks' };
   }
 
-  /** Number of times that the response showed the credential. */
+  /** Adds the number of times that the response contained the credential. */
   addLeaks(times: number): void {
     this.#leaks = times;
   }
 
-  /** Event: the end of the exchange. After an access it has only what that lacks (see `joinExchanges`). */
+  /** Event: the end of the exchange, without the fields of its access event (see `joinExchanges`). */
   outcome({ status, bytesIn, bytesOut, outcome, code }: ExchangeResult): AuditEvent {
     const end: AuditEvent = {
       event: this.#ending,
@@ -288,7 +288,7 @@ export function createPathRedactor(providers: Providers): PathRedactor {
   };
 }
 
-/** Authorities whose providers are remembered. */
+/** Maximum number of authorities whose providers are cached. */
 const authoritiesKept = 1_000;
 
 /** Reads every definition, with a pause after each: there are many, and other requests are under way. */
@@ -320,7 +320,7 @@ async function readAll(providers: Providers): Promise<(authority: Authority) => 
   };
 }
 
-/** A definition that is wrong has nothing to say: no grant is used by it. */
+/** Returns a definition; undefined if it is invalid, because no grant uses an invalid definition. */
 function readable(providers: Providers, name: string): ReturnType<Providers['get']> {
   try {
     return providers.get(name);
@@ -358,7 +358,7 @@ function placeOf(prefix: string): RegExp {
   return place;
 }
 
-/** More encodings upon each other than anybody undoes. */
+/** Maximum layers of percent-encoding; no server decodes more. */
 const mostRounds = 8;
 /** Characters at which some servers split segments: dots, backslashes, parameters, control characters. */
 const moving = /[\\;\uFFFD]|\p{Cc}|\/\s*\.+\s*(?:\/|$)/u;
@@ -386,7 +386,7 @@ function ambiguousPathPrefix(target: string, prefixes: readonly string[]): strin
 /** Paths of plain letters, without a segment that consists of dots. Most paths match. */
 const plain = /^(?:\/(?!\.*(?:\/|$))[\w.~-]+)*\/?$/;
 
-/** An encoding of IIS alone: to every other server it is text. */
+/** An encoding of IIS only: for every other server it is text. */
 const wide = /%u[0-9a-f]{4}/i;
 
 function isOdd(path: string): boolean {
@@ -397,7 +397,7 @@ function isOdd(path: string): boolean {
   return read !== bytes.toLowerCase() || read !== decoded(read) || moving.test(read);
 }
 
-/** Reports whether a segment, in the reading that finds most, or a part of it begins with a name. */
+/** Reports whether a segment or a part of it may start with a name, in the reading with the most matches. */
 function couldBe(segment: string, name: string): boolean {
   let read = fold(segment);
   for (let round = 0; round < mostRounds; round += 1) {
@@ -408,12 +408,12 @@ function couldBe(segment: string, name: string): boolean {
   return true;
 }
 
-/** One decoding, that of IIS included. */
+/** Decodes one layer of percent-encoding, including that of IIS. */
 function decoded(text: string): string {
   return fold(inUtf8(percentDecoded(text)));
 }
 
-/** Decodes bytes, one a character, as UTF-8. */
+/** Decodes bytes, given as one character each, as UTF-8. */
 function inUtf8(text: string): string {
   // oxlint-disable-next-line no-control-regex -- all bytes
   return /^[\0-\xff]*$/.test(text) ? Buffer.from(text, 'latin1').toString('utf8') : text;

@@ -26,9 +26,9 @@ const nothing: RawFields = [];
 
 /** The connection or stream that a request and its response use. An attempt implements it. */
 export interface Transport {
-  /** Stops reading for now. */
+  /** Pauses reading. */
   pause(): void;
-  /** Reads again; the upstream's time for the next piece starts anew. */
+  /** Resumes reading, and restarts the upstream's time limit for the next piece. */
   resume(): void;
   /** Sends no more of the request body. */
   stopSending(): void;
@@ -49,7 +49,7 @@ export class ResponseHandler {
   #status = 0;
   /** A 401 that is not forwarded yet. */
   #buffered: BufferedResponse | null = null;
-  /** The body to be sent again with another proof, while the end of the buffered 401 is awaited. */
+  /** Body to send again with another proof after the end of the buffered 401. */
   #again: { readonly copy: Buffer | null } | null = null;
   #isDraining = false;
   #isOver = false;
@@ -60,17 +60,17 @@ export class ResponseHandler {
     this.#into = context.reply;
   }
 
-  /** Reports whether nothing more is forwarded. */
+  /** True if nothing more is forwarded. */
   get isOver(): boolean {
     return this.#isOver;
   }
 
-  /** Reports whether the client or the token endpoint is slow, and not the upstream. */
+  /** True if the client or the token endpoint is slow instead of the upstream. */
   get isWaitedFor(): boolean {
     return this.#isDraining || (this.#buffered !== null && this.#again === null);
   }
 
-  /** Returns whether the request is to be sent: its client may have left. */
+  /** Returns whether the request should be sent: its client may have disconnected. */
   begin(): boolean {
     const { reply, meter } = this.#context;
     if (reply.gone.already) {
@@ -201,7 +201,7 @@ export class ResponseHandler {
     else if (this.#settle()) this.#context.ended({ kind: 'lost', error: failure, sent: again.copy });
   }
 
-  /** The upstream takes the request in HTTP/1.1 alone, and has not processed it. */
+  /** The upstream accepts the request only over HTTP/1.1, and has not processed it. */
   downgrade(error?: Error): void {
     if (this.#isOver) return;
     const again = error === undefined ? { copy: this.#context.sent } : this.#context.body.again();
@@ -209,7 +209,7 @@ export class ResponseHandler {
     else this.#sendAgain({ kind: 'downgraded', sent: again.copy });
   }
 
-  /** Refuses a response that has not begun, and cuts one that has, so that it cannot be taken for whole. */
+  /** Refuses a response before its start, and cuts a later one, so that it does not look complete. */
   stop(why: SidekeyError): void {
     if (this.#isOver) return;
     if (this.#context.reply.started) {
@@ -407,7 +407,7 @@ export class ResponseHandler {
     this.#context.ended({ kind: 'done', carried: code === undefined ? carried : { ...carried, code } });
   }
 
-  /** Returns whether this is the end of the attempt: the first one counts. */
+  /** Returns true on the first call: only the first end of the attempt counts. */
   #settle(): boolean {
     if (this.#isOver) return false;
     this.#isOver = true;
@@ -434,11 +434,11 @@ class BufferedResponse {
   readonly fields: RawFields;
   readonly reason: string;
   readonly pieces: Buffer[] = [];
-  /** Not null: the response is whole. */
+  /** Set if the response is complete. */
   trailers: RawFields | null = null;
-  /** Not null: the response ended too early, and the part that came may be forwarded. */
+  /** Set if the response ended too early and the received part may be forwarded. */
   shortened: Error | null = null;
-  /** Not null: the response may not be forwarded. */
+  /** Set if the response must not be forwarded. */
   broken: Error | null = null;
   #bytes = 0;
 
@@ -447,7 +447,7 @@ class BufferedResponse {
     this.reason = reason;
   }
 
-  /** Returns false where no more is to be read for now. */
+  /** Adds a piece. Returns false if reading should pause. */
   add(piece: Buffer): boolean {
     this.pieces.push(piece);
     this.#bytes += piece.length;

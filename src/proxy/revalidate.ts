@@ -15,41 +15,41 @@ import type { RequestFacts } from './policy/request.ts';
 import type { GrantIdentity } from './schemes/scheme.ts';
 import type { AcceptedProposal } from './proposed.ts';
 
-/** Something that lasts: a blind tunnel, a WebSocket, a response that streams. */
+/** A long-lived connection: a blind tunnel, a WebSocket or a streamed response. */
 interface OpenConnection {
-  /** Destroyed when the right has ended. */
+  /** Connection of the client, closed when the right ends. */
   readonly client: Cuttable;
   readonly permission: Permission;
   /**
-   * Returns why current policy would not let it begin. Null: neither policy nor the need of a token is
-   * checked again. What ends by itself goes on under the config that it began with.
+   * Returns the reason why current policy would refuse the connection. Null: policy is not checked again, and
+   * a short exchange completes under the config that it began with.
    */
   readonly refusal: ((policy: Policy, now: number) => Refusal | Promise<Refusal>) | null;
-  /** Settles the bytes since the last look; it may end the work. Absent: none are counted. */
+  /** Counts the bytes since the last check, and may end the exchange. Absent: bytes are not counted. */
   readonly meter?: { readonly bytesIn: number; readonly bytesOut: number; settle(): void };
 }
 
 /** A connection or a stream that can be closed. */
 export interface Cuttable {
   destroy(): unknown;
-  /** Bytes so far; absent: they are not counted. */
+  /** Bytes so far; absent: bytes are not counted. */
   readonly bytesRead?: number;
   readonly bytesWritten?: number;
 }
 
 type Refusal = SidekeyError | null;
 
-/** All that is open, so that what a right let through ends with the right. */
+/** All open connections. Each is closed when the right that allowed it ends. */
 export interface OpenConnections {
-  /** Begins to watch a connection, and cuts it when the right ends. */
+  /** Starts to watch a connection, and closes it when its right ends. */
   begin(connection: OpenConnection): { end(): SidekeyError | null };
-  /** Does the work while its connection is watched; the cut exchange has the code of the reason. */
+  /** Runs `work` while its connection is watched. The result of a cut exchange has the reason's code. */
   during(connection: OpenConnection, work: () => Promise<ExchangeResult>): Promise<ExchangeResult>;
-  /** Returns the bytes that went through all of them so far. */
+  /** Returns the bytes of all open connections so far. */
   bytes(): number;
-  /** Looks at all of them now; resolves when that is done. */
+  /** Checks all open connections now; resolves after the checks. */
   recheck(): Promise<void>;
-  /** Looks no more. */
+  /** Stops watching. */
   close(): void;
 }
 
@@ -61,10 +61,10 @@ class Entry {
   readonly meter: OpenConnection['meter'];
   bytes: number;
   judgedAt: number;
-  /** Time at which the clock ends the right, as far as was known when it was last asked for. */
+  /** Time at which the right expires, by the last check. */
   endsAt = Infinity;
   cutBy: SidekeyError | null = null;
-  /** Number of the look for new entries before which it began. */
+  /** Number of the next check for new entries when this entry began. */
   readonly look: number;
   /** The list that contains it, and its index there; null: it has ended. */
   list: Entry[] | null = null;
@@ -80,23 +80,23 @@ class Entry {
     this.look = look;
   }
 
-  /** Watches it no more. Returns why it was cut; null: it was not. */
+  /** Stops watching the connection. Returns the reason if it was cut, otherwise null. */
   end(): SidekeyError | null {
     remove(this);
     return this.cutBy;
   }
 }
 
-/** So late a right that somebody took away, or a time window that closed, is noticed at most. */
+/** Longest delay in milliseconds until a revoked right or a closed time window is noticed. */
 const checkEveryMs = 1_000;
 /** Milliseconds. The end of a right is read one to two of these intervals after its beginning. */
 const soonMs = 10;
-/** Time that open exchanges continue without a readable store, in milliseconds. */
+/** Milliseconds that open exchanges continue while the store cannot be read. */
 const unaskedMs = 30_000;
-/** Judged in one turn of the event loop: requests go in between. */
+/** Number of connections checked in one turn of the event loop, so that requests run in between. */
 const atOnce = 200;
 
-/** Sets no timer while nothing is open. */
+/** Creates the watch. Sets no timer while no connection is open. */
 export function createOpenConnections(
   services: {
     readonly grants: Pick<Registry, 'find'>;
@@ -107,7 +107,7 @@ export function createOpenConnections(
   },
   timers: Timers,
 ): OpenConnections {
-  /** Entries whose end is not asked for yet, and the others. */
+  /** Entries whose expiry has not been read yet, and the others. */
   const young: Entry[] = [];
   const old: Entry[] = [];
   let cancel: (() => void) | null = null;
@@ -115,7 +115,7 @@ export function createOpenConnections(
   let wakesAt = Infinity;
   let looking: Promise<void> | null = null;
   let closed = false;
-  /** Number of looks for new entries. */
+  /** Number of checks for new entries so far. */
   let looks = 0;
   let cancelLearning: (() => void) | null = null;
 
@@ -176,7 +176,7 @@ export function createOpenConnections(
     if (entry.list !== null && looking === null && entry.endsAt < wakesAt) wakeAt(entry.endsAt);
   }
 
-  /** Returns why it may not stay open; null: it may, until `endsAt` at least. */
+  /** Returns the reason to close a connection; null: it may stay open, at least until `endsAt`. */
   async function refusalOf(entry: Entry): Promise<SidekeyError | null> {
     const now = services.now();
     const bytes = bytesOf(entry);
@@ -254,7 +254,7 @@ function remove(entry: Entry): void {
   last.index = index;
 }
 
-/** Both ways. A socket counts its bytes at a cost that an exchange with a meter does not have. */
+/** Returns the bytes in both directions. Reading the counters of a socket costs more than reading a meter. */
 function bytesOf({ client, meter }: Pick<Entry, 'client' | 'meter'>): number {
   if (meter !== undefined) return meter.bytesIn + meter.bytesOut;
   const { bytesRead = 0, bytesWritten = 0 } = client;
@@ -267,11 +267,11 @@ function asFailure(error: unknown): SidekeyError {
     : new SidekeyError('internal', 'The permission could not be checked.', { cause: error });
 }
 
-/** The certificates of grants that connections may have been made with. */
+/** Watches the client certificates of grants that pooled connections use. */
 export interface CertificateWatch {
-  /** It is about to be shown for this grant: from now on it ends when it is the grant's no more. */
+  /** Watches a certificate that is about to be used, and ends it when the grant no longer has it. */
   watch(ready: ReadyToken, identity: GrantIdentity): void;
-  /** Looks no more. */
+  /** Stops watching. */
   close(): void;
 }
 
@@ -324,25 +324,25 @@ export function createCertificateWatch(grants: Pick<Registry, 'open'>, timers: T
   };
 }
 
-/** By what right something was let through. Long exchanges are checked again. */
+/** The rights that allowed an exchange. Long exchanges are checked again. */
 export interface Permission {
   readonly caller: Pick<Identity, 'holds'>;
-  /** Whose credential went along, or would have where the client has its own; null: none. */
+  /** Grant whose credential was sent, or would be if the client had none; null: no grant. */
   readonly grant: Grant | null;
-  /** Whose credentials went along too; absent: none. */
+  /** Additional grants whose credentials were sent; absent: none. */
   readonly also?: readonly Grant[] | undefined;
 }
 
-/** The same of a request, with what policy saw of it. */
+/** The permission of a request, with the facts that policy judged. */
 export interface RequestPermission extends Permission {
   readonly caller: Pick<
     Identity,
     'agent' | 'lease' | 'egressNow' | 'holds' | 'labels' | 'labelsNow' | 'grantLabels'
   >;
   readonly facts: RequestFacts;
-  /** The yes of a person that it has; absent: nobody was asked. */
+  /** Approval of the request by a person; absent: no approval was needed. */
   readonly approval?: GivenApproval | undefined;
-  /** The accepted proposal that let it through; absent: the config did. */
+  /** The accepted proposal that allowed the request; absent: the config allowed it. */
   readonly accepted?: AcceptedProposal | null;
 }
 
@@ -350,11 +350,11 @@ export interface RequestPermission extends Permission {
 export interface GivenApproval {
   /** Id of the approval. */
   readonly id: string;
-  /** True if the yes is for more than this request. Open connections then last as long as the yes. */
+  /** True if the approval is for more than this request. It then limits the time of open connections. */
   readonly standing: boolean;
 }
 
-/** Reports whether a yes stands: it is for more than one request, and neither over nor revoked. */
+/** Reports whether an approval is valid: for more than one request, neither expired nor revoked. */
 interface StandingApprovals {
   stands(id: string): Promise<boolean>;
 }
@@ -394,9 +394,8 @@ async function expiryOfGrant(
 }
 
 /**
- * Returns why policy would not let a request go on with its grant; null: it would. The time of day, the
- * current labels of the agent and the grant, and the yes of a person count.
- *
+ * Returns the reason why policy would refuse a request with its grant now; null: allowed. Checks the time of
+ * day, the current labels of the agent and the grant, and the approval.
  * @throws SidekeyError `store_unavailable`
  */
 export async function requestRefusal(
@@ -434,7 +433,7 @@ async function labelsNow({ caller, facts, grant }: RequestPermission): Promise<r
   return [...(await caller.labelsNow()), ...ofGrant];
 }
 
-/** Returns why no yes covers what a rule wants one for; null: one does. */
+/** Returns the reason if no approval covers what a rule requires; null: covered. */
 async function approvalRefusal(
   { approval }: RequestPermission,
   approvals: StandingApprovals,
@@ -446,7 +445,7 @@ async function approvalRefusal(
   return isOver ? new SidekeyError('approval_missing', 'The approval that allowed it has ended.') : null;
 }
 
-/** Returns why policy would not let a blind tunnel begin; null: it would. */
+/** Returns the reason why policy would refuse a blind tunnel; null: allowed. */
 export function tunnelRefusal(policy: Policy, target: Authority): SidekeyError | null {
   const decision = decideConnect(policy, target);
   if (decision.outcome === 'tunnel') return null;

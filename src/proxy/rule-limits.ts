@@ -5,18 +5,18 @@ import { limitReached } from './policy/limits.ts';
 import type { RuleLimit } from './policy/rule.ts';
 import type { Quota, QuotaKey } from '../agents/quota/quota.ts';
 
-/** Counters of limits, and the clock that they run by. */
+/** Counters of limits, and their clock. */
 interface Counting {
   readonly quota: Quota;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 
-/** An authorized request, as far as its limits count it. */
+/** The parts of an authorized request that its limits use. */
 interface LimitedRequest {
   readonly decision: Pick<Permission, 'mode' | 'limits'>;
   readonly caller: Pick<Identity, 'agent'>;
-  /** Null: the config lets no limit count without a grant. */
+  /** Grant of the request; null: the config applies no limit to requests without a grant. */
   readonly grant: { readonly id: string } | null;
 }
 
@@ -32,7 +32,7 @@ export function takeLimits(request: LimitedRequest, { quota, now }: Counting): v
   if (!taken.ok) throw limitReached(taken.limit, taken.retryAfterMs);
 }
 
-/** Takes bytes from the limits of a request. Returns why no more may be sent; null: more may. */
+/** Takes bytes from the limits of a request. Returns the refusal if a limit is reached, otherwise null. */
 export function spendBytes(
   request: LimitedRequest,
   bytes: number,
@@ -51,7 +51,7 @@ function keyOf({ caller, grant }: LimitedRequest): QuotaKey {
   return { agent: caller.agent, grant: grant?.id ?? '' };
 }
 
-/** Bytes that a response body may have; null: any number. A domain in report mode bounds nothing. */
+/** Returns the maximum bytes of a response body; null: no limit. A domain in report mode sets no limit. */
 export function responseBound({
   mode,
   maxResponse,
@@ -59,13 +59,12 @@ export function responseBound({
   return mode === 'enforce' ? maxResponse : null;
 }
 
-/** Exchanges and tunnels under way in this process, by agent. One agent must leave room for the others. */
+/** Exchanges and tunnels in progress in this process, by agent. One agent must leave room for the others. */
 export class AgentLoad {
   readonly #underWay = new Map<string | null, number>();
 
   /**
-   * Counts one more; `end` is to follow.
-   *
+   * Adds one; the caller must call `end` later.
    * @throws SidekeyError `overloaded`: the agent has `most` already
    */
   begin(agent: string | null, most: number): void {
@@ -86,7 +85,7 @@ export class AgentLoad {
   }
 }
 
-/** Leaks an hour that an agent gets of a grant where its domain sets no number. */
+/** Leaks per hour that an agent may receive of a grant if its domain sets no number. */
 const defaultLeaks = 5;
 
 const hourMs = 3_600_000;
@@ -96,7 +95,7 @@ export interface LeakKey {
   readonly caller: Pick<Identity, 'agent' | 'lease'>;
   /** Id of the grant. */
   readonly grant: string;
-  /** Leaks an hour; absent: the default number. */
+  /** Leaks per hour; absent: the default number. */
   readonly limit: number | undefined;
 }
 
@@ -105,9 +104,9 @@ export interface LeakKey {
  * secret. All workers share the count. Each notices the end of the count at its own next leak.
  */
 export interface LeakLimit {
-  /** Returns why the agent may send no request now; null: it may. */
+  /** Returns the reason why the agent may send no request now; null: allowed. */
   refusal(key: LeakKey): SidekeyError | null;
-  /** Counts a leak. Returns why the agent may send no more requests; null: it may. Never rejects. */
+  /** Counts a leak. Returns the refusal if the limit is reached, otherwise null. Never rejects. */
   count(key: LeakKey): Promise<SidekeyError | null>;
 }
 

@@ -14,7 +14,7 @@ const method = { nothing: 0, password: 2, unacceptable: 0xff };
 /** Version of the exchange of user name and password (RFC 1929 §2). */
 const passwordVersion = 1;
 const connectCommand = 1;
-/** Types of addresses, with the bytes of each; a name has its length before it (RFC 1928 §5). */
+/** Types of addresses, with their number of bytes. A name has its length before it (RFC 1928 §5). */
 const addressTypes = { ipv4: 1, name: 3, ipv6: 4 };
 
 /** Replies (RFC 1928 §6). */
@@ -31,9 +31,8 @@ const unreachable: ReadonlySet<FailureCode> = new Set(['upstream_unreachable', '
 
 /**
  * Reads the request of a SOCKS5 client (RFC 1928) as an equivalent CONNECT. The user name and password (RFC
- * 1929) are the name and the token of an agent, and are checked like those of a CONNECT.
- *
- * A SidekeyError `bad_request`: it asks for what is not supported, and has its reply. Null: it left.
+ * 1929) are the name and the token of an agent, and are checked like those of a CONNECT. A SidekeyError
+ * `bad_request`: the request is not supported, and was answered. Null: the client disconnected.
  */
 export async function readSocks(socket: Duplex, client: Client): Promise<Opening | SidekeyError | null> {
   const taken = new Taken(socket);
@@ -105,14 +104,14 @@ function replyFor(error: unknown): number {
   return error.status < 500 ? reply.notAllowed : reply.failure;
 }
 
-/** @param code of a reply; its address says nothing: no client uses it */
+/** @param code of a reply. Its address is empty, because no client uses it */
 function answer(socket: Duplex, code: number): void {
   socket.write(Buffer.of(socksVersion, code, 0, addressTypes.ipv4, 0, 0, 0, 0, 0, 0));
 }
 
 const left = new Error('the client left');
 
-/** Bytes of a client, so many at a time. What it sent beyond them stays in its stream. */
+/** Reads given numbers of bytes from a client. Bytes beyond them stay in its stream. */
 class Taken {
   readonly #from: Duplex;
 

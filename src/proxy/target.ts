@@ -28,7 +28,7 @@ export type Target = AbsoluteTarget;
  */
 const sendablePath = /^\/[\x21\x22\x24-\x7e]*$/;
 
-/** None is encoded here: a recipient does not correct a target and go on (RFC 9112 §3.2). */
+/** Not encoded here: a recipient must not correct a target and continue (RFC 9112 §3.2). */
 const beyondAscii = /[^\0-\x7f]/;
 
 /**
@@ -84,7 +84,7 @@ export function connectTargetOf({ target: text, fields, version }: RequestHead):
   return target;
 }
 
-/** RFC 9112 §2.3. Other versions have another framing. */
+/** Refusal of another HTTP version, which has another framing (RFC 9112 §2.3). */
 function unknownVersion(): SidekeyError {
   return new SidekeyError('bad_request', 'The request is neither HTTP/1.1 nor HTTP/1.0.');
 }
@@ -115,12 +115,12 @@ function mismatch(what: string, wanted: Authority): SidekeyError {
 
 /** Grants that the domain map offers a request, and the one that it selects. */
 export interface GrantCandidates {
-  /** Id, name or provider of a grant, as the domain has it. */
+  /** Id, name or provider of a grant, as written in the domain. */
   readonly reference: string;
-  /** Those among which this caller's request selects. */
+  /** Grants among which this caller's request selects. */
   readonly candidates: readonly Grant[];
   readonly selected: Selected;
-  /** True if the domain has rules, which may ask for more of the grant. */
+  /** True if the domain has rules, which may require more of the grant. */
   readonly ruled: boolean;
 }
 
@@ -154,7 +154,7 @@ export function offerOf(
 
 /** A caller that selects a grant, and the grants that it may have. */
 interface GrantSelector extends Pick<Identity, 'agent' | 'lease' | 'selectors' | 'reaches' | 'placeOf'> {
-  /** Tells whether the request has the caller's placeholder of a grant; absent: it has none. */
+  /** Reports whether the request contains the caller's placeholder of a grant; absent: no placeholder. */
   readonly shows?: ((grant: Grant) => boolean) | undefined;
 }
 

@@ -14,7 +14,7 @@ export class ToolListReply implements ReplySink {
   readonly #owner: GuardOwner;
   readonly #isStream: boolean;
   readonly #isListed: (tool: string) => boolean;
-  /** Null: the answer is no stream of events. */
+  /** Rewriter of the event stream; null: the answer is not an event stream. */
   #events: EventRewriter | null = null;
   /** An answer in JSON, which is sent when it is complete; null: the answer is not held. */
   #held: { readonly pieces: Buffer[]; readonly begin: (isEmpty: boolean) => void } | null = null;

@@ -25,7 +25,7 @@ export interface PreparedRequest {
   readonly method: string;
   /** Origin-form, the raw bytes that were judged. */
   readonly path: string;
-  /** All fields to be sent, those that frame the body included. */
+  /** All fields to send, including those that frame the body. */
   readonly fields: RawFields;
   /** The framing that `fields` announce. */
   readonly framing: BodyFraming;
@@ -40,7 +40,7 @@ export interface PreparedRequest {
   readonly bodyHash?: string;
   /** The body as the client sent it, where a person is asked and it is short. */
   readonly askedBody?: Buffer;
-  /** All of the body, where a scheme needs it. */
+  /** The whole body, if a scheme needs it. */
   readonly wholeBody?: Buffer;
 }
 
@@ -144,7 +144,7 @@ export function hasBody({ framing }: Pick<PreparedRequest, 'framing'>): boolean 
 
 /** A request body on its way: counted, bounded, and kept as far as it may be needed once more. */
 export interface RequestBody {
-  /** Null where there is no body. Throws SidekeyError `body_too_large`. */
+  /** Stream of the body; null if there is no body. Throws SidekeyError `body_too_large`. */
   readonly stream: AsyncIterable<Buffer> | null;
   /** The whole of it, where it has all come and been kept: then it can be sent once more. */
   whole(): { readonly copy: Buffer | null } | null;

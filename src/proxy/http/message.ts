@@ -148,7 +148,7 @@ export interface UpgradeSide {
   /** The stream of frames. */
   readonly client: Duplex;
   readonly frames: EarlyFrames;
-  /** Fields to add to the client's own in the handshake. */
+  /** Fields to add to those of the client in the handshake. */
   readonly asks: RawFields;
   /** Completes the handshake with the client. @throws if the upstream's answer does not match it */
   switched(fields: RawFields): void;

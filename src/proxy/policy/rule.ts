@@ -44,7 +44,7 @@ export type Parameters = ReadonlyMap<string, ValueCondition>;
 export type ValueCondition =
   | readonly Glob[]
   | {
-      /** Null: any. */
+      /** Allowed values; null: any value. */
       readonly values: readonly Glob[] | null;
       /** Inclusive bounds of a number. */
       readonly min: number | null;
@@ -381,7 +381,7 @@ function blockCovers(outer: Cidr, inner: Cidr): boolean {
 export interface TimeWindow {
   /** Minutes since midnight. The window ends before `to`, on the next day if `to` is not after `from`. */
   readonly from: number;
-  /** At most 1440. */
+  /** Minutes since midnight, at most 1440. */
   readonly to: number;
   /** 0 Sunday … 6 Saturday: the days on which the window starts. */
   readonly weekdays: readonly number[];

@@ -235,7 +235,7 @@ function withParameters(path: string, added: Filled): string {
 
 /** Values of the names in a template for one request: time and nonce are the same everywhere. */
 interface SignedValues {
-  /** A value that is sent; `{signature}` is none of them. */
+  /** Returns the sent value for a name, except `{signature}`. */
   readonly sent: (name: string) => string;
   /** The bytes that are signed for a name, of the request as it is sent. */
   readonly of: (sent: Sent) => (name: string) => Buffer;

@@ -166,7 +166,7 @@ export interface BodyNeed {
 interface SampleRequest {
   readonly path: string;
   readonly fields: readonly string[];
-  /** Null: none. */
+  /** Body; null: none. */
   readonly body: Buffer | null;
 }
 

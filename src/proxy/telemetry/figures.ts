@@ -103,7 +103,7 @@ const durationHelp = {
 /** Milliseconds of an exchange. */
 interface ExchangeTimes {
   readonly wholeMs: number;
-  /** Until the request was ready to be sent; null: it was not sent. */
+  /** Milliseconds until the request was ready to be sent; null: it was not sent. */
   readonly ownMs: number | null;
   readonly upstreamMs: number;
 }
