@@ -113,7 +113,7 @@ export function readPresented(fields: RawFields, certificate?: Client['certifica
 const certificateHint =
   'use a certificate that a CA in proxy.tls.client_ca has signed, with a name in proxy.tls.agents; or a token and no certificate';
 
-/** Nobody's: a certificate has no token. */
+/** Empty hash: a client certificate has no token. */
 const noHash = Buffer.alloc(0);
 
 /** Reads Basic with `name+selectors:token`, or Bearer with the token. */
@@ -187,7 +187,7 @@ export interface AgentAuthenticator {
   identify(presented: Presented, caller: CallerFacts): Promise<Identified>;
 }
 
-/** A caller, or why it is none. */
+/** An identified caller, or the reason for a refusal. */
 type Identified = Identity | SidekeyError;
 
 /**
@@ -206,7 +206,7 @@ export function callerMode({
 
 /** Facts of a caller besides its token. */
 export interface CallerFacts {
-  /** Its address and port; left out: nobody is to hear from where a known caller comes. */
+  /** Address and port of the client; absent if sign-ins are not recorded. */
   readonly address?: string;
   readonly loopback: boolean;
   readonly owner: Client['owner'];

@@ -40,12 +40,9 @@ export interface AuthenticatorParts {
   readonly now: () => number;
   readonly uses: Pick<UseNotes, 'used'>;
   readonly signIns?: SignIns | undefined;
-  /**
-   * Token that is assumed for local callers without one, if the config lets those in. A caller with an
-   * unknown token is refused all the same.
-   */
+  /** Token assumed for allowed local callers without one. A caller with an unknown token is still refused. */
   readonly assumed?: AssumedToken | undefined;
-  /** Identifies agents by JWTs; absent: nobody comes with one. */
+  /** Identifies agents by JWTs; absent if no issuer is configured. */
   readonly tokenIdentities?: TokenIdentities | undefined;
 }
 
@@ -162,7 +159,7 @@ export function createAgentAuthenticator({
     return rights === null ? null : callerBy(rights, presented);
   }
 
-  /** Returns the caller of a token, the same object until the rights change; null: nobody holds it. */
+  /** Returns the caller of a token, the same object until the rights change; null: unknown token. */
   function callerBy(rights: PermissionSnapshot, presented: PresentedToken): Caller | null {
     const last = callers.get(presented);
     if (last?.rights === rights && applies(last.holder)) return last;
@@ -190,7 +187,7 @@ export function createAgentAuthenticator({
     return agent === null ? null : { kind: 'identity', agent, identity };
   }
 
-  /** Returns the caller of a token by the current rights, or why there is none. Verifies an unknown JWT. */
+  /** Returns the caller of a token by the current rights, or the refusal. Verifies an unknown JWT. */
   async function callerOf(presented: PresentedToken): Promise<Caller | SidekeyError> {
     const caller = callerBy(await rightsInMemory.current(), presented);
     if (caller !== null) return caller;
@@ -226,7 +223,7 @@ export function createAgentAuthenticator({
     };
   }
 
-  /** Nothing is read for a caller without a token before there is a grant in question. */
+  /** Identity of a caller without a token. The store is only read if a grant is selected later. */
   function nobody(selectors: Selectors, owner: CallerFacts['owner']): Identity {
     let identity = nobodies.get(owner);
     if (identity?.selectors === selectors) return identity;

@@ -10,7 +10,7 @@ import type { Binding } from '../domain/lease.ts';
 
 /** Lists of the hosts to which a caller may go without a credential (`--egress`). */
 
-/** One list each of the agent and the lease, all of which must name a host; none: any host. */
+/** Host lists of the agent and of the lease. A host must be in each of them. No list: any host. */
 export type EgressLists = readonly (readonly DomainPattern[])[];
 
 /** The word in a list that names no host: a list of it alone allows none. */
@@ -48,7 +48,7 @@ export function egressHosts(hosts: readonly string[]): readonly string[] {
 interface Caller {
   /** Null: a caller without a token. */
   readonly agent: string | null;
-  /** Null: its token is none of a lease. */
+  /** Null: the token is not that of a lease. */
   readonly lease: object | null;
   readonly egressNow: () => EgressLists | Promise<EgressLists>;
 }

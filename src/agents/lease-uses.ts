@@ -11,7 +11,7 @@ interface Fresh {
   readonly uses: number;
 }
 
-/** The uses of leases, as far as this process knows them. Other processes may use the same leases. */
+/** Usage counts of leases in this process. Other processes may use the same leases. */
 export class LeaseUses {
   readonly #fresh = new Map<string, Fresh>();
   readonly #leases: Pick<Store['leases'], 'get' | 'use'>;
@@ -67,7 +67,7 @@ export class LeaseUses {
     return standing.state === 'active' ? usedUp(stored) : leaseEnded(stored, standing);
   }
 
-  /** Asks the store about an idle lease: another process may have used it since. */
+  /** Reads an idle lease from the store, because another process may have used it meanwhile. */
   async #idleRefusal(lease: LeaseRecord, at: number): Promise<SidekeyError | null> {
     const stored = await this.#leases.get(lease.id);
     if (stored === null) return unknownToken();

@@ -19,7 +19,7 @@ import {
 } from '../domain/lease.ts';
 import type { TokenIdentity } from './token-identity.ts';
 
-/** An agent with its bindings. */
+/** An agent record with its bindings. */
 interface KnownAgent extends AgentRecord {
   readonly bindings: readonly Binding[];
 }
@@ -30,7 +30,7 @@ export type Holder =
   | { readonly kind: 'lease'; readonly agent: KnownAgent; readonly lease: LeaseRecord }
   | { readonly kind: 'identity'; readonly agent: KnownAgent; readonly identity: TokenIdentity };
 
-/** All rights of the store at one moment, found by what requests bring along. */
+/** All rights of the store at one moment, indexed by the values that requests present. */
 export interface PermissionSnapshot {
   readonly revision: number;
   /** By the SHA-256 of the presented token. */
@@ -56,7 +56,7 @@ interface PermissionCache {
 /** Milliseconds for which an ended lease differs from an unknown one. More of them slow down each read. */
 const rememberMs = 86_400_000;
 
-/** Reads nothing before it is asked. `onRead` hears of rights that were read anew. */
+/** Reads nothing before the first call. `onRead` receives rights whenever they are read again. */
 export function createPermissionCache(
   store: Pick<Store, 'epoch' | 'changesSince'> & {
     readonly rights: Pick<Store['rights'], 'revision' | 'read'>;

@@ -1,15 +1,15 @@
 import type { AuditLog } from '../domain/event.ts';
 import type { Holder } from './permissions.ts';
 
-/** Hears of each authenticated caller. `client`: address and port. */
+/** Called for each authenticated caller. `client`: address and port. */
 export type SignIns = (holder: Holder, client: string) => void;
 
 /** Pairs of token and address that are remembered; a forgotten one is recorded again. */
 const maxRemembered = 10_000;
 
 /**
- * Records in the audit when a token or a lease is first used from an address, as far as this process knows.
- * The record shows a stolen token. Each use has its own record.
+ * Records in the audit when this process first sees a token or a lease from an address, which reveals a
+ * stolen token. Each use has its own record.
  */
 export function createSignIns(audit: Pick<AuditLog, 'note'>): SignIns {
   const seen = new Set<string>();
@@ -32,7 +32,7 @@ export function createSignIns(audit: Pick<AuditLog, 'note'>): SignIns {
   };
 }
 
-/** Returns what tells a token from others, and its name for people. Tokens of one subject are alike. */
+/** Returns the key that identifies a token, and its name for people. Tokens of one subject have one key. */
 function signInOf(holder: Holder): readonly [id: string, by: string] {
   switch (holder.kind) {
     case 'token':

@@ -52,7 +52,7 @@ export interface ChainFindings {
   readonly chains: readonly ChainExtent[];
   /** The head of each chain, also of one whose lines retention removed. */
   readonly heads: ReadonlyMap<string, ChainHead>;
-  /** Missing lines whose loss nobody has accepted. */
+  /** Missing lines whose loss has not been accepted. */
   readonly gaps: readonly Gap[];
   /** Number of missing lines whose loss was accepted. */
   readonly accepted: number;

@@ -69,7 +69,7 @@ const maxNotes = 10_000;
 const maxBatch = 1_024;
 /** Milliseconds after a turn with a single event in which `write` does not wait for others. */
 const aloneFor = 5;
-/** Milliseconds that a note waits for others: nobody awaits it, and separate calls double the writes. */
+/** Milliseconds that a note waits for others to be written with it. No caller waits for a note. */
 const noteDelay = 20;
 
 export function createEventQueue({ file, writer, fsync, onWritten, now, logger }: QueueParts): EventQueue {

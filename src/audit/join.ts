@@ -76,7 +76,7 @@ export function joinExchanges(): ExchangeJoin {
   return join;
 }
 
-/** Reports whether the end of an exchange has this field from its access. */
+/** Reports whether the event at the end of an exchange omits this field because its access event has it. */
 export function inheritsField(name: string): boolean {
   return inherited.has(name);
 }

@@ -19,7 +19,7 @@ export interface Part {
   readonly accesses: ReadonlyMap<number, Part>;
   /** True if an access in the index, whose end has not come, may have the inherited fields. */
   readonly isAwaited?: boolean;
-  /** Previous range in files without an index; null for the first one; undefined if this is no range. */
+  /** Previous range in files without an index; null for the first range; undefined if this is no range. */
   readonly before?: Part | null;
 }
 

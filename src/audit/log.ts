@@ -145,7 +145,7 @@ function keepHead(
   let timer: NodeJS.Timeout | undefined;
   let keeping = Promise.resolve();
   let ended = false;
-  /** Hash of this chain's head in the store, as far as this process knows. */
+  /** Hash of this chain's head in the store, as this process last read or wrote it. */
   let storedHash = '';
 
   function later(): void {

@@ -25,7 +25,7 @@ interface LogsOptions {
   /** The name of this machine. */
   readonly host: string;
   readonly vault: AuditVault;
-  /** The text of anchors. */
+  /** Content of the anchors file; undefined if no anchors are given. */
   readonly anchors: string | undefined;
   /** Heads of all logs in the store by log id, read before the call. Absent: no store is available. */
   readonly stored: ReadonlyMap<string, StoredHeads> | undefined;
@@ -47,7 +47,7 @@ export interface AbsentLog extends Pick<LogPlace, 'host' | 'path'> {
 }
 
 export interface LogsVerification {
-  /** Null: nothing was recorded on this machine, and nothing should be. */
+  /** Null: this machine has recorded nothing, and is not expected to. */
   readonly own: VerifiedLog | null;
   readonly copies: readonly VerifiedLog[];
   readonly absent: readonly AbsentLog[];

@@ -109,7 +109,7 @@ export function createQuantiles() {
 /** A host that agents requested. */
 export interface DiscoveredHost {
   readonly host: string;
-  /** Null: 443. */
+  /** Port of the host; null means 443. */
   readonly port: number | null;
   /** True if it was requested over plain http. */
   readonly plainHttp: boolean;

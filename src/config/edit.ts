@@ -19,7 +19,7 @@ export interface DomainEdit {
   readonly change: 'added' | 'replaced' | 'unchanged' | 'removed' | 'absent';
   /** The pattern in its canonical form. */
   readonly pattern: string;
-  /** The key as written in the file before; null: there was none. */
+  /** The key as written in the file before the edit; null if the key was absent. */
   readonly key: string | null;
 }
 

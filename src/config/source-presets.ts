@@ -8,7 +8,7 @@ import { validate } from './validate.ts';
 /** A program that is run for a source. */
 export interface SourceProgram {
   readonly argv: readonly string[];
-  /** Null: none. */
+  /** Text that the program reads on standard input; null: none. */
   readonly input: string | null;
   readonly form: SourceForm | null;
   /** Variables that it gets besides the usual ones. */

@@ -18,7 +18,7 @@ interface NotesParts {
 
 /** Notes by key. Only the last note of a key is written. */
 interface BackgroundNotes<Note> {
-  /** Keeps a note, and writes it within `ms` if the key had none. Fast enough for the request path. */
+  /** Stores a note, and writes it within `ms` if no earlier note waits. Fast enough for the request path. */
   put(key: string, note: Note, ms: number): void;
   /** Returns the note that is not written yet. */
   get(key: string): Note | undefined;

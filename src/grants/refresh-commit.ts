@@ -25,7 +25,7 @@ export function oauthGrant(opened: OpenedGrant | null): OAuthGrant | null {
 
 /** Tokens from the provider, with the refresh token that was sent. */
 export interface NewTokens {
-  /** Null: no refresh token was sent, but the renewal of `next`. */
+  /** Refresh token that was sent; null if the renewal in `next` was sent instead. */
   readonly usedRefreshToken: string | null;
   readonly next: OAuth2Credential;
 }

@@ -128,7 +128,7 @@ export interface VerifyRequest {
 /** Result of verifying a new credential. */
 export interface Verification {
   readonly verified: boolean;
-  /** One line for the user. */
+  /** One line for the user: the result of the check. */
   readonly says: string;
   /** Account in the response. */
   readonly details?: Details;

@@ -9,7 +9,7 @@ export const browserHeadBytes = 1_048_576;
 
 /** A page for a browser. */
 export interface Page {
-  /** `done` and `failed` show a result; `asks` has a form. */
+  /** `done` and `failed` pages show a result; an `asks` page has a form. */
   readonly kind: 'done' | 'failed' | 'asks';
   /** The sender, shown above the title. */
   readonly from: string;

@@ -87,7 +87,7 @@ function at(rows: readonly (readonly number[])[], row: number, column: number): 
 
 /** Facts about a text of the config file, for its schema. */
 interface TextMeta {
-  /** Its purpose, which editors show. */
+  /** Purpose of the key, which editors show. */
   readonly description: string;
   readonly examples?: readonly unknown[];
   /** For editors. `read` validates the text. */

@@ -9,7 +9,7 @@ import type { OpenVault } from './vault/open.ts';
 
 /** Ids of nodes. */
 
-/** A config, as far as it tells nodes apart. */
+/** The parts of a config that distinguish nodes. */
 interface NodePlace {
   /** Path of the config file. */
   readonly file: string;

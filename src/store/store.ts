@@ -79,7 +79,7 @@ export interface Store {
     acquire(name: string, holder: string, ttlMs: number): Promise<boolean>;
     /** Extends the lock until `ttlMs` from now, even if it has expired. False: `holder` no longer has it. */
     renew(name: string, holder: string, ttlMs: number): Promise<boolean>;
-    /** Returns the holder of the lock, or the last one that did not release it; null: nobody. */
+    /** Returns the holder of the lock, or the last one that did not release it; null: no holder. */
     look(name: string): Promise<LockRecord | null>;
     /** Releases the lock if `holder` still has it. */
     release(name: string, holder: string): Promise<void>;
@@ -246,7 +246,7 @@ export interface ApiKeyRecord {
   readonly scopes: readonly string[] | null;
   /** The only user whose things it may touch; null: all users. */
   readonly user: string | null;
-  /** The person whose key it is; null: it belongs to nobody. */
+  /** Person that owns the key; null if the key belongs to no person. */
   readonly person: string | null;
   readonly createdAt: number;
   /** Null: it does not expire. */

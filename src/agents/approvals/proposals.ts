@@ -93,7 +93,7 @@ export function readProposal(text: string): Pick<Proposal, 'change' | 'reason'> 
 
 const ordered = (texts: readonly string[]) => [...new Set(texts)].toSorted();
 
-/** A wildcard would cover hosts that nobody has seen, and a private address is for people to permit. */
+/** Refuses wildcards, which cover unknown hosts, and private addresses, which only people may allow. */
 function hostOf(text: string): DomainPattern {
   const pattern = parsePattern(text);
   if (!isPattern(pattern)) throw badProposal(`The host ${pattern.problem}.`);
@@ -145,7 +145,7 @@ export function assertUnlisted({ domains, unmatched }: Policy, change: ProposedC
   });
 }
 
-/** Reports whether one of these grants is what a change asks for. */
+/** Reports whether one of these grants fulfils the change. */
 export function isConnected(change: ProposedChange, grants: readonly Grant[]): boolean {
   if (change.kind === 'domain') return false;
   return grants.some(

@@ -174,7 +174,7 @@ export interface ApprovalQueue {
     onAsked: (question: Question) => Promise<void>,
     body?: string | null,
   ): Promise<ApprovalResult>;
-  /** Keeps the body of a question in memory until it is told null. */
+  /** Keeps the body of a question in memory until it is called with null. */
   showBody(id: string, body: string | null): void;
   /** Null: the request has no body that can be shown, or another process has it. */
   body(id: string): string | null;

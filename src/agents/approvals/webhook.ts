@@ -133,7 +133,7 @@ export interface ApprovalLinks {
 /** A path that has the form of a link. */
 interface LinkParts {
   readonly id: string;
-  /** Its holder may read the body of the question, and not answer. */
+  /** True for the token that reads the body of the question, and cannot answer the question. */
   readonly isBody: boolean;
   /** Time at which the question ends (6 bytes), and an HMAC over that and the id (32 bytes), in base64url. */
   readonly signature: string;

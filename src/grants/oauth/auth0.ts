@@ -115,7 +115,7 @@ interface AccountConnection {
   /** Name of the connection at the tenant. */
   readonly connection: string;
   readonly redirectUri: string;
-  /** Empty: those of the connection's setup. Others replace the current scopes of the account. */
+  /** Requested scopes; replace the account's scopes. Empty: the scopes of the connection's setup. */
   readonly scopes: readonly string[];
 }
 

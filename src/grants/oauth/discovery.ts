@@ -167,7 +167,7 @@ function texts(value: unknown): readonly string[] {
 export interface Registration {
   /** An https URL. */
   readonly endpoint: string;
-  /** Only these may be used later. */
+  /** Redirect URIs that were registered. No other URI may be used later. */
   readonly redirectUris: readonly string[];
   readonly grantTypes: readonly string[];
   /** Methods that the token endpoint accepts; empty: not stated, which means basic (RFC 8414 §2). */

@@ -209,7 +209,7 @@ interface RawAnswer {
   readonly status: number;
   readonly retryAfter: string | null;
   readonly nonce: string | null;
-  /** Null: larger than 64 KiB. */
+  /** Body of the response; null if larger than 64 KiB. */
   readonly text: string | null;
 }
 

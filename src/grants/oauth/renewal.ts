@@ -56,7 +56,7 @@ export async function renew(request: RenewalRequest, io: TokenIo): Promise<Refre
   }
 }
 
-/** Without a consent, a new one does not help: no refusal ends the grant. */
+/** Without a consent, a new consent does not help, so no refusal ends the grant. */
 function withoutConsent(answer: TokenAnswer): RefreshOutcome {
   const outcome = accessTokenOnly(refreshOutcome(answer));
   return outcome.kind === 'refused' && outcome.ends === 'grant' && answer.kind === 'error'

@@ -5,7 +5,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import type { SigningKey } from '../../domain/credential.ts';
 
 interface SigningKeyOptions {
-  /** Undefined: the `kid` of a JWK, or none. */
+  /** Id of the key. Undefined: the `kid` of a JWK, otherwise no id. */
   readonly keyId?: string | undefined;
   /** Undefined: the `alg` of a JWK, or the default of the kind of key. */
   readonly algorithm?: string | undefined;

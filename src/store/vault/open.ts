@@ -20,7 +20,7 @@ interface OpenVaultOptions {
   readonly mayCreate: boolean;
   /** Location of the store, for the message about a missing key. */
   readonly store: string;
-  /** Values of the store with the keys; null: the store cannot be read, and any rotation is unknown. */
+  /** Stored values of the key ring. Null: the store cannot be read, so a rotation cannot be detected. */
   readonly meta: RingValues | null;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
