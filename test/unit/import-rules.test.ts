@@ -65,7 +65,7 @@ const rules: readonly Rule[] = [
   ({ from, to }) =>
     folderOf(from) === 'proxy/upstream' &&
     !/^(?:proxy\/(?:upstream|policy|http)\/|lib\/|node:|undici$|lru-cache$)/.test(to) &&
-    'upstream imports lower layers, undici and Node alone',
+    'upstream imports only lower layers, undici and Node',
   ({ from, to, typeOnly }) =>
     folderOf(from) === 'proxy' &&
     injected.includes(folderOf(to)) &&

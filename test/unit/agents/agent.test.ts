@@ -50,7 +50,7 @@ describe('the proxy credentials of a caller', () => {
     ['a selector with a NUL', basic('bot+grant=a\0b:tok')],
     ['a selector with a path', basic('bot+grant=../a:tok')],
     ['a name without a token', basic('bot:')],
-    ['a name alone', basic('bot')],
+    ['only a name', basic('bot')],
   ])('are malformed with %s', (_what, fields) => {
     expect(readPresented(fields)).toMatchObject({ kind: 'malformed' });
   });

@@ -10,8 +10,8 @@ describe('DER', () => {
   });
 
   it.each([
-    ['nothing', ''],
-    ['a tag alone', '30'],
+    ['an empty input', ''],
+    ['a tag without a length', '30'],
     ['a length beyond the bytes', '3003020101ff00'],
     ['an item beyond its sequence', '3003020201'],
     ['bytes after the value', '02010100'],

@@ -38,7 +38,7 @@ function tokenOf(record: GrantRecord | null): unknown {
 describe('a grant of a backup', () => {
   it.each([
     ['missing in the store', null, false, ['old', 3], 'check'],
-    ['the same in the store', grant('old', 3, to), false, null, 'none'],
+    ['identical in the store', grant('old', 3, to), false, null, 'none'],
     ['newer in the store', grant('new', 5, to), false, null, 'newer'],
     ['newer in the store, to be rolled back', grant('new', 5, to), true, ['old', 6], 'consent'],
     ['newer with the same refresh token, to be rolled back', grant('old', 5, to), true, ['old', 6], 'none'],

@@ -31,7 +31,7 @@ test.each([
   expect(userIn(list, [local, remote])).toBe(user);
 });
 
-test.skipIf(process.platform !== 'linux' && 'the system lists connections on Linux alone').each([
+test.skipIf(process.platform !== 'linux' && 'only Linux lists connections').each([
   ['IPv4', '127.0.0.1'],
   // As Java does: a socket of IPv6 that calls an IPv4 address.
   ['IPv4, from a socket of IPv6', '::ffff:127.0.0.1'],

@@ -16,7 +16,7 @@ describe('a request', () => {
     ['a target with a line end', { path: '/a\r\nX: 1' }],
     ['a target that is no path', { path: 'x' }],
     ['a field with a line end', { fields: ['X', 'a\r\nY: 1'] }],
-    ['a name that is none', { fields: ['X Y', 'a'] }],
+    ['an invalid field name', { fields: ['X Y', 'a'] }],
   ])('with %s is refused without an upstream connection', async (_name, more) => {
     const { asked, carried } = exchangeOf(more);
     await expect(carried).rejects.toMatchObject({ code: 'bad_request' });
@@ -86,10 +86,10 @@ describe('a response', () => {
   });
 
   it.each([
-    ['asks for it', 'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok'],
-    ['is of HTTP/1.0', 'HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok'],
-    ['has bytes behind it', `${ok}!`],
-    ['announces in vain', 'HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n'],
+    ['has Connection: close', 'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok'],
+    ['has version HTTP/1.0', 'HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok'],
+    ['is followed by more bytes', `${ok}!`],
+    ['announces a body that its status excludes', 'HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n'],
   ])('closes its connection if it %s', async (_why, text) => {
     const { give, carried } = exchangeOf();
     const connection = give();
@@ -105,9 +105,9 @@ describe('a response', () => {
   });
 
   it.each([
-    ['in whole seconds', 'timeout=5, max=100', 5_000],
-    ['not at all', 'max=100', null],
-    ['in a way of its own', 'x-timeout=5', null],
+    ['timeout=5 is 5 seconds', 'timeout=5, max=100', 5_000],
+    ['without timeout there is no limit', 'max=100', null],
+    ['an unknown parameter sets no limit', 'x-timeout=5', null],
   ])('with a Keep-Alive time-out limits the reuse of its connection: %s', (_how, value, kept) => {
     const { give } = exchangeOf();
     const connection = give();

@@ -91,7 +91,7 @@ describe('a request of an HTTP/2 client', () => {
     ['a target that is no path', { path: '*' }],
     ['a field with a line end', { fields: ['x', 'a\r\nb: c'] }],
     ['a field with a NUL', { fields: ['x', 'a\0b'] }],
-    ['a name that is none', { fields: ['a b', 'c'] }],
+    ['an invalid field name', { fields: ['a b', 'c'] }],
     ['a pseudo field', { fields: [':authority', 'other.example'] }],
   ])('with %s is refused without an upstream request', async (_what, more) => {
     const upstream = await http2Upstream(() => {});

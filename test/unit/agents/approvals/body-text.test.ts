@@ -4,12 +4,12 @@ import { schemeOf } from '../../../../src/proxy/schemes/placement.ts';
 
 describe('the body that is shown to a person', () => {
   test.each([
-    ['text', '{"a":\t"ü"}\r\n', true],
-    ['as long as can be shown', 'x'.repeat(longestBody), true],
-    ['longer', 'x'.repeat(longestBody + 1), false],
-    ['empty', '', false],
-    ['with an escape sequence', 'a\u001b[2Jb', false],
-    ['with a zero byte', 'a\u0000b', false],
+    ['is shown: a text', '{"a":\t"ü"}\r\n', true],
+    ['is shown: a text of the maximum length', 'x'.repeat(longestBody), true],
+    ['is not shown: a text over the maximum length', 'x'.repeat(longestBody + 1), false],
+    ['is not shown: an empty body', '', false],
+    ['is not shown: a text with an escape sequence', 'a\u001b[2Jb', false],
+    ['is not shown: a text with a zero byte', 'a\u0000b', false],
   ])('%s', (_, body, isShown) => {
     expect(bodyText(Buffer.from(body))).toBe(isShown ? body : null);
   });

@@ -116,7 +116,7 @@ describe('the next event of a grant', () => {
     expect(nextText({ credential: { refreshToken: null, expiresAt: now - 1 } })).toBe('nothing');
   });
 
-  it('is none while the grant needs a person', () => {
+  it('does not exist while the grant needs a person', () => {
     expect(next({ grant: { state: 'reauth_required' } })).toEqual({ what: 'consent', at: null });
     expect(nextText({ grant: { state: 'revoked' } })).toBe('nothing');
   });

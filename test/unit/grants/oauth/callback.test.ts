@@ -49,7 +49,7 @@ describe('a pasted callback', () => {
   });
 
   test.each([
-    ['nothing', ' \n '],
+    ['white space', ' \n '],
     ['a URL without parameters', 'http://127.0.0.1:8377/callback'],
     ['a URL with other parameters', 'https://acme.test/login?session=1'],
     ['a URL with other parameters and without its scheme', 'acme.test/login?session=1'],

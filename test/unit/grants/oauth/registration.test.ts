@@ -96,7 +96,7 @@ describe('a registration response without a usable client is refused:', () => {
       /invalid_redirect_uri: only https/,
     ],
     ['an error without a description', 403, {}, /HTTP 403/],
-    ['nothing', 201, {}, /HTTP 201/],
+    ['an empty object', 201, {}, /HTTP 201/],
     ['a client id with a line break', 201, { client_id: 'a\r\nb' }, /not printable/],
     [
       'a missing client secret',

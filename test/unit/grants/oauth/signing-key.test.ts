@@ -73,7 +73,7 @@ describe('a key that cannot sign is refused without its content in the message:'
       /does not sign with ES256/,
     ],
     ['an unknown algorithm', rsa.privateKey, { algorithm: 'none of your business' }, /does not sign JWTs/],
-    ['the algorithm none', rsa.privateKey, { algorithm: 'none' }, /does not sign with none/],
+    ['the algorithm "none"', rsa.privateKey, { algorithm: 'none' }, /does not sign with none/],
   ])('%s', (_what, text, options, message) => {
     const error = failure(() => readSigningKey(text, options));
     expect(error).toMatchObject({ code: 'input_invalid', message: expect.stringMatching(message) });

@@ -8,7 +8,7 @@ describe('a reference to a secret of Vault', () => {
     ['//second/kv/a#b c', { server: 'second', path: 'kv/a', member: 'b c' }],
     ['secret/data/a b?version=3#t', { server: null, path: 'secret/data/a%20b?version=3', member: 't' }],
     ['secret/data/50%2f', { server: null, path: 'secret/data/50%252f', member: null }],
-  ])('%s is read', (text, reference) => {
+  ])('%j is read', (text, reference) => {
     expect(parseVaultReference(text)).toEqual(reference);
   });
 

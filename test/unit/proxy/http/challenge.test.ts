@@ -6,7 +6,7 @@ const read = (field: string) =>
 
 describe('WWW-Authenticate', () => {
   test.each<[what: string, field: string, challenges: unknown]>([
-    ['a scheme alone', 'Negotiate', [['negotiate', {}]]],
+    ['a scheme without parameters', 'Negotiate', [['negotiate', {}]]],
     [
       'quoted strings with commas and escapes',
       'Bearer a="x, \\"y\\" \\\\", b=c',
@@ -21,7 +21,7 @@ describe('WWW-Authenticate', () => {
       ],
     ],
     [
-      'one piece between challenges',
+      'token68 values between challenges',
       'Negotiate YII/+==, Bearer scope=a, Digest abc',
       [
         ['negotiate', {}],
@@ -35,16 +35,16 @@ describe('WWW-Authenticate', () => {
       [['bearer', { a: 'b', c: 'd' }]],
     ],
     ['no comma between parameters', 'Bearer realm="x" error="y"', [['bearer', { realm: 'x', error: 'y' }]]],
-    ['a name that comes twice', 'Bearer Scope=a, sCOPE=b', [['bearer', { scope: 'a' }]]],
-    ['a quote that does not end', 'Bearer a=b, scope="c d', [['bearer', { a: 'b' }]]],
-    ['a value that is none', 'Bearer a=b, scope=;, c=d', [['bearer', { a: 'b' }]]],
+    ['a repeated parameter name', 'Bearer Scope=a, sCOPE=b', [['bearer', { scope: 'a' }]]],
+    ['a quoted string without an end', 'Bearer a=b, scope="c d', [['bearer', { a: 'b' }]]],
+    ['an empty value', 'Bearer a=b, scope=;, c=d', [['bearer', { a: 'b' }]]],
     ['a parameter without a scheme', 'scope=a, Bearer b=c', []],
     [
       'names of Object.prototype',
       'Bearer __proto__=a, constructor=b',
       [['bearer', { ['__proto__']: 'a', constructor: 'b' }]],
     ],
-    ['nothing', '', []],
+    ['an empty value of the field', '', []],
   ])('with %s', (_what, field, challenges) => {
     expect(read(field)).toEqual(challenges);
   });

@@ -118,11 +118,11 @@ describe('the search finds a secret', () => {
   const secret = 'tok-abc_def/ghi+jkl.mno';
 
   it.each([
-    ['as it is', secret],
-    ['in the case of another', secret.toUpperCase()],
-    ['in JavaScript of code points', secret.replace(/-/g, '\\u{2d}').replace(/_/g, '\\u{00005F}')],
-    ['in octal', secret.replace(/-/g, '\\055').replace(/_/g, '\\137').replace('.', '\\56')],
-    ['behind backslashes that escape nothing', secret.replace(/[^a-z]/g, '\\$&')],
+    ['unchanged', secret],
+    ['in upper case', secret.toUpperCase()],
+    ['with JavaScript code point escapes', secret.replace(/-/g, '\\u{2d}').replace(/_/g, '\\u{00005F}')],
+    ['with octal escapes', secret.replace(/-/g, '\\055').replace(/_/g, '\\137').replace('.', '\\56')],
+    ['with needless backslashes', secret.replace(/[^a-z]/g, '\\$&')],
     ['on a line that goes on', `${secret.slice(0, 7)}\\\n${secret.slice(7, 9)}\\\r\n${secret.slice(9)}`],
     [
       'in entities with many zeros',

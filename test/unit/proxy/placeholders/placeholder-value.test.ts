@@ -19,9 +19,9 @@ const role: Credential = oauth2Credential({
 });
 
 test.each<[string, Credential]>([
-  ['fields of its own', { type: 'headers', headers: [['X-A', 'a']] }],
-  ['the keys of a user', { type: 'aws', ...keys, region: null }],
-  ['the keys of a role', role],
+  ['several header fields', { type: 'headers', headers: [['X-A', 'a']] }],
+  ['the keys of an AWS user', { type: 'aws', ...keys, region: null }],
+  ['the keys of an AWS role', role],
 ])('a credential of several values replaces no placeholder: %s', (_what, credential) => {
   expect(hasValue(credential)).toBe(false);
   expect(() => valueOf(credential)).toThrow('no single value');

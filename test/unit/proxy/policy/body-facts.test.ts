@@ -111,13 +111,13 @@ describe('the operations of a body', () => {
 
   const mebibytes = 8 * 1_048_576;
   test.each([
-    ['a block text', JSON.stringify({ query: `{ a(s: """${'x'.repeat(mebibytes)}""") }` })],
+    ['a GraphQL block string', JSON.stringify({ query: `{ a(s: """${'x'.repeat(mebibytes)}""") }` })],
     [
-      'a block text of escapes',
+      'a GraphQL block string of escapes',
       JSON.stringify({ query: `{ a(s: """${'\\"""'.repeat(mebibytes / 4)}""") }` }),
     ],
-    ['a text of escapes', JSON.stringify({ query: `{ a(s: "${'\\n'.repeat(mebibytes / 2)}") }` })],
-    ['what is ignored', JSON.stringify({ query: `{ ${', #\n'.repeat(mebibytes / 4)} a }` })],
+    ['a GraphQL string of escapes', JSON.stringify({ query: `{ a(s: "${'\\n'.repeat(mebibytes / 2)}") }` })],
+    ['ignored commas and comments', JSON.stringify({ query: `{ ${', #\n'.repeat(mebibytes / 4)} a }` })],
     ['escapes in JSON', JSON.stringify({ query: '{ a }', pad: '\n'.repeat(mebibytes) })],
   ])('of 8 MiB are read completely: %s', (_, text) => {
     expect(read(text).graphql).toEqual([{ type: 'query', name: '' }]);

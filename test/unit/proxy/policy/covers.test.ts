@@ -29,13 +29,13 @@ const jsonrpc = (methods: readonly string[] | null, tools: readonly string[] | n
 const time = { from: 540, to: 1_020, weekdays: [1, 2, 3], zone: 'UTC' };
 
 test.each<[string, Partial<Conditions>, Partial<Conditions>]>([
-  ['none, anything', {}, { methods: ['GET'], agents: globs('a') }],
-  ['the same', { methods: ['GET', 'PUT'] }, { methods: ['PUT', 'GET'] }],
+  ['no condition covers any condition', {}, { methods: ['GET'], agents: globs('a') }],
+  ['the same methods in another order', { methods: ['GET', 'PUT'] }, { methods: ['PUT', 'GET'] }],
   ['more methods', { methods: ['GET', 'PUT'] }, { methods: ['PUT'] }],
   ['a wider glob', { agents: globs('ci-*') }, { agents: globs('ci-bot', 'ci-*-x') }],
-  ['any depth', paths('/v1/**'), paths('/v1/users/*', '/v1', '/v1/**/x')],
-  ['any segment', paths('/v1/*/x'), paths('/v1/a*/x')],
-  ['a larger block', clients('10.0.0.0/8'), clients('10.1.0.0/16', '10.2.3.4')],
+  ['** in a path covers any depth', paths('/v1/**'), paths('/v1/users/*', '/v1', '/v1/**/x')],
+  ['* in a path covers a narrower segment', paths('/v1/*/x'), paths('/v1/a*/x')],
+  ['a larger address block', clients('10.0.0.0/8'), clients('10.1.0.0/16', '10.2.3.4')],
   [
     'fewer parameters',
     query('a', '*'),
@@ -50,25 +50,25 @@ test.each<[string, Partial<Conditions>, Partial<Conditions>]>([
   ['a longer body', { bodySize: { min: 0, max: null } }, { bodySize: { min: 1, max: 9 } }],
   ['more tools', jsonrpc(['tools/*'], ['a', 'b']), jsonrpc(['tools/call'], ['a'])],
   ['a wider range', json({ min: 0, max: 9 }), json({ min: 1, max: 9 })],
-  ['any value', json({ max: 9 }), json({ values: globs('1'), max: 9 })],
-  ['what may be absent', json({ max: 9, optional: true }), json({ max: 9 })],
+  ['a range without a list of values', json({ max: 9 }), json({ values: globs('1'), max: 9 })],
+  ['an optional member covers a required one', json({ max: 9, optional: true }), json({ max: 9 })],
 ])('conditions cover others: %s', (_, outer, inner) => {
   expect(conditionsCover({ ...noConditions, ...outer }, { ...noConditions, ...inner })).toBe(true);
 });
 
 test.each<[string, Partial<Conditions>, Partial<Conditions>]>([
-  ['anything by one', { methods: ['GET'] }, {}],
-  ['another condition', { methods: ['GET'] }, { agents: globs('a') }],
-  ['one method more', { methods: ['GET'] }, { methods: ['GET', 'PUT'] }],
+  ['a method condition does not cover no condition', { methods: ['GET'] }, {}],
+  ['a condition of another kind', { methods: ['GET'] }, { agents: globs('a') }],
+  ['an additional method', { methods: ['GET'] }, { methods: ['GET', 'PUT'] }],
   ['a wider glob', { agents: globs('ci-bot') }, { agents: globs('ci-*') }],
-  ['a star by letters that it may be', { agents: globs('a*b') }, { agents: globs('a*') }],
-  ['any depth by one segment', paths('/v1/*'), paths('/v1/**')],
-  ['no segment by one', paths('/v1/*'), paths('/v1/')],
-  ['what is above', paths('/v1/*/**'), paths('/v1/**')],
+  ['a*b does not cover a*', { agents: globs('a*b') }, { agents: globs('a*') }],
+  ['one segment does not cover any depth', paths('/v1/*'), paths('/v1/**')],
+  ['one segment does not cover an empty segment', paths('/v1/*'), paths('/v1/')],
+  ['a deeper path does not cover its parent', paths('/v1/*/**'), paths('/v1/**')],
   ['a larger block of the same address', clients('10.0.0.0/16'), clients('10.0.0.0/8')],
-  ['another family', clients('::/0'), clients('10.0.0.0/8')],
+  ['another address family', clients('::/0'), clients('10.0.0.0/8')],
   [
-    'a parameter less',
+    'one required parameter fewer',
     {
       query: new Map([
         ['a', globs('1')],
@@ -77,15 +77,19 @@ test.each<[string, Partial<Conditions>, Partial<Conditions>]>([
     },
     query('a', '1'),
   ],
-  ['another zone', { times: [time] }, { times: [{ ...time, zone: 'Europe/Berlin' }] }],
+  ['another time zone', { times: [time] }, { times: [{ ...time, zone: 'Europe/Berlin' }] }],
   ['an unbounded body', { bodySize: { min: 0, max: 9 } }, { bodySize: { min: 1, max: null } }],
-  ['methods without a tool', jsonrpc(null, ['a']), jsonrpc(['ping', 'tools/*'], ['a'])],
-  ['tools alone by methods', jsonrpc(['ping'], ['a']), jsonrpc(null, ['a'])],
+  ['methods other than tools/call', jsonrpc(null, ['a']), jsonrpc(['ping', 'tools/*'], ['a'])],
+  ['a condition of tools without one of methods', jsonrpc(['ping'], ['a']), jsonrpc(null, ['a'])],
   ['a larger maximum', json({ max: 9 }), json({ max: 10 })],
   ['a smaller minimum', json({ min: 1 }), json({ min: 0 })],
-  ['an open range', json({ min: 1 }), json({ values: globs('1') })],
-  ['an absent member', json({ max: 9 }), json({ max: 9, optional: true })],
-  ['a form', json({ max: 9 }), { form: new Map([['$.a', globs('1')]]) }],
+  ['values without a range', json({ min: 1 }), json({ values: globs('1') })],
+  ['a required member does not cover an optional one', json({ max: 9 }), json({ max: 9, optional: true })],
+  [
+    'a form field does not satisfy a JSON condition',
+    json({ max: 9 }),
+    { form: new Map([['$.a', globs('1')]]) },
+  ],
 ])('conditions do not cover others: %s', (_, outer, inner) => {
   expect(conditionsCover({ ...noConditions, ...outer }, { ...noConditions, ...inner })).toBe(false);
 });

@@ -20,8 +20,8 @@ describe('the canonical text of a host', () => {
   });
 
   it.each([
-    ['nothing', ''],
-    ['a dot alone', '.'],
+    ['an empty text', ''],
+    ['a single dot', '.'],
     ['two trailing dots', 'example.com..'],
     ['an empty label', 'a..example.com'],
     ['a leading dot', '.example.com'],

@@ -21,24 +21,28 @@ describe('a list of tools', () => {
       '{"id":9007199254740993,"result":{"tools":[{"name":"bad"},{"name":"ok","inputSchema":{"maximum":9223372036854775807}}],"nextCursor":"a\\u2028"}}',
       '{"id":9007199254740993,"result":{"tools":[{"name":"ok","inputSchema":{"maximum":9223372036854775807}}],"nextCursor":"a\u2028"}}',
     ],
-    ['an answer of the client', '{"id":1,"result":null}', '{"id":1,"result":null}'],
-    ['a result without tools', '[{"result":{"tools":null}},7]', '[{"result":{"tools":null}},7]'],
-    ['no message', '7', '7'],
-    ['numbers in their digits', '{"id":1e400}', '{"id":1e400}'],
+    ['an answer of the client stays unchanged', '{"id":1,"result":null}', '{"id":1,"result":null}'],
+    [
+      'a result without tools stays unchanged',
+      '[{"result":{"tools":null}},7]',
+      '[{"result":{"tools":null}},7]',
+    ],
+    ['a JSON number stays unchanged', '7', '7'],
+    ['numbers keep their digits', '{"id":1e400}', '{"id":1e400}'],
   ])('loses the tools that may not be called: %s', (_, text, kept) => {
     expect(withoutTools(Buffer.from(text), isListed)).toBe(kept);
   });
 
   test.each(
     Object.entries<string | Buffer>({
-      'no JSON': 'nonsense',
-      nothing: '',
+      'text that is not JSON': 'nonsense',
+      'an empty text': '',
       'a truncated text': answer('bad').slice(0, -1),
       'a byte order mark': `\uFEFF${answer('bad')}`,
       'UTF-16': Buffer.from(answer('bad'), 'utf16le'),
       'bytes that are not UTF-8': Buffer.from(`{"a":"\xff","b":${answer('bad')}}`, 'latin1'),
       'an overlong form': Buffer.from(`{"res\xc1\xb5lt":${answer('bad')}}`, 'latin1'),
-      comments: `/**/${answer('bad')}`,
+      'JSON with comments': `/**/${answer('bad')}`,
       'a trailing comma': '{"result":{"tools":[{"name":"bad"},]}}',
       'two values': `${answer()}${answer('bad')}`,
       'a repeated result': '{"result":{"tools":[{"name":"bad"}]},"result":{}}',
@@ -83,31 +87,55 @@ describe('events', () => {
   const middle = both.indexOf(',') + 1;
   const [half, rest] = [both.slice(0, middle), both.slice(middle)];
   test.each<[string, string, string]>([
-    ['LF', `data: ${both}\n\n`, `data: ${ok}\n\n`],
-    ['CR LF, and data in lines', `data:${half}\r\ndata:${rest}\r\n\r\n`, `data: ${ok}\n\n`],
-    ['CR', `event: message\rid: 7\rdata: ${both}\r\r`, `event: message\nid: 7\ndata: ${ok}\n\n`],
-    ['mixed ends', `data: ${both}\n\rid: 8\r\r\n`, `data: ${ok}\n\nid: 8\n\n`],
+    ['with LF line ends', `data: ${both}\n\n`, `data: ${ok}\n\n`],
+    [
+      'with CR LF line ends, and data in several lines',
+      `data:${half}\r\ndata:${rest}\r\n\r\n`,
+      `data: ${ok}\n\n`,
+    ],
+    [
+      'with CR line ends',
+      `event: message\rid: 7\rdata: ${both}\r\r`,
+      `event: message\nid: 7\ndata: ${ok}\n\n`,
+    ],
+    ['with mixed line ends', `data: ${both}\n\rid: 8\r\r\n`, `data: ${ok}\n\nid: 8\n\n`],
     ['several events', `data: ${both}\n\ndata: ${both}\n\n`, `data: ${ok}\n\ndata: ${ok}\n\n`],
     [
-      'an id that is used again',
+      'a repeated event id',
       `id: 1\ndata: ${both}\n\nid: 1\ndata: 1\n\n`,
       `id: 1\ndata: ${ok}\n\nid: 1\ndata: 1\n\n`,
     ],
-    ['comments and times', `: ping\n\nretry: 5\n\ndata\n\n`, ': ping\n\nretry: 5\n\ndata: \n\n'],
-    ['an address', 'event: endpoint\ndata: /messages?id=1\n\n', 'event: endpoint\ndata: /messages?id=1\n\n'],
+    ['comments and retry fields', `: ping\n\nretry: 5\n\ndata\n\n`, ': ping\n\nretry: 5\n\ndata: \n\n'],
+    [
+      'an endpoint event with a URL',
+      'event: endpoint\ndata: /messages?id=1\n\n',
+      'event: endpoint\ndata: /messages?id=1\n\n',
+    ],
     ['no empty line at the end', `data: ${both}`, `data: ${ok}\n\n`],
     ['a byte order mark', bytesOf(`\uFEFFdata: ${both}\n\n`), `data: ${ok}\n\n`],
-    ['a byte order mark later', bytesOf(`data: 1\n\n\uFEFFdata: ${both}\n\n`), `data: 1\n\ndata: ${ok}\n\n`],
-    ['fields of other names', `database: ${both}\nData: ${both}\ndata : ${both}\n${both}\n\n`, '\n\n'],
-    ['UTF-16', Buffer.from(`data: ${both}\n\n`, 'utf16le').toString('latin1'), ''],
-    ['line ends of Python in a comment', bytesOf(`: x\u2028data: ${both}\n\n`), '\n\n'],
-    ['line ends of Python in a field', bytesOf(`id: 1\u0085data: ${both}\n\n`), '\n\n'],
     [
-      'line ends of Python in a text',
+      'a byte order mark after the first event',
+      bytesOf(`data: 1\n\n\uFEFFdata: ${both}\n\n`),
+      `data: 1\n\ndata: ${ok}\n\n`,
+    ],
+    [
+      'fields with names other than data',
+      `database: ${both}\nData: ${both}\ndata : ${both}\n${both}\n\n`,
+      '\n\n',
+    ],
+    ['UTF-16', Buffer.from(`data: ${both}\n\n`, 'utf16le').toString('latin1'), ''],
+    ['line ends that only Python recognizes, in a comment', bytesOf(`: x\u2028data: ${both}\n\n`), '\n\n'],
+    ['line ends that only Python recognizes, in a field', bytesOf(`id: 1\u0085data: ${both}\n\n`), '\n\n'],
+    [
+      'line ends that only Python recognizes, in a text',
       bytesOf('data: {"a":"\u2028data: {}\u0085ü"}\n\n'),
       bytesOf('data: {"a":"\\u2028data: {}\\u0085ü"}\n\n'),
     ],
-    ['lines that are messages alone', `data: {"a":\ndata: ${both}\ndata: }\n\n`, `data: {"a":${both}}\n\n`],
+    [
+      'a message over several lines, one of them a message too',
+      `data: {"a":\ndata: ${both}\ndata: }\n\n`,
+      `data: {"a":${both}}\n\n`,
+    ],
   ])('are rewritten one by one: %s', (_, text, expected) => {
     expect(linesOf(rewritten(text))).toEqual(linesOf(expected));
     for (let at = 0; at <= text.length; at += 1) {

@@ -10,7 +10,7 @@ describe('a nonce', () => {
   );
 
   test.each([
-    ['there is none', []],
+    ['no field has one', []],
     ['there are two fields', ['a', 'a']],
     ['it is empty', ['']],
     ['there are two in one field', ['a, b']],

@@ -40,7 +40,7 @@ describe('the first matching place gives the scheme', () => {
     ['b.test', '/', 'refused'],
     ['c.test:8443', '/', 'bearer'],
     ['c.test', '/', 'refused'],
-  ])('%s %s: %s', (host, path, kind) => {
+  ])('%s %s: the scheme is %s', (host, path, kind) => {
     expect(kindAt(places, host, path)).toBe(kind);
   });
 
@@ -93,7 +93,7 @@ describe('the schemes of the catalog', () => {
     ['dockerhub', 'auth.docker.io', '/token?scope=repository:acme/widgets:pull', 'basic token'],
     ['dockerhub', 'auth.docker.io', '/', 'refused'],
     ['dockerhub', 'registry-1.docker.io', '/v2/', 'own'],
-  ])('%s at %s%s: %s', (provider, host, path, kind) => {
+  ])('%s at %s%s: the scheme is %s', (provider, host, path, kind) => {
     expect(kindAt(placesOf(provider), host, path)).toBe(kind);
   });
 });

@@ -96,7 +96,7 @@ describe.each(['ES256', 'EdDSA'] as const)('a key that signs with %s', (algorith
   });
 
   test.each([
-    ['nothing', null],
+    ['null', null],
     ['a plain text', 'key'],
     ['another curve', { ...newDpopKey(algorithm), crv: 'P-384' }],
     ['no private part', { ...newDpopKey(algorithm), d: undefined }],

@@ -120,9 +120,9 @@ describe('rejects an unusable client certificate at once', () => {
       { cert, key: encrypted, passphrase: 'no' },
       'the passphrase of the key is missing or wrong',
     ],
-    ['a key that is none', { cert, key: Buffer.from('hello') }, 'the key cannot be read as PEM'],
-    ['a certificate that is none', { cert: key, key }, 'the certificate cannot be read as PEM'],
-    ['a PKCS #12 file that is none', { pfx: cert }, 'the file cannot be used as a certificate with its key'],
+    ['an invalid key', { cert, key: Buffer.from('hello') }, 'the key cannot be read as PEM'],
+    ['an invalid certificate', { cert: key, key }, 'the certificate cannot be read as PEM'],
+    ['an invalid PKCS #12 file', { pfx: cert }, 'the file cannot be used as a certificate with its key'],
   ])('%s', (_what, material, problem) => {
     const origin = 'sidekey.yaml:3:5: upstream.client_certificates["api.example"]';
     expect(() => createTrust([], [{ pattern: patternOf('api.example'), origin, material }])).toThrow(

@@ -53,10 +53,10 @@ describe('the head of a request', () => {
   });
 
   it.each<[string, string, Fault]>([
-    ['nothing but a line feed', '\n', 'bare_lf'],
-    ['two empty lines before it', '\r\n\r\nGET / HTTP/1.1\r\n\r\n', 'bad_method'],
-    ['an empty line of a bare CR before it', '\rGET / HTTP/1.1\r\n\r\n', 'bare_cr'],
-    ['an empty line of a bare LF before it', '\nGET / HTTP/1.1\r\n\r\n', 'bare_lf'],
+    ['only a line feed', '\n', 'bare_lf'],
+    ['preceded by two empty lines', '\r\n\r\nGET / HTTP/1.1\r\n\r\n', 'bad_method'],
+    ['preceded by a bare CR', '\rGET / HTTP/1.1\r\n\r\n', 'bare_cr'],
+    ['preceded by a bare LF', '\nGET / HTTP/1.1\r\n\r\n', 'bare_lf'],
     ['no method', line(' / HTTP/1.1'), 'bad_method'],
     ['a method in small letters', line('get / HTTP/1.1'), 'bad_method'],
     ['a method with a small letter', line('GEt / HTTP/1.1'), 'bad_method'],
@@ -285,7 +285,7 @@ describe('the head of a response', () => {
   });
 
   it.each<[string, string, Fault]>([
-    ['an empty line before it', '\r\nHTTP/1.1 200 OK\r\n\r\n', 'no_version'],
+    ['preceded by an empty line', '\r\nHTTP/1.1 200 OK\r\n\r\n', 'no_version'],
     ['no version', '200 OK\r\n\r\n', 'no_version'],
     ['another protocol', 'ICY 200 OK\r\n\r\n', 'no_version'],
     ['HTTP/2.0', 'HTTP/2.0 200 OK\r\n\r\n', 'unknown_version'],

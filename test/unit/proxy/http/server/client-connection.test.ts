@@ -346,7 +346,7 @@ describe('a response', () => {
     expect(await client.ended()).toBe('');
   });
 
-  it('to a client that waits for 100 Continue in vain is the last on its connection', async () => {
+  it('to a client that never receives its 100 Continue is the last on its connection', async () => {
     const { client } = await begun(async (_arrival, reply) => answer(reply, 'no'));
     client.send('POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n');
     expect(await client.response()).toMatchObject({ body: 'no', headers: { connection: 'close' } });

@@ -92,8 +92,8 @@ describe('the head of a response', () => {
 
   it.each([
     ['two lengths', 200, ['Content-Length', '1', 'Content-Length', '1']],
-    ['a length that is none', 200, ['Content-Length', '+1']],
-    ['a status that HTTP/2 has not', 799, []],
+    ['an invalid length', 200, ['Content-Length', '+1']],
+    ['a status that HTTP/2 does not have', 799, []],
   ])('is refused with %s', (_what, status, fields) => {
     expect(() => responseHead('GET', status, fields)).toThrow(
       expect.objectContaining({ code: 'upstream_protocol' }),

@@ -85,7 +85,7 @@ describe('the body of an incoming request', () => {
 
   it.each([
     ['before its end', 'ab', 3],
-    ['with pieces that nobody read', 'abc', 3],
+    ['with unread pieces', 'abc', 3],
   ])('that is released %s is never complete', async (_when, text, size) => {
     const { body, put, next } = begun(length(size));
     put(text);

@@ -17,7 +17,7 @@ const written = (more: Partial<FinalHead>, connection = '') =>
 describe('the framing of a response', () => {
   it.each<[string, Partial<FinalHead>, object]>([
     ['a length', { fields: ['content-LENGTH', '12'] }, { kind: 'length', bytes: 12 }],
-    ['a length of none', { fields: ['Content-Length', '0'] }, { kind: 'length', bytes: 0 }],
+    ['a length of zero', { fields: ['Content-Length', '0'] }, { kind: 'length', bytes: 0 }],
     ['no length', {}, { kind: 'chunked' }],
     ['no length, for HTTP/1.0', { version: '1.0' }, { kind: 'close' }],
     ['a HEAD', { method: 'HEAD', fields: ['Content-Length', '12'] }, { kind: 'none' }],
