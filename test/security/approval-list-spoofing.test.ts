@@ -22,7 +22,7 @@ const hostile: readonly (readonly [what: string, text: string])[] = [
   ],
   ['text that runs backwards', '\u202eevil\u202c \u2066x\u2069 \u200f\u061c\u200b\u2060\ufeff\u00ad'],
   ['blanks up to the end of the line', `ok${' '.repeat(300)}agent    admin`],
-  ['blanks that are none', `ok${'\u00a0\u3000\u2003\u2800\u3164'.repeat(80)}agent    admin`],
+  ['characters that look like blanks', `ok${'\u00a0\u3000\u2003\u2800\u3164'.repeat(80)}agent    admin`],
   ['heaps of marks', `z${'\u0301\u0489\u0334'.repeat(200)}`],
   ['wide characters', '漢😀'.repeat(400)],
   ['what is too long', 'A'.repeat(2_000)],

@@ -111,7 +111,7 @@ const attacks: readonly (readonly [string, string, (log: Log) => void])[] = [
     (at) => [dropWriter(at, 'host/1'), zeroHead(at, 1)],
   ],
   [
-    'the log put back, with the head records of now',
+    'an older log restored without its head records',
     'cut ',
     ({ file, older, rotated }) => {
       for (const at of [1, 2, 3].map(rotated)) fs.rmSync(at);
@@ -122,7 +122,7 @@ const attacks: readonly (readonly [string, string, (log: Log) => void])[] = [
   ],
 ];
 
-test.each(attacks)('%s: %s', async (_what, found, attack) => {
+test.each(attacks)('%s is reported as: %s', async (_what, found, attack) => {
   const at = await log();
   expect(await problems(at.file)).toEqual([]);
   attack(at);
@@ -132,7 +132,7 @@ test.each(attacks)('%s: %s', async (_what, found, attack) => {
 
 test.each<readonly [string, (log: Log) => void]>([
   [
-    'the whole folder put back as it was',
+    'the whole folder restored from an older copy',
     ({ file, older }) => {
       fs.rmSync(join(file, '..'), { recursive: true });
       fs.cpSync(older, join(file, '..'), { recursive: true });

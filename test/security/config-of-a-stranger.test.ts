@@ -17,7 +17,7 @@ const isRoot = process.getuid?.() === 0;
 const self = process.getuid?.() ?? 0;
 const stranger = 54_321;
 
-/** A config file with these modes in a folder with that one. */
+/** Creates a config file with mode `file` in a folder with mode `folder`. */
 async function place({ file = 0o600, folder = 0o700 }) {
   const at = join(await tempFolder(), 'config');
   await mkdir(at);
@@ -48,18 +48,21 @@ describe.skipIf(process.platform === 'win32')('the modes of the file and of its 
     { file: 0o660, folder: 0o2770, isPrivate: true, at: null },
     { file: 0o666, folder: 0o775, isPrivate: true, at: 'file' },
     { file: 0o664, folder: 0o777, isPrivate: true, at: 'folder' },
-  ] as const)('$file in $folder: $at', async ({ file, folder, at, ...more }) => {
-    const made = await place({ file, folder });
-    const exposure = exposureOf(made.path, self, () => 'isPrivate' in more);
-    if (at === null) return expect(exposure).toBeNull();
-    const named = at === 'file' ? made.path : made.folder;
-    const mode = (at === 'file' ? file : folder).toString(8);
-    expect(exposure).toMatchObject({
-      code: 'permissions_unsafe',
-      message: expect.stringContaining(`${named} is writable by others (mode ${mode})`),
-      hint: `chmod go-w ${named}`,
-    });
-  });
+  ] as const)(
+    'decimal mode $file in a folder of mode $folder: unsafe part $at',
+    async ({ file, folder, at, ...more }) => {
+      const made = await place({ file, folder });
+      const exposure = exposureOf(made.path, self, () => 'isPrivate' in more);
+      if (at === null) return expect(exposure).toBeNull();
+      const named = at === 'file' ? made.path : made.folder;
+      const mode = (at === 'file' ? file : folder).toString(8);
+      expect(exposure).toMatchObject({
+        code: 'permissions_unsafe',
+        message: expect.stringContaining(`${named} is writable by others (mode ${mode})`),
+        hint: `chmod go-w ${named}`,
+      });
+    },
+  );
 });
 
 describe.skipIf(!isRoot)('the owners of the file and of its folder', () => {
@@ -151,18 +154,23 @@ describe.skipIf(process.platform === 'win32')('links', () => {
 describe.skipIf(process.platform !== 'linux')('a private group of one user', () => {
   const { username: me } = userInfo();
   test.each([
-    ['has the user by its passwd entry', `${me}:x:7000:`, `${me}:x:7000:7000::/:/bin/sh`, true],
-    ['has the user by its list', `private:x:7000:${me}`, `${me}:x:7000:1::/:/bin/sh`, true],
-    ['may have root', `private:x:7000:root,${me}`, 'root:x:0:7000::/:/bin/sh', true],
-    ['has no second member', `${me}:x:7000:mallory`, `${me}:x:7000:7000::/:/bin/sh`, false],
+    ['may have the user as primary member', `${me}:x:7000:`, `${me}:x:7000:7000::/:/bin/sh`, true],
+    ['may have the user in its member list', `private:x:7000:${me}`, `${me}:x:7000:1::/:/bin/sh`, true],
+    ['may have root as another member', `private:x:7000:root,${me}`, 'root:x:0:7000::/:/bin/sh', true],
+    ['must not have a second listed member', `${me}:x:7000:mallory`, `${me}:x:7000:7000::/:/bin/sh`, false],
     [
-      'has no second user by the passwd entry',
+      'must not be the primary group of a second user',
       `${me}:x:7000:`,
       `${me}:x:1:7000::/:\nmallory:x:2:7000::/:`,
       false,
     ],
-    ['has no second row', `${me}:x:7000:\nother:x:7000:mallory`, `${me}:x:1:7000::/:`, false],
-    ['has the user at all', 'staff:x:7000:daemon', 'daemon:x:1:1::/:/bin/sh', false],
+    [
+      'must not have a second row in /etc/group',
+      `${me}:x:7000:\nother:x:7000:mallory`,
+      `${me}:x:1:7000::/:`,
+      false,
+    ],
+    ['must have the user', 'staff:x:7000:daemon', 'daemon:x:1:1::/:/bin/sh', false],
     ['is in the file: others may be in a directory', 'users:x:100:', `${me}:x:1:7000::/:/bin/sh`, false],
     ['has that number, and not one that contains it', `${me}:x:70001:`, `${me}:x:1:70001::/:`, false],
   ])('%s', async (_what, group, passwd, expected) => {

@@ -17,7 +17,7 @@ import { tempFolder } from '../support/temp-folder.ts';
 /** The mode by the PATH: without bubblewrap in it, Landlock confines alone. */
 const paths = [
   ['bubblewrap', '/usr/local/bin:/usr/bin:/bin', modes.bubblewrap === null],
-  ['Landlock alone', '/nowhere', modes.landlock === null],
+  ['only Landlock', '/nowhere', modes.landlock === null],
 ] as const;
 
 const sh = '/bin/sh';

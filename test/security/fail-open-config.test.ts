@@ -12,7 +12,7 @@ const load = (text: string): Promise<Config> => parseConfig(text, '/x/sidekey.ya
 
 describe('an unknown part of the config is an error', () => {
   test.each([
-    ['a key that is misspelt', 'version: 1\nproxy: { agnets: required }'],
+    ['a misspelt key', 'version: 1\nproxy: { agnets: required }'],
     ['a key on the wrong level', 'version: 1\nauthentication: required'],
     ['a key of a later version', 'version: 1\ndomains: { a.b: { grant: x, rules: [] } }'],
     ['a key in another case', 'version: 1\nproxy: { Agents: required }'],
@@ -26,18 +26,18 @@ describe('an unknown part of the config is an error', () => {
     ['__proto__ as a domain', 'version: 1\ndomains: { __proto__: deny }'],
     ['__proto__ as a section', 'version: 1\n__proto__: { proxy: { authentication: required } }'],
     ['__proto__ in a section', 'version: 1\nproxy: { __proto__: { authentication: required } }'],
-    ['a merge key', 'version: 1\nproxy: { <<: { authentication: required } }'],
+    ['a YAML merge key', 'version: 1\nproxy: { <<: { authentication: required } }'],
     ['a list in place of a map', 'version: 1\ndomains: [{ a.b: deny }]'],
-    ['a text in place of a truth', 'version: 1\ndomains: { a.b: { grant: x, allow_plain_http: no } }'],
-    ['a section that is empty', 'version: 1\nproxy:'],
-    ['a second document', 'version: 1\n---\nproxy: { authentication: required }'],
-    ['an earlier YAML, in which "no" is a truth', '%YAML 1.1\n---\nversion: 1'],
-    ['a tag', 'version: 1\nproxy: !include proxy.yaml'],
-    ['another version', 'version: 2'],
+    ['a text in place of a boolean', 'version: 1\ndomains: { a.b: { grant: x, allow_plain_http: no } }'],
+    ['an empty section', 'version: 1\nproxy:'],
+    ['a second YAML document', 'version: 1\n---\nproxy: { authentication: required }'],
+    ['YAML 1.1, in which "no" is a boolean', '%YAML 1.1\n---\nversion: 1'],
+    ['a YAML tag', 'version: 1\nproxy: !include proxy.yaml'],
+    ['an unsupported version', 'version: 2'],
     ['the version as a text', 'version: "1"'],
     ['no version', 'proxy: {}'],
-    ['nothing at all', ''],
-    ['a comment alone', '# version: 1'],
+    ['an empty file', ''],
+    ['a file with only a comment', '# version: 1'],
   ])('%s', async (_, text) => {
     await expect(load(text)).rejects.toMatchObject({ code: 'config_invalid' });
   });

@@ -68,7 +68,7 @@ describe('an HTTP/2 request goes only to the authority of its CONNECT', () => {
   test.each([
     ['user information', [':authority'], [[':authority', 'api.acme.test@other.example']]],
     ['a path in its authority', [':authority'], [[':authority', 'api.acme.test/x']]],
-    ['no authority at all', [':authority'], []],
+    ['no authority', [':authority'], []],
     ['another scheme', [':scheme'], [[':scheme', 'http']]],
     ['an absolute path', [':path'], [[':path', 'https://other.example/']]],
     [

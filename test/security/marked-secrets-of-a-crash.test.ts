@@ -14,8 +14,8 @@ describe('a crash shows no secret', () => {
     'an error with a request': (mark) =>
       `throw Object.assign(new Error('${mark}', { cause: '${mark}' }), { request: { authorization: '${mark}' } })`,
     'a parser that quotes': (mark) => `JSON.parse('${mark}')`,
-    'a promise that nobody waits for': (mark) => `void Promise.reject(new Error('${mark}'))`,
-    'no error at all': (mark) => `throw { token: '${mark}' }`,
+    'an unhandled rejection': (mark) => `void Promise.reject(new Error('${mark}'))`,
+    'a thrown value that is not an Error': (mark) => `throw { token: '${mark}' }`,
   };
 
   test.each(Object.entries(ways))('in the running proxy: %s', async (_what, way) => {

@@ -5,8 +5,8 @@ import { startUpstream } from '../support/upstream.ts';
 
 describe('a grant of another provider', () => {
   test.each([
-    ['the map names it', [], 'stranger'],
-    ['the request names it', ['Sidekey-Grant: stranger'], 'acme'],
+    ['the domain map names the grant', [], 'stranger'],
+    ['the request names the grant', ['Sidekey-Grant: stranger'], 'acme'],
   ])('is not sent to a host outside its audience because %s', async (_name, fields, entry) => {
     let asked = 0;
     const upstream = await startUpstream((_request, response) => response.end(String((asked += 1))));

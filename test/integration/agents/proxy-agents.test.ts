@@ -16,10 +16,10 @@ describe('if agents are required', () => {
     ['nothing', []],
     ['a wrong token', [basic('robot:wrong')]],
     ['the name of another', [basic(`other:${token}`)]],
-    ['a name alone', [basic('robot')]],
+    ['only a name', [basic('robot')]],
     ['another scheme', ['Proxy-Authorization: Digest x']],
     ['two credentials', [basic(`robot:${token}`), basic(`robot:${token}`)]],
-    ['selectors alone', [basic('+grant=acme:')]],
+    ['only selectors', [basic('+grant=acme:')]],
   ])(
     'a caller that presents %s gets instructions to authenticate, at CONNECT and outside of a tunnel',
     async (_name, fields) => {
@@ -127,7 +127,7 @@ describe('a selector', () => {
   });
 
   test.each([
-    ['none fits one alone', [basic('+user=alice:')], [], 409, 'grant_ambiguous'],
+    ['more than one grant matches', [basic('+user=alice:')], [], 409, 'grant_ambiguous'],
     ['there is no such grant', [], ['Sidekey-Grant: none'], 403, 'grant_missing'],
     ['the grant belongs to another domain', [], ['Sidekey-Grant: other'], 403, 'grant_missing'],
     ['it is malformed', [], ['Sidekey-Grant: a b'], 400, 'bad_request'],

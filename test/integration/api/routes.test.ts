@@ -29,7 +29,7 @@ const local: Readonly<Record<string, string>> = {
   upgrade: 'replaces the program itself',
   demo: 'shows the product on a terminal',
   connect: 'needs the browser of a person: connect sessions are the way of the API',
-  'grant source': 'runs programs: the operator alone sets it, at the command line',
+  'grant source': 'runs programs: only the operator sets it, at the command line',
   login: 'uses the API of another machine, and the browser of a person',
   logout: 'uses the API of another machine',
   'ca install': 'changes the trust stores of this machine',

@@ -223,12 +223,12 @@ describe('status', () => {
 
   test.each([
     [
-      'a key that is none',
+      'an unknown key',
       (text: string) => `${text}proxi: { authentication: required }\n`,
       /:\d+:1: proxi: is not a key/,
     ],
     [
-      'a value that is none',
+      'an invalid value',
       (text: string) => text.replace('4m', 'soon'),
       /:\d+:\d+: tokens\.refresh_before_expiry: is not a duration/,
     ],

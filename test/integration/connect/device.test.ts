@@ -61,10 +61,10 @@ describe('connect --device', () => {
   });
 
   test.each([
-    ['a person says no', then(400, { error: 'access_denied' }), 5, /Consent was refused at The Desk/],
+    ['a person refuses', then(400, { error: 'access_denied' }), 5, /Consent was refused at The Desk/],
     ['nobody answers', then(400, { error: 'expired_token' }), 1, /Nobody gave consent at The Desk in time/],
     [
-      'the time of the code is up',
+      'the code expires',
       then(400, { error: 'authorization_pending' }, { ...codes, expires_in: 0.05 }),
       1,
       /Nobody gave consent/,

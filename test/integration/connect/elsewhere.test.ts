@@ -17,8 +17,8 @@ describe('connect --paste, without a browser on this machine', () => {
   test.each<[what: string, change: (callback: URL) => string]>([
     ['the whole address', (url) => url.href],
     ['the address in quotes', (url) => `"${url.href}"`],
-    ['the query alone', (url) => url.search],
-    ['the code alone', (url) => url.searchParams.get('code') ?? ''],
+    ['only the query', (url) => url.search],
+    ['only the code', (url) => url.searchParams.get('code') ?? ''],
   ])('accepts %s', async (_what, change) => {
     const { command } = await pasting(await acmeHome(), change);
     expect(await command.done).toMatchObject({ exit: 0, stdout: expect.stringContaining('Connected acme.') });

@@ -102,7 +102,7 @@ describe('a grant that another command added meanwhile', () => {
 });
 
 describe('another request at the callback address does not end the wait', () => {
-  const strangers: readonly (readonly [
+  const otherRequests: readonly (readonly [
     what: string,
     status: number,
     ask: (callback: URL) => Parameters<typeof visit>,
@@ -120,23 +120,23 @@ describe('another request at the callback address does not end the wait', () => 
     ['a POST', 405, (url) => [changed(url, { code: 'y' }), { method: 'POST' }]],
     ['a HEAD', 405, (url) => [changed(url, { code: 'y' }), { method: 'HEAD' }]],
     [
-      'a stranger’s name',
+      'a Host of another site',
       404,
       (url) => [changed(url, { code: 'y' }), { headers: { host: 'evil.example.com' } }],
     ],
     [
-      'a stranger’s name with the port',
+      'a Host of another site with the port',
       404,
       (url) => [changed(url, { code: 'y' }), { headers: { host: `evil.example.com:${url.port}` } }],
     ],
     [
-      'localhost',
+      'the Host localhost',
       404,
       (url) => [changed(url, { code: 'y' }), { headers: { host: `localhost:${url.port}` } }],
     ],
   ];
 
-  test.each(strangers)('%s', async (_what, status, ask) => {
+  test.each(otherRequests)('%s', async (_what, status, ask) => {
     const at = await acmeHome();
     const { command, consentUrl, callback } = await waiting(at);
     const answer = await visit(...ask(callback));

@@ -200,7 +200,7 @@ describe('connect --jwt-bearer', () => {
     ['a folder', ['--key', '.'], '', /cannot be read/],
     ['no key in it', ['--key', '-', '--issuer', 'i'], 'hunter2', /cannot be read/],
     ['half a service account', ['--key', '-'], '{"private_key":"hunter2"}', /lacks its client_email/],
-    ['nobody who signs', ['--key', '-'], key.privateKey, /issuer of the assertions is missing/],
+    ['no issuer', ['--key', '-'], key.privateKey, /issuer of the assertions is missing/],
   ])('with %s is refused', async (_what, args, input, message) => {
     const at = await homeWithProvider(numbered, signing);
     const ran = await at.run(['connect', 'desk', '--jwt-bearer', ...args], { input });
@@ -284,13 +284,8 @@ describe('connect --token-exchange', () => {
   test.each([
     ['a token in argv', ['--subject-token', 'hunter2'], '', /--subject-token is not a reference/],
     ['an actor in argv', ['--actor-token', 'hunter2'], 'x', /--actor-token is not a reference/],
-    [
-      'a type that is none',
-      ['--subject-token-type', 'hunter2'],
-      'x',
-      /--subject-token-type is not a token type/,
-    ],
-    ['a type of nobody', ['--actor-token-type', 'jwt'], 'x', /needs --actor-token/],
+    ['an invalid type', ['--subject-token-type', 'hunter2'], 'x', /--subject-token-type is not a token type/],
+    ['a type of an actor token without the token', ['--actor-token-type', 'jwt'], 'x', /needs --actor-token/],
     ['nothing to exchange', [], '', /is empty/],
     ['a file that is not there', ['--subject-token', 'file:nowhere'], '', /cannot be read/],
   ])('with %s is refused', async (_what, args, input, message) => {

@@ -154,7 +154,7 @@ describe('the verification of imported credentials', () => {
   });
 
   test.each([
-    ['a refresh token alone', { refresh_token: 'r', client_id: 'c' }, [], 'it has no access token yet'],
+    ['only a refresh token', { refresh_token: 'r', client_id: 'c' }, [], 'it has no access token yet'],
     [
       'a token that has ended',
       { access_token: 'a', refresh_token: 'r', client_id: 'c', expires_at: Date.now() / 1_000 - 60 },

@@ -65,8 +65,8 @@ describe('an edited config', () => {
   );
 
   test.each([
-    ['a value that is none', '\nkey: MARKED-0123456789\n'],
-    ['a key that is none', '\n"MARKED-0123456789": 1\n'],
+    ['an invalid value', '\nkey: MARKED-0123456789\n'],
+    ['an invalid key', '\n"MARKED-0123456789": 1\n'],
     ['a value that the YAML is broken by', '\nkey: { source: "MARKED-0123456789\n'],
     ['a secret in the place of a reference', '\nproviders: { acme: { client_secret: MARKED-0123456789 } }\n'],
     ['a secret in the place of a key', '\nproviders: { acme: { "client_secret MARKED-0123456789": } }\n'],

@@ -103,39 +103,57 @@ test('a list of tools contains only the callable tools, in JSON and in events', 
 const text = JSON.stringify(list);
 const typed = (...types: readonly string[]) => types.flatMap((type) => ['Content-Type', type]);
 const answers: Readonly<Record<string, readonly [answer: Answer, result: readonly string[] | number]>> = {
-  'no type': [{ fields: [], body: text }, ['search', 'mail']],
-  'text/plain': [{ fields: typed('text/plain'), body: text }, ['search', 'mail']],
-  parameters: [{ fields: typed('application/json; charset=UTF-8; x="y"'), body: text }, ['search', 'mail']],
-  '+json': [{ fields: typed('application/vnd.acme.mcp+json'), body: text }, ['search', 'mail']],
-  capitals: [{ fields: typed('Application/JSON'), body: text }, ['search', 'mail']],
-  'an error in JSON': [{ status: 400, fields: typed('application/json'), body: text }, ['search', 'mail']],
+  'no Content-Type': [{ fields: [], body: text }, ['search', 'mail']],
+  'JSON as text/plain': [{ fields: typed('text/plain'), body: text }, ['search', 'mail']],
+  'a Content-Type with parameters': [
+    { fields: typed('application/json; charset=UTF-8; x="y"'), body: text },
+    ['search', 'mail'],
+  ],
+  'a Content-Type that ends in +json': [
+    { fields: typed('application/vnd.acme.mcp+json'), body: text },
+    ['search', 'mail'],
+  ],
+  'a Content-Type in capitals': [{ fields: typed('Application/JSON'), body: text }, ['search', 'mail']],
+  'JSON with an error status': [
+    { status: 400, fields: typed('application/json'), body: text },
+    ['search', 'mail'],
+  ],
   'an event stream in capitals': [
     { fields: typed('Text/Event-Stream; charset=utf-8'), body: `data: ${text}\n\n` },
     ['search', 'mail'],
   ],
-  'a batch': [
+  'a JSON-RPC batch': [
     { fields: typed('application/json'), body: `[${text},${text}]` },
     ['search', 'mail', 'search', 'mail'],
   ],
-  'no content': [{ status: 202, fields: [], body: '' }, []],
+  'an empty body': [{ status: 202, fields: [], body: '' }, []],
   'an error page': [
     { status: 500, fields: typed('text/html; charset=latin1'), body: '"name":"page"' },
     ['page'],
   ],
-  'two types': [{ fields: typed('application/json', 'text/plain'), body: text }, 502],
-  'two types in a field': [{ fields: typed('application/json, text/event-stream'), body: text }, 502],
-  'another charset': [{ fields: typed('application/json; charset=utf-7'), body: text }, 502],
+  'two Content-Type fields': [{ fields: typed('application/json', 'text/plain'), body: text }, 502],
+  'two media types in one Content-Type': [
+    { fields: typed('application/json, text/event-stream'), body: text },
+    502,
+  ],
+  'JSON in another charset': [{ fields: typed('application/json; charset=utf-7'), body: text }, 502],
   'events in another charset': [
     { fields: typed('text/event-stream; charset=utf-16'), body: `data: ${text}\n\n` },
     502,
   ],
-  'UTF-16': [{ fields: typed('application/json'), body: Buffer.from(text, 'utf16le') }, 502],
+  'JSON in UTF-16': [{ fields: typed('application/json'), body: Buffer.from(text, 'utf16le') }, 502],
   'a byte order mark': [{ fields: typed('application/json'), body: `\uFEFF${text}` }, 502],
-  'an unknown coding': [{ fields: [...typed('text/plain'), 'Content-Encoding', 'x-zip'], body: text }, 502],
-  'a repeated member': [{ fields: [], body: text.replace('"result"', '"result":{},"result"') }, 502],
-  'a page': [{ fields: typed('text/html'), body: `<script>${text}</script>` }, 502],
-  'events as JSON': [{ fields: typed('application/json'), body: `data: ${text}\n\n` }, 502],
-  'more than 16 MiB': [{ fields: [], body: `${' '.repeat(16_777_216)}${text}` }, 502],
+  'an unknown Content-Encoding': [
+    { fields: [...typed('text/plain'), 'Content-Encoding', 'x-zip'], body: text },
+    502,
+  ],
+  'a repeated JSON member': [{ fields: [], body: text.replace('"result"', '"result":{},"result"') }, 502],
+  'an HTML page': [{ fields: typed('text/html'), body: `<script>${text}</script>` }, 502],
+  'an event stream as application/json': [
+    { fields: typed('application/json'), body: `data: ${text}\n\n` },
+    502,
+  ],
+  'a body over 16 MiB': [{ fields: [], body: `${' '.repeat(16_777_216)}${text}` }, 502],
 };
 
 test.each(Object.entries(answers))(

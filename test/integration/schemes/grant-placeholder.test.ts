@@ -67,7 +67,7 @@ describe('a placeholder', () => {
     expect(ran.exit).not.toBe(0);
   });
 
-  test('without a token is none where everybody has to show one', async () => {
+  test('for callers without a token does not exist if every caller needs a token', async () => {
     const at = await withGrant({ proxy: { listen: '127.0.0.1:0', authentication: 'required' } });
     expect((await at.run(['grant', 'show', '--placeholder', 'work'])).stderr).toContain('--agent NAME');
   });

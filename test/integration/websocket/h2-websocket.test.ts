@@ -116,7 +116,7 @@ describe('a WebSocket over HTTP/2', () => {
   });
 
   test.each([
-    ['speaks HTTP/1.1 alone', () => startUpstream((_asked, response) => response.end())],
+    ['speaks only HTTP/1.1', () => startUpstream((_asked, response) => response.end())],
     ['speaks HTTP/2 without it', () => startH2Upstream((_asked, response) => response.end())],
   ])('is not offered where the upstream %s', async (_what, start) => {
     const { sidekey, upstream } = await grantedTo(await start());

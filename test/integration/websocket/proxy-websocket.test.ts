@@ -209,7 +209,7 @@ describe('a failed WebSocket handshake', () => {
       'upstream_protocol',
     ],
     [
-      'switches to no protocol at all',
+      'names no protocol in its 101',
       (socket: Duplex) => socket.write('HTTP/1.1 101 Switching Protocols\r\n\r\n'),
       502,
       'upstream_protocol',
