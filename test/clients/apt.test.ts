@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { missing, stage } from './support/stage.ts';
 
-/** As apt writes it for a repository without folders. */
+/** The line for a repository without folders, in the format of apt. */
 const list = '/debian/./Packages';
 const packages = 'Package: acme\nVersion: 1.0\nArchitecture: all\nFilename: acme.deb\nSize: 1\n';
 

@@ -11,7 +11,7 @@ const aws = await findClient('aws', ['--version']);
 const curl = await findClient('curl', ['--aws-sigv4', 'aws:amz', '--version']);
 const boto3 = await findClient(python, ['-c', 'import boto3']);
 
-/** Nobody but the double, which is of botocore, says whether a signature holds. */
+/** Only the test server, which uses botocore, verifies signatures. */
 function suite(name: string, missing: string | false, tests: () => void): void {
   const why = botocoreMissing === false ? missing : botocoreMissing;
   describe.skipIf(why !== false)(why === false ? name : `${name} (${why})`, tests);

@@ -12,7 +12,7 @@ interface Stand {
   readonly at: Home;
   readonly upstream: Upstream;
   readonly seen: readonly IncomingMessage[];
-  /** What `sidekey env --shell json` set. */
+  /** Variables that `sidekey env --shell json` set. */
   readonly set: Readonly<Record<string, string>>;
 }
 
@@ -68,7 +68,7 @@ const requests = 'import requests,os;print(requests.get(os.environ["URL"]).text)
 const urllib = 'import urllib.request as u,os;print(u.urlopen(os.environ["URL"]).read())';
 const fetching = 'fetch(process.env.URL).then((r) => r.text()).then(console.log)';
 const getting = "require('https').get(process.env.URL, (r) => r.pipe(process.stdout))";
-/** Both clients of the JDK. */
+/** Both HTTP clients of the JDK. */
 const probe = `
 import java.net.*; import java.net.http.*;
 public class Probe {
@@ -127,7 +127,7 @@ describe('with only the variables of sidekey env', () => {
     'git sends the agent token in its first request (git)',
     async () => {
       const it = await stand('required');
-      // It is no repository, which git finds out from an answer.
+      // git gets a response that is not of a repository, and reports that.
       const { stderr } = await runWith(it, 'git', ['ls-remote', `${it.upstream.url}/r.git`], '');
       expect(stderr).toContain('not valid: is this a git repository?');
       expect(it.seen.map(({ headers }) => headers.authorization)).toEqual([`Bearer ${token}`]);

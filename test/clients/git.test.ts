@@ -14,7 +14,7 @@ interface Setup extends Stage {
   readonly basic: string;
   /** Runs lines of the shell in which `$URL` is that of the repository. */
   readonly run: (...lines: readonly string[]) => Promise<Performed>;
-  /** What git and curl say of each request, secrets included. */
+  /** Traces of git and curl for each request, including secrets. */
   readonly trace: () => Promise<string>;
   readonly env: Readonly<Record<string, string>>;
 }
@@ -122,7 +122,7 @@ describe.skipIf(absent)('git', { timeout: 120_000 }, () => {
         expect(headers['authorization']).toBe(at.basic);
         expect(version).toBe(options.http2 ? '2.0' : '1.1');
       }
-      // It shows the fields themselves, and not what stands in for secrets in them.
+      // The trace has the fields themselves, not replacements of their secrets.
       const trace = await at.trace();
       expect(trace).toMatch(/proxy-authorization: basic [a-z0-9]/i);
       expect(trace).toContain('git-upload-pack');

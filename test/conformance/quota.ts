@@ -37,7 +37,7 @@ const noon = Date.UTC(2026, 10, 21, 12);
 const midnight = Date.UTC(2026, 10, 22);
 const hour = 3_600_000;
 
-/** What every implementation of `Quota` must do. */
+/** Tests that every implementation of `Quota` must pass. */
 export function quotaConformance(name: string, open: () => Promise<QuotaUnderTest> | QuotaUnderTest): void {
   describe(`${name} as a quota`, () => {
     let subject: QuotaUnderTest;

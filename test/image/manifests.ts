@@ -168,7 +168,7 @@ const agentProgram = {
   ],
 };
 
-/** What a second proxy of the same store needs, and a way to call the API by a proxy at an address. */
+/** Parts for a second proxy with the same store, and a function that calls the API of a proxy. */
 interface Shared {
   readonly socket: string;
   readonly secrets: Readonly<Record<string, string>>;
@@ -345,7 +345,7 @@ function openPod(
   const pod = namespace(`sk-${name}`);
   const volumes = new Map(
     spec.volumes.map((each) => {
-      // As the kubelet makes them.
+      // In the form that the kubelet creates.
       const path = volume(`${name}-${each.name}`, 0, fsGroup, each.secret === undefined ? 0o2777 : 0o3777);
       const write = (called: string, text: string, mode: number) => {
         writeFileSync(join(path, called), text, 'latin1');

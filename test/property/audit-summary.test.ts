@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import type { AuditEvent, AuditLine } from '../../src/domain/event.ts';
 import { summarize } from '../../src/audit/summary.ts';
 
-/** What happened, as whoever was there would tell it. */
+/** The requests as a direct observer would count them. */
 const anExchange = fc.record({
   agent: fc.constantFrom('ci', 'bot', undefined),
   grant: fc.constantFrom('g-1', 'g-2', undefined),

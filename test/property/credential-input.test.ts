@@ -8,7 +8,7 @@ import { fieldsFor } from '../../src/proxy/schemes/apply.ts';
 const now = Date.UTC(2027, 0, 1);
 const bearer = { kind: 'bearer' } as const;
 
-/** What was read, or null where it was refused as it should be. */
+/** The parsed input, or null if it was refused as expected. */
 function read(text: string): CredentialInput | null {
   try {
     return readCredential(text, { now: () => now });

@@ -31,7 +31,7 @@ describe('a JSON object', () => {
   const textOf = (members: readonly Member[]) =>
     `{${members.map(({ of, blanks: [a, b, c, d], value: it }) => `${a}${of.written}${b}:${c}${it}${d}`).join(',')}}`;
 
-  /** What is to come of it, put together from its parts and not by reading. */
+  /** The expected text, assembled from its parts instead of parsed. */
   function expected(members: readonly Member[], token: string): string {
     const first = members.findIndex(({ of }) => of.isOurs);
     const own = JSON.stringify(token);

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { targetUri } from '../../src/proxy/schemes/dpop-proof.ts';
 
 const origin = 'https://api.acme.test:8443';
-/** What may stand in a request line, and what may not: a character a byte. */
+/** Characters that a request line may contain and others, one byte each. */
 const path = fc
   .string({ unit: fc.integer({ min: 0x21, max: 0xff }).map((code) => String.fromCharCode(code)) })
   .map((rest) => `/${rest}`);

@@ -54,7 +54,7 @@ const fields = fc.array(field, { maxLength: 20 });
 const ofOneConnection = ['connection', 'keep-alive', 'proxy-connection', 'te', 'upgrade', 'http2-settings'];
 const keptAnyway = ['host', 'content-length', 'transfer-encoding', 'authorization', 'trailer'];
 
-/** What may go on, in words of its own. */
+/** The fields that may be forwarded, computed independently. */
 function mayPass(list: readonly (readonly [string, string])[], also: (name: string) => boolean) {
   const nominated = list
     .filter(([it]) => it.toLowerCase() === 'connection')

@@ -6,7 +6,7 @@ describe('the codec with mutated bytes', () => {
   it.each(['request', 'response'] as const)('agrees with Node and with itself: %s', (whose) => {
     const report = fuzz(whose, { seed: 20_261_122, goesOn: (runs) => runs < 6_000 });
     expect(report.problems).toEqual(new Map());
-    // It gets somewhere: each is another row of faults, framings and messages.
+    // Each input yields another sequence of faults, framings and messages.
     expect(report.ways).toBeGreaterThan(100);
   });
 });

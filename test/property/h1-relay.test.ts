@@ -38,7 +38,7 @@ function relayed(pieces: readonly Buffer[]): string {
         body = createBodyReader(plan, { whose: 'request', limits });
       }
       const end = body.read(region, at, region.length);
-      // What of this region came before the fault does not go on either.
+      // Bytes of this region before the fault are not forwarded either.
       if (typeof end !== 'number') return out;
       out += region.toString('latin1', at, body.relayEnd);
       at = end;
@@ -58,7 +58,7 @@ interface Seen {
   whole: boolean;
 }
 
-/** What a program with Node's parser takes these bytes for. */
+/** The messages that Node's parser reads from these bytes. */
 function seenByNode(text: string): { seen: Seen[]; error: string | null } {
   const seen: Seen[] = [];
   const parser = createNodeParser('request', {

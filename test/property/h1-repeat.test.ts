@@ -32,7 +32,7 @@ const section = fc.oneof(
 const change = fc.oneof(
   { weight: 6, arbitrary: fc.constant((last: string) => last) },
   { weight: 3, arbitrary: section.map((text) => () => text) },
-  // One byte is another one, at any place.
+  // One byte is changed at any place.
   {
     weight: 3,
     arbitrary: fc

@@ -78,7 +78,7 @@ function cut(bytes: Buffer, sizes: readonly number[]): Buffer[] {
   return pieces;
 }
 
-/** What comes out at each call, in its pieces, and the steps that were taken. */
+/** The output of each call, in its pieces, and the number of steps. */
 function traced(redactor: Redactor | GrpcRedactor, pieces: readonly Buffer[]): readonly unknown[] {
   const calls = pieces.map((piece) => [...redactor.push(piece)].map((out) => out.toString('latin1')));
   const last = [...redactor.end()].map((out) => out.toString('latin1'));

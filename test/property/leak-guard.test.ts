@@ -4,7 +4,7 @@ import { isGuardable, Matcher } from '../../src/proxy/leak-guard/patterns.ts';
 import { Redactor } from '../../src/proxy/leak-guard/redactor.ts';
 import { unescaped } from '../../src/proxy/leak-guard/unescape.ts';
 
-/** What credentials are made of, and what is hard to tell from the writing around it. */
+/** Alphabets of credentials, and characters that resemble the encodings around them. */
 const letters = Array.from(
   'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=:!#$%&*"\'<>\\,;@ ',
 );
@@ -51,7 +51,7 @@ const ways: Readonly<Record<string, (text: string) => string>> = {
   hexEntity: (text) =>
     Array.from(text, (one) => `&#x${one.charCodeAt(0).toString(16).toUpperCase()};`).join(''),
 };
-/** Those that leave letters and digits as they are: such are put around others. */
+/** Encodings that keep letters and digits, which are applied around others. */
 const outer = { asItIs: (text: string) => text, htmlText, jsonText, encodeURIComponent, formText, slashes };
 
 const anyWay = fc.tuple(

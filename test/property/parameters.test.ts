@@ -18,7 +18,7 @@ const requestOf = (contentType: string, text: string, query = ''): ReadRequest =
   );
 };
 
-/** What servers take for the number; null: none. */
+/** Returns the number that a server reads; null: none. */
 type Reader = (pairs: readonly (readonly [string, string])[]) => number | null;
 
 const numberOf = (text: string | undefined): number | null => {

@@ -1,4 +1,4 @@
-/** What is replaced or found in a stream is what is in the whole, however it was cut. */
+/** Replacements and matches in a stream equal those in the whole text, however it is split. */
 import { createHmac } from 'node:crypto';
 import type { Writable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
@@ -104,7 +104,7 @@ async function received(bytes: Buffer): Promise<{ data: string; isBinary: boolea
   return messages;
 }
 
-/** As a client sends them: some in fragments, with a ping between. */
+/** Frames as a client sends them: some in fragments, with a ping between. */
 function sent(messages: readonly { data: Buffer; binary: boolean }[], fragments: readonly number[]): Buffer {
   const frames = messages.flatMap(({ data, binary }, i) => {
     const parts = cut(data, [fragments[i % Math.max(1, fragments.length)] ?? 0]);

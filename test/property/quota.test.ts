@@ -37,7 +37,7 @@ const steps = (back: fc.Arbitrary<number>) =>
 
 const passed = (clock: readonly { readonly ok: boolean }[]) => clock.filter(({ ok }) => ok).length;
 
-/** One request after each step. */
+/** One request after each step of the clock. */
 async function requests(
   limits: readonly RuleLimit[],
   moves: readonly number[],

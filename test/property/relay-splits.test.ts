@@ -34,7 +34,7 @@ const lastResponse = fc
   .tuple(interim, untilClose)
   .map(([before, rest]) => `${before}HTTP/1.1 200 OK\r\n${rest}`);
 
-/** What a reply was told when the response came in these pieces, and what became of the connection. */
+/** Calls of a reply for a response in these pieces, and the final state of the connection. */
 async function relayed(pieces: readonly string[], method: string) {
   const { give, said, carried } = exchangeOf({ method });
   const connection = give();

@@ -126,7 +126,7 @@ describe('a decision on a request', () => {
         if (strictness[decision.outcome] < strictness[without.outcome]) narrowed += 1;
         for (const alone of [without, ...rest.map((each) => decisionBy({ rules: each }))]) {
           expect(strictness[decision.outcome]).toBeLessThanOrEqual(strictness[alone.outcome]);
-          // What one refuses for good is refused before the body is read.
+          // A final refusal by one set is refused before the body is read.
           if (alone.outcome === 'deny' && !alone.needsBody) expect(decision.needsBody).toBe(false);
           if (decision.outcome === 'deny' || alone.outcome === 'deny') continue;
           if (alone.maxResponse !== null && alone.mode === 'enforce')

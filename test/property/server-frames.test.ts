@@ -1,4 +1,4 @@
-/** What a WebSocket server says is redacted by message, however its frames are cut, and stays the same frames. */
+/** Messages of a WebSocket server are redacted however their frames are split, and frames keep their form. */
 import type { Writable } from 'node:stream';
 import * as fc from '../support/fast-check.ts';
 import { expect, test } from 'vitest';
@@ -63,7 +63,7 @@ test('each WebSocket message is redacted as a whole, and keeps its frames', asyn
       expect(after.length).toBe(before.length);
       for (const [i, each] of after.entries()) {
         expect(each).not.toContain(secret);
-        // What is not masked is as it was, and where the secret is not begun, nothing is masked.
+        // Bytes outside the mask are unchanged, and without a start of the secret nothing is masked.
         expect(Array.from(each, (letter, at) => (letter === '*' ? before[i]![at] : letter)).join('')).toBe(
           before[i],
         );

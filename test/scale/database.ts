@@ -114,7 +114,7 @@ function server(data: string, socket: string, address: string): DatabaseServer {
   };
   const words = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
   const log = join(socket, 'log');
-  // It ends with this process, however that ends.
+  // The server ends with this process in every case.
   const script =
     'log=$1; shift; exec 3<&0; "$@" <&- 3<&- >>"$log" 2>&1 & pid=$!; (cat <&3 >/dev/null; kill -QUIT $pid) 2>/dev/null & wait $pid';
   let guard: ReturnType<typeof spawn> | null = null;

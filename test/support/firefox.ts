@@ -129,7 +129,7 @@ export async function startFirefox(
     const page: FirefoxPage = {
       complaints,
       async evaluate(expression) {
-        // As text, since values of the protocol have a form of their own.
+        // Read as a text, because the protocol encodes other values in its own form.
         const code = `JSON.stringify((0, eval)(${JSON.stringify(expression)}) ?? null)`;
         const asked = { expression: code, target: { context }, awaitPromise: false, userActivation: true };
         const { result, exceptionDetails } = await send('script.evaluate', asked);

@@ -186,7 +186,7 @@ export const policyOf = (domains: readonly Domain[]): Policy => ({
   unmatched: 'deny',
 });
 
-/** The same map with its rules, and without. */
+/** One map with its rules, and without them. */
 export const policies = fc
   .array(entry, { minLength: patterns.length, maxLength: patterns.length })
   .map((entries) => {

@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import type { Secret } from './secret.ts';
 import { stage, type SingleStage } from './stage.ts';
 
-/** What a private registry answers: by method and path, without a query. */
+/** Responses of a private registry, by method and path without the query. */
 export type Packages = (url: string) => Readonly<Record<string, Answer>>;
 
 /** A body, or a status, for requests whose body is to be looked at. */

@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { openSync, readSync, closeSync } from 'node:fs';
 
-/** What a process could hand to somebody else: what it was given, and what it remembers. */
+/** Data that a process could pass on: its input and its memory. */
 export interface ProcessImage {
   readonly pid: number;
   /** `argv`, with spaces between. */
@@ -59,7 +59,7 @@ async function imageOf(pid: number): Promise<ProcessImage | null> {
   }
 }
 
-/** What was never written to is all zeros, and is left out. */
+/** Leaves out memory that was never written, which is all zeros. */
 const blockBytes = 65_536;
 
 function memoryOf(pid: number, maps: string): Buffer {
@@ -68,7 +68,7 @@ function memoryOf(pid: number, maps: string): Buffer {
   const zeros = Buffer.alloc(blockBytes);
   try {
     for (const line of maps.split('\n')) {
-      // What cannot be written holds programs, not what they have been told.
+      // Memory that is not writable holds programs, not their data.
       const range = /^([0-9a-f]+)-([0-9a-f]+) rw/.exec(line);
       if (range === null || line.includes('[vvar')) continue;
       const [start, end] = [Number.parseInt(range[1]!, 16), Number.parseInt(range[2]!, 16)];

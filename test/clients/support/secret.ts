@@ -6,7 +6,7 @@ export interface Secret {
   readonly token: string;
   /** `Authorization` of the user with the token for a password. */
   readonly basic: (username: string) => string;
-  /** What every client is given in its environment: a look that does not find even this is blind. */
+  /** A value in the environment of every client: a search that does not find it is broken. */
   readonly known: string;
   /**
    * For upstreams, before they answer to a request that has the credential: resolves when the memory of all that

@@ -28,7 +28,7 @@ export function packageMissing(name: string): false | string {
   return existsSync(join(programs, 'node_modules', name)) ? false : `${name} is not installed`;
 }
 
-/** One request as the upstream saw it. */
+/** One request as the upstream received it. */
 export interface Seen {
   readonly method: string;
   readonly path: string;
@@ -59,15 +59,15 @@ export interface Stage {
    * looked into, and afterwards every file that it wrote: the test fails where a piece of the token is found.
    */
   readonly perform: (command: readonly string[], options?: PerformOptions) => Promise<Performed>;
-  /** The same, for a script of the shell, from the first command that fails on; fails the test where one does. */
+  /** Runs a shell script, which stops at the first command that fails; then the test fails. */
   readonly script: (lines: readonly string[], options?: PerformOptions) => Promise<Performed>;
-  /** What the audit file says of requests that were let through. */
+  /** Audit events of allowed requests. */
   readonly accesses: () => Promise<readonly AuditLine[]>;
   /** How often it says that a response showed the credential. */
   readonly leaks: () => Promise<number>;
 }
 
-/** What a Sidekey is to know of the upstreams of a test. */
+/** Facts that a Sidekey needs about the upstreams of a test. */
 export interface StageSetting {
   /** The `domains` of its config. The grant is called `client-test`. */
   readonly domains: Readonly<Record<string, unknown>>;
@@ -75,7 +75,7 @@ export interface StageSetting {
   readonly provider: string;
   /** How the provider carries it, where that is not as it is known to do. */
   readonly inject?: unknown;
-  /** What else its definition says. */
+  /** Further keys of its definition. */
   readonly definition?: object;
   /** Where the credential goes. */
   readonly audience: string;
@@ -200,7 +200,7 @@ export async function stage(
     readonly provider?: string;
     readonly carried?: (secret: Secret) => Readonly<Record<string, string>>;
     readonly inject?: unknown;
-    /** What the domain map says besides. */
+    /** Further entries of the domain map. */
     readonly domains?: Readonly<Record<string, unknown>>;
   } = {},
 ): Promise<SingleStage> {
@@ -241,7 +241,7 @@ export async function stage(
   };
 }
 
-/** What most clients are asked to get: a small JSON document, which repeats the fields of the request. */
+/** The document that most clients request: a small JSON text that repeats the fields of the request. */
 export const greeting: RequestListener = (request, response) => {
   request.resume();
   const body = JSON.stringify({ greeting: 'hello from upstream', you_sent: request.headers });

@@ -1,4 +1,4 @@
-/** What `explain` says of agents, leases, grants and rules is what the running proxy answers: the same codes and words. */
+/** `explain` reports the codes and sentences of the running proxy for agents, leases, grants and rules. */
 import { Readable } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import { dateTime } from '../../../src/operations/format.ts';

@@ -1,4 +1,4 @@
-/** What people set for a grant and who reaches it, as `grant show` and `grant list` tell it. */
+/** Settings of a grant and the agents that reach it, in `grant show` and `grant list`. */
 import { describe, expect, test } from 'vitest';
 import { home, type Home } from '../../support/command-line.ts';
 

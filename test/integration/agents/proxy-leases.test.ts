@@ -78,7 +78,7 @@ describe('a grant that is not bound to the agent', () => {
     await lease('lease', [grants.work.id, grants.bobs.id]);
     const answer = await ask(await tunnel(userInfo), ...fields);
     expect(answer).toMatchObject({ status: 403, reason: 'grant_missing' });
-    // The same words for one that nobody has.
+    // A missing grant gets the same message.
     const nobodys = await ask(await tunnel(userInfo.replace('bob', 'eve')), ...fields);
     expect(problemOf(answer)).toEqual(
       JSON.parse(JSON.stringify(problemOf(nobodys)).replaceAll('eve', 'bob')),
@@ -133,7 +133,7 @@ test('an agent with a user uses the grants of that user by default', async () =>
   expect(await ask(await tunnel('robot+grant=work:own'))).toMatchObject({ status: 200 });
   expect(await ask(await tunnel('robot+grant=work+user=bob:own'))).toMatchObject({ status: 200 });
   expect(await ask(await tunnel(`robot+grant=${grants.bobs.id}:own`))).toMatchObject({ status: 200 });
-  // Both of alice's fit: acting for her says nothing of which.
+  // Both grants of alice match: acting for her does not select one.
   expect(await ask(await tunnel('robot:own'))).toMatchObject({ status: 409 });
   expect(seen).toEqual(['alice-work', 'bob-work', 'bob-work']);
 });
@@ -207,7 +207,7 @@ describe('a lease', () => {
   });
 });
 
-/** One request outside of a tunnel: each brings a token of its own. */
+/** Sends one request outside a tunnel, with its own token. */
 async function askAs(client: RawClient, url: string, secret: string): Promise<string> {
   client.send(`GET ${url}/ HTTP/1.1\r\nHost: ${new URL(url).host}\r\n${basic(`robot:${secret}`)}\r\n\r\n`);
   const { status, reason } = await client.response();

@@ -1,4 +1,4 @@
-/** What watches a proxy from outside: health, readiness and metrics. */
+/** Monitoring of a proxy from outside: health, readiness and metrics. */
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { describe, expect, test } from 'vitest';

@@ -7,13 +7,13 @@ import { home, type Home, type RunOptions } from '../../support/command-line.ts'
 
 interface Expected {
   readonly exit: number;
-  /** What is wrong, and where. */
+  /** The problem and its place. */
   readonly says: string | RegExp;
-  /** What to do. */
+  /** The next step. */
   readonly hint: string | RegExp;
 }
 
-/** One sentence that says what is wrong and where, one line that says what to do, and nothing on disk is another. */
+/** One sentence with the problem and its place, one line with the next step, and no change on disk. */
 async function expectRefusal(
   { program, run, everything }: Home,
   args: readonly string[],

@@ -225,7 +225,7 @@ appendFileSync(${JSON.stringify(at.configFile)}, 'log: { level: error }\\n');
     expect(failed).toMatchObject({ exit: 2, stderr: expect.stringContaining('ended with exit code 3.') });
     const missing = await at.run(['config', 'edit'], { env: { EDITOR: join(at.folder, 'nosuch') } });
     expect(missing).toMatchObject({ exit: 2, stderr: expect.stringContaining('nosuch is not installed.') });
-    // Nobody could leave the default editor.
+    // The test cannot leave the default editor.
     const none = await at.run(['config', 'edit'], { env: { EDITOR: undefined, VISUAL: undefined } });
     expect(none).toMatchObject({ exit: 2, stderr: expect.stringContaining('no terminal for an editor') });
     expect(await at.everything()).toEqual(before);

@@ -161,7 +161,7 @@ describe('the sign-in at the helpdesk', () => {
     const { url } = authorization(connection);
     const asked = { ...alice, decision: 'allow' as const };
     await consentAs(url, asked, connection, jar);
-    // The same browser, signed in by now, is asked for consent at once.
+    // The same browser is signed in now, and is asked for consent at once.
     const again = await send(connection, url, { headers: { cookie: jar.headerFor('/authorize') } });
     jar.store(again.headers['set-cookie']);
     const at = new URL(again.headers.location ?? '', url);

@@ -93,7 +93,7 @@ describe('a rotation of the master key during the work of a proxy with two worke
       expect((await ask(tunnel, upstream)).status).toBe(200);
       const verified = await at.run(['audit', 'verify']);
       expect(verified.stdout).toContain('is intact');
-      // Both workers, the supervisor, and the command line have chains.
+      // Both workers, the supervisor and the command line have audit chains.
       const linked = (await served.lines()).filter(({ event }) => event === 'audit.rekeyed');
       expect(new Set(linked.map(({ node }) => node)).size).toBeGreaterThanOrEqual(3);
     },

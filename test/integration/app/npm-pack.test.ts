@@ -1,4 +1,4 @@
-/** What npm packs of a checkout that somebody has used. */
+/** Files that npm packs from a checkout that has been used. */
 import { execFile, spawnSync } from 'node:child_process';
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';

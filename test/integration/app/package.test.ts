@@ -1,4 +1,4 @@
-/** What `npm run build` makes, in a folder as an installed package has it: a few files that are the whole program. */
+/** The output of `npm run build`, in a folder like an installed package: few files, the whole program. */
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -59,7 +59,7 @@ describe('with several workers', { timeout: 120_000 }, () => {
     const { at, url, upstream, pids, serving, holdOnEach, release, lines, configure, stop } = await holding();
     const all = await holdOnEach();
     const [killed = 0, other = 0] = pids();
-    // What is wrong in the file by now is no reason not to replace it: the config in force counts.
+    // An error in the file since then does not prevent a replacement: the config in force counts.
     await writeFile(at.configFile, 'version: 2\n');
     process.kill(killed, 'SIGKILL');
     while (!isGone(killed)) await pollDelay();
@@ -106,7 +106,7 @@ describe('with several workers', { timeout: 120_000 }, () => {
     const all = await holdOnEach();
     const ids = pids();
     const stopped = stop();
-    // What waited to be taken is reset; then nothing listens any more.
+    // Waiting connections are reset. After that nothing listens.
     const refused = `connect ECONNREFUSED 127.0.0.1:${port}`;
     for (let lost = ''; lost !== refused;) {
       const answer = await proxiedGet(url, `${upstream.url}/now`);

@@ -134,7 +134,7 @@ describe('several workers', timeout, () => {
     expect(answers).toEqual(answers.map(() => ({ status: 200, body: 'work.1' })));
     const nodes = async () =>
       new Set((await lines()).filter(({ event }) => event === 'access').map(({ node }) => node)).size;
-    // One worker may have taken all of them: the other has to have needed it too.
+    // One worker may have accepted all connections: repeat until the other one has needed the token too.
     for (let more = 0; more < 200 && (await nodes()) < 2; more += 1)
       expect(await proxiedGet(url, `${server.url}/api`)).toEqual({ status: 200, body: 'work.1' });
     expect(await nodes()).toBe(2);

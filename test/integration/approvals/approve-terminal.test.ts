@@ -38,7 +38,7 @@ describe.skipIf(!hasPseudoTerminal)('sidekey approve in a terminal (needs script
     expect(exit).toBe(0);
     expect(before).not.toBe('');
     expect(after).toBe(before);
-    // What was done is told again on the page of before.
+    // The previous page shows the result again.
     const [, ofBefore = ''] = list.screen().split(restored);
     expect(ofBefore).toContain(`Allowed ${id}: this request only.`);
     expect(await events()).toEqual([

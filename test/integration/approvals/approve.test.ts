@@ -317,6 +317,6 @@ test('answers appear in the audit log, as text and with filters', async () => {
   const { stdout } = await at.run(['audit', 'query', '--event', 'approval.*']);
   expect(stdout).toContain(`${by}, for the lease`);
   expect(stdout).toContain(`deny ${by}`);
-  // They are no requests.
+  // These are not requests.
   expect(await at.json(['audit', 'summary'])).toEqual([]);
 });

@@ -1,4 +1,4 @@
-/** What `audit summary --suggest` prints is pasted into the config, loaded, and asked. */
+/** The output of `audit summary --suggest` is pasted into the config, loaded and applied. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
@@ -154,7 +154,7 @@ describe('the YAML lines of audit summary --suggest, pasted into the config,', (
     const after = await asker(at.configFile);
     expect(allowed.map(after), stdout).toEqual(allowed.map(() => 'allow'));
     expect(refused.map(after), stdout).not.toContain('allow');
-    // One of them at least was refused before, or would have been.
+    // At least one of them was refused before, or would have been.
     if (!JSON.stringify(config).includes('report'))
       expect(allowed.map(before)).not.toEqual(allowed.map(after));
     expect(await at.run(['audit', 'summary', '--suggest'])).toMatchObject({

@@ -59,7 +59,7 @@ test.skipIf(!canLimit).each([
     limitFiles(running.pid, 'unlimited');
     expect(await ask()).toMatchObject({ status: 200, body: '2' });
     await running.stop();
-    // What was refused is on record too, and what the disk took of a line is no damage.
+    // Refused requests are recorded too, and a line that was partly written is not reported as damage.
     const denied = await at.run(['audit', 'query', '--code', 'audit_unavailable', '--json']);
     expect(denied.stdout.trimEnd().split('\n')).toHaveLength(3);
     const verified = await at.run(['audit', 'verify']);

@@ -322,7 +322,7 @@ describe('syslog', () => {
       sockets[0]?.destroy();
       text = '';
       await write(log, 1, 3);
-      // Nobody is told of the broken connection before something is written to it, or its end has come in.
+      // A broken connection is only noticed at the next write, or when its end arrives.
       while (!text.includes('"/3"')) {
         if (text === '') await Promise.race([grown.promise, look()]);
         await setImmediate();

@@ -157,7 +157,7 @@ describe('an account that is connected through Auth0', () => {
     const after = await at.grant('google');
     expect(after['id']).toBe(before['id']);
     expect(after['scopes']).toEqual(expect.arrayContaining(['calendar', 'email', ...openid]));
-    // What only Auth0 knew of is asked for too: scopes that are named take the place of the former ones.
+    // Scopes that only Auth0 has are requested too: named scopes replace the earlier ones.
     expect(at.auth0.accounts).toMatchObject([{ id: 'cac_work', scopes: expect.arrayContaining(['email']) }]);
     expect(at.auth0.faults).toEqual([]);
   });

@@ -245,7 +245,7 @@ describe('connect with the allowed-domains map', () => {
     expect(await events(at, '--event', 'grant.connected')).toMatchObject([
       { reason: 'account alice; widened to tickets.example.com' },
     ]);
-    // What was widened once stays when the consent is given anew, and needs no second word.
+    // An audience that was widened once stays so in a new consent, without another option.
     const again = await connected(at, ['--allowed-domains', 'tickets.example.com', '--replace']);
     expect(again.result).toMatchObject({ audience: [at.authority, 'tickets.example.com'], warnings: [] });
   });

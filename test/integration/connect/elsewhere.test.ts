@@ -196,7 +196,7 @@ describe('connect --print-url, and --finish in another process', () => {
     for (const args of [[other.href], [href, '--state', 'another'], ['a-code-alone']]) {
       expect(await at.run(['connect', '--finish', ...args])).toMatchObject({ exit: 2, stdout: '' });
     }
-    // None of these took it away.
+    // The pending consent still exists after these attempts.
     expect((await at.run(['connect', '--finish', href])).exit).toBe(0);
   });
 

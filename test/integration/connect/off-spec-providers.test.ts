@@ -17,7 +17,7 @@ import { fakeEndpoint } from '../../unit/grants/oauth/fake-endpoint.ts';
 const redirectUri = 'https://example.com/callback';
 const now = () => Date.parse('2026-11-21T12:00:00Z');
 
-/** As a person has it after registering a client. */
+/** Settings that a person has after the registration of a client. */
 async function shipped(name: string, settings: Readonly<Record<string, string>> = {}): Promise<Provider> {
   const own = { client_id: 'the-client', client_secret: 'env:CLIENT_SECRET', settings };
   const text = stringify({ version: 1, providers: { [name]: own } });

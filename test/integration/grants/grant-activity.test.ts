@@ -10,7 +10,7 @@ import { startUpstream, upstreamCa, upstreamHost, type Upstream } from '../../su
 interface Place {
   readonly at: Home;
   readonly upstream: Upstream;
-  /** What the token endpoint answers from now on. */
+  /** Response of the token endpoint from now on. */
   answer: (response: ServerResponse) => void;
 }
 

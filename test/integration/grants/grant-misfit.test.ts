@@ -1,4 +1,4 @@
-/** What is added although no request could carry it: it is kept, and the person is told before a request is refused. */
+/** Credentials that no request can carry are stored, and a person is warned before a request is refused. */
 import { expect, test } from 'vitest';
 import { home } from '../../support/command-line.ts';
 

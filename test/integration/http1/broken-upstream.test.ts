@@ -191,7 +191,7 @@ describe('an upstream that cannot be reached', () => {
   });
 
   test('is reported after upstream_connect if it does not answer', async () => {
-    // It accepts, and never answers the TLS handshake.
+    // The server accepts connections, and never answers the TLS handshake.
 
     const server = createServer((socket) => socket.resume().on('error', () => {}));
     await new Promise<void>((resolve) => {

@@ -98,7 +98,7 @@ describe('a configured company proxy', () => {
     expect(helpdesk.tokenRequestCount('refresh_token')).toBe(1);
     expect(tokens).toHaveLength(1);
     const way = `127.0.0.1:${helpdesk.port}`;
-    // One of its own for the token endpoint.
+    // A separate connection for the token endpoint.
     expect(company.targets()).toEqual([way, way]);
   });
 

@@ -38,7 +38,7 @@ describe('connections', () => {
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, (_head, count) => {
         seen += 1;
-        // It closes without a word when the second request comes on a connection.
+        // The upstream closes the connection without a response at its second request.
         if (count === 2) socket.destroy();
         else socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
       });

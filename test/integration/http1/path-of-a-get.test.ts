@@ -30,7 +30,7 @@ test(`a kept-alive GET through an intercepted tunnel runs code of at most ${maxF
     ran.push(new Set(filesThatRan(result)));
   }
   session.disconnect();
-  // What ran for one of them alone was a timer.
+  // Files that ran in only one of the requests, such as timers, do not count.
   const files = Array.from(ran[0]!)
     .filter((file) => ran.every((others) => others.has(file)))
     .toSorted();

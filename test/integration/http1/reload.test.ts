@@ -121,7 +121,7 @@ describe('an edited config', () => {
     ];
     first.send(`GET /1 HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
     await asked.promise;
-    // It waits for the one connection that the upstream may have.
+    // The request waits for the one connection that the upstream may have.
     second.send(`GET /2 HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
     await sidekey.audited((line) => line.event === 'access' && line.path === '/2');
     await sidekey.configure({ domains: {} });

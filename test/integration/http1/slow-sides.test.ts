@@ -21,7 +21,7 @@ describe('a client that does not read', () => {
         }
         socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
         const chunk = `100000\r\n${megabyte}\r\n`;
-        // It writes until nobody takes it: from then on the client's exchange stands still.
+        // The upstream writes until its buffers are full: then the exchange of the client is blocked.
         let still = 0;
         const go = () => {
           if (socket.destroyed) return;

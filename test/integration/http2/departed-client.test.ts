@@ -36,7 +36,7 @@ async function lasting(kind: Kind): Promise<Setup> {
 const oneConnection = { config: { limits: { client_connections: 1 } } };
 
 interface Setup extends Granted {
-  /** What was asked has come to the upstream. */
+  /** Resolves when the request has reached the upstream. */
   readonly begun: Promise<void>;
   /** The upstream is rid of it. */
   readonly ended: Promise<void>;

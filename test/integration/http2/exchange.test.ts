@@ -71,7 +71,7 @@ describe('an HTTP/2 client', () => {
     expect(lines[0]).toBe('GET /p HTTP/1.1');
     expect(lines[1]).toBe(`Host: ${upstream.authority}`);
     expect(lines).toContain('cookie: a=1; b=2');
-    // It is of one connection, and asks for what this client takes in any case.
+    // The field applies to one connection, and this client accepts trailers in any case.
     expect(lines.some((line) => /^te:/i.test(line))).toBe(false);
     expect(lines).toContain('x-one: yes');
     expect(lines.some((line) => line.includes('none of theirs') || line.startsWith(':'))).toBe(false);

@@ -35,7 +35,7 @@ async function askAfterEdit<Answer>(ask: () => Promise<Answer>, wanted: Answer):
   }
 }
 
-/** What the config says of callers without a token: two texts of one length. */
+/** The config of callers without a token: two texts of equal length. */
 type Mode = 'required' | 'optional';
 
 /** A proxy as a program of its own, whose config lets its caller through or not. */

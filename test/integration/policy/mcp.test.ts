@@ -206,7 +206,7 @@ test('a list in the stream of a GET is limited, even in a resumed stream', async
   expect(seen.at(-1)).toBe('identity');
   expect((await get('/types')).status).toBe(502);
   await expect(get('/odd')).rejects.toThrow();
-  // What a GET without a stream answers is no message.
+  // The response to a GET is not a message unless it is a stream.
   expect((await get('/file')).body).toBe(text);
 });
 

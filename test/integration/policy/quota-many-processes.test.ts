@@ -101,7 +101,7 @@ test('a killed process returns no quota, and the other processes use the rest', 
   const narrow: RuleLimit = { ...wide, burst: got + 100 };
   let left = 0;
   while (quota.take([narrow], { agent: 'ci', grant: 'grant-1' }, Date.now()).ok) left += 1;
-  // What was taken and not yet said when its process died: one each.
+  // Counts that a process took and did not report before it died: one each.
   expect(left).toBeLessThanOrEqual(100);
   expect(left).toBeGreaterThanOrEqual(100 - takers.length);
 });

@@ -77,7 +77,7 @@ test.each(['with a length', 'in chunks', 'in two pieces', 'packed where that is 
           async replace(...args) {
             const [{ revision }] = args;
             const replaced = store.grants.replace(...args);
-            // What a kill would leave: another connection sees it, though this one still waits for the disk.
+            // The state after a kill: another connection reads it while this one still waits for the disk.
             const other = new DatabaseSync(store.location, { readOnly: true });
             const select = other.prepare('select revision from grants');
             const onDisk = () => select.get()?.['revision'];

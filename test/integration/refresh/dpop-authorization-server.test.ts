@@ -65,7 +65,7 @@ interface Shown {
 }
 const shown = async (at: Home) => (await at.json(['grant', 'show', 'desk'])) as Shown;
 
-/** What the API answers through the real program. */
+/** Returns the answer of the API to a request of the real program. */
 async function asked(at: Home, server: DpopServer, count = 1) {
   const proxy = await at.start();
   const caPem = await readFile(proxy.caFile, 'utf8');
@@ -181,7 +181,7 @@ describe('at an authorization server that requires a nonce in each proof', () =>
       '/token 200',
     ]);
     expect(decodeProtectedHeader(server.asked.at(-1)?.proof ?? '')).toMatchObject({ alg: 'EdDSA' });
-    // What is bound to the key is refreshed by it, and by no other.
+    // A token that is bound to the key is only refreshed with that key.
     if (outcome.kind !== 'tokens' || outcome.refreshToken === null) throw new Error('no refresh token');
     const refresh = { ...request, kind: 'refresh_token', refreshToken: outcome.refreshToken } as const;
     expect(await renew(refresh, { ...io, proofKey: newDpopKey('EdDSA') })).toMatchObject({
@@ -232,7 +232,7 @@ describe('a provider definition that later requires bound tokens', () => {
     expect(server.asked).toEqual([]);
     expect((await at.run(['status'])).stdout).toContain('is not bound to a key');
     expect((await at.run(['grant', 'show', 'desk'])).stdout).toContain('no key, though the provider');
-    // Such a token is not taken any more, but for what gets another.
+    // Such a token is no longer accepted, except to get another.
     const again = await at.run(['grant', 'import', 'desk', '--provider', 'desk', '--replace'], {
       input: '{"access_token":"of-elsewhere"}',
     });

@@ -122,7 +122,7 @@ test(
       await Promise.all(load);
       const stored = await onDisk();
       for (const name of names) {
-        // What reached the provider only after the kill was asked for before it.
+        // A request that reached the provider after the kill was sent before it.
         const { current } = server.family(name);
         if (stored.get(name) === current) continue;
         if (used.has(current.replace(/^refresh\./, ''))) lostThoughUsed.push(current);

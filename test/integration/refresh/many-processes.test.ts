@@ -199,7 +199,7 @@ describe('proxies that are killed during a refresh', () => {
             await dying.get(request.asker);
           }
           await new Promise((resolve) => setTimeout(resolve, random() * 40));
-          // What the dead have sent comes when others have stored the next token already.
+          // Requests of killed processes arrive after other processes have stored the next token.
           if (!dying.has(request.asker) && request.refreshToken !== server.family(request.family).current) {
             onDiskAtReuse.push([
               request.refreshToken,

@@ -9,7 +9,7 @@ import { home } from '../../support/command-line.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 
 const isReport = process.env['SIDEKEY_DOWN_REPORT'] !== undefined;
-/** As by default where it measures. */
+/** Real default values in a report, shorter ones in a test. */
 const timeoutMs = isReport ? 10_000 : 1_000;
 
 const count = Number(process.env['SIDEKEY_DOWN_CALLERS'] ?? 10);

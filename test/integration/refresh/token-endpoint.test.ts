@@ -94,7 +94,7 @@ describe('a program that refreshes its token by itself', () => {
       ),
     );
     expect(await agent.response()).toMatchObject({ status: 200 });
-    // What the provider answered is in the grant, and the token is not asked for twice.
+    // The grant has the response of the provider, and no second token is requested.
     expect(setup.helpdesk.tokenRequestCount('refresh_token')).toBe(1);
     expect(setup.tokens).toHaveLength(1);
   });

@@ -45,7 +45,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a DPoP 
     expect(at.refreshes).toEqual([]);
     // The 401 was read to its end: nothing had to be dialed anew.
     expect(at.upstream.connections()).toBe(1);
-    // One exchange is one access, however often its request was proved.
+    // One exchange is one access record, however many proofs its request needed.
     await at.sidekey.audited(({ event }) => event === 'outcome');
     expect((await at.sidekey.audit()).filter(({ event }) => event === 'access')).toHaveLength(2);
   });

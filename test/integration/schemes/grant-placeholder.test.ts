@@ -1,4 +1,4 @@
-/** What a person puts into the file of a program that reads its credential there. */
+/** The placeholder that a person writes into the credential file of a program. */
 import { describe, expect, test } from 'vitest';
 import { home, type Home } from '../../support/command-line.ts';
 

@@ -1,4 +1,4 @@
-/** What stands in for a credential, wherever a client puts it: the credential takes its place for its grant's hosts alone. */
+/** Placeholders in any part of a request: the credential replaces them only for hosts of its grant. */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';

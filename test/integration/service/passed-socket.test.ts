@@ -19,7 +19,7 @@ describe('a socket passed by a service manager', { timeout: 60_000 }, () => {
     expect(await health(port)).toBe(200);
     first.child.kill('SIGTERM');
     await once(first.child, 'close');
-    // Nobody serves: the connection waits in the socket.
+    // No process accepts yet: the connection waits in the socket.
     const waiting = health(port);
     await start();
     expect(await waiting).toBe(200);

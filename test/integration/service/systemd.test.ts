@@ -83,7 +83,7 @@ describe.skipIf(why !== null)(
       const text = { version: 1, proxy: { listen: `127.0.0.1:${port}` }, admin: { listen: '127.0.0.1:0' } };
       await writeFile(at.configFile, JSON.stringify(text));
       const run = await session(await tempFolder());
-      // As a package manager links a program whose file has a version in its path.
+      // Like a package manager that links a program in a folder with its version.
       const links = await tempFolder();
       const link = join(links, basename(process.execPath));
       await symlink(process.execPath, link);

@@ -36,7 +36,7 @@ test.each([1, 2])(
     const open = () =>
       new ProxyAgent({ uri: `http://127.0.0.1:${port}`, requestTls: { ca }, connections: 1 });
 
-    /** One client that sends request after request; nothing of its own makes it send one again. */
+    /** A client that sends request after request, and never repeats one by itself. */
     async function send(keepsAlive: boolean): Promise<void> {
       let agent = open();
       while (!load.isOver) {

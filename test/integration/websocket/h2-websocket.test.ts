@@ -9,7 +9,7 @@ import { answerOf, ask, openSession } from '../../support/h2-client.ts';
 import { bearerToken } from '../../support/sidekey.ts';
 import { startH2Upstream, startUpstream } from '../../support/upstream.ts';
 
-/** What the package exports besides what its types say: frames alone, over any stream. */
+/** Exports of the package that its types omit. They read and write frames over any stream. */
 interface WebSocketFrames {
   readonly Receiver: new (options: { isServer: boolean }) => Writable;
   readonly Sender: new (stream: Duplex) => {
@@ -193,7 +193,7 @@ describe('a CONNECT over HTTP/2 inside a tunnel', () => {
     expect(answer).toMatchObject({ status: 400, whole: true });
     expect(answer.headers['sidekey-error']).toBe('bad_request');
     await expect(sidekey.audited((line) => line.event === 'denied')).resolves.toMatchObject({ status: 400 });
-    // That of the question what it speaks.
+    // The one connection detected the protocol of the upstream.
     expect(upstream.connections()).toBe(1);
   });
 });

@@ -1,6 +1,6 @@
 /** An attempt of a confined command to do what it may not. */
 
-/** What an attempt knows of the machine outside. All paths are absolute. */
+/** Facts of the machine outside, for an attempt. All paths are absolute. */
 export interface Target {
   readonly home: string;
   readonly project: string;
@@ -24,7 +24,7 @@ export interface Target {
 export type Outer = (request: string) => Promise<string>;
 
 export interface Attempt {
-  /** What the command tries, as the rest of "a confined command cannot …". */
+  /** The attempted action, as the rest of "a confined command cannot …". */
   readonly name: string;
   /** Returns if the attempt succeeded, and throws otherwise. */
   readonly run: (target: Target, outer: Outer) => unknown;

@@ -33,7 +33,7 @@ const bubblewrap = await findMechanisms(process.env).then(
 );
 const hasLandlock = (await landlockVersion()) >= 6;
 
-/** What can confine, by the name of the mode; null: this machine cannot. */
+/** Confinement modes by name; null: this machine does not support the mode. */
 export const modes: Readonly<Record<'bubblewrap' | 'landlock' | 'both', Mechanisms | null>> = {
   bubblewrap: bubblewrap === null ? null : { bubblewrap, landlock: false },
   landlock: hasLandlock ? { bubblewrap: null, landlock: true } : null,

@@ -458,7 +458,7 @@ describe('between two checks', () => {
     for (let n = 0; n < 20; n += 1) void log.append(access(`/${n}`));
     await write(log, 3, 20);
     expect(state.heads).toBe(before);
-    // As after a kill: the chain itself shows lines that the record lacks.
+    // The state after a kill: the chain has lines that the record lacks.
     expect(await verify(await asKilled(file))).toMatchObject({ ok: true, lines: 23 });
     await headsWritten();
     expect(state.heads).toBe(before + 1);

@@ -83,7 +83,7 @@ it('a packed file inflates no more than the size of a block', async () => {
   const tooLong = await packBlock(Buffer.alloc(10 * blockSize, 'x'));
   fs.writeFileSync(file, tooLong);
   expect(() => readAll(file)).toThrow(PackedDamage);
-  // One that lies about its size is not inflated beyond it either.
+  // A file with a false size is not inflated beyond it.
   tooLong.writeUInt32LE(10, tooLong.length - 4);
   fs.writeFileSync(file, tooLong);
   expect(() => readAll(file)).toThrow('cannot be inflated');

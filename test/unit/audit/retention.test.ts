@@ -99,7 +99,7 @@ describe('retention', () => {
     expect(fs.readFileSync(retentionFile(file), 'utf8')).toContain('"removed":9');
     const again = [await openLog(file), await openLog(file)];
     await write(again[1] ?? log, 1, 200);
-    // Both lost their head record, and say so; neither begins a chain a second time.
+    // Both lost their head record and report that. Neither starts its chain again.
     expect(await problems(file)).not.toContainEqual(expect.stringContaining('repeated'));
   });
 

@@ -23,7 +23,7 @@ export async function settle(): Promise<void> {
 
 export function manualTime(start: number): ManualTime {
   let now = start;
-  /** What timers go by: never set, only moved. */
+  /** The clock of timers, which is only moved forward. */
   let passed = 0;
   const waiting = new Set<{ at: number; run: () => void }>();
   function moveTo(target: number): void {

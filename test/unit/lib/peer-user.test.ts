@@ -33,7 +33,7 @@ test.each([
 
 test.skipIf(process.platform !== 'linux' && 'only Linux lists connections').each([
   ['IPv4', '127.0.0.1'],
-  // As Java does: a socket of IPv6 that calls an IPv4 address.
+  // Like Java: an IPv6 socket that connects to an IPv4 address.
   ['IPv4, from a socket of IPv6', '::ffff:127.0.0.1'],
   ['IPv6', '::1'],
 ])(

@@ -28,7 +28,7 @@ test('a program that does not read its input does not fail', async () => {
   expect(await run('', { input: 'x'.repeat(1_000_000) })).toMatchObject({ kind: 'ended', code: 0 });
 });
 
-/** Those that Node.js gives each process of Windows, which needs them, and those of Wine. */
+/** Variables that Node.js sets for each process on Windows, and those of Wine. */
 const ofWindows =
   /^(?:HOMEDRIVE|HOMEPATH|LOGONSERVER|PATH|SYSTEMDRIVE|SYSTEMROOT|TEMP|USERDOMAIN|USERNAME|USERPROFILE|WINDIR|PROCESSOR_ARCHITECTURE|WINE.*)$/i;
 

@@ -233,7 +233,7 @@ describe('a time-out', () => {
     const { give, carried } = exchangeOf({ method: 'POST', ...framed(5), body: body() });
     const connection = give();
     await turn();
-    // It is the client that takes its time.
+    // Here the client is slow instead of the upstream.
     connection.user.expired();
     expect(connection.destroyed).toBe(false);
     piece.resolve();

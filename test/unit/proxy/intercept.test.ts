@@ -152,7 +152,7 @@ describe('an intercepted CONNECT', () => {
     [['h2', 'http/1.1'], 'http/1.1', 'http/1.1', 1],
     [['http/1.1'], 'h2', 'http/1.1', 0],
     [[], 'h2', 'http/1.1', 0],
-    // It is understood whatever the upstream speaks; asked is whether it takes WebSockets.
+    // The client may use HTTP/2 with any upstream. Only support for WebSockets is looked up.
     [['h2'], 'http/1.1', 'h2', 1],
     [['h2'], 'h2', 'h2', 1],
   ] as const)('with a client that offers %j and an upstream of %s uses %s', async (...row) => {

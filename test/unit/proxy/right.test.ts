@@ -14,7 +14,7 @@ const offering = (name: string) =>
   policyOf({ 'a.example': { kind: 'grant', grant: name, allowPlainHttp: false } });
 const tunnels = policyOf({ 'a.example': { kind: 'tunnel' } });
 
-/** What was let in, with labels that the test takes away. */
+/** An allowed request with labels that the test removes. */
 function letIn(
   right: Partial<RequestPermission> = {},
   of: { agent?: string[]; grant?: string[]; egressNow?: () => EgressLists } = {},

@@ -1,4 +1,4 @@
-/** One story, told with the client in any runtime of JavaScript. */
+/** One scenario that runs with the client in every JavaScript runtime. */
 import { type Client, type DeviceSession, SidekeyError } from '../../../../src/sdk/client/client.ts';
 
 /**

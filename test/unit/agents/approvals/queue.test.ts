@@ -224,7 +224,7 @@ describe('the keep-alive of pending approvals', () => {
     const other = await second();
     await time.advance(60_000);
     expect(await other.approvals.waiting(time.now())).toMatchObject([{ id }]);
-    // As after `kill -9`: its timers have stopped, and the clock goes on.
+    // The state after `kill -9`: timers have stopped, and the clock continues.
     const later = time.now() + 10_001;
     expect(await other.approvals.waiting(later)).toEqual([]);
     const long = { ...yes({ kind: 'until', at: later + 3_600_000 }), at: later };

@@ -52,7 +52,7 @@ describe.skipIf(postgresMissing !== null)(`a quota of several nodes${postgresMis
     for (let n = 0; n < 6; n += 1) expect(take(a)).toBe(true);
     await exchange();
     await holds('used', 6);
-    // It has not heard of the six of the other.
+    // This node has not received the six of the other.
     expect(take(b)).toBe(true);
     await exchange();
     await holds('used', 7);

@@ -55,7 +55,7 @@ describe('the operations of a body', () => {
       [{ method: 'tools/call', tool: 'x', arguments: new Map() }],
     ],
     [`{"jsonrpc":"2.0","id":1,"method":"tools/call"}`, null],
-    // What some servers take for it, and look up the tool.
+    // Names that some servers accept for the member and use to look up the tool.
     [`{"jsonrpc":"2.0","id":1,"method":"tools/Call","params":{"name":"x"}}`, null],
     [`{"jsonrpc":"2.0","id":1,"method":"tools/call ","params":{"name":"x"}}`, null],
     [`{"jsonrpc":"2.0","id":1,"method":"tools/\uff43all","params":{"name":"x"}}`, null],

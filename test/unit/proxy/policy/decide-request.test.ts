@@ -148,7 +148,7 @@ test('limits and response size apply only from the matching rule', async () => {
   });
 });
 
-/** What the counters are called of the rule that matches a GET. */
+/** Names of the counters of the rule that matches a GET. */
 const keysOf = async (rules: string, host = 'api.example.com') => {
   const policy = await policyFrom(`policies: { p: [{ methods: [GET], limits: [{ rate: 1/s }] }] }
 domains: { ${host}: { grant: acme, rules: ${rules} }, other.example.com: { grant: acme, rules: [{ policy: p }] } }`);
@@ -241,7 +241,7 @@ test('a body is required only if the result of a rule depends on it', async () =
   expect(needs('/mcp', { ...chunked, body: read({}) })).toBe(false);
   expect(needs('/mcp', { ...chunked, contentLength: 0 })).toBe(false);
   expect(needs('/other', chunked)).toBe(false);
-  // What cannot be read is in the query, and no body will change that.
+  // The unreadable part is in the query, and a body does not change that.
   const graphql = await withRules('rules: [{ graphql: { types: [query] } }]');
   expect(decideRequest(graphql, factsOf('https://api.example.com/?query=%zz'))).toMatchObject({
     outcome: 'deny',

@@ -33,7 +33,7 @@ describe('a method override header', () => {
     ['rules: [{ methods: [POST] }]', 'policy_violation'],
     ['rules: [{ methods: [DELETE], outcome: deny }], default: allow', 'policy_violation'],
     ['rules: [{ policy: read-only }], default: allow', 'policy_violation'],
-    // Nobody looks at the method there, so there is nothing to step around.
+    // No rule judges the method there, so the header evades nothing.
     ['rules: [{ paths: [/v1/**] }]', null],
     ['default: allow', null],
   ])('is refused only if rules have method conditions: %s', async (domain, code) => {

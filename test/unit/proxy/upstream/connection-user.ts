@@ -61,7 +61,7 @@ export function echo(socket: Socket): void {
     .on('end', () => socket.end());
 }
 
-/** So that what was released in this turn is there again. */
+/** Waits until connections released in this turn are available. */
 export async function nextTurn(): Promise<void> {
   for (let i = 0; i < 2; i += 1) await new Promise((resolve) => setImmediate(resolve));
 }

@@ -51,7 +51,7 @@ async function echoing(): Promise<Upstream & { readonly sockets: Socket[] }> {
 const plain = ({ port }: { readonly port: number }, host = 'api.example') =>
   authorityOf(`${host}:${port}`, 'http');
 
-/** Nobody listens at the first. */
+/** No server listens at the first address. */
 const lookup = () =>
   Promise.resolve([
     { address: '127.0.0.2', family: 4 },

@@ -9,7 +9,7 @@ import { ask, echo, nextTurn, recordingUser } from './connection-user.ts';
 import { manualClock } from '../../lib/manual-clock.ts';
 import { dialerForTest, upstream } from './upstream-for-test.ts';
 
-/** What is kept of one who is known to an upstream, beside what is kept of nobody and of others. */
+/** TLS sessions of one client identity, apart from those without an identity and of others. */
 
 let last = 0;
 
@@ -85,7 +85,7 @@ describe('connections with a client identity', () => {
     one.end();
     used.release(null);
     await closings(1);
-    // It would not be taken up again in any case.
+    // The session would not be resumed in any case.
     expect(await request(one).connection).not.toBe(used);
   });
 

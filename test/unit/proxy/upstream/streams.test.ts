@@ -174,7 +174,7 @@ describe('HTTP/2 sessions with an upstream', () => {
     const { carry, clock } = createUpstreams({ upstream_wait: 1_000 });
     const all = [carry(upstream.authority), carry(upstream.authority)];
     while (upstream.sessions.length === 0) await turn();
-    // Both sides have taken the settings of the other by then.
+    // Both sides have applied the settings of the other by then.
     await new Promise((done) => void upstream.sessions[0]!.ping(done));
     await turn();
     carry(upstream.authority);
@@ -307,7 +307,7 @@ async function silent() {
           wake = resolve;
         });
     },
-    /** What was written before on either side has been read by the other after this. */
+    /** Resolves when each side has read the earlier writes of the other. */
     async roundTrip() {
       state.answersRequests = true;
       await ways.carry(upstream.authority).carried;

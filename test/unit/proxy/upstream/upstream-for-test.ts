@@ -28,7 +28,7 @@ export async function upstream(
   return listening(createServer({ allowHalfOpen: true }, onSocket), host);
 }
 
-/** The same over TLS. */
+/** Starts the same upstream over TLS. */
 export async function tlsUpstream(
   options: TlsOptions,
   onSocket: (socket: Socket) => void = () => {},
@@ -66,7 +66,7 @@ export async function freePort(): Promise<number> {
 }
 
 export interface DialerForTest {
-  /** What `upstream.private_addresses` would say. */
+  /** Value of `upstream.private_addresses`. */
   readonly permitted?: readonly string[];
   readonly pinned?: Readonly<Record<string, string>>;
   readonly lookup?: ResolverOptions['lookup'];
@@ -74,7 +74,7 @@ export interface DialerForTest {
   readonly ca?: string;
   readonly timeoutMs?: number;
   readonly isSelf?: (address: string, port: number) => boolean;
-  /** One on 127.0.0.1. */
+  /** An upstream on 127.0.0.1. */
   readonly proxy?: ParentProxy;
   readonly exceptions?: ProxyExceptions;
   readonly clock?: Clock;

@@ -46,7 +46,7 @@ describe('the ring of master keys with nodes', () => {
     await ring.begin({ next, by: 'a', hasCopies: false });
     expect((await opened()).equals(next)).toBe(true);
     expect(ring.nodes()).toMatchObject({ by: 'a', members: [{ name: 'b' }] });
-    // Nobody opens the store with the key before.
+    // No node opens the store with the previous key.
     expect(await values.get(keyNames.next)).toBeNull();
     await expect(first.vault.refresh()).rejects.toMatchObject({ code: 'key_mismatch' });
   });

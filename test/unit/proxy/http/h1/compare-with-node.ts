@@ -8,13 +8,13 @@ import { bytes, readRequests, readResponses, type ReadConnection } from './read-
  * accepts what Node refuses only where `looser` says why.
  */
 export interface Comparison {
-  /** What they disagree on; null: nothing. */
+  /** The difference between both; null: none. */
   readonly problem: string | null;
   /** Why the codec refused what Node accepts; null: it did not. */
   readonly stricter: Fault | null;
   /** Why Node refused what the codec accepts. */
   readonly looser: keyof typeof looser | null;
-  /** What happened, in a word that is the same for inputs that go the same way. */
+  /** Class of the result, equal for inputs that are handled in the same way. */
   readonly way: string;
 }
 
@@ -48,7 +48,7 @@ export const stricter: Readonly<Partial<Record<Fault, string>>> = {
   bytes_behind_last: 'Node skips line ends behind the last message',
 };
 
-/** What Node refuses and the codec lets through. */
+/** Faults that Node refuses and the codec accepts. */
 export const looser = {
   method: 'a method of capitals that Node does not know has one reading all the same',
   target:

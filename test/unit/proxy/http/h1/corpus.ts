@@ -123,7 +123,7 @@ const size = mostly(
 const chunk = fc
   .tuple(size, extension, end, fc.constantFrom('x', 'xxx', 'xxxxxxxxxx'), end)
   .map((parts) => parts.join(''));
-/** One whose size is right. */
+/** A chunk with a correct size. */
 const rightChunk = fc
   .tuple(fc.constantFrom('x', 'xxx', '\r\n0\r\n\r\n'), extension)
   .map(([data, ext]) => `${data.length.toString(16)}${ext}\r\n${data}\r\n`);
@@ -161,7 +161,7 @@ const status = mostly(['200', '404', '204', '304', '100', '103'], ['101', '099',
 const reason = mostly([' OK', ' ', ''], ['  x', ' \x01', ' \xe9', '\t', 'x', ' \0']);
 const statusLine = fc.tuple(version, space, status, reason, end).map((parts) => parts.join(''));
 
-/** What is put where it does not belong. */
+/** Texts that are inserted at wrong places. */
 export const spoilers = [
   '\r',
   '\n',
@@ -194,7 +194,7 @@ const edits = fc.array(
   { maxLength: 2 },
 );
 
-/** One edit: at a share of the whole. */
+/** One edit, at a fraction of the length. */
 export function spoil(text: string, share: number, how: string, what: string): string {
   const at = Math.floor(share * text.length);
   switch (how) {
@@ -217,7 +217,7 @@ function connection(first: fc.Arbitrary<string>): fc.Arbitrary<string> {
     );
 }
 
-/** What comes on a client's connection. */
+/** Bytes on the connection of a client. */
 export const requestBytes = connection(requestLine);
-/** What comes on an upstream's. */
+/** Bytes on the connection of an upstream. */
 export const responseBytes = connection(statusLine);

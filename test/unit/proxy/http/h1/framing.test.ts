@@ -26,7 +26,7 @@ function response(fields: string, first = 'HTTP/1.1 200 OK') {
 
 const faultOf = (plan: unknown) => (plan instanceof Malformed ? plan.fault : plan);
 
-/** What nobody can frame without a guess, whichever way it goes. */
+/** Framings that are ambiguous in both directions. */
 const ambiguous: [string, Fault][] = [
   ['Content-Length: 4\r\nTransfer-Encoding: chunked', 'length_and_coding'],
   ['Transfer-Encoding: chunked\r\nContent-Length: 4', 'length_and_coding'],

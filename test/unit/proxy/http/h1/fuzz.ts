@@ -2,7 +2,7 @@ import { compare } from './compare-with-node.ts';
 import { spoil, spoilers } from './corpus.ts';
 import { byteByByte, bytes, readRequests, readResponses } from './read-messages.ts';
 
-/** What a run of the fuzzer came to. */
+/** Result of a run of the fuzzer. */
 export interface FuzzReport {
   readonly runs: number;
   /** Inputs that went a way which none before them had gone. */
@@ -36,7 +36,7 @@ const seeds = {
   ],
 } as const;
 
-/** What single bytes seldom come to: whole lines that frame, end or spoil a message. */
+/** Whole lines that frame, end or damage a message: random bytes seldom produce them. */
 const lines = [
   'Content-Length: 3\r\n',
   'Content-Length: 0\r\n',

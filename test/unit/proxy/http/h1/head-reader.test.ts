@@ -40,7 +40,7 @@ describe('the head of a request', () => {
     'GET http://a.example/b?c HTTP/1.1\r\n\r\n',
     'M-SEARCH / HTTP/1.1\r\n\r\n',
     'VERSION-CONTROL / HTTP/1.1\r\n\r\n',
-    // What nobody registered has one reading all the same.
+    // An unregistered method has one reading too.
     'LIST /v1/secrets HTTP/1.1\r\n\r\n',
     'GET /~!$&\'()*+,;=:@"<>\\^`{|}%zz HTTP/1.1\r\n\r\n',
     // RFC 9112 §2.2: one empty line that an old client sends behind a body.

@@ -11,7 +11,7 @@ export interface NodeParser {
   finish(): string | null;
 }
 
-/** What the parser finds, as it finds it. */
+/** Results of the parser, in its order. */
 export interface NodeEvents {
   head?(found: NodeHead): void;
   body?(bytes: Buffer): void;

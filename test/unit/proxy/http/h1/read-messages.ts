@@ -27,7 +27,7 @@ export interface ReadMessage {
   whole: boolean;
 }
 
-/** What a connection's bytes are. */
+/** Messages in the bytes of a connection. */
 export interface ReadConnection {
   readonly messages: readonly ReadMessage[];
   /** Why the rest is not read; `taken over`: it is no HTTP any more; null: nothing is wrong so far. */
@@ -134,5 +134,5 @@ function readAll<Head extends RequestHeadBytes | ResponseHeadBytes>(
 
 export const bytes = (text: string) => Buffer.from(text, 'latin1');
 
-/** One byte a piece. */
+/** Splits bytes into pieces of one byte. */
 export const byteByByte = (text: string) => Array.from(text, (character) => bytes(character));

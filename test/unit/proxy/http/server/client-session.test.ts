@@ -31,7 +31,7 @@ async function sessionOf(streams: number) {
     left() {},
   };
   const client = { address: '127.0.0.1:1', loopback: true, owner: () => 'own' as const, tunnel: null };
-  // What it uses of a TLS socket, every socket has.
+  // Every socket has the members of a TLS socket that the session uses.
   const session = new ClientSession(pair.near as unknown as TLSSocket, client, service, false);
   const far = connect('http://a.test', { createConnection: () => pair.far });
   await once(far, 'remoteSettings');
@@ -54,7 +54,7 @@ describe('a session with a client', () => {
     await until(2);
     for (const stream of first) stream.close(8);
     await ping();
-    // As many again, some of them taken back before they have begun.
+    // As many more streams, some of them reset before they begin.
     const third = ask('/3');
     await ping();
     third.close(8);
