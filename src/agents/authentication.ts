@@ -11,7 +11,7 @@ import type { EgressLists } from './egress.ts';
 export interface Identity {
   /** Null: a loopback caller without a token, where the config lets those in. */
   readonly agent: string | null;
-  /** The user that the agent acts for; null: nobody in particular. */
+  /** The user that the agent acts for; null: no user. */
   readonly agentUser: string | null;
   /** Labels of the agent at its identification. */
   readonly labels: readonly string[];
@@ -30,7 +30,7 @@ export interface Identity {
   readonly placeOf: (grant: BoundGrant) => ReturnType<typeof placeOf>;
   /** Returns the present labels of the agent. */
   readonly labelsNow: () => readonly string[] | Promise<readonly string[]>;
-  /** Returns the hosts without a credential that it may use now. */
+  /** Returns the hosts that the caller may use now without a credential. */
   readonly egressNow: () => EgressLists | Promise<EgressLists>;
   /** Returns the labels that people gave a grant, as they are now. */
   readonly grantLabels: (grant: Grant) => Promise<readonly string[]>;
@@ -148,7 +148,7 @@ function readBasic(credentials: string): Presented {
   return malformed('The proxy user name came without a token.');
 }
 
-/** `name+grant=GRANT+user=USER`; null where a selector is none. The name may be empty. */
+/** Parses `name+grant=GRANT+user=USER`; null if a selector is invalid. The name may be empty. */
 export function readUserName(text: string): { readonly name: string; readonly selectors: Selectors } | null {
   const [name = '', ...parts] = text.split('+');
   const selectors = readSelectors(parts);
@@ -167,7 +167,7 @@ function readSelectors(parts: readonly string[]): Selectors | null {
   return selectors;
 }
 
-/** The selectors of one request: its `Sidekey-Grant` field goes before what the proxy user name said. */
+/** Returns the selectors of one request. The `Sidekey-Grant` field overrides the proxy user name. */
 export function selectorsOf(fields: RawFields, connection: Selectors): Selectors | SidekeyError {
   const [grant, ...more] = valuesOf(fields, 'sidekey-grant');
   if (grant === undefined) return connection;
@@ -215,12 +215,12 @@ export interface CallerFacts {
   readonly heard?: { identity(who: Pick<Identity, 'agent' | 'lease' | 'subject'>): void };
 }
 
-/** The refusal of somebody who is not known. */
+/** The refusal of an unknown caller. */
 export function unauthenticated(sentence: string, hint = createHint): SidekeyError {
   return new SidekeyError('agent_auth_required', sentence, { hint });
 }
 
-/** The refusal of a token that nobody has. */
+/** The refusal of a token that does not exist. */
 export function unknownToken(): SidekeyError {
   return unauthenticated('The proxy does not know this agent and token.');
 }

@@ -13,7 +13,7 @@ import type { Binding } from '../domain/lease.ts';
 /** Host lists of the agent and of the lease. A host must be in each of them. No list: any host. */
 export type EgressLists = readonly (readonly DomainPattern[])[];
 
-/** The word in a list that names no host: a list of it alone allows none. */
+/** The word for no host in a list. A list with only this word allows no host. */
 export const noHost = 'none';
 
 /**

@@ -22,7 +22,7 @@ export class LeaseUses {
     this.#notes = notes;
   }
 
-  /** Forgets the leases that are gone. */
+  /** Removes the counts of leases that no longer exist. */
   keep(rights: Pick<PermissionSnapshot, 'hasLease'>): void {
     for (const id of this.#fresh.keys()) if (!rights.hasLease(id)) this.#fresh.delete(id);
   }

@@ -37,7 +37,7 @@ export interface PermissionSnapshot {
   holder(tokenHash: Uint8Array): Holder | null;
   agent(name: string): KnownAgent | null;
   policy(grantId: string): GrantPolicy | null;
-  /** By id; a lease that is gone is not in it. */
+  /** Reports whether a lease exists, by its id. */
   hasLease(id: string): boolean;
 }
 

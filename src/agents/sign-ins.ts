@@ -4,7 +4,7 @@ import type { Holder } from './permissions.ts';
 /** Called for each authenticated caller. `client`: address and port. */
 export type SignIns = (holder: Holder, client: string) => void;
 
-/** Pairs of token and address that are remembered; a forgotten one is recorded again. */
+/** Maximum number of remembered pairs of token and address; a removed pair is recorded again. */
 const maxRemembered = 10_000;
 
 /**

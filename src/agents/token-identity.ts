@@ -146,7 +146,7 @@ export function createTokenIdentities({
   };
 }
 
-/** A result with the state that it follows from. */
+/** A verified identity, with the config and key set that verified it. */
 interface Verified extends TokenIdentity {
   readonly config: readonly AgentIssuer[];
   readonly source: Reading<IssuerKeys>;

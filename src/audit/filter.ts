@@ -14,7 +14,7 @@ const exactFields = [
   'code',
 ] as const satisfies readonly (keyof AuditLine)[];
 
-/** The conditions for a line, all of which it must fulfil. */
+/** Conditions of a filter. A line must fulfil all of them. */
 export interface AuditFilter extends Partial<Pick<AuditLine, (typeof exactFields)[number]>> {
   /** Milliseconds since the epoch; `since` is inclusive, `until` exclusive. */
   readonly since?: number | undefined;

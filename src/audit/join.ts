@@ -1,7 +1,7 @@
 import type { AuditLine } from '../domain/event.ts';
 import { lineFields, parseLine, usualOutcome, usualScheme } from './line.ts';
 
-/** Events that end an exchange. After an `access` they have only the fields that it lacks. */
+/** Events that end an exchange. After an `access` event they omit the fields that it has. */
 const endings: ReadonlySet<string> = new Set(['outcome', 'tunnel']);
 
 /** Fields of an access that its end does not repeat. */
@@ -47,7 +47,7 @@ export interface ExchangeJoin {
  */
 export function joinExchanges(): ExchangeJoin {
   const open = new Map<string, AuditLine | Buffer>();
-  /** Ended accesses in two halves: removing the oldest entries of one map would take longer than all else. */
+  /** Ended accesses in two halves: removing the oldest entries of one map would dominate the run time. */
   let ended = new Map<string, AuditLine | Buffer>();
   let endedBefore = ended;
   function end(exchange: string): AuditLine | Buffer | undefined {

@@ -34,7 +34,7 @@ interface LogsOptions {
 export interface VerifiedLog {
   readonly file: string;
   readonly found: Verification;
-  /** True if the store names lines of it. */
+  /** True if the store has heads of this log. */
   readonly isStored: boolean;
   /** Lines that the store names, and that were written after a copy was made. */
   readonly behind: readonly (Gap & { readonly time: string })[];

@@ -251,7 +251,7 @@ function otherKey(keyId: string, vault: AuditVault): SidekeyError {
 export interface RetentionRecord {
   /** The number of the last removed file; 0: none. */
   readonly removed: number;
-  /** Time at which it was removed: ISO 8601. */
+  /** Time of the removal: ISO 8601. */
   readonly time: string;
   /** Number of removed lines. */
   readonly lines: number;

@@ -272,7 +272,7 @@ function retentionProblems(file: string, state: RetentionState): Problem[] {
   return [{ ...place, kind: 'edited', sentence }];
 }
 
-/** Finds gaps in the numbers of rotated files after the last one that retention removed. */
+/** Reports gaps in the numbers of rotated files after the last file that retention removed. */
 function numberProblems(file: string, removed: number): Problem[] {
   let last = removed;
   return rotatedFiles(file).flatMap(({ path: at, number }): Problem[] => {

@@ -102,7 +102,7 @@ interface AgentRule {
   readonly patterns: readonly ClaimPattern[];
 }
 
-/** Converts validated values. Refuses issuers and agents that a token could not tell apart. */
+/** Converts validated values. Refuses issuers and agents that no token could distinguish. */
 export function toAgentIssuers(
   values: z.output<typeof agentIssuersSchema>,
   absolute: (path: string) => string,

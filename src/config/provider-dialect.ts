@@ -244,7 +244,7 @@ interface Bound {
   readonly inject?: readonly InjectPlace[] | undefined;
 }
 
-/** Flows whose tokens come from another service, or are none of OAuth's. */
+/** Flows whose tokens come from another service, or are not OAuth tokens. */
 const unboundFlows: readonly Flow[] = ['auth0_connection', 'github_installation', 'aws_role'];
 
 /** Returns the end of a sentence: the tokens of a definition cannot be bound to a key. Null: they can. */
@@ -298,7 +298,7 @@ const place = z
 
 const beside = named.filter(({ kind }) => kind === 'header' || kind === 'query');
 
-/** Schema of the place of a credential that goes along with another one. */
+/** Schema of the place of an additional credential. */
 export const fieldPlacement = z
   .union(schemasOf(beside), { error: `must be ${formsOf(beside)}` })
   .transform(placementOf)

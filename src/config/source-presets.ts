@@ -11,9 +11,9 @@ export interface SourceProgram {
   /** Text that the program reads on standard input; null: none. */
   readonly input: string | null;
   readonly form: SourceForm | null;
-  /** Variables that it gets besides the usual ones. */
+  /** Environment variables of the program besides the usual ones. */
   readonly environment: readonly string[];
-  /** The way out when it gives no credential; null: not known. */
+  /** The next step if the program prints no credential; null: not known. */
   readonly login: string | null;
 }
 

@@ -48,7 +48,7 @@ interface RefreshCommits {
 }
 
 const pausesMs = [20, 50, 100, 200, 400, 800];
-/** Maximum retries after concurrent writes. So many in a row do not occur. */
+/** Maximum retries after concurrent writes, far above what occurs. */
 const maxOvertakings = 32;
 
 /**

@@ -38,12 +38,12 @@ interface GrantState {
   renewedAt?: number;
   /** Time at which another process was found refreshing the grant. */
   elsewhereAt?: number;
-  /** The provider's last refusal, with the definition that it refused. */
+  /** The provider's last refusal, with the provider definition of the refused request. */
   refusal?: Refusal & { readonly at: number; readonly provider: Provider | undefined };
   retries?: Retries;
 }
 
-/** Milliseconds between two forced refreshes of a grant, and after any refresh of it. */
+/** Minimum milliseconds between two forced refreshes of a grant, and after any other refresh. */
 const forcedEveryMs = 10_000;
 /** Milliseconds for which a refusal is remembered while the configuration is unchanged. */
 const refusalMs = 30_000;

@@ -2,7 +2,7 @@ import { type FailureCode, failures } from './failures.ts';
 
 /** Facts of a failure besides its sentence. */
 interface SidekeyErrorOptions {
-  /** Way out: the exact command, config line or link. Default: from the table. */
+  /** Next step: the exact command, config line or link. Default: from the table. */
   readonly hint?: string | undefined;
   /** Underlying error. Never shown to a client of the proxy. */
   readonly cause?: unknown;

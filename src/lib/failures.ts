@@ -24,7 +24,7 @@ interface Failure {
   readonly title: string;
   /** Default sentence. */
   readonly sentence: string;
-  /** Default way out. */
+  /** Default next step. */
   readonly hint: string;
 }
 

@@ -48,7 +48,7 @@ export interface ReceivedExchange extends ExchangeContext {
   readonly received: ReceivedRequest;
 }
 
-/** A request that policy allows, with the values that it was judged by. */
+/** A request that policy allows, with the values that the decision is based on. */
 export interface AuthorizedRequest extends Evaluation {
   readonly decision: AllowedDecision;
   /** The grant whose credential the request gets; null: it gets none. */
@@ -59,7 +59,7 @@ export interface AuthorizedRequest extends Evaluation {
   readonly login: LoginGrant | null;
   /** The path and query as the audit and people may see them. */
   readonly redactedPath: string;
-  /** Absent: nobody was asked. */
+  /** Absent: no approval was needed. */
   readonly approval?: GivenApproval;
 }
 
@@ -80,7 +80,7 @@ type AllowedDecision = Exclude<Decision, { readonly outcome: 'deny' }>;
 /** A decision that gives a request a grant, for itself or once a person has agreed. */
 export type GrantDecision = Extract<Decision, { readonly grant: string }>;
 
-/** The decision of policy on a request at one moment, with the values that it follows from. */
+/** The decision of policy on a request at one moment, with the values that it is based on. */
 export interface Evaluation {
   readonly received: ReceivedRequest;
   readonly config: ConfigSnapshot;
@@ -190,7 +190,7 @@ function allowed(
 
 const noGrants: readonly AdditionalGrant[] = [];
 
-/** Returns the selected grant; null: there is none yet, and the request belongs to a login that makes one. */
+/** Returns the selected grant; null if the request is part of a login that creates the grant later. */
 function grantUnlessLogin(
   evaluation: Evaluation,
   decision: GrantDecision,

@@ -7,7 +7,7 @@ import { authorityText, isAddress, parseAbsoluteTarget, parseAuthority } from '.
 /** Beginning of the path of a request to the proxy that names another host: `/+/api.openai.com/v1/models`. */
 const beginning = '/+/';
 
-/** A token of an agent or of a lease, alone, as Bearer, or as the password of Basic. */
+/** A token of an agent or of a lease, by itself, as Bearer, or as the password of Basic. */
 const tokenForm = /^sidekey_(?:agent|lease)_[\w-]{43}$/;
 
 /** Fields in which programs send the key of an API. */
@@ -59,7 +59,7 @@ export function fromBaseUrl(head: RequestHead, mode: CallerMode): RequestHead | 
   };
 }
 
-/** Returns the value of `Proxy-Authorization` for a token in the place of a key; null: there is none. */
+/** Returns the value of `Proxy-Authorization` for a token in place of an API key; null: no token. */
 function loginIn(value: string): string | null {
   const [scheme = '', text = value] = value.split(/ +/, 2);
   if (/^basic$/i.test(scheme)) {

@@ -83,7 +83,7 @@ export async function captureLogin(
   return replyToTokenRequest(reply, { status: 200, members, isForm }, bytes.length);
 }
 
-/** The client of `Basic` (RFC 6749 §2.3.1): its id and its secret; nothing: there is none. */
+/** Returns the id and the secret of a client with `Basic` (RFC 6749 §2.3.1); empty: none. */
 function basicClient(fields: RawFields): readonly string[] {
   const pair = basicPair(valuesOf(fields, 'authorization')[0] ?? '');
   const parts = /^([^:]*):(.*)$/s.exec(pair ?? '')?.slice(1) ?? [];

@@ -22,7 +22,7 @@ export interface Entry {
    * @throws SidekeyError `bad_request`: a balancer sent no header; `insecure_transport`: no TLS
    */
   enter(socket: Socket, direct: Client): Promise<{ readonly stream: Duplex; readonly client: Client } | null>;
-  /** Follows the files of the certificate no more. */
+  /** Stops watching the files of the certificate. */
   close(): void;
 }
 
@@ -102,7 +102,7 @@ async function behindHeader(
 
 /** Shakes hands with clients. */
 interface TlsServer {
-  /** Returns the stream inside of TLS; null: there is none. */
+  /** Returns the stream inside TLS; null: the handshake failed. */
   handshake(socket: Socket): Promise<TLSSocket | null>;
   close(): void;
 }
@@ -148,7 +148,7 @@ async function openTls(
   };
 }
 
-/** Returns the agent of a client certificate, or why there is none. Undefined: no certificate was sent. */
+/** Returns the agent of a client certificate, or the reason for none. Undefined: no certificate was sent. */
 function shownBy(stream: TLSSocket, agents: ProxyTls['agents']): ShownCertificate | undefined {
   const certificate = stream.getPeerX509Certificate();
   if (certificate === undefined) return undefined;

@@ -39,9 +39,9 @@ import {
 
 /** Sends requests to their upstreams. */
 export interface Forwarder {
-  /** Sends a request, streams the response into the reply, and says how that ended. */
+  /** Sends a request, streams the response into the reply, and reports the result. */
   send(sending: Sending): void;
-  /** Cuts the exchange when its permission ends. Null: nobody watches it. */
+  /** Watches the exchange, and cuts it when its permission ends. Null: it is not watched. */
   readonly watch: ((request: UpstreamRequest, meter: Meter) => Watched) | null;
 }
 

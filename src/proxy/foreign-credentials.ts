@@ -7,11 +7,8 @@ import { isGranted } from './authorize.ts';
 import type { PreparedExchange, PreparedRequest } from './upstream-request.ts';
 
 /**
- * Records, removes or refuses credentials of the client beside the one that Sidekey adds, as the domain says.
- * Returns the same request if it has none.
- *
- * @throws SidekeyError `foreign_credential`; `body_too_large`, `policy_violation`: the domain requires a
- * search of the body, which is not possible; `bad_request`: the client disconnected within its body
+ * Records, removes or refuses additional credentials of the client, as the domain configures. Returns the
+ * same request if it has none.
  */
 export function guardForeign(exchange: PreparedExchange): PreparedRequest | Promise<PreparedRequest> {
   const { prepared, authorized, services, record } = exchange;

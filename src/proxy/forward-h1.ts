@@ -192,7 +192,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
   #section: Buffer | null = null;
   #connection: UpstreamConnection | null = null;
   #upload: Upload | null = null;
-  /** For how long the upstream keeps the connection, as it says. */
+  /** Milliseconds that the upstream keeps the connection, by its own statement. */
   #idleMs: number | null = null;
   /** True if the upstream may have left the body of the request unread. */
   #isBodyDoubtful = false;

@@ -23,7 +23,7 @@ interface LoginRequest {
   readonly provider: Provider | undefined;
 }
 
-/** The part of the config that says which logins are captured. */
+/** The part of the config that selects the logins to capture. */
 interface LoginConfig {
   readonly provider: (name: string) => Provider | undefined;
   readonly placementFor: (provider: string, to: Target) => Placement | SidekeyError;

@@ -16,7 +16,7 @@ import { overridesPath } from './policy/path.ts';
 import { PlannedFields } from './schemes/apply.ts';
 import { type GrantCandidates, offerOf } from './target.ts';
 
-/** Facts that follow from the fields of a request alone. */
+/** Facts that only depend on the fields of a request. */
 export interface FieldFacts {
   readonly fields: RawFields;
   readonly version: RequestHead['version'];
@@ -55,7 +55,7 @@ function fieldFactsOf(head: RequestHead, limits: Limits, codes: Pick<Placeholder
   };
 }
 
-/** Fields of the head, and trailers that it announces (RFC 9110 §6.6.2), in the words of a refusal. */
+/** Returns the fields of the head and its announced trailers (RFC 9110 §6.6.2), as words for a refusal. */
 function namedFields(fields: RawFields, isNamed: (name: string) => boolean): readonly string[] {
   const names: string[] = [];
   for (let i = 0; i < fields.length; i += 2) {
@@ -124,7 +124,7 @@ export class ConnectionPlan {
     return caller;
   }
 
-  /** Returns the grants that an entry of the map offers a caller. @param found the grants that it names */
+  /** Returns the grants that an entry of the map offers a caller. `named`: the grants in the entry. */
   offer(named: readonly Grant[], domain: Domain, caller: Identity): GrantCandidates {
     const last = this.#offer;
     if (last !== null && last.named === named && last.domain === domain && last.caller === caller)

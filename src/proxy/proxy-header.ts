@@ -23,7 +23,7 @@ const longestLine = 107;
 /** Bytes of version 2 that are read: the addresses, and extensions that are ignored. */
 const longestBinary = 4_096;
 
-/** Reads a header. Bytes that follow it are left alone. */
+/** Reads a header. Does not consume the bytes after it. */
 export function readProxyHeader(bytes: Buffer): ProxyHeader {
   const start = bytes.subarray(0, signature.length);
   if (start.equals(signature)) return readBinary(bytes);

@@ -19,7 +19,7 @@ import { isTokenEndpoint } from './login-grant.ts';
 import { readTokenRequest, replyToTokenRequest } from './token-message.ts';
 import type { PreparedExchange, PreparedRequest } from './upstream-request.ts';
 
-/** Bytes of a token request that are read; none that is meant for this is as large. */
+/** Maximum bytes of a token request. Requests for this purpose are smaller. */
 const maxTokenRequestBytes = 65_536;
 
 /** Grant types of programs that refresh a token themselves. Other types need a person or a login. */
@@ -101,7 +101,7 @@ function clientOf(provider: Provider | undefined, clientId: unknown): LoginClien
   return provider.logins.find((client) => client.clientId === clientId) ?? provider.logins[0] ?? null;
 }
 
-/** The placeholder of the caller for this grant, as it stands in one of the texts; the longest. */
+/** Returns the longest placeholder of the caller for this grant that one of the texts contains. */
 function shownIn(
   texts: readonly string[],
   held: Pick<AuthorizedRequest, 'caller'> & {

@@ -32,7 +32,7 @@ export interface PreparedRequest {
   readonly body: AsyncIterable<Buffer> | null;
   /** Returns the trailers of the client's body, once it has ended. Absent: it can have none. */
   readonly trailers?: InboundRequest['trailers'];
-  /** Placeholders in it; absent: there are none. */
+  /** Placeholders in the request; absent: none. */
   readonly placeholders?: DetectedPlaceholders;
   /** Reports whether a list of tools in the response may name a tool; absent: it has no such list. */
   readonly isListed?: ((tool: string) => boolean) | undefined;
@@ -53,7 +53,7 @@ export interface PreparedExchange extends ExchangeContext {
 /** A request as it is sent to an upstream. */
 export interface UpstreamRequest
   extends PreparedRequest, Omit<SubstitutedRequest, 'path' | 'fields' | 'reframed'> {
-  /** Bytes of `fields` that were made for the last request; absent: `fields` are of this request alone. */
+  /** Bytes of `fields` from the last request; absent: `fields` belong only to this request. */
   readonly planned?: PlannedFields;
   /** True if the request has a credential: that of a grant, or the client's own if the provider allows it. */
   readonly carriesGrant: boolean;
@@ -142,11 +142,11 @@ export function hasBody({ framing }: Pick<PreparedRequest, 'framing'>): boolean 
   return framing.kind === 'chunked' || (framing.kind === 'length' && framing.bytes > 0);
 }
 
-/** A request body on its way: counted, bounded, and kept as far as it may be needed once more. */
+/** A request body while it is sent: counted, limited, and kept as far as a repeat may need it. */
 export interface RequestBody {
   /** Stream of the body; null if there is no body. Throws SidekeyError `body_too_large`. */
   readonly stream: AsyncIterable<Buffer> | null;
-  /** The whole of it, where it has all come and been kept: then it can be sent once more. */
+  /** Returns the whole body if all of it was received and kept, so that it can be repeated. */
   whole(): { readonly copy: Buffer | null } | null;
   /**
    * Returns the whole body from its first byte, with the pieces that are still to come; null: received pieces
@@ -155,7 +155,7 @@ export interface RequestBody {
   again(): { readonly copy: AsyncIterable<Buffer> | null } | null;
 }
 
-/** A piece, and what comes behind it. A reference to one keeps all later ones, and nothing else does. */
+/** A piece, and the next link. A reference to a link keeps all later ones; nothing else keeps them. */
 interface Link {
   readonly piece: Buffer;
   next: Promise<Link | null> | null;
@@ -167,10 +167,9 @@ const noBody: RequestBody = { stream: null, whole: () => ({ copy: null }), again
 
 /**
  * Meters a body while it is read.
- *
- * @param source null: there is none
- * @param keep bytes that are kept; a longer body cannot be sent again
- * @param most bytes that may come; 0: any number
+ * @param source null: no body
+ * @param keep bytes to keep; a longer body cannot be repeated
+ * @param most maximum bytes; 0: no limit
  */
 export function meteredBody(
   source: AsyncIterable<Buffer> | null,
@@ -202,7 +201,7 @@ function meteredPieces(source: AsyncIterable<Buffer>, keep: number, most: number
     else copies?.push(value);
     return { piece: value, next: null };
   }
-  /** @param at of all pieces it holds this one alone: a name for the first would hold the whole body */
+  /** @param at the only reference to a link: a variable for the first link would keep the whole body */
   async function* from(at: Link | null): AsyncGenerator<Buffer> {
     while (at !== null) {
       // One that waits for the next piece already, and wants it no more, does not take it from this one.

@@ -21,7 +21,7 @@ import { messageRewriting, type MessageRewriting } from './placeholders/stream.t
 
 const upgrading = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
 
-/** A client of HTTP/1.1, whose handshake goes on as it came. */
+/** Returns the side of an HTTP/1.1 client, whose handshake is forwarded unchanged. */
 export function upgradedSocket(client: Duplex, frames: EarlyFrames): UpgradeSide {
   return {
     client,

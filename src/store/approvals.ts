@@ -118,7 +118,7 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
   };
 }
 
-/** Inserts nothing if a referenced record is gone, in the same statement. */
+/** Inserts nothing if a referenced record no longer exists, in the same statement. */
 function insertion(db: Kysely<Schema>, question: Question) {
   const row = toQuestionRow(question);
   const { agent, lease, grantId } = row;

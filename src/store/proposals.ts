@@ -139,7 +139,7 @@ function isSame({ agent, lease, change, askedAt: at }: ProposalRow) {
     ]);
 }
 
-/** Inserts nothing if the same proposal exists, too many wait, or the caller is gone, in one statement. */
+/** Inserts nothing if the proposal exists, too many wait, or the caller was removed, in one statement. */
 function insertion(db: Kysely<Schema>, row: ProposalRow, maxWaiting: number) {
   const columns = Object.keys(row) as (keyof ProposalRow)[];
   const { agent, lease, askedAt } = row;

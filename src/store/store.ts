@@ -149,7 +149,7 @@ export interface Store {
 export interface StoreChanges {
   /** Ids of the grants that were written; null: any. */
   readonly grants: readonly string[] | null;
-  /** True if something else may have been written. */
+  /** True if other records may have been written. */
   readonly others: boolean;
 }
 
@@ -397,7 +397,7 @@ export interface ProposalStore {
   list(): Promise<Proposal[]>;
   /**
    * Answers a proposal that waits at `answer.at`; declines one that is accepted temporarily; completes
-   * `connect` with `connected`. Null: it cannot have this answer, and nothing was written.
+   * `connect` with `connected`. Null: this answer is not possible, and nothing was written.
    */
   answer(id: string, answer: ProposalAnswer): Promise<Proposal | null>;
   /** Returns the domains accepted for a lease or for one exchange that are in force at this time. */
@@ -414,11 +414,11 @@ export interface ProposalStore {
 export interface AgentRecord {
   /** Unique. */
   readonly name: string;
-  /** User that it acts for; null: none. */
+  /** User that the agent acts for; null: none. */
   readonly user: string | null;
   /** For rules. */
   readonly labels: readonly string[];
-  /** Time at which it was disabled; null: it is enabled. */
+  /** Time at which the agent was disabled; null: it is enabled. */
   readonly disabledAt: number | null;
   readonly createdAt: number;
 }

@@ -156,7 +156,7 @@ export type ApprovalResult =
   | { readonly kind: 'allowed'; readonly id: string; readonly by: string; readonly standing: boolean }
   | { readonly kind: 'denied'; readonly id: string; readonly by: string }
   | { readonly kind: 'unanswered'; readonly id: string; readonly waitedMs: number }
-  /** `removed`: the agent, the lease or the grant of the request is gone. */
+  /** `gone`: the client disconnected. `removed`: the agent, the lease or the grant was removed. */
   | { readonly kind: 'gone' | 'stopping' | 'removed' }
   /** The agent has the maximum number of waiting requests. */
   | { readonly kind: 'too_many'; readonly maxPending: number };
@@ -178,7 +178,7 @@ export interface ApprovalQueue {
   showBody(id: string, body: string | null): void;
   /** Null: the request has no body that can be shown, or another process has it. */
   body(id: string): string | null;
-  /** Resolves to true if a standing approval is neither expired nor revoked. */
+  /** Resolves to true while a standing approval is neither expired nor revoked. */
   stands(id: string): Promise<boolean>;
   /** Resolves to null if the question does not exist. */
   get(id: string): Promise<Approval | null>;

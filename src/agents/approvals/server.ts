@@ -393,7 +393,7 @@ function homePage(status: number): PageAnswer {
   return page({ kind: 'done', title: 'Approvals of Sidekey', body }, status);
 }
 
-/** Renders sentences about a failure. */
+/** Renders a page with sentences about a failure. */
 function plainPage(status: number, title: string, says: readonly string[]): PageAnswer {
   return page({ kind: 'failed', title, body: markup`${says.map((each) => markup`<p>${each}</p>`)}` }, status);
 }

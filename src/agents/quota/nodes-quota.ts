@@ -35,7 +35,7 @@ type Usages = Map<string, Usage>;
 /** A quota whose `close` sends the usage that is not exchanged. */
 type NodesQuota = Omit<Quota, 'close'> & { close(): Promise<void> };
 
-/** Milliseconds between two exchanges. Meanwhile, other nodes may admit what they have left. */
+/** Milliseconds between two exchanges. Meanwhile, other nodes may admit their remaining requests. */
 const exchangeEveryMs = 250;
 
 /** Milliseconds for which usage may remain unknown to other nodes; after that, requests are refused. */

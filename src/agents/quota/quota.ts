@@ -136,7 +136,7 @@ export function sweepEveryMinute(sweep: (now: number) => void): (now: number) =>
 
 /** The usage of one limit. No count is the same as an unused one. */
 export interface Count {
-  /** Time at which it was computed, in milliseconds since the epoch. */
+  /** Time of the computation, in milliseconds since the epoch. */
   readonly at: number;
   /**
    * Used requests, in parts of 1/`unit`. A rate gives back `count` parts per millisecond, and its `unit` is

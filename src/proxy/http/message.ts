@@ -137,7 +137,7 @@ export interface ExchangeResult {
   /** Body bytes from the client, and to it. */
   readonly bytesIn: number;
   readonly bytesOut: number;
-  /** `broken`: the upstream failed after its head. `gone`: the client left. */
+  /** `broken`: the upstream failed after its head. `gone`: the client disconnected. */
   readonly outcome: 'complete' | 'broken' | 'gone';
   /** Reason, if Sidekey itself cut the connection. */
   readonly code?: FailureCode;
@@ -240,7 +240,7 @@ export class Meter {
     this.#onBytes = listener;
   }
 
-  /** Settles the rest. Stops no work from then on. */
+  /** Settles the remaining bytes. Does not stop the exchange afterwards. */
   close(): void {
     this.#stopped = null;
     this.settle();

@@ -145,11 +145,11 @@ export interface DomainRules {
   readonly mode: 'enforce' | 'report';
   /** Position of the rules, for messages. */
   readonly origin: string;
-  /** True if a rule or an approver uses the method. A request that names a second one is then refused. */
+  /** True if a rule or an approver uses the method. A request with two methods is then refused. */
   readonly readsMethods: boolean;
   /** All methods that its rules name. */
   readonly methods: ReadonlySet<string>;
-  /** True if a rule or an approver uses the path, or a rule the query. An ambiguous one is then refused. */
+  /** True if a rule or an approver uses the path, or a rule the query. An ambiguous path is then refused. */
   readonly readsPath: boolean;
   readonly readsQuery: boolean;
   /** True if an enforced rule is about JSON-RPC. Lists of tools are then limited. */

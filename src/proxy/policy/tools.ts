@@ -122,7 +122,7 @@ export class EventRewriter {
     return events.join('');
   }
 
-  /** Returns the rest, which some clients accept as an event; null: as in `push`. */
+  /** Returns the remaining text, which some clients accept as an event; null: as in `push`. */
   end(): string | null {
     return this.#held === '' ? '' : this.#rewritten(this.#held);
   }

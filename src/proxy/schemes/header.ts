@@ -62,7 +62,7 @@ export const header: AuthScheme<HeaderPlacement, { readonly header: string; read
 type BasicPlacement = {
   readonly kind: 'basic';
   readonly username: string;
-  /** User name in the place of that of a credential that is a pair; null: its own stays. */
+  /** User name in place of that of a pair; null: the user name of the pair is used. */
   readonly pairUsername: string | null;
 };
 

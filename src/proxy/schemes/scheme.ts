@@ -31,7 +31,7 @@ export interface AuthScheme<P extends Placement = Placement, W = unknown> {
   accepts?(placement: P): 'single' | 'pair' | 'secret';
   /** True if the credential is never in a request, not even in place of a placeholder. */
   readonly isNeverSent?: true;
-  /** Services repeat this part of a request: they make links and forms of it. */
+  /** Services repeat this part of a request in links and forms. */
   readonly isRepeated?: true;
   /** Path prefixes that the credential follows. */
   pathPrefixes?(placement: P): readonly string[];
@@ -152,7 +152,7 @@ export interface MessageFacts {
 
 /** Part of a body that has to be known before the head of its request is sent. */
 export interface BodyNeed {
-  /** `hash`: only its SHA-256. `whole`: every byte of it. */
+  /** `hash`: only the SHA-256 of the body. `whole`: all its bytes. */
   readonly of: 'hash' | 'whole';
   /** The limit on the bytes that are read. */
   readonly limit: Extract<LimitName, 'signed_body_bytes' | 'injected_body_bytes'>;

@@ -15,7 +15,7 @@ import { newMasterKey, type OpenKeySource, takeKey, withBytes } from './key-sour
 
 /** The form of the master key in its file. */
 export interface KeyFormat {
-  /** Names the file for messages, with what else the key needs. */
+  /** Returns the file for messages, with the other things that the key needs. */
   place(path: string): string;
   /** `passphrase`: as in `OpenKeySource`. */
   encode(key: KeyObject, passphrase?: () => Promise<string>): Promise<string>;

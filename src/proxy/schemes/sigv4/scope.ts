@@ -24,7 +24,7 @@ interface Endpoint {
 export interface EndpointRule {
   /** Null: derived from the host name, as at AWS. */
   readonly service: string | null;
-  /** Null: derived from the host name; with a service: any. */
+  /** Null: derived from the host name; with `service` set: any region. */
   readonly region: string | null;
 }
 
