@@ -114,7 +114,7 @@ export class ClientService implements Service {
     };
   }
 
-  /** Returns the head as a proxy gets it, also of a program that knows only a base address. */
+  /** Returns the head in the form for a proxy, also for a program that uses a base address. */
   #inProxyForm(head: RequestHead, client: Client): RequestHead | SidekeyError {
     if (client.tunnel !== null || !hasBaseUrl(head)) return head;
     const read = fromBaseUrl(head, this.#services.lastConfig().agents);
@@ -187,7 +187,7 @@ export class ClientService implements Service {
     else socket.destroy();
   }
 
-  /** Records the refusal of bytes that are no request. The host is that of the tunnel, if there is one. */
+  /** Records the refusal of bytes that are not a request. If there is a tunnel, the record has its host. */
   denied({ address, tunnel }: Client, { code, status, message, hint }: SidekeyError): void {
     const { scheme, host, port } = tunnel?.authority ?? {};
     const facts = { client: address, scheme, host, port, code };
@@ -256,7 +256,7 @@ function sendUpgrade(sending: Sending, side: UpgradeSide): void {
   );
 }
 
-/** Wraps one stream of a shared connection, so that it can be closed alone and its bytes are counted. */
+/** Wraps one stream of a shared connection, so that it can be closed separately and its bytes are counted. */
 function oneStream(stream: RequestStream, meter: Meter): Cuttable {
   return {
     destroy: () => stream.destroy(),

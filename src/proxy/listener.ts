@@ -15,12 +15,12 @@ import { type OwnAnswerParts, OwnAnswers } from './own-answers.ts';
 import { createOpenConnections, type OpenConnections } from './revalidate.ts';
 import type { ProxyServices } from './services.ts';
 
-/** The proxy's front: it owns the listening socket and every client connection. */
+/** Owns the listening socket of the proxy and every client connection. */
 export interface Listener {
   /**
-   * Begins to listen; answers the address and the port that it has.
-   * Rejects with SidekeyError `port_in_use`, `listen_failed` or `redirect_loop`.
-   * @param socket takes its connections from this one, which has the port already and others may share
+   * Starts to listen; resolves with the bound address. Rejects with SidekeyError `port_in_use`,
+   * `listen_failed` or `redirect_loop`.
+   * @param socket socket that is already bound to the port, and may be shared with other processes
    */
   listen(host: string, port: number, socket?: object): Promise<AddressInfo>;
   /**
@@ -39,7 +39,7 @@ export interface Listener {
   close(drainMs: number): Promise<void>;
 }
 
-/** Connections that wait to be taken; the system may allow fewer. */
+/** Maximum number of connections that wait to be accepted; the system may allow fewer. */
 const backlog = 4_096;
 
 /** Time for a session to end after its last exchange, in milliseconds. */
@@ -62,7 +62,7 @@ export class ProxyListener implements Listener {
   readonly #work: OpenWork;
   readonly #clients: ClientService;
   readonly #places: ConnectionPlaces;
-  /** Connections beyond the limit, on their way out: they do not count against the limit. */
+  /** Connections beyond the limit that are being closed. They do not count towards the limit. */
   readonly #tooMany = new Set<Socket>();
   readonly #server: Server;
   #closing: Promise<void> | undefined;
@@ -195,7 +195,7 @@ export class ProxyListener implements Listener {
   }
 }
 
-/** Reports whether a redirected connection comes from this machine. It has an address of its interface. */
+/** Reports whether a redirected connection comes from this machine: its address is that of an interface. */
 function isOfThisMachine({ remoteAddress = '' }: Socket): boolean {
   const address = remoteAddress.replace(/^::ffff:/, '');
   return Object.values(networkInterfaces()).some((all) => all?.some((each) => each.address === address));

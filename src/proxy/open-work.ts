@@ -6,7 +6,7 @@ import type { ProxyServices } from './services.ts';
 
 /** Milliseconds without a request or a byte, after which a stopping proxy closes a connection or a tunnel. */
 const quietMs = 1_000;
-/** Milliseconds between two looks for what is left. */
+/** Milliseconds between two checks for remaining connections. */
 const lookMs = 20;
 
 /** The client connections of a listener, and the exchanges and tunnels on them that have not ended. */
@@ -67,7 +67,7 @@ export class OpenWork {
     for (const session of this.sessions) session.drain();
   }
 
-  /** Resolves when all that is left is quiet, because a client may hold a connection or a tunnel for ever. */
+  /** Resolves when the remaining connections are idle. A client may hold a tunnel open forever. */
   async quiet(): Promise<void> {
     for (;;) {
       // Also the exchanges that begin meanwhile.

@@ -11,9 +11,9 @@ import { parseAuthority } from './policy/authority.ts';
 
 /** Parts of the answers. */
 export interface OwnAnswerParts {
-  /** Tells this Sidekey from others, in the answer to a health check. */
+  /** Id of this Sidekey in the response to a health check. */
   readonly instance: string;
-  /** The text that the health check of a command adds, and the target that only commands know. */
+  /** Text that the health check of a command adds, and its target, a secret of the commands. */
   readonly report: { readonly target: string; readonly read: () => Promise<string> };
   /** Returns why requests cannot be served, for `GET /readyz`; null: they can. */
   readonly readiness: () => Promise<SidekeyError | null>;

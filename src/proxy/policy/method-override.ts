@@ -166,7 +166,7 @@ function canonical(name: string): string {
   return documented[core(name)] ?? 'X-HTTP-Method-Override';
 }
 
-/** Methods that servers know (the registry of RFC 9110 §16.1, and `PURGE` of caches). */
+/** Methods that servers support (the registry of RFC 9110 §16.1, and `PURGE` of caches). */
 const knownMethods: ReadonlySet<string> = new Set(
   (
     'ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR ' +
