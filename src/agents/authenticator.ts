@@ -67,7 +67,7 @@ export function createAgentAuthenticator({
   const leases = new LeaseUses(store.leases, uses);
   // A tunnel presents one object for all its requests.
   const callers = new WeakMap<PresentedToken, Caller>();
-  /** By the connection of the caller. */
+  /** Identities of callers without a token, by their connection. */
   const nobodies = new WeakMap<CallerFacts['owner'], Identity>();
   const assumedTokens = new WeakMap<Selectors, PresentedToken>();
   const rightsInMemory = createPermissionCache(store, now, (rights) => leases.keep(rights));

@@ -33,7 +33,7 @@ export type Holder =
 /** All rights of the store at one moment, indexed by the values that requests present. */
 export interface PermissionSnapshot {
   readonly revision: number;
-  /** By the SHA-256 of the presented token. */
+  /** Returns the holder of a token by the SHA-256 of the token. */
   holder(tokenHash: Uint8Array): Holder | null;
   agent(name: string): KnownAgent | null;
   policy(grantId: string): GrantPolicy | null;

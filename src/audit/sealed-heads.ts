@@ -37,7 +37,7 @@ export interface LogPlace {
 /** A head in the store, opened. */
 export interface OpenedHead extends LogPlace, ChainHead {
   readonly node: string;
-  /** ISO 8601. */
+  /** Time of the record: ISO 8601. */
   readonly time: string;
 }
 
@@ -135,7 +135,7 @@ type AnchoredChain = Pick<OpenedHead, 'log' | 'node' | 'seq' | 'hash'>;
 /** An anchor: the chain heads of a log at one time. Its text is one line of JSON, without a newline. */
 interface Anchor {
   readonly text: string;
-  /** ISO 8601. */
+  /** Time of the anchor: ISO 8601. */
   readonly time: string;
   readonly chains: readonly AnchoredChain[];
 }

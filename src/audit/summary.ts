@@ -122,7 +122,7 @@ export interface DiscoveredHost {
   readonly agents: readonly string[];
   /** Empty if there were only tunnels, whose content is unknown. */
   readonly requests: readonly DiscoveredRequest[];
-  /** ISO 8601. */
+  /** Time of the last request: ISO 8601. */
   readonly lastSeen: string;
 }
 
@@ -153,7 +153,7 @@ interface SeenHost {
   readonly reports: Map<string, number>;
   tunneled: number;
   readonly agents: Set<string>;
-  /** By method, then by path. */
+  /** Requests by method, then by path. */
   readonly paths: Map<string, Map<string, SeenRequest>>;
   lastSeen: string;
 }

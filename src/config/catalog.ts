@@ -20,7 +20,7 @@ import { validate } from './validate.ts';
  * process needs few of many.
  */
 export interface Catalog {
-  /** In order. */
+  /** Names of all providers, sorted. */
   readonly names: readonly string[];
   /**
    * Returns the definition of that name; undefined: there is none.

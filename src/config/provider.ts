@@ -397,7 +397,7 @@ const fields = {
           plainText('Its value.'),
         )
         .optional(),
-      /** Such as a GraphQL query. */
+      /** JSON body, such as a GraphQL query. */
       json: z.record(z.string(), z.unknown()).optional().meta({ description: 'Sent as JSON with POST.' }),
       ok_field: plainText('A member of the JSON answer that is true where the credential works.').optional(),
       account_fields: z.array(member).optional().meta({

@@ -26,7 +26,7 @@ export const telemetrySchema = z.strictObject({
 /** Settings of traces. */
 interface TracesConfig {
   readonly url: string;
-  /** From 0 to 1. */
+  /** Share of exchanges to trace, from 0 to 1. */
   readonly sample: number;
   readonly paths: boolean;
   readonly headers: Readonly<Record<string, SecretReference>>;

@@ -305,9 +305,9 @@ interface Span {
 
 /** Refresh times of a credential. */
 export interface RefreshTimes {
-  /** Before the access token ends, for recently used grants; null: refreshed on use, or never. */
+  /** Time before the access token expires, for recently used grants; null: refreshed on use, or never. */
   readonly ahead: Span | null;
-  /** Before the refresh token expires unused; null: it does not, or its lifetime is unknown. */
+  /** Time before an unused refresh token expires; null: it does not expire, or its lifetime is unknown. */
   readonly keepAlive: Span | null;
 }
 

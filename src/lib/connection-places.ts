@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
  */
 export class ConnectionPlaces {
   readonly #max: () => number;
-  /** By `endsOf`. */
+  /** Open connections by the key of `endsOf`. */
   readonly #open = new Map<string, Socket>();
   /** Addresses of the connections on which no caller has authenticated, oldest first. */
   readonly #unauthenticated = new Map<string, string | undefined>();

@@ -12,7 +12,7 @@ interface BoundedRun {
   /** Standard input, if any. */
   readonly input?: string | undefined;
   readonly timeoutMs: number;
-  /** Ends the program early. */
+  /** Signal that ends the program early. */
   readonly signal?: AbortSignal | undefined;
   /** Maximum number of bytes of standard output. */
   readonly maxBytes: number;

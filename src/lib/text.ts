@@ -90,7 +90,7 @@ interface TextMeta {
   /** Purpose of the key, which editors show. */
   readonly description: string;
   readonly examples?: readonly unknown[];
-  /** For editors. `read` validates the text. */
+  /** Pattern for editors. `read` validates the text. */
   readonly pattern?: string;
   /** End of the message `must be …` for a value of another type. */
   readonly kind?: string;

@@ -14,7 +14,7 @@ import { ResponseHandler, type Transport } from './response.ts';
 
 /** One request over one stream of an HTTP/2 session, and the response into the reply. */
 export class StreamAttempt implements StreamUser, Transport {
-  /** Made before a stream is asked for. */
+  /** Head of the stream, created before a stream is requested. */
   head!: StreamHead;
   readonly #context: AttemptContext;
   readonly #peer: Peer;

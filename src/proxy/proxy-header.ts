@@ -5,7 +5,7 @@ import { bareHost, hostOfIpv6, plainAddress } from './policy/authority.ts';
 
 /** Result of reading the first bytes of a connection. */
 type ProxyHeader =
-  /** Nothing yet: more bytes are needed. */
+  /** The header is incomplete: more bytes are needed. */
   | { readonly kind: 'more' }
   | { readonly kind: 'malformed' }
   | {

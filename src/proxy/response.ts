@@ -32,7 +32,7 @@ export interface Transport {
   resume(): void;
   /** Sends no more of the request body. */
   stopSending(): void;
-  /** Ends the use of the connection, or leaves the queue for one. */
+  /** Releases the connection, or leaves the queue for one. */
   drop(): void;
 }
 

@@ -106,7 +106,7 @@ interface UpstreamParts {
   readonly protocols: Protocols;
 }
 
-/** For a grant whose provider is no longer defined. One object, because plans are remembered by identity. */
+/** Placement if the provider is no longer defined. One object, because plans compare by identity. */
 const bearer: Placement = { kind: 'bearer' };
 
 /** Returns the snapshot of a config. */

@@ -46,7 +46,7 @@ export interface Store {
     get(id: string): Promise<GrantRecord | null>;
     /** Returns the grants with these ids that exist, in any order. */
     some(ids: readonly string[]): Promise<GrantRecord[]>;
-    /** In order of name, then user. */
+    /** Returns all grants, ordered by name, then user. */
     list(): Promise<GrantRecord[]>;
     /**
      * Replaces the record with the revision `expectedRevision`; `record.revision` must be greater. Returns
@@ -122,7 +122,7 @@ export interface Store {
     /** @throws SidekeyError `already_exists` if the name is taken. */
     insert(key: ApiKeyRecord): Promise<void>;
     find(hash: Uint8Array): Promise<ApiKeyRecord | null>;
-    /** In order of name. */
+    /** Returns all API keys, ordered by name. */
     list(): Promise<ApiKeyRecord[]>;
     /** Returns whether there was such a key. */
     remove(name: string): Promise<boolean>;
@@ -229,7 +229,7 @@ interface NodeStore {
   register(node: Omit<NodeRecord, 'joinedAt' | 'awayMs'>): Promise<void>;
   /** Records that the node runs and, unless null, the key that its source has now. */
   seen(id: string, keyId: string | null): Promise<void>;
-  /** In order of name. */
+  /** Returns all nodes, ordered by name. */
   list(): Promise<NodeRecord[]>;
   /** Returns whether there was such a node. */
   remove(id: string): Promise<boolean>;
@@ -251,7 +251,7 @@ export interface ApiKeyRecord {
   readonly createdAt: number;
   /** Null: it does not expire. */
   readonly expiresAt: number | null;
-  /** To about a minute; null: never. */
+  /** Time of the last use, to about a minute; null: never used. */
   readonly usedAt: number | null;
 }
 
@@ -291,7 +291,7 @@ interface PeopleStore {
   insert(person: PersonRecord): Promise<void>;
   get(name: string): Promise<PersonRecord | null>;
   find(identity: string): Promise<PersonRecord | null>;
-  /** In order of name. */
+  /** Returns all people, ordered by name. */
   list(): Promise<PersonRecord[]>;
   /**
    * Returns whether there is such a person.
@@ -310,7 +310,7 @@ interface PeopleStore {
     /** @throws SidekeyError `already_exists` if the id is taken. */
     insert(passkey: PasskeyRecord): Promise<void>;
     get(id: string): Promise<PasskeyRecord | null>;
-    /** In order of creation. */
+    /** Returns the passkeys of a person, ordered by creation. */
     list(person: string): Promise<PasskeyRecord[]>;
     used(id: string, use: { readonly counter: number; readonly at: number }): Promise<void>;
     /** Returns whether the person had such a passkey. */
@@ -393,7 +393,7 @@ export interface ProposalStore {
    */
   propose(proposal: Proposal, maxWaiting: number): Promise<Proposal | null>;
   get(id: string): Promise<Proposal | null>;
-  /** In order of asking. */
+  /** Returns all proposals, ordered by creation. */
   list(): Promise<Proposal[]>;
   /**
    * Answers a proposal that waits at `answer.at`; declines one that is accepted temporarily; completes
@@ -416,7 +416,7 @@ export interface AgentRecord {
   readonly name: string;
   /** User that the agent acts for; null: none. */
   readonly user: string | null;
-  /** For rules. */
+  /** Labels of the agent, for rules. */
   readonly labels: readonly string[];
   /** Time at which the agent was disabled; null: it is enabled. */
   readonly disabledAt: number | null;
@@ -435,7 +435,7 @@ export interface AgentTokenRecord {
   readonly createdAt: number;
   /** Null: the token does not expire. */
   readonly expiresAt: number | null;
-  /** To about a minute; null: never. */
+  /** Time of the last use, to about a minute; null: never used. */
   readonly usedAt: number | null;
   readonly revokedAt: number | null;
 }
@@ -462,7 +462,7 @@ export interface GrantPolicy {
   /** The default and the maximum life of its leases. */
   readonly leaseDefaultMs: number | null;
   readonly leaseMaxMs: number | null;
-  /** For bindings and rules. */
+  /** Labels of the grant, for bindings and rules. */
   readonly labels: readonly string[];
   /** Values of the user by key. Stored only by an earlier version (see `grants/metadata.ts`). */
   readonly metadata: Readonly<Record<string, string>>;
@@ -509,7 +509,7 @@ interface AgentStore {
   /** Inserts an agent, its first token and bindings atomically. @throws SidekeyError `already_exists` */
   insert(agent: AgentRecord, beginning?: AgentBeginning): Promise<void>;
   get(name: string): Promise<AgentRecord | null>;
-  /** In order of name. */
+  /** Returns all agents, ordered by name. */
   list(): Promise<AgentRecord[]>;
   /** Returns the times of the last uses by OIDC tokens, to about a minute, by name of the agent. */
   identityUses(): Promise<ReadonlyMap<string, number>>;
@@ -530,7 +530,7 @@ interface TakeOver {
 }
 
 interface AgentTokenStore {
-  /** In order of creation; of one agent, or of all. */
+  /** Returns the tokens of one agent or of all, ordered by creation. */
   list(agent?: string): Promise<AgentTokenRecord[]>;
   /**
    * Adds a token. The tokens that it replaces end at `takeOver.at` at the latest. Returns the number of
@@ -544,7 +544,7 @@ interface AgentTokenStore {
 }
 
 interface BindingStore {
-  /** In order of agent, kind and value; of one agent, or of all. */
+  /** Returns the bindings of one agent or of all, ordered by agent, kind and value. */
   list(agent?: string): Promise<BindingRecord[]>;
   /** Returns the number of new bindings; null if there is no such agent. */
   add(agent: string, bindings: readonly Binding[], at: number): Promise<number | null>;
@@ -559,7 +559,7 @@ export interface LeaseStore {
   /** Returns false if there is no such agent, or it is disabled. */
   insert(lease: LeaseRecord): Promise<boolean>;
   get(id: string): Promise<LeaseRecord | null>;
-  /** In order of creation. */
+  /** Returns all leases, ordered by creation. */
   list(): Promise<LeaseRecord[]>;
   /**
    * Sets a new end and adds uses. If the lease had ended, its approvals end. Null if there is no such lease,

@@ -14,7 +14,7 @@ type End =
 interface PendingApprovals {
   /** Resolves with the first event that ends the wait. */
   until(question: Question, leaving: Gone): Promise<End>;
-  /** Ends the wait for this id, if there is one, with the answer. */
+  /** Ends the wait for this question, if any, with the answer. */
   answered(id: string, answer: Answer): void;
   /** Calls `ApprovalStore.withdraw`. Rejects if that fails, and tries again later. */
   withdraw(id: string): Promise<Answer | null>;

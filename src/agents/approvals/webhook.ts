@@ -26,7 +26,7 @@ interface ApprovalTellerOptions {
   readonly now: () => number;
   readonly timers: Timers;
   readonly log: Pick<Log, 'info' | 'warn'>;
-  /** Between 0 and 1, for the spread of back-off. */
+  /** Random number from 0 to 1, which spreads the retries. */
   readonly random: () => number;
 }
 
@@ -180,7 +180,7 @@ export interface QuestionMessage {
   /** One line for chat programs. */
   readonly text: string;
   readonly id: string;
-  /** ISO 8601. */
+  /** Time at which the question expires: ISO 8601. */
   readonly expires_at: string;
   readonly agent: string | null;
   readonly lease: string | null;

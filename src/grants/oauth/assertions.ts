@@ -14,7 +14,7 @@ export interface ClientCredentialsRequest {
   readonly dialect: Dialect;
   /** Value of `scope`; null: omitted, and the provider chooses. */
   readonly scope: string | null;
-  /** Sent unchanged (`audience`, `resource` …). */
+  /** Further parameters, sent unchanged (`audience`, `resource` …). */
   readonly parameters: Readonly<Record<string, string>>;
 }
 
@@ -50,7 +50,7 @@ export interface JwtBearerRequest {
   readonly audience: string;
   /** Value of `scope`; null: omitted. */
   readonly scope: string | null;
-  /** Sent unchanged. */
+  /** Further parameters, sent unchanged. */
   readonly parameters: Readonly<Record<string, string>>;
 }
 
@@ -124,7 +124,7 @@ export interface TokenExchangeRequest {
   readonly requestedTokenType: string | null;
   /** Value of `scope`; null: omitted. */
   readonly scope: string | null;
-  /** Sent unchanged (`audience`, `resource` …). */
+  /** Further parameters, sent unchanged (`audience`, `resource` …). */
   readonly parameters: Readonly<Record<string, string>>;
 }
 

@@ -101,7 +101,7 @@ export async function askForConnectionToken(
 /** A connection in Auth0's default setup. A tenant may rename it. */
 export interface KnownConnection {
   readonly name: string;
-  /** Added to the requested scopes, if there are any. */
+  /** Scopes to add to the requested scopes, if any are requested. */
   readonly alwaysScopes: readonly string[];
   /** False: scopes are set where the app is registered, and cannot be requested. */
   readonly takesScopes: boolean;

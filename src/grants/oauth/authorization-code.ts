@@ -16,7 +16,7 @@ interface AuthorizationRequest {
   readonly redirectUri: string;
   /** Empty: omitted, and the provider chooses. */
   readonly scopes: readonly string[];
-  /** Added to those of RFC 6749 and of the provider's dialect: `prompt`, `login_hint` … */
+  /** Parameters besides those of RFC 6749 and of the provider's dialect: `prompt`, `login_hint` … */
   readonly parameters?: Readonly<Record<string, string>>;
 }
 
@@ -150,7 +150,7 @@ function refused(provider: Provider, error: string, description: string): Sideke
 /** A callback as received or pasted. Unchecked. */
 export type Callback =
   | { readonly kind: 'parameters'; readonly parameters: URLSearchParams }
-  /** Some people copy only the code, and some providers show only the code. */
+  /** Only the code, because some people copy nothing else, or the provider shows nothing else. */
   | { readonly kind: 'code'; readonly code: string };
 
 /** Flow that a callback is checked against. */

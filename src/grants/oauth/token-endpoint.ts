@@ -18,7 +18,7 @@ export interface TokenQuestion {
   readonly dialect: Dialect;
   /** RFC 6749 §4.5. */
   readonly grantType: string;
-  /** Added to `grant_type` and the client authentication. These override those of the dialect. */
+  /** Parameters besides `grant_type` and the client authentication. They override those of the dialect. */
   readonly parameters: Readonly<Record<string, string>>;
   /** Texts that no description may contain. The client secret is added. */
   readonly secrets: readonly string[];

@@ -354,7 +354,7 @@ function isText(bytes: Buffer, start: number, end: number, text: string): boolea
 /** The head of an HTTP/1.1 response, as offsets into the received bytes; see `RequestHeadBytes`. */
 export class ResponseHeadBytes extends FieldTable {
   version: '1.0' | '1.1' = '1.1';
-  /** From 100 to 999. */
+  /** Status from 100 to 999. */
   status = 0;
   /** Number of bytes of the whole head, including the empty line at its end. */
   size = 0;

@@ -114,9 +114,9 @@ interface CompiledDomain {
   readonly sets: readonly DomainRules[];
   /** True if the first set is in report mode, which does not affect the others. */
   readonly isReported: boolean;
-  /** For one set: the decisions by its compiled results. */
+  /** Decisions of one set, by its compiled results. */
   readonly byResult: ReadonlyMap<RuleResult, Decision>;
-  /** For two sets: the decisions so far by their compiled results, at most `mostPairs`. */
+  /** Decisions of two sets so far, by their compiled results; at most `mostPairs`. */
   readonly byPair: Map<RuleResult, Map<RuleResult, Decision>>;
   pairs: number;
 }

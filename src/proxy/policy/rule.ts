@@ -19,12 +19,12 @@ export interface Conditions {
   readonly contentTypes: readonly Glob[] | null;
   /** Range of the announced body size in bytes, inclusive. */
   readonly bodySize: { readonly min: number; readonly max: number | null } | null;
-  /** At least one must match. */
+  /** Time windows, of which at least one must match. */
   readonly times: readonly TimeWindow[] | null;
   readonly clients: readonly Cidr[] | null;
   readonly agents: readonly Glob[] | null;
   readonly users: readonly Glob[] | null;
-  /** At least one must match. */
+  /** Labels, of which at least one must match. */
   readonly labels: readonly Glob[] | null;
   readonly graphql: GraphqlCondition | null;
   readonly jsonrpc: JsonRpcCondition | null;

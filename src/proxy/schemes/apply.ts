@@ -25,7 +25,7 @@ export interface CredentialUse {
   readonly authority: Authority;
   /** True if the domain allows its credential over plain `http`. */
   readonly allowPlainHttp?: boolean;
-  /** For schemes that sign, or write into the body. */
+  /** Facts of the message, for schemes that sign it or write into the body. */
   readonly facts?: MessageFacts;
   /** True if another credential is the main one: the client's `Authorization` is left to that. */
   readonly isAdditional?: true;

@@ -73,7 +73,7 @@ export function originOf(authority: Authority): string {
   return `${authority.scheme}://${authorityText(authority)}`;
 }
 
-/** Most `WWW-Authenticate` fields of a response that are read. */
+/** Maximum number of `WWW-Authenticate` fields that are read in a response. */
 const maxFields = 8;
 
 /**

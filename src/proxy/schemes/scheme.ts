@@ -16,7 +16,7 @@ import type { ClientIdentity } from '../policy/peer.ts';
  * Type parameters: `P` is its placement, `W` the value that its config schemas give.
  */
 export interface AuthScheme<P extends Placement = Placement, W = unknown> {
-  /** Also the text or the first key that names the scheme in a provider's `inject`. */
+  /** Name of the scheme, also as text or first key of a provider's `inject`. */
   readonly kind: P['kind'];
   /** Forms in `inject`, for messages, such as `{ query: NAME }`; null: it cannot be written there. */
   readonly syntax: string | null;
@@ -114,7 +114,7 @@ export interface AppliedRequest {
 
 /** Client identity of one grant, valid until `end`. */
 export interface GrantIdentity extends ClientIdentity {
-  /** Ends its use. Idempotent. */
+  /** Ends the validity of the identity. Idempotent. */
   end(): void;
 }
 

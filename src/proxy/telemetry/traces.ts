@@ -26,7 +26,7 @@ interface TracerParts {
   readonly now: () => number;
   readonly timers: Timers;
   readonly log: Pick<Log, 'warn'>;
-  /** From 0 to 1. */
+  /** Random number from 0 to 1. */
   readonly random: () => number;
 }
 

@@ -39,7 +39,7 @@ export interface UpstreamClient {
   /** HTTP/2. */
   readonly streams: Streams;
   readonly protocols: Protocols;
-  /** For token endpoints. Uses separate connections, so that a full pool never delays a refresh. */
+  /** `fetch` for token endpoints. Uses separate connections, so that a full pool never delays a refresh. */
   readonly fetch: typeof fetch;
   /** Reads the trust anchors of an upstream before its first request. That takes tens of milliseconds. */
   prepare(authority: Authority): void;

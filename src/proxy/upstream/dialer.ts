@@ -299,7 +299,7 @@ interface RaceOptions<T, C> {
   /** Milliseconds until the next attempt starts in parallel to a pending one. */
   readonly delayMs: number;
   readonly clock: Clock;
-  /** Ends the race. */
+  /** Signal that ends the race. */
   readonly signal: AbortSignal;
   /** Reports whether all other attempts would fail with this error too. */
   readonly isFinal?: (error: unknown) => boolean;

@@ -154,7 +154,7 @@ class SessionPool extends PeerPool<StreamUser, SessionPoolContext> implements Se
     while (this.servedByDialing() < this.waiting.size && !this.isFull) void this.#dialOne();
   }
 
-  /** In the next turn: users that are served together must not cause connections for each other. */
+  /** Dials in the next turn: users that are served together must not cause a connection each. */
   #dialSoon(): void {
     if (this.waiting.size > 0) setImmediate(() => this.#dial());
   }

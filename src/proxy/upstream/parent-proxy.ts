@@ -7,7 +7,7 @@ import { discard } from './tls.ts';
 export interface ParentProxy {
   /** Scheme `https`: TLS to the proxy, whose certificate is verified like that of any upstream. */
   readonly authority: Authority;
-  /** For Basic authentication (RFC 7617), or null. */
+  /** User and password for Basic authentication (RFC 7617), or null. */
   readonly credentials: { readonly user: string; readonly password: string } | null;
   /** True if the proxy receives names and resolves them. Then the address guard cannot apply. */
   readonly remoteDns: boolean;

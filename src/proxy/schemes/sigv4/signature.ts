@@ -139,7 +139,7 @@ function inOrder(a: Parameter, b: Parameter): number {
   return a[1] === b[1] ? 0 : a[1] < b[1] ? -1 : 1;
 }
 
-/** Most signing keys that are kept for one credential. */
+/** Maximum number of cached signing keys per credential. */
 const maxSigningKeys = 64;
 
 /** Signing keys by scope; collected with the keys that they are derived from. */
