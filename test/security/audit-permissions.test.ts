@@ -8,8 +8,8 @@ import { newLogFile, openLog, writtenLog } from '../unit/audit/log-for-test.ts';
 const isRoot = process.getuid?.() === 0;
 
 describe('an audit log that others could read or replace is not written to', () => {
-  it.each([0o640, 0o604, 0o622])(
-    'refuses a file of mode %o, with the command that fixes it',
+  it.each(['640', '604', '622'])(
+    'refuses a file of mode %s, with the command that fixes it',
     async (mode) => {
       const file = await writtenLog(1);
       fs.chmodSync(file, mode);
@@ -22,7 +22,7 @@ describe('an audit log that others could read or replace is not written to', () 
     },
   );
 
-  it.each([0o770, 0o702, 0o1777])('refuses a folder of mode %o', async (mode) => {
+  it.each(['770', '702', '1777'])('refuses a folder of mode %s', async (mode) => {
     const file = await newLogFile();
     fs.chmodSync(dirname(file), mode);
     await expect(openLog(file)).rejects.toMatchObject({

@@ -30,32 +30,32 @@ async function place({ file = 0o600, folder = 0o700 }) {
 
 describe.skipIf(process.platform === 'win32')('the modes of the file and of its folder', () => {
   test.each([
-    { file: 0o600, folder: 0o700, at: null },
-    { file: 0o644, folder: 0o755, at: null },
-    { file: 0o440, folder: 0o700, at: null },
-    { file: 0o602, folder: 0o700, at: 'file' },
-    { file: 0o666, folder: 0o700, at: 'file' },
-    { file: 0o620, folder: 0o700, at: 'file' },
-    { file: 0o664, folder: 0o775, at: 'file' },
-    { file: 0o644, folder: 0o777, at: 'folder' },
-    { file: 0o644, folder: 0o770, at: 'folder' },
-    { file: 0o644, folder: 0o702, at: 'folder' },
+    { file: '600', folder: '700', at: null },
+    { file: '644', folder: '755', at: null },
+    { file: '440', folder: '700', at: null },
+    { file: '602', folder: '700', at: 'file' },
+    { file: '666', folder: '700', at: 'file' },
+    { file: '620', folder: '700', at: 'file' },
+    { file: '664', folder: '775', at: 'file' },
+    { file: '644', folder: '777', at: 'folder' },
+    { file: '644', folder: '770', at: 'folder' },
+    { file: '644', folder: '702', at: 'folder' },
     // In a sticky folder, such as /tmp, nobody else can replace the file.
-    { file: 0o600, folder: 0o1777, at: null },
-    { file: 0o666, folder: 0o1777, at: 'file' },
+    { file: '600', folder: '1777', at: null },
+    { file: '666', folder: '1777', at: 'file' },
     // With user-private groups, as on Debian and Fedora, and a umask of 002.
-    { file: 0o664, folder: 0o775, isPrivate: true, at: null },
-    { file: 0o660, folder: 0o2770, isPrivate: true, at: null },
-    { file: 0o666, folder: 0o775, isPrivate: true, at: 'file' },
-    { file: 0o664, folder: 0o777, isPrivate: true, at: 'folder' },
+    { file: '664', folder: '775', isPrivate: true, at: null },
+    { file: '660', folder: '2770', isPrivate: true, at: null },
+    { file: '666', folder: '775', isPrivate: true, at: 'file' },
+    { file: '664', folder: '777', isPrivate: true, at: 'folder' },
   ] as const)(
-    'decimal mode $file in a folder of mode $folder: unsafe part $at',
+    'mode $file in a folder of mode $folder: the unsafe part is $at',
     async ({ file, folder, at, ...more }) => {
-      const made = await place({ file, folder });
+      const made = await place({ file: Number.parseInt(file, 8), folder: Number.parseInt(folder, 8) });
       const exposure = exposureOf(made.path, self, () => 'isPrivate' in more);
       if (at === null) return expect(exposure).toBeNull();
       const named = at === 'file' ? made.path : made.folder;
-      const mode = (at === 'file' ? file : folder).toString(8);
+      const mode = at === 'file' ? file : folder;
       expect(exposure).toMatchObject({
         code: 'permissions_unsafe',
         message: expect.stringContaining(`${named} is writable by others (mode ${mode})`),

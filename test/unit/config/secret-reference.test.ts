@@ -52,13 +52,16 @@ describe('a file: reference', () => {
     await expect(read('file:bare', { cwd })).resolves.toBe('s3cret');
   });
 
-  test.each([0o604, 0o602, 0o644])('to a file that others can read (mode %o) is refused', async (mode) => {
-    const cwd = await tempFolder();
-    await writeFile(join(cwd, 'acme'), 's3cret\n');
-    await chmod(join(cwd, 'acme'), mode);
-    const failure = { code: 'permissions_unsafe', hint: `run: chmod 600 ${join(cwd, 'acme')}` };
-    await expect(read('file:acme', { cwd })).rejects.toMatchObject(failure);
-  });
+  test.each(['604', '602', '644'])(
+    'to a file that other users can access (mode %s) is refused',
+    async (mode) => {
+      const cwd = await tempFolder();
+      await writeFile(join(cwd, 'acme'), 's3cret\n');
+      await chmod(join(cwd, 'acme'), mode);
+      const failure = { code: 'permissions_unsafe', hint: `run: chmod 600 ${join(cwd, 'acme')}` };
+      await expect(read('file:acme', { cwd })).rejects.toMatchObject(failure);
+    },
+  );
 
   test('to a missing path, or to one that is not a file, is missing', async () => {
     const cwd = await tempFolder();

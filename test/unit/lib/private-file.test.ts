@@ -11,17 +11,18 @@ import { isSystemError, systemCode } from '../../../src/lib/errors.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 test.each([
-  [0o600, true, false],
-  [0o700, true, false],
-  [0o640, false, false],
-  [0o604, false, false],
-  [0o620, false, false],
-  [0o610, false, false],
-  [0o601, false, false],
-  [0o602, false, true],
-  [0o777, false, true],
-])('mode %i: private %s, writable by all %s', (mode, alone, byAll) => {
-  expect([isPrivate(mode | 0o100000), isWritableByAll(mode | 0o100000)]).toEqual([alone, byAll]);
+  ['600', true, false],
+  ['700', true, false],
+  ['640', false, false],
+  ['604', false, false],
+  ['620', false, false],
+  ['610', false, false],
+  ['601', false, false],
+  ['602', false, true],
+  ['777', false, true],
+])('a file of mode %s: is private: %s, is writable by every user: %s', (text, isOfOwner, isOfAll) => {
+  const mode = Number.parseInt(text, 8) | 0o100000;
+  expect([isPrivate(mode), isWritableByAll(mode)]).toEqual([isOfOwner, isOfAll]);
 });
 
 test('the files of a sticky folder cannot be replaced by other users', () => {
