@@ -4,7 +4,7 @@ type Where = 'head' | 'body' | 'chunk-size' | 'chunk' | 'chunk-end' | 'trailer';
 
 /** One connection's answers, one after the other. */
 export class AnswerReader {
-  /** Of the last answer that was read. */
+  /** Status of the last response. */
   status = 0;
   /** Bytes of its body, without their framing. */
   length = 0;

@@ -136,7 +136,7 @@ export async function writeLargeLog(log: LargeLog): Promise<void> {
 interface Timing {
   readonly name: string;
   readonly found: number;
-  /** By the clock, and of the processor (all threads), which other programs disturb less. */
+  /** Wall-clock time, and CPU time of all threads, which other programs disturb less. */
   readonly seconds: number;
   readonly cpu: number;
 }

@@ -21,10 +21,10 @@ export interface Comparison {
   readonly plan: Plan;
   /** Ids of subjects; null: all. */
   readonly only: readonly string[] | null;
-  /** Of `rowNames`; null: all. */
+  /** Names of rows, from `rowNames`; null: all. */
   readonly rows: readonly string[] | null;
   readonly markdown: boolean;
-  /** Where the raw figures go. */
+  /** File for the raw figures. */
   readonly json: string | null;
 }
 
@@ -193,7 +193,7 @@ class Trial {
   }
 }
 
-/** For a person who waits; the table is all that goes to standard output. */
+/** Progress for a person. Only the table is written to standard output. */
 function progress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${text}`);
 }

@@ -3,7 +3,7 @@ import { connect as connectTcp } from 'node:net';
 import { connect as connectTls, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
 import { AnswerReader } from './answer-reader.ts';
 
-/** Where the load goes. */
+/** Target of the load. */
 export interface LoadTarget {
   /** Null: straight to the upstream. */
   readonly proxyPort: number | null;

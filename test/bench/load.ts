@@ -3,7 +3,7 @@ import { openConnection, questionOf, type LoadTarget, type Question } from './co
 export interface LoadResult {
   readonly exchanges: number;
   readonly seconds: number;
-  /** Of each exchange, in microseconds, sorted. */
+  /** Times of all exchanges, in microseconds, sorted. */
   readonly latencies: Float64Array;
   /** Answers that were not 200, or not as long as they have to be. */
   readonly failures: number;

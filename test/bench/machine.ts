@@ -1,4 +1,4 @@
-/** How busy the machine is with other work, from `/proc/stat` (proc(5)). */
+/** The load of other programs on the machine, from `/proc/stat` (proc(5)). */
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 

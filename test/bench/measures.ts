@@ -6,19 +6,19 @@ import { kilobyteLength } from './load.ts';
 import { kilobytePath, type Stand } from './stand.ts';
 import type { Ground } from './subject.ts';
 
-/** How much is measured. */
+/** Size of a measurement. */
 export interface Plan {
-  /** Of one window. */
+  /** Seconds of one window. */
   readonly seconds: number;
   readonly rounds: number;
   /** Of load on each subject before the first round: what compiles while it runs has compiled most of it by then. */
   readonly warmSeconds: number;
   readonly connections: number;
-  /** Of the open loop. */
+  /** Requests per second of the open loop. */
   readonly perSecond: number;
   readonly coldHostsPerRound: number;
   readonly idleCounts: readonly [number, number];
-  /** How long idle tunnels may take to open. */
+  /** Maximum time to open idle tunnels. */
   readonly idlePatience: number;
   /** Further windows for one in which the machine was busy with other work. */
   readonly retries: number;

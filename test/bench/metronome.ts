@@ -4,7 +4,7 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 
-/** When it begins and ends, in milliseconds since the epoch, and the milliseconds between two beats. */
+/** Start and end in milliseconds since the epoch, and the milliseconds between two beats. */
 export interface Beats {
   readonly begin: number;
   readonly count: number;

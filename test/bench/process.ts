@@ -98,7 +98,7 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** Whether a program can be found. */
+/** Reports whether a program can be found. */
 export function isInstalled(program: string): boolean {
   try {
     execFileSync('sh', ['-c', 'command -v "$1"', 'sh', program], { stdio: 'ignore', env: { PATH: path } });
@@ -118,7 +118,7 @@ export function versionOf(program: string, option: string): string {
   }
 }
 
-/** How many files a program may have open here at most. */
+/** Maximum number of open files of a program here. */
 export function openFileLimit(): number {
   const said = execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }).trim();
   return said === 'unlimited' ? Infinity : Number(said);

@@ -45,7 +45,7 @@ function upstreamFor(authority: string): Upstream {
   return upstream;
 }
 
-/** Where a head ends, and how long the body behind it is. */
+/** End of a head, and length of its body. */
 function headOf(
   bytes: Buffer,
 ): { readonly text: string; readonly end: number; readonly length: number } | null {

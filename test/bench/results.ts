@@ -27,13 +27,13 @@ export class Results {
     return (this.#samples.get(`${subject} ${measure}`) ?? []).flatMap(({ figures }) => figures[figure] ?? []);
   }
 
-  /** Whether the client was what limited the rate, in most rounds. */
+  /** True if the client limited the rate in most rounds. */
   isClientBound(subject: string, measure: string): boolean {
     const samples = this.#samples.get(`${subject} ${measure}`) ?? [];
     return samples.filter((sample) => sample.isClientBound).length * 2 > samples.length;
   }
 
-  /** For `--json`: everything as it was measured. */
+  /** All measurements, for `--json`. */
   raw(): Readonly<Record<string, unknown>> {
     return {
       samples: Object.fromEntries(this.#samples),

@@ -125,7 +125,7 @@ const uploadOf =
     if (counted !== String(bytes)) throw new Error(`the upstream counted ${counted} of ${bytes} bytes`);
   };
 
-/** Where the body begins in what came first of an answer. */
+/** Returns the start of the body in the first bytes of a response. */
 function bodyAt(answer: Buffer): number {
   const end = answer.indexOf('\r\n\r\n');
   if (end < 0 || !answer.toString('latin1', 0, 12).endsWith(' 200'))

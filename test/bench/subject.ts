@@ -9,9 +9,9 @@ export interface Subject {
   readonly title: string;
   /** What it is, and of which version. */
   readonly what: string;
-  /** Whether it adds the credential; else the client has to bring it. */
+  /** True if the subject adds the credential; otherwise the client must send it. */
   readonly adds: boolean;
-  /** Why it cannot reach hosts that are in no public name service; null: it can. */
+  /** The reason why the subject cannot reach hosts outside public DNS; null: it can. */
   readonly coldReason: string | null;
   /** Files that it holds open for each tunnel, at least: one to the client, and one to the upstream where it keeps that. */
   readonly filesPerTunnel: number;

@@ -45,7 +45,7 @@ export async function runColdHosts(
 export interface IdleTunnels {
   /** Opens more, up to `count` in all or as far as the time goes. Answers how many there are, and how many answers were wrong. */
   growTo(count: number, seconds: number): Promise<{ readonly opened: number; readonly failures: number }>;
-  /** How many are still open. */
+  /** Number of tunnels that are still open. */
   open(): number;
   close(): void;
 }

@@ -11,7 +11,7 @@ import { missing, openStage } from './support/stage.ts';
 
 const objectHost = 'objects.acme.test';
 
-/** How the host of the objects stands in the map: passed through blind, or decided as one of the forge's own. */
+/** The host of the objects in the domain map: tunnelled, or with the credential of the forge. */
 const entries = ['tunnel', { grant: 'client-test' }] as const;
 
 test.skipIf(missing('git', 'lfs', 'version')).each(entries)(

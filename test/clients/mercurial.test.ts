@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { missing, stage } from './support/stage.ts';
 
 const revision = '0123456789abcdef0123456789abcdef01234567';
-/** By the `cmd` of a request (`hg help internals.wireprotocol`). */
+/** Responses by the `cmd` of a request (`hg help internals.wireprotocol`). */
 const answers: Readonly<Record<string, string>> = {
   capabilities: 'lookup known pushkey',
   lookup: `1 ${revision}\n`,

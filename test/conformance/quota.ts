@@ -5,7 +5,7 @@ import type { QuotaKey, Quota, QuotaResult } from '../../src/agents/quota/quota.
 /** A quota to test in which nothing is used. */
 export interface QuotaUnderTest {
   readonly quota: Quota;
-  /** How many counts it keeps. */
+  /** Number of counts that are kept. */
   counts(): number;
   cleanup(): Promise<void> | void;
 }

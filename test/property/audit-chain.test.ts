@@ -56,7 +56,7 @@ async function inFolder<T>(work: (file: string) => Promise<T>): Promise<T> {
   }
 }
 
-/** Whether a log with these bytes and heads verifies. */
+/** Reports whether a log with these bytes and heads verifies. */
 function verifies(bytes: string | Buffer, heads: Map<number, ChainHead>): Promise<boolean> {
   return inFolder(async (file) => {
     fs.writeFileSync(file, bytes);
@@ -275,7 +275,7 @@ function filesOf(file: string): { path: string; lines: string[] }[] {
     }));
 }
 
-/** Whether the bytes of the log are other ones than before. */
+/** Reports whether the bytes of the log have changed. */
 function attack(file: string, { do: what, one, other }: { do: string; one: number; other: number }): boolean {
   const files = filesOf(file);
   const lines = files.flatMap((each) => each.lines);

@@ -39,7 +39,7 @@ async function packedLog() {
       return gunzipSync(bytes.get(path) ?? Buffer.alloc(0)).toString();
     },
     bytesOf: (path: string) => bytes.get(path) ?? Buffer.alloc(0),
-    /** Whether the log verifies with these files in the place of its own; puts its own back. */
+    /** Reports whether the log verifies with these files in place of its own, and restores its own. */
     async verifiesWith(changes: ReadonlyMap<string, Uint8Array | null>): Promise<boolean> {
       for (const [path, content] of changes) {
         if (content === null) fs.rmSync(path);

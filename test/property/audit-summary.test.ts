@@ -8,7 +8,7 @@ const anExchange = fc.record({
   agent: fc.constantFrom('ci', 'bot', undefined),
   grant: fc.constantFrom('g-1', 'g-2', undefined),
   outcome: fc.constantFrom('refused', 'served', 'failed', 'tunneled', 'crashed'),
-  /** How often the token was refreshed and the request sent again: an access each. */
+  /** Number of repeats after a refresh. Each repeat is an access. */
   replays: fc.nat(2),
   took: fc.double({ min: 0, max: 1e6, noNaN: true }),
   bytesIn: fc.nat(1e6),

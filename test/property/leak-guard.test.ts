@@ -16,7 +16,7 @@ const anySecret = fc
   // What reads as an escape within an escape is found as a whole and not in every mixture, and what is read over is no end.
   .filter((text) => !/^\\|\\$|[%&\\].{0,9}[%&\\]/.test(text) && isPlain(text) && isGuardable(text));
 
-/** Whether nothing in it reads as an escape: its parts must not be written in several ways then. */
+/** True if no part reads as an escape: then the parts must not be written in several ways. */
 function isPlain(text: string): boolean {
   const bytes = Buffer.from(text, 'latin1');
   return unescaped(bytes).equals(bytes);

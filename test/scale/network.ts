@@ -9,7 +9,7 @@ import { postgresMissing } from '../support/postgres.ts';
  * provider of tokens. The last two can be cut.
  */
 
-/** Why these tests are skipped; null: they run. */
+/** The reason to skip these tests; null: they run. */
 export const scaleMissing =
   process.env['SIDEKEY_SCALE'] === undefined
     ? ' (needs namespaces: run "npm run scale" as root)'
@@ -36,9 +36,9 @@ type Link = Exclude<keyof typeof links, 'callers'>;
 export interface NodeNetwork {
   /** Words before a command that runs there. */
   readonly within: readonly string[];
-  /** Where its callers reach it. */
+  /** Address for its callers. */
   readonly listen: string;
-  /** Where the provider sees it. */
+  /** Address that the provider sees. */
   readonly address: string;
   /** Lets nothing pass over a link, and ends no connection, until `mend`. */
   readonly cut: (link: Link) => void;

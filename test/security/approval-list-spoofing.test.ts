@@ -8,7 +8,7 @@ import { homeWithApprovals } from '../support/waiting-requests.ts';
 
 const time = 1_700_000_000_000;
 const size = { columns: 80, rows: 24 };
-/** As a terminal counts them: of what stands below, these two take two columns. */
+/** Width on a terminal: of the characters below, these two take two columns. */
 const columnsOf = (line: string) => Array.from(line).length + (line.match(/[漢😀]/gu)?.length ?? 0);
 
 const hostile: readonly (readonly [what: string, text: string])[] = [

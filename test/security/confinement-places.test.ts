@@ -1,4 +1,4 @@
-/** Where home, project and Sidekey's files lie inside of each other, or below `/tmp`. */
+/** Layouts in which home, project and the files of Sidekey are nested, or below `/tmp`. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { attempts } from '../support/confinement/attempts.ts';

@@ -13,7 +13,7 @@ const goPathEscape = (text: string) =>
 const html = (text: string) => text.replaceAll('&', '&amp;').replaceAll('+', '&#43;');
 const lowerHex = (text: string) => text.replace(/%[0-9A-F]{2}/g, (one) => one.toLowerCase());
 
-/** How services write an address. */
+/** Formats in which services repeat a URL. */
 const spellings: readonly (readonly [string, (text: string) => string])[] = [
   ['as it is', (text) => text],
   ['Python quote', pythonQuote],

@@ -35,7 +35,7 @@ function withReplace(replace: (real: Replace, ...args: Parameters<Replace>) => R
   });
 }
 
-/** Whether the promise is still under way. */
+/** Reports whether the promise is pending. */
 async function isPending(promise: Promise<unknown>): Promise<boolean> {
   await settle();
   return (await Promise.race([promise, Promise.resolve(isPending)])) === isPending;

@@ -12,7 +12,7 @@ import { openTunnel, type RawClient } from '../support/raw-client.ts';
 /** What came of an answer. */
 interface Outcome {
   readonly told: string;
-  /** Of the connection that it came on, before anybody else asks. */
+  /** True if its connection stayed open, before any other request. */
   readonly kept: boolean;
   /** What another client was answered, and the first one when it asks once more. */
   readonly others: readonly string[];

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { BrowserPage } from './chromium.ts';
 
-/** Where pictures of the pages go, to be looked at; nothing: none are kept. */
+/** Folder for screenshots of the pages; undefined: no screenshots. */
 const pictures = process.env['SIDEKEY_PICTURES'] ?? '';
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 

@@ -13,7 +13,7 @@ interface OpenIdServer {
 }
 
 interface ServerOptions {
-  /** Whether claims are in the ID token; else only at the userinfo endpoint. */
+  /** True if claims are in the ID token; otherwise they are only at the userinfo endpoint. */
   readonly inIdToken?: boolean;
 }
 

@@ -20,7 +20,7 @@ import type { PostgresAddress } from '../../src/lib/postgres.ts';
 /** The folder of the programs of PostgreSQL; null: it is not installed. */
 export const programs = findPrograms();
 
-/** Why the tests of PostgreSQL are skipped; null: they run. */
+/** The reason to skip the tests of PostgreSQL; null: they run. */
 export const postgresMissing =
   programs === null ? ' (PostgreSQL is not installed: Debian package postgresql)' : null;
 
@@ -41,7 +41,7 @@ function findPrograms(): string | null {
 interface PostgresServer {
   /** Folder of its Unix socket. */
   readonly folder: string;
-  /** Also on 127.0.0.1. */
+  /** Also listens on 127.0.0.1. */
   readonly port: number;
 }
 

@@ -11,7 +11,7 @@ export interface RawResponse {
   readonly reason: string;
   /** Names and values in turn, as received. */
   readonly rawHeaders: readonly string[];
-  /** By lower-case name; repeated fields are joined with a comma. */
+  /** Values by lower-case name; repeated fields are joined with a comma. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
   /** Trailer field lines. */

@@ -56,7 +56,7 @@ pinger_enable off
   return { port, accessLog: file('access.log') };
 }
 
-/** When it is started as root, squid continues as the user proxy and writes its files as that user. */
+/** If squid is started as root, it continues as the user proxy, and writes its files as that user. */
 function giveToSquid(folder: string, home: string): void {
   if (process.getuid?.() !== 0) return;
   const [uid, gid] = [idOf('-u'), idOf('-g')];

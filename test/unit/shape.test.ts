@@ -22,7 +22,7 @@ const ceilingsFile = join(import.meta.dirname, 'shape.json');
 const printWidth = 110;
 const maxParameters = 4;
 
-/** Made from the routes; not in git. */
+/** Generated from the routes, and not in git. */
 const generated = new Set(['sdk/client/operations.ts']);
 
 function shapeOf(files: ReadonlyMap<string, string>): Shape {

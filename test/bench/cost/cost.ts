@@ -40,7 +40,7 @@ export interface CostPlan {
   readonly warmSeconds: number;
   /** Clients of the windows that are not for one client. */
   readonly connections: number;
-  /** How often a window is measured again when the machine had other work; then it is kept and marked. */
+  /** Maximum repeats of a window if the machine had other work; after that the window is kept and marked. */
   readonly retries: number;
   /** Entries of each profile that are printed; 0: no profiles. */
   readonly top: number;

@@ -15,7 +15,7 @@ interface Peer {
   readonly what: string;
   /** The program, and its arguments before the port and the folder. */
   readonly command: readonly string[];
-  /** Its arguments; default: the port and the folder. */
+  /** Arguments of the program; default: the port and the folder. */
   readonly args?: (port: number, folder: string, ground: Ground) => readonly string[];
   /** The authority that it shows; default: that of the bench. */
   readonly caIn?: (folder: string) => string;

@@ -11,7 +11,7 @@ export interface ProcessImage {
   readonly memory: Buffer;
 }
 
-/** Whether processes can be looked into here: Linux, with its /proc. False: they can. */
+/** The reason why processes cannot be inspected here (only Linux has /proc); false: they can. */
 export const processesAreClosed: false | string =
   process.platform === 'linux' ? false : 'processes can be looked into on Linux alone';
 

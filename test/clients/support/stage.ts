@@ -15,14 +15,14 @@ import { createSecret, type Secret } from './secret.ts';
 /** Programs of the tests in this folder. */
 export const programs = fileURLToPath(new URL('../programs/', import.meta.url));
 
-/** Why a test of a client cannot run here; false: it can. */
+/** The reason why a test of a client cannot run here; false: it can. */
 export function missing(command: string, ...probe: readonly string[]): false | string {
   if (processesAreClosed !== false) return processesAreClosed;
   const { status } = spawnSync(command, probe, { stdio: 'ignore', timeout: 30_000 });
   return status === 0 ? false : `${[command, ...probe].join(' ')} does not work here`;
 }
 
-/** As `missing`, for packages of npm (`npm ci --prefix test/clients/programs`). */
+/** Like `missing`, for packages of npm (`npm ci --prefix test/clients/programs`). */
 export function packageMissing(name: string): false | string {
   if (processesAreClosed !== false) return processesAreClosed;
   return existsSync(join(programs, 'node_modules', name)) ? false : `${name} is not installed`;
@@ -35,7 +35,7 @@ export interface Seen {
   readonly headers: IncomingMessage['headers'];
 }
 
-/** How a command fared. */
+/** Result of a command. */
 export interface Performed extends Ran {
   /** Commands of the processes that were looked into while an upstream held its answer. */
   readonly lookedInto: readonly string[];
@@ -43,7 +43,7 @@ export interface Performed extends Ran {
 
 export interface PerformOptions {
   readonly env?: Readonly<Record<string, string>>;
-  /** Where it starts, below the room. */
+  /** Working directory, below the folder of the test. */
   readonly cwd?: string;
   /** Further options of `sidekey run`. */
   readonly flags?: readonly string[];
@@ -63,7 +63,7 @@ export interface Stage {
   readonly script: (lines: readonly string[], options?: PerformOptions) => Promise<Performed>;
   /** Audit events of allowed requests. */
   readonly accesses: () => Promise<readonly AuditLine[]>;
-  /** How often it says that a response showed the credential. */
+  /** Number of recorded leaks. */
   readonly leaks: () => Promise<number>;
 }
 
@@ -73,11 +73,11 @@ export interface StageSetting {
   readonly domains: Readonly<Record<string, unknown>>;
   /** The provider whose grant it is, and so how the credential is carried. */
   readonly provider: string;
-  /** How the provider carries it, where that is not as it is known to do. */
+  /** Authentication scheme of the provider, if it differs from the definition. */
   readonly inject?: unknown;
   /** Further keys of its definition. */
   readonly definition?: object;
-  /** Where the credential goes. */
+  /** Hosts that receive the credential. */
   readonly audience: string;
   /** Left out: the token, as an API key. */
   readonly credential?: object;

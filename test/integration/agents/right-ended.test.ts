@@ -66,7 +66,7 @@ async function setup(config: Readonly<Record<string, object>> = {}) {
   };
 }
 
-/** How the audit says that what an agent had open ended. */
+/** Returns the audit event for the end of a connection of an agent. */
 async function endOf(sidekey: TestSidekey, agent: string, path?: string) {
   const { event, outcome, code } = await sidekey.audited(
     (line) =>

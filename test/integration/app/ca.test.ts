@@ -11,7 +11,7 @@ async function homeWithCa(): Promise<Home> {
   return at;
 }
 
-/** Whether a PKCS#12 store opens with this password. */
+/** Reports whether a PKCS#12 store opens with this password. */
 async function opens(file: string, password: string): Promise<boolean> {
   const der = forge.util.createBuffer((await readFile(file)).toString('latin1'));
   return forge.pkcs12.pkcs12FromAsn1(forge.asn1.fromDer(der), password) !== null;

@@ -21,11 +21,11 @@ const demoFile = join(checkout, 'examples/demo.ts');
 
 interface Demo {
   readonly child: ChildProcess;
-  /** Where it makes its folder. */
+  /** Parent of its folder. */
   readonly temporary: string;
   /** Resolves once stdout has this. */
   readonly says: (words: string) => Promise<void>;
-  /** Its stdout so far. */
+  /** Standard output so far. */
   readonly said: () => string;
   readonly ended: Promise<{ code: number | null; stdout: string; stderr: string }>;
 }

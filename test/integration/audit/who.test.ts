@@ -1,4 +1,4 @@
-/** Who did what, and from where: through the command line and a real proxy. */
+/** Callers and addresses in the audit log, for the command line and a real proxy. */
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { expect, test } from 'vitest';

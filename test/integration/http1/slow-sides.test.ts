@@ -1,4 +1,4 @@
-/** Who is slow holds nobody else, and who ends one side has not ended the other. */
+/** A slow client or upstream does not delay others, and the end of one side is not the end of both. */
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';

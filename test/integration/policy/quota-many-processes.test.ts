@@ -14,7 +14,7 @@ interface Taker {
   readonly first: Promise<void>;
   readonly go: () => void;
   readonly kill: () => void;
-  /** Its last line, and how many requests it said that it got; it may have died. */
+  /** The last line of a process with its number of admitted requests, even if it was killed. */
   readonly ended: Promise<{ readonly got: number; readonly result: string }>;
 }
 

@@ -161,7 +161,7 @@ function seeded(seed: number): () => number {
   };
 }
 
-/** When a proxy dies: at its so-many-eth token request of all, and how far that has come by then. */
+/** The kill of a proxy: at which token request of all, and at which phase of it. */
 interface Death {
   readonly atRequest: number;
   readonly phase: 'asked' | 'answered' | 'later';

@@ -16,7 +16,7 @@ import { problemOf, type RawResponse } from '../../support/raw-client.ts';
 interface Desk extends HelpdeskProxy {
   readonly placeholder: string;
   readonly post: (body: string, ...fields: readonly string[]) => Promise<RawResponse>;
-  /** For a library of OAuth, which is a program in the agent here. */
+  /** `fetch` for an OAuth library, which runs in the agent here. */
   readonly through: (
     url: string,
     init: { readonly body?: unknown; readonly headers?: unknown },

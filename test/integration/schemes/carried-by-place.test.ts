@@ -1,4 +1,4 @@
-/** How a credential is carried at a place, as people and programs are told. */
+/** The scheme of a credential at each place, in the output for people and for programs. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { home } from '../../support/command-line.ts';

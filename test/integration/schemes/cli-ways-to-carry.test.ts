@@ -1,4 +1,4 @@
-/** How the newer ways to carry a credential read in provider show and in explain. */
+/** Authentication schemes in the output of provider show and explain. */
 import { expect, test } from 'vitest';
 import { home } from '../../support/command-line.ts';
 

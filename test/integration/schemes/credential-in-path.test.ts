@@ -1,4 +1,4 @@
-/** Where the credential is no header: a path as Telegram has it, a parameter of the query; and what the record says. */
+/** Credentials outside header fields: in a path like Telegram's, or in a query; and the audit record. */
 import { describe, expect, test } from 'vitest';
 import { openTunnel } from '../../support/raw-client.ts';
 import { startSidekey } from '../../support/sidekey.ts';

@@ -1,4 +1,4 @@
-/** Where the provider says that the client has a credential of its own, none of ours goes along; all else holds. */
+/** If the provider lets the client use its own credential, Sidekey adds none, and all other rules apply. */
 import { expect, test } from 'vitest';
 import { proxiedGet } from '../../support/proxied-get.ts';
 import { bearerToken, startSidekey } from '../../support/sidekey.ts';

@@ -24,7 +24,7 @@ interface Options {
   readonly audience?: readonly string[];
   readonly user?: string;
   readonly domain?: object;
-  /** Of the main grant. */
+  /** Credential of the main grant. */
   readonly provider?: string;
   readonly answer?: (request: IncomingMessage, response: ServerResponse) => void;
   /** False: there is no second grant. */

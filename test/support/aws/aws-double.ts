@@ -34,7 +34,7 @@ export interface AwsDouble {
   readonly seen: readonly SeenByAws[];
   /** PEM of the CA of its certificate. */
   readonly ca: string;
-  /** For `upstream.resolve` of the config. */
+  /** Entry for `upstream.resolve` of the config. */
   readonly hosts: readonly string[];
 }
 

@@ -33,9 +33,9 @@ export interface Attempt {
    * where the kernel has the feature or the harm would be real.
    */
   readonly unconfined: 'succeeds' | 'as root' | 'is not tried';
-  /** Why the attempt succeeds in a mode that has one mechanism alone. */
+  /** The reason why the attempt succeeds in a mode with only one mechanism. */
   readonly passes?: Readonly<Partial<Record<'landlock' | 'bubblewrap', string>>>;
-  /** Why the attempt harms nobody in a namespace of the run: it is refused by Landlock alone. */
+  /** The reason why the attempt is harmless in a namespace of the run: only Landlock refuses it. */
   readonly harmless?: string;
 }
 

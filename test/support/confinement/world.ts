@@ -50,7 +50,7 @@ export interface World {
 
 /** Places of a world, relative to its folder. */
 export interface Places {
-  /** Whether the world is below `/tmp`, which each run has for itself. */
+  /** True if the world is below `/tmp`, which is private to each run. */
   readonly isTemporary?: boolean;
   readonly home?: string;
   readonly project?: string;

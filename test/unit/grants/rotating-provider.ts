@@ -11,7 +11,7 @@ export interface RotatingProvider {
     io: { readonly signal: AbortSignal },
   ) => Promise<RefreshOutcome>;
   readonly requests: RenewalRequest[];
-  /** How many requests used a refresh token again. */
+  /** Number of requests that used a refresh token again. */
   readonly reuses: number;
   /** The valid refresh token. */
   readonly current: string;

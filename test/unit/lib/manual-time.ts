@@ -8,7 +8,7 @@ export interface ManualTime {
   advance(ms: number): Promise<void>;
   /** Sets the clock, as a person would: timers take no notice, they run when their time has passed. */
   set(at: number): void;
-  /** How many timers wait. */
+  /** Number of pending timers. */
   waiting(): number;
 }
 

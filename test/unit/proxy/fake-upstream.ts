@@ -25,10 +25,10 @@ export interface FakeConnection extends UpstreamConnection {
   readonly released: boolean;
   readonly destroyed: boolean;
   readonly paused: boolean;
-  /** For how long it was said that it is kept; what the last deadline was. */
+  /** The announced keep-alive time, and the last deadline. */
   readonly kept: number | null;
   readonly due: number;
-  /** How often one was set. */
+  /** Number of deadlines that were set. */
   readonly deadlines: number;
   /** Takes no more until it is `drained`. */
   full: boolean;
@@ -119,7 +119,7 @@ export function fakeConnections() {
   };
 }
 
-/** For requests that ask for none. */
+/** Streams for requests that open none: throws if one is requested. */
 export const noStreams: Streams = {
   request() {
     throw new Error('a stream was asked for');

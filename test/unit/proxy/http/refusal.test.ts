@@ -26,7 +26,7 @@ function replyOf(started = false) {
   } satisfies Reply;
 }
 
-/** How often a refusal asks for the connection to end with it. */
+/** Returns how many times a refusal ends the connection. */
 function ended(error: SidekeyError): number {
   const reply = replyOf();
   refuse(reply, error, 'GET');

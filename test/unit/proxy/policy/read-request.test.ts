@@ -1,4 +1,4 @@
-/** How often a request is read, however many rules are evaluated: the tests count calls, not time. */
+/** A request is read once, however many rules are evaluated. The tests count calls instead of time. */
 import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { PathGlob } from '../../../../src/proxy/policy/path.ts';
 import { type Conditions, noConditions, type RuleStep } from '../../../../src/proxy/policy/rule.ts';

@@ -10,9 +10,9 @@ import { bytes, readRequests, readResponses, type ReadConnection } from './read-
 export interface Comparison {
   /** The difference between both; null: none. */
   readonly problem: string | null;
-  /** Why the codec refused what Node accepts; null: it did not. */
+  /** Fault for which the codec refused bytes that Node accepts; null: none. */
   readonly stricter: Fault | null;
-  /** Why Node refused what the codec accepts. */
+  /** Error for which Node refused bytes that the codec accepts. */
   readonly looser: keyof typeof looser | null;
   /** Class of the result, equal for inputs that are handled in the same way. */
   readonly way: string;

@@ -13,7 +13,7 @@ export interface FuzzReport {
 
 export interface FuzzOptions {
   readonly seed: number;
-  /** Asked before each run. */
+  /** Called before each run. */
   readonly goesOn: (runs: number) => boolean;
 }
 

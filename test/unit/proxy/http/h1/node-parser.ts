@@ -16,7 +16,7 @@ export interface NodeEvents {
   head?(found: NodeHead): void;
   body?(bytes: Buffer): void;
   end?(trailers: readonly string[]): void;
-  /** Whether the message has no body, whatever its head says (HEAD, CONNECT). */
+  /** True if the message has no body, whatever its head contains (HEAD, CONNECT). */
   skipsBody?(): boolean;
 }
 

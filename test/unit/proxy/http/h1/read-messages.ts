@@ -23,14 +23,14 @@ export interface ReadMessage {
   body: string;
   trailers: readonly string[];
   readonly persists: boolean;
-  /** Whether its body is over. */
+  /** True if the body is complete. */
   whole: boolean;
 }
 
 /** Messages in the bytes of a connection. */
 export interface ReadConnection {
   readonly messages: readonly ReadMessage[];
-  /** Why the rest is not read; `taken over`: it is no HTTP any more; null: nothing is wrong so far. */
+  /** The reason to stop reading; `taken over`: the bytes are no longer HTTP; null: no fault so far. */
   readonly end: Fault | 'taken over' | null;
   /** Bytes that begin a message whose head is not whole. */
   readonly rest: string;
