@@ -8,7 +8,7 @@ export class AnswerReader {
   status = 0;
   /** Bytes of its body, without their framing. */
   length = 0;
-  /** What is told of each piece of a body; null: nobody wants to know. */
+  /** Called for each piece of a body; null: no listener. */
   onBody: ((piece: Buffer) => void) | null = null;
   #where: Where = 'head';
   #missing = 0;

@@ -1,4 +1,4 @@
-/** What an audited event costs, beside a bare write of the same line: microseconds an event. */
+/** Measures the cost of an audited event against a bare write of the same line: microseconds per event. */
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

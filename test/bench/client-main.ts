@@ -119,7 +119,7 @@ const tasks = {
   },
 };
 
-/** What the client can be told to do. */
+/** Commands of the client. */
 export type Tasks = typeof tasks;
 
 async function watched(run: () => Promise<LoadResult>): Promise<LoadFigures> {

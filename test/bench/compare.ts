@@ -14,7 +14,7 @@ import { prepareInstance, prove, proveGround, startInstance, type Stand } from '
 import type { Ground, Prepared, Subject } from './subject.ts';
 import { chooseSubjects, direct } from './subjects.ts';
 
-/** What `--rows` may name. */
+/** Allowed values of `--rows`. */
 export const rowNames = ['exchange', 'single', 'paced', 'bulk', 'tunnels', 'cold', 'idle', 'start'] as const;
 
 export interface Comparison {

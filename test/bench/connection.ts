@@ -13,11 +13,11 @@ export interface LoadTarget {
   readonly ca: string;
   /** `NAME:TOKEN` for the proxy; left out: it is asked for none. */
   readonly proxyUser?: string | undefined;
-  /** What the client itself puts into `Authorization`. */
+  /** Value of `Authorization` that the client sends. */
   readonly authorization?: string | undefined;
 }
 
-/** What is asked, and what has to come. */
+/** The request, and the expected response. */
 export interface Question {
   /** The whole request, made once. */
   readonly request: Buffer;
@@ -30,7 +30,7 @@ export interface Connection {
   readonly socket: TLSSocket;
   /** Asks, and calls back when the answer is whole; whether it was a right one. */
   ask(question: Question, onAnswer: (isRight: boolean) => void): void;
-  /** What is called when the connection ends before it is closed here. */
+  /** Called if the connection ends before it is closed here. */
   onLoss: (error: Error) => void;
   /** The body of the next answers is kept for `takeBody`. */
   keepBodies(): void;

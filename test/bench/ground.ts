@@ -1,4 +1,4 @@
-/** What all subjects share: the upstream, its certificates, the token, the names. */
+/** Parts that all subjects share: the upstream, its certificates, the token, the names. */
 import { generateKeyPairSync } from 'node:crypto';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -71,7 +71,7 @@ const credential = new NameSet(['authorization']);
 
 const ofUpstream = new NameSet(['proxy-*', 'sidekey-*', 'alt-svc']);
 
-/** What a relay asks of each request, and how it goes on. */
+/** Steps of a relay for each request. */
 function passRequest(head: RequestHeadBytes): number {
   const plan = requestFraming(head);
   if (plan instanceof Malformed || !persists(head)) throw new Error('the request was not read as it is');
@@ -100,7 +100,7 @@ function passResponse(head: ResponseHeadBytes): number {
   return head.status + headBytes(head, { drop: ofUpstream, back: ['Connection', 'keep-alive'] }).length;
 }
 
-/** The same with strings of all fields, as the header rules take them. */
+/** The steps with strings of all fields, as the header rules need them. */
 function passAsStrings({ method, target, fields }: NodeHead): void {
   const head = { method: method ?? '', target, version: '1.1', fields } as const;
   if (framingOf(head, defaultLimits) instanceof SidekeyError)
@@ -120,7 +120,7 @@ function passAnswerAsStrings({ status, reason, fields }: NodeHead): void {
 interface Case {
   readonly name: string;
   readonly unit: 'ns' | 'µs';
-  /** What is measured, and Node's parser at the same bytes. */
+  /** The codec that is measured, and Node's parser with the same bytes. */
   readonly ours: () => void;
   readonly node: () => void;
 }

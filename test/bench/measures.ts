@@ -1,4 +1,4 @@
-/** What is measured: one window of load on one subject each, and the figures that come of it. */
+/** The measurements: each is one window of load on one subject, and its figures. */
 import type { LoadClient } from './client.ts';
 import type { LoadFigures } from './client-main.ts';
 import { bulkLength } from './ground.ts';
@@ -40,7 +40,7 @@ export interface Measuring {
 /** Answers were wrong: whatever was measured is worth nothing. */
 export class WrongAnswers extends Error {}
 
-/** What is measured on subjects that stand, in each round. */
+/** Measurements of running subjects, in each round. */
 export const measures = { exchange, single, paced, bulk, tunnels, cold } as const;
 
 async function exchange(measuring: Measuring, stand: Stand): Promise<Sample> {

@@ -13,7 +13,7 @@ export interface Running {
   stop(): Promise<void>;
 }
 
-/** What a program is started with besides its arguments. */
+/** Options for the start of a program besides its arguments. */
 export interface StartOptions {
   /** Besides the bench's own environment. */
   readonly env?: Readonly<Record<string, string>>;

@@ -5,13 +5,13 @@ import type { Plan } from './measures.ts';
 import { median, type Results } from './results.ts';
 import type { Subject } from './subject.ts';
 
-/** What there is to tell. */
+/** Content of the report. */
 export interface Outcome {
   readonly subjects: readonly Subject[];
   readonly missing: readonly string[];
   readonly results: Results;
   readonly plan: Plan;
-  /** What the upstream is. */
+  /** Description of the upstream. */
   readonly server: string;
 }
 
@@ -28,7 +28,7 @@ interface Row {
   readonly of: 'median' | 'best' | 'added' | 'spread' | { readonly dividedBy: readonly string[] };
 }
 
-/** What a client without time to spare falsifies. */
+/** Figures that a busy client falsifies. */
 const limitedByClient = new Set(['perSecond', 'down', 'up', 'p50', 'p99']);
 
 const bump = { dividedBy: ['bump'] };

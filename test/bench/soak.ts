@@ -28,7 +28,7 @@ const step = 64 * piece.length;
 /** Megabytes that may be added by what comes after the first gigabyte: garbage that is not collected yet. */
 const mayGrow = 64;
 
-/** What one direction came to. */
+/** Totals of one direction. */
 interface Passage {
   readonly seconds: number;
   /** Megabytes before it. */

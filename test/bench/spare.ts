@@ -1,4 +1,4 @@
-/** What is measured on an instance of its own, that nothing else was asked of: start, and idle tunnels. */
+/** Measurements on an instance without other load: start, and idle tunnels. */
 import { WrongAnswers, type Measuring, type Sample } from './measures.ts';
 import { openFileLimit, spawnProgram } from './process.ts';
 import { kilobytePath, startInstance, targetOf } from './stand.ts';
@@ -79,7 +79,7 @@ export async function measureIdle(
   }
 }
 
-/** What the machine lacks for so many tunnels; null: nothing. */
+/** Limit of the machine that prevents so many tunnels; null: none. */
 function lack(count: number, filesPerTunnel: number): string | null {
   const needed = count * Math.max(filesPerTunnel, 1) + 200;
   const limit = openFileLimit();

@@ -16,7 +16,7 @@ export interface Stand {
   readonly program: Running | null;
 }
 
-/** What is asked for at 1 KB. */
+/** Path of the 1 KB response. */
 export const kilobytePath = '/1k';
 
 /** The upstream must see another: an answer of 200 proves that it was replaced. */
@@ -73,7 +73,7 @@ export async function prove(client: LoadClient, { target }: Pick<Stand, 'target'
   if (sha256 !== right) throw new Error('it answers 200 with another body');
 }
 
-/** That the upstream refuses what comes without the credential: without that, no 200 would prove anything. */
+/** Checks that the upstream refuses requests without the credential. Otherwise no 200 proves anything. */
 export async function proveGround(client: LoadClient, ground: Ground, direct: Subject): Promise<void> {
   const target = { ...targetOf(ground, direct, null, ground.root), authorization: placeholder };
   const { status } = await client.do('prove', target, kilobytePath);

@@ -1,13 +1,13 @@
 import type { CertifiedKey } from '../../examples/helpdesk/certificate.ts';
 import type { StartOptions } from './process.ts';
 
-/** What is measured: a way from the client to the upstream. */
+/** A subject of measurements: a way from the client to the upstream. */
 export interface Subject {
-  /** What `--only` calls it. */
+  /** Name for `--only`. */
   readonly id: string;
   /** The head of its column. */
   readonly title: string;
-  /** What it is, and of which version. */
+  /** Description and version. */
   readonly what: string;
   /** True if the subject adds the credential; otherwise the client must send it. */
   readonly adds: boolean;
@@ -28,7 +28,7 @@ export interface Prepared extends StartOptions {
   readonly proxyUser?: string | undefined;
   /** The file that its audit records go to; left out: it has none. */
   readonly auditFile?: string | undefined;
-  /** What a client must trust on this way, PEM; asked once it has started. */
+  /** Certificates that a client must trust on this way, PEM; read after the start. */
   ca(): Promise<string>;
 }
 
@@ -44,7 +44,7 @@ export interface Ground {
   /** PEM of the upstream's root, and its file. */
   readonly root: string;
   readonly rootFile: string;
-  /** What the upstream wants to see: the value behind `Bearer `. */
+  /** Value that the upstream requires after `Bearer `. */
   readonly token: string;
   /** An authority for proxies that want an RSA key. */
   readonly rsaAuthority: CertifiedKey;

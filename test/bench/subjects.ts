@@ -7,7 +7,7 @@ import { sidekey, sidekeyTunnel, sidekeyWorkers } from './subjects/sidekey.ts';
 import { squidBump, squidTunnel } from './subjects/squid.ts';
 import { tinyproxy } from './subjects/tinyproxy.ts';
 
-/** What `--only` may name. */
+/** Allowed values of `--only`. */
 export const subjectIds = [
   'direct',
   'tunnel',

@@ -6,7 +6,7 @@ import { no, question, yes } from '../support/question.ts';
 import { agentRecord, leaseRecord } from '../support/rights.ts';
 import type { StoreUnderTest } from './store.ts';
 
-/** What every implementation of `Store` must do about requests that wait for people. */
+/** Tests of every implementation of `Store`: requests that wait for people. */
 export function approvalsConformance(
   name: string,
   open: (now: () => number) => Promise<StoreUnderTest>,

@@ -5,7 +5,7 @@ import { grantRecord } from '../support/grant-record.ts';
 import { agentRecord, leaseRecord, tokenRecord } from '../support/rights.ts';
 import type { StoreUnderTest } from './store.ts';
 
-/** What every implementation of `Store` must do about agents, tokens, bindings, leases and policies. */
+/** Tests of every implementation of `Store`: agents, tokens, bindings, leases and policies. */
 export function rightsConformance(name: string, open: (now: () => number) => Promise<StoreUnderTest>): void {
   describe(`${name} as a store of rights`, () => {
     let subject: StoreUnderTest;

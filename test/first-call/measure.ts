@@ -19,7 +19,7 @@ import { issueLeaf, makeAuthority, validFor } from '../../examples/helpdesk/cert
 
 const bounds = { commands: 2, seconds: 60 };
 const host = 'api.github.com';
-/** One of GitHub's addresses: Sidekey refuses private ones. In the namespace it is this machine's. */
+/** An address of GitHub, because Sidekey refuses private ones. In the namespace it belongs to this machine. */
 const address = '140.82.112.5';
 const token =
   '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newcom';

@@ -1,4 +1,4 @@
-/** What a confined command tries, in each mode that this machine has. */
+/** Attempts of a confined command, in each mode that this machine supports. */
 import { describe, expect, test } from 'vitest';
 import type { Attempt } from '../support/confinement/attempt.ts';
 import { attempts } from '../support/confinement/attempts.ts';

@@ -175,7 +175,7 @@ describe('responses that repeat the credential many times', () => {
 const frame = (first: number, payload: string) =>
   Buffer.from([first, payload.length, ...Buffer.from(payload)]);
 
-/** What the client has of a message while it is not complete, and in the end. */
+/** The bytes that the client has of an incomplete message, and of the complete one. */
 async function heard(guess: string): Promise<{ readonly left: string; readonly all: string }> {
   const setup = await startPlaceholderProxy({ placeholders: ['websocket'] });
   const { authority, server } = setup.api;

@@ -9,12 +9,12 @@ import { hostileResponses, type HostileResponse } from '../fixtures/smuggling/ho
 import { grantedRaw, onHeads } from '../support/granted.ts';
 import { openTunnel, type RawClient } from '../support/raw-client.ts';
 
-/** What came of an answer. */
+/** Result of a response. */
 interface Outcome {
   readonly told: string;
   /** True if its connection stayed open, before any other request. */
   readonly kept: boolean;
-  /** What another client was answered, and the first one when it asks once more. */
+  /** Responses to another client, and to the next request of the first one. */
   readonly others: readonly string[];
 }
 

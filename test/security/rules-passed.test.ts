@@ -29,7 +29,7 @@ const multipart = (name: string) =>
 const percent = (text: string) =>
   [...Buffer.from(text)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('');
 
-/** What is let through of what must not be. */
+/** Forbidden requests that are allowed. */
 const passed = <T>(vectors: readonly T[], decide: (vector: T) => Decision): readonly T[] =>
   vectors.filter((vector) => decide(vector).outcome !== 'deny');
 

@@ -23,7 +23,7 @@ async function openToken(store: Store, id: string): Promise<string> {
   return vault.open(contextOf(record), record.sealed).toString();
 }
 
-/** What somebody does who can write to the file, and has no key. */
+/** Changes by a person who can write to the file, and has no key. */
 function meddle(path: string, sql: string, ...values: SQLInputValue[]): void {
   const database = new DatabaseSync(path);
   database.prepare(sql).run(...values);

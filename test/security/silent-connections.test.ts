@@ -27,7 +27,7 @@ async function flood(port: number, count: number, text: string): Promise<readonl
   return sockets;
 }
 
-/** What clients send that do not authenticate. */
+/** First bytes of clients that do not authenticate. */
 const silences: readonly (readonly [what: string, text: string])[] = [
   ['nothing', ''],
   ['half a head', 'GET /v2/grants HTTP/1.1\r\nHost: x\r\nX-A'],

@@ -19,7 +19,7 @@ import { startRecording, type Recorded } from '../support/recording-upstream.ts'
 import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { bytesOf, chunks, insideOf, post, type Place } from '../support/smuggling.ts';
 
-/** What came of a row: whole requests at the upstream, and what the client was told. */
+/** Result of a row: whole requests at the upstream, and the responses to the client. */
 interface Outcome {
   /** Path and body. */
   readonly passed: readonly (readonly string[])[];

@@ -1,4 +1,4 @@
-/** What a person or an agent had before it was disabled does not come back when it is enabled again. */
+/** Rights that ended when a person or an agent was disabled do not return when it is enabled. */
 import { hash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { makeSignInLink } from '../../src/operations/sign-in-link.ts';

@@ -12,7 +12,7 @@ const policy = policyOf({
   '*.k.example': grant,
 });
 
-/** What policy says to a client that asks for a host: `inject` is the credential. */
+/** Decision of policy on a client's request for a host; `inject` adds the credential. */
 function outcome(host: string): string {
   const target = parseConnectTarget(`${host}:443`);
   return target === null ? 'no authority' : decideConnect(policy, target).outcome;

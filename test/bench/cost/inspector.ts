@@ -173,7 +173,7 @@ function merged(shares: readonly Share[]): readonly Share[] {
   return [...sums.values()].toSorted((a, b) => b.self - a.self);
 }
 
-/** What ran in a piece of work: files, functions with a name, and calls of these, among the files that `isOwn` wants. */
+/** Executed code of a step: files, named functions, and their calls, among the files that `isOwn` selects. */
 export interface Passed {
   readonly files: number;
   readonly functions: number;

@@ -1,7 +1,7 @@
 /** The table of the cost of one exchange. */
 import { median } from '../results.ts';
 
-/** What has a column. */
+/** Values that have a column. */
 export type CostColumn = 'relay' | 'sidekey';
 
 /** All samples, by column and figure. */

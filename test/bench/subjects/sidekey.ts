@@ -10,7 +10,7 @@ import { createLog } from '../../../src/lib/log.ts';
 import { freePort } from '../process.ts';
 import type { Ground, Prepared, Subject } from '../subject.ts';
 
-/** What is installed, and not the sources: `npm run bench` builds it first. */
+/** The installed program instead of the sources: `npm run bench` builds it first. */
 const entryFile = fileURLToPath(new URL('../../../dist/sidekey.js', import.meta.url));
 const sourceEntryFile = fileURLToPath(new URL('../../../src/sidekey.js', import.meta.url));
 

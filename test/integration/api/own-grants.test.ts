@@ -1,4 +1,4 @@
-/** What a caller that is limited to one user sees and changes of the grants of others. */
+/** Grants of other users, as a caller that is limited to one user sees and changes them. */
 import { describe, expect, test } from 'vitest';
 import { startService } from '../../support/service.ts';
 

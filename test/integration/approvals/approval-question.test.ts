@@ -1,4 +1,4 @@
-/** What of a request people are shown, that nobody is asked about what cannot be, and that no wait outlives its question. */
+/** The parts of a request that people see, requests that cannot be shown, and the end of a wait. */
 import { expect, test } from 'vitest';
 import { longestPath } from '../../../src/domain/approval.ts';
 import { startApprovalProxy } from '../../support/approval-proxy.ts';
