@@ -26,7 +26,7 @@ const node = (fields: object = {}) => ({
 const sealedAs = <T extends { readonly sealed: Uint8Array }>(it: T | null | undefined) =>
   it && { ...it, sealed: new Uint8Array(it.sealed) };
 
-/** Tests that every implementation of `Store` must pass. `open` creates an empty store with the clock `now`. */
+/** Tests of every implementation of `Store`. `open` creates an empty store with the clock `now`. */
 export function storeConformance(name: string, open: (now: () => number) => Promise<StoreUnderTest>): void {
   describe(`${name} as a store`, () => {
     let subject: StoreUnderTest;

@@ -19,7 +19,7 @@ import { issueLeaf, makeAuthority, validFor } from '../../examples/helpdesk/cert
 
 const bounds = { commands: 2, seconds: 60 };
 const host = 'api.github.com';
-/** An address of GitHub, because Sidekey refuses private ones. In the namespace it belongs to this machine. */
+/** An address of GitHub, because Sidekey refuses private ones. It belongs to this machine here. */
 const address = '140.82.112.5';
 const token =
   '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newcom';

@@ -201,7 +201,7 @@ describe.skipIf(process.platform === 'win32')('a file that others may write', ()
 
   test.each([
     ['the file', { file: 0o600 }, 0o666],
-    ['the file, whose text nobody changed since', { file: 0o666 }, 0o600],
+    ['the file without a change of its text', { file: 0o666 }, 0o600],
     ['the folder of a file that was refused', { folder: 0o777 }, 0o700],
   ])('makes a reload due when the mode of %s changes', async (what, modes, mode) => {
     const { path, folder } = await place(modes);

@@ -370,7 +370,7 @@ describe('an edit is refused and the refusal names the key', () => {
     ['a key that is taken out, whose default is another path', 'audit: { file: /var/log/a }', 'audit: {}'],
     ['a section that is taken out', 'key: { source: file, path: /a }', ''],
     [
-      'a value that stands in an alias',
+      'a value in a YAML alias',
       `policies: {}\nproviders: { a: &a { ${own}, client_secret: env:A } }`,
       `providers: { a: &a { ${own}, client_secret: env:A }, b: *a }`,
     ],

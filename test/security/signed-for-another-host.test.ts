@@ -100,7 +100,7 @@ describe('a signed body', () => {
   test.each([
     ['is not in chunks', 'hello'],
     ['hides more behind the last chunk', `${last}${chunk}`],
-    ['lies of the length of a chunk', `3;chunk-signature=${none}\r\nhello\r\n${last}`],
+    ['has a chunk with a wrong length', `3;chunk-signature=${none}\r\nhello\r\n${last}`],
   ])('that %s never becomes a complete request', async (_, body) => {
     const { ask, seen } = await setup();
     const answer = await ask(put(body), body);

@@ -237,7 +237,7 @@ describe('status', () => {
       (text: string) => `${text}limits: { client_connections: [\n`,
       /sidekey\.yaml:\d+:\d+: /,
     ],
-    ['a part that stands twice', (text: string) => `${text}domains: {}\n`, /sidekey\.yaml:\d+:\d+: /],
+    ['a repeated section', (text: string) => `${text}domains: {}\n`, /sidekey\.yaml:\d+:\d+: /],
   ])('reports the position of the mistake for a running proxy whose file has %s', async (_, spoil, place) => {
     const port = await freePort();
     const at = await home({

@@ -38,8 +38,8 @@ describe('connect, for a provider whose tokens must be bound to a DPoP key', () 
   });
 
   test.each([
-    ['says Bearer', { token_type: 'Bearer' }],
-    ['says nothing', {}],
+    ['has the token type Bearer', { token_type: 'Bearer' }],
+    ['has no token type', {}],
   ])('stores nothing if the response %s', async (_what, type) => {
     const at = await homeWithProvider(tokens(type), desk);
     const ran = await at.run(['connect', 'desk']);

@@ -76,7 +76,7 @@ test('connect has no prompt for a certificate, and prints the command to use', a
   });
 });
 
-test('explain and provider show say where it goes, and where it cannot', async () => {
+test('explain and provider show name the hosts of a client certificate, and where it cannot be used', async () => {
   const at = await bank();
   await at.run(add, { input: cert + key });
   const explained = await at.run(['explain', 'GET', 'https://bank.example/accounts']);

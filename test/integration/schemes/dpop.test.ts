@@ -212,9 +212,9 @@ describe('a DPoP request that is sent again', () => {
   });
 
   test.each([
-    ['whose 401 goes on for ever', 'Content-Length: 1000000\r\n\r\n', 100_000],
-    ['whose 401 stands still', 'Content-Length: 10\r\n\r\n', 4],
-    ['whose 401 breaks off', 'Content-Length: 10\r\n\r\n', -1],
+    ['whose 401 has an endless body', 'Content-Length: 1000000\r\n\r\n', 100_000],
+    ['whose 401 stalls', 'Content-Length: 10\r\n\r\n', 4],
+    ['whose 401 is cut off', 'Content-Length: 10\r\n\r\n', -1],
     ['whose 401 ends with its connection', 'Connection: close\r\n\r\n', -1],
   ])('is one %s', async (_what, rest, bytes) => {
     let count = 0;

@@ -112,7 +112,7 @@ describe.each(versions)('a server that requires a client certificate, with %s', 
   });
 
   test.each(['HTTP/1.1', 'HTTP/2', 'WebSocket'])(
-    'that hangs up on it is answered for with what it may be, over %s',
+    'that closes the connection because of it is reported with the possible causes, over %s',
     async (how) => {
       // Node verifies after the handshake, and says nothing of it.
       const { upstream, sidekey } = await setup({ tls, trusts: makeTestAuthority('Somebody else') });

@@ -201,13 +201,21 @@ describe('a person who is asked to approve', () => {
 describe('a request is refused, and nothing is sent,', () => {
   test.each<readonly [string, Options, string]>([
     ['there is no second grant', { isThere: false }, 'grant_missing'],
-    ['it may not go to the host', { audience: ['other.acme.test'] }, 'policy_violation'],
     [
-      'it has expired',
+      'the host is outside the audience of the second grant',
+      { audience: ['other.acme.test'] },
+      'policy_violation',
+    ],
+    [
+      'the second grant has expired',
       { credential: oauth2Credential({ accessToken: 'a', expiresAt: Date.now() - 60_000 }) },
       'grant_expired',
     ],
-    ['it stands where the main one does', { inject: { header: 'x-api-key' } }, 'policy_violation'],
+    [
+      'the second credential has the place of the main one',
+      { inject: { header: 'x-api-key' } },
+      'policy_violation',
+    ],
     [
       'both stand in one parameter',
       { inject: { query: 'key' }, also: [{ grant: 'app', as: { query: 'KEY' } }] },

@@ -205,7 +205,7 @@ describe('an intercepted CONNECT', () => {
   });
 
   it.each([
-    ['says nothing', Buffer.alloc(0)],
+    ['sends nothing', Buffer.alloc(0)],
     ['stops in the handshake', Buffer.from([0x16, 3, 1, 2, 0, 1])],
   ])('is cut if the client %s for too long', async (_what, bytes) => {
     using pair = await socketPair();

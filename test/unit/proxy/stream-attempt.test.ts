@@ -309,7 +309,7 @@ describe('a response over HTTP/2', () => {
   it.each([
     ['ends', (stream: ServerHttp2Stream) => stream.session!.destroy()],
     ['breaks off', (stream: ServerHttp2Stream) => stream.session!.socket.destroy()],
-    ['says goodbye with an error', (stream: ServerHttp2Stream) => stream.session!.goaway(2, stream.id)],
+    ['sends GOAWAY with an error', (stream: ServerHttp2Stream) => stream.session!.goaway(2, stream.id)],
   ])('whose session %s before its end is incomplete', async (_how, cut) => {
     const begun = gate<ServerHttp2Stream>();
     const upstream = await http2Upstream((stream) => {

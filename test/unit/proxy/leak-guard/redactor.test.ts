@@ -123,7 +123,7 @@ describe('the search finds a secret', () => {
     ['with JavaScript code point escapes', secret.replace(/-/g, '\\u{2d}').replace(/_/g, '\\u{00005F}')],
     ['with octal escapes', secret.replace(/-/g, '\\055').replace(/_/g, '\\137').replace('.', '\\56')],
     ['with needless backslashes', secret.replace(/[^a-z]/g, '\\$&')],
-    ['on a line that goes on', `${secret.slice(0, 7)}\\\n${secret.slice(7, 9)}\\\r\n${secret.slice(9)}`],
+    ['with escaped line breaks', `${secret.slice(0, 7)}\\\n${secret.slice(7, 9)}\\\r\n${secret.slice(9)}`],
     [
       'in entities with many zeros',
       secret.replace(/-/g, `&#${'0'.repeat(40)}45;`).replace('+', '&#x00000002b'),

@@ -263,7 +263,7 @@ describe('a proxy that opens no tunnel', () => {
       /requires credentials \(407\)\.$/,
     ],
     [
-      'says no',
+      'answers with a refusal',
       'HTTP/1.1 403 Forbidden <b>\r\nContent-Length: 5\r\n\r\nnever',
       'upstream_unreachable',
       /opened no tunnel to api\.example \(403\)\.$/,

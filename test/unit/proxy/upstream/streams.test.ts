@@ -433,7 +433,7 @@ describe('an upstream that misbehaves', () => {
 
   it.each([
     ['hangs up at once', Buffer.alloc(0)],
-    ['says goodbye at once', goaway(0, 0)],
+    ['sends GOAWAY at once', goaway(0, 0)],
     ['speaks another protocol', Buffer.from('SSH-2.0-OpenSSH_9.9\r\n')],
   ])('and %s is refused', async (_how, bytes) => {
     const upstream = await frameUpstream((_heard, socket) => socket.end(bytes), { greets: false });

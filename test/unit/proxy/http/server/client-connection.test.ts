@@ -303,8 +303,8 @@ describe('a response', () => {
   });
 
   it.each([
-    ['longer than it says', 'hello, GET'],
-    ['shorter than it says', 'hel'],
+    ['longer than its Content-Length', 'hello, GET'],
+    ['shorter than its Content-Length', 'hel'],
   ])('that is %s is cut', async (_how, body) => {
     const { client } = await begun(async (_arrival, reply) => {
       reply.head(200, 'OK', ['Content-Length', '5']);

@@ -9,7 +9,7 @@ describe('a session', () => {
     ['is idle', { read: 100 }, 0],
     // 17 bytes for each PING, one in each second, for a day.
     ['is kept alive', { read: 86_400 * 17 }, 86_400_000],
-    ['asks a lot', { read: 10_000 * 400, requests: 10_000, heads: 10_000 * 300 }, minute],
+    ['sends many requests', { read: 10_000 * 400, requests: 10_000, heads: 10_000 * 300 }, minute],
     ['sends a large body', { read: 1_001_000_000, bodyIn: 1_000_000_000, pieces: 61_000 }, minute],
     // 9 bytes around each.
     ['sends a body byte by byte', { read: 10_000_000, bodyIn: 1_000_000, pieces: 1_000_000 }, minute],
