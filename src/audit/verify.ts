@@ -29,7 +29,7 @@ interface VerifyOptions {
   readonly vault: AuditVault;
   /** The lines that anchors name, see `anchoredLines`. */
   readonly anchored?: Anchored | undefined;
-  /** Heads in the store, read before the call, so that the log is not behind. Absent if there is no store. */
+  /** Heads in the store, read before the call, so that the log is at least as new. Absent without a store. */
   readonly stored?: StoredHeads | undefined;
   /** True if the log is a copy, which may end before these heads. */
   readonly isCopy?: boolean | undefined;

@@ -11,7 +11,7 @@ interface SidekeyErrorOptions {
 }
 
 /**
- * A failure with a code of the table, a sentence, and a way out. Message and hint must never contain a
+ * A failure with a code of the table, a sentence, and a next step. Message and hint must never contain a
  * secret: they appear in responses, logs and the audit.
  */
 export class SidekeyError extends Error {

@@ -1,6 +1,6 @@
 /**
  * Failures that users meet. Each has a code, an HTTP status for clients of the proxy, an exit code for
- * callers of the command line, a sentence, and a hint with the way out. Call sites replace both texts with
+ * callers of the command line, a sentence, and a hint with the next step. Call sites replace both texts with
  * more specific ones. Codes are public and stable; texts are not. The table generates `docs/errors.md`.
  */
 

@@ -78,7 +78,7 @@ describe('a JSON member name that some servers read differently', () => {
       'a name with an encoded surrogate': Buffer.from('{"role\xed\xa0\x80":"admin"}', 'latin1'),
       'a name with bytes that are not UTF-8': Buffer.from('{"role\xff":"admin"}', 'latin1'),
       'a value that ends at a NUL': '{"role":"admin\\u0000guest"}',
-      'a value with half a character': '{"role":"admin\\ud800"}',
+      'a value with a lone surrogate': '{"role":"admin\\ud800"}',
       'a value in capitals': '{"role":"ADMIN"}',
     }),
   )('is refused by a deny rule and by an allow rule: %s', (_, body) => {
@@ -135,7 +135,7 @@ describe('an RPC call that some servers read differently', () => {
       'a method up to a NUL': calls('tools/list","method\\u0000":"tools/call'),
       'a tool in capitals': calls('tools/call', '{"name":"Delete"}'),
       'a tool with a NUL': calls('tools/call', '{"name":"delete\\u0000"}'),
-      'a tool with half a character': calls('tools/call', '{"name":"delete\\ud800"}'),
+      'a tool with a lone surrogate': calls('tools/call', '{"name":"delete\\ud800"}'),
       'a repeated tool': calls('tools/call', '{"name":"search","name":"delete"}'),
       'a tool under another spelling': calls('tools/call', '{"name":"search","NAME":"delete"}'),
       'a tool up to a NUL': calls('tools/call', '{"name":"search","name\\u0000x":"delete"}'),

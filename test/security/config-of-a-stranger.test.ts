@@ -78,18 +78,21 @@ describe.skipIf(!isRoot)('the owners of the file and of its folder', () => {
     // Root would run what the user writes.
     { me: 0, file: 1000, folder: 1000, at: 'file' },
     { me: 0, file: 0, folder: 1000, at: 'folder' },
-  ] as const)('user $me, file of $file, folder of $folder: $at', async ({ me, file, folder, at }) => {
-    const made = await place({ file: 0o644, folder: 0o755 });
-    await chown(made.path, file, file);
-    await chown(made.folder, folder, folder);
-    const exposure = exposureOf(made.path, me);
-    if (at === null) return expect(exposure).toBeNull();
-    const [named, owner] = at === 'file' ? [made.path, file] : [made.folder, folder];
-    expect(exposure).toMatchObject({
-      message: expect.stringContaining(`${named} belongs to user ${owner}`),
-      hint: `run as that user, or: sudo chown ${me} ${named}`,
-    });
-  });
+  ] as const)(
+    'user $me, file of $file, folder of $folder: the unsafe part is $at',
+    async ({ me, file, folder, at }) => {
+      const made = await place({ file: 0o644, folder: 0o755 });
+      await chown(made.path, file, file);
+      await chown(made.folder, folder, folder);
+      const exposure = exposureOf(made.path, me);
+      if (at === null) return expect(exposure).toBeNull();
+      const [named, owner] = at === 'file' ? [made.path, file] : [made.folder, folder];
+      expect(exposure).toMatchObject({
+        message: expect.stringContaining(`${named} belongs to user ${owner}`),
+        hint: `run as that user, or: sudo chown ${me} ${named}`,
+      });
+    },
+  );
 
   test('a sticky folder of another user is refused, because its owner can replace every file', async () => {
     const made = await place({ folder: 0o1777 });

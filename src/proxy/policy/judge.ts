@@ -55,7 +55,7 @@ function evaluateMethods(
   return result;
 }
 
-/** Evaluates by the request line's method. An approval needs the form first: it may name another method. */
+/** Evaluates by the method of the request line. Before an approval, the form is read for another method. */
 function evaluateFirst(domain: DomainRules, facts: RequestFacts, steps: RuleStep[] | null): RuleResult {
   const result = evaluateOnce(domain, facts, steps);
   if (result.outcome !== 'approve') return result;

@@ -110,7 +110,7 @@ describe('an open connection', () => {
     expect(near.destroyed).toBe(true);
   });
 
-  test('is cut at an end before the first check, even if others started earlier', async () => {
+  test('is cut when its right ends before the first check, even if others started earlier', async () => {
     const { time, begin } = setup();
     await begin();
     await time.advance(100);

@@ -86,7 +86,7 @@ describe('two lists of patterns', () => {
     [[is('sub', 'a/*')], [is('sub', 'a/b'), is('env', 'p')], true],
     [[is('sub', 'a')], [is('env', 'p')], false],
     [[is('sub', 'a'), is('env', 'p')], [is('sub', 'a'), is('env', 'q')], false],
-  ])('%j and %j certainly meet: %s', (one, other, expected) => {
+  ])('%j and %j are known to match a token in common: %s', (one, other, expected) => {
     expect(certainlyMeet(one, other)).toBe(expected);
     expect(certainlyMeet(other, one)).toBe(expected);
   });

@@ -54,7 +54,7 @@ describe('a list of tools', () => {
       'a name in other letters': '{"re\u017fult":{"tools":[{"name":"bad"}]}}',
       'a name with an invisible character': '{"result":{"tools\u200b":[{"name":"bad"}]}}',
       'a name that ends at a NUL': '{"result":{"tools\\u0000":[{"name":"bad"}]}}',
-      'a name with half a character': '{"result\\ud800":{"tools":[{"name":"bad"}]}}',
+      'a name with a lone surrogate': '{"result\\ud800":{"tools":[{"name":"bad"}]}}',
       'a list that is an object': '{"result":{"tools":{"a":{"name":"bad"}}}}',
       'a list that is a text': '{"result":{"tools":"[]"}}',
       'a batch in a batch': `[[${answer('bad')}]]`,
@@ -148,7 +148,7 @@ describe('events', () => {
     ['two messages', `${ok}\ndata: ${both}`],
     ['a byte order mark', bytesOf(`\uFEFF${both}`)],
     ['bytes that are not UTF-8', `{"a":"\xff"}${both}`],
-    ['a prefix', `)]}'${both}`],
+    ['a prefix before the JSON text', `)]}'${both}`],
   ])('are refused if programs read one in different ways: %s', (_, data) => {
     expect(rewritten(`data: 1\n\ndata: ${data}\n\n`)).toBeNull();
     expect(rewritten(`data: ${data}`)).toBeNull();
