@@ -10,6 +10,7 @@ import { isLive } from './agent-token.ts';
 import { readTime } from './format.ts';
 import { text } from './members.ts';
 import type { Reading } from './operation.ts';
+import { parseHeader } from './outgoing-request.ts';
 
 /** A hypothetical request, with its caller, client and time. */
 export const questionInput = z.strictObject({
@@ -104,12 +105,8 @@ function readTarget({ method, url: written }: Written, body: Buffer): Pick<Quest
   };
 }
 
-/** Errors omit the text, which may be a secret. */
 function readHeader(text: string): RawFields {
-  const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/.exec(text) ?? [];
-  if (name === undefined || value === undefined || /\p{Cc}/u.test(value)) {
-    throw inputInvalid('A --header is not valid.', `--header 'Sidekey-Reason: ticket 7'`);
-  }
+  const [name, value] = parseHeader(text, 'Sidekey-Reason: ticket 7');
   if (name.toLowerCase() === 'proxy-authorization') {
     throw inputInvalid(
       'Name the caller with --agent or --lease, not in a header.',

@@ -10,6 +10,7 @@ import {
   tunnelHost,
 } from '../../operations/domain.ts';
 import { explainRequest } from '../../operations/explain.ts';
+import { text } from '../../operations/members.ts';
 import { getProvider, listProviders } from '../../operations/provider.ts';
 import { callOperation, operationRoute } from '../operation-route.ts';
 
@@ -54,5 +55,21 @@ export const domainRoutes: readonly AnyRoute[] = [
     owner: ({ caller }) => caller.user,
     command: 'provider show',
   }),
-  operationRoute(explainRequest, 'POST /v2/explain', { id: 'explainRequest', command: 'explain' }),
+  route({
+    method: 'post',
+    path: '/v2/explain',
+    id: 'explainRequest',
+    tag: 'Domains',
+    summary: explainRequest.summary,
+    scope: explainRequest.scope,
+    // Callers of the API cannot keep the proxy busy with one long text, as a person at the machine may.
+    body: explainRequest.input.omit({ bytes: true }).extend({
+      method: z.string().max(32).optional(),
+      url: text,
+      headers: z.array(text).optional().describe('`Name: value`.'),
+    }),
+    result: explainRequest.output,
+    commands: ['explain'],
+    handle: async ({ body, caller }, parts) => callOperation(explainRequest, body, caller, parts),
+  }),
 ];

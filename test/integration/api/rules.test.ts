@@ -229,3 +229,17 @@ describe('the stream of the audit log', () => {
     expect((await fetch(`${url}/v2/audit/stream?user=bob`, { headers })).status).toBe(404);
   });
 });
+
+describe('POST /v2/explain', () => {
+  it.each([
+    ['method', { method: 'G'.repeat(33) }, 'body.method: '],
+    ['url', { url: 'a'.repeat(2_049) }, 'body.url: is longer than 2048 characters'],
+    ['headers', { headers: ['a: '.padEnd(2_049)] }, 'body.headers.0: is longer than 2048 characters'],
+    ['bytes', { bytes: [1] }, 'body: '],
+  ])('refuses a request whose %s only a person at the machine may write', async (_name, part, words) => {
+    const { call } = await startService();
+    const { status, body } = await call('POST /v2/explain', { body: { url: 'https://a.test', ...part } });
+    expect([status, body.code]).toEqual([400, 'input_invalid']);
+    expect(body.detail).toContain(words);
+  });
+});
