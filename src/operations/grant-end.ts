@@ -8,7 +8,7 @@ import { systemTimers } from '../lib/timers.ts';
 import { connectionOf } from './auth0-login.ts';
 import { dropDomains } from './domain-entries.ts';
 import { grantAnswer, grantMembers } from './grant-answer.ts';
-import { domainsOf, pickGrant } from './lookup.ts';
+import { domainsOf, pickOwnGrant } from './lookup.ts';
 import { grantOwner, text } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 import { type ProviderRevocation, revokeAtProvider } from './provider-revocation.ts';
@@ -32,7 +32,7 @@ export const revokeGrant = changing({
     .meta({ id: 'RevokedGrant' }),
   async run(parts, input) {
     const { audit, caller, config, grants, now } = parts;
-    const picked = pickGrant(await grants.list(), { ...input, user: caller.user ?? input.user });
+    const picked = pickOwnGrant(await grants.list(), input, caller);
     const { id, user, provider: name } = picked;
     const provider = config.providers.get(name);
     if (picked.state === 'revoked') return { grant: picked, provider, there: null, at: now() };
@@ -69,7 +69,7 @@ export const removeGrant = changing({
   async run(parts, input) {
     const { audit, caller, config, grants } = parts;
     const all = await grants.list();
-    const picked = pickGrant(all, { ...input, user: caller.user ?? input.user });
+    const picked = pickOwnGrant(all, input, caller);
     const { id, provider, user } = picked;
     const stranded = await renewedThrough(grants, all, id);
     // A revoked grant has no credential to revoke at the provider.

@@ -15,7 +15,7 @@ import {
   readForm,
 } from '../proxy/placeholders/codes.ts';
 import { ownGrants } from './lease-terms.ts';
-import { pickAgent, pickGrant, pickLease } from './lookup.ts';
+import { pickAgent, pickLease, pickOwnGrant } from './lookup.ts';
 import { name, text } from './members.ts';
 import { type Reading, reading } from './operation.ts';
 
@@ -38,7 +38,7 @@ export const getPlaceholder = reading({
   },
   async run(parts, { grant: reference, user, form, ...holder }) {
     const { caller, config } = parts;
-    const grant = pickGrant(await parts.grants(), { grant: reference, user: caller.user ?? user });
+    const grant = pickOwnGrant(await parts.grants(), { grant: reference, user }, caller);
     const vault = await parts.vault();
     if (vault === null) throw grantGone();
     const by = await holderOf(holder, grant, parts);

@@ -8,7 +8,7 @@ import { createSourceValues } from '../grants/source-values.ts';
 import { failedToken, replaceCommand, standingOf } from '../grants/token-result.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { grantAnswer, grantMembers } from './grant-answer.ts';
-import { pickGrant } from './lookup.ts';
+import { pickOwnGrant } from './lookup.ts';
 import { grantOwner, text } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 
@@ -30,7 +30,7 @@ export const refreshGrant = changing({
   output: z.strictObject({ ...grantMembers, renewed: z.boolean() }).meta({ id: 'RefreshedGrant' }),
   async run(parts, { grant: reference, user, force = false }) {
     const { caller, config, during, grants, now, renewal, withFetch } = parts;
-    const picked = pickGrant(await grants.list(), { grant: reference, user: caller.user ?? user });
+    const picked = pickOwnGrant(await grants.list(), { grant: reference, user }, caller);
     const opened = await refreshable(parts, picked, now());
     const { grant, sealed } = opened;
     const done = (after: Grant, result: RefreshResult) => ({ grant: after, result, at: now() });

@@ -27,7 +27,7 @@ import {
   settingsInput,
   settingsMembers,
 } from './grant-settings.ts';
-import { domainsOf, pickGrant } from './lookup.ts';
+import { domainsOf, pickOwnGrant } from './lookup.ts';
 import { grantOwner, name, text, timeOrNull } from './members.ts';
 import { narrowGrant } from './narrow-grant.ts';
 import { changing, type Reading, reading } from './operation.ts';
@@ -113,7 +113,7 @@ export const getGrant = reading({
     .meta({ id: 'Grant' }),
   async run({ caller, config, store, ...parts }, { grant: reference, user }, at) {
     const grants = await parts.grants();
-    const { id } = pickGrant(grants, { grant: reference, user: caller.user ?? user });
+    const { id } = pickOwnGrant(grants, { grant: reference, user }, caller);
     const [vault, registry] = await Promise.all([parts.vault(), parts.registry()]);
     const opened = (await registry?.read(id)) ?? null;
     if (vault === null || opened === null) throw grantGone();
@@ -207,7 +207,7 @@ export const changeGrant = changing({
   async run(parts, { grant: reference, user, scopes, ...wanted }, at) {
     const { caller, grants, store } = parts;
     assertOwnSettings(wanted, caller);
-    const picked = pickGrant(await grants.list(), { grant: reference, user: caller.user ?? user });
+    const picked = pickOwnGrant(await grants.list(), { grant: reference, user }, caller);
     if (scopes === undefined) await changeSettings(parts, picked, settingsChange(wanted, at), at);
     else await narrowGrant(parts, picked, readScopes(scopes));
     const opened = await grants.read(picked.id);

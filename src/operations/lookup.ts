@@ -6,6 +6,7 @@ import { orMeant } from '../lib/text.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import type { AgentRecord } from '../store/store.ts';
+import type { Caller } from './caller.ts';
 
 /** Reference to one grant: id or name, with the user if the name is ambiguous. */
 interface GrantReference {
@@ -31,6 +32,23 @@ export function pickGrant(grants: readonly Grant[], { grant: reference, user }: 
   throw new SidekeyError('grant_ambiguous', `Several users have a grant ${reference}: ${users}.`, {
     hint: `name the user: --user ${only.user}`,
   });
+}
+
+/**
+ * Returns the referenced grant if the caller may access it. Errors name no grant of another user.
+ *
+ * @throws as `pickGrant`
+ */
+export function pickOwnGrant(
+  grants: readonly Grant[],
+  { grant, user }: GrantReference,
+  { user: limited }: Pick<Caller, 'user'>,
+): Grant {
+  if (limited === null) return pickGrant(grants, { grant, user });
+  return pickGrant(
+    grants.filter((each) => each.user === limited),
+    { grant, user: limited },
+  );
 }
 
 /** Error for a grant that another process removed in the meantime. */

@@ -74,6 +74,15 @@ describe('a caller with the user alice', () => {
     },
   );
 
+  test('does not learn of the grant of bob when three requests remove the grant of alice at once', async () => {
+    const { asAlice, other, sidekey } = await twoUsers();
+    const remove = () => asAlice('DELETE /v2/grants/shared?local=true');
+    const answers = await Promise.all([remove(), remove(), remove()]);
+    expect(answers.filter(({ status }) => status === 200)).toHaveLength(1);
+    expect(JSON.stringify(answers.map(({ body }) => body))).not.toContain('bob');
+    expect((await sidekey.proxy.state.grants.list()).map(({ id }) => id)).toContain(other);
+  });
+
   test('does not list the grants of bob', async () => {
     const { asAlice } = await twoUsers();
     expect((await asAlice('GET /v2/grants?user=bob')).status).toBe(404);

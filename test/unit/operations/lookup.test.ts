@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { pickGrant } from '../../../src/operations/lookup.ts';
+import { pickGrant, pickOwnGrant } from '../../../src/operations/lookup.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 
 const alice = grantRecord({ name: 'work', user: 'alice', provider: 'github' });
@@ -11,6 +11,21 @@ const single = grantRecord({ name: 'mail', provider: 'google' });
 const grants = [single, alice, bob];
 
 const pick = (grant: string, user?: string) => pickGrant(grants, { grant, user });
+
+describe('the grant of a caller that is limited to the user alice', () => {
+  const pickOwn = (grant: string, user?: string) => pickOwnGrant(grants, { grant, user }, { user: 'alice' });
+
+  it('is that of alice, also for a name that bob has too', () => {
+    expect(pickOwn('work')).toBe(alice);
+    expect(pickOwn(alice.id, 'bob')).toBe(alice);
+  });
+
+  it.each([bob.id, single.id, 'mail', 'mial'])('is missing for %s, without a word about others', (text) => {
+    expect(() => pickOwn(text)).toThrow(
+      expect.objectContaining({ code: 'grant_missing', message: `There is no grant ${text}.` }),
+    );
+  });
+});
 
 describe('the grant argument of a command', () => {
   it('finds a grant by name, by id, and by name and user', () => {
