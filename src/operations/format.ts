@@ -22,7 +22,7 @@ const spanUnits = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800
 const writtenSpan = /^([1-9][0-9]{0,8})(s|m|h|d|w)$/;
 
 /** Longest span, in milliseconds. A longer one is a typing error. */
-const maxSpanMs = 10 * 366 * spanUnits.d;
+export const maxSpanMs = 10 * 366 * spanUnits.d;
 
 /**
  * Parses a span: `90s`, `15m`, `8h`, `30d`, `2w`.

@@ -3,6 +3,7 @@ import type { OAuth2Credential } from '../../domain/credential.ts';
 import { type Grant, stateNow } from '../../domain/grant.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { maxSpanMs } from '../../operations/format.ts';
 import { changeGrant } from '../../operations/grant.ts';
 import { removeGrant } from '../../operations/grant-end.ts';
 import { addGrant } from '../../operations/grant-import.ts';
@@ -169,19 +170,24 @@ export const tokenRoutes: readonly AnyRoute[] = [
           hint: 'leave it out for a token without an end',
         });
       }
+      const isOAuth = token_type === 'oauth2';
+      // A key has no expiry of its own: the grant gets it.
+      const end = isOAuth || expires_at === undefined ? null : { expires: expires_at };
+      // Refused before the token is stored, which would have no end otherwise.
+      if (end !== null && Date.parse(end.expires) > parts.now() + maxSpanMs) {
+        throw new SidekeyError('input_invalid', 'expires_at is more than ten years away.', {
+          hint: 'name an earlier time, or leave it out for a token without an end',
+        });
+      }
       const { scope = scopes?.join(' '), ...data } = token_data;
       const secret = token_type === 'jwt' && data.jwt === undefined ? { jwt: data.access_token } : data;
-      const isOAuth = token_type === 'oauth2';
-      const end = isOAuth ? { expires_at } : {};
-      const credential = { type: token_type, ...secret, ...(scope === undefined ? {} : { scope }), ...end };
+      const own = { ...(scope === undefined ? {} : { scope }), ...(isOAuth ? { expires_at } : {}) };
+      const credential = { type: token_type, ...secret, ...own };
       // Clients of Agents Gateway do not expect this call to wait for a provider.
       const input = { name: integration_key, provider, user: params['user'], credential, verify: false };
       await callOperation(addGrant, input, caller, parts);
       const created = await find({ params: { ...params, integration_key } }, parts);
-      if (!isOAuth && expires_at !== undefined) {
-        // A key has no expiry of its own: the grant gets it.
-        await callOperation(changeGrant, { grant: created.id, expires: expires_at }, caller, parts);
-      }
+      if (end !== null) await callOperation(changeGrant, { grant: created.id, ...end }, caller, parts);
       return metadataOf(created, parts);
     },
   }),

@@ -102,6 +102,21 @@ describe('an API key credential that never expires by itself', () => {
     clock.now += hour;
     expect(await listed()).toMatchObject({ state: 'expired', is_expired: true });
   });
+
+  it('is not stored with an expires_at that a grant cannot have', async () => {
+    const { call } = await withToken();
+    const { status, body } = await call('POST /v2/users/alice/tokens', {
+      body: {
+        integration_key: 'gh',
+        provider: 'github',
+        token_type: 'api_key',
+        token_data: { api_key: 'ghp_0123456789abcdef0123456789abcdef0123' },
+        expires_at: '2099-01-01T00:00:00Z',
+      },
+    });
+    expect([status, body.detail]).toEqual([400, 'expires_at is more than ten years away.']);
+    expect((await call('GET /v2/users/alice/tokens/gh')).status).toBe(404);
+  });
 });
 
 describe.each([
