@@ -35,7 +35,9 @@ export function checked(schema: z.ZodType, value: unknown, part: string): unknow
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   const place = [part, ...(issue?.path ?? [])].join('.');
-  throw new SidekeyError('input_invalid', `${place}: ${issue?.message ?? 'is not valid'}.`, {
+  // The key of a record has issues of its own, in our words.
+  const problem = issue?.code === 'invalid_key' ? issue.issues[0] : issue;
+  throw new SidekeyError('input_invalid', `${place}: ${problem?.message ?? 'is not valid'}.`, {
     hint: 'GET /openapi.json describes the request',
   });
 }

@@ -32,7 +32,7 @@ export const settingsInput = {
       name,
       z
         .string()
-        .max(256)
+        .max(256, 'is longer than 256 characters')
         .refine((value) => !/\p{Cc}/u.test(value), 'has control characters'),
     )
     .optional()

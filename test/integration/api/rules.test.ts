@@ -230,6 +230,18 @@ describe('the stream of the audit log', () => {
   });
 });
 
+describe('PATCH /v2/grants/{grant}', () => {
+  it.each([
+    [{ 'a b': 'x' }, 'body.metadata.a b: is not valid: use 1 to 64 letters'],
+    [{ a: 'x'.repeat(257) }, 'body.metadata.a: is longer than 256 characters.'],
+    [{ a: 'x\ny' }, 'body.metadata.a: has control characters.'],
+  ])('says what is wrong with the metadata %j', async (metadata, words) => {
+    const { call } = await startService();
+    const { status, body } = await call('PATCH /v2/grants/github', { body: { metadata } });
+    expect([status, body.detail]).toEqual([400, expect.stringContaining(words)]);
+  });
+});
+
 describe('POST /v2/explain', () => {
   it.each([
     ['method', { method: 'G'.repeat(33) }, 'body.method: '],
