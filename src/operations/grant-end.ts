@@ -38,7 +38,7 @@ export const revokeGrant = changing({
     if (picked.state === 'revoked') return { grant: picked, provider, there: null, at: now() };
     const { here, there } = await endGrant(parts, { id, isLocal: input.local === true }, () =>
       recordChange(audit, { event: 'grant.revoked', grant: id, user, provider: name }, () =>
-        revokeHere(grants, id),
+        revokeHere(grants, id, `revoked ${caller.isAtMachine ? 'at the command line' : 'by the API'}`),
       ),
     );
     return { grant: here, provider, there, at: now() };
@@ -99,11 +99,11 @@ export const removeGrant = changing({
 });
 
 /** Revokes a grant, even if a refresh changes it meanwhile. @throws SidekeyError `grant_missing` */
-async function revokeHere(grants: Registry, id: string): Promise<Grant> {
+async function revokeHere(grants: Registry, id: string, reason: string): Promise<Grant> {
   for (;;) {
     const stored = await grants.read(id);
     if (stored === null) throw grantGone();
-    const grant = await grants.setState(stored.grant, 'revoked', 'revoked at the command line');
+    const grant = await grants.setState(stored.grant, 'revoked', reason);
     if (grant !== null) return grant;
   }
 }

@@ -217,7 +217,9 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
     expect((await ok('GET /v2/users/alice/tokens/gh')).placeholder).toMatch(/^ghp_sidekey/);
     expect((await ok('POST /v2/users/default/tokens/acme/refresh')).refreshed).toBe(true);
     expect((await call('DELETE /v2/users/alice/tokens/gh')).status).toBe(204);
-    await ok('POST /v2/grants/acme/revoke', { local: true });
+    expect((await ok('POST /v2/grants/acme/revoke', { local: true })).state_reason).toBe(
+      'revoked by the API',
+    );
     await ok('DELETE /v2/grants/acme?local=true');
     await ok('DELETE /v2/agents/ci');
     expect((await sidekey.audit()).filter(({ event }) => event === 'grant.removed')[0]).toMatchObject({
