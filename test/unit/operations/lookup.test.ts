@@ -12,9 +12,9 @@ const grants = [single, alice, bob];
 
 const pick = (grant: string, user?: string) => pickGrant(grants, { grant, user });
 
-describe('the grant of a caller that is limited to the user alice', () => {
-  const pickOwn = (grant: string, user?: string) => pickOwnGrant(grants, { grant, user }, { user: 'alice' });
+const pickOwn = (grant: string, user?: string) => pickOwnGrant(grants, { grant, user }, { user: 'alice' });
 
+describe('the grant of a caller that is limited to the user alice', () => {
   it('is that of alice, also for a name that bob has too', () => {
     expect(pickOwn('work')).toBe(alice);
     expect(pickOwn(alice.id, 'bob')).toBe(alice);
