@@ -106,7 +106,7 @@ export function applyCredential(
   if (credential === null || credential.placement.kind === 'own' || !isGranted(authorized)) {
     const carriesGrant = credential !== null;
     const none = { credential: null, leakGuard: null, leakKey: null };
-    return { ...prepared, carriesGrant, permission, maxResponse, ...none };
+    return { ...prepared, peer: prepared.authority, carriesGrant, permission, maxResponse, ...none };
   }
   const { token, placement } = credential;
   const { authority, path, method, fields, placeholders } = prepared;
@@ -120,7 +120,6 @@ export function applyCredential(
       placeholders?.inContent === true ||
       also.some((each) => schemeOf(each.placement).isRepeated === true),
   });
-  const nonceOrigin = needsProof(sealed.credential, placement) ? originOf(authority) : null;
   const planned = authorized.received.plan.applied;
   const received = leakGuard?.covers === 'all' ? plainRequest(fields) : fields;
   let substituted: SubstitutedFields | null =
@@ -128,7 +127,10 @@ export function applyCredential(
       ? planned.find(received, sealed, placement, authority)
       : null;
   let sentPath = path;
+  // Fields with a proof are of one request: no plan has them.
+  let nonceOrigin: string | null = null;
   if (substituted === null) {
+    if (needsProof(sealed.credential, placement)) nonceOrigin = originOf(authority);
     const facts = {
       method,
       hasBody: hasBody(prepared),
@@ -153,7 +155,8 @@ export function applyCredential(
   }
   if (leakGuard?.isAsked === true && substituted.secrets?.texts.every(isGuardable) !== true)
     throw unguardable();
-  if (substituted.identity !== undefined) services.certificates.watch(token, substituted.identity);
+  const { identity } = substituted;
+  if (identity !== undefined) services.certificates.watch(token, identity);
   return {
     authority,
     protocol: prepared.protocol,
@@ -168,7 +171,7 @@ export function applyCredential(
     carriedIn: substituted.carriedIn,
     secrets: substituted.secrets,
     rewriteBody: substituted.rewriteBody,
-    identity: substituted.identity,
+    peer: identity === undefined ? authority : { ...authority, identity },
     messages: substituted.messages,
     isListed: prepared.isListed,
     carriesGrant: true,

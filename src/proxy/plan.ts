@@ -114,6 +114,12 @@ export class ConnectionPlan {
     return isSame ? last : (this.#facts = fieldFactsOf(head, limits, codes));
   }
 
+  /** Returns the reason that the fields of a request give; undefined: none. */
+  reason(fields: RawFields): string | undefined {
+    const last = this.#facts;
+    return last?.fields === fields ? (last.reason ?? undefined) : valuesOf(fields, 'sidekey-reason')[0];
+  }
+
   /** Returns the identity with the selectors of a request. @throws SidekeyError as `selectorsOf` */
   caller(identity: Identity, fields: RawFields): Identity {
     const last = this.#caller;

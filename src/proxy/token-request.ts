@@ -15,7 +15,6 @@ import { tokenRequestRefused } from './placeholders/substitute.ts';
 import type { AuthorizedRequest } from './authorize.ts';
 import { captureLogin } from './capture-login.ts';
 import { takeLimits } from './rule-limits.ts';
-import { isTokenEndpoint } from './login-grant.ts';
 import { readTokenRequest, replyToTokenRequest } from './token-message.ts';
 import type { PreparedExchange, PreparedRequest } from './upstream-request.ts';
 
@@ -29,15 +28,6 @@ const renewals: ReadonlySet<unknown> = new Set([
   'urn:ietf:params:oauth:grant-type:jwt-bearer',
   'urn:ietf:params:oauth:grant-type:token-exchange',
 ]);
-
-/** Reports whether a request is for the token endpoint of its grant's provider (RFC 6749 §3.2). */
-export function isTokenRequest({ prepared, authorized }: PreparedExchange): boolean {
-  const { grant, provider, login } = authorized;
-  if (login !== null) return true;
-  if (grant === null || provider === undefined) return false;
-  // Some servers answer a GET there, too.
-  return (prepared.method === 'POST' || provider.capturesLogins) && isTokenEndpoint(prepared, provider);
-}
 
 /**
  * Answers a program that refreshes its token with a placeholder. The answer has the placeholder again. The

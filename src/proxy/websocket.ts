@@ -15,7 +15,7 @@ import { type FailureCode } from '../lib/failures.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from './policy/authority.ts';
 import type { Limits } from './policy/limits.ts';
-import { type Peer, peerOf } from './policy/peer.ts';
+import type { Peer } from './policy/peer.ts';
 import { isRefusal, type Sending, upstreamFailure } from './attempt.ts';
 import { messageRewriting, type MessageRewriting } from './placeholders/stream.ts';
 
@@ -42,7 +42,7 @@ export async function upgrade(
   side: UpgradeSide,
 ): Promise<ExchangeResult> {
   const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (all) => all } = request;
-  const { leakGuard: search, secrets, messages } = request;
+  const { peer, leakGuard: search, secrets, messages } = request;
   const withoutThose = (sent: RawFields) => (messages === undefined ? sent : withoutExtensions(sent));
   const {
     client,
@@ -66,7 +66,6 @@ export async function upgrade(
       },
     );
   }
-  const peer = peerOf(authority, request.identity);
   let upstream = await dialer.connect(peer);
   const { promise: over, resolve, reject } = Promise.withResolvers<ExchangeResult>();
   let status = 0;
