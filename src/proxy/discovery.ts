@@ -41,9 +41,7 @@ export async function discover(exchange: ReceivedExchange): Promise<ExchangeResu
     throw new SidekeyError(
       'method_not_allowed',
       `${ownHost} shows what you may call, and accepts only GET and HEAD.`,
-      {
-        hint: `GET http://${ownHost}/`,
-      },
+      { hint: `GET http://${ownHost}/` },
     );
   }
   const reach = await reachOf({ received, caller }, config, services);

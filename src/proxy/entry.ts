@@ -61,9 +61,7 @@ export async function openEntry(
         throw new SidekeyError(
           'insecure_transport',
           'The port of this proxy speaks TLS with other machines.',
-          {
-            hint: 'set HTTPS_PROXY=https://NAME:TOKEN@HOST:PORT, with a name that its certificate has',
-          },
+          { hint: 'set HTTPS_PROXY=https://NAME:TOKEN@HOST:PORT, with a name that its certificate has' },
         );
       }
       const stream = await secure.handshake(socket);

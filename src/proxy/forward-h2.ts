@@ -53,10 +53,7 @@ export class StreamAttempt implements StreamUser, Transport {
     const { framing } = request;
     if (framing.kind === 'none') return;
     if (!this.#isExpecting) reply.continue();
-    this.#upload = new Upload({
-      write: (piece) => stream.write(piece),
-      end: (fields) => stream.end(fields),
-    });
+    this.#upload = new Upload({ write: (piece) => stream.write(piece), end: (fields) => stream.end(fields) });
     this.#upload
       .send(uploadOf(this.#context), () => this.#goOn(true))
       .catch((error: Error) => {

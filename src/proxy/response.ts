@@ -419,9 +419,7 @@ function responseTooLarge(bytes: number): SidekeyError {
   return new SidekeyError(
     'rule_denied',
     `The response is larger than the ${bytes} bytes that a rule allows.`,
-    {
-      hint: 'ask for less, or raise max_response of the rule',
-    },
+    { hint: 'ask for less, or raise max_response of the rule' },
   );
 }
 

@@ -242,8 +242,6 @@ async function wholeBody(
   throw new SidekeyError(
     'body_too_large',
     `A request body that waits for approval has at most ${most} bytes.`,
-    {
-      hint: 'send less, or raise limits.approval_body_bytes',
-    },
+    { hint: 'send less, or raise limits.approval_body_bytes' },
   );
 }

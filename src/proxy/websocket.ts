@@ -52,18 +52,14 @@ export async function upgrade(
     throw new SidekeyError(
       'rule_denied',
       'A rule limits the size of responses here, and a WebSocket has no limit.',
-      {
-        hint: 'give WebSockets a rule of their own, without max_response',
-      },
+      { hint: 'give WebSockets a rule of their own, without max_response' },
     );
   }
   if (search?.isAsked === true) {
     throw new SidekeyError(
       'policy_violation',
       'The leak guard of this domain cannot search the frames of a WebSocket.',
-      {
-        hint: 'set leak_guard: auto or off on the domain if its responses cannot contain the credential',
-      },
+      { hint: 'set leak_guard: auto or off on the domain if its responses cannot contain the credential' },
     );
   }
   let upstream = await dialer.connect(peer);

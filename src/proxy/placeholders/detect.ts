@@ -123,9 +123,7 @@ interface ScannedExchange {
 /** Caller, grant and config that decide about the placeholders of a request. */
 interface PlaceholderContext {
   readonly caller: PlaceholderCaller;
-  readonly config: {
-    readonly limits: { readonly placeholder_body_bytes: number };
-  };
+  readonly config: { readonly limits: { readonly placeholder_body_bytes: number } };
   /** The grants that the domain offers; null: it offers no grant. */
   readonly candidates: { readonly candidates: readonly Pick<Grant, 'id'>[] } | null;
   readonly received: { readonly placeholders: PlaceholdersInHead };

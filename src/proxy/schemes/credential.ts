@@ -72,10 +72,7 @@ export function inTarget(
   const secrets = { texts: [token] };
   return {
     fields: [],
-    apply: ({ path }) => ({
-      path: write(path, token),
-      conceal: (received) => conceal(received, secrets),
-    }),
+    apply: ({ path }) => ({ path: write(path, token), conceal: (received) => conceal(received, secrets) }),
   };
 }
 

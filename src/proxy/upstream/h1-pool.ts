@@ -478,9 +478,7 @@ function noConnectionFree(authority: Authority, count: number): SidekeyError {
   return new SidekeyError(
     'overloaded',
     `All ${count} connections to ${authorityText(authority)} are in use.`,
-    {
-      hint: 'try again, or raise limits.upstream_connections',
-    },
+    { hint: 'try again, or raise limits.upstream_connections' },
   );
 }
 

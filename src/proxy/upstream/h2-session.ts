@@ -346,9 +346,7 @@ const knownForMs = 600_000;
 /** Creates an empty cache of at most 10,000 upstreams, for ten minutes each. */
 export function createKnownProtocols(clock: Clock) {
   const protocols = new LRUCache<string, { readonly negotiated: NegotiatedProtocol; readonly until: number }>(
-    {
-      max: maxKnown,
-    },
+    { max: maxKnown },
   );
   return {
     get(peer: Peer): NegotiatedProtocol | undefined {

@@ -67,10 +67,7 @@ export function canonicalRequest(parts: SignedParts): CanonicalRequest {
   const lines = names.map((name) => `${name}:${values.get(name)!.join(',')}\n`).join('');
   const head = canonicalPath(mark < 0 ? path : path.slice(0, mark), service);
   const query = mark < 0 ? '' : canonicalQuery(path.slice(mark + 1));
-  return {
-    text: `${method}\n${head}\n${query}\n${lines}\n${signedHeaders}\n${payload}`,
-    signedHeaders,
-  };
+  return { text: `${method}\n${head}\n${query}\n${lines}\n${signedHeaders}\n${payload}`, signedHeaders };
 }
 
 function signedValues({ fields, signed }: SignedParts): Map<string, string[]> {
