@@ -279,13 +279,11 @@ function leakKeyOf({ caller, grant, decision }: GrantedRequest) {
 }
 
 function unguardable(): SidekeyError {
-  return new SidekeyError(
-    'policy_violation',
-    'A part of the credential of this grant is too short to be found in responses, and leak_guard of the domain requires that.',
-    {
-      hint: 'set leak_guard: auto or off on the domain, or use a credential whose every secret part has 8 characters at least',
-    },
-  );
+  const sentence =
+    'A part of the credential of this grant is too short to be found in responses, and leak_guard of the domain requires that.';
+  return new SidekeyError('policy_violation', sentence, {
+    hint: 'set leak_guard: auto or off on the domain, or use a credential whose every secret part has 8 characters at least',
+  });
 }
 
 function refusedToken({ code, message, hint, retryAfterMs }: RefusedToken): SidekeyError {

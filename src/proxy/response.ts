@@ -416,11 +416,9 @@ export class ResponseHandler {
 }
 
 function responseTooLarge(bytes: number): SidekeyError {
-  return new SidekeyError(
-    'rule_denied',
-    `The response is larger than the ${bytes} bytes that a rule allows.`,
-    { hint: 'ask for less, or raise max_response of the rule' },
-  );
+  const sentence = `The response is larger than the ${bytes} bytes that a rule allows.`;
+  const hint = 'ask for less, or raise max_response of the rule';
+  return new SidekeyError('rule_denied', sentence, { hint });
 }
 
 /** Bytes of a response that are buffered before its connection is paused. */

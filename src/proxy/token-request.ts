@@ -108,11 +108,9 @@ function shownIn(
 }
 
 function tokenRequestTooLarge(): SidekeyError {
-  return new SidekeyError(
-    'body_too_large',
-    `A request to a token endpoint has at most ${maxTokenRequestBytes} bytes.`,
-    { hint: 'send a smaller request; this limit is fixed' },
-  );
+  const sentence = `A request to a token endpoint has at most ${maxTokenRequestBytes} bytes.`;
+  const hint = 'send a smaller request; this limit is fixed';
+  return new SidekeyError('body_too_large', sentence, { hint });
 }
 
 function loginOfAnother(): SidekeyError {

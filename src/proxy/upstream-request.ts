@@ -239,9 +239,7 @@ async function wholeBody(
 ): Promise<Awaited<ReturnType<typeof readAhead>>> {
   const peeked = await readAhead(body, most);
   if (peeked.isWhole && peeked.bytes.length <= most) return peeked;
-  throw new SidekeyError(
-    'body_too_large',
-    `A request body that waits for approval has at most ${most} bytes.`,
-    { hint: 'send less, or raise limits.approval_body_bytes' },
-  );
+  const sentence = `A request body that waits for approval has at most ${most} bytes.`;
+  const hint = 'send less, or raise limits.approval_body_bytes';
+  throw new SidekeyError('body_too_large', sentence, { hint });
 }

@@ -49,18 +49,14 @@ export async function upgrade(
     frames: { early, heard },
   } = side;
   if (maxResponse !== null) {
-    throw new SidekeyError(
-      'rule_denied',
-      'A rule limits the size of responses here, and a WebSocket has no limit.',
-      { hint: 'give WebSockets a rule of their own, without max_response' },
-    );
+    const sentence = 'A rule limits the size of responses here, and a WebSocket has no limit.';
+    const hint = 'give WebSockets a rule of their own, without max_response';
+    throw new SidekeyError('rule_denied', sentence, { hint });
   }
   if (search?.isAsked === true) {
-    throw new SidekeyError(
-      'policy_violation',
-      'The leak guard of this domain cannot search the frames of a WebSocket.',
-      { hint: 'set leak_guard: auto or off on the domain if its responses cannot contain the credential' },
-    );
+    const sentence = 'The leak guard of this domain cannot search the frames of a WebSocket.';
+    const hint = 'set leak_guard: auto or off on the domain if its responses cannot contain the credential';
+    throw new SidekeyError('policy_violation', sentence, { hint });
   }
   let upstream = await dialer.connect(peer);
   const { promise: over, resolve, reject } = Promise.withResolvers<ExchangeResult>();

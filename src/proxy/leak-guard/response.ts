@@ -273,13 +273,10 @@ function credentialLeaked(): SidekeyError {
 }
 
 function notSearchable(what: string): SidekeyError {
-  return new SidekeyError(
-    'upstream_protocol',
-    `The response cannot be looked into for the credential: it has ${what}.`,
-    {
-      hint: 'ask for it without compression, or set leak_guard: off on the domain if its responses cannot contain the credential',
-    },
-  );
+  const sentence = `The response cannot be looked into for the credential: it has ${what}.`;
+  return new SidekeyError('upstream_protocol', sentence, {
+    hint: 'ask for it without compression, or set leak_guard: off on the domain if its responses cannot contain the credential',
+  });
 }
 
 /** A decoder of content codings, with flow control on both sides. */

@@ -180,10 +180,8 @@ class BodyReader {
 }
 
 function notChunked(): SidekeyError {
-  return new SidekeyError(
-    'bad_request',
-    'The body is not the signed aws-chunked that x-amz-content-sha256 says it is.',
-  );
+  const sentence = 'The body is not the signed aws-chunked that x-amz-content-sha256 says it is.';
+  return new SidekeyError('bad_request', sentence);
 }
 
 function tooLarge(max: number): SidekeyError {
