@@ -39,7 +39,8 @@ export function requestSection(
 ): Buffer {
   checkTarget(path);
   if (!isOneLine(method)) throw cannotBeForwarded();
-  const accepted = protocol === 'h2' ? withoutTe(fields) : fields;
+  // `TE` applies to one connection of HTTP/1.1. Clients of HTTP/2 get trailers in any case.
+  const accepted = protocol === 'h2' ? withoutFields(fields, (name) => name === 'te') : fields;
   const sent = isExpecting ? [...accepted, 'Expect', '100-continue'] : accepted;
   try {
     return (sent === fields ? planned?.section(fields) : null) ?? fieldSection(sent);
@@ -74,11 +75,6 @@ export function streamHead(
   if (isExpecting) head.push('expect', '100-continue');
   const neverIndexed = [...secrets, ...(carriedIn ?? []), ...(conceal === undefined ? [] : [':path'])];
   return { fields: head, neverIndexed, isWhole: framing.kind === 'none' };
-}
-
-/** `TE` applies to one connection of HTTP/1.1. Clients of HTTP/2 get trailers in any case. */
-function withoutTe(fields: RawFields): RawFields {
-  return withoutFields(fields, (name) => name === 'te');
 }
 
 function checkTarget(path: string): void {

@@ -54,7 +54,12 @@ export async function answerTokenRequest(
       : shownIn([text, ...pairs], { grant: grant.id, provider, caller }, services.placeholders);
   if (grant === null || shown === null) {
     if (login !== null) return captureLogin(login, read.bytes, exchange);
-    if (provider?.capturesLogins === true) throw loginOfAnother();
+    if (provider?.capturesLogins === true)
+      throw new SidekeyError(
+        'policy_violation',
+        'This login would become no grant that the caller may use, and a program gets no real token.',
+        { hint: 'bind the provider to the agent: sidekey agent bind AGENT --provider PROVIDER' },
+      );
     return { ...request, body: read.body };
   }
   const { grant_type: type, client_id: clientId } = readTokenRequest(text, request);
@@ -111,12 +116,4 @@ function tokenRequestTooLarge(): SidekeyError {
   const sentence = `A request to a token endpoint has at most ${maxTokenRequestBytes} bytes.`;
   const hint = 'send a smaller request; this limit is fixed';
   return new SidekeyError('body_too_large', sentence, { hint });
-}
-
-function loginOfAnother(): SidekeyError {
-  return new SidekeyError(
-    'policy_violation',
-    'This login would become no grant that the caller may use, and a program gets no real token.',
-    { hint: 'bind the provider to the agent: sidekey agent bind AGENT --provider PROVIDER' },
-  );
 }

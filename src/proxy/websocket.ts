@@ -43,7 +43,9 @@ export async function upgrade(
 ): Promise<ExchangeResult> {
   const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (all) => all } = request;
   const { peer, leakGuard: search, secrets, messages } = request;
-  const withoutThose = (sent: RawFields) => (messages === undefined ? sent : withoutExtensions(sent));
+  // Compressed or otherwise changed frames could not be read (RFC 6455 §9): none of that is offered.
+  const withoutThose = (sent: RawFields) =>
+    messages === undefined ? sent : withoutFields(sent, (name) => name === 'sec-websocket-extensions');
   const {
     client,
     frames: { early, heard },
@@ -210,11 +212,6 @@ function passBody(upstream: Socket, body: BodyReader, { meter, reply, finish }: 
   upstream.on('error', ignore);
   if (body.over) close(true);
   else upstream.on('data', read).once('end', ended).once('close', lost).resume();
-}
-
-/** Compressed or otherwise changed frames could not be read (RFC 6455 §9): none of that is offered. */
-function withoutExtensions(fields: RawFields): RawFields {
-  return withoutFields(fields, (name) => name === 'sec-websocket-extensions');
 }
 
 function ignore(): void {}

@@ -92,7 +92,8 @@ class GuardedReply implements ReplySink {
       return;
     }
     this.#codings = codings;
-    if (isGrpc(fields)) this.#redactor = new GrpcRedactor(this.#matcher);
+    if (valuesOf(fields, 'content-type').some((type) => /^application\/grpc(?!-web-text)/i.test(type.trim())))
+      this.#redactor = new GrpcRedactor(this.#matcher);
     const words = redactText(this.#matcher, reason);
     const { kept, found } = redactFields(this.#matcher, fields);
     if (!this.#mayForward(found + (words === reason ? 0 : 1))) return;
@@ -236,13 +237,6 @@ export function decodedFields(fields: RawFields): RawFields {
     remaining.push(fields[i]!, name === 'etag' && !value.startsWith('W/') ? `W/${value}` : value);
   }
   return remaining;
-}
-
-/** Reports whether a body has length-prefixed messages. The client waits for each of them. */
-function isGrpc(fields: RawFields): boolean {
-  return valuesOf(fields, 'content-type').some((type) =>
-    /^application\/grpc(?!-web-text)/i.test(type.trim()),
-  );
 }
 
 function redactFields(
