@@ -5,12 +5,9 @@ import type { ResponseHeadBytes } from './http/head.ts';
 import type { ExchangeResult, Meter, Reply } from './http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from './policy/authority.ts';
-import type { Limits } from './policy/limits.ts';
 import { clientCertificateHint, clientCertificateRefused, type Peer } from './policy/peer.ts';
 import { FieldNames, isFieldName } from './policy/text.ts';
 import type { UpstreamConnection } from './upstream/h1-connection.ts';
-import type { Connections } from './upstream/h1-pool.ts';
-import type { Streams } from './upstream/h2-pool.ts';
 import type { StreamHead } from './upstream/h2-stream.ts';
 import type { CredentialRenewal } from './credential.ts';
 import type { ConfigSnapshot } from './services.ts';
@@ -125,7 +122,10 @@ export interface Sending<Config = ConfigSnapshot> {
 }
 
 /** A request, and the parts that an attempt to send it needs. Values change only between attempts. */
-export interface AttemptContext {
+export interface AttemptContext
+  extends
+    Pick<Sending, 'reply' | 'meter' | 'credentials'>,
+    Pick<ConfigSnapshot, 'limits' | 'connections' | 'streams'> {
   readonly request: UpstreamRequest;
   /** The incoming body, or the copy that was kept; null if the body is empty. */
   readonly sent: AsyncIterable<Buffer> | Buffer | null;
@@ -136,12 +136,6 @@ export interface AttemptContext {
   readonly mayProve: boolean;
   /** True if a pooled connection closed during this request, so that it needs a new connection. */
   readonly fresh: boolean;
-  readonly meter: Meter;
-  readonly reply: Reply;
-  readonly limits: Limits;
-  readonly connections: Connections;
-  readonly streams: Streams;
-  readonly credentials: Credentials;
   /** The attempt has ended. */
   ended(end: AttemptEnd): void;
   /** The upstream has failed before its head. */

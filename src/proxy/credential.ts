@@ -1,5 +1,4 @@
 import { missingConsent } from '../grants/messages.ts';
-import type { Placement } from '../domain/provider.ts';
 import type { ReadyToken, RefusedToken } from '../grants/token-result.ts';
 import { plainRequest, type RawFields, valuesOf } from './http/fields.ts';
 import { readAhead } from './http/message.ts';
@@ -21,6 +20,7 @@ import { useProposal } from './proposed.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { ProxyServices } from './services.ts';
 import {
+  type AppliedCredential,
   hasBody,
   type PreparedExchange,
   type PreparedRequest,
@@ -28,12 +28,7 @@ import {
 } from './upstream-request.ts';
 
 /** The token of a grant, and how the request carries it. */
-export interface ObtainedCredential {
-  readonly token: ReadyToken;
-  readonly placement: Placement;
-  /** Credentials of additional grants. */
-  readonly also: readonly AdditionalCredential[];
-}
+export type ObtainedCredential = Pick<AppliedCredential, 'token' | 'placement' | 'also'>;
 
 /**
  * Returns the token of the request's grant from memory, the store, or a refresh. Null: the request gets none.

@@ -76,6 +76,7 @@ export interface UpstreamRequest
 export interface AppliedCredential {
   readonly token: ReadyToken;
   readonly placement: Placement;
+  /** Credentials of additional grants. */
   readonly also: readonly AdditionalCredential[];
   readonly authorized: GrantedRequest;
   readonly prepared: PreparedRequest;
