@@ -184,7 +184,7 @@ const refreshable = { token: { grant: { refreshable: true } }, nonceOrigin: null
 export function requestOf(more: FakeRequest = {}): UpstreamRequest {
   return {
     authority,
-    peer: authority,
+    peer: more.authority ?? authority,
     protocol: 'http/1.1',
     method: 'GET',
     path: '/',
