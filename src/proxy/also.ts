@@ -98,10 +98,8 @@ export function joinApplied(
   const names = [main, ...all].flatMap(({ carriedIn = [] }) => [...carriedIn]);
   const places = [...names, ...parameters.map((name) => `?${name.toLowerCase()}`)];
   if (new Set(places).size < places.length) {
-    throw refused(
-      'Two credentials of this domain would stand in the same place of the request.',
-      'give each entry of also a field of its own: as: { header: NAME }',
-    );
+    const sentence = 'Two credentials of this domain would stand in the same place of the request.';
+    throw refused(sentence, 'give each entry of also a field of its own: as: { header: NAME }');
   }
   return {
     ...main,

@@ -137,11 +137,9 @@ function shownBody(body: Buffer, { placement }: GrantedRequest): string | null {
 
 /** A person who sees only the beginning of a part cannot approve its end. */
 function tooLong(part: 'path' | 'query' | 'header', { rule }: GrantDecision): SidekeyError {
-  return new SidekeyError(
-    'policy_violation',
-    `The request needs approval, and its ${part} has more than the ${longestPath} characters that a person can be shown.`,
-    { hint: `send a shorter ${part}, or put a rule that allows it before ${rule}` },
-  );
+  const sentence = `The request needs approval, and its ${part} has more than the ${longestPath} characters that a person can be shown.`;
+  const hint = `send a shorter ${part}, or put a rule that allows it before ${rule}`;
+  return new SidekeyError('policy_violation', sentence, { hint });
 }
 
 function refusalOf(

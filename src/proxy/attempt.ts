@@ -5,12 +5,9 @@ import type { ResponseHeadBytes } from './http/head.ts';
 import type { ExchangeResult, Meter, Reply } from './http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from './policy/authority.ts';
-import type { Limits } from './policy/limits.ts';
 import { clientCertificateHint, clientCertificateRefused, type Peer } from './policy/peer.ts';
 import { FieldNames, isFieldName } from './policy/text.ts';
 import type { UpstreamConnection } from './upstream/h1-connection.ts';
-import type { Connections } from './upstream/h1-pool.ts';
-import type { Streams } from './upstream/h2-pool.ts';
 import type { StreamHead } from './upstream/h2-stream.ts';
 import type { CredentialRenewal } from './credential.ts';
 import type { ConfigSnapshot } from './services.ts';
@@ -39,7 +36,8 @@ export function requestSection(
 ): Buffer {
   checkTarget(path);
   if (!isOneLine(method)) throw cannotBeForwarded();
-  const accepted = protocol === 'h2' ? withoutTe(fields) : fields;
+  // `TE` applies to one connection of HTTP/1.1. Clients of HTTP/2 get trailers in any case.
+  const accepted = protocol === 'h2' ? withoutFields(fields, (name) => name === 'te') : fields;
   const sent = isExpecting ? [...accepted, 'Expect', '100-continue'] : accepted;
   try {
     return (sent === fields ? planned?.section(fields) : null) ?? fieldSection(sent);
@@ -74,11 +72,6 @@ export function streamHead(
   if (isExpecting) head.push('expect', '100-continue');
   const neverIndexed = [...secrets, ...(carriedIn ?? []), ...(conceal === undefined ? [] : [':path'])];
   return { fields: head, neverIndexed, isWhole: framing.kind === 'none' };
-}
-
-/** `TE` applies to one connection of HTTP/1.1. Clients of HTTP/2 get trailers in any case. */
-function withoutTe(fields: RawFields): RawFields {
-  return withoutFields(fields, (name) => name === 'te');
 }
 
 function checkTarget(path: string): void {
@@ -129,7 +122,10 @@ export interface Sending<Config = ConfigSnapshot> {
 }
 
 /** A request, and the parts that an attempt to send it needs. Values change only between attempts. */
-export interface AttemptContext {
+export interface AttemptContext
+  extends
+    Pick<Sending, 'reply' | 'meter' | 'credentials'>,
+    Pick<ConfigSnapshot, 'limits' | 'connections' | 'streams'> {
   readonly request: UpstreamRequest;
   /** The incoming body, or the copy that was kept; null if the body is empty. */
   readonly sent: AsyncIterable<Buffer> | Buffer | null;
@@ -140,12 +136,6 @@ export interface AttemptContext {
   readonly mayProve: boolean;
   /** True if a pooled connection closed during this request, so that it needs a new connection. */
   readonly fresh: boolean;
-  readonly meter: Meter;
-  readonly reply: Reply;
-  readonly limits: Limits;
-  readonly connections: Connections;
-  readonly streams: Streams;
-  readonly credentials: Credentials;
   /** The attempt has ended. */
   ended(end: AttemptEnd): void;
   /** The upstream has failed before its head. */

@@ -107,25 +107,19 @@ function withoutBody(): SidekeyError {
 
 function unknownClient({ provider: { name, logins } }: LoginGrant): SidekeyError {
   const programs = logins.map(({ program }) => program).join(', ');
-  return new SidekeyError(
-    'policy_violation',
-    `Logins of the provider ${name} are captured, and this client is none of its programs${programs === '' ? '' : ` (${programs})`}.`,
-    { hint: `add its client_id to providers.${name}.logins` },
-  );
+  const sentence = `Logins of the provider ${name} are captured, and this client is none of its programs${programs === '' ? '' : ` (${programs})`}.`;
+  const hint = `add its client_id to providers.${name}.logins`;
+  return new SidekeyError('policy_violation', sentence, { hint });
 }
 
 function notCaptured({ program }: LoginClient): SidekeyError {
-  return new SidekeyError(
-    'policy_violation',
-    `A token request of ${program} has a grant type that is not captured, so it is not sent.`,
-    { hint: 'log in with the browser or with a device code' },
-  );
+  const sentence = `A token request of ${program} has a grant type that is not captured, so it is not sent.`;
+  const hint = 'log in with the browser or with a device code';
+  return new SidekeyError('policy_violation', sentence, { hint });
 }
 
 function waitsForPerson({ program }: LoginClient): SidekeyError {
-  return new SidekeyError(
-    'approval_missing',
-    `A rule asks a person for the login of ${program}, and a login does not wait for one.`,
-    { hint: 'allow POST to the token endpoint in the rules of the domain' },
-  );
+  const sentence = `A rule asks a person for the login of ${program}, and a login does not wait for one.`;
+  const hint = 'allow POST to the token endpoint in the rules of the domain';
+  return new SidekeyError('approval_missing', sentence, { hint });
 }

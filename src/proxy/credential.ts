@@ -1,5 +1,4 @@
 import { missingConsent } from '../grants/messages.ts';
-import type { Placement } from '../domain/provider.ts';
 import type { ReadyToken, RefusedToken } from '../grants/token-result.ts';
 import { plainRequest, type RawFields, valuesOf } from './http/fields.ts';
 import { readAhead } from './http/message.ts';
@@ -21,6 +20,7 @@ import { useProposal } from './proposed.ts';
 import type { ExchangeRecord } from './record.ts';
 import type { ProxyServices } from './services.ts';
 import {
+  type AppliedCredential,
   hasBody,
   type PreparedExchange,
   type PreparedRequest,
@@ -28,12 +28,7 @@ import {
 } from './upstream-request.ts';
 
 /** The token of a grant, and how the request carries it. */
-export interface ObtainedCredential {
-  readonly token: ReadyToken;
-  readonly placement: Placement;
-  /** Credentials of additional grants. */
-  readonly also: readonly AdditionalCredential[];
-}
+export type ObtainedCredential = Pick<AppliedCredential, 'token' | 'placement' | 'also'>;
 
 /**
  * Returns the token of the request's grant from memory, the store, or a refresh. Null: the request gets none.
@@ -106,7 +101,7 @@ export function applyCredential(
   if (credential === null || credential.placement.kind === 'own' || !isGranted(authorized)) {
     const carriesGrant = credential !== null;
     const none = { credential: null, leakGuard: null, leakKey: null };
-    return { ...prepared, carriesGrant, permission, maxResponse, ...none };
+    return { ...prepared, peer: prepared.authority, carriesGrant, permission, maxResponse, ...none };
   }
   const { token, placement } = credential;
   const { authority, path, method, fields, placeholders } = prepared;
@@ -120,7 +115,6 @@ export function applyCredential(
       placeholders?.inContent === true ||
       also.some((each) => schemeOf(each.placement).isRepeated === true),
   });
-  const nonceOrigin = needsProof(sealed.credential, placement) ? originOf(authority) : null;
   const planned = authorized.received.plan.applied;
   const received = leakGuard?.covers === 'all' ? plainRequest(fields) : fields;
   let substituted: SubstitutedFields | null =
@@ -128,7 +122,10 @@ export function applyCredential(
       ? planned.find(received, sealed, placement, authority)
       : null;
   let sentPath = path;
+  // Fields with a proof are of one request: no plan has them.
+  let nonceOrigin: string | null = null;
   if (substituted === null) {
+    if (needsProof(sealed.credential, placement)) nonceOrigin = originOf(authority);
     const facts = {
       method,
       hasBody: hasBody(prepared),
@@ -153,7 +150,8 @@ export function applyCredential(
   }
   if (leakGuard?.isAsked === true && substituted.secrets?.texts.every(isGuardable) !== true)
     throw unguardable();
-  if (substituted.identity !== undefined) services.certificates.watch(token, substituted.identity);
+  const { identity } = substituted;
+  if (identity !== undefined) services.certificates.watch(token, identity);
   return {
     authority,
     protocol: prepared.protocol,
@@ -168,7 +166,7 @@ export function applyCredential(
     carriedIn: substituted.carriedIn,
     secrets: substituted.secrets,
     rewriteBody: substituted.rewriteBody,
-    identity: substituted.identity,
+    peer: identity === undefined ? authority : { ...authority, identity },
     messages: substituted.messages,
     isListed: prepared.isListed,
     carriesGrant: true,
@@ -276,13 +274,11 @@ function leakKeyOf({ caller, grant, decision }: GrantedRequest) {
 }
 
 function unguardable(): SidekeyError {
-  return new SidekeyError(
-    'policy_violation',
-    'A part of the credential of this grant is too short to be found in responses, and leak_guard of the domain requires that.',
-    {
-      hint: 'set leak_guard: auto or off on the domain, or use a credential whose every secret part has 8 characters at least',
-    },
-  );
+  const sentence =
+    'A part of the credential of this grant is too short to be found in responses, and leak_guard of the domain requires that.';
+  return new SidekeyError('policy_violation', sentence, {
+    hint: 'set leak_guard: auto or off on the domain, or use a credential whose every secret part has 8 characters at least',
+  });
 }
 
 function refusedToken({ code, message, hint, retryAfterMs }: RefusedToken): SidekeyError {

@@ -38,13 +38,8 @@ export async function discover(exchange: ReceivedExchange): Promise<ExchangeResu
   }
   record.path(path);
   if (method !== 'GET' && method !== 'HEAD') {
-    throw new SidekeyError(
-      'method_not_allowed',
-      `${ownHost} shows what you may call, and accepts only GET and HEAD.`,
-      {
-        hint: `GET http://${ownHost}/`,
-      },
-    );
+    const sentence = `${ownHost} shows what you may call, and accepts only GET and HEAD.`;
+    throw new SidekeyError('method_not_allowed', sentence, { hint: `GET http://${ownHost}/` });
   }
   const reach = await reachOf({ received, caller }, config, services);
   const isJson = path === '/index.json' || prefersJson(valuesOf(fields, 'accept').join(','));

@@ -58,13 +58,9 @@ export async function openEntry(
       socket.unshift(bytes);
       if (bytes[0] !== handshakeRecordType) {
         if (client.loopback) return { stream: socket, client };
-        throw new SidekeyError(
-          'insecure_transport',
-          'The port of this proxy speaks TLS with other machines.',
-          {
-            hint: 'set HTTPS_PROXY=https://NAME:TOKEN@HOST:PORT, with a name that its certificate has',
-          },
-        );
+        const sentence = 'The port of this proxy speaks TLS with other machines.';
+        const hint = 'set HTTPS_PROXY=https://NAME:TOKEN@HOST:PORT, with a name that its certificate has';
+        throw new SidekeyError('insecure_transport', sentence, { hint });
       }
       const stream = await secure.handshake(socket);
       if (stream === null) return null;
@@ -85,13 +81,10 @@ async function behindHeader(
     bytes = Buffer.concat([bytes, chunk]);
     const header = readProxyHeader(bytes);
     if (header.kind === 'malformed') {
-      throw new SidekeyError(
-        'bad_request',
-        'A connection of a load balancer begins without a header of the PROXY protocol.',
-        {
-          hint: 'turn the PROXY protocol on at the balancer, or take its address out of proxy.proxy_protocol',
-        },
-      );
+      const sentence = 'A connection of a load balancer begins without a header of the PROXY protocol.';
+      throw new SidekeyError('bad_request', sentence, {
+        hint: 'turn the PROXY protocol on at the balancer, or take its address out of proxy.proxy_protocol',
+      });
     }
     if (header.kind === 'more') continue;
     const { client, length } = header;

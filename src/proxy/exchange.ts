@@ -27,10 +27,11 @@ import {
 import { discover } from './discovery.ts';
 import { guardForeign } from './foreign-credentials.ts';
 import { type LeakKey, limitsOf, spendBytes, takeLimits } from './rule-limits.ts';
-import { answerTokenRequest, isTokenRequest } from './token-request.ts';
+import { answerTokenRequest } from './token-request.ts';
 import { ExchangeRecord } from './record.ts';
 import type { ConfigSnapshot, ExchangeContext, ProxyServices } from './services.ts';
 import {
+  isTokenRequest,
   type PreparedExchange,
   type PreparedRequest,
   upstreamRequest,

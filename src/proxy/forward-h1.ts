@@ -7,7 +7,6 @@ import { giveBackResponseReader, type HeadReader, takeResponseReader } from './h
 import { Malformed } from './http/h1/scan.ts';
 import { trailersToPass } from './http/h1/write.ts';
 import type { Limits } from './policy/limits.ts';
-import { type Peer, peerOf } from './policy/peer.ts';
 import type { ConnectionUser, UpstreamConnection } from './upstream/h1-connection.ts';
 import {
   ConnectionEnded,
@@ -184,7 +183,6 @@ function ownerOf(grant: Grant): string {
 export class Attempt implements ConnectionUser, ResponseSink, Transport {
   readonly owner: string;
   readonly #context: AttemptContext;
-  readonly #peer: Peer;
   readonly #response: ResponseHandler;
   readonly #reading: ResponseReading;
   readonly #isExpecting: boolean;
@@ -202,7 +200,6 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
     const { facts, grant, also } = context.request.permission;
     const owner = grant === null ? `agent ${facts.agent ?? ''}` : ownerOf(grant);
     this.owner = also === undefined ? owner : [owner, ...also.map(ownerOf)].join();
-    this.#peer = peerOf(context.request.authority, context.request.identity);
     this.#isExpecting = expects(context);
     this.#response = new ResponseHandler(context, this);
     this.#reading = new ResponseReading(context.request.method, context.limits, this);
@@ -213,7 +210,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
     const { request, connections, fresh } = this.#context;
     try {
       this.#section = requestSection(request, this.#isExpecting);
-      connections.request(this.#peer, this, fresh);
+      connections.request(request.peer, this, fresh);
     } catch (error) {
       this.#response.refuse(error as Error);
     }
@@ -325,7 +322,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
 
   drop(): void {
     this.#upload?.stop();
-    if (this.#section !== null) this.#context.connections.leave(this.#peer, this);
+    if (this.#section !== null) this.#context.connections.leave(this.#context.request.peer, this);
     this.#section = null;
     this.#connection?.destroy();
     this.#connection = null;

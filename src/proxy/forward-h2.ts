@@ -1,5 +1,4 @@
 import { type RawFields, trailerFields } from './http/fields.ts';
-import { type Peer, peerOf } from './policy/peer.ts';
 import type { StreamHead, StreamLoss, StreamUser, UpstreamStream } from './upstream/h2-stream.ts';
 import {
   expectationMs,
@@ -17,7 +16,6 @@ export class StreamAttempt implements StreamUser, Transport {
   /** Head of the stream, created before a stream is requested. */
   head!: StreamHead;
   readonly #context: AttemptContext;
-  readonly #peer: Peer;
   readonly #response: ResponseHandler;
   readonly #isExpecting: boolean;
   #isWaiting = false;
@@ -28,7 +26,6 @@ export class StreamAttempt implements StreamUser, Transport {
 
   constructor(context: AttemptContext) {
     this.#context = context;
-    this.#peer = peerOf(context.request.authority, context.request.identity);
     this.#isExpecting = expects(context);
     this.#response = new ResponseHandler(context, this);
   }
@@ -39,7 +36,7 @@ export class StreamAttempt implements StreamUser, Transport {
     try {
       this.head = streamHead(request, this.#isExpecting);
       this.#isWaiting = true;
-      streams.request(this.#peer, this, fresh);
+      streams.request(request.peer, this, fresh);
     } catch (error) {
       this.#response.refuse(error as Error);
     }
@@ -56,10 +53,7 @@ export class StreamAttempt implements StreamUser, Transport {
     const { framing } = request;
     if (framing.kind === 'none') return;
     if (!this.#isExpecting) reply.continue();
-    this.#upload = new Upload({
-      write: (piece) => stream.write(piece),
-      end: (fields) => stream.end(fields),
-    });
+    this.#upload = new Upload({ write: (piece) => stream.write(piece), end: (fields) => stream.end(fields) });
     this.#upload
       .send(uploadOf(this.#context), () => this.#goOn(true))
       .catch((error: Error) => {
@@ -139,7 +133,7 @@ export class StreamAttempt implements StreamUser, Transport {
 
   drop(): void {
     this.#upload?.stop();
-    if (this.#isWaiting) this.#context.streams.leave(this.#peer, this);
+    if (this.#isWaiting) this.#context.streams.leave(this.#context.request.peer, this);
     this.#isWaiting = false;
     this.#stream?.destroy();
     this.#stream = null;

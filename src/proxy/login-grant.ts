@@ -81,11 +81,9 @@ function capturingProvider(request: LoginRequest, config: LoginConfig): Provider
 }
 
 function severalGrants(grants: readonly Grant[]): SidekeyError {
-  return new SidekeyError(
-    'grant_ambiguous',
-    `This login fits more than one grant: ${grants.map(({ name }) => name).join(', ')}.`,
-    { hint: 'choose one with +grant=NAME in the proxy user name; a new name makes a new grant' },
-  );
+  const sentence = `This login fits more than one grant: ${grants.map(({ name }) => name).join(', ')}.`;
+  const hint = 'choose one with +grant=NAME in the proxy user name; a new name makes a new grant';
+  return new SidekeyError('grant_ambiguous', sentence, { hint });
 }
 
 /** Reports whether a target is the token endpoint of a provider (RFC 6749 §3.2). */

@@ -13,26 +13,21 @@ import type { Domain } from './policy/domain-map.ts';
 import type { Limits } from './policy/limits.ts';
 import { overridesMethod } from './policy/method-override.ts';
 import { overridesPath } from './policy/path.ts';
+import type { RequestFacts } from './policy/request.ts';
 import { PlannedFields } from './schemes/apply.ts';
 import { type GrantCandidates, offerOf } from './target.ts';
 
 /** Facts that only depend on the fields of a request. */
-export interface FieldFacts {
-  readonly fields: RawFields;
-  readonly version: RequestHead['version'];
+export interface FieldFacts
+  extends
+    Pick<RequestHead, 'fields' | 'version'>,
+    Pick<RequestFacts, 'methodFields' | 'pathFields' | 'reason' | 'contentType' | 'contentLength'> {
   readonly limits: Limits;
   /** The framing of the body, or why the request is refused. */
   readonly framing: BodyFraming | SidekeyError;
   readonly hosts: readonly string[];
   readonly placeholders: PlaceholdersInFields;
-  /** See `RequestFacts`. */
-  readonly methodFields: readonly string[];
-  readonly pathFields: readonly string[];
   readonly asksForWebSocket: boolean;
-  readonly reason: string | null;
-  readonly contentType: string | null;
-  /** Content-Length; null: there is none. */
-  readonly contentLength: number | null;
 }
 
 /** Reads the facts of the fields of a request. */
@@ -112,6 +107,12 @@ export class ConnectionPlan {
     const isSame =
       last !== null && last.fields === head.fields && last.version === head.version && last.limits === limits;
     return isSame ? last : (this.#facts = fieldFactsOf(head, limits, codes));
+  }
+
+  /** Returns the reason that the fields of a request give; undefined: none. */
+  reason(fields: RawFields): string | undefined {
+    const last = this.#facts;
+    return last?.fields === fields ? (last.reason ?? undefined) : valuesOf(fields, 'sidekey-reason')[0];
   }
 
   /** Returns the identity with the selectors of a request. @throws SidekeyError as `selectorsOf` */

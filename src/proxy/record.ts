@@ -8,7 +8,6 @@ import type { SealedCredential } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { InjectPlace, Provider } from '../domain/provider.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
-import { valuesOf } from './http/fields.ts';
 import type { ExchangeResult, InboundRequest } from './http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Authority } from './policy/authority.ts';
@@ -17,6 +16,7 @@ import type { RequestFacts } from './policy/request.ts';
 import { isPattern, matchesPattern, parsePattern } from './policy/domain-map.ts';
 import { fold, percentDecoded } from './policy/text.ts';
 import { pathPrefixesOf } from './schemes/placement.ts';
+import { planOf } from './plan.ts';
 import type { GrantCandidates, Target } from './target.ts';
 
 /** Facts of an exchange. All keys exist from the beginning, so that every exchange has one hidden class. */
@@ -64,7 +64,7 @@ export class ExchangeRecord {
       exchange: this.exchange,
       client: client.address,
       method: head.method,
-      reason: valuesOf(head.fields, 'sidekey-reason')[0],
+      reason: planOf(client).reason(head.fields),
       scheme: undefined,
       host: undefined,
       port: undefined,

@@ -6,7 +6,6 @@ import { guardReply, type GuardedExchange, guardFields, type ReplySink } from '.
 import { type FailureCode } from '../lib/failures.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { isCovered } from './policy/domain-map.ts';
-import { peerOf } from './policy/peer.ts';
 import type { ProofAnswer } from './schemes/dpop.ts';
 import {
   type AttemptContext,
@@ -194,7 +193,7 @@ export class ResponseHandler {
       this.#break();
       return;
     }
-    const failure = upstreamFailure(error, peerOf(request.authority, request.identity), hasBegun);
+    const failure = upstreamFailure(error, request.peer, hasBegun);
     const maySend = !hasBegun && isSafe(request.method) && isConnectionLoss(error);
     const again = isUnprocessed ? body.again() : maySend ? body.whole() : null;
     if (again === null) this.refuse(failure);
@@ -417,13 +416,9 @@ export class ResponseHandler {
 }
 
 function responseTooLarge(bytes: number): SidekeyError {
-  return new SidekeyError(
-    'rule_denied',
-    `The response is larger than the ${bytes} bytes that a rule allows.`,
-    {
-      hint: 'ask for less, or raise max_response of the rule',
-    },
-  );
+  const sentence = `The response is larger than the ${bytes} bytes that a rule allows.`;
+  const hint = 'ask for less, or raise max_response of the rule';
+  return new SidekeyError('rule_denied', sentence, { hint });
 }
 
 /** Bytes of a response that are buffered before its connection is paused. */

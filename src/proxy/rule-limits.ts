@@ -146,12 +146,7 @@ function nameOf({ caller: { agent, lease }, grant }: LeakKey): string {
 }
 
 function tooMany(retryAfterMs: number): SidekeyError {
-  return new SidekeyError(
-    'too_many_leaks',
-    'Responses have shown the credential of this grant to this agent too often.',
-    {
-      hint: 'ask for something that does not repeat the request, or raise leak_limit of the domain',
-      retryAfterMs,
-    },
-  );
+  const sentence = 'Responses have shown the credential of this grant to this agent too often.';
+  const hint = 'ask for something that does not repeat the request, or raise leak_limit of the domain';
+  return new SidekeyError('too_many_leaks', sentence, { hint, retryAfterMs });
 }

@@ -26,10 +26,7 @@ import type { Nonces } from './schemes/dpop-proof.ts';
 import { type Destination, placementAt } from './schemes/placement.ts';
 import type { ProcessFigures } from './telemetry/figures.ts';
 import type { Tracer } from './telemetry/traces.ts';
-import type { Dialer } from './upstream/dialer.ts';
-import type { Streams } from './upstream/h2-pool.ts';
-import type { Connections } from './upstream/h1-pool.ts';
-import type { Protocols } from './upstream/h2-session.ts';
+import type { UpstreamClient } from './upstream/client.ts';
 import type { AgentLoad, LeakLimit } from './rule-limits.ts';
 import { createPathRedactor, type ExchangeRecord, type PathRedactor } from './record.ts';
 import type { CertificateWatch } from './revalidate.ts';
@@ -99,12 +96,7 @@ export interface ConfigSnapshot extends UpstreamParts {
 }
 
 /** Connections to upstreams, made with one config. */
-interface UpstreamParts {
-  readonly dialer: Dialer;
-  readonly connections: Connections;
-  readonly streams: Streams;
-  readonly protocols: Protocols;
-}
+type UpstreamParts = Pick<UpstreamClient, 'dialer' | 'connections' | 'streams' | 'protocols'>;
 
 /** Placement if the provider is no longer defined. One object, because plans compare by identity. */
 const bearer: Placement = { kind: 'bearer' };

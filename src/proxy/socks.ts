@@ -70,10 +70,8 @@ async function readRequest(taken: Taken, socket: Duplex): Promise<RequestHead | 
   else {
     socket.write(Buffer.of(socksVersion, method.unacceptable));
     end(socket);
-    return new SidekeyError(
-      'bad_request',
-      'The SOCKS client offers neither a user name nor no authentication.',
-    );
+    const sentence = 'The SOCKS client offers neither a user name nor no authentication.';
+    return new SidekeyError('bad_request', sentence);
   }
   const [, command, , type] = await taken.bytes(4);
   const host = await readHost(taken, type!);

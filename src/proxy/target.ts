@@ -106,11 +106,9 @@ function names(text: string, authority: Authority): boolean {
 }
 
 function mismatch(what: string, wanted: Authority): SidekeyError {
-  return new SidekeyError(
-    'authority_mismatch',
-    `${what} differs from ${wanted.host}:${wanted.port}, where the request was to go.`,
-    { hint: 'send the request through a connection of its own' },
-  );
+  const sentence = `${what} differs from ${wanted.host}:${wanted.port}, where the request was to go.`;
+  const hint = 'send the request through a connection of its own';
+  return new SidekeyError('authority_mismatch', sentence, { hint });
 }
 
 /** Grants that the domain map offers a request, and the one that it selects. */

@@ -15,7 +15,6 @@ import { tokenRequestRefused } from './placeholders/substitute.ts';
 import type { AuthorizedRequest } from './authorize.ts';
 import { captureLogin } from './capture-login.ts';
 import { takeLimits } from './rule-limits.ts';
-import { isTokenEndpoint } from './login-grant.ts';
 import { readTokenRequest, replyToTokenRequest } from './token-message.ts';
 import type { PreparedExchange, PreparedRequest } from './upstream-request.ts';
 
@@ -29,15 +28,6 @@ const renewals: ReadonlySet<unknown> = new Set([
   'urn:ietf:params:oauth:grant-type:jwt-bearer',
   'urn:ietf:params:oauth:grant-type:token-exchange',
 ]);
-
-/** Reports whether a request is for the token endpoint of its grant's provider (RFC 6749 §3.2). */
-export function isTokenRequest({ prepared, authorized }: PreparedExchange): boolean {
-  const { grant, provider, login } = authorized;
-  if (login !== null) return true;
-  if (grant === null || provider === undefined) return false;
-  // Some servers answer a GET there, too.
-  return (prepared.method === 'POST' || provider.capturesLogins) && isTokenEndpoint(prepared, provider);
-}
 
 /**
  * Answers a program that refreshes its token with a placeholder. The answer has the placeholder again. The
@@ -64,7 +54,12 @@ export async function answerTokenRequest(
       : shownIn([text, ...pairs], { grant: grant.id, provider, caller }, services.placeholders);
   if (grant === null || shown === null) {
     if (login !== null) return captureLogin(login, read.bytes, exchange);
-    if (provider?.capturesLogins === true) throw loginOfAnother();
+    if (provider?.capturesLogins === true)
+      throw new SidekeyError(
+        'policy_violation',
+        'This login would become no grant that the caller may use, and a program gets no real token.',
+        { hint: 'bind the provider to the agent: sidekey agent bind AGENT --provider PROVIDER' },
+      );
     return { ...request, body: read.body };
   }
   const { grant_type: type, client_id: clientId } = readTokenRequest(text, request);
@@ -118,17 +113,7 @@ function shownIn(
 }
 
 function tokenRequestTooLarge(): SidekeyError {
-  return new SidekeyError(
-    'body_too_large',
-    `A request to a token endpoint has at most ${maxTokenRequestBytes} bytes.`,
-    { hint: 'send a smaller request; this limit is fixed' },
-  );
-}
-
-function loginOfAnother(): SidekeyError {
-  return new SidekeyError(
-    'policy_violation',
-    'This login would become no grant that the caller may use, and a program gets no real token.',
-    { hint: 'bind the provider to the agent: sidekey agent bind AGENT --provider PROVIDER' },
-  );
+  const sentence = `A request to a token endpoint has at most ${maxTokenRequestBytes} bytes.`;
+  const hint = 'send a smaller request; this limit is fixed';
+  return new SidekeyError('body_too_large', sentence, { hint });
 }

@@ -8,11 +8,13 @@ import { SidekeyError } from '../lib/errors.ts';
 import type { DetectedPlaceholders, SubstitutedRequest } from './placeholders/substitute.ts';
 import type { Authority } from './policy/authority.ts';
 import type { LeakSearch } from './policy/domain-map.ts';
+import type { Peer } from './policy/peer.ts';
 import { mayCallTool } from './policy/tools.ts';
 import type { PlannedFields } from './schemes/apply.ts';
 import type { Protocol } from './upstream/h2-session.ts';
 import type { AdditionalCredential } from './also.ts';
 import type { AuthorizedRequest, GrantedRequest, ReceivedRequest } from './authorize.ts';
+import { isTokenEndpoint } from './login-grant.ts';
 import type { LeakKey } from './rule-limits.ts';
 import type { RequestPermission } from './revalidate.ts';
 import type { ExchangeContext } from './services.ts';
@@ -52,7 +54,8 @@ export interface PreparedExchange extends ExchangeContext {
 
 /** A request as it is sent to an upstream. */
 export interface UpstreamRequest
-  extends PreparedRequest, Omit<SubstitutedRequest, 'path' | 'fields' | 'reframed'> {
+  extends PreparedRequest, Omit<SubstitutedRequest, 'path' | 'fields' | 'reframed' | 'identity'> {
+  readonly peer: Peer;
   /** Bytes of `fields` from the last request; absent: `fields` belong only to this request. */
   readonly planned?: PlannedFields;
   /** True if the request has a credential: that of a grant, or the client's own if the provider allows it. */
@@ -73,6 +76,7 @@ export interface UpstreamRequest
 export interface AppliedCredential {
   readonly token: ReadyToken;
   readonly placement: Placement;
+  /** Credentials of additional grants. */
   readonly also: readonly AdditionalCredential[];
   readonly authorized: GrantedRequest;
   readonly prepared: PreparedRequest;
@@ -135,6 +139,15 @@ function listedTools({ received, config, facts }: AuthorizedRequest): PreparedRe
   const sets = rules === undefined ? additionalRules : [rules, ...additionalRules];
   if (!sets.some(({ limitsTools }) => limitsTools)) return undefined;
   return (tool) => sets.every((set) => mayCallTool(set, facts, tool));
+}
+
+/** Reports whether a request is for the token endpoint of its grant's provider (RFC 6749 §3.2). */
+export function isTokenRequest({ prepared, authorized }: PreparedExchange): boolean {
+  const { grant, provider, login } = authorized;
+  if (login !== null) return true;
+  if (grant === null || provider === undefined) return false;
+  // Some servers answer a GET there, too.
+  return (prepared.method === 'POST' || provider.capturesLogins) && isTokenEndpoint(prepared, provider);
 }
 
 /** Reports whether a byte may follow the head. */
@@ -227,11 +240,7 @@ async function wholeBody(
 ): Promise<Awaited<ReturnType<typeof readAhead>>> {
   const peeked = await readAhead(body, most);
   if (peeked.isWhole && peeked.bytes.length <= most) return peeked;
-  throw new SidekeyError(
-    'body_too_large',
-    `A request body that waits for approval has at most ${most} bytes.`,
-    {
-      hint: 'send less, or raise limits.approval_body_bytes',
-    },
-  );
+  const sentence = `A request body that waits for approval has at most ${most} bytes.`;
+  const hint = 'send less, or raise limits.approval_body_bytes';
+  throw new SidekeyError('body_too_large', sentence, { hint });
 }

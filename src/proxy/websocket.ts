@@ -15,7 +15,7 @@ import { type FailureCode } from '../lib/failures.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from './policy/authority.ts';
 import type { Limits } from './policy/limits.ts';
-import { type Peer, peerOf } from './policy/peer.ts';
+import type { Peer } from './policy/peer.ts';
 import { isRefusal, type Sending, upstreamFailure } from './attempt.ts';
 import { messageRewriting, type MessageRewriting } from './placeholders/stream.ts';
 
@@ -42,31 +42,24 @@ export async function upgrade(
   side: UpgradeSide,
 ): Promise<ExchangeResult> {
   const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (all) => all } = request;
-  const { leakGuard: search, secrets, messages } = request;
-  const withoutThose = (sent: RawFields) => (messages === undefined ? sent : withoutExtensions(sent));
+  const { peer, leakGuard: search, secrets, messages } = request;
+  // Compressed or otherwise changed frames could not be read (RFC 6455 §9): none of that is offered.
+  const withoutThose = (sent: RawFields) =>
+    messages === undefined ? sent : withoutFields(sent, (name) => name === 'sec-websocket-extensions');
   const {
     client,
     frames: { early, heard },
   } = side;
   if (maxResponse !== null) {
-    throw new SidekeyError(
-      'rule_denied',
-      'A rule limits the size of responses here, and a WebSocket has no limit.',
-      {
-        hint: 'give WebSockets a rule of their own, without max_response',
-      },
-    );
+    const sentence = 'A rule limits the size of responses here, and a WebSocket has no limit.';
+    const hint = 'give WebSockets a rule of their own, without max_response';
+    throw new SidekeyError('rule_denied', sentence, { hint });
   }
   if (search?.isAsked === true) {
-    throw new SidekeyError(
-      'policy_violation',
-      'The leak guard of this domain cannot search the frames of a WebSocket.',
-      {
-        hint: 'set leak_guard: auto or off on the domain if its responses cannot contain the credential',
-      },
-    );
+    const sentence = 'The leak guard of this domain cannot search the frames of a WebSocket.';
+    const hint = 'set leak_guard: auto or off on the domain if its responses cannot contain the credential';
+    throw new SidekeyError('policy_violation', sentence, { hint });
   }
-  const peer = peerOf(authority, request.identity);
   let upstream = await dialer.connect(peer);
   const { promise: over, resolve, reject } = Promise.withResolvers<ExchangeResult>();
   let status = 0;
@@ -219,11 +212,6 @@ function passBody(upstream: Socket, body: BodyReader, { meter, reply, finish }: 
   upstream.on('error', ignore);
   if (body.over) close(true);
   else upstream.on('data', read).once('end', ended).once('close', lost).resume();
-}
-
-/** Compressed or otherwise changed frames could not be read (RFC 6455 §9): none of that is offered. */
-function withoutExtensions(fields: RawFields): RawFields {
-  return withoutFields(fields, (name) => name === 'sec-websocket-extensions');
 }
 
 function ignore(): void {}

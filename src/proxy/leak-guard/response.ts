@@ -92,7 +92,8 @@ class GuardedReply implements ReplySink {
       return;
     }
     this.#codings = codings;
-    if (isGrpc(fields)) this.#redactor = new GrpcRedactor(this.#matcher);
+    if (valuesOf(fields, 'content-type').some((type) => /^application\/grpc(?!-web-text)/i.test(type.trim())))
+      this.#redactor = new GrpcRedactor(this.#matcher);
     const words = redactText(this.#matcher, reason);
     const { kept, found } = redactFields(this.#matcher, fields);
     if (!this.#mayForward(found + (words === reason ? 0 : 1))) return;
@@ -238,13 +239,6 @@ export function decodedFields(fields: RawFields): RawFields {
   return remaining;
 }
 
-/** Reports whether a body has length-prefixed messages. The client waits for each of them. */
-function isGrpc(fields: RawFields): boolean {
-  return valuesOf(fields, 'content-type').some((type) =>
-    /^application\/grpc(?!-web-text)/i.test(type.trim()),
-  );
-}
-
 function redactFields(
   matcher: Matcher,
   fields: RawFields,
@@ -273,13 +267,10 @@ function credentialLeaked(): SidekeyError {
 }
 
 function notSearchable(what: string): SidekeyError {
-  return new SidekeyError(
-    'upstream_protocol',
-    `The response cannot be looked into for the credential: it has ${what}.`,
-    {
-      hint: 'ask for it without compression, or set leak_guard: off on the domain if its responses cannot contain the credential',
-    },
-  );
+  const sentence = `The response cannot be looked into for the credential: it has ${what}.`;
+  return new SidekeyError('upstream_protocol', sentence, {
+    hint: 'ask for it without compression, or set leak_guard: off on the domain if its responses cannot contain the credential',
+  });
 }
 
 /** A decoder of content codings, with flow control on both sides. */

@@ -67,7 +67,8 @@ export function createPlaceholderCodes(mac: (text: string) => string): Placehold
   const checkOf = (alphabet: Alphabet, name: string) =>
     digitsOf(hashOf(`${alphabet.mark}\n${name}`), alphabet, alphabet.checkLength);
   return {
-    make: (form, holder, grant) => withCode(form, codeOf(form.alphabet, holder, grant)),
+    make: (form, holder, grant) =>
+      `${form.before}${form.alphabet.mark}${codeOf(form.alphabet, holder, grant)}${form.padding}${form.after}`,
     find(text, budget = { left: mostTried }) {
       let codes: FoundCode[] | null = null;
       for (const alphabet of alphabets) {
@@ -216,11 +217,6 @@ export function readForm(template: string): PlaceholderForm | null {
 /** Returns the number of characters of a code. */
 export function codeLength({ nameLength, checkLength }: Alphabet): number {
   return nameLength + checkLength;
-}
-
-/** @param code a code of the length that the alphabet requires */
-function withCode({ before, alphabet, padding, after }: PlaceholderForm, code: string): string {
-  return `${before}${alphabet.mark}${code}${padding}${after}`;
 }
 
 function formOf(

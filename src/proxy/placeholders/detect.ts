@@ -62,17 +62,13 @@ export function placeholdersInFields(
   let inOtherFields: readonly FoundCode[] = noCodes;
   for (let i = 0; i < fields.length; i += 2) {
     const value = fields[i + 1]!;
-    const isOther = !isAuthorization(fields[i]!);
+    const isOther = !(fields[i]!.length === 13 && fields[i]!.toLowerCase() === 'authorization');
     const fieldCodes = codes.find(isOther ? value : (basicPair(value) ?? value));
     if (fieldCodes.length === 0) continue;
     all = [...all, ...fieldCodes];
     if (isOther) inOtherFields = [...inOtherFields, ...fieldCodes];
   }
   return all.length === 0 ? noneInFields : { inOtherFields, all };
-}
-
-function isAuthorization(name: string): boolean {
-  return name.length === 13 && name.toLowerCase() === 'authorization';
 }
 
 /** The identity that holds placeholders. */
@@ -123,9 +119,7 @@ interface ScannedExchange {
 /** Caller, grant and config that decide about the placeholders of a request. */
 interface PlaceholderContext {
   readonly caller: PlaceholderCaller;
-  readonly config: {
-    readonly limits: { readonly placeholder_body_bytes: number };
-  };
+  readonly config: { readonly limits: { readonly placeholder_body_bytes: number } };
   /** The grants that the domain offers; null: it offers no grant. */
   readonly candidates: { readonly candidates: readonly Pick<Grant, 'id'>[] } | null;
   readonly received: { readonly placeholders: PlaceholdersInHead };

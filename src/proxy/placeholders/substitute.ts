@@ -54,7 +54,7 @@ export function substitutePlaceholders(
   const isNeverSent = schemeOf(placement).isNeverSent === true;
   // A body that was read whole has a placeholder, which must not be forwarded either.
   if (isNeverSent && (detected.body?.whole ?? null) !== null) throw misplaced('body', 'the body');
-  const allowed = isNeverSent ? withoutPlaces(detected) : detected;
+  const allowed = isNeverSent ? { ...detected, places: [], inContent: false, body: null } : detected;
   const value = () => valueOf(credential);
   const head = substituteInHead(request, allowed, value);
   const inTarget = head.path !== request.path;
@@ -70,21 +70,12 @@ export function substitutePlaceholders(
           conceal(
             before(fields),
             request.secrets ?? { texts: [value()] },
-            placeholderIn(request.path, allowed),
+            // A URL of the response that repeats the placeholder stays valid for the client.
+            allowed.texts().find((text) => request.path.includes(text)),
           )
       : request.conceal,
   };
   return allowed.body === null ? substituted : substituteInBody(substituted, allowed, allowed.body, value());
-}
-
-/** Returns the same placeholders with no place allowed. */
-function withoutPlaces(detected: DetectedPlaceholders): DetectedPlaceholders {
-  return { ...detected, places: [], inContent: false, body: null };
-}
-
-/** Returns the placeholder in a target: a URL of the response that repeats it stays valid for the client. */
-function placeholderIn(target: string, { texts }: DetectedPlaceholders): string | undefined {
-  return texts().find((text) => target.includes(text));
 }
 
 /** Returns the replacement in messages, usually JSON. Any text has a value without escapes unchanged. */
@@ -207,7 +198,7 @@ function fieldWith(
     return filled === pair ? before : `Basic ${Buffer.from(filled, 'latin1').toString('base64')}`;
   }
   if (after !== before && !isFieldValue(after)) {
-    throw unfit(spot.where);
+    throw misused(`The credential of this grant has a byte that ${spot.where} cannot have.`);
   }
   return after;
 }
@@ -295,11 +286,6 @@ function withoutValue(): SidekeyError {
     'The credential of this grant is no single value, so no placeholder can stand for it here.',
     'leave the placeholder out: Sidekey adds the credential in its own way',
   );
-}
-
-/** Refusal: the credential is not valid in the place of its placeholder. */
-function unfit(where: string): SidekeyError {
-  return misused(`The credential of this grant has a byte that ${where} cannot have.`);
 }
 
 function misused(sentence: string, hint?: string): SidekeyError {

@@ -190,7 +190,7 @@ export function createAddressGuard(permitted: readonly Cidr[]): AddressGuard {
   const isPermitted = createAddressBlocks(permitted);
   return (address) => {
     const ipv4 = isIP(address) === 4 ? address : carriedIPv4(address, carriers);
-    if (ipv4 !== null) return isPublicIPv4(ipv4) || isPermitted(ipv4);
+    if (ipv4 !== null) return !special.check(ipv4, 'ipv4') || isPermitted(ipv4);
     return isIP(address) === 6 && (isPublicIPv6(address) || isPermitted(address));
   };
 }
@@ -220,10 +220,6 @@ const mapped = blockList([known(mappedPrefix)]);
 /** Returns the IPv4 address of an IPv4-mapped address, and any other text unchanged. */
 export function plainAddress(address: string): string {
   return carriedIPv4(address, mapped) ?? address;
-}
-
-function isPublicIPv4(address: string): boolean {
-  return !special.check(address, 'ipv4');
 }
 
 function isPublicIPv6(address: string): boolean {

@@ -115,11 +115,6 @@ function readAll<T>(
 const toolsCall = 'tools/call';
 const toolMethods = new Set([toolsCall, 'tools/list']);
 
-/** Normalizes a method like the most lenient server, which accepts `Tools/Call ` as `tools/call`. */
-function forgiven(method: string): string {
-  return fold(method).replace(/[\s\p{Cc}]/gu, '');
-}
-
 function jsonRpcOf(message: JsonObject): readonly JsonRpcCall[] | null {
   const method = memberOf(message, 'method');
   if (memberOf(message, 'jsonrpc') !== '2.0') return null;
@@ -131,7 +126,8 @@ function jsonRpcOf(message: JsonObject): readonly JsonRpcCall[] | null {
     return isAnswer ? [{ method: null, tool: null }] : null;
   }
   if (typeof method !== 'string') return null;
-  if (!toolMethods.has(method) && toolMethods.has(forgiven(method))) return null;
+  // The most lenient server accepts `Tools/Call ` as `tools/call`.
+  if (!toolMethods.has(method) && toolMethods.has(fold(method).replace(/[\s\p{Cc}]/gu, ''))) return null;
   if (method !== toolsCall) return [{ method, tool: null }];
   const params = memberOf(message, 'params');
   if (params === ambiguous || !isJsonObject(params)) return null;

@@ -63,7 +63,10 @@ export function methodOverride(
     const parameter = core(name);
     const isOwn = methodNames.has(parameter);
     if (!isOwn && !common.has(parameter)) continue;
-    const named = methodsIn(value, ruled);
+    const named = value
+      .split(/[^A-Za-z0-9_.-]+/)
+      .map((word) => word.toUpperCase())
+      .filter((word) => knownMethods.has(word) || ruled.has(word));
     if (isOwn && named.length === 0 && value !== '')
       return { refused: 'a parameter that its provider takes for the method' };
     for (const method of named) methods.set(method, { method, parameter });
@@ -175,10 +178,3 @@ const knownMethods: ReadonlySet<string> = new Set(
     'VERSION-CONTROL'
   ).split(' '),
 );
-
-function methodsIn(value: string, ruled: ReadonlySet<string>): readonly string[] {
-  return value
-    .split(/[^A-Za-z0-9_.-]+/)
-    .map((word) => word.toUpperCase())
-    .filter((word) => knownMethods.has(word) || ruled.has(word));
-}

@@ -16,11 +16,6 @@ export interface Peer extends Authority {
   readonly identity?: ClientIdentity | undefined;
 }
 
-/** Returns the authority itself without an identity. */
-export function peerOf(authority: Authority, identity: ClientIdentity | undefined): Peer {
-  return identity === undefined ? authority : { ...authority, identity };
-}
-
 /** TLS alerts about a certificate (RFC 8446 §6.2) by their OpenSSL names: their meaning, and a hint. */
 const alerts: readonly (readonly [name: RegExp, says: string, hint: string])[] = [
   [

@@ -54,11 +54,9 @@ export function applyScheme(
   const { replaced, removed } = isAdditional === true ? ready.additional : ready;
   if (!matchesAnyPattern(audience, authority)) throw wrongAudience(sealed, authority);
   if (authority.scheme !== 'https' && allowPlainHttp !== true) {
-    throw new SidekeyError(
-      'insecure_transport',
-      `The credential of this grant does not go over plain http to ${authorityText(authority)}.`,
-      { hint: 'use https, or set allow_plain_http: true on the domain' },
-    );
+    const sentence = `The credential of this grant does not go over plain http to ${authorityText(authority)}.`;
+    const hint = 'use https, or set allow_plain_http: true on the domain';
+    throw new SidekeyError('insecure_transport', sentence, { hint });
   }
 
   const changes = apply?.({ authority, path, fields, facts });
@@ -239,10 +237,8 @@ function checkField(name: string, value: string): void {
     );
   }
   if (!isFieldValue(value)) {
-    throw refused(
-      'The stored credential has a byte that a header field cannot have.',
-      'add the grant again with --replace',
-    );
+    const sentence = 'The stored credential has a byte that a header field cannot have.';
+    throw refused(sentence, 'add the grant again with --replace');
   }
 }
 

@@ -160,10 +160,8 @@ function open(body: Buffer, placement: BodyPlacement): Opened {
     return { placement, before: rewritten.subarray(0, at), after: rewritten.subarray(at + room.length) };
   }
   const { what, name } = wordsOf(placement);
-  throw refused(
-    `The credential of this grant goes into the body, and the body of the request ${rewritten.problem}.`,
-    `send ${what} that can be read in one way alone; Sidekey writes ${name} into it`,
-  );
+  const sentence = `The credential of this grant goes into the body, and the body of the request ${rewritten.problem}.`;
+  throw refused(sentence, `send ${what} that can be read in one way alone; Sidekey writes ${name} into it`);
 }
 
 type Problem = Extract<Rewritten, { problem: string }>;

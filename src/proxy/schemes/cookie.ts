@@ -34,10 +34,8 @@ export const cookie: AuthScheme<CookiePlacement, { readonly cookie: string }> = 
   prepare({ credential }, { name }) {
     const token = singleValue(credential);
     if (!cookieValue.test(token)) {
-      throw refused(
-        'The stored credential has a byte that a cookie cannot have.',
-        'add the grant again with --replace, with the value of the cookie alone',
-      );
+      const sentence = 'The stored credential has a byte that a cookie cannot have.';
+      throw refused(sentence, 'add the grant again with --replace, with the value of the cookie alone');
     }
     const conceal = (received: readonly string[]) => withoutSetCookie(received, name);
     return {
@@ -123,10 +121,8 @@ function isNamed(pair: string, name: string): boolean {
   }
   const [first = '', ...more] = pair.trim().split(/[,\s]/);
   if (more.some((part) => nameOf(part) === wanted)) {
-    throw refused(
-      `The request has a cookie that some servers would read as ${name}, which Sidekey writes.`,
-      'leave that cookie out',
-    );
+    const sentence = `The request has a cookie that some servers would read as ${name}, which Sidekey writes.`;
+    throw refused(sentence, 'leave that cookie out');
   }
   return nameOf(first) === wanted;
 }

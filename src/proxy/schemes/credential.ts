@@ -72,10 +72,7 @@ export function inTarget(
   const secrets = { texts: [token] };
   return {
     fields: [],
-    apply: ({ path }) => ({
-      path: write(path, token),
-      conceal: (received) => conceal(received, secrets),
-    }),
+    apply: ({ path }) => ({ path: write(path, token), conceal: (received) => conceal(received, secrets) }),
   };
 }
 
@@ -116,7 +113,8 @@ export function secretsOf(credential: Credential): readonly string[] {
       const { username, password } = credential;
       const [, value] = basicField(username, password);
       const basic = withoutScheme(value);
-      if (isFiller(password)) return [asBytes(username), basic];
+      // If the password is a filler, the user name is the key.
+      if (password.length < 2 || fillers.has(password)) return [asBytes(username), basic];
       // A short password may be a filler, and the user name the secret.
       return password.length < 8 ? [asBytes(username), asBytes(password), basic] : [asBytes(password), basic];
     }
@@ -145,11 +143,6 @@ const fillers: ReadonlySet<string> = new Set([
   'password',
   'unused',
 ]);
-
-/** Reports whether the password is a filler: the user name is the key then. */
-function isFiller(password: string): boolean {
-  return password.length < 2 || fillers.has(password);
-}
 
 /** Basic sends UTF-8 (RFC 7617 §2.1). */
 function asBytes(text: string): string {

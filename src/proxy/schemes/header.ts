@@ -126,10 +126,7 @@ export const headers: AuthScheme<HeadersPlacement, { readonly headers: Templates
       ).superRefine((written, context) => {
         const names = namesInTemplates(written);
         if (names.length === 0) {
-          context.addIssue({
-            code: 'custom',
-            message: 'name neither {token} nor {username} and {password}',
-          });
+          context.addIssue({ code: 'custom', message: 'name neither {token} nor {username} and {password}' });
         }
         if (names.includes('token') && names.some((name) => name !== 'token')) {
           context.addIssue({

@@ -329,10 +329,8 @@ function asCame(text: string): Buffer {
 function oneValue(fields: readonly string[], name: string): string {
   const values = valuesOf(fields, name);
   if (values.length > 1) {
-    throw refused(
-      `The request has ${name} more than once, and is signed by its one value.`,
-      'send the field once',
-    );
+    const sentence = `The request has ${name} more than once, and is signed by its one value.`;
+    throw refused(sentence, 'send the field once');
   }
   return values[0] ?? '';
 }

@@ -41,11 +41,9 @@ export const clientCertificate: AuthScheme<ClientCertificatePlacement, 'client_c
 export function certificateShown(sealed: SealedCredential, authority: Authority): GrantIdentity {
   const { credential } = sealed;
   if (authority.scheme !== 'https') {
-    throw new SidekeyError(
-      'insecure_transport',
-      `The client certificate of this grant is shown in TLS handshakes, and plain http to ${authorityText(authority)} has none.`,
-      { hint: 'use https; allow_plain_http: true does not help here' },
-    );
+    const sentence = `The client certificate of this grant is shown in TLS handshakes, and plain http to ${authorityText(authority)} has none.`;
+    const hint = 'use https; allow_plain_http: true does not help here';
+    throw new SidekeyError('insecure_transport', sentence, { hint });
   }
   if (credential.type !== 'client_certificate') {
     throw refused(

@@ -49,17 +49,13 @@ export const path: AuthScheme<PathPlacement, { readonly path: readonly string[] 
 function pathWith(target: string, prefixes: readonly string[], token: string): string {
   const prefix = prefixes.find((beginning) => target.startsWith(beginning));
   if (prefix === undefined) {
-    throw refused(
-      `The credential of this grant goes into the path, which must start with ${prefixes.join(' or ')}.`,
-      `leave the credential out, and Sidekey puts it in: ${prefixes[0]}/…`,
-    );
+    const sentence = `The credential of this grant goes into the path, which must start with ${prefixes.join(' or ')}.`;
+    throw refused(sentence, `leave the credential out, and Sidekey puts it in: ${prefixes[0]}/…`);
   }
   // Path readers remove a segment that consists only of dots.
   if (!segmentText.test(token) || /^\.+$/.test(token)) {
-    throw refused(
-      'The stored credential has a byte that a path cannot have.',
-      'add the grant again with --replace',
-    );
+    const sentence = 'The stored credential has a byte that a path cannot have.';
+    throw refused(sentence, 'add the grant again with --replace');
   }
   const rest = target.slice(prefix.length).replace(/^[^/?]*/, '');
   return `${prefix}${token}${rest}`;

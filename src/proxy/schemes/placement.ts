@@ -54,10 +54,8 @@ export function placementAt(
     read ??= readPath(path);
     if (isUnread(read)) {
       if (as.kind !== 'own') continue;
-      return refused(
-        `The path ${read.problem}, and some paths of ${authorityText(authority)} are to get no credential.`,
-        'write the path in its plain form',
-      );
+      const sentence = `The path ${read.problem}, and some paths of ${authorityText(authority)} are to get no credential.`;
+      return refused(sentence, 'write the path in its plain form');
     }
     const { segments } = read;
     if (paths.some((glob) => matchesPath(glob.segments, segments))) return as;

@@ -50,8 +50,6 @@ export function queryOf(path: string, wanted: ReadonlySet<string>): readonly Par
   const start = path.indexOf('?');
   const parameters = parametersOf(start < 0 ? '' : path.slice(start + 1), wanted);
   if (!('hidden' in parameters)) return parameters.filter(({ written }) => written !== '');
-  throw refused(
-    `The query has a parameter that some servers would read as ${parameters.hidden}, which Sidekey writes.`,
-    'write a semicolon in the query as %3B',
-  );
+  const sentence = `The query has a parameter that some servers would read as ${parameters.hidden}, which Sidekey writes.`;
+  throw refused(sentence, 'write a semicolon in the query as %3B');
 }

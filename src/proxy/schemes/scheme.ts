@@ -122,15 +122,10 @@ export interface GrantIdentity extends ClientIdentity {
 export type Field = readonly [name: string, value: string];
 
 /** Head of a request whose body is still to come. */
-export interface RequestHead {
-  readonly authority: Authority;
-  readonly method: string;
-  /** Origin-form, with its query. */
-  readonly path: string;
+export interface RequestHead
+  extends Pick<UnauthenticatedRequest, 'authority' | 'path'>, Pick<MessageFacts, 'method' | 'hasBody'> {
   /** Name, value, name, value… with `Host`. */
   readonly fields: readonly string[];
-  /** True if the body may have a byte. */
-  readonly hasBody: boolean;
 }
 
 /** Facts of a request besides its path and its fields. */

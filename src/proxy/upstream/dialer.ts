@@ -1,4 +1,4 @@
-import { connect as connectTcp, type OnReadOpts, type Socket, type TcpNetConnectOpts } from 'node:net';
+import { connect as connectTcp, type OnReadOpts, type Socket } from 'node:net';
 import { SidekeyError } from '../../lib/errors.ts';
 import { failures } from '../../lib/failures.ts';
 import { type Clock, systemClock } from '../../lib/timers.ts';
@@ -169,7 +169,17 @@ async function connectDirect(
 ): Promise<Socket> {
   const ordered = interleave(addresses);
   const attempt = async (address: CheckedAddress, given: AbortSignal): Promise<Socket> => {
-    const target = tcpOptions(address, peer.port, allowHalfOpen);
+    // Without a name, so that node makes no look-up.
+    const target = {
+      host: address.address,
+      family: address.family,
+      port: peer.port,
+      allowHalfOpen,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: 60_000,
+      autoSelectFamily: false,
+    };
     const socket =
       tls === null
         ? connectTcp(onread === undefined ? target : { ...target, onread })
@@ -184,24 +194,6 @@ async function connectDirect(
   );
   if (tls !== null) await handshakeDone(socket, peer, signal);
   return socket;
-}
-
-/** Returns the options for an address. Without a name, so that node makes no look-up. */
-function tcpOptions(
-  { address, family }: CheckedAddress,
-  port: number,
-  allowHalfOpen: boolean,
-): TcpNetConnectOpts {
-  return {
-    host: address,
-    family,
-    port,
-    allowHalfOpen,
-    noDelay: true,
-    keepAlive: true,
-    keepAliveInitialDelay: 60_000,
-    autoSelectFamily: false,
-  };
 }
 
 /** Resolves after the handshake and the verification of the certificate. Rejects like `connectDirect`. */

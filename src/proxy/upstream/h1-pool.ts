@@ -475,13 +475,9 @@ class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements Conn
 
 /** Returns the error if all connections stayed in use while a request waited for one. */
 function noConnectionFree(authority: Authority, count: number): SidekeyError {
-  return new SidekeyError(
-    'overloaded',
-    `All ${count} connections to ${authorityText(authority)} are in use.`,
-    {
-      hint: 'try again, or raise limits.upstream_connections',
-    },
-  );
+  const sentence = `All ${count} connections to ${authorityText(authority)} are in use.`;
+  const hint = 'try again, or raise limits.upstream_connections';
+  return new SidekeyError('overloaded', sentence, { hint });
 }
 
 function spokeFirst(authority: Authority): SidekeyError {

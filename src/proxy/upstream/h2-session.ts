@@ -214,7 +214,8 @@ export class Session implements StreamContext {
     const { bytesRead } = this.#socket;
     const wait = this.#pingedAt + pingIntervalMs - this.clock.now();
     if (bytesRead !== this.#bytesSeen) this.#watch();
-    else if (this.#isPinging) this.#fail(connectionDead());
+    else if (this.#isPinging)
+      this.#fail(Object.assign(new Error('the upstream does not answer a ping'), { code: 'ECONNRESET' }));
     else if (wait > 0) this.#deadline.set(wait);
     else {
       this.#pingedAt = this.clock.now();
@@ -275,11 +276,6 @@ function noSettings({ authority, limits }: SessionOptions): SidekeyError {
 function flooded(authority: Authority): SidekeyError {
   const sentence = `${authorityText(authority)} sent too many SETTINGS, PING or interim responses.`;
   return new SidekeyError('upstream_protocol', sentence);
-}
-
-/** Returns the error for the requests on the session, like a connection reset. */
-function connectionDead(): Error {
-  return Object.assign(new Error('the upstream does not answer a ping'), { code: 'ECONNRESET' });
 }
 
 const maxFrames = 1_000;
@@ -346,9 +342,7 @@ const knownForMs = 600_000;
 /** Creates an empty cache of at most 10,000 upstreams, for ten minutes each. */
 export function createKnownProtocols(clock: Clock) {
   const protocols = new LRUCache<string, { readonly negotiated: NegotiatedProtocol; readonly until: number }>(
-    {
-      max: maxKnown,
-    },
+    { max: maxKnown },
   );
   return {
     get(peer: Peer): NegotiatedProtocol | undefined {

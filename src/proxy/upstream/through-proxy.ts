@@ -120,9 +120,6 @@ async function* readFrom(body: BodySource): AsyncGenerator<Uint8Array | string> 
 function failureOf(error: unknown, { host, port }: ProxyPlace, signal: AbortSignal): unknown {
   if (error instanceof SidekeyError) return error;
   if (signal.aborted) return signal.reason;
-  return new SidekeyError(
-    'upstream_unreachable',
-    `The proxy at ${host}:${port} did not answer (${systemCode(error)}).`,
-    { hint: 'sidekey status', cause: error },
-  );
+  const sentence = `The proxy at ${host}:${port} did not answer (${systemCode(error)}).`;
+  return new SidekeyError('upstream_unreachable', sentence, { hint: 'sidekey status', cause: error });
 }

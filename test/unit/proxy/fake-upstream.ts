@@ -178,11 +178,13 @@ export interface FakeRequest extends Partial<UpstreamRequest> {
   readonly account?: Account;
 }
 
+const authority = { scheme: 'https', host: 'api.acme.test', port: 443 } as const;
 const refreshable = { token: { grant: { refreshable: true } }, nonceOrigin: null } as AppliedCredential;
 
 export function requestOf(more: FakeRequest = {}): UpstreamRequest {
   return {
-    authority: { scheme: 'https', host: 'api.acme.test', port: 443 },
+    authority,
+    peer: more.authority ?? authority,
     protocol: 'http/1.1',
     method: 'GET',
     path: '/',

@@ -286,8 +286,6 @@ function checked(text: string): string {
 }
 
 function notOneLine(): SidekeyError {
-  return new SidekeyError(
-    'policy_violation',
-    'A line that was to be added to a message holds a control byte.',
-  );
+  const sentence = 'A line that was to be added to a message holds a control byte.';
+  return new SidekeyError('policy_violation', sentence);
 }

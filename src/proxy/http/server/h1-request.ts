@@ -198,7 +198,7 @@ export class IncomingBody implements AsyncIterableIterator<Buffer> {
       this.#pieces = [];
       this.#held = 0;
       if (bytes > 0 || !this.over) {
-        this.#failure ??= unread();
+        this.#failure ??= new SidekeyError('bad_request', 'The request body was not read to its end.');
         this.#settle()?.reject(this.#failure);
       }
       this.#source.bodyTaken(bytes);
@@ -223,10 +223,6 @@ export class IncomingBody implements AsyncIterableIterator<Buffer> {
     this.#source.bodyAwaited(false);
     return waiting;
   }
-}
-
-function unread(): SidekeyError {
-  return new SidekeyError('bad_request', 'The request body was not read to its end.');
 }
 
 /** Returns the error for a client that paused too long in the middle of its body. */

@@ -216,7 +216,8 @@ export function finalHead(head: FinalHead, framing: ReplyFraming, connection: st
   const isChunked = framing.kind === 'chunked';
   const lines = fieldLines(isChunked ? head.fields : withoutTrailer(head.fields));
   const coding = isChunked ? 'Transfer-Encoding: chunked\r\n' : '';
-  return `HTTP/1.1 ${status} ${printable(reason)}\r\n${lines}${connection}${coding}\r\n`;
+  // Other characters are invalid in a reason phrase.
+  return `HTTP/1.1 ${status} ${reason.replace(/[^\t\x20-\x7e\x80-\xff]/g, '?')}\r\n${lines}${connection}${coding}\r\n`;
 }
 
 /**
@@ -293,11 +294,6 @@ function without(fields: RawFields, name: string): RawFields {
 
 function isNamed(field: string, name: string): boolean {
   return field.length === name.length && field.toLowerCase() === name;
-}
-
-/** Replaces the characters that are invalid in a reason phrase. */
-function printable(reason: string): string {
-  return reason.replace(/[^\t\x20-\x7e\x80-\xff]/g, '?');
 }
 
 function ambiguous(): SidekeyError {

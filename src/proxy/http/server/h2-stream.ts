@@ -29,10 +29,8 @@ export function streamSide(request: RequestStream): UpgradeSide {
     switched(fields) {
       const proofs = valuesOf(fields, 'sec-websocket-accept');
       if (proofs.length !== 1 || proofs[0] !== proofOf(key)) {
-        throw new SidekeyError(
-          'upstream_protocol',
-          'The upstream accepted another WebSocket than was asked for.',
-        );
+        const sentence = 'The upstream accepted another WebSocket than was asked for.';
+        throw new SidekeyError('upstream_protocol', sentence);
       }
       const { webSocketKey } = request;
       request.reply.tunnel([

@@ -84,7 +84,10 @@ export async function* signedChunks(
     const [, hex, extensions] = chunkLine.exec(line) ?? [];
     if (hex === undefined) throw notChunked();
     const size = Number.parseInt(hex, 16);
-    if (size > chunkBytes) throw tooLarge(chunkBytes);
+    if (size > chunkBytes)
+      throw new SidekeyError('body_too_large', `A chunk that is signed has at most ${chunkBytes} bytes.`, {
+        hint: 'have the client use smaller chunks, or raise limits.signed_body_bytes',
+      });
     const isLast = size === 0;
     // The trailers follow the last chunk, or the empty line that ends each chunk.
     const piece = isLast && hasTrailers ? Buffer.alloc(0) : await reader.bytes(size + 2);
@@ -180,14 +183,6 @@ class BodyReader {
 }
 
 function notChunked(): SidekeyError {
-  return new SidekeyError(
-    'bad_request',
-    'The body is not the signed aws-chunked that x-amz-content-sha256 says it is.',
-  );
-}
-
-function tooLarge(max: number): SidekeyError {
-  return new SidekeyError('body_too_large', `A chunk that is signed has at most ${max} bytes.`, {
-    hint: 'have the client use smaller chunks, or raise limits.signed_body_bytes',
-  });
+  const sentence = 'The body is not the signed aws-chunked that x-amz-content-sha256 says it is.';
+  return new SidekeyError('bad_request', sentence);
 }

@@ -148,31 +148,23 @@ export function scopeFor(
   const named = endpointOf(authority.host);
   const services = rule.service === null ? named?.services : [rule.service];
   if (services === undefined) {
-    throw refused(
-      `Nothing says which service ${place} is, so nothing can be signed for it.`,
-      'in the provider: inject: { aws_sigv4: { service: s3, region: us-east-1 } }',
-    );
+    const sentence = `Nothing says which service ${place} is, so nothing can be signed for it.`;
+    throw refused(sentence, 'in the provider: inject: { aws_sigv4: { service: s3, region: us-east-1 } }');
   }
   const at = rule.region ?? (rule.service === null ? (named?.region ?? null) : null);
   const service = asked?.service ?? services[0]!;
   if (!services.includes(service)) {
-    throw refused(
-      `The client signed for the service ${service}, and ${place} is ${services.join(' or ')}.`,
-      'sign for the service that is called',
-    );
+    const sentence = `The client signed for the service ${service}, and ${place} is ${services.join(' or ')}.`;
+    throw refused(sentence, 'sign for the service that is called');
   }
   const region = asked?.region ?? at ?? own ?? 'us-east-1';
   if (at !== null && region !== at) {
-    throw refused(
-      `The client signed for the region ${region}, and ${place} is in ${at}.`,
-      `set AWS_REGION=${at} for the client`,
-    );
+    const sentence = `The client signed for the region ${region}, and ${place} is in ${at}.`;
+    throw refused(sentence, `set AWS_REGION=${at} for the client`);
   }
   if (own !== null && region !== own) {
-    throw refused(
-      `The credential of this grant is for the region ${own}, not for ${region}.`,
-      `set AWS_REGION=${own} for the client, or add the grant again with --replace`,
-    );
+    const sentence = `The credential of this grant is for the region ${own}, not for ${region}.`;
+    throw refused(sentence, `set AWS_REGION=${own} for the client, or add the grant again with --replace`);
   }
   return { region, service };
 }
@@ -228,17 +220,13 @@ function notSigned(scheme: string): Error {
       'set the signature version of the client to s3v4 (boto3: Config(signature_version="s3v4"); AWS CLI: aws configure set default.s3.signature_version s3v4)',
     );
   }
-  return refused(
-    `The request brings another Authorization than ${algorithm}, and the grant has nothing else to put in its place.`,
-    'have the client sign with any AWS keys, or send no Authorization',
-  );
+  const sentence = `The request brings another Authorization than ${algorithm}, and the grant has nothing else to put in its place.`;
+  return refused(sentence, 'have the client sign with any AWS keys, or send no Authorization');
 }
 
 function authorizationUnreadable(): Error {
-  return refused(
-    `The client's ${algorithm} signature cannot be read.`,
-    'Credential=ID/DATE/REGION/SERVICE/aws4_request, SignedHeaders=…, Signature=…',
-  );
+  const sentence = `The client's ${algorithm} signature cannot be read.`;
+  return refused(sentence, 'Credential=ID/DATE/REGION/SERVICE/aws4_request, SignedHeaders=…, Signature=…');
 }
 
 /** A presigned URL. https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html */

@@ -1,5 +1,6 @@
 import { createHmac, hash } from 'node:crypto';
 import type { AwsKeys } from '../../../domain/credential.ts';
+import type { RequestHead } from '../scheme.ts';
 
 /** Signatures of Signature Version 4: keys, canonical requests and encoding. */
 
@@ -37,12 +38,7 @@ export function sha256(bytes: Buffer | string): string {
 export const emptyHash = sha256('');
 
 /** Parts of a request that are signed. */
-interface SignedParts {
-  readonly method: string;
-  /** Origin-form, with its query. */
-  readonly path: string;
-  /** Name, value, name, value… as sent. */
-  readonly fields: readonly string[];
+interface SignedParts extends Pick<RequestHead, 'method' | 'path' | 'fields'> {
   /** Names in lower case. Names that the request does not have are ignored. */
   readonly signed: ReadonlySet<string>;
   /** SHA-256 of the body, or a word for it. */
@@ -67,10 +63,7 @@ export function canonicalRequest(parts: SignedParts): CanonicalRequest {
   const lines = names.map((name) => `${name}:${values.get(name)!.join(',')}\n`).join('');
   const head = canonicalPath(mark < 0 ? path : path.slice(0, mark), service);
   const query = mark < 0 ? '' : canonicalQuery(path.slice(mark + 1));
-  return {
-    text: `${method}\n${head}\n${query}\n${lines}\n${signedHeaders}\n${payload}`,
-    signedHeaders,
-  };
+  return { text: `${method}\n${head}\n${query}\n${lines}\n${signedHeaders}\n${payload}`, signedHeaders };
 }
 
 function signedValues({ fields, signed }: SignedParts): Map<string, string[]> {

@@ -138,14 +138,8 @@ export function planSigning(request: RequestHead, rule: EndpointRule, region: st
 export type Signed = Required<Pick<RequestChanges, 'path' | 'added'>> & RequestChanges;
 
 /** Keys and facts that sign a request. */
-interface SigningMeans {
+interface SigningMeans extends Pick<MessageFacts, 'now' | 'bodyHash' | 'chunkBytes'> {
   readonly keys: AwsKeys;
-  /** Milliseconds since the epoch. */
-  readonly now: number;
-  /** SHA-256 of the body in hex, where `payload` is `unread`. */
-  readonly bodyHash: string | null;
-  /** See `ChunkSigning`. */
-  readonly chunkBytes: number;
 }
 
 /** Signs a request. @throws SidekeyError `policy_violation` */

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { peerOf, type ClientIdentity } from '../../../../src/proxy/policy/peer.ts';
+import type { ClientIdentity } from '../../../../src/proxy/policy/peer.ts';
 import { createConnections } from '../../../../src/proxy/upstream/h1-pool.ts';
 import { createKnownProtocols } from '../../../../src/proxy/upstream/h2-session.ts';
 import { sessionsByIdentity } from '../../../../src/proxy/upstream/tls.ts';
@@ -41,7 +41,7 @@ async function setup() {
   });
   const request = (who: ClientIdentity | undefined) => {
     const user = recordingUser();
-    connections.request(peerOf(authorityOf(`api.example:${server.port}`, 'http'), who), user);
+    connections.request({ ...authorityOf(`api.example:${server.port}`, 'http'), identity: who }, user);
     return user;
   };
   /** Resolves when the server has seen so many connections close. */
@@ -109,23 +109,21 @@ describe('connections with a client identity', () => {
 it('known protocols are separate for each identity', () => {
   const known = createKnownProtocols(manualClock());
   const authority = authorityOf('api.example');
-  known.learn(peerOf(authority, identity()), { protocol: 'h2', extendedConnect: false });
+  known.learn({ ...authority, identity: identity() }, { protocol: 'h2', extendedConnect: false });
   expect(known.get(authority)).toBe(undefined);
-  expect(known.get(peerOf(authority, identity()))).toBe(undefined);
+  expect(known.get({ ...authority, identity: identity() })).toBe(undefined);
 });
 
 it('TLS sessions are separate for each identity', () => {
   const sessions = sessionsByIdentity(manualClock());
   const authority = authorityOf('api.example');
-  const [one, two] = [peerOf(authority, identity()), peerOf(authority, identity())];
+  const [one, two] = [
+    { ...authority, identity: identity() },
+    { ...authority, identity: identity() },
+  ];
   sessions(one).keep('api.example', Buffer.from('of one'), undefined);
   sessions(authority).keep('api.example', Buffer.from('of nobody'), undefined);
   expect(sessions(two).take('api.example')).toBe(undefined);
   expect(sessions(one).take('api.example')?.bytes.toString()).toBe('of one');
   expect(sessions(authority).take('api.example')?.bytes.toString()).toBe('of nobody');
-});
-
-it('the key of a peer without an identity is its authority', () => {
-  const authority = authorityOf('api.example');
-  expect(peerOf(authority, undefined)).toBe(authority);
 });
