@@ -77,7 +77,7 @@ function parsed<T>(name: string, file: string, read: () => T): T {
 export function followCertificate(
   files: CertificateFiles,
   first: Certificate,
-  { use, log, timers }: Follower,
+  { use, log, timers }: { use: (certificate: Certificate) => void; log: Pick<Log, 'warn'>; timers: Timers },
 ): Disposable {
   let inUse = first;
   let failedWith = '';
@@ -103,10 +103,4 @@ export function followCertificate(
       cancel();
     },
   };
-}
-
-interface Follower {
-  readonly use: (certificate: Certificate) => void;
-  readonly log: Pick<Log, 'warn'>;
-  readonly timers: Timers;
 }

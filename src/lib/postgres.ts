@@ -304,12 +304,7 @@ export function postgresUnavailable(location: string, error: unknown): SidekeyEr
   });
 }
 
-interface Reason {
-  readonly why: string;
-  readonly hint?: string;
-}
-
-const states: Readonly<Record<string, Reason | undefined>> = {
+const states: Readonly<Record<string, { readonly why: string; readonly hint?: string } | undefined>> = {
   '28': {
     why: 'the server refuses this user or its password',
     hint: 'check the user in "store", its password, and pg_hba.conf of the server',

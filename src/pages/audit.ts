@@ -17,11 +17,6 @@ interface Line {
   readonly duration_ms?: number;
 }
 
-interface Page {
-  readonly data: readonly Line[];
-  readonly next_cursor: string | null;
-}
-
 const maxLive = 200;
 
 /** The audit log: filters, a live tail, and the verification of its chains. */
@@ -44,7 +39,7 @@ export const audit: View = async (main, _me, signal) => {
       cursor !== null && action('Older events', () => read(cursor), 'quiet'),
     );
   const read = async (cursor: string | null) => {
-    const page = await call<Page>(
+    const page = await call<{ readonly data: readonly Line[]; readonly next_cursor: string | null }>(
       `GET /v2/audit/events?${query}${cursor === null ? '' : `&cursor=${cursor}`}`,
     );
     lines = cursor === null ? page.data : [...lines, ...page.data];
