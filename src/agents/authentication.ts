@@ -184,11 +184,8 @@ export interface AgentAuthenticator {
    *
    * @throws SidekeyError `store_unavailable` where the store cannot be asked
    */
-  identify(presented: Presented, caller: CallerFacts): Promise<Identified>;
+  identify(presented: Presented, caller: CallerFacts): Promise<Identity | SidekeyError>;
 }
-
-/** An identified caller, or the reason for a refusal. */
-type Identified = Identity | SidekeyError;
 
 /**
  * Callers that need no token: none (`required`), programs of the same user on this machine (`same_user`), or

@@ -170,7 +170,7 @@ class JsonBytes {
     for (let at = 0; at < length; at += 1) {
       const code = text.charCodeAt(at);
       if (code < 0x20 || code > 0x7e || code === quoteByte || code === 0x5c) {
-        this.end = begin + bytes.write(quote(text.slice(0, length)), begin);
+        this.end = begin + bytes.write(escapeControls(JSON.stringify(text.slice(0, length))), begin);
         return;
       }
       bytes[end++] = code;
@@ -376,10 +376,6 @@ function withoutQuery(path: string): string {
 // Also escapes C1 controls and bidirectional marks, which JSON does not require: terminals would interpret
 // them (CVE-2021-42574 is the same attack on source code).
 const controls = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
-
-function quote(text: string): string {
-  return escapeControls(JSON.stringify(text));
-}
 
 function escapeControls(json: string): string {
   return json.replace(controls, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);

@@ -176,7 +176,7 @@ export function findSameKeys(document: ConfigDocument): Problem[] {
   const upstream = asMap(root['upstream']);
   return [
     ...sameKeys(document, ['domains'], root['domains'], patternOf),
-    ...sameKeys(document, ['upstream', 'resolve'], upstream['resolve'], hostOf),
+    ...sameKeys(document, ['upstream', 'resolve'], upstream['resolve'], (key) => canonicalHost(key) ?? key),
     ...sameKeys(document, ['upstream', 'client_certificates'], upstream['client_certificates'], patternOf),
   ];
 }
@@ -190,10 +190,6 @@ export function findOwnHost(document: ConfigDocument): Problem[] {
     const message = 'is the proxy itself, which says there what a caller may call; no entry can be about it';
     return [{ ...document.position(path, 'key'), path, message }];
   });
-}
-
-function hostOf(key: string): string {
-  return canonicalHost(key) ?? key;
 }
 
 function patternOf(key: string): string {

@@ -48,9 +48,6 @@ export const oidcSchema = z
   })
   .meta({ description: 'Sign-in at an OpenID provider. Default: links and passkeys alone.' });
 
-/** Values by claim. */
-type Holders = Readonly<Record<string, readonly string[]>>;
-
 /** Settings of the sign-in at an OpenID provider. */
 export interface OidcConfig {
   readonly issuer: string;
@@ -63,7 +60,7 @@ export interface OidcConfig {
   /** Roles with their holders, in order of precedence. */
   readonly roles: readonly (readonly [
     role: 'operator' | 'approver' | 'auditor' | 'user',
-    holders: Holders,
+    holders: Readonly<Record<string, readonly string[]>>,
   ])[];
 }
 

@@ -365,16 +365,11 @@ export const policyDefinition = some(rule.transform(define), 'Rules, the first t
   tooMany,
 );
 
-/** Reference to a policy, which its rules replace. */
-interface PolicyReference {
-  readonly policy: string;
-}
-
 /** Rules of a domain, in which `{ policy: NAME }` includes those of a policy. */
 export const ruleList = some(
   z
     .strictObject({ policy: name('The policy whose rules apply here.').optional(), ...ruleShape })
-    .transform(({ policy, ...written }, context): RuleDefinition | PolicyReference => {
+    .transform(({ policy, ...written }, context): RuleDefinition | { readonly policy: string } => {
       if (policy === undefined) return define(written, context);
       for (const [key, value] of Object.entries(written)) {
         if (value === undefined) continue;

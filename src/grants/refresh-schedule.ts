@@ -363,12 +363,6 @@ export function refreshTokenEndsOf(
   };
 }
 
-/** The next background refresh. */
-interface ComingRefresh {
-  readonly why: keyof RefreshTimes;
-  readonly span: Span;
-}
-
 /**
  * Returns the next background refresh; null: none. `usedAt`: last use, null: never. `keepFreshMs`:
  * milliseconds for which a token is kept fresh after its last use.
@@ -380,7 +374,7 @@ export function comingRefresh(
     now,
     keepFreshMs,
   }: { readonly usedAt: number | null; readonly now: number; readonly keepFreshMs: number },
-): ComingRefresh | null {
+): { readonly why: keyof RefreshTimes; readonly span: Span } | null {
   const isKeptFresh = ahead !== null && usedAt !== null && Math.max(ahead.from, now) - usedAt < keepFreshMs;
   if (isKeptFresh && (keepAlive === null || ahead.from <= keepAlive.from))
     return { why: 'ahead', span: ahead };

@@ -104,7 +104,10 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
         provider: grant.provider,
       })) {
         // A name like an ID could be taken for another grant.
-        if (!isName(name) || (what === 'name' && uuid.test(name))) throw badName(what);
+        if (!isName(name) || (what === 'name' && uuid.test(name)))
+          throw new SidekeyError('input_invalid', `The ${what} of the grant is not valid.`, {
+            hint: 'use 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first',
+          });
       }
       assertAudience(sealed.audience);
       const at = now();
@@ -201,12 +204,6 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
 }
 
 const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
-
-function badName(what: string): SidekeyError {
-  return new SidekeyError('input_invalid', `The ${what} of the grant is not valid.`, {
-    hint: 'use 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first',
-  });
-}
 
 /** Refuses an empty audience, which permits no host, and unreadable entries, which match none. */
 function assertAudience(audience: readonly string[]): void {

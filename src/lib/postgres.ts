@@ -80,7 +80,8 @@ function parseSingle(text: string, isNamed: boolean): PostgresAddress | { readon
   }
   const host = socket ?? named?.replace(/^\[(.*)\]$/, '$1');
   if (!host) return { problem: `must be ${form}` };
-  const isHere = isOnThisMachine(host);
+  const isHere =
+    host.startsWith('/') || host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
   const mode = url.searchParams.get('sslmode') ?? (isHere ? 'disable' : 'verify-full');
   if (mode !== 'disable' && mode !== 'verify-full') {
     return { problem: `has sslmode=${mode}, which does not verify the server; write sslmode=verify-full` };
@@ -107,10 +108,6 @@ function decoded(part: string): string | null {
   } catch {
     return null;
   }
-}
-
-function isOnThisMachine(host: string): boolean {
-  return host.startsWith('/') || host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
 /** Formats an address for messages. */

@@ -35,13 +35,6 @@ interface SharedQuotaOptions {
   readonly busyTimeoutMs?: number;
 }
 
-/** Bytes that could not be written yet. */
-interface Owed {
-  readonly limit: RuleLimit;
-  readonly key: QuotaKey;
-  readonly bytes: number;
-}
-
 /**
  * Opens a quota that the processes of one machine share through the SQLite file at `path`, on a local disk.
  * The first charged limit creates the file. Each request is one transaction that takes the write lock before
@@ -53,7 +46,10 @@ interface Owed {
  */
 export function createSharedQuota(path: string, { busyTimeoutMs = 1_000 }: SharedQuotaOptions = {}): Quota {
   const location = resolve(path);
-  const owed = new Map<string, Owed>();
+  const owed = new Map<
+    string,
+    { readonly limit: RuleLimit; readonly key: QuotaKey; readonly bytes: number }
+  >();
   let opened: OpenCounts | null = null;
   let closed = false;
   let failedAt = -Infinity;
