@@ -56,7 +56,6 @@ export interface LastingFacts extends Pick<CallerFacts, 'mode'> {
   readonly used: boolean;
 }
 
-/** Facts of the lease of a request. */
 interface LeaseFacts {
   /** UUID. */
   readonly id: string;
@@ -201,7 +200,6 @@ export function callerMode({
   return authentication === 'required' ? 'required' : localCallers;
 }
 
-/** Facts of a caller besides its token. */
 export interface CallerFacts {
   /** Address and port of the client; absent if sign-ins are not recorded. */
   readonly address?: string;

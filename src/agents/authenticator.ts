@@ -30,7 +30,6 @@ import {
 import type { SignIns } from './sign-ins.ts';
 import type { TokenIdentities } from './token-identity.ts';
 
-/** Parts of the authenticator. */
 export interface AuthenticatorParts {
   readonly store: Pick<Store, 'epoch' | 'changesSince'> & {
     readonly rights: Pick<Store['rights'], 'revision' | 'read'>;

@@ -33,7 +33,6 @@ export interface TokenIdentities {
 interface IdentityParts {
   /** The issuers of the config in force: another object after each change. */
   readonly issuers: () => readonly AgentIssuer[];
-  /** Reads the key set of an issuer. */
   readonly readKeys: (issuer: AgentIssuer) => Promise<string>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;

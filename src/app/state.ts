@@ -144,7 +144,6 @@ export async function openTables(
     : (await import('../store/postgres.ts')).openPostgresTables(accessOf({ file, store }, env));
 }
 
-/** Returns the access to the database of a config. */
 export function accessOf(
   { file, store }: { readonly file: string; readonly store: Extract<StoreConfig, { kind: 'postgres' }> },
   env: NodeJS.ProcessEnv = process.env,

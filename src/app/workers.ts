@@ -29,7 +29,6 @@ import {
  */
 
 interface SupervisorParts {
-  /** Number of workers. */
   readonly count: number;
   /** Environment of the workers. */
   readonly env: NodeJS.ProcessEnv;
@@ -62,11 +61,9 @@ export interface Supervisor {
   listener(supervised: Supervised): Listener;
   /** Returns the figures of each worker, and those of the workers that have ended. */
   figures(): Promise<readonly (readonly Figure[])[]>;
-  /** Makes all workers reload the config. */
   reload(): void;
   /** Rejects when no worker serves and none can be started. */
   readonly failed: Promise<never>;
-  /** Kills all workers. */
   kill(): void;
 }
 
@@ -324,7 +321,6 @@ interface WorkerProcess {
   readonly ready: Promise<void>;
   /** Resolves when the worker has ended. Never rejects. */
   readonly ended: Promise<WorkerEnd>;
-  /** Figures as last read. */
   readonly lastFigures: readonly Figure[];
   /** Reads the figures. Resolves when they arrive or the worker has ended. */
   read(): Promise<void>;

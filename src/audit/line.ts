@@ -289,7 +289,6 @@ export class LineBatch {
     this.#firstSeq = seq + 1;
   }
 
-  /** Number of lines. */
   get count(): number {
     return this.#ends.length;
   }

@@ -226,7 +226,6 @@ interface Block {
   readonly textSize: number;
 }
 
-/** The text of a packed file. */
 interface PackedText {
   /** Bytes of text in the sound blocks. */
   readonly size: number;

@@ -43,7 +43,6 @@ export interface Verification {
   readonly files: number;
   /** Number of files that retention removed before the first of these. */
   readonly removed: number;
-  /** Number of lines in the removed files. */
   readonly removedLines: number;
   /** Time of the last removal, in ISO 8601; null: none. */
   readonly removedAt: string | null;

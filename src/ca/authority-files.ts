@@ -99,7 +99,6 @@ export function replaceKeyFile(files: AuthorityFiles, keyFile: KeyFile): Promise
   return replaceFile(files.key, formatKeyFile(keyFile), 0o600);
 }
 
-/** Returns the text of a key file. */
 export function formatKeyFile({ certificate, sealed }: KeyFile): string {
   const values = { format, certificate: certificate.toString(), sealed: sealed.toString('base64') };
   return `${JSON.stringify(values, null, 2)}\n`;

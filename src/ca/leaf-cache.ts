@@ -27,7 +27,6 @@ export interface LeafCache {
    * @throws as `secureContextFor`
    */
   prepare(host: string, aheadMs: number): boolean;
-  /** Number of hosts in the cache. */
   readonly size: number;
   /** Maximum number of hosts. */
   readonly capacity: number;

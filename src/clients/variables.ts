@@ -33,7 +33,6 @@ export type VariableValue =
   | 'apt'
   | { readonly text: string };
 
-/** One variable. */
 export interface ClientVariable {
   readonly name: string;
   readonly value: VariableValue;
@@ -215,7 +214,6 @@ export const variables = [
   },
 ] as const satisfies readonly ClientVariable[];
 
-/** Name of a variable of the table. */
 export type VariableName = (typeof variables)[number]['name'];
 
 /** Loopback names, in the three forms that programs use. */

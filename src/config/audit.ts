@@ -20,7 +20,6 @@ function span(description: string, least: number): z.ZodType<number, string> {
   });
 }
 
-/** Address of a syslog receiver. */
 type SyslogAddress =
   | { readonly transport: 'udp' | 'tcp' | 'tls'; readonly host: string; readonly port: number }
   | { readonly transport: 'unix'; readonly path: string };

@@ -22,7 +22,6 @@ import { toVaultServer, type VaultServer } from './vaults.ts';
 
 /** One validated, frozen configuration. All paths are absolute; all durations are milliseconds. */
 export interface Config {
-  /** Path of the config file. */
   readonly file: string;
   /** SHA-256 of the text of the file. */
   readonly digest: string;

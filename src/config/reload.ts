@@ -74,7 +74,6 @@ export function followConfig(
   };
 }
 
-/** Options of a watch. */
 interface WatchConfigOptions {
   /** Called if the content has changed; it may be invalid. */
   readonly onChange: () => void;

@@ -5,7 +5,6 @@ import { shellWord } from '../lib/text.ts';
 import { splitCommandLine } from './locate.ts';
 import { readRegularFile } from './reload.ts';
 
-/** Reference to a secret. */
 export type SecretReference =
   | { readonly kind: 'env'; readonly name: string }
   | { readonly kind: 'file'; readonly path: string }
@@ -61,7 +60,6 @@ export function referenceOption(option: string, text: string): SecretReference {
   });
 }
 
-/** Options for reading a reference. */
 export interface ReadSecretOptions {
   readonly env: NodeJS.ProcessEnv;
   /** Base of relative paths, and working directory of commands: the folder of the config file. */

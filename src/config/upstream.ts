@@ -156,7 +156,6 @@ export interface UpstreamProxyConfig {
   readonly remoteDns: boolean;
 }
 
-/** Files of a client certificate. */
 export interface ClientCertificateConfig {
   readonly pattern: DomainPattern;
   readonly files: { readonly cert: string; readonly key: string } | { readonly pfx: string };

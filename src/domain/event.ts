@@ -130,7 +130,6 @@ export interface AuditEvent {
 /** Author of a change, and their client. */
 export type Origin = Pick<AuditEvent, 'by' | 'client'>;
 
-/** A line of the audit file. */
 export interface AuditLine extends AuditEvent {
   /** Version of the line format. */
   readonly v: 1;

@@ -17,7 +17,6 @@ import type { TokenSource } from './token-source.ts';
  * expire unused. The schedule sets the times; the token source refreshes, once over all processes.
  */
 
-/** Refresh schedule of this process. */
 export interface RefreshSchedule {
   /** Notes that a request received a credential. Takes nanoseconds, for the request path. */
   used(): void;
@@ -303,7 +302,6 @@ interface Span {
   readonly to: number;
 }
 
-/** Refresh times of a credential. */
 export interface RefreshTimes {
   /** Time before the access token expires, for recently used grants; null: refreshed on use, or never. */
   readonly ahead: Span | null;

@@ -77,7 +77,6 @@ export async function useRefreshToken<T>(
   }
 }
 
-/** A grant with its refresh token. */
 interface Usable {
   readonly opened: OAuthGrant;
   readonly refreshToken: string;

@@ -249,7 +249,6 @@ function notNow({ grant }: OpenedGrant, { reason, retryAfterMs }: RefreshFailure
   return reason === storeAway ? { ...refused, code: 'store_unavailable' } : refused;
 }
 
-/** One token per opened grant. */
 const readyTokens = new WeakMap<OpenedGrant, ReadyToken>();
 
 function ready(opened: OpenedGrant): ReadyToken {

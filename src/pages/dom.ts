@@ -30,7 +30,6 @@ function add(element: Element, children: readonly Child[]): void {
   }
 }
 
-/** Replaces the children of an element. */
 export function fill(element: Element, ...children: readonly Child[]): void {
   element.replaceChildren();
   add(element, children);

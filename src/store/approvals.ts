@@ -256,7 +256,6 @@ function answerOf({ id, answeredAt: at, answeredBy: by, answer, until }: Questio
   throw damaged(`the question ${id}`, 'answer');
 }
 
-/** Returns the standing approval of a row. */
 function fromStandingRow(row: QuestionRow): StandingApproval {
   const { id, who, grantName, rule, ruleName, answer } = fromQuestionRow(row);
   if (answer?.outcome !== 'allowed' || answer.reach.kind === 'once')

@@ -191,7 +191,6 @@ export interface ApprovalQueue {
   close(): Promise<void>;
 }
 
-/** Dependencies of the queue. */
 interface QueueParts {
   readonly store: { epoch(): number; readonly approvals: ApprovalStore };
   readonly audit: Pick<AuditLog, 'append' | 'note'>;

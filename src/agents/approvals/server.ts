@@ -30,7 +30,6 @@ import { type ApprovalLinks, parseLinkPath, sealHeader } from './webhook.ts';
 
 /** HTTP/1.1 server of the approval pages and the API, with the TLS of `admin.tls`, or without. */
 
-/** Parts of the server. */
 interface AdminParts extends ApprovalRouteParts {
   readonly log: Pick<Log, 'warn'>;
   readonly timers: Timers;
@@ -198,7 +197,6 @@ function peerOf({ remoteAddress = '', remotePort = 0 }: Socket): string {
 
 /** Routes of a link: `GET` returns the question, `POST` takes the answer of a person. */
 
-/** Parts of the approval pages. */
 interface ApprovalRouteParts {
   readonly queue: Pick<ApprovalQueue, 'get' | 'answer' | 'body'>;
   readonly links: Pick<ApprovalLinks, 'verify' | 'sealOf'>;

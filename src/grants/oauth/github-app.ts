@@ -10,7 +10,6 @@ import { describe } from './description.ts';
 import type { RefreshOutcome } from './refresh.ts';
 import { signJwt } from './signing-key.ts';
 
-/** A token request for one installation. */
 export interface InstallationRequest {
   /**
    * HTTPS URL of the installations: `https://api.github.com/app/installations`, or
