@@ -120,9 +120,8 @@ function readToken(fields: RawFields): Presented {
   const [value, ...more] = valuesOf(fields, 'proxy-authorization');
   if (value === undefined) return { kind: 'nothing' };
   const [, scheme, credentials] = /^([A-Za-z]+) +([\x21-\x7e]+) *$/.exec(value) ?? [];
-  if (more.length > 0 || scheme === undefined || credentials === undefined) {
+  if (more.length > 0 || scheme === undefined || credentials === undefined)
     return malformed('Proxy-Authorization is neither Basic nor Bearer.');
-  }
   switch (scheme.toLowerCase()) {
     case 'bearer':
       return presentedToken(null, credentials, noSelectors);
@@ -170,9 +169,8 @@ function readSelectors(parts: readonly string[]): Selectors | null {
 export function selectorsOf(fields: RawFields, connection: Selectors): Selectors | SidekeyError {
   const [grant, ...more] = valuesOf(fields, 'sidekey-grant');
   if (grant === undefined) return connection;
-  if (more.length > 0 || !selector.test(`grant=${grant}`)) {
+  if (more.length > 0 || !selector.test(`grant=${grant}`))
     return new SidekeyError('bad_request', 'Sidekey-Grant is not one name or id of a grant.');
-  }
   return { ...connection, grant };
 }
 

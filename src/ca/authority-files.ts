@@ -131,9 +131,8 @@ export function parseKeyFile(text: string): KeyFile {
   if (parsed?.['format'] !== format) throw new Error(`its format is not ${format}`);
   const { certificate, sealed } = parsed;
   if (typeof certificate !== 'string') throw new Error('it has no certificate');
-  if (typeof sealed !== 'string' || !/^[A-Za-z0-9+/]+={0,2}$/.test(sealed)) {
+  if (typeof sealed !== 'string' || !/^[A-Za-z0-9+/]+={0,2}$/.test(sealed))
     throw new Error('it has no sealed key');
-  }
   return { certificate: new X509Certificate(certificate), sealed: Buffer.from(sealed, 'base64') };
 }
 

@@ -71,9 +71,8 @@ export function createLeafCache(options: LeafCacheOptions): LeafCache {
       const authority = options.authority();
       const now = options.now();
       const held = entries.get(host);
-      if (held === undefined || !isFresh(held, authority, now)) {
+      if (held === undefined || !isFresh(held, authority, now))
         return make(host, issueLeaf(authority, host, now), authority, now).context;
-      }
       // Node cannot change the ticket keys of a context.
       if (held.period !== tickets.periodAt(now)) return make(host, held.leaf, authority, now).context;
       return held.context;
@@ -216,9 +215,7 @@ export function issueLeaf(authority: CertificateAuthority, host: string, now: nu
     throw new SidekeyError(
       'clock_wrong',
       `The clock of this machine is earlier than the start of ${authority.name}.`,
-      {
-        hint: 'Set the clock.',
-      },
+      { hint: 'Set the clock.' },
     );
   }
   if (now >= authority.notAfter) {

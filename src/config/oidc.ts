@@ -42,10 +42,7 @@ export const oidcSchema = z
       })
       .meta({ description: 'Who has which role; of several, the first in the order of this list.' }),
   })
-  .refine(({ scopes }) => scopes.includes('openid'), {
-    path: ['scopes'],
-    error: 'must contain openid',
-  })
+  .refine(({ scopes }) => scopes.includes('openid'), { path: ['scopes'], error: 'must contain openid' })
   .meta({ description: 'Sign-in at an OpenID provider. Default: links and passkeys alone.' });
 
 /** Settings of the sign-in at an OpenID provider. */

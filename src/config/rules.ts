@@ -75,9 +75,8 @@ function weekdays(description: string): z.ZodType<readonly number[], string> {
   return text<readonly number[]>(meta, (value) => {
     const [from, to, ...more] = value.split('-').map((name) => weekdayNames.findIndex((day) => day === name));
     const last = to ?? from;
-    if (from === undefined || last === undefined || more.length > 0 || from < 0 || last < 0) {
+    if (from === undefined || last === undefined || more.length > 0 || from < 0 || last < 0)
       return { problem: 'is not a day such as mon, or a range of days such as mon-fri' };
-    }
     return Array.from({ length: ((last - from + 7) % 7) + 1 }, (_, index) => (from + index) % 7);
   });
 }
@@ -174,9 +173,8 @@ const limit = z
         context.addIssue({ code: 'custom', message });
       }
       if (rate === undefined) {
-        if (burst !== undefined) {
+        if (burst !== undefined)
           context.addIssue({ code: 'custom', path: ['burst'], message: 'belongs to a rate' });
-        }
         return { kind: 'budget', per, requests: requests ?? null, bytes: bytes ?? null };
       }
       return { kind: 'rate', per, ...rate, burst: burst ?? rate.count };
@@ -321,9 +319,8 @@ function define(written: Written, context: Pick<z.RefinementCtx, 'addIssue'>): R
       if (written[key] !== undefined) problem(key, 'says nothing where the outcome is deny');
     }
   }
-  if (outcome === 'tunnel' && written.limits?.some(({ per }) => per === 'grant') === true) {
+  if (outcome === 'tunnel' && written.limits?.some(({ per }) => per === 'grant') === true)
     problem('limits', 'counts per grant, but a tunnel uses none');
-  }
   return {
     name: written.name ?? null,
     outcome,

@@ -105,9 +105,8 @@ async function identityOf(
   const endpoint = provider.userinfoEndpoint;
   const target = endpoint === null ? null : parseAbsoluteTarget(endpoint);
   const isConsent = flow === 'authorization_code' || flow === 'device_code';
-  if (!isConsent || credential.type !== 'oauth2' || endpoint === null || target === null) {
+  if (!isConsent || credential.type !== 'oauth2' || endpoint === null || target === null)
     return { claims: identity, unknown: null };
-  }
   const [path = ''] = target.path.split('?', 1);
   const answer = await recordAccess<IdentityAnswer>(
     request,

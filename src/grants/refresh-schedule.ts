@@ -351,9 +351,8 @@ export function refreshTokenEndsOf(
   { credential }: SealedCredential,
   { dialect, consentedAt }: { readonly dialect: Dialect | null; readonly consentedAt: number },
 ): RefreshTokenEnds {
-  if (credential.type !== 'oauth2' || credential.refreshToken === null || dialect === null) {
+  if (credential.type !== 'oauth2' || credential.refreshToken === null || dialect === null)
     return { unusedAt: null, consentAt: null };
-  }
   const { refreshTokenIdleTimeoutMs, refreshTokenLifetimeMs } = dialect;
   return {
     unusedAt: refreshTokenIdleTimeoutMs === null ? null : credential.obtainedAt + refreshTokenIdleTimeoutMs,

@@ -211,9 +211,7 @@ function assertAudience(audience: readonly string[]): void {
   throw new SidekeyError(
     'input_invalid',
     'The audience of the grant is empty or has an entry that is not a host.',
-    {
-      hint: 'set the audience of the provider to the hosts that its credential may be sent to',
-    },
+    { hint: 'set the audience of the provider to the hosts that its credential may be sent to' },
   );
 }
 

@@ -45,9 +45,7 @@ export async function readCertificate(files: CertificateFiles): Promise<Certific
     throw new SidekeyError(
       'config_invalid',
       `${setting}.key: ${files.key} is not the key of ${files.cert}.`,
-      {
-        hint: 'give the key that belongs to the first certificate of the file',
-      },
+      { hint: 'give the key that belongs to the first certificate of the file' },
     );
   }
   return { cert, key, ca };

@@ -39,9 +39,8 @@ export async function access(main: HTMLElement, me: Me): Promise<void> {
     ),
   ]);
   const callers = await Promise.all(agents.map(({ name }) => call<Caller>(path`GET /v2/agents/${name}`)));
-  if (status.proxy.agents === 'optional') {
+  if (status.proxy.agents === 'optional')
     callers.push({ name: 'no token, on this machine', state: 'enabled', reaches: null });
-  }
   const mayChange = me.scopes.includes('access:write');
   const again = (work: () => Promise<unknown>) => async () => {
     await work();

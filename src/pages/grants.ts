@@ -111,10 +111,7 @@ async function one(main: HTMLElement, me: Me, id: string): Promise<void> {
             field(
               most === null ? 'Access ends in' : `Access ends in (at most ${Math.floor(most / 86_400)} days)`,
               'expires',
-              {
-                placeholder: '30d',
-                required: true,
-              },
+              { placeholder: '30d', required: true },
             ),
           ],
           async ({ expires = '' }) => change(`PATCH ${it}`, { expires })(),

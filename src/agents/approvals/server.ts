@@ -236,15 +236,12 @@ export async function approvalRoute(
   };
   const approval = await get();
   if (approval === null) return overPage(null);
-  if (form === null) {
-    return shown(approval, queue.body(link.id), now(), await account(approval.who.grantId));
-  }
+  if (form === null) return shown(approval, queue.body(link.id), now(), await account(approval.who.grantId));
   const at = now();
   const answers = new URLSearchParams(form).getAll('answer');
   const choice = choicesOf(approval, at).find(({ value }) => answers.length === 1 && answers[0] === value);
-  if (choice === undefined) {
+  if (choice === undefined)
     return plainPage(400, 'This is not an answer', ['Open the link again, and choose one of the buttons.']);
-  }
   const by = `the link, from ${from}`;
   const { reach } = choice;
   const answer: Answer =

@@ -210,9 +210,8 @@ function look(path: string): BigIntStats | undefined {
 
 function configure(database: Database): void {
   // With a write-ahead log, a process that dies in the middle of a write loses only that write.
-  if (pragma(database, 'journal_mode = wal') !== 'wal') {
+  if (pragma(database, 'journal_mode = wal') !== 'wal')
     throw new Error('the file system has no shared memory');
-  }
   // Only a power cut loses writes of a dead process. With `normal`, it loses the counts since the last
   // checkpoint and leaves a sound file; with `off`, it may corrupt the file, which then refuses all requests.
   // Costs one sync per thousand writes (https://sqlite.org/pragma.html#pragma_synchronous).

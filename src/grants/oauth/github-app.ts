@@ -94,9 +94,8 @@ function outcomeOf(
   const body = jsonObject(text) ?? {};
   if (status >= 200 && status < 300) {
     const { token, expires_at: expires } = body;
-    if (typeof token !== 'string' || !isFieldValue(token)) {
+    if (typeof token !== 'string' || !isFieldValue(token))
       return transient('the token endpoint sent an answer without a token', retryAfterMs);
-    }
     const expiresAt = typeof expires === 'string' ? Date.parse(expires) : Number.NaN;
     return {
       kind: 'renewed',
@@ -108,9 +107,8 @@ function outcomeOf(
     };
   }
   // Rate limits are 429, or 403 with one of these. Other 403 have neither.
-  if (status === 403 && (retryAfterMs !== null || asked.isLimited)) {
+  if (status === 403 && (retryAfterMs !== null || asked.isLimited))
     return transient('GitHub limits how often it is asked', retryAfterMs);
-  }
   const message = body['message'];
   const description = typeof message === 'string' ? describe(message, [asked.appToken]) : '';
   if (status === 404) return { kind: 'refused', ends: 'grant', description };
