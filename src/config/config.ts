@@ -6,11 +6,10 @@ import type { DomainRules } from '../proxy/policy/rule.ts';
 import { type AgentIssuer, toAgentIssuers } from './agent-issuers.ts';
 import { type AdminConfig, type ApprovalsConfig, toAdminConfig, toApprovalsConfig } from './approvals.ts';
 import { type AuditConfig, toAuditConfig } from './audit.ts';
-import type { Catalog } from './catalog.ts';
 import type { ConfigDocument } from './document.ts';
 import { type KeySourceConfig, toKeyConfig } from './key.ts';
 import { formatPath, type Path, type Problem } from './problem.ts';
-import { defineProviders } from './provider-resolve.ts';
+import { type DefineProvidersOptions, defineProviders } from './provider-resolve.ts';
 import type { Providers } from './providers.ts';
 import { defineRules, type Policies } from './rules-resolve.ts';
 import type { ConfigValues } from './schema.ts';
@@ -66,13 +65,7 @@ export interface Config {
 }
 
 /** Context for the resolution of values. */
-interface ResolveOptions {
-  readonly document: ConfigDocument;
-  /** The config file: its absolute path, and its name in messages. */
-  readonly file: string;
-  readonly name: string;
-  readonly env: NodeJS.ProcessEnv;
-  readonly catalog: Catalog;
+interface ResolveOptions extends Omit<DefineProvidersOptions, 'own'> {
   /** See `Config.digest`. */
   readonly digest: string;
 }

@@ -10,7 +10,7 @@ import { carriageProblem, createProviders, placeholdersProblem, type Providers }
 import { readSecret } from './secret-reference.ts';
 
 /** Sources of provider definitions. */
-interface DefineProvidersOptions {
+export interface DefineProvidersOptions {
   readonly catalog: Catalog;
   /** `providers` of the config file. */
   readonly own: Readonly<Record<string, ProviderDefinition>>;
@@ -131,7 +131,7 @@ function build(
 ): Provider {
   // A setting without a value contains an example, to which nothing may be sent.
   const isOpen = settings.some(({ value }) => value === null);
-  const unlessOpen = <T,>(value: T | undefined): T | null => (isOpen || value === undefined ? null : value);
+  const unlessOpen = <T>(value: T | undefined): T | null => (isOpen || value === undefined ? null : value);
   const audience = (unlessOpen(definition.audience) ?? []).map((pattern) => pattern.text);
   const probe = unlessOpen(definition.probe);
   return {

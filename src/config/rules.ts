@@ -8,6 +8,7 @@ import {
   type LimitScope,
   noConditions,
   type Parameters,
+  type Rule,
   type RuleLimit,
   type RuleOutcome,
   weekdayNames,
@@ -299,13 +300,11 @@ const ruleShape = {
 const rule = z.strictObject(ruleShape);
 
 /** A rule, independent of its position. */
-export interface RuleDefinition {
-  readonly name: string | null;
-  readonly outcome: RuleOutcome;
-  readonly conditions: Conditions;
-  readonly requireReason: boolean;
+export interface RuleDefinition extends Pick<
+  Rule,
+  'name' | 'outcome' | 'conditions' | 'requireReason' | 'maxResponse'
+> {
   readonly limits: readonly LimitDefinition[];
-  readonly maxResponse: number | null;
 }
 
 type Written = z.output<typeof rule>;

@@ -7,8 +7,7 @@ import type { Grant } from '../domain/grant.ts';
 import type { Dialect, Provider } from '../domain/provider.ts';
 import { placeOf } from './refresh-backoff.ts';
 import { type ReferenceParts, unreadableReferences } from './references.ts';
-import type { PlanParts } from './refresh-plan.ts';
-import type { AttemptOutcome } from './refresh.ts';
+import type { AttemptOutcome, RefreshParts } from './refresh.ts';
 import type { OpenedGrant, Registry } from './registry.ts';
 import type { TokenSource } from './token-source.ts';
 
@@ -26,17 +25,12 @@ export interface RefreshSchedule {
   close(): Promise<void>;
 }
 
-interface ScheduleParts {
+interface ScheduleParts extends Pick<RefreshParts, 'providers' | 'readSecret' | 'now' | 'skewMs'> {
   readonly registry: Pick<Registry, 'list' | 'open' | 'read'>;
   readonly store: Pick<Store, 'activity' | 'epoch' | 'grantPolicies'>;
   readonly tokens: Pick<TokenSource, 'refreshAhead'>;
   readonly activity: Pick<ActivityNotes, 'unwrittenUse'>;
-  readonly providers: (name: string) => Provider | undefined;
-  readonly readSecret: PlanParts['readSecret'];
   readonly sources: ReferenceParts['sources'];
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  readonly skewMs: number;
   /** Milliseconds for which a grant's token is kept fresh after its last use. */
   readonly keepFreshMs: number;
   readonly logger: { warn(fields: object, message: string): void };

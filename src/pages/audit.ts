@@ -1,7 +1,7 @@
 import { call, follow, type View } from './api.ts';
 import { action, choice, field, fill, form, h, table, time } from './dom.ts';
 
-interface Line {
+export interface Line {
   readonly time: string;
   readonly event: string;
   readonly agent?: string;

@@ -25,11 +25,14 @@ const accountScopes: readonly string[] = [
   'delete:me:connected_accounts',
 ];
 
-interface AccountTokenRequest {
+export interface AccountTokenRequest {
   /** `https://DOMAIN/oauth/token`. */
   readonly endpoint: string;
+  /** Client of the login. Auth0 requires a confidential client. */
   readonly client: TokenClient;
+  /** Dialect of the login's provider. */
   readonly dialect: Dialect;
+  /** Refresh token of the login. */
   readonly refreshToken: string;
 }
 

@@ -74,14 +74,9 @@ export async function authorizationUrl(request: AuthorizationRequest): Promise<A
 }
 
 /** A callback with the secrets of its flow. */
-export interface CodeExchange extends TokenIo {
-  readonly provider: Provider;
+export interface CodeExchange extends TokenIo, CallbackExpectation {
   /** Result of `parseCallback`. */
   readonly callback: Callback;
-  /** See `CallbackExpectation`. */
-  readonly acceptBareCode?: boolean | undefined;
-  readonly state: string;
-  readonly codeVerifier: string | null;
   readonly redirectUri: string;
   /** Requested scopes, granted unless the provider states others (RFC 6749 §5.1). */
   readonly scopes?: readonly string[];
