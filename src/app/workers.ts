@@ -30,7 +30,6 @@ import {
 
 interface SupervisorParts {
   readonly count: number;
-  /** Environment of the workers. */
   readonly env: NodeJS.ProcessEnv;
   /** The socket that a service manager passed; null: the supervisor binds one. */
   readonly passed: ListeningSocket | null;
@@ -329,7 +328,6 @@ interface WorkerProcess {
   kill(): void;
 }
 
-/** Exit of a worker. */
 interface WorkerEnd {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;

@@ -258,7 +258,6 @@ function writeFields(to: JsonBytes, event: AuditEvent): void {
 export class LineBatch {
   readonly #bytes = Buffer.allocUnsafeSlow(batchBytes);
   #end = 0;
-  /** The current line. */
   readonly #json = new JsonBytes(longestLine);
   readonly #view = viewsOf(this.#json.bytes);
   readonly #mac: ChainMac;

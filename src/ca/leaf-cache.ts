@@ -52,7 +52,6 @@ interface Entry {
   readonly period: number;
 }
 
-/** Creates an empty cache. */
 export function createLeafCache(options: LeafCacheOptions): LeafCache {
   const { tickets = createTicketKeys(), capacity = 1_000 } = options;
   const entries = new LRUCache<string, Entry>({ max: capacity });

@@ -146,7 +146,6 @@ export const adminSchema = z
   })
   .meta({ description: 'The listener of the pages for people and of the API; off: none.' });
 
-/** Settings of approvals. */
 export interface ApprovalsConfig {
   /** Milliseconds that a request waits. */
   readonly timeoutMs: number;

@@ -159,7 +159,6 @@ export const auditSchema = z.strictObject({
     .meta({ description: 'Additional receivers of the lines. A slow or dead sink does not delay the file.' }),
 });
 
-/** Settings of a sink. */
 export type SinkConfig = { readonly name: string } & (
   | { readonly type: 'stdout' }
   | {

@@ -86,7 +86,6 @@ interface WatchConfigOptions {
   readonly safetyMs?: number | undefined;
 }
 
-/** A running watch. */
 export interface ConfigWatch {
   /** Checks now; resolves after a change was reported. */
   check(): Promise<void>;

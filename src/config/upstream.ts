@@ -143,7 +143,6 @@ export interface UpstreamConfig {
   readonly clientCertificates: readonly ClientCertificateConfig[];
 }
 
-/** A parent proxy. */
 export interface UpstreamProxyConfig {
   readonly authority: Authority;
   readonly login: {

@@ -94,7 +94,6 @@ export interface AuditEvent {
   readonly user?: string | undefined;
   /** ID of the approval or proposal that was made for the exchange, or that covers it. */
   readonly approval?: string | undefined;
-  /** ID of the grant. */
   readonly grant?: string | undefined;
   readonly provider?: string | undefined;
   /** Address and port of the caller; at the command line `cli`, over SSH `cli:192.0.2.7:5022`. */

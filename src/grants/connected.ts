@@ -31,7 +31,6 @@ interface StoreRequest extends VerifyRequest {
 
 type Details = Readonly<Record<string, string>>;
 
-/** A stored grant. */
 interface Stored {
   readonly grant: Grant;
   /** True if a grant of this name existed. It kept its ID. */

@@ -4,7 +4,6 @@ import type { RuleLimit } from '../../proxy/policy/rule.ts';
 export interface QuotaKey {
   /** Name of the agent; null: all callers without a token, counted together. */
   readonly agent: string | null;
-  /** Id of the grant. */
   readonly grant: string;
 }
 

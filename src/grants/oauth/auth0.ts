@@ -340,7 +340,6 @@ export function loginHasEnded(error: string): boolean {
 
 /** Values to check a connect callback against. */
 interface ConnectCallbackExpectation {
-  /** Provider of the login. */
   readonly provider: Provider;
   readonly state: string;
   readonly codeVerifier: string;

@@ -90,7 +90,6 @@ const shape = nodesShape.extend({
 /** Maximum attempts at a change of the ring, which other processes change too. */
 const maxTries = 5;
 
-/** The beginning of a rotation. */
 interface Beginning {
   readonly next: KeyObject;
   /** Id of the node, if there are several. */
