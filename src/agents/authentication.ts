@@ -56,7 +56,6 @@ export interface LastingFacts extends Pick<CallerFacts, 'mode'> {
   readonly used: boolean;
 }
 
-/** Facts of the lease of a request. */
 interface LeaseFacts {
   /** UUID. */
   readonly id: string;
@@ -121,9 +120,8 @@ function readToken(fields: RawFields): Presented {
   const [value, ...more] = valuesOf(fields, 'proxy-authorization');
   if (value === undefined) return { kind: 'nothing' };
   const [, scheme, credentials] = /^([A-Za-z]+) +([\x21-\x7e]+) *$/.exec(value) ?? [];
-  if (more.length > 0 || scheme === undefined || credentials === undefined) {
+  if (more.length > 0 || scheme === undefined || credentials === undefined)
     return malformed('Proxy-Authorization is neither Basic nor Bearer.');
-  }
   switch (scheme.toLowerCase()) {
     case 'bearer':
       return presentedToken(null, credentials, noSelectors);
@@ -171,9 +169,8 @@ function readSelectors(parts: readonly string[]): Selectors | null {
 export function selectorsOf(fields: RawFields, connection: Selectors): Selectors | SidekeyError {
   const [grant, ...more] = valuesOf(fields, 'sidekey-grant');
   if (grant === undefined) return connection;
-  if (more.length > 0 || !selector.test(`grant=${grant}`)) {
+  if (more.length > 0 || !selector.test(`grant=${grant}`))
     return new SidekeyError('bad_request', 'Sidekey-Grant is not one name or id of a grant.');
-  }
   return { ...connection, grant };
 }
 
@@ -184,11 +181,8 @@ export interface AgentAuthenticator {
    *
    * @throws SidekeyError `store_unavailable` where the store cannot be asked
    */
-  identify(presented: Presented, caller: CallerFacts): Promise<Identified>;
+  identify(presented: Presented, caller: CallerFacts): Promise<Identity | SidekeyError>;
 }
-
-/** An identified caller, or the reason for a refusal. */
-type Identified = Identity | SidekeyError;
 
 /**
  * Callers that need no token: none (`required`), programs of the same user on this machine (`same_user`), or
@@ -204,7 +198,6 @@ export function callerMode({
   return authentication === 'required' ? 'required' : localCallers;
 }
 
-/** Facts of a caller besides its token. */
 export interface CallerFacts {
   /** Address and port of the client; absent if sign-ins are not recorded. */
   readonly address?: string;

@@ -30,7 +30,6 @@ import {
 import type { SignIns } from './sign-ins.ts';
 import type { TokenIdentities } from './token-identity.ts';
 
-/** Parts of the authenticator. */
 export interface AuthenticatorParts {
   readonly store: Pick<Store, 'epoch' | 'changesSince'> & {
     readonly rights: Pick<Store['rights'], 'revision' | 'read'>;
@@ -81,9 +80,8 @@ export function createAgentAuthenticator({
       const hasEnded = token.revokedAt !== null || (token.expiresAt !== null && token.expiresAt <= at);
       return hasEnded ? tokenEnded(token) : null;
     }
-    if (holder.kind === 'identity') {
+    if (holder.kind === 'identity')
       return holder.identity.expiresAt <= at ? identityEnded(holder.identity) : null;
-    }
     return leases.refusal(holder.lease, at);
   }
 
@@ -116,9 +114,8 @@ export function createAgentAuthenticator({
     const rights = await rightsInMemory.current();
     const grantEnd = (grant === null ? null : rights.policy(grant.id)?.expiresAt) ?? Infinity;
     if ((presented === null || presented.assumed === true) && mode === 'required') return noToken();
-    if (presented === null) {
+    if (presented === null)
       return (grant === null ? null : grantEnded(grant, rights.policy(grant.id), now())) ?? grantEnd;
-    }
     const caller = callerBy(rights, presented) ?? (await callerOf(presented));
     if (caller instanceof SidekeyError) return caller;
     const { holder } = caller;

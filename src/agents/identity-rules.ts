@@ -8,7 +8,6 @@ export interface IdentityRule {
   readonly claims: Readonly<Record<string, string>>;
 }
 
-/** Returns the rules of an agent. */
 export function identityRules({ agentIssuers, proxy }: Config, agent: string): readonly IdentityRule[] {
   const certificates = Array.from(proxy.tls?.agents ?? [])
     .filter(([, of]) => of === agent)

@@ -3,7 +3,6 @@ import { SidekeyError } from '../lib/errors.ts';
 import { isJsonObject, parseStrictJson } from '../lib/json.ts';
 import { withoutStop } from '../lib/text.ts';
 
-/** The keys of an issuer. */
 export interface IssuerKeys {
   readonly text: string;
   /** Finds the key that a JWS names. */

@@ -5,15 +5,9 @@ import { unknownToken } from './authentication.ts';
 import { type Lease, leaseStanding } from '../domain/lease.ts';
 import { leaseEnded, type PermissionSnapshot, usedUp } from './permissions.ts';
 
-/** Uses of a lease that this process has counted and not yet written. */
-interface Fresh {
-  readonly usedAt: number | null;
-  readonly uses: number;
-}
-
 /** Usage counts of leases in this process. Other processes may use the same leases. */
 export class LeaseUses {
-  readonly #fresh = new Map<string, Fresh>();
+  readonly #fresh = new Map<string, { readonly usedAt: number | null; readonly uses: number }>();
   readonly #leases: Pick<Store['leases'], 'get' | 'use'>;
   readonly #notes: Pick<UseNotes, 'used'>;
 

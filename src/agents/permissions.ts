@@ -19,7 +19,6 @@ import {
 } from '../domain/lease.ts';
 import type { TokenIdentity } from './token-identity.ts';
 
-/** An agent record with its bindings. */
 interface KnownAgent extends AgentRecord {
   readonly bindings: readonly Binding[];
 }

@@ -33,7 +33,6 @@ export interface TokenIdentities {
 interface IdentityParts {
   /** The issuers of the config in force: another object after each change. */
   readonly issuers: () => readonly AgentIssuer[];
-  /** Reads the key set of an issuer. */
   readonly readKeys: (issuer: AgentIssuer) => Promise<string>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -92,9 +91,8 @@ export function createTokenIdentities({
   async function check(jwt: string, isKnown: boolean): Promise<Verified> {
     if (jwt.length > maxTokenLength) throw refusal('is longer than 16 KiB', 'shorten it at its issuer');
     const [header, claims] = jwt.split('.', 2).map(readPart);
-    if (header === undefined || claims === undefined) {
+    if (header === undefined || claims === undefined)
       throw refusal('has no header and claims that every parser reads alike');
-    }
     const config = current();
     const issuer = issuerOf(claims, config);
     const source = keysOf(issuer);
@@ -178,9 +176,8 @@ function issuerOf(claims: JsonObject, issuers: readonly AgentIssuer[]): AgentIss
 /** Other kinds of JWTs, such as logout tokens and proofs, are no tokens of a caller (RFC 8725 §3.11). */
 function checkType(header: JsonObject): void {
   const type = header.get('typ') ?? 'JWT';
-  if (typeof type !== 'string' || !/^(?:application\/)?(?:jwt|jose|at\+jwt)$/i.test(type)) {
+  if (typeof type !== 'string' || !/^(?:application\/)?(?:jwt|jose|at\+jwt)$/i.test(type))
     throw refusal('has a type in its header that is not JWT, JOSE or at+jwt');
-  }
 }
 
 function subjectOf(claims: JsonObject): string {

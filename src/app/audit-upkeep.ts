@@ -99,10 +99,7 @@ interface RunningAnchor {
 }
 
 function beginAnchoring(config: AnchorConfig, parts: UpkeepParts): RunningAnchor {
-  return {
-    facts: factsOf(config),
-    stop: repeat(parts.timers, config.everyMs, anchorOnce(config, parts)),
-  };
+  return { facts: factsOf(config), stop: repeat(parts.timers, config.everyMs, anchorOnce(config, parts)) };
 }
 
 /** Runs `work` now and `everyMs` milliseconds after each end. The result stops it and waits for its end. */
@@ -273,12 +270,7 @@ function openSink(config: SinkConfig, parts: SinkParts, rejected: (count: number
       return syslogSink({ ...config, transports });
     case 'webhook': {
       const { url, secret } = config;
-      return webhookSink({
-        url,
-        secret: secret && (() => readSinkSecret(secret, parts)),
-        transports,
-        now,
-      });
+      return webhookSink({ url, secret: secret && (() => readSinkSecret(secret, parts)), transports, now });
     }
     case 'otlp': {
       const headers = async () =>

@@ -37,7 +37,6 @@ interface BackupOptions {
 /** A backup that was written and read again. */
 interface Backup extends BackupSum {
   readonly bytes: number;
-  /** Id of the master key in the backup. */
   readonly keyId: string;
   readonly hasAuthority: boolean;
 }

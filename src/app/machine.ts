@@ -38,7 +38,6 @@ export function workerCount(wanted: number | 'auto' | null, machine: Machine): n
   return Math.max(1, Math.floor(Math.min(cores, quota ?? Infinity, (memory ?? Infinity) / workerMemory)));
 }
 
-/** Reads the facts of this machine. */
 export function readMachine(env: NodeJS.ProcessEnv): Machine {
   const memory = process.constrainedMemory();
   return {

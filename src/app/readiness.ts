@@ -10,7 +10,6 @@ const rememberedMs = 1_000;
 /** Milliseconds that the store has to respond. */
 const storeTimeoutMs = 2_000;
 
-/** Parts of the readiness check. */
 interface ReadinessParts extends Pick<State, 'store' | 'vault' | 'audit'> {
   /** Reports whether new connections are accepted. */
   readonly accepts: () => boolean;

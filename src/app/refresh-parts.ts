@@ -10,7 +10,6 @@ import type { State } from './state.ts';
 
 /** Parts of a refresh that change while the process runs. */
 interface RefreshOptions {
-  /** Config at the start of a refresh. */
   readonly config: () => Config;
   /** Guarded `fetch` in force. */
   readonly fetch: () => typeof fetch;

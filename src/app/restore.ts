@@ -99,7 +99,6 @@ function checkSchema({ schema, version }: BackupHead): void {
   });
 }
 
-/** Writes a backup in a transaction. */
 async function write(
   db: Untyped,
   parts: AsyncIterable<BackupPart>,

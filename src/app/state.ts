@@ -1,14 +1,13 @@
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { AuditEvent, Origin } from '../domain/event.ts';
-import { withOrigin, openAuditLog, type OpenAuditLog } from '../audit/log.ts';
+import { withOrigin, openAuditLog } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
 import { readSecret } from '../config/secret-reference.ts';
 import { type StoreConfig, storeName } from '../config/store-place.ts';
 import { type ActivityNotes, createActivityNotes } from '../grants/activity.ts';
-import type { Grant } from '../domain/grant.ts';
 import { sealClearMetadata } from '../grants/metadata.ts';
-import { grantOf, openRegistry, type Registry } from '../grants/registry.ts';
+import { grantOf, openRegistry } from '../grants/registry.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { PostgresAccess } from '../lib/postgres.ts';
@@ -17,6 +16,7 @@ import { followClock } from '../lib/wall-clock.ts';
 import type { StoreTables } from '../store/copy.ts';
 import { copyIdOf } from '../store/node-id.ts';
 import type { Store } from '../store/store.ts';
+import type { Opened, Reading } from '../operations/operation.ts';
 import { type OpenVault, openVault } from '../store/vault/open.ts';
 import { keyNames, sealKeyCheck, verifyKeyCheck } from '../store/vault/ring.ts';
 import type { Vault } from '../store/vault/vault.ts';
@@ -24,14 +24,9 @@ import { followKeys } from './follow.ts';
 import { keySourceOf } from './keys.ts';
 
 /** Open store, vault and audit log of a config, for the proxy and the command line. */
-export interface State {
-  readonly config: Config;
-  readonly store: Store;
-  readonly vault: Vault;
+export interface State extends Opened {
   /** Source and key ring of the vault, for a rotation. */
   readonly keys: OpenVault;
-  readonly grants: Registry;
-  readonly audit: OpenAuditLog;
   readonly activity: ActivityNotes;
   close(): Promise<void>;
 }
@@ -144,7 +139,6 @@ export async function openTables(
     : (await import('../store/postgres.ts')).openPostgresTables(accessOf({ file, store }, env));
 }
 
-/** Returns the access to the database of a config. */
 export function accessOf(
   { file, store }: { readonly file: string; readonly store: Extract<StoreConfig, { kind: 'postgres' }> },
   env: NodeJS.ProcessEnv = process.env,
@@ -183,22 +177,9 @@ async function openVerifiedVault(config: Config, opening: Opening, made: AuditEv
 }
 
 /** Store of a config, opened to read: creates nothing. Listing grants needs neither key nor audit file. */
-export interface View extends AsyncDisposable {
+export interface View
+  extends AsyncDisposable, Pick<Reading, 'store' | 'grants' | 'vault' | 'vaultWithoutStore' | 'registry'> {
   readonly config: Config;
-  /** Null: no store exists yet. */
-  readonly store: Store | null;
-  /** All grants, ordered by name, then user; empty without a store. */
-  readonly grants: () => Promise<readonly Grant[]>;
-  /**
-   * Opens the vault, verified against the store, to read sealed parts of grants. Null: nothing was ever
-   * sealed.
-   * @throws SidekeyError `key_invalid`, `key_mismatch`, `permissions_unsafe`, `secret_missing`
-   */
-  readonly vault: () => Promise<Vault | null>;
-  /** Opens the vault by the key alone: lines from before a rotation cannot be verified. Rejections: as `vault`. */
-  readonly vaultWithoutStore: () => Promise<Vault>;
-  /** Opens the grants with their sealed parts. Null and rejections: as `vault`. */
-  readonly registry: () => Promise<Registry | null>;
   close(): Promise<void>;
 }
 

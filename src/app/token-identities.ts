@@ -40,9 +40,8 @@ async function readKeyFile(path: string): Promise<string> {
   } catch (cause) {
     throw unreadable(`${path} cannot be read (${systemCode(cause)})`);
   }
-  if (content === null || content.bytes.length > maxKeySetBytes) {
+  if (content === null || content.bytes.length > maxKeySetBytes)
     throw unreadable(`${path} is not a file of 64 KiB at most`);
-  }
   return content.bytes.toString('utf8');
 }
 

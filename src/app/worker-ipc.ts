@@ -79,9 +79,7 @@ function unusable(reason: string): SidekeyError {
   return new SidekeyError(
     'listen_failed',
     `The service manager passed a socket that cannot be used (${reason}).`,
-    {
-      hint: '"sidekey service install" writes the service again',
-    },
+    { hint: '"sidekey service install" writes the service again' },
   );
 }
 

@@ -29,9 +29,7 @@ import {
  */
 
 interface SupervisorParts {
-  /** Number of workers. */
   readonly count: number;
-  /** Environment of the workers. */
   readonly env: NodeJS.ProcessEnv;
   /** The socket that a service manager passed; null: the supervisor binds one. */
   readonly passed: ListeningSocket | null;
@@ -62,11 +60,9 @@ export interface Supervisor {
   listener(supervised: Supervised): Listener;
   /** Returns the figures of each worker, and those of the workers that have ended. */
   figures(): Promise<readonly (readonly Figure[])[]>;
-  /** Makes all workers reload the config. */
   reload(): void;
   /** Rejects when no worker serves and none can be started. */
   readonly failed: Promise<never>;
-  /** Kills all workers. */
   kill(): void;
 }
 
@@ -324,7 +320,6 @@ interface WorkerProcess {
   readonly ready: Promise<void>;
   /** Resolves when the worker has ended. Never rejects. */
   readonly ended: Promise<WorkerEnd>;
-  /** Figures as last read. */
   readonly lastFigures: readonly Figure[];
   /** Reads the figures. Resolves when they arrive or the worker has ended. */
   read(): Promise<void>;
@@ -333,7 +328,6 @@ interface WorkerProcess {
   kill(): void;
 }
 
-/** Exit of a worker. */
 interface WorkerEnd {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;

@@ -17,7 +17,6 @@ export function indexName(file: string, number: number): string {
   return `${rotatedName(file, number)}.index`;
 }
 
-/** The index of one block of lines. */
 export interface IndexedBlock {
   /** Bytes of the block. */
   readonly size: number;

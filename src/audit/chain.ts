@@ -38,7 +38,7 @@ export interface Gap {
 }
 
 /** The lines of one chain in the log: first and last `seq`; 0 if it has none. */
-export interface ChainExtent {
+interface ChainExtent {
   readonly node: string;
   readonly first: number;
   readonly last: number;
@@ -46,8 +46,9 @@ export interface ChainExtent {
 
 /** The result of a walk. */
 export interface ChainFindings {
+  /** Authentic lines. */
   readonly lines: number;
-  /** Number of lines that were begun and never completed. They record nothing, and leave no gap. */
+  /** Number of writes that a crash or full disk interrupted. They record nothing, and leave no gap. */
   readonly torn: number;
   readonly chains: readonly ChainExtent[];
   /** The head of each chain, also of one whose lines retention removed. */
@@ -56,7 +57,7 @@ export interface ChainFindings {
   readonly gaps: readonly Gap[];
   /** Number of missing lines whose loss was accepted. */
   readonly accepted: number;
-  /** At most `problemLimit` problems. */
+  /** At most `problemLimit` problems, in the order of the log. */
   readonly problems: readonly Problem[];
   /** Number of further problems. */
   readonly omitted: number;

@@ -257,9 +257,8 @@ export function createEventQueue({ file, writer, fsync, onWritten, now, logger }
 
 /** Returns the failure of a log that cannot be written. */
 export function unavailable(file: string, cause: unknown): SidekeyError {
-  if (cause instanceof SidekeyError) {
+  if (cause instanceof SidekeyError)
     return new SidekeyError('audit_unavailable', cause.message, { hint: cause.hint, cause });
-  }
   const sentence = `The audit log ${file} cannot be written (${reasonOf(cause)}).`;
   return new SidekeyError('audit_unavailable', sentence, {
     hint: `Free space on its disk, or make it and its folder writable for this user; it is used again at once.`,

@@ -30,7 +30,6 @@ const maxEnded = 4_096;
 
 /** Completes lines, see `joinExchanges`. */
 export interface ExchangeJoin {
-  /** Returns the line with all its fields. */
   (line: AuditLine): AuditLine;
   /** Takes the bytes of an access, to be parsed only if a line needs it. */
   defer(exchange: string, access: Buffer): void;

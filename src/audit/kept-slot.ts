@@ -3,7 +3,6 @@ import type { AuditVault } from './live-file.ts';
 import type { DiskCalls } from './log-files.ts';
 import { claimSlot } from './writer-slot.ts';
 
-/** Parts of a kept slot. */
 export interface SlotOptions {
   readonly file: string;
   readonly host: string;

@@ -170,7 +170,7 @@ class JsonBytes {
     for (let at = 0; at < length; at += 1) {
       const code = text.charCodeAt(at);
       if (code < 0x20 || code > 0x7e || code === quoteByte || code === 0x5c) {
-        this.end = begin + bytes.write(quote(text.slice(0, length)), begin);
+        this.end = begin + bytes.write(escapeControls(JSON.stringify(text.slice(0, length))), begin);
         return;
       }
       bytes[end++] = code;
@@ -258,7 +258,6 @@ function writeFields(to: JsonBytes, event: AuditEvent): void {
 export class LineBatch {
   readonly #bytes = Buffer.allocUnsafeSlow(batchBytes);
   #end = 0;
-  /** The current line. */
   readonly #json = new JsonBytes(longestLine);
   readonly #view = viewsOf(this.#json.bytes);
   readonly #mac: ChainMac;
@@ -289,7 +288,6 @@ export class LineBatch {
     this.#firstSeq = seq + 1;
   }
 
-  /** Number of lines. */
   get count(): number {
     return this.#ends.length;
   }
@@ -376,10 +374,6 @@ function withoutQuery(path: string): string {
 // Also escapes C1 controls and bidirectional marks, which JSON does not require: terminals would interpret
 // them (CVE-2021-42574 is the same attack on source code).
 const controls = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
-
-function quote(text: string): string {
-  return escapeControls(JSON.stringify(text));
-}
 
 function escapeControls(json: string): string {
   return json.replace(controls, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);

@@ -248,7 +248,6 @@ export function decodeHead(record: Uint8Array, vault: AuditVault): HeadRecord {
   return { kind: 'head', head: { ...head, ...(lineKey !== undefined && { lineKey }) }, key: unsealed.key };
 }
 
-/** The highest number of slots in the records. */
 export function highestSlot(records: readonly HeadRecord[]): number {
   return Math.max(0, ...records.map((record) => (record.kind === 'head' ? (record.head.slots ?? 0) : 0)));
 }

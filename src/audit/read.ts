@@ -203,9 +203,8 @@ export async function readLinesFrom(
       skipped = true;
     } else {
       const next = { segment: source.number, offset: read.end };
-      if (read.lines.length > 0 || read.end > from.offset || !read.ended || following === undefined) {
+      if (read.lines.length > 0 || read.end > from.offset || !read.ended || following === undefined)
         return { lines: read.lines, from, next, skipped };
-      }
     }
     if (following === undefined) return { lines: [], from, next: from, skipped };
     from = { segment: following.number, offset: 0 };

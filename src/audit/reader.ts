@@ -226,7 +226,6 @@ interface Block {
   readonly textSize: number;
 }
 
-/** The text of a packed file. */
 interface PackedText {
   /** Bytes of text in the sound blocks. */
   readonly size: number;
@@ -282,13 +281,11 @@ function findBlocks(fd: number): { blocks: Block[]; size: number; damage: Packed
       header.subarray(0, fixedHeader.length).equals(fixedHeader);
     const bodySize = isWhole ? header.readUInt32LE(fixedHeader.length) : 0;
     const trailerAt = at + headerSize + bodySize;
-    if (!isWhole || fs.readSync(fd, trailer, 0, trailerSize, trailerAt) !== trailerSize) {
+    if (!isWhole || fs.readSync(fd, trailer, 0, trailerSize, trailerAt) !== trailerSize)
       return { blocks, size: textAt, damage: new PackedDamage('a block of it was changed or cut off') };
-    }
     const textSize = trailer.readUInt32LE(4);
-    if (textSize === 0 || textSize > blockSize) {
+    if (textSize === 0 || textSize > blockSize)
       return { blocks, size: textAt, damage: new PackedDamage('the size of a block was changed') };
-    }
     blocks.push({ at, bodySize, textAt, textSize });
     textAt += textSize;
     at = trailerAt + trailerSize;
@@ -300,17 +297,15 @@ function inflate(fd: number, { at, bodySize, textSize }: Block): Buffer {
   const bytes = Buffer.alloc(headerSize + bodySize + trailerSize);
   fs.readSync(fd, bytes, 0, bytes.length, at);
   const body = bytes.subarray(headerSize, headerSize + bodySize);
-  if (crc32(body) !== bytes.readUInt32LE(fixedHeader.length + 4)) {
+  if (crc32(body) !== bytes.readUInt32LE(fixedHeader.length + 4))
     throw new PackedDamage('the bytes of a block were changed');
-  }
   let text: Buffer;
   try {
     text = inflateRawSync(body, { maxOutputLength: blockSize });
   } catch (cause) {
     throw new PackedDamage('a block of it cannot be inflated', { cause });
   }
-  if (text.length !== textSize || crc32(text) !== bytes.readUInt32LE(headerSize + bodySize)) {
+  if (text.length !== textSize || crc32(text) !== bytes.readUInt32LE(headerSize + bodySize))
     throw new PackedDamage('the text of a block is not what was packed');
-  }
   return text;
 }

@@ -42,7 +42,6 @@ import { completeHeads } from './writer-slot.ts';
 interface RetentionLimits {
   /** Milliseconds since the last line of a file. */
   readonly keepMs: number | null;
-  /** Number of rotated files. */
   readonly keepFiles: number | null;
   /** Bytes of all rotated files but the newest, which always stays and may not be packed yet. */
   readonly keepBytes: number | null;

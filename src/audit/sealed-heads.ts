@@ -16,7 +16,6 @@ import type { Generation } from '../store/vault/vault.ts';
 
 const linkFields = { seq: z.int().min(0), hash: z.string(), end: z.string().optional() };
 
-/** The head of one chain in the store. */
 export interface StoredHead {
   /** The id of the log, see `logIdOf`. */
   readonly log: string;
@@ -46,14 +45,12 @@ export interface HeadStore {
   /** The path or address of the store, for messages. */
   readonly location: string;
   readonly auditHeads: {
-    /** The heads of a log, or of all logs. */
     list(log?: string): Promise<StoredHead[]>;
     /** Stores the head, unless the store has a later one of this chain. */
     put(head: StoredHead): Promise<void>;
   };
 }
 
-/** The heads of one log in the store. */
 export interface StoredHeads {
   readonly location: string;
   /** The last line of each node. */
@@ -253,7 +250,6 @@ export interface RetentionRecord {
   readonly removed: number;
   /** Time of the removal: ISO 8601. */
   readonly time: string;
-  /** Number of removed lines. */
   readonly lines: number;
   /** The last removed line of each node, and the number of the first one. */
   readonly chains: ReadonlyMap<string, RemovedChain>;

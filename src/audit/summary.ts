@@ -113,7 +113,6 @@ export interface DiscoveredHost {
   readonly port: number | null;
   /** True if it was requested over plain http. */
   readonly plainHttp: boolean;
-  /** Number of refusals by code. */
   readonly refusals: ReadonlyMap<string, number>;
   /** Number of requests allowed only because the rules report, by the code of the refusal. */
   readonly reports: ReadonlyMap<string, number>;

@@ -2,14 +2,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
 import { indexName, makeIndex, readIndex } from './block-index.ts';
-import {
-  type ChainExtent,
-  type ChainWalk,
-  type Gap,
-  type Problem,
-  problemLimit,
-  walkChains,
-} from './chain.ts';
+import { type ChainFindings, type ChainWalk, type Problem, problemLimit, walkChains } from './chain.ts';
 import { type AuditVault, headFile, type HeadRecord, highestSlot, readHeads } from './live-file.ts';
 import { type ChainHead, chainMac, type ChainMac, parseLine, piecesOf, readPiece } from './line.ts';
 import { type LogSource, rotatedFiles, snapshotLog } from './log-files.ts';
@@ -35,33 +28,19 @@ interface VerifyOptions {
   readonly isCopy?: boolean | undefined;
 }
 
-export interface Verification {
+export interface Verification extends Omit<ChainFindings, 'heads'> {
   /** True if there are no problems. */
   readonly ok: boolean;
-  /** Authentic lines. */
-  readonly lines: number;
   readonly files: number;
   /** Number of files that retention removed before the first of these. */
   readonly removed: number;
-  /** Number of lines in the removed files. */
   readonly removedLines: number;
   /** Time of the last removal, in ISO 8601; null: none. */
   readonly removedAt: string | null;
   /** True if the log was compared with the heads in the store. */
   readonly compared: boolean;
-  /** Missing lines whose loss is not accepted. */
-  readonly gaps: readonly Gap[];
-  /** Number of missing lines whose loss was accepted. */
-  readonly accepted: number;
-  /** Number of writes that a crash or full disk interrupted. They record nothing, and leave no gap. */
-  readonly torn: number;
-  readonly chains: readonly ChainExtent[];
   /** The first problem in the order of the log. */
   readonly first: Problem | null;
-  /** At most some thousands, in the order of the log. */
-  readonly problems: readonly Problem[];
-  /** Number of further problems. */
-  readonly omitted: number;
 }
 
 /**

@@ -181,12 +181,10 @@ function recover({ file, vault, stored }: SlotLog, newNode: string, record: Head
   const retention = readRetention(file, vault);
   const removed = retention.kind === 'record' ? retention.record.chains.get(node) : undefined;
   const first = { seq: 0, hash: genesis };
-  if (record === null && found === undefined && removed === undefined && known === undefined) {
+  if (record === null && found === undefined && removed === undefined && known === undefined)
     return { node, last: first, keyId, findings: [], behind: undefined };
-  }
-  if (known !== undefined && found === undefined && known.seq > (removed?.seq ?? 0)) {
+  if (known !== undefined && found === undefined && known.seq > (removed?.seq ?? 0))
     return { node, last: known, keyId, findings: [], behind: logBehind(node, known) };
-  }
   const state = record?.kind === 'broken' ? 'damaged' : 'gone';
   const finding = `The head record of ${node} was ${state}: lines before this one may have been cut unseen.`;
   return {

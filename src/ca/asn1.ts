@@ -11,12 +11,10 @@ function primitive(type: number, content: string): Asn1 {
   return asn1.create(Class.UNIVERSAL, type, false, content);
 }
 
-/** Creates a SEQUENCE. */
 export function sequence(...items: Asn1[]): Asn1 {
   return asn1.create(Class.UNIVERSAL, Type.SEQUENCE, true, items);
 }
 
-/** Creates a SET. */
 export function set(...items: Asn1[]): Asn1 {
   return asn1.create(Class.UNIVERSAL, Type.SET, true, items);
 }
@@ -44,7 +42,6 @@ export function nothing(): Asn1 {
   return primitive(Type.NULL, '');
 }
 
-/** Creates an OCTET STRING. */
 export function octetString(bytes: Uint8Array): Asn1 {
   return primitive(Type.OCTETSTRING, latin1(bytes));
 }

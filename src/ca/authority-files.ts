@@ -99,7 +99,6 @@ export function replaceKeyFile(files: AuthorityFiles, keyFile: KeyFile): Promise
   return replaceFile(files.key, formatKeyFile(keyFile), 0o600);
 }
 
-/** Returns the text of a key file. */
 export function formatKeyFile({ certificate, sealed }: KeyFile): string {
   const values = { format, certificate: certificate.toString(), sealed: sealed.toString('base64') };
   return `${JSON.stringify(values, null, 2)}\n`;
@@ -132,9 +131,8 @@ export function parseKeyFile(text: string): KeyFile {
   if (parsed?.['format'] !== format) throw new Error(`its format is not ${format}`);
   const { certificate, sealed } = parsed;
   if (typeof certificate !== 'string') throw new Error('it has no certificate');
-  if (typeof sealed !== 'string' || !/^[A-Za-z0-9+/]+={0,2}$/.test(sealed)) {
+  if (typeof sealed !== 'string' || !/^[A-Za-z0-9+/]+={0,2}$/.test(sealed))
     throw new Error('it has no sealed key');
-  }
   return { certificate: new X509Certificate(certificate), sealed: Buffer.from(sealed, 'base64') };
 }
 

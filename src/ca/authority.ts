@@ -88,9 +88,7 @@ export async function openAuthority(options: OpenAuthorityOptions): Promise<Cert
       throw new SidekeyError(
         'ca_mismatch',
         `${files.certificate} is there, but its key ${files.key} is not.`,
-        {
-          hint: startAnew(files),
-        },
+        { hint: startAnew(files) },
       );
     }
     await options.vault.refresh();
@@ -277,9 +275,7 @@ function newKeyFile(vault: Pick<Vault, 'seal'>, permitted: readonly PermittedNam
     throw new SidekeyError(
       'clock_wrong',
       `This machine's clock says ${iso(now)}: no CA is made on that date.`,
-      {
-        hint: 'Set the clock, then start again.',
-      },
+      { hint: 'Set the clock, then start again.' },
     );
   }
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -326,10 +322,7 @@ function openSealedKey(
     throw new SidekeyError(
       cause.code,
       `The CA key ${files.key} does not open: it was changed, or belongs to another CA.`,
-      {
-        hint: startAnew(files),
-        cause,
-      },
+      { hint: startAnew(files), cause },
     );
   }
   try {

@@ -178,9 +178,8 @@ export function nameConstraintsDer(permitted: readonly PermittedName[]): Asn1 {
   const excluded: Asn1[] = [];
   if (!permitted.some((entry) => entry.kind === 'dns')) excluded.push(subtree({ kind: 'dns', name: '' }));
   for (const length of [4, 16]) {
-    if (!permitted.some((entry) => entry.kind === 'address' && entry.bytes.length === length)) {
+    if (!permitted.some((entry) => entry.kind === 'address' && entry.bytes.length === length))
       excluded.push(subtree({ kind: 'address', bytes: Buffer.alloc(length * 2) }));
-    }
   }
   const bases = permitted.map((entry) =>
     entry.kind === 'dns'
@@ -218,9 +217,8 @@ function parsePermittedName(text: string): PermittedName {
   const prefix = prefixText === undefined ? bits : /^\d{1,3}$/.test(prefixText) ? Number(prefixText) : -1;
   if (prefix < 0 || prefix > bits) throw unusable(text, `has a prefix that is not between 0 and ${bits}`);
   const ofPrefix = mask(prefix, bytes.length);
-  if (bytes.some((byte, at) => (byte & ~(ofPrefix[at] ?? 0)) !== 0)) {
+  if (bytes.some((byte, at) => (byte & ~(ofPrefix[at] ?? 0)) !== 0))
     throw unusable(text, 'is an address inside a block and not the block itself');
-  }
   return { kind: 'address', text: blockText(Buffer.concat([bytes, ofPrefix])), bytes, prefix };
 }
 
@@ -231,9 +229,8 @@ function unusable(text: string, problem: string): SidekeyError {
 }
 
 function covers(entry: PermittedName, name: GeneralName): boolean {
-  if (entry.kind === 'dns') {
+  if (entry.kind === 'dns')
     return name.kind === 'dns' && (name.name === entry.name || name.name.endsWith(`.${entry.name}`));
-  }
   if (name.kind !== 'address' || name.bytes.length !== entry.bytes.length) return false;
   const ofPrefix = mask(entry.prefix, entry.bytes.length);
   return entry.bytes.every((byte, at) => byte === ((name.bytes[at] ?? 0) & (ofPrefix[at] ?? 0)));
@@ -282,9 +279,7 @@ export function generalNameOf(host: string): GeneralName {
     throw new SidekeyError(
       'bad_request',
       `No certificate is made for ${JSON.stringify(host)}: it is not a host.`,
-      {
-        hint: 'Ask for one host name or IP address, in lower case, without a wildcard.',
-      },
+      { hint: 'Ask for one host name or IP address, in lower case, without a wildcard.' },
     );
   }
   return isAddress(host)

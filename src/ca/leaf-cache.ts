@@ -27,7 +27,6 @@ export interface LeafCache {
    * @throws as `secureContextFor`
    */
   prepare(host: string, aheadMs: number): boolean;
-  /** Number of hosts in the cache. */
   readonly size: number;
   /** Maximum number of hosts. */
   readonly capacity: number;
@@ -53,7 +52,6 @@ interface Entry {
   readonly period: number;
 }
 
-/** Creates an empty cache. */
 export function createLeafCache(options: LeafCacheOptions): LeafCache {
   const { tickets = createTicketKeys(), capacity = 1_000 } = options;
   const entries = new LRUCache<string, Entry>({ max: capacity });
@@ -72,9 +70,8 @@ export function createLeafCache(options: LeafCacheOptions): LeafCache {
       const authority = options.authority();
       const now = options.now();
       const held = entries.get(host);
-      if (held === undefined || !isFresh(held, authority, now)) {
+      if (held === undefined || !isFresh(held, authority, now))
         return make(host, issueLeaf(authority, host, now), authority, now).context;
-      }
       // Node cannot change the ticket keys of a context.
       if (held.period !== tickets.periodAt(now)) return make(host, held.leaf, authority, now).context;
       return held.context;
@@ -217,9 +214,7 @@ export function issueLeaf(authority: CertificateAuthority, host: string, now: nu
     throw new SidekeyError(
       'clock_wrong',
       `The clock of this machine is earlier than the start of ${authority.name}.`,
-      {
-        hint: 'Set the clock.',
-      },
+      { hint: 'Set the clock.' },
     );
   }
   if (now >= authority.notAfter) {

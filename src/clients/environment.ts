@@ -9,7 +9,6 @@ export const shells = ['bash', 'fish', 'powershell', 'dotenv', 'json', 'docker']
 /** One of `shells`. */
 export type Shell = (typeof shells)[number];
 
-/** A change of an environment. */
 interface VariableChange {
   readonly set: Readonly<Record<string, string>>;
   readonly remove: readonly string[];

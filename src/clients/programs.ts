@@ -24,7 +24,6 @@ interface SeenClient {
   readonly test: string | null;
 }
 
-/** All known programs. */
 export const clients: readonly Client[] = [
   {
     name: 'curl',

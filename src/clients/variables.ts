@@ -33,7 +33,6 @@ export type VariableValue =
   | 'apt'
   | { readonly text: string };
 
-/** One variable. */
 export interface ClientVariable {
   readonly name: string;
   readonly value: VariableValue;
@@ -200,11 +199,7 @@ export const variables = [
   { name: 'grpc_proxy', value: 'proxy', onlyIfSet: true, why: 'The proxy of gRPC; overrides https_proxy.' },
   // Wget manual, "Wgetrc Location"; measured with 1.21.3. The usual wget, with GnuTLS, ignores SSL_CERT_FILE;
   // a wget with OpenSSL reads it.
-  {
-    name: 'WGETRC',
-    value: 'wget',
-    why: 'Settings of wget with its roots, unless you have your own.',
-  },
+  { name: 'WGETRC', value: 'wget', why: 'Settings of wget with its roots, unless you have your own.' },
   // hg help config.web; order of files: hg help environment. Mercurial prefers certifi to SSL_CERT_FILE.
   { name: 'HGRCPATH', value: 'hg', why: 'Settings of Mercurial with its roots, after the usual ones.' },
   // apt-transport-https(1); apt.conf(5) on APT_CONFIG.
@@ -215,7 +210,6 @@ export const variables = [
   },
 ] as const satisfies readonly ClientVariable[];
 
-/** Name of a variable of the table. */
 export type VariableName = (typeof variables)[number]['name'];
 
 /** Loopback names, in the three forms that programs use. */

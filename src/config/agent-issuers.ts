@@ -93,13 +93,7 @@ export interface AgentIssuer {
   readonly ca: string | null;
   readonly token: SecretReference | null;
   readonly maxAgeMs: number;
-  readonly rules: readonly AgentRule[];
-}
-
-/** Claims that identify an agent. */
-interface AgentRule {
-  readonly agent: string;
-  readonly patterns: readonly ClaimPattern[];
+  readonly rules: readonly { readonly agent: string; readonly patterns: readonly ClaimPattern[] }[];
 }
 
 /** Converts validated values. Refuses issuers and agents that no token could distinguish. */

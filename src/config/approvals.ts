@@ -131,9 +131,8 @@ const adminKeys = z
       }
       return;
     }
-    if (tls !== undefined && url?.startsWith('http:') === true) {
+    if (tls !== undefined && url?.startsWith('http:') === true)
       context.addIssue({ code: 'custom', path: ['url'], message: 'is plain http, but admin.tls is set' });
-    }
     if (isLoopbackListen(listen) || url?.startsWith('https:') === true) return;
     const message = `other machines can reach ${listen.host}, and a link is a right to answer, which must not travel in the clear; set admin.url to the https address that people use, or listen on 127.0.0.1`;
     context.addIssue({ code: 'custom', path: ['listen'], message });
@@ -147,7 +146,6 @@ export const adminSchema = z
   })
   .meta({ description: 'The listener of the pages for people and of the API; off: none.' });
 
-/** Settings of approvals. */
 export interface ApprovalsConfig {
   /** Milliseconds that a request waits. */
   readonly timeoutMs: number;

@@ -20,7 +20,6 @@ function span(description: string, least: number): z.ZodType<number, string> {
   });
 }
 
-/** Address of a syslog receiver. */
 type SyslogAddress =
   | { readonly transport: 'udp' | 'tcp' | 'tls'; readonly host: string; readonly port: number }
   | { readonly transport: 'unix'; readonly path: string };
@@ -43,9 +42,8 @@ const syslogAddress = text<SyslogAddress>(
     const [, transport, hostText = '', port] =
       /^(udp|tcp|tls):\/\/(\[[^\]]+\]|[^:/]+):([0-9]{1,5})$/.exec(value) ?? [];
     const host = canonicalHost(hostText);
-    if (transport === undefined || host === null || Number(port) < 1 || Number(port) > 65_535) {
+    if (transport === undefined || host === null || Number(port) < 1 || Number(port) > 65_535)
       return { problem: `must be ${syslogForm}` };
-    }
     return { transport: transport as 'udp' | 'tcp' | 'tls', host, port: Number(port) };
   },
 ).register(marks, { mark: 'machine' });
@@ -158,12 +156,9 @@ export const auditSchema = z.strictObject({
         context.addIssue({ code: 'custom', path: [index], message });
       }
     })
-    .meta({
-      description: 'Additional receivers of the lines. A slow or dead sink does not delay the file.',
-    }),
+    .meta({ description: 'Additional receivers of the lines. A slow or dead sink does not delay the file.' }),
 });
 
-/** Settings of a sink. */
 export type SinkConfig = { readonly name: string } & (
   | { readonly type: 'stdout' }
   | {

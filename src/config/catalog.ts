@@ -165,9 +165,8 @@ function readText(path: string): string {
   }
   if (content === null) throw unreadable(displayName(path), 'is not a regular file');
   try {
-    if (content.bytes.length <= maxConfigBytes) {
+    if (content.bytes.length <= maxConfigBytes)
       return new TextDecoder('utf-8', { fatal: true }).decode(content.bytes);
-    }
   } catch {
     // Reported below.
   }

@@ -6,11 +6,10 @@ import type { DomainRules } from '../proxy/policy/rule.ts';
 import { type AgentIssuer, toAgentIssuers } from './agent-issuers.ts';
 import { type AdminConfig, type ApprovalsConfig, toAdminConfig, toApprovalsConfig } from './approvals.ts';
 import { type AuditConfig, toAuditConfig } from './audit.ts';
-import type { Catalog } from './catalog.ts';
 import type { ConfigDocument } from './document.ts';
 import { type KeySourceConfig, toKeyConfig } from './key.ts';
 import { formatPath, type Path, type Problem } from './problem.ts';
-import { defineProviders } from './provider-resolve.ts';
+import { type DefineProvidersOptions, defineProviders } from './provider-resolve.ts';
 import type { Providers } from './providers.ts';
 import { defineRules, type Policies } from './rules-resolve.ts';
 import type { ConfigValues } from './schema.ts';
@@ -22,7 +21,6 @@ import { toVaultServer, type VaultServer } from './vaults.ts';
 
 /** One validated, frozen configuration. All paths are absolute; all durations are milliseconds. */
 export interface Config {
-  /** Path of the config file. */
   readonly file: string;
   /** SHA-256 of the text of the file. */
   readonly digest: string;
@@ -67,13 +65,7 @@ export interface Config {
 }
 
 /** Context for the resolution of values. */
-interface ResolveOptions {
-  readonly document: ConfigDocument;
-  /** The config file: its absolute path, and its name in messages. */
-  readonly file: string;
-  readonly name: string;
-  readonly env: NodeJS.ProcessEnv;
-  readonly catalog: Catalog;
+interface ResolveOptions extends Omit<DefineProvidersOptions, 'own'> {
   /** See `Config.digest`. */
   readonly digest: string;
 }
@@ -176,7 +168,7 @@ export function findSameKeys(document: ConfigDocument): Problem[] {
   const upstream = asMap(root['upstream']);
   return [
     ...sameKeys(document, ['domains'], root['domains'], patternOf),
-    ...sameKeys(document, ['upstream', 'resolve'], upstream['resolve'], hostOf),
+    ...sameKeys(document, ['upstream', 'resolve'], upstream['resolve'], (key) => canonicalHost(key) ?? key),
     ...sameKeys(document, ['upstream', 'client_certificates'], upstream['client_certificates'], patternOf),
   ];
 }
@@ -190,10 +182,6 @@ export function findOwnHost(document: ConfigDocument): Problem[] {
     const message = 'is the proxy itself, which says there what a caller may call; no entry can be about it';
     return [{ ...document.position(path, 'key'), path, message }];
   });
-}
-
-function hostOf(key: string): string {
-  return canonicalHost(key) ?? key;
 }
 
 function patternOf(key: string): string {

@@ -65,9 +65,8 @@ export function parseConfigDocument(
   try {
     const document = parseDocument(text, yamlOptions(lines));
     const faults = findFaults(document, text, at);
-    if (faults.length > 0) {
+    if (faults.length > 0)
       return { value: undefined, readable: false, problems: faults, position: () => at(0) };
-    }
     const value: unknown = document.toJS({ maxAliasCount: 100 });
     if (value === null) return broken(empty);
     return {
@@ -100,9 +99,8 @@ function findFaults(document: Document.Parsed, text: string, at: (offset: number
     const message = start === undefined ? describe(error) : `this ${text[start]} is not closed`;
     return { ...at(start ?? error.pos[0]), path: [], message };
   });
-  if (document.directives.yaml.version !== '1.2') {
+  if (document.directives.yaml.version !== '1.2')
     faults.push({ line: 1, column: 1, path: [], message: 'only YAML 1.2 is read here' });
-  }
   const anchors = new Set<string>();
   visit(document, {
     Node(_, node) {
@@ -147,9 +145,8 @@ function findKeyProblems(document: Document.Parsed, at: (offset: number) => Posi
         const path = [...pathOf(ancestors, map), key];
         if (first !== undefined) {
           problems.push({ ...position, path, message: `is here twice, first on line ${first.line}` });
-        } else if (key === '__proto__') {
+        } else if (key === '__proto__')
           problems.push({ ...position, path, message: 'is not a name for anything' });
-        }
         firstOf.set(key, first ?? position);
       }
     },

@@ -110,9 +110,8 @@ function put(text: string, pattern: string, value: DomainValue): DomainEdit {
   const { canonical, key, current } = lookUp(text, pattern);
   const place = { pattern: canonical, key };
   if (key !== null && sameValue(current, value)) return { text, change: 'unchanged', ...place };
-  if (key !== null && typeof value !== 'string' && hasRules(current)) {
+  if (key !== null && typeof value !== 'string' && hasRules(current))
     return { text: putGrant(text, key, asMap(current), value), change: 'replaced', ...place };
-  }
   return {
     text: putEntry(text, 'domains', key ?? canonical, value),
     change: key === null ? 'added' : 'replaced',
@@ -135,9 +134,7 @@ function putGrant(
     throw new SidekeyError(
       'config_invalid',
       `The entry ${key} has rules, and allow_plain_http is to be changed.`,
-      {
-        hint: 'change allow_plain_http by hand, beside the rules; nothing was changed',
-      },
+      { hint: 'change allow_plain_http by hand, beside the rules; nothing was changed' },
     );
   }
   return putValue(text, ['domains', key, 'grant'], String(wanted['grant']));

@@ -35,10 +35,7 @@ export const keySchema = z
         source: z.literal('env'),
         name: variable('The environment variable that holds the key.'),
       }),
-      z.strictObject({
-        source: z.literal('command'),
-        command: commandLine,
-      }),
+      z.strictObject({ source: z.literal('command'), command: commandLine }),
       z.strictObject({
         source: z.literal('passphrase'),
         passphrase: secretReference('The passphrase. Default: a prompt on the terminal.').optional(),

@@ -88,9 +88,8 @@ export async function readConfigText(file: string, { cwd }: Pick<LoadOptions, 'c
   const name = displayName(file, cwd);
   const bytes = readBytes(file, name);
   assertUnexposed(resolve(cwd ?? process.cwd(), file));
-  if (bytes.length > maxConfigBytes) {
+  if (bytes.length > maxConfigBytes)
     throw configInvalid(name, [{ line: 1, column: 1, path: [], message: 'is larger than 1 MiB' }]);
-  }
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {

@@ -42,9 +42,8 @@ export function locateConfig(options: LocateOptions): ConfigLocation {
   const at = (file: string): string => resolve(cwd, file);
   if (option !== undefined) return { file: at(option), origin: 'option', state: null };
   if (env['SIDEKEY_CONFIG']) return { file: at(env['SIDEKEY_CONFIG']), origin: 'environment', state: null };
-  if (env['SIDEKEY_HOME']) {
+  if (env['SIDEKEY_HOME'])
     return { file: join(at(env['SIDEKEY_HOME']), 'config', 'sidekey.yaml'), origin: 'home', state: null };
-  }
   const isWindows = platform === 'win32';
   const config = isWindows
     ? folderOf(env, 'APPDATA', join('AppData', 'Roaming'))
@@ -52,11 +51,7 @@ export function locateConfig(options: LocateOptions): ConfigLocation {
   const state = isWindows
     ? folderOf(env, 'LOCALAPPDATA', join('AppData', 'Local'))
     : folderOf(env, 'XDG_STATE_HOME', join('.local', 'state'));
-  return {
-    file: join(config, 'sidekey', 'sidekey.yaml'),
-    origin: 'default',
-    state: join(state, 'sidekey'),
-  };
+  return { file: join(config, 'sidekey', 'sidekey.yaml'), origin: 'default', state: join(state, 'sidekey') };
 }
 
 /** The folder that a variable names. A relative path is ignored (XDG Base Directory Specification 0.8). */
@@ -93,10 +88,7 @@ export async function ensureConfig(location: ConfigLocation, env: NodeJS.Process
     throw new SidekeyError(
       'file_unwritable',
       `The config file ${file} cannot be made (${systemCode(cause)}).`,
-      {
-        hint: 'make its folder writable, or set SIDEKEY_HOME to one that is',
-        cause,
-      },
+      { hint: 'make its folder writable, or set SIDEKEY_HOME to one that is', cause },
     );
   }
 }

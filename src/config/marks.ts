@@ -12,7 +12,6 @@ interface Mark {
 /** Marks of the schema. A copy of a schema with other metadata has the same mark. */
 export const marks = z.registry<Mark>();
 
-/** A value with a mark. */
 interface MarkedValue extends Mark {
   readonly path: Path;
   /** As parsed: two spellings of one value are equal. */

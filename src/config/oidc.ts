@@ -42,14 +42,8 @@ export const oidcSchema = z
       })
       .meta({ description: 'Who has which role; of several, the first in the order of this list.' }),
   })
-  .refine(({ scopes }) => scopes.includes('openid'), {
-    path: ['scopes'],
-    error: 'must contain openid',
-  })
+  .refine(({ scopes }) => scopes.includes('openid'), { path: ['scopes'], error: 'must contain openid' })
   .meta({ description: 'Sign-in at an OpenID provider. Default: links and passkeys alone.' });
-
-/** Values by claim. */
-type Holders = Readonly<Record<string, readonly string[]>>;
 
 /** Settings of the sign-in at an OpenID provider. */
 export interface OidcConfig {
@@ -63,7 +57,7 @@ export interface OidcConfig {
   /** Roles with their holders, in order of precedence. */
   readonly roles: readonly (readonly [
     role: 'operator' | 'approver' | 'auditor' | 'user',
-    holders: Holders,
+    holders: Readonly<Record<string, readonly string[]>>,
   ])[];
 }
 

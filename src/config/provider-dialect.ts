@@ -27,9 +27,8 @@ const reserved = new Set([
 
 const ownParameters = parameters.superRefine((value, context) => {
   for (const key of Object.keys(value)) {
-    if (reserved.has(key)) {
+    if (reserved.has(key))
       context.addIssue({ code: 'custom', path: [key], message: 'is set by the flow itself' });
-    }
   }
 });
 

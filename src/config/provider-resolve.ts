@@ -10,7 +10,7 @@ import { carriageProblem, createProviders, placeholdersProblem, type Providers }
 import { readSecret } from './secret-reference.ts';
 
 /** Sources of provider definitions. */
-interface DefineProvidersOptions {
+export interface DefineProvidersOptions {
   readonly catalog: Catalog;
   /** `providers` of the config file. */
   readonly own: Readonly<Record<string, ProviderDefinition>>;
@@ -84,21 +84,17 @@ export function defineProviders(options: DefineProvidersOptions): {
         `cannot be used with ${route}: a copy keeps its endpoints and its audience`,
       );
     }
-    if (base !== undefined && !catalog.names.includes(base)) {
+    if (base !== undefined && !catalog.names.includes(base))
       problem([...path, 'extends'], `is not a provider of the catalog${orMeant(base, catalog.names, '')}`);
-    }
     const builtIn = route === undefined ? catalog.get(base ?? name, values) : undefined;
     for (const wrong of builtIn?.problems ?? []) problem([...path, 'settings', ...wrong.path], wrong.message);
-    if (builtIn === undefined && values !== undefined) {
+    if (builtIn === undefined && values !== undefined)
       problem([...path, 'settings'], 'belongs to a provider of the catalog; write the values themselves');
-    }
     const definition: Written = { ...builtIn?.definition, ...written };
-    if (definition.audience === undefined) {
+    if (definition.audience === undefined)
       problem(path, 'has no audience: list the hosts that its credential may be sent to');
-    }
-    if (definition.client_auth === 'none' && definition.client_secret !== undefined) {
+    if (definition.client_auth === 'none' && definition.client_secret !== undefined)
       problem([...path, 'client_auth'], 'is none, but there is a client_secret: write basic or post');
-    }
     const carriage = carriageProblem(definition);
     if (carriage !== null) problem([...path, 'inject'], carriage);
     const placing = placeholdersProblem(definition);
@@ -188,10 +184,7 @@ function build(
     environment: environmentOf(definition),
     baseUrls: definition.base_urls ?? {},
     operations: definition.operations ?? [],
-    lease: {
-      defaultMs: definition.lease?.default_ttl ?? null,
-      maxMs: definition.lease?.max_ttl ?? null,
-    },
+    lease: { defaultMs: definition.lease?.default_ttl ?? null, maxMs: definition.lease?.max_ttl ?? null },
     settings,
   };
 }

@@ -69,9 +69,7 @@ const tokenInjection = z.union(
         template,
       ),
     }),
-    z.literal('aws').meta({
-      description: 'They sign: the parts are access_key_id and secret_access_key.',
-    }),
+    z.literal('aws').meta({ description: 'They sign: the parts are access_key_id and secret_access_key.' }),
   ],
   { error: 'must be { basic: … }, { headers: … } or aws' },
 );
@@ -106,9 +104,8 @@ const tokenDefinition = z
   })
   .superRefine(({ parts, prefixes, inject }, context) => {
     const names = Object.keys(parts ?? { token: null });
-    if (parts !== undefined && prefixes !== undefined) {
+    if (parts !== undefined && prefixes !== undefined)
       context.addIssue({ code: 'custom', path: ['prefixes'], message: 'belongs to a part here' });
-    }
     if (names.length === 0) context.addIssue({ code: 'custom', path: ['parts'], message: 'is empty' });
     if (names.length > 1 && inject === undefined) {
       context.addIssue({
@@ -119,13 +116,11 @@ const tokenDefinition = z
     }
     const used = namesUsed(inject) ?? names.slice(0, 1);
     for (const name of names) {
-      if (!used.includes(name)) {
+      if (!used.includes(name))
         context.addIssue({ code: 'custom', path: ['parts', name], message: 'is used nowhere in inject' });
-      }
     }
-    if (used.some((name) => !names.includes(name))) {
+    if (used.some((name) => !names.includes(name)))
       context.addIssue({ code: 'custom', path: ['inject'], message: 'names a part that there is not' });
-    }
   })
   .transform((written): PastedToken => ({
     label: written.label,
@@ -159,13 +154,10 @@ export const scope = text<string>({ description: 'One scope.' }, (value) =>
  * as one. Some formats allow only hexadecimal digits, which spell no word.
  */
 const placeholder = text<string>(
-  {
-    description: 'Placeholder for the credential: of its form, with the word placeholder in it, or zeros.',
-  },
+  { description: 'Placeholder for the credential: of its form, with the word placeholder in it, or zeros.' },
   (value) => {
-    if (!/^[\x21-\x7e]+(?: [\x21-\x7e]+)*$/.test(value)) {
+    if (!/^[\x21-\x7e]+(?: [\x21-\x7e]+)*$/.test(value))
       return { problem: 'has characters other than ASCII, or spaces around it' };
-    }
     return /placeholder|0{12}/i.test(value)
       ? value
       : { problem: 'has neither the word placeholder nor twelve zeros: it must be seen to be no secret' };

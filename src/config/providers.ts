@@ -70,14 +70,12 @@ export function carriageProblem({ inject = [], token, flows = [] }: Carriage): s
   const isPair = carried === 'basic';
   for (const { as: placement } of inject) {
     const wants = schemeOf(placement).accepts?.(placement);
-    if (wants === 'pair' && !isPair) {
+    if (wants === 'pair' && !isPair)
       return 'names a user name and a password, and what is connected has none: write token: { inject: { basic: … } }';
-    }
     if (wants === 'single' && !isSingle)
       return 'carries one value, and what is connected is none: leave token.inject out';
-    if (wants === 'secret' && !isSingle && !isPair) {
+    if (wants === 'secret' && !isSingle && !isPair)
       return 'signs with one value, or with a user name and a password, and what is connected is neither';
-    }
   }
   return null;
 }
@@ -158,9 +156,8 @@ export function readSettings(definition: unknown, values: Readonly<Record<string
     const { description, example, default: initial, format } = mapOf(written);
     const value = values[name] ?? (typeof initial === 'string' ? initial : null);
     const shape = typeof format === 'string' ? format : 'label';
-    if (value !== null && forms[shape]?.(value) !== true) {
+    if (value !== null && forms[shape]?.(value) !== true)
       problems.push({ path: [name], message: `is not of the form ${shape}, such as ${String(example)}` });
-    }
     return { name, description: String(description), example: String(example), value };
   });
   return { settings, problems };

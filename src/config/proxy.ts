@@ -101,7 +101,6 @@ export interface ProxyConfig {
   readonly balancers: readonly Cidr[];
 }
 
-/** TLS on the port of the proxy. */
 export interface ProxyTls {
   readonly files: CertificateFiles;
   /** Agents by the name in their certificate: a URI, which has `://`, or a DNS name in lower case. */

@@ -74,7 +74,6 @@ export function followConfig(
   };
 }
 
-/** Options of a watch. */
 interface WatchConfigOptions {
   /** Called if the content has changed; it may be invalid. */
   readonly onChange: () => void;
@@ -87,7 +86,6 @@ interface WatchConfigOptions {
   readonly safetyMs?: number | undefined;
 }
 
-/** A running watch. */
 export interface ConfigWatch {
   /** Checks now; resolves after a change was reported. */
   check(): Promise<void>;

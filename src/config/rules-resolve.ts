@@ -13,7 +13,6 @@ import { formatPath, type Path, type Problem } from './problem.ts';
 import type { LimitDefinition, RuleDefinition } from './rules.ts';
 import type { ConfigValues } from './schema.ts';
 
-/** The rules of all domains. */
 interface DefinedRules {
   /** Returns the rules of the domain with that key, as written; null: it has none. */
   of(key: string, pattern: DomainPattern): DomainRules | null;

@@ -8,6 +8,7 @@ import {
   type LimitScope,
   noConditions,
   type Parameters,
+  type Rule,
   type RuleLimit,
   type RuleOutcome,
   weekdayNames,
@@ -75,9 +76,8 @@ function weekdays(description: string): z.ZodType<readonly number[], string> {
   return text<readonly number[]>(meta, (value) => {
     const [from, to, ...more] = value.split('-').map((name) => weekdayNames.findIndex((day) => day === name));
     const last = to ?? from;
-    if (from === undefined || last === undefined || more.length > 0 || from < 0 || last < 0) {
+    if (from === undefined || last === undefined || more.length > 0 || from < 0 || last < 0)
       return { problem: 'is not a day such as mon, or a range of days such as mon-fri' };
-    }
     return Array.from({ length: ((last - from + 7) % 7) + 1 }, (_, index) => (from + index) % 7);
   });
 }
@@ -174,9 +174,8 @@ const limit = z
         context.addIssue({ code: 'custom', message });
       }
       if (rate === undefined) {
-        if (burst !== undefined) {
+        if (burst !== undefined)
           context.addIssue({ code: 'custom', path: ['burst'], message: 'belongs to a rate' });
-        }
         return { kind: 'budget', per, requests: requests ?? null, bytes: bytes ?? null };
       }
       return { kind: 'rate', per, ...rate, burst: burst ?? rate.count };
@@ -301,13 +300,11 @@ const ruleShape = {
 const rule = z.strictObject(ruleShape);
 
 /** A rule, independent of its position. */
-export interface RuleDefinition {
-  readonly name: string | null;
-  readonly outcome: RuleOutcome;
-  readonly conditions: Conditions;
-  readonly requireReason: boolean;
+export interface RuleDefinition extends Pick<
+  Rule,
+  'name' | 'outcome' | 'conditions' | 'requireReason' | 'maxResponse'
+> {
   readonly limits: readonly LimitDefinition[];
-  readonly maxResponse: number | null;
 }
 
 type Written = z.output<typeof rule>;
@@ -321,9 +318,8 @@ function define(written: Written, context: Pick<z.RefinementCtx, 'addIssue'>): R
       if (written[key] !== undefined) problem(key, 'says nothing where the outcome is deny');
     }
   }
-  if (outcome === 'tunnel' && written.limits?.some(({ per }) => per === 'grant') === true) {
+  if (outcome === 'tunnel' && written.limits?.some(({ per }) => per === 'grant') === true)
     problem('limits', 'counts per grant, but a tunnel uses none');
-  }
   return {
     name: written.name ?? null,
     outcome,
@@ -365,16 +361,11 @@ export const policyDefinition = some(rule.transform(define), 'Rules, the first t
   tooMany,
 );
 
-/** Reference to a policy, which its rules replace. */
-interface PolicyReference {
-  readonly policy: string;
-}
-
 /** Rules of a domain, in which `{ policy: NAME }` includes those of a policy. */
 export const ruleList = some(
   z
     .strictObject({ policy: name('The policy whose rules apply here.').optional(), ...ruleShape })
-    .transform(({ policy, ...written }, context): RuleDefinition | PolicyReference => {
+    .transform(({ policy, ...written }, context): RuleDefinition | { readonly policy: string } => {
       if (policy === undefined) return define(written, context);
       for (const [key, value] of Object.entries(written)) {
         if (value === undefined) continue;

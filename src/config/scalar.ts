@@ -95,9 +95,8 @@ export const keyOf = (of: z.ZodType<unknown, string>, description: string): z.Zo
     .string()
     .superRefine((value, context) => {
       const checked = of.safeParse(value);
-      if (!checked.success) {
+      if (!checked.success)
         context.addIssue({ code: 'custom', message: checked.error.issues[0]?.message ?? 'is not valid' });
-      }
     })
     .meta({ description });
 
@@ -167,9 +166,8 @@ export function addressBlock(description: string): z.ZodType<string, string> {
     if (block.family === 'ipv6') {
       const list = new BlockList();
       list.addSubnet(block.address, block.prefix, 'ipv6');
-      if (list.check('::ffff:0:0', 'ipv6') || mapped.check(block.address, 'ipv6')) {
+      if (list.check('::ffff:0:0', 'ipv6') || mapped.check(block.address, 'ipv6'))
         return { problem: 'covers IPv4 addresses in IPv6 form; list them as IPv4' };
-      }
     }
     return value;
   });
@@ -231,9 +229,8 @@ export function listenAddress(description: string): z.ZodType<ListenAddress, str
         return { problem: 'has a port that is not between 0 and 65535' };
       const host = (bracketed ?? plain ?? '').toLowerCase();
       const fits = bracketed === undefined ? host === 'localhost' || isIP(host) === 4 : isIP(host) === 6;
-      if (!fits || host.includes('%')) {
+      if (!fits || host.includes('%'))
         return { problem: 'must begin with an IP address (IPv6 in brackets) or localhost' };
-      }
       return { host, port };
     },
   ).register(marks, { mark: 'machine' });
@@ -278,9 +275,8 @@ export function readReceiver(value: string): string | { readonly problem: string
   if (url.username !== '' || url.password !== '') return { problem: 'has user information' };
   if (url.hash !== '') return { problem: 'has a fragment' };
   if (canonicalHost(url.hostname) === null) return { problem: 'has a host that is not one' };
-  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && isLocal(url.hostname))) {
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && isLocal(url.hostname)))
     return { problem: 'is not https, and not on this machine' };
-  }
   return value;
 }
 

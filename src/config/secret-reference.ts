@@ -5,7 +5,6 @@ import { shellWord } from '../lib/text.ts';
 import { splitCommandLine } from './locate.ts';
 import { readRegularFile } from './reload.ts';
 
-/** Reference to a secret. */
 export type SecretReference =
   | { readonly kind: 'env'; readonly name: string }
   | { readonly kind: 'file'; readonly path: string }
@@ -61,7 +60,6 @@ export function referenceOption(option: string, text: string): SecretReference {
   });
 }
 
-/** Options for reading a reference. */
 export interface ReadSecretOptions {
   readonly env: NodeJS.ProcessEnv;
   /** Base of relative paths, and working directory of commands: the folder of the config file. */
@@ -90,11 +88,8 @@ export async function readSecret(reference: SecretReference, options: ReadSecret
     return `${where}${describeReference(reference)} ${what}.`;
   };
   const value = await read(reference, options, say);
-  if (value === '') {
-    throw new SidekeyError('secret_missing', say('is empty'), {
-      hint: 'it is empty: put the secret there',
-    });
-  }
+  if (value === '')
+    throw new SidekeyError('secret_missing', say('is empty'), { hint: 'it is empty: put the secret there' });
   if (/\p{Cc}/u.test(value)) {
     throw new SidekeyError('input_invalid', say('holds a control character, such as a line break'), {
       hint: 'a secret is one line of text; check how it was put there',
@@ -156,9 +151,8 @@ export function readSecretFile(path: string, say: Say): Buffer {
       cause,
     });
   }
-  if (content === null) {
+  if (content === null)
     throw new SidekeyError('secret_missing', say('is not a file'), { hint: 'name a file after file:' });
-  }
   // Windows has no file modes.
   if (process.platform !== 'win32' && (content.mode & 0o007) !== 0) {
     throw new SidekeyError('permissions_unsafe', say('is open to every user of this machine'), {

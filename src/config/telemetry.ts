@@ -23,7 +23,6 @@ export const telemetrySchema = z.strictObject({
     .meta({ description: 'Where traces are sent. Default: nowhere.' }),
 });
 
-/** Settings of traces. */
 interface TracesConfig {
   readonly url: string;
   /** Share of exchanges to trace, from 0 to 1. */
@@ -32,7 +31,6 @@ interface TracesConfig {
   readonly headers: Readonly<Record<string, SecretReference>>;
 }
 
-/** Settings of telemetry. */
 export interface TelemetryConfig {
   /** Null: no traces. */
   readonly traces: TracesConfig | null;

@@ -143,7 +143,6 @@ export interface UpstreamConfig {
   readonly clientCertificates: readonly ClientCertificateConfig[];
 }
 
-/** A parent proxy. */
 export interface UpstreamProxyConfig {
   readonly authority: Authority;
   readonly login: {
@@ -156,7 +155,6 @@ export interface UpstreamProxyConfig {
   readonly remoteDns: boolean;
 }
 
-/** Files of a client certificate. */
 export interface ClientCertificateConfig {
   readonly pattern: DomainPattern;
   readonly files: { readonly cert: string; readonly key: string } | { readonly pfx: string };

@@ -20,13 +20,10 @@ export function validate<T>(
   };
 }
 
-interface Finding {
-  readonly path: Path;
-  readonly of: 'value' | 'key';
-  readonly message: string;
-}
-
-function flatten(issue: z.core.$ZodIssue, base: Path): Finding[] {
+function flatten(
+  issue: z.core.$ZodIssue,
+  base: Path,
+): { readonly path: Path; readonly of: 'value' | 'key'; readonly message: string }[] {
   const path = [...base, ...issue.path.filter((step) => typeof step !== 'symbol')];
   switch (issue.code) {
     case 'unrecognized_keys': {

@@ -282,8 +282,6 @@ function byHand(): SidekeyError {
   return new SidekeyError(
     'config_invalid',
     'The config file is written in a way that cannot be edited safely.',
-    {
-      hint: 'make the change by hand; nothing was changed',
-    },
+    { hint: 'make the change by hand; nothing was changed' },
   );
 }

@@ -91,13 +91,7 @@ export interface Approval extends Question {
 }
 
 /** An approval that is valid for more than one request. */
-export interface StandingApproval {
-  /** ID of the answered question. */
-  readonly id: string;
-  readonly who: Asking;
-  readonly grantName: string;
-  readonly rule: string;
-  readonly ruleName: string | null;
+export interface StandingApproval extends Pick<Question, 'id' | 'who' | 'grantName' | 'rule' | 'ruleName'> {
   readonly at: number;
   readonly by: string;
   /** Time at which the approval ends; null: with the lease. */

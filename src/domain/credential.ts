@@ -148,25 +148,12 @@ export type Renewal =
       readonly region: string | null;
     };
 
-/** A key without an expiry. */
-interface ApiKeyCredential {
-  readonly type: 'api_key';
-  readonly value: string;
-}
-
 /** A JSON Web Token (RFC 7519) that was supplied by a person and cannot be renewed. */
 interface JwtCredential {
   readonly type: 'jwt';
   readonly value: string;
   /** Claim `exp` of the token, in milliseconds since the epoch; null: no such claim. */
   readonly expiresAt: number | null;
-}
-
-/** RFC 7617. */
-interface BasicCredential {
-  readonly type: 'basic';
-  readonly username: string;
-  readonly password: string;
 }
 
 /** Header fields of a request, sent unchanged. */
@@ -214,9 +201,9 @@ export type HeldCredential = Exclude<Credential, SourceCredential>;
 
 export type Credential =
   | OAuth2Credential
-  | ApiKeyCredential
+  | { readonly type: 'api_key'; readonly value: string }
   | JwtCredential
-  | BasicCredential
+  | { readonly type: 'basic'; readonly username: string; readonly password: string }
   | HeadersCredential
   | AwsCredential
   | ClientCertificateCredential

@@ -94,7 +94,6 @@ export interface AuditEvent {
   readonly user?: string | undefined;
   /** ID of the approval or proposal that was made for the exchange, or that covers it. */
   readonly approval?: string | undefined;
-  /** ID of the grant. */
   readonly grant?: string | undefined;
   readonly provider?: string | undefined;
   /** Address and port of the caller; at the command line `cli`, over SSH `cli:192.0.2.7:5022`. */
@@ -130,7 +129,6 @@ export interface AuditEvent {
 /** Author of a change, and their client. */
 export type Origin = Pick<AuditEvent, 'by' | 'client'>;
 
-/** A line of the audit file. */
 export interface AuditLine extends AuditEvent {
   /** Version of the line format. */
   readonly v: 1;

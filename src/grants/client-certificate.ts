@@ -29,9 +29,8 @@ export function isPem(text: string): boolean {
  */
 export function readClientCertificate(parts: CertificateParts, now: number): ClientCertificateCredential {
   const certificates = blocksOf(parts.certificate, (label) => label === 'CERTIFICATE').map(certificateIn);
-  if (certificates.length === 0) {
+  if (certificates.length === 0)
     throw inputInvalid('There is no certificate in the input.', 'a BEGIN CERTIFICATE block is expected');
-  }
   const [written, ...more] = blocksOf(parts.privateKey, (label) => label.endsWith('PRIVATE KEY'));
   if (written === undefined)
     throw inputInvalid('There is no private key in the input.', 'a BEGIN … PRIVATE KEY block is expected');
@@ -102,9 +101,8 @@ const clientUses: ReadonlySet<string> = new Set(['1.3.6.1.5.5.7.3.2', '2.5.29.37
 
 function assertGood(own: X509Certificate, now: number): void {
   const [from, until] = [own.validFromDate, own.validToDate];
-  if (now >= until.getTime()) {
+  if (now >= until.getTime())
     throw inputInvalid(`The certificate has expired: it ended at ${until.toISOString()}.`, 'get a new one');
-  }
   if (now < from.getTime()) {
     throw inputInvalid(
       `The certificate is not valid yet: it begins at ${from.toISOString()}.`,

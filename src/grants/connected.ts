@@ -31,7 +31,6 @@ interface StoreRequest extends VerifyRequest {
 
 type Details = Readonly<Record<string, string>>;
 
-/** A stored grant. */
 interface Stored {
   readonly grant: Grant;
   /** True if a grant of this name existed. It kept its ID. */
@@ -105,9 +104,8 @@ async function identityOf(
   const endpoint = provider.userinfoEndpoint;
   const target = endpoint === null ? null : parseAbsoluteTarget(endpoint);
   const isConsent = flow === 'authorization_code' || flow === 'device_code';
-  if (!isConsent || credential.type !== 'oauth2' || endpoint === null || target === null) {
+  if (!isConsent || credential.type !== 'oauth2' || endpoint === null || target === null)
     return { claims: identity, unknown: null };
-  }
   const [path = ''] = target.path.split('?', 1);
   const answer = await recordAccess<IdentityAnswer>(
     request,

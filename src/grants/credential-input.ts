@@ -143,9 +143,8 @@ function readObject(object: JsonObject, clock: () => number): CredentialInput {
   const now = clock();
   const type = typeOf(fields);
   for (const [name, { written }] of fields) {
-    if (name !== 'type' && !belongs[type].has(name)) {
+    if (name !== 'type' && !belongs[type].has(name))
       throw invalid(`the field "${written}" does not belong to the type ${type}`, shapes[type]);
-    }
   }
   switch (type) {
     case 'oauth2':
@@ -161,9 +160,8 @@ function readObject(object: JsonObject, clock: () => number): CredentialInput {
     }
     case 'basic': {
       const username = string(fields, fieldOf(fields, ['username'], type), type);
-      if (username.includes(':')) {
+      if (username.includes(':'))
         throw invalid('"username" holds a colon, which RFC 7617 does not allow', shapes.basic);
-      }
       return plain({ type, username, password: password(fields) });
     }
     case 'headers':
@@ -212,9 +210,8 @@ function fieldsOf(object: JsonObject): Fields {
     if (name === null) throw unknownField(written);
     if (value === null) continue;
     const twin = fields.get(name);
-    if (twin !== undefined) {
+    if (twin !== undefined)
       throw invalid(`"${twin.written}" and "${written}" are the same field; leave one out`);
-    }
     fields.set(name, { written, value });
   }
   return fields;
@@ -222,9 +219,8 @@ function fieldsOf(object: JsonObject): Fields {
 
 function unknownField(written: string): SidekeyError {
   // Other names are not shown: they may be tokens in the wrong place.
-  if (!/^_{0,2}[A-Za-z]{1,20}(?:[_.-]{1,2}[A-Za-z]{1,20}){0,3}$/.test(written)) {
+  if (!/^_{0,2}[A-Za-z]{1,20}(?:[_.-]{1,2}[A-Za-z]{1,20}){0,3}$/.test(written))
     return invalid(`a field name of ${written.length} characters is not known`);
-  }
   const nearest = nearestField(written);
   return invalid(
     `the field "${written}" is not known${nearest === null ? '' : `; did you mean "${nearest}"?`}`,
@@ -255,14 +251,12 @@ function oauth2(fields: Fields, now: number): CredentialInput {
     const key = 'the key of the tool that it came from, which stays there';
     throw invalid(`"${tokenType.written}" is DPoP: such a token is bound to ${key}`, shapes.oauth2);
   }
-  if (tokenType !== undefined && type !== 'bearer') {
+  if (tokenType !== undefined && type !== 'bearer')
     throw invalid(`"${tokenType.written}" must be "Bearer": Sidekey sends no other kind`, shapes.oauth2);
-  }
   const accessToken = fields.has('access_token') ? token(fields, 'access_token', 'oauth2') : null;
   const refreshToken = fields.has('refresh_token') ? string(fields, 'refresh_token', 'oauth2') : null;
-  if (accessToken === null && refreshToken === null) {
+  if (accessToken === null && refreshToken === null)
     throw invalid('an oauth2 credential needs "access_token", "refresh_token" or both', shapes.oauth2);
-  }
   const scopes = scopesOf(fields);
   const expiresAt = expiry(fields, now);
   return {
@@ -285,9 +279,8 @@ function expiry(fields: Fields, now: number): number | null {
   const absolute = fields.get('expires_at');
   const field = absolute ?? fields.get('expires_in');
   if (field === undefined) return null;
-  if (typeof field.value !== 'number' && typeof field.value !== 'string') {
+  if (typeof field.value !== 'number' && typeof field.value !== 'string')
     throw invalid(`"${field.written}" must be a number or a string`, shapes.oauth2);
-  }
   const read = absolute === undefined ? readExpiresIn(field.value, now) : readExpiresAt(field.value, now);
   if ('problem' in read) throw invalid(`"${field.written}" ${read.problem}`, shapes.oauth2);
   return read.at;
@@ -303,9 +296,8 @@ function scopesOf(fields: Fields): readonly string[] {
   const valid = items?.every(
     (item) => typeof item === 'string' && /^[\x21\x23-\x5b\x5d-\x7e]{1,512}$/.test(item),
   );
-  if (items === null || valid !== true || items.length > maxScopes) {
+  if (items === null || valid !== true || items.length > maxScopes)
     throw invalid(`"${written}" must be scopes with spaces between them, or a list of scopes`, shapes.oauth2);
-  }
   return [...new Set(items as readonly string[])];
 }
 
@@ -333,12 +325,10 @@ function headers(fields: Fields): readonly Field[] {
   const seen = new Set<string>();
   return [...(value as JsonObject)].map(([name, value], index) => {
     const place = `header ${index + 1}`;
-    if (!isFieldName(name) || name.length > 256) {
+    if (!isFieldName(name) || name.length > 256)
       throw invalid(`${place} has no valid field name (RFC 9110 §5.1)`, shapes.headers);
-    }
-    if (isReservedFieldName(name)) {
+    if (isReservedFieldName(name))
       throw invalid(`${place} has a reserved name: "${name}" is set by the proxy itself`, shapes.headers);
-    }
     if (seen.has(name.toLowerCase()))
       throw invalid(`${place} has the name of another header`, shapes.headers);
     seen.add(name.toLowerCase());

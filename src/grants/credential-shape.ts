@@ -51,9 +51,8 @@ export function checkedString(
   if (value.trim() === '') throw invalid(`${place} is empty`, shape);
   if (Buffer.byteLength(value) > maxValue) throw invalid(`${place} is larger than 64 KiB`, shape);
   // Unpaired surrogates have no UTF-8.
-  if (/[\p{Cc}\p{Cs}]/u.test(value)) {
+  if (/[\p{Cc}\p{Cs}]/u.test(value))
     throw invalid(`${place} holds a control character, such as a line break at its end`, shape);
-  }
   if (value !== value.trim() && allowed === null)
     throw invalid(`${place} begins or ends with a space`, shape);
   return value;
@@ -61,15 +60,12 @@ export function checkedString(
 
 /** Checks AWS keys. Messages contain none of the three. */
 export function checkedKeys({ accessKeyId, secretAccessKey, sessionToken }: AwsKeys): AwsKeys {
-  if (!isAccessKeyId(accessKeyId)) {
+  if (!isAccessKeyId(accessKeyId))
     throw invalid('the access key id must be 16 to 128 letters and digits', shapes.aws);
-  }
-  if (!isAwsSecret(secretAccessKey)) {
+  if (!isAwsSecret(secretAccessKey))
     throw invalid('the secret access key holds a character that none has', shapes.aws);
-  }
-  if (sessionToken !== null && !isAwsSecret(sessionToken)) {
+  if (sessionToken !== null && !isAwsSecret(sessionToken))
     throw invalid('the session token holds a character that none has', shapes.aws);
-  }
   return { accessKeyId, secretAccessKey, sessionToken };
 }
 

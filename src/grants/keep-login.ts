@@ -166,8 +166,6 @@ function noToken({ title }: Provider, failure: Exclude<TokenAnswer, Tokens>): Si
   return new SidekeyError(
     'provider_refused',
     `${title} gave the login no token (${why}); nothing was stored.`,
-    {
-      hint: 'log in again',
-    },
+    { hint: 'log in again' },
   );
 }

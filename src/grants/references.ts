@@ -8,7 +8,6 @@ import { replaceCommand } from './token-result.ts';
 
 /** A reference of a grant that this process cannot read. Contains names, but no values. */
 export interface UnreadableReference {
-  /** ID of the grant. */
   readonly grant: string;
   readonly code: FailureCode;
   readonly sentence: string;

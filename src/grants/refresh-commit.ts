@@ -9,7 +9,6 @@ import type { OpenedGrant, Registry } from './registry.ts';
  * after a permanent refusal, unless another process was first.
  */
 
-/** An opened grant with an OAuth credential. */
 export interface OAuthGrant extends OpenedGrant {
   readonly credential: OAuth2Credential;
 }

@@ -196,7 +196,6 @@ export function newHolder(pid = process.pid): string {
   return JSON.stringify({ id: randomUUID(), place, pid, start });
 }
 
-/** Returns the state of the process of a holder. */
 export function holderStateOf(holder: string): HolderState {
   const named = readHolder(holder);
   if (named === null || place === null) return 'unknown';

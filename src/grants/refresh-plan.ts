@@ -114,9 +114,8 @@ function otherSide({ provider: name, credential }: Renewable, provider: Provider
     dialect: provider?.dialect ?? plainDialect,
     clientId,
     async client() {
-      if (clientId === null) {
+      if (clientId === null)
         throw new Impossible(`the provider "${name}" has no client id`, `set providers.${name}.client_id`);
-      }
       const isOwn = isOwnEndpoint && clientId === provider.clientId;
       const clientSecret =
         credential.clientSecret ?? (isOwn ? ((await provider.clientSecret?.()) ?? null) : null);
@@ -148,9 +147,8 @@ export async function clientOf(
 
 async function planRefreshToken({ credential, scopes }: Renewable, side: OtherSide): Promise<RenewalRequest> {
   const { refreshToken } = credential;
-  if (refreshToken === null) {
+  if (refreshToken === null)
     throw new Impossible('there is no refresh token', 'add the grant again with --replace');
-  }
   const { refreshEndpoint: endpoint } = side;
   const dialect =
     credential.isNarrowed === true ? { ...side.dialect, sendScopeOnRefresh: true } : side.dialect;

@@ -7,8 +7,7 @@ import type { Grant } from '../domain/grant.ts';
 import type { Dialect, Provider } from '../domain/provider.ts';
 import { placeOf } from './refresh-backoff.ts';
 import { type ReferenceParts, unreadableReferences } from './references.ts';
-import type { PlanParts } from './refresh-plan.ts';
-import type { AttemptOutcome } from './refresh.ts';
+import type { AttemptOutcome, RefreshParts } from './refresh.ts';
 import type { OpenedGrant, Registry } from './registry.ts';
 import type { TokenSource } from './token-source.ts';
 
@@ -17,7 +16,6 @@ import type { TokenSource } from './token-source.ts';
  * expire unused. The schedule sets the times; the token source refreshes, once over all processes.
  */
 
-/** Refresh schedule of this process. */
 export interface RefreshSchedule {
   /** Notes that a request received a credential. Takes nanoseconds, for the request path. */
   used(): void;
@@ -27,17 +25,12 @@ export interface RefreshSchedule {
   close(): Promise<void>;
 }
 
-interface ScheduleParts {
+interface ScheduleParts extends Pick<RefreshParts, 'providers' | 'readSecret' | 'now' | 'skewMs'> {
   readonly registry: Pick<Registry, 'list' | 'open' | 'read'>;
   readonly store: Pick<Store, 'activity' | 'epoch' | 'grantPolicies'>;
   readonly tokens: Pick<TokenSource, 'refreshAhead'>;
   readonly activity: Pick<ActivityNotes, 'unwrittenUse'>;
-  readonly providers: (name: string) => Provider | undefined;
-  readonly readSecret: PlanParts['readSecret'];
   readonly sources: ReferenceParts['sources'];
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  readonly skewMs: number;
   /** Milliseconds for which a grant's token is kept fresh after its last use. */
   readonly keepFreshMs: number;
   readonly logger: { warn(fields: object, message: string): void };
@@ -303,7 +296,6 @@ interface Span {
   readonly to: number;
 }
 
-/** Refresh times of a credential. */
 export interface RefreshTimes {
   /** Time before the access token expires, for recently used grants; null: refreshed on use, or never. */
   readonly ahead: Span | null;
@@ -353,20 +345,13 @@ export function refreshTokenEndsOf(
   { credential }: SealedCredential,
   { dialect, consentedAt }: { readonly dialect: Dialect | null; readonly consentedAt: number },
 ): RefreshTokenEnds {
-  if (credential.type !== 'oauth2' || credential.refreshToken === null || dialect === null) {
+  if (credential.type !== 'oauth2' || credential.refreshToken === null || dialect === null)
     return { unusedAt: null, consentAt: null };
-  }
   const { refreshTokenIdleTimeoutMs, refreshTokenLifetimeMs } = dialect;
   return {
     unusedAt: refreshTokenIdleTimeoutMs === null ? null : credential.obtainedAt + refreshTokenIdleTimeoutMs,
     consentAt: refreshTokenLifetimeMs === null ? null : consentedAt + refreshTokenLifetimeMs,
   };
-}
-
-/** The next background refresh. */
-interface ComingRefresh {
-  readonly why: keyof RefreshTimes;
-  readonly span: Span;
 }
 
 /**
@@ -380,7 +365,7 @@ export function comingRefresh(
     now,
     keepFreshMs,
   }: { readonly usedAt: number | null; readonly now: number; readonly keepFreshMs: number },
-): ComingRefresh | null {
+): { readonly why: keyof RefreshTimes; readonly span: Span } | null {
   const isKeptFresh = ahead !== null && usedAt !== null && Math.max(ahead.from, now) - usedAt < keepFreshMs;
   if (isKeptFresh && (keepAlive === null || ahead.from <= keepAlive.from))
     return { why: 'ahead', span: ahead };

@@ -67,17 +67,12 @@ export async function useRefreshToken<T>(
     const { opened, refreshToken } = usable(await parts.registry.read(grantId), use, begun);
     const outcome = await lock.ask(grantId, (io) => use.ask(opened, refreshToken, io));
     if (outcome === null) throw busy();
-    return await settle(use, { opened, refreshToken }, outcome, {
-      ...parts,
-      begun,
-      isHeld: lock.isHeld,
-    });
+    return await settle(use, { opened, refreshToken }, outcome, { ...parts, begun, isHeld: lock.isHeld });
   } finally {
     await lock.release(grantId);
   }
 }
 
-/** A grant with its refresh token. */
 interface Usable {
   readonly opened: OAuthGrant;
   readonly refreshToken: string;

@@ -21,7 +21,6 @@ import { type PlanParts, planRefresh, type RefreshPlan } from './refresh-plan.ts
 import type { OpenedGrant, Registry } from './registry.ts';
 import { replaceCommand } from './token-result.ts';
 
-/** The parts that a refresh needs. */
 export interface RefreshParts {
   readonly registry: Registry;
   readonly store: Store;
@@ -55,7 +54,6 @@ interface AttemptOptions {
   readonly stopping: AbortSignal;
 }
 
-/** The outcome of an attempt. */
 export type AttemptOutcome =
   /** The new token is in the store. Null: the record has changed, and is to be read again. */
   | { readonly kind: 'renewed'; readonly opened: OpenedGrant | null }

@@ -104,7 +104,10 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
         provider: grant.provider,
       })) {
         // A name like an ID could be taken for another grant.
-        if (!isName(name) || (what === 'name' && uuid.test(name))) throw badName(what);
+        if (!isName(name) || (what === 'name' && uuid.test(name)))
+          throw new SidekeyError('input_invalid', `The ${what} of the grant is not valid.`, {
+            hint: 'use 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first',
+          });
       }
       assertAudience(sealed.audience);
       const at = now();
@@ -202,21 +205,13 @@ export function openRegistry({ store, vault, now, newId = randomUUID }: Registry
 
 const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-function badName(what: string): SidekeyError {
-  return new SidekeyError('input_invalid', `The ${what} of the grant is not valid.`, {
-    hint: 'use 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first',
-  });
-}
-
 /** Refuses an empty audience, which permits no host, and unreadable entries, which match none. */
 function assertAudience(audience: readonly string[]): void {
   if (audience.length > 0 && audience.every((text) => isPattern(parsePattern(text)))) return;
   throw new SidekeyError(
     'input_invalid',
     'The audience of the grant is empty or has an entry that is not a host.',
-    {
-      hint: 'set the audience of the provider to the hosts that its credential may be sent to',
-    },
+    { hint: 'set the audience of the provider to the hosts that its credential may be sent to' },
   );
 }
 

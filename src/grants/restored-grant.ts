@@ -4,7 +4,6 @@ import type { Grant } from '../domain/grant.ts';
 import { sealContext } from './registry.ts';
 import { readSealed } from './sealed-text.ts';
 
-/** A grant with its sealed credential. */
 type SealedGrant = Pick<Grant, 'id' | 'name' | 'user' | 'provider' | 'revision'> & {
   readonly state: string;
   readonly sealed: Uint8Array;

@@ -116,9 +116,8 @@ export function createSourceValues(parts: SourceValuesParts): SourceValues {
   function keep({ grant, sealed }: OpenedGrant, value: SourceValue, { ttlMs }: SourceCredential): Held {
     const askedAt = now();
     const { expiresAt, isCurrent } = value;
-    if (expiresAt !== null && expiresAt <= askedAt) {
+    if (expiresAt !== null && expiresAt <= askedAt)
       throw new SidekeyError('source_failed', 'The source gave a credential that has ended.');
-    }
     const keptUntil = askedAt + (ttlMs ?? (expiresAt === null ? defaultTtlMs : Infinity));
     const endsAt = Math.min(expiresAt ?? Infinity, keptUntil);
     const margin = endsAt === expiresAt ? Math.min(skewMs, (endsAt - askedAt) / 5) : 0;

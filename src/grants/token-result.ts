@@ -85,9 +85,8 @@ export function standingOf(
   const over = stateRefusal(grant, providers(grant.provider), credential);
   if (over !== null) return over;
   const refreshable = isRefreshable(credential);
-  if (clock.unwanted !== null && secretText(credential) === clock.unwanted) {
+  if (clock.unwanted !== null && secretText(credential) === clock.unwanted)
     return refreshable ? { kind: 'needed', opened } : { kind: 'unchanged' };
-  }
   const state = clockOf(credential, clock.now, clock.skewMs);
   if (state === 'fresh' || state === 'due') return { kind: 'usable', opened, due: state === 'due' };
   return { kind: refreshable ? 'needed' : 'ended', opened };
@@ -105,9 +104,8 @@ export function stateRefusal(
   credential?: Credential,
 ): RefusedToken | null {
   const again = () => replaceCommand(grant, [], provider, credential);
-  if (grant.state === 'revoked') {
+  if (grant.state === 'revoked')
     return refused(grant, 'grant_revoked', `The grant "${grant.name}" was revoked.`, again());
-  }
   if (grant.state === 'reauth_required') {
     const why = grant.stateReason === null ? '' : `: ${withoutStop(grant.stateReason)}`;
     return refused(grant, 'reauth_required', `The grant "${grant.name}" needs a new consent${why}.`, again());

@@ -134,9 +134,8 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
       last = opened;
       const forced = unwanted !== null;
       const refusal = flights.refusalOf(opened);
-      if (refusal !== null) {
+      if (refusal !== null)
         return forced ? { kind: 'unchanged' } : failedToken(opened.grant, refusal.reason, refusal.hint);
-      }
       if (flights.stopping.aborted) return failedToken(opened.grant, 'Sidekey is stopping');
       if (opened.sealed.credential.type === 'source') {
         const result = await values.obtain(opened, unwanted, signal);
@@ -157,9 +156,8 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
       } else if (!flights.isUnderWay(grantId)) {
         // No await from here to the start of the refresh, so that only one of concurrent callers starts it.
         if (forced && !flights.mayForce(grantId)) return { kind: 'unchanged' };
-        if (flights.wait(opened) > 0) {
+        if (flights.wait(opened) > 0)
           return forced ? { kind: 'unchanged' } : notNow(opened, flights.keepTrying(opened));
-        }
         if (forced) flights.forced(opened);
       }
       const left = (failure === null ? deadline : graceEnd) - now();
@@ -198,12 +196,7 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
       if (changed === null) return opened;
       if (reason !== null) {
         options.audit.note(
-          grantEvent(changed, {
-            event: 'grant.expired',
-            outcome: 'failed',
-            code: 'grant_expired',
-            reason,
-          }),
+          grantEvent(changed, { event: 'grant.expired', outcome: 'failed', code: 'grant_expired', reason }),
         );
       }
       return { grant: changed, sealed };
@@ -249,7 +242,6 @@ function notNow({ grant }: OpenedGrant, { reason, retryAfterMs }: RefreshFailure
   return reason === storeAway ? { ...refused, code: 'store_unavailable' } : refused;
 }
 
-/** One token per opened grant. */
 const readyTokens = new WeakMap<OpenedGrant, ReadyToken>();
 
 function ready(opened: OpenedGrant): ReadyToken {

@@ -45,9 +45,7 @@ export async function readCertificate(files: CertificateFiles): Promise<Certific
     throw new SidekeyError(
       'config_invalid',
       `${setting}.key: ${files.key} is not the key of ${files.cert}.`,
-      {
-        hint: 'give the key that belongs to the first certificate of the file',
-      },
+      { hint: 'give the key that belongs to the first certificate of the file' },
     );
   }
   return { cert, key, ca };
@@ -77,7 +75,7 @@ function parsed<T>(name: string, file: string, read: () => T): T {
 export function followCertificate(
   files: CertificateFiles,
   first: Certificate,
-  { use, log, timers }: Follower,
+  { use, log, timers }: { use: (certificate: Certificate) => void; log: Pick<Log, 'warn'>; timers: Timers },
 ): Disposable {
   let inUse = first;
   let failedWith = '';
@@ -103,10 +101,4 @@ export function followCertificate(
       cancel();
     },
   };
-}
-
-interface Follower {
-  readonly use: (certificate: Certificate) => void;
-  readonly log: Pick<Log, 'warn'>;
-  readonly timers: Timers;
 }

@@ -1,6 +1,5 @@
 import { type FailureCode, failures } from './failures.ts';
 
-/** Facts of a failure besides its sentence. */
 interface SidekeyErrorOptions {
   /** Next step: the exact command, config line or link. Default: from the table. */
   readonly hint?: string | undefined;
@@ -42,7 +41,6 @@ export class SidekeyError extends Error {
   }
 }
 
-/** Returns the failure for invalid input. */
 export function inputInvalid(sentence: string, hint: string): SidekeyError {
   return new SidekeyError('input_invalid', sentence, { hint });
 }

@@ -123,9 +123,7 @@ export function wantsPage(accept: string | undefined): boolean {
 
 /** An HTML template tag. Escapes all values except markup. Joins lists of markup with line breaks. */
 export function markup(texts: TemplateStringsArray, ...parts: readonly Part[]): Markup {
-  return {
-    html: texts.reduce((before, text, index) => before + htmlOf(parts[index - 1] ?? '') + text),
-  };
+  return { html: texts.reduce((before, text, index) => before + htmlOf(parts[index - 1] ?? '') + text) };
 }
 
 function htmlOf(part: Part): string {

@@ -138,9 +138,8 @@ class Reader {
       if (this.#text[nameAt] !== '"') throw this.#unexpected('a field name in double quotes');
       const name = this.#string();
       if (fields.has(name)) throw new Stop('a field is twice in the same object', nameAt);
-      if (ambiguousName.test(name)) {
+      if (ambiguousName.test(name))
         throw new Stop('a field name has a control character or half of a character', nameAt);
-      }
       this.#skip();
       if (!this.#take(':')) throw this.#unexpected('a colon');
       this.#skip();
@@ -177,9 +176,8 @@ class Reader {
         return JSON.parse(this.#text.slice(start, this.#at)) as string;
       }
       if (code === 0x5c) {
-        if (!/^(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/.test(this.#text.slice(at + 1, at + 6))) {
+        if (!/^(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/.test(this.#text.slice(at + 1, at + 6)))
           throw new Stop('a backslash begins no valid escape', at);
-        }
         at += 1;
       }
     }

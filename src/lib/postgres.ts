@@ -60,9 +60,8 @@ export function parsePostgresUrl(text: string): PostgresAddress | { readonly pro
 function parseSingle(text: string, isNamed: boolean): PostgresAddress | { readonly problem: string } {
   const url = /^postgres(?:ql)?:\/\/[\x21-\x7e]*$/.test(text) ? URL.parse(text) : null;
   if (url === null) return { problem: `must be ${form}` };
-  if (url.password !== '') {
+  if (url.password !== '')
     return { problem: 'has a password in it; write store: { url: …, password: env:NAME }, or file:PATH' };
-  }
   const hostname = isNamed ? url.hostname : '';
   const [user, named, database] = [url.username, hostname, url.pathname.slice(1)].map(decoded);
   if (!user || !database || database.includes('/')) return { problem: `must be ${form}` };
@@ -75,16 +74,15 @@ function parseSingle(text: string, isNamed: boolean): PostgresAddress | { readon
     };
   }
   const socket = url.searchParams.get('host');
-  if (socket !== null && (named !== '' || !socket.startsWith('/'))) {
+  if (socket !== null && (named !== '' || !socket.startsWith('/')))
     return { problem: 'has a host option that is not the folder of a Unix socket, or a host beside it' };
-  }
   const host = socket ?? named?.replace(/^\[(.*)\]$/, '$1');
   if (!host) return { problem: `must be ${form}` };
-  const isHere = isOnThisMachine(host);
+  const isHere =
+    host.startsWith('/') || host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
   const mode = url.searchParams.get('sslmode') ?? (isHere ? 'disable' : 'verify-full');
-  if (mode !== 'disable' && mode !== 'verify-full') {
+  if (mode !== 'disable' && mode !== 'verify-full')
     return { problem: `has sslmode=${mode}, which does not verify the server; write sslmode=verify-full` };
-  }
   if (mode === 'disable' && !isHere) {
     return {
       problem:
@@ -107,10 +105,6 @@ function decoded(part: string): string | null {
   } catch {
     return null;
   }
-}
-
-function isOnThisMachine(host: string): boolean {
-  return host.startsWith('/') || host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
 /** Formats an address for messages. */
@@ -304,12 +298,7 @@ export function postgresUnavailable(location: string, error: unknown): SidekeyEr
   });
 }
 
-interface Reason {
-  readonly why: string;
-  readonly hint?: string;
-}
-
-const states: Readonly<Record<string, Reason | undefined>> = {
+const states: Readonly<Record<string, { readonly why: string; readonly hint?: string } | undefined>> = {
   '28': {
     why: 'the server refuses this user or its password',
     hint: 'check the user in "store", its password, and pg_hba.conf of the server',

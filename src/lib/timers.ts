@@ -4,7 +4,6 @@ export interface Timers {
   after(ms: number, run: () => void): () => void;
 }
 
-/** The timers of the process. */
 export const systemTimers: Timers = {
   after(ms, run) {
     const timer = setTimeout(run, ms);
@@ -63,7 +62,6 @@ export interface Clock extends Timers {
   now(): number;
 }
 
-/** The clock of the process. */
 export const systemClock: Clock = {
   now: () => performance.now(),
   after: (ms, run) => systemTimers.after(ms, run),

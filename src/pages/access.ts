@@ -18,11 +18,6 @@ interface Caller {
   readonly reaches: readonly { readonly id: string }[] | null;
 }
 
-interface Status {
-  readonly proxy: { readonly agents: string };
-  readonly domains: { readonly unmatched: string };
-}
-
 interface Lease {
   readonly id: string;
   readonly agent: string;
@@ -39,12 +34,13 @@ export async function access(main: HTMLElement, me: Me): Promise<void> {
     all<Agent>('/v2/agents'),
     all<Lease>('/v2/leases'),
     all<Domain>('/v2/domains'),
-    call<Status>('GET /v2/status'),
+    call<{ readonly proxy: { readonly agents: string }; readonly domains: { readonly unmatched: string } }>(
+      'GET /v2/status',
+    ),
   ]);
   const callers = await Promise.all(agents.map(({ name }) => call<Caller>(path`GET /v2/agents/${name}`)));
-  if (status.proxy.agents === 'optional') {
+  if (status.proxy.agents === 'optional')
     callers.push({ name: 'no token, on this machine', state: 'enabled', reaches: null });
-  }
   const mayChange = me.scopes.includes('access:write');
   const again = (work: () => Promise<unknown>) => async () => {
     await work();

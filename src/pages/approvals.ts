@@ -21,12 +21,7 @@ interface Waiting {
   readonly expires_at: string;
 }
 
-interface Standing {
-  readonly id: string;
-  readonly agent: string | null;
-  readonly grant_name: string;
-  readonly rule: string;
-  readonly rule_name: string | null;
+interface Standing extends Pick<Waiting, 'id' | 'agent' | 'grant_name' | 'rule' | 'rule_name'> {
   readonly until: string | null;
   readonly by: string;
 }

@@ -1,7 +1,7 @@
 import { call, follow, type View } from './api.ts';
 import { action, choice, field, fill, form, h, table, time } from './dom.ts';
 
-interface Line {
+export interface Line {
   readonly time: string;
   readonly event: string;
   readonly agent?: string;
@@ -15,11 +15,6 @@ interface Line {
   readonly code?: string;
   readonly reason?: string;
   readonly duration_ms?: number;
-}
-
-interface Page {
-  readonly data: readonly Line[];
-  readonly next_cursor: string | null;
 }
 
 const maxLive = 200;
@@ -44,7 +39,7 @@ export const audit: View = async (main, _me, signal) => {
       cursor !== null && action('Older events', () => read(cursor), 'quiet'),
     );
   const read = async (cursor: string | null) => {
-    const page = await call<Page>(
+    const page = await call<{ readonly data: readonly Line[]; readonly next_cursor: string | null }>(
       `GET /v2/audit/events?${query}${cursor === null ? '' : `&cursor=${cursor}`}`,
     );
     lines = cursor === null ? page.data : [...lines, ...page.data];

@@ -30,7 +30,6 @@ function add(element: Element, children: readonly Child[]): void {
   }
 }
 
-/** Replaces the children of an element. */
 export function fill(element: Element, ...children: readonly Child[]): void {
   element.replaceChildren();
   add(element, children);
@@ -118,12 +117,10 @@ export function form(
   return it;
 }
 
-/** Returns a labelled field. */
 export function field(label: string, name: string, props: Props = {}): HTMLElement {
   return h('label', {}, h('span', {}, label), h('input', { name, autocomplete: 'off', ...props }));
 }
 
-/** Returns a labelled choice. */
 export function choice(label: string, name: string, options: readonly string[], chosen = ''): HTMLElement {
   const entries = options.map((value) => h('option', { value, selected: value === chosen }, value || 'any'));
   return h('label', {}, h('span', {}, label), h('select', { name }, ...entries));

@@ -23,15 +23,6 @@ interface Config {
   readonly text: string;
 }
 
-interface Explanation {
-  readonly allowed: boolean;
-  readonly held: boolean;
-  readonly outcome: string;
-  readonly message?: string;
-  readonly hint?: string;
-  readonly steps: readonly { readonly step: string; readonly ok: boolean; readonly text: string }[];
-}
-
 /** The allowed-domains map. Each change shows its difference before it is written. */
 export async function domains(main: HTMLElement, me: Me): Promise<void> {
   const list = await all<Domain>('/v2/domains');
@@ -152,10 +143,14 @@ function explainForm(): HTMLElement {
         field('Agent', 'agent', { placeholder: 'a caller without a token' }),
       ],
       async (values) => {
-        const { allowed, held, outcome, message, hint, steps } = await call<Explanation>(
-          'POST /v2/explain',
-          values,
-        );
+        const { allowed, held, outcome, message, hint, steps } = await call<{
+          readonly allowed: boolean;
+          readonly held: boolean;
+          readonly outcome: string;
+          readonly message?: string;
+          readonly hint?: string;
+          readonly steps: readonly { readonly step: string; readonly ok: boolean; readonly text: string }[];
+        }>('POST /v2/explain', values);
         fill(
           result,
           h(

@@ -1,4 +1,5 @@
 import { all, call, type Me, path, type View } from './api.ts';
+import type { Line } from './audit.ts';
 import { action, badge, facts, field, fill, form, h, table, time } from './dom.ts';
 
 interface Listed {
@@ -21,18 +22,6 @@ interface Shown extends Listed {
   readonly domains: readonly string[];
   readonly failure: string | null;
   readonly settings: { readonly expires_at: string | null; readonly max_ttl: number | null };
-}
-
-interface Line {
-  readonly time: string;
-  readonly event: string;
-  readonly agent?: string;
-  readonly method?: string;
-  readonly host?: string;
-  readonly path?: string;
-  readonly status?: number;
-  readonly outcome?: string;
-  readonly reason?: string;
 }
 
 /** Accounts: a person's own, or all for an operator. `#grants/ID` shows one. */
@@ -111,10 +100,7 @@ async function one(main: HTMLElement, me: Me, id: string): Promise<void> {
             field(
               most === null ? 'Access ends in' : `Access ends in (at most ${Math.floor(most / 86_400)} days)`,
               'expires',
-              {
-                placeholder: '30d',
-                required: true,
-              },
+              { placeholder: '30d', required: true },
             ),
           ],
           async ({ expires = '' }) => change(`PATCH ${it}`, { expires })(),

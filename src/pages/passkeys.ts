@@ -17,9 +17,8 @@ async function asked(ceremony: () => Promise<Credential | null>): Promise<unknow
     const credential = await ceremony();
     if (credential !== null) return (credential as PublicKeyCredential).toJSON();
   } catch (error) {
-    if ((error as Error).name === 'InvalidStateError') {
+    if ((error as Error).name === 'InvalidStateError')
       throw new ApiError(0, { detail: 'This device has a passkey of yours already.' });
-    }
   }
   throw new ApiError(0, { detail: 'No passkey was chosen.', hint: 'try again, or use another device' });
 }

@@ -5,11 +5,6 @@ import { h } from './dom.ts';
 const svg = 'http://www.w3.org/2000/svg';
 const [width, height] = [320, 96];
 
-interface Series {
-  readonly name: string;
-  readonly values: readonly (number | null)[];
-}
-
 function shape(tag: string, attributes: Readonly<Record<string, string | number>>): SVGElement {
   const element = document.createElementNS(svg, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
@@ -20,7 +15,7 @@ function shape(tag: string, attributes: Readonly<Record<string, string | number>
 export function plot(
   title: string,
   unit: string,
-  series: readonly Series[],
+  series: readonly { readonly name: string; readonly values: readonly (number | null)[] }[],
   times: readonly string[],
 ): HTMLElement {
   const numbers = series.flatMap(({ values }) => values.filter((value) => value !== null));

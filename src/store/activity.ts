@@ -59,7 +59,6 @@ const noActivity = {
   lacked: null as readonly string[] | null,
 };
 
-/** Returns the first row of a grant. */
 function firstActivity(change: ActivityChange): Omit<ActivityRow, 'grantId'> {
   const { lacked, ...first } = { ...noActivity, ...change };
   return { ...first, lacked: lacked?.join(' ') ?? null };

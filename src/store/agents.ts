@@ -145,11 +145,7 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
           await endApprovals(inside, id);
         const row = await inside
           .updateTable('leases')
-          .set((lease) => ({
-            renewedAt: at,
-            expiresAt: expiresAt,
-            maxUses: lease('maxUses', '+', moreUses),
-          }))
+          .set((lease) => ({ renewedAt: at, expiresAt: expiresAt, maxUses: lease('maxUses', '+', moreUses) }))
           .where('id', '=', id)
           .where('revokedAt', 'is', null)
           .returningAll()

@@ -27,7 +27,12 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
       run(
         async () => {
           const { numInsertedOrUpdatedRows: asked } = await insertion(db, question).executeTakeFirstOrThrow();
-          if (asked !== 1n) throw nothingToAskFor();
+          if (asked !== 1n)
+            throw new SidekeyError(
+              'grant_missing',
+              'The grant that the request is for, or the agent or the lease that it comes from, is gone.',
+              { hint: 'sidekey grant list; sidekey agent list; sidekey lease list --all' },
+            );
         },
         () =>
           new SidekeyError('already_exists', `There is a question ${question.id} already.`, {
@@ -71,7 +76,12 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
         const row = await query.returningAll().executeTakeFirst();
         if (row !== undefined) return fromQuestionRow(row);
         const question = await read(id);
-        if (question !== null && isWaiting(question, answer.at) && isForLease(answer)) throw underNoLease();
+        if (question !== null && isWaiting(question, answer.at) && isForLease(answer))
+          throw new SidekeyError(
+            'input_invalid',
+            'The request comes under no lease, so a yes cannot last as long as one.',
+            { hint: 'say yes once, or for a time' },
+          );
         return null;
       }),
     withdraw: (id) =>
@@ -173,22 +183,6 @@ function isForLease(answer: Answer): boolean {
   return answer.outcome === 'allowed' && answer.reach.kind === 'lease';
 }
 
-function underNoLease(): SidekeyError {
-  return new SidekeyError(
-    'input_invalid',
-    'The request comes under no lease, so a yes cannot last as long as one.',
-    { hint: 'say yes once, or for a time' },
-  );
-}
-
-function nothingToAskFor(): SidekeyError {
-  return new SidekeyError(
-    'grant_missing',
-    'The grant that the request is for, or the agent or the lease that it comes from, is gone.',
-    { hint: 'sidekey grant list; sidekey agent list; sidekey lease list --all' },
-  );
-}
-
 /** Questions, answers and standing approvals in the form of their table. */
 
 /** Maximum lengths of texts from agents, in UTF-16 units. */
@@ -262,7 +256,6 @@ function answerOf({ id, answeredAt: at, answeredBy: by, answer, until }: Questio
   throw damaged(`the question ${id}`, 'answer');
 }
 
-/** Returns the standing approval of a row. */
 function fromStandingRow(row: QuestionRow): StandingApproval {
   const { id, who, grantName, rule, ruleName, answer } = fromQuestionRow(row);
   if (answer?.outcome !== 'allowed' || answer.reach.kind === 'once')

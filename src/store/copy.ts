@@ -104,9 +104,7 @@ async function checkTarget(from: StoreTables, to: StoreTables, keysOf: KeysOf): 
     throw new SidekeyError(
       'input_invalid',
       `The store at ${to.location} is another store, or its master key was rotated and that of ${from.location} was not.`,
-      {
-        hint: 'copy to an empty database, or to a file that does not exist',
-      },
+      { hint: 'copy to an empty database, or to a file that does not exist' },
     );
   }
   const revisions = new Map<string, number>();
@@ -120,9 +118,7 @@ async function checkTarget(from: StoreTables, to: StoreTables, keysOf: KeysOf): 
     throw new SidekeyError(
       'input_invalid',
       `The grant ${name} is newer at ${to.location} than at ${from.location}.`,
-      {
-        hint: 'copy the other way round, or to an empty store: an old refresh token may be used up',
-      },
+      { hint: 'copy the other way round, or to an empty store: an old refresh token may be used up' },
     );
   }
 }

@@ -99,14 +99,6 @@ function connect(types: ColumnTypes): Migration {
   };
 }
 
-/** The columns that the migration reads and writes. */
-type Tables = {
-  agents: { name: string; token_hash: Uint8Array; created_at: number };
-  agent_tokens: { id: string; agent: string; label: string; hash: Uint8Array; created_at: number };
-  bindings: { agent: string; kind: string; value: string; created_at: number };
-  revisions: { name: string; value: number };
-};
-
 /**
  * Agents with several tokens, bindings and leases; policies of grants; `schema.ts` explains the columns.
  * Existing agents keep their token, and get a binding to everything, which preserves their rights.
@@ -114,7 +106,12 @@ type Tables = {
 function rights(types: ColumnTypes): Migration {
   return {
     async up(untyped: Kysely<unknown>): Promise<void> {
-      const db = untyped.withTables<Tables>();
+      const db = untyped.withTables<{
+        agents: { name: string; token_hash: Uint8Array; created_at: number };
+        agent_tokens: { id: string; agent: string; label: string; hash: Uint8Array; created_at: number };
+        bindings: { agent: string; kind: string; value: string; created_at: number };
+        revisions: { name: string; value: number };
+      }>();
       const agents = await db.selectFrom('agents').selectAll().execute();
       await db.schema.alterTable('agents').dropColumn('token_hash').execute();
       await db.schema.alterTable('agents').addColumn('user', 'text').execute();

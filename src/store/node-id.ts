@@ -68,7 +68,6 @@ export async function nodeIdOf(
   });
 }
 
-/** Returns the id of this node. */
 export function ownNodeId(config: NodePlace, { member }: Pick<OpenVault, 'member'>): string | null {
   return member === null ? copyIdOf(config) : nodeKeyId(member);
 }

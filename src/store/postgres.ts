@@ -169,9 +169,7 @@ async function prepare(pool: Pool, location: string, known: Migrations): Promise
     throw new SidekeyError(
       'store_newer',
       `The store at ${location} was written by a newer version of Sidekey.`,
-      {
-        hint: 'Use that version, or restore a backup that this one made.',
-      },
+      { hint: 'Use that version, or restore a backup that this one made.' },
     );
   }
   if (state === 'current') return;

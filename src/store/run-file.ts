@@ -17,7 +17,6 @@ export function runFileOf(storePath: string, port: number): string {
   return join(dir, `${name}-workers-${port}.json`);
 }
 
-/** Replaces the run file. */
 export function writeRunning(file: string, running: Running): void {
   writeFileSync(`${file}.new`, `${JSON.stringify(running)}\n`, { mode: 0o600 });
   renameSync(`${file}.new`, file);
@@ -33,7 +32,6 @@ export function readRunning(file: string): Running | null {
   }
 }
 
-/** Deletes the run file. */
 export function removeRunning(file: string): void {
   rmSync(file, { force: true });
 }

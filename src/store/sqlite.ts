@@ -333,9 +333,7 @@ function connect(path: string, busyTimeoutMs: number): Database {
       throw new SidekeyError(
         'store_unavailable',
         `The store at ${path} is on a file system without shared memory.`,
-        {
-          hint: 'Put the store on a local disk.',
-        },
+        { hint: 'Put the store on a local disk.' },
       );
     }
     // A rotated refresh token must survive a power cut, so every commit waits for the disk. The default of
@@ -358,9 +356,7 @@ async function judge(path: string, options: SqliteFileOptions): Promise<'behind'
     throw new SidekeyError(
       'store_damaged',
       `The file ${path} is a database of another program, not a store.`,
-      {
-        hint: 'Set "store" in the configuration to a file of its own.',
-      },
+      { hint: 'Set "store" in the configuration to a file of its own.' },
     );
   }
   const check = pragma(database, 'quick_check(1)');

@@ -158,7 +158,6 @@ export function isConnected(change: ProposedChange, grants: readonly Grant[]): b
 
 /** An entry of the map that a person accepted for a time. */
 export interface ProposedDomain extends Domain {
-  /** Id of the proposal. */
   readonly proposal: string;
   /** True if the yes is for one exchange. */
   readonly isOnce: boolean;

@@ -191,7 +191,6 @@ export interface ApprovalQueue {
   close(): Promise<void>;
 }
 
-/** Dependencies of the queue. */
 interface QueueParts {
   readonly store: { epoch(): number; readonly approvals: ApprovalStore };
   readonly audit: Pick<AuditLog, 'append' | 'note'>;
@@ -216,7 +215,6 @@ const cleanupMs = 60_000;
 /** Maximum number of bodies in memory, of 4 KiB each. */
 const maxBodies = 1_000;
 
-/** Creates the queue of one process. */
 export function createApprovalQueue(parts: QueueParts): ApprovalQueue {
   const { store, now, limits } = parts;
   const pending = createPendingApprovals(parts);

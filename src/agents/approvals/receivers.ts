@@ -6,7 +6,6 @@ import type { SecretReference } from '../../config/secret-reference.ts';
 import { findProgram, runBounded } from '../../lib/programs.ts';
 import type { Announcement, ApprovalReceiver } from './webhook.ts';
 
-/** Parts of receivers. */
 interface ReceiverParts {
   readonly readSecret: (reference: SecretReference) => Promise<string>;
   readonly fetch: typeof globalThis.fetch;
@@ -15,7 +14,6 @@ interface ReceiverParts {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** Returns the receivers of a config. */
 export function receiversOf(
   { webhook, notify }: Pick<ApprovalsConfig, 'webhook' | 'notify'>,
   parts: ReceiverParts,

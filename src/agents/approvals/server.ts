@@ -30,7 +30,6 @@ import { type ApprovalLinks, parseLinkPath, sealHeader } from './webhook.ts';
 
 /** HTTP/1.1 server of the approval pages and the API, with the TLS of `admin.tls`, or without. */
 
-/** Parts of the server. */
 interface AdminParts extends ApprovalRouteParts {
   readonly log: Pick<Log, 'warn'>;
   readonly timers: Timers;
@@ -198,7 +197,6 @@ function peerOf({ remoteAddress = '', remotePort = 0 }: Socket): string {
 
 /** Routes of a link: `GET` returns the question, `POST` takes the answer of a person. */
 
-/** Parts of the approval pages. */
 interface ApprovalRouteParts {
   readonly queue: Pick<ApprovalQueue, 'get' | 'answer' | 'body'>;
   readonly links: Pick<ApprovalLinks, 'verify' | 'sealOf'>;
@@ -238,15 +236,12 @@ export async function approvalRoute(
   };
   const approval = await get();
   if (approval === null) return overPage(null);
-  if (form === null) {
-    return shown(approval, queue.body(link.id), now(), await account(approval.who.grantId));
-  }
+  if (form === null) return shown(approval, queue.body(link.id), now(), await account(approval.who.grantId));
   const at = now();
   const answers = new URLSearchParams(form).getAll('answer');
   const choice = choicesOf(approval, at).find(({ value }) => answers.length === 1 && answers[0] === value);
-  if (choice === undefined) {
+  if (choice === undefined)
     return plainPage(400, 'This is not an answer', ['Open the link again, and choose one of the buttons.']);
-  }
   const by = `the link, from ${from}`;
   const { reach } = choice;
   const answer: Answer =

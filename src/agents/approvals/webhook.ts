@@ -120,7 +120,6 @@ export const sealHeader = 'sidekey-seal';
 /** Question of a link. A later question may have the same id with another `expiresAt`. */
 type Linked = Pick<Question, 'id' | 'expiresAt'>;
 
-/** Creates and verifies links. */
 export interface ApprovalLinks {
   /** Returns `/approve/ID/SIGNATURE`, or `/approve/body/ID/SIGNATURE`, which only shows the body. */
   pathFor(question: Linked, part?: 'body'): string;

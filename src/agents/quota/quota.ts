@@ -4,7 +4,6 @@ import type { RuleLimit } from '../../proxy/policy/rule.ts';
 export interface QuotaKey {
   /** Name of the agent; null: all callers without a token, counted together. */
   readonly agent: string | null;
-  /** Id of the grant. */
   readonly grant: string;
 }
 
@@ -79,9 +78,8 @@ function takeOne(counts: Counts, limit: RuleLimit, key: QuotaKey, now: number): 
   const isRefused = retryAfterMs > 0;
   const next = isRefused ? count : charged(count, 1, 0);
   // Also for a refused request: otherwise time would count again only from where the clock was before.
-  if (!isRefused || (before !== undefined && count.at < before.at)) {
+  if (!isRefused || (before !== undefined && count.at < before.at))
     counts.write(name, next, staleAt(limit, next));
-  }
   return isRefused ? { ok: false, retryAfterMs, limit } : taken;
 }
 

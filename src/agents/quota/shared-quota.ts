@@ -35,13 +35,6 @@ interface SharedQuotaOptions {
   readonly busyTimeoutMs?: number;
 }
 
-/** Bytes that could not be written yet. */
-interface Owed {
-  readonly limit: RuleLimit;
-  readonly key: QuotaKey;
-  readonly bytes: number;
-}
-
 /**
  * Opens a quota that the processes of one machine share through the SQLite file at `path`, on a local disk.
  * The first charged limit creates the file. Each request is one transaction that takes the write lock before
@@ -53,7 +46,10 @@ interface Owed {
  */
 export function createSharedQuota(path: string, { busyTimeoutMs = 1_000 }: SharedQuotaOptions = {}): Quota {
   const location = resolve(path);
-  const owed = new Map<string, Owed>();
+  const owed = new Map<
+    string,
+    { readonly limit: RuleLimit; readonly key: QuotaKey; readonly bytes: number }
+  >();
   let opened: OpenCounts | null = null;
   let closed = false;
   let failedAt = -Infinity;
@@ -214,9 +210,8 @@ function look(path: string): BigIntStats | undefined {
 
 function configure(database: Database): void {
   // With a write-ahead log, a process that dies in the middle of a write loses only that write.
-  if (pragma(database, 'journal_mode = wal') !== 'wal') {
+  if (pragma(database, 'journal_mode = wal') !== 'wal')
     throw new Error('the file system has no shared memory');
-  }
   // Only a power cut loses writes of a dead process. With `normal`, it loses the counts since the last
   // checkpoint and leaves a sound file; with `off`, it may corrupt the file, which then refuses all requests.
   // Costs one sync per thousand writes (https://sqlite.org/pragma.html#pragma_synchronous).

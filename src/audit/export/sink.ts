@@ -215,9 +215,8 @@ export function startShipping(options: ShipOptions): Shipping {
   function failed(before: SinkState, error: unknown): number {
     const { since = now(), attempts = 0 } = before.failing ?? {};
     const reason = error instanceof Error ? error.message : 'unknown';
-    if (before.failing === null) {
+    if (before.failing === null)
       logger.warn({ sink: name, reason }, 'a sink of the audit log takes no lines; they wait in the file');
-    }
     keep({ ...before, failing: { since, attempts: attempts + 1, reason } });
     if (error instanceof SinkFailure && error.tooLarge && batchLines > 1) {
       batchLines = Math.ceil(batchLines / 2);

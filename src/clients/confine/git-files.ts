@@ -42,7 +42,6 @@ export function closedFolders(folder: string, levels = nestedLevels): readonly s
   });
 }
 
-/** Returns the folders in a folder of a project. */
 function foldersIn(folder: string): readonly string[] {
   return readdirSync(folder, { withFileTypes: true })
     .filter((entry) => entry.isDirectory() && entry.name !== 'node_modules' && entry.name !== '.git')

@@ -94,9 +94,8 @@ function readTokens(body: JsonObject, place: JsonObject, reading: TokenReading):
   const names = dialect.tokenResponse;
   const accessToken = memberAt(place, names.accessToken);
   const refreshToken = memberAt(place, names.refreshToken);
-  if (!isToken(accessToken) || !(isAbsent(refreshToken) || isToken(refreshToken))) {
+  if (!isToken(accessToken) || !(isAbsent(refreshToken) || isToken(refreshToken)))
     return transient('the token endpoint sent a token that is not a line of visible ASCII');
-  }
   const type = memberAt(place, 'token_type');
   const isBound = reading.isProven === true && typeof type === 'string' && type.toLowerCase() === 'dpop';
   if (!isBound && !isBearer(type, names.tokenTypes)) {

@@ -38,20 +38,16 @@ export function requestClientCredentials(
 
 /** Assertions as authorization grants (RFC 7523 §2.1): a JWT of Sidekey is exchanged for an access token. */
 
-export interface JwtBearerRequest {
-  /** An https URL. */
-  readonly endpoint: string;
+interface AssertionRequest extends Omit<ClientCredentialsRequest, 'client'> {
   /** Null: no client is named; the assertion identifies the caller. */
   readonly client: TokenClient | null;
-  readonly dialect: Dialect;
+}
+
+export interface JwtBearerRequest extends AssertionRequest {
   readonly key: SigningKey;
   readonly issuer: string;
   readonly subject: string;
   readonly audience: string;
-  /** Value of `scope`; null: omitted. */
-  readonly scope: string | null;
-  /** Further parameters, sent unchanged. */
-  readonly parameters: Readonly<Record<string, string>>;
 }
 
 /** RFC 7523 §2.1. */
@@ -111,21 +107,12 @@ async function signAssertion(request: JwtBearerRequest, now: number): Promise<st
 /** Token exchange (RFC 8693): a token of another issuer is exchanged for one of this provider. */
 
 /** A token exchange (RFC 8693 §2.1). */
-export interface TokenExchangeRequest {
-  /** An https URL. */
-  readonly endpoint: string;
-  /** Null: no client is named. */
-  readonly client: TokenClient | null;
-  readonly dialect: Dialect;
+export interface TokenExchangeRequest extends AssertionRequest {
   readonly subjectToken: string;
   readonly subjectTokenType: string;
   readonly actorToken: string | null;
   readonly actorTokenType: string | null;
   readonly requestedTokenType: string | null;
-  /** Value of `scope`; null: omitted. */
-  readonly scope: string | null;
-  /** Further parameters, sent unchanged (`audience`, `resource` …). */
-  readonly parameters: Readonly<Record<string, string>>;
 }
 
 /** RFC 8693 §2.1. */

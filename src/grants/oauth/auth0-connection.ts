@@ -1,9 +1,8 @@
-import type { Dialect } from '../../domain/provider.ts';
-import { loginHasEnded } from './auth0.ts';
+import { type AccountTokenRequest, loginHasEnded } from './auth0.ts';
 import { type TokenIo } from './http.ts';
 import { withDescription } from './description.ts';
 import type { RefreshOutcome } from './refresh.ts';
-import { askTokenEndpoint, type TokenClient } from './token-endpoint.ts';
+import { askTokenEndpoint } from './token-endpoint.ts';
 
 /**
  * Auth0 Token Vault: the access token of an account that a user has connected at Auth0, in exchange for the
@@ -11,15 +10,7 @@ import { askTokenEndpoint, type TokenClient } from './token-endpoint.ts';
  * https://auth0.com/docs/secure/call-apis-on-users-behalf/token-vault/refresh-token-exchange-with-token-vault
  */
 
-export interface ConnectionTokenRequest {
-  /** `https://DOMAIN/oauth/token`. */
-  readonly endpoint: string;
-  /** Client of the login. Auth0 requires a confidential client. */
-  readonly client: TokenClient;
-  /** Dialect of the login's provider. */
-  readonly dialect: Dialect;
-  /** Refresh token of the login. */
-  readonly refreshToken: string;
+export interface ConnectionTokenRequest extends AccountTokenRequest {
   /** Name of the connection at the tenant, such as `google-oauth2`. */
   readonly connection: string;
   /** Account, if the connection has several; null: only one. */

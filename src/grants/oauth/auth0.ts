@@ -25,11 +25,14 @@ const accountScopes: readonly string[] = [
   'delete:me:connected_accounts',
 ];
 
-interface AccountTokenRequest {
+export interface AccountTokenRequest {
   /** `https://DOMAIN/oauth/token`. */
   readonly endpoint: string;
+  /** Client of the login. Auth0 requires a confidential client. */
   readonly client: TokenClient;
+  /** Dialect of the login's provider. */
   readonly dialect: Dialect;
+  /** Refresh token of the login. */
   readonly refreshToken: string;
 }
 
@@ -337,7 +340,6 @@ export function loginHasEnded(error: string): boolean {
 
 /** Values to check a connect callback against. */
 interface ConnectCallbackExpectation {
-  /** Provider of the login. */
   readonly provider: Provider;
   readonly state: string;
   readonly codeVerifier: string;

@@ -74,14 +74,9 @@ export async function authorizationUrl(request: AuthorizationRequest): Promise<A
 }
 
 /** A callback with the secrets of its flow. */
-export interface CodeExchange extends TokenIo {
-  readonly provider: Provider;
+export interface CodeExchange extends TokenIo, CallbackExpectation {
   /** Result of `parseCallback`. */
   readonly callback: Callback;
-  /** See `CallbackExpectation`. */
-  readonly acceptBareCode?: boolean | undefined;
-  readonly state: string;
-  readonly codeVerifier: string | null;
   readonly redirectUri: string;
   /** Requested scopes, granted unless the provider states others (RFC 6749 §5.1). */
   readonly scopes?: readonly string[];
@@ -218,9 +213,8 @@ function validated(parameters: URLSearchParams, { provider, state, codeVerifier 
       state,
     );
   } catch (error) {
-    if (!(error instanceof oauth.AuthorizationResponseError)) {
+    if (!(error instanceof oauth.AuthorizationResponseError))
       throw foreign(provider, 'its state or its issuer is another');
-    }
     const secrets = [state, codeVerifier ?? ''];
     const code = errorCode(error.error, secrets);
     throw saidNo(provider, code, describe(error.error_description ?? '', secrets));
@@ -231,12 +225,10 @@ function bareCode(
   code: string,
   { provider, codeVerifier, acceptBareCode }: CallbackExpectation,
 ): CheckedCallback {
-  if (acceptBareCode !== true || codeVerifier === null) {
+  if (acceptBareCode !== true || codeVerifier === null)
     throw foreign(provider, 'the code alone does not tell which flow it belongs to');
-  }
-  if (provider.dialect.accountParameters.length > 0) {
+  if (provider.dialect.accountParameters.length > 0)
     throw foreign(provider, 'the code alone does not tell which account it is for');
-  }
   return { code, details: {} };
 }
 
@@ -283,9 +275,7 @@ function unreadable(): SidekeyError {
   return new SidekeyError(
     'input_invalid',
     'That is neither the address that the browser came back to nor a code.',
-    {
-      hint: 'paste the complete address; it contains "code="',
-    },
+    { hint: 'paste the complete address; it contains "code="' },
   );
 }
 

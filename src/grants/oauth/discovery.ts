@@ -45,9 +45,8 @@ export async function discover(address: string, io: DocumentIo): Promise<Discove
   }
   const api = await resourceMetadata(url, io);
   const [server] = api?.authorization_servers ?? [];
-  if (server !== undefined && httpsUrl(server) === null) {
+  if (server !== undefined && httpsUrl(server) === null)
     throw unusable(url, 'its authorization server is not an https URL');
-  }
   const issuer = new URL(server ?? url);
   const metadata = await serverMetadata(issuer, io);
   if (metadata === null) {

@@ -10,7 +10,6 @@ import { describe } from './description.ts';
 import type { RefreshOutcome } from './refresh.ts';
 import { signJwt } from './signing-key.ts';
 
-/** A token request for one installation. */
 export interface InstallationRequest {
   /**
    * HTTPS URL of the installations: `https://api.github.com/app/installations`, or
@@ -95,9 +94,8 @@ function outcomeOf(
   const body = jsonObject(text) ?? {};
   if (status >= 200 && status < 300) {
     const { token, expires_at: expires } = body;
-    if (typeof token !== 'string' || !isFieldValue(token)) {
+    if (typeof token !== 'string' || !isFieldValue(token))
       return transient('the token endpoint sent an answer without a token', retryAfterMs);
-    }
     const expiresAt = typeof expires === 'string' ? Date.parse(expires) : Number.NaN;
     return {
       kind: 'renewed',
@@ -109,9 +107,8 @@ function outcomeOf(
     };
   }
   // Rate limits are 429, or 403 with one of these. Other 403 have neither.
-  if (status === 403 && (retryAfterMs !== null || asked.isLimited)) {
+  if (status === 403 && (retryAfterMs !== null || asked.isLimited))
     return transient('GitHub limits how often it is asked', retryAfterMs);
-  }
   const message = body['message'];
   const description = typeof message === 'string' ? describe(message, [asked.appToken]) : '';
   if (status === 404) return { kind: 'refused', ends: 'grant', description };

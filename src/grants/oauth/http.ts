@@ -149,9 +149,8 @@ export async function askEndpoint(
 ): Promise<EndpointAnswer | EndpointFailure> {
   const { name, method, headers, body } = request;
   const url = URL.parse(request.url);
-  if (url?.protocol !== 'https:' || url.username !== '' || url.password !== '') {
+  if (url?.protocol !== 'https:' || url.username !== '' || url.password !== '')
     return { kind: 'error', error: 'endpoint_invalid', description: `${name} is not an https URL` };
-  }
   let answer: RawAnswer;
   try {
     const asked = io.fetch(url.href, {
@@ -174,12 +173,10 @@ export async function askEndpoint(
   const retryAfterMs = readRetryAfter(answer.retryAfter, io.now());
   // `fetch` has status 0 for a redirect with `redirect: 'manual'`. Servers under maintenance and captive
   // portals redirect to pages for people.
-  if (status === 0 || (status >= 300 && status < 400)) {
+  if (status === 0 || (status >= 300 && status < 400))
     return transient(`${name} answered with a redirect, which is never followed`, retryAfterMs);
-  }
-  if (status >= 500 || status === 429 || status === 408) {
+  if (status >= 500 || status === 429 || status === 408)
     return transient(`${name} answered with HTTP ${status}`, retryAfterMs);
-  }
   if (text === null) return transient(`the answer of ${name} was larger than 64 KiB`);
   return {
     kind: 'answer',

@@ -56,8 +56,7 @@ export async function askUserinfo(
   if (status !== 200) return unknown(`with HTTP ${status}`);
   const body = jsonObject(answer.text);
   if (body === null) return unknown('with a text that is no JSON object');
-  if (subject !== undefined && body['sub'] !== subject) {
+  if (subject !== undefined && body['sub'] !== subject)
     return unknown('for another subject than that of the ID token');
-  }
   return { kind: 'known', status, claims: claimsIn(body, [token]) };
 }

@@ -156,17 +156,14 @@ function checkedCallback(
       throw new SidekeyError(
         'bad_request',
         'The answer does not belong to this sign-in, or is of another issuer.',
-        {
-          hint: 'begin again, and finish in the same browser',
-        },
+        { hint: 'begin again, and finish in the same browser' },
       );
     }
     const secrets = [state, codeVerifier];
     const code = errorCode(error.error, secrets);
     const detail = withDescription(code, describe(error.error_description ?? '', secrets));
-    if (code === 'access_denied') {
+    if (code === 'access_denied')
       throw new SidekeyError('consent_declined', `You, or the issuer, said no to the sign-in (${detail}).`);
-    }
     throw unusable(server.issuer, detail);
   }
 }
@@ -204,9 +201,8 @@ function failureOf(error: unknown, issuer: string, secrets: readonly string[]): 
     const code = errorCode(error.error, secrets);
     return unusable(issuer, withDescription(code, describe(error.error_description ?? '', secrets)));
   }
-  if (error instanceof oauth.WWWAuthenticateChallengeError) {
+  if (error instanceof oauth.WWWAuthenticateChallengeError)
     return unusable(issuer, `it refuses the client with HTTP ${error.status}`);
-  }
   const isProtocol = error instanceof oauth.OperationProcessingError;
   if (isProtocol || error instanceof oauth.UnsupportedOperationError) return unusable(issuer, error.message);
   const { host } = new URL(issuer);

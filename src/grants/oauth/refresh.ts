@@ -93,9 +93,8 @@ export function refreshOutcome(answer: TokenAnswer): RefreshOutcome {
       const { error, description } = answer;
       if (consentGone.has(error.toLowerCase())) return { kind: 'refused', ends: 'grant', description };
       // RFC 8628 defines `slow_down` for device codes; some servers send it for any rate limit.
-      if (error === 'slow_down') {
+      if (error === 'slow_down')
         return { kind: 'later', reason: 'the token endpoint answered slow_down', retryAfterMs: null };
-      }
       return { kind: 'refused', error, description };
     }
     case 'later':

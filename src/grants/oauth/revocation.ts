@@ -51,9 +51,8 @@ export async function revoke(request: RevocationRequest, io: TokenIo): Promise<R
   const url = addressOf(request);
   if (url === null) return { kind: 'unsupported' };
   const token = tokenFor(request);
-  if (token === null) {
+  if (token === null)
     return lasting(`there is no ${revocation.token.replace('_', ' ')} to revoke the grant with`);
-  }
   let written: EndpointRequest | string;
   try {
     written = await write(request, { url, token, now: io.now });
@@ -146,9 +145,8 @@ async function authorize(
       return null;
     case 'basic':
     case 'field':
-      if (client === null || secret === null) {
+      if (client === null || secret === null)
         return auth === 'basic' ? 'there is no client secret to revoke the grant with' : null;
-      }
       // The secret is then a private key, which is never sent.
       if (client.auth === 'private_key_jwt')
         return 'the revocation endpoint wants a client secret, not a key';
@@ -163,9 +161,8 @@ function outcomeOf(
   secrets: readonly string[],
 ): RevocationOutcome {
   if (answer.kind === 'error') return lasting(describe(answer.description, secrets));
-  if (answer.kind === 'later') {
+  if (answer.kind === 'later')
     return { kind: 'failed', reason: answer.reason, passing: true, retryAfterMs: answer.retryAfterMs };
-  }
   const { status } = answer;
   const body = jsonObject(answer.text);
   const isGood = status >= 200 && status < 300;

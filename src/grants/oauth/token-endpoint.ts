@@ -163,9 +163,7 @@ function privateKeyJwt(privateKey: string | null, { audience, now }: Authenticat
       throw new SidekeyError(
         'secret_missing',
         'The client signs its requests, and there is no private key.',
-        {
-          hint: 'let client_secret refer to the private key: PEM, or a JWK as JSON',
-        },
+        { hint: 'let client_secret refer to the private key: PEM, or a JWK as JSON' },
       );
     }
     const issuedAt = Math.floor(now() / 1000);

@@ -5,7 +5,6 @@ import { SidekeyError } from '../../lib/errors.ts';
 import type { HeldCredential, SourceCredential } from '../../domain/credential.ts';
 import { parseVaultReference, type VaultReference } from './vault-reference.ts';
 
-/** A parsed source. */
 export type Source =
   | { readonly kind: 'file'; readonly path: string }
   | ({ readonly kind: 'vault' } & VaultReference)
@@ -25,7 +24,6 @@ export interface SourceQuestion {
   readonly signal: AbortSignal;
 }
 
-/** Output of a source. */
 export interface SourceValue {
   readonly credential: HeldCredential;
   /** Expiry in milliseconds since the epoch; null: not stated. */

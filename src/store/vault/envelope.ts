@@ -75,9 +75,8 @@ export function openEnvelope(wrapKey: WrapKey, context: string, sealed: Uint8Arr
 }
 
 function unwrap(wrapKey: WrapKey, context: string, bytes: Buffer): Buffer {
-  if (bytes.length < payloadAt || !bytes.subarray(0, header.length).equals(header)) {
+  if (bytes.length < payloadAt || !bytes.subarray(0, header.length).equals(header))
     throw tampered(context, 'it is cut short, or of a format that this version of Sidekey does not know');
-  }
   const id = bytes.subarray(header.length, wrapNonceAt);
   if (!id.equals(wrapKey.id)) throw mismatch(context, id, wrapKey.id);
   const dataKey = decrypt(bytes, wrapKey.key, associatedData(bytes, 'wrap', context), wrap);
@@ -116,9 +115,8 @@ const payload: Part = { nonceAt, tagAt, textAt: payloadAt, textEnd: undefined };
 /** Version, part, and finally the binding, so that no two inputs give the same bytes. */
 function associatedData(sealed: Buffer, part: 'wrap' | 'data', context: string): Buffer {
   // UTF-8 turns every lone surrogate into U+FFFD, which would make different contexts one.
-  if (!context.isWellFormed()) {
+  if (!context.isWellFormed())
     throw new SidekeyError('internal', 'The context of a sealed record is not well-formed text.');
-  }
   return part === 'wrap'
     ? Buffer.concat([sealed.subarray(0, wrapNonceAt), Buffer.from('wrap')])
     : Buffer.concat([sealed.subarray(0, header.length), Buffer.from(`data/${context}`)]);

@@ -75,9 +75,8 @@ export function masterKey(bytes: Uint8Array): KeyObject {
       `A master key has ${keyLength} bytes; this one has ${bytes.length}.`,
     );
   }
-  if (bytes.every((byte) => byte === 0)) {
+  if (bytes.every((byte) => byte === 0))
     throw new SidekeyError('key_invalid', 'The master key is all zeros.');
-  }
   return createSecretKey(bytes);
 }
 

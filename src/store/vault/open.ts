@@ -30,7 +30,6 @@ interface OpenVaultOptions {
   readonly onCreate?: (() => void) | undefined;
 }
 
-/** An open vault with its source. */
 export interface OpenVault extends KeyRing {
   readonly source: OpenKeySource;
   /** Id of the key that the source gave. */

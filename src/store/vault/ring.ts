@@ -90,7 +90,6 @@ const shape = nodesShape.extend({
 /** Maximum attempts at a change of the ring, which other processes change too. */
 const maxTries = 5;
 
-/** The beginning of a rotation. */
 interface Beginning {
   readonly next: KeyObject;
   /** Id of the node, if there are several. */
@@ -103,7 +102,6 @@ interface Beginning {
 export interface KeyRing {
   readonly vault: Vault;
   readonly current: () => KeyObject;
-  /** Returns the nodes in the ring. */
   readonly nodes: () => Nodes;
   /** Begins a rotation: now all processes seal with the new key. An earlier concurrent rotation stays. */
   readonly begin: (beginning: Beginning) => Promise<void>;
@@ -130,7 +128,6 @@ interface KeyRingOptions {
   readonly self: Self;
 }
 
-/** The ring as it was read. */
 interface Read {
   /** Null: the store has no ring, because there was no rotation and no node joined. */
   readonly record: Uint8Array | null;
