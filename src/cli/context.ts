@@ -28,6 +28,8 @@ interface ContextParts {
   readonly openScreen: OpenScreen | null;
   /** Returns `--config FILE` once the command line is parsed. */
   readonly configOption: () => string | undefined;
+  /** Returns the words of the command that runs, for a hint: `sidekey grant set`. */
+  readonly commandWords: () => string;
 }
 
 /**

@@ -47,12 +47,7 @@ export async function explain(
   if (options['data'] !== undefined && options['dataFile'] !== undefined)
     throw inputInvalid('--data and --data-file are both given.', 'give one of them');
   const fixed = second === undefined ? { url: first } : { method: first, url: second };
-  const { result, answer } = await perform(context, explainRequest, {
-    words,
-    options,
-    fixed,
-    command: 'explain',
-  });
+  const { result, answer } = await perform(context, explainRequest, { words, options, fixed });
   context.output.result(answer, textOf(context.output.display, result));
   if (result.held) return failures.approval_missing.exit;
   return result.refusal?.exit ?? exitCode.ok;

@@ -33,6 +33,9 @@ interface CommonOptions {
   readonly json?: boolean;
 }
 
+/** Common options, and the words of the command: `sidekey grant import`. */
+type Invocation = CommonOptions & { readonly commandWords: string };
+
 /** The process that the program runs in; a test gives another. */
 type Host = Pick<NodeJS.Process, 'env'> & Streams & { readonly stdin: Input };
 
@@ -40,6 +43,7 @@ type Host = Pick<NodeJS.Process, 'env'> & Streams & { readonly stdin: Input };
 export async function run(argv: readonly string[], host: Host = process): Promise<number> {
   let options: CommonOptions = { json: argv.includes('--json') };
   let exit: number = exitCode.ok;
+  let commandWords = 'sidekey';
   /** Help or version. */
   const shown: string[] = [];
   const output = createOutput(host, () => options.json === true);
@@ -55,6 +59,7 @@ export async function run(argv: readonly string[], host: Host = process): Promis
     ask,
     openScreen: createScreen(host.stdin, host.stdout, host.env),
     configOption: () => options.config,
+    commandWords: () => commandWords,
   });
   if (host === process) {
     exitQuietlyOnClosedOutput();
@@ -67,6 +72,7 @@ export async function run(argv: readonly string[], host: Host = process): Promis
   const program = createProgram(
     async (row, args, given) => {
       options = given;
+      commandWords = given.commandWords;
       if (row.insideRun !== true) assertOutsideRun(host.env);
       const handler = await row.load?.();
       exit = (await handler?.(context, ...(args as never[]))) ?? exitCode.ok;
@@ -95,8 +101,8 @@ export async function run(argv: readonly string[], host: Host = process): Promis
 /** Columns of the help. */
 const helpWidth = 80;
 
-/** Runs a command with its arguments and options, and the common options. */
-type Action = (row: CommandRow, args: readonly unknown[], common: CommonOptions) => Promise<void>;
+/** Runs a command with its arguments and options. */
+type Action = (row: CommandRow, args: readonly unknown[], invocation: Invocation) => Promise<void>;
 
 /**
  * Returns the table of commands as a program of commander, which throws SidekeyError `input_invalid`.
@@ -174,7 +180,10 @@ function addCommand(parent: Command, row: CommandRow, act: Action): void {
     command.addHelpText('after', `\n${wrapMessage(row.notes, { width: helpWidth })}`);
   if (row.load !== undefined) {
     command.action((...args: unknown[]) =>
-      act(row, args.slice(0, -1), command.optsWithGlobals<CommonOptions>()),
+      act(row, args.slice(0, -1), {
+        ...command.optsWithGlobals<CommonOptions>(),
+        commandWords: invocationOf(command),
+      }),
     );
   }
 }

@@ -61,8 +61,6 @@ interface PerformOptions {
   readonly options?: GivenOptions;
   /** Members that no option has, such as arguments. */
   readonly fixed?: GivenOptions;
-  /** Words of the command, for a hint; default: the noun of the operation. */
-  readonly command?: string;
   readonly onProgress?: Call['onProgress'];
   /** Runs long work, and shows its progress. */
   readonly whileLong?: WhileLong;
@@ -80,7 +78,6 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
     words = {},
     options = {},
     fixed = {},
-    command = operation.id.replaceAll('_', '-').split('.', 1)[0]!,
     onProgress = () => {},
     whileLong = (work) => work(() => {}),
   }: PerformOptions = {},
@@ -93,14 +90,14 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
   for (const { member, read, value } of values)
     if (read === undefined) given[member] = valueOf(operation.input.shape[member], value);
   const checked = operation.input.safeParse(given, { reportInput: false });
-  if (!checked.success) throw refusalOf(checked.error, words, command);
+  if (!checked.success) throw refusalOf(checked.error, words, context.commandWords());
   const input = checked.data;
   // Last, so that an option that is not valid does not use up standard input.
   for (const { member, read, value } of values)
     if (read !== undefined) Object.assign(input, { [member]: await read(context, value as never) });
   let at = context.now();
   operation.check?.(input, at);
-  if (operation.checkConfig !== undefined) await operation.checkConfig(input, await context.config(), at);
+  if (operation.checkConfig !== undefined) await operation.checkConfig(input, await context.readConfig(), at);
   const progress = { onProgress, whileLong };
   // Opening the store may correct the clock, so the time is read again.
   const run = async (): Promise<Result> => {
@@ -163,7 +160,7 @@ function callOf({ env, now, output }: Context, config: Config, progress: Progres
 }
 
 /** Names the option whose value is not valid. Values are not repeated, since they may be secrets. */
-function refusalOf({ issues: [issue] }: z.ZodError, words: Words, command: string): SidekeyError {
+function refusalOf({ issues: [issue] }: z.ZodError, words: Words, commandWords: string): SidekeyError {
   const member = String(issue?.path[0] ?? '');
   const place = Object.hasOwn(words, member)
     ? `--${optionName(member, words[member]?.name)}`
@@ -172,7 +169,7 @@ function refusalOf({ issues: [issue] }: z.ZodError, words: Words, command: strin
     issue?.code === 'invalid_value'
       ? `does not take that value. Allowed choices are ${issue.values.join(', ')}`
       : (issue?.message ?? 'is not valid');
-  return new SidekeyError('input_invalid', `${place} ${problem}.`, { hint: `sidekey ${command} --help` });
+  return new SidekeyError('input_invalid', `${place} ${problem}.`, { hint: `${commandWords} --help` });
 }
 
 /** Returns the value of a member for that of an option. False stands for no value, as `--no-for` does. */

@@ -28,7 +28,7 @@ export async function refuseExisting(path: string, force: boolean): Promise<void
   const found = await stat(path).catch(() => null);
   if (force || found?.isFile() !== true) return;
   throw new SidekeyError('already_exists', `${path} exists.`, {
-    hint: 'give another path after --output, or --force to replace the file',
+    hint: 'give another path, or --force to replace the file',
   });
 }
 

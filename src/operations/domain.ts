@@ -157,7 +157,9 @@ export const removeHost = changing({
   summary: 'Remove an entry of the map from the config file.',
   ...hostChange(removeDomain, 'removed'),
   checkConfig: async ({ host }, { file }) =>
-    void editOf(file, await readConfigText(file), (before) => removeDomain(before, host)),
+    void editOf(file, await readConfigText(file).catch(() => anyConfig), (before) =>
+      removeDomain(before, host),
+    ),
 });
 
 /** Returns the members of an operation that needs only a host. */

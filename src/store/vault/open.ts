@@ -67,7 +67,7 @@ async function keyFrom(source: OpenKeySource, options: OpenVaultOptions): Promis
   throw new SidekeyError(
     'key_invalid',
     `${source.place} is missing, and the store at ${options.store} needs the key it was sealed with.`,
-    { hint: `Restore it from your backup: ${source.place}` },
+    { hint: 'restore it from your backup' },
   );
 }
 

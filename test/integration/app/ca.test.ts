@@ -121,7 +121,7 @@ describe('the CA managed with sidekey ca', () => {
     const to = ['ca', 'export', '--output', file];
     expect(await at.run(to)).toMatchObject({
       exit: 2,
-      stderr: `sidekey: ${file} exists.\n  → give another path after --output, or --force to replace the file\n`,
+      stderr: `sidekey: ${file} exists.\n  → give another path, or --force to replace the file\n`,
     });
     expect(await readFile(file, 'utf8')).toBe('mine');
     expect(await at.run([...to, '--force'])).toMatchObject({ exit: 0 });

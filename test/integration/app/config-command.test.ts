@@ -253,6 +253,20 @@ test('connect in a code checkout creates the config of the person, prints its pa
   expect(await filesIn(checkout)).toEqual(before);
 });
 
+test.each([
+  [['grant', 'import', 'bad name'], 'The name of the grant is not valid.'],
+  [['grant', 'import', 'work', '--provider', 'nosuch'], 'There is no provider nosuch.'],
+  [['domain', 'remove', 'a.example.com'], 'a.example.com is not in the map of '],
+])('%j is refused in an empty home, and creates no config file', async (args, sentence) => {
+  const folder = await tempFolder();
+  const { exit, stderr } = await runProgram(args, folder, {
+    input: 'key-0123456789',
+    env: { SIDEKEY_HOME: folder },
+  });
+  expect({ exit, stderr }).toMatchObject({ exit: 2, stderr: expect.stringContaining(sentence) as string });
+  expect(await readdir(folder)).toEqual([]);
+});
+
 /** Every file of a checkout with its content; only the libraries are left out. */
 async function filesIn(folder: string): Promise<Readonly<Record<string, string>>> {
   const names = (await readdir(folder, { recursive: true, withFileTypes: true }))

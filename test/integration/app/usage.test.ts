@@ -62,6 +62,11 @@ describe('the command line', () => {
     [['sk-0123456789abcdef'], 'There is no such command.', 'sidekey --help'],
     [['provider', 'show'], "Missing required argument 'provider'.", 'sidekey provider show --help'],
     [['grant', 'list', '--jsn'], "Unknown option '--jsn'; did you mean --json?", 'sidekey grant list --help'],
+    [
+      ['agent', 'rotate', 'ci', '--overlap', '1x'],
+      '--overlap is not a duration: a number and a unit, such as 90s, 15m, 8h, 30d or 2w, up to ten years.',
+      'sidekey agent rotate --help',
+    ],
     [['lease', 'create'], "Required option '--agent <name>' not specified.", 'sidekey lease create --help'],
   ])('%j is refused as bad input, with a hint', async (args, sentence, hint) => {
     const folder = await tempFolder();

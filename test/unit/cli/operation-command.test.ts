@@ -47,6 +47,7 @@ const words = {
 
 const context = {
   env: {},
+  commandWords: () => 'sidekey thing echo',
   now: () => 1_000,
   withState: (use: (state: object) => Promise<unknown>) => use({ config: { admin: { listen: null } } }),
 } as unknown as Context;
@@ -100,11 +101,11 @@ describe('the options of an operation', () => {
     await expect(refused).rejects.toMatchObject({
       code: 'input_invalid',
       message: '--max-size is not a size.',
-      hint: 'sidekey thing --help',
+      hint: 'sidekey thing echo --help',
     });
   });
 
-  test('name the choices of a value, and the command as it is typed', async () => {
+  test('name the choices of a value, and the command that was run', async () => {
     const options = { role: 'operator', scope: ['grants:reed'] };
     const given = {
       words: { role: {}, scopes: { name: 'scope' } },
@@ -115,7 +116,7 @@ describe('the options of an operation', () => {
       message: expect.stringMatching(
         /^--scope does not take that value\. Allowed choices are grants:read, .*, status:read\.$/,
       ) as string,
-      hint: 'sidekey api-key --help',
+      hint: 'sidekey thing echo --help',
     });
   });
 });
@@ -184,7 +185,7 @@ describe('an input that is refused', () => {
   test('by the config file does not open the store', async () => {
     const refusing = { ...echo, checkConfig: async () => refuse() };
     const given = { words, options: { text: 'x' }, fixed: { thing: 'x' } };
-    const configured = { ...closed, config: async () => ({}) } as unknown as Context;
+    const configured = { ...closed, readConfig: async () => ({}) } as unknown as Context;
     await expect(perform(configured, refusing, given)).rejects.toMatchObject({ message: 'No.' });
     expect(opened).not.toHaveBeenCalled();
   });
