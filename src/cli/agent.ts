@@ -2,7 +2,7 @@ import type { IdentityRule } from '../agents/identity-rules.ts';
 import { tokenlessCallers } from '../config/proxy.ts';
 import { type Grant, titleOf } from '../domain/grant.ts';
 import type { Binding } from '../domain/lease.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid } from '../lib/errors.ts';
 import {
   bindAgent,
   changeAgent,
@@ -158,9 +158,7 @@ const setWords = {
 async function set(context: Context, name: string, options: GivenOptions): Promise<void> {
   const { disable, enable } = options;
   if (disable === true && enable === true) {
-    throw new SidekeyError('input_invalid', 'Give --disable or --enable, not both.', {
-      hint: 'sidekey agent set --help',
-    });
+    throw inputInvalid('Give --disable or --enable, not both.', 'sidekey agent set --help');
   }
   const isSwitch = disable === true || enable === true;
   const fixed = { agent: name, ...(isSwitch ? { disabled: disable === true } : {}) };

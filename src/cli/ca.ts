@@ -10,7 +10,7 @@ import { perform } from './operation-command.ts';
 import { exportCa, showCa } from '../operations/ca.ts';
 import { dateTime, relativeTime } from '../operations/format.ts';
 import { openOutputFile, type OutputFileOptions, unwritable } from './output-file.ts';
-import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError, systemCode } from '../lib/errors.ts';
 import { shellQuoted } from '../lib/text.ts';
 
 export interface ExportOptions extends OutputFileOptions {
@@ -139,9 +139,7 @@ async function render(
 
 function readFormat(text: string): Format | 'folder' {
   if (text === 'pem' || text === 'bundle' || text === 'p12' || text === 'folder') return text;
-  throw new SidekeyError('input_invalid', 'The format is not pem, bundle, p12 or folder.', {
-    hint: 'sidekey ca export --help',
-  });
+  throw inputInvalid('The format is not pem, bundle, p12 or folder.', 'sidekey ca export --help');
 }
 
 /** Reads a password from the first line of a file, without the line break. */

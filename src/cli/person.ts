@@ -8,7 +8,7 @@ import {
   removePerson,
   stateOf,
 } from '../operations/person.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid } from '../lib/errors.ts';
 import type { PasskeyRecord, PersonRecord } from '../store/store.ts';
 import type { ArgumentRow, CommandRow } from './command.ts';
 import type { Context } from './context.ts';
@@ -70,9 +70,7 @@ function peopleText(
 async function set(context: Context, name: string, options: GivenOptions): Promise<void> {
   const { disable = false, enable = false } = options;
   if (disable === true && enable === true) {
-    throw new SidekeyError('input_invalid', '--disable and --enable exclude each other.', {
-      hint: 'give one of them',
-    });
+    throw inputInvalid('--disable and --enable exclude each other.', 'give one of them');
   }
   const state = disable === true ? { disabled: true } : enable === true ? { disabled: false } : {};
   const given = { words: setWords, options, fixed: { person: name, ...state } };

@@ -5,7 +5,7 @@ import type { Provider } from '../domain/provider.ts';
 import type { CredentialEntry } from '../grants/credential-input.ts';
 import type { NewGrant } from '../grants/registry.ts';
 import { replaceCommand } from '../grants/token-result.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { type DomainPattern, isPattern, isWithin, parsePattern } from '../proxy/policy/domain-map.ts';
 import { fieldsFor } from '../proxy/schemes/apply.ts';
 import { checkName } from './format.ts';
@@ -86,10 +86,9 @@ export function prepare(
 function withoutUnbound(credential: Credential, provider: Provider): Credential {
   if (credential.type !== 'oauth2' || provider.dpop === null) return credential;
   if (isRefreshable(credential)) return { ...credential, accessToken: null };
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     `The tokens of ${provider.name} are bound to a key that is made here, and this one is bound to none.`,
-    { hint: `sidekey connect ${provider.name}, or add "refresh_token" to the JSON` },
+    `sidekey connect ${provider.name}, or add "refresh_token" to the JSON`,
   );
 }
 
@@ -110,12 +109,9 @@ export function alreadyThere(
 export function chooseAudience(named: readonly string[] | undefined, provider: Provider): readonly string[] {
   if (named !== undefined) return [...new Set(named.map((text) => hostPattern('--audience', text).text))];
   if (provider.audience.length > 0) return provider.audience;
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     `The provider ${provider.name} names no hosts for its credentials.`,
-    {
-      hint: 'name the hosts that this one may be sent to: --audience HOST',
-    },
+    'name the hosts that this one may be sent to: --audience HOST',
   );
 }
 

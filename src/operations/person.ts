@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { recordChange } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
 import { roles } from '../domain/scopes.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { orMeant } from '../lib/text.ts';
 import type { PasskeyRecord, PersonRecord, Store } from '../store/store.ts';
 import { assertRole } from './caller.ts';
@@ -179,9 +179,7 @@ export const linkPerson = changing({
     const { role, disabledAt, identity } = await pickPerson(store, person);
     assertRole(role, caller);
     if (disabledAt !== null) {
-      throw new SidekeyError('input_invalid', `${person} is disabled.`, {
-        hint: `sidekey person set ${person} --enable`,
-      });
+      throw inputInvalid(`${person} is disabled.`, `sidekey person set ${person} --enable`);
     }
     // A link would stay valid without the account, and work again when its role comes back.
     if (identity !== null && !caller.isAtMachine) {
@@ -204,10 +202,9 @@ export function identityOf(issuer: string, subject: string): string {
 /** @throws SidekeyError `input_invalid` if there is no issuer */
 function identityIn({ admin: { oidc } }: Pick<Config, 'admin'>, subject: string): string {
   if (oidc !== null) return identityOf(oidc.issuer, subject);
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     'The config file has no admin.oidc, so there is no account to link.',
-    { hint: 'set admin.oidc first: docs/sign-in.md' },
+    'set admin.oidc first: docs/sign-in.md',
   );
 }
 

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { OAuth2Credential } from '../../domain/credential.ts';
 import { type Grant, stateNow } from '../../domain/grant.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { changeGrant } from '../../operations/grant.ts';
 import { removeGrant } from '../../operations/grant-end.ts';
 import { addGrant } from '../../operations/grant-import.ts';
@@ -165,9 +165,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
     async handle({ params, body, caller }, parts) {
       const { integration_key, provider, token_type, token_data, scopes, expires_at } = body;
       if (expires_at !== undefined && Date.parse(expires_at) <= parts.now()) {
-        throw new SidekeyError('input_invalid', 'expires_at is in the past.', {
-          hint: 'leave it out for a token without an end',
-        });
+        throw inputInvalid('expires_at is in the past.', 'leave it out for a token without an end');
       }
       const { scope = scopes?.join(' '), ...data } = token_data;
       const secret = token_type === 'jwt' && data.jwt === undefined ? { jwt: data.access_token } : data;

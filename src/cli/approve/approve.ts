@@ -6,7 +6,7 @@ import {
 } from '../../operations/approval.ts';
 import { waitingText } from '../../operations/format.ts';
 import { countWaiting } from '../../domain/proposal.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid, type SidekeyError } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
 import { type GivenOptions, perform } from '../operation-command.ts';
 import { beyondText, blockOf, sentenceOf, standingBlock } from './format.ts';
@@ -32,12 +32,9 @@ export async function approve(
 }
 
 function unclear(): SidekeyError {
-  return new SidekeyError(
-    'input_invalid',
+  return inputInvalid(
     'Give an answer to one request, --list or --revoke, not more than one of them.',
-    {
-      hint: 'sidekey approve ID [--once | --lease | --for SPAN | --deny]',
-    },
+    'sidekey approve ID [--once | --lease | --for SPAN | --deny]',
   );
 }
 

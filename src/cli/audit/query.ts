@@ -11,7 +11,7 @@ import { onInterrupt, type Output } from '../terminal.ts';
 import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
 import { type Grant, titleOf } from '../../domain/grant.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 
 /** Lines that are buffered to align their columns. Later lines are printed at once. */
 const aligned = 500;
@@ -148,9 +148,7 @@ export async function tail(
 
 function readCount(text: string): number {
   if (/^[0-9]{1,7}$/.test(text)) return Number(text);
-  throw new SidekeyError('input_invalid', '--lines is not a number from 0 to 9999999.', {
-    hint: 'sidekey audit tail -n 50',
-  });
+  throw inputInvalid('--lines is not a number from 0 to 9999999.', 'sidekey audit tail -n 50');
 }
 
 interface Conditions {

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { readBounded } from '../../lib/body.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid, type SidekeyError } from '../../lib/errors.ts';
 import { jsonObject } from '../../grants/oauth/http.ts';
 import { parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
 import { textBody } from '../../operations/outgoing-request.ts';
@@ -196,7 +196,5 @@ function textOf(value: unknown, name: string, form = /^/): string {
 }
 
 function invalid(problem: string): SidekeyError {
-  return new SidekeyError('input_invalid', `The arguments of the tool are not valid: ${problem}.`, {
-    hint: 'tools/list has their schema',
-  });
+  return inputInvalid(`The arguments of the tool are not valid: ${problem}.`, 'tools/list has their schema');
 }

@@ -10,7 +10,7 @@ import type { Config } from '../../config/config.ts';
 import type { Policies } from '../../config/rules-resolve.ts';
 import { isReference, parseSecretReference, readSecret } from '../../config/secret-reference.ts';
 import type { Grant } from '../../domain/grant.ts';
-import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
+import { errorPhrase, inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import { peerOwnerOfCommand } from '../../lib/os.ts';
 import { orMeant } from '../../lib/text.ts';
@@ -203,12 +203,9 @@ export async function readPlace(
   }
   const place = placeOf(text);
   if (place.userInfo === null) return place;
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     'The URL of --proxy has a token, which others see in an argument.',
-    {
-      hint: 'put the URL into a variable, and name the variable: --proxy env:SIDEKEY_PROXY',
-    },
+    'put the URL into a variable, and name the variable: --proxy env:SIDEKEY_PROXY',
   );
 }
 

@@ -7,7 +7,7 @@ import { readSecretFile } from '../../terminal.ts';
 import { checkedRegion, checkedString } from '../../../grants/credential-shape.ts';
 import type { SigningKey } from '../../../domain/credential.ts';
 import type { Provider } from '../../../domain/provider.ts';
-import { SidekeyError } from '../../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../../lib/errors.ts';
 import { joinScopes } from '../../../grants/oauth/scopes.ts';
 import { readSigningKey } from '../../../grants/oauth/signing-key.ts';
 
@@ -54,12 +54,9 @@ function assertSameEndpoint(
 ): void {
   if (tokenUri === tokenEndpoint || tokenUri === assertionAudience) return;
   const shown = URL.canParse(tokenUri) ? tokenUri : 'no URL';
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     `The service account is for another token endpoint (${shown}) than the provider ${name} has (${tokenEndpoint ?? 'none'}).`,
-    {
-      hint: 'connect the provider that it belongs to; where the two are one, name the one of the file with --assertion-audience',
-    },
+    'connect the provider that it belongs to; where the two are one, name the one of the file with --assertion-audience',
   );
 }
 
@@ -132,9 +129,7 @@ export const obtainByAwsRole: Obtain = async (request) => {
     });
   }
   if (externalId !== undefined && !/^[\w+=,.@:/-]{2,1224}$/.test(externalId)) {
-    throw new SidekeyError('input_invalid', '--external-id is not valid at AWS.', {
-      hint: '2 to 1224 letters, digits and +=,.@:/-',
-    });
+    throw inputInvalid('--external-id is not valid at AWS.', '2 to 1224 letters, digits and +=,.@:/-');
   }
   return firstToken(request, {
     kind: 'aws_role',
@@ -229,10 +224,9 @@ function serviceAccountOf(
     token_uri: tokenUri,
   } = parsed as Record<string, unknown>;
   if (typeof clientEmail !== 'string' || typeof privateKey !== 'string' || typeof tokenUri !== 'string') {
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       'The file of the service account lacks its client_email, private_key or token_uri.',
-      { hint: 'download it again at the provider: a key of the type JSON' },
+      'download it again at the provider: a key of the type JSON',
     );
   }
   const { private_key_id: id } = parsed as Record<string, unknown>;

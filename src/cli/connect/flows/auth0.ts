@@ -15,7 +15,7 @@ import { withoutToken } from '../../../domain/credential.ts';
 import type { Provider } from '../../../domain/provider.ts';
 import type { RefreshOutcome } from '../../../grants/oauth/refresh.ts';
 import type { OpenedGrant } from '../../../grants/registry.ts';
-import { SidekeyError } from '../../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../../lib/errors.ts';
 import { knownConnection, type KnownConnection } from '../../../grants/oauth/auth0-connection.ts';
 import {
   type AccountApi,
@@ -113,10 +113,9 @@ function formerRenewal(existing: OpenedGrant | null, login: Auth0Login): Connect
 async function namelessConnection(api: AccountApi, provider: Provider): Promise<never> {
   const names = await listConnections(api);
   const which = names.length === 0 ? 'it has none' : `it has ${names.join(', ')}`;
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     `It is not known what the connection for ${provider.title} is called at Auth0; ${which}.`,
-    { hint: 'name it: --connection NAME' },
+    'name it: --connection NAME',
   );
 }
 

@@ -1,4 +1,4 @@
-import { SidekeyError } from '../../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../../lib/errors.ts';
 import { asTyped } from '../../../lib/log.ts';
 import {
   type Authorization,
@@ -106,12 +106,9 @@ export async function consentInBrowser<T>(request: ConsentRequest, consent: Brow
   const mustPaste = options.paste === true;
   const target = redirectOf(options, provider);
   if (target.kind === 'elsewhere' && !mustPaste) {
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       'The redirect URI is not of this machine, so no answer arrives here.',
-      {
-        hint: 'add --paste to bring the answer here yourself, or --print-url to do it later',
-      },
+      'add --paste to bring the answer here yourself, or --print-url to do it later',
     );
   }
   signal.throwIfAborted();
