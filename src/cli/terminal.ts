@@ -99,7 +99,10 @@ export function createScreen(
   return ({ key, resize }) => {
     let isOpen = true;
     let isPaste = false;
-    function press(text: string | undefined, { name, ctrl, meta }: Press): void {
+    function press(
+      text: string | undefined,
+      { name, ctrl, meta }: { readonly name?: string; readonly ctrl?: boolean; readonly meta?: boolean },
+    ): void {
       // Ignores pasted text.
       if (name === 'paste-start' || name === 'paste-end') isPaste = name === 'paste-start';
       else if (ctrl === true) {
@@ -143,13 +146,6 @@ export function createScreen(
       close,
     };
   };
-}
-
-/** Properties of a key in Node, besides its text. */
-interface Press {
-  readonly name?: string;
-  readonly ctrl?: boolean;
-  readonly meta?: boolean;
 }
 
 const specials: ReadonlySet<string> = new Set(['up', 'down', 'return', 'escape', 'backspace']);

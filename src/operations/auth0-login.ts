@@ -33,18 +33,12 @@ export interface Auth0Login {
   readonly again: string;
 }
 
-/** Name or ID of a grant of this user. */
-interface LoginReference {
-  readonly via: string;
-  readonly user: string;
-}
-
 export type ConnectionRenewal = Extract<Renewal, { readonly kind: 'auth0_connection' }>;
 
 /** @throws SidekeyError `grant_missing`; `input_invalid` if the grant is no login at Auth0 */
 export async function findLogin(
   { registry, providers }: LoginParts,
-  { via, user }: LoginReference,
+  { via, user }: { readonly via: string; readonly user: string },
 ): Promise<Auth0Login> {
   const own = (await registry.list()).filter((grant) => grant.user === user);
   if (isName(via) && !own.some(({ id, name }) => id === via || name === via)) {

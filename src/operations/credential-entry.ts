@@ -11,13 +11,6 @@ import { fieldsFor } from '../proxy/schemes/apply.ts';
 import { checkName } from './format.ts';
 import { findProvider } from './lookup.ts';
 
-/** Choices for a credential that its text leaves open. */
-interface EntryOptions {
-  readonly provider?: string | undefined;
-  readonly user?: string | undefined;
-  readonly audience?: readonly string[] | undefined;
-}
-
 /** A credential that may be stored. */
 export interface Prepared {
   readonly wanted: NewGrant;
@@ -33,7 +26,11 @@ export interface Prepared {
 export function prepare(
   entry: CredentialEntry,
   argument: string | undefined,
-  options: EntryOptions,
+  options: {
+    readonly provider?: string | undefined;
+    readonly user?: string | undefined;
+    readonly audience?: readonly string[] | undefined;
+  },
   providers: Config['providers'],
 ): Prepared {
   const word = entry.provider ?? options.provider ?? argument ?? entry.name;
@@ -145,17 +142,14 @@ function carriageMisfit(credential: Credential, { inject }: Pick<Provider, 'inje
   return misfit;
 }
 
-/** Reason that a credential with a refresh token cannot be refreshed, and a remedy. */
-interface RefreshGap {
-  readonly sentence: string;
-  readonly hint: string;
-}
-
 /**
  * Returns the missing part; null: nothing is missing, or there is nothing to refresh. The client secret is
  * read when it is needed.
  */
-export function refreshGapOf(credential: Credential, provider: Provider): RefreshGap | null {
+export function refreshGapOf(
+  credential: Credential,
+  provider: Provider,
+): { readonly sentence: string; readonly hint: string } | null {
   if (credential.type !== 'oauth2' || credential.refreshToken === null) return null;
   const { name } = provider;
   if ((credential.tokenEndpoint ?? provider.tokenEndpoint) === null) {

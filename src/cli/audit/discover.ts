@@ -27,12 +27,6 @@ import type { AuditConditions } from '../../operations/audit-conditions.ts';
 import type { Context } from '../context.ts';
 import { readConditions } from './query.ts';
 
-/** A host, and the config lines that would allow its refused requests; null: none. */
-interface Discovered {
-  readonly host: DiscoveredHost;
-  readonly lines: Suggestion | null;
-}
-
 /**
  * `sidekey audit summary --suggest`: lists requests that were refused, would have been refused, or were
  * tunnelled without an entry. Suggests entries that allow exactly these.
@@ -47,7 +41,7 @@ export async function discover(context: Context, options: AuditConditions): Prom
     (scheme, host, port) => map.match({ scheme, host, port }) !== null,
   );
   const standing = await standingConfig(config, { env, now: now() });
-  const found: Discovered[] = [];
+  const found: { readonly host: DiscoveredHost; readonly lines: Suggestion | null }[] = [];
   for (const host of hosts) found.push({ host, lines: await suggestRule(host, standing) });
   const entries = found.flatMap(({ host, lines }) => (lines === null ? [] : [{ host, lines }]));
   output.result(

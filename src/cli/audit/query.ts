@@ -172,9 +172,6 @@ export async function readConditions(
   return { file: config.audit.file, filter: filterOf(options, grants, now()), grants };
 }
 
-/** Formats an event as a line of text. The first line is preceded by headings. */
-type LineFormat = (line: AuditLine) => string;
-
 const headings = ['TIME', 'EVENT', 'AGENT', 'REQUEST', 'GRANT', 'RESULT', 'TOOK'];
 
 /** A longer path does not widen its column. */
@@ -190,7 +187,7 @@ export function lineFormat(
   display: Display,
   first: readonly AuditLine[],
   grantName: (id: string) => string,
-): LineFormat {
+): (line: AuditLine) => string {
   const events = createTable(display, headings, shape);
   const cellsOf = (line: AuditLine) => cells(line, grantName, display.width === Infinity);
   for (const line of first) events.add(cellsOf(line));

@@ -139,12 +139,6 @@ async function explain({ url }: Readonly<Record<string, unknown>>, parts: ToolPa
   return `${host} is not in the domain map, and is refused. To ask a person for it, use propose.`;
 }
 
-interface Said {
-  readonly status: number;
-  readonly type: string;
-  readonly body: string;
-}
-
 async function send(parts: ToolParts, ...request: RequestParts): Promise<string> {
   const { status, type, body } = await answerOf(parts, ...request);
   return `HTTP ${status}${type === '' ? '' : `, ${type}`}\n\n${body}`;
@@ -162,7 +156,7 @@ type RequestParts = readonly [
 async function answerOf(
   { endpoint, stdin, signal }: ToolParts,
   ...[method, url, headers = {}, body, { grant, reason: why } = {}]: RequestParts
-): Promise<Said> {
+): Promise<{ readonly status: number; readonly type: string; readonly body: string }> {
   const words = grant === undefined ? ([url, undefined] as const) : ([grant, url] as const);
   const header = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
   const request = method ?? (body === undefined ? 'GET' : 'POST');

@@ -100,18 +100,13 @@ interface RefusalWithHint {
   readonly hint: string | null;
 }
 
-interface HintFacts {
-  readonly config: Config;
-  readonly lease: string;
-}
-
 /**
  * Adds remedies, which the audit file does not contain: a dry run of each request, as by `sidekey explain`,
  * for its time.
  */
 async function withHints(
   refusals: readonly Refused[],
-  { config, lease }: HintFacts,
+  { config, lease }: { readonly config: Config; readonly lease: string },
 ): Promise<readonly RefusalWithHint[]> {
   if (refusals.length === 0) return [];
   await using view = asItWas(await openView(config, { now: Date.now }), lease);

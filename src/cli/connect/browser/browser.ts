@@ -5,12 +5,6 @@ import { inputInvalid, isSystemError, SidekeyError, systemCode } from '../../../
 import { markup, type PageAnswer, renderPage } from '../../../lib/html.ts';
 import { isLoopback } from '../../../proxy/policy/authority.ts';
 
-/** Platform and environment of this process. */
-interface Surroundings {
-  readonly platform: NodeJS.Platform;
-  readonly env: NodeJS.ProcessEnv;
-}
-
 /** A program with its arguments, including the URL, and its environment if it differs from ours. */
 export interface BrowserCommand {
   readonly program: string;
@@ -30,7 +24,7 @@ type BrowserChoice =
 export function chooseBrowser(
   url: string,
   named: string | undefined,
-  { platform, env }: Surroundings,
+  { platform, env }: { readonly platform: NodeJS.Platform; readonly env: NodeJS.ProcessEnv },
 ): BrowserChoice {
   // Rejects URLs that system programs or shells could parse as an option, a path or a command.
   if (!/^https?:\/\/[A-Za-z0-9[][A-Za-z0-9._~:/?#[\]@&*+,=%-]*$/.test(url)) {
