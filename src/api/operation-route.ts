@@ -32,8 +32,8 @@ const tags: Readonly<Record<string, string>> = {
 
 interface OperationPlace extends Pick<AnyRoute, 'id' | 'isLong'> {
   readonly status?: 201;
-  /** Words of its command: `lease create`. Absent: the command line has none. */
-  readonly command?: string;
+  /** Words of its command; default: those of the operation (`lease create`). Null: the command line has none. */
+  readonly command?: string | null;
   /** Present for a list: the member that is the key of an entry. */
   readonly list?: string;
   /** Members that the query has, where the method has a body. */
@@ -54,7 +54,12 @@ export type AnyGiven = Given<Record<string, unknown> | undefined, Record<string,
 export function operationRoute<Input extends z.ZodObject, Output extends z.ZodType, Result>(
   operation: Operation<Input, Output, Result>,
   at: `${'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} ${string}`,
-  { list, command, query: inQuery = [], ...place }: OperationPlace,
+  {
+    list,
+    command = operation.id.replace('.', ' ').replaceAll('_', '-'),
+    query: inQuery = [],
+    ...place
+  }: OperationPlace,
 ): AnyRoute {
   const { summary, scope, input, output, machineOnly = [] } = operation;
   const [verb = '', path = ''] = at.split(' ');
@@ -76,7 +81,7 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
     ...place,
     ...(carried as object),
     tag: tags[operation.id.split('.', 1)[0]!]!,
-    ...(command === undefined ? {} : { commands: [command] }),
+    commands: command === null ? [] : [command],
     method,
     path,
     summary,
