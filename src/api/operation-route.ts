@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { withOrigin } from '../audit/log.ts';
-import type { Operation, WhileLong } from '../operations/operation.ts';
+import type { Operation } from '../operations/operation.ts';
 import { withRightsInMemory } from '../store/rights-in-memory.ts';
 import type { Caller } from '../operations/caller.ts';
 import type { Caller as ApiCaller } from './caller.ts';
@@ -96,8 +96,6 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
   });
 }
 
-const unseen: WhileLong = (work) => work(() => {});
-
 /** Runs an operation for a caller, and returns its answer. @throws SidekeyError of the operation */
 export async function callOperation<Input extends z.ZodObject, Output extends z.ZodType, Result>(
   operation: Operation<Input, Output, Result>,
@@ -118,9 +116,8 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
     env,
     withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => use(parts.fetch()),
     onProgress() {},
-    during: <T>(_step: string, work: () => Promise<T>) => work(),
+    during: <T>(_step: string, work: (onShare: () => void) => Promise<T>) => work(() => {}),
     onInterrupt: () => () => {},
-    whileLong: unseen,
   };
   const audit = withOrigin(parts.audit, originOf(caller));
   const opened = { ...common, vault, grants, audit };

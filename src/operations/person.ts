@@ -13,10 +13,6 @@ import { makeSignInLink } from './sign-in-link.ts';
 
 /** People: those who sign in at the pages. */
 
-interface PersonWithPasskeys extends PersonRecord {
-  readonly passkeys: readonly PasskeyRecord[];
-}
-
 const personShape = z
   .strictObject({
     name: z.string(),
@@ -38,7 +34,9 @@ const personShape = z
   })
   .meta({ id: 'Person' });
 
-function personAnswer(person: PersonWithPasskeys): z.input<typeof personShape> {
+function personAnswer(
+  person: PersonRecord & { readonly passkeys: readonly PasskeyRecord[] },
+): z.input<typeof personShape> {
   return {
     name: person.name,
     role: person.role as z.input<typeof personShape>['role'],
@@ -212,10 +210,7 @@ export function stateOf({ disabledAt }: Pick<PersonRecord, 'disabledAt'>): 'enab
   return disabledAt === null ? 'enabled' : 'disabled';
 }
 
-async function withPasskeys(
-  { people }: Pick<Store, 'people'>,
-  person: PersonRecord,
-): Promise<PersonWithPasskeys> {
+async function withPasskeys({ people }: Pick<Store, 'people'>, person: PersonRecord) {
   return { ...person, passkeys: await people.passkeys.list(person.name) };
 }
 

@@ -25,8 +25,11 @@ export async function approve(
     (id === undefined && answers.length > 0);
   if (isUnclear) throw unclear();
   if (id !== undefined) return answerOne(context, { approval: id, answer: answers[0] ?? 'once' }, options);
-  if (revoke !== undefined) return revokeOne(context, revoke);
   const { openScreen, output } = context;
+  if (revoke !== undefined) {
+    const { result, answer } = await perform(context, revokeApproval, { fixed: { approval: revoke } });
+    return output.result(answer, `Ended ${result.id}: ${beyondText(result)} needs approval again.`);
+  }
   if (list === true || openScreen === null || output.json) return listAll(context);
   return (await import('./live.ts')).live(context, openScreen);
 }
@@ -93,10 +96,4 @@ async function listAll(context: Context): Promise<void> {
       ...(countWaiting(proposals, at) === 0 ? [] : ['', waitingText(proposals, at)]),
     ].join('\n'),
   );
-}
-
-/** `sidekey approve --revoke ID`: takes effect on the next request. */
-async function revokeOne(context: Context, id: unknown): Promise<void> {
-  const { result, answer } = await perform(context, revokeApproval, { fixed: { approval: id } });
-  context.output.result(answer, `Ended ${result.id}: ${beyondText(result)} needs approval again.`);
 }

@@ -136,10 +136,11 @@ async function suggestRule(seen: DiscoveredHost, standing: Standing): Promise<Su
   if (domain === null) return newEntry(seen, null);
   if (domain.action.kind === 'tunnel') return null;
   const isOwn = !domain.pattern.wildcard;
+  const { written } = standing;
   if (domain.action.kind === 'deny') return newEntry(seen, isOwn ? domain : null);
-  const key = isOwn ? writtenKey(domain, standing.written) : keyOf(seen);
+  const key = isOwn ? writtenKey(domain, written) : keyOf(seen);
   const place = { key, replaces: isOwn ? domain.origin : null };
-  const { mode, ...raw } = rawEntry(domain, standing.written);
+  const { mode, ...raw } = (written.domains?.[writtenKey(domain, written)] ?? {}) as RawEntry;
   const base = seen.plainHttp ? { ...raw, allow_plain_http: true } : raw;
   if (domain.rules === undefined) {
     return domain.action.allowPlainHttp || !seen.plainHttp ? null : { ...place, entry: base, notes: [] };
@@ -295,10 +296,6 @@ function writtenKey({ pattern }: Domain, { domains = {} }: WrittenConfig): strin
     return isPattern(parsed) && parsed.text === pattern.text;
   });
   return same ?? pattern.text;
-}
-
-function rawEntry(domain: Domain, written: WrittenConfig): RawEntry {
-  return (written.domains?.[writtenKey(domain, written)] ?? {}) as RawEntry;
 }
 
 function looksAtBodies({ rules }: Domain): boolean {
