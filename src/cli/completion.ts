@@ -53,13 +53,8 @@ interface CompletedOption {
 
 function commandsOf(table: Sections): readonly Completed[] {
   const rows = table.flatMap(([, commands]) => commands);
-  const program = {
-    name: '',
-    summary: '',
-    commands: rows,
-    options: [['-v, --version', 'show the version']],
-  } as const;
-  return withSubcommands(program, '');
+  const options = [['-v, --version', 'show the version']] as const;
+  return withSubcommands({ name: '', summary: '', commands: rows, options }, '');
 }
 
 function withSubcommands(row: CommandRow, path: string): Completed[] {

@@ -68,10 +68,7 @@ export function summaryText({ counts, refusals, notes }: RunSummary): string {
 }
 
 function summaryJson({ counts, refusals, notes }: RunSummary): object {
-  return {
-    run: counts === null ? null : { ...counts, refusals },
-    notes,
-  };
+  return { run: counts === null ? null : { ...counts, refusals }, notes };
 }
 
 function countsText({ requests, tunnelled, failed, refused }: RequestCounts): string {
@@ -179,10 +176,8 @@ export function countRequests(lines: Iterable<AuditLine>): RequestCounts {
     else if (event === 'denied') {
       refused += 1;
       const key = `${host}:${port} ${code}`;
-      refusals.set(key, {
-        line: refusals.get(key)?.line ?? line,
-        count: (refusals.get(key)?.count ?? 0) + 1,
-      });
+      const before = refusals.get(key) ?? { line, count: 0 };
+      refusals.set(key, { line: before.line, count: before.count + 1 });
     } else if ((event === 'outcome' || event === 'tunnel') && outcome === 'failed') failed += 1;
   }
   return {
