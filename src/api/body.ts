@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import { readBounded } from '../lib/body.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 
 /** Bodies of requests. */
 
@@ -19,9 +19,7 @@ export function jsonOf(bytes: Buffer): unknown {
   try {
     return JSON.parse(bytes.toString('utf8')) as unknown;
   } catch {
-    throw new SidekeyError('input_invalid', 'The body is not JSON.', {
-      hint: 'send a JSON object, and Content-Type: application/json',
-    });
+    throw inputInvalid('The body is not JSON.', 'send a JSON object, and Content-Type: application/json');
   }
 }
 

@@ -115,7 +115,9 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
   }
 
   return async (headers: Headers, address: string, method = 'GET'): Promise<Caller> => {
-    const [key, ...more] = keysOf(headers);
+    const authorization = bearerOf(headers) ?? headers.get('authorization');
+    const given = [headers.get('x-api-key'), authorization].filter((key) => key !== null);
+    const [key, ...more] = new Set(given);
     if (key === undefined || more.length > 0) throw signInFailure(address, parts);
     const isSession = key.startsWith(sessionPrefix);
     const caller = await (isSession ? bySession(key) : byKey(key));
@@ -135,24 +137,13 @@ export function signInFailure(
   error = new SidekeyError('api_auth_required'),
 ): SidekeyError {
   const key = `api sign-in ${address.replace(/:\d+$/, '')}`;
-  const limit: RuleLimit = {
-    kind: 'rate',
-    per: 'rule',
-    count: maxFailures,
-    perMs: 60_000,
-    burst: maxFailures,
-    key,
-  };
+  const rate = { count: maxFailures, perMs: 60_000, burst: maxFailures };
+  const limit: RuleLimit = { kind: 'rate', per: 'rule', ...rate, key };
   const taken = quota.take([limit], { agent: null, grant: '' }, now());
   if (taken.ok) return error;
-  return new SidekeyError(
-    'rate_limited',
-    'There were too many requests without a valid key from this address.',
-    {
-      hint: 'wait, and send a valid key or passkey',
-      retryAfterMs: taken.retryAfterMs,
-    },
-  );
+  const sentence = 'There were too many requests without a valid key from this address.';
+  const hint = 'wait, and send a valid key or passkey';
+  return new SidekeyError('rate_limited', sentence, { hint, retryAfterMs: taken.retryAfterMs });
 }
 
 function roleOf(text: string): Role | null {
@@ -162,12 +153,6 @@ function roleOf(text: string): Role | null {
 /** Returns the only user whose things a person may access; null: all. */
 function userOf({ name, role, user }: PersonRecord): string | null {
   return role === 'user' ? (user ?? name) : user;
-}
-
-/** Returns the distinct keys of a request. */
-function keysOf(headers: Headers): readonly string[] {
-  const authorization = bearerOf(headers) ?? headers.get('authorization');
-  return [...new Set([headers.get('x-api-key'), authorization].filter((key) => key !== null))];
 }
 
 /** Returns the scopes of a key: those of its role, or the subset that it lists. */

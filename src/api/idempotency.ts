@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import type { Caller } from './caller.ts';
 import type { ServiceParts } from './parts.ts';
 
@@ -53,9 +53,7 @@ export function createIdempotency({
   return {
     async once({ key, caller, target, bytes }, work) {
       if (!/^[\x21-\x7e]{1,255}$/.test(key)) {
-        throw new SidekeyError('input_invalid', 'The Idempotency-Key is not 1 to 255 printable characters.', {
-          hint: 'use a random UUID',
-        });
+        throw inputInvalid('The Idempotency-Key is not 1 to 255 printable characters.', 'use a random UUID');
       }
       await sessions.removeEnded(now());
       await vault.refresh();

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { withOrigin } from '../audit/log.ts';
-import type { Operation, WhileLong } from '../operations/operation.ts';
+import type { Operation } from '../operations/operation.ts';
 import { withRightsInMemory } from '../store/rights-in-memory.ts';
 import type { Caller } from '../operations/caller.ts';
 import type { Caller as ApiCaller } from './caller.ts';
@@ -32,8 +32,8 @@ const tags: Readonly<Record<string, string>> = {
 
 interface OperationPlace extends Pick<AnyRoute, 'id' | 'isLong'> {
   readonly status?: 201;
-  /** Words of its command: `lease create`. Absent: the command line has none. */
-  readonly command?: string;
+  /** Words of its command; default: those of the operation (`lease create`). Null: the command line has none. */
+  readonly command?: string | null;
   /** Present for a list: the member that is the key of an entry. */
   readonly list?: string;
   /** Members that the query has, where the method has a body. */
@@ -54,7 +54,12 @@ export type AnyGiven = Given<Record<string, unknown> | undefined, Record<string,
 export function operationRoute<Input extends z.ZodObject, Output extends z.ZodType, Result>(
   operation: Operation<Input, Output, Result>,
   at: `${'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} ${string}`,
-  { list, command, query: inQuery = [], ...place }: OperationPlace,
+  {
+    list,
+    command = operation.id.replace('.', ' ').replaceAll('_', '-'),
+    query: inQuery = [],
+    ...place
+  }: OperationPlace,
 ): AnyRoute {
   const { summary, scope, input, output, machineOnly = [] } = operation;
   const [verb = '', path = ''] = at.split(' ');
@@ -76,7 +81,7 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
     ...place,
     ...(carried as object),
     tag: tags[operation.id.split('.', 1)[0]!]!,
-    ...(command === undefined ? {} : { commands: [command] }),
+    commands: command === null ? [] : [command],
     method,
     path,
     summary,
@@ -90,8 +95,6 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
     },
   });
 }
-
-const unseen: WhileLong = (work) => work(() => {});
 
 /** Runs an operation for a caller, and returns its answer. @throws SidekeyError of the operation */
 export async function callOperation<Input extends z.ZodObject, Output extends z.ZodType, Result>(
@@ -113,9 +116,8 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
     env,
     withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => use(parts.fetch()),
     onProgress() {},
-    during: <T>(_step: string, work: () => Promise<T>) => work(),
+    during: <T>(_step: string, work: (onShare: () => void) => Promise<T>) => work(() => {}),
     onInterrupt: () => () => {},
-    whileLong: unseen,
   };
   const audit = withOrigin(parts.audit, originOf(caller));
   const opened = { ...common, vault, grants, audit };

@@ -6,7 +6,7 @@ import type {
 } from '@simplewebauthn/server';
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { isIP } from 'node:net';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { bareHost } from '../proxy/policy/authority.ts';
 import type { PasskeyRecord, PersonRecord } from '../store/store.ts';
 import type { ServiceParts } from './parts.ts';
@@ -94,19 +94,14 @@ export function createPasskeys({ store, vault, now }: PasskeyParts): Passkeys {
     async creationOptions(person, origin) {
       const { rpID } = siteOf(origin);
       if ((await store.people.get(person))?.identity !== null) {
-        throw new SidekeyError(
-          'input_invalid',
+        throw inputInvalid(
           'You sign in at the issuer of admin.oidc, and need no passkey.',
-          {
-            hint: 'add the passkey to your account there',
-          },
+          'add the passkey to your account there',
         );
       }
       const own = await store.people.passkeys.list(person);
       if (own.length >= maxPasskeys) {
-        throw new SidekeyError('input_invalid', `A person has at most ${maxPasskeys} passkeys.`, {
-          hint: 'remove one that you do not use',
-        });
+        throw inputInvalid(`A person has at most ${maxPasskeys} passkeys.`, 'remove one that you do not use');
       }
       const { generateRegistrationOptions } = await import('@simplewebauthn/server');
       return generateRegistrationOptions({

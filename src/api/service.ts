@@ -98,9 +98,9 @@ function problem(error: unknown): Response {
 
 /** Returns the refusal of a path without a route, or without one of this method. */
 function unknownPath(method: string, path: string): Response {
-  const methods = routes
-    .filter((row) => patternOf(row.path).test(path))
-    .map((row) => row.method.toUpperCase());
+  const pattern = (of: string) =>
+    new RegExp(`^${of.replaceAll('.', String.raw`\.`).replace(/\{\w+\}/g, '[^/]+')}$`);
+  const methods = routes.filter((row) => pattern(row.path).test(path)).map((row) => row.method.toUpperCase());
   if (methods.length === 0) {
     const hint = 'GET /openapi.json lists them';
     return problem(new SidekeyError('not_found', 'The API has no such resource.', { hint }));
@@ -111,10 +111,6 @@ function unknownPath(method: string, path: string): Response {
   );
   answer.headers.set('allow', methods.join(', '));
   return answer;
-}
-
-function patternOf(path: string): RegExp {
-  return new RegExp(`^${path.replaceAll('.', String.raw`\.`).replace(/\{\w+\}/g, '[^/]+')}$`);
 }
 
 /**
@@ -226,22 +222,17 @@ function readRequest(
   { req }: Context<Bindings>,
   { bytes, ...known }: Pick<Given<never, never>, 'caller' | 'isStillAllowed'> & { readonly bytes: Buffer },
 ): Given<never, never> {
+  const written = Object.entries(req.queries()).map(([name, all]) => [name, all.length === 1 ? all[0] : all]);
   return {
     ...known,
     params: req.param(),
-    query: (query === undefined ? {} : checked(query, queryOf(req.queries()), 'query')) as never,
+    query: (query === undefined ? {} : checked(query, Object.fromEntries(written), 'query')) as never,
     body: (row.body === undefined ? undefined : checked(row.body, jsonOf(bytes), 'body')) as never,
     ifMatch: req.header('if-match'),
     origin: req.header('origin') ?? null,
     signal: req.raw.signal,
     lastEventId: req.header('last-event-id'),
   };
-}
-
-function queryOf(queries: Readonly<Record<string, readonly string[]>>): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(queries).map(([name, values]) => [name, values.length === 1 ? values[0] : values]),
-  );
 }
 
 /**

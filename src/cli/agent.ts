@@ -2,7 +2,7 @@ import type { IdentityRule } from '../agents/identity-rules.ts';
 import { tokenlessCallers } from '../config/proxy.ts';
 import { type Grant, titleOf } from '../domain/grant.ts';
 import type { Binding } from '../domain/lease.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid } from '../lib/errors.ts';
 import {
   bindAgent,
   changeAgent,
@@ -23,18 +23,16 @@ import { type GivenOptions, optionRows, perform } from './operation-command.ts';
 
 /** Commands for agents. */
 
-const egress = {
-  summary: 'only these hosts without a credential: HOST, HOST:PORT, *.SUFFIX, or none',
-  value: 'host',
-};
-
 const bindingWords = {
   grants: { summary: 'these grants: name, ID, or USER/NAME', name: 'grant' },
   providers: { summary: 'every grant of these providers', name: 'provider' },
   users: { summary: 'every grant of these users', name: 'user' },
   labels: { summary: 'every grant with one of these labels (sidekey grant set)', name: 'label' },
   everything: { summary: 'every grant of every user' },
-  egress,
+  egress: {
+    summary: 'only these hosts without a credential: HOST, HOST:PORT, *.SUFFIX, or none',
+    value: 'host',
+  },
 };
 
 const createWords = {
@@ -70,7 +68,7 @@ async function create(context: Context, name: string, options: GivenOptions): Pr
 
 async function list(context: Context, name: string | undefined): Promise<void> {
   if (name !== undefined) return show(context, name);
-  const { result, answer, at } = await perform(context, listAgents, { words: {}, options: {} });
+  const { result, answer, at } = await perform(context, listAgents);
   const { agents, grants } = result;
   const { output } = context;
   const rows = agents.map(({ agent, bindings, liveTokens, issuers, activeLeases, usedAt }) => [
@@ -95,8 +93,7 @@ async function list(context: Context, name: string | undefined): Promise<void> {
 }
 
 async function show(context: Context, name: string): Promise<void> {
-  const given = { words: {}, options: {}, fixed: { agent: name } };
-  const { result, answer, at } = await perform(context, getAgent, given);
+  const { result, answer, at } = await perform(context, getAgent, { fixed: { agent: name } });
   const { agent, bindings, grants, reached, identities, tokens, leases, activeLeases, usedAt } = result;
   const { output } = context;
   output.result(
@@ -158,9 +155,7 @@ const setWords = {
 async function set(context: Context, name: string, options: GivenOptions): Promise<void> {
   const { disable, enable } = options;
   if (disable === true && enable === true) {
-    throw new SidekeyError('input_invalid', 'Give --disable or --enable, not both.', {
-      hint: 'sidekey agent set --help',
-    });
+    throw inputInvalid('Give --disable or --enable, not both.', 'sidekey agent set --help');
   }
   const isSwitch = disable === true || enable === true;
   const fixed = { agent: name, ...(isSwitch ? { disabled: disable === true } : {}) };
@@ -222,14 +217,12 @@ async function remove(context: Context, name: string, options: GivenOptions): Pr
 
 /** `grant work, provider github`; `nothing`. */
 function reachText(bindings: readonly Binding[], grants: readonly Grant[]): string {
-  return bindings.map((binding) => bindingText(binding, grants)).join(', ') || 'nothing';
-}
-
-function bindingText({ kind, value }: Binding, grants: readonly Grant[]): string {
-  if (kind === 'everything') return 'everything';
-  if (kind !== 'grant') return `${kind} ${value}`;
-  const grant = grants.find(({ id }) => id === value);
-  return grant === undefined ? `grant ${value} (removed)` : `grant ${grantReference(grant)}`;
+  const texts = bindings.map(({ kind, value }) => {
+    if (kind !== 'grant') return kind === 'everything' ? kind : `${kind} ${value}`;
+    const grant = grants.find(({ id }) => id === value);
+    return grant === undefined ? `grant ${value} (removed)` : `grant ${grantReference(grant)}`;
+  });
+  return texts.join(', ') || 'nothing';
 }
 
 /** Returns warning lines for an agent that reaches nothing or everything; none for any other agent. */

@@ -42,20 +42,13 @@ async function create(context: Context, name: string, options: GivenOptions): Pr
 
 async function list(context: Context, name: string | undefined): Promise<void> {
   const { output } = context;
-  if (name !== undefined) {
-    const { result, answer, at } = await perform(context, getApiKey, { fixed: { key: name } });
-    return output.result(answer, keysText(context, [result], at));
-  }
-  const { result, answer, at } = await perform(context, listApiKeys);
-  output.result(answer, keysText(context, result, at));
-}
-
-function keysText({ output }: Context, keys: readonly ApiKeyRecord[], at: number): string {
-  if (keys.length === 0) return 'There are no API keys yet.\n  → sidekey api-key create NAME --role operator';
-  return table(
-    output.display,
-    ['NAME', 'ROLE', 'SCOPES', 'USER', 'ENDS', 'LAST USED', 'CREATED'],
-    keys.map((key) => [
+  const { result, answer, at } =
+    name === undefined
+      ? await perform(context, listApiKeys)
+      : await perform(context, getApiKey, { fixed: { key: name } });
+  const rows = [result]
+    .flat()
+    .map((key) => [
       key.name,
       key.role,
       key.scopes?.join(' ') ?? 'all of the role',
@@ -63,8 +56,13 @@ function keysText({ output }: Context, keys: readonly ApiKeyRecord[], at: number
       endText(key, at),
       lastUse(key.usedAt, at),
       relativeTime(key.createdAt, at),
-    ]),
-    { least: ['CREATED', 'USER', 'SCOPES', 'LAST USED'] },
+    ]);
+  const headings = ['NAME', 'ROLE', 'SCOPES', 'USER', 'ENDS', 'LAST USED', 'CREATED'];
+  output.result(
+    answer,
+    rows.length === 0
+      ? 'There are no API keys yet.\n  → sidekey api-key create NAME --role operator'
+      : table(output.display, headings, rows, { least: ['CREATED', 'USER', 'SCOPES', 'LAST USED'] }),
   );
 }
 

@@ -2,7 +2,6 @@ import { readFile, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { backUp } from '../app/backup.ts';
 import { restore as restoreStore, type Restored } from '../app/restore.ts';
-import type { rotateKey } from '../operations/rotation.ts';
 import { openTables } from '../app/state.ts';
 import { readSecret, referenceOption } from '../config/secret-reference.ts';
 import { inputInvalid, SidekeyError, systemCode } from '../lib/errors.ts';
@@ -73,7 +72,8 @@ export async function restore(context: Context, path: string, options: RestoreCo
   const restored = await output.during('Restoring the store', () => restoreStore(config, parts));
   const { location, made, counts, isNew, retiredKey, ...grants } = restored;
   const { written, newer } = grants;
-  let rotated: Rotated | null = null;
+  let rotated: object | null = null;
+  let rotatedText: string | null = null;
   try {
     // Opening the store verifies the key. If another key was in place, it also follows the rotation to it.
     await withState(async (state) => {
@@ -85,22 +85,17 @@ export async function restore(context: Context, path: string, options: RestoreCo
       const parts = { next: null, retire: false, now, onProgress: () => {} };
       const { from, to, finished } = await rotation.rotateKey(state, parts);
       rotated = { from, to, finished };
+      rotatedText = finished
+        ? `The master key was rotated from ${from} to ${to}.`
+        : `The rotation of the master key ${from} to ${to} is not finished: sidekey key status`;
     });
   } finally {
     // Printed even after a failure, because the store is restored.
     const json = { store: location, made: isoTime(made), new: isNew, rows: counts, ...grants };
     const lines = report(restored);
-    if (rotated !== null) lines.push(rotationLine(rotated));
+    if (rotatedText !== null) lines.push(rotatedText);
     output.result({ ...json, retired_key: retiredKey, rotated }, lines.join('\n'));
   }
-}
-
-type Rotated = Pick<Awaited<ReturnType<typeof rotateKey>>, 'from' | 'to' | 'finished'>;
-
-function rotationLine({ from, to, finished }: Rotated): string {
-  return finished
-    ? `The master key was rotated from ${from} to ${to}.`
-    : `The rotation of the master key ${from} to ${to} is not finished: sidekey key status`;
 }
 
 function report(restored: Restored): string[] {
@@ -183,20 +178,14 @@ async function keyOf(context: Context, { identity, passphrase }: RestoreCommandO
 async function passphraseOf(context: Context, text: string | undefined, isNew: boolean): Promise<string> {
   const { ask, env } = context;
   if (text !== undefined) {
-    return readSecret(referenceOption('--passphrase', text), {
-      env,
-      cwd: process.cwd(),
-      where: '--passphrase',
-    });
+    const place = { env, cwd: process.cwd(), where: '--passphrase' };
+    return readSecret(referenceOption('--passphrase', text), place);
   }
   if (ask === null) {
-    throw new SidekeyError(
-      'secret_missing',
-      'The passphrase of the backup cannot be asked for: there is no terminal.',
-      {
-        hint: `name its place (--passphrase env:NAME, file:PATH or command:…), or ${isNew ? '--recipient age1…' : '--identity FILE'}`,
-      },
-    );
+    const sentence = 'The passphrase of the backup cannot be asked for: there is no terminal.';
+    throw new SidekeyError('secret_missing', sentence, {
+      hint: `name its place (--passphrase env:NAME, file:PATH or command:…), or ${isNew ? '--recipient age1…' : '--identity FILE'}`,
+    });
   }
   const typed = await ask('Passphrase of the backup', { secret: true });
   if (!isNew || (await ask('The same again', { secret: true })) === typed) return typed;

@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { authorityFiles } from '../ca/authority-files.ts';
 import type { CertificateAuthority } from '../ca/authority.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';
 import { shellWord } from '../lib/text.ts';
 import { openCa, openExistingCa } from '../ca/existing-authority.ts';
@@ -75,9 +75,7 @@ async function changeStores(context: Context, options: StoreOptions, change: Cha
 function readKinds(names: readonly string[]): ReadonlySet<string> {
   const unknown = names.find((name) => !storeKinds.some((kind) => kind === name));
   if (unknown === undefined) return new Set(names);
-  throw new SidekeyError('input_invalid', `Unknown store "${unknown}".`, {
-    hint: `one of ${storeKinds.join(', ')}`,
-  });
+  throw inputInvalid(`Unknown store "${unknown}".`, `one of ${storeKinds.join(', ')}`);
 }
 
 function installable({ certificateFile, certificatePem, fingerprint }: CertificateAuthority) {
@@ -119,9 +117,7 @@ async function risk({ permittedNames }: CertificateAuthority, keyFile: string): 
 /** @throws SidekeyError `input_invalid` without a terminal */
 async function isWanted({ ask, openLines }: Context, change: Change): Promise<boolean> {
   if (ask !== null) return confirm(openLines, 'Continue?', false);
-  throw new SidekeyError('input_invalid', 'There is no terminal to ask; nothing was changed.', {
-    hint: `sidekey ca ${change} --yes`,
-  });
+  throw inputInvalid('There is no terminal to ask; nothing was changed.', `sidekey ca ${change} --yes`);
 }
 
 function sentence({ title, outcome, command }: Result, change: Change): string {

@@ -10,7 +10,7 @@ import { perform } from './operation-command.ts';
 import { exportCa, showCa } from '../operations/ca.ts';
 import { dateTime, relativeTime } from '../operations/format.ts';
 import { openOutputFile, type OutputFileOptions, unwritable } from './output-file.ts';
-import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError, systemCode } from '../lib/errors.ts';
 import { shellQuoted } from '../lib/text.ts';
 
 export interface ExportOptions extends OutputFileOptions {
@@ -76,18 +76,13 @@ async function exportFolder(
   const trust = await writeTrustFiles(folder, { authorityPem, parent });
   const set = clientVariables({ parent, proxy: null, trust, noProxy: [] });
   const variables = join(folder, 'env.sh');
-  await write(variables, Buffer.from(renderTrust(set)), true);
+  const exports = Object.entries(set).map(([name, value]) => `export ${name}=${shellQuoted(value)}\n`);
+  await write(variables, Buffer.from(exports.join('')), true);
   output.result(
     { format: 'folder', folder, variables: set },
     `Wrote the files of all programs into ${asked}.`,
   );
   output.say(`Their variables: . ${variables}`);
-}
-
-function renderTrust(set: Readonly<Record<string, string>>): string {
-  return Object.entries(set)
-    .map(([name, value]) => `export ${name}=${shellQuoted(value)}\n`)
-    .join('');
 }
 
 /** @throws SidekeyError `input_invalid` */
@@ -96,14 +91,9 @@ async function readCa(file: string): Promise<string> {
     const pem = await readFile(file, 'utf8');
     return pemOf(new X509Certificate(pem).raw);
   } catch (cause) {
-    throw new SidekeyError(
-      'input_invalid',
-      `${file} has no certificate that can be read (${systemCode(cause)}).`,
-      {
-        hint: 'give the PEM file of "sidekey ca export"',
-        cause,
-      },
-    );
+    const sentence = `${file} has no certificate that can be read (${systemCode(cause)}).`;
+    const hint = 'give the PEM file of "sidekey ca export"';
+    throw new SidekeyError('input_invalid', sentence, { hint, cause });
   }
 }
 
@@ -139,9 +129,7 @@ async function render(
 
 function readFormat(text: string): Format | 'folder' {
   if (text === 'pem' || text === 'bundle' || text === 'p12' || text === 'folder') return text;
-  throw new SidekeyError('input_invalid', 'The format is not pem, bundle, p12 or folder.', {
-    hint: 'sidekey ca export --help',
-  });
+  throw inputInvalid('The format is not pem, bundle, p12 or folder.', 'sidekey ca export --help');
 }
 
 /** Reads a password from the first line of a file, without the line break. */
@@ -149,14 +137,9 @@ async function readPassword(file: string): Promise<string> {
   try {
     return (await readFile(file, 'utf8')).replace(/\r?\n$/, '');
   } catch (cause) {
-    throw new SidekeyError(
-      'secret_missing',
-      `The password file ${file} cannot be read (${systemCode(cause)}).`,
-      {
-        hint: 'name a file that holds the password in one line',
-        cause,
-      },
-    );
+    const sentence = `The password file ${file} cannot be read (${systemCode(cause)}).`;
+    const hint = 'name a file that holds the password in one line';
+    throw new SidekeyError('secret_missing', sentence, { hint, cause });
   }
 }
 

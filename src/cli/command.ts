@@ -1,12 +1,6 @@
 import type { Context } from './context.ts';
 import { exitCode } from '../lib/failures.ts';
 
-/**
- * The handler of a command. Takes the context, the arguments of the command line, and the options. Returns
- * the exit code if it is not 0, and rejects with SidekeyError.
- */
-type Handler = (context: Context, ...args: never[]) => Promise<number | void>;
-
 /** Details of an option that few options have. */
 interface OptionDetails {
   readonly required?: true;
@@ -39,7 +33,7 @@ export interface CommandRow {
   readonly notes?: string;
   /** True if a confined command may call it: it needs no file of Sidekey. */
   readonly insideRun?: true;
-  readonly load?: () => Promise<Handler>;
+  readonly load?: () => Promise<(context: Context, ...args: never[]) => Promise<number | void>>;
   readonly commands?: readonly CommandRow[];
   /** Loads the commands of a group whose options follow from operations. */
   readonly loadCommands?: () => Promise<readonly CommandRow[]>;

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { type CommandRow, commonOptions, type OptionRow, type Sections } from './command.ts';
 import type { Context } from './context.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid } from '../lib/errors.ts';
 import { shellQuoted } from '../lib/text.ts';
 
 /** Shells with a completion script. */
@@ -19,12 +19,9 @@ export async function printCompletion(
 ): Promise<void> {
   const shell = given ?? basename(env['SHELL'] ?? '');
   if (!isShell(shell)) {
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       'Which shell? The variable SHELL names none of bash, zsh and fish.',
-      {
-        hint: 'sidekey completion bash',
-      },
+      'sidekey completion bash',
     );
   }
   const script = writers[shell](commandsOf(table));
@@ -56,13 +53,8 @@ interface CompletedOption {
 
 function commandsOf(table: Sections): readonly Completed[] {
   const rows = table.flatMap(([, commands]) => commands);
-  const program = {
-    name: '',
-    summary: '',
-    commands: rows,
-    options: [['-v, --version', 'show the version']],
-  } as const;
-  return withSubcommands(program, '');
+  const options = [['-v, --version', 'show the version']] as const;
+  return withSubcommands({ name: '', summary: '', commands: rows, options }, '');
 }
 
 function withSubcommands(row: CommandRow, path: string): Completed[] {

@@ -10,7 +10,6 @@ import { SidekeyError } from '../lib/errors.ts';
 import { shellWord } from '../lib/text.ts';
 import { getEnvironment } from '../operations/environment.ts';
 import { cappedText, leaseClockText } from '../operations/lease-text.ts';
-import type { MadeLease } from '../operations/make-lease.ts';
 import type { OptionRow } from './command.ts';
 import type { Context } from './context.ts';
 import { type GivenOptions, optionRows, perform } from './operation-command.ts';
@@ -43,21 +42,19 @@ export async function printEnvironment(
 ): Promise<void> {
   const { output, env: parent } = context;
   const shell = named === undefined ? shellOf(parent, process.platform) : readShell(named as string);
-  if (unset === true) {
-    printRestored(context, shell);
-    return;
-  }
+  if (unset === true) return printRestored(context, shell);
   const given = { words, options, command: 'env' };
   const { result, answer, at } = await perform(context, getEnvironment, given);
   const notes = [...result.notes, ...shellNotes(shell, result.remove, result.folder)];
-  if (output.json) {
-    output.result({ ...answer, notes }, '');
-    return;
-  }
+  if (output.json) return output.result({ ...answer, notes }, '');
   output.bytes(Buffer.from(renderVariables(shell, result, parent[changedNames])));
   const { made } = result;
-  const asked = options['ttl'] as string | undefined;
-  const lines = [...(made === null ? [] : leaseWords(made, asked, at)), ...notes];
+  const lines = [...notes];
+  if (made !== null) {
+    const capped = cappedText(made.ttl, options['ttl'] as string | undefined) ?? [];
+    const once = `The token of the lease ${made.lease.id} is in these lines, and is shown only once.`;
+    lines.unshift(once, leaseClockText(made.lease, at), ...[capped].flat());
+  }
   if (lines.length > 0) output.say(lines.join('\n'));
 }
 
@@ -79,15 +76,6 @@ function printRestored({ output, env }: Context, shell: Shell): void {
     output.say(
       'The lease of this shell stays valid until its end: sidekey lease list, sidekey lease revoke ID',
     );
-}
-
-function leaseWords({ lease, ttl }: MadeLease, asked: string | undefined, at: number): string[] {
-  const capped = cappedText(ttl, asked);
-  return [
-    `The token of the lease ${lease.id} is in these lines, and is shown only once.`,
-    leaseClockText(lease, at),
-    ...(capped === null ? [] : [capped]),
-  ];
 }
 
 const otherNames: Readonly<Record<string, Shell>> = { sh: 'bash', zsh: 'bash', pwsh: 'powershell' };

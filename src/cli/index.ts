@@ -142,6 +142,8 @@ export function createProgram(
     program.commandsGroup(heading);
     for (const row of rows) if (!isKnown || row.name === first) addCommand(program, row, act);
   }
+  // `--help` replaces the command `help`.
+  const visibleCommands = ({ commands }: Command) => commands.filter((each) => each.name() !== 'help');
   for (const command of withSubcommands(program)) {
     command.configureHelp({ subcommandTerm, visibleCommands }).optionsGroup('Global options:');
     for (const [flags, summary] of commonOptions) command.option(flags, summary);
@@ -224,11 +226,6 @@ function subcommandTerm(command: Command): string {
   return [[command.name(), ...command.aliases()].join('|'), ...names].join(' ');
 }
 
-/** All but `help`, which `--help` replaces. */
-function visibleCommands(command: Command): Command[] {
-  return command.commands.filter((each) => each.name() !== 'help');
-}
-
 function withSubcommands(command: Command): Command[] {
   return [command, ...command.commands.flatMap(withSubcommands)];
 }
@@ -279,7 +276,8 @@ function unknownCommand(command: Command, written = command.args[0] ?? ''): Side
   // A short word of lower-case letters, or one that is similar to a command, is not secret.
   const named =
     near !== null || /^[a-z]{1,12}$/.test(written) ? `command "${prefix}${written}"` : 'such command';
-  const known = prefix === '' ? '.' : `. Commands of "${prefix.trim()}": ${namesOf(command)}.`;
+  const names = command.commands.map((each) => each.name()).join(', ');
+  const known = prefix === '' ? '.' : `. Commands of "${prefix.trim()}": ${names}.`;
   const message = `There is no ${named}${near === null ? known : `; did you mean "${prefix}${near}"?`}`;
   return new SidekeyError('input_invalid', message, { hint: `${invocationOf(command)} --help` });
 }
@@ -299,10 +297,6 @@ function pathOf(command: Command): string {
 /** `sidekey grant import` */
 function invocationOf(command: Command): string {
   return command.parent === null ? command.name() : `${invocationOf(command.parent)} ${command.name()}`;
-}
-
-function namesOf(command: Command): string {
-  return command.commands.map((each) => each.name()).join(', ');
 }
 
 /** `error: unknown option '--tokn=…'\n(Did you mean --token?)` as one sentence, without values. */

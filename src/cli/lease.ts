@@ -99,11 +99,7 @@ async function list(context: Context, id: string | undefined, options: GivenOpti
 }
 
 async function show(context: Context, id: string): Promise<void> {
-  const { result, answer, at } = await perform(context, getLease, {
-    words: {},
-    options: {},
-    fixed: { lease: id },
-  });
+  const { result, answer, at } = await perform(context, getLease, { fixed: { lease: id } });
   const { lease, grants, warnings } = result;
   context.output.result(
     answer,
@@ -151,7 +147,7 @@ async function revoke(context: Context, id: string | undefined, options: GivenOp
   const { answer } =
     id === undefined
       ? await perform(context, revokeLeases, { words: revokeWords, options })
-      : await perform(context, revokeLease, { words: {}, options, fixed: { lease: id } });
+      : await perform(context, revokeLease, { fixed: { lease: id } });
   const count = answer.revoked.length;
   context.output.result(
     answer,
@@ -162,7 +158,6 @@ async function revoke(context: Context, id: string | undefined, options: GivenOp
 }
 
 const idSummary = 'its ID, or the first characters of it';
-const oneLease: readonly ArgumentRow[] = [['<lease>', idSummary]];
 const perhapsOne: readonly ArgumentRow[] = [['[lease]', idSummary]];
 
 export const leaseCommands: readonly CommandRow[] = [
@@ -185,7 +180,7 @@ export const leaseCommands: readonly CommandRow[] = [
   {
     name: 'renew',
     summary: 'give a lease a new end, counted from now',
-    arguments: oneLease,
+    arguments: [['<lease>', idSummary]],
     options: optionRows(renewLease, renewWords),
     examples: ['sidekey lease renew 7b1d2d5c --ttl 15m'],
     load: async () => renew,

@@ -3,7 +3,7 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { readReceiver } from '../config/scalar.ts';
-import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
+import { inputInvalid, isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { replaceFile } from '../lib/os.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { consentInBrowser } from './connect/flows/authorization-code.ts';
@@ -142,9 +142,7 @@ async function readLogin(file: string): Promise<SavedLogin | null> {
 /** @throws SidekeyError `input_invalid` */
 function serverUrl(address: string | undefined): string {
   if (address === undefined) {
-    throw new SidekeyError('input_invalid', 'Which Sidekey?', {
-      hint: 'sidekey login https://sidekey.example.com',
-    });
+    throw inputInvalid('Which Sidekey?', 'sidekey login https://sidekey.example.com');
   }
   const read = readReceiver(address);
   if (typeof read === 'string' && !read.includes('?')) return read.replace(/\/+$/, '');

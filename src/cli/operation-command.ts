@@ -4,11 +4,11 @@ import type { Config } from '../config/config.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { callerAtMachine } from '../operations/caller.ts';
 import { pagesUrl } from '../operations/format.ts';
-import type { Call, Changing, Operation, WhileLong } from '../operations/operation.ts';
+import type { Call, Changing, Operation } from '../operations/operation.ts';
 import type { OptionRow } from './command.ts';
 import { atCommandLine, type Context, withUpstreamClient } from './context.ts';
 import { probeOf } from './status/ask-proxy.ts';
-import { onInterrupt } from './terminal.ts';
+import { onInterrupt, type Output } from './terminal.ts';
 
 /** Operations as commands: options follow from the input of an operation. */
 
@@ -62,8 +62,6 @@ interface PerformOptions {
   /** Members that no option has, such as arguments. */
   readonly fixed?: GivenOptions;
   readonly onProgress?: Call['onProgress'];
-  /** Runs long work, and shows its progress. */
-  readonly whileLong?: WhileLong;
 }
 
 /**
@@ -74,13 +72,7 @@ interface PerformOptions {
 export async function perform<Input extends z.ZodObject, Output extends z.ZodType, Result>(
   context: Context,
   operation: Operation<Input, Output, Result>,
-  {
-    words = {},
-    options = {},
-    fixed = {},
-    onProgress = () => {},
-    whileLong = (work) => work(() => {}),
-  }: PerformOptions = {},
+  { words = {}, options = {}, fixed = {}, onProgress = () => {} }: PerformOptions = {},
 ): Promise<{ readonly result: Result; readonly answer: z.input<Output>; readonly at: number }> {
   const values = Object.entries(words).flatMap(([member, { name, read }]) => {
     const option = optionName(member, name).replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
@@ -98,21 +90,20 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
   let at = context.now();
   operation.check?.(input, at);
   if (operation.checkConfig !== undefined) await operation.checkConfig(input, await context.readConfig(), at);
-  const progress = { onProgress, whileLong };
   // Opening the store may correct the clock, so the time is read again.
   const run = async (): Promise<Result> => {
     const { withState } = context;
     switch (operation.effect) {
       case 'read_config': {
         const config = await context.readConfig();
-        return operation.run({ config, ...callOf(context, config, progress) }, input, at);
+        return operation.run({ config, ...callOf(context, config, onProgress) }, input, at);
       }
       case 'read':
         return context.withView((view) =>
           operation.run(
             {
               ...view,
-              ...callOf(context, view.config, progress),
+              ...callOf(context, view.config, onProgress),
               withState,
               proxy: probeOf(view.config),
               probePrograms: async (...probe) =>
@@ -124,7 +115,7 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
         );
       case 'change':
         return withState(async (state) =>
-          operation.run(await changingParts(context, state, progress), input, (at = context.now())),
+          operation.run(await changingParts(context, state, onProgress), input, (at = context.now())),
         );
     }
   };
@@ -133,30 +124,45 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
 }
 
 /** Returns the parts of an operation that changes something. */
-async function changingParts(context: Context, state: State, progress: Progress): Promise<Changing> {
+async function changingParts(
+  context: Context,
+  state: State,
+  onProgress: Call['onProgress'],
+): Promise<Changing> {
   const { refreshParts } = await import('../app/refresh-parts.ts');
   const { env, now } = context;
   return {
     ...state,
-    ...callOf(context, state.config, progress),
+    ...callOf(context, state.config, onProgress),
     listening: null,
     renewal: (fetch) => refreshParts(state, { config: () => state.config, fetch: () => fetch, now, env }),
   };
 }
 
-type Progress = Pick<Call, 'onProgress' | 'whileLong'>;
-
-function callOf({ env, now, output }: Context, config: Config, progress: Progress): Call {
+function callOf({ env, now, output }: Context, config: Config, onProgress: Call['onProgress']): Call {
   return {
-    ...progress,
+    onProgress,
     caller: callerAtMachine(atCommandLine(env).by ?? 'the command line'),
     now,
     env,
     pages: pagesUrl(config.admin),
     withFetch: (use) => withUpstreamClient(config, env, ({ fetch }) => use(fetch)),
-    during: (step, work) => output.during(step, work),
+    during: (step, work) => duringStep(output, step, work),
     onInterrupt,
   };
+}
+
+/** Shows a step on a terminal, with the share that is done, while it takes longer than a second. */
+export function duringStep<T>(
+  output: Pick<Output, 'during'>,
+  step: string,
+  work: (onShare: (share: number) => void) => Promise<T>,
+): Promise<T> {
+  let done = '';
+  return output.during(
+    () => `${step}${done}`,
+    () => work((share) => (done = `: ${Math.floor(100 * share)} %`)),
+  );
 }
 
 /** Names the option whose value is not valid. Values are not repeated, since they may be secrets. */

@@ -8,8 +8,7 @@ import {
   removePerson,
   stateOf,
 } from '../operations/person.ts';
-import { SidekeyError } from '../lib/errors.ts';
-import type { PasskeyRecord, PersonRecord } from '../store/store.ts';
+import { inputInvalid } from '../lib/errors.ts';
 import type { ArgumentRow, CommandRow } from './command.ts';
 import type { Context } from './context.ts';
 import { table } from './display.ts';
@@ -38,41 +37,34 @@ async function create(context: Context, name: string, options: GivenOptions): Pr
 }
 
 async function list(context: Context, name: string | undefined): Promise<void> {
-  if (name !== undefined) {
-    const { result, answer, at } = await perform(context, getPerson, { fixed: { person: name } });
-    return context.output.result(answer, peopleText(context, [result], at));
-  }
-  const { result, answer, at } = await perform(context, listPeople);
-  context.output.result(answer, peopleText(context, result, at));
-}
-
-function peopleText(
-  { output }: Context,
-  people: readonly (PersonRecord & { readonly passkeys: readonly PasskeyRecord[] })[],
-  at: number,
-): string {
-  if (people.length === 0) return 'There are no people yet.\n  → sidekey person create NAME --role operator';
-  return table(
-    output.display,
-    ['NAME', 'ROLE', 'USER', 'STATE', 'PASSKEYS', 'CREATED'],
-    people.map((person) => [
+  const { output } = context;
+  const { result, answer, at } =
+    name === undefined
+      ? await perform(context, listPeople)
+      : await perform(context, getPerson, { fixed: { person: name } });
+  const rows = [result]
+    .flat()
+    .map((person) => [
       person.name,
       person.role,
       person.user ?? '-',
       stateOf(person),
       String(person.passkeys.length),
       relativeTime(person.createdAt, at),
-    ]),
-    { least: ['CREATED', 'USER'] },
+    ]);
+  const headings = ['NAME', 'ROLE', 'USER', 'STATE', 'PASSKEYS', 'CREATED'];
+  output.result(
+    answer,
+    rows.length === 0
+      ? 'There are no people yet.\n  → sidekey person create NAME --role operator'
+      : table(output.display, headings, rows, { least: ['CREATED', 'USER'] }),
   );
 }
 
 async function set(context: Context, name: string, options: GivenOptions): Promise<void> {
   const { disable = false, enable = false } = options;
   if (disable === true && enable === true) {
-    throw new SidekeyError('input_invalid', '--disable and --enable exclude each other.', {
-      hint: 'give one of them',
-    });
+    throw inputInvalid('--disable and --enable exclude each other.', 'give one of them');
   }
   const state = disable === true ? { disabled: true } : enable === true ? { disabled: false } : {};
   const given = { words: setWords, options, fixed: { person: name, ...state } };

@@ -34,11 +34,6 @@ function pastedAs(carry: TokenInjection, places: Provider['inject']): string {
   }
 }
 
-/** Returns one word per flow. */
-function waysOf({ flows, token }: Provider): string {
-  return [...flows.map((flow) => flowWords[flow]), ...(token === null ? [] : ['key'])].join(', ') || '-';
-}
-
 /**
  * `sidekey config check --provider FILE`: validates a file of the catalog.
  *
@@ -77,7 +72,9 @@ export async function printProviders(context: Context, text?: string): Promise<v
         provider.name,
         provider.title,
         provider.category,
-        waysOf(provider),
+        [...provider.flows.map((flow) => flowWords[flow]), ...(provider.token === null ? [] : ['key'])].join(
+          ', ',
+        ) || '-',
         needs(provider),
       ]),
       { least: ['CATEGORY', 'TITLE', 'NEEDS FIRST', 'CONNECT WITH'], floor: 18 },

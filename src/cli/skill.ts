@@ -8,7 +8,7 @@ import { displayName } from '../config/problem.ts';
 import { asTyped, commandName } from '../lib/log.ts';
 import { orMeant, shellWord } from '../lib/text.ts';
 import { exitCode } from '../lib/failures.ts';
-import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
+import { inputInvalid, isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import type { Context } from './context.ts';
 
 export interface InstallOptions {
@@ -32,9 +32,7 @@ export async function installSkill(context: Context, options: InstallOptions): P
     return;
   }
   if (options.project === true && options.user === true) {
-    throw new SidekeyError('input_invalid', '--project and --user are both given.', {
-      hint: 'give one of them',
-    });
+    throw inputInvalid('--project and --user are both given.', 'give one of them');
   }
   const scope: SkillScope = options.project === true ? 'project' : 'user';
   const base = scope === 'project' ? process.cwd() : (env['HOME'] ?? homedir());

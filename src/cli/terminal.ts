@@ -3,7 +3,7 @@ import { open, readFile } from 'node:fs/promises';
 import { createInterface, emitKeypressEvents } from 'node:readline';
 import { Writable } from 'node:stream';
 import { createDisplay, type Display, ending, wrapMessage } from './display.ts';
-import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError, systemCode } from '../lib/errors.ts';
 import { readBounded } from '../lib/body.ts';
 import { asTyped } from '../lib/log.ts';
 import { shellWord, visible } from '../lib/text.ts';
@@ -99,7 +99,10 @@ export function createScreen(
   return ({ key, resize }) => {
     let isOpen = true;
     let isPaste = false;
-    function press(text: string | undefined, { name, ctrl, meta }: Press): void {
+    function press(
+      text: string | undefined,
+      { name, ctrl, meta }: { readonly name?: string; readonly ctrl?: boolean; readonly meta?: boolean },
+    ): void {
       // Ignores pasted text.
       if (name === 'paste-start' || name === 'paste-end') isPaste = name === 'paste-start';
       else if (ctrl === true) {
@@ -143,13 +146,6 @@ export function createScreen(
       close,
     };
   };
-}
-
-/** Properties of a key in Node, besides its text. */
-interface Press {
-  readonly name?: string;
-  readonly ctrl?: boolean;
-  readonly meta?: boolean;
 }
 
 const specials: ReadonlySet<string> = new Set(['up', 'down', 'return', 'escape', 'backspace']);
@@ -252,12 +248,9 @@ export async function readGivenFile(
  */
 export async function readInput(stdin: Input): Promise<string> {
   if (stdin.isTTY === true) {
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       'The credential is read from standard input, and that is a terminal.',
-      {
-        hint: 'put it into a file that only you can read, and end the command with "< token.json"',
-      },
+      'put it into a file that only you can read, and end the command with "< token.json"',
     );
   }
   const bytes = await readBounded(stdin as AsyncIterable<Buffer>, maxInputBytes);
@@ -272,9 +265,7 @@ export async function readSecretFile(
   output: Pick<Output, 'say'>,
 ): Promise<string> {
   const unreadable = (why: string) =>
-    new SidekeyError('input_invalid', `The file of ${option} cannot be read (${why}).`, {
-      hint: `check ${option} ${shellWord(path)}`,
-    });
+    inputInvalid(`The file of ${option} cannot be read (${why}).`, `check ${option} ${shellWord(path)}`);
   try {
     await using file = await open(path, 'r');
     const stat = await file.stat();

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { parsePort } from '../proxy/policy/authority.ts';
 import type { Context } from './context.ts';
 
@@ -27,9 +27,7 @@ export async function printRules(context: Context, options: RulesOptions): Promi
   const uid = userId(options.user, context.env);
   const rules = { to, ports, uid };
   if (options.tproxy === true && options.iptables === true)
-    throw new SidekeyError('input_invalid', 'The rules of --tproxy are for nft alone.', {
-      hint: 'leave out --iptables',
-    });
+    throw inputInvalid('The rules of --tproxy are for nft alone.', 'leave out --iptables');
   const text =
     options.tproxy === true
       ? tproxyRules(rules, host)

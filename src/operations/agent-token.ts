@@ -3,11 +3,6 @@ import { hashToken, newSecret } from '../agents/authentication.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { AgentTokenRecord } from '../store/store.ts';
 
-interface NewToken {
-  readonly secret: string;
-  readonly record: AgentTokenRecord;
-}
-
 /** @throws SidekeyError `input_invalid` if the label is not valid */
 export function newToken(
   agent: string,
@@ -16,7 +11,7 @@ export function newToken(
     expiresAt,
     at,
   }: { readonly label?: string | undefined; readonly expiresAt: number | null; readonly at: number },
-): NewToken {
+): { readonly secret: string; readonly record: AgentTokenRecord } {
   if (label.startsWith('sidekey_')) {
     throw new SidekeyError('input_invalid', 'The label of the token is not valid.', {
       hint: 'name the purpose of the token, such as laptop; Sidekey makes the token itself',

@@ -3,7 +3,7 @@ import { identityRules } from '../agents/identity-rules.ts';
 import { recordChange } from '../audit/log.ts';
 import type { AuditEvent } from '../domain/event.ts';
 import { type Binding, leaseStanding } from '../domain/lease.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import type { AgentRecord, AgentTokenRecord, Rights } from '../store/store.ts';
 import { isLive, newToken } from './agent-token.ts';
 import { bindingReason, bindingsOf, isHost, namedBindings, nowhere } from './bindings.ts';
@@ -268,9 +268,7 @@ export const changeAgent = changing({
   }),
   check({ acts_for: user, agent_labels: labels, disabled }) {
     if (user !== undefined || labels !== undefined || disabled !== undefined) return;
-    throw new SidekeyError('input_invalid', 'The command names nothing to change.', {
-      hint: 'sidekey agent set --help',
-    });
+    throw inputInvalid('The command names nothing to change.', 'sidekey agent set --help');
   },
   async run({ store, audit }, { agent: of, acts_for: user, agent_labels: labels, disabled }, at) {
     const before = pickAgent(await store.agents.list(), of);
@@ -318,9 +316,7 @@ export const bindAgent = changing({
     .meta({ id: 'BoundAgent' }),
   check({ agent: _agent, remove = false, all = false, ...wanted }) {
     if (all && !remove) {
-      throw new SidekeyError('input_invalid', '--all needs --remove.', {
-        hint: 'sidekey agent bind NAME --everything',
-      });
+      throw inputInvalid('--all needs --remove.', 'sidekey agent bind NAME --everything');
     }
     if (all || namedBindings(wanted, (grant) => grant).length > 0) return;
     const action = remove ? ' --remove' : '';

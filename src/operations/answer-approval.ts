@@ -1,7 +1,7 @@
 import { recordChange } from '../audit/log.ts';
 import { type Answer, answerEvent, type Approval, isWaiting } from '../domain/approval.ts';
 import type { AuditLog } from '../domain/event.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import type { Store } from '../store/store.ts';
 
 /** Answers of people to requests that wait. */
@@ -26,9 +26,7 @@ export async function respond(
   const { id, said, by, at } = given;
   const asked = stillWaiting(await store.approvals.get(id), id, at);
   if (said === 'lease' && asked.who.lease === null) {
-    throw new SidekeyError('input_invalid', `The request ${id} has no lease.`, {
-      hint: `sidekey approve ${id} --for 15m`,
-    });
+    throw inputInvalid(`The request ${id} has no lease.`, `sidekey approve ${id} --for 15m`);
   }
   const answer = answerOf(said, by, at);
   return recordChange(audit, answerEvent(asked, answer), async () => {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { recordChange } from '../audit/log.ts';
 import { type Approval, readApprovalId, type StandingApproval } from '../domain/approval.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { respond } from './answer-approval.ts';
 import { authorOf } from './caller.ts';
 import { isoOrNull, isoTime } from './format.ts';
@@ -197,10 +197,9 @@ export const revokeApproval = changing({
 function readId(written: string): string {
   const id = readApprovalId(written);
   if (id !== null) return id;
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     'This is not the ID of a request: an ID has eight letters and digits.',
-    { hint: 'sidekey approve --list' },
+    'sidekey approve --list',
   );
 }
 

@@ -21,12 +21,14 @@ export const summarizeAudit = reading({
     z.looseObject({ agent: z.string().nullable(), grant: z.string().nullable(), requests: z.int() }),
   ),
   check: ({ grant: _grant, ...conditions }, at) => void filterOf(conditions, [], at),
-  async run({ config, whileLong, ...parts }, conditions, at) {
+  async run({ config, during, ...parts }, conditions, at) {
     // The log can be read without the store, which has the names of grants only.
     const grants = await parts.grants().catch(() => []);
     const filter = filterOf(conditions, grants, at);
     const { file } = config.audit;
-    const rows = await whileLong((onProgress) => summarize(queryAudit({ file, filter, onProgress })));
+    const rows = await during('Reading the audit log', (onProgress) =>
+      summarize(queryAudit({ file, filter, onProgress })),
+    );
     return { rows, grants };
   },
   answer({ rows, grants }) {
@@ -37,17 +39,8 @@ export const summarizeAudit = reading({
 
 function rowAnswer(row: SummaryRow, grantName: string | null) {
   const { agent, grant, bytesIn, bytesOut, p50, p99, lastUse, ...rest } = row;
-  const bytes = { bytes_in: bytesIn, bytes_out: bytesOut };
-  return {
-    agent,
-    grant,
-    grant_name: grantName,
-    ...rest,
-    ...bytes,
-    p50_ms: p50,
-    p99_ms: p99,
-    last_use: lastUse,
-  };
+  const sizes = { bytes_in: bytesIn, bytes_out: bytesOut, p50_ms: p50, p99_ms: p99 };
+  return { agent, grant, grant_name: grantName, ...rest, ...sizes, last_use: lastUse };
 }
 
 export const verifyAudit = reading({
@@ -76,7 +69,7 @@ export const verifyAudit = reading({
       return { ok: true, found: null, isComplete: true, compared, file: own };
     const vault = stored?.vault ?? (await parts.vaultWithoutStore());
     const logs = { own, copies, host: hostname(), vault, anchors, stored: stored?.heads };
-    const found = await parts.whileLong(() => verifyLogs(logs));
+    const found = await parts.during('Verifying the audit log', () => verifyLogs(logs));
     const verified = [...(found.own === null ? [] : [found.own]), ...found.copies];
     const isComplete = found.absent.length === 0 && verified.every(({ behind }) => behind.length === 0);
     const isIntact = found.problems.length === 0 && verified.every((log) => log.found.ok);

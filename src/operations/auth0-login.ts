@@ -17,7 +17,7 @@ import { type UseOutcome, useRefreshToken } from '../grants/refresh-token-use.ts
 import type { RefreshParts } from '../grants/refresh.ts';
 import type { OpenedGrant } from '../grants/registry.ts';
 import { replaceCommand } from '../grants/token-result.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { pickGrant } from './lookup.ts';
 
 /** A grant that is a login at Auth0: it gets tokens of accounts that are connected there. */
@@ -33,18 +33,12 @@ export interface Auth0Login {
   readonly again: string;
 }
 
-/** Name or ID of a grant of this user. */
-interface LoginReference {
-  readonly via: string;
-  readonly user: string;
-}
-
 export type ConnectionRenewal = Extract<Renewal, { readonly kind: 'auth0_connection' }>;
 
 /** @throws SidekeyError `grant_missing`; `input_invalid` if the grant is no login at Auth0 */
 export async function findLogin(
   { registry, providers }: LoginParts,
-  { via, user }: LoginReference,
+  { via, user }: { readonly via: string; readonly user: string },
 ): Promise<Auth0Login> {
   const own = (await registry.list()).filter((grant) => grant.user === user);
   if (isName(via) && !own.some(({ id, name }) => id === via || name === via)) {
@@ -213,10 +207,9 @@ export async function disconnectAccount(
   const [only, ...others] = known === undefined ? accounts : accounts.filter(({ id }) => id === known);
   if (only === undefined) return { kind: 'gone' };
   if (others.length > 0) {
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       `Several accounts of ${renewal.connection} are connected, and it is not known which is that of the grant "${opened.grant.name}".`,
-      { hint: 'disconnect it in the dashboard of Auth0' },
+      'disconnect it in the dashboard of Auth0',
     );
   }
   await deleteAccount(api, only.id);

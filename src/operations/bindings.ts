@@ -16,18 +16,15 @@ interface BindingChoice {
   readonly egress?: readonly string[] | undefined;
 }
 
-/** Names that exist. */
-interface BindableFacts {
-  readonly grants: readonly Grant[];
-  readonly providers: readonly string[];
-}
-
 /**
  * Returns the bindings of a choice. Grants and providers must exist; users and labels need not.
  *
  * @throws SidekeyError `grant_missing`, `grant_ambiguous`, `provider_unknown`, `input_invalid`
  */
-export function bindingsOf(choice: BindingChoice, { grants, providers }: BindableFacts): Binding[] {
+export function bindingsOf(
+  choice: BindingChoice,
+  { grants, providers }: { readonly grants: readonly Grant[]; readonly providers: readonly string[] },
+): Binding[] {
   const bindings = namedBindings(choice, (text) => namedGrant(grants, text).id);
   for (const { kind, value } of bindings) {
     if (kind !== 'provider' || providers.includes(value) || grants.some((grant) => grant.provider === value))

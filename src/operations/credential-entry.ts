@@ -5,18 +5,11 @@ import type { Provider } from '../domain/provider.ts';
 import type { CredentialEntry } from '../grants/credential-input.ts';
 import type { NewGrant } from '../grants/registry.ts';
 import { replaceCommand } from '../grants/token-result.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { type DomainPattern, isPattern, isWithin, parsePattern } from '../proxy/policy/domain-map.ts';
 import { fieldsFor } from '../proxy/schemes/apply.ts';
 import { checkName } from './format.ts';
 import { findProvider } from './lookup.ts';
-
-/** Choices for a credential that its text leaves open. */
-interface EntryOptions {
-  readonly provider?: string | undefined;
-  readonly user?: string | undefined;
-  readonly audience?: readonly string[] | undefined;
-}
 
 /** A credential that may be stored. */
 export interface Prepared {
@@ -33,7 +26,11 @@ export interface Prepared {
 export function prepare(
   entry: CredentialEntry,
   argument: string | undefined,
-  options: EntryOptions,
+  options: {
+    readonly provider?: string | undefined;
+    readonly user?: string | undefined;
+    readonly audience?: readonly string[] | undefined;
+  },
   providers: Config['providers'],
 ): Prepared {
   const word = entry.provider ?? options.provider ?? argument ?? entry.name;
@@ -86,10 +83,9 @@ export function prepare(
 function withoutUnbound(credential: Credential, provider: Provider): Credential {
   if (credential.type !== 'oauth2' || provider.dpop === null) return credential;
   if (isRefreshable(credential)) return { ...credential, accessToken: null };
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     `The tokens of ${provider.name} are bound to a key that is made here, and this one is bound to none.`,
-    { hint: `sidekey connect ${provider.name}, or add "refresh_token" to the JSON` },
+    `sidekey connect ${provider.name}, or add "refresh_token" to the JSON`,
   );
 }
 
@@ -110,12 +106,9 @@ export function alreadyThere(
 export function chooseAudience(named: readonly string[] | undefined, provider: Provider): readonly string[] {
   if (named !== undefined) return [...new Set(named.map((text) => hostPattern('--audience', text).text))];
   if (provider.audience.length > 0) return provider.audience;
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     `The provider ${provider.name} names no hosts for its credentials.`,
-    {
-      hint: 'name the hosts that this one may be sent to: --audience HOST',
-    },
+    'name the hosts that this one may be sent to: --audience HOST',
   );
 }
 
@@ -149,17 +142,14 @@ function carriageMisfit(credential: Credential, { inject }: Pick<Provider, 'inje
   return misfit;
 }
 
-/** Reason that a credential with a refresh token cannot be refreshed, and a remedy. */
-interface RefreshGap {
-  readonly sentence: string;
-  readonly hint: string;
-}
-
 /**
  * Returns the missing part; null: nothing is missing, or there is nothing to refresh. The client secret is
  * read when it is needed.
  */
-export function refreshGapOf(credential: Credential, provider: Provider): RefreshGap | null {
+export function refreshGapOf(
+  credential: Credential,
+  provider: Provider,
+): { readonly sentence: string; readonly hint: string } | null {
   if (credential.type !== 'oauth2' || credential.refreshToken === null) return null;
   const { name } = provider;
   if ((credential.tokenEndpoint ?? provider.tokenEndpoint) === null) {

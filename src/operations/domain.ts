@@ -10,7 +10,7 @@ import {
 } from '../config/edit.ts';
 import { parseConfig, readConfigText } from '../config/load.ts';
 import { displayName } from '../config/problem.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { parseAuthority } from '../proxy/policy/authority.ts';
 import {
   createDomainMap,
@@ -54,9 +54,7 @@ export const getDomain = reading({
 function patternOf(host: string): DomainPattern {
   const pattern = parsePattern(host);
   if (isPattern(pattern)) return pattern;
-  throw new SidekeyError('input_invalid', `The host ${pattern.problem}.`, {
-    hint: 'sidekey domain list api.example.com',
-  });
+  throw inputInvalid(`The host ${pattern.problem}.`, 'sidekey domain list api.example.com');
 }
 
 /** Returns the entry itself, or the one that covers a host. @throws SidekeyError `not_found` */

@@ -15,15 +15,12 @@ import type { Question } from './question.ts';
 
 /** Parts of the proxy for a dry run: they read, and change nothing. */
 
-/** Services whose calls a dry run reports. */
-type Reported = 'agents' | 'grants' | 'tokens' | 'keepLogin' | 'approvals' | 'log';
-
 /** Returns services that count no use, write no event and send nothing. */
 export function idleServices(
   parts: Pick<Reading, 'config' | 'store'>,
   at: number,
   snapshot: ConfigSnapshot,
-): Omit<ProxyServices, Reported> {
+): Omit<ProxyServices, 'agents' | 'grants' | 'tokens' | 'keepLogin' | 'approvals' | 'log'> {
   const config = () => snapshot;
   return {
     config,

@@ -12,7 +12,7 @@ import { tokenlessCallers } from '../config/proxy.ts';
 import type { Grant } from '../domain/grant.ts';
 import { anonymous, placeOf } from '../domain/lease.ts';
 import type { Provider } from '../domain/provider.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { anyone, leaseHolder, mintFor, placeholderCodes } from '../proxy/placeholders/codes.ts';
 import { proxyUrl, reachable } from './format.ts';
 import { offeredBy, offeredFirst } from './lookup.ts';
@@ -44,9 +44,7 @@ export const getEnvironment = reading({
   check({ agent, grants: named, ttl }) {
     const idle = named !== undefined ? 'grant' : ttl !== undefined ? 'ttl' : null;
     if (agent !== undefined || idle === null) return;
-    throw new SidekeyError('input_invalid', `--${idle} needs --agent.`, {
-      hint: 'sidekey env --agent NAME --grant GRANT',
-    });
+    throw inputInvalid(`--${idle} needs --agent.`, 'sidekey env --agent NAME --grant GRANT');
   },
   async run({ config, env: parent, ...parts }, input, at) {
     const { agent, keep = [] } = input;
@@ -58,9 +56,7 @@ export const getEnvironment = reading({
       const why = isRequired
         ? 'proxy.authentication'
         : 'this system does not report the user of a connection';
-      throw new SidekeyError('input_invalid', `The proxy requires a token (${why}).`, {
-        hint: 'sidekey env --agent NAME --grant GRANT',
-      });
+      throw inputInvalid(`The proxy requires a token (${why}).`, 'sidekey env --agent NAME --grant GRANT');
     }
     // Before the lease, to reject unsuitable values first.
     const folder = trustFolder(config.ca.directory, parent);
@@ -186,9 +182,7 @@ function proxyPlace(listen: ProxyPlace, option: string | undefined): ProxyPlace 
   }
   const url = URL.parse(option.includes('://') ? option : `http://${option}`);
   if (url?.protocol !== 'http:' || url.pathname !== '/' || url.search !== '' || url.hash !== '') {
-    throw new SidekeyError('input_invalid', '--proxy is not the URL of a proxy.', {
-      hint: '--proxy http://127.0.0.1:8377',
-    });
+    throw inputInvalid('--proxy is not the URL of a proxy.', '--proxy http://127.0.0.1:8377');
   }
   if (url.username !== '' || url.password !== '') {
     // All users of the machine can read arguments.

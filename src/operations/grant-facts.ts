@@ -6,7 +6,7 @@ import { consentCommand } from '../grants/messages.ts';
 import { isScope, ungrantedScopes } from '../grants/oauth/scopes.ts';
 import type { OpenedGrant } from '../grants/registry.ts';
 import { proofKey } from '../proxy/schemes/dpop-proof.ts';
-import type { AgentRecord, GrantActivity, LeaseRecord, Rights } from '../store/store.ts';
+import type { GrantActivity, Rights } from '../store/store.ts';
 
 /** Facts about a grant that follow from its credential and from the rights to use it. */
 
@@ -67,14 +67,8 @@ export function isUnbound(credential: Credential, provider: Provider | undefined
   return (provider?.dpop ?? null) !== null && credential.dpop?.isBound !== true;
 }
 
-/** Agents bound to a grant, and leases for it. */
-interface ReachedBy {
-  readonly agents: readonly AgentRecord[];
-  readonly leases: readonly LeaseRecord[];
-}
-
-/** A lease counts only for grants that its agent also reaches. */
-export function reachedBy(grant: Grant, rights: Rights | null, now: number): ReachedBy {
+/** Returns the agents bound to a grant, and its leases. A lease counts only for grants that its agent reaches. */
+export function reachedBy(grant: Grant, rights: Rights | null, now: number) {
   if (rights === null) return { agents: [], leases: [] };
   const labels = rights.policies.find(({ grantId }) => grantId === grant.id)?.labels ?? [];
   const agents = rights.agents.filter(({ name, user }) =>

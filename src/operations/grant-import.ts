@@ -6,7 +6,7 @@ import type { Provider } from '../domain/provider.ts';
 import { entryError, inEntry, readEntries } from '../grants/credential-input.ts';
 import { detailed, findExact, keepGrant, type KeptGrant } from '../grants/keep.ts';
 import { assertWorks, type Verification } from '../grants/verify.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid } from '../lib/errors.ts';
 import { isWithin } from '../proxy/policy/domain-map.ts';
 import { alreadyThere, hostPattern, prepare, type Prepared } from './credential-entry.ts';
 import { counted } from './format.ts';
@@ -117,10 +117,9 @@ function entriesOf({ credentials, name: given, audience }: Wanted, at: number) {
   const entries = readEntries(credentials, { now: () => at });
   if (entries.length === 1 || (given === undefined && audience === undefined)) return entries;
   const what = given === undefined ? '--audience' : 'The argument NAME';
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     `${what} is for one credential, and the input has ${entries.length}.`,
-    { hint: 'leave it out; each object has a "name", and a "provider" where that is another word' },
+    'leave it out; each object has a "name", and a "provider" where that is another word',
   );
 }
 
@@ -149,9 +148,7 @@ async function storeAll(parts: Changing, input: Wanted, at: number): Promise<rea
   for (const { wanted: next } of prepared) {
     const key = JSON.stringify([next.user, next.name]);
     if (names.has(key)) {
-      throw new SidekeyError('input_invalid', `The name ${next.name} is twice in the input.`, {
-        hint: 'name each credential with "name"',
-      });
+      throw inputInvalid(`The name ${next.name} is twice in the input.`, 'name each credential with "name"');
     }
     names.add(key);
     const existing = await findExact(grants, next);

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Grant } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
 import { grantGone } from '../grants/keep.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import {
   agentHolder,
   anyone,
@@ -87,16 +87,11 @@ function formOf(form: string | undefined, provider: Provider | undefined): Place
       return jwtForm;
     case 'provider':
       if (own !== undefined) return own;
-      throw new SidekeyError(
-        'input_invalid',
+      throw inputInvalid(
         'The provider of this grant does not define the form of its credentials.',
-        {
-          hint: '--form plain, or environment: { NAME: prefix-sidekeyPlaceholder0000 } in the provider',
-        },
+        '--form plain, or environment: { NAME: prefix-sidekeyPlaceholder0000 } in the provider',
       );
     default:
-      throw new SidekeyError('input_invalid', `There is no form ${form}.`, {
-        hint: '--form provider, plain or jwt',
-      });
+      throw inputInvalid(`There is no form ${form}.`, '--form provider, plain or jwt');
   }
 }

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { recordChange } from '../audit/log.ts';
 import type { Grant } from '../domain/grant.ts';
 import { grantGone } from '../grants/keep.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { noPolicy } from '../store/schema.ts';
 import type { GrantPolicy } from '../store/store.ts';
 import type { Caller } from './caller.ts';
@@ -97,10 +97,9 @@ export async function changeSettings(
 /** @throws SidekeyError `input_invalid` if the new end is later than the maximum */
 function checkMaximum({ expiresAt = null }: SettingsChange, max: number | null, now: number): void {
   if (max === null || expiresAt === null || expiresAt <= now + max) return;
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     `The expiry is later than the maximum of ${spanText(max)} from now.`,
-    { hint: `--expires ${spanText(max)}, or a longer --max-ttl` },
+    `--expires ${spanText(max)}, or a longer --max-ttl`,
   );
 }
 

@@ -3,7 +3,7 @@ import { egressHosts } from '../agents/egress.ts';
 import { leaseEnded } from '../agents/permissions.ts';
 import { recordChange } from '../audit/log.ts';
 import type { AuditEvent } from '../domain/event.ts';
-import { type GrantedTtl, isLeaseFor, type Lease, leaseStanding } from '../domain/lease.ts';
+import { isLeaseFor, type Lease, leaseStanding } from '../domain/lease.ts';
 import { type CredentialEntry, readEntries } from '../grants/credential-input.ts';
 import { removeGrantsOfEndedLeases } from '../grants/lease-grants.ts';
 import { SidekeyError } from '../lib/errors.ts';
@@ -209,12 +209,8 @@ export const renewLease = changing({
       });
     }
     const { policies } = rights;
-    const ttl: GrantedTtl = ttlFor(
-      input.ttl ?? null,
-      grants,
-      { config, policies },
-      usualGrants(before, grants, rights),
-    );
+    const usual = usualGrants(before, grants, rights);
+    const ttl = ttlFor(input.ttl ?? null, grants, { config, policies }, usual);
     const expiresAt = Math.max(before.expiresAt, at + ttl.ttlMs);
     const event = { event: 'lease.renewed', agent: before.agent, lease: before.id } as const;
     const lease = await recordChange(audit, event, async () => {
@@ -231,27 +227,28 @@ export const renewLease = changing({
   }),
 });
 
-const revoked = z.strictObject({ revoked: texts });
+const revocation = {
+  scope: 'access:write',
+  output: z.strictObject({ revoked: texts }),
+  answer: (ids: readonly string[]) => ({ revoked: [...ids] }),
+} as const;
 
 export const revokeLease = changing({
+  ...revocation,
   id: 'lease.revoke',
   summary: 'End a lease, from the next request on.',
-  scope: 'access:write',
   input: z.strictObject({ lease: text }),
-  output: revoked,
   async run(parts, { lease: id }, at) {
     const { id: lease, agent } = pickLease(await parts.store.leases.list(), id);
     return revoke(parts, { id: lease }, { agent, lease }, at);
   },
-  answer: (ids) => ({ revoked: [...ids] }),
 });
 
 export const revokeLeases = changing({
+  ...revocation,
   id: 'lease.revokeAll',
   summary: 'End all leases of an agent, or all for a grant.',
-  scope: 'access:write',
   input: z.strictObject({ agent: name.optional(), grant: text.optional() }),
-  output: revoked,
   check({ agent, grant }) {
     if ((agent === undefined) === (grant === undefined)) throw unclearChoice();
   },
@@ -263,7 +260,6 @@ export const revokeLeases = changing({
     const { id: grant } = namedGrant(await parts.grants.list(), input.grant ?? '');
     return revoke(parts, { grant }, { grant }, at);
   },
-  answer: (ids) => ({ revoked: [...ids] }),
 });
 
 /** Error for leases to revoke that are named in no way, or in several. */

@@ -7,7 +7,7 @@ import type { GrantedTtl, Lease } from '../domain/lease.ts';
 import type { CredentialEntry } from '../grants/credential-input.ts';
 import { keepGrant } from '../grants/keep.ts';
 import { removeGrantsOfEndedLeases } from '../grants/lease-grants.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import type { AgentRecord, GrantPolicy, LeaseRecord } from '../store/store.ts';
 import { alreadyThere, prepare, type Prepared } from './credential-entry.ts';
 import { ownGrants, ttlFor, usualGrants } from './lease-terms.ts';
@@ -62,9 +62,7 @@ export async function makeLease(parts: Opened, order: LeaseOrder, at: number): P
   const rights = await store.rights.read();
   const agent = pickAgent(rights.agents, order.agent);
   if (agent.disabledAt !== null) {
-    throw new SidekeyError('input_invalid', `The agent ${agent.name} is disabled.`, {
-      hint: `sidekey agent set ${agent.name} --enable`,
-    });
+    throw inputInvalid(`The agent ${agent.name} is disabled.`, `sidekey agent set ${agent.name} --enable`);
   }
   const all = await parts.grants.list();
   const reached = ownGrants({ agent: agent.name, grants: null }, all, rights);

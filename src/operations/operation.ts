@@ -28,21 +28,16 @@ export interface Call {
   readonly withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => Promise<T>;
   /** Called during long work with the number of records that are done, and of all. */
   readonly onProgress: (done: number, of: number) => void;
-  /** Does a long step, whose name a person at a terminal sees meanwhile. */
-  readonly during: <T>(step: string, work: () => Promise<T>) => Promise<T>;
+  /** Does a long step. A person at a terminal sees its name, and the share that is done, from 0 to 1. */
+  readonly during: <T>(step: string, work: (onShare: (share: number) => void) => Promise<T>) => Promise<T>;
   /** Calls `stop` if a person interrupts the command. Returns the function that ends this. */
   readonly onInterrupt: (stop: () => void) => () => void;
-  /** Runs work that may take minutes, so that a person can see its progress. */
-  readonly whileLong: WhileLong;
 }
 
 /** The config, for an operation that also works while the store cannot be opened. */
 interface ReadingConfig extends Call {
   readonly config: Config;
 }
-
-/** Runs work; `onProgress` takes the share that is done, from 0 to 1. */
-export type WhileLong = <T>(work: (onProgress: (share: number) => void) => Promise<T>) => Promise<T>;
 
 /** Parts of Sidekey that an operation reads. */
 export interface Reading extends ReadingConfig {

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { recordChange } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
 import { roles } from '../domain/scopes.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { orMeant } from '../lib/text.ts';
 import type { PasskeyRecord, PersonRecord, Store } from '../store/store.ts';
 import { assertRole } from './caller.ts';
@@ -12,10 +12,6 @@ import { changing, reading } from './operation.ts';
 import { makeSignInLink } from './sign-in-link.ts';
 
 /** People: those who sign in at the pages. */
-
-interface PersonWithPasskeys extends PersonRecord {
-  readonly passkeys: readonly PasskeyRecord[];
-}
 
 const personShape = z
   .strictObject({
@@ -38,7 +34,9 @@ const personShape = z
   })
   .meta({ id: 'Person' });
 
-function personAnswer(person: PersonWithPasskeys): z.input<typeof personShape> {
+function personAnswer(
+  person: PersonRecord & { readonly passkeys: readonly PasskeyRecord[] },
+): z.input<typeof personShape> {
   return {
     name: person.name,
     role: person.role as z.input<typeof personShape>['role'],
@@ -179,9 +177,7 @@ export const linkPerson = changing({
     const { role, disabledAt, identity } = await pickPerson(store, person);
     assertRole(role, caller);
     if (disabledAt !== null) {
-      throw new SidekeyError('input_invalid', `${person} is disabled.`, {
-        hint: `sidekey person set ${person} --enable`,
-      });
+      throw inputInvalid(`${person} is disabled.`, `sidekey person set ${person} --enable`);
     }
     // A link would stay valid without the account, and work again when its role comes back.
     if (identity !== null && !caller.isAtMachine) {
@@ -204,10 +200,9 @@ export function identityOf(issuer: string, subject: string): string {
 /** @throws SidekeyError `input_invalid` if there is no issuer */
 function identityIn({ admin: { oidc } }: Pick<Config, 'admin'>, subject: string): string {
   if (oidc !== null) return identityOf(oidc.issuer, subject);
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     'The config file has no admin.oidc, so there is no account to link.',
-    { hint: 'set admin.oidc first: docs/sign-in.md' },
+    'set admin.oidc first: docs/sign-in.md',
   );
 }
 
@@ -215,10 +210,7 @@ export function stateOf({ disabledAt }: Pick<PersonRecord, 'disabledAt'>): 'enab
   return disabledAt === null ? 'enabled' : 'disabled';
 }
 
-async function withPasskeys(
-  { people }: Pick<Store, 'people'>,
-  person: PersonRecord,
-): Promise<PersonWithPasskeys> {
+async function withPasskeys({ people }: Pick<Store, 'people'>, person: PersonRecord) {
   return { ...person, passkeys: await people.passkeys.list(person.name) };
 }
 

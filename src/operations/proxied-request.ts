@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { readBounded } from '../lib/body.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { type FailureCode, failures } from '../lib/failures.ts';
 import { jsonObject } from '../grants/oauth/http.ts';
 import { type Answer, askProxy, type Hop, type ProxyPlace } from '../proxy/upstream/through-proxy.ts';
@@ -70,10 +70,9 @@ const maxInlineBytes = 8 * 1_024 * 1_024;
 export async function wholeBody(response: IncomingMessage, signal: AbortSignal): Promise<Buffer> {
   const body = await readBounded(chunksOf(response, signal), maxInlineBytes);
   if (body !== null) return body;
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     `The response is larger than ${maxInlineBytes} bytes, too large for --json.`,
-    { hint: 'sidekey fetch --json -o FILE URL, or without --json' },
+    'sidekey fetch --json -o FILE URL, or without --json',
   );
 }
 

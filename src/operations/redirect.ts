@@ -1,4 +1,4 @@
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import type { Hop } from '../proxy/upstream/through-proxy.ts';
 import { readUrl } from './outgoing-request.ts';
 
@@ -19,12 +19,9 @@ export function nextHop(hop: Hop, status: number, location: string | undefined):
   const isNew = (status === 303 && method !== 'HEAD') || (status < 303 && method === 'POST');
   const body = isNew ? null : hop.body;
   if (body?.repeatable === false) {
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       'The redirect needs the body a second time, and the body cannot be read again.',
-      {
-        hint: 'give it as a file: --data-file FILE',
-      },
+      'give it as a file: --data-file FILE',
     );
   }
   const isElsewhere = new URL(url).origin !== new URL(hop.url).origin;

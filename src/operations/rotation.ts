@@ -5,7 +5,7 @@ import { type OpenAuditLog, rekeyLog } from '../audit/log.ts';
 import { rewrapAuthority } from '../ca/authority.ts';
 import type { Config } from '../config/config.ts';
 import { sealContext } from '../grants/registry.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { pause, systemTimers } from '../lib/timers.ts';
 import type { NodeRecord, Reseal, Store } from '../store/store.ts';
 import { sealedKeyId } from '../store/vault/envelope.ts';
@@ -128,9 +128,7 @@ export async function rotateKey(
   await vault.refresh();
   const resumed = isRotating(vault.generations);
   if (!resumed && retire) {
-    throw new SidekeyError('input_invalid', 'No rotation is open, so there is no key to retire.', {
-      hint: 'sidekey key status',
-    });
+    throw inputInvalid('No rotation is open, so there is no key to retire.', 'sidekey key status');
   }
   if (!resumed) await begin(state, next, node);
   const to = vault.keyId;
@@ -220,19 +218,15 @@ async function begin(
     const last = vault.generations[1];
     const finished =
       last === undefined ? '' : `The rotation from ${last.keyId} is finished. For another one: `;
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       `${finished}${keys.source.place} is kept by you, so the new key has to come from you.`,
-      {
-        hint: 'make one with "openssl rand -base64 32", keep it, and name it: sidekey key rotate --new env:NAME (or file:PATH, command:…)',
-      },
+      'make one with "openssl rand -base64 32", keep it, and name it: sidekey key rotate --new env:NAME (or file:PATH, command:…)',
     );
   }
   if (next !== null && keys.source.replace !== null) {
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       '--new is for a key that you keep yourself: this source makes and keeps the new key.',
-      { hint: 'sidekey key rotate' },
+      'sidekey key rotate',
     );
   }
   const nextId = next === null ? null : keyIdText(next);

@@ -8,18 +8,12 @@ import type { ServiceParts } from '../parts.ts';
 import { concludeSession, recordBegin } from './consent.ts';
 import { type ConnectSession, keepSession, newSession, providerOf, type Wanted } from './sessions.ts';
 
-/** A session without a browser: the person types a code on another device (RFC 8628). This process polls. */
-interface DeviceSession {
-  readonly session: ConnectSession;
-  /** Codes for the person. */
-  readonly codes: DeviceAuthorization;
-}
-
 /** Maximum sessions of a user in 15 minutes. Each polls the provider. */
 const maxBegun = 20;
 
 /**
- * Begins a session: requests codes of the provider, and polls for the tokens until the person answers.
+ * Begins a session without a browser: requests codes of the provider, which the person types on another device
+ * (RFC 8628), and polls for the tokens until the person answers.
  *
  * @param client address of the caller
  * @throws SidekeyError errors of `newSession` and `beginDeviceConsent`; `rate_limited`, `audit_unavailable`
@@ -28,7 +22,7 @@ export async function createDeviceSession(
   wanted: Wanted,
   client: string,
   parts: ServiceParts,
-): Promise<DeviceSession> {
+): Promise<{ readonly session: ConnectSession; readonly codes: DeviceAuthorization }> {
   const draft = await newSession(wanted, 'device', parts);
   const found = await providerOf(draft.provider, parts);
   assertFew(draft.user, parts);
@@ -56,14 +50,8 @@ export async function createDeviceSession(
 
 /** @throws SidekeyError `rate_limited` */
 function assertFew(user: string, { quota, now }: Pick<ServiceParts, 'quota' | 'now'>): void {
-  const limit: RuleLimit = {
-    kind: 'rate',
-    per: 'rule',
-    count: maxBegun,
-    perMs: 900_000,
-    burst: maxBegun,
-    key: `device session ${user}`,
-  };
+  const rate = { count: maxBegun, perMs: 900_000, burst: maxBegun };
+  const limit: RuleLimit = { kind: 'rate', per: 'rule', ...rate, key: `device session ${user}` };
   const taken = quota.take([limit], { agent: null, grant: '' }, now());
   if (taken.ok) return;
   throw new SidekeyError('rate_limited', 'The user has too many device sessions.', {

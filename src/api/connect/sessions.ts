@@ -4,7 +4,7 @@ import { consentShape, registrationSteps, scopesFor } from '../../grants/consent
 import { existingGrant, ownSecret } from '../../grants/keep.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { sessionsOf } from '../../grants/sessions.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { orMeant } from '../../lib/text.ts';
 import type { ServiceParts } from '../parts.ts';
 import { standsFor } from '../../operations/sign-in-link.ts';
@@ -241,11 +241,8 @@ function invalid(message: string, hint: string): SidekeyError {
 
 function unregistered(member: 'return_url' | 'popup_origin'): SidekeyError {
   const what = member === 'return_url' ? 'an address' : 'the origin of an address';
-  return new SidekeyError(
-    'input_invalid',
+  return inputInvalid(
     `${member} is not ${what} of admin.return_urls in its normal form.`,
-    {
-      hint: 'add it to admin.return_urls in the config file: scheme, host, port and the beginning of the path must match',
-    },
+    'add it to admin.return_urls in the config file: scheme, host, port and the beginning of the path must match',
   );
 }

@@ -11,14 +11,11 @@ import { operationRoute } from '../operation-route.ts';
 import type { AnyRoute } from '../route.ts';
 
 export const agentRoutes: readonly AnyRoute[] = [
-  operationRoute(listAgents, 'GET /v2/agents', { id: 'listAgents', list: 'name', command: 'agent list' }),
+  operationRoute(listAgents, 'GET /v2/agents', { id: 'listAgents', list: 'name' }),
   operationRoute(getAgent, 'GET /v2/agents/{agent}', { id: 'getAgent', command: 'agent list' }),
-  operationRoute(createAgent, 'POST /v2/agents', { id: 'createAgent', status: 201, command: 'agent create' }),
+  operationRoute(createAgent, 'POST /v2/agents', { id: 'createAgent', status: 201 }),
   operationRoute(changeAgent, 'PATCH /v2/agents/{agent}', { id: 'changeAgent', command: 'agent set' }),
-  operationRoute(bindAgent, 'POST /v2/agents/{agent}/bind', { id: 'bindAgent', command: 'agent bind' }),
-  operationRoute(rotateAgent, 'POST /v2/agents/{agent}/rotate', {
-    id: 'rotateAgent',
-    command: 'agent rotate',
-  }),
-  operationRoute(removeAgent, 'DELETE /v2/agents/{agent}', { id: 'removeAgent', command: 'agent remove' }),
+  operationRoute(bindAgent, 'POST /v2/agents/{agent}/bind', { id: 'bindAgent' }),
+  operationRoute(rotateAgent, 'POST /v2/agents/{agent}/rotate', { id: 'rotateAgent' }),
+  operationRoute(removeAgent, 'DELETE /v2/agents/{agent}', { id: 'removeAgent' }),
 ];

@@ -177,11 +177,7 @@ export const auditRoutes: readonly AnyRoute[] = [
     commands: ['audit tail'],
     handle: streamEvents,
   }),
-  operationRoute(verifyAudit, 'GET /v2/audit/verify', {
-    id: 'verifyAudit',
-    isLong: true,
-    command: 'audit verify',
-  }),
+  operationRoute(verifyAudit, 'GET /v2/audit/verify', { id: 'verifyAudit', isLong: true }),
   route({
     ...one,
     path: '/v2/audit/summary',

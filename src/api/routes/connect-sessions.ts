@@ -35,15 +35,7 @@ const wanted = z.strictObject({
 function wantedOf({ body, caller }: Pick<Given<never, z.output<typeof wanted>>, 'body' | 'caller'>) {
   const { provider, user, scopes, name: grant, grant_policy: policy = {} } = body;
   assertOwnSettings(policy, caller);
-  return {
-    provider,
-    user,
-    scopes,
-    name: grant,
-    by: caller.name,
-    owner: caller.owner,
-    policy,
-  };
+  return { provider, user, scopes, name: grant, by: caller.name, owner: caller.owner, policy };
 }
 
 const base = { tag: 'Connect sessions', path: '/v2/connect-sessions' } as const;

@@ -17,11 +17,7 @@ import { callOperation, operationRoute } from '../operation-route.ts';
 /** Routes of the allowed-domains map, of providers, and of explanations. */
 
 export const domainRoutes: readonly AnyRoute[] = [
-  operationRoute(listDomains, 'GET /v2/domains', {
-    id: 'listDomains',
-    list: 'domain',
-    command: 'domain list',
-  }),
+  operationRoute(listDomains, 'GET /v2/domains', { id: 'listDomains', list: 'domain' }),
   operationRoute(previewDomain, 'POST /v2/domains/preview', { id: 'previewDomain', command: 'domain allow' }),
   operationRoute(getDomain, 'GET /v2/domains/{host}', { id: 'getDomain', command: 'domain list' }),
   route({
@@ -43,12 +39,11 @@ export const domainRoutes: readonly AnyRoute[] = [
       return callOperation(action === 'deny' ? denyHost : tunnelHost, { host }, caller, parts);
     },
   }),
-  operationRoute(removeHost, 'DELETE /v2/domains/{host}', { id: 'removeDomain', command: 'domain remove' }),
+  operationRoute(removeHost, 'DELETE /v2/domains/{host}', { id: 'removeDomain' }),
   operationRoute(listProviders, 'GET /v2/providers', {
     id: 'listProviders',
     list: 'name',
     owner: ({ caller }) => caller.user,
-    command: 'provider list',
   }),
   operationRoute(getProvider, 'GET /v2/providers/{provider}', {
     id: 'getProvider',

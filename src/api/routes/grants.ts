@@ -23,12 +23,7 @@ function userOf({ query, body, caller }: AnyGiven): string | null {
 }
 
 export const grantRoutes: readonly AnyRoute[] = [
-  operationRoute(listGrants, 'GET /v2/grants', {
-    id: 'listGrants',
-    list: 'id',
-    command: 'grant list',
-    owner: userOf,
-  }),
+  operationRoute(listGrants, 'GET /v2/grants', { id: 'listGrants', list: 'id', owner: userOf }),
   operationRoute(getGrant, 'GET /v2/grants/{grant}', {
     id: 'getGrant',
     command: 'grant list',
@@ -48,19 +43,13 @@ export const grantRoutes: readonly AnyRoute[] = [
   }),
   operationRoute(refreshGrant, 'POST /v2/grants/{grant}/refresh', {
     id: 'refreshGrant',
-    command: 'grant refresh',
     query: ['user'],
     owner: ownerOf,
   }),
   operationRoute(revokeGrant, 'POST /v2/grants/{grant}/revoke', {
     id: 'revokeGrant',
-    command: 'grant revoke',
     query: ['user'],
     owner: ownerOf,
   }),
-  operationRoute(removeGrant, 'DELETE /v2/grants/{grant}', {
-    id: 'removeGrant',
-    command: 'grant remove',
-    owner: ownerOf,
-  }),
+  operationRoute(removeGrant, 'DELETE /v2/grants/{grant}', { id: 'removeGrant', owner: ownerOf }),
 ];

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid } from '../../lib/errors.ts';
 import type { Caller } from '../caller.ts';
 import { makeLoginCode } from '../login.ts';
 import { revokeApiKey } from '../../operations/api-key.ts';
@@ -44,9 +44,7 @@ export const loginRoutes: readonly AnyRoute[] = [
       const { name, person } = caller;
       if (person === null)
         return callOperation(revokeApiKey, { key: name.replace(/^key /, '') }, caller, parts);
-      throw new SidekeyError('input_invalid', 'The request has no key.', {
-        hint: 'a person signs out: POST /sign-out',
-      });
+      throw inputInvalid('The request has no key.', 'a person signs out: POST /sign-out');
     },
   }),
 ];

@@ -30,17 +30,10 @@ export const peopleRoutes: readonly AnyRoute[] = [
       .meta({ id: 'Me' }),
     handle: async ({ caller: { name, role, user, scopes: own } }) => ({ name, role, user, scopes: [...own] }),
   }),
-  operationRoute(listPeople, 'GET /v2/people', { id: 'listPeople', list: 'name', command: 'person list' }),
+  operationRoute(listPeople, 'GET /v2/people', { id: 'listPeople', list: 'name' }),
   operationRoute(getPerson, 'GET /v2/people/{person}', { id: 'getPerson', command: 'person list' }),
-  operationRoute(createPerson, 'POST /v2/people', {
-    id: 'createPerson',
-    status: 201,
-    command: 'person create',
-  }),
+  operationRoute(createPerson, 'POST /v2/people', { id: 'createPerson', status: 201 }),
   operationRoute(changePerson, 'PATCH /v2/people/{person}', { id: 'changePerson', command: 'person set' }),
-  operationRoute(removePerson, 'DELETE /v2/people/{person}', {
-    id: 'removePerson',
-    command: 'person remove',
-  }),
-  operationRoute(linkPerson, 'POST /v2/people/{person}/link', { id: 'linkPerson', command: 'person link' }),
+  operationRoute(removePerson, 'DELETE /v2/people/{person}', { id: 'removePerson' }),
+  operationRoute(linkPerson, 'POST /v2/people/{person}/link', { id: 'linkPerson' }),
 ];

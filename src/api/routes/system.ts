@@ -14,7 +14,7 @@ import { sendRequest } from '../../operations/request.ts';
 /** Routes of the proxy itself: health, config, certificates, environment. */
 
 const configRoutes: readonly AnyRoute[] = [
-  operationRoute(getConfig, 'GET /v2/config', { id: 'getConfig' }),
+  operationRoute(getConfig, 'GET /v2/config', { id: 'getConfig', command: null }),
   route({
     method: 'put',
     path: '/v2/config',
@@ -32,24 +32,20 @@ const configRoutes: readonly AnyRoute[] = [
       return callOperation(putConfig, { ...body, previous: before.text }, caller, parts);
     },
   }),
-  operationRoute(checkConfig, 'POST /v2/config/check', { id: 'checkConfig', command: 'config check' }),
+  operationRoute(checkConfig, 'POST /v2/config/check', { id: 'checkConfig' }),
   operationRoute(testConfig, 'POST /v2/config/test', { id: 'testConfig', command: 'config check' }),
   operationRoute(getPaths, 'GET /v2/config/paths', { id: 'getPaths', command: 'config path' }),
 ];
 
 const healthRoutes: readonly AnyRoute[] = [
-  operationRoute(keyStatus, 'GET /v2/key', { id: 'getKeys', command: 'key status' }),
-  operationRoute(rotate, 'POST /v2/key/rotate', {
-    id: 'rotateKey',
-    command: 'key rotate',
-    query: ['retire'],
-  }),
-  operationRoute(listNodes, 'GET /v2/nodes', { id: 'listNodes', list: 'name', command: 'node list' }),
-  operationRoute(revokeNode, 'DELETE /v2/nodes/{node}', { id: 'revokeNode', command: 'node revoke' }),
+  operationRoute(keyStatus, 'GET /v2/key', { id: 'getKeys' }),
+  operationRoute(rotate, 'POST /v2/key/rotate', { id: 'rotateKey', query: ['retire'] }),
+  operationRoute(listNodes, 'GET /v2/nodes', { id: 'listNodes', list: 'name' }),
+  operationRoute(revokeNode, 'DELETE /v2/nodes/{node}', { id: 'revokeNode' }),
   operationRoute(healthStatus, 'GET /v2/status', { id: 'getStatus', command: 'status' }),
   operationRoute(examineSetup, 'POST /v2/doctor', { id: 'runDoctor', command: 'doctor' }),
-  operationRoute(showCa, 'GET /v2/ca', { id: 'getCa', command: 'ca show' }),
-  operationRoute(exportCa, 'GET /v2/ca/certificate', { id: 'exportCa', command: 'ca export' }),
+  operationRoute(showCa, 'GET /v2/ca', { id: 'getCa' }),
+  operationRoute(exportCa, 'GET /v2/ca/certificate', { id: 'exportCa' }),
   operationRoute(getEnvironment, 'POST /v2/environment', { id: 'getEnvironment', command: 'env' }),
   operationRoute(sendRequest, 'POST /v2/requests', { id: 'sendRequest', command: 'fetch' }),
 ];

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { OAuth2Credential } from '../../domain/credential.ts';
 import { type Grant, stateNow } from '../../domain/grant.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { maxSpanMs } from '../../operations/format.ts';
 import { changeGrant } from '../../operations/grant.ts';
 import { removeGrant } from '../../operations/grant-end.ts';
@@ -166,18 +166,15 @@ export const tokenRoutes: readonly AnyRoute[] = [
     async handle({ params, body, caller }, parts) {
       const { integration_key, provider, token_type, token_data, scopes, expires_at } = body;
       if (expires_at !== undefined && Date.parse(expires_at) <= parts.now()) {
-        throw new SidekeyError('input_invalid', 'expires_at is in the past.', {
-          hint: 'leave it out for a token without an end',
-        });
+        throw inputInvalid('expires_at is in the past.', 'leave it out for a token without an end');
       }
       const isOAuth = token_type === 'oauth2';
       // A key has no expiry of its own: the grant gets it.
       const end = isOAuth || expires_at === undefined ? null : { expires: expires_at };
       // Refused before the token is stored, which would have no end otherwise.
       if (end !== null && Date.parse(end.expires) > parts.now() + maxSpanMs) {
-        throw new SidekeyError('input_invalid', 'expires_at is more than ten years away.', {
-          hint: 'name an earlier time, or leave it out for a token without an end',
-        });
+        const hint = 'name an earlier time, or leave it out for a token without an end';
+        throw inputInvalid('expires_at is more than ten years away.', hint);
       }
       const { scope = scopes?.join(' '), ...data } = token_data;
       const secret = token_type === 'jwt' && data.jwt === undefined ? { jwt: data.access_token } : data;

@@ -6,7 +6,7 @@ import {
 } from '../../operations/approval.ts';
 import { waitingText } from '../../operations/format.ts';
 import { countWaiting } from '../../domain/proposal.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid, type SidekeyError } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
 import { type GivenOptions, perform } from '../operation-command.ts';
 import { beyondText, blockOf, sentenceOf, standingBlock } from './format.ts';
@@ -25,19 +25,19 @@ export async function approve(
     (id === undefined && answers.length > 0);
   if (isUnclear) throw unclear();
   if (id !== undefined) return answerOne(context, { approval: id, answer: answers[0] ?? 'once' }, options);
-  if (revoke !== undefined) return revokeOne(context, revoke);
   const { openScreen, output } = context;
+  if (revoke !== undefined) {
+    const { result, answer } = await perform(context, revokeApproval, { fixed: { approval: revoke } });
+    return output.result(answer, `Ended ${result.id}: ${beyondText(result)} needs approval again.`);
+  }
   if (list === true || openScreen === null || output.json) return listAll(context);
   return (await import('./live.ts')).live(context, openScreen);
 }
 
 function unclear(): SidekeyError {
-  return new SidekeyError(
-    'input_invalid',
+  return inputInvalid(
     'Give an answer to one request, --list or --revoke, not more than one of them.',
-    {
-      hint: 'sidekey approve ID [--once | --lease | --for SPAN | --deny]',
-    },
+    'sidekey approve ID [--once | --lease | --for SPAN | --deny]',
   );
 }
 
@@ -96,10 +96,4 @@ async function listAll(context: Context): Promise<void> {
       ...(countWaiting(proposals, at) === 0 ? [] : ['', waitingText(proposals, at)]),
     ].join('\n'),
   );
-}
-
-/** `sidekey approve --revoke ID`: takes effect on the next request. */
-async function revokeOne(context: Context, id: unknown): Promise<void> {
-  const { result, answer } = await perform(context, revokeApproval, { fixed: { approval: id } });
-  context.output.result(answer, `Ended ${result.id}: ${beyondText(result)} needs approval again.`);
 }

@@ -67,7 +67,7 @@ export async function watch({
   let drawn = '';
   let isAnswering = false;
   let answered = Promise.resolve();
-  let cancel = doNothing;
+  let cancel = () => {};
   let isOver = false;
 
   const screen = openScreen({ key: onKey, resize: () => draw(true) });
@@ -154,8 +154,6 @@ export async function watch({
   return done;
 }
 
-function doNothing(): void {}
-
 /** A page of the live view. */
 interface LivePage extends Page {
   /** Id of the selected entry if the page shows all of it; null: none is selected, or it does not fit. */
@@ -181,13 +179,7 @@ export function livePage(
     ...blockOf(entry, now, { width: columns, lines: 4, body }).flatMap((line) => wrap(line, columns)),
     '',
   ];
-  const below = [
-    ...block,
-    ...(list.asking === null ? keysOf(entry) : askingLines(entry, list.asking.span)).flatMap((line) =>
-      sentence(line, columns),
-    ),
-    ...note,
-  ];
+  const below = [...block, ...keysOf(entry, list.asking).flatMap((line) => sentence(line, columns)), ...note];
   const room = rows - below.length - 2;
   if (room < 1 && body !== null) {
     const note = 'Its body needs a larger window. It is also in: sidekey approve --list';
@@ -201,6 +193,9 @@ export function livePage(
   const first = Math.max(0, Math.min(at - Math.floor(room / 2), list.entries.length - room));
   const listed = list.entries.slice(first, first + room);
   const keys = 2 + listed.length + block.length;
+  const count = list.entries.length;
+  const all = count === 1 ? '1 request waits for you' : `${count} requests wait for you`;
+  const range = listed.length === count ? '' : ` (${first + 1} to ${first + listed.length} are listed)`;
   const colors = new Map(
     below
       .slice(block.length)
@@ -211,7 +206,7 @@ export function livePage(
   );
   return {
     lines: [
-      fitting(headOf(list.entries.length, first, listed.length), columns),
+      fitting(all + range, columns),
       '',
       ...listed.map((each) => rowOf(each, each === entry, now, columns)),
       ...below,
@@ -231,11 +226,6 @@ const idle = [
   'q leaves',
 ];
 
-function headOf(count: number, first: number, listed: number): string {
-  const all = count === 1 ? '1 request waits for you' : `${count} requests wait for you`;
-  return listed === count ? all : `${all} (${first + 1} to ${first + listed} are listed)`;
-}
-
 /** Formats a row: `> k3f9q2xa 2:41 ci-bot DELETE https://…`. The block below has the full text. */
 function rowOf(entry: Approval, isSelected: boolean, now: number, columns: number): string {
   const agent = agentText(entry.who);
@@ -243,22 +233,18 @@ function rowOf(entry: Approval, isSelected: boolean, now: number, columns: numbe
   return ending(row, columns);
 }
 
-function keysOf(entry: Approval): string[] {
+function keysOf(entry: Approval, asking: LiveList['asking']): string[] {
   const beyond = beyondText(entry);
+  if (asking !== null) {
+    const span = asking.span === '' ? `(${spanText(defaultSpanMs)}) ` : asking.span;
+    return [`  Yes, to ${beyond}.`, `  For how long? ${span}_`, '  return  answer      escape  back'];
+  }
   return [
     '  y  yes, to this request only',
     ...(entry.who.lease === null ? [] : [`  l  yes, to ${beyond}, while the lease lasts`]),
     entry.who.lease === null ? `  t  yes, to ${beyond}, for a time` : '  t  the same, for a time',
     '  n  no, refuse it',
     '  up, down  choose another      q  leave',
-  ];
-}
-
-function askingLines(entry: Approval, span: string): string[] {
-  return [
-    `  Yes, to ${beyondText(entry)}.`,
-    `  For how long? ${span === '' ? `(${defaultSpan}) ` : span}_`,
-    '  return  answer      escape  back',
   ];
 }
 
@@ -292,6 +278,7 @@ export const emptyList: LiveList = { entries: [], selected: null, movedAt: 0, as
 /** Milliseconds for which keys are ignored after a change of the list: they were for the previous list. */
 export const settleMs = 400;
 
+/** Span of an empty answer. */
 const defaultSpanMs = 900_000;
 
 /** Updates the list with the pending requests. If its entry is gone, the cursor moves to the next one. */
@@ -352,7 +339,7 @@ function pressInQuestion(
   asking: NonNullable<LiveList['asking']>,
   key: string,
   shown: string | null,
-): { readonly list: LiveList; readonly act: Act } {
+): ReturnType<typeof press> {
   const { id, span } = asking;
   const stay = (change: Partial<LiveList>) => ({ list: { ...list, note: null, ...change }, act: null });
   if (key === 'escape') return stay({ asking: null });
@@ -364,9 +351,6 @@ function pressInQuestion(
   if (forMs === null) return stay({ note: 'A number and its unit: 90s, 15m, 8h, 30d.' });
   return { list: { ...list, asking: null, note: null }, act: { kind: 'answer', id, said: { forMs } } };
 }
-
-/** Span of an empty answer. */
-const defaultSpan = spanText(defaultSpanMs);
 
 function spanOrNull(text: string): number | null {
   try {

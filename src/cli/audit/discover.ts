@@ -27,12 +27,6 @@ import type { AuditConditions } from '../../operations/audit-conditions.ts';
 import type { Context } from '../context.ts';
 import { readConditions } from './query.ts';
 
-/** A host, and the config lines that would allow its refused requests; null: none. */
-interface Discovered {
-  readonly host: DiscoveredHost;
-  readonly lines: Suggestion | null;
-}
-
 /**
  * `sidekey audit summary --suggest`: lists requests that were refused, would have been refused, or were
  * tunnelled without an entry. Suggests entries that allow exactly these.
@@ -47,7 +41,7 @@ export async function discover(context: Context, options: AuditConditions): Prom
     (scheme, host, port) => map.match({ scheme, host, port }) !== null,
   );
   const standing = await standingConfig(config, { env, now: now() });
-  const found: Discovered[] = [];
+  const found: { readonly host: DiscoveredHost; readonly lines: Suggestion | null }[] = [];
   for (const host of hosts) found.push({ host, lines: await suggestRule(host, standing) });
   const entries = found.flatMap(({ host, lines }) => (lines === null ? [] : [{ host, lines }]));
   output.result(
@@ -142,10 +136,11 @@ async function suggestRule(seen: DiscoveredHost, standing: Standing): Promise<Su
   if (domain === null) return newEntry(seen, null);
   if (domain.action.kind === 'tunnel') return null;
   const isOwn = !domain.pattern.wildcard;
+  const { written } = standing;
   if (domain.action.kind === 'deny') return newEntry(seen, isOwn ? domain : null);
-  const key = isOwn ? writtenKey(domain, standing.written) : keyOf(seen);
+  const key = isOwn ? writtenKey(domain, written) : keyOf(seen);
   const place = { key, replaces: isOwn ? domain.origin : null };
-  const { mode, ...raw } = rawEntry(domain, standing.written);
+  const { mode, ...raw } = (written.domains?.[writtenKey(domain, written)] ?? {}) as RawEntry;
   const base = seen.plainHttp ? { ...raw, allow_plain_http: true } : raw;
   if (domain.rules === undefined) {
     return domain.action.allowPlainHttp || !seen.plainHttp ? null : { ...place, entry: base, notes: [] };
@@ -301,10 +296,6 @@ function writtenKey({ pattern }: Domain, { domains = {} }: WrittenConfig): strin
     return isPattern(parsed) && parsed.text === pattern.text;
   });
   return same ?? pattern.text;
-}
-
-function rawEntry(domain: Domain, written: WrittenConfig): RawEntry {
-  return (written.domains?.[writtenKey(domain, written)] ?? {}) as RawEntry;
 }
 
 function looksAtBodies({ rules }: Domain): boolean {

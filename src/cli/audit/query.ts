@@ -1,17 +1,17 @@
 import { openView } from '../../app/state.ts';
 import type { AuditLine } from '../../domain/event.ts';
-import type { AuditFilter } from '../../audit/filter.ts';
 import { csvHead, csvLine, queryAudit, queryRaw, tailAudit } from '../../audit/query.ts';
 import type { Context } from '../context.ts';
 import { createTable, type Display } from '../display.ts';
 import { type AuditConditions, filterOf } from '../../operations/audit-conditions.ts';
 import { counted, dateTime, duration } from '../../operations/format.ts';
 import { openOutputFile, type OutputFileOptions } from '../output-file.ts';
-import { onInterrupt, type Output } from '../terminal.ts';
+import { duringStep } from '../operation-command.ts';
+import { onInterrupt } from '../terminal.ts';
 import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
 import { type Grant, titleOf } from '../../domain/grant.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 
 /** Lines that are buffered to align their columns. Later lines are printed at once. */
 const aligned = 500;
@@ -34,7 +34,7 @@ export async function query(context: Context, options: QueryOptions): Promise<vo
     for (const line of held ?? []) output.result(line, format(line));
     held = null;
   };
-  await reading(output, async (onProgress) => {
+  await duringStep(output, 'Reading the audit log', async (onProgress) => {
     for await (const line of queryAudit({ file, filter, last, onProgress })) {
       if (held === null) {
         output.result(line, format(line));
@@ -47,18 +47,6 @@ export async function query(context: Context, options: QueryOptions): Promise<vo
   });
   if (held?.length === 0) output.say(`No events found in ${displayName(file)}.`);
   printHeld();
-}
-
-/** Shows how much of the log was read, while `work` takes longer than a second. */
-export function reading<T>(
-  output: Output,
-  work: (onProgress: (share: number) => void) => Promise<T>,
-): Promise<T> {
-  let read = 0;
-  return output.during(
-    () => `Reading the audit log: ${Math.floor(100 * read)} %`,
-    () => work((share) => (read = share)),
-  );
 }
 
 export interface QueryOptions extends AuditConditions, OutputFileOptions {
@@ -96,7 +84,7 @@ async function exportLines(context: Context, options: QueryOptions): Promise<voi
     if (size >= gathered) await flush();
   };
   if (options.csv === true) await put(Buffer.from(csvHead));
-  await reading(context.output, async (onProgress) => {
+  await duringStep(context.output, 'Reading the audit log', async (onProgress) => {
     for await (const { line, bytes } of queryRaw({ file, filter, last, onProgress })) {
       count += 1;
       await put(
@@ -148,34 +136,19 @@ export async function tail(
 
 function readCount(text: string): number {
   if (/^[0-9]{1,7}$/.test(text)) return Number(text);
-  throw new SidekeyError('input_invalid', '--lines is not a number from 0 to 9999999.', {
-    hint: 'sidekey audit tail -n 50',
-  });
-}
-
-interface Conditions {
-  readonly file: string;
-  readonly filter: AuditFilter;
-  /** All grants, for their names; empty for JSON events, which have ids. */
-  readonly grants: readonly Grant[];
+  throw inputInvalid('--lines is not a number from 0 to 9999999.', 'sidekey audit tail -n 50');
 }
 
 /**
- * Parses the filter options. Reads all grants if an option names one, or for people.
+ * Parses the filter options. Reads all grants if an option names one, or for people: JSON events have IDs.
  *
  * @throws SidekeyError as `filterOf`
  */
-export async function readConditions(
-  { readConfig, output, now }: Context,
-  options: AuditConditions,
-): Promise<Conditions> {
+export async function readConditions({ readConfig, output, now }: Context, options: AuditConditions) {
   const config = await readConfig();
   const grants = options.grant === undefined && output.json ? [] : await readGrants(config, now);
   return { file: config.audit.file, filter: filterOf(options, grants, now()), grants };
 }
-
-/** Formats an event as a line of text. The first line is preceded by headings. */
-type LineFormat = (line: AuditLine) => string;
 
 const headings = ['TIME', 'EVENT', 'AGENT', 'REQUEST', 'GRANT', 'RESULT', 'TOOK'];
 
@@ -192,7 +165,7 @@ export function lineFormat(
   display: Display,
   first: readonly AuditLine[],
   grantName: (id: string) => string,
-): LineFormat {
+): (line: AuditLine) => string {
   const events = createTable(display, headings, shape);
   const cellsOf = (line: AuditLine) => cells(line, grantName, display.width === Infinity);
   for (const line of first) events.add(cellsOf(line));

@@ -6,7 +6,7 @@ import { type Display, table } from '../display.ts';
 import { type GivenOptions, perform } from '../operation-command.ts';
 import { conditionWords } from './words.ts';
 import { discover } from './discover.ts';
-import { grantNames, reading } from './query.ts';
+import { grantNames } from './query.ts';
 import { perhapsWithoutStore } from './without-store.ts';
 
 /** `sidekey audit summary`: as JSON with the names of grants that still exist. */
@@ -14,11 +14,7 @@ export async function summary(context: Context, { suggest, ...options }: GivenOp
   if (suggest === true) return discover(context, options);
   const { output } = context;
   const opened = perhapsWithoutStore(context, (_error, isOpen) => !isOpen);
-  const { result, answer } = await perform(opened, summarizeAudit, {
-    words: conditionWords,
-    options,
-    whileLong: (work) => reading(output, work),
-  });
+  const { result, answer } = await perform(opened, summarizeAudit, { words: conditionWords, options });
   const { rows, grants } = result;
   output.result(
     answer,

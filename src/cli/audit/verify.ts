@@ -39,7 +39,6 @@ export async function verify(
     words: verifyWords,
     options,
     fixed: { copies },
-    whileLong: (work) => output.during('Verifying the audit log', () => work(() => {})),
   });
   const { ok, found, isComplete, file } = result;
   output.result(

@@ -11,7 +11,7 @@ import { parseConfig, readConfigText } from '../../config/load.ts';
 import { isReference, parseSecretReference } from '../../config/secret-reference.ts';
 import type { Grant } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { shellWord } from '../../lib/text.ts';
 import { type Domain, type DomainPattern, isWithin } from '../../proxy/policy/domain-map.ts';
 
@@ -49,14 +49,10 @@ export function planDomains(
   before: readonly string[] | null,
 ): DomainPlan {
   if (allowedDomains !== undefined && !domains) {
-    throw new SidekeyError('input_invalid', '--allowed-domains and --no-domains do not go together.', {
-      hint: 'leave one of them out',
-    });
+    throw inputInvalid('--allowed-domains and --no-domains do not go together.', 'leave one of them out');
   }
   if (widen && allowedDomains === undefined) {
-    throw new SidekeyError('input_invalid', '--widen needs --allowed-domains.', {
-      hint: 'name the hosts: --allowed-domains HOST --widen',
-    });
+    throw inputInvalid('--widen needs --allowed-domains.', 'name the hosts: --allowed-domains HOST --widen');
   }
   const named = allowedDomains
     ?.flatMap((text) => text.split(','))
@@ -67,10 +63,9 @@ export function planDomains(
   const offered = [...known, ...provider.domains];
   const widened = (named ?? []).filter((pattern) => !isWithin(offered, pattern)).map(({ text }) => text);
   if (widened.length > 0 && !widen) {
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       `${widened.join(', ')} is beyond what the provider ${provider.name} names: ${provider.audience.join(', ')}.`,
-      { hint: 'if its credential is intended for these hosts, add --widen' },
+      'if its credential is intended for these hosts, add --widen',
     );
   }
   return {

@@ -24,7 +24,7 @@ import { confirm } from '../terminal.ts';
 import { defaultUser, stateNow, titleOf } from '../../domain/grant.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import type { Flow, Provider } from '../../domain/provider.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { systemTimers } from '../../lib/timers.ts';
 import { existingGrant, ownSecret, sealingSecret, withSecret, type Obtained } from '../../grants/keep.ts';
 import { noting } from '../../grants/connected.ts';
@@ -254,7 +254,5 @@ function logsInItself({
 }
 
 function conflicting(one: string, other: string): SidekeyError {
-  return new SidekeyError('input_invalid', `${one} and ${other} do not go together.`, {
-    hint: 'leave one of them out',
-  });
+  return inputInvalid(`${one} and ${other} do not go together.`, 'leave one of them out');
 }

@@ -5,7 +5,7 @@ import { displayName } from '../../config/problem.ts';
 import { type EntryValue, putValue } from '../../config/yaml-splice.ts';
 import { type Grant, isName } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { orMeant, shellWord } from '../../lib/text.ts';
 import {
   discover,
@@ -62,7 +62,11 @@ export async function assertClient(provider: Provider, redirectUri: string, asks
 
 function noClient(provider: Provider, redirectUri: string, asks: boolean): SidekeyError {
   const { name, title, clientAuth } = provider;
-  const secret = clientAuth === 'none' || asks ? '' : ` --client-secret env:${variableFor(name)}`;
+  const variable = name
+    .toUpperCase()
+    .replace(/[^A-Z0-9]+/g, '_')
+    .replace(/^(?=[0-9])/, '_');
+  const secret = clientAuth === 'none' || asks ? '' : ` --client-secret env:${variable}_CLIENT_SECRET`;
   const command = `sidekey connect ${name} --client-id ID${secret} --redirect-uri ${redirectUri}${redirectUri.startsWith('https:') ? ' --paste' : ''}`;
   const lines = registrationSteps(provider, redirectUri).join('\n    ');
   // A device code needs a client too.
@@ -84,14 +88,6 @@ function noClient(provider: Provider, redirectUri: string, asks: boolean): Sidek
       ].join('\n  → '),
     },
   );
-}
-
-/** `SLACK_CLIENT_SECRET` */
-function variableFor(name: string): string {
-  return `${name
-    .toUpperCase()
-    .replace(/[^A-Z0-9]+/g, '_')
-    .replace(/^(?=[0-9])/, '_')}_CLIENT_SECRET`;
 }
 
 /** Returns the commands for flows without a browser; null: none. */
@@ -223,32 +219,25 @@ export function parametersOf(written: readonly string[] | undefined): Readonly<R
     const name = text.slice(0, Math.max(at, 0));
     if (!/^[A-Za-z][A-Za-z0-9_.:-]{0,63}$/.test(name)) {
       // The text may be a misplaced secret.
-      throw wrong('--param is not NAME=VALUE', 'such as --param audience=https://api.example.com');
+      throw inputInvalid('--param is not NAME=VALUE.', 'such as --param audience=https://api.example.com');
     }
     if (reservedParameters.has(name))
-      throw wrong(`--param cannot set ${name}`, 'there is another option for it: sidekey connect --help');
-    if (Object.hasOwn(parameters, name)) throw wrong(`--param sets ${name} twice`, 'leave one out');
+      throw inputInvalid(
+        `--param cannot set ${name}.`,
+        'there is another option for it: sidekey connect --help',
+      );
+    if (Object.hasOwn(parameters, name)) throw inputInvalid(`--param sets ${name} twice.`, 'leave one out');
     parameters[name] = text.slice(at + 1);
   }
   return parameters;
-}
-
-function wrong(what: string, hint: string): SidekeyError {
-  return new SidekeyError('input_invalid', `${what}.`, { hint });
-}
-
-/** A discovered provider, with the registered client's secret, which no file contains. */
-interface FoundProvider {
-  readonly provider: Provider;
-  /** Secret of the registered client; null: none. */
-  readonly clientSecret: string | null;
 }
 
 type DiscoverOptions = Pick<ConnectOptions, 'name' | 'clientId' | 'port' | 'redirectUri'>;
 
 /**
  * `connect https://… --discover`: discovers the login server of an API, registers a client if the server
- * supports it, and writes the definition to the config file. Never changes an existing definition.
+ * supports it, and writes the definition to the config file. Never changes an existing definition. Returns the
+ * secret of the registered client too, which no file contains; null: there is none.
  *
  * @throws SidekeyError errors of `discover` and `registerClient`; `input_invalid`, `already_exists`,
  * `config_invalid`, `file_unwritable`, `audit_unavailable`
@@ -257,7 +246,7 @@ export async function discoverProvider(
   context: Context,
   address: string,
   options: DiscoverOptions,
-): Promise<FoundProvider> {
+): Promise<{ readonly provider: Provider; readonly clientSecret: string | null }> {
   const target = parseAbsoluteTarget(address);
   if (target?.authority.scheme !== 'https') {
     throw new SidekeyError('input_invalid', '--discover takes the https address of an API.', {
@@ -337,11 +326,11 @@ export async function defineProvider(
 ): Promise<void> {
   checkName('name of the provider', name);
   if (tokenUrl === undefined) {
-    throw wrong('--auth-url needs --token-url', 'the provider documents both addresses');
+    throw inputInvalid('--auth-url needs --token-url.', 'the provider documents both addresses');
   }
   for (const [option, url] of Object.entries({ '--auth-url': authUrl, '--token-url': tokenUrl })) {
     if (url === undefined || parseAbsoluteTarget(url)?.authority.scheme === 'https') continue;
-    throw wrong(`${option} is not an https address`, `${option} https://login.example.com/oauth/…`);
+    throw inputInvalid(`${option} is not an https address.`, `${option} https://login.example.com/oauth/…`);
   }
   const { providers } = await context.config();
   if (providers.names.includes(name)) {
@@ -357,8 +346,8 @@ export async function defineProvider(
     const written = urls.flatMap(([option, url]) =>
       url === undefined ? [] : [`${option} ${shellWord(url)}`],
     );
-    throw wrong(
-      'No option names the hosts that may receive its tokens',
+    throw inputInvalid(
+      'No option names the hosts that may receive its tokens.',
       `sidekey connect ${name} ${written.join(' ')} --allowed-domains api.example.com`,
     );
   }
@@ -370,11 +359,9 @@ export async function defineProvider(
       ...optional('authorization_endpoint', authUrl ?? null),
       [['token_endpoint'], tokenUrl],
       ...optional('client_id', clientId ?? null),
-      ...optional(
-        'client_secret',
-        clientSecret === undefined ? null : keptReference('--client-secret', clientSecret),
-      ),
-      ...optional('client_auth', clientSecret === undefined ? 'none' : null),
+      ...(clientSecret === undefined
+        ? optional('client_auth', 'none')
+        : optional('client_secret', keptReference('--client-secret', clientSecret))),
       ...(scope === undefined ? [] : [[['scopes'], readScopes(scope)] as const]),
       [['audience'], audience],
     ],
@@ -392,13 +379,9 @@ function nameFor(host: string, named: string | undefined): string {
 }
 
 function taken(name: string, host: string): SidekeyError {
-  return new SidekeyError(
-    'already_exists',
-    `There is a provider ${name} already, which is not for ${host}.`,
-    {
-      hint: 'call this one by another name: --name NAME',
-    },
-  );
+  const sentence = `There is a provider ${name} already, which is not for ${host}.`;
+  const hint = 'call this one by another name: --name NAME';
+  return new SidekeyError('already_exists', sentence, { hint });
 }
 
 /** Registers a client; null: the user named one. */

@@ -8,7 +8,7 @@ import { whatToCheck } from '../../grants/messages.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { planRefresh } from '../../grants/refresh-plan.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import type { Timers } from '../../lib/timers.ts';
 import { unbound } from '../../grants/oauth/answer.ts';
 import { withDescription } from '../../grants/oauth/description.ts';
@@ -234,7 +234,5 @@ export function timeoutOf(text: string | undefined, otherwise: number): number {
   if (text === undefined) return otherwise;
   const ms = parseDuration(text);
   if (ms !== null && ms > 0) return ms;
-  throw new SidekeyError('input_invalid', '--timeout is not a duration.', {
-    hint: 'use a number and a unit: 90s, 10m or 1h; at most 24d',
-  });
+  throw inputInvalid('--timeout is not a duration.', 'use a number and a unit: 90s, 10m or 1h; at most 24d');
 }

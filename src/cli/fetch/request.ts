@@ -56,9 +56,7 @@ async function bodySourceOf(
   stdin: Input,
 ): Promise<BodySource | null> {
   if (data !== undefined && dataFile !== undefined) {
-    throw new SidekeyError('input_invalid', '--data and --data-file are both given.', {
-      hint: 'give one of them',
-    });
+    throw inputInvalid('--data and --data-file are both given.', 'give one of them');
   }
   const file = data?.startsWith('@') === true ? data.slice(1) : dataFile;
   if (file === undefined) return data === undefined ? null : textBody(data);

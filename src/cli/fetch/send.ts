@@ -14,11 +14,6 @@ export interface ProxyEndpoint extends ProxyAddress {
   close(): Promise<void>;
 }
 
-interface EndpointOptions {
-  readonly agent?: string;
-  readonly proxy?: string;
-}
-
 /**
  * Returns the named proxy; else that of the environment, if it is a Sidekey; else a new one. So an agent
  * behind Sidekey uses its own rights, not a store reader's.
@@ -27,7 +22,7 @@ interface EndpointOptions {
  */
 export async function openEndpoint(
   context: Context,
-  { agent, proxy }: EndpointOptions,
+  { agent, proxy }: { readonly agent?: string; readonly proxy?: string },
 ): Promise<ProxyEndpoint> {
   if (agent !== undefined && proxy !== undefined) {
     throw new SidekeyError('input_invalid', '--agent and --proxy are both given.', {

@@ -2,7 +2,7 @@ import { grantEnded, laterCommand } from '../../agents/permissions.ts';
 import { type ProxyConfig, tokenlessCallers } from '../../config/proxy.ts';
 import { titleOf } from '../../domain/grant.ts';
 import { replaceCommand } from '../../grants/token-result.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid } from '../../lib/errors.ts';
 import { dateTime, expiryOf, lastUse, relativeTime, shortId } from '../../operations/format.ts';
 import { stateOf } from '../../operations/grant-answer.ts';
 import { isUnbound, type Lacked } from '../../operations/grant-facts.ts';
@@ -36,10 +36,9 @@ async function list(
   if (grant !== undefined && placeholder === true) return showPlaceholder(context, grant, options);
   const { user, ...forPlaceholder } = options;
   if (placeholder === true || Object.keys(forPlaceholder).length > 0) {
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       '--agent, --lease and --form belong to --placeholder, which needs a grant.',
-      { hint: `sidekey grant show ${grant ?? 'GRANT'} --placeholder` },
+      `sidekey grant show ${grant ?? 'GRANT'} --placeholder`,
     );
   }
   return grant === undefined ? showAll(context, { user }) : showGrant(context, grant, { user });

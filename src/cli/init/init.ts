@@ -1,6 +1,6 @@
 import { homedir } from 'node:os';
 import { stripVTControlCharacters } from 'node:util';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { shellWord } from '../../lib/text.ts';
 import { connect } from '../connect/connect.ts';
@@ -41,9 +41,7 @@ export async function init(
   if (service !== undefined) return (await import('./auth0.ts')).initAuth0(context);
   const { ask, env, openLines, output } = context;
   if (ask === null && !yes) {
-    throw new SidekeyError('input_invalid', 'init asks questions, and standard input is not a terminal.', {
-      hint: 'sidekey init --yes',
-    });
+    throw inputInvalid('init asks questions, and standard input is not a terminal.', 'sidekey init --yes');
   }
   const isWanted = (question: string, byDefault = true) =>
     yes ? Promise.resolve(byDefault) : confirm(openLines, question, byDefault);

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { readBounded } from '../../lib/body.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid, type SidekeyError } from '../../lib/errors.ts';
 import { jsonObject } from '../../grants/oauth/http.ts';
 import { parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
 import { textBody } from '../../operations/outgoing-request.ts';
@@ -139,12 +139,6 @@ async function explain({ url }: Readonly<Record<string, unknown>>, parts: ToolPa
   return `${host} is not in the domain map, and is refused. To ask a person for it, use propose.`;
 }
 
-interface Said {
-  readonly status: number;
-  readonly type: string;
-  readonly body: string;
-}
-
 async function send(parts: ToolParts, ...request: RequestParts): Promise<string> {
   const { status, type, body } = await answerOf(parts, ...request);
   return `HTTP ${status}${type === '' ? '' : `, ${type}`}\n\n${body}`;
@@ -162,7 +156,7 @@ type RequestParts = readonly [
 async function answerOf(
   { endpoint, stdin, signal }: ToolParts,
   ...[method, url, headers = {}, body, { grant, reason: why } = {}]: RequestParts
-): Promise<Said> {
+): Promise<{ readonly status: number; readonly type: string; readonly body: string }> {
   const words = grant === undefined ? ([url, undefined] as const) : ([grant, url] as const);
   const header = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
   const request = method ?? (body === undefined ? 'GET' : 'POST');
@@ -196,7 +190,5 @@ function textOf(value: unknown, name: string, form = /^/): string {
 }
 
 function invalid(problem: string): SidekeyError {
-  return new SidekeyError('input_invalid', `The arguments of the tool are not valid: ${problem}.`, {
-    hint: 'tools/list has their schema',
-  });
+  return inputInvalid(`The arguments of the tool are not valid: ${problem}.`, 'tools/list has their schema');
 }

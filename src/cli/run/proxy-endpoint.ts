@@ -10,7 +10,7 @@ import type { Config } from '../../config/config.ts';
 import type { Policies } from '../../config/rules-resolve.ts';
 import { isReference, parseSecretReference, readSecret } from '../../config/secret-reference.ts';
 import type { Grant } from '../../domain/grant.ts';
-import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
+import { errorPhrase, inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import { peerOwnerOfCommand } from '../../lib/os.ts';
 import { orMeant } from '../../lib/text.ts';
@@ -121,6 +121,7 @@ interface ProxySettings {
  */
 function configOfRun(config: Config, { unmatched, policies }: ProxySettings): Config {
   const anyPort = { host: '127.0.0.1', port: 0 };
+  const { webhook, notify } = config.approvals;
   const restrict = (domain: Domain) => withPolicies(domain, policies, config.policies);
   return {
     ...config,
@@ -134,17 +135,13 @@ function configOfRun(config: Config, { unmatched, policies }: ProxySettings): Co
     },
     workers: 1,
     // Only receivers of questions learn the URL of the pages.
-    admin: { ...config.admin, listen: hasReceiver(config.approvals) ? anyPort : null },
+    admin: { ...config.admin, listen: webhook !== null || notify.length > 0 ? anyPort : null },
     audit: { ...config.audit, sinks: config.audit.sinks.filter(({ type }) => type !== 'stdout') },
     // After the command has ended there are no exchanges to wait for.
     limits: { ...config.limits, drain: 0 },
     domains: config.domains.map(restrict),
     restrict,
   };
-}
-
-function hasReceiver({ webhook, notify }: Config['approvals']): boolean {
-  return webhook !== null || notify.length > 0;
 }
 
 function withPolicies(domain: Domain, names: readonly string[], policies: Policies): Domain {
@@ -203,12 +200,9 @@ export async function readPlace(
   }
   const place = placeOf(text);
   if (place.userInfo === null) return place;
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     'The URL of --proxy has a token, which others see in an argument.',
-    {
-      hint: 'put the URL into a variable, and name the variable: --proxy env:SIDEKEY_PROXY',
-    },
+    'put the URL into a variable, and name the variable: --proxy env:SIDEKEY_PROXY',
   );
 }
 

@@ -68,10 +68,7 @@ export function summaryText({ counts, refusals, notes }: RunSummary): string {
 }
 
 function summaryJson({ counts, refusals, notes }: RunSummary): object {
-  return {
-    run: counts === null ? null : { ...counts, refusals },
-    notes,
-  };
+  return { run: counts === null ? null : { ...counts, refusals }, notes };
 }
 
 function countsText({ requests, tunnelled, failed, refused }: RequestCounts): string {
@@ -100,18 +97,13 @@ interface RefusalWithHint {
   readonly hint: string | null;
 }
 
-interface HintFacts {
-  readonly config: Config;
-  readonly lease: string;
-}
-
 /**
  * Adds remedies, which the audit file does not contain: a dry run of each request, as by `sidekey explain`,
  * for its time.
  */
 async function withHints(
   refusals: readonly Refused[],
-  { config, lease }: HintFacts,
+  { config, lease }: { readonly config: Config; readonly lease: string },
 ): Promise<readonly RefusalWithHint[]> {
   if (refusals.length === 0) return [];
   await using view = asItWas(await openView(config, { now: Date.now }), lease);
@@ -184,10 +176,8 @@ export function countRequests(lines: Iterable<AuditLine>): RequestCounts {
     else if (event === 'denied') {
       refused += 1;
       const key = `${host}:${port} ${code}`;
-      refusals.set(key, {
-        line: refusals.get(key)?.line ?? line,
-        count: (refusals.get(key)?.count ?? 0) + 1,
-      });
+      const before = refusals.get(key) ?? { line, count: 0 };
+      refusals.set(key, { line: before.line, count: before.count + 1 });
     } else if ((event === 'outcome' || event === 'tunnel') && outcome === 'failed') failed += 1;
   }
   return {

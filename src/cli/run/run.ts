@@ -56,7 +56,9 @@ export async function run(
     return await new Promise<never>(() => undefined);
   }
   const keptLog = keepLog('info', options.log);
-  logWarnings(keptLog);
+  // Warnings of Node go to the log instead of the terminal.
+  process.removeAllListeners('warning');
+  process.on('warning', (warning) => keptLog.log.warn({ err: warning }, errorPhrase(warning)));
   const signals = takeSignals(now);
   const config = await context.config();
   // While the proxy starts.
@@ -161,12 +163,6 @@ function refuseOptions(options: RunOptions, names: readonly (keyof RunOptions)[]
   const name = names.find((each) => options[each] !== undefined);
   if (name === undefined) return;
   throw new SidekeyError('input_invalid', `--${name} ${why}.`, { hint: 'leave out one of them' });
-}
-
-/** Writes warnings of Node to the log instead of the terminal. */
-function logWarnings({ log }: KeptLog): void {
-  process.removeAllListeners('warning');
-  process.on('warning', (warning) => log.warn({ err: warning }, errorPhrase(warning)));
 }
 
 /** Revokes the lease after an unexpected error; all other state ends with the process. */

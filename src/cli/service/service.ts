@@ -4,7 +4,7 @@ import { homedir } from 'node:os';
 import { basename, dirname, isAbsolute, join, sep } from 'node:path';
 import { machineFilesOf } from '../../config/store-place.ts';
 import { door, isExecutable } from '../../lib/package-files.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { pause, systemTimers } from '../../lib/timers.ts';
 import type { Context } from '../context.ts';
@@ -27,12 +27,9 @@ const askEveryMs = 100;
 export async function installService(context: Context): Promise<void> {
   const { env, output } = context;
   if (door.includes(`${sep}_npx${sep}`)) {
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       'This copy of Sidekey is in the cache of npx, which may remove it.',
-      {
-        hint: 'npm install -g sidekey, then sidekey service install',
-      },
+      'npm install -g sidekey, then sidekey service install',
     );
   }
   const manager = managerOf(env);
@@ -152,9 +149,7 @@ export async function showLogs(
   { lines = '100', follow = false }: LogsOptions,
 ): Promise<number> {
   if (!/^[1-9][0-9]{0,6}$/.test(lines)) {
-    throw new SidekeyError('input_invalid', '--lines is not a number of lines.', {
-      hint: 'sidekey service logs --lines 200',
-    });
+    throw inputInvalid('--lines is not a number of lines.', 'sidekey service logs --lines 200');
   }
   const manager = managerOf(env);
   if ((await manager.state()) === null) return notInstalled(output);

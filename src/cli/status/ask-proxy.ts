@@ -7,9 +7,6 @@ import type { Health, ProxyProbe } from '../../operations/proxy-probe.ts';
 import { reportContext, reportTarget } from '../../store/vault/instance.ts';
 import type { Vault } from '../../store/vault/vault.ts';
 
-/** An answer of `/healthz`. `sealed`: the report, if requested. */
-type Answer = Health & { readonly sealed?: string | undefined };
-
 /** Returns the questions to the proxy of a config, which another process may serve. */
 export function probeOf(config: Pick<Config, 'proxy'>): ProxyProbe {
   return {
@@ -41,7 +38,7 @@ export async function askUnreadable(
 export async function askHealth(
   { host, port }: Config['proxy']['listen'],
   path = '/healthz',
-): Promise<Answer> {
+): Promise<Health & { readonly sealed?: string | undefined }> {
   if (port === 0) return { kind: 'unknown' };
   // Most commands ask nothing.
   const { get } = await import('node:http');

@@ -1,15 +1,9 @@
 import { spawn } from 'node:child_process';
 import { splitCommandLine } from '../../../config/locate.ts';
 import type { Provider } from '../../../domain/provider.ts';
-import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts';
+import { inputInvalid, isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts';
 import { markup, type PageAnswer, renderPage } from '../../../lib/html.ts';
 import { isLoopback } from '../../../proxy/policy/authority.ts';
-
-/** Platform and environment of this process. */
-interface Surroundings {
-  readonly platform: NodeJS.Platform;
-  readonly env: NodeJS.ProcessEnv;
-}
 
 /** A program with its arguments, including the URL, and its environment if it differs from ours. */
 export interface BrowserCommand {
@@ -30,7 +24,7 @@ type BrowserChoice =
 export function chooseBrowser(
   url: string,
   named: string | undefined,
-  { platform, env }: Surroundings,
+  { platform, env }: { readonly platform: NodeJS.Platform; readonly env: NodeJS.ProcessEnv },
 ): BrowserChoice {
   // Rejects URLs that system programs or shells could parse as an option, a path or a command.
   if (!/^https?:\/\/[A-Za-z0-9[][A-Za-z0-9._~:/?#[\]@&*+,=%-]*$/.test(url)) {
@@ -221,16 +215,12 @@ export function redirectTarget({
     const written = /^http:\/\/[^/]*?:([0-9]+)(?:\/|$)/i.exec(redirectUri.replace('[::1]', 'ipv6'))?.[1];
     const own = written === undefined ? null : portNumber(written);
     if (own !== null && wanted !== null && own !== wanted) {
-      throw new SidekeyError('input_invalid', '--port and --redirect-uri name two ports.', {
-        hint: 'leave --port out',
-      });
+      throw inputInvalid('--port and --redirect-uri name two ports.', 'leave --port out');
     }
     return { kind: 'loopback', host: url.hostname, port: own ?? wanted, path: url.pathname };
   }
   if (wanted !== null) {
-    throw new SidekeyError('input_invalid', '--port is for redirect URIs of this machine.', {
-      hint: 'leave --port out',
-    });
+    throw inputInvalid('--port is for redirect URIs of this machine.', 'leave --port out');
   }
   // RFC 8252 §7.1: a private-use scheme is a reversed domain name. Older drafts of OAuth define the URN.
   const isPrivateScheme = /^[a-z][a-z0-9+-]*\.[a-z0-9+.-]+:$/.test(url.protocol);
@@ -296,9 +286,7 @@ export function loopbackUri(
 function portNumber(text: string): number {
   const port = Number(text);
   if (/^[0-9]{1,5}$/.test(text) && port <= 65_535) return port;
-  throw new SidekeyError('input_invalid', '--port is not a port.', {
-    hint: 'a number from 1 to 65535, or 0 for any that is free',
-  });
+  throw inputInvalid('--port is not a port.', 'a number from 1 to 65535, or 0 for any that is free');
 }
 
 function invalid(problem: string): SidekeyError {

@@ -7,7 +7,7 @@ import { readSecretFile } from '../../terminal.ts';
 import { checkedRegion, checkedString } from '../../../grants/credential-shape.ts';
 import type { SigningKey } from '../../../domain/credential.ts';
 import type { Provider } from '../../../domain/provider.ts';
-import { SidekeyError } from '../../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../../lib/errors.ts';
 import { joinScopes } from '../../../grants/oauth/scopes.ts';
 import { readSigningKey } from '../../../grants/oauth/signing-key.ts';
 
@@ -54,12 +54,9 @@ function assertSameEndpoint(
 ): void {
   if (tokenUri === tokenEndpoint || tokenUri === assertionAudience) return;
   const shown = URL.canParse(tokenUri) ? tokenUri : 'no URL';
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     `The service account is for another token endpoint (${shown}) than the provider ${name} has (${tokenEndpoint ?? 'none'}).`,
-    {
-      hint: 'connect the provider that it belongs to; where the two are one, name the one of the file with --assertion-audience',
-    },
+    'connect the provider that it belongs to; where the two are one, name the one of the file with --assertion-audience',
   );
 }
 
@@ -98,10 +95,8 @@ export const obtainByTokenExchange: Obtain = async (request) => {
 };
 
 async function readSubject({ ask, readInput }: Context): Promise<string> {
-  const text =
-    ask === null
-      ? await readInput()
-      : await ask('Paste the token that is to be exchanged (it is not shown)', { secret: true });
+  const question = 'Paste the token that is to be exchanged (it is not shown)';
+  const text = await (ask === null ? readInput() : ask(question, { secret: true }));
   return checkedString(text.trim(), 'the token that is to be exchanged', 'one line of text');
 }
 
@@ -132,9 +127,7 @@ export const obtainByAwsRole: Obtain = async (request) => {
     });
   }
   if (externalId !== undefined && !/^[\w+=,.@:/-]{2,1224}$/.test(externalId)) {
-    throw new SidekeyError('input_invalid', '--external-id is not valid at AWS.', {
-      hint: '2 to 1224 letters, digits and +=,.@:/-',
-    });
+    throw inputInvalid('--external-id is not valid at AWS.', '2 to 1224 letters, digits and +=,.@:/-');
   }
   return firstToken(request, {
     kind: 'aws_role',
@@ -182,21 +175,16 @@ interface ServiceAccount {
   readonly tokenUri: string;
 }
 
-interface HandedKey {
-  readonly key: SigningKey;
-  /** Service account, as Google exports it; null: the file has only the key. */
-  readonly account: ServiceAccount | null;
-}
-
 /**
- * Reads `--key`: PEM, a JWK, or the JSON of a service account; `-`: standard input.
+ * Reads `--key`: PEM, a JWK, or the JSON of a service account, as Google exports it; `-`: standard input. The
+ * account is null if the file has only the key.
  *
  * @throws SidekeyError `input_invalid` if the option is missing, or the file cannot be read or has no key
  */
 async function readKeyFile(
   { readInput, output }: Pick<Context, 'readInput' | 'output'>,
   { key: path, keyId, algorithm }: Pick<ConnectOptions, 'key' | 'keyId' | 'algorithm'>,
-): Promise<HandedKey> {
+): Promise<{ readonly key: SigningKey; readonly account: ServiceAccount | null }> {
   if (path === undefined) {
     throw new SidekeyError('input_invalid', 'The private key is missing.', {
       hint: 'name its file with --key FILE, or hand it over on standard input with --key -',
@@ -223,18 +211,14 @@ function serviceAccountOf(
     return null;
   }
   if (typeof parsed !== 'object' || parsed === null || !('private_key' in parsed)) return null;
-  const {
-    client_email: clientEmail,
-    private_key: privateKey,
-    token_uri: tokenUri,
-  } = parsed as Record<string, unknown>;
+  const fields = parsed as Record<string, unknown>;
+  const { client_email: clientEmail, private_key: privateKey, token_uri: tokenUri } = fields;
   if (typeof clientEmail !== 'string' || typeof privateKey !== 'string' || typeof tokenUri !== 'string') {
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       'The file of the service account lacks its client_email, private_key or token_uri.',
-      { hint: 'download it again at the provider: a key of the type JSON' },
+      'download it again at the provider: a key of the type JSON',
     );
   }
-  const { private_key_id: id } = parsed as Record<string, unknown>;
+  const { private_key_id: id } = fields;
   return { clientEmail, privateKey, tokenUri, privateKeyId: typeof id === 'string' ? id : null };
 }

@@ -14,8 +14,7 @@ import {
 import { withoutToken } from '../../../domain/credential.ts';
 import type { Provider } from '../../../domain/provider.ts';
 import type { RefreshOutcome } from '../../../grants/oauth/refresh.ts';
-import type { OpenedGrant } from '../../../grants/registry.ts';
-import { SidekeyError } from '../../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../../lib/errors.ts';
 import { knownConnection, type KnownConnection } from '../../../grants/oauth/auth0-connection.ts';
 import {
   type AccountApi,
@@ -44,7 +43,9 @@ export const obtainViaAuth0: Obtain = async (request) => {
   const api = await openAccountApi(login, parts, signal);
   const waiting = until(signal, api);
   const known = knownConnection(provider.authorizationEndpoint);
-  const former = formerRenewal(existing, login);
+  // The existing grant keeps its account.
+  const renewed = existing && connectionOf(existing);
+  const former = renewed?.via === login.grant.id ? renewed : null;
   const connection =
     options.connection ?? former?.connection ?? known?.name ?? (await namelessConnection(waiting, provider));
   const formerHint = former?.connection === connection ? former.loginHint : null;
@@ -104,19 +105,12 @@ function chosen(
   );
 }
 
-/** Returns the renewal of the existing grant, which keeps its account. */
-function formerRenewal(existing: OpenedGrant | null, login: Auth0Login): ConnectionRenewal | null {
-  const renewal = existing === null ? null : connectionOf(existing);
-  return renewal?.via === login.grant.id ? renewal : null;
-}
-
 async function namelessConnection(api: AccountApi, provider: Provider): Promise<never> {
   const names = await listConnections(api);
   const which = names.length === 0 ? 'it has none' : `it has ${names.join(', ')}`;
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     `It is not known what the connection for ${provider.title} is called at Auth0; ${which}.`,
-    { hint: 'name it: --connection NAME' },
+    'name it: --connection NAME',
   );
 }
 
@@ -216,11 +210,8 @@ function obtained(
 }
 
 function noToken({ provider }: ConnectRequest, said: string): SidekeyError {
-  return new SidekeyError(
-    'provider_refused',
-    `Auth0 has the account, and gave no token of ${provider.title} (${said}).`,
-    {
-      hint: 'let the application use the Token Vault grant type, without refresh token rotation: docs/auth0-token-vault.md',
-    },
-  );
+  const sentence = `Auth0 has the account, and gave no token of ${provider.title} (${said}).`;
+  return new SidekeyError('provider_refused', sentence, {
+    hint: 'let the application use the Token Vault grant type, without refresh token rotation: docs/auth0-token-vault.md',
+  });
 }

@@ -1,4 +1,4 @@
-import { SidekeyError } from '../../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../../lib/errors.ts';
 import { asTyped } from '../../../lib/log.ts';
 import {
   type Authorization,
@@ -106,12 +106,9 @@ export async function consentInBrowser<T>(request: ConsentRequest, consent: Brow
   const mustPaste = options.paste === true;
   const target = redirectOf(options, provider);
   if (target.kind === 'elsewhere' && !mustPaste) {
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       'The redirect URI is not of this machine, so no answer arrives here.',
-      {
-        hint: 'add --paste to bring the answer here yourself, or --print-url to do it later',
-      },
+      'add --paste to bring the answer here yourself, or --print-url to do it later',
     );
   }
   signal.throwIfAborted();
@@ -153,9 +150,10 @@ export async function consentInBrowser<T>(request: ConsentRequest, consent: Brow
     lines = context.openLines();
     const hasBrowser = show(request, begun.url, launchUrl ?? begun.url);
     const asks = mustPaste || (!hasBrowser && lines.isTerminal);
-    if (asks) say(howToPaste(lines));
-    else if (!hasBrowser) say(elsewhere);
+    if (!asks && !hasBrowser) say(elsewhere);
     if (asks) {
+      const where = lines.isTerminal ? 'paste it here' : 'write it to standard input';
+      say(`If the browser ends on an error page, copy its address.\n  → ${where}\n`);
       askForAnswer(lines, say, begun).then(
         (callback) => {
           if (callback !== null && !isFinishing) finish(callback).catch(() => undefined);
@@ -184,11 +182,6 @@ async function listen(mayFail: boolean, open: () => Promise<Loopback>): Promise<
 
 const elsewhere =
   'The browser must run on this machine.\n  → for a browser on another machine, run this command with --paste';
-
-function howToPaste({ isTerminal }: Lines): string {
-  const where = isTerminal ? 'paste it here' : 'write it to standard input';
-  return `If the browser ends on an error page, copy its address.\n  → ${where}\n`;
-}
 
 /** Prints the consent URL and opens it. Returns false if there is no browser to try. */
 function show(

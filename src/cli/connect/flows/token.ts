@@ -12,7 +12,7 @@ import {
 import { type AwsKeys, clockOf, type Credential, type OAuth2Credential } from '../../../domain/credential.ts';
 import { readJson } from '../../../lib/json.ts';
 import type { PastedToken, Provider, TokenPart } from '../../../domain/provider.ts';
-import { SidekeyError } from '../../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../../lib/errors.ts';
 import { scopesIn } from '../../../grants/oauth/scopes.ts';
 import { fillTemplate, parseTemplate } from '../../../proxy/schemes/parameters.ts';
 
@@ -25,9 +25,7 @@ export const pasteToken: Obtain = async (request) => {
   if (credential.type === 'aws') {
     return { credential: { ...credential, region: checkedRegion(options.region) }, scopes: [] };
   }
-  throw new SidekeyError('input_invalid', `The keys of ${provider.title} have no region.`, {
-    hint: 'leave --region out',
-  });
+  throw inputInvalid(`The keys of ${provider.title} have no region.`, 'leave --region out');
 };
 
 /**
@@ -56,10 +54,9 @@ function assertOwnForm(parts: PastedParts, { provider, state }: ConnectRequest):
     .filter(({ prefix, isOwn }) => isOwn && prefix.length > 2 && value.startsWith(prefix))
     .toSorted((a, b) => b.prefix.length - a.prefix.length);
   if (other === undefined) return;
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     `This has the form of a key of ${other.name}, not of ${provider.title} (${other.prefix}…).`,
-    { hint: `sidekey connect ${other.name} --token` },
+    `sidekey connect ${other.name} --token`,
   );
 }
 
@@ -81,12 +78,9 @@ export async function askedParts(
 function pastedToken({ name, token, flows, inject }: Provider): PastedToken {
   if (token !== null) return token;
   if (inject.some(({ as }) => as.kind === 'client_certificate')) {
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       `The provider ${name} expects a client certificate, which cannot be pasted.`,
-      {
-        hint: `cat client.crt client.key | sidekey grant import ${name} --provider ${name}`,
-      },
+      `cat client.crt client.key | sidekey grant import ${name} --provider ${name}`,
     );
   }
   // A provider without a token definition and without OAuth has a key of one part.
