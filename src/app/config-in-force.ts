@@ -25,7 +25,7 @@ interface ConfigUser {
   underWay(): Promise<void>;
 }
 
-/** The last valid config of a running proxy, with the upstream client and the snapshot that were made of it. */
+/** The last valid config of a running proxy, with the upstream client and the snapshot made of it. */
 export class ConfigInForce {
   readonly #file: string;
   readonly #parts: ConfigParts;

@@ -142,8 +142,6 @@ export function createProgram(
     program.commandsGroup(heading);
     for (const row of rows) if (!isKnown || row.name === first) addCommand(program, row, act);
   }
-  // `--help` replaces the command `help`.
-  const visibleCommands = ({ commands }: Command) => commands.filter((each) => each.name() !== 'help');
   for (const command of withSubcommands(program)) {
     command.configureHelp({ subcommandTerm, visibleCommands }).optionsGroup('Global options:');
     for (const [flags, summary] of commonOptions) command.option(flags, summary);
@@ -155,6 +153,11 @@ export function createProgram(
       .configureOutput({ writeOut, writeErr: () => {} });
   }
   return program;
+}
+
+/** `--help` replaces the command `help`. */
+function visibleCommands({ commands }: Command): Command[] {
+  return commands.filter((each) => each.name() !== 'help');
 }
 
 /** Lines of a section of the help. */

@@ -177,7 +177,7 @@ export class RefreshFlights {
     return state;
   }
 
-  /** Reports whether `at` was less than `ms` ago. A future time, from before the clock was set back, was not. */
+  /** Reports whether `at` was less than `ms` ago. A future time (the clock was set back) was not. */
   #isWithin(ms: number, at: number | undefined): boolean {
     const now = this.#parts.now();
     return at !== undefined && now >= at && now - at < ms;

@@ -59,7 +59,7 @@ export const examineSetup = reading({
   }),
 });
 
-/** Examines the setup, unless only some programs are named. Also works with a config file that is not valid. */
+/** Examines the setup, unless only some programs are named. The config file need not be valid. */
 export async function examine(parts: ExaminationParts, { only, offline }: Choice): Promise<Examination> {
   const [findings, { probed, notes }] = await Promise.all([
     only === undefined ? examineMachine(parts, offline === true) : [],

@@ -67,7 +67,7 @@ export function isUnbound(credential: Credential, provider: Provider | undefined
   return (provider?.dpop ?? null) !== null && credential.dpop?.isBound !== true;
 }
 
-/** Returns the agents bound to a grant, and its leases. A lease counts only for grants that its agent reaches. */
+/** Returns the agents bound to a grant, and the leases whose agent reaches it. */
 export function reachedBy(grant: Grant, rights: Rights | null, now: number) {
   if (rights === null) return { agents: [], leases: [] };
   const labels = rights.policies.find(({ grantId }) => grantId === grant.id)?.labels ?? [];

@@ -24,7 +24,7 @@ export interface Call {
   readonly now: () => number;
   /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;
-  /** Gives `use` a `fetch` behind the dial guard. @throws SidekeyError `config_invalid` for bad trust anchors */
+  /** Gives `use` a `fetch` behind the dial guard. @throws SidekeyError `config_invalid`: bad trust anchors */
   readonly withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => Promise<T>;
   /** Called during long work with the number of records that are done, and of all. */
   readonly onProgress: (done: number, of: number) => void;
@@ -52,7 +52,7 @@ export interface Reading extends ReadingConfig {
   readonly vault: () => Promise<Vault | null>;
   /** Opens the state to change it, if only some inputs lead to a change. Creates what does not exist. */
   readonly withState: <T>(use: (opened: Opened) => Promise<T>) => Promise<T>;
-  /** Opens the vault by the key alone: seals of keys before a rotation are unknown. Rejections: as `vault`. */
+  /** Opens the vault by the key alone: seals of earlier keys are unknown. Rejections: as `vault`. */
   readonly vaultWithoutStore: () => Promise<Vault>;
   /** Opens the grants with their sealed parts. Null and rejections: as `vault`. */
   readonly registry: () => Promise<Registry | null>;
@@ -98,7 +98,7 @@ interface Definition<Parts, Input extends z.ZodObject, Output extends z.ZodType,
   readonly output: Output;
   /** Refuses input that no state makes valid, before anything is opened or created. @throws SidekeyError */
   readonly check?: (input: z.output<Input>, at: number) => void;
-  /** Refuses input that the config file rules out, before the state is opened or created. @throws SidekeyError */
+  /** Refuses input that the config file rules out, before the state is opened. @throws SidekeyError */
   readonly checkConfig?: (input: z.output<Input>, config: Config, at: number) => Promise<void>;
   /**
    * Does the work.

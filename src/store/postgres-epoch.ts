@@ -15,7 +15,7 @@ import type { StoreChanges } from './store.ts';
 const beatMs = 250;
 /** Timeout of an attempt to reconnect, in milliseconds. */
 const attemptMs = 2_500;
-/** Timeout of a check in milliseconds. With `beatMs` and one reconnection, changes are seen within a second. */
+/** Timeout of a check in milliseconds. With `beatMs` and a reconnection, changes are seen within 1 s. */
 const patienceMs = 500;
 
 /**

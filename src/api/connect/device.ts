@@ -12,8 +12,8 @@ import { type ConnectSession, keepSession, newSession, providerOf, type Wanted }
 const maxBegun = 20;
 
 /**
- * Begins a session without a browser: requests codes of the provider, which the person types on another device
- * (RFC 8628), and polls for the tokens until the person answers.
+ * Begins a session without a browser: requests codes of the provider, which the person types on another
+ * device (RFC 8628), and polls for the tokens until the person answers.
  *
  * @param client address of the caller
  * @throws SidekeyError errors of `newSession` and `beginDeviceConsent`; `rate_limited`, `audit_unavailable`

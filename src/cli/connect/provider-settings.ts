@@ -236,8 +236,8 @@ type DiscoverOptions = Pick<ConnectOptions, 'name' | 'clientId' | 'port' | 'redi
 
 /**
  * `connect https://… --discover`: discovers the login server of an API, registers a client if the server
- * supports it, and writes the definition to the config file. Never changes an existing definition. Returns the
- * secret of the registered client too, which no file contains; null: there is none.
+ * supports it, and writes the definition to the config file. Never changes an existing definition. Returns
+ * the secret of the registered client too, which no file contains; null: there is none.
  *
  * @throws SidekeyError errors of `discover` and `registerClient`; `input_invalid`, `already_exists`,
  * `config_invalid`, `file_unwritable`, `audit_unavailable`

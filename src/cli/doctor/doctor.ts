@@ -13,7 +13,7 @@ interface DoctorOptions {
   readonly offline?: boolean;
 }
 
-/** `sidekey doctor`: exit code 1 if there are problems. Examines a setup with a config that is not valid, too. */
+/** `sidekey doctor`: exit code 1 if there are problems. The config need not be valid. */
 export async function doctor(context: Context, options: DoctorOptions): Promise<number> {
   const { output, env, now } = context;
   assertClients(options.only ?? []);

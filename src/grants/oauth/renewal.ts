@@ -30,10 +30,10 @@ export type RenewalRequest =
 /**
  * Requests a new access token. Never rejects because of a provider or the network.
  *
- * Returns a refusal that ends the grant only if a person must supply something. With client credentials and freshly signed
- * assertions, providers also send `invalid_grant` for a wrong clock, a scope, or a temporarily disabled
- * account. It does not end the grant there, nor if a subject token is read for each request: the next may be
- * valid.
+ * Returns a refusal that ends the grant only if a person must supply something. With client credentials and
+ * freshly signed assertions, providers also send `invalid_grant` for a wrong clock, a scope, or a temporarily
+ * disabled account. It does not end the grant there, nor if a subject token is read for each request: the
+ * next may be valid.
  */
 export async function renew(request: RenewalRequest, io: TokenIo): Promise<RefreshOutcome> {
   switch (request.kind) {
