@@ -1,6 +1,5 @@
 import type { AnyRoute } from './route.ts';
 import { agentRoutes } from './routes/agents.ts';
-import { apiKeyRoutes } from './routes/api-keys.ts';
 import { approvalRoutes } from './routes/approvals.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { connectRoutes } from './routes/connect-sessions.ts';
@@ -29,7 +28,6 @@ export const routes: readonly AnyRoute[] = [
   ...proposalRoutes,
   ...auditRoutes,
   ...systemRoutes,
-  ...apiKeyRoutes,
   ...peopleRoutes,
   ...loginRoutes,
   ...passkeyRoutes,

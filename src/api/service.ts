@@ -96,11 +96,14 @@ function problem(error: unknown): Response {
   return new Response(body, { status, headers });
 }
 
+const patternOf = (path: string) =>
+  new RegExp(`^${path.replaceAll('.', String.raw`\.`).replace(/\{\w+\}/g, '[^/]+')}$`);
+
 /** Returns the refusal of a path without a route, or without one of this method. */
 function unknownPath(method: string, path: string): Response {
-  const pattern = (of: string) =>
-    new RegExp(`^${of.replaceAll('.', String.raw`\.`).replace(/\{\w+\}/g, '[^/]+')}$`);
-  const methods = routes.filter((row) => pattern(row.path).test(path)).map((row) => row.method.toUpperCase());
+  const methods = routes
+    .filter((row) => patternOf(row.path).test(path))
+    .map((row) => row.method.toUpperCase());
   if (methods.length === 0) {
     const hint = 'GET /openapi.json lists them';
     return problem(new SidekeyError('not_found', 'The API has no such resource.', { hint }));

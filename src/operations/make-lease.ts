@@ -33,7 +33,7 @@ export interface LeaseOrder {
 }
 
 /** A new lease with its token. */
-export interface MadeLease {
+interface MadeLease {
   readonly lease: LeaseRecord;
   readonly secret: string;
   /** Grants that it reaches now. */

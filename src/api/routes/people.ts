@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { roles, scopes } from '../../domain/scopes.ts';
+import { createApiKey, listApiKeys, revokeApiKey } from '../../operations/api-key.ts';
 import {
   changePerson,
   createPerson,
@@ -11,7 +12,12 @@ import {
 import { operationRoute } from '../operation-route.ts';
 import { type AnyRoute, route } from '../route.ts';
 
+/** Routes of the callers of the API: keys and people. */
+
 export const peopleRoutes: readonly AnyRoute[] = [
+  operationRoute(listApiKeys, 'GET /v2/api-keys', { id: 'listApiKeys', list: 'name' }),
+  operationRoute(createApiKey, 'POST /v2/api-keys', { id: 'createApiKey', status: 201 }),
+  operationRoute(revokeApiKey, 'DELETE /v2/api-keys/{key}', { id: 'revokeApiKey' }),
   route({
     method: 'get',
     path: '/v2/me',

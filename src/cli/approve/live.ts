@@ -67,7 +67,7 @@ export async function watch({
   let drawn = '';
   let isAnswering = false;
   let answered = Promise.resolve();
-  let cancel = () => {};
+  let cancel: (() => void) | undefined;
   let isOver = false;
 
   const screen = openScreen({ key: onKey, resize: () => draw(true) });
@@ -147,7 +147,7 @@ export async function watch({
     await answered;
   } finally {
     isOver = true;
-    cancel();
+    cancel?.();
     giveBack();
     screen.close();
   }
