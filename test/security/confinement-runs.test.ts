@@ -9,7 +9,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { systemProgram } from '../../src/clients/confine/bubblewrap.ts';
 import { curlMissing } from '../support/curl.ts';
 import { modes } from '../support/confinement/world.ts';
-import { program } from '../support/command-line.ts';
+import { checkout, program } from '../support/command-line.ts';
 import { hasPseudoTerminal, runInTerminal } from '../support/pseudo-terminal.ts';
 import { deskToken, runHome } from '../support/run-command.ts';
 import { tempFolder } from '../support/temp-folder.ts';
@@ -143,6 +143,8 @@ describe.each(paths)('a command confined by %s', (_name, PATH, isMissing) => {
         at.configFile,
         '--isolate',
         '--quiet',
+        '--show',
+        checkout,
         '--',
       ];
       const inside = runInTerminal(

@@ -78,7 +78,7 @@ describe.each(attacks)('%j', (attack) => {
       },
       { fetch: async () => Response.json({ access_token: attack, token_type: 'bearer' }), now: () => 0 },
     );
-    expect(outcome.kind).toBe('transient');
+    expect(outcome.kind).toBe('later');
   });
 });
 

@@ -10,6 +10,9 @@ import { run } from '../../src/cli/index.ts';
 import { builtPackage } from './built-program.ts';
 import { tempFolder } from './temp-folder.ts';
 
+/** The folder of the checkout: a confined program of the tests does not see it where it lies below /tmp. */
+export const checkout = fileURLToPath(new URL('../..', import.meta.url));
+
 /** The program as a checkout starts it. */
 export const sourceProgram = fileURLToPath(new URL('../../src/sidekey.js', import.meta.url));
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
 import type { AuditLine } from '../../../src/domain/event.ts';
-import { home, program, type Home, type Ran } from '../../support/command-line.ts';
+import { checkout, home, program, type Home, type Ran } from '../../support/command-line.ts';
 import { filesBelow } from '../../support/marks.ts';
 import { startUpstream, upstreamCa, upstreamHost, type Upstream } from '../../support/upstream.ts';
 import { processesAreClosed } from './process-tree.ts';
@@ -119,7 +119,7 @@ export async function openStage(
 
   const perform: Stage['perform'] = async (command, { env = {}, cwd = '.', flags: more = [] } = {}) => {
     // No test calls anybody but its own upstreams.
-    const flags = ['--config', at.configFile, '--unmatched', 'deny', ...more];
+    const flags = ['--config', at.configFile, '--unmatched', 'deny', '--show', checkout, ...more];
     const ran = spawn(process.execPath, [program, 'run', ...flags, '--', ...command], {
       cwd: join(room, cwd),
       env: {

@@ -192,6 +192,6 @@ describe('refresh requests', () => {
   test('to GitHub recognize the error code of an invalid refresh token', async () => {
     const answer = Response.json({ error: 'bad_refresh_token' });
     const { outcome } = await refreshed(await shipped('github'), answer);
-    expect(outcome.kind).toBe('invalid_grant');
+    expect(outcome).toMatchObject({ kind: 'refused', ends: 'grant' });
   });
 });

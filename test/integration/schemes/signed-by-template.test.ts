@@ -220,13 +220,13 @@ describe.each(protocols)('over %s, a request is signed', (protocol) => {
       'utf8',
       '{key}{body}',
       { type: 'api_key', value: 'secret-alone-0123' },
-      'sends {key}, and its credential is only a secret',
+      'sends {key}, and its credential is a secret alone',
     ],
     [
       'utf8',
       '{body}',
       { type: 'headers', headers: [['X-A', 'own-0123456789']] },
-      'its credential consists of header fields',
+      'its credential is fields of its own',
     ],
   ])('but is refused if the secret in %s for %s is invalid', async (secret, sign, credential, sentence) => {
     const inject = { hmac: { algorithm: 'sha1', secret, sign, headers: { 'X-Signed': '{signature}' } } };
