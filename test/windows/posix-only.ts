@@ -4,7 +4,7 @@
  */
 export const posixOnly: readonly string[] = [
   // Mode bits, owners and symbolic links.
-  'app/run-file',
+  'store/run-file',
   'audit/head',
   'audit/log',
   'audit/pack',
