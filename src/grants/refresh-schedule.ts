@@ -70,6 +70,8 @@ interface Entry {
   /** Start of the delay of overdue refreshes. */
   seenAt: number;
   held: { readonly since: number; readonly ms: number } | null;
+  /** Sentences about references that cannot be read. */
+  unreadable: readonly string[];
 }
 
 /** Last use of each grant, read from the store. */
@@ -193,11 +195,15 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
       fraction: random(),
       seenAt: now(),
       held: null,
+      unreadable: before?.unreadable ?? [],
     };
     entries.set(grant.id, entry);
-    for (const { code, sentence, hint } of opened === null ? [] : await unreadableReferences(opened, parts)) {
-      logger.warn({ grant: grant.id, code, hint: asTyped(hint) }, sentence);
-    }
+    const unreadable = opened === null ? [] : await unreadableReferences(opened, parts);
+    // Once, although `connect` and refreshes change the record.
+    for (const { code, sentence, hint } of unreadable)
+      if (!entry.unreadable.includes(sentence))
+        logger.warn({ grant: grant.id, code, hint: asTyped(hint) }, sentence);
+    entry.unreadable = unreadable.map(({ sentence }) => sentence);
     return entry;
   }
 

@@ -1,3 +1,4 @@
+import { SidekeyError } from '../../../src/lib/errors.ts';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Grant } from '../../../src/domain/grant.ts';
 import type { Provider } from '../../../src/domain/provider.ts';
@@ -544,6 +545,33 @@ describe('a failure', () => {
     expect(at.provider.requests).toHaveLength(1);
     expect(warnings).toEqual(['A grant cannot be opened, so it is not kept fresh.']);
   });
+});
+
+test('a reference that cannot be read is logged once, also after a change of its grant, and again after it could be read', async () => {
+  const at = await processesForTest();
+  let isSet = false;
+  const secret = () =>
+    isSet
+      ? Promise.resolve('shh')
+      : Promise.reject(new SidekeyError('secret_missing', 'env:ACME_SECRET is not set.'));
+  const { registry, schedule, warnings } = await running(at, {
+    providers: () => ({ ...acme, clientSecret: secret }),
+  });
+  const grant = await at.add(registry, oauth2());
+  const changeAndLook = async (team: string) => {
+    await registry.changeMetadata(grant.id, { team });
+    schedule.look();
+    await at.time.advance(minute);
+  };
+  await at.time.advance(minute);
+  await changeAndLook('infra');
+  const warning = expect.stringContaining('env:ACME_SECRET is not set') as string;
+  expect(warnings).toEqual([warning]);
+  isSet = true;
+  await changeAndLook('web');
+  isSet = false;
+  await changeAndLook('data');
+  expect(warnings).toEqual([warning, warning]);
 });
 
 describe('close', () => {
