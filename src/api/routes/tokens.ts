@@ -1,10 +1,11 @@
 import { z } from 'zod';
 import type { OAuth2Credential } from '../../domain/credential.ts';
-import { type Grant, stateNow } from '../../domain/grant.ts';
+import type { Grant } from '../../domain/grant.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
-import { maxSpanMs } from '../../operations/format.ts';
+import { isoOrNull, isoTime, maxSpanMs } from '../../operations/format.ts';
 import { changeGrant } from '../../operations/grant.ts';
+import { stateOf } from '../../operations/grant-answer.ts';
 import { removeGrant } from '../../operations/grant-end.ts';
 import { addGrant } from '../../operations/grant-import.ts';
 import { getPlaceholder } from '../../operations/grant-placeholder.ts';
@@ -61,11 +62,9 @@ const token = z
   .meta({ id: 'Token' });
 
 async function metadataOf(grant: Grant, { store, now }: Pick<ServiceParts, 'store' | 'now'>) {
-  const set = (await store.grantPolicies.get(grant.id))?.expiresAt ?? null;
+  const policy = await store.grantPolicies.get(grant.id);
   // A token ends no later than its grant.
-  const end = Math.min(grant.expiresAt ?? Infinity, set ?? Infinity);
-  const hasEnded = end <= now();
-  const state = stateNow(grant, now());
+  const end = Math.min(grant.expiresAt ?? Infinity, policy?.expiresAt ?? Infinity);
   return {
     user_id: grant.user,
     integration_key: grant.name,
@@ -73,11 +72,11 @@ async function metadataOf(grant: Grant, { store, now }: Pick<ServiceParts, 'stor
     provider: grant.provider,
     token_type: grant.type,
     scopes: grant.scopes,
-    state: set !== null && set <= now() && state === 'active' ? 'expired' : state,
-    expires_at: end === Infinity ? null : new Date(end).toISOString(),
-    is_expired: hasEnded,
-    created_at: new Date(grant.createdAt).toISOString(),
-    updated_at: new Date(grant.updatedAt).toISOString(),
+    state: stateOf(grant, policy, now()),
+    expires_at: isoOrNull(end === Infinity ? null : end),
+    is_expired: end <= now(),
+    created_at: isoTime(grant.createdAt),
+    updated_at: isoTime(grant.updatedAt),
   };
 }
 
@@ -101,12 +100,7 @@ const every = { tag: 'Tokens', path: '/v2/users/{user}/tokens', owner } as const
 const one = { tag: 'Tokens', path: '/v2/users/{user}/tokens/{integration_key}', owner } as const;
 
 /** Returns a token, after a refresh if it is due. */
-async function readToken(given: Given<unknown, unknown>, parts: ServiceParts) {
-  const { id, revision } = await find(given, parts);
-  return answerOf(given, parts, id, revision);
-}
-
-async function answerOf(given: Given<unknown, unknown>, parts: ServiceParts, id: string, revision: number) {
+async function readToken(given: Given<unknown, unknown>, parts: ServiceParts, { id, revision }: Grant) {
   const held = await parts.tokens.tokenFor(id, { signal: given.signal });
   if (held.kind === 'refused') throw new SidekeyError(held.code, held.message, { hint: held.hint });
   const { grant } = held;
@@ -141,7 +135,7 @@ function oauthData({ accessToken, dpop }: OAuth2Credential, { scopes, expiresAt 
     access_token: accessToken,
     token_type: dpop === undefined ? 'Bearer' : 'DPoP',
     scope: scopes.join(' '),
-    expires_at: expiresAt === null ? null : new Date(expiresAt).toISOString(),
+    expires_at: isoOrNull(expiresAt),
     ...(expiresAt === null ? {} : { expires_in: Math.max(0, Math.ceil((expiresAt - now) / 1_000)) }),
   };
 }
@@ -208,7 +202,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
     summary: 'Show a token, refreshed first where it is due.',
     scope: 'grants:read',
     result: token,
-    handle: readToken,
+    handle: async (given, parts) => readToken(given, parts, await find(given, parts)),
   }),
   route({
     ...one,
@@ -220,9 +214,9 @@ export const tokenRoutes: readonly AnyRoute[] = [
     isRepeatable: true,
     result: token,
     async handle(given, parts) {
-      const { id, revision } = await find(given, parts);
-      await callOperation(refreshGrant, { grant: id, force: true }, given.caller, parts);
-      return answerOf(given, parts, id, revision);
+      const before = await find(given, parts);
+      await callOperation(refreshGrant, { grant: before.id, force: true }, given.caller, parts);
+      return readToken(given, parts, before);
     },
   }),
   route({
