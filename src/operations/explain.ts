@@ -3,7 +3,8 @@ import { schemeOf } from '../proxy/schemes/placement.ts';
 import { type DryRun, Explanation, type View } from './dry-run.ts';
 import { pickLease } from './lookup.ts';
 import { reading } from './operation.ts';
-import { once, presentedOf, type Question, questionInput, questionOf } from './question.ts';
+import { once } from './outgoing-request.ts';
+import { presentedOf, type Question, questionInput, questionOf } from './question.ts';
 
 /** Explanations of hypothetical requests. */
 export const explainRequest = reading({

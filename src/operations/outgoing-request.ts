@@ -86,7 +86,7 @@ export function textBody(text: string): BodySource {
   return { length: bytes.length, repeatable: true, open: () => once(bytes) };
 }
 
-async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
+export async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
   yield bytes;
 }
 

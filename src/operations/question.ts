@@ -10,7 +10,7 @@ import { isLive } from './agent-token.ts';
 import { readTime } from './format.ts';
 import { text } from './members.ts';
 import type { Reading } from './operation.ts';
-import { parseHeader } from './outgoing-request.ts';
+import { once, parseHeader } from './outgoing-request.ts';
 
 /** A hypothetical request, with its caller, client and time. */
 export const questionInput = z.strictObject({
@@ -114,10 +114,6 @@ function readHeader(text: string): RawFields {
     );
   }
   return [name, value];
-}
-
-export async function* once(body: Buffer): AsyncGenerator<Buffer> {
-  yield body;
 }
 
 const noHash = Buffer.alloc(0);
