@@ -1,12 +1,13 @@
 import type { Credential, DpopAlgorithm } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
-import { isLeaseFor, leaseStanding, reachesGrant } from '../domain/lease.ts';
+import { isLeaseFor, leaseStanding } from '../domain/lease.ts';
 import type { Provider } from '../domain/provider.ts';
 import { consentCommand } from '../grants/messages.ts';
 import { isScope, ungrantedScopes } from '../grants/oauth/scopes.ts';
 import type { OpenedGrant } from '../grants/registry.ts';
 import { proofKey } from '../proxy/schemes/dpop-proof.ts';
 import type { GrantActivity, Rights } from '../store/store.ts';
+import { ownGrants } from './lease-terms.ts';
 
 /** Facts about a grant that follow from its credential and from the rights to use it. */
 
@@ -70,14 +71,9 @@ export function isUnbound(credential: Credential, provider: Provider | undefined
 /** Returns the agents bound to a grant, and the leases whose agent reaches it. */
 export function reachedBy(grant: Grant, rights: Rights | null, now: number) {
   if (rights === null) return { agents: [], leases: [] };
-  const labels = rights.policies.find(({ grantId }) => grantId === grant.id)?.labels ?? [];
-  const agents = rights.agents.filter(({ name, user }) =>
-    reachesGrant(
-      rights.bindings.filter(({ agent }) => agent === name),
-      user,
-      grant,
-      labels,
-    ),
+  const policies = rights.policies.filter(({ grantId }) => grantId === grant.id);
+  const agents = rights.agents.filter(
+    ({ name }) => ownGrants({ agent: name, grants: null }, [grant], { ...rights, policies }).length > 0,
   );
   const leases = rights.leases.filter(
     (lease) =>
