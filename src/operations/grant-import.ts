@@ -62,7 +62,6 @@ export const importGrants = changing({
   scope: 'grants:write',
   input: importInput,
   output: z.array(addedGrant),
-  check: (input, at) => void entriesOf(input, at),
   checkConfig: async (input, config, at) => void prepareAll(input, config, at),
   run: storeAll,
   answer: (added) => added.map(addedAnswer),
