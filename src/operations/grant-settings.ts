@@ -7,17 +7,12 @@ import { noPolicy } from '../store/schema.ts';
 import type { GrantPolicy } from '../store/store.ts';
 import type { Caller } from './caller.ts';
 import { isoOrNull, readEnd, spanText } from './format.ts';
-import { duration, name, text, timeOrNull } from './members.ts';
+import { duration, name, notDuration, text, timeOrNull } from './members.ts';
 import type { Opened } from './operation.ts';
 
 /** Settings of a grant that do not follow from its credential: its end, its leases, labels and metadata. */
 
-const spanOrNone = z
-  .union(
-    [duration, z.literal('none')],
-    'is not a duration: a number and a unit, such as 90s, 15m, 8h, 30d or 2w, up to ten years; or none',
-  )
-  .optional();
+const spanOrNone = z.union([duration, z.literal('none')], `${notDuration}; or none`).optional();
 
 /** Members of an input; `none` removes a value. */
 export const settingsInput = {

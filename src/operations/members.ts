@@ -12,7 +12,7 @@ export const name = z
   )
   .meta({ description: 'Letters, digits, dots, dashes and underscores.', examples: ['github'] });
 
-const notDuration =
+export const notDuration =
   'is not a duration: a number and a unit, such as 90s, 15m, 8h, 30d or 2w, up to ten years';
 
 /** Span as in the config file. */
