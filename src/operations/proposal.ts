@@ -169,9 +169,9 @@ async function accept(
   if (refusal !== null) throw refusal;
   const answer = { at, by: authorOf(caller), outcome };
   const accepted = await answerProposal({ store, audit }, proposal, answer);
-  if (outcome !== 'for_good') return { proposal: accepted, outcome, diff: null, commands, notes };
-  await entry?.write(audit);
-  return { proposal: accepted, outcome, diff: entry?.diff ?? null, commands, notes };
+  const added = outcome === 'for_good' ? entry : null;
+  await added?.write(audit);
+  return { proposal: accepted, outcome, diff: added?.diff ?? null, commands, notes };
 }
 
 function outcomeOf({ id, change, lease }: Proposal, reach: Reach | undefined): ProposalOutcome {
