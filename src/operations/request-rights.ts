@@ -25,12 +25,13 @@ const purpose = 'sidekey fetch';
  * @throws as `makeLease`
  */
 export async function leaseForRequest(
-  { store, vault, grants, audit, config }: Opened,
+  opened: Opened,
   agent: string,
   now: () => number,
 ): Promise<RequestLease> {
+  const { audit, store } = opened;
   const order = { agent, grants: null, purpose, ttlMs: null, idleMs: null, maxUses: null };
-  const { lease, secret } = await makeLease({ store, vault, grants, audit, config }, order, now());
+  const { lease, secret } = await makeLease(opened, order, now());
   const event = { event: 'lease.revoked', agent, lease: lease.id, reason: purpose } as const;
   return {
     secret: `${agent}:${secret}`,
@@ -72,13 +73,13 @@ export async function recordedBy(
   client: string,
   { config: { audit }, grants }: Pick<Opened, 'config' | 'grants'>,
 ): Promise<Recorded | null> {
-  let found: AuditLine | null = null;
+  let access: AuditLine | null = null;
   for await (const line of tailAudit({ file: audit.file, lines: maxLines })) {
-    if (line.client === client && line.event === 'access') found = line;
+    if (line.client === client && line.event === 'access') access = line;
   }
-  if (found === null) return null;
-  const { exchange = '', agent = null, lease = null, approval = null } = found;
-  const grant = (await grants.list()).find(({ id }) => id === found?.grant) ?? null;
+  if (access === null) return null;
+  const { exchange = '', agent = null, lease = null, approval = null, grant: grantId } = access;
+  const grant = (await grants.list()).find(({ id }) => id === grantId) ?? null;
   return {
     exchange,
     grant: grant === null ? null : { name: grant.name, user: grant.user, provider: grant.provider },
