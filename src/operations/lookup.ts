@@ -51,7 +51,7 @@ export function pickOwnGrant(
   );
 }
 
-/** Error for a grant that another process removed in the meantime. */
+/** Error for a reference that no grant fits. */
 function missing(
   grants: readonly Grant[],
   named: readonly Grant[],
