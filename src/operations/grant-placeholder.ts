@@ -74,19 +74,19 @@ async function holderOf(
 
 /** @throws SidekeyError `input_invalid` */
 function formOf(form: string | undefined, provider: Provider | undefined): PlaceholderForm {
-  const own = provider?.environment.flatMap(({ placeholder }) => {
+  const providerForm = provider?.environment.flatMap(({ placeholder }) => {
     const read = placeholder === null ? null : readForm(placeholder);
     return read === null ? [] : [read];
   })[0];
   switch (form) {
     case undefined:
-      return own ?? plainForm;
+      return providerForm ?? plainForm;
     case 'plain':
       return plainForm;
     case 'jwt':
       return jwtForm;
     case 'provider':
-      if (own !== undefined) return own;
+      if (providerForm !== undefined) return providerForm;
       throw inputInvalid(
         'The provider of this grant does not define the form of its credentials.',
         '--form plain, or environment: { NAME: prefix-sidekeyPlaceholder0000 } in the provider',
