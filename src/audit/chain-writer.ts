@@ -1,6 +1,6 @@
 import path from 'node:path';
 import type { AuditEvent } from '../domain/event.ts';
-import { checkEvery, KeptSlot, type SlotOptions } from './kept-slot.ts';
+import { checkEvery, ChainSlot, type SlotOptions } from './chain-slot.ts';
 import {
   type ChainHead,
   type ChainMac,
@@ -57,7 +57,7 @@ export class ChainWriter {
   /** Time at which the first line of the file was written; undefined while unknown. */
   #begunAt: number | undefined;
   #rotationFailedAt: number | undefined;
-  readonly #slot: KeptSlot;
+  readonly #slot: ChainSlot;
   #live: LiveFile;
 
   /**
@@ -69,7 +69,7 @@ export class ChainWriter {
     this.#options = options;
     this.#isFileCheckDue = options.isFileCheckDue ?? createCheckPace(undefined, Infinity);
     this.#useKey();
-    this.#slot = new KeptSlot(options);
+    this.#slot = new ChainSlot(options);
     try {
       this.#adopt();
       this.#live = new LiveFile(file, disk);

@@ -24,7 +24,7 @@ const headAfter = 5;
 export const checkEvery = 1_000;
 
 /** The slot of a writer, with the last line of its chain, which the head record of the slot names. */
-export class KeptSlot {
+export class ChainSlot {
   /** The last line of the chain, and the ID of its key. */
   last: ChainHead;
   lastKey: string;
