@@ -9,6 +9,7 @@ import {
   isObject,
   jsonObject,
   type JsonObject,
+  later,
   memberAt,
 } from './http.ts';
 import { splitScopes, withOfflineAccess } from './scopes.ts';
@@ -66,8 +67,7 @@ export function readTokenAnswer(answer: EndpointAnswer, reading: TokenReading): 
   const { status, retryAfterMs } = answer;
   const { dialect, secrets } = reading;
   const body = jsonObject(answer.text) ?? formObject(answer.text, dialect);
-  if (body === null)
-    return transient(`the token endpoint answered HTTP ${status} without JSON`, retryAfterMs);
+  if (body === null) return later(`the token endpoint answered HTTP ${status} without JSON`, retryAfterMs);
   const place = tokenPlace(body, dialect);
   const said = [dialect.tokenResponse.error, 'error'].map((path) => memberAt(body, path)).find(isNamed);
   const refused =
@@ -76,12 +76,12 @@ export function readTokenAnswer(answer: EndpointAnswer, reading: TokenReading): 
   if (refused || (said !== undefined && isAbsent(memberAt(place, dialect.tokenResponse.accessToken)))) {
     const error = errorCode(String(said ?? ''), secrets);
     return passing.has(error)
-      ? transient(`the token endpoint answered ${error}`, retryAfterMs)
+      ? later(`the token endpoint answered ${error}`, retryAfterMs)
       : { kind: 'error', error, description: descriptionIn(body, reading) };
   }
   if (status < 200 || status >= 300) {
     const description = descriptionIn(body, reading);
-    return transient(
+    return later(
       `the token endpoint answered HTTP ${status} without an OAuth error${description === '' ? '' : `: ${description}`}`,
       retryAfterMs,
     );
@@ -93,9 +93,9 @@ function readTokens(body: JsonObject, place: JsonObject, reading: TokenReading):
   const { dialect, obtainedAt, secrets } = reading;
   const names = dialect.tokenResponse;
   const accessToken = memberAt(place, names.accessToken);
-  const refreshToken = memberAt(place, names.refreshToken);
-  if (!isToken(accessToken) || !(isAbsent(refreshToken) || isToken(refreshToken)))
-    return transient('the token endpoint sent a token that is not a line of visible ASCII');
+  const sentRefresh = memberAt(place, names.refreshToken);
+  if (!isToken(accessToken) || !(isAbsent(sentRefresh) || isToken(sentRefresh)))
+    return later('the token endpoint sent a token that is not a line of visible ASCII');
   const type = memberAt(place, 'token_type');
   const isBound = reading.isProven === true && typeof type === 'string' && type.toLowerCase() === 'dpop';
   if (!isBound && !isBearer(type, names.tokenTypes)) {
@@ -110,18 +110,18 @@ function readTokens(body: JsonObject, place: JsonObject, reading: TokenReading):
   const end = names.expiresAt === null ? null : readEnd(memberAt(place, names.expiresAt), obtainedAt);
   const scopes = splitScopes(memberAt(place, names.scope), dialect);
   const issued = memberAt(place, 'issued_token_type');
-  const refreshTokenText = isAbsent(refreshToken) ? null : refreshToken;
+  const refreshToken = isAbsent(sentRefresh) ? null : sentRefresh;
   return {
     kind: 'tokens',
     accessToken,
-    refreshToken: refreshTokenText,
+    refreshToken,
     expiresAt: lifetime === null ? end : Math.round(obtainedAt + lifetime * 1000),
     obtainedAt,
     scopes,
     scope: scopes?.join(' ') ?? null,
-    details: readDetails(body, dialect.accountFields, [...secrets, accessToken, refreshTokenText ?? '']),
+    details: readDetails(body, dialect.accountFields, [...secrets, accessToken, refreshToken ?? '']),
     issuedTokenType: typeof issued === 'string' && issued !== '' ? describe(issued, secrets) : null,
-    ...identityIn(memberAt(body, 'id_token'), [...secrets, accessToken, refreshTokenText ?? '']),
+    ...identityIn(memberAt(body, 'id_token'), [...secrets, accessToken, refreshToken ?? '']),
     ...(isBound ? { isBound } : {}),
   };
 }
@@ -236,10 +236,6 @@ function isAbsent(value: unknown): value is undefined | null | '' {
 /** Accepts VSCHAR (RFC 6749 appendix A.12), but no space at an end, which a field would lose. */
 function isToken(value: unknown): value is string {
   return typeof value === 'string' && isFieldValue(value);
-}
-
-function transient(reason: string, retryAfterMs: number | null = null): EndpointFailure {
-  return { kind: 'later', reason, retryAfterMs };
 }
 
 /** The result of a person's consent. */

@@ -5,7 +5,7 @@
  */
 import type { SigningKey } from '../../domain/credential.ts';
 import { isFieldValue } from '../../proxy/policy/text.ts';
-import { askEndpoint, type EndpointAnswer, jsonObject, type TokenIo } from './http.ts';
+import { askEndpoint, type EndpointAnswer, jsonObject, later, type TokenIo } from './http.ts';
 import { describe } from './description.ts';
 import type { RefreshOutcome } from './refresh.ts';
 import { signJwt } from './signing-key.ts';
@@ -95,7 +95,7 @@ function outcomeOf(
   if (status >= 200 && status < 300) {
     const { token, expires_at: expires } = body;
     if (typeof token !== 'string' || !isFieldValue(token))
-      return transient('the token endpoint sent an answer without a token', retryAfterMs);
+      return later('the token endpoint sent an answer without a token', retryAfterMs);
     const expiresAt = typeof expires === 'string' ? Date.parse(expires) : Number.NaN;
     return {
       kind: 'renewed',
@@ -108,13 +108,9 @@ function outcomeOf(
   }
   // Rate limits are 429, or 403 with one of these. Other 403 have neither.
   if (status === 403 && (retryAfterMs !== null || asked.isLimited))
-    return transient('GitHub limits how often it is asked', retryAfterMs);
+    return later('GitHub limits how often it is asked', retryAfterMs);
   const message = body['message'];
   const description = typeof message === 'string' ? describe(message, [asked.appToken]) : '';
   if (status === 404) return { kind: 'refused', ends: 'grant', description };
   return { kind: 'refused', error: `http_${status}`, description };
-}
-
-function transient(reason: string, retryAfterMs: number | null): RefreshOutcome {
-  return { kind: 'later', reason, retryAfterMs };
 }

@@ -163,21 +163,21 @@ export async function askEndpoint(
     });
     answer = await unlessAborted(asked.then(readAnswer), io.signal);
   } catch (error) {
-    if (io.signal?.aborted === true) return transient(`${name} did not answer in time`);
+    if (io.signal?.aborted === true) return later(`${name} did not answer in time`);
     const ours = findSidekeyError(error);
     return ours?.code === 'address_blocked'
       ? { kind: 'error', error: ours.code, description: ours.message }
-      : transient(describeFault(error));
+      : later(describeFault(error));
   }
   const { status, text } = answer;
   const retryAfterMs = readRetryAfter(answer.retryAfter, io.now());
   // `fetch` has status 0 for a redirect with `redirect: 'manual'`. Servers under maintenance and captive
   // portals redirect to pages for people.
   if (status === 0 || (status >= 300 && status < 400))
-    return transient(`${name} answered with a redirect, which is never followed`, retryAfterMs);
+    return later(`${name} answered with a redirect, which is never followed`, retryAfterMs);
   if (status >= 500 || status === 429 || status === 408)
-    return transient(`${name} answered with HTTP ${status}`, retryAfterMs);
-  if (text === null) return transient(`the answer of ${name} was larger than 64 KiB`);
+    return later(`${name} answered with HTTP ${status}`, retryAfterMs);
+  if (text === null) return later(`the answer of ${name} was larger than 64 KiB`);
   return {
     kind: 'answer',
     status,
@@ -227,6 +227,10 @@ function readRetryAfter(text: string | null, now: number): number | null {
   return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), maxRetryAfterMs);
 }
 
-function transient(reason: string, retryAfterMs: number | null = null): EndpointFailure {
+/** Returns a temporary failure. */
+export function later(
+  reason: string,
+  retryAfterMs: number | null = null,
+): Extract<EndpointFailure, { kind: 'later' }> {
   return { kind: 'later', reason, retryAfterMs };
 }

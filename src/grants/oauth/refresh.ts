@@ -27,7 +27,7 @@ export type RefreshOutcome =
       readonly expiresAt: number | null;
       /** Time of the request, in milliseconds since the epoch. */
       readonly obtainedAt: number;
-      /** Scopes to request; null: unchanged. */
+      /** Scopes of the token; null: unchanged. */
       readonly scope: string | null;
       /** True if the access token is bound to the DPoP key. */
       readonly isBound?: true;

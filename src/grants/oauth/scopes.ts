@@ -156,16 +156,16 @@ function inChallenges(
   { challenge: meaning }: InsufficientScopeDialect,
   held: readonly string[],
 ): MissingScopes | null {
-  const bearer = challenges.find(({ parameters }) => parameters.get('error') === 'insufficient_scope');
+  const insufficient = challenges.find(({ parameters }) => parameters.get('error') === 'insufficient_scope');
   // Image registries name a token server and the scopes of its tokens: no consent grants those.
   const asked = challenges.find(
     ({ parameters }) => parameters.has('scope') && !parameters.has('error') && !parameters.has('service'),
   );
-  const scopes = names((bearer ?? asked)?.parameters.get('scope'));
+  const scopes = names((insufficient ?? asked)?.parameters.get('scope'));
   const lacking = ungrantedScopes(scopes, held);
   const anyOne = meaning === 'any' && scopes.length > 1;
   // `insufficient_scope` takes precedence over the stored consent.
-  if (bearer !== undefined) return { scopes: lacking.length > 0 ? lacking : scopes, anyOne };
+  if (insufficient !== undefined) return { scopes: lacking.length > 0 ? lacking : scopes, anyOne };
   const isLacking = anyOne ? lacking.length === scopes.length : lacking.length > 0;
   return isLacking ? { scopes: lacking, anyOne } : null;
 }
