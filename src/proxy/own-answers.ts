@@ -60,13 +60,13 @@ export class OwnAnswers {
    * Answers any other request to the proxy itself. Returns whether it was one. `GET /healthz` is for health
    * checks, and reports only that this Sidekey serves.
    */
-  answer({ method, target, fields: own }: RequestHead, reply: Reply): boolean {
+  answer({ method, target, fields: received }: RequestHead, reply: Reply): boolean {
     if (!target.startsWith('/') || hasBaseUrl({ target })) return false;
     if (target === '/healthz' && isRead(method)) {
       answerHealth(method, reply, this.#healthy);
       return true;
     }
-    if (isRead(method) && wantsPage(valuesOf(own, 'accept')[0])) {
+    if (isRead(method) && wantsPage(valuesOf(received, 'accept')[0])) {
       const { status, headers, body } = selfPage(target === '/' ? 200 : 404);
       const fields = [...Object.entries(headers).flat(), 'Content-Length', String(Buffer.byteLength(body))];
       reply.head(status, status === 200 ? 'OK' : 'Not Found', fields);
@@ -74,7 +74,7 @@ export class OwnAnswers {
       reply.end([]);
       return true;
     }
-    const [host = ''] = valuesOf(own, 'host');
+    const [host = ''] = valuesOf(received, 'host');
     const name = parseAuthority(host, 'http') === null ? 'a web server' : `the server of ${host}`;
     const why = new SidekeyError('bad_request', `This is a proxy, and not ${name}.`, {
       hint: 'set HTTPS_PROXY to this address, or use curl -x',

@@ -153,13 +153,13 @@ interface Datagrams {
  * SidekeyError `address_blocked` or `upstream_unreachable`.
  */
 export async function openDatagrams(route: Router, host: string, port: number): Promise<Datagrams> {
-  const way = await route({ scheme: 'http', host, port });
-  if (way.kind !== 'direct') {
+  const selected = await route({ scheme: 'http', host, port });
+  if (selected.kind !== 'direct') {
     throw new SidekeyError('upstream_unreachable', `UDP to ${host} cannot go through upstream.proxy.`, {
       hint: `list ${host} in upstream.no_proxy if it can be reached directly, or use TCP or TLS`,
     });
   }
-  const [checked] = way.addresses;
+  const [checked] = selected.addresses;
   if (checked === undefined)
     throw new SidekeyError('upstream_unreachable', `The name ${host} has no address.`);
   const socket = createSocket(checked.family === 6 ? 'udp6' : 'udp4');

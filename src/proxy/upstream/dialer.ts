@@ -72,15 +72,15 @@ export function createDialer({ route, trust, timeoutMs, proxy, clock = systemClo
   async function dial(peer: Peer, how: Omit<Dialing, 'signal'>): Promise<Socket> {
     const signal = AbortSignal.timeout(timeoutMs);
     const dialing = { ...how, signal };
-    let way: Route | undefined;
+    let selected: Route | undefined;
     try {
-      way = await orAborted(route(peer), signal);
-      if (way.kind === 'direct') return await connectDirect(peer, way.addresses, dialing, state);
+      selected = await orAborted(route(peer), signal);
+      if (selected.kind === 'direct') return await connectDirect(peer, selected.addresses, dialing, state);
       if (proxy === null) throw new TypeError('there is no parent proxy');
-      return await connectThrough(peer, way, dialing, { ...proxy, ...state });
+      return await connectThrough(peer, selected, dialing, { ...proxy, ...state });
     } catch (error) {
       if (!signal.aborted || error !== signal.reason) throw error;
-      const isTunnel = way !== undefined && way.kind !== 'direct';
+      const isTunnel = selected !== undefined && selected.kind !== 'direct';
       throw timedOut(peer, timeoutMs, isTunnel ? (proxy?.proxy.authority ?? null) : null);
     }
   }
