@@ -261,18 +261,18 @@ export function withOrigin(log: OpenAuditLog, origin: Origin): OpenAuditLog {
 }
 
 /** Returns a log that passes each event to a listener, except those of `write`, which are only accesses. */
-export function withListener(log: OpenAuditLog, heard: (event: AuditEvent) => void): OpenAuditLog {
+export function withListener(log: OpenAuditLog, onEvent: (event: AuditEvent) => void): OpenAuditLog {
   return {
     ...log,
     get node() {
       return log.node;
     },
     append(event) {
-      heard(event);
+      onEvent(event);
       return log.append(event);
     },
     note(event) {
-      heard(event);
+      onEvent(event);
       log.note(event);
     },
   };

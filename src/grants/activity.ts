@@ -112,12 +112,12 @@ export interface ActivityNotes {
 }
 
 /** Returns notes that also report each use to a listener. It must take only nanoseconds. */
-export function withUseListener(notes: ActivityNotes, heard: () => void): ActivityNotes {
+export function withUseListener(notes: ActivityNotes, onUse: () => void): ActivityNotes {
   return {
     ...notes,
     used(grantId) {
       notes.used(grantId);
-      heard();
+      onUse();
     },
   };
 }
