@@ -163,11 +163,8 @@ export class RefreshFlights {
     this.#stopping.abort();
     const states = [...this.#states.values()];
     for (const state of states) endRetries(state);
-    await within(
-      this.#parts.timers,
-      Promise.allSettled(states.flatMap(({ underWay }) => underWay ?? [])),
-      this.#attempts.maxMs,
-    );
+    const ended = Promise.allSettled(states.flatMap(({ underWay }) => underWay ?? []));
+    await within(this.#parts.timers, ended, this.#attempts.maxMs);
     await this.#attempts.flush();
   }
 
@@ -221,17 +218,13 @@ export class RefreshFlights {
       case 'refused':
         state.refusal = { ...outcome, provider, at: now() };
         return;
-      case 'later':
-        if (outcome.reason === null) {
-          state.elsewhereAt = now();
-          return;
-        }
-        this.#backoff.failed(placeOf(opened), outcome.reason, outcome.retryAfterMs);
-        if (outcome.fault !== undefined)
-          logger?.warn(
-            { grant: id, err: outcome.fault },
-            'A token refresh failed before the provider was asked.',
-          );
+      case 'later': {
+        const { reason, retryAfterMs, fault: err } = outcome;
+        if (reason === null) state.elsewhereAt = now();
+        else this.#backoff.failed(placeOf(opened), reason, retryAfterMs);
+        if (err !== undefined)
+          logger?.warn({ grant: id, err }, 'A token refresh failed before the provider was asked.');
+      }
     }
   }
 

@@ -122,8 +122,8 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       const plan = await planFor(seen, narrowTo);
       const begun = now();
       const { adoptsSince = Infinity } = options;
-      const known = await failureSince(grantId, Math.max(adoptsSince, begun - othersFailureMs));
-      if (known !== null) return later(known);
+      const others = await failureSince(grantId, Math.max(adoptsSince, begun - othersFailureMs));
+      if (others !== null) return later(others);
       const waited = await takeLock(grantId, options);
       if (waited !== 'taken') return waited;
       try {
@@ -230,11 +230,8 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         if (plan.login === null) return refuse(opened, reason, 'log in again', begun);
         // The account is still connected: the next login can obtain its token again.
         const { grant: login } = plan.login;
-        await requireReauth(
-          plan.login,
-          withDescription('its refresh token was refused', outcome.description),
-          begun,
-        );
+        const loginReason = withDescription('its refresh token was refused', outcome.description);
+        await requireReauth(plan.login, loginReason, begun);
         return refuse(opened, reason, replaceCommand(login, [], parts.providers(login.provider)), begun);
       }
       case undefined: {
