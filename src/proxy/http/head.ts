@@ -111,7 +111,7 @@ export interface FieldPlaces {
   /** May have more entries than `count` fields. */
   readonly offsets: readonly number[];
   readonly count: number;
-  /** All names and values in turn, if another head with the same fields has made them. */
+  /** All names and values in turn, in one array for all heads with these places; absent: not shared. */
   readonly fields?: RawFields;
 }
 
