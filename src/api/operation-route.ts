@@ -101,7 +101,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
   operation: Operation<Input, Output, Result>,
   input: z.output<Input>,
   caller: Caller & Pick<ApiCaller, 'address'>,
-  { vault, keys, grants, now, env, proxy, ...parts }: ServiceParts,
+  { vault, keys, grants, listening, now, env, proxy, ...parts }: ServiceParts,
 ): Promise<z.input<Output>> {
   const at = now();
   operation.check?.(input, at);
@@ -115,7 +115,6 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
     now,
     env,
     withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => use(parts.fetch()),
-    onProgress() {},
     during: <T>(_step: string, work: (onShare: () => void) => Promise<T>) => work(() => {}),
     onInterrupt: () => () => {},
   };
@@ -138,7 +137,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
           input,
           at,
         )
-      : await operation.run({ ...opened, keys, renewal, listening: parts.listening }, input, at);
+      : await operation.run({ ...opened, keys, renewal, listening, onProgress() {} }, input, at);
   return operation.answer(result, at);
 }
 

@@ -43,8 +43,7 @@ export async function printEnvironment(
   const { output, env: parent } = context;
   const shell = named === undefined ? shellOf(parent, process.platform) : readShell(named as string);
   if (unset === true) return printRestored(context, shell);
-  const given = { words, options, command: 'env' };
-  const { result, answer, at } = await perform(context, getEnvironment, given);
+  const { result, answer, at } = await perform(context, getEnvironment, { words, options });
   const notes = [...result.notes, ...shellNotes(shell, result.remove, result.folder)];
   if (output.json) return output.result({ ...answer, notes }, '');
   output.bytes(Buffer.from(renderVariables(shell, result, parent[changedNames])));

@@ -50,11 +50,11 @@ const rotateWords = {
 /** Begins a rotation, or resumes one. */
 async function rotateNow(context: Context, options: GivenOptions): Promise<void> {
   const { output } = context;
-  let told = 0;
+  let printed = 0;
   const onProgress = (done: number, of: number) => {
     const percent = of === 0 ? 100 : Math.floor((done / of) * 100);
-    if (percent < told + 10 && done < of) return;
-    told = percent;
+    if (percent < printed + 10 && done < of) return;
+    printed = percent;
     output.say(`Re-wrapped ${done} of ${counted(of, 'record')}.`);
   };
   const { result, answer } = await perform(context, rotate, { words: rotateWords, options, onProgress });

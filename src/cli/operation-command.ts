@@ -61,7 +61,7 @@ interface PerformOptions {
   readonly options?: GivenOptions;
   /** Members that no option has, such as arguments. */
   readonly fixed?: GivenOptions;
-  readonly onProgress?: Call['onProgress'];
+  readonly onProgress?: Changing['onProgress'];
 }
 
 /**
@@ -96,14 +96,14 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
     switch (operation.effect) {
       case 'read_config': {
         const config = await context.readConfig();
-        return operation.run({ config, ...callOf(context, config, onProgress) }, input, at);
+        return operation.run({ config, ...callOf(context, config) }, input, at);
       }
       case 'read':
         return context.withView((view) =>
           operation.run(
             {
               ...view,
-              ...callOf(context, view.config, onProgress),
+              ...callOf(context, view.config),
               withState,
               proxy: probeOf(view.config),
               probePrograms: async (...probe) =>
@@ -127,21 +127,21 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
 async function changingParts(
   context: Context,
   state: State,
-  onProgress: Call['onProgress'],
+  onProgress: Changing['onProgress'],
 ): Promise<Changing> {
   const { refreshParts } = await import('../app/refresh-parts.ts');
   const { env, now } = context;
   return {
     ...state,
-    ...callOf(context, state.config, onProgress),
+    ...callOf(context, state.config),
+    onProgress,
     listening: null,
     renewal: (fetch) => refreshParts(state, { config: () => state.config, fetch: () => fetch, now, env }),
   };
 }
 
-function callOf({ env, now, output }: Context, config: Config, onProgress: Call['onProgress']): Call {
+function callOf({ env, now, output }: Context, config: Config): Call {
   return {
-    onProgress,
     caller: callerAtMachine(atCommandLine(env).by ?? 'the command line'),
     now,
     env,

@@ -1,4 +1,5 @@
 import { recordChange } from '../audit/log.ts';
+import type { Config } from '../config/config.ts';
 import { type DomainEdit, removeDomain, writeConfigAtomically } from '../config/edit.ts';
 import { parseConfig, readConfigText } from '../config/load.ts';
 import type { Changing } from './operation.ts';
@@ -11,7 +12,7 @@ interface Written extends Pick<Changing, 'audit' | 'env'> {
 
 /**
  * Writes several changes of the allowed-domains map, all or none. The text must load. Records each entry in
- * the audit log first.
+ * the audit log first. Returns the new config.
  *
  * @throws SidekeyError `config_invalid`, `file_unwritable`, `audit_unavailable`
  */
@@ -19,14 +20,15 @@ export async function writeEntries(
   { file, previous, text, env, audit }: Written,
   edits: readonly DomainEdit[],
   reason: string,
-): Promise<void> {
-  await parseConfig(text, file, { env });
+): Promise<Config> {
+  const config = await parseConfig(text, file, { env });
   await edits.reduceRight<() => Promise<void>>(
     (next, { pattern }) =>
       () =>
         recordChange(audit, { event: 'domain.changed', host: pattern, reason }, next),
     () => writeConfigAtomically(file, text, { env, previous }),
   )();
+  return config;
 }
 
 /** Removes entries from the map of the config file, all or none. @throws as `writeEntries` */

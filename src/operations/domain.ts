@@ -1,13 +1,6 @@
 import { z } from 'zod';
-import { recordChange } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
-import {
-  allowDomain,
-  type DomainEdit,
-  removeDomain,
-  setDomain,
-  writeConfigAtomically,
-} from '../config/edit.ts';
+import { allowDomain, type DomainEdit, removeDomain, setDomain } from '../config/edit.ts';
 import { parseConfig, readConfigText } from '../config/load.ts';
 import { displayName } from '../config/problem.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
@@ -20,6 +13,7 @@ import {
   parsePattern,
 } from '../proxy/policy/domain-map.ts';
 import { domainAnswer, domainShape } from './domain-answer.ts';
+import { writeEntries } from './domain-entries.ts';
 import { type AudienceWarning, audienceWarnings } from './audience-warnings.ts';
 import { text } from './members.ts';
 import { changing, type Changing, reading } from './operation.ts';
@@ -187,14 +181,13 @@ async function changeMap(
   { edit, summary, warnings }: Wanted,
 ): Promise<DomainChange> {
   const previous = await readConfigText(file);
-  await parseConfig(previous, file, { env });
-  const { change, pattern, text: edited } = editOf(file, previous, edit);
-  const config = await parseConfig(edited, file, { env });
-  if (change !== 'unchanged') {
-    await recordChange(audit, { event: 'domain.changed', host: pattern, reason: summary }, () =>
-      writeConfigAtomically(file, edited, { env, previous }),
-    );
-  }
+  const before = await parseConfig(previous, file, { env });
+  const edited = editOf(file, previous, edit);
+  const { change, pattern, text: after } = edited;
+  const config =
+    change === 'unchanged'
+      ? before
+      : await writeEntries({ file, previous, text: after, env, audit }, [edited], summary);
   return { change, pattern, summary, file, warnings: (await warnings?.(config)) ?? [] };
 }
 

@@ -54,7 +54,7 @@ export async function checkHealth(parts: HealthParts): Promise<readonly Finding[
   ]);
   const file = displayName(config.file);
   if (invalid === null && runs !== null)
-    return [finding('config', `${file}, valid`, { file: config.file }), ...findings, runs];
+    return withoutRepeats([finding('config', `${file}, valid`, { file: config.file }), ...findings, runs]);
   const found = broken('config', invalid);
   const serves = findings.some(({ facts }) => facts['health'] === 'serving');
   const inForce = serves
@@ -67,11 +67,11 @@ export async function checkHealth(parts: HealthParts): Promise<readonly Finding[
 async function checkSetup(parts: HealthParts): Promise<readonly Finding[]> {
   const { config, proxy, now, lost } = parts;
   const view = lost.has('store') || lost.has('key') ? null : await parts.open().catch(() => null);
-  return withoutRepeats([
+  return [
     ...(lost.has('proxy') ? [] : [await lookAtProxy(config, await instanceIn(view), proxy)]),
     ...(lost.has('store') ? [] : await lookInside(parts)),
     ...(lost.has('audit') ? [] : [await lookAtAudit(config, view, now())]),
-  ]);
+  ];
 }
 
 /** Returns the `instance` of this config's proxy; empty: it never ran. Null: store or key unreadable. */
@@ -111,12 +111,12 @@ async function lookInside({ open, lost, proxy, now }: HealthParts): Promise<read
   return findings;
 }
 
-/** Removes repeated findings, because an unusable key causes several. */
+/** Removes repeated needs, because an unusable key causes several. */
 function withoutRepeats(findings: readonly Finding[]): readonly Finding[] {
-  const told = new Set<string>();
+  const reported = new Set<string>();
   return findings.map((each) => {
-    const needs = each.needs.filter(({ sentence }) => !told.has(sentence));
-    for (const { sentence } of needs) told.add(sentence);
+    const needs = each.needs.filter(({ sentence }) => !reported.has(sentence));
+    for (const { sentence } of needs) reported.add(sentence);
     return { ...each, needs };
   });
 }

@@ -26,8 +26,6 @@ export interface Call {
   readonly env: NodeJS.ProcessEnv;
   /** Gives `use` a `fetch` behind the dial guard. @throws SidekeyError `config_invalid`: bad trust anchors */
   readonly withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => Promise<T>;
-  /** Called during long work with the number of records that are done, and of all. */
-  readonly onProgress: (done: number, of: number) => void;
   /** Does a long step. A person at a terminal sees its name, and the share that is done, from 0 to 1. */
   readonly during: <T>(step: string, work: (onShare: (share: number) => void) => Promise<T>) => Promise<T>;
   /** Calls `stop` if a person interrupts the command. Returns the function that ends this. */
@@ -66,6 +64,8 @@ export interface Changing extends Opened, Call {
   readonly listening: Promise<{ readonly host: string; readonly port: number }> | null;
   /** Source and key ring of the vault. */
   readonly keys: OpenVault;
+  /** Called during a rotation with the number of records that are done, and of all. */
+  readonly onProgress: (done: number, of: number) => void;
   /** Returns the parts of a refresh that uses this guarded `fetch`. */
   readonly renewal: (fetch: typeof globalThis.fetch) => RenewalParts;
 }

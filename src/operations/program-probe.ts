@@ -3,6 +3,11 @@ import type { Config } from '../config/config.ts';
 
 /** Tests of the programs of this machine. */
 
+/**
+ * Result of a test. `works`: the program reached the proxy and accepted its certificate; `untrusted`: it does
+ * not trust the CA; `unproxied`: it bypassed the proxy; `unauthenticated`: it showed no token; `failed`:
+ * another error; `slow`: it did not end in time.
+ */
 export type Verdict = 'works' | 'untrusted' | 'unproxied' | 'unauthenticated' | 'failed' | 'slow';
 
 /** A program that was started with the settings of the proxy. */

@@ -47,7 +47,7 @@ async function answerOne(
   fixed: { readonly approval: string; readonly answer: 'once' | 'lease' | 'for' | 'deny' },
   options: GivenOptions,
 ): Promise<void> {
-  const given = { words: { span: { name: 'for' } }, options, fixed, command: 'approve' };
+  const given = { words: { span: { name: 'for' } }, options, fixed };
   const { result, answer } = await perform(context, answerApproval, given);
   context.output.result(answer, sentenceOf(result));
 }

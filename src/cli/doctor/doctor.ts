@@ -2,8 +2,7 @@ import type { Context } from '../context.ts';
 import { withUpstreamClient } from '../context.ts';
 import { columns, type Display, wrapMessage } from '../display.ts';
 import { assertClients, examine, examineSetup, noteOn, titleOf } from '../../operations/examination.ts';
-import type { Probed } from '../../operations/program-probe.ts';
-import type { Finding, Need } from '../../operations/finding.ts';
+import type { Need } from '../../operations/finding.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { findAll } from '../status/status.ts';
 import { probeProgramsOf } from './probe.ts';
@@ -30,18 +29,13 @@ export async function doctor(context: Context, options: DoctorOptions): Promise<
     probePrograms: probeProgramsOf({ env, now }),
   };
   const result = await output.during(what, () => examine(parts, options));
-  output.result(
-    examineSetup.answer(result, now()),
-    describe(output.display, result.findings, result.probed, result),
-  );
+  output.result(examineSetup.answer(result, now()), describe(output.display, result));
   return result.needs.length === 0 ? exitCode.ok : exitCode.failure;
 }
 
 function describe(
   display: Display,
-  findings: readonly Finding[],
-  probed: readonly Probed[],
-  { notes, needs }: Readonly<Record<'notes' | 'needs', readonly Need[]>>,
+  { findings, probed, notes, needs }: Awaited<ReturnType<typeof examine>>,
 ): string {
   const installed = probed.filter(({ verdict }) => verdict !== null);
   const absent = [

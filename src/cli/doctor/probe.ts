@@ -297,14 +297,6 @@ interface ProbeEnd {
   readonly timedOut: boolean;
 }
 
-/**
- * - `works`: it reached the proxy and accepted its certificate.
- * - `untrusted`: it reached the proxy, but does not trust the CA.
- * - `unproxied`: it bypassed the proxy.
- * - `unauthenticated`: it reached the proxy without a token.
- * - `failed`: another error, see its output.
- */
-
 const untrusted =
   /certificate|self.signed|unknown (?:authority|issuer|CA)|UNABLE_TO_(?:GET|VERIFY)|PKIX|SSL_ERROR|not trusted|ERR_CERT|x509/i;
 /** Only the proxy can resolve the name. A program that looks it up bypasses the proxy. */
