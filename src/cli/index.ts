@@ -280,8 +280,8 @@ function unknownCommand(command: Command, written = command.args[0] ?? ''): Side
   const named =
     near !== null || /^[a-z]{1,12}$/.test(written) ? `command "${prefix}${written}"` : 'such command';
   const names = command.commands.map((each) => each.name()).join(', ');
-  const known = prefix === '' ? '.' : `. Commands of "${prefix.trim()}": ${names}.`;
-  const message = `There is no ${named}${near === null ? known : `; did you mean "${prefix}${near}"?`}`;
+  const choices = prefix === '' ? '.' : `. Commands of "${prefix.trim()}": ${names}.`;
+  const message = `There is no ${named}${near === null ? choices : `; did you mean "${prefix}${near}"?`}`;
   return new SidekeyError('input_invalid', message, { hint: `${invocationOf(command)} --help` });
 }
 

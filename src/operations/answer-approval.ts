@@ -54,11 +54,11 @@ function stillWaiting(approval: Approval | null, id: string, at: number): Approv
   }
   const { answer } = approval;
   if (answer !== null) {
-    const said = answer.outcome === 'denied' ? 'no' : 'yes';
+    const verdict = answer.outcome === 'denied' ? 'no' : 'yes';
     const isForOne = answer.outcome === 'denied' || answer.reach.kind === 'once';
     throw new SidekeyError(
       'approval_over',
-      `The request ${id} was answered before: ${said}, by ${answer.by}.`,
+      `The request ${id} was answered before: ${verdict}, by ${answer.by}.`,
       { hint: isForOne ? hint : `sidekey approve --revoke ${id}` },
     );
   }

@@ -158,8 +158,8 @@ export const answerApproval = changing({
     throw new SidekeyError('input_invalid', 'A span is for the answer "for", which needs one.');
   },
   async run({ caller, ...parts }, { approval, answer, span: forMs = 0 }, at) {
-    const said = answer === 'for' ? { forMs } : answer;
-    return respond(parts, { id: readId(approval), said, by: authorOf(caller), at });
+    const choice = answer === 'for' ? { forMs } : answer;
+    return respond(parts, { id: readId(approval), said: choice, by: authorOf(caller), at });
   },
   answer: approvalAnswer,
 });

@@ -33,8 +33,8 @@ export async function audienceWarnings(
     if (opened === null || !isPattern(pattern)) continue;
     const places = providers.get(grant.provider)?.inject ?? [];
     // The credential itself is never sent to these hosts.
-    const own = places.flatMap(({ hosts, as }) => (as.kind === 'own' ? (hosts ?? []) : []));
-    if (isWithin([...opened.sealed.audience, ...own], pattern)) continue;
+    const clientHosts = places.flatMap(({ hosts, as }) => (as.kind === 'own' ? (hosts ?? []) : []));
+    if (isWithin([...opened.sealed.audience, ...clientHosts], pattern)) continue;
     warnings.push({
       sentence: `The credential of ${titleOf(grant)} may be sent to ${opened.sealed.audience.join(', ')} only; requests to other hosts are refused (policy_violation).`,
       hint: replaceCommand(grant, [...opened.sealed.audience, pattern.text]),

@@ -40,14 +40,14 @@ export async function findLogin(
   { registry, providers }: LoginParts,
   { via, user }: { readonly via: string; readonly user: string },
 ): Promise<Auth0Login> {
-  const own = (await registry.list()).filter((grant) => grant.user === user);
-  if (isName(via) && !own.some(({ id, name }) => id === via || name === via)) {
+  const candidates = (await registry.list()).filter((grant) => grant.user === user);
+  if (isName(via) && !candidates.some(({ id, name }) => id === via || name === via)) {
     const provider = isAuth0(providers(via)) ? via : 'auth0';
     throw new SidekeyError('grant_missing', `There is no login ${via} yet.`, {
       hint: `log in first: ${replaceCommand({ name: via, user, provider }, [], providers(provider))}`,
     });
   }
-  const grant = pickGrant(own, { grant: via, user });
+  const grant = pickGrant(candidates, { grant: via, user });
   const provider = providers(grant.provider);
   if (provider === undefined || !isAuth0(provider)) {
     throw new SidekeyError('input_invalid', `The grant ${titleOf(grant)} is not a login at Auth0.`, {
@@ -162,8 +162,8 @@ function useOf(outcome: AccountTokenOutcome): UseOutcome<GivenToken> {
       return { kind: 'done', value: outcome, refreshToken: outcome.refreshToken };
     case 'refused': {
       if (outcome.ends !== undefined) return { kind: 'refused', description: outcome.description };
-      const said = withDescription(outcome.error, outcome.description);
-      throw new SidekeyError('provider_refused', `Auth0 gave no token for its My Account API (${said}).`, {
+      const reason = withDescription(outcome.error, outcome.description);
+      throw new SidekeyError('provider_refused', `Auth0 gave no token for its My Account API (${reason}).`, {
         hint: 'let the application use the My Account API: docs/auth0-token-vault.md',
       });
     }
@@ -203,8 +203,9 @@ export async function disconnectAccount(
   const opening = await openAccountApi(login, parts, signal);
   const api = { ...opening, io: { ...opening.io, signal } };
   const accounts = await listAccounts(api, renewal.connection);
-  const known = opened.sealed.details?.[accountDetail];
-  const [only, ...others] = known === undefined ? accounts : accounts.filter(({ id }) => id === known);
+  const accountId = opened.sealed.details?.[accountDetail];
+  const [only, ...others] =
+    accountId === undefined ? accounts : accounts.filter(({ id }) => id === accountId);
   if (only === undefined) return { kind: 'gone' };
   if (others.length > 0) {
     throw inputInvalid(

@@ -43,8 +43,8 @@ export function purposeText({ id, agent, purpose }: LeaseRecord, grants: string)
 
 /** `active, ends in 14 min (2026-11-21 06:15:00Z); at most 5m between two requests; 3 of 10 uses`. */
 export function clocksText(lease: LeaseRecord, now: number): string {
-  const standing = leaseStanding(lease, now);
-  const at = standing.state === 'active' ? standing.endsAt : lease.expiresAt;
+  const leaseState = leaseStanding(lease, now);
+  const at = leaseState.state === 'active' ? leaseState.endsAt : lease.expiresAt;
   return [
     `${leaseStateText(lease, now)}, ends ${when(at, now)}`,
     ...(lease.idleMs === null ? [] : [`at most ${spanText(lease.idleMs)} between two requests`]),

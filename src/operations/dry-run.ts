@@ -256,10 +256,10 @@ export class Explanation {
       throw error;
     }
     const clock = { now: at, skewMs: tokens.skewMs, unwanted: null };
-    const standing = standingOf(opened, grantId, clock, (name) => providers.get(name));
-    switch (standing.kind) {
+    const tokenState = standingOf(opened, grantId, clock, (name) => providers.get(name));
+    switch (tokenState.kind) {
       case 'refused':
-        return standing;
+        return tokenState;
       case 'ended':
         return expiredToken(grant, providers.get(grant.provider));
       case 'unchanged':
@@ -267,12 +267,12 @@ export class Explanation {
       case 'usable': {
         this.#passed(
           'token',
-          `valid, ${tokenEndText(grant, at)}${standing.due ? '; a new one is fetched in the background' : ''}`,
+          `valid, ${tokenEndText(grant, at)}${tokenState.due ? '; a new one is fetched in the background' : ''}`,
         );
         break;
       }
       case 'needed': {
-        const { credential } = standing.opened.sealed;
+        const { credential } = tokenState.opened.sealed;
         const how =
           credential.type === 'source'
             ? `the source ${describeSource(credential)} is asked before the request is sent, where no value is in memory`
@@ -281,11 +281,11 @@ export class Explanation {
         break;
       }
     }
-    const { sealed } = standing.opened;
-    const some = withSomeToken(sealed, this.placement, standing.kind === 'needed');
+    const { sealed } = tokenState.opened;
+    const some = withSomeToken(sealed, this.placement, tokenState.kind === 'needed');
     // The first one belongs to the main grant.
     this.#sealed ??= some;
-    return { kind: 'ready', grant: standing.opened.grant, sealed: some };
+    return { kind: 'ready', grant: tokenState.opened.grant, sealed: some };
   }
 
   async #approval(who: Parameters<Store['approvals']['standing']>[0]) {
@@ -316,8 +316,8 @@ export class Explanation {
 
   #foreignStep({ foreignCredentials }: GrantUse): void {
     if (foreignCredentials === undefined && this.#found.length === 0) return;
-    const found = this.#found.length === 0 ? 'none found' : this.#found.join(', ');
-    this.#passed('other credentials', `${foreignTexts[foreignCredentials ?? 'unset']}; ${found}`, this.#next);
+    const names = this.#found.length === 0 ? 'none found' : this.#found.join(', ');
+    this.#passed('other credentials', `${foreignTexts[foreignCredentials ?? 'unset']}; ${names}`, this.#next);
   }
 
   #describe({ carriesGrant, credential, permission, fields, carriedIn }: UpstreamRequest): void {

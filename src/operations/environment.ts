@@ -144,17 +144,17 @@ function baseUrlVariables(
   },
 ): Readonly<Record<string, string>> {
   const names = new Set(Array.from(grants, ({ provider }) => provider));
-  const known = [...names].flatMap((name) => providers.get(name) ?? []).filter(hasBaseUrls);
-  if (known.length === 0)
+  const used = [...names].flatMap((name) => providers.get(name) ?? []).filter(hasBaseUrls);
+  if (used.length === 0)
     throw new SidekeyError('input_invalid', 'No grant is for an API whose base address is in a variable.', {
       hint: `give the program the base address ${proxy}/+/HOST/PATH, or set base_urls of the provider`,
     });
-  const addresses = known.flatMap(({ baseUrls }) =>
+  const addresses = used.flatMap(({ baseUrls }) =>
     Object.entries(baseUrls).map(([name, url]) => [name, `${proxy}/+/${url.slice('https://'.length)}`]),
   );
-  const ofKnown = known.flatMap(({ environment }) => environment.map(({ name }) => name));
-  const own = Object.entries(keys).filter(([name]) => ofKnown.includes(name));
-  return Object.fromEntries([...own.map(([name, key]) => [name, token ?? key]), ...addresses]);
+  const keyNames = used.flatMap(({ environment }) => environment.map(({ name }) => name));
+  const keyVariables = Object.entries(keys).filter(([name]) => keyNames.includes(name));
+  return Object.fromEntries([...keyVariables.map(([name, key]) => [name, token ?? key]), ...addresses]);
 }
 
 function hasBaseUrls({ baseUrls }: Pick<Provider, 'baseUrls'>): boolean {

@@ -121,11 +121,14 @@ const defaults: Config['proxy'] = {
 
 /** @throws SidekeyError `input_invalid` */
 export function assertClients(names: readonly string[]): void {
-  const known = clients.map(({ name }) => name);
-  const unknown = names.find((name) => !known.includes(name));
+  const clientNames = clients.map(({ name }) => name);
+  const unknown = names.find((name) => !clientNames.includes(name));
   if (unknown === undefined) return;
-  throw new SidekeyError('input_invalid', `There is no client ${unknown}${orMeant(unknown, known)}`, {
-    hint: didYouMean(unknown, known) === null ? `one of ${known.join(', ')}` : 'sidekey doctor --only NAME',
+  throw new SidekeyError('input_invalid', `There is no client ${unknown}${orMeant(unknown, clientNames)}`, {
+    hint:
+      didYouMean(unknown, clientNames) === null
+        ? `one of ${clientNames.join(', ')}`
+        : 'sidekey doctor --only NAME',
   });
 }
 

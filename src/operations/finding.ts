@@ -45,12 +45,12 @@ export function finding(
 
 /** Finding for a check that could not run. */
 export function broken(name: Finding['name'], error: unknown): Finding {
-  const known =
+  const failure =
     error instanceof SidekeyError
       ? error
       : new SidekeyError('internal', error instanceof Error ? error.message : String(error));
-  const need = { sentence: known.message, hint: known.hint ?? null };
-  return finding(name, failures[known.code].title.toLowerCase(), { error: known.code }, [need]);
+  const need = { sentence: failure.message, hint: failure.hint ?? null };
+  return finding(name, failures[failure.code].title.toLowerCase(), { error: failure.code }, [need]);
 }
 
 /** Runs one check, so that its failure does not hide other findings. */

@@ -157,15 +157,15 @@ async function storeAll(parts: Changing, input: Wanted, at: number): Promise<rea
   const checks = await during(`Verifying ${counted(prepared.length, 'credential')}`, () =>
     verifyAll(parts, prepared, wanted.verify !== false),
   );
-  const kept: KeptGrant[] = [];
+  const imported: KeptGrant[] = [];
   for (const [index, { wanted: next, credential, audience }] of prepared.entries()) {
     const sealed = { credential, audience, ...detailed(checks[index]?.details) };
     const keepsOut = (existing: Grant) => refusalFor(existing, next);
-    kept.push(await keepGrant(parts, next, sealed, { event: 'grant.added', keepsOut, now }));
+    imported.push(await keepGrant(parts, next, sealed, { event: 'grant.added', keepsOut, now }));
   }
   const all = await grants.list();
   const storedAt = now();
-  return kept.map(({ grant, replaced }, index) => {
+  return imported.map(({ grant, replaced }, index) => {
     const domains = domainsOf(grant, all, config.domains).map(({ pattern }) => pattern.text);
     const entry = prepared[index]!;
     if (hasEnded(grant, storedAt) && !grant.refreshable) {

@@ -112,9 +112,9 @@ export async function refreshable(
   const opened = await grants.read(picked.id);
   if (opened === null) throw grantGone();
   const clock = { now, skewMs: 0, unwanted: null };
-  const standing = standingOf(opened, picked.id, clock, (name) => config.providers.get(name));
-  if (standing.kind === 'refused') {
-    throw new SidekeyError(standing.code, standing.message, { hint: standing.hint });
+  const tokenState = standingOf(opened, picked.id, clock, (name) => config.providers.get(name));
+  if (tokenState.kind === 'refused') {
+    throw new SidekeyError(tokenState.code, tokenState.message, { hint: tokenState.hint });
   }
   if (opened.grant.refreshable) return opened;
   const { type } = opened.grant;

@@ -105,8 +105,9 @@ function checkMaximum({ expiresAt = null }: SettingsChange, max: number | null, 
  * @throws SidekeyError `scope_missing`
  */
 export function assertOwnSettings(wanted: object, { name: who, user: limited }: Caller): void {
-  const own = ['expires', 'ttl', 'lease_ttl', 'scopes'];
-  const beyond = limited === null ? undefined : Object.keys(wanted).find((each) => !own.includes(each));
+  const userSettings = ['expires', 'ttl', 'lease_ttl', 'scopes'];
+  const beyond =
+    limited === null ? undefined : Object.keys(wanted).find((each) => !userSettings.includes(each));
   if (beyond === undefined) return;
   throw new SidekeyError('scope_missing', `${who} cannot change ${beyond}: an operator decides it.`);
 }

@@ -55,13 +55,13 @@ export async function checkHealth(parts: HealthParts): Promise<readonly Finding[
   const file = displayName(config.file);
   if (invalid === null && runs !== null)
     return withoutRepeats([finding('config', `${file}, valid`, { file: config.file }), ...findings, runs]);
-  const found = broken('config', invalid);
+  const problem = broken('config', invalid);
   const serves = findings.some(({ facts }) => facts['health'] === 'serving');
   const inForce = serves
     ? 'the proxy that runs keeps the config that it had'
     : 'a proxy that runs keeps the config that it had, and none can be started';
-  const facts = { ...found.facts, file: config.file, not_known: [...lost].toSorted() };
-  return withoutRepeats([{ ...found, text: `${file}, not valid: ${inForce}`, facts }, ...findings]);
+  const facts = { ...problem.facts, file: config.file, not_known: [...lost].toSorted() };
+  return withoutRepeats([{ ...problem, text: `${file}, not valid: ${inForce}`, facts }, ...findings]);
 }
 
 async function checkSetup(parts: HealthParts): Promise<readonly Finding[]> {

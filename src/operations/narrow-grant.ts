@@ -36,9 +36,9 @@ export async function narrowGrant(parts: Changing, picked: Grant, named: readonl
   if (left.length === before.length) return grant;
   const consent = consentCommand(grant, named, config.providers.get(grant.provider), sealed.credential);
   const way = { hint: `${grantCommand('revoke', grant)}; ${consent}` };
-  const kept = `The scopes of ${titleOf(grant)} stay as they are`;
+  const unchanged = `The scopes of ${titleOf(grant)} stay as they are`;
   if (renewedBy(sealed.credential) !== 'refresh_token') {
-    throw new SidekeyError('input_invalid', `${kept}: it has no refresh token.`, way);
+    throw new SidekeyError('input_invalid', `${unchanged}: it has no refresh token.`, way);
   }
   await refreshable(parts, grant, parts.now());
   const reason = `scopes ${left.join(' ')} (was ${before.join(' ')})`;
@@ -49,10 +49,10 @@ export async function narrowGrant(parts: Changing, picked: Grant, named: readonl
       narrowTo: left,
     });
     if (outcome.kind === 'refused') {
-      throw new SidekeyError('provider_refused', `${kept}: ${withoutStop(outcome.reason)}.`, way);
+      throw new SidekeyError('provider_refused', `${unchanged}: ${withoutStop(outcome.reason)}.`, way);
     }
     const after = await settled(outcome, opened, parts);
     if (isWithin(after.scopes, left)) return after;
-    throw new SidekeyError('provider_refused', `${kept}: the provider did not reduce them.`, way);
+    throw new SidekeyError('provider_refused', `${unchanged}: the provider did not reduce them.`, way);
   });
 }

@@ -73,8 +73,8 @@ export class ProxyListener implements Listener {
     this.#redirection = parts.redirection;
     this.#open = createOpenConnections(services, services.timers);
     this.#work = new OpenWork(this.#open, services);
-    const own = new OwnAnswers(parts);
-    this.#clients = new ClientService(services, { open: this.#open, work: this.#work, own });
+    const ownAnswers = new OwnAnswers(parts);
+    this.#clients = new ClientService(services, { open: this.#open, work: this.#work, own: ownAnswers });
     this.#places = new ConnectionPlaces(() => services.lastConfig().limits.client_connections);
     // A client may end its side when it has asked, and still wants its answer.
     const options = { allowHalfOpen: true, noDelay: true, keepAlive: true };

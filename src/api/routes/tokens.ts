@@ -172,8 +172,8 @@ export const tokenRoutes: readonly AnyRoute[] = [
       }
       const { scope = scopes?.join(' '), ...data } = token_data;
       const secret = token_type === 'jwt' && data.jwt === undefined ? { jwt: data.access_token } : data;
-      const own = { ...(scope === undefined ? {} : { scope }), ...(isOAuth ? { expires_at } : {}) };
-      const credential = { type: token_type, ...secret, ...own };
+      const optional = { ...(scope === undefined ? {} : { scope }), ...(isOAuth ? { expires_at } : {}) };
+      const credential = { type: token_type, ...secret, ...optional };
       // Clients of Agents Gateway do not expect this call to wait for a provider.
       const input = { name: integration_key, provider, user: params['user'], credential, verify: false };
       await callOperation(addGrant, input, caller, parts);
@@ -191,8 +191,8 @@ export const tokenRoutes: readonly AnyRoute[] = [
     result: tokenMetadata,
     list: ({ grant_id }: z.output<typeof tokenMetadata>) => grant_id,
     async handle({ params }, parts) {
-      const own = (await parts.grants.list()).filter(({ user }) => user === params['user']);
-      return Promise.all(own.map((grant) => metadataOf(grant, parts)));
+      const ownGrants = (await parts.grants.list()).filter(({ user }) => user === params['user']);
+      return Promise.all(ownGrants.map((grant) => metadataOf(grant, parts)));
     },
   }),
   route({

@@ -41,12 +41,12 @@ export async function discover(context: Context, options: AuditConditions): Prom
     (scheme, host, port) => map.match({ scheme, host, port }) !== null,
   );
   const standing = await standingConfig(config, { env, now: now() });
-  const found: { readonly host: DiscoveredHost; readonly lines: Suggestion | null }[] = [];
-  for (const host of hosts) found.push({ host, lines: await suggestRule(host, standing) });
-  const entries = found.flatMap(({ host, lines }) => (lines === null ? [] : [{ host, lines }]));
+  const suggestions: { readonly host: DiscoveredHost; readonly lines: Suggestion | null }[] = [];
+  for (const host of hosts) suggestions.push({ host, lines: await suggestRule(host, standing) });
+  const entries = suggestions.flatMap(({ host, lines }) => (lines === null ? [] : [{ host, lines }]));
   output.result(
     {
-      hosts: found.map(({ host, lines }) => ({
+      hosts: suggestions.map(({ host, lines }) => ({
         ...hostJson(host),
         listed: entryFor(map, host) !== null,
         replaces: lines?.replaces ?? null,

@@ -41,7 +41,7 @@ async function importCredentials(
   const given = { words, options, fixed: { name, credentials } };
   const { result, answer } = await perform(context, importGrants, given);
   const isOne = result.length === 1;
-  const told = result.map(({ grant, replaced, audience, check, credential, at }) =>
+  const lines = result.map(({ grant, replaced, audience, check, credential, at }) =>
     details(
       output.display,
       replaced ? `Replaced the credential of ${titleOf(grant)}.` : `Stored ${titleOf(grant)}.`,
@@ -60,7 +60,7 @@ async function importCredentials(
       },
     ),
   );
-  output.result(isOne ? answer[0] : answer, told.join('\n'));
+  output.result(isOne ? answer[0] : answer, lines.join('\n'));
   for (const { grant, domains, audience, warnings } of result) {
     for (const warning of warnings) output.say(`Note: ${isOne ? '' : `${titleOf(grant)}: `}${warning}`);
     if (domains.length > 0) continue;
