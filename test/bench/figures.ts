@@ -1,6 +1,6 @@
 /**
- * What counting costs an exchange: nanoseconds, and their part of the CPU time that an exchange may take. It must stay below
- * 2 %. A part of `npm run bench`; alone: `npm run bench -- --section figures`.
+ * Cost of the counters of an exchange, in nanoseconds, and its share of the CPU time that an exchange may take,
+ * which must stay below 2 %. A part of `npm run bench`; alone: `npm run bench -- --section figures`.
  */
 import { createDisplay, table } from '../../src/cli/display.ts';
 import { ProcessFigures } from '../../src/proxy/telemetry/figures.ts';

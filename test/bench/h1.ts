@@ -1,6 +1,6 @@
 /**
- * What the HTTP/1.1 codec costs beside Node's own parser, in one run and turn by turn: nanoseconds a head of a usual
- * request and response, microseconds a megabyte of a chunked body. A part of `npm run bench`; alone:
+ * Cost of the HTTP/1.1 codec beside Node's own parser, measured in turns in one run: nanoseconds per head of a
+ * usual request and response, microseconds per megabyte of a chunked body. A part of `npm run bench`; alone:
  * `npm run bench -- --section h1`.
  */
 import { createDisplay, table } from '../../src/cli/display.ts';

@@ -1,6 +1,6 @@
 /**
- * What the leak guard costs a body: megabytes a second that pass it with tokens of three lengths, beside the copy of the same
- * bytes, turn by turn in one run; and what a response costs that is not looked into. A part of `npm run bench`; alone:
+ * Throughput of the leak guard in megabytes per second, with tokens of three lengths, beside a copy of the same
+ * bytes, measured in turns in one run; and the cost of a response that is not searched. A part of `npm run bench`; alone:
  * `npm run bench -- --section leak-guard`.
  */
 import { hash } from 'node:crypto';

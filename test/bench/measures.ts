@@ -11,7 +11,7 @@ export interface Plan {
   /** Seconds of one window. */
   readonly seconds: number;
   readonly rounds: number;
-  /** Of load on each subject before the first round: what compiles while it runs has compiled most of it by then. */
+  /** Load on each subject before the first round, until most of its code is compiled. */
   readonly warmSeconds: number;
   readonly connections: number;
   /** Requests per second of the open loop. */

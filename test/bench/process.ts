@@ -15,9 +15,9 @@ export interface Running {
 
 /** Options for the start of a program besides its arguments. */
 export interface StartOptions {
-  /** Besides the bench's own environment. */
+  /** Variables added to the environment of the bench. */
   readonly env?: Readonly<Record<string, string>>;
-  /** How it is stopped; left out: SIGTERM. SIGKILL is for those that take seconds to go and leave nothing that matters. */
+  /** Signal that stops the program; default: SIGTERM. SIGKILL is for slow ones that leave nothing that matters. */
   readonly endsBy?: 'SIGTERM' | 'SIGKILL';
 }
 

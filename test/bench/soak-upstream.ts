@@ -1,4 +1,7 @@
-/** What soak.ts talks to: `node soak-upstream.ts FOLDER PORT`. `GET /user/N` answers N bytes; a POST says how many came. */
+/**
+ * Upstream of soak.ts: `node soak-upstream.ts FOLDER PORT`. `GET /user/N` returns N bytes; a POST returns the number
+ * of received bytes.
+ */
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';

@@ -32,7 +32,7 @@ export interface Prepared extends StartOptions {
   ca(): Promise<string>;
 }
 
-/** Where all of them lead, and what they work with. */
+/** Upstream and settings that all subjects share. */
 export interface Ground {
   /** The folder of this run. */
   readonly folder: string;

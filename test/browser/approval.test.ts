@@ -7,7 +7,7 @@ import { browserProgram, findChromium, type BrowserPage } from '../support/chrom
 
 const chromium = await findChromium();
 const why = chromium === null ? ' (skipped: no chromium, chromium-browser or google-chrome on PATH)' : '';
-/** Folder for screenshots of the pages; undefined: no screenshots. */
+/** Folder for screenshots of the pages; empty: no screenshots. */
 const pictures = process.env['SIDEKEY_PICTURES'] ?? '';
 
 async function picture(page: BrowserPage, name: string): Promise<void> {

@@ -305,7 +305,7 @@ export function approvalsConformance(
           await store.leases.revoke({ id: lease.id }, time);
           expect(await store.approvals.standing(who, time)).toBeNull();
           expect(await store.approvals.listStanding(time)).toEqual([]);
-          // It is gone, and not only passed over.
+          // The approval is deleted, not only left out of the list.
           expect(await store.approvals.revoke(id)).toBeNull();
         },
       );

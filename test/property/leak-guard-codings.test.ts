@@ -163,7 +163,7 @@ describe('a guarded response in any coding', () => {
           const coded = Buffer.from(put([coding], plain));
           const place = Math.floor(at * coded.length);
           if (!isCut) coded[place]! ^= 0xff;
-          // Of one that is cut off nothing at all came, or a part.
+          // A body that is cut off has no bytes, or a part of them.
           const sent = isCut ? coded.subarray(0, Math.max(1, place)) : coded;
           const told = await pass(codingField([coding]), cut(sent, sizes));
           expect(told.body.includes(secret)).toBe(false);

@@ -1,6 +1,6 @@
 /**
- * What an agent sees and how much work is done must not depend on a part of the credential: an agent that has a guess repeated
- * would read the credential character by character.
+ * The output for an agent and the amount of work must not depend on a part of the credential. Otherwise an agent
+ * whose guess is repeated by a response could read the credential character by character.
  */
 import { describe, expect, it } from 'vitest';
 import { Matcher } from '../../src/proxy/leak-guard/patterns.ts';

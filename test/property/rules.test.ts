@@ -196,7 +196,7 @@ describe('a decision on a request', () => {
   });
 });
 
-/** Whether both lists let the request be judged at all: one that looks at no path does not refuse a path with two readings. */
+/** Reports whether both lists judge the request: a list without paths accepts a path with two readings. */
 function isJudgedAlike(a: readonly Rule[], b: readonly Rule[], { path }: RequestFacts): boolean {
   const looks = [...a, ...b].some(({ conditions }) => conditions.paths !== null || conditions.query !== null);
   return !looks || (!isUnread(readPath(path)) && !isUnread(readQuery(path)));

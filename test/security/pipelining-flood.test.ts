@@ -21,7 +21,7 @@ describe('a client that sends requests faster than it is answered', () => {
     client.send(request);
     expect(await client.ended()).toBe('');
     await sidekey.audited((line) => line.event === 'denied' && line.code === 'overloaded');
-    // Of those that waited none is sent: a connection of its own goes through the turns that they would have had.
+    // No waiting request is sent: the upstream has no open connection left.
     await upstream.allClosed();
     expect(seen).toEqual(['/flood']);
     expect((await sidekey.audit()).filter((line) => line.event === 'access')).toHaveLength(1);

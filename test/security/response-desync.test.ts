@@ -56,13 +56,13 @@ async function startSetup() {
       next = row;
       const told = await ask(first, '/first', row.method);
       const socket = hostile!;
-      // Where it is not to be kept, what comes late has come by then. The time is for who keeps it all the same.
+      // A connection that must close has closed by then; one that wrongly stays open ends the wait by time.
       if (!row.kept && !socket.destroyed) await Promise.race([once(socket, 'close'), aWhile()]);
       const kept = !socket.destroyed;
       const others = [await ask(second, '/second')];
       if (told !== 'cut') others.push(await ask(first, '/again'));
       const isSame = served.at(-others.length) === socket;
-      // Of one that was cut, a part of its own answer is left.
+      // A response that was cut leaves a part of itself.
       const left = second.received() + (told === 'cut' ? '' : first.received());
       if (left !== '') others.push(`and ${left}`);
       for (const client of [first, second]) client.socket.destroy();

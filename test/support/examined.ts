@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { BrowserPage } from './chromium.ts';
 
-/** Folder for screenshots of the pages; undefined: no screenshots. */
+/** Folder for screenshots of the pages; empty: no screenshots. */
 const pictures = process.env['SIDEKEY_PICTURES'] ?? '';
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 

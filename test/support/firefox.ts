@@ -85,13 +85,18 @@ export async function startFirefox(
   async function open(url: string): Promise<FirefoxPage> {
     const { userContext } = await send('browser.createUserContext');
     const { context } = await send('browsingContext.create', { type: 'tab', userContext });
-    onTestFinished(async () => void (await send('browser.removeUserContext', { userContext })));
-    const page = pageOf(String(context));
+    const ended = new AbortController();
+    onTestFinished(async () => {
+      ended.abort();
+      await send('browser.removeUserContext', { userContext });
+    });
+    const page = pageOf(String(context), ended.signal);
     await send('browsingContext.navigate', { context, url, wait: 'complete' });
     return page;
   }
 
-  function pageOf(context: string): FirefoxPage {
+  /** @param ended aborted at the end of the test, when no page is left to wait for */
+  function pageOf(context: string, ended: AbortSignal): FirefoxPage {
     const complaints: string[] = [];
     listeners.add(({ method, params }) => {
       const source = params['source'] as { context?: string } | undefined;
@@ -109,6 +114,7 @@ export async function startFirefox(
           look();
         })`;
       for (;;) {
+        ended.throwIfAborted();
         const asked = { expression, target: { context }, awaitPromise: true };
         // The promise of a page that is left has no end.
         const loaded = new Promise<Result>((done) => {
@@ -146,7 +152,7 @@ export async function startFirefox(
           const listen = ({ method, params }: Event) => {
             if (method !== 'browsingContext.contextCreated' || params['originalOpener'] !== context) return;
             listeners.delete(listen);
-            opened(pageOf(String(params['context'])) as BrowserPage);
+            opened(pageOf(String(params['context']), ended) as BrowserPage);
           };
           listeners.add(listen);
         }),

@@ -1,6 +1,7 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { posixOnly } from '../windows/posix-only.ts';
 import { importsOf } from './imports.ts';
 import { sourceFiles } from './source-files.ts';
 
@@ -68,6 +69,38 @@ describe('the exports of src', () => {
     // The programs of others import the SDKs.
     const found = unused(sourceFiles(), others).filter((name) => !name.startsWith('sdk/'));
     expect(found).toEqual([]);
+  });
+});
+
+/** Operations that no route runs, and the reason. */
+const withoutRoute: Readonly<Record<string, string>> = {
+  getApiKey: 'the list of keys has the same members',
+  importGrants: 'stores several grants, of which addGrant stores one',
+};
+
+describe('the operations', () => {
+  it('are each imported by the API, or have a reason to have no route', () => {
+    const sources = [...sourceFiles()];
+    const operations = sources
+      .filter(([file]) => file.startsWith('operations/'))
+      .flatMap(([, text]) => [
+        ...text.matchAll(/^export const (\w+) = (?:reading|readingConfig|changing)\(/gm),
+      ])
+      .map(([, name]) => name!);
+    const served = new Set(
+      sources
+        .filter(([file]) => file.startsWith('api/'))
+        .flatMap(([file, text]) => importsOf(file, text))
+        .flatMap(({ names: values }) => values),
+    );
+    expect(operations.length).toBeGreaterThan(60);
+    expect(operations.filter((name) => !served.has(name)).toSorted()).toEqual(Object.keys(withoutRoute));
+  });
+});
+
+describe('the tests that Windows does not run', () => {
+  it('are files that exist', () => {
+    expect(posixOnly.filter((file) => !existsSync(join(root, file)))).toEqual([]);
   });
 });
 

@@ -173,7 +173,7 @@ describe('at an authorization server that requires a nonce in each proof', () =>
     };
     const outcome = await pollForTokens(begun, request, { ...io, pause });
     expect(outcome).toMatchObject({ kind: 'tokens', isBound: true });
-    // Of three questions the first alone was asked without the nonce.
+    // Only the first of three requests had no nonce.
     expect(server.asked.map(({ path, status }) => `${path} ${status}`)).toEqual([
       '/device/auth 200',
       '/token 400',
@@ -252,7 +252,7 @@ test('no file contains the key in plain text', async () => {
   const x = (decodeProtectedHeader(server.asked.at(-1)?.proof ?? '')['jwk'] as { x: string }).x;
   for (const name of await readdir(at.folder, { recursive: true })) {
     const bytes = await readFile(at.at(name)).catch(() => Buffer.alloc(0));
-    // Where the public half is not, the other is not either: they are stored together.
+    // Both halves are stored together: a file without the public one lacks the private one too.
     expect(bytes.includes(x), name).toBe(false);
   }
 });

@@ -2,12 +2,26 @@ import { describe, expect, test } from 'vitest';
 import { hour, processesForTest, oauth2, start, storedRefreshToken, tokenOf } from './processes.ts';
 import { settle } from '../lib/manual-time.ts';
 
+/** The outcome without a new token. */
+const nothingDue = { kind: 'renewed', opened: null };
+
+/** The outcome with these tokens in the store. */
+const renewedWith = (accessToken: string, refreshToken: string) => ({
+  kind: 'renewed',
+  opened: {
+    grant: expect.objectContaining({ state: 'active' }) as object,
+    sealed: expect.objectContaining({
+      credential: expect.objectContaining({ accessToken, refreshToken }) as object,
+    }) as object,
+  },
+});
+
 describe('a refresh in the background', () => {
   test('does not touch a token that is not due', async () => {
     const { process, add, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
-    expect(await source.refreshAhead(grant.id)).toMatchObject({ kind: 'renewed' });
+    expect(await source.refreshAhead(grant.id)).toEqual(nothingDue);
     expect(provider.requests).toHaveLength(0);
   });
 
@@ -22,7 +36,7 @@ describe('a refresh in the background', () => {
     expect(outcomes.filter(({ kind }) => kind === 'renewed').length).toBeGreaterThanOrEqual(2);
     expect(provider.requests).toHaveLength(1);
     await time.advance(2 * hour);
-    expect(await there.source.refreshAhead(grant.id)).toMatchObject({ kind: 'renewed' });
+    expect(await there.source.refreshAhead(grant.id)).toEqual(renewedWith('access-3', 'refresh-3'));
     expect(await storedRefreshToken(here.registry, grant.id)).toBe('refresh-3');
   });
 
@@ -43,12 +57,13 @@ describe('a refresh in the background', () => {
     const letGo = provider.hold();
     const making = here.source.refreshAhead(grant.id);
     await settle();
-    expect(await there.source.refreshAhead(grant.id)).toMatchObject({
+    expect(await there.source.refreshAhead(grant.id)).toEqual({
       kind: 'later',
+      reason: null,
       retryAfterMs: expect.any(Number),
     });
     letGo();
-    expect(await making).toMatchObject({ kind: 'renewed' });
+    expect(await making).toEqual(renewedWith('access-2', 'refresh-2'));
   });
 
   test('returns the time of the next attempt after a failure, and makes no request before that time', async () => {
@@ -57,12 +72,20 @@ describe('a refresh in the background', () => {
     const grant = await add(registry, oauth2());
     await time.advance(hour);
     provider.script({ kind: 'later', reason: 'down', retryAfterMs: 30_000 });
-    expect(await source.refreshAhead(grant.id)).toMatchObject({ kind: 'later', retryAfterMs: 30_000 });
+    expect(await source.refreshAhead(grant.id)).toEqual({
+      kind: 'later',
+      reason: 'down',
+      retryAfterMs: 30_000,
+    });
     await time.advance(10_000);
-    expect(await source.refreshAhead(grant.id)).toMatchObject({ kind: 'later', retryAfterMs: 20_000 });
+    expect(await source.refreshAhead(grant.id)).toEqual({
+      kind: 'later',
+      reason: null,
+      retryAfterMs: 20_000,
+    });
     expect(provider.requests).toHaveLength(1);
     await time.advance(20_000);
-    expect(await source.refreshAhead(grant.id)).toMatchObject({ kind: 'renewed' });
+    expect(await source.refreshAhead(grant.id)).toEqual(renewedWith('access-2', 'refresh-2'));
   });
 
   test('reports a refusal of the provider, and is not repeated immediately', async () => {
@@ -71,19 +94,25 @@ describe('a refresh in the background', () => {
     const grant = await add(registry, oauth2());
     await time.advance(hour);
     provider.script({ kind: 'refused', error: 'invalid_client', description: '' });
-    expect(await source.refreshAhead(grant.id)).toMatchObject({ kind: 'refused' });
-    expect(await source.refreshAhead(grant.id)).toMatchObject({ kind: 'refused' });
+    const refusal = {
+      kind: 'refused',
+      reason: 'the provider refused the refresh with invalid_client',
+      hint: 'check client_id, client_secret and token_endpoint of the provider "acme"',
+      revision: grant.revision,
+    };
+    expect(await source.refreshAhead(grant.id)).toEqual(refusal);
+    expect(await source.refreshAhead(grant.id)).toMatchObject(refusal);
     expect(provider.requests).toHaveLength(1);
   });
 
   test('does not start for a removed grant, nor after close', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
-    expect(await source.refreshAhead('gone')).toMatchObject({ kind: 'renewed' });
+    expect(await source.refreshAhead('gone')).toEqual(nothingDue);
     const grant = await add(registry, oauth2());
     await time.advance(hour);
     await source.close();
-    expect(await source.refreshAhead(grant.id)).toMatchObject({ kind: 'renewed' });
+    expect(await source.refreshAhead(grant.id)).toEqual(nothingDue);
     expect(provider.requests).toHaveLength(0);
   });
 });

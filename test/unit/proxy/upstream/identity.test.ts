@@ -1,3 +1,4 @@
+/** Connections, known protocols and TLS sessions are separate for each client identity. */
 import type { Socket } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { ClientIdentity } from '../../../../src/proxy/policy/peer.ts';
@@ -8,8 +9,6 @@ import { authorityOf } from '../policy/policy-for-test.ts';
 import { ask, echo, nextTurn, recordingUser } from './connection-user.ts';
 import { manualClock } from '../../lib/manual-clock.ts';
 import { dialerForTest, upstream } from './upstream-for-test.ts';
-
-/** TLS sessions of one client identity, apart from those without an identity and of others. */
 
 let last = 0;
 

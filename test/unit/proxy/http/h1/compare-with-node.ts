@@ -19,8 +19,8 @@ export interface Comparison {
 }
 
 /**
- * What Node's strict parser lets through, and the codec does not. (`too_much_chunk_overhead` is one more, which rows as
- * short as these do not come to.)
+ * Faults that Node's strict parser accepts and the codec refuses. (`too_much_chunk_overhead` is another, which
+ * needs longer rows than these.)
  */
 export const stricter: Readonly<Partial<Record<Fault, string>>> = {
   bare_lf: 'Node skips line feeds between messages; other readers take one for a line’s end everywhere',
