@@ -20,7 +20,7 @@ const sessionMs = 900_000;
 /** Milliseconds for which the result of a session is stored. */
 const keptMs = 86_400_000;
 
-/** As `WantedSettings`. Strict: a session of another version ends instead of losing its limits. */
+/** Settings of a stored session. Strict: one of another version ends instead of losing its limits. */
 const policyShape = z
   .strictObject({
     ttl: z.number(),
