@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { ProxyConfig } from '../config/proxy.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { type Hint, hintOf, remedy } from '../lib/hint.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { BoundGrant, placeOf } from '../domain/lease.ts';
 import { valuesOf, type RawFields } from '../proxy/http/fields.ts';
@@ -66,7 +67,7 @@ interface LeaseFacts {
 
 /** A caller that chooses nothing. */
 export const noSelectors: Selectors = { grant: null, user: null };
-const malformed = (problem: string, hint?: string): Presented => ({ kind: 'malformed', problem, hint });
+const malformed = (problem: string, hint?: Hint): Presented => ({ kind: 'malformed', problem, hint });
 
 /** Returns a token of 256 random bits, so a plain hash resists guessing. Secret scanners match the prefix. */
 export function newSecret(owner: 'agent' | 'lease'): string {
@@ -209,7 +210,7 @@ export interface CallerFacts {
 }
 
 /** The refusal of an unknown caller. */
-export function unauthenticated(sentence: string, hint = createHint): SidekeyError {
+export function unauthenticated(sentence: string, hint: Hint = createHint): SidekeyError {
   return new SidekeyError('agent_auth_required', sentence, { hint });
 }
 
@@ -218,4 +219,4 @@ export function unknownToken(): SidekeyError {
   return unauthenticated('The proxy does not know this agent and token.');
 }
 
-const createHint = 'sidekey agent create NAME --grant GRANT, then HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT';
+const createHint = hintOf`${remedy('agent.create', { name: null, grants: null })}, then HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT`;

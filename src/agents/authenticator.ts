@@ -2,6 +2,7 @@ import { type UseNotes, usesEveryMs } from '../grants/activity.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { PresentedToken, Selectors } from '../proxy/http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import type { PeerOwner } from '../lib/os.ts';
 import type { Store } from '../store/store.ts';
 import {
@@ -315,7 +316,7 @@ function holderOf({ name, tokenHash }: PresentedToken, rights: PermissionSnapsho
 function grantRefusal({ holder, rights }: Caller, grant: Grant, at: number): Refusal {
   if (!reaches(holder, grant, rights))
     return new SidekeyError('grant_missing', 'This agent may no longer use the grant.', {
-      hint: `"sidekey agent show ${holder.agent.name}" shows the grants that it may use`,
+      hint: hintOf`"${remedy('agent.get', { agent: holder.agent.name })}" shows the grants that it may use`,
     });
   return grantEnded(grant, rights.policy(grant.id), at);
 }

@@ -1,4 +1,5 @@
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { type Authority, authorityText, defaultPort } from '../proxy/policy/authority.ts';
 import {
   type DomainPattern,
@@ -66,6 +67,6 @@ export async function egressRefusal(
   const where = authorityText(asHttp);
   const more = lease === null ? '' : `, and a lease with an own list needs --egress ${where} too`;
   return new SidekeyError('domain_not_allowed', `The agent ${agent} may not go to ${where}.`, {
-    hint: `sidekey agent bind ${agent} --egress ${where}${more}`,
+    hint: hintOf`${remedy('agent.bind', { agent, egress: [where] })}${more}`,
   });
 }

@@ -1,6 +1,7 @@
 import { formatDuration } from '../config/scalar.ts';
 import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { type Hint, hintOf, remedy, type Remedy } from '../lib/hint.ts';
 import type {
   AgentRecord,
   AgentTokenRecord,
@@ -146,14 +147,14 @@ function knownRights({ revision, agents, tokens, bindings, leases, policies }: R
 
 export function agentDisabled({ name }: AgentRecord): SidekeyError {
   return new SidekeyError('agent_auth_required', `The agent ${name} is disabled.`, {
-    hint: `sidekey agent set ${name} --enable`,
+    hint: remedy('agent.change', { agent: name, disabled: false }),
   });
 }
 
 export function tokenEnded({ agent, label, expiresAt, revokedAt }: AgentTokenRecord): SidekeyError {
   const how = revokedAt === null && expiresAt !== null ? `ended at ${time(expiresAt)}` : 'was revoked';
   return new SidekeyError('agent_auth_required', `This token of the agent ${agent} ${how}.`, {
-    hint: `for a new one: sidekey agent rotate ${agent} --token-label ${label}`,
+    hint: hintOf`for a new one: ${remedy('agent.rotate', { agent, token_label: label })}`,
   });
 }
 
@@ -173,7 +174,7 @@ export function identityEnded({ agent, issuer, expiresAt }: TokenIdentity): Side
 export function agentMissing({ agent, issuer }: TokenIdentity): SidekeyError {
   return unauthenticated(
     `There is no agent ${agent}, which ${issuer === null ? 'proxy.tls.agents' : `agent_issuers.${issuer}`} names.`,
-    `sidekey agent create ${agent} --no-token --grant GRANT`,
+    remedy('agent.create', { name: agent, token: false, grants: null }),
   );
 }
 
@@ -189,7 +190,7 @@ export function leaseEnded(
         standing.why === 'idle' ? `was not used for ${(idleMs ?? 0) / 1_000} s, and ended` : 'ended';
       return ended(
         `The lease ${id} of ${agent} ${how} at ${time(standing.at)}.`,
-        `sidekey lease renew ${id}`,
+        remedy('lease.renew', { lease: id }),
       );
     }
     case 'used_up':
@@ -197,7 +198,7 @@ export function leaseEnded(
     case 'revoked':
       return ended(
         `The lease ${id} of ${agent} was revoked at ${time(standing.at)}.`,
-        `sidekey lease create --agent ${agent} --grant GRANT --purpose TEXT`,
+        remedy('lease.create', { agent, grants: null, purpose: null }),
       );
   }
 }
@@ -206,7 +207,7 @@ export function usedUp({ id, agent, maxUses }: Lease): SidekeyError {
   const requests = maxUses === 1 ? 'one request, which was' : `${maxUses} requests, which were`;
   return ended(
     `The lease ${id} of ${agent} is used up: it was for ${requests} made.`,
-    `sidekey lease renew ${id} --uses ${maxUses}`,
+    remedy('lease.renew', { lease: id, uses: maxUses }),
   );
 }
 
@@ -215,7 +216,7 @@ export function grantEnded(grant: Grant, policy: GrantPolicy | null, now: number
   const at = policy?.expiresAt ?? null;
   if (at === null || now < at) return null;
   return new SidekeyError('grant_expired', `The grant ${grant.name} expired at ${time(at)}.`, {
-    hint: laterCommand(grant, policy),
+    hint: extendRemedy(grant, policy),
   });
 }
 
@@ -224,16 +225,16 @@ const usualTtlMs = 30 * 86_400_000;
 /** A shorter default is not repeated: the grant would expire before it is used. */
 const leastTtlMs = 3_600_000;
 
-/** The command that extends a grant: by its default, or by its maximum, or by 30 days. */
-export function laterCommand({ name, user }: Grant, policy: GrantPolicy | null): string {
-  const whose = user === defaultUser ? '' : ` --user ${user}`;
+/** The action that extends a grant: by its default, or by its maximum, or by 30 days. */
+export function extendRemedy({ name, user }: Grant, policy: GrantPolicy | null): Remedy {
+  const owner = user === defaultUser ? undefined : user;
   const { defaultTtlMs = null, maxTtlMs = null } = policy ?? {};
   const wanted = defaultTtlMs !== null && defaultTtlMs >= leastTtlMs ? defaultTtlMs : usualTtlMs;
   const span = Math.min(maxTtlMs ?? Infinity, wanted);
-  return `sidekey grant set ${name}${whose} --ttl ${formatDuration(span)}`;
+  return remedy('grant.change', { grant: name, user: owner, ttl: formatDuration(span) });
 }
 
-function ended(sentence: string, hint: string): SidekeyError {
+function ended(sentence: string, hint: Hint): SidekeyError {
   return new SidekeyError('lease_expired', sentence, { hint });
 }
 

@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache';
 import type { AgentIssuer } from '../config/agent-issuers.ts';
 import { isJsonObject, type JsonObject, parseStrictJson } from '../lib/json.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { Reading } from '../lib/reading.ts';
 import { untrusted } from '../lib/text.ts';
 import { mismatch } from '../proxy/policy/claims.ts';
@@ -249,5 +250,5 @@ function shown(text: string): string {
 }
 
 function refusal(what: string, hint = 'get a new token from its issuer'): SidekeyError {
-  return unauthenticated(`This token ${what}.`, `${hint}; "sidekey agent check" tries a token`);
+  return unauthenticated(`This token ${what}.`, hintOf`${hint}; "${remedy('agent.check')}" tries a token`);
 }

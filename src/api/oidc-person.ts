@@ -4,7 +4,8 @@ import type { Origin } from '../domain/event.ts';
 import type { OidcConfig } from '../config/oidc.ts';
 import { defaultUser, isName } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { shellWord, untrusted } from '../lib/text.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
+import { untrusted } from '../lib/text.ts';
 import { memberAt } from '../grants/oauth/http.ts';
 import type { Claims } from '../grants/oauth/open-id.ts';
 import type { PersonRecord } from '../store/store.ts';
@@ -45,7 +46,7 @@ export async function personOf(
   if (before !== null) {
     if (before.disabledAt !== null) {
       throw new SidekeyError('api_auth_required', `The operator has disabled ${before.name}.`, {
-        hint: `the operator: sidekey person set ${before.name} --enable`,
+        hint: hintOf`the operator: ${remedy('person.change', { person: before.name, disabled: false })}`,
       });
     }
     if (before.role !== role) await give(role, before);
@@ -54,7 +55,7 @@ export async function personOf(
   const name = nameIn(claims, oidc);
   if ((await store.people.get(name)) !== null) {
     throw new SidekeyError('already_exists', `There is a person ${name} already, with another account.`, {
-      hint: `if that is you, ask the operator: sidekey person set ${name} --subject ${shellWord(claims.sub)}`,
+      hint: hintOf`if that is you, ask the operator: ${remedy('person.change', { person: name, subject: claims.sub })}`,
     });
   }
   const person = { name, role, user: null, disabledAt: null, createdAt: now(), identity, generation: 0 };

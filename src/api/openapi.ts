@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { remedies } from '../operations/members.ts';
 import { pageQuery, pageShape } from './paging.ts';
 import type { AnyRoute } from './route.ts';
 
@@ -13,6 +14,7 @@ const problemShape = z
     code: z.string().describe('Stable code of the error; docs/errors.md lists them.'),
     detail: z.string().describe('One sentence.'),
     hint: z.string().optional().describe('The way out.'),
+    remedies: remedies.optional(),
   })
   .meta({ id: 'Problem', description: 'An error (RFC 9457).' });
 
@@ -23,6 +25,7 @@ export function openApiDocument(routes: readonly AnyRoute[], url: string): Json 
   for (const row of routes) {
     (paths[row.path] ??= {})[row.method] = {
       operationId: row.id,
+      ...(row.operation === undefined ? {} : { 'x-operation': row.operation }),
       tags: [row.tag],
       summary: row.summary,
       description: row.scope === null ? 'Scope: none.' : `Scope: \`${row.scope}\`.`,

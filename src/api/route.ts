@@ -29,6 +29,8 @@ interface Route<Query = never, Body = never> {
   readonly path: string;
   /** `operationId` of the OpenAPI document. */
   readonly id: string;
+  /** Id of its operation, which remedies name: `grant.refresh`. */
+  readonly operation?: string;
   readonly tag: string;
   readonly summary: string;
   /** Scope that the caller needs; null: every caller may. */

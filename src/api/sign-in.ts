@@ -3,6 +3,7 @@ import type { HttpBindings } from '@hono/node-server';
 import type { Hono } from 'hono';
 import { z } from 'zod';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { bodyOf, checked, jsonOf } from './body.ts';
 import { addressOf, signInFailure } from './caller.ts';
 import { exchangeLoginCode } from './login.ts';
@@ -37,7 +38,7 @@ export function addSignIn(app: Pick<Hono<{ Bindings: HttpBindings }>, 'post'>, p
     const answer = checked(assertion, jsonOf(await bodyOf(req.raw)), 'body') as AuthenticationResponseJSON;
     const person = await passkeys.personOf(headers.get('origin'), answer);
     if (person === null) {
-      const hint = 'use another one, or a link: sidekey person link NAME';
+      const hint = hintOf`use another one, or a link: ${remedy('person.link', { person: null })}`;
       const error = new SidekeyError('api_auth_required', 'This passkey signs nobody in here.', { hint });
       throw signInFailure(addressOf(env), parts, error);
     }
@@ -49,7 +50,7 @@ export function addSignIn(app: Pick<Hono<{ Bindings: HttpBindings }>, 'post'>, p
     const key = await exchangeLoginCode(given, addressOf(env), parts);
     if (key !== null) return Response.json(key, { status: 201 });
     const error = new SidekeyError('api_auth_required', 'This code is not valid any more.', {
-      hint: 'run the command again: sidekey login',
+      hint: hintOf`run the command again: ${remedy('login')}`,
     });
     throw signInFailure(addressOf(env), parts, error);
   });
@@ -59,7 +60,7 @@ export function addSignIn(app: Pick<Hono<{ Bindings: HttpBindings }>, 'post'>, p
     assertSameOrigin(headers, 'POST');
     const person = await takeSignInLink(parts, req.param('link'));
     if (person === null) {
-      const hint = 'for a new one: sidekey person link NAME';
+      const hint = hintOf`for a new one: ${remedy('person.link', { person: null })}`;
       const message = 'This link was used before, or is older than 10 minutes.';
       throw signInFailure(addressOf(env), parts, new SidekeyError('api_auth_required', message, { hint }));
     }

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { AuditLog } from '../domain/event.ts';
 import { recordChange } from '../audit/log.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { pause, systemTimers } from '../lib/timers.ts';
 import type { EnrolmentRecord, Store } from '../store/store.ts';
 import {
@@ -53,7 +54,7 @@ export async function enroll({ store, keys, audit }: EnrolmentParts, name: strin
   await keys.vault.refresh();
   if ([...keys.nodes().members, ...(await store.nodes.list())].some((node) => node.name === name)) {
     throw new SidekeyError('already_exists', `There is a node ${name} already.`, {
-      hint: `use another name, or: sidekey node revoke ${name}`,
+      hint: hintOf`use another name, or: ${remedy('node.revoke', { node: name })}`,
     });
   }
   const token = newEnrolmentToken();
@@ -131,7 +132,7 @@ export async function join(store: Store, path: string, token: string): Promise<N
     (await store.meta.get(nodeKeyName(before.name))) !== null
   ) {
     throw new SidekeyError('already_exists', `This machine has joined already, as the node ${before.name}.`, {
-      hint: 'sidekey status',
+      hint: remedy('health.status'),
     });
   }
   const enrolment = await store.enrolments.get(id);
@@ -160,6 +161,6 @@ function notValid(): SidekeyError {
   return new SidekeyError(
     'input_invalid',
     'The enrolment token is not valid any more: it was used, or has ended.',
-    { hint: 'make another one on a node that runs: sidekey node enroll NAME' },
+    { hint: hintOf`make another one on a node that runs: ${remedy('node.enroll', { name: null })}` },
   );
 }

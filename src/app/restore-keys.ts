@@ -1,6 +1,7 @@
 import type { KeyObject } from 'node:crypto';
 import type { Config } from '../config/config.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import type { BackupHead } from '../store/backup.ts';
 import { keyIdText, type OpenKeySource, parseKey } from '../store/vault/key-source.ts';
 import { nodeKeyId } from '../store/vault/node-key.ts';
@@ -63,7 +64,7 @@ export async function newStoreKeys(theirs: Values, parts: KeysParts): Promise<Ke
   const { config, placed, location, now } = parts;
   if (config.key.source === 'node') {
     throw new SidekeyError('input_invalid', 'A node cannot keep the master key of a store that is empty.', {
-      hint: 'restore with another source in "key" of the config, such as file; then let the nodes join: sidekey node enroll NAME',
+      hint: hintOf`restore with another source in "key" of the config, such as file; then let the nodes join: ${remedy('node.enroll', { name: null })}`,
     });
   }
   const { own, from } = await backupKeys(theirs, parts);

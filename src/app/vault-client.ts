@@ -4,6 +4,7 @@ import { readSecret } from '../config/secret-reference.ts';
 import type { VaultServer } from '../config/vaults.ts';
 import { readBounded } from '../lib/body.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import type { Hint } from '../lib/hint.ts';
 import type { FailureCode } from '../lib/failures.ts';
 import { withoutStop } from '../lib/text.ts';
 import { describe, describeFault } from '../grants/oauth/description.ts';
@@ -98,7 +99,7 @@ export function createVaultClient(
   let current: VaultToken | null = null;
   let pending: Promise<VaultToken> | null = null;
 
-  function refused(why: string, hint: string, cause?: unknown): SidekeyError {
+  function refused(why: string, hint: Hint, cause?: unknown): SidekeyError {
     return new SidekeyError(code, `The Vault server ${address} cannot be used: ${why}.`, { hint, cause });
   }
 

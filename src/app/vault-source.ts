@@ -8,6 +8,7 @@ import type { SourceValue } from '../grants/sources/source.ts';
 import { readValue } from '../grants/sources/value.ts';
 import type { VaultReference } from '../grants/sources/vault-reference.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import type { Hint } from '../lib/hint.ts';
 import { describe } from '../grants/oauth/description.ts';
 import { createVaultClient } from './vault-client.ts';
 import { openVaultLeases, type VaultLeases, type VaultSecret } from './vault-leases.ts';
@@ -100,6 +101,6 @@ function valueOf(
   );
 }
 
-function failed(sentence: string, hint: string): SidekeyError {
+function failed(sentence: string, hint: Hint): SidekeyError {
   return new SidekeyError('source_failed', sentence, { hint });
 }

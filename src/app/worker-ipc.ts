@@ -4,6 +4,7 @@ import { getSystemErrorName } from 'node:util';
 import type { AuditEvent } from '../domain/event.ts';
 import { type FailureCode } from '../lib/failures.ts';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
+import { type Hint, hintOf, remedy } from '../lib/hint.ts';
 import type { Figure } from '../proxy/telemetry/figures.ts';
 
 /** A bound socket. Only workers accept its connections. */
@@ -79,7 +80,7 @@ function unusable(reason: string): SidekeyError {
   return new SidekeyError(
     'listen_failed',
     `The service manager passed a socket that cannot be used (${reason}).`,
-    { hint: '"sidekey service install" writes the service again' },
+    { hint: hintOf`"${remedy('service.install')}" writes the service again` },
   );
 }
 
@@ -143,7 +144,7 @@ export type ToSupervisor =
       readonly kind: 'failed';
       readonly code: FailureCode;
       readonly message: string;
-      readonly hint: string | undefined;
+      readonly hint: Hint | undefined;
     }
   /** The worker has applied or refused a config. */
   | { readonly kind: 'config'; readonly event: AuditEvent }

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import type { AuditEventName, AuditLine } from '../domain/event.ts';
 import type { AuditFilter } from './filter.ts';
 import { endsExchange, joinExchanges } from './join.ts';
@@ -123,7 +124,7 @@ async function lastMatches(
 function unreadable({ path: at }: LogSource, error: unknown): unknown {
   if (!(error instanceof PackedDamage)) return error;
   return new SidekeyError('audit_broken', `The packed audit file ${at} is damaged: ${error.message}.`, {
-    hint: 'sidekey audit verify says what is lost; put the file back from a backup',
+    hint: hintOf`${remedy('audit.verify')} says what is lost; put the file back from a backup`,
     cause: error,
   });
 }

@@ -8,6 +8,7 @@ import { hostname } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import type { AnchoredLine, Gap } from './chain.ts';
 import { type AuditVault, headFile, logIdOf, readHeads, sealLine, unsealLine } from './live-file.ts';
 import type { ChainHead } from './line.ts';
@@ -170,7 +171,7 @@ export function takeAnchor(
     if (record.kind === 'other-key') throw otherKey(record.keyId, vault);
     if (record.kind === 'broken') {
       throw new SidekeyError('audit_broken', `A head record in ${headFile(file)} was changed.`, {
-        hint: 'sidekey audit verify',
+        hint: remedy('audit.verify'),
       });
     }
     if (record.kind === 'none' || record.head.seq === 0) return [];
@@ -207,7 +208,7 @@ export function parseAnchors(text: string, vault: AuditVault): AnchoredHead[] {
     const read = anchorShape.safeParse(unsealed.kind === 'authentic' ? unsealed.value : null);
     if (!read.success) {
       throw new SidekeyError('input_invalid', `Line ${index + 1} is no anchor of this log, or was changed.`, {
-        hint: 'give the file that sidekey audit verify --write-anchor FILE wrote, unchanged',
+        hint: hintOf`give the file that ${remedy('audit.anchor', { file: null })} wrote, unchanged`,
       });
     }
     const { time, chains } = read.data;
@@ -215,7 +216,7 @@ export function parseAnchors(text: string, vault: AuditVault): AnchoredHead[] {
   }
   if (count > 0) return heads;
   throw new SidekeyError('input_invalid', 'The input has no anchor.', {
-    hint: 'sidekey audit verify --write-anchor audit-anchors.jsonl',
+    hint: remedy('audit.anchor', { file: 'audit-anchors.jsonl' }),
   });
 }
 

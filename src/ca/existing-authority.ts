@@ -1,4 +1,5 @@
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import { authorityFiles, readCertificate, readKeyFile } from './authority-files.ts';
 import { type CertificateAuthority, openAuthority } from './authority.ts';
@@ -40,6 +41,6 @@ export async function openCa(place: AuthorityPlace, now: () => number): Promise<
   const authority = await openExistingCa(place, now);
   if (authority !== null) return authority;
   throw new SidekeyError('not_found', `There is no CA in ${place.config.ca.directory} yet.`, {
-    hint: 'sidekey start creates it',
+    hint: hintOf`${remedy('start')} creates it`,
   });
 }

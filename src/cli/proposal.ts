@@ -12,6 +12,7 @@ import {
 import type { Context } from './context.ts';
 import { columns, details, fitting } from './display.ts';
 import { perform } from './operation-command.ts';
+import { hintText } from '../lib/hint.ts';
 
 /** Commands for the changes that agents propose. */
 
@@ -57,7 +58,7 @@ export async function printProposal(context: Context, id: string): Promise<void>
       ...(diff === null ? [] : ['', 'For good, the config file changes:', '', untrustedLines(diff)]),
       ...(notes.length === 0 ? [] : ['', ...notes.map((note) => `Note: ${untrusted(note)}`)]),
       ...(waits
-        ? ['', ...(answer === null ? answersTo(proposal) : commands.map((each) => `  → ${each}`))]
+        ? ['', ...(answer === null ? answersTo(proposal) : commands.map((each) => `  → ${hintText(each)}`))]
         : []),
     ].join('\n'),
   );
@@ -88,7 +89,7 @@ export async function accept(
     [
       `Accepted ${proposal.id}: ${untrusted(changeText(proposal.change))}, ${reachText[outcome]}.`,
       ...(diff === null ? [] : ['', untrustedLines(diff)]),
-      ...commands.map((command) => `  → ${command}`),
+      ...commands.map((command) => `  → ${hintText(command)}`),
     ].join('\n'),
   );
   for (const note of notes) output.say(`Note: ${untrusted(note)}`);

@@ -24,8 +24,9 @@ import { parseConfig } from '../config/load.ts';
 import { tokenlessCallers } from '../config/proxy.ts';
 import { displayName } from '../config/problem.ts';
 import { type Grant, stateNow, titleOf } from '../domain/grant.ts';
-import { replaceCommand } from '../grants/token-result.ts';
+import { replaceRemedy } from '../grants/token-result.ts';
 import { errorPhrase, SidekeyError } from '../lib/errors.ts';
+import { hintText } from '../lib/hint.ts';
 import { exitCode } from '../lib/failures.ts';
 import { createLog, type Log } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
@@ -264,7 +265,8 @@ async function serve(
     { listen: address, workers: count, pages, config: config.file, ca: authority.certificateFile },
     welcomeText,
   );
-  for (const { sentence, hint } of auditNeeds) output.say(`Warning: ${sentence}\n  → ${hint}`);
+  for (const { sentence, hint } of auditNeeds)
+    output.say(`Warning: ${sentence}${hint === null ? '' : `\n  → ${hintText(hint)}`}`);
   welcomed.resolve();
   running = proxy;
   try {
@@ -407,5 +409,5 @@ function missingFor(
   }
   return offered
     .filter((grant) => stateNow(grant, now) !== 'active')
-    .map((grant) => replaceCommand(grant, [], providers?.get(grant.provider)));
+    .map((grant) => hintText(replaceRemedy(grant, [], providers?.get(grant.provider))));
 }

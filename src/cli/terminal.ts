@@ -4,6 +4,7 @@ import { createInterface, emitKeypressEvents } from 'node:readline';
 import { Writable } from 'node:stream';
 import { createDisplay, type Display, ending, wrapMessage } from './display.ts';
 import { inputInvalid, SidekeyError, systemCode } from '../lib/errors.ts';
+import { type Hint, hintText } from '../lib/hint.ts';
 import { readBounded } from '../lib/body.ts';
 import { asTyped } from '../lib/log.ts';
 import { shellWord, visible } from '../lib/text.ts';
@@ -230,7 +231,7 @@ export function openLines(
 export async function readGivenFile(
   { readInput }: { readonly readInput: () => Promise<string> },
   file: string,
-  hint: string,
+  hint: Hint,
 ): Promise<Buffer> {
   if (file === '-') return Buffer.from(await readInput(), 'utf8');
   try {
@@ -376,9 +377,9 @@ export function createOutput(
       if (json()) stderr.write(`${jsonText(value)}\n`);
       else output.say(text);
     },
-    fail({ code, message, hint: written }) {
+    fail({ code, message, hint: step }) {
       erase();
-      const hint = asTyped(written);
+      const hint = asTyped(hintText(step));
       stderr.write(
         json()
           ? `${jsonText({ error: { code, message, hint } })}\n`

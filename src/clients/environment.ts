@@ -1,5 +1,6 @@
 import type { Provider } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { remedy } from '../lib/hint.ts';
 import { shellQuoted } from '../lib/text.ts';
 import type { Mint } from '../proxy/placeholders/codes.ts';
 
@@ -136,7 +137,7 @@ function dotenvValue(name: string, value: string): string {
 /** Returns an error that names the variable, but not its value. */
 function unfit(shell: Shell, name: string, problem: string): SidekeyError {
   return new SidekeyError('input_invalid', `${name} ${problem}, which ${shell} cannot say.`, {
-    hint: 'sidekey env --shell json',
+    hint: remedy('environment.print', { shell: 'json' }),
   });
 }
 

@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { isName } from '../domain/grant.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { replaceFile } from '../lib/os.ts';
 import { isPattern, parsePattern } from '../proxy/policy/domain-map.ts';
 import { parseConfigDocument } from './document.ts';
@@ -37,7 +38,7 @@ export function allowDomain(
 ): DomainEdit {
   if (!isName(grant)) {
     throw new SidekeyError('input_invalid', 'That is no name of a grant.', {
-      hint: 'letters, digits, dots, dashes and underscores; sidekey grant list shows the names',
+      hint: hintOf`letters, digits, dots, dashes and underscores; ${remedy('grant.list')} shows the names`,
     });
   }
   return put(text, pattern, allowPlainHttp ? { grant, allow_plain_http: true } : { grant });
@@ -78,7 +79,7 @@ export function setProvider(
 ): { readonly text: string; readonly changed: readonly string[] } {
   if (!isName(name)) {
     throw new SidekeyError('input_invalid', 'That is no name of a provider.', {
-      hint: 'sidekey provider list',
+      hint: remedy('provider.list'),
     });
   }
   const document = parseConfigDocument(text);
@@ -228,7 +229,7 @@ export function assertSameMachineKeys(previous: string, text: string, file: stri
   throw new SidekeyError(
     'config_protected',
     `The API cannot change ${formatPath(changed.path)}: such a key makes the machine run, open or read something, or send a secret.`,
-    { hint: `edit ${file} on its machine: sidekey config edit` },
+    { hint: hintOf`edit ${file} on its machine: ${remedy('config.edit')}` },
   );
 }
 

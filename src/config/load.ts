@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { dirname, join, resolve } from 'node:path';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { assertUnexposed } from '../lib/exposed.ts';
 import { shellWord } from '../lib/text.ts';
 import { openCatalog } from './catalog.ts';
@@ -138,7 +139,7 @@ function refuseOpenListener({ proxy }: Config, name: string, position: Position)
     'listener_open',
     describeProblem(name, { ...position, path: ['proxy', 'listen'], message }),
     {
-      hint: 'set proxy.authentication: required and make tokens with sidekey agent create NAME, or listen on 127.0.0.1',
+      hint: hintOf`set proxy.authentication: required and make tokens with ${remedy('agent.create', { name: null })}, or listen on 127.0.0.1`,
     },
   );
 }

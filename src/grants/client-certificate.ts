@@ -1,6 +1,7 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
 import { inputInvalid } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { visible } from '../lib/text.ts';
 import type { ClientCertificateCredential, Credential } from '../domain/credential.ts';
 import type { Json } from '../lib/json.ts';
@@ -91,7 +92,7 @@ function keyIn(pem: string, passphrase: Json | undefined): KeyObject {
       throw inputInvalid('The passphrase does not open the private key.', 'see that "passphrase" is right');
     throw inputInvalid(
       'The private key is encrypted.',
-      'have openssl ask for the passphrase: { cat client.crt; openssl pkey -in client.key; } | sidekey grant import NAME --provider PROVIDER',
+      hintOf`have openssl ask for the passphrase: { cat client.crt; openssl pkey -in client.key; } | ${remedy('grant.import', { name: null, provider: null })}`,
     );
   }
 }

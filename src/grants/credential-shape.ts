@@ -1,5 +1,6 @@
 import { editDistance } from '../lib/text.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { isFieldValue } from '../proxy/policy/text.ts';
 import {
   type AwsKeys,
@@ -81,7 +82,7 @@ export function invalid(message: string, shape?: string, verb = 'expected'): Sid
   return new SidekeyError('input_invalid', sentence, {
     hint:
       shape === undefined
-        ? `give a key or token alone, PEM, or JSON such as ${shapes.oauth2}; all forms: sidekey grant import --help`
+        ? hintOf`give a key or token alone, PEM, or JSON such as ${shapes.oauth2}; all forms: ${remedy('grant.import')} --help`
         : `${verb}: ${shape}`,
   });
 }

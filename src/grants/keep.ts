@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { AuditEvent, AuditEventName, AuditLog } from '../domain/event.ts';
 import { recordChange } from '../audit/log.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { remedy } from '../lib/hint.ts';
 import type { Store } from '../store/store.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import type { Identity } from './oauth/answer.ts';
@@ -169,6 +170,6 @@ export function sealingSecret(obtained: Obtained, { clientId }: Provider, secret
 
 export function grantGone(): SidekeyError {
   return new SidekeyError('grant_missing', 'The grant was removed at the same time.', {
-    hint: 'sidekey grant list',
+    hint: remedy('grant.list'),
   });
 }

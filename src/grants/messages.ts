@@ -4,7 +4,8 @@ import { scopeRefusal, scopesToAskFor } from './oauth/scopes.ts';
 import type { Credential } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
-import { type ReadyToken, replaceCommand } from './token-result.ts';
+import { type ReadyToken, replaceRemedy } from './token-result.ts';
+import { type Hint, hintOf } from '../lib/hint.ts';
 
 /** Turns an API's refusal into a hint for people. Pure; texts never contain a part of a token. */
 
@@ -14,8 +15,8 @@ interface MissingConsent {
   readonly scopes: readonly string[] | null;
   /** Scopes that the API named, for the audit log. */
   readonly reason: string;
-  /** Command that requests the consent, then details. Visible ASCII. */
-  readonly hint: string;
+  /** Action that requests the consent, then details. Visible ASCII. */
+  readonly hint: Hint;
 }
 
 /**
@@ -42,7 +43,7 @@ export function missingConsent(
   return {
     scopes,
     reason: reasonOf(missing),
-    hint: `${consentCommand(grant, scopes ?? [], provider, credential)}${unnamed}${described}`,
+    hint: hintOf`${consentRemedy(grant, scopes ?? [], provider, credential)}${unnamed}${described}`,
   };
 }
 
@@ -61,20 +62,19 @@ function reasonOf(missing: ReturnType<typeof scopeRefusal>['missing']): string {
 }
 
 /**
- * Returns the command that requests these scopes besides those of the grant, as `connect` names both. If the
- * credential is created by hand, the scopes follow the command.
+ * Returns the action that requests these scopes besides those of the grant, as `connect` names both. If the
+ * credential is created by hand, the scopes follow the action.
  */
-export function consentCommand(
+export function consentRemedy(
   grant: Pick<Grant, 'name' | 'user' | 'provider' | 'type'>,
   scopes: readonly string[],
   provider: Provider | undefined,
   credential: Credential,
-): string {
-  const command = replaceCommand(grant, [], provider, credential);
-  if (scopes.length === 0) return command;
+): Hint {
+  if (scopes.length === 0) return replaceRemedy(grant, [], provider, credential);
   return takesScopes(provider, credential)
-    ? `${command} --scope ${shellWord(scopes.join(' '))}`
-    : `${command} (the new one needs: ${scopes.map(shellWord).join(' ')})`;
+    ? replaceRemedy(grant, [], provider, credential, { scopes })
+    : hintOf`${replaceRemedy(grant, [], provider, credential)} (the new one needs: ${scopes.map(shellWord).join(' ')})`;
 }
 
 /** Reports whether `connect` requests scopes. Pasted tokens and installations get theirs at the provider. */

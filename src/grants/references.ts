@@ -1,17 +1,18 @@
 import { SidekeyError } from '../lib/errors.ts';
+import { type Hint, hintOf, remedy } from '../lib/hint.ts';
 import type { FailureCode } from '../lib/failures.ts';
 import { withoutStop } from '../lib/text.ts';
 import { type PlanParts, planRefresh } from './refresh-plan.ts';
 import type { OpenedGrant, Registry } from './registry.ts';
 import type { Sources } from './sources/ask.ts';
-import { replaceCommand } from './token-result.ts';
+import { replaceRemedy } from './token-result.ts';
 
 /** A reference of a grant that this process cannot read. Contains names, but no values. */
 export interface UnreadableReference {
   readonly grant: string;
   readonly code: FailureCode;
   readonly sentence: string;
-  readonly hint: string;
+  readonly hint: Hint;
 }
 
 export type ReferenceParts = PlanParts & { readonly sources: Pick<Sources, 'check'> };
@@ -28,7 +29,7 @@ export async function unreadableReferences(
   }
   if (credential.type !== 'oauth2') return [];
   const unreadable: UnreadableReference[] = [];
-  const trying = (reading: Promise<string>, otherwise: string): Promise<string> =>
+  const trying = (reading: Promise<string>, otherwise: Hint): Promise<string> =>
     reading.catch((error: unknown) => {
       if (!(error instanceof SidekeyError)) throw error;
       const sentence = `The running proxy cannot renew the grant "${grant.name}": ${withoutStop(error.message)}.`;
@@ -36,20 +37,20 @@ export async function unreadableReferences(
         grant: grant.id,
         code: error.code,
         sentence,
-        hint: `${error.hint}; or ${otherwise}`,
+        hint: hintOf`${error.hint}; or ${otherwise}`,
       });
       return '';
     });
-  const again = replaceCommand(grant, [], providers(grant.provider), credential);
+  const again = replaceRemedy(grant, [], providers(grant.provider), credential, { replace: true });
   await planRefresh(
     { provider: grant.provider, scopes: grant.scopes, credential },
     {
       registry,
-      readSecret: (reference) => trying(readSecret(reference, true), `name another one: ${again} --replace`),
+      readSecret: (reference) => trying(readSecret(reference, true), hintOf`name another one: ${again}`),
       providers(name) {
         const provider = providers(name);
         const read = provider?.clientSecret ?? null;
-        const otherwise = `change providers.${name}.client_secret: sidekey config edit`;
+        const otherwise = hintOf`change providers.${name}.client_secret: ${remedy('config.edit')}`;
         const clientSecret = read && (() => trying(read(true), otherwise));
         // `dpop` is null, because a plan would generate a missing key.
         return provider && { ...provider, dpop: null, clientSecret };

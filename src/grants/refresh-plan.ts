@@ -1,5 +1,6 @@
 import { plainDialect } from '../config/provider-dialect.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { type Hint, hintOf, remedy } from '../lib/hint.ts';
 import type { RenewalRequest } from './oauth/renewal.ts';
 import type { TokenClient } from './oauth/token-endpoint.ts';
 import { newDpopKey } from '../proxy/schemes/dpop-proof.ts';
@@ -7,7 +8,7 @@ import type { DpopKey, OAuth2Credential, Renewal } from '../domain/credential.ts
 import type { Dialect, Flow, Provider } from '../domain/provider.ts';
 import { oauthGrant, type OAuthGrant } from './refresh-commit.ts';
 import type { Registry } from './registry.ts';
-import { replaceCommand } from './token-result.ts';
+import { replaceRemedy } from './token-result.ts';
 
 /** The request for a new token, or the reason why none is possible. */
 export type RefreshPlan =
@@ -19,7 +20,7 @@ export type RefreshPlan =
       /** Key that the new token will be bound to; null: none. */
       readonly proofKey: DpopKey | null;
     }
-  | { readonly kind: 'impossible'; readonly reason: string; readonly hint: string };
+  | { readonly kind: 'impossible'; readonly reason: string; readonly hint: Hint };
 
 export interface PlanParts {
   readonly providers: (name: string) => Provider | undefined;
@@ -73,8 +74,8 @@ function keyFor({ dpop }: OAuth2Credential, provider: Provider | undefined): Dpo
 
 /** Aborts a plan. Never leaves this file. */
 class Impossible extends Error {
-  readonly hint: string;
-  constructor(reason: string, hint: string) {
+  readonly hint: Hint;
+  constructor(reason: string, hint: Hint) {
     super(reason);
     this.hint = hint;
   }
@@ -229,12 +230,12 @@ async function planConnection(
   if (opened === null) {
     throw new Impossible(
       'the login at Auth0 that it lives on was removed',
-      'log in again with sidekey connect auth0, then connect this account again with --via auth0',
+      hintOf`log in again with ${remedy('connect', { provider: 'auth0' })}, then connect this account again by that login`,
     );
   }
   const { name, provider: providerName, scopes } = opened.grant;
   const provider = providers(providerName);
-  const again = replaceCommand(opened.grant, [], provider);
+  const again = replaceRemedy(opened.grant, [], provider);
   const login = oauthGrant(opened);
   const refreshToken = login?.credential.refreshToken ?? null;
   if (login === null || refreshToken === null) {

@@ -10,6 +10,7 @@ import { type ReferenceParts, unreadableReferences } from './references.ts';
 import type { AttemptOutcome, RefreshParts } from './refresh.ts';
 import type { OpenedGrant, Registry } from './registry.ts';
 import type { TokenSource } from './token-source.ts';
+import { hintText } from '../lib/hint.ts';
 
 /**
  * Background refreshes: of access tokens of grants in use before they end, and of refresh tokens before they
@@ -202,7 +203,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     // Once, although `connect` and refreshes change the record.
     for (const { code, sentence, hint } of unreadable)
       if (!entry.unreadable.includes(sentence))
-        logger.warn({ grant: grant.id, code, hint: asTyped(hint) }, sentence);
+        logger.warn({ grant: grant.id, code, hint: asTyped(hintText(hint)) }, sentence);
     entry.unreadable = unreadable.map(({ sentence }) => sentence);
     return entry;
   }

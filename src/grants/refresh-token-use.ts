@@ -1,4 +1,5 @@
 import { SidekeyError } from '../lib/errors.ts';
+import { type Hint, hintOf } from '../lib/hint.ts';
 import { createRefreshNotes } from './activity.ts';
 import { createRefreshCommits, oauthGrant, type OAuthGrant } from './refresh-commit.ts';
 import { createRefreshLock, type LockedIo } from './refresh-lock.ts';
@@ -24,7 +25,7 @@ export interface RefreshTokenUse<T> {
   /** Purpose for the audit log: `for the My Account API`. */
   readonly purpose: string;
   /** Command that obtains a new refresh token, for hints. */
-  readonly again: string;
+  readonly again: Hint;
   /**
    * Calls the provider once. Rejections are passed on. The signal aborts only after `refresh_timeout`: the
    * response may have the only valid refresh token.
@@ -119,7 +120,7 @@ async function settle<T>(
       throw new SidekeyError(
         'store_unavailable',
         `The grant "${grant.name}" has lost its refresh token: ${reason}.`,
-        { hint: `see that the store can be written, then ${use.again}` },
+        { hint: hintOf`see that the store can be written, then ${use.again}` },
       );
     }
   }

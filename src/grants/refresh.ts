@@ -4,6 +4,7 @@
  */
 import type { AuditEvent } from '../domain/event.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import type { Hint } from '../lib/hint.ts';
 import type { Timers } from '../lib/timers.ts';
 import { withDescription } from './oauth/description.ts';
 import type { RenewalRequest } from './oauth/renewal.ts';
@@ -19,7 +20,7 @@ import { createRefreshCommits, type NewTokens, oauthGrant, type OAuthGrant } fro
 import { createRefreshLock, heldUp, type LockedIo } from './refresh-lock.ts';
 import { type PlanParts, planRefresh, type RefreshPlan } from './refresh-plan.ts';
 import type { OpenedGrant, Registry } from './registry.ts';
-import { replaceCommand } from './token-result.ts';
+import { replaceRemedy } from './token-result.ts';
 
 export interface RefreshParts {
   readonly registry: Registry;
@@ -67,7 +68,7 @@ export type AttemptOutcome =
       readonly fault?: unknown;
     }
   /** Permanent until the configuration or the grant changes. */
-  | { readonly kind: 'refused'; readonly reason: string; readonly hint: string; readonly revision: number };
+  | { readonly kind: 'refused'; readonly reason: string; readonly hint: Hint; readonly revision: number };
 
 /** Reason for a refresh that is put off while the store is away. */
 export const storeAway = 'the store cannot be reached';
@@ -232,7 +233,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         const { grant: login } = plan.login;
         const loginReason = withDescription('its refresh token was refused', outcome.description);
         await requireReauth(plan.login, loginReason, begun);
-        return refuse(opened, reason, replaceCommand(login, [], parts.providers(login.provider)), begun);
+        return refuse(opened, reason, replaceRemedy(login, [], parts.providers(login.provider)), begun);
       }
       case undefined: {
         const refusal = `the provider refused the refresh with ${outcome.error}`;
@@ -267,7 +268,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
   async function refuse(
     opened: OAuthGrant,
     reason: string,
-    hint: string,
+    hint: Hint,
     begun: number,
   ): Promise<AttemptOutcome> {
     await notes.failed(opened.grant, begun, reason);

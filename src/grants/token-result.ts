@@ -1,6 +1,7 @@
 import type { SidekeyError } from '../lib/errors.ts';
+import { type Hint, hintOf, remedy, type RemedyInput } from '../lib/hint.ts';
 import type { FailureCode } from '../lib/failures.ts';
-import { shellWord, withoutStop } from '../lib/text.ts';
+import { withoutStop } from '../lib/text.ts';
 import {
   clockOf,
   type Credential,
@@ -37,7 +38,7 @@ export interface RefusedToken {
   /** One sentence without a secret. */
   readonly message: string;
   /** Command or config line that helps. */
-  readonly hint: string;
+  readonly hint: Hint;
   /** Null: the grant does not exist. */
   readonly grant: Grant | null;
   /** Milliseconds until the next attempt in the background. */
@@ -76,7 +77,7 @@ export function standingOf(
       kind: 'refused',
       code: 'grant_missing',
       message: `There is no grant ${grantId}.`,
-      hint: 'sidekey grant list',
+      hint: remedy('grant.list'),
       grant: null,
     };
   }
@@ -103,7 +104,7 @@ export function stateRefusal(
   provider?: Provider,
   credential?: Credential,
 ): RefusedToken | null {
-  const again = () => replaceCommand(grant, [], provider, credential);
+  const again = () => replaceRemedy(grant, [], provider, credential);
   if (grant.state === 'revoked')
     return refused(grant, 'grant_revoked', `The grant "${grant.name}" was revoked.`, again());
   if (grant.state === 'reauth_required') {
@@ -128,17 +129,17 @@ export function expiredToken(grant: Grant, provider?: Provider): RefusedToken {
     grant.type === 'client_certificate'
       ? `The grant "${grant.name}" has expired: ${endWords(grant)}.`
       : `The grant "${grant.name}" has expired, and there is no refresh token to renew it with.`,
-    replaceCommand(grant, [], provider),
+    replaceRemedy(grant, [], provider),
   );
 }
 
 /** Returns the error for a failed refresh. */
-export function failedToken(grant: Grant, reason: string, hint?: string): RefusedToken {
+export function failedToken(grant: Grant, reason: string, hint?: Hint): RefusedToken {
   return refused(
     grant,
     'refresh_failed',
     `The token of the grant "${grant.name}" could not be refreshed: ${withoutStop(reason)}.`,
-    hint ?? 'try again later; sidekey audit tail shows every attempt',
+    hint ?? hintOf`try again later; ${remedy('audit.tail')} shows every attempt`,
   );
 }
 
@@ -148,20 +149,20 @@ export function sourceFailed(grant: Grant, failure: SidekeyError, retryAfterMs: 
   return { ...refused(grant, 'source_failed', message, failure.hint), retryAfterMs };
 }
 
-function refused(grant: Grant, code: RefusedToken['code'], message: string, hint: string): RefusedToken {
+function refused(grant: Grant, code: RefusedToken['code'], message: string, hint: Hint): RefusedToken {
   return { kind: 'refused', code, message, hint, grant };
 }
 
 /**
- * Returns the command that replaces the credential of a grant: `sidekey connect` if the provider has a flow
- * for it, else `sidekey grant import --replace`.
+ * Returns the action that replaces the credential of a grant: `connect` if the provider has a flow for it,
+ * else the import of a file.
  *
- * @param audience hosts that may receive the credential, always with `grant import`; empty: those of the
- * provider
+ * @param audience hosts that may receive the credential, always with an import; empty: those of the provider
  * @param provider definition; undefined: unknown
  * @param credential content of the grant, if known: shows the flow that obtained it
+ * @param more further input of `connect`
  */
-export function replaceCommand(
+export function replaceRemedy(
   {
     name,
     user,
@@ -171,16 +172,18 @@ export function replaceCommand(
   audience: readonly string[] = [],
   provider?: Provider,
   credential?: Credential,
-): string {
-  const owner = user === defaultUser ? '' : ` --user ${user}`;
+  more: RemedyInput = {},
+): Hint {
+  const owner = user === defaultUser ? undefined : user;
   const way = provider === undefined || audience.length > 0 ? null : wayOf(provider, type, credential);
   if (way !== null) {
-    const named = name === providerName ? '' : ` --name ${name}`;
-    return `sidekey connect ${providerName}${named}${owner}${way}`;
+    const named = name === providerName ? undefined : name;
+    return remedy('connect', { provider: providerName, name: named, user: owner, ...way, ...more });
   }
   const file = type === 'client_certificate' ? 'client.pem' : 'token.json';
-  const hosts = audience.length === 0 ? '' : ` --audience ${audience.map(shellWord).join(' ')}`;
-  return `sidekey grant import ${name}${owner} --provider ${providerName} --replace${hosts} < ${file}`;
+  const hosts = audience.length === 0 ? undefined : audience;
+  const input = { name, user: owner, provider: providerName, replace: true, audience: hosts };
+  return hintOf`${remedy('grant.import', input)} < ${file}`;
 }
 
 const withoutPeople: ReadonlySet<Flow> = new Set([
@@ -191,33 +194,33 @@ const withoutPeople: ReadonlySet<Flow> = new Set([
   'aws_role',
 ]);
 
-/** Returns further options of `connect`; null: it cannot obtain a credential of the type. */
+/** Returns further input of `connect`; null: it cannot obtain a credential of the type. */
 function wayOf(
   { flows, token }: Provider,
   type: Grant['type'] | undefined,
   credential: Credential | undefined,
-): string | null {
+): RemedyInput | null {
   const oauth2 = credential?.type === 'oauth2' ? credential : undefined;
   const renewal = oauth2?.renewal;
   switch (renewal?.kind) {
     case 'client_credentials':
-      return ' --client-credentials';
+      return { client_credentials: true };
     case 'jwt_bearer':
-      return ' --jwt-bearer --key FILE';
+      return { jwt_bearer: true, key: null };
     case 'token_exchange':
-      return ' --token-exchange';
+      return { token_exchange: true };
     case 'auth0_connection':
-      return ` --via ${renewal.via}`;
+      return { via: renewal.via };
     case 'github_installation':
-      return ` --app-id ${renewal.appId} --installation-id ${renewal.installationId} --key FILE`;
+      return { app_id: renewal.appId, installation_id: renewal.installationId, key: null };
     case 'aws_role':
-      return ` --assume-role ${shellWord(renewal.roleArn)}`;
+      return { assume_role: renewal.roleArn };
     case undefined:
       break;
   }
   if (type === 'source') {
     const from = credential?.type === 'source' ? credential.from : '';
-    return ` --from ${from === '' ? 'SOURCE' : shellWord(from)}`;
+    return { from: from === '' ? null : from };
   }
   // Prompts cannot read a file of several lines.
   if (type === 'client_certificate') return null;
@@ -225,8 +228,8 @@ function wayOf(
     // A refresh token requires a person's consent. Tokens of the client itself do not replace it.
     const isFromConsent = typeof oauth2?.refreshToken === 'string';
     const fitting = isFromConsent ? flows.filter((flow) => !withoutPeople.has(flow)) : flows;
-    return fitting.length > 0 || token !== null ? '' : null;
+    return fitting.length > 0 || token !== null ? {} : null;
   }
   if (token === null) return null;
-  return flows.length > 0 ? ' --token' : '';
+  return flows.length > 0 ? { token: true } : {};
 }

@@ -1,8 +1,9 @@
 import { type FailureCode, failures } from './failures.ts';
+import type { Hint } from './hint.ts';
 
 interface SidekeyErrorOptions {
-  /** Next step: the exact command, config line or link. Default: from the table. */
-  readonly hint?: string | undefined;
+  /** Next step: an exact action, config line or link. Default: from the table. */
+  readonly hint?: Hint | undefined;
   /** Underlying error. Never shown to a client of the proxy. */
   readonly cause?: unknown;
   /** Milliseconds after which a retry may succeed: `Retry-After` of the response (RFC 9110 §10.2.3). */
@@ -16,7 +17,7 @@ interface SidekeyErrorOptions {
 export class SidekeyError extends Error {
   override readonly name = 'SidekeyError';
   readonly code: FailureCode;
-  readonly hint: string;
+  readonly hint: Hint;
   readonly retryAfterMs: number | undefined;
 
   constructor(
@@ -41,7 +42,7 @@ export class SidekeyError extends Error {
   }
 }
 
-export function inputInvalid(sentence: string, hint: string): SidekeyError {
+export function inputInvalid(sentence: string, hint: Hint): SidekeyError {
   return new SidekeyError('input_invalid', sentence, { hint });
 }
 

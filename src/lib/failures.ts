@@ -1,3 +1,5 @@
+import { type Hint, hintOf, remedy } from './hint.ts';
+
 /**
  * Failures that users meet. Each has a code, an HTTP status for clients of the proxy, an exit code for
  * callers of the command line, a sentence, and a hint with the next step. Call sites replace both texts with
@@ -25,7 +27,7 @@ interface Failure {
   /** Default sentence. */
   readonly sentence: string;
   /** Default next step. */
-  readonly hint: string;
+  readonly hint: Hint;
 }
 
 const table = {
@@ -35,21 +37,21 @@ const table = {
     exit: exitCode.notAuthenticated,
     title: 'Agent authentication required',
     sentence: 'The request has no valid agent token.',
-    hint: 'create a token with "sidekey agent create NAME --grant GRANT", then set HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT',
+    hint: hintOf`create a token with "${remedy('agent.create', { name: null, grants: null })}", then set HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT`,
   },
   caller_not_same_user: {
     status: 407,
     exit: exitCode.notAuthenticated,
     title: 'Caller of another user',
     sentence: 'The caller runs as another user than the proxy, and shows no agent token.',
-    hint: 'create a token with "sidekey agent create NAME --grant GRANT", then set HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT; or set proxy.local_callers: any, if every program on this machine may use the credentials',
+    hint: hintOf`create a token with "${remedy('agent.create', { name: null, grants: null })}", then set HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT; or set proxy.local_callers: any, if every program on this machine may use the credentials`,
   },
   domain_not_allowed: {
     status: 403,
     exit: exitCode.badInput,
     title: 'Domain not allowed',
     sentence: 'No domain of the config allows this host.',
-    hint: 'sidekey domain tunnel HOST (no credential), or sidekey domain allow HOST --grant GRANT',
+    hint: hintOf`${remedy('domain.tunnel', { host: null })} (no credential), or ${remedy('domain.allow', { host: null, grant: null })}`,
   },
   browser_refused: {
     status: 403,
@@ -63,7 +65,7 @@ const table = {
     exit: exitCode.badInput,
     title: 'Denied by a rule',
     sentence: 'A rule of the domain denies this request.',
-    hint: '"sidekey explain METHOD URL" names the rule',
+    hint: hintOf`"${remedy('domain.explain', { method: null, url: null })}" names the rule`,
   },
   approval_denied: {
     status: 403,
@@ -77,21 +79,21 @@ const table = {
     exit: exitCode.failure,
     title: 'Answered already, or too late',
     sentence: 'The request was answered before, or waited too long.',
-    hint: 'sidekey approve --list',
+    hint: remedy('approval.list'),
   },
   approval_missing: {
     status: 403,
     exit: exitCode.badInput,
     title: 'Not approved',
     sentence: 'A rule requires a person to approve this request, and no one did.',
-    hint: 'send the request again, and approve it with "sidekey approve"',
+    hint: hintOf`send the request again, and approve it with "${remedy('approval.answer')}"`,
   },
   placeholder_misused: {
     status: 403,
     exit: exitCode.badInput,
     title: 'Placeholder out of place',
     sentence: 'A placeholder is in a place where no credential is allowed.',
-    hint: '"sidekey grant show NAME --placeholder" shows where it is allowed',
+    hint: hintOf`"${remedy('grant.placeholder', { grant: null })}" shows where it is allowed`,
   },
   foreign_credential: {
     status: 403,
@@ -105,35 +107,35 @@ const table = {
     exit: exitCode.badInput,
     title: 'Policy violation',
     sentence: 'The request breaks a condition of its credential.',
-    hint: '"sidekey explain METHOD URL" names the condition',
+    hint: hintOf`"${remedy('domain.explain', { method: null, url: null })}" names the condition`,
   },
   lease_expired: {
     status: 403,
     exit: exitCode.noUsableGrant,
     title: 'Lease expired',
     sentence: 'The lease of this agent has expired.',
-    hint: 'sidekey lease create, or sidekey lease renew',
+    hint: hintOf`${remedy('lease.create')}, or ${remedy('lease.renew')}`,
   },
   grant_missing: {
     status: 403,
     exit: exitCode.noUsableGrant,
     title: 'No such grant',
     sentence: 'No grant fits this request.',
-    hint: '"sidekey grant list" shows the grants; "sidekey connect PROVIDER" makes one',
+    hint: hintOf`"${remedy('grant.list')}" shows the grants; "${remedy('connect', { provider: null })}" makes one`,
   },
   grant_expired: {
     status: 403,
     exit: exitCode.noUsableGrant,
     title: 'Grant expired',
     sentence: 'The credential of the grant has expired and cannot be refreshed.',
-    hint: 'sidekey connect PROVIDER, or sidekey grant import NAME --replace',
+    hint: hintOf`${remedy('connect', { provider: null })}, or ${remedy('grant.import', { name: null, replace: true })}`,
   },
   grant_revoked: {
     status: 403,
     exit: exitCode.noUsableGrant,
     title: 'Grant revoked',
     sentence: 'The grant was revoked.',
-    hint: 'connect it again: sidekey connect PROVIDER',
+    hint: hintOf`connect it again: ${remedy('connect', { provider: null })}`,
   },
   address_blocked: {
     status: 403,
@@ -189,7 +191,7 @@ const table = {
     exit: exitCode.noUsableGrant,
     title: 'Grant needs a new consent',
     sentence: 'The provider requires a person to consent again.',
-    hint: 'sidekey connect PROVIDER',
+    hint: remedy('connect', { provider: null }),
   },
   too_many_leaks: {
     status: 403,
@@ -217,14 +219,14 @@ const table = {
     exit: exitCode.upstreamRefused,
     title: 'Token refresh failed',
     sentence: 'The provider gave no new token.',
-    hint: 'try again later; "sidekey status" says what the provider answered',
+    hint: hintOf`try again later; "${remedy('health.status')}" says what the provider answered`,
   },
   source_failed: {
     status: 502,
     exit: exitCode.upstreamRefused,
     title: 'Source gave no credential',
     sentence: 'The source of the grant gave no credential.',
-    hint: 'log in to the program that the source names, or "sidekey grant source GRANT SOURCE" for another source',
+    hint: hintOf`log in to the program that the source names, or "${remedy('grant.source', { grant: null, source: null })}" for another source`,
   },
   upstream_unreachable: {
     status: 502,
@@ -310,14 +312,14 @@ const table = {
     exit: exitCode.badInput,
     title: 'Not confined',
     sentence: 'This machine cannot confine a command.',
-    hint: 'install bubblewrap, or run the command in a container: sidekey doctor',
+    hint: hintOf`install bubblewrap, or run the command in a container: ${remedy('health.examine')}`,
   },
   confinement_failed: {
     status: 500,
     exit: exitCode.failure,
     title: 'Confinement failed',
     sentence: 'The command was not started, because a part of its confinement failed.',
-    hint: 'sidekey doctor shows what this machine can do',
+    hint: hintOf`${remedy('health.examine')} shows what this machine can do`,
   },
   inside_run: {
     status: 403,
@@ -331,7 +333,7 @@ const table = {
     exit: exitCode.failure,
     title: 'Not ready',
     sentence: 'The proxy cannot serve requests now.',
-    hint: 'run: sidekey status',
+    hint: hintOf`run: ${remedy('health.status')}`,
   },
   config_invalid: {
     status: 500,
@@ -345,7 +347,7 @@ const table = {
     exit: exitCode.badInput,
     title: 'No configuration',
     sentence: 'A config file does not exist.',
-    hint: 'check its path, or write one: sidekey start creates the first one',
+    hint: hintOf`check its path, or write one: ${remedy('start')} creates the first one`,
   },
   secret_missing: {
     status: 500,
@@ -373,7 +375,7 @@ const table = {
     exit: exitCode.notAuthenticated,
     title: 'Node revoked',
     sentence: 'This node was revoked: it has no master key any more.',
-    hint: 'make a token on another node with "sidekey node enroll NAME", then join here: sidekey node join',
+    hint: hintOf`make a token on another node with "${remedy('node.enroll', { name: null })}", then join here: ${remedy('node.join')}`,
   },
   store_newer: {
     status: 503,
@@ -436,7 +438,7 @@ const table = {
     exit: exitCode.failure,
     title: 'Redirected to itself',
     sentence: 'The rules that redirect connections to Sidekey redirect its own ones too.',
-    hint: 'run Sidekey as a user of its own, and load the rules of "sidekey transparent rules --user NAME"',
+    hint: hintOf`run Sidekey as a user of its own, and load the rules of "${remedy('transparent.rules', { user: null })}"`,
   },
   listen_failed: {
     status: 500,
@@ -450,7 +452,7 @@ const table = {
     exit: exitCode.failure,
     title: 'Service manager failed',
     sentence: 'The service manager of the system refused.',
-    hint: 'sidekey service logs',
+    hint: remedy('service.logs'),
   },
   listener_open: {
     status: 500,
@@ -471,7 +473,7 @@ const table = {
     exit: exitCode.badInput,
     title: 'Unknown provider',
     sentence: 'No provider of this name is defined.',
-    hint: 'sidekey provider list',
+    hint: remedy('provider.list'),
   },
   provider_refused: {
     status: 502,
@@ -492,14 +494,14 @@ const table = {
     exit: exitCode.failure,
     title: 'No consent',
     sentence: 'No consent was given.',
-    hint: 'begin again: sidekey connect PROVIDER',
+    hint: hintOf`begin again: ${remedy('connect', { provider: null })}`,
   },
   audit_broken: {
     status: 500,
     exit: exitCode.failure,
     title: 'Audit log does not verify',
     sentence: 'The audit log does not verify.',
-    hint: 'sidekey audit verify',
+    hint: remedy('audit.verify'),
   },
 
   // Failures of requests to the API.
@@ -508,21 +510,21 @@ const table = {
     exit: exitCode.notAuthenticated,
     title: 'Authentication required',
     sentence: 'The request has no valid API key, and no valid session.',
-    hint: 'create a key with "sidekey api-key create NAME --role ROLE", and send it as X-API-Key',
+    hint: hintOf`create a key with "${remedy('api_key.create', { name: null, role: null })}", and send it as X-API-Key`,
   },
   config_protected: {
     status: 403,
     exit: exitCode.badInput,
     title: 'Protected setting',
     sentence: 'The API cannot change settings that run or open something on the machine.',
-    hint: 'edit the config file on its machine: sidekey config edit',
+    hint: hintOf`edit the config file on its machine: ${remedy('config.edit')}`,
   },
   scope_missing: {
     status: 403,
     exit: exitCode.badInput,
     title: 'Scope missing',
     sentence: 'The key or the person lacks the scope of this request.',
-    hint: 'use another key, or create one: sidekey api-key create NAME --role ROLE',
+    hint: hintOf`use another key, or create one: ${remedy('api_key.create', { name: null, role: null })}`,
   },
   role_missing: {
     status: 403,

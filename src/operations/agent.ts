@@ -4,6 +4,7 @@ import { recordChange } from '../audit/log.ts';
 import type { AuditEvent } from '../domain/event.ts';
 import { type Binding, leaseStanding } from '../domain/lease.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import type { AgentRecord, AgentTokenRecord, Rights } from '../store/store.ts';
 import { isLive, newToken } from './agent-token.ts';
 import { bindingReason, bindingsOf, isHost, namedBindings, nowhere } from './bindings.ts';
@@ -216,7 +217,7 @@ export const createAgent = changing({
     const token = input.token === false ? null : tokenOf(agent.name, input, at);
     if ((await store.agents.get(agent.name)) !== null) {
       throw new SidekeyError('already_exists', `The agent ${agent.name} exists already.`, {
-        hint: `its token cannot be shown again; for a new one: sidekey agent rotate ${agent.name}`,
+        hint: hintOf`its token cannot be shown again; for a new one: ${remedy('agent.rotate', { agent: agent.name })}`,
       });
     }
     const all = await parts.grants.list();
@@ -268,7 +269,10 @@ export const changeAgent = changing({
   }),
   check({ acts_for: user, agent_labels: labels, disabled }) {
     if (user !== undefined || labels !== undefined || disabled !== undefined) return;
-    throw inputInvalid('The command names nothing to change.', 'sidekey agent set --help');
+    throw inputInvalid(
+      'The command names nothing to change.',
+      'name labels, a user, or whether it is disabled',
+    );
   },
   async run({ store, audit }, { agent: of, acts_for: user, agent_labels: labels, disabled }, at) {
     const before = pickAgent(await store.agents.list(), of);
@@ -316,12 +320,11 @@ export const bindAgent = changing({
     .meta({ id: 'BoundAgent' }),
   check({ agent: _agent, remove = false, all = false, ...wanted }) {
     if (all && !remove) {
-      throw inputInvalid('--all needs --remove.', 'sidekey agent bind NAME --everything');
+      throw inputInvalid('--all needs --remove.', remedy('agent.bind', { agent: null, everything: true }));
     }
     if (all || namedBindings(wanted, (grant) => grant).length > 0) return;
-    const action = remove ? ' --remove' : '';
     throw new SidekeyError('input_invalid', 'The command names no grants.', {
-      hint: `sidekey agent bind NAME${action} --grant GRANT | --provider PROVIDER | --user USER | --label LABEL | --everything | --egress HOST`,
+      hint: hintOf`${remedy('agent.bind', { agent: null, remove: remove || undefined, grants: null })}; or name providers, users, labels, everything, or hosts of egress`,
     });
   },
   async run(parts, { agent: of, remove = false, all = false, ...wanted }, at) {
@@ -466,7 +469,7 @@ export const removeAgent = changing({
     const tokens = await store.agentTokens.list(agent);
     if (!tokens.some((token) => token.label === label && token.revokedAt === null)) {
       throw new SidekeyError('not_found', `The agent ${agent} has no live token of that label.`, {
-        hint: `sidekey agent show ${agent}`,
+        hint: remedy('agent.get', { agent }),
       });
     }
     const event = { event: 'agent.token_revoked', agent, reason: `label ${label}` } as const;

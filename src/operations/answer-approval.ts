@@ -2,6 +2,7 @@ import { recordChange } from '../audit/log.ts';
 import { type Answer, answerEvent, type Approval, isWaiting } from '../domain/approval.ts';
 import type { AuditLog } from '../domain/event.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
+import { remedy } from '../lib/hint.ts';
 import type { Store } from '../store/store.ts';
 
 /** Answers of people to requests that wait. */
@@ -26,7 +27,10 @@ export async function respond(
   const { id, said, by, at } = given;
   const asked = stillWaiting(await store.approvals.get(id), id, at);
   if (said === 'lease' && asked.who.lease === null) {
-    throw inputInvalid(`The request ${id} has no lease.`, `sidekey approve ${id} --for 15m`);
+    throw inputInvalid(
+      `The request ${id} has no lease.`,
+      remedy('approval.answer', { approval: id, answer: 'for', span: '15m' }),
+    );
   }
   const answer = answerOf(said, by, at);
   return recordChange(audit, answerEvent(asked, answer), async () => {
@@ -44,7 +48,7 @@ function answerOf(said: ApprovalResponse, by: string, at: number): Answer {
 
 /** @throws SidekeyError `not_found`, `approval_over` */
 function stillWaiting(approval: Approval | null, id: string, at: number): Approval {
-  const hint = 'sidekey approve --list';
+  const hint = remedy('approval.list');
   if (approval === null) {
     throw new SidekeyError(
       'not_found',
@@ -59,7 +63,7 @@ function stillWaiting(approval: Approval | null, id: string, at: number): Approv
     throw new SidekeyError(
       'approval_over',
       `The request ${id} was answered before: ${verdict}, by ${answer.by}.`,
-      { hint: isForOne ? hint : `sidekey approve --revoke ${id}` },
+      { hint: isForOne ? hint : remedy('approval.revoke', { approval: id }) },
     );
   }
   if (isWaiting(approval, at)) return approval;

@@ -4,6 +4,7 @@ import { hashToken } from '../agents/authentication.ts';
 import { recordChange } from '../audit/log.ts';
 import { roles, scopes, scopesOf } from '../domain/scopes.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { remedy } from '../lib/hint.ts';
 import { orMeant } from '../lib/text.ts';
 import type { ApiKeyRecord, Store } from '../store/store.ts';
 import { assertRole, assertScopes } from './caller.ts';
@@ -76,7 +77,7 @@ export const createApiKey = changing({
     if (expires !== 'none') readEnd('--expires', expires, at);
     if (role !== 'user' || user !== undefined) return;
     throw new SidekeyError('input_invalid', 'A key of the role user is for one user.', {
-      hint: `sidekey api-key create ${of} --role user --user NAME`,
+      hint: remedy('api_key.create', { name: of, role: 'user', user: null }),
     });
   },
   async run(
@@ -88,13 +89,13 @@ export const createApiKey = changing({
     assertScopes(listed ?? scopesOf(role), caller);
     if (caller.owner !== null && person !== caller.owner) {
       throw new SidekeyError('scope_missing', `${caller.name} cannot create keys of other people.`, {
-        hint: 'sidekey api-key create NAME --person PERSON',
+        hint: remedy('api_key.create', { name: null, person: null }),
       });
     }
     const owner = person === undefined ? undefined : await store.people.get(person);
     if (owner === null || (owner?.disabledAt ?? null) !== null) {
       throw new SidekeyError('not_found', 'There is no enabled person of that name.', {
-        hint: 'sidekey person list',
+        hint: remedy('person.list'),
       });
     }
     const end = expires === 'none' ? Infinity : readEnd('--expires', expires, at);
@@ -148,6 +149,6 @@ async function keyOf(store: Pick<Store, 'apiKeys'> | null, key: string): Promise
 function unknownKey(key: string, all: readonly ApiKeyRecord[]): SidekeyError {
   const names = all.map((each) => each.name);
   return new SidekeyError('not_found', `There is no API key of that name${orMeant(key, names)}`, {
-    hint: 'sidekey api-key list',
+    hint: remedy('api_key.list'),
   });
 }

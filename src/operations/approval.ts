@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { recordChange } from '../audit/log.ts';
 import { type Approval, readApprovalId, type StandingApproval } from '../domain/approval.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
+import { remedy } from '../lib/hint.ts';
 import { respond } from './answer-approval.ts';
 import { authorOf } from './caller.ts';
 import { isoOrNull, isoTime } from './format.ts';
@@ -199,7 +200,7 @@ function readId(written: string): string {
   if (id !== null) return id;
   throw inputInvalid(
     'This is not the ID of a request: an ID has eight letters and digits.',
-    'sidekey approve --list',
+    remedy('approval.list'),
   );
 }
 
@@ -207,6 +208,6 @@ function nothingStands(id: string): SidekeyError {
   return new SidekeyError(
     'not_found',
     `No approval ${id} is in force: it has ended, or was for one request only.`,
-    { hint: 'sidekey approve --list' },
+    { hint: remedy('approval.list') },
   );
 }

@@ -1,13 +1,14 @@
 import type { Config } from '../config/config.ts';
 import { offeredGrants, titleOf } from '../domain/grant.ts';
 import type { Registry } from '../grants/registry.ts';
-import { replaceCommand } from '../grants/token-result.ts';
+import { replaceRemedy } from '../grants/token-result.ts';
 import { isPattern, isWithin, parsePattern } from '../proxy/policy/domain-map.ts';
+import { type Hint, remedy } from '../lib/hint.ts';
 
 /** A reason why requests to the hosts of an entry are refused. */
 export interface AudienceWarning {
   readonly sentence: string;
-  readonly hint: string;
+  readonly hint: Hint;
 }
 
 /** Returns warnings about a grant of an entry that does not exist, or may not be sent to these hosts. */
@@ -23,7 +24,7 @@ export async function audienceWarnings(
     return [
       {
         sentence: `There is no grant ${reference} yet: requests to ${host} are refused until there is one.`,
-        hint: `sidekey connect PROVIDER --name ${reference}`,
+        hint: remedy('connect', { provider: null, name: reference }),
       },
     ];
   }
@@ -37,7 +38,7 @@ export async function audienceWarnings(
     if (isWithin([...opened.sealed.audience, ...clientHosts], pattern)) continue;
     warnings.push({
       sentence: `The credential of ${titleOf(grant)} may be sent to ${opened.sealed.audience.join(', ')} only; requests to other hosts are refused (policy_violation).`,
-      hint: replaceCommand(grant, [...opened.sealed.audience, pattern.text]),
+      hint: replaceRemedy(grant, [...opened.sealed.audience, pattern.text]),
     });
   }
   return warnings;

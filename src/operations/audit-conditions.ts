@@ -2,6 +2,7 @@ import { type AuditFilter, isEventOf } from '../audit/filter.ts';
 import { auditEventNames } from '../domain/event.ts';
 import type { Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { orMeant } from '../lib/text.ts';
 import { canonicalHost } from '../proxy/policy/authority.ts';
 import { readTime } from './format.ts';
@@ -66,7 +67,7 @@ function grantIds(reference: string, grants: readonly Grant[]): ReadonlySet<stri
     return new Set([reference.toLowerCase()]);
   }
   throw new SidekeyError('grant_missing', `There is no grant ${reference}.`, {
-    hint: 'sidekey grant list; for a removed grant, give its ID',
+    hint: hintOf`${remedy('grant.list')}; for a removed grant, give its ID`,
   });
 }
 

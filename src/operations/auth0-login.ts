@@ -16,8 +16,9 @@ import { planRefresh, type RefreshPlan } from '../grants/refresh-plan.ts';
 import { type UseOutcome, useRefreshToken } from '../grants/refresh-token-use.ts';
 import type { RefreshParts } from '../grants/refresh.ts';
 import type { OpenedGrant } from '../grants/registry.ts';
-import { replaceCommand } from '../grants/token-result.ts';
+import { replaceRemedy } from '../grants/token-result.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
+import { type Hint, hintOf, remedy } from '../lib/hint.ts';
 import { pickGrant } from './lookup.ts';
 
 /** A grant that is a login at Auth0: it gets tokens of accounts that are connected there. */
@@ -30,7 +31,7 @@ export interface LoginParts extends RefreshParts {
 export interface Auth0Login {
   readonly grant: Grant;
   readonly provider: Provider;
-  readonly again: string;
+  readonly again: Hint;
 }
 
 export type ConnectionRenewal = Extract<Renewal, { readonly kind: 'auth0_connection' }>;
@@ -44,17 +45,17 @@ export async function findLogin(
   if (isName(via) && !candidates.some(({ id, name }) => id === via || name === via)) {
     const provider = isAuth0(providers(via)) ? via : 'auth0';
     throw new SidekeyError('grant_missing', `There is no login ${via} yet.`, {
-      hint: `log in first: ${replaceCommand({ name: via, user, provider }, [], providers(provider))}`,
+      hint: hintOf`log in first: ${replaceRemedy({ name: via, user, provider }, [], providers(provider))}`,
     });
   }
   const grant = pickGrant(candidates, { grant: via, user });
   const provider = providers(grant.provider);
   if (provider === undefined || !isAuth0(provider)) {
     throw new SidekeyError('input_invalid', `The grant ${titleOf(grant)} is not a login at Auth0.`, {
-      hint: 'log in first, with sidekey connect auth0, and name that grant: --via auth0',
+      hint: hintOf`log in first, with ${remedy('connect', { provider: 'auth0' })}, and name that grant`,
     });
   }
-  return { grant, provider, again: replaceCommand(grant, [], provider) };
+  return { grant, provider, again: replaceRemedy(grant, [], provider) };
 }
 
 function isAuth0(provider: Provider | undefined): boolean {
@@ -150,7 +151,7 @@ function unplanned(plan: RefreshPlan | null): SidekeyError {
   return plan?.kind === 'impossible'
     ? new SidekeyError('config_invalid', `Auth0 cannot be asked: ${plan.reason}.`, { hint: plan.hint })
     : new SidekeyError('input_invalid', 'The grant is not a login at Auth0.', {
-        hint: 'log in first, with sidekey connect auth0, and name that grant: --via auth0',
+        hint: hintOf`log in first, with ${remedy('connect', { provider: 'auth0' })}, and name that grant`,
       });
 }
 

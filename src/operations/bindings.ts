@@ -2,6 +2,7 @@ import { egressHosts, noHost } from '../agents/egress.ts';
 import type { Grant } from '../domain/grant.ts';
 import { type Binding, everything } from '../domain/lease.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { remedy } from '../lib/hint.ts';
 import { orMeant } from '../lib/text.ts';
 import { namedGrant } from './lookup.ts';
 
@@ -33,7 +34,7 @@ export function bindingsOf(
       'provider_unknown',
       `There is no provider of that name${orMeant(value, providers)}`,
       {
-        hint: 'sidekey provider list',
+        hint: remedy('provider.list'),
       },
     );
   }

@@ -4,8 +4,9 @@ import { defaultUser, type Grant, titleOf } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
 import type { CredentialEntry } from '../grants/credential-input.ts';
 import type { NewGrant } from '../grants/registry.ts';
-import { replaceCommand } from '../grants/token-result.ts';
+import { replaceRemedy } from '../grants/token-result.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
+import { type Hint, hintOf, hintText, remedy } from '../lib/hint.ts';
 import { type DomainPattern, isPattern, isWithin, parsePattern } from '../proxy/policy/domain-map.ts';
 import { fieldsFor } from '../proxy/schemes/apply.ts';
 import { checkName } from './format.ts';
@@ -36,7 +37,7 @@ export function prepare(
   const word = entry.provider ?? options.provider ?? argument ?? entry.name;
   if (word === null) {
     throw new SidekeyError('input_invalid', 'The provider of the credential is missing.', {
-      hint: 'sidekey grant import NAME --provider PROVIDER; sidekey provider list shows them',
+      hint: hintOf`${remedy('grant.import', { name: null, provider: null })}; ${remedy('provider.list')} shows them`,
     });
   }
   const name = argument ?? entry.name ?? word;
@@ -47,7 +48,7 @@ export function prepare(
   const audience = chooseAudience(options.audience, provider);
   const credential = withoutUnbound(entry.credential, provider);
   const warnings: string[] = [];
-  const warn = (sentence: string, hint: string) => warnings.push(`${sentence}\n  → ${hint}`);
+  const warn = (sentence: string, hint: Hint) => warnings.push(`${sentence}\n  → ${hintText(hint)}`);
   const gap = refreshGapOf(credential, provider);
   if (gap !== null) {
     const hasToken = credential.type === 'oauth2' && credential.accessToken !== null;
@@ -85,7 +86,7 @@ function withoutUnbound(credential: Credential, provider: Provider): Credential 
   if (isRefreshable(credential)) return { ...credential, accessToken: null };
   throw inputInvalid(
     `The tokens of ${provider.name} are bound to a key that is made here, and this one is bound to none.`,
-    `sidekey connect ${provider.name}, or add "refresh_token" to the JSON`,
+    hintOf`${remedy('connect', { provider: provider.name })}, or add "refresh_token" to the JSON`,
   );
 }
 
@@ -94,7 +95,7 @@ export function alreadyThere(
   wanted: Pick<Grant, 'name' | 'user' | 'provider'>,
 ): SidekeyError {
   return new SidekeyError('already_exists', `There is a grant ${titleOf(existing)} already.`, {
-    hint: replaceCommand(wanted),
+    hint: replaceRemedy(wanted),
   });
 }
 
@@ -149,7 +150,7 @@ function carriageMisfit(credential: Credential, { inject }: Pick<Provider, 'inje
 export function refreshGapOf(
   credential: Credential,
   provider: Provider,
-): { readonly sentence: string; readonly hint: string } | null {
+): { readonly sentence: string; readonly hint: Hint } | null {
   if (credential.type !== 'oauth2' || credential.refreshToken === null) return null;
   const { name } = provider;
   if ((credential.tokenEndpoint ?? provider.tokenEndpoint) === null) {
@@ -171,7 +172,7 @@ export function refreshGapOf(
 function certificateMisfit(
   credential: Credential,
   { name, inject }: Pick<Provider, 'name' | 'inject'>,
-): { readonly sentence: string; readonly hint: string } | null {
+): { readonly sentence: string; readonly hint: Hint } | null {
   const isCertificate = credential.type === 'client_certificate';
   const kinds = inject.map(({ as }) => as.kind).filter((kind) => kind !== 'own');
   const isShown = kinds.includes('client_certificate');
@@ -184,7 +185,7 @@ function certificateMisfit(
   if (!isCertificate && isShown && kinds.every((kind) => kind === 'client_certificate')) {
     return {
       sentence: `The provider ${name} expects a client certificate, and this credential is none.`,
-      hint: `cat client.crt client.key | sidekey grant import NAME --provider ${name} --replace`,
+      hint: hintOf`cat client.crt client.key | ${remedy('grant.import', { name: null, provider: name, replace: true })}`,
     };
   }
   return null;

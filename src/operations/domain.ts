@@ -4,6 +4,7 @@ import { allowDomain, type DomainEdit, removeDomain, setDomain } from '../config
 import { parseConfig, readConfigText } from '../config/load.ts';
 import { displayName } from '../config/problem.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
+import { remedy } from '../lib/hint.ts';
 import { parseAuthority } from '../proxy/policy/authority.ts';
 import {
   createDomainMap,
@@ -48,7 +49,7 @@ export const getDomain = reading({
 function patternOf(host: string): DomainPattern {
   const pattern = parsePattern(host);
   if (isPattern(pattern)) return pattern;
-  throw inputInvalid(`The host ${pattern.problem}.`, 'sidekey domain list api.example.com');
+  throw inputInvalid(`The host ${pattern.problem}.`, remedy('domain.find', { host: 'api.example.com' }));
 }
 
 /** Returns the entry itself, or the one that covers a host. @throws SidekeyError `not_found` */
@@ -58,7 +59,7 @@ function domainOf({ text: pattern }: DomainPattern, domains: readonly Domain[]):
   const covering = same ?? (authority === null ? null : createDomainMap(domains).match(authority));
   if (covering !== null) return covering;
   throw new SidekeyError('not_found', `No entry of the map covers ${pattern}.`, {
-    hint: 'sidekey domain list',
+    hint: remedy('domain.list'),
   });
 }
 
@@ -196,6 +197,6 @@ function editOf(file: string, before: string, edit: Wanted['edit']) {
   const { change, ...edited } = edit(before);
   if (change !== 'absent') return { change, ...edited };
   throw new SidekeyError('not_found', `${edited.pattern} is not in the map of ${displayName(file)}.`, {
-    hint: 'sidekey domain list',
+    hint: remedy('domain.list'),
   });
 }

@@ -13,6 +13,7 @@ import type { Grant } from '../domain/grant.ts';
 import { anonymous, placeOf } from '../domain/lease.ts';
 import type { Provider } from '../domain/provider.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { anyone, leaseHolder, mintFor, placeholderCodes } from '../proxy/placeholders/codes.ts';
 import { proxyUrl, reachable } from './format.ts';
 import { offeredBy, offeredFirst } from './lookup.ts';
@@ -44,7 +45,7 @@ export const getEnvironment = reading({
   check({ agent, grants: named, ttl }) {
     const idle = named !== undefined ? 'grant' : ttl !== undefined ? 'ttl' : null;
     if (agent !== undefined || idle === null) return;
-    throw inputInvalid(`--${idle} needs --agent.`, 'sidekey env --agent NAME --grant GRANT');
+    throw inputInvalid(`--${idle} needs --agent.`, remedy('environment.get', { agent: null, grants: null }));
   },
   async run({ config, env: parent, ...parts }, input, at) {
     const { agent, keep = [] } = input;
@@ -56,7 +57,10 @@ export const getEnvironment = reading({
       const why = isRequired
         ? 'proxy.authentication'
         : 'this system does not report the user of a connection';
-      throw inputInvalid(`The proxy requires a token (${why}).`, 'sidekey env --agent NAME --grant GRANT');
+      throw inputInvalid(
+        `The proxy requires a token (${why}).`,
+        remedy('environment.get', { agent: null, grants: null }),
+      );
     }
     // Before the lease, to reject unsuitable values first.
     const folder = trustFolder(config.ca.directory, parent);
@@ -177,7 +181,7 @@ function proxyPlace(listen: ProxyPlace, option: string | undefined): ProxyPlace 
   if (option === undefined) {
     if (listen.port !== 0) return { host: reachable(listen.host), port: listen.port };
     throw new SidekeyError('input_invalid', 'The config has the port of the proxy chosen at its start.', {
-      hint: 'sidekey env --proxy http://127.0.0.1:PORT, with the port that it named then',
+      hint: hintOf`${remedy('environment.get', { proxy: 'http://127.0.0.1:PORT' })}, with the port that it named then`,
     });
   }
   const url = URL.parse(option.includes('://') ? option : `http://${option}`);

@@ -2,9 +2,10 @@ import { z } from 'zod';
 import { clients } from '../clients/programs.ts';
 import type { Config } from '../config/config.ts';
 import { caughtFailure, SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { didYouMean, orMeant } from '../lib/text.ts';
 import { broken, type Finding, type Need } from './finding.ts';
-import { checkHealth, need } from './health.ts';
+import { checkHealth, need, needAnswer } from './health.ts';
 import { askUpstreams, lookAtClock, lookAtPermissions, upstreamsFound } from './look-at-machine.ts';
 import { text } from './members.ts';
 import { type Call, type Reading, reading } from './operation.ts';
@@ -55,7 +56,7 @@ export const examineSetup = reading({
       said,
     })),
     notes: [...notes],
-    needs: needs.map((each) => ({ ...each })),
+    needs: needs.map(needAnswer),
   }),
 });
 
@@ -128,7 +129,7 @@ export function assertClients(names: readonly string[]): void {
     hint:
       didYouMean(unknown, clientNames) === null
         ? `one of ${clientNames.join(', ')}`
-        : 'sidekey doctor --only NAME',
+        : remedy('health.examine', { only: null }),
   });
 }
 
@@ -138,12 +139,12 @@ export function noteOn({ client, library, verdict }: Probed): Need | null {
   if (verdict === 'slow')
     return {
       sentence: `${title} did not end in time, so it was not tested. This waits longer:`,
-      hint: `sidekey doctor --only ${client.name}`,
+      hint: remedy('health.examine', { only: [client.name] }),
     };
   if (verdict !== 'untrusted' || trustVariables(client) !== '') return null;
   return {
     sentence: `${title} does not trust Sidekey's CA, and ignores the CA variables.`,
-    hint: 'sidekey ca install --store browsers',
+    hint: remedy('ca.install', { store: 'browsers' }),
   };
 }
 
@@ -176,7 +177,7 @@ function adviceFor(probed: Probed): Need | null {
     case 'unauthenticated':
       return {
         sentence: `${title} reaches the proxy and shows no token.${quoted}`,
-        hint: 'set proxy.authentication: optional in the config file, or give it a port of its own with "sidekey run"',
+        hint: hintOf`set proxy.authentication: optional in the config file, or give it a port of its own with "${remedy('run')}"`,
       };
     case 'failed':
       return { sentence: `${title} failed, and its output does not mention the proxy.${quoted}`, hint: null };

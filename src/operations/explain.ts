@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { schemeOf } from '../proxy/schemes/placement.ts';
 import { type DryRun, Explanation, type View } from './dry-run.ts';
 import { pickLease } from './lookup.ts';
+import { hintAnswer, remedies } from './members.ts';
 import { reading } from './operation.ts';
 import { once } from './outgoing-request.ts';
 import { presentedOf, type Question, questionInput, questionOf } from './question.ts';
@@ -26,6 +27,7 @@ export const explainRequest = reading({
       status: z.int().optional(),
       message: z.string().optional(),
       hint: z.string().optional(),
+      remedies: remedies.optional(),
       steps: z.array(z.looseObject({ step: z.string(), ok: z.boolean(), text: z.string() })),
     })
     .meta({ id: 'Explanation' }),
@@ -44,7 +46,12 @@ export const explainRequest = reading({
     outcome,
     ...(refusal === null
       ? {}
-      : { code: refusal.code, status: refusal.status, message: refusal.message, hint: refusal.hint }),
+      : {
+          code: refusal.code,
+          status: refusal.status,
+          message: refusal.message,
+          ...hintAnswer(refusal.hint),
+        }),
     steps: steps.map((step) => ({ ...step })),
   }),
 });

@@ -1,4 +1,5 @@
 import { SidekeyError } from '../lib/errors.ts';
+import type { Hint } from '../lib/hint.ts';
 import { failures } from '../lib/failures.ts';
 import type { Reading } from './operation.ts';
 
@@ -30,7 +31,7 @@ export interface Finding {
 /** A task for a person. */
 export interface Need {
   readonly sentence: string;
-  readonly hint: string | null;
+  readonly hint: Hint | null;
 }
 
 /** Creates a finding; `ok` if it has no needs. */

@@ -2,12 +2,13 @@ import type { Credential, DpopAlgorithm } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import { isLeaseFor, leaseStanding } from '../domain/lease.ts';
 import type { Provider } from '../domain/provider.ts';
-import { consentCommand } from '../grants/messages.ts';
+import { consentRemedy } from '../grants/messages.ts';
 import { isScope, ungrantedScopes } from '../grants/oauth/scopes.ts';
 import type { OpenedGrant } from '../grants/registry.ts';
 import { proofKey } from '../proxy/schemes/dpop-proof.ts';
 import type { GrantActivity, Rights } from '../store/store.ts';
 import { ownGrants } from './lease-terms.ts';
+import { hintText } from '../lib/hint.ts';
 
 /** Facts about a grant that follow from its credential and from the rights to use it. */
 
@@ -35,7 +36,7 @@ export function lackedBy(
   if (givenAt !== undefined && givenAt >= at) return null;
   const scopes = givenAt === undefined ? ungrantedScopes(lacked, grant.scopes) : lacked;
   if (scopes.length === 0 && activity.lacked.length > 0) return null;
-  return { at, scopes, command: consentCommand(grant, scopes, provider, credential) };
+  return { at, scopes, command: hintText(consentRemedy(grant, scopes, provider, credential)) };
 }
 
 /** Returns the grant type and client id of an OAuth token; null if none or unknown. */

@@ -3,6 +3,7 @@ import type { Grant } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
 import { grantGone } from '../grants/keep.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
+import { remedy } from '../lib/hint.ts';
 import {
   agentHolder,
   anyone,
@@ -56,7 +57,7 @@ async function holderOf(
   if (agent === undefined && id === undefined) {
     if (config.proxy.authentication === 'optional') return anyone;
     throw new SidekeyError('input_invalid', 'The proxy requires a token (proxy.authentication).', {
-      hint: `sidekey grant show ${grant.name} --placeholder --agent NAME`,
+      hint: remedy('grant.placeholder', { grant: grant.name, agent: null }),
     });
   }
   const rights = await store?.rights.read();
@@ -66,7 +67,7 @@ async function holderOf(
   if (reached.length === 0) {
     const whose = lease === null ? `The agent ${who.name}` : 'This lease';
     throw new SidekeyError('grant_missing', `${whose} does not reach the grant ${grant.name}.`, {
-      hint: `sidekey agent bind ${who.name} --grant ${grant.name}`,
+      hint: remedy('agent.bind', { agent: who.name, grants: [grant.name] }),
     });
   }
   return lease === null ? agentHolder(who.name) : leaseHolder(lease.id);

@@ -5,8 +5,9 @@ import { grantGone } from '../grants/keep.ts';
 import { type AttemptOutcome, createRefreshAttempts } from '../grants/refresh.ts';
 import type { OpenedGrant } from '../grants/registry.ts';
 import { createSourceValues } from '../grants/source-values.ts';
-import { failedToken, replaceCommand, standingOf } from '../grants/token-result.ts';
+import { failedToken, replaceRemedy, standingOf } from '../grants/token-result.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import type { Hint } from '../lib/hint.ts';
 import { grantAnswer, grantMembers } from './grant-answer.ts';
 import { pickOwnGrant } from './lookup.ts';
 import { grantOwner, text } from './members.ts';
@@ -121,7 +122,7 @@ export async function refreshable(
   const why =
     type === 'oauth2' ? 'it has no refresh token' : `credentials of the type ${type} are not refreshed`;
   throw new SidekeyError('input_invalid', `${titleOf(picked)} cannot be refreshed: ${why}.`, {
-    hint: replaceCommand(picked, [], config.providers.get(picked.provider)),
+    hint: replaceRemedy(picked, [], config.providers.get(picked.provider)),
   });
 }
 
@@ -149,7 +150,7 @@ export async function settled(
   return after.grant;
 }
 
-function refused(grant: Grant, reason: string, hint?: string): SidekeyError {
+function refused(grant: Grant, reason: string, hint?: Hint): SidekeyError {
   const { code, message, hint: way } = failedToken(grant, reason, hint);
   return new SidekeyError(code, message, { hint: way });
 }

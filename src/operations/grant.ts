@@ -6,6 +6,7 @@ import { settingsOf } from '../grants/metadata.ts';
 import { readScopes } from '../grants/oauth/scopes.ts';
 import { describeSource } from '../grants/sources/source.ts';
 import { caughtFailure, SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { createFingerprint } from '../proxy/schemes/apply.ts';
 import { isoOrNull, isoTime } from './format.ts';
 import {
@@ -194,13 +195,13 @@ export const changeGrant = changing({
     const isEmpty = Object.keys(settingsChange(wanted, at)).length === 0;
     if (scopes !== undefined && !isEmpty) {
       throw new SidekeyError('input_invalid', 'The scopes are changed without other settings.', {
-        hint: `sidekey grant set ${grant} --scope '${readScopes(scopes).join(' ')}'`,
+        hint: remedy('grant.change', { grant, scopes: readScopes(scopes) }),
       });
     }
     if (scopes !== undefined) readScopes(scopes);
     else if (isEmpty) {
       throw new SidekeyError('input_invalid', 'No option says what to change.', {
-        hint: `sidekey grant set ${grant} --expires 30d; sidekey grant show ${grant} shows the present values`,
+        hint: hintOf`${remedy('grant.change', { grant, expires: '30d' })}; ${remedy('grant.get', { grant })} shows the present values`,
       });
     }
   },

@@ -2,12 +2,13 @@ import { z } from 'zod';
 import { displayName } from '../config/problem.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import { instanceOf } from '../store/vault/instance.ts';
-import { attempt, broken, type Finding, finding, type HealthView } from './finding.ts';
+import { attempt, broken, type Finding, finding, type HealthView, type Need } from './finding.ts';
 import { lookAtAudit } from './look-at-audit.ts';
 import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
 import { lookAtProxy } from './look-at-proxy.ts';
 import { lookAtRuns } from './look-at-runs.ts';
 import { lookAtCa, lookAtKey, lookAtProposals, lookAtStore } from './look-at-store.ts';
+import { hintAnswer, remedies } from './members.ts';
 import { type Reading, reading } from './operation.ts';
 
 /** Health of the setup. */
@@ -16,7 +17,13 @@ export const need = z.looseObject({
   about: z.string().optional(),
   sentence: z.string(),
   hint: z.string().nullable(),
+  remedies,
 });
+
+/** Returns a task for programs. */
+export function needAnswer({ hint, ...need }: Need & { readonly about: string }) {
+  return { ...need, ...(hint === null ? { hint, remedies: [] } : hintAnswer(hint)) };
+}
 
 export const healthStatus = reading({
   id: 'health.status',
@@ -31,7 +38,7 @@ export const healthStatus = reading({
     ok: findings.every(({ ok }) => ok),
     ...Object.fromEntries(findings.map(({ name, ok, facts }) => [name.toLowerCase(), { ok, ...facts }])),
     needs: findings.flatMap(({ name, needs }) =>
-      needs.map((each) => ({ about: name.toLowerCase(), ...each })),
+      needs.map((each) => needAnswer({ about: name.toLowerCase(), ...each })),
     ),
   }),
 });

@@ -2,6 +2,7 @@ import { dirname } from 'node:path';
 import { z } from 'zod';
 import { readSecret, referenceOption, type SecretReference } from '../config/secret-reference.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { askSecret } from '../lib/prompt.ts';
 import { nodesBehind } from '../store/node-life.ts';
 import type { NodeRecord } from '../store/store.ts';
@@ -110,7 +111,7 @@ export const rotate = changing({
     const next = reference === null || isPassphrase ? null : parseKey(await read(reference), '--new');
     if (isTyped && reference === null && (!caller.isAtMachine || askSecret() === null)) {
       throw new SidekeyError('input_invalid', 'The passphrase of the new master key has to be typed.', {
-        hint: 'run "sidekey key rotate" on a terminal, or name the passphrase: --new file:PATH',
+        hint: hintOf`run "${remedy('key.rotate')}" on a terminal, or name the passphrase: --new file:PATH`,
       });
     }
     const keys =

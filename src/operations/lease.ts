@@ -7,6 +7,7 @@ import { isLeaseFor, type Lease, leaseStanding } from '../domain/lease.ts';
 import { type CredentialEntry, readEntries } from '../grants/credential-input.ts';
 import { removeGrantsOfEndedLeases } from '../grants/lease-grants.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { visible } from '../lib/text.ts';
 import type { LeaseChoice } from '../store/store.ts';
 import { duration, egress, grants, name, text, time, timeOrNull, uses } from './members.ts';
@@ -198,14 +199,14 @@ export const renewLease = changing({
     if (before.revokedAt !== null) throw leaseEnded(before, { state: 'revoked', at: before.revokedAt });
     if (input.uses !== undefined && before.maxUses === null) {
       throw new SidekeyError('input_invalid', 'The lease has no maximum of uses, so --uses has no effect.', {
-        hint: `sidekey lease renew ${input.lease}`,
+        hint: remedy('lease.renew', { lease: input.lease }),
       });
     }
     const rights = await store.rights.read();
     const grants = ownGrants(before, await parts.grants.list(), rights);
     if (grants.length === 0 && before.grants !== null) {
       throw new SidekeyError('grant_missing', 'All grants of the lease were removed.', {
-        hint: `sidekey lease create --agent ${before.agent} --grant GRANT --purpose TEXT`,
+        hint: remedy('lease.create', { agent: before.agent, grants: null, purpose: null }),
       });
     }
     const { policies } = rights;
@@ -265,7 +266,7 @@ export const revokeLeases = changing({
 /** Error for leases to revoke that are named in no way, or in several. */
 export function unclearChoice(): SidekeyError {
   return new SidekeyError('input_invalid', 'Name one lease, or all leases of an agent or a grant.', {
-    hint: 'sidekey lease revoke LEASE | --agent AGENT | --grant GRANT',
+    hint: hintOf`${remedy('lease.revoke', { lease: null })}; or an agent or a grant in place of the lease`,
   });
 }
 

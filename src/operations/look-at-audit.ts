@@ -13,6 +13,7 @@ import { displayName } from '../config/problem.ts';
 import { formatDuration, formatSize } from '../config/scalar.ts';
 import type { AuditLine } from '../domain/event.ts';
 import { isSystemError, systemCode } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { shellWord } from '../lib/text.ts';
 import type { Store } from '../store/store.ts';
 import type { Vault } from '../store/vault/vault.ts';
@@ -74,7 +75,7 @@ export async function auditEndNeeds({ file }: Config['audit'], view: HealthView 
   const fault = await endFault(file, vault, view.store).catch(() => null);
   if (fault === null) return [];
   const sentence = `The audit log ${displayName(file)} was changed after it was written. ${fault}`;
-  return [{ sentence, hint: 'sidekey audit verify' }];
+  return [{ sentence, hint: remedy('audit.verify') }];
 }
 
 async function endFault(file: string, vault: Vault, store: Store | null): Promise<string | null> {
@@ -116,7 +117,7 @@ async function leakNeeds(file: string, now: number): Promise<readonly Need[]> {
     const sentence = `Responses of ${host} showed the credential to ${agent ?? 'a caller without a token'} too often, last ${relativeTime(Date.parse(time), now)}: its requests were refused.`;
     needs.set(`${agent} ${host}`, {
       sentence,
-      hint: 'sidekey audit query --code too_many_leaks; raise leak_limit of the domain where that is meant',
+      hint: hintOf`${remedy('audit.query', { code: 'too_many_leaks' })}; raise leak_limit of the domain where that is meant`,
     });
   }
   return [...needs.values()];

@@ -3,14 +3,15 @@ import { relativeTime, unlistedHosts } from './format.ts';
 import { clocksOf, failureOf } from './grant-clocks.ts';
 import { stateOf } from './grant-answer.ts';
 import { boundKeyOf, isUnbound, lackedBy } from './grant-facts.ts';
-import { domainsOf, offeredBy, refreshCommand } from './lookup.ts';
+import { domainsOf, offeredBy, refreshRemedy } from './lookup.ts';
 import { type Finding, finding, type HealthView, type Need } from './finding.ts';
 import type { ProxyProbe } from './proxy-probe.ts';
 import { certificateFacts } from '../grants/client-certificate.ts';
 import { type Grant, type GrantState, offeredGrants, titleOf } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
-import { endWords, replaceCommand } from '../grants/token-result.ts';
+import { endWords, replaceRemedy } from '../grants/token-result.ts';
 import { caughtFailure, SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { withoutStop } from '../lib/text.ts';
 import { isWithin } from '../proxy/policy/domain-map.ts';
 import type { GrantActivity } from '../store/store.ts';
@@ -55,7 +56,7 @@ export async function lookAtGrants(
       const ended = grantEnded(grant, policy, now);
       const need = {
         sentence: needOf(grant, state),
-        hint: replaceCommand(grant, [], view.config.providers.get(grant.provider)),
+        hint: replaceRemedy(grant, [], view.config.providers.get(grant.provider)),
       };
       needs.push(ended === null ? need : { sentence: ended.message, hint: ended.hint });
     }
@@ -82,7 +83,7 @@ async function bindingOf(view: HealthView, grant: Grant): Promise<'bound' | 'unb
 function unboundNeed(grant: Grant): Need {
   return {
     sentence: `The token of ${titleOf(grant)} is not bound to a key, and its provider requires that (dpop): no request carries it.`,
-    hint: `${refreshCommand(grant)}; where the provider binds no tokens, remove dpop from its definition`,
+    hint: hintOf`${refreshRemedy(grant)}; where the provider binds no tokens, remove dpop from its definition`,
   };
 }
 
@@ -122,7 +123,7 @@ async function refreshNeeds(
   if (failure !== null) {
     needs.push({
       sentence: `${titleOf(grant)} could not be refreshed ${relativeTime(failure.at, now)}: ${failure.text}.`,
-      hint: refreshCommand(grant),
+      hint: refreshRemedy(grant),
     });
   }
   const { providers, tokens } = view.config;
@@ -139,7 +140,7 @@ async function refreshNeeds(
         unusedAt <= now
           ? `The refresh token of ${titleOf(grant)} has probably died: it was not used for too long.`
           : `The refresh token of ${titleOf(grant)} dies ${relativeTime(unusedAt, now)} unless it is used before; a running proxy uses it.`,
-      hint: refreshCommand(grant),
+      hint: refreshRemedy(grant),
     });
   }
   if (consentAt !== null && isNear(consentAt, dialect.refreshTokenLifetimeMs, now)) {
@@ -148,7 +149,7 @@ async function refreshNeeds(
         consentAt <= now
           ? `${titleOf(grant)} has probably lost its refresh token, which lives so long after a consent and no longer.`
           : `${titleOf(grant)} needs a new consent ${relativeTime(consentAt, now)}.`,
-      hint: replaceCommand(grant, [], provider),
+      hint: replaceRemedy(grant, [], provider),
     });
   }
   return needs;
@@ -163,7 +164,7 @@ async function certificateNeeds(view: HealthView, grant: Grant, now: number): Pr
   return [
     {
       sentence: `The client certificate of ${titleOf(grant)} (${subject}, serial ${serial}) ends ${relativeTime(validUntil, now)}.`,
-      hint: replaceCommand(grant),
+      hint: replaceRemedy(grant),
     },
   ];
 }
@@ -198,7 +199,7 @@ export async function lookAtDomains(view: HealthView): Promise<Finding> {
       if (isWithin(audience, pattern)) continue;
       needs.push({
         sentence: `${pattern.text} is not within the audience of ${titleOf(grant)}: ${audience.join(', ')}.`,
-        hint: replaceCommand(grant, [...audience, pattern.text]),
+        hint: replaceRemedy(grant, [...audience, pattern.text]),
       });
     }
   }
@@ -206,7 +207,7 @@ export async function lookAtDomains(view: HealthView): Promise<Finding> {
     const isProvider = view.config.providers.names.includes(grant);
     needs.push({
       sentence: `${hosts.join(', ')} ${hosts.length === 1 ? 'uses' : 'use'} the grant ${grant}, which does not exist.`,
-      hint: `sidekey connect ${isProvider ? grant : `PROVIDER --name ${grant}`}`,
+      hint: remedy('connect', isProvider ? { provider: grant } : { provider: null, name: grant }),
     });
   }
   const text = domains.length === 0 ? 'none yet' : String(domains.length);

@@ -6,6 +6,7 @@ import { displayName } from '../config/problem.ts';
 import type { AuditLine } from '../domain/event.ts';
 import type { Grant } from '../domain/grant.ts';
 import { errorPhrase, isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
+import type { Hint } from '../lib/hint.ts';
 import { failures } from '../lib/failures.ts';
 import { isPrivateFile, isWritableByAll } from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
@@ -87,7 +88,7 @@ function guarded({ store, key, ca, audit }: Config): readonly Guarded[] {
   ];
 }
 
-const wrong = (sentence: string, hint: string) => ({ isThere: true, need: { sentence, hint } });
+const wrong = (sentence: string, hint: Hint) => ({ isThere: true, need: { sentence, hint } });
 
 async function lookAt({
   path,

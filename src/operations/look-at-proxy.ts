@@ -5,6 +5,7 @@ import { readRunning, runFileOf } from '../store/run-file.ts';
 import { type Finding, finding } from './finding.ts';
 import { counted, pagesUrl, proxyUrl } from './format.ts';
 import type { Health, ProxyProbe } from './proxy-probe.ts';
+import { remedy } from '../lib/hint.ts';
 
 /** @param instance `instanceOf` the key; empty: there is none yet. Null: store or key unreadable */
 export async function lookAtProxy(
@@ -41,7 +42,7 @@ export async function lookAtProxy(
       return finding('proxy', 'not known: proxy.listen has port 0, so any that is free is taken', facts);
     case 'silent':
       return finding('proxy', `not running at ${url} (${health.why})`, facts, [
-        { sentence: `No proxy answers at ${url}.`, hint: 'sidekey start' },
+        { sentence: `No proxy answers at ${url}.`, hint: remedy('start') },
       ]);
     case 'stranger':
       return finding('proxy', `something else answers at ${url}`, facts, [

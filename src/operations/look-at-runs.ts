@@ -1,6 +1,7 @@
 import { findMechanisms } from '../clients/confine/confine.ts';
 import type { Config } from '../config/config.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintText } from '../lib/hint.ts';
 import { withoutStop } from '../lib/text.ts';
 import { type Finding, finding } from './finding.ts';
 
@@ -28,7 +29,7 @@ export async function lookAtRuns(
 
 /** Says why a command runs unconfined. */
 export function unconfined({ message, hint }: SidekeyError): string {
-  return `not confined: ${withoutStop(message)} → ${hint}`;
+  return `not confined: ${withoutStop(message)} → ${hintText(hint)}`;
 }
 
 export const landlockAlone =

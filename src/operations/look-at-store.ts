@@ -6,6 +6,7 @@ import { countWaiting } from '../domain/proposal.ts';
 import { isRotating } from '../store/vault/ring.ts';
 import { attempt, type Finding, finding, type HealthView } from './finding.ts';
 import { counted, dateTime, isoTime, relativeTime, waitingText } from './format.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 
 export async function lookAtStore({ store, config, grants }: HealthView): Promise<Finding> {
   if (store === null) {
@@ -17,7 +18,7 @@ export async function lookAtStore({ store, config, grants }: HealthView): Promis
     return finding('store', `${displayName(path)}, missing`, facts, [
       {
         sentence: `The store ${displayName(path)} is missing, but its audit log exists. Its grants are lost.`,
-        hint: 'restore the store from a backup, or connect again: sidekey connect PROVIDER (this begins a new store)',
+        hint: hintOf`restore the store from a backup, or connect again: ${remedy('connect', { provider: null })} (this begins a new store)`,
       },
     ]);
   }
@@ -59,7 +60,7 @@ export async function lookAtKey({ vault, config: { key } }: HealthView): Promise
   return finding('key', `${keyId} (${from}), rotation not finished`, facts, [
     {
       sentence: `The rotation to the master key ${keyId} is not finished: ${generations[1]?.keyId} still opens the store.`,
-      hint: 'sidekey key rotate',
+      hint: remedy('key.rotate'),
     },
   ]);
 }

@@ -4,6 +4,7 @@ import { defaultUser, type Grant, isName, offeredGrants } from '../domain/grant.
 import type { Provider } from '../domain/provider.ts';
 import { orMeant } from '../lib/text.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy, type Remedy, type RemedyInput } from '../lib/hint.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import type { AgentRecord } from '../store/store.ts';
 import type { Caller } from './caller.ts';
@@ -63,12 +64,12 @@ function missing(
   if (other !== undefined) {
     const users = named.map((each) => each.user).join(', ');
     return new SidekeyError('grant_missing', `The user ${user ?? ''} has no grant${shown}; ${users} has.`, {
-      hint: 'sidekey grant list',
+      hint: remedy('grant.list'),
     });
   }
   const names = grants.map(({ name }) => name);
   return new SidekeyError('grant_missing', `There is no grant${shown}${orMeant(grant, names)}`, {
-    hint: grants.length === 0 ? 'sidekey connect PROVIDER' : 'sidekey grant list',
+    hint: grants.length === 0 ? remedy('connect', { provider: null }) : remedy('grant.list'),
   });
 }
 
@@ -115,17 +116,19 @@ export function grantReference({ name, user }: Pick<Grant, 'name' | 'user'>): st
   return user === defaultUser ? name : `${user}/${name}`;
 }
 
-/** A command about a grant: `sidekey grant remove github --user alice`. */
-export function grantCommand(
+/** An action on a grant. */
+export function grantRemedy(
   what: 'refresh' | 'remove' | 'revoke',
   { name, user }: Pick<Grant, 'name' | 'user'>,
-): string {
-  return `sidekey grant ${what} ${name}${user === defaultUser ? '' : ` --user ${user}`}`;
+  more: RemedyInput = {},
+): Remedy {
+  const owner = user === defaultUser ? undefined : user;
+  return remedy(`grant.${what}`, { grant: name, user: owner, ...more });
 }
 
-/** The command that refreshes a grant, even if it is not due. */
-export function refreshCommand(grant: Grant): string {
-  return `${grantCommand('refresh', grant)} --force`;
+/** The action that refreshes a grant, even if it is not due. */
+export function refreshRemedy(grant: Grant): Remedy {
+  return grantRemedy('refresh', grant, { force: true });
 }
 
 /** Returns the agent of this name. @throws SidekeyError `not_found` */
@@ -143,7 +146,7 @@ export function unknownAgent(name: string, known: readonly string[]): SidekeyErr
   // An invalid name may be a misplaced token.
   const shown = isName(name) && !/^sidekey_(?:agent|lease)_/.test(name) ? ` ${name}` : ' of that name';
   return new SidekeyError('not_found', `There is no agent${shown}${orMeant(name, known)}`, {
-    hint: 'sidekey agent list',
+    hint: remedy('agent.list'),
   });
 }
 
@@ -160,12 +163,12 @@ export function pickLease<L extends Lease>(leases: readonly L[], id: string): L 
   if (only !== undefined && more.length === 0) return only;
   if (more.length > 0) {
     throw new SidekeyError('input_invalid', `Several leases have an id that begins with ${id}.`, {
-      hint: 'write more of it: sidekey lease list --all --json',
+      hint: hintOf`write more of it: ${remedy('lease.list', { all: true })}`,
     });
   }
   // An invalid id may be a misplaced token.
   throw new SidekeyError('not_found', `There is no lease ${isPart ? id : 'of that id'}.`, {
-    hint: 'sidekey lease list --all',
+    hint: remedy('lease.list', { all: true }),
   });
 }
 
@@ -179,7 +182,7 @@ export function findProvider(providers: Providers, name: string): Provider {
     'provider_unknown',
     `There is no provider${shown}${orMeant(name, providers.names)}`,
     {
-      hint: 'sidekey provider list shows them; your own go under "providers" in the config file',
+      hint: hintOf`${remedy('provider.list')} shows them; your own go under "providers" in the config file`,
     },
   );
 }

@@ -8,6 +8,7 @@ import type { CredentialEntry } from '../grants/credential-input.ts';
 import { keepGrant } from '../grants/keep.ts';
 import { removeGrantsOfEndedLeases } from '../grants/lease-grants.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
+import { remedy } from '../lib/hint.ts';
 import type { AgentRecord, GrantPolicy, LeaseRecord } from '../store/store.ts';
 import { alreadyThere, prepare, type Prepared } from './credential-entry.ts';
 import { ownGrants, ttlFor, usualGrants } from './lease-terms.ts';
@@ -62,7 +63,10 @@ export async function makeLease(parts: Opened, order: LeaseOrder, at: number): P
   const rights = await store.rights.read();
   const agent = pickAgent(rights.agents, order.agent);
   if (agent.disabledAt !== null) {
-    throw inputInvalid(`The agent ${agent.name} is disabled.`, `sidekey agent set ${agent.name} --enable`);
+    throw inputInvalid(
+      `The agent ${agent.name} is disabled.`,
+      remedy('agent.change', { agent: agent.name, disabled: false }),
+    );
   }
   const all = await parts.grants.list();
   const reached = ownGrants({ agent: agent.name, grants: null }, all, rights);
@@ -118,7 +122,7 @@ function chosenOf(
   if (beyond === undefined) return chosen;
   const name = grantReference(beyond);
   throw new SidekeyError('grant_missing', `The agent ${agent.name} does not reach the grant ${name}.`, {
-    hint: `sidekey agent bind ${agent.name} --grant ${name}`,
+    hint: remedy('agent.bind', { agent: agent.name, grants: [name] }),
   });
 }
 

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { isName } from '../domain/grant.ts';
 import { spanMs } from './format.ts';
+import { type Hint, hintText, remediesOf } from '../lib/hint.ts';
 
 /** Members of inputs and outputs that several operations share. */
 
@@ -22,6 +23,22 @@ const span = z
   .meta({ examples: ['8h'] });
 
 export const text = z.string().max(2_048, 'is longer than 2048 characters');
+
+/** Actions of a hint, for programs. */
+export const remedies = z.array(
+  z.object({ operation: z.string(), input: z.record(z.string(), z.unknown()) }).meta({
+    id: 'Remedy',
+    description:
+      'An operation that helps (`x-operation` of a route), with its input; null is for a person to choose.',
+  }),
+);
+
+export function hintAnswer(hint: Hint): {
+  hint: string;
+  remedies: z.input<typeof remedies>;
+} {
+  return { hint: hintText(hint), remedies: remediesOf(hint).map((remedy) => ({ ...remedy })) };
+}
 
 export const time = z.iso.datetime();
 

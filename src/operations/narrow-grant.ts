@@ -2,13 +2,14 @@ import { recordChange } from '../audit/log.ts';
 import { secretText } from '../domain/credential.ts';
 import { type Grant, titleOf } from '../domain/grant.ts';
 import { grantGone } from '../grants/keep.ts';
-import { consentCommand } from '../grants/messages.ts';
+import { consentRemedy } from '../grants/messages.ts';
 import { isWithin } from '../grants/refresh.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf } from '../lib/hint.ts';
 import { withoutStop } from '../lib/text.ts';
 import { renewedBy } from './grant-answer.ts';
 import { attemptOnce, refreshable, settled } from './grant-refresh.ts';
-import { grantCommand } from './lookup.ts';
+import { grantRemedy } from './lookup.ts';
 import type { Changing } from './operation.ts';
 
 /**
@@ -34,8 +35,8 @@ export async function narrowGrant(parts: Changing, picked: Grant, named: readonl
   // Without `offline_access` the refresh token may end.
   const left = before.filter((scope) => named.includes(scope) || scope === 'offline_access');
   if (left.length === before.length) return grant;
-  const consent = consentCommand(grant, named, config.providers.get(grant.provider), sealed.credential);
-  const way = { hint: `${grantCommand('revoke', grant)}; ${consent}` };
+  const consent = consentRemedy(grant, named, config.providers.get(grant.provider), sealed.credential);
+  const way = { hint: hintOf`${grantRemedy('revoke', grant)}; ${consent}` };
   const unchanged = `The scopes of ${titleOf(grant)} stay as they are`;
   if (renewedBy(sealed.credential) !== 'refresh_token') {
     throw new SidekeyError('input_invalid', `${unchanged}: it has no refresh token.`, way);

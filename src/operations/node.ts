@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { recordChange } from '../audit/log.ts';
 import { inputInvalid } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { nodeIdOf, ownNodeId } from '../store/node-id.ts';
 import type { NodeRecord } from '../store/store.ts';
 import { isoTime } from './format.ts';
@@ -53,7 +54,7 @@ export const revokeNode = changing({
     if (id === ownNodeId(config, keys)) {
       throw inputInvalid(
         'This command runs on that node.',
-        `run on another node: sidekey node revoke ${name}`,
+        hintOf`run on another node: ${remedy('node.revoke', { node: name })}`,
       );
     }
     await recordChange(audit, { event: 'node.revoked', reason: name }, async () => {

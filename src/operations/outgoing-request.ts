@@ -1,5 +1,6 @@
 import { isName } from '../domain/grant.ts';
 import { inputInvalid } from '../lib/errors.ts';
+import { type Hint, remedy } from '../lib/hint.ts';
 import { authorityText, parseAbsoluteTarget } from '../proxy/policy/authority.ts';
 import { isFieldName } from '../proxy/policy/text.ts';
 import type { BodySource, Hop } from '../proxy/upstream/through-proxy.ts';
@@ -28,9 +29,9 @@ export interface OutgoingRequest {
 export function outgoingRequest(written: WrittenRequest, body: BodySource | null): OutgoingRequest {
   const { grant, user, reason, method, headers = [] } = written;
   if (grant !== undefined && !isName(grant))
-    throw inputInvalid('The word before the URL is not the name of a grant.', 'sidekey grant list');
+    throw inputInvalid('The word before the URL is not the name of a grant.', remedy('grant.list'));
   if (user !== undefined && !isName(user))
-    throw inputInvalid('--user is not the name of a user.', 'sidekey grant list');
+    throw inputInvalid('--user is not the name of a user.', remedy('grant.list'));
   if (reason !== undefined && (reason.trim() === '' || /\p{Cc}/u.test(reason))) {
     throw inputInvalid('The reason is empty, or has control characters.', "--reason 'ticket 7'");
   }
@@ -66,7 +67,7 @@ export function readUrl(text: string): string {
   if (target === null) {
     throw inputInvalid(
       'The URL is not valid, or contains a user name.',
-      'sidekey fetch https://api.example.com/path',
+      remedy('fetch', { url: 'https://api.example.com/path' }),
     );
   }
   const { authority, path } = target;
@@ -116,9 +117,9 @@ function readHeaderField(text: string): readonly [name: string, value: string] {
 }
 
 /** Fields that Sidekey writes: authentication, address and framing. */
-const ofOurs: Readonly<Record<string, string>> = {
+const ofOurs: Readonly<Record<string, Hint>> = {
   'proxy-authorization': 'use --agent NAME, or put the user into the URL of --proxy',
-  'sidekey-grant': 'sidekey fetch GRANT URL',
+  'sidekey-grant': remedy('fetch', { grant: null, url: null }),
   'sidekey-reason': '--reason TEXT',
   host: 'the URL sets it',
   'content-length': 'Sidekey sets it',

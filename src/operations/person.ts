@@ -3,6 +3,7 @@ import { recordChange } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
 import { roles } from '../domain/scopes.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { orMeant } from '../lib/text.ts';
 import type { PasskeyRecord, PersonRecord, Store } from '../store/store.ts';
 import { assertRole } from './caller.ts';
@@ -120,7 +121,7 @@ export const changePerson = changing({
   check({ person, ...changes }) {
     if (Object.values(changes).some((value) => value !== undefined)) return;
     throw new SidekeyError('input_invalid', 'No option says what to change.', {
-      hint: `sidekey person set ${person} --role auditor; --disable; --enable; --subject SUBJECT`,
+      hint: hintOf`${remedy('person.change', { person, role: 'auditor' })}; --disable; --enable; --subject SUBJECT`,
     });
   },
   async run({ store, audit, config, caller }, { person, role, disabled, subject }, at) {
@@ -177,12 +178,12 @@ export const linkPerson = changing({
     const { role, disabledAt, identity } = await pickPerson(store, person);
     assertRole(role, caller);
     if (disabledAt !== null) {
-      throw inputInvalid(`${person} is disabled.`, `sidekey person set ${person} --enable`);
+      throw inputInvalid(`${person} is disabled.`, remedy('person.change', { person, disabled: false }));
     }
     // A link would stay valid without the account, and work again when its role comes back.
     if (identity !== null && !caller.isAtMachine) {
       throw new SidekeyError('input_invalid', `${person} signs in at the issuer of admin.oidc.`, {
-        hint: `open ${pages}/ to sign in there; an operator can print a link on the machine: sidekey person link ${person}`,
+        hint: hintOf`open ${pages}/ to sign in there; an operator can print a link on the machine: ${remedy('person.link', { person })}`,
       });
     }
     await audit.append({ event: 'person.linked', reason: person });
@@ -225,6 +226,6 @@ async function pickPerson({ people }: Pick<Store, 'people'>, person: string): Pr
 function unknownPerson(person: string, all: readonly PersonRecord[]): SidekeyError {
   const names = all.map((each) => each.name);
   return new SidekeyError('not_found', `There is no person of that name${orMeant(person, names)}`, {
-    hint: 'sidekey person list',
+    hint: remedy('person.list'),
   });
 }

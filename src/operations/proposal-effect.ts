@@ -1,19 +1,19 @@
 import { proposedEntry, type ProposedEntry } from '../agents/approvals/proposed-entry.ts';
 import type { Config } from '../config/config.ts';
 import type { Proposal, ProposedChange } from '../domain/proposal.ts';
-import { consentCommand } from '../grants/messages.ts';
+import { consentRemedy } from '../grants/messages.ts';
 import type { Registry } from '../grants/registry.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { shellWord } from '../lib/text.ts';
+import { type Hint, remedy } from '../lib/hint.ts';
 import { audienceWarnings } from './audience-warnings.ts';
-import { connectCommands } from './provider.ts';
+import { connectRemedy, waysToConnect } from './provider.ts';
 
 /** Effect of an accepted proposal. */
 export interface Effect {
   /** The entry for a permanent yes; null: the proposal is for no domain, or cannot be accepted. */
   readonly entry: ProposedEntry | null;
   /** Commands that a person runs after a yes. */
-  readonly commands: readonly string[];
+  readonly commands: readonly Hint[];
   readonly notes: readonly string[];
   /** Reason why the map refuses the entry; null: it accepts the entry. */
   readonly refusal: SidekeyError | null;
@@ -41,28 +41,25 @@ export async function effectOf({ change, agent }: Proposal, parts: EffectParts):
   }
 }
 
-/** Returns the commands that connect a grant, and bind the grant to the agent. */
+/** Returns the actions that connect a grant, and bind the grant to the agent. */
 async function commandsFor(
   change: Exclude<ProposedChange, { readonly kind: 'domain' }>,
   agent: string | null,
   { config: { providers }, grants }: EffectParts,
-): Promise<readonly string[]> {
+): Promise<readonly Hint[]> {
   const name = change.kind === 'grant' ? change.provider : change.grant;
-  const bind = agent === null ? [] : [`sidekey agent bind ${agent} --grant ${name}`];
+  const scopes = change.scopes.length === 0 ? undefined : change.scopes;
+  const bind = agent === null ? [] : [remedy('agent.bind', { agent, grants: [name] })];
   if (change.kind === 'scope') {
     const grant = (await grants.list()).find((each) => each.name === change.grant);
     const opened = grant === undefined ? null : await grants.read(grant.id);
     if (opened !== null) {
       const provider = providers.get(opened.grant.provider);
-      return [consentCommand(opened.grant, change.scopes, provider, opened.sealed.credential)];
+      return [consentRemedy(opened.grant, change.scopes, provider, opened.sealed.credential)];
     }
-    return [`sidekey connect PROVIDER --name ${name}${scopeOption(change.scopes)}`, ...bind];
+    return [remedy('connect', { provider: null, name, scopes }), ...bind];
   }
   const provider = providers.get(change.provider);
-  const [connect = `sidekey connect ${name}`] = provider === undefined ? [] : connectCommands(provider);
-  return [`${connect}${scopeOption(change.scopes)}`, ...bind];
-}
-
-function scopeOption(scopes: readonly string[]): string {
-  return scopes.length === 0 ? '' : ` --scope ${shellWord(scopes.join(' '))}`;
+  const [way = 'authorization_code'] = provider === undefined ? [] : waysToConnect(provider);
+  return [connectRemedy(name, way, { scopes }), ...bind];
 }

@@ -3,6 +3,7 @@ import { answerProposal } from '../agents/approvals/proposals.ts';
 import { readApprovalId } from '../domain/approval.ts';
 import { type Proposal, type ProposalOutcome, statusOf } from '../domain/proposal.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintText, remedy } from '../lib/hint.ts';
 import type { Store } from '../store/store.ts';
 import { authorOf } from './caller.ts';
 import { isoOrNull, isoTime } from './format.ts';
@@ -80,7 +81,7 @@ interface ProposalWithEffect extends Pick<Effect, 'commands' | 'notes'> {
 }
 
 function answerWithEffect({ proposal, diff, commands, notes }: ProposalWithEffect, now: number) {
-  return { ...proposalAnswer(proposal, now), diff, commands: [...commands], notes: [...notes] };
+  return { ...proposalAnswer(proposal, now), diff, commands: commands.map(hintText), notes: [...notes] };
 }
 
 export const listProposals = reading({
@@ -186,7 +187,7 @@ function outcomeOf({ id, change, lease }: Proposal, reach: Reach | undefined): P
 
 /** Error for an answer that does not fit a proposal. */
 export function unclearAnswer(sentence: string, id: string): SidekeyError {
-  return new SidekeyError('input_invalid', sentence, { hint: `sidekey proposal show ${id}` });
+  return new SidekeyError('input_invalid', sentence, { hint: remedy('proposal.get', { proposal: id }) });
 }
 
 /** @throws SidekeyError `not_found` */
@@ -195,6 +196,6 @@ async function pickProposal(store: Pick<Store, 'proposals'> | null, written: str
   const proposal = id === null ? null : ((await store?.proposals.get(id)) ?? null);
   if (proposal !== null) return proposal;
   throw new SidekeyError('not_found', 'There is no such proposal: it was removed, or the ID is wrong.', {
-    hint: 'sidekey proposal list',
+    hint: remedy('proposal.list'),
   });
 }

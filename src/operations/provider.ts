@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Flow, Provider } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, hintText, remedy, type Remedy, type RemedyInput } from '../lib/hint.ts';
 import { carriedAs, schemeOf } from '../proxy/schemes/placement.ts';
 import { findProvider } from './lookup.ts';
 import { text } from './members.ts';
@@ -25,7 +26,7 @@ export const listProviders = readingConfig({
     const fitting = all.filter((provider) => fits(provider, part.toLowerCase()));
     if (fitting.length > 0) return fitting;
     throw new SidekeyError('not_found', 'No provider fits that text.', {
-      hint: 'any API with a key: sidekey connect api-key --set host=HOST --token; any OpenID provider: sidekey connect https://HOST --discover',
+      hint: hintOf`any API with a key: ${remedy('connect', { provider: 'api-key', set: 'host=HOST', token: true })}; any OpenID provider: ${remedy('connect', { provider: 'https://HOST', discover: true })}`,
     });
   },
   answer: (providers) => providers.map(providerAnswer),
@@ -110,25 +111,30 @@ export function carriedEverywhereAs(places: Provider['inject']): string | null {
   return isOne ? carriedAs(only.as) : null;
 }
 
-/** Options of `sidekey connect` for each flow, besides the provider. */
-const connectOptions: Readonly<Record<Flow | 'token', string>> = {
-  authorization_code: '',
-  device_code: ' --device',
-  client_credentials: ' --client-credentials',
-  jwt_bearer: ' --jwt-bearer --key FILE',
-  token_exchange: ' --token-exchange',
-  auth0_connection: ' --via auth0',
-  github_installation: ' --app-id ID --installation-id ID --key FILE',
-  aws_role: ' --assume-role ARN',
-  token: ' --token',
+/** Input of `connect` for each flow, besides the provider. */
+const connectInputs: Readonly<Record<Flow | 'token', RemedyInput>> = {
+  authorization_code: {},
+  device_code: { device: true },
+  client_credentials: { client_credentials: true },
+  jwt_bearer: { jwt_bearer: true, key: null },
+  token_exchange: { token_exchange: true },
+  auth0_connection: { via: 'auth0' },
+  github_installation: { app_id: null, installation_id: null, key: null },
+  aws_role: { assume_role: null },
+  token: { token: true },
 };
 
-/** Returns the command that connects to a provider by one flow. */
-export function connectCommand(name: string, way: Flow | 'token'): string {
-  return `sidekey connect ${name}${connectOptions[way]}`;
+/** Returns the action that connects to a provider by one flow. */
+export function connectRemedy(name: string, way: Flow | 'token', more: RemedyInput = {}): Remedy {
+  return remedy('connect', { provider: name, ...connectInputs[way], ...more });
+}
+
+/** Returns the flows of a provider, the default first. */
+export function waysToConnect({ flows, token }: Provider): readonly (Flow | 'token')[] {
+  return token === null ? flows : [...flows, 'token'];
 }
 
 /** Returns the commands that connect to a provider, the default first. */
-export function connectCommands({ name, flows, token }: Provider): readonly string[] {
-  return [...flows, ...(token === null ? [] : (['token'] as const))].map((way) => connectCommand(name, way));
+export function connectCommands(provider: Provider): readonly string[] {
+  return waysToConnect(provider).map((way) => hintText(connectRemedy(provider.name, way)));
 }

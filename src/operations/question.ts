@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { readUserName } from '../agents/authentication.ts';
 import { identityRules } from '../agents/identity-rules.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
+import { type Hint, remedy } from '../lib/hint.ts';
 import type { RawFields } from '../proxy/http/fields.ts';
 import type { InboundRequest, Presented, Selectors } from '../proxy/http/message.ts';
 import type { LeaseRecord } from '../store/store.ts';
@@ -88,7 +89,7 @@ export function questionOf(written: Written, now: number): Question {
 
 /** Returns method and address of the request. The default scheme is https, as in the map. */
 function readTarget({ method, url: written }: Written, body: Buffer): Pick<Question, 'method' | 'url'> {
-  const example = 'sidekey explain GET https://api.example.com/path';
+  const example = remedy('domain.explain', { method: 'GET', url: 'https://api.example.com/path' });
   const isMethod = /^[A-Za-z]{1,32}$/;
   // A word in capitals is a method without a URL, because hosts are in lower case.
   if (method === undefined && isMethod.test(written) && written === written.toUpperCase()) {
@@ -128,7 +129,7 @@ export async function presentedOf(
     return { kind: 'token', name: agent, tokenHash: Buffer.from(lease.tokenHash), selectors };
   if (agent === null) return { kind: 'selectors', selectors };
   if (((await store?.agents.get(agent)) ?? null) === null) {
-    return unauthenticated(`The proxy does not know the agent ${agent}.`, 'sidekey agent list');
+    return unauthenticated(`The proxy does not know the agent ${agent}.`, remedy('agent.list'));
   }
   const tokens = (await store?.agentTokens.list(agent)) ?? [];
   const live = tokens.findLast((token) => isLive(token, at));
@@ -137,11 +138,11 @@ export async function presentedOf(
   }
   const shown = live ?? tokens.at(-1);
   if (shown === undefined) {
-    return unauthenticated(`The agent ${agent} has no token.`, `sidekey agent rotate ${agent}`);
+    return unauthenticated(`The agent ${agent} has no token.`, remedy('agent.rotate', { agent }));
   }
   return { kind: 'token', name: agent, tokenHash: Buffer.from(shown.hash), selectors };
 }
 
-function unauthenticated(sentence: string, hint: string): SidekeyError {
+function unauthenticated(sentence: string, hint: Hint): SidekeyError {
   return new SidekeyError('agent_auth_required', sentence, { hint });
 }

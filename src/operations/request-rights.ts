@@ -4,6 +4,7 @@ import type { Config } from '../config/config.ts';
 import type { AuditLine } from '../domain/event.ts';
 import type { Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { remedy } from '../lib/hint.ts';
 import { makeLease } from './make-lease.ts';
 import type { Opened } from './operation.ts';
 
@@ -45,7 +46,7 @@ export async function leaseForRequest(
 export function assertMayAsk({ proxy }: Config, agent: string | null): void {
   if (agent !== null || proxy.authentication !== 'required') return;
   throw new SidekeyError('agent_auth_required', 'This config requires an agent.', {
-    hint: 'sidekey fetch --agent NAME URL',
+    hint: remedy('fetch', { url: null, agent: null }),
   });
 }
 

@@ -6,6 +6,7 @@ import { rewrapAuthority } from '../ca/authority.ts';
 import type { Config } from '../config/config.ts';
 import { sealContext } from '../grants/registry.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { pause, systemTimers } from '../lib/timers.ts';
 import type { NodeRecord, Reseal, Store } from '../store/store.ts';
 import { sealedKeyId } from '../store/vault/envelope.ts';
@@ -128,7 +129,7 @@ export async function rotateKey(
   await vault.refresh();
   const resumed = isRotating(vault.generations);
   if (!resumed && retire) {
-    throw inputInvalid('No rotation is open, so there is no key to retire.', 'sidekey key status');
+    throw inputInvalid('No rotation is open, so there is no key to retire.', remedy('key.status'));
   }
   if (!resumed) await begin(state, next, node);
   const to = vault.keyId;
@@ -220,13 +221,13 @@ async function begin(
       last === undefined ? '' : `The rotation from ${last.keyId} is finished. For another one: `;
     throw inputInvalid(
       `${finished}${keys.source.place} is kept by you, so the new key has to come from you.`,
-      'make one with "openssl rand -base64 32", keep it, and name it: sidekey key rotate --new env:NAME (or file:PATH, command:…)',
+      hintOf`make one with "openssl rand -base64 32", keep it, and name it: ${remedy('key.rotate', { new: 'env:NAME' })} (or file:PATH, command:…)`,
     );
   }
   if (next !== null && keys.source.replace !== null) {
     throw inputInvalid(
       '--new is for a key that you keep yourself: this source makes and keeps the new key.',
-      'sidekey key rotate',
+      remedy('key.rotate'),
     );
   }
   const nextId = next === null ? null : keyIdText(next);

@@ -1,6 +1,7 @@
 import { all, call, send, type Me } from './api.ts';
 import { action, badge, choice, field, fill, form, h, table } from './dom.ts';
 import { diff } from './diff.ts';
+import { type Remedy, wayOut } from './remedy.ts';
 
 /** An entry of the allowed-domains map. */
 export interface Domain {
@@ -119,14 +120,14 @@ export async function domains(main: HTMLElement, me: Me): Promise<void> {
       ),
     ],
     h('h2', {}, 'What would happen to a request?'),
-    explainForm(),
+    explainForm(main, me),
   );
   if (mayChange) editor.value = (await call<Config>('GET /v2/config')).text;
 }
 
 const sign = { same: ' ', added: '+', removed: '−' } as const;
 
-function explainForm(): HTMLElement {
+function explainForm(main: HTMLElement, me: Me): HTMLElement {
   const result = h('div', { 'aria-live': 'polite' });
   return h(
     'div',
@@ -143,12 +144,21 @@ function explainForm(): HTMLElement {
         field('Agent', 'agent', { placeholder: 'a caller without a token' }),
       ],
       async (values) => {
-        const { allowed, held, outcome, message, hint, steps } = await call<{
+        const {
+          allowed,
+          held,
+          outcome,
+          message,
+          hint = null,
+          remedies = [],
+          steps,
+        } = await call<{
           readonly allowed: boolean;
           readonly held: boolean;
           readonly outcome: string;
           readonly message?: string;
           readonly hint?: string;
+          readonly remedies?: readonly Remedy[];
           readonly steps: readonly { readonly step: string; readonly ok: boolean; readonly text: string }[];
         }>('POST /v2/explain', values);
         fill(
@@ -159,7 +169,7 @@ function explainForm(): HTMLElement {
             badge(allowed ? 'allow' : held ? 'held' : 'deny'),
             ' ',
             message ?? outcome,
-            hint !== undefined && h('code', {}, hint),
+            wayOut(hint, remedies, me, () => domains(main, me)),
           ),
           table(
             'Steps',

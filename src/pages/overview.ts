@@ -1,6 +1,7 @@
 import { call, type View } from './api.ts';
 import { action, badge, fill, h, table } from './dom.ts';
 import { plot } from './plot.ts';
+import { type Remedy, wayOut } from './remedy.ts';
 
 interface Status {
   readonly ok: boolean;
@@ -16,6 +17,7 @@ interface Status {
     readonly about: string;
     readonly sentence: string;
     readonly hint: string | null;
+    readonly remedies: readonly Remedy[];
   }[];
 }
 
@@ -38,7 +40,7 @@ const ranges: Readonly<Record<string, number>> = {
 };
 
 /** The health of the proxy, its problems, and plots over time. */
-export const overview: View = async (main, me) => {
+export const overview: View = async (main, me, signal) => {
   const status = await call<Status>('GET /v2/status');
   const plots = h('div', { class: 'plots' });
   const draw = async (span: number) => {
@@ -81,10 +83,10 @@ export const overview: View = async (main, me) => {
     table(
       'Open problems',
       ['About', 'Problem', 'Way out'],
-      status.needs.map(({ about, sentence, hint }) => [
+      status.needs.map(({ about, sentence, hint, remedies }) => [
         about,
         sentence,
-        hint === null ? '' : h('code', {}, hint),
+        wayOut(hint, remedies, me, () => overview(main, me, signal)),
       ]),
       'Nothing: everything works.',
     ),

@@ -4,6 +4,7 @@ import type { ApprovalResult } from '../agents/approvals/queue.ts';
 import { readText } from './http/fields.ts';
 import { asBeginning, denialOf } from './http/problem.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { authorityText } from './policy/authority.ts';
 import { percentDecoded } from './policy/text.ts';
 import { schemeOf } from './schemes/placement.ts';
@@ -155,7 +156,9 @@ function refusalOf(
       return new SidekeyError(
         'approval_missing',
         `${asBeginning(reason)}, and no one answered within ${verdict.waitedMs / 1_000} s.`,
-        { hint: 'run "sidekey approve" in a terminal, send the request again, and answer it there' },
+        {
+          hint: hintOf`run "${remedy('approval.answer')}" in a terminal, send the request again, and answer it there`,
+        },
       );
     case 'gone':
       return new SidekeyError('approval_missing', 'The client left before anyone answered.', {
@@ -165,7 +168,9 @@ function refusalOf(
       return new SidekeyError(
         'approval_missing',
         'The agent, the lease or the grant of the request was removed before anyone answered.',
-        { hint: 'sidekey agent list; sidekey lease list --all; sidekey grant list' },
+        {
+          hint: hintOf`${remedy('agent.list')}; ${remedy('lease.list', { all: true })}; ${remedy('grant.list')}`,
+        },
       );
     case 'stopping':
       return new SidekeyError('approval_missing', 'The proxy stopped before anyone answered.', {
@@ -175,7 +180,7 @@ function refusalOf(
       return new SidekeyError(
         'overloaded',
         `${verdict.maxPending} requests of this agent wait for approval already.`,
-        { hint: 'answer them ("sidekey approve"), or raise approvals.max_pending' },
+        { hint: hintOf`answer them ("${remedy('approval.answer')}"), or raise approvals.max_pending` },
       );
   }
 }

@@ -4,6 +4,7 @@ import { chunkEnd, chunkStart, isOneLine, lastChunk, fieldSection } from './http
 import type { ResponseHeadBytes } from './http/head.ts';
 import type { ExchangeResult, Meter, Reply } from './http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import type { Hint } from '../lib/hint.ts';
 import { type Authority, authorityText } from './policy/authority.ts';
 import { clientCertificateHint, clientCertificateRefused, type Peer } from './policy/peer.ts';
 import { FieldNames, isFieldName } from './policy/text.ts';
@@ -304,7 +305,7 @@ export function upstreamFailure(error: Error, peer: Peer, answering: boolean): S
   const notTaken = clientCertificateRefused(peer, error);
   if (notTaken !== null) return notTaken;
   const where = authorityText(peer);
-  const failure = (code: UpstreamCode, sentence: string, hint?: string) =>
+  const failure = (code: UpstreamCode, sentence: string, hint?: Hint) =>
     new SidekeyError(code, sentence, { hint, cause: error });
   if (codeOf(error).startsWith('ERR_SSL_')) {
     const sentence = `The TLS connection to ${where} failed (${codeOf(error)}).`;

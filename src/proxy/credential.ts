@@ -4,6 +4,7 @@ import { plainRequest, type RawFields, valuesOf } from './http/fields.ts';
 import { readAhead } from './http/message.ts';
 import { isGuardable } from './leak-guard/patterns.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
+import { hintText } from '../lib/hint.ts';
 import { asTyped } from '../lib/log.ts';
 import { type SubstitutedFields, substitutePlaceholders } from './placeholders/substitute.ts';
 import { howToPropose } from './policy/decide.ts';
@@ -265,7 +266,7 @@ export class CredentialRenewal {
       this.#services.activity.lacked(token.grant.id, missing.scopes);
     }
     const way = missing.scopes === null ? '' : `; ${howToPropose}`;
-    return ['Sidekey-Hint', `${asTyped(missing.hint)}${way}`];
+    return ['Sidekey-Hint', `${asTyped(hintText(missing.hint))}${way}`];
   }
 }
 

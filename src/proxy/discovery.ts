@@ -5,6 +5,7 @@ import { expiredToken, stateRefusal } from '../grants/token-result.ts';
 import { valuesOf } from './http/fields.ts';
 import type { ExchangeResult } from './http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { type Hint, hintOf, hintText, remedy } from '../lib/hint.ts';
 import { asTyped } from '../lib/log.ts';
 import { visible } from '../lib/text.ts';
 import { ownHost } from './policy/authority.ts';
@@ -130,7 +131,7 @@ interface ReachedGrant extends Pick<Grant, 'name' | 'user' | 'provider' | 'scope
 interface Problem {
   readonly code: string;
   readonly sentence: string;
-  readonly hint: string | null;
+  readonly hint: Hint | null;
 }
 
 /**
@@ -291,7 +292,7 @@ function grantJson({ name, user, provider, scopes, state, endsAt, problem }: Rea
 function problemJson(problem: Problem | null): object | null {
   if (problem === null) return null;
   const { code, sentence, hint } = problem;
-  return { code, detail: sentence, hint: hint === null ? null : asTyped(hint) };
+  return { code, detail: sentence, hint: hint === null ? null : asTyped(hintText(hint)) };
 }
 
 function reachJsonTime(at: number | null): string | null {
@@ -369,7 +370,10 @@ function grantLines(grant: ReachedGrant, isChosen: boolean): string[] {
 }
 
 function problemLines({ code, sentence, hint }: Problem): string[] {
-  return [`    ${code}: ${sentence}`, ...(hint === null ? [] : [`    ask the person for: ${asTyped(hint)}`])];
+  return [
+    `    ${code}: ${sentence}`,
+    ...(hint === null ? [] : [`    ask the person for: ${asTyped(hintText(hint))}`]),
+  ];
 }
 
 function ruleLines({ list, mode, readOnly, default: otherwise }: ReachedRules): string[] {
@@ -386,10 +390,11 @@ function otherLines({ unmatched, agent }: Reach): string[] {
   const more =
     agent === null
       ? ''
-      : ` (or, where the host has a grant already: sidekey agent bind ${agent} --grant NAME)`;
+      : hintOf` (or, where the host has a grant already: ${remedy('agent.bind', { agent, grants: null })})`;
+  const ways = hintOf`${remedy('domain.tunnel', { host: null })}, or ${remedy('domain.allow', { host: null, grant: null })}${more}`;
   return [
     'Any other host is refused (domain_not_allowed, or grant_missing).',
-    `  if you need one, ask the person for: ${asTyped('sidekey domain tunnel HOST, or sidekey domain allow HOST --grant NAME')}${more}`,
+    `  if you need one, ask the person for: ${asTyped(hintText(ways))}`,
     `  or propose it, with a reason: curl --json '${proposalExample}' http://${ownHost}/proposals`,
   ];
 }

@@ -3,6 +3,7 @@ import { onceMs, type Proposal, statusOf } from '../domain/proposal.ts';
 import { assertUnlisted, isConnected, proposalExample, readProposal } from '../agents/approvals/proposals.ts';
 import { readBounded } from '../lib/body.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, hintText, remedy } from '../lib/hint.ts';
 import { asTyped } from '../lib/log.ts';
 import { ownHost } from './policy/authority.ts';
 import type { ReceivedExchange } from './authorize.ts';
@@ -81,7 +82,7 @@ async function propose(
   assertUnlisted(policy, change);
   if (change.kind === 'grant' && provider(change.provider) === undefined) {
     throw new SidekeyError('bad_request', `There is no provider ${change.provider}.`, {
-      hint: 'ask a person for: sidekey provider list',
+      hint: hintOf`ask a person for: ${remedy('provider.list')}`,
     });
   }
   if (await findConnected(change, caller, services)) {
@@ -128,7 +129,7 @@ function nextOf(proposal: Proposal, now: number): string {
   switch (statusOf(proposal, now)) {
     case 'waiting':
       return answer === null
-        ? `Ask the person to run: ${asTyped(`sidekey proposal show ${id}`)}; then GET the poll address again.`
+        ? `Ask the person to run: ${asTyped(hintText(remedy('proposal.get', { proposal: id })))}; then GET the poll address again.`
         : 'A person said yes and is about to connect the grant; GET the poll address again in a minute.';
     case 'declined':
       return 'A person said no: do without it, and do not ask in another way.';

@@ -7,6 +7,7 @@ import { Malformed } from './http/h1/scan.ts';
 import type { RequestHead } from './http/head.ts';
 import type { InterceptedTunnel } from './http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import {
   type AbsoluteTarget,
   type Authority,
@@ -205,15 +206,15 @@ export function unselected(
   }
   if (selected.kind === 'missing') {
     const beyond = grant === null || grant === reference ? '' : ` among those of ${reference}`;
-    const add = `sidekey connect PROVIDER --name ${grant ?? reference}`;
+    const add = remedy('connect', { provider: null, name: grant ?? reference });
     // An agent must not learn whether a grant exists, so one that is not bound to it has the same text.
     const bind =
       lease === null
-        ? `sidekey agent bind ${agent} --grant ${grant ?? reference}`
-        : `sidekey lease create --agent ${agent} --grant ${grant ?? reference} --purpose TEXT`;
+        ? remedy('agent.bind', { agent, grants: [grant ?? reference] })
+        : remedy('lease.create', { agent, grants: [grant ?? reference], purpose: null });
     const whose = agent === null ? '' : ` for the agent ${agent}${lease === null ? '' : ' under this lease'}`;
     return new SidekeyError('grant_missing', `There is no grant ${wanted}${beyond}${whose}.`, {
-      hint: `${agent === null ? add : `${bind} (or, where there is none yet: ${add})`}; ${howToPropose}`,
+      hint: hintOf`${agent === null ? add : hintOf`${bind} (or, where there is none yet: ${add})`}; ${howToPropose}`,
     });
   }
   const names = selected.candidates.map(describe).join(', ');

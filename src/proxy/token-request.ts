@@ -3,6 +3,7 @@ import type { LoginClient, Provider } from '../domain/provider.ts';
 import { valuesOf } from './http/fields.ts';
 import { type ExchangeResult, type InboundRequest, readAhead } from './http/message.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import {
   basicPair,
   type PlaceholderCodes,
@@ -58,7 +59,9 @@ export async function answerTokenRequest(
       throw new SidekeyError(
         'policy_violation',
         'This login would become no grant that the caller may use, and a program gets no real token.',
-        { hint: 'bind the provider to the agent: sidekey agent bind AGENT --provider PROVIDER' },
+        {
+          hint: hintOf`bind the provider to the agent: ${remedy('agent.bind', { agent: null, providers: null })}`,
+        },
       );
     return { ...request, body: read.body };
   }

@@ -1,6 +1,7 @@
 import type { Kysely, Transaction, UpdateQueryBuilder } from 'kysely';
 import { type Binding, leaseStanding } from '../domain/lease.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import {
   anyGrant,
   compare,
@@ -217,7 +218,7 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
           },
           () =>
             new SidekeyError('already_exists', `There is an agent named "${agent.name}" already.`, {
-              hint: `Choose another name, or remove it first: sidekey agent remove ${agent.name}`,
+              hint: hintOf`Choose another name, or remove it first: ${remedy('agent.remove', { agent: agent.name })}`,
             }),
         ),
       get: (name) =>

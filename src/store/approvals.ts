@@ -8,6 +8,7 @@ import {
   type StandingApproval,
 } from '../domain/approval.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import type { Run } from './agents.ts';
 import { damaged, type QuestionRow, type Schema } from './schema.ts';
 import type { ApprovalStore } from './store.ts';
@@ -31,7 +32,9 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
             throw new SidekeyError(
               'grant_missing',
               'The grant that the request is for, or the agent or the lease that it comes from, is gone.',
-              { hint: 'sidekey grant list; sidekey agent list; sidekey lease list --all' },
+              {
+                hint: hintOf`${remedy('grant.list')}; ${remedy('agent.list')}; ${remedy('lease.list', { all: true })}`,
+              },
             );
         },
         () =>

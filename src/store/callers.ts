@@ -1,5 +1,6 @@
 import type { Kysely } from 'kysely';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import type { Run } from './agents.ts';
 import { type ApiKeyRow, compare, parseTexts, type Schema } from './schema.ts';
 import type { ApiKeyRecord, Store } from './store.ts';
@@ -18,7 +19,7 @@ export function sqlApiKeys(db: Kysely<Schema>, run: Run): Store['apiKeys'] {
         },
         () =>
           new SidekeyError('already_exists', `There is an API key ${key.name} already.`, {
-            hint: `use another name, or: sidekey api-key revoke ${key.name}`,
+            hint: hintOf`use another name, or: ${remedy('api_key.revoke', { key: key.name })}`,
           }),
       ),
     find: (hash) =>
@@ -67,7 +68,7 @@ export function sqlPeople(db: Kysely<Schema>, run: Run): Store['people'] {
         },
         () =>
           new SidekeyError('already_exists', `There is a person ${person.name} already.`, {
-            hint: `sidekey person set ${person.name} --role ROLE`,
+            hint: remedy('person.change', { person: person.name, role: null }),
           }),
       ),
     get: (name) =>
@@ -107,7 +108,7 @@ export function sqlPeople(db: Kysely<Schema>, run: Run): Store['people'] {
           }),
         () =>
           new SidekeyError('already_exists', 'This account signs in another person already.', {
-            hint: 'sidekey person list names it; remove that person first',
+            hint: hintOf`${remedy('person.list')} names it; remove that person first`,
           }),
       ),
     remove: (name) =>

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type Kysely, sql } from 'kysely';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { sealedKeyId } from './vault/envelope.ts';
 import { keyNames, type RingValues, valuesIn } from './vault/ring.ts';
 import type { Schema } from './schema.ts';
@@ -95,7 +96,7 @@ async function checkTarget(from: StoreTables, to: StoreTables, keysOf: KeysOf): 
   const [known, found] = [values.get(keyNames.check), others.get(keyNames.check)];
   if (known === undefined) {
     throw new SidekeyError('input_invalid', `The store at ${from.location} is empty.`, {
-      hint: 'name the store that is in use as the first argument: sidekey store copy FROM TO',
+      hint: hintOf`name the store that is in use as the first argument: ${remedy('store.copy', { from: null, to: null })}`,
     });
   }
   // Each rotation makes another key check, and each store has its own.

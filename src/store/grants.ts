@@ -1,6 +1,7 @@
 import type { Kysely } from 'kysely';
 import type { Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import type { Run } from './agents.ts';
 import { compare, damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
 import type { GrantRecord, Store } from './store.ts';
@@ -78,7 +79,9 @@ function grantExists(record: GrantRecord): SidekeyError {
   return new SidekeyError(
     'already_exists',
     `The user "${record.user}" has a grant named "${record.name}" already, or its id is taken.`,
-    { hint: `Choose another name, or remove it first: sidekey grant remove ${record.name}` },
+    {
+      hint: hintOf`Choose another name, or remove it first: ${remedy('grant.remove', { grant: record.name })}`,
+    },
   );
 }
 

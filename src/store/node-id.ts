@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { hostname } from 'node:os';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { orMeant } from '../lib/text.ts';
 import { nameSeparator } from './nodes.ts';
 import type { Store } from './store.ts';
@@ -60,11 +61,11 @@ export async function nodeIdOf(
   if (copy === undefined) {
     const names = [...members, ...copies].map((each) => each.name);
     throw new SidekeyError('not_found', `There is no node of that name${orMeant(name, names)}`, {
-      hint: 'sidekey node list',
+      hint: remedy('node.list'),
     });
   }
   throw new SidekeyError('record_tampered', `The node ${name} has the id of another host in the store.`, {
-    hint: 'find who writes to the database, and rotate the key: sidekey key rotate',
+    hint: hintOf`find who writes to the database, and rotate the key: ${remedy('key.rotate')}`,
   });
 }
 

@@ -8,6 +8,7 @@ import {
   replacedBy,
 } from '../domain/proposal.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { oneAtATime, type Run } from './agents.ts';
 import { damaged, type ProposalRow, type Schema } from './schema.ts';
 import type { ProposalStore } from './store.ts';
@@ -175,7 +176,7 @@ async function proposerExists(db: Kysely<Schema>, row: ProposalRow): Promise<boo
 
 function nobodyProposes(): SidekeyError {
   return new SidekeyError('not_found', 'The agent or the lease that the proposal comes from is gone.', {
-    hint: 'sidekey agent list; sidekey lease list --all',
+    hint: hintOf`${remedy('agent.list')}; ${remedy('lease.list', { all: true })}`,
   });
 }
 

@@ -7,6 +7,7 @@ import { isScope } from '../../src/grants/oauth/scopes.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { aProvider } from '../support/provider.ts';
 import { oauth2 } from '../unit/grants/processes.ts';
+import { hintText } from '../../src/lib/hint.ts';
 
 const token = fc.stringMatching(/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,12}$/);
 const text = fc.string({
@@ -85,7 +86,7 @@ describe('challenges', () => {
           provider,
         );
         if (missing === null) return;
-        expect(missing.hint).toMatch(/^sidekey connect [\x20-\x7e]{1,4000}$/);
+        expect(hintText(missing.hint)).toMatch(/^sidekey connect [\x20-\x7e]{1,4000}$/);
         expect(missing.reason).toMatch(
           /^the grant lacks [\x21-\x7e ]{1,1200}$|^the grant lacks: [\x21-\x7e ]{1,1200}$/,
         );

@@ -23,6 +23,7 @@ import { rule, ruleOf, rulesOf } from '../support/random-policies.ts';
 import { addAgent, leaseRecord } from '../support/rights.ts';
 import { processesForTest, start } from '../unit/grants/processes.ts';
 import { authorityOf, domainOf } from '../unit/proxy/policy/policy-for-test.ts';
+import { hintText } from '../../src/lib/hint.ts';
 
 const minute = 60_000;
 const hosts = ['api.example.com', 'other.example.com'] as const;
@@ -244,7 +245,7 @@ async function judge(inbound: InboundRequest, config: ConfigSnapshot, services: 
     };
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
-    return { refused: [error.code, error.message, error.hint], audit: shown() };
+    return { refused: [error.code, error.message, hintText(error.hint)], audit: shown() };
   }
 }
 

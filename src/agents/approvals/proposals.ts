@@ -3,6 +3,7 @@ import type { AuditLog } from '../../domain/event.ts';
 import { recordChange } from '../../audit/log.ts';
 import { type Grant, isName } from '../../domain/grant.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { hintOf, remedy } from '../../lib/hint.ts';
 import { isScope, ungrantedScopes } from '../../grants/oauth/scopes.ts';
 import {
   bareHost,
@@ -247,7 +248,9 @@ export function createProposals(parts: ProposalParts): Proposals {
       const stored = await store.proposals.propose({ ...wanted, answer: null, usedAt: null }, maxPending);
       if (stored === null) {
         const sentence = `You have ${maxPending} proposals that wait for a person (approvals.max_pending).`;
-        throw new SidekeyError('rate_limited', sentence, { hint: 'ask a person for: sidekey proposal list' });
+        throw new SidekeyError('rate_limited', sentence, {
+          hint: hintOf`ask a person for: ${remedy('proposal.list')}`,
+        });
       }
       // A proposal grants nothing, so it may be in the store before it is in the log.
       if (stored.id === wanted.id) await audit.append(proposalEvent(stored, null));
@@ -310,7 +313,7 @@ export async function answerProposal(
     (change.kind === 'domain') === (outcome === 'once' || outcome === 'lease' || outcome === 'for_good');
   if (!fits || (outcome === 'lease' && lease === null)) {
     throw new SidekeyError('input_invalid', `The proposal ${id} cannot be accepted in this way.`, {
-      hint: `sidekey proposal show ${id}`,
+      hint: remedy('proposal.get', { proposal: id }),
     });
   }
   const before = proposal.answer?.outcome;
@@ -328,5 +331,5 @@ function answeredBefore(proposal: Proposal, now: number): SidekeyError {
   const { id, answer } = proposal;
   const by = answer === null ? '' : ` by ${answer.by}`;
   const sentence = `The proposal ${id} was ${statusOf(proposal, now)} before${by}.`;
-  return new SidekeyError('approval_over', sentence, { hint: 'sidekey proposal list' });
+  return new SidekeyError('approval_over', sentence, { hint: remedy('proposal.list') });
 }

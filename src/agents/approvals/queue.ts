@@ -1,6 +1,7 @@
 import type { AuditLog } from '../../domain/event.ts';
 import { recordChange } from '../../audit/log.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { remedy } from '../../lib/hint.ts';
 import type { Gone } from '../../proxy/http/message.ts';
 import type { ApprovalStore } from '../../store/store.ts';
 import { type Answer, answerEvent, type Approval, type Question } from '../../domain/approval.ts';
@@ -133,7 +134,7 @@ async function giveAnswer(
   if (asked === null || asked.answer !== null) return null;
   // Another answer came first, or the question has just ended.
   const over = new SidekeyError('approval_over', `The request ${id} is no longer waiting.`, {
-    hint: 'sidekey approve --list',
+    hint: remedy('approval.list'),
   });
   try {
     return await recordChange(audit, answerEvent(asked, answer), async () => {

@@ -5,6 +5,7 @@ import { refusalOf, refuseOn } from '../../proxy/http/problem.ts';
 import { readBounded } from '../../lib/body.ts';
 import { ConnectionPlaces, endsOf } from '../../lib/connection-places.ts';
 import { listenFailure, SidekeyError } from '../../lib/errors.ts';
+import { hintOf, remedy } from '../../lib/hint.ts';
 import {
   browserHeadBytes,
   markup,
@@ -179,7 +180,9 @@ function otherPage({ url = '', headers: { accept } }: IncomingMessage): PageAnsw
   if (wantsPage(accept)) return isLink ? unknownPage() : url === '/' ? homePage(200) : homePage(404);
   const why = isLink ? 'This approval link is not valid.' : 'This port serves the pages of approvals only.';
   const { status, body } = refusalOf(
-    new SidekeyError('not_found', why, { hint: 'open the whole link, or answer with: sidekey approve' }),
+    new SidekeyError('not_found', why, {
+      hint: hintOf`open the whole link, or answer with: ${remedy('approval.answer')}`,
+    }),
   );
   return { status, headers: { 'content-type': 'application/problem+json' }, body: body.toString() };
 }

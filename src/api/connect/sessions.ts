@@ -5,6 +5,7 @@ import { existingGrant, ownSecret } from '../../grants/keep.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { sessionsOf } from '../../grants/sessions.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
+import type { Hint } from '../../lib/hint.ts';
 import { orMeant } from '../../lib/text.ts';
 import type { ServiceParts } from '../parts.ts';
 import { standsFor } from '../../operations/sign-in-link.ts';
@@ -235,7 +236,7 @@ async function assertClient(
   if (!hasSecret) await provider.clientSecret?.();
 }
 
-function invalid(message: string, hint: string): SidekeyError {
+function invalid(message: string, hint: Hint): SidekeyError {
   return new SidekeyError('config_invalid', message, { hint });
 }
 

@@ -7,6 +7,7 @@ import { digestOf, parseConfig, readConfigText } from '../../config/load.ts';
 import { splitCommandLine } from '../../config/locate.ts';
 import { displayName } from '../../config/problem.ts';
 import { caughtFailure, isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
+import type { Hint } from '../../lib/hint.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { laterKeys } from '../../main.ts';
 import type { Context } from '../context.ts';
@@ -61,7 +62,7 @@ export async function editConfig(context: Context): Promise<number> {
   }
 }
 
-function kept(problem: SidekeyError, hint: string): SidekeyError {
+function kept(problem: SidekeyError, hint: Hint): SidekeyError {
   return new SidekeyError(problem.code, problem.message, { hint, cause: problem });
 }
 

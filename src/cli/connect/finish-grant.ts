@@ -5,15 +5,16 @@ import type { Context } from '../context.ts';
 import { details as lines } from '../display.ts';
 import { relativeTime, expiryOf } from '../../operations/format.ts';
 import { accountText, scopesOf } from '../grant/format.ts';
-import { grantCommand } from '../../operations/lookup.ts';
+import { grantRemedy } from '../../operations/lookup.ts';
 import { grantAnswer } from '../../operations/grant-answer.ts';
 import { changeSettings } from '../../operations/grant-settings.ts';
 import { askUnreadable } from '../status/ask-proxy.ts';
 import { displayName } from '../../config/problem.ts';
 import { type Grant, stateNow, titleOf } from '../../domain/grant.ts';
 import type { Probe, Provider } from '../../domain/provider.ts';
-import { replaceCommand } from '../../grants/token-result.ts';
+import { replaceRemedy } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { type Hint, hintOf, hintText } from '../../lib/hint.ts';
 import { shellWord, withoutStop } from '../../lib/text.ts';
 import { storeGrant } from '../../grants/connected.ts';
 import { ungrantedScopes } from '../../grants/oauth/scopes.ts';
@@ -60,7 +61,7 @@ export async function report(
     }) + nextSteps(connected, probe),
   );
   for (const { sentence, hint } of warnings)
-    output.say(`Note: ${sentence}${hint === null ? '' : `\n  → ${hint}`}`);
+    output.say(`Note: ${sentence}${hint === null ? '' : `\n  → ${hintText(hint)}`}`);
 }
 
 /** Returns the first call, and for a second account the options that select it. */
@@ -109,7 +110,7 @@ export function connectedPage({ title }: Provider, { grant, warnings }: Connecte
 
 interface Warning {
   readonly sentence: string;
-  readonly hint: string | null;
+  readonly hint: Hint | null;
 }
 
 /** Result of a consent. */
@@ -163,7 +164,7 @@ export async function finishGrant(request: FinishRequest, obtained: Obtained): P
   const { metadata } = request;
   if (Object.keys(metadata).length > 0) await changeSettings(state, grant, { metadata }, context.now());
   const warnings: Warning[] = [];
-  const warn = (sentence: string, hint: string | null) => warnings.push({ sentence, hint });
+  const warn = (sentence: string, hint: Hint | null) => warnings.push({ sentence, hint });
 
   if (unknown !== null) warn(`The account could not be asked for: ${withoutStop(unknown)}.`, null);
   // A pasted token has no requested scopes.
@@ -174,13 +175,13 @@ export async function finishGrant(request: FinishRequest, obtained: Obtained): P
   if (widened.length > 0) {
     warn(
       `The credential may now also be sent to ${widened.join(', ')}, which the provider ${provider.name} does not name.`,
-      `if that is not meant: ${grantCommand('remove', grant)}, and connect without --widen`,
+      hintOf`if that is not meant: ${grantRemedy('remove', grant)}, and connect without --widen`,
     );
   }
   if (kept.length > 0) {
     warn(
       `The credential may still be sent to ${kept.join(', ')}, which the grant had before and the provider ${provider.name} does not name.`,
-      `if that is not meant: ${grantCommand('remove', grant)}, and connect again`,
+      hintOf`if that is not meant: ${grantRemedy('remove', grant)}, and connect again`,
     );
   }
   if (grown.length > 0) {
@@ -189,7 +190,7 @@ export async function finishGrant(request: FinishRequest, obtained: Obtained): P
   if (!grant.refreshable && grant.expiresAt !== null && credential.type === 'oauth2') {
     warn(
       `There is no refresh token: the token ends ${relativeTime(grant.expiresAt, context.now())}, and then you must consent again.`,
-      replaceCommand(grant, [], provider, credential),
+      replaceRemedy(grant, [], provider, credential),
     );
   }
   const changes = await allowDomains(context, state, grant, plan).catch((error: unknown): DomainChanges => {

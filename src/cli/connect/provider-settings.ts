@@ -6,6 +6,7 @@ import { type EntryValue, putValue } from '../../config/yaml-splice.ts';
 import { type Grant, isName } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
+import { hintText } from '../../lib/hint.ts';
 import { orMeant, shellWord } from '../../lib/text.ts';
 import {
   discover,
@@ -20,7 +21,7 @@ import { type Context, withUpstreamClient } from '../context.ts';
 import { checkName } from '../../operations/format.ts';
 import { hostPattern } from '../../operations/credential-entry.ts';
 import { findProvider } from '../../operations/lookup.ts';
-import { connectCommand } from '../../operations/provider.ts';
+import { connectRemedy } from '../../operations/provider.ts';
 import { keptReference } from './allowed-domains.ts';
 import { redirectTarget, writtenRedirectUri } from './browser/browser.ts';
 import type { ConnectOptions } from './request.ts';
@@ -81,7 +82,7 @@ function noClient(provider: Provider, redirectUri: string, asks: boolean): Sidek
     {
       hint: [
         // A key works at once.
-        ...(provider.token === null ? [] : [connectCommand(name, 'token')]),
+        ...(provider.token === null ? [] : [hintText(connectRemedy(name, 'token'))]),
         lines,
         command,
         ...(others === null ? [] : [others]),
@@ -97,7 +98,7 @@ function otherWays({ name, flows, token }: Provider): string | null {
     ...flows.filter((flow) => flow !== 'authorization_code' && flow !== 'auth0_connection'),
   ];
   if (others.length === 0) return null;
-  return others.map((flow) => connectCommand(name, flow)).join('\n  → ');
+  return others.map((flow) => hintText(connectRemedy(name, flow))).join('\n  → ');
 }
 
 type ProviderOptions = Pick<ConnectOptions, 'set' | 'clientId' | 'clientSecret' | 'redirectUri'>;

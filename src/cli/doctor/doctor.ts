@@ -6,6 +6,7 @@ import type { Need } from '../../operations/finding.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { findAll } from '../status/status.ts';
 import { probeProgramsOf } from './probe.ts';
+import { hintText } from '../../lib/hint.ts';
 
 interface DoctorOptions {
   readonly only?: readonly string[];
@@ -72,7 +73,7 @@ function describe(
 function needLines(mark: string, { sentence, hint }: Need, display: Display): readonly string[] {
   return [
     `${mark} ${wrapMessage(`- ${sentence}`, display).slice(2)}`,
-    ...(hint === null ? [] : [wrapMessage(`  → ${hint}`, display)]),
+    ...(hint === null ? [] : [wrapMessage(`  → ${hintText(hint)}`, display)]),
   ];
 }
 

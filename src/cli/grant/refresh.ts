@@ -1,13 +1,14 @@
 import { expiryOf } from '../../operations/format.ts';
 import { titleOf } from '../../domain/grant.ts';
 import { refreshGrant } from '../../operations/grant-refresh.ts';
-import { refreshCommand } from '../../operations/lookup.ts';
+import { refreshRemedy } from '../../operations/lookup.ts';
 import type { CommandRow } from '../command.ts';
 import type { Context } from '../context.ts';
 import { details } from '../display.ts';
 import { type GivenOptions, optionRows, perform } from '../operation-command.ts';
 import { scopesOf } from './format.ts';
 import { grantArgument, ownerWords } from './words.ts';
+import { hintText } from '../../lib/hint.ts';
 
 const words = { ...ownerWords, force: { summary: 'get a new token in any case' } } as const;
 
@@ -24,7 +25,7 @@ async function refresh(context: Context, reference: string, options: GivenOption
       expires: expiryOf(grant, at),
     }),
   );
-  if (result.result === 'not due') output.say(`  → ${refreshCommand(grant)}`);
+  if (result.result === 'not due') output.say(`  → ${hintText(refreshRemedy(grant))}`);
 }
 
 const sentences = {

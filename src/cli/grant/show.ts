@@ -1,8 +1,9 @@
-import { grantEnded, laterCommand } from '../../agents/permissions.ts';
+import { grantEnded, extendRemedy } from '../../agents/permissions.ts';
 import { type ProxyConfig, tokenlessCallers } from '../../config/proxy.ts';
 import { titleOf } from '../../domain/grant.ts';
-import { replaceCommand } from '../../grants/token-result.ts';
+import { replaceRemedy } from '../../grants/token-result.ts';
 import { inputInvalid } from '../../lib/errors.ts';
+import { hintText } from '../../lib/hint.ts';
 import { dateTime, expiryOf, lastUse, relativeTime, shortId } from '../../operations/format.ts';
 import { stateOf } from '../../operations/grant-answer.ts';
 import { isUnbound, type Lacked } from '../../operations/grant-facts.ts';
@@ -81,7 +82,10 @@ async function showAll(context: Context, options: GivenOptions): Promise<void> {
   const near = entries.flatMap(({ grant, policy, end }) => {
     if (end === null || end - at > nearMs) return [];
     const verb = end <= at ? 'expired' : 'expires';
-    return [`${titleOf(grant)} ${verb} ${relativeTime(end, at)}.`, `  → ${laterCommand(grant, policy)}`];
+    return [
+      `${titleOf(grant)} ${verb} ${relativeTime(end, at)}.`,
+      `  → ${hintText(extendRemedy(grant, policy))}`,
+    ];
   });
   const least = ['USER', 'ACCOUNT', 'LAST USED', 'SCOPES', 'PROVIDER', 'TOKEN EXPIRES'];
   output.result(
@@ -92,7 +96,7 @@ async function showAll(context: Context, options: GivenOptions): Promise<void> {
   );
   if (locked === null) return;
   output.say(`Only names and states are shown, because the master key is not available: ${locked.message}`);
-  output.say(`  → ${locked.hint}`);
+  output.say(`  → ${hintText(locked.hint)}`);
 }
 
 async function showGrant(context: Context, reference: string, options: GivenOptions): Promise<void> {
@@ -130,8 +134,8 @@ async function showGrant(context: Context, reference: string, options: GivenOpti
     }),
   );
   const ended = grantEnded(grant, policy, at);
-  if (ended !== null) output.say(`${ended.message}\n  → ${ended.hint}`);
-  if (clocks.next.what === 'consent') output.say(`  → ${replaceCommand(grant, [], provider)}`);
+  if (ended !== null) output.say(`${ended.message}\n  → ${hintText(ended.hint)}`);
+  if (clocks.next.what === 'consent') output.say(`  → ${hintText(replaceRemedy(grant, [], provider))}`);
   if (lacked !== null) output.say(`  → ${lacked.command}`);
   if (domains.length === 0) output.say(`  → sidekey domain allow HOST --grant ${grant.name}`);
 }

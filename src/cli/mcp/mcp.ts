@@ -1,5 +1,6 @@
 import { createInterface } from 'node:readline';
 import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
+import { hintText } from '../../lib/hint.ts';
 import { asTyped } from '../../lib/log.ts';
 import type { Context } from '../context.ts';
 import { openEndpoint } from '../fetch/send.ts';
@@ -127,7 +128,7 @@ async function result(call: () => Promise<string>): Promise<object> {
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
     const { code, message, hint } = error;
-    const text = `${message} (${code})${hint === undefined ? '' : `\nWhat would allow it: ${asTyped(hint)}`}`;
+    const text = `${message} (${code})\nWhat would allow it: ${asTyped(hintText(hint))}`;
     return { content: [{ type: 'text', text }], isError: true };
   }
 }

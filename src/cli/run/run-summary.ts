@@ -8,7 +8,7 @@ import { dryRun } from '../../operations/explain.ts';
 import type { ProxyEndpoint } from './proxy-endpoint.ts';
 import type { Config } from '../../config/config.ts';
 import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
-import { shellWord } from '../../lib/text.ts';
+import { type Hint, hintText, remedy } from '../../lib/hint.ts';
 import { pause, systemTimers } from '../../lib/timers.ts';
 
 /** Milliseconds after which another process has written its notes. */
@@ -86,7 +86,7 @@ function countsText({ requests, tunnelled, failed, refused }: RequestCounts): st
 function refusalText({ host, port, code, count, hint }: RefusalWithHint): string {
   const where = host === '' ? 'what was no request' : `${host}${port === 443 ? '' : `:${port}`}`;
   const often = count === 1 ? '' : ` (${count} times)`;
-  return `  ${where} ${code}${often}${hint === null ? '' : ` → ${hint}`}`;
+  return `  ${where} ${code}${often}${hint === null ? '' : ` → ${hintText(hint)}`}`;
 }
 
 interface RefusalWithHint {
@@ -94,7 +94,7 @@ interface RefusalWithHint {
   readonly port: number | null;
   readonly code: string;
   readonly count: number;
-  readonly hint: string | null;
+  readonly hint: Hint | null;
 }
 
 /**
@@ -127,20 +127,20 @@ function asItWas(view: View, lease: string): View {
   return { ...view, store: { ...store, rights: { ...store.rights, read } } };
 }
 
-async function hintFor(line: AuditLine, view: View, lease: string): Promise<string | null> {
+async function hintFor(line: AuditLine, view: View, lease: string): Promise<Hint | null> {
   const { host, port, scheme = 'https', path = '/', code, time } = line;
   if (host === undefined || line.lease === undefined) return null;
   // The purpose of a CONNECT is unknown: any request of a tunnel.
   const method = line.method === undefined || line.method === 'CONNECT' ? 'GET' : line.method;
   const url = `${scheme}://${host}:${port}${path}`;
-  const explainCommand = `sidekey explain ${method} ${shellWord(url)}${line.agent === undefined ? '' : ` --agent ${line.agent}`}`;
+  const explanation = remedy('domain.explain', { method, url, agent: line.agent });
   try {
     const { refusal } = await dryRun(view, questionOf({ method, url, lease }, Date.parse(time)));
     // Body and header fields are unknown here.
-    return refusal?.code === code ? (refusal?.hint ?? null) : explainCommand;
+    return refusal?.code === code ? (refusal?.hint ?? null) : explanation;
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
-    return explainCommand;
+    return explanation;
   }
 }
 

@@ -1,5 +1,6 @@
 import { openView, type View } from '../../app/state.ts';
 import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
+import { hintText } from '../../lib/hint.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { broken, type Finding } from '../../operations/finding.ts';
 import { proxyUrl } from '../../operations/format.ts';
@@ -68,7 +69,7 @@ function describe(display: Display, findings: readonly Finding[]): string {
   const needs = findings.flatMap((finding) => finding.needs);
   const told = needs.flatMap(({ sentence, hint }) => [
     ...sentence.split('\n').map((line) => wrapMessage(`  ${line}`, display)),
-    ...(hint === null ? [] : [wrapMessage(`    → ${hint}`, display)]),
+    ...(hint === null ? [] : [wrapMessage(`    → ${hintText(hint)}`, display)]),
   ]);
   return [
     ...columns(display, rows),

@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
+import { hintOf, remedy } from '../../lib/hint.ts';
 import { door, isExecutable } from '../../lib/package-files.ts';
 import { realPath } from '../../lib/paths.ts';
 import { runBounded } from '../../lib/programs.ts';
@@ -203,7 +204,7 @@ export async function confine(plan: Plan, mechanisms: Mechanisms, run: RunFolder
 
 function confinementFailed(sentence: string): SidekeyError {
   return new SidekeyError('confinement_failed', sentence, {
-    hint: 'sidekey doctor shows what this machine can do; --no-isolate runs a program that you trust without confinement',
+    hint: hintOf`${remedy('health.examine')} shows what this machine can do; --no-isolate runs a program that you trust without confinement`,
   });
 }
 

@@ -1,6 +1,7 @@
 import * as oauth from 'oauth4webapi';
 import type { Dialect, Provider } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { hintOf, remedy } from '../../lib/hint.ts';
 import { type Callback, checkCallback, parseCallback } from './authorization-code.ts';
 import {
   askEndpoint,
@@ -316,7 +317,7 @@ function unreadable(): SidekeyError {
   return new SidekeyError(
     'provider_refused',
     'The My Account API of Auth0 sent an answer that is not of its form.',
-    { hint: 'check the domain of the login: sidekey provider show auth0' },
+    { hint: hintOf`check the domain of the login: ${remedy('provider.get', { provider: 'auth0' })}` },
   );
 }
 

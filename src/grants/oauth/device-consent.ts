@@ -1,5 +1,6 @@
 import type { Provider } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { hintOf, remedy } from '../../lib/hint.ts';
 import { shellWord, withoutStop } from '../../lib/text.ts';
 import { createNonces, newDpopKey } from '../../proxy/schemes/dpop-proof.ts';
 import { consented, type Consented } from './answer.ts';
@@ -84,18 +85,21 @@ async function deviceRequest(provider: Provider, scopes: readonly string[]): Pro
   const { name, deviceAuthorizationEndpoint, tokenEndpoint, clientId, dialect } = provider;
   if (deviceAuthorizationEndpoint === null) {
     throw new SidekeyError('input_invalid', `${provider.title} gives no consent on another device.`, {
-      hint: `sidekey connect ${name}; where it has one: set providers.${name}.device_authorization_endpoint`,
+      hint: hintOf`${remedy('connect', { provider: name })}; where it has one: set providers.${name}.device_authorization_endpoint`,
     });
   }
   if (tokenEndpoint === null || clientId === null) {
     const key = tokenEndpoint === null ? 'token_endpoint' : 'client_id';
     const page = provider.clientRegistration?.url;
     const from = page === undefined ? '' : ` (from ${page})`;
-    const byToken = provider.token === null ? '' : `; with a key instead: sidekey connect ${name} --token`;
+    const byToken =
+      provider.token === null
+        ? ''
+        : hintOf`; with a key instead: ${remedy('connect', { provider: name, token: true })}`;
     throw new SidekeyError('config_invalid', `The provider "${name}" has no ${key}.`, {
       hint:
         key === 'client_id'
-          ? `sidekey connect ${name} --device --client-id ID${from}${byToken}`
+          ? hintOf`${remedy('connect', { provider: name, device: true, client_id: null })}${from}${byToken}`
           : `set providers.${name}.${key}`,
     });
   }

@@ -1,6 +1,7 @@
 import * as oauth from 'oauth4webapi';
 import type { ClientAuth } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { hintOf, remedy } from '../../lib/hint.ts';
 import { boundedFetch, type DocumentIo } from './http.ts';
 import { describe, describeFault, errorCode, findSidekeyError, withDescription } from './description.ts';
 
@@ -51,7 +52,7 @@ export async function discover(address: string, io: DocumentIo): Promise<Discove
   const metadata = await serverMetadata(issuer, io);
   if (metadata === null) {
     throw new SidekeyError('not_found', `${issuer.origin} says nothing about how to log in.`, {
-      hint: 'ask its documentation for the endpoints and set them under "providers", or paste a key: sidekey connect NAME --token',
+      hint: hintOf`ask its documentation for the endpoints and set them under "providers", or paste a key: ${remedy('connect', { provider: null, token: true })}`,
     });
   }
   const endpoint = (name: string): string | null => {

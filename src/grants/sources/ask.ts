@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { readSecretFile } from '../../config/secret-reference.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { hintOf } from '../../lib/hint.ts';
 import { findProgram } from '../../lib/programs.ts';
 import { runHelper } from './command.ts';
 import {
@@ -82,7 +83,7 @@ function readSourceFile(path: string, { cwd }: SourceParts): string {
     if (!(error instanceof SidekeyError)) throw error;
     const inKubernetes =
       error.code === 'permissions_unsafe' ? '; in Kubernetes: defaultMode: 0440 and fsGroup' : '';
-    throw new SidekeyError('source_failed', error.message, { hint: `${error.hint}${inKubernetes}` });
+    throw new SidekeyError('source_failed', error.message, { hint: hintOf`${error.hint}${inKubernetes}` });
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Http2Stream } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import { SidekeyError } from '../../lib/errors.ts';
+import type { Hint } from '../../lib/hint.ts';
 import type { FailureCode } from '../../lib/failures.ts';
 import type { PeerOwner } from '../../lib/os.ts';
 import type { Authority } from '../policy/authority.ts';
@@ -70,7 +71,7 @@ export interface Selectors {
  */
 export type Presented =
   | { readonly kind: 'nothing' }
-  | { readonly kind: 'malformed'; readonly problem: string; readonly hint?: string | undefined }
+  | { readonly kind: 'malformed'; readonly problem: string; readonly hint?: Hint | undefined }
   | { readonly kind: 'selectors'; readonly selectors: Selectors }
   | {
       readonly kind: 'token';

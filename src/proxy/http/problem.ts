@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { SidekeyError } from '../../lib/errors.ts';
+import { hintText } from '../../lib/hint.ts';
 import { failures } from '../../lib/failures.ts';
 import { asTyped } from '../../lib/log.ts';
 import type { Denial } from '../policy/decide.ts';
@@ -35,7 +36,7 @@ export function refusalOf(error: unknown): Refusal {
       status,
       code,
       detail,
-      ...(hint === undefined ? {} : { hint: asTyped(hint) }),
+      hint: asTyped(hintText(hint)),
     })}\n`,
   );
   return {

@@ -1,6 +1,7 @@
 import { awsKeysOf, type Credential } from '../../domain/credential.ts';
 import type { Placement, PlaceholderPlace } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { type Hint, hintOf, remedy } from '../../lib/hint.ts';
 import { isFieldValue } from '../policy/text.ts';
 import { withBody, withStreamedBody } from '../schemes/apply.ts';
 import { singleValue } from '../schemes/credential.ts';
@@ -250,7 +251,7 @@ export function misplaced(place: PlaceholderPlace, where: string): SidekeyError 
 export function foreign(where: string): SidekeyError {
   return misused(
     `A placeholder in ${where} is not the one that this caller has for the grant of this request.`,
-    'use the one that was given for this grant and this lease: sidekey run and sidekey env set it',
+    hintOf`use the one that was given for this grant and this lease: ${remedy('run')} and ${remedy('environment.get')} set it`,
   );
 }
 
@@ -258,7 +259,7 @@ export function foreign(where: string): SidekeyError {
 export function notFor(host: string): SidekeyError {
   return misused(
     `A placeholder was sent to ${host}, where Sidekey does not replace it.`,
-    'send it to the hosts of its grant alone (http://sidekey.internal/ lists them); if this is one: sidekey domain allow HOST --grant NAME',
+    hintOf`send it to the hosts of its grant alone (http://sidekey.internal/ lists them); if this is one: ${remedy('domain.allow', { host: null, grant: null })}`,
   );
 }
 
@@ -276,7 +277,7 @@ export function tokenRequestRefused(grantType: unknown): SidekeyError {
   const what = isNamed ? `grant_type ${grantType}` : 'no grant_type that is known';
   return misused(
     `A token request with ${what} has a placeholder, and the token that it replaces exists already.`,
-    'use the placeholder as the token; a person consents with sidekey connect',
+    hintOf`use the placeholder as the token; a person consents with ${remedy('connect')}`,
   );
 }
 
@@ -288,6 +289,6 @@ function withoutValue(): SidekeyError {
   );
 }
 
-function misused(sentence: string, hint?: string): SidekeyError {
+function misused(sentence: string, hint?: Hint): SidekeyError {
   return new SidekeyError('placeholder_misused', sentence, { hint });
 }

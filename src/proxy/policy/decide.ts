@@ -12,6 +12,7 @@ import {
 import { evaluateRules, strictest } from './judge.ts';
 import type { RequestFacts } from './request.ts';
 import type { DomainRules, RuleOutcome, RuleResult, RuleStep } from './rule.ts';
+import { type Hint, hintOf, remedy } from '../../lib/hint.ts';
 
 /** Facts for decisions. Replaced as a whole when the config changes. */
 export interface Policy {
@@ -54,7 +55,7 @@ export interface Denial {
   readonly code: FailureCode;
   readonly reason: string;
   /** The exact command or config line that would allow the request. */
-  readonly hint: string;
+  readonly hint: Hint;
   readonly rule: string;
 }
 
@@ -300,7 +301,7 @@ function decideUnmatched(policy: Policy, authority: Authority): Decision {
     outcome: 'deny',
     code: 'domain_not_allowed',
     reason: `${name} is not in the allowed-domains map`,
-    hint: `sidekey domain tunnel ${name} (no credential), or sidekey domain allow ${name} --grant NAME; ${howToPropose}`,
+    hint: hintOf`${remedy('domain.tunnel', { host: name })} (no credential), or ${remedy('domain.allow', { host: name, grant: null })}; ${howToPropose}`,
     rule: unlistedRule,
   };
 }

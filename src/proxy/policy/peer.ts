@@ -1,4 +1,5 @@
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
+import { type Hint, hintOf, remedy } from '../../lib/hint.ts';
 import { type Authority, authorityText } from './authority.ts';
 
 /** The client identity of a TLS connection and all its requests, from the credential of a grant. */
@@ -17,31 +18,31 @@ export interface Peer extends Authority {
 }
 
 /** TLS alerts about a certificate (RFC 8446 §6.2) by their OpenSSL names: their meaning, and a hint. */
-const alerts: readonly (readonly [name: RegExp, says: string, hint: string])[] = [
+const alerts: readonly (readonly [name: RegExp, says: string, hint: Hint])[] = [
   [
     /ALERT_UNKNOWN_CA$/,
     'it does not know who issued it',
-    'put the certificates of its issuers behind it (sidekey grant show NAME says who issued it), or have the service trust them',
+    hintOf`put the certificates of its issuers behind it (${remedy('grant.get', { grant: null })} says who issued it), or have the service trust them`,
   ],
   [
     /ALERT_CERTIFICATE_EXPIRED$/,
     'it has expired, or the clocks differ',
-    'sidekey grant show NAME says when it ends; for a new one: sidekey grant import NAME --provider PROVIDER --replace',
+    hintOf`${remedy('grant.get', { grant: null })} says when it ends; for a new one: ${remedy('grant.import', { name: null, provider: null, replace: true })}`,
   ],
   [
     /ALERT_CERTIFICATE_REVOKED$/,
     'its issuer has revoked it',
-    'get a new one, and: sidekey grant import NAME --provider PROVIDER --replace',
+    hintOf`get a new one, and: ${remedy('grant.import', { name: null, provider: null, replace: true })}`,
   ],
   [
     /ALERT_CERTIFICATE_REQUIRED$/,
     'it wants another',
-    'the service names the issuers that it takes: see that the certificate is of one of them (sidekey grant show NAME)',
+    hintOf`the service names the issuers that it takes: see that the certificate is of one of them (${remedy('grant.get', { grant: null })})`,
   ],
   [
     /ALERT_(BAD|UNSUPPORTED)_CERTIFICATE$|ALERT_(NO_CERTIFICATE|CERTIFICATE_UNKNOWN|ACCESS_DENIED|HANDSHAKE_FAILURE|DECRYPT_ERROR)$/,
     'it does not say why',
-    'check that the service knows this certificate: sidekey grant show NAME',
+    hintOf`check that the service knows this certificate: ${remedy('grant.get', { grant: null })}`,
   ],
 ];
 
@@ -59,8 +60,8 @@ export function clientCertificateRefused(peer: Peer, error: Error): SidekeyError
 }
 
 /** Returns a hint for a connection that closed without an alert; undefined without a client certificate. */
-export function clientCertificateHint({ identity }: Peer): string | undefined {
+export function clientCertificateHint({ identity }: Peer): Hint | undefined {
   return identity === undefined
     ? undefined
-    : 'it may not take the client certificate of the grant: sidekey grant show NAME says whose it is, and who issued it';
+    : hintOf`it may not take the client certificate of the grant: ${remedy('grant.get', { grant: null })} says whose it is, and who issued it`;
 }

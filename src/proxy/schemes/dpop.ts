@@ -12,6 +12,7 @@ import {
   refused,
   type UnauthenticatedRequest,
 } from './scheme.ts';
+import { hintOf, remedy } from '../../lib/hint.ts';
 
 type DpopPlacement = { readonly kind: 'dpop' };
 
@@ -30,7 +31,7 @@ export const dpop: AuthScheme<DpopPlacement> = {
     if (credential.type === 'oauth2') {
       throw refused(
         'The token of this grant is bound to no key, and its provider requires one that is (dpop).',
-        'sidekey grant refresh NAME --force, or connect it again; where the provider binds no tokens, take dpop out of its definition',
+        hintOf`${remedy('grant.refresh', { grant: null, force: true })}, or connect it again; where the provider binds no tokens, take dpop out of its definition`,
       );
     }
     // A token that a person pasted was bound to no key when it was made.

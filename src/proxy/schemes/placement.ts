@@ -1,5 +1,6 @@
 import type { InjectPlace, Placement } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { hintOf, remedy } from '../../lib/hint.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import { type DomainPattern, isPattern, matchesAnyPattern, parsePattern } from '../policy/domain-map.ts';
 import { isUnread, matchesPath, parsePathGlob, type PathGlob, readPath } from '../policy/path.ts';
@@ -62,7 +63,7 @@ export function placementAt(
   }
   return refused(
     `The provider of this grant does not say how its credential is carried to this path of ${authorityText(authority)}.`,
-    'see "sidekey provider show NAME" for where it goes',
+    hintOf`see "${remedy('provider.get', { provider: null })}" for where it goes`,
   );
 }
 

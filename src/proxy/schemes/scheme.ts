@@ -5,6 +5,7 @@ import type { BodyFraming } from '../http/framing.ts';
 import { type GuardedSecrets, matcherFor } from '../leak-guard/patterns.ts';
 import { replaced } from '../leak-guard/redactor.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import type { Hint } from '../../lib/hint.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { LimitName } from '../policy/limits.ts';
 import type { ClientIdentity } from '../policy/peer.ts';
@@ -189,6 +190,6 @@ export function conceal(
 }
 
 /** Returns a `policy_violation`: the credential is not put into the request. */
-export function refused(sentence: string, hint?: string): SidekeyError {
+export function refused(sentence: string, hint?: Hint): SidekeyError {
   return new SidekeyError('policy_violation', sentence, { hint });
 }

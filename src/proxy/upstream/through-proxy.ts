@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { Agent, type ClientRequest, type IncomingMessage, request as httpRequest } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
+import { remedy } from '../../lib/hint.ts';
 import { authorityText, parseAbsoluteTarget } from '../policy/authority.ts';
 
 /** Requests that go through a proxy on this machine, as those of its clients do. */
@@ -121,5 +122,5 @@ function failureOf(error: unknown, { host, port }: ProxyPlace, signal: AbortSign
   if (error instanceof SidekeyError) return error;
   if (signal.aborted) return signal.reason;
   const sentence = `The proxy at ${host}:${port} did not answer (${systemCode(error)}).`;
-  return new SidekeyError('upstream_unreachable', sentence, { hint: 'sidekey status', cause: error });
+  return new SidekeyError('upstream_unreachable', sentence, { hint: remedy('health.status'), cause: error });
 }

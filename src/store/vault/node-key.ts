@@ -13,6 +13,7 @@ import {
 } from 'node:crypto';
 import { z } from 'zod';
 import { SidekeyError } from '../../lib/errors.ts';
+import { hintOf, remedy } from '../../lib/hint.ts';
 import { openEnvelope, sealEnvelope, type WrapKey } from './envelope.ts';
 import { readPrivateFile, writePrivateFile } from './key-file.ts';
 import { derivedKey, keyIdOf, keyLength, masterKey, takeKey, withBytes } from './key-source.ts';
@@ -56,7 +57,7 @@ export function newEnrolmentToken(): string {
 export function enrolmentOf(token: string): { readonly id: string; readonly secret: string } {
   if (!/^sn_[\w-]{43}$/.test(token)) {
     throw new SidekeyError('input_invalid', 'This is no enrolment token: one begins with sn_.', {
-      hint: 'make one on a node that runs: sidekey node enroll NAME',
+      hint: hintOf`make one on a node that runs: ${remedy('node.enroll', { name: null })}`,
     });
   }
   const bytes = Buffer.from(token.slice(tokenPrefix.length), 'base64url');
@@ -105,7 +106,10 @@ export function openForNode(node: NodeKey, sealed: Uint8Array): KeyObject {
     throw new SidekeyError(
       'record_tampered',
       `The master key that is sealed for the node ${node.name} does not open.`,
-      { hint: 'join again: sidekey node enroll NAME on another node, then sidekey node join here', cause },
+      {
+        hint: hintOf`join again: ${remedy('node.enroll', { name: null })} on another node, then ${remedy('node.join')} here`,
+        cause,
+      },
     );
   }
 }

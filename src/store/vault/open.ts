@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import { SidekeyError } from '../../lib/errors.ts';
+import { hintOf, remedy } from '../../lib/hint.ts';
 import { type KeyFormat, openKeyFile, plainKey } from './key-file.ts';
 import { keyIdText, type OpenKeySource, parseKey, readKeyVariable } from './key-source.ts';
 import { type NodeKey, type NodeMember, openForNode, readNodeKey } from './node-key.ts';
@@ -116,6 +117,6 @@ async function nodeKeyAt(path: string): Promise<NodeKey> {
   const node = await readNodeKey(path);
   if (node !== null) return node;
   throw new SidekeyError('key_invalid', `This machine has not joined the store: ${path} is missing.`, {
-    hint: 'make a token on a node that runs with "sidekey node enroll NAME", then join here: sidekey node join',
+    hint: hintOf`make a token on a node that runs with "${remedy('node.enroll', { name: null })}", then join here: ${remedy('node.join')}`,
   });
 }

@@ -1,6 +1,7 @@
 import type { KeyObject } from 'node:crypto';
 import { z } from 'zod';
 import { SidekeyError } from '../../lib/errors.ts';
+import { remedy } from '../../lib/hint.ts';
 import { openEnvelope, sealedKeyId, sealEnvelope, type WrapKey } from './envelope.ts';
 import { derivedKey, keyIdOf, keyIdText, takeKey, withBytes } from './key-source.ts';
 import { memberShape, nodeKeyId, type NodeMember, sealForNode } from './node-key.ts';
@@ -219,7 +220,7 @@ export async function openKeyRing(
       if (to === null || (await write(to))) return;
     }
     throw new SidekeyError('already_exists', 'Other processes changed the master keys meanwhile.', {
-      hint: 'sidekey key status',
+      hint: remedy('key.status'),
     });
   }
 

@@ -2,6 +2,7 @@ import { argon2, randomBytes } from 'node:crypto';
 import { promisify } from 'node:util';
 import { z } from 'zod';
 import { SidekeyError } from '../../lib/errors.ts';
+import { hintOf, remedy } from '../../lib/hint.ts';
 import { openEnvelope, sealEnvelope, type WrapKey } from './envelope.ts';
 import type { KeyFormat } from './key-file.ts';
 import { keyIdOf, keyLength, takeKey, withBytes } from './key-source.ts';
@@ -64,7 +65,7 @@ export function passphraseFormat(read: ReadPassphrase): KeyFormat {
         return openEnvelope(wrapKey, context, Buffer.from(envelope.sealed, 'base64'));
       } catch (cause) {
         throw new SidekeyError('key_mismatch', 'The passphrase of the master key is wrong.', {
-          hint: 'give the passphrase that the key was made with, or that the last "sidekey key rotate" set',
+          hint: hintOf`give the passphrase that the key was made with, or that the last "${remedy('key.rotate')}" set`,
           cause,
         });
       }

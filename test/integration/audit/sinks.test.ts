@@ -281,7 +281,7 @@ describe('syslog', () => {
     ['TCP, a newline each', 'newline', false],
     ['a unix socket', 'octet-counting', true],
   ])(
-    'over %s gets all lines, and repeats them on a new connection if the old one broke',
+    'over %s gets all lines, and later ones on a new connection if the old one broke',
     async (_, framing, local) => {
       const sockets: Socket[] = [];
       let text = '';
@@ -321,13 +321,13 @@ describe('syslog', () => {
       await next((ms) => ms === 1_000);
       sockets[0]?.destroy();
       text = '';
-      await write(log, 1, 3);
-      // A broken connection is only noticed at the next write, or when its end arrives.
-      while (!text.includes('"/3"')) {
-        if (text === '') await Promise.race([grown.promise, look()]);
+      // Lines that are written before the end of the connection arrives are lost: syslog acknowledges nothing.
+      for (let line = 3; text === ''; line += 1) {
+        await write(log, 1, line);
+        await Promise.race([grown.promise, look()]);
         await setImmediate();
       }
-      expect(text).toContain('"path":"/3"');
+      expect(text).toMatch(/"path":"\/\d+"/);
       expect(sockets.length).toBe(2);
     },
   );

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createOutput } from '../../../src/cli/terminal.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
+import { hintText } from '../../../src/lib/hint.ts';
 
 function output(json: boolean) {
   const written = { out: '', err: '' };
@@ -52,8 +53,8 @@ describe('the output of a command', () => {
         .filter(Boolean)
         .map((line) => JSON.parse(line) as unknown),
     ).toEqual([
-      { error: { code: 'not_found', message: failure.message, hint: failure.hint } },
-      { error: { code: 'internal', message: 'No hint.', hint: unexpected.hint } },
+      { error: { code: 'not_found', message: failure.message, hint: hintText(failure.hint) } },
+      { error: { code: 'internal', message: 'No hint.', hint: hintText(unexpected.hint) } },
     ]);
   });
 });

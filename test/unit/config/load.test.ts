@@ -7,6 +7,7 @@ import { loadConfig, parseConfig } from '../../../src/config/load.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { defaultLimits } from '../../../src/proxy/policy/limits.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
+import { hintText } from '../../../src/lib/hint.ts';
 
 const fixtures = join(import.meta.dirname, '../../fixtures/config');
 const good = (name: string): string => join(fixtures, 'good', name);
@@ -204,7 +205,7 @@ describe('an unreadable config file', () => {
     const error = await failure(loadConfig('sidekey.yaml', { env: {}, cwd: folder }));
     expect(error.code).toBe('config_missing');
     expect(error.message).toBe('There is no config file sidekey.yaml.');
-    expect(error.hint).toContain(`cp ${shipped} ${join(folder, 'sidekey.yaml')}`);
+    expect(hintText(error.hint)).toContain(`cp ${shipped} ${join(folder, 'sidekey.yaml')}`);
   });
 
   test('is refused when it is a folder, not UTF-8, or too large', async () => {

@@ -9,6 +9,7 @@ import { readSealed, writeSealed } from '../../../src/grants/sealed-text.ts';
 import { clockOf, endOf } from '../../../src/domain/credential.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
 import { upstreamLeaf } from '../../support/upstream.ts';
+import { hintText } from '../../../src/lib/hint.ts';
 
 const day = 86_400_000;
 const now = Date.now();
@@ -89,7 +90,7 @@ describe('a client certificate and its key', () => {
   test('are refused without the passphrase, with the command that prompts for it', () => {
     const { message, hint } = problem(() => read(cert + locked));
     expect(message).toBe('The private key is encrypted.');
-    expect(hint).toContain('openssl pkey -in client.key; } | sidekey grant import');
+    expect(hintText(hint)).toContain('openssl pkey -in client.key; } | sidekey grant import');
     expect(problem(() => json(cert, locked, { passphrase: 'another' })).message).toBe(
       'The passphrase does not open the private key.',
     );
@@ -152,7 +153,7 @@ describe('a client certificate and its key', () => {
     ].map(problem);
     for (const { message, hint, cause, stack } of faults) {
       expect(cause).toBe(undefined);
-      for (const line of lines) expect(`${message} ${hint} ${stack}`).not.toContain(line);
+      for (const line of lines) expect(`${message} ${hintText(hint)} ${stack}`).not.toContain(line);
     }
   });
 

@@ -2,11 +2,12 @@ import { execFileSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
 import { scopesToAsk } from '../../../src/cli/connect/provider-settings.ts';
 import type { Credential } from '../../../src/domain/credential.ts';
-import { consentCommand, missingConsent } from '../../../src/grants/messages.ts';
+import { consentRemedy, missingConsent } from '../../../src/grants/messages.ts';
 import type { Provider } from '../../../src/domain/provider.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { aProvider } from '../../support/provider.ts';
 import { oauth2 } from './processes.ts';
+import { hintText } from '../../../src/lib/hint.ts';
 
 const consent = aProvider({ flows: ['authorization_code'] });
 
@@ -37,7 +38,7 @@ describe('the hint of a missing scope', () => {
   });
 
   test('says when the scope is not named, and when the API describes itself', () => {
-    expect(missing('Bearer error=insufficient_scope')?.hint).toBe(
+    expect(hintText(missing('Bearer error=insufficient_scope')!.hint)).toBe(
       'sidekey connect acme --name work (the API does not name the scope)',
     );
     expect(missing('Bearer error="invalid_token", resource_metadata="https://a.example/meta"')).toMatchObject(
@@ -70,12 +71,12 @@ describe('the hint of a missing scope', () => {
     ],
   ])('for a %s names the command that replaces its credential', (_what, credential, provider, command) => {
     const { type } = credential;
-    expect(consentCommand({ ...grant, type }, ['write'], provider, credential)).toBe(command);
+    expect(hintText(consentRemedy({ ...grant, type }, ['write'], provider, credential))).toBe(command);
   });
 
   test('quotes any scope as one word of a shell', () => {
     const scopes = ["';id;'", '$(id)', '`id`', '--widen', '&&', '>file', '#x', '*'];
-    const command = consentCommand(grant, scopes, consent, oauth2());
+    const command = hintText(consentRemedy(grant, scopes, consent, oauth2()));
     const words = execFileSync('/bin/sh', ['-c', `printf '%s\\n' ${command.replace('sidekey ', '')}`], {
       encoding: 'utf8',
     });

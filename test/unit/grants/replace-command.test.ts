@@ -1,9 +1,10 @@
 import { expect, test } from 'vitest';
 import type { Renewal } from '../../../src/domain/credential.ts';
 import type { Provider } from '../../../src/domain/provider.ts';
-import { replaceCommand } from '../../../src/grants/token-result.ts';
+import { replaceRemedy } from '../../../src/grants/token-result.ts';
 import { aProvider } from '../../support/provider.ts';
 import { oauth2 } from './processes.ts';
+import { hintText } from '../../../src/lib/hint.ts';
 
 const grant = { name: 'acme', user: 'default', provider: 'acme', type: 'oauth2' } as const;
 const consent = aProvider({ flows: ['authorization_code'] });
@@ -20,14 +21,14 @@ test.each([
   [{ ...grant, name: 'work' }, 'sidekey connect acme --name work'],
   [{ ...grant, name: 'work', user: 'alice' }, 'sidekey connect acme --name work --user alice'],
 ])('the command connects again with a flow of the provider: %j', (it, command) => {
-  expect(replaceCommand(it, [], consent)).toBe(command);
+  expect(hintText(replaceRemedy(it, [], consent))).toBe(command);
 });
 
 test.each([
   ['an unknown provider', undefined],
   ['a provider without a flow', aProvider({ flows: [], token: null })],
 ])('the command takes a credential from standard input for %s', (_what, provider) => {
-  expect(replaceCommand(grant, [], provider)).toBe(
+  expect(hintText(replaceRemedy(grant, [], provider))).toBe(
     'sidekey grant import acme --provider acme --replace < token.json',
   );
 });
@@ -49,19 +50,21 @@ test.each([
     'sidekey grant import acme --provider acme --replace < token.json',
   ],
 ] as const)('%s', (_what, provider, command) => {
-  expect(replaceCommand({ ...grant, type: 'api_key' }, [], aProvider(provider))).toBe(command);
+  expect(hintText(replaceRemedy({ ...grant, type: 'api_key' }, [], aProvider(provider)))).toBe(command);
 });
 
 test('the command for a consented grant does not use client credentials', () => {
   const robots = aProvider({ flows: ['client_credentials'] });
-  expect(replaceCommand(grant, [], robots, oauth2())).toBe(
+  expect(hintText(replaceRemedy(grant, [], robots, oauth2()))).toBe(
     'sidekey grant import acme --provider acme --replace < token.json',
   );
-  expect(replaceCommand(grant, [], robots, oauth2({ refreshToken: null }))).toBe('sidekey connect acme');
+  expect(hintText(replaceRemedy(grant, [], robots, oauth2({ refreshToken: null })))).toBe(
+    'sidekey connect acme',
+  );
 });
 
 test('the command for a wider audience keeps the stored credential', () => {
-  expect(replaceCommand(grant, ['a.test'], consent)).toBe(
+  expect(hintText(replaceRemedy(grant, ['a.test'], consent))).toBe(
     'sidekey grant import acme --provider acme --replace --audience a.test < token.json',
   );
 });
@@ -90,6 +93,6 @@ test.each<[Renewal, string]>([
     '--app-id 17 --installation-id 42 --key FILE',
   ],
 ])('the command repeats the flow of the grant: %j', (renewal, options) => {
-  const command = replaceCommand(grant, [], consent, oauth2({ refreshToken: null, renewal }));
+  const command = hintText(replaceRemedy(grant, [], consent, oauth2({ refreshToken: null, renewal })));
   expect(command).toBe(`sidekey connect acme ${options}`);
 });

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { exitCode, failures, type FailureCode } from '../../../src/lib/failures.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { sourceFiles } from '../source-files.ts';
+import { hintText } from '../../../src/lib/hint.ts';
 
 /** The codes that the product promises to its users, with the status that each has at the proxy. */
 const promised: Readonly<Record<string, number>> = {
@@ -66,7 +67,7 @@ describe('the table of failures', () => {
       expect(exit).not.toBe(exitCode.ok);
       expect(title).toMatch(/^[A-Z][^.]*[^. ]$/);
       expect(sentence).toMatch(/^[A-Z].*[^ .]\.$/);
-      expect(hint).toMatch(/[^ .]$/);
+      expect(hintText(hint)).toMatch(/[^ .]$/);
     },
   );
 
@@ -74,7 +75,7 @@ describe('the table of failures', () => {
     const schema = JSON.parse(
       await readFile(new URL('../../../config/sidekey.schema.json', import.meta.url), 'utf8'),
     ) as JsonSchema;
-    const keys = table.flatMap(([, { hint }]) => hint.match(/\b[a-z]+(?:\.[a-z_]+)+/g) ?? []);
+    const keys = table.flatMap(([, { hint }]) => hintText(hint).match(/\b[a-z]+(?:\.[a-z_]+)+/g) ?? []);
     const known = keys.filter((key) => {
       let at: JsonSchema | undefined = schema;
       for (const name of key.split('.')) at = at?.properties?.[name];

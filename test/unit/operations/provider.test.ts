@@ -1,11 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { connectCommand, connectCommands } from '../../../src/operations/provider.ts';
+import { connectRemedy, connectCommands } from '../../../src/operations/provider.ts';
 import { aProvider } from '../../support/provider.ts';
+import { hintText } from '../../../src/lib/hint.ts';
 
 describe('the connect command of a provider', () => {
   test('has the options that its flow requires', () => {
-    expect(connectCommand('acme', 'device_code')).toBe('sidekey connect acme --device');
-    expect(connectCommand('github-app', 'github_installation')).toBe(
+    expect(hintText(connectRemedy('acme', 'device_code'))).toBe('sidekey connect acme --device');
+    expect(hintText(connectRemedy('github-app', 'github_installation'))).toBe(
       'sidekey connect github-app --app-id ID --installation-id ID --key FILE',
     );
   });

@@ -1,4 +1,5 @@
 import { inputInvalid, SidekeyError } from '../../../lib/errors.ts';
+import { hintText } from '../../../lib/hint.ts';
 import { asTyped } from '../../../lib/log.ts';
 import {
   type Authorization,
@@ -230,7 +231,7 @@ function failurePage({ title }: ConsentRequest['provider'], error: unknown): Fin
     title: `${title} is not connected`,
     says: [
       known?.message ?? 'Internal error; the log of Sidekey names the place.',
-      ...(known?.hint === undefined ? [] : [asTyped(`→ ${known.hint}`)]),
+      ...(known?.hint === undefined ? [] : [asTyped(`→ ${hintText(known.hint)}`)]),
       'The terminal says the same. You may close this window.',
     ],
   };

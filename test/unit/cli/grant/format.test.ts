@@ -3,8 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { grantAnswer } from '../../../../src/operations/grant-answer.ts';
 import { type Grant, stateNow, titleOf } from '../../../../src/domain/grant.ts';
 import { grantOf } from '../../../../src/grants/registry.ts';
-import { replaceCommand } from '../../../../src/grants/token-result.ts';
+import { replaceRemedy } from '../../../../src/grants/token-result.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
+import { hintText } from '../../../../src/lib/hint.ts';
 
 const now = 1_800_000_000_000;
 const grant = (fields: Partial<Grant> = {}): Grant =>
@@ -40,10 +41,10 @@ it('an expiry is shown with its effect', () => {
 it('the user is shown when it is not the default one', () => {
   expect(titleOf(grant())).toBe('github');
   expect(titleOf(grant({ user: 'alice' }))).toBe('github (user alice)');
-  expect(replaceCommand(grant())).toBe(
+  expect(hintText(replaceRemedy(grant()))).toBe(
     'sidekey grant import github --provider github --replace < token.json',
   );
-  expect(replaceCommand(grant({ user: 'alice' }), ['a.example.com', '*.b.example.com'])).toBe(
+  expect(hintText(replaceRemedy(grant({ user: 'alice' }), ['a.example.com', '*.b.example.com']))).toBe(
     "sidekey grant import github --user alice --provider github --replace --audience a.example.com '*.b.example.com' < token.json",
   );
 });

@@ -1,0 +1,60 @@
+import { call, type Me, path } from './api.ts';
+import { action, type Child, h } from './dom.ts';
+
+/** Ways out of a problem: its hint, a button for each action that a page can do, and links to pages. */
+
+/** An operation that helps. Members of its input that are null are for the person to choose. */
+export interface Remedy {
+  readonly operation: string;
+  readonly input: Readonly<Record<string, unknown>>;
+}
+
+/** Pages for the nouns of operations. */
+const views: Readonly<Record<string, string>> = {
+  agent: 'access',
+  approval: 'approvals',
+  domain: 'domains',
+  grant: 'grants',
+  lease: 'access',
+  person: 'people',
+  proposal: 'approvals',
+};
+
+/** Operations that need no further choice, with the scope that they need. */
+const buttons: Readonly<
+  Record<
+    string,
+    { readonly label: string; readonly scope: string; readonly run: (input: Input) => Promise<unknown> }
+  >
+> = {
+  'grant.refresh': {
+    label: 'Refresh it now',
+    scope: 'grants:write',
+    run: ({ grant = '', user, force }) =>
+      call(`POST ${path`/v2/grants/${grant}/refresh`}${user === undefined ? '' : path`?user=${user}`}`, {
+        force,
+      }),
+  },
+};
+
+type Input = Readonly<Record<string, string | undefined>>;
+
+/** @param done shows the page again after an action */
+export function wayOut(
+  hint: string | null,
+  remedies: readonly Remedy[],
+  { scopes }: Me,
+  done: () => Promise<unknown>,
+): Child {
+  const ways = remedies.map(({ operation, input }) => {
+    const button = buttons[operation];
+    if (button !== undefined && scopes.includes(button.scope) && !Object.values(input).includes(null))
+      return action(button.label, async () => {
+        await button.run(input as Input);
+        await done();
+      });
+    const view = views[operation.split('.', 1)[0] ?? ''];
+    return view !== undefined && h('a', { href: `#${view}` }, `Open ${view}`);
+  });
+  return [hint !== null && h('code', {}, hint), ' ', ways];
+}

@@ -1,0 +1,120 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import type { CommandRow } from '../../../src/cli/command.ts';
+import { commandTable } from '../../../src/cli/commands.ts';
+import {
+  hintOf,
+  hintText,
+  remediesOf,
+  remedy,
+  type RemedyId,
+  remedyIds,
+  type RemedyInput,
+} from '../../../src/lib/hint.ts';
+import type { Operation } from '../../../src/operations/operation.ts';
+import { sourceFiles } from '../source-files.ts';
+
+describe('a hint', () => {
+  it('shows an action as a command, and null as a word in capitals', () => {
+    const hint = hintOf`log in: ${remedy('connect', { provider: 'github', scopes: ['repo', 'gist'] })}, or ask`;
+    expect(hintText(hint)).toBe("log in: sidekey connect github --scope 'repo gist', or ask");
+    expect(hintText(remedy('domain.allow', { host: null, grant: null }))).toBe(
+      'sidekey domain allow HOST --grant GRANT',
+    );
+  });
+
+  it.each([
+    [remedy('agent.change', { agent: 'ci', disabled: false }), 'sidekey agent set ci --enable'],
+    [remedy('agent.create', { name: 'ci', token: false }), 'sidekey agent create ci --no-token'],
+    [
+      remedy('approval.answer', { approval: 'k3', answer: 'for', span: '15m' }),
+      'sidekey approve k3 --for 15m',
+    ],
+    [remedy('approval.answer'), 'sidekey approve'],
+    [remedy('health.examine', { only: ['git', 'a b'] }), "sidekey doctor --only git 'a b'"],
+    [remedy('lease.renew', { lease: '$(id)', uses: 3 }), "sidekey lease renew '$(id)' --uses 3"],
+    [
+      remedy('grant.refresh', { grant: 'g', user: undefined, force: true }),
+      'sidekey grant refresh g --force',
+    ],
+  ])('shows %j as a command', (hint, command) => {
+    expect(hintText(hint)).toBe(command);
+  });
+
+  it('has its operations for programs, also those of a hint within it', () => {
+    const inner = hintOf`first ${remedy('grant.refresh', { grant: 'g' })}`;
+    const outer = hintOf`${inner}, then ${remedy('start')}`;
+    expect(remediesOf(outer)).toEqual([{ operation: 'grant.refresh', input: { grant: 'g' } }]);
+    expect(remediesOf('a sentence')).toEqual([]);
+  });
+});
+
+const folder = join(import.meta.dirname, '../../../src/operations');
+const modules: readonly object[] = await Promise.all(
+  readdirSync(folder).map((file) => import(join(folder, file)) as Promise<object>),
+);
+const operations = new Map(
+  modules
+    .flatMap((module) => Object.values(module) as unknown[])
+    .filter((value): value is Operation => typeof value === 'object' && value !== null && 'effect' in value)
+    .filter((value) => 'input' in value)
+    .map((operation) => [operation.id as string, operation]),
+);
+
+/** Rows without commands of their own, by their words. */
+function leavesOf(rows: readonly CommandRow[], words: readonly string[] = []): [string, CommandRow][] {
+  return rows.flatMap((row) =>
+    row.commands === undefined
+      ? [row.name, row.alias ?? row.name].map((name): [string, CommandRow] => [
+          [...words, name].join(' '),
+          row,
+        ])
+      : leavesOf(row.commands, [...words, row.name]),
+  );
+}
+const commands = new Map(leavesOf((await commandTable()).flatMap(([, rows]) => rows)));
+
+const literals: Readonly<Record<string, string | boolean>> = { true: true, false: false, "'for'": 'for' };
+
+/** Actions in the source, with the members of their input. Values that are no literals are null. */
+const remedies = [...sourceFiles()].flatMap(([file, text]) =>
+  Array.from(text.matchAll(/\bremedy\(\s*'([\w.]+)'(?:,\s*\{([^{}]*)\})?/g), ([, id, written = '']) => {
+    const members = written.split(',').map((member) => member.split(':').map((part) => part.trim()));
+    const input = members
+      .filter(([member = '']) => /^\w+$/.test(member))
+      .map(([member, value = '']) => [member, literals[value] ?? null]);
+    return [file, id as RemedyId, Object.fromEntries(input) as RemedyInput] as const;
+  }),
+);
+
+describe('the actions of hints', () => {
+  it('are many', () => {
+    expect(remedies.length).toBeGreaterThan(150);
+  });
+
+  it.each(remedyIds)('%s is an operation, or one of the command line alone, and some hint has it', (id) => {
+    expect(remediesOf(remedy(id)).length > 0).toBe(operations.has(id));
+    const made = sourceFiles();
+    made.delete('lib/hint.ts');
+    expect([...made.values()].some((text) => text.includes(`'${id}'`)) || id.startsWith('grant.re')).toBe(
+      true,
+    );
+  });
+
+  it.each(remedies)('%s: %s %j is a command, with input that the operation knows', (_file, id, input) => {
+    const words = hintText(remedy(id, input)).split(' ').slice(1);
+    const count = [2, 1].find((length) => commands.has(words.slice(0, length).join(' '))) ?? 0;
+    const row = commands.get(words.slice(0, count).join(' '));
+    expect(row, words.join(' ')).toBeDefined();
+    const flags = (row?.options ?? []).flatMap((option) =>
+      typeof option === 'string' ? [] : option[0].split(/[ ,]+/),
+    );
+    const options = words.filter((word) => word.startsWith('--'));
+    expect(flags).toEqual(expect.arrayContaining(options));
+    const values = [...words.slice(count), '--'].findIndex((word) => word.startsWith('--'));
+    expect(values).toBeLessThanOrEqual(row?.arguments?.length ?? 0);
+    const members = Object.keys(operations.get(id)?.input.shape ?? input);
+    expect(members).toEqual(expect.arrayContaining(Object.keys(input)));
+  });
+});
