@@ -29,7 +29,7 @@ RUN npm ci --ignore-scripts \
 COPY tsconfig.json build.ts ./
 COPY examples examples
 COPY src src
-COPY tools/sdk tools/sdk
+COPY tools tools
 COPY config config
 COPY skills skills
 COPY LICENSE ./
