@@ -17,7 +17,7 @@ type InputValue = string | number | boolean | readonly string[] | null;
 /** A sentence, an action, or parts of a sentence with actions between them. */
 export type Hint = string | Remedy | readonly (string | Remedy)[];
 
-/** Commands of operations. A word in capitals is the member of the input that is the argument. */
+/** Commands of operations that the API has. A word in capitals is the member of the input that is the argument. */
 const operationCommands = {
   'agent.bind': 'agent bind AGENT',
   'agent.change': 'agent set AGENT',
@@ -40,7 +40,6 @@ const operationCommands = {
   'environment.get': 'env',
   'grant.change': 'grant set GRANT',
   'grant.get': 'grant show GRANT',
-  'grant.import': 'grant import NAME',
   'grant.list': 'grant list',
   'grant.placeholder': 'grant show GRANT --placeholder',
   'grant.refresh': 'grant refresh GRANT',
@@ -77,6 +76,7 @@ const machineCommands = {
   'environment.print': 'env --shell SHELL',
   connect: 'connect PROVIDER',
   fetch: 'fetch GRANT URL',
+  'grant.import': 'grant import NAME',
   'grant.source': 'grant source GRANT SOURCE',
   login: 'login',
   'node.enroll': 'node enroll NAME',
@@ -105,6 +105,7 @@ const optionForms: Readonly<Record<string, string>> = {
   installation_id: 'installation-id ID',
   key: 'key FILE',
   max_uses: 'uses COUNT',
+  only: 'only NAME',
   providers: 'provider PROVIDER',
   purpose: 'purpose TEXT',
   scopes: 'scope SCOPES',

@@ -17,12 +17,12 @@ export const need = z.looseObject({
   about: z.string().optional(),
   sentence: z.string(),
   hint: z.string().nullable(),
-  remedies,
+  remedies: remedies.optional(),
 });
 
 /** Returns a task for programs. */
 export function needAnswer({ hint, ...need }: Need & { readonly about: string }) {
-  return { ...need, ...(hint === null ? { hint, remedies: [] } : hintAnswer(hint)) };
+  return { ...need, ...(hint === null ? { hint } : hintAnswer(hint)) };
 }
 
 export const healthStatus = reading({

@@ -35,9 +35,10 @@ export const remedies = z.array(
 
 export function hintAnswer(hint: Hint): {
   hint: string;
-  remedies: z.input<typeof remedies>;
+  remedies?: z.input<typeof remedies>;
 } {
-  return { hint: hintText(hint), remedies: remediesOf(hint).map((remedy) => ({ ...remedy })) };
+  const remedies = remediesOf(hint).map((remedy) => ({ ...remedy }));
+  return { hint: hintText(hint), ...(remedies.length === 0 ? {} : { remedies }) };
 }
 
 export const time = z.iso.datetime();

@@ -72,7 +72,7 @@ export async function wholeBody(response: IncomingMessage, signal: AbortSignal):
   if (body !== null) return body;
   throw inputInvalid(
     `The response is larger than ${maxInlineBytes} bytes, too large for --json.`,
-    'name a file for the body with -o, or leave --json out',
+    'name a file for the body with -o FILE, or leave --json out',
   );
 }
 

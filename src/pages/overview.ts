@@ -17,7 +17,7 @@ interface Status {
     readonly about: string;
     readonly sentence: string;
     readonly hint: string | null;
-    readonly remedies: readonly Remedy[];
+    readonly remedies?: readonly Remedy[];
   }[];
 }
 
@@ -83,7 +83,7 @@ export const overview: View = async (main, me, signal) => {
     table(
       'Open problems',
       ['About', 'Problem', 'Way out'],
-      status.needs.map(({ about, sentence, hint, remedies }) => [
+      status.needs.map(({ about, sentence, hint, remedies = [] }) => [
         about,
         sentence,
         wayOut(hint, remedies, me, () => overview(main, me, signal)),

@@ -57,7 +57,7 @@ describe('an agent', () => {
     expect((await at.run(['agent', 'list'])).stderr).toContain('The agent ci may use all grants');
     expect(await at.run(['agent', 'bind', 'ci', '--all'])).toMatchObject({
       exit: 2,
-      stderr: 'sidekey: --all needs --remove.\n  → sidekey agent bind NAME --everything\n',
+      stderr: 'sidekey: --all needs --remove.\n  → sidekey agent bind AGENT --everything\n',
     });
     // A name without an agent may be a misplaced token, so no hint repeats it.
     const token = `sidekey_agent_${'t'.repeat(43)}`;

@@ -109,7 +109,8 @@ describe('status', () => {
       {
         about: 'grants',
         sentence: expect.stringContaining('desk expired'),
-        hint: expect.stringContaining('grant set desk'),
+        hint: 'sidekey grant set desk --ttl 30d',
+        remedies: [{ operation: 'grant.change', input: { grant: 'desk', ttl: '30d' } }],
       },
     ]);
     const elsewhere = await at.program(['status'], { env: { TZ: 'Asia/Kathmandu' } });

@@ -97,6 +97,7 @@ describe('the activity in grant show', () => {
         about: 'grants',
         sentence: expect.stringMatching(/^desk could not be refreshed \d+ s ago: .*503.*\.$/),
         hint: 'sidekey grant refresh desk --force',
+        remedies: [{ operation: 'grant.refresh', input: { grant: 'desk', force: true } }],
       },
     ]);
     it.answer = good;
@@ -146,6 +147,7 @@ describe('a refresh token with a separate expiry', () => {
         about: 'grants',
         sentence: 'The refresh token of desk has probably died: it was not used for too long.',
         hint: 'sidekey grant refresh desk --force',
+        remedies: [{ operation: 'grant.refresh', input: { grant: 'desk', force: true } }],
       },
       {
         about: 'grants',

@@ -48,7 +48,7 @@ describe.skipIf(curlMissing !== false)('sidekey.internal, requested with curl', 
     );
     expect(body).toContain('Passed through as they are, without a credential: docs.acme.test');
     expect(body).toContain('Refused: bad.acme.test');
-    expect(body).toContain('sidekey domain allow HOST --grant NAME');
+    expect(body).toContain('sidekey domain allow HOST --grant GRANT');
     expect(body).not.toContain(bearerToken);
     const event = await sidekey.audited((line) => line.event === 'discovery');
     expect(event).toMatchObject({

@@ -34,7 +34,7 @@ describe.skipIf(curlMissing)('sidekey run beside other Sidekey processes (curl)'
     const ran = await place.run(['--proxy', url, '--', ...ask]);
     expect(ran).toMatchObject({ exit: 0, stdout: 'hello' });
     expect(withoutConfinement(ran.stderr)).toBe(
-      'sidekey: 1 request with a credential, 1 refused\n  nowhere.test domain_not_allowed → sidekey domain tunnel nowhere.test (no credential), or sidekey domain allow nowhere.test --grant NAME; an agent proposes it: POST http://sidekey.internal/proposals\n',
+      'sidekey: 1 request with a credential, 1 refused\n  nowhere.test domain_not_allowed → sidekey domain tunnel nowhere.test (no credential), or sidekey domain allow nowhere.test --grant GRANT; an agent proposes it: POST http://sidekey.internal/proposals\n',
     );
     expect(place.seen).toEqual([`Bearer ${deskToken}`]);
     expect(await place.at.json(['lease', 'list'])).toEqual([]);

@@ -321,7 +321,7 @@ describe('no variables are printed, and no lease is created', () => {
       at.configFile,
       stringify({ version: 1, proxy: { listen: '127.0.0.1:8377', authentication: 'required' } }),
     );
-    expect((await at.run(['env'])).stderr).toContain('→ sidekey env --agent NAME --grant GRANT');
+    expect((await at.run(['env'])).stderr).toContain('→ sidekey env --agent AGENT --grant GRANT');
     const empty = await home();
     expect((await empty.run(['env', '--proxy', proxy])).stderr).toContain('→ sidekey start creates it');
   });

@@ -247,7 +247,7 @@ describe('the exit code', () => {
       proxy: { authentication: 'required' },
     });
     const ran = await at.run(['fetch', upstream.url]);
-    expect(ran).toMatchObject({ exit: 3, stderr: expect.stringContaining('--agent NAME') });
+    expect(ran).toMatchObject({ exit: 3, stderr: expect.stringContaining('--agent AGENT') });
     expect(upstream.connections()).toBe(0);
   });
 });

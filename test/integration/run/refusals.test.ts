@@ -27,7 +27,7 @@ describe.skipIf(curlMissing)('refusals of sidekey run (curl)', () => {
     const denied = await run(['--unmatched', 'deny', '--', ...status(`${upstream.url}/`)]);
     expect(denied.stdout).toBe('000');
     expect(withoutConfinement(denied.stderr)).toBe(
-      `sidekey: no request with a credential, 1 refused\n  ${upstream.authority} domain_not_allowed → sidekey domain tunnel ${upstream.authority} (no credential), or sidekey domain allow ${upstream.authority} --grant NAME; an agent proposes it: POST http://sidekey.internal/proposals\n`,
+      `sidekey: no request with a credential, 1 refused\n  ${upstream.authority} domain_not_allowed → sidekey domain tunnel ${upstream.authority} (no credential), or sidekey domain allow ${upstream.authority} --grant GRANT; an agent proposes it: POST http://sidekey.internal/proposals\n`,
     );
     await writeFile(at.configFile, (await readFile(at.configFile, 'utf8')).replace(': tunnel', ': deny'));
     expect(await run(['--', ...status(`${upstream.url}/`)])).toMatchObject({

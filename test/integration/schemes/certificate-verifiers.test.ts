@@ -105,7 +105,7 @@ describe.skipIf(openssl !== null)(`openssl s_server${because(openssl)}`, () => {
       detail: expect.stringMatching(
         /^api\.acme\.test:\d+ did not take the client certificate of the grant: it does not know who issued it \(ERR_SSL_\w*UNKNOWN_CA\)\.$/,
       ) as string,
-      hint: expect.stringContaining('sidekey grant show NAME') as string,
+      hint: expect.stringContaining('sidekey grant show GRANT') as string,
     });
   });
 

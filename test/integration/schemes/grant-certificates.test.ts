@@ -119,7 +119,7 @@ describe.each(versions)('a server that requires a client certificate, with %s', 
       const refusal = await refusalBy(how, sidekey, upstream.authority);
       expect(refusal.status).toBe(502);
       expect(refusal.hint).toMatch(
-        /^it may not take the client certificate of the grant: sidekey grant show NAME/,
+        /^it may not take the client certificate of the grant: sidekey grant show GRANT/,
       );
       expect(upstream.seen).toEqual([]);
     },

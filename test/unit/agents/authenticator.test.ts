@@ -15,6 +15,7 @@ import { addAgent, leaseRecord, tokenRecord } from '../../support/rights.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { gitHubClaims, issuerKey } from '../../support/token-issuer.ts';
 import { manualTime } from '../lib/manual-time.ts';
+import { hintOfText } from '../../support/hint.ts';
 
 const start = Date.UTC(2027, 0, 1);
 const basic = (text: string) =>
@@ -289,7 +290,7 @@ describe('the authenticator', () => {
     for (const secret of ['one', 'lease'])
       expect(await identify(`a:${secret}`)).toMatchObject({
         code: 'agent_auth_required',
-        hint: 'sidekey agent set a --enable',
+        hint: hintOfText('sidekey agent set a --enable'),
       });
     await store.agents.change('a', { disabledAt: null });
     expect(await identify('a:one')).toMatchObject({ agent: 'a' });
@@ -306,7 +307,7 @@ describe('the authenticator', () => {
     expect(await identify('a:two')).toMatchObject({
       code: 'agent_auth_required',
       message: expect.stringMatching(/^This token of the agent a ended at 202[67]-\S+ \S+:01 \S+\.$/),
-      hint: 'for a new one: sidekey agent rotate a --token-label ci',
+      hint: hintOfText('for a new one: sidekey agent rotate a --token-label ci'),
     });
     await store.agentTokens.revoke('a', 'main', time.now());
     expect(await identify('a:one')).toMatchObject({ message: 'This token of the agent a was revoked.' });
@@ -365,7 +366,7 @@ describe('a lease', () => {
     expect(await identify('a:lease')).toMatchObject({
       code: 'lease_expired',
       message: expect.stringContaining(`The lease ${id} of a ended at 202`),
-      hint: `sidekey lease renew ${id}`,
+      hint: hintOfText(`sidekey lease renew ${id}`),
     });
     await store.leases.renew(id, { at: time.now(), expiresAt: time.now() + minute, moreUses: 0 });
     expect(await identify('a:lease')).toMatchObject({ agent: 'a' });
@@ -373,7 +374,7 @@ describe('a lease', () => {
     expect(await identify('a:lease')).toMatchObject({
       code: 'lease_expired',
       message: expect.stringContaining('was revoked'),
-      hint: expect.stringContaining('sidekey lease create --agent a'),
+      hint: hintOfText(/sidekey lease create --agent a/),
     });
   });
 
@@ -400,7 +401,7 @@ describe('a lease', () => {
     expect(await identify('a:lease')).toMatchObject({
       code: 'lease_expired',
       message: expect.stringContaining('was not used for 300 s'),
-      hint: `sidekey lease renew ${id}`,
+      hint: hintOfText(`sidekey lease renew ${id}`),
     });
     expect(await identify('a:lease')).toBeInstanceOf(SidekeyError);
   });
@@ -450,7 +451,7 @@ describe('a lease', () => {
       expect(answer).toMatchObject({
         code: 'lease_expired',
         message: `The lease ${id} of a is used up: it was for 5 requests, which were made.`,
-        hint: `sidekey lease renew ${id} --uses 5`,
+        hint: hintOfText(`sidekey lease renew ${id} --uses 5`),
       });
     }
     // The authenticator refuses it too, and counting did not read the rights again.
@@ -548,7 +549,7 @@ describe('a permission that ends while a request waits', () => {
     for (const caller of callers) {
       expect(await caller.spend(grant)).toMatchObject({
         code: 'grant_expired',
-        hint: 'sidekey grant set work --user alice --ttl 30d',
+        hint: hintOfText('sidekey grant set work --user alice --ttl 30d'),
       });
     }
     expect(await nobody.spend(other)).toBeNull();

@@ -8,6 +8,7 @@ import { grantRecord } from '../../support/grant-record.ts';
 import { aProvider } from '../../support/provider.ts';
 import { oauth2 } from './processes.ts';
 import { hintText } from '../../../src/lib/hint.ts';
+import { hintOfText } from '../../support/hint.ts';
 
 const consent = aProvider({ flows: ['authorization_code'] });
 
@@ -32,7 +33,7 @@ describe('the hint of a missing scope', () => {
     expect(found).toEqual({
       scopes: ['write', 'admin'],
       reason: 'the grant lacks: write admin',
-      hint: "sidekey connect acme --name work --scope 'write admin'",
+      hint: hintOfText("sidekey connect acme --name work --scope 'write admin'"),
     });
     expect(scopesToAsk(['write admin'], consent, grant)).toEqual(['write', 'admin', 'read']);
   });
@@ -44,7 +45,7 @@ describe('the hint of a missing scope', () => {
     expect(missing('Bearer error="invalid_token", resource_metadata="https://a.example/meta"')).toMatchObject(
       {
         scopes: null,
-        hint: 'sidekey connect acme --name work (described at https://a.example/meta)',
+        hint: hintOfText('sidekey connect acme --name work (described at https://a.example/meta)'),
       },
     );
     expect(missing('Bearer error="invalid_token"')).toBeNull();

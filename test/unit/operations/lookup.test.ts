@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { pickGrant, pickOwnGrant } from '../../../src/operations/lookup.ts';
 import { grantRecord } from '../../support/grant-record.ts';
+import { hintOfText } from '../../support/hint.ts';
 
 const alice = grantRecord({ name: 'work', user: 'alice', provider: 'github' });
 
@@ -60,7 +61,7 @@ describe('the grant argument of a command', () => {
     expect(() => pick('mial')).toThrow('There is no grant mial; did you mean mail?');
     expect(() => pick('bad name: \u001b')).toThrow('There is no grant of that name.');
     expect(() => pickGrant([], { grant: 'x' })).toThrow(
-      expect.objectContaining({ hint: 'sidekey connect PROVIDER' }),
+      expect.objectContaining({ hint: hintOfText('sidekey connect PROVIDER') }),
     );
   });
 });

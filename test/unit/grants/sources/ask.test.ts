@@ -5,6 +5,7 @@ import type { SourceCredential } from '../../../../src/domain/credential.ts';
 import { createSources } from '../../../../src/grants/sources/ask.ts';
 import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { tempFolder } from '../../../support/temp-folder.ts';
+import { hintOfText } from '../../../support/hint.ts';
 
 const now = Date.UTC(2027, 0, 1);
 const node = process.execPath;
@@ -242,7 +243,7 @@ describe('a file', () => {
     expect(await failureOf('file:token')).toMatchObject({
       code: 'source_failed',
       message: 'file:token is open to every user of this machine.',
-      hint: expect.stringMatching(/chmod 600 .*defaultMode: 0440/),
+      hint: hintOfText(/chmod 600 .*defaultMode: 0440/),
     });
   });
 

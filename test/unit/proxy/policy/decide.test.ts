@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { parseConnectTarget } from '../../../../src/proxy/policy/authority.ts';
 import { decide, decideConnect } from '../../../../src/proxy/policy/decide.ts';
 import { authorityOf, policyOf } from './policy-for-test.ts';
+import { hintOfText } from '../../../support/hint.ts';
 
 const grant = { kind: 'grant', grant: 'acme', allowPlainHttp: false } as const;
 const allowPlainHttp = { ...grant, allowPlainHttp: true } as const;
@@ -44,7 +45,9 @@ describe('a decision', () => {
       outcome: 'deny',
       code: 'domain_not_allowed',
       rule: 'proxy.unmatched',
-      hint: 'sidekey domain tunnel other.example.com:8443 (no credential), or sidekey domain allow other.example.com:8443 --grant NAME; an agent proposes it: POST http://sidekey.internal/proposals',
+      hint: hintOfText(
+        'sidekey domain tunnel other.example.com:8443 (no credential), or sidekey domain allow other.example.com:8443 --grant GRANT; an agent proposes it: POST http://sidekey.internal/proposals',
+      ),
     });
   });
 
@@ -101,7 +104,9 @@ describe('a decision at CONNECT', () => {
   it('denies another port of a listed host', () => {
     expect(at(policyOf({ 'a.example': grant }), 'a.example:8443')).toMatchObject({
       outcome: 'deny',
-      hint: 'sidekey domain tunnel a.example:8443 (no credential), or sidekey domain allow a.example:8443 --grant NAME; an agent proposes it: POST http://sidekey.internal/proposals',
+      hint: hintOfText(
+        'sidekey domain tunnel a.example:8443 (no credential), or sidekey domain allow a.example:8443 --grant GRANT; an agent proposes it: POST http://sidekey.internal/proposals',
+      ),
     });
   });
 
