@@ -14,7 +14,7 @@ const problemShape = z
     code: z.string().describe('Stable code of the error; docs/errors.md lists them.'),
     detail: z.string().describe('One sentence.'),
     hint: z.string().optional().describe('The way out.'),
-    remedies: remedies.optional(),
+    remedies,
   })
   .meta({ id: 'Problem', description: 'An error (RFC 9457).' });
 
@@ -25,7 +25,7 @@ export function openApiDocument(routes: readonly AnyRoute[], url: string): Json 
   for (const row of routes) {
     (paths[row.path] ??= {})[row.method] = {
       operationId: row.id,
-      ...(row.operation === undefined ? {} : { 'x-operation': row.operation }),
+      ...(row.operations === undefined ? {} : { 'x-operations': row.operations }),
       tags: [row.tag],
       summary: row.summary,
       description: row.scope === null ? 'Scope: none.' : `Scope: \`${row.scope}\`.`,

@@ -80,7 +80,7 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
   return route<AnyGiven['query'], AnyGiven['body']>({
     ...place,
     ...(carried as object),
-    operation: operation.id,
+    operations: [operation.id],
     tag: tags[operation.id.split('.', 1)[0]!]!,
     commands: command === null ? [] : [command],
     method,

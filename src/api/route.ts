@@ -29,8 +29,8 @@ interface Route<Query = never, Body = never> {
   readonly path: string;
   /** `operationId` of the OpenAPI document. */
   readonly id: string;
-  /** Id of its operation, which remedies name: `grant.refresh`. */
-  readonly operation?: string;
+  /** Ids of its operations, which remedies name: `grant.refresh`. */
+  readonly operations?: readonly string[];
   readonly tag: string;
   readonly summary: string;
   /** Scope that the caller needs; null: every caller may. */

@@ -55,7 +55,7 @@ export const examineSetup = reading({
       verdict: verdict ?? 'absent',
       said,
     })),
-    notes: [...notes],
+    notes: notes.map(needAnswer),
     needs: needs.map(needAnswer),
   }),
 });

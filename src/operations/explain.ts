@@ -27,7 +27,7 @@ export const explainRequest = reading({
       status: z.int().optional(),
       message: z.string().optional(),
       hint: z.string().optional(),
-      remedies: remedies.optional(),
+      remedies,
       steps: z.array(z.looseObject({ step: z.string(), ok: z.boolean(), text: z.string() })),
     })
     .meta({ id: 'Explanation' }),

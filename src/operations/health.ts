@@ -17,11 +17,11 @@ export const need = z.looseObject({
   about: z.string().optional(),
   sentence: z.string(),
   hint: z.string().nullable(),
-  remedies: remedies.optional(),
+  remedies,
 });
 
 /** Returns a task for programs. */
-export function needAnswer({ hint, ...need }: Need & { readonly about: string }) {
+export function needAnswer({ hint, ...need }: Need & { readonly about?: string }) {
   return { ...need, ...(hint === null ? { hint } : hintAnswer(hint)) };
 }
 

@@ -24,21 +24,21 @@ const span = z
 
 export const text = z.string().max(2_048, 'is longer than 2048 characters');
 
+const remedy = z.object({ operation: z.string(), input: z.record(z.string(), z.unknown()) }).meta({
+  id: 'Remedy',
+  description:
+    'An operation that helps (`x-operations` of a route), with its input; null is for a person to choose.',
+});
+
 /** Actions of a hint, for programs. */
-export const remedies = z.array(
-  z.object({ operation: z.string(), input: z.record(z.string(), z.unknown()) }).meta({
-    id: 'Remedy',
-    description:
-      'An operation that helps (`x-operation` of a route), with its input; null is for a person to choose.',
-  }),
-);
+export const remedies = z.array(remedy).optional();
 
 export function hintAnswer(hint: Hint): {
-  hint: string;
-  remedies?: z.input<typeof remedies>;
+  readonly hint: string;
+  readonly remedies?: z.input<typeof remedies>;
 } {
-  const remedies = remediesOf(hint).map((remedy) => ({ ...remedy }));
-  return { hint: hintText(hint), ...(remedies.length === 0 ? {} : { remedies }) };
+  const actions = remediesOf(hint).map((action) => ({ ...action }));
+  return { hint: hintText(hint), ...(actions.length === 0 ? {} : { remedies: actions }) };
 }
 
 export const time = z.iso.datetime();

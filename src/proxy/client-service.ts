@@ -9,6 +9,8 @@ import { ClientSession, type SessionService } from './http/server/h2-session.ts'
 import { type RequestStream, streamSide } from './http/server/h2-stream.ts';
 import { type ConnectionPlaces, endsOf } from '../lib/connection-places.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintText } from '../lib/hint.ts';
+import { asTyped } from '../lib/log.ts';
 import { type PeerOwner, peerOwner } from '../lib/os.ts';
 import type { Timers } from '../lib/timers.ts';
 import type { Policy } from './policy/decide.ts';
@@ -191,7 +193,7 @@ export class ClientService implements Service {
   denied({ address, tunnel }: Client, { code, status, message, hint }: SidekeyError): void {
     const { scheme, host, port } = tunnel?.authority ?? {};
     const facts = { client: address, scheme, host, port, code };
-    this.#services.log.info({ ...facts, hint }, `a client was refused: ${message}`);
+    this.#services.log.info({ ...facts, hint: asTyped(hintText(hint)) }, `a client was refused: ${message}`);
     this.#services.audit.note({ ...facts, event: 'denied', outcome: 'deny', status, reason: message });
   }
 

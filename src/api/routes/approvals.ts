@@ -23,6 +23,7 @@ export const approvalRoutes: readonly AnyRoute[] = [
     method: 'post',
     path: '/v2/approvals/{approval}',
     id: 'answerApproval',
+    operations: [answerApproval.id],
     tag: 'Approvals',
     summary: answerApproval.summary,
     scope: answerApproval.scope,

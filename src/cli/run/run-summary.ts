@@ -86,7 +86,7 @@ function countsText({ requests, tunnelled, failed, refused }: RequestCounts): st
 function refusalText({ host, port, code, count, hint }: RefusalWithHint): string {
   const where = host === '' ? 'what was no request' : `${host}${port === 443 ? '' : `:${port}`}`;
   const often = count === 1 ? '' : ` (${count} times)`;
-  return `  ${where} ${code}${often}${hint === null ? '' : ` → ${hintText(hint)}`}`;
+  return `  ${where} ${code}${often}${hint === null ? '' : ` → ${hint}`}`;
 }
 
 interface RefusalWithHint {
@@ -94,7 +94,7 @@ interface RefusalWithHint {
   readonly port: number | null;
   readonly code: string;
   readonly count: number;
-  readonly hint: Hint | null;
+  readonly hint: string | null;
 }
 
 /**
@@ -110,7 +110,8 @@ async function withHints(
   const hinted: RefusalWithHint[] = [];
   for (const { line, count } of refusals) {
     const { host = '', port = null, code = 'internal' } = line;
-    hinted.push({ host, port, code, count, hint: await hintFor(line, view, lease) });
+    const hint = await hintFor(line, view, lease);
+    hinted.push({ host, port, code, count, hint: hint === null ? null : hintText(hint) });
   }
   return hinted;
 }

@@ -1,6 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import { remedy } from '../../../src/lib/hint.ts';
 import { useRefreshToken, type RefreshTokenUse } from '../../../src/grants/refresh-token-use.ts';
 import type { Store } from '../../../src/store/store.ts';
 import {
@@ -148,7 +147,7 @@ describe('the use of a refresh token for another request', () => {
         ask: async () => ({ kind: 'refused', description: 'it was revoked' }),
       }),
     );
-    expect(error).toMatchObject({ code: 'reauth_required', hint: remedy('connect', { provider: 'acme' }) });
+    expect(error).toMatchObject({ code: 'reauth_required', hint: 'sidekey connect acme' });
     expect(error?.message).toContain('it was revoked');
     expect(await here.process.registry.read(here.grant.id)).toMatchObject({
       grant: { state: 'reauth_required', stateReason: expect.stringContaining('it was revoked') },
@@ -270,7 +269,7 @@ describe('the use of a refresh token for another request', () => {
     const grant = await at.add(process.registry, credential);
     expect(await failure(useIn({ at, process }, { grantId: grant.id, ask }))).toMatchObject({
       code,
-      hint: remedy('connect', { provider: 'acme' }),
+      hint: 'sidekey connect acme',
     });
   });
 
