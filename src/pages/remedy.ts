@@ -46,15 +46,23 @@ export function wayOut(
   { scopes }: Me,
   done: () => Promise<unknown>,
 ): Child {
-  const ways = remedies.map(({ operation, input }) => {
+  const links = new Set<string>();
+  const actions = remedies.flatMap(({ operation, input }) => {
     const button = buttons[operation];
-    if (button !== undefined && scopes.includes(button.scope) && !Object.values(input).includes(null))
-      return action(button.label, async () => {
+    if (button !== undefined && scopes.includes(button.scope) && !Object.values(input).includes(null)) {
+      const work = async () => {
         await button.run(input as Input);
         await done();
-      });
+      };
+      return [action(button.label, work)];
+    }
     const view = views[operation.split('.', 1)[0] ?? ''];
-    return view !== undefined && h('a', { href: `#${view}` }, `Open ${view}`);
+    if (view !== undefined) links.add(view);
+    return [];
   });
-  return [hint !== null && h('code', {}, hint), ' ', ways];
+  return [
+    hint !== null && h('code', {}, hint),
+    actions,
+    [...links].map((view) => h('a', { href: `#${view}` }, `Open ${view}`)),
+  ];
 }

@@ -3,6 +3,7 @@ import type { BrowserPage } from '../support/chromium.ts';
 import { browsers, type Page } from '../support/browsers.ts';
 import { curl } from '../support/curl.ts';
 import { examined } from '../support/examined.ts';
+import { oauth2Credential } from '../support/oauth2-credential.ts';
 import { click, confirm, goTo, openedPages, submit } from '../support/opened-pages.ts';
 
 /** Chromium takes pictures and asks axe; in Firefox the flow alone is tried. */
@@ -60,6 +61,17 @@ describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_na
     expect(overview).toMatch(/active\s+1/);
     expect(overview).toMatch(/mine[^]*consent/);
     await looked(page, 'attention');
+  });
+
+  test('refresh a grant that could not be refreshed, from the overview', async () => {
+    const { page, sidekey, upstream } = await openedPages(open);
+    const credential = oauth2Credential({ refreshToken: 'r', tokenEndpoint: `${upstream.url}/token` });
+    const { id } = await sidekey.grant([upstream.authority], { name: 'stale', credential });
+    await sidekey.proxy.state.store.activity.note(id, { failedAt: Date.now(), failure: 'it was down' });
+    await goTo(page, 'overview', 'stale could not be refreshed');
+    await looked(page, 'refresh');
+    await page.evaluate(click('Refresh it now'));
+    await page.shows('The token of the grant "stale" could not be refreshed');
   });
 
   test('plot and filter the audit log', async () => {
@@ -139,7 +151,7 @@ describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_na
     await page.shows('api.example.com\ttunnel');
     expect((await call('GET /v2/domains')).body.data).toHaveLength(3);
     await page.evaluate(submit('Explain', { url: 'https://other.example.com/' }));
-    await page.shows('sidekey domain tunnel');
+    await page.shows('Open domains');
   });
 
   test('answer a waiting request', async () => {
