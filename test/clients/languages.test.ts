@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
+import { goBuildVariables } from '../support/go-build.ts';
 import { greeting, missing, programs, stage } from './support/stage.ts';
 
 // The system's own, which has the packages of the system.
@@ -61,9 +62,8 @@ test.skipIf(missing('go', 'version'))(
   async () => {
     const { perform, upstream, room, seen } = await stage(greeting);
     const program = join(room, 'get');
-    // With the caches of the machine: a compiler that begins with its own library takes minutes.
     await promisify(execFile)('go', ['build', '-C', join(programs, 'go'), '-o', program, '.'], {
-      env: { ...process.env, GOTOOLCHAIN: 'local', GOFLAGS: '-mod=mod', CGO_ENABLED: '0' },
+      env: { ...process.env, ...goBuildVariables() },
     });
     const ran = await perform([program, `${upstream.url}/me`]);
     expect(ran).toMatchObject({ exit: 0, stdout: expect.stringContaining('hello from upstream') });

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { home } from '../support/command-line.ts';
+import { goBuildVariables } from '../support/go-build.ts';
 import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { startUpstream } from '../support/upstream.ts';
 import { missing, programs } from './support/stage.ts';
@@ -51,6 +52,7 @@ for (const [name, command, absent] of clients) {
         https_proxy: sidekey.url,
         // Ruby has one for both.
         http_proxy: sidekey.url,
+        ...(name === 'Go' ? goBuildVariables() : {}),
       };
       await promisify(execFile)('sh', ['-ec', `. ${folder}/env.sh; ${command} ${upstream.url}/a`], { env });
       expect(new Set(seen)).toEqual(new Set([`Bearer ${bearerToken}`]));

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { searchAll } from './search-all.ts';
 
 /**
  * Marked secrets: each is random, so that any part of one that is found comes from the place where the test
@@ -35,9 +36,11 @@ const pieces = 4;
 /** Makes a set of marks. */
 export function createMarks(): Marks {
   const patterns: { readonly name: string; readonly form: string; readonly bytes: Buffer }[] = [];
+  let search: ReturnType<typeof searchAll> | null = null;
   let size = 0;
   function add(name: string, between: string): string {
     size += 1;
+    search = null;
     const parts = Array.from({ length: pieces }, () => randomLetters(pieceLength));
     for (const piece of parts) {
       for (const [form, text] of formsOf(piece)) patterns.push({ name, form, bytes: Buffer.from(text) });
@@ -49,13 +52,12 @@ export function createMarks(): Marks {
     token: (name) => add(name, '+/~'),
     password: (name) => add(name, ' "\\é'),
     size: () => size,
-    findIn: (bytes) => [
-      ...new Set(
-        patterns
-          .filter((pattern) => bytes.includes(pattern.bytes))
-          .map(({ name, form }) => `${name} (${form})`),
-      ),
-    ],
+    findIn(bytes) {
+      search ??= searchAll(patterns.map((pattern) => pattern.bytes));
+      const found = search(bytes);
+      const names = patterns.filter((_pattern, index) => found.has(index));
+      return [...new Set(names.map(({ name, form }) => `${name} (${form})`))];
+    },
   };
 }
 

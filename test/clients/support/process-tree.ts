@@ -1,5 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
-import { openSync, readSync, closeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 
 /** Data that a process could pass on: its input and its memory. */
 export interface ProcessImage {
@@ -64,25 +64,51 @@ const blockBytes = 65_536;
 
 function memoryOf(pid: number, maps: string): Buffer {
   const blocks: Buffer[] = [];
-  const memory = openSync(`/proc/${pid}/mem`, 'r');
-  const zeros = Buffer.alloc(blockBytes);
+  const [memory, pages] = [openSync(`/proc/${pid}/mem`, 'r'), openSync(`/proc/${pid}/pagemap`, 'r')];
+  const [zeros, block] = [Buffer.alloc(blockBytes), Buffer.alloc(blockBytes)];
   try {
     for (const line of maps.split('\n')) {
       // Memory that is not writable holds programs, not their data.
-      const range = /^([0-9a-f]+)-([0-9a-f]+) rw/.exec(line);
+      const range = /^([0-9a-f]+)-([0-9a-f]+) rw.(.) \S+ \S+ (\d+)/.exec(line);
       if (range === null || line.includes('[vvar')) continue;
       const [start, end] = [Number.parseInt(range[1]!, 16), Number.parseInt(range[2]!, 16)];
+      // Memory that others share, and the content of files, may have been written elsewhere.
+      const isAnonymous = range[3] === 'p' && range[4] === '0';
+      const used = isAnonymous ? usedPages(pages, start, end) : null;
       for (let at = start; at < end; at += blockBytes) {
-        const block = Buffer.allocUnsafe(Math.min(blockBytes, end - at));
-        const read = readOr0(memory, block, at);
-        const bytes = block.subarray(0, read);
-        if (read > 0 && !bytes.equals(zeros.subarray(0, read))) blocks.push(bytes);
+        const first = (at - start) / pageBytes;
+        if (used?.subarray(first, first + blockBytes / pageBytes).includes(1) === false) continue;
+        const bytes = block.subarray(0, readOr0(memory, block.subarray(0, end - at), at));
+        if (!bytes.equals(zeros.subarray(0, bytes.length))) blocks.push(Buffer.from(bytes));
       }
     }
   } finally {
     closeSync(memory);
+    closeSync(pages);
   }
   return Buffer.concat(blocks);
+}
+
+const pageBytes = 1_024 * Number(/^KernelPageSize: +(\d+) kB$/m.exec(readSmaps())?.[1]);
+
+function readSmaps(): string {
+  return processesAreClosed === false ? readFileSync('/proc/self/smaps', 'utf8') : '';
+}
+
+/**
+ * Returns one byte for each page of a region: 1 if the page is in memory or swapped, 0 if it was never used. A
+ * process reserves many pages that it does not use, such as those of stacks, and the kernel makes one for each
+ * read.
+ */
+function usedPages(file: number, start: number, end: number): Uint8Array {
+  // The highest bits of a little-endian number of 64 bits (Linux, Documentation/admin-guide/mm/pagemap.rst).
+  const entryBytes = 8;
+  const entries = Buffer.alloc(((end - start) / pageBytes) * entryBytes);
+  readOr0(file, entries, (start / pageBytes) * entryBytes);
+  const used = new Uint8Array(entries.length / entryBytes);
+  for (let page = 0; page < used.length; page += 1)
+    used[page] = (entries[page * entryBytes + 7]! & 0b1100_0000) === 0 ? 0 : 1;
+  return used;
 }
 
 /** A region may be gone since it was listed, or be a device's. */

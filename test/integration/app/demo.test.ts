@@ -13,6 +13,7 @@ import { openStage, type Stage } from '../../../examples/demo/stage.ts';
 import { tellStory } from '../../../examples/demo/story.ts';
 import { send } from '../../../examples/helpdesk/connection.ts';
 import type { Log } from '../../../src/lib/log.ts';
+import { compileCache } from '../../support/built-program.ts';
 import { curlMissing } from '../../support/curl.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
@@ -33,7 +34,7 @@ interface Demo {
 /** Runs the demo as `npm run demo` does. Its streams end with it and with whatever it left running. */
 async function runDemo(...args: readonly string[]): Promise<Demo> {
   const temporary = await tempFolder();
-  const env = { PATH: process.env['PATH'], TMPDIR: temporary, npm_command: 'run-script' };
+  const env = { ...compileCache, PATH: process.env['PATH'], TMPDIR: temporary, npm_command: 'run-script' };
   const child = spawn(process.execPath, [demoFile, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   onTestFinished(() => void child.kill('SIGKILL'));
   let stdout = '';

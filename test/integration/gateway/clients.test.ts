@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { makeTestAuthority } from '../../support/certificates.ts';
+import { goBuildVariables } from '../../support/go-build.ts';
 import { addAgent } from '../../support/rights.ts';
 import { bearerToken, startSidekey } from '../../support/sidekey.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
@@ -94,9 +95,9 @@ for (const [name, [command, probe]] of Object.entries(programs)) {
       env: {
         PATH: process.env['PATH'],
         HOME: folder,
-        GOFLAGS: '-modcacherw',
         HTTPS_PROXY: proxy,
         https_proxy: proxy,
+        ...(name === 'Go' ? goBuildVariables() : {}),
         ...Object.fromEntries(trusting.map((variable) => [variable, bundle])),
       },
     });

@@ -5,6 +5,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { curl, curlMissing } from '../../support/curl.ts';
+import { goBuildVariables } from '../../support/go-build.ts';
 import { grantedH2 } from '../../support/h2-client.ts';
 import { openClient } from '../../support/raw-client.ts';
 import { bearerToken, type TestSidekey } from '../../support/sidekey.ts';
@@ -130,7 +131,7 @@ asyncio.run(main())
         join(sidekey.folder, 'get'),
       ];
       execFileSync('go', ['build', '-C', source, '-o', program, '.'], {
-        env: { ...process.env, GOTOOLCHAIN: 'local', GOFLAGS: '-mod=mod', CGO_ENABLED: '0' },
+        env: { ...process.env, ...goBuildVariables() },
       });
       const env = { HTTPS_PROXY: sidekey.url, SSL_CERT_FILE: sidekey.caFile };
       expect(await run(program, [`${upstream.url}/one`], env)).toMatchObject({

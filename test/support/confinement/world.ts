@@ -23,6 +23,7 @@ import { stringify } from 'yaml';
 import { findMechanisms, type Mechanisms } from '../../../src/clients/confine/confine.ts';
 import { landlockVersion } from '../../../src/clients/confine/landlock.ts';
 import { packageRoot } from '../../../src/lib/package-files.ts';
+import { compileCache } from '../built-program.ts';
 import { tempFolder } from '../temp-folder.ts';
 import { secret, type Target } from './attempt.ts';
 import type { Job } from './outer.ts';
@@ -221,7 +222,7 @@ export async function runOuter(
   while (stdio.length < 41) stdio.push(stdio.length === 7 || stdio.length === 40 ? open : 'ignore');
   const outer = spawn(process.execPath, [support('outer.ts'), JSON.stringify(job)], {
     cwd: job.folder,
-    env: { ...job.env, SECRET: secret },
+    env: { ...compileCache, ...job.env, SECRET: secret },
     stdio: stdio as 'pipe'[],
     detached: true,
   });
