@@ -34,7 +34,7 @@ export function proposalsConformance(
     const answer = (id: string, outcome: ProposalOutcome, at = time) =>
       store.proposals.answer(id, { at, by: 'alice', outcome });
 
-    it('returns proposals unchanged, also to other processes', async () => {
+    it('returns proposals unchanged, to other processes too', async () => {
       const all = [
         await made({ reason: 'x\n\u001b[2J', lease: lease.id }),
         await made({ askedAt: time + 1, change: { kind: 'grant', provider: 'github', scopes: ['a', 'b'] } }),
@@ -103,7 +103,7 @@ export function proposalsConformance(
       expect(await answer('none', 'declined')).toBeNull();
     });
 
-    it('can decline an approval for one exchange later, and completes a connection', async () => {
+    it('accepts a later refusal of an approval for one exchange, and completes a connection', async () => {
       const once = await made();
       await answer(once.id, 'once');
       expect(await answer(once.id, 'declined')).toMatchObject({ answer: { outcome: 'declined' } });

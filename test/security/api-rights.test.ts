@@ -25,7 +25,7 @@ const createKey = (service: TestService, key: string, body: object = {}) =>
   service.call('POST /v2/api-keys', { key, body: { name: 'new', role: 'operator', ...body } });
 
 describe('a key', () => {
-  it('that was created with a key of a person ends with the person', async () => {
+  it('that was created with the key of a person is refused after the person is removed', async () => {
     const service = await withPerson();
     const made = await createKey(service, service.own, { expires: 'none' });
     expect(made).toMatchObject({ status: 201, body: { person: 'pat' } });

@@ -235,7 +235,7 @@ describe('PATCH /v2/grants/{grant}', () => {
     [{ 'a b': 'x' }, 'body.metadata.a b: is not valid: use 1 to 64 letters'],
     [{ a: 'x'.repeat(257) }, 'body.metadata.a: is longer than 256 characters.'],
     [{ a: 'x\ny' }, 'body.metadata.a: has control characters.'],
-  ])('says what is wrong with the metadata %j', async (metadata, words) => {
+  ])('explains what is wrong with the metadata %j', async (metadata, words) => {
     const { call } = await startService();
     const { status, body } = await call('PATCH /v2/grants/github', { body: { metadata } });
     expect([status, body.detail]).toEqual([400, expect.stringContaining(words)]);

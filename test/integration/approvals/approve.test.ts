@@ -109,7 +109,7 @@ describe('an answer at the command line', () => {
     expect((await events()).map(({ approval }) => approval)).toEqual([standing.id]);
   });
 
-  test('for the lease of a request without one is refused, and the request still waits', async () => {
+  test('for the lease is refused if the request has no lease, and the request still waits', async () => {
     const { at, store, ask, events } = await homeWithApprovals();
     const { id } = await ask();
     const refused = await at.run(['approve', id, '--lease']);

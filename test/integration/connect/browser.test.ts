@@ -74,7 +74,7 @@ describe('connect, with a browser on this machine', () => {
     expect(at.helpdesk.tokenRequestCount('refresh_token')).toBe(1);
   });
 
-  test('the page loads nothing, is not cached, and sends no referrer', async () => {
+  test('ends on a page that loads nothing, is not cached, and sends no referrer', async () => {
     const { page } = await connected(await acmeHome());
     expect(page.headers).toMatchObject({
       'content-type': 'text/html; charset=utf-8',

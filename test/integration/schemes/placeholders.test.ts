@@ -341,7 +341,7 @@ describe('messages of a WebSocket', () => {
     server.close();
   });
 
-  test('get the credential in text, and answers have it removed', async () => {
+  test('get the credential in text messages, and replies have it removed', async () => {
     const { setup, got, extensions, socket, said, server } = await chat(['websocket']);
     const { placeholder: it } = setup;
     const answer = await said(JSON.stringify({ op: 2, token: it }));

@@ -155,7 +155,7 @@ describe('reading a piece of the file', () => {
     }
   });
 
-  it('separates a line from a torn one before it', () => {
+  it('separates a line from a torn line before it', () => {
     const pieces = piecesOf(Buffer.from(text.slice(0, 100) + text));
     expect(pieces.map((piece) => readPiece(piece, mac).kind)).toEqual(['torn', 'line']);
     expect(piecesOf(Buffer.from(''))).toEqual([]);

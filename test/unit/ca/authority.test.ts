@@ -116,7 +116,7 @@ function selfSigned(
 }
 
 describe('the first start', () => {
-  it('makes a CA for ten years from one day before, with its own name', async () => {
+  it('creates a CA with a unique name, valid from one day ago for ten years', async () => {
     const now = Date.UTC(2027, 0, 1);
     const [one, two] = await Promise.all(
       [await setUp(), await setUp()].map(async (options) => openAuthority({ ...options, now: () => now })),

@@ -51,7 +51,7 @@ describe('the leaf cache', () => {
     expect(cache.secureContextFor('a.test')).not.toBe(first);
   });
 
-  it('keeps a leaf until the CA ends when a new one would not live longer', async () => {
+  it('keeps a leaf until the CA expires if a new leaf would not last longer', async () => {
     const authority = await freshAuthority();
     let now = authority.notAfter - dayMs;
     const cache = createLeafCache({ authority: () => authority, now: () => now, tickets: steady });

@@ -44,7 +44,7 @@ test.each([
   expect(parentNotes({ ...facts, ...some })).toEqual([]);
 });
 
-test('only those hosts of the map are named that NO_PROXY sends past Sidekey', () => {
+test('only hosts of the map that NO_PROXY sends past Sidekey are named', () => {
   const domains = [
     domain('api.github.com'),
     domain('*.corp.example'),

@@ -34,7 +34,7 @@ test.each([
   },
 );
 
-test('the key of a standing approval for the default changes when a rule is removed', async () => {
+test('the key of a standing approval for the default outcome changes when a rule is removed', async () => {
   const before = await keyWith(`default: approve, rules: [${open}, ${shut}]`);
   const after = await keyWith(`default: approve, rules: [${open}]`);
   expect(after.approval).not.toBe(before.approval);

@@ -15,7 +15,7 @@ test.each([
   expect(clockOf(oauth2(), now, skew)).toBe(clock);
 });
 
-test('a short token is due only in the last fifth of its lifetime', () => {
+test('a short-lived token is due only in the last fifth of its lifetime', () => {
   const short = oauth2({ expiresAt: start + 60_000 });
   expect(clockOf(short, start + 47_999, skew)).toBe('fresh');
   expect(clockOf(short, start + 48_000, skew)).toBe('due');

@@ -515,7 +515,7 @@ describe('a 401 of the upstream', () => {
     expect(tokenOf(await source.forceRefresh(second))).toBe('access-3');
   });
 
-  test('is passed on when nothing can be refreshed, or the provider fails', async () => {
+  test('is forwarded when nothing can be refreshed, or the provider fails', async () => {
     const { process, add, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());

@@ -27,7 +27,7 @@ test.each([
     '0100007F:20B9',
     null,
   ],
-])('matching a connection with the list of the kernel: %s', (_how, local, remote, user) => {
+])('a connection is matched with the list of the kernel: %s', (_how, local, remote, user) => {
   expect(userIn(list, [local, remote])).toBe(user);
 });
 

@@ -30,7 +30,7 @@ test.each([
   ['15m', { kind: 'until', at: 900_000 }],
   ['1h', { kind: 'until', at: 3_600_000 }],
   ['lease', { kind: 'lease' }],
-])('the button %s allows the request, with the reach of the button', async (value, reach) => {
+])('the button %s allows the request, for the scope that the button names', async (value, reach) => {
   const { queue, go, now } = at();
   const page = await go(`answer=${value}`);
   expect(page.status).toBe(200);

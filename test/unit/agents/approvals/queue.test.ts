@@ -196,7 +196,7 @@ describe('a pending approval', () => {
     await at.ask(asked('claude'));
   });
 
-  test('counts toward the limit also when it waits in another process', async () => {
+  test('counts toward the limit even if it waits in another process', async () => {
     const at = queue({ maxPending: 1 });
     const { who } = asked('claude');
     await store.approvals.ask(question({ id: 'elsewher', who, askedAt: time.now() }));

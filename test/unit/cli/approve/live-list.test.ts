@@ -48,7 +48,7 @@ describe('the live list', () => {
     expect(pressed(listOf(a, b, c), ['j', key]).act).toEqual(answered(id, said));
   });
 
-  it('refuses the lease as reach when the request has no lease', () => {
+  it('refuses an approval for the lease if the request has no lease', () => {
     expect(pressed(listOf(a), ['l'])).toMatchObject({ act: null, list: { note: 'a has no lease.' } });
   });
 

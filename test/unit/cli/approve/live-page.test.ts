@@ -56,7 +56,7 @@ describe('the page of the live list', () => {
     expect(lines[at + 1]).toBe('  with     5,000 bytes of body, which is not shown');
   });
 
-  it('offers the lease as reach only for a request with a lease, and shows the reach while a duration is entered', () => {
+  it('offers an approval for the lease only if the request has a lease, and shows the scope while a duration is entered', () => {
     const list = listOf(entry('aaaa0000'));
     const { lines } = livePage(list, time, size);
     expect(lines.filter((line) => /^ {2}[ylt] /.test(line))).toEqual([

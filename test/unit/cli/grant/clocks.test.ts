@@ -102,7 +102,7 @@ describe('the next event of a grant', () => {
     );
   });
 
-  it('is a use of the refresh token when that expires without use', () => {
+  it('is a use of the refresh token if the refresh token expires without use', () => {
     const idle = { dialect: { refreshTokenIdleTimeoutMs: 30 * day } };
     expect(next(idle)).toEqual({ what: 'keep_alive', at: now - 6 * minute + 15 * day });
     expect(nextText(idle)).toBe('a running proxy refreshes it in 15 d, so that it does not expire');

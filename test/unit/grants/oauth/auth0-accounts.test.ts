@@ -168,7 +168,7 @@ describe('the connected accounts', () => {
     expect(auth0.faults).toEqual([]);
   });
 
-  it('can be disconnected, also a second time', async () => {
+  it('can be disconnected, even twice', async () => {
     const { auth0, api } = await tenant({ accounts: [account('cac_1'), account('cac_2')] });
     await deleteAccount(api, 'cac_1');
     await deleteAccount(api, 'cac_1');

@@ -344,7 +344,7 @@ describe('a token response', () => {
     }
   });
 
-  test('is read only by its own members', async () => {
+  test('is read without inherited members of objects', async () => {
     expect(await read(tokens, { answer: { root: 'constructor', error: '__proto__.name' } })).toMatchObject({
       accessToken: 'the-access-token',
     });

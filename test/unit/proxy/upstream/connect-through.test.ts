@@ -369,7 +369,7 @@ describe('a proxy that opens no tunnel', () => {
     await left.promise;
   });
 
-  it('for the first address within a second is also tried with the next one', async () => {
+  it('for the first address within a second is tried with the next one too', async () => {
     await using server = await upstream();
     const clock = manualClock();
     const asked = Promise.withResolvers<void>();

@@ -113,7 +113,7 @@ describe('HTTP/1.1 connections to an upstream', () => {
     await closed(server.sockets[1]!);
   });
 
-  it('deliver bytes over TLS as over TCP, also after a pause', async () => {
+  it('deliver bytes over TLS as over TCP, even after a pause', async () => {
     await using server = await tlsUpstream(company.issue(['api.example']), echo);
     const { request } = connectionsFor();
     const authority = authorityOf(`api.example:${server.port}`);
@@ -129,7 +129,7 @@ describe('HTTP/1.1 connections to an upstream', () => {
     connection.destroy();
   });
 
-  it('are made to the next address if one does not answer, also over TLS', async () => {
+  it('are made to the next address if one does not answer, over TLS too', async () => {
     await using server = await tlsUpstream(company.issue(['api.example']), echo);
     const { request } = connectionsFor({ dialer: dialerForTest({ lookup, ca: company.cert }) });
     const user = request(authorityOf(`api.example:${server.port}`));
@@ -464,7 +464,7 @@ describe('a connection that one owner used', () => {
     expect(server.accepted()).toBe(2);
   });
 
-  it('closes at its release if another owner has waited longer than its own', async () => {
+  it('closes at its release if a request of another owner waits longer than those of its owner', async () => {
     const server = await echoing();
     const { request } = connectionsFor({ most: 1 });
     const first = await ask(request(plain(server), false, 'a'), 'x');

@@ -341,7 +341,7 @@ describe('an upstream that is silent during a request', () => {
     safe.gone.tell();
   });
 
-  it('that responds to the PING gets no other one for five minutes', async () => {
+  it('that responds to the PING gets no other PING for five minutes', async () => {
     const upstream = await silent();
     const { carry, clock, state } = upstream;
     const { carried, gone } = carry(upstream.authority);

@@ -51,7 +51,7 @@ describe('a master key that is sealed for a node', () => {
 });
 
 describe('a proof of an enrolment token', () => {
-  it('is for one name and one public key', () => {
+  it('is valid for one name and one public key only', () => {
     const node = nodeOf();
     const proof = joinProof(node);
     expect(isProofOf(node, proof)).toBe(true);
@@ -71,7 +71,7 @@ describe('an enrolment token', () => {
 });
 
 describe('the file of a node key', () => {
-  it('is private, and contains what was written', async () => {
+  it('is private, and contains the written key', async () => {
     const path = join(await tempFolder(), 'node.key');
     expect(await readNodeKey(path)).toBeNull();
     const node = nodeOf();
