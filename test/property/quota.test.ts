@@ -86,7 +86,7 @@ test('a rate allows at most its burst plus its refill in every interval', async 
   );
 });
 
-test('a rate never refuses requests at its own rate', async () => {
+test('a rate never refuses requests that arrive no faster than the rate', async () => {
   await fc.assert(
     fc.asyncProperty(rate, fc.integer({ min: 1, max: 200 }), async (limit, length) => {
       const pace = Math.ceil(limit.perMs / limit.count);

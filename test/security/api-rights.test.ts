@@ -227,7 +227,7 @@ describe('the stream of the audit log', () => {
 });
 
 describe('the expiry of a token', () => {
-  it('is shown for a token without an expiry of its own', async () => {
+  it('is returned even if the token itself has no expiry', async () => {
     const { call } = await startService();
     const expires_at = new Date(Date.now() + 3_600_000).toISOString();
     const made = await call('POST /v2/users/alice/tokens', { body: token({ expires_at }) });

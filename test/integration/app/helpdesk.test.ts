@@ -888,7 +888,7 @@ describe('the helpdesk started by hand', () => {
     expect(result.err).toContain(reason);
   });
 
-  it('reports that no server answers, or that none was ever started', async () => {
+  it('reports that no server answers, or that no server was ever started', async () => {
     const data = await temporaryDirectory();
     const never = await finished(run('token', 'alice', '--data', data));
     expect(never.err).toContain('the helpdesk never ran here');

@@ -241,7 +241,7 @@ describe('a program that logs in with a device code', () => {
     expect(setup.api).toEqual([]);
   });
 
-  test('can reach nothing else on the host without a grant', async () => {
+  test('cannot reach anything else on the host without a grant', async () => {
     const setup = await startLoginServer();
     expect(await setup.send('GET /me HTTP/1.1')).toMatchObject({ status: 403, reason: 'grant_missing' });
     expect(await setup.send('GET /oauth/token?code=x HTTP/1.1')).toMatchObject({ reason: 'bad_request' });

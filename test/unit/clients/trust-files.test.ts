@@ -53,7 +53,7 @@ describe('the trust files', () => {
     expect(trust.notes).toEqual([]);
   });
 
-  test('replace roots by those of the machine and Sidekey’s CA, and add only Sidekey’s CA', async () => {
+  test('replace roots by the roots of the machine and Sidekey’s CA, and add only Sidekey’s CA', async () => {
     const { trust } = await written();
     expect(await fingerprintsIn(trust.caFile)).toEqual([fingerprint(ours)]);
     expect(await fingerprintsIn(trust.extraFile)).toEqual([fingerprint(ours)]);

@@ -52,7 +52,7 @@ test('an edit is loaded by the first request for which a check is due', async ()
   expect(loads).toHaveLength(1);
 });
 
-test('a check on demand loads an edit although none is due', async () => {
+test('a check on demand loads an edit even if no check is due', async () => {
   const { followed, write, load, inForce } = await setup(() => false);
   write('1');
   const loaded = followed.check();

@@ -105,7 +105,7 @@ describe('a refresh in the background', () => {
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('does not start for a removed grant, nor after close', async () => {
+  test('does not start for a removed grant, or after close', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     expect(await source.refreshAhead('gone')).toEqual(nothingDue);

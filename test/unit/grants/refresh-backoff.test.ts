@@ -49,7 +49,7 @@ test('the delay passes with time, is reset by a success, and is separate for eac
   expect(backoff.reason('g')).toBeNull();
 });
 
-test('the delay is at least that of Retry-After', () => {
+test('the delay is at least as long as Retry-After', () => {
   const { backoff } = backoffAt();
   backoff.failed(g, 'busy', 30_000);
   expect(backoff.wait(g, 'request')).toBe(30_000);
@@ -83,7 +83,7 @@ test('the delay of one grant stops the others only briefly, however often it fai
   expect(backoff.wait(sister, 'background')).toBe(60_000);
 });
 
-test('a success ends the delay of its endpoint, a call without a request does not, and a grant that failed keeps its own delay', () => {
+test('a success ends the delay of its endpoint, a call without a request does not, and a failed grant keeps its delay', () => {
   const { backoff } = backoffAt();
   backoff.failed(g, 'down', 30_000);
   backoff.settled('sister');

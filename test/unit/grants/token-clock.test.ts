@@ -35,7 +35,7 @@ test('a token that had expired when it was added is expired', () => {
   expect(clockOf(oauth2({ expiresAt: start - 1 }), start, skew)).toBe('ended');
 });
 
-test('other credentials are fresh until their own expiry', () => {
+test('other credentials are fresh until they expire', () => {
   const jwt: Credential = { type: 'jwt', value: 'v', expiresAt: start + hour };
   expect(clockOf(jwt, start + hour - 1, skew)).toBe('fresh');
   expect(clockOf(jwt, start + hour, skew)).toBe('ended');

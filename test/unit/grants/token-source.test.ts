@@ -552,7 +552,7 @@ describe('a failure of the store', () => {
 });
 
 describe('close', () => {
-  test('waits for the commit of a running refresh, and starts none', async () => {
+  test('waits for the commit of a running refresh, and no refresh starts afterwards', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());

@@ -50,7 +50,7 @@ test('an authenticated connection keeps its place, and a new connection is refus
   expect(places.admit(connectionFrom('127.0.0.1'))).toBe(true);
 });
 
-test('an address that holds a quarter of the places gets new places only from its own connections', () => {
+test('a new connection from an address with a quarter of the places replaces only a connection of that address', () => {
   const places = new ConnectionPlaces(() => 8);
   const [operator] = admitted(places, '198.51.100.7', 1);
   const flood = admitted(places, '203.0.113.9', 100);

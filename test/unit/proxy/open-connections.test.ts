@@ -123,7 +123,7 @@ describe('an open connection', () => {
     expect(time.waiting()).toBe(1);
   });
 
-  test('has no timer if there is none, and none after close', async () => {
+  test('has a timer only while it is open', async () => {
     const { time, begin, open } = setup();
     expect(time.waiting()).toBe(0);
     const { end, done } = await begin();

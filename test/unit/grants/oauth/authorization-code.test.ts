@@ -207,7 +207,7 @@ describe('the code exchange', () => {
     expect(asked).toMatchObject([{ form: { code: 'the-code', code_verifier: codeVerifier } }]);
   });
 
-  test('accepts any issuer when the definition names none', async () => {
+  test('accepts any issuer if the definition names no issuer', async () => {
     const { exchanged } = await flow({ iss: 'https://somebody.test' }, undefined, { ...acme, issuer: null });
     expect(await exchanged).toMatchObject({ scopes: ['read'] });
   });

@@ -185,7 +185,7 @@ describe('polling', () => {
     });
   });
 
-  test('slows down by five seconds for good after each slow_down (RFC 8628 §3.5)', async () => {
+  test('slows down permanently by five seconds after each slow_down (RFC 8628 §3.5)', async () => {
     const slow = says('slow_down');
     expect((await poll([pending, slow, pending, slow, good])).times).toEqual([5, 10, 20, 30, 45]);
   });

@@ -236,7 +236,7 @@ describe('a revocation response', () => {
     });
   });
 
-  test('that reports unsupported token types is reported as such', async () => {
+  test('that reports unsupported token types has the result `unsupported`', async () => {
     const error = Response.json({ error: 'unsupported_token_type' }, { status: 400 });
     expect(await answered(error)).toEqual({ kind: 'unsupported' });
   });

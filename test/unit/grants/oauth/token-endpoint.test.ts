@@ -85,7 +85,7 @@ describe('a token request', () => {
     expect(JSON.parse(post.body)).toMatchObject({ client_id: 'the-client', client_secret: 'client-secret' });
   });
 
-  test('has the configured parameters, which cannot replace those of the flow', async () => {
+  test('has the configured parameters, which cannot replace the parameters of the flow', async () => {
     const { headers, form } = await sent({
       tokenHeaders: { 'User-Agent': 'sidekey/1', Accept: 'text/plain' },
       tokenParameters: { thing: 'other', audience: 'api', grant_type: 'other', client_id: 'other' },
@@ -253,7 +253,7 @@ describe('a token response', () => {
     team: { id: 'T1', name: 'Acme\nInc' },
   };
 
-  test('with nested tokens is read, as Slack sends those of a user', async () => {
+  test('with nested tokens is read, as Slack sends the tokens of a user', async () => {
     const authed_user = { id: 'U1', access_token: 'xoxp-user', token_type: 'user', scope: 'a:read,b:read' };
     const answer = await read(
       { ...slackAnswer, authed_user },

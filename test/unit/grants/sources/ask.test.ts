@@ -105,7 +105,7 @@ describe('a helper', () => {
     expect(await valueOf('command:mine', { form: 'first_line' })).toMatchObject({ value: 'the-key' });
   });
 
-  test('gets the usual variables and those of its preset, and no variables of Sidekey or other programs', async () => {
+  test('gets the usual variables and the variables of its preset, and no variables of Sidekey or other programs', async () => {
     const env = {
       SIDEKEY_PASSPHRASE: 'secret',
       GITHUB_TOKEN: 'secret',

@@ -87,7 +87,7 @@ describe('the position of the injected field', () => {
     ).toEqual(['Host: h', 'Authorization: Bearer k', 'Accept: */*']);
   });
 
-  test('is after Host when it replaces none', () => {
+  test('is after Host if it replaces no field', () => {
     expect(injected(['Accept: */*', 'hOST: h', 'X-A: 1', 'X-A: 2'], key)).toEqual([
       'Accept: */*',
       'hOST: h',

@@ -148,7 +148,7 @@ describe('HTTP/1.1 connections to an upstream', () => {
     expect(await ask(request(plain(server)), 'b')).not.toBe(connection);
   });
 
-  it('are idle no longer than the limit, nor than the keep-alive time-out of the upstream minus a second', async () => {
+  it('are idle no longer than the limit, and a second less than the keep-alive time-out of the upstream', async () => {
     const server = await echoing();
     const { request, clock } = connectionsFor({ keepAlive: 10_000 });
     const users = [request(plain(server)), request(plain(server)), request(plain(server))];
@@ -321,7 +321,7 @@ describe('a waiting user', () => {
     expect(server.accepted()).toBe(2);
   });
 
-  it('is refused after its own waiting time', async () => {
+  it('is refused after the time that it may wait', async () => {
     const server = await echoing();
     const { request, clock } = connectionsFor({ most: 1 });
     const connection = await ask(request(plain(server)), 'a');

@@ -92,7 +92,7 @@ describe('a plain connection', () => {
     });
   });
 
-  it('is limited in time, with the name look-up', async () => {
+  it('is limited in time, including the name look-up', async () => {
     const dialer = dialerForTest({ lookup: () => new Promise(() => {}), timeoutMs: 20 });
     await expect(dialer.connectBlind(authorityOf('api.example'))).rejects.toMatchObject({
       code: 'upstream_timeout',
