@@ -21,11 +21,14 @@ describe('the grant of a caller that is limited to the user alice', () => {
     expect(pickOwn(alice.id, 'bob')).toBe(alice);
   });
 
-  it.each([bob.id, single.id, 'mail', 'mial'])('is missing for %s, and the message names no other grant', (text) => {
-    expect(() => pickOwn(text)).toThrow(
-      expect.objectContaining({ code: 'grant_missing', message: `There is no grant ${text}.` }),
-    );
-  });
+  it.each([bob.id, single.id, 'mail', 'mial'])(
+    'is missing for %s, and the message names no other grant',
+    (text) => {
+      expect(() => pickOwn(text)).toThrow(
+        expect.objectContaining({ code: 'grant_missing', message: `There is no grant ${text}.` }),
+      );
+    },
+  );
 });
 
 describe('the grant argument of a command', () => {
