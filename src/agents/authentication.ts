@@ -10,7 +10,7 @@ import type { EgressLists } from './egress.ts';
 
 /** Identity of a caller: the grant that it selects, and the grants that it may use. */
 export interface Identity {
-  /** Null: a loopback caller without a token, where the config lets those in. */
+  /** Name of the agent; null: a loopback caller without a token, if the config permits that. */
   readonly agent: string | null;
   /** The user that the agent acts for; null: no user. */
   readonly agentUser: string | null;
@@ -18,7 +18,7 @@ export interface Identity {
   readonly labels: readonly string[];
   /** Lease of the token; null: a token of the agent, or none. */
   readonly lease: LeaseFacts | null;
-  /** Subject of the OIDC token that identifies the agent; null: it has a token of its own, or of a lease. */
+  /** Subject of the OIDC token that identifies the agent; null: the caller has an agent token or a lease. */
   readonly subject: string | null;
   readonly selectors: Selectors;
   /**
@@ -53,7 +53,7 @@ export interface Identity {
 
 /** Facts of an open connection or stream. */
 export interface LastingFacts extends Pick<CallerFacts, 'mode'> {
-  /** True if bytes went through it since it was last asked for: then its lease is not idle. */
+  /** True if bytes were transferred since the last read of this member. The lease is then not idle. */
   readonly used: boolean;
 }
 

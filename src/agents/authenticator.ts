@@ -72,7 +72,7 @@ export function createAgentAuthenticator({
   const assumedTokens = new WeakMap<Selectors, PresentedToken>();
   const rightsInMemory = createPermissionCache(store, now, (rights) => leases.keep(rights));
 
-  /** Returns why a right has ended; null: it has not. A promise if another process may have used a lease. */
+  /** Returns why a right has ended, or null. A promise if another process may have used a lease. */
   function holderRefusal(holder: Holder, at: number): Refusal | Promise<Refusal> {
     const { agent } = holder;
     if (agent.disabledAt !== null) return agentDisabled(agent);
@@ -299,20 +299,20 @@ function labelsOf(rights: PermissionSnapshot, grantId: string): readonly string[
   return rights.policy(grantId)?.labels ?? noLabels;
 }
 
-/** A lease is limited to the grants that are bound to its agent, and to its own. */
+/** Reports whether a holder reaches a grant. A lease reaches only its grants that are bound to the agent. */
 function reaches(holder: Holder, grant: BoundGrant, rights: PermissionSnapshot): boolean {
   if (grant.lease !== null) return holder.kind === 'lease' && holder.lease.id === grant.lease;
   if (holder.kind === 'lease' && !isLeaseFor(holder.lease, grant.id)) return false;
   return agentReaches(holder.agent, grant, rights);
 }
 
-/** Returns the holder of a token; null: none, or the shown name is not that of its agent. */
+/** Returns the holder of a token; null if there is none, or if the name is not the name of its agent. */
 function holderOf({ name, tokenHash }: PresentedToken, rights: PermissionSnapshot): Holder | null {
   const holder = rights.holder(tokenHash);
   return holder === null || (name !== null && name !== holder.agent.name) ? null : holder;
 }
 
-/** Returns why the holder may not have the grant; null: it may. */
+/** Returns why the holder may not use the grant; null if it may. */
 function grantRefusal({ holder, rights }: Caller, grant: Grant, at: number): Refusal {
   if (!reaches(holder, grant, rights))
     return new SidekeyError('grant_missing', 'This agent may no longer use the grant.', {
@@ -330,7 +330,7 @@ function noToken(): SidekeyError {
   return unauthenticated('This proxy accepts only known agents.');
 }
 
-/** Returns why a local caller of this owner needs a token; null: it needs none. */
+/** Returns why a local caller of this owner needs a token; null if it needs none. */
 function ownerRefusal(owner: PeerOwner): SidekeyError | null {
   if (owner === 'own') return null;
   return owner === 'other'

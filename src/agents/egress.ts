@@ -47,9 +47,9 @@ export function egressHosts(hosts: readonly string[]): readonly string[] {
 
 /** A caller of `egressRefusal`. */
 interface Caller {
-  /** Null: a caller without a token. */
+  /** Name of the agent; null: a caller without a token. */
   readonly agent: string | null;
-  /** Null: the token is not that of a lease. */
+  /** The lease; null: the token does not belong to a lease. */
   readonly lease: object | null;
   readonly egressNow: () => EgressLists | Promise<EgressLists>;
 }

@@ -49,7 +49,7 @@ interface PermissionCache {
    * @throws SidekeyError `store_unavailable`, also for those whom it knew before
    */
   current(): Promise<PermissionSnapshot>;
-  /** Returns what `current` would, without a read; null: it has to read. @throws SidekeyError as `current` */
+  /** Returns the result of `current` if it needs no read, or null. @throws SidekeyError as `current` */
   inMemory(): PermissionSnapshot | null;
 }
 
@@ -211,7 +211,7 @@ export function usedUp({ id, agent, maxUses }: Lease): SidekeyError {
   );
 }
 
-/** The end that people set for a grant; null: it has none, or it is yet to come. */
+/** Returns the refusal of an expired grant; null if the grant has no expiry, or has not expired. */
 export function grantEnded(grant: Grant, policy: GrantPolicy | null, now: number): SidekeyError | null {
   const at = policy?.expiresAt ?? null;
   if (at === null || now < at) return null;

@@ -37,7 +37,7 @@ interface IdentityParts {
   readonly readKeys: (issuer: AgentIssuer) => Promise<string>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** True: refusals name the agents of the config. Strangers of a public issuer must not learn them. */
+  /** Reports whether refusals name agents of the config. Strangers at a public issuer must not learn them. */
   readonly namesAgents: boolean;
 }
 

@@ -32,7 +32,7 @@ const tags: Readonly<Record<string, string>> = {
 
 interface OperationPlace extends Pick<AnyRoute, 'id' | 'isLong'> {
   readonly status?: 201;
-  /** Words of its command; default: those of the operation (`lease create`). Null: there is no command. */
+  /** Words of its command; default: the words of the operation (`lease create`); null: no command. */
   readonly command?: string | null;
   /** Present for a list: the member that is the key of an entry. */
   readonly list?: string;

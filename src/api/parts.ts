@@ -15,7 +15,7 @@ import type { Store } from '../store/store.ts';
 import type { OpenVault } from '../store/vault/open.ts';
 import type { Vault } from '../store/vault/vault.ts';
 
-/** The running proxy, as the API sees it. */
+/** Parts of the running proxy that the API uses. */
 export interface ServiceParts {
   readonly store: Store;
   readonly vault: Vault;
@@ -40,7 +40,7 @@ export interface ServiceParts {
   readonly timers: Timers;
   readonly env: NodeJS.ProcessEnv;
   readonly probePrograms: ProbePrograms;
-  /** This proxy, as operations ask it. */
+  /** Facts about this proxy for operations. */
   readonly proxy: ProxyProbe;
   /** Returns the parts of a refresh with this config and this audit log. */
   readonly renewal: (own: RenewalOptions) => RenewalParts;

@@ -352,7 +352,7 @@ export function sealLine(value: object, purpose: SealPurpose, vault: AuditVault)
   return `${text},"mac":"${vault.mac(purpose, text)}"}`;
 }
 
-/** Reads a line of `sealLine`, also of an earlier key. Hashes the text as read, without serialising again. */
+/** Reads a line of `sealLine`, even with an earlier key. Hashes the text as read, without serialising it. */
 export function unsealLine(line: string, purpose: SealPurpose, vault: AuditVault): Unsealed {
   const [, text = '', keyId = '', mac] =
     /^(\{.*,"key":"([^"\\]*)"),"mac":"([0-9a-f]{64})"\}$/s.exec(line) ?? [];

@@ -36,7 +36,7 @@ interface WriterSlot {
   readonly findings: readonly string[];
   /** Set if the log ends before the head in the store, from which the chain then continues: a sentence. */
   readonly behind: string | undefined;
-  /** Writes the head record. `keyId` is that of the line. */
+  /** Writes the head record. `keyId` identifies the key of the line. */
   record(last: ChainHead, keyId: string): void;
   /** Reports whether the lock is still held and the head file still at its path. */
   held(): boolean;

@@ -41,7 +41,7 @@ export interface CertificateAuthority {
   /** Milliseconds since the epoch. */
   readonly notBefore: number;
   readonly notAfter: number;
-  /** Names that it may sign for, also enforced by clients; empty: no constraint. */
+  /** Names that the CA may sign for, which clients enforce too; empty: no constraint. */
   readonly permittedNames: readonly PermittedName[];
   readonly issuer: Issuer;
 }

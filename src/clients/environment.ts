@@ -164,7 +164,7 @@ interface Withheld {
   readonly remove: readonly string[];
   /** Placeholders: they have the form that clients expect, but grant nothing. */
   readonly set: Readonly<Record<string, string>>;
-  /** One line: removed variables of the parent, those that look like secrets, and stand-ins; null: none. */
+  /** One line about variables of the parent that were removed, replaced or look secret; null if none. */
   readonly note: string | null;
 }
 

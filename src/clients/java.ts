@@ -102,7 +102,7 @@ function certificateOf(der: Buffer): X509Certificate | null {
 
 interface JavaSettings {
   readonly trustStore: { readonly file: string; readonly password: string };
-  /** Null: the options of trust alone. */
+  /** Address of the proxy; null: only the options for trust. */
   readonly proxy: { readonly host: string; readonly port: number } | null;
   /** Entries of `NO_PROXY`. */
   readonly noProxy: readonly string[];
@@ -166,7 +166,7 @@ export function nonProxyHosts(noProxy: readonly string[]): string {
 }
 
 /**
- * Splits options like the JVM: at white space, with literal `'…'` and `"…"`, also within a word, without
+ * Splits options like the JVM: at white space, with literal `'…'` and `"…"`, even within a word, without
  * escapes.
  */
 function splitOptions(text: string): string[] {

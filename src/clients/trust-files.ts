@@ -303,7 +303,7 @@ async function programOnPath(path: string): Promise<string | null> {
   return null;
 }
 
-/** The merge tools that Mercurial knows by itself: a file in its Python package. */
+/** The built-in merge tools of Mercurial: a file in its Python package. */
 async function defaultsBeside(program: string): Promise<readonly string[]> {
   const library = join(dirname(dirname(program)), 'lib');
   const versions = (await readdir(library).catch(() => [])).filter((name) => name.startsWith('python3'));

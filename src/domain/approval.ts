@@ -41,7 +41,7 @@ export interface Question {
   readonly query: string | null;
   /** Uncommon header fields and trailers, each as `NAME: VALUE` without line breaks. */
   readonly fields: readonly string[];
-  /** Words of the provider for the request, such as `send mail`; null: the provider has none. */
+  /** The provider's description of the request, such as `send mail`; null if it has none. */
   readonly operation: string | null;
   /** Announced length of the body in bytes; null: unknown. The body itself is never stored. */
   readonly bodyBytes: number | null;
@@ -61,9 +61,9 @@ export interface Question {
 
 /** Facts that a later request must share with the question for a standing approval to apply. */
 export interface Asking {
-  /** Null: a local caller without a token. */
+  /** Name of the agent; null: a local caller without a token. */
   readonly agent: string | null;
-  /** Null: no lease. */
+  /** ID of the lease; null: no lease. */
   readonly lease: string | null;
   readonly grantId: string;
   /** Key of the rule. It changes when the rule or a rule before it changes. */

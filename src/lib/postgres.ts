@@ -17,9 +17,9 @@ export interface PostgresAddress extends PostgresHost {
   readonly database: string;
   /** Servers that may replace the first one. */
   readonly others?: readonly PostgresHost[];
-  /** True: TLS with a verified certificate. False only for servers on this machine. */
+  /** True for TLS with a verified certificate. False only for servers on this machine. */
   readonly tls: boolean;
-  /** PEM file with the only trusted certificate authorities; null: those of the system and of Node.js. */
+  /** PEM file of the trusted certificate authorities; null: those of the system and of Node.js. */
   readonly rootCertificate: string | null;
 }
 

@@ -36,7 +36,7 @@ interface AdminParts extends ApprovalRouteParts {
   readonly timers: Timers;
   /** Answers all requests that are not for a link; absent: they are refused. */
   readonly service?: ServiceHandler | undefined;
-  /** Absent: no TLS. */
+  /** Certificate of the server; absent: no TLS. */
   readonly tls?: CertificateFiles | undefined;
 }
 

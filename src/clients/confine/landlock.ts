@@ -44,9 +44,9 @@ export interface Restriction {
   readonly rules: AccessRules;
   /** True if bubblewrap has mounted the plan: `/tmp`, `/run`, `/dev` and `/proc` are those of the run. */
   readonly mounted: boolean;
-  /** Port of the proxy that alone may be connected to; null: all ports, in a network namespace of the run. */
+  /** Port of the proxy, the only permitted one; null: all ports, in the network namespace of the run. */
   readonly port: number | null;
-  /** Devices that the command may use, if it has no mounts of its own. */
+  /** Devices that the command may use if it has no separate mounts. */
   readonly devices: readonly string[];
   /** Filter of system calls; null: bubblewrap has installed it. */
   readonly seccomp: Uint8Array | null;
@@ -216,7 +216,7 @@ function isClosed(access: Access): boolean {
   return access === 'absent' || access === 'private';
 }
 
-/** Entries that are no links: what a link names has rights of its own. */
+/** Returns the entries that are not links. The target of a link has separate rights. */
 function entriesOf(path: string): readonly string[] {
   try {
     const entries = readdirSync(path, { withFileTypes: true });

@@ -217,7 +217,7 @@ const sharedFolders: ReadonlySet<string> = new Set(
   '/ /etc /usr /usr/bin /bin /var /var/lib /var/log /opt /srv /home /mnt /media'.split(' '),
 );
 
-/** Creates a state folder, or a file with the content of another one, for its owner alone. */
+/** Creates a state folder, or a file with the content of another one, accessible only to its owner. */
 function create(path: string, from: string | undefined): void {
   // An earlier command may have left a link that leads nowhere.
   if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) return;

@@ -75,7 +75,7 @@ const arm64: typeof x64 = {
   io_uring_setup: 425,
 };
 type Architecture = Readonly<typeof x64>;
-/** Set in the numbers of the x32 interface, which has calls of its own for the same things. */
+/** Bit in the numbers of the x32 interface, which has separate calls for the same functions. */
 const x32 = 0x40000000;
 
 /**

@@ -2,7 +2,7 @@ import { createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:cry
 import { SidekeyError } from '../../lib/errors.ts';
 
 export interface OpenKeySource {
-  /** Returns the key; null: there is none yet. */
+  /** Returns the key; null if it does not exist yet. */
   readonly read: () => Promise<KeyObject | null>;
   /** Creates and stores a key for a new store; null: a person must. Another process may be first. */
   readonly create: (() => Promise<KeyObject>) | null;
