@@ -74,7 +74,7 @@ export function newSecret(owner: 'agent' | 'lease'): string {
   return `sidekey_${owner}_${randomBytes(32).toString('base64url')}`;
 }
 
-/** SHA-256: what the store keeps of an agent's token. */
+/** Returns the SHA-256 of an agent's token, which the store keeps. */
 export function hashToken(token: string): Buffer {
   return createHash('sha256').update(token, 'utf8').digest();
 }
@@ -209,12 +209,12 @@ export interface CallerFacts {
   readonly heard?: { identity(who: Pick<Identity, 'agent' | 'lease' | 'subject'>): void };
 }
 
-/** The refusal of an unknown caller. */
+/** Returns the refusal of an unknown caller. */
 export function unauthenticated(sentence: string, hint: Hint = createHint): SidekeyError {
   return new SidekeyError('agent_auth_required', sentence, { hint });
 }
 
-/** The refusal of a token that does not exist. */
+/** Returns the refusal of a token that does not exist. */
 export function unknownToken(): SidekeyError {
   return unauthenticated('The proxy does not know this agent and token.');
 }

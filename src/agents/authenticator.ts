@@ -221,7 +221,7 @@ export function createAgentAuthenticator({
     };
   }
 
-  /** Identity of a caller without a token. The store is only read if a grant is selected later. */
+  /** Returns the identity of a caller without a token. Reads the store only if a grant is selected later. */
   function nobody(selectors: Selectors, owner: CallerFacts['owner']): Identity {
     let identity = nobodies.get(owner);
     if (identity?.selectors === selectors) return identity;
@@ -321,7 +321,7 @@ function grantRefusal({ holder, rights }: Caller, grant: Grant, at: number): Ref
   return grantEnded(grant, rights.policy(grant.id), at);
 }
 
-/** A maximum of uses bounds what may begin; an exchange in progress is judged without it. */
+/** Returns the holder without a maximum of uses, which does not apply to an exchange in progress. */
 function withoutMaximum(holder: Holder): Holder {
   return holder.kind === 'lease' ? { ...holder, lease: { ...holder.lease, maxUses: null } } : holder;
 }

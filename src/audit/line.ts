@@ -297,19 +297,19 @@ export class LineBatch {
     return this.#end + longestLine <= batchBytes;
   }
 
-  /** The bytes of the first `count` lines; valid until the next `begin`. */
+  /** Returns the bytes of the first `count` lines; valid until the next `begin`. */
   bytes(count = this.count): Buffer {
     return this.#bytes.subarray(0, this.#ends[count - 1] ?? 0);
   }
 
-  /** Number of complete lines in the first `bytes` bytes; a line may lack its newline. */
+  /** Returns the number of complete lines in the first `bytes` bytes; a line may lack its newline. */
   wholeLines(bytes: number): number {
     let whole = 0;
     while (whole < this.count && this.#ends[whole]! - 1 <= bytes) whole += 1;
     return whole;
   }
 
-  /** The head of the chain after the first `count` lines; `count` is at least 1. */
+  /** Returns the head of the chain after the first `count` lines; `count` is at least 1. */
   head(count: number): { readonly seq: number; readonly hash: string } {
     return { seq: this.#firstSeq + count - 1, hash: this.#hashes[count - 1]! };
   }

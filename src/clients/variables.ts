@@ -240,7 +240,7 @@ function concerns(host: string, entry: string): boolean {
   return host === entry || host === `[${entry}]` || host.endsWith(`.${entry}`);
 }
 
-/** The entries of `NO_PROXY` and `no_proxy`, in their order, each once. */
+/** Returns the entries of `NO_PROXY` and `no_proxy`, in their order, each once. */
 export function noProxyEntries(parent: NodeJS.ProcessEnv): readonly string[] {
   return entriesOf([parent['NO_PROXY'], parent['no_proxy']]);
 }
@@ -360,7 +360,7 @@ function valueOf(
   }
 }
 
-/** An empty part means the built-in folder. PHP parts folders by `:`, and on Windows by `;`. */
+/** Adds our folder. An empty part is the built-in folder. PHP separates folders by `:` (Windows: `;`). */
 function withFolder(before: string, folder: string): string {
   const separator = process.platform === 'win32' ? ';' : ':';
   const others = before.split(separator).filter((part) => part !== folder);

@@ -331,7 +331,7 @@ export function keysText({ accessKeyId, secretAccessKey, sessionToken }: AwsKeys
   return `${accessKeyId}:${secretAccessKey}:${sessionToken ?? ''}`;
 }
 
-/** AWS allows 16 to 128 letters, digits and `_`. */
+/** Reports whether a text is an access key id: 16 to 128 letters, digits and `_`. */
 export function isAccessKeyId(text: string): boolean {
   return /^\w{16,128}$/.test(text);
 }

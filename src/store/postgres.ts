@@ -153,7 +153,7 @@ function counted(pool: Pool, wrote: (tables: readonly string[]) => void): Postgr
   };
 }
 
-/** PostgreSQL keeps no NUL in a text. */
+/** Replaces NUL in a text, which PostgreSQL cannot store. */
 function storable(parameter: unknown): unknown {
   return typeof parameter === 'string' ? parameter.replaceAll('\0', '\ufffd') : parameter;
 }

@@ -273,7 +273,7 @@ export function createProposals(parts: ProposalParts): Proposals {
 
 const keyOf = ({ agent, lease }: Proposer) => JSON.stringify([agent, lease]);
 
-/** The authenticator ends the rights of a lease, which ends with it. */
+/** Returns when an accepted proposal ends. A lease may end earlier, with all its rights. */
 function endOf({ answer }: Proposal): number {
   return answer?.outcome === 'once' ? answer.at + onceMs : Infinity;
 }

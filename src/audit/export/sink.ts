@@ -69,7 +69,7 @@ export interface SinkTransports {
   readonly writeStdout: (text: string) => Promise<void>;
 }
 
-/** The severity of an event: refusals and failures are warnings, damage of the log is an error. */
+/** Returns the severity of an event: refusals and failures are warnings, damage of the log is an error. */
 export function severityOf({ code, outcome }: AuditLine): 'info' | 'warning' | 'error' {
   if (code === 'audit_broken') return 'error';
   return code === undefined && outcome !== 'deny' && outcome !== 'failed' ? 'info' : 'warning';

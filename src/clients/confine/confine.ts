@@ -208,7 +208,7 @@ function confinementFailed(sentence: string): SidekeyError {
   });
 }
 
-/** If a message cannot be sent, the process has ended, which its exit reports. */
+/** Ignores that a message was not sent, because the exit of the process reports its end. */
 function ignoreFailure(): void {}
 
 /**

@@ -121,7 +121,7 @@ function rightsOfOpened(fd: number): bigint {
   return mode === 0 ? readFile : mode === 1 ? writeFile : readFile | writeFile;
 }
 
-/** Root keeps nothing of root: bubblewrap does the same. */
+/** Drops all capabilities of root, as bubblewrap does. */
 function dropCapabilities(control: System): void {
   if (process.getuid?.() !== 0) return;
   for (let capability = 0n; capability <= lastCapability; capability += 1n)
@@ -137,7 +137,7 @@ function must(part: string, result: bigint): bigint {
   });
 }
 
-/** Unsigned 64-bit numbers in the order of this machine. */
+/** Encodes unsigned 64-bit numbers in the byte order of this machine. */
 function words(...values: readonly bigint[]): Buffer {
   const bytes = Buffer.alloc(8 * values.length);
   values.forEach((value, index) => bytes.writeBigUInt64LE(value, 8 * index));
