@@ -240,7 +240,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await store.grants.get('no-such')).toBeNull();
       });
 
-      it('are refused if the same user has one of the same name, and the first is kept', async () => {
+      it('are refused if the same user has a grant of the same name, and the existing grant is kept', async () => {
         const record = grantRecord();
         await store.grants.insert(record);
         await expect(store.grants.insert(grantRecord())).rejects.toMatchObject({ code: 'already_exists' });

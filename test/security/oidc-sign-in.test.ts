@@ -231,7 +231,7 @@ describe('a sign-in at the issuer', () => {
     expect((await call('GET /v2/grants', { key: own })).status).toBe(401);
   });
 
-  it('gives nobody the reserved name for grants without an owner', async () => {
+  it('creates nobody with the reserved name for grants without an owner', async () => {
     const { browser, account, call } = await startWithIssuer();
     account.claims = { groups: ['staff'], preferred_username: 'default' };
     const page = await browser().signIn();

@@ -52,7 +52,7 @@ describe('Idempotency-Key', () => {
     expect((await again()).headers.get('idempotency-replayed')).toBe('true');
   });
 
-  it('lets two simultaneous requests do the work only once', async () => {
+  it('does the work only once for two simultaneous requests', async () => {
     const { call } = await startService();
     const request = { ...agent('ci'), headers: { 'idempotency-key': 'k1' } };
     const answers = await Promise.all([1, 2, 3].map(() => call('POST /v2/agents', request)));
@@ -77,7 +77,7 @@ describe('If-Match', () => {
     expect((await call('PATCH /v2/grants/desk', fresh)).status).toBe(200);
   });
 
-  it('lets one of two concurrent changes through', async () => {
+  it('accepts only one of two concurrent changes', async () => {
     const { call, sidekey } = await startService();
     await sidekey.grant(['api.example.com'], { name: 'desk' });
     const tag = (await call('GET /v2/grants/desk')).headers.get('etag') ?? '';

@@ -146,7 +146,7 @@ describe('connect, with a browser on this machine', () => {
     ]);
   });
 
-  test('makes a revoked grant active again, and does not request the revoked scopes', async () => {
+  test('activates a revoked grant again, and does not request the revoked scopes', async () => {
     const at = await acmeHome();
     const first = await connected(at, ['--scope', 'read:tickets,write:tickets']);
     await at.run(['grant', 'revoke', 'acme']);

@@ -466,7 +466,7 @@ describe('a login whose audit record fails', () => {
     expect(setup.received).toEqual([]);
   });
 
-  test('gives the program no token if the grant cannot be recorded', async () => {
+  test('returns no token to the program if the grant cannot be recorded', async () => {
     const setup = await startLoginServer();
     const { audit } = setup.sidekey.proxy.state;
     setup.answer(() => {

@@ -502,7 +502,7 @@ describe('a permission that ends while a request waits', () => {
     expect(await identity.spend(grant)).toMatchObject({ code: 'lease_expired' });
   });
 
-  it('gives the current labels of an agent, and no labels of a removed agent', async () => {
+  it('returns the current labels of an agent, and no labels of a removed agent', async () => {
     const { store, register, identify, lease } = await setup();
     await addAgent(store, 'a', 'one', { labels: ['ci'] });
     await lease('lease');
@@ -517,7 +517,7 @@ describe('a permission that ends while a request waits', () => {
     expect(await known(await register.identify(readPresented([]), near)).labelsNow()).toEqual([]);
   });
 
-  it('gives the current hosts of an agent and its lease, and none of a removed agent', async () => {
+  it('returns the current hosts of an agent and its lease, and no hosts of a removed agent', async () => {
     const { store, register, identify, lease } = await setup();
     await addAgent(store, 'a', 'one');
     await lease('lease');

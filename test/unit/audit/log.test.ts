@@ -515,7 +515,7 @@ describe('between two checks', () => {
 });
 
 describe('a crash during a write', () => {
-  it('leaves a log that the next opening repairs, wherever the line breaks off', async () => {
+  it('leaves a log that the next start repairs, wherever the line is cut', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await write(log, 2);

@@ -163,7 +163,7 @@ describe('the first start', () => {
     expect(onCreate.mock.calls).toEqual([[created]]);
   });
 
-  it('makes one CA with concurrent starts', async () => {
+  it('creates one CA with concurrent starts', async () => {
     const options = await setUp();
     const onCreate = vi.fn();
     const all = await Promise.all(
@@ -174,7 +174,7 @@ describe('the first start', () => {
     expect((await readdir(options.directory)).toSorted()).toEqual(['ca.crt', 'ca.key']);
   });
 
-  it('makes and opens a CA with the key of a rotation that began after the vault was opened', async () => {
+  it('creates and opens a CA with the key of a rotation that began after the vault was opened', async () => {
     const options = await setUp();
     const [before, after] = [vaultForTest(), options.vault];
     const stale = () => {

@@ -88,7 +88,7 @@ function startsRight(
 describe('credential variables of configured providers', () => {
   const audience = ['api.company.example'];
 
-  test('come from the config or the provider file', async () => {
+  test('are read from the config or the provider file', async () => {
     const environment = { COMPANY_TOKEN: 'cp-placeholder', OTHER: null };
     const wanted = [
       { name: 'COMPANY_TOKEN', placeholder: 'cp-placeholder' },

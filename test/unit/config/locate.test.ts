@@ -162,7 +162,7 @@ describe('the text of a new config', () => {
   });
 });
 
-test('the Dockerfile makes configs that refuse unlisted hosts, and that serve other users in the container network', async () => {
+test('the Dockerfile creates configs that refuse unlisted hosts, and that serve other users in the container network', async () => {
   const dockerfile = await readFile(join(packageRoot, 'Dockerfile'), 'utf8');
   expect(dockerfile).toMatch(/^ENV (?:.* )?SIDEKEY_UNMATCHED=deny SIDEKEY_LOCAL_CALLERS=any(?: |$)/m);
 });

@@ -229,7 +229,7 @@ describe('an expired token', () => {
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
   });
 
-  test('is not requested before Retry-After, and the refusal gives the time', async () => {
+  test('is not requested before Retry-After, and the refusal states that time', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -248,7 +248,7 @@ describe('an expired token', () => {
     expect(provider.requests).toHaveLength(2);
   });
 
-  test('is not requested again after all callers have left, and the next request waits again', async () => {
+  test('is not requested again after all callers have disconnected, and the next request waits again', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());

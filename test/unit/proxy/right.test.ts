@@ -92,7 +92,7 @@ describe('when the rule requires approval now', async () => {
     expect(await refusal(await ruled('default: allow'))).toBe(null);
   });
 
-  test('an approval gives no permission for a grant that is no longer selected', async () => {
+  test('an approval does not permit a grant that is no longer selected', async () => {
     const text = await ruled('default: approve');
     const { refusal } = letIn({
       approval: { id: 'one', standing: false },

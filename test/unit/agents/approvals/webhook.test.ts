@@ -92,7 +92,7 @@ test('a failed delivery is repeated at growing intervals until it succeeds', asy
   ]);
 });
 
-test('a receiver that does not respond is given up after ten seconds', async () => {
+test('a request to a receiver that does not respond is aborted after ten seconds', async () => {
   const { announce, sent, time } = teller(['pending', 200]);
   announce(asked);
   await time.advance(10_999);

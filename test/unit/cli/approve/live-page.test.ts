@@ -83,7 +83,7 @@ describe('the page of the live list', () => {
     }
   });
 
-  it('leaves out the full request when the window is too small', () => {
+  it('omits the full request when the window is too small', () => {
     const page = livePage(listOf(entry('aaaa0000')), time, { columns: 80, rows: 10 });
     expect(page).toMatchObject({ shown: null });
     expect(page.lines).toEqual(['1 waiting. Make the window larger to answer (q leaves).']);

@@ -174,7 +174,7 @@ describe('the clocks of a grant', () => {
     expect(ends({ credential: { consentedAt: now - day } })).toBe(now + 89 * day);
   });
 
-  it('leave out unknown times', () => {
+  it('omit unknown times', () => {
     const { rows } = at({ other: { type: 'api_key', value: 'x' } });
     expect(Object.entries(rows).filter(([, value]) => value !== null)).toEqual([
       ['token expires', 'no end'],

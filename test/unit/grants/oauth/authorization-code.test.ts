@@ -114,7 +114,7 @@ describe('the authorization URL', () => {
 });
 
 describe('the code exchange', () => {
-  test('gives a credential with the granted scopes', async () => {
+  test('returns a credential with the granted scopes', async () => {
     const { exchanged, asked, codeVerifier } = await flow({ iss: acme.issuer! });
     expect(await exchanged).toEqual({
       credential: {

@@ -63,7 +63,7 @@ describe('the request for an installation token', () => {
 });
 
 describe('the response with an installation token', () => {
-  test('gives a token with its expiry', async () => {
+  test('is converted to a token with its expiry', async () => {
     expect((await ask()).outcome).toEqual({
       kind: 'renewed',
       accessToken: 'ghs_token',

@@ -419,7 +419,7 @@ describe('a token response', () => {
     expect(answer).toHaveProperty('details', { g: '7', h: 'false', j: `${'x'.repeat(299)}…` });
   });
 
-  test('to a device request gives the errors of the device flow', async () => {
+  test('to a device request returns the errors of the device flow', async () => {
     for (const error of ['authorization_pending', 'slow_down', 'expired_token']) {
       expect(await read({ error }, {}, 400)).toEqual({ kind: 'error', error, description: '' });
     }

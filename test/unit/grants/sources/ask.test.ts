@@ -119,7 +119,7 @@ describe('a helper', () => {
     expect(await valueOf('gh')).toMatchObject({ value: 'GH_CONFIG_DIR,HOME,HTTPS_PROXY,LANG,PATH' });
   });
 
-  test('gets no proxy variables after sidekey env, because they lead to Sidekey', async () => {
+  test('gets no proxy variables after sidekey env, because these point to Sidekey', async () => {
     const { valueOf, program } = await sourcesIn({
       HTTPS_PROXY: 'http://127.0.0.1:8377',
       SIDEKEY_ENV: 'HTTPS_PROXY',

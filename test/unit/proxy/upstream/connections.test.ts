@@ -340,7 +340,7 @@ describe('a waiting user', () => {
     expect(await late.connection).toBe(connection);
   });
 
-  it('is not refused while its connection is being made', async () => {
+  it('is not refused while its connection is being opened', async () => {
     const server = await echoing();
     const dialed = Promise.withResolvers<void>();
     const real = dialerForTest({ pinned });

@@ -44,7 +44,7 @@ describe('a master key that is sealed for a node', () => {
     expect(() => openForNode(node, attacker)).toThrow(tampered);
   });
 
-  it('is not sealed to a public key that gives every private key the same secret', () => {
+  it('is not sealed to a public key that results in the same secret for every private key', () => {
     const publicKey = Buffer.alloc(32).toString('base64url');
     expect(() => sealForNode(master, { ...nodeOf(), publicKey })).toThrow();
   });
