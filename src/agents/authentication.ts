@@ -113,7 +113,7 @@ export function readPresented(fields: RawFields, certificate?: Client['certifica
 const certificateHint =
   'use a certificate that a CA in proxy.tls.client_ca has signed, with a name in proxy.tls.agents; or a token and no certificate';
 
-/** Empty hash: a client certificate has no token. */
+/** Hash of a caller with a client certificate, which has no token. */
 const noHash = Buffer.alloc(0);
 
 /** Reads Basic with `name+selectors:token`, or Bearer with the token. */

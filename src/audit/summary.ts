@@ -119,7 +119,7 @@ export interface DiscoveredHost {
   /** Number of tunnels to a host without an entry. */
   readonly tunneled: number;
   readonly agents: readonly string[];
-  /** Empty if there were only tunnels, whose content is unknown. */
+  /** Requests to the host; empty if there were only tunnels, whose content is unknown. */
   readonly requests: readonly DiscoveredRequest[];
   /** Time of the last request: ISO 8601. */
   readonly lastSeen: string;
@@ -238,7 +238,7 @@ function described({ paths, agents, ...seen }: SeenHost): DiscoveredHost {
   };
 }
 
-/** Longer lists of paths are reduced to what the paths have in common. */
+/** Maximum number of listed paths. Longer lists are reduced to what the paths have in common. */
 const maxPathsListed = 8;
 
 /**

@@ -48,7 +48,7 @@ export interface CertificateAuthority {
 
 /** Options of `openAuthority`. */
 export interface OpenAuthorityOptions {
-  /** Created (0700) if it is missing. */
+  /** Folder of the CA, which is created (0700) if it is missing. */
   readonly directory: string;
   readonly vault: Pick<Vault, 'seal' | 'open' | 'refresh' | 'rewrap'>;
   /** `ca.permitted_names`: host names, addresses, blocks; empty: no constraint. */

@@ -113,7 +113,7 @@ export interface Binding {
   readonly value: string;
 }
 
-/** Every grant of any domain: the reach of agents before bindings existed. */
+/** Binding to every grant, as all agents had before bindings existed. */
 export const everything: Binding = { kind: 'everything', value: '*' };
 
 /** Facts of a grant by which bindings select it. */

@@ -26,7 +26,7 @@ export interface PostgresAddress extends PostgresHost {
 /** A database, and its password. */
 export interface PostgresAccess {
   readonly address: PostgresAddress;
-  /** Read for each new connection, so that a new password takes effect. Null if the server needs none. */
+  /** Reads the password for each new connection, so that a new one takes effect. Null: none needed. */
   readonly password: (() => Promise<string>) | null;
 }
 

@@ -194,8 +194,8 @@ function rights(types: ColumnTypes): Migration {
 }
 
 /**
- * Pending requests and approvals; `schema.ts` explains the columns. They are removed with their agent, lease
- * and grant, so that a new one of the same name inherits no approval.
+ * Adds pending requests and approvals; `schema.ts` explains the columns. They are removed with their agent,
+ * lease and grant, so that a new one of the same name inherits no approval.
  */
 function approvals(): Migration {
   return {
@@ -333,7 +333,7 @@ function people(types: ColumnTypes): Migration {
   };
 }
 
-/** Changes that agents propose; `schema.ts` explains the columns. */
+/** Adds changes that agents propose; `schema.ts` explains the columns. */
 function proposals(): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {
@@ -414,7 +414,7 @@ function identities(): Migration {
   };
 }
 
-/** Uses of agents by OIDC tokens; `schema.ts` explains the columns. */
+/** Adds uses of agents by OIDC tokens; `schema.ts` explains the columns. */
 function agentUses(): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {

@@ -211,7 +211,7 @@ interface ApprovalRouteParts {
 
 /** A request for the page of a question. */
 interface ApprovalRequest {
-  /** Without query. */
+  /** Path of the request without the query. */
   readonly path: string;
   /** Body of a `POST`; null for `GET`, which changes nothing. */
   readonly form: string | null;
