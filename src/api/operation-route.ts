@@ -38,7 +38,7 @@ interface OperationPlace extends Pick<AnyRoute, 'id' | 'isLong'> {
   readonly list?: string;
   /** Members that the query has, where the method has a body. */
   readonly query?: readonly string[];
-  /** Owner of the resource. If present, callers that are limited to a user may use the route (see `Route`). */
+  /** Owner of the resource. If present, a caller that is limited to a user may use the route (`Route`). */
   readonly owner?: (given: AnyGiven, parts: ServiceParts) => string | null | Promise<string | null>;
 }
 
