@@ -52,7 +52,7 @@ export function proposalsConformance(
       expect([reason.length, reason.isWellFormed()]).toEqual([1_024, true]);
     });
 
-    it('returns the existing proposal to the same caller, and creates one for another caller', async () => {
+    it('returns the existing proposal to the same caller, and creates another proposal for another caller', async () => {
       const { id } = await made();
       const again = proposal({ agent: 'claude', askedAt: time + 1, reason: 'another' });
       expect((await store.proposals.propose(again, 20))?.id).toBe(id);
@@ -61,7 +61,7 @@ export function proposalsConformance(
       await made({ change: host('other.example.com') });
     });
 
-    it('returns a declined proposal until it expires, and creates a new one after that', async () => {
+    it('returns a declined proposal until it expires, then creates a new proposal', async () => {
       const { id, expiresAt } = await made();
       await answer(id, 'declined');
       const ids: unknown[] = [];

@@ -153,7 +153,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
     describe('bindings', () => {
       beforeEach(() => store.agents.insert(agentRecord()));
 
-      it('are added once each, and the result counts the new ones', async () => {
+      it('are added once each, and the result counts the new bindings', async () => {
         expect(await store.bindings.add('claude', [github, alice], time)).toBe(2);
         expect(await store.bindings.add('claude', [alice, everything], time + 1)).toBe(1);
         expect(await store.bindings.list('claude')).toEqual([

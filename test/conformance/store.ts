@@ -436,7 +436,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await second.locks.look('refresh/1')).toEqual({ holder: 'one', leftMs: -400 });
       });
 
-      it('acquired while the clock was far ahead do not block after it is corrected', async () => {
+      it('acquired while the clock was far ahead do not block after the clock is corrected', async () => {
         const second = await subject.second();
         const right = time;
         time += 365 * 86_400_000;
@@ -768,7 +768,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         ]);
       });
 
-      it('never go back, whichever connection writes them', async () => {
+      it('never go back to an earlier end, whichever connection writes them', async () => {
         const second = await subject.second();
         await store.auditHeads.put(end('a/1', 7));
         await second.auditHeads.put(end('a/1', 6));

@@ -225,7 +225,7 @@ describe('a crash', () => {
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('of a process on another machine before its request delays the others for 2 s', async () => {
+  test('of a process on another machine before its request delays the other processes for 2 s', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source, store } = await process();
     const grant = await add(registry, oauth2());
@@ -348,7 +348,7 @@ describe('a store that fails to write the new tokens', () => {
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('after it committed them is not written a second time', async () => {
+  test('after it committed them does not write them a second time', async () => {
     const { process, add, time, provider } = await processesForTest();
     let writes = 0;
     const { registry, source } = await process({

@@ -7,7 +7,7 @@ type Browser = ReturnType<Awaited<ReturnType<typeof startWithIssuer>>['browser']
 const sessionOf = ({ body }: Awaited<ReturnType<Browser['open']>>) => body.session as string | undefined;
 
 describe('the callback of a sign-in at the issuer', () => {
-  it('is refused in another browser than the one that began it, so nobody is signed in as somebody else', async () => {
+  it('is refused in a browser other than the one that began it, so nobody is signed in as somebody else', async () => {
     const { browser, call } = await startWithIssuer();
     const attacker = browser();
     const callback = await attacker.askIssuer(await attacker.begin());

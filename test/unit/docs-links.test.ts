@@ -10,7 +10,7 @@ const pages = ['*.md', 'certs/*.md', 'docs/**/*.md', 'examples/**/*.md', 'skills
   .toSorted();
 
 describe('links between pages', () => {
-  it('are looked for in the README and in docs', () => {
+  it('are checked in the README and in docs', () => {
     expect(pages).toContain('README.md');
     expect(pages).toContain('docs/rules.md');
   });

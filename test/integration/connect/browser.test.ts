@@ -204,7 +204,7 @@ describe('connect with the allowed-domains map', () => {
     expect(await readFile(at.configFile, 'utf8')).toBe(text);
   });
 
-  test('adds the hosts of --allowed-domains instead of the suggested ones', async () => {
+  test('adds the hosts of --allowed-domains instead of the suggested hosts', async () => {
     const at = await acmeHome({ provider: { audience: ['*.acme.test:8443', 'tickets.acme.test'] } });
     const text = `${await readFile(at.configFile, 'utf8')}domains:\n  tickets.acme.test: deny\n`;
     await writeFile(at.configFile, text);

@@ -153,7 +153,7 @@ describe('an authenticator with an assumed token', () => {
     expect(await register.identify(readPresented([]), facts)).toMatchObject({ code: 'agent_auth_required' });
   });
 
-  it('identifies callers with a token by their own token, and refuses a wrong one', async () => {
+  it('identifies callers with a token by that token, and refuses a wrong token', async () => {
     const { register } = await assuming();
     for (const wrong of ['a:nonsense', 'b:held', 'a'])
       expect(await register.identify(basic(wrong), near)).toMatchObject({ code: 'agent_auth_required' });

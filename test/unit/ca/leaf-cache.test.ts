@@ -41,7 +41,7 @@ describe('the leaf cache', () => {
     expect(cache.secureContextFor('a.test')).toBe(second);
   });
 
-  it('creates a new leaf when the clock was set back before the start of the old one', async () => {
+  it('creates a new leaf when the clock was set back before the start of the old leaf', async () => {
     let now = Date.UTC(2027, 0, 1);
     const authority = await freshAuthority([], () => now);
     const cache = createLeafCache({ authority: () => authority, now: () => now, tickets: steady });

@@ -24,7 +24,7 @@ test('a parent proxy is named without its password, with the setting that config
   expect(more).toEqual([]);
 });
 
-test('a parent proxy without a scheme is named too, and an unparsable one is not repeated', () => {
+test('a parent proxy without a scheme is named too, and an invalid one is not repeated', () => {
   expect(parentNotes({ ...facts, parent: { https_proxy: 'corp.example:3128' } })[0]).toContain(
     'https_proxy names corp.example:3128',
   );

@@ -68,7 +68,7 @@ describe('the variables for clients', () => {
     for (const name of Object.keys(parent)) expect(given(parent)[name]).toBeUndefined();
   });
 
-  test('contain the token only in URLs of the proxy, and so not in the options that Java prints', () => {
+  test('contain the token only in URLs of the proxy, not in the options that Java prints', () => {
     const shown = Object.entries(given({})).filter(([, value]) => value.includes('secret-token'));
     expect(shown.map(([name]) => name).filter((name) => !/proxy/i.test(name))).toEqual([]);
   });

@@ -72,7 +72,7 @@ test('all callers after an edit wait for one load', async () => {
   expect(loads).toHaveLength(1);
 });
 
-test('a caller after a second edit waits for the load that follows the current one', async () => {
+test('a caller after a second edit waits for the load that follows the current load', async () => {
   const { followed, write, load, loads, inForce } = await setup();
   write('1');
   const first = followed.newest();

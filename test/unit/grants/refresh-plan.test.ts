@@ -219,7 +219,7 @@ describe('a refresh plan with a token exchange', () => {
     parameters: {},
   };
 
-  test('reads a referenced token each time, and a stored one never', async () => {
+  test('reads a referenced token each time, but never a stored token', async () => {
     expect(await plan(renewing(renewal))).toMatchObject({
       request: {
         subjectToken: 'the secret of file:/run/token',

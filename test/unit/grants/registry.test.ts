@@ -190,7 +190,7 @@ describe('find and open', () => {
     expect((await deaf.open(grant.id))?.grant.state).toBe('revoked');
   });
 
-  test('never treat an unreadable store as an empty one', async () => {
+  test('never treat an unreadable store as an empty store', async () => {
     const [{ registry, store }] = await openedStores(1);
     await registry.add(meta, sealed());
     await store.close();

@@ -11,7 +11,7 @@ test.each([
   ['at its last millisecond', start + hour - 1, 'due'],
   ['at its end', start + hour, 'ended'],
   ['long after', start + 9 * hour, 'ended'],
-])('the clock of a token of one hour is read %s', (_, now, clock) => {
+])('the clock of a token with a lifetime of an hour is read %s', (_, now, clock) => {
   expect(clockOf(oauth2(), now, skew)).toBe(clock);
 });
 

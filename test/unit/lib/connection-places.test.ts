@@ -32,7 +32,7 @@ function admitted(places: ConnectionPlaces, address: string, count: number) {
 
 const open = (connections: readonly Socket[]) => connections.map(({ destroyed }) => !destroyed);
 
-test('a new connection replaces the oldest unauthenticated one when all places are taken', () => {
+test('a new connection replaces the oldest unauthenticated connection when all places are taken', () => {
   const places = new ConnectionPlaces(() => 3);
   const all = admitted(places, '127.0.0.1', 5);
   expect(open(all)).toEqual([false, false, true, true, true]);

@@ -119,7 +119,7 @@ test('the link of a body returns the sealed body, and does not answer the approv
   expect(queue.said).toEqual([]);
 });
 
-test('a wrong signature for a pending approval gets the same response as for an unknown one, without a store lookup', async () => {
+test('a wrong signature for a pending approval gets the same response as an unknown approval, without a store lookup', async () => {
   const { asked, path } = at();
   const other = question({ id: 'zzzzzzzz', who: { grantId: 'g-1' } });
   const looked: string[] = [];

@@ -114,7 +114,7 @@ test('delivery ends when the approval is answered', async () => {
   expect(time.waiting()).toBe(0);
 });
 
-test('delivery ends when the approval expires, and the log says so', async () => {
+test('delivery ends when the approval expires, and this is logged', async () => {
   const { announce, sent, time, logged } = teller(Array.from({ length: 99 }, () => 'broken' as const));
   announce(asked);
   await time.advance(180_000);

@@ -202,7 +202,7 @@ describe('no revocation request is sent', () => {
 });
 
 describe('a revocation response', () => {
-  test.each([200, 204])('with status %i ends the token, even an unknown one', async (status) => {
+  test.each([200, 204])('with status %i ends the token, even an unknown token', async (status) => {
     expect(await answered(new Response(status === 204 ? null : '', { status }))).toEqual({ kind: 'revoked' });
     expect(await answered(new Response(status === 204 ? null : '<html>', { status }))).toEqual({
       kind: 'revoked',

@@ -94,7 +94,7 @@ describe('HTTP/1.1 connections to an upstream', () => {
     expect([server.accepted(), other.accepted()]).toEqual([2, 1]);
   });
 
-  it('never exceed the limit, even if the only idle one is not fresh enough', async () => {
+  it('never exceed the limit, even if the only idle connection is not fresh enough', async () => {
     const server = await echoing();
     const { request, connections } = connectionsFor({ most: 1 });
     const stale = await ask(request(plain(server)), 'a');
@@ -311,7 +311,7 @@ describe('a waiting user', () => {
     expect(server.accepted()).toBe(1);
   });
 
-  it('gets a new connection after a used one is destroyed', async () => {
+  it('gets a new connection after a used connection is destroyed', async () => {
     const server = await echoing();
     const { request } = connectionsFor({ most: 1 });
     const connection = await ask(request(plain(server)), 'a');

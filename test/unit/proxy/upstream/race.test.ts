@@ -79,7 +79,7 @@ describe('a race', () => {
     expect(await result).toMatchObject({ name: 'b' });
   });
 
-  it('starts the next attempt beside a pending one, which may still win', async () => {
+  it('starts the next attempt beside a pending attempt, which may still succeed', async () => {
     const { begun, come, result, clock, givenUp } = runners(['a', 'b', 'c']);
     clock.advance(249);
     expect(begun).toEqual(['a']);
