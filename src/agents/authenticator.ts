@@ -151,7 +151,7 @@ export function createAgentAuthenticator({
     return egressOf(holder.agent.bindings, holder.kind === 'lease' ? holder.lease.egress : undefined);
   }
 
-  /** Returns the caller of a token, without a read; null: rights or a JWT have to be read. */
+  /** Returns the caller of a token without a read; null if rights or a JWT must be read. */
   function callerInMemory(presented: PresentedToken): Caller | null {
     const rights = rightsInMemory.inMemory();
     return rights === null ? null : callerBy(rights, presented);

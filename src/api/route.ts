@@ -44,7 +44,7 @@ interface Route<Query = never, Body = never> {
   readonly body?: z.ZodType<Body>;
   /** Status of the answer; default: 200. */
   readonly status?: 201 | 202 | 204;
-  /** Shape of the answer; of a list, of one entry. */
+  /** Shape of the answer or, for a list, of one entry. */
   readonly result?: z.ZodType;
   /** Media type of an answer that is no JSON. */
   readonly media?: string;

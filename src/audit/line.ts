@@ -21,7 +21,7 @@ const prevLength = 8;
 /** The hash before the first line of a chain. */
 export const genesis = '0'.repeat(hashLength);
 
-/** Computes a keyed hash in base64url, 22 characters. Created by `chainMac`. */
+/** Computes a keyed hash in base64url, 22 characters. See `chainMac`. */
 export interface ChainMac {
   (text: string | Uint8Array): string;
   /** Hashes with earlier keys, newest first. */

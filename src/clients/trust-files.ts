@@ -85,7 +85,7 @@ export async function writeTrustFiles(
   };
 }
 
-/** Returns the wget settings of the user, because wget reads only one file. Null: there are none. */
+/** Returns the wget settings of the user, because wget reads only one file; null if there are none. */
 async function ownWgetFile(parent: NodeJS.ProcessEnv, ours: string): Promise<string | null> {
   const named = parent['WGETRC'];
   const isNamed = named !== undefined && named !== '' && named !== ours;

@@ -29,7 +29,7 @@ export interface Question {
   readonly askedAt: number;
   /** Time at which an unanswered request is refused. */
   readonly expiresAt: number;
-  /** Time until which an answer is possible. The waiting process extends it; after a crash it runs out. */
+  /** Time until which an answer is possible. The waiting process extends it; after a crash, it expires. */
   readonly aliveUntil: number;
   readonly who: Asking;
   /** `authority` is canonical, with the port. `path` has neither the query nor a credential. */

@@ -341,7 +341,7 @@ export function isAwsSecret(text: string): boolean {
   return /^[A-Za-z0-9+/=_.~-]+$/.test(text);
 }
 
-/** Parses the format of `keysText`; null: not such keys. */
+/** Parses the format of `keysText`; null if the text has another format. */
 function parseKeys(text: string): AwsKeys | null {
   const [accessKeyId = '', secretAccessKey = '', sessionToken = '', ...more] = text.split(':');
   if (accessKeyId === '' || secretAccessKey === '' || more.length > 0) return null;

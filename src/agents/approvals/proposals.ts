@@ -127,7 +127,7 @@ function entryFor(domains: DomainMap, host: string): Domain | null {
 }
 
 /**
- * Refuses a domain that the map lists: a proposal adds an entry, and changes none.
+ * Refuses a domain that the map lists: a proposal can add an entry, but not change one.
  *
  * @throws SidekeyError `domain_not_allowed`, `already_exists`
  */

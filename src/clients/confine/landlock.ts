@@ -42,7 +42,7 @@ type Right = 'list' | 'read' | 'write';
 /** Parts that a process restricts itself to. */
 export interface Restriction {
   readonly rules: AccessRules;
-  /** True if bubblewrap has mounted the plan: `/tmp`, `/run`, `/dev` and `/proc` are those of the run. */
+  /** True if bubblewrap has mounted the plan, so `/tmp`, `/run`, `/dev` and `/proc` belong to the run. */
   readonly mounted: boolean;
   /** Port of the proxy, the only permitted one; null: all ports, in the network namespace of the run. */
   readonly port: number | null;

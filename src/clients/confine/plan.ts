@@ -34,7 +34,7 @@ export interface Plan {
   readonly hidden: number;
   /** True if the command may write to its working folder. */
   readonly writesFolder: boolean;
-  /** Paths that run outside later, and do not exist yet: the command may create them. */
+  /** Paths of programs that run outside later, and do not exist yet. The command may create them. */
   readonly unborn: readonly string[];
   /** Content of the files that are `fixed`. A program outside that replaces one takes its mount away. */
   readonly contents: ReadonlyMap<string, string>;

@@ -38,7 +38,7 @@ export const envelopeOverhead = payloadAt;
 /** The derived key that wraps data keys, and the id of its master key. */
 export interface WrapKey {
   readonly key: KeyObject;
-  /** 8 bytes. */
+  /** ID of the key, 8 bytes. */
   readonly id: Uint8Array;
 }
 
