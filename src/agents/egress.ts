@@ -54,7 +54,7 @@ interface Caller {
   readonly egressNow: () => EgressLists | Promise<EgressLists>;
 }
 
-/** Returns why the current lists keep a caller from a host without a credential; null: they do not. */
+/** Returns why the current lists refuse a host without a credential; null if they allow it. */
 export async function egressRefusal(
   { agent, lease, egressNow }: Caller,
   authority: Authority,

@@ -49,7 +49,7 @@ export interface ServiceParts {
   /** Starts a task that never rejects. Its signal aborts with a SidekeyError when the proxy stops. */
   readonly inBackground: (work: (signal: AbortSignal) => Promise<void>) => void;
   readonly readMetrics: () => Promise<Metrics>;
-  /** Resolves with the reason for which requests cannot be served; null: they can. */
+  /** Resolves with the reason why requests cannot be served; null if they can. */
   readonly readiness: () => Promise<SidekeyError | null>;
 }
 

@@ -67,7 +67,7 @@ export function formatEnd(file: number, byte: number): string {
   return `${file}:${byte}`;
 }
 
-/** `prev_end` if the end of the line before is unknown, or there is no such line. */
+/** Value of `prev_end` if the end of the previous line is unknown, or there is no previous line. */
 export const unknownEnd = '0:0';
 
 /** The start of every line. Quotes in strings are escaped, so it occurs nowhere else in a line. */

@@ -148,7 +148,7 @@ export interface WithheldFacts {
   readonly providers: readonly Pick<Provider, 'name' | 'environment'>[];
   /**
    * Providers for which the child reaches a grant, with the name of the grant; the first of several with the
-   * same variable gets it. Null: not known, because the token of the child is not ours.
+   * same variable gets it. Null if unknown, because the token of the child is not ours.
    */
   readonly reachable: ReadonlyMap<string, string> | null;
   /** Variables with secrets of Sidekey: `environmentReferences` of the config. */

@@ -119,7 +119,7 @@ export function javaOptions(before: string, settings: JavaSettings): string {
   return [...others, ...ours.map(([name, value]) => quoted(`-D${name}=${value}`))].join(' ');
 }
 
-/** Returns the value of a system property; null: the options do not set it. */
+/** Returns the value of a system property; null if the options do not set it. */
 export function javaOption(options: string, name: string): string | null {
   const last = splitOptions(options).findLast((option) => propertyName(option) === name);
   return last === undefined ? null : unquoted(last).slice(`-D${name}=`.length);

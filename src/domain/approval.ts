@@ -147,7 +147,7 @@ export function newApprovalId(random: (size: number) => Uint8Array = randomBytes
   return id;
 }
 
-/** Normalises a typed ID: accepts capitals, and letters that look like 0 and 1. Null: not an ID. */
+/** Normalises a typed ID: accepts capitals, and letters that look like 0 and 1. Null if invalid. */
 export function readApprovalId(text: string): string | null {
   const folded = text.toLowerCase().replaceAll('o', '0').replace(/[il]/g, '1');
   return /^[0-9a-hjkmnp-tv-z]{8}$/.test(folded) ? folded : null;

@@ -165,7 +165,7 @@ export const anonymous = { bindings: [], user: null, lease: null };
 export const places = [0, 1, 2, 3] as const;
 
 /**
- * Returns the place of a grant for requests of a caller that name no user; null: they never use the grant.
+ * Returns the place of a grant for requests of a caller that name no user; null if they never use the grant.
  * Users add grants by themselves, so a grant of another user has a place only if an operator named that
  * grant, or that user only. One user's changes thus have no effect on callers of the others.
  *

@@ -68,7 +68,7 @@ export interface Provider {
   readonly clientRegistration: { readonly url: string; readonly steps: readonly string[] } | null;
   readonly probe: Probe | null;
   readonly notes: readonly string[];
-  /** Programs with a login of their own at the provider. */
+  /** Programs that log in at the provider themselves. */
   readonly logins: readonly LoginClient[];
   /** True if the logins of these programs become grants, and the programs get placeholders. */
   readonly capturesLogins: boolean;

@@ -6,7 +6,7 @@ import { shellWord } from './text.ts';
 export interface Remedy {
   /** Id of an operation (`domain.allow`), or of an action that only the command line has (`connect`). */
   readonly operation: RemedyId;
-  /** Members of the input by name. Null: the person chooses the value. */
+  /** Members of the input by name; null if the person chooses the value. */
   readonly input: Readonly<Record<string, InputValue>>;
 }
 

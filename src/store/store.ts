@@ -92,7 +92,7 @@ export interface Store {
     /** Inserts the session, or replaces the one with its id. */
     put(session: SessionRecord): Promise<void>;
     get(id: string): Promise<SessionRecord | null>;
-    /** Removes and returns the session, for one of several concurrent callers. Null: there is none. */
+    /** Removes and returns the session, for one of several concurrent callers; null if there is none. */
     take(id: string): Promise<SessionRecord | null>;
     /** Removes sessions that ended before this time, in milliseconds since the epoch. */
     removeEnded(before: number): Promise<void>;

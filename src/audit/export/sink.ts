@@ -58,7 +58,7 @@ export interface Datagrams {
   close(): void;
 }
 
-/** The transports of sinks. The address guard applies to all but the last two. */
+/** The transports of sinks. The address guard applies to all except the last two. */
 export interface SinkTransports {
   readonly fetch: typeof fetch;
   readonly connect: (host: string, port: number, tls: boolean) => Promise<Socket>;

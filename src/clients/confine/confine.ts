@@ -74,7 +74,7 @@ export async function findMechanisms(
   });
 }
 
-/** Returns why bubblewrap cannot make its namespaces; null: it can. */
+/** Returns why bubblewrap cannot create its namespaces; null if it can. */
 async function refusalOf(bubblewrap: string): Promise<string | null> {
   const argv = [bubblewrap, ...probeArguments];
   const end = await runBounded({ argv, cwd: '/', env: {}, timeoutMs: probeTimeoutMs, maxBytes: 4_096 });

@@ -33,7 +33,7 @@ const clearAll = 4n;
 /** Number of a capability that no kernel has yet. */
 const lastCapability = 63n;
 
-/** Version that has the rules for TCP, and the one that has the scopes. */
+/** Version that introduced the rules for TCP, and version that introduced the scopes. */
 const versions = { tcp: 4, scopes: 6 };
 
 /** Access to a path, for Landlock: to list, to read, or to write. */

@@ -307,7 +307,7 @@ export function born({ unborn, contents }: Plan): readonly string[] {
   }
 }
 
-/** Returns a file with its content, if it is one that can be read. */
+/** Returns a file with its content, if it can be read. */
 function contentOf(path: string): readonly (readonly [path: string, text: string])[] {
   try {
     return isFile(path) ? [[path, readFileSync(path, 'latin1')]] : [];

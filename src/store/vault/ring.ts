@@ -123,7 +123,7 @@ interface KeyRingOptions {
   readonly location: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Reads the key source again, for a process that missed a whole rotation. Absent: not possible. */
+  /** Reads the key source again, for a process that missed a whole rotation. Absent if impossible. */
   readonly reread?: (() => Promise<KeyObject | null>) | undefined;
   /** This node; null: the store has one node. */
   readonly self: Self;

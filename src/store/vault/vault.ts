@@ -88,7 +88,7 @@ const linePurposes: ReadonlySet<MacPurpose> = new Set(['audit-chain', 'audit-hea
 const graceMs = 3_600_000;
 
 interface VaultOptions {
-  /** Returns the ring if it has changed; null: it has not. */
+  /** Returns the ring if it has changed, otherwise null. */
   readonly reload?: (() => Promise<Ring | null>) | undefined;
   /** Milliseconds since the epoch. */
   readonly now?: (() => number) | undefined;
