@@ -36,9 +36,9 @@ export interface Identity {
   /** Returns the labels that people gave a grant, as they are now. */
   readonly grantLabels: (grant: Grant) => Promise<readonly string[]>;
   /**
-   * Returns why the credential of a grant may not be sent, by current rights and its expiry; null if it
-   * may. Called once for each request, right before the credential is sent. Counts the use of a lease that has
-   * a maximum, so a request that is refused afterwards has used it.
+   * Returns why the credential of a grant may not be sent, by current rights and its expiry; null if it may.
+   * Called once for each request, right before the credential is sent. Counts the use of a lease that has a
+   * maximum, so a request that is refused afterwards has used it.
    */
   readonly spend: (grant: Grant) => Promise<SidekeyError | null>;
   /**
