@@ -170,7 +170,7 @@ describe('a full disk', () => {
     expect(await verify(file)).toMatchObject({ ok: true, torn: 0 });
   });
 
-  it('fails the opening of a log with a torn end, with a hint about space', async () => {
+  it('prevents a log with a torn end from being opened, and the error has a hint about space', async () => {
     const file = await newLogFile();
     fs.writeFileSync(file, '{"v":1,"se', { mode: 0o600 });
     const { state, calls } = limitedDisk();
