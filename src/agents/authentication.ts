@@ -10,7 +10,7 @@ import type { EgressLists } from './egress.ts';
 
 /** Identity of a caller: the grant that it selects, and the grants that it may use. */
 export interface Identity {
-  /** Null: a loopback caller without a token, where the config lets those in. */
+  /** Name of the agent; null: a loopback caller without a token, if the config permits that. */
   readonly agent: string | null;
   /** The user that the agent acts for; null: no user. */
   readonly agentUser: string | null;
@@ -18,7 +18,7 @@ export interface Identity {
   readonly labels: readonly string[];
   /** Lease of the token; null: a token of the agent, or none. */
   readonly lease: LeaseFacts | null;
-  /** Subject of the OIDC token that identifies the agent; null: it has a token of its own, or of a lease. */
+  /** Subject of the OIDC token that identifies the agent; null: the caller has an agent token or a lease. */
   readonly subject: string | null;
   readonly selectors: Selectors;
   /**
@@ -36,9 +36,9 @@ export interface Identity {
   /** Returns the labels that people gave a grant, as they are now. */
   readonly grantLabels: (grant: Grant) => Promise<readonly string[]>;
   /**
-   * Returns why the credential of a grant may not leave, by current rights and the end of the grant; null: it
-   * may. Called once for each request, right before the credential leaves. Counts the use of a lease that has
-   * a maximum, so a request that is refused afterwards has used it.
+   * Returns why the credential of a grant may not be sent, by current rights and its expiry; null if it may.
+   * Called once for each request, right before the credential is sent. Counts the use of a lease that has a
+   * maximum, so a request that is refused afterwards has used it.
    */
   readonly spend: (grant: Grant) => Promise<SidekeyError | null>;
   /**
@@ -53,7 +53,7 @@ export interface Identity {
 
 /** Facts of an open connection or stream. */
 export interface LastingFacts extends Pick<CallerFacts, 'mode'> {
-  /** True if bytes went through it since it was last asked for: then its lease is not idle. */
+  /** True if bytes were transferred since the last read of this member. The lease is then not idle. */
   readonly used: boolean;
 }
 
@@ -74,7 +74,7 @@ export function newSecret(owner: 'agent' | 'lease'): string {
   return `sidekey_${owner}_${randomBytes(32).toString('base64url')}`;
 }
 
-/** SHA-256: what the store keeps of an agent's token. */
+/** Returns the SHA-256 of an agent's token, which the store keeps. */
 export function hashToken(token: string): Buffer {
   return createHash('sha256').update(token, 'utf8').digest();
 }
@@ -113,7 +113,7 @@ export function readPresented(fields: RawFields, certificate?: Client['certifica
 const certificateHint =
   'use a certificate that a CA in proxy.tls.client_ca has signed, with a name in proxy.tls.agents; or a token and no certificate';
 
-/** Empty hash: a client certificate has no token. */
+/** Hash of a caller with a client certificate, which has no token. */
 const noHash = Buffer.alloc(0);
 
 /** Reads Basic with `name+selectors:token`, or Bearer with the token. */
@@ -209,12 +209,12 @@ export interface CallerFacts {
   readonly heard?: { identity(who: Pick<Identity, 'agent' | 'lease' | 'subject'>): void };
 }
 
-/** The refusal of an unknown caller. */
+/** Returns the refusal of an unknown caller. */
 export function unauthenticated(sentence: string, hint: Hint = createHint): SidekeyError {
   return new SidekeyError('agent_auth_required', sentence, { hint });
 }
 
-/** The refusal of a token that does not exist. */
+/** Returns the refusal of a token that does not exist. */
 export function unknownToken(): SidekeyError {
   return unauthenticated('The proxy does not know this agent and token.');
 }

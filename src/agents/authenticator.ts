@@ -72,7 +72,7 @@ export function createAgentAuthenticator({
   const assumedTokens = new WeakMap<Selectors, PresentedToken>();
   const rightsInMemory = createPermissionCache(store, now, (rights) => leases.keep(rights));
 
-  /** Returns why a right has ended; null: it has not. A promise if another process may have used a lease. */
+  /** Returns why a right has ended, or null. A promise if another process may have used a lease. */
   function holderRefusal(holder: Holder, at: number): Refusal | Promise<Refusal> {
     const { agent } = holder;
     if (agent.disabledAt !== null) return agentDisabled(agent);
@@ -151,7 +151,7 @@ export function createAgentAuthenticator({
     return egressOf(holder.agent.bindings, holder.kind === 'lease' ? holder.lease.egress : undefined);
   }
 
-  /** Returns the caller of a token, without a read; null: rights or a JWT have to be read. */
+  /** Returns the caller of a token without a read; null if rights or a JWT must be read. */
   function callerInMemory(presented: PresentedToken): Caller | null {
     const rights = rightsInMemory.inMemory();
     return rights === null ? null : callerBy(rights, presented);
@@ -221,7 +221,7 @@ export function createAgentAuthenticator({
     };
   }
 
-  /** Identity of a caller without a token. The store is only read if a grant is selected later. */
+  /** Returns the identity of a caller without a token. Reads the store only if a grant is selected later. */
   function nobody(selectors: Selectors, owner: CallerFacts['owner']): Identity {
     let identity = nobodies.get(owner);
     if (identity?.selectors === selectors) return identity;
@@ -299,20 +299,20 @@ function labelsOf(rights: PermissionSnapshot, grantId: string): readonly string[
   return rights.policy(grantId)?.labels ?? noLabels;
 }
 
-/** A lease is limited to the grants that are bound to its agent, and to its own. */
+/** Reports whether a holder reaches a grant. A lease reaches only its grants that are bound to the agent. */
 function reaches(holder: Holder, grant: BoundGrant, rights: PermissionSnapshot): boolean {
   if (grant.lease !== null) return holder.kind === 'lease' && holder.lease.id === grant.lease;
   if (holder.kind === 'lease' && !isLeaseFor(holder.lease, grant.id)) return false;
   return agentReaches(holder.agent, grant, rights);
 }
 
-/** Returns the holder of a token; null: none, or the shown name is not that of its agent. */
+/** Returns the holder of a token; null if there is none, or if the name is not the name of its agent. */
 function holderOf({ name, tokenHash }: PresentedToken, rights: PermissionSnapshot): Holder | null {
   const holder = rights.holder(tokenHash);
   return holder === null || (name !== null && name !== holder.agent.name) ? null : holder;
 }
 
-/** Returns why the holder may not have the grant; null: it may. */
+/** Returns why the holder may not use the grant; null if it may. */
 function grantRefusal({ holder, rights }: Caller, grant: Grant, at: number): Refusal {
   if (!reaches(holder, grant, rights))
     return new SidekeyError('grant_missing', 'This agent may no longer use the grant.', {
@@ -321,7 +321,7 @@ function grantRefusal({ holder, rights }: Caller, grant: Grant, at: number): Ref
   return grantEnded(grant, rights.policy(grant.id), at);
 }
 
-/** A maximum of uses bounds what may begin; an exchange in progress is judged without it. */
+/** Returns the holder without a maximum of uses, which does not apply to an exchange in progress. */
 function withoutMaximum(holder: Holder): Holder {
   return holder.kind === 'lease' ? { ...holder, lease: { ...holder.lease, maxUses: null } } : holder;
 }
@@ -330,7 +330,7 @@ function noToken(): SidekeyError {
   return unauthenticated('This proxy accepts only known agents.');
 }
 
-/** Returns why a local caller of this owner needs a token; null: it needs none. */
+/** Returns why a local caller of this owner needs a token; null if it needs none. */
 function ownerRefusal(owner: PeerOwner): SidekeyError | null {
   if (owner === 'own') return null;
   return owner === 'other'

@@ -47,14 +47,14 @@ export function egressHosts(hosts: readonly string[]): readonly string[] {
 
 /** A caller of `egressRefusal`. */
 interface Caller {
-  /** Null: a caller without a token. */
+  /** Name of the agent; null: a caller without a token. */
   readonly agent: string | null;
-  /** Null: the token is not that of a lease. */
+  /** The lease; null: the token does not belong to a lease. */
   readonly lease: object | null;
   readonly egressNow: () => EgressLists | Promise<EgressLists>;
 }
 
-/** Returns why the current lists keep a caller from a host without a credential; null: they do not. */
+/** Returns why the current lists refuse a host without a credential; null if they allow it. */
 export async function egressRefusal(
   { agent, lease, egressNow }: Caller,
   authority: Authority,

@@ -21,7 +21,7 @@ export class LeaseUses {
     for (const id of this.#fresh.keys()) if (!rights.hasLease(id)) this.#fresh.delete(id);
   }
 
-  /** Returns why the lease has ended; null: it has not. A promise where another process may have used it. */
+  /** Returns why the lease has ended; null if it has not. A promise if another process may have used it. */
   refusal(lease: LeaseRecord, at: number): SidekeyError | null | Promise<SidekeyError | null> {
     const current = this.#asKnown(lease);
     const standing = leaseStanding(current, at);

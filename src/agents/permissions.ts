@@ -49,7 +49,7 @@ interface PermissionCache {
    * @throws SidekeyError `store_unavailable`, also for those whom it knew before
    */
   current(): Promise<PermissionSnapshot>;
-  /** Returns what `current` would, without a read; null: it has to read. @throws SidekeyError as `current` */
+  /** Returns the result of `current` if it needs no read, or null. @throws SidekeyError as `current` */
   inMemory(): PermissionSnapshot | null;
 }
 
@@ -158,7 +158,7 @@ export function tokenEnded({ agent, label, expiresAt, revokedAt }: AgentTokenRec
   });
 }
 
-/** The refusal of an OIDC token, or a client certificate, that was valid before. */
+/** Returns the refusal of an OIDC token, or a client certificate, that was valid before. */
 export function identityEnded({ agent, issuer, expiresAt }: TokenIdentity): SidekeyError {
   if (issuer === null) {
     const sentence = `The client certificate of the agent ${agent} ended at ${time(expiresAt)}.`;
@@ -170,7 +170,7 @@ export function identityEnded({ agent, issuer, expiresAt }: TokenIdentity): Side
   );
 }
 
-/** The refusal of an OIDC token, or a client certificate, for an agent that the store does not have. */
+/** Returns the refusal of an OIDC token or a client certificate for an agent that does not exist. */
 export function agentMissing({ agent, issuer }: TokenIdentity): SidekeyError {
   return unauthenticated(
     `There is no agent ${agent}, which ${issuer === null ? 'proxy.tls.agents' : `agent_issuers.${issuer}`} names.`,
@@ -178,7 +178,7 @@ export function agentMissing({ agent, issuer }: TokenIdentity): SidekeyError {
   );
 }
 
-/** `lease_expired`, whichever way it ended: the grant and its token have clocks of their own. */
+/** Returns `lease_expired`, whatever ended the lease. The grant and its token expire separately. */
 export function leaseEnded(
   lease: Lease,
   standing: Exclude<LeaseStanding, { readonly state: 'active' }>,
@@ -211,7 +211,7 @@ export function usedUp({ id, agent, maxUses }: Lease): SidekeyError {
   );
 }
 
-/** The end that people set for a grant; null: it has none, or it is yet to come. */
+/** Returns the refusal of an expired grant; null if the grant has no expiry, or has not expired. */
 export function grantEnded(grant: Grant, policy: GrantPolicy | null, now: number): SidekeyError | null {
   const at = policy?.expiresAt ?? null;
   if (at === null || now < at) return null;
@@ -225,7 +225,7 @@ const usualTtlMs = 30 * 86_400_000;
 /** A shorter default is not repeated: the grant would expire before it is used. */
 const leastTtlMs = 3_600_000;
 
-/** The action that extends a grant: by its default, or by its maximum, or by 30 days. */
+/** Returns the action that extends a grant: by its default, or by its maximum, or by 30 days. */
 export function extendRemedy({ name, user }: Grant, policy: GrantPolicy | null): Remedy {
   const owner = user === defaultUser ? undefined : user;
   const { defaultTtlMs = null, maxTtlMs = null } = policy ?? {};

@@ -37,7 +37,7 @@ interface IdentityParts {
   readonly readKeys: (issuer: AgentIssuer) => Promise<string>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** True: refusals name the agents of the config. Strangers of a public issuer must not learn them. */
+  /** Reports whether refusals name agents of the config. Strangers at a public issuer must not learn them. */
   readonly namesAgents: boolean;
 }
 
@@ -152,7 +152,7 @@ interface Verified extends TokenIdentity {
   readonly keys: IssuerKeys;
 }
 
-/** The facts of an issuer that its keys follow from. */
+/** Returns the settings of an issuer that determine its keys, as one text. */
 function sourceOf({ name, issuer, jwksUrl, jwksFile, ca, token }: AgentIssuer): string {
   return JSON.stringify([name, issuer, jwksUrl, jwksFile, ca, token]);
 }
@@ -174,7 +174,7 @@ function issuerOf(claims: JsonObject, issuers: readonly AgentIssuer[]): AgentIss
   throw refusal(`has ${named}, which agent_issuers does not list`, 'add the issuer to agent_issuers');
 }
 
-/** Other kinds of JWTs, such as logout tokens and proofs, are no tokens of a caller (RFC 8725 §3.11). */
+/** Refuses other kinds of JWTs, such as logout tokens and proofs (RFC 8725 §3.11). */
 function checkType(header: JsonObject): void {
   const type = header.get('typ') ?? 'JWT';
   if (typeof type !== 'string' || !/^(?:application\/)?(?:jwt|jose|at\+jwt)$/i.test(type))

@@ -23,7 +23,7 @@ export interface Caller extends OperationCaller {
 /** A key, and the epoch of the store at which it was read. */
 interface KnownKey {
   readonly record: ApiKeyRecord;
-  /** Null: it belongs to no person, or to a removed one. */
+  /** Owner of the key; null: no person, or a removed one. */
   readonly owner: PersonRecord | null;
   readonly epoch: number;
 }

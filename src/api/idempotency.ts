@@ -20,7 +20,7 @@ interface KeyedRequest {
 /** A stored response. It is sealed, because it may hold a new token. */
 interface Kept {
   readonly request: string;
-  /** Null: the first request is still under way, or its process ended. */
+  /** The stored answer; null: the first request has not ended, or its process ended before it. */
   readonly answer: { readonly status: number; readonly type: string; readonly body: string } | null;
 }
 

@@ -51,7 +51,7 @@ export async function makeLoginCode(
   return code;
 }
 
-/** Returns the JSON of the person's new key; null: the code is invalid, or was used before. */
+/** Returns the JSON of the person's new key; null if the code is invalid or was used before. */
 export async function exchangeLoginCode(
   { code, verifier }: { readonly code: string; readonly verifier: string },
   address: string,

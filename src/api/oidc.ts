@@ -107,7 +107,7 @@ export function oidcSignIn(parts: ServiceParts): Hono<{ Bindings: HttpBindings }
     return context.json({ session, return_to: kept.returnTo });
   });
 
-  /** Returns the state of a sign-in; null: it is invalid, or the sign-in took too long. */
+  /** Returns the state of a sign-in; null if it is invalid, or if the sign-in took too long. */
   async function begunOf(sealed: string) {
     await vault.refresh();
     try {

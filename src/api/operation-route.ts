@@ -32,13 +32,13 @@ const tags: Readonly<Record<string, string>> = {
 
 interface OperationPlace extends Pick<AnyRoute, 'id' | 'isLong'> {
   readonly status?: 201;
-  /** Words of its command; default: those of the operation (`lease create`). Null: there is no command. */
+  /** Words of its command; default: the words of the operation (`lease create`); null: no command. */
   readonly command?: string | null;
-  /** Present for a list: the member that is the key of an entry. */
+  /** Member that is the key of an entry; present only for a list. */
   readonly list?: string;
   /** Members that the query has, where the method has a body. */
   readonly query?: readonly string[];
-  /** Present: callers that are limited to a user may use the route, as in `Route`. */
+  /** Owner of the resource. If present, a caller that is limited to a user may use the route (`Route`). */
   readonly owner?: (given: AnyGiven, parts: ServiceParts) => string | null | Promise<string | null>;
 }
 

@@ -6,7 +6,7 @@ import { SidekeyError } from '../lib/errors.ts';
 const usualLimit = 50;
 const maxLimit = 200;
 
-/** Returns the query shape of a list: its own members, and those of paging. */
+/** Returns the query shape of a list: its members, and the members of paging. */
 export function pageQuery(query: z.ZodType | undefined): z.ZodType {
   const own = query instanceof z.ZodObject ? query : z.strictObject({});
   return own.extend({

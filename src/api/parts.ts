@@ -15,7 +15,7 @@ import type { Store } from '../store/store.ts';
 import type { OpenVault } from '../store/vault/open.ts';
 import type { Vault } from '../store/vault/vault.ts';
 
-/** The running proxy, as the API sees it. */
+/** Parts of the running proxy that the API uses. */
 export interface ServiceParts {
   readonly store: Store;
   readonly vault: Vault;
@@ -40,7 +40,7 @@ export interface ServiceParts {
   readonly timers: Timers;
   readonly env: NodeJS.ProcessEnv;
   readonly probePrograms: ProbePrograms;
-  /** This proxy, as operations ask it. */
+  /** Facts about this proxy for operations. */
   readonly proxy: ProxyProbe;
   /** Returns the parts of a refresh with this config and this audit log. */
   readonly renewal: (own: RenewalOptions) => RenewalParts;
@@ -49,7 +49,7 @@ export interface ServiceParts {
   /** Starts a task that never rejects. Its signal aborts with a SidekeyError when the proxy stops. */
   readonly inBackground: (work: (signal: AbortSignal) => Promise<void>) => void;
   readonly readMetrics: () => Promise<Metrics>;
-  /** Resolves with the reason for which requests cannot be served; null: they can. */
+  /** Resolves with the reason why requests cannot be served; null if they can. */
   readonly readiness: () => Promise<SidekeyError | null>;
 }
 

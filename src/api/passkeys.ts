@@ -41,7 +41,7 @@ interface Passkeys {
   created(person: string, origin: string | null, made: Registration): Promise<PasskeyRecord>;
   /** @throws SidekeyError `input_invalid` if the page has no name */
   requestOptions(origin: string | null): Promise<PublicKeyCredentialRequestOptionsJSON>;
-  /** Returns the owner of the passkey; null: it is not valid, or its owner may not sign in with one. */
+  /** Returns the owner of the passkey; null if it is invalid, or its owner may not use passkeys. */
   personOf(origin: string | null, response: AuthenticationResponseJSON): Promise<PersonRecord | null>;
 }
 

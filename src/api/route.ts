@@ -44,15 +44,15 @@ interface Route<Query = never, Body = never> {
   readonly body?: z.ZodType<Body>;
   /** Status of the answer; default: 200. */
   readonly status?: 201 | 202 | 204;
-  /** Shape of the answer; of a list, of one entry. */
+  /** Shape of the answer or, for a list, of one entry. */
   readonly result?: z.ZodType;
   /** Media type of an answer that is no JSON. */
   readonly media?: string;
-  /** Present for a list, which is answered in pages: returns the key of an entry. */
+  /** Returns the key of an entry; present only for a list, which is answered in pages. */
   readonly list?: (entry: never) => string;
-  /** True: the work of a POST may be done again, so its answer, which may have a secret, is not kept. */
+  /** True if a POST may be repeated. Its answer, which may contain a secret, is then not stored. */
   readonly isRepeatable?: boolean;
-  /** True: it reads the whole audit log, so such requests take turns. */
+  /** True if the route reads the whole audit log. Only one such request runs at a time. */
   readonly isLong?: boolean;
   /** Commands of the command line that the route stands for. */
   readonly commands?: readonly string[];

@@ -33,7 +33,7 @@ export const routes: readonly AnyRoute[] = [
   ...passkeyRoutes,
 ];
 
-/** Returns the route that reads what a change is of, for its ETag; undefined: there is none. */
+/** Returns the route that reads the changed resource, for its ETag; undefined if there is none. */
 export function readingOf({ path: of }: Pick<AnyRoute, 'path'>): AnyRoute | undefined {
   return routes.find(({ method, path }) => method === 'get' && path === of);
 }

@@ -82,7 +82,7 @@ export function createService(parts: ServiceParts, authenticate: Authenticate): 
   };
 }
 
-/** Statuses other than those of the proxy: in a request to the API, these are faults of the request. */
+/** Statuses that differ from the proxy, because in the API these are faults of the request. */
 const ownStatus: Partial<Record<FailureCode, number>> = { config_invalid: 422, provider_unknown: 404 };
 
 /** Returns the answer for an error: a problem document, as the proxy sends it. */

@@ -38,11 +38,11 @@ interface SignedIn {
 }
 
 interface WebSessions {
-  /** Returns the person of a secret and the session's end; null: no such session, or it has ended. */
+  /** Returns the person of a secret, and the end of the session; null if no such session is valid. */
   personOf(secret: string): Promise<SignedIn | null>;
   /** Begins a session, and returns its new secret. */
   begin(person: PersonRecord): Promise<string>;
-  /** Ends the session of a request, and returns its person; null: none. */
+  /** Ends the session of a request, and returns its person; null if there is no session. */
   end(headers: Headers): Promise<PersonRecord | null>;
 }
 

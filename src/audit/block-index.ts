@@ -38,7 +38,7 @@ const markSize = 6;
 const bitsPerKey = 10;
 const bitsSet = 7;
 
-/** Two 32-bit hashes of a text (FNV-1a, two primes). A forged collision only reads one more block. */
+/** Returns two 32-bit hashes of a text (FNV-1a, two primes). A forged collision only reads one more block. */
 function hashesOf(text: string): readonly [number, number] {
   let [one, two] = [0x811c9dc5, 0x9747b28c];
   for (let at = 0; at < text.length; at += 1) {

@@ -99,7 +99,7 @@ export class ChainSlot {
     }
   }
 
-  /** Writes the head record no more. The timer would write to a closed descriptor. */
+  /** Stops writing the head record. The timer would write to a closed descriptor. */
   stop(): void {
     clearTimeout(this.#headTimer);
   }

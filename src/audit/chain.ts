@@ -51,7 +51,7 @@ export interface ChainFindings {
   /** Number of writes that a crash or full disk interrupted. They record nothing, and leave no gap. */
   readonly torn: number;
   readonly chains: readonly ChainExtent[];
-  /** The head of each chain, also of one whose lines retention removed. */
+  /** The head of each chain, even of a chain whose lines retention removed. */
   readonly heads: ReadonlyMap<string, ChainHead>;
   /** Missing lines whose loss has not been accepted. */
   readonly gaps: readonly Gap[];

@@ -40,7 +40,7 @@ export interface EventQueue extends Pick<AuditLog, 'append' | 'write' | 'note'> 
 }
 
 interface Pending extends TimedEvent {
-  /** Undefined for a note. */
+  /** Settles the promise of the caller; undefined for a note. */
   readonly settle: { resolve(): void; reject(error: Error): void } | undefined;
 }
 

@@ -21,7 +21,7 @@ const prevLength = 8;
 /** The hash before the first line of a chain. */
 export const genesis = '0'.repeat(hashLength);
 
-/** Computes a keyed hash in base64url, 22 characters. Created by `chainMac`. */
+/** Computes a keyed hash in base64url, 22 characters. See `chainMac`. */
 export interface ChainMac {
   (text: string | Uint8Array): string;
   /** Hashes with earlier keys, newest first. */
@@ -67,7 +67,7 @@ export function formatEnd(file: number, byte: number): string {
   return `${file}:${byte}`;
 }
 
-/** `prev_end` if the end of the line before is unknown, or there is no such line. */
+/** Value of `prev_end` if the end of the previous line is unknown, or there is no previous line. */
 export const unknownEnd = '0:0';
 
 /** The start of every line. Quotes in strings are escaped, so it occurs nowhere else in a line. */
@@ -297,19 +297,19 @@ export class LineBatch {
     return this.#end + longestLine <= batchBytes;
   }
 
-  /** The bytes of the first `count` lines; valid until the next `begin`. */
+  /** Returns the bytes of the first `count` lines; valid until the next `begin`. */
   bytes(count = this.count): Buffer {
     return this.#bytes.subarray(0, this.#ends[count - 1] ?? 0);
   }
 
-  /** Number of complete lines in the first `bytes` bytes; a line may lack its newline. */
+  /** Returns the number of complete lines in the first `bytes` bytes; a line may lack its newline. */
   wholeLines(bytes: number): number {
     let whole = 0;
     while (whole < this.count && this.#ends[whole]! - 1 <= bytes) whole += 1;
     return whole;
   }
 
-  /** The head of the chain after the first `count` lines; `count` is at least 1. */
+  /** Returns the head of the chain after the first `count` lines; `count` is at least 1. */
   head(count: number): { readonly seq: number; readonly hash: string } {
     return { seq: this.#firstSeq + count - 1, hash: this.#hashes[count - 1]! };
   }

@@ -52,13 +52,13 @@ export class LiveFile {
     this.#isNew = fs.fstatSync(fd).size === 0;
   }
 
-  /** The size; undefined if the path no longer names this file. */
+  /** Returns the size; undefined if the path no longer names this file. */
   sizeInPlace(): number | undefined {
     const stats = fs.statSync(this.#path, { bigint: true, throwIfNoEntry: false });
     return stats !== undefined && fileId(stats) === this.id ? Number(stats.size) : undefined;
   }
 
-  /** The size; undefined if the file has no name, so that its content is lost. */
+  /** Returns the size; undefined if the file has no name, so that its content is lost. */
   sizeWhereNamed(): number | undefined {
     const { nlink, size } = fs.fstatSync(this.#fd);
     return nlink === 0 ? undefined : size;
@@ -352,7 +352,7 @@ export function sealLine(value: object, purpose: SealPurpose, vault: AuditVault)
   return `${text},"mac":"${vault.mac(purpose, text)}"}`;
 }
 
-/** Reads a line of `sealLine`, also of an earlier key. Hashes the text as read, without serialising again. */
+/** Reads a line of `sealLine`, even with an earlier key. Hashes the text as read, without serialising it. */
 export function unsealLine(line: string, purpose: SealPurpose, vault: AuditVault): Unsealed {
   const [, text = '', keyId = '', mac] =
     /^(\{.*,"key":"([^"\\]*)"),"mac":"([0-9a-f]{64})"\}$/s.exec(line) ?? [];

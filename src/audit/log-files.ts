@@ -21,17 +21,17 @@ export interface RotatedFile {
 
 const packedSuffix = '.gz';
 
-/** The name of the `number`th rotated file; names sort in order. */
+/** Returns the name of the `number`th rotated file; names sort in order. */
 export function rotatedName(file: string, number: number): string {
   return `${file}.${String(number).padStart(6, '0')}`;
 }
 
-/** The name of a rotated file after it is packed. */
+/** Returns the name of a rotated file after it is packed. */
 export function packedName(file: string, number: number): string {
   return `${rotatedName(file, number)}${packedSuffix}`;
 }
 
-/** The rotated files, oldest first. */
+/** Returns the rotated files, oldest first. */
 export function rotatedFiles(file: string): RotatedFile[] {
   const folder = path.dirname(file);
   const prefix = `${path.basename(file)}.`;
@@ -60,7 +60,7 @@ export function logBytes(file: string): number {
   return paths.reduce((sum, at) => sum + (fs.statSync(at, { throwIfNoEntry: false })?.size ?? 0), 0);
 }
 
-/** The rotated file with this id, if there is one. */
+/** Returns the rotated file with this id, if there is one. */
 export function rotatedAs(file: string, id: string): RotatedFile | undefined {
   return rotatedFiles(file).findLast((rotated) => fileIdAt(rotated.path) === id);
 }
@@ -184,7 +184,7 @@ function isOwn(stats: fs.Stats): boolean {
   return uid === undefined || stats.uid === uid || stats.uid === 0;
 }
 
-/** Free bytes for this user on the disk of the log; null if the system does not report them. */
+/** Returns the free bytes on the disk of the log for this user; null if the system does not report them. */
 export function freeBytes(file: string): number | null {
   try {
     const { bavail, bsize } = fs.statfsSync(path.dirname(file));

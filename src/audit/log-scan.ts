@@ -91,7 +91,7 @@ function textSize(file: string, source: LogSource): number | undefined {
   return size === Number.MAX_SAFE_INTEGER ? undefined : size;
 }
 
-/** Blocks whose text is kept, for accesses whose end is in another. */
+/** Maximum number of blocks whose text is kept, for accesses whose end is in another block. */
 const maxTexts = 4;
 
 /** Reads the lines that match in the parts of a log. */

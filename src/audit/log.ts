@@ -163,7 +163,7 @@ function keepHead(
     if (writer.last.hash !== storedHash) later();
   }
 
-  /** Never rejects. */
+  /** Stores the head of a chain. Never rejects. */
   async function put(node: string, last: ChainHead, sync?: () => Promise<void>): Promise<void> {
     try {
       await sync?.();

@@ -47,7 +47,7 @@ export interface AbsentLog extends Pick<LogPlace, 'host' | 'path'> {
 }
 
 export interface LogsVerification {
-  /** Null: this machine has recorded nothing, and is not expected to. */
+  /** Log of this machine; null: it has recorded nothing, and need not have. */
   readonly own: VerifiedLog | null;
   readonly copies: readonly VerifiedLog[];
   readonly absent: readonly AbsentLog[];

@@ -73,7 +73,7 @@ export async function* queryAudit(options: QueryOptions): AsyncGenerator<AuditLi
 }
 
 /**
- * Like `queryAudit`, with the bytes that the hash covers. They are valid until the next step.
+ * Queries like `queryAudit`, with the bytes that the hash covers. They are valid until the next step.
  * @throws as `queryAudit`
  */
 export async function* queryRaw({

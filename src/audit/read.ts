@@ -150,7 +150,7 @@ export function endOfLog(file: string): LogPosition {
   return { segment: last.number, offset: sizeOf(file, last) };
 }
 
-/** The first remaining position of the log. */
+/** Returns the first remaining position of the log. */
 export function startOfLog(file: string): LogPosition {
   return { segment: snapshotLog(file)[0]?.number ?? 1, offset: 0 };
 }

@@ -14,7 +14,7 @@ export interface LogReader extends Disposable {
    * @throws PackedDamage if a packed file is not as it was written.
    */
   readSync(into: Buffer, at: number): number;
-  /** Like `readSync`, without blocking the process on a slow disk. */
+  /** Reads like `readSync`, without blocking the process on a slow disk. */
   read(into: Buffer, at: number): Promise<number>;
   close(): void;
 }
@@ -80,7 +80,7 @@ const newline = 0x0a;
 
 /** The bytes between two newlines. */
 interface RawLine {
-  /** Without the newline. Valid until the next step of the reader. */
+  /** Bytes of the line without the newline. Valid until the next step of the reader. */
   readonly bytes: Buffer;
   /** Counts from 1. */
   readonly number: number;

@@ -25,7 +25,7 @@ export interface StoredHead {
   readonly sealed: Uint8Array;
 }
 
-/** A log, and where it was when the head was stored. */
+/** A log, and its location when the head was stored. */
 export interface LogPlace {
   readonly log: string;
   /** The name of the machine. */

@@ -3,7 +3,7 @@ import type { AuditLine } from '../domain/event.ts';
 
 /** Use of a grant by an agent, in numbers. */
 export interface SummaryRow {
-  /** Null: the caller named no agent. */
+  /** Name of the agent; null: the caller named none. */
   readonly agent: string | null;
   /** Id of the grant; null: allowed without one, or refused before one was selected. */
   readonly grant: string | null;
@@ -18,7 +18,7 @@ export interface SummaryRow {
   /** Milliseconds, to within 1 %; null: nothing was timed. */
   readonly p50: number | null;
   readonly p99: number | null;
-  /** Time of the last line, also of a refusal: ISO 8601. */
+  /** Time of the last line, including refusals: ISO 8601. */
   readonly lastUse: string;
 }
 
@@ -116,10 +116,10 @@ export interface DiscoveredHost {
   readonly refusals: ReadonlyMap<string, number>;
   /** Number of requests allowed only because the rules report, by the code of the refusal. */
   readonly reports: ReadonlyMap<string, number>;
-  /** Number of tunnels without an entry of its own. */
+  /** Number of tunnels to a host without an entry. */
   readonly tunneled: number;
   readonly agents: readonly string[];
-  /** Empty if there were only tunnels, whose content is unknown. */
+  /** Requests to the host; empty if there were only tunnels, whose content is unknown. */
   readonly requests: readonly DiscoveredRequest[];
   /** Time of the last request: ISO 8601. */
   readonly lastSeen: string;
@@ -166,7 +166,7 @@ const liftable: ReadonlySet<string> = new Set(['domain_not_allowed', 'rule_denie
 /**
  * Collects the hosts, most refusals first.
  *
- * @param isListed Reports whether the map has an entry of its own for a host and port.
+ * @param isListed Reports whether the map has an entry for this host and port.
  */
 export async function discoverHosts(
   lines: AsyncIterable<AuditLine>,
@@ -238,7 +238,7 @@ function described({ paths, agents, ...seen }: SeenHost): DiscoveredHost {
   };
 }
 
-/** Longer lists of paths are reduced to what the paths have in common. */
+/** Maximum number of listed paths. Longer lists are reduced to what the paths have in common. */
 const maxPathsListed = 8;
 
 /**

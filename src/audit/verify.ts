@@ -232,7 +232,7 @@ function oldHeadProblems(
   });
 }
 
-/** The holder of a retired key may have restored an older record: each writer reseals its own on opening. */
+/** Returns a problem: somebody with a retired key may have restored an older record. */
 function retiredSeal(place: { file: string; line: number }, name: string): Problem {
   const why =
     'is sealed with a retired master key: it was restored, or no process of this log has run since the rotation.';

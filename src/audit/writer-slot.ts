@@ -34,9 +34,9 @@ interface WriterSlot {
   readonly keyId: string;
   /** Sentences about faults of the head record, to be written to the log. */
   readonly findings: readonly string[];
-  /** Set if the log ends before the head in the store, from which the chain then continues: a sentence. */
+  /** Sentence; set if the log ends before the head in the store, from which the chain then continues. */
   readonly behind: string | undefined;
-  /** Writes the head record. `keyId` is that of the line. */
+  /** Writes the head record. `keyId` identifies the key of the line. */
   record(last: ChainHead, keyId: string): void;
   /** Reports whether the lock is still held and the head file still at its path. */
   held(): boolean;

@@ -15,7 +15,7 @@ export interface AuthorityFiles {
 
 /**
  * Content of `ca.key`. The seal is bound to the certificate. The copy of the certificate restores a lost
- * `ca.crt`, also after a crash between the two writes.
+ * `ca.crt`, such as after a crash between the two writes.
  */
 export interface KeyFile {
   readonly certificate: X509Certificate;

@@ -41,14 +41,14 @@ export interface CertificateAuthority {
   /** Milliseconds since the epoch. */
   readonly notBefore: number;
   readonly notAfter: number;
-  /** Names that it may sign for, also enforced by clients; empty: no constraint. */
+  /** Names that the CA may sign for, which clients enforce too; empty: no constraint. */
   readonly permittedNames: readonly PermittedName[];
   readonly issuer: Issuer;
 }
 
 /** Options of `openAuthority`. */
 export interface OpenAuthorityOptions {
-  /** Created (0700) if it is missing. */
+  /** Folder of the CA, which is created (0700) if it is missing. */
   readonly directory: string;
   readonly vault: Pick<Vault, 'seal' | 'open' | 'refresh' | 'rewrap'>;
   /** `ca.permitted_names`: host names, addresses, blocks; empty: no constraint. */

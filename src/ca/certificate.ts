@@ -172,7 +172,7 @@ export function permits(permitted: readonly PermittedName[], name: GeneralName):
 
 /**
  * Creates the value of the extension. Kinds without an entry are excluded, because a constraint applies only
- * to its own kind (RFC 5280 §4.2.1.10): `acme.test` alone would permit all IP addresses.
+ * to its own kind (RFC 5280 §4.2.1.10): only `acme.test` would permit all IP addresses.
  */
 export function nameConstraintsDer(permitted: readonly PermittedName[]): Asn1 {
   const excluded: Asn1[] = [];

@@ -9,7 +9,7 @@ interface AuthorityPlace {
   readonly config: {
     readonly ca: { readonly directory: string; readonly permittedNames: readonly string[] };
   };
-  /** Null: nothing was ever sealed. */
+  /** Opens the vault; null: nothing was ever sealed. */
   readonly vault: () => Promise<Vault | null>;
 }
 

@@ -148,7 +148,7 @@ export interface WithheldFacts {
   readonly providers: readonly Pick<Provider, 'name' | 'environment'>[];
   /**
    * Providers for which the child reaches a grant, with the name of the grant; the first of several with the
-   * same variable gets it. Null: not known, because the token of the child is not ours.
+   * same variable gets it. Null if unknown, because the token of the child is not ours.
    */
   readonly reachable: ReadonlyMap<string, string> | null;
   /** Variables with secrets of Sidekey: `environmentReferences` of the config. */
@@ -164,7 +164,7 @@ interface Withheld {
   readonly remove: readonly string[];
   /** Placeholders: they have the form that clients expect, but grant nothing. */
   readonly set: Readonly<Record<string, string>>;
-  /** One line: removed variables of the parent, those that look like secrets, and stand-ins; null: none. */
+  /** One line about variables of the parent that were removed, replaced or look secret; null if none. */
   readonly note: string | null;
 }
 

@@ -102,7 +102,7 @@ function certificateOf(der: Buffer): X509Certificate | null {
 
 interface JavaSettings {
   readonly trustStore: { readonly file: string; readonly password: string };
-  /** Null: the options of trust alone. */
+  /** Address of the proxy; null: only the options for trust. */
   readonly proxy: { readonly host: string; readonly port: number } | null;
   /** Entries of `NO_PROXY`. */
   readonly noProxy: readonly string[];
@@ -119,7 +119,7 @@ export function javaOptions(before: string, settings: JavaSettings): string {
   return [...others, ...ours.map(([name, value]) => quoted(`-D${name}=${value}`))].join(' ');
 }
 
-/** Returns the value of a system property; null: the options do not set it. */
+/** Returns the value of a system property; null if the options do not set it. */
 export function javaOption(options: string, name: string): string | null {
   const last = splitOptions(options).findLast((option) => propertyName(option) === name);
   return last === undefined ? null : unquoted(last).slice(`-D${name}=`.length);
@@ -166,7 +166,7 @@ export function nonProxyHosts(noProxy: readonly string[]): string {
 }
 
 /**
- * Splits options like the JVM: at white space, with literal `'…'` and `"…"`, also within a word, without
+ * Splits options like the JVM: at white space, with literal `'…'` and `"…"`, even within a word, without
  * escapes.
  */
 function splitOptions(text: string): string[] {

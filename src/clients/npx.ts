@@ -47,7 +47,7 @@ function npmDefaults(env: NodeJS.ProcessEnv): Readonly<Record<string, readonly s
   };
 }
 
-/** npm prepends its entries; the last is the folder of node-gyp (`@npmcli/run-script`, set-path.js). */
+/** Removes the entries that npm prepends; the last is the folder of node-gyp (`@npmcli/run-script`). */
 function pathWithoutNpx(path: string): string {
   const entries = path.split(delimiter);
   const last = entries.findIndex((entry) => /[\\/]run-script[\\/]lib[\\/]node-gyp-bin$/.test(entry));

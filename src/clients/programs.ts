@@ -9,9 +9,9 @@ export interface Client {
   readonly title: string;
   /** The names of its programs on the PATH; the first one represents all. None: a library. */
   readonly programs: readonly string[];
-  /** The variables that it needs besides the proxy variables. */
+  /** Variables that the program needs besides the proxy variables. */
   readonly variables: readonly VariableName[];
-  /** The limits of variables for it: sentences. */
+  /** Sentences about the limits of variables for the program. */
   readonly notes: readonly string[];
   /** The parts with tests; statements about other parts are from documentation. */
   readonly seen: readonly SeenClient[];

@@ -85,7 +85,7 @@ export async function writeTrustFiles(
   };
 }
 
-/** Returns the wget settings of the user, because wget reads only one file. Null: there are none. */
+/** Returns the wget settings of the user, because wget reads only one file; null if there are none. */
 async function ownWgetFile(parent: NodeJS.ProcessEnv, ours: string): Promise<string | null> {
   const named = parent['WGETRC'];
   const isNamed = named !== undefined && named !== '' && named !== ours;
@@ -100,7 +100,7 @@ function isFile(path: string): Promise<boolean> {
   );
 }
 
-/** PHP interprets only `"`, `\` before it, and `${` in quotes; a single-quoted text has no `${`. */
+/** Quotes a path for PHP, which interprets `"`, `\` before it, and `${`, except in single quotes. */
 function iniText(path: string): string {
   return path.includes("'") ? `"${path.replaceAll(/["\\]/g, '\\$&')}"` : `'${path}'`;
 }
@@ -250,7 +250,7 @@ async function aptSettings(parent: NodeJS.ProcessEnv, file: string, bundle: stri
   return `${settings === null ? '' : `#include "${settings}";\n`}Acquire::https::CAInfo "${bundle}";\n`;
 }
 
-/** In a shell that already has our variable, returns the file that it includes. */
+/** Returns the file that our variable includes, if the shell already has our variable. */
 async function ownSettings(named: string, ours: string): Promise<string | null> {
   if (named === '') return null;
   const path = resolve(named);
@@ -303,7 +303,7 @@ async function programOnPath(path: string): Promise<string | null> {
   return null;
 }
 
-/** The merge tools that Mercurial knows by itself: a file in its Python package. */
+/** Returns the files of the built-in merge tools of Mercurial, in its Python package. */
 async function defaultsBeside(program: string): Promise<readonly string[]> {
   const library = join(dirname(dirname(program)), 'lib');
   const versions = (await readdir(library).catch(() => [])).filter((name) => name.startsWith('python3'));

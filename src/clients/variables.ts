@@ -240,7 +240,7 @@ function concerns(host: string, entry: string): boolean {
   return host === entry || host === `[${entry}]` || host.endsWith(`.${entry}`);
 }
 
-/** The entries of `NO_PROXY` and `no_proxy`, in their order, each once. */
+/** Returns the entries of `NO_PROXY` and `no_proxy`, in their order, each once. */
 export function noProxyEntries(parent: NodeJS.ProcessEnv): readonly string[] {
   return entriesOf([parent['NO_PROXY'], parent['no_proxy']]);
 }
@@ -277,7 +277,7 @@ function splitEntry(entry: string): { readonly name: string; readonly port: numb
 
 /** Trust files for programs. Absolute paths; the content is public. */
 export interface TrustFiles {
-  /** Our CA alone. */
+  /** PEM file with only our CA. */
   readonly caFile: string;
   /** Our CA, and the parent's additional certificates: for variables that add roots. */
   readonly extraFile: string;
@@ -293,20 +293,20 @@ export interface TrustFiles {
   };
   /** Folder of an ini file, for `PHP_INI_SCAN_DIR`. No variable sets the roots of the curl extension. */
   readonly phpFolder: string;
-  /** For `WGETRC`, instead of the user's own; null: the user has one, and wget reads only one. */
+  /** Value of `WGETRC`; null: the user has a file, and wget reads only one. */
   readonly wgetFile: string | null;
-  /** For `HGRCPATH`: the existing settings of Mercurial, followed by our file; null: not on this system. */
+  /** Value of `HGRCPATH`: the settings of Mercurial, followed by our file; null: not on this system. */
   readonly hgrcPath: string | null;
-  /** For `APT_CONFIG`; takes in the person's own. Null: apt could not read it. */
+  /** Value of `APT_CONFIG`, a file that includes the file of the person; null: apt could not read it. */
   readonly aptFile: string | null;
 }
 
 interface ClientSettings {
   /** The parent environment. */
   readonly parent: NodeJS.ProcessEnv;
-  /** Null: the variables of trust alone. */
+  /** Address of the proxy; null: only the variables for trust. */
   readonly proxy: {
-    /** With user information if a token is required; then it is secret. */
+    /** URL with user information if a token is required. It is then secret. */
     readonly url: string;
     /** The host of the proxy: a name or an address, an IPv6 one without brackets. */
     readonly host: string;
@@ -360,7 +360,7 @@ function valueOf(
   }
 }
 
-/** An empty part means the built-in folder. PHP parts folders by `:`, and on Windows by `;`. */
+/** Adds our folder. An empty part is the built-in folder. PHP separates folders by `:` (Windows: `;`). */
 function withFolder(before: string, folder: string): string {
   const separator = process.platform === 'win32' ? ';' : ':';
   const others = before.split(separator).filter((part) => part !== folder);

@@ -29,7 +29,7 @@ export interface Question {
   readonly askedAt: number;
   /** Time at which an unanswered request is refused. */
   readonly expiresAt: number;
-  /** Time until which an answer is possible. The waiting process extends it; after a crash it runs out. */
+  /** Time until which an answer is possible. The waiting process extends it; after a crash, it expires. */
   readonly aliveUntil: number;
   readonly who: Asking;
   /** `authority` is canonical, with the port. `path` has neither the query nor a credential. */
@@ -41,7 +41,7 @@ export interface Question {
   readonly query: string | null;
   /** Uncommon header fields and trailers, each as `NAME: VALUE` without line breaks. */
   readonly fields: readonly string[];
-  /** Words of the provider for the request, such as `send mail`; null: the provider has none. */
+  /** The provider's description of the request, such as `send mail`; null if it has none. */
   readonly operation: string | null;
   /** Announced length of the body in bytes; null: unknown. The body itself is never stored. */
   readonly bodyBytes: number | null;
@@ -61,9 +61,9 @@ export interface Question {
 
 /** Facts that a later request must share with the question for a standing approval to apply. */
 export interface Asking {
-  /** Null: a local caller without a token. */
+  /** Name of the agent; null: a local caller without a token. */
   readonly agent: string | null;
-  /** Null: no lease. */
+  /** ID of the lease; null: no lease. */
   readonly lease: string | null;
   readonly grantId: string;
   /** Key of the rule. It changes when the rule or a rule before it changes. */
@@ -147,7 +147,7 @@ export function newApprovalId(random: (size: number) => Uint8Array = randomBytes
   return id;
 }
 
-/** Normalises a typed ID: accepts capitals, and letters that look like 0 and 1. Null: not an ID. */
+/** Normalises a typed ID: accepts capitals, and letters that look like 0 and 1. Null if invalid. */
 export function readApprovalId(text: string): string | null {
   const folded = text.toLowerCase().replaceAll('o', '0').replace(/[il]/g, '1');
   return /^[0-9a-hjkmnp-tv-z]{8}$/.test(folded) ? folded : null;

@@ -21,7 +21,7 @@ export interface OAuth2Credential {
   readonly tokenEndpoint: string | null;
   /** Time of a person's last consent, in milliseconds since the epoch; absent: unknown. */
   readonly consentedAt?: number;
-  /** Flow of `connect` that obtained the credential; absent: none did. */
+  /** Flow of `connect` that obtained the credential; absent if it was obtained otherwise. */
   readonly flow?: string;
   /** Source of new access tokens if there is no refresh token. */
   readonly renewal?: Renewal;
@@ -36,7 +36,7 @@ export type DpopAlgorithm = 'ES256' | 'EdDSA';
 export interface DpopKey {
   readonly crv: 'P-256' | 'Ed25519';
   readonly x: string;
-  /** Only for P-256. */
+  /** Second coordinate, only for P-256. */
   readonly y?: string;
   /** Secret. */
   readonly d: string;
@@ -99,9 +99,9 @@ export type Renewal =
       readonly kind: 'jwt_bearer';
       readonly key: SigningKey;
       readonly issuer: string;
-      /** Null: the issuer. */
+      /** Claim `sub`; null: the issuer. */
       readonly subject: string | null;
-      /** Null: the token endpoint. */
+      /** Claim `aud`; null: the token endpoint. */
       readonly audience: string | null;
       readonly scope: string | null;
       readonly parameters: Readonly<Record<string, string>>;
@@ -140,7 +140,7 @@ export type Renewal =
       readonly roleArn: string;
       /** Name of the caller in the AWS audit trail (CloudTrail). */
       readonly sessionName: string;
-      /** Null: the role requires no external ID. */
+      /** External ID; null: the role requires none. */
       readonly externalId: string | null;
       /** Lifetime of the keys; null: the AWS default of one hour. */
       readonly durationSeconds: number | null;
@@ -190,7 +190,7 @@ export interface SourceCredential {
   readonly type: 'source';
   /** Text of the operator: `gh`, `op://vault/item/field`, `command:…`, `file:/path`. Empty: erased. */
   readonly from: string;
-  /** Null: the form is detected from the output. */
+  /** Form of the output; null: it is detected. */
   readonly form: SourceForm | null;
   /** Milliseconds to cache a value; null: until the expiry in the value, or the default time. */
   readonly ttlMs: number | null;
@@ -331,7 +331,7 @@ export function keysText({ accessKeyId, secretAccessKey, sessionToken }: AwsKeys
   return `${accessKeyId}:${secretAccessKey}:${sessionToken ?? ''}`;
 }
 
-/** AWS allows 16 to 128 letters, digits and `_`. */
+/** Reports whether a text is an access key id: 16 to 128 letters, digits and `_`. */
 export function isAccessKeyId(text: string): boolean {
   return /^\w{16,128}$/.test(text);
 }
@@ -341,7 +341,7 @@ export function isAwsSecret(text: string): boolean {
   return /^[A-Za-z0-9+/=_.~-]+$/.test(text);
 }
 
-/** Parses the format of `keysText`; null: not such keys. */
+/** Parses the format of `keysText`; null if the text has another format. */
 function parseKeys(text: string): AwsKeys | null {
   const [accessKeyId = '', secretAccessKey = '', sessionToken = '', ...more] = text.split(':');
   if (accessKeyId === '' || secretAccessKey === '' || more.length > 0) return null;

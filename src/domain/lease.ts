@@ -10,9 +10,9 @@ export interface Lease {
   readonly id: string;
   /** Name of the agent; a lease is limited to the grants of its agent. */
   readonly agent: string;
-  /** IDs of the grants that the lease was made for; null: all grants of its agent, also future ones. */
+  /** IDs of the grants that the lease was made for; null: all present and future grants of its agent. */
   readonly grants: readonly string[] | null;
-  /** Patterns of the hosts that may be used without a credential; absent: those of its agent. */
+  /** Patterns of the hosts that may be used without a credential; absent: the patterns of its agent. */
   readonly egress?: readonly string[] | undefined;
   /** One sentence of the lease's creator. */
   readonly purpose: string;
@@ -20,7 +20,7 @@ export interface Lease {
   readonly expiresAt: number;
   /** Milliseconds without use after which the lease ends; null: no limit. */
   readonly idleMs: number | null;
-  /** Null: the lease was never renewed. */
+  /** Time of the last renewal; null: the lease was never renewed. */
   readonly renewedAt: number | null;
   /** Last request, to about a minute, or to a quarter of `idleMs` if that is less; null: none yet. */
   readonly usedAt: number | null;
@@ -113,7 +113,7 @@ export interface Binding {
   readonly value: string;
 }
 
-/** Every grant of any domain: the reach of agents before bindings existed. */
+/** Binding to every grant, as all agents had before bindings existed. */
 export const everything: Binding = { kind: 'everything', value: '*' };
 
 /** Facts of a grant by which bindings select it. */
@@ -165,7 +165,7 @@ export const anonymous = { bindings: [], user: null, lease: null };
 export const places = [0, 1, 2, 3] as const;
 
 /**
- * Returns the place of a grant for requests of a caller that name no user; null: they never use the grant.
+ * Returns the place of a grant for requests of a caller that name no user; null if they never use the grant.
  * Users add grants by themselves, so a grant of another user has a place only if an operator named that
  * grant, or that user only. One user's changes thus have no effect on callers of the others.
  *

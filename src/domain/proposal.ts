@@ -12,9 +12,9 @@ export type ProposedChange =
 
 /** Caller that made the proposal. An accepted domain is valid for this caller. */
 export interface Proposer {
-  /** Null: a local caller without a token. */
+  /** Name of the agent; null: a local caller without a token. */
   readonly agent: string | null;
-  /** Null: no lease. */
+  /** ID of the lease; null: no lease. */
   readonly lease: string | null;
 }
 
@@ -29,7 +29,7 @@ export interface Proposal extends Proposer {
   readonly askedAt: number;
   /** Time from which the proposal cannot be answered. */
   readonly expiresAt: number;
-  /** Null: unanswered. */
+  /** The answer; null: unanswered. */
   readonly answer: ProposalAnswer | null;
   /** Time of the exchange that used a `once` answer; null: none yet. */
   readonly usedAt: number | null;

@@ -68,7 +68,7 @@ export interface Provider {
   readonly clientRegistration: { readonly url: string; readonly steps: readonly string[] } | null;
   readonly probe: Probe | null;
   readonly notes: readonly string[];
-  /** Programs with a login of their own at the provider. */
+  /** Programs that log in at the provider themselves. */
   readonly logins: readonly LoginClient[];
   /** True if the logins of these programs become grants, and the programs get placeholders. */
   readonly capturesLogins: boolean;
@@ -93,7 +93,7 @@ export type ClientAuth = 'basic' | 'post' | 'none' | 'private_key_jwt';
 /** Words for matching requests. */
 interface Operation {
   readonly method: string;
-  /** Absent: any host of the provider. */
+  /** Host of the operation; absent: any host of the provider. */
   readonly host?: string | undefined;
   /** Glob of the path. */
   readonly path: string;
@@ -133,7 +133,7 @@ export interface LoginClient {
   /** Name for people. */
   readonly program: string;
   readonly clientId: string;
-  /** Templates of placeholders in the form of the tokens; null: any form, or that of a JWT. */
+  /** Templates of placeholders in the form of the tokens; null: any form, or the form of a JWT. */
   readonly accessToken: string | null;
   readonly refreshToken: string | null;
   /** Members of the token response that the program reads besides RFC 6749 §5.1. Never secret. */
@@ -207,13 +207,13 @@ export interface Dialect {
   readonly scopeParameter: string;
   /** TikTok has `client_key`. */
   readonly clientIdParameter: string;
-  /** False: the provider refuses PKCE (RFC 7636). `state` still binds the response to the request. */
+  /** False if the provider refuses PKCE (RFC 7636). `state` still binds the response to the request. */
   readonly pkce: boolean;
-  /** Added to those of RFC 6749 §4.1.1, such as Google's `access_type=offline`. */
+  /** Parameters besides those of RFC 6749 §4.1.1, such as Google's `access_type=offline`. */
   readonly authorizationParameters: Readonly<Record<string, string>>;
-  /** Added to those of the RFCs in every token request. */
+  /** Parameters of every token request, besides those of the RFCs. */
   readonly tokenParameters: Readonly<Record<string, string>>;
-  /** Added to every token request, such as Reddit's `User-Agent`. */
+  /** Header fields of every token request, such as Reddit's `User-Agent`. */
   readonly tokenHeaders: Readonly<Record<string, string>>;
   /** `json`: parameters are sent as a JSON object instead of a form (RFC 6749). */
   readonly tokenBody: 'form' | 'json';
@@ -247,7 +247,7 @@ export interface TokenResponseDialect {
   /** Member with the expiry of the token (ISO 8601 or seconds since the epoch); null: none. */
   readonly expiresAt: string | null;
   readonly scope: string;
-  /** Separator of scopes in the response, besides a space; null: as in requests. */
+  /** Separator of scopes in the response, besides a space; null: the separator of requests. */
   readonly scopeSeparator: string | null;
   /** Values of `token_type` that mean bearer (Slack: `bot`, `user`). */
   readonly tokenTypes: readonly string[];

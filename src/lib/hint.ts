@@ -2,11 +2,11 @@ import { shellWord } from './text.ts';
 
 /** Next steps of failures: sentences, in which actions are data. Each front end shows an action in its way. */
 
-/** An action that helps, with what is known of its input. */
+/** An action that helps, with the known part of its input. */
 export interface Remedy {
   /** Id of an operation (`domain.allow`), or of an action that only the command line has (`connect`). */
   readonly operation: RemedyId;
-  /** Members of the input by name. Null: the person chooses the value. */
+  /** Members of the input by name; null if the person chooses the value. */
   readonly input: Readonly<Record<string, InputValue>>;
 }
 
@@ -95,7 +95,7 @@ export type RemedyId = keyof typeof commands;
 
 export const remedyIds = Object.keys(commands) as RemedyId[];
 
-/** Options whose name, or the word for whose value, is not that of the member. */
+/** Options whose name, or whose word for the value, differs from the name of the member. */
 const optionForms: Readonly<Record<string, string>> = {
   app_id: 'app-id ID',
   assume_role: 'assume-role ARN',

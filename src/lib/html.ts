@@ -9,7 +9,7 @@ export const browserHeadBytes = 1_048_576;
 
 /** A page for a browser. */
 export interface Page {
-  /** `done` and `failed` pages show a result; an `asks` page has a form. */
+  /** Kind of the page: `done` and `failed` show a result; `asks` has a form. */
   readonly kind: 'done' | 'failed' | 'asks';
   /** The sender, shown above the title. */
   readonly from: string;
@@ -116,7 +116,7 @@ export function scriptValue(value: unknown): string {
   return JSON.stringify(value).replaceAll('<', String.raw`\u003c`);
 }
 
-/** Reports whether `Accept` is that of a browser, which shows a page. */
+/** Reports whether `Accept` was sent by a browser, which can show a page. */
 export function wantsPage(accept: string | undefined): boolean {
   return accept !== undefined && /(?:^|[, ])text\/html/i.test(accept);
 }

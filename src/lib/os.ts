@@ -133,7 +133,7 @@ export async function peerOwner(ends: Ends): Promise<PeerOwner> {
   return user === 0 || user === process.getuid?.() ? 'own' : 'other';
 }
 
-/** Like `peerOwner`, but a system that does not report owners counts as `own`. For a command's own port. */
+/** Returns the result of `peerOwner`, or `own` if the system reports no owners. For the port of a command. */
 export async function peerOwnerOfCommand(ends: Ends): Promise<PeerOwner> {
   return process.platform === 'linux' ? peerOwner(ends) : 'own';
 }

@@ -17,16 +17,16 @@ export interface PostgresAddress extends PostgresHost {
   readonly database: string;
   /** Servers that may replace the first one. */
   readonly others?: readonly PostgresHost[];
-  /** True: TLS with a verified certificate. False only for servers on this machine. */
+  /** True for TLS with a verified certificate. False only for servers on this machine. */
   readonly tls: boolean;
-  /** PEM file with the only trusted certificate authorities; null: those of the system and of Node.js. */
+  /** PEM file of the trusted certificate authorities; null: those of the system and of Node.js. */
   readonly rootCertificate: string | null;
 }
 
 /** A database, and its password. */
 export interface PostgresAccess {
   readonly address: PostgresAddress;
-  /** Read for each new connection, so that a new password takes effect. Null if the server needs none. */
+  /** Reads the password for each new connection, so that a new one takes effect. Null: none needed. */
   readonly password: (() => Promise<string>) | null;
 }
 

@@ -28,7 +28,7 @@ export type ProgramEnd =
       readonly output: Buffer;
       readonly error: string;
     }
-  /** `code` is that of the system, such as `ENOENT`. */
+  /** `code` is an error code of the system, such as `ENOENT`. */
   | { readonly kind: 'not_run'; readonly code: string }
   | { readonly kind: 'late' }
   | { readonly kind: 'too_long' };

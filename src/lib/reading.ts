@@ -69,7 +69,7 @@ export class Reading<T extends object> {
     return this.#failure === null && this.#age() < this.#parts.freshMs;
   }
 
-  /** A clock that was set back counts as a long time. */
+  /** Returns the age of the value. If the clock was set back, the age counts as long. */
   #age(): number {
     const age = this.#parts.now() - this.#readAt;
     return age < 0 ? Infinity : age;

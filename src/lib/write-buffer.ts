@@ -82,7 +82,7 @@ export class WriteBuffer {
     return !this.isFull;
   }
 
-  /** Like `add`, with a part of a buffer. */
+  /** Does the same as `add` with a part of a buffer. */
   addPart(bytes: Buffer, start: number, end: number): boolean {
     const length = end - start;
     if (length === 0) return !this.isFull;

@@ -14,7 +14,7 @@ interface Agent {
 interface Caller {
   readonly name: string;
   readonly state: string;
-  /** Null: every grant. */
+  /** Grants that the caller can use; null: every grant. */
   readonly reaches: readonly { readonly id: string }[] | null;
 }
 
@@ -109,7 +109,7 @@ export async function access(main: HTMLElement, me: Me): Promise<void> {
   );
 }
 
-/** Returns a caller's access to a domain, with the name of the grant: `yes`, `by the rules`, `asks`. */
+/** Returns the access of a caller to a domain, with the grant name: `yes`, `by the rules`, `asks`. */
 function answerFor(
   { state, reaches }: Caller,
   { grants = [], rules = [], default: rest = 'allow', mode }: Domain,

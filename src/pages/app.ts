@@ -19,7 +19,7 @@ interface Entry {
   /** Scope that the view needs; null: none. */
   readonly scope: string | null;
   readonly view: View;
-  /** True: the navigation does not list it. */
+  /** True if the navigation does not list the view. */
   readonly isHidden?: boolean;
 }
 

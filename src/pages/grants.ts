@@ -52,7 +52,7 @@ export const grants: View = async (main, me) => {
   );
 };
 
-/** Further account names. No picture: loading it would show the provider who views this page and when. */
+/** Returns further account names. Omits pictures, because the provider would learn who views this page. */
 function otherNames({ account, account_details: details }: Shown): string {
   return Object.entries(details)
     .filter(([name, value]) => name !== 'picture' && value !== account)

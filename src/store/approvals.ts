@@ -231,7 +231,7 @@ function fromQuestionRow(row: QuestionRow): Approval {
   };
 }
 
-/** The columns that an answer fills. */
+/** Returns the columns that an answer fills. */
 function toAnswerRow(answer: Answer): Pick<QuestionRow, keyof typeof unanswered> {
   const answered = { answeredAt: answer.at, answeredBy: answer.by };
   if (answer.outcome === 'denied') return { ...unanswered, ...answered, answer: 'denied' };

@@ -134,7 +134,7 @@ async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Buffe
   if (rest.length > 0) yield rest;
 }
 
-/** Replacer of `JSON.stringify` for bytes. Reads `this`, because `Buffer` has already converted `value`. */
+/** Converts bytes for `JSON.stringify`. Reads `this`, because `Buffer` has already converted `value`. */
 function written(this: Row, name: string, value: unknown): unknown {
   const bytes = this[name];
   return bytes instanceof Uint8Array ? { base64: Buffer.from(bytes).toString('base64') } : value;

@@ -19,7 +19,7 @@ export interface StoreTables {
 /** Returns the ids of all master keys that a store has had, current first. */
 type KeysOf = (values: RingValues) => Promise<readonly string[]>;
 
-/** Columns of the primary keys. In the order of the tables, each row comes after those that it refers to. */
+/** Columns of the primary keys. In the order of the tables, a row comes after the rows that it refers to. */
 const keys = {
   meta: ['name'],
   agents: ['name'],

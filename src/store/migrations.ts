@@ -31,7 +31,7 @@ export function migrations(types: ColumnTypes): Migrations {
   };
 }
 
-/** The first tables; `schema.ts` explains the columns. */
+/** Creates the first tables; `schema.ts` explains the columns. */
 function first(types: ColumnTypes): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {
@@ -74,7 +74,7 @@ function first(types: ColumnTypes): Migration {
   };
 }
 
-/** Pending consents, and the activity of grants; `schema.ts` explains the columns. */
+/** Adds pending consents, and the activity of grants; `schema.ts` explains the columns. */
 function connect(types: ColumnTypes): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {
@@ -194,8 +194,8 @@ function rights(types: ColumnTypes): Migration {
 }
 
 /**
- * Pending requests and approvals; `schema.ts` explains the columns. They are removed with their agent, lease
- * and grant, so that a new one of the same name inherits no approval.
+ * Adds pending requests and approvals; `schema.ts` explains the columns. They are removed with their agent,
+ * lease and grant, so that a new one of the same name inherits no approval.
  */
 function approvals(): Migration {
   return {
@@ -237,7 +237,7 @@ function approvals(): Migration {
   };
 }
 
-/** Missing scopes that an upstream reported; `schema.ts` explains the columns. */
+/** Adds missing scopes that an upstream reported; `schema.ts` explains the columns. */
 function lackedScopes(): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {
@@ -264,7 +264,7 @@ function auditEnds(types: ColumnTypes): Migration {
   };
 }
 
-/** A further text of a pending request; `schema.ts` explains the columns. */
+/** Adds a text of a pending request; `schema.ts` explains the columns. */
 function questionColumn(name: string): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {
@@ -273,7 +273,7 @@ function questionColumn(name: string): Migration {
   };
 }
 
-/** The metadata of a grant: a JSON array of `KEY=VALUE`. */
+/** Adds the metadata of a grant: a JSON array of `KEY=VALUE`. */
 function metadata(): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {
@@ -285,7 +285,7 @@ function metadata(): Migration {
   };
 }
 
-/** Keys of the API; `schema.ts` explains the columns. */
+/** Adds keys of the API; `schema.ts` explains the columns. */
 function apiKeys(types: ColumnTypes): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {
@@ -305,7 +305,7 @@ function apiKeys(types: ColumnTypes): Migration {
   };
 }
 
-/** People who sign in at the pages, and their passkeys; `schema.ts` explains the columns. */
+/** Adds people who sign in at the pages, and their passkeys; `schema.ts` explains the columns. */
 function people(types: ColumnTypes): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {
@@ -333,7 +333,7 @@ function people(types: ColumnTypes): Migration {
   };
 }
 
-/** Changes that agents propose; `schema.ts` explains the columns. */
+/** Adds changes that agents propose; `schema.ts` explains the columns. */
 function proposals(): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {
@@ -414,7 +414,7 @@ function identities(): Migration {
   };
 }
 
-/** Uses of agents by OIDC tokens; `schema.ts` explains the columns. */
+/** Adds uses of agents by OIDC tokens; `schema.ts` explains the columns. */
 function agentUses(): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {
@@ -429,7 +429,7 @@ function agentUses(): Migration {
   };
 }
 
-/** Sign-ins of people that have ended for good. */
+/** Adds the generation of sign-ins, with which all sign-ins of a person can be ended. */
 function generations(): Migration {
   return {
     async up(db: Kysely<unknown>): Promise<void> {

@@ -9,7 +9,7 @@ const forgottenMs = 30 * 86_400_000;
 /** Separates a taken name from the number of the node. No host name contains it, and no URL escapes it. */
 export const nameSeparator = '~';
 
-/** Returns the queries of nodes. `clock` is that of the store. */
+/** Returns the queries of nodes. `clock` is the clock of the store. */
 export function sqlNodes(db: Kysely<Schema>, run: Run, clock: () => Expression<number>): Store['nodes'] {
   return {
     register: ({ id, name, ...facts }) =>
@@ -65,7 +65,7 @@ export function sqlNodes(db: Kysely<Schema>, run: Run, clock: () => Expression<n
   };
 }
 
-/** Returns the queries of enrolments. `clock` is that of the store. */
+/** Returns the queries of enrolments. `clock` is the clock of the store. */
 export function sqlEnrolments(
   db: Kysely<Schema>,
   run: Run,

@@ -19,7 +19,7 @@ export const notifiedTables: Readonly<Record<string, string>> = {
 };
 
 const grants = 'grants';
-/** Written several times in each refresh, and always read from the database. */
+/** Table of locks, which every refresh writes several times. It is always read from the database. */
 const locks = 'locks';
 
 /** Returns the notification of a change of one grant. */

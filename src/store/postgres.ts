@@ -34,9 +34,9 @@ interface PostgresStoreOptions {
   readonly connections?: number | undefined;
   /** Migrations of this program. Default: `postgresMigrations`. */
   readonly migrations?: Migrations;
-  /** Clock of locks. Default: that of the database. */
+  /** Clock of locks. Default: the clock of the database. */
   readonly lockClock?: () => Expression<number>;
-  /** Clock of outages. Default: that of the process. */
+  /** Clock of outages. Default: the clock of the process. */
   readonly clock?: Clock;
   /** Called with the time of the database, at the start and several times a second. */
   readonly onTime?: TimeReceiver;
@@ -153,7 +153,7 @@ function counted(pool: Pool, wrote: (tables: readonly string[]) => void): Postgr
   };
 }
 
-/** PostgreSQL keeps no NUL in a text. */
+/** Replaces NUL in a text, which PostgreSQL cannot store. */
 function storable(parameter: unknown): unknown {
   return typeof parameter === 'string' ? parameter.replaceAll('\0', '\ufffd') : parameter;
 }

@@ -30,7 +30,7 @@ export interface Schema {
   meta: { name: string; value: Uint8Array };
   grants: GrantRow;
   agents: AgentRow;
-  /** Removed with their agent, as bindings and leases are. */
+  /** Tokens of agents. Removed together with their agent, like bindings and leases. */
   agentTokens: AgentTokenRecord;
   /** Last uses by OIDC tokens; `id` is the name of the agent. A separate table: a use changes no right. */
   agentUses: { id: string; usedAt: number | null };
@@ -50,7 +50,7 @@ export interface Schema {
   auditEnds: AuditEndRecord;
   apiKeys: ApiKeyRow;
   people: PersonRecord;
-  /** Removed with their person. */
+  /** Passkeys of people. Removed together with their person. */
   passkeys: PasskeyRecord;
   nodes: NodeRow;
   enrolments: EnrolmentRow;
@@ -89,7 +89,7 @@ export type QuestionRow = Stored<
   {
     scheme: string;
     hasQuery: number;
-    /** One on each line. */
+    /** Header fields, one on each line. */
     fields: string | null;
     answeredAt: number | null;
     answeredBy: string | null;

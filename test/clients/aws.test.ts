@@ -66,7 +66,7 @@ suite('the AWS CLI', aws.missing, () => {
     await onlySidekeyHadThem([stdout]);
   });
 
-  test('is refused with a reason if it signs for another region than that of the host', async () => {
+  test('is refused with a reason if it signs for a different region than the region of the host', async () => {
     const { folder, env, url, aws: double } = await startAwsProxy();
     const args = [
       '--endpoint-url',

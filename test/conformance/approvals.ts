@@ -296,7 +296,7 @@ export function approvalsConformance(
       });
 
       it.each([{ kind: 'lease' }, { kind: 'until', at: lease.expiresAt * 2 }] as const)(
-        'under a lease ends with that lease: %j',
+        'under a lease ends when that lease ends: %j',
         async (reach) => {
           const { id } = await asked();
           await store.approvals.answer(id, yes(time, reach));

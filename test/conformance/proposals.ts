@@ -34,7 +34,7 @@ export function proposalsConformance(
     const answer = (id: string, outcome: ProposalOutcome, at = time) =>
       store.proposals.answer(id, { at, by: 'alice', outcome });
 
-    it('returns proposals unchanged, also to other processes', async () => {
+    it('returns proposals unchanged, to other processes too', async () => {
       const all = [
         await made({ reason: 'x\n\u001b[2J', lease: lease.id }),
         await made({ askedAt: time + 1, change: { kind: 'grant', provider: 'github', scopes: ['a', 'b'] } }),
@@ -52,7 +52,7 @@ export function proposalsConformance(
       expect([reason.length, reason.isWellFormed()]).toEqual([1_024, true]);
     });
 
-    it('returns the existing proposal to the same caller, and creates one for another caller', async () => {
+    it('returns the existing proposal to the same caller, and creates another proposal for another caller', async () => {
       const { id } = await made();
       const again = proposal({ agent: 'claude', askedAt: time + 1, reason: 'another' });
       expect((await store.proposals.propose(again, 20))?.id).toBe(id);
@@ -61,7 +61,7 @@ export function proposalsConformance(
       await made({ change: host('other.example.com') });
     });
 
-    it('returns a declined proposal until it expires, and creates a new one after that', async () => {
+    it('returns a declined proposal until it expires, then creates a new proposal', async () => {
       const { id, expiresAt } = await made();
       await answer(id, 'declined');
       const ids: unknown[] = [];
@@ -103,7 +103,7 @@ export function proposalsConformance(
       expect(await answer('none', 'declined')).toBeNull();
     });
 
-    it('can decline an approval for one exchange later, and completes a connection', async () => {
+    it('accepts a later refusal of an approval for one exchange, and completes a connection', async () => {
       const once = await made();
       await answer(once.id, 'once');
       expect(await answer(once.id, 'declined')).toMatchObject({ answer: { outcome: 'declined' } });

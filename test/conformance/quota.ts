@@ -95,7 +95,7 @@ export function quotaConformance(name: string, open: () => Promise<QuotaUnderTes
         expect(take(rate(), noon + 500)).toEqual({ ok: true });
       });
 
-      it('refills no moment twice after the clock steps back a little', async () => {
+      it('does not refill twice for the same time after the clock steps back slightly', async () => {
         await drain([rate()], ci, noon);
         for (const back of [1, 1_000, 60_000]) {
           expect(take(rate(), noon - back)).toMatchObject({ ok: false, retryAfterMs: 500 + back });

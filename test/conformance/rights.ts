@@ -101,7 +101,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await store.agentTokens.list()).toEqual([]);
       });
 
-      it('with the label of a new token end at the given time, or at their own earlier end', async () => {
+      it('with the label of a new token end at the given time, or earlier if they expire earlier', async () => {
         const old = tokenRecord({ label: 'ci' });
         const soon = tokenRecord({ label: 'ci', expiresAt: time + 10 });
         const late = tokenRecord({ label: 'ci', expiresAt: time + 9_000 });
@@ -122,7 +122,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await store.agentTokens.add(tokenRecord(), { label: null, at: time })).toBe(5);
       });
 
-      it('are revoked by label or all together, and the result counts those that were live', async () => {
+      it('are revoked by label or all at once, and the result counts those that were valid', async () => {
         await store.agents.insert(agentRecord({ name: 'other' }));
         const foreign = tokenRecord({ agent: 'other' });
         await store.agentTokens.add(foreign, null);
@@ -153,7 +153,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
     describe('bindings', () => {
       beforeEach(() => store.agents.insert(agentRecord()));
 
-      it('are added once each, and the result counts the new ones', async () => {
+      it('are added once each, and the result counts the new bindings', async () => {
         expect(await store.bindings.add('claude', [github, alice], time)).toBe(2);
         expect(await store.bindings.add('claude', [alice, everything], time + 1)).toBe(1);
         expect(await store.bindings.list('claude')).toEqual([
@@ -361,7 +361,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect((await store.rights.read()).leases).toHaveLength(2);
       });
 
-      it('have a revision that grows with each change of a right, also by another connection', async () => {
+      it('have a revision that grows with each change of a right, whichever connection makes the change', async () => {
         const second = await subject.second();
         const grant = grantRecord();
         await store.grants.insert(grant);

@@ -96,7 +96,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         ]);
       });
 
-      it('are registered once if two processes register the same one at the same time', async () => {
+      it('are registered once if two processes register the same node at the same time', async () => {
         const second = await subject.second();
         await Promise.all([store.nodes.register(node()), second.nodes.register(node())]);
         expect((await store.nodes.list()).map(({ name }) => name)).toEqual(['proxy']);
@@ -240,7 +240,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await store.grants.get('no-such')).toBeNull();
       });
 
-      it('are refused if the same user has one of the same name, and the first is kept', async () => {
+      it('are refused if the same user has a grant of the same name, and the existing grant is kept', async () => {
         const record = grantRecord();
         await store.grants.insert(record);
         await expect(store.grants.insert(grantRecord())).rejects.toMatchObject({ code: 'already_exists' });
@@ -346,7 +346,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         }
       });
 
-      it('report whether there was one to remove', async () => {
+      it('report whether a grant was removed', async () => {
         const record = grantRecord();
         await store.grants.insert(record);
         expect(await store.grants.remove(record.id)).toBe(true);
@@ -436,7 +436,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await second.locks.look('refresh/1')).toEqual({ holder: 'one', leftMs: -400 });
       });
 
-      it('acquired while the clock was far ahead do not block after it is corrected', async () => {
+      it('acquired while the clock was far ahead do not block after the clock is corrected', async () => {
         const second = await subject.second();
         const right = time;
         time += 365 * 86_400_000;
@@ -491,7 +491,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect((await store.sessions.take('session-1'))?.id).toBe('session-1');
       });
 
-      it('stay unchanged when another one is inserted with the same id', async () => {
+      it('stay unchanged when another session is inserted with the same id', async () => {
         await store.sessions.insert(session());
         await expect(store.sessions.insert(session({ sealed: Buffer.from('x') }))).rejects.toMatchObject({
           code: 'already_exists',
@@ -558,7 +558,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await store.people.get('bob')).toBeNull();
       });
 
-      it('have their sign-ins and keys ended by a change with an end time, and earlier ends stay', async () => {
+      it('lose their sign-ins and keys at the end time of a change, or at an earlier end time', async () => {
         await store.people.insert(person('alice'));
         await store.people.insert(person('bob'));
         const ends = { lasting: null, later: time + 9, earlier: time - 9 };
@@ -666,7 +666,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         );
       });
 
-      it('loses a failure after a later successful refresh', async () => {
+      it('has no failure after a later successful refresh', async () => {
         await store.activity.note(grantId, { failedAt: time, failure: 'down' });
         await store.activity.note(grantId, { refreshedAt: time + 1 });
         expect(await known()).toEqual({ ...nothing, refreshedAt: time + 1 });
@@ -768,7 +768,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         ]);
       });
 
-      it('never go back, whichever connection writes them', async () => {
+      it('never go back to an earlier end, whichever connection writes them', async () => {
         const second = await subject.second();
         await store.auditHeads.put(end('a/1', 7));
         await second.auditHeads.put(end('a/1', 6));

@@ -43,7 +43,7 @@ async function refused(changed: Buffer): Promise<void> {
 const text = Buffer.alloc(150_000, 'a backup of three chunks ');
 
 describe('an age file', () => {
-  it('opens with the identity of a recipient and with that of the writer', async () => {
+  it('opens with the identity of a recipient and with the identity of the writer', async () => {
     const { bytes, own } = await sealed(text, { recipients: [recipient] });
     expect((await opened(bytes, key)).equals(text)).toBe(true);
     expect((await opened(bytes, own)).equals(text)).toBe(true);

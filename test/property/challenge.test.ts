@@ -75,7 +75,7 @@ describe('challenges', () => {
     );
   });
 
-  it('of any content give a hint in one line of visible ASCII of bounded length, with only scope names', () => {
+  it('of any content result in a hint in one line of visible ASCII of bounded length, with only scope names', () => {
     const grant = grantRecord({ scopes: ['held'] });
     const provider = aProvider({ flows: ['authorization_code'], dialect: plainDialect });
     fc.assert(

@@ -215,7 +215,7 @@ test('a query is searched for methods the same with and without encoded characte
   expect(found).toBeGreaterThan(100);
 });
 
-test('a set of field names contains every spelling that is read as one of them', () => {
+test('a set of field names contains every spelling that is read as one of the names', () => {
   const names = ['x-api-key', 'Authorization', 'path-info', '-odd', `x-${'long'.repeat(10)}`, '9a'];
   const set = new FieldNames(names);
   const read = new Set(names.map(fieldNameAsRead));

@@ -152,7 +152,7 @@ describe('a decision', () => {
     .record({ domains, unmatched: fc.constantFrom('deny' as const, 'tunnel' as const) })
     .map((it) => ({ ...it, domains: createDomainMap(it.domains) }));
 
-  it('never gives a credential to http unless the entry says allow_plain_http', () => {
+  it('never allows a credential over http unless the entry has allow_plain_http', () => {
     fc.assert(
       fc.property(policy, authority, (it, asked) => {
         const decision = decide(it, asked);

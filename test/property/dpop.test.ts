@@ -19,7 +19,7 @@ describe('the target URI of a proof', () => {
     );
   });
 
-  test('is the same for every query and fragment, and when computed from its own path', () => {
+  test('does not depend on query and fragment, and is unchanged when computed again from its path', () => {
     fc.assert(
       fc.property(path, fc.constantFrom('?', '#'), path, (target, mark, rest) => {
         const uri = targetUri(origin, target);

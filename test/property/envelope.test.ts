@@ -69,7 +69,7 @@ describe('an envelope', () => {
     );
   });
 
-  it('made of any other bytes is refused with an error code, without a crash', () => {
+  it('with any other bytes is refused with an error code, without a crash', () => {
     const start = Buffer.concat([Buffer.from('SKE\u0002', 'latin1'), wrapKey.id]);
     const withStart = bytes.map((rest) => Buffer.concat([start, rest]));
     fc.assert(

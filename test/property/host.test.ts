@@ -155,7 +155,7 @@ describe('the canonical host', () => {
     );
   });
 
-  it('does not exist if a byte of a valid host is replaced by a forbidden one', () => {
+  it('does not exist if a byte of a valid host is replaced by a forbidden byte', () => {
     const foreign = fc.constantFrom(
       '\0',
       '\t',

@@ -255,7 +255,7 @@ describe('a guarded response', () => {
     expect(told.leaks).toBe(0);
   });
 
-  it('forwards bytes at once if no secret of this form can include them, and holds back all others', async () => {
+  it('forwards bytes at once if no secret of this form can include them, and holds back all other bytes', async () => {
     const written: string[] = [];
     const owner = { isOver: false, stop() {} };
     const reply = {
@@ -276,7 +276,7 @@ describe('a guarded response', () => {
     expect(written.join('')).toBe(`data: one\n\ndata: tok\n\n${'*'.repeat(secret.length)}\n\n`);
   });
 
-  it('is refused before its head if leaks are refused and its first piece has one', async () => {
+  it('is refused before its head if leaks are refused and its first piece has a leak', async () => {
     const told = await pass([], [Buffer.from(`seen: ${secret}`)], refusing);
     expect(told.stopped?.code).toBe('credential_leaked');
     expect(told.status).toBeNull();

@@ -91,7 +91,7 @@ const levels = fc.array(
 const level = (of: string, defaultMs: number | null, maxMs: number | null) => ({ of, defaultMs, maxMs });
 
 describe('the duration of a lease', () => {
-  it('is the requested one, limited by every maximum and not shortened otherwise', () => {
+  it('is the requested duration, limited by every maximum and not shortened otherwise', () => {
     fc.assert(
       fc.property(maybe(span), levels, (asked, grants) => {
         const { ttlMs, cappedBy } = grantedTtl(asked, grants);
@@ -107,7 +107,7 @@ describe('the duration of a lease', () => {
     );
   });
 
-  it('without a request is the nearest default, and the shortest one of several grants', () => {
+  it('is the nearest default if none is requested, and the shortest default of several grants', () => {
     const config = level('config', 900, 10_000);
     expect(grantedTtl(null, [[level('grant', null, null), level('provider', null, null), config]])).toEqual({
       ttlMs: 900,

@@ -48,7 +48,7 @@ const cuts = fc.array(fc.nat(), { maxLength: 8 });
 describe('the replacement of texts in a stream', () => {
   const replacement = { texts: own.map((each) => Buffer.from(each)), value: Buffer.from(value) };
 
-  test('gives the same result as in the whole text', () => {
+  test('has the same result as in the whole text', () => {
     fc.assert(
       fc.property(text, cuts, (whole, at) => {
         const replacer = new Replacer(replacement);

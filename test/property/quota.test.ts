@@ -62,7 +62,7 @@ test('a rate allows at most its burst plus its refill, whatever the clock does',
   );
 });
 
-test('a rate refills no moment twice after the clock steps back by less than a minute', async () => {
+test('a rate does not refill twice for the same time after the clock steps back by less than a minute', async () => {
   await fc.assert(
     fc.asyncProperty(rate, steps(fc.integer({ min: -200, max: 0 })), async (limit, moves) => {
       const asked = await requests([limit], moves);
@@ -86,7 +86,7 @@ test('a rate allows at most its burst plus its refill in every interval', async 
   );
 });
 
-test('a rate never refuses requests at its own rate', async () => {
+test('a rate never refuses requests that arrive no faster than the rate', async () => {
   await fc.assert(
     fc.asyncProperty(rate, fc.integer({ min: 1, max: 200 }), async (limit, length) => {
       const pace = Math.ceil(limit.perMs / limit.count);

@@ -105,7 +105,7 @@ describe.each([
   const changed = () => renderVariables(shell, { set, remove: ['T_SECRET'] });
   const missing = spawnSync(program, ['-c', ':']).error !== undefined;
 
-  test.skipIf(missing)(`restores each variable, also after a second change (${program})`, async () => {
+  test.skipIf(missing)(`restores each variable, even after a second change (${program})`, async () => {
     const second = renderVariables(shell, { set: { T_NEW: '2', T_PATH: '/c' }, remove: ['T_KEPT'] }, names);
     const restored = renderRestored(shell, `${names} T_KEPT`) ?? '';
     const read = await readBy(program, changed() + second + restored, before);

@@ -122,7 +122,7 @@ function ours({ service, region, method, path: plain, query: asked, fields }: As
 }
 
 describe('the signature of a request', () => {
-  it.skipIf(botocoreMissing !== false)('equals that of botocore', async () => {
+  it.skipIf(botocoreMissing !== false)('equals the signature of botocore', async () => {
     // It takes paths of S3 as they are, and never writes `%2F` itself. Who receives them decodes, as aws4 and we do.
     const written = request.filter((each) => each.service !== 's3' || !each.path.includes('%2F'));
     const cases = fc.sample(written, { numRuns: 600, seed: 20_261_122 });
@@ -143,7 +143,7 @@ describe('the signature of a request', () => {
     for (const [index, their] of theirs.entries()) expect(ours(cases[index]!)).toEqual(their);
   });
 
-  it('equals that of aws4', () => {
+  it('equals the signature of aws4', () => {
     fc.assert(
       fc.property(request, (asked) => {
         // It takes the first of two parameters of one name, and knows no field twice.

@@ -81,7 +81,7 @@ describe('the target of a request', () => {
     );
   });
 
-  it('is parsed or refused for any input, and never leaves the tunnel', () => {
+  it('is parsed or refused for any input, and never has an authority outside the tunnel', () => {
     const anyText = fc.oneof(fc.string({ unit: 'binary' }), path, authority.map(authorityText));
     fc.assert(
       fc.property(

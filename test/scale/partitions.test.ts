@@ -15,7 +15,7 @@ function cutOnConnection({ nodes: [first], provider }: Fleet): Promise<void> {
 }
 
 describe.skipIf(scaleMissing !== null)(`a node that is cut off${scaleMissing ?? ''}`, () => {
-  test('from the provider before it has sent its refresh yields the lock to the others, and serves the token that they get', async () => {
+  test('from the provider before it has sent its refresh releases the lock to the other nodes, and serves the token that they get', async () => {
     const fleet = await startFleet({ config: { limits: { refresh_timeout: '3s' } } });
     const { nodes, provider, connect, endTokens, expectWhole } = fleet;
     const [first, ...rest] = nodes;

@@ -25,7 +25,7 @@ const createKey = (service: TestService, key: string, body: object = {}) =>
   service.call('POST /v2/api-keys', { key, body: { name: 'new', role: 'operator', ...body } });
 
 describe('a key', () => {
-  it('that was created with a key of a person ends with the person', async () => {
+  it('that was created with the key of a person is refused after the person is removed', async () => {
     const service = await withPerson();
     const made = await createKey(service, service.own, { expires: 'none' });
     expect(made).toMatchObject({ status: 201, body: { person: 'pat' } });
@@ -227,7 +227,7 @@ describe('the stream of the audit log', () => {
 });
 
 describe('the expiry of a token', () => {
-  it('is shown for a token without an expiry of its own', async () => {
+  it('is returned even if the token itself has no expiry', async () => {
     const { call } = await startService();
     const expires_at = new Date(Date.now() + 3_600_000).toISOString();
     const made = await call('POST /v2/users/alice/tokens', { body: token({ expires_at }) });

@@ -153,7 +153,7 @@ describe('the API', () => {
     expect(await answerFor(own.replace('127.0.0.1', 'localhost'))).toContain('HTTP/1.1 200');
   });
 
-  it('lets no page of another origin read a response, and no page frame a page', async () => {
+  it('prevents pages of other origins from reading a response, and pages from being framed', async () => {
     const { call } = await startService();
     for (const path of ['/v2/grants', '/openapi.json', '/nothing']) {
       const { headers } = await call(`GET ${path}`, { headers: { origin: 'https://evil.example' } });

@@ -93,7 +93,7 @@ it('fields that do not fit the page are never truncated: the page offers no answ
   expect(lines.join(' ')).toContain('Make the window larger to answer');
 });
 
-it('the printed list and its JSON contain none of the hostile text either', async () => {
+it('the printed list and its JSON contain none of the hostile text', async () => {
   const { at, ask } = await homeWithApprovals();
   for (const [, text] of hostile)
     await ask({ reason: text, path: `/${text}`, fields: [`X-User: ${text.replaceAll('\n', '')}`] });

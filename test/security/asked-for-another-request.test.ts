@@ -22,7 +22,7 @@ test.each([
   ['by a rule about something else', 'rules: [{ agents: [robot], outcome: approve }], default: allow'],
   ['by a rule about paths', 'rules: [{ paths: [/repos/**], outcome: approve }], default: allow'],
   ['by a rule about methods', 'rules: [{ methods: [DELETE], outcome: approve }], default: allow'],
-])('an ambiguous request is refused if a person may be asked %s', async (_, rules) => {
+])('an ambiguous request is refused if a person may have to approve %s', async (_, rules) => {
   for (const [path, facts] of [
     ['/repos/x', override],
     ['/repos/x?_method=DELETE', {}],

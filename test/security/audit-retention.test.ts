@@ -29,7 +29,7 @@ async function log() {
 }
 
 describe('an attacker who deletes files and imitates retention', () => {
-  it('is detected: files beyond the recorded ones are reported missing', async () => {
+  it('is detected: files beyond the recorded files are reported as missing', async () => {
     const { file, keep } = await log();
     expect(await keep(5)).toBeGreaterThan(0);
     expect(await problems(file)).toEqual([]);
@@ -152,7 +152,7 @@ describe('an older log that is restored with its own head records', () => {
     });
   });
 
-  it('is detected even if anchors of the new history were added to the old ones', async () => {
+  it('is detected even if anchors of the new history were added to the old anchors', async () => {
     const file = await newLogFile();
     const anchorOf = async (from: number) => {
       const audit = await openLog(file);

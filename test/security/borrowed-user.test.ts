@@ -58,7 +58,7 @@ describe('a rule that denies a user', () => {
     expect(seen).toEqual(['token-of-alice']);
   });
 
-  test('also denies an agent that names no grant and may only use grants of that user', async () => {
+  test('applies to an agent that names no grant and may only use grants of that user', async () => {
     const { ask, seen } = await setup(notForBob, {
       bindings: ({ bob }) => [{ kind: 'grant', value: bob.id }],
     });

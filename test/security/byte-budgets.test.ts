@@ -102,7 +102,7 @@ describe('the bytes of an upload count', () => {
     });
   });
 
-  test('if its client leaves before the end', async () => {
+  test('if its client disconnects before the end', async () => {
     const { listener, heard } = listening((response) => response.end());
     const { open, begin, next, sidekey } = await budgeted(listener, 1_000);
     const client = await open();

@@ -90,7 +90,7 @@ describe('the CA key on disk', () => {
     }
   });
 
-  it('cannot be opened beside the certificate of another CA with the same master key', async () => {
+  it('cannot be opened with the certificate of another CA beside it, even under the same master key', async () => {
     const { options, key } = await created();
     const other = await openAuthority({ ...options, directory: await tempFolder() });
     const file = JSON.parse(await readFile(key, 'utf8')) as object;

@@ -140,7 +140,7 @@ test('the owner of a connection is looked up only once, and only for a caller wi
   expect(looks()).toBe(2);
 });
 
-test('a refusal tells the user the next step', async () => {
+test('a refusal contains the next step for the user', async () => {
   const { sidekey } = await setUp({ owner: 'other' });
   const client = await openClient(sidekey);
   client.send('GET http://sidekey.internal/ HTTP/1.1\r\nHost: sidekey.internal\r\n\r\n');

@@ -36,7 +36,7 @@ describe('a domain entry with only a host', () => {
     expect(await client.response()).toMatchObject({ status: 403, reason: 'insecure_transport' });
   });
 
-  test('does not let an absolute http target leave an https tunnel', async () => {
+  test('does not allow an absolute http target inside an https tunnel', async () => {
     const sidekey = await startSidekey({
       domains: { 'api.acme.test:444': { grant: 'acme', allow_plain_http: true } },
     });

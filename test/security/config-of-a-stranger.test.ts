@@ -127,7 +127,7 @@ describe.skipIf(process.platform === 'win32')('links', () => {
     });
   });
 
-  test('that lead nowhere or in a circle are refused', async () => {
+  test('with a missing or circular target are refused', async () => {
     const folder = await tempFolder();
     await symlink('/tmp/nothing-is-here', join(folder, 'a.yaml'));
     await symlink('b.yaml', join(folder, 'b.yaml'));

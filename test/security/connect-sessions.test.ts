@@ -85,7 +85,7 @@ describe('the consent of a connect session', () => {
     expect(again.map(({ status }) => status)).toEqual([410, 410]);
   });
 
-  test('has pages that cannot be framed, run only their own script, and leave no trace', async () => {
+  test('has pages that cannot be framed or cached, run only their own script, and send no referrer', async () => {
     const at = await startConnecting();
     const { connect_url: link } = await at.session();
     const { headers } = await at.browser().open(link);

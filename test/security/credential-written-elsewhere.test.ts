@@ -188,7 +188,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
     }
   });
 
-  test('a session cookie that the service renews is kept from the client, and other cookies are not', async () => {
+  test('a session cookie that the service renews is not forwarded to the client, and other cookies are', async () => {
     const { ask } = await startInjectProxy(
       { cookie: 'sid' },
       {
@@ -205,7 +205,7 @@ describe.each<ClientProtocol>(['HTTP/1.1', 'HTTP/2'])('over %s', (protocol) => {
     expect([answer.headers['set-cookie']].flat().join(', ')).toBe('a=1; Path=/, b=2');
   });
 
-  test('a signature does not come back in a redirect', async () => {
+  test('a signature is not returned in a redirect', async () => {
     const { ask, seen } = await startInjectProxy(signed({ query: { sig: '{signature}' } }), {
       credential: pair,
       answer: ({ url }) => ({ fields: { location: `https://elsewhere.test${url}` } }),

@@ -68,7 +68,7 @@ describe('a setting that would turn a guard off', () => {
     await expect(load(text)).rejects.toMatchObject({ code: 'config_invalid' });
   });
 
-  test('no accepted block lets the metadata address through unless it covers the address', async () => {
+  test('no accepted block permits the metadata address unless it covers the address', async () => {
     const text = `version: 1\nupstream: { private_addresses: [10.0.0.0/8, 192.168.0.0/16, 'fc00::/7', '::1'] }`;
     const { upstream } = await load(text);
     const guard = createAddressGuard(

@@ -29,7 +29,7 @@ describe.skipIf(process.platform === 'win32')('the permissions of key and store 
     expect(await mode(join(folder, 'a', 'b', 'master.key'))).toBe('600');
   });
 
-  it('of a key file may give others no right: the file is refused with the command that fixes the mode', async () => {
+  it('of a key file may permit no other user: the file is refused with the command that fixes the mode', async () => {
     const path = join(await tempFolder(), 'master.key');
     await createKeyFile(path);
     for (const bits of [0o640, 0o604, 0o660, 0o644, 0o610, 0o601, 0o602]) {
@@ -72,7 +72,7 @@ describe.skipIf(process.platform === 'win32')('the permissions of key and store 
     await store.close();
   });
 
-  it('of a store may give others no right: the store is refused with the command that fixes the mode', async () => {
+  it('of a store may permit no other user: the store is refused with the command that fixes the mode', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const store = await openSqliteStore(path, { now });
     await store.grants.insert(grantRecord());

@@ -87,7 +87,7 @@ test('the path of a plaintext tunnel is written without its credential', async (
   expect(await seen(sidekey, client, 'outcome', request)).toEqual({ code: '200', path: '/bot/getMe' });
 });
 
-test('the path is written whole if the host’s provider carries the credential elsewhere', async () => {
+test('the path is written whole if the host’s provider sends the credential in another place', async () => {
   const sidekey = await startSidekey({ config: { providers: bot(['bots.test']) } });
   const client = await openClient(sidekey);
   const request = 'GET http://api.github.com/bottles/1 HTTP/1.1\r\nHost: api.github.com';

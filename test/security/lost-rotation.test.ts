@@ -184,7 +184,7 @@ describe('a lock holder that was suspended', () => {
 });
 
 describe('a crash', () => {
-  test('between response and commit has given the new token to no caller', async () => {
+  test('between response and commit has returned the new token to no caller', async () => {
     const { process, add, time, provider } = await processesForTest();
     let crashed = false;
     const { registry, source } = await process({
@@ -225,7 +225,7 @@ describe('a crash', () => {
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('of a process on another machine before its request delays the others for 2 s', async () => {
+  test('of a process on another machine before its request delays the other processes for 2 s', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source, store } = await process();
     const grant = await add(registry, oauth2());
@@ -304,7 +304,7 @@ describe('a store that fails to write the new tokens', () => {
     expect(events.map(({ event }) => event)).toEqual(['grant.refreshed']);
   });
 
-  test('for long makes the request fail, and the tokens are stored later without another request to the provider', async () => {
+  test('for a long time makes the request fail, and the tokens are stored later without another request to the provider', async () => {
     const { process, add, time, provider } = await processesForTest();
     let full = true;
     const { registry, source, events } = await process({
@@ -348,7 +348,7 @@ describe('a store that fails to write the new tokens', () => {
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('after it committed them is not written a second time', async () => {
+  test('after it committed them does not write them a second time', async () => {
     const { process, add, time, provider } = await processesForTest();
     let writes = 0;
     const { registry, source } = await process({
@@ -370,7 +370,7 @@ describe('a store that fails to write the new tokens', () => {
 });
 
 describe('waiting callers', () => {
-  test('are independent: the caller that began the refresh may leave', async () => {
+  test('are independent: the caller that began the refresh may disconnect', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -389,7 +389,7 @@ describe('waiting callers', () => {
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('are independent: the refresh continues after all have left', async () => {
+  test('are independent: the refresh continues after all have disconnected', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -427,7 +427,7 @@ describe('waiting callers', () => {
 });
 
 describe('a refresh token that was refused', () => {
-  test('after another process stored the next one leaves the grant active', async () => {
+  test('after another process stored the next one does not change the state of the grant', async () => {
     const { process, add, time, provider } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());

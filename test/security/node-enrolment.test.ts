@@ -55,7 +55,7 @@ async function joinAnswered({ store, parts, nodePath }: Awaited<ReturnType<typeo
 const notValid = { code: 'input_invalid', message: expect.stringContaining('not valid any more') as string };
 
 describe('the enrolment of a node', () => {
-  it('gives the master key to the holder of the token, once', async () => {
+  it('returns the master key to the holder of the token, once', async () => {
     const place = await setUp();
     const { store, keys, events, parts, nodePath } = place;
     const token = await enroll(parts, 'b');

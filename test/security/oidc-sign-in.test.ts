@@ -7,7 +7,7 @@ type Browser = ReturnType<Awaited<ReturnType<typeof startWithIssuer>>['browser']
 const sessionOf = ({ body }: Awaited<ReturnType<Browser['open']>>) => body.session as string | undefined;
 
 describe('the callback of a sign-in at the issuer', () => {
-  it('is refused in another browser than the one that began it, so nobody is signed in as somebody else', async () => {
+  it('is refused in a browser other than the one that began it, so nobody is signed in as somebody else', async () => {
     const { browser, call } = await startWithIssuer();
     const attacker = browser();
     const callback = await attacker.askIssuer(await attacker.begin());
@@ -231,7 +231,7 @@ describe('a sign-in at the issuer', () => {
     expect((await call('GET /v2/grants', { key: own })).status).toBe(401);
   });
 
-  it('gives nobody the reserved name for grants without an owner', async () => {
+  it('creates nobody with the reserved name for grants without an owner', async () => {
     const { browser, account, call } = await startWithIssuer();
     account.claims = { groups: ['staff'], preferred_username: 'default' };
     const page = await browser().signIn();

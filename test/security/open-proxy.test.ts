@@ -49,7 +49,7 @@ describe('a listener that other machines can reach', () => {
     expect(sidekey.proxy.config().proxy.listen.host).toBe('127.0.0.1');
   });
 
-  test('accepts no request that a web page could make a browser send', async () => {
+  test('accepts no request that a browser may send for a web page', async () => {
     const sidekey = await startSidekey({ domains: { 'api.acme.test:81': 'tunnel' } });
     for (const target of ['/', '/http://api.acme.test:81/', '//api.acme.test:81/', '*', 'api.acme.test:81']) {
       const client = await openClient(sidekey);

@@ -57,7 +57,7 @@ describe.skipIf(curlMissing !== false)('a proposal', () => {
     expect(seen).toHaveLength(1);
   });
 
-  test('for one request lets one of several concurrent ones through', async () => {
+  test('for one request can be used by only one of several concurrent requests', async () => {
     const { proposeHost, get, command, seen } = await startProposing();
     await command('proposal', 'accept', await proposeHost('ci', 'acme'));
     const answers = await Promise.all([get('ci'), get('ci'), get('ci')]);
@@ -65,7 +65,7 @@ describe.skipIf(curlMissing !== false)('a proposal', () => {
     expect(seen).toHaveLength(1);
   });
 
-  test('for one tunnel lets one of several concurrent ones through', async () => {
+  test('for one tunnel can be used by only one of several concurrent tunnels', async () => {
     const { proposeHost, get, command, upstream } = await startProposing();
     await command('proposal', 'accept', await proposeHost('ci'));
     const answers = await Promise.all([get('ci'), get('ci'), get('ci')]);

@@ -65,7 +65,7 @@ test.skipIf(process.getuid?.() !== 0)('a folder and a file of another user are r
   expect((await load()).providers.own).toEqual([]);
 });
 
-test('a link that leads nowhere is refused, because another user may make its target later', async () => {
+test('a link with a missing target is refused, because another user may create the target later', async () => {
   const { own, load } = await place();
   await symlink('/tmp/nothing-is-here', join(own, 'corp.yaml'));
   await expect(load()).rejects.toMatchObject(refused);

@@ -105,7 +105,7 @@ test('limited requests fail while the file is locked, and count again afterwards
   expect(take(quota)).toMatchObject({ ok: false });
 });
 
-test('bytes that could not be written count before the next request', async () => {
+test('bytes that cannot be recorded at once are charged before the next request', async () => {
   const path = await place();
   const quota = openAt(path);
   expect(take(quota, [bytes])).toEqual({ ok: true });

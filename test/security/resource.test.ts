@@ -66,7 +66,7 @@ describe('a client that wastes shared resources', () => {
     expect(upstream.connections()).toBe(3);
   });
 
-  test('by disconnecting at any point leaves nothing open, and no leak warning', async () => {
+  test('by disconnecting at any point leaves no connection open, and causes no leak warning', async () => {
     const warnings: string[] = [];
     const onWarning = (warning: Error) => void warnings.push(String(warning));
     process.on('warning', onWarning);

@@ -98,7 +98,7 @@ test('no trailer selects an upstream method or path', async () => {
   expect(ran).toEqual(['POST /x', 'x-checksum']);
 });
 
-test('no suffix and no header lets a request reach a denied path', async () => {
+test('no suffix and no header gives access to a denied path', async () => {
   const { ran, send } = await ruled({ default: 'allow', rules: [{ paths: ['/admin'], outcome: 'deny' }] });
   for (const path of [
     '/admin.json',
@@ -128,7 +128,7 @@ test('no suffix and no header lets a request reach a denied path', async () => {
   expect(await send('GET /administrators.json')).toEqual([200, undefined]);
 });
 
-test('no WebSocket and no media type carries a denied mutation', async () => {
+test('no WebSocket and no media type can contain a denied mutation', async () => {
   const { ran, send } = await ruled({
     default: 'allow',
     rules: [{ paths: ['/graphql'], graphql: { types: ['mutation'] }, outcome: 'deny' }],
@@ -156,7 +156,7 @@ const json = 'Content-Type: application/json';
 const form = 'Content-Type: application/x-www-form-urlencoded';
 const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`;
 
-test('no unread body carries an amount beyond the limit of a rule', async () => {
+test('no unread body can contain an amount beyond the limit of a rule', async () => {
   const { ran, send } = await ruled({ rules: [small] });
   const body = '{"amount":5}';
   const chunked = [json, 'Transfer-Encoding: chunked'];
@@ -183,7 +183,7 @@ test('no unread body carries an amount beyond the limit of a rule', async () => 
   expect(ran).toEqual(['POST /pay', 'POST /pay']);
 });
 
-test('no form encoding carries an amount that a rule denies', async () => {
+test('no form encoding can contain an amount that a rule denies', async () => {
   const { ran, send } = await ruled({
     default: 'allow',
     rules: [{ paths: ['/pay'], form: { amount: { min: 101 } }, outcome: 'deny' }],

@@ -268,7 +268,7 @@ describe('GraphQL in another encoding', () => {
     }
   });
 
-  test('cannot carry a mutation in a WebSocket', async () => {
+  test('cannot send a mutation over a WebSocket', async () => {
     const decide = await deciderOf(domain);
     expect(decide('/graphql', { upgrades: true })).toMatchObject({
       outcome: 'deny',

@@ -124,7 +124,7 @@ describe('a session', () => {
     expect((await call('GET /v2/me', { key: null, headers: open })).status).toBe(401);
   });
 
-  it('ends with the person, and loses rights that a new role lacks', async () => {
+  it('ends when its person is removed, and loses rights that a new role lacks', async () => {
     const { call, signIn, own } = await withPerson();
     const session = sessionOf(await signIn());
     const headers = { ...own, ...session };
@@ -139,7 +139,7 @@ describe('a session', () => {
     expect((await call('GET /v2/me', { key: null, headers })).status).toBe(401);
   });
 
-  it('and a link end with the person, even if another person gets the name', async () => {
+  it('and a link become invalid when the person is removed, even if another person gets the name', async () => {
     let at = Date.now();
     const { call, signIn, link, own } = await withPerson('operator', () => at);
     const session = sessionOf(await signIn());
@@ -163,7 +163,7 @@ describe('a session', () => {
 });
 
 describe('an API key of a person', () => {
-  it('loses the rights that the person loses, and ends with the person', async () => {
+  it('loses the rights that the person loses, and is refused after the person is removed', async () => {
     const { call, key } = await withPerson();
     const mine = await key({ person: 'alice' });
     expect((await call('POST /v2/agents', { key: mine, body: { name: 'a' } })).status).toBe(201);

@@ -86,7 +86,7 @@ test.each([
   ['a placeholder of the catalog', ['Authorization', `Bearer ghp_sidekeyPlaceholder${'0'.repeat(18)}`]],
   ['a dummy of an SDK', ['Authorization', 'Bearer sk-no-key-required']],
   ['a word', ['X-Api-Key', 'unused']],
-])('%s does not count as a credential, and refuse lets the request pass', async (_, fields) => {
+])('%s does not count as a credential, and refuse accepts the request', async (_, fields) => {
   const { ask, sidekey } = await proxy('refuse');
   expect((await ask('HTTP/1.1', { fields })).status).toBe(200);
   const line = await sidekey.audited(({ event }) => event === 'access');
@@ -120,7 +120,7 @@ describe.each(['strip', 'refuse'])('%s refuses a request body', (setting) => {
   });
 });
 
-test('on a path where clients bring their own credential, the credential is kept', async () => {
+test('on a path where clients use their own credential, the credential is kept', async () => {
   const inject = [{ paths: ['/own/**'], as: 'own' }, { as: 'bearer' }];
   const { ask, seen } = await startInjectProxy(inject, { domain: { foreign_credentials: 'refuse' } });
   const fields = ['Authorization', `Bearer ${key}`];

@@ -147,7 +147,7 @@ describe.each(['https', 'http'] as const)(
       );
     });
 
-    test('is forwarded if it has only one reading', async () => {
+    test('is forwarded if it has only one interpretation', async () => {
       await each(
         scheme,
         passedWhole,

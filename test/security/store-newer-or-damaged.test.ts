@@ -122,7 +122,7 @@ describe('a store that cannot be read is never treated as empty or written to', 
     await expectLeftAlone(path, 'store_damaged');
   });
 
-  it('if the database was moved away and its log was left', async () => {
+  it('if the database was moved away and only its log remains', async () => {
     const path = await someStore();
     const connection = new DatabaseSync(path);
     connection.exec(`delete from grants`);
@@ -135,7 +135,7 @@ describe('a store that cannot be read is never treated as empty or written to', 
     expect((await readFile(`${path}-wal`)).equals(log)).toBe(true);
   });
 
-  it('if a folder stands in its place', async () => {
+  it('if its path is a folder', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     await mkdir(path);
     await expect(openSqliteStore(path, { now })).rejects.toMatchObject({ code: 'store_unavailable' });

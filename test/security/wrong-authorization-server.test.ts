@@ -9,7 +9,7 @@ import { expect, test } from 'vitest';
 import { acmeHome } from '../support/connect-home.ts';
 import { startUpstream, upstreamCa } from '../support/upstream.ts';
 
-test('the consent shows both hosts if tokens come from another host than the API', async () => {
+test('the consent shows both hosts if the tokens are from another host than the API', async () => {
   const api = await startUpstream((request, response) => {
     const isMetadata = request.url === '/.well-known/oauth-protected-resource';
     response.writeHead(isMetadata ? 200 : 404, { 'content-type': 'application/json' });

@@ -22,7 +22,7 @@ export function testGrpcBehaviour(between: () => Promise<GrpcPair>): void {
     expect(server.calls[0]!.get('x-bytes-bin')).toEqual([Buffer.from([0, 255])]);
   });
 
-  it('carries an answer that is trailers alone', async () => {
+  it('carries a response that has only trailers', async () => {
     const { client } = await between();
     await expect(ask(client, 'Fail', 'hello').answer).rejects.toMatchObject({
       code: status.NOT_FOUND,
@@ -48,7 +48,7 @@ export function testGrpcBehaviour(between: () => Promise<GrpcPair>): void {
     expect(await joined.promise).toBe('one two three');
   });
 
-  it('carries messages both ways as they come', async () => {
+  it('carries messages in both directions as they are sent', async () => {
     const { client } = await between();
     const call = echo(client);
     for (const word of ['one', 'two', 'x'.repeat(300_000)]) {
@@ -66,7 +66,7 @@ export function testGrpcBehaviour(between: () => Promise<GrpcPair>): void {
     expect((await Promise.all(all)).map(({ text }) => text)).toEqual(all.map((_, i) => `${i}!`));
   });
 
-  it('carries a deadline, and the end of a call that has reached it', async () => {
+  it('carries a deadline, and the end of a call whose deadline has passed', async () => {
     const { client, server } = await between();
     const { answer, call } = ask(client, 'Hang', 'hello', { deadline: Date.now() + 60_000 });
     answer.catch(() => {});

@@ -10,7 +10,7 @@ const pages = ['*.md', 'certs/*.md', 'docs/**/*.md', 'examples/**/*.md', 'skills
   .toSorted();
 
 describe('links between pages', () => {
-  it('finds the pages', () => {
+  it('are checked in the README and in docs', () => {
     expect(pages).toContain('README.md');
     expect(pages).toContain('docs/rules.md');
   });
@@ -25,7 +25,7 @@ describe('links between pages', () => {
     expect(deadLinks('docs/rules.md', text)).toEqual(['no-page.md', 'rules.md#no-heading']);
   });
 
-  it('reports a page of src that names a page that does not exist', () => {
+  it('include those from src, config and skills: every page that these name exists', () => {
     const named = globSync('{src,config,skills}/**/*.{ts,yaml,md}', { cwd: packageRoot }).flatMap((file) =>
       [...read(file).matchAll(/(?<![\w./-])docs\/[\w/-]+\.md(?:#[\w-]+)?/g)]
         .filter(([target]) => !isAlive(packageRoot, target))

@@ -113,7 +113,7 @@ function circlesOf(imports: readonly Import[]): string[] {
 }
 
 describe('the imports of src', () => {
-  it('keep to the layers, without a circle', () => {
+  it('follow the layers, without a cycle', () => {
     const files = sourceFiles();
     expect(files.size).toBeGreaterThan(50);
     expect(violationsOf(files)).toEqual([]);
@@ -205,7 +205,7 @@ describe('the import check', () => {
     expect(withText(file, text)).toEqual(expect.arrayContaining([expect.stringContaining(broken)]));
   });
 
-  it('reports circles, also of types', () => {
+  it('reports cycles, even of types', () => {
     const circle = ['proxy/policy/a.ts → proxy/policy/b.ts → proxy/policy/c.ts → proxy/policy/a.ts: circle'];
     expect(check(ring(''))).toEqual(circle);
     expect(check(ring('type '))).toEqual(circle);

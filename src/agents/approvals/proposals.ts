@@ -127,7 +127,7 @@ function entryFor(domains: DomainMap, host: string): Domain | null {
 }
 
 /**
- * Refuses a domain that the map lists: a proposal adds an entry, and changes none.
+ * Refuses a domain that the map lists: a proposal can add an entry, but not change one.
  *
  * @throws SidekeyError `domain_not_allowed`, `already_exists`
  */
@@ -171,7 +171,7 @@ export interface ProposedPolicy extends Policy {
 
 /** The domains that people accepted for a time. */
 interface ProposedPolicies {
-  /** Returns the domains that were accepted for a caller and are in force; null: there are none. */
+  /** Returns the domains that were accepted for a caller and are in force; null if there are none. */
   policyFor(who: Proposer): ProposedPolicy | null | Promise<ProposedPolicy | null>;
 }
 
@@ -182,7 +182,7 @@ export interface Proposals extends ProposedPolicies {
    * @throws SidekeyError `rate_limited`, `audit_unavailable`, `store_unavailable`
    */
   propose(asked: Pick<Proposal, 'agent' | 'lease' | 'change' | 'reason' | 'client'>): Promise<Proposal>;
-  /** Returns a proposal of this agent; null: the agent has none of that id. */
+  /** Returns a proposal of this agent; null if the agent has no proposal with that id. */
   get(id: string, agent: string | null): Promise<Proposal | null>;
   /** Returns the proposals of an agent, in order of asking. */
   list(agent: string | null): Promise<readonly Proposal[]>;
@@ -273,7 +273,7 @@ export function createProposals(parts: ProposalParts): Proposals {
 
 const keyOf = ({ agent, lease }: Proposer) => JSON.stringify([agent, lease]);
 
-/** The authenticator ends the rights of a lease, which ends with it. */
+/** Returns when an accepted proposal ends. A lease may end earlier, with all its rights. */
 function endOf({ answer }: Proposal): number {
   return answer?.outcome === 'once' ? answer.at + onceMs : Infinity;
 }

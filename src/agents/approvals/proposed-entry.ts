@@ -8,7 +8,7 @@ import { createDomainMap } from '../../proxy/policy/domain-map.ts';
 import type { ProposedChange } from '../../domain/proposal.ts';
 import { assertUnlisted } from './proposals.ts';
 
-/** The entry of the config file that a yes for good writes. */
+/** The entry of the config file that a permanent approval adds. */
 
 type ProposedDomainChange = Extract<ProposedChange, { readonly kind: 'domain' }>;
 

@@ -177,7 +177,7 @@ export interface ApprovalQueue {
   ): Promise<ApprovalResult>;
   /** Keeps the body of a question in memory until it is called with null. */
   showBody(id: string, body: string | null): void;
-  /** Null: the request has no body that can be shown, or another process has it. */
+  /** The body that can be shown; null if there is none, or if another process has it. */
   body(id: string): string | null;
   /** Resolves to true while a standing approval is neither expired nor revoked. */
   stands(id: string): Promise<boolean>;

@@ -68,7 +68,7 @@ async function sendNotice(notice: ApprovalNotice, asked: Announcement, sending: 
   }
 }
 
-/** Sends JSON. Errors have no URL: that of a chat is a secret. */
+/** Sends JSON. Errors contain no URL, because the URL of a chat is a secret. */
 async function sendJson(
   { url, body, headers: more }: Post,
   { exchange }: Announcement,

@@ -36,7 +36,7 @@ interface AdminParts extends ApprovalRouteParts {
   readonly timers: Timers;
   /** Answers all requests that are not for a link; absent: they are refused. */
   readonly service?: ServiceHandler | undefined;
-  /** Absent: no TLS. */
+  /** Certificate of the server; absent: no TLS. */
   readonly tls?: CertificateFiles | undefined;
 }
 
@@ -211,7 +211,7 @@ interface ApprovalRouteParts {
 
 /** A request for the page of a question. */
 interface ApprovalRequest {
-  /** Without query. */
+  /** Path of the request without the query. */
   readonly path: string;
   /** Body of a `POST`; null for `GET`, which changes nothing. */
   readonly form: string | null;

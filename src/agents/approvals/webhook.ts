@@ -187,7 +187,7 @@ export interface QuestionMessage {
   /** The `operation` of the question. */
   readonly operation: string | null;
   readonly method: string;
-  /** Without query. */
+  /** URL of the request without the query. */
   readonly url: string;
   /** Parts that the message omits: the query, and the announced bytes of the body; null: unknown length. */
   readonly has_query: boolean;

@@ -69,7 +69,7 @@ export function takeFrom(
   return refused;
 }
 
-/** `takeFrom` for one limit, which most rules have. */
+/** Does the work of `takeFrom` for one limit, which most rules have. */
 function takeOne(counts: Counts, limit: RuleLimit, key: QuotaKey, now: number): QuotaResult {
   const name = countName(limit, key);
   const before = counts.read(name);
@@ -151,7 +151,7 @@ const lagMs = 60_000;
 
 const dayMs = 86_400_000;
 
-/** The name of the count of a limit for a key. Stable while the rule exists. */
+/** Returns the name of the count of a limit for a key. Stable while the rule exists. */
 export function countName(limit: RuleLimit, { agent, grant }: QuotaKey): string {
   const counted = limit.per === 'agent' ? agent : limit.per === 'grant' ? grant : null;
   const last = lastNames.get(limit);
@@ -164,7 +164,7 @@ export function countName(limit: RuleLimit, { agent, grant }: QuotaKey): string 
 /** The last name of each limit. */
 const lastNames = new WeakMap<RuleLimit, { readonly counted: string | null; readonly name: string }>();
 
-/** The count at the time `now`. */
+/** Returns the count at the time `now`. */
 export function countAt(limit: RuleLimit, count: Count | undefined, now: number): Count {
   const unit = limit.kind === 'rate' ? limit.perMs : 1;
   const clock = Math.trunc(now);

@@ -154,7 +154,7 @@ function originOf({ by }: ConnectSession, client: string): Origin {
   return { by, client: `api:${client}` };
 }
 
-/** An account never replaces another one, whose grant programs use. */
+/** Returns the refusal to replace a grant of another account, which programs may use. */
 function otherAccount(
   existing: OpenedGrant | null,
   { sub }: Readonly<Record<string, string>>,

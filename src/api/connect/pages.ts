@@ -102,7 +102,7 @@ function browserScript(): string {
   return `document.querySelector('[name=browser]').value = localStorage['${browserItem}'] ??= ${secret};`;
 }
 
-/** Page for a provider's response. It forwards the response with the secret of the browser. */
+/** Returns the page for a provider's response. It forwards the response with the secret of the browser. */
 function callbackPage(context: Call): Response {
   const body = markup`<form method="post"><input type="hidden" name="browser"></form>
     <p>This page goes on by itself. It needs JavaScript.</p>`;
@@ -172,7 +172,7 @@ async function linkPage(context: Call, session: ConnectSession, parts: ServicePa
   );
 }
 
-/** Last page of a session: reports to the page that opened a popup, or sends the browser back. */
+/** Returns the last page of a session. It reports to the opener of a popup, or sends the browser back. */
 async function endPage(context: Call, { session, end }: Finished, parts: ServiceParts): Promise<Response> {
   const { id, returnUrl, popupOrigin, user, provider, name } = session;
   const isConnected = 'grantId' in end;

@@ -40,7 +40,7 @@ const sessionShape = z.object({
   /** Name of the grant. */
   name: z.string(),
   scopes: z.array(z.string()),
-  /** Null: the browser shows the result. */
+  /** Address to return to; null: the browser shows the result. */
   returnUrl: z.string().nullable(),
   /** Origin of the page that may get the result; null: none. */
   popupOrigin: z.string().nullable(),

@@ -36,7 +36,7 @@ const line = z
   .looseObject({ v: z.literal(1), seq: z.int(), time, node: z.string(), event: z.string(), hash: z.string() })
   .meta({ id: 'AuditLine', description: 'A line of the audit log (docs/audit.md).' });
 
-/** A caller that is limited to a user gets only lines of that user's grants. */
+/** Returns the user whose lines are read. A limited caller gets only lines of the grants of its user. */
 function ownerOf({ caller, query }: Given<{ readonly user?: string | undefined }, unknown>): string | null {
   return query.user ?? caller.user;
 }

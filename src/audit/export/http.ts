@@ -143,7 +143,7 @@ const attributeNames = [
   ['foreign', 'sidekey.foreign'],
 ] as const satisfies readonly (readonly [keyof AuditLine, string])[];
 
-/** Protocol buffers write a 64-bit integer as a JSON string. */
+/** Returns an attribute. Protocol buffers write a 64-bit integer as a JSON string. */
 export function attribute(key: string, value: string | number): object {
   if (typeof value === 'string') return { key, value: { stringValue: value } };
   return { key, value: Number.isInteger(value) ? { intValue: String(value) } : { doubleValue: value } };

@@ -58,7 +58,7 @@ export interface Datagrams {
   close(): void;
 }
 
-/** The transports of sinks. The address guard applies to all but the last two. */
+/** The transports of sinks. The address guard applies to all except the last two. */
 export interface SinkTransports {
   readonly fetch: typeof fetch;
   readonly connect: (host: string, port: number, tls: boolean) => Promise<Socket>;
@@ -69,7 +69,7 @@ export interface SinkTransports {
   readonly writeStdout: (text: string) => Promise<void>;
 }
 
-/** The severity of an event: refusals and failures are warnings, damage of the log is an error. */
+/** Returns the severity of an event: refusals and failures are warnings, damage of the log is an error. */
 export function severityOf({ code, outcome }: AuditLine): 'info' | 'warning' | 'error' {
   if (code === 'audit_broken') return 'error';
   return code === undefined && outcome !== 'deny' && outcome !== 'failed' ? 'info' : 'warning';

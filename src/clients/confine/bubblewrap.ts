@@ -17,7 +17,7 @@ import type { Plan } from './plan.ts';
 /** Entries above which a folder is bound whole: each one is a mount. Hidden entries are then covered. */
 const maxEntries = 500;
 
-/** Namespaces of the command's own, without capabilities; they end with their parent. */
+/** Separate namespaces for the command, without capabilities; they end with their parent process. */
 const namespaces: readonly string[] =
   '--unshare-user --unshare-net --unshare-pid --unshare-ipc --unshare-uts --unshare-cgroup-try --cap-drop ALL --die-with-parent'.split(
     ' ',

@@ -30,13 +30,13 @@ import { seccompProgram } from './seccomp.ts';
 
 /** Mechanisms that confine commands on this machine. */
 export interface Mechanisms {
-  /** Path of bubblewrap; null: namespaces are not to be had, and Landlock alone confines. */
+  /** Path of bubblewrap; null: it cannot create namespaces, so only Landlock confines. */
   readonly bubblewrap: string | null;
   /** True if Landlock is used. */
   readonly landlock: boolean;
 }
 
-/** Lowest version of Landlock that confines alone: with rules for TCP, signals and abstract sockets. */
+/** Lowest version of Landlock that suffices without bubblewrap: it restricts TCP, signals, some sockets. */
 const sufficientLandlock = 6;
 const probeTimeoutMs = 10_000;
 
@@ -74,7 +74,7 @@ export async function findMechanisms(
   });
 }
 
-/** Returns why bubblewrap cannot make its namespaces; null: it can. */
+/** Returns why bubblewrap cannot create its namespaces; null if it can. */
 async function refusalOf(bubblewrap: string): Promise<string | null> {
   const argv = [bubblewrap, ...probeArguments];
   const end = await runBounded({ argv, cwd: '/', env: {}, timeoutMs: probeTimeoutMs, maxBytes: 4_096 });
@@ -85,7 +85,7 @@ async function refusalOf(bubblewrap: string): Promise<string | null> {
 
 /** Folders of one run, which end with it. */
 export interface RunFolder {
-  /** For files that the command reads: the CA bundle and what programs want of it. */
+  /** Folder of the files that the command reads: the CA bundle, and its forms for some programs. */
   readonly trust: string;
   /** Returns an empty folder for a path that the command has for itself. */
   readonly room: (path: string) => string;
@@ -121,7 +121,7 @@ export interface Confined {
   readonly child: ChildProcess;
   /** Resolves with the end of the child. */
   readonly exit: Promise<readonly [code: number | null, signal: NodeJS.Signals | null]>;
-  /** Variables that the command has besides its own. */
+  /** Variables that are added to those of the command. */
   readonly variables: Readonly<Record<string, string>>;
   /**
    * Sends the command. Resolves when it runs, with its process ID.
@@ -208,7 +208,7 @@ function confinementFailed(sentence: string): SidekeyError {
   });
 }
 
-/** If a message cannot be sent, the process has ended, which its exit reports. */
+/** Ignores that a message was not sent, because the exit of the process reports its end. */
 function ignoreFailure(): void {}
 
 /**

@@ -162,7 +162,7 @@ function modulesIn(folder: string): readonly string[] {
   return entries.flatMap((each) => (existsSync(join(each, 'HEAD')) ? [each] : modulesIn(each)));
 }
 
-/** A link to a folder is none. */
+/** Reports whether a path is a folder. A link to a folder is not. */
 function isFolder(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }

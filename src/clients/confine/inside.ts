@@ -13,7 +13,7 @@ import { type Restriction, restrict } from './landlock.ts';
  * process of Sidekey stays.
  */
 
-/** The first message from `sidekey run`. Null: bubblewrap alone confines. */
+/** The first message from `sidekey run`. Null: only bubblewrap confines. */
 export interface Restricting {
   readonly restriction: Restriction | null;
 }

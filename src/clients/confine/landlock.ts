@@ -33,7 +33,7 @@ const clearAll = 4n;
 /** Number of a capability that no kernel has yet. */
 const lastCapability = 63n;
 
-/** Version that has the rules for TCP, and the one that has the scopes. */
+/** Version that introduced the rules for TCP, and version that introduced the scopes. */
 const versions = { tcp: 4, scopes: 6 };
 
 /** Access to a path, for Landlock: to list, to read, or to write. */
@@ -42,11 +42,11 @@ type Right = 'list' | 'read' | 'write';
 /** Parts that a process restricts itself to. */
 export interface Restriction {
   readonly rules: AccessRules;
-  /** True if bubblewrap has mounted the plan: `/tmp`, `/run`, `/dev` and `/proc` are those of the run. */
+  /** True if bubblewrap has mounted the plan, so `/tmp`, `/run`, `/dev` and `/proc` belong to the run. */
   readonly mounted: boolean;
-  /** Port of the proxy that alone may be connected to; null: all ports, in a network namespace of the run. */
+  /** Port of the proxy, the only permitted one; null: all ports, in the network namespace of the run. */
   readonly port: number | null;
-  /** Devices that the command may use, if it has no mounts of its own. */
+  /** Devices that the command may use if it has no separate mounts. */
   readonly devices: readonly string[];
   /** Filter of system calls; null: bubblewrap has installed it. */
   readonly seccomp: Uint8Array | null;
@@ -121,7 +121,7 @@ function rightsOfOpened(fd: number): bigint {
   return mode === 0 ? readFile : mode === 1 ? writeFile : readFile | writeFile;
 }
 
-/** Root keeps nothing of root: bubblewrap does the same. */
+/** Drops all capabilities of root, as bubblewrap does. */
 function dropCapabilities(control: System): void {
   if (process.getuid?.() !== 0) return;
   for (let capability = 0n; capability <= lastCapability; capability += 1n)
@@ -137,7 +137,7 @@ function must(part: string, result: bigint): bigint {
   });
 }
 
-/** Unsigned 64-bit numbers in the order of this machine. */
+/** Encodes unsigned 64-bit numbers in the byte order of this machine. */
 function words(...values: readonly bigint[]): Buffer {
   const bytes = Buffer.alloc(8 * values.length);
   values.forEach((value, index) => bytes.writeBigUInt64LE(value, 8 * index));
@@ -216,7 +216,7 @@ function isClosed(access: Access): boolean {
   return access === 'absent' || access === 'private';
 }
 
-/** Entries that are no links: what a link names has rights of its own. */
+/** Returns the entries that are not links. The target of a link has separate rights. */
 function entriesOf(path: string): readonly string[] {
   try {
     const entries = readdirSync(path, { withFileTypes: true });

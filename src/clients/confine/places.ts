@@ -54,7 +54,7 @@ const movedFolders: readonly (readonly [variable: string, folder: string])[] = [
   ['NPM_CONFIG_CACHE', '~/.npm'],
 ];
 
-/** Returns the home folders of this user: that of the environment, and that of the system's list of users. */
+/** Returns the home folders of this user: from the environment, and from the system's list of users. */
 export function homeFolders(env: NodeJS.ProcessEnv): readonly string[] {
   const ofUser = (() => {
     try {
@@ -131,7 +131,7 @@ export function namesOf(
 export interface Repository {
   /** Folder of the working tree. */
   readonly tree: string;
-  /** Folders of git's own files: `.git`, and for a linked worktree that of the main repository too. */
+  /** Folders with files of git: `.git` and, for a linked worktree, the `.git` of the main repository. */
   readonly folders: readonly string[];
 }
 
@@ -167,7 +167,7 @@ function separateFolder(tree: string, marker: string): Repository {
   return { tree, folders: [named !== null && isWithin(named, tree) ? named : marker] };
 }
 
-/** Returns the folder that a `.git` file names; null: it is no such file. */
+/** Returns the folder that a `.git` file names; null if the file has another form. */
 function gitFolderOf(tree: string, marker: string): string | null {
   try {
     const [, named] = /^gitdir: (.+)$/m.exec(textOf(marker)) ?? [];

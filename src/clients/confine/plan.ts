@@ -34,7 +34,7 @@ export interface Plan {
   readonly hidden: number;
   /** True if the command may write to its working folder. */
   readonly writesFolder: boolean;
-  /** Paths that run outside later, and do not exist yet: the command may create them. */
+  /** Paths of programs that run outside later, and do not exist yet. The command may create them. */
   readonly unborn: readonly string[];
   /** Content of the files that are `fixed`. A program outside that replaces one takes its mount away. */
   readonly contents: ReadonlyMap<string, string>;
@@ -217,7 +217,7 @@ const sharedFolders: ReadonlySet<string> = new Set(
   '/ /etc /usr /usr/bin /bin /var /var/lib /var/log /opt /srv /home /mnt /media'.split(' '),
 );
 
-/** Creates a state folder, or a file with the content of another one, for its owner alone. */
+/** Creates a state folder, or a file with the content of another one, accessible only to its owner. */
 function create(path: string, from: string | undefined): void {
   // An earlier command may have left a link that leads nowhere.
   if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) return;
@@ -307,7 +307,7 @@ export function born({ unborn, contents }: Plan): readonly string[] {
   }
 }
 
-/** Returns a file with its content, if it is one that can be read. */
+/** Returns a file with its content, if it can be read. */
 function contentOf(path: string): readonly (readonly [path: string, text: string])[] {
   try {
     return isFile(path) ? [[path, readFileSync(path, 'latin1')]] : [];

@@ -38,7 +38,7 @@ export const envelopeOverhead = payloadAt;
 /** The derived key that wraps data keys, and the id of its master key. */
 export interface WrapKey {
   readonly key: KeyObject;
-  /** 8 bytes. */
+  /** ID of the key, 8 bytes. */
   readonly id: Uint8Array;
 }
 
@@ -112,7 +112,7 @@ interface Part {
 const wrap: Part = { nonceAt: wrapNonceAt, tagAt: wrapTagAt, textAt: wrappedKeyAt, textEnd: wrapTagAt };
 const payload: Part = { nonceAt, tagAt, textAt: payloadAt, textEnd: undefined };
 
-/** Version, part, and finally the binding, so that no two inputs give the same bytes. */
+/** Returns version, part and finally the binding, so that no two inputs give the same bytes. */
 function associatedData(sealed: Buffer, part: 'wrap' | 'data', context: string): Buffer {
   // UTF-8 turns every lone surrogate into U+FFFD, which would make different contexts one.
   if (!context.isWellFormed())

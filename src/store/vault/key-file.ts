@@ -19,7 +19,10 @@ export interface KeyFormat {
   place(path: string): string;
   /** `passphrase`: as in `OpenKeySource`. */
   encode(key: KeyObject, passphrase?: () => Promise<string>): Promise<string>;
-  /** Null: the text has another form. @throws SidekeyError `key_mismatch`; other failures of the format */
+  /**
+   * Decodes the text of a key file; null if it has another form.
+   * @throws SidekeyError `key_mismatch`; other failures of the format
+   */
   decode(text: string): Promise<Buffer | null>;
 }
 

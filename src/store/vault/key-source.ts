@@ -2,7 +2,7 @@ import { createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:cry
 import { SidekeyError } from '../../lib/errors.ts';
 
 export interface OpenKeySource {
-  /** Returns the key; null: there is none yet. */
+  /** Returns the key; null if it does not exist yet. */
   readonly read: () => Promise<KeyObject | null>;
   /** Creates and stores a key for a new store; null: a person must. Another process may be first. */
   readonly create: (() => Promise<KeyObject>) | null;
@@ -49,7 +49,7 @@ export function parseKey(text: string, where: string): KeyObject {
   return takeKey(bytes);
 }
 
-/** 64 characters can only be hex and 43 only base64, so no text has two readings. */
+/** Decodes a key. 64 characters can only be hex and 43 only base64, so no text has two readings. */
 function decodeKey(text: string): Buffer | null {
   if (/^[0-9a-f]{64}$/i.test(text)) return Buffer.from(text, 'hex');
   if (!/^[A-Za-z0-9+/_-]{43}=?$/.test(text)) return null;
@@ -80,7 +80,7 @@ export function masterKey(bytes: Uint8Array): KeyObject {
   return createSecretKey(bytes);
 }
 
-/** Like `masterKey`, but wipes the bytes. */
+/** Does the same as `masterKey`, and wipes the bytes. */
 export function takeKey(bytes: Uint8Array): KeyObject {
   try {
     return masterKey(bytes);

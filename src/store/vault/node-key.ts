@@ -121,7 +121,7 @@ function newPair(): Pair {
   return { publicKey: x, privateKey: d };
 }
 
-/** Diffie-Hellman (RFC 7748). Throws for a public key that yields no secret. */
+/** Computes the shared secret (Diffie-Hellman, RFC 7748). Throws if the public key yields no secret. */
 function agree({ publicKey, privateKey }: Pair, other: string): Buffer {
   const jwk = { kty: 'OKP', crv: 'X25519' };
   return diffieHellman({

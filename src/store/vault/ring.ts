@@ -123,14 +123,14 @@ interface KeyRingOptions {
   readonly location: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Reads the key source again, for a process that missed a whole rotation. Absent: not possible. */
+  /** Reads the key source again, for a process that missed a whole rotation. Absent if impossible. */
   readonly reread?: (() => Promise<KeyObject | null>) | undefined;
-  /** Null: the store has one node. */
+  /** This node; null: the store has one node. */
   readonly self: Self;
 }
 
 interface Read {
-  /** Null: the store has no ring, because there was no rotation and no node joined. */
+  /** The stored ring; null if there was no rotation and no node joined. */
   readonly record: Uint8Array | null;
   readonly keys: Ring;
   readonly nodes: Nodes;

@@ -50,7 +50,7 @@ export interface Generation {
   readonly since: number | null;
   /** Time since which the key cannot open the store; null: its holders still can. */
   readonly retiredAt: number | null;
-  /** Like `Vault.mac`, with keys that derive from this master key. */
+  /** Computes the same as `Vault.mac`, with keys that derive from this master key. */
   readonly mac: Vault['mac'];
 }
 
@@ -64,7 +64,7 @@ export type Ring = readonly [RingKey, ...RingKey[]];
 
 type MacEncoding = 'hex' | 'base64url';
 
-/** Each purpose has its own key. */
+/** Purposes of keyed hashes. Each purpose has a separate key. */
 const purposes = [
   'audit-chain',
   'audit-head',
@@ -88,7 +88,7 @@ const linePurposes: ReadonlySet<MacPurpose> = new Set(['audit-chain', 'audit-hea
 const graceMs = 3_600_000;
 
 interface VaultOptions {
-  /** Returns the ring if it has changed; null: it has not. */
+  /** Returns the ring if it has changed, otherwise null. */
   readonly reload?: (() => Promise<Ring | null>) | undefined;
   /** Milliseconds since the epoch. */
   readonly now?: (() => number) | undefined;

@@ -29,7 +29,7 @@ const audit = async (at: Home) =>
     .map((line) => JSON.parse(line) as { event: string; lease?: string; agent?: string; reason?: string });
 
 describe('a lease', () => {
-  test('needs an agent first, which lease list suggests to create', async () => {
+  test('requires an agent: if there is none, lease list prints the command that creates an agent', async () => {
     const at = await home();
     expect((await at.run(['lease', 'list'])).stdout).toContain('→ sidekey agent create AGENT\n');
     await at.run(['agent', 'create', 'ci']);

@@ -54,7 +54,7 @@ describe('an agent that authenticates with an OIDC token', () => {
     expect((await at.run(['agent', 'list'])).stdout).toContain('0, main');
   });
 
-  test('or a client certificate shows the name in the certificate, and explain accepts the agent', async () => {
+  test('can also be identified by a client certificate, whose name is shown, and is accepted by explain', async () => {
     const names = { client_ca: 'ca.pem', agents: { ci: 'spiffe://acme.test/ci' } };
     const at = await home({
       proxy: { listen: '127.0.0.1:0', tls: { cert: 'proxy.pem', key: 'proxy.key', ...names } },

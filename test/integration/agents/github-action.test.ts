@@ -226,7 +226,7 @@ describe.skipIf(curlMissing)('the GitHub Action', () => {
     expect([await variables(), asked]).toEqual([{}, []]);
   });
 
-  test('refuses a config that lets callers in without a token', async () => {
+  test('refuses a config that accepts callers without a token', async () => {
     const { action, variables } = await job({}, 'optional');
     const { exit, output } = await action();
     expect([exit, output]).toEqual([1, expect.stringContaining('authentication: required')]);

@@ -46,7 +46,7 @@ async function site() {
   return { url, session: session as string, sidekey, accepts };
 }
 
-test('a login revokes the key of the previous login, even at another Sidekey', async () => {
+test('a login revokes the key of the previous login, even if that was at another Sidekey', async () => {
   const { sites, login } = await setup();
   const [one, other] = sites;
   const first = await login(one.url);

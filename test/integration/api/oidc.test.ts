@@ -58,7 +58,7 @@ test.each([
     { 'https://acme.test/role': ['ops'] },
     { 'https://acme.test/role': 'ops' },
   ],
-])('a role may come from %s', async (_, operator, claims) => {
+])('a role can be defined by %s', async (_, operator, claims) => {
   const { browser, account } = await startWithIssuer({
     inIdToken: true,
     oidc: { roles: { operator }, name: 'sub' },

@@ -88,7 +88,7 @@ describe('GET /metrics', () => {
     expect((await published.call('GET /metrics', { key: null })).status).toBe(401);
   });
 
-  test('sums the counts of all workers, and loses none when a worker is killed', async () => {
+  test('sums the counts of all workers, and loses no count when a worker is killed', async () => {
     const { spread, pids, serving, pages } = await startTwoWorkers({
       config: { admin: { listen: '127.0.0.1:0', metrics: 'open' } },
     });

@@ -52,7 +52,7 @@ describe('Idempotency-Key', () => {
     expect((await again()).headers.get('idempotency-replayed')).toBe('true');
   });
 
-  it('lets two simultaneous requests do the work only once', async () => {
+  it('does the work only once for two simultaneous requests', async () => {
     const { call } = await startService();
     const request = { ...agent('ci'), headers: { 'idempotency-key': 'k1' } };
     const answers = await Promise.all([1, 2, 3].map(() => call('POST /v2/agents', request)));
@@ -77,7 +77,7 @@ describe('If-Match', () => {
     expect((await call('PATCH /v2/grants/desk', fresh)).status).toBe(200);
   });
 
-  it('lets one of two concurrent changes through', async () => {
+  it('accepts only one of two concurrent changes', async () => {
     const { call, sidekey } = await startService();
     await sidekey.grant(['api.example.com'], { name: 'desk' });
     const tag = (await call('GET /v2/grants/desk')).headers.get('etag') ?? '';
@@ -235,7 +235,7 @@ describe('PATCH /v2/grants/{grant}', () => {
     [{ 'a b': 'x' }, 'body.metadata.a b: is not valid: use 1 to 64 letters'],
     [{ a: 'x'.repeat(257) }, 'body.metadata.a: is longer than 256 characters.'],
     [{ a: 'x\ny' }, 'body.metadata.a: has control characters.'],
-  ])('says what is wrong with the metadata %j', async (metadata, words) => {
+  ])('explains what is wrong with the metadata %j', async (metadata, words) => {
     const { call } = await startService();
     const { status, body } = await call('PATCH /v2/grants/github', { body: { metadata } });
     expect([status, body.detail]).toEqual([400, expect.stringContaining(words)]);

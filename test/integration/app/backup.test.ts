@@ -142,7 +142,7 @@ describe.each(engines)('a backup of a store in %s with a passphrase', (_name, en
 });
 
 describe('a backup during the work of a proxy with two workers', () => {
-  it('lets no request fail, and a restored grant works at once', { timeout: 120_000 }, async () => {
+  it('causes no failed request, and a restored grant works at once', { timeout: 120_000 }, async () => {
     const { at, url, upstream } = await startTwoWorkers();
     const target = `https://${upstream.authority}/under-load`;
     const load = new AbortController();

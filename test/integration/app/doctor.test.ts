@@ -208,7 +208,7 @@ test.skipIf((await findChromium()) === null)(
   },
 );
 
-test('a proxy that does not run has a dash instead of a tick, and the exit code is 0', async () => {
+test('a stopped proxy is marked with a dash instead of a tick, and the exit code is 0', async () => {
   const server = createServer();
   await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;

@@ -125,7 +125,7 @@ describe.skipIf(postgresMissing !== null)(
     );
 
     it(
-      'can be revoked by the name of its enrolment, even if the list of nodes gives that name to another node or was lost',
+      'can be revoked by the name of its enrolment, even if the list of nodes has that name for another node or was lost',
       { timeout: 180_000 },
       async () => {
         const { team, make, first } = await startTeam();

@@ -131,7 +131,7 @@ afterEach(() => {
 });
 
 describe('the sign-in at the helpdesk', () => {
-  it('leads alice through sign-in and consent to working tokens', async () => {
+  it('guides alice through sign-in and consent to working tokens', async () => {
     const { helpdesk, connection, tokens } = await signedIn('openid profile email read:tickets');
     expect(tokens).toMatchObject({
       token_type: 'Bearer',
@@ -427,7 +427,7 @@ describe('refresh token rotation at the helpdesk', () => {
     expect(helpdesk.tokenRequestCount('refresh_token')).toBe(4);
   });
 
-  it('lets at most one of many simultaneous uses pass, and ends the grant', async () => {
+  it('accepts at most one of many simultaneous uses, and ends the grant', async () => {
     const { helpdesk, connection, tokens } = await signedIn();
     const results = await Promise.allSettled(
       Array.from({ length: 8 }, () => refresh(connection, helpdesk, tokens)),
@@ -442,7 +442,7 @@ describe('refresh token rotation at the helpdesk', () => {
     }
   });
 
-  it('lets one of two uses pass if both were read before either was used up', async () => {
+  it('accepts one of two uses if both were read before either was used up', async () => {
     const database = openDatabase();
     onTestFinished(() => database.close());
     const { adapter } = openOAuthState(database);
@@ -888,7 +888,7 @@ describe('the helpdesk started by hand', () => {
     expect(result.err).toContain(reason);
   });
 
-  it('reports that no server answers, or that none was ever started', async () => {
+  it('reports that no server answers, or that no server was ever started', async () => {
     const data = await temporaryDirectory();
     const never = await finished(run('token', 'alice', '--data', data));
     expect(never.err).toContain('the helpdesk never ran here');

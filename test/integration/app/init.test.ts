@@ -54,7 +54,7 @@ describe('init --yes', () => {
     expect(await readFile(at.at('home', '.claude/skills/sidekey/SKILL.md'), 'utf8')).toContain('Sidekey');
   });
 
-  test('says where the key is still stored, and never prints the key', async () => {
+  test('prints where the key is still stored, and never prints the key', async () => {
     const { at, env } = await machine();
     const { stdout, stderr } = await at.run(['init', '--yes'], { env });
     expect(stdout).toContain('corp: unset CORP_KEY');

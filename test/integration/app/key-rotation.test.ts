@@ -46,7 +46,7 @@ interface Status {
 
 describe('a rotation of the master key during the work of a proxy with two workers', () => {
   it(
-    'lets no request fail, survives a kill, resumes, and leaves an intact audit log',
+    'causes no failed request, survives a kill, resumes, and leaves an intact audit log',
     { timeout: 120_000 },
     async () => {
       const served = await startTwoWorkers({

@@ -179,7 +179,7 @@ describe.each(engines)('a backup of a store in %s', (_name, engine) => {
     },
   );
 
-  it.skipIf(isMissing)('leaves out a grant whose name another grant has now', async () => {
+  it.skipIf(isMissing)('omits a grant if another grant now has its name', async () => {
     const at = await machine(engine);
     await at.connect('desk', 'r-1');
     await at.backup(at.at('backup.age'));
@@ -329,7 +329,7 @@ describe('a restore that fails', () => {
 });
 
 describe('a restore that is killed', () => {
-  it('leaves the store as it was, and can be repeated', { timeout: 120_000 }, async () => {
+  it('leaves the store unchanged, and can be repeated', { timeout: 120_000 }, async () => {
     const at = await machine('sqlite');
     await addGrants(at, many);
     expect(await at.backup(at.at('backup.age'))).toMatchObject(ok);

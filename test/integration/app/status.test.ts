@@ -68,7 +68,7 @@ describe('status', () => {
     expect(stdout.match(/✗/g)).toHaveLength(1);
   });
 
-  test('reports a missing key once, and makes no claim about a Sidekey that serves', async () => {
+  test('reports a missing key once, and does not claim that a Sidekey serves', async () => {
     const port = await freePort();
     const other = await home({ proxy: { listen: `127.0.0.1:${port}` } });
     await other.start();

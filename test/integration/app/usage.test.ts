@@ -30,7 +30,7 @@ describe('the command line', () => {
     expect(stderr).toContain(`→ node ${sourceProgram} --help`);
   });
 
-  test.each(['grant', 'audit'])('shows the help of the group %s, also as JSON', async (group) => {
+  test.each(['grant', 'audit'])('shows the help of the group %s, as text and as JSON', async (group) => {
     const folder = await tempFolder();
     const alone = await runProgram([group], folder);
     expect(alone).toMatchObject({ exit: 0, stdout: expect.stringMatching(`^Usage: sidekey ${group} `) });

@@ -55,7 +55,7 @@ const isGone = (pid: number) => {
 };
 
 describe('with several workers', { timeout: 120_000 }, () => {
-  test('a killed worker loses only its own exchanges, and is replaced', async () => {
+  test('a killed worker loses only the exchanges that it served, and is replaced', async () => {
     const { at, url, upstream, pids, serving, holdOnEach, release, lines, configure, stop } = await holding();
     const all = await holdOnEach();
     const [killed = 0, other = 0] = pids();

@@ -41,7 +41,7 @@ describe('a webhook link', () => {
     expect(await (await fetch(message.link ?? '')).text()).toContain('Already allowed');
   });
 
-  test('leads to a page that shows the same text body as sidekey approve --list', async () => {
+  test('opens a page that shows the same text body as sidekey approve --list', async () => {
     const port = await freePort();
     const { sidekey, send, told } = await startApprovalProxy({ admin: { listen: `127.0.0.1:${port}` } });
     await send('DELETE /tickets', ['Content-Type: text/plain'], 'to: bob\nall of them');

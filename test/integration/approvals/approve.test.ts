@@ -109,7 +109,7 @@ describe('an answer at the command line', () => {
     expect((await events()).map(({ approval }) => approval)).toEqual([standing.id]);
   });
 
-  test('for the lease of a request without one is refused, and the request still waits', async () => {
+  test('for the lease is refused if the request has no lease, and the request still waits', async () => {
     const { at, store, ask, events } = await homeWithApprovals();
     const { id } = await ask();
     const refused = await at.run(['approve', id, '--lease']);
@@ -139,7 +139,7 @@ describe('an answer at the command line', () => {
     expect((await store.approvals.get(id))?.answer).toBeNull();
   });
 
-  test('is not given if it cannot be recorded', async () => {
+  test('has no effect if it cannot be recorded', async () => {
     const { at, store, ask } = await homeWithApprovals();
     const { id } = await ask();
     const standing = await ask();
@@ -178,7 +178,7 @@ describe('a standing approval', () => {
     expect(await events()).toHaveLength(2);
   });
 
-  test('ends with its lease', async () => {
+  test('ends when its lease ends', async () => {
     const { at, who, ask } = await homeWithApprovals();
     const { id } = await ask({ who: who.leased });
     await at.run(['approve', id, '--for', '8h']);

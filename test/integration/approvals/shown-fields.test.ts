@@ -57,7 +57,7 @@ const shown = [
   'X-Amz-Target: A.Delete',
 ];
 
-test('an approval shows all header fields and trailers that are sent, except the common ones', async () => {
+test('an approval shows all header fields and trailers that are sent, except common fields', async () => {
   const { send, asked, seen, approvals, sidekey } = await asking();
   const client = await send(
     [...common, ...shown, 'Transfer-Encoding: chunked', 'Trailer: X-Mode'],

@@ -162,7 +162,7 @@ describe('the YAML lines of audit summary --suggest, pasted into the config,', (
     });
   });
 
-  test('name the hosts and leave decisions to a person', async () => {
+  test('name the hosts, and leave the decision to a person', async () => {
     const at = await homeWith(
       [
         { event: 'policy.reported', method: 'POST', path: '/graphql', agent: 'ci' },

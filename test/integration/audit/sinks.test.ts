@@ -281,7 +281,7 @@ describe('syslog', () => {
     ['TCP, a newline each', 'newline', false],
     ['a unix socket', 'octet-counting', true],
   ])(
-    'over %s gets all lines, and later ones on a new connection if the old one broke',
+    'over %s gets all lines, and gets later lines on a new connection if the old connection broke',
     async (_, framing, local) => {
       const sockets: Socket[] = [];
       let text = '';

@@ -87,7 +87,7 @@ async function place(
 }
 
 describe('a login at Auth0', () => {
-  test('is a consent in the browser, and keeps the refresh token', async () => {
+  test('opens a consent in the browser, and keeps the refresh token', async () => {
     const at = await place({}, false);
     const ran = await at.connect('auth0', '--no-domains');
     expect(ran).toMatchObject({ exit: 0, page: expect.stringContaining('Auth0 is connected') });

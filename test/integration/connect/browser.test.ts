@@ -74,7 +74,7 @@ describe('connect, with a browser on this machine', () => {
     expect(at.helpdesk.tokenRequestCount('refresh_token')).toBe(1);
   });
 
-  test('the page loads nothing, is not cached, and sends no referrer', async () => {
+  test('ends on a page that loads nothing, is not cached, and sends no referrer', async () => {
     const { page } = await connected(await acmeHome());
     expect(page.headers).toMatchObject({
       'content-type': 'text/html; charset=utf-8',
@@ -146,7 +146,7 @@ describe('connect, with a browser on this machine', () => {
     ]);
   });
 
-  test('makes a revoked grant active again, and does not request the revoked scopes', async () => {
+  test('activates a revoked grant again, and does not request the revoked scopes', async () => {
     const at = await acmeHome();
     const first = await connected(at, ['--scope', 'read:tickets,write:tickets']);
     await at.run(['grant', 'revoke', 'acme']);
@@ -204,7 +204,7 @@ describe('connect with the allowed-domains map', () => {
     expect(await readFile(at.configFile, 'utf8')).toBe(text);
   });
 
-  test('adds the hosts of --allowed-domains instead of the suggested ones', async () => {
+  test('adds the hosts of --allowed-domains instead of the suggested hosts', async () => {
     const at = await acmeHome({ provider: { audience: ['*.acme.test:8443', 'tickets.acme.test'] } });
     const text = `${await readFile(at.configFile, 'utf8')}domains:\n  tickets.acme.test: deny\n`;
     await writeFile(at.configFile, text);

@@ -94,7 +94,7 @@ describe('a 403 for a missing scope', () => {
     expect(rawHeaders).toContain(hint);
   });
 
-  test('comes over HTTP/2 with the hint from an HTTP/1.1 or HTTP/2 upstream', async () => {
+  test('is forwarded over HTTP/2 with the hint, from an HTTP/1.1 or HTTP/2 upstream', async () => {
     const modern = await consented(
       await startH2Upstream((_request, response) =>
         response.writeHead(403, { 'www-authenticate': lacking, 'sidekey-hint': 'forged' }).end('no'),

@@ -7,7 +7,7 @@ interface Envelope {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-test('a missing scope is reported with the command that requests the scope besides the present scopes', async () => {
+test('a missing scope is reported with the command that requests it in addition to the present scopes', async () => {
   const at = await acmeHome({ helpdesk: {} });
   const consent = async (args: readonly string[]) => {
     const command = at.begin([...args, '--paste', '--port', '0']);

@@ -241,7 +241,7 @@ describe('a program that logs in with a device code', () => {
     expect(setup.api).toEqual([]);
   });
 
-  test('can reach nothing else on the host without a grant', async () => {
+  test('cannot reach anything else on the host without a grant', async () => {
     const setup = await startLoginServer();
     expect(await setup.send('GET /me HTTP/1.1')).toMatchObject({ status: 403, reason: 'grant_missing' });
     expect(await setup.send('GET /oauth/token?code=x HTTP/1.1')).toMatchObject({ reason: 'bad_request' });
@@ -466,7 +466,7 @@ describe('a login whose audit record fails', () => {
     expect(setup.received).toEqual([]);
   });
 
-  test('gives the program no token if the grant cannot be recorded', async () => {
+  test('returns no token to the program if the grant cannot be recorded', async () => {
     const setup = await startLoginServer();
     const { audit } = setup.sidekey.proxy.state;
     setup.answer(() => {

@@ -88,7 +88,7 @@ describe('a consent that fails', () => {
 });
 
 describe('a grant that another command added meanwhile', () => {
-  test('of another provider remains unchanged, which the browser and the audit file report', async () => {
+  test('of another provider remains unchanged, and the browser and the audit file report this', async () => {
     const at = await acmeHome();
     const { command, consentUrl } = await waiting(at);
     await at.grant('acme', { type: 'api_key', value: 'x' }, ['--provider', 'github']);

@@ -82,7 +82,7 @@ test.skipIf(!hasPseudoTerminal).each(Object.entries(pasted))(
   },
 );
 
-test('a second account leaves the first account the default, and a request can select the second', async () => {
+test('a second account does not replace the first as the default, and a request can select the second', async () => {
   const at = await corpHome();
   await at.run(['grant', 'import', 'corp-api'], { input: key });
   const second = await at.run(['connect', 'corp-api', '--token', '--name', 'work'], { input: secondKey });

@@ -152,13 +152,16 @@ describe('connect --token', () => {
     });
   });
 
-  test.each(['line\nbreak', 'umläut'])('refuses characters that no header can carry: %j', async (input) => {
-    const { at } = await keyed({}, () => true);
-    const ran = await at.run(['connect', 'corp', '--token'], { input });
-    expect(ran.exit).toBe(2);
-    expect(ran.stderr).not.toContain(input);
-    expect(await stored(at)).toEqual([]);
-  });
+  test.each(['line\nbreak', 'umläut'])(
+    'refuses characters that are invalid in any header: %j',
+    async (input) => {
+      const { at } = await keyed({}, () => true);
+      const ran = await at.run(['connect', 'corp', '--token'], { input });
+      expect(ran.exit).toBe(2);
+      expect(ran.stderr).not.toContain(input);
+      expect(await stored(at)).toEqual([]);
+    },
+  );
 });
 
 describe('the verification of a new credential', () => {

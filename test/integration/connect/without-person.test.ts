@@ -129,7 +129,7 @@ describe('connect --jwt-bearer', () => {
       ...more,
     });
 
-  test('uses a service account file as it is, and signs each assertion anew', async () => {
+  test('uses a service account file unchanged, and signs each assertion again', async () => {
     const at = await homeWithProvider(numbered, signing);
     await writeFile(at.at('key.json'), account(at.url), { mode: 0o600 });
     const args = ['connect', 'desk', '--jwt-bearer', '--key', 'key.json', '--scope', 'read write'];

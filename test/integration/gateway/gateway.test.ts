@@ -330,7 +330,7 @@ describe('a load balancer', () => {
     });
   });
 
-  test('gives no access without a token, even on this machine', async () => {
+  test('gets no access without a token, even on this machine', async () => {
     const proxy = { authentication: 'optional', proxy_protocol: ['127.0.0.1'] };
     const { sidekey, upstream } = await gateway({ tls: null, proxy });
     for (const line of ['PROXY UNKNOWN\r\n', 'PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n']) {

@@ -85,7 +85,7 @@ describe.each(['revoke', 'remove'])('grant %s', (command) => {
   });
 });
 
-test('makes a copied token invalid at the provider', async () => {
+test('invalidates a copied token at the provider', async () => {
   const at = await withEndpoint();
   const { helpdesk } = at;
   const connection = {

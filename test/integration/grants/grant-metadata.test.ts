@@ -40,7 +40,7 @@ describe('the metadata of a grant', () => {
     },
   );
 
-  test('can be given to connect, and remains when the credential is replaced', async () => {
+  test('can be passed to connect, and remains when the credential is replaced', async () => {
     const at = await home();
     const connect = ['connect', 'openai', '--token', '--no-verify', '--replace'];
     const input = 'sk-0123456789';

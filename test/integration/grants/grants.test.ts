@@ -206,7 +206,7 @@ describe('grants at the command line', () => {
   });
 });
 
-test('a change whose audit record fails is not made', async () => {
+test('a change is not made if its audit record fails', async () => {
   const at = await home();
   await at.grant('work', oauth);
   await at.run(['agent', 'create', 'ci']);

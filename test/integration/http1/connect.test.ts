@@ -44,7 +44,7 @@ describe('CONNECT', () => {
   });
 
   test.skipIf(curlMissing).each(['--http1.0', '--http1.1', '--http2', '--no-alpn'])(
-    'by curl %s leads to a TLS handshake',
+    'by curl %s is followed by a TLS handshake',
     async (option) => {
       const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
       const answer = await curl(

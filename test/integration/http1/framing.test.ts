@@ -133,7 +133,7 @@ describe('the framing of a response', () => {
     expect(await client.ended()).toBe('');
   });
 
-  test('lets an HTTP/1.0 client keep its connection if requested and if the length is known', async () => {
+  test('keeps the connection of an HTTP/1.0 client open if requested and if the length is known', async () => {
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'));
     });

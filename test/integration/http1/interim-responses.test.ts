@@ -26,7 +26,7 @@ async function refusing(status: number) {
 }
 
 describe('Expect: 100-continue', () => {
-  test('is answered by the upstream: the 100 is forwarded, and the body follows', async () => {
+  test('is forwarded: the upstream answers with 100, and the client then sends the body', async () => {
     const sockets: TLSSocket[] = [];
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, (head) => {

@@ -150,7 +150,7 @@ describe('a forwarded response', () => {
     ]);
   });
 
-  test('has no Date and no reason phrase if the upstream sent none', async () => {
+  test('has no Date and no reason phrase if the upstream did not send them', async () => {
     const { upstream, sidekey } = await recording('HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n');
     const client = await openTunnel(sidekey, upstream.authority);
     client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);

@@ -132,7 +132,7 @@ describe('an edited config', () => {
     expect(await second.response()).toMatchObject({ status: 200, body: 'two' });
   });
 
-  test('reloads trust anchors, also from unchanged paths', async () => {
+  test('reloads trust anchors, even from unchanged paths', async () => {
     const other = makeAuthority('Another Root', validFor(30, Date.now()));
     const leaf = issueLeaf(other, upstreamHost, validFor(30, Date.now()));
     const upstream = await startUpstream((_request, response) => response.end('ok'), leaf);

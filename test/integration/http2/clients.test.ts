@@ -123,7 +123,7 @@ asyncio.run(main())
   );
 
   test.skipIf(goMissing)(
-    'Go: gets, over the protocol that Go chooses by itself',
+    'Go: gets, over the protocol that Go chooses',
     async () => {
       const { upstream, sidekey } = await place();
       const [source, program] = [

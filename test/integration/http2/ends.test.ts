@@ -136,7 +136,7 @@ describe('an HTTP/2 client that cancels its request', () => {
 });
 
 describe('a permission that ends', () => {
-  test('cuts its own stream, and no other stream of the session', async () => {
+  test('cuts only its stream, and no other stream of the session', async () => {
     const upstream = await startUpstream((asked, response) => {
       response.write(`begun ${asked.url}`);
       if (asked.url === '/short') response.end();

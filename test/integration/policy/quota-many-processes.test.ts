@@ -84,7 +84,7 @@ test('four processes get no more from a refilling bucket than its burst and the 
   expect(got).toBeGreaterThan(50);
 });
 
-test('a killed process returns no quota, and the other processes use the rest', async () => {
+test('a killed process returns no quota, and the other processes use what remains', async () => {
   const path = `${await tempFolder()}/quota.db`;
   const wide: RuleLimit = { ...slow, burst: 100_000 };
   const takers = await startAll(path, [wide], 50_000);

@@ -76,7 +76,7 @@ describe('rules', () => {
     expect(seen).toHaveLength(2);
   });
 
-  test('that have a limit also count requests without a credential', async () => {
+  test('with a limit count requests without a credential too', async () => {
     const { seen, send } = await ruled({
       default: 'allow',
       rules: [{ paths: ['/public'], outcome: 'tunnel', limits: [{ rate: '1/1h', per: 'rule' }] }],

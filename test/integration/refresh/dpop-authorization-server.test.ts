@@ -212,7 +212,7 @@ describe('at an authorization server that requires a nonce in each proof', () =>
 });
 
 describe('a provider definition that later requires bound tokens', () => {
-  test('withholds unbound tokens, and gets a bound token next', async () => {
+  test('prevents unbound tokens from being sent, and the next token is bound', async () => {
     const server = await startDpopServer();
     const provider = { client_id: 'robot', client_secret: 'file:robot-secret', probe: undefined };
     const at = await deskAt(server, { ...provider, dpop: false, flows: ['client_credentials'] });

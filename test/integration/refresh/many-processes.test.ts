@@ -126,7 +126,7 @@ async function audited({ at }: Fleet): Promise<readonly AuditLine[]> {
 }
 
 describe('a token that expires', () => {
-  test(`while ${requestsEach} requests come through each of ${processes} proxies is refreshed once, and none fails`, async () => {
+  test(`while ${requestsEach} requests arrive at each of ${processes} proxies is refreshed once, and no request fails`, async () => {
     const server = await startTokenServer({ expiresIn: 3_600 });
     // A handshake for each request would be most of the work of this machine.
     const all = await fleet(server, { limits: { upstream_connections: 16 } });
@@ -174,7 +174,7 @@ describe('proxies that are killed during a refresh', () => {
   const rounds = Number(process.env['SIDEKEY_KILL_ROUNDS'] ?? 1);
 
   test(
-    'lose no token that reached the disk, use none twice, and report a response that was lost',
+    'lose no token that was written to disk, use no token twice, and report a lost response',
     async () => {
       let deaths: Death[] = [];
       let random = seeded(0);

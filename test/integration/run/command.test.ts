@@ -19,7 +19,7 @@ const digest = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex
 
 describe('sidekey run', () => {
   test.skipIf(curlMissing)(
-    'lets a program use a credential without giving it the credential or a Sidekey token (curl)',
+    'lets a program use a credential without access to the credential or to a Sidekey token (curl)',
     async () => {
       const place = await runHome();
       const { exit, stdout, stderr } = await place.run(

@@ -93,7 +93,7 @@ describe.skipIf(npmMissing)('the environment of the program (npm)', () => {
     for (const name of ['INIT_CWD', 'NODE', 'EDITOR', 'COLOR']) expect(after).not.toHaveProperty(name);
   });
 
-  test('contains the npm settings that the person made, in either case', async () => {
+  test('contains the npm settings of the person, in upper and lower case', async () => {
     const own = {
       npm_config_registry: 'https://registry.corp.test/',
       NPM_CONFIG_TAG: 'beta',

@@ -67,7 +67,7 @@ describe('signals to sidekey run', () => {
 });
 
 describe.skipIf(!hasPseudoTerminal)('sidekey run in a terminal (needs script of util-linux)', () => {
-  test('leaves Ctrl-C to the program, once, and keeps the size of the terminal', async () => {
+  test('passes Ctrl-C to the program only once, and keeps the size of the terminal', async () => {
     const { at } = await runHome();
     const script = `trap 'count=$((count+1))' INT; stty size; test -t 0 && test -t 1 && echo is-a-terminal; echo now-press; while [ "\${count:-0}" = 0 ]; do read line; done; echo count=$count; exit 0`;
     // The shell around it has Ctrl-C too, and goes on, as one that a person types at does.

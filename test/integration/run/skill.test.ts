@@ -7,7 +7,7 @@ import { tempFolder } from '../../support/temp-folder.ts';
 
 const read = (file: string) => readFile(file, 'utf8');
 
-test('the skill is installed only where the installed agents look', async () => {
+test('the skill is installed only in the folders of installed agents', async () => {
   const at = await home();
   for (const folder of ['.claude', '.codex', '.config/opencode'])
     await mkdir(at.at(folder), { recursive: true });

@@ -57,7 +57,7 @@ test('explain prints how the credential of a request is sent', async () => {
   );
 });
 
-test('a host outside the audience is no mistake in the map if the client has its own credential', async () => {
+test('a host outside the audience is allowed in the map if the client has its own credential', async () => {
   const at = await home({ domains: { 'a.test': 'deny' } });
   await at.grant('hub', { type: 'basic', username: 'ann', password: 'secret-of-hub' }, [
     '--provider',

@@ -170,7 +170,7 @@ describe.skipIf(nginx !== null)(`nginx with ssl_verify_client${because(nginx)}`,
     },
   );
 
-  test('answers a certificate of another issuer with its own 400, which the proxy forwards unchanged', async () => {
+  test('answers a certificate of another issuer with a 400 of nginx, which the proxy forwards unchanged', async () => {
     const { sidekey, authority } = await behindNginx(
       certificateOf('agents', { from: makeTestAuthority('Somebody else') }),
     );

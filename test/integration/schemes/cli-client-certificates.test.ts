@@ -55,7 +55,7 @@ test('an invalid certificate is reported before anything is stored', async () =>
   expect((await at.run(['grant', 'list'])).stdout).toContain('There are no grants yet');
 });
 
-test('a provider that does not have it shown is pointed out, and one that has nothing else', async () => {
+test('a note is printed if the credential and the provider do not agree on client certificates', async () => {
   const at = await bank({ inject: 'bearer' });
   const added = await at.run(add, { input: cert + key });
   expect(added.stdout + added.stderr).toContain(
@@ -87,7 +87,7 @@ test('explain and provider show name the hosts of a client certificate, and wher
   expect(await at.json(['provider', 'show', 'bank'])).toMatchObject({ inject: 'client_certificate' });
 });
 
-test('status reports a certificate that expires soon, but not one that does not', async () => {
+test('status reports a certificate only if it expires soon', async () => {
   const at = await bank();
   const now = Date.now();
   const needs = async () => {

@@ -4,7 +4,7 @@ import { bearerToken, startSidekey } from '../../support/sidekey.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
 describe.skipIf(curlMissing)('a request through the proxy (curl)', () => {
-  test('reaches the upstream with the credential of the grant, and the response comes back', async () => {
+  test('reaches the upstream with the credential of the grant, and the client gets the response', async () => {
     const seen: string[] = [];
     const upstream = await startUpstream((request, response) => {
       seen.push(request.headers.authorization ?? 'none');

@@ -32,7 +32,7 @@ describe('a credential in the path', () => {
     expect(audit).not.toMatch(/Secret|placeholder/);
   });
 
-  test('is not left out where the path has no place for it', async () => {
+  test('is required: a path without a place for the credential is refused', async () => {
     const { seen, answer } = await carried({ path: ['/bot'] }, '/getMe');
     expect(answer.status).toBe(403);
     expect(answer.headers['sidekey-error']).toBe('policy_violation');

@@ -31,7 +31,7 @@ describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a DPoP 
     expect(at.seen.map(({ says }) => says)).toEqual(['ok', 'ok']);
   });
 
-  test('is sent again with a nonce if the server requires one, and later with the nonce at once', async () => {
+  test('is sent again with a nonce if the server requires a nonce, and later with the nonce at once', async () => {
     const at = await startDpopProxy(protocol);
     at.wants.nonce = 'nonce-1';
     expect(await at.ask()).toMatchObject({ status: 200, body: 'ok' });

@@ -112,7 +112,7 @@ describe.each(versions)('a server that requires a client certificate, with %s', 
   });
 
   test.each(['HTTP/1.1', 'HTTP/2', 'WebSocket'])(
-    'that closes the connection because of it is reported with the possible causes, over %s',
+    'that closes the connection because of the certificate is reported with the possible causes, over %s',
     async (how) => {
       // Node verifies after the handshake, and says nothing of it.
       const { upstream, sidekey } = await setup({ tls, trusts: makeTestAuthority('Somebody else') });
@@ -125,7 +125,7 @@ describe.each(versions)('a server that requires a client certificate, with %s', 
     },
   );
 
-  test('keeps TLS sessions for the grant, and shows nothing of the one before when it is replaced', async () => {
+  test('can resume the TLS sessions of a certificate, but not after the certificate is replaced', async () => {
     const { upstream, sidekey, grant } = await setup({ tls, answer: closing });
     for (let round = 0; round < 2; round += 1) await proxiedGet(sidekey.url, upstream.url);
     await replaceWith(sidekey, grant.id, 'successors');

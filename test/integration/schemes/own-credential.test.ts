@@ -51,7 +51,7 @@ test('the Authorization of the client is forwarded, and a challenge is returned'
   ]);
 });
 
-test('rules decide there as everywhere, and what no place has is refused', async () => {
+test('rules apply to a client with its own credential, and a path without a configured scheme is refused', async () => {
   const { get, seen } = await registry({
     rules: [{ methods: ['GET'], paths: ['/v2/acme/**', '/elsewhere'] }],
   });
@@ -63,7 +63,7 @@ test('rules decide there as everywhere, and what no place has is refused', async
   expect(seen).toHaveLength(1);
 });
 
-test('a path that may or may not be such a place is refused', async () => {
+test('an ambiguous path is refused if it may be a path for the credential of the client', async () => {
   const { get, seen } = await registry();
   for (const path of ['/v2//x', '/v2/..%2ftoken', '/v2/;a']) {
     expect(await get(path, 'Bearer x')).toMatchObject({ status: 403 });
@@ -71,14 +71,14 @@ test('a path that may or may not be such a place is refused', async () => {
   expect(seen).toEqual([]);
 });
 
-test('a grant that is revoked opens no such place', async () => {
+test('a client with its own credential is refused if the grant is revoked', async () => {
   const { sidekey, grant, get, seen } = await registry();
   await sidekey.proxy.state.grants.setState(grant, 'revoked', null);
   expect(await get('/v2/', 'Bearer x')).toMatchObject({ status: 403 });
   expect(seen).toEqual([]);
 });
 
-test('a token that was handed out does not go over plain http either', async () => {
+test('the credential of the client is not forwarded over plain http', async () => {
   const seen: string[] = [];
   const upstream = await startPlainUpstream((request, response) => {
     seen.push(request.url ?? '');

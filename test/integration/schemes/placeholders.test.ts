@@ -101,7 +101,7 @@ describe('a placeholder becomes the credential', () => {
     ]);
   });
 
-  test('in a body, which gets new framing', async () => {
+  test('in a body, whose framing is then adjusted', async () => {
     const setup = await startPlaceholderProxy({ placeholders: ['body'] });
     const { placeholder: it } = setup;
     await send(setup, { fields: [json], body: object(it) });
@@ -124,7 +124,7 @@ describe('a placeholder becomes the credential', () => {
     });
   });
 
-  test('in a large body, which streams', async () => {
+  test('in a large body, which is streamed', async () => {
     const setup = await startPlaceholderProxy(
       { placeholders: ['body'] },
       { limits: { placeholder_body_bytes: '4KiB' } },
@@ -297,7 +297,7 @@ const frameOf = (first: number, payload: string) =>
   Buffer.from([first, payload.length, ...Buffer.from(payload, 'latin1')]);
 
 describe('messages of a WebSocket', () => {
-  test('of a server have the credential removed across fragments, also in a close', async () => {
+  test('of a server have the credential removed across fragments, and in a close message', async () => {
     const [start, end] = [bearerToken.slice(0, 9), bearerToken.slice(9)];
     const { setup, client } = await heard(
       Buffer.concat([frameOf(0x01, start), frameOf(0x89, 'ping'), frameOf(0x80, end)]),
@@ -341,7 +341,7 @@ describe('messages of a WebSocket', () => {
     server.close();
   });
 
-  test('get the credential in text, and answers have it removed', async () => {
+  test('get the credential in text messages, and replies have it removed', async () => {
     const { setup, got, extensions, socket, said, server } = await chat(['websocket']);
     const { placeholder: it } = setup;
     const answer = await said(JSON.stringify({ op: 2, token: it }));

@@ -178,7 +178,7 @@ describe.each(protocols)('over %s, a request is signed', (protocol) => {
     }
   });
 
-  test('with every template name, and the other algorithms and encodings', async () => {
+  test('with every template name, and with all other algorithms and encodings', async () => {
     const inject = {
       hmac: {
         algorithm: 'sha512',

@@ -62,7 +62,7 @@ describe('the proxy credentials of a caller', () => {
 });
 
 describe('the selectors of a request', () => {
-  it('come from the proxy user name', () => {
+  it('are read from the proxy user name', () => {
     expect(selectorsOf([], { grant: 'a', user: 'b' })).toEqual({ grant: 'a', user: 'b' });
   });
 

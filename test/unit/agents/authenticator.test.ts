@@ -135,7 +135,7 @@ const issuers: readonly AgentIssuer[] = [
 ];
 
 describe('an authenticator with an assumed token', () => {
-  it('identifies callers without a token as the holder of that token, with their own selectors', async () => {
+  it('identifies callers without a token as the holder of that token, but with the selectors of the caller', async () => {
     const { register, held, grant, other } = await assuming();
     const caller = known(await register.identify(readPresented([]), near));
     expect(caller).toMatchObject({ agent: 'a', lease: { id: held.id } });
@@ -153,7 +153,7 @@ describe('an authenticator with an assumed token', () => {
     expect(await register.identify(readPresented([]), facts)).toMatchObject({ code: 'agent_auth_required' });
   });
 
-  it('identifies callers with a token by their own token, and refuses a wrong one', async () => {
+  it('identifies callers with a token by that token, and refuses a wrong token', async () => {
     const { register } = await assuming();
     for (const wrong of ['a:nonsense', 'b:held', 'a'])
       expect(await register.identify(basic(wrong), near)).toMatchObject({ code: 'agent_auth_required' });
@@ -272,7 +272,7 @@ describe('the authenticator', () => {
     expect(await register.identify(basic('+user=alice:'), near)).not.toBe(first);
   });
 
-  it('fails when the store is unavailable, also for an agent that it has identified before', async () => {
+  it('fails when the store is unavailable, even for an agent that it has identified before', async () => {
     const { store, identify, rights } = await setup();
     await addAgent(store, 'a', 'one');
     await identify('a:one');
@@ -502,7 +502,7 @@ describe('a permission that ends while a request waits', () => {
     expect(await identity.spend(grant)).toMatchObject({ code: 'lease_expired' });
   });
 
-  it('gives the current labels of an agent, and no labels of a removed agent', async () => {
+  it('returns the current labels of an agent, and no labels of a removed agent', async () => {
     const { store, register, identify, lease } = await setup();
     await addAgent(store, 'a', 'one', { labels: ['ci'] });
     await lease('lease');
@@ -517,7 +517,7 @@ describe('a permission that ends while a request waits', () => {
     expect(await known(await register.identify(readPresented([]), near)).labelsNow()).toEqual([]);
   });
 
-  it('gives the current hosts of an agent and its lease, and none of a removed agent', async () => {
+  it('returns the current hosts of an agent and its lease, and no hosts of a removed agent', async () => {
     const { store, register, identify, lease } = await setup();
     await addAgent(store, 'a', 'one');
     await lease('lease');
@@ -583,7 +583,7 @@ describe('the permission of an open connection', () => {
     expect(await holds(grant, open)).toMatchObject({ code });
   });
 
-  it('ends when the token is revoked or expires, also without a grant', async () => {
+  it('ends when the token is revoked or expires, even without a grant', async () => {
     const { store, time, identify } = await setup();
     await addAgent(store, 'a', 'one');
     const hash = hashToken('two');
@@ -597,7 +597,7 @@ describe('the permission of an open connection', () => {
     expect(await own.holds(null, open)).toMatchObject({ code: 'agent_auth_required' });
   });
 
-  it('ends at the earliest of its end times, and at that of the grant for callers without a token', async () => {
+  it('ends at the earliest of its end times, including the expiry of the grant for callers without a token', async () => {
     const { store, register, identify, lease, grant } = await setup();
     await addAgent(store, 'a', 'one');
     await lease('lease');

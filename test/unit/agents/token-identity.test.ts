@@ -162,7 +162,7 @@ describe('a token is refused', () => {
     expect(await why(fitting, setup([twins], false))).not.toContain('twin');
   });
 
-  it('with the signature of another key, also under a known key id', async () => {
+  it('with the signature of another key, even under a known key id', async () => {
     expect(await why(await other.sign(claims(), { kid: 'one' }))).toContain('signature');
     expect(await why(await other.sign(claims()))).toContain('signed with a key');
   });
@@ -219,7 +219,7 @@ describe('a token is refused', () => {
     expect(await why(await key.sign(claims()), place)).toContain('more than one agent: ci, deploy');
   });
 
-  it('with a message that leaves out control characters of its subject', async () => {
+  it('with a message that omits the control characters of its subject', async () => {
     const sub = `repo:\u001b[31m\n${'x'.repeat(500)}`;
     const message = await why(await key.sign(claims({ sub })));
     expect(message).not.toMatch(/\p{Cc}/u);

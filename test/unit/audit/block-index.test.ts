@@ -39,7 +39,7 @@ async function found(file: string, filter: AuditFilter) {
 }
 
 it.each(['plain', 'packed'])(
-  'the block index of a %s file leads to the blocks that contain a value, a time, or the access of an outcome',
+  'the block index of a %s file finds the blocks that contain a value, a time, or the access of an outcome',
   async (kind) => {
     const file = await longLog();
     expect(findParts(file, { agent: 'rare' })).toHaveLength(2);
@@ -104,7 +104,7 @@ it('the block index pairs an outcome with the last access of its exchange, even 
   expect(await found(file, { event: 'outcome' })).toEqual(['outcome /first ci', 'outcome /second ci']);
 });
 
-it('the block index leads to an outcome in a later file, even if its text does not name the agent', async () => {
+it('the block index finds an outcome in a later file, even if its text does not name the agent', async () => {
   const file = await newLogFile();
   const log = await openLog(file, { maxBytes: 900 });
   await log.append({ ...access('/first'), exchange: 'a', agent: 'rare' });

@@ -132,7 +132,7 @@ describe('reading a piece of the file', () => {
     expect(readPiece(Buffer.from(`${text} `), mac).kind).not.toBe('line');
   });
 
-  it('recognises every beginning of a line as torn, with its claim', () => {
+  it('classifies every beginning of a line as torn, with its claim', () => {
     for (let length = 1; length < text.length; length += 1) {
       expect(readPiece(Buffer.from(text.slice(0, length)), mac).kind).toBe('torn');
     }
@@ -143,19 +143,19 @@ describe('reading a piece of the file', () => {
     expect(readPiece(Buffer.from(text.slice(0, 20)), mac)).toEqual({ kind: 'torn', claim: undefined });
   });
 
-  it('recognises several torn beginnings', () => {
+  it('classifies several incomplete lines in a row as torn', () => {
     for (const torn of ['{"v":{"v"', '{{{"v":1', '{"v":1,"se{"v":1,"seq":7,"ti']) {
       for (const piece of piecesOf(Buffer.from(torn))) expect(readPiece(piece, mac).kind).toBe('torn');
     }
   });
 
-  it('recognises text that no writer produced as altered', () => {
+  it('classifies text that no writer produced as altered', () => {
     for (const foreign of ['x', '{}', 'hello', text.slice(1), `x${text}`]) {
       expect(readPiece(Buffer.from(foreign), mac).kind).toBe('altered');
     }
   });
 
-  it('separates a line from a torn one before it', () => {
+  it('separates a line from a torn line before it', () => {
     const pieces = piecesOf(Buffer.from(text.slice(0, 100) + text));
     expect(pieces.map((piece) => readPiece(piece, mac).kind)).toEqual(['torn', 'line']);
     expect(piecesOf(Buffer.from(''))).toEqual([]);

@@ -72,7 +72,7 @@ describe('append', () => {
     expect(await paths(file)).toEqual(all);
   });
 
-  it('happens immediately with `write` after a turn with one event, together with earlier notes', async () => {
+  it('with `write` happens at once after a turn with one event, together with earlier notes', async () => {
     // The turn counts for 5 ms, which a busy machine can need for two lines.
     vi.useFakeTimers({ toFake: ['performance'] });
     onTestFinished(() => void vi.useRealTimers());
@@ -170,7 +170,7 @@ describe('a full disk', () => {
     expect(await verify(file)).toMatchObject({ ok: true, torn: 0 });
   });
 
-  it('fails the opening of a log with a torn end, with a hint about space', async () => {
+  it('prevents a log with a torn end from being opened, and the error has a hint about space', async () => {
     const file = await newLogFile();
     fs.writeFileSync(file, '{"v":1,"se', { mode: 0o600 });
     const { state, calls } = limitedDisk();
@@ -467,7 +467,7 @@ describe('between two checks', () => {
     expect(await problems(killed)).toEqual(['cut 22']);
   });
 
-  it('lines go to a file that another writer has rotated, and then to the new one', async () => {
+  it('lines go to a file that another writer has rotated, and then to the new file', async () => {
     const file = await newLogFile();
     const state = { isDue: false };
     const log = await openLog(file, { isFileCheckDue: () => state.isDue });
@@ -515,7 +515,7 @@ describe('between two checks', () => {
 });
 
 describe('a crash during a write', () => {
-  it('leaves a log that the next opening repairs, wherever the line breaks off', async () => {
+  it('leaves a log that the next start repairs, wherever the line is cut', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await write(log, 2);
@@ -539,7 +539,7 @@ describe('a crash during a write', () => {
     }
   });
 
-  it('does not damage lines of others, also of one that wrote behind the torn line', async () => {
+  it('does not damage lines of other writers, even of one that wrote after the torn line', async () => {
     const file = await newLogFile();
     // A third writer dies in a write between the first one's look at the file and its write.
     const beside: DiskCalls = {
@@ -581,7 +581,7 @@ describe('a crash during a write', () => {
     expect((await allLines(file)).map(({ event }) => event)).not.toContain('audit.repaired');
   });
 
-  it('ends a torn line of another writer before its own next one', async () => {
+  it('ends a torn line of another writer before it writes its next line', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await write(log, 1);
@@ -598,7 +598,7 @@ describe('a crash during a write', () => {
 });
 
 describe('a file that is removed or replaced during use', () => {
-  it('is created again, with an event, and verification misses the lost lines', async () => {
+  it('is created again, with an event, and verification reports the lost lines', async () => {
     const file = await newLogFile();
     const log = await openLog(file);
     await write(log, 2);
@@ -661,7 +661,7 @@ describe('a file that is removed or replaced during use', () => {
     expect(await problems(file)).toEqual([]);
   });
 
-  it('fails events without its folder, and recovers with it', async () => {
+  it('refuses events while its folder is missing, and accepts events again afterwards', async () => {
     const file = join(await newLogFile(), '..', 'data', 'audit.jsonl');
     let time = 0;
     const log = await openLog(file, { now: () => time });

@@ -127,7 +127,7 @@ describe('retention', () => {
     expect(await problems(file)).toEqual([]);
   });
 
-  it('leaves a log that verifies if it removes the last line of a writer that was killed after it', async () => {
+  it('leaves a log that verifies if it removes the last line of a killed writer', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     onTestFinished(() => void vi.useRealTimers());
     const used = await newLogFile();

@@ -18,7 +18,7 @@ import { vaultForTest } from './vault-for-test.ts';
 const vault = vaultForTest();
 
 describe('claiming a slot', () => {
-  it('gives each writer the first free slot, with a chain of its own', async () => {
+  it('gives each writer the first free slot, with a separate chain', async () => {
     const file = await newLogFile();
     const [first, second] = [claimSlot(file, 'host', vault), claimSlot(file, 'host', vault)];
     expect([first.node, second.node]).toEqual(['host/1', 'host/2']);
@@ -81,7 +81,7 @@ describe('claiming a slot', () => {
     }
   });
 
-  it('continues from the log if the head record is missing or changed, and reports it', async () => {
+  it('continues from the log if the head record is missing or changed, and reports the damage', async () => {
     const gone = await writtenLog(3);
     fs.rmSync(headFile(gone));
     const damaged = await writtenLog(3);

@@ -3,7 +3,7 @@ import { isQuiet, statOf } from '../../bench/machine.ts';
 import { costTable, CostFigures } from '../../bench/cost/report.ts';
 import { countsOf } from '../../bench/cost/strace.ts';
 
-test('the table of strace gives calls by name, with and without errors', () => {
+test('the table of strace is parsed to calls by name, with and without errors', () => {
   const text = `% time     seconds  usecs/call     calls    errors syscall
 ------ ----------- ----------- --------- --------- ----------------
  61.11    0.000011           5         2         1 statx

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { bytesOf, decode, encode, integer, itemsOf, octetString, sequence } from '../../../src/ca/asn1.ts';
 
 describe('DER', () => {
-  it.each([0, 127, 128, 255, 256, 65_535, 65_536])('reads back a value of %d bytes', (size) => {
+  it.each([0, 127, 128, 255, 256, 65_535, 65_536])('encodes and decodes a value of %d bytes', (size) => {
     const value = sequence(octetString(Buffer.alloc(size, 7)), integer(3));
     const [first, second] = itemsOf(decode(encode(value)));
     expect(bytesOf(first)).toHaveLength(size);

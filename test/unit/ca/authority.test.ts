@@ -116,7 +116,7 @@ function selfSigned(
 }
 
 describe('the first start', () => {
-  it('makes a CA for ten years from one day before, with its own name', async () => {
+  it('creates a CA with a unique name, valid from one day ago for ten years', async () => {
     const now = Date.UTC(2027, 0, 1);
     const [one, two] = await Promise.all(
       [await setUp(), await setUp()].map(async (options) => openAuthority({ ...options, now: () => now })),
@@ -163,7 +163,7 @@ describe('the first start', () => {
     expect(onCreate.mock.calls).toEqual([[created]]);
   });
 
-  it('makes one CA with concurrent starts', async () => {
+  it('creates one CA with concurrent starts', async () => {
     const options = await setUp();
     const onCreate = vi.fn();
     const all = await Promise.all(
@@ -174,7 +174,7 @@ describe('the first start', () => {
     expect((await readdir(options.directory)).toSorted()).toEqual(['ca.crt', 'ca.key']);
   });
 
-  it('makes and opens a CA with the key of a rotation that began after the vault was opened', async () => {
+  it('creates and opens a CA with the key of a rotation that began after the vault was opened', async () => {
     const options = await setUp();
     const [before, after] = [vaultForTest(), options.vault];
     const stale = () => {

@@ -25,19 +25,19 @@ describe('the trust bundle', () => {
     );
   });
 
-  it('reads every root of a file with several', async () => {
+  it('reads every root of a file with several roots', async () => {
     const { certificatePem } = await freshAuthority();
     const roots = { system: [`${rootA}\n${rootB}\n`], fallback: [] };
     expect(trustedCertificates(certificatePem, roots)).toHaveLength(3);
   });
 
-  it('falls back to the roots of Node when the system has none', async () => {
+  it('falls back to the roots of Node if the system has none', async () => {
     const { certificatePem } = await freshAuthority();
     const bundle = pemBundle(certificatePem, { system: [], fallback: [rootC] });
     expect(fingerprints(bundle)).toContain(new X509Certificate(rootC).fingerprint256);
   });
 
-  it('falls back also when the system trusts only Sidekey’s CA', async () => {
+  it('falls back to the roots of Node if the system trusts only Sidekey’s CA', async () => {
     const { certificatePem } = await freshAuthority();
     const bundle = pemBundle(certificatePem, { system: [certificatePem], fallback: [rootC] });
     expect(fingerprints(bundle)).toEqual(
@@ -45,7 +45,7 @@ describe('the trust bundle', () => {
     );
   });
 
-  it('has roots on this machine', async () => {
+  it('contains more than 50 roots on this machine', async () => {
     const { certificatePem } = await freshAuthority();
     expect(fingerprints(pemBundle(certificatePem)).length).toBeGreaterThan(50);
     expect(machineRoots().fallback.length).toBeGreaterThan(50);

@@ -7,7 +7,7 @@ const dayMs = 86_400_000;
 const steady = { ...createTicketKeys(), periodAt: () => 0 };
 
 describe('the leaf cache', () => {
-  it('makes one context per host', async () => {
+  it('creates one context per host', async () => {
     const authority = await freshAuthority();
     const cache = createLeafCache({ authority: () => authority, now: Date.now });
     const first = cache.secureContextFor('a.test');
@@ -41,7 +41,7 @@ describe('the leaf cache', () => {
     expect(cache.secureContextFor('a.test')).toBe(second);
   });
 
-  it('makes a new leaf when the clock was set back before the start of the old one', async () => {
+  it('creates a new leaf when the clock was set back before the start of the old leaf', async () => {
     let now = Date.UTC(2027, 0, 1);
     const authority = await freshAuthority([], () => now);
     const cache = createLeafCache({ authority: () => authority, now: () => now, tickets: steady });
@@ -51,7 +51,7 @@ describe('the leaf cache', () => {
     expect(cache.secureContextFor('a.test')).not.toBe(first);
   });
 
-  it('keeps a leaf until the CA ends when a new one would not live longer', async () => {
+  it('keeps a leaf until the CA expires if a new leaf would not last longer', async () => {
     const authority = await freshAuthority();
     let now = authority.notAfter - dayMs;
     const cache = createLeafCache({ authority: () => authority, now: () => now, tickets: steady });
@@ -64,7 +64,7 @@ describe('the leaf cache', () => {
     );
   });
 
-  it('makes new leaves after the CA has changed', async () => {
+  it('creates new leaves after the CA has changed', async () => {
     let authority = await freshAuthority();
     const cache = createLeafCache({ authority: () => authority, now: Date.now });
     const first = cache.secureContextFor('a.test');

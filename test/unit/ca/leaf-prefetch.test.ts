@@ -45,7 +45,7 @@ function setup(leaves: Pick<LeafCache, 'prepare' | 'capacity'>) {
 }
 
 describe('prefetched leaves', () => {
-  it('are made one per slice, and ready when they are requested', async () => {
+  it('are created one per slice, and ready when they are requested', async () => {
     const authority = await freshAuthority();
     const leaves = createLeafCache({ authority: () => authority, now: Date.now });
     const { ahead, idle } = setup(leaves);
@@ -67,7 +67,7 @@ describe('prefetched leaves', () => {
     expect(leaves.size).toBe(2);
   });
 
-  it('leave out a host that the CA may not sign for, and continue', async () => {
+  it('skip a host that the CA may not sign for', async () => {
     const authority = await freshAuthority(['acme.test']);
     const leaves = createLeafCache({ authority: () => authority, now: Date.now });
     const { ahead, idle } = setup(leaves);
@@ -98,7 +98,7 @@ describe('prefetched leaves', () => {
     expect(renewals).toBe(1);
   });
 
-  it('follow the latest list of hosts, and end with the proxy', async () => {
+  it('follow the latest list of hosts, and stop when the proxy stops', async () => {
     const authority = await freshAuthority();
     const leaves = createLeafCache({ authority: () => authority, now: Date.now });
     const { ahead, idle, wait } = setup(leaves);

@@ -103,7 +103,7 @@ describe('a leaf', () => {
     expect(leaf.notAfter).toBe(authority.notAfter);
   });
 
-  it('has the times of its certificate', async () => {
+  it('reports the same validity as its certificate', async () => {
     const authority = await freshAuthority([], () => Date.UTC(2027, 0, 1) + 123);
     const leaf = issueLeaf(authority, 'a.test', Date.UTC(2027, 3, 1) + 456);
     const certificate = new X509Certificate(leaf.certificatePem);

@@ -37,7 +37,7 @@ describe('the keys of session tickets', () => {
     expect(tickets.periodAt(midnight)).toBe(tickets.periodAt(midnight - 1) + 1);
   });
 
-  it('are refused from short material', () => {
+  it('cannot be derived from material that is too short', () => {
     expect(() => createTicketKeys(randomBytes(31))).toThrowError('too short');
   });
 });

@@ -84,7 +84,7 @@ function watched({ isTTY = true, json = false, env = {} } = {}) {
 }
 
 describe('the progress of a command', () => {
-  it('shows the seconds from the first second on, makes room for a message, and is erased at the end', async () => {
+  it('shows the seconds from the first second on, is cleared before a message, and is erased at the end', async () => {
     const { to, second, waiting, written } = watched();
     const work = Promise.withResolvers<number>();
     const done = to.during('Reading a log that is long', () => work.promise);

@@ -83,7 +83,7 @@ describe('a full-screen page', () => {
     screen?.close();
   });
 
-  it('reads keys, also when their bytes arrive in pieces', async () => {
+  it('reads keys, even when their bytes arrive in pieces', async () => {
     const { stdin, keys, screen } = terminal();
     stdin.write('jy\u001b[A\u001bOB\r\n\u007f');
     stdin.write('\u001b');

@@ -30,7 +30,7 @@ describe('a table', () => {
     expect(columns(pipe, [])).toEqual([]);
   });
 
-  it('shows names beside values, and leaves out empty values', () => {
+  it('shows names beside values, and omits empty values', () => {
     expect(details(pipe, 'title', { a: 'x', missing: null, longer: 'y' })).toBe(
       'title\n  a       x\n  longer  y',
     );
@@ -59,7 +59,7 @@ describe('a table on a terminal', () => {
     expect(line.length).toBeLessThanOrEqual(60);
   });
 
-  it('leaves out the least important columns if shortening is not enough', () => {
+  it('omits the least important columns if shortening is not enough', () => {
     expect(table(terminal(35), headings, [row], shape)).toBe(
       'NAME    STATE   SCOPES\ngithub  active  read:user repo wor…',
     );
@@ -102,7 +102,7 @@ describe('a table on a terminal', () => {
     ]);
   });
 
-  it('wraps messages at words, and leaves commands whole', () => {
+  it('wraps messages at words, and keeps commands whole', () => {
     const command = '  → sidekey grant set github --expires 90d';
     expect(wrapMessage(`one two three four\n${command}\n  → ask the owner of it`, { width: 14 })).toBe(
       `one two three\nfour\n${command}\n  → ask the\n    owner of\n    it`,

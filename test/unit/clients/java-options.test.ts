@@ -42,7 +42,7 @@ describe('JAVA_TOOL_OPTIONS', () => {
     expect(javaOption(text, 'http.proxyHost')).toBe('127.0.0.1');
   });
 
-  test('uses the last of two options with one name', () => {
+  test('uses the last of two options with the same name', () => {
     expect(javaOption('-Da=1 -Da=2', 'a')).toBe('2');
     expect(javaOption('-Dab=1', 'a')).toBeNull();
   });

@@ -17,7 +17,7 @@ test('entries of the parent stay first and in order, each once', () => {
   expect(mergedNoProxy({}, [])).toEqual([]);
 });
 
-test('merging twice gives the same result', () => {
+test('merging twice has the same result', () => {
   const once = mergedNoProxy({ NO_PROXY: 'a.example' }, ['localhost', '::1']);
   const text = once.join(',');
   expect(mergedNoProxy({ NO_PROXY: text, no_proxy: text }, ['localhost', '::1'])).toEqual(once);

@@ -24,7 +24,7 @@ test('a parent proxy is named without its password, with the setting that config
   expect(more).toEqual([]);
 });
 
-test('a parent proxy without a scheme is named too, and an unparsable one is not repeated', () => {
+test('a parent proxy without a scheme is named too, and an invalid one is not repeated', () => {
   expect(parentNotes({ ...facts, parent: { https_proxy: 'corp.example:3128' } })[0]).toContain(
     'https_proxy names corp.example:3128',
   );
@@ -44,7 +44,7 @@ test.each([
   expect(parentNotes({ ...facts, ...some })).toEqual([]);
 });
 
-test('only those hosts of the map are named that NO_PROXY sends past Sidekey', () => {
+test('only hosts of the map that NO_PROXY sends past Sidekey are named', () => {
   const domains = [
     domain('api.github.com'),
     domain('*.corp.example'),

@@ -26,7 +26,7 @@ describe('the tables of clients', () => {
       expect(names).toEqual([...new Set(names)]);
   });
 
-  test('give the clients and the reason for each trust variable', () => {
+  test('name the clients and the reason for each trust variable', () => {
     const needed = new Set<string>(clients.flatMap((client) => client.variables));
     const proxies = variables.filter(({ value }) => value === 'proxy' || value === 'no-proxy');
     const usual = variables.filter(
@@ -46,13 +46,13 @@ describe('the variables for clients', () => {
     expect([set['NO_PROXY'], set['no_proxy']]).toEqual(['localhost', 'localhost']);
   });
 
-  test('give the bundle to variables that replace roots, and Sidekey’s CA to variables that add roots', () => {
+  test('set the bundle for variables that replace roots, and Sidekey’s CA for variables that add roots', () => {
     const set = given({});
     expect(set['SSL_CERT_FILE']).toBe(trust.bundleFile);
     expect(set['NODE_EXTRA_CA_CERTS']).toBe(trust.extraFile);
   });
 
-  test('replace variables that lead past Sidekey only when the parent has them', () => {
+  test('replace variables that bypass Sidekey only when the parent has them', () => {
     expect(Object.keys(given({}))).not.toEqual(expect.arrayContaining(['ALL_PROXY']));
     expect(
       given({ ALL_PROXY: 'socks5://corp', npm_config_proxy: 'http://corp', PIP_PROXY: '' }),
@@ -63,12 +63,12 @@ describe('the variables for clients', () => {
     expect(given({ PIP_PROXY: '' })['PIP_PROXY']).toBeUndefined();
   });
 
-  test('leave NODE_OPTIONS and all others unchanged', () => {
+  test('do not change NODE_OPTIONS or any other variable', () => {
     const parent = { NODE_OPTIONS: '--max-old-space-size=100', PATH: '/bin', LANG: 'C' };
     for (const name of Object.keys(parent)) expect(given(parent)[name]).toBeUndefined();
   });
 
-  test('contain the token only in URLs of the proxy, and so not in the options that Java prints', () => {
+  test('contain the token only in URLs of the proxy, not in the options that Java prints', () => {
     const shown = Object.entries(given({})).filter(([, value]) => value.includes('secret-token'));
     expect(shown.map(([name]) => name).filter((name) => !/proxy/i.test(name))).toEqual([]);
   });

@@ -53,7 +53,7 @@ describe('the trust files', () => {
     expect(trust.notes).toEqual([]);
   });
 
-  test('replace roots by those of the machine and Sidekey’s CA, and add only Sidekey’s CA', async () => {
+  test('replace roots by the roots of the machine and Sidekey’s CA, and add only Sidekey’s CA', async () => {
     const { trust } = await written();
     expect(await fingerprintsIn(trust.caFile)).toEqual([fingerprint(ours)]);
     expect(await fingerprintsIn(trust.extraFile)).toEqual([fingerprint(ours)]);
@@ -93,7 +93,7 @@ describe('the trust files', () => {
     expect((await fingerprintsIn(trust.bundleFile)).length).toBeGreaterThan(50);
   });
 
-  test('are the same when they are made from themselves', async () => {
+  test('are the same if they are written again with their own variables set', async () => {
     const { home, folder, trust } = await written({ SSL_CERT_FILE: await fileWith(company) });
     const before = await fingerprintsIn(trust.bundleFile);
     const parent = { HOME: home, SSL_CERT_FILE: trust.bundleFile, NODE_EXTRA_CA_CERTS: trust.extraFile };
@@ -138,7 +138,7 @@ describe('the trust files', () => {
     ]);
   });
 
-  test('include the apt settings of APT_CONFIG, also when they are made from themselves', async () => {
+  test('include the apt settings of APT_CONFIG, even if APT_CONFIG already names the file of Sidekey', async () => {
     const own = await fileWith('APT::Color "0";', 'own apt.conf');
     const { home, folder, trust } = await written({ APT_CONFIG: own });
     const file = join(folder, 'apt.conf');
@@ -196,7 +196,7 @@ describe('the roots of Java', () => {
     expect(found.roots?.length).toBeGreaterThan(50);
   });
 
-  test('are those of the trust store in JAVA_TOOL_OPTIONS before those of the JDK', async () => {
+  test('come from the trust store in JAVA_TOOL_OPTIONS before the JDK', async () => {
     const { trust } = await written();
     const parent = {
       JAVA_HOME: '/nowhere',
@@ -205,7 +205,7 @@ describe('the roots of Java', () => {
     expect((await javaRoots(parent)).roots?.map(fingerprint)).toContain(fingerprint(ours));
   });
 
-  test('are those of the machine when a store has none, with a note for a person’s own store', async () => {
+  test('come from the machine if a store has none, with a note if JAVA_TOOL_OPTIONS names the store', async () => {
     const file = await fileWith('encrypted', 'store.p12');
     const found = await javaRoots({ JAVA_TOOL_OPTIONS: `-Djavax.net.ssl.trustStore=${file}` });
     expect(found).toEqual({ roots: null, notes: [expect.stringContaining(file)] });

@@ -34,13 +34,13 @@ test.each([
   },
 );
 
-test('the key of a standing approval for the default changes when a rule is removed', async () => {
+test('the key of a standing approval for the default outcome changes when a rule is removed', async () => {
   const before = await keyWith(`default: approve, rules: [${open}, ${shut}]`);
   const after = await keyWith(`default: approve, rules: [${open}]`);
   expect(after.approval).not.toBe(before.approval);
 });
 
-test('the key of a standing approval stays when a later rule changes, or an earlier one is renamed', async () => {
+test('the key of a standing approval stays when a later rule changes, or an earlier rule is renamed', async () => {
   const before = await keyWith(`rules: [${shut}, ${asks}]`);
   const renamed = '{ name: shut, paths: [/admin/**], outcome: deny }';
   expect(await keyWith(`rules: [${shut}, ${asks}, ${open}]`)).toEqual(before);

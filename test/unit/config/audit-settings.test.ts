@@ -44,7 +44,7 @@ it('a new file starts each day when lines are kept for days', async () => {
   });
 });
 
-it('sinks of every kind are read, with references in the place of secrets', async () => {
+it('sinks of every kind are read, with references instead of secrets', async () => {
   const { sinks, anchor } = await read(`
   anchor: { file: ../anchors.jsonl, webhook: 'https://x.example/a', secret: 'env:S', every: 5m }
   sinks:

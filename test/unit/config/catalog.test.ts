@@ -18,7 +18,7 @@ const everybodys = ['amazonaws.com', 'azurewebsites.net', 'cloudfront.net', 'git
 describe('the shipped catalog', async () => {
   const catalog = await openCatalog();
 
-  test('is the same for every config of a process, whatever settings another config has given', async () => {
+  test('is the same for every config of a process, whatever the settings of another config', async () => {
     const before = JSON.stringify(catalog.get('shopify')?.definition);
     const other = await openCatalog();
     const filled = other.get('shopify', { shop: 'acme-9' })?.definition;

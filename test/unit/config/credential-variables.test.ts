@@ -34,7 +34,7 @@ test('the index of forms matches the catalog; otherwise run npm run pages', asyn
   await expect(readFile(shippedFile(formIndexFile), 'utf8')).resolves.toBe(await renderFormIndex());
 });
 
-test('forms of credentials include those of the config file and of own provider files', async () => {
+test('the forms of credentials include those of the config file and of provider files of the user', async () => {
   const token = { label: 'key', prefixes: [{ prefix: 'acme_', label: 'a key' }] };
   const definition = { audience: ['api.acme.test'], inject: { header: 'X-Acme-Key' }, token };
   const own = { title: 'Corp', category: 'code', docs: ['https://corp.test/'], audience: ['api.corp.test'] };
@@ -88,7 +88,7 @@ function startsRight(
 describe('credential variables of configured providers', () => {
   const audience = ['api.company.example'];
 
-  test('come from the config or the provider file', async () => {
+  test('are read from the config or the provider file', async () => {
     const environment = { COMPANY_TOKEN: 'cp-placeholder', OTHER: null };
     const wanted = [
       { name: 'COMPANY_TOKEN', placeholder: 'cp-placeholder' },

@@ -57,7 +57,7 @@ test('a definition with its own token endpoint or audience inherits nothing from
   );
 });
 
-test('a client with a secret uses client_secret_basic by default, and a client without one uses none', async () => {
+test('a client with a secret uses client_secret_basic by default, and a client without a secret does not authenticate', async () => {
   const audience = 'audience: [acme.test]';
   const secret = 'client_secret: env:X';
   expect((await provider('corp', `${audience}\n${secret}`)).clientAuth).toBe('basic');

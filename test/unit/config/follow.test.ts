@@ -52,7 +52,7 @@ test('an edit is loaded by the first request for which a check is due', async ()
   expect(loads).toHaveLength(1);
 });
 
-test('a check on demand loads an edit although none is due', async () => {
+test('a check on demand loads an edit even if no check is due', async () => {
   const { followed, write, load, inForce } = await setup(() => false);
   write('1');
   const loaded = followed.check();
@@ -72,7 +72,7 @@ test('all callers after an edit wait for one load', async () => {
   expect(loads).toHaveLength(1);
 });
 
-test('a caller after a second edit waits for the load that follows the current one', async () => {
+test('a caller after a second edit waits for the load that follows the current load', async () => {
   const { followed, write, load, loads, inForce } = await setup();
   write('1');
   const first = followed.newest();

@@ -200,7 +200,7 @@ describe('a valid config', () => {
 });
 
 describe('an unreadable config file', () => {
-  test('is refused with the command that creates one when it is missing', async () => {
+  test('is refused with the command that creates the file when it is missing', async () => {
     const folder = await tempFolder();
     const error = await failure(loadConfig('sidekey.yaml', { env: {}, cwd: folder }));
     expect(error.code).toBe('config_missing');
@@ -254,7 +254,7 @@ describe('an unreadable config file', () => {
     expect(error.code).toBe('config_invalid');
   });
 
-  test('with thousands of problems is refused quickly with the first ones', async () => {
+  test('with thousands of problems is refused quickly, and only the first problems are reported', async () => {
     const keys = Array.from({ length: 20_000 }, (_, index) => `key${index}: 1`).join('\n');
     const error = await failure(parseConfig(keys, '/x/sidekey.yaml', { env: {}, cwd: '/x' }));
     expect(error.message.split('\n')).toHaveLength(21);

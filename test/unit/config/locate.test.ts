@@ -10,7 +10,7 @@ import { tempFolder } from '../../support/temp-folder.ts';
 const here = { env: { HOME: '/home/a' }, cwd: '/work', platform: 'linux' } as const;
 
 describe('the path of the config file', () => {
-  test('is that of --config before all others', () => {
+  test('comes from --config first', () => {
     const env = { SIDEKEY_CONFIG: '/etc/sidekey.yaml', SIDEKEY_HOME: '/srv' };
     expect(locateConfig({ ...here, env, option: 'my.yaml' })).toEqual({
       file: '/work/my.yaml',
@@ -19,7 +19,7 @@ describe('the path of the config file', () => {
     });
   });
 
-  test('is that of SIDEKEY_CONFIG before that of SIDEKEY_HOME', () => {
+  test('comes from SIDEKEY_CONFIG before SIDEKEY_HOME', () => {
     const env = { SIDEKEY_CONFIG: 'my.yaml', SIDEKEY_HOME: '/srv' };
     expect(locateConfig({ ...here, env })).toEqual({
       file: '/work/my.yaml',
@@ -162,7 +162,7 @@ describe('the text of a new config', () => {
   });
 });
 
-test('the Dockerfile makes configs that refuse unlisted hosts, and that serve other users in the container network', async () => {
+test('the Dockerfile creates configs that refuse unlisted hosts, and that serve other users in the container network', async () => {
   const dockerfile = await readFile(join(packageRoot, 'Dockerfile'), 'utf8');
   expect(dockerfile).toMatch(/^ENV (?:.* )?SIDEKEY_UNMATCHED=deny SIDEKEY_LOCAL_CALLERS=any(?: |$)/m);
 });

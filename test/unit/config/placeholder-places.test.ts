@@ -11,7 +11,7 @@ async function provider(definition: object) {
 const hmac = { algorithm: 'sha256', sign: '{body}', headers: { 'X-Signed': '{signature}' } };
 
 describe('the places where placeholders are replaced', () => {
-  test('are none unless configured, or unless the credential is only carried by placeholder', async () => {
+  test('do not exist unless configured, or unless the credential is only carried by placeholder', async () => {
     expect((await provider({})).placeholders).toEqual([]);
     expect((await provider({ placeholders: ['query'] })).placeholders).toEqual(['query']);
     const all = ['header', 'path', 'query', 'body', 'websocket'];

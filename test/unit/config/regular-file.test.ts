@@ -17,7 +17,7 @@ test.skipIf(!existsSync('/proc/self/status'))('a file that reports a size of zer
   expect(readRegularFile('/proc/self/status', 65_536)?.bytes.toString()).toMatch(/^Name:.*\nThreads:/ms);
 });
 
-test('a path that is not a regular file gives null, and a missing path throws', async () => {
+test('null is returned for a path that is not a regular file, and an error is thrown for a missing path', async () => {
   const folder = await tempFolder();
   expect(readRegularFile(folder, 10)).toBe(null);
   expect(readRegularFile('/dev/null', 10)).toBe(null);

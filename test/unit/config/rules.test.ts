@@ -7,7 +7,7 @@ const { domains } = await loadConfig(good, { env: {} });
 const rulesOf = (host: string) => domains.find(({ pattern }) => pattern.text === host)?.rules;
 
 describe('rules of a config file', () => {
-  test('include those of policies at their position, with their origin', () => {
+  test('include the rules of policies at the position of the policy, with their origin', () => {
     expect(
       rulesOf('api.github.com')?.rules.map(({ rule }) => [
         rule.name,

@@ -26,7 +26,7 @@ function script(code: string): string {
 }
 
 describe('an env: reference', () => {
-  test('gives the unchanged value of the variable', async () => {
+  test('returns the unchanged value of the variable', async () => {
     await expect(read('env:SECRET', { env: { SECRET: ' s3cret ' } })).resolves.toBe(' s3cret ');
   });
 
@@ -87,7 +87,7 @@ describe('a file: reference', () => {
 });
 
 describe('a command: reference', () => {
-  test('gives the output without surrounding white space', async () => {
+  test('returns the output without surrounding white space', async () => {
     await expect(read(script('console.log("  s3cret  ")'))).resolves.toBe('s3cret');
   });
 

@@ -24,7 +24,7 @@ async function setup() {
 /** An old modification time; `ctime` cannot be set back. */
 const longAgo = new Date('2020-01-01');
 
-test('an edit in place is detected at once, also with the same size and time stamp', async () => {
+test('an edit in place is detected at once, even with the same size and time stamp', async () => {
   const { file, sources } = await setup();
   for (let i = 0; i < 500; i += 1) {
     writeFileSync(file, `version: ${i % 2} # ${String(i).padStart(4, '0')}\n`);
@@ -50,7 +50,7 @@ test('an edit with the same size is detected on a file system with coarse time s
   }
 });
 
-test('a file renamed onto the config is detected, also with old time stamps', async () => {
+test('a file renamed onto the config is detected, even with old time stamps', async () => {
   const { file, news } = await setup();
   for (const text of ['version: 2\n', 'version: 3\n']) {
     await writeFile(`${file}~`, text);

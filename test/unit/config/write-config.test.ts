@@ -23,7 +23,7 @@ test('a new text replaces the file, keeps its mode, and leaves no temporary file
   await expect(readdir(folder)).resolves.toEqual(['sidekey.yaml']);
 });
 
-test('the file is replaced by a rename, so that no reader sees half of it', async () => {
+test('the file is replaced by a rename, so no reader sees a partial file', async () => {
   const { file } = await configFile();
   const { ino } = await stat(file);
   await writeConfigAtomically(file, after, { env: {} });

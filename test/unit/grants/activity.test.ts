@@ -67,7 +67,7 @@ describe('the note of a use', () => {
     expect(notes.unwrittenUse(id)).toBeNull();
   });
 
-  test('is not lost while the previous one is being written', async () => {
+  test('is not lost while the previous note is being written', async () => {
     const it = await notesForTest();
     const { time, store, notes, id } = it;
     notes.used(id);

@@ -33,14 +33,14 @@ describe('the DPoP key of a grant', () => {
 });
 
 describe('the DPoP key of a refresh', () => {
-  test('is the key of the grant, also when the definition no longer asks for DPoP', async () => {
+  test('is the key of the grant, even if the definition no longer requires DPoP', async () => {
     const credential = oauth2({ dpop: { key, isBound: true } });
     expect(await keyPlanned(credential, binding)).toBe(key);
     expect(await keyPlanned(credential, acme)).toBe(key);
     expect(await keyPlanned(credential, { ...acme, dpop: 'EdDSA' })).toBe(key);
   });
 
-  test('is created as the definition says when the grant has none', async () => {
+  test('is created as the definition requires if the grant has none', async () => {
     expect(await keyPlanned(oauth2(), acme)).toBeNull();
     expect(await keyPlanned(oauth2(), binding)).toMatchObject({ crv: 'P-256' });
     expect(await keyPlanned(oauth2(), { ...acme, dpop: 'EdDSA' })).toMatchObject({ crv: 'Ed25519' });
@@ -70,7 +70,7 @@ async function refreshed(answer: { isBound?: true }, credential: OAuth2Credentia
 }
 
 describe('the refresh of a DPoP-bound token', () => {
-  test('proves the key of the grant and keeps it', async () => {
+  test('sends a proof with the key of the grant, and keeps the key', async () => {
     const { stored, proved } = await refreshed({ isBound: true }, oauth2({ dpop: { key, isBound: true } }));
     expect(proved).toEqual([key]);
     expect(stored).toMatchObject({ accessToken: 'access-2', dpop: { key, isBound: true } });
@@ -81,7 +81,7 @@ describe('the refresh of a DPoP-bound token', () => {
     expect(stored).toMatchObject({ accessToken: 'access-2', dpop: { key: proved[0], isBound: true } });
   });
 
-  test('keeps the key and the refresh token, and reports it, when the new token is not bound', async () => {
+  test('keeps the key and the refresh token, and reports an error, if the new token is not bound', async () => {
     const { stored } = await refreshed({}, oauth2({ dpop: { key, isBound: true } }));
     expect(stored).toMatchObject({
       accessToken: 'access-2',
@@ -95,7 +95,7 @@ const sealed = (credential: object) =>
   readSealed(Buffer.from(JSON.stringify({ v: 1, credential, audience: [] })), 'g').credential;
 
 describe('a sealed credential', () => {
-  test('reads back as written, with and without a key', () => {
+  test('is unchanged after it is sealed and opened, with and without a key', () => {
     for (const credential of [oauth2(), oauth2({ dpop: { key, isBound: false } })]) {
       const bytes = writeSealed({ credential, audience: ['api.acme.test'] });
       expect(readSealed(bytes, 'g').credential).toEqual(credential);

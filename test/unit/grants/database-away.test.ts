@@ -7,7 +7,7 @@ import { hour, oauth2, processesForTest, tokenOf } from './processes.ts';
 const minute = 60_000;
 
 describe.skipIf(postgresMissing !== null)(`while the database is away${postgresMissing ?? ''}`, () => {
-  it('tokens in memory are used until they expire, none is requested from the provider, and no grant is lost after 10 minutes', async () => {
+  it('tokens in memory are used until they expire, no token is requested from the provider, and no grant is lost after 10 minutes', async () => {
     const database = await createDatabase();
     onTestFinished(() => database.drop());
     const proxy = await cutProxy((await postgresServer()).port);

@@ -70,14 +70,14 @@ test('tokens that a refresh stores during a change of metadata stay, and so does
   expect(now).toMatchObject({ metadata: { team: 'infra' }, credential: { refreshToken: 'refresh-2' } });
 });
 
-test('two changes of metadata at the same time are both kept', async () => {
+test('two simultaneous changes of metadata are both stored', async () => {
   const { registry, id, before } = await opened();
   before(() => registry.changeMetadata(id, { a: '1' }));
   await registry.changeMetadata(id, { b: '2' });
   expect(await metadataOf(registry, id)).toEqual({ a: '1', b: '2' });
 });
 
-test('a change of metadata leaves the state and the time of the credential as they are', async () => {
+test('a change of metadata does not change the state and the time of the credential', async () => {
   const { registry, id } = await opened();
   const { grant } = (await registry.read(id))!;
   const required = await registry.setState(grant, 'reauth_required', 'refused');

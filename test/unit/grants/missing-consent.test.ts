@@ -38,7 +38,7 @@ describe('the hint of a missing scope', () => {
     expect(scopesToAsk(['write admin'], consent, grant)).toEqual(['write', 'admin', 'read']);
   });
 
-  test('says when the scope is not named, and when the API describes itself', () => {
+  test('reports that the scope is not named, or the page where the API describes itself', () => {
     expect(hintText(missing('Bearer error=insufficient_scope')!.hint)).toBe(
       'sidekey connect acme --name work (the API does not name the scope)',
     );

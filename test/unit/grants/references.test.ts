@@ -50,7 +50,7 @@ test('a client secret that the grant does not use is not read', async () => {
   expect(await namesIn(oauth2({ refreshToken: null }))).toEqual([]);
 });
 
-test('a grant that cannot be opened does not hide the others', async () => {
+test('a grant that cannot be opened does not hide other grants', async () => {
   const at = await processesForTest();
   const { registry } = await at.process({});
   const broken = await registry.add(

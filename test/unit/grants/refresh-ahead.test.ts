@@ -25,7 +25,7 @@ describe('a refresh in the background', () => {
     expect(provider.requests).toHaveLength(0);
   });
 
-  test('is made only once when several processes see a token that is due or expired', async () => {
+  test('runs only once when several processes see a token that is due or expired', async () => {
     const { process, add, time, provider } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());
@@ -40,7 +40,7 @@ describe('a refresh in the background', () => {
     expect(await storedRefreshToken(here.registry, grant.id)).toBe('refresh-3');
   });
 
-  test('is made only once when several processes see a refresh token near its expiry, even with a fresh access token', async () => {
+  test('runs only once when several processes see a refresh token near its expiry, even with a fresh access token', async () => {
     const { process, add, provider } = await processesForTest();
     const processes = [await process(), await process(), await process()];
     const grant = await add(processes[0]!.registry, oauth2());
@@ -49,7 +49,7 @@ describe('a refresh in the background', () => {
     expect(await storedRefreshToken(processes[1]!.registry, grant.id)).toBe('refresh-2');
   });
 
-  test('is not made while another process makes it', async () => {
+  test('does not run while another process refreshes the token', async () => {
     const { process, add, time, provider } = await processesForTest();
     const [here, there] = [await process(), await process()];
     const grant = await add(here.registry, oauth2());
@@ -105,7 +105,7 @@ describe('a refresh in the background', () => {
     expect(provider.requests).toHaveLength(1);
   });
 
-  test('does not start for a removed grant, nor after close', async () => {
+  test('does not start for a removed grant, or after close', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     expect(await source.refreshAhead('gone')).toEqual(nothingDue);

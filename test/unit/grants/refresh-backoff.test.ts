@@ -37,7 +37,7 @@ test('the delay differs between processes by up to a half', () => {
   expect(backoff.wait(g, 'request')).toBe(125);
 });
 
-test('the delay passes with time, is reset by a success, and is separate for each grant', () => {
+test('the delay ends after its time, is reset by a success, and is separate for each grant', () => {
   const { backoff, clock } = backoffAt();
   backoff.failed(g, 'down', null);
   expect(backoff.wait(h, 'request')).toBe(0);
@@ -49,7 +49,7 @@ test('the delay passes with time, is reset by a success, and is separate for eac
   expect(backoff.reason('g')).toBeNull();
 });
 
-test('the delay is at least that of Retry-After', () => {
+test('the delay is at least as long as Retry-After', () => {
   const { backoff } = backoffAt();
   backoff.failed(g, 'busy', 30_000);
   expect(backoff.wait(g, 'request')).toBe(30_000);
@@ -76,14 +76,14 @@ test('the delay of one grant stops background refreshes of other grants at its e
   expect(backoff.wait(sister, 'background')).toBe(0);
 });
 
-test('the delay of one grant stops the others only briefly, however often it fails', () => {
+test('the delay of one grant stops other grants only briefly, however often it fails', () => {
   const { backoff } = backoffAt();
   for (let failures = 0; failures < 30; failures += 1) backoff.failed(g, 'broken', null);
   expect(backoff.wait(g, 'background')).toBe(900_000);
   expect(backoff.wait(sister, 'background')).toBe(60_000);
 });
 
-test('a success ends the delay of its endpoint, a call without a request does not, and a grant that failed keeps its own delay', () => {
+test('a success ends the delay of its endpoint, a call without a request does not, and a failed grant keeps its delay', () => {
   const { backoff } = backoffAt();
   backoff.failed(g, 'down', 30_000);
   backoff.settled('sister');

@@ -79,13 +79,13 @@ describe('a refresh plan with a refresh token', () => {
   test.each([
     ['another token endpoint', { tokenEndpoint: 'https://other.test/token' }],
     ['another client', { clientId: 'other' }],
-  ])('leaves out the client secret of the provider with %s', async (_what, own) => {
+  ])('omits the client secret of the provider with %s', async (_what, own) => {
     expect(await plan(oauth2(own))).toMatchObject({
       request: { client: { clientSecret: null, auth: 'none' } },
     });
   });
 
-  test('leaves out the client secret for a public client', async () => {
+  test('omits the client secret for a public client', async () => {
     expect(await plan(oauth2(), { ...acme, clientSecret: null, clientAuth: 'none' })).toMatchObject({
       request: { client: { clientId: 'sidekey', clientSecret: null, auth: 'none' } },
     });
@@ -190,7 +190,7 @@ describe('a refresh plan with assertions', () => {
     });
   });
 
-  test('leaves out the client of interactive consents, unless it is the issuer', async () => {
+  test('omits the client of interactive consents, unless it is the issuer', async () => {
     expect(await plan(renewing(renewal))).toMatchObject({ request: { client: null } });
     expect(await plan(renewing({ ...renewal, issuer: 'sidekey' }))).toMatchObject({
       request: { client: { clientId: 'sidekey' } },
@@ -219,7 +219,7 @@ describe('a refresh plan with a token exchange', () => {
     parameters: {},
   };
 
-  test('reads a referenced token each time, and a stored one never', async () => {
+  test('reads a referenced token each time, but never a stored token', async () => {
     expect(await plan(renewing(renewal))).toMatchObject({
       request: {
         subjectToken: 'the secret of file:/run/token',

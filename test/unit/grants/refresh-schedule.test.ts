@@ -149,7 +149,7 @@ describe('a recently used grant', () => {
     expect(await use(grant.id)).toBe('access-12');
   });
 
-  test('has its token refreshed when that lives shorter than the time between two checks', async () => {
+  test('has its token refreshed even if the lifetime is shorter than the time between two checks', async () => {
     const at = await processesForTest({ lifetimeMs: 2 * minute });
     const { registry, use } = await running(at);
     await at.time.advance(2_000);
@@ -192,7 +192,7 @@ describe('a recently used grant', () => {
     expect(at.provider.requests).toHaveLength(0);
   });
 
-  test('counts as used through another process even if the store sends no notification', async () => {
+  test('counts as used if another process used it, even if the store sends no notification', async () => {
     const at = await processesForTest();
     const { registry } = await running(at, { wrapStore: (store) => ({ ...store, epoch: () => 1 }) });
     const grant = await at.add(registry, oauth2());
@@ -203,7 +203,7 @@ describe('a recently used grant', () => {
     expect(at.provider.requests).toHaveLength(1);
   });
 
-  test('counts as used also through another process', async () => {
+  test('counts as used if another process used it', async () => {
     const at = await processesForTest();
     const { registry } = await running(at);
     const other = await at.process();
@@ -251,7 +251,7 @@ describe('an unused grant', () => {
   });
 });
 
-test('a grant past its own end is not refreshed, until it is extended', async () => {
+test('an expired grant is not refreshed until its expiry is extended', async () => {
   const at = await processesForTest();
   const { registry, store, use, schedule } = await running(at);
   const grant = await at.add(registry, oauth2());
@@ -383,7 +383,7 @@ describe('a failing provider', () => {
     expect((await registry.read(grant.id))?.grant.state).toBe('reauth_required');
   });
 
-  test('is called again after a config error when the config has changed, and rarely before', async () => {
+  test('is called again after a config error when the config has changed, and rarely before that', async () => {
     const at = await processesForTest();
     let provider = acme;
     const { registry, use, schedule } = await running(at, { providers: () => provider });
@@ -547,7 +547,7 @@ describe('a failure', () => {
   });
 });
 
-test('a reference that cannot be read is logged once, also after a change of its grant, and again after it could be read', async () => {
+test('an unreadable reference is logged once, even after a change of its grant, and again if it fails after a success', async () => {
   const at = await processesForTest();
   let isSet = false;
   const secret = () =>

@@ -85,7 +85,7 @@ describe('the next scheduled event', () => {
     expect(coming({ ahead }, start, start + 2 * day)).toBeNull();
   });
 
-  test('is the use that keeps the refresh token, also for an unused grant', () => {
+  test('is the use that keeps the refresh token, even for an unused grant', () => {
     expect(coming({ ahead, keepAlive }, null)).toBe('keepAlive');
     expect(coming({ keepAlive }, start)).toBe('keepAlive');
     expect(

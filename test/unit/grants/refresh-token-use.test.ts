@@ -173,7 +173,7 @@ describe('the use of a refresh token for another request', () => {
     expect(await registry.read(here.grant.id)).toMatchObject({ grant: { state: 'active' } });
   });
 
-  it('reports a lost refresh token when the store does not accept the rotated one', async () => {
+  it('reports a lost refresh token when the store does not accept the rotated refresh token', async () => {
     let broken = false;
     const here = await login(oauth2(), (store) => ({
       ...store,

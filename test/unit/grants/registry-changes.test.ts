@@ -81,7 +81,7 @@ describe.skipIf(postgresMissing !== null)(`grants in memory${postgresMissing ?? 
     expect(b.reads).toContain('all');
   });
 
-  test('are not read again after a change of rights, nor rights after a change of grants', async () => {
+  test('are not read again after a change of rights, and rights are not read again after a change of grants', async () => {
     const [a, b] = await twoProcesses();
     await add(a, 'one');
     const revisions: number[] = [];

@@ -127,7 +127,7 @@ describe('find and open', () => {
     expect(list).toHaveBeenCalledTimes(1);
   });
 
-  test('return the registry’s own write, also when a slow read began before it', async () => {
+  test('return the registry’s own write, even if a slow read began before it', async () => {
     const [{ registry, store, vault }] = await openedStores(1);
     const grant = await registry.add(meta, sealed());
     const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
@@ -190,7 +190,7 @@ describe('find and open', () => {
     expect((await deaf.open(grant.id))?.grant.state).toBe('revoked');
   });
 
-  test('never treat an unreadable store as an empty one', async () => {
+  test('never treat an unreadable store as an empty store', async () => {
     const [{ registry, store }] = await openedStores(1);
     await registry.add(meta, sealed());
     await store.close();

@@ -26,7 +26,7 @@ const renewing = (fields: Partial<OAuth2Credential> = {}, renewal: Renewal = cli
 const stateOf = async (registry: Registry, { id }: Grant) => (await registry.read(id))?.grant.state;
 
 describe('a grant that is renewed without a refresh token', () => {
-  test('gets its first token on first use, once for all waiting requests', async () => {
+  test('gets a token on first use, once for all waiting requests', async () => {
     const { process, add, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, renewing({ accessToken: null, expiresAt: null }));

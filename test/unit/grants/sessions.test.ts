@@ -30,7 +30,7 @@ const consent = {
   user: 'default',
 };
 
-test('a record reads back as written, is taken once, and ends', async () => {
+test('a record is returned unchanged, once, and until it expires', async () => {
   const at = await parts();
   const sessions = sessionsOf('consent', consentShape, at);
   const bound = { ...consent, proofKey: newDpopKey('ES256') };

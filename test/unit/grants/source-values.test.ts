@@ -152,7 +152,7 @@ describe('a value', () => {
   test.each([
     ['without an end', null],
     ['with a later end', start + hour],
-  ])('%s is kept for the time of --source-ttl', async (_, end) => {
+  ])('%s is cached for the time of --source-ttl', async (_, end) => {
     const { time, tokenFor } = await asking((count) => value(count, end), { ttlMs: minute });
     await tokenFor();
     await time.advance(minute - 1);

@@ -11,11 +11,11 @@ test.each([
   ['at its last millisecond', start + hour - 1, 'due'],
   ['at its end', start + hour, 'ended'],
   ['long after', start + 9 * hour, 'ended'],
-])('the clock of a token of one hour is read %s', (_, now, clock) => {
+])('the clock of a token with a lifetime of an hour is read %s', (_, now, clock) => {
   expect(clockOf(oauth2(), now, skew)).toBe(clock);
 });
 
-test('a short token is due only in the last fifth of its lifetime', () => {
+test('a short-lived token is due only in the last fifth of its lifetime', () => {
   const short = oauth2({ expiresAt: start + 60_000 });
   expect(clockOf(short, start + 47_999, skew)).toBe('fresh');
   expect(clockOf(short, start + 48_000, skew)).toBe('due');
@@ -35,7 +35,7 @@ test('a token that had expired when it was added is expired', () => {
   expect(clockOf(oauth2({ expiresAt: start - 1 }), start, skew)).toBe('ended');
 });
 
-test('other credentials are fresh until their own expiry', () => {
+test('other credentials are fresh until they expire', () => {
   const jwt: Credential = { type: 'jwt', value: 'v', expiresAt: start + hour };
   expect(clockOf(jwt, start + hour - 1, skew)).toBe('fresh');
   expect(clockOf(jwt, start + hour, skew)).toBe('ended');

@@ -229,7 +229,7 @@ describe('an expired token', () => {
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-2');
   });
 
-  test('is not requested before Retry-After, and the refusal gives the time', async () => {
+  test('is not requested before Retry-After, and the refusal states that time', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -248,7 +248,7 @@ describe('an expired token', () => {
     expect(provider.requests).toHaveLength(2);
   });
 
-  test('is not requested again after all callers have left, and the next request waits again', async () => {
+  test('is not requested again after all callers have disconnected, and the next request waits again', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -515,7 +515,7 @@ describe('a 401 of the upstream', () => {
     expect(tokenOf(await source.forceRefresh(second))).toBe('access-3');
   });
 
-  test('is passed on when nothing can be refreshed, or the provider fails', async () => {
+  test('is forwarded when nothing can be refreshed, or the provider fails', async () => {
     const { process, add, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());
@@ -552,7 +552,7 @@ describe('a failure of the store', () => {
 });
 
 describe('close', () => {
-  test('waits for the commit of a running refresh, and starts none', async () => {
+  test('waits for the commit of a running refresh, and no refresh starts afterwards', async () => {
     const { process, add, time, provider } = await processesForTest();
     const { registry, source } = await process();
     const grant = await add(registry, oauth2());

@@ -77,7 +77,7 @@ describe('notes of uses of tokens and leases', () => {
     expect(it.written.at(-1)).toEqual([{ kind: 'lease', id: 'l', at: start + 5_000 }]);
   });
 
-  test('are written at close, and none after it', async () => {
+  test('are written at close, and no note is written afterwards', async () => {
     const { time, notes, written } = notesForTest();
     notes.used('token', 'a', usesEveryMs);
     await Promise.all([notes.close(), notes.close()]);

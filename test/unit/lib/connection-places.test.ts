@@ -32,7 +32,7 @@ function admitted(places: ConnectionPlaces, address: string, count: number) {
 
 const open = (connections: readonly Socket[]) => connections.map(({ destroyed }) => !destroyed);
 
-test('a new connection replaces the oldest unauthenticated one when all places are taken', () => {
+test('a new connection replaces the oldest unauthenticated connection when all places are taken', () => {
   const places = new ConnectionPlaces(() => 3);
   const all = admitted(places, '127.0.0.1', 5);
   expect(open(all)).toEqual([false, false, true, true, true]);
@@ -50,7 +50,7 @@ test('an authenticated connection keeps its place, and a new connection is refus
   expect(places.admit(connectionFrom('127.0.0.1'))).toBe(true);
 });
 
-test('an address that holds a quarter of the places gets new places only from its own connections', () => {
+test('a new connection from an address with a quarter of the places replaces only a connection of that address', () => {
   const places = new ConnectionPlaces(() => 8);
   const [operator] = admitted(places, '198.51.100.7', 1);
   const flood = admitted(places, '203.0.113.9', 100);

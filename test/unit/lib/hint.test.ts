@@ -43,7 +43,7 @@ describe('a hint', () => {
     expect(hintText(hint)).toBe(command);
   });
 
-  it('has its operations for programs, also those of a hint within it', () => {
+  it('lists its operations for programs, including those of a nested hint', () => {
     const inner = hintOf`first ${remedy('grant.refresh', { grant: 'g' })}`;
     const outer = hintOf`${inner}, then ${remedy('start')}`;
     expect(remediesOf(outer)).toEqual([{ operation: 'grant.refresh', input: { grant: 'g' } }]);
@@ -90,12 +90,12 @@ const remedies = [...sourceFiles()].flatMap(([file, text]) =>
 );
 
 describe('the actions of hints', () => {
-  it('are many', () => {
+  it('are found in the source', () => {
     expect(remedies.length).toBeGreaterThan(150);
   });
 
   it.each(remedyIds)(
-    '%s is an operation with a route, or only the command line has it, and some hint has it',
+    '%s is an operation with a route or exists only on the command line, and some hint uses it',
     (id) => {
       expect(remediesOf(remedy(id)).length > 0).toBe(
         routes.some(({ operations = [] }) => operations.includes(id)),
@@ -108,7 +108,7 @@ describe('the actions of hints', () => {
     },
   );
 
-  it.each(remedies)('%s: %s %j is a command, with input that the operation knows', (_file, id, input) => {
+  it.each(remedies)('%s: %s %j is a command, with input that its operation accepts', (_file, id, input) => {
     const words = hintText(remedy(id, input)).split(' ').slice(1);
     const count = [2, 1].find((length) => commands.has(words.slice(0, length).join(' '))) ?? 0;
     const row = commands.get(words.slice(0, count).join(' '));

@@ -27,7 +27,7 @@ test.each([
     '0100007F:20B9',
     null,
   ],
-])('matching a connection with the list of the kernel: %s', (_how, local, remote, user) => {
+])('a connection is matched with the list of the kernel: %s', (_how, local, remote, user) => {
   expect(userIn(list, [local, remote])).toBe(user);
 });
 
@@ -37,7 +37,7 @@ test.skipIf(process.platform !== 'linux' && 'only Linux lists connections').each
   ['IPv4, from a socket of IPv6', '::ffff:127.0.0.1'],
   ['IPv6', '::1'],
 ])(
-  'a connection of this process over %s belongs to its user, and a closed one to no user',
+  'a connection of this process over %s belongs to its user, and a closed connection to no user',
   async (_name, host) => {
     const server = createServer().listen(0, '::');
     onTestFinished(() => void server.close());

@@ -8,7 +8,7 @@ function parsed(url: string) {
 }
 
 describe('a URL of several servers', () => {
-  it('has the first server and the others, each with its port, and verified TLS', () => {
+  it('has the first server and the other servers, each with its port, and verified TLS', () => {
     const address = parsed('postgres://me@a.example.com:6432,b.example.com,[2001:db8::1]:7000/sidekey');
     expect(address).toEqual({
       user: 'me',

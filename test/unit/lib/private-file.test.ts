@@ -45,7 +45,7 @@ test.skipIf(process.platform !== 'linux' || uid === 0)(
   },
 );
 
-test('an existing folder is synced, and a missing one is reported', async () => {
+test('an existing folder is synced, and a missing folder is reported', async () => {
   const folder = await tempFolder();
   await syncFolder(folder);
   const failure: unknown = await syncFolder(join(folder, 'none')).catch((error: unknown) => error);

@@ -16,16 +16,19 @@ const pick = (grant: string, user?: string) => pickGrant(grants, { grant, user }
 const pickOwn = (grant: string, user?: string) => pickOwnGrant(grants, { grant, user }, { user: 'alice' });
 
 describe('the grant of a caller that is limited to the user alice', () => {
-  it('is that of alice, also for a name that bob has too', () => {
+  it('is the grant of alice, even if bob has a grant of the same name', () => {
     expect(pickOwn('work')).toBe(alice);
     expect(pickOwn(alice.id, 'bob')).toBe(alice);
   });
 
-  it.each([bob.id, single.id, 'mail', 'mial'])('is missing for %s, without a word about others', (text) => {
-    expect(() => pickOwn(text)).toThrow(
-      expect.objectContaining({ code: 'grant_missing', message: `There is no grant ${text}.` }),
-    );
-  });
+  it.each([bob.id, single.id, 'mail', 'mial'])(
+    'is missing for %s, and the message names no other grant',
+    (text) => {
+      expect(() => pickOwn(text)).toThrow(
+        expect.objectContaining({ code: 'grant_missing', message: `There is no grant ${text}.` }),
+      );
+    },
+  );
 });
 
 describe('the grant argument of a command', () => {

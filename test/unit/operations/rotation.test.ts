@@ -30,7 +30,7 @@ async function setUp() {
 }
 
 describe('a rotation of the master key', () => {
-  it('refuses the current key and a retired one as the new key', async () => {
+  it('refuses the current key or a retired key as the new key', async () => {
     const { before, current, rotated, vault } = await setUp();
     for (const next of [current, before])
       await expect(rotated({ next })).rejects.toMatchObject({

@@ -63,7 +63,7 @@ describe('a request', () => {
     expect(connection.destroyed).toBe(true);
   });
 
-  it('whose body fails has its connection cut, so that it is incomplete', async () => {
+  it('whose body fails has its connection cut, so the upstream sees it as incomplete', async () => {
     const why = new SidekeyError('bad_request', 'Nothing came.');
     async function* pieces() {
       yield Buffer.from('x');

@@ -63,7 +63,7 @@ describe('a ClientHello', () => {
     ['of an unknown type before it', [alpn('h2'), serverNames([7, 'x'], [0, 'a.example'])], 'a.example'],
     ['of only an unknown type', [alpn('h2'), serverNames([7, 'x'])], null],
     ['longer than its list', [alpn('h2'), extension(0, Buffer.from([0, 5, 0, 0, 9, 97]))], null],
-  ])('with a server name %s reports the name that it is for', (_what, extensions, serverName) => {
+  ])('with a server name %s reports the requested name', (_what, extensions, serverName) => {
     expect(readClientHello(records(hello(...extensions)))).toEqual({ ...read('h2'), serverName });
   });
 

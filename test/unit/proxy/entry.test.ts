@@ -76,7 +76,7 @@ test('a renewed certificate is shown to the next client, without a restart', asy
   expect((await shake()).getPeerX509Certificate()?.subjectAltName).toBe('DNS:after.acme.test');
 });
 
-test('no session is resumed, also after a renewal', async () => {
+test('no session is resumed, even after a renewal', async () => {
   const { write, look, shake } = await listening('proxy.acme.test');
   const isResumed = async () => {
     const first = await shake();

@@ -177,7 +177,7 @@ describe('a client that disconnects', () => {
 describe('a request whose connection is lost', () => {
   const reset = Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' });
 
-  it('is replayed once over a new connection if it is safe, and not twice', async () => {
+  it('is replayed once over a new connection if it is safe, but not twice', async () => {
     const { give, asked, carried } = exchangeOf();
     give().user.lost(reset);
     await turn();

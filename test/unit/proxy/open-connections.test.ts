@@ -123,7 +123,7 @@ describe('an open connection', () => {
     expect(time.waiting()).toBe(1);
   });
 
-  test('has no timer if there is none, and none after close', async () => {
+  test('has a timer only while it is open', async () => {
     const { time, begin, open } = setup();
     expect(time.waiting()).toBe(0);
     const { end, done } = await begin();
@@ -139,7 +139,7 @@ describe('an open connection', () => {
     expect(time.waiting()).toBe(0);
   });
 
-  test('is distinguished from an idle one by its transferred bytes', async () => {
+  test('is distinguished from an idle connection by its transferred bytes', async () => {
     const { time, begin } = setup();
     const { near, far, asked } = await begin();
     near.resume();
@@ -217,7 +217,7 @@ describe('a policy change', () => {
     expect(kept.near.destroyed).toBe(false);
   });
 
-  test('that requires tokens cuts callers without one, but no response of limited length', async () => {
+  test('that requires tokens cuts callers without a token, but no response of limited length', async () => {
     const { open, begin, configure } = setup();
     const [tunnel, response] = [await begin({}, () => null), await begin()];
     configure({ agents: 'required' });

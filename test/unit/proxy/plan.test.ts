@@ -7,7 +7,7 @@ import { authorityOf } from './policy/policy-for-test.ts';
 
 /** `test/property/plan.test.ts` compares what a plan leads to. Here are the checks that no request of it can reach. */
 describe('a connection’s plan', () => {
-  test('computes new labels if the list of the agent or of the grant is another one', () => {
+  test('computes new labels if the agent or the grant has another list of labels', () => {
     const plan = new ConnectionPlan({ address: '127.0.0.1:4711' });
     const [agent, grant] = [['a'], ['g']];
     const both = plan.labels(agent, grant);

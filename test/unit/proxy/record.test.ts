@@ -91,7 +91,7 @@ describe('the record of an exchange', () => {
     expect(record.outcome({ ...facts, outcome: 'broken' }).outcome).toBe('failed');
   });
 
-  it('is one event for a refusal, and two for a failure after the access record', () => {
+  it('is one event for a refusal, and two events for a failure after the access record', () => {
     const refusal = new SidekeyError('domain_not_allowed', 'No.');
     const { record, wait } = begun();
     wait(5);
@@ -115,7 +115,7 @@ describe('the record of an exchange', () => {
     });
   });
 
-  it('names the requested grant in a refusal, and only the used one in an access record', () => {
+  it('names the requested grant in a refusal, and only the used grant in an access record', () => {
     const { record } = begun();
     record.selected(grant);
     const facts = { grant: grant.id, user: 'alice', provider: 'acme' };

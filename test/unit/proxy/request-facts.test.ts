@@ -76,7 +76,7 @@ describe('the user in rule conditions', () => {
   });
 });
 
-test('the content type is that of a single field, and absent with two fields', async () => {
+test('the content type is read from a single field, and absent with two fields', async () => {
   const one = ['Content-Type', 'application/json'];
   const two = [...one, 'content-type', 'text/plain'];
   for (const [fields, type] of [

@@ -46,7 +46,7 @@ async function ruled(rules: string): Promise<Policy> {
   return { domains: createDomainMap(config.domains), unmatched: 'deny' };
 }
 
-test('a policy that selects another grant ends the permission for the used one', async () => {
+test('a policy that selects another grant ends the permission for the used grant', async () => {
   const { refusal } = letIn();
   for (const name of [grant.id, 'work', 'acme']) expect(await refusal(offering(name))).toBe(null);
   expect(await refusal(offering('other'))).toMatchObject({ code: 'rule_denied' });
@@ -92,7 +92,7 @@ describe('when the rule requires approval now', async () => {
     expect(await refusal(await ruled('default: allow'))).toBe(null);
   });
 
-  test('an approval gives no permission for a grant that is no longer selected', async () => {
+  test('an approval does not permit a grant that is no longer selected', async () => {
     const text = await ruled('default: approve');
     const { refusal } = letIn({
       approval: { id: 'one', standing: false },

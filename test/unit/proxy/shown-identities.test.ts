@@ -34,7 +34,7 @@ function setup() {
   };
 }
 
-it('no timer exists before a client certificate is used, and one exists after that', () => {
+it('a timer exists only after a client certificate is used', () => {
   const { time, showing } = setup();
   expect(time.waiting()).toBe(0);
   showing();

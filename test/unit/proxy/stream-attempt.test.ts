@@ -527,7 +527,7 @@ describe('a request that its upstream refused unprocessed', () => {
     expect([asked, bodies]).toEqual([2, 'hello']);
   });
 
-  it('is not replayed if its body exceeds the kept size, nor twice', async () => {
+  it('is not replayed if its body exceeds the kept size, and not replayed twice', async () => {
     let asked = 0;
     const upstream = await frameUpstream(({ type, stream, flags }, socket) => {
       if (type === frameType.headers) asked += 1;

@@ -6,7 +6,7 @@ import { closed, gone, socketPair, textOf } from './socket-pair.ts';
 const long = 60_000;
 
 describe('a relay', () => {
-  it('carries bytes both ways, counts them, and ends when both sides have ended', async () => {
+  it('transfers bytes in both directions, counts them, and ends when both sides have ended', async () => {
     using client = await socketPair();
     using upstream = await socketPair();
     const done = relay(client.near, upstream.near, long);

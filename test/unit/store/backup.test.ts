@@ -40,7 +40,7 @@ async function parts(text: string): Promise<BackupPart[]> {
 }
 
 describe('the text of a backup', () => {
-  it('is read back as written, in parts of at most 200 rows of one table', async () => {
+  it('is unchanged after writing and reading, in parts of at most 200 rows of one table', async () => {
     const [first, ...rest] = await parts((await lines()).join(''));
     expect(first).toEqual({ kind: 'head', head });
     const end = rest.pop();

@@ -224,7 +224,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     expect(await elsewhere.agents.list()).toHaveLength(2);
   });
 
-  it('with several servers reports when none of them accepts writes', async () => {
+  it('with several servers reports when no server accepts writes', async () => {
     const [{ address, query }, { port }] = [await emptyDatabase(), await postgresServer()];
     await query(`alter database ${address.database} set default_transaction_read_only = on`);
     const several = { ...address, host: '127.0.0.1', port, others: [{ host: 'localhost', port }] };

@@ -9,7 +9,7 @@ import { tempFolder } from '../../support/temp-folder.ts';
 const now = (): number => 1_700_000_000_000;
 
 describe('a SQLite store', () => {
-  it('gives its path', async () => {
+  it('returns its path', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const store = await openSqliteStore(path, { now });
     expect(store.location).toBe(path);

@@ -30,7 +30,7 @@ test.each([
   ['15m', { kind: 'until', at: 900_000 }],
   ['1h', { kind: 'until', at: 3_600_000 }],
   ['lease', { kind: 'lease' }],
-])('the button %s allows the request, with the reach of the button', async (value, reach) => {
+])('the button %s allows the request, for the scope that the button names', async (value, reach) => {
   const { queue, go, now } = at();
   const page = await go(`answer=${value}`);
   expect(page.status).toBe(200);
@@ -119,7 +119,7 @@ test('the link of a body returns the sealed body, and does not answer the approv
   expect(queue.said).toEqual([]);
 });
 
-test('a wrong signature for a pending approval gets the same response as for an unknown one, without a store lookup', async () => {
+test('a wrong signature for a pending approval gets the same response as an unknown approval, without a store lookup', async () => {
   const { asked, path } = at();
   const other = question({ id: 'zzzzzzzz', who: { grantId: 'g-1' } });
   const looked: string[] = [];

@@ -113,7 +113,7 @@ describe('a pending approval', () => {
     expect(at.queue.body(id)).toBeNull();
   });
 
-  test('gives its body to the process that serves the pages', async () => {
+  test('passes its body to the process that serves the pages', async () => {
     const passed: unknown[] = [];
     const worker = queue({ showBody: (...all) => void passed.push(all) });
     const other = await worker.ask(asked(), never, 'another');
@@ -155,7 +155,7 @@ describe('a pending approval', () => {
     expect(await verdict).toMatchObject({ kind: 'allowed' });
   });
 
-  test('is withdrawn when the client leaves', async () => {
+  test('is withdrawn when the client disconnects', async () => {
     const at = queue();
     const listeners: (() => void)[] = [];
     const leaving = { ...never, listen: (listener: () => void) => void listeners.push(listener) };
@@ -166,7 +166,7 @@ describe('a pending approval', () => {
     expect(await at.queue.answer(id, yes())).toBeNull();
   });
 
-  test('is not created when the client has already left', async () => {
+  test('is not created when the client has already disconnected', async () => {
     const at = queue();
     const verdict = at.queue.ask(asked(), { ...never, already: true }, async () => undefined);
     expect(await verdict).toEqual({ kind: 'gone' });
@@ -196,7 +196,7 @@ describe('a pending approval', () => {
     await at.ask(asked('claude'));
   });
 
-  test('counts toward the limit also when it waits in another process', async () => {
+  test('counts toward the limit even if it waits in another process', async () => {
     const at = queue({ maxPending: 1 });
     const { who } = asked('claude');
     await store.approvals.ask(question({ id: 'elsewher', who, askedAt: time.now() }));

@@ -115,7 +115,7 @@ async function mailer(script: string) {
 }
 
 describe.skipIf(process.platform === 'win32')('an e-mail (skipped on Windows: it has no sendmail)', () => {
-  test('is given to sendmail, with the link and no words of the agent', async () => {
+  test('is passed to sendmail, with the link and no words of the agent', async () => {
     const { folder, send } = await mailer('echo "$@" > FOLDER/args; cat > FOLDER/mail');
     await send();
     expect(await readFile(join(folder, 'args'), 'utf8')).toBe('-i -t\n');

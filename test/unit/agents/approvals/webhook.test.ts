@@ -92,7 +92,7 @@ test('a failed delivery is repeated at growing intervals until it succeeds', asy
   ]);
 });
 
-test('a receiver that does not respond is given up after ten seconds', async () => {
+test('a request to a receiver that does not respond is aborted after ten seconds', async () => {
   const { announce, sent, time } = teller(['pending', 200]);
   announce(asked);
   await time.advance(10_999);
@@ -114,7 +114,7 @@ test('delivery ends when the approval is answered', async () => {
   expect(time.waiting()).toBe(0);
 });
 
-test('delivery ends when the approval expires, and the log says so', async () => {
+test('delivery ends when the approval expires, and this is logged', async () => {
   const { announce, sent, time, logged } = teller(Array.from({ length: 99 }, () => 'broken' as const));
   announce(asked);
   await time.advance(180_000);

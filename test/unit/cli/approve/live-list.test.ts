@@ -35,7 +35,7 @@ describe('the live list', () => {
     expect(list.entries.map(({ id }) => id)).toEqual(['b']);
   });
 
-  it('leaves out approvals whose proxy has died', () => {
+  it('omits approvals whose proxy has died', () => {
     const list = update(listOf(a, b), [{ ...a, aliveUntil: later }, b], later);
     expect(list.entries.map(({ id }) => id)).toEqual(['b']);
   });
@@ -48,7 +48,7 @@ describe('the live list', () => {
     expect(pressed(listOf(a, b, c), ['j', key]).act).toEqual(answered(id, said));
   });
 
-  it('refuses the lease as reach when the request has no lease', () => {
+  it('refuses an approval for the lease if the request has no lease', () => {
     expect(pressed(listOf(a), ['l'])).toMatchObject({ act: null, list: { note: 'a has no lease.' } });
   });
 
@@ -111,7 +111,7 @@ describe('a key just after the list has changed', () => {
     expect(pressed(around, ['y'], later).act).toEqual(answered('b', 'once'));
   });
 
-  it('does not apply a duration to another request: the input ends with its request', () => {
+  it('does not apply a duration to another request: the input is discarded with its request', () => {
     const asking = pressed(listOf(a, b), ['t', '1', 'h']).list;
     const list = update(asking, [b], later);
     expect(list).toMatchObject({ asking: null, selected: 'b', note: 'a is no longer waiting.' });

@@ -56,7 +56,7 @@ describe('the page of the live list', () => {
     expect(lines[at + 1]).toBe('  with     5,000 bytes of body, which is not shown');
   });
 
-  it('offers the lease as reach only for a request with a lease, and shows the reach while a duration is entered', () => {
+  it('offers an approval for the lease only if the request has a lease, and shows the scope while a duration is entered', () => {
     const list = listOf(entry('aaaa0000'));
     const { lines } = livePage(list, time, size);
     expect(lines.filter((line) => /^ {2}[ylt] /.test(line))).toEqual([
@@ -83,7 +83,7 @@ describe('the page of the live list', () => {
     }
   });
 
-  it('leaves out the full request when the window is too small', () => {
+  it('omits the full request when the window is too small', () => {
     const page = livePage(listOf(entry('aaaa0000')), time, { columns: 80, rows: 10 });
     expect(page).toMatchObject({ shown: null });
     expect(page.lines).toEqual(['1 waiting. Make the window larger to answer (q leaves).']);

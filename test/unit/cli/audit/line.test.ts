@@ -89,7 +89,7 @@ describe('an audit event as text', () => {
     expect(lineFormat(pipe, [event], () => 'work')(event)).toMatch(/ grant work, user alice$/);
   });
 
-  it('marks plain http, and leaves out the default port', () => {
+  it('marks plain http, and omits the default port', () => {
     const [plain, other] = told(
       line({ ...request, scheme: 'http', port: 80, event: 'access' }),
       line({ ...request, scheme: 'http', port: 443, event: 'access' }),

@@ -8,7 +8,7 @@ const provider = aProvider({
 });
 
 describe('the audience of a connected grant', () => {
-  test('is that of the provider', () => {
+  test('is the audience of the provider', () => {
     expect(planDomains({}, provider, null)).toEqual({
       audience: provider.audience,
       widened: [],
@@ -33,7 +33,7 @@ describe('the audience of a connected grant', () => {
     });
   });
 
-  test('grows to that of the provider, and reports the added hosts', () => {
+  test('is extended to the audience of the provider, and the added hosts are reported', () => {
     expect(planDomains({}, provider, ['api.acme.test'])).toMatchObject({
       audience: provider.audience,
       grown: ['*.files.acme.test'],

@@ -7,7 +7,7 @@ const provider = (audience: readonly string[]): Provider =>
   aProvider({ name: 'desk', title: 'Desk', audience });
 
 describe('the audience of a new grant', () => {
-  it('is that of the provider, unless hosts are named', () => {
+  it('is the audience of the provider, unless hosts are named', () => {
     expect(chooseAudience(undefined, provider(['a.example.com']))).toEqual(['a.example.com']);
     expect(
       chooseAudience(

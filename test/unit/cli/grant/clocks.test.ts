@@ -102,7 +102,7 @@ describe('the next event of a grant', () => {
     );
   });
 
-  it('is a use of the refresh token when that expires without use', () => {
+  it('is a use of the refresh token if the refresh token expires without use', () => {
     const idle = { dialect: { refreshTokenIdleTimeoutMs: 30 * day } };
     expect(next(idle)).toEqual({ what: 'keep_alive', at: now - 6 * minute + 15 * day });
     expect(nextText(idle)).toBe('a running proxy refreshes it in 15 d, so that it does not expire');
@@ -174,7 +174,7 @@ describe('the clocks of a grant', () => {
     expect(ends({ credential: { consentedAt: now - day } })).toBe(now + 89 * day);
   });
 
-  it('leave out unknown times', () => {
+  it('omit unknown times', () => {
     const { rows } = at({ other: { type: 'api_key', value: 'x' } });
     expect(Object.entries(rows).filter(([, value]) => value !== null)).toEqual([
       ['token expires', 'no end'],

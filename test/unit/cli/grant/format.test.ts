@@ -38,7 +38,7 @@ it('an expiry is shown with its effect', () => {
   expect(expiryOf(grant({ expiresAt: null, refreshable: true }), now)).toBe('not known');
 });
 
-it('the user is shown when it is not the default one', () => {
+it('the user is shown when it is not the default user', () => {
   expect(titleOf(grant())).toBe('github');
   expect(titleOf(grant({ user: 'alice' }))).toBe('github (user alice)');
   expect(hintText(replaceRemedy(grant()))).toBe(

@@ -33,7 +33,7 @@ describe('the units of systemd', () => {
     });
   });
 
-  test('give the service enough time to drain on stop, in whole seconds', () => {
+  test('allow the service enough time to drain on stop, in whole seconds', () => {
     expect(serviceText(plan)).toContain('TimeoutStopSec=46\n');
   });
 

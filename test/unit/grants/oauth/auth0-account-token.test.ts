@@ -50,7 +50,7 @@ describe('a token of the My Account API', () => {
     });
   });
 
-  it('has the requested scopes when the response names none', async () => {
+  it('has the requested scopes if the response names no scopes', async () => {
     const { auth0, ask } = await tenant();
     auth0.refuse('account_token', { status: 200, body: { access_token: 'token', token_type: 'Bearer' } });
     expect(await ask()).toMatchObject({ kind: 'token', missingScopes: [] });

@@ -81,7 +81,7 @@ describe('connecting an account', () => {
     expect(auth0.calls).toEqual(['POST connect', 'POST complete']);
   });
 
-  it('sends no scopes when none are requested, so that those of the connection apply', async () => {
+  it('sends no scopes if none are requested, so the scopes of the connection apply', async () => {
     const { auth0, api } = await tenant();
     await beginConnection(api, { ...wish, scopes: [] });
     expect(auth0.bodies[0]).not.toHaveProperty('scopes');
@@ -134,7 +134,7 @@ const account = (id: string, connection = 'google-oauth2') => ({
 });
 
 describe('the connected accounts', () => {
-  it('are those of the connection, from all pages', async () => {
+  it('are returned for the connection, from all pages', async () => {
     const { auth0, api } = await tenant({
       accounts: [account('cac_1'), account('cac_2', 'github'), account('cac_3'), account('cac_4')],
       pageSize: 1,
@@ -168,7 +168,7 @@ describe('the connected accounts', () => {
     expect(auth0.faults).toEqual([]);
   });
 
-  it('can be disconnected, also a second time', async () => {
+  it('can be disconnected, even twice', async () => {
     const { auth0, api } = await tenant({ accounts: [account('cac_1'), account('cac_2')] });
     await deleteAccount(api, 'cac_1');
     await deleteAccount(api, 'cac_1');

@@ -60,7 +60,7 @@ describe('the token of a connected account', () => {
     ]);
   });
 
-  it('is that of the account in login_hint', async () => {
+  it('is requested for the account in login_hint', async () => {
     const { auth0, request, io } = await tenant({ accounts: [google, home] });
     for (const [loginHint, token] of [
       ['work', 'token-of-cac_google'],
@@ -156,7 +156,7 @@ describe('any other failure', () => {
     expect(outcome).toEqual({ kind: 'refused', error, description: 'so it is' });
   });
 
-  it('that may pass is transient', async () => {
+  it('that may be temporary is transient', async () => {
     const { outcome } = await refused(429, code('too_many_requests'), { 'retry-after': '7' });
     expect(outcome).toMatchObject({ kind: 'later', retryAfterMs: 7_000 });
     expect((await refused(503, '')).outcome).toMatchObject({ kind: 'later' });

@@ -114,7 +114,7 @@ describe('the authorization URL', () => {
 });
 
 describe('the code exchange', () => {
-  test('gives a credential with the granted scopes', async () => {
+  test('returns a credential with the granted scopes', async () => {
     const { exchanged, asked, codeVerifier } = await flow({ iss: acme.issuer! });
     expect(await exchanged).toEqual({
       credential: {
@@ -207,7 +207,7 @@ describe('the code exchange', () => {
     expect(asked).toMatchObject([{ form: { code: 'the-code', code_verifier: codeVerifier } }]);
   });
 
-  test('accepts any issuer when the definition names none', async () => {
+  test('accepts any issuer if the definition names no issuer', async () => {
     const { exchanged } = await flow({ iss: 'https://somebody.test' }, undefined, { ...acme, issuer: null });
     expect(await exchanged).toMatchObject({ scopes: ['read'] });
   });

@@ -95,7 +95,7 @@ describe('the request for a role', () => {
 });
 
 describe('the response for a role', () => {
-  test('gives keys with their expiry', async () => {
+  test('is converted to keys with their expiry', async () => {
     expect((await ask()).outcome).toEqual({
       kind: 'renewed',
       accessToken: 'ASIAIOSFODNN7EXAMPLE:secret/+of=the.role:FwoGZXIvYXdzEBc//token==',

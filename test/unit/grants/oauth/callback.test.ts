@@ -68,7 +68,7 @@ describe('a callback', () => {
     );
   });
 
-  test('with the state and the issuer of the flow gives its code', () => {
+  test('with the state and the issuer of the flow is accepted, and its code is returned', () => {
     const issuer = encodeURIComponent(acme.issuer ?? '');
     expect(check(`?code=c&state=the-state&iss=${issuer}`)).toEqual({ code: 'c', details: {} });
     expect(check('?code=c&state=the-state')).toEqual({ code: 'c', details: {} });
@@ -115,7 +115,7 @@ describe('a callback', () => {
     );
   });
 
-  test('gives the account when the provider sends it there', () => {
+  test('contains the account when the provider sends it there', () => {
     const provider = {
       ...acme,
       dialect: { ...plainDialect, accountParameters: ['realmId', 'other', 'odd', 'none'] },

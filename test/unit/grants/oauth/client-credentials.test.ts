@@ -30,7 +30,7 @@ test('the request conforms to RFC 6749 §4.4.2, with the configured parameters',
   ]);
 });
 
-test('the request names no scope when none is configured', async () => {
+test('the request names no scope if no scope is configured', async () => {
   const { fetch, asked } = fakeEndpoint(() => Response.json({ access_token: 'token' }));
   await requestClientCredentials({ ...request, scope: null, parameters: {} }, { fetch, now: () => now });
   expect(asked[0]?.form).not.toHaveProperty('scope');

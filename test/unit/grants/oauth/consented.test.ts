@@ -13,7 +13,7 @@ const tokens: Tokens = {
   issuedTokenType: null,
 };
 
-test('the consented scopes are the requested ones when the provider names none', () => {
+test('the consented scopes are the requested scopes if the provider names none', () => {
   expect(consented(tokens, ['read'])).toMatchObject({ scopes: ['read'], details: { team: 'Softball' } });
   expect(consented({ ...tokens, scopes: ['other'] }, ['read']).scopes).toEqual(['other']);
 });
@@ -25,7 +25,7 @@ test('a refresh token implies the scope offline_access', () => {
   expect(consented({ ...listed, refreshToken: null }, asked).scopes).toEqual(['read']);
 });
 
-test('the client and the endpoint are those of the definition', () => {
+test('the client and the endpoint are taken from the definition', () => {
   expect(consented(tokens, []).credential).toEqual({
     type: 'oauth2',
     accessToken: 'access',

@@ -185,12 +185,12 @@ describe('polling', () => {
     });
   });
 
-  test('slows down by five seconds for good after each slow_down (RFC 8628 §3.5)', async () => {
+  test('slows down permanently by five seconds after each slow_down (RFC 8628 §3.5)', async () => {
     const slow = says('slow_down');
     expect((await poll([pending, slow, pending, slow, good])).times).toEqual([5, 10, 20, 30, 45]);
   });
 
-  test('continues after failures at growing intervals, and then at the old one', async () => {
+  test('continues after failures at growing intervals, then at the original interval', async () => {
     const { outcome, times } = await poll([broken, () => new Response('', { status: 502 }), pending, good]);
     expect(outcome.kind).toBe('tokens');
     expect(times).toEqual([5, 15, 35, 40]);
@@ -202,7 +202,7 @@ describe('polling', () => {
     expect((await poll([busy, good])).times).toEqual([5, 30]);
   });
 
-  test('ends with the codes, with a last request at their end', async () => {
+  test('ends when the codes expire, with a last request at that time', async () => {
     const { outcome, times } = await poll([pending]);
     expect(outcome).toMatchObject({ kind: 'error', error: 'expired_token' });
     expect(times.at(-1)).toBe(60);

@@ -54,7 +54,7 @@ describe('the request for an installation token', () => {
     expect(asked[0]?.url).toBe('https://ghe.acme.test/api/v3/app/installations/..%2F1%3Fx/access_tokens');
   });
 
-  test('is not sent without TLS, nor with an invalid key', async () => {
+  test('is not sent without TLS or with an invalid key', async () => {
     const plain = await ask(good, { endpoint: 'http://api.github.com/app/installations' });
     expect(plain).toMatchObject({ outcome: { kind: 'refused', error: 'endpoint_invalid' }, asked: [] });
     const broken = await ask(good, { key: { ...key, privateKey: 'nothing' } });
@@ -63,7 +63,7 @@ describe('the request for an installation token', () => {
 });
 
 describe('the response with an installation token', () => {
-  test('gives a token with its expiry', async () => {
+  test('is converted to a token with its expiry', async () => {
     expect((await ask()).outcome).toEqual({
       kind: 'renewed',
       accessToken: 'ghs_token',

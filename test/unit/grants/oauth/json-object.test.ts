@@ -5,7 +5,7 @@ test.each(['[]', 'null', '"a"', '7', '', '{', 'a=b'])('%s is refused as an objec
   expect(jsonObject(text)).toBeNull();
 });
 
-test('a path follows only own members of objects', () => {
+test('a path follows no inherited members of objects', () => {
   const object =
     jsonObject('{"a": {"b": {"c": 1}}, "list": [1], "text": "abc", "__proto__": {"d": 2}}') ?? {};
   expect(memberAt(object, 'a.b.c')).toBe(1);

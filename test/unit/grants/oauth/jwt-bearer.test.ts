@@ -56,7 +56,7 @@ describe('the assertion', () => {
     expect(await verified(form['assertion'], other, now)).toMatchObject({ header: { alg: algorithm } });
   });
 
-  test('has no scope and no key id when none is configured', async () => {
+  test('has no scope and no key id if none is configured', async () => {
     const { form } = await ask({ scope: null, key: { ...key, keyId: null } });
     const { payload, header } = await verified(form['assertion'], key, now);
     expect(payload).not.toHaveProperty('scope');

@@ -44,7 +44,7 @@ describe('a challenge', () => {
     expect(challenged(field, { held }).missing?.scopes ?? null).toEqual(scopes);
   });
 
-  test('of a provider with alternative scopes gives the least privileged one', () => {
+  test('of a provider with alternative scopes is reduced to the least privileged one', () => {
     const google = providers.get('google-drive')!;
     const { insufficientScope: dialect } = google.dialect;
     const { missing } = challenged(
@@ -57,7 +57,7 @@ describe('a challenge', () => {
     ]);
   });
 
-  test('gives at most 20 scopes, and only scopes of plain characters', () => {
+  test('is reduced to at most 20 scopes, and to scopes of plain characters', () => {
     const many = Array.from({ length: 100 }, (_, number) => `scope-${number}`);
     const long = 'x'.repeat(257);
     const odd = ['a\\b', 'caf\u00e9', '\u001b[31mred', long, 'a\u0000b'];
@@ -70,7 +70,7 @@ describe('a challenge', () => {
     );
   });
 
-  test('gives no secret of the request as a scope', () => {
+  test('never results in a scope that is a secret of the request', () => {
     const { missing, resourceMetadata } = challenged(
       'Bearer error=insufficient_scope, scope="read x-s3cret-token-x", resource_metadata="https://a.example/s3cret-token"',
       { secrets: ['s3cret-token'] },

@@ -225,7 +225,7 @@ describe('a refusal', () => {
     });
   });
 
-  test('is read also with a challenge, and with status 200', async () => {
+  test('is recognized even with a challenge, and with status 200', async () => {
     const challenge = { status: 401, headers: { 'www-authenticate': 'Basic realm="token"' } };
     expect(await ask(Response.json({ error: 'invalid_client' }, challenge))).toMatchObject({
       error: 'invalid_client',
@@ -327,7 +327,7 @@ describe('a transient failure', () => {
     );
   });
 
-  test('is a time-out, also when fetch ignores the signal', async () => {
+  test('is a time-out, even if fetch ignores the signal', async () => {
     for (const fetch of [
       (() => new Promise(() => undefined)) satisfies TokenFetch,
       (async () => new Response(new ReadableStream())) satisfies TokenFetch,

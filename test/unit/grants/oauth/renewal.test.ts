@@ -97,6 +97,6 @@ describe('invalid_grant', () => {
   });
 });
 
-test.each(all)('a provider failure that may pass is transient: %s', async (_name, request) => {
+test.each(all)('a provider failure that may be temporary is transient: %s', async (_name, request) => {
   expect(await ask(request, {}, 503)).toMatchObject({ kind: 'later' });
 });

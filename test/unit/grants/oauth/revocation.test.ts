@@ -202,7 +202,7 @@ describe('no revocation request is sent', () => {
 });
 
 describe('a revocation response', () => {
-  test.each([200, 204])('with status %i ends the token, also an unknown one', async (status) => {
+  test.each([200, 204])('with status %i ends the token, even an unknown token', async (status) => {
     expect(await answered(new Response(status === 204 ? null : '', { status }))).toEqual({ kind: 'revoked' });
     expect(await answered(new Response(status === 204 ? null : '<html>', { status }))).toEqual({
       kind: 'revoked',
@@ -236,7 +236,7 @@ describe('a revocation response', () => {
     });
   });
 
-  test('that reports unsupported token types is reported as such', async () => {
+  test('that reports unsupported token types has the result `unsupported`', async () => {
     const error = Response.json({ error: 'unsupported_token_type' }, { status: 400 });
     expect(await answered(error)).toEqual({ kind: 'unsupported' });
   });

@@ -85,7 +85,7 @@ describe('a token request', () => {
     expect(JSON.parse(post.body)).toMatchObject({ client_id: 'the-client', client_secret: 'client-secret' });
   });
 
-  test('has the configured parameters, which cannot replace those of the flow', async () => {
+  test('has the configured parameters, which cannot replace the parameters of the flow', async () => {
     const { headers, form } = await sent({
       tokenHeaders: { 'User-Agent': 'sidekey/1', Accept: 'text/plain' },
       tokenParameters: { thing: 'other', audience: 'api', grant_type: 'other', client_id: 'other' },
@@ -253,7 +253,7 @@ describe('a token response', () => {
     team: { id: 'T1', name: 'Acme\nInc' },
   };
 
-  test('with nested tokens is read, as Slack sends those of a user', async () => {
+  test('with nested tokens is read, as Slack sends the tokens of a user', async () => {
     const authed_user = { id: 'U1', access_token: 'xoxp-user', token_type: 'user', scope: 'a:read,b:read' };
     const answer = await read(
       { ...slackAnswer, authed_user },
@@ -344,7 +344,7 @@ describe('a token response', () => {
     }
   });
 
-  test('is read only by its own members', async () => {
+  test('is read without inherited members of objects', async () => {
     expect(await read(tokens, { answer: { root: 'constructor', error: '__proto__.name' } })).toMatchObject({
       accessToken: 'the-access-token',
     });
@@ -419,7 +419,7 @@ describe('a token response', () => {
     expect(answer).toHaveProperty('details', { g: '7', h: 'false', j: `${'x'.repeat(299)}…` });
   });
 
-  test('to a device request gives the errors of the device flow', async () => {
+  test('to a device request returns the errors of the device flow', async () => {
     for (const error of ['authorization_pending', 'slow_down', 'expired_token']) {
       expect(await read({ error }, {}, 400)).toEqual({ kind: 'error', error, description: '' });
     }

@@ -72,7 +72,7 @@ describe('the token exchange response', () => {
     },
   );
 
-  test('is accepted with the requested type, and with none', async () => {
+  test('is accepted with the requested type, or without a type', async () => {
     const issued = { ...good, issued_token_type: type('id_token') };
     expect((await ask({ requestedTokenType: type('id_token') }, issued)).outcome.kind).toBe('tokens');
     expect((await ask({}, { access_token: 'token' })).outcome.kind).toBe('tokens');

@@ -105,7 +105,7 @@ describe('a helper', () => {
     expect(await valueOf('command:mine', { form: 'first_line' })).toMatchObject({ value: 'the-key' });
   });
 
-  test('gets the usual variables and those of its preset, and no variables of Sidekey or other programs', async () => {
+  test('gets the usual variables and the variables of its preset, and no variables of Sidekey or other programs', async () => {
     const env = {
       SIDEKEY_PASSPHRASE: 'secret',
       GITHUB_TOKEN: 'secret',
@@ -119,7 +119,7 @@ describe('a helper', () => {
     expect(await valueOf('gh')).toMatchObject({ value: 'GH_CONFIG_DIR,HOME,HTTPS_PROXY,LANG,PATH' });
   });
 
-  test('gets no proxy variables after sidekey env, because they lead to Sidekey', async () => {
+  test('gets no proxy variables after sidekey env, because these point to Sidekey', async () => {
     const { valueOf, program } = await sourcesIn({
       HTTPS_PROXY: 'http://127.0.0.1:8377',
       SIDEKEY_ENV: 'HTTPS_PROXY',

@@ -111,7 +111,7 @@ describe('a refusal', () => {
     expect(reply.end).toHaveBeenCalledOnce();
   });
 
-  it('after the start of a response cuts it, so that it is incomplete', () => {
+  it('after the start of a response cuts the connection, so the response is incomplete', () => {
     const reply = replyOf(true);
     expect(refuse(reply, blocked, 'GET')).toBe(403);
     expect(reply.abort).toHaveBeenCalledOnce();

@@ -30,7 +30,7 @@ describe('a redacted text', () => {
     );
   });
 
-  it('contains no byte of a secret that contains another one', () => {
+  it('contains no byte of a secret that contains another secret', () => {
     const long = 'prefix-of-it-abcdefgh-and-more';
     const matcher = matcherOf(long, 'abcdefgh', 'and-more');
     expect(redacted(matcher, `(${long.slice(0, 21)}`, long.slice(21))).toBe(`(${'*'.repeat(long.length)}`);

@@ -39,7 +39,7 @@ describe('an authority', () => {
     expect(authorityText({ scheme: 'http', host: 'example.com', port: 443 })).toBe('example.com:443');
   });
 
-  it('equals only one with the same host, port and scheme', () => {
+  it('equals only an authority with the same host, port and scheme', () => {
     expect(sameAuthority(https('a.example'), https('a.example'))).toBe(true);
     expect(sameAuthority(https('a.example'), https('b.example'))).toBe(false);
     expect(sameAuthority(https('a.example'), https('a.example', 444))).toBe(false);

@@ -141,7 +141,7 @@ describe('the operations of a body', () => {
     expect(read('{"query":"{a}","variables":[{"y":1},{"y":"y,\\"y"}]}').graphql).not.toBeNull();
   });
 
-  test('are none for a missing body, and unreadable for a truncated one', () => {
+  test('are empty for a missing body, and unreadable for a truncated body', () => {
     expect(read('')).toEqual({ graphql: [], jsonrpc: [], json: { value: undefined }, parameters: new Map() });
     expect(read('', { contentType: null })).toEqual({
       graphql: [],

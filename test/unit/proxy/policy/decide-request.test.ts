@@ -109,7 +109,7 @@ test.each([
     'has more than 256 parameters',
   ],
 ])(
-  'a request that is too long to be judged is refused with its own message: %s',
+  'a request that is too long to be judged is refused with a separate message: %s',
   async (_, rule, target, part, problem) => {
     const policy = await withRules(`default: allow, rules: [{ ${rule}, outcome: tunnel }]`);
     expect(decideRequest(policy, factsOf(target))).toMatchObject({

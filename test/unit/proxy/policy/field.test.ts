@@ -63,7 +63,7 @@ test('a name is normalized with every other character as a hyphen', () => {
     expect(fieldNameAsRead(name)).toBe('x-api-key');
 });
 
-test('a name that equals a reserved one without punctuation is refused, except with hyphens only', () => {
+test('a name that equals a reserved name without punctuation is refused, except with hyphens only', () => {
   expect(disguisedField('Content_Length')).toBe('content-length');
   expect(disguisedField('transfer.encoding_')).toBe('transfer-encoding');
   expect(disguisedField('Ho_st')).toBe('host');

@@ -59,7 +59,7 @@ it('a logged identity contains no key', () => {
     expect(text).not.toContain(line);
 });
 
-it('lines of the key are secrets, and those of the certificate are not', () => {
+it('lines of the key are secrets, and lines of the certificate are not', () => {
   const secrets = secretsOf(credential);
   expect(secrets).toHaveLength(1);
   expect(secrets.every((line) => credential.privateKey.includes(line))).toBe(true);

@@ -81,13 +81,13 @@ test('is injected by each scheme that uses it, in any order', () => {
 });
 
 describe('the position of the injected field', () => {
-  test('is that of the first field it replaces, with any case', () => {
+  test('is the position of the first field that it replaces, in any case', () => {
     expect(
       injected(['Host: h', 'aUTHORIZATION: Bearer placeholder', 'Accept: */*', 'Authorization: x'], key),
     ).toEqual(['Host: h', 'Authorization: Bearer k', 'Accept: */*']);
   });
 
-  test('is after Host when it replaces none', () => {
+  test('is after Host if it replaces no field', () => {
     expect(injected(['Accept: */*', 'hOST: h', 'X-A: 1', 'X-A: 2'], key)).toEqual([
       'Accept: */*',
       'hOST: h',
@@ -102,7 +102,7 @@ describe('the position of the injected field', () => {
     expect(injected([], key)).toEqual(['Authorization: Bearer k']);
   });
 
-  test('does not depend on a placeholder in Authorization, which is removed also with another scheme', () => {
+  test('does not depend on a placeholder in Authorization, which other schemes remove too', () => {
     expect(injected(['Host: h', 'X-API-KEY: mine', 'Authorization: Bearer mine'], key, header)).toEqual([
       'Host: h',
       'X-Api-Key: k',

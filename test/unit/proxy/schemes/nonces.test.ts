@@ -27,7 +27,7 @@ describe('a nonce', () => {
 });
 
 describe('the nonces of servers', () => {
-  test('contain the last one of each server', () => {
+  test('contain the last nonce of each server', () => {
     const nonces = createNonces();
     expect(nonces.of('https://a.test')).toBeNull();
     nonces.remember('https://a.test', 'one');

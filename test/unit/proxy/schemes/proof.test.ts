@@ -64,7 +64,7 @@ describe('the examples of the RFCs', () => {
 });
 
 describe.each(['ES256', 'EdDSA'] as const)('a key that signs with %s', (algorithm) => {
-  test('makes proofs that others verify, with only its public part in them', async () => {
+  test('creates proofs that others can verify, and that contain only its public part', async () => {
     const made = newDpopKey(algorithm);
     const key = proofKey(made);
     const proof = signProof(key, { ...facts, accessToken: 'access-1', nonce: 'n-1' });

@@ -38,7 +38,7 @@ async function dialerWith(...certificates: readonly ClientCertificate[]) {
 }
 
 describe('a client certificate', () => {
-  it('is sent only to authorities of its pattern, the most specific one first', async () => {
+  it('is sent only to authorities of its pattern; the most specific pattern applies', async () => {
     const seen: (string | undefined)[] = [];
     const asking = { ...server, ca: company.cert, requestCert: true, rejectUnauthorized: false };
     await using asked = await tlsUpstream(asking, (socket) => {
@@ -60,7 +60,7 @@ describe('a client certificate', () => {
     expect(seen).toEqual([serialOf(first.cert), serialOf(second.cert), undefined, serialOf(first.cert)]);
   });
 
-  it('is accepted by a server that requires one', async () => {
+  it('is accepted by a server that requires a client certificate', async () => {
     const strict = { ...server, ca: company.cert, requestCert: true, rejectUnauthorized: true };
     await using asked = await tlsUpstream({ ...strict, maxVersion: 'TLSv1.2' });
     const target = authorityOf(`api.example:${asked.port}`);
@@ -130,7 +130,7 @@ describe('rejects an unusable client certificate at once', () => {
     );
   });
 
-  it('for a wrong passphrase of a PKCS #12 file, and accepts the right one', async () => {
+  it('for a wrong passphrase of a PKCS #12 file, and accepts the right passphrase', async () => {
     const both = await pfx();
     expect(of({ pfx: both, passphrase: 'no' })).toThrow(
       /passphrase of the PKCS #12 file is missing or wrong/,

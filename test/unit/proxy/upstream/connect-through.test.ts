@@ -327,7 +327,7 @@ describe('a proxy that opens no tunnel', () => {
     (await through(proxy).connectBlind(authorityOf(`api.example:${server.port}`))).destroy();
   });
 
-  it('for one address is tried with the next one', async () => {
+  it('for one address is tried with the next address', async () => {
     await using server = await upstream();
     const proxy = await startCompanyProxy({
       answer: (to) => (to.startsWith('127.0.0.2:') ? 'HTTP/1.1 503 x\r\n\r\n' : undefined),
@@ -369,7 +369,7 @@ describe('a proxy that opens no tunnel', () => {
     await left.promise;
   });
 
-  it('for the first address within a second is also tried with the next one', async () => {
+  it('for the first address within a second is tried with the next address too', async () => {
     await using server = await upstream();
     const clock = manualClock();
     const asked = Promise.withResolvers<void>();

@@ -94,7 +94,7 @@ describe('HTTP/1.1 connections to an upstream', () => {
     expect([server.accepted(), other.accepted()]).toEqual([2, 1]);
   });
 
-  it('never exceed the limit, even if the only idle one is not fresh enough', async () => {
+  it('never exceed the limit, even if the only idle connection is not fresh enough', async () => {
     const server = await echoing();
     const { request, connections } = connectionsFor({ most: 1 });
     const stale = await ask(request(plain(server)), 'a');
@@ -113,7 +113,7 @@ describe('HTTP/1.1 connections to an upstream', () => {
     await closed(server.sockets[1]!);
   });
 
-  it('deliver bytes over TLS as over TCP, also after a pause', async () => {
+  it('deliver bytes over TLS as over TCP, even after a pause', async () => {
     await using server = await tlsUpstream(company.issue(['api.example']), echo);
     const { request } = connectionsFor();
     const authority = authorityOf(`api.example:${server.port}`);
@@ -129,7 +129,7 @@ describe('HTTP/1.1 connections to an upstream', () => {
     connection.destroy();
   });
 
-  it('are made to the next address if one does not answer, also over TLS', async () => {
+  it('are made to the next address if one does not answer, over TLS too', async () => {
     await using server = await tlsUpstream(company.issue(['api.example']), echo);
     const { request } = connectionsFor({ dialer: dialerForTest({ lookup, ca: company.cert }) });
     const user = request(authorityOf(`api.example:${server.port}`));
@@ -148,7 +148,7 @@ describe('HTTP/1.1 connections to an upstream', () => {
     expect(await ask(request(plain(server)), 'b')).not.toBe(connection);
   });
 
-  it('are idle no longer than the limit, nor than the keep-alive time-out of the upstream minus a second', async () => {
+  it('are idle no longer than the limit, and a second less than the keep-alive time-out of the upstream', async () => {
     const server = await echoing();
     const { request, clock } = connectionsFor({ keepAlive: 10_000 });
     const users = [request(plain(server)), request(plain(server)), request(plain(server))];
@@ -311,7 +311,7 @@ describe('a waiting user', () => {
     expect(server.accepted()).toBe(1);
   });
 
-  it('gets a new connection after a used one is destroyed', async () => {
+  it('gets a new connection after a used connection is destroyed', async () => {
     const server = await echoing();
     const { request } = connectionsFor({ most: 1 });
     const connection = await ask(request(plain(server)), 'a');
@@ -321,7 +321,7 @@ describe('a waiting user', () => {
     expect(server.accepted()).toBe(2);
   });
 
-  it('is refused after its own waiting time', async () => {
+  it('is refused after the time that it may wait', async () => {
     const server = await echoing();
     const { request, clock } = connectionsFor({ most: 1 });
     const connection = await ask(request(plain(server)), 'a');
@@ -340,7 +340,7 @@ describe('a waiting user', () => {
     expect(await late.connection).toBe(connection);
   });
 
-  it('is not refused while its connection is being made', async () => {
+  it('is not refused while its connection is being opened', async () => {
     const server = await echoing();
     const dialed = Promise.withResolvers<void>();
     const real = dialerForTest({ pinned });
@@ -464,7 +464,7 @@ describe('a connection that one owner used', () => {
     expect(server.accepted()).toBe(2);
   });
 
-  it('closes at its release if another owner has waited longer than its own', async () => {
+  it('closes at its release if a request of another owner waits longer than those of its owner', async () => {
     const server = await echoing();
     const { request } = connectionsFor({ most: 1 });
     const first = await ask(request(plain(server), false, 'a'), 'x');

@@ -51,7 +51,7 @@ describe('a plain connection', () => {
     socket.destroy();
   });
 
-  it('uses the other family if one is dead', async () => {
+  it('uses the other address family if one does not respond', async () => {
     await using server = await upstream();
     const socket = await dialerForTest({ lookup: mostlySix }).connectBlind(
       authorityOf(`api.example:${server.port}`),
@@ -92,7 +92,7 @@ describe('a plain connection', () => {
     });
   });
 
-  it('is limited in time, with the name look-up', async () => {
+  it('is limited in time, including the name look-up', async () => {
     const dialer = dialerForTest({ lookup: () => new Promise(() => {}), timeoutMs: 20 });
     await expect(dialer.connectBlind(authorityOf('api.example'))).rejects.toMatchObject({
       code: 'upstream_timeout',
@@ -292,7 +292,7 @@ describe('a connection over TLS', () => {
     expect(reused).toEqual([false, true, false]);
   });
 
-  it('offers the given protocols, and reports the negotiated one', async () => {
+  it('offers the given protocols, and reports the negotiated protocol', async () => {
     await using server = await tlsUpstream({ ...good, ALPNProtocols: ['h2', 'http/1.1'] });
     const dialer = dialerForTest({ pinned, ca: company.cert });
     const target = authorityOf(`api.example:${server.port}`);

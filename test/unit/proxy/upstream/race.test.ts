@@ -42,7 +42,7 @@ function runners(names: readonly string[], isFinal?: (error: unknown) => boolean
 }
 
 describe('the order of addresses', () => {
-  it('alternates families, first that of the first address', () => {
+  it('alternates families, starting with the family of the first address', () => {
     const addresses = [six('::1'), six('::2'), six('::3'), four('1.1.1.1'), four('1.1.1.2')];
     expect(interleave(addresses).map(({ address }) => address)).toEqual([
       '::1',
@@ -79,7 +79,7 @@ describe('a race', () => {
     expect(await result).toMatchObject({ name: 'b' });
   });
 
-  it('starts the next attempt beside a pending one, which may still win', async () => {
+  it('starts the next attempt beside a pending attempt, which may still succeed', async () => {
     const { begun, come, result, clock, givenUp } = runners(['a', 'b', 'c']);
     clock.advance(249);
     expect(begun).toEqual(['a']);

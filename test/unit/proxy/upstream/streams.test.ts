@@ -114,7 +114,7 @@ describe('HTTP/2 sessions with an upstream', () => {
     expect(upstream.accepted()).toBe(2);
   });
 
-  it('carry as many streams as the upstream allows; further sessions carry the rest', async () => {
+  it('serve as many streams as the upstream allows; further sessions serve the rest', async () => {
     const upstream = await holding({ settings: { maxConcurrentStreams: 3 } });
     const { carry } = createUpstreams();
     const all = Array.from({ length: 7 }, () => carry(upstream.authority));
@@ -124,7 +124,7 @@ describe('HTTP/2 sessions with an upstream', () => {
     for (const { carried } of all) expect(await carried).toMatchObject({ status: 200 });
   });
 
-  it('carry at most 100 streams', async () => {
+  it('serve at most 100 streams', async () => {
     const upstream = await holding({ settings: { maxConcurrentStreams: 1_000 } });
     const { carry } = createUpstreams();
     const all = [carry(upstream.authority)];
@@ -169,7 +169,7 @@ describe('HTTP/2 sessions with an upstream', () => {
     for (const { carried } of both) expect(await carried).toMatchObject({ status: 200 });
   });
 
-  it('that allow no stream are not made repeatedly', async () => {
+  it('that allow no stream are not opened repeatedly', async () => {
     const upstream = await holding({ settings: { maxConcurrentStreams: 0 } });
     const { carry, clock } = createUpstreams({ upstream_wait: 1_000 });
     const all = [carry(upstream.authority), carry(upstream.authority)];
@@ -198,7 +198,7 @@ describe('HTTP/2 sessions with an upstream', () => {
     expect(upstream.accepted()).toBe(2);
   });
 
-  it('close after the idle time, and the next request makes another session', async () => {
+  it('close after the idle time, and the next request opens another session', async () => {
     const upstream = await holding();
     const { carry, clock } = createUpstreams({ upstream_keep_alive: 10_000 });
     const first = carry(upstream.authority);
@@ -341,7 +341,7 @@ describe('an upstream that is silent during a request', () => {
     safe.gone.tell();
   });
 
-  it('that responds to the PING gets no other one for five minutes', async () => {
+  it('that responds to the PING gets no other PING for five minutes', async () => {
     const upstream = await silent();
     const { carry, clock, state } = upstream;
     const { carried, gone } = carry(upstream.authority);

@@ -46,7 +46,7 @@ it('the session cache requires a full handshake an hour after the last one, desp
   expect(text('a')).toBe(undefined);
 });
 
-it('the session cache keeps a new session when an older one expires', () => {
+it('the session cache keeps a new session when an older session expires', () => {
   const { keep, take, text, clock } = sessions();
   keep('a', 'old');
   const old = take('a');

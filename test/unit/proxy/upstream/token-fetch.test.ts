@@ -69,7 +69,7 @@ describe('fetch for token endpoints', () => {
     expect(await response.text()).toBe('six');
   });
 
-  it('passes the whole authority to the dialer, also an IPv6 address', async () => {
+  it('passes the whole authority to the dialer, including an IPv6 address', async () => {
     const asked: unknown[] = [];
     const refused = new SidekeyError('address_blocked', 'Not there.');
     const fetch = fetchOver({

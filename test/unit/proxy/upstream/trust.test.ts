@@ -57,7 +57,7 @@ describe('the trust anchors', () => {
     ],
     ['is cut in its certificate', company.cert.slice(0, 300)],
     ['holds one good certificate and one that is cut', `${company.cert}\n${company.cert.slice(0, 300)}`],
-  ])('cannot be read from a file that %s, which is reported at once', async (what, text) => {
+  ])('cannot be read from a file that %s, and the failure is reported at once', async (what, text) => {
     const file =
       text === null ? join(folder, 'missing.pem') : await fileOf(`${what.replaceAll(' ', '-')}.pem`, text);
     expect(() => createTrust([file])).toThrow(

@@ -29,7 +29,7 @@ describe('a vault', () => {
     expect(bytes.toString('hex')).not.toContain(keyId);
   });
 
-  it('makes keyed hashes with a key derived for each purpose', () => {
+  it('computes keyed hashes with a separate key for each purpose', () => {
     const bytes = randomBytes(32);
     const vault = createVault(masterKey(bytes));
     for (const purpose of purposes) {

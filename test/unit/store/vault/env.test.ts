@@ -31,7 +31,7 @@ describe('a master key in the environment', () => {
     }
   });
 
-  it('that is missing is reported with the command that makes one', () => {
+  it('that is missing is reported with the command that creates one', () => {
     for (const env of [{}, { KEY: '' }, { KEY: '  ' }]) {
       expect(() => readKeyVariable('KEY', env)).toThrow(
         expect.objectContaining({ code: 'secret_missing', message: expect.stringContaining('KEY') }),

@@ -11,7 +11,7 @@ describe('the key check of a store', () => {
     expect(() => verifyKeyCheck(vault, sealKeyCheck(vault), '/data/sidekey.db')).not.toThrow();
   });
 
-  it('names the store when another key is given', () => {
+  it('names the store when another key is used', () => {
     const other = createVault(masterKey(randomBytes(32)));
     expect(() => verifyKeyCheck(other, sealKeyCheck(vault), '/data/sidekey.db')).toThrow(
       expect.objectContaining({

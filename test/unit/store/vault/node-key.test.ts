@@ -44,14 +44,14 @@ describe('a master key that is sealed for a node', () => {
     expect(() => openForNode(node, attacker)).toThrow(tampered);
   });
 
-  it('is not sealed to a public key that gives every private key the same secret', () => {
+  it('is not sealed to a public key that results in the same secret for every private key', () => {
     const publicKey = Buffer.alloc(32).toString('base64url');
     expect(() => sealForNode(master, { ...nodeOf(), publicKey })).toThrow();
   });
 });
 
 describe('a proof of an enrolment token', () => {
-  it('is for one name and one public key', () => {
+  it('is valid for one name and one public key only', () => {
     const node = nodeOf();
     const proof = joinProof(node);
     expect(isProofOf(node, proof)).toBe(true);
@@ -71,7 +71,7 @@ describe('an enrolment token', () => {
 });
 
 describe('the file of a node key', () => {
-  it('is private, and contains what was written', async () => {
+  it('is private, and contains the written key', async () => {
     const path = join(await tempFolder(), 'node.key');
     expect(await readNodeKey(path)).toBeNull();
     const node = nodeOf();

@@ -10,7 +10,7 @@ const old = createVault([first]);
 const token = Buffer.from('token');
 
 describe('a vault with an earlier key', () => {
-  it('opens what the earlier key sealed, and seals with the current one', () => {
+  it('opens what the earlier key sealed, and seals with the current key', () => {
     const both = createVault([second, first]);
     expect(both.open('a', old.seal('a', token))).toEqual(token);
     expect(() => old.open('a', both.seal('a', token))).toThrow(

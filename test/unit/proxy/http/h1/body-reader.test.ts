@@ -48,7 +48,7 @@ describe('a chunked body', () => {
       'body',
     ],
     ['bytes that look like its frame', '5\r\n\r\n0\r\n\r\n0\r\n\r\n', '\r\n0\r\n'],
-  ])('of %s is read exactly to its end, also byte by byte', (_what, text, payload) => {
+  ])('of %s is read exactly to its end, even byte by byte', (_what, text, payload) => {
     for (let size = 1; size <= text.length + 4; size += 1) {
       const read = readChunked(`${text}GET `, size);
       expect(read).toMatchObject({ payload, passed: text, rest: 'GET ', over: true, trailers: null });

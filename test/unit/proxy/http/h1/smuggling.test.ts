@@ -53,7 +53,7 @@ describe('two authorities in one request', () => {
   it.each([
     ...mixedAuthorities,
     ['a target of another host', 'GET https://evil.test/ HTTP/1.1\r\nHost: a\r\n\r\n', 'authority_mismatch'],
-  ] as const)('are both given to the routing decision: %s', (_name, row, code) => {
+  ] as const)('are both passed to the routing decision: %s', (_name, row, code) => {
     const text = bytesOf(row, place);
     const head = createRequestReader(limits).read(bytes(text), 0, text.length);
     if (head === 'incomplete' || head instanceof Malformed) throw new Error('no head');

@@ -71,7 +71,7 @@ describe('a session with a client', () => {
     far.destroy();
   });
 
-  it('that is drained accepts no stream, and closes after the active ones', async () => {
+  it('that is drained accepts no stream, and closes after the active streams', async () => {
     const { begun, until, ask, far, session } = await sessionOf(2);
     const stream = ask('/1');
     await until(1);

@@ -52,7 +52,7 @@ describe('the body of an incoming request', () => {
     expect((await body.next()).value?.buffer).toBe(bytes.buffer);
   });
 
-  it('reports when a reader waits for it, and until when', async () => {
+  it('notifies when a reader starts to wait, and when the wait ends', async () => {
     const { put, next, told } = begun(length(2));
     const first = next();
     expect(told).toEqual(['awaited']);

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { PendingBytes } from '../../../../../src/proxy/http/server/h1-request.ts';
 
-it('pending bytes precede new ones, in any number of pieces', () => {
+it('pending bytes precede new bytes, in any number of pieces', () => {
   const pending = new PendingBytes();
   let bytes: Buffer = Buffer.alloc(0);
   for (let i = 0; i < 4_096; i += 1) {

@@ -61,7 +61,7 @@ describe('the credential scope of a signature', () => {
     );
   });
 
-  it('is that of the host when the client did not sign', () => {
+  it('comes from the host if the client did not sign', () => {
     expect(scopeFor(at('sqs.eu-west-1.amazonaws.com'), byName, null, null)).toEqual({
       service: 'sqs',
       region: 'eu-west-1',
@@ -75,7 +75,7 @@ describe('the credential scope of a signature', () => {
     expect(scopeFor(at('b.s3.amazonaws.com'), byName, asked, null)).toEqual(asked);
   });
 
-  it('is that of the provider definition for hosts outside AWS', () => {
+  it('comes from the provider definition for hosts outside AWS', () => {
     const asked = { service: 's3', region: 'auto' };
     const storage = at('minio.acme.test', 9000);
     expect(scopeFor(storage, { service: 's3', region: null }, asked, null)).toEqual(asked);

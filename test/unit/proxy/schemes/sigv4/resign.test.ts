@@ -44,7 +44,7 @@ describe('a request that is signed again', () => {
     });
   });
 
-  it('has the session token of the grant signed, and not that of the client', () => {
+  it('is signed with the session token of the grant instead of the token of the client', () => {
     const temporary = { ...keys, sessionToken: 'ours' };
     const it = request({
       fields: ['x-amz-security-token', 'theirs', 'Authorization', client('host;x-amz-security-token')],
@@ -74,7 +74,7 @@ describe('a request that is signed again', () => {
     );
   });
 
-  it('is signed also when the client did not sign', () => {
+  it('is signed even if the client did not sign', () => {
     expect(fieldsOf(sign(request()).added)['X-Amz-Content-Sha256']).toBe(emptyHash);
     expect(fieldsOf(sign(request({ hasBody: true })).added)['X-Amz-Content-Sha256']).toBe('UNSIGNED-PAYLOAD');
   });
@@ -168,7 +168,7 @@ describe('a presigned URL', () => {
     expect(location).not.toContain('to%2Bken');
   });
 
-  it('expires no later than that of the client', () => {
+  it('expires no later than the URL of the client', () => {
     const { path } = sign(request({ path: `/key?${query({ 'X-Amz-Expires': '60' })}` }));
     expect(path).toContain('X-Amz-Expires=30');
   });
@@ -189,7 +189,7 @@ describe('a presigned URL', () => {
     expect(() => sign(request({ path: `/key?${asked}` }))).toThrow(message);
   });
 
-  it('with a signature also in a field is refused', () => {
+  it('with another signature in a field is refused', () => {
     expect(() => sign(request({ path: `/key?${query()}`, fields: ['Authorization', client()] }))).toThrow(
       /more than once/,
     );
