@@ -5,6 +5,7 @@
 import { once } from 'node:events';
 import { parseArgs } from 'node:util';
 import { SidekeyError } from '../src/lib/errors.ts';
+import { hintText } from '../src/lib/hint.ts';
 import { createLog } from '../src/lib/log.ts';
 import { findAgent } from './demo/agent.ts';
 import { realClock } from './demo/clock.ts';
@@ -81,7 +82,7 @@ async function main(args: readonly string[]): Promise<number> {
   } catch (error) {
     if (stop.aborted) return 130;
     const { message } = error instanceof Error ? error : new Error(String(error));
-    const hint = error instanceof SidekeyError && error.hint !== undefined ? `\n  → ${error.hint}` : '';
+    const hint = error instanceof SidekeyError ? `\n  → ${hintText(error.hint)}` : '';
     process.stderr.write(`${process.stdout.isTTY ? '\n' : ''}demo: ${message}${hint}\n`);
     return 1;
   }

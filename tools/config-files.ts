@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { failures } from '../src/lib/failures.ts';
+import { hintText } from '../src/lib/hint.ts';
 import {
   type CatalogEntry,
   environmentIndexFile,
@@ -104,7 +105,7 @@ export function renderJsonSchema(): string {
 /** Renders `docs/errors.md`: the table of failures. */
 export function renderErrorsPage(): string {
   const rows = Object.entries(failures).map(([code, { status, exit, sentence, hint }]) =>
-    `| \`${code}\` | ${status} | ${exit} | ${sentence} | ${hint} |`.replaceAll('<', '&lt;'),
+    `| \`${code}\` | ${status} | ${exit} | ${sentence} | ${hintText(hint)} |`.replaceAll('<', '&lt;'),
   );
   return `# Errors
 

@@ -120,14 +120,14 @@ export async function domains(main: HTMLElement, me: Me): Promise<void> {
       ),
     ],
     h('h2', {}, 'What would happen to a request?'),
-    explainForm(main, me),
+    explainForm(me),
   );
   if (mayChange) editor.value = (await call<Config>('GET /v2/config')).text;
 }
 
 const sign = { same: ' ', added: '+', removed: '−' } as const;
 
-function explainForm(main: HTMLElement, me: Me): HTMLElement {
+function explainForm(me: Me): HTMLElement {
   const result = h('div', { 'aria-live': 'polite' });
   return h(
     'div',
@@ -169,7 +169,7 @@ function explainForm(main: HTMLElement, me: Me): HTMLElement {
             badge(allowed ? 'allow' : held ? 'held' : 'deny'),
             ' ',
             message ?? outcome,
-            wayOut(hint, remedies, me, () => domains(main, me)),
+            wayOut(hint, remedies, me),
           ),
           table(
             'Steps',

@@ -40,7 +40,7 @@ const ranges: Readonly<Record<string, number>> = {
 };
 
 /** The health of the proxy, its problems, and plots over time. */
-export const overview: View = async (main, me, signal) => {
+export const overview: View = async (main, me) => {
   const status = await call<Status>('GET /v2/status');
   const plots = h('div', { class: 'plots' });
   const draw = async (span: number) => {
@@ -86,7 +86,7 @@ export const overview: View = async (main, me, signal) => {
       status.needs.map(({ about, sentence, hint, remedies = [] }) => [
         about,
         sentence,
-        wayOut(hint, remedies, me, () => overview(main, me, signal)),
+        wayOut(hint, remedies, me),
       ]),
       'Nothing: everything works.',
     ),

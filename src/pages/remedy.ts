@@ -39,20 +39,15 @@ const buttons: Readonly<
 
 type Input = Readonly<Record<string, string | undefined>>;
 
-/** @param done shows the page again after an action */
-export function wayOut(
-  hint: string | null,
-  remedies: readonly Remedy[],
-  { scopes }: Me,
-  done: () => Promise<unknown>,
-): Child {
+/** Returns a hint with its ways out. The page is loaded again after an action. */
+export function wayOut(hint: string | null, remedies: readonly Remedy[], { scopes }: Me): Child {
   const links = new Set<string>();
   const actions = remedies.flatMap(({ operation, input }) => {
     const button = buttons[operation];
     if (button !== undefined && scopes.includes(button.scope) && !Object.values(input).includes(null)) {
       const work = async () => {
         await button.run(input as Input);
-        await done();
+        location.reload();
       };
       return [action(button.label, work)];
     }
@@ -62,7 +57,8 @@ export function wayOut(
   });
   return [
     hint !== null && h('code', {}, hint),
-    actions,
-    [...links].map((view) => h('a', { href: `#${view}` }, `Open ${view}`)),
+    ...[...actions, ...links].map((way) =>
+      h('div', {}, typeof way === 'string' ? h('a', { href: `#${way}` }, `Open ${way}`) : way),
+    ),
   ];
 }

@@ -69,6 +69,6 @@ describe('a placeholder', () => {
 
   test('for callers without a token does not exist if every caller needs a token', async () => {
     const at = await withGrant({ proxy: { listen: '127.0.0.1:0', authentication: 'required' } });
-    expect((await at.run(['grant', 'show', '--placeholder', 'work'])).stderr).toContain('--agent NAME');
+    expect((await at.run(['grant', 'show', '--placeholder', 'work'])).stderr).toContain('--agent AGENT');
   });
 });
