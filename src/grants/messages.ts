@@ -5,7 +5,7 @@ import type { Credential } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
 import { type ReadyToken, replaceRemedy } from './token-result.ts';
-import { type Hint, hintOf } from '../lib/hint.ts';
+import { withInput, type Hint, hintOf } from '../lib/hint.ts';
 
 /** Turns an API's refusal into a hint for people. Pure; texts never contain a part of a token. */
 
@@ -71,10 +71,11 @@ export function consentRemedy(
   provider: Provider | undefined,
   credential: Credential,
 ): Hint {
-  if (scopes.length === 0) return replaceRemedy(grant, [], provider, credential);
+  const replacement = replaceRemedy(grant, [], provider, credential);
+  if (scopes.length === 0) return replacement;
   return takesScopes(provider, credential)
-    ? replaceRemedy(grant, [], provider, credential, { scopes })
-    : hintOf`${replaceRemedy(grant, [], provider, credential)} (the new one needs: ${scopes.map(shellWord).join(' ')})`;
+    ? withInput(replacement, { scopes })
+    : hintOf`${replacement} (the new one needs: ${scopes.map(shellWord).join(' ')})`;
 }
 
 /** Reports whether `connect` requests scopes. Pasted tokens and installations get theirs at the provider. */

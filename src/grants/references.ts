@@ -1,5 +1,5 @@
 import { SidekeyError } from '../lib/errors.ts';
-import { type Hint, hintOf, remedy } from '../lib/hint.ts';
+import { withInput, type Hint, hintOf, remedy } from '../lib/hint.ts';
 import type { FailureCode } from '../lib/failures.ts';
 import { withoutStop } from '../lib/text.ts';
 import { type PlanParts, planRefresh } from './refresh-plan.ts';
@@ -41,7 +41,7 @@ export async function unreadableReferences(
       });
       return '';
     });
-  const again = replaceRemedy(grant, [], providers(grant.provider), credential, { replace: true });
+  const again = withInput(replaceRemedy(grant, [], providers(grant.provider), credential), { replace: true });
   await planRefresh(
     { provider: grant.provider, scopes: grant.scopes, credential },
     {

@@ -160,7 +160,6 @@ function refused(grant: Grant, code: RefusedToken['code'], message: string, hint
  * @param audience hosts that may receive the credential, always with an import; empty: those of the provider
  * @param provider definition; undefined: unknown
  * @param credential content of the grant, if known: shows the flow that obtained it
- * @param more further input of `connect`
  */
 export function replaceRemedy(
   {
@@ -172,13 +171,12 @@ export function replaceRemedy(
   audience: readonly string[] = [],
   provider?: Provider,
   credential?: Credential,
-  more: RemedyInput = {},
 ): Hint {
   const owner = user === defaultUser ? undefined : user;
   const way = provider === undefined || audience.length > 0 ? null : wayOf(provider, type, credential);
   if (way !== null) {
     const named = name === providerName ? undefined : name;
-    return remedy('connect', { provider: providerName, name: named, user: owner, ...way, ...more });
+    return remedy('connect', { provider: providerName, name: named, user: owner, ...way });
   }
   const file = type === 'client_certificate' ? 'client.pem' : 'token.json';
   const hosts = audience.length === 0 ? undefined : audience;

@@ -1,6 +1,6 @@
 import { shellWord } from './text.ts';
 
-/** Next steps of failures: sentences, in which actions are data. Each front end shows an action in its way. */
+/** Next steps: sentences, in which actions are data. Each front end shows an action in its way. */
 
 /** An action that helps, with the known part of its input. */
 export interface Remedy {
@@ -17,7 +17,7 @@ type InputValue = string | number | boolean | readonly string[] | null;
 /** A sentence, an action, or parts of a sentence with actions between them. */
 export type Hint = string | Remedy | readonly (string | Remedy)[];
 
-/** Commands of operations that the API has. A word in capitals is the member of the input that is the argument. */
+/** Commands of operations that the API has. A word in capitals is a member of the input: the argument. */
 const operationCommands = {
   'agent.bind': 'agent bind AGENT',
   'agent.change': 'agent set AGENT',
@@ -117,6 +117,13 @@ export function remedy(operation: RemedyId, input: RemedyInput = {}): Remedy {
     value === undefined ? [] : [[member, value] as const],
   );
   return { operation, input: Object.fromEntries(given) };
+}
+
+/** Adds input to the action that is the whole of a hint. Returns other hints unchanged. */
+export function withInput(hint: Hint, more: RemedyInput): Hint {
+  return typeof hint === 'object' && 'operation' in hint
+    ? remedy(hint.operation, { ...hint.input, ...more })
+    : hint;
 }
 
 /** Returns a sentence with actions: hintOf`log in again: ${remedy('connect', { provider })}`. */
