@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { z } from 'zod';
 import { refusalOf } from '../proxy/http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { remediesOf } from '../lib/hint.ts';
+import { hintAnswer } from '../operations/members.ts';
 import type { FailureCode } from '../lib/failures.ts';
 import { bodyOf, checked, jsonOf } from './body.ts';
 import { addressOf, type Caller } from './caller.ts';
@@ -89,9 +89,9 @@ const ownStatus: Partial<Record<FailureCode, number>> = { config_invalid: 422, p
 function problem(error: unknown): Response {
   const { fields, ...refusal } = refusalOf(error);
   const status = (error instanceof SidekeyError ? ownStatus[error.code] : undefined) ?? refusal.status;
-  const remedies = error instanceof SidekeyError ? remediesOf(error.hint) : [];
   const document = JSON.parse(refusal.body.toString()) as object;
-  const body = JSON.stringify({ ...document, status, ...(remedies.length === 0 ? {} : { remedies }) });
+  const remedies = error instanceof SidekeyError ? hintAnswer(error.hint).remedies : undefined;
+  const body = JSON.stringify({ ...document, status, remedies });
   const headers = new Headers(guards);
   for (let i = 0; i < fields.length; i += 2) headers.set(fields[i] ?? '', fields[i + 1] ?? '');
   headers.delete('content-length');

@@ -1,6 +1,6 @@
 import type { Provider } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { remedy } from '../lib/hint.ts';
+import { hintText, remedy } from '../lib/hint.ts';
 import { shellQuoted } from '../lib/text.ts';
 import type { Mint } from '../proxy/placeholders/codes.ts';
 
@@ -249,7 +249,7 @@ function standIn(
   if (grant !== undefined) return { isRemoved: true, text: ` (the proxy adds the grant ${grant})` };
   if (reachable === null) return { isRemoved: true, text: '' };
   // Keys of AWS are two variables.
-  const way =
-    provider === 'aws' ? 'sidekey connect aws --token' : `sidekey connect ${provider} --from-env ${name}`;
+  const input = provider === 'aws' ? { token: true } : { from_env: name };
+  const way = hintText(remedy('connect', { provider, ...input }));
   return { isRemoved: true, text: ` (no ${provider} grant → ${way})` };
 }

@@ -230,7 +230,7 @@ async function planConnection(
   if (opened === null) {
     throw new Impossible(
       'the login at Auth0 that it lives on was removed',
-      hintOf`log in again with ${remedy('connect', { provider: 'auth0' })}, then connect this account again by that login`,
+      hintOf`log in again: ${remedy('connect', { provider: 'auth0' })}; then connect this account again: ${remedy('connect', { provider: null, via: 'auth0' })}`,
     );
   }
   const { name, provider: providerName, scopes } = opened.grant;

@@ -52,6 +52,7 @@ const operationCommands = {
   'lease.list': 'lease list',
   'lease.renew': 'lease renew LEASE',
   'lease.revoke': 'lease revoke LEASE',
+  'lease.revokeAll': 'lease revoke',
   'node.list': 'node list',
   'node.revoke': 'node revoke NODE',
   'person.change': 'person set PERSON',
@@ -97,6 +98,7 @@ export const remedyIds = Object.keys(commands) as RemedyId[];
 
 /** Options whose name, or whose word for the value, differs from the name of the member. */
 const optionForms: Readonly<Record<string, string>> = {
+  agent_labels: 'agent-label LABEL',
   app_id: 'app-id ID',
   assume_role: 'assume-role ARN',
   client_id: 'client-id ID',

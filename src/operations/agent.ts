@@ -271,7 +271,7 @@ export const changeAgent = changing({
     if (user !== undefined || labels !== undefined || disabled !== undefined) return;
     throw inputInvalid(
       'The command names nothing to change.',
-      'name labels, a user, or whether it is disabled',
+      hintOf`${remedy('agent.change', { agent: null, disabled: false })}, or ${remedy('agent.change', { agent: null, agent_labels: null })}`,
     );
   },
   async run({ store, audit }, { agent: of, acts_for: user, agent_labels: labels, disabled }, at) {
@@ -324,7 +324,7 @@ export const bindAgent = changing({
     }
     if (all || namedBindings(wanted, (grant) => grant).length > 0) return;
     throw new SidekeyError('input_invalid', 'The command names no grants.', {
-      hint: hintOf`${remedy('agent.bind', { agent: null, remove: remove || undefined, grants: null })}; or name providers, users, labels, everything, or hosts of egress`,
+      hint: hintOf`${remedy('agent.bind', { agent: null, remove: remove || undefined, grants: null })}; in place of grants: providers, users, labels, everything, or hosts of egress`,
     });
   },
   async run(parts, { agent: of, remove = false, all = false, ...wanted }, at) {

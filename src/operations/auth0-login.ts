@@ -52,7 +52,7 @@ export async function findLogin(
   const provider = providers(grant.provider);
   if (provider === undefined || !isAuth0(provider)) {
     throw new SidekeyError('input_invalid', `The grant ${titleOf(grant)} is not a login at Auth0.`, {
-      hint: hintOf`log in first, with ${remedy('connect', { provider: 'auth0' })}, and name that grant`,
+      hint: hintOf`log in first: ${remedy('connect', { provider: 'auth0' })}; then name that grant: ${remedy('connect', { provider: null, via: 'auth0' })}`,
     });
   }
   return { grant, provider, again: replaceRemedy(grant, [], provider) };
@@ -151,7 +151,7 @@ function unplanned(plan: RefreshPlan | null): SidekeyError {
   return plan?.kind === 'impossible'
     ? new SidekeyError('config_invalid', `Auth0 cannot be asked: ${plan.reason}.`, { hint: plan.hint })
     : new SidekeyError('input_invalid', 'The grant is not a login at Auth0.', {
-        hint: hintOf`log in first, with ${remedy('connect', { provider: 'auth0' })}, and name that grant`,
+        hint: hintOf`log in first: ${remedy('connect', { provider: 'auth0' })}; then name that grant: ${remedy('connect', { provider: null, via: 'auth0' })}`,
       });
 }
 

@@ -4,6 +4,7 @@ import type { Config } from '../config/config.ts';
 import { type Grant, hasEnded, isName, stateNow } from '../domain/grant.ts';
 import { countWaiting, type Proposal } from '../domain/proposal.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintText, remedy } from '../lib/hint.ts';
 
 /**
  * Checks the name of a grant, a user or an agent. The error omits the text, which may be a secret.
@@ -198,5 +199,7 @@ export function unlistedHosts({ proxy }: Pick<Config, 'proxy'>): string {
 /** Returns a line about the pending proposals; null: none. */
 export function waitingText(proposals: readonly Proposal[], now: number): string | null {
   const count = countWaiting(proposals, now);
-  return count === 0 ? null : `${counted(count, 'proposal')} of agents to answer: sidekey proposal list`;
+  return count === 0
+    ? null
+    : `${counted(count, 'proposal')} of agents to answer: ${hintText(remedy('proposal.list'))}`;
 }

@@ -266,7 +266,7 @@ export const revokeLeases = changing({
 /** Error for leases to revoke that are named in no way, or in several. */
 export function unclearChoice(): SidekeyError {
   return new SidekeyError('input_invalid', 'Name one lease, or all leases of an agent or a grant.', {
-    hint: hintOf`${remedy('lease.revoke', { lease: null })}; or an agent or a grant in place of the lease`,
+    hint: hintOf`${remedy('lease.revoke', { lease: null })}, ${remedy('lease.revokeAll', { agent: null })}, or ${remedy('lease.revokeAll', { grant: null })}`,
   });
 }
 

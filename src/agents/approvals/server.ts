@@ -5,7 +5,7 @@ import { refusalOf, refuseOn } from '../../proxy/http/problem.ts';
 import { readBounded } from '../../lib/body.ts';
 import { ConnectionPlaces, endsOf } from '../../lib/connection-places.ts';
 import { listenFailure, SidekeyError } from '../../lib/errors.ts';
-import { hintOf, remedy } from '../../lib/hint.ts';
+import { hintOf, hintText, remedy } from '../../lib/hint.ts';
 import {
   browserHeadBytes,
   markup,
@@ -380,14 +380,14 @@ export function overPage(approval: Approval | null): PageAnswer {
 function unknownPage(): PageAnswer {
   return plainPage(404, 'This link is not valid', [
     'A part of it is missing or changed, or another installation made it.',
-    'Copy the whole link from the message, or answer in a terminal: sidekey approve',
+    `Copy the whole link from the message, or answer in a terminal: ${hintText(remedy('approval.answer'))}`,
   ]);
 }
 
 /** Renders the page for a person who opens the port without a link. */
 function homePage(status: number): PageAnswer {
   const body = markup`<p>Each request that waits for an answer has a link of its own. Open that link: it is in the message that you got, and in the output of this command:</p>
-    <p><code>${asTyped('sidekey approve --list')}</code></p>`;
+    <p><code>${asTyped(hintText(remedy('approval.list')))}</code></p>`;
   return page({ kind: 'done', title: 'Approvals of Sidekey', body }, status);
 }
 

@@ -1,6 +1,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import { SinkFailure } from '../../audit/export/sink.ts';
 import { errorPhrase } from '../../lib/errors.ts';
+import { hintText, remedy } from '../../lib/hint.ts';
 import type { Log } from '../../lib/log.ts';
 import { pause, type Timers } from '../../lib/timers.ts';
 import type { Vault } from '../../store/vault/vault.ts';
@@ -230,7 +231,7 @@ function summaryOf(question: Question): string {
 /** Returns the message for a question. @param link the complete link */
 export function questionMessage(question: Question, link: string | null): QuestionMessage {
   const { id, expiresAt, who, method, scheme, authority, path, grantName, grantUser } = question;
-  const command = `sidekey approve ${id}`;
+  const command = hintText(remedy('approval.answer', { approval: id }));
   return {
     text: `${summaryOf(question)} Answer: ${link ?? command}`,
     id,

@@ -53,6 +53,7 @@ describe('scopes that are removed from a grant', () => {
     expect(body.hint).toBe(
       'sidekey grant revoke desk --user alice; sidekey connect acme --name desk --user alice --scope read:tickets',
     );
+    expect(body.remedies).toEqual([{ operation: 'grant.revoke', input: { grant: 'desk', user: 'alice' } }]);
     expect(await scopesNow()).toEqual(expect.arrayContaining(all));
     helpdesk.failTokenEndpoint(null);
     await call('POST /v2/grants/desk/refresh', { body: { force: true } });

@@ -130,6 +130,11 @@ describe('rejects an unusable client certificate at once', () => {
     );
   });
 
+  it('for any wrong passphrase of a key, even one that decrypts to bytes with a valid padding', () => {
+    for (let guess = 0; guess < 600; guess += 1)
+      expect(of({ cert, key: encrypted, passphrase: `no-${guess}` })).toThrow(/passphrase of the key is/);
+  });
+
   it('for a wrong passphrase of a PKCS #12 file, and accepts the right passphrase', async () => {
     const both = await pfx();
     expect(of({ pfx: both, passphrase: 'no' })).toThrow(
