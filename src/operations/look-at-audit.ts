@@ -143,7 +143,7 @@ function lookAtSink(file: string, name: string, now: number): LookedAt {
   if (state === 'broken') {
     const need = {
       sentence: `What is known of the audit sink ${name} cannot be read.`,
-      hint: 'sidekey start',
+      hint: remedy('start'),
     };
     return { name, text: `${name} unknown`, facts: { begun: true, readable: false }, need };
   }
