@@ -1,50 +1,36 @@
 import type { Kysely } from 'kysely';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import type { Run } from './agents.ts';
+import { all, done, first, type Run, written } from './queries.ts';
 import { type ApiKeyRow, compare, parseTexts, type Schema } from './schema.ts';
 import type { ApiKeyRecord, Store } from './store.ts';
 
 export function sqlApiKeys(db: Kysely<Schema>, run: Run): Store['apiKeys'] {
-  const all = () => db.selectFrom('apiKeys').selectAll();
+  const keys = () => db.selectFrom('apiKeys').selectAll();
   return {
-    insert: (key) =>
-      run(
-        async () => {
-          const scopes = key.scopes === null ? null : JSON.stringify(key.scopes);
-          await db
-            .insertInto('apiKeys')
-            .values({ ...key, scopes })
-            .execute();
-        },
+    insert: (key) => {
+      const scopes = key.scopes === null ? null : JSON.stringify(key.scopes);
+      return run(
+        () => done(db.insertInto('apiKeys').values({ ...key, scopes })),
         () =>
           new SidekeyError('already_exists', `There is an API key ${key.name} already.`, {
             hint: hintOf`use another name, or: ${remedy('api_key.revoke', { key: key.name })}`,
           }),
-      ),
-    find: (hash) =>
-      run(async () => {
-        const row = await all().where('hash', '=', hash).executeTakeFirst();
-        return row === undefined ? null : fromRow(row);
-      }),
-    list: () => run(async () => byName(await all().execute()).map(fromRow)),
-    remove: (name) =>
-      run(async () => {
-        const { numDeletedRows } = await db
-          .deleteFrom('apiKeys')
-          .where('name', '=', name)
-          .executeTakeFirstOrThrow();
-        return numDeletedRows > 0n;
-      }),
+      );
+    },
+    find: (hash) => run(() => first(keys().where('hash', '=', hash), fromRow)),
+    list: () => run(async () => byName(await all(keys(), fromRow))),
+    remove: (name) => run(async () => (await written(db.deleteFrom('apiKeys').where('name', '=', name))) > 0),
     noteUse: (name, at) =>
-      run(async () => {
-        await db
-          .updateTable('apiKeys')
-          .set({ usedAt: at })
-          .where('name', '=', name)
-          .where((row) => row.or([row('usedAt', 'is', null), row('usedAt', '<', at)]))
-          .execute();
-      }),
+      run(() =>
+        done(
+          db
+            .updateTable('apiKeys')
+            .set({ usedAt: at })
+            .where('name', '=', name)
+            .where((row) => row.or([row('usedAt', 'is', null), row('usedAt', '<', at)])),
+        ),
+      ),
   };
 }
 
@@ -59,93 +45,62 @@ function fromRow(row: ApiKeyRow): ApiKeyRecord {
 }
 
 export function sqlPeople(db: Kysely<Schema>, run: Run): Store['people'] {
+  const people = () => db.selectFrom('people').selectAll();
   const passkeys = () => db.selectFrom('passkeys').selectAll();
   return {
     insert: (person) =>
       run(
-        async () => {
-          await db.insertInto('people').values(person).execute();
-        },
+        () => done(db.insertInto('people').values(person)),
         () =>
           new SidekeyError('already_exists', `There is a person ${person.name} already.`, {
             hint: remedy('person.change', { person: person.name, role: null }),
           }),
       ),
-    get: (name) =>
-      run(async () => {
-        const row = await db.selectFrom('people').selectAll().where('name', '=', name).executeTakeFirst();
-        return row ?? null;
-      }),
-    find: (identity) =>
-      run(async () => {
-        const row = await db
-          .selectFrom('people')
-          .selectAll()
-          .where('identity', '=', identity)
-          .executeTakeFirst();
-        return row ?? null;
-      }),
-    list: () => run(async () => byName(await db.selectFrom('people').selectAll().execute())),
+    get: (name) => run(() => first(people().where('name', '=', name))),
+    find: (identity) => run(() => first(people().where('identity', '=', identity))),
+    list: () => run(async () => byName(await people().execute())),
     change: (name, change, endsAt) =>
       run(
         () =>
           db.transaction().execute(async (inside) => {
-            const { numUpdatedRows } = await inside
-              .updateTable('people')
-              .set((row) =>
-                endsAt === undefined ? change : { ...change, generation: row('generation', '+', 1) },
-              )
-              .where('name', '=', name)
-              .executeTakeFirstOrThrow();
-            if (endsAt === undefined) return numUpdatedRows > 0n;
+            const changed = await written(
+              inside
+                .updateTable('people')
+                .set((row) =>
+                  endsAt === undefined ? change : { ...change, generation: row('generation', '+', 1) },
+                )
+                .where('name', '=', name),
+            );
+            if (endsAt === undefined) return changed > 0;
             await inside
               .updateTable('apiKeys')
               .set({ expiresAt: endsAt })
               .where('person', '=', name)
               .where((row) => row.or([row('expiresAt', 'is', null), row('expiresAt', '>', endsAt)]))
               .execute();
-            return numUpdatedRows > 0n;
+            return changed > 0;
           }),
         () =>
           new SidekeyError('already_exists', 'This account signs in another person already.', {
             hint: hintOf`${remedy('person.list')} names it; remove that person first`,
           }),
       ),
-    remove: (name) =>
-      run(async () => {
-        const { numDeletedRows } = await db
-          .deleteFrom('people')
-          .where('name', '=', name)
-          .executeTakeFirstOrThrow();
-        return numDeletedRows > 0n;
-      }),
+    remove: (name) => run(async () => (await written(db.deleteFrom('people').where('name', '=', name))) > 0),
     passkeys: {
       insert: (passkey) =>
         run(
-          async () => {
-            await db.insertInto('passkeys').values(passkey).execute();
-          },
+          () => done(db.insertInto('passkeys').values(passkey)),
           () => new SidekeyError('already_exists', 'This passkey is registered already.'),
         ),
-      get: (id) =>
-        run(async () => {
-          const row = await passkeys().where('id', '=', id).executeTakeFirst();
-          return row ?? null;
-        }),
+      get: (id) => run(() => first(passkeys().where('id', '=', id))),
       list: (person) =>
         run(() => passkeys().where('person', '=', person).orderBy('createdAt').orderBy('id').execute()),
       used: (id, { counter, at }) =>
-        run(async () => {
-          await db.updateTable('passkeys').set({ counter, usedAt: at }).where('id', '=', id).execute();
-        }),
+        run(() => done(db.updateTable('passkeys').set({ counter, usedAt: at }).where('id', '=', id))),
       remove: (person, id) =>
         run(async () => {
-          const { numDeletedRows } = await db
-            .deleteFrom('passkeys')
-            .where('person', '=', person)
-            .where('id', '=', id)
-            .executeTakeFirstOrThrow();
-          return numDeletedRows > 0n;
+          const own = db.deleteFrom('passkeys').where('person', '=', person).where('id', '=', id);
+          return (await written(own)) > 0;
         }),
     },
   };
