@@ -12,7 +12,6 @@ import {
   receiver,
   secretReference,
 } from './scalar.ts';
-import type { SecretReference } from './secret-reference.ts';
 import { type OidcConfig, oidcSchema, toOidcConfig } from './oidc.ts';
 
 /**
@@ -155,25 +154,11 @@ export interface ApprovalsConfig {
   readonly notify: readonly ApprovalNotice[];
 }
 
-/** A chat or mailbox that receives approval questions. */
-export type ApprovalNotice =
-  | { readonly template: 'slack'; readonly url: SecretReference }
-  | {
-      readonly template: 'telegram';
-      readonly token: SecretReference;
-      readonly chat: string;
-      /** Without a trailing slash. */
-      readonly url: string;
-    }
-  | { readonly template: 'ntfy'; readonly url: string; readonly token: SecretReference | null }
-  | { readonly template: 'mail'; readonly to: string; readonly from: string };
+/** A chat or mailbox that receives approval questions. The URL of Telegram has no trailing slash. */
+export type ApprovalNotice = z.output<typeof approvalsSchema>['notify'][number];
 
-/** Receiver of notifications about questions. */
-export interface ApprovalWebhook {
-  readonly url: string;
-  /** Null: requests are not signed. */
-  readonly secret: SecretReference | null;
-}
+/** Receiver of notifications about questions. Requests without a secret are not signed. */
+export type ApprovalWebhook = NonNullable<z.output<typeof approvalsSchema>['webhook']>;
 
 /** Settings of the approval pages. */
 export interface AdminConfig {
@@ -201,11 +186,10 @@ export function toApprovalsConfig({
   return {
     timeoutMs: timeout,
     maxPending,
-    webhook: webhook === undefined ? null : { url: webhook.url, secret: webhook.secret ?? null },
-    notify: notify.map((each) => {
-      if (each.template === 'telegram') return { ...each, url: each.url.replace(/\/+$/, '') };
-      return each.template === 'ntfy' ? { ...each, token: each.token ?? null } : each;
-    }),
+    webhook: webhook ?? null,
+    notify: notify.map((each) =>
+      each.template === 'telegram' ? { ...each, url: each.url.replace(/\/+$/, '') } : each,
+    ),
   };
 }
 

@@ -8,7 +8,7 @@ import { question } from '../../../support/question.ts';
 import { manualTime, settle } from '../../lib/manual-time.ts';
 
 const link = 'http://127.0.0.1:8378/approve/k7w2m9qd/SIGNATURE-OF-THE-LINK';
-const hook: ApprovalWebhook = { url: 'https://chat.acme.test/hooks/PATH-OF-THE-HOOK', secret: null };
+const hook: ApprovalWebhook = { url: 'https://chat.acme.test/hooks/PATH-OF-THE-HOOK' };
 
 interface Sent {
   readonly url: string;
