@@ -21,7 +21,6 @@ interface SharedParts extends Pick<
   readonly uses: UseNotes;
   readonly assumed: AssumedToken | undefined;
   readonly log: Log;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;

@@ -24,7 +24,6 @@ interface RestoreOptions {
   /** Older credentials replace newer ones, except those of revoked grants. */
   readonly rollBack: boolean;
   readonly env: NodeJS.ProcessEnv;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 

@@ -33,7 +33,6 @@ export interface State extends Opened {
 
 export interface StateParts {
   readonly log: Log;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Environment of `env:` references. Default: that of the process. */
   readonly env?: NodeJS.ProcessEnv | undefined;
@@ -151,7 +150,6 @@ export function accessOf(
 interface Opening {
   readonly store: Store;
   readonly env?: NodeJS.ProcessEnv | undefined;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 

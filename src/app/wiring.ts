@@ -24,7 +24,6 @@ interface ApprovalServiceParts {
   /** Guarded `fetch` in force. */
   readonly fetch: () => typeof fetch;
   readonly log: Log;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;

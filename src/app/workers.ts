@@ -34,7 +34,6 @@ interface SupervisorParts {
   /** The socket that a service manager passed; null: the supervisor binds one. */
   readonly passed: ListeningSocket | null;
   readonly log: Log;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly timers: Timers;
   /** Receives the process ids of the serving workers after each change. */

@@ -21,7 +21,6 @@ export type Fault = 'duplicate' | 'again' | SidekeyError;
 interface SqlStoreParts extends GrantWrites {
   readonly db: Kysely<Schema>;
   readonly location: string;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** See `Store.epoch`. May throw errors of the driver. */
   readonly epoch: () => number;
