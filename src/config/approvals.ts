@@ -145,15 +145,6 @@ export const adminSchema = z
   })
   .meta({ description: 'The listener of the pages for people and of the API; off: none.' });
 
-export interface ApprovalsConfig {
-  /** Milliseconds that a request waits. */
-  readonly timeoutMs: number;
-  /** Maximum number of pending requests of one agent. */
-  readonly maxPending: number;
-  readonly webhook: ApprovalWebhook | null;
-  readonly notify: readonly ApprovalNotice[];
-}
-
 /** A chat or mailbox that receives approval questions. The URL of Telegram has no trailing slash. */
 export type ApprovalNotice = z.output<typeof approvalsSchema>['notify'][number];
 
@@ -182,7 +173,7 @@ export function toApprovalsConfig({
   max_pending: maxPending,
   webhook,
   notify,
-}: z.output<typeof approvalsSchema>): ApprovalsConfig {
+}: z.output<typeof approvalsSchema>) {
   return {
     timeoutMs: timeout,
     maxPending,
@@ -192,6 +183,8 @@ export function toApprovalsConfig({
     ),
   };
 }
+
+export type ApprovalsConfig = ReturnType<typeof toApprovalsConfig>;
 
 /** Converts validated values to settings. */
 export function toAdminConfig(

@@ -2,7 +2,6 @@ import { z } from 'zod';
 import { marks } from './marks.ts';
 import { scope } from './provider.ts';
 import { issuer, plainText, secretReference } from './scalar.ts';
-import type { SecretReference } from './secret-reference.ts';
 
 /** The part `admin.oidc` of the config file: sign-in of people at an OpenID provider. */
 
@@ -45,25 +44,12 @@ export const oidcSchema = z
   .refine(({ scopes }) => scopes.includes('openid'), { path: ['scopes'], error: 'must contain openid' })
   .meta({ description: 'Sign-in at an OpenID provider. Default: links and passkeys alone.' });
 
-/** Settings of the sign-in at an OpenID provider. */
-export interface OidcConfig {
-  readonly issuer: string;
-  readonly clientId: string;
-  /** Null: a public client. */
-  readonly clientSecret: SecretReference | null;
-  readonly scopes: readonly string[];
-  /** Claim with the name of a new person. */
-  readonly name: string;
-  /** Roles with their holders, in order of precedence. */
-  readonly roles: readonly (readonly [
-    role: 'operator' | 'approver' | 'auditor' | 'user',
-    holders: Readonly<Record<string, readonly string[]>>,
-  ])[];
-}
-
-/** Converts validated values to settings. */
-export function toOidcConfig(values: z.output<typeof oidcSchema>): OidcConfig {
+/** Converts validated values to settings. Roles are in order of precedence. */
+export function toOidcConfig(values: z.output<typeof oidcSchema>) {
   const { client_id: clientId, client_secret: clientSecret = null, roles, ...rest } = values;
   const order = ['operator', 'approver', 'auditor', 'user'] as const;
-  return { ...rest, clientId, clientSecret, roles: order.map((role) => [role, roles[role] ?? {}]) };
+  return { ...rest, clientId, clientSecret, roles: order.map((role) => [role, roles[role] ?? {}] as const) };
 }
+
+/** Settings of the sign-in at an OpenID provider. */
+export type OidcConfig = ReturnType<typeof toOidcConfig>;
