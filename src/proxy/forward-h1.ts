@@ -6,6 +6,7 @@ import { type ResponseHeadBytes } from './http/head.ts';
 import { giveBackResponseReader, type HeadReader, takeResponseReader } from './http/h1/read-head.ts';
 import { Malformed } from './http/h1/scan.ts';
 import { trailersToPass } from './http/h1/write.ts';
+import { PendingBytes } from './http/server/h1-request.ts';
 import type { Limits } from './policy/limits.ts';
 import type { ConnectionUser, UpstreamConnection } from './upstream/h1-connection.ts';
 import {
@@ -45,9 +46,8 @@ class ResponseReading {
   readonly #limits: Limits;
   readonly #sink: ResponseSink;
   readonly #heads: HeadReader<ResponseHeadBytes>;
-  /** A head that came in pieces, as far as it came. */
-  #partial: Buffer | null = null;
-  #partialSize = 0;
+  /** The bytes of a head that comes in pieces; null: none did. */
+  #pending: PendingBytes | null = null;
   #body: BodyReader | null = null;
   #isChunked = false;
   #mayReuse = false;
@@ -76,9 +76,9 @@ class ResponseReading {
   read(bytes: Buffer, end: number): Error | null {
     this.hasBegun = true;
     if (this.#body !== null) return this.#readBody(this.#body, bytes, 0, end);
-    if (this.#partial === null) return this.#readHeads(bytes, 0, end);
-    const whole = this.#append(this.#partial, bytes, end);
-    return this.#readHeads(whole, 0, this.#partialSize);
+    if (this.#pending === null) return this.#readHeads(bytes, end);
+    const whole = this.#pending.with(bytes.subarray(0, end));
+    return this.#readHeads(whole, whole.length);
   }
 
   /** The connection has ended in good order. Answers whether the response is whole by that. */
@@ -89,12 +89,12 @@ class ResponseReading {
     return true;
   }
 
-  #readHeads(bytes: Buffer, start: number, end: number): Error | null {
-    let at = start;
+  #readHeads(bytes: Buffer, end: number): Error | null {
+    let at = 0;
     for (;;) {
       const head = this.#heads.read(bytes, at, end);
       if (head === 'incomplete') {
-        this.#keep(bytes, at, end);
+        (this.#pending ??= new PendingBytes()).keep(bytes.subarray(0, end), at);
         return null;
       }
       if (head instanceof Malformed) return head;
@@ -138,28 +138,6 @@ class ResponseReading {
     if (stop < end) this.#mayReuse = false;
     this.#sink.whole(body.trailers === null ? noTrailers : trailersToPass(body.trailers));
     return null;
-  }
-
-  #append(partial: Buffer, bytes: Buffer, end: number): Buffer {
-    const size = this.#partialSize + end;
-    let room = partial;
-    if (size > partial.length) {
-      room = Buffer.allocUnsafe(Math.max(size, 2 * partial.length));
-      partial.copy(room, 0, 0, this.#partialSize);
-    }
-    bytes.copy(room, this.#partialSize, 0, end);
-    this.#partial = room;
-    this.#partialSize = size;
-    return room;
-  }
-
-  #keep(bytes: Buffer, start: number, end: number): void {
-    if (bytes === this.#partial) bytes.copyWithin(0, start, end);
-    else {
-      this.#partial ??= Buffer.allocUnsafe(Math.max(1_024, end - start));
-      bytes.copy(this.#partial, 0, start, end);
-    }
-    this.#partialSize = end - start;
   }
 }
 
