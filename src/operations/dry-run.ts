@@ -16,7 +16,7 @@ import type { RuleStep } from '../proxy/policy/rule.ts';
 import { ExchangeRecord } from '../proxy/record.ts';
 import { carriedAs } from '../proxy/schemes/placement.ts';
 import { type ConfigSnapshot, type ProxyServices, snapshotOf } from '../proxy/services.ts';
-import type { UpstreamRequest } from '../proxy/upstream-request.ts';
+import type { UpstreamRequest } from '../proxy/request.ts';
 import type { LeaseRecord, Store } from '../store/store.ts';
 import { identify, idleServices, silentReply, withSomeToken } from './dry-run-services.ts';
 import {
@@ -330,7 +330,7 @@ export class Explanation {
     }
     const names = fields.filter((name, i) => i % 2 === 0 && carriedIn?.has(name.toLowerCase()) === true);
     this.#passed('injection', `${describeFields(names, grant, this.placement)} (${howCarried(grant)})`);
-    const { decision } = credential.authorized;
+    const { decision } = credential.request;
     for (const { token, placement } of credential.also)
       this.#passed('injection', `${carriedAs(placement)} (the grant ${titleOf(token.grant)})`);
     const { leakGuard } = decision;

@@ -11,8 +11,8 @@ import { FieldNames, isFieldName } from './policy/text.ts';
 import type { UpstreamConnection } from './upstream/h1-connection.ts';
 import type { StreamHead } from './upstream/h2-stream.ts';
 import type { CredentialRenewal } from './credential.ts';
+import type { UpstreamRequest } from './request.ts';
 import type { ConfigSnapshot } from './services.ts';
-import type { RequestBody, UpstreamRequest } from './upstream-request.ts';
 
 /** Reports whether a status says that the credential was not enough (RFC 6750 §3.1). */
 export function isRefusal(status: number): boolean {
@@ -120,6 +120,19 @@ export interface Sending<Config = ConfigSnapshot> {
   readonly meter: Meter;
   readonly credentials: Credentials;
   readonly ending: Ending;
+}
+
+/** A request body while it is sent: counted, limited, and kept as far as a repeat may need it. */
+export interface RequestBody {
+  /** Stream of the body; null if there is no body. Throws SidekeyError `body_too_large`. */
+  readonly stream: AsyncIterable<Buffer> | null;
+  /** Returns the whole body if all of it was received and kept, so that it can be repeated. */
+  whole(): { readonly copy: Buffer | null } | null;
+  /**
+   * Returns the whole body from its first byte, with the pieces that are still to come; null: received pieces
+   * were not kept. The reader of the body continues with this.
+   */
+  again(): { readonly copy: AsyncIterable<Buffer> | null } | null;
 }
 
 /** A request, and the parts that an attempt to send it needs. Values change only between attempts. */

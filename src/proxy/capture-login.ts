@@ -8,8 +8,8 @@ import { answerWithPlaceholders } from './placeholders/login-answer.ts';
 import { foreign } from './placeholders/substitute.ts';
 import { takeLimits } from './rule-limits.ts';
 import type { LoginGrant } from './login-grant.ts';
+import type { Request } from './request.ts';
 import { readTokenRequest, replyToTokenRequest } from './token-message.ts';
-import type { PreparedExchange } from './upstream-request.ts';
 
 /** Grant types with which programs log in (RFC 6749 §4.1.3, §6, RFC 8628 §3.4). */
 const captured: ReadonlySet<unknown> = new Set([
@@ -39,9 +39,9 @@ const ofMessage = [
 export async function captureLogin(
   login: LoginGrant,
   bytes: Buffer,
-  { prepared: request, authorized, reply, services, record }: PreparedExchange,
+  request: Request,
 ): Promise<ExchangeResult> {
-  const { caller, config, decision } = authorized;
+  const { caller, config, decision, reply, services, record } = request;
   const { provider, name, user } = login;
   const { tokenEndpoint } = provider;
   if (request.body === null) throw withoutBody();
@@ -55,7 +55,7 @@ export async function captureLogin(
   const { grant_type: type } = parameters;
   if (!captured.has(type)) throw notCaptured(client);
   if (decision.outcome === 'approve') throw waitsForPerson(client);
-  takeLimits(authorized, services);
+  takeLimits(request, services);
   orThrow(await caller.holds(login.existing, { mode: config.agents, used: true }));
   // The code is good for one use: what cannot be recorded is not sent.
   await services.audit.append(record.access());

@@ -17,7 +17,7 @@ import {
   upstreamFailure,
 } from './attempt.ts';
 import { ToolListReply } from './tool-list.ts';
-import type { UpstreamRequest } from './upstream-request.ts';
+import type { UpstreamRequest } from './request.ts';
 
 const notFromAny = new NameSet(notFromUpstream(false));
 const notFromGrants = new NameSet(notFromUpstream(true));

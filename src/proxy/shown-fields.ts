@@ -4,8 +4,7 @@ import { untrusted } from '../lib/text.ts';
 import { foreignInFields, type KnownForms } from './placeholders/foreign-forms.ts';
 import { FieldNames } from './policy/text.ts';
 import { preparedFor } from './schemes/apply.ts';
-import type { ObtainedCredential } from './credential.ts';
-import type { PreparedRequest } from './upstream-request.ts';
+import type { ObtainedCredential, Request } from './request.ts';
 
 /** Header fields and trailers of a request that a person is asked about. */
 
@@ -27,7 +26,7 @@ const secret = /authoriz|cookie|credential|dpop|api-?key|password|secret|session
 
 /** Returns `NAME: VALUE` of each uncommon field and trailer that is sent. Escapes deceptive characters. */
 export function shownFields(
-  { fields, trailers }: Pick<PreparedRequest, 'fields' | 'trailers'>,
+  { fields, inbound: { trailers } }: Pick<Request, 'fields' | 'inbound'>,
   { token, placement, also }: ObtainedCredential,
   forms: KnownForms,
 ): readonly string[] {

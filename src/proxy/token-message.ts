@@ -1,12 +1,12 @@
 import { valuesOf } from './http/fields.ts';
 import type { ExchangeResult, Reply } from './http/message.ts';
-import type { PreparedRequest } from './upstream-request.ts';
+import type { Request } from './request.ts';
 
 /** The parameters of a token request, by name. JSON may have values of any type. */
 type TokenParameters = Readonly<Record<string, unknown>>;
 
 /** Reads a token request: a form (RFC 6749 §4), or the JSON that some providers take instead. */
-export function readTokenRequest(text: string, { fields }: Pick<PreparedRequest, 'fields'>): TokenParameters {
+export function readTokenRequest(text: string, { fields }: Pick<Request, 'fields'>): TokenParameters {
   const type = valuesOf(fields, 'content-type')[0] ?? '';
   if (!/\bjson\b/i.test(type)) return Object.fromEntries(new URLSearchParams(text));
   try {

@@ -1,7 +1,7 @@
 import { secretText } from '../domain/credential.ts';
 import type { LoginClient, Provider } from '../domain/provider.ts';
 import { valuesOf } from './http/fields.ts';
-import { type ExchangeResult, type InboundRequest, readAhead } from './http/message.ts';
+import { type ExchangeResult, readAhead } from './http/message.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import {
@@ -13,11 +13,10 @@ import {
 import { holderOf, holdersOf } from './placeholders/detect.ts';
 import { accessPlaceholder, refreshPlaceholder } from './placeholders/login-answer.ts';
 import { tokenRequestRefused } from './placeholders/substitute.ts';
-import type { AuthorizedRequest } from './authorize.ts';
 import { captureLogin } from './capture-login.ts';
 import { takeLimits } from './rule-limits.ts';
+import type { Request } from './request.ts';
 import { readTokenRequest, replyToTokenRequest } from './token-message.ts';
-import type { PreparedExchange, PreparedRequest } from './upstream-request.ts';
 
 /** Maximum bytes of a token request. Requests for this purpose are smaller. */
 const maxTokenRequestBytes = 65_536;
@@ -33,18 +32,14 @@ const renewals: ReadonlySet<unknown> = new Set([
 /**
  * Answers a program that refreshes its token with a placeholder. The answer has the placeholder again. The
  * token behind it is refreshed when it is due, as for any other request: the new tokens are stored in the
- * grant, and a one-time refresh token is used once. Returns a request without a placeholder unchanged.
+ * grant, and a one-time refresh token is used once. Null: the request has no placeholder.
  *
  * @throws SidekeyError `body_too_large`, `placeholder_misused`, `rate_limited`; why there is no token
  */
-export async function answerTokenRequest(
-  exchange: PreparedExchange,
-): Promise<ExchangeResult | PreparedRequest> {
-  const { prepared: request, authorized, reply, services, record } = exchange;
-  const { caller, config, grant, provider, login } = authorized;
+export async function answerTokenRequest(request: Request): Promise<ExchangeResult | null> {
+  const { caller, config, grant, provider, login, reply, services, record } = request;
   if (request.body !== null) reply.continue();
-  const body = request.body?.[Symbol.asyncIterator]() as InboundRequest['body'] | undefined;
-  const read = await readAhead(body ?? null, maxTokenRequestBytes);
+  const read = await readAhead(request.body, maxTokenRequestBytes);
   // A placeholder in unread bytes would be missed, and the provider would send the client a real token.
   if (!read.isWhole) throw tokenRequestTooLarge();
   const text = read.bytes.toString('latin1');
@@ -54,7 +49,7 @@ export async function answerTokenRequest(
       ? null
       : shownIn([text, ...pairs], { grant: grant.id, provider, caller }, services.placeholders);
   if (grant === null || shown === null) {
-    if (login !== null) return captureLogin(login, read.bytes, exchange);
+    if (login !== null) return captureLogin(login, read.bytes, request);
     if (provider?.capturesLogins === true)
       throw new SidekeyError(
         'policy_violation',
@@ -63,7 +58,8 @@ export async function answerTokenRequest(
           hint: hintOf`bind the provider to the agent: ${remedy('agent.bind', { agent: null, providers: null })}`,
         },
       );
-    return { ...request, body: read.body };
+    request.body = read.body;
+    return null;
   }
   const { grant_type: type, client_id: clientId } = readTokenRequest(text, request);
   const client = clientOf(provider, clientId);
@@ -71,7 +67,7 @@ export async function answerTokenRequest(
   const isRenewal = client === null ? renewals.has(type) : type === 'refresh_token';
   if (!isRenewal) throw tokenRequestRefused(type);
 
-  takeLimits(authorized, services);
+  takeLimits(request, services);
   const token = await services.tokens.tokenFor(grant.id);
   if (token.kind === 'refused') throw new SidekeyError(token.code, token.message, { hint: token.hint });
   orThrow(await caller.holds(token.grant, { mode: config.agents, used: true }));
@@ -102,10 +98,7 @@ function clientOf(provider: Provider | undefined, clientId: unknown): LoginClien
 /** Returns the longest placeholder of the caller for this grant that one of the texts contains. */
 function shownIn(
   texts: readonly string[],
-  held: Pick<AuthorizedRequest, 'caller'> & {
-    readonly grant: string;
-    readonly provider: Provider | undefined;
-  },
+  held: Pick<Request, 'caller' | 'provider'> & { readonly grant: string },
   codes: PlaceholderCodes,
 ): string | null {
   if (texts.every((text) => codes.find(text).length === 0)) return null;

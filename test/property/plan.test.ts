@@ -15,7 +15,8 @@ import { authorize, receive } from '../../src/proxy/authorize.ts';
 import { applyCredential, countUse, obtainCredential } from '../../src/proxy/credential.ts';
 import { createPathRedactor, ExchangeRecord } from '../../src/proxy/record.ts';
 import type { ConfigSnapshot, ProxyServices } from '../../src/proxy/services.ts';
-import { upstreamRequest } from '../../src/proxy/upstream-request.ts';
+import { prepare } from '../../src/proxy/prepare.ts';
+import { Request } from '../../src/proxy/request.ts';
 import { placementAt } from '../../src/proxy/schemes/placement.ts';
 import * as fc from '../support/fast-check.ts';
 import { aProvider } from '../support/provider.ts';
@@ -223,13 +224,15 @@ async function judge(inbound: InboundRequest, config: ConfigSnapshot, services: 
   const shown = () => ({ ...record.access(), exchange: '' });
   try {
     const reply = { continue() {} } as Reply;
-    const context = { inbound, reply, config, services, record };
-    const authorized = await authorize({ ...context, received: receive(context) });
-    const prepared = await upstreamRequest({ ...context, authorized });
-    const credential = await obtainCredential({ ...context, authorized, prepared });
-    await countUse({ ...context, authorized, prepared, credential });
-    const sent = applyCredential(prepared, authorized, credential, services);
-    const { decision, redactedPath, grant, caller, facts } = authorized;
+    const request = new Request({ inbound, reply, services, record });
+    request.config = config;
+    receive(request);
+    await authorize(request);
+    await prepare(request);
+    await obtainCredential(request);
+    await countUse(request);
+    const sent = applyCredential(request);
+    const { decision, redactedPath, grant, caller, facts } = request;
     return {
       decision,
       redactedPath,

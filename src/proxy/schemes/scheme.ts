@@ -111,6 +111,14 @@ export interface AppliedRequest {
   readonly reframed?: BodyFraming | undefined;
   /** Client identity for the TLS connection; absent: none of this grant. */
   readonly identity?: GrantIdentity | undefined;
+  /** Replacement in the text messages of a WebSocket client; absent: none. */
+  readonly messages?: (() => Replacement) | undefined;
+}
+
+/** Texts to search for, and the value that replaces them. */
+export interface Replacement {
+  readonly texts: readonly Buffer[];
+  readonly value: Buffer;
 }
 
 /** Client identity of one grant, valid until `end`. */
