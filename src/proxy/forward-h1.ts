@@ -1,26 +1,25 @@
 import type { Grant } from '../domain/grant.ts';
-import type { RawFields } from './http/fields.ts';
+import { type RawFields, withoutFields } from './http/fields.ts';
 import { type BodyReader, createBodyReader, payloadTogether } from './http/h1/body.ts';
 import { isReusable, responseFraming } from './http/framing.ts';
 import { type ResponseHeadBytes } from './http/head.ts';
 import { giveBackResponseReader, type HeadReader, takeResponseReader } from './http/h1/read-head.ts';
 import { Malformed } from './http/h1/scan.ts';
-import { trailersToPass } from './http/h1/write.ts';
+import { fieldSection, isOneLine, isOneTarget, trailersToPass } from './http/h1/write.ts';
 import { PendingBytes } from './http/server/h1-request.ts';
 import type { Limits } from './policy/limits.ts';
 import type { ConnectionUser, UpstreamConnection } from './upstream/h1-connection.ts';
 import {
+  cannotBeForwarded,
   ConnectionEnded,
   expectationMs,
-  expects,
   framedFor,
-  keptFor,
-  requestSection,
   uploadOf,
   type AttemptContext,
   timedOut,
   Upload,
 } from './attempt.ts';
+import type { UpstreamRequest } from './request.ts';
 import { ResponseHandler, type Transport } from './response.ts';
 
 const noTrailers: RawFields = [];
@@ -142,6 +141,41 @@ class ResponseReading {
 }
 
 /**
+ * Returns the field section of a request for HTTP/1.1, and checks its method and path.
+ *
+ * @param isExpecting whether the upstream is asked for a 100 before the body (RFC 9110 §10.1.1)
+ * @throws SidekeyError `bad_request` where it would not be one head of one request
+ */
+export function requestSection(
+  {
+    method,
+    path,
+    fields,
+    planned,
+    protocol,
+  }: Pick<UpstreamRequest, 'method' | 'path' | 'fields' | 'planned' | 'protocol'>,
+  isExpecting = false,
+): Buffer {
+  if (!isOneTarget(path) || !isOneLine(method)) throw cannotBeForwarded();
+  // `TE` applies to one connection of HTTP/1.1. Clients of HTTP/2 get trailers in any case.
+  const accepted = protocol === 'h2' ? withoutFields(fields, (name) => name === 'te') : fields;
+  const sent = isExpecting ? [...accepted, 'Expect', '100-continue'] : accepted;
+  try {
+    return (sent === fields ? planned?.section(fields) : null) ?? fieldSection(sent);
+  } catch (cause) {
+    throw cannotBeForwarded(cause);
+  }
+}
+
+/** `timeout` of a response's `Keep-Alive`, in milliseconds; null if absent. */
+function keptFor(head: ResponseHeadBytes): number | null {
+  const value = head.first('keep-alive');
+  if (value === null) return null;
+  const seconds = /(?:^|[\s,;])timeout\s*=\s*"?([0-9]{1,9})/i.exec(value)?.[1];
+  return seconds === undefined ? null : Number(seconds) * 1_000;
+}
+
+/**
  * Methods whose body every server reads (RFC 9110 §9.3.3 and §9.3.4, RFC 5789). Servers may ignore the body
  * of GET, HEAD, DELETE and OPTIONS (§9.3.1, §9.3.2, §9.3.5, §9.3.7), and of an unknown method.
  */
@@ -178,7 +212,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
     const { facts, grant, also } = context.request.permission;
     const owner = grant === null ? `agent ${facts.agent ?? ''}` : ownerOf(grant);
     this.owner = also === undefined ? owner : [owner, ...also.map(ownerOf)].join();
-    this.#isExpecting = expects(context);
+    this.#isExpecting = context.isExpecting;
     this.#response = new ResponseHandler(context, this);
     this.#reading = new ResponseReading(context.request.method, context.limits, this);
   }

@@ -1,4 +1,3 @@
-import { bodyTooLarge } from './http/framing.ts';
 import type { Meter, Reply } from './http/message.ts';
 import type { Protocol } from './upstream/h2-session.ts';
 import {
@@ -6,13 +5,14 @@ import {
   type AttemptEnd,
   type Credentials,
   type Ending,
-  isSafe,
+  meteredBody,
   type RequestBody,
   type Sending,
 } from './attempt.ts';
 import { Attempt } from './forward-h1.ts';
 import { StreamAttempt } from './forward-h2.ts';
 import type { UpstreamRequest } from './request.ts';
+import { isSafe } from './response.ts';
 import type { ConfigSnapshot } from './services.ts';
 
 /**
@@ -70,6 +70,10 @@ class Forwarding implements AttemptContext {
     this.sent = this.body.stream;
   }
 
+  get isExpecting(): boolean {
+    return this.reply.expectsContinue && this.request.framing.kind !== 'none';
+  }
+
   attempt(): void {
     if (this.#protocol === 'h2') new StreamAttempt(this).run();
     else new Attempt(this).run();
@@ -118,65 +122,4 @@ class Forwarding implements AttemptContext {
     }
     this.attempt();
   }
-}
-
-/** A piece, and the next link. A reference to a link keeps all later ones; nothing else keeps them. */
-interface Link {
-  readonly piece: Buffer;
-  next: Promise<Link | null> | null;
-}
-
-const nothing = Buffer.alloc(0);
-
-const noBody: RequestBody = { stream: null, whole: () => ({ copy: null }), again: () => ({ copy: null }) };
-
-/**
- * Meters a body while it is read.
- * @param source null: no body
- * @param keep bytes to keep; a longer body cannot be repeated
- * @param most maximum bytes; 0: no limit
- */
-function meteredBody(
-  source: AsyncIterable<Buffer> | null,
-  keep: number,
-  most: number,
-  meter: Meter,
-): RequestBody {
-  return source === null ? noBody : meteredPieces(source, keep, most, meter);
-}
-
-/** A function of its own, so that a request without a body does not allocate its variables. */
-function meteredPieces(source: AsyncIterable<Buffer>, keep: number, most: number, meter: Meter): RequestBody {
-  const pieces = source[Symbol.asyncIterator]();
-  let first: Link | null = { piece: nothing, next: null };
-  let copies: Buffer[] | null = [];
-  let bytes = 0;
-  let ended = false;
-
-  async function pull(): Promise<Link | null> {
-    const { done, value } = await pieces.next();
-    if (done === true) {
-      ended = true;
-      return null;
-    }
-    bytes += value.length;
-    meter.received(value.length);
-    if (most > 0 && bytes > most) throw bodyTooLarge(most);
-    if (bytes > keep) first = copies = null;
-    else copies?.push(value);
-    return { piece: value, next: null };
-  }
-  /** @param at the only reference to a link: a variable for the first link would keep the whole body */
-  async function* from(at: Link | null): AsyncGenerator<Buffer> {
-    while (at !== null) {
-      // One that waits for the next piece already, and wants it no more, does not take it from this one.
-      at = await (at.next ??= pull());
-      if (at !== null) yield at.piece;
-    }
-  }
-  return {
-    stream: from(first),
-    whole: () => (ended && copies !== null ? { copy: bytes === 0 ? null : Buffer.concat(copies) } : null),
-    again: () => (first === null ? null : { copy: from(first) }),
-  };
 }

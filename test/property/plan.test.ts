@@ -10,7 +10,7 @@ import { createDomainMap, type LeakGuard } from '../../src/proxy/policy/domain-m
 import { defaultLimits } from '../../src/proxy/policy/limits.ts';
 import { type DomainRules, noConditions } from '../../src/proxy/policy/rule.ts';
 import { parseGlob } from '../../src/proxy/policy/text.ts';
-import { requestSection } from '../../src/proxy/attempt.ts';
+import { requestSection } from '../../src/proxy/forward-h1.ts';
 import { authorize, receive } from '../../src/proxy/authorize.ts';
 import { applyCredential, countUse, obtainCredential } from '../../src/proxy/credential.ts';
 import { createPathRedactor, ExchangeRecord } from '../../src/proxy/record.ts';

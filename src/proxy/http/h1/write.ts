@@ -198,6 +198,11 @@ export function isOneLine(text: string): boolean {
   return oneLine.test(text);
 }
 
+/** Reports whether a path can be the target of a request line. A space would end it. */
+export function isOneTarget(path: string): boolean {
+  return path.startsWith('/') && !path.includes(' ') && isOneLine(path);
+}
+
 function checked(text: string): string {
   if (!oneLine.test(text)) throw notOneLine();
   return text;
