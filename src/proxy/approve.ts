@@ -1,18 +1,20 @@
-import { bodyText, longestPath } from '../domain/approval.ts';
+import { bodyText, fieldName, longestPath } from '../domain/approval.ts';
 import { operationOf } from '../agents/approvals/operation.ts';
 import type { ApprovalResult } from '../agents/approvals/queue.ts';
-import { readText } from './http/fields.ts';
+import { type RawFields, readText, trailerFields } from './http/fields.ts';
 import { asBeginning, denialOf } from './http/problem.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
+import { untrusted } from '../lib/text.ts';
+import { foreignInFields, type KnownForms } from './placeholders/foreign-forms.ts';
 import { authorityText } from './policy/authority.ts';
 import type { Decision } from './policy/decide.ts';
-import { percentDecoded } from './policy/text.ts';
+import { FieldNames, percentDecoded } from './policy/text.ts';
+import { preparedFor } from './schemes/apply.ts';
 import { schemeOf } from './schemes/placement.ts';
 import { selectAdditionalGrants } from './also.ts';
 import { evaluate, grantOf } from './authorize.ts';
-import { type GrantDecision, isGranted, type Request } from './request.ts';
-import { boundPart, shownFields } from './shown-fields.ts';
+import { type GrantDecision, isGranted, type ObtainedCredential, type Request } from './request.ts';
 
 /**
  * If a rule asks a person, waits for the answer. The request is then judged again, by the config of that
@@ -173,4 +175,45 @@ function refusalOf(
         { hint: hintOf`answer them ("${remedy('approval.answer')}"), or raise approvals.max_pending` },
       );
   }
+}
+
+/** Fields that are not shown: they frame the message, name the program, or choose a form of the response. */
+const common = (
+  'host content-length transfer-encoding te trailer user-agent accept accept-charset accept-encoding ' +
+  'accept-language cache-control pragma priority traceparent tracestate sec-fetch-dest sec-fetch-mode ' +
+  'sec-fetch-site sec-fetch-user sec-websocket-extensions sec-websocket-key sec-websocket-version'
+).split(' ');
+
+/** Fields that differ in each request: a standing approval holds for every value, as for hidden ones. */
+const varying = /^(?:content-type|idempotency-key|if-(?:none-)?match|x-request-id):/i;
+
+/** Content types of most APIs. */
+const commonType = /^application\/(?:json|x-www-form-urlencoded)(?: *; *charset="?utf-8"?)?$/i;
+
+/** Names of fields with secrets of the agent. */
+const secret = /authoriz|cookie|credential|dpop|api-?key|password|secret|session|signature|token/i;
+
+/** Returns `NAME: VALUE` of each uncommon field and trailer that is sent. Escapes deceptive characters. */
+function shownFields(
+  { fields, inbound: { trailers } }: Pick<Request, 'fields' | 'inbound'>,
+  { token, placement, also }: ObtainedCredential,
+  forms: KnownForms,
+): readonly string[] {
+  const others = also.map((each) => preparedFor(each.token.sealed, each.placement).additional);
+  const replaced = [preparedFor(token.sealed, placement), ...others].flatMap((each) => [...each.replaced]);
+  const unshown = new FieldNames([...common, ...replaced]);
+  const linesOf = (part: RawFields, before: string): string[] =>
+    part.flatMap((name, index) => {
+      const value = part[index + 1] ?? '';
+      const isCommon = unshown.has(name) || (name.toLowerCase() === 'content-type' && commonType.test(value));
+      if (index % 2 === 1 || isCommon) return [];
+      const isSecret = secret.test(name) || foreignInFields([name, value], forms).found.length > 0;
+      return [`${before}${name}: ${isSecret ? '(hidden)' : untrusted(readText(value))}`];
+    });
+  return [...linesOf(fields, ''), ...linesOf(trailerFields(trailers?.() ?? []), '(trailer) ')];
+}
+
+/** Returns the part of a shown field that a request must share for a standing approval to apply. */
+function boundPart(field: string): string {
+  return varying.test(field) ? fieldName(field).toLowerCase() : field;
 }

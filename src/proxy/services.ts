@@ -22,12 +22,11 @@ import type { Limits } from './policy/limits.ts';
 import type { Quota } from '../agents/quota/quota.ts';
 import { CredentialFinder } from './schemes/forms.ts';
 import type { Nonces } from './schemes/dpop-proof.ts';
-import { type Destination, placementAt } from './schemes/placement.ts';
+import { createPathRedactor, type Destination, type PathRedactor, placementAt } from './schemes/placement.ts';
 import type { ProcessFigures } from './telemetry/figures.ts';
 import type { Tracer } from './telemetry/traces.ts';
 import type { UpstreamClient } from './upstream/client.ts';
 import type { AgentLoad, LeakLimit } from './rule-limits.ts';
-import { createPathRedactor, type PathRedactor } from './record.ts';
 import type { CertificateWatch } from './revalidate.ts';
 
 /** Parts that the stages of an exchange use. `main` makes them; those of `explain` change nothing. */

@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import { z } from 'zod';
 import type { Credential, SealedCredential } from '../../domain/credential.ts';
 import type { Placement } from '../../domain/provider.ts';
 import type { BodyFraming } from '../http/framing.ts';
@@ -58,6 +58,18 @@ export interface AuthScheme<P extends Placement = Placement, W = unknown> {
    * @throws SidekeyError `policy_violation` if the scheme refuses it; `internal` if it has no token yet
    */
   prepare(sealed: SealedCredential, placement: P): PreparedCredential;
+}
+
+/** Returns the parts of a scheme whose name is its whole `inject`. @param place see `describe` */
+export function scheme<K extends Placement['kind']>(kind: K, description: string, place: string) {
+  return {
+    kind,
+    syntax: kind,
+    schemas: [z.literal(kind).meta({ description })],
+    parse: () => ({ kind }),
+    format: () => kind,
+    describe: () => place,
+  };
 }
 
 /** One opened credential in one placement, ready for many requests. */
