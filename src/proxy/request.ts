@@ -27,7 +27,7 @@ import type { ConfigSnapshot, ProxyServices } from './services.ts';
 import type { AdditionalGrant, GrantCandidates, Target } from './target.ts';
 
 /** A decision other than a denial. */
-export type AllowedDecision = Exclude<Decision, { readonly outcome: 'deny' }>;
+type AllowedDecision = Exclude<Decision, { readonly outcome: 'deny' }>;
 
 /** A decision that gives a request a grant, for itself or once a person has agreed. */
 export type GrantDecision = Extract<Decision, { readonly grant: string }>;
