@@ -102,25 +102,17 @@ interface Link {
 
 const nothing = Buffer.alloc(0);
 
-const noBody: RequestBody = { stream: null, whole: () => ({ copy: null }), again: () => ({ copy: null }) };
-
 /**
  * Meters a body while it is read.
- * @param source null: no body
  * @param keep bytes to keep; a longer body cannot be repeated
  * @param most maximum bytes; 0: no limit
  */
 export function meteredBody(
-  source: AsyncIterable<Buffer> | null,
+  source: AsyncIterable<Buffer>,
   keep: number,
   most: number,
   meter: Meter,
 ): RequestBody {
-  return source === null ? noBody : meteredPieces(source, keep, most, meter);
-}
-
-/** A function of its own, so that a request without a body does not allocate its variables. */
-function meteredPieces(source: AsyncIterable<Buffer>, keep: number, most: number, meter: Meter): RequestBody {
   const pieces = source[Symbol.asyncIterator]();
   let first: Link | null = { piece: nothing, next: null };
   let copies: Buffer[] | null = [];

@@ -26,6 +26,8 @@ export function forward(sending: ForwardSending): void {
   new Forwarding(sending).attempt();
 }
 
+const noBody: RequestBody = { stream: null, whole: () => ({ copy: null }), again: () => ({ copy: null }) };
+
 type ForwardSending = Sending<Pick<ConfigSnapshot, 'connections' | 'streams' | 'limits'>>;
 
 /** The attempts to send one request. */
@@ -66,7 +68,8 @@ class Forwarding implements AttemptContext {
     this.#protocol = authority.scheme === 'https' ? request.protocol : 'http/1.1';
     // An upstream of HTTP/2 says of any request when it has not processed it.
     const mayRepeat = this.mayRenew || this.mayProve || isSafe(method) || this.#protocol === 'h2';
-    this.body = meteredBody(request.body, mayRepeat ? limits.replay_bytes : 0, limits.body_bytes, meter);
+    const keep = mayRepeat ? limits.replay_bytes : 0;
+    this.body = request.body === null ? noBody : meteredBody(request.body, keep, limits.body_bytes, meter);
     this.sent = this.body.stream;
   }
 

@@ -3,7 +3,7 @@ import type { Grant } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { type RawFields, valuesOf } from '../http/fields.ts';
 import { readAhead, type Reply } from '../http/message.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import type { SidekeyError } from '../../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import {
   agentHolder,
