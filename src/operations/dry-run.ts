@@ -125,9 +125,9 @@ export class Explanation {
 
   async run(inbound: InboundRequest): Promise<DryRun> {
     const forwarder: Forwarder = {
-      send: ({ request, ending }) => {
-        this.#describe(request);
-        ending.done({ status: 200, bytesIn: 0, bytesOut: 0, outcome: 'complete' });
+      send: (sending) => {
+        this.#describe(sending.request);
+        sending.done({ status: 200, bytesIn: 0, bytesOut: 0, outcome: 'complete' });
       },
       watch: null,
     };

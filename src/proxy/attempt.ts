@@ -30,14 +30,13 @@ export interface Ending {
 }
 
 /** A request that is ready for its upstream, and the parts that forward it. */
-export interface Sending<Config = ConfigSnapshot> {
+export interface Sending<Config = ConfigSnapshot> extends Ending {
   readonly request: UpstreamRequest;
   /** Receives the response. */
   readonly reply: Reply;
   readonly config: Config;
   readonly meter: Meter;
   readonly credentials: Credentials;
-  readonly ending: Ending;
 }
 
 /** A request body while it is sent: counted, limited, and kept as far as a repeat may need it. */

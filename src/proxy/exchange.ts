@@ -5,7 +5,7 @@ import { refuse } from './http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { detectPlaceholders, refuseUnexpectedInHead } from './placeholders/detect.ts';
 import { isOwn } from './policy/authority.ts';
-import type { Ending, Sending } from './attempt.ts';
+import type { Sending } from './attempt.ts';
 import { selectAdditionalGrants } from './also.ts';
 import { approve } from './approve.ts';
 import { authorize, receive } from './authorize.ts';
@@ -73,13 +73,15 @@ const stages: readonly ((exchange: Exchange) => void | Promise<void>)[] = [
 ];
 
 /** A request on its way through the stages, and its end. */
-export class Exchange extends Request implements Account, Ending {
+export class Exchange extends Request implements Account, Sending {
+  /** The request as it is sent. */
+  request!: UpstreamRequest;
+  meter!: Meter;
+  credentials!: CredentialRenewal;
   readonly #forwarder: Forwarder;
   readonly #ended: (error: unknown) => void;
-  #sent!: UpstreamRequest;
   /** The request as its limits were taken, before a person was asked. */
   #limited!: LimitedRequest;
-  #meter: Meter | null = null;
   #watched: Watched | null = null;
   #isOver = false;
   /** The agent whose load counts it; undefined: none does yet. */
@@ -174,7 +176,7 @@ export class Exchange extends Request implements Account, Ending {
 
   applyCredential(): void | Promise<void> {
     const { audit, fingerprint } = this.services;
-    const { credential } = (this.#sent = applyCredential(this));
+    const { credential } = (this.request = applyCredential(this));
     const access = this.record.access(credential?.token, fingerprint);
     const also = credential?.also ?? none;
     // The promise of the last one is that of all.
@@ -183,14 +185,12 @@ export class Exchange extends Request implements Account, Ending {
   }
 
   send(): void {
-    const { reply, config } = this;
-    const request = this.#sent;
-    const meter = (this.#meter = new Meter(this));
-    if (this.#forwarder.watch !== null) this.#watched = this.#forwarder.watch(request, meter);
+    this.meter = new Meter(this);
+    this.credentials = new CredentialRenewal(this);
+    if (this.#forwarder.watch !== null) this.#watched = this.#forwarder.watch(this.request, this.meter);
     this.#sentAt = performance.now();
     this.#trace?.sent();
-    const credentials = new CredentialRenewal(this);
-    this.#forwarder.send({ request, reply, config, meter, credentials, ending: this });
+    this.#forwarder.send(this);
   }
 
   spend(bytes: number): SidekeyError | null {
@@ -199,7 +199,7 @@ export class Exchange extends Request implements Account, Ending {
   }
 
   async countLeak(): Promise<SidekeyError | null> {
-    const key = this.#sent.leakKey;
+    const key = this.request.leakKey;
     if (key === null) return null;
     const { audit, leakLimit, log } = this.services;
     const refusal = await leakLimit.count(key);
@@ -233,12 +233,12 @@ export class Exchange extends Request implements Account, Ending {
   #conclude(result: ExchangeResult | SidekeyError): void {
     const { inbound, reply, record } = this;
     const { audit, log } = this.services;
-    const meter = this.#meter;
+    const meter = this.#sentAt === null ? undefined : this.meter;
     if (this.#counted !== undefined) this.services.load.end(this.#counted);
     const cut = this.#watched === null ? null : this.#watched.end();
     let end = result;
     if (cut !== null) end = end instanceof SidekeyError ? cut : { ...end, code: cut.code };
-    if (meter !== null) {
+    if (meter !== undefined) {
       meter.close();
       if (meter.leaks > 0) {
         record.addLeaks(meter.leaks);
@@ -250,7 +250,7 @@ export class Exchange extends Request implements Account, Ending {
     void inbound.body?.return?.();
     const event =
       end instanceof SidekeyError
-        ? record.refused(end, refuse(reply, end, inbound.head.method), meter ?? undefined)
+        ? record.refused(end, refuse(reply, end, inbound.head.method), meter)
         : record.outcome(end);
     audit.note(event);
     this.#count(event.outcome);

@@ -48,8 +48,9 @@ class Forwarding implements AttemptContext {
   readonly #isProved: boolean;
   #protocol: Protocol;
 
-  constructor({ request, reply, config, meter, credentials, ending }: ForwardSending) {
-    const { connections, streams, limits } = config;
+  constructor(sending: ForwardSending) {
+    const { request, reply, meter, credentials } = sending;
+    const { connections, streams, limits } = sending.config;
     const { credential, authority, method } = request;
     this.request = request;
     this.reply = reply;
@@ -58,7 +59,7 @@ class Forwarding implements AttemptContext {
     this.streams = streams;
     this.meter = meter;
     this.credentials = credentials;
-    this.#ending = ending;
+    this.#ending = sending;
     this.#isProved = credential !== null && credential.nonceOrigin !== null;
     this.mayRenew =
       credential !== null &&

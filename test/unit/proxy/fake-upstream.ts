@@ -235,7 +235,7 @@ export function forwarded(
   credentials: Credentials,
 ): Promise<ExchangeResult> {
   return new Promise((done, failed) => {
-    forward({ request, reply, config, meter, credentials, ending: { done, failed } });
+    forward({ request, reply, config, meter, credentials, done, failed });
   });
 }
 
