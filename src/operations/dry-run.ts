@@ -95,6 +95,7 @@ export class Explanation {
   #next: StepName = 'authority';
   #authority: Authority | null = null;
   #sealed: SealedCredential | null = null;
+  #grantUse: GrantUse | null = null;
   /** Credentials that the client sends itself. */
   readonly #found: string[] = [];
   #refusal: SidekeyError | null = null;
@@ -196,6 +197,7 @@ export class Explanation {
     decideRequest(this.#snapshot.policy, facts, steps);
     for (const step of steps) this.#steps.push({ step: 'rule', ok: true, text: describeStep(step) });
     this.#next = 'decision';
+    if ('grant' in decision) this.#grantUse = decision;
     if (decision.outcome !== 'deny') this.#passed('decision', decisionText(decision), 'grant');
   }
 
@@ -330,12 +332,10 @@ export class Explanation {
     }
     const names = fields.filter((name, i) => i % 2 === 0 && carriedIn?.has(name.toLowerCase()) === true);
     this.#passed('injection', `${describeFields(names, grant, this.placement)} (${howCarried(grant)})`);
-    const { decision } = credential.request;
     for (const { token, placement } of credential.also)
       this.#passed('injection', `${carriedAs(placement)} (the grant ${titleOf(token.grant)})`);
-    const { leakGuard } = decision;
-    this.#foreignStep(decision);
-    this.#passed('leaks', leakGuardTexts[leakGuard ?? 'auto'].inFull);
+    if (this.#grantUse !== null) this.#foreignStep(this.#grantUse);
+    this.#passed('leaks', leakGuardTexts[this.#grantUse?.leakGuard ?? 'auto'].inFull);
     const all = [grant, ...credential.also.map(({ token }) => token.grant)];
     this.#outcome = `with the credential of ${all.map(titleOf).join(' and ')}`;
   }

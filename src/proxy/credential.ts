@@ -164,7 +164,7 @@ export function applyCredential(request: Request, credential = request.credentia
     carriesGrant: true,
     permission,
     maxResponse,
-    credential: { token, placement, also, nonceOrigin, request },
+    credential: { token, placement, also, nonceOrigin },
     leakGuard,
     // Services repeat the addresses of requests on every page of a list: such a leak is no guess.
     leakKey: sentPath === path ? leakKeyOf(request) : null,

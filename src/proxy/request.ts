@@ -187,7 +187,6 @@ export interface UpstreamRequest extends Omit<AppliedRequest, 'reframed' | 'iden
 
 /** The credential of a request that is sent. */
 export interface AppliedCredential extends ObtainedCredential {
-  readonly request: GrantedRequest;
   /** The origin whose DPoP nonce the proof has (RFC 9449 §9); null: the request has no proof. */
   readonly nonceOrigin: string | null;
 }
