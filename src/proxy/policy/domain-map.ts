@@ -31,7 +31,7 @@ export interface GrantUse {
 }
 
 /** A grant whose credential is added to that of the main grant. */
-export interface AdditionalUse {
+interface AdditionalUse {
   /** ID, name or provider of the grant. */
   readonly grant: string;
   /** Placement of its credential. */
