@@ -251,10 +251,9 @@ export function clientOf(
 }
 
 function sendUpgrade(sending: Sending, side: UpgradeSide): void {
-  const { ending } = sending;
   void upgrade(sending, side).then(
-    (result) => ending.done(result),
-    (error: unknown) => ending.failed(error),
+    (result) => sending.done(result),
+    (error: unknown) => sending.failed(error),
   );
 }
 

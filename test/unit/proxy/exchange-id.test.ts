@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { newExchangeId } from '../../../src/lib/exchange-id.ts';
+import { newExchangeId } from '../../../src/proxy/record.ts';
 
 test('ids of exchanges are 12 characters, begin with a letter, and differ', () => {
   const ids = Array.from({ length: 1_000 }, newExchangeId);
