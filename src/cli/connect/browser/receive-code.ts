@@ -2,7 +2,9 @@ import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type FinishPage, loopbackUri, pageAnswer, type RedirectTarget, defaultPort } from './browser.ts';
+import { type FinishPage, pageAnswer } from './browser.ts';
+import type { PasteExpectation } from '../../../operations/connect/consent.ts';
+import { defaultPort, loopbackUri, type RedirectTarget } from '../../../operations/connect/redirect.ts';
 import type { Lines } from '../../terminal.ts';
 import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts';
 import { hintText } from '../../../lib/hint.ts';
@@ -186,15 +188,6 @@ function failure(error: unknown, host: string, port: number): SidekeyError {
     hint: 'name another port with --port; --paste needs none',
     cause: error,
   });
-}
-
-/** Facts that a pasted answer must match. */
-export interface PasteExpectation {
-  readonly state: string;
-  /** Accepts a code without the rest of the address, because PKCE binds the code to this flow. */
-  readonly takesBareCode: boolean;
-  /** Parses the text. Default: RFC 6749 §4.1.2. */
-  readonly read?: ((text: string) => Callback) | undefined;
 }
 
 /**

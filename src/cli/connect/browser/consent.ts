@@ -1,98 +1,27 @@
 import { inputInvalid, SidekeyError } from '../../../lib/errors.ts';
 import { hintText } from '../../../lib/hint.ts';
 import { asTyped } from '../../../lib/log.ts';
+import type { Callback } from '../../../grants/oauth/authorization-code.ts';
+import type { BrowserConsent } from '../../../operations/connect/consent.ts';
 import {
-  type Authorization,
-  authorizationUrl,
-  type Callback,
-  exchangeCode,
-} from '../../../grants/oauth/authorization-code.ts';
-import type { Lines } from '../../terminal.ts';
-import {
-  chooseBrowser,
-  type FinishPage,
   redirectOf,
-  startBrowser,
+  type RedirectSettings,
   writtenRedirectUri,
-} from '../browser/browser.ts';
-import { askForAnswer, type Loopback, openLoopback, type PasteExpectation } from '../browser/receive-code.ts';
-import type { ConnectRequest } from '../request.ts';
-import type { Obtained } from '../../../grants/keep.ts';
+} from '../../../operations/connect/redirect.ts';
+import type { ConnectRequest } from '../../../operations/connect/request.ts';
+import type { Context } from '../../context.ts';
+import type { Lines } from '../../terminal.ts';
+import { chooseBrowser, type FinishPage, startBrowser } from './browser.ts';
+import { askForAnswer, type Loopback, openLoopback } from './receive-code.ts';
 
-/**
- * Runs a consent in a browser (RFC 6749 §4.1, RFC 7636, RFC 8252). Stores the credential before it returns,
- * unlike other flows, so that the browser's page has the final result.
- *
- * @throws SidekeyError as `consentInBrowser` and `exchangeCode`; errors of `keep`
- */
-export function byAuthorizationCode<T>(
-  request: ConnectRequest,
-  keep: (obtained: Obtained) => Promise<T>,
-  page: (kept: T) => Omit<FinishPage, 'kind'>,
-): Promise<T> {
-  const { provider, scopes } = request;
-  let begun: Authorization;
-  return consentInBrowser(request, {
-    async begin(redirectUri): Promise<BegunConsent> {
-      begun = await authorizationUrl({ provider, redirectUri, scopes });
-      return { url: begun.url, state: begun.state, takesBareCode: takesBareCode(request, begun) };
-    },
-    finish: async (callback, redirectUri) =>
-      keep(await obtainByCode(request, { ...begun, redirectUri, acceptBareCode: true }, callback)),
-    page,
-  });
-}
-
-/** Reports whether a bare code is accepted: only PKCE binds it to its flow, and nothing to an account. */
-function takesBareCode(
-  { provider }: Pick<ConnectRequest, 'provider'>,
-  { codeVerifier }: Pick<Authorization, 'codeVerifier'>,
-): boolean {
-  return codeVerifier !== null && provider.dialect.accountParameters.length === 0;
-}
-
-/** Secrets of a started flow, of this or another process. */
-interface BegunCode extends Pick<Authorization, 'state' | 'codeVerifier'> {
-  /** DPoP key of the flow; undefined or null: none. */
-  readonly proofKey?: Authorization['proofKey'];
-  readonly redirectUri: string;
-  /** See `exchangeCode`. */
-  readonly acceptBareCode: boolean;
-}
-
-/** Exchanges the code of a callback. @throws SidekeyError as `exchangeCode` */
-export async function obtainByCode(
-  { context, state, upstream, provider, scopes }: Omit<ConnectRequest, 'options' | 'signal' | 'existing'>,
-  begun: BegunCode,
-  callback: Callback,
-): Promise<Obtained> {
-  return exchangeCode({
-    ...begun,
-    provider,
-    callback,
-    scopes,
-    fetch: upstream.fetch,
-    now: context.now,
-    // Ignores Ctrl-C and the time limit, because the code cannot be sent twice.
-    signal: AbortSignal.timeout(state.config.limits.refresh_timeout),
-  });
-}
-
-/** A consent in a browser, independent of its request and response. */
-interface BrowserConsent<T> {
-  /** Called once, when the redirect URI is known. */
-  readonly begin: (redirectUri: string) => Promise<BegunConsent>;
-  /** Called once, with a response for this flow. A rejection is shown in the browser, and thrown. */
-  readonly finish: (callback: Callback, redirectUri: string) => Promise<T>;
+/** A consent with the page that its result is shown on. */
+interface ShownConsent<T> extends BrowserConsent<T> {
   readonly page: (result: T) => Omit<FinishPage, 'kind'>;
 }
 
-interface BegunConsent extends PasteExpectation {
-  readonly url: string;
-}
-
-export interface ConsentRequest extends Pick<ConnectRequest, 'context' | 'options' | 'signal'> {
-  readonly provider: Parameters<typeof redirectOf>[1];
+export interface ConsentRequest extends Pick<ConnectRequest, 'options' | 'signal'> {
+  readonly context: Context;
+  readonly provider: RedirectSettings;
 }
 
 /**
@@ -101,7 +30,7 @@ export interface ConsentRequest extends Pick<ConnectRequest, 'context' | 'option
  * @throws SidekeyError `port_in_use`, `listen_failed`, `input_invalid`, `bad_request`; the reason of the
  * signal; errors of `begin` and `finish`
  */
-export async function consentInBrowser<T>(request: ConsentRequest, consent: BrowserConsent<T>): Promise<T> {
+export async function consentInBrowser<T>(request: ConsentRequest, consent: ShownConsent<T>): Promise<T> {
   const { context, options, provider, signal } = request;
   const say = (text: string) => context.output.say(text);
   const mustPaste = options.paste === true;
@@ -224,7 +153,7 @@ function untilAborted<T>(promise: Promise<T>, signal: AbortSignal, isFinishing: 
 }
 
 /** Returns a page with the error that the terminal shows. */
-function failurePage({ title }: ConsentRequest['provider'], error: unknown): FinishPage {
+function failurePage({ title }: RedirectSettings, error: unknown): FinishPage {
   const known = error instanceof SidekeyError ? error : null;
   return {
     kind: 'failed',
