@@ -1,8 +1,8 @@
-import { existingGrant, ownSecret, withSecret } from '../../grants/keep.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { pause } from '../../lib/timers.ts';
 import { beginDeviceConsent } from '../../grants/oauth/device-consent.ts';
 import type { DeviceAuthorization } from '../../grants/oauth/device-code.ts';
+import { clientOf } from '../../operations/connect/consent.ts';
 import type { RuleLimit } from '../../proxy/policy/rule.ts';
 import type { ServiceParts } from '../parts.ts';
 import { concludeSession, recordBegin } from './consent.ts';
@@ -26,21 +26,20 @@ export async function createDeviceSession(
   const draft = await newSession(wanted, 'device', parts);
   const found = await providerOf(draft.provider, parts);
   assertFew(draft.user, parts);
-  const existing = await existingGrant(parts, draft);
+  const { provider } = await clientOf(parts, found, draft);
   await recordBegin(draft, client, parts);
   // The upstream client may change with the config.
   const fetch: typeof globalThis.fetch = (...message) => parts.fetch()(...message);
   const signal = AbortSignal.timeout((await parts.config()).limits.refresh_timeout);
-  const { codes, tokens } = await beginDeviceConsent(
-    withSecret(found, ownSecret(found, null, existing)),
-    draft.scopes,
-    { fetch, now: parts.now, signal },
-  );
+  const { codes, tokens } = await beginDeviceConsent(provider, draft.scopes, {
+    fetch,
+    now: parts.now,
+    signal,
+  });
   const session = { ...draft, expiresAt: codes.expiresAt };
   await keepSession(session, parts);
-  parts.inBackground(async (stopping) => {
-    const obtain = () =>
-      tokens({ signal: stopping, pause: (ms, signalled) => pause(parts.timers, ms, signalled) });
+  parts.inBackground(async (signal) => {
+    const obtain = () => tokens({ signal, pause: (ms, by) => pause(parts.timers, ms, by) });
     await concludeSession({ session, client, flow: 'device_code', obtain }, parts).catch((error: unknown) =>
       parts.log.error({ err: error }, 'the end of a connect session was not stored'),
     );

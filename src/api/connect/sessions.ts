@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { consentShape, registrationSteps, scopesFor } from '../../grants/consent.ts';
-import { existingGrant, ownSecret } from '../../grants/keep.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { sessionsOf } from '../../grants/sessions.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import type { Hint } from '../../lib/hint.ts';
 import { orMeant } from '../../lib/text.ts';
 import type { ServiceParts } from '../parts.ts';
+import { clientOf } from '../../operations/connect/consent.ts';
 import { standsFor } from '../../operations/sign-in-link.ts';
 import { returnUrl } from './return-url.ts';
 
@@ -123,8 +123,8 @@ export async function newSession(
 ): Promise<ConnectSession> {
   const { user, policy, by, name = wanted.provider } = wanted;
   const provider = await providerOf(wanted.provider, parts);
-  const existing = await existingGrant(parts, { name, user, provider: provider.name });
-  await assertClient(provider, flow, callbackUrl(parts), ownSecret(provider, null, existing) !== null);
+  const { existing, secret } = await clientOf(parts, provider, { name, user });
+  await assertClient(provider, flow, callbackUrl(parts), secret !== null);
   const { returnUrls } = (await parts.config()).admin;
   const back = wanted.returnUrl === undefined ? null : returnUrl(wanted.returnUrl, returnUrls);
   if (back === null && wanted.returnUrl !== undefined) throw unregistered('return_url');
@@ -143,13 +143,8 @@ export async function newSession(
 /** @throws SidekeyError `api_auth_required` if the session's person was disabled or removed since */
 export async function assertStands({ person }: ConnectSession, { store }: ServiceParts): Promise<void> {
   if (person === null || standsFor(await store.people.get(person.name), person)) return;
-  throw new SidekeyError(
-    'api_auth_required',
-    `${person.name}, who asked for this consent, may not ask any more.`,
-    {
-      hint: 'ask the operator for another link',
-    },
-  );
+  const sentence = `${person.name}, who asked for this consent, may not ask any more.`;
+  throw new SidekeyError('api_auth_required', sentence, { hint: 'ask the operator for another link' });
 }
 
 /** A session and its present state. */
@@ -169,10 +164,9 @@ export async function statusOf(id: string, parts: ServiceParts): Promise<Session
     });
   }
   const end = await ends.get(id);
-  if (end !== null && 'grantId' in end) return { session, end, status: 'connected' };
-  if (end !== null && end.error.code !== 'consent_missing') return { session, end, status: 'failed' };
-  if (end !== null) return { session, end, status: 'expired' };
-  return { session, end, status: session.expiresAt <= parts.now() ? 'expired' : 'pending' };
+  if (end === null) return { session, end, status: session.expiresAt <= parts.now() ? 'expired' : 'pending' };
+  if ('grantId' in end) return { session, end, status: 'connected' };
+  return { session, end, status: end.error.code === 'consent_missing' ? 'expired' : 'failed' };
 }
 
 /** Stores the result of a session. */
@@ -189,13 +183,8 @@ export async function providerOf(name: string, { config }: Pick<ServiceParts, 'c
   const { providers } = await config();
   const provider = providers.get(name);
   if (provider !== undefined) return provider;
-  throw new SidekeyError(
-    'provider_unknown',
-    `There is no provider ${name}${orMeant(name, providers.names)}`,
-    {
-      hint: 'GET /v2/providers lists them',
-    },
-  );
+  const sentence = `There is no provider ${name}${orMeant(name, providers.names)}`;
+  throw new SidekeyError('provider_unknown', sentence, { hint: 'GET /v2/providers lists them' });
 }
 
 /** Endpoints at which a consent begins. */

@@ -83,19 +83,26 @@ export async function connect(
       await (await import('./print-url.ts')).printUrl(context, asked);
       return null;
     }
-    const { signal, end } = startConsentTimeout(timeout, systemTimers);
+    const waiting = startConsentTimeout(timeout, systemTimers);
     const { unreadable } = probeOf(state.config);
     const connecting = state.withFetch((fetch) => {
-      const request: ConnectRequest = { ...asked, parts: { ...state.renewal(fetch), fetch }, signal };
+      const request: ConnectRequest = {
+        ...asked,
+        parts: { ...state.renewal(fetch), fetch },
+        signal: waiting.signal,
+      };
       const how = { flow, plan, secret, verify: options.verify, metadata, unreadable };
       const keep = (obtained: Obtained) => finishGrant({ ...request, ...how }, obtained);
       return noting(request, existing, async () => {
         if (!isCode) return keep(await (await import('./flows.ts')).obtain(flow, given, request));
-        const page = (connected: Connected) => connectedPage(provider, connected);
-        return consentInBrowser({ ...request, context }, { ...codeConsent(request, keep), page });
+        const consent = codeConsent(request, keep);
+        return consentInBrowser(
+          { ...request, context },
+          { ...consent, page: (connected) => connectedPage(provider, connected) },
+        );
       });
     });
-    return connecting.finally(end);
+    return connecting.finally(() => waiting.end());
   });
   if (connected === null) return;
   await report(context, configured, connected);

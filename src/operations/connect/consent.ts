@@ -1,5 +1,6 @@
 import type { Grant } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
+import { pendingConsent } from '../../grants/consent.ts';
 import { existingGrant, type KeepState, type Obtained, ownSecret, withSecret } from '../../grants/keep.ts';
 import {
   type Authorization,
@@ -25,6 +26,15 @@ export async function clientOf(
   const existing = await existingGrant(state, { name, user, provider: provider.name });
   const secret = ownSecret(provider, registered, existing);
   return { existing, secret, provider: withSecret(provider, secret) };
+}
+
+/** Begins a consent that may end in another process. Returns its URL, and the record that it ends with. */
+export async function beginConsentAt(
+  provider: Provider,
+  asked: Pick<ConnectRequest, 'name' | 'user' | 'scopes'> & { readonly redirectUri: string },
+) {
+  const begun = await authorizationUrl({ provider, ...asked });
+  return { url: begun.url, pending: pendingConsent(provider, begun, asked) };
 }
 
 /** A consent in a browser, independent of its request and response. */

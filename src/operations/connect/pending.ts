@@ -1,13 +1,13 @@
 import { z } from 'zod';
 import type { Provider } from '../../domain/provider.ts';
 import { noting } from '../../grants/connected.ts';
-import { assertUnchanged, consentShape, pendingConsent } from '../../grants/consent.ts';
+import { assertUnchanged, consentShape } from '../../grants/consent.ts';
 import { existingGrant } from '../../grants/keep.ts';
-import { authorizationUrl, type Callback } from '../../grants/oauth/authorization-code.ts';
+import type { Callback } from '../../grants/oauth/authorization-code.ts';
 import { sessionsOf } from '../../grants/sessions.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { findProvider } from '../lookup.ts';
-import { exchangeOnce } from './consent.ts';
+import { beginConsentAt, exchangeOnce } from './consent.ts';
 import { planDomains } from './domains.ts';
 import { type Connected, finishGrant, type Finishing } from './finish.ts';
 import { redirectOf, writtenRedirectUri } from './redirect.ts';
@@ -27,12 +27,6 @@ const sessionShape = consentShape.extend({
   domains: z.boolean(),
 });
 
-interface BegunElsewhere {
-  readonly url: string;
-  readonly state: string;
-  readonly redirectUri: string;
-}
-
 /**
  * Begins a consent that `finishPending` completes.
  *
@@ -41,20 +35,20 @@ interface BegunElsewhere {
 export async function beginPending(
   request: Omit<ConnectRequest, 'parts' | 'signal' | 'output'>,
   expiresAt: number,
-): Promise<BegunElsewhere> {
+) {
   const { state, provider, name, user, scopes, options } = request;
   const redirectUri = writtenRedirectUri(redirectOf(options, provider));
-  const begun = await authorizationUrl({ provider, redirectUri, scopes });
+  const { url, pending } = await beginConsentAt(provider, { redirectUri, scopes, name, user });
   const subject = { user, provider: provider.name, grant: request.existing?.grant.id } as const;
   await state.audit.append({ event: 'grant.connecting', ...subject, reason: 'a consent elsewhere' });
-  const pending = {
-    ...pendingConsent(provider, begun, { redirectUri, scopes, name, user }),
+  const record = {
+    ...pending,
     allowedDomains: options.allowedDomains ?? null,
     widen: options.widen === true,
     domains: options.domains !== false,
   };
-  await sessionsOf(kind, sessionShape, state).put(begun.state, pending, expiresAt);
-  return { url: begun.url, state: begun.state, redirectUri };
+  await sessionsOf(kind, sessionShape, state).put(pending.state, record, expiresAt);
+  return { url, state: pending.state, redirectUri };
 }
 
 interface Answer {
@@ -73,11 +67,10 @@ export async function finishPending(
 ): Promise<{ readonly provider: Provider; readonly connected: Connected }> {
   const session = await sessionsOf(kind, sessionShape, state).take(flowState);
   if (session === null) {
-    throw new SidekeyError(
-      'not_found',
-      'No consent is waiting for that answer: it is finished, or it timed out.',
-      { hint: 'begin again: sidekey connect PROVIDER --print-url' },
-    );
+    const sentence = 'No consent is waiting for that answer: it is finished, or it timed out.';
+    throw new SidekeyError('not_found', sentence, {
+      hint: 'begin again: sidekey connect PROVIDER --print-url',
+    });
   }
   const { name, user, scopes, allowedDomains, ...choices } = session;
   if (named !== undefined && named !== session.provider) {
