@@ -16,6 +16,7 @@ import {
   callbackUrl,
   type ConnectSession,
   endSession,
+  failedEnd,
   providerOf,
   recordsOf,
   type SessionEnd,
@@ -124,12 +125,10 @@ export async function concludeSession(asking: Asking, parts: ServiceParts): Prom
     ({ id }) => ({ grantId: id }),
     (error: unknown) => {
       if (!(error instanceof SidekeyError)) parts.log.error({ err: error }, 'a connect session failed');
-      const failure = error instanceof SidekeyError ? error : new SidekeyError('internal');
-      return { error: { code: failure.code, detail: failure.message } };
+      return failedEnd(error instanceof SidekeyError ? error : new SidekeyError('internal'));
     },
   );
-  await endSession(session, end, parts);
-  return end;
+  return endSession(session, end, parts);
 }
 
 /** Records the request for a consent. @throws SidekeyError `audit_unavailable` */

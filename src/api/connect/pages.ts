@@ -11,7 +11,7 @@ import { untrusted } from '../../lib/text.ts';
 import { addressOf } from '../caller.ts';
 import type { ServiceParts } from '../parts.ts';
 import { beginConsent, type Finished, finishConsent } from './consent.ts';
-import { type ConnectSession, endSession, providerOf, recordsOf } from './sessions.ts';
+import { type ConnectSession, endSession, failedEnd, providerOf, recordsOf } from './sessions.ts';
 import { publicJwk, signResult } from './signature.ts';
 
 /** Pages of connect sessions: the link with its button, the callback of providers, and the result. */
@@ -71,11 +71,8 @@ async function begin(context: Call, parts: ServiceParts): Promise<Response> {
   }
   const session = await recordsOf(parts).links.take(req.param('token') ?? '');
   if (session === null) return usedPage(context);
-  const fail = async (error: SidekeyError) => {
-    const end = { error: { code: error.code, detail: error.message } };
-    await endSession(session, end, parts);
-    return endPage(context, { session, end }, parts);
-  };
+  const fail = async (error: SidekeyError) =>
+    endPage(context, { session, end: await endSession(session, failedEnd(error), parts) }, parts);
   if (!isBrowserSecret(browser) || answer === 'no')
     return fail(new SidekeyError('consent_declined', 'You said no; nothing was connected.'));
   try {

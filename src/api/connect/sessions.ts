@@ -169,13 +169,18 @@ export async function statusOf(id: string, parts: ServiceParts): Promise<Session
   return { session, end, status: end.error.code === 'consent_missing' ? 'expired' : 'failed' };
 }
 
-/** Stores the result of a session. */
+/** Stores the result of a session, and returns it. */
 export async function endSession(
   { id }: ConnectSession,
   end: SessionEnd,
   parts: ServiceParts,
-): Promise<void> {
+): Promise<SessionEnd> {
   await recordsOf(parts).ends.put(id, end, parts.now() + keptMs);
+  return end;
+}
+
+export function failedEnd({ code, message }: SidekeyError): SessionEnd {
+  return { error: { code, detail: message } };
 }
 
 /** @throws SidekeyError `provider_unknown` */

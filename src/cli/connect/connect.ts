@@ -3,11 +3,18 @@ import { defaultUser, stateNow, titleOf } from '../../domain/grant.ts';
 import { noting } from '../../grants/connected.ts';
 import { scopesFor } from '../../grants/consent.ts';
 import { type Obtained, withSecret } from '../../grants/keep.ts';
+import { parseCallback } from '../../grants/oauth/authorization-code.ts';
 import { readScopes } from '../../grants/oauth/scopes.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { systemTimers } from '../../lib/timers.ts';
-import { clientOf, codeConsent } from '../../operations/connect/consent.ts';
+import {
+  beginPending,
+  clientOf,
+  codeConsent,
+  finishPending,
+  stateOf,
+} from '../../operations/connect/consent.ts';
 import { planDomains } from '../../operations/connect/domains.ts';
 import { type Connected, finishGrant } from '../../operations/connect/finish.ts';
 import {
@@ -17,7 +24,7 @@ import {
 } from '../../operations/connect/provider-settings.ts';
 import { redirectUriToRegister } from '../../operations/connect/redirect.ts';
 import type { ConnectOptions, ConnectRequest } from '../../operations/connect/request.ts';
-import { checkName } from '../../operations/format.ts';
+import { checkName, isoTime, relativeTime } from '../../operations/format.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { metadataOf } from '../grant/set.ts';
 import { withLogin } from '../init/find-logins.ts';
@@ -30,6 +37,7 @@ import type { ConnectFlow } from './flows.ts';
 import { connectedPage, report } from './report.ts';
 
 const defaultTimeoutMs = 300_000;
+const printedTimeoutMs = 3_600_000;
 
 /** `sidekey connect`: reports missing settings before any prompt. */
 export async function connect(
@@ -37,8 +45,7 @@ export async function connect(
   named: string | undefined,
   options: ConnectOptions,
 ): Promise<void> {
-  if (options.finish !== undefined)
-    return (await import('./print-url.ts')).finishConsent(context, named, options);
+  if (options.finish !== undefined) return finishConsent(context, named, options);
   if (options.state !== undefined) throw inputInvalid('--state belongs to --finish.', 'leave it out');
   if (named === undefined) {
     const { chooseProvider } = await import('./choose.ts');
@@ -80,7 +87,7 @@ export async function connect(
     const asked = { state, provider, name, user, scopes, existing, options, output };
     if (options.printUrl === true && isCode) {
       if (options.meta !== undefined) throw conflicting('--print-url', '--meta');
-      await (await import('./print-url.ts')).printUrl(context, asked);
+      await printUrl(context, asked);
       return null;
     }
     const waiting = startConsentTimeout(timeout, systemTimers);
@@ -124,6 +131,53 @@ async function defined(context: Context, named: string, options: ConnectOptions)
   if (authUrl !== undefined || tokenUrl !== undefined)
     await defineProvider(context, found?.provider.name ?? named, options);
   return found;
+}
+
+/** `connect --print-url`: starts a consent that `connect --finish` completes. */
+export async function printUrl(
+  { output, now }: Context,
+  request: Parameters<typeof beginPending>[0],
+): Promise<void> {
+  const { provider, name, user, options } = request;
+  const at = now();
+  const expiresAt = at + timeoutOf(options.timeout, printedTimeoutMs);
+  const { url, state, redirectUri } = await beginPending(request, expiresAt);
+  output.result(
+    {
+      provider: provider.name,
+      name,
+      user,
+      consent_url: url,
+      state,
+      redirect_uri: redirectUri,
+      expires_at: isoTime(expiresAt),
+    },
+    url,
+  );
+  output.say(
+    [
+      `Open this address in a browser. The browser ends at ${redirectUri}?…, which may be an error page.`,
+      `Copy the address of that page. ${relativeTime(expiresAt, at).replace(/^in /, 'Within ')}, run:`,
+      `  → sidekey connect --finish 'ADDRESS'`,
+      `  → sidekey connect --finish CODE --state ${state}   (with the code alone)`,
+    ].join('\n'),
+  );
+}
+
+/** `connect --finish`: completes a consent of `--print-url`, from this or another process. */
+export async function finishConsent(
+  context: Context,
+  named: string | undefined,
+  { finish = '', state: said, verify, meta = [] }: ConnectOptions,
+): Promise<void> {
+  const metadata = metadataOf(meta);
+  const callback = parseCallback(finish === '-' ? await context.readInput() : finish);
+  const answer = { callback, flowState: stateOf(callback, said), named };
+  const { provider, connected } = await context.withState(async (state) => {
+    const { unreadable } = probeOf(state.config);
+    return finishPending(await changingParts(context, state), answer, { verify, metadata, unreadable });
+  });
+  await report(context, provider, connected);
 }
 
 /**

@@ -1,4 +1,3 @@
-import { fromSource } from '../../operations/connect/source.ts';
 import { viaAuth0 } from '../../operations/connect/auth0.ts';
 import {
   assertOwnForm,
@@ -16,6 +15,7 @@ import {
   byGithubInstallation,
   byJwtBearer,
   byTokenExchange,
+  fromSource,
 } from '../../operations/connect/without-person.ts';
 import type { Flow } from '../../domain/provider.ts';
 import type { Obtained } from '../../grants/keep.ts';

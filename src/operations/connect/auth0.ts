@@ -42,18 +42,17 @@ export async function viaAuth0(request: ConnectRequest, inBrowser: InBrowser): P
   const { options, user, provider, existing, output, parts, signal } = request;
   const login = await findLogin(parts, { via: options.via ?? '', user });
   const api = await openAccountApi(login, parts, signal);
-  const waiting = until(signal, api);
   const known = knownConnection(provider.authorizationEndpoint);
   // The existing grant keeps its account.
   const renewed = existing && connectionOf(existing);
   const former = renewed?.via === login.grant.id ? renewed : null;
   const connection =
-    options.connection ?? former?.connection ?? known?.name ?? (await namelessConnection(waiting, provider));
+    options.connection ?? former?.connection ?? known?.name ?? (await namelessConnection(api, provider));
   const formerHint = former?.connection === connection ? former.loginHint : null;
   const loginHint = options.loginHint ?? formerHint;
   const renewal = { kind: 'auth0_connection', via: login.grant.id, connection, loginHint } as const;
   const wanted = wantedScopes(request, known);
-  const accounts = await listAccounts(waiting, connection);
+  const accounts = await listAccounts(api, connection);
   const account = chosen(accounts, wanted, existing?.sealed.details?.[accountDetail]);
   if (accounts.length > 1 && loginHint === null) {
     output.say(
@@ -78,15 +77,15 @@ export async function viaAuth0(request: ConnectRequest, inBrowser: InBrowser): P
     { ...provider, redirectUri: registered, redirectUriType },
     {
       async begin(redirectUri) {
-        begun = await beginConnection(waiting, { connection, redirectUri, scopes });
+        begun = await beginConnection(api, { connection, redirectUri, scopes });
         return { url: begun.url, state: begun.state, takesBareCode: true, read: parseConnectCallback };
       },
       async finish(callback) {
         if (begun === undefined) throw new SidekeyError('internal', 'A consent ended before it began.');
         const code = checkConnectCallback(callback, { provider: login.provider, ...begun });
         // Ignores Ctrl-C and the time limit, because the code cannot be sent twice.
-        const bounded = until(AbortSignal.timeout(parts.limits.refresh_timeout), api);
-        const added = await completeConnection(bounded, begun, code);
+        const io = { ...api.io, signal: AbortSignal.timeout(parts.limits.refresh_timeout) };
+        const added = await completeConnection({ ...api, io }, begun, code);
         const isKnown = accounts.every(({ id }) => id === added.id);
         return obtained(await askForAccount(renewal, provider, parts), added, isKnown, connecting);
       },
@@ -124,10 +123,6 @@ async function namelessConnection(api: AccountApi, provider: Provider): Promise<
     `It is not known what the connection for ${provider.title} is called at Auth0; ${which}.`,
     'name it: --connection NAME',
   );
-}
-
-function until(signal: AbortSignal, api: AccountApi): AccountApi {
-  return { ...api, io: { ...api.io, signal } };
 }
 
 interface Connecting {

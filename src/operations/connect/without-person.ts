@@ -1,9 +1,13 @@
-import type { SigningKey } from '../../domain/credential.ts';
+import { homedir } from 'node:os';
+import { type SigningKey, sourceForms } from '../../domain/credential.ts';
 import { checkedRegion, checkedString } from '../../grants/credential-shape.ts';
 import type { Obtained } from '../../grants/keep.ts';
 import { joinScopes } from '../../grants/oauth/scopes.ts';
 import { readSigningKey } from '../../grants/oauth/signing-key.ts';
+import { fitted } from '../../grants/source-values.ts';
+import { absoluteSource, parseSource } from '../../grants/sources/source.ts';
 import { inputInvalid } from '../../lib/errors.ts';
+import { readSpan } from '../format.ts';
 import { keysIn, type PastedParts } from './pasted.ts';
 import { keptReference } from './provider-settings.ts';
 import { type ConnectOptions, type ConnectRequest, firstToken } from './request.ts';
@@ -88,13 +92,15 @@ export async function byTokenExchange(
     ...asked(request),
     subjectToken:
       subjectToken === undefined
-        ? { value: oneLine(await readSubject()) }
+        ? {
+            value: checkedString(
+              (await readSubject()).trim(),
+              'the token that is to be exchanged',
+              'one line of text',
+            ),
+          }
         : { reference: keptReference('--subject-token', subjectToken) },
   });
-}
-
-function oneLine(text: string): string {
-  return checkedString(text.trim(), 'the token that is to be exchanged', 'one line of text');
 }
 
 /** Returns a URI, or expands the last part of a URI of RFC 8693 §3. */
@@ -212,6 +218,29 @@ function readKey(
     key: readSigningKey(privateKey, { keyId: keyId ?? ownId, algorithm }),
     account: { clientEmail, tokenUri },
   };
+}
+
+/**
+ * `connect NAME --from SOURCE`: reads the source once, to verify its credential. Stores only the source, with
+ * absolute paths.
+ *
+ * @throws SidekeyError `input_invalid`; errors of the source; the reason of the signal
+ */
+export async function fromSource(request: ConnectRequest): Promise<Obtained> {
+  const { options, provider, existing, signal, state, parts } = request;
+  const { from: written = '', sourceForm, sourceTtl, verify } = options;
+  const from = absoluteSource(written, process.cwd(), state.env['HOME'] ?? homedir());
+  parseSource(from, process.platform);
+  const form = sourceForms.find((name) => name === sourceForm) ?? null;
+  if (sourceForm !== undefined && form === null)
+    throw inputInvalid('--source-form is no form of an answer.', `one of ${sourceForms.join(', ')}`);
+  const ttlMs = sourceTtl === undefined ? null : readSpan('--source-ttl', sourceTtl);
+  const credential = { type: 'source', from, form, ttlMs } as const;
+  if (verify === false) return { credential, scopes: [] };
+  const audience = existing?.sealed.audience ?? provider.audience;
+  const question = { grant: '', revision: 0, credential, audience, isRefused: false, signal };
+  const value = await parts.sources.ask(question).finally(() => signal.throwIfAborted());
+  return { credential, answer: fitted(value.credential, provider), scopes: [] };
 }
 
 /** Parameters that flows set, and those that would expose a secret in argv. */

@@ -1,4 +1,4 @@
-import { inputInvalid, SidekeyError } from '../../../lib/errors.ts';
+import { caughtFailure, inputInvalid, SidekeyError } from '../../../lib/errors.ts';
 import { hintText } from '../../../lib/hint.ts';
 import { asTyped } from '../../../lib/log.ts';
 import type { Callback } from '../../../grants/oauth/authorization-code.ts';
@@ -12,7 +12,7 @@ import type { ConnectRequest } from '../../../operations/connect/request.ts';
 import type { Context } from '../../context.ts';
 import type { Lines } from '../../terminal.ts';
 import { chooseBrowser, type FinishPage, startBrowser } from './browser.ts';
-import { askForAnswer, type Loopback, openLoopback } from './receive-code.ts';
+import { askForAnswer, openLoopback } from './receive-code.ts';
 
 /** A consent with the page that its result is shown on. */
 interface ShownConsent<T> extends BrowserConsent<T> {
@@ -42,38 +42,39 @@ export async function consentInBrowser<T>(request: ConsentRequest, consent: Show
     );
   }
   signal.throwIfAborted();
-  const loopback = target.kind === 'elsewhere' ? null : await listen(mustPaste, () => openLoopback(target));
+  // Optional with `--paste`, the listener serves a browser on this machine or a forwarded port.
+  const opened = target.kind === 'elsewhere' ? null : await openLoopback(target).catch(caughtFailure);
+  if (opened instanceof SidekeyError && !mustPaste) throw opened;
+  const loopback = opened instanceof SidekeyError ? null : opened;
   let lines: Lines | null = null;
   try {
     const redirectUri = loopback?.redirectUri ?? writtenRedirectUri(target);
     const begun = await consent.begin(redirectUri);
-    const { promise, resolve, reject } = Promise.withResolvers<T>();
-    // The caller may have stopped waiting.
-    promise.catch(() => undefined);
+    const { promise, resolve, reject } = Promise.withResolvers<Callback>();
+    // Nothing interrupts what follows the first answer, because its code works only once.
+    const result = promise.then((callback) => consent.finish(callback, redirectUri));
+    result.catch(() => undefined);
+    const stop = () => reject(signal.reason as Error);
+    signal.addEventListener('abort', stop, { once: true });
+    if (signal.aborted) stop();
 
-    let isFinishing = false;
-    const finish = (callback: Callback): Promise<T> => {
-      isFinishing = true;
-      const finishing = consent.finish(callback, redirectUri);
-      finishing.then(resolve, reject);
-      return finishing;
-    };
-    let strangers = 0;
+    let isPasted = false;
+    let isReported = false;
     const launchUrl = loopback?.expect({
       consentUrl: begun.url,
       state: begun.state,
       async answered(parameters) {
-        if (isFinishing) return pastedAlready;
-        return finish({ kind: 'parameters', parameters }).then(
-          (result): FinishPage => ({ kind: 'done', ...consent.page(result) }),
+        if (isPasted) return pastedAlready;
+        resolve({ kind: 'parameters', parameters });
+        return result.then(
+          (value): FinishPage => ({ kind: 'done', ...consent.page(value) }),
           (error: unknown) => failurePage(provider, error),
         );
       },
       stranger() {
-        strangers += 1;
         // Printed once, so that repeated requests do not flood the terminal.
-        if (strangers === 1)
-          say('Something came back that is not the answer to this consent; it was ignored.');
+        if (!isReported) say('Something came back that is not the answer to this consent; it was ignored.');
+        isReported = true;
       },
     });
 
@@ -84,29 +85,16 @@ export async function consentInBrowser<T>(request: ConsentRequest, consent: Show
     if (asks) {
       const where = lines.isTerminal ? 'paste it here' : 'write it to standard input';
       say(`If the browser ends on an error page, copy its address.\n  → ${where}\n`);
-      askForAnswer(lines, say, begun).then(
-        (callback) => {
-          if (callback !== null && !isFinishing) finish(callback).catch(() => undefined);
-        },
-        (error: unknown) => {
-          if (!isFinishing) reject(error);
-        },
-      );
+      askForAnswer(lines, say, begun).then((callback) => {
+        if (callback === null) return;
+        isPasted = true;
+        resolve(callback);
+      }, reject);
     }
-    return await untilAborted(promise, signal, () => isFinishing);
+    return await result;
   } finally {
     lines?.close();
     await loopback?.close();
-  }
-}
-
-/** Opens the listener. Optional with `--paste`, it serves a browser on this machine or a forwarded port. */
-async function listen(mayFail: boolean, open: () => Promise<Loopback>): Promise<Loopback | null> {
-  try {
-    return await open();
-  } catch (error) {
-    if (mayFail && error instanceof SidekeyError) return null;
-    throw error;
   }
 }
 
@@ -138,18 +126,6 @@ function show(
       output.say(`The browser did not open: ${program} ${why}.\n  → open the address above yourself`),
   });
   return true;
-}
-
-/** Waits until the signal aborts. Always processes a received response, because its code works only once. */
-function untilAborted<T>(promise: Promise<T>, signal: AbortSignal, isFinishing: () => boolean): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => {
-      if (!isFinishing()) reject(signal.reason as Error);
-    };
-    signal.addEventListener('abort', onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-    if (signal.aborted) onAbort();
-  });
 }
 
 /** Returns a page with the error that the terminal shows. */
