@@ -1,7 +1,7 @@
 import { viaAuth0 } from '../../operations/connect/auth0.ts';
 import {
   assertOwnForm,
-  doubtsOf,
+  doubtOf,
   importToken,
   pastedCredential,
   type PastedParts,
@@ -107,7 +107,8 @@ async function askedParts(
       parts[name] = await ask(`Paste the ${label}${secret ? ' (it is not shown)' : ''}`, { secret });
   }
   check?.(parts);
-  for (const doubt of doubtsOf(parts, token)) output.say(`Note: ${doubt}`);
+  const doubts = token.parts.flatMap((part) => doubtOf(parts[part.name] ?? '', part) ?? []);
+  for (const doubt of doubts) output.say(`Note: ${doubt}`);
   return parts;
 }
 

@@ -85,11 +85,6 @@ export function pastedToken({ name, token, flows, inject }: Provider): PastedTok
   return { label: 'key or token', url: null, steps: [], parts: [part], inject: { kind: 'inject' } };
 }
 
-/** Returns warnings about the format of pasted parts, as sentences. */
-export function doubtsOf(parts: PastedParts, token: PastedToken): readonly string[] {
-  return token.parts.flatMap((part) => doubtOf(parts[part.name] ?? '', part) ?? []);
-}
-
 /** Returns a warning about the format of a value, as a sentence; null: none. */
 export function doubtOf(value: string, { label, prefixes }: TokenPart): string | null {
   const known = prefixes
