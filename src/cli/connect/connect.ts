@@ -32,6 +32,7 @@ import { changingParts } from '../operation-command.ts';
 import { probeOf } from '../status/ask-proxy.ts';
 import { confirm } from '../terminal.ts';
 import { consentInBrowser } from './browser/consent.ts';
+import { chooseProvider, chooseScopes } from './choose.ts';
 import { startConsentTimeout, timeoutOf } from './consent-timeout.ts';
 import type { ConnectFlow } from './flows.ts';
 import { connectedPage, report } from './report.ts';
@@ -48,7 +49,6 @@ export async function connect(
   if (options.finish !== undefined) return finishConsent(context, named, options);
   if (options.state !== undefined) throw inputInvalid('--state belongs to --finish.', 'leave it out');
   if (named === undefined) {
-    const { chooseProvider } = await import('./choose.ts');
     const { name, login } = await chooseProvider(context);
     return login === null
       ? connect(context, name, options)
@@ -79,12 +79,9 @@ export async function connect(
     const provider = withSecret(configured, secret);
     const plan = planDomains(options, provider, existing?.sealed.audience ?? null);
     const asksScopes = options.scope === undefined && existing === null && (isCode || flow === 'device_code');
-    const written = asksScopes
-      ? await (await import('./choose.ts')).chooseScopes(context, provider)
-      : options.scope;
+    const written = asksScopes ? await chooseScopes(context, provider) : options.scope;
     const scopes = scopesFor(written && readScopes(written), provider, existing?.grant ?? null);
-    const { output } = context;
-    const asked = { state, provider, name, user, scopes, existing, options, output };
+    const asked = { state, provider, name, user, scopes, existing, options, output: context.output };
     if (options.printUrl === true && isCode) {
       if (options.meta !== undefined) throw conflicting('--print-url', '--meta');
       await printUrl(context, asked);
@@ -93,20 +90,14 @@ export async function connect(
     const waiting = startConsentTimeout(timeout, systemTimers);
     const { unreadable } = probeOf(state.config);
     const connecting = state.withFetch((fetch) => {
-      const request: ConnectRequest = {
-        ...asked,
-        parts: { ...state.renewal(fetch), fetch },
-        signal: waiting.signal,
-      };
+      const parts = { ...state.renewal(fetch), fetch };
+      const request: ConnectRequest = { ...asked, parts, signal: waiting.signal };
       const how = { flow, plan, secret, verify: options.verify, metadata, unreadable };
       const keep = (obtained: Obtained) => finishGrant({ ...request, ...how }, obtained);
       return noting(request, existing, async () => {
         if (!isCode) return keep(await (await import('./flows.ts')).obtain(flow, given, request));
-        const consent = codeConsent(request, keep);
-        return consentInBrowser(
-          { ...request, context },
-          { ...consent, page: (connected) => connectedPage(provider, connected) },
-        );
+        const consent = { ...codeConsent(request, keep), page: connectedPage(provider) };
+        return consentInBrowser({ ...request, context }, consent);
       });
     });
     return connecting.finally(() => waiting.end());
@@ -134,7 +125,7 @@ async function defined(context: Context, named: string, options: ConnectOptions)
 }
 
 /** `connect --print-url`: starts a consent that `connect --finish` completes. */
-export async function printUrl(
+async function printUrl(
   { output, now }: Context,
   request: Parameters<typeof beginPending>[0],
 ): Promise<void> {
@@ -165,7 +156,7 @@ export async function printUrl(
 }
 
 /** `connect --finish`: completes a consent of `--print-url`, from this or another process. */
-export async function finishConsent(
+async function finishConsent(
   context: Context,
   named: string | undefined,
   { finish = '', state: said, verify, meta = [] }: ConnectOptions,

@@ -70,32 +70,30 @@ function nextSteps(
     ([key, text]) => ` -H ${shellWord(`${key}: ${text}`)}`,
   );
   const [host] = call === null ? audience.filter((text) => !text.includes('*')) : [new URL(call).host];
-  return [
-    ...(call === null
-      ? []
-      : ['The first call:', `  → sidekey fetch ${shellWord(call)}${fields.join('')}${selected}`]),
-    ...(isSecond
-      ? [
-          first === undefined
-            ? `No grant is called ${reference}: each request must choose an account.`
-            : `The grant ${first.name} stays the default. To use this account:`,
-          `  → sidekey run --grant ${name} -- COMMAND`,
-          `  → "+grant=${name}" in the user name of the proxy`,
-          ...(host === undefined ? [] : [`  → ${allowCommand(host, name)}   (for every request to it)`]),
-        ]
-      : []),
-  ]
-    .map((line) => `\n${line}`)
-    .join('');
+  const steps: string[] = [];
+  if (call !== null)
+    steps.push('The first call:', `  → sidekey fetch ${shellWord(call)}${fields.join('')}${selected}`);
+  if (isSecond) {
+    steps.push(
+      first === undefined
+        ? `No grant is called ${reference}: each request must choose an account.`
+        : `The grant ${first.name} stays the default. To use this account:`,
+      `  → sidekey run --grant ${name} -- COMMAND`,
+      `  → "+grant=${name}" in the user name of the proxy`,
+    );
+    if (host !== undefined) steps.push(`  → ${allowCommand(host, name)}   (for every request to it)`);
+  }
+  return steps.map((line) => `\n${line}`).join('');
 }
 
-export function connectedPage({ title }: Provider, { grant, warnings }: Connected): Omit<FinishPage, 'kind'> {
-  return {
+/** Returns the last page of the browser, for a provider. */
+export function connectedPage({ title }: Provider): (connected: Connected) => Omit<FinishPage, 'kind'> {
+  return ({ grant, warnings }) => ({
     title: `${title} is connected`,
     says: [
       `The grant is called ${titleOf(grant)}.${grant.refreshable ? ' Sidekey renews its token.' : ''}`,
       ...warnings.map(({ sentence }) => sentence),
       'You may close this window.',
     ],
-  };
+  });
 }

@@ -68,7 +68,7 @@ interface BegunConsent extends PasteExpectation {
   readonly url: string;
 }
 
-/** Returns the consent that gets an authorization code (RFC 6749 §4.1, RFC 7636). @param keep stores its tokens */
+/** Returns the consent that gets an authorization code (RFC 6749 §4.1, RFC 7636), for `keep` to store. */
 export function codeConsent<T>(
   { provider, scopes, state, parts }: ConnectRequest,
   keep: (obtained: Obtained) => Promise<T>,
@@ -146,7 +146,7 @@ interface Answer {
   readonly named: string | undefined;
 }
 
-/** Completes a consent of this or another process. @throws SidekeyError `bad_request`, `not_found`; as `finishGrant` */
+/** Completes a consent. @throws SidekeyError `bad_request`, `not_found`; errors of `finishGrant` */
 export async function finishPending(
   state: ConnectState,
   { callback, flowState, named }: Answer,

@@ -21,7 +21,7 @@ import { type ConfigParts, keptReference, writeProvider } from './provider-setti
 import { redirectTarget, writtenRedirectUri } from './redirect.ts';
 import type { ConnectOptions } from './request.ts';
 
-/** Providers that the catalog does not have: discovered ones, and those with endpoints that a person named. */
+/** Providers that the catalog lacks: discovered ones, and those whose endpoints a person named. */
 
 /**
  * `connect https://… --discover`: discovers the login server of an API, registers a client if the server
