@@ -6,8 +6,7 @@ import { type Obtained, sealingSecret } from '../../grants/keep.ts';
 import type { Provider } from '../../domain/provider.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import { exchangeCode } from '../../grants/oauth/authorization-code.ts';
-import { beginConsentAt, clientOf } from '../../operations/connect/consent.ts';
+import { beginConsentAt, clientOf, exchangeOnce } from '../../operations/connect/consent.ts';
 import { planDomains } from '../../operations/connect/domains.ts';
 import { changeSettings, settingsChange } from '../../operations/grant-settings.ts';
 import type { ServiceParts } from '../parts.ts';
@@ -73,8 +72,8 @@ export async function finishConsent(
   const obtain = async (provider: Provider) => {
     assertUnchanged(provider, consent);
     const callback = { kind: 'parameters', parameters } as const;
-    const signal = AbortSignal.timeout((await parts.config()).limits.refresh_timeout);
-    return exchangeCode({ ...consent, fetch: parts.fetch(), now: parts.now, signal, provider, callback });
+    const exchange = { ...consent, provider, callback, fetch: parts.fetch() };
+    return exchangeOnce(exchange, { config: await parts.config(), now: parts.now });
   };
   const flow = 'authorization_code';
   return { session, end: await concludeSession({ session, client, flow, obtain }, parts) };

@@ -4,7 +4,7 @@ import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { randomBytes } from 'node:crypto';
 import { stripTypeScriptTypes } from 'node:module';
 import { join } from 'node:path';
-import { SidekeyError } from '../../lib/errors.ts';
+import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
 import { markup, type Page, renderPage, scriptValue } from '../../lib/html.ts';
 import { packageRoot, packageText } from '../../lib/package-files.ts';
 import { untrusted } from '../../lib/text.ts';
@@ -75,12 +75,8 @@ async function begin(context: Call, parts: ServiceParts): Promise<Response> {
     endPage(context, { session, end: await endSession(session, failedEnd(error), parts) }, parts);
   if (!isBrowserSecret(browser) || answer === 'no')
     return fail(new SidekeyError('consent_declined', 'You said no; nothing was connected.'));
-  try {
-    return context.redirect(await beginConsent(session, browser, addressOf(context.env), parts), 303);
-  } catch (error) {
-    if (error instanceof SidekeyError) return fail(error);
-    throw error;
-  }
+  const url = await beginConsent(session, browser, addressOf(context.env), parts).catch(caughtFailure);
+  return url instanceof SidekeyError ? fail(url) : context.redirect(url, 303);
 }
 
 /**

@@ -81,25 +81,25 @@ export function codeConsent<T>(
       const takesBareCode = begun.codeVerifier !== null && provider.dialect.accountParameters.length === 0;
       return { url: begun.url, state: begun.state, takesBareCode };
     },
-    finish: async (callback, redirectUri) =>
-      keep(
-        await exchangeOnce({ ...begun, provider, scopes, redirectUri, callback, fetch: parts.fetch }, state),
-      ),
+    async finish(callback, redirectUri) {
+      const exchange = { ...begun, provider, scopes, redirectUri, callback, acceptBareCode: true };
+      return keep(await exchangeOnce({ ...exchange, fetch: parts.fetch }, state));
+    },
   };
 }
 
 /**
- * Exchanges the code of a consent that a person began here. Ignores Ctrl-C and the time limit, because the
- * code cannot be sent twice.
+ * Exchanges the code of a consent. Ignores Ctrl-C and the time limit of the person, because the code cannot be
+ * sent twice.
  *
  * @throws SidekeyError as `exchangeCode`
  */
 export function exchangeOnce(
-  exchange: Omit<CodeExchange, 'now' | 'signal' | 'acceptBareCode'>,
+  exchange: Omit<CodeExchange, 'now' | 'signal'>,
   { config, now }: Pick<ConnectRequest['state'], 'config' | 'now'>,
 ): Promise<Obtained> {
   const signal = AbortSignal.timeout(config.limits.refresh_timeout);
-  return exchangeCode({ ...exchange, now, signal, acceptBareCode: true });
+  return exchangeCode({ ...exchange, now, signal });
 }
 
 /** Kind of the records of `connect --print-url`. */
@@ -174,7 +174,8 @@ export async function finishPending(
   const plan = planDomains(wanted, provider, existing?.sealed.audience ?? null);
   const connected = await state.withFetch((fetch) =>
     noting({ state, provider, user }, existing, async () => {
-      const obtained = await exchangeOnce({ ...session, provider, callback, fetch }, state);
+      const exchange = { ...session, provider, callback, acceptBareCode: true };
+      const obtained = await exchangeOnce({ ...exchange, fetch }, state);
       const signal = AbortSignal.timeout(state.config.limits.refresh_timeout);
       const request = { state, parts: { fetch }, provider, name, user, scopes, signal, plan };
       return finishGrant({ ...request, ...how, flow: 'authorization_code', secret: null }, obtained);
