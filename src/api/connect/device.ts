@@ -2,11 +2,10 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { pause } from '../../lib/timers.ts';
 import { beginDeviceConsent } from '../../grants/oauth/device-consent.ts';
 import type { DeviceAuthorization } from '../../grants/oauth/device-code.ts';
-import { clientOf } from '../../operations/connect/consent.ts';
 import type { RuleLimit } from '../../proxy/policy/rule.ts';
 import type { ServiceParts } from '../parts.ts';
 import { concludeSession, recordBegin } from './consent.ts';
-import { type ConnectSession, keepSession, newSession, providerOf, type Wanted } from './sessions.ts';
+import { type ConnectSession, keepSession, newSession, type Wanted } from './sessions.ts';
 
 /** Maximum sessions of a user in 15 minutes. Each polls the provider. */
 const maxBegun = 20;
@@ -23,10 +22,8 @@ export async function createDeviceSession(
   client: string,
   parts: ServiceParts,
 ): Promise<{ readonly session: ConnectSession; readonly codes: DeviceAuthorization }> {
-  const draft = await newSession(wanted, 'device', parts);
-  const found = await providerOf(draft.provider, parts);
+  const { session: draft, provider } = await newSession(wanted, 'device', parts);
   assertFew(draft.user, parts);
-  const { provider } = await clientOf(parts, found, draft);
   await recordBegin(draft, client, parts);
   // The upstream client may change with the config.
   const fetch: typeof globalThis.fetch = (...message) => parts.fetch()(...message);

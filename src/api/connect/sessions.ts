@@ -103,7 +103,7 @@ export async function createSession(
   wanted: Wanted,
   parts: ServiceParts,
 ): Promise<{ readonly session: ConnectSession; readonly token: string }> {
-  const session = await newSession(wanted, 'browser', parts);
+  const { session } = await newSession(wanted, 'browser', parts);
   const token = `${session.id}.${randomBytes(32).toString('base64url')}`;
   await keepSession(session, parts);
   await recordsOf(parts).links.put(token, session, session.expiresAt);
@@ -115,16 +115,16 @@ export async function keepSession(session: ConnectSession, parts: ServiceParts):
   await recordsOf(parts).begun.put(session.id, session, session.expiresAt + keptMs);
 }
 
-/** Returns a session to begin. @throws SidekeyError see `createSession` */
+/** Returns a session to begin, and its provider with the client secret. @throws as `createSession` */
 export async function newSession(
   wanted: Wanted,
   flow: keyof typeof consentEndpoints,
   parts: ServiceParts,
-): Promise<ConnectSession> {
+): Promise<{ readonly session: ConnectSession; readonly provider: Provider }> {
   const { user, policy, by, name = wanted.provider } = wanted;
-  const provider = await providerOf(wanted.provider, parts);
-  const { existing, secret } = await clientOf(parts, provider, { name, user });
-  await assertClient(provider, flow, callbackUrl(parts), secret !== null);
+  const found = await providerOf(wanted.provider, parts);
+  const { existing, provider } = await clientOf(parts, found, { name, user });
+  await assertClient(provider, flow, callbackUrl(parts));
   const { returnUrls } = (await parts.config()).admin;
   const back = wanted.returnUrl === undefined ? null : returnUrl(wanted.returnUrl, returnUrls);
   if (back === null && wanted.returnUrl !== undefined) throw unregistered('return_url');
@@ -137,7 +137,7 @@ export async function newSession(
   const scopes = [...scopesFor(wanted.scopes, provider, existing?.grant ?? null)];
   const person = wanted.owner === null ? null : await parts.store.people.get(wanted.owner);
   const facts = { id, provider: provider.name, user, name, scopes, policy, by, person, expiresAt };
-  return { ...facts, returnUrl: back?.href ?? null, popupOrigin };
+  return { session: { ...facts, returnUrl: back?.href ?? null, popupOrigin }, provider };
 }
 
 /** @throws SidekeyError `api_auth_required` if the session's person was disabled or removed since */
@@ -200,7 +200,6 @@ async function assertClient(
   provider: Provider,
   flow: keyof typeof consentEndpoints,
   redirectUri: string,
-  hasSecret: boolean,
 ): Promise<void> {
   const { name, title, tokenEndpoint, clientId, settings } = provider;
   const open = settings.filter(({ value }) => value === null).map((each) => each.name);
@@ -227,7 +226,7 @@ async function assertClient(
       ].join('\n  → '),
     );
   }
-  if (!hasSecret) await provider.clientSecret?.();
+  await provider.clientSecret?.();
 }
 
 function invalid(message: string, hint: Hint): SidekeyError {
