@@ -3,16 +3,13 @@ import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import type { Timers } from '../../lib/timers.ts';
 import { onInterrupt } from '../terminal.ts';
 
-/** Time limit for the user. */
-interface ConsentTimeout {
-  /** Aborted by Ctrl-C and by the time limit. The reason is a SidekeyError `consent_missing`. */
-  readonly signal: AbortSignal;
-  /** Stops the timer, and restores the signal handlers. */
-  end(): void;
-}
-
-/** @param ms the time limit in milliseconds */
-export function startConsentTimeout(ms: number, timers: Timers): ConsentTimeout {
+/**
+ * Starts the time limit of a person. At the limit or Ctrl-C, `signal` is aborted with a SidekeyError
+ * `consent_missing`. `end` stops the timer, and restores the signal handlers.
+ *
+ * @param ms the time limit in milliseconds
+ */
+export function startConsentTimeout(ms: number, timers: Timers) {
   const controller = new AbortController();
   const stop = (sentence: string, hint?: string) =>
     controller.abort(new SidekeyError('consent_missing', `${sentence} Nothing was stored.`, { hint }));
@@ -25,7 +22,7 @@ export function startConsentTimeout(ms: number, timers: Timers): ConsentTimeout 
   const giveBack = onInterrupt(() => stop('Stopped before an answer came.'));
   return {
     signal: controller.signal,
-    end() {
+    end: () => {
       cancel();
       giveBack();
     },

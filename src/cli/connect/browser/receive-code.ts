@@ -23,7 +23,7 @@ interface Expected {
 }
 
 /** A listener on the loopback interface. */
-export interface Loopback {
+interface Loopback {
   readonly redirectUri: string;
   /**
    * Starts to accept callbacks.
