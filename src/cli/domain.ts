@@ -10,7 +10,7 @@ import {
   tunnelHost,
 } from '../operations/domain.ts';
 import { counted, unlistedHosts } from '../operations/format.ts';
-import { foreignTexts, leakGuardTexts } from '../operations/dry-run-texts.ts';
+import { describeAction, foreignTexts, leakGuardTexts } from '../operations/dry-run-texts.ts';
 import { offeredBy } from '../operations/lookup.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import { describeRule } from '../proxy/policy/judge.ts';
@@ -125,22 +125,6 @@ function grantsOf(domain: Domain, grants: readonly Grant[], now: number): string
   const found = offeredBy(domain, grants);
   if (found.length === 0) return 'MISSING';
   return found.map((grant) => `${titleOf(grant)}: ${stateNow(grant, now)}`).join(', ');
-}
-
-/** Action of an entry in a few words. */
-export function describeAction({ action }: Domain): string {
-  switch (action.kind) {
-    case 'tunnel':
-      return 'tunnel (blind, no credential)';
-    case 'deny':
-      return 'refused';
-    case 'grant':
-      return [
-        `grant ${[action, ...(action.also ?? [])].map(({ grant }) => grant).join(' and ')}`,
-        action.allowPlainHttp ? ', also over plain http' : '',
-        leakGuardTexts[action.leakGuard ?? 'auto'].inMap,
-      ].join('');
-  }
 }
 
 /** Formats rules as `3 rules, else deny`, with a note if they only report; `-` if there are none. */

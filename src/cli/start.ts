@@ -11,7 +11,7 @@ import {
 import { removeRunning, runFileOf, writeRunning } from '../store/run-file.ts';
 import { startSupervisor, type Supervisor } from '../app/workers.ts';
 import { atCommandLine, type Context } from './context.ts';
-import { describeAction } from './domain.ts';
+import { describeAction } from '../operations/dry-run-texts.ts';
 import { columns, type Display } from './display.ts';
 import { proxyUrl, unlistedHosts } from '../operations/format.ts';
 import { auditEndNeeds, keptText } from '../operations/look-at-audit.ts';

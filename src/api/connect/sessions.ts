@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { consentShape, registrationSteps, scopesFor } from '../../grants/consent.ts';
-import { existingGrant, ownSecret } from '../../grants/keep.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { sessionsOf } from '../../grants/sessions.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import type { Hint } from '../../lib/hint.ts';
 import { orMeant } from '../../lib/text.ts';
 import type { ServiceParts } from '../parts.ts';
+import { clientOf } from '../../operations/connect/consent.ts';
 import { standsFor } from '../../operations/sign-in-link.ts';
 import { returnUrl } from './return-url.ts';
 
@@ -103,7 +103,7 @@ export async function createSession(
   wanted: Wanted,
   parts: ServiceParts,
 ): Promise<{ readonly session: ConnectSession; readonly token: string }> {
-  const session = await newSession(wanted, 'browser', parts);
+  const { session } = await newSession(wanted, 'browser', parts);
   const token = `${session.id}.${randomBytes(32).toString('base64url')}`;
   await keepSession(session, parts);
   await recordsOf(parts).links.put(token, session, session.expiresAt);
@@ -115,16 +115,16 @@ export async function keepSession(session: ConnectSession, parts: ServiceParts):
   await recordsOf(parts).begun.put(session.id, session, session.expiresAt + keptMs);
 }
 
-/** Returns a session to begin. @throws SidekeyError see `createSession` */
+/** Returns a session to begin, and its provider with the client secret. @throws as `createSession` */
 export async function newSession(
   wanted: Wanted,
   flow: keyof typeof consentEndpoints,
   parts: ServiceParts,
-): Promise<ConnectSession> {
+): Promise<{ readonly session: ConnectSession; readonly provider: Provider }> {
   const { user, policy, by, name = wanted.provider } = wanted;
-  const provider = await providerOf(wanted.provider, parts);
-  const existing = await existingGrant(parts, { name, user, provider: provider.name });
-  await assertClient(provider, flow, callbackUrl(parts), ownSecret(provider, null, existing) !== null);
+  const found = await providerOf(wanted.provider, parts);
+  const { existing, provider } = await clientOf(parts, found, { name, user });
+  await assertClient(provider, flow, callbackUrl(parts));
   const { returnUrls } = (await parts.config()).admin;
   const back = wanted.returnUrl === undefined ? null : returnUrl(wanted.returnUrl, returnUrls);
   if (back === null && wanted.returnUrl !== undefined) throw unregistered('return_url');
@@ -137,19 +137,14 @@ export async function newSession(
   const scopes = [...scopesFor(wanted.scopes, provider, existing?.grant ?? null)];
   const person = wanted.owner === null ? null : await parts.store.people.get(wanted.owner);
   const facts = { id, provider: provider.name, user, name, scopes, policy, by, person, expiresAt };
-  return { ...facts, returnUrl: back?.href ?? null, popupOrigin };
+  return { session: { ...facts, returnUrl: back?.href ?? null, popupOrigin }, provider };
 }
 
 /** @throws SidekeyError `api_auth_required` if the session's person was disabled or removed since */
 export async function assertStands({ person }: ConnectSession, { store }: ServiceParts): Promise<void> {
   if (person === null || standsFor(await store.people.get(person.name), person)) return;
-  throw new SidekeyError(
-    'api_auth_required',
-    `${person.name}, who asked for this consent, may not ask any more.`,
-    {
-      hint: 'ask the operator for another link',
-    },
-  );
+  const sentence = `${person.name}, who asked for this consent, may not ask any more.`;
+  throw new SidekeyError('api_auth_required', sentence, { hint: 'ask the operator for another link' });
 }
 
 /** A session and its present state. */
@@ -169,19 +164,23 @@ export async function statusOf(id: string, parts: ServiceParts): Promise<Session
     });
   }
   const end = await ends.get(id);
-  if (end !== null && 'grantId' in end) return { session, end, status: 'connected' };
-  if (end !== null && end.error.code !== 'consent_missing') return { session, end, status: 'failed' };
-  if (end !== null) return { session, end, status: 'expired' };
-  return { session, end, status: session.expiresAt <= parts.now() ? 'expired' : 'pending' };
+  if (end === null) return { session, end, status: session.expiresAt <= parts.now() ? 'expired' : 'pending' };
+  if ('grantId' in end) return { session, end, status: 'connected' };
+  return { session, end, status: end.error.code === 'consent_missing' ? 'expired' : 'failed' };
 }
 
-/** Stores the result of a session. */
+/** Stores the result of a session, and returns it. */
 export async function endSession(
   { id }: ConnectSession,
   end: SessionEnd,
   parts: ServiceParts,
-): Promise<void> {
+): Promise<SessionEnd> {
   await recordsOf(parts).ends.put(id, end, parts.now() + keptMs);
+  return end;
+}
+
+export function failedEnd({ code, message }: SidekeyError): SessionEnd {
+  return { error: { code, detail: message } };
 }
 
 /** @throws SidekeyError `provider_unknown` */
@@ -189,13 +188,8 @@ export async function providerOf(name: string, { config }: Pick<ServiceParts, 'c
   const { providers } = await config();
   const provider = providers.get(name);
   if (provider !== undefined) return provider;
-  throw new SidekeyError(
-    'provider_unknown',
-    `There is no provider ${name}${orMeant(name, providers.names)}`,
-    {
-      hint: 'GET /v2/providers lists them',
-    },
-  );
+  const sentence = `There is no provider ${name}${orMeant(name, providers.names)}`;
+  throw new SidekeyError('provider_unknown', sentence, { hint: 'GET /v2/providers lists them' });
 }
 
 /** Endpoints at which a consent begins. */
@@ -206,7 +200,6 @@ async function assertClient(
   provider: Provider,
   flow: keyof typeof consentEndpoints,
   redirectUri: string,
-  hasSecret: boolean,
 ): Promise<void> {
   const { name, title, tokenEndpoint, clientId, settings } = provider;
   const open = settings.filter(({ value }) => value === null).map((each) => each.name);
@@ -233,7 +226,7 @@ async function assertClient(
       ].join('\n  → '),
     );
   }
-  if (!hasSecret) await provider.clientSecret?.();
+  await provider.clientSecret?.();
 }
 
 function invalid(message: string, hint: Hint): SidekeyError {

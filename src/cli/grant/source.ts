@@ -1,5 +1,5 @@
 import type { Context } from '../context.ts';
-import type { SourceOptions } from '../connect/flows/source.ts';
+import type { ConnectOptions } from '../../operations/connect/request.ts';
 import { details } from '../display.ts';
 import { spanText, when } from '../../operations/format.ts';
 import { getGrant } from '../../operations/grant.ts';
@@ -9,7 +9,7 @@ import type { CommandRow } from '../command.ts';
 import { optionRows, perform } from '../operation-command.ts';
 import { grantArgument, ownerWords, sourceOptions } from './words.ts';
 
-interface Options extends SourceOptions {
+interface Options extends Pick<ConnectOptions, 'sourceTtl' | 'sourceForm'> {
   readonly user?: string;
   /** False: sends nothing to the source or the provider. */
   readonly verify?: boolean;

@@ -3,7 +3,7 @@ import {
   redirectTarget,
   type RedirectTarget,
   writtenRedirectUri,
-} from '../../../../src/cli/connect/browser/browser.ts';
+} from '../../../../src/operations/connect/redirect.ts';
 
 const loopback = { kind: 'loopback', path: '/callback' } as const;
 

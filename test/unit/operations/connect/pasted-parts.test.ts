@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { doubtOf, readParts } from '../../../../src/cli/connect/flows/token.ts';
+import { doubtOf, readParts } from '../../../../src/operations/connect/pasted.ts';
 import type { PastedToken, TokenPart } from '../../../../src/domain/provider.ts';
 
 const part = (name: string, prefixes: TokenPart['prefixes'] = []): TokenPart => ({

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { planDomains } from '../../../../src/cli/connect/allowed-domains.ts';
+import { planDomains } from '../../../../src/operations/connect/domains.ts';
 import { aProvider } from '../../../support/provider.ts';
 
 const provider = aProvider({

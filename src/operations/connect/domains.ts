@@ -1,19 +1,15 @@
-import { resolve } from 'node:path';
-import type { State } from '../../app/state.ts';
-import type { ConnectOptions } from './request.ts';
-import type { Context } from '../context.ts';
-import { describeAction } from '../domain.ts';
-import { hostPattern } from '../../operations/credential-entry.ts';
-import { writeEntries } from '../../operations/domain-entries.ts';
-import { offeredBy } from '../../operations/lookup.ts';
 import { allowDomain, type DomainEdit } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
-import { isReference, parseSecretReference } from '../../config/secret-reference.ts';
 import type { Grant } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
-import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid } from '../../lib/errors.ts';
 import { shellWord } from '../../lib/text.ts';
 import { type Domain, type DomainPattern, isWithin } from '../../proxy/policy/domain-map.ts';
+import { hostPattern } from '../credential-entry.ts';
+import { writeEntries } from '../domain-entries.ts';
+import { describeAction } from '../dry-run-texts.ts';
+import { offeredBy } from '../lookup.ts';
+import type { ConnectOptions, ConnectState } from './request.ts';
 
 /** Audience of a credential, and entries for the allowed-domains map. */
 export interface DomainPlan {
@@ -40,29 +36,26 @@ export interface DomainPlan {
  * `--widen` is missing
  */
 export function planDomains(
-  {
-    allowedDomains,
-    widen = false,
-    domains = true,
-  }: Pick<ConnectOptions, 'allowedDomains' | 'widen' | 'domains'>,
+  { allowedDomains, widen, domains, keepsAudience }: ConnectOptions,
   provider: Pick<Provider, 'name' | 'audience' | 'domains'>,
   before: readonly string[] | null,
 ): DomainPlan {
-  if (allowedDomains !== undefined && !domains) {
+  if (keepsAudience === true && before !== null)
+    return { audience: before, widened: [], grown: [], kept: [], entries: [], named: false };
+  if (allowedDomains !== undefined && domains === false) {
     throw inputInvalid('--allowed-domains and --no-domains do not go together.', 'leave one of them out');
   }
-  if (widen && allowedDomains === undefined) {
+  if (widen === true && allowedDomains === undefined) {
     throw inputInvalid('--widen needs --allowed-domains.', 'name the hosts: --allowed-domains HOST --widen');
   }
   const named = allowedDomains
     ?.flatMap((text) => text.split(','))
     .filter((text) => text !== '')
-    .map(patternOf);
+    .map((text) => patternOf(text).text);
   const known = [...new Set([...provider.audience, ...(before ?? [])])];
   // To the provider's other domains, the client sends its own credential.
-  const offered = [...known, ...provider.domains];
-  const widened = (named ?? []).filter((pattern) => !isWithin(offered, pattern)).map(({ text }) => text);
-  if (widened.length > 0 && !widen) {
+  const widened = beyond([...known, ...provider.domains], named ?? []);
+  if (widened.length > 0 && widen !== true) {
     throw inputInvalid(
       `${widened.join(', ')} is beyond what the provider ${provider.name} names: ${provider.audience.join(', ')}.`,
       'if its credential is intended for these hosts, add --widen',
@@ -71,14 +64,16 @@ export function planDomains(
   return {
     audience: [...new Set([...known, ...widened])],
     widened,
-    grown: before === null ? [] : provider.audience.filter((text) => !isWithin(before, patternOf(text))),
-    kept: (before ?? []).filter(
-      (text) =>
-        !isWithin([...provider.audience, ...(named ?? []).map((pattern) => pattern.text)], patternOf(text)),
-    ),
-    entries: domains ? [...new Set(named?.map(({ text }) => text) ?? provider.domains)] : [],
+    grown: before === null ? [] : beyond(before, provider.audience),
+    kept: beyond([...provider.audience, ...(named ?? [])], before ?? []),
+    entries: domains === false ? [] : [...new Set(named ?? provider.domains)],
     named: named !== undefined,
   };
+}
+
+/** Returns the hosts that are not within an audience. */
+function beyond(audience: readonly string[], hosts: readonly string[]): readonly string[] {
+  return hosts.filter((text) => !isWithin(audience, patternOf(text)));
 }
 
 /** Changes of the map. */
@@ -100,10 +95,9 @@ export interface DomainChanges {
  * @throws SidekeyError `config_invalid`, `file_unwritable`, `audit_unavailable`
  */
 export async function allowDomains(
-  { configFile, env }: Pick<Context, 'configFile' | 'env'>,
-  { grants, audit }: Pick<State, 'grants' | 'audit'>,
+  { config: { file }, grants, audit, env }: ConnectState,
   grant: Grant,
-  { entries, named }: Pick<DomainPlan, 'entries' | 'named'>,
+  { entries, named }: DomainPlan,
 ): Promise<DomainChanges> {
   const all = await grants.list();
   const others = all.filter(
@@ -111,7 +105,6 @@ export async function allowDomains(
   );
   const reference = named || others.length === 0 ? grant.name : grant.provider;
   if (entries.length === 0) return { edits: [], blocked: [], reference, others };
-  const file = await configFile();
   const previous = await readConfigText(file);
   const { domains } = await parseConfig(previous, file, { env });
   const edits: DomainEdit[] = [];
@@ -139,9 +132,8 @@ function decidedBy(domains: readonly Domain[], wanted: DomainPattern): Domain | 
   return domains
     .filter(({ pattern }) => pattern.text === wanted.text || isWithin([pattern.text], wanted))
     .toSorted(
-      (a, b) =>
-        Number(a.pattern.wildcard) - Number(b.pattern.wildcard) ||
-        b.pattern.text.length - a.pattern.text.length,
+      ({ pattern: a }, { pattern: b }) =>
+        Number(a.wildcard) - Number(b.wildcard) || b.text.length - a.text.length,
     )
     .at(0);
 }
@@ -153,20 +145,4 @@ function patternOf(text: string): DomainPattern {
 /** Returns the command that adds an entry to the map. */
 export function allowCommand(pattern: string, grant: string): string {
   return `sidekey domain allow ${shellWord(pattern)} --grant ${grant}`;
-}
-
-/**
- * Returns a secret reference (`env:`, `file:`, `command:`) in its stored form, with an absolute path. Errors
- * do not contain the text, which may be the secret itself.
- *
- * @throws SidekeyError `input_invalid`
- */
-export function keptReference(option: string, text: string): string {
-  const reference = parseSecretReference(text);
-  if (!isReference(reference)) {
-    throw new SidekeyError('input_invalid', `${option} ${reference.problem}.`, {
-      hint: `put the secret into a file that only you can read: ${option} file:PATH`,
-    });
-  }
-  return reference.kind === 'file' ? `file:${resolve(reference.path)}` : text;
 }
