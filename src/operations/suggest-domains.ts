@@ -1,70 +1,77 @@
-import { stringify } from 'yaml';
+import { z } from 'zod';
 import {
   type DiscoveredHost,
   type DiscoveredRequest,
   discoverHosts,
   pathGlobs,
   type SeenRequest,
-} from '../../audit/summary.ts';
-import { queryAudit } from '../../audit/query.ts';
-import type { Config } from '../../config/config.ts';
-import { parseConfigDocument } from '../../config/document.ts';
-import { parseConfig, readConfigText } from '../../config/load.ts';
-import { SidekeyError } from '../../lib/errors.ts';
-import { visible } from '../../lib/text.ts';
-import { decideRequest } from '../../proxy/policy/decide.ts';
+} from '../audit/summary.ts';
+import type { Config } from '../config/config.ts';
+import { parseConfigDocument } from '../config/document.ts';
+import { parseConfig, readConfigText } from '../config/load.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { addressOf } from '../proxy/plan.ts';
+import { decideRequest } from '../proxy/policy/decide.ts';
 import {
   createDomainMap,
   type Domain,
   type DomainMap,
   isPattern,
   parsePattern,
-} from '../../proxy/policy/domain-map.ts';
-import type { RequestFacts } from '../../proxy/policy/request.ts';
-import { bodyConditions, type RuleStep } from '../../proxy/policy/rule.ts';
-import { addressOf } from '../../proxy/plan.ts';
-import type { AuditConditions } from '../../operations/audit-conditions.ts';
-import type { Context } from '../context.ts';
-import { readConditions } from './query.ts';
+} from '../proxy/policy/domain-map.ts';
+import type { RequestFacts } from '../proxy/policy/request.ts';
+import { bodyConditions, type RuleStep } from '../proxy/policy/rule.ts';
+import { auditConditions, checkConditions } from './audit-conditions.ts';
+import { eventQuery } from './audit-events.ts';
+import { reading } from './operation.ts';
 
-/**
- * `sidekey audit summary --suggest`: lists requests that were refused, would have been refused, or were
- * tunnelled without an entry. Suggests entries that allow exactly these.
- */
-export async function discover(context: Context, options: AuditConditions): Promise<void> {
-  const { output, readConfig, env, now } = context;
-  const conditions = await readConditions(context, options);
-  const config = await readConfig();
-  const map = createDomainMap(config.domains);
-  const hosts = await discoverHosts(
-    queryAudit(conditions),
-    (scheme, host, port) => map.match({ scheme, host, port }) !== null,
-  );
-  const standing = await standingConfig(config, { env, now: now() });
-  const suggestions: { readonly host: DiscoveredHost; readonly lines: Suggestion | null }[] = [];
-  for (const host of hosts) suggestions.push({ host, lines: await suggestRule(host, standing) });
-  const entries = suggestions.flatMap(({ host, lines }) => (lines === null ? [] : [{ host, lines }]));
-  output.result(
-    {
-      hosts: suggestions.map(({ host, lines }) => ({
-        ...hostJson(host),
-        listed: entryFor(map, host) !== null,
-        replaces: lines?.replaces ?? null,
-      })),
-      config: entries.map(({ lines: { key, entry } }) => ({ [key]: entry })),
-    },
-    entries.length === 0
-      ? 'Nothing was refused that an entry of the domain map would allow.'
-      : `domains:\n${entries.map(asText).join('')}`.trimEnd(),
-  );
-  if (entries.length === 0 || output.json) return;
-  output.say('Copy the entries that you want to allow. Replace GRANT with the name of a grant.');
-  if (entries.some(({ lines }) => lines.replaces !== null)) {
-    output.say('An entry that exists in the map is printed in full: replace the old one with it.');
-  }
+/** Entries of the domain map for requests in the audit log. */
+
+/** Requests that were refused, would have been refused, or were tunnelled without an entry. */
+export const suggestDomains = reading({
+  id: 'domain.suggest',
+  summary: 'List refused requests by host, with entries of the domain map that allow exactly these.',
+  scope: 'audit:read',
+  input: z.strictObject(auditConditions),
+  output: z.strictObject({ hosts: z.array(z.unknown()), config: z.array(z.unknown()) }),
+  check: checkConditions,
+  async run({ config, env, ...parts }, conditions, at) {
+    // The log can be read without the store, which has the names of grants only.
+    const grants = await parts.grants().catch(() => []);
+    const map = createDomainMap(config.domains);
+    const hosts = await discoverHosts(
+      eventQuery(config, conditions, { grants, at }).events(),
+      (scheme, host, port) => map.match({ scheme, host, port }) !== null,
+    );
+    const standing = { config, map, written: await writtenConfig(config), env, now: at };
+    const suggestions: SuggestedHost[] = [];
+    for (const host of hosts) {
+      const isListed = entryFor(map, host) !== null;
+      suggestions.push({ host, isListed, suggestion: await suggestRule(host, standing) });
+    }
+    return suggestions;
+  },
+  answer: (suggestions) => ({
+    hosts: suggestions.map(({ host, isListed, suggestion }) => ({
+      ...hostAnswer(host),
+      listed: isListed,
+      replaces: suggestion?.replaces ?? null,
+    })),
+    config: suggestions.flatMap(({ suggestion }) =>
+      suggestion === null ? [] : [{ [suggestion.key]: suggestion.entry }],
+    ),
+  }),
+});
+
+interface SuggestedHost {
+  readonly host: DiscoveredHost;
+  /** True if an entry covers the host. */
+  readonly isListed: boolean;
+  /** Null: no entry is needed, or none would allow the requests. */
+  readonly suggestion: Suggestion | null;
 }
 
-function hostJson({ lastSeen, refusals, reports, requests, ...rest }: DiscoveredHost): object {
+function hostAnswer({ lastSeen, refusals, reports, requests, ...rest }: DiscoveredHost): object {
   return {
     ...rest,
     refusals: Object.fromEntries(refusals),
@@ -74,25 +81,8 @@ function hostJson({ lastSeen, refusals, reports, requests, ...rest }: Discovered
   };
 }
 
-function asText({ host, lines }: { readonly host: DiscoveredHost; readonly lines: Suggestion }): string {
-  const counts = [
-    ...Array.from(host.refusals, ([code, count]) => `${count} × ${code}`),
-    ...Array.from(host.reports, ([code, count]) => `${count} × ${code}, only reported`),
-    ...(host.tunneled > 0 ? [`${host.tunneled} × tunnel`] : []),
-  ];
-  const who = host.agents.length === 0 ? '' : `, by ${host.agents.join(', ')}`;
-  const comments = [
-    `${counts.join(', ')}${who}, last ${host.lastSeen}`,
-    ...(lines.replaces === null ? [] : [`replaces ${lines.replaces}`]),
-    ...lines.notes,
-  ];
-  const entry = stringify({ [lines.key]: lines.entry }, { flowCollectionPadding: true, lineWidth: 0 });
-  const told = comments.map((comment) => `  # ${visible(comment)}\n`);
-  return `${told.join('')}${entry.replace(/^(?=.)/gm, '  ')}`;
-}
-
 /** Lines for the config file. */
-interface Suggestion {
+export interface Suggestion {
   /** Key in the domain map, and its value. */
   readonly key: string;
   readonly entry: 'tunnel' | Readonly<Record<string, unknown>>;
@@ -115,13 +105,10 @@ interface WrittenConfig {
   readonly policies?: Readonly<Record<string, readonly unknown[]>>;
 }
 
-/** Reads the config and its written form. @throws SidekeyError as `readConfigText` */
-async function standingConfig(config: Config, parts: Pick<Standing, 'env' | 'now'>): Promise<Standing> {
-  const map = createDomainMap(config.domains);
+/** Reads the config file as it is written. @throws SidekeyError as `readConfigText` */
+async function writtenConfig({ domains, file }: Config): Promise<WrittenConfig> {
   // A missing file has an empty map.
-  const text = config.domains.length === 0 ? null : await readConfigText(config.file);
-  const written = text === null ? {} : (parseConfigDocument(text).value as WrittenConfig);
-  return { config, map, written, ...parts };
+  return domains.length === 0 ? {} : (parseConfigDocument(await readConfigText(file)).value as WrittenConfig);
 }
 
 /** Returns the present entry that covers a host; null: none. */
