@@ -13,10 +13,7 @@ import { perform } from './operation-command.ts';
 
 /** Prints a token with which one new machine gets the master key. */
 async function enroll({ withState, output }: Context, name: string): Promise<void> {
-  const [{ enroll: makeToken, enrolmentMs }, { assertShared }] = await Promise.all([
-    import('../app/enrolment.ts'),
-    import('../app/join-node.ts'),
-  ]);
+  const { assertShared, enroll: makeToken, enrolmentMs } = await import('../app/enrolment.ts');
   checkName('name of the node', name);
   const token = await withState((state) => {
     assertShared(state.config);
@@ -35,13 +32,17 @@ async function enroll({ withState, output }: Context, name: string): Promise<voi
 
 /** Makes the key of this node, and gets the master key with a token. */
 async function join(context: Context, { token }: { readonly token?: string }): Promise<void> {
-  const { joinNode, nodeKeyPath } = await import('../app/join-node.ts');
+  const [{ joinStore, nodeKeyPath }, { openStore }] = await Promise.all([
+    import('../app/enrolment.ts'),
+    import('../app/state.ts'),
+  ]);
   const { output, withState } = context;
   const config = await context.config();
   // First, so that nobody gives a token in vain.
   const path = nodeKeyPath(config);
   const text = await readToken(context, token, config);
-  const name = await output.during('Waiting for a node that runs', () => joinNode(config, text, context));
+  const store = await openStore(config, context);
+  const name = await output.during('Waiting for a node that runs', () => joinStore(store, config, text));
   await withState(async ({ vault }) =>
     output.result(
       { name, key_id: vault.keyId },

@@ -19,7 +19,7 @@ import { readBodyFacts } from '../proxy/policy/body.ts';
 import { decideRequest, type Decision, type Policy } from '../proxy/policy/decide.ts';
 import { createDomainMap } from '../proxy/policy/domain-map.ts';
 import type { RequestFacts } from '../proxy/policy/request.ts';
-import type { RuleOutcome, RuleStep } from '../proxy/policy/rule.ts';
+import { plainRequest, type RuleOutcome, type RuleStep } from '../proxy/policy/rule.ts';
 import { CredentialFinder } from '../proxy/schemes/forms.ts';
 
 /** Requests with expected decisions, and their comparison with the decisions of a config. */
@@ -177,11 +177,8 @@ function caseOf(written: Written, index: number, document: ConfigDocument, now: 
     request: asWritten.split('?', 1)[0] ?? '',
     line: document.position([index]).line,
     facts: {
+      ...plainRequest,
       ...written.request,
-      methodFields: [],
-      pathFields: [],
-      methodParameters: [],
-      upgrades: false,
       client: written.client ?? '127.0.0.1',
       agent: written.agent ?? null,
       user: written.user ?? null,

@@ -19,8 +19,7 @@ import {
   isPattern,
   parsePattern,
 } from '../proxy/policy/domain-map.ts';
-import type { RequestFacts } from '../proxy/policy/request.ts';
-import { bodyConditions, type RuleStep } from '../proxy/policy/rule.ts';
+import { bodyConditions, plainRequest, type RuleStep } from '../proxy/policy/rule.ts';
 import { auditConditions, checkConditions } from './audit-conditions.ts';
 import { eventQuery } from './audit-events.ts';
 import { reading } from './operation.ts';
@@ -52,11 +51,17 @@ export const suggestDomains = reading({
     return suggestions;
   },
   answer: (suggestions) => ({
-    hosts: suggestions.map(({ host, isListed, suggestion }) => ({
-      ...hostAnswer(host),
-      listed: isListed,
-      replaces: suggestion?.replaces ?? null,
-    })),
+    hosts: suggestions.map(
+      ({ host: { lastSeen, refusals, reports, requests, ...host }, isListed, suggestion }) => ({
+        ...host,
+        refusals: Object.fromEntries(refusals),
+        reports: Object.fromEntries(reports),
+        requests: requests.map(({ method, paths }) => ({ method, paths })),
+        last_seen: lastSeen,
+        listed: isListed,
+        replaces: suggestion?.replaces ?? null,
+      }),
+    ),
     config: suggestions.flatMap(({ suggestion }) =>
       suggestion === null ? [] : [{ [suggestion.key]: suggestion.entry }],
     ),
@@ -69,16 +74,6 @@ interface SuggestedHost {
   readonly isListed: boolean;
   /** Null: no entry is needed, or none would allow the requests. */
   readonly suggestion: Suggestion | null;
-}
-
-function hostAnswer({ lastSeen, refusals, reports, requests, ...rest }: DiscoveredHost): object {
-  return {
-    ...rest,
-    refusals: Object.fromEntries(refusals),
-    reports: Object.fromEntries(reports),
-    requests: requests.map(({ method, paths }) => ({ method, paths })),
-    last_seen: lastSeen,
-  };
 }
 
 /** Lines for the config file. */
@@ -100,8 +95,11 @@ interface Standing {
   readonly now: number;
 }
 
+/** Entry of the map as it is written. */
+type RawEntry = Readonly<Record<string, unknown>> & { readonly rules?: readonly unknown[] };
+
 interface WrittenConfig {
-  readonly domains?: Readonly<Record<string, unknown>>;
+  readonly domains?: Readonly<Record<string, RawEntry>>;
   readonly policies?: Readonly<Record<string, readonly unknown[]>>;
 }
 
@@ -120,14 +118,14 @@ function entryFor(map: DomainMap, { plainHttp, host, port }: DiscoveredHost): Do
 /** Returns the smallest entry that would allow a host's refused requests; null: none needed or found. */
 async function suggestRule(seen: DiscoveredHost, standing: Standing): Promise<Suggestion | null> {
   const domain = entryFor(standing.map, seen);
+  const { written } = standing;
   if (domain === null) return newEntry(seen, null);
   if (domain.action.kind === 'tunnel') return null;
   const isOwn = !domain.pattern.wildcard;
-  const { written } = standing;
   if (domain.action.kind === 'deny') return newEntry(seen, isOwn ? domain : null);
   const key = isOwn ? writtenKey(domain, written) : keyOf(seen);
   const place = { key, replaces: isOwn ? domain.origin : null };
-  const { mode, ...raw } = (written.domains?.[writtenKey(domain, written)] ?? {}) as RawEntry;
+  const { mode, ...raw } = written.domains?.[writtenKey(domain, written)] ?? {};
   const base = seen.plainHttp ? { ...raw, allow_plain_http: true } : raw;
   if (domain.rules === undefined) {
     return domain.action.allowPlainHttp || !seen.plainHttp ? null : { ...place, entry: base, notes: [] };
@@ -230,27 +228,12 @@ function refusedNow(seen: DiscoveredHost, { map, now }: Pick<Standing, 'map' | '
   return seen.requests.flatMap(({ method, seen: all }) =>
     all.filter(isSayable).flatMap((of): Refused[] => {
       const steps: RuleStep[] = [];
-      const facts: RequestFacts = {
-        authority,
-        method,
-        methodFields: [],
-        pathFields: [],
-        methodParameters: [],
-        upgrades: false,
-        path: of.path,
-        client: addressOf(of.client),
-        agent: of.agent,
-        user: of.user,
-        labels: [],
-        reason: of.reason,
-        contentType: null,
-        contentLength: null,
-        now,
-        body: null,
-      };
-      const decision = decideRequest(policy, facts, steps);
+      const { path, agent, user, reason } = of;
+      const caller = { client: addressOf(of.client), agent, user, reason };
+      const request = { authority, method, path, contentLength: null, now };
+      const decision = decideRequest(policy, { ...plainRequest, ...request, ...caller }, steps);
       const isRefused = decision.outcome === 'deny' || decision.reported?.outcome === 'deny';
-      return isRefused ? [{ method, path: of.path, by: steps.length - 1 }] : [];
+      return isRefused ? [{ method, path, by: steps.length - 1 }] : [];
     }),
   );
 }
@@ -270,11 +253,6 @@ async function wouldAllow(
     if (error instanceof SidekeyError) return false;
     throw error;
   }
-}
-
-interface RawEntry extends Readonly<Record<string, unknown>> {
-  readonly mode?: unknown;
-  readonly rules?: readonly unknown[];
 }
 
 function writtenKey({ pattern }: Domain, { domains = {} }: WrittenConfig): string {

@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import type { Config } from '../../config/config.ts';
-import type { UnreadableReference } from '../../grants/references.ts';
 import { reachable } from '../../operations/format.ts';
 import { type Health, probeBy, type ProxyProbe } from '../../operations/proxy-probe.ts';
 import type { Vault } from '../../store/vault/vault.ts';
@@ -12,12 +11,8 @@ export function probeOf({ proxy: { listen } }: Pick<Config, 'proxy'>): ProxyProb
 }
 
 /** Returns the references that the running proxy cannot read; none without such a proxy. Never rejects. */
-export function askUnreadable(
-  config: Pick<Config, 'proxy'>,
-  vault: Vault,
-): Promise<readonly UnreadableReference[]> {
-  return probeOf(config).unreadable(vault);
-}
+export const askUnreadable = (config: Pick<Config, 'proxy'>, vault: Vault) =>
+  probeOf(config).unreadable(vault);
 
 const timeoutMs = 1_000;
 
