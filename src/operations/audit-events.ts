@@ -6,8 +6,6 @@ import { type AuditConditions, filterOf } from './audit-conditions.ts';
 
 /** Streams of events of the audit log, oldest first. */
 
-type LogConfig = Pick<Config, 'audit'>;
-
 /** Called with the share of the log that was read, from 0 to 1. */
 type OnShare = (share: number) => void;
 
@@ -18,7 +16,7 @@ type OnShare = (share: number) => void;
  * @throws SidekeyError as `filterOf`
  */
 export function eventQuery(
-  { audit: { file } }: LogConfig,
+  { audit: { file } }: Pick<Config, 'audit'>,
   conditions: AuditConditions,
   parts: { readonly grants: readonly Grant[]; readonly at: number; readonly last?: number | undefined },
 ) {
@@ -52,7 +50,7 @@ async function* piecesOf(matches: ReturnType<typeof queryRaw>, format: 'csv' | '
 
 /** Yields the last events, and with a signal also new ones until it aborts. `brief`: see `tailAudit`. */
 export function tailEvents(
-  { audit: { file } }: LogConfig,
+  { audit: { file } }: Pick<Config, 'audit'>,
   options: Pick<Parameters<typeof tailAudit>[0], 'lines' | 'brief' | 'signal'>,
 ): AsyncGenerator<AuditLine> {
   return tailAudit({ ...options, file, follow: options.signal !== undefined });

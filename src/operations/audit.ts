@@ -59,32 +59,25 @@ export const verifyAudit = reading({
   machineOnly: ['all', 'copies', 'anchors'],
   output: z.looseObject({ ok: z.boolean(), lines: z.int(), problems: z.array(z.unknown()) }),
   async run(parts, { all = false, copies = [], anchors }) {
-    const mainFile = parts.config.audit.file;
+    const { file } = parts.config.audit;
     // Read before the log, so that the log is not shorter than the stored heads.
     const stored = await storedHeads(parts);
     const isNothing =
       copies.length === 0 &&
       anchors === undefined &&
-      snapshotLog(mainFile).length === 0 &&
-      !existsSync(headFile(mainFile));
+      snapshotLog(file).length === 0 &&
+      !existsSync(headFile(file));
     const compared = stored !== null;
     // Avoids opening a key that does not exist yet.
     if (isNothing && (stored?.heads.size ?? 0) === 0)
-      return { ok: true, found: null, isComplete: true, compared, file: mainFile };
+      return { ok: true, found: null, isComplete: true, compared, file };
     const vault = stored?.vault ?? (await parts.vaultWithoutStore());
-    const logs = { own: mainFile, copies, host: hostname(), vault, anchors, stored: stored?.heads };
-    const verification = await parts.during('Verifying the audit log', () => verifyLogs(logs));
-    const verified = [...(verification.own === null ? [] : [verification.own]), ...verification.copies];
-    const isComplete =
-      verification.absent.length === 0 && verified.every(({ behind }) => behind.length === 0);
-    const isIntact = verification.problems.length === 0 && verified.every((log) => log.found.ok);
-    return {
-      ok: isIntact && (isComplete || !all),
-      found: verification,
-      isComplete,
-      compared,
-      file: mainFile,
-    };
+    const logs = { own: file, copies, host: hostname(), vault, anchors, stored: stored?.heads };
+    const found = await parts.during('Verifying the audit log', () => verifyLogs(logs));
+    const verified = [...(found.own === null ? [] : [found.own]), ...found.copies];
+    const isComplete = found.absent.length === 0 && verified.every(({ behind }) => behind.length === 0);
+    const isIntact = found.problems.length === 0 && verified.every((log) => log.found.ok);
+    return { ok: isIntact && (isComplete || !all), found, isComplete, compared, file };
   },
   answer({ ok, found, compared }) {
     if (found === null) return logAnswer(null, compared);

@@ -11,6 +11,7 @@ import { parseConfigDocument } from '../config/document.ts';
 import { parseConfig, readConfigText } from '../config/load.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { addressOf } from '../proxy/plan.ts';
+import type { Authority } from '../proxy/policy/authority.ts';
 import { decideRequest } from '../proxy/policy/decide.ts';
 import {
   createDomainMap,
@@ -43,38 +44,25 @@ export const suggestDomains = reading({
       (scheme, host, port) => map.match({ scheme, host, port }) !== null,
     );
     const standing = { config, map, written: await writtenConfig(config), env, now: at };
-    const suggestions: SuggestedHost[] = [];
-    for (const host of hosts) {
-      const isListed = entryFor(map, host) !== null;
-      suggestions.push({ host, isListed, suggestion: await suggestRule(host, standing) });
-    }
-    return suggestions;
+    const suggestions = [];
+    for (const host of hosts) suggestions.push({ host, suggestion: await suggestRule(host, standing) });
+    return { map, suggestions };
   },
-  answer: (suggestions) => ({
-    hosts: suggestions.map(
-      ({ host: { lastSeen, refusals, reports, requests, ...host }, isListed, suggestion }) => ({
-        ...host,
-        refusals: Object.fromEntries(refusals),
-        reports: Object.fromEntries(reports),
-        requests: requests.map(({ method, paths }) => ({ method, paths })),
-        last_seen: lastSeen,
-        listed: isListed,
-        replaces: suggestion?.replaces ?? null,
-      }),
-    ),
+  answer: ({ map, suggestions }) => ({
+    hosts: suggestions.map(({ host: { lastSeen, refusals, reports, requests, ...host }, suggestion }) => ({
+      ...host,
+      refusals: Object.fromEntries(refusals),
+      reports: Object.fromEntries(reports),
+      requests: requests.map(({ method, paths }) => ({ method, paths })),
+      last_seen: lastSeen,
+      listed: map.match(authorityOf(host)) !== null,
+      replaces: suggestion?.replaces ?? null,
+    })),
     config: suggestions.flatMap(({ suggestion }) =>
       suggestion === null ? [] : [{ [suggestion.key]: suggestion.entry }],
     ),
   }),
 });
-
-interface SuggestedHost {
-  readonly host: DiscoveredHost;
-  /** True if an entry covers the host. */
-  readonly isListed: boolean;
-  /** Null: no entry is needed, or none would allow the requests. */
-  readonly suggestion: Suggestion | null;
-}
 
 /** Lines for the config file. */
 export interface Suggestion {
@@ -109,15 +97,17 @@ async function writtenConfig({ domains, file }: Config): Promise<WrittenConfig> 
   return domains.length === 0 ? {} : (parseConfigDocument(await readConfigText(file)).value as WrittenConfig);
 }
 
-/** Returns the present entry that covers a host; null: none. */
-function entryFor(map: DomainMap, { plainHttp, host, port }: DiscoveredHost): Domain | null {
-  const scheme = plainHttp ? 'http' : 'https';
-  return map.match({ scheme, host, port: port ?? (plainHttp ? 80 : 443) });
+function authorityOf({
+  plainHttp,
+  host,
+  port,
+}: Pick<DiscoveredHost, 'plainHttp' | 'host' | 'port'>): Authority {
+  return { scheme: plainHttp ? 'http' : 'https', host, port: port ?? (plainHttp ? 80 : 443) };
 }
 
 /** Returns the smallest entry that would allow a host's refused requests; null: none needed or found. */
 async function suggestRule(seen: DiscoveredHost, standing: Standing): Promise<Suggestion | null> {
-  const domain = entryFor(standing.map, seen);
+  const domain = standing.map.match(authorityOf(seen));
   const { written } = standing;
   if (domain === null) return newEntry(seen, null);
   if (domain.action.kind === 'tunnel') return null;
@@ -223,8 +213,7 @@ interface Refused {
 
 function refusedNow(seen: DiscoveredHost, { map, now }: Pick<Standing, 'map' | 'now'>): Refused[] {
   const policy = { domains: map, unmatched: 'deny' } as const;
-  const scheme = seen.plainHttp ? 'http' : 'https';
-  const authority = { scheme, host: seen.host, port: seen.port ?? (seen.plainHttp ? 80 : 443) } as const;
+  const authority = authorityOf(seen);
   return seen.requests.flatMap(({ method, seen: all }) =>
     all.filter(isSayable).flatMap((of): Refused[] => {
       const steps: RuleStep[] = [];

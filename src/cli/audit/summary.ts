@@ -51,7 +51,7 @@ function asTable(display: Display, rows: readonly SummaryRow[], grantName: (id: 
 async function suggest(context: Context, options: GivenOptions): Promise<void> {
   const { output } = context;
   const { result, answer } = await perform(context, suggestDomains, { words: conditionWords, options });
-  const entries = result.flatMap(({ host, suggestion }) =>
+  const entries = result.suggestions.flatMap(({ host, suggestion }) =>
     suggestion === null ? [] : [{ host, suggestion }],
   );
   output.result(
