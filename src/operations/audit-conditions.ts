@@ -31,7 +31,7 @@ export const auditConditions = {
 
 export type AuditConditions = Readonly<Partial<Record<keyof typeof auditConditions, string | undefined>>>;
 
-/** Refuses conditions that no log meets. @throws SidekeyError `input_invalid`: unknown event, invalid time */
+/** Refuses an unknown event and an invalid time. @throws SidekeyError `input_invalid` */
 export function checkConditions({ grant: _grant, ...conditions }: AuditConditions, now: number): void {
   const { event } = conditions;
   if (event !== undefined && !auditEventNames.some((name) => isEventOf(event, name))) {

@@ -24,7 +24,7 @@ export function eventQuery(
   return {
     /** Yields the events. @throws SidekeyError `audit_broken` */
     events: (onProgress?: OnShare) => queryAudit({ ...query, onProgress }),
-    /** Yields the lines as CSV, or byte for byte, so that their hashes can be verified. Throws as `events`. */
+    /** Yields the lines as CSV, or byte for byte, so that hashes can be verified. Throws as `events`. */
     pieces: (format: 'csv' | 'raw', onProgress?: OnShare) =>
       piecesOf(queryRaw({ ...query, onProgress }), format),
   };
