@@ -266,13 +266,12 @@ export class Explanation {
         return expiredToken(grant, providers.get(grant.provider));
       case 'unchanged':
         throw new SidekeyError('internal', 'No token was refused, yet it was kept.');
-      case 'usable': {
+      case 'usable':
         this.#passed(
           'token',
           `valid, ${tokenEndText(grant, at)}${tokenState.due ? '; a new one is fetched in the background' : ''}`,
         );
         break;
-      }
       case 'needed': {
         const { credential } = tokenState.opened.sealed;
         const how =

@@ -38,17 +38,14 @@ async function showOrSet(
       `sidekey grant source ${grant.name} SOURCE`,
     );
   }
-  const { sourceTtl, sourceForm } = options;
-  if (source === null || written !== undefined) {
-    return reconnect(context, grant, { ...options, from });
-  }
-  const { form, ttlMs } = source;
-  if (sourceTtl !== undefined || sourceForm !== undefined) {
-    const kept = {
+  // A new source has neither the form nor the time of the one before.
+  const { form, ttlMs } = written === undefined && source !== null ? source : { form: null, ttlMs: null };
+  if ((written ?? options.sourceTtl ?? options.sourceForm) !== undefined) {
+    const before = {
       ...(ttlMs === null ? {} : { sourceTtl: `${ttlMs / 1_000}s` }),
       ...(form === null ? {} : { sourceForm: form }),
     };
-    return reconnect(context, grant, { ...kept, ...options, from });
+    return reconnect(context, grant, { ...before, ...options, from });
   }
   output.result(
     { id: grant.id, name: grant.name, user: grant.user, source: from, form, ttl: ttlMs && ttlMs / 1_000 },

@@ -1,98 +1,71 @@
-import { stringify } from 'yaml';
+import { z } from 'zod';
 import {
   type DiscoveredHost,
   type DiscoveredRequest,
   discoverHosts,
   pathGlobs,
   type SeenRequest,
-} from '../../audit/summary.ts';
-import { queryAudit } from '../../audit/query.ts';
-import type { Config } from '../../config/config.ts';
-import { parseConfigDocument } from '../../config/document.ts';
-import { parseConfig, readConfigText } from '../../config/load.ts';
-import { SidekeyError } from '../../lib/errors.ts';
-import { visible } from '../../lib/text.ts';
-import { decideRequest } from '../../proxy/policy/decide.ts';
+} from '../audit/summary.ts';
+import type { Config } from '../config/config.ts';
+import { parseConfigDocument } from '../config/document.ts';
+import { parseConfig, readConfigText } from '../config/load.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { addressOf } from '../proxy/plan.ts';
+import type { Authority } from '../proxy/policy/authority.ts';
+import { decideRequest } from '../proxy/policy/decide.ts';
 import {
   createDomainMap,
   type Domain,
   type DomainMap,
   isPattern,
   parsePattern,
-} from '../../proxy/policy/domain-map.ts';
-import type { RequestFacts } from '../../proxy/policy/request.ts';
-import { bodyConditions, type RuleStep } from '../../proxy/policy/rule.ts';
-import { addressOf } from '../../proxy/plan.ts';
-import type { AuditConditions } from '../../operations/audit-conditions.ts';
-import type { Context } from '../context.ts';
-import { readConditions } from './query.ts';
+} from '../proxy/policy/domain-map.ts';
+import { bodyConditions, plainRequest, type RuleStep } from '../proxy/policy/rule.ts';
+import { auditConditions, checkConditions } from './audit-conditions.ts';
+import { eventQuery } from './audit-events.ts';
+import { reading } from './operation.ts';
 
-/**
- * `sidekey audit summary --suggest`: lists requests that were refused, would have been refused, or were
- * tunnelled without an entry. Suggests entries that allow exactly these.
- */
-export async function discover(context: Context, options: AuditConditions): Promise<void> {
-  const { output, readConfig, env, now } = context;
-  const conditions = await readConditions(context, options);
-  const config = await readConfig();
-  const map = createDomainMap(config.domains);
-  const hosts = await discoverHosts(
-    queryAudit(conditions),
-    (scheme, host, port) => map.match({ scheme, host, port }) !== null,
-  );
-  const standing = await standingConfig(config, { env, now: now() });
-  const suggestions: { readonly host: DiscoveredHost; readonly lines: Suggestion | null }[] = [];
-  for (const host of hosts) suggestions.push({ host, lines: await suggestRule(host, standing) });
-  const entries = suggestions.flatMap(({ host, lines }) => (lines === null ? [] : [{ host, lines }]));
-  output.result(
-    {
-      hosts: suggestions.map(({ host, lines }) => ({
-        ...hostJson(host),
-        listed: entryFor(map, host) !== null,
-        replaces: lines?.replaces ?? null,
-      })),
-      config: entries.map(({ lines: { key, entry } }) => ({ [key]: entry })),
-    },
-    entries.length === 0
-      ? 'Nothing was refused that an entry of the domain map would allow.'
-      : `domains:\n${entries.map(asText).join('')}`.trimEnd(),
-  );
-  if (entries.length === 0 || output.json) return;
-  output.say('Copy the entries that you want to allow. Replace GRANT with the name of a grant.');
-  if (entries.some(({ lines }) => lines.replaces !== null)) {
-    output.say('An entry that exists in the map is printed in full: replace the old one with it.');
-  }
-}
+/** Entries of the domain map for requests in the audit log. */
 
-function hostJson({ lastSeen, refusals, reports, requests, ...rest }: DiscoveredHost): object {
-  return {
-    ...rest,
-    refusals: Object.fromEntries(refusals),
-    reports: Object.fromEntries(reports),
-    requests: requests.map(({ method, paths }) => ({ method, paths })),
-    last_seen: lastSeen,
-  };
-}
-
-function asText({ host, lines }: { readonly host: DiscoveredHost; readonly lines: Suggestion }): string {
-  const counts = [
-    ...Array.from(host.refusals, ([code, count]) => `${count} × ${code}`),
-    ...Array.from(host.reports, ([code, count]) => `${count} × ${code}, only reported`),
-    ...(host.tunneled > 0 ? [`${host.tunneled} × tunnel`] : []),
-  ];
-  const who = host.agents.length === 0 ? '' : `, by ${host.agents.join(', ')}`;
-  const comments = [
-    `${counts.join(', ')}${who}, last ${host.lastSeen}`,
-    ...(lines.replaces === null ? [] : [`replaces ${lines.replaces}`]),
-    ...lines.notes,
-  ];
-  const entry = stringify({ [lines.key]: lines.entry }, { flowCollectionPadding: true, lineWidth: 0 });
-  const told = comments.map((comment) => `  # ${visible(comment)}\n`);
-  return `${told.join('')}${entry.replace(/^(?=.)/gm, '  ')}`;
-}
+/** Requests that were refused, would have been refused, or were tunnelled without an entry. */
+export const suggestDomains = reading({
+  id: 'domain.suggest',
+  summary: 'List refused requests by host, with entries of the domain map that allow exactly these.',
+  scope: 'audit:read',
+  input: z.strictObject(auditConditions),
+  output: z.strictObject({ hosts: z.array(z.unknown()), config: z.array(z.unknown()) }),
+  check: checkConditions,
+  async run({ config, env, ...parts }, conditions, at) {
+    // The log can be read without the store, which has the names of grants only.
+    const grants = await parts.grants().catch(() => []);
+    const map = createDomainMap(config.domains);
+    const hosts = await discoverHosts(
+      eventQuery(config, conditions, { grants, at }).events(),
+      (scheme, host, port) => map.match({ scheme, host, port }) !== null,
+    );
+    const standing = { config, map, written: await writtenConfig(config), env, now: at };
+    const suggestions = [];
+    for (const host of hosts) suggestions.push({ host, suggestion: await suggestRule(host, standing) });
+    return { map, suggestions };
+  },
+  answer: ({ map, suggestions }) => ({
+    hosts: suggestions.map(({ host: { lastSeen, refusals, reports, requests, ...host }, suggestion }) => ({
+      ...host,
+      refusals: Object.fromEntries(refusals),
+      reports: Object.fromEntries(reports),
+      requests: requests.map(({ method, paths }) => ({ method, paths })),
+      last_seen: lastSeen,
+      listed: map.match(authorityOf(host)) !== null,
+      replaces: suggestion?.replaces ?? null,
+    })),
+    config: suggestions.flatMap(({ suggestion }) =>
+      suggestion === null ? [] : [{ [suggestion.key]: suggestion.entry }],
+    ),
+  }),
+});
 
 /** Lines for the config file. */
-interface Suggestion {
+export interface Suggestion {
   /** Key in the domain map, and its value. */
   readonly key: string;
   readonly entry: 'tunnel' | Readonly<Record<string, unknown>>;
@@ -110,37 +83,39 @@ interface Standing {
   readonly now: number;
 }
 
+/** Entry of the map as it is written. */
+type RawEntry = Readonly<Record<string, unknown>> & { readonly rules?: readonly unknown[] };
+
 interface WrittenConfig {
-  readonly domains?: Readonly<Record<string, unknown>>;
+  readonly domains?: Readonly<Record<string, RawEntry>>;
   readonly policies?: Readonly<Record<string, readonly unknown[]>>;
 }
 
-/** Reads the config and its written form. @throws SidekeyError as `readConfigText` */
-async function standingConfig(config: Config, parts: Pick<Standing, 'env' | 'now'>): Promise<Standing> {
-  const map = createDomainMap(config.domains);
+/** Reads the config file as it is written. @throws SidekeyError as `readConfigText` */
+async function writtenConfig({ domains, file }: Config): Promise<WrittenConfig> {
   // A missing file has an empty map.
-  const text = config.domains.length === 0 ? null : await readConfigText(config.file);
-  const written = text === null ? {} : (parseConfigDocument(text).value as WrittenConfig);
-  return { config, map, written, ...parts };
+  return domains.length === 0 ? {} : (parseConfigDocument(await readConfigText(file)).value as WrittenConfig);
 }
 
-/** Returns the present entry that covers a host; null: none. */
-function entryFor(map: DomainMap, { plainHttp, host, port }: DiscoveredHost): Domain | null {
-  const scheme = plainHttp ? 'http' : 'https';
-  return map.match({ scheme, host, port: port ?? (plainHttp ? 80 : 443) });
+function authorityOf({
+  plainHttp,
+  host,
+  port,
+}: Pick<DiscoveredHost, 'plainHttp' | 'host' | 'port'>): Authority {
+  return { scheme: plainHttp ? 'http' : 'https', host, port: port ?? (plainHttp ? 80 : 443) };
 }
 
 /** Returns the smallest entry that would allow a host's refused requests; null: none needed or found. */
 async function suggestRule(seen: DiscoveredHost, standing: Standing): Promise<Suggestion | null> {
-  const domain = entryFor(standing.map, seen);
+  const domain = standing.map.match(authorityOf(seen));
+  const { written } = standing;
   if (domain === null) return newEntry(seen, null);
   if (domain.action.kind === 'tunnel') return null;
   const isOwn = !domain.pattern.wildcard;
-  const { written } = standing;
   if (domain.action.kind === 'deny') return newEntry(seen, isOwn ? domain : null);
   const key = isOwn ? writtenKey(domain, written) : keyOf(seen);
   const place = { key, replaces: isOwn ? domain.origin : null };
-  const { mode, ...raw } = (written.domains?.[writtenKey(domain, written)] ?? {}) as RawEntry;
+  const { mode, ...raw } = written.domains?.[writtenKey(domain, written)] ?? {};
   const base = seen.plainHttp ? { ...raw, allow_plain_http: true } : raw;
   if (domain.rules === undefined) {
     return domain.action.allowPlainHttp || !seen.plainHttp ? null : { ...place, entry: base, notes: [] };
@@ -238,32 +213,16 @@ interface Refused {
 
 function refusedNow(seen: DiscoveredHost, { map, now }: Pick<Standing, 'map' | 'now'>): Refused[] {
   const policy = { domains: map, unmatched: 'deny' } as const;
-  const scheme = seen.plainHttp ? 'http' : 'https';
-  const authority = { scheme, host: seen.host, port: seen.port ?? (seen.plainHttp ? 80 : 443) } as const;
+  const authority = authorityOf(seen);
   return seen.requests.flatMap(({ method, seen: all }) =>
     all.filter(isSayable).flatMap((of): Refused[] => {
       const steps: RuleStep[] = [];
-      const facts: RequestFacts = {
-        authority,
-        method,
-        methodFields: [],
-        pathFields: [],
-        methodParameters: [],
-        upgrades: false,
-        path: of.path,
-        client: addressOf(of.client),
-        agent: of.agent,
-        user: of.user,
-        labels: [],
-        reason: of.reason,
-        contentType: null,
-        contentLength: null,
-        now,
-        body: null,
-      };
-      const decision = decideRequest(policy, facts, steps);
+      const { path, agent, user, reason } = of;
+      const caller = { client: addressOf(of.client), agent, user, reason };
+      const request = { authority, method, path, contentLength: null, now };
+      const decision = decideRequest(policy, { ...plainRequest, ...request, ...caller }, steps);
       const isRefused = decision.outcome === 'deny' || decision.reported?.outcome === 'deny';
-      return isRefused ? [{ method, path: of.path, by: steps.length - 1 }] : [];
+      return isRefused ? [{ method, path, by: steps.length - 1 }] : [];
     }),
   );
 }
@@ -283,11 +242,6 @@ async function wouldAllow(
     if (error instanceof SidekeyError) return false;
     throw error;
   }
-}
-
-interface RawEntry extends Readonly<Record<string, unknown>> {
-  readonly mode?: unknown;
-  readonly rules?: readonly unknown[];
 }
 
 function writtenKey({ pattern }: Domain, { domains = {} }: WrittenConfig): string {
