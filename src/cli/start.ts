@@ -30,7 +30,8 @@ import { hintText } from '../lib/hint.ts';
 import { exitCode } from '../lib/failures.ts';
 import { createLog, type Log } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
-import { type Proxy, type ProxyParts, startProxy } from '../main.ts';
+import type { ProxyParts } from '../app/core.ts';
+import { type Proxy, startProxy } from '../app/proxy.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 
 /** Workers, and the state file that lists them. */

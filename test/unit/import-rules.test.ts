@@ -6,7 +6,7 @@ import { sourceFiles } from './source-files.ts';
 const layerOf = (file: string) => layers.findIndex((layer) => layer.includes(folderOf(file)));
 const isOurs = (to: string) => to.endsWith('.ts');
 
-/** Parts that `main.ts` makes. The proxy knows their types alone. */
+/** Parts that `app/` makes. The proxy knows their types alone. */
 const injected = [
   'store/vault',
   'store',
@@ -146,7 +146,7 @@ describe('the import check', () => {
       'config/load.ts',
       'proxy/schemes/apply.ts',
       'proxy/listener.ts',
-      'main.ts',
+      'app/proxy.ts',
       'app/state.ts',
       'cli/index.ts',
     ].map((file) => [file, '']),
@@ -157,13 +157,13 @@ describe('the import check', () => {
     expect(
       check({
         ...empty,
-        'cli/index.ts': `import { startProxy } from '../main.ts';\nimport { get } from 'node:http';`,
+        'cli/index.ts': `import { startProxy } from '../app/proxy.ts';\nimport { get } from 'node:http';`,
       }),
     ).toEqual([]);
     expect(
       withText(
-        'main.ts',
-        `import { openState } from './app/state.ts';\nimport { open } from './store/sqlite.ts';`,
+        'app/proxy.ts',
+        `import { openState } from './state.ts';\nimport { open } from '../store/sqlite.ts';`,
       ),
     ).toEqual([]);
     expect(
@@ -191,14 +191,14 @@ describe('the import check', () => {
     ['proxy/upstream/dial.ts', `import { z } from 'zod';`, 'upstream imports'],
     ['grants/registry.ts', `import type { Rooms } from '../proxy/listener.ts';`, 'higher layer'],
     ['proxy/listener.ts', `import { run } from '../cli/index.ts';`, 'higher layer'],
-    ['proxy/listener.ts', `const main = await import('../main.ts');`, 'higher layer'],
+    ['proxy/listener.ts', `const main = await import('../app/proxy.ts');`, 'higher layer'],
     ['proxy/listener.ts', `import {\n  open,\n} from '../store/sqlite.ts';`, 'by their types'],
     ['proxy/listener.ts', `import { type Vault } from '../store/vault/vault.ts';`, 'by their types'],
     ['proxy/listener.ts', `import { connect as dial } from 'node:tls';`, 'opens connections'],
     ['proxy/listener.ts', `import net from 'node:net';`, 'opens connections'],
     ['proxy/schemes/apply.ts', `import { fetch } from 'undici';`, 'opens connections'],
     ['config/load.ts', `import * as https from 'node:https';`, 'opens connections'],
-    ['main.ts', `import { run } from './cli/index.ts';`, 'higher layer'],
+    ['app/proxy.ts', `import { run } from '../cli/index.ts';`, 'higher layer'],
     ['attic/box.ts', '', 'is in no layer'],
     ['proxy/listener.ts', `import { gone } from './gone.ts';`, 'does not exist'],
   ])('reports %s with %j', (file, text, broken) => {

@@ -105,7 +105,7 @@ async function ownProxy(
 ): Promise<ProxyEndpoint> {
   assertMayAsk(config, agent);
   // Imported only here, because a request through a running proxy does not need it.
-  const { startProxy } = await import('../../main.ts');
+  const { startProxy } = await import('../../app/proxy.ts');
   const proxy = await startProxy(config, {
     log: plainLog(output),
     now,

@@ -15,7 +15,7 @@ import type { Log } from '../../lib/log.ts';
 import { peerOwnerOfCommand } from '../../lib/os.ts';
 import { orMeant } from '../../lib/text.ts';
 import { systemTimers, type Timers } from '../../lib/timers.ts';
-import { startProxy } from '../../main.ts';
+import { startProxy } from '../../app/proxy.ts';
 import { type PlaceholderCodes, placeholderCodes } from '../../proxy/placeholders/codes.ts';
 import type { Domain } from '../../proxy/policy/domain-map.ts';
 import { ensureRunAgent, runAgent } from '../../operations/run-agent.ts';
