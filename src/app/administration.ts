@@ -11,7 +11,7 @@ import { createReadiness } from './readiness.ts';
 import { refreshParts } from './refresh-parts.ts';
 import { openApprovalService, openTracer } from './wiring.ts';
 
-/** What people and monitors reach: the pages with the API, readiness, metrics and traces. */
+/** The parts that people and monitors reach: pages with the API, readiness, metrics and traces. */
 export type Administration = Awaited<ReturnType<typeof openAdministration>>;
 
 export async function openAdministration(core: Core, credentials: Credentials) {

@@ -16,10 +16,9 @@ import {
   startConsentTimeout,
   timeoutOf,
 } from './request.ts';
-import { type Context, withUpstreamClient } from '../context.ts';
+import { type Context, withInput, withUpstreamClient } from '../context.ts';
 import { checkName } from '../../operations/format.ts';
 import { metadataOf } from '../grant/set.ts';
-import { withLogin } from '../init/find-logins.ts';
 import { confirm } from '../terminal.ts';
 import { defaultUser, stateNow, titleOf } from '../../domain/grant.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
@@ -48,7 +47,7 @@ export async function connect(
     const { name, login } = await chooseProvider(context);
     return login === null
       ? connect(context, name, options)
-      : connect(withLogin(context, login), name, { ...options, token: true });
+      : connect(withInput(context, login.input), name, { ...options, token: true });
   }
   const given = options.fromEnv === undefined ? context : fromVariable(context, options.fromEnv);
   const found = options.discover === true ? await discoverProvider(context, named, options) : null;
@@ -133,8 +132,7 @@ function fromVariable(context: Context, name: string): Context {
       hint: 'name a variable that is exported: sidekey connect openai --from-env OPENAI_API_KEY',
     });
   }
-  const value = context.env[name];
-  return { ...context, ask: null, readInput: () => Promise.resolve(value) };
+  return withInput(context, context.env[name]);
 }
 
 /** Prompts for a client secret that the config lacks; null: a public client. The grant seals the secret. */
