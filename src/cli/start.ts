@@ -14,13 +14,12 @@ import { storeName } from '../config/store-place.ts';
 import { type Grant, stateNow, titleOf } from '../domain/grant.ts';
 import { replaceRemedy } from '../grants/token-result.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { hintText } from '../lib/hint.ts';
+import { hintText, withHint } from '../lib/hint.ts';
 import { createLog } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { proxyUrl, unlistedHosts } from '../operations/format.ts';
 import { auditEndNeeds, keptText } from '../operations/look-at-audit.ts';
 import { offeredBy } from '../operations/lookup.ts';
-import type { Domain } from '../proxy/policy/domain-map.ts';
 import { atCommandLine, type Context } from './context.ts';
 import { columns, type Display } from './display.ts';
 import { probeProgramsOf } from './doctor/probe.ts';
@@ -91,8 +90,7 @@ async function serve(
     { listen: address, workers: count, pages, config: config.file, ca: authority.certificateFile },
     welcomeText,
   );
-  for (const { sentence, hint } of auditNeeds)
-    output.say(`Warning: ${sentence}${hint === null ? '' : `\n  → ${hintText(hint)}`}`);
+  for (const { sentence, hint } of auditNeeds) output.say(withHint(`Warning: ${sentence}`, hint));
   welcomed.resolve();
   running = proxy;
   try {
@@ -179,21 +177,18 @@ async function welcome(display: Display, proxy: Proxy, workers: number, now: num
   ].join('\n');
 }
 
-/** Description of the allowed-domains map, with commands for missing grants. */
-interface MapDescription {
-  readonly lines: readonly string[];
-  readonly missing: readonly string[];
-}
-
-type MapConfig = Pick<Config, 'domains' | 'proxy'> & Partial<Pick<Config, 'providers'>>;
-
-/** Describes the map as it works with these grants; `now` in milliseconds since the epoch. */
+/**
+ * Describes the allowed-domains map as it works with these grants. Returns its lines, and the commands for
+ * missing grants.
+ *
+ * @param now milliseconds since the epoch
+ */
 export function describeMap(
   display: Display,
-  { domains, proxy, providers }: MapConfig,
+  { domains, proxy, providers }: Pick<Config, 'domains' | 'proxy'> & Partial<Pick<Config, 'providers'>>,
   grants: readonly Grant[],
   now: number,
-): MapDescription {
+): { readonly lines: readonly string[]; readonly missing: readonly string[] } {
   if (domains.length === 0) {
     return {
       lines: ['The domain map is empty.', unlistedHosts({ proxy })],
@@ -205,35 +200,21 @@ export function describeMap(
       ],
     };
   }
-  const rows = domains.map((domain) => [
-    `  ${domain.pattern.text}`,
-    describeAction(domain),
-    describeGrants(domain, grants, now),
-  ]);
+  const missing = new Set<string>();
+  const rows = domains.map((domain) => {
+    const row = [`  ${domain.pattern.text}`, describeAction(domain)];
+    if (domain.action.kind !== 'grant') return [...row, ''];
+    const offered = offeredBy(domain, grants);
+    if (offered.length === 0) missing.add(`sidekey connect PROVIDER --name ${domain.action.grant}`);
+    for (const grant of offered.filter((each) => stateNow(each, now) !== 'active'))
+      missing.add(hintText(replaceRemedy(grant, [], providers?.get(grant.provider))));
+    return [
+      ...row,
+      offered.map((each) => `${titleOf(each)}, ${stateNow(each, now)}`).join('; ') || 'MISSING',
+    ];
+  });
   return {
     lines: ['Domains:', ...columns(display, rows), '', unlistedHosts({ proxy })],
-    missing: [...new Set(domains.flatMap((domain) => missingFor(domain, grants, { now, providers })))],
+    missing: [...missing],
   };
-}
-
-function describeGrants(domain: Domain, grants: readonly Grant[], now: number): string {
-  if (domain.action.kind !== 'grant') return '';
-  const offered = offeredBy(domain, grants);
-  if (offered.length === 0) return 'MISSING';
-  return offered.map((grant) => `${titleOf(grant)}, ${stateNow(grant, now)}`).join('; ');
-}
-
-function missingFor(
-  domain: Domain,
-  grants: readonly Grant[],
-  { now, providers }: { readonly now: number; readonly providers: MapConfig['providers'] },
-): string[] {
-  if (domain.action.kind !== 'grant') return [];
-  const offered = offeredBy(domain, grants);
-  if (offered.length === 0) {
-    return [`sidekey connect PROVIDER --name ${domain.action.grant}`];
-  }
-  return offered
-    .filter((grant) => stateNow(grant, now) !== 'active')
-    .map((grant) => hintText(replaceRemedy(grant, [], providers?.get(grant.provider))));
 }

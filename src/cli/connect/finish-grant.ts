@@ -14,7 +14,7 @@ import { type Grant, stateNow, titleOf } from '../../domain/grant.ts';
 import type { Probe, Provider } from '../../domain/provider.ts';
 import { replaceRemedy } from '../../grants/token-result.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import { type Hint, hintOf, hintText } from '../../lib/hint.ts';
+import { type Hint, hintOf, withHint } from '../../lib/hint.ts';
 import { shellWord, withoutStop } from '../../lib/text.ts';
 import { storeGrant } from '../../grants/connected.ts';
 import { ungrantedScopes } from '../../grants/oauth/scopes.ts';
@@ -60,8 +60,7 @@ export async function report(
           : `${edits.map(({ pattern }) => pattern).join(', ')} (${said} ${displayName(file)})`,
     }) + nextSteps(connected, probe),
   );
-  for (const { sentence, hint } of warnings)
-    output.say(`Note: ${sentence}${hint === null ? '' : `\n  → ${hintText(hint)}`}`);
+  for (const { sentence, hint } of warnings) output.say(withHint(`Note: ${sentence}`, hint));
 }
 
 /** Returns the first call, and for a second account the options that select it. */

@@ -185,23 +185,17 @@ const maxKept = 5;
 export function keepLog(level: Parameters<typeof createLog>[0], file: string | undefined): KeptLog {
   const opened = file === undefined ? null : openFile(file, level);
   const counts = new Map<string, number>();
-  const keep = (message: string) => {
+  const keep = (level: 'error' | 'warn') => (fields: object, message: string) => {
     if (counts.has(message) || counts.size < maxKept) counts.set(message, (counts.get(message) ?? 0) + 1);
-  };
-  const log: Log = {
-    error(fields, message) {
-      keep(message);
-      opened?.log.error(fields, message);
-    },
-    warn(fields, message) {
-      keep(message);
-      opened?.log.warn(fields, message);
-    },
-    info: (fields, message) => opened?.log.info(fields, message),
-    debug: (fields, message) => opened?.log.debug(fields, message),
+    opened?.log[level](fields, message);
   };
   return {
-    log,
+    log: {
+      error: keep('error'),
+      warn: keep('warn'),
+      info: (fields, message) => opened?.log.info(fields, message),
+      debug: (fields, message) => opened?.log.debug(fields, message),
+    },
     warnings: () =>
       Array.from(counts, ([message, count]) => (count === 1 ? message : `${message} (${count} times)`)),
     close: () => opened?.close(),
