@@ -123,6 +123,11 @@ async function closing<S extends { close(): Promise<void> }, T>(
   return result;
 }
 
+/** Returns a context whose standard input is a text, instead of that of a terminal. */
+export function withInput(context: Context, text: string): Context {
+  return { ...context, ask: null, readInput: () => Promise.resolve(text) };
+}
+
 /**
  * Opens a client for upstream servers behind the dial guard, and closes it after `use`. No proxy listens in
  * this process, so the guard has no own port to refuse.

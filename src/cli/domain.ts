@@ -19,7 +19,7 @@ import type { ArgumentRow, CommandRow } from './command.ts';
 import type { Context } from './context.ts';
 import { columns, details, type Display, table } from './display.ts';
 import { type GivenOptions, optionRows, perform } from './operation-command.ts';
-import { hintText } from '../lib/hint.ts';
+import { withHint } from '../lib/hint.ts';
 
 /** Commands for the allowed-domains map. */
 
@@ -49,7 +49,7 @@ function changeWith(operation: typeof tunnelHost) {
 
 function printChange({ output }: Context, result: DomainChange, answer: unknown): void {
   output.result(answer, changeText(result));
-  for (const { sentence, hint } of result.warnings) output.say(`Note: ${sentence}\n  → ${hintText(hint)}`);
+  for (const { sentence, hint } of result.warnings) output.say(withHint(`Note: ${sentence}`, hint));
 }
 
 function changeText({ change, pattern, summary, file: path }: DomainChange): string {

@@ -143,6 +143,11 @@ export function hintText(hint: Hint): string {
     .join('');
 }
 
+/** Returns a sentence, and its hint on a line of its own. */
+export function withHint(sentence: string, hint: Hint | null): string {
+  return hint === null ? sentence : `${sentence}\n  → ${hintText(hint)}`;
+}
+
 /** Returns the operations of a hint, for programs. */
 export function remediesOf(hint: Hint): readonly Remedy[] {
   return partsOf(hint).filter(

@@ -25,9 +25,8 @@ import {
 import { redirectUriToRegister } from '../../operations/connect/redirect.ts';
 import type { ConnectOptions, ConnectRequest } from '../../operations/connect/request.ts';
 import { checkName, isoTime, relativeTime } from '../../operations/format.ts';
-import { type Context, withUpstreamClient } from '../context.ts';
+import { type Context, withInput, withUpstreamClient } from '../context.ts';
 import { metadataOf } from '../grant/set.ts';
-import { withLogin } from '../init/find-logins.ts';
 import { changingParts } from '../operation-command.ts';
 import { probeOf } from '../status/ask-proxy.ts';
 import { confirm } from '../terminal.ts';
@@ -52,7 +51,7 @@ export async function connect(
     const { name, login } = await chooseProvider(context);
     return login === null
       ? connect(context, name, options)
-      : connect(withLogin(context, login), name, { ...options, token: true });
+      : connect(withInput(context, login.input), name, { ...options, token: true });
   }
   const given = options.fromEnv === undefined ? context : fromVariable(context, options.fromEnv);
   const found = await defined(context, named, options);
@@ -185,8 +184,7 @@ function fromVariable(context: Context, name: string): Context {
       'name a variable that is exported: sidekey connect openai --from-env OPENAI_API_KEY',
     );
   }
-  const value = context.env[name];
-  return { ...context, ask: null, readInput: () => Promise.resolve(value) };
+  return withInput(context, context.env[name]);
 }
 
 /** Prompts for a client secret that the config lacks; null: a public client. The grant seals the secret. */

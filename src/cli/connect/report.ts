@@ -2,7 +2,7 @@ import { displayName } from '../../config/problem.ts';
 import { accountOf } from '../../domain/credential.ts';
 import { stateNow, titleOf } from '../../domain/grant.ts';
 import type { Probe, Provider } from '../../domain/provider.ts';
-import { hintText } from '../../lib/hint.ts';
+import { withHint } from '../../lib/hint.ts';
 import { shellWord } from '../../lib/text.ts';
 import { allowCommand } from '../../operations/connect/domains.ts';
 import type { Connected } from '../../operations/connect/finish.ts';
@@ -52,8 +52,7 @@ export async function report(
           : `${edits.map(({ pattern }) => pattern).join(', ')} (${said} ${displayName(file)})`,
     }) + nextSteps(connected, probe),
   );
-  for (const { sentence, hint } of warnings)
-    output.say(`Note: ${sentence}${hint === null ? '' : `\n  → ${hintText(hint)}`}`);
+  for (const { sentence, hint } of warnings) output.say(withHint(`Note: ${sentence}`, hint));
 }
 
 /** Returns the first call, and for a second account the options that select it. */

@@ -3,7 +3,7 @@ import { type ProxyConfig, tokenlessCallers } from '../../config/proxy.ts';
 import { titleOf } from '../../domain/grant.ts';
 import { replaceRemedy } from '../../grants/token-result.ts';
 import { inputInvalid } from '../../lib/errors.ts';
-import { hintText } from '../../lib/hint.ts';
+import { hintText, withHint } from '../../lib/hint.ts';
 import { dateTime, expiryOf, lastUse, relativeTime, shortId } from '../../operations/format.ts';
 import { stateOf } from '../../operations/grant-answer.ts';
 import { isUnbound, type Lacked } from '../../operations/grant-facts.ts';
@@ -130,7 +130,7 @@ async function showGrant(context: Context, reference: string, options: GivenOpti
     }),
   );
   const ended = grantEnded(grant, policy, at);
-  if (ended !== null) output.say(`${ended.message}\n  → ${hintText(ended.hint)}`);
+  if (ended !== null) output.say(withHint(ended.message, ended.hint));
   if (clocks.next.what === 'consent') output.say(`  → ${hintText(replaceRemedy(grant, [], provider))}`);
   if (lacked !== null) output.say(`  → ${lacked.command}`);
   if (domains.length === 0) output.say(`  → sidekey domain allow HOST --grant ${grant.name}`);

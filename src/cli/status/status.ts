@@ -1,6 +1,6 @@
 import { openView, type View } from '../../app/state.ts';
 import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
-import { hintText } from '../../lib/hint.ts';
+import { withHint } from '../../lib/hint.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { broken, type Finding } from '../../operations/finding.ts';
 import { proxyUrl } from '../../operations/format.ts';
@@ -58,10 +58,9 @@ async function health({ readValidConfig, output }: Context): Promise<number> {
 function describe(display: Display, findings: readonly Finding[]): string {
   const rows = findings.map(({ name, ok, text }) => [`${ok ? '✓' : '✗'} ${name}`, text]);
   const needs = findings.flatMap((finding) => finding.needs);
-  const told = needs.flatMap(({ sentence, hint }) => [
-    ...sentence.split('\n').map((line) => wrapMessage(`  ${line}`, display)),
-    ...(hint === null ? [] : [wrapMessage(`    → ${hintText(hint)}`, display)]),
-  ]);
+  const told = needs.map(({ sentence, hint }) =>
+    wrapMessage(withHint(sentence, hint).replaceAll(/^/gm, '  '), display),
+  );
   return [
     ...columns(display, rows),
     ...(told.length === 0 ? [] : ['', display.paint('yellow', 'Needs attention:'), ...told]),

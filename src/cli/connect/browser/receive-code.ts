@@ -7,7 +7,7 @@ import type { PasteExpectation } from '../../../operations/connect/consent.ts';
 import { defaultPort, loopbackUri, type RedirectTarget } from '../../../operations/connect/redirect.ts';
 import type { Lines } from '../../terminal.ts';
 import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts';
-import { hintText } from '../../../lib/hint.ts';
+import { withHint } from '../../../lib/hint.ts';
 import { browserHeadBytes, type PageAnswer, sendPage } from '../../../lib/html.ts';
 import { type Callback, parseCallback } from '../../../grants/oauth/authorization-code.ts';
 
@@ -234,7 +234,7 @@ export async function askForAnswer(
       return readPasted(line, expected);
     } catch (error) {
       if (!lines.isTerminal || !(error instanceof SidekeyError)) throw error;
-      say(`${error.message}\n  → ${hintText(error.hint)}`);
+      say(withHint(error.message, error.hint));
     }
   }
 }

@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { findLogins } from '../../../src/cli/init/find-logins.ts';
+import { findLogins } from '../../../src/operations/find-logins.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import type { Providers } from '../../../src/config/providers.ts';
 import { tempFolder } from '../../support/temp-folder.ts';

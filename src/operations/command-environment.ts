@@ -1,13 +1,26 @@
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { withoutNpx } from '../../clients/npx.ts';
-import { writeTrustFiles } from '../../clients/trust-files.ts';
-import { SidekeyError, systemCode } from '../../lib/errors.ts';
-import { programVariables } from '../../operations/environment.ts';
-import { offeredFirst } from '../../operations/lookup.ts';
-import { leaseHolder, mintFor } from '../../proxy/placeholders/codes.ts';
-import type { ProxyEndpoint } from './proxy-endpoint.ts';
+import { withoutNpx } from '../clients/npx.ts';
+import { writeTrustFiles } from '../clients/trust-files.ts';
+import type { Config } from '../config/config.ts';
+import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { programVariables } from './environment.ts';
+import { offeredFirst } from './lookup.ts';
+import { leaseHolder, mintFor } from '../proxy/placeholders/codes.ts';
+import type { HeldLease } from './held-lease.ts';
+
+/** Proxy that a command uses. */
+export interface CommandProxy {
+  /** Address for the command; the URL contains its token. */
+  readonly proxy: { readonly url: string; readonly host: string; readonly port: number };
+  /** PEM of the CA that the command trusts. */
+  readonly authorityPem: string;
+  /** Returns the config in force. */
+  readonly config: () => Config;
+  /** Lease of the command; null: the URL contains a token. */
+  readonly lease: HeldLease | null;
+}
 
 /** Environment of a command. */
 interface CommandEnvironment {
@@ -29,7 +42,7 @@ interface CommandEnvironment {
  */
 export async function commandEnvironment(
   inherited: NodeJS.ProcessEnv,
-  { proxy, authorityPem, config, lease }: ProxyEndpoint,
+  { proxy, authorityPem, config, lease }: CommandProxy,
   keep: readonly string[],
   trustFiles: string | null,
 ): Promise<CommandEnvironment> {

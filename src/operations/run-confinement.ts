@@ -6,14 +6,14 @@ import {
   findMechanisms,
   openRunFolder,
   type RunFolder,
-} from '../../clients/confine/confine.ts';
-import { born, type Plan, planOf } from '../../clients/confine/plan.ts';
-import { readPlaces } from '../../clients/confine/places.ts';
-import type { Config } from '../../config/config.ts';
-import { SidekeyError } from '../../lib/errors.ts';
-import { realPath } from '../../lib/paths.ts';
-import { counted } from '../../operations/format.ts';
-import { landlockAlone, unconfined } from '../../operations/look-at-runs.ts';
+} from '../clients/confine/confine.ts';
+import { born, type Plan, planOf } from '../clients/confine/plan.ts';
+import { readPlaces } from '../clients/confine/places.ts';
+import type { Config } from '../config/config.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { realPath } from '../lib/paths.ts';
+import { counted } from './format.ts';
+import { landlockAlone, unconfined } from './look-at-runs.ts';
 
 /** Options of `sidekey run` about confinement. */
 export interface ConfinementOptions {

@@ -1,15 +1,15 @@
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { AuditEvent } from '../../../../src/domain/event.ts';
-import { holdLease } from '../../../../src/cli/run/proxy-endpoint.ts';
-import type { Config } from '../../../../src/config/config.ts';
-import { grantOf } from '../../../../src/grants/registry.ts';
-import { leaseStanding } from '../../../../src/domain/lease.ts';
-import { openSqliteStore } from '../../../../src/store/sqlite.ts';
-import { grantRecord } from '../../../support/grant-record.ts';
-import { addAgent } from '../../../support/rights.ts';
-import { tempFolder } from '../../../support/temp-folder.ts';
-import { manualTime } from '../../lib/manual-time.ts';
+import type { AuditEvent } from '../../../src/domain/event.ts';
+import { holdLease } from '../../../src/operations/held-lease.ts';
+import type { Config } from '../../../src/config/config.ts';
+import { grantOf } from '../../../src/grants/registry.ts';
+import { leaseStanding } from '../../../src/domain/lease.ts';
+import { openSqliteStore } from '../../../src/store/sqlite.ts';
+import { grantRecord } from '../../support/grant-record.ts';
+import { addAgent } from '../../support/rights.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+import { manualTime } from '../lib/manual-time.ts';
 
 const start = Date.UTC(2027, 0, 1);
 const minute = 60_000;

@@ -1,11 +1,11 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
-import { credentialVariables } from '../../config/catalog.ts';
-import type { Providers } from '../../config/providers.ts';
-import { readJson } from '../../lib/json.ts';
-import type { Context } from '../context.ts';
+import { credentialVariables } from '../config/catalog.ts';
+import type { Providers } from '../config/providers.ts';
+import { readJson } from '../lib/json.ts';
 
 /** A credential on this machine. */
 export interface FoundLogin {
@@ -18,21 +18,16 @@ export interface FoundLogin {
   readonly input: string;
 }
 
-/** Returns a context whose standard input is a found credential, for `connect --token`. */
-export function withLogin(context: Context, { input }: FoundLogin): Context {
-  return { ...context, ask: null, readInput: () => Promise.resolve(input) };
-}
-
-/** Returns the person's working folder: npm runs scripts in the package's folder. */
-export function workFolder(env: NodeJS.ProcessEnv): string {
-  return env['INIT_CWD'] ?? process.cwd();
-}
-
 /** The machine. Tests replace it. */
 interface Machine {
   readonly env: NodeJS.ProcessEnv;
   readonly home: string;
   readonly folder: string;
+}
+
+/** Returns the machine with the person's working folder: npm runs scripts in the package's folder. */
+export function machineOf(env: NodeJS.ProcessEnv): Machine {
+  return { env, home: env['HOME'] ?? homedir(), folder: env['INIT_CWD'] ?? process.cwd() };
 }
 
 /**
