@@ -4,14 +4,14 @@ import { type ApprovalQueue, createApprovalQueue } from '../agents/approvals/que
 import { createProposals, type Proposals } from '../agents/approvals/proposals.ts';
 import type { AdminServer, ServiceHandler } from '../agents/approvals/server.ts';
 import { receiversOf } from '../agents/approvals/receivers.ts';
-import { createApprovalLinks, createApprovalTeller } from '../agents/approvals/webhook.ts';
+import { createApprovalLinks, createApprovalTeller } from '../agents/approvals/announce.ts';
 import type { Config } from '../config/config.ts';
 import { readSecret, type SecretReference } from '../config/secret-reference.ts';
 import { accountOf } from '../domain/credential.ts';
 import type { LoginExchange, LoginOutcome } from '../grants/keep-login.ts';
 import type { Log } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
-import type { Redirection } from '../proxy/by-address.ts';
+import type { Redirection } from '../proxy/transparent.ts';
 import type { Entry, openEntry } from '../proxy/entry.ts';
 import type { Quota } from '../agents/quota/quota.ts';
 import { createSharedQuota, quotaFileOf } from '../agents/quota/shared-quota.ts';

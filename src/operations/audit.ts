@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { z } from 'zod';
 import { headFile } from '../audit/live-file.ts';
 import { snapshotLog } from '../audit/log-files.ts';
-import { type VerifiedLog, verifyLogs } from '../audit/logs.ts';
+import { type VerifiedLog, verifyLogs } from '../audit/verify-logs.ts';
 import { queryAudit } from '../audit/query.ts';
 import { readAllHeads, type StoredHeads } from '../audit/sealed-heads.ts';
 import { summarize, type SummaryRow } from '../audit/summary.ts';

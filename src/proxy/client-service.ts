@@ -16,7 +16,7 @@ import type { Timers } from '../lib/timers.ts';
 import type { Policy } from './policy/decide.ts';
 import type { Sending } from './attempt.ts';
 import { fromBaseUrl, hasBaseUrl } from './base-url.ts';
-import { openingByName } from './by-address.ts';
+import { openingByName } from './transparent.ts';
 import { connectOpening, type Opening, openTunnel } from './connect.ts';
 import { Exchange, exchange, type Forwarder } from './exchange.ts';
 import { forward } from './forward.ts';

@@ -27,7 +27,7 @@ import {
   readCertificate,
 } from '../../lib/certificate-files.ts';
 import type { ApprovalQueue } from './queue.ts';
-import { type ApprovalLinks, parseLinkPath, sealHeader } from './webhook.ts';
+import { type ApprovalLinks, parseLinkPath, sealHeader } from './announce.ts';
 
 /** HTTP/1.1 server of the approval pages and the API, with the TLS of `admin.tls`, or without. */
 

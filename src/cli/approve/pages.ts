@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import type { Question } from '../../domain/approval.ts';
-import { createApprovalLinks, sealHeader } from '../../agents/approvals/webhook.ts';
+import { createApprovalLinks, sealHeader } from '../../agents/approvals/announce.ts';
 import type { AdminConfig } from '../../config/approvals.ts';
 import type { Vault } from '../../store/vault/vault.ts';
 import { localAdminUrl } from '../../operations/format.ts';

@@ -2,7 +2,7 @@ import { appendFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { formatGap, readAllHeads, readStoredHeads, takeAnchor } from '../../audit/sealed-heads.ts';
 import { logIdOf, readHeads } from '../../audit/live-file.ts';
-import type { AbsentLog, VerifiedLog } from '../../audit/logs.ts';
+import type { AbsentLog, VerifiedLog } from '../../audit/verify-logs.ts';
 import { verifyAudit as verifyLog } from '../../audit/verify.ts';
 import { displayName } from '../../config/problem.ts';
 import { exitCode } from '../../lib/failures.ts';

@@ -3,7 +3,7 @@ import type { AuditLine } from '../../domain/event.ts';
 import { joinExchanges } from '../../audit/join.ts';
 import { type LogPosition, readLinesFrom } from '../../audit/read.ts';
 import type { Context } from '../context.ts';
-import { questionOf } from '../../operations/question.ts';
+import { questionOf } from '../../operations/dry-run-request.ts';
 import { dryRun } from '../../operations/explain.ts';
 import type { ProxyEndpoint } from './proxy-endpoint.ts';
 import type { Config } from '../../config/config.ts';

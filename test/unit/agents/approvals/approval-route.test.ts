@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { approvalRoute } from '../../../../src/agents/approvals/server.ts';
 import type { Question } from '../../../../src/domain/approval.ts';
-import { createApprovalLinks } from '../../../../src/agents/approvals/webhook.ts';
+import { createApprovalLinks } from '../../../../src/agents/approvals/announce.ts';
 import { createVault } from '../../../../src/store/vault/vault.ts';
 import { masterKey } from '../../../../src/store/vault/key-source.ts';
 import { question } from '../../../support/question.ts';

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { expect, onTestFinished, test } from 'vitest';
 import { createAdminServer } from '../../../../src/agents/approvals/server.ts';
-import { createApprovalLinks } from '../../../../src/agents/approvals/webhook.ts';
+import { createApprovalLinks } from '../../../../src/agents/approvals/announce.ts';
 import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { systemTimers } from '../../../../src/lib/timers.ts';
 import { createVault } from '../../../../src/store/vault/vault.ts';
