@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { approvalRoute } from '../../../../src/agents/approvals/server.ts';
+import { approvalRoute } from '../../../../src/agents/approvals/pages.ts';
 import type { Question } from '../../../../src/domain/approval.ts';
 import { createApprovalLinks } from '../../../../src/agents/approvals/announce.ts';
 import { createVault } from '../../../../src/store/vault/vault.ts';
