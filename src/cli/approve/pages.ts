@@ -4,7 +4,7 @@ import type { ClientRequest, IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import type { Question } from '../../domain/approval.ts';
 import { createApprovalLinks, sealHeader } from '../../agents/approvals/announce.ts';
-import type { AdminConfig } from '../../config/approvals.ts';
+import type { AdminConfig } from '../../config/admin.ts';
 import type { Vault } from '../../store/vault/vault.ts';
 import { localAdminUrl } from '../../operations/format.ts';
 
