@@ -5,7 +5,7 @@ import { readAhead } from './http/message.ts';
 import { isGuardable } from './leak-guard/patterns.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { hintText } from '../lib/hint.ts';
-import { asTyped } from '../lib/log.ts';
+import { asTyped } from '../lib/package-files.ts';
 import { type SubstitutedFields, substitutePlaceholders } from './placeholders/substitute.ts';
 import { howToPropose } from './policy/decide.ts';
 import { leakSearchFor } from './policy/domain-map.ts';

@@ -1,6 +1,6 @@
 import { isWaiting, type Answer, type Approval, type Reach, unshownText } from '../../domain/approval.ts';
 import { markup, type Markup, type Page, type PageAnswer, renderPage } from '../../lib/html.ts';
-import { asTyped } from '../../lib/log.ts';
+import { asTyped } from '../../lib/package-files.ts';
 import { untrusted } from '../../lib/text.ts';
 import { type ApprovalLinks, parseLinkPath, sealHeader } from './announce.ts';
 import type { ApprovalQueue } from './queue.ts';

@@ -1,6 +1,6 @@
 import { inputInvalid, SidekeyError } from '../../../lib/errors.ts';
 import { hintText } from '../../../lib/hint.ts';
-import { asTyped } from '../../../lib/log.ts';
+import { asTyped } from '../../../lib/package-files.ts';
 import {
   type Authorization,
   authorizationUrl,
