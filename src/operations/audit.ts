@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { z } from 'zod';
 import { headFile, logIdOf, readHeads } from '../audit/live-file.ts';
 import { snapshotLog } from '../audit/log-files.ts';
-import { type VerifiedLog, verifyLogs } from '../audit/logs.ts';
+import { type VerifiedLog, verifyLogs } from '../audit/verify-logs.ts';
 import {
   formatGap,
   readAllHeads,

@@ -33,7 +33,7 @@ import {
 import { dateTime, relativeTime, spanText } from './format.ts';
 import { leaseGrantsText } from './lease-text.ts';
 import type { Reading } from './operation.ts';
-import type { Question } from './question.ts';
+import type { Question } from './dry-run-request.ts';
 
 const ownOutcome = 'answered by Sidekey itself';
 

@@ -6,7 +6,7 @@ import { type Hint, hintText, remedy } from '../lib/hint.ts';
 import { pause, systemTimers } from '../lib/timers.ts';
 import type { View } from './dry-run.ts';
 import { dryRun } from './explain.ts';
-import { questionOf } from './question.ts';
+import { questionOf } from './dry-run-request.ts';
 
 /** Requests of the command of a lease, by the audit log. */
 

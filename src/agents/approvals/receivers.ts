@@ -4,7 +4,7 @@ import type { ApprovalNotice, ApprovalsConfig } from '../../config/approvals.ts'
 import { readReceiver } from '../../config/scalar.ts';
 import type { SecretReference } from '../../config/secret-reference.ts';
 import { findProgram, runBounded } from '../../lib/programs.ts';
-import type { Announcement, ApprovalReceiver } from './webhook.ts';
+import type { Announcement, ApprovalReceiver } from './announce.ts';
 
 interface ReceiverParts {
   readonly readSecret: (reference: SecretReference) => Promise<string>;

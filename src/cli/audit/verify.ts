@@ -1,5 +1,5 @@
 import { appendFile } from 'node:fs/promises';
-import type { AbsentLog, VerifiedLog } from '../../audit/logs.ts';
+import type { AbsentLog, VerifiedLog } from '../../audit/verify-logs.ts';
 import { displayName } from '../../config/problem.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';

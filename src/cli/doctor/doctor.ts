@@ -1,7 +1,7 @@
 import type { Context } from '../context.ts';
 import { withUpstreamClient } from '../context.ts';
 import { columns, type Display, wrapMessage } from '../display.ts';
-import { assertClients, examine, examineSetup, noteOn, titleOf } from '../../operations/examination.ts';
+import { assertClients, examine, examineSetup, noteOn, titleOf } from '../../operations/doctor.ts';
 import type { Need } from '../../operations/finding.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { findAll } from '../status/status.ts';

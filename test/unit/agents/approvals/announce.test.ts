@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { receiversOf } from '../../../../src/agents/approvals/receivers.ts';
-import { createApprovalTeller } from '../../../../src/agents/approvals/webhook.ts';
+import { createApprovalTeller } from '../../../../src/agents/approvals/announce.ts';
 import type { ApprovalWebhook } from '../../../../src/config/approvals.ts';
 import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { question } from '../../../support/question.ts';

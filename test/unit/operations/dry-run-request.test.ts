@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { parseHeader } from '../../../src/operations/outgoing-request.ts';
-import { questionOf } from '../../../src/operations/question.ts';
+import { questionOf } from '../../../src/operations/dry-run-request.ts';
 
 test('a header with 40,000 inner blanks is parsed in less than a second', () => {
   const header = `a: x${' \t'.repeat(20_000)}x`;
