@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { loadConfig } from '../../src/config/load.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';
 import type { Log } from '../../src/lib/log.ts';
-import { startProxy, type Proxy } from '../../src/main.ts';
+import { startProxy, type Proxy } from '../../src/app/proxy.ts';
 import type { Connection } from '../helpdesk/connection.ts';
 import { startHelpdesk, type Helpdesk } from '../helpdesk/helpdesk.ts';
 import type { Clock } from './clock.ts';

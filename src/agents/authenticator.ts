@@ -36,7 +36,6 @@ export interface AuthenticatorParts {
     readonly rights: Pick<Store['rights'], 'revision' | 'read'>;
     readonly leases: Pick<Store['leases'], 'get' | 'use'>;
   };
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly uses: Pick<UseNotes, 'used'>;
   readonly signIns?: SignIns | undefined;

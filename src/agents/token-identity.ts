@@ -35,7 +35,6 @@ interface IdentityParts {
   /** The issuers of the config in force: another object after each change. */
   readonly issuers: () => readonly AgentIssuer[];
   readonly readKeys: (issuer: AgentIssuer) => Promise<string>;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Reports whether refusals name agents of the config. Strangers at a public issuer must not learn them. */
   readonly namesAgents: boolean;

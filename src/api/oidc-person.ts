@@ -1,7 +1,7 @@
 import { identityOf } from '../operations/person.ts';
 import { recordChange } from '../audit/log.ts';
 import type { Origin } from '../domain/event.ts';
-import type { OidcConfig } from '../config/oidc.ts';
+import type { OidcConfig } from '../config/admin.ts';
 import { defaultUser, isName } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';

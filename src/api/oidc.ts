@@ -2,7 +2,7 @@ import type { HttpBindings } from '@hono/node-server';
 import { Hono } from 'hono';
 import { dirname } from 'node:path';
 import { z } from 'zod';
-import type { OidcConfig } from '../config/oidc.ts';
+import type { OidcConfig } from '../config/admin.ts';
 import { readSecret } from '../config/secret-reference.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { createOpenId, type OpenIdClient } from '../grants/oauth/open-id.ts';

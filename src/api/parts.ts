@@ -34,7 +34,6 @@ export interface ServiceParts {
   readonly fetch: () => typeof fetch;
   /** Returns the public base address, without a trailing slash. */
   readonly url: () => string;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Log;
   readonly timers: Timers;

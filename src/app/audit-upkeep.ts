@@ -208,7 +208,6 @@ interface SinkParts {
   /** Upstream client in force. */
   readonly upstream: () => Pick<UpstreamClient, 'fetch' | 'dialer' | 'datagrams'>;
   readonly log: Log;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly timers: Timers;
   /** Environment of `env:` references. */

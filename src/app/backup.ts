@@ -30,7 +30,6 @@ interface BackupOptions {
   /** Replaces an existing file. */
   readonly force: boolean;
   readonly version: string;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 

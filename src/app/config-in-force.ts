@@ -148,3 +148,30 @@ function sharesClient(a: Config, b: Config): boolean {
 function clientFacts({ upstream, limits }: Config): string {
   return JSON.stringify([{ ...upstream, resolve: [...upstream.resolve] }, limits]);
 }
+
+/** Returns the changed keys that take effect only at the next start. */
+export function laterKeys(running: Config, next: Config): string[] {
+  const now = startFacts(running);
+  const then = startFacts(next);
+  return (Object.keys(now) as (keyof typeof now)[]).filter(
+    (key) => JSON.stringify(now[key]) !== JSON.stringify(then[key]),
+  );
+}
+
+function startFacts({ proxy, workers, admin, store, key, ca, audit, tokens, telemetry }: Config) {
+  const { listen, url, tls } = admin;
+  return {
+    'proxy.listen': proxy.listen,
+    'proxy.transparent': proxy.transparent,
+    'proxy.tls': proxy.tls && [proxy.tls.files, ...proxy.tls.agents],
+    'proxy.proxy_protocol': proxy.balancers,
+    workers,
+    admin: { listen, url, tls },
+    store,
+    key,
+    ca,
+    'audit.file': audit.file,
+    tokens,
+    telemetry,
+  };
+}

@@ -2,9 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { AuditLog } from '../domain/event.ts';
 import { recordChange } from '../audit/log.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import type { Config } from '../config/config.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { pause, systemTimers } from '../lib/timers.ts';
+import { copyIdOf } from '../store/node-id.ts';
 import type { EnrolmentRecord, Store } from '../store/store.ts';
 import {
   enrolmentOf,
@@ -114,6 +116,38 @@ function memberOf(
     return isProofOf(member, proof) ? member : null;
   } catch {
     return null;
+  }
+}
+
+/** Refuses a config whose store is a file. @throws SidekeyError `input_invalid` */
+export function assertShared({ store }: Pick<Config, 'store'>): void {
+  if (store.kind === 'postgres') return;
+  throw inputInvalid(
+    'Nodes share a store in PostgreSQL; this one is a file.',
+    'sidekey store copy config postgres://USER@HOST/DATABASE, then set "store" in the config file',
+  );
+}
+
+/** Returns the path for the key of this node. @throws SidekeyError `input_invalid` for another config */
+export function nodeKeyPath(config: Config): string {
+  assertShared(config);
+  if (config.key.source === 'node') return config.key.path;
+  throw inputInvalid(
+    `The key source of this machine is ${config.key.source}.`,
+    `set "key: { source: node }" in ${config.file}`,
+  );
+}
+
+/** Joins the store of a config, and closes it. Returns the name of this node. @throws as `join` */
+export async function joinStore(store: Store, config: Config, token: string): Promise<string> {
+  try {
+    const { name } = await join(store, nodeKeyPath(config), token);
+    // From the time when this machine had a copy of the master key.
+    const copy = (await store.nodes.list()).find(({ id }) => id === copyIdOf(config));
+    if (copy !== undefined) await store.nodes.remove(copy.id);
+    return name;
+  } finally {
+    await store.close();
   }
 }
 

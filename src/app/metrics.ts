@@ -33,7 +33,6 @@ interface MetricsParts extends Pick<State, 'store' | 'grants'> {
   readonly readiness: () => Promise<SidekeyError | null>;
   /** Reads the figures of each worker; absent: there are none. */
   readonly workers: (() => Promise<readonly (readonly Figure[])[]>) | undefined;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 

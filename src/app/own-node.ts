@@ -17,7 +17,6 @@ export type FollowingState = RotatingState & { readonly config: Config };
 
 export interface OwnNodeParts {
   readonly log: Log;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly env: NodeJS.ProcessEnv;
 }

@@ -13,7 +13,6 @@ const storeTimeoutMs = 2_000;
 interface ReadinessParts extends Pick<State, 'store' | 'vault' | 'audit'> {
   /** Reports whether new connections are accepted. */
   readonly accepts: () => boolean;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly timers: Timers;
   readonly log: Pick<Log, 'warn'>;

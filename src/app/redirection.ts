@@ -1,7 +1,7 @@
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { loadForeignFunctions } from '../lib/foreign-functions.ts';
 import { canonicalHost, hostOfIpv6 } from '../proxy/policy/authority.ts';
-import type { Redirection } from '../proxy/by-address.ts';
+import type { Redirection } from '../proxy/transparent.ts';
 import { nowhere, probeLoop } from '../proxy/upstream/loop-probe.ts';
 
 /** `SO_ORIGINAL_DST` of `linux/netfilter_ipv4.h`; IPv6 has the same number at its own level. */

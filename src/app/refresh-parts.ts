@@ -13,7 +13,6 @@ interface RefreshOptions {
   readonly config: () => Config;
   /** Guarded `fetch` in force. */
   readonly fetch: () => typeof fetch;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;

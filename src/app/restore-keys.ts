@@ -28,7 +28,6 @@ export interface KeysParts {
   readonly placed: KeyObject | null;
   readonly location: string;
   readonly env: NodeJS.ProcessEnv;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 

@@ -23,7 +23,6 @@ interface RowWriterParts {
   /** True: other machines may use the store. */
   readonly isShared: boolean;
   readonly rollBack: boolean;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 

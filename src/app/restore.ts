@@ -3,17 +3,19 @@ import { importAuthority } from '../ca/authority.ts';
 import type { Config } from '../config/config.ts';
 import { sealedMark } from '../grants/metadata.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { isoTime } from '../operations/format.ts';
+import { rotateKey, type RotationResult } from '../operations/rotation.ts';
 import type { BackupHead, BackupPart, RowCounts } from '../store/backup.ts';
 import { metaOf, type Untyped } from '../store/copy.ts';
 import { sqliteMigrations } from '../store/sqlite.ts';
 import type { AgeKey } from '../store/vault/age.ts';
 import { openKeySource } from '../store/vault/open.ts';
-import { keyNames } from '../store/vault/ring.ts';
+import { isRotating, keyNames } from '../store/vault/ring.ts';
 import { partsOf, signatureOf } from './backup.ts';
 import { keySourceOf } from './keys.ts';
 import { type Keys, type KeysParts, newStoreKeys, placedKey, usedStoreKeys } from './restore-keys.ts';
 import { type RestoredGrants, rowWriter } from './restore-rows.ts';
-import { openTables } from './state.ts';
+import { openTables, type State } from './state.ts';
 
 interface RestoreOptions {
   /** Absolute path. */
@@ -24,7 +26,6 @@ interface RestoreOptions {
   /** Older credentials replace newer ones, except those of revoked grants. */
   readonly rollBack: boolean;
   readonly env: NodeJS.ProcessEnv;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 
@@ -90,6 +91,24 @@ export async function restore(config: Config, options: RestoreOptions): Promise<
     if (head.ca === null) return;
     await importAuthority(config.ca.directory, head.ca, { from: from.vault, to: to.vault });
   }
+}
+
+/**
+ * Records a restore in the state that was opened after it, which verified the key. If another key was in
+ * place, rotates the store to it and returns the rotation. @throws as `rotateKey`
+ */
+export async function recordRestore(
+  state: State,
+  { made, isNew, written, newer }: Restored,
+  { file, now }: Pick<RestoreOptions, 'file' | 'now'>,
+): Promise<Pick<RotationResult, 'from' | 'to' | 'finished'> | null> {
+  const what = isNew ? 'into an empty store' : `${written.length} written, ${newer.length} newer`;
+  const reason = `${file} of ${isoTime(made)}: ${what}`;
+  await state.audit.append({ event: 'store.restored', outcome: 'allow', reason });
+  if (!isRotating(state.vault.generations)) return null;
+  const parts = { next: null, retire: false, now, onProgress: () => {} };
+  const { from, to, finished } = await rotateKey(state, parts);
+  return { from, to, finished };
 }
 
 function checkSchema({ schema, version }: BackupHead): void {

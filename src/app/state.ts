@@ -20,7 +20,7 @@ import type { Opened, Reading } from '../operations/operation.ts';
 import { type OpenVault, openVault } from '../store/vault/open.ts';
 import { keyNames, sealKeyCheck, verifyKeyCheck } from '../store/vault/ring.ts';
 import type { Vault } from '../store/vault/vault.ts';
-import { followKeys } from './follow.ts';
+import { followKeys } from './follow-keys.ts';
 import { keySourceOf } from './keys.ts';
 
 /** Open store, vault and audit log of a config, for the proxy and the command line. */
@@ -33,7 +33,6 @@ export interface State extends Opened {
 
 export interface StateParts {
   readonly log: Log;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Environment of `env:` references. Default: that of the process. */
   readonly env?: NodeJS.ProcessEnv | undefined;
@@ -151,7 +150,6 @@ export function accessOf(
 interface Opening {
   readonly store: Store;
   readonly env?: NodeJS.ProcessEnv | undefined;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 

@@ -13,7 +13,6 @@ interface IdentityOptions {
   readonly config: () => Config;
   /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** See `createTokenIdentities`. */
   readonly namesAgents: boolean;

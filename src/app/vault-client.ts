@@ -57,7 +57,6 @@ interface VaultClientParts {
   readonly config: () => Pick<Config, 'file' | 'upstream' | 'limits'>;
   /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Code of all failures. */
   readonly code: FailureCode;

@@ -18,7 +18,6 @@ interface VaultReaderParts {
   readonly config: () => Config;
   /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 

@@ -2,16 +2,16 @@ import { dirname } from 'node:path';
 import { newApprovalId } from '../domain/approval.ts';
 import { type ApprovalQueue, createApprovalQueue } from '../agents/approvals/queue.ts';
 import { createProposals, type Proposals } from '../agents/approvals/proposals.ts';
-import type { AdminServer, ServiceHandler } from '../agents/approvals/server.ts';
 import { receiversOf } from '../agents/approvals/receivers.ts';
-import { createApprovalLinks, createApprovalTeller } from '../agents/approvals/webhook.ts';
+import { createApprovalLinks, createApprovalTeller } from '../agents/approvals/announce.ts';
+import type { AdminServer, ServiceHandler } from '../api/server.ts';
 import type { Config } from '../config/config.ts';
 import { readSecret, type SecretReference } from '../config/secret-reference.ts';
 import { accountOf } from '../domain/credential.ts';
 import type { LoginExchange, LoginOutcome } from '../grants/keep-login.ts';
 import type { Log } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
-import type { Redirection } from '../proxy/by-address.ts';
+import type { Redirection } from '../proxy/transparent.ts';
 import type { Entry, openEntry } from '../proxy/entry.ts';
 import type { Quota } from '../agents/quota/quota.ts';
 import { createSharedQuota, quotaFileOf } from '../agents/quota/shared-quota.ts';
@@ -24,7 +24,6 @@ interface ApprovalServiceParts {
   /** Guarded `fetch` in force. */
   readonly fetch: () => typeof fetch;
   readonly log: Log;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;
@@ -88,7 +87,7 @@ export async function openApprovalService(
   let pages: AdminServer | null = null;
   if (admin.listen !== null && elsewhere === undefined) {
     // Loads Node's HTTP. A start without pages is faster without it.
-    const { createAdminServer } = await import('../agents/approvals/server.ts');
+    const { createAdminServer } = await import('../api/server.ts');
     pages = await createAdminServer({
       queue,
       links,

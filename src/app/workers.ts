@@ -5,13 +5,15 @@ import type { AuditEvent, AuditLog } from '../domain/event.ts';
 import { ticketMaterialBytes } from '../ca/leaf-cache.ts';
 import type { Config } from '../config/config.ts';
 import { textOf } from '../config/load.ts';
+import { machineFilesOf } from '../config/store-place.ts';
 import { door } from '../lib/package-files.ts';
 import { refuseOn } from '../proxy/http/problem.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { errorPhrase, SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { type Timers, within } from '../lib/timers.ts';
 import { addCounts, type Figure } from '../proxy/telemetry/figures.ts';
 import type { Listener } from '../proxy/listener.ts';
+import { removeRunning, runFileOf, writeRunning } from '../store/run-file.ts';
 import {
   type ListeningSocket,
   openListeningSocket,
@@ -34,11 +36,8 @@ interface SupervisorParts {
   /** The socket that a service manager passed; null: the supervisor binds one. */
   readonly passed: ListeningSocket | null;
   readonly log: Log;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly timers: Timers;
-  /** Receives the process ids of the serving workers after each change. */
-  readonly onChange: (pids: readonly number[]) => void;
 }
 
 /** Parts that the composition root gives the supervisor. */
@@ -56,6 +55,8 @@ interface Supervised {
 
 /** The workers, as the supervisor sees them. */
 export interface Supervisor {
+  /** Number of workers. */
+  readonly count: number;
   /** Listener of the proxy: `listen` makes the workers serve. */
   listener(supervised: Supervised): Listener;
   /** Returns the figures of each worker, and those of the workers that have ended. */
@@ -63,6 +64,7 @@ export interface Supervisor {
   reload(): void;
   /** Rejects when no worker serves and none can be started. */
   readonly failed: Promise<never>;
+  /** Kills the workers, and removes the file that lists them. */
   kill(): void;
 }
 
@@ -86,7 +88,6 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   const waiting = new Set<() => void>();
   let supervised: Supervised | null = null;
   let socket: ListeningSocket | null = null;
-  let begun = false;
   let closing: Promise<void> | undefined;
   let failedStarts = 0;
   /** Last counts of ended workers: a counter must not fall. */
@@ -95,6 +96,8 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   let spare: SocketHandle | null = null;
   let standIn: StandIn | null = null;
   let cancelGrace: (() => void) | null = null;
+  /** File that lists the serving workers; null: they do not serve yet. */
+  let runFile: string | null = null;
 
   function start(): void {
     const worker = startWorker(parts.env, now, {
@@ -143,7 +146,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
 
   function replace(worker: WorkerProcess, how: WorkerEnd): void {
     // A successor already runs, or `listen` rejects with the error.
-    if (worker.isLeaving || (!begun && worker.servesSince === null)) return;
+    if (worker.isLeaving || (runFile === null && worker.servesSince === null)) return;
     const servedMs = worker.servesSince === null ? 0 : Math.max(0, now() - worker.servesSince);
     const what = worker.servesSince === null ? 'before it served' : `after ${Math.round(servedMs / 1_000)} s`;
     const reason = `worker ${worker.pid} ended ${what}: ${endText(how)}`;
@@ -195,8 +198,15 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   }
 
   function tell(): void {
-    if (!begun) return;
-    parts.onChange(pids());
+    if (runFile === null) return;
+    try {
+      writeRunning(runFile, { pid: process.pid, workers: pids() });
+    } catch (error) {
+      log.warn(
+        { file: runFile, problem: errorPhrase(error) },
+        'which workers run could not be written for "sidekey status"',
+      );
+    }
     updateStandIn();
   }
 
@@ -208,11 +218,11 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
     const gone = Promise.all(Array.from(workers, (worker) => worker.ended));
     for (const worker of workers) worker.send({ kind: 'stop' });
     if ((await within(timers, gone, drainMs + exitGraceMs)) !== 'late') return;
-    kill();
+    killAll();
     await gone;
   }
 
-  function kill(): void {
+  function killAll(): void {
     for (const worker of workers) worker.kill();
   }
 
@@ -220,6 +230,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   for (let i = 0; i < parts.count; i += 1) start();
 
   return {
+    count: parts.count,
     listener: (given) => ({
       async listen(host, port) {
         supervised = given;
@@ -227,7 +238,7 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
         const first = [...workers];
         for (const worker of first) serve(worker);
         await Promise.all(first.map(({ ready }) => ready));
-        begun = true;
+        runFile = runFileOf(machineFilesOf(given.config()), socket.address.port);
         tell();
         return socket.address;
       },
@@ -246,7 +257,10 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
       for (const worker of workers) worker.send({ kind: 'reload' });
     },
     failed: failed.promise,
-    kill,
+    kill() {
+      killAll();
+      if (runFile !== null) removeRunning(runFile);
+    },
   };
 }
 

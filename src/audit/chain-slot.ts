@@ -8,7 +8,6 @@ export interface SlotOptions {
   readonly host: string;
   readonly vault: AuditVault;
   readonly disk: DiskCalls;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** The slot to take; absent: the first free one. */
   readonly slot?: number | undefined;

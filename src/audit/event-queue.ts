@@ -24,7 +24,6 @@ interface QueueParts {
   readonly fsync: () => 'always' | 'interval';
   /** Called after lines were written. */
   readonly onWritten: () => void;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly logger?: AuditLogger | undefined;
 }

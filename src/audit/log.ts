@@ -29,7 +29,6 @@ export interface AuditLogOptions {
   readonly slot?: number | undefined;
   /** Stores the head of the chain, so that the removal or restoration of a log is found. */
   readonly store?: HeadStore | undefined;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** The first part of the writer's name, `<node>/<slot>`. Default: the host name. */
   readonly node?: string | undefined;

@@ -53,7 +53,6 @@ export interface OpenAuthorityOptions {
   readonly vault: Pick<Vault, 'seal' | 'open' | 'refresh' | 'rewrap'>;
   /** `ca.permitted_names`: host names, addresses, blocks; empty: no constraint. */
   readonly permittedNames: readonly string[];
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Called once, in the process that created the CA, after both files are written. */
   readonly onCreate?: ((authority: CertificateAuthority) => void | Promise<void>) | undefined;

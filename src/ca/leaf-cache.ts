@@ -35,7 +35,6 @@ export interface LeafCache {
 interface LeafCacheOptions {
   /** Returns the current CA. Called for each context, so that a reloaded CA is used at once. */
   readonly authority: () => CertificateAuthority;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Maximum number of hosts; the least recently used one is removed first. Default: 1,000. */
   readonly capacity?: number | undefined;

@@ -1,14 +1,13 @@
 import { readFile, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { backUp } from '../app/backup.ts';
-import { restore as restoreStore, type Restored } from '../app/restore.ts';
+import { recordRestore, restore as restoreStore, type Restored } from '../app/restore.ts';
 import { openTables } from '../app/state.ts';
 import { readSecret, referenceOption } from '../config/secret-reference.ts';
 import { inputInvalid, SidekeyError, systemCode } from '../lib/errors.ts';
 import { packageVersion } from '../lib/package-files.ts';
 import type { RowCounts } from '../store/backup.ts';
 import type { AgeKey, AgeLock } from '../store/vault/age.ts';
-import { isRotating } from '../store/vault/ring.ts';
 import type { Context } from './context.ts';
 import { counted, isoTime } from '../operations/format.ts';
 import { refuseExisting } from './output-file.ts';
@@ -71,29 +70,19 @@ export async function restore(context: Context, path: string, options: RestoreCo
   const parts = { file, key, replace: options.replace === true || rollBack, rollBack, env, now };
   const restored = await output.during('Restoring the store', () => restoreStore(config, parts));
   const { location, made, counts, isNew, retiredKey, ...grants } = restored;
-  const { written, newer } = grants;
-  let rotated: object | null = null;
-  let rotatedText: string | null = null;
+  let rotated: Awaited<ReturnType<typeof recordRestore>> = null;
   try {
-    // Opening the store verifies the key. If another key was in place, it also follows the rotation to it.
-    await withState(async (state) => {
-      const what = isNew ? 'into an empty store' : `${written.length} written, ${newer.length} newer`;
-      const reason = `${file} of ${isoTime(made)}: ${what}`;
-      await state.audit.append({ event: 'store.restored', outcome: 'allow', reason });
-      if (!isRotating(state.vault.generations)) return;
-      const rotation = await import('../operations/rotation.ts');
-      const parts = { next: null, retire: false, now, onProgress: () => {} };
-      const { from, to, finished } = await rotation.rotateKey(state, parts);
-      rotated = { from, to, finished };
-      rotatedText = finished
-        ? `The master key was rotated from ${from} to ${to}.`
-        : `The rotation of the master key ${from} to ${to} is not finished: sidekey key status`;
-    });
+    rotated = await withState((state) => recordRestore(state, restored, parts));
   } finally {
     // Printed even after a failure, because the store is restored.
     const json = { store: location, made: isoTime(made), new: isNew, rows: counts, ...grants };
     const lines = report(restored);
-    if (rotatedText !== null) lines.push(rotatedText);
+    if (rotated?.finished === true)
+      lines.push(`The master key was rotated from ${rotated.from} to ${rotated.to}.`);
+    else if (rotated !== null)
+      lines.push(
+        `The rotation of the master key ${rotated.from} to ${rotated.to} is not finished: sidekey key status`,
+      );
     output.result({ ...json, retired_key: retiredKey, rotated }, lines.join('\n'));
   }
 }

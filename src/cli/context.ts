@@ -7,7 +7,7 @@ import type { Ask, Input, Lines, OpenScreen, Output } from './terminal.ts';
 import type { Config } from '../config/config.ts';
 import type { ConfigLocation } from '../config/locate.ts';
 import type { PartialConfig } from '../config/load.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { caughtFailure, SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { UpstreamClient } from '../proxy/upstream/client.ts';
 
@@ -45,8 +45,8 @@ export interface Context extends Omit<ContextParts, 'configOption'> {
   readonly config: () => Promise<Config>;
   /** Returns the config, for read-only commands. If the default file is missing, returns the template. */
   readonly readConfig: () => Promise<Config>;
-  /** Reads the valid parts of a config file that `readConfig` refuses; null: no file, or no valid part. */
-  readonly parsePartialConfig: () => Promise<PartialConfig | null>;
+  /** Returns the valid parts of the config, and the error of the others. Throws it if no part is valid. */
+  readonly readValidConfig: () => Promise<PartialConfig & { readonly invalid: SidekeyError | null }>;
   /** Opens the state on disk, creates missing files, and closes it after `use`. */
   readonly withState: <T>(use: (state: State) => Promise<T>) => Promise<T>;
   /** Opens the state on disk read-only, creates nothing, and closes it after `use`. */
@@ -84,10 +84,14 @@ export function createContext({ configOption, ...parts }: ContextParts): Context
       if (!isToBeMade(found)) return loadConfig(found.file, { env });
       return parseConfig(defaultConfigText(found, env), found.file, { env });
     },
-    async parsePartialConfig() {
+    async readValidConfig() {
+      const invalid = await context.readConfig().catch(caughtFailure);
+      if (!(invalid instanceof SidekeyError)) return { config: invalid, lost: new Set(), invalid: null };
       const [{ file }, loading] = await Promise.all([context.configLocation(), import('../config/load.ts')]);
       const text = await loading.readConfigText(file).catch(() => null);
-      return text === null ? null : loading.parsePartialConfig(text, file, { env });
+      const partial = text === null ? null : await loading.parsePartialConfig(text, file, { env });
+      if (partial === null) throw invalid;
+      return { ...partial, invalid };
     },
     async withState(use) {
       const [config, { openState }] = await Promise.all([context.config(), import('../app/state.ts')]);
@@ -117,6 +121,11 @@ async function closing<S extends { close(): Promise<void> }, T>(
   }
   await opened.close();
   return result;
+}
+
+/** Returns a context whose standard input is a text, instead of that of a terminal. */
+export function withInput(context: Context, text: string): Context {
+  return { ...context, ask: null, readInput: () => Promise.resolve(text) };
 }
 
 /**

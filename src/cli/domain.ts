@@ -10,7 +10,7 @@ import {
   tunnelHost,
 } from '../operations/domain.ts';
 import { counted, unlistedHosts } from '../operations/format.ts';
-import { foreignTexts, leakGuardTexts } from '../operations/dry-run-texts.ts';
+import { describeAction, foreignTexts, leakGuardTexts } from '../operations/dry-run-texts.ts';
 import { offeredBy } from '../operations/lookup.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import { describeRule } from '../proxy/policy/judge.ts';
@@ -19,7 +19,7 @@ import type { ArgumentRow, CommandRow } from './command.ts';
 import type { Context } from './context.ts';
 import { columns, details, type Display, table } from './display.ts';
 import { type GivenOptions, optionRows, perform } from './operation-command.ts';
-import { hintText } from '../lib/hint.ts';
+import { withHint } from '../lib/hint.ts';
 
 /** Commands for the allowed-domains map. */
 
@@ -49,7 +49,7 @@ function changeWith(operation: typeof tunnelHost) {
 
 function printChange({ output }: Context, result: DomainChange, answer: unknown): void {
   output.result(answer, changeText(result));
-  for (const { sentence, hint } of result.warnings) output.say(`Note: ${sentence}\n  → ${hintText(hint)}`);
+  for (const { sentence, hint } of result.warnings) output.say(withHint(`Note: ${sentence}`, hint));
 }
 
 function changeText({ change, pattern, summary, file: path }: DomainChange): string {
@@ -125,22 +125,6 @@ function grantsOf(domain: Domain, grants: readonly Grant[], now: number): string
   const found = offeredBy(domain, grants);
   if (found.length === 0) return 'MISSING';
   return found.map((grant) => `${titleOf(grant)}: ${stateNow(grant, now)}`).join(', ');
-}
-
-/** Action of an entry in a few words. */
-export function describeAction({ action }: Domain): string {
-  switch (action.kind) {
-    case 'tunnel':
-      return 'tunnel (blind, no credential)';
-    case 'deny':
-      return 'refused';
-    case 'grant':
-      return [
-        `grant ${[action, ...(action.also ?? [])].map(({ grant }) => grant).join(' and ')}`,
-        action.allowPlainHttp ? ', also over plain http' : '',
-        leakGuardTexts[action.leakGuard ?? 'auto'].inMap,
-      ].join('');
-  }
 }
 
 /** Formats rules as `3 rules, else deny`, with a note if they only report; `-` if there are none. */

@@ -1,5 +1,5 @@
 import { inputInvalid } from '../lib/errors.ts';
-import { hintText } from '../lib/hint.ts';
+import { withHint } from '../lib/hint.ts';
 import { exitCode, failures } from '../lib/failures.ts';
 import type { DryRun } from '../operations/dry-run.ts';
 import { explainRequest } from '../operations/explain.ts';
@@ -69,7 +69,7 @@ function textOf(
 function verdictOf({ refusal, outcome, held }: DryRun): string {
   if (refusal !== null) {
     const { status, code, message, hint } = refusal;
-    return `Refused with ${status} ${code}: ${message}\n  → ${hintText(hint)}`;
+    return withHint(`Refused with ${status} ${code}: ${message}`, hint);
   }
   return held ? `Held until a person approves it, then allowed: ${outcome}.` : `Allowed: ${outcome}.`;
 }

@@ -6,8 +6,8 @@ import { readReceiver } from '../config/scalar.ts';
 import { inputInvalid, isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { replaceFile } from '../lib/os.ts';
 import { systemTimers } from '../lib/timers.ts';
-import { consentInBrowser } from './connect/flows/authorization-code.ts';
-import { startConsentTimeout, timeoutOf } from './connect/request.ts';
+import { consentInBrowser } from './connect/browser/consent.ts';
+import { startConsentTimeout, timeoutOf } from './connect/consent-timeout.ts';
 import type { Context } from './context.ts';
 import { isoTime, relativeTime } from '../operations/format.ts';
 

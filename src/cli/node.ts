@@ -3,7 +3,6 @@ import type { Config } from '../config/config.ts';
 import { isReference, parseSecretReference, readSecret } from '../config/secret-reference.ts';
 import { inputInvalid } from '../lib/errors.ts';
 import { listNodes, revokeNode } from '../operations/node.ts';
-import { copyIdOf } from '../store/node-id.ts';
 import type { CommandRow } from './command.ts';
 import type { Context } from './context.ts';
 import { table } from './display.ts';
@@ -14,7 +13,7 @@ import { perform } from './operation-command.ts';
 
 /** Prints a token with which one new machine gets the master key. */
 async function enroll({ withState, output }: Context, name: string): Promise<void> {
-  const { enroll: makeToken, enrolmentMs } = await import('../app/enrolment.ts');
+  const { assertShared, enroll: makeToken, enrolmentMs } = await import('../app/enrolment.ts');
   checkName('name of the node', name);
   const token = await withState((state) => {
     assertShared(state.config);
@@ -33,31 +32,17 @@ async function enroll({ withState, output }: Context, name: string): Promise<voi
 
 /** Makes the key of this node, and gets the master key with a token. */
 async function join(context: Context, { token }: { readonly token?: string }): Promise<void> {
-  const { output, withState, env, now } = context;
-  const [{ join: joinStore }, { openStore }] = await Promise.all([
+  const [{ joinStore, nodeKeyPath }, { openStore }] = await Promise.all([
     import('../app/enrolment.ts'),
     import('../app/state.ts'),
   ]);
+  const { output, withState } = context;
   const config = await context.config();
-  assertShared(config);
-  if (config.key.source !== 'node') {
-    throw inputInvalid(
-      `The key source of this machine is ${config.key.source}.`,
-      `set "key: { source: node }" in ${config.file}`,
-    );
-  }
-  const { path } = config.key;
+  // First, so that nobody gives a token in vain.
+  const path = nodeKeyPath(config);
   const text = await readToken(context, token, config);
-  const store = await openStore(config, { now, env });
-  let name: string;
-  try {
-    ({ name } = await output.during('Waiting for a node that runs', () => joinStore(store, path, text)));
-    // From the time when this machine had a copy of the master key.
-    const copy = (await store.nodes.list()).find(({ id }) => id === copyIdOf(config));
-    if (copy !== undefined) await store.nodes.remove(copy.id);
-  } finally {
-    await store.close();
-  }
+  const store = await openStore(config, context);
+  const name = await output.during('Waiting for a node that runs', () => joinStore(store, config, text));
   await withState(async ({ vault }) =>
     output.result(
       { name, key_id: vault.keyId },
@@ -114,14 +99,6 @@ async function revoke(context: Context, name: string): Promise<void> {
       'It has had the master key and the way into the database, so change the password of the database, then rotate the key:',
       '  → sidekey key rotate',
     ].join('\n'),
-  );
-}
-
-function assertShared({ store }: Pick<Config, 'store'>): void {
-  if (store.kind === 'postgres') return;
-  throw inputInvalid(
-    'Nodes share a store in PostgreSQL; this one is a file.',
-    'sidekey store copy config postgres://USER@HOST/DATABASE, then set "store" in the config file',
   );
 }
 

@@ -124,11 +124,11 @@ export async function perform<Input extends z.ZodObject, Output extends z.ZodTyp
 }
 
 /** Returns the parts of an operation that changes something. */
-async function changingParts(
+export async function changingParts(
   context: Context,
   state: State,
-  onProgress: Changing['onProgress'],
-): Promise<Changing> {
+  onProgress: Changing['onProgress'] = () => {},
+): Promise<Changing & Pick<State, 'activity'>> {
   const { refreshParts } = await import('../app/refresh-parts.ts');
   const { env, now } = context;
   return {

@@ -1,4 +1,5 @@
 import { relativeTime } from '../operations/format.ts';
+import { enabledState } from '../operations/members.ts';
 import {
   changePerson,
   createPerson,
@@ -6,7 +7,6 @@ import {
   linkPerson,
   listPeople,
   removePerson,
-  stateOf,
 } from '../operations/person.ts';
 import { inputInvalid } from '../lib/errors.ts';
 import type { ArgumentRow, CommandRow } from './command.ts';
@@ -48,7 +48,7 @@ async function list(context: Context, name: string | undefined): Promise<void> {
       person.name,
       person.role,
       person.user ?? '-',
-      stateOf(person),
+      enabledState(person),
       String(person.passkeys.length),
       relativeTime(person.createdAt, at),
     ]);

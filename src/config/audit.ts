@@ -159,27 +159,7 @@ export const auditSchema = z.strictObject({
     .meta({ description: 'Additional receivers of the lines. A slow or dead sink does not delay the file.' }),
 });
 
-export type SinkConfig = { readonly name: string } & (
-  | { readonly type: 'stdout' }
-  | {
-      readonly type: 'syslog';
-      readonly address: SyslogAddress;
-      readonly facility: number;
-      readonly framing: 'octet-counting' | 'newline';
-    }
-  | {
-      readonly type: 'webhook';
-      readonly url: string;
-      readonly secret: SecretReference | undefined;
-      readonly batch: number;
-    }
-  | {
-      readonly type: 'otlp';
-      readonly url: string;
-      readonly headers: Readonly<Record<string, SecretReference>>;
-      readonly batch: number;
-    }
-);
+export type SinkConfig = z.output<typeof sink> & { readonly name: string };
 
 /** The audit settings. Paths are absolute, times milliseconds; null: no limit, none. */
 export interface AuditConfig {
@@ -235,9 +215,6 @@ export function toAuditConfig(
             webhook:
               anchored.webhook === undefined ? null : { url: anchored.webhook, secret: anchored.secret },
           },
-    sinks: values.sinks.map((each): SinkConfig => {
-      const named = { ...each, name: each.name ?? each.type };
-      return named.type === 'webhook' ? { ...named, secret: named.secret } : named;
-    }),
+    sinks: values.sinks.map((each) => ({ ...each, name: each.name ?? each.type })),
   };
 }

@@ -4,7 +4,8 @@ import { type Domain, isPattern, parsePattern } from '../proxy/policy/domain-map
 import { defaultLimits, type LimitName, type Limits, limitTable } from '../proxy/policy/limits.ts';
 import type { DomainRules } from '../proxy/policy/rule.ts';
 import { type AgentIssuer, toAgentIssuers } from './agent-issuers.ts';
-import { type AdminConfig, type ApprovalsConfig, toAdminConfig, toApprovalsConfig } from './approvals.ts';
+import { type AdminConfig, toAdminConfig } from './admin.ts';
+import { type ApprovalsConfig, toApprovalsConfig } from './approvals.ts';
 import { type AuditConfig, toAuditConfig } from './audit.ts';
 import type { ConfigDocument } from './document.ts';
 import { type KeySourceConfig, toKeyConfig } from './key.ts';

@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { headerFields } from './audit.ts';
 import { receiver } from './scalar.ts';
-import type { SecretReference } from './secret-reference.ts';
 
 /** The `telemetry` part of the config file: its schema and its settings. */
 
@@ -23,15 +22,7 @@ export const telemetrySchema = z.strictObject({
     .meta({ description: 'Where traces are sent. Default: nowhere.' }),
 });
 
-interface TracesConfig {
-  readonly url: string;
-  /** Share of exchanges to trace, from 0 to 1. */
-  readonly sample: number;
-  readonly paths: boolean;
-  readonly headers: Readonly<Record<string, SecretReference>>;
-}
-
 export interface TelemetryConfig {
   /** Null: no traces. */
-  readonly traces: TracesConfig | null;
+  readonly traces: NonNullable<z.output<typeof telemetrySchema>['traces']> | null;
 }

@@ -11,7 +11,6 @@ import type { Grant } from '../domain/grant.ts';
  */
 
 interface NotesParts {
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly timers: Timers;
 }

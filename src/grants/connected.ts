@@ -25,7 +25,6 @@ interface StoreRequest extends VerifyRequest {
   readonly reason?: string | undefined;
   /** Returns the reason why this account must not replace the existing grant; absent: it may. */
   readonly refusesAccount?: (details: Details) => SidekeyError | null;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 

@@ -39,7 +39,6 @@ interface KeepOptions {
   readonly reason?: string | undefined;
   /** Returns the reason why a grant must not be replaced; null: it may. */
   readonly keepsOut: (existing: Grant) => SidekeyError | null;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** ID of a new grant; absent: random. */
   readonly newId?: string;

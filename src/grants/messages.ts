@@ -117,24 +117,20 @@ function sent(credential: Credential): readonly string[] {
 
 /** Messages about refused renewals. Pure; without secrets. */
 
+const reauthReasons: Readonly<Record<RenewalRequest['kind'], string>> = {
+  refresh_token: 'the provider refused the refresh token',
+  token_exchange: 'the provider refused the token that was to be exchanged',
+  auth0_connection: 'the account is not connected any more',
+  github_installation: 'the app is not installed there any more',
+  aws_role: 'AWS does not know the keys any more',
+  // `renew` never returns `invalid_grant` for these.
+  client_credentials: 'the provider refused the credential',
+  jwt_bearer: 'the provider refused the credential',
+};
+
 /** Returns why the grant needs a person. The provider's description follows. */
 export function reauthReason({ kind }: RenewalRequest): string {
-  switch (kind) {
-    case 'refresh_token':
-      return 'the provider refused the refresh token';
-    case 'token_exchange':
-      return 'the provider refused the token that was to be exchanged';
-    case 'auth0_connection':
-      return 'the account is not connected any more';
-    case 'github_installation':
-      return 'the app is not installed there any more';
-    case 'aws_role':
-      return 'AWS does not know the keys any more';
-    // `renew` never returns `invalid_grant` for these.
-    case 'client_credentials':
-    case 'jwt_bearer':
-      return 'the provider refused the credential';
-  }
+  return reauthReasons[kind];
 }
 
 /**

@@ -13,7 +13,6 @@ import type { Store } from '../store/store.ts';
 
 interface RefreshLockParts {
   readonly store: Pick<Store, 'locks'>;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly timers: Timers;
   readonly limits: { readonly refresh_timeout: number; readonly refresh_wait: number };

@@ -32,7 +32,6 @@ export interface RefreshParts {
     io: LockedIo & { readonly proofKey: DpopKey | null },
   ) => Promise<RefreshOutcome>;
   readonly readSecret: PlanParts['readSecret'];
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly skewMs: number;
   readonly limits: { readonly refresh_timeout: number; readonly refresh_wait: number };

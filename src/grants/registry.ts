@@ -63,7 +63,6 @@ interface GrantChange {
 interface RegistryParts {
   readonly store: Store;
   readonly vault: Vault;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Default: a random UUID. */
   readonly newId?: () => string;

@@ -1,7 +1,8 @@
 /** Serialization of a `SealedCredential` inside the seal. Parsing trusts nothing. */
+import { z } from 'zod';
 import { isDpopKey } from '../proxy/schemes/dpop-proof.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { type Credential, type Renewal, type SealedCredential, sourceForms } from '../domain/credential.ts';
+import { type Credential, type SealedCredential, sourceForms } from '../domain/credential.ts';
 
 const version = 1;
 /** Format version with metadata, which an earlier program would drop at its next write. */
@@ -19,11 +20,9 @@ export function writeSealed({ credential, audience, details, metadata }: SealedC
  */
 export function readSealed(bytes: Uint8Array, grantId: string): SealedCredential {
   const parsed = parse(bytes);
-  const isOurs = parsed?.['v'] === version || parsed?.['v'] === metadataVersion;
-  if (isOurs && isCredential(parsed['credential']) && isStrings(parsed['audience'])) {
-    const { credential, audience, details, metadata } = parsed;
-    if ((details === undefined || isTexts(details)) && (metadata === undefined || isTexts(metadata)))
-      return { credential, audience, ...(details && { details }), ...(metadata && { metadata }) };
+  if (shape.safeParse(parsed).success) {
+    const { credential, audience, details, metadata } = parsed as SealedCredential;
+    return { credential, audience, ...(details && { details }), ...(metadata && { metadata }) };
   }
   throw new SidekeyError(
     'record_tampered',
@@ -32,143 +31,91 @@ export function readSealed(bytes: Uint8Array, grantId: string): SealedCredential
   );
 }
 
-function parse(bytes: Uint8Array): Record<string, unknown> | null {
+function parse(bytes: Uint8Array): unknown {
   try {
-    const parsed: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
-    return isObject(parsed) ? parsed : null;
+    return JSON.parse(Buffer.from(bytes).toString('utf8'));
   } catch {
     return null;
   }
 }
 
-function isCredential(value: unknown): value is Credential {
-  if (!isObject(value)) return false;
-  switch (value['type']) {
-    case 'oauth2':
-      return (
-        typeof value['obtainedAt'] === 'number' &&
-        isTime(value['expiresAt']) &&
-        ['accessToken', 'refreshToken', 'scope', 'clientId', 'clientSecret', 'tokenEndpoint'].every((name) =>
-          isTextOrNull(value[name]),
-        ) &&
-        (value['consentedAt'] === undefined || typeof value['consentedAt'] === 'number') &&
-        (value['isNarrowed'] === undefined || typeof value['isNarrowed'] === 'boolean') &&
-        (value['flow'] === undefined || isText(value['flow'])) &&
-        (value['renewal'] === undefined || isRenewal(value['renewal'])) &&
-        (value['dpop'] === undefined || isDpopBinding(value['dpop']))
-      );
-    case 'api_key':
-      return typeof value['value'] === 'string';
-    case 'jwt':
-      return typeof value['value'] === 'string' && isTime(value['expiresAt']);
-    case 'basic':
-      return typeof value['username'] === 'string' && typeof value['password'] === 'string';
-    case 'headers':
-      return (
-        Array.isArray(value['headers']) &&
-        value['headers'].every((field) => isStrings(field) && field.length === 2)
-      );
-    case 'aws':
-      return isAwsKeys(value) && isTextOrNull(value['region']);
-    case 'client_certificate':
-      return (
-        isText(value['certificate']) && isText(value['privateKey']) && typeof value['expiresAt'] === 'number'
-      );
-    case 'source':
-      return (
-        isText(value['from']) &&
-        (value['form'] === null || sourceForms.some((form) => form === value['form'])) &&
-        isTime(value['ttlMs'])
-      );
-    default:
-      return false;
-  }
-}
+const text = z.string();
+const textOrNull = text.nullable();
+const time = z.number().nullable();
+const texts = z.record(text, text);
+const awsKeys = { accessKeyId: text, secretAccessKey: text, sessionToken: textOrNull };
+const signingKey = z.object({ privateKey: text, keyId: textOrNull, algorithm: text });
+const tokenOrReference = z.union([z.object({ value: text }), z.object({ reference: text })]);
 
-function isAwsKeys(value: unknown): boolean {
-  return (
-    isObject(value) &&
-    isText(value['accessKeyId']) &&
-    isText(value['secretAccessKey']) &&
-    isTextOrNull(value['sessionToken'])
-  );
-}
+const renewal = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('client_credentials'), scope: textOrNull, parameters: texts }),
+  z.object({
+    kind: z.literal('jwt_bearer'),
+    key: signingKey,
+    issuer: text,
+    subject: textOrNull,
+    audience: textOrNull,
+    scope: textOrNull,
+    parameters: texts,
+  }),
+  z.object({
+    kind: z.literal('token_exchange'),
+    subjectToken: tokenOrReference,
+    subjectTokenType: text,
+    actorToken: tokenOrReference.nullable(),
+    actorTokenType: textOrNull,
+    requestedTokenType: textOrNull,
+    scope: textOrNull,
+    parameters: texts,
+  }),
+  z.object({ kind: z.literal('auth0_connection'), via: text, connection: text, loginHint: textOrNull }),
+  z.object({ kind: z.literal('github_installation'), key: signingKey, appId: text, installationId: text }),
+  z.object({
+    kind: z.literal('aws_role'),
+    keys: z.object(awsKeys),
+    roleArn: text,
+    sessionName: text,
+    externalId: textOrNull,
+    durationSeconds: time,
+    region: textOrNull,
+  }),
+]);
 
-function isRenewal(value: unknown): value is Renewal {
-  if (!isObject(value)) return false;
-  const are = (check: (inner: unknown) => boolean, ...names: readonly string[]) =>
-    names.every((name) => check(value[name]));
-  switch (value['kind']) {
-    case 'client_credentials':
-      return are(isTextOrNull, 'scope') && isTexts(value['parameters']);
-    case 'jwt_bearer':
-      return (
-        isSigningKey(value['key']) &&
-        are(isText, 'issuer') &&
-        are(isTextOrNull, 'subject', 'audience', 'scope') &&
-        isTexts(value['parameters'])
-      );
-    case 'token_exchange':
-      return (
-        isTokenOrReference(value['subjectToken']) &&
-        (value['actorToken'] === null || isTokenOrReference(value['actorToken'])) &&
-        are(isText, 'subjectTokenType') &&
-        are(isTextOrNull, 'actorTokenType', 'requestedTokenType', 'scope') &&
-        isTexts(value['parameters'])
-      );
-    case 'auth0_connection':
-      return are(isText, 'via', 'connection') && are(isTextOrNull, 'loginHint');
-    case 'github_installation':
-      return isSigningKey(value['key']) && are(isText, 'appId', 'installationId');
-    case 'aws_role':
-      return (
-        isAwsKeys(value['keys']) &&
-        are(isText, 'roleArn', 'sessionName') &&
-        are(isTextOrNull, 'externalId', 'region') &&
-        (value['durationSeconds'] === null || typeof value['durationSeconds'] === 'number')
-      );
-    default:
-      return false;
-  }
-}
+const credential = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('oauth2'),
+    accessToken: textOrNull,
+    refreshToken: textOrNull,
+    expiresAt: time,
+    obtainedAt: z.number(),
+    scope: textOrNull,
+    isNarrowed: z.boolean().optional(),
+    clientId: textOrNull,
+    clientSecret: textOrNull,
+    tokenEndpoint: textOrNull,
+    consentedAt: z.number().optional(),
+    flow: text.optional(),
+    renewal: renewal.optional(),
+    dpop: z.object({ key: z.custom(isDpopKey), isBound: z.boolean() }).optional(),
+  }),
+  z.object({ type: z.literal('api_key'), value: text }),
+  z.object({ type: z.literal('jwt'), value: text, expiresAt: time }),
+  z.object({ type: z.literal('basic'), username: text, password: text }),
+  z.object({ type: z.literal('headers'), headers: z.array(z.tuple([text, text])) }),
+  z.object({ type: z.literal('aws'), ...awsKeys, region: textOrNull }),
+  z.object({
+    type: z.literal('client_certificate'),
+    certificate: text,
+    privateKey: text,
+    expiresAt: z.number(),
+  }),
+  z.object({ type: z.literal('source'), from: text, form: z.enum(sourceForms).nullable(), ttlMs: time }),
+]) satisfies z.ZodType<{ readonly type: Credential['type'] }>;
 
-function isSigningKey(value: unknown): boolean {
-  return (
-    isObject(value) &&
-    isText(value['privateKey']) &&
-    isTextOrNull(value['keyId']) &&
-    isText(value['algorithm'])
-  );
-}
-
-function isDpopBinding(value: unknown): boolean {
-  return isObject(value) && isDpopKey(value['key']) && typeof value['isBound'] === 'boolean';
-}
-
-function isTokenOrReference(value: unknown): boolean {
-  return isObject(value) && (isText(value['value']) || isText(value['reference']));
-}
-
-function isTexts(value: unknown): value is Record<string, string> {
-  return isObject(value) && !Array.isArray(value) && Object.values(value).every(isText);
-}
-
-function isText(value: unknown): value is string {
-  return typeof value === 'string';
-}
-
-function isTextOrNull(value: unknown): value is string | null {
-  return value === null || typeof value === 'string';
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
-}
-
-function isStrings(value: unknown): value is string[] {
-  return Array.isArray(value) && value.every((item) => typeof item === 'string');
-}
-
-function isTime(value: unknown): value is number | null {
-  return value === null || typeof value === 'number';
-}
+const shape = z.object({
+  v: z.literal([version, metadataVersion]),
+  credential,
+  audience: z.array(text),
+  details: texts.optional(),
+  metadata: texts.optional(),
+});

@@ -17,7 +17,6 @@ interface Sessions<T> {
 export interface SessionParts {
   readonly store: Pick<Store, 'sessions'>;
   readonly vault: Pick<Vault, 'seal' | 'open' | 'refresh'>;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 

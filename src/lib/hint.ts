@@ -73,6 +73,7 @@ const machineCommands = {
   'ca.install': 'ca install',
   'config.edit': 'config edit',
   'domain.find': 'domain list HOST',
+  'config.path': 'config path',
   'environment.print': 'env --shell SHELL',
   connect: 'connect PROVIDER',
   fetch: 'fetch GRANT URL',
@@ -143,6 +144,11 @@ export function hintText(hint: Hint): string {
   return partsOf(hint)
     .map((part) => (typeof part === 'string' ? part : commandText(part)))
     .join('');
+}
+
+/** Returns a sentence, and its hint on a line of its own. */
+export function withHint(sentence: string, hint: Hint | null): string {
+  return hint === null ? sentence : `${sentence}\n  → ${hintText(hint)}`;
 }
 
 /** Returns the operations of a hint, for programs. */

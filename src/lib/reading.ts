@@ -7,7 +7,6 @@ interface ReadingParts<T> {
   readonly freshMs: number;
   /** The longest pause after failures, in milliseconds. */
   readonly maxPauseMs: number;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 

@@ -2,13 +2,14 @@ import { z } from 'zod';
 import { identityRules } from '../agents/identity-rules.ts';
 import { recordChange } from '../audit/log.ts';
 import type { AuditEvent } from '../domain/event.ts';
+import type { Grant } from '../domain/grant.ts';
 import { type Binding, leaseStanding } from '../domain/lease.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import type { AgentRecord, AgentTokenRecord, Rights } from '../store/store.ts';
 import { isLive, newToken } from './agent-token.ts';
 import { bindingReason, bindingsOf, isHost, namedBindings, nowhere } from './bindings.ts';
-import { duration, egress, grants, name, text, time, timeOrNull } from './members.ts';
+import { duration, egress, enabledState, grants, name, text, time, timeOrNull } from './members.ts';
 import { isoOrNull, isoTime, proxyUrl, readEnd, spanText } from './format.ts';
 import { ownGrants } from './lease-terms.ts';
 import { changing, type Changing, reading } from './operation.ts';
@@ -44,14 +45,10 @@ const choice = {
 
 const tokenEnd = text.optional().describe('90d, or a date.');
 
-function stateOf({ disabledAt }: Pick<AgentRecord, 'disabledAt'>): 'enabled' | 'disabled' {
-  return disabledAt === null ? 'enabled' : 'disabled';
-}
-
 function agentAnswer(agent: AgentRecord, bindings: readonly Binding[]) {
   return {
     name: agent.name,
-    state: stateOf(agent),
+    state: enabledState(agent),
     acts_for: agent.user,
     labels: [...agent.labels],
     bindings: bindings.map(bindingAnswer),
@@ -300,7 +297,7 @@ export const changeAgent = changing({
     name: agent.name,
     acts_for: agent.user,
     labels: [...agent.labels],
-    state: stateOf(agent),
+    state: enabledState(agent),
     changed: isChanged || isSwitched,
   }),
 });
@@ -330,21 +327,12 @@ export const bindAgent = changing({
   async run(parts, { agent: of, remove = false, all = false, ...wanted }, at) {
     const { name: agent } = pickAgent(await parts.store.agents.list(), of);
     const stored = await parts.grants.list();
+    const { names: providers } = parts.config.providers;
     const count = remove
-      ? await unbind(parts, agent, { wanted, all, grants: stored, at })
-      : await bind(
-          parts,
-          agent,
-          bindingsOf(wanted, { grants: stored, providers: parts.config.providers.names }),
-          at,
-        );
-    return {
-      agent,
-      count,
-      isRemoval: remove,
-      bindings: await parts.store.bindings.list(agent),
-      grants: stored,
-    };
+      ? await unbind(parts, agent, unwantedOf(wanted, all, stored), at)
+      : await bind(parts, agent, bindingsOf(wanted, { grants: stored, providers }), at);
+    const bindings = await parts.store.bindings.list(agent);
+    return { agent, count, isRemoval: remove, bindings, grants: stored };
   },
   answer: ({ agent, count, bindings }) => ({
     name: agent,
@@ -369,27 +357,25 @@ async function bind(
   });
 }
 
+/** Returns a function that chooses the bindings to remove from those of an agent. */
+function unwantedOf(wanted: Parameters<typeof namedBindings>[0], all: boolean, grants: readonly Grant[]) {
+  return (before: readonly Binding[]): readonly Binding[] => {
+    const bound = new Set(before.filter(({ kind }) => kind === 'grant').map(({ value }) => value));
+    // A removed grant is known only by its ID.
+    const named = namedBindings(wanted, (grant) => (bound.has(grant) ? grant : namedGrant(grants, grant).id));
+    return all ? before.filter(({ kind }) => kind !== 'egress') : named;
+  };
+}
+
 /** Removes bindings from the next request on, also for the leases of the agent. Returns their number. */
 async function unbind(
   { store, audit }: Changing,
   agent: string,
-  {
-    wanted,
-    all,
-    grants: stored,
-    at,
-  }: {
-    readonly wanted: Parameters<typeof namedBindings>[0];
-    readonly all: boolean;
-    readonly grants: Parameters<typeof namedGrant>[0];
-    readonly at: number;
-  },
+  choose: ReturnType<typeof unwantedOf>,
+  at: number,
 ): Promise<number> {
   const before = await store.bindings.list(agent);
-  const bound = new Set(before.filter(({ kind }) => kind === 'grant').map(({ value }) => value));
-  // A removed grant is known only by its ID.
-  const named = namedBindings(wanted, (grant) => (bound.has(grant) ? grant : namedGrant(stored, grant).id));
-  const unwanted = all ? before.filter(({ kind }) => kind !== 'egress') : named;
+  const unwanted = choose(before);
   const event = { event: 'agent.unbound', agent, reason: bindingReason(unwanted) } as const;
   const stays = ({ kind, value }: Binding) =>
     !unwanted.some((each) => each.kind === kind && each.value === value);

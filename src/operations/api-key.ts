@@ -9,6 +9,7 @@ import { orMeant } from '../lib/text.ts';
 import type { ApiKeyRecord, Store } from '../store/store.ts';
 import { assertRole, assertScopes } from './caller.ts';
 import { isoOrNull, isoTime, readEnd } from './format.ts';
+import { pickNamed } from './lookup.ts';
 import { name, text, time, timeOrNull } from './members.ts';
 import { changing, reading } from './operation.ts';
 
@@ -140,14 +141,10 @@ export const revokeApiKey = changing({
 
 /** @throws SidekeyError `not_found` */
 async function keyOf(store: Pick<Store, 'apiKeys'> | null, key: string): Promise<ApiKeyRecord> {
-  const all = (await store?.apiKeys.list()) ?? [];
-  const record = all.find((each) => each.name === key);
-  if (record === undefined) throw unknownKey(key, all);
-  return record;
+  return pickNamed((await store?.apiKeys.list()) ?? [], key, unknownKey);
 }
 
-function unknownKey(key: string, all: readonly ApiKeyRecord[]): SidekeyError {
-  const names = all.map((each) => each.name);
+function unknownKey(key: string, names: readonly string[]): SidekeyError {
   return new SidekeyError('not_found', `There is no API key of that name${orMeant(key, names)}`, {
     hint: remedy('api_key.list'),
   });

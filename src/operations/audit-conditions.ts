@@ -31,25 +31,31 @@ export const auditConditions = {
 
 export type AuditConditions = Readonly<Partial<Record<keyof typeof auditConditions, string | undefined>>>;
 
+/** Refuses an unknown event and an invalid time. @throws SidekeyError `input_invalid` */
+export function checkConditions({ grant: _grant, ...conditions }: AuditConditions, now: number): void {
+  const { event } = conditions;
+  if (event !== undefined && !auditEventNames.some((name) => isEventOf(event, name))) {
+    throw new SidekeyError('input_invalid', `--event names no event${orMeant(event, auditEventNames)}`, {
+      hint: "such as denied, grant.connected or 'lease.*'; docs/audit.md lists them",
+    });
+  }
+  filterOf(conditions, [], now);
+}
+
 /**
  * Returns the filter of these conditions. A grant is a name or an ID; a name stands for all grants of that
  * name.
  *
  * @param grants all grants; read only if the conditions have a grant
  * @param now milliseconds since the epoch
- * @throws SidekeyError `input_invalid` for an unknown event or an invalid time; `grant_missing`
+ * @throws SidekeyError `input_invalid` for an invalid time; `grant_missing`
  */
 export function filterOf(
   { grant, ...conditions }: AuditConditions,
   grants: readonly Grant[],
   now: number,
 ): AuditFilter {
-  const { since, until, host, event } = conditions;
-  if (event !== undefined && !auditEventNames.some((name) => isEventOf(event, name))) {
-    throw new SidekeyError('input_invalid', `--event names no event${orMeant(event, auditEventNames)}`, {
-      hint: "such as denied, grant.connected or 'lease.*'; docs/audit.md lists them",
-    });
-  }
+  const { since, until, host } = conditions;
   return {
     ...conditions,
     since: timeOf('--since', since, now),

@@ -1,14 +1,21 @@
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { z } from 'zod';
-import { headFile } from '../audit/live-file.ts';
+import { headFile, logIdOf, readHeads } from '../audit/live-file.ts';
 import { snapshotLog } from '../audit/log-files.ts';
-import { type VerifiedLog, verifyLogs } from '../audit/logs.ts';
-import { queryAudit } from '../audit/query.ts';
-import { readAllHeads, type StoredHeads } from '../audit/sealed-heads.ts';
+import { type VerifiedLog, verifyLogs } from '../audit/verify-logs.ts';
+import {
+  formatGap,
+  readAllHeads,
+  readStoredHeads,
+  type StoredHeads,
+  takeAnchor,
+} from '../audit/sealed-heads.ts';
 import { summarize, type SummaryRow } from '../audit/summary.ts';
-import { auditConditions, filterOf } from './audit-conditions.ts';
-import { reading, type Reading } from './operation.ts';
+import { verifyAudit as verifyLog } from '../audit/verify.ts';
+import { auditConditions, checkConditions } from './audit-conditions.ts';
+import { eventQuery } from './audit-events.ts';
+import { changing, reading, type Reading } from './operation.ts';
 
 /** The audit log as a whole: what it counts, and whether it is intact. */
 
@@ -20,15 +27,12 @@ export const summarizeAudit = reading({
   output: z.array(
     z.looseObject({ agent: z.string().nullable(), grant: z.string().nullable(), requests: z.int() }),
   ),
-  check: ({ grant: _grant, ...conditions }, at) => void filterOf(conditions, [], at),
+  check: checkConditions,
   async run({ config, during, ...parts }, conditions, at) {
     // The log can be read without the store, which has the names of grants only.
     const grants = await parts.grants().catch(() => []);
-    const filter = filterOf(conditions, grants, at);
-    const { file } = config.audit;
-    const rows = await during('Reading the audit log', (onProgress) =>
-      summarize(queryAudit({ file, filter, onProgress })),
-    );
+    const query = eventQuery(config, conditions, { grants, at });
+    const rows = await during('Reading the audit log', (onShare) => summarize(query.events(onShare)));
     return { rows, grants };
   },
   answer({ rows, grants }) {
@@ -55,32 +59,25 @@ export const verifyAudit = reading({
   machineOnly: ['all', 'copies', 'anchors'],
   output: z.looseObject({ ok: z.boolean(), lines: z.int(), problems: z.array(z.unknown()) }),
   async run(parts, { all = false, copies = [], anchors }) {
-    const mainFile = parts.config.audit.file;
+    const { file } = parts.config.audit;
     // Read before the log, so that the log is not shorter than the stored heads.
     const stored = await storedHeads(parts);
     const isNothing =
       copies.length === 0 &&
       anchors === undefined &&
-      snapshotLog(mainFile).length === 0 &&
-      !existsSync(headFile(mainFile));
+      snapshotLog(file).length === 0 &&
+      !existsSync(headFile(file));
     const compared = stored !== null;
     // Avoids opening a key that does not exist yet.
     if (isNothing && (stored?.heads.size ?? 0) === 0)
-      return { ok: true, found: null, isComplete: true, compared, file: mainFile };
+      return { ok: true, found: null, isComplete: true, compared, file };
     const vault = stored?.vault ?? (await parts.vaultWithoutStore());
-    const logs = { own: mainFile, copies, host: hostname(), vault, anchors, stored: stored?.heads };
-    const verification = await parts.during('Verifying the audit log', () => verifyLogs(logs));
-    const verified = [...(verification.own === null ? [] : [verification.own]), ...verification.copies];
-    const isComplete =
-      verification.absent.length === 0 && verified.every(({ behind }) => behind.length === 0);
-    const isIntact = verification.problems.length === 0 && verified.every((log) => log.found.ok);
-    return {
-      ok: isIntact && (isComplete || !all),
-      found: verification,
-      isComplete,
-      compared,
-      file: mainFile,
-    };
+    const logs = { own: file, copies, host: hostname(), vault, anchors, stored: stored?.heads };
+    const found = await parts.during('Verifying the audit log', () => verifyLogs(logs));
+    const verified = [...(found.own === null ? [] : [found.own]), ...found.copies];
+    const isComplete = found.absent.length === 0 && verified.every(({ behind }) => behind.length === 0);
+    const isIntact = found.problems.length === 0 && verified.every((log) => log.found.ok);
+    return { ok: isIntact && (isComplete || !all), found, isComplete, compared, file };
   },
   answer({ ok, found, compared }) {
     if (found === null) return logAnswer(null, compared);
@@ -94,6 +91,41 @@ export const verifyAudit = reading({
       store_problems: problems,
     };
   },
+});
+
+export const anchorAudit = reading({
+  id: 'audit.take_anchor',
+  summary: 'Seal the current end of the log in one line of JSON, to keep on another machine.',
+  scope: 'audit:read',
+  input: z.strictObject({}),
+  output: z.string(),
+  async run({ config, ...parts }, _input, at) {
+    // Includes the store's other logs: later copies must have all lines up to here.
+    const stored = await storedHeads(parts);
+    const heads = [...(stored?.heads.values() ?? [])].flatMap((log) => [...log.heads.values()]);
+    const vault = stored?.vault ?? (await parts.vaultWithoutStore());
+    return takeAnchor(config.audit.file, vault, at, heads).text;
+  },
+  answer: (line) => line,
+});
+
+export const acceptLoss = changing({
+  id: 'audit.accept',
+  summary: 'Record that missing lines are known, which the verification then stops reporting.',
+  scope: 'config:write',
+  input: z.strictObject({}),
+  output: z.strictObject({ accepted: z.array(z.unknown()), left: z.int() }),
+  async run({ audit, store, vault }) {
+    const { file } = audit;
+    const log = logIdOf(file, hostname(), readHeads(file, vault));
+    const stored = await readStoredHeads(store, log, vault);
+    const { gaps, problems } = await verifyLog({ file, vault, stored });
+    const reasons = gaps.map(formatGap);
+    for (const reason of reasons) await audit.append({ event: 'audit.accepted', reason });
+    const left = gaps.length === 0 ? problems : (await verifyLog({ file, vault, stored })).problems;
+    return { file, gaps, reasons, left: left.length };
+  },
+  answer: ({ gaps, left }) => ({ accepted: [...gaps], left }),
 });
 
 /** Returns the heads of all logs in the store; null: there is no store, or nothing was ever sealed. */

@@ -65,7 +65,7 @@ function isAuth0(provider: Provider | undefined): boolean {
 /**
  * Opens the My Account API for the user of the login. Stores a rotated refresh token.
  *
- * @param waiting aborted when the caller gives up
+ * @param waiting aborted when the caller gives up; also ends later requests
  * @throws SidekeyError as `useRefreshToken`; `provider_refused`, `upstream_unreachable`, `config_invalid`
  */
 export async function openAccountApi(
@@ -103,7 +103,7 @@ export async function openAccountApi(
       },
     );
   }
-  return { at: askable(plan).endpoint, accessToken: token.accessToken, io };
+  return { at: askable(plan).endpoint, accessToken: token.accessToken, io: { ...io, signal: waiting } };
 }
 
 /**
@@ -201,8 +201,7 @@ export async function disconnectAccount(
     throw new SidekeyError('input_invalid', `The grant "${opened.grant.name}" is of no account at Auth0.`);
   }
   const login = await findLogin(parts, { via: renewal.via, user: opened.grant.user });
-  const opening = await openAccountApi(login, parts, signal);
-  const api = { ...opening, io: { ...opening.io, signal } };
+  const api = await openAccountApi(login, parts, signal);
   const accounts = await listAccounts(api, renewal.connection);
   const accountId = opened.sealed.details?.[accountDetail];
   const [only, ...others] =

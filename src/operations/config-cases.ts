@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Config } from '../config/config.ts';
 import { type ConfigDocument, parseConfigDocument } from '../config/document.ts';
-import { configInvalid, type Problem } from '../config/problem.ts';
+import { configInvalid } from '../config/problem.ts';
 import { outcome } from '../config/rules.ts';
 import { address, size } from '../config/scalar.ts';
 import { validate } from '../config/validate.ts';
@@ -19,7 +19,7 @@ import { readBodyFacts } from '../proxy/policy/body.ts';
 import { decideRequest, type Decision, type Policy } from '../proxy/policy/decide.ts';
 import { createDomainMap } from '../proxy/policy/domain-map.ts';
 import type { RequestFacts } from '../proxy/policy/request.ts';
-import type { RuleOutcome, RuleStep } from '../proxy/policy/rule.ts';
+import { plainRequest, type RuleOutcome, type RuleStep } from '../proxy/policy/rule.ts';
 import { CredentialFinder } from '../proxy/schemes/forms.ts';
 
 /** Requests with expected decisions, and their comparison with the decisions of a config. */
@@ -152,18 +152,13 @@ type Written = z.output<typeof schema>[number];
  * @throws SidekeyError `config_invalid` with every problem, each with its line and column
  */
 export function parseCases(content: string, name: string, now: number): readonly PolicyCase[] {
-  const document = parseConfigDocument(content, 'has no test cases; write a list of { request, expect }');
+  const message = 'has no test cases; write a list of { request, expect }';
+  const document = parseConfigDocument(content, message);
   if (!document.readable) throw configInvalid(name, document.problems);
   const checked = validate<readonly Written[]>(schema, document);
   const problems = [...document.problems, ...('problems' in checked ? checked.problems : [])];
   if ('problems' in checked || problems.length > 0) throw configInvalid(name, problems);
-  const empty: Problem = {
-    line: 1,
-    column: 1,
-    path: [],
-    message: 'has no test cases; write a list of { request, expect }',
-  };
-  if (checked.value.length === 0) throw configInvalid(name, [empty]);
+  if (checked.value.length === 0) throw configInvalid(name, [{ line: 1, column: 1, path: [], message }]);
   return checked.value.map((written, index) => caseOf(written, index, document, now));
 }
 
@@ -177,11 +172,8 @@ function caseOf(written: Written, index: number, document: ConfigDocument, now: 
     request: asWritten.split('?', 1)[0] ?? '',
     line: document.position([index]).line,
     facts: {
+      ...plainRequest,
       ...written.request,
-      methodFields: [],
-      pathFields: [],
-      methodParameters: [],
-      upgrades: false,
       client: written.client ?? '127.0.0.1',
       agent: written.agent ?? null,
       user: written.user ?? null,

@@ -6,7 +6,7 @@ import type { CredentialEntry } from '../grants/credential-input.ts';
 import type { NewGrant } from '../grants/registry.ts';
 import { replaceRemedy } from '../grants/token-result.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
-import { type Hint, hintOf, hintText, remedy } from '../lib/hint.ts';
+import { type Hint, hintOf, remedy, withHint } from '../lib/hint.ts';
 import { type DomainPattern, isPattern, isWithin, parsePattern } from '../proxy/policy/domain-map.ts';
 import { fieldsFor } from '../proxy/schemes/apply.ts';
 import { checkName } from './format.ts';
@@ -48,7 +48,7 @@ export function prepare(
   const audience = chooseAudience(options.audience, provider);
   const credential = withoutUnbound(entry.credential, provider);
   const warnings: string[] = [];
-  const warn = (sentence: string, hint: Hint) => warnings.push(`${sentence}\n  → ${hintText(hint)}`);
+  const warn = (sentence: string, hint: Hint) => warnings.push(withHint(sentence, hint));
   const gap = refreshGapOf(credential, provider);
   if (gap !== null) {
     const hasToken = credential.type === 'oauth2' && credential.accessToken !== null;

@@ -11,7 +11,7 @@ import { newDpopKey } from '../proxy/schemes/dpop-proof.ts';
 import { schemeOf } from '../proxy/schemes/placement.ts';
 import type { ConfigSnapshot, ProxyServices } from '../proxy/services.ts';
 import type { Reading } from './operation.ts';
-import type { Question } from './question.ts';
+import type { Question } from './dry-run-request.ts';
 
 /** Parts of the proxy for a dry run: they read, and change nothing. */
 

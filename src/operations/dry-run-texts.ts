@@ -12,7 +12,7 @@ import {
   parseCidr,
 } from '../proxy/policy/authority.ts';
 import type { Decision } from '../proxy/policy/decide.ts';
-import type { ForeignCredentials, LeakGuard } from '../proxy/policy/domain-map.ts';
+import type { Domain, ForeignCredentials, LeakGuard } from '../proxy/policy/domain-map.ts';
 import { boundOf } from '../proxy/policy/limits.ts';
 import { carriedAs, schemeOf } from '../proxy/schemes/placement.ts';
 import { createResolver } from '../proxy/upstream/resolve.ts';
@@ -120,3 +120,19 @@ export const foreignTexts: Readonly<Record<ForeignCredentials | 'unset', string>
   strip: 'removed, and recorded',
   refuse: 'the request is refused',
 };
+
+/** Action of an entry in a few words. */
+export function describeAction({ action }: Domain): string {
+  switch (action.kind) {
+    case 'tunnel':
+      return 'tunnel (blind, no credential)';
+    case 'deny':
+      return 'refused';
+    case 'grant':
+      return [
+        `grant ${[action, ...(action.also ?? [])].map(({ grant }) => grant).join(' and ')}`,
+        action.allowPlainHttp ? ', also over plain http' : '',
+        leakGuardTexts[action.leakGuard ?? 'auto'].inMap,
+      ].join('');
+  }
+}

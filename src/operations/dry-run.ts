@@ -8,15 +8,15 @@ import { SidekeyError } from '../lib/errors.ts';
 import { exchange, type Forwarder } from '../proxy/exchange.ts';
 import type { InboundRequest, Presented } from '../proxy/http/message.ts';
 import { type Authority, authorityText } from '../proxy/policy/authority.ts';
-import { decideRequest, type Decision, type GrantUse, unlistedRule } from '../proxy/policy/decide.ts';
-import { isPattern, matchesPattern, parsePattern } from '../proxy/policy/domain-map.ts';
+import { decideRequest, type Decision, unlistedRule } from '../proxy/policy/decide.ts';
+import { type GrantUse, isPattern, matchesPattern, parsePattern } from '../proxy/policy/domain-map.ts';
 import { describeStep } from '../proxy/policy/judge.ts';
 import type { RequestFacts } from '../proxy/policy/request.ts';
 import type { RuleStep } from '../proxy/policy/rule.ts';
 import { ExchangeRecord } from '../proxy/record.ts';
 import { carriedAs } from '../proxy/schemes/placement.ts';
 import { type ConfigSnapshot, type ProxyServices, snapshotOf } from '../proxy/services.ts';
-import type { UpstreamRequest } from '../proxy/upstream-request.ts';
+import type { UpstreamRequest } from '../proxy/request.ts';
 import type { LeaseRecord, Store } from '../store/store.ts';
 import { identify, idleServices, silentReply, withSomeToken } from './dry-run-services.ts';
 import {
@@ -33,7 +33,7 @@ import {
 import { dateTime, relativeTime, spanText } from './format.ts';
 import { leaseGrantsText } from './lease-text.ts';
 import type { Reading } from './operation.ts';
-import type { Question } from './question.ts';
+import type { Question } from './dry-run-request.ts';
 
 const ownOutcome = 'answered by Sidekey itself';
 
@@ -95,6 +95,7 @@ export class Explanation {
   #next: StepName = 'authority';
   #authority: Authority | null = null;
   #sealed: SealedCredential | null = null;
+  #grantUse: GrantUse | null = null;
   /** Credentials that the client sends itself. */
   readonly #found: string[] = [];
   #refusal: SidekeyError | null = null;
@@ -125,9 +126,9 @@ export class Explanation {
 
   async run(inbound: InboundRequest): Promise<DryRun> {
     const forwarder: Forwarder = {
-      send: ({ request, ending }) => {
-        this.#describe(request);
-        ending.done({ status: 200, bytesIn: 0, bytesOut: 0, outcome: 'complete' });
+      send: (sending) => {
+        this.#describe(sending.request);
+        sending.done({ status: 200, bytesIn: 0, bytesOut: 0, outcome: 'complete' });
       },
       watch: null,
     };
@@ -196,6 +197,7 @@ export class Explanation {
     decideRequest(this.#snapshot.policy, facts, steps);
     for (const step of steps) this.#steps.push({ step: 'rule', ok: true, text: describeStep(step) });
     this.#next = 'decision';
+    if ('grant' in decision) this.#grantUse = decision;
     if (decision.outcome !== 'deny') this.#passed('decision', decisionText(decision), 'grant');
   }
 
@@ -264,13 +266,12 @@ export class Explanation {
         return expiredToken(grant, providers.get(grant.provider));
       case 'unchanged':
         throw new SidekeyError('internal', 'No token was refused, yet it was kept.');
-      case 'usable': {
+      case 'usable':
         this.#passed(
           'token',
           `valid, ${tokenEndText(grant, at)}${tokenState.due ? '; a new one is fetched in the background' : ''}`,
         );
         break;
-      }
       case 'needed': {
         const { credential } = tokenState.opened.sealed;
         const how =
@@ -330,12 +331,10 @@ export class Explanation {
     }
     const names = fields.filter((name, i) => i % 2 === 0 && carriedIn?.has(name.toLowerCase()) === true);
     this.#passed('injection', `${describeFields(names, grant, this.placement)} (${howCarried(grant)})`);
-    const { decision } = credential.authorized;
     for (const { token, placement } of credential.also)
       this.#passed('injection', `${carriedAs(placement)} (the grant ${titleOf(token.grant)})`);
-    const { leakGuard } = decision;
-    this.#foreignStep(decision);
-    this.#passed('leaks', leakGuardTexts[leakGuard ?? 'auto'].inFull);
+    if (this.#grantUse !== null) this.#foreignStep(this.#grantUse);
+    this.#passed('leaks', leakGuardTexts[this.#grantUse?.leakGuard ?? 'auto'].inFull);
     const all = [grant, ...credential.also.map(({ token }) => token.grant)];
     this.#outcome = `with the credential of ${all.map(titleOf).join(' and ')}`;
   }

@@ -90,7 +90,7 @@ export const getEnvironment = reading({
     const keys = credentials.set;
     const set =
       input.base_urls === true
-        ? baseUrlVariables(proxyUrl(place), { config, grants: offered, keys, token: made?.secret })
+        ? baseUrlVariables(proxyUrl(place), { config, grants: offered, keys }, made?.secret)
         : { ...keys, ...variables };
     if (credentials.note !== null) notes.push(credentials.note);
     return { set, remove: credentials.remove, notes, made, folder };
@@ -135,20 +135,15 @@ export function programVariables({ parent, config, proxy, trust, grants, ...fact
  */
 function baseUrlVariables(
   proxy: string,
-  {
-    config: { providers },
-    grants,
-    keys,
-    token,
-  }: {
+  facts: {
     readonly config: Pick<Config, 'providers'>;
     readonly grants: ReadonlySet<Grant>;
     readonly keys: Readonly<Record<string, string>>;
-    readonly token: string | undefined;
   },
+  token: string | undefined,
 ): Readonly<Record<string, string>> {
-  const names = new Set(Array.from(grants, ({ provider }) => provider));
-  const used = [...names].flatMap((name) => providers.get(name) ?? []).filter(hasBaseUrls);
+  const names = new Set(Array.from(facts.grants, ({ provider }) => provider));
+  const used = [...names].flatMap((name) => facts.config.providers.get(name) ?? []).filter(hasBaseUrls);
   if (used.length === 0)
     throw new SidekeyError('input_invalid', 'No grant is for an API whose base address is in a variable.', {
       hint: `give the program the base address ${proxy}/+/HOST/PATH, or set base_urls of the provider`,
@@ -157,7 +152,7 @@ function baseUrlVariables(
     Object.entries(baseUrls).map(([name, url]) => [name, `${proxy}/+/${url.slice('https://'.length)}`]),
   );
   const keyNames = used.flatMap(({ environment }) => environment.map(({ name }) => name));
-  const keyVariables = Object.entries(keys).filter(([name]) => keyNames.includes(name));
+  const keyVariables = Object.entries(facts.keys).filter(([name]) => keyNames.includes(name));
   return Object.fromEntries([...keyVariables.map(([name, key]) => [name, token ?? key]), ...addresses]);
 }
 

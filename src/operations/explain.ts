@@ -5,7 +5,7 @@ import { pickLease } from './lookup.ts';
 import { hintAnswer, remedies } from './members.ts';
 import { reading } from './operation.ts';
 import { once } from './outgoing-request.ts';
-import { presentedOf, type Question, questionInput, questionOf } from './question.ts';
+import { presentedOf, type Question, questionInput, questionOf } from './dry-run-request.ts';
 
 /** Explanations of hypothetical requests. */
 export const explainRequest = reading({

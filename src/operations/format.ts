@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import type { AdminConfig } from '../config/approvals.ts';
+import type { AdminConfig } from '../config/admin.ts';
 import type { Config } from '../config/config.ts';
 import { type Grant, hasEnded, isName, stateNow } from '../domain/grant.ts';
 import { countWaiting, type Proposal } from '../domain/proposal.ts';

@@ -45,11 +45,8 @@ export function pickOwnGrant(
   { grant, user }: GrantReference,
   { user: limited }: Pick<Caller, 'user'>,
 ): Grant {
-  if (limited === null) return pickGrant(grants, { grant, user });
-  return pickGrant(
-    grants.filter((each) => each.user === limited),
-    { grant, user: limited },
-  );
+  const mine = limited === null ? grants : grants.filter((each) => each.user === limited);
+  return pickGrant(mine, { grant, user: limited ?? user });
 }
 
 /** Error for a reference that no grant fits. */
@@ -131,14 +128,21 @@ export function refreshRemedy(grant: Grant): Remedy {
   return grantRemedy('refresh', grant, { force: true });
 }
 
+/** Returns the record of this name. @throws the error that `unknown` makes of the name and all names */
+export function pickNamed<R extends { readonly name: string }>(
+  records: readonly R[],
+  name: string,
+  unknown: (name: string, names: readonly string[]) => SidekeyError,
+): R {
+  const record = records.find((each) => each.name === name);
+  if (record !== undefined) return record;
+  const names = records.map((each) => each.name);
+  throw unknown(name, names);
+}
+
 /** Returns the agent of this name. @throws SidekeyError `not_found` */
 export function pickAgent(agents: readonly AgentRecord[], name: string): AgentRecord {
-  const agent = agents.find((each) => each.name === name);
-  if (agent !== undefined) return agent;
-  throw unknownAgent(
-    name,
-    agents.map((each) => each.name),
-  );
+  return pickNamed(agents, name, unknownAgent);
 }
 
 /** Error for an agent that does not exist. */

@@ -45,6 +45,11 @@ export const time = z.iso.datetime();
 
 export const timeOrNull = time.nullable();
 
+/** Returns the state of an agent or a person. */
+export function enabledState({ disabledAt }: { readonly disabledAt: number | null }): 'enabled' | 'disabled' {
+  return disabledAt === null ? 'enabled' : 'disabled';
+}
+
 /** A span from one second to ten years; an operation gets milliseconds. */
 export const duration = span.transform((value, context) => {
   const milliseconds = spanMs(value);

@@ -8,7 +8,8 @@ import { orMeant } from '../lib/text.ts';
 import type { PasskeyRecord, PersonRecord, Store } from '../store/store.ts';
 import { assertRole } from './caller.ts';
 import { isoOrNull, isoTime } from './format.ts';
-import { name, text, time, timeOrNull } from './members.ts';
+import { pickNamed } from './lookup.ts';
+import { enabledState, name, text, time, timeOrNull } from './members.ts';
 import { changing, reading } from './operation.ts';
 import { makeSignInLink } from './sign-in-link.ts';
 
@@ -43,7 +44,7 @@ function personAnswer(
     role: person.role as z.input<typeof personShape>['role'],
     user: person.user,
     identity: person.identity,
-    state: stateOf(person),
+    state: enabledState(person),
     passkeys: person.passkeys.map(({ id, label, createdAt, usedAt }) => ({
       id,
       label,
@@ -135,7 +136,7 @@ export const changePerson = changing({
     };
     const after = { ...before, ...change };
     const linked = subject === undefined ? '' : `, linked to ${after.identity}`;
-    const reason = `${person}, role ${after.role}, ${stateOf(after)}${linked}`;
+    const reason = `${person}, role ${after.role}, ${enabledState(after)}${linked}`;
     // After a change of the account, the former holder of the name may be somebody else.
     const endsAt = disabled === true || after.identity !== before.identity ? at : undefined;
     await recordChange(audit, { event: 'person.changed', reason }, async () => {
@@ -207,24 +208,16 @@ function identityIn({ admin: { oidc } }: Pick<Config, 'admin'>, subject: string)
   );
 }
 
-export function stateOf({ disabledAt }: Pick<PersonRecord, 'disabledAt'>): 'enabled' | 'disabled' {
-  return disabledAt === null ? 'enabled' : 'disabled';
-}
-
 async function withPasskeys({ people }: Pick<Store, 'people'>, person: PersonRecord) {
   return { ...person, passkeys: await people.passkeys.list(person.name) };
 }
 
 /** @throws SidekeyError `not_found` */
 async function pickPerson({ people }: Pick<Store, 'people'>, person: string): Promise<PersonRecord> {
-  const all = await people.list();
-  const record = all.find((each) => each.name === person);
-  if (record === undefined) throw unknownPerson(person, all);
-  return record;
+  return pickNamed(await people.list(), person, unknownPerson);
 }
 
-function unknownPerson(person: string, all: readonly PersonRecord[]): SidekeyError {
-  const names = all.map((each) => each.name);
+function unknownPerson(person: string, names: readonly string[]): SidekeyError {
   return new SidekeyError('not_found', `There is no person of that name${orMeant(person, names)}`, {
     hint: remedy('person.list'),
   });

@@ -90,7 +90,7 @@ export interface RotatingState {
   readonly audit: OpenAuditLog;
 }
 
-interface RotationResult {
+export interface RotationResult {
   /** Ids of the previous and of the current key. */
   readonly from: string;
   readonly to: string;

@@ -1,4 +1,4 @@
-import { access } from './access.ts';
+import { access } from './agents.ts';
 import { ApiError, call, type Me, signOut, type View } from './api.ts';
 import { approvals } from './approvals.ts';
 import { audit } from './audit.ts';

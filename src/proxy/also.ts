@@ -1,46 +1,38 @@
 import { defaultUser } from '../domain/grant.ts';
 import type { Placement } from '../domain/provider.ts';
-import type { ReadyToken } from '../grants/token-result.ts';
 import type { GuardedSecrets } from './leak-guard/patterns.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { applyScheme, type CredentialUse } from './schemes/apply.ts';
 import { schemeOf } from './schemes/placement.ts';
 import { type AppliedRequest, refused } from './schemes/scheme.ts';
-import type { AuthorizedRequest } from './authorize.ts';
+import { type AdditionalCredential, bringsOwn, type GrantDecision, type Request } from './request.ts';
 import type { ProxyServices } from './services.ts';
 import { type AdditionalGrant, offerOf, unselected } from './target.ts';
-
-/** The token of an additional grant. */
-export interface AdditionalCredential {
-  readonly token: ReadyToken;
-  readonly placement: Placement;
-}
 
 /**
  * Selects the additional grants of a domain for a request. A selector for a user chooses the grants of that
  * user, otherwise the grants without a user.
  * @throws SidekeyError `grant_missing`, `grant_ambiguous`
  */
-export async function withAdditionalGrants(
-  authorized: AuthorizedRequest,
-  also: readonly { readonly grant: string; readonly as: Placement }[],
-  { grants }: Pick<ProxyServices, 'grants'>,
-): Promise<AuthorizedRequest> {
-  const { placement } = authorized;
-  if (placement !== null && 'kind' in placement && placement.kind === 'own') return authorized;
-  const { user } = authorized.caller.selectors;
+export async function selectAdditionalGrants(
+  request: Request,
+  entries: NonNullable<GrantDecision['also']>,
+): Promise<void> {
+  if (bringsOwn(request)) return;
+  const { grants } = request.services;
+  const { user } = request.caller.selectors;
   const chosen: AdditionalGrant[] = [];
-  for (const { grant, as } of also) {
+  for (const { grant, as } of entries) {
     const all = await grants.find(grant);
     const isOfUser = all.some((each) => each.user === user);
     const others = all.filter((each) => user === null || each.user === defaultUser);
-    const caller = { ...authorized.caller, selectors: { grant: null, user: isOfUser ? user : null } };
+    const caller = { ...request.caller, selectors: { grant: null, user: isOfUser ? user : null } };
     const action = { kind: 'grant', grant, allowPlainHttp: false } as const;
     const offer = offerOf(isOfUser ? all : others, { action }, caller);
     if (offer.selected.kind !== 'selected') throw unselected(offer.selected, { grant }, caller);
     chosen.push({ grant: offer.selected.grant, placement: as });
   }
-  return { ...authorized, also: chosen };
+  request.also = chosen;
 }
 
 /**

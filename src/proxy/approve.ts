@@ -1,26 +1,20 @@
-import { bodyText, longestPath } from '../domain/approval.ts';
+import { bodyText, fieldName, longestPath } from '../domain/approval.ts';
 import { operationOf } from '../agents/approvals/operation.ts';
 import type { ApprovalResult } from '../agents/approvals/queue.ts';
-import { readText } from './http/fields.ts';
+import { type RawFields, readText, trailerFields } from './http/fields.ts';
 import { asBeginning, denialOf } from './http/problem.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
+import { untrusted } from '../lib/text.ts';
+import { foreignInFields, type KnownForms } from './placeholders/foreign-forms.ts';
 import { authorityText } from './policy/authority.ts';
-import { percentDecoded } from './policy/text.ts';
+import type { Decision } from './policy/decide.ts';
+import { FieldNames, percentDecoded } from './policy/text.ts';
+import { preparedFor } from './schemes/apply.ts';
 import { schemeOf } from './schemes/placement.ts';
-import { withAdditionalGrants } from './also.ts';
-import {
-  type AuthorizedRequest,
-  evaluate,
-  type Evaluation,
-  type GrantDecision,
-  type GrantedRequest,
-  grantOf,
-  isGranted,
-} from './authorize.ts';
-import { boundPart, shownFields } from './shown-fields.ts';
-import type { PreparedExchange } from './upstream-request.ts';
-import type { ObtainedCredential } from './credential.ts';
+import { selectAdditionalGrants } from './also.ts';
+import { evaluate, grantOf } from './authorize.ts';
+import { type GrantDecision, isGranted, type ObtainedCredential, type Request } from './request.ts';
 
 /**
  * If a rule asks a person, waits for the answer. The request is then judged again, by the config of that
@@ -29,24 +23,21 @@ import type { ObtainedCredential } from './credential.ts';
  * @throws SidekeyError `approval_denied`, `approval_missing`, `overloaded`, `rule_denied`;
  * `policy_violation`: the request is too long to be shown; `audit_unavailable`, `store_unavailable`
  */
-export async function approve(
-  exchange: PreparedExchange,
-  credential: ObtainedCredential,
-): Promise<AuthorizedRequest> {
-  const { authorized, prepared, reply, services, record } = exchange;
-  if (authorized.decision.outcome !== 'approve' || !isGranted(authorized)) return authorized;
-  const { decision, caller, grant, also, config, redactedPath, received } = authorized;
+export async function approve(request: Request): Promise<void> {
+  if (request.decision.outcome !== 'approve' || !isGranted(request)) return;
+  const { decision, caller, grant, also, config, redactedPath, credential } = request;
+  const { reply, services, record, askedBody } = request;
   const mark = redactedPath.indexOf('?');
   const path = mark < 0 ? redactedPath : redactedPath.slice(0, mark);
-  const query = mark < 0 ? null : shownQuery(redactedPath.slice(mark + 1), authorized);
+  const query = mark < 0 ? null : shownQuery(redactedPath.slice(mark + 1), request);
   if (path.length > longestPath) throw tooLong('path', decision);
   if (query !== null && query.length > longestPath) throw tooLong('query', decision);
   const forms = { finder: config.credentialFinder(), codes: services.placeholders };
-  const fields = shownFields(prepared, credential, forms);
+  const fields = shownFields(request, credential!, forms);
   if (fields.join('').length > longestPath) throw tooLong('header', decision);
   // A person is not asked for a permission that has ended.
   orThrow(await caller.holds(grant, { mode: config.agents, used: false }));
-  const { authority, method, reason, contentLength } = authorized.facts;
+  const { authority, method, reason, contentLength } = request.facts;
   const { rule, ruleName, approvalKey } = decision;
   const verdict = await services.approvals.ask(
     {
@@ -67,12 +58,12 @@ export async function approve(
       path,
       query,
       fields,
-      operation: operationOf(method, authority.host, path, authorized.provider),
+      operation: operationOf(method, authority.host, path, request.provider),
       bodyBytes: contentLength,
       grantName: [grant, ...also.map((each) => each.grant)].map(({ name }) => name).join(' and '),
       grantUser: grant.user,
       provider: grant.provider,
-      client: received.inbound.client.address,
+      client: request.inbound.client.address,
       reason: reason && readText(reason),
       purpose: caller.lease?.purpose ?? null,
       rule,
@@ -80,30 +71,31 @@ export async function approve(
     },
     reply.hold(),
     (question) => services.audit.append(record.asked(question, decision.reason)),
-    prepared.askedBody === undefined ? null : shownBody(prepared.askedBody, authorized),
+    askedBody === null ? null : shownBody(askedBody, request),
   );
   if (verdict.kind !== 'allowed') throw refusalOf(verdict, decision);
   record.approved(verdict.id);
-  const now = await evaluate(received, await services.config(), exchange);
-  const { id, standing } = verdict;
-  const granted = unchanged(authorized, now);
-  const { also: entries } = granted.decision;
-  const again = entries === undefined ? granted : await withAdditionalGrants(granted, entries, services);
-  if (again.also.map((each) => each.grant.id).join() !== also.map((each) => each.grant.id).join())
-    throw changed();
-  return { ...again, approval: { id, standing } };
+  request.config = await services.config();
+  setUnchanged(request, decision, await evaluate(request));
+  request.also = [];
+  if (request.grant.id !== grant.id) throw changed();
+  const { also: entries } = request.decision;
+  if (entries !== undefined) await selectAdditionalGrants(request, entries);
+  if (idsOf(request.also) !== idsOf(also)) throw changed();
+  request.approval = { id: verdict.id, standing: verdict.standing };
 }
 
-/** Returns the request under the current rules and grants, which may have changed while it waited. */
-function unchanged(then: GrantedRequest, now: Evaluation): GrantedRequest {
-  const { decision } = now;
-  if (decision.outcome === 'deny') throw denialOf(decision);
-  if (decision.outcome === 'tunnel') throw changed();
-  if (decision.outcome === 'approve' && decision.approvalKey !== then.decision.approvalKey) throw changed();
-  const grant = grantOf(now, decision);
-  if (grant.id !== then.grant.id) throw changed();
-  const { redactedPath, login } = then;
-  return { ...now, decision, grant, also: [], login, redactedPath };
+function idsOf(also: Request['also']): string {
+  return also.map(({ grant }) => grant.id).join();
+}
+
+/** Sets the decision and the grant of now. The rules and grants may have changed while the request waited. */
+function setUnchanged(request: Request, then: GrantDecision, now: Decision): void {
+  if (now.outcome === 'deny') throw denialOf(now);
+  if (now.outcome === 'tunnel') throw changed();
+  if (now.outcome === 'approve' && now.approvalKey !== then.approvalKey) throw changed();
+  request.decision = now;
+  request.grant = grantOf(request, now);
 }
 
 function changed(): SidekeyError {
@@ -113,7 +105,7 @@ function changed(): SidekeyError {
 }
 
 /** Returns the query without the value of the parameter that carries the credential. */
-function shownQuery(query: string, { placement }: GrantedRequest): string {
+function shownQuery(query: string, { placement }: Request): string {
   const parameter =
     placement === null || placement instanceof SidekeyError
       ? undefined
@@ -131,7 +123,7 @@ function shownQuery(query: string, { placement }: GrantedRequest): string {
 }
 
 /** Returns the body as a text without the value that the credential replaces; null: it cannot be shown. */
-function shownBody(body: Buffer, { placement }: GrantedRequest): string | null {
+function shownBody(body: Buffer, { placement }: Request): string | null {
   if (placement === null || placement instanceof SidekeyError) return bodyText(body);
   return bodyText(schemeOf(placement).maskBody?.(body, placement) ?? body);
 }
@@ -183,4 +175,45 @@ function refusalOf(
         { hint: hintOf`answer them ("${remedy('approval.answer')}"), or raise approvals.max_pending` },
       );
   }
+}
+
+/** Fields that are not shown: they frame the message, name the program, or choose a form of the response. */
+const common = (
+  'host content-length transfer-encoding te trailer user-agent accept accept-charset accept-encoding ' +
+  'accept-language cache-control pragma priority traceparent tracestate sec-fetch-dest sec-fetch-mode ' +
+  'sec-fetch-site sec-fetch-user sec-websocket-extensions sec-websocket-key sec-websocket-version'
+).split(' ');
+
+/** Fields that differ in each request: a standing approval holds for every value, as for hidden ones. */
+const varying = /^(?:content-type|idempotency-key|if-(?:none-)?match|x-request-id):/i;
+
+/** Content types of most APIs. */
+const commonType = /^application\/(?:json|x-www-form-urlencoded)(?: *; *charset="?utf-8"?)?$/i;
+
+/** Names of fields with secrets of the agent. */
+const secret = /authoriz|cookie|credential|dpop|api-?key|password|secret|session|signature|token/i;
+
+/** Returns `NAME: VALUE` of each uncommon field and trailer that is sent. Escapes deceptive characters. */
+function shownFields(
+  { fields, inbound: { trailers } }: Pick<Request, 'fields' | 'inbound'>,
+  { token, placement, also }: ObtainedCredential,
+  forms: KnownForms,
+): readonly string[] {
+  const others = also.map((each) => preparedFor(each.token.sealed, each.placement).additional);
+  const replaced = [preparedFor(token.sealed, placement), ...others].flatMap((each) => [...each.replaced]);
+  const unshown = new FieldNames([...common, ...replaced]);
+  const linesOf = (part: RawFields, before: string): string[] =>
+    part.flatMap((name, index) => {
+      const value = part[index + 1] ?? '';
+      const isCommon = unshown.has(name) || (name.toLowerCase() === 'content-type' && commonType.test(value));
+      if (index % 2 === 1 || isCommon) return [];
+      const isSecret = secret.test(name) || foreignInFields([name, value], forms).found.length > 0;
+      return [`${before}${name}: ${isSecret ? '(hidden)' : untrusted(readText(value))}`];
+    });
+  return [...linesOf(fields, ''), ...linesOf(trailerFields(trailers?.() ?? []), '(trailer) ')];
+}
+
+/** Returns the part of a shown field that a request must share for a standing approval to apply. */
+function boundPart(field: string): string {
+  return varying.test(field) ? fieldName(field).toLowerCase() : field;
 }

@@ -1,104 +1,22 @@
-import { hopByHop, type RawFields, trailerFields, withoutFields } from './http/fields.ts';
-import { announcesInVain, type BodyFraming } from './http/framing.ts';
-import { chunkEnd, chunkStart, isOneLine, lastChunk, fieldSection } from './http/h1/write.ts';
-import type { ResponseHeadBytes } from './http/head.ts';
+import { type RawFields, trailerFields, withoutFields } from './http/fields.ts';
+import { type BodyFraming, bodyTooLarge } from './http/framing.ts';
+import { chunkEnd, chunkStart, lastChunk, fieldSection } from './http/h1/write.ts';
 import type { ExchangeResult, Meter, Reply } from './http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Hint } from '../lib/hint.ts';
 import { type Authority, authorityText } from './policy/authority.ts';
 import { clientCertificateHint, clientCertificateRefused, type Peer } from './policy/peer.ts';
-import { FieldNames, isFieldName } from './policy/text.ts';
+import { FieldNames } from './policy/text.ts';
 import type { UpstreamConnection } from './upstream/h1-connection.ts';
-import type { StreamHead } from './upstream/h2-stream.ts';
 import type { CredentialRenewal } from './credential.ts';
+import type { UpstreamRequest } from './request.ts';
 import type { ConfigSnapshot } from './services.ts';
-import type { RequestBody, UpstreamRequest } from './upstream-request.ts';
 
-/** Reports whether a status says that the credential was not enough (RFC 6750 §3.1). */
-export function isRefusal(status: number): boolean {
-  return status === 401 || status === 403;
-}
-
-/** Parts of a request from which its head is built. */
-type SentRequest = Pick<
-  UpstreamRequest,
-  'authority' | 'method' | 'path' | 'fields' | 'planned' | 'framing' | 'protocol' | 'carriedIn' | 'conceal'
->;
-
-/**
- * Returns the field section of a request for HTTP/1.1, and checks its method and path.
- *
- * @param isExpecting whether the upstream is asked for a 100 before the body (RFC 9110 §10.1.1)
- * @throws SidekeyError `bad_request` where it would not be one head of one request
- */
-export function requestSection(
-  { method, path, fields, planned, protocol }: SentRequest,
-  isExpecting = false,
-): Buffer {
-  checkTarget(path);
-  if (!isOneLine(method)) throw cannotBeForwarded();
-  // `TE` applies to one connection of HTTP/1.1. Clients of HTTP/2 get trailers in any case.
-  const accepted = protocol === 'h2' ? withoutFields(fields, (name) => name === 'te') : fields;
-  const sent = isExpecting ? [...accepted, 'Expect', '100-continue'] : accepted;
-  try {
-    return (sent === fields ? planned?.section(fields) : null) ?? fieldSection(sent);
-  } catch (cause) {
-    throw cannotBeForwarded(cause);
-  }
-}
-
-/** Fields that header compression must not index, because others could guess the values by the size. */
-const secrets = ['authorization', 'cookie'];
-
-/**
- * The head of a request as it opens a stream of HTTP/2 (RFC 9113 §8.3.1).
- *
- * @throws SidekeyError `bad_request` as `requestSection`
- */
-export function streamHead(
-  { authority, method, path, fields, framing, carriedIn, conceal }: SentRequest,
-  isExpecting = false,
-): StreamHead {
-  checkTarget(path);
-  const { scheme } = authority;
-  const head = [':method', method, ':scheme', scheme, ':authority', authorityText(authority), ':path', path];
-  for (let i = 0; i < fields.length; i += 2) {
-    const name = fields[i]!.toLowerCase();
-    const value = fields[i + 1]!;
-    // `:authority` replaces `Host`, and HTTP/2 has no other hop-by-hop fields (RFC 9113 §8.2.2).
-    if (name === 'te' ? value !== 'trailers' : name === 'host' || hopByHop.has(name)) continue;
-    if (!isFieldName(name) || !isOneLine(value)) throw cannotBeForwarded();
-    head.push(name, value);
-  }
-  if (isExpecting) head.push('expect', '100-continue');
-  const neverIndexed = [...secrets, ...(carriedIn ?? []), ...(conceal === undefined ? [] : [':path'])];
-  return { fields: head, neverIndexed, isWhole: framing.kind === 'none' };
-}
-
-function checkTarget(path: string): void {
-  // A space would end the target.
-  if (!path.startsWith('/') || path.includes(' ') || !isOneLine(path)) throw cannotBeForwarded();
-}
-
-function cannotBeForwarded(cause?: unknown): SidekeyError {
+/** Failure: the head would not be one head of one request. */
+export function cannotBeForwarded(cause?: unknown): SidekeyError {
   return new SidekeyError('bad_request', 'The request has a field or a target that cannot be forwarded.', {
     cause,
   });
-}
-
-/** The fields of a final head. Removes the length that a 204 must not have. */
-export function endToEndFields(head: ResponseHeadBytes): RawFields {
-  const fields = head.raw();
-  if (head.status !== 204 || !announcesInVain(head)) return fields;
-  return withoutFields(fields, (name) => name === 'content-length');
-}
-
-/** `timeout` of a response's `Keep-Alive`, in milliseconds; null if absent. */
-export function keptFor(head: ResponseHeadBytes): number | null {
-  const value = head.first('keep-alive');
-  if (value === null) return null;
-  const seconds = /(?:^|[\s,;])timeout\s*=\s*"?([0-9]{1,9})/i.exec(value)?.[1];
-  return seconds === undefined ? null : Number(seconds) * 1_000;
 }
 
 /** Calls of a forwarder back into the credential stages, with the request that its upstream refused. */
@@ -112,14 +30,26 @@ export interface Ending {
 }
 
 /** A request that is ready for its upstream, and the parts that forward it. */
-export interface Sending<Config = ConfigSnapshot> {
+export interface Sending<Config = ConfigSnapshot> extends Ending {
   readonly request: UpstreamRequest;
   /** Receives the response. */
   readonly reply: Reply;
   readonly config: Config;
   readonly meter: Meter;
   readonly credentials: Credentials;
-  readonly ending: Ending;
+}
+
+/** A request body while it is sent: counted, limited, and kept as far as a repeat may need it. */
+export interface RequestBody {
+  /** Stream of the body; null if there is no body. Throws SidekeyError `body_too_large`. */
+  readonly stream: AsyncIterable<Buffer> | null;
+  /** Returns the whole body if all of it was received and kept, so that it can be repeated. */
+  whole(): { readonly copy: Buffer | null } | null;
+  /**
+   * Returns the whole body from its first byte, with the pieces that are still to come; null: received pieces
+   * were not kept. The reader of the body continues with this.
+   */
+  again(): { readonly copy: AsyncIterable<Buffer> | null } | null;
 }
 
 /** A request, and the parts that an attempt to send it needs. Values change only between attempts. */
@@ -131,6 +61,8 @@ export interface AttemptContext
   /** The incoming body, or the copy that was kept; null if the body is empty. */
   readonly sent: AsyncIterable<Buffer> | Buffer | null;
   readonly body: RequestBody;
+  /** True if the upstream should send a 100, because the client still waits for one. */
+  readonly isExpecting: boolean;
   /** True if a 401 may have the token renewed and the request sent again. */
   readonly mayRenew: boolean;
   /** True if the request may be sent again with a new DPoP nonce. */
@@ -161,14 +93,57 @@ export type AttemptEnd =
 /** Milliseconds without an answer to an expectation, after which the client may send its body anyway. */
 export const expectationMs = 2_000;
 
-/** Reports whether the upstream should send a 100, because the client still waits for one. */
-export function expects(it: AttemptContext): boolean {
-  return it.reply.expectsContinue && it.request.framing.kind !== 'none';
+/** A piece, and the next link. A reference to a link keeps all later ones; nothing else keeps them. */
+interface Link {
+  readonly piece: Buffer;
+  next: Promise<Link | null> | null;
 }
 
-/** Reports whether a request may be repeated without consent of its upstream (RFC 9110 §9.2.1). */
-export function isSafe(method: string): boolean {
-  return method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
+const nothing = Buffer.alloc(0);
+
+/**
+ * Meters a body while it is read.
+ * @param keep bytes to keep; a longer body cannot be repeated
+ * @param most maximum bytes; 0: no limit
+ */
+export function meteredBody(
+  source: AsyncIterable<Buffer>,
+  keep: number,
+  most: number,
+  meter: Meter,
+): RequestBody {
+  const pieces = source[Symbol.asyncIterator]();
+  let first: Link | null = { piece: nothing, next: null };
+  let copies: Buffer[] | null = [];
+  let bytes = 0;
+  let ended = false;
+
+  async function pull(): Promise<Link | null> {
+    const { done, value } = await pieces.next();
+    if (done === true) {
+      ended = true;
+      return null;
+    }
+    bytes += value.length;
+    meter.received(value.length);
+    if (most > 0 && bytes > most) throw bodyTooLarge(most);
+    if (bytes > keep) first = copies = null;
+    else copies?.push(value);
+    return { piece: value, next: null };
+  }
+  /** @param at the only reference to a link: a variable for the first link would keep the whole body */
+  async function* from(at: Link | null): AsyncGenerator<Buffer> {
+    while (at !== null) {
+      // One that waits for the next piece already, and wants it no more, does not take it from this one.
+      at = await (at.next ??= pull());
+      if (at !== null) yield at.piece;
+    }
+  }
+  return {
+    stream: from(first),
+    whole: () => (ended && copies !== null ? { copy: bytes === 0 ? null : Buffer.concat(copies) } : null),
+    again: () => (first === null ? null : { copy: from(first) }),
+  };
 }
 
 /** A body to be sent, as its head frames it. */
@@ -293,6 +268,35 @@ function endOf(trailers: RawFields): Buffer {
 
 function notAsLong(): SidekeyError {
   return new SidekeyError('bad_request', 'The length of the request body differs from its Content-Length.');
+}
+
+/** Bytes of a response that are buffered before its connection is paused. */
+const maxBufferedBytes = 65_536;
+
+/** A response that is not forwarded yet. */
+export class BufferedResponse {
+  readonly fields: RawFields;
+  readonly reason: string;
+  readonly pieces: Buffer[] = [];
+  /** Set if the response is complete. */
+  trailers: RawFields | null = null;
+  /** Set if the response ended too early and the received part may be forwarded. */
+  shortened: Error | null = null;
+  /** Set if the response must not be forwarded. */
+  broken: Error | null = null;
+  #bytes = 0;
+
+  constructor(fields: RawFields, reason: string) {
+    this.fields = fields;
+    this.reason = reason;
+  }
+
+  /** Adds a piece. Returns false if reading should pause. */
+  add(piece: Buffer): boolean {
+    this.pieces.push(piece);
+    this.#bytes += piece.length;
+    return this.#bytes < maxBufferedBytes;
+  }
 }
 
 /**

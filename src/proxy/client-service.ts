@@ -10,13 +10,13 @@ import { type RequestStream, streamSide } from './http/server/h2-stream.ts';
 import { type ConnectionPlaces, endsOf } from '../lib/connection-places.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintText } from '../lib/hint.ts';
-import { asTyped } from '../lib/log.ts';
+import { asTyped } from '../lib/package-files.ts';
 import { type PeerOwner, peerOwner } from '../lib/os.ts';
 import type { Timers } from '../lib/timers.ts';
 import type { Policy } from './policy/decide.ts';
 import type { Sending } from './attempt.ts';
 import { fromBaseUrl, hasBaseUrl } from './base-url.ts';
-import { openingByName } from './by-address.ts';
+import { openingByName } from './transparent.ts';
 import { connectOpening, type Opening, openTunnel } from './connect.ts';
 import { Exchange, exchange, type Forwarder } from './exchange.ts';
 import { forward } from './forward.ts';
@@ -251,10 +251,9 @@ export function clientOf(
 }
 
 function sendUpgrade(sending: Sending, side: UpgradeSide): void {
-  const { ending } = sending;
   void upgrade(sending, side).then(
-    (result) => ending.done(result),
-    (error: unknown) => ending.failed(error),
+    (result) => sending.done(result),
+    (error: unknown) => sending.failed(error),
   );
 }
 

@@ -1,62 +1,52 @@
 import { missingConsent } from '../grants/messages.ts';
 import type { ReadyToken, RefusedToken } from '../grants/token-result.ts';
 import { plainRequest, type RawFields, valuesOf } from './http/fields.ts';
-import { readAhead } from './http/message.ts';
 import { isGuardable } from './leak-guard/patterns.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { hintText } from '../lib/hint.ts';
-import { asTyped } from '../lib/log.ts';
-import { type SubstitutedFields, substitutePlaceholders } from './placeholders/substitute.ts';
+import { asTyped } from '../lib/package-files.ts';
+import { substitutePlaceholders } from './placeholders/substitute.ts';
 import { howToPropose } from './policy/decide.ts';
 import { leakSearchFor } from './policy/domain-map.ts';
-import { applyScheme } from './schemes/apply.ts';
+import { type AppliedFields, applyScheme } from './schemes/apply.ts';
 import { needsProof, originOf, type ProofAnswer, readProofAnswer } from './schemes/dpop.ts';
 import { schemeOf } from './schemes/placement.ts';
-import type { BodyNeed } from './schemes/scheme.ts';
-import { sha256 } from './schemes/sigv4/signature.ts';
-import { type AdditionalCredential, applyAlso, joinApplied, obtainAlso } from './also.ts';
-import { type AuthorizedRequest, type GrantedRequest, isGranted } from './authorize.ts';
+import { applyAlso, joinApplied, obtainAlso } from './also.ts';
 import { responseBound } from './rule-limits.ts';
 import { useProposal } from './proposed.ts';
-import type { ExchangeRecord } from './record.ts';
-import type { ProxyServices } from './services.ts';
 import {
-  type AppliedCredential,
-  hasBody,
-  type PreparedExchange,
-  type PreparedRequest,
+  type AdditionalCredential,
+  type GrantedRequest,
+  isGranted,
+  type ObtainedCredential,
+  type Request,
   type UpstreamRequest,
-} from './upstream-request.ts';
-
-/** The token of a grant, and how the request carries it. */
-export type ObtainedCredential = Pick<AppliedCredential, 'token' | 'placement' | 'also'>;
+} from './request.ts';
 
 /**
- * Returns the token of the request's grant from memory, the store, or a refresh. Null: the request gets none.
+ * Sets the token of the request's grant from memory, the store, or a refresh.
  *
  * @throws SidekeyError `policy_violation`: it carries no credential; `too_many_leaks`; why there is no token
  */
-export function obtainCredential({
-  prepared: { method, authority: destination },
-  authorized,
-  services: { tokens, leakLimit },
-}: PreparedExchange): ObtainedCredential | null | Promise<ObtainedCredential> {
-  if (!isGranted(authorized)) return null;
-  const { grant, also } = authorized;
+export function obtainCredential(request: Request): void | Promise<void> {
+  if (!isGranted(request)) return undefined;
+  const { grant, also, services } = request;
   // A response to TRACE is the request itself, with its credential (RFC 9110 §9.3.8).
-  if (method === 'TRACE')
+  if (request.method === 'TRACE')
     throw new SidekeyError('policy_violation', 'TRACE would show the credential to its sender.');
-  const barred = leakLimit.refusal(leakKeyOf(authorized));
+  const barred = services.leakLimit.refusal(leakKeyOf(request));
   if (barred !== null) throw barred;
-  const placement = orThrow(authorized.placement!);
-  const ready = tokens.peek(grant.id);
-  if (ready !== null && also.length === 0) return { token: ready, placement, also: none };
-  return withTokens();
+  const placement = orThrow(request.placement!);
+  const ready = services.tokens.peek(grant.id);
+  if (ready === null || also.length > 0) return withTokens();
+  request.credential = { token: ready, placement, also: none };
+  return undefined;
 
-  async function withTokens(): Promise<ObtainedCredential> {
-    const token = ready ?? (await tokens.tokenFor(grant.id, { destination }));
+  async function withTokens(): Promise<void> {
+    const { authority: destination } = request;
+    const token = ready ?? (await services.tokens.tokenFor(grant.id, { destination }));
     if (token.kind === 'refused') throw refusedToken(token);
-    return { token, placement, also: await obtainAlso(also, destination, { tokens }) };
+    request.credential = { token, placement, also: await obtainAlso(also, destination, services) };
   }
 }
 
@@ -68,17 +58,14 @@ const none: readonly AdditionalCredential[] = [];
  *
  * @throws SidekeyError as `Identity.spend`
  */
-export async function countUse({
-  authorized: { caller, accepted, received, config },
-  credential,
-  services,
-}: PreparedExchange & { readonly credential: ObtainedCredential | null }): Promise<void> {
+export async function countUse(request: Request): Promise<void> {
+  const { caller, accepted, config, credential, services } = request;
   const also = credential?.also ?? none;
   for (const { token } of also)
     orThrow(await caller.holds(token.grant, { mode: config.agents, used: false }));
   // The proposals of a person name no additional grants.
   if (accepted?.isOnce === true && also.length === 0)
-    await useProposal(accepted, received.target.authority, services);
+    await useProposal(accepted, request.authority, services);
   if (credential !== null) orThrow(await caller.spend(credential.token.grant));
 }
 
@@ -87,65 +74,69 @@ export async function countUse({
  *
  * @throws SidekeyError as `applyScheme`; `policy_violation`: the secret is too short for the leak guard
  */
-export function applyCredential(
-  prepared: PreparedRequest,
-  authorized: AuthorizedRequest,
-  credential: ObtainedCredential | null,
-  services: Pick<ProxyServices, 'nonces' | 'now' | 'certificates'>,
-): UpstreamRequest {
-  const { caller, facts, decision, config, approval, accepted } = authorized;
+export function applyCredential(request: Request, credential = request.credential): UpstreamRequest {
+  const { authority, method, path, fields, framing, body, isListed, detected, services } = request;
+  const { caller, facts, config, approval, accepted, plan } = request;
+  const { head, trailers } = request.inbound;
+  const protocol = head.version === '2' ? 'h2' : 'http/1.1';
   const also = credential?.also ?? none;
   const grants = also.length === 0 ? undefined : also.map(({ token }) => token.grant);
   const grant = credential?.token.grant ?? null;
   const permission = { caller, facts, grant, also: grants, approval, accepted };
-  const maxResponse = responseBound(decision);
-  if (credential === null || credential.placement.kind === 'own' || !isGranted(authorized)) {
-    const carriesGrant = credential !== null;
+  const maxResponse = responseBound(request.decision);
+  if (credential === null || credential.placement.kind === 'own' || !isGranted(request)) {
+    const message = { authority, protocol, method, path, fields, framing, body, trailers, isListed } as const;
     const none = { credential: null, leakGuard: null, leakKey: null };
-    return { ...prepared, peer: prepared.authority, carriesGrant, permission, maxResponse, ...none };
+    return {
+      ...message,
+      peer: authority,
+      carriesGrant: credential !== null,
+      permission,
+      maxResponse,
+      ...none,
+    };
   }
   const { token, placement } = credential;
-  const { authority, path, method, fields, placeholders } = prepared;
   const { sealed } = token;
-  const leakGuard = leakSearchFor(authorized.decision.leakGuard ?? 'auto', {
+  const leakGuard = leakSearchFor(request.decision.leakGuard ?? 'auto', {
     host: authority.host,
     path,
-    places: authorized.provider?.echoPaths,
+    places: request.provider?.echoPaths,
     isShown:
       schemeOf(placement).isRepeated === true ||
-      placeholders?.inContent === true ||
+      detected?.inContent === true ||
       also.some((each) => schemeOf(each.placement).isRepeated === true),
   });
-  const planned = authorized.received.plan.applied;
+  const planned = plan.applied;
   const received = leakGuard?.covers === 'all' ? plainRequest(fields) : fields;
-  let substituted: SubstitutedFields | null =
-    placeholders === undefined && also.length === 0
-      ? planned.find(received, sealed, placement, authority)
-      : null;
+  let substituted: AppliedFields | null =
+    detected === null && also.length === 0 ? planned.find(received, sealed, placement, authority) : null;
   let sentPath = path;
   // Fields with a proof are of one request: no plan has them.
   let nonceOrigin: string | null = null;
   if (substituted === null) {
     if (needsProof(sealed.credential, placement)) nonceOrigin = originOf(authority);
-    const facts = {
+    const message = {
       method,
-      hasBody: hasBody(prepared),
-      bodyHash: prepared.bodyHash ?? null,
-      body: prepared.wholeBody ?? null,
+      hasBody: request.hasBody,
+      bodyHash: request.bodyHash,
+      body: request.wholeBody,
       now: services.now(),
       chunkBytes: config.limits.signed_body_bytes,
       nonce: nonceOrigin === null ? null : services.nonces.of(nonceOrigin),
     };
-    const { allowPlainHttp } = authorized.decision;
+    const { allowPlainHttp } = request.decision;
     const use = { authority, allowPlainHttp };
-    const request = { path, fields: received };
-    const others = also.length === 0 ? null : applyAlso(request, also, use);
-    const main = applyScheme(others ?? request, { ...use, sealed, placement, facts }, planned);
+    const unauthenticated = { path, fields: received };
+    const others = also.length === 0 ? null : applyAlso(unauthenticated, also, use);
+    const main = applyScheme(
+      others ?? unauthenticated,
+      { ...use, sealed, placement, facts: message },
+      planned,
+    );
     const applied = others === null ? main : joinApplied(main, placement, others.all, also);
     const whole =
-      placeholders === undefined
-        ? applied
-        : substitutePlaceholders(applied, placeholders, sealed.credential, placement);
+      detected === null ? applied : substitutePlaceholders(applied, detected, sealed.credential, placement);
     sentPath = whole.path;
     substituted = whole;
   }
@@ -155,39 +146,37 @@ export function applyCredential(
   if (identity !== undefined) services.certificates.watch(token, identity);
   return {
     authority,
-    protocol: prepared.protocol,
+    protocol,
     method,
     path: sentPath,
     fields: substituted.fields,
     planned,
-    framing: substituted.reframed ?? prepared.framing,
-    body: prepared.body,
-    trailers: prepared.trailers,
+    framing: substituted.reframed ?? framing,
+    body,
+    trailers,
     conceal: substituted.conceal,
     carriedIn: substituted.carriedIn,
     secrets: substituted.secrets,
     rewriteBody: substituted.rewriteBody,
     peer: identity === undefined ? authority : { ...authority, identity },
     messages: substituted.messages,
-    isListed: prepared.isListed,
+    isListed,
     carriesGrant: true,
     permission,
     maxResponse,
-    credential: { token, placement, also, authorized, prepared, nonceOrigin },
+    credential: { token, placement, also, nonceOrigin },
     leakGuard,
     // Services repeat the addresses of requests on every page of a list: such a leak is no guess.
-    leakKey: sentPath === path ? leakKeyOf(authorized) : null,
+    leakKey: sentPath === path ? leakKeyOf(request) : null,
   };
 }
 
 /** Applies another token or proof to a request that its upstream refused. */
 export class CredentialRenewal {
-  readonly #services: ProxyServices;
-  readonly #record: ExchangeRecord;
+  readonly #request: Request;
 
-  constructor(services: ProxyServices, record: ExchangeRecord) {
-    this.#services = services;
-    this.#record = record;
+  constructor(request: Request) {
+    this.#request = request;
   }
 
   /**
@@ -198,31 +187,30 @@ export class CredentialRenewal {
    */
   async renew({ credential }: UpstreamRequest, isReplayable: boolean): Promise<UpstreamRequest | null> {
     if (credential === null) return null;
-    const { token, placement, also, prepared, authorized } = credential;
-    const { config, audit, fingerprint } = this.#services;
+    const { token, placement, also } = credential;
+    const { caller, record, services } = this.#request;
+    const { config, audit, fingerprint } = services;
+    const tokens = [token, ...also.map((each) => each.token)];
     // Nobody says which of several credentials the upstream refused.
-    const [main, ...others] = await Promise.all(
-      [token, ...also.map((each) => each.token)].map((each) => this.#refresh(each)),
-    );
+    const [main, ...others] = await Promise.all(tokens.map((each) => this.#refresh(each)));
     // The permission may have ended while the provider was asked. The use is counted already.
     const { agents } = await config();
-    for (const { grant } of [token, ...also.map((each) => each.token)])
-      orThrow(await authorized.caller.holds(grant, { mode: agents, used: false }));
+    for (const { grant } of tokens) orThrow(await caller.holds(grant, { mode: agents, used: false }));
     if ([main, ...others].every((fresh) => fresh === null) || !isReplayable) return null;
-    const fresh = {
+    const fresh: ObtainedCredential = {
       token: main ?? token,
       placement,
       also: also.map((each, index) => ({ ...each, token: others[index] ?? each.token })),
     };
-    const renewed = applyCredential(prepared, authorized, fresh, this.#services);
-    for (const each of fresh.also) await audit.append(this.#record.added(each.token, fingerprint));
-    await audit.append(this.#record.access(fresh.token, fingerprint));
+    const renewed = applyCredential(this.#request, fresh);
+    for (const each of fresh.also) await audit.append(record.added(each.token, fingerprint));
+    await audit.append(record.access(fresh.token, fingerprint));
     return renewed;
   }
 
   /** Refreshes a token; null: it stays, and so does the 401. @throws SidekeyError if the grant has ended */
   async #refresh(token: ReadyToken): Promise<ReadyToken | null> {
-    const fresh = await this.#services.tokens.forceRefresh(token);
+    const fresh = await this.#request.services.tokens.forceRefresh(token);
     if (fresh.kind === 'ready') return fresh;
     if (fresh.kind === 'unchanged' || fresh.code === 'refresh_failed') return null;
     throw refusedToken(fresh);
@@ -230,9 +218,7 @@ export class CredentialRenewal {
 
   /** Returns the request with a new proof and the current nonce, because a proof is good for one request. */
   prove(request: UpstreamRequest): UpstreamRequest {
-    if (request.credential === null) return request;
-    const { prepared, authorized } = request.credential;
-    return applyCredential(prepared, authorized, request.credential, this.#services);
+    return request.credential === null ? request : applyCredential(this.#request, request.credential);
   }
 
   /**
@@ -246,7 +232,8 @@ export class CredentialRenewal {
     values: (name: string) => readonly string[],
   ): ProofAnswer {
     const origin = credential?.nonceOrigin ?? null;
-    return origin === null ? 'nothing' : readProofAnswer(this.#services.nonces, origin, status, values);
+    const { nonces } = this.#request.services;
+    return origin === null ? 'nothing' : readProofAnswer(nonces, origin, status, values);
   }
 
   /**
@@ -257,13 +244,14 @@ export class CredentialRenewal {
    */
   consentHint({ credential }: UpstreamRequest, fields: RawFields): RawFields {
     if (credential === null) return [];
-    const { token, authorized } = credential;
-    const provider = authorized.config.provider(token.grant.provider);
+    const { token } = credential;
+    const { config, record, services } = this.#request;
+    const provider = config.provider(token.grant.provider);
     const missing = missingConsent((name) => valuesOf(fields, name), token, provider);
     if (missing === null) return [];
     if (missing.scopes !== null) {
-      this.#record.lacks(missing.reason);
-      this.#services.activity.lacked(token.grant.id, missing.scopes);
+      record.lacks(missing.reason);
+      services.activity.lacked(token.grant.id, missing.scopes);
     }
     const way = missing.scopes === null ? '' : `; ${howToPropose}`;
     return ['Sidekey-Hint', `${asTyped(hintText(missing.hint))}${way}`];
@@ -284,51 +272,4 @@ function unguardable(): SidekeyError {
 
 function refusedToken({ code, message, hint, retryAfterMs }: RefusedToken): SidekeyError {
   return new SidekeyError(code, message, { hint, retryAfterMs });
-}
-
-/**
- * Reads the body of a request whose scheme signs it or writes into it.
- *
- * @throws SidekeyError `policy_violation`: the request can never carry the credential; `body_too_large`;
- * `bad_request`: the client left in the middle of the body
- */
-export function readForScheme({
-  prepared,
-  authorized: { config, grant, placement },
-  reply,
-}: PreparedExchange): PreparedRequest | Promise<PreparedRequest> {
-  if (grant === null || placement === null || placement instanceof SidekeyError || placement.kind === 'own')
-    return prepared;
-  const need = schemeOf(placement).needs?.({ ...prepared, hasBody: hasBody(prepared) }, placement) ?? null;
-  const { body, framing } = prepared;
-  if (need === null || body === null) return prepared;
-  const maxBytes = config.limits[need.limit];
-  // Nothing of a body that announces more is asked for.
-  if (framing.kind === 'length' && framing.bytes > maxBytes) throw tooLarge(need, maxBytes);
-  reply.continue();
-  return withReadBody(prepared, body, need, maxBytes);
-}
-
-async function withReadBody(
-  request: PreparedRequest,
-  body: AsyncIterable<Buffer>,
-  need: BodyNeed,
-  maxBytes: number,
-): Promise<PreparedRequest> {
-  const read = await readAhead(body[Symbol.asyncIterator]() as AsyncIterableIterator<Buffer>, maxBytes);
-  if (!read.isWhole) throw tooLarge(need, maxBytes);
-  const { bytes } = read;
-  if (need.of === 'hash') return { ...request, body: read.body, bodyHash: sha256(bytes) };
-  need.check?.(bytes);
-  return { ...request, body: once(bytes), wholeBody: bytes };
-}
-
-function tooLarge({ what, limit }: BodyNeed, maxBytes: number): SidekeyError {
-  return new SidekeyError('body_too_large', `${what} has at most ${maxBytes} bytes.`, {
-    hint: `send less, or raise limits.${limit}`,
-  });
-}
-
-async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
-  yield bytes;
 }

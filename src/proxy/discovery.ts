@@ -6,33 +6,33 @@ import { valuesOf } from './http/fields.ts';
 import type { ExchangeResult } from './http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Hint, hintOf, hintText, remedy } from '../lib/hint.ts';
-import { asTyped } from '../lib/log.ts';
+import { asTyped } from '../lib/package-files.ts';
 import { visible } from '../lib/text.ts';
 import { ownHost } from './policy/authority.ts';
 import type { Domain } from './policy/domain-map.ts';
 import { describeRule } from './policy/judge.ts';
 import { areReadOnly, type DomainRules, type Rule, type RuleOutcome, rulesFor } from './policy/rule.ts';
-import { authenticate, factsOf, labelsOf, type ReceivedExchange, type ReceivedRequest } from './authorize.ts';
+import { authenticate, factsOf, labelsOf } from './authorize.ts';
 import { answerProposals, isProposalPath } from './proposals.ts';
 import { proposerOf } from './proposed.ts';
-import type { ConfigSnapshot, ProxyServices } from './services.ts';
+import type { Request } from './request.ts';
+import type { ConfigSnapshot } from './services.ts';
 import { offerOf, unselected } from './target.ts';
 
 /**
  * Answers a request for the proxy itself (`isOwn`) with the hosts, grants and rules of its caller. The caller
  * authenticates as for any other request. Nothing is resolved, and nothing is sent to an upstream.
  */
-export async function discover(exchange: ReceivedExchange): Promise<ExchangeResult> {
-  const { received, config, services, record } = exchange;
+export async function discover(request: Request): Promise<ExchangeResult> {
+  const { inbound, target, record } = request;
   record.discovers();
-  const { inbound, target } = received;
-  const caller = await authenticate(config, exchange);
+  request.caller = await authenticate(request);
   const { method, fields } = inbound.head;
   const [path = ''] = target.path.split('?', 1);
   if (isProposalPath(path)) {
     record.path(path);
-    const { status, value } = await answerProposals(path, caller, exchange);
-    return answer(exchange, status, 'application/json', `${JSON.stringify(value)}\n`);
+    const { status, value } = await answerProposals(path, request);
+    return answer(request, status, 'application/json', `${JSON.stringify(value)}\n`);
   }
   if (path !== '/' && path !== '/index.json') {
     throw new SidekeyError('not_found', `${ownHost} has no such page.`, { hint: `GET http://${ownHost}/` });
@@ -42,19 +42,14 @@ export async function discover(exchange: ReceivedExchange): Promise<ExchangeResu
     const sentence = `${ownHost} shows what you may call, and accepts only GET and HEAD.`;
     throw new SidekeyError('method_not_allowed', sentence, { hint: `GET http://${ownHost}/` });
   }
-  const reach = await reachOf({ received, caller }, config, services);
+  const reach = await reachOf(request);
   const isJson = path === '/index.json' || prefersJson(valuesOf(fields, 'accept').join(','));
   return isJson
-    ? answer(exchange, 200, 'application/json', `${JSON.stringify(reachJson(reach))}\n`)
-    : answer(exchange, 200, 'text/plain; charset=utf-8', reachText(reach));
+    ? answer(request, 200, 'application/json', `${JSON.stringify(reachJson(reach))}\n`)
+    : answer(request, 200, 'text/plain; charset=utf-8', reachText(reach));
 }
 
-function answer(
-  { reply, inbound }: ReceivedExchange,
-  status: 200 | 202,
-  type: string,
-  text: string,
-): ExchangeResult {
+function answer({ reply, inbound }: Request, status: 200 | 202, type: string, text: string): ExchangeResult {
   const { method } = inbound.head;
   const body = Buffer.from(text);
   const about = ['Content-Type', type, 'Content-Length', String(body.length), 'Vary', 'Accept'];
@@ -140,21 +135,17 @@ interface Problem {
  *
  * @throws SidekeyError `store_unavailable`
  */
-async function reachOf(
-  asked: Asked,
-  settings: Pick<ConfigSnapshot, 'policy' | 'agents' | 'provider'>,
-  services: Pick<ProxyServices, 'grants' | 'now' | 'proposals'>,
-): Promise<Reach> {
-  const { caller } = asked;
-  const { domains, unmatched } = settings.policy;
+async function reachOf(request: Request): Promise<Reach> {
+  const { caller, config, services } = request;
+  const { domains, unmatched } = config.policy;
   const accepted = (await services.proposals.policyFor(proposerOf(caller)))?.domains.entries ?? [];
   const entries: readonly Domain[] = [...domains.entries, ...accepted];
   const hosts: ReachedHost[] = [];
   for (const domain of entries) {
-    const host = await hostOf(domain, asked, settings, services);
+    const host = await hostOf(domain, request);
     if (host !== null) hosts.push(host);
   }
-  const right = await caller.holds(null, { mode: settings.agents, used: false });
+  const right = await caller.holds(null, { mode: config.agents, used: false });
   return {
     now: services.now(),
     agent: caller.agent,
@@ -167,19 +158,10 @@ async function reachOf(
   };
 }
 
-/** Caller and request of a discovery. */
-interface Asked {
-  readonly received: ReceivedRequest;
-  readonly caller: Identity;
-}
-
 /** Returns a host that the caller reaches; null if its entry offers no grant to this caller. */
-async function hostOf(
-  domain: Domain,
-  { received, caller }: Asked,
-  settings: Pick<ConfigSnapshot, 'agents' | 'provider'>,
-  { grants, now }: Pick<ProxyServices, 'grants' | 'now'>,
-): Promise<ReachedHost | null> {
+async function hostOf(domain: Domain, request: Request): Promise<ReachedHost | null> {
+  const { caller, config } = request;
+  const { grants, now } = request.services;
   const { pattern, action, rules } = domain;
   if (action.kind !== 'grant') return null;
   const reference = action.grant;
@@ -188,14 +170,13 @@ async function hostOf(
   if (offered.length === 0 && caller.agent !== null) return null;
   const offer = offerOf(named, domain, caller);
   const { selected } = offer;
-  const grantLabels = await labelsOf(caller, offer);
-  const sources = { path: received.target.path, caller, candidates: offer, grantLabels, now: now() };
-  const facts = factsOf(received, { ...sources, provider: undefined });
+  request.candidates = offer;
+  const facts = factsOf(request, await labelsOf(caller, offer));
   const list = rules === undefined ? [] : rulesFor(rules, facts);
   return {
     host: pattern.text,
     plainHttp: action.allowPlainHttp,
-    grants: await Promise.all(offered.map((grant) => grantOf(grant, caller, settings, now()))),
+    grants: await Promise.all(offered.map((grant) => grantOf(grant, caller, config, now()))),
     chosen: selected.kind === 'selected' ? selected.grant : null,
     problem:
       selected.kind === 'selected' ? null : problemOf(unselected(selected, { grant: reference }, caller)),

@@ -1,42 +1,22 @@
-import { type Account, type ExchangeResult, type InboundRequest, Meter, type Reply } from './http/message.ts';
+import { type Account, type ExchangeResult, Meter } from './http/message.ts';
 import { valuesOf } from './http/fields.ts';
 import type { ExchangeTrace } from './telemetry/traces.ts';
 import { refuse } from './http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { detectPlaceholders, refuseUnexpectedInHead } from './placeholders/detect.ts';
 import { isOwn } from './policy/authority.ts';
-import type { Ending, Sending } from './attempt.ts';
-import { type AdditionalCredential, withAdditionalGrants } from './also.ts';
+import type { Sending } from './attempt.ts';
+import { selectAdditionalGrants } from './also.ts';
 import { approve } from './approve.ts';
-import {
-  authorize,
-  type AuthorizedRequest,
-  isGranted,
-  receive,
-  type ReceivedExchange,
-  type ReceivedRequest,
-} from './authorize.ts';
-import {
-  applyCredential,
-  countUse,
-  CredentialRenewal,
-  type ObtainedCredential,
-  obtainCredential,
-  readForScheme,
-} from './credential.ts';
+import { authorize, receive } from './authorize.ts';
+import { applyCredential, countUse, CredentialRenewal, obtainCredential } from './credential.ts';
 import { discover } from './discovery.ts';
-import { guardForeign } from './foreign-credentials.ts';
-import { type LeakKey, limitsOf, spendBytes, takeLimits } from './rule-limits.ts';
+import { type LimitedRequest, limitsOf, spendBytes, takeLimits } from './rule-limits.ts';
+import { guardForeign, isTokenRequest, prepare, readForScheme } from './prepare.ts';
 import { answerTokenRequest } from './token-request.ts';
 import { ExchangeRecord } from './record.ts';
-import type { ConfigSnapshot, ExchangeContext, ProxyServices } from './services.ts';
-import {
-  isTokenRequest,
-  type PreparedExchange,
-  type PreparedRequest,
-  upstreamRequest,
-  type UpstreamRequest,
-} from './upstream-request.ts';
+import { type AdditionalCredential, isGranted, Request, type UpstreamRequest } from './request.ts';
+import type { ProxyServices } from './services.ts';
 
 /** Sends requests to their upstreams. */
 export interface Forwarder {
@@ -63,7 +43,7 @@ export function exchange(parts: ExchangeParts): Promise<void> {
 }
 
 /** Parts that an exchange starts with. */
-interface ExchangeParts extends Pick<ExchangeContext, 'inbound' | 'reply' | 'services'> {
+interface ExchangeParts extends Pick<Request, 'inbound' | 'reply' | 'services'> {
   readonly forwarder: Forwarder;
   /** Absent: a new one. */
   readonly record?: ExchangeRecord;
@@ -75,39 +55,33 @@ interface ExchangeParts extends Pick<ExchangeContext, 'inbound' | 'reply' | 'ser
  */
 const stages: readonly ((exchange: Exchange) => void | Promise<void>)[] = [
   (exchange) => exchange.readConfig(),
-  (exchange) => exchange.receive(), // 1 one authority (RFC 9110 §7.1)
+  receive, // 1 one authority (RFC 9110 §7.1)
   (exchange) => exchange.answerOwnHost(),
-  (exchange) => exchange.authorize(), // 2, 3
+  authorize, // 2, 3
   (exchange) => exchange.selectAdditionalGrants(),
-  (exchange) => exchange.prepare(),
-  (exchange) => exchange.guardForeign(),
+  prepare,
+  guardForeign,
   (exchange) => exchange.answerTokenRequest(),
-  (exchange) => exchange.readForScheme(),
-  (exchange) => exchange.detectPlaceholders(),
+  readForScheme,
+  detectPlaceholders,
   (exchange) => exchange.obtainCredential(), // 4
   (exchange) => exchange.takeLimits(),
   (exchange) => exchange.approve(), // by a person, if a rule asks for one
-  (exchange) => exchange.countUse(),
+  countUse,
   (exchange) => exchange.applyCredential(), // 5 the only code that sees both; 6 on disk first
   (exchange) => exchange.send(), // 7
 ];
 
-/** An exchange on its way through the stages. */
-export class Exchange implements Ending, ReceivedExchange, PreparedExchange {
-  readonly inbound: InboundRequest;
-  readonly reply: Reply;
-  readonly services: ProxyServices;
-  readonly record: ExchangeRecord;
-  config!: ConfigSnapshot;
-  received!: ReceivedRequest;
-  authorized!: AuthorizedRequest;
-  prepared!: PreparedRequest;
-  credential: ObtainedCredential | null = null;
+/** A request on its way through the stages, and its end. */
+export class Exchange extends Request implements Account, Sending {
+  /** The request as it is sent. */
+  request!: UpstreamRequest;
+  meter!: Meter;
+  credentials!: CredentialRenewal;
   readonly #forwarder: Forwarder;
   readonly #ended: (error: unknown) => void;
-  #request!: UpstreamRequest;
-  #account!: ExchangeAccount;
-  #meter: Meter | null = null;
+  /** The request as its limits were taken, before a person was asked. */
+  #limited!: LimitedRequest;
   #watched: Watched | null = null;
   #isOver = false;
   /** The agent whose load counts it; undefined: none does yet. */
@@ -124,10 +98,7 @@ export class Exchange implements Ending, ReceivedExchange, PreparedExchange {
     { inbound, reply, services, forwarder, record }: ExchangeParts,
     ended: (error: unknown) => void,
   ) {
-    this.inbound = inbound;
-    this.reply = reply;
-    this.services = services;
-    this.record = record ?? new ExchangeRecord(inbound, services.now);
+    super({ inbound, reply, services, record: record ?? new ExchangeRecord(inbound, services.now) });
     const { tracer } = services;
     this.#trace = tracer === null ? null : tracer.begin(valuesOf(inbound.head.fields, 'traceparent'));
     this.#forwarder = forwarder;
@@ -151,126 +122,92 @@ export class Exchange implements Ending, ReceivedExchange, PreparedExchange {
     }
   }
 
-  /** Sets a field, at once if its value is at hand: decision 124 has the cost of a promise for each stage. */
-  #set<Field extends 'config' | 'authorized' | 'prepared' | 'credential'>(
-    field: Field,
-    value: this[Field] | Promise<this[Field]>,
-  ): void | Promise<void> {
-    if (value instanceof Promise) return value.then((result) => void (this[field] = result));
-    this[field] = value;
+  readConfig(): void | Promise<void> {
+    const config = this.services.config();
+    if (config instanceof Promise) return config.then((read) => void (this.config = read));
+    this.config = config;
     return undefined;
   }
 
-  readConfig(): void | Promise<void> {
-    return this.#set('config', this.services.config());
-  }
-
-  receive(): void {
-    this.received = receive(this);
-  }
-
   answerOwnHost(): void | Promise<void> {
-    if (!isOwn(this.received.target.authority)) return undefined;
+    if (!isOwn(this.authority)) return undefined;
     return discover(this).then((result) => this.done(result));
   }
 
-  authorize(): void | Promise<void> {
-    return this.#set('authorized', authorize(this));
-  }
-
   selectAdditionalGrants(): void | Promise<void> {
-    const { authorized, services } = this;
-    if (!isGranted(authorized) || authorized.decision.also === undefined) return undefined;
-    return this.#set('authorized', withAdditionalGrants(authorized, authorized.decision.also, services));
-  }
-
-  prepare(): void | Promise<void> {
-    return this.#set('prepared', upstreamRequest(this));
-  }
-
-  guardForeign(): void | Promise<void> {
-    return this.#set('prepared', guardForeign(this));
+    if (!isGranted(this) || this.decision.also === undefined) return undefined;
+    return selectAdditionalGrants(this, this.decision.also);
   }
 
   answerTokenRequest(): void | Promise<void> {
-    refuseUnexpectedInHead(this.prepared, this.authorized, this.services.placeholders);
+    refuseUnexpectedInHead(this);
     if (!isTokenRequest(this)) return undefined;
     return answerTokenRequest(this).then((answered) => {
-      if ('status' in answered) this.done(answered);
-      else this.prepared = answered;
+      if (answered !== null) this.done(answered);
     });
   }
 
-  readForScheme(): void | Promise<void> {
-    return this.#set('prepared', readForScheme(this));
-  }
-
-  detectPlaceholders(): void | Promise<void> {
-    const { prepared, authorized, services } = this;
-    return this.#set('prepared', detectPlaceholders(prepared, authorized, services.placeholders, this));
-  }
-
-  /** A placeholder in the body is forwarded. */
-  passed(): void {
-    this.services.audit.note(this.record.unexpectedPlaceholder());
-  }
-
   obtainCredential(): void | Promise<void> {
-    const { authorized } = this;
-    if (isGranted(authorized)) this.#trace?.waits(authorized.grant.id);
-    const wait = this.#set('credential', obtainCredential(this));
+    if (isGranted(this)) this.#trace?.waits(this.grant.id);
+    const wait = obtainCredential(this);
     if (wait !== undefined) return wait.then(() => this.#trace?.obtained());
     this.#trace?.obtained();
     return undefined;
   }
 
   takeLimits(): void {
-    const { authorized, services } = this;
-    takeLimits(authorized, services);
-    const { agent } = authorized.caller;
-    services.load.begin(agent, authorized.config.limits.agent_exchanges);
-    this.#counted = agent;
-    this.#account = new ExchangeAccount(authorized, services, this.record);
+    const { services, decision, caller, grant } = this;
+    takeLimits(this, services);
+    services.load.begin(caller.agent, this.config.limits.agent_exchanges);
+    this.#counted = caller.agent;
+    this.#limited = { decision, caller, grant };
   }
 
   approve(): void | Promise<void> {
-    return this.authorized.decision.outcome === 'approve' ? this.#askPerson() : undefined;
+    return this.decision.outcome === 'approve' ? this.#askPerson() : undefined;
   }
 
   async #askPerson(): Promise<void> {
     const askedAt = performance.now();
-    this.authorized = await approve(this, this.credential!);
+    await approve(this);
     this.#heldMs = performance.now() - askedAt;
-    this.credential = await obtainCredential(this);
-  }
-
-  countUse(): void | Promise<void> {
-    return countUse(this);
+    await obtainCredential(this);
   }
 
   applyCredential(): void | Promise<void> {
-    const { prepared, authorized, credential, services } = this;
-    const request = applyCredential(prepared, authorized, credential, services);
-    this.#request = request;
-    const { audit, fingerprint } = services;
-    const access = this.record.access(request.credential?.token, fingerprint);
-    const also = request.credential?.also ?? none;
+    const { audit, fingerprint } = this.services;
+    const { credential } = (this.request = applyCredential(this));
+    const access = this.record.access(credential?.token, fingerprint);
+    const also = credential?.also ?? none;
     // The promise of the last one is that of all.
     for (const { token } of also) void audit.write(this.record.added(token, fingerprint));
     return audit.write(access);
   }
 
   send(): void {
-    const { reply, authorized, services, record } = this;
-    const request = this.#request;
-    this.#account.leakKey = request.leakKey;
-    this.#meter = new Meter(this.#account);
-    if (this.#forwarder.watch !== null) this.#watched = this.#forwarder.watch(request, this.#meter);
-    const credentials = new CredentialRenewal(services, record);
+    this.meter = new Meter(this);
+    this.credentials = new CredentialRenewal(this);
+    if (this.#forwarder.watch !== null) this.#watched = this.#forwarder.watch(this.request, this.meter);
     this.#sentAt = performance.now();
     this.#trace?.sent();
-    const { config } = authorized;
-    this.#forwarder.send({ request, reply, config, meter: this.#meter, credentials, ending: this });
+    this.#forwarder.send(this);
+  }
+
+  spend(bytes: number): SidekeyError | null {
+    if (limitsOf(this.#limited.decision).length === 0) return null;
+    return spendBytes(this.#limited, bytes, this.services);
+  }
+
+  async countLeak(): Promise<SidekeyError | null> {
+    const key = this.request.leakKey;
+    if (key === null) return null;
+    const { audit, leakLimit, log } = this.services;
+    const refusal = await leakLimit.count(key);
+    if (refusal?.code === 'too_many_leaks') {
+      audit.note(this.record.limited());
+      log.warn({ exchange: this.record.exchange, grant: key.grant }, refusal.message);
+    }
+    return refusal;
   }
 
   done(result: ExchangeResult): void {
@@ -296,12 +233,12 @@ export class Exchange implements Ending, ReceivedExchange, PreparedExchange {
   #conclude(result: ExchangeResult | SidekeyError): void {
     const { inbound, reply, record } = this;
     const { audit, log } = this.services;
-    const meter = this.#meter;
+    const meter = this.#sentAt === null ? undefined : this.meter;
     if (this.#counted !== undefined) this.services.load.end(this.#counted);
     const cut = this.#watched === null ? null : this.#watched.end();
     let end = result;
     if (cut !== null) end = end instanceof SidekeyError ? cut : { ...end, code: cut.code };
-    if (meter !== null) {
+    if (meter !== undefined) {
       meter.close();
       if (meter.leaks > 0) {
         record.addLeaks(meter.leaks);
@@ -313,7 +250,7 @@ export class Exchange implements Ending, ReceivedExchange, PreparedExchange {
     void inbound.body?.return?.();
     const event =
       end instanceof SidekeyError
-        ? record.refused(end, refuse(reply, end, inbound.head.method), meter ?? undefined)
+        ? record.refused(end, refuse(reply, end, inbound.head.method), meter)
         : record.outcome(end);
     audit.note(event);
     this.#count(event.outcome);
@@ -341,36 +278,4 @@ function refusalOf(error: unknown, { log }: Pick<ProxyServices, 'log'>): Sidekey
   if (error instanceof SidekeyError) return error;
   log.error({ err: error }, 'an exchange failed');
   return new SidekeyError('internal');
-}
-
-/** Counts the bytes of both bodies against the limits of the request, and leaks against the leak limit. */
-class ExchangeAccount implements Account {
-  leakKey: LeakKey | null = null;
-  readonly #authorized: AuthorizedRequest;
-  readonly #services: ProxyServices;
-  readonly #record: ExchangeRecord;
-
-  /** @param authorized the request as its limits were taken, before a person was asked */
-  constructor(authorized: AuthorizedRequest, services: ProxyServices, record: ExchangeRecord) {
-    this.#authorized = authorized;
-    this.#services = services;
-    this.#record = record;
-  }
-
-  spend(bytes: number): SidekeyError | null {
-    if (limitsOf(this.#authorized.decision).length === 0) return null;
-    return spendBytes(this.#authorized, bytes, this.#services);
-  }
-
-  async countLeak(): Promise<SidekeyError | null> {
-    const key = this.leakKey;
-    if (key === null) return null;
-    const { audit, leakLimit, log } = this.#services;
-    const refusal = await leakLimit.count(key);
-    if (refusal?.code === 'too_many_leaks') {
-      audit.note(this.#record.limited());
-      log.warn({ exchange: this.#record.exchange, grant: key.grant }, refusal.message);
-    }
-    return refusal;
-  }
 }

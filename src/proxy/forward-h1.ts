@@ -1,25 +1,25 @@
 import type { Grant } from '../domain/grant.ts';
-import type { RawFields } from './http/fields.ts';
+import { type RawFields, withoutFields } from './http/fields.ts';
 import { type BodyReader, createBodyReader, payloadTogether } from './http/h1/body.ts';
 import { isReusable, responseFraming } from './http/framing.ts';
 import { type ResponseHeadBytes } from './http/head.ts';
 import { giveBackResponseReader, type HeadReader, takeResponseReader } from './http/h1/read-head.ts';
 import { Malformed } from './http/h1/scan.ts';
-import { trailersToPass } from './http/h1/write.ts';
+import { fieldSection, isOneLine, isOneTarget, trailersToPass } from './http/h1/write.ts';
+import { PendingBytes } from './http/server/h1-request.ts';
 import type { Limits } from './policy/limits.ts';
 import type { ConnectionUser, UpstreamConnection } from './upstream/h1-connection.ts';
 import {
+  cannotBeForwarded,
   ConnectionEnded,
   expectationMs,
-  expects,
   framedFor,
-  keptFor,
-  requestSection,
   uploadOf,
   type AttemptContext,
   timedOut,
   Upload,
 } from './attempt.ts';
+import type { UpstreamRequest } from './request.ts';
 import { ResponseHandler, type Transport } from './response.ts';
 
 const noTrailers: RawFields = [];
@@ -45,9 +45,8 @@ class ResponseReading {
   readonly #limits: Limits;
   readonly #sink: ResponseSink;
   readonly #heads: HeadReader<ResponseHeadBytes>;
-  /** A head that came in pieces, as far as it came. */
-  #partial: Buffer | null = null;
-  #partialSize = 0;
+  /** The bytes of a head that comes in pieces; null: none did. */
+  #pending: PendingBytes | null = null;
   #body: BodyReader | null = null;
   #isChunked = false;
   #mayReuse = false;
@@ -76,9 +75,9 @@ class ResponseReading {
   read(bytes: Buffer, end: number): Error | null {
     this.hasBegun = true;
     if (this.#body !== null) return this.#readBody(this.#body, bytes, 0, end);
-    if (this.#partial === null) return this.#readHeads(bytes, 0, end);
-    const whole = this.#append(this.#partial, bytes, end);
-    return this.#readHeads(whole, 0, this.#partialSize);
+    if (this.#pending === null) return this.#readHeads(bytes, end);
+    const whole = this.#pending.with(bytes.subarray(0, end));
+    return this.#readHeads(whole, whole.length);
   }
 
   /** The connection has ended in good order. Answers whether the response is whole by that. */
@@ -89,12 +88,12 @@ class ResponseReading {
     return true;
   }
 
-  #readHeads(bytes: Buffer, start: number, end: number): Error | null {
-    let at = start;
+  #readHeads(bytes: Buffer, end: number): Error | null {
+    let at = 0;
     for (;;) {
       const head = this.#heads.read(bytes, at, end);
       if (head === 'incomplete') {
-        this.#keep(bytes, at, end);
+        (this.#pending ??= new PendingBytes()).keep(bytes.subarray(0, end), at);
         return null;
       }
       if (head instanceof Malformed) return head;
@@ -139,28 +138,41 @@ class ResponseReading {
     this.#sink.whole(body.trailers === null ? noTrailers : trailersToPass(body.trailers));
     return null;
   }
+}
 
-  #append(partial: Buffer, bytes: Buffer, end: number): Buffer {
-    const size = this.#partialSize + end;
-    let room = partial;
-    if (size > partial.length) {
-      room = Buffer.allocUnsafe(Math.max(size, 2 * partial.length));
-      partial.copy(room, 0, 0, this.#partialSize);
-    }
-    bytes.copy(room, this.#partialSize, 0, end);
-    this.#partial = room;
-    this.#partialSize = size;
-    return room;
+/**
+ * Returns the field section of a request for HTTP/1.1, and checks its method and path.
+ *
+ * @param isExpecting whether the upstream is asked for a 100 before the body (RFC 9110 §10.1.1)
+ * @throws SidekeyError `bad_request` where it would not be one head of one request
+ */
+export function requestSection(
+  {
+    method,
+    path,
+    fields,
+    planned,
+    protocol,
+  }: Pick<UpstreamRequest, 'method' | 'path' | 'fields' | 'planned' | 'protocol'>,
+  isExpecting = false,
+): Buffer {
+  if (!isOneTarget(path) || !isOneLine(method)) throw cannotBeForwarded();
+  // `TE` applies to one connection of HTTP/1.1. Clients of HTTP/2 get trailers in any case.
+  const accepted = protocol === 'h2' ? withoutFields(fields, (name) => name === 'te') : fields;
+  const sent = isExpecting ? [...accepted, 'Expect', '100-continue'] : accepted;
+  try {
+    return (sent === fields ? planned?.section(fields) : null) ?? fieldSection(sent);
+  } catch (cause) {
+    throw cannotBeForwarded(cause);
   }
+}
 
-  #keep(bytes: Buffer, start: number, end: number): void {
-    if (bytes === this.#partial) bytes.copyWithin(0, start, end);
-    else {
-      this.#partial ??= Buffer.allocUnsafe(Math.max(1_024, end - start));
-      bytes.copy(this.#partial, 0, start, end);
-    }
-    this.#partialSize = end - start;
-  }
+/** `timeout` of a response's `Keep-Alive`, in milliseconds; null if absent. */
+function keptFor(head: ResponseHeadBytes): number | null {
+  const value = head.first('keep-alive');
+  if (value === null) return null;
+  const seconds = /(?:^|[\s,;])timeout\s*=\s*"?([0-9]{1,9})/i.exec(value)?.[1];
+  return seconds === undefined ? null : Number(seconds) * 1_000;
 }
 
 /**
@@ -200,7 +212,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
     const { facts, grant, also } = context.request.permission;
     const owner = grant === null ? `agent ${facts.agent ?? ''}` : ownerOf(grant);
     this.owner = also === undefined ? owner : [owner, ...also.map(ownerOf)].join();
-    this.#isExpecting = expects(context);
+    this.#isExpecting = context.isExpecting;
     this.#response = new ResponseHandler(context, this);
     this.#reading = new ResponseReading(context.request.method, context.limits, this);
   }

@@ -1,15 +1,46 @@
-import { type RawFields, trailerFields } from './http/fields.ts';
+import { hopByHop, type RawFields, trailerFields } from './http/fields.ts';
+import { isOneLine, isOneTarget } from './http/h1/write.ts';
+import { authorityText } from './policy/authority.ts';
+import { isFieldName } from './policy/text.ts';
 import type { StreamHead, StreamLoss, StreamUser, UpstreamStream } from './upstream/h2-stream.ts';
 import {
+  cannotBeForwarded,
   expectationMs,
-  expects,
   uploadOf,
-  streamHead,
   type AttemptContext,
   timedOut,
   Upload,
 } from './attempt.ts';
+import type { UpstreamRequest } from './request.ts';
 import { ResponseHandler, type Transport } from './response.ts';
+
+/** Fields that header compression must not index, because others could guess the values by the size. */
+const secrets = ['authorization', 'cookie'];
+
+/**
+ * The head of a request as it opens a stream of HTTP/2 (RFC 9113 §8.3.1).
+ *
+ * @throws SidekeyError `bad_request` as `requestSection`
+ */
+export function streamHead(
+  { authority, method, path, fields, framing, carriedIn, conceal }: UpstreamRequest,
+  isExpecting = false,
+): StreamHead {
+  if (!isOneTarget(path)) throw cannotBeForwarded();
+  const { scheme } = authority;
+  const head = [':method', method, ':scheme', scheme, ':authority', authorityText(authority), ':path', path];
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]!.toLowerCase();
+    const value = fields[i + 1]!;
+    // `:authority` replaces `Host`, and HTTP/2 has no other hop-by-hop fields (RFC 9113 §8.2.2).
+    if (name === 'te' ? value !== 'trailers' : name === 'host' || hopByHop.has(name)) continue;
+    if (!isFieldName(name) || !isOneLine(value)) throw cannotBeForwarded();
+    head.push(name, value);
+  }
+  if (isExpecting) head.push('expect', '100-continue');
+  const neverIndexed = [...secrets, ...(carriedIn ?? []), ...(conceal === undefined ? [] : [':path'])];
+  return { fields: head, neverIndexed, isWhole: framing.kind === 'none' };
+}
 
 /** One request over one stream of an HTTP/2 session, and the response into the reply. */
 export class StreamAttempt implements StreamUser, Transport {
@@ -26,7 +57,7 @@ export class StreamAttempt implements StreamUser, Transport {
 
   constructor(context: AttemptContext) {
     this.#context = context;
-    this.#isExpecting = expects(context);
+    this.#isExpecting = context.isExpecting;
     this.#response = new ResponseHandler(context, this);
   }
 

@@ -5,13 +5,15 @@ import {
   type AttemptEnd,
   type Credentials,
   type Ending,
-  isSafe,
+  meteredBody,
+  type RequestBody,
   type Sending,
 } from './attempt.ts';
 import { Attempt } from './forward-h1.ts';
 import { StreamAttempt } from './forward-h2.ts';
+import type { UpstreamRequest } from './request.ts';
+import { isSafe } from './response.ts';
 import type { ConfigSnapshot } from './services.ts';
-import { meteredBody, type RequestBody, type UpstreamRequest } from './upstream-request.ts';
 
 /**
  * Sends a request over a kept or a new connection or session, and streams the response into the reply.
@@ -23,6 +25,8 @@ import { meteredBody, type RequestBody, type UpstreamRequest } from './upstream-
 export function forward(sending: ForwardSending): void {
   new Forwarding(sending).attempt();
 }
+
+const noBody: RequestBody = { stream: null, whole: () => ({ copy: null }), again: () => ({ copy: null }) };
 
 type ForwardSending = Sending<Pick<ConfigSnapshot, 'connections' | 'streams' | 'limits'>>;
 
@@ -44,8 +48,9 @@ class Forwarding implements AttemptContext {
   readonly #isProved: boolean;
   #protocol: Protocol;
 
-  constructor({ request, reply, config, meter, credentials, ending }: ForwardSending) {
-    const { connections, streams, limits } = config;
+  constructor(sending: ForwardSending) {
+    const { request, reply, meter, credentials } = sending;
+    const { connections, streams, limits } = sending.config;
     const { credential, authority, method } = request;
     this.request = request;
     this.reply = reply;
@@ -54,7 +59,7 @@ class Forwarding implements AttemptContext {
     this.streams = streams;
     this.meter = meter;
     this.credentials = credentials;
-    this.#ending = ending;
+    this.#ending = sending;
     this.#isProved = credential !== null && credential.nonceOrigin !== null;
     this.mayRenew =
       credential !== null &&
@@ -64,8 +69,13 @@ class Forwarding implements AttemptContext {
     this.#protocol = authority.scheme === 'https' ? request.protocol : 'http/1.1';
     // An upstream of HTTP/2 says of any request when it has not processed it.
     const mayRepeat = this.mayRenew || this.mayProve || isSafe(method) || this.#protocol === 'h2';
-    this.body = meteredBody(request.body, mayRepeat ? limits.replay_bytes : 0, limits.body_bytes, meter);
+    const keep = mayRepeat ? limits.replay_bytes : 0;
+    this.body = request.body === null ? noBody : meteredBody(request.body, keep, limits.body_bytes, meter);
     this.sent = this.body.stream;
+  }
+
+  get isExpecting(): boolean {
+    return this.reply.expectsContinue && this.request.framing.kind !== 'none';
   }
 
   attempt(): void {

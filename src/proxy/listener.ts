@@ -6,7 +6,7 @@ import { refuseOn } from './http/problem.ts';
 import { ConnectionPlaces } from '../lib/connection-places.ts';
 import { listenFailure, SidekeyError } from '../lib/errors.ts';
 import { within } from '../lib/timers.ts';
-import { openingByName, type Redirection } from './by-address.ts';
+import { openingByName, type Redirection } from './transparent.ts';
 import { ClientService, clientOf } from './client-service.ts';
 import { connectHead } from './connect.ts';
 import type { Entry } from './entry.ts';

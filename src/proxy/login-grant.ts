@@ -16,17 +16,16 @@ export interface LoginGrant {
 
 /** A request that may be part of a login. */
 interface LoginRequest {
-  readonly received: { readonly target: Target };
+  readonly target: Target;
   readonly caller: Pick<Identity, 'agentUser' | 'selectors' | 'reaches'>;
   readonly candidates: GrantCandidates | null;
   /** The provider of the selected grant. */
   readonly provider: Provider | undefined;
-}
-
-/** The part of the config that selects the logins to capture. */
-interface LoginConfig {
-  readonly provider: (name: string) => Provider | undefined;
-  readonly placementFor: (provider: string, to: Target) => Placement | SidekeyError;
+  /** The part of the config that selects the logins to capture. */
+  readonly config: {
+    readonly provider: (name: string) => Provider | undefined;
+    readonly placementFor: (provider: string, to: Target) => Placement | SidekeyError;
+  };
 }
 
 /**
@@ -36,10 +35,10 @@ interface LoginConfig {
  *
  * @throws SidekeyError `grant_ambiguous`: the caller has several grants there
  */
-export function loginGrant(request: LoginRequest, config: LoginConfig): LoginGrant | null {
-  const { received, caller, candidates } = request;
-  const provider = capturingProvider(request, config);
-  if (candidates === null || provider === null || !isTokenEndpoint(received.target, provider)) return null;
+export function loginGrant(request: LoginRequest): LoginGrant | null {
+  const { target, caller, candidates } = request;
+  const provider = capturingProvider(request);
+  if (candidates === null || provider === null || !isTokenEndpoint(target, provider)) return null;
   const { agentUser, selectors, reaches } = caller;
   const user = agentUser ?? defaultUser;
   if (selectors.user !== null && selectors.user !== user) return null;
@@ -63,20 +62,22 @@ export function loginGrant(request: LoginRequest, config: LoginConfig): LoginGra
  * Reports whether a request needs no grant, although its domain has one: a program requests a code there
  * before its first login, and the provider's credential is not sent there.
  */
-export function precedesLogin(request: LoginRequest, config: LoginConfig): boolean {
-  const { candidates, received } = request;
-  const provider = capturingProvider(request, config);
+export function precedesLogin(request: LoginRequest): boolean {
+  const { candidates, target, config } = request;
+  const provider = capturingProvider(request);
   if (candidates?.selected.kind !== 'missing' || provider === null) return false;
-  if (isTokenEndpoint(received.target, provider)) return false;
-  const placement = config.placementFor(provider.name, received.target);
+  if (isTokenEndpoint(target, provider)) return false;
+  const placement = config.placementFor(provider.name, target);
   return !(placement instanceof SidekeyError) && placement.kind === 'own';
 }
 
-function capturingProvider(request: LoginRequest, config: LoginConfig): Provider | null {
+function capturingProvider(request: LoginRequest): Provider | null {
   if (request.candidates === null) return null;
   const { selected, candidates, reference } = request.candidates;
   const isSelected = selected.kind === 'selected';
-  const provider = isSelected ? request.provider : config.provider(candidates[0]?.provider ?? reference);
+  const provider = isSelected
+    ? request.provider
+    : request.config.provider(candidates[0]?.provider ?? reference);
   return provider?.capturesLogins === true ? provider : null;
 }
 

@@ -4,10 +4,10 @@ import { assertUnlisted, isConnected, proposalExample, readProposal } from '../a
 import { readBounded } from '../lib/body.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, hintText, remedy } from '../lib/hint.ts';
-import { asTyped } from '../lib/log.ts';
+import { asTyped } from '../lib/package-files.ts';
 import { ownHost } from './policy/authority.ts';
-import type { ReceivedExchange } from './authorize.ts';
 import { proposerOf } from './proposed.ts';
+import type { Request } from './request.ts';
 import type { ProxyServices } from './services.ts';
 import { isInScope } from './target.ts';
 
@@ -29,14 +29,12 @@ export function isProposalPath(path: string): boolean {
  */
 export async function answerProposals(
   path: string,
-  caller: Identity,
-  exchange: ReceivedExchange,
+  request: Request,
 ): Promise<{ readonly status: 200 | 202; readonly value: object }> {
-  const { inbound, services } = exchange;
-  const { method } = inbound.head;
+  const { method, caller, services } = request;
   const id = path.slice('/proposals/'.length);
   if (method === 'POST' && path === '/proposals') {
-    const proposal = await propose(caller, exchange);
+    const proposal = await propose(request);
     return { status: 202, value: proposalPage(proposal, services.now()) };
   }
   if (method !== 'GET' && method !== 'HEAD') {
@@ -56,15 +54,15 @@ export async function answerProposals(
   return { status: 200, value: proposalPage(await connectedSince(found, caller, services), services.now()) };
 }
 
-async function propose(
-  caller: Identity,
-  {
-    received: { body, fieldFacts, inbound },
-    reply,
-    config: { policy, provider },
-    services,
-  }: ReceivedExchange,
-): Promise<Proposal> {
+async function propose({
+  body,
+  fieldFacts,
+  inbound,
+  reply,
+  config: { policy, provider },
+  caller,
+  services,
+}: Request): Promise<Proposal> {
   // A page in a browser behind the proxy cannot send this type to another origin unasked.
   if (!/^application\/json *(?:;|$)/i.test(fieldFacts.contentType ?? '')) {
     throw new SidekeyError('bad_request', 'A proposal has the Content-Type application/json.', {

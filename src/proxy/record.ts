@@ -1,23 +1,40 @@
-import { setImmediate } from 'node:timers/promises';
-import { LRUCache } from 'lru-cache';
+import { randomFillSync } from 'node:crypto';
 import type { Identity } from '../agents/authentication.ts';
 import type { Question } from '../domain/approval.ts';
 import type { AuditEvent } from '../domain/event.ts';
-import { newExchangeId } from '../lib/exchange-id.ts';
 import type { SealedCredential } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
-import type { InjectPlace, Provider } from '../domain/provider.ts';
 import type { ReadyToken } from '../grants/token-result.ts';
 import type { ExchangeResult, InboundRequest } from './http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Authority } from './policy/authority.ts';
 import type { Decision, ReportedOutcome } from './policy/decide.ts';
 import type { RequestFacts } from './policy/request.ts';
-import { isPattern, matchesPattern, parsePattern } from './policy/domain-map.ts';
-import { fold, percentDecoded } from './policy/text.ts';
-import { pathPrefixesOf } from './schemes/placement.ts';
 import { planOf } from './plan.ts';
-import type { GrantCandidates, Target } from './target.ts';
+import type { Target } from './target.ts';
+
+/** Number of bytes of an ID: 12 characters of base64url. */
+const idBytes = 9;
+
+/** Random bytes for many IDs. Saves a call of the random generator for each ID. */
+const pool = Buffer.alloc(128 * idBytes);
+let used = pool.length;
+
+/**
+ * Returns an ID for the events of an exchange: 71 random bits in base64url. The first character is a letter,
+ * so that an ID is never an option at the command line or a formula in CSV.
+ */
+export function newExchangeId(): string {
+  if (used === pool.length) {
+    randomFillSync(pool);
+    used = 0;
+  }
+  const first = pool.readUInt8(used) & 0x7f;
+  pool.writeUInt8(first, used);
+  const id = pool.toString('base64url', used, used + idBytes);
+  used += idBytes;
+  return id;
+}
 
 /** Facts of an exchange. All keys exist from the beginning, so that every exchange has one hidden class. */
 interface Known {
@@ -241,180 +258,4 @@ export class ExchangeRecord {
       leaks: this.#leaks,
     };
   }
-}
-
-/**
- * Returns the path of a request for the record, without the place of a credential. The client may have
- * written its own credential there, even if the request is refused. A promise if every provider has to be
- * read.
- *
- * @param offer what the map offers there; null: nothing
- */
-export type PathRedactor = (
-  target: Target,
-  offer: Pick<GrantCandidates, 'reference' | 'candidates'> | null,
-) => string | Promise<string>;
-
-/** Providers. `get` throws for an invalid definition. */
-interface Providers {
-  readonly names: readonly string[];
-  get(name: string): Pick<Provider, 'audience' | 'inject'> | undefined;
-}
-
-/**
- * Returns the redactor of credentials in paths. If the map offers a grant, its provider says where they are;
- * otherwise the providers with the host in their audience do. Any other host may be a provider's by another
- * name, so the places of all providers are concealed there.
- */
-export function createPathRedactor(providers: Providers): PathRedactor {
-  let everywhere: Promise<(authority: Authority) => readonly InjectPlace[]> | undefined;
-  return ({ authority, path }, offer) => {
-    let shown = path;
-    let isOffered = false;
-    const candidates = offer?.candidates ?? [];
-    for (let i = 0; i < candidates.length; i += 1) {
-      const places = providers.get(candidates[i]!.provider)?.inject;
-      if (places === undefined) continue;
-      isOffered = true;
-      for (let n = 0; n < places.length; n += 1) shown = without(shown, places[n]!);
-    }
-    if (isOffered) return shown;
-    everywhere ??= readAll(providers);
-    return everywhere.then((plansAt) => {
-      // Without a grant, the reference may be the name of a provider.
-      const named = offer === null ? undefined : providers.get(offer.reference)?.inject;
-      return plansAt(authority).reduce(without, named === undefined ? path : named.reduce(without, path));
-    });
-  };
-}
-
-/** Maximum number of authorities whose providers are cached. */
-const authoritiesKept = 1_000;
-
-/** Reads every definition, with a pause after each: there are many, and other requests are under way. */
-async function readAll(providers: Providers): Promise<(authority: Authority) => readonly InjectPlace[]> {
-  const audiences: {
-    readonly inject: readonly InjectPlace[];
-    readonly patterns: ReturnType<typeof patternsOf>;
-  }[] = [];
-  for (const name of providers.names) {
-    const provider = readable(providers, name);
-    if (provider !== undefined)
-      audiences.push({ inject: provider.inject, patterns: patternsOf(provider.audience) });
-    await setImmediate();
-  }
-  const placesAt = new LRUCache<string, readonly InjectPlace[]>({ max: authoritiesKept });
-  return (authority) => {
-    const key = `${authority.scheme}://${authority.host}:${authority.port}`;
-    let plans = placesAt.get(key);
-    if (plans === undefined) {
-      const here = audiences.filter(({ patterns }) =>
-        patterns.some((each) => matchesPattern(each, authority)),
-      );
-      plans = (here.length > 0 ? here : audiences)
-        .flatMap(({ inject }) => inject)
-        .filter(({ as }) => pathPrefixesOf(as).length > 0);
-      placesAt.set(key, plans);
-    }
-    return plans;
-  };
-}
-
-/** Returns a definition; undefined if it is invalid, because no grant uses an invalid definition. */
-function readable(providers: Providers, name: string): ReturnType<Providers['get']> {
-  try {
-    return providers.get(name);
-  } catch {
-    return undefined;
-  }
-}
-
-function patternsOf(audience: readonly string[]) {
-  return audience.map(parsePattern).filter(isPattern);
-}
-
-function without(path: string, { as }: InjectPlace): string {
-  const prefixes = pathPrefixesOf(as);
-  if (prefixes.length === 0) return path;
-  const shown = prefixes.reduce((rest, prefix) => rest.replace(placeOf(prefix), () => prefix), path);
-  return ambiguousPathPrefix(shown, prefixes) ?? shown;
-}
-
-const places = new Map<string, RegExp>();
-
-/**
- * Finds the credential: the rest of the segment that starts with the prefix, in any spelling. Some servers
- * read `//bot…` and `/%62ot…` as `/bot…`.
- */
-function placeOf(prefix: string): RegExp {
-  const cached = places.get(prefix);
-  if (cached !== undefined) return cached;
-  const letters = Array.from(prefix, (letter) => {
-    const hex = letter.charCodeAt(0).toString(16).padStart(2, '0');
-    return `(?:\\x${hex}|%${hex})${letter === '/' ? '+' : ''}`;
-  });
-  const place = new RegExp(`^${letters.join('')}[^/?]*`, 'i');
-  places.set(prefix, place);
-  return place;
-}
-
-/** Maximum layers of percent-encoding; no server decodes more. */
-const mostRounds = 8;
-/** Characters at which some servers split segments: dots, backslashes, parameters, control characters. */
-const moving = /[\\;\uFFFD]|\p{Cc}|\/\s*\.+\s*(?:\/|$)/u;
-
-/**
- * Returns the part of an ambiguous path (`/x/../bot…`, `/%2562ot…`, `/;x/bot…`) before the first segment
- * that may end a prefix. The rest may hold a credential. Null: the path has one reading, or no segment
- * matches.
- *
- * @param target origin-form, with its query
- */
-function ambiguousPathPrefix(target: string, prefixes: readonly string[]): string | null {
-  const path = target.split('?', 1)[0] ?? '';
-  if (!isOdd(path)) return null;
-  const ends = prefixes.map((prefix) => prefix.split('/').findLast((segment) => segment !== '') ?? '');
-  const segments: string[] = [];
-  for (const segment of path.slice(1).split('/')) {
-    const end = ends.find((name) => couldBe(segment, name));
-    if (end !== undefined) return `/${[...segments, end].join('/')}`;
-    segments.push(segment);
-  }
-  return null;
-}
-
-/** Paths of plain letters, without a segment that consists of dots. Most paths match. */
-const plain = /^(?:\/(?!\.*(?:\/|$))[\w.~-]+)*\/?$/;
-
-/** An encoding of IIS only: for every other server it is text. */
-const wide = /%u[0-9a-f]{4}/i;
-
-function isOdd(path: string): boolean {
-  if (plain.test(path)) return false;
-  if (wide.test(path)) return true;
-  const bytes = inUtf8(percentDecoded(path));
-  const read = fold(bytes);
-  return read !== bytes.toLowerCase() || read !== decoded(read) || moving.test(read);
-}
-
-/** Reports whether a segment or a part of it may start with a name, in the reading with the most matches. */
-function couldBe(segment: string, name: string): boolean {
-  let read = fold(segment);
-  for (let round = 0; round < mostRounds; round += 1) {
-    const next = decoded(read);
-    if (next === read) return read.split(/[/\\;]/).some((part) => part.trimStart().startsWith(fold(name)));
-    read = next;
-  }
-  return true;
-}
-
-/** Decodes one layer of percent-encoding, including that of IIS. */
-function decoded(text: string): string {
-  return fold(inUtf8(percentDecoded(text)));
-}
-
-/** Decodes bytes, given as one character each, as UTF-8. */
-function inUtf8(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- all bytes
-  return /^[\0-\xff]*$/.test(text) ? Buffer.from(text, 'latin1').toString('utf8') : text;
 }

@@ -1,5 +1,5 @@
-import { notFromUpstream, type RawFields, responseFields, valuesOf } from './http/fields.ts';
-import { hasResponseBody } from './http/framing.ts';
+import { notFromUpstream, type RawFields, responseFields, valuesOf, withoutFields } from './http/fields.ts';
+import { announcesInVain, hasResponseBody } from './http/framing.ts';
 import { NameSet, type ResponseHeadBytes } from './http/head.ts';
 import type { ExchangeResult } from './http/message.ts';
 import { guardReply, type GuardedExchange, guardFields, type ReplySink } from './leak-guard/response.ts';
@@ -10,14 +10,22 @@ import type { ProofAnswer } from './schemes/dpop.ts';
 import {
   type AttemptContext,
   type AttemptEnd,
-  endToEndFields,
+  BufferedResponse,
   isConnectionLoss,
-  isRefusal,
-  isSafe,
   upstreamFailure,
 } from './attempt.ts';
 import { ToolListReply } from './tool-list.ts';
-import type { UpstreamRequest } from './upstream-request.ts';
+import type { UpstreamRequest } from './request.ts';
+
+/** Reports whether a status says that the credential was not enough (RFC 6750 §3.1). */
+export function isRefusal(status: number): boolean {
+  return status === 401 || status === 403;
+}
+
+/** Reports whether a request may be repeated without consent of its upstream (RFC 9110 §9.2.1). */
+export function isSafe(method: string): boolean {
+  return method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
+}
 
 const notFromAny = new NameSet(notFromUpstream(false));
 const notFromGrants = new NameSet(notFromUpstream(true));
@@ -415,37 +423,15 @@ export class ResponseHandler {
   }
 }
 
+/** The fields of a final head. Removes the length that a 204 must not have. */
+function endToEndFields(head: ResponseHeadBytes): RawFields {
+  const fields = head.raw();
+  if (head.status !== 204 || !announcesInVain(head)) return fields;
+  return withoutFields(fields, (name) => name === 'content-length');
+}
+
 function responseTooLarge(bytes: number): SidekeyError {
   const sentence = `The response is larger than the ${bytes} bytes that a rule allows.`;
   const hint = 'ask for less, or raise max_response of the rule';
   return new SidekeyError('rule_denied', sentence, { hint });
-}
-
-/** Bytes of a response that are buffered before its connection is paused. */
-const maxBufferedBytes = 65_536;
-
-/** A response that is not forwarded yet. */
-class BufferedResponse {
-  readonly fields: RawFields;
-  readonly reason: string;
-  readonly pieces: Buffer[] = [];
-  /** Set if the response is complete. */
-  trailers: RawFields | null = null;
-  /** Set if the response ended too early and the received part may be forwarded. */
-  shortened: Error | null = null;
-  /** Set if the response must not be forwarded. */
-  broken: Error | null = null;
-  #bytes = 0;
-
-  constructor(fields: RawFields, reason: string) {
-    this.fields = fields;
-    this.reason = reason;
-  }
-
-  /** Adds a piece. Returns false if reading should pause. */
-  add(piece: Buffer): boolean {
-    this.pieces.push(piece);
-    this.#bytes += piece.length;
-    return this.#bytes < maxBufferedBytes;
-  }
 }

@@ -13,7 +13,7 @@ interface Counting {
 }
 
 /** The parts of an authorized request that its limits use. */
-interface LimitedRequest {
+export interface LimitedRequest {
   readonly decision: Pick<Permission, 'mode' | 'limits'>;
   readonly caller: Pick<Identity, 'agent'>;
   /** Grant of the request; null: the config applies no limit to requests without a grant. */

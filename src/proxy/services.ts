@@ -11,7 +11,6 @@ import type { LoginExchange, LoginOutcome } from '../grants/keep-login.ts';
 import type { Placement, Provider } from '../domain/provider.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { TokenSource } from '../grants/token-source.ts';
-import type { InboundRequest, Reply } from './http/message.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { PeerOwner } from '../lib/os.ts';
@@ -23,12 +22,11 @@ import type { Limits } from './policy/limits.ts';
 import type { Quota } from '../agents/quota/quota.ts';
 import { CredentialFinder } from './schemes/forms.ts';
 import type { Nonces } from './schemes/dpop-proof.ts';
-import { type Destination, placementAt } from './schemes/placement.ts';
+import { createPathRedactor, type Destination, type PathRedactor, placementAt } from './schemes/placement.ts';
 import type { ProcessFigures } from './telemetry/figures.ts';
 import type { Tracer } from './telemetry/traces.ts';
 import type { UpstreamClient } from './upstream/client.ts';
 import type { AgentLoad, LeakLimit } from './rule-limits.ts';
-import { createPathRedactor, type ExchangeRecord, type PathRedactor } from './record.ts';
 import type { CertificateWatch } from './revalidate.ts';
 
 /** Parts that the stages of an exchange use. `main` makes them; those of `explain` change nothing. */
@@ -70,16 +68,6 @@ export interface ProxyServices {
   /** Returns the owner of the client of a local connection; absent: the one that the system reports. */
   readonly peerOwner?: ((socket: Socket) => Promise<PeerOwner>) | undefined;
   readonly timers: Timers;
-}
-
-/** One request with what its stages work with. */
-export interface ExchangeContext {
-  readonly inbound: InboundRequest;
-  readonly reply: Reply;
-  readonly services: ProxyServices;
-  readonly record: ExchangeRecord;
-  /** The config of the first stage. */
-  readonly config: ConfigSnapshot;
 }
 
 /** Values of the config that can change at run time. One exchange uses one snapshot until it has waited. */

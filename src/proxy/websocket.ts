@@ -16,8 +16,9 @@ import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from './policy/authority.ts';
 import type { Limits } from './policy/limits.ts';
 import type { Peer } from './policy/peer.ts';
-import { isRefusal, type Sending, upstreamFailure } from './attempt.ts';
+import { type Sending, upstreamFailure } from './attempt.ts';
 import { messageRewriting, type MessageRewriting } from './placeholders/stream.ts';
+import { isRefusal } from './response.ts';
 
 const upgrading = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
 

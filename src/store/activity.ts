@@ -1,50 +1,32 @@
 import type { Expression, ExpressionBuilder, Kysely, OnConflictDatabase, SqlBool } from 'kysely';
-import type { Run } from './agents.ts';
+import { all, done, first, type Run } from './queries.ts';
 import { type ActivityRow, type Schema, unsynced, wrongClockMs } from './schema.ts';
 import type { ActivityChange, GrantActivity, Store } from './store.ts';
 
 /** @param now milliseconds since the epoch */
 export function sqlActivity(db: Kysely<Schema>, run: Run, now: () => number): Store['activity'] {
+  const activity = () => db.selectFrom('grantActivity').selectAll();
   return {
-    get: (grantId) =>
-      run(async () => {
-        const row = await db
-          .selectFrom('grantActivity')
-          .selectAll()
-          .where('grantId', '=', grantId)
-          .executeTakeFirst();
-        return row === undefined ? null : fromActivityRow(row);
-      }),
-    list: () =>
-      run(async () => (await db.selectFrom('grantActivity').selectAll().execute()).map(fromActivityRow)),
+    get: (grantId) => run(() => first(activity().where('grantId', '=', grantId), fromActivityRow)),
+    list: () => run(() => all(activity(), fromActivityRow)),
     note: (grantId, change) =>
-      run(async () => {
+      run(() => {
         const time = now();
-        await db
+        const values = firstActivity(change);
+        const columns = Object.keys(values) as (keyof typeof values)[];
+        const insertion = db
           .insertInto('grantActivity')
-          .columns(['grantId', 'usedAt', 'refreshedAt', 'failedAt', 'failure', 'lackedAt', 'lacked'])
+          .columns(['grantId', ...columns])
           .expression(
             db
               .selectFrom('grants')
               .where('id', '=', grantId)
-              .select((row) => {
-                const first = firstActivity(change);
-                return [
-                  'id',
-                  row.val(first.usedAt).as('usedAt'),
-                  row.val(first.refreshedAt).as('refreshedAt'),
-                  row.val(first.failedAt).as('failedAt'),
-                  row.val(first.failure).as('failure'),
-                  row.val(first.lackedAt).as('lackedAt'),
-                  row.val(first.lacked).as('lacked'),
-                ];
-              }),
+              .select((row) => ['id', ...columns.map((column) => row.val(values[column]).as(column))]),
           )
           .onConflict((conflict) =>
             conflict.column('grantId').doUpdateSet((row) => newsOf(row, change, time)),
-          )
-          .modifyEnd(unsynced)
-          .execute();
+          );
+        return done(insertion.modifyEnd(unsynced));
       }),
   };
 }

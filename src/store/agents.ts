@@ -2,6 +2,7 @@ import type { Kysely, Transaction, UpdateQueryBuilder } from 'kysely';
 import { type Binding, leaseStanding } from '../domain/lease.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
+import { all, done, first, type Run, written } from './queries.ts';
 import {
   anyGrant,
   compare,
@@ -16,7 +17,7 @@ import {
   toPolicyRow,
   wrongClockMs,
 } from './schema.ts';
-import type { LeaseChoice, LeaseStore, Store } from './store.ts';
+import type { LeaseChoice, LeaseStore, Store, TakeOver } from './store.ts';
 
 /** Queries for the rights of agents. Each is one statement or one transaction. */
 
@@ -31,32 +32,14 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
     leases: sqlLeases(db, run, change),
 
     grantPolicies: {
-      get: (grantId) =>
-        run(async () => {
-          const row = await db
-            .selectFrom('grantPolicies')
-            .selectAll()
-            .where('grantId', '=', grantId)
-            .executeTakeFirst();
-          return row === undefined ? null : fromPolicyRow(row);
-        }),
-      list: () =>
-        run(async () => (await db.selectFrom('grantPolicies').selectAll().execute()).map(fromPolicyRow)),
+      get: (grantId) => run(() => first(allPolicies(db).where('grantId', '=', grantId), fromPolicyRow)),
+      list: () => run(() => all(allPolicies(db), fromPolicyRow)),
       set: (grantId, policy) =>
         change(async (inside) => {
-          const grant = await inside
-            .selectFrom('grants')
-            .select('id')
-            .where('id', '=', grantId)
-            .executeTakeFirst();
-          if (grant === undefined) return false;
-          const before = await inside
-            .selectFrom('grantPolicies')
-            .selectAll()
-            .where('grantId', '=', grantId)
-            .executeTakeFirst();
-          const current = before === undefined ? noPolicy(grantId) : fromPolicyRow(before);
-          const row = toPolicyRow({ ...current, ...policy, grantId });
+          const grant = inside.selectFrom('grants').select('id').where('id', '=', grantId);
+          if ((await first(grant)) === null) return false;
+          const before = await first(allPolicies(inside).where('grantId', '=', grantId), fromPolicyRow);
+          const row = toPolicyRow({ ...(before ?? noPolicy(grantId)), ...policy, grantId });
           await inside
             .insertInto('grantPolicies')
             .values(row)
@@ -74,11 +57,11 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
             const revision = await rightsRevision(db);
             const rights = {
               revision,
-              agents: (await db.selectFrom('agents').selectAll().execute()).map(fromAgentRow),
+              agents: await all(db.selectFrom('agents').selectAll(), fromAgentRow),
               tokens: await allTokens(db).execute(),
-              bindings: (await db.selectFrom('bindings').selectAll().execute()).map(fromBindingRow),
-              leases: (await allLeases(db).where('expiresAt', '>=', since).execute()).map(fromLeaseRow),
-              policies: (await db.selectFrom('grantPolicies').selectAll().execute()).map(fromPolicyRow),
+              bindings: await all(db.selectFrom('bindings').selectAll(), fromBindingRow),
+              leases: await all(allLeases(db).where('expiresAt', '>=', since), fromLeaseRow),
+              policies: await all(allPolicies(db), fromPolicyRow),
             };
             // Tables read before and after a change could together grant rights that never existed.
             if ((await rightsRevision(db)) === revision) return rights;
@@ -132,32 +115,26 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
         await inside.insertInto('leases').values(toLeaseRow(lease)).execute();
         return true;
       }),
-    get: (id) =>
-      run(async () => {
-        const row = await db.selectFrom('leases').selectAll().where('id', '=', id).executeTakeFirst();
-        return row === undefined ? null : fromLeaseRow(row);
-      }),
-    list: () => run(async () => (await allLeases(db).execute()).map(fromLeaseRow)),
+    get: (id) => run(() => first(db.selectFrom('leases').selectAll().where('id', '=', id), fromLeaseRow)),
+    list: () => run(() => all(allLeases(db), fromLeaseRow)),
     renew: (id, { at, expiresAt, moreUses }) =>
       change(async (inside) => {
-        const before = await inside.selectFrom('leases').selectAll().where('id', '=', id).executeTakeFirst();
+        const lease = inside.selectFrom('leases').selectAll().where('id', '=', id);
+        const before = await first(lease, fromLeaseRow);
         // Approvals for the lifetime of a lease end with the lease.
-        if (before !== undefined && leaseStanding(fromLeaseRow(before), at).state !== 'active')
-          await endApprovals(inside, id);
-        const row = await inside
+        if (before !== null && leaseStanding(before, at).state !== 'active') await endApprovals(inside, id);
+        const renewed = inside
           .updateTable('leases')
-          .set((lease) => ({ renewedAt: at, expiresAt: expiresAt, maxUses: lease('maxUses', '+', moreUses) }))
+          .set((row) => ({ renewedAt: at, expiresAt: expiresAt, maxUses: row('maxUses', '+', moreUses) }))
           .where('id', '=', id)
-          .where('revokedAt', 'is', null)
-          .returningAll()
-          .executeTakeFirst();
-        return row === undefined ? null : fromLeaseRow(row);
+          .where('revokedAt', 'is', null);
+        return first(renewed.returningAll(), fromLeaseRow);
       }),
     revoke: (which, at) => change((inside) => revokeLeases(inside, which, at)),
     use: (id, at) =>
       // Counting a use changes no right, so the revision is kept.
-      run(async () => {
-        const row = await db
+      run(() => {
+        const counted = db
           .updateTable('leases')
           .set((lease) => ({ uses: lease('uses', '+', 1), usedAt: at }))
           .where('id', '=', id)
@@ -165,16 +142,16 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
           .where('expiresAt', '>', at)
           .where((lease) =>
             lease.or([lease('maxUses', 'is', null), lease('uses', '<', lease.ref('maxUses'))]),
-          )
-          .returning('uses')
-          .executeTakeFirst();
-        return row?.uses ?? null;
+          );
+        return first(counted.returning('uses'), ({ uses }) => uses);
       }),
     removeEnded: (before) =>
-      change(async (inside) => {
-        await inside.deleteFrom('leases').where('expiresAt', '<', before).execute();
-      }),
+      change((inside) => done(inside.deleteFrom('leases').where('expiresAt', '<', before))),
   };
+}
+
+function allPolicies(from: Kysely<Schema>) {
+  return from.selectFrom('grantPolicies').selectAll();
 }
 
 /** Ends the approvals of a lease, and its accepted proposals. */
@@ -222,14 +199,11 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
             }),
         ),
       get: (name) =>
-        run(async () => {
-          const row = await db.selectFrom('agents').selectAll().where('name', '=', name).executeTakeFirst();
-          return row === undefined ? null : fromAgentRow(row);
-        }),
+        run(() => first(db.selectFrom('agents').selectAll().where('name', '=', name), fromAgentRow)),
       list: () =>
         run(async () => {
-          const rows = await db.selectFrom('agents').selectAll().execute();
-          return rows.map(fromAgentRow).toSorted((a, b) => compare(a.name, b.name));
+          const agents = await all(db.selectFrom('agents').selectAll(), fromAgentRow);
+          return agents.toSorted((a, b) => compare(a.name, b.name));
         }),
       identityUses: () =>
         run(async () => {
@@ -238,7 +212,7 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
         }),
       change: (name, { user, labels, disabledAt }) =>
         change(async (inside) => {
-          const result = await inside
+          const update = inside
             .updateTable('agents')
             // Sets the name to itself, because an update needs at least one column.
             .set({
@@ -247,74 +221,49 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
               ...(labels === undefined ? {} : { labels: JSON.stringify(labels) }),
               ...(disabledAt === undefined ? {} : { disabledAt: disabledAt }),
             })
-            .where('name', '=', name)
-            .executeTakeFirstOrThrow();
+            .where('name', '=', name);
+          const isChanged = (await written(update)) === 1;
           // A lease that was suspended must not come back with its agent.
           if (typeof disabledAt === 'number') await revokeLeases(inside, { agent: name }, disabledAt);
-          return result.numUpdatedRows === 1n;
+          return isChanged;
         }),
       remove: (name) =>
-        change(async (inside) => {
-          const result = await inside.deleteFrom('agents').where('name', '=', name).executeTakeFirstOrThrow();
-          return result.numDeletedRows === 1n;
-        }),
+        change(async (inside) => (await written(inside.deleteFrom('agents').where('name', '=', name))) === 1),
     },
 
     agentTokens: {
       list: (agent) =>
-        run(async () => {
-          const query = allTokens(db);
-          const rows = await (agent === undefined ? query : query.where('agent', '=', agent)).execute();
-          return rows;
-        }),
+        run(() => (agent === undefined ? allTokens(db) : allTokens(db).where('agent', '=', agent)).execute()),
       add: (token, takeOver) =>
         change(async (inside) => {
           if (!(await isAgent(inside, token.agent))) return null;
-          let ending = 0n;
-          if (takeOver !== null) {
-            const { label, at } = takeOver;
-            let query = inside
-              .updateTable('agentTokens')
-              .set({ expiresAt: at })
-              .where('agent', '=', token.agent)
-              .where('revokedAt', 'is', null)
-              .where((row) => row.or([row('expiresAt', 'is', null), row('expiresAt', '>', at)]));
-            if (label !== null) query = query.where('label', '=', label);
-            ending = (await query.executeTakeFirstOrThrow()).numUpdatedRows;
-          }
+          const ending =
+            takeOver === null
+              ? 0
+              : await written(liveTokens(inside, token.agent, takeOver).set({ expiresAt: takeOver.at }));
           await inside.insertInto('agentTokens').values(token).execute();
-          return Number(ending);
+          return ending;
         }),
       revoke: (agent, label, at) =>
-        change(async (inside) => {
-          let query = inside
-            .updateTable('agentTokens')
-            .set({ revokedAt: at })
-            .where('agent', '=', agent)
-            .where('revokedAt', 'is', null)
-            .where((row) => row.or([row('expiresAt', 'is', null), row('expiresAt', '>', at)]));
-          if (label !== null) query = query.where('label', '=', label);
-          return Number((await query.executeTakeFirstOrThrow()).numUpdatedRows);
-        }),
+        change((inside) => written(liveTokens(inside, agent, { label, at }).set({ revokedAt: at }))),
       removeEnded: (before) =>
-        change(async (inside) => {
-          await inside
-            .deleteFrom('agentTokens')
-            .where((row) => row.or([row('expiresAt', '<', before), row('revokedAt', '<', before)]))
-            .execute();
-        }),
+        change((inside) =>
+          done(
+            inside
+              .deleteFrom('agentTokens')
+              .where((row) => row.or([row('expiresAt', '<', before), row('revokedAt', '<', before)])),
+          ),
+        ),
     },
 
     bindings: {
       list: (agent) =>
         run(async () => {
           const query = db.selectFrom('bindings').selectAll();
-          const rows = await (agent === undefined ? query : query.where('agent', '=', agent)).execute();
-          return rows
-            .map(fromBindingRow)
-            .toSorted(
-              (a, b) => compare(a.agent, b.agent) || compare(a.kind, b.kind) || compare(a.value, b.value),
-            );
+          const own = agent === undefined ? query : query.where('agent', '=', agent);
+          return (await all(own, fromBindingRow)).toSorted(
+            (a, b) => compare(a.agent, b.agent) || compare(a.kind, b.kind) || compare(a.value, b.value),
+          );
         }),
       add: (agent, bindings, at) =>
         change(async (inside) =>
@@ -322,17 +271,12 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
         ),
       remove: (agent, bindings) =>
         change(async (inside) => {
-          let removed = 0n;
+          let removed = 0;
           for (const { kind, value } of bindings) {
-            const result = await inside
-              .deleteFrom('bindings')
-              .where('agent', '=', agent)
-              .where('kind', '=', kind)
-              .where('value', '=', value)
-              .executeTakeFirstOrThrow();
-            removed += result.numDeletedRows;
+            const same = inside.deleteFrom('bindings').where('kind', '=', kind).where('value', '=', value);
+            removed += await written(same.where('agent', '=', agent));
           }
-          return Number(removed);
+          return removed;
         }),
     },
   };
@@ -342,10 +286,19 @@ function allTokens(from: Kysely<Schema>) {
   return from.selectFrom('agentTokens').selectAll().orderBy('createdAt').orderBy('id');
 }
 
+/** Returns an update of the tokens of an agent with this label (null: any) that are valid at this time. */
+function liveTokens(inside: Transaction<Schema>, agent: string, { label, at }: TakeOver) {
+  const live = inside
+    .updateTable('agentTokens')
+    .where('agent', '=', agent)
+    .where('revokedAt', 'is', null)
+    .where((row) => row.or([row('expiresAt', 'is', null), row('expiresAt', '>', at)]));
+  return label === null ? live : live.where('label', '=', label);
+}
+
 /** Reports whether an agent of this name exists. The write lock of the transaction keeps the result valid. */
 async function isAgent(inside: Transaction<Schema>, name: string): Promise<boolean> {
-  const row = await inside.selectFrom('agents').select('name').where('name', '=', name).executeTakeFirst();
-  return row !== undefined;
+  return (await first(inside.selectFrom('agents').select('name').where('name', '=', name))) !== null;
 }
 
 async function addBindings(
@@ -356,12 +309,11 @@ async function addBindings(
 ): Promise<number> {
   let added = 0;
   for (const { kind, value } of bindings) {
-    const result = await inside
+    const insertion = inside
       .insertInto('bindings')
       .values({ agent, kind, value, createdAt: at })
-      .onConflict((conflict) => conflict.columns(['agent', 'kind', 'value']).doNothing())
-      .executeTakeFirstOrThrow();
-    added += Number(result.numInsertedOrUpdatedRows ?? 0n);
+      .onConflict((conflict) => conflict.columns(['agent', 'kind', 'value']).doNothing());
+    added += await written(insertion);
   }
   return added;
 }
@@ -377,9 +329,6 @@ async function revokeLeases(inside: Transaction<Schema>, which: LeaseChoice, at:
   for (const id of ids) await endApprovals(inside, id);
   return ids;
 }
-
-/** Runs a query of an open store; `duplicate` returns the failure for a violated unique constraint. */
-export type Run = <Result>(query: () => Promise<Result>, duplicate?: () => SidekeyError) => Promise<Result>;
 
 /** Runs a change of a right atomically. */
 type Change = <Result>(

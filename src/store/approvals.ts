@@ -9,7 +9,7 @@ import {
 } from '../domain/approval.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import type { Run } from './agents.ts';
+import { all, done, first, type Run, written } from './queries.ts';
 import { damaged, type QuestionRow, type Schema } from './schema.ts';
 import type { ApprovalStore } from './store.ts';
 
@@ -19,16 +19,13 @@ import type { ApprovalStore } from './store.ts';
  */
 
 export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
-  const read = async (id: string) => {
-    const row = await db.selectFrom('questions').selectAll().where('id', '=', id).executeTakeFirst();
-    return row === undefined ? null : fromQuestionRow(row);
-  };
+  const questions = () => db.selectFrom('questions').selectAll();
+  const read = (id: string) => first(questions().where('id', '=', id), fromQuestionRow);
   return {
     ask: (question) =>
       run(
         async () => {
-          const { numInsertedOrUpdatedRows: asked } = await insertion(db, question).executeTakeFirstOrThrow();
-          if (asked !== 1n)
+          if ((await written(insertion(db, question))) !== 1)
             throw new SidekeyError(
               'grant_missing',
               'The grant that the request is for, or the agent or the lease that it comes from, is gone.',
@@ -44,26 +41,15 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
       ),
     get: (id) => run(() => read(id)),
     keepAlive: (ids, until) =>
-      run(async () => {
-        await db
-          .updateTable('questions')
-          .set({ aliveUntil: until })
-          .where('id', 'in', ids)
-          .where('answer', 'is', null)
-          .execute();
+      run(() => {
+        const alive = db.updateTable('questions').set({ aliveUntil: until });
+        return done(alive.where('id', 'in', ids).where('answer', 'is', null));
       }),
     waiting: (at) =>
-      run(async () => {
-        const rows = await db
-          .selectFrom('questions')
-          .selectAll()
-          .where('answer', 'is', null)
-          .where('expiresAt', '>', at)
-          .where('aliveUntil', '>', at)
-          .orderBy('askedAt')
-          .orderBy('id')
-          .execute();
-        return rows.map(fromQuestionRow);
+      run(() => {
+        const open = questions().where('answer', 'is', null);
+        const waiting = open.where('expiresAt', '>', at).where('aliveUntil', '>', at);
+        return all(waiting.orderBy('askedAt').orderBy('id'), fromQuestionRow);
       }),
     answer: (id, answer) =>
       run(async () => {
@@ -76,8 +62,8 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
           .where('aliveUntil', '>', answer.at);
         // Without a lease the approval would never end.
         if (isForLease(answer)) query = query.where('lease', 'is not', null);
-        const row = await query.returningAll().executeTakeFirst();
-        if (row !== undefined) return fromQuestionRow(row);
+        const answered = await first(query.returningAll(), fromQuestionRow);
+        if (answered !== null) return answered;
         const question = await read(id);
         if (question !== null && isWaiting(question, answer.at) && isForLease(answer))
           throw new SidekeyError(
@@ -89,44 +75,30 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
       }),
     withdraw: (id) =>
       run(async () => {
-        const { numDeletedRows } = await db
-          .deleteFrom('questions')
-          .where('id', '=', id)
-          .where('answer', 'is', null)
-          .executeTakeFirstOrThrow();
-        return numDeletedRows === 1n ? null : ((await read(id))?.answer ?? null);
+        const open = db.deleteFrom('questions').where('id', '=', id).where('answer', 'is', null);
+        return (await written(open)) === 1 ? null : ((await read(id))?.answer ?? null);
       }),
     standing: ({ agent, lease, grantId, ruleKey }, at) =>
-      run(async () => {
-        const row = await standingAt(db, at)
+      run(() => {
+        const same = standingAt(db, at)
           .where('agent', 'is not distinct from', agent)
           .where('lease', 'is not distinct from', lease)
           .where('grantId', '=', grantId)
-          .where('ruleKey', '=', ruleKey)
-          .executeTakeFirst();
-        return row === undefined ? null : fromStandingRow(row);
+          .where('ruleKey', '=', ruleKey);
+        return first(same, fromStandingRow);
       }),
-    listStanding: (at) => run(async () => (await standingAt(db, at).execute()).map(fromStandingRow)),
+    listStanding: (at) => run(() => all(standingAt(db, at), fromStandingRow)),
     revoke: (id) =>
-      run(async () => {
-        const row = await db
-          .updateTable('questions')
-          .set({ stands: 0 })
-          .where('id', '=', id)
-          .where('stands', '=', 1)
-          .returningAll()
-          .executeTakeFirst();
-        return row === undefined ? null : fromStandingRow(row);
+      run(() => {
+        const end = db.updateTable('questions').set({ stands: 0 }).where('id', '=', id);
+        return first(end.where('stands', '=', 1).returningAll(), fromStandingRow);
       }),
     removeEnded: (before) =>
-      run(async () => {
-        await db
-          .deleteFrom('questions')
-          .where('askedAt', '<', before)
-          .where('expiresAt', '<', before)
-          // An approval without an end is removed with its lease.
-          .where((row) => row.or([row('stands', '=', 0), row('until', '<', before)]))
-          .execute();
+      run(() => {
+        const ended = db.deleteFrom('questions').where('askedAt', '<', before);
+        // An approval without an end is removed with its lease.
+        const unneeded = ended.where((row) => row.or([row('stands', '=', 0), row('until', '<', before)]));
+        return done(unneeded.where('expiresAt', '<', before));
       }),
   };
 }

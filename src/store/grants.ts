@@ -2,7 +2,7 @@ import type { Kysely } from 'kysely';
 import type { Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import type { Run } from './agents.ts';
+import { all, first, type Run, written } from './queries.ts';
 import { compare, damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
 import type { GrantRecord, Store } from './store.ts';
 
@@ -18,6 +18,7 @@ export function sqlGrants(
   run: Run,
   { grantWritten, synced }: GrantWrites,
 ): Store['grants'] {
+  const grants = () => db.selectFrom('grants').selectAll();
   return {
     insert: (record) =>
       run(
@@ -27,21 +28,13 @@ export function sqlGrants(
         },
         () => grantExists(record),
       ),
-    get: (id) =>
-      run(async () => {
-        const row = await db.selectFrom('grants').selectAll().where('id', '=', id).executeTakeFirst();
-        return row === undefined ? null : fromGrantRow(row);
-      }),
-    some: (ids) =>
-      run(async () => {
-        const rows = await db.selectFrom('grants').selectAll().where('id', 'in', ids).execute();
-        return rows.map(fromGrantRow);
-      }),
+    get: (id) => run(() => first(grants().where('id', '=', id), fromGrantRow)),
+    some: (ids) => run(() => all(grants().where('id', 'in', ids), fromGrantRow)),
     list: () =>
       run(async () => {
-        const rows = await db.selectFrom('grants').selectAll().execute();
+        const records = await all(grants(), fromGrantRow);
         // Sorted here: databases differ in their collation of text.
-        return rows.map(fromGrantRow).toSorted((a, b) => compare(a.name, b.name) || compare(a.user, b.user));
+        return records.toSorted((a, b) => compare(a.name, b.name) || compare(a.user, b.user));
       }),
     replace: (record, expectedRevision) =>
       run(
@@ -52,14 +45,13 @@ export function sqlGrants(
               `Revision ${record.revision} does not follow ${expectedRevision}.`,
             );
           }
-          const result = await db
+          const update = db
             .updateTable('grants')
             .set(toGrantRow(record))
             .where('id', '=', record.id)
             .where('revision', '=', expectedRevision)
-            .modifyEnd(unsynced)
-            .executeTakeFirstOrThrow();
-          if (result.numUpdatedRows !== 1n) return false;
+            .modifyEnd(unsynced);
+          if ((await written(update)) !== 1) return false;
           grantWritten(record.id);
           await synced();
           return true;
@@ -68,9 +60,9 @@ export function sqlGrants(
       ),
     remove: (id) =>
       run(async () => {
-        const result = await db.deleteFrom('grants').where('id', '=', id).executeTakeFirstOrThrow();
+        const removed = await written(db.deleteFrom('grants').where('id', '=', id));
         grantWritten(id);
-        return result.numDeletedRows === 1n;
+        return removed === 1;
       }),
   };
 }

@@ -1,6 +1,6 @@
 import { type Expression, type Kysely, sql } from 'kysely';
 import { SidekeyError } from '../lib/errors.ts';
-import type { Run } from './agents.ts';
+import { done, first, type Run, written } from './queries.ts';
 import { type Schema, unsynced } from './schema.ts';
 import type { Store } from './store.ts';
 
@@ -18,7 +18,7 @@ export function sqlLocks(db: Kysely<Schema>, run: Run, clock: () => Expression<n
         const lock = { holder, expiresAt: endOfLock(clock(), ttlMs) };
         const time = clock();
         // A single statement, so that no other process can write in between.
-        const result = await db
+        const insertion = db
           .insertInto('locks')
           .values({ name, ...lock })
           .onConflict((conflict) =>
@@ -33,38 +33,28 @@ export function sqlLocks(db: Kysely<Schema>, run: Run, clock: () => Expression<n
                 ]),
               ),
           )
-          .modifyEnd(unsynced)
-          .executeTakeFirstOrThrow();
-        return result.numInsertedOrUpdatedRows === 1n;
+          .modifyEnd(unsynced);
+        return (await written(insertion)) === 1;
       }),
     renew: (name, holder, ttlMs) =>
       run(async () => {
-        const result = await db
+        const update = db
           .updateTable('locks')
           .set({ expiresAt: endOfLock(clock(), ttlMs) })
           .where('name', '=', name)
           .where('holder', '=', holder)
-          .modifyEnd(unsynced)
-          .executeTakeFirstOrThrow();
-        return result.numUpdatedRows === 1n;
+          .modifyEnd(unsynced);
+        return (await written(update)) === 1;
       }),
     look: (name) =>
-      run(async () => {
-        const row = await db
-          .selectFrom('locks')
-          .select(['holder', sql<number>`expires_at - ${clock()}`.as('leftMs')])
-          .where('name', '=', name)
-          .executeTakeFirst();
-        return row ?? null;
+      run(() => {
+        const leftMs = sql<number>`expires_at - ${clock()}`.as('leftMs');
+        return first(db.selectFrom('locks').select(['holder', leftMs]).where('name', '=', name));
       }),
     release: (name, holder) =>
-      run(async () => {
-        await db
-          .deleteFrom('locks')
-          .where('name', '=', name)
-          .where('holder', '=', holder)
-          .modifyEnd(unsynced)
-          .execute();
+      run(() => {
+        const lock = db.deleteFrom('locks').where('name', '=', name).where('holder', '=', holder);
+        return done(lock.modifyEnd(unsynced));
       }),
   };
 }

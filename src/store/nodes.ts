@@ -1,5 +1,5 @@
 import { type Expression, type Kysely, sql } from 'kysely';
-import type { Run } from './agents.ts';
+import { done, first, type Run, written } from './queries.ts';
 import { compare, type Schema } from './schema.ts';
 import type { Store } from './store.ts';
 
@@ -22,28 +22,20 @@ export function sqlNodes(db: Kysely<Schema>, run: Run, clock: () => Expression<n
           .where('source', '!=', 'node')
           .execute();
         for (let number = 1; ; number += 1) {
-          const update = await db
-            .updateTable('nodes')
-            .set({ ...facts, seenAt: clock() })
-            .where('id', '=', id)
-            .executeTakeFirstOrThrow();
-          if (update.numUpdatedRows === 1n) return;
+          const update = db.updateTable('nodes').set({ ...facts, seenAt: clock() });
+          if ((await written(update.where('id', '=', id))) === 1) return;
           const free = number === 1 ? name : `${name}${nameSeparator}${number}`;
-          const made = await db
+          const insertion = db
             .insertInto('nodes')
             .values({ id, name: free, ...facts, joinedAt: clock(), seenAt: clock() })
-            .onConflict((conflict) => conflict.doNothing())
-            .executeTakeFirstOrThrow();
-          if (made.numInsertedOrUpdatedRows === 1n) return;
+            .onConflict((conflict) => conflict.doNothing());
+          if ((await written(insertion)) === 1) return;
         }
       }),
     seen: (id, keyId) =>
-      run(async () => {
-        await db
-          .updateTable('nodes')
-          .set({ ...(keyId !== null && { keyId }), seenAt: clock() })
-          .where('id', '=', id)
-          .execute();
+      run(() => {
+        const facts = { ...(keyId !== null && { keyId }), seenAt: clock() };
+        return done(db.updateTable('nodes').set(facts).where('id', '=', id));
       }),
     list: () =>
       run(async () => {
@@ -54,14 +46,7 @@ export function sqlNodes(db: Kysely<Schema>, run: Run, clock: () => Expression<n
           .execute();
         return rows.toSorted((a, b) => compare(a.name, b.name));
       }),
-    remove: (id) =>
-      run(async () => {
-        const { numDeletedRows } = await db
-          .deleteFrom('nodes')
-          .where('id', '=', id)
-          .executeTakeFirstOrThrow();
-        return numDeletedRows === 1n;
-      }),
+    remove: (id) => run(async () => (await written(db.deleteFrom('nodes').where('id', '=', id))) === 1),
   };
 }
 
@@ -71,7 +56,7 @@ export function sqlEnrolments(
   run: Run,
   clock: () => Expression<number>,
 ): Store['enrolments'] {
-  const all = () =>
+  const enrolments = () =>
     db
       .selectFrom('enrolments')
       .select(['id', 'name', 'sealed', 'request'])
@@ -81,27 +66,21 @@ export function sqlEnrolments(
       run(async () => {
         await db.deleteFrom('enrolments').where('expiresAt', '<=', clock()).execute();
         const expiresAt = sql<number>`${clock()} + ${sql.lit(ttlMs)}`;
-        await db
-          .insertInto('enrolments')
-          .values({ ...enrolment, request: null, expiresAt })
-          .execute();
+        await done(db.insertInto('enrolments').values({ ...enrolment, request: null, expiresAt }));
       }),
-    get: (id) => run(async () => (await all().where('id', '=', id).executeTakeFirst()) ?? null),
+    get: (id) => run(() => first(enrolments().where('id', '=', id))),
     ask: (id, request) =>
       run(async () => {
-        const { numUpdatedRows } = await db
+        const update = db
           .updateTable('enrolments')
           .set({ request })
           .where('id', '=', id)
           .where('expiresAt', '>', clock())
-          .where((row) => row.or([row('request', 'is', null), row('request', '=', request)]))
-          .executeTakeFirstOrThrow();
-        return numUpdatedRows === 1n;
+          .where((row) => row.or([row('request', 'is', null), row('request', '=', request)]));
+        return (await written(update)) === 1;
       }),
-    asked: () => run(() => all().where('request', 'is not', null).where('expiresAt', '>', clock()).execute()),
-    remove: (id) =>
-      run(async () => {
-        await db.deleteFrom('enrolments').where('id', '=', id).execute();
-      }),
+    asked: () =>
+      run(() => enrolments().where('request', 'is not', null).where('expiresAt', '>', clock()).execute()),
+    remove: (id) => run(() => done(db.deleteFrom('enrolments').where('id', '=', id))),
   };
 }

@@ -28,7 +28,6 @@ import { type Fault, sqlStore } from './sql-store.ts';
 import type { Store } from './store.ts';
 
 interface PostgresStoreOptions {
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Maximum number of connections for queries. One more listens for changes. Default: 8. */
   readonly connections?: number | undefined;

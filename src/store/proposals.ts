@@ -9,7 +9,8 @@ import {
 } from '../domain/proposal.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { oneAtATime, type Run } from './agents.ts';
+import { oneAtATime } from './agents.ts';
+import { all, done, first, type Run, written } from './queries.ts';
 import { damaged, type ProposalRow, type Schema } from './schema.ts';
 import type { ProposalStore } from './store.ts';
 
@@ -19,37 +20,26 @@ type Row = ExpressionBuilder<Schema, 'proposals'>;
 
 /** Returns the queries of `ProposalStore`. None changes a right of an agent (see `rightsChange`). */
 export function sqlProposals(db: Kysely<Schema>, run: Run): ProposalStore {
+  const proposals = () => db.selectFrom('proposals').selectAll();
   return {
     propose: (proposal, maxWaiting) =>
       run(() =>
         db.transaction().execute(async (inside) => {
           await oneAtATime(inside);
           const row = toProposalRow(proposal);
-          const { numInsertedOrUpdatedRows } = await insertion(
-            inside,
-            row,
-            maxWaiting,
-          ).executeTakeFirstOrThrow();
-          if (numInsertedOrUpdatedRows === 1n) return fromProposalRow(row);
+          if ((await written(insertion(inside, row, maxWaiting))) === 1) return fromProposalRow(row);
           const same = inside.selectFrom('proposals').selectAll().where(isSame(row));
-          const newest = await same.orderBy('askedAt', 'desc').executeTakeFirst();
-          if (newest === undefined && !(await proposerExists(inside, row))) throw nobodyProposes();
-          return first(newest);
+          const newest = await first(same.orderBy('askedAt', 'desc'), fromProposalRow);
+          if (newest === null && !(await proposerExists(inside, row))) throw nobodyProposes();
+          return newest;
         }),
       ),
-    get: (id) =>
-      run(async () =>
-        first(await db.selectFrom('proposals').selectAll().where('id', '=', id).executeTakeFirst()),
-      ),
-    list: () =>
-      run(async () => {
-        const rows = await db.selectFrom('proposals').selectAll().orderBy('askedAt').orderBy('id').execute();
-        return rows.map(fromProposalRow);
-      }),
+    get: (id) => run(() => first(proposals().where('id', '=', id), fromProposalRow)),
+    list: () => run(() => all(proposals().orderBy('askedAt').orderBy('id'), fromProposalRow)),
     answer: (id, answer) =>
-      run(async () => {
+      run(() => {
         const { at, by, outcome } = answer;
-        const row = await db
+        const update = db
           .updateTable('proposals')
           .set({
             answeredAt: at,
@@ -61,44 +51,26 @@ export function sqlProposals(db: Kysely<Schema>, run: Run): ProposalStore {
           .where('id', '=', id)
           .where((it) => it.or([isWaiting(it, at), it('outcome', 'in', replacedBy(outcome))]))
           // Without a lease the acceptance would never end.
-          .$if(outcome === 'lease', (query) => query.where('lease', 'is not', null))
-          .returningAll()
-          .executeTakeFirst();
-        return first(row);
+          .$if(outcome === 'lease', (query) => query.where('lease', 'is not', null));
+        return first(update.returningAll(), fromProposalRow);
       }),
     inForce: (at) =>
-      run(async () => {
-        const rows = await db
-          .selectFrom('proposals')
-          .selectAll()
-          .where((it) => isInForce(it, at))
-          .orderBy('answeredAt')
-          .orderBy('id')
-          .execute();
-        return rows.map(fromProposalRow);
+      run(() => {
+        const inForce = proposals().where((it) => isInForce(it, at));
+        return all(inForce.orderBy('answeredAt').orderBy('id'), fromProposalRow);
       }),
     use: (id, at) =>
       run(async () => {
-        const { numUpdatedRows } = await db
-          .updateTable('proposals')
-          .set({ usedAt: at })
-          .where('id', '=', id)
-          .where((it) => isUnused(it, at))
-          .executeTakeFirstOrThrow();
-        return numUpdatedRows === 1n;
+        const use = db.updateTable('proposals').set({ usedAt: at }).where('id', '=', id);
+        return (await written(use.where((it) => isUnused(it, at)))) === 1;
       }),
     removeEnded: (before) =>
-      run(async () => {
-        await db
-          .deleteFrom('proposals')
-          .where('expiresAt', '<', before)
-          .where((it) => it.or([it('outcome', 'is', null), it.not(isStanding(it, before))]))
-          .execute();
+      run(() => {
+        const ended = db.deleteFrom('proposals').where('expiresAt', '<', before);
+        return done(ended.where((it) => it.or([it('outcome', 'is', null), it.not(isStanding(it, before))])));
       }),
   };
 }
-
-const first = (row: ProposalRow | undefined) => (row === undefined ? null : fromProposalRow(row));
 
 function isWaiting(row: Row, at: number) {
   return row.and([row('outcome', 'is', null), row('expiresAt', '>', at)]);

@@ -1,7 +1,7 @@
 import type { Expression, Kysely } from 'kysely';
 import { SidekeyError } from '../lib/errors.ts';
 import { sqlRights } from './agents.ts';
-import { sqlApiKeys, sqlPeople } from './callers.ts';
+import { sqlApiKeys, sqlPeople } from './people.ts';
 import { sqlEnrolments, sqlNodes } from './nodes.ts';
 import { sqlApprovals } from './approvals.ts';
 import { sqlProposals } from './proposals.ts';
@@ -9,7 +9,7 @@ import { compare, type Schema } from './schema.ts';
 import { sqlActivity } from './activity.ts';
 import { type GrantWrites, sqlGrants } from './grants.ts';
 import { sqlLocks } from './locks.ts';
-import { sqlSessions } from './sessions.ts';
+import { done, first, type Run, written } from './queries.ts';
 import type { Store } from './store.ts';
 
 /** Maximum number of attempts at a query that conflicts with others. */
@@ -21,7 +21,6 @@ export type Fault = 'duplicate' | 'again' | SidekeyError;
 interface SqlStoreParts extends GrantWrites {
   readonly db: Kysely<Schema>;
   readonly location: string;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** See `Store.epoch`. May throw errors of the driver. */
   readonly epoch: () => number;
@@ -86,39 +85,21 @@ export function sqlStore(parts: SqlStoreParts): Store {
 
     meta: {
       get: (name) =>
-        run(async () => {
-          const row = await db.selectFrom('meta').select('value').where('name', '=', name).executeTakeFirst();
-          return row?.value ?? null;
-        }),
-      putIfAbsent: (name, value) =>
-        run(async () => {
-          const result = await db
-            .insertInto('meta')
-            .values({ name, value })
-            .onConflict((conflict) => conflict.column('name').doNothing())
-            .executeTakeFirstOrThrow();
-          return result.numInsertedOrUpdatedRows === 1n;
-        }),
+        run(() =>
+          first(db.selectFrom('meta').select('value').where('name', '=', name), ({ value }) => value),
+        ),
+      putIfAbsent: (name, value) => run(async () => (await written(insertMeta(db, name, value))) === 1),
       change: (guard, was, values) =>
         run(() =>
           db.transaction().execute(async (inside) => {
             // Writes first, which takes the lock before anything is read.
-            const held =
+            const unchanged = inside.updateTable('meta').where('name', '=', guard);
+            const held = await written(
               was === null
-                ? await inside
-                    .insertInto('meta')
-                    .values({ name: guard, value: new Uint8Array() })
-                    .onConflict((conflict) => conflict.column('name').doNothing())
-                    .executeTakeFirstOrThrow()
-                    .then((result) => result.numInsertedOrUpdatedRows)
-                : await inside
-                    .updateTable('meta')
-                    .set({ value: was })
-                    .where('name', '=', guard)
-                    .where('value', '=', was)
-                    .executeTakeFirstOrThrow()
-                    .then((result) => result.numUpdatedRows);
-            if (held !== 1n) return false;
+                ? insertMeta(inside, guard, new Uint8Array())
+                : unchanged.set({ value: was }).where('value', '=', was),
+            );
+            if (held !== 1) return false;
             for (const [name, value] of Object.entries(values)) {
               await inside.deleteFrom('meta').where('name', '=', name).execute();
               if (value !== null) await inside.insertInto('meta').values({ name, value }).execute();
@@ -135,13 +116,8 @@ export function sqlStore(parts: SqlStoreParts): Store {
           db.transaction().execute(async (inside) => {
             let replaced = 0;
             for (const { id, was, sealed } of seals) {
-              const result = await inside
-                .updateTable(table)
-                .set({ sealed })
-                .where('id', '=', id)
-                .where('sealed', '=', was)
-                .executeTakeFirstOrThrow();
-              replaced += Number(result.numUpdatedRows);
+              const update = inside.updateTable(table).set({ sealed });
+              replaced += await written(update.where('id', '=', id).where('sealed', '=', was));
             }
             return replaced;
           }),
@@ -165,18 +141,19 @@ export function sqlStore(parts: SqlStoreParts): Store {
           return ends.toSorted((a, b) => compare(a.log, b.log) || compare(a.node, b.node));
         }),
       put: (end) =>
-        run(async () => {
-          await db
-            .insertInto('auditEnds')
-            .values(end)
-            .onConflict((conflict) =>
-              conflict
-                .columns(['log', 'node'])
-                .doUpdateSet({ seq: end.seq, sealed: end.sealed })
-                .where('auditEnds.seq', '<', end.seq),
-            )
-            .execute();
-        }),
+        run(() =>
+          done(
+            db
+              .insertInto('auditEnds')
+              .values(end)
+              .onConflict((conflict) =>
+                conflict
+                  .columns(['log', 'node'])
+                  .doUpdateSet({ seq: end.seq, sealed: end.sealed })
+                  .where('auditEnds.seq', '<', end.seq),
+              ),
+          ),
+        ),
     },
 
     apiKeys: sqlApiKeys(db, run),
@@ -190,5 +167,32 @@ export function sqlStore(parts: SqlStoreParts): Store {
       closing ??= Promise.allSettled(pending).then(close);
       return closing;
     },
+  };
+}
+
+function insertMeta(db: Kysely<Schema>, name: string, value: Uint8Array) {
+  return db
+    .insertInto('meta')
+    .values({ name, value })
+    .onConflict((conflict) => conflict.column('name').doNothing());
+}
+
+function sqlSessions(db: Kysely<Schema>, run: Run): Store['sessions'] {
+  const removal = () => db.deleteFrom('sessions');
+  return {
+    insert: (session) =>
+      run(
+        () => done(db.insertInto('sessions').values(session)),
+        () => new SidekeyError('already_exists', 'There is a session of that id already.'),
+      ),
+    put: (session) =>
+      run(() => {
+        const { expiresAt, sealed } = session;
+        const insertion = db.insertInto('sessions').values(session);
+        return done(insertion.onConflict((row) => row.column('id').doUpdateSet({ expiresAt, sealed })));
+      }),
+    get: (id) => run(() => first(db.selectFrom('sessions').selectAll().where('id', '=', id))),
+    take: (id) => run(() => first(removal().where('id', '=', id).returningAll())),
+    removeEnded: (before) => run(() => done(removal().where('expiresAt', '<', before))),
   };
 }

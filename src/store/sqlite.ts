@@ -32,7 +32,6 @@ import type { Store } from './store.ts';
 export const sqliteMigrations: Migrations = migrations({ binary: 'blob' });
 
 interface SqliteStoreOptions {
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Migrations of this program. Default: `sqliteMigrations`. */
   readonly migrations?: Migrations;

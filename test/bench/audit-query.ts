@@ -13,7 +13,7 @@ import { chainMac, genesis, LineBatch } from '../../src/audit/line.ts';
 import { rotatedFiles, rotatedName } from '../../src/audit/log-files.ts';
 import { queryAudit, tailAudit } from '../../src/audit/query.ts';
 import { indexRotated, packRotated } from '../../src/audit/retention.ts';
-import { newExchangeId } from '../../src/lib/exchange-id.ts';
+import { newExchangeId } from '../../src/proxy/record.ts';
 import { vaultForTest } from '../unit/audit/vault-for-test.ts';
 
 const start = Date.UTC(2026, 0, 1);

@@ -9,7 +9,7 @@ import { queryAudit } from '../../src/audit/query.ts';
 import { summarize } from '../../src/audit/summary.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import type { AuditEvent } from '../../src/domain/event.ts';
-import { newExchangeId } from '../../src/lib/exchange-id.ts';
+import { newExchangeId } from '../../src/proxy/record.ts';
 import { vaultForTest } from '../unit/audit/vault-for-test.ts';
 
 const event: AuditEvent = {

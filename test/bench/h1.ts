@@ -16,10 +16,11 @@ import {
 import { NameSet, type RequestHeadBytes, type ResponseHeadBytes } from '../../src/proxy/http/head.ts';
 import { createRequestReader, createResponseReader } from '../../src/proxy/http/h1/read-head.ts';
 import { Malformed, type Whose } from '../../src/proxy/http/h1/scan.ts';
-import { headBytes, ownHead } from '../../src/proxy/http/h1/write.ts';
+import { fieldLines, ownHead } from '../../src/proxy/http/h1/write.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';
 import { defaultLimits } from '../../src/proxy/policy/limits.ts';
 import { createNodeParser, type NodeHead } from '../unit/proxy/http/h1/node-parser.ts';
+import { headBytes } from '../unit/proxy/http/h1/read-messages.ts';
 
 const limits = { head_bytes: 65_536, head_fields: 200 };
 
@@ -65,9 +66,7 @@ const response = Buffer.from(
   ].join('\r\n'),
 );
 
-const ofProxy = new NameSet(['proxy-*', 'sidekey-*', 'expect', 'host']);
-
-const credential = new NameSet(['authorization']);
+const ofProxy = new NameSet(['proxy-*', 'sidekey-*', 'expect', 'host', 'authorization']);
 
 const ofUpstream = new NameSet(['proxy-*', 'sidekey-*', 'alt-svc']);
 
@@ -87,8 +86,12 @@ function passRequest(head: RequestHeadBytes): number {
   ];
   const sent = headBytes(head, {
     drop: ofProxy,
-    front: ['Host', 'api.example.com'],
-    replace: { names: credential, fields: ['Authorization', 'Bearer 0123456789abcdef0123456789abcdef'] },
+    lines: fieldLines([
+      'Host',
+      'api.example.com',
+      'Authorization',
+      'Bearer 0123456789abcdef0123456789abcdef',
+    ]),
   });
   return asked.length + sent.length;
 }
@@ -97,7 +100,7 @@ function passResponse(head: ResponseHeadBytes): number {
   const plan = responseFraming(head, 'GET');
   if (plan instanceof Malformed || !isReusable(head, plan))
     throw new Error('the response was not read as it is');
-  return head.status + headBytes(head, { drop: ofUpstream, back: ['Connection', 'keep-alive'] }).length;
+  return head.status + headBytes(head, { drop: ofUpstream, lines: 'Connection: keep-alive\r\n' }).length;
 }
 
 /** The steps with strings of all fields, as the header rules need them. */

@@ -3,10 +3,11 @@ import { requestFields } from '../../src/proxy/http/fields.ts';
 import { NameSet } from '../../src/proxy/http/head.ts';
 import { createRequestReader, createResponseReader } from '../../src/proxy/http/h1/read-head.ts';
 import { Malformed } from '../../src/proxy/http/h1/scan.ts';
-import { chunkEnd, chunkStart, headBytes, lastChunk } from '../../src/proxy/http/h1/write.ts';
+import { chunkEnd, chunkStart, fieldLines, lastChunk } from '../../src/proxy/http/h1/write.ts';
 import * as fc from '../support/fast-check.ts';
 import { requestBytes, responseBytes } from '../unit/proxy/http/h1/corpus.ts';
 import {
+  headBytes,
   byteByByte,
   bytes,
   limits,
@@ -152,11 +153,11 @@ describe('a head that is forwarded', () => {
     fc.assert(
       fc.property(method, target, fc.array(staying, { maxLength: 10 }), (verb, path, list) => {
         const text = `${verb} ${path} HTTP/1.1\r\n${list.map(lineOf).join('')}\r\n`;
-        expect(headBytes(requestHead(text), { drop: none }).toString('latin1')).toBe(text);
+        expect(headBytes(requestHead(text), { drop: none, lines: '' }).toString('latin1')).toBe(text);
         const answer = `HTTP/1.1 200 \xe9 \r\n${list.map(lineOf).join('')}\r\n`;
         const head = createResponseReader(limits).read(bytes(answer), 0, answer.length);
         if (head === 'incomplete' || head instanceof Malformed) throw new Error('no head');
-        expect(headBytes(head, { drop: none }).toString('latin1')).toBe(answer);
+        expect(headBytes(head, { drop: none, lines: '' }).toString('latin1')).toBe(answer);
       }),
       { numRuns: 1_500 },
     );
@@ -167,37 +168,27 @@ describe('a head that is forwarded', () => {
       fc.property(headFields, (list) => {
         const drop = new NameSet(['proxy-*', 'sidekey-*', 'expect', 'host']);
         const head = requestHead(`GET / HTTP/1.1\r\n${list.map(lineOf).join('')}\r\n`);
-        const sent = headBytes(head, { drop, front: ['Host', 'h'] }).toString('latin1');
+        const sent = headBytes(head, { drop, lines: '' }).toString('latin1');
         const lines = sent.split('\r\n').slice(1, -2);
-        const passed = requestFields(head.fields, 'h');
+        const passed = requestFields(head.fields, 'h').slice(2);
         expect(requestHead(sent).fields).toEqual(passed);
         const originals = new Set(list.map((it) => lineOf(it).slice(0, -2)));
-        expect(lines.slice(1).filter((line) => !originals.has(line))).toEqual([]);
+        expect(lines.filter((line) => !originals.has(line))).toEqual([]);
       }),
       { numRuns: 1_500 },
     );
   });
 
-  it('can be parsed again after any fields are dropped, added and replaced', () => {
+  it('can be parsed again after any fields are dropped and added', () => {
     fc.assert(
       fc.property(headFields, fc.array(fc.tuple(token, value), { maxLength: 3 }), (list, added) => {
         const head = requestHead(`GET / HTTP/1.1\r\n${list.map(lineOf).join('')}\r\n`);
         const raw = added.flat();
-        const replace = { names: new NameSet(['authorization']), fields: ['Authorization', 'new'] };
-        const sent = headBytes(head, {
-          line: 'PUT /b HTTP/1.0',
-          drop: dropped,
-          front: raw,
-          back: raw,
-          replace,
-        });
+        const sent = headBytes(head, { line: 'PUT /b HTTP/1.0', drop: dropped, lines: fieldLines(raw) });
         const read = requestHead(sent.toString('latin1'));
         expect([read.method, read.target, read.version]).toEqual(['PUT', '/b', '1.0']);
         expect(read.size).toBe(sent.length);
-        expect(read.fields.slice(0, raw.length)).toEqual(raw);
         expect(read.fields.slice(read.fields.length - raw.length)).toEqual(raw);
-        const own = added.filter(([name]) => name.toLowerCase() === 'authorization').length * 2;
-        expect(read.values('authorization')).toHaveLength(1 + own);
       }),
       { numRuns: 1_500 },
     );

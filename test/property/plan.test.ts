@@ -10,13 +10,14 @@ import { createDomainMap, type LeakGuard } from '../../src/proxy/policy/domain-m
 import { defaultLimits } from '../../src/proxy/policy/limits.ts';
 import { type DomainRules, noConditions } from '../../src/proxy/policy/rule.ts';
 import { parseGlob } from '../../src/proxy/policy/text.ts';
-import { requestSection } from '../../src/proxy/attempt.ts';
+import { requestSection } from '../../src/proxy/forward-h1.ts';
 import { authorize, receive } from '../../src/proxy/authorize.ts';
 import { applyCredential, countUse, obtainCredential } from '../../src/proxy/credential.ts';
-import { createPathRedactor, ExchangeRecord } from '../../src/proxy/record.ts';
+import { ExchangeRecord } from '../../src/proxy/record.ts';
 import type { ConfigSnapshot, ProxyServices } from '../../src/proxy/services.ts';
-import { upstreamRequest } from '../../src/proxy/upstream-request.ts';
-import { placementAt } from '../../src/proxy/schemes/placement.ts';
+import { prepare } from '../../src/proxy/prepare.ts';
+import { Request } from '../../src/proxy/request.ts';
+import { createPathRedactor, placementAt } from '../../src/proxy/schemes/placement.ts';
 import * as fc from '../support/fast-check.ts';
 import { aProvider } from '../support/provider.ts';
 import { rule, ruleOf, rulesOf } from '../support/random-policies.ts';
@@ -223,13 +224,15 @@ async function judge(inbound: InboundRequest, config: ConfigSnapshot, services: 
   const shown = () => ({ ...record.access(), exchange: '' });
   try {
     const reply = { continue() {} } as Reply;
-    const context = { inbound, reply, config, services, record };
-    const authorized = await authorize({ ...context, received: receive(context) });
-    const prepared = await upstreamRequest({ ...context, authorized });
-    const credential = await obtainCredential({ ...context, authorized, prepared });
-    await countUse({ ...context, authorized, prepared, credential });
-    const sent = applyCredential(prepared, authorized, credential, services);
-    const { decision, redactedPath, grant, caller, facts } = authorized;
+    const request = new Request({ inbound, reply, services, record });
+    request.config = config;
+    receive(request);
+    await authorize(request);
+    await prepare(request);
+    await obtainCredential(request);
+    await countUse(request);
+    const sent = applyCredential(request);
+    const { decision, redactedPath, grant, caller, facts } = request;
     return {
       decision,
       redactedPath,

@@ -190,7 +190,7 @@ describe('the stream of the audit log', () => {
       const given = { query: {}, caller: { user: null }, signal: stop.signal, lastEventId };
       const answer = await handle(
         { ...given, isStillAllowed: async () => allowed } as never,
-        { config, timers } as never,
+        { config, timers, now: Date.now } as never,
       );
       const reader = (answer as Response).body!.getReader();
       await reader.read();

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, test } from 'vitest';
-import { kind } from '../../src/cli/connect/flows/print-url.ts';
+import { kind } from '../../src/operations/connect/consent.ts';
 import { sessionId } from '../../src/grants/sessions.ts';
 import { acmeHome } from '../support/connect-home.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { returnUrl } from '../../src/api/connect/return-url.ts';
+import { returnUrl } from '../../src/api/connect/sessions.ts';
 import { back, returned, startConnecting } from '../support/connect-session.ts';
 
 const hostile = '<script>alert(1)</script>"\'><img src=x onerror=alert(1)>\u202E';

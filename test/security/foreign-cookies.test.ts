@@ -3,7 +3,7 @@ import { get, type IncomingMessage, request } from 'node:http';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { routes } from '../../src/api/routes.ts';
 import { makeSignInLink } from '../../src/operations/sign-in-link.ts';
-import { redirectTarget, type RedirectTarget } from '../../src/cli/connect/browser/browser.ts';
+import { redirectTarget, type RedirectTarget } from '../../src/operations/connect/redirect.ts';
 import { openLoopback } from '../../src/cli/connect/browser/receive-code.ts';
 import { browserOf } from '../../src/sdk/client/open-browser.ts';
 import { startConnecting } from '../support/connect-session.ts';

@@ -4,7 +4,7 @@
  */
 import { expect, test } from 'vitest';
 import type { InjectPlace } from '../../src/domain/provider.ts';
-import { createPathRedactor } from '../../src/proxy/record.ts';
+import { createPathRedactor } from '../../src/proxy/schemes/placement.ts';
 import { authorityOf } from '../unit/proxy/policy/policy-for-test.ts';
 
 const inject: readonly InjectPlace[] = [

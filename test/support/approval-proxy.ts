@@ -1,7 +1,7 @@
 /** A proxy whose rules require an approval for DELETE, a webhook receiver, and a client that waits. */
 import type { IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
-import type { QuestionMessage } from '../../src/agents/approvals/webhook.ts';
+import type { QuestionMessage } from '../../src/agents/approvals/announce.ts';
 import { openTunnel, type RawClient } from './raw-client.ts';
 import { startSidekey, type TestSidekey } from './sidekey.ts';
 import { startUpstream } from './upstream.ts';

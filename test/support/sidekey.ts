@@ -8,7 +8,8 @@ import { loadConfig } from '../../src/config/load.ts';
 import type { Credential } from '../../src/domain/credential.ts';
 import type { Grant } from '../../src/domain/grant.ts';
 import type { Log } from '../../src/lib/log.ts';
-import { startProxy, type Proxy, type ProxyParts } from '../../src/main.ts';
+import type { ProxyParts } from '../../src/app/core.ts';
+import { startProxy, type Proxy } from '../../src/app/proxy.ts';
 import { tempFolder } from './temp-folder.ts';
 import { upstreamCa, upstreamHost } from './upstream.ts';
 

@@ -6,7 +6,7 @@ import { sourceFiles } from './source-files.ts';
 const layerOf = (file: string) => layers.findIndex((layer) => layer.includes(folderOf(file)));
 const isOurs = (to: string) => to.endsWith('.ts');
 
-/** Parts that `main.ts` makes. The proxy knows their types alone. */
+/** Parts that `app/` makes. The proxy knows their types alone. */
 const injected = [
   'store/vault',
   'store',
@@ -76,6 +76,11 @@ const rules: readonly Rule[] = [
     !['proxy/upstream', 'cli'].includes(folderOf(from)) &&
     names.some((name) => connecting[to]?.includes(name) === true) &&
     'only upstream opens connections',
+  ({ from, to, typeOnly }) =>
+    folderOf(from) === 'cli' &&
+    /^(?:store|audit)\//.test(to) &&
+    !typeOnly &&
+    'the command line uses the store by operations',
 ];
 
 function violationsOf(files: ReadonlyMap<string, string>): string[] {
@@ -146,7 +151,7 @@ describe('the import check', () => {
       'config/load.ts',
       'proxy/schemes/apply.ts',
       'proxy/listener.ts',
-      'main.ts',
+      'app/proxy.ts',
       'app/state.ts',
       'cli/index.ts',
     ].map((file) => [file, '']),
@@ -157,13 +162,13 @@ describe('the import check', () => {
     expect(
       check({
         ...empty,
-        'cli/index.ts': `import { startProxy } from '../main.ts';\nimport { get } from 'node:http';`,
+        'cli/index.ts': `import { startProxy } from '../app/proxy.ts';\nimport { get } from 'node:http';`,
       }),
     ).toEqual([]);
     expect(
       withText(
-        'main.ts',
-        `import { openState } from './app/state.ts';\nimport { open } from './store/sqlite.ts';`,
+        'app/proxy.ts',
+        `import { openState } from './state.ts';\nimport { open } from '../store/sqlite.ts';`,
       ),
     ).toEqual([]);
     expect(
@@ -172,7 +177,8 @@ describe('the import check', () => {
         `import type { Store } from '../store/store.ts';\nimport { apply } from './schemes/apply.ts';`,
       ),
     ).toEqual([]);
-    expect(withText('ca/authority.ts', `import type { Vault } from '../store/vault/vault.ts';`)).toEqual([]);
+    for (const file of ['ca/authority.ts', 'cli/index.ts'])
+      expect(withText(file, `import type { Vault } from '../store/vault/vault.ts';`)).toEqual([]);
   });
 
   it.each([
@@ -191,14 +197,16 @@ describe('the import check', () => {
     ['proxy/upstream/dial.ts', `import { z } from 'zod';`, 'upstream imports'],
     ['grants/registry.ts', `import type { Rooms } from '../proxy/listener.ts';`, 'higher layer'],
     ['proxy/listener.ts', `import { run } from '../cli/index.ts';`, 'higher layer'],
-    ['proxy/listener.ts', `const main = await import('../main.ts');`, 'higher layer'],
+    ['proxy/listener.ts', `const main = await import('../app/proxy.ts');`, 'higher layer'],
     ['proxy/listener.ts', `import {\n  open,\n} from '../store/sqlite.ts';`, 'by their types'],
     ['proxy/listener.ts', `import { type Vault } from '../store/vault/vault.ts';`, 'by their types'],
     ['proxy/listener.ts', `import { connect as dial } from 'node:tls';`, 'opens connections'],
     ['proxy/listener.ts', `import net from 'node:net';`, 'opens connections'],
     ['proxy/schemes/apply.ts', `import { fetch } from 'undici';`, 'opens connections'],
     ['config/load.ts', `import * as https from 'node:https';`, 'opens connections'],
-    ['main.ts', `import { run } from './cli/index.ts';`, 'higher layer'],
+    ['app/proxy.ts', `import { run } from '../cli/index.ts';`, 'higher layer'],
+    ['cli/index.ts', `import { open } from '../store/sqlite.ts';`, 'uses the store by operations'],
+    ['cli/index.ts', `const log = await import('../audit/log.ts');`, 'uses the store by operations'],
     ['attic/box.ts', '', 'is in no layer'],
     ['proxy/listener.ts', `import { gone } from './gone.ts';`, 'does not exist'],
   ])('reports %s with %j', (file, text, broken) => {

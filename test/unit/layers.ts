@@ -16,7 +16,6 @@ export const layers: readonly (readonly string[])[] = [
   ['api'],
   ['sdk'],
   ['app'],
-  ['main.ts'],
   ['cli'],
 ];
 

@@ -25,7 +25,7 @@ export const posixOnly: readonly string[] = [
   'store/store-permissions',
   'store/vault/file',
   // Paths with slashes, in what is expected.
-  'cli/find-logins',
+  'operations/find-logins',
   'clients/tables',
   'config/audit-settings',
   'config/problem',

@@ -4,7 +4,7 @@ import type { ApprovalNotice, ApprovalsConfig } from '../../config/approvals.ts'
 import { readReceiver } from '../../config/scalar.ts';
 import type { SecretReference } from '../../config/secret-reference.ts';
 import { findProgram, runBounded } from '../../lib/programs.ts';
-import type { Announcement, ApprovalReceiver } from './webhook.ts';
+import type { Announcement, ApprovalReceiver } from './announce.ts';
 
 interface ReceiverParts {
   readonly readSecret: (reference: SecretReference) => Promise<string>;
@@ -39,7 +39,7 @@ async function sendToWebhook(
   sending: Sending,
 ): Promise<void> {
   const body = JSON.stringify(asked.message);
-  const signed = secret === null ? {} : signature(body, await sending.readSecret(secret), sending.now());
+  const signed = secret === undefined ? {} : signature(body, await sending.readSecret(secret), sending.now());
   await sendJson({ url, body, headers: signed }, asked, sending);
 }
 
@@ -58,9 +58,9 @@ async function sendNotice(notice: ApprovalNotice, asked: Announcement, sending: 
     }
     case 'ntfy': {
       const { origin, pathname } = new URL(notice.url);
-      const token = notice.token === null ? null : await readSecret(notice.token);
+      const token = notice.token && (await readSecret(notice.token));
       const body = JSON.stringify({ topic: pathname.slice(1), ...ntfyMessage(asked) });
-      const login = token === null ? {} : { authorization: `Bearer ${token}` };
+      const login = token === undefined ? {} : { authorization: `Bearer ${token}` };
       return sendJson({ url: `${origin}/`, body, headers: login }, asked, sending);
     }
     case 'mail':

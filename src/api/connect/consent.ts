@@ -1,12 +1,13 @@
 import type { Origin } from '../../domain/event.ts';
 import { withOrigin } from '../../audit/log.ts';
 import { noting, storeGrant } from '../../grants/connected.ts';
-import { assertUnchanged, pendingConsent } from '../../grants/consent.ts';
-import { existingGrant, type Obtained, ownSecret, sealingSecret, withSecret } from '../../grants/keep.ts';
+import { assertUnchanged } from '../../grants/consent.ts';
+import { type Obtained, sealingSecret } from '../../grants/keep.ts';
 import type { Provider } from '../../domain/provider.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import { authorizationUrl, exchangeCode } from '../../grants/oauth/authorization-code.ts';
+import { beginConsentAt, clientOf, exchangeOnce } from '../../operations/connect/consent.ts';
+import { planDomains } from '../../operations/connect/domains.ts';
 import { changeSettings, settingsChange } from '../../operations/grant-settings.ts';
 import type { ServiceParts } from '../parts.ts';
 import {
@@ -14,6 +15,7 @@ import {
   callbackUrl,
   type ConnectSession,
   endSession,
+  failedEnd,
   providerOf,
   recordsOf,
   type SessionEnd,
@@ -38,16 +40,12 @@ export async function beginConsent(
   const { user, name, scopes } = session;
   await assertStands(session, parts);
   const provider = await providerOf(session.provider, parts);
-  const redirectUri = callbackUrl(parts);
-  const begun = await authorizationUrl({ provider, redirectUri, scopes });
+  const asked = { redirectUri: callbackUrl(parts), scopes, name, user };
+  const { url, pending } = await beginConsentAt(provider, asked);
   await recordBegin(session, client, parts);
-  const pending = pendingConsent(provider, begun, { redirectUri, scopes, name, user });
-  await recordsOf(parts).consents.put(
-    `${begun.state}.${browser}`,
-    { ...pending, session },
-    session.expiresAt,
-  );
-  return begun.url;
+  const key = `${pending.state}.${browser}`;
+  await recordsOf(parts).consents.put(key, { ...pending, session }, session.expiresAt);
+  return url;
 }
 
 /** An ended session. */
@@ -74,13 +72,11 @@ export async function finishConsent(
   const obtain = async (provider: Provider) => {
     assertUnchanged(provider, consent);
     const callback = { kind: 'parameters', parameters } as const;
-    const signal = AbortSignal.timeout((await parts.config()).limits.refresh_timeout);
-    return exchangeCode({ ...consent, fetch: parts.fetch(), now: parts.now, signal, provider, callback });
+    const exchange = { ...consent, provider, callback, fetch: parts.fetch() };
+    return exchangeOnce(exchange, { config: await parts.config(), now: parts.now });
   };
-  return {
-    session,
-    end: await concludeSession({ session, client, flow: 'authorization_code', obtain }, parts),
-  };
+  const flow = 'authorization_code';
+  return { session, end: await concludeSession({ session, client, flow, obtain }, parts) };
 }
 
 /** A session that waits for its person's consent. */
@@ -104,21 +100,18 @@ export async function concludeSession(asking: Asking, parts: ServiceParts): Prom
   const state = { ...parts, audit: withOrigin(parts.audit, originOf(session, client)) };
   const connecting = async () => {
     const found = await providerOf(session.provider, parts);
-    const wanted = { name, user, provider: found.name };
-    const before = await existingGrant(parts, wanted);
-    const own = ownSecret(found, null, before);
-    const provider = withSecret(found, own);
+    const { existing: before, secret, provider } = await clientOf(parts, found, session);
     return noting({ state, provider, user }, before, async () => {
       const obtained = await obtain(provider);
       await assertStands(session, parts);
       // The person may have taken minutes, in which another session stored another account's grant.
-      const existing = await existingGrant(parts, wanted);
+      const { existing } = await clientOf(parts, found, session);
       const upstream = { fetch: parts.fetch() };
       const signal = AbortSignal.timeout((await parts.config()).limits.refresh_timeout);
-      const audience = [...new Set([...provider.audience, ...(existing?.sealed.audience ?? [])])];
+      const { audience } = planDomains({}, provider, existing?.sealed.audience ?? null);
       const refusesAccount = (details: Readonly<Record<string, string>>) => otherAccount(existing, details);
       const request = { state, provider, user, name, upstream, signal, audience, flow, refusesAccount };
-      const sealing = sealingSecret(obtained, provider, own);
+      const sealing = sealingSecret(obtained, provider, secret);
       const { grant } = await storeGrant({ ...request, verify: undefined, now: parts.now }, sealing);
       if (Object.keys(session.policy).length > 0) {
         const at = parts.now();
@@ -131,12 +124,10 @@ export async function concludeSession(asking: Asking, parts: ServiceParts): Prom
     ({ id }) => ({ grantId: id }),
     (error: unknown) => {
       if (!(error instanceof SidekeyError)) parts.log.error({ err: error }, 'a connect session failed');
-      const failure = error instanceof SidekeyError ? error : new SidekeyError('internal');
-      return { error: { code: failure.code, detail: failure.message } };
+      return failedEnd(error instanceof SidekeyError ? error : new SidekeyError('internal'));
     },
   );
-  await endSession(session, end, parts);
-  return end;
+  return endSession(session, end, parts);
 }
 
 /** Records the request for a consent. @throws SidekeyError `audit_unavailable` */

@@ -1,4 +1,3 @@
-import { existingGrant, ownSecret, withSecret } from '../../grants/keep.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { pause } from '../../lib/timers.ts';
 import { beginDeviceConsent } from '../../grants/oauth/device-consent.ts';
@@ -6,7 +5,7 @@ import type { DeviceAuthorization } from '../../grants/oauth/device-code.ts';
 import type { RuleLimit } from '../../proxy/policy/rule.ts';
 import type { ServiceParts } from '../parts.ts';
 import { concludeSession, recordBegin } from './consent.ts';
-import { type ConnectSession, keepSession, newSession, providerOf, type Wanted } from './sessions.ts';
+import { type ConnectSession, keepSession, newSession, type Wanted } from './sessions.ts';
 
 /** Maximum sessions of a user in 15 minutes. Each polls the provider. */
 const maxBegun = 20;
@@ -23,24 +22,21 @@ export async function createDeviceSession(
   client: string,
   parts: ServiceParts,
 ): Promise<{ readonly session: ConnectSession; readonly codes: DeviceAuthorization }> {
-  const draft = await newSession(wanted, 'device', parts);
-  const found = await providerOf(draft.provider, parts);
+  const { session: draft, provider } = await newSession(wanted, 'device', parts);
   assertFew(draft.user, parts);
-  const existing = await existingGrant(parts, draft);
   await recordBegin(draft, client, parts);
   // The upstream client may change with the config.
   const fetch: typeof globalThis.fetch = (...message) => parts.fetch()(...message);
   const signal = AbortSignal.timeout((await parts.config()).limits.refresh_timeout);
-  const { codes, tokens } = await beginDeviceConsent(
-    withSecret(found, ownSecret(found, null, existing)),
-    draft.scopes,
-    { fetch, now: parts.now, signal },
-  );
+  const { codes, tokens } = await beginDeviceConsent(provider, draft.scopes, {
+    fetch,
+    now: parts.now,
+    signal,
+  });
   const session = { ...draft, expiresAt: codes.expiresAt };
   await keepSession(session, parts);
-  parts.inBackground(async (stopping) => {
-    const obtain = () =>
-      tokens({ signal: stopping, pause: (ms, signalled) => pause(parts.timers, ms, signalled) });
+  parts.inBackground(async (signal) => {
+    const obtain = () => tokens({ signal, pause: (ms, by) => pause(parts.timers, ms, by) });
     await concludeSession({ session, client, flow: 'device_code', obtain }, parts).catch((error: unknown) =>
       parts.log.error({ err: error }, 'the end of a connect session was not stored'),
     );

@@ -4,14 +4,14 @@ import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { randomBytes } from 'node:crypto';
 import { stripTypeScriptTypes } from 'node:module';
 import { join } from 'node:path';
-import { SidekeyError } from '../../lib/errors.ts';
-import { markup, type Markup, type Page, renderPage, scriptValue } from '../../lib/html.ts';
+import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
+import { markup, type Page, renderPage, scriptValue } from '../../lib/html.ts';
 import { packageRoot, packageText } from '../../lib/package-files.ts';
 import { untrusted } from '../../lib/text.ts';
 import { addressOf } from '../caller.ts';
 import type { ServiceParts } from '../parts.ts';
 import { beginConsent, type Finished, finishConsent } from './consent.ts';
-import { type ConnectSession, endSession, providerOf, recordsOf } from './sessions.ts';
+import { type ConnectSession, endSession, failedEnd, providerOf, recordsOf } from './sessions.ts';
 import { publicJwk, signResult } from './signature.ts';
 
 /** Pages of connect sessions: the link with its button, the callback of providers, and the result. */
@@ -71,19 +71,12 @@ async function begin(context: Call, parts: ServiceParts): Promise<Response> {
   }
   const session = await recordsOf(parts).links.take(req.param('token') ?? '');
   if (session === null) return usedPage(context);
-  const fail = async (error: SidekeyError) => {
-    const end = { error: { code: error.code, detail: error.message } };
-    await endSession(session, end, parts);
-    return endPage(context, { session, end }, parts);
-  };
+  const fail = async (error: SidekeyError) =>
+    endPage(context, { session, end: await endSession(session, failedEnd(error), parts) }, parts);
   if (!isBrowserSecret(browser) || answer === 'no')
     return fail(new SidekeyError('consent_declined', 'You said no; nothing was connected.'));
-  try {
-    return context.redirect(await beginConsent(session, browser, addressOf(context.env), parts), 303);
-  } catch (error) {
-    if (error instanceof SidekeyError) return fail(error);
-    throw error;
-  }
+  const url = await beginConsent(session, browser, addressOf(context.env), parts).catch(caughtFailure);
+  return url instanceof SidekeyError ? fail(url) : context.redirect(url, 303);
 }
 
 /**
@@ -108,7 +101,7 @@ function callbackPage(context: Call): Response {
     <p>This page goes on by itself. It needs JavaScript.</p>`;
   const script = `${browserScript()} document.forms[0].submit();`;
   // The next page may report to the page that opened this popup.
-  return pageOf(context, { kind: 'asks', title: 'One moment', body, script, keepsOpener: true }, 200);
+  return pageOf(context, { kind: 'asks', title: 'One moment', body, script, keepsOpener: true });
 }
 
 async function callback(context: Call, parts: ServiceParts): Promise<Response> {
@@ -117,15 +110,10 @@ async function callback(context: Call, parts: ServiceParts): Promise<Response> {
   const finished = isBrowserSecret(browser)
     ? await finishConsent(parameters, browser, addressOf(context.env), parts)
     : null;
-  if (finished === null) {
-    return failedPage(
-      context,
-      'No consent waits for this answer',
-      'It was begun in another browser, is answered already, or took too long. Nothing was connected.',
-      400,
-    );
-  }
-  return endPage(context, finished, parts);
+  if (finished !== null) return endPage(context, finished, parts);
+  const says =
+    'It was begun in another browser, is answered already, or took too long. Nothing was connected.';
+  return failedPage(context, 'No consent waits for this answer', says, 400);
 }
 
 const style = `
@@ -157,19 +145,10 @@ async function linkPage(context: Call, session: ConnectSession, parts: ServicePa
     <p>Continue only if you began this yourself: who sent you the link gets the use of your account.</p>`;
   // A provider that recognizes the person redirects the browser back at once.
   const formTargets = ['https:', ...(returnUrl === null ? [] : [new URL(returnUrl).origin])];
-  return pageOf(
-    context,
-    {
-      kind: 'asks',
-      title: `Connect ${title}?`,
-      body,
-      style,
-      script: browserScript(),
-      formTargets,
-      keepsOpener: session.popupOrigin !== null,
-    },
-    200,
-  );
+  const script = browserScript();
+  const keepsOpener = session.popupOrigin !== null;
+  const page = { title: `Connect ${title}?`, body, style, script, formTargets, keepsOpener };
+  return pageOf(context, { kind: 'asks', ...page });
 }
 
 /** Returns the last page of a session. It reports to the opener of a popup, or sends the browser back. */
@@ -203,7 +182,7 @@ async function endPage(context: Call, { session, end }: Finished, parts: Service
   if (popupOrigin === null) {
     // No redirect: browsers apply the form-action of the provider's page to all redirects of its form.
     if (back !== null) context.header('refresh', `0;url=${back.href}`);
-    return pageOf(context, result, 200);
+    return pageOf(context, result);
   }
   const message = {
     type: 'sidekey.connect',
@@ -214,28 +193,20 @@ async function endPage(context: Call, { session, end }: Finished, parts: Service
   };
   const told = `opener.postMessage(${scriptValue(message)}, ${scriptValue(popupOrigin)}); close();`;
   const otherwise = back === null ? '' : ` else location.replace(${scriptValue(back.href)});`;
-  return pageOf(
-    context,
-    { ...result, script: `if (opener) { ${told} }${otherwise}`, keepsOpener: true },
-    200,
-  );
+  const script = `if (opener) { ${told} }${otherwise}`;
+  return pageOf(context, { ...result, script, keepsOpener: true });
 }
 
 function usedPage(context: Call): Response {
-  return failedPage(
-    context,
-    'This link is used or too old',
-    'A link works once, for 15 minutes. Ask whoever sent it for a new one.',
-    410,
-  );
+  const says = 'A link works once, for 15 minutes. Ask whoever sent it for a new one.';
+  return failedPage(context, 'This link is used or too old', says, 410);
 }
 
 function failedPage(context: Call, title: string, says: string, status: number): Response {
-  const body: Markup = markup`<p>${untrusted(says)}</p>`;
-  return pageOf(context, { kind: 'failed', title, body }, status);
+  return pageOf(context, { kind: 'failed', title, body: markup`<p>${untrusted(says)}</p>` }, status);
 }
 
-function pageOf(context: Call, page: Omit<Page, 'from'>, status: number): Response {
+function pageOf(context: Call, page: Omit<Page, 'from'>, status = 200): Response {
   const { headers, body } = renderPage({ ...page, from: 'Sidekey' }, status);
   return context.body(body, status as ContentfulStatusCode, headers);
 }

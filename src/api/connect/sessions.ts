@@ -1,15 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { consentShape, registrationSteps, scopesFor } from '../../grants/consent.ts';
-import { existingGrant, ownSecret } from '../../grants/keep.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { sessionsOf } from '../../grants/sessions.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import type { Hint } from '../../lib/hint.ts';
 import { orMeant } from '../../lib/text.ts';
 import type { ServiceParts } from '../parts.ts';
+import { clientOf } from '../../operations/connect/consent.ts';
 import { standsFor } from '../../operations/sign-in-link.ts';
-import { returnUrl } from './return-url.ts';
 
 /**
  * Connect sessions: an application requests a grant of a person, who consents in a browser. The link of a
@@ -103,7 +102,7 @@ export async function createSession(
   wanted: Wanted,
   parts: ServiceParts,
 ): Promise<{ readonly session: ConnectSession; readonly token: string }> {
-  const session = await newSession(wanted, 'browser', parts);
+  const { session } = await newSession(wanted, 'browser', parts);
   const token = `${session.id}.${randomBytes(32).toString('base64url')}`;
   await keepSession(session, parts);
   await recordsOf(parts).links.put(token, session, session.expiresAt);
@@ -115,16 +114,16 @@ export async function keepSession(session: ConnectSession, parts: ServiceParts):
   await recordsOf(parts).begun.put(session.id, session, session.expiresAt + keptMs);
 }
 
-/** Returns a session to begin. @throws SidekeyError see `createSession` */
+/** Returns a session to begin, and its provider with the client secret. @throws as `createSession` */
 export async function newSession(
   wanted: Wanted,
   flow: keyof typeof consentEndpoints,
   parts: ServiceParts,
-): Promise<ConnectSession> {
+): Promise<{ readonly session: ConnectSession; readonly provider: Provider }> {
   const { user, policy, by, name = wanted.provider } = wanted;
-  const provider = await providerOf(wanted.provider, parts);
-  const existing = await existingGrant(parts, { name, user, provider: provider.name });
-  await assertClient(provider, flow, callbackUrl(parts), ownSecret(provider, null, existing) !== null);
+  const found = await providerOf(wanted.provider, parts);
+  const { existing, provider } = await clientOf(parts, found, { name, user });
+  await assertClient(provider, flow, callbackUrl(parts));
   const { returnUrls } = (await parts.config()).admin;
   const back = wanted.returnUrl === undefined ? null : returnUrl(wanted.returnUrl, returnUrls);
   if (back === null && wanted.returnUrl !== undefined) throw unregistered('return_url');
@@ -137,19 +136,14 @@ export async function newSession(
   const scopes = [...scopesFor(wanted.scopes, provider, existing?.grant ?? null)];
   const person = wanted.owner === null ? null : await parts.store.people.get(wanted.owner);
   const facts = { id, provider: provider.name, user, name, scopes, policy, by, person, expiresAt };
-  return { ...facts, returnUrl: back?.href ?? null, popupOrigin };
+  return { session: { ...facts, returnUrl: back?.href ?? null, popupOrigin }, provider };
 }
 
 /** @throws SidekeyError `api_auth_required` if the session's person was disabled or removed since */
 export async function assertStands({ person }: ConnectSession, { store }: ServiceParts): Promise<void> {
   if (person === null || standsFor(await store.people.get(person.name), person)) return;
-  throw new SidekeyError(
-    'api_auth_required',
-    `${person.name}, who asked for this consent, may not ask any more.`,
-    {
-      hint: 'ask the operator for another link',
-    },
-  );
+  const sentence = `${person.name}, who asked for this consent, may not ask any more.`;
+  throw new SidekeyError('api_auth_required', sentence, { hint: 'ask the operator for another link' });
 }
 
 /** A session and its present state. */
@@ -169,19 +163,23 @@ export async function statusOf(id: string, parts: ServiceParts): Promise<Session
     });
   }
   const end = await ends.get(id);
-  if (end !== null && 'grantId' in end) return { session, end, status: 'connected' };
-  if (end !== null && end.error.code !== 'consent_missing') return { session, end, status: 'failed' };
-  if (end !== null) return { session, end, status: 'expired' };
-  return { session, end, status: session.expiresAt <= parts.now() ? 'expired' : 'pending' };
+  if (end === null) return { session, end, status: session.expiresAt <= parts.now() ? 'expired' : 'pending' };
+  if ('grantId' in end) return { session, end, status: 'connected' };
+  return { session, end, status: end.error.code === 'consent_missing' ? 'expired' : 'failed' };
 }
 
-/** Stores the result of a session. */
+/** Stores the result of a session, and returns it. */
 export async function endSession(
   { id }: ConnectSession,
   end: SessionEnd,
   parts: ServiceParts,
-): Promise<void> {
+): Promise<SessionEnd> {
   await recordsOf(parts).ends.put(id, end, parts.now() + keptMs);
+  return end;
+}
+
+export function failedEnd({ code, message }: SidekeyError): SessionEnd {
+  return { error: { code, detail: message } };
 }
 
 /** @throws SidekeyError `provider_unknown` */
@@ -189,13 +187,8 @@ export async function providerOf(name: string, { config }: Pick<ServiceParts, 'c
   const { providers } = await config();
   const provider = providers.get(name);
   if (provider !== undefined) return provider;
-  throw new SidekeyError(
-    'provider_unknown',
-    `There is no provider ${name}${orMeant(name, providers.names)}`,
-    {
-      hint: 'GET /v2/providers lists them',
-    },
-  );
+  const sentence = `There is no provider ${name}${orMeant(name, providers.names)}`;
+  throw new SidekeyError('provider_unknown', sentence, { hint: 'GET /v2/providers lists them' });
 }
 
 /** Endpoints at which a consent begins. */
@@ -206,7 +199,6 @@ async function assertClient(
   provider: Provider,
   flow: keyof typeof consentEndpoints,
   redirectUri: string,
-  hasSecret: boolean,
 ): Promise<void> {
   const { name, title, tokenEndpoint, clientId, settings } = provider;
   const open = settings.filter(({ value }) => value === null).map((each) => each.name);
@@ -233,7 +225,7 @@ async function assertClient(
       ].join('\n  → '),
     );
   }
-  if (!hasSecret) await provider.clientSecret?.();
+  await provider.clientSecret?.();
 }
 
 function invalid(message: string, hint: Hint): SidekeyError {
@@ -246,4 +238,24 @@ function unregistered(member: 'return_url' | 'popup_origin'): SidekeyError {
     `${member} is not ${what} of admin.return_urls in its normal form.`,
     'add it to admin.return_urls in the config file: scheme, host, port and the beginning of the path must match',
   );
+}
+
+/**
+ * Returns the address to send a browser back to; null if it is not registered, or if parsers may disagree on
+ * it.
+ *
+ * @param registered addresses without a query; each covers its own path and the paths below it
+ */
+export function returnUrl(text: string, registered: readonly string[]): URL | null {
+  const url = URL.parse(text);
+  // Only the normal form: no user information, backslash, dot segment, upper case or number as the host.
+  if (url === null || url.href !== text || url.username !== '' || url.password !== '') return null;
+  if (text.includes('#') || url.pathname.includes('//') || /%(?:2e|2f|5c|00)/i.test(url.pathname))
+    return null;
+  return registered.some((prefix) => covers(new URL(prefix), url)) ? url : null;
+}
+
+function covers({ origin, pathname }: URL, url: URL): boolean {
+  const folder = pathname.endsWith('/') ? pathname : `${pathname}/`;
+  return origin === url.origin && (url.pathname === pathname || url.pathname.startsWith(folder));
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { AuditLine } from '../../domain/event.ts';
-import { type AuditFilter, auditMatcher } from '../../audit/filter.ts';
-import { queryAudit, tailAudit } from '../../audit/query.ts';
+import { auditMatcher } from '../../audit/filter.ts';
+import { queryAudit } from '../../audit/query.ts';
 import { seriesOf } from '../../audit/series.ts';
 import { within } from '../../lib/timers.ts';
 import type { ServiceParts } from '../parts.ts';
@@ -9,25 +9,22 @@ import { type Page, pageOf, pageQuery, pageShape } from '../paging.ts';
 import { callOperation, operationRoute } from '../operation-route.ts';
 import { type AnyRoute, type Given, route } from '../route.ts';
 import { summarizeAudit, verifyAudit } from '../../operations/audit.ts';
+import { auditConditions, filterOf } from '../../operations/audit-conditions.ts';
+import { eventQuery, tailEvents } from '../../operations/audit-events.ts';
 import { text, time } from '../../operations/members.ts';
 
 /** Routes of the audit log. */
 
 /** Conditions for lines, all of which must be met. */
 const conditions = z.strictObject({
+  ...auditConditions,
   since: time.optional().describe('At or after this time.'),
   until: time.optional().describe('Before this time.'),
   event: text.optional().describe('An event, or several with a star: `grant.*`.'),
-  agent: text.optional(),
   grant: z.uuid().optional(),
   user: text.optional().describe('The owner of the grant.'),
   by: text.optional().describe('The person or the key that made a change.'),
-  provider: text.optional(),
-  host: text.optional(),
   outcome: z.enum(['allow', 'deny', 'ok', 'failed', 'aborted']).optional(),
-  lease: text.optional(),
-  exchange: text.optional(),
-  code: text.optional(),
 });
 
 type Conditions = z.output<typeof conditions>;
@@ -41,17 +38,6 @@ function ownerOf({ caller, query }: Given<{ readonly user?: string | undefined }
   return query.user ?? caller.user;
 }
 
-function filterOf({ caller, query }: Given<Conditions, unknown>): AuditFilter {
-  const { since, until, grant, user, ...exact } = query;
-  return {
-    ...exact,
-    user: user ?? caller.user ?? undefined,
-    since: since === undefined ? undefined : Date.parse(since),
-    until: until === undefined ? undefined : Date.parse(until),
-    grants: grant === undefined ? undefined : new Set([grant]),
-  };
-}
-
 /** Returns the key of a line. */
 function keyOf({ node, seq }: Pick<AuditLine, 'node' | 'seq'>): string {
   return `${node}:${seq}`;
@@ -62,31 +48,34 @@ const maxMatches = 20_000;
 
 async function listEvents(
   given: Given<Conditions & { order?: 'asc' | 'desc' }, never>,
-  { config }: ServiceParts,
+  { config, now }: ServiceParts,
 ) {
-  const { order = 'desc', ...query } = given.query;
-  const { limit, cursor, ...own } = query as Conditions & Page;
-  const { audit } = await config();
-  const filter = filterOf({ ...given, query: own });
-  const found: AuditLine[] = [];
+  const {
+    order = 'desc',
+    limit,
+    cursor,
+    ...conditions
+  } = given.query as Conditions & Page & { order?: string };
   // The newest lines. Clients read an older range with `until`.
-  for await (const each of queryAudit({ file: audit.file, filter, last: 2 * maxMatches })) found.push(each);
-  const lines = order === 'asc' ? found : found.toReversed();
-  return pageOf(lines, keyOf, { limit, cursor });
+  const parts = { grants: [], at: now(), last: 2 * maxMatches };
+  const { events } = eventQuery(await config(), { ...conditions, user: ownerOf(given) ?? undefined }, parts);
+  const lines: AuditLine[] = [];
+  for await (const each of events()) lines.push(each);
+  return pageOf(order === 'asc' ? lines : lines.toReversed(), keyOf, { limit, cursor });
 }
 
 /** Milliseconds between comments that keep a stream open. */
 const beatMs = 15_000;
 
 /** Returns the newest lines after the one with this key; none if it is not in the log any more. */
-async function linesAfter(key: string, file: string, filter: AuditFilter): Promise<readonly AuditLine[]> {
+async function linesAfter(key: string, lines: AsyncIterable<AuditLine>): Promise<readonly AuditLine[]> {
   let after: AuditLine[] | null = null;
-  for await (const each of queryAudit({ file, filter: { since: filter.since } })) {
+  for await (const each of lines) {
     if (keyOf(each) === key) after = [];
     else after?.push(each);
     if ((after?.length ?? 0) >= 2 * maxMatches) after = after!.slice(-maxMatches);
   }
-  return (after ?? []).filter(auditMatcher(filter));
+  return after ?? [];
 }
 
 /**
@@ -95,23 +84,21 @@ async function linesAfter(key: string, file: string, filter: AuditFilter): Promi
  */
 async function streamEvents(
   given: Given<Conditions & { readonly lines?: number | undefined }, never>,
-  { config, timers }: ServiceParts,
+  { config, timers, now }: ServiceParts,
 ): Promise<Response> {
-  const { lines = 0, ...query } = given.query;
-  const matches = auditMatcher(filterOf({ ...given, query }));
-  const { audit } = await config();
+  const { lines = 0, ...conditions } = given.query;
+  const matches = auditMatcher(filterOf({ ...conditions, user: ownerOf(given) ?? undefined }, [], now()));
+  const log = await config();
   const stop = new AbortController();
   given.signal.addEventListener('abort', () => stop.abort());
   const { lastEventId, isStillAllowed } = given;
-  const follow = { file: audit.file, follow: true, signal: stop.signal } as const;
-  const events = tailAudit({ ...follow, lines: lastEventId === undefined ? lines : 0 });
+  const events = tailEvents(log, { lines: lastEventId === undefined ? lines : 0, signal: stop.signal });
   const encoder = new TextEncoder();
   let next = events.next();
   // Read after the tail has begun, so that no line is missed. Lines in both are sent once.
+  const sinceThen = eventQuery(log, { since: conditions.since }, { grants: [], at: now() });
   const missed =
-    lastEventId === undefined
-      ? []
-      : [...(await linesAfter(lastEventId, audit.file, filterOf({ ...given, query })))];
+    lastEventId === undefined ? [] : (await linesAfter(lastEventId, sinceThen.events())).filter(matches);
   const sent = new Set(missed.map(keyOf));
   const textOf = (each: AuditLine) => encoder.encode(`id: ${keyOf(each)}\ndata: ${JSON.stringify(each)}\n\n`);
   const end = (controller: ReadableStreamDefaultController) => {

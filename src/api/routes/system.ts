@@ -5,7 +5,7 @@ import { type AnyRoute, route } from '../route.ts';
 import { exportCa, showCa } from '../../operations/ca.ts';
 import { checkConfig, getConfig, getPaths, putConfig, testConfig } from '../../operations/config.ts';
 import { getEnvironment } from '../../operations/environment.ts';
-import { examineSetup } from '../../operations/examination.ts';
+import { examineSetup } from '../../operations/doctor.ts';
 import { healthStatus } from '../../operations/health.ts';
 import { keyStatus, rotate } from '../../operations/key.ts';
 import { listNodes, revokeNode } from '../../operations/node.ts';

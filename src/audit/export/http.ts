@@ -7,7 +7,6 @@ import { severityOf, type Sink, SinkFailure, type SinkTransports } from './sink.
 interface HttpSinkOptions {
   readonly url: string;
   readonly transports: () => Pick<SinkTransports, 'fetch'>;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 

@@ -3,7 +3,7 @@ import { type ApprovalResponse, respond } from '../../operations/answer-approval
 import { agentText, beyondText, blockOf, remaining, requestText, sentenceOf, wrap } from './format.ts';
 import { atCommandLine, type Context } from '../context.ts';
 import { ending, fitting, wrapWords } from '../display.ts';
-import { readSpan, spanText } from '../../operations/format.ts';
+import { spanMs, spanText } from '../../operations/format.ts';
 import { type ApprovalPages, approvalPages } from './pages.ts';
 import { onInterrupt, type OpenScreen, type Page } from '../terminal.ts';
 import { SidekeyError } from '../../lib/errors.ts';
@@ -347,17 +347,9 @@ function pressInQuestion(
   if (/^[0-9smhdw]$/.test(key)) return stay({ asking: { id, span: `${span}${key}`.slice(0, 8) } });
   if (key !== 'return') return { list, act: null };
   if (id !== shown) return stay({ note: 'Make the window larger: the request is not shown in full.' });
-  const forMs = span === '' ? defaultSpanMs : spanOrNull(span);
+  const forMs = span === '' ? defaultSpanMs : spanMs(span);
   if (forMs === null) return stay({ note: 'A number and its unit: 90s, 15m, 8h, 30d.' });
   return { list: { ...list, asking: null, note: null }, act: { kind: 'answer', id, said: { forMs } } };
-}
-
-function spanOrNull(text: string): number | null {
-  try {
-    return readSpan('the time', text);
-  } catch {
-    return null;
-  }
 }
 
 function neighbour({ entries, selected }: LiveList, step: 1 | -1): string | null {

@@ -3,8 +3,8 @@ import { readFile } from 'node:fs/promises';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import type { Question } from '../../domain/approval.ts';
-import { createApprovalLinks, sealHeader } from '../../agents/approvals/webhook.ts';
-import type { AdminConfig } from '../../config/approvals.ts';
+import { createApprovalLinks, sealHeader } from '../../agents/approvals/announce.ts';
+import type { AdminConfig } from '../../config/admin.ts';
 import type { Vault } from '../../store/vault/vault.ts';
 import { localAdminUrl } from '../../operations/format.ts';
 

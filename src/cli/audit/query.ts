@@ -1,14 +1,12 @@
-import { openView } from '../../app/state.ts';
 import type { AuditLine } from '../../domain/event.ts';
-import { csvHead, csvLine, queryAudit, queryRaw, tailAudit } from '../../audit/query.ts';
 import type { Context } from '../context.ts';
 import { createTable, type Display } from '../display.ts';
-import { type AuditConditions, filterOf } from '../../operations/audit-conditions.ts';
+import { type AuditConditions, checkConditions } from '../../operations/audit-conditions.ts';
+import { eventQuery, tailEvents } from '../../operations/audit-events.ts';
 import { counted, dateTime, duration } from '../../operations/format.ts';
 import { openOutputFile, type OutputFileOptions } from '../output-file.ts';
 import { duringStep } from '../operation-command.ts';
 import { onInterrupt } from '../terminal.ts';
-import type { Config } from '../../config/config.ts';
 import { displayName } from '../../config/problem.ts';
 import { type Grant, titleOf } from '../../domain/grant.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
@@ -24,8 +22,7 @@ export async function query(context: Context, options: QueryOptions): Promise<vo
     throw new SidekeyError('input_invalid', '--csv excludes --json and --raw.', { hint: 'give one of them' });
   }
   if (csv || raw || options.output !== undefined) return exportLines(context, options);
-  const { file, filter, grants } = await readConditions(context, options);
-  const last = options.lines === undefined ? undefined : readCount(options.lines);
+  const { file, grants, events } = await prepareQuery(context, options);
   const nameOf = grantNames(grants);
   let held: AuditLine[] | null = [];
   let format = lineFormat(output.display, [], nameOf);
@@ -34,8 +31,8 @@ export async function query(context: Context, options: QueryOptions): Promise<vo
     for (const line of held ?? []) output.result(line, format(line));
     held = null;
   };
-  await duringStep(output, 'Reading the audit log', async (onProgress) => {
-    for await (const line of queryAudit({ file, filter, last, onProgress })) {
+  await duringStep(output, 'Reading the audit log', async (onShare) => {
+    for await (const line of events(onShare)) {
       if (held === null) {
         output.result(line, format(line));
         await output.drained();
@@ -49,53 +46,44 @@ export async function query(context: Context, options: QueryOptions): Promise<vo
   printHeld();
 }
 
-export interface QueryOptions extends AuditConditions, OutputFileOptions {
+interface QueryOptions extends AuditConditions, OutputFileOptions {
   readonly lines?: string;
   readonly csv?: boolean;
   readonly raw?: boolean;
 }
 
-/** Bytes that are buffered before a write. */
-const gathered = 65_536;
+/** Parses the options. Reads all grants if an option names one, or for people: JSON events have IDs. */
+async function prepareQuery(context: Context, options: QueryOptions) {
+  const config = await context.readConfig();
+  const grants = options.grant === undefined && context.output.json ? [] : await readGrants(context);
+  const at = context.now();
+  checkConditions(options, at);
+  const last = options.lines === undefined ? undefined : readCount(options.lines);
+  return { ...eventQuery(config, options, { grants, at, last }), file: config.audit.file, grants };
+}
 
 /** Writes lines byte for byte, so that their hashes can still be verified, or as CSV. */
 async function exportLines(context: Context, options: QueryOptions): Promise<void> {
-  const { file, filter } = await readConditions(context, options);
-  const last = options.lines === undefined ? undefined : readCount(options.lines);
+  const { output } = context;
+  const { pieces } = await prepareQuery(context, options);
   await using target =
     options.output === undefined
       ? undefined
       : await openOutputFile(options.output, options.force === true, 0o600);
-  let pieces: Buffer[] = [];
-  let size = 0;
   let count = 0;
-  const flush = async () => {
-    const bytes = Buffer.concat(pieces);
-    [pieces, size] = [[], 0];
-    if (target !== undefined) await target.write(bytes);
-    else {
-      context.output.bytes(bytes);
-      await context.output.drained();
-    }
-  };
-  const put = async (bytes: Buffer) => {
-    pieces.push(bytes);
-    size += bytes.length;
-    if (size >= gathered) await flush();
-  };
-  if (options.csv === true) await put(Buffer.from(csvHead));
-  await duringStep(context.output, 'Reading the audit log', async (onProgress) => {
-    for await (const { line, bytes } of queryRaw({ file, filter, last, onProgress })) {
-      count += 1;
-      await put(
-        options.csv === true ? Buffer.from(csvLine(line)) : Buffer.concat([bytes, Buffer.from('\n')]),
-      );
+  await duringStep(output, 'Reading the audit log', async (onShare) => {
+    for await (const { bytes, lines } of pieces(options.csv === true ? 'csv' : 'raw', onShare)) {
+      count += lines;
+      if (target !== undefined) await target.write(bytes);
+      else {
+        output.bytes(bytes);
+        await output.drained();
+      }
     }
   });
-  await flush();
   await target?.sync();
   if (options.output !== undefined) {
-    context.output.result(
+    output.result(
       { file: options.output, lines: count },
       `Wrote ${counted(count, 'line')} to ${options.output}.`,
     );
@@ -104,31 +92,30 @@ async function exportLines(context: Context, options: QueryOptions): Promise<voi
 
 /** `sidekey audit tail` */
 export async function tail(
-  { readConfig, output, now }: Context,
+  context: Context,
   options: { readonly lines: string; readonly follow?: boolean; readonly all?: boolean },
 ): Promise<void> {
+  const { readConfig, output } = context;
   const lines = readCount(options.lines);
   // Programs get every event.
   const brief = !output.json && options.all !== true;
   const config = await readConfig();
-  const { file } = config.audit;
-  const stop = new AbortController();
-  const follow = options.follow === true;
-  const nameOf = grantNames(output.json ? [] : await readGrants(config, now));
+  const nameOf = grantNames(output.json ? [] : await readGrants(context));
   let format = lineFormat(output.display, [], nameOf);
   const print = (line: AuditLine) => output.result(line, format(line));
 
-  if (!follow) {
+  if (options.follow !== true) {
     const last: AuditLine[] = [];
-    for await (const line of tailAudit({ file, lines, brief })) last.push(line);
+    for await (const line of tailEvents(config, { lines, brief })) last.push(line);
     format = lineFormat(output.display, last, nameOf);
     for (const line of last) print(line);
-    if (last.length === 0) output.say(`Nothing was recorded in ${displayName(file)} yet.`);
+    if (last.length === 0) output.say(`Nothing was recorded in ${displayName(config.audit.file)} yet.`);
     return;
   }
+  const stop = new AbortController();
   const giveBack = onInterrupt(() => stop.abort());
   try {
-    for await (const line of tailAudit({ file, lines, brief, follow, signal: stop.signal })) print(line);
+    for await (const line of tailEvents(config, { lines, brief, signal: stop.signal })) print(line);
   } finally {
     giveBack();
   }
@@ -139,15 +126,9 @@ function readCount(text: string): number {
   throw inputInvalid('--lines is not a number from 0 to 9999999.', 'sidekey audit tail -n 50');
 }
 
-/**
- * Parses the filter options. Reads all grants if an option names one, or for people: JSON events have IDs.
- *
- * @throws SidekeyError as `filterOf`
- */
-export async function readConditions({ readConfig, output, now }: Context, options: AuditConditions) {
-  const config = await readConfig();
-  const grants = options.grant === undefined && output.json ? [] : await readGrants(config, now);
-  return { file: config.audit.file, filter: filterOf(options, grants, now()), grants };
+/** Reads the grants, to print names for ids. Best effort: the log is readable without the store. */
+async function readGrants({ withView }: Context): Promise<readonly Grant[]> {
+  return withView((view) => view.grants()).catch(() => []);
 }
 
 const headings = ['TIME', 'EVENT', 'AGENT', 'REQUEST', 'GRANT', 'RESULT', 'TOOK'];
@@ -209,16 +190,6 @@ function result({ event, outcome, status, code, reason, method, by }: AuditLine)
   const parts = [isPlain ? undefined : outcome, status, code, isRequest ? undefined : reason];
   const words = parts.filter((part) => part !== undefined).join(' ') || 'ok';
   return by === undefined ? words : `${words}, by ${by}`;
-}
-
-/** Reads the grants, to print names for ids. Best effort: the log is readable without the store. */
-async function readGrants(config: Config, now: () => number): Promise<readonly Grant[]> {
-  try {
-    await using view = await openView(config, { now });
-    return await view.grants();
-  } catch {
-    return [];
-  }
 }
 
 /** Returns the name of a grant by its id, or the start of the id if the grant is gone. */

@@ -1,14 +1,10 @@
 import { appendFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
-import { formatGap, readAllHeads, readStoredHeads, takeAnchor } from '../../audit/sealed-heads.ts';
-import { logIdOf, readHeads } from '../../audit/live-file.ts';
-import type { AbsentLog, VerifiedLog } from '../../audit/logs.ts';
-import { verifyAudit as verifyLog } from '../../audit/verify.ts';
+import type { AbsentLog, VerifiedLog } from '../../audit/verify-logs.ts';
 import { displayName } from '../../config/problem.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import { withoutStop } from '../../lib/text.ts';
-import { verifyAudit } from '../../operations/audit.ts';
+import { acceptLoss, anchorAudit, verifyAudit } from '../../operations/audit.ts';
 import { counted, dateTime } from '../../operations/format.ts';
 import type { Context } from '../context.ts';
 import { type GivenOptions, perform } from '../operation-command.ts';
@@ -121,14 +117,8 @@ function describe({ file, found, behind, isStored }: VerifiedLog, isOwn: boolean
 
 /** Appends the current end of the log, as one line of JSON, to a file that the user keeps elsewhere. */
 async function writeAnchor(context: Context, to: string): Promise<void> {
-  const { withView, output, now } = context;
-  // Includes the store's other logs: later copies must have all lines up to here.
-  const line = await withView(async ({ config, store, ...view }) => {
-    const vault = await view.vault();
-    const logs = vault === null || store === null ? null : await readAllHeads(store, vault);
-    const heads = [...(logs?.values() ?? [])].flatMap((log) => [...log.heads.values()]);
-    return `${takeAnchor(config.audit.file, vault ?? (await view.vaultWithoutStore()), now(), heads).text}\n`;
-  });
+  const { output } = context;
+  const line = `${(await perform(context, anchorAudit)).result}\n`;
   if (to === '-') {
     output.bytes(Buffer.from(line));
     return;
@@ -145,27 +135,18 @@ async function writeAnchor(context: Context, to: string): Promise<void> {
 }
 
 /** Records that a loss of lines is accepted: `verify` stops reporting it. Exit code 1 for other problems. */
-function accept({ withState, output }: Context): Promise<number> {
-  return withState(async ({ audit, store, vault }) => {
-    const { file } = audit;
-    const log = logIdOf(file, hostname(), readHeads(file, vault));
-    const stored = await readStoredHeads(store, log, vault);
-    const { gaps, problems } = await verifyLog({ file, vault, stored });
-    for (const gap of gaps) await audit.append({ event: 'audit.accepted', reason: formatGap(gap) });
-    const after = gaps.length === 0 ? problems : (await verifyLog({ file, vault, stored })).problems;
-    const name = displayName(file);
-    const told = gaps.map((gap) => `  ${formatGap(gap)}`);
-    const text =
-      gaps.length === 0
-        ? `No lines are missing in the audit log ${name}.`
-        : [`The audit log now records in ${name} that this loss is known:`, ...told].join('\n');
-    const rest =
-      after.length === 0
-        ? []
-        : [
-            `${after.length} ${after.length === 1 ? 'problem is' : 'problems are'} left that no acceptance covers: sidekey audit verify`,
-          ];
-    output.result({ accepted: gaps, left: after.length }, [text, ...rest].join('\n'));
-    return after.length === 0 ? exitCode.ok : exitCode.failure;
-  });
+async function accept(context: Context): Promise<number> {
+  const { result, answer } = await perform(context, acceptLoss);
+  const { file, reasons, left } = result;
+  const name = displayName(file);
+  const lines =
+    reasons.length === 0
+      ? [`No lines are missing in the audit log ${name}.`]
+      : [`The audit log now records in ${name} that this loss is known:`, ...reasons.map((it) => `  ${it}`)];
+  if (left > 0) {
+    const problems = left === 1 ? 'problem is' : 'problems are';
+    lines.push(`${left} ${problems} left that no acceptance covers: sidekey audit verify`);
+  }
+  context.output.result(answer, lines.join('\n'));
+  return left === 0 ? exitCode.ok : exitCode.failure;
 }

@@ -1,6 +1,5 @@
-import { readFile } from 'node:fs/promises';
-import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
+import { readGivenFile } from '../terminal.ts';
 
 /** Words for the options of the audit log. */
 
@@ -20,24 +19,15 @@ export const conditionWords = {
   code: { summary: 'the error code of a refusal' },
 } as const;
 
+const anchorHint = 'give the file that --write-anchor wrote, or - for standard input';
+
 export const verifyWords = {
   all: { summary: 'also fail if lines or logs that the store names are not here' },
   anchors: {
     summary: 'also compare with anchors that were kept elsewhere (-: standard input)',
     name: 'anchor',
     value: 'file',
-    read: readAnchorText,
+    read: async (context: Context, file: string) =>
+      (await readGivenFile(context, file, anchorHint)).toString('utf8'),
   },
 } as const;
-
-async function readAnchorText({ readInput }: Context, from: string): Promise<string> {
-  if (from === '-') return readInput();
-  try {
-    return await readFile(from, 'utf8');
-  } catch (cause) {
-    throw new SidekeyError('input_invalid', `${from} cannot be read (${systemCode(cause)}).`, {
-      hint: 'give the file that --write-anchor wrote, or - for standard input',
-      cause,
-    });
-  }
-}

@@ -9,7 +9,7 @@ import { displayName } from '../../config/problem.ts';
 import { caughtFailure, isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
 import type { Hint } from '../../lib/hint.ts';
 import { exitCode } from '../../lib/failures.ts';
-import { laterKeys } from '../../main.ts';
+import { laterKeys } from '../../app/config-in-force.ts';
 import type { Context } from '../context.ts';
 import { confirm } from '../terminal.ts';
 import { loadAsStart } from './path.ts';

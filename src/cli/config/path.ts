@@ -11,16 +11,9 @@ import { checkProviderFile } from '../provider.ts';
 
 /** `sidekey config path`: for an invalid file, prints the paths of its valid parts. */
 export async function showPaths(context: Context): Promise<void> {
-  const { readConfig, parsePartialConfig, configLocation, env, output } = context;
-  const location = await configLocation();
-  const { config, lost } = await readConfig().then(
-    (whole) => ({ config: whole, lost: new Set<string>() }),
-    async (error: unknown) => {
-      const partial = await parsePartialConfig();
-      if (partial === null) throw error;
-      return partial;
-    },
-  );
+  const { env, output } = context;
+  const location = await context.configLocation();
+  const { config, lost } = await context.readValidConfig();
   const places = Object.fromEntries(
     Object.entries(placesOf(config)).map(([name, place]) => [name, lost.has(name) ? null : place]),
   );

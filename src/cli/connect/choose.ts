@@ -1,6 +1,5 @@
-import { homedir } from 'node:os';
 import type { Context } from '../context.ts';
-import { findLogins, type FoundLogin, workFolder } from '../init/find-logins.ts';
+import { findLogins, type FoundLogin, machineOf } from '../../operations/find-logins.ts';
 import { confirm } from '../terminal.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
@@ -24,8 +23,7 @@ export async function chooseProvider(context: Context): Promise<Choice> {
   const { env, output } = context;
   if (context.ask === null) throw noChoice();
   const { providers } = await context.config();
-  const machine = { env, home: env['HOME'] ?? homedir(), folder: workFolder(env) };
-  const found = findLogins(machine, providers);
+  const found = findLogins(machineOf(env), providers);
   if (found.length > 0) {
     output.say(
       ['Found on this machine:', ...found.map(({ provider, place }) => `  ${provider}: ${place}`)].join('\n'),

@@ -1,35 +1,43 @@
-import { planDomains } from './allowed-domains.ts';
-import { redirectUriToRegister } from './browser/browser.ts';
-import { type Connected, connectedPage, report, finishGrant } from './finish-grant.ts';
+import type { Provider } from '../../domain/provider.ts';
+import { defaultUser, stateNow, titleOf } from '../../domain/grant.ts';
+import { noting } from '../../grants/connected.ts';
+import { scopesFor } from '../../grants/consent.ts';
+import { type Obtained, withSecret } from '../../grants/keep.ts';
+import { parseCallback } from '../../grants/oauth/authorization-code.ts';
+import { readScopes } from '../../grants/oauth/scopes.ts';
+import type { OpenedGrant } from '../../grants/registry.ts';
+import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
+import { systemTimers } from '../../lib/timers.ts';
+import {
+  beginPending,
+  clientOf,
+  codeConsent,
+  finishPending,
+  stateOf,
+} from '../../operations/connect/consent.ts';
+import { planDomains } from '../../operations/connect/domains.ts';
+import { type Connected, finishGrant } from '../../operations/connect/finish.ts';
 import {
   assertClient,
   assertSettings,
   configuredProvider,
-  defineProvider,
-  discoverProvider,
-  scopesToAsk,
-} from './provider-settings.ts';
-import {
-  type ConnectOptions,
-  type ConnectRequest,
-  type Obtain,
-  startConsentTimeout,
-  timeoutOf,
-} from './request.ts';
-import { type Context, withUpstreamClient } from '../context.ts';
-import { checkName } from '../../operations/format.ts';
+} from '../../operations/connect/provider-settings.ts';
+import { redirectUriToRegister } from '../../operations/connect/redirect.ts';
+import type { ConnectOptions, ConnectRequest } from '../../operations/connect/request.ts';
+import { checkName, isoTime, relativeTime } from '../../operations/format.ts';
+import { type Context, withInput, withUpstreamClient } from '../context.ts';
 import { metadataOf } from '../grant/set.ts';
-import { withLogin } from '../init/find-logins.ts';
+import { changingParts } from '../operation-command.ts';
+import { probeOf } from '../status/ask-proxy.ts';
 import { confirm } from '../terminal.ts';
-import { defaultUser, stateNow, titleOf } from '../../domain/grant.ts';
-import type { OpenedGrant } from '../../grants/registry.ts';
-import type { Flow, Provider } from '../../domain/provider.ts';
-import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
-import { systemTimers } from '../../lib/timers.ts';
-import { existingGrant, ownSecret, sealingSecret, withSecret, type Obtained } from '../../grants/keep.ts';
-import { noting } from '../../grants/connected.ts';
+import { consentInBrowser } from './browser/consent.ts';
+import { chooseProvider, chooseScopes } from './choose.ts';
+import { startConsentTimeout, timeoutOf } from './consent-timeout.ts';
+import type { ConnectFlow } from './flows.ts';
+import { connectedPage, report } from './report.ts';
 
 const defaultTimeoutMs = 300_000;
+const printedTimeoutMs = 3_600_000;
 
 /** `sidekey connect`: reports missing settings before any prompt. */
 export async function connect(
@@ -37,79 +45,61 @@ export async function connect(
   named: string | undefined,
   options: ConnectOptions,
 ): Promise<void> {
-  if (options.finish !== undefined) {
-    return (await import('./flows/print-url.ts')).finishConsent(context, named, options);
-  }
-  if (options.state !== undefined) {
-    throw new SidekeyError('input_invalid', '--state belongs to --finish.', { hint: 'leave it out' });
-  }
+  if (options.finish !== undefined) return finishConsent(context, named, options);
+  if (options.state !== undefined) throw inputInvalid('--state belongs to --finish.', 'leave it out');
   if (named === undefined) {
-    const { chooseProvider } = await import('./choose.ts');
     const { name, login } = await chooseProvider(context);
     return login === null
       ? connect(context, name, options)
-      : connect(withLogin(context, login), name, { ...options, token: true });
+      : connect(withInput(context, login.input), name, { ...options, token: true });
   }
   const given = options.fromEnv === undefined ? context : fromVariable(context, options.fromEnv);
-  const found = options.discover === true ? await discoverProvider(context, named, options) : null;
+  const found = await defined(context, named, options);
   const providerName = found?.provider.name ?? named;
-  if (options.authUrl !== undefined || options.tokenUrl !== undefined) {
-    await defineProvider(context, providerName, options);
-  }
-  const name = options.name ?? providerName;
-  const user = options.user ?? defaultUser;
+  const { name = providerName, user = defaultUser } = options;
   checkName('name of the grant', name);
   checkName('name of the user', user);
   const timeout = timeoutOf(options.timeout, defaultTimeoutMs);
   const metadata = metadataOf(options.meta ?? []);
 
   const configured = await configuredProvider(context, providerName, options);
-  const flow = chooseFlow(options, configured, context.ask !== null);
+  const asks = context.ask !== null;
+  const flow = chooseFlow(options, configured, asks);
   assertSettings(configured);
-  if (flow === 'authorization_code') {
-    await assertClient(configured, redirectUriToRegister(options, configured), context.ask !== null);
-  }
+  const isCode = flow === 'authorization_code';
+  if (isCode) await assertClient(configured, redirectUriToRegister(options, configured), asks);
 
-  const connected = await context.withState(async (state): Promise<Connected | null> => {
-    const existing = await existingGrant(state, { name, user, provider: configured.name });
+  const connected = await context.withState(async (opened): Promise<Connected | null> => {
+    const state = await changingParts(context, opened);
+    const { existing, secret: kept } = await clientOf(state, configured, { name, user }, found?.clientSecret);
     await assertReplaces(context, existing, options);
-    const kept = ownSecret(configured, found?.clientSecret ?? null, existing);
-    const secret =
-      kept === null && flow === 'authorization_code' && options.printUrl !== true
-        ? await typedSecret(context, configured)
-        : kept;
+    const asksSecret = kept === null && isCode && options.printUrl !== true;
+    const secret = asksSecret ? await typedSecret(context, configured) : kept;
     const provider = withSecret(configured, secret);
-    const before = existing?.sealed.audience ?? null;
-    const plan =
-      options.keepsAudience === true && before !== null
-        ? { audience: before, widened: [], grown: [], kept: [], entries: [], named: false }
-        : planDomains(options, provider, before);
-    const asksScopes = options.scope === undefined && existing === null;
-    const written =
-      asksScopes && (flow === 'authorization_code' || flow === 'device_code')
-        ? await (await import('./choose.ts')).chooseScopes(context, provider)
-        : options.scope;
-    const scopes = scopesToAsk(written, provider, existing?.grant ?? null);
-    const asked = { context: given, state, provider, name, user, scopes, existing, options };
-    if (options.printUrl === true && flow === 'authorization_code') {
+    const plan = planDomains(options, provider, existing?.sealed.audience ?? null);
+    const asksScopes = options.scope === undefined && existing === null && (isCode || flow === 'device_code');
+    const written = asksScopes ? await chooseScopes(context, provider) : options.scope;
+    const scopes = scopesFor(written && readScopes(written), provider, existing?.grant ?? null);
+    const asked = { state, provider, name, user, scopes, existing, options, output: context.output };
+    if (options.printUrl === true && isCode) {
       if (options.meta !== undefined) throw conflicting('--print-url', '--meta');
-      await (await import('./flows/print-url.ts')).printUrl(asked);
+      await printUrl(context, asked);
       return null;
     }
-    const consentTimeout = startConsentTimeout(timeout, systemTimers);
-    const connecting = withUpstreamClient(state.config, context.env, (upstream) => {
-      const request: ConnectRequest = { ...asked, upstream, signal: consentTimeout.signal };
-      const keep = async (obtained: Obtained) => {
-        const sealing = sealingSecret(obtained, provider, secret);
-        return finishGrant({ ...request, flow, plan, verify: options.verify, metadata }, sealing);
-      };
+    const waiting = startConsentTimeout(timeout, systemTimers);
+    const { unreadable } = probeOf(state.config);
+    const connecting = state.withFetch((fetch) => {
+      const parts = { ...state.renewal(fetch), fetch };
+      const request: ConnectRequest = { ...asked, parts, signal: waiting.signal };
+      const how = { flow, plan, secret, verify: options.verify, metadata, unreadable };
+      const keep = (obtained: Obtained) => finishGrant({ ...request, ...how }, obtained);
       return noting(request, existing, async () => {
-        if (flow !== 'authorization_code') return keep(await (await obtainers[flow]())(request));
-        const { byAuthorizationCode } = await import('./flows/authorization-code.ts');
-        return byAuthorizationCode(request, keep, (connected) => connectedPage(provider, connected));
+        if (!isCode) return keep(await (await import('./flows.ts')).obtain(flow, given, request));
+        const consent = { ...codeConsent(request, keep), page: connectedPage(provider) };
+        return consentInBrowser({ ...request, context }, consent);
       });
     });
-    return connecting.finally(() => consentTimeout.end());
+    return connecting.finally(() => waiting.end());
   });
   if (connected === null) return;
   await report(context, configured, connected);
@@ -118,6 +108,66 @@ export async function connect(
       `${options.fromEnv} is still set, and programs that you start can read it.\n  → unset ${options.fromEnv}, and delete it from the files of your shell (~/.profile, ~/.bashrc, ~/.zshrc)`,
     );
   }
+}
+
+/** Writes a provider that the options discover or define. Returns a discovered one; null: none. */
+async function defined(context: Context, named: string, options: ConnectOptions) {
+  const { discover, authUrl, tokenUrl } = options;
+  if (discover !== true && authUrl === undefined && tokenUrl === undefined) return null;
+  const { defineProvider, discoverProvider } = await import('../../operations/connect/define-provider.ts');
+  const withFetch: ConnectRequest['state']['withFetch'] = async (use) =>
+    withUpstreamClient(await context.config(), context.env, ({ fetch }) => use(fetch));
+  const found = discover === true ? await discoverProvider({ ...context, withFetch }, named, options) : null;
+  if (authUrl !== undefined || tokenUrl !== undefined)
+    await defineProvider(context, found?.provider.name ?? named, options);
+  return found;
+}
+
+/** `connect --print-url`: starts a consent that `connect --finish` completes. */
+async function printUrl(
+  { output, now }: Context,
+  request: Parameters<typeof beginPending>[0],
+): Promise<void> {
+  const { provider, name, user, options } = request;
+  const at = now();
+  const expiresAt = at + timeoutOf(options.timeout, printedTimeoutMs);
+  const { url, state, redirectUri } = await beginPending(request, expiresAt);
+  output.result(
+    {
+      provider: provider.name,
+      name,
+      user,
+      consent_url: url,
+      state,
+      redirect_uri: redirectUri,
+      expires_at: isoTime(expiresAt),
+    },
+    url,
+  );
+  output.say(
+    [
+      `Open this address in a browser. The browser ends at ${redirectUri}?…, which may be an error page.`,
+      `Copy the address of that page. ${relativeTime(expiresAt, at).replace(/^in /, 'Within ')}, run:`,
+      `  → sidekey connect --finish 'ADDRESS'`,
+      `  → sidekey connect --finish CODE --state ${state}   (with the code alone)`,
+    ].join('\n'),
+  );
+}
+
+/** `connect --finish`: completes a consent of `--print-url`, from this or another process. */
+async function finishConsent(
+  context: Context,
+  named: string | undefined,
+  { finish = '', state: said, verify, meta = [] }: ConnectOptions,
+): Promise<void> {
+  const metadata = metadataOf(meta);
+  const callback = parseCallback(finish === '-' ? await context.readInput() : finish);
+  const answer = { callback, flowState: stateOf(callback, said), named };
+  const { provider, connected } = await context.withState(async (state) => {
+    const { unreadable } = probeOf(state.config);
+    return finishPending(await changingParts(context, state), answer, { verify, metadata, unreadable });
+  });
+  await report(context, provider, connected);
 }
 
 /**
@@ -129,12 +179,12 @@ function fromVariable(context: Context, name: string): Context {
   // The text may be the key itself.
   if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || !context.env[name]) {
     const shown = /^[A-Z][A-Z0-9_]{0,40}$/.test(name) ? name : 'The variable of --from-env';
-    throw new SidekeyError('input_invalid', `${shown} is not set in this shell.`, {
-      hint: 'name a variable that is exported: sidekey connect openai --from-env OPENAI_API_KEY',
-    });
+    throw inputInvalid(
+      `${shown} is not set in this shell.`,
+      'name a variable that is exported: sidekey connect openai --from-env OPENAI_API_KEY',
+    );
   }
-  const value = context.env[name];
-  return { ...context, ask: null, readInput: () => Promise.resolve(value) };
+  return withInput(context, context.env[name]);
 }
 
 /** Prompts for a client secret that the config lacks; null: a public client. The grant seals the secret. */
@@ -166,24 +216,8 @@ async function assertReplaces(
   });
 }
 
-/** Flows without a browser, each imported at its first use. */
-const obtainers: { readonly [flow in Exclude<ConnectFlow, 'authorization_code'>]: () => Promise<Obtain> } = {
-  device_code: async () => (await import('./flows/device.ts')).obtainByDevice,
-  client_credentials: async () => (await import('./flows/assertions.ts')).obtainByClientCredentials,
-  jwt_bearer: async () => (await import('./flows/assertions.ts')).obtainByJwtBearer,
-  token_exchange: async () => (await import('./flows/assertions.ts')).obtainByTokenExchange,
-  auth0_connection: async () => (await import('./flows/auth0.ts')).obtainViaAuth0,
-  github_installation: async () => (await import('./flows/assertions.ts')).obtainByGithubInstallation,
-  aws_role: async () => (await import('./flows/assertions.ts')).obtainByAwsRole,
-  token: async () => (await import('./flows/token.ts')).pasteToken,
-  import: async () => (await import('./flows/token.ts')).importToken,
-  source: async () => (await import('./flows/source.ts')).connectSource,
-};
-
-/** A flow of OAuth, or a credential that the user supplies, or its source. */
-export type ConnectFlow = Flow | 'token' | 'import' | 'source';
-
 type Options = Omit<ConnectOptions, 'name' | 'user'>;
+type ChoosingProvider = Pick<Provider, 'name' | 'flows' | 'token' | 'clientId' | 'logins' | 'domains'>;
 
 /** Options that choose a flow, as typed. */
 const choices: readonly (readonly [option: string, flow: ConnectFlow, name: keyof Options])[] = [
@@ -216,11 +250,7 @@ const browserOptions: readonly (readonly [option: string, name: keyof Options])[
  * @param asks true if a person can be asked
  * @throws SidekeyError `input_invalid` if the options name two, or its programs log in by themselves
  */
-export function chooseFlow(
-  options: Options,
-  provider: Pick<Provider, 'name' | 'flows' | 'token' | 'clientId' | 'logins' | 'domains'>,
-  asks: boolean,
-): ConnectFlow {
+export function chooseFlow(options: Options, provider: ChoosingProvider, asks: boolean): ConnectFlow {
   const { flows, token, clientId } = provider;
   const [first, second] = choices.filter(([, , name]) => options[name] !== undefined);
   const inBrowser = browserOptions.find(([, name]) => options[name] !== undefined);
@@ -237,20 +267,17 @@ export function chooseFlow(
   return flow;
 }
 
-function logsInItself({
-  name,
-  logins,
-  domains,
-}: Pick<Provider, 'name' | 'logins' | 'domains'>): SidekeyError {
+function logsInItself({ name, logins, domains }: ChoosingProvider): SidekeyError {
   const programs = logins.map(({ program }) => program).join(', ');
-  return new SidekeyError('input_invalid', `${programs} logs in by itself, and Sidekey keeps that login.`, {
-    hint: [
+  return inputInvalid(
+    `${programs} logs in by itself, and Sidekey keeps that login.`,
+    [
       `set providers.${name}.capture_logins: true in the config (docs/logins.md)`,
       ...domains.map((host) => `sidekey domain allow ${host} --grant ${name}`),
       'log in below sidekey run; or paste a token:',
       `sidekey connect ${name} --token`,
     ].join('\n  → '),
-  });
+  );
 }
 
 function conflicting(one: string, other: string): SidekeyError {

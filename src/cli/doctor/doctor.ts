@@ -1,12 +1,12 @@
 import type { Context } from '../context.ts';
 import { withUpstreamClient } from '../context.ts';
 import { columns, type Display, wrapMessage } from '../display.ts';
-import { assertClients, examine, examineSetup, noteOn, titleOf } from '../../operations/examination.ts';
+import { assertClients, examine, examineSetup, noteOn, titleOf } from '../../operations/doctor.ts';
 import type { Need } from '../../operations/finding.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { findAll } from '../status/status.ts';
 import { probeProgramsOf } from './probe.ts';
-import { hintText } from '../../lib/hint.ts';
+import { withHint } from '../../lib/hint.ts';
 
 interface DoctorOptions {
   readonly only?: readonly string[];
@@ -64,17 +64,14 @@ function describe(
     ),
     ...(absent.length === 0 ? [] : [`not installed: ${absent.join(', ')}`]),
     '',
-    ...notes.flatMap((note) => needLines('-', note, display)),
-    ...needs.flatMap((need) => needLines(display.paint('red', '✗'), need, display)),
+    ...notes.map((note) => needText('-', note, display)),
+    ...needs.map((need) => needText(display.paint('red', '✗'), need, display)),
     ...(needs.length > 0 ? [] : [notes.length === 0 ? 'No problem found.' : 'No problem found in Sidekey.']),
   ].join('\n');
 }
 
-function needLines(mark: string, { sentence, hint }: Need, display: Display): readonly string[] {
-  return [
-    `${mark} ${wrapMessage(`- ${sentence}`, display).slice(2)}`,
-    ...(hint === null ? [] : [wrapMessage(`  → ${hintText(hint)}`, display)]),
-  ];
+function needText(mark: string, { sentence, hint }: Need, display: Display): string {
+  return `${mark} ${wrapMessage(withHint(`- ${sentence}`, hint), display).slice(2)}`;
 }
 
 const words = {

@@ -5,7 +5,7 @@ import { writeTrustFiles } from '../../clients/trust-files.ts';
 import { clientVariables } from '../../clients/variables.ts';
 import type { Config } from '../../config/config.ts';
 import { loadConfig } from '../../config/load.ts';
-import { startProxy } from '../../main.ts';
+import { startProxy } from '../../app/proxy.ts';
 import { newToken } from '../../operations/agent-token.ts';
 import { proxyUrl } from '../../operations/format.ts';
 import type { Call } from '../../operations/operation.ts';

@@ -1,3 +1,4 @@
+import { onOwnPort } from '../../app/adapted-config.ts';
 import type { Config } from '../../config/config.ts';
 import { jsonObject } from '../../grants/oauth/http.ts';
 import { SidekeyError } from '../../lib/errors.ts';
@@ -105,7 +106,7 @@ async function ownProxy(
 ): Promise<ProxyEndpoint> {
   assertMayAsk(config, agent);
   // Imported only here, because a request through a running proxy does not need it.
-  const { startProxy } = await import('../../main.ts');
+  const { startProxy } = await import('../../app/proxy.ts');
   const proxy = await startProxy(config, {
     log: plainLog(output),
     now,
@@ -115,7 +116,15 @@ async function ownProxy(
     stdout: { write: (text, written) => process.stderr.write(text, written) },
     peerOwner: peerOwnerOfCommand,
     // A separate token keeps other programs from using the proxy.
-    adapt: (it) => onOwnPort(it, agent === null ? it.proxy.authentication : 'required'),
+    adapt: (it) => {
+      const own = onOwnPort(it);
+      const { listen } = it.admin;
+      return {
+        ...own,
+        proxy: { ...own.proxy, authentication: agent === null ? it.proxy.authentication : 'required' },
+        admin: { ...it.admin, listen: listen && { ...listen, port: 0 } },
+      };
+    },
   });
   try {
     const lease = agent === null ? null : await leaseForRequest({ ...proxy.state, config }, agent, now);
@@ -135,21 +144,4 @@ async function ownProxy(
     await proxy.close();
     throw error;
   }
-}
-
-/** Returns the config of a proxy that serves one command. */
-function onOwnPort(config: Config, authentication: Config['proxy']['authentication']): Config {
-  const { listen } = config.admin;
-  return {
-    ...config,
-    proxy: {
-      ...config.proxy,
-      listen: { host: '127.0.0.1', port: 0 },
-      authentication,
-      localCallers: 'same_user',
-      transparent: null,
-    },
-    admin: { ...config.admin, listen: listen === null ? null : { ...listen, port: 0 } },
-    workers: 1,
-  };
 }

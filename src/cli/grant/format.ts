@@ -73,19 +73,16 @@ export function clockRows(
 }
 
 function refreshTokenWords({ refreshToken: { unusedAt, consentAt } }: Clocks, now: number): string | null {
-  const parts = [
-    unusedAt === null
-      ? null
-      : unusedAt <= now
+  const parts: string[] = [];
+  if (unusedAt !== null)
+    parts.push(
+      unusedAt <= now
         ? `has probably died: it was not used before ${when(unusedAt, now)}`
         : `dies ${when(unusedAt, now)} unless it is used before`,
-    consentAt === null
-      ? null
-      : consentAt <= now
-        ? `a new consent was needed ${when(consentAt, now)}`
-        : `a new consent is needed ${when(consentAt, now)}`,
-  ].filter((part) => part !== null);
-  return parts.length === 0 ? null : parts.join('; ');
+    );
+  if (consentAt !== null)
+    parts.push(`a new consent ${consentAt <= now ? 'was' : 'is'} needed ${when(consentAt, now)}`);
+  return parts.join('; ') || null;
 }
 
 function nextWords({ what, at }: Clocks['next'], { type }: Pick<Grant, 'type'>, now: number): string {

@@ -8,7 +8,7 @@ import type { CommandRow } from '../command.ts';
 import type { Context } from '../context.ts';
 import { type GivenOptions, optionRows, perform } from '../operation-command.ts';
 import { grantArgument, ownerWords } from './words.ts';
-import { hintText } from '../../lib/hint.ts';
+import { withHint } from '../../lib/hint.ts';
 
 const revokeWords = { ...ownerWords, local: { summary: 'do not tell the provider' } } as const;
 
@@ -25,7 +25,7 @@ async function revoke(context: Context, reference: string, options: GivenOptions
       : `Revoked ${titleOf(grant)}${thereToo(there)}`,
   );
   if (there !== null && there.kind !== 'ended') output.say(there.sentence);
-  output.say(`To use it again:\n  → ${hintText(replaceRemedy(grant, [], provider))}`);
+  output.say(withHint('To use it again:', replaceRemedy(grant, [], provider)));
   return there?.kind === 'failed' ? failures.provider_refused.exit : undefined;
 }
 

@@ -3,7 +3,7 @@ import { type ProxyConfig, tokenlessCallers } from '../../config/proxy.ts';
 import { titleOf } from '../../domain/grant.ts';
 import { replaceRemedy } from '../../grants/token-result.ts';
 import { inputInvalid } from '../../lib/errors.ts';
-import { hintText } from '../../lib/hint.ts';
+import { hintText, withHint } from '../../lib/hint.ts';
 import { dateTime, expiryOf, lastUse, relativeTime, shortId } from '../../operations/format.ts';
 import { stateOf } from '../../operations/grant-answer.ts';
 import { isUnbound, type Lacked } from '../../operations/grant-facts.ts';
@@ -61,24 +61,20 @@ async function showAll(context: Context, options: GivenOptions): Promise<void> {
   const entries = result.entries.map((entry) => ({ ...entry, end: entry.policy?.expiresAt ?? null }));
   const hasAccounts = entries.some(({ account }) => account !== null);
   const hasEnds = entries.some(({ end }) => end !== null);
-  const rows = entries.map(({ grant, policy, account, usedAt, end }) => [
-    grant.name,
-    grant.provider,
-    grant.user,
-    ...(hasAccounts ? [account ?? '-'] : []),
-    stateOf(grant, policy, at),
-    ...(locked === null ? [scopesOf(grant), expiryOf(grant, at), lastUse(usedAt, at)] : []),
-    ...(hasEnds ? [end === null ? 'no end' : relativeTime(end, at)] : []),
-  ]);
-  const headings = [
-    'NAME',
-    'PROVIDER',
-    'USER',
-    ...(hasAccounts ? ['ACCOUNT'] : []),
-    'STATE',
-    ...(locked === null ? ['SCOPES', 'TOKEN EXPIRES', 'LAST USED'] : []),
-    ...(hasEnds ? ['EXPIRES'] : []),
-  ];
+  const cells = entries.map(({ grant, policy, account, usedAt, end }) => ({
+    NAME: grant.name,
+    PROVIDER: grant.provider,
+    USER: grant.user,
+    ...(hasAccounts && { ACCOUNT: account ?? '-' }),
+    STATE: stateOf(grant, policy, at),
+    ...(locked === null && {
+      SCOPES: scopesOf(grant),
+      'TOKEN EXPIRES': expiryOf(grant, at),
+      'LAST USED': lastUse(usedAt, at),
+    }),
+    ...(hasEnds && { EXPIRES: end === null ? 'no end' : relativeTime(end, at) }),
+  }));
+  const [headings, rows] = [Object.keys(cells[0] ?? {}), cells.map((row) => Object.values(row))];
   const near = entries.flatMap(({ grant, policy, end }) => {
     if (end === null || end - at > nearMs) return [];
     const verb = end <= at ? 'expired' : 'expires';
@@ -134,7 +130,7 @@ async function showGrant(context: Context, reference: string, options: GivenOpti
     }),
   );
   const ended = grantEnded(grant, policy, at);
-  if (ended !== null) output.say(`${ended.message}\n  → ${hintText(ended.hint)}`);
+  if (ended !== null) output.say(withHint(ended.message, ended.hint));
   if (clocks.next.what === 'consent') output.say(`  → ${hintText(replaceRemedy(grant, [], provider))}`);
   if (lacked !== null) output.say(`  → ${lacked.command}`);
   if (domains.length === 0) output.say(`  → sidekey domain allow HOST --grant ${grant.name}`);

@@ -1,5 +1,5 @@
 import type { Context } from '../context.ts';
-import type { SourceOptions } from '../connect/flows/source.ts';
+import type { ConnectOptions } from '../../operations/connect/request.ts';
 import { details } from '../display.ts';
 import { spanText, when } from '../../operations/format.ts';
 import { getGrant } from '../../operations/grant.ts';
@@ -9,7 +9,7 @@ import type { CommandRow } from '../command.ts';
 import { optionRows, perform } from '../operation-command.ts';
 import { grantArgument, ownerWords, sourceOptions } from './words.ts';
 
-interface Options extends SourceOptions {
+interface Options extends Pick<ConnectOptions, 'sourceTtl' | 'sourceForm'> {
   readonly user?: string;
   /** False: sends nothing to the source or the provider. */
   readonly verify?: boolean;
@@ -38,17 +38,14 @@ async function showOrSet(
       `sidekey grant source ${grant.name} SOURCE`,
     );
   }
-  const { sourceTtl, sourceForm } = options;
-  if (source === null || written !== undefined) {
-    return reconnect(context, grant, { ...options, from });
-  }
-  const { form, ttlMs } = source;
-  if (sourceTtl !== undefined || sourceForm !== undefined) {
-    const kept = {
+  // A new source has neither the form nor the time of the one before.
+  const { form, ttlMs } = written === undefined && source !== null ? source : { form: null, ttlMs: null };
+  if ((written ?? options.sourceTtl ?? options.sourceForm) !== undefined) {
+    const before = {
       ...(ttlMs === null ? {} : { sourceTtl: `${ttlMs / 1_000}s` }),
       ...(form === null ? {} : { sourceForm: form }),
     };
-    return reconnect(context, grant, { ...kept, ...options, from });
+    return reconnect(context, grant, { ...before, ...options, from });
   }
   output.result(
     { id: grant.id, name: grant.name, user: grant.user, source: from, form, ttl: ttlMs && ttlMs / 1_000 },

@@ -1,6 +1,6 @@
 import { SidekeyError } from '../../lib/errors.ts';
 import { discover } from '../../grants/oauth/discovery.ts';
-import { redirectUriToRegister } from '../connect/browser/browser.ts';
+import { redirectUriToRegister } from '../../operations/connect/redirect.ts';
 import { connect } from '../connect/connect.ts';
 import { type Context, withUpstreamClient } from '../context.ts';
 import { findProvider } from '../../operations/lookup.ts';

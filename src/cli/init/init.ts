@@ -1,13 +1,12 @@
-import { homedir } from 'node:os';
 import { stripVTControlCharacters } from 'node:util';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { shellWord } from '../../lib/text.ts';
 import { connect } from '../connect/connect.ts';
-import type { Context } from '../context.ts';
+import { type Context, withInput } from '../context.ts';
 import { agentsAt, installSkill, missingSkills } from '../skill.ts';
 import { confirm } from '../terminal.ts';
-import { findLogins, type FoundLogin, withLogin, workFolder } from './find-logins.ts';
+import { findLogins, type FoundLogin, machineOf } from '../../operations/find-logins.ts';
 
 export interface InitOptions {
   readonly yes?: boolean;
@@ -55,18 +54,18 @@ export async function init(
     service: false,
   };
 
-  const home = env['HOME'] ?? homedir();
-  const folder = workFolder(env);
+  const machine = machineOf(env);
+  const { home, folder } = machine;
   const { providers } = await context.config();
   const names = new Set(done.before);
   if (names.size > 0) output.say(`Connected already: ${done.before.join(', ')}.`);
-  const found = findLogins({ env, home, folder }, providers);
+  const found = findLogins(machine, providers);
   let isOffline = false;
   for (const login of found.filter(({ provider }) => !names.has(provider))) {
     const isTaken = await isWanted(`Connect ${login.provider} with ${login.place}?`);
     if (yes) output.say(`Connecting ${login.provider} with ${login.place}:`);
     const connectIt = () =>
-      connect(withLogin(quiet(context), login), login.provider, { token: true, verify });
+      connect(withInput(quiet(context), login.input), login.provider, { token: true, verify });
     const error = isTaken ? await step(context, connectIt) : null;
     isOffline ||= error?.exit === exitCode.network;
     const list = !isTaken ? done.declined : error === null ? done.connected : done.failed;

@@ -1,10 +1,9 @@
 import { createInterface } from 'node:readline';
 import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
 import { hintText } from '../../lib/hint.ts';
-import { asTyped } from '../../lib/log.ts';
 import type { Context } from '../context.ts';
 import { openEndpoint } from '../fetch/send.ts';
-import { packageVersion } from '../../lib/package-files.ts';
+import { asTyped, packageVersion } from '../../lib/package-files.ts';
 import { type ToolParts, tools } from './tools.ts';
 
 /**

@@ -1,21 +1,15 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { basename } from 'node:path';
-import { endOfLog } from '../../audit/read.ts';
 import type { Confined } from '../../clients/confine/confine.ts';
 import { serveInside } from '../../clients/confine/inside.ts';
 import type { Context } from '../context.ts';
-import { commandEnvironment } from './command-environment.ts';
+import { commandEnvironment } from '../../operations/command-environment.ts';
 import { readSpan } from '../../operations/format.ts';
+import type { LeaseSettings } from '../../operations/held-lease.ts';
+import { requestCounter } from '../../operations/run-report.ts';
 import { type ChildEnd, endAs, runChild, runConfined, type Signals, takeSignals } from './child.ts';
-import {
-  type LeaseSettings,
-  openOwnProxy,
-  openRunningProxy,
-  readPlace,
-  type ProxyEndpoint,
-  relayed,
-} from './proxy-endpoint.ts';
+import { openOwnProxy, openRunningProxy, readPlace, type ProxyEndpoint, relayed } from './proxy-endpoint.ts';
 import {
   bornNotes,
   confinedEnvironment,
@@ -23,7 +17,7 @@ import {
   type ConfinementOptions,
   holds,
   openConfinement,
-} from './confinement.ts';
+} from '../../operations/run-confinement.ts';
 import { reportRun } from './run-summary.ts';
 import { door } from '../../lib/package-files.ts';
 import { errorPhrase, SidekeyError, systemCode } from '../../lib/errors.ts';
@@ -71,7 +65,7 @@ export async function run(
     const endpoint = await openEndpoint(context, program, options, { log: keptLog.log, socket });
     const confinement = await opening;
     const isConfined = typeof confinement !== 'string';
-    const from = endOfLog(endpoint.config().audit.file);
+    const countRequests = requestCounter(endpoint.config().audit.file, endpoint.node);
     const revokeAtExit = () => revokeNow(endpoint);
     process.once('exit', revokeAtExit);
     let notes: readonly string[] = [];
@@ -102,7 +96,7 @@ export async function run(
       process.off('exit', revokeAtExit);
     }
     if (options.quiet !== true && end.kind !== 'failed')
-      await reportRun(context, endpoint, from, [...notes, ...keptLog.warnings()]);
+      await reportRun(context, endpoint, countRequests, [...notes, ...keptLog.warnings()]);
   } finally {
     const opened = await opening.catch(() => '');
     if (typeof opened !== 'string') await opened.close();
@@ -191,23 +185,17 @@ const maxKept = 5;
 export function keepLog(level: Parameters<typeof createLog>[0], file: string | undefined): KeptLog {
   const opened = file === undefined ? null : openFile(file, level);
   const counts = new Map<string, number>();
-  const keep = (message: string) => {
+  const keep = (level: 'error' | 'warn') => (fields: object, message: string) => {
     if (counts.has(message) || counts.size < maxKept) counts.set(message, (counts.get(message) ?? 0) + 1);
-  };
-  const log: Log = {
-    error(fields, message) {
-      keep(message);
-      opened?.log.error(fields, message);
-    },
-    warn(fields, message) {
-      keep(message);
-      opened?.log.warn(fields, message);
-    },
-    info: (fields, message) => opened?.log.info(fields, message),
-    debug: (fields, message) => opened?.log.debug(fields, message),
+    opened?.log[level](fields, message);
   };
   return {
-    log,
+    log: {
+      error: keep('error'),
+      warn: keep('warn'),
+      info: (fields, message) => opened?.log.info(fields, message),
+      debug: (fields, message) => opened?.log.debug(fields, message),
+    },
     warnings: () =>
       Array.from(counts, ([message, count]) => (count === 1 ? message : `${message} (${count} times)`)),
     close: () => opened?.close(),

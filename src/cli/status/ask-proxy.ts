@@ -1,38 +1,20 @@
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import type { Config } from '../../config/config.ts';
-import type { UnreadableReference } from '../../grants/references.ts';
 import { reachable } from '../../operations/format.ts';
-import type { Health, ProxyProbe } from '../../operations/proxy-probe.ts';
-import { reportContext, reportTarget } from '../../store/vault/instance.ts';
+import { type Health, probeBy, type ProxyProbe } from '../../operations/proxy-probe.ts';
 import type { Vault } from '../../store/vault/vault.ts';
 
 /** Returns the questions to the proxy of a config, which another process may serve. */
-export function probeOf(config: Pick<Config, 'proxy'>): ProxyProbe {
-  return {
-    health: () => askHealth(config.proxy.listen),
-    unreadable: (vault) => askUnreadable(config, vault),
-  };
+export function probeOf({ proxy: { listen } }: Pick<Config, 'proxy'>): ProxyProbe {
+  return probeBy((target) => askHealth(listen, target));
 }
-
-const timeoutMs = 1_000;
 
 /** Returns the references that the running proxy cannot read; none without such a proxy. Never rejects. */
-export async function askUnreadable(
-  { proxy: { listen } }: Pick<Config, 'proxy'>,
-  vault: Vault,
-): Promise<readonly UnreadableReference[]> {
-  const health = await askHealth(listen, reportTarget(vault));
-  if (health.kind !== 'serving') return [];
-  try {
-    await vault.refresh();
-    const report = vault.open(reportContext, Buffer.from(health.sealed ?? '', 'base64'));
-    return JSON.parse(report.toString('utf8')) as readonly UnreadableReference[];
-  } catch {
-    // Another Sidekey, with another key.
-    return [];
-  }
-}
+export const askUnreadable = (config: Pick<Config, 'proxy'>, vault: Vault) =>
+  probeOf(config).unreadable(vault);
+
+const timeoutMs = 1_000;
 
 /** Sends `GET /healthz`. Never rejects. */
 export async function askHealth(

@@ -1,6 +1,6 @@
 import { openView, type View } from '../../app/state.ts';
 import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
-import { hintText } from '../../lib/hint.ts';
+import { withHint } from '../../lib/hint.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { broken, type Finding } from '../../operations/finding.ts';
 import { proxyUrl } from '../../operations/format.ts';
@@ -21,36 +21,27 @@ export async function status(context: Context, options: { readonly health?: bool
 
 /** Runs the checks. An invalid config disables only those that need its invalid parts. */
 export async function findAll({
-  readConfig,
-  parsePartialConfig,
+  readValidConfig,
   now,
   env,
-}: Pick<Context, 'readConfig' | 'parsePartialConfig' | 'now' | 'env'>): Promise<readonly Finding[]> {
-  const valid = await readConfig().catch(caughtFailure);
-  const invalid = valid instanceof SidekeyError ? valid : null;
-  const salvaged =
-    valid instanceof SidekeyError ? await parsePartialConfig() : { config: valid, lost: new Set<string>() };
-  if (salvaged === null) return [broken('config', valid)];
-  const { config, lost } = salvaged;
+}: Pick<Context, 'readValidConfig' | 'now' | 'env'>): Promise<readonly Finding[]> {
+  const read = await readValidConfig().catch(caughtFailure);
+  if (read instanceof SidekeyError) return [broken('config', read)];
+  const { config } = read;
   let opening: Promise<View> | undefined;
   const open = () => (opening ??= openView(config, { now, env }));
   try {
-    return await checkHealth({ config, lost, invalid, open, proxy: probeOf(config), env, now });
+    return await checkHealth({ ...read, open, proxy: probeOf(config), env, now });
   } finally {
     await (await opening?.catch(() => null))?.close();
   }
 }
 
 /** A proxy keeps its last valid config. */
-async function health({ readConfig, parsePartialConfig, output }: Context): Promise<number> {
-  const { listen } = await readConfig().then(
-    ({ proxy }) => proxy,
-    async (error: unknown) => {
-      const salvaged = await parsePartialConfig();
-      if (salvaged === null || salvaged.lost.has('proxy')) throw error;
-      return salvaged.config.proxy;
-    },
-  );
+async function health({ readValidConfig, output }: Context): Promise<number> {
+  const { config, lost, invalid } = await readValidConfig();
+  if (invalid !== null && lost.has('proxy')) throw invalid;
+  const { listen } = config.proxy;
   const url = proxyUrl(listen);
   const found = await askHealth(listen);
   const ok = found.kind === 'serving';
@@ -67,10 +58,9 @@ async function health({ readConfig, parsePartialConfig, output }: Context): Prom
 function describe(display: Display, findings: readonly Finding[]): string {
   const rows = findings.map(({ name, ok, text }) => [`${ok ? '✓' : '✗'} ${name}`, text]);
   const needs = findings.flatMap((finding) => finding.needs);
-  const told = needs.flatMap(({ sentence, hint }) => [
-    ...sentence.split('\n').map((line) => wrapMessage(`  ${line}`, display)),
-    ...(hint === null ? [] : [wrapMessage(`    → ${hintText(hint)}`, display)]),
-  ]);
+  const told = needs.map(({ sentence, hint }) =>
+    wrapMessage(withHint(sentence, hint).replaceAll(/^/gm, '  '), display),
+  );
   return [
     ...columns(display, rows),
     ...(told.length === 0 ? [] : ['', display.paint('yellow', 'Needs attention:'), ...told]),

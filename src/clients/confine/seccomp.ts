@@ -19,63 +19,45 @@ const atNumber = 0;
 const atArchitecture = 4;
 const argument = (index: number) => 16 + 8 * index;
 
-/** Numbers of the calls (`asm/unistd.h`), and of the architecture (`linux/audit.h`). */
-const x64 = {
-  audit: 0xc000003e,
-  ioctl: 16,
-  socket: 41,
-  socketpair: 53,
-  listen: 50,
-  sendto: 44,
-  sendmsg: 46,
-  sendmmsg: 307,
-  add_key: 248,
-  request_key: 249,
-  keyctl: 250,
-  prlimit64: 302,
-  shmget: 29,
-  semget: 64,
-  msgget: 68,
-  mq_open: 240,
-  shmat: 30,
-  shmctl: 31,
-  semop: 65,
-  semctl: 66,
-  semtimedop: 220,
-  msgsnd: 69,
-  msgrcv: 70,
-  msgctl: 71,
-  io_uring_setup: 425,
-};
-const arm64: typeof x64 = {
-  audit: 0xc00000b7,
-  ioctl: 29,
-  socket: 198,
-  socketpair: 199,
-  listen: 201,
-  sendto: 206,
-  sendmsg: 211,
-  sendmmsg: 269,
-  add_key: 217,
-  request_key: 218,
-  keyctl: 219,
-  prlimit64: 261,
-  shmget: 194,
-  semget: 190,
-  msgget: 186,
-  mq_open: 180,
-  shmat: 196,
-  shmctl: 195,
-  semop: 193,
-  semctl: 191,
-  semtimedop: 192,
-  msgsnd: 189,
-  msgrcv: 188,
-  msgctl: 187,
-  io_uring_setup: 425,
-};
-type Architecture = Readonly<typeof x64>;
-/** Bit in the numbers of the x32 interface, which has separate calls for the same functions. */
+/** Numbers of the calls (`asm/unistd.h`), and of the architecture (`linux/audit.h`), for x64 and arm64. */
+const numbers = {
+  audit: [0xc000003e, 0xc00000b7],
+  ioctl: [16, 29],
+  socket: [41, 198],
+  socketpair: [53, 199],
+  listen: [50, 201],
+  sendto: [44, 206],
+  sendmsg: [46, 211],
+  sendmmsg: [307, 269],
+  add_key: [248, 217],
+  request_key: [249, 218],
+  keyctl: [250, 219],
+  prlimit64: [302, 261],
+  shmget: [29, 194],
+  semget: [64, 190],
+  msgget: [68, 186],
+  mq_open: [240, 180],
+  shmat: [30, 196],
+  shmctl: [31, 195],
+  semop: [65, 193],
+  semctl: [66, 191],
+  semtimedop: [220, 192],
+  msgsnd: [69, 189],
+  msgrcv: [70, 188],
+  msgctl: [71, 187],
+  io_uring_setup: [425, 425],
+} as const;
+type Architecture = Readonly<Record<keyof typeof numbers, number>>;
+
+/** Returns the numbers of an architecture; null: they are not known. */
+function numbersOf(arch: string): Architecture | null {
+  const at = ['x64', 'arm64'].indexOf(arch);
+  if (at < 0) return null;
+  const pairs = Object.entries(numbers).map(([name, pair]) => [name, pair[at]]);
+  return Object.fromEntries(pairs) as Architecture;
+}
+
+/** Set in the numbers of the x32 interface, which has calls of its own for the same things. */
 const x32 = 0x40000000;
 
 /**
@@ -114,12 +96,12 @@ type Instruction = readonly [code: number, jt: number, jf: number, value: number
  * the kernel. Refuses `io_uring`, whose work no filter sees. Refuses socket families that reach beyond a
  * namespace (`AF_VSOCK`). Refuses programs of another architecture every call.
  *
- * @param sockets `tcp`: refuses all sockets except TCP clients, and what a process could do to
+ * @param sockets `tcp`: refuses all sockets but those that connect by TCP, and what a process could do to
  * others, for a command without namespaces
  * @throws SidekeyError `input_invalid` if the numbers of this architecture are not known
  */
 export function seccompProgram(sockets: 'all' | 'tcp'): Buffer {
-  const calls = process.arch === 'x64' ? x64 : process.arch === 'arm64' ? arm64 : null;
+  const calls = numbersOf(process.arch);
   if (calls === null)
     throw new SidekeyError('input_invalid', `No filter of system calls is known for ${process.arch}.`, {
       hint: 'run the program in a container that reaches nothing but the proxy: docs/containers.md',
@@ -163,7 +145,7 @@ function knownFamilies(calls: Architecture, error: number): readonly Instruction
 }
 
 /**
- * Refuses all sockets except TCP clients and sockets for routing tables, and refuses connections by the first
+ * Refuses all sockets but those that connect by TCP and those of routing tables, and connections by the first
  * data sent. Refuses limits of other processes, and memory, semaphores and messages that processes share by a
  * number.
  */

@@ -99,7 +99,6 @@ interface TokenFetchResponse {
 
 export interface TokenIo {
   readonly fetch: TokenFetch;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Aborts the request: a later response is ignored. */
   readonly signal?: AbortSignal | undefined;

@@ -54,7 +54,6 @@ interface OpenId {
 interface OpenIdParts {
   /** Returns the means of the next requests. */
   readonly io: () => Promise<DocumentIo>;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 

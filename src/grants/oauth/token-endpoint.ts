@@ -111,7 +111,6 @@ export interface TokenClient {
 interface Authentication {
   /** Requested endpoint. Assertions are bound to it and thus useless elsewhere. */
   readonly audience: string;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** The provider's name for `client_id`. Default: `client_id`. */
   readonly clientIdParameter?: string;

@@ -37,7 +37,6 @@ export interface SourceParts {
   /** Base of relative paths, and working directory of helpers: the folder of the config file. */
   readonly cwd: string;
   readonly platform: NodeJS.Platform;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
 

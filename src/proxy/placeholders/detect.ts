@@ -1,8 +1,9 @@
+import type { AuditEvent, AuditLog } from '../../domain/event.ts';
 import type { Grant } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { type RawFields, valuesOf } from '../http/fields.ts';
 import { readAhead, type Reply } from '../http/message.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import type { SidekeyError } from '../../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import {
   agentHolder,
@@ -101,104 +102,83 @@ export function showsGrant(
 /** A request whose placeholders are detected. */
 interface ScannedRequest {
   readonly authority: Authority;
-  readonly fields: RawFields;
-  readonly framing: { readonly kind: string };
-  readonly body: AsyncIterable<Buffer> | null;
-  /** Present if another scheme has read the body. */
-  readonly bodyHash?: string;
-  readonly wholeBody?: Buffer;
-  readonly placeholders?: DetectedPlaceholders | undefined;
-}
-
-/** The exchange of a request whose placeholders are detected. */
-interface ScannedExchange {
-  readonly reply: Pick<Reply, 'continue'>;
-  passed(): void;
-}
-
-/** Caller, grant and config that decide about the placeholders of a request. */
-interface PlaceholderContext {
   readonly caller: PlaceholderCaller;
   readonly config: { readonly limits: { readonly placeholder_body_bytes: number } };
   /** The grants that the domain offers; null: it offers no grant. */
   readonly candidates: { readonly candidates: readonly Pick<Grant, 'id'>[] } | null;
-  readonly received: { readonly placeholders: PlaceholdersInHead };
+  /** Placeholders in the head. */
+  readonly placeholders: PlaceholdersInHead;
   /** Null: the request has no credential. */
   readonly grant: Grant | null;
   /** Additional grants. Their placeholders may appear where their credentials are injected. */
   readonly also: readonly { readonly grant: Pick<Grant, 'id'> }[];
-  /** The provider of that grant. */
+  /** The provider of the selected grant. */
   readonly provider: Provider | undefined;
+  readonly fields: RawFields;
+  readonly framing: { readonly kind: string };
+  body: AsyncIterableIterator<Buffer> | null;
+  /** Set if another scheme has read the body. */
+  readonly bodyHash: string | null;
+  readonly wholeBody: Buffer | null;
+  detected: DetectedPlaceholders | null;
+  readonly reply: Pick<Reply, 'continue'>;
+  readonly services: { readonly placeholders: PlaceholderCodes; readonly audit: Pick<AuditLog, 'note'> };
+  readonly record: { unexpectedPlaceholder(): AuditEvent };
 }
 
 /** @throws SidekeyError `placeholder_misused`: a placeholder in the head is not replaced there */
-export function refuseUnexpectedInHead(
-  { authority }: Pick<ScannedRequest, 'authority'>,
-  { caller, candidates, received, grant, also }: PlaceholderContext,
-  codes: PlaceholderCodes,
-): void {
+export function refuseUnexpectedInHead(request: ScannedRequest): void {
+  const { authority, caller, candidates, placeholders, grant, also, services } = request;
   // A placeholder of another offered grant may stand in a field that the scheme writes.
-  const { all } = received.placeholders;
+  const { all } = placeholders;
   if (all.length === 0) return;
   const offered =
     grant === null ? [] : [grant, ...also.map((each) => each.grant), ...(candidates?.candidates ?? [])];
   for (const found of all)
-    if (!offered.some(showsGrant([found], caller, codes))) throw notFor(authorityText(authority));
+    if (!offered.some(showsGrant([found], caller, services.placeholders)))
+      throw notFor(authorityText(authority));
 }
 
 /**
- * Adds the detected placeholders to a request. If it can have none, returns it itself, else a promise.
+ * Sets the detected placeholders of a request.
  *
- * @param exchange told of a placeholder in the body that is not replaced there, and is forwarded
  * @throws SidekeyError `placeholder_misused`: a placeholder in the body is refused; `bad_request`: the client
  * disconnected within its body
  */
-export function detectPlaceholders<R extends ScannedRequest>(
-  request: R,
-  context: PlaceholderContext,
-  codes: PlaceholderCodes,
-  exchange: ScannedExchange,
-): R | Promise<R> {
-  const { caller, config, received, grant } = context;
-  const provider = grant === null ? undefined : context.provider;
-  const hasNone = request.body === null && received.placeholders.all.length === 0;
-  if (hasNone && provider?.placeholders.includes('websocket') !== true) return request;
-  return scannedRequest(request, { caller, config, received, grant, provider }, codes, exchange);
+export function detectPlaceholders(request: ScannedRequest): void | Promise<void> {
+  const hasNone = request.body === null && request.placeholders.all.length === 0;
+  if (hasNone && (request.grant === null || request.provider?.placeholders.includes('websocket') !== true))
+    return undefined;
+  return scan(request);
 }
 
-async function scannedRequest<R extends ScannedRequest>(
-  request: R,
-  { caller, config, received, grant, provider }: Omit<PlaceholderContext, 'candidates' | 'also'>,
-  codes: PlaceholderCodes,
-  exchange: ScannedExchange,
-): Promise<R> {
-  const inHead = received.placeholders;
+async function scan(request: ScannedRequest): Promise<void> {
+  const { caller, config, placeholders: inHead, grant, record } = request;
+  const { placeholders: codes, audit } = request.services;
+  const provider = grant === null ? undefined : request.provider;
   const places = provider?.placeholders ?? [];
   const isOwn = (found: FoundCode) => grant !== null && showsGrant([found], caller, codes)(grant);
   const whyNot = (found: readonly FoundCode[]): SidekeyError | null => {
     const isForeign = found.some((each) => !isOwn(each));
     if (!isForeign && places.includes('body')) return null;
     if (provider?.unexpectedPlaceholders === 'pass') {
-      exchange.passed();
+      audit.note(record.unexpectedPlaceholder());
       return null;
     }
     if (grant === null) return notFor(authorityText(request.authority));
     return isForeign ? foreign('the body') : misplaced('body', 'the body');
   };
   const options = { codes, whyNot, max: config.limits.placeholder_body_bytes };
-  const scanned = await scanBody(request, options, places.includes('body'), exchange.reply);
-  if (scanned instanceof SidekeyError) throw scanned;
-  const { body, shown } = scanned;
-  const leaving = body === request.body ? request : { ...request, body };
-  if (grant === null || provider === undefined) return leaving;
-  if (inHead.all.length === 0 && shown === null && !places.includes('websocket')) return leaving;
+  const shown = await scanBody(request, options, places.includes('body'));
+  if (grant === null || provider === undefined) return;
+  if (inHead.all.length === 0 && shown === null && !places.includes('websocket')) return;
   const texts = () => placeholdersOf({ holders: holdersOf(caller), grant: grant.id }, provider, codes);
   const mayBeInTarget = places.includes('path') || places.includes('query');
   const inContent =
     shown !== null ||
     (mayBeInTarget && inHead.inTarget.length > 0) ||
     (places.includes('header') && inHead.inOtherFields.length > 0);
-  return { ...leaving, placeholders: { texts, places, codes, inContent, body: shown } };
+  request.detected = { texts, places, codes, inContent, body: shown };
 }
 
 /** Codes, rule and limit that a body is scanned with. */
@@ -210,39 +190,38 @@ interface ScanOptions {
   readonly max: number;
 }
 
-/** A scanned body that is still complete. */
-interface ScannedBody extends Pick<ScannedRequest, 'body'> {
-  /** Placeholders to replace; null: nothing is replaced. */
-  readonly shown: PlaceholdersInBody | null;
-}
-
 /**
  * Finds placeholders in a body: while it streams, or ahead to a limit if the credential may replace them.
+ * Returns those to replace; null: nothing is replaced.
  *
- * @throws SidekeyError `bad_request`: the client disconnected within it
+ * @throws SidekeyError the refusal; `bad_request`: the client disconnected within it
  */
 async function scanBody(
-  { body, framing, fields, bodyHash, wholeBody }: ScannedRequest,
+  request: ScannedRequest,
   options: ScanOptions,
   isWritten: boolean,
-  reply: Pick<Reply, 'continue'>,
-): Promise<ScannedBody | SidekeyError> {
+): Promise<PlaceholdersInBody | null> {
+  const { body, framing, fields, bodyHash, wholeBody, reply } = request;
   // A scheme that has read the body writes it.
-  const isTaken = bodyHash !== undefined || wholeBody !== undefined;
+  const isTaken = bodyHash !== null || wholeBody !== null;
   const syntax = body === null || isTaken ? null : syntaxOf(fields);
-  if (body === null || syntax === null) return { body, shown: null };
-  if (!isWritten) return { body: watched(body, options), shown: null };
+  if (body === null || syntax === null) return null;
+  if (!isWritten) {
+    request.body = watched(body, options);
+    return null;
+  }
   // It may be a conversation, so reading ahead could wait forever.
-  if (framing.kind === 'chunked') return { body, shown: { syntax, whole: null } };
+  if (framing.kind === 'chunked') return { syntax, whole: null };
   reply.continue();
-  const read = await readAhead(body[Symbol.asyncIterator]() as AsyncIterableIterator<Buffer>, options.max);
+  const read = await readAhead(body, options.max);
+  request.body = read.body;
   const bodyCodes = findIn(read.bytes, options.codes);
   const wrong = bodyCodes.length === 0 ? null : options.whyNot(bodyCodes);
-  if (wrong !== null) return wrong;
-  if (bodyCodes.length > 0)
-    return { body: read.body, shown: { syntax, whole: read.isWhole ? read.bytes : null } };
-  if (read.isWhole || read.body === null) return { body: read.body, shown: null };
-  return { body: watched(read.body, { ...options, whyNot: () => tooLate(options.max) }), shown: null };
+  if (wrong !== null) throw wrong;
+  if (bodyCodes.length > 0) return { syntax, whole: read.isWhole ? read.bytes : null };
+  if (!read.isWhole && read.body !== null)
+    request.body = watched(read.body, { ...options, whyNot: () => tooLate(options.max) });
+  return null;
 }
 
 /** Fails at a refused placeholder, before the upstream has the whole body. */

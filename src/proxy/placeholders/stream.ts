@@ -4,6 +4,7 @@ import { readFrameHead } from '../http/framing.ts';
 import { type GuardedSecrets, matcherFor } from '../leak-guard/patterns.ts';
 import { ServerFrames } from '../leak-guard/redactor.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import type { Replacement } from '../schemes/scheme.ts';
 import { alphabets, type Budget, codeLength, type FoundCode, type PlaceholderCodes } from './codes.ts';
 
 /** Opcodes of RFC 6455 §5.2. */
@@ -191,12 +192,6 @@ export function findIn(
 ): readonly FoundCode[] {
   // Most hold no mark, and are not made a text.
   return marks.some((mark) => bytes.includes(mark)) ? codes.find(bytes.toString('latin1'), budget) : [];
-}
-
-/** Texts to search for, and the value that replaces them. */
-export interface Replacement {
-  readonly texts: readonly Buffer[];
-  readonly value: Buffer;
 }
 
 /**

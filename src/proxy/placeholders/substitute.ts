@@ -6,9 +6,9 @@ import { isFieldValue } from '../policy/text.ts';
 import { withBody, withStreamedBody } from '../schemes/apply.ts';
 import { singleValue } from '../schemes/credential.ts';
 import { schemeOf } from '../schemes/placement.ts';
-import { type AppliedRequest, conceal } from '../schemes/scheme.ts';
+import { type AppliedRequest, conceal, type Replacement } from '../schemes/scheme.ts';
 import { basicPair, type PlaceholderCodes, replaceIn } from './codes.ts';
-import { findIn, PlaceholderScanner, type Replacement, Replacer } from './stream.ts';
+import { findIn, PlaceholderScanner, Replacer } from './stream.ts';
 
 /** The placeholders of a request, and the places where they may become the credential. */
 export interface DetectedPlaceholders {
@@ -33,15 +33,6 @@ export interface PlaceholdersInBody {
 /** Syntax in which a value is written in a body. */
 export type BodySyntax = 'json' | 'form' | 'plain';
 
-/** A request after substitution. */
-export interface SubstitutedRequest extends AppliedRequest {
-  /** Replacement in the text messages of a WebSocket client; absent: none. */
-  readonly messages?: (() => Replacement) | undefined;
-}
-
-/** A request after substitution, without its path. */
-export type SubstitutedFields = Omit<SubstitutedRequest, 'path'>;
-
 /**
  * Replaces the placeholders of a request by the credential, in addition to the injection of the scheme.
  * @throws SidekeyError `placeholder_misused`; see `substituteInHead` and `substituteInBody`
@@ -51,7 +42,7 @@ export function substitutePlaceholders(
   detected: DetectedPlaceholders,
   credential: Credential,
   placement: Placement,
-): SubstitutedRequest {
+): AppliedRequest {
   const isNeverSent = schemeOf(placement).isNeverSent === true;
   // A body that was read whole has a placeholder, which must not be forwarded either.
   if (isNeverSent && (detected.body?.whole ?? null) !== null) throw misplaced('body', 'the body');
@@ -61,7 +52,7 @@ export function substitutePlaceholders(
   const inTarget = head.path !== request.path;
   const hasMessages = allowed.places.includes('websocket') && hasValue(credential);
   const { conceal: before = (fields) => fields } = request;
-  const substituted: SubstitutedRequest = {
+  const substituted: AppliedRequest = {
     ...request,
     ...head,
     carriedIn: new Set([...(request.carriedIn ?? []), ...head.carriedIn]),

@@ -1,14 +1,6 @@
 import type { FailureCode } from '../../lib/failures.ts';
 import { type Authority, authorityText, defaultPort, ownHost } from './authority.ts';
-import {
-  type AdditionalUse,
-  type Domain,
-  type DomainMap,
-  type ForeignCredentials,
-  type LeakGuard,
-  matchesPattern,
-  type PatternMap,
-} from './domain-map.ts';
+import { type Domain, type DomainMap, type GrantUse, matchesPattern, type PatternMap } from './domain-map.ts';
 import { evaluateRules, strictest } from './judge.ts';
 import type { RequestFacts } from './request.ts';
 import type { DomainRules, RuleOutcome, RuleResult, RuleStep } from './rule.ts';
@@ -29,22 +21,6 @@ export type Decision =
   | ({ readonly outcome: 'inject' | 'approve' } & GrantUse & Permission)
   | ({ readonly outcome: 'tunnel' } & Permission)
   | (Denial & DecisionBase);
-
-/** The grant for the credential of a request, and its settings. */
-export interface GrantUse {
-  /** ID, name or provider of the grant. */
-  readonly grant: string;
-  /** True if the credential may be sent over plain `http`. */
-  readonly allowPlainHttp: boolean;
-  /** Treatment of responses that contain the credential. Default: `auto`. */
-  readonly leakGuard?: LeakGuard | undefined;
-  /** Maximum responses per hour and agent with the credential. Default: see `createLeakLimit`. */
-  readonly leakLimit?: number | undefined;
-  /** Treatment of credentials that the client sends. Default: `record`, and only in the head. */
-  readonly foreignCredentials?: ForeignCredentials | undefined;
-  /** Grants whose credentials are added too, if any. */
-  readonly also?: readonly AdditionalUse[] | undefined;
-}
 
 /** End of hints: how an agent proposes a change that a person may make. */
 export const howToPropose = `an agent proposes it: POST http://${ownHost}/proposals`;
@@ -192,11 +168,11 @@ function combine(
 }
 
 function applyResult(
-  { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials, also }: GrantAction,
+  action: GrantAction,
   { outcome, code, hint, limits, maxResponse, ...base }: RuleResult,
   mode: DomainRules['mode'],
 ): Decision {
-  const use: GrantUse = { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials, also };
+  const use = useOf(action);
   const permission: Permission = { ...base, limits, maxResponse, mode, reported: null };
   if (mode === 'report') {
     const reported = outcome === 'allow' ? null : { outcome, code, reason: base.reason, hint };
@@ -211,6 +187,11 @@ function applyResult(
     case 'approve':
       return { outcome: outcome === 'allow' ? 'inject' : outcome, ...use, ...permission };
   }
+}
+
+function useOf(action: GrantAction): GrantUse {
+  const { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials, also } = action;
+  return { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials, also };
 }
 
 /** Decides by the map without rules, for a known scheme: before or after a complete request. */
@@ -275,12 +256,7 @@ function decideMatchedGrant({ pattern, origin }: Domain, action: GrantAction): D
   return {
     ...unrestricted,
     outcome: 'inject',
-    grant: action.grant,
-    allowPlainHttp: action.allowPlainHttp,
-    leakGuard: action.leakGuard,
-    leakLimit: action.leakLimit,
-    foreignCredentials: action.foreignCredentials,
-    also: action.also,
+    ...useOf(action),
     rule: origin,
     reason: `${pattern.text} uses the grant ${action.grant}`,
   };

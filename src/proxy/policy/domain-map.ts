@@ -5,21 +5,7 @@ import type { DomainRules } from './rule.ts';
 export interface Domain {
   readonly pattern: DomainPattern;
   readonly action:
-    | {
-        readonly kind: 'grant';
-        readonly grant: string;
-        readonly allowPlainHttp: boolean;
-        /** Default: `auto`. */
-        readonly leakGuard?: LeakGuard | undefined;
-        /** Maximum number of leaks per hour and agent. Absent: the default. */
-        readonly leakLimit?: number | undefined;
-        /** Default: `record`, and only in the head. */
-        readonly foreignCredentials?: ForeignCredentials | undefined;
-        /** Grants whose credentials are added too, if any. */
-        readonly also?: readonly AdditionalUse[] | undefined;
-      }
-    | { readonly kind: 'tunnel' }
-    | { readonly kind: 'deny' };
+    ({ readonly kind: 'grant' } & GrantUse) | { readonly kind: 'tunnel' } | { readonly kind: 'deny' };
   /** Position in the config, for messages. */
   readonly origin: string;
   /** Rules for requests, only with a grant. Without rules, all are allowed. */
@@ -28,8 +14,24 @@ export interface Domain {
   readonly additionalRules?: readonly DomainRules[];
 }
 
+/** The grant for the credential of a request, and its settings. */
+export interface GrantUse {
+  /** ID, name or provider of the grant. */
+  readonly grant: string;
+  /** True if the credential may be sent over plain `http`. */
+  readonly allowPlainHttp: boolean;
+  /** Treatment of responses that contain the credential. Default: `auto`. */
+  readonly leakGuard?: LeakGuard | undefined;
+  /** Maximum responses per hour and agent with the credential. Default: see `createLeakLimit`. */
+  readonly leakLimit?: number | undefined;
+  /** Treatment of credentials that the client sends. Default: `record`, and only in the head. */
+  readonly foreignCredentials?: ForeignCredentials | undefined;
+  /** Grants whose credentials are added too, if any. */
+  readonly also?: readonly AdditionalUse[] | undefined;
+}
+
 /** A grant whose credential is added to that of the main grant. */
-export interface AdditionalUse {
+interface AdditionalUse {
   /** ID, name or provider of the grant. */
   readonly grant: string;
   /** Placement of its credential. */

@@ -140,18 +140,27 @@ function resultOf(rule: Rule): RuleResult {
   if (outcome === 'deny') return denial(rule, 'is denied by a rule', `change or remove ${origin}`);
   const reasons = { allow: 'is allowed by', approve: 'needs approval by', tunnel: 'gets no credential by' };
   return {
+    ...plain,
     outcome,
     rule: origin,
     ruleName: name,
     approvalKey: outcome === 'approve' ? key : null,
     reason: `the request ${reasons[outcome]} ${name ?? 'a rule'}`,
-    code: null,
-    hint: null,
     limits,
     maxResponse,
-    needsBody: false,
   };
 }
+
+/** The fields that most results share. */
+const plain = {
+  ruleName: null,
+  approvalKey: null,
+  code: null,
+  hint: null,
+  limits: [],
+  maxResponse: null,
+  needsBody: false,
+} as const;
 
 function denial(
   { origin, name }: Pick<Rule, 'origin' | 'name'>,
@@ -160,16 +169,13 @@ function denial(
   code: FailureCode = 'rule_denied',
 ): RuleResult {
   return {
+    ...plain,
     outcome: 'deny',
     rule: origin,
     ruleName: name,
-    approvalKey: null,
     reason: `the request ${what}`,
     code,
     hint,
-    limits: [],
-    maxResponse: null,
-    needsBody: false,
   };
 }
 
@@ -193,16 +199,11 @@ function defaultResultOf({
 }: Pick<DomainRules, 'default' | 'defaultOrigin' | 'key'>): RuleResult | null {
   if (outcome === 'deny') return null;
   return {
+    ...plain,
     outcome,
     rule: defaultOrigin,
-    ruleName: null,
     approvalKey: outcome === 'approve' ? `${key} default` : null,
     reason: `no rule matches, and the default is ${outcome}`,
-    code: null,
-    hint: null,
-    limits: [],
-    maxResponse: null,
-    needsBody: false,
   };
 }
 

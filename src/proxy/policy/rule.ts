@@ -229,7 +229,7 @@ const aboutCaller: ReadonlySet<ConditionName> = new Set(['agents', 'users', 'lab
  * callers, which could reveal other callers.
  */
 export function rulesFor({ rules }: Pick<DomainRules, 'rules'>, caller: CallerSide): readonly Rule[] {
-  const request = new ReadRequest({ ...anything, ...caller });
+  const request = new ReadRequest({ ...plainRequest, ...caller });
   return rules
     .filter(({ checks }) =>
       checks.every(({ condition, test }) => !aboutCaller.has(condition) || test(request) !== 'no'),
@@ -240,8 +240,8 @@ export function rulesFor({ rules }: Pick<DomainRules, 'rules'>, caller: CallerSi
     }));
 }
 
-/** Facts that checks of callers ignore. */
-const anything: RequestFacts = {
+/** Facts of a request without a body and without a caller, to make others of. */
+export const plainRequest: RequestFacts = {
   authority: { scheme: 'https', host: 'any.invalid', port: 443 },
   method: 'GET',
   methodFields: [],

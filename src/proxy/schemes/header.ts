@@ -15,20 +15,13 @@ import {
   type Templates,
   templateText,
 } from './parameters.ts';
-import { type AuthScheme, refused } from './scheme.ts';
+import { type AuthScheme, refused, scheme } from './scheme.ts';
 
 /** Schemes that send the credential in header fields. */
 
-type BearerPlacement = { readonly kind: 'bearer' };
-
 /** `Authorization: Bearer` (RFC 6750 §2.1). A token bound to a key is still sent with a proof (DPoP). */
-export const bearer: AuthScheme<BearerPlacement, 'bearer'> = {
-  kind: 'bearer',
-  syntax: 'bearer',
-  schemas: [z.literal('bearer').meta({ description: 'Authorization: Bearer … (RFC 6750).' })],
-  parse: () => ({ kind: 'bearer' }),
-  format: () => 'bearer',
-  describe: () => 'Authorization: Bearer …',
+export const bearer: AuthScheme<{ readonly kind: 'bearer' }, 'bearer'> = {
+  ...scheme('bearer', 'Authorization: Bearer … (RFC 6750).', 'Authorization: Bearer …'),
   prepare: ({ credential }) =>
     isBound(credential)
       ? boundToken(credential)

@@ -1,28 +1,19 @@
 import { setMaxListeners } from 'node:events';
-import { z } from 'zod';
 import type { ClientCertificateCredential, SealedCredential } from '../../domain/credential.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
-import { type AuthScheme, type GrantIdentity, refused } from './scheme.ts';
-
-type ClientCertificatePlacement = { readonly kind: 'client_certificate' };
+import { type AuthScheme, type GrantIdentity, refused, scheme } from './scheme.ts';
 
 /**
  * A client certificate in the TLS handshake. Adds no field, and forwards the client's `Authorization`: many
  * such services also require a token, which may be bound to the certificate (RFC 8705).
  */
-export const clientCertificate: AuthScheme<ClientCertificatePlacement, 'client_certificate'> = {
-  kind: 'client_certificate',
-  syntax: 'client_certificate',
-  schemas: [
-    z.literal('client_certificate').meta({
-      description:
-        'No field: the certificate of the grant is shown in the TLS handshake, on connections that serve that grant alone. An Authorization of the client goes on.',
-    }),
-  ],
-  parse: () => ({ kind: 'client_certificate' }),
-  format: () => 'client_certificate',
-  describe: () => 'the TLS handshake shows the certificate',
+export const clientCertificate: AuthScheme<{ readonly kind: 'client_certificate' }, 'client_certificate'> = {
+  ...scheme(
+    'client_certificate',
+    'No field: the certificate of the grant is shown in the TLS handshake, on connections that serve that grant alone. An Authorization of the client goes on.',
+    'the TLS handshake shows the certificate',
+  ),
   isNeverSent: true,
   prepare: (sealed) => ({
     fields: [],

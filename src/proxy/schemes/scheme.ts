@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import { z } from 'zod';
 import type { Credential, SealedCredential } from '../../domain/credential.ts';
 import type { Placement } from '../../domain/provider.ts';
 import type { BodyFraming } from '../http/framing.ts';
@@ -60,6 +60,18 @@ export interface AuthScheme<P extends Placement = Placement, W = unknown> {
   prepare(sealed: SealedCredential, placement: P): PreparedCredential;
 }
 
+/** Returns the parts of a scheme whose name is its whole `inject`. @param place see `describe` */
+export function scheme<K extends Placement['kind']>(kind: K, description: string, place: string) {
+  return {
+    kind,
+    syntax: kind,
+    schemas: [z.literal(kind).meta({ description })],
+    parse: () => ({ kind }),
+    format: () => kind,
+    describe: () => place,
+  };
+}
+
 /** One opened credential in one placement, ready for many requests. */
 export interface PreparedCredential {
   /** Fields that are the same in every request. */
@@ -111,6 +123,14 @@ export interface AppliedRequest {
   readonly reframed?: BodyFraming | undefined;
   /** Client identity for the TLS connection; absent: none of this grant. */
   readonly identity?: GrantIdentity | undefined;
+  /** Replacement in the text messages of a WebSocket client; absent: none. */
+  readonly messages?: (() => Replacement) | undefined;
+}
+
+/** Texts to search for, and the value that replaces them. */
+export interface Replacement {
+  readonly texts: readonly Buffer[];
+  readonly value: Buffer;
 }
 
 /** Client identity of one grant, valid until `end`. */

@@ -23,7 +23,6 @@ interface OpenVaultOptions {
   readonly store: string;
   /** Stored values of the key ring. Null: the store cannot be read, so a rotation cannot be detected. */
   readonly meta: RingValues | null;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Id of this node, if the store has several. */
   readonly nodeId: string | null;

@@ -121,7 +121,6 @@ interface KeyRingOptions {
   readonly values: RingValues;
   /** Location of the store, for messages. */
   readonly location: string;
-  /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Reads the key source again, for a process that missed a whole rotation. Absent if impossible. */
   readonly reread?: (() => Promise<KeyObject | null>) | undefined;

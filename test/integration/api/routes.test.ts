@@ -163,6 +163,7 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
     expect(
       (await ok('GET /v2/audit/events?event=grant.*')).data.map((line: { event: string }) => line.event),
     ).toContain('grant.added');
+    expect((await ok('GET /v2/audit/events?host=NEW.EXAMPLE.COM')).data).not.toEqual([]);
     expect((await ok('GET /v2/audit/verify')).ok).toBe(true);
     await ok('GET /v2/audit/summary');
     const { buckets } = await ok(`GET /v2/metrics?since=${new Date(Date.now() - 60_000).toISOString()}`);

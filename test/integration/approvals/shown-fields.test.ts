@@ -1,7 +1,7 @@
 /** Header fields and trailers: what a person is shown of them, and what a standing approval holds for. */
 import { expect, test } from 'vitest';
 import { blockOf } from '../../../src/cli/approve/format.ts';
-import { questionMessage } from '../../../src/agents/approvals/webhook.ts';
+import { questionMessage } from '../../../src/agents/approvals/announce.ts';
 import { yes } from '../../support/question.ts';
 import { openTunnel } from '../../support/raw-client.ts';
 import { bearerToken, startSidekey } from '../../support/sidekey.ts';

@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { headFile } from '../../../src/audit/live-file.ts';
-import { type LogsVerification, verifyLogs } from '../../../src/audit/logs.ts';
+import { type LogsVerification, verifyLogs } from '../../../src/audit/verify-logs.ts';
 import type { Problem } from '../../../src/audit/chain.ts';
 import { readAllHeads, takeAnchor } from '../../../src/audit/sealed-heads.ts';
 import { removeExpired } from '../../../src/audit/retention.ts';

@@ -4,7 +4,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { openConfinement } from '../../../src/cli/run/confinement.ts';
+import { openConfinement } from '../../../src/operations/run-confinement.ts';
 import { lookAtRuns } from '../../../src/operations/look-at-runs.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { home, program } from '../../support/command-line.ts';

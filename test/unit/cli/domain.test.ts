@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { describeAction } from '../../../src/cli/domain.ts';
+import { describeAction } from '../../../src/operations/dry-run-texts.ts';
 import { allowDomain } from '../../../src/config/edit.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 

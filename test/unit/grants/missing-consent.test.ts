@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
-import { scopesToAsk } from '../../../src/cli/connect/provider-settings.ts';
+import { scopesFor } from '../../../src/grants/consent.ts';
+import { readScopes } from '../../../src/grants/oauth/scopes.ts';
 import type { Credential } from '../../../src/domain/credential.ts';
 import { consentRemedy, missingConsent } from '../../../src/grants/messages.ts';
 import type { Provider } from '../../../src/domain/provider.ts';
@@ -35,7 +36,7 @@ describe('the hint of a missing scope', () => {
       reason: 'the grant lacks: write admin',
       hint: hintOfText("sidekey connect acme --name work --scope 'write admin'"),
     });
-    expect(scopesToAsk(['write admin'], consent, grant)).toEqual(['write', 'admin', 'read']);
+    expect(scopesFor(readScopes(['write admin']), consent, grant)).toEqual(['write', 'admin', 'read']);
   });
 
   test('reports that the scope is not named, or the page where the API describes itself', () => {

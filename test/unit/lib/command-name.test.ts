@@ -1,8 +1,7 @@
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { asTyped, commandName, isLinked } from '../../../src/lib/log.ts';
-import { door } from '../../../src/lib/package-files.ts';
+import { asTyped, commandName, door, isLinked } from '../../../src/lib/package-files.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 // npm for Windows puts scripts on the PATH, and no links: hints there say npx.

@@ -53,7 +53,9 @@ describe('a hint', () => {
 
 const folder = join(import.meta.dirname, '../../../src/operations');
 const modules: readonly object[] = await Promise.all(
-  readdirSync(folder).map((file) => import(join(folder, file)) as Promise<object>),
+  readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => import(join(folder, file)) as Promise<object>),
 );
 const operations = new Map(
   modules

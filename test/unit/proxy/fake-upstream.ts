@@ -9,7 +9,7 @@ import {
 import { defaultLimits, type Limits } from '../../../src/proxy/policy/limits.ts';
 import type { Credentials } from '../../../src/proxy/attempt.ts';
 import { forward } from '../../../src/proxy/forward.ts';
-import type { AppliedCredential, UpstreamRequest } from '../../../src/proxy/upstream-request.ts';
+import type { AppliedCredential, UpstreamRequest } from '../../../src/proxy/request.ts';
 import type { ConnectionUser, UpstreamConnection } from '../../../src/proxy/upstream/h1-connection.ts';
 import type { Connections } from '../../../src/proxy/upstream/h1-pool.ts';
 import type { Streams } from '../../../src/proxy/upstream/h2-pool.ts';
@@ -235,7 +235,7 @@ export function forwarded(
   credentials: Credentials,
 ): Promise<ExchangeResult> {
   return new Promise((done, failed) => {
-    forward({ request, reply, config, meter, credentials, ending: { done, failed } });
+    forward({ request, reply, config, meter, credentials, done, failed });
   });
 }
 

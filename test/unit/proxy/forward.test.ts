@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import { createGone, Meter } from '../../../src/proxy/http/message.ts';
 import { defaultLimits } from '../../../src/proxy/policy/limits.ts';
-import type { UpstreamRequest } from '../../../src/proxy/upstream-request.ts';
+import type { UpstreamRequest } from '../../../src/proxy/request.ts';
 import {
   bodyOf,
   credentialsOf,

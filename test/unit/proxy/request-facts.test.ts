@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import type { Identity } from '../../../src/agents/authentication.ts';
 import type { InboundRequest } from '../../../src/proxy/http/message.ts';
-import { factsOf, labelsOf, withBodyFacts } from '../../../src/proxy/authorize.ts';
+import { factsOf, labelsOf, readFacts } from '../../../src/proxy/authorize.ts';
 import { planOf } from '../../../src/proxy/plan.ts';
+import type { BodyFacts } from '../../../src/proxy/policy/body.ts';
 import type { GrantCandidates } from '../../../src/proxy/target.ts';
 import { defaultLimits } from '../../../src/proxy/policy/limits.ts';
 import { grantRecord } from '../../support/grant-record.ts';
@@ -45,17 +46,16 @@ const receivedOf = (inbound: InboundRequest) => {
     inbound,
     plan,
     fieldFacts: plan.facts(inbound.head, defaultLimits, { find: () => [] }),
-    framing: { kind: 'chunked' } as const,
     target: { authority: authorityOf('api.example.com'), path: '/' },
-    placeholders: { inTarget: [], inOtherFields: [], all: [] },
     body: inbound.body,
-    bodyFacts: null,
+    bodyFacts: null as BodyFacts | null,
+    provider: undefined,
+    services: { now: () => 0 },
   };
 };
 const factsFor = async (caller: Identity, offer: GrantCandidates | null, fields: readonly string[] = []) => {
-  const grantLabels = await labelsOf(caller, offer);
-  const sources = { path: '/', caller, candidates: offer, grantLabels, provider: undefined, now: 0 };
-  return factsOf(receivedOf(arrivalOf(fields)), sources);
+  const request = { ...receivedOf(arrivalOf(fields)), caller, candidates: offer };
+  return factsOf(request, await labelsOf(caller, offer));
 };
 
 describe('the user in rule conditions', () => {
@@ -86,7 +86,7 @@ test('the content type is read from a single field, and absent with two fields',
   ] as const) {
     expect((await factsFor(callerOf(null, null), null, fields)).contentType).toBe(type);
     const received = receivedOf(arrivalOf(fields, '{"query":"{a}"}'));
-    const { bodyFacts } = await withBodyFacts(received, 100);
-    expect(bodyFacts?.graphql).toEqual(type === null ? null : [{ type: 'query', name: '' }]);
+    await readFacts(received, 100);
+    expect(received.bodyFacts?.graphql).toEqual(type === null ? null : [{ type: 'query', name: '' }]);
   }
 });

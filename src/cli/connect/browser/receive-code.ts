@@ -2,10 +2,12 @@ import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type FinishPage, loopbackUri, pageAnswer, type RedirectTarget, defaultPort } from './browser.ts';
+import { type FinishPage, pageAnswer } from './browser.ts';
+import type { PasteExpectation } from '../../../operations/connect/consent.ts';
+import { defaultPort, loopbackUri, type RedirectTarget } from '../../../operations/connect/redirect.ts';
 import type { Lines } from '../../terminal.ts';
 import { isSystemError, SidekeyError, systemCode } from '../../../lib/errors.ts';
-import { hintText } from '../../../lib/hint.ts';
+import { withHint } from '../../../lib/hint.ts';
 import { browserHeadBytes, type PageAnswer, sendPage } from '../../../lib/html.ts';
 import { type Callback, parseCallback } from '../../../grants/oauth/authorization-code.ts';
 
@@ -21,7 +23,7 @@ interface Expected {
 }
 
 /** A listener on the loopback interface. */
-export interface Loopback {
+interface Loopback {
   readonly redirectUri: string;
   /**
    * Starts to accept callbacks.
@@ -47,25 +49,23 @@ export async function openLoopback(target: LoopbackTarget): Promise<Loopback> {
   async function answerTo(request: IncomingMessage): Promise<PageAnswer> {
     const own = new URL(redirectUri);
     // Requires a loopback Host field, as protection against DNS rebinding.
-    if (expected === null || request.headers.host?.toLowerCase() !== own.host) return nothingHere();
+    if (expected === null || request.headers.host?.toLowerCase() !== own.host) return nothingHere;
     const url = request.url?.startsWith('/') === true ? URL.parse(own.origin + request.url) : null;
-    if (url !== null && url.pathname === launch) return launched(expected);
-    if (url === null || url.pathname !== own.pathname) return nothingHere();
-    if (request.method !== 'GET') return onlyGet();
+    if (url?.pathname === launch) {
+      if (isLaunched) return launchedAlready;
+      isLaunched = true;
+      const { headers } = nothingHere;
+      return { status: 302, headers: { ...headers, location: expected.consentUrl }, body: '' };
+    }
+    if (url?.pathname !== own.pathname) return nothingHere;
+    if (request.method !== 'GET') return onlyGet;
     if (!isSame(url.searchParams.getAll('state'), expected.state)) {
       expected.stranger?.();
-      return notOfThisFlow();
+      return notOfThisFlow;
     }
-    if (isAnswered) return onlyOnce();
+    if (isAnswered) return onlyOnce;
     isAnswered = true;
     return pageAnswer(await expected.answered(url.searchParams));
-  }
-
-  function launched({ consentUrl }: Expected): PageAnswer {
-    if (isLaunched) return launchedAlready();
-    isLaunched = true;
-    const { headers } = nothingHere();
-    return { status: 302, headers: { ...headers, location: consentUrl }, body: '' };
   }
 
   const servers: Server[] = [];
@@ -73,7 +73,7 @@ export async function openLoopback(target: LoopbackTarget): Promise<Loopback> {
   const serve = (request: IncomingMessage, response: ServerResponse): void => {
     response.shouldKeepAlive = false;
     const done = answerTo(request)
-      .catch(() => nothingHere())
+      .catch(() => nothingHere)
       .then((answer) => sendPage(request, response, answer));
     underWay.add(done);
     void done.finally(() => underWay.delete(done));
@@ -144,36 +144,35 @@ function isSame(said: readonly string[], state: string): boolean {
 const failed = (status: number, title: string, ...says: readonly string[]): PageAnswer =>
   pageAnswer({ kind: 'failed', title, says }, status);
 
-const nothingHere = () => failed(404, 'Nothing is here', 'There is no page at this address.');
+const nothingHere = failed(404, 'Nothing is here', 'There is no page at this address.');
 
-function onlyGet(): PageAnswer {
-  const says = 'Only a browser that comes back from a provider is answered here.';
-  const answer = failed(405, 'Not understood', says);
-  return { ...answer, headers: { ...answer.headers, allow: 'GET' } };
-}
+const notGet = failed(
+  405,
+  'Not understood',
+  'Only a browser that comes back from a provider is answered here.',
+);
 
-const notOfThisFlow = () =>
-  failed(
-    400,
-    'Not the answer that is waited for',
-    'This address does not belong to the consent that Sidekey waits for. Nothing was changed, and Sidekey still waits.',
-    'Go on in the window that Sidekey opened, or run the command again.',
-  );
+const onlyGet = { ...notGet, headers: { ...notGet.headers, allow: 'GET' } };
 
-const launchedAlready = () =>
-  failed(
-    400,
-    'Opened already',
-    'This link works once, and has been opened already.',
-    'If that was not you, end the command in the terminal with Ctrl-C, and begin again.',
-  );
+const notOfThisFlow = failed(
+  400,
+  'Not the answer that is waited for',
+  'This address does not belong to the consent that Sidekey waits for. Nothing was changed, and Sidekey still waits.',
+  'Go on in the window that Sidekey opened, or run the command again.',
+);
 
-const onlyOnce = () =>
-  failed(
-    400,
-    'Answered already',
-    'This answer has arrived once, and counts once. The terminal says what came of it.',
-  );
+const launchedAlready = failed(
+  400,
+  'Opened already',
+  'This link works once, and has been opened already.',
+  'If that was not you, end the command in the terminal with Ctrl-C, and begin again.',
+);
+
+const onlyOnce = failed(
+  400,
+  'Answered already',
+  'This answer has arrived once, and counts once. The terminal says what came of it.',
+);
 
 function failure(error: unknown, host: string, port: number): SidekeyError {
   if (isSystemError(error, 'EADDRINUSE')) {
@@ -186,15 +185,6 @@ function failure(error: unknown, host: string, port: number): SidekeyError {
     hint: 'name another port with --port; --paste needs none',
     cause: error,
   });
-}
-
-/** Facts that a pasted answer must match. */
-export interface PasteExpectation {
-  readonly state: string;
-  /** Accepts a code without the rest of the address, because PKCE binds the code to this flow. */
-  readonly takesBareCode: boolean;
-  /** Parses the text. Default: RFC 6749 §4.1.2. */
-  readonly read?: ((text: string) => Callback) | undefined;
 }
 
 /**
@@ -244,7 +234,7 @@ export async function askForAnswer(
       return readPasted(line, expected);
     } catch (error) {
       if (!lines.isTerminal || !(error instanceof SidekeyError)) throw error;
-      say(`${error.message}\n  → ${hintText(error.hint)}`);
+      say(withHint(error.message, error.hint));
     }
   }
 }

@@ -40,30 +40,15 @@ export interface HeadEdit {
   readonly line?: string;
   /** Fields to remove besides the hop-by-hop ones. */
   readonly drop: NameSet;
-  /** Fields to insert after the first line. */
-  readonly front?: RawFields;
-  /** Fields to append. */
-  readonly back?: RawFields;
-  /** Lines to append after `back`, as `fieldLines` returns them. */
-  readonly lines?: string;
-  /** Removes all `names`, and inserts `fields` at the first of them, or in front if there is none. */
-  readonly replace?: { readonly names: NameSet; readonly fields: RawFields };
+  /** Lines to append, as `fieldLines` returns them. */
+  readonly lines: string;
 }
 
 /** The hop-by-hop fields except `Transfer-Encoding`, because the body keeps its framing. */
 const hopByHopNames = new NameSet([...hopByHop].filter((name) => name !== 'transfer-encoding'));
 
-const noNames = new NameSet([]);
-
 /** A latin1 text without control bytes except tabs. */
 const oneLine = /^[\t\x20-\x7e\x80-\xff]*$/;
-
-/** A head that is ready to be written. */
-interface PreparedHead {
-  readonly size: number;
-  /** Writes the head. Returns its end. The target needs `size` bytes from `at` on. */
-  write(target: Buffer, at: number): number;
-}
 
 /** A buffer to write a head into, such as `WriteBuffer`. */
 interface HeadTarget {
@@ -78,125 +63,58 @@ interface HeadTarget {
   flush(): void;
 }
 
+/** Ranges of bytes of a head that stay, relative to its `base`: start and end in turn. Used by one call. */
+const spans: number[] = [];
+
 /**
- * Prepares a changed head. The bytes of the original must not change before `write`.
+ * Adds a changed head to a buffer.
  *
- * @throws SidekeyError `policy_violation` if an added field has a line break. The message does not quote it
+ * @throws SidekeyError `policy_violation` if the line has a line break. The message does not quote it
  */
-export function prepareHead(head: ReadHead, edit: HeadEdit): PreparedHead {
-  const prepared = new Prepared();
-  prepared.prepare(head, edit);
-  return prepared;
+export function addHead(into: HeadTarget, head: ReadHead, { line, drop, lines }: HeadEdit): void {
+  const before = line === undefined ? '' : `${checked(line)}\r\n`;
+  const count = selectSpans(head, drop);
+  let size = before.length + lines.length + 2;
+  if (line === undefined) size += head.lineEnd - head.lineStart;
+  for (let i = 0; i < count; i += 2) size += spans[i + 1]! - spans[i]!;
+  const room = into.room(size);
+  const target = room ?? Buffer.allocUnsafe(size);
+  const { bytes, base, lineStart, lineEnd } = head;
+  let at = room === null ? 0 : into.end;
+  // Node would truncate silently.
+  if (target.length - at < size) throw new RangeError('the head does not fit where it is to be written');
+  if (line === undefined) at += bytes.copy(target, at, base + lineStart, base + lineEnd);
+  else at = put(target, at, before);
+  for (let i = 0; i < count; i += 2) at += bytes.copy(target, at, base + spans[i]!, base + spans[i + 1]!);
+  at = put(target, at, lines);
+  target[at] = CR;
+  target[at + 1] = LF;
+  if (room === null) into.add(target);
+  else into.filledTo(at + 2);
 }
 
-/** Like `prepareHead`, but writes into a new buffer. */
-export function headBytes(head: ReadHead, edit: HeadEdit): Buffer {
-  shared.prepare(head, edit);
-  const bytes = Buffer.allocUnsafe(shared.size);
-  shared.write(bytes, 0);
-  return bytes;
-}
-
-/** Like `prepareHead`, but writes into `into`. */
-export function addHead(into: HeadTarget, head: ReadHead, edit: HeadEdit): void {
-  shared.prepare(head, edit);
-  const room = into.room(shared.size);
-  if (room !== null) into.filledTo(shared.write(room, into.end));
-  else {
-    const bytes = Buffer.allocUnsafe(shared.size);
-    shared.write(bytes, 0);
-    into.add(bytes);
-  }
-}
-
-class Prepared implements PreparedHead {
-  size = 0;
-  #head: ReadHead | null = null;
-  #keepsLine = true;
-  /** The new first line, and the fields after it. A received line is copied from `#head` instead. */
-  #before = '';
-  #instead = '';
-  /** The two parts after the fields, without the empty line. */
-  #back = '';
-  #lines = '';
-  /** Ranges of bytes to keep, relative to `base`: the first `#spanCount` entries, start and end in turn. */
-  readonly #spans: number[] = [];
-  #spanCount = 0;
-  /** Index in `#spans` before which the replacement is written. */
-  #insteadAt = -1;
-
-  prepare(head: ReadHead, edit: HeadEdit): void {
-    this.#head = head;
-    this.#keepsLine = edit.line === undefined;
-    const front = edit.front === undefined ? '' : fieldLines(edit.front);
-    this.#instead = edit.replace === undefined ? '' : fieldLines(edit.replace.fields);
-    this.#back = edit.back === undefined ? '' : fieldLines(edit.back);
-    this.#lines = edit.lines ?? '';
-    this.#before = edit.line === undefined ? front : `${checked(edit.line)}\r\n${front}`;
-    this.#select(edit);
-    let size = this.#before.length + this.#instead.length + this.#back.length + this.#lines.length + 2;
-    if (this.#keepsLine) size += head.lineEnd - head.lineStart;
-    for (let i = 0; i < this.#spanCount; i += 2) size += this.#spans[i + 1]! - this.#spans[i]!;
-    this.size = size;
-  }
-
-  #select(edit: HeadEdit): void {
-    const head = this.#head!;
-    const nominated = nominatesSome(head) ? nominatedBy(head.values('connection')) : null;
-    const { drop } = edit;
-    const replaced = edit.replace?.names ?? noNames;
-    const bits = hopByHopNames.bits | drop.bits;
-    this.#spanCount = 0;
-    this.#insteadAt = -1;
-    let from = -1;
-    for (let index = 0; index < head.count; index += 1) {
-      const isReplaced = replaced.has(head, index);
-      const stays =
-        !isReplaced &&
-        ((bits >> head.numberAt(index)) & 1) === 0 &&
-        !drop.hasOther(head, index) &&
-        (nominated === null || !nominated.has(head.nameAt(index).toLowerCase()));
-      if (stays) {
-        if (from < 0) from = head.lineAt(index);
-        continue;
-      }
-      if (from >= 0) this.#span(from, head.lineAt(index));
+/** Sets `spans`. Returns the number of its entries. */
+function selectSpans(head: ReadHead, drop: NameSet): number {
+  const nominated = nominatesSome(head) ? nominatedBy(head.values('connection')) : null;
+  const bits = hopByHopNames.bits | drop.bits;
+  let count = 0;
+  let from = -1;
+  for (let index = 0; index <= head.count; index += 1) {
+    const stays =
+      index < head.count &&
+      ((bits >> head.numberAt(index)) & 1) === 0 &&
+      !drop.hasOther(head, index) &&
+      (nominated === null || !nominated.has(head.nameAt(index).toLowerCase()));
+    if (stays) {
+      if (from < 0) from = head.lineAt(index);
+    } else if (from >= 0) {
+      spans[count++] = from;
+      spans[count++] = head.lineAt(index);
       from = -1;
-      if (isReplaced && this.#insteadAt < 0) this.#insteadAt = this.#spanCount;
     }
-    if (from >= 0) this.#span(from, head.lineAt(head.count));
-    if (this.#insteadAt < 0) this.#insteadAt = 0;
   }
-
-  #span(from: number, to: number): void {
-    this.#spans[this.#spanCount] = from;
-    this.#spans[this.#spanCount + 1] = to;
-    this.#spanCount += 2;
-  }
-
-  write(target: Buffer, start: number): number {
-    const { bytes, base, lineStart, lineEnd } = this.#head!;
-    // Node would truncate silently.
-    if (target.length - start < this.size)
-      throw new RangeError('the head does not fit where it is to be written');
-    let at = start;
-    if (this.#keepsLine) at += bytes.copy(target, at, base + lineStart, base + lineEnd);
-    at = put(target, at, this.#before);
-    for (let i = 0; i < this.#spanCount; i += 2) {
-      if (i === this.#insteadAt) at = put(target, at, this.#instead);
-      at += bytes.copy(target, at, base + this.#spans[i]!, base + this.#spans[i + 1]!);
-    }
-    if (this.#insteadAt === this.#spanCount) at = put(target, at, this.#instead);
-    at = put(target, at, this.#back);
-    at = put(target, at, this.#lines);
-    target[at] = CR;
-    target[at + 1] = LF;
-    return at + 2;
-  }
+  return count;
 }
-
-/** Shared by all heads that are written immediately. */
-const shared = new Prepared();
 
 /** Number of characters from which a call into V8 is faster than a loop. */
 const longText = 64;
@@ -221,7 +139,7 @@ function nominatesSome(head: FieldTable): boolean {
 /**
  * Returns a new head.
  *
- * @throws SidekeyError `policy_violation` as `prepareHead`
+ * @throws SidekeyError `policy_violation` if a text has a line break
  */
 export function ownHead(line: string, fields: RawFields): Buffer {
   return Buffer.from(`${checked(line)}\r\n${fieldLines(fields)}\r\n`, 'latin1');
@@ -278,6 +196,11 @@ export function fieldLines(fields: RawFields): string {
 /** Reports whether a text is latin1 without control bytes except tabs. */
 export function isOneLine(text: string): boolean {
   return oneLine.test(text);
+}
+
+/** Reports whether a path can be the target of a request line. A space would end it. */
+export function isOneTarget(path: string): boolean {
+  return path.startsWith('/') && !path.includes(' ') && isOneLine(path);
 }
 
 function checked(text: string): string {

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { answeredPage, overPage, questionPage } from '../../../../src/agents/approvals/server.ts';
+import { answeredPage, overPage, questionPage } from '../../../../src/agents/approvals/pages.ts';
 import { no, question, yes } from '../../../support/question.ts';
 
 const hostile = `</p></form><script>alert('x')</script>&"<img src=x onerror=alert(1)>\u202e\u0007`;

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { approvalRoute } from '../../../../src/agents/approvals/server.ts';
+import { approvalRoute } from '../../../../src/agents/approvals/pages.ts';
 import type { Question } from '../../../../src/domain/approval.ts';
-import { createApprovalLinks } from '../../../../src/agents/approvals/webhook.ts';
+import { createApprovalLinks } from '../../../../src/agents/approvals/announce.ts';
 import { createVault } from '../../../../src/store/vault/vault.ts';
 import { masterKey } from '../../../../src/store/vault/key-source.ts';
 import { question } from '../../../support/question.ts';

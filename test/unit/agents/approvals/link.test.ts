@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { createApprovalLinks, parseLinkPath } from '../../../../src/agents/approvals/webhook.ts';
+import { createApprovalLinks, parseLinkPath } from '../../../../src/agents/approvals/announce.ts';
 import { createVault } from '../../../../src/store/vault/vault.ts';
 import { masterKey } from '../../../../src/store/vault/key-source.ts';
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { questionMessage } from '../../../../src/agents/approvals/webhook.ts';
+import { questionMessage } from '../../../../src/agents/approvals/announce.ts';
 import { question } from '../../../support/question.ts';
 
 const asked = question({

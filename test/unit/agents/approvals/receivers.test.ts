@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { receiversOf } from '../../../../src/agents/approvals/receivers.ts';
-import { questionMessage } from '../../../../src/agents/approvals/webhook.ts';
+import { questionMessage } from '../../../../src/agents/approvals/announce.ts';
 import type { ApprovalNotice } from '../../../../src/config/approvals.ts';
 import type { SecretReference } from '../../../../src/config/secret-reference.ts';
 import { question } from '../../../support/question.ts';

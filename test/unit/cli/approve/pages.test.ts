@@ -6,7 +6,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { createApprovalLinks } from '../../../../src/agents/approvals/webhook.ts';
+import { createApprovalLinks } from '../../../../src/agents/approvals/announce.ts';
 import { approvalPages } from '../../../../src/cli/approve/pages.ts';
 import { masterKey } from '../../../../src/store/vault/key-source.ts';
 import { createVault } from '../../../../src/store/vault/vault.ts';

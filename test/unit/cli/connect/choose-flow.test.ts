@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
-import { chooseFlow, type ConnectFlow } from '../../../../src/cli/connect/connect.ts';
-import type { ConnectOptions } from '../../../../src/cli/connect/request.ts';
+import { chooseFlow } from '../../../../src/cli/connect/connect.ts';
+import type { ConnectFlow } from '../../../../src/cli/connect/flows.ts';
+import type { ConnectOptions } from '../../../../src/operations/connect/request.ts';
 import type { Flow } from '../../../../src/domain/provider.ts';
 
 const flows: readonly Flow[] = ['device_code', 'authorization_code'];

@@ -1,8 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import {
-  consentInBrowser,
-  type ConsentRequest,
-} from '../../../../src/cli/connect/flows/authorization-code.ts';
+import { consentInBrowser, type ConsentRequest } from '../../../../src/cli/connect/browser/consent.ts';
 import type { Context } from '../../../../src/cli/context.ts';
 import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { visit } from '../../../support/connect-home.ts';

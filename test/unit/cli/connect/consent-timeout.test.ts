@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { startConsentTimeout, timeoutOf } from '../../../../src/cli/connect/request.ts';
+import { startConsentTimeout, timeoutOf } from '../../../../src/cli/connect/consent-timeout.ts';
 
 /** Timers that the test fires. */
 function handTimers() {

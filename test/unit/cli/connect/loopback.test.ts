@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { redirectTarget, type RedirectTarget } from '../../../../src/cli/connect/browser/browser.ts';
+import { redirectTarget, type RedirectTarget } from '../../../../src/operations/connect/redirect.ts';
 import { openLoopback } from '../../../../src/cli/connect/browser/receive-code.ts';
 import { visit } from '../../../support/connect-home.ts';
 

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { scopesToAsk } from '../../../../src/cli/connect/provider-settings.ts';
+import { scopesFor } from '../../../../src/grants/consent.ts';
+import { readScopes } from '../../../../src/grants/oauth/scopes.ts';
 
 const provider = { scopes: ['openid', 'read'] };
 
@@ -15,9 +16,9 @@ test.each([
   [['a'], { ...grant, type: 'api_key' as const }, ['a']],
   [['https://www.example.com/auth/x', 'user:email'], null, ['https://www.example.com/auth/x', 'user:email']],
 ])('scopes of the option %j with the grant %j', (written, existing, expected) => {
-  expect(scopesToAsk(written, provider, existing)).toEqual(expected);
+  expect(scopesFor(written && readScopes(written), provider, existing)).toEqual(expected);
 });
 
 test.each(['', ' ,', 'a"b', 'a\\b', 'ä'])('%j is refused', (written) => {
-  expect(() => scopesToAsk([written], provider, null)).toThrow('--scope contains an invalid scope.');
+  expect(() => readScopes([written])).toThrow('--scope contains an invalid scope.');
 });

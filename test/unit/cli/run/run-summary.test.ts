@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent, AuditLine } from '../../../../src/domain/event.ts';
-import { countRequests, summaryText } from '../../../../src/cli/run/run-summary.ts';
+import { summaryText } from '../../../../src/cli/run/run-summary.ts';
+import { countRequests } from '../../../../src/operations/run-report.ts';
 
 const line = (event: Partial<AuditEvent>): AuditLine => ({
   v: 1,

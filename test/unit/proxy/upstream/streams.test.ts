@@ -19,7 +19,7 @@ import {
   http2Upstream,
   createUpstreams,
 } from '../../../support/http2-upstream.ts';
-import { streamHead } from '../../../../src/proxy/attempt.ts';
+import { streamHead } from '../../../../src/proxy/forward-h2.ts';
 import type { UpstreamStream } from '../../../../src/proxy/upstream/h2-stream.ts';
 import { requestOf, turn } from '../fake-upstream.ts';
 import { dialerForTest } from './upstream-for-test.ts';

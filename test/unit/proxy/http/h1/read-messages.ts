@@ -12,6 +12,7 @@ import {
   type HeadReader,
 } from '../../../../../src/proxy/http/h1/read-head.ts';
 import { type Fault, type HeadLimits, Malformed } from '../../../../../src/proxy/http/h1/scan.ts';
+import { addHead, type HeadEdit } from '../../../../../src/proxy/http/h1/write.ts';
 
 /** A message as the codec reads it. */
 export interface ReadMessage {
@@ -37,6 +38,14 @@ export interface ReadConnection {
 }
 
 export const limits: HeadLimits = { head_bytes: 65_536, head_fields: 200 };
+
+/** Returns the bytes of a forwarded head. */
+export function headBytes(head: RequestHeadBytes | ResponseHeadBytes, edit: HeadEdit): Buffer {
+  let bytes = Buffer.alloc(0);
+  const room = (size: number) => (bytes = Buffer.alloc(size));
+  addHead({ room, end: 0, filledTo() {}, add: () => true, flush() {} }, head, edit);
+  return bytes;
+}
 
 /** Reads a connection's requests; `pieces` in the order in which they come. */
 export function readRequests(pieces: readonly Buffer[], within = limits): ReadConnection {

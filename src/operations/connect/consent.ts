@@ -1,0 +1,201 @@
+import { z } from 'zod';
+import type { Grant } from '../../domain/grant.ts';
+import type { Provider } from '../../domain/provider.ts';
+import { noting } from '../../grants/connected.ts';
+import { assertUnchanged, consentShape, pendingConsent } from '../../grants/consent.ts';
+import { existingGrant, type KeepState, type Obtained, ownSecret, withSecret } from '../../grants/keep.ts';
+import {
+  type Authorization,
+  authorizationUrl,
+  type Callback,
+  type CodeExchange,
+  exchangeCode,
+} from '../../grants/oauth/authorization-code.ts';
+import { sessionsOf } from '../../grants/sessions.ts';
+import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
+import { findProvider } from '../lookup.ts';
+import { planDomains } from './domains.ts';
+import { type Connected, finishGrant, type Finishing } from './finish.ts';
+import { redirectOf, writtenRedirectUri } from './redirect.ts';
+import type { ConnectRequest, ConnectState } from './request.ts';
+
+/** Consents in a browser. */
+
+/**
+ * Returns the grant to reconnect, the client secret that no file contains, and the provider with that secret.
+ *
+ * @param registered secret of a client that was registered now; null: none
+ * @throws SidekeyError `already_exists`: the grant is of another provider
+ */
+export async function clientOf(
+  state: Pick<KeepState, 'grants'>,
+  provider: Provider,
+  { name, user }: Pick<Grant, 'name' | 'user'>,
+  registered: string | null = null,
+) {
+  const existing = await existingGrant(state, { name, user, provider: provider.name });
+  const secret = ownSecret(provider, registered, existing);
+  return { existing, secret, provider: withSecret(provider, secret) };
+}
+
+/** Begins a consent that may end in another process. Returns its URL, and the record that it ends with. */
+export async function beginConsentAt(
+  provider: Provider,
+  asked: Pick<ConnectRequest, 'name' | 'user' | 'scopes'> & { readonly redirectUri: string },
+) {
+  const begun = await authorizationUrl({ provider, ...asked });
+  return { url: begun.url, pending: pendingConsent(provider, begun, asked) };
+}
+
+/** A consent in a browser, independent of its request and response. */
+export interface BrowserConsent<T> {
+  /** Called once, when the redirect URI is known. */
+  readonly begin: (redirectUri: string) => Promise<BegunConsent>;
+  /** Called once, with a response for this flow. */
+  readonly finish: (callback: Callback, redirectUri: string) => Promise<T>;
+}
+
+/** Facts that a pasted answer must match. */
+export interface PasteExpectation {
+  readonly state: string;
+  /** Accepts a code without the rest of the address, because PKCE binds the code to this flow. */
+  readonly takesBareCode: boolean;
+  /** Parses the text. Default: RFC 6749 §4.1.2. */
+  readonly read?: ((text: string) => Callback) | undefined;
+}
+
+interface BegunConsent extends PasteExpectation {
+  readonly url: string;
+}
+
+/** Returns the consent that gets an authorization code (RFC 6749 §4.1, RFC 7636), for `keep` to store. */
+export function codeConsent<T>(
+  { provider, scopes, state, parts }: ConnectRequest,
+  keep: (obtained: Obtained) => Promise<T>,
+): BrowserConsent<T> {
+  let begun: Authorization;
+  return {
+    async begin(redirectUri) {
+      begun = await authorizationUrl({ provider, redirectUri, scopes });
+      // Only PKCE binds a bare code to its flow, and nothing binds it to an account.
+      const takesBareCode = begun.codeVerifier !== null && provider.dialect.accountParameters.length === 0;
+      return { url: begun.url, state: begun.state, takesBareCode };
+    },
+    async finish(callback, redirectUri) {
+      const exchange = { ...begun, provider, scopes, redirectUri, callback, acceptBareCode: true };
+      return keep(await exchangeOnce({ ...exchange, fetch: parts.fetch }, state));
+    },
+  };
+}
+
+/**
+ * Exchanges the code of a consent. Ignores Ctrl-C and the time limit of the person, because the code cannot be
+ * sent twice.
+ *
+ * @throws SidekeyError as `exchangeCode`
+ */
+export function exchangeOnce(
+  exchange: Omit<CodeExchange, 'now' | 'signal'>,
+  { config, now }: Pick<ConnectRequest['state'], 'config' | 'now'>,
+): Promise<Obtained> {
+  const signal = AbortSignal.timeout(config.limits.refresh_timeout);
+  return exchangeCode({ ...exchange, now, signal });
+}
+
+/** Kind of the records of `connect --print-url`. */
+export const kind = 'connect-session';
+
+/** A started flow that waits for its callback. The store seals it. */
+const sessionShape = consentShape.extend({
+  /** Domain patterns for the map; null: those of the provider. */
+  allowedDomains: z.array(z.string()).readonly().nullable(),
+  widen: z.boolean(),
+  /** False: leaves the allowed-domains map unchanged. */
+  domains: z.boolean(),
+});
+
+/**
+ * Begins a consent that `finishPending` completes.
+ *
+ * @param expiresAt milliseconds since the epoch
+ */
+export async function beginPending(
+  request: Omit<ConnectRequest, 'parts' | 'signal' | 'output'>,
+  expiresAt: number,
+) {
+  const { state, provider, name, user, scopes, options } = request;
+  const redirectUri = writtenRedirectUri(redirectOf(options, provider));
+  const { url, pending } = await beginConsentAt(provider, { redirectUri, scopes, name, user });
+  const subject = { user, provider: provider.name, grant: request.existing?.grant.id } as const;
+  await state.audit.append({ event: 'grant.connecting', ...subject, reason: 'a consent elsewhere' });
+  const record = {
+    ...pending,
+    allowedDomains: options.allowedDomains ?? null,
+    widen: options.widen === true,
+    domains: options.domains !== false,
+  };
+  await sessionsOf(kind, sessionShape, state).put(pending.state, record, expiresAt);
+  return { url, state: pending.state, redirectUri };
+}
+
+interface Answer {
+  readonly callback: Callback;
+  /** `stateOf` the callback. */
+  readonly flowState: string;
+  /** Name of the provider, if the person named one. */
+  readonly named: string | undefined;
+}
+
+/** Completes a consent. @throws SidekeyError `bad_request`, `not_found`; errors of `finishGrant` */
+export async function finishPending(
+  state: ConnectState,
+  { callback, flowState, named }: Answer,
+  how: Pick<Finishing, 'verify' | 'metadata' | 'unreadable'>,
+): Promise<{ readonly provider: Provider; readonly connected: Connected }> {
+  const session = await sessionsOf(kind, sessionShape, state).take(flowState);
+  if (session === null) {
+    const sentence = 'No consent is waiting for that answer: it is finished, or it timed out.';
+    throw new SidekeyError('not_found', sentence, {
+      hint: 'begin again: sidekey connect PROVIDER --print-url',
+    });
+  }
+  const { name, user, scopes, allowedDomains, ...choices } = session;
+  if (named !== undefined && named !== session.provider) {
+    throw new SidekeyError(
+      'bad_request',
+      `The answer is of a consent at ${session.provider}, and ends with it.`,
+      { hint: `begin again: sidekey connect ${session.provider} --print-url` },
+    );
+  }
+  const provider = findProvider(state.config.providers, session.provider);
+  assertUnchanged(provider, session);
+  const existing = await existingGrant(state, { name, user, provider: provider.name });
+  const wanted = allowedDomains === null ? choices : { ...choices, allowedDomains };
+  const plan = planDomains(wanted, provider, existing?.sealed.audience ?? null);
+  const connected = await state.withFetch((fetch) =>
+    noting({ state, provider, user }, existing, async () => {
+      const exchange = { ...session, provider, callback, acceptBareCode: true };
+      const obtained = await exchangeOnce({ ...exchange, fetch }, state);
+      const signal = AbortSignal.timeout(state.config.limits.refresh_timeout);
+      const request = { state, parts: { fetch }, provider, name, user, scopes, signal, plan };
+      return finishGrant({ ...request, ...how, flow: 'authorization_code', secret: null }, obtained);
+    }),
+  );
+  return { provider, connected };
+}
+
+/** Returns the state of the response. A bare code has none, so the user supplies it. @throws SidekeyError */
+export function stateOf(callback: Callback, said: string | undefined): string {
+  const [written, ...more] = callback.kind === 'code' ? [] : callback.parameters.getAll('state');
+  if (more.length > 0 || (written !== undefined && said !== undefined && written !== said)) {
+    throw new SidekeyError('bad_request', 'The address has another state than --state says.', {
+      hint: 'leave --state out',
+    });
+  }
+  const state = written ?? said;
+  if (state !== undefined) return state;
+  throw inputInvalid(
+    'The answer does not name its consent.',
+    'give the complete address, or add --state with the value that --print-url printed',
+  );
+}

@@ -1,0 +1,206 @@
+import { readConfigText } from '../../config/load.ts';
+import { displayName } from '../../config/problem.ts';
+import { type EntryValue, putValue } from '../../config/yaml-splice.ts';
+import { isName } from '../../domain/grant.ts';
+import type { Provider } from '../../domain/provider.ts';
+import {
+  discover,
+  type Discovered,
+  registerClient,
+  type RegisteredClient,
+} from '../../grants/oauth/discovery.ts';
+import { readScopes } from '../../grants/oauth/scopes.ts';
+import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
+import { shellWord } from '../../lib/text.ts';
+import { authorityText, parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
+import { hostPattern } from '../credential-entry.ts';
+import { checkName } from '../format.ts';
+import { findProvider } from '../lookup.ts';
+import type { Call } from '../operation.ts';
+import { type ConfigParts, keptReference, writeProvider } from './provider-settings.ts';
+import { redirectTarget, writtenRedirectUri } from './redirect.ts';
+import type { ConnectOptions } from './request.ts';
+
+/** Providers that the catalog lacks: discovered ones, and those whose endpoints a person named. */
+
+/**
+ * `connect https://… --discover`: discovers the login server of an API, registers a client if the server
+ * supports it, and writes the definition to the config file. Never changes an existing definition. Returns
+ * the secret of the registered client too, which no file contains; null: there is none.
+ *
+ * @throws SidekeyError errors of `discover` and `registerClient`; `input_invalid`, `already_exists`,
+ * `config_invalid`, `file_unwritable`, `audit_unavailable`
+ */
+export async function discoverProvider(
+  parts: ConfigParts & Pick<Call, 'withFetch'>,
+  address: string,
+  options: ConnectOptions,
+): Promise<{ readonly provider: Provider; readonly clientSecret: string | null }> {
+  const target = parseAbsoluteTarget(address);
+  if (target?.authority.scheme !== 'https') {
+    throw inputInvalid(
+      '--discover takes the https address of an API.',
+      'sidekey connect https://api.example.com --discover',
+    );
+  }
+  const host = authorityText(target.authority);
+  const name = options.name ?? target.authority.host;
+  if (!isName(name)) {
+    throw inputInvalid(
+      'The host is not a valid name of a provider.',
+      'name it: --name NAME, of letters, digits, dots, dashes and underscores',
+    );
+  }
+  const { output } = parts;
+  const { providers, limits, file } = await parts.config();
+  const existing = providers.names.includes(name) ? findProvider(providers, name) : null;
+  if (existing !== null && providers.own.includes(name) && existing.audience.includes(host)) {
+    output.say(`The provider ${name} is in the config file already; it is used as it is.`);
+    return { provider: existing, clientSecret: null };
+  }
+  if (existing !== null) {
+    throw new SidekeyError(
+      'already_exists',
+      `There is a provider ${name} already, which is not for ${host}.`,
+      { hint: 'call this one by another name: --name NAME' },
+    );
+  }
+  const { found, client } = await parts.withFetch(async (fetch) => {
+    const io = { fetch, signal: AbortSignal.timeout(limits.refresh_timeout) };
+    const discovered = await discover(address, io);
+    return { found: discovered, client: await clientFor(discovered, options, io) };
+  });
+  const facts = { host, reason: `discovered at ${found.issuer}` };
+  const provider = await addDefinition(parts, name, definitionOf(found, client, host), facts);
+  output.say(
+    `Found at ${found.issuer}, and kept in ${displayName(file)} as providers.${name}.` +
+      (client === null ? '' : ` Sidekey registered itself there as the client ${client.clientId}.`),
+  );
+  const server = new URL(found.tokenEndpoint).host;
+  if (server !== host) {
+    // No document proves that the server belongs to the API.
+    output.say(
+      `Note: Its tokens come from ${server}, and are sent to ${host}: continue only if they belong together.`,
+    );
+  }
+  return { provider, clientSecret: client?.clientSecret ?? null };
+}
+
+/** Values of a new provider by their paths; null: the provider has none. */
+type Definition = readonly (readonly [path: string, value: EntryValue | null])[];
+
+/** Writes a new provider to the config file. Records it in the audit log first. @throws as `writeProvider` */
+async function addDefinition(
+  parts: ConfigParts,
+  name: string,
+  definition: Definition,
+  facts: { readonly host?: string; readonly reason: string },
+): Promise<Provider> {
+  const { file } = await parts.config();
+  const previous = await readConfigText(file);
+  let text = previous;
+  for (const [path, value] of definition)
+    if (value !== null) text = putValue(text, ['providers', name, ...path.split('.')], value);
+  return writeProvider(parts, name, { file, previous, text, readsSecret: true, ...facts });
+}
+
+/**
+ * `connect NAME --auth-url URL --token-url URL`: writes an unknown OAuth service to the config file. Only the
+ * hosts of `--allowed-domains` get its tokens. Reuses a definition with the same endpoints.
+ *
+ * @throws SidekeyError `input_invalid`, `already_exists`, `config_invalid`, `file_unwritable`,
+ * `audit_unavailable`
+ */
+export async function defineProvider(
+  parts: ConfigParts,
+  name: string,
+  { authUrl, tokenUrl, allowedDomains = [], scope, clientId, clientSecret }: ConnectOptions,
+): Promise<void> {
+  checkName('name of the provider', name);
+  if (tokenUrl === undefined) {
+    throw inputInvalid('--auth-url needs --token-url.', 'the provider documents both addresses');
+  }
+  const urls = Object.entries({ '--auth-url': authUrl, '--token-url': tokenUrl }).flatMap(([option, url]) =>
+    url === undefined ? [] : [{ option, url }],
+  );
+  for (const { option, url } of urls) {
+    if (parseAbsoluteTarget(url)?.authority.scheme === 'https') continue;
+    throw inputInvalid(`${option} is not an https address.`, `${option} https://login.example.com/oauth/…`);
+  }
+  const { providers, file } = await parts.config();
+  if (providers.names.includes(name)) {
+    const { authorizationEndpoint, tokenEndpoint } = findProvider(providers, name);
+    const isSame = authorizationEndpoint === (authUrl ?? null) && tokenEndpoint === tokenUrl;
+    if (isSame && providers.own.includes(name)) return;
+    throw new SidekeyError('already_exists', `There is a provider ${name} already, with other addresses.`, {
+      hint: 'call this one by another name, or leave --auth-url and --token-url out',
+    });
+  }
+  if (allowedDomains.length === 0) {
+    const written = urls.map(({ option, url }) => `${option} ${shellWord(url)}`).join(' ');
+    throw inputInvalid(
+      'No option names the hosts that may receive its tokens.',
+      `sidekey connect ${name} ${written} --allowed-domains api.example.com`,
+    );
+  }
+  const audience = allowedDomains.map((text) => hostPattern('--allowed-domains', text).text);
+  const definition: Definition = [
+    ['authorization_endpoint', authUrl ?? null],
+    ['token_endpoint', tokenUrl],
+    ['client_id', clientId ?? null],
+    clientSecret === undefined
+      ? ['client_auth', 'none']
+      : ['client_secret', keptReference('--client-secret', clientSecret)],
+    ['scopes', scope === undefined ? null : readScopes(scope)],
+    ['audience', audience],
+  ];
+  await addDefinition(parts, name, definition, { reason: 'defined at the command line' });
+  parts.output.say(`Saved providers.${name} in ${displayName(file)}.`);
+}
+
+/** Registers a client; null: the user named one. */
+async function clientFor(
+  { registrationEndpoint, authMethods, scopes, authorizationEndpoint, issuer }: Discovered,
+  { clientId, port, redirectUri }: ConnectOptions,
+  io: Parameters<typeof registerClient>[1],
+): Promise<RegisteredClient | null> {
+  if (clientId !== undefined) return null;
+  // Port and path of the later listener.
+  const back = writtenRedirectUri(redirectTarget({ port, redirectUri }));
+  if (registrationEndpoint === null) {
+    throw new SidekeyError('provider_refused', `${issuer} lets no client register itself.`, {
+      hint: `register one by hand, with the redirect URI ${back}, and give its id: --client-id ID --client-secret env:NAME`,
+    });
+  }
+  return registerClient(
+    {
+      endpoint: registrationEndpoint,
+      // With and without the port: some servers compare it, others (RFC 8252 §7.3) do not.
+      redirectUris: redirectUri === undefined ? [back, 'http://127.0.0.1/callback'] : [back],
+      grantTypes: [...(authorizationEndpoint === null ? [] : ['authorization_code']), 'refresh_token'],
+      authMethods,
+      scopes,
+    },
+    io,
+  );
+}
+
+function definitionOf(found: Discovered, client: RegisteredClient | null, host: string): Definition {
+  return [
+    ['authorization_endpoint', found.authorizationEndpoint],
+    ['device_authorization_endpoint', found.deviceAuthorizationEndpoint],
+    ['token_endpoint', found.tokenEndpoint],
+    ['revocation_endpoint', found.revocationEndpoint],
+    // The endpoint accepts only tokens with that scope.
+    ['userinfo_endpoint', found.scopes.includes('openid') ? found.userinfoEndpoint : null],
+    ['issuer', found.issuer],
+    ['authorization_response_iss_parameter_supported', found.namesIssuer || null],
+    ['client_id', client?.clientId ?? null],
+    ['client_auth', client?.auth ?? null],
+    ['scopes', found.scopes.length === 0 ? null : found.scopes],
+    ['audience', [host]],
+    // RFC 8707: the API of the tokens.
+    ['dialect.authorization_parameters.resource', found.resource],
+    ['dialect.token_parameters.resource', found.resource],
+  ];
+}

@@ -1,0 +1,148 @@
+import { allowDomain, type DomainEdit } from '../../config/edit.ts';
+import { parseConfig, readConfigText } from '../../config/load.ts';
+import type { Grant } from '../../domain/grant.ts';
+import type { Provider } from '../../domain/provider.ts';
+import { inputInvalid } from '../../lib/errors.ts';
+import { shellWord } from '../../lib/text.ts';
+import { type Domain, type DomainPattern, isWithin } from '../../proxy/policy/domain-map.ts';
+import { hostPattern } from '../credential-entry.ts';
+import { writeEntries } from '../domain-entries.ts';
+import { describeAction } from '../dry-run-texts.ts';
+import { offeredBy } from '../lookup.ts';
+import type { ConnectOptions, ConnectState } from './request.ts';
+
+/** Audience of a credential, and entries for the allowed-domains map. */
+export interface DomainPlan {
+  /** The audience to seal. */
+  readonly audience: readonly string[];
+  /** Hosts that the user adds now, and that neither the provider nor the existing grant has. */
+  readonly widened: readonly string[];
+  /** Hosts that the provider has and the existing grant lacks. */
+  readonly grown: readonly string[];
+  /** Hosts of the existing grant that neither the provider nor the user names now. */
+  readonly kept: readonly string[];
+  /** Canonical entries for the map. */
+  readonly entries: readonly string[];
+  /** True if the user named the entries. They then replace existing ones. */
+  readonly named: boolean;
+}
+
+/**
+ * Plans the audience and the entries. Default: those of the provider, with the hosts added to the existing
+ * grant.
+ *
+ * @param before audience of the existing grant; null: the grant is new
+ * @throws SidekeyError `input_invalid`: a text is not a host, or a host is outside of the audience and
+ * `--widen` is missing
+ */
+export function planDomains(
+  { allowedDomains, widen, domains, keepsAudience }: ConnectOptions,
+  provider: Pick<Provider, 'name' | 'audience' | 'domains'>,
+  before: readonly string[] | null,
+): DomainPlan {
+  if (keepsAudience === true && before !== null)
+    return { audience: before, widened: [], grown: [], kept: [], entries: [], named: false };
+  if (allowedDomains !== undefined && domains === false) {
+    throw inputInvalid('--allowed-domains and --no-domains do not go together.', 'leave one of them out');
+  }
+  if (widen === true && allowedDomains === undefined) {
+    throw inputInvalid('--widen needs --allowed-domains.', 'name the hosts: --allowed-domains HOST --widen');
+  }
+  const named = allowedDomains
+    ?.flatMap((text) => text.split(','))
+    .filter((text) => text !== '')
+    .map((text) => patternOf(text).text);
+  const known = [...new Set([...provider.audience, ...(before ?? [])])];
+  // To the provider's other domains, the client sends its own credential.
+  const widened = beyond([...known, ...provider.domains], named ?? []);
+  if (widened.length > 0 && widen !== true) {
+    throw inputInvalid(
+      `${widened.join(', ')} is beyond what the provider ${provider.name} names: ${provider.audience.join(', ')}.`,
+      'if its credential is intended for these hosts, add --widen',
+    );
+  }
+  return {
+    audience: [...new Set([...known, ...widened])],
+    widened,
+    grown: before === null ? [] : beyond(before, provider.audience),
+    kept: beyond([...provider.audience, ...(named ?? [])], before ?? []),
+    entries: domains === false ? [] : [...new Set(named ?? provider.domains)],
+    named: named !== undefined,
+  };
+}
+
+/** Returns the hosts that are not within an audience. */
+function beyond(audience: readonly string[], hosts: readonly string[]): readonly string[] {
+  return hosts.filter((text) => !isWithin(audience, patternOf(text)));
+}
+
+/** Changes of the map. */
+export interface DomainChanges {
+  readonly edits: readonly DomainEdit[];
+  /** Unchanged existing entries that block requests with the grant. */
+  readonly blocked: readonly { readonly pattern: string; readonly says: string }[];
+  /** The grant or the provider that the new entries name. */
+  readonly reference: string;
+  /** Other active grants of the provider. */
+  readonly others: readonly Grant[];
+}
+
+/**
+ * Writes all entries to the map of the config file, or none. An entry that the user did not name never
+ * overrides a decision about its hosts. For a second account it names the provider: the grant of that name
+ * stays the default, and a request can choose the other.
+ *
+ * @throws SidekeyError `config_invalid`, `file_unwritable`, `audit_unavailable`
+ */
+export async function allowDomains(
+  { config: { file }, grants, audit, env }: ConnectState,
+  grant: Grant,
+  { entries, named }: DomainPlan,
+): Promise<DomainChanges> {
+  const all = await grants.list();
+  const others = all.filter(
+    ({ id, provider, state }) => id !== grant.id && provider === grant.provider && state === 'active',
+  );
+  const reference = named || others.length === 0 ? grant.name : grant.provider;
+  if (entries.length === 0) return { edits: [], blocked: [], reference, others };
+  const previous = await readConfigText(file);
+  const { domains } = await parseConfig(previous, file, { env });
+  const edits: DomainEdit[] = [];
+  const blocked: { pattern: string; says: string }[] = [];
+  let text = previous;
+  for (const entry of entries) {
+    const there = named ? undefined : decidedBy(domains, patternOf(entry));
+    if (there === undefined) {
+      const edit = allowDomain(text, entry, reference);
+      if (edit.change === 'unchanged') continue;
+      ({ text } = edit);
+      edits.push(edit);
+    } else if (!offeredBy(there, all).some(({ id }) => id === grant.id)) {
+      const by = there.pattern.text === entry ? '' : ` (by ${there.pattern.text})`;
+      const verb = there.action.kind === 'grant' ? 'already uses the' : 'is already set to';
+      blocked.push({ pattern: entry, says: `${verb} ${describeAction(there)}${by}` });
+    }
+  }
+  if (edits.length > 0) await writeEntries({ file, previous, text, env, audit }, edits, `grant ${reference}`);
+  return { edits, blocked, reference, others };
+}
+
+/** Returns the narrowest existing entry that covers the hosts of a pattern. */
+function decidedBy(domains: readonly Domain[], wanted: DomainPattern): Domain | undefined {
+  return domains
+    .filter(({ pattern }) => pattern.text === wanted.text || isWithin([pattern.text], wanted))
+    .toSorted(
+      ({ pattern: a }, { pattern: b }) =>
+        Number(a.wildcard) - Number(b.wildcard) || b.text.length - a.text.length,
+    )
+    .at(0);
+}
+
+function patternOf(text: string): DomainPattern {
+  return hostPattern('--allowed-domains', text);
+}
+
+/** Returns the command that adds an entry to the map. */
+export function allowCommand(pattern: string, grant: string): string {
+  return `sidekey domain allow ${shellWord(pattern)} --grant ${grant}`;
+}

@@ -1,0 +1,121 @@
+import { boundBy, type OAuth2Credential, type Renewal, withoutToken } from '../../domain/credential.ts';
+import type { Provider } from '../../domain/provider.ts';
+import type { ActivityNotes } from '../../grants/activity.ts';
+import type { Obtained } from '../../grants/keep.ts';
+import { whatToCheck } from '../../grants/messages.ts';
+import { unbound } from '../../grants/oauth/answer.ts';
+import { withDescription } from '../../grants/oauth/description.ts';
+import { scopesIn } from '../../grants/oauth/scopes.ts';
+import { planRefresh } from '../../grants/refresh-plan.ts';
+import type { OpenedGrant } from '../../grants/registry.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { withoutStop } from '../../lib/text.ts';
+import type { LoginParts } from '../auth0-login.ts';
+import type { Changing, RenewalParts } from '../operation.ts';
+
+type Options<Name extends string, Value> = { readonly [name in Name]?: Value };
+
+/** Options of `sidekey connect`. Its help describes them. */
+export interface ConnectOptions
+  extends
+    Options<'scope' | 'meta' | 'allowedDomains' | 'set' | 'param', readonly string[]>,
+    Options<'name' | 'user' | 'timeout' | 'clientId' | 'clientSecret' | 'authUrl' | 'tokenUrl', string>,
+    Options<'port' | 'redirectUri' | 'finish' | 'state' | 'via' | 'connection' | 'loginHint', string>,
+    Options<'fromEnv' | 'from' | 'sourceTtl' | 'sourceForm' | 'key' | 'keyId' | 'algorithm', string>,
+    Options<'issuer' | 'subject' | 'assertionAudience' | 'appId' | 'installationId', string>,
+    Options<'assumeRole' | 'externalId' | 'region' | 'subjectToken' | 'subjectTokenType', string>,
+    Options<'actorToken' | 'actorTokenType' | 'requestedTokenType', string>,
+    Options<
+      'replace' | 'verify' | 'widen' | 'domains' | 'discover' | 'device' | 'paste' | 'printUrl',
+      boolean
+    >,
+    Options<'token' | 'import' | 'clientCredentials' | 'jwtBearer' | 'tokenExchange', boolean> {
+  /** A program; false: opens none. */
+  readonly browser?: string | false;
+  /** True: leaves the audience of the existing grant and the map unchanged. No option sets it. */
+  readonly keepsAudience?: boolean;
+}
+
+/** Parts of a refresh, with its guarded `fetch`. */
+export type ConnectParts = LoginParts & RenewalParts;
+
+/** The open state, with the results of refreshes. */
+export interface ConnectState extends Changing {
+  readonly activity: ActivityNotes;
+}
+
+/** Prints notes. */
+export interface Notes {
+  say(text: string): void;
+}
+
+/** Input of a flow. */
+export interface ConnectRequest {
+  readonly state: ConnectState;
+  readonly parts: ConnectParts;
+  /** The provider, with all settings set. */
+  readonly provider: Provider;
+  readonly name: string;
+  readonly user: string;
+  /** Scopes to request: those of the option, else of the provider, plus those of the existing grant. */
+  readonly scopes: readonly string[];
+  /** The grant to reconnect; null: a new one. */
+  readonly existing: OpenedGrant | null;
+  readonly options: ConnectOptions;
+  /** Aborted by Ctrl-C and by the time limit. */
+  readonly signal: AbortSignal;
+  readonly output: Notes;
+}
+
+/** Requests the first token of a grant that renews itself. @throws SidekeyError as `renewNow` */
+export function firstToken(request: ConnectRequest, renewal: Renewal): Promise<Obtained> {
+  return renewNow(request, withoutToken(renewal, request.parts.now()));
+}
+
+/**
+ * Requests a token for a credential without one, as later renewals do, so that errors appear now.
+ *
+ * @throws SidekeyError `config_invalid`: the provider definition or a secret is incomplete;
+ * `provider_refused`; the reason of the signal
+ */
+export async function renewNow(
+  { provider, parts, scopes, signal }: ConnectRequest,
+  credential: OAuth2Credential,
+): Promise<Obtained> {
+  const plan = await planRefresh(
+    { provider: provider.name, credential, scopes },
+    // The provider may have a client secret that no file contains.
+    { ...parts, providers: (name) => (name === provider.name ? provider : parts.providers(name)) },
+  );
+  if (plan.kind === 'impossible') {
+    throw new SidekeyError('config_invalid', `No token can be asked for: ${withoutStop(plan.reason)}.`, {
+      hint: plan.hint,
+    });
+  }
+  const { request, proofKey } = plan;
+  const outcome = await parts.refresh(request, { signal, proofKey });
+  signal.throwIfAborted();
+  switch (outcome.kind) {
+    case 'renewed': {
+      const { accessToken, expiresAt, obtainedAt, scope } = outcome;
+      const refreshToken = outcome.refreshToken ?? credential.refreshToken;
+      const isBound = outcome.isBound === true;
+      if (proofKey !== null && !isBound) throw unbound(provider);
+      const next = { ...credential, accessToken, refreshToken, expiresAt, obtainedAt, scope };
+      return { credential: boundBy(next, proofKey, isBound), scopes: scopesIn(scope) ?? scopes };
+    }
+    case 'refused': {
+      const error = outcome.ends === undefined ? outcome.error : undefined;
+      const { description } = outcome;
+      const why = error === undefined ? description : withDescription(error, description);
+      throw refused(provider, why, whatToCheck(request, provider.name, error));
+    }
+    case 'later':
+      throw refused(provider, outcome.reason, 'try again later');
+  }
+}
+
+function refused({ title }: Provider, why: string, hint: string): SidekeyError {
+  const detail = why === '' ? '' : ` (${withoutStop(why)})`;
+  return new SidekeyError('provider_refused', `${title} gave no token${detail}.`, { hint });
+}

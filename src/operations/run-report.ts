@@ -1,0 +1,143 @@
+import { joinExchanges } from '../audit/join.ts';
+import { endOfLog, readLinesFrom } from '../audit/read.ts';
+import type { AuditLine } from '../domain/event.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { type Hint, hintText, remedy } from '../lib/hint.ts';
+import { pause, systemTimers } from '../lib/timers.ts';
+import type { View } from './dry-run.ts';
+import { dryRun } from './explain.ts';
+import { questionOf } from './dry-run-request.ts';
+
+/** Requests of the command of a lease, by the audit log. */
+
+/** Number of requests of a command, by result. */
+export interface RequestCounts {
+  /** Requests with a credential. */
+  readonly requests: number;
+  /** Hosts that were reached without a credential, as `host:port`, in order. */
+  readonly tunnelled: readonly string[];
+  /** Allowed requests that failed here or at the upstream server. */
+  readonly failed: number;
+  readonly refused: number;
+  /** Each kind of refusal once, in order of first occurrence. */
+  readonly refusals: readonly Refused[];
+}
+
+/** Requests to one host that were refused for one reason. */
+interface Refused {
+  /** The first of them. */
+  readonly line: AuditLine;
+  readonly count: number;
+}
+
+export function countRequests(lines: Iterable<AuditLine>): RequestCounts {
+  const requests = new Set<string>();
+  const tunnelled = new Set<string>();
+  const refusals = new Map<string, Refused>();
+  let [failed, refused] = [0, 0];
+  for (const line of lines) {
+    const { event, exchange = '', host = '', port, code, grant, outcome } = line;
+    if (event === 'access' && grant !== undefined) requests.add(exchange);
+    else if (event === 'access') tunnelled.add(`${host}:${port}`);
+    else if (event === 'denied') {
+      refused += 1;
+      const key = `${host}:${port} ${code}`;
+      const before = refusals.get(key) ?? { line, count: 0 };
+      refusals.set(key, { line: before.line, count: before.count + 1 });
+    } else if ((event === 'outcome' || event === 'tunnel') && outcome === 'failed') failed += 1;
+  }
+  return {
+    requests: requests.size,
+    tunnelled: [...tunnelled].toSorted(),
+    failed,
+    refused,
+    refusals: [...refusals.values()],
+  };
+}
+
+/** Milliseconds after which another process has written its notes. */
+const noteDelayMs = 250;
+
+/**
+ * Returns a function that counts the requests of a lease since this call.
+ *
+ * @param file the audit log
+ * @param node audit writer of the command, which also records refusals of unknown callers; null: it has other
+ * callers
+ */
+export function requestCounter(file: string, node: string | null): (lease: string) => Promise<RequestCounts> {
+  let at = endOfLog(file);
+  return async (lease) => {
+    if (node === null) await pause(systemTimers, noteDelayMs);
+    const ours: AuditLine[] = [];
+    const join = joinExchanges();
+    for (;;) {
+      // Nothing is written to a rotated file any more that is about this command.
+      const { lines, next } = await readLinesFrom(file, at, { lines: 10_000, bytes: 4_194_304 }, Infinity);
+      for (const read of lines) {
+        const line = join(read.line);
+        const isOurs = line.lease === lease || (line.event === 'denied' && line.node === node);
+        if (isOurs) ours.push(line);
+      }
+      if (next.segment === at.segment && next.offset === at.offset) return countRequests(ours);
+      at = next;
+    }
+  };
+}
+
+/** Requests that were refused, with what allows them. */
+export interface RefusalWithHint {
+  readonly host: string;
+  readonly port: number | null;
+  readonly code: string;
+  readonly count: number;
+  readonly hint: string | null;
+}
+
+/**
+ * Adds remedies, which the audit file does not contain: a dry run of each request, as by `sidekey explain`,
+ * for its time.
+ */
+export async function withHints(
+  view: View,
+  refusals: readonly Refused[],
+  lease: string,
+): Promise<readonly RefusalWithHint[]> {
+  const then = asItWas(view, lease);
+  const hinted: RefusalWithHint[] = [];
+  for (const { line, count } of refusals) {
+    const { host = '', port = null, code = 'internal' } = line;
+    const hint = await hintFor(line, then, lease);
+    hinted.push({ host, port, code, count, hint: hint === null ? null : hintText(hint) });
+  }
+  return hinted;
+}
+
+/** Ignores that the lease was revoked afterwards. */
+function asItWas(view: View, lease: string): View {
+  const { store } = view;
+  if (store === null) return view;
+  const read: typeof store.rights.read = async (since) => {
+    const rights = await store.rights.read(since);
+    const leases = rights.leases.map((each) => (each.id === lease ? { ...each, revokedAt: null } : each));
+    return { ...rights, leases };
+  };
+  return { ...view, store: { ...store, rights: { ...store.rights, read } } };
+}
+
+async function hintFor(line: AuditLine, view: View, lease: string): Promise<Hint | null> {
+  const { host, port, scheme = 'https', path = '/', code, time } = line;
+  if (host === undefined || line.lease === undefined) return null;
+  // The purpose of a CONNECT is unknown: any request of a tunnel.
+  const method = line.method === undefined || line.method === 'CONNECT' ? 'GET' : line.method;
+  const url = `${scheme}://${host}:${port}${path}`;
+  const explanation = remedy('domain.explain', { method, url, agent: line.agent });
+  try {
+    const { refusal } = await dryRun(view, questionOf({ method, url, lease }, Date.parse(time)));
+    // Body and header fields are unknown here.
+    return refusal?.code === code ? (refusal?.hint ?? null) : explanation;
+  } catch (error) {
+    if (!(error instanceof SidekeyError)) throw error;
+    return explanation;
+  }
+}

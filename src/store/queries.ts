@@ -1,0 +1,36 @@
+import type { SidekeyError } from '../lib/errors.ts';
+
+/** Runs a query of an open store; `duplicate` returns the failure for a violated unique constraint. */
+export type Run = <Result>(query: () => Promise<Result>, duplicate?: () => SidekeyError) => Promise<Result>;
+
+/** Returns the first row of a query, converted; null: there is none. */
+export async function first<Row, Result = Row>(
+  query: { executeTakeFirst(): Promise<Row | undefined> },
+  from = (row: Row) => row as unknown as Result,
+): Promise<Result | null> {
+  const row = await query.executeTakeFirst();
+  return row === undefined ? null : from(row);
+}
+
+/** Returns the rows of a query, converted. */
+export async function all<Row, Result>(
+  query: { execute(): Promise<Row[]> },
+  from: (row: Row) => Result,
+): Promise<Result[]> {
+  return (await query.execute()).map(from);
+}
+
+type Written = Partial<
+  Record<'numInsertedOrUpdatedRows' | 'numUpdatedRows' | 'numDeletedRows', bigint | undefined>
+>;
+
+/** Runs a statement, and returns the number of rows that it inserted, updated or deleted. */
+export async function written(statement: { executeTakeFirstOrThrow(): Promise<Written> }): Promise<number> {
+  const result = await statement.executeTakeFirstOrThrow();
+  return Number(result.numInsertedOrUpdatedRows ?? result.numUpdatedRows ?? result.numDeletedRows ?? 0);
+}
+
+/** Runs a statement. */
+export async function done(statement: { execute(): Promise<unknown> }): Promise<void> {
+  await statement.execute();
+}

@@ -1,0 +1,178 @@
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { expect, onTestFinished, test } from 'vitest';
+import { createAdminServer } from '../../../src/api/server.ts';
+import { createApprovalLinks } from '../../../src/agents/approvals/announce.ts';
+import { SidekeyError } from '../../../src/lib/errors.ts';
+import { systemTimers } from '../../../src/lib/timers.ts';
+import { createVault } from '../../../src/store/vault/vault.ts';
+import { masterKey } from '../../../src/store/vault/key-source.ts';
+import { question } from '../../support/question.ts';
+import { queueForTest, type QueueForTest } from '../agents/approvals/queue-for-test.ts';
+
+const account = async () => null;
+const links = createApprovalLinks(createVault(masterKey(randomBytes(32))));
+
+async function serving(change: Partial<QueueForTest> = {}) {
+  const now = Date.now();
+  const asked = question({ who: { grantId: 'g-1', agent: 'ci-bot' }, askedAt: now });
+  const queue = { ...queueForTest(asked), ...change };
+  const logged: string[] = [];
+  const log = {
+    warn: (fields: object, message: string) => logged.push(`${message} ${JSON.stringify(fields)}`),
+  };
+  const server = await createAdminServer({
+    queue,
+    links,
+    account,
+    now: () => now,
+    log,
+    timers: systemTimers,
+  });
+  onTestFinished(() => server.close());
+  const { host, port } = await server.listen('127.0.0.1', 0);
+  const base = `http://${host}:${port}`;
+  const path = links.pathFor(asked);
+  return { server, queue, logged, base, path, host, port, url: base + path };
+}
+
+const form = (answer: string) => ({ method: 'POST', body: new URLSearchParams({ answer }) });
+
+test('shows a pending approval and accepts the answer', async () => {
+  const { queue, url } = await serving();
+  const shown = await fetch(url);
+  expect([shown.status, shown.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
+  expect(await shown.text()).toContain('May ci-bot send this request?');
+  const answered = await fetch(url, form('once'));
+  expect(answered.status).toBe(200);
+  expect(await answered.text()).toContain('This one request was let through.');
+  expect(queue.said).toMatchObject([
+    { outcome: 'allowed', by: expect.stringMatching(/^the link, from 127\.0\.0\.1:\d+$/) },
+  ]);
+});
+
+test('HEAD responds as GET, without a body', async () => {
+  const { queue, url } = await serving();
+  const shown = await fetch(url, { method: 'HEAD' });
+  expect([shown.status, await shown.text()]).toEqual([200, '']);
+  expect(Number(shown.headers.get('content-length'))).toBeGreaterThan(1_000);
+  expect(queue.said).toEqual([]);
+});
+
+test('query parameters that other programs add to a link are ignored and not logged', async () => {
+  const { queue, url } = await serving();
+  expect((await fetch(`${url}?utm_source=chat&answer=once`)).status).toBe(200);
+  expect(queue.said).toEqual([]);
+});
+
+test.each([
+  ['GET', '/'],
+  ['GET', '/approve'],
+  ['GET', '/approve/k7w2m9qd'],
+  ['GET', '/favicon.ico'],
+  ['POST', '/'],
+])('%s %s gets a problem document', async (method, path) => {
+  const { base } = await serving();
+  const answer = await fetch(base + path, { method });
+  expect(answer.headers.get('content-type')).toBe('application/problem+json');
+  expect([answer.status, await answer.json()]).toEqual([
+    404,
+    expect.objectContaining({ code: 'not_found', hint: expect.stringContaining('approve') }),
+  ]);
+});
+
+test.each([
+  ['/', 200, 'Approvals of Sidekey'],
+  ['/nosuch', 404, 'Approvals of Sidekey'],
+  ['/approve/k7w2m9qd', 404, 'This link is not valid'],
+  ['/approve/k7w2m9qd/cut', 404, 'This link is not valid'],
+])('a browser that opens %s gets a page that says what to do next', async (path, status, title) => {
+  const { base } = await serving();
+  const answer = await fetch(base + path, { headers: { accept: 'text/html,*/*;q=0.8' } });
+  const page = await answer.text();
+  expect([answer.status, answer.headers.get('content-type')]).toEqual([status, 'text/html; charset=utf-8']);
+  expect(page).toContain(title);
+  expect(page).toMatch(/sidekey(?:\.js)? approve/);
+});
+
+test.each(['PUT', 'DELETE', 'OPTIONS', 'PATCH'])('%s of a link gets a problem document', async (method) => {
+  const { queue, url } = await serving();
+  const answer = await fetch(url, { method });
+  expect(answer.headers.get('content-type')).toBe('application/problem+json');
+  expect([answer.status, await answer.json()]).toEqual([
+    404,
+    expect.objectContaining({ code: 'not_found', hint: expect.stringContaining('approve') }),
+  ]);
+  expect(queue.said).toEqual([]);
+});
+
+test('a form over the size limit is refused before its end', async () => {
+  const { queue, url } = await serving();
+  const answer = await fetch(url, { method: 'POST', body: `answer=once&x=${'y'.repeat(2_000)}` });
+  expect([answer.status, answer.headers.get('connection')]).toEqual([413, 'close']);
+  expect(queue.said).toEqual([]);
+});
+
+test('a request head over the size limit is refused', async () => {
+  const { url } = await serving();
+  const answer = await fetch(url, { headers: { x: 'y'.repeat(1_048_577) } });
+  expect([answer.status, await answer.json()]).toEqual([
+    400,
+    expect.objectContaining({ code: 'bad_request', detail: expect.stringContaining('larger than 1 MiB') }),
+  ]);
+});
+
+test('a store failure is reported without the link', async () => {
+  const { url, path, logged } = await serving({
+    get: () => Promise.reject(new SidekeyError('store_unavailable', 'The store cannot be read.')),
+  });
+  const answer = await fetch(url);
+  expect(answer.status).toBe(503);
+  expect(await answer.text()).toContain('Sidekey cannot answer now');
+  expect(logged).toHaveLength(1);
+  expect(logged.join()).not.toContain(path.slice(-43));
+});
+
+test('a client that disconnects while it sends the form does not answer, and does not delay the close', async () => {
+  const { server, queue, logged, host, port, path } = await serving();
+  const socket = connect(port, host);
+  socket.write(`POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n`);
+  await once(socket, 'data');
+  socket.write('answer=once');
+  socket.destroy();
+  await once(socket, 'close');
+  await server.close();
+  expect(queue.said).toEqual([]);
+  expect(logged).toEqual([]);
+});
+
+test('Upgrade is ignored and CONNECT is refused', async () => {
+  const { queue, host, port, path } = await serving();
+  const ask = async (head: string) => {
+    const socket = connect(port, host);
+    socket.end(`${head}\r\nHost: x\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\n\r\n`);
+    return (await text(socket)).split('\r\n', 1)[0];
+  };
+  expect(await ask(`GET ${path} HTTP/1.1`)).toBe('HTTP/1.1 200 OK');
+  expect(await ask('CONNECT x:443 HTTP/1.1')).toBe('');
+  expect(queue.said).toEqual([]);
+});
+
+test('a port in use is reported with the setting to change', async () => {
+  const { host, port } = await serving();
+  const other = await createAdminServer({
+    queue: queueForTest(),
+    links,
+    account,
+    now: Date.now,
+    log: { warn: () => undefined },
+    timers: systemTimers,
+  });
+  await expect(other.listen(host, port)).rejects.toMatchObject({
+    code: 'port_in_use',
+    hint: 'stop it, or set admin.listen to another port',
+  });
+  await other.close();
+});
