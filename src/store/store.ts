@@ -92,7 +92,7 @@ export interface Store {
     /** Inserts the session, or replaces the one with its id. */
     put(session: SessionRecord): Promise<void>;
     get(id: string): Promise<SessionRecord | null>;
-    /** Removes and returns the session, for one of several concurrent callers. Null: there is none. */
+    /** Removes and returns the session, for one of several concurrent callers; null if there is none. */
     take(id: string): Promise<SessionRecord | null>;
     /** Removes sessions that ended before this time, in milliseconds since the epoch. */
     removeEnded(before: number): Promise<void>;
@@ -204,7 +204,7 @@ export interface EnrolmentRecord {
   readonly id: string;
   readonly name: string;
   readonly sealed: Uint8Array;
-  /** The request of the new node, as it wrote it; null: the token is unused. */
+  /** The request, as the new node wrote it; null: the token is unused. */
   readonly request: string | null;
   /** Milliseconds until the enrolment ends; not positive if it has ended. */
   readonly leftMs: number;
@@ -242,14 +242,14 @@ export interface ApiKeyRecord {
   readonly hash: Uint8Array;
   /** A `Role` of the API. Stored as text, so that the store does not depend on roles. */
   readonly role: string;
-  /** Null: all scopes of the role. */
+  /** Scopes of the key; null: all scopes of the role. */
   readonly scopes: readonly string[] | null;
   /** The only user whose things it may touch; null: all users. */
   readonly user: string | null;
   /** Person that owns the key; null if the key belongs to no person. */
   readonly person: string | null;
   readonly createdAt: number;
-  /** Null: it does not expire. */
+  /** Expiry of the key; null: none. */
   readonly expiresAt: number | null;
   /** Time of the last use, to about a minute; null: never used. */
   readonly usedAt: number | null;
@@ -261,12 +261,12 @@ export interface PersonRecord {
   readonly name: string;
   /** A `Role` of the API. Stored as text, so that the store does not depend on roles. */
   readonly role: string;
-  /** The only user whose things the person may touch; null: the role decides. */
+  /** The only user whose data the person may access; null: the role determines it. */
   readonly user: string | null;
-  /** Null: the person may sign in. */
+  /** Time at which the person was disabled; null: the person may sign in. */
   readonly disabledAt: number | null;
   readonly createdAt: number;
-  /** Account at an OpenID provider: issuer, space, subject. Unique; null: there is none. */
+  /** Account at an OpenID provider: issuer, space, subject. Unique; null if the person has none. */
   readonly identity: string | null;
   /** Number of times that all sign-ins were ended. Sign-ins of an earlier generation are always refused. */
   readonly generation: number;
@@ -361,7 +361,7 @@ export interface ApprovalStore {
   get(id: string): Promise<Approval | null>;
   /** Extends the wait of these questions to at least this time: `aliveUntil`. */
   keepAlive(ids: readonly string[], until: number): Promise<void>;
-  /** Returns the questions that wait at this time (see `isWaiting`), in order of asking. */
+  /** Returns the questions that wait at this time (see `isWaiting`), the oldest first. */
   waiting(at: number): Promise<Approval[]>;
   /**
    * Answers a question that is pending at `answer.at`, and stores a further approval atomically. Null: it is
@@ -378,7 +378,7 @@ export interface ApprovalStore {
   standing(who: Asking, at: number): Promise<StandingApproval | null>;
   /** Lists all standing approvals, in order of the answers. */
   listStanding(at: number): Promise<StandingApproval[]>;
-  /** Revokes an approval. Null: there is none of that id. */
+  /** Revokes an approval, and returns it; null if no approval has that id. */
   revoke(id: string): Promise<StandingApproval | null>;
   /** Deletes questions that ended before this time, except standing approvals. */
   removeEnded(before: number): Promise<void>;
@@ -433,7 +433,7 @@ export interface AgentTokenRecord {
   /** SHA-256 of the token. A token has 256 random bits, so a plain hash is enough (no dictionary to try). */
   readonly hash: Uint8Array;
   readonly createdAt: number;
-  /** Null: the token does not expire. */
+  /** Expiry of the token; null: none. */
   readonly expiresAt: number | null;
   /** Time of the last use, to about a minute; null: never used. */
   readonly usedAt: number | null;
@@ -524,7 +524,7 @@ interface AgentStore {
 
 /** The tokens that a new one replaces, and their latest end. */
 export interface TakeOver {
-  /** Null: all tokens of the agent. */
+  /** Label of the tokens; null: all tokens of the agent. */
   readonly label: string | null;
   readonly at: number;
 }
@@ -537,7 +537,7 @@ interface AgentTokenStore {
    * tokens that will end, null if there is no such agent.
    */
   add(token: AgentTokenRecord, takeOver: TakeOver | null): Promise<number | null>;
-  /** Ends the tokens with this label (null: all) at once. Returns how many were live. */
+  /** Ends the tokens with this label (null: all) at once. Returns the number of tokens that were valid. */
   revoke(agent: string, label: string | null, at: number): Promise<number>;
   /** Deletes tokens that ended before this time. */
   removeEnded(before: number): Promise<void>;
@@ -569,7 +569,7 @@ export interface LeaseStore {
     id: string,
     renewal: { readonly at: number; readonly expiresAt: number; readonly moreUses: number },
   ): Promise<LeaseRecord | null>;
-  /** Revokes leases, also expired ones. Returns the ids of those that were not revoked before. */
+  /** Revokes leases, even expired ones. Returns the ids of the leases that were not revoked before. */
   revoke(which: LeaseChoice, at: number): Promise<string[]>;
   /**
    * Counts one use over all processes of the store, and returns the number of uses. Null: not counted,
@@ -581,7 +581,7 @@ export interface LeaseStore {
 }
 
 interface GrantPolicyStore {
-  /** Null: no policy is set. */
+  /** Returns the policy of a grant; null if none is set. */
   get(grantId: string): Promise<GrantPolicy | null>;
   list(): Promise<GrantPolicy[]>;
   /** Keeps unnamed values. Returns whether there is such a grant; the policy is removed with it. */

@@ -57,7 +57,7 @@ function numbersOf(arch: string): Architecture | null {
   return Object.fromEntries(pairs) as Architecture;
 }
 
-/** Set in the numbers of the x32 interface, which has calls of its own for the same things. */
+/** Bit in the numbers of the x32 interface, which has separate calls for the same functions. */
 const x32 = 0x40000000;
 
 /**
@@ -96,7 +96,7 @@ type Instruction = readonly [code: number, jt: number, jf: number, value: number
  * the kernel. Refuses `io_uring`, whose work no filter sees. Refuses socket families that reach beyond a
  * namespace (`AF_VSOCK`). Refuses programs of another architecture every call.
  *
- * @param sockets `tcp`: refuses all sockets but those that connect by TCP, and what a process could do to
+ * @param sockets `tcp`: refuses all sockets except TCP clients, and what a process could do to
  * others, for a command without namespaces
  * @throws SidekeyError `input_invalid` if the numbers of this architecture are not known
  */
@@ -145,7 +145,7 @@ function knownFamilies(calls: Architecture, error: number): readonly Instruction
 }
 
 /**
- * Refuses all sockets but those that connect by TCP and those of routing tables, and connections by the first
+ * Refuses all sockets except TCP clients and sockets for routing tables, and refuses connections by the first
  * data sent. Refuses limits of other processes, and memory, semaphores and messages that processes share by a
  * number.
  */
