@@ -16,7 +16,7 @@ import {
   readForm,
 } from '../proxy/placeholders/codes.ts';
 import { ownGrants } from './lease-terms.ts';
-import { pickAgent, pickLease, pickOwnGrant } from './lookup.ts';
+import { grantReference, grantRemedy, pickAgent, pickLease, pickOwnGrant } from './lookup.ts';
 import { name, text } from './members.ts';
 import { type Reading, reading } from './operation.ts';
 
@@ -57,7 +57,7 @@ async function holderOf(
   if (agent === undefined && id === undefined) {
     if (config.proxy.authentication === 'optional') return anyone;
     throw new SidekeyError('input_invalid', 'The proxy requires a token (proxy.authentication).', {
-      hint: remedy('grant.placeholder', { grant: grant.name, agent: null }),
+      hint: grantRemedy('placeholder', grant, { agent: null }),
     });
   }
   const rights = await store?.rights.read();
@@ -67,7 +67,7 @@ async function holderOf(
   if (reached.length === 0) {
     const whose = lease === null ? `The agent ${who.name}` : 'This lease';
     throw new SidekeyError('grant_missing', `${whose} does not reach the grant ${grant.name}.`, {
-      hint: remedy('agent.bind', { agent: who.name, grants: [grant.name] }),
+      hint: remedy('agent.bind', { agent: who.name, grants: [grantReference(grant)] }),
     });
   }
   return lease === null ? agentHolder(who.name) : leaseHolder(lease.id);

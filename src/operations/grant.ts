@@ -191,17 +191,17 @@ export const changeGrant = changing({
   output: z
     .strictObject({ id: z.uuid(), name: z.string(), user: z.string(), scopes: texts, ...settingsMembers })
     .meta({ id: 'GrantSettings' }),
-  check({ grant, user: _user, scopes, ...wanted }, at) {
+  check({ grant, user, scopes, ...wanted }, at) {
     const isEmpty = Object.keys(settingsChange(wanted, at)).length === 0;
     if (scopes !== undefined && !isEmpty) {
       throw new SidekeyError('input_invalid', 'The scopes are changed without other settings.', {
-        hint: remedy('grant.change', { grant, scopes: readScopes(scopes) }),
+        hint: remedy('grant.change', { grant, user, scopes: readScopes(scopes) }),
       });
     }
     if (scopes !== undefined) readScopes(scopes);
     else if (isEmpty) {
       throw new SidekeyError('input_invalid', 'No option says what to change.', {
-        hint: hintOf`${remedy('grant.change', { grant, expires: '30d' })}; ${remedy('grant.get', { grant })} shows the present values`,
+        hint: hintOf`${remedy('grant.change', { grant, user, expires: '30d' })}; ${remedy('grant.get', { grant, user })} shows the present values`,
       });
     }
   },

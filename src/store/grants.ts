@@ -1,5 +1,5 @@
 import type { Kysely } from 'kysely';
-import type { Grant } from '../domain/grant.ts';
+import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { all, first, type Run, written } from './queries.ts';
@@ -67,12 +67,14 @@ export function sqlGrants(
   };
 }
 
-function grantExists(record: GrantRecord): SidekeyError {
+function grantExists({ name, user }: GrantRecord): SidekeyError {
+  // Without it, the command would remove the grant of the default user.
+  const owner = user === defaultUser ? undefined : user;
   return new SidekeyError(
     'already_exists',
-    `The user "${record.user}" has a grant named "${record.name}" already, or its id is taken.`,
+    `The user "${user}" has a grant named "${name}" already, or its id is taken.`,
     {
-      hint: hintOf`Choose another name, or remove it first: ${remedy('grant.remove', { grant: record.name })}`,
+      hint: hintOf`Choose another name, or remove it first: ${remedy('grant.remove', { grant: name, user: owner })}`,
     },
   );
 }

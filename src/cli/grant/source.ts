@@ -3,6 +3,7 @@ import type { ConnectOptions } from '../../operations/connect/request.ts';
 import { details } from '../display.ts';
 import { spanText, when } from '../../operations/format.ts';
 import { getGrant } from '../../operations/grant.ts';
+import { grantRemedy } from '../../operations/lookup.ts';
 import { type Grant, titleOf } from '../../domain/grant.ts';
 import { inputInvalid } from '../../lib/errors.ts';
 import type { CommandRow } from '../command.ts';
@@ -35,7 +36,7 @@ async function showOrSet(
   if (from === undefined) {
     throw inputInvalid(
       `${titleOf(grant)} has no source: its credential is stored.`,
-      `sidekey grant source ${grant.name} SOURCE`,
+      grantRemedy('source', grant, { source: null }),
     );
   }
   // A new source has neither the form nor the time of the one before.
