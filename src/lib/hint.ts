@@ -164,14 +164,21 @@ function partsOf(hint: Hint): readonly (string | Remedy)[] {
 
 function commandText({ operation, input }: Remedy): string {
   const options = new Map(Object.entries(input));
-  const words = commands[operation].split(' ').flatMap((word) => {
+  const words = ['sidekey'];
+  // Arguments from the first one that begins with a dash. They follow `--`, so that none is read as an option.
+  const dashed: string[] = [];
+  for (const word of commands[operation].split(' ')) {
     const member = word.toLowerCase();
-    if (member === word) return [word];
-    const value = options.get(member);
-    options.delete(member);
-    return value === undefined ? [] : [value === null ? word : shellWord(String(value))];
-  });
-  return ['sidekey', ...words, ...[...options].flatMap(optionWords)].join(' ');
+    const isArgument = member !== word;
+    const value = isArgument ? options.get(member) : null;
+    if (isArgument) options.delete(member);
+    if (value === undefined) continue;
+    const isDashed = String(value).startsWith('-') && words.at(-1)?.startsWith('--') !== true;
+    const target = isDashed || dashed.length > 0 ? dashed : words;
+    target.push(value === null ? word : shellWord(String(value)));
+  }
+  const end = dashed.length === 0 ? [] : ['--', ...dashed];
+  return [...words, ...[...options].flatMap(optionWords), ...end].join(' ');
 }
 
 function optionWords([member, value]: [string, InputValue]): readonly string[] {

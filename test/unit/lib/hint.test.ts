@@ -39,6 +39,13 @@ describe('a hint', () => {
       remedy('grant.refresh', { grant: 'g', user: undefined, force: true }),
       'sidekey grant refresh g --force',
     ],
+    [remedy('domain.allow', { host: '--help', grant: null }), 'sidekey domain allow --grant GRANT -- --help'],
+    [
+      remedy('domain.explain', { method: 'GET', url: '-u', agent: 'ci' }),
+      'sidekey explain GET --agent ci -- -u',
+    ],
+    [remedy('store.copy', { from: '-a', to: null }), 'sidekey store copy -- -a TO'],
+    [remedy('approval.revoke', { approval: '-k' }), 'sidekey approve --revoke -k'],
   ])('shows %j as a command', (hint, command) => {
     expect(hintText(hint)).toBe(command);
   });
