@@ -63,7 +63,7 @@ export async function assertClient(provider: Provider, redirectUri: string, asks
       // A key works at once.
       ...(provider.token === null ? [] : [hintText(connectRemedy(name, 'token'))]),
       registrationSteps(provider, redirectUri).join('\n    '),
-      `sidekey connect ${name} --client-id ID${secret} --redirect-uri ${redirectUri}${paste}`,
+      `sidekey connect ${name} --client-id ID${secret} --redirect-uri ${shellWord(redirectUri)}${paste}`,
       // A device code needs a client too.
       ...otherWays({ name, token: null, flows: flows.filter((flow) => flow !== 'device_code') }),
     ].join('\n  → '),
@@ -164,7 +164,7 @@ function setting(text: string, { name, title, settings }: Provider): readonly [n
   const [, key, value = ''] = /^([A-Za-z0-9_-]+)=(.+)$/s.exec(text) ?? [];
   if (key === undefined) {
     throw new SidekeyError('input_invalid', '--set takes NAME=VALUE.', {
-      hint: settings.map((known) => `--set ${known.name}=${known.example}`).join(' ') || undefined,
+      hint: settings.map((known) => `--set ${known.name}=${shellWord(known.example)}`).join(' ') || undefined,
     });
   }
   const names = settings.map((known) => known.name);

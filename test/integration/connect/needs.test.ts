@@ -72,6 +72,8 @@ describe('a missing requirement is reported before any consent', () => {
     );
     const own = await at.run(['connect', 'shop', '--redirect-uri', 'https://example.com/cb']);
     expect(own.stderr).toContain('with the redirect URI https://example.com/cb.');
+    const quoted = await at.run(['connect', 'shop', '--redirect-uri', 'https://example.com/cb?a=$(id)&b']);
+    expect(quoted.stderr).toContain(" --redirect-uri 'https://example.com/cb?a=$(id)&b' --paste\n");
   });
 
   test('a missing secret, unless the secret is available', async () => {
