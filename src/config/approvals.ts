@@ -61,9 +61,6 @@ export const approvalsSchema = z.strictObject({
 /** A chat or mailbox that receives approval questions. The URL of Telegram has no trailing slash. */
 export type ApprovalNotice = z.output<typeof approvalsSchema>['notify'][number];
 
-/** Receiver of notifications about questions. Requests without a secret are not signed. */
-export type ApprovalWebhook = NonNullable<z.output<typeof approvalsSchema>['webhook']>;
-
 /** `approvals`: `timeoutMs` is the time that a request waits, `maxPending` the maximum of an agent. */
 export type ApprovalsConfig = ReturnType<typeof toApprovalsConfig>;
 

@@ -3,16 +3,11 @@ import type { IncomingMessage } from 'node:http';
 import type { Config } from '../../config/config.ts';
 import { reachable } from '../../operations/format.ts';
 import { type Health, probeBy, type ProxyProbe } from '../../operations/proxy-probe.ts';
-import type { Vault } from '../../store/vault/vault.ts';
 
 /** Returns the questions to the proxy of a config, which another process may serve. */
 export function probeOf({ proxy: { listen } }: Pick<Config, 'proxy'>): ProxyProbe {
   return probeBy((target) => askHealth(listen, target));
 }
-
-/** Returns the references that the running proxy cannot read; none without such a proxy. Never rejects. */
-export const askUnreadable = (config: Pick<Config, 'proxy'>, vault: Vault) =>
-  probeOf(config).unreadable(vault);
 
 const timeoutMs = 1_000;
 

@@ -2,13 +2,13 @@ import { createHmac } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { receiversOf } from '../../../../src/agents/approvals/receivers.ts';
 import { createApprovalTeller } from '../../../../src/agents/approvals/announce.ts';
-import type { ApprovalWebhook } from '../../../../src/config/approvals.ts';
+import type { ApprovalsConfig } from '../../../../src/config/approvals.ts';
 import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { question } from '../../../support/question.ts';
 import { manualTime, settle } from '../../lib/manual-time.ts';
 
 const link = 'http://127.0.0.1:8378/approve/k7w2m9qd/SIGNATURE-OF-THE-LINK';
-const hook: ApprovalWebhook = { url: 'https://chat.acme.test/hooks/PATH-OF-THE-HOOK' };
+const hook: ApprovalsConfig['webhook'] = { url: 'https://chat.acme.test/hooks/PATH-OF-THE-HOOK' };
 
 interface Sent {
   readonly url: string;
@@ -20,7 +20,7 @@ interface Sent {
 /** A webhook whose receiver gives these responses; `pending` does not respond before the time-out. */
 function teller(
   answers: readonly (number | 'broken' | 'pending')[],
-  webhook: ApprovalWebhook | null = hook,
+  webhook: ApprovalsConfig['webhook'] = hook,
   readSecret = async () => 's3cret',
 ) {
   const time = manualTime(1_700_000_000_000);

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, it, onTestFinished } from 'vitest';
-import { askUnreadable } from '../../../../src/cli/status/ask-proxy.ts';
+import { probeOf } from '../../../../src/cli/status/ask-proxy.ts';
 import { reportContext } from '../../../../src/store/vault/instance.ts';
 import { newMasterKey } from '../../../../src/store/vault/key-source.ts';
 import { createVault, type Ring } from '../../../../src/store/vault/vault.ts';
@@ -17,7 +17,6 @@ it('status opens the report of a proxy after a master key rotation that this pro
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const listen = { host: '127.0.0.1', port: (server.address() as AddressInfo).port };
   const vault = createVault([first], { reload: async () => ring });
-  expect(await askUnreadable({ proxy: { listen } } as Parameters<typeof askUnreadable>[0], vault)).toEqual(
-    report,
-  );
+  const probe = probeOf({ proxy: { listen } } as Parameters<typeof probeOf>[0]);
+  expect(await probe.unreadable(vault)).toEqual(report);
 });
