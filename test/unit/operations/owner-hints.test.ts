@@ -40,10 +40,13 @@ function placeholderParts(agents: readonly string[]) {
   } as never;
 }
 
+const change = (input: object) => () => changeGrant.check?.({ grant: 'github', user: 'alice', ...input }, 0);
+
+const get = (agents: readonly string[], input: object) => () =>
+  getPlaceholder.run(placeholderParts(agents), { grant: 'github', user: 'alice', ...input }, 0);
+
 describe('the command of a hint for a grant of alice, if the default user has a grant of the same name', () => {
   it('names alice for changes of the grant', async () => {
-    const change = (input: object) => () =>
-      changeGrant.check?.({ grant: 'github', user: 'alice', ...input }, 0);
     await expect(hintOfFailure(change({}))).resolves.toBe(
       'sidekey grant set github --user alice --expires 30d; sidekey grant show github --user alice shows the present values',
     );
@@ -53,8 +56,6 @@ describe('the command of a hint for a grant of alice, if the default user has a 
   });
 
   it('names alice for a placeholder, and binds her grant to the agent', async () => {
-    const get = (agents: readonly string[], input: object) => () =>
-      getPlaceholder.run(placeholderParts(agents), { grant: 'github', user: 'alice', ...input }, 0);
     await expect(hintOfFailure(get([], {}))).resolves.toBe(
       'sidekey grant show github --placeholder --user alice --agent AGENT',
     );
