@@ -5,8 +5,12 @@ import { parse } from 'yaml';
 import { acmeHome, type AcmeHome } from '../../support/connect-home.ts';
 
 const client = (at: AcmeHome) => [
-  ...['--client-id', at.helpdesk.clientId, '--client-secret', 'env:ACME_SECRET'],
-  ...['--allowed-domains', at.authority],
+  '--client-id',
+  at.helpdesk.clientId,
+  '--client-secret',
+  'env:ACME_SECRET',
+  '--allowed-domains',
+  at.authority,
 ];
 
 async function definition(at: AcmeHome, name: string): Promise<Readonly<Record<string, unknown>>> {
@@ -94,7 +98,7 @@ describe('connect --print-url --state', () => {
     });
   });
 
-  test.each(['short', 'a state with spaces and much length', `${'a'.repeat(257)}`])(
+  test.each(['short', 'a state with spaces and much length', 'a'.repeat(257)])(
     'refuses a state that can be guessed, or that no address takes: %s',
     async (bad) => {
       const at = await acmeHome();

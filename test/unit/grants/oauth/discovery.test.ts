@@ -174,15 +174,15 @@ describe('discovery refuses', () => {
   });
 });
 
+const serverAt = (issuer: string, authorize: string) => ({
+  issuer,
+  authorization_endpoint: authorize,
+  token_endpoint: `${issuer}/token`,
+});
+
 describe('the server of an authorization endpoint', () => {
   const oidc = '.well-known/openid-configuration';
   const oauth2 = '.well-known/oauth-authorization-server';
-  const of = (issuer: string, authorize: string) => ({
-    issuer,
-    authorization_endpoint: authorize,
-    token_endpoint: `${issuer}/token`,
-  });
-
   test.each([
     ['at the origin', `${login}/authorize`, `${login}/${oauth2}`, login],
     ['at the origin, by OpenID Connect', `${login}/authorize`, `${login}/${oidc}`, login],
@@ -200,14 +200,14 @@ describe('the server of an authorization endpoint', () => {
     ],
     ['with a path between', `${login}/t/authorize`, `${login}/${oauth2}/t`, `${login}/t`],
   ])('is found %s', async (_name, authorize, place, issuer) => {
-    const { fetch } = server({ [place]: of(issuer, authorize) });
+    const { fetch } = server({ [place]: serverAt(issuer, authorize) });
     const found = await discoverServer(authorize, null, { fetch });
     expect(found).toMatchObject({ issuer, tokenEndpoint: `${issuer}/token` });
   });
 
   test.each([
-    ['of another issuer', of('https://evil.test', `${login}/authorize`)],
-    ['with another authorization endpoint', of(login, `${login}/signin`)],
+    ['of another issuer', serverAt('https://evil.test', `${login}/authorize`)],
+    ['with another authorization endpoint', serverAt(login, `${login}/signin`)],
     ['without an authorization endpoint', { issuer: login, token_endpoint: `${login}/token` }],
   ])('is not a document %s', async (_name, document) => {
     const { fetch } = server({ [`${login}/${oauth2}`]: document, [`${login}/${oidc}`]: document });
