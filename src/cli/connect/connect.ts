@@ -46,7 +46,8 @@ export async function connect(
   options: ConnectOptions,
 ): Promise<void> {
   if (options.finish !== undefined) return finishConsent(context, named, options);
-  if (options.state !== undefined) throw inputInvalid('--state belongs to --finish.', 'leave it out');
+  if (options.state !== undefined && options.printUrl !== true)
+    throw inputInvalid('--state belongs to --print-url or --finish.', 'leave it out');
   if (named === undefined) {
     const { name, login } = await chooseProvider(context);
     return login === null
@@ -112,14 +113,24 @@ export async function connect(
 
 /** Writes a provider that the options discover or define. Returns a discovered one; null: none. */
 async function defined(context: Context, named: string, options: ConnectOptions) {
-  const { discover, authUrl, tokenUrl } = options;
-  if (discover !== true && authUrl === undefined && tokenUrl === undefined) return null;
-  const { defineProvider, discoverProvider } = await import('../../operations/connect/define-provider.ts');
+  const { discover, authUrl, tokenUrl, via, connection, allowedDomains } = options;
+  const isManual = authUrl !== undefined || tokenUrl !== undefined;
+  if (options.userinfoUrl !== undefined && !isManual)
+    throw inputInvalid('--userinfo-url goes with --auth-url.', 'leave it out, or name the login page too');
+  const isByAuth0 =
+    via !== undefined && connection !== undefined && allowedDomains !== undefined && !isManual;
+  if (discover !== true && !isManual && !isByAuth0) return null;
+  const { defineByAuth0, defineProvider, discoverProvider } =
+    await import('../../operations/connect/define-provider.ts');
+  if (isByAuth0) {
+    const { providers } = await context.config();
+    if (!providers.names.includes(named)) await defineByAuth0(context, named, options);
+    return null;
+  }
   const withFetch: ConnectRequest['state']['withFetch'] = async (use) =>
     withUpstreamClient(await context.config(), context.env, ({ fetch }) => use(fetch));
   const found = discover === true ? await discoverProvider({ ...context, withFetch }, named, options) : null;
-  if (authUrl !== undefined || tokenUrl !== undefined)
-    await defineProvider(context, found?.provider.name ?? named, options);
+  if (isManual) await defineProvider({ ...context, withFetch }, found?.provider.name ?? named, options);
   return found;
 }
 

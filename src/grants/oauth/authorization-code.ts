@@ -18,6 +18,8 @@ interface AuthorizationRequest {
   readonly scopes: readonly string[];
   /** Parameters besides those of RFC 6749 and of the provider's dialect: `prompt`, `login_hint` … */
   readonly parameters?: Readonly<Record<string, string>>;
+  /** State of the flow; absent: a random one. */
+  readonly state?: string | undefined;
 }
 
 /** State of a flow until its callback. */
@@ -47,7 +49,7 @@ export async function authorizationUrl(request: AuthorizationRequest): Promise<A
       { hint: `set providers.${provider.name}.authorization_endpoint to an https URL` },
     );
   }
-  const state = oauth.generateRandomState();
+  const state = request.state ?? oauth.generateRandomState();
   const codeVerifier = dialect.pkce ? oauth.generateRandomCodeVerifier() : null;
   const key = provider.dpop === null ? null : newDpopKey(provider.dpop);
   const parameters = {

@@ -55,6 +55,52 @@ export async function discover(address: string, io: DocumentIo): Promise<Discove
       hint: hintOf`ask its documentation for the endpoints and set them under "providers", or paste a key: ${remedy('connect', { provider: null, token: true })}`,
     });
   }
+  return describedBy(metadata, issuer, api);
+}
+
+/**
+ * Finds the authorization server that has this authorization endpoint. Asks the issuer, else the origin of
+ * the endpoint and then each start of its path. A document with another endpoint counts as none.
+ *
+ * @throws SidekeyError `not_found`, `provider_refused`, `address_blocked`, `upstream_unreachable`
+ */
+export async function discoverServer(
+  authorizationEndpoint: string,
+  issuer: string | null,
+  io: DocumentIo,
+): Promise<Discovered> {
+  const { origin, pathname, href } = new URL(authorizationEndpoint);
+  const parts = pathname.split('/').slice(1, 1 + maxPathParts);
+  const places = issuer === null ? parts.map((_, i) => [origin, ...parts.slice(0, i)].join('/')) : [issuer];
+  for (const at of places.map(httpsUrl).filter((place) => place !== null)) {
+    for (const kind of ['oauth2', 'oidc'] as const) {
+      const metadata = await serverMetadata(at, io, [kind]).catch(noneIfRefused);
+      if (metadata !== null && URL.parse(metadata.authorization_endpoint ?? '')?.href === href)
+        return describedBy(metadata, at, null);
+    }
+  }
+  throw new SidekeyError(
+    'not_found',
+    `${issuer ?? origin} does not say where the tokens of this login come from.`,
+    {
+      hint: 'add --token-url with the address of the token endpoint, or --issuer with the issuer that its documentation names',
+    },
+  );
+}
+
+const maxPathParts = 6;
+
+/** A server may have a document of another issuer at one place, and its own at the next. */
+function noneIfRefused(error: unknown): null {
+  if (error instanceof SidekeyError && error.code === 'provider_refused') return null;
+  throw error;
+}
+
+function describedBy(
+  metadata: oauth.AuthorizationServer,
+  issuer: URL,
+  api: oauth.ResourceServer | null,
+): Discovered {
   const endpoint = (name: string): string | null => {
     const value = metadata[name];
     if (value === undefined || value === null) return null;

@@ -41,7 +41,10 @@ export async function clientOf(
 /** Begins a consent that may end in another process. Returns its URL, and the record that it ends with. */
 export async function beginConsentAt(
   provider: Provider,
-  asked: Pick<ConnectRequest, 'name' | 'user' | 'scopes'> & { readonly redirectUri: string },
+  asked: Pick<ConnectRequest, 'name' | 'user' | 'scopes'> & {
+    readonly redirectUri: string;
+    readonly state?: string | undefined;
+  },
 ) {
   const begun = await authorizationUrl({ provider, ...asked });
   return { url: begun.url, pending: pendingConsent(provider, begun, asked) };
@@ -125,7 +128,8 @@ export async function beginPending(
 ) {
   const { state, provider, name, user, scopes, options } = request;
   const redirectUri = writtenRedirectUri(redirectOf(options, provider));
-  const { url, pending } = await beginConsentAt(provider, { redirectUri, scopes, name, user });
+  const asked = { redirectUri, scopes, name, user, state: checkedState(options.state) };
+  const { url, pending } = await beginConsentAt(provider, asked);
   const subject = { user, provider: provider.name, grant: request.existing?.grant.id } as const;
   await state.audit.append({ event: 'grant.connecting', ...subject, reason: 'a consent elsewhere' });
   const record = {
@@ -134,8 +138,24 @@ export async function beginPending(
     widen: options.widen === true,
     domains: options.domains !== false,
   };
-  await sessionsOf(kind, sessionShape, state).put(pending.state, record, expiresAt);
+  await sessionsOf(kind, sessionShape, state)
+    .put(pending.state, record, expiresAt)
+    .catch((error: unknown) => {
+      if (!(error instanceof SidekeyError) || error.code !== 'already_exists') throw error;
+      throw new SidekeyError('already_exists', 'A consent with this state waits for its answer already.', {
+        hint: 'choose another state, or leave --state out',
+      });
+    });
   return { url, state: pending.state, redirectUri };
+}
+
+/** Checks a state that the caller chose: nobody else may guess it (RFC 6749 §10.10). @throws SidekeyError */
+function checkedState(state: string | undefined): string | undefined {
+  if (state === undefined || /^[A-Za-z0-9._~-]{22,256}$/.test(state)) return state;
+  throw inputInvalid(
+    '--state is not a state of 22 to 256 letters, digits, dots, dashes, underscores and tildes.',
+    'make it by chance, such as with: openssl rand -hex 16; or leave it out, and one is made',
+  );
 }
 
 interface Answer {

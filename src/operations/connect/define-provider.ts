@@ -5,6 +5,7 @@ import { isName } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
 import {
   discover,
+  discoverServer,
   type Discovered,
   registerClient,
   type RegisteredClient,
@@ -105,57 +106,95 @@ async function addDefinition(
 }
 
 /**
- * `connect NAME --auth-url URL --token-url URL`: writes an unknown OAuth service to the config file. Only the
- * hosts of `--allowed-domains` get its tokens. Reuses a definition with the same endpoints.
+ * `connect NAME --auth-url URL [--token-url URL]`: writes an unknown OAuth service to the config file. Only the
+ * hosts of `--allowed-domains` get its tokens. Without a token endpoint, the authorization server is asked for
+ * its endpoints. Reuses a definition with the same endpoints.
  *
  * @throws SidekeyError `input_invalid`, `already_exists`, `config_invalid`, `file_unwritable`,
- * `audit_unavailable`
+ * `audit_unavailable`; errors of `discoverServer`
  */
 export async function defineProvider(
-  parts: ConfigParts,
+  parts: ConfigParts & Pick<Call, 'withFetch'>,
   name: string,
-  { authUrl, tokenUrl, allowedDomains = [], scope, clientId, clientSecret }: ConnectOptions,
+  options: ConnectOptions,
 ): Promise<void> {
+  const { authUrl, tokenUrl, userinfoUrl, allowedDomains = [], scope, clientId, clientSecret } = options;
   checkName('name of the provider', name);
-  if (tokenUrl === undefined) {
-    throw inputInvalid('--auth-url needs --token-url.', 'the provider documents both addresses');
-  }
-  const urls = Object.entries({ '--auth-url': authUrl, '--token-url': tokenUrl }).flatMap(([option, url]) =>
+  const written = { '--auth-url': authUrl, '--token-url': tokenUrl, '--userinfo-url': userinfoUrl };
+  const urls = Object.entries(written).flatMap(([option, url]) =>
     url === undefined ? [] : [{ option, url }],
   );
   for (const { option, url } of urls) {
     if (parseAbsoluteTarget(url)?.authority.scheme === 'https') continue;
     throw inputInvalid(`${option} is not an https address.`, `${option} https://login.example.com/oauth/…`);
   }
-  const { providers, file } = await parts.config();
+  const { providers, limits, file } = await parts.config();
   if (providers.names.includes(name)) {
     const { authorizationEndpoint, tokenEndpoint } = findProvider(providers, name);
-    const isSame = authorizationEndpoint === (authUrl ?? null) && tokenEndpoint === tokenUrl;
+    const isSame =
+      authorizationEndpoint === (authUrl ?? null) && tokenEndpoint === (tokenUrl ?? tokenEndpoint);
     if (isSame && providers.own.includes(name)) return;
     throw new SidekeyError('already_exists', `There is a provider ${name} already, with other addresses.`, {
       hint: 'call this one by another name, or leave --auth-url and --token-url out',
     });
   }
   if (allowedDomains.length === 0) {
-    const written = urls.map(({ option, url }) => `${option} ${shellWord(url)}`).join(' ');
+    const command = urls.map(({ option, url }) => `${option} ${shellWord(url)}`).join(' ');
     throw inputInvalid(
       'No option names the hosts that may receive its tokens.',
-      `sidekey connect ${name} ${written} --allowed-domains api.example.com`,
+      `sidekey connect ${name} ${command} --allowed-domains api.example.com`,
     );
   }
-  const audience = allowedDomains.map((text) => hostPattern('--allowed-domains', text).text);
+  const server =
+    tokenUrl !== undefined || authUrl === undefined
+      ? null
+      : await parts.withFetch((fetch) =>
+          discoverServer(authUrl, options.issuer ?? null, {
+            fetch,
+            signal: AbortSignal.timeout(limits.refresh_timeout),
+          }),
+        );
   const definition: Definition = [
+    ...(server === null ? [] : serverEntries(server)),
     ['authorization_endpoint', authUrl ?? null],
-    ['token_endpoint', tokenUrl],
+    ['token_endpoint', tokenUrl ?? server?.tokenEndpoint ?? null],
+    ['userinfo_endpoint', userinfoUrl ?? null],
     ['client_id', clientId ?? null],
     clientSecret === undefined
       ? ['client_auth', 'none']
       : ['client_secret', keptReference('--client-secret', clientSecret)],
     ['scopes', scope === undefined ? null : readScopes(scope)],
-    ['audience', audience],
+    ['audience', audienceOf(allowedDomains)],
   ];
   await addDefinition(parts, name, definition, { reason: 'defined at the command line' });
+  const from = server === null ? '' : `, with what ${server.issuer} says of itself`;
+  parts.output.say(`Saved providers.${name} in ${displayName(file)}${from}.`);
+}
+
+/**
+ * `connect NAME --via LOGIN --connection NAME --allowed-domains HOST`: writes a service that only Auth0 gives
+ * tokens of to the config file.
+ *
+ * @throws SidekeyError as `defineProvider`
+ */
+export async function defineByAuth0(
+  parts: ConfigParts,
+  name: string,
+  { allowedDomains = [], scope }: ConnectOptions,
+): Promise<void> {
+  checkName('name of the provider', name);
+  const definition: Definition = [
+    ['flows', ['auth0_connection']],
+    ['scopes', scope === undefined ? null : readScopes(scope)],
+    ['audience', audienceOf(allowedDomains)],
+  ];
+  await addDefinition(parts, name, definition, { reason: 'defined at the command line' });
+  const { file } = await parts.config();
   parts.output.say(`Saved providers.${name} in ${displayName(file)}.`);
+}
+
+function audienceOf(hosts: readonly string[]): readonly string[] {
+  return hosts.map((text) => hostPattern('--allowed-domains', text).text);
 }
 
 /** Registers a client; null: the user named one. */
@@ -187,14 +226,9 @@ async function clientFor(
 
 function definitionOf(found: Discovered, client: RegisteredClient | null, host: string): Definition {
   return [
-    ['authorization_endpoint', found.authorizationEndpoint],
-    ['device_authorization_endpoint', found.deviceAuthorizationEndpoint],
-    ['token_endpoint', found.tokenEndpoint],
-    ['revocation_endpoint', found.revocationEndpoint],
+    ...serverEntries(found),
     // The endpoint accepts only tokens with that scope.
     ['userinfo_endpoint', found.scopes.includes('openid') ? found.userinfoEndpoint : null],
-    ['issuer', found.issuer],
-    ['authorization_response_iss_parameter_supported', found.namesIssuer || null],
     ['client_id', client?.clientId ?? null],
     ['client_auth', client?.auth ?? null],
     ['scopes', found.scopes.length === 0 ? null : found.scopes],
@@ -202,5 +236,16 @@ function definitionOf(found: Discovered, client: RegisteredClient | null, host: 
     // RFC 8707: the API of the tokens.
     ['dialect.authorization_parameters.resource', found.resource],
     ['dialect.token_parameters.resource', found.resource],
+  ];
+}
+
+function serverEntries(found: Discovered): Definition {
+  return [
+    ['authorization_endpoint', found.authorizationEndpoint],
+    ['device_authorization_endpoint', found.deviceAuthorizationEndpoint],
+    ['token_endpoint', found.tokenEndpoint],
+    ['revocation_endpoint', found.revocationEndpoint],
+    ['issuer', found.issuer],
+    ['authorization_response_iss_parameter_supported', found.namesIssuer || null],
   ];
 }

@@ -19,7 +19,8 @@ type Options<Name extends string, Value> = { readonly [name in Name]?: Value };
 export interface ConnectOptions
   extends
     Options<'scope' | 'meta' | 'allowedDomains' | 'set' | 'param', readonly string[]>,
-    Options<'name' | 'user' | 'timeout' | 'clientId' | 'clientSecret' | 'authUrl' | 'tokenUrl', string>,
+    Options<'name' | 'user' | 'timeout' | 'clientId' | 'clientSecret', string>,
+    Options<'authUrl' | 'tokenUrl' | 'userinfoUrl', string>,
     Options<'port' | 'redirectUri' | 'finish' | 'state' | 'via' | 'connection' | 'loginHint', string>,
     Options<'fromEnv' | 'from' | 'sourceTtl' | 'sourceForm' | 'key' | 'keyId' | 'algorithm', string>,
     Options<'issuer' | 'subject' | 'assertionAudience' | 'appId' | 'installationId', string>,

@@ -24,15 +24,22 @@ async function addGrants(at: Home): Promise<void> {
   await state.close();
 }
 
-/** Starts `sidekey key rotate`, and kills it after the first records. */
+/** Kills its own process when it reports the first records, before it rotates more of them. */
+const killedAtReport = `data:text/javascript,${encodeURIComponent(`
+  const write = process.stderr.write.bind(process.stderr);
+  process.stderr.write = (text, ...rest) => {
+    if (String(text).includes('Re-wrapped')) process.kill(process.pid, 'SIGKILL');
+    return write(text, ...rest);
+  };
+`)}`;
+
+/** Starts `sidekey key rotate`, which ends after the first records. */
 async function rotateUntilKilled(at: Home): Promise<unknown> {
-  const child = spawn(process.execPath, [program, 'key', 'rotate', '--config', at.configFile], {
+  const args = ['--import', killedAtReport, program, 'key', 'rotate', '--config', at.configFile];
+  const child = spawn(process.execPath, args, {
     cwd: at.folder,
     env: { PATH: process.env['PATH'], HOME: at.folder },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    if (text.includes('Re-wrapped')) child.kill('SIGKILL');
+    stdio: 'ignore',
   });
   const [, signal] = (await once(child, 'close')) as [number | null, string | null];
   return signal;

@@ -123,6 +123,21 @@ describe('an account that is connected through Auth0', () => {
     }
   });
 
+  test('of a service that is no provider yet becomes a grant of a new provider', async () => {
+    const at = await place();
+    const hosts = ['--allowed-domains', 'tickets.acme.test'];
+    const connection = ['--via', 'auth0', '--connection', 'google-oauth2'];
+    const ran = await at.connect('tickets', ...connection, ...hosts, '--scope', 'calendar');
+    expect(ran).toMatchObject({ exit: 0, stderr: expect.stringContaining('Saved providers.tickets') });
+    expect(await at.grant('tickets')).toMatchObject({
+      provider: 'tickets',
+      refreshable: true,
+      audience: ['tickets.acme.test'],
+    });
+    const again = await at.run(['connect', 'tickets', ...connection, ...hosts, '--replace', ...silent]);
+    expect(again).toMatchObject({ exit: 0, stderr: expect.not.stringContaining('Saved providers') });
+  });
+
   test('is used unchanged if it already has the scopes', async () => {
     const at = await place({ accounts: [work] });
     const ran = await at.connect('google', '--via', 'auth0', '--scope', 'email');

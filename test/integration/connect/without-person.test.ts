@@ -359,7 +359,19 @@ describe('connect NAME --token-url', () => {
   });
 
   test.each([
-    [['crm', '--auth-url', 'https://id.acme.test/a'], '--auth-url needs --token-url.'],
+    [['crm', '--userinfo-url', 'https://id.acme.test/u'], '--userinfo-url goes with --auth-url.'],
+    [
+      [
+        'crm',
+        ...urls,
+        'https://id.acme.test/t',
+        '--userinfo-url',
+        'http://id.acme.test/u',
+        '--allowed-domains',
+        'a',
+      ],
+      '--userinfo-url is not an https address.',
+    ],
     [['crm', '--token-url', 'http://id.acme.test/t'], '--token-url is not an https address.'],
     [
       ['crm', '--token-url', 'https://id.acme.test/t'],

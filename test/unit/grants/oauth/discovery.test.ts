@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { SidekeyError } from '../../../../src/lib/errors.ts';
-import { discover } from '../../../../src/grants/oauth/discovery.ts';
+import { discover, discoverServer } from '../../../../src/grants/oauth/discovery.ts';
 import type { TokenFetch } from '../../../../src/grants/oauth/http.ts';
 
 type Answer = { readonly status: number; readonly body?: string; readonly type?: string } | Error;
@@ -171,5 +171,57 @@ describe('discovery refuses', () => {
     expect(await failure(login, { [where]: new TypeError('fetch failed') })).toMatchObject({
       code: 'upstream_unreachable',
     });
+  });
+});
+
+const serverAt = (issuer: string, authorize: string) => ({
+  issuer,
+  authorization_endpoint: authorize,
+  token_endpoint: `${issuer}/token`,
+});
+
+describe('the server of an authorization endpoint', () => {
+  const oidc = '.well-known/openid-configuration';
+  const oauth2 = '.well-known/oauth-authorization-server';
+  test.each([
+    ['at the origin', `${login}/authorize`, `${login}/${oauth2}`, login],
+    ['at the origin, by OpenID Connect', `${login}/authorize`, `${login}/${oidc}`, login],
+    [
+      'of a realm of Keycloak',
+      `${login}/realms/acme/protocol/openid-connect/auth`,
+      `${login}/realms/acme/${oidc}`,
+      `${login}/realms/acme`,
+    ],
+    [
+      'of an Okta server',
+      `${login}/oauth2/aus1/v1/authorize`,
+      `${login}/oauth2/aus1/${oidc}`,
+      `${login}/oauth2/aus1`,
+    ],
+    ['with a path between', `${login}/t/authorize`, `${login}/${oauth2}/t`, `${login}/t`],
+  ])('is found %s', async (_name, authorize, place, issuer) => {
+    const { fetch } = server({ [place]: serverAt(issuer, authorize) });
+    const found = await discoverServer(authorize, null, { fetch });
+    expect(found).toMatchObject({ issuer, tokenEndpoint: `${issuer}/token` });
+  });
+
+  test.each([
+    ['of another issuer', serverAt('https://evil.test', `${login}/authorize`)],
+    ['with another authorization endpoint', serverAt(login, `${login}/signin`)],
+    ['without an authorization endpoint', { issuer: login, token_endpoint: `${login}/token` }],
+  ])('is not a document %s', async (_name, document) => {
+    const { fetch } = server({ [`${login}/${oauth2}`]: document, [`${login}/${oidc}`]: document });
+    await expect(discoverServer(`${login}/authorize`, null, { fetch })).rejects.toMatchObject({
+      code: 'not_found',
+      hint: expect.stringContaining('--token-url'),
+    });
+  });
+
+  test('is asked for at no more than six places', async () => {
+    const { fetch, asked } = server({});
+    await expect(discoverServer(`${login}/${'a/'.repeat(50)}`, null, { fetch })).rejects.toThrow(
+      SidekeyError,
+    );
+    expect(asked).toHaveLength(12);
   });
 });
