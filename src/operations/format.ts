@@ -154,7 +154,7 @@ export function duration(milliseconds: number): string {
 const ago = /^([0-9]{1,9}) ?(s|m|h|d|w)$/;
 
 const written =
-  /^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})?)?$/;
+  /^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,30})?)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})?)?$/;
 
 /** Parses `2h` (ago), `2026-11-21`, `2026-11-21T06:00Z`; default zone: this machine's. Null: invalid. */
 export function readTime(text: string, now: number): number | null {
