@@ -1,5 +1,7 @@
 import { shellWord } from '../lib/text.ts';
+import type { RefreshOutcome } from './oauth/refresh.ts';
 import type { RenewalRequest } from './oauth/renewal.ts';
+import { unusableHint } from './oauth/unusable.ts';
 import { scopeRefusal, scopesToAskFor } from './oauth/scopes.ts';
 import type { Credential } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
@@ -133,12 +135,14 @@ export function reauthReason({ kind }: RenewalRequest): string {
   return reauthReasons[kind];
 }
 
-/**
- * Returns the hint for a permanent refusal.
- *
- * @param error the provider's error code
- */
-export function whatToCheck({ kind }: RenewalRequest, provider: string, error = ''): string {
+/** Returns the hint for a permanent refusal. */
+export function whatToCheck(
+  { kind }: RenewalRequest,
+  provider: string,
+  refusal: Extract<RefreshOutcome, { readonly kind: 'refused' }>,
+): Hint {
+  const { error, unusable } = refusal.ends === undefined ? refusal : {};
+  if (unusable !== undefined) return unusableHint(provider, unusable);
   if (error === 'invalid_dpop_proof') return 'check that the clock of this machine is right';
   const client = `client_id, client_secret and token_endpoint of the provider "${provider}"`;
   switch (kind) {

@@ -62,8 +62,8 @@ export function createRefreshCommits(
   const keptTokens = new Map<string, NewTokens>();
 
   async function store(base: OAuthGrant, next: OAuth2Credential): Promise<OpenedGrant | null> {
-    // A write that failed may still have happened.
-    if (isSame(base.credential, next)) return base;
+    // A write that failed may still have happened. A provider may extend the life of the same token.
+    if (isSame(base.credential, next) && base.credential.expiresAt === next.expiresAt) return base;
     const sealed = { ...base.sealed, credential: next };
     const scopes = scopesIn(next.scope) ?? base.grant.scopes;
     const grant = await registry.replaceCredential(base.grant, sealed, { scopes });

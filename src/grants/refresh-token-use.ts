@@ -41,6 +41,8 @@ export type UseOutcome<T> =
       /** Rotated refresh token; null: the old one stays valid. */
       readonly refreshToken: string | null;
     }
+  /** The response has no value. `refreshToken` is stored before `failure` is thrown. */
+  | { readonly kind: 'failed'; readonly failure: SidekeyError; readonly refreshToken: string | null }
   /** The refresh token is no longer valid. */
   | { readonly kind: 'refused'; readonly description: string };
 
@@ -124,6 +126,7 @@ async function settle<T>(
       );
     }
   }
+  if (outcome.kind === 'failed') throw outcome.failure;
   void notes.refreshed(grant, begun, use.purpose);
   return outcome.value;
 }

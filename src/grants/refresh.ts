@@ -235,14 +235,34 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         return refuse(opened, reason, replaceRemedy(login, [], parts.providers(login.provider)), begun);
       }
       case undefined: {
-        const refusal = `the provider refused the refresh with ${outcome.error}`;
-        const reason = withDescription(refusal, outcome.description);
-        const hint = whatToCheck(plan.request, grant.provider, outcome.error);
+        const { error, description, unusable } = outcome;
+        const after = await keepRefreshToken(opened, unusable?.refreshToken ?? null, plan.proofKey);
+        if (after === null) return settled;
+        const refusal = `the provider refused the refresh with ${error}`;
+        const reason = unusable === undefined ? withDescription(refusal, description) : description;
+        const hint = whatToCheck(plan.request, grant.provider, outcome);
         // A refusal of fewer scopes is not a failure of the grant.
-        if (narrowTo !== undefined) return { kind: 'refused', reason, hint, revision: grant.revision };
-        return refuse(opened, reason, hint, begun);
+        if (narrowTo !== undefined) return { kind: 'refused', reason, hint, revision: after.grant.revision };
+        return refuse(after, reason, hint, begun);
       }
     }
+  }
+
+  /**
+   * Stores the new refresh token of a response whose access token cannot be used. The old access token stays.
+   * Returns the grant. Null: it has changed meanwhile. `refreshToken` null: there is none.
+   */
+  async function keepRefreshToken(
+    opened: OAuthGrant,
+    refreshToken: string | null,
+    proofKey: DpopKey | null,
+  ): Promise<OpenedGrant | null> {
+    if (refreshToken === null) return opened;
+    const { credential } = opened;
+    // The refresh token may be bound to the key of the request (RFC 9449 §5).
+    const next = boundBy({ ...credential, refreshToken }, proofKey, credential.dpop?.isBound === true);
+    const committed = await commits.commit(opened, { usedRefreshToken: credential.refreshToken, next });
+    return committed === 'kept' ? opened : committed;
   }
 
   /** Stores tokens before their use, or a crash could leave only a used refresh token on disk. */
@@ -265,7 +285,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
   }
 
   async function refuse(
-    opened: OAuthGrant,
+    opened: OpenedGrant,
     reason: string,
     hint: Hint,
     begun: number,

@@ -164,9 +164,11 @@ function useOf(outcome: AccountTokenOutcome): UseOutcome<GivenToken> {
     case 'refused': {
       if (outcome.ends !== undefined) return { kind: 'refused', description: outcome.description };
       const reason = withDescription(outcome.error, outcome.description);
-      throw new SidekeyError('provider_refused', `Auth0 gave no token for its My Account API (${reason}).`, {
+      const sentence = `Auth0 gave no token for its My Account API (${reason}).`;
+      const failure = new SidekeyError('provider_refused', sentence, {
         hint: 'let the application use the My Account API: docs/auth0-token-vault.md',
       });
+      return { kind: 'failed', failure, refreshToken: outcome.unusable?.refreshToken ?? null };
     }
     case 'later':
       throw new SidekeyError('upstream_unreachable', `Auth0 cannot be asked now: ${outcome.reason}.`, {

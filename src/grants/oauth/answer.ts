@@ -11,7 +11,9 @@ import {
   type JsonObject,
   later,
   memberAt,
+  type UnusableTokens,
 } from './http.ts';
+import { isAbsent, isBearer, readEnd, readLifetime, tokenText, typeText } from './members.ts';
 import { splitScopes, withOfflineAccess } from './scopes.ts';
 
 /**
@@ -59,14 +61,13 @@ interface TokenReading {
   readonly secrets: readonly string[];
 }
 
-const maxLifetimeS = 100 * 365.25 * 86_400;
 // A second nonce may be outdated too: servers disagree, or it just changed (RFC 9449 §8).
 const passing = new Set(['temporarily_unavailable', 'server_error', 'use_dpop_nonce']);
 
 export function readTokenAnswer(answer: EndpointAnswer, reading: TokenReading): TokenAnswer {
   const { status, retryAfterMs } = answer;
   const { dialect, secrets } = reading;
-  const body = jsonObject(answer.text) ?? formObject(answer.text, dialect);
+  const body = answerObject(answer.text, dialect) ?? formObject(answer.text, dialect);
   if (body === null) return later(`the token endpoint answered HTTP ${status} without JSON`, retryAfterMs);
   const place = tokenPlace(body, dialect);
   const said = [dialect.tokenResponse.error, 'error'].map((path) => memberAt(body, path)).find(isNamed);
@@ -92,25 +93,29 @@ export function readTokenAnswer(answer: EndpointAnswer, reading: TokenReading): 
 function readTokens(body: JsonObject, place: JsonObject, reading: TokenReading): TokenAnswer {
   const { dialect, obtainedAt, secrets } = reading;
   const names = dialect.tokenResponse;
-  const accessToken = memberAt(place, names.accessToken);
-  const sentRefresh = memberAt(place, names.refreshToken);
-  if (!isToken(accessToken) || !(isAbsent(sentRefresh) || isToken(sentRefresh)))
-    return later('the token endpoint sent a token that is not a line of visible ASCII');
-  const type = memberAt(place, 'token_type');
-  const isBound = reading.isProven === true && typeof type === 'string' && type.toLowerCase() === 'dpop';
+  // A field would lose the spaces, and a line break does not belong to a token.
+  const accessToken = tokenText(memberAt(place, names.accessToken))?.trim() ?? '';
+  const refreshToken = tokenText(memberAt(place, names.refreshToken));
+  if (accessToken === '' && refreshToken === null) return later('the token endpoint sent no access token');
+  if (!isFieldValue(accessToken)) {
+    const description =
+      accessToken === ''
+        ? 'the token endpoint sent no access token'
+        : 'the token endpoint sent a token that is not a line of visible ASCII';
+    return unusable('invalid_access_token', description, { refreshToken, tokenType: null });
+  }
+  const type = typeText(memberAt(place, 'token_type'));
+  const isBound = reading.isProven === true && type.toLowerCase() === 'dpop';
   if (!isBound && !isBearer(type, names.tokenTypes)) {
     // RFC 6749 §7.1: a token of a type that is not understood must not be used.
-    return {
-      kind: 'error',
-      error: 'unsupported_token_type',
-      description: 'the provider sent a token that is not a bearer token',
-    };
+    const tokenType = describe(type, [...secrets, accessToken, refreshToken ?? '']);
+    const description = `the provider sent a token of the type ${tokenType}, which is not a bearer token`;
+    return unusable('unsupported_token_type', description, { refreshToken, tokenType });
   }
   const lifetime = readLifetime(memberAt(place, names.expiresIn));
   const end = names.expiresAt === null ? null : readEnd(memberAt(place, names.expiresAt), obtainedAt);
   const scopes = splitScopes(memberAt(place, names.scope), dialect);
   const issued = memberAt(place, 'issued_token_type');
-  const refreshToken = isAbsent(sentRefresh) ? null : sentRefresh;
   return {
     kind: 'tokens',
     accessToken,
@@ -124,6 +129,10 @@ function readTokens(body: JsonObject, place: JsonObject, reading: TokenReading):
     ...identityIn(memberAt(body, 'id_token'), [...secrets, accessToken, refreshToken ?? '']),
     ...(isBound ? { isBound } : {}),
   };
+}
+
+function unusable(error: string, description: string, tokens: UnusableTokens): TokenAnswer {
+  return { kind: 'error', error, description, unusable: tokens };
 }
 
 /** Claims of an account (OpenID Connect Core §5.1). No claim is a secret or grants a right. */
@@ -153,6 +162,23 @@ function tokenPlace(body: JsonObject, { tokenResponse }: Dialect): JsonObject {
 }
 
 /**
+ * Parses the JSON object of a response, also with tokens in a list of one, in a string, or between other
+ * text: a callback, a prefix against script inclusion, a warning of PHP. Null: there is none.
+ */
+export function answerObject(text: string, dialect: Dialect): JsonObject | null {
+  const whole = jsonObject(text);
+  if (whole !== null) return whole;
+  const unquoted = text.trim().startsWith('"') ? (jsonObject(`{"text":${text}}`)?.['text'] ?? '') : text;
+  const inner = String(unquoted);
+  const object = jsonObject(inner.slice(inner.indexOf('{'), inner.lastIndexOf('}') + 1));
+  // Only with a token: a page for people may quote an error of something else.
+  const hasToken =
+    object !== null &&
+    tokenText(memberAt(tokenPlace(object, dialect), dialect.tokenResponse.accessToken)) !== null;
+  return hasToken ? object : null;
+}
+
+/**
  * Parses a form, which GitHub sends without `Accept: application/json`; null: not a form. An HTML page may
  * have links with `&error=`, but also spaces and brackets, which a form never has.
  */
@@ -177,20 +203,6 @@ function descriptionIn(body: JsonObject, { dialect, secrets }: TokenReading): st
   return '';
 }
 
-/** Parses seconds. Returns null for 0, less, and non-numbers: an upstream 401 will show the end. */
-function readLifetime(value: unknown): number | null {
-  const isNumber = typeof value === 'number' || (typeof value === 'string' && /^[0-9.]{1,20}$/.test(value));
-  const seconds = isNumber ? Number(value) : 0;
-  return seconds > 0 && seconds < maxLifetimeS ? seconds : null;
-}
-
-/** Parses a time, in ISO 8601 or seconds since the epoch. Returns null for a time in the past. */
-function readEnd(value: unknown, obtainedAt: number): number | null {
-  const seconds = readLifetime(value);
-  const end = seconds === null ? (typeof value === 'string' ? Date.parse(value) : NaN) : seconds * 1000;
-  return end > obtainedAt && end < obtainedAt + maxLifetimeS * 1000 ? end : null;
-}
-
 /** Returns the members that name the account, except those that contain a secret. */
 export function readDetails(
   body: JsonObject,
@@ -213,13 +225,6 @@ export function plainDetail(value: string, secrets: readonly string[]): string |
   return detail === '' ? null : detail;
 }
 
-function isBearer(type: unknown, others: readonly string[]): boolean {
-  if (isAbsent(type)) return true;
-  if (typeof type !== 'string') return false;
-  const lower = type.toLowerCase();
-  return lower === 'bearer' || others.some((other) => other.toLowerCase() === lower);
-}
-
 /** Accepts numbers: some providers have numeric error codes. 0 is not an error. */
 function isNamed(error: unknown): error is string | number {
   return (typeof error === 'string' && error !== '') || (typeof error === 'number' && error !== 0);
@@ -227,15 +232,6 @@ function isNamed(error: unknown): error is string | number {
 
 function isPlain(value: unknown): value is string | number | boolean {
   return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
-}
-
-function isAbsent(value: unknown): value is undefined | null | '' {
-  return value === undefined || value === null || value === '';
-}
-
-/** Accepts VSCHAR (RFC 6749 appendix A.12), but no space at an end, which a field would lose. */
-function isToken(value: unknown): value is string {
-  return typeof value === 'string' && isFieldValue(value);
 }
 
 /** The result of a person's consent. */

@@ -85,10 +85,10 @@ export async function askForAccountToken(
       };
     }
     case 'error': {
-      const { error, description } = answer;
+      const { error, description, unusable } = answer;
       return loginHasEnded(error)
         ? { kind: 'refused', ends: 'login', description: withDescription(error, description) }
-        : { kind: 'refused', error, description };
+        : { kind: 'refused', error, description, ...(unusable === undefined ? {} : { unusable }) };
     }
     case 'later':
       return answer;

@@ -2,12 +2,14 @@ import * as oauth from 'oauth4webapi';
 import type { DpopKey } from '../../domain/credential.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { hintOf } from '../../lib/hint.ts';
 import { newDpopKey, proofKey } from '../../proxy/schemes/dpop-proof.ts';
 import { consented, type Consented, plainDetail } from './answer.ts';
 import { describe, errorCode, withDescription } from './description.ts';
-import type { TokenIo } from './http.ts';
+import type { EndpointFailure, TokenIo } from './http.ts';
 import { joinScopes } from './scopes.ts';
 import { askTokenEndpoint } from './token-endpoint.ts';
+import { unusableHint } from './unusable.ts';
 
 /** The authorization code flow (RFC 6749 §4.1) with PKCE (RFC 7636). */
 
@@ -119,9 +121,9 @@ export async function exchangeCode(exchange: CodeExchange): Promise<Consented> {
       return { ...result, details: { ...result.details, ...details } };
     }
     case 'error':
-      throw refused(provider, answer.error, answer.description);
+      throw refused(provider, answer);
     case 'later':
-      throw refused(provider, 'no answer', answer.reason);
+      throw refused(provider, { error: 'no answer', description: answer.reason });
   }
 }
 
@@ -132,12 +134,18 @@ function needed(provider: Provider, key: string, value: string | null): string {
   });
 }
 
-function refused(provider: Provider, error: string, description: string): SidekeyError {
+function refused(
+  provider: Provider,
+  { error, description, unusable }: Omit<Extract<EndpointFailure, { readonly kind: 'error' }>, 'kind'>,
+): SidekeyError {
   return new SidekeyError(
     'provider_refused',
     `The provider "${provider.name}" gave no token (${withDescription(error, description)}).`,
     {
-      hint: `check the client of the provider "${provider.name}", then begin again`,
+      hint:
+        unusable === undefined
+          ? `check the client of the provider "${provider.name}", then begin again`
+          : hintOf`${unusableHint(provider.name, unusable)}; then begin again`,
     },
   );
 }

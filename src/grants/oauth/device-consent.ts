@@ -1,6 +1,6 @@
 import type { Provider } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import { hintOf, remedy } from '../../lib/hint.ts';
+import { type Hint, hintOf, remedy } from '../../lib/hint.ts';
 import { shellWord, withoutStop } from '../../lib/text.ts';
 import { createNonces, newDpopKey } from '../../proxy/schemes/dpop-proof.ts';
 import { consented, type Consented } from './answer.ts';
@@ -12,7 +12,8 @@ import {
   pollForTokens,
   requestDeviceAuthorization,
 } from './device-code.ts';
-import type { TokenIo } from './http.ts';
+import type { EndpointFailure, TokenIo } from './http.ts';
+import { unusableHint } from './unusable.ts';
 
 /** A consent on another device (RFC 8628) that waits for a person. */
 interface DeviceConsent {
@@ -64,7 +65,7 @@ export async function beginDeviceConsent(
 }
 
 function failureOf(
-  { error, description }: { readonly error: string; readonly description: string },
+  { error, description, unusable }: Extract<EndpointFailure, { readonly kind: 'error' }>,
   provider: Provider,
 ): SidekeyError {
   switch (error) {
@@ -77,7 +78,11 @@ function failureOf(
         hint: 'begin again; the code is good for some minutes',
       });
     default:
-      return refused(provider, withDescription(error, description));
+      return refused(
+        provider,
+        withDescription(error, description),
+        unusable && hintOf`${unusableHint(provider.name, unusable)}; then begin again`,
+      );
   }
 }
 
@@ -108,8 +113,10 @@ async function deviceRequest(provider: Provider, scopes: readonly string[]): Pro
   return { deviceEndpoint: deviceAuthorizationEndpoint, endpoint: tokenEndpoint, client, dialect, scopes };
 }
 
-function refused({ name, title }: Provider, why: string): SidekeyError {
+function refused({ name, title }: Provider, why: string, hint?: Hint): SidekeyError {
   return new SidekeyError('provider_refused', `${title} gave no token (${withoutStop(why)}).`, {
-    hint: `check that the client of the provider ${shellWord(name)} may use the device flow, then begin again`,
+    hint:
+      hint ??
+      `check that the client of the provider ${shellWord(name)} may use the device flow, then begin again`,
   });
 }

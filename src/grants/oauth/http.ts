@@ -1,5 +1,6 @@
 import type * as oauth from 'oauth4webapi';
 import type { DpopKey } from '../../domain/credential.ts';
+import { readText } from './answer-text.ts';
 import { describeFault, findSidekeyError } from './description.ts';
 import { readBounded } from '../../lib/body.ts';
 import { unlessAborted } from '../../lib/timers.ts';
@@ -122,23 +123,38 @@ export interface EndpointRequest {
 
 /** Reason for a missing response. */
 export type EndpointFailure =
-  /** A permanent failure: `endpoint_invalid`, `address_blocked`. */
-  | { readonly kind: 'error'; readonly error: string; readonly description: string }
+  /** A permanent failure: `endpoint_invalid`, `address_blocked`, `answer_too_large`. */
+  | {
+      readonly kind: 'error';
+      readonly error: string;
+      readonly description: string;
+      /** Set if the response has tokens that cannot be used. */
+      readonly unusable?: UnusableTokens;
+    }
   /** Temporary. `retryAfterMs`: from `Retry-After` (RFC 9110 §10.2.3), at most an hour. */
   | { readonly kind: 'later'; readonly reason: string; readonly retryAfterMs: number | null };
+
+/** Tokens without a usable access token. */
+export interface UnusableTokens {
+  /** New refresh token, to be stored, because the one that was sent may be used up; null: none. */
+  readonly refreshToken: string | null;
+  /** `token_type` that the provider definition does not accept; null: another problem. */
+  readonly tokenType: string | null;
+}
 
 /** A response with status 2xx or 4xx, except 408 and 429. */
 export interface EndpointAnswer {
   readonly kind: 'answer';
   readonly status: number;
-  /** At most 64 KiB. */
+  /** At most 1 MiB. */
   readonly text: string;
   readonly retryAfterMs: number | null;
   /** Unchecked `DPoP-Nonce` (RFC 9449 §8.1); absent: no such field. */
   readonly nonce?: string;
 }
 
-const maxAnswer = 65_536;
+/** Far above any token response: a longer one is lost, and with it the only copy of a new refresh token. */
+const maxAnswer = 1_048_576;
 const maxRetryAfterMs = 3_600_000;
 
 /** Sends a request. Never rejects. */
@@ -176,7 +192,11 @@ export async function askEndpoint(
     return later(`${name} answered with a redirect, which is never followed`, retryAfterMs);
   if (status >= 500 || status === 429 || status === 408)
     return later(`${name} answered with HTTP ${status}`, retryAfterMs);
-  if (text === null) return later(`the answer of ${name} was larger than 64 KiB`);
+  if (text === null) {
+    // Another attempt would receive the same answer, or use up a refresh token again.
+    const description = `the answer of ${name} was larger than 1 MiB`;
+    return { kind: 'error', error: 'answer_too_large', description };
+  }
   return {
     kind: 'answer',
     status,
@@ -205,17 +225,17 @@ interface RawAnswer {
   readonly status: number;
   readonly retryAfter: string | null;
   readonly nonce: string | null;
-  /** Body of the response; null if larger than 64 KiB. */
+  /** Body of the response; null if larger than 1 MiB. */
   readonly text: string | null;
 }
 
 async function readAnswer(response: TokenFetchResponse): Promise<RawAnswer> {
-  const body = await readBounded(response.body, maxAnswer);
+  const contentType = response.headers.get('content-type');
   return {
     status: response.status,
     retryAfter: response.headers.get('retry-after'),
     nonce: response.headers.get('dpop-nonce'),
-    text: body === null ? null : body.toString('utf8'),
+    text: await readText(response.body, { maxBytes: maxAnswer, contentType }),
   };
 }
 

@@ -1,6 +1,6 @@
 import type { Dialect } from '../../domain/provider.ts';
 import type { TokenAnswer } from './answer.ts';
-import type { TokenIo } from './http.ts';
+import type { TokenIo, UnusableTokens } from './http.ts';
 import { joinScopes, withOfflineAccess } from './scopes.ts';
 import { askTokenEndpoint, type TokenClient } from './token-endpoint.ts';
 
@@ -40,6 +40,8 @@ export type RefreshOutcome =
       readonly ends?: undefined;
       readonly error: string;
       readonly description: string;
+      /** Set if the provider gave tokens that cannot be used. A new refresh token must be stored. */
+      readonly unusable?: UnusableTokens;
     }
   /** Temporary. `retryAfterMs`: from `Retry-After` (RFC 9110 §10.2.3). */
   | { readonly kind: 'later'; readonly reason: string; readonly retryAfterMs: number | null };
@@ -90,12 +92,12 @@ export function refreshOutcome(answer: TokenAnswer): RefreshOutcome {
       return { kind: 'renewed', accessToken, refreshToken: next, expiresAt, obtainedAt, scope, ...bound };
     }
     case 'error': {
-      const { error, description } = answer;
+      const { error, description, unusable } = answer;
       if (consentGone.has(error.toLowerCase())) return { kind: 'refused', ends: 'grant', description };
       // RFC 8628 defines `slow_down` for device codes; some servers send it for any rate limit.
       if (error === 'slow_down')
         return { kind: 'later', reason: 'the token endpoint answered slow_down', retryAfterMs: null };
-      return { kind: 'refused', error, description };
+      return { kind: 'refused', error, description, ...(unusable === undefined ? {} : { unusable }) };
     }
     case 'later':
       return answer;

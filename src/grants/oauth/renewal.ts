@@ -66,5 +66,8 @@ function withoutConsent(answer: TokenAnswer): RefreshOutcome {
 
 /** Drops a refresh token (RFC 6749 §4.4.3, RFC 8693 §2.2.1): renewals do not need one. */
 function accessTokenOnly(outcome: RefreshOutcome): RefreshOutcome {
-  return outcome.kind === 'renewed' ? { ...outcome, refreshToken: null } : outcome;
+  if (outcome.kind === 'renewed') return { ...outcome, refreshToken: null };
+  return outcome.kind === 'refused' && outcome.ends === undefined && outcome.unusable !== undefined
+    ? { ...outcome, unusable: { ...outcome.unusable, refreshToken: null } }
+    : outcome;
 }

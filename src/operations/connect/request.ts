@@ -9,6 +9,7 @@ import { scopesIn } from '../../grants/oauth/scopes.ts';
 import { planRefresh } from '../../grants/refresh-plan.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import type { Hint } from '../../lib/hint.ts';
 import { withoutStop } from '../../lib/text.ts';
 import type { LoginParts } from '../auth0-login.ts';
 import type { Changing, RenewalParts } from '../operation.ts';
@@ -106,17 +107,16 @@ export async function renewNow(
       return { credential: boundBy(next, proofKey, isBound), scopes: scopesIn(scope) ?? scopes };
     }
     case 'refused': {
-      const error = outcome.ends === undefined ? outcome.error : undefined;
       const { description } = outcome;
-      const why = error === undefined ? description : withDescription(error, description);
-      throw refused(provider, why, whatToCheck(request, provider.name, error));
+      const why = outcome.ends === undefined ? withDescription(outcome.error, description) : description;
+      throw refused(provider, why, whatToCheck(request, provider.name, outcome));
     }
     case 'later':
       throw refused(provider, outcome.reason, 'try again later');
   }
 }
 
-function refused({ title }: Provider, why: string, hint: string): SidekeyError {
+function refused({ title }: Provider, why: string, hint: Hint): SidekeyError {
   const detail = why === '' ? '' : ` (${withoutStop(why)})`;
   return new SidekeyError('provider_refused', `${title} gave no token${detail}.`, { hint });
 }

@@ -282,7 +282,7 @@ describe('a revocation response', () => {
     });
     expect(await answered(new Response(endless))).toMatchObject({
       kind: 'failed',
-      reason: 'the answer of the revocation endpoint was larger than 64 KiB',
+      reason: 'the answer of the revocation endpoint was larger than 1 MiB',
     });
   });
 
