@@ -134,6 +134,7 @@ function build(
   const unlessOpen = <T>(value: T | undefined): T | null => (isOpen || value === undefined ? null : value);
   const audience = (unlessOpen(definition.audience) ?? []).map((pattern) => pattern.text);
   const probe = unlessOpen(definition.probe);
+  const dialect = definition.dialect ?? plainDialect;
   return {
     name,
     title: definition.title ?? name,
@@ -166,14 +167,18 @@ function build(
     methodOverrideParameters: definition.method_override_parameters ?? [],
     echoPaths: definition.echo_paths ?? [],
     token: definition.token ?? null,
-    dialect: definition.dialect ?? plainDialect,
+    dialect: {
+      ...dialect,
+      tokenHeaders: withUserAgent(dialect.tokenHeaders, definition.user_agent),
+    },
+    userAgent: definition.user_agent ?? null,
     clientRegistration: definition.client_registration ?? null,
     probe:
       probe === null
         ? null
         : {
             url: probe.url,
-            headers: probe.headers ?? {},
+            headers: withUserAgent(probe.headers ?? {}, definition.user_agent),
             json: probe.json ?? null,
             okField: probe.ok_field ?? null,
             accountFields: probe.account_fields ?? [],
@@ -187,6 +192,15 @@ function build(
     lease: { defaultMs: definition.lease?.default_ttl ?? null, maxMs: definition.lease?.max_ttl ?? null },
     settings,
   };
+}
+
+/** Adds a `User-Agent`, unless there is one. */
+function withUserAgent(
+  headers: Readonly<Record<string, string>>,
+  userAgent: string | undefined,
+): Readonly<Record<string, string>> {
+  const has = Object.keys(headers).some((name) => name.toLowerCase() === 'user-agent');
+  return userAgent === undefined || has ? headers : { ...headers, 'User-Agent': userAgent };
 }
 
 /** A credential without another placement replaces its placeholder anywhere. */

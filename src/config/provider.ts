@@ -3,7 +3,7 @@ import { type Flow, type LoginClient, type PastedToken, placeholderPlaces } from
 import { text } from '../lib/text.ts';
 import { isLoopback } from '../proxy/policy/authority.ts';
 import { parsePathGlob } from '../proxy/policy/path.ts';
-import { isFieldName, isReservedFieldName } from '../proxy/policy/text.ts';
+import { isFieldName, isFieldValue, isReservedFieldName } from '../proxy/policy/text.ts';
 import { namesIn, parseTemplate } from '../proxy/schemes/parameters.ts';
 import { marks } from './marks.ts';
 import { dialectDefinition, dpopDefinition, injectDefinition, member } from './provider-dialect.ts';
@@ -260,6 +260,10 @@ const redirectUri = text<string>(
   },
 );
 
+const fieldValue = text<string>({ description: 'A field value: visible ASCII.' }, (value) =>
+  isFieldValue(value) ? value : { problem: 'is not a line of visible ASCII' },
+);
+
 const fields = {
   title: plainText('The name for people.').optional(),
   category: z.enum(categories).optional().meta({ description: 'Kind of service.' }),
@@ -366,6 +370,10 @@ const fields = {
     .meta({ description: 'The clocks of leases of this provider’s grants; the least of all maxima counts.' }),
   token: tokenDefinition.optional(),
   dialect: dialectDefinition.optional(),
+  user_agent: fieldValue.optional().meta({
+    description:
+      'The User-Agent of Sidekey’s own requests for tokens, accounts and revocation, and of the probe. Default: sidekey/VERSION.',
+  }),
   client_registration: z
     .strictObject({
       url: webPage('The page where a client (an “app”) is registered.'),

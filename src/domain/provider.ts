@@ -64,6 +64,8 @@ export interface Provider {
   /** Keys and personal tokens that a person can paste; null: none. */
   readonly token: PastedToken | null;
   readonly dialect: Dialect;
+  /** `User-Agent` of Sidekey's own requests; null: `sidekey/VERSION`. */
+  readonly userAgent: string | null;
   /** Steps to register a client; null: unknown. */
   readonly clientRegistration: { readonly url: string; readonly steps: readonly string[] } | null;
   readonly probe: Probe | null;

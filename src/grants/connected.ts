@@ -106,10 +106,11 @@ async function identityOf(
   if (!isConsent || credential.type !== 'oauth2' || endpoint === null || target === null)
     return { claims: identity, unknown: null };
   const [path = ''] = target.path.split('?', 1);
+  const io = { fetch: upstream.fetch, now, signal, userAgent: provider.userAgent };
   const answer = await recordAccess<IdentityAnswer>(
     request,
     { method: 'GET', ...target.authority, path, reason: 'account' },
-    () => askUserinfo(endpoint, credential, identity['sub'], { fetch: upstream.fetch, now, signal }),
+    () => askUserinfo(endpoint, credential, identity['sub'], io),
     ({ status }) => status,
   );
   return answer.kind === 'known'

@@ -34,6 +34,11 @@ export function packageVersion(): string {
     : '';
 }
 
+/** Returns the `User-Agent` of requests that Sidekey itself makes. */
+export function ownUserAgent(): string {
+  return `sidekey/${packageVersion()}`;
+}
+
 /** Returns the text of a file in the executable, or null for a path of the file system. */
 export function embeddedText(path: string): string | null {
   return isExecutable && path.startsWith(packageRoot + sep) ? getAsset(assetOf(path), 'utf8') : null;

@@ -1,6 +1,7 @@
 import { isName } from '../domain/grant.ts';
 import { inputInvalid } from '../lib/errors.ts';
 import { type Hint, remedy } from '../lib/hint.ts';
+import { ownUserAgent } from '../lib/package-files.ts';
 import { authorityText, parseAbsoluteTarget } from '../proxy/policy/authority.ts';
 import { isFieldName } from '../proxy/policy/text.ts';
 import type { BodySource, Hop } from '../proxy/upstream/through-proxy.ts';
@@ -46,7 +47,7 @@ export function outgoingRequest(written: WrittenRequest, body: BodySource | null
       method: readMethod(method ?? (body === null ? 'GET' : 'POST')),
       url,
       fields: [
-        ...add('User-Agent', 'sidekey'),
+        ...add('User-Agent', ownUserAgent()),
         ...add('Accept', '*/*'),
         ...fields,
         ...add('Content-Type', body === null ? undefined : 'application/json'),

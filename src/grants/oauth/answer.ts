@@ -168,8 +168,8 @@ function tokenPlace(body: JsonObject, { tokenResponse }: Dialect): JsonObject {
 export function answerObject(text: string, dialect: Dialect): JsonObject | null {
   const whole = jsonObject(text);
   if (whole !== null) return whole;
-  const unquoted = text.trim().startsWith('"') ? (jsonObject(`{"text":${text}}`)?.['text'] ?? '') : text;
-  const inner = String(unquoted);
+  const quoted = text.trim().startsWith('"') ? jsonObject(`{"text":${text}}`)?.['text'] : null;
+  const inner = typeof quoted === 'string' ? quoted : text;
   const object = jsonObject(inner.slice(inner.indexOf('{'), inner.lastIndexOf('}') + 1));
   // Only with a token: a page for people may quote an error of something else.
   const hasToken =

@@ -52,8 +52,6 @@ export async function requestInstallationToken(
       headers: {
         accept: 'application/vnd.github+json',
         authorization: `Bearer ${appToken}`,
-        // GitHub sends 403 without a `User-Agent`.
-        'user-agent': 'sidekey',
         'x-github-api-version': '2022-11-28',
       },
       body: null,

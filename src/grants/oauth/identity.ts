@@ -18,7 +18,7 @@ export async function askUserinfo(
   endpoint: string,
   { accessToken, dpop }: Pick<OAuth2Credential, 'accessToken' | 'dpop'>,
   subject: string | undefined,
-  io: TokenIo,
+  io: TokenIo & { readonly userAgent?: string | null },
 ): Promise<IdentityAnswer> {
   const token = accessToken ?? '';
   const key = dpop?.isBound === true ? proofKey(dpop.key) : null;
@@ -36,7 +36,8 @@ export async function askUserinfo(
       }),
     };
     const authorization = `${key === null ? 'Bearer' : 'DPoP'} ${token}`;
-    const headers = { accept: 'application/json', authorization, ...proof };
+    const named = io.userAgent == null ? {} : { 'user-agent': io.userAgent };
+    const headers = { accept: 'application/json', authorization, ...named, ...proof };
     return askEndpoint(
       { name: 'the userinfo endpoint', url: endpoint, method: 'GET', headers, body: null },
       io,

@@ -1,5 +1,6 @@
-import { Agent, fetch as undiciFetch } from 'undici';
+import { Agent, fetch as undiciFetch, Headers } from 'undici';
 import { SidekeyError } from '../../lib/errors.ts';
+import { ownUserAgent } from '../../lib/package-files.ts';
 import { parseAbsoluteTarget } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
 import type { Dialer } from './dialer.ts';
@@ -11,7 +12,10 @@ export interface OwnFetch {
   close(): Promise<void>;
 }
 
-/** Creates a `fetch` for token endpoints: over HTTP/1.1 connections of the dialer, without redirects. */
+/**
+ * Creates a `fetch` for the requests that Sidekey itself makes: over HTTP/1.1 connections of the dialer,
+ * without redirects. Unless the headers have a `User-Agent`, it is `sidekey/VERSION`.
+ */
 export function createTokenFetch(dialer: Dialer, limits: Limits): OwnFetch {
   const dispatcher = new Agent({
     allowH2: false,
@@ -35,7 +39,12 @@ export function createTokenFetch(dialer: Dialer, limits: Limits): OwnFetch {
       );
     },
   });
-  const guarded: unknown = (input: string | URL, init: Parameters<typeof undiciFetch>[1] = {}) =>
-    undiciFetch(input, { ...init, dispatcher, redirect: 'manual' });
+  const userAgent = ownUserAgent();
+  const guarded: unknown = async (input: string | URL, init: Parameters<typeof undiciFetch>[1] = {}) => {
+    const headers = new Headers(init.headers);
+    // oauth4webapi sets its own name, which firewalls of some providers refuse.
+    if (/^(oauth4webapi\/|$)/.test(headers.get('user-agent') ?? '')) headers.set('user-agent', userAgent);
+    return undiciFetch(input, { ...init, headers, dispatcher, redirect: 'manual' });
+  };
   return { fetch: guarded as typeof fetch, close: () => dispatcher.close() };
 }

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { describe, expect, test } from 'vitest';
+import { ownUserAgent } from '../../../src/lib/package-files.ts';
 import { deskToken, fetchHome } from '../../support/fetch-home.ts';
 
 const arrow = `Bearer ${deskToken}`;
@@ -36,7 +37,7 @@ describe('a request', () => {
     });
     expect(ran.stderr).not.toContain('of-the-caller');
     expect(seen).toHaveLength(1);
-    expect(seen[0]).toMatchObject({ authorization: arrow, 'user-agent': 'sidekey' });
+    expect(seen[0]).toMatchObject({ authorization: arrow, 'user-agent': ownUserAgent() });
     expect(Buffer.from(String(seen[0]?.['x-trace']), 'latin1').toString()).toBe('näh');
     expect(Object.keys(seen[0] ?? {}).filter((name) => /^(?:sidekey|proxy)-/.test(name))).toEqual([]);
     const lines = await audit();

@@ -36,7 +36,6 @@ describe('the request for an installation token', () => {
         redirect: 'manual',
         headers: {
           accept: 'application/vnd.github+json',
-          'user-agent': 'sidekey',
           'x-github-api-version': '2022-11-28',
         },
       },
