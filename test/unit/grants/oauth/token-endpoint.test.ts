@@ -242,6 +242,11 @@ describe('a token response', () => {
     expect(await read(page, {}, 400)).toMatchObject({ kind: 'later' });
   });
 
+  test('that is an HTML page with an error in a script is not read as the object of the error', async () => {
+    const page = '<script>last = {"error":"invalid_grant"}</script>';
+    expect(await read(page, {}, 400)).toMatchObject({ kind: 'later' });
+  });
+
   const slack = { root: 'authed_user', okField: 'ok', tokenTypes: ['user', 'bot'] };
   const slackAnswer = {
     ok: true,
