@@ -18,8 +18,12 @@ const redirectUri = 'https://example.com/callback';
 const now = () => Date.parse('2026-11-21T12:00:00Z');
 
 /** Settings that a person has after the registration of a client. */
-async function shipped(name: string, settings: Readonly<Record<string, string>> = {}): Promise<Provider> {
-  const own = { client_id: 'the-client', client_secret: 'env:CLIENT_SECRET', settings };
+async function shipped(
+  name: string,
+  settings: Readonly<Record<string, string>> = {},
+  keys: object = {},
+): Promise<Provider> {
+  const own = { client_id: 'the-client', client_secret: 'env:CLIENT_SECRET', settings, ...keys };
   const text = stringify({ version: 1, providers: { [name]: own } });
   const file = join(await tempFolder(), 'sidekey.yaml');
   const { providers } = await parseConfig(text, file, { env: { CLIENT_SECRET: 'client-secret' } });
@@ -162,7 +166,14 @@ describe('token responses', () => {
   test('from Reddit, which requires a User-Agent', async () => {
     const { request } = await connected(await shipped('reddit'), tokens());
     expect(request?.headers).toMatchObject({ authorization: basic });
-    expect(request?.headers['user-agent']).toContain('sidekey');
+    expect(request?.headers['user-agent']).toBe('cli:sidekey:v1 (credential proxy)');
+  });
+
+  test('from a provider with a configured User-Agent, instead of the shipped one', async () => {
+    const provider = await shipped('reddit', {}, { user_agent: 'web:acme:v2 (by /u/acme)' });
+    const { request } = await connected(provider, tokens());
+    expect(request?.headers['user-agent']).toBe('web:acme:v2 (by /u/acme)');
+    expect(provider.probe?.headers).toEqual({ 'User-Agent': 'web:acme:v2 (by /u/acme)' });
   });
 
   test('from Square: an expiry time instead of a lifetime', async () => {

@@ -3,6 +3,7 @@ import { newDpopKey } from '../../../src/proxy/schemes/dpop-proof.ts';
 import type { DpopKey, OAuth2Credential, Renewal } from '../../../src/domain/credential.ts';
 import { erased } from '../../../src/grants/credential-shape.ts';
 import type { Provider } from '../../../src/domain/provider.ts';
+import type { RefreshOutcome } from '../../../src/grants/oauth/refresh.ts';
 import { planRefresh } from '../../../src/grants/refresh-plan.ts';
 import { readSealed, writeSealed } from '../../../src/grants/sealed-text.ts';
 import { acme, hour, processesForTest, oauth2 } from './processes.ts';
@@ -52,14 +53,14 @@ describe('the DPoP key of a refresh', () => {
 });
 
 /** One refresh with a response whose token is bound, or is not. */
-async function refreshed(answer: { isBound?: true }, credential: OAuth2Credential, provider = binding) {
+async function refreshed(answer: object, credential: OAuth2Credential, provider = binding) {
   const { process, add, provider: server, time } = await processesForTest();
   const proved: (DpopKey | null)[] = [];
   const { registry, source } = await process({
     providers: () => provider,
     refresh: async (request, io) => {
       proved.push(io.proofKey);
-      return { ...(await server.refresh(request, io)), ...answer };
+      return { ...(await server.refresh(request, io)), ...answer } as RefreshOutcome;
     },
   });
   const grant = await add(registry, credential);
@@ -79,6 +80,21 @@ describe('the refresh of a DPoP-bound token', () => {
   test('stores a new key together with its tokens', async () => {
     const { stored, proved } = await refreshed({ isBound: true }, oauth2());
     expect(stored).toMatchObject({ accessToken: 'access-2', dpop: { key: proved[0], isBound: true } });
+  });
+
+  test('stores a new key with a refresh token that comes beside an unusable access token', async () => {
+    const refused = {
+      kind: 'refused',
+      error: 'unsupported_token_type',
+      description: 'a token of the type mac',
+      unusable: { refreshToken: 'refresh-2', tokenType: 'mac' },
+    } as const;
+    const { stored, proved } = await refreshed(refused, oauth2());
+    expect(stored).toMatchObject({
+      accessToken: 'access-1',
+      refreshToken: 'refresh-2',
+      dpop: { key: proved[0], isBound: false },
+    });
   });
 
   test('keeps the key and the refresh token, and reports an error, if the new token is not bound', async () => {

@@ -88,6 +88,17 @@ describe('the use of a refresh token for another request', () => {
     expect(opened?.sealed.credential).toMatchObject({ accessToken: 'access-1' });
   });
 
+  it('stores a rotated refresh token of a response without a usable value, and throws its failure', async () => {
+    const here = await login();
+    const unusable = new SidekeyError('provider_refused', 'The token is of no use.');
+    const used = useIn(here, {
+      grantId: here.grant.id,
+      ask: async () => ({ kind: 'failed', failure: unusable, refreshToken: 'rotated' }),
+    });
+    await expect(used).rejects.toBe(unusable);
+    expect(await storedRefreshToken(here.process.registry, here.grant.id)).toBe('rotated');
+  });
+
   it('waits for a refresh in another process, and sends the new refresh token', async () => {
     const here = await login(oauth2({ expiresAt: 0 }));
     const other = await here.at.process();

@@ -6,6 +6,7 @@ import {
   exchangeCode,
   parseCallback,
 } from '../../../../src/grants/oauth/authorization-code.ts';
+import { hintOfText } from '../../../support/hint.ts';
 import { acme } from '../processes.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';
 
@@ -236,6 +237,13 @@ describe('the code exchange', () => {
     await expect(refused.exchanged).rejects.toMatchObject({
       code: 'provider_refused',
       message: 'The provider "acme" gave no token (invalid_grant: [redacted] is used).',
+    });
+    const unknown = await flow({}, Response.json({ ...tokens, token_type: 'mac' }));
+    await expect(unknown.exchanged).rejects.toMatchObject({
+      code: 'provider_refused',
+      hint: hintOfText(
+        /add "mac" to providers\.acme\.dialect\.token_response\.token_types: .*; then begin again$/,
+      ),
     });
     const down = await flow({}, new Response('', { status: 502 }));
     await expect(down.exchanged).rejects.toMatchObject({

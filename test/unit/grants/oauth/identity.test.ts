@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { claimsIn } from '../../../../src/grants/oauth/answer.ts';
 import type { TokenFetch } from '../../../../src/grants/oauth/http.ts';
 import { askUserinfo } from '../../../../src/grants/oauth/identity.ts';
+import { fakeEndpoint } from './fake-endpoint.ts';
 import { newDpopKey } from '../../../../src/proxy/schemes/dpop-proof.ts';
 
 const endpoint = 'https://login.acme.test/userinfo';
@@ -51,4 +52,11 @@ test('a bound token is sent with a DPoP proof, which repeats the nonce of the se
   expect(sent.map(({ authorization }) => authorization)).toEqual(Array(2).fill('DPoP the-access-token'));
   const payload = JSON.parse(Buffer.from(sent[1]!['dpop']!.split('.')[1]!, 'base64url').toString()) as object;
   expect(payload).toMatchObject({ htm: 'GET', htu: endpoint, nonce: 'n-1', ath: expect.any(String) });
+});
+
+test('the request has the User-Agent of the provider definition', async () => {
+  const { fetch, asked } = fakeEndpoint(() => Response.json({ sub: 'a' }));
+  const io = { fetch, now: Date.now, userAgent: 'web:acme:v2' };
+  await askUserinfo(endpoint, { accessToken: 'token' }, undefined, io);
+  expect(asked[0]?.headers).toMatchObject({ 'user-agent': 'web:acme:v2' });
 });

@@ -74,6 +74,17 @@ describe('a new token', () => {
   });
 });
 
+test.each(['refresh_token', 'client_credentials', 'jwt_bearer', 'token_exchange, kept'])(
+  'only a refresh passes on the refresh token of a response that cannot be used: %s',
+  async (name) => {
+    const answer = { access_token: 'token', token_type: 'mac', refresh_token: 'another' };
+    expect(await ask(requests[name]!, answer)).toMatchObject({
+      kind: 'refused',
+      unusable: { tokenType: 'mac', refreshToken: name === 'refresh_token' ? 'another' : null },
+    });
+  },
+);
+
 describe('invalid_grant', () => {
   test.each([
     ['refresh_token', 'grant'],
