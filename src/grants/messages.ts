@@ -1,5 +1,6 @@
 import { shellWord } from '../lib/text.ts';
 import type { RenewalRequest } from './oauth/renewal.ts';
+import { movedHint } from './oauth/redirect.ts';
 import { scopeRefusal, scopesToAskFor } from './oauth/scopes.ts';
 import type { Credential } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
@@ -131,6 +132,22 @@ const reauthReasons: Readonly<Record<RenewalRequest['kind'], string>> = {
 /** Returns why the grant needs a person. The provider's description follows. */
 export function reauthReason({ kind }: RenewalRequest): string {
   return reauthReasons[kind];
+}
+
+/** Returns the hint for a renewal whose endpoint redirects to an address. */
+export function movedRemedy(
+  { grant, sealed: { credential } }: Pick<ReadyToken, 'grant' | 'sealed'>,
+  provider: Provider | undefined,
+  address: string,
+): Hint {
+  const own = credential.type === 'oauth2' ? credential : null;
+  if (own?.tokenEndpoint != null) {
+    const again = replaceRemedy(grant, [], provider, credential);
+    return hintOf`where that is the right address, add the grant again with token_endpoint ${address}: ${again}`;
+  }
+  const refreshes = own?.renewal === undefined && provider?.dialect.refreshEndpoint != null;
+  const setting = refreshes ? 'dialect.refresh_endpoint' : 'token_endpoint';
+  return movedHint(`providers.${grant.provider}.${setting}`, address);
 }
 
 /**

@@ -14,7 +14,7 @@ import type { Store } from '../store/store.ts';
 import { type ActivityNotes, createRefreshNotes } from './activity.ts';
 import { jwtExpiry } from './credential-input.ts';
 import { boundBy, clockOf, type DpopKey, isRefreshable } from '../domain/credential.ts';
-import { whatToCheck, reauthReason } from './messages.ts';
+import { movedRemedy, reauthReason, whatToCheck } from './messages.ts';
 import type { Provider } from '../domain/provider.ts';
 import { createRefreshCommits, type NewTokens, oauthGrant, type OAuthGrant } from './refresh-commit.ts';
 import { createRefreshLock, heldUp, type LockedIo } from './refresh-lock.ts';
@@ -237,7 +237,11 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       case undefined: {
         const refusal = `the provider refused the refresh with ${outcome.error}`;
         const reason = withDescription(refusal, outcome.description);
-        const hint = whatToCheck(plan.request, grant.provider, outcome.error);
+        const { movedTo } = outcome;
+        const hint =
+          movedTo === undefined
+            ? whatToCheck(plan.request, grant.provider, outcome.error)
+            : movedRemedy(opened, parts.providers(grant.provider), movedTo);
         // A refusal of fewer scopes is not a failure of the grant.
         if (narrowTo !== undefined) return { kind: 'refused', reason, hint, revision: grant.revision };
         return refuse(opened, reason, hint, begun);

@@ -7,6 +7,7 @@ import { consented, type Consented, plainDetail } from './answer.ts';
 import { describe, errorCode, withDescription } from './description.ts';
 import type { TokenIo } from './http.ts';
 import { joinScopes } from './scopes.ts';
+import { movedHint } from './redirect.ts';
 import { askTokenEndpoint } from './token-endpoint.ts';
 
 /** The authorization code flow (RFC 6749 §4.1) with PKCE (RFC 7636). */
@@ -119,7 +120,7 @@ export async function exchangeCode(exchange: CodeExchange): Promise<Consented> {
       return { ...result, details: { ...result.details, ...details } };
     }
     case 'error':
-      throw refused(provider, answer.error, answer.description);
+      throw refused(provider, answer.error, answer.description, answer.movedTo);
     case 'later':
       throw refused(provider, 'no answer', answer.reason);
   }
@@ -132,12 +133,15 @@ function needed(provider: Provider, key: string, value: string | null): string {
   });
 }
 
-function refused(provider: Provider, error: string, description: string): SidekeyError {
+function refused(provider: Provider, error: string, description: string, movedTo?: string): SidekeyError {
   return new SidekeyError(
     'provider_refused',
     `The provider "${provider.name}" gave no token (${withDescription(error, description)}).`,
     {
-      hint: `check the client of the provider "${provider.name}", then begin again`,
+      hint:
+        movedTo === undefined
+          ? `check the client of the provider "${provider.name}", then begin again`
+          : `${movedHint(`providers.${provider.name}.token_endpoint`, movedTo)}; then begin again`,
     },
   );
 }

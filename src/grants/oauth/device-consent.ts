@@ -12,7 +12,8 @@ import {
   pollForTokens,
   requestDeviceAuthorization,
 } from './device-code.ts';
-import type { TokenIo } from './http.ts';
+import type { EndpointFailure, TokenIo } from './http.ts';
+import { movedHint } from './redirect.ts';
 
 /** A consent on another device (RFC 8628) that waits for a person. */
 interface DeviceConsent {
@@ -42,7 +43,7 @@ export async function beginDeviceConsent(
   if (io.signal?.reason instanceof SidekeyError) throw io.signal.reason;
   switch (codes.kind) {
     case 'error':
-      throw refused(provider, withDescription(codes.error, codes.description));
+      throw refusedBy(codes, provider, 'device_authorization_endpoint');
     case 'later':
       throw refused(provider, codes.reason);
     case 'authorization':
@@ -63,11 +64,10 @@ export async function beginDeviceConsent(
   return { codes, tokens };
 }
 
-function failureOf(
-  { error, description }: { readonly error: string; readonly description: string },
-  provider: Provider,
-): SidekeyError {
-  switch (error) {
+type Refusal = Extract<EndpointFailure, { readonly kind: 'error' }>;
+
+function failureOf(refusal: Refusal, provider: Provider): SidekeyError {
+  switch (refusal.error) {
     case 'access_denied':
       return new SidekeyError('consent_declined', `Consent was refused at ${provider.title}.`, {
         hint: 'begin again if this was a mistake',
@@ -77,8 +77,18 @@ function failureOf(
         hint: 'begin again; the code is good for some minutes',
       });
     default:
-      return refused(provider, withDescription(error, description));
+      return refusedBy(refusal, provider, 'token_endpoint');
   }
+}
+
+/** `setting`: key of the endpoint that answered. */
+function refusedBy(
+  { error, description, movedTo }: Refusal,
+  provider: Provider,
+  setting: string,
+): SidekeyError {
+  const moved = movedTo && `${movedHint(`providers.${provider.name}.${setting}`, movedTo)}; then begin again`;
+  return refused(provider, withDescription(error, description), moved);
 }
 
 async function deviceRequest(provider: Provider, scopes: readonly string[]): Promise<DeviceRequest> {
@@ -108,8 +118,10 @@ async function deviceRequest(provider: Provider, scopes: readonly string[]): Pro
   return { deviceEndpoint: deviceAuthorizationEndpoint, endpoint: tokenEndpoint, client, dialect, scopes };
 }
 
-function refused({ name, title }: Provider, why: string): SidekeyError {
+function refused({ name, title }: Provider, why: string, hint?: string): SidekeyError {
   return new SidekeyError('provider_refused', `${title} gave no token (${withoutStop(why)}).`, {
-    hint: `check that the client of the provider ${shellWord(name)} may use the device flow, then begin again`,
+    hint:
+      hint ??
+      `check that the client of the provider ${shellWord(name)} may use the device flow, then begin again`,
   });
 }

@@ -3,6 +3,7 @@ import type { DpopKey } from '../../domain/credential.ts';
 import { describeFault, findSidekeyError } from './description.ts';
 import { readBounded } from '../../lib/body.ts';
 import { unlessAborted } from '../../lib/timers.ts';
+import { isRedirect, movedFailure, type Redirect, repeatedAt } from './redirect.ts';
 import type { Nonces } from '../../proxy/schemes/dpop-proof.ts';
 
 /** Requests for documents other than tokens: bounded, without redirects, over the guarded dialer. */
@@ -74,7 +75,7 @@ export function isObject(value: unknown): value is JsonObject {
 
 /**
  * Direct requests of Sidekey to an endpoint of a provider, always over TLS (RFC 9700 §2.6). Response sizes
- * are bounded, redirects are never followed, and no provider or network failure causes a rejection.
+ * are bounded, and no provider or network failure causes a rejection.
  */
 
 /** Required part of `fetch`. */
@@ -117,13 +118,21 @@ export interface EndpointRequest {
   readonly url: string;
   readonly method: 'POST' | 'GET' | 'DELETE';
   readonly headers: Readonly<Record<string, string>>;
+  /** Returns the header fields for another URL; absent: the same. A DPoP proof is valid for one URL. */
+  readonly headersAt?: (url: string) => EndpointRequest['headers'];
   readonly body: string | null;
 }
 
 /** Reason for a missing response. */
 export type EndpointFailure =
-  /** A permanent failure: `endpoint_invalid`, `address_blocked`. */
-  | { readonly kind: 'error'; readonly error: string; readonly description: string }
+  /** A permanent failure: `endpoint_invalid`, `address_blocked`, `endpoint_moved`. */
+  | {
+      readonly kind: 'error';
+      readonly error: string;
+      readonly description: string;
+      /** Address of a redirect that was not followed: an https URL without a query. */
+      readonly movedTo?: string;
+    }
   /** Temporary. `retryAfterMs`: from `Retry-After` (RFC 9110 §10.2.3), at most an hour. */
   | { readonly kind: 'later'; readonly reason: string; readonly retryAfterMs: number | null };
 
@@ -141,11 +150,24 @@ export interface EndpointAnswer {
 const maxAnswer = 65_536;
 const maxRetryAfterMs = 3_600_000;
 
-/** Sends a request. Never rejects. */
+/** Sends a request, and repeats it once for a redirect that keeps it within the origin. Never rejects. */
 export async function askEndpoint(
   request: EndpointRequest,
   io: TokenIo,
 ): Promise<EndpointAnswer | EndpointFailure> {
+  const answer = await askOnce(request, io);
+  if (answer.kind !== 'redirect') return answer;
+  const { name, headers, headersAt } = request;
+  const url = repeatedAt(request.url, answer);
+  if (url === null) return movedFailure(name, request.url, answer);
+  const second = await askOnce({ ...request, url, headers: headersAt?.(url) ?? headers }, io);
+  return second.kind === 'redirect' ? movedFailure(name, url, second) : second;
+}
+
+async function askOnce(
+  request: EndpointRequest,
+  io: TokenIo,
+): Promise<EndpointAnswer | EndpointFailure | Redirect> {
   const { name, method, headers, body } = request;
   const url = URL.parse(request.url);
   if (url?.protocol !== 'https:' || url.username !== '' || url.password !== '')
@@ -170,11 +192,8 @@ export async function askEndpoint(
   }
   const { status, text } = answer;
   const retryAfterMs = readRetryAfter(answer.retryAfter, io.now());
-  // `fetch` has status 0 for a redirect with `redirect: 'manual'`. Servers under maintenance and captive
-  // portals redirect to pages for people.
-  if (status === 0 || (status >= 300 && status < 400))
-    return later(`${name} answered with a redirect, which is never followed`, retryAfterMs);
-  if (status >= 500 || status === 429 || status === 408)
+  if (isRedirect(status)) return { kind: 'redirect', status, location: answer.location };
+  if (status >= 500 || (status >= 300 && status < 400) || status === 429 || status === 408)
     return later(`${name} answered with HTTP ${status}`, retryAfterMs);
   if (text === null) return later(`the answer of ${name} was larger than 64 KiB`);
   return {
@@ -205,6 +224,7 @@ interface RawAnswer {
   readonly status: number;
   readonly retryAfter: string | null;
   readonly nonce: string | null;
+  readonly location: string | null;
   /** Body of the response; null if larger than 64 KiB. */
   readonly text: string | null;
 }
@@ -215,6 +235,7 @@ async function readAnswer(response: TokenFetchResponse): Promise<RawAnswer> {
     status: response.status,
     retryAfter: response.headers.get('retry-after'),
     nonce: response.headers.get('dpop-nonce'),
+    location: response.headers.get('location'),
     text: body === null ? null : body.toString('utf8'),
   };
 }

@@ -40,6 +40,8 @@ export type RefreshOutcome =
       readonly ends?: undefined;
       readonly error: string;
       readonly description: string;
+      /** Address that the endpoint has moved to. */
+      readonly movedTo?: string;
     }
   /** Temporary. `retryAfterMs`: from `Retry-After` (RFC 9110 §10.2.3). */
   | { readonly kind: 'later'; readonly reason: string; readonly retryAfterMs: number | null };
@@ -90,12 +92,12 @@ export function refreshOutcome(answer: TokenAnswer): RefreshOutcome {
       return { kind: 'renewed', accessToken, refreshToken: next, expiresAt, obtainedAt, scope, ...bound };
     }
     case 'error': {
-      const { error, description } = answer;
+      const { error, description, movedTo } = answer;
       if (consentGone.has(error.toLowerCase())) return { kind: 'refused', ends: 'grant', description };
       // RFC 8628 defines `slow_down` for device codes; some servers send it for any rate limit.
       if (error === 'slow_down')
         return { kind: 'later', reason: 'the token endpoint answered slow_down', retryAfterMs: null };
-      return { kind: 'refused', error, description };
+      return { kind: 'refused', error, description, ...(movedTo === undefined ? {} : { movedTo }) };
     }
     case 'later':
       return answer;

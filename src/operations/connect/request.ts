@@ -3,6 +3,7 @@ import type { Provider } from '../../domain/provider.ts';
 import type { ActivityNotes } from '../../grants/activity.ts';
 import type { Obtained } from '../../grants/keep.ts';
 import { whatToCheck } from '../../grants/messages.ts';
+import { movedHint } from '../../grants/oauth/redirect.ts';
 import { unbound } from '../../grants/oauth/answer.ts';
 import { withDescription } from '../../grants/oauth/description.ts';
 import { scopesIn } from '../../grants/oauth/scopes.ts';
@@ -106,10 +107,15 @@ export async function renewNow(
       return { credential: boundBy(next, proofKey, isBound), scopes: scopesIn(scope) ?? scopes };
     }
     case 'refused': {
-      const error = outcome.ends === undefined ? outcome.error : undefined;
       const { description } = outcome;
-      const why = error === undefined ? description : withDescription(error, description);
-      throw refused(provider, why, whatToCheck(request, provider.name, error));
+      if (outcome.ends !== undefined)
+        throw refused(provider, description, whatToCheck(request, provider.name));
+      const { error, movedTo } = outcome;
+      const hint =
+        movedTo === undefined
+          ? whatToCheck(request, provider.name, error)
+          : movedHint(`providers.${provider.name}.token_endpoint`, movedTo);
+      throw refused(provider, withDescription(error, description), hint);
     }
     case 'later':
       throw refused(provider, outcome.reason, 'try again later');
