@@ -160,7 +160,7 @@ function declined(
 }
 
 function noToken({ name, title }: Provider, failure: Exclude<TokenAnswer, Tokens>): SidekeyError {
-  const movedTo = failure.kind === 'error' ? failure.movedTo : undefined;
+  const isMoved = failure.kind === 'error' && failure.error === 'endpoint_moved';
   const why =
     failure.kind === 'error'
       ? withDescription(failure.error, failure.description)
@@ -168,6 +168,6 @@ function noToken({ name, title }: Provider, failure: Exclude<TokenAnswer, Tokens
   return new SidekeyError(
     'provider_refused',
     `${title} gave the login no token (${why}); nothing was stored.`,
-    { hint: movedTo === undefined ? 'log in again' : movedHint(`providers.${name}.token_endpoint`, movedTo) },
+    { hint: isMoved ? movedHint(name, failure.movedTo) : 'log in again' },
   );
 }

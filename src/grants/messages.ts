@@ -138,16 +138,15 @@ export function reauthReason({ kind }: RenewalRequest): string {
 export function movedRemedy(
   { grant, sealed: { credential } }: Pick<ReadyToken, 'grant' | 'sealed'>,
   provider: Provider | undefined,
-  address: string,
+  address: string | undefined,
 ): Hint {
   const own = credential.type === 'oauth2' ? credential : null;
   if (own?.tokenEndpoint != null) {
     const again = replaceRemedy(grant, [], provider, credential);
-    return hintOf`where that is the right address, add the grant again with token_endpoint ${address}: ${again}`;
+    return hintOf`add the grant again, with token_endpoint ${address ?? 'of the provider'}: ${again}`;
   }
   const refreshes = own?.renewal === undefined && provider?.dialect.refreshEndpoint != null;
-  const setting = refreshes ? 'dialect.refresh_endpoint' : 'token_endpoint';
-  return movedHint(`providers.${grant.provider}.${setting}`, address);
+  return movedHint(grant.provider, address, refreshes ? 'dialect.refresh_endpoint' : 'token_endpoint');
 }
 
 /**

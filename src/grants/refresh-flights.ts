@@ -165,12 +165,12 @@ export class RefreshFlights {
   async close(): Promise<void> {
     this.#stopping.abort();
     for (const state of this.#states.values()) endRetries(state);
-    const { stopMs, abandon, flush } = this.#attempts;
+    const attempts = this.#attempts;
     const ended = this.#ended();
-    await within(this.#parts.timers, ended, stopMs.answer);
-    abandon();
-    await within(this.#parts.timers, ended, stopMs.commit);
-    await flush();
+    await within(this.#parts.timers, ended, attempts.stopMs.answer);
+    attempts.abandon();
+    await within(this.#parts.timers, ended, attempts.stopMs.commit);
+    await attempts.flush();
   }
 
   /** Resolves when no refresh is in progress, not even a late one. */

@@ -240,6 +240,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
           expiresAt: outcome.expiresAt ?? jwtExpiry(outcome.accessToken),
           obtainedAt: outcome.obtainedAt,
           scope: outcome.scope ?? credential.scope,
+          ...(outcome.needs === undefined ? {} : { refreshNeeds: outcome.needs }),
           // Only if the provider confirms it: some ignore the parameter.
           ...(narrowTo && isWithin(scopesIn(outcome.scope), narrowTo) ? { isNarrowed: true } : {}),
         };
@@ -268,11 +269,10 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       case undefined: {
         const refusal = `the provider refused the refresh with ${outcome.error}`;
         const reason = withDescription(refusal, outcome.description);
-        const { movedTo } = outcome;
         const hint =
-          movedTo === undefined
-            ? whatToCheck(plan.request, grant.provider, outcome.error)
-            : movedRemedy(opened, parts.providers(grant.provider), movedTo);
+          outcome.error === 'endpoint_moved'
+            ? movedRemedy(opened, parts.providers(grant.provider), outcome.movedTo)
+            : whatToCheck(request, grant.provider, outcome.error);
         // A refusal of fewer scopes is not a failure of the grant.
         if (narrowTo !== undefined) return { kind: 'refused', reason, hint, revision: grant.revision };
         return refuse(opened, reason, hint, begun);
@@ -311,7 +311,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
 
   return {
     attempt,
-    abandon: lock.abandon,
+    abandon: () => lock.abandon(),
     stopMs: lock.stopMs,
     async flush() {
       for (const grantId of commits.waiting()) {

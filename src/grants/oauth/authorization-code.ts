@@ -139,9 +139,9 @@ function refused(provider: Provider, error: string, description: string, movedTo
     `The provider "${provider.name}" gave no token (${withDescription(error, description)}).`,
     {
       hint:
-        movedTo === undefined
-          ? `check the client of the provider "${provider.name}", then begin again`
-          : `${movedHint(`providers.${provider.name}.token_endpoint`, movedTo)}; then begin again`,
+        error === 'endpoint_moved'
+          ? `${movedHint(provider.name, movedTo)}; then begin again`
+          : `check the client of the provider "${provider.name}", then begin again`,
     },
   );
 }

@@ -12,7 +12,7 @@ import {
   pollForTokens,
   requestDeviceAuthorization,
 } from './device-code.ts';
-import type { EndpointFailure, TokenIo } from './http.ts';
+import type { TokenIo } from './http.ts';
 import { movedHint } from './redirect.ts';
 
 /** A consent on another device (RFC 8628) that waits for a person. */
@@ -43,7 +43,7 @@ export async function beginDeviceConsent(
   if (io.signal?.reason instanceof SidekeyError) throw io.signal.reason;
   switch (codes.kind) {
     case 'error':
-      throw refusedBy(codes, provider, 'device_authorization_endpoint');
+      throw refused(provider, withDescription(codes.error, codes.description));
     case 'later':
       throw refused(provider, codes.reason);
     case 'authorization':
@@ -58,16 +58,18 @@ export async function beginDeviceConsent(
       case 'tokens':
         return consented(outcome, scopes, { provider, proofKey });
       case 'error':
-        throw failureOf(outcome, provider);
+        if (outcome.error !== 'endpoint_moved') throw failureOf(outcome, provider);
+        throw refused(provider, outcome.description, movedHint(provider.name, outcome.movedTo));
     }
   };
   return { codes, tokens };
 }
 
-type Refusal = Extract<EndpointFailure, { readonly kind: 'error' }>;
-
-function failureOf(refusal: Refusal, provider: Provider): SidekeyError {
-  switch (refusal.error) {
+function failureOf(
+  { error, description }: { readonly error: string; readonly description: string },
+  provider: Provider,
+): SidekeyError {
+  switch (error) {
     case 'access_denied':
       return new SidekeyError('consent_declined', `Consent was refused at ${provider.title}.`, {
         hint: 'begin again if this was a mistake',
@@ -77,18 +79,8 @@ function failureOf(refusal: Refusal, provider: Provider): SidekeyError {
         hint: 'begin again; the code is good for some minutes',
       });
     default:
-      return refusedBy(refusal, provider, 'token_endpoint');
+      return refused(provider, withDescription(error, description));
   }
-}
-
-/** `setting`: key of the endpoint that answered. */
-function refusedBy(
-  { error, description, movedTo }: Refusal,
-  provider: Provider,
-  setting: string,
-): SidekeyError {
-  const moved = movedTo && `${movedHint(`providers.${provider.name}.${setting}`, movedTo)}; then begin again`;
-  return refused(provider, withDescription(error, description), moved);
 }
 
 async function deviceRequest(provider: Provider, scopes: readonly string[]): Promise<DeviceRequest> {
@@ -119,9 +111,8 @@ async function deviceRequest(provider: Provider, scopes: readonly string[]): Pro
 }
 
 function refused({ name, title }: Provider, why: string, hint?: string): SidekeyError {
+  const usual = `check that the client of the provider ${shellWord(name)} may use the device flow, then begin again`;
   return new SidekeyError('provider_refused', `${title} gave no token (${withoutStop(why)}).`, {
-    hint:
-      hint ??
-      `check that the client of the provider ${shellWord(name)} may use the device flow, then begin again`,
+    hint: hint ?? usual,
   });
 }

@@ -51,9 +51,12 @@ export function movedFailure(name: string, url: string, redirect: Redirect): Mov
   };
 }
 
-/** Returns the next step for a redirect to an address. `setting`: key of the address that was asked. */
-export function movedHint(setting: string, address: string): string {
-  return `where that is the right address: set ${setting} to ${address}`;
+/** Returns the next step for a redirect of a provider's endpoint. `address`: undefined if it named none. */
+export function movedHint(provider: string, address: string | undefined, key = 'token_endpoint'): string {
+  const setting = `providers.${provider}.${key}`;
+  return address === undefined
+    ? `check ${setting}`
+    : `where that is the right address: set ${setting} to ${address}`;
 }
 
 function targetOf(url: string, { location }: Redirect): URL | null {

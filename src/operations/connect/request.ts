@@ -112,9 +112,9 @@ export async function renewNow(
         throw refused(provider, description, whatToCheck(request, provider.name));
       const { error, movedTo } = outcome;
       const hint =
-        movedTo === undefined
-          ? whatToCheck(request, provider.name, error)
-          : movedHint(`providers.${provider.name}.token_endpoint`, movedTo);
+        error === 'endpoint_moved'
+          ? movedHint(provider.name, movedTo)
+          : whatToCheck(request, provider.name, error);
       throw refused(provider, withDescription(error, description), hint);
     }
     case 'later':

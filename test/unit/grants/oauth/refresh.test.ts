@@ -218,7 +218,7 @@ describe('a refusal', () => {
     'invalid_request',
     'unsupported_grant_type',
   ])('%s is a config error', async (error) => {
-    expect(await ask(Response.json({ error }, { status: 401 }))).toEqual({
+    expect(await ask(() => Response.json({ error }, { status: 401 }))).toEqual({
       kind: 'refused',
       error,
       description: '',
