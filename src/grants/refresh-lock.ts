@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { SidekeyError } from '../lib/errors.ts';
 import { isRunning, processStat } from '../lib/os.ts';
 import { pause, type Timers } from '../lib/timers.ts';
-import { answerMs } from '../proxy/policy/limits.ts';
+import { answerMs, type Limits } from '../proxy/policy/limits.ts';
 import type { Store } from '../store/store.ts';
 
 /**
@@ -19,13 +19,8 @@ interface RefreshLockParts {
   readonly limits: RefreshLimits;
 }
 
-/** Limits in milliseconds; see `proxy/policy/limits.ts`. */
-export interface RefreshLimits {
-  readonly refresh_timeout: number;
-  readonly refresh_wait: number;
-  /** Default: 0. */
-  readonly drain?: number;
-}
+/** `drain`: default 0. */
+export type RefreshLimits = Pick<Limits, 'refresh_timeout' | 'refresh_wait'> & Partial<Pick<Limits, 'drain'>>;
 
 interface TakeOptions {
   /** False: tries once, without waiting. */
@@ -93,7 +88,8 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
   const requestMs = Math.min(limits.refresh_timeout, longestMs);
   /** Milliseconds without a heartbeat after which another node takes the lock. */
   const takeoverMs = requestMs + marginMs;
-  const inFlight = new Set<AbortController>();
+  /** Functions that abort the requests in flight. */
+  const aborts = new Set<() => void>();
   const heartbeats = new Map<string, Heartbeat>();
 
   async function tryTake(name: string): Promise<boolean> {
@@ -133,12 +129,6 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
     heartbeats.set(name, { stop, seenAt });
   }
 
-  /** Reports whether the store has had no heartbeat for so long that another node may soon take the lock. */
-  function isSilent(name: string): boolean {
-    const seenAt = heartbeats.get(name)?.seenAt ?? -Infinity;
-    return now() - seenAt >= Math.max(requestMs, heartbeatMs);
-  }
-
   return {
     stopMs: { answer: Math.min(Math.max(requestMs, limits.drain ?? 0), longestMs), commit: marginMs },
     async take(grantId, { patient, signal, isMoot }) {
@@ -169,21 +159,23 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
       };
       if (!(await hold())) return null;
       const timeout = new AbortController();
+      const abort = (): void =>
+        timeout.abort(new DOMException('The token endpoint did not answer in time.', 'TimeoutError'));
       const until = now() + longestMs;
       let isSent = false;
-      const wait = (): void => {
-        if (now() >= until || isSilent(nameOf(grantId))) timeout.abort(unanswered());
-        else cancel = timers.after(Math.min(beatEveryMs, until - now()), wait);
+      const goOn = (): void => {
+        const seenAt = heartbeats.get(nameOf(grantId))?.seenAt ?? -Infinity;
+        // Another node may soon take the lock.
+        const isSilent = now() - seenAt >= Math.max(requestMs, heartbeatMs);
+        if (isSilent || now() >= until) abort();
+        else cancel = timers.after(Math.min(beatEveryMs, until - now()), goOn);
       };
       let cancel = timers.after(requestMs, () => {
-        if (!isSent || overdue === null) {
-          timeout.abort(unanswered());
-          return;
-        }
-        wait();
+        if (!isSent || overdue === null) return abort();
+        goOn();
         overdue();
       });
-      inFlight.add(timeout);
+      aborts.add(abort);
       try {
         return await question({
           signal: timeout.signal,
@@ -194,11 +186,11 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
         });
       } finally {
         cancel();
-        inFlight.delete(timeout);
+        aborts.delete(abort);
       }
     },
     abandon() {
-      for (const request of inFlight) request.abort(unanswered());
+      for (const abort of aborts) abort();
     },
     async release(grantId) {
       const name = nameOf(grantId);
@@ -207,10 +199,6 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
       await locks.release(name, holder).catch(() => undefined);
     },
   };
-}
-
-function unanswered(): DOMException {
-  return new DOMException('The token endpoint did not answer in time.', 'TimeoutError');
 }
 
 function nameOf(grantId: string): string {

@@ -79,18 +79,15 @@ export async function refreshToken(request: RefreshRequest, io: TokenIo): Promis
   };
   const needs = new Set(request.needs);
   for (;;) {
-    const isSent = (name: RefreshParameter) =>
-      needs.has(name) || (name === 'scope' && dialect.sendScopeOnRefresh);
+    const sent = new Set([...needs, ...(dialect.sendScopeOnRefresh ? ['scope'] : [])]);
     const parameters: Record<string, string> = { refresh_token: token };
-    for (const name of refreshParameters.filter(isSent)) {
-      const value = optional[name];
-      if (value !== undefined) parameters[name === 'scope' ? dialect.scopeParameter : name] = value;
-    }
+    for (const [name, value] of Object.entries(optional))
+      if (sent.has(name)) parameters[name === 'scope' ? dialect.scopeParameter : name] = value;
     const question = { endpoint, client, dialect, grantType: 'refresh_token', parameters, secrets: [token] };
     const answer = await askTokenEndpoint(question, io);
     const outcome = refreshOutcome(answer);
     if (outcome.kind === 'refused' && outcome.ends === undefined) {
-      const absent = refreshParameters.filter((name) => name in optional && !isSent(name));
+      const absent = refreshParameters.filter((name) => name in optional && !sent.has(name));
       const missing = missingParameter(outcome, absent);
       if (missing === undefined) return outcome;
       needs.add(missing);

@@ -64,10 +64,12 @@ function proven(request: TokenRequest, { proof }: Proving): TokenRequest {
 
 /** A redirect may quote the request in its path. Such an address is of no use in a definition. */
 function withoutSecrets(failure: EndpointFailure, secrets: readonly string[]): EndpointFailure {
-  if (failure.kind !== 'error') return failure;
-  const { movedTo, ...rest } = failure;
-  const isClean = movedTo !== undefined && describe(movedTo, secrets) === movedTo;
-  return { ...rest, description: describe(rest.description, secrets), ...(isClean ? { movedTo } : {}) };
+  if (failure.kind !== 'error' || failure.error !== 'endpoint_moved') return failure;
+  const { movedTo = '', ...rest } = failure;
+  const description = describe(rest.description, secrets);
+  return description.endsWith(movedTo) && movedTo !== ''
+    ? { ...failure, description }
+    : { ...rest, description };
 }
 
 interface TokenRequest extends EndpointRequest {

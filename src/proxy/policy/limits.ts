@@ -221,15 +221,12 @@ export const defaultLimits: Limits = Object.freeze(
   Object.fromEntries(Object.entries(limitTable).map(([name, limit]) => [name, limit.default])),
 ) as Limits;
 
-/** Milliseconds after `refresh_timeout` for which an answer is still awaited that has the only valid token. */
-const lateMs = 15_000;
-
 /**
  * Returns the milliseconds for which the answer to a one-time code or a refresh token is awaited. 25 s with
  * the default: providers that accept a used refresh token once more do so for 30 s or longer.
  */
 export function answerMs({ refresh_timeout: ms }: Pick<Limits, 'refresh_timeout'>): number {
-  return ms + lateMs;
+  return ms + 15_000;
 }
 
 /** Returns the 429 (RFC 6585 §4) of a limit that allows another request in `retryAfterMs` milliseconds. */
