@@ -192,7 +192,7 @@ export const limitTable = {
     unit: 'ms',
     least: 10,
     code: 'refresh_failed',
-    what: 'one request to a token endpoint',
+    what: 'one request to a token endpoint; a refresh token that was sent is awaited for 15 s more',
   },
   refresh_wait: {
     default: 20_000,
