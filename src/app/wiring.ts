@@ -11,6 +11,7 @@ import { accountOf } from '../domain/credential.ts';
 import type { LoginExchange, LoginOutcome } from '../grants/keep-login.ts';
 import type { Log } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
+import { answerMs } from '../proxy/policy/limits.ts';
 import type { Redirection } from '../proxy/transparent.ts';
 import type { Entry, openEntry } from '../proxy/entry.ts';
 import type { Quota } from '../agents/quota/quota.ts';
@@ -189,7 +190,7 @@ export function loginKeeper(
   return async (exchange) => {
     // Loaded on use: a start needs no flow.
     const { keepLogin } = await import('../grants/keep-login.ts');
-    const signal = AbortSignal.timeout(config().limits.refresh_timeout);
+    const signal = AbortSignal.timeout(answerMs(config().limits));
     return keepLogin(exchange, state, { fetch: fetch(), now, signal });
   };
 }

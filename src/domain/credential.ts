@@ -15,6 +15,8 @@ export interface OAuth2Credential {
   readonly scope: string | null;
   /** True if a person removed scopes: a refresh must list the rest, or all come back (RFC 6749 §6). */
   readonly isNarrowed?: boolean;
+  /** Parameters without which the provider refused a refresh; absent: none. */
+  readonly refreshNeeds?: readonly RefreshParameter[];
   /** Overrides of the provider's client and endpoint; null: no override. */
   readonly clientId: string | null;
   readonly clientSecret: string | null;
@@ -28,6 +30,9 @@ export interface OAuth2Credential {
   /** Key that the tokens are bound to (RFC 9449); absent: the tokens are not bound. */
   readonly dpop?: DpopBinding;
 }
+
+export const refreshParameters = ['scope', 'resource'] as const;
+export type RefreshParameter = (typeof refreshParameters)[number];
 
 /** Algorithm of DPoP proofs (RFC 7518 §3.4, RFC 8037 §3.1). */
 export type DpopAlgorithm = 'ES256' | 'EdDSA';

@@ -4,6 +4,7 @@ import { withoutStop } from '../lib/text.ts';
 import { consented, readTokenAnswer, type TokenAnswer, type Tokens } from './oauth/answer.ts';
 import { withDescription } from './oauth/description.ts';
 import { askEndpoint, type EndpointAnswer, jsonObject, type JsonObject, type TokenIo } from './oauth/http.ts';
+import { movedHint } from './oauth/redirect.ts';
 import type { ActivityNotes } from './activity.ts';
 import { accountOf } from '../domain/credential.ts';
 import { jwtExpiry } from './credential-input.ts';
@@ -158,7 +159,8 @@ function declined(
   };
 }
 
-function noToken({ title }: Provider, failure: Exclude<TokenAnswer, Tokens>): SidekeyError {
+function noToken({ name, title }: Provider, failure: Exclude<TokenAnswer, Tokens>): SidekeyError {
+  const isMoved = failure.kind === 'error' && failure.error === 'endpoint_moved';
   const why =
     failure.kind === 'error'
       ? withDescription(failure.error, failure.description)
@@ -166,6 +168,6 @@ function noToken({ title }: Provider, failure: Exclude<TokenAnswer, Tokens>): Si
   return new SidekeyError(
     'provider_refused',
     `${title} gave the login no token (${why}); nothing was stored.`,
-    { hint: 'log in again' },
+    { hint: isMoved ? movedHint(name, failure.movedTo) : 'log in again' },
   );
 }

@@ -2,6 +2,7 @@ import { shellWord } from '../lib/text.ts';
 import type { RefreshOutcome } from './oauth/refresh.ts';
 import type { RenewalRequest } from './oauth/renewal.ts';
 import { unusableHint } from './oauth/unusable.ts';
+import { movedHint } from './oauth/redirect.ts';
 import { scopeRefusal, scopesToAskFor } from './oauth/scopes.ts';
 import type { Credential } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
@@ -135,14 +136,30 @@ export function reauthReason({ kind }: RenewalRequest): string {
   return reauthReasons[kind];
 }
 
+/** Returns the hint for a renewal whose endpoint redirects to an address. */
+export function movedRemedy(
+  { grant, sealed: { credential } }: Pick<ReadyToken, 'grant' | 'sealed'>,
+  provider: Provider | undefined,
+  address: string | undefined,
+): Hint {
+  const own = credential.type === 'oauth2' ? credential : null;
+  if (own?.tokenEndpoint != null) {
+    const again = replaceRemedy(grant, [], provider, credential);
+    return hintOf`add the grant again, with token_endpoint ${address ?? 'of the provider'}: ${again}`;
+  }
+  const refreshes = own?.renewal === undefined && provider?.dialect.refreshEndpoint != null;
+  return movedHint(grant.provider, address, refreshes ? 'dialect.refresh_endpoint' : 'token_endpoint');
+}
+
 /** Returns the hint for a permanent refusal. */
 export function whatToCheck(
   { kind }: RenewalRequest,
   provider: string,
   refusal: Extract<RefreshOutcome, { readonly kind: 'refused' }>,
 ): Hint {
-  const { error, unusable } = refusal.ends === undefined ? refusal : {};
+  const { error, unusable, movedTo } = refusal.ends === undefined ? refusal : {};
   if (unusable !== undefined) return unusableHint(provider, unusable);
+  if (error === 'endpoint_moved') return movedHint(provider, movedTo);
   if (error === 'invalid_dpop_proof') return 'check that the clock of this machine is right';
   const client = `client_id, client_secret and token_endpoint of the provider "${provider}"`;
   switch (kind) {

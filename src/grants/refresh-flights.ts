@@ -32,6 +32,8 @@ interface Retries {
 /** Refreshes of a grant by this process. Times are milliseconds since the epoch; undefined: never. */
 interface GrantState {
   underWay?: Promise<AttemptOutcome>;
+  /** True once no caller waits for the refresh, whose answer is late. */
+  isLate?: boolean;
   /** End of the last attempt. */
   endedAt?: number;
   /** Last new token, or start of the last forced refresh. */
@@ -124,11 +126,12 @@ export class RefreshFlights {
   }
 
   /**
-   * Returns why the last refresh failed, while attempts continue in the background. Null: there are none, and
-   * a request may join or start a refresh.
+   * Returns why the last refresh failed, while its answer is late or attempts continue in the background.
+   * Null: a request may join or start a refresh.
    */
   failureOf(opened: OpenedGrant): RefreshFailure | null {
-    return this.#retriesOf(opened) === null ? null : this.#failure(opened);
+    const isFailing = this.#of(opened).isLate === true || this.#retriesOf(opened) !== null;
+    return isFailing ? this.#failure(opened) : null;
   }
 
   /** Keeps retrying in the background while requests still fail for this grant. */
@@ -161,11 +164,22 @@ export class RefreshFlights {
   /** Starts no further refresh, and waits (within limits) until those in progress are committed. */
   async close(): Promise<void> {
     this.#stopping.abort();
-    const states = [...this.#states.values()];
-    for (const state of states) endRetries(state);
-    const ended = Promise.allSettled(states.flatMap(({ underWay }) => underWay ?? []));
-    await within(this.#parts.timers, ended, this.#attempts.maxMs);
-    await this.#attempts.flush();
+    for (const state of this.#states.values()) endRetries(state);
+    const attempts = this.#attempts;
+    const ended = this.#ended();
+    await within(this.#parts.timers, ended, attempts.stopMs.answer);
+    attempts.abandon();
+    await within(this.#parts.timers, ended, attempts.stopMs.commit);
+    await attempts.flush();
+  }
+
+  /** Resolves when no refresh is in progress, not even a late one. */
+  async #ended(): Promise<void> {
+    for (;;) {
+      const underWay = [...this.#states.values()].flatMap((state) => state.underWay ?? []);
+      if (underWay.length === 0) return;
+      await Promise.allSettled(underWay);
+    }
   }
 
   #of({ grant: { id } }: OpenedGrant): GrantState {
@@ -194,14 +208,17 @@ export class RefreshFlights {
     const isFirst = patient && unwanted === null && this.#backoff.reason(id) === null;
     const adoptsSince = isFirst ? (state.endedAt ?? 0) : undefined;
     const options = { unwanted, patient, adoptsSince, stopping: this.stopping };
-    const begun = this.#attempts.attempt(id, options).then((outcome) => {
-      delete state.underWay;
-      state.endedAt = this.#parts.now();
-      this.#remember(opened, outcome, asked);
-      return outcome;
-    });
-    state.underWay = begun;
-    return begun;
+    const follow = (attempt: Promise<AttemptOutcome>): Promise<AttemptOutcome> =>
+      (state.underWay = attempt.then((outcome) => {
+        const rest = outcome.kind === 'later' ? outcome.rest : undefined;
+        state.isLate = rest !== undefined;
+        state.endedAt = this.#parts.now();
+        this.#remember(opened, outcome, asked);
+        delete state.underWay;
+        if (rest !== undefined) void follow(rest);
+        return outcome;
+      }));
+    return follow(this.#attempts.attempt(id, options));
   }
 
   #remember(opened: OpenedGrant, outcome: AttemptOutcome, provider: Provider | undefined): void {

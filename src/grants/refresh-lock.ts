@@ -4,6 +4,7 @@ import { hostname } from 'node:os';
 import { SidekeyError } from '../lib/errors.ts';
 import { isRunning, processStat } from '../lib/os.ts';
 import { pause, type Timers } from '../lib/timers.ts';
+import { answerMs, type Limits } from '../proxy/policy/limits.ts';
 import type { Store } from '../store/store.ts';
 
 /**
@@ -15,8 +16,11 @@ interface RefreshLockParts {
   readonly store: Pick<Store, 'locks'>;
   readonly now: () => number;
   readonly timers: Timers;
-  readonly limits: { readonly refresh_timeout: number; readonly refresh_wait: number };
+  readonly limits: RefreshLimits;
 }
+
+/** `drain`: default 0. */
+export type RefreshLimits = Pick<Limits, 'refresh_timeout' | 'refresh_wait'> & Partial<Pick<Limits, 'drain'>>;
 
 interface TakeOptions {
   /** False: tries once, without waiting. */
@@ -33,17 +37,31 @@ export interface LockedIo {
   readonly beforeSend?: () => Promise<void>;
 }
 
+interface Heartbeat {
+  readonly stop: () => void;
+  /** Time of the last heartbeat that the store confirmed. */
+  seenAt: number;
+}
+
 interface RefreshLock {
-  /** Maximum milliseconds for which a lock is held. */
-  readonly lockMs: number;
+  /** Milliseconds that a stop leaves to a request, then to the commit of its answer. */
+  readonly stopMs: { readonly answer: number; readonly commit: number };
   /** `busy`: held by another, not `patient`; `late`: after `refresh_wait`. Rejects with store errors. */
   take(grantId: string, options: TakeOptions): Promise<'taken' | 'busy' | 'late' | 'moot' | 'aborted'>;
   /**
    * Calls the provider under the lock. Null: the process was suspended, and another has taken the lock. The
-   * signal aborts after `refresh_timeout`, early enough to store the response. `beforeSend` rejects if the
-   * lock was lost while connecting. Rejects with errors of `question` and the store.
+   * signal aborts after `refresh_timeout`. With `overdue`, a request that was sent goes on: `overdue` is called
+   * then, and the signal aborts after `answerMs`, early enough to store the response, or when the heartbeats
+   * of the lock do not arrive. `beforeSend` rejects if the lock was lost while connecting. Rejects with errors
+   * of `question` and the store.
    */
-  ask<T>(grantId: string, question: (io: LockedIo) => Promise<T>): Promise<T | null>;
+  ask<T>(
+    grantId: string,
+    question: (io: LockedIo) => Promise<T>,
+    overdue: (() => void) | null,
+  ): Promise<T | null>;
+  /** Aborts the requests in flight. Their answers are lost. */
+  abandon(): void;
   /** Checks with the store that this holder still has the lock. Rejects with errors of the store. */
   readonly isHeld: (grantId: string) => Promise<boolean>;
   /** Never rejects: after a failure, the lock expires by itself. */
@@ -66,10 +84,13 @@ const beatEveryMs = 500;
 /** Each call creates a holder. */
 export function createRefreshLock({ store: { locks }, now, timers, limits }: RefreshLockParts): RefreshLock {
   const holder = newHolder();
-  const requestMs = Math.min(limits.refresh_timeout, maxLockMs - marginMs);
-  const lockMs = requestMs + marginMs;
-  /** Functions that stop the heartbeat of each held lock. */
-  const heartbeats = new Map<string, () => void>();
+  const longestMs = Math.min(answerMs(limits), maxLockMs - marginMs);
+  const requestMs = Math.min(limits.refresh_timeout, longestMs);
+  /** Milliseconds without a heartbeat after which another node takes the lock. */
+  const takeoverMs = requestMs + marginMs;
+  /** Functions that abort the requests in flight. */
+  const aborts = new Set<() => void>();
+  const heartbeats = new Map<string, Heartbeat>();
 
   async function tryTake(name: string): Promise<boolean> {
     const lock = await locks.look(name);
@@ -82,7 +103,7 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
         case 'elsewhere':
           // Its heartbeat is late (busy machine, database away), but the holder may still refresh. A second
           // use of the refresh token would cost the grant.
-          if (lock.leftMs > -lockMs) return false;
+          if (lock.leftMs > -takeoverMs) return false;
           break;
         case 'stopped':
         case 'unknown':
@@ -93,25 +114,30 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
   }
 
   /** Renews the lock until its release, but not after `until`. */
-  function startHeartbeat(name: string, until: number): void {
-    heartbeats.get(name)?.();
-    const cancel = timers.after(beatEveryMs, () => {
-      if (now() >= until) return;
-      startHeartbeat(name, until);
-      void locks.renew(name, holder, heartbeatMs).catch(() => undefined);
+  function startHeartbeat(name: string, until: number, seenAt = now()): void {
+    heartbeats.get(name)?.stop();
+    const stop = timers.after(beatEveryMs, () => {
+      const at = now();
+      if (at >= until) return;
+      startHeartbeat(name, until, heartbeats.get(name)?.seenAt);
+      const seen = (isHeld: boolean) => {
+        const beat = heartbeats.get(name);
+        if (isHeld && beat !== undefined) beat.seenAt = at;
+      };
+      void locks.renew(name, holder, heartbeatMs).then(seen, () => undefined);
     });
-    heartbeats.set(name, cancel);
+    heartbeats.set(name, { stop, seenAt });
   }
 
   return {
-    lockMs,
+    stopMs: { answer: Math.min(Math.max(requestMs, limits.drain ?? 0), longestMs), commit: marginMs },
     async take(grantId, { patient, signal, isMoot }) {
       const name = nameOf(grantId);
       const deadline = now() + limits.refresh_wait;
       for (let ms = pollMs.first; ; ms = Math.min(ms * 2, pollMs.max)) {
         if (signal?.aborted === true) return 'aborted';
         if (await tryTake(name)) {
-          startHeartbeat(name, now() + lockMs);
+          startHeartbeat(name, now() + longestMs + marginMs);
           return 'taken';
         }
         if (!patient) return 'busy';
@@ -121,7 +147,7 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
       }
     },
     isHeld: (grantId) => locks.renew(nameOf(grantId), holder, heartbeatMs),
-    async ask(grantId, question) {
+    async ask(grantId, question, overdue) {
       let renewedAt = -Infinity;
       // Repeated if the process was suspended: another may have taken the lock since the response.
       const hold = async (): Promise<boolean> => {
@@ -133,23 +159,42 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
       };
       if (!(await hold())) return null;
       const timeout = new AbortController();
-      const cancel = timers.after(requestMs, () => {
+      const abort = (): void =>
         timeout.abort(new DOMException('The token endpoint did not answer in time.', 'TimeoutError'));
+      const until = now() + longestMs;
+      let isSent = false;
+      const goOn = (): void => {
+        const seenAt = heartbeats.get(nameOf(grantId))?.seenAt ?? -Infinity;
+        // Another node may soon take the lock.
+        const isSilent = now() - seenAt >= Math.max(requestMs, heartbeatMs);
+        if (isSilent || now() >= until) abort();
+        else cancel = timers.after(Math.min(beatEveryMs, until - now()), goOn);
+      };
+      let cancel = timers.after(requestMs, () => {
+        if (!isSent || overdue === null) return abort();
+        goOn();
+        overdue();
       });
+      aborts.add(abort);
       try {
         return await question({
           signal: timeout.signal,
           beforeSend: async () => {
             if (!(await hold())) throw new SidekeyError('refresh_failed', heldUp);
+            isSent = true;
           },
         });
       } finally {
         cancel();
+        aborts.delete(abort);
       }
+    },
+    abandon() {
+      for (const abort of aborts) abort();
     },
     async release(grantId) {
       const name = nameOf(grantId);
-      heartbeats.get(name)?.();
+      heartbeats.get(name)?.stop();
       heartbeats.delete(name);
       await locks.release(name, holder).catch(() => undefined);
     },

@@ -87,6 +87,8 @@ interface OtherSide {
   readonly endpoint: string;
   /** Endpoint for refresh tokens, which differs at some providers. */
   readonly refreshEndpoint: string;
+  /** API of the tokens (RFC 8707); undefined: unknown. */
+  readonly resource: string | undefined;
   readonly dialect: Dialect;
   /** Null: not configured. */
   readonly clientId: string | null;
@@ -112,6 +114,7 @@ function otherSide({ provider: name, credential }: Renewable, provider: Provider
     provider: name,
     endpoint,
     refreshEndpoint: (isOwnEndpoint ? provider.dialect.refreshEndpoint : null) ?? endpoint,
+    resource: provider && resourceOf(provider),
     dialect: provider?.dialect ?? plainDialect,
     clientId,
     async client() {
@@ -127,6 +130,14 @@ function otherSide({ provider: name, credential }: Renewable, provider: Provider
     },
     isForPeople: provider?.flows.some((flow) => peopleFlows.has(flow)) === true,
   };
+}
+
+/** Returns the resource of the consent, or else the only host that gets the tokens; undefined: unknown. */
+function resourceOf({ audience, dialect }: Provider): string | undefined {
+  const { resource } = dialect.authorizationParameters;
+  const [host, ...others] = audience;
+  const isOne = host !== undefined && others.length === 0 && !host.includes('*');
+  return resource ?? (isOne ? `https://${host}` : undefined);
 }
 
 /**
@@ -150,10 +161,11 @@ async function planRefreshToken({ credential, scopes }: Renewable, side: OtherSi
   const { refreshToken } = credential;
   if (refreshToken === null)
     throw new Impossible('there is no refresh token', 'add the grant again with --replace');
-  const { refreshEndpoint: endpoint } = side;
+  const { refreshEndpoint: endpoint, resource } = side;
   const dialect =
     credential.isNarrowed === true ? { ...side.dialect, sendScopeOnRefresh: true } : side.dialect;
-  return { kind: 'refresh_token', endpoint, client: await side.client(), dialect, refreshToken, scopes };
+  const asked = { refreshToken, scopes, resource, needs: credential.refreshNeeds };
+  return { kind: 'refresh_token', endpoint, client: await side.client(), dialect, ...asked };
 }
 
 async function planRenewal(

@@ -27,8 +27,8 @@ export interface RefreshTokenUse<T> {
   /** Command that obtains a new refresh token, for hints. */
   readonly again: Hint;
   /**
-   * Calls the provider once. Rejections are passed on. The signal aborts only after `refresh_timeout`: the
-   * response may have the only valid refresh token.
+   * Calls the provider once. Rejections are passed on. The signal aborts only after `answerMs`: the response
+   * may have the only valid refresh token.
    */
   readonly ask: (grant: OAuthGrant, refreshToken: string, io: LockedIo) => Promise<UseOutcome<T>>;
 }
@@ -68,7 +68,11 @@ export async function useRefreshToken<T>(
   try {
     const begun = parts.now();
     const { opened, refreshToken } = usable(await parts.registry.read(grantId), use, begun);
-    const outcome = await lock.ask(grantId, (io) => use.ask(opened, refreshToken, io));
+    const outcome = await lock.ask(
+      grantId,
+      (io) => use.ask(opened, refreshToken, io),
+      () => undefined,
+    );
     if (outcome === null) throw busy();
     return await settle(use, { opened, refreshToken }, outcome, { ...parts, begun, isHeld: lock.isHeld });
   } finally {

@@ -14,10 +14,10 @@ import type { Store } from '../store/store.ts';
 import { type ActivityNotes, createRefreshNotes } from './activity.ts';
 import { jwtExpiry } from './credential-input.ts';
 import { boundBy, clockOf, type DpopKey, isRefreshable } from '../domain/credential.ts';
-import { whatToCheck, reauthReason } from './messages.ts';
+import { movedRemedy, reauthReason, whatToCheck } from './messages.ts';
 import type { Provider } from '../domain/provider.ts';
 import { createRefreshCommits, type NewTokens, oauthGrant, type OAuthGrant } from './refresh-commit.ts';
-import { createRefreshLock, heldUp, type LockedIo } from './refresh-lock.ts';
+import { createRefreshLock, heldUp, type LockedIo, type RefreshLimits } from './refresh-lock.ts';
 import { type PlanParts, planRefresh, type RefreshPlan } from './refresh-plan.ts';
 import type { OpenedGrant, Registry } from './registry.ts';
 import { replaceRemedy } from './token-result.ts';
@@ -34,7 +34,7 @@ export interface RefreshParts {
   readonly readSecret: PlanParts['readSecret'];
   readonly now: () => number;
   readonly skewMs: number;
-  readonly limits: { readonly refresh_timeout: number; readonly refresh_wait: number };
+  readonly limits: RefreshLimits;
   readonly audit: { note(event: AuditEvent): void };
   /** Records the results of refreshes, for people. */
   readonly activity: Pick<ActivityNotes, 'refreshed' | 'failed'>;
@@ -65,6 +65,8 @@ export type AttemptOutcome =
       readonly retryAfterMs: number | null;
       /** Error of the store or the vault. */
       readonly fault?: unknown;
+      /** Outcome of the request that goes on. No other may be sent before; absent: none is in flight. */
+      readonly rest?: Promise<AttemptOutcome>;
     }
   /** Permanent until the configuration or the grant changes. */
   | { readonly kind: 'refused'; readonly reason: string; readonly hint: Hint; readonly revision: number };
@@ -72,17 +74,24 @@ export type AttemptOutcome =
 /** Reason for a refresh that is put off while the store is away. */
 export const storeAway = 'the store cannot be reached';
 
+/** Reason for a refresh that goes on after `refresh_timeout`. */
+const unanswered = 'the token endpoint did not answer in time';
+
 /** The record has changed: nothing is left to do. */
 const settled = { kind: 'renewed', opened: null } as const;
 
 /** Attempts of this process, as one holder of the locks. */
 interface RefreshAttempts {
-  /** Never rejects. Callers make one attempt at a time per grant. */
+  /**
+   * Never rejects. Callers make one attempt at a time per grant, and wait for its `rest`: after
+   * `refresh_timeout` the attempt is `later`, while a refresh token that was sent may have been used up.
+   */
   attempt(grantId: string, options: AttemptOptions): Promise<AttemptOutcome>;
   /** Retries to store the tokens that the store refused. Never rejects. */
   flush(): Promise<void>;
-  /** Maximum milliseconds of an attempt that has the lock. */
-  readonly maxMs: number;
+  /** Aborts the requests in flight. Their answers are lost. */
+  abandon(): void;
+  readonly stopMs: { readonly answer: number; readonly commit: number };
 }
 
 /** Milliseconds for which a failure of another process counts: a time-out and pauses. */
@@ -113,7 +122,17 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     return failure;
   }
 
-  async function attempt(grantId: string, options: AttemptOptions): Promise<AttemptOutcome> {
+  function attempt(grantId: string, options: AttemptOptions): Promise<AttemptOutcome> {
+    const { promise: overdue, resolve } = Promise.withResolvers<AttemptOutcome>();
+    const whole = attemptToEnd(grantId, options, () => resolve({ ...later(unanswered), rest: whole }));
+    return Promise.race([whole, overdue]);
+  }
+
+  async function attemptToEnd(
+    grantId: string,
+    options: AttemptOptions,
+    overdue: () => void,
+  ): Promise<AttemptOutcome> {
     try {
       const { narrowTo } = options;
       const seen = unfinished(await registry.open(grantId), options.unwanted);
@@ -124,7 +143,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       const { adoptsSince = Infinity } = options;
       const others = await failureSince(grantId, Math.max(adoptsSince, begun - othersFailureMs));
       if (others !== null) return later(others);
-      const waited = await takeLock(grantId, options);
+      const waited = await takeLock(grantId, begun, options);
       if (waited !== 'taken') return waited;
       try {
         const opened = unfinished(await registry.read(grantId), options.unwanted);
@@ -136,7 +155,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         const failure = await failureSince(grantId, begun);
         if (failure !== null) return later(failure);
         const current = (await stillHolds(plan, seen, opened)) ? plan : await planFor(opened, narrowTo);
-        return await refreshOnce(opened, current, narrowTo);
+        return await refreshOnce(opened, current, { narrowTo, overdue });
       } finally {
         await lock.release(grantId);
       }
@@ -165,16 +184,23 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
 
   async function takeLock(
     grantId: string,
+    begun: number,
     { patient, stopping, unwanted }: AttemptOptions,
   ): Promise<'taken' | AttemptOutcome> {
-    const isMoot = async () => unfinished(await registry.open(grantId), unwanted) === null;
+    let failure: string | null = null;
+    const isMoot = async () => {
+      if (unfinished(await registry.open(grantId), unwanted) === null) return true;
+      // The holder may keep the lock after a failure, for a late answer.
+      failure = await failureSince(grantId, begun);
+      return failure !== null;
+    };
     switch (await lock.take(grantId, { patient, signal: stopping, isMoot })) {
       case 'taken':
         return 'taken';
       case 'busy':
         return later(null);
       case 'moot':
-        return settled;
+        return failure === null ? settled : later(failure);
       case 'late':
         return later('another process has been refreshing this grant for too long');
       case 'aborted':
@@ -185,7 +211,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
   async function refreshOnce(
     opened: OAuthGrant,
     plan: RefreshPlan,
-    narrowTo?: readonly string[],
+    { narrowTo, overdue }: Pick<AttemptOptions, 'narrowTo'> & { readonly overdue: () => void },
   ): Promise<AttemptOutcome> {
     const { grant, credential } = opened;
     const begun = now();
@@ -196,8 +222,13 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       return committed.kind === 'renewed' ? settled : committed;
     }
     if (plan.kind === 'impossible') return refuse(opened, plan.reason, plan.hint, begun);
-    const outcome = await lock.ask(grant.id, (io) =>
-      parts.refresh(plan.request, { ...io, proofKey: plan.proofKey }),
+    const { request, proofKey } = plan;
+    const noted = () => void notes.failed(grant, begun, unanswered).then(overdue, overdue);
+    const outcome = await lock.ask(
+      grant.id,
+      (io) => parts.refresh(request, { ...io, proofKey }),
+      // Without a refresh token, nothing is lost, and another request may be answered sooner.
+      'refreshToken' in request ? noted : null,
     );
     if (outcome === null) return later(heldUp);
     switch (outcome.kind) {
@@ -209,6 +240,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
           expiresAt: outcome.expiresAt ?? jwtExpiry(outcome.accessToken),
           obtainedAt: outcome.obtainedAt,
           scope: outcome.scope ?? credential.scope,
+          ...(outcome.needs === undefined ? {} : { refreshNeeds: outcome.needs }),
           // Only if the provider confirms it: some ignore the parameter.
           ...(narrowTo && isWithin(scopesIn(outcome.scope), narrowTo) ? { isNarrowed: true } : {}),
         };
@@ -240,7 +272,10 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         if (after === null) return settled;
         const refusal = `the provider refused the refresh with ${error}`;
         const reason = unusable === undefined ? withDescription(refusal, description) : description;
-        const hint = whatToCheck(plan.request, grant.provider, outcome);
+        const hint =
+          error === 'endpoint_moved'
+            ? movedRemedy(opened, parts.providers(grant.provider), outcome.movedTo)
+            : whatToCheck(request, grant.provider, outcome);
         // A refusal of fewer scopes is not a failure of the grant.
         if (narrowTo !== undefined) return { kind: 'refused', reason, hint, revision: after.grant.revision };
         return refuse(after, reason, hint, begun);
@@ -296,7 +331,8 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
 
   return {
     attempt,
-    maxMs: lock.lockMs,
+    abandon: () => lock.abandon(),
+    stopMs: lock.stopMs,
     async flush() {
       for (const grantId of commits.waiting()) {
         try {

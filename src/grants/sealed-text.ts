@@ -90,6 +90,7 @@ const credential = z.discriminatedUnion('type', [
     obtainedAt: z.number(),
     scope: textOrNull,
     isNarrowed: z.boolean().optional(),
+    refreshNeeds: z.array(z.literal(['scope', 'resource'])).optional(),
     clientId: textOrNull,
     clientSecret: textOrNull,
     tokenEndpoint: textOrNull,

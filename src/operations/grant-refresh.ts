@@ -96,8 +96,9 @@ export function attemptOnce(
     try {
       const stop = stopping.signal;
       const outcome = await attempts.attempt(id, { unwanted, narrowTo, patient: true, stopping: stop });
+      const ended = (outcome.kind === 'later' && (await outcome.rest)) || outcome;
       await attempts.flush();
-      return outcome;
+      return ended;
     } finally {
       giveBack();
     }

@@ -8,6 +8,7 @@ import { consented, type Consented, plainDetail } from './answer.ts';
 import { describe, errorCode, withDescription } from './description.ts';
 import type { EndpointFailure, TokenIo } from './http.ts';
 import { joinScopes } from './scopes.ts';
+import { movedHint } from './redirect.ts';
 import { askTokenEndpoint } from './token-endpoint.ts';
 import { unusableHint } from './unusable.ts';
 
@@ -136,16 +137,23 @@ function needed(provider: Provider, key: string, value: string | null): string {
 
 function refused(
   provider: Provider,
-  { error, description, unusable }: Omit<Extract<EndpointFailure, { readonly kind: 'error' }>, 'kind'>,
+  {
+    error,
+    description,
+    unusable,
+    movedTo,
+  }: Omit<Extract<EndpointFailure, { readonly kind: 'error' }>, 'kind'>,
 ): SidekeyError {
   return new SidekeyError(
     'provider_refused',
     `The provider "${provider.name}" gave no token (${withDescription(error, description)}).`,
     {
       hint:
-        unusable === undefined
-          ? `check the client of the provider "${provider.name}", then begin again`
-          : hintOf`${unusableHint(provider.name, unusable)}; then begin again`,
+        unusable !== undefined
+          ? hintOf`${unusableHint(provider.name, unusable)}; then begin again`
+          : error === 'endpoint_moved'
+            ? `${movedHint(provider.name, movedTo)}; then begin again`
+            : `check the client of the provider "${provider.name}", then begin again`,
     },
   );
 }

@@ -14,6 +14,7 @@ import {
 } from './device-code.ts';
 import type { EndpointFailure, TokenIo } from './http.ts';
 import { unusableHint } from './unusable.ts';
+import { movedHint } from './redirect.ts';
 
 /** A consent on another device (RFC 8628) that waits for a person. */
 interface DeviceConsent {
@@ -58,7 +59,8 @@ export async function beginDeviceConsent(
       case 'tokens':
         return consented(outcome, scopes, { provider, proofKey });
       case 'error':
-        throw failureOf(outcome, provider);
+        if (outcome.error !== 'endpoint_moved') throw failureOf(outcome, provider);
+        throw refused(provider, outcome.description, movedHint(provider.name, outcome.movedTo));
     }
   };
   return { codes, tokens };
@@ -114,9 +116,8 @@ async function deviceRequest(provider: Provider, scopes: readonly string[]): Pro
 }
 
 function refused({ name, title }: Provider, why: string, hint?: Hint): SidekeyError {
+  const usual = `check that the client of the provider ${shellWord(name)} may use the device flow, then begin again`;
   return new SidekeyError('provider_refused', `${title} gave no token (${withoutStop(why)}).`, {
-    hint:
-      hint ??
-      `check that the client of the provider ${shellWord(name)} may use the device flow, then begin again`,
+    hint: hint ?? usual,
   });
 }

@@ -4,6 +4,7 @@ import { readText } from './answer-text.ts';
 import { describeFault, findSidekeyError } from './description.ts';
 import { readBounded } from '../../lib/body.ts';
 import { unlessAborted } from '../../lib/timers.ts';
+import { isRedirect, movedFailure, type Redirect, repeatedAt } from './redirect.ts';
 import type { Nonces } from '../../proxy/schemes/dpop-proof.ts';
 
 /** Requests for documents other than tokens: bounded, without redirects, over the guarded dialer. */
@@ -75,7 +76,7 @@ export function isObject(value: unknown): value is JsonObject {
 
 /**
  * Direct requests of Sidekey to an endpoint of a provider, always over TLS (RFC 9700 §2.6). Response sizes
- * are bounded, redirects are never followed, and no provider or network failure causes a rejection.
+ * are bounded, and no provider or network failure causes a rejection.
  */
 
 /** Required part of `fetch`. */
@@ -118,18 +119,22 @@ export interface EndpointRequest {
   readonly url: string;
   readonly method: 'POST' | 'GET' | 'DELETE';
   readonly headers: Readonly<Record<string, string>>;
+  /** Returns the header fields for another URL; absent: the same. A DPoP proof is valid for one URL. */
+  readonly headersAt?: (url: string) => EndpointRequest['headers'];
   readonly body: string | null;
 }
 
 /** Reason for a missing response. */
 export type EndpointFailure =
-  /** A permanent failure: `endpoint_invalid`, `address_blocked`, `answer_too_large`. */
+  /** A permanent failure: `endpoint_invalid`, `address_blocked`, `answer_too_large`, `endpoint_moved`. */
   | {
       readonly kind: 'error';
       readonly error: string;
       readonly description: string;
       /** Set if the response has tokens that cannot be used. */
       readonly unusable?: UnusableTokens;
+      /** Address of a redirect that was not followed: an https URL without a query. */
+      readonly movedTo?: string;
     }
   /** Temporary. `retryAfterMs`: from `Retry-After` (RFC 9110 §10.2.3), at most an hour. */
   | { readonly kind: 'later'; readonly reason: string; readonly retryAfterMs: number | null };
@@ -157,11 +162,24 @@ export interface EndpointAnswer {
 const maxAnswer = 1_048_576;
 const maxRetryAfterMs = 3_600_000;
 
-/** Sends a request. Never rejects. */
+/** Sends a request, and repeats it once for a redirect that keeps it within the origin. Never rejects. */
 export async function askEndpoint(
   request: EndpointRequest,
   io: TokenIo,
 ): Promise<EndpointAnswer | EndpointFailure> {
+  const answer = await askOnce(request, io);
+  if (answer.kind !== 'redirect') return answer;
+  const { name, headers, headersAt } = request;
+  const url = repeatedAt(request.url, answer);
+  if (url === null) return movedFailure(name, request.url, answer);
+  const second = await askOnce({ ...request, url, headers: headersAt?.(url) ?? headers }, io);
+  return second.kind === 'redirect' ? movedFailure(name, url, second) : second;
+}
+
+async function askOnce(
+  request: EndpointRequest,
+  io: TokenIo,
+): Promise<EndpointAnswer | EndpointFailure | Redirect> {
   const { name, method, headers, body } = request;
   const url = URL.parse(request.url);
   if (url?.protocol !== 'https:' || url.username !== '' || url.password !== '')
@@ -186,11 +204,8 @@ export async function askEndpoint(
   }
   const { status, text } = answer;
   const retryAfterMs = readRetryAfter(answer.retryAfter, io.now());
-  // `fetch` has status 0 for a redirect with `redirect: 'manual'`. Servers under maintenance and captive
-  // portals redirect to pages for people.
-  if (status === 0 || (status >= 300 && status < 400))
-    return later(`${name} answered with a redirect, which is never followed`, retryAfterMs);
-  if (status >= 500 || status === 429 || status === 408)
+  if (isRedirect(status)) return { kind: 'redirect', status, location: answer.location };
+  if (status >= 500 || (status >= 300 && status < 400) || status === 429 || status === 408)
     return later(`${name} answered with HTTP ${status}`, retryAfterMs);
   if (text === null) {
     // Another attempt would receive the same answer, or use up a refresh token again.
@@ -225,6 +240,7 @@ interface RawAnswer {
   readonly status: number;
   readonly retryAfter: string | null;
   readonly nonce: string | null;
+  readonly location: string | null;
   /** Body of the response; null if larger than 1 MiB. */
   readonly text: string | null;
 }
@@ -235,6 +251,7 @@ async function readAnswer(response: TokenFetchResponse): Promise<RawAnswer> {
     status: response.status,
     retryAfter: response.headers.get('retry-after'),
     nonce: response.headers.get('dpop-nonce'),
+    location: response.headers.get('location'),
     text: await readText(response.body, { maxBytes: maxAnswer, contentType }),
   };
 }

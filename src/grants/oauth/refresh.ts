@@ -1,6 +1,8 @@
+import { type RefreshParameter, refreshParameters } from '../../domain/credential.ts';
 import type { Dialect } from '../../domain/provider.ts';
 import type { TokenAnswer } from './answer.ts';
 import type { TokenIo, UnusableTokens } from './http.ts';
+import { missingParameter } from './refresh-parameters.ts';
 import { joinScopes, withOfflineAccess } from './scopes.ts';
 import { askTokenEndpoint, type TokenClient } from './token-endpoint.ts';
 
@@ -14,6 +16,10 @@ export interface RefreshRequest {
   readonly refreshToken: string;
   /** Granted scopes, sent only if the provider requires it. Otherwise they persist (RFC 6749 §6). */
   readonly scopes: readonly string[];
+  /** API of the tokens (RFC 8707), sent only if the provider requires it; absent: unknown. */
+  readonly resource?: string | undefined;
+  /** Parameters that the provider required before; absent: none. */
+  readonly needs?: readonly RefreshParameter[] | undefined;
 }
 
 /** Outcome of a refresh. Descriptions are truncated, printable, and contain no piece of a secret. */
@@ -31,6 +37,8 @@ export type RefreshOutcome =
       readonly scope: string | null;
       /** True if the access token is bound to the DPoP key. */
       readonly isBound?: true;
+      /** Parameters that the provider required; absent: none. */
+      readonly needs?: readonly RefreshParameter[];
     }
   /** A person must consent again: to the grant, or to the login that it depends on. */
   | { readonly kind: 'refused'; readonly ends: 'grant' | 'login'; readonly description: string }
@@ -42,6 +50,8 @@ export type RefreshOutcome =
       readonly description: string;
       /** Set if the provider gave tokens that cannot be used. A new refresh token must be stored. */
       readonly unusable?: UnusableTokens;
+      /** Address that the endpoint has moved to. */
+      readonly movedTo?: string;
     }
   /** Temporary. `retryAfterMs`: from `Retry-After` (RFC 9110 §10.2.3). */
   | { readonly kind: 'later'; readonly reason: string; readonly retryAfterMs: number | null };
@@ -59,28 +69,36 @@ const consentGone = new Set([
   'consent_required',
 ]);
 
-/** Refreshes a token (RFC 6749 §6). Never rejects because of a provider or the network. */
+/**
+ * Refreshes a token (RFC 6749 §6). If the provider refuses the request for a missing parameter, sends it once
+ * more with that parameter. Never rejects because of a provider or the network.
+ */
 export async function refreshToken(request: RefreshRequest, io: TokenIo): Promise<RefreshOutcome> {
-  const { endpoint, client, dialect, refreshToken: token, scopes } = request;
-  const named = dialect.sendScopeOnRefresh && scopes.length > 0;
-  const answer = await askTokenEndpoint(
-    {
-      endpoint,
-      client,
-      dialect,
-      grantType: 'refresh_token',
-      parameters: {
-        refresh_token: token,
-        ...(named ? { [dialect.scopeParameter]: joinScopes(scopes, dialect) } : {}),
-      },
-      secrets: [token],
-    },
-    io,
-  );
-  const outcome = refreshOutcome(answer);
-  return outcome.kind !== 'renewed' || answer.kind !== 'tokens' || answer.scopes === null
-    ? outcome
-    : { ...outcome, scope: withOfflineAccess(answer.scopes, scopes).join(' ') };
+  const { endpoint, client, dialect, refreshToken: token, scopes, resource } = request;
+  const optional: Readonly<Record<string, string>> = {
+    ...(scopes.length > 0 ? { scope: joinScopes(scopes, dialect) } : {}),
+    ...(resource === undefined || 'resource' in dialect.tokenParameters ? {} : { resource }),
+  };
+  const needs = new Set(request.needs);
+  for (;;) {
+    const sent = new Set([...needs, ...(dialect.sendScopeOnRefresh ? ['scope'] : [])]);
+    const parameters: Record<string, string> = { refresh_token: token };
+    for (const [name, value] of Object.entries(optional))
+      if (sent.has(name)) parameters[name === 'scope' ? dialect.scopeParameter : name] = value;
+    const question = { endpoint, client, dialect, grantType: 'refresh_token', parameters, secrets: [token] };
+    const answer = await askTokenEndpoint(question, io);
+    const outcome = refreshOutcome(answer);
+    if (outcome.kind === 'refused' && outcome.ends === undefined) {
+      const absent = refreshParameters.filter((name) => name in optional && !sent.has(name));
+      const missing = missingParameter(outcome, absent);
+      if (missing === undefined) return outcome;
+      needs.add(missing);
+      continue;
+    }
+    if (outcome.kind !== 'renewed' || answer.kind !== 'tokens') return outcome;
+    const granted = answer.scopes === null ? null : withOfflineAccess(answer.scopes, scopes).join(' ');
+    return { ...outcome, scope: granted, ...(needs.size > 0 ? { needs: [...needs] } : {}) };
+  }
 }
 
 /** Returns the outcome of a renewal of any kind. */
@@ -92,12 +110,18 @@ export function refreshOutcome(answer: TokenAnswer): RefreshOutcome {
       return { kind: 'renewed', accessToken, refreshToken: next, expiresAt, obtainedAt, scope, ...bound };
     }
     case 'error': {
-      const { error, description, unusable } = answer;
+      const { error, description, unusable, movedTo } = answer;
       if (consentGone.has(error.toLowerCase())) return { kind: 'refused', ends: 'grant', description };
       // RFC 8628 defines `slow_down` for device codes; some servers send it for any rate limit.
       if (error === 'slow_down')
         return { kind: 'later', reason: 'the token endpoint answered slow_down', retryAfterMs: null };
-      return { kind: 'refused', error, description, ...(unusable === undefined ? {} : { unusable }) };
+      return {
+        kind: 'refused',
+        error,
+        description,
+        ...(unusable === undefined ? {} : { unusable }),
+        ...(movedTo === undefined ? {} : { movedTo }),
+      };
     }
     case 'later':
       return answer;

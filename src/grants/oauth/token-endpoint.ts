@@ -4,7 +4,15 @@ import type { ClientAuth, Dialect } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { createNonces, nonceIn, proofKey, signProof, targetUri } from '../../proxy/schemes/dpop-proof.ts';
 import { readTokenAnswer, type TokenAnswer } from './answer.ts';
-import { askEndpoint, type EndpointAnswer, type EndpointRequest, jsonObject, type TokenIo } from './http.ts';
+import { describe } from './description.ts';
+import {
+  askEndpoint,
+  type EndpointAnswer,
+  type EndpointFailure,
+  type EndpointRequest,
+  jsonObject,
+  type TokenIo,
+} from './http.ts';
 import { readSigningKey, signJwt } from './signing-key.ts';
 
 /** Requests to a token endpoint (RFC 6749 §3.2) in the provider's dialect. */
@@ -33,22 +41,35 @@ export async function askTokenEndpoint(question: TokenQuestion, io: TokenIo): Pr
     try {
       // Rebuilt for the retry: client assertions and DPoP proofs are valid for one request only.
       request = await tokenRequest(question, io.now);
-      if (prove !== null) request = { ...request, headers: { ...request.headers, dpop: prove.proof() } };
+      if (prove !== null) request = proven(request, prove);
     } catch (error) {
       return error instanceof SidekeyError
         ? { kind: 'error', error: error.code, description: error.message }
         : { kind: 'error', error: 'request_invalid', description: 'the token request cannot be written' };
     }
     const answer = await askEndpoint(request, io);
-    if (answer.kind !== 'answer') return answer;
+    const secrets = [...question.secrets, question.client?.clientSecret ?? '', request.assertion];
+    if (answer.kind !== 'answer') return withoutSecrets(answer, secrets);
     if (prove?.wantsAnother(answer) === true && !isSecond) continue;
-    return readTokenAnswer(answer, {
-      dialect: question.dialect,
-      obtainedAt,
-      isProven: prove !== null,
-      secrets: [...question.secrets, question.client?.clientSecret ?? '', request.assertion],
-    });
+    const { dialect } = question;
+    return readTokenAnswer(answer, { dialect, obtainedAt, isProven: prove !== null, secrets });
   }
+}
+
+/** Returns the request with the proof of its URL. */
+function proven(request: TokenRequest, { proof }: Proving): TokenRequest {
+  const headersAt = (url: string) => ({ ...request.headers, dpop: proof(url) });
+  return { ...request, headersAt, headers: headersAt(request.url) };
+}
+
+/** A redirect may quote the request in its path. Such an address is of no use in a definition. */
+function withoutSecrets(failure: EndpointFailure, secrets: readonly string[]): EndpointFailure {
+  if (failure.kind !== 'error' || failure.error !== 'endpoint_moved') return failure;
+  const { movedTo = '', ...rest } = failure;
+  const description = describe(rest.description, secrets);
+  return description.endsWith(movedTo) && movedTo !== ''
+    ? { ...failure, description }
+    : { ...rest, description };
 }
 
 interface TokenRequest extends EndpointRequest {
@@ -184,8 +205,8 @@ function privateKeyJwt(privateKey: string | null, { audience, now }: Authenticat
 
 /** DPoP state of a token request and its retry. */
 interface Proving {
-  /** Returns the proof for one request. */
-  proof(): string;
+  /** Returns the proof for one request to a URL of the endpoint's origin. */
+  readonly proof: (url: string) => string;
   /** Stores the nonce of a response. Returns true if the request must be retried with it. */
   wantsAnother(answer: EndpointAnswer): boolean;
 }
@@ -197,13 +218,12 @@ function provingAt(endpoint: string, io: TokenIo): Proving | null {
   // The caller rejects invalid URLs.
   if (key === undefined || key === null || url === null) return null;
   const { origin } = url;
-  const uri = targetUri(origin, url.pathname);
   return {
-    proof: () =>
+    proof: (at) =>
       signProof(proofKey(key), {
         id: randomUUID(),
         method: 'POST',
-        uri,
+        uri: targetUri(origin, new URL(at).pathname),
         now: now(),
         accessToken: null,
         nonce: nonces.of(origin),

@@ -13,6 +13,7 @@ import {
 } from '../../grants/oauth/authorization-code.ts';
 import { sessionsOf } from '../../grants/sessions.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
+import { answerMs } from '../../proxy/policy/limits.ts';
 import { findProvider } from '../lookup.ts';
 import { planDomains } from './domains.ts';
 import { type Connected, finishGrant, type Finishing } from './finish.ts';
@@ -101,7 +102,7 @@ export function exchangeOnce(
   exchange: Omit<CodeExchange, 'now' | 'signal'>,
   { config, now }: Pick<ConnectRequest['state'], 'config' | 'now'>,
 ): Promise<Obtained> {
-  const signal = AbortSignal.timeout(config.limits.refresh_timeout);
+  const signal = AbortSignal.timeout(answerMs(config.limits));
   return exchangeCode({ ...exchange, now, signal });
 }
 

@@ -192,7 +192,7 @@ export const limitTable = {
     unit: 'ms',
     least: 10,
     code: 'refresh_failed',
-    what: 'one request to a token endpoint',
+    what: 'one request to a token endpoint; a refresh token that was sent is awaited for 15 s more',
   },
   refresh_wait: {
     default: 20_000,
@@ -220,6 +220,14 @@ export type Limits = Readonly<Record<LimitName, number>>;
 export const defaultLimits: Limits = Object.freeze(
   Object.fromEntries(Object.entries(limitTable).map(([name, limit]) => [name, limit.default])),
 ) as Limits;
+
+/**
+ * Returns the milliseconds for which the answer to a one-time code or a refresh token is awaited. 25 s with
+ * the default: providers that accept a used refresh token once more do so for 30 s or longer.
+ */
+export function answerMs({ refresh_timeout: ms }: Pick<Limits, 'refresh_timeout'>): number {
+  return ms + 15_000;
+}
 
 /** Returns the 429 (RFC 6585 §4) of a limit that allows another request in `retryAfterMs` milliseconds. */
 export function limitReached(limit: RuleLimit, retryAfterMs: number): SidekeyError {

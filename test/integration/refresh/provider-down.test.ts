@@ -37,7 +37,6 @@ const ways: readonly { readonly how: string; readonly way: Way; readonly retryAf
   },
   { how: 'answers 403', way: status(403) },
   { how: 'answers 404', way: status(404) },
-  { how: 'redirects to a page for people', way: status(302, { location: '/maintenance' }) },
 ];
 
 interface Called {

@@ -36,6 +36,7 @@ describe('a refresh plan with a refresh token', () => {
         dialect: acme.dialect,
         refreshToken: 'refresh-1',
         scopes: ['read:tickets'],
+        resource: 'https://helpdesk.acme.test',
       },
     });
   });

@@ -98,7 +98,7 @@ describe('the response with an installation token', () => {
     [403, { 'x-ratelimit-remaining': '0' }, { kind: 'later' }],
     [429, {}, { kind: 'later' }],
     [503, {}, { kind: 'later' }],
-    [302, { location: 'https://evil.test' }, { kind: 'later' }],
+    [302, { location: 'https://evil.test' }, { kind: 'refused', error: 'endpoint_moved' }],
   ])('%d %j', async (status, headers, outcome) => {
     const answer = () =>
       Response.json(

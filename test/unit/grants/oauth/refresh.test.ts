@@ -221,7 +221,7 @@ describe('a refusal', () => {
     'invalid_request',
     'unsupported_grant_type',
   ])('%s is a config error', async (error) => {
-    expect(await ask(Response.json({ error }, { status: 401 }))).toEqual({
+    expect(await ask(() => Response.json({ error }, { status: 401 }))).toEqual({
       kind: 'refused',
       error,
       description: '',
@@ -239,13 +239,17 @@ describe('a refusal', () => {
     });
   });
 
-  test('does not include a redirect, which is transient and never followed', async () => {
-    const reason = expect.stringContaining('answered with a redirect, which is never followed');
+  test('includes a redirect to another origin, with its address', async () => {
     for (const status of [301, 302, 307, 308]) {
       const answer = new Response(null, { status, headers: { location: 'https://evil.test/' } });
-      expect(await ask(answer)).toMatchObject({ kind: 'later', reason });
+      expect(await ask(answer)).toEqual({
+        kind: 'refused',
+        error: 'endpoint_moved',
+        description: `the token endpoint answered with a redirect (HTTP ${status}) to https://evil.test/`,
+        movedTo: 'https://evil.test/',
+      });
     }
-    expect(await ask(Response.error())).toMatchObject({ kind: 'later', reason });
+    expect(await ask(Response.error())).toMatchObject({ kind: 'refused', error: 'endpoint_moved' });
   });
 
   test('includes a blocked address, with the message of the address guard', async () => {

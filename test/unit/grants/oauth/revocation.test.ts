@@ -267,12 +267,12 @@ describe('a revocation response', () => {
     });
   });
 
-  test('with a redirect is not followed', async () => {
+  test('with a redirect to another origin is not followed', async () => {
     const away = new Response(null, { status: 307, headers: { location: 'https://evil.test/' } });
     expect(await answered(away)).toMatchObject({
       kind: 'failed',
       reason: expect.stringContaining('redirect'),
-      passing: true,
+      passing: false,
     });
   });
 
