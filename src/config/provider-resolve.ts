@@ -167,6 +167,7 @@ function build(
     echoPaths: definition.echo_paths ?? [],
     token: definition.token ?? null,
     dialect: definition.dialect ?? plainDialect,
+    expired: definition.expired ?? [],
     clientRegistration: definition.client_registration ?? null,
     probe:
       probe === null

@@ -7,6 +7,7 @@ import { isFieldName, isReservedFieldName } from '../proxy/policy/text.ts';
 import { namesIn, parseTemplate } from '../proxy/schemes/parameters.ts';
 import { marks } from './marks.ts';
 import { dialectDefinition, dpopDefinition, injectDefinition, member } from './provider-dialect.ts';
+import { expiredDefinition } from './provider-expired.ts';
 import {
   domainPattern,
   duration,
@@ -366,6 +367,7 @@ const fields = {
     .meta({ description: 'The clocks of leases of this provider’s grants; the least of all maxima counts.' }),
   token: tokenDefinition.optional(),
   dialect: dialectDefinition.optional(),
+  expired: expiredDefinition.optional(),
   client_registration: z
     .strictObject({
       url: webPage('The page where a client (an “app”) is registered.'),

@@ -2,6 +2,7 @@ import { type RawFields, trailerFields, withoutFields } from './http/fields.ts';
 import { type BodyFraming, bodyTooLarge } from './http/framing.ts';
 import { chunkEnd, chunkStart, lastChunk, fieldSection } from './http/h1/write.ts';
 import type { ExchangeResult, Meter, Reply } from './http/message.ts';
+import type { ExpiredSign } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Hint } from '../lib/hint.ts';
 import { type Authority, authorityText } from './policy/authority.ts';
@@ -20,7 +21,10 @@ export function cannotBeForwarded(cause?: unknown): SidekeyError {
 }
 
 /** Calls of a forwarder back into the credential stages, with the request that its upstream refused. */
-export type Credentials = Pick<CredentialRenewal, 'renew' | 'prove' | 'readProof' | 'consentHint'>;
+export type Credentials = Pick<
+  CredentialRenewal,
+  'renew' | 'expiredSigns' | 'prove' | 'readProof' | 'consentHint'
+>;
 
 /** Receives the result of forwarding a request, once. */
 export interface Ending {
@@ -65,6 +69,8 @@ export interface AttemptContext
   readonly isExpecting: boolean;
   /** True if a 401 may have the token renewed and the request sent again. */
   readonly mayRenew: boolean;
+  /** Responses that count as a 401. */
+  readonly expiredSigns: readonly ExpiredSign[];
   /** True if the request may be sent again with a new DPoP nonce. */
   readonly mayProve: boolean;
   /** True if a pooled connection closed during this request, so that it needs a new connection. */
@@ -78,7 +84,7 @@ export interface AttemptContext
 /** The end of an attempt. */
 export type AttemptEnd =
   | { readonly kind: 'done'; readonly carried: ExchangeResult }
-  /** A 401 came, and the request has a newer token. */
+  /** The token had ended, and the request has a newer one. */
   | { readonly kind: 'renewed'; readonly request: UpstreamRequest; readonly sent: AttemptContext['sent'] }
   /** A 401 came that requires another proof, and has a nonce for it. */
   | { readonly kind: 'proved'; readonly sent: AttemptContext['sent'] }
@@ -289,6 +295,10 @@ export class BufferedResponse {
   constructor(fields: RawFields, reason: string) {
     this.fields = fields;
     this.reason = reason;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
   }
 
   /** Adds a piece. Returns false if reading should pause. */

@@ -34,6 +34,7 @@ export function aProvider(over: Partial<Provider> = {}): Provider {
     echoPaths: [],
     token: null,
     dialect: plainDialect,
+    expired: [],
     clientRegistration: null,
     probe: null,
     notes: [],
