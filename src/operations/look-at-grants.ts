@@ -1,13 +1,13 @@
 import { grantEnded } from '../agents/permissions.ts';
 import { relativeTime, unlistedHosts } from './format.ts';
 import { clocksOf, failureOf } from './grant-clocks.ts';
-import { stateOf } from './grant-answer.ts';
+import { soonEndOf, stateOf } from './grant-answer.ts';
 import { boundKeyOf, isUnbound, lackedBy } from './grant-facts.ts';
 import { domainsOf, offeredBy, refreshRemedy } from './lookup.ts';
 import { type Finding, finding, type HealthView, type Need } from './finding.ts';
 import type { ProxyProbe } from './proxy-probe.ts';
 import { certificateFacts } from '../grants/client-certificate.ts';
-import { type Grant, type GrantState, offeredGrants, titleOf } from '../domain/grant.ts';
+import { endsSoon, type Grant, type GrantState, offeredGrants, titleOf } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
 import { endWords, replaceRemedy } from '../grants/token-result.ts';
 import { caughtFailure, SidekeyError } from '../lib/errors.ts';
@@ -29,7 +29,11 @@ export async function lookAtGrants(
   const activity = new Map((await view.store?.activity.list())?.map((each) => [each.grantId, each]));
   const policies = new Map((await view.store?.grantPolicies.list())?.map((each) => [each.grantId, each]));
   const states = Map.groupBy(grants, (grant) => stateOf(grant, policies.get(grant.id) ?? null, now));
-  const facts = Object.fromEntries(Array.from(states, ([state, { length }]) => [state, length]));
+  const soon = grants.filter((grant) => endsSoon(grant, now)).length;
+  const facts = {
+    ...Object.fromEntries(Array.from(states, ([state, { length }]) => [state, length])),
+    ...(soon > 0 && { ends_soon: soon }),
+  };
   const text = Array.from(states, ([state, { length }]) => `${length} ${state}`).join(', ') || 'none';
   const vault = await view.vault().catch(caughtFailure);
   if (vault instanceof SidekeyError)
@@ -117,7 +121,12 @@ async function refreshNeeds(
   now: number,
 ): Promise<readonly Need[]> {
   if (grant.type === 'client_certificate') return certificateNeeds(view, grant, now);
-  if (!grant.refreshable) return [];
+  const { providers, tokens } = view.config;
+  const provider = providers.get(grant.provider);
+  if (!grant.refreshable) {
+    const soonEnd = soonEndOf(grant, provider, now);
+    return soonEnd === null ? [] : [soonEnd];
+  }
   const failure = failureOf(grant, activity);
   const needs: Need[] = [];
   if (failure !== null) {
@@ -126,8 +135,6 @@ async function refreshNeeds(
       hint: refreshRemedy(grant),
     });
   }
-  const { providers, tokens } = view.config;
-  const provider = providers.get(grant.provider);
   if (provider === undefined || !refreshTokenEnds(provider)) return needs;
   const opened = await (await view.registry())?.read(grant.id);
   if (opened === undefined || opened === null) return needs;

@@ -111,7 +111,7 @@ function valuesAt(body: unknown, path: readonly string[]): readonly unknown[] {
     values = values
       .flatMap((value): unknown[] => (Array.isArray(value) ? value : [value]))
       .flatMap((value) =>
-        typeof value === 'object' && value !== null && Object.hasOwn(value, name)
+        typeof value === 'object' && value !== null
           ? [(value as Readonly<Record<string, unknown>>)[name]]
           : [],
       );
