@@ -1,19 +1,13 @@
 import { z } from 'zod';
 import type { ExpiredSign } from '../domain/provider.ts';
-import { text } from '../lib/text.ts';
 import { parseGlob } from '../proxy/policy/text.ts';
 import { answerField, member } from './provider-dialect.ts';
 import { some } from './rules.ts';
+import { plainText } from './scalar.ts';
 
 /** Schema of a provider's `expired`: how its API reports an ended token, besides the status 401. */
 
-const status = z.int().min(200).max(599);
-
-const value = z.union([
-  text<string>({ description: 'A text, in which * stands for any characters.' }, (written) => written),
-  z.number(),
-  z.boolean(),
-]);
+const value = z.union([plainText('A text, in which * stands for any characters.'), z.number(), z.boolean()]);
 
 /** Accepts one item or a list. */
 function oneOrSome<T extends z.ZodType>(item: T, description: string) {
@@ -25,7 +19,7 @@ function oneOrSome<T extends z.ZodType>(item: T, description: string) {
 
 const sign = z
   .strictObject({
-    status: oneOrSome(status, 'The status of the response, or several.'),
+    status: oneOrSome(z.int().min(200).max(599), 'The status of the response, or several.'),
     field: member.optional().meta({
       description:
         'A member of a short JSON body, such as error.code. On the way, each item of a list is looked at.',
@@ -36,13 +30,14 @@ const sign = z
   .superRefine(({ status: statuses, field, header, value: values }, context) => {
     const issue = (key: string, message: string) =>
       context.addIssue({ code: 'custom', path: [key], message });
-    const hasPlace = field !== undefined || header !== undefined;
+    const place = field ?? header;
     if (field !== undefined && header !== undefined)
       issue('header', 'does not go with field; write two entries');
-    if (hasPlace !== (values !== undefined)) {
-      if (hasPlace) issue('value', 'is missing: say what the field has when the token has ended');
-      else issue('value', 'needs the field or the header that has it');
-    } else if (!hasPlace && statuses.some((each) => each < 400))
+    else if (place !== undefined && values === undefined)
+      issue('value', 'is missing: say what the field has when the token has ended');
+    else if (place === undefined && values !== undefined)
+      issue('value', 'needs the field or the header that has it');
+    else if (place === undefined && statuses.some((each) => each < 400))
       issue('status', 'below 400 needs a field or a header: most such responses are no refusal');
   })
   .transform((written): ExpiredSign => ({

@@ -7,7 +7,7 @@ import { domainsOf, offeredBy, refreshRemedy } from './lookup.ts';
 import { type Finding, finding, type HealthView, type Need } from './finding.ts';
 import type { ProxyProbe } from './proxy-probe.ts';
 import { certificateFacts } from '../grants/client-certificate.ts';
-import { endsSoon, type Grant, type GrantState, offeredGrants, titleOf } from '../domain/grant.ts';
+import { type Grant, type GrantState, offeredGrants, titleOf } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
 import { endWords, replaceRemedy } from '../grants/token-result.ts';
 import { caughtFailure, SidekeyError } from '../lib/errors.ts';
@@ -29,11 +29,7 @@ export async function lookAtGrants(
   const activity = new Map((await view.store?.activity.list())?.map((each) => [each.grantId, each]));
   const policies = new Map((await view.store?.grantPolicies.list())?.map((each) => [each.grantId, each]));
   const states = Map.groupBy(grants, (grant) => stateOf(grant, policies.get(grant.id) ?? null, now));
-  const soon = grants.filter((grant) => endsSoon(grant, now)).length;
-  const facts = {
-    ...Object.fromEntries(Array.from(states, ([state, { length }]) => [state, length])),
-    ...(soon > 0 && { ends_soon: soon }),
-  };
+  const facts = Object.fromEntries(Array.from(states, ([state, { length }]) => [state, length]));
   const text = Array.from(states, ([state, { length }]) => `${length} ${state}`).join(', ') || 'none';
   const vault = await view.vault().catch(caughtFailure);
   if (vault instanceof SidekeyError)

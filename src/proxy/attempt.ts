@@ -21,10 +21,7 @@ export function cannotBeForwarded(cause?: unknown): SidekeyError {
 }
 
 /** Calls of a forwarder back into the credential stages, with the request that its upstream refused. */
-export type Credentials = Pick<
-  CredentialRenewal,
-  'renew' | 'expiredSigns' | 'prove' | 'readProof' | 'consentHint'
->;
+export type Credentials = Pick<CredentialRenewal, keyof CredentialRenewal>;
 
 /** Receives the result of forwarding a request, once. */
 export interface Ending {
@@ -290,22 +287,18 @@ export class BufferedResponse {
   shortened: Error | null = null;
   /** Set if the response must not be forwarded. */
   broken: Error | null = null;
-  #bytes = 0;
+  bytes = 0;
 
   constructor(fields: RawFields, reason: string) {
     this.fields = fields;
     this.reason = reason;
   }
 
-  get bytes(): number {
-    return this.#bytes;
-  }
-
   /** Adds a piece. Returns false if reading should pause. */
   add(piece: Buffer): boolean {
     this.pieces.push(piece);
-    this.#bytes += piece.length;
-    return this.#bytes < maxBufferedBytes;
+    this.bytes += piece.length;
+    return this.bytes < maxBufferedBytes;
   }
 }
 

@@ -52,7 +52,6 @@ export function obtainCredential(request: Request): void | Promise<void> {
 }
 
 const none: readonly AdditionalCredential[] = [];
-const noSigns: readonly ExpiredSign[] = [];
 
 /**
  * Counts the use of a lease, and checks that the rights of the caller have not ended while the request
@@ -222,10 +221,9 @@ export class CredentialRenewal {
   /** Returns the responses, besides 401, by which the providers of the credentials report an ended token. */
   expiredSigns({ credential }: UpstreamRequest): readonly ExpiredSign[] {
     const { config, provider } = this.#request;
-    const signs = provider?.expired ?? noSigns;
-    if (credential === null || credential.also.length === 0) return signs;
-    const others = credential.also.map(({ token }) => config.provider(token.grant.provider));
-    return [...signs, ...others.flatMap((other) => other?.expired ?? noSigns)];
+    const also = credential?.also ?? none;
+    const others = also.map(({ token }) => config.provider(token.grant.provider));
+    return [provider, ...others].flatMap((each) => each?.expired ?? []);
   }
 
   /** Returns the request with a new proof and the current nonce, because a proof is good for one request. */

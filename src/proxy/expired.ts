@@ -12,8 +12,6 @@ export const maxExpiredBytes = 8_192;
 export const maxExpiredMs = 1_000;
 /** Longest decoded body, in bytes. */
 const maxDecodedBytes = 65_536;
-/** Maximum number of `WWW-Authenticate` fields that are read. */
-const maxFields = 8;
 
 /** JSON, by the types that APIs send it with. Events and lists of JSON texts have other types. */
 const types =
@@ -27,7 +25,7 @@ const decoders: Readonly<Record<string, (bytes: Buffer, options: { maxOutputLeng
   zstd: zstdDecompressSync,
 };
 
-/** A final response head, and the signs of the provider. */
+/** A final response head. */
 export interface AnsweredHead {
   readonly method: string;
   readonly status: number;
@@ -41,23 +39,19 @@ export interface ExpiredBody {
   readonly coding: string;
 }
 
-/** Returns whether a head reports an ended token, or the body to read for that. */
-export function readExpiredHead(
-  head: AnsweredHead,
-  signs: readonly ExpiredSign[],
-): 'ended' | 'other' | ExpiredBody {
+/** Returns `ended` if a head reports an ended token, or the body to read for that; null: neither. */
+export function readExpiredHead(head: AnsweredHead, signs: readonly ExpiredSign[]) {
   const { status, values } = head;
   if (status >= 400 && status < 500 && isInvalidToken(values('www-authenticate'))) return 'ended';
   const fitting = signs.filter(({ statuses }) => statuses.includes(status));
   if (fitting.some((sign) => sign.path === null && isInHead(sign, values))) return 'ended';
   const inBody = fitting.filter(({ path }) => path !== null);
-  return (inBody.length > 0 && bodyOf(head, inBody)) || 'other';
+  return inBody.length === 0 ? null : bodyOf(head, inBody);
 }
 
 /** RFC 6750 §3.1, RFC 9449 §7.1: the status should be 401, but some servers have another. */
 function isInvalidToken(challenges: readonly string[]): boolean {
   return challenges
-    .slice(0, maxFields)
     .flatMap(challengesIn)
     .some(
       ({ scheme, parameters }) =>
@@ -96,25 +90,25 @@ export function isExpiredBody(bytes: Buffer, { signs, coding }: ExpiredBody): bo
     return false;
   }
   return signs.some(({ path, values }) =>
-    valuesAt(body, path ?? []).some((value) => isScalar(value) && matchesAny(values, String(value))),
+    valuesAt(body, path ?? []).some(
+      (value) => typeof value !== 'object' && matchesAny(values, String(value)),
+    ),
   );
 }
 
-function isScalar(value: unknown): value is string | number | boolean {
-  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
+/** Returns the values at a path. Each name is looked for in every item of a list. */
+function valuesAt(body: unknown, path: readonly string[]): readonly unknown[] {
+  return path.reduce<readonly unknown[]>(
+    (values, name) =>
+      values.flatMap((value) =>
+        typeof value === 'object' && value !== null && Object.hasOwn(value, name)
+          ? itemsOf((value as Readonly<Record<string, unknown>>)[name])
+          : [],
+      ),
+    itemsOf(body),
+  );
 }
 
-/** Returns the values at a path. A name is looked for in each object of a list; lists of lists are not read. */
-function valuesAt(body: unknown, path: readonly string[]): readonly unknown[] {
-  let values = [body];
-  for (const name of path) {
-    values = values
-      .flatMap((value): unknown[] => (Array.isArray(value) ? value : [value]))
-      .flatMap((value) =>
-        typeof value === 'object' && value !== null
-          ? [(value as Readonly<Record<string, unknown>>)[name]]
-          : [],
-      );
-  }
-  return values.flatMap((value): unknown[] => (Array.isArray(value) ? value : [value]));
+function itemsOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [value];
 }

