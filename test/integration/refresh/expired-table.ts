@@ -1,7 +1,8 @@
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 
 /**
- * What the client and the API see if the API answers the first token so, and any renewed one with 200 `ok`.
+ * Outcome of a request to an API that sends the answer of a row for the first token, and 200 `ok` for renewed
+ * ones.
  *
  * - `renewed`: the request is sent twice, and the client gets `ok`.
  * - `forwarded`: the client gets the answer, and no token is renewed.

@@ -94,7 +94,7 @@ async function askH2(sidekey: TestSidekey, { row, upstream }: Api) {
   return ask(session, { ':method': row.method ?? 'GET' }, row.sent);
 }
 
-/** What happened, in the words of the table; else a description. */
+/** Returns the outcome in the words of the table, or a description of another one. */
 function outcomeOf({ row, seen, renewed, whole }: Api, { status, body }: { status: number; body: string }) {
   const isAnswer = status === row.status && body === (row.method === 'HEAD' ? '' : whole.toString('latin1'));
   const isOk = status === 200 && body === (row.method === 'HEAD' ? '' : 'ok');
