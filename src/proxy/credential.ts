@@ -221,9 +221,10 @@ export class CredentialRenewal {
   /** Returns the responses, besides 401, by which the providers of the credentials report an ended token. */
   expiredSigns({ credential }: UpstreamRequest): readonly ExpiredSign[] {
     const { config, provider } = this.#request;
-    const also = credential?.also ?? none;
-    const others = also.map(({ token }) => config.provider(token.grant.provider));
-    return [provider, ...others].flatMap((each) => each?.expired ?? []);
+    const signs = provider?.expired ?? [];
+    if (credential === null || credential.also.length === 0) return signs;
+    const others = credential.also.map(({ token }) => config.provider(token.grant.provider));
+    return [...signs, ...others.flatMap((other) => other?.expired ?? [])];
   }
 
   /** Returns the request with a new proof and the current nonce, because a proof is good for one request. */

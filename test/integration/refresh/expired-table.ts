@@ -116,6 +116,7 @@ const bodies: readonly Row[] = [
   { name: 'a part of a resource', expired: { ...slack, status: 206 }, status: 206, body: slackAnswer, outcome: 'forwarded' },
   { name: 'a member of that name elsewhere', expired: slack, status: 200, body: { data: slackAnswer }, outcome: 'forwarded' },
   { name: 'an object in place of the value', expired: slack, status: 200, body: { error: { token_expired: 1 } }, outcome: 'forwarded' },
+  { name: 'null in place of the value', expired: { ...slack, value: '*' }, status: 200, body: { ok: true, error: null }, outcome: 'forwarded' },
   { name: 'a member of every object', expired: { status: 200, field: 'constructor', value: '*' }, status: 200, body: {}, outcome: 'forwarded' },
   { name: 'deep lists', expired: slack, status: 200, body: '['.repeat(4_000) + ']'.repeat(4_000), outcome: 'forwarded' },
   { name: 'invalid JSON', expired: slack, status: 200, body: '{"error":"token_expired"', outcome: 'forwarded' },
