@@ -41,7 +41,7 @@ const headers = z.record(
   plainText('Its value.'),
 );
 
-const answerField = text<string>({ description: 'A field name.' }, (value) =>
+export const answerField = text<string>({ description: 'A field name.' }, (value) =>
   isFieldName(value) ? value : { problem: 'is not a field name' },
 );
 

@@ -172,6 +172,7 @@ function build(
       tokenHeaders: withUserAgent(dialect.tokenHeaders, definition.user_agent),
     },
     userAgent: definition.user_agent ?? null,
+    expired: definition.expired ?? [],
     clientRegistration: definition.client_registration ?? null,
     probe:
       probe === null

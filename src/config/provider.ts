@@ -7,6 +7,7 @@ import { isFieldName, isFieldValue, isReservedFieldName } from '../proxy/policy/
 import { namesIn, parseTemplate } from '../proxy/schemes/parameters.ts';
 import { marks } from './marks.ts';
 import { dialectDefinition, dpopDefinition, injectDefinition, member } from './provider-dialect.ts';
+import { expiredDefinition } from './provider-expired.ts';
 import {
   domainPattern,
   duration,
@@ -374,6 +375,7 @@ const fields = {
     description:
       'The User-Agent of Sidekey’s own requests for tokens, accounts and revocation, and of the probe. Default: sidekey/VERSION.',
   }),
+  expired: expiredDefinition.optional(),
   client_registration: z
     .strictObject({
       url: webPage('The page where a client (an “app”) is registered.'),

@@ -117,6 +117,19 @@ export function hasEnded({ expiresAt }: Grant, now: number): boolean {
   return expiresAt !== null && expiresAt <= now;
 }
 
+/** Milliseconds before the end of a token for which people are warned at most. */
+const soonMs = 7 * 86_400_000;
+
+/**
+ * Returns whether the stored token ends soon, and nothing renews it: it is in the last fifth of its time since
+ * it was stored, and in its last 7 days. `now` in milliseconds since the epoch.
+ */
+export function endsSoon(grant: Grant, now: number): boolean {
+  const { expiresAt, refreshable, updatedAt } = grant;
+  if (expiresAt === null || refreshable || stateNow(grant, now) !== 'active') return false;
+  return expiresAt - now <= Math.min(soonMs, (expiresAt - updatedAt) / 5);
+}
+
 /** Formats `github`, or `github (user alice)`. */
 export function titleOf({ name, user }: Pick<Grant, 'name' | 'user'>): string {
   return user === defaultUser ? name : `${name} (user ${user})`;

@@ -1,3 +1,4 @@
+import type { Glob } from '../proxy/policy/text.ts';
 import type { DpopAlgorithm } from './credential.ts';
 
 /**
@@ -66,6 +67,8 @@ export interface Provider {
   readonly dialect: Dialect;
   /** `User-Agent` of Sidekey's own requests; null: `sidekey/VERSION`. */
   readonly userAgent: string | null;
+  /** Responses that report an ended token, besides 401. Any of them renews the token. */
+  readonly expired: readonly ExpiredSign[];
   /** Steps to register a client; null: unknown. */
   readonly clientRegistration: { readonly url: string; readonly steps: readonly string[] } | null;
   readonly probe: Probe | null;
@@ -180,6 +183,17 @@ export interface Probe {
   readonly okField: string | null;
   /** Members of the JSON response that name the account. */
   readonly accountFields: readonly string[];
+}
+
+/** A response that reports an ended token. Without `path` and `header`, the status suffices. */
+export interface ExpiredSign {
+  readonly statuses: readonly number[];
+  /** Names of the members that lead to a value in a JSON body; null: the body is not read. */
+  readonly path: readonly string[] | null;
+  /** Name of a header field in lower case; null: no field. */
+  readonly header: string | null;
+  /** One of them matches the value. */
+  readonly values: readonly Glob[];
 }
 
 /** Placement of a credential: the kind of an `AuthScheme` (`proxy/schemes/`), with settings only it reads. */

@@ -1,9 +1,11 @@
 import { z } from 'zod';
 import type { Credential, Renewal } from '../domain/credential.ts';
-import { type Grant, stateNow } from '../domain/grant.ts';
+import { endsSoon, type Grant, stateNow, titleOf } from '../domain/grant.ts';
+import type { Provider } from '../domain/provider.ts';
 import { certificateFacts } from '../grants/client-certificate.ts';
+import { replaceRemedy } from '../grants/token-result.ts';
 import type { GrantPolicy } from '../store/store.ts';
-import { isoOrNull, isoTime } from './format.ts';
+import { isoOrNull, isoTime, relativeTime } from './format.ts';
 import { time, timeOrNull } from './members.ts';
 
 /** A grant in answers for programs. Times are ISO 8601, spans are seconds. */
@@ -24,6 +26,7 @@ export const grantMembers = {
   expires_at: timeOrNull.describe('End of the stored token.'),
   expires_in: z.int().nullable(),
   refreshable: z.boolean(),
+  ends_soon: z.boolean().describe('True if the token ends soon, and nothing renews it.'),
   revision: z.int(),
   created_at: time,
   updated_at: time,
@@ -66,6 +69,7 @@ export function grantAnswer(grant: Grant, now: number, policy: GrantPolicy | nul
     expires_at: isoOrNull(expiresAt),
     expires_in: expiresAt === null ? null : Math.floor((expiresAt - now) / 1_000),
     refreshable,
+    ends_soon: endsSoon(grant, now),
     revision: grant.revision,
     created_at: isoTime(grant.createdAt),
     updated_at: isoTime(grant.updatedAt),
@@ -76,6 +80,16 @@ export function grantAnswer(grant: Grant, now: number, policy: GrantPolicy | nul
 export function stateOf(grant: Grant, policy: GrantPolicy | null, now: number): Grant['state'] {
   const state = stateNow(grant, now);
   return state === 'active' && policy?.expiresAt != null && policy.expiresAt <= now ? 'expired' : state;
+}
+
+/** Returns the warning that the token ends soon and nothing renews it; null: it does not. */
+export function soonEndOf(grant: Grant, provider: Provider | undefined, now: number) {
+  if (grant.expiresAt === null || !endsSoon(grant, now)) return null;
+  const what = grant.type === 'client_certificate' ? 'client certificate' : 'token';
+  return {
+    sentence: `The ${what} of ${titleOf(grant)} ends ${relativeTime(grant.expiresAt, now)}, and nothing renews it.`,
+    hint: replaceRemedy(grant, [], provider),
+  };
 }
 
 /** Returns the member `certificate`, for a grant that has a client certificate. */

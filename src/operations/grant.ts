@@ -17,6 +17,7 @@ import {
   grantAnswer,
   grantMembers,
   renewedBy,
+  soonEndOf,
 } from './grant-answer.ts';
 import { clockAnswer, clockMembers, clocksOf } from './grant-clocks.ts';
 import { boundKeyOf, clientOf, lackedBy, reachedBy } from './grant-facts.ts';
@@ -47,7 +48,7 @@ export const listGrants = reading({
       .strictObject({ ...grantMembers, account, used_at: timeOrNull, grant_expires_at: timeOrNull })
       .meta({ id: 'GrantInList' }),
   ),
-  async run({ caller, store, ...parts }, input) {
+  async run({ caller, store, ...parts }, input, at) {
     const user = caller.user ?? input.user;
     const activity = new Map((await store?.activity.list())?.map((each) => [each.grantId, each]));
     const policies = new Map((await store?.grantPolicies.list())?.map((each) => [each.grantId, each]));
@@ -58,6 +59,7 @@ export const listGrants = reading({
       policy: policies.get(grant.id) ?? null,
       account: accounts.get(grant.id) ?? null,
       usedAt: activity.get(grant.id)?.usedAt ?? null,
+      soonEnd: soonEndOf(grant, parts.config.providers.get(grant.provider), at),
     }));
     return { entries, locked };
   },

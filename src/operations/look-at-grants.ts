@@ -1,7 +1,7 @@
 import { grantEnded } from '../agents/permissions.ts';
 import { relativeTime, unlistedHosts } from './format.ts';
 import { clocksOf, failureOf } from './grant-clocks.ts';
-import { stateOf } from './grant-answer.ts';
+import { soonEndOf, stateOf } from './grant-answer.ts';
 import { boundKeyOf, isUnbound, lackedBy } from './grant-facts.ts';
 import { domainsOf, offeredBy, refreshRemedy } from './lookup.ts';
 import { type Finding, finding, type HealthView, type Need } from './finding.ts';
@@ -117,7 +117,12 @@ async function refreshNeeds(
   now: number,
 ): Promise<readonly Need[]> {
   if (grant.type === 'client_certificate') return certificateNeeds(view, grant, now);
-  if (!grant.refreshable) return [];
+  const { providers, tokens } = view.config;
+  const provider = providers.get(grant.provider);
+  if (!grant.refreshable) {
+    const soonEnd = soonEndOf(grant, provider, now);
+    return soonEnd === null ? [] : [soonEnd];
+  }
   const failure = failureOf(grant, activity);
   const needs: Need[] = [];
   if (failure !== null) {
@@ -126,8 +131,6 @@ async function refreshNeeds(
       hint: refreshRemedy(grant),
     });
   }
-  const { providers, tokens } = view.config;
-  const provider = providers.get(grant.provider);
   if (provider === undefined || !refreshTokenEnds(provider)) return needs;
   const opened = await (await view.registry())?.read(grant.id);
   if (opened === undefined || opened === null) return needs;

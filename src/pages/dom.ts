@@ -69,7 +69,7 @@ export function facts(entries: Readonly<Record<string, Child>>): HTMLElement {
 /** Returns a state as a word in a color. */
 export function badge(state: string): HTMLElement {
   const good = ['active', 'enabled', 'allow', 'ok', 'grant'];
-  const bad = ['expired', 'revoked', 'reauth_required', 'deny', 'failed', 'disabled'];
+  const bad = ['expired', 'revoked', 'reauth_required', 'deny', 'failed', 'disabled', 'ends_soon'];
   const kind = good.includes(state) ? 'good' : bad.includes(state) ? 'bad' : 'neutral';
   return h('span', { class: `badge ${kind}` }, state.replaceAll('_', ' '));
 }

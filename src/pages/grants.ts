@@ -11,6 +11,7 @@ interface Listed {
   readonly account: string | null;
   readonly expires_at: string | null;
   readonly refreshable: boolean;
+  readonly ends_soon: boolean;
   readonly used_at: string | null;
 }
 
@@ -43,7 +44,7 @@ export const grants: View = async (main, me) => {
           grant.account,
           ...(isOne ? [] : [grant.user]),
           grant.provider,
-          badge(grant.state),
+          grant.ends_soon ? [badge(grant.state), ' ', badge('ends_soon')] : badge(grant.state),
           grant.refreshable ? 'is renewed' : time(grant.expires_at, 'no end'),
           time(grant.used_at),
         ]),
@@ -78,7 +79,7 @@ async function one(main: HTMLElement, me: Me, id: string): Promise<void> {
   fill(
     main,
     h('p', {}, h('a', { href: '#grants' }, 'All accounts')),
-    h('h2', {}, grant.name, ' ', badge(grant.state)),
+    h('h2', {}, grant.name, ' ', badge(grant.state), ' ', grant.ends_soon && badge('ends_soon')),
     facts({
       account: grant.account,
       'also known as': otherNames(grant),

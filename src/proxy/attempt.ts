@@ -2,6 +2,7 @@ import { type RawFields, trailerFields, withoutFields } from './http/fields.ts';
 import { type BodyFraming, bodyTooLarge } from './http/framing.ts';
 import { chunkEnd, chunkStart, lastChunk, fieldSection } from './http/h1/write.ts';
 import type { ExchangeResult, Meter, Reply } from './http/message.ts';
+import type { ExpiredSign } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Hint } from '../lib/hint.ts';
 import { type Authority, authorityText } from './policy/authority.ts';
@@ -20,7 +21,7 @@ export function cannotBeForwarded(cause?: unknown): SidekeyError {
 }
 
 /** Calls of a forwarder back into the credential stages, with the request that its upstream refused. */
-export type Credentials = Pick<CredentialRenewal, 'renew' | 'prove' | 'readProof' | 'consentHint'>;
+export type Credentials = Pick<CredentialRenewal, keyof CredentialRenewal>;
 
 /** Receives the result of forwarding a request, once. */
 export interface Ending {
@@ -65,6 +66,8 @@ export interface AttemptContext
   readonly isExpecting: boolean;
   /** True if a 401 may have the token renewed and the request sent again. */
   readonly mayRenew: boolean;
+  /** Responses that count as a 401. */
+  readonly expiredSigns: readonly ExpiredSign[];
   /** True if the request may be sent again with a new DPoP nonce. */
   readonly mayProve: boolean;
   /** True if a pooled connection closed during this request, so that it needs a new connection. */
@@ -78,7 +81,7 @@ export interface AttemptContext
 /** The end of an attempt. */
 export type AttemptEnd =
   | { readonly kind: 'done'; readonly carried: ExchangeResult }
-  /** A 401 came, and the request has a newer token. */
+  /** The token had ended, and the request has a newer one. */
   | { readonly kind: 'renewed'; readonly request: UpstreamRequest; readonly sent: AttemptContext['sent'] }
   /** A 401 came that requires another proof, and has a nonce for it. */
   | { readonly kind: 'proved'; readonly sent: AttemptContext['sent'] }
@@ -284,7 +287,7 @@ export class BufferedResponse {
   shortened: Error | null = null;
   /** Set if the response must not be forwarded. */
   broken: Error | null = null;
-  #bytes = 0;
+  bytes = 0;
 
   constructor(fields: RawFields, reason: string) {
     this.fields = fields;
@@ -294,8 +297,8 @@ export class BufferedResponse {
   /** Adds a piece. Returns false if reading should pause. */
   add(piece: Buffer): boolean {
     this.pieces.push(piece);
-    this.#bytes += piece.length;
-    return this.#bytes < maxBufferedBytes;
+    this.bytes += piece.length;
+    return this.bytes < maxBufferedBytes;
   }
 }
 

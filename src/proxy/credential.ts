@@ -1,3 +1,4 @@
+import type { ExpiredSign } from '../domain/provider.ts';
 import { missingConsent } from '../grants/messages.ts';
 import type { ReadyToken, RefusedToken } from '../grants/token-result.ts';
 import { plainRequest, type RawFields, valuesOf } from './http/fields.ts';
@@ -180,7 +181,8 @@ export class CredentialRenewal {
   }
 
   /**
-   * Refreshes the token that an upstream answered with 401. Returns the new request; null: the 401 stands.
+   * Refreshes a token that has ended by the response of the upstream. Returns the new request; null: the
+   * response stands.
    *
    * @param isReplayable whether the request can be sent again; if not, the next request has the new token
    * @throws SidekeyError where the caller's permission or the grant has ended
@@ -208,12 +210,21 @@ export class CredentialRenewal {
     return renewed;
   }
 
-  /** Refreshes a token; null: it stays, and so does the 401. @throws SidekeyError if the grant has ended */
+  /** Refreshes a token; null: it stays, and so does the response. @throws SidekeyError if the grant has ended */
   async #refresh(token: ReadyToken): Promise<ReadyToken | null> {
     const fresh = await this.#request.services.tokens.forceRefresh(token);
     if (fresh.kind === 'ready') return fresh;
     if (fresh.kind === 'unchanged' || fresh.code === 'refresh_failed') return null;
     throw refusedToken(fresh);
+  }
+
+  /** Returns the responses, besides 401, by which the providers of the credentials report an ended token. */
+  expiredSigns({ credential }: UpstreamRequest): readonly ExpiredSign[] {
+    const { config, provider } = this.#request;
+    const signs = provider?.expired ?? [];
+    if (credential === null || credential.also.length === 0) return signs;
+    const others = credential.also.map(({ token }) => config.provider(token.grant.provider));
+    return [...signs, ...others.flatMap((other) => other?.expired ?? [])];
   }
 
   /** Returns the request with a new proof and the current nonce, because a proof is good for one request. */

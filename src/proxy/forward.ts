@@ -44,6 +44,7 @@ class Forwarding implements AttemptContext {
   readonly connections: ConfigSnapshot['connections'];
   readonly streams: ConfigSnapshot['streams'];
   readonly credentials: Credentials;
+  readonly expiredSigns: AttemptContext['expiredSigns'];
   readonly #ending: Ending;
   readonly #isProved: boolean;
   #protocol: Protocol;
@@ -65,6 +66,7 @@ class Forwarding implements AttemptContext {
       credential !== null &&
       (credential.token.grant.refreshable || credential.also.some(({ token }) => token.grant.refreshable));
     this.mayProve = this.#isProved;
+    this.expiredSigns = this.mayRenew ? credentials.expiredSigns(request) : [];
     // HTTP/2 without TLS needs prior knowledge on both sides (RFC 9113 §3.3).
     this.#protocol = authority.scheme === 'https' ? request.protocol : 'http/1.1';
     // An upstream of HTTP/2 says of any request when it has not processed it.

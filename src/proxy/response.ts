@@ -6,7 +6,6 @@ import { guardReply, type GuardedExchange, guardFields, type ReplySink } from '.
 import { type FailureCode } from '../lib/failures.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { isCovered } from './policy/domain-map.ts';
-import type { ProofAnswer } from './schemes/dpop.ts';
 import {
   type AttemptContext,
   type AttemptEnd,
@@ -14,6 +13,15 @@ import {
   isConnectionLoss,
   upstreamFailure,
 } from './attempt.ts';
+import {
+  type AnsweredHead,
+  type ExpiredBody,
+  isExpiredBody,
+  maxExpiredBytes,
+  maxExpiredMs,
+  mayBeJson,
+  readExpiredHead,
+} from './expired.ts';
 import { ToolListReply } from './tool-list.ts';
 import type { UpstreamRequest } from './request.ts';
 
@@ -45,7 +53,7 @@ export interface Transport {
 
 /**
  * Handles the response to one attempt: forwards it into the reply, no faster than the client reads, or
- * buffers a 401 while another token or proof may get another response. The attempt calls one method at a time
+ * buffers it while another token or proof may get another response. The attempt calls one method at a time
  * from the event loop. Calls after the end have no effect.
  */
 export class ResponseHandler {
@@ -54,8 +62,11 @@ export class ResponseHandler {
   /** The reply, or the leak guard before it. */
   #into: ReplySink;
   #status = 0;
-  /** A 401 that is not forwarded yet. */
+  /** A response that is not forwarded yet. */
   #buffered: BufferedResponse | null = null;
+  /** The body that is buffered because it may report an ended token; null: none. */
+  #inspected: ExpiredBody | null = null;
+  #inspectionEnd: NodeJS.Timeout | undefined;
   /** Body to send again with another proof after the end of the buffered 401. */
   #again: { readonly copy: Buffer | null } | null = null;
   #isDraining = false;
@@ -74,7 +85,8 @@ export class ResponseHandler {
 
   /** True if the client or the token endpoint is slow instead of the upstream. */
   get isWaitedFor(): boolean {
-    return this.#isDraining || (this.#buffered !== null && this.#again === null);
+    const isRenewing = this.#buffered !== null && this.#again === null && this.#inspected === null;
+    return this.#isDraining || isRenewing;
   }
 
   /** Returns whether the request should be sent: its client may have disconnected. */
@@ -108,25 +120,22 @@ export class ResponseHandler {
 
   head(status: number, reason: string, fields: RawFields): void {
     if (this.#isOver) return;
-    const { request, credentials } = this.#context;
-    const proof = credentials.readProof(request, status, (name) => valuesOf(fields, name));
-    if (!this.#isBuffered(status, proof, () => new BufferedResponse(fields, reason)))
+    const values = (name: string) => valuesOf(fields, name);
+    if (!this.#isBuffered(status, values, () => new BufferedResponse(fields, reason)))
       this.#forwardHead(status, reason, fields);
   }
 
   /** Like `head`, with bytes that are valid until this returns. */
   headRead(head: ResponseHeadBytes): void {
     if (this.#isOver) return;
-    const { request, reply, credentials } = this.#context;
+    const { request, reply, expiredSigns } = this.#context;
     const { status } = head;
     this.#status = status;
-    if (request.credential !== null && request.credential.nonceOrigin !== null) {
-      const proof = credentials.readProof(request, status, (name) => head.values(name));
-      if (this.#isBuffered(status, proof, () => new BufferedResponse(endToEndFields(head), head.reason)))
-        return;
-    } else if (status === 401) {
+    const isProved = request.credential !== null && request.credential.nonceOrigin !== null;
+    if (isProved || status >= 400 || expiredSigns.length > 0) {
+      const values = (name: string) => head.values(name);
       const buffer = () => new BufferedResponse(endToEndFields(head), head.reason);
-      if (this.#isBuffered(status, 'nothing', buffer)) return;
+      if (this.#isBuffered(status, values, buffer)) return;
     }
     const hint = isRefusal(status) ? this.#hintOn(head.raw()) : nothing;
     const isUnchanged =
@@ -141,6 +150,7 @@ export class ResponseHandler {
 
   payload(piece: Buffer): void {
     if (this.#buffered === null) this.#forwardPiece(piece);
+    else if (this.#inspected !== null) this.#inspect(this.#inspected, this.#buffered, piece);
     else if (!this.#buffered.add(piece)) {
       if (this.#again === null) this.#transport.pause();
       else this.#sendWithProof();
@@ -163,7 +173,7 @@ export class ResponseHandler {
     if (this.#buffered === null) this.#forwardEnd(trailers);
     else {
       this.#buffered.trailers = trailers;
-      this.#sendWithProof();
+      this.#bufferedEnded();
     }
   }
 
@@ -173,7 +183,7 @@ export class ResponseHandler {
     if (this.#buffered === null) this.fail(error, true);
     else {
       this.#buffered.shortened = error;
-      this.#sendWithProof();
+      this.#bufferedEnded();
     }
   }
 
@@ -189,7 +199,7 @@ export class ResponseHandler {
     else {
       // The connection may break behind a response that is whole.
       if (this.#buffered.trailers === null) this.#buffered.broken = error;
-      this.#sendWithProof();
+      this.#bufferedEnded();
     }
   }
 
@@ -308,16 +318,53 @@ export class ResponseHandler {
     return request.conceal?.(forwarded) ?? forwarded;
   }
 
-  // A 401.
+  // A 401, or another response that reports an ended token.
 
   /** Reports whether the response is buffered, because a newer token or another proof may get another one. */
-  #isBuffered(status: number, proof: ProofAnswer, buffer: () => BufferedResponse): boolean {
-    const { body, mayRenew, mayProve, reply } = this.#context;
+  #isBuffered(status: number, values: AnsweredHead['values'], buffer: () => BufferedResponse): boolean {
+    const { request, credentials, mayRenew, mayProve, expiredSigns } = this.#context;
     this.#status = status;
-    if (status !== 401) return false;
+    const proof = credentials.readProof(request, status, values);
     // The token is good. If the request cannot be sent again, the next one uses the nonce.
-    if (proof === 'again' && mayProve) return this.#isProvedAgain(buffer);
+    if (status === 401 && proof === 'again' && mayProve) return this.#isProvedAgain(buffer);
     if (proof !== 'nothing' || !mayRenew) return false;
+    if (status === 401) return this.#isRenewed(buffer);
+    if (status < 400 && expiredSigns.length === 0) return false;
+    const ended = readExpiredHead({ method: request.method, status, values }, expiredSigns);
+    if (ended === 'ended') return this.#isRenewed(buffer);
+    if (ended === null) return false;
+    this.#buffered = buffer();
+    this.#inspected = ended;
+    this.#inspectionEnd = setTimeout(() => this.#release(), maxExpiredMs).unref();
+    return true;
+  }
+
+  /** Keeps a piece of a body that may report an ended token, or forwards what cannot. */
+  #inspect(body: ExpiredBody, buffered: BufferedResponse, piece: Buffer): void {
+    const isFirst = buffered.bytes === 0;
+    buffered.add(piece);
+    if (buffered.bytes > maxExpiredBytes || (isFirst && !mayBeJson(piece, body))) this.#release();
+  }
+
+  /** The buffered response has ended, or its connection has. */
+  #bufferedEnded(): void {
+    const [body, buffered] = [this.#inspected, this.#buffered];
+    this.#endInspection();
+    if (body === null || buffered === null) this.#sendWithProof();
+    else {
+      const isExpired = buffered.trailers !== null && isExpiredBody(Buffer.concat(buffered.pieces), body);
+      if (!isExpired || !this.#isRenewed(() => buffered)) this.#release();
+    }
+  }
+
+  #endInspection(): void {
+    clearTimeout(this.#inspectionEnd);
+    this.#inspected = null;
+  }
+
+  /** Reports whether the response is buffered while the token is renewed. */
+  #isRenewed(buffer: () => BufferedResponse): boolean {
+    const { body, reply } = this.#context;
     // A client that still waits for a 100 has sent nothing that would have to be sent again.
     const whole = body.whole();
     const again = whole ?? (reply.expectsContinue ? body.again() : null);
@@ -361,16 +408,19 @@ export class ResponseHandler {
     if (this.#again !== null) this.#sendAgain({ kind: 'proved', sent: this.#again.copy });
   }
 
-  /** Sends the request again with a newer token, or forwards the 401 where there is none. */
+  /** Sends the request again with a newer token, or forwards the response where there is none. */
   async #recover(copy: AttemptContext['sent'], renewal: Promise<UpstreamRequest | null>): Promise<void> {
     const request = await renewal;
+    if (request === null) this.#release();
+    else this.#sendAgain({ kind: 'renewed', request, sent: copy });
+  }
+
+  /** Forwards the buffered response, and what follows. */
+  #release(): void {
+    this.#endInspection();
     const buffered = this.#buffered;
     this.#buffered = null;
     if (this.#isOver || buffered === null) return;
-    if (request !== null) {
-      this.#sendAgain({ kind: 'renewed', request, sent: copy });
-      return;
-    }
     // The client has seen nothing of a response that broke while it was buffered: it can be told why.
     if (buffered.broken !== null) {
       this.fail(buffered.broken, true);
@@ -418,6 +468,7 @@ export class ResponseHandler {
   #settle(): boolean {
     if (this.#isOver) return false;
     this.#isOver = true;
+    if (this.#inspected !== null) this.#endInspection();
     this.#context.reply.gone.forget(this.#onGone);
     return true;
   }

@@ -35,6 +35,7 @@ export function aProvider(over: Partial<Provider> = {}): Provider {
     token: null,
     dialect: plainDialect,
     userAgent: null,
+    expired: [],
     clientRegistration: null,
     probe: null,
     notes: [],

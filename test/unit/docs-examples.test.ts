@@ -23,7 +23,7 @@ function examples(page: string): { readonly text: string; readonly config: objec
 /** An example of a part, at its place in the config. */
 function wrapped(part: object): object {
   const is = (key: string) => Object.hasOwn(part, key);
-  if (is('inject') || is('dialect'))
+  if (is('inject') || is('dialect') || is('expired'))
     return { providers: { example: { audience: ['api.example'], ...part } } };
   if (is('client_certificates')) return { upstream: part };
   if (is('proxy') && 'url' in Object(Object(part)['proxy'])) return { upstream: part };

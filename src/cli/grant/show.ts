@@ -5,7 +5,7 @@ import { replaceRemedy } from '../../grants/token-result.ts';
 import { inputInvalid } from '../../lib/errors.ts';
 import { hintText, withHint } from '../../lib/hint.ts';
 import { dateTime, expiryOf, lastUse, relativeTime, shortId } from '../../operations/format.ts';
-import { stateOf } from '../../operations/grant-answer.ts';
+import { soonEndOf, stateOf } from '../../operations/grant-answer.ts';
 import { isUnbound, type Lacked } from '../../operations/grant-facts.ts';
 import { getPlaceholder } from '../../operations/grant-placeholder.ts';
 import { getGrant, listGrants, type ShownGrant } from '../../operations/grant.ts';
@@ -75,10 +75,12 @@ async function showAll(context: Context, options: GivenOptions): Promise<void> {
     ...(hasEnds && { EXPIRES: end === null ? 'no end' : relativeTime(end, at) }),
   }));
   const [headings, rows] = [Object.keys(cells[0] ?? {}), cells.map((row) => Object.values(row))];
-  const near = entries.flatMap(({ grant, policy, end }) => {
-    if (end === null || end - at > nearMs) return [];
+  const near = entries.flatMap(({ grant, policy, end, soonEnd }) => {
+    const soon = soonEnd === null ? [] : [soonEnd.sentence, `  → ${hintText(soonEnd.hint)}`];
+    if (end === null || end - at > nearMs) return soon;
     const verb = end <= at ? 'expired' : 'expires';
     return [
+      ...soon,
       `${titleOf(grant)} ${verb} ${relativeTime(end, at)}.`,
       `  → ${hintText(extendRemedy(grant, policy))}`,
     ];
@@ -131,6 +133,8 @@ async function showGrant(context: Context, reference: string, options: GivenOpti
   );
   const ended = grantEnded(grant, policy, at);
   if (ended !== null) output.say(withHint(ended.message, ended.hint));
+  const soonEnd = ended === null ? soonEndOf(grant, provider, at) : null;
+  if (soonEnd !== null) output.say(withHint(soonEnd.sentence, soonEnd.hint));
   if (clocks.next.what === 'consent') output.say(`  → ${hintText(replaceRemedy(grant, [], provider))}`);
   if (lacked !== null) output.say(`  → ${lacked.command}`);
   if (domains.length === 0) output.say(`  → sidekey domain allow HOST --grant ${grant.name}`);

@@ -41,6 +41,7 @@ describe('grants at the command line', () => {
       expires_at: expect.stringMatching(/^\d{4}-.+Z$/),
       expires_in: expect.any(Number),
       refreshable: true,
+      ends_soon: false,
       renewed_by: 'refresh_token',
       source: null,
       dpop: null,

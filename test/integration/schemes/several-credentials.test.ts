@@ -50,7 +50,12 @@ async function setUp(options: Options = {}) {
     config: {
       providers: {
         acme: { audience: [upstream.authority], inject },
-        app: { audience: [upstream.authority], token_endpoint: `${upstream.url}/token`, client_id: 'robot' },
+        app: {
+          audience: [upstream.authority],
+          token_endpoint: `${upstream.url}/token`,
+          client_id: 'robot',
+          expired: { status: 498 },
+        },
       },
     },
   });
@@ -264,33 +269,36 @@ test('a streaming response is cut when the second grant is revoked', async () =>
   expect(end).toMatchObject({ code: 'grant_revoked' });
 });
 
-test('a token of the second grant that the upstream refuses is refreshed, and the request is sent again', async () => {
-  let tokens = 0;
-  const { ask, seen, sidekey } = await setUp({
-    credential: oauth2Credential({
-      accessToken: 'stale',
-      refreshToken: 'refresh',
-      expiresAt: Date.now() + 3_600_000,
-    }),
-    answer: (request, response) => {
-      if (request.url === '/token') {
-        tokens += 1;
-        response.setHeader('content-type', 'application/json');
-        response.end(JSON.stringify({ access_token: 'fresh', token_type: 'bearer', expires_in: 3600 }));
-      } else response.writeHead(request.headers['x-api-key'] === 'fresh' ? 200 : 401).end();
-    },
-  });
-  expect((await ask()).status).toBe(200);
-  expect(tokens).toBe(1);
-  expect(seen.filter(({ url }) => url === '/').map(({ headers }) => headers['x-api-key'])).toEqual([
-    'stale',
-    'fresh',
-  ]);
-  const prints = (await sidekey.audit()).flatMap((line) =>
-    line.event === 'credential.added' ? [line.credential] : [],
-  );
-  expect(new Set(prints).size).toBe(2);
-});
+test.each([401, 498])(
+  'a token of the second grant that the upstream refuses by %i is refreshed, and the request is sent again',
+  async (refusal) => {
+    let tokens = 0;
+    const { ask, seen, sidekey } = await setUp({
+      credential: oauth2Credential({
+        accessToken: 'stale',
+        refreshToken: 'refresh',
+        expiresAt: Date.now() + 3_600_000,
+      }),
+      answer: (request, response) => {
+        if (request.url === '/token') {
+          tokens += 1;
+          response.setHeader('content-type', 'application/json');
+          response.end(JSON.stringify({ access_token: 'fresh', token_type: 'bearer', expires_in: 3600 }));
+        } else response.writeHead(request.headers['x-api-key'] === 'fresh' ? 200 : refusal).end();
+      },
+    });
+    expect((await ask()).status).toBe(200);
+    expect(tokens).toBe(1);
+    expect(seen.filter(({ url }) => url === '/').map(({ headers }) => headers['x-api-key'])).toEqual([
+      'stale',
+      'fresh',
+    ]);
+    const prints = (await sidekey.audit()).flatMap((line) =>
+      line.event === 'credential.added' ? [line.credential] : [],
+    );
+    expect(new Set(prints).size).toBe(2);
+  },
+);
 
 test('a second grant added to an entry while a connection is open applies to the next request', async () => {
   const { connect, upstream, sidekey, seen } = await setUp({

@@ -1,3 +1,4 @@
+import type { ExpiredSign } from '../../../src/domain/provider.ts';
 import type { RawFields } from '../../../src/proxy/http/fields.ts';
 import {
   type Account,
@@ -174,6 +175,8 @@ export function replyOf(gone = createGone(), waits = false) {
 /** Parts of a request that a test sets, and what a renewal of its token changes; null: there is no newer token. */
 export interface FakeRequest extends Partial<UpstreamRequest> {
   readonly renew?: (isReplayable: boolean) => Promise<Partial<UpstreamRequest> | null>;
+  /** Responses that count as a 401. */
+  readonly signs?: readonly ExpiredSign[];
   /** Takes bytes off a budget. */
   readonly account?: Account;
 }
@@ -214,7 +217,7 @@ export function requestOf(more: FakeRequest = {}): UpstreamRequest {
 }
 
 /** Renews tokens as a test says; no response says anything of a proof or a consent. */
-export function credentialsOf({ renew }: FakeRequest = {}): Credentials {
+export function credentialsOf({ renew, signs = [] }: FakeRequest = {}): Credentials {
   return {
     async renew(request, isReplayable) {
       const renewed = (await renew?.(isReplayable)) ?? null;
@@ -222,6 +225,7 @@ export function credentialsOf({ renew }: FakeRequest = {}): Credentials {
     },
     prove: (request) => request,
     readProof: () => 'nothing',
+    expiredSigns: () => signs,
     consentHint: () => [],
   };
 }

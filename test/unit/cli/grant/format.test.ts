@@ -1,7 +1,7 @@
 import { expiryOf } from '../../../../src/operations/format.ts';
 import { describe, expect, it } from 'vitest';
 import { grantAnswer } from '../../../../src/operations/grant-answer.ts';
-import { type Grant, stateNow, titleOf } from '../../../../src/domain/grant.ts';
+import { endsSoon, type Grant, stateNow, titleOf } from '../../../../src/domain/grant.ts';
 import { grantOf } from '../../../../src/grants/registry.ts';
 import { replaceRemedy } from '../../../../src/grants/token-result.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
@@ -24,6 +24,25 @@ describe('the current state of a grant', () => {
     ['reauth_required', { expiresAt: now - 1 }, 'reauth_required'],
   ] as const)('%s with %j is %s', (state, fields, expected) => {
     expect(stateNow(grant({ ...fields, state }), now)).toBe(expected);
+  });
+});
+
+describe('a token that nothing renews', () => {
+  const [hour, day] = [3_600_000, 86_400_000];
+  it.each([
+    // The whole time, the time that is left, and whether it ends soon.
+    [365 * day, 7 * day, {}, true],
+    [365 * day, 7 * day + 1, {}, false],
+    [10 * hour, 2 * hour, {}, true],
+    [10 * hour, 2 * hour + 1, {}, false],
+    [10 * hour, 0, {}, false],
+    [10 * hour, hour, { refreshable: true }, false],
+    [10 * hour, hour, { state: 'revoked' }, false],
+    [10 * hour, hour, { expiresAt: null }, false],
+  ] as const)('of %i ms that ends in %i ms with %j ends soon: %s', (time, left, fields, expected) => {
+    const end = now + left;
+    const stored = { refreshable: false, expiresAt: end, updatedAt: end - time };
+    expect(endsSoon(grant({ ...stored, ...fields }), now)).toBe(expected);
   });
 });
 
