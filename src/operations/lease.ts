@@ -5,7 +5,6 @@ import { recordChange } from '../audit/log.ts';
 import type { AuditEvent } from '../domain/event.ts';
 import { isLeaseFor, type Lease, leaseStanding } from '../domain/lease.ts';
 import { type CredentialEntry, readEntries } from '../grants/credential-input.ts';
-import { removeGrantsOfEndedLeases } from '../grants/lease-grants.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { visible } from '../lib/text.ts';
@@ -13,6 +12,7 @@ import type { LeaseChoice } from '../store/store.ts';
 import { duration, egress, grants, name, text, time, timeOrNull, uses } from './members.ts';
 import { isoOrNull, isoTime, proxyUrl } from './format.ts';
 import { ownGrants, ttlFor, usualGrants, whatEndsBefore } from './lease-terms.ts';
+import { finishEndedLeases } from './lease-end.ts';
 import { makeLease } from './make-lease.ts';
 import { changing, type Changing, reading } from './operation.ts';
 import { namedGrant, pickAgent, pickLease } from './lookup.ts';
@@ -279,6 +279,6 @@ async function revoke(
   const ids = await recordChange(parts.audit, { event: 'lease.revoked', ...event }, () =>
     parts.store.leases.revoke(choice, at),
   );
-  await removeGrantsOfEndedLeases(parts, at);
+  await finishEndedLeases(parts, ids);
   return ids;
 }

@@ -37,6 +37,37 @@ export async function revokeAtProvider(parts: Parts, opened: OpenedGrant): Promi
   }
 }
 
+/**
+ * Revokes only the access token, so that the next use of the grant gets another. Sends nothing if the grant
+ * would be lost. Never rejects for an error of the provider or the network.
+ *
+ * @param isLast true: the grant itself is about to end
+ */
+export async function revokeAccessToken(
+  { config, now, withFetch }: Pick<Parts, 'config' | 'now' | 'withFetch'>,
+  opened: OpenedGrant,
+  isLast: boolean,
+): Promise<ProviderRevocation> {
+  const { credential } = opened.sealed;
+  const provider = config.providers.get(opened.grant.provider);
+  const title = provider?.title ?? opened.grant.provider;
+  if (credential.type !== 'oauth2' || connectionOf(opened) !== null) return notTold(provider);
+  const { refreshToken, renewal } = credential;
+  if (!isLast && refreshToken === null && renewal === undefined)
+    return { kind: 'not told', sentence: 'The grant has no refresh token, so it would be lost.' };
+  if (!isLast && refreshToken !== null && provider?.dialect.revocation.endsGrant === true)
+    return { kind: 'not told', sentence: `${title} would end the whole grant with its access token.` };
+  try {
+    return await withFetch((fetch) => {
+      const signal = AbortSignal.timeout(config.limits.refresh_timeout);
+      return revokeTokens(opened, { ...credential, refreshToken: null }, { config, now, fetch, signal });
+    });
+  } catch (error) {
+    if (!(error instanceof SidekeyError)) throw error;
+    return failed(title, error.message);
+  }
+}
+
 interface RevocationIo extends Pick<Changing, 'config' | 'now'> {
   readonly fetch: typeof globalThis.fetch;
   readonly signal: AbortSignal;
