@@ -3,6 +3,7 @@ import { egressHosts } from '../agents/egress.ts';
 import { leaseEnded } from '../agents/permissions.ts';
 import { recordChange } from '../audit/log.ts';
 import type { AuditEvent } from '../domain/event.ts';
+import type { Grant } from '../domain/grant.ts';
 import { isLeaseFor, type Lease, leaseStanding } from '../domain/lease.ts';
 import { type CredentialEntry, readEntries } from '../grants/credential-input.ts';
 import { SidekeyError } from '../lib/errors.ts';
@@ -14,8 +15,9 @@ import { isoOrNull, isoTime, proxyUrl } from './format.ts';
 import { ownGrants, ttlFor, usualGrants, whatEndsBefore } from './lease-terms.ts';
 import { finishEndedLeases } from './lease-end.ts';
 import { makeLease } from './make-lease.ts';
-import { changing, type Changing, reading } from './operation.ts';
-import { namedGrant, pickAgent, pickLease } from './lookup.ts';
+import { changing, type Changing, type Opened, reading } from './operation.ts';
+import { grantReference, namedGrant, pickAgent, pickLease } from './lookup.ts';
+import { whyTokenStays } from './provider-revocation.ts';
 
 /** Leases: temporary permissions of agents. */
 
@@ -172,7 +174,8 @@ export const createLease = changing({
       maxUses: input.max_uses ?? null,
     };
     const made = await makeLease(parts, order, at);
-    const warnings = whatEndsBefore(made.lease.expiresAt, made.grants, made.policies, at);
+    const ending = whatEndsBefore(made.lease.expiresAt, made.grants, made.policies, at);
+    const warnings = [...ending, ...(await whatStaysAfter(parts, made.grants))];
     const url = proxyUrl(parts.config.proxy.listen, `${made.lease.agent}:${made.secret}`);
     return { ...made, url, warnings };
   },
@@ -184,6 +187,18 @@ export const createLease = changing({
     warnings,
   }),
 });
+
+/** Sentences about tokens that `leases.revoke` does not end with the lease. */
+async function whatStaysAfter({ config, grants }: Opened, reached: readonly Grant[]): Promise<string[]> {
+  if (!config.leases.revokesTokens) return [];
+  const opened = await Promise.all(reached.map(({ id }) => grants.open(id)));
+  return opened.flatMap((each) => {
+    const why = each === null ? null : whyTokenStays(each, config.providers.get(each.grant.provider));
+    return each === null || why === null
+      ? []
+      : [`The token of ${grantReference(each.grant)} stays valid after the lease. ${why}`];
+  });
+}
 
 /** Sets a new end, never an earlier one. An expired lease becomes valid again without its approvals. */
 export const renewLease = changing({

@@ -50,13 +50,9 @@ export async function revokeAccessToken(
 ): Promise<ProviderRevocation> {
   const { credential } = opened.sealed;
   const provider = config.providers.get(opened.grant.provider);
-  const title = provider?.title ?? opened.grant.provider;
   if (credential.type !== 'oauth2' || connectionOf(opened) !== null) return notTold(provider);
-  const { refreshToken, renewal } = credential;
-  if (!isLast && refreshToken === null && renewal === undefined)
-    return { kind: 'not told', sentence: 'The grant has no refresh token, so it would be lost.' };
-  if (!isLast && refreshToken !== null && provider?.dialect.revocation.endsGrant === true)
-    return { kind: 'not told', sentence: `${title} would end the whole grant with its access token.` };
+  const obstacle = isLast ? null : whyTokenStays(opened, provider);
+  if (obstacle !== null) return { kind: 'not told', sentence: obstacle };
   try {
     return await withFetch((fetch) => {
       const signal = AbortSignal.timeout(config.limits.refresh_timeout);
@@ -64,8 +60,17 @@ export async function revokeAccessToken(
     });
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
-    return failed(title, error.message);
+    return failed(provider?.title ?? opened.grant.provider, error.message);
   }
+}
+
+/** Returns why the grant would be lost without its access token; null: it gets another. */
+export function whyTokenStays({ sealed }: OpenedGrant, provider: Provider | undefined): string | null {
+  const { credential } = sealed;
+  if (credential.type !== 'oauth2' || credential.renewal !== undefined) return null;
+  if (credential.refreshToken === null) return 'The grant has no refresh token, so it would be lost.';
+  if (provider?.dialect.revocation.endsGrant !== true) return null;
+  return `${provider.title} would end the whole grant with its access token.`;
 }
 
 interface RevocationIo extends Pick<Changing, 'config' | 'now'> {
