@@ -1,6 +1,6 @@
 import { titleOf } from '../../domain/grant.ts';
 import { withHint } from '../../lib/hint.ts';
-import { counted, relativeTime } from '../../operations/format.ts';
+import { counted, when } from '../../operations/format.ts';
 import { compareScopes } from '../../operations/grant-scopes.ts';
 import type { CommandRow } from '../command.ts';
 import type { Context } from '../context.ts';
@@ -37,7 +37,7 @@ async function scopes(context: Context, reference: string, options: GivenOptions
     answer,
     [
       details(output.display, `Scopes of ${titleOf(grant)}`, {
-        'read from': `${from === null ? 'an empty log' : relativeTime(from, at)}, on this machine: ${counted(requests, 'request')}`,
+        log: `${from === null ? 'empty' : `since ${when(from, at)}`}, of this machine: ${counted(requests, 'request')}`,
         table: answer.table ?? `none for the provider ${grant.provider}`,
         granted: list(answer.scopes),
         enough: list(answer.enough) ?? 'none',
