@@ -226,6 +226,17 @@ const rows: readonly Row[] = [
     events: ['aborted other callers used the token too'],
   },
   {
+    name: 'after a program read the token by the API',
+    before: async (at) => {
+      await at.use('one');
+      const { credential, grant } = (await at.sidekey.audit()).find(({ event }) => event === 'access')!;
+      await at.sidekey.proxy.state.audit.append({ event: 'token.read', grant, credential });
+      await at.end('one');
+    },
+    revokes: false,
+    events: ['aborted other callers used the token too'],
+  },
+  {
     name: 'after the other lease that used the token',
     before: async (at) => {
       await endAfter('one', 'two')(at);
