@@ -6,13 +6,12 @@ import type { Grant } from '../domain/grant.ts';
 import { type Binding, leaseStanding } from '../domain/lease.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import type { AgentRecord, AgentTokenRecord, Rights, Store } from '../store/store.ts';
+import type { AgentRecord, AgentTokenRecord, Rights } from '../store/store.ts';
 import { isLive, newToken } from './agent-token.ts';
 import { bindingReason, bindingsOf, isHost, namedBindings, nowhere } from './bindings.ts';
 import { duration, egress, enabledState, grants, name, text, time, timeOrNull } from './members.ts';
 import { isoOrNull, isoTime, proxyUrl, readEnd, spanText } from './format.ts';
 import { ownGrants } from './lease-terms.ts';
-import { finishEndedLeases } from './lease-end.ts';
 import { changing, type Changing, reading } from './operation.ts';
 import { namedGrant, pickAgent, unknownAgent } from './lookup.ts';
 
@@ -272,8 +271,7 @@ export const changeAgent = changing({
       hintOf`${remedy('agent.change', { agent: null, disabled: false })}, or ${remedy('agent.change', { agent: null, agent_labels: null })}`,
     );
   },
-  async run(parts, { agent: of, acts_for: user, agent_labels: labels, disabled }, at) {
-    const { store, audit } = parts;
+  async run({ store, audit }, { agent: of, acts_for: user, agent_labels: labels, disabled }, at) {
     const before = pickAgent(await store.agents.list(), of);
     const change = {
       ...(user === undefined ? {} : { user }),
@@ -292,7 +290,6 @@ export const changeAgent = changing({
     if (isSwitched) {
       const event = disabled ? 'agent.disabled' : 'agent.enabled';
       await record({ event, agent: before.name }, { disabledAt });
-      if (disabled) await finishEndedLeases(parts, await leasesOf(store, before.name));
     }
     return { agent: { ...before, ...change, disabledAt }, isChanged: reason !== '', isSwitched };
   },
@@ -447,15 +444,12 @@ export const removeAgent = changing({
     z.strictObject({ name: z.string(), removed: z.literal(true) }),
     z.strictObject({ name: z.string(), label: z.string(), revoked: z.int() }),
   ]),
-  async run(parts, { agent: of, token_label: label }, at) {
-    const { store, audit } = parts;
+  async run({ store, audit }, { agent: of, token_label: label }, at) {
     const { name: agent } = pickAgent(await store.agents.list(), of);
     if (label === undefined) {
-      const leases = await leasesOf(store, agent);
       await recordChange(audit, { event: 'agent.removed', agent }, async () => {
         if (!(await store.agents.remove(agent))) throw unknownAgent(agent, []);
       });
-      await finishEndedLeases(parts, leases);
       return { agent, tokens: null };
     }
     const tokens = await store.agentTokens.list(agent);
@@ -471,7 +465,3 @@ export const removeAgent = changing({
   answer: ({ agent, tokens }) =>
     tokens === null ? { name: agent, removed: true as const } : { name: agent, ...tokens },
 });
-
-async function leasesOf({ leases }: Pick<Store, 'leases'>, agent: string): Promise<readonly string[]> {
-  return (await leases.list()).filter((lease) => lease.agent === agent).map(({ id }) => id);
-}

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { pathGlobs } from '../audit/summary.ts';
+import { idToStar } from '../audit/summary.ts';
 import type { AuditLine } from '../domain/event.ts';
 import { defaultUser, titleOf } from '../domain/grant.ts';
 import { grantGone } from '../grants/keep.ts';
@@ -13,7 +13,7 @@ import { renewedBy } from './grant-answer.ts';
 import { grantRemedy, pickOwnGrant } from './lookup.ts';
 import { grantOwner, hintAnswer, remedies, text, time, timeOrNull } from './members.ts';
 import { reading } from './operation.ts';
-import { endpointFinder, judgeScopes, scopeTables } from './scope-table.ts';
+import { type Endpoint, endpointFinder, judgeScopes, scopeTables } from './scope-table.ts';
 
 /** Scopes of a grant that its requests did not need. */
 
@@ -35,18 +35,11 @@ export const compareScopes = reading({
       removable: texts,
       unjudged: texts.describe('Kept, because the table does not say what they are for.'),
       smallest: z.boolean().describe('True: no smaller set would do. False: something was not judged.'),
-      endpoints: z.array(
-        z.strictObject({
-          host: z.string(),
-          endpoint: z.string(),
-          requests: z.int(),
-          any_of: texts.optional(),
-          each_of: texts.optional(),
-        }),
-      ),
-      unknown: z
-        .array(z.strictObject({ host: z.string(), method: z.string(), paths: texts, requests: z.int() }))
-        .describe('Endpoints that are not in the table.'),
+      endpoints: z
+        .array(
+          z.strictObject({ host: z.string(), endpoint: z.string(), requests: z.int(), known: z.boolean() }),
+        )
+        .describe('Places of the requests. `known`: the endpoint is in the table.'),
       hint: z.string().optional(),
       remedies,
     })
@@ -68,10 +61,9 @@ export const compareScopes = reading({
       scopeTables().find(({ providers }) => providers.includes(grant.provider)) ??
       scopeTables().find(({ apis }) => apis.some((api) => api.hosts.some((host) => hosts.has(host)))) ??
       null;
-    const query = eventQuery(config, { grant: id, since }, { grants, at });
-    const requests = await during('Reading the audit log', (onShare) => requestsIn(query.events(onShare)));
     const find = table === null ? () => null : endpointFinder(table);
-    const found = requests.map((seen) => ({ ...seen, endpoint: find(seen) }));
+    const query = eventQuery(config, { grant: id, since }, { grants, at });
+    const found = await during('Reading the audit log', (onShare) => placesIn(query.events(onShare), find));
     const judged = table === null ? null : judgeScopes(table, grant.scopes, found);
     const { enough, unjudged, isSmallest } =
       judged === null || found.length === 0
@@ -96,75 +88,60 @@ export const compareScopes = reading({
     id: grant.id,
     name: grant.name,
     table: table?.title ?? null,
-    log: { from: isoOrNull(from), to: isoTime(at), requests: sum(found) },
+    log: {
+      from: isoOrNull(from),
+      to: isoTime(at),
+      requests: found.reduce((sum, { requests }) => sum + requests, 0),
+    },
     scopes: [...grant.scopes],
     enough: [...judged.enough],
     removable: [...judged.removable],
     unjudged: [...judged.unjudged],
     smallest: judged.isSmallest,
-    endpoints: Array.from(
-      Map.groupBy(
-        found.filter(({ endpoint }) => endpoint !== null),
-        ({ host, endpoint }) => `${host} ${endpoint!.name}`,
-      ).values(),
-      (group) => {
-        const { host, endpoint } = group[0]!;
-        const { name: of, needs } = endpoint!;
-        const scopes = 'each' in needs ? { each_of: [...needs.each] } : { any_of: [...needs] };
-        return { host, endpoint: of, requests: sum(group), ...scopes };
-      },
-    ),
-    unknown: Array.from(
-      Map.groupBy(
-        found.filter(({ endpoint }) => endpoint === null),
-        ({ host, method }) => `${host} ${method}`,
-      ).values(),
-      (group) => {
-        const { host, method } = group[0]!;
-        return { host, method, paths: pathGlobs(group.map(({ path }) => path)), requests: sum(group) };
-      },
-    ),
+    endpoints: found.map(({ host, name, requests, endpoint }) => ({
+      host,
+      endpoint: name,
+      requests,
+      known: endpoint !== null,
+    })),
     ...(hint === null ? {} : hintAnswer(hint)),
   }),
 });
-
-function sum(requests: readonly { readonly requests: number }[]): number {
-  return requests.reduce((total, each) => total + each.requests, 0);
-}
 
 async function firstOf<T>(items: AsyncIterable<T>): Promise<readonly T[]> {
   for await (const item of items) return [item];
   return [];
 }
 
-/** Requests for one path. */
-interface SeenRequests {
-  readonly method: string;
+/** Requests for one endpoint. */
+interface SeenPlace {
   readonly host: string;
-  readonly path: string;
-  readonly requests: number;
+  /** Name of the endpoint in the table, or the method and the path, with stars for IDs. */
+  readonly name: string;
+  readonly endpoint: Endpoint | null;
+  requests: number;
 }
 
 /** Counts requests with a credential, except those that the service refused: no scope helped them. */
-async function requestsIn(
-  lines: AsyncIterable<Pick<AuditLine, 'event' | 'exchange' | 'method' | 'host' | 'path' | 'status'>>,
-): Promise<readonly SeenRequests[]> {
-  const counts = new Map<string, number>();
-  const begun = new Map<string, string>();
+async function placesIn(
+  lines: AsyncIterable<AuditLine>,
+  find: ReturnType<typeof endpointFinder>,
+): Promise<readonly SeenPlace[]> {
+  const places = new Map<string, SeenPlace>();
+  const begun = new Map<string, SeenPlace>();
   for await (const { event, exchange = '', method = '', host = '', path = '', status } of lines) {
-    const key = JSON.stringify([method, host, path]);
     const access = begun.get(exchange);
-    if (event === 'access' || event === 'credential.added') {
-      if (access === undefined) counts.set(key, (counts.get(key) ?? 0) + 1);
-      begun.set(exchange, key);
-    } else if (event === 'outcome') {
-      const isRefused = status === 401 || status === 403;
-      if (isRefused && access !== undefined) counts.set(access, counts.get(access)! - 1);
+    if (event === 'outcome') {
+      if (access !== undefined && (status === 401 || status === 403)) access.requests -= 1;
       begun.delete(exchange);
     }
+    if (access !== undefined || (event !== 'access' && event !== 'credential.added')) continue;
+    const endpoint = find({ method, host, path });
+    const name = endpoint?.name ?? `${method} ${path.split('/').map(idToStar).join('/')}`;
+    const place = places.get(`${host} ${name}`) ?? { host, name, endpoint, requests: 0 };
+    place.requests += 1;
+    places.set(`${host} ${name}`, place);
+    begun.set(exchange, place);
   }
-  return [...counts].flatMap(([key, requests]) => {
-    const [method = '', host = '', path = ''] = JSON.parse(key) as readonly string[];
-    return requests > 0 ? [{ method, host, path, requests }] : [];
-  });
+  return [...places.values()].filter(({ requests }) => requests > 0);
 }

@@ -1,4 +1,3 @@
-import { recordChange } from '../audit/log.ts';
 import { secretText } from '../domain/credential.ts';
 import { type Lease, leaseStanding } from '../domain/lease.ts';
 import { grantEvent } from '../grants/activity.ts';
@@ -11,12 +10,9 @@ import type { TokenUse } from '../store/store.ts';
 import type { Changing } from './operation.ts';
 import { revokeAccessToken } from './provider-revocation.ts';
 
-/** What happens after the end of a lease, in any process of the store, and again until it is done. */
+/** Work after the end of a lease: any process of the store does it, and repeats it until it is done. */
 
-export type LeaseEndParts = Pick<
-  Changing,
-  'config' | 'store' | 'grants' | 'audit' | 'vault' | 'now' | 'withFetch'
->;
+type LeaseEndParts = Pick<Changing, 'config' | 'store' | 'grants' | 'audit' | 'vault' | 'now' | 'withFetch'>;
 
 /**
  * Revokes the tokens that only ended leases used, then removes the grants of ended leases.
@@ -24,10 +20,19 @@ export type LeaseEndParts = Pick<
  * @param of IDs of the leases whose tokens are revoked; absent: all
  */
 export async function finishEndedLeases(parts: LeaseEndParts, of?: readonly string[]): Promise<void> {
-  const { store, now } = parts;
+  const { store, config, now } = parts;
+  const lock = createRefreshLock({ store, now, timers: systemTimers, limits: config.limits });
   for (const use of await store.tokenUses.list()) {
-    if (use.lease === null || (use.dueAt ?? 0) > now() || of?.includes(use.lease) === false) continue;
-    if (hasEnded(await store.leases.get(use.lease), now())) await finishUse(parts, use);
+    const { lease, grantId, dueAt } = use;
+    if (lease === null || (dueAt ?? 0) > now() || of?.includes(lease) === false) continue;
+    if (!hasEnded(await store.leases.get(lease), now())) continue;
+    // Keeps a refresh, and the same work of other processes, away.
+    if ((await lock.take(grantId, { patient: true })) !== 'taken') continue;
+    try {
+      await finishUse(parts, use);
+    } finally {
+      await lock.release(grantId);
+    }
   }
   await removeGrantsOfEndedLeases(parts, now());
 }
@@ -44,64 +49,39 @@ function hasEnded(lease: Lease | null, now: number): boolean {
   return standing.state !== 'active';
 }
 
-/** The lock keeps a refresh, and the same work of other processes, away. */
-async function finishUse(parts: LeaseEndParts, use: TokenUse): Promise<void> {
-  const { store, config, now } = parts;
-  const { grantId } = use;
-  const lock = createRefreshLock({ store, now, timers: systemTimers, limits: config.limits });
-  if ((await lock.take(grantId, { patient: true })) !== 'taken') return;
-  try {
-    const all = (await store.tokenUses.list()).filter((each) => isSameToken(each, use));
-    const current = all.find(({ lease }) => lease === use.lease);
-    const opened = await parts.grants.read(grantId);
-    if (current === undefined || opened === null) return;
-    if (await isSettled(parts, current, { opened, isShared: all.length > 1 }))
-      await store.tokenUses.remove(use);
-  } finally {
-    await lock.release(grantId);
-  }
-}
-
-function isSameToken(a: TokenUse, b: TokenUse): boolean {
-  return a.grantId === b.grantId && a.token === b.token;
-}
-
 const maxAttempts = 5;
 /** Milliseconds before the second attempt. The pause doubles with each attempt. */
 const firstPauseMs = 60_000;
 
-/** Revokes the token, unless others used it. Returns false if there will be another attempt. */
-async function isSettled(
-  parts: LeaseEndParts,
-  use: TokenUse,
-  { opened, isShared }: { readonly opened: OpenedGrant; readonly isShared: boolean },
-): Promise<boolean> {
+/** Revokes the token, unless others used it, and removes the use, unless there will be another attempt. */
+async function finishUse(parts: LeaseEndParts, { grantId, token, lease }: TokenUse): Promise<void> {
   const { config, store, vault, audit, now } = parts;
+  const all = (await store.tokenUses.list()).filter((use) => use.grantId === grantId && use.token === token);
+  const use = all.find((each) => each.lease === lease);
+  const opened = await parts.grants.read(grantId);
+  if (use === undefined || opened === null) return;
   const { grant, sealed } = opened;
   const fingerprint = createFingerprint((secret) => vault.mac('credential-fingerprint', secret));
   // A token that was replaced is not stored any more.
-  if (!config.leases.revokesTokens || fingerprint(sealed) !== use.token) return true;
-  const event = grantEvent(grant, { event: 'grant.token_revoked', lease: use.lease ?? undefined });
-  const record = (outcome: string, reason?: string) => audit.append({ ...event, outcome, reason });
-  if (isShared) {
-    await record('aborted', 'other callers used the token too');
-    return true;
-  }
-  const result = await revokeAccessToken(parts, opened, grant.lease !== null);
-  if (result.kind === 'ended') {
-    await recordChange(audit, { ...event, outcome: 'ok' }, () => forgetToken(parts, opened));
-    return true;
-  }
-  if (result.kind === 'not told') {
-    await record('aborted', result.sentence);
-    return true;
-  }
+  if (!config.leases.revokesTokens || fingerprint(sealed) !== token) return store.tokenUses.remove(use);
+  const result = all.length > 1 ? shared : await revokeAccessToken(parts, opened, grant.lease !== null);
   const attempts = use.attempts + 1;
   const isLast = attempts >= maxAttempts;
-  await record('failed', `${result.sentence}${isLast ? ' No further attempt follows.' : ''}`);
-  if (!isLast) await store.tokenUses.retry(use, attempts, now() + firstPauseMs * 2 ** (attempts - 1));
-  return isLast;
+  const reason = result.kind === 'ended' ? undefined : result.sentence;
+  await audit.append({
+    ...grantEvent(grant, { event: 'grant.token_revoked', lease: lease ?? undefined }),
+    outcome: outcomes[result.kind],
+    reason: result.kind === 'failed' && isLast ? `${reason} No further attempt follows.` : reason,
+  });
+  if (result.kind === 'failed' && !isLast)
+    return store.tokenUses.retry(use, attempts, now() + firstPauseMs * 2 ** (attempts - 1));
+  if (result.kind === 'ended') await forgetToken(parts, opened);
+  return store.tokenUses.remove(use);
 }
+
+const shared = { kind: 'not told', sentence: 'Other callers used the token too.' } as const;
+
+const outcomes = { ended: 'ok', 'not told': 'aborted', failed: 'failed' } as const;
 
 /** Erases a revoked token, so that the next use gets another. */
 async function forgetToken({ grants }: LeaseEndParts, revoked: OpenedGrant): Promise<void> {

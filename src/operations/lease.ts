@@ -191,13 +191,14 @@ export const createLease = changing({
 /** Sentences about tokens that `leases.revoke` does not end with the lease. */
 async function whatStaysAfter({ config, grants }: Opened, reached: readonly Grant[]): Promise<string[]> {
   if (!config.leases.revokesTokens) return [];
-  const opened = await Promise.all(reached.map(({ id }) => grants.open(id)));
-  return opened.flatMap((each) => {
-    const why = each === null ? null : whyTokenStays(each, config.providers.get(each.grant.provider));
-    return each === null || why === null
-      ? []
-      : [`The token of ${grantReference(each.grant)} stays valid after the lease. ${why}`];
-  });
+  const sentences: string[] = [];
+  for (const grant of reached) {
+    const opened = await grants.open(grant.id);
+    const why = opened === null ? null : whyTokenStays(opened, config.providers.get(grant.provider));
+    if (why !== null)
+      sentences.push(`The token of ${grantReference(grant)} stays valid after the lease. ${why}`);
+  }
+  return sentences;
 }
 
 /** Sets a new end, never an earlier one. An expired lease becomes valid again without its approvals. */

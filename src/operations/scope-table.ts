@@ -3,7 +3,7 @@ import { packageText, shippedFile } from '../lib/package-files.ts';
 import { isUnread, matchesPath, parsePathGlob, readPath } from '../proxy/policy/path.ts';
 
 /** Scopes that endpoints of a service need, from `config/scopes.yaml`, which explains the members. */
-export interface ScopeTable {
+interface ScopeTable {
   readonly title: string;
   readonly providers: readonly string[];
   readonly docs: readonly string[];
@@ -60,7 +60,7 @@ export function endpointFinder(table: ScopeTable): (seen: Seen) => Endpoint | nu
   };
 }
 
-/** Which scopes of a grant its requests needed. Scopes are written as the provider writes them. */
+/** Scopes that the requests of a grant needed, as the provider writes them. */
 interface Judgement {
   /** Scopes that would do. */
   readonly enough: readonly string[];
@@ -108,7 +108,6 @@ export function judgeScopes(
         if (here.size === 0 || [...reach([scope])].some((each) => here.has(each))) kept.add(scope);
     }
   }
-  const isMet = (want: readonly string[], by: ReadonlySet<string>) => want.some((scope) => by.has(scope));
   const chosen = new Set(kept);
   for (const want of wants.toSorted((a, b) => a.length - b.length))
     if (!isMet(want, reach(chosen))) chosen.add(want[0]!);
@@ -119,6 +118,10 @@ export function judgeScopes(
   const prefixed = (scope: string) => (scope.includes('://') ? scope : `${table.prefix ?? ''}${scope}`);
   const written = (scope: string) => names.get(scope) ?? prefixed(scope);
   return { enough: [...chosen].map(written), unjudged: unjudged.map(written), isSmallest: isComplete };
+}
+
+function isMet(want: readonly string[], by: ReadonlySet<string>): boolean {
+  return want.some((scope) => by.has(scope));
 }
 
 function formOf(needs: Needs = []): { readonly each?: readonly string[]; readonly any?: readonly string[] } {

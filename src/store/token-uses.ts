@@ -14,19 +14,7 @@ export function sqlTokenUses(db: Kysely<Schema>, run: Run): Store['tokenUses'] {
         db.transaction().execute(async (inside) => {
           await inside
             .insertInto('tokenUses')
-            .columns(['grantId', 'token', 'lease', 'notedAt', 'attempts'])
-            .expression(
-              inside
-                .selectFrom('grants')
-                .where('id', '=', grantId)
-                .select((row) => [
-                  'id',
-                  row.val(token).as('token'),
-                  row.val(lease ?? '').as('lease'),
-                  row.val(at).as('notedAt'),
-                  row.val(0).as('attempts'),
-                ]),
-            )
+            .values({ grantId, token, lease: lease ?? '', notedAt: at, attempts: 0, dueAt: null })
             .onConflict((conflict) => conflict.columns(['grantId', 'token', 'lease']).doNothing())
             .execute();
           const others = inside.deleteFrom('tokenUses').where('grantId', '=', grantId);

@@ -23,8 +23,9 @@ async function scopes(context: Context, reference: string, options: GivenOptions
   const { result, answer, at } = await perform(context, compareScopes, given);
   const { grant, from, hint } = result;
   const { requests } = answer.log;
-  const list = (names: readonly string[]) => (names.length === 0 ? null : names.join(' '));
-  const unknown = answer.unknown.map(({ method, host, paths }) => `${method} ${host}${paths.join(' ')}`);
+  const unknown = answer.endpoints.flatMap(({ host, endpoint, known }) =>
+    known ? [] : [endpoint.replace(' ', ` ${host}`)],
+  );
   const verdict =
     requests === 0
       ? 'No request with this grant was found, so no scope can be judged.'
@@ -43,11 +44,15 @@ async function scopes(context: Context, reference: string, options: GivenOptions
         enough: list(answer.enough) ?? 'none',
         'not needed': list(answer.removable),
         'not judged': list(answer.unjudged),
-        'not in the table': unknown.length === 0 ? null : unknown.join('; '),
+        'not in the table': list(unknown, '; '),
       }),
       wrapMessage(withHint(verdict, hint), output.display),
     ].join('\n'),
   );
+}
+
+function list(names: readonly string[], between = ' '): string | null {
+  return names.length === 0 ? null : names.join(between);
 }
 
 export const scopesCommandRow: CommandRow = {

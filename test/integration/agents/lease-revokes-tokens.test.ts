@@ -28,12 +28,13 @@ interface Settings {
   readonly isOwn?: boolean;
 }
 
+const form = async (request: IncomingMessage) => new URLSearchParams(await text(request));
+
 /** A service that refreshes and revokes, and a proxy with a grant for it; two leases and an agent. */
 async function setup(settings: Settings = {}) {
   const revoked: string[] = [];
   const hints: (string | null)[] = [];
   let issued = 0;
-  const form = async (request: IncomingMessage) => new URLSearchParams(await text(request));
   const service = await startUpstream((request, response) => {
     void (async () => {
       if (request.url === '/token') {
@@ -217,13 +218,13 @@ const rows: readonly Row[] = [
     name: 'after a use by another lease',
     before: endAfter('one', 'two'),
     revokes: false,
-    events: ['aborted other callers used the token too'],
+    events: ['aborted Other callers used the token too.'],
   },
   {
     name: 'after an earlier use by its agent without a lease',
     before: endAfter('own', 'one'),
     revokes: false,
-    events: ['aborted other callers used the token too'],
+    events: ['aborted Other callers used the token too.'],
   },
   {
     name: 'after a program read the token by the API',
@@ -234,7 +235,7 @@ const rows: readonly Row[] = [
       await at.end('one');
     },
     revokes: false,
-    events: ['aborted other callers used the token too'],
+    events: ['aborted Other callers used the token too.'],
   },
   {
     name: 'after the other lease that used the token',
@@ -244,7 +245,7 @@ const rows: readonly Row[] = [
       await at.end('two');
     },
     revokes: true,
-    events: ['aborted other callers used the token too', 'ok'],
+    events: ['aborted Other callers used the token too.', 'ok'],
   },
   {
     name: 'without the setting',

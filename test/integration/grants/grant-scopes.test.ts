@@ -66,8 +66,7 @@ describe('grant scopes', () => {
       removable: ['repo'],
       smallest: true,
       unjudged: [],
-      endpoints: [{ host: 'api.github.com', endpoint: 'GET /gists/**', requests: 2, each_of: ['gist'] }],
-      unknown: [],
+      endpoints: [{ host: 'api.github.com', endpoint: 'GET /gists/**', requests: 2, known: true }],
       remedies: [{ operation: 'grant.change', input: { grant: 'work', scopes: ['offline_access', 'gist'] } }],
     });
   });
@@ -81,7 +80,10 @@ describe('grant scopes', () => {
     expect(await at.json(['grant', 'scopes', 'work'])).toMatchObject({
       removable: [],
       smallest: false,
-      unknown: [{ host: 'api.github.com', method: 'POST', paths: ['/graphql'], requests: 1 }],
+      endpoints: [
+        { host: 'api.github.com', endpoint: 'POST /graphql', requests: 1, known: false },
+        { host: 'api.github.com', endpoint: 'GET /gists/**', requests: 1, known: true },
+      ],
     });
   });
 
