@@ -59,7 +59,8 @@ async function finishUse(parts: LeaseEndParts, { grantId, token, lease }: TokenU
   const all = (await store.tokenUses.list()).filter((use) => use.grantId === grantId && use.token === token);
   const use = all.find((each) => each.lease === lease);
   const opened = await parts.grants.read(grantId);
-  if (use === undefined || opened === null) return;
+  // Another process may have been first.
+  if (use === undefined || (use.dueAt ?? 0) > now() || opened === null) return;
   const { grant, sealed } = opened;
   const fingerprint = createFingerprint((secret) => vault.mac('credential-fingerprint', secret));
   // A token that was replaced is not stored any more.

@@ -33,7 +33,6 @@ const form = async (request: IncomingMessage) => new URLSearchParams(await text(
 /** A service that refreshes and revokes, and a proxy with a grant for it; two leases and an agent. */
 async function setup(settings: Settings = {}) {
   const revoked: string[] = [];
-  const hints: (string | null)[] = [];
   let issued = 0;
   const service = await startUpstream((request, response) => {
     void (async () => {
@@ -49,7 +48,6 @@ async function setup(settings: Settings = {}) {
       } else if (request.url === '/revoke') {
         const asked = await form(request);
         revoked.push(asked.get('token') ?? '');
-        hints.push(asked.get('token_type_hint'));
         response.writeHead(settings.revocation ?? 200).end();
       } else {
         const token = request.headers.authorization?.replace('Bearer ', '') ?? '';
@@ -334,15 +332,18 @@ describe('a lease that ends', () => {
     expect(await at.use('own')).toBe('fresh-1-0123456789');
   });
 
-  test('revokes once, with two processes of one store', async () => {
-    const at = await setup();
+  test.each([
+    ['a provider that answers', 200, 'ok'],
+    ['a provider that fails', 503, 'failed'],
+  ])('makes one attempt with two processes of one store, at %s', async (_name, revocation, outcome) => {
+    const at = await setup({ revocation });
     const other = await startSidekey({ ...at.options, folder: at.sidekey.folder });
     await at.use('one');
     await at.use('one', other);
     await at.end('one');
     await Promise.all([at.finish(), at.finish(other)]);
     expect(at.revoked).toEqual([first]);
-    expect(await at.events()).toEqual(['ok']);
+    expect(await at.events()).toEqual([expect.stringContaining(outcome)]);
   });
 
   test('that another process saw in use is shared', async () => {
