@@ -253,6 +253,16 @@ const rows: readonly Row[] = [
     events: [],
   },
   {
+    name: 'after the setting was taken back',
+    before: async (at) => {
+      await at.use('one');
+      await at.sidekey.configure({ leases: { revoke: 'none' } });
+      await at.end('one');
+    },
+    revokes: false,
+    events: [],
+  },
+  {
     name: 'without a refresh token',
     credential: none,
     before: endAfter('one'),
