@@ -3,10 +3,11 @@ import { withListener } from '../audit/log.ts';
 import { openAuthority } from '../ca/authority.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
-import type { Origin } from '../domain/event.ts';
+import type { AuditEvent, Origin } from '../domain/event.ts';
 import { createUseNotes, withUseListener } from '../grants/activity.ts';
 import { type RefreshSchedule, startRefreshSchedule } from '../grants/refresh-schedule.ts';
 import { createTokenSource } from '../grants/token-source.ts';
+import { tokenUseNotes } from '../grants/token-uses.ts';
 import type { Log } from '../lib/log.ts';
 import { systemTimers as timers } from '../lib/timers.ts';
 import type { ProbePrograms } from '../operations/program-probe.ts';
@@ -81,10 +82,14 @@ export async function openCore(config: Config, parts: ProxyParts, opened: AsyncD
   const late: LateParts = { tracer: null, listener: null, address: Promise.withResolvers() };
   const figures = new ProcessFigures((provider) => current.config().providers.names.includes(provider));
   const unobserved = opened.adopt(await openState(initial, { log, now, env }), (it) => it.close());
-  const audit = withListener(unobserved.audit, (event) => {
+  const isNoted = () => current.config().leases.revokesTokens;
+  const noteUse = tokenUseNotes(unobserved.store, now, isNoted);
+  const recorded = (event: AuditEvent) => {
     figures.recorded(event);
     late.tracer?.recorded(event);
-  });
+    noteUse(event);
+  };
+  const audit = withListener(unobserved.audit, recorded, noteUse);
   const state: State = { ...unobserved, audit };
   const { directory, permittedNames } = initial.ca;
   const onCreate = async ({ name }: { name: string }) => audit.append({ event: 'ca.created', reason: name });

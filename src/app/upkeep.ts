@@ -1,4 +1,3 @@
-import { removeGrantsOfEndedLeases } from '../grants/lease-grants.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { startAuditUpkeep } from './audit-upkeep.ts';
 import type { ConfigInForce } from './config-in-force.ts';
@@ -6,13 +5,13 @@ import type { State } from './state.ts';
 
 type UpkeepParts = Parameters<typeof startAuditUpkeep>[0];
 
-/** Milliseconds between deletions of the credentials of ended leases. Nobody can use them meanwhile. */
+/** Milliseconds between looks for leases that have ended. Nobody can use their credentials meanwhile. */
 const leaseUpkeepMs = 60_000;
 
 /** Starts the upkeep of the audit log and of ended leases, which one process does for all workers. */
 export function startUpkeep(
   state: State,
-  { config, upstream }: ConfigInForce,
+  { config, upstream, fetch }: ConfigInForce,
   parts: Pick<UpkeepParts, 'log' | 'now' | 'env' | 'stdout'>,
   opened: AsyncDisposableStack,
 ): ReturnType<typeof startAuditUpkeep> {
@@ -24,11 +23,23 @@ export function startUpkeep(
     startAuditUpkeep({ ...shared, config: settings, configFile, vault, audit, upstream }),
     (it) => it.close(),
   );
-  const ending = setInterval(() => {
-    removeGrantsOfEndedLeases(state, now()).catch((error: unknown) =>
-      log.warn({ err: error }, 'the grants of ended leases were not removed'),
-    );
-  }, leaseUpkeepMs).unref();
-  opened.defer(() => clearInterval(ending));
+  let isBusy = false;
+  const finish = async () => {
+    if (isBusy) return;
+    isBusy = true;
+    try {
+      // Loaded on use: a start needs no revocation.
+      const { finishEndedLeases } = await import('../operations/lease-end.ts');
+      await finishEndedLeases({ ...state, config: config(), now, withFetch: (use) => use(fetch()) });
+    } catch (error) {
+      log.warn({ err: error }, 'the grants and tokens of ended leases were not removed');
+    } finally {
+      isBusy = false;
+    }
+  };
+  // Leases may have ended while nothing ran.
+  const timers = [setTimeout(() => void finish(), 1_000), setInterval(() => void finish(), leaseUpkeepMs)];
+  for (const timer of timers) timer.unref();
+  opened.defer(() => timers.forEach((timer) => clearTimeout(timer)));
   return upkeep;
 }

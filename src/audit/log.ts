@@ -259,10 +259,22 @@ export function withOrigin(log: OpenAuditLog, origin: Origin): OpenAuditLog {
   };
 }
 
-/** Returns a log that passes each event to a listener, except those of `write`, which are only accesses. */
-export function withListener(log: OpenAuditLog, onEvent: (event: AuditEvent) => void): OpenAuditLog {
+/**
+ * Returns a log that passes each event to a listener.
+ *
+ * @param onAccess listener of the events of `write`, which are only accesses; must take only nanoseconds
+ */
+export function withListener(
+  log: OpenAuditLog,
+  onEvent: (event: AuditEvent) => void,
+  onAccess: (event: AuditEvent) => void,
+): OpenAuditLog {
   return {
     ...log,
+    write(event) {
+      onAccess(event);
+      return log.write(event);
+    },
     get node() {
       return log.node;
     },

@@ -264,8 +264,8 @@ function literal(path: string): string | null {
   return `/${read.segments.map((segment) => (/[%*]/.test(segment) ? '*' : segment)).join('/')}`;
 }
 
-/** Replaces numbers, UUIDs, hashes, and long words with digits. */
-function idToStar(segment: string): string {
+/** Replaces a segment that is a number, a UUID, a hash, or a long word with digits, by a star. */
+export function idToStar(segment: string): string {
   const isId = /^(?:\d+|[0-9a-f]{8,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?=.*\d)[\w-]{16,})$/i.test(
     segment,
   );

@@ -49,7 +49,12 @@ export interface Config {
     readonly keepFreshMs: number;
   };
   /** Lifetimes of leases; providers and grants may set less. */
-  readonly leases: { readonly defaultTtlMs: number; readonly maxTtlMs: number };
+  readonly leases: {
+    readonly defaultTtlMs: number;
+    readonly maxTtlMs: number;
+    /** True: the end of a lease revokes the access tokens that it alone used. */
+    readonly revokesTokens: boolean;
+  };
   readonly agentIssuers: readonly AgentIssuer[];
   readonly upstream: UpstreamConfig;
   /** Servers of HashiCorp Vault and OpenBao, by name. */
@@ -97,7 +102,11 @@ export function resolveConfig(
     telemetry: { traces: values.telemetry.traces ?? null },
     run: toRun(values.run, absolute),
     tokens: { skewMs: values.tokens.refresh_before_expiry, keepFreshMs: values.tokens.background_refresh },
-    leases: { defaultTtlMs: values.leases.default_ttl, maxTtlMs: values.leases.max_ttl },
+    leases: {
+      defaultTtlMs: values.leases.default_ttl,
+      maxTtlMs: values.leases.max_ttl,
+      revokesTokens: values.leases.revoke === 'token',
+    },
     agentIssuers: agents.issuers,
     upstream: toUpstreamConfig(values.upstream, { absolute, document, name }),
     vaults: new Map(

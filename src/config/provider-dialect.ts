@@ -141,6 +141,10 @@ export const dialectDefinition = z
         token: z.enum(['refresh_token', 'access_token']).optional().meta({
           description: 'Which token is sent to end the grant. Default: the refresh token.',
         }),
+        ends_grant: z.boolean().optional().meta({
+          description:
+            'true: an access token that is revoked takes the grant with it. Default: true with token: access_token.',
+        }),
         ok_field: member
           .optional()
           .meta({ description: 'A member of the answer that is true where it worked.' }),
@@ -200,6 +204,7 @@ export const dialectDefinition = z
       tokenParameter: written.revocation?.token_parameter ?? 'token',
       auth: written.revocation?.auth ?? 'client',
       token: written.revocation?.token ?? 'refresh_token',
+      endsGrant: written.revocation?.ends_grant ?? written.revocation?.token === 'access_token',
       okField: written.revocation?.ok_field ?? null,
     },
     insufficientScope: {

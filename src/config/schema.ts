@@ -216,6 +216,10 @@ export const configSchema = z
       .strictObject({
         default_ttl: duration('How long a lease lasts where nothing is said.', 1_000).prefault('15m'),
         max_ttl: duration('How long a lease lasts at most; a longer ask is cut.', 1_000).prefault('1d'),
+        revoke: z.enum(['none', 'token']).prefault('none').meta({
+          description:
+            'token: when a lease ends, the access tokens that it alone used are revoked at the provider.',
+        }),
       })
       .prefault({})
       .meta({

@@ -21,6 +21,7 @@ export const auditEventNames = [
   'grant.reauth_required',
   'grant.expired',
   'grant.revoked',
+  'grant.token_revoked',
   'grant.removed',
   'grant.changed',
   'agent.signed_in',

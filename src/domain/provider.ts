@@ -281,6 +281,8 @@ export interface RevocationDialect {
   readonly auth: 'client' | 'basic' | 'bearer' | 'none';
   /** Token whose revocation ends the whole grant. */
   readonly token: 'refresh_token' | 'access_token';
+  /** True if the revocation of an access token also ends the refresh token (RFC 7009 §2.1). */
+  readonly endsGrant: boolean;
   readonly okField: string | null;
 }
 

@@ -12,8 +12,10 @@ export async function removeGrantsOfEndedLeases(
   { store, grants, audit }: Pick<KeepState, 'store' | 'grants' | 'audit'>,
   now: number,
 ): Promise<void> {
+  const uses = await store.tokenUses.list();
   for (const { id, user, provider, lease: leaseId } of await grants.list()) {
-    if (leaseId === null) continue;
+    // A token that is still to be revoked is removed later.
+    if (leaseId === null || uses.some((use) => use.grantId === id && use.lease === leaseId)) continue;
     const lease = await store.leases.get(leaseId);
     const state = lease === null ? 'revoked' : leaseStanding(lease, now).state;
     if (state !== 'revoked' && state !== 'expired') continue;

@@ -3,9 +3,9 @@ import { egressHosts } from '../agents/egress.ts';
 import { leaseEnded } from '../agents/permissions.ts';
 import { recordChange } from '../audit/log.ts';
 import type { AuditEvent } from '../domain/event.ts';
+import type { Grant } from '../domain/grant.ts';
 import { isLeaseFor, type Lease, leaseStanding } from '../domain/lease.ts';
 import { type CredentialEntry, readEntries } from '../grants/credential-input.ts';
-import { removeGrantsOfEndedLeases } from '../grants/lease-grants.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { visible } from '../lib/text.ts';
@@ -13,9 +13,11 @@ import type { LeaseChoice } from '../store/store.ts';
 import { duration, egress, grants, name, text, time, timeOrNull, uses } from './members.ts';
 import { isoOrNull, isoTime, proxyUrl } from './format.ts';
 import { ownGrants, ttlFor, usualGrants, whatEndsBefore } from './lease-terms.ts';
+import { finishEndedLeases } from './lease-end.ts';
 import { makeLease } from './make-lease.ts';
-import { changing, type Changing, reading } from './operation.ts';
-import { namedGrant, pickAgent, pickLease } from './lookup.ts';
+import { changing, type Changing, type Opened, reading } from './operation.ts';
+import { grantReference, namedGrant, pickAgent, pickLease } from './lookup.ts';
+import { whyTokenStays } from './provider-revocation.ts';
 
 /** Leases: temporary permissions of agents. */
 
@@ -172,7 +174,8 @@ export const createLease = changing({
       maxUses: input.max_uses ?? null,
     };
     const made = await makeLease(parts, order, at);
-    const warnings = whatEndsBefore(made.lease.expiresAt, made.grants, made.policies, at);
+    const ending = whatEndsBefore(made.lease.expiresAt, made.grants, made.policies, at);
+    const warnings = [...ending, ...(await whatStaysAfter(parts, made.grants))];
     const url = proxyUrl(parts.config.proxy.listen, `${made.lease.agent}:${made.secret}`);
     return { ...made, url, warnings };
   },
@@ -184,6 +187,19 @@ export const createLease = changing({
     warnings,
   }),
 });
+
+/** Sentences about tokens that `leases.revoke` does not end with the lease. */
+async function whatStaysAfter({ config, grants }: Opened, reached: readonly Grant[]): Promise<string[]> {
+  if (!config.leases.revokesTokens) return [];
+  const sentences: string[] = [];
+  for (const grant of reached) {
+    const opened = await grants.open(grant.id);
+    const why = opened === null ? null : whyTokenStays(opened, config.providers.get(grant.provider));
+    if (why !== null)
+      sentences.push(`The token of ${grantReference(grant)} stays valid after the lease. ${why}`);
+  }
+  return sentences;
+}
 
 /** Sets a new end, never an earlier one. An expired lease becomes valid again without its approvals. */
 export const renewLease = changing({
@@ -279,6 +295,6 @@ async function revoke(
   const ids = await recordChange(parts.audit, { event: 'lease.revoked', ...event }, () =>
     parts.store.leases.revoke(choice, at),
   );
-  await removeGrantsOfEndedLeases(parts, at);
+  await finishEndedLeases(parts, ids);
   return ids;
 }

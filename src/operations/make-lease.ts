@@ -152,7 +152,7 @@ function prepareCredentials(
  */
 async function storeCredentials(
   parts: Opened,
-  lease: Pick<Lease, 'id'>,
+  lease: Pick<Lease, 'id' | 'agent'>,
   credentials: readonly LeaseCredential[],
   at: number,
 ): Promise<void> {
@@ -172,6 +172,8 @@ async function storeCredentials(
       );
     }
   } catch (error) {
+    const event = { event: 'lease.revoked', agent: lease.agent, lease: lease.id } as const;
+    parts.audit.note({ ...event, outcome: 'allow', reason: 'its credentials could not be stored' });
     await parts.store.leases.revoke({ id: lease.id }, at);
     throw error;
   } finally {

@@ -37,6 +37,42 @@ export async function revokeAtProvider(parts: Parts, opened: OpenedGrant): Promi
   }
 }
 
+/**
+ * Revokes only the access token, so that the next use of the grant gets another. Sends nothing if the grant
+ * would be lost. Never rejects for an error of the provider or the network.
+ *
+ * @param isLast true: the grant itself is about to end
+ */
+export async function revokeAccessToken(
+  { config, now, withFetch }: Pick<Parts, 'config' | 'now' | 'withFetch'>,
+  opened: OpenedGrant,
+  isLast: boolean,
+): Promise<ProviderRevocation> {
+  const { credential } = opened.sealed;
+  const provider = config.providers.get(opened.grant.provider);
+  if (credential.type !== 'oauth2' || connectionOf(opened) !== null) return notTold(provider);
+  const obstacle = isLast ? null : whyTokenStays(opened, provider);
+  if (obstacle !== null) return { kind: 'not told', sentence: obstacle };
+  try {
+    return await withFetch((fetch) => {
+      const signal = AbortSignal.timeout(config.limits.refresh_timeout);
+      return revokeTokens(opened, { ...credential, refreshToken: null }, { config, now, fetch, signal });
+    });
+  } catch (error) {
+    if (!(error instanceof SidekeyError)) throw error;
+    return failed(provider?.title ?? opened.grant.provider, error.message);
+  }
+}
+
+/** Returns why the grant would be lost without its access token; null: it gets another. */
+export function whyTokenStays({ sealed }: OpenedGrant, provider: Provider | undefined): string | null {
+  const { credential } = sealed;
+  if (credential.type !== 'oauth2' || credential.renewal !== undefined) return null;
+  if (credential.refreshToken === null) return 'The grant has no refresh token, so it would be lost.';
+  if (provider?.dialect.revocation.endsGrant !== true) return null;
+  return `${provider.title} would end the whole grant with its access token.`;
+}
+
 interface RevocationIo extends Pick<Changing, 'config' | 'now'> {
   readonly fetch: typeof globalThis.fetch;
   readonly signal: AbortSignal;

@@ -103,6 +103,13 @@ export function migrations(types: ColumnTypes): Migrations {
     '0019-operations': migration(addColumn('questions', 'operation text?')),
     '0020-approval-fields': migration(addColumn('questions', 'fields text?')),
     '0021-generations': migration(addColumn('people', 'generation bigint', 0)),
+    '0022-token-uses': migration(
+      table(
+        'token_uses',
+        'grant_id text grants.id, token text, lease text, noted_at bigint, attempts integer, due_at bigint?',
+        (made) => made.addPrimaryKeyConstraint('token_uses_key', ['grant_id', 'token', 'lease']),
+      ),
+    ),
   };
 }
 

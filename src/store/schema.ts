@@ -18,6 +18,7 @@ import type {
   PasskeyRecord,
   PersonRecord,
   SessionRecord,
+  TokenUse,
 } from './store.ts';
 
 /**
@@ -45,6 +46,8 @@ export interface Schema {
   /** Pending consents. */
   sessions: SessionRecord;
   grantActivity: ActivityRow;
+  /** `lease` is empty for callers without a lease. */
+  tokenUses: Stored<TokenUse, { lease: string; notedAt: number }>;
   questions: QuestionRow;
   proposals: ProposalRow;
   auditEnds: AuditEndRecord;

@@ -7,6 +7,7 @@ import { sqlApprovals } from './approvals.ts';
 import { sqlProposals } from './proposals.ts';
 import { compare, type Schema } from './schema.ts';
 import { sqlActivity } from './activity.ts';
+import { sqlTokenUses } from './token-uses.ts';
 import { type GrantWrites, sqlGrants } from './grants.ts';
 import { sqlLocks } from './locks.ts';
 import { done, first, type Run, written } from './queries.ts';
@@ -132,6 +133,7 @@ export function sqlStore(parts: SqlStoreParts): Store {
     locks: sqlLocks(db, run, lockClock),
     sessions: sqlSessions(db, run),
     activity: sqlActivity(db, run, now),
+    tokenUses: sqlTokenUses(db, run),
 
     auditHeads: {
       list: (log) =>

@@ -110,6 +110,16 @@ export interface Store {
     note(grantId: string, change: ActivityChange): Promise<void>;
   };
 
+  /** Users of access tokens, for leases that revoke their tokens when they end. Not copied, nor in backups. */
+  readonly tokenUses: {
+    /** Notes who used a token, if it is not noted yet. Removed with the grant. Rejects if there is no grant. */
+    note(use: Pick<TokenUse, 'grantId' | 'token' | 'lease'>, at: number): Promise<void>;
+    list(): Promise<TokenUse[]>;
+    /** Stores that so many attempts to revoke the token failed, and the time of the next one. */
+    retry(use: TokenUse, attempts: number, dueAt: number): Promise<void>;
+    remove(use: TokenUse): Promise<void>;
+  };
+
   /** Sealed ends of the chains of audit logs. They show that a log was cut or removed. */
   readonly auditHeads: {
     /** Lists the ends of one log, or of all, in order of log and node. */
@@ -340,6 +350,19 @@ export interface GrantActivity {
   /** Time at which an upstream last reported missing scopes, and their names; empty if it named none. */
   readonly lackedAt: number | null;
   readonly lacked: readonly string[];
+}
+
+/** The use of an access token by a lease, or by all other callers. */
+export interface TokenUse {
+  readonly grantId: string;
+  /** Fingerprint of the token, as in the audit log. */
+  readonly token: string;
+  /** ID of the lease; null: callers without a lease. */
+  readonly lease: string | null;
+  /** Failed attempts to revoke the token since the lease ended. */
+  readonly attempts: number;
+  /** Time of the next attempt, in milliseconds since the epoch; null: at once. */
+  readonly dueAt: number | null;
 }
 
 /** News about a grant. */

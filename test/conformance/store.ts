@@ -608,6 +608,60 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       });
     });
 
+    describe('uses of tokens', () => {
+      const hour = 3_600_000;
+      let grantId: string;
+
+      beforeEach(async () => {
+        const record = grantRecord();
+        grantId = record.id;
+        await store.grants.insert(record);
+      });
+      const listed = async (from = store) =>
+        (await from.tokenUses.list()).map(({ token, lease, attempts }) => [token, lease, attempts]);
+
+      it('are noted once for each user of a token, across connections', async () => {
+        const second = await subject.second();
+        await store.tokenUses.note({ grantId, token: 't1', lease: 'l1' }, time);
+        await second.tokenUses.note({ grantId, token: 't1', lease: 'l1' }, time + 1);
+        await second.tokenUses.note({ grantId, token: 't1', lease: null }, time + 1);
+        expect(new Set(await listed())).toEqual(
+          new Set([
+            ['t1', null, 0],
+            ['t1', 'l1', 0],
+          ]),
+        );
+      });
+
+      it('are forgotten an hour after the first use, once there is another token', async () => {
+        await store.tokenUses.note({ grantId, token: 't1', lease: 'l1' }, time);
+        await store.tokenUses.note({ grantId, token: 't2', lease: 'l1' }, time + hour);
+        expect(await listed()).toHaveLength(2);
+        await store.tokenUses.note({ grantId, token: 't2', lease: null }, time + hour + 1);
+        expect((await listed()).map(([token]) => token)).toEqual(['t2', 't2']);
+      });
+
+      it('keep the number of attempts, and are removed one by one', async () => {
+        await store.tokenUses.note({ grantId, token: 't1', lease: 'l1' }, time);
+        await store.tokenUses.note({ grantId, token: 't1', lease: null }, time);
+        const [use] = (await store.tokenUses.list()).filter(({ lease }) => lease === 'l1');
+        await store.tokenUses.retry(use!, 2, time + 5);
+        await store.tokenUses.note({ grantId, token: 't1', lease: 'l1' }, time + 9);
+        expect(await store.tokenUses.list()).toContainEqual(
+          expect.objectContaining({ grantId, token: 't1', lease: 'l1', attempts: 2, dueAt: time + 5 }),
+        );
+        await store.tokenUses.remove(use!);
+        expect(await listed()).toEqual([['t1', null, 0]]);
+      });
+
+      it('are removed with the grant, and none is noted for a missing one', async () => {
+        await store.tokenUses.note({ grantId, token: 't1', lease: 'l1' }, time);
+        await store.grants.remove(grantId);
+        await expect(store.tokenUses.note({ grantId, token: 't1', lease: 'l1' }, time)).rejects.toThrow();
+        expect(await listed()).toEqual([]);
+      });
+    });
+
     describe('activity', () => {
       const nothing = {
         usedAt: null,

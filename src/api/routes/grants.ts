@@ -2,6 +2,7 @@ import { changeGrant, getGrant, listGrants } from '../../operations/grant.ts';
 import { removeGrant, revokeGrant } from '../../operations/grant-end.ts';
 import { addGrant } from '../../operations/grant-import.ts';
 import { refreshGrant } from '../../operations/grant-refresh.ts';
+import { compareScopes } from '../../operations/grant-scopes.ts';
 import { type AnyGiven, operationRoute } from '../operation-route.ts';
 import type { ServiceParts } from '../parts.ts';
 import type { AnyRoute } from '../route.ts';
@@ -29,6 +30,7 @@ export const grantRoutes: readonly AnyRoute[] = [
     command: 'grant list',
     owner: ownerOf,
   }),
+  operationRoute(compareScopes, 'GET /v2/grants/{grant}/scopes', { id: 'compareScopes', owner: ownerOf }),
   operationRoute(addGrant, 'POST /v2/grants', {
     id: 'addGrant',
     status: 201,

@@ -10,6 +10,7 @@ import { removeGrant } from '../../operations/grant-end.ts';
 import { addGrant } from '../../operations/grant-import.ts';
 import { getPlaceholder } from '../../operations/grant-placeholder.ts';
 import { refreshGrant } from '../../operations/grant-refresh.ts';
+import { createFingerprint } from '../../proxy/schemes/apply.ts';
 import { callOperation } from '../operation-route.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, type Given, originOf, route } from '../route.ts';
@@ -115,13 +116,16 @@ async function readToken(given: Given<unknown, unknown>, parts: ServiceParts, { 
 async function valueOf(
   { caller }: Given<unknown, unknown>,
   parts: ServiceParts,
-  { grant, sealed: { credential } }: OpenedGrant,
+  { grant, sealed }: OpenedGrant,
 ) {
+  const { credential } = sealed;
   if (!caller.scopes.has('tokens:read')) {
     return callOperation(getPlaceholder, { grant: grant.id }, caller, parts);
   }
   const { id, user, provider } = grant;
-  await parts.audit.append({ event: 'token.read', grant: id, user, provider, ...originOf(caller) });
+  const fingerprint = createFingerprint((secret) => parts.vault.mac('credential-fingerprint', secret));
+  const read = { event: 'token.read', grant: id, user, provider, credential: fingerprint(sealed) } as const;
+  await parts.audit.append({ ...read, ...originOf(caller) });
   if (credential.type === 'oauth2') return { token_data: oauthData(credential, grant, parts.now()) };
   if (credential.type === 'api_key' || credential.type === 'jwt')
     return { token_data: { [credential.type]: credential.value } };

@@ -2,6 +2,7 @@ import type { CommandRow } from '../command.ts';
 import { importCommandRow } from './import.ts';
 import { refreshCommandRow } from './refresh.ts';
 import { endCommandRows } from './revoke.ts';
+import { scopesCommandRow } from './scopes.ts';
 import { setCommandRow } from './set.ts';
 import { listCommandRow } from './show.ts';
 import { sourceCommandRow } from './source.ts';
@@ -13,6 +14,7 @@ export const grantCommands: readonly CommandRow[] = [
   listCommandRow,
   refreshCommandRow,
   setCommandRow,
+  scopesCommandRow,
   sourceCommandRow,
   ...endCommandRows,
 ];

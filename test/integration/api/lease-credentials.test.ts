@@ -82,13 +82,19 @@ describe('a credential that belongs to a lease', () => {
   });
 
   test('with a name already in use is refused, and neither the lease nor its other credentials remain', async () => {
-    const { lease, credential, grants, call } = await setup();
+    const { lease, credential, grants, call, sidekey } = await setup();
     const named = { ...credential, name: 'taken' };
     const refused = await lease(credential, named, named);
     expect(refused).toMatchObject({ status: 409, body: { code: 'already_exists' } });
     expect(await grants.list()).toHaveLength(1);
     const { body } = await call('GET /v2/leases');
     expect(body.data).toHaveLength(1);
+    const { lease: begun } = (await sidekey.audit()).findLast(({ event }) => event === 'lease.created')!;
+    expect(await sidekey.audited(({ event }) => event === 'lease.revoked')).toMatchObject({
+      lease: begun,
+      outcome: 'allow',
+      reason: 'its credentials could not be stored',
+    });
   });
 
   test('of an unknown provider is refused before the lease is created', async () => {

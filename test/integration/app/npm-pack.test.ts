@@ -51,6 +51,7 @@ test.skipIf(!npm)(
         'config/environment-index.json',
         'config/form-index.json',
         'config/sidekey.schema.json',
+        'config/scopes.yaml',
         'config/sources.yaml',
         'package.json',
         ...names.map((name) => `config/providers/${name}.yaml`),

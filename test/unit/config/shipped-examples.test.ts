@@ -32,7 +32,7 @@ test('every example in the shipped config file is valid, separately and all toge
     ['GET', 'HEAD'],
     ['POST'],
   ]);
-  expect(config.leases).toEqual({ defaultTtlMs: 900_000, maxTtlMs: 86_400_000 });
+  expect(config.leases).toEqual({ defaultTtlMs: 900_000, maxTtlMs: 86_400_000, revokesTokens: false });
   expect(config.audit.sinks).toHaveLength(1);
   expect(config.providers.get('intranet')?.audience).toEqual(['tickets.example.com']);
 });

@@ -1,0 +1,225 @@
+/** Scopes of a grant, its requests, and what would have been enough. */
+export interface ScopeRow {
+  readonly name: string;
+  readonly table: 'GitHub' | 'Google' | 'Slack' | 'Microsoft Graph';
+  readonly granted: readonly string[];
+  /** `METHOD host/path` */
+  readonly requests: readonly string[];
+  readonly enough: readonly string[];
+  readonly smallest: boolean;
+  readonly unjudged?: readonly string[];
+}
+
+const auth = (name: string) => `https://www.googleapis.com/auth/${name}`;
+const graph = (name: string) => `https://graph.microsoft.com/${name}`;
+
+export const scopeRows: readonly ScopeRow[] = [
+  {
+    name: 'a scope that no request needed',
+    table: 'GitHub',
+    granted: ['repo', 'gist', 'admin:org'],
+    requests: ['GET api.github.com/repos/acme/site', 'POST api.github.com/repos/acme/site/issues'],
+    enough: ['repo'],
+    smallest: true,
+  },
+  {
+    name: 'a narrower scope of a wide one',
+    table: 'GitHub',
+    granted: ['admin:org', 'user'],
+    requests: ['GET api.github.com/orgs/acme/teams', 'GET api.github.com/user/emails'],
+    enough: ['read:org', 'user:email'],
+    smallest: true,
+  },
+  {
+    name: 'commit statuses, which need no access to code',
+    table: 'GitHub',
+    granted: ['repo'],
+    requests: ['POST api.github.com/repos/acme/site/statuses/0a1b2c'],
+    enough: ['repo:status'],
+    smallest: true,
+  },
+  {
+    name: 'public_repo beside repo, where a path may be of a private repository',
+    table: 'GitHub',
+    granted: ['repo', 'public_repo'],
+    requests: ['PATCH api.github.com/repos/acme/site/issues/3'],
+    enough: ['repo'],
+    smallest: true,
+  },
+  {
+    name: 'workflow, which a push may need',
+    table: 'GitHub',
+    granted: ['repo', 'workflow', 'delete_repo'],
+    requests: ['GET github.com/acme/site.git/info/refs', 'POST github.com/acme/site.git/git-receive-pack'],
+    enough: ['repo', 'workflow'],
+    smallest: true,
+  },
+  {
+    name: 'GraphQL, whose path shows nothing',
+    table: 'GitHub',
+    granted: ['repo', 'gist'],
+    requests: ['POST api.github.com/graphql', 'GET api.github.com/gists'],
+    enough: ['repo', 'gist'],
+    smallest: false,
+  },
+  {
+    name: 'a scope that the table does not name',
+    table: 'GitHub',
+    granted: ['repo', 'manage_runners:enterprise'],
+    requests: ['GET api.github.com/repos/acme/site'],
+    enough: ['manage_runners:enterprise', 'repo'],
+    smallest: false,
+    unjudged: ['manage_runners:enterprise'],
+  },
+  {
+    name: 'an endpoint that the grant has no known scope for',
+    table: 'GitHub',
+    granted: ['gist', 'read:org'],
+    requests: ['DELETE api.github.com/repos/acme/site'],
+    enough: ['gist', 'read:org'],
+    smallest: false,
+  },
+  {
+    name: 'no scope at all for public data',
+    table: 'GitHub',
+    granted: ['gist'],
+    requests: ['GET api.github.com/rate_limit', 'HEAD api.github.com/users/octocat/repos'],
+    enough: [],
+    smallest: true,
+  },
+  {
+    name: 'offline_access, which is no matter of endpoints',
+    table: 'GitHub',
+    granted: ['repo', 'offline_access', 'gist'],
+    requests: ['GET api.github.com/gists/1'],
+    enough: ['offline_access', 'gist'],
+    smallest: true,
+  },
+  {
+    name: 'an ambiguous path',
+    table: 'GitHub',
+    granted: ['repo', 'gist'],
+    requests: ['GET api.github.com/gists/%2e%2e/repos'],
+    enough: ['repo', 'gist'],
+    smallest: false,
+  },
+  {
+    name: 'mail that is read and labelled',
+    table: 'Google',
+    granted: ['openid', 'https://mail.google.com/'],
+    requests: [
+      'GET gmail.googleapis.com/gmail/v1/users/me/messages/18c',
+      'POST gmail.googleapis.com/gmail/v1/users/me/messages/18c/modify',
+    ],
+    enough: ['openid', auth('gmail.modify')],
+    smallest: true,
+  },
+  {
+    name: 'mail that is sent',
+    table: 'Google',
+    granted: [auth('gmail.modify'), auth('calendar')],
+    requests: ['POST gmail.googleapis.com/gmail/v1/users/me/messages/send'],
+    enough: [auth('gmail.send')],
+    smallest: true,
+  },
+  {
+    name: 'events that are read and written: one scope for both',
+    table: 'Google',
+    granted: [auth('calendar'), auth('drive')],
+    requests: [
+      'GET www.googleapis.com/calendar/v3/calendars/primary/events',
+      'POST www.googleapis.com/calendar/v3/calendars/primary/events',
+    ],
+    enough: [auth('calendar.events')],
+    smallest: true,
+  },
+  {
+    name: 'an unknown endpoint of one host: scopes of other hosts are still judged',
+    table: 'Google',
+    granted: [auth('tasks'), auth('contacts'), auth('spreadsheets')],
+    requests: ['GET people.googleapis.com/v1/people/me', 'GET tasks.googleapis.com/tasks/v1/users/@me/lists'],
+    enough: [auth('contacts'), auth('tasks.readonly')],
+    smallest: false,
+  },
+  {
+    name: 'a wide scope that an unknown endpoint of another host may use',
+    table: 'Google',
+    granted: [auth('drive'), auth('tasks')],
+    requests: ['GET docs.googleapis.com/v1/other'],
+    enough: [auth('drive')],
+    smallest: false,
+  },
+  {
+    name: 'an unknown host',
+    table: 'Google',
+    granted: [auth('drive'), auth('tasks')],
+    requests: ['GET storage.googleapis.com/bucket/file'],
+    enough: [auth('drive'), auth('tasks')],
+    smallest: false,
+  },
+  {
+    name: 'drive.file, whose files the path does not show',
+    table: 'Google',
+    granted: [auth('drive.readonly'), auth('drive.file')],
+    requests: ['GET www.googleapis.com/drive/v3/files'],
+    enough: [auth('drive.metadata.readonly'), auth('drive.file')],
+    smallest: true,
+  },
+  {
+    name: 'messages that are posted',
+    table: 'Slack',
+    granted: ['chat:write', 'channels:read', 'groups:read', 'files:write'],
+    requests: ['POST slack.com/api/chat.postMessage', 'GET slack.com/api/auth.test'],
+    enough: ['chat:write'],
+    smallest: true,
+  },
+  {
+    name: 'a list of conversations, whose kinds are in the body',
+    table: 'Slack',
+    granted: ['chat:write', 'channels:read', 'groups:read', 'channels:history'],
+    requests: ['POST slack.com/api/conversations.list'],
+    enough: ['channels:read', 'groups:read'],
+    smallest: true,
+  },
+  {
+    name: 'a method that is not in the table',
+    table: 'Slack',
+    granted: ['chat:write', 'users:read'],
+    requests: ['POST slack.com/api/workflows.stepCompleted'],
+    enough: ['chat:write', 'users:read'],
+    smallest: false,
+  },
+  {
+    name: 'mail that is only read, in either spelling',
+    table: 'Microsoft Graph',
+    granted: ['offline_access', graph('Mail.ReadWrite'), 'Calendars.ReadWrite', 'User.Read'],
+    requests: ['GET graph.microsoft.com/v1.0/me/messages', 'GET graph.microsoft.com/beta/me'],
+    enough: ['offline_access', 'User.Read', 'Mail.Read'],
+    smallest: true,
+  },
+  {
+    name: 'mail that is sent',
+    table: 'Microsoft Graph',
+    granted: ['Mail.Send', 'Mail.ReadWrite'],
+    requests: ['POST graph.microsoft.com/v1.0/me/sendMail'],
+    enough: ['Mail.Send'],
+    smallest: true,
+  },
+  {
+    name: 'a batch, whose requests are in the body',
+    table: 'Microsoft Graph',
+    granted: ['Mail.Send', 'Files.Read'],
+    requests: ['POST graph.microsoft.com/v1.0/$batch'],
+    enough: ['Mail.Send', 'Files.Read'],
+    smallest: false,
+  },
+  {
+    name: '.default, which stands for others',
+    table: 'Microsoft Graph',
+    granted: [graph('.default')],
+    requests: ['GET graph.microsoft.com/v1.0/me'],
+    enough: [graph('.default')],
+    smallest: false,
+    unjudged: [graph('.default')],
+  },
+];
