@@ -6,7 +6,7 @@ import { authorizationServer, type ServerChoice, serversToAsk } from './authoriz
 import { boundedFetch, type DocumentIo } from './http.ts';
 import { describe, describeFault, errorCode, findSidekeyError, withDescription } from './description.ts';
 import { type ProtectedResource, protectedResource } from './protected-resource.ts';
-import { httpsUrl, texts, unusable } from './published.ts';
+import { firstUsable, httpsUrl, texts, unusable } from './published.ts';
 
 /**
  * Discovers a provider definition from the URL of an API or its authorization server: protected resource
@@ -143,21 +143,26 @@ function describedBy(
   };
 }
 
-/** Returns the metadata of a server; null: no such document. @throws SidekeyError as `discover` */
-export async function serverMetadata(
+/** Returns the metadata of exactly this issuer; null: no such document. @throws SidekeyError as `discover` */
+export function serverMetadata(
   issuer: URL,
   io: DocumentIo,
   kinds: readonly ('oauth2' | 'oidc')[] = ['oauth2', 'oidc'],
 ): Promise<oauth.AuthorizationServer | null> {
-  for (const algorithm of kinds) {
-    const metadata = await document(
-      issuer,
-      () => oauth.discoveryRequest(issuer, { ...requestOptions(io), algorithm }),
-      (response) => oauth.processDiscoveryResponse(issuer, response),
-    );
-    if (metadata !== null) return metadata;
-  }
-  return null;
+  const path = issuer.pathname.replace(/\/$/, '');
+  const place = {
+    oauth2: `/.well-known/oauth-authorization-server${path}`,
+    oidc: `${path}/.well-known/openid-configuration`,
+  };
+  return firstUsable(
+    kinds.map((kind) => ({ url: new URL(place[kind], issuer) })),
+    ({ issuer: named, ...members }) => {
+      if (typeof named === 'string' && URL.parse(named)?.href === issuer.href)
+        return { ...members, issuer: named };
+      throw unusable(issuer, 'its document is not one of this issuer');
+    },
+    io,
+  );
 }
 
 /** Returns the request options of the OAuth library. */
@@ -166,32 +171,6 @@ export function requestOptions(io: DocumentIo) {
     [oauth.customFetch]: boundedFetch(io),
     ...(io.signal === undefined ? {} : { signal: io.signal }),
   };
-}
-
-/** Returns null if the server has no such document. An HTML page, which many servers send, counts as none. */
-async function document<T>(
-  at: URL,
-  ask: () => Promise<Response>,
-  read: (response: Response) => Promise<T>,
-): Promise<T | null> {
-  let response: Response;
-  try {
-    response = await ask();
-  } catch (error) {
-    const ours = findSidekeyError(error);
-    if (ours !== null) throw ours;
-    if (error instanceof RangeError) throw unusable(at, error.message);
-    throw new SidekeyError('upstream_unreachable', `${at.host} did not answer: ${describeFault(error)}.`, {
-      hint: 'check the address; hosts of a private network need upstream.private_addresses',
-    });
-  }
-  const type = response.headers.get('content-type') ?? '';
-  if (response.status !== 200 || !/\bjson\b/i.test(type)) return null;
-  try {
-    return await read(response);
-  } catch {
-    throw unusable(at, 'its document is not one of this issuer');
-  }
 }
 
 /** Entra ID refuses a repeated consent to people whose administrator consented for them (AADSTS90094). */

@@ -1,9 +1,9 @@
+import { caughtFailure } from '../../lib/errors.ts';
 import { hintOf, remedy } from '../../lib/hint.ts';
 import { packageVersion } from '../../lib/package-files.ts';
 import { challengesIn } from '../../proxy/http/fields.ts';
-import { findSidekeyError } from './description.ts';
 import type { DocumentIo, JsonObject } from './http.ts';
-import { firstUsable, httpsUrl, isSameIdentifier, redirectOf, shown, texts, unusable } from './published.ts';
+import { ask, firstUsable, httpsUrl, isSameIdentifier, shown, texts, unusable } from './published.ts';
 import { isScope } from './scopes.ts';
 
 /** What an API says about its login: its challenge, and protected resource metadata (RFC 9728). */
@@ -78,12 +78,14 @@ interface ApiChallenge {
 }
 
 /** Asks with GET, and as MCP clients do, with `initialize`: many MCP servers answer GET with 404 or 405. */
-async function challengeOf(address: URL, io: DocumentIo): Promise<ApiChallenge> {
-  const first = await ask(address, 'GET', io);
+async function challengeOf(url: URL, io: DocumentIo): Promise<ApiChallenge> {
+  const accept = 'application/json, text/event-stream';
+  const first = await challenged({ url, isDocument: false, method: 'GET', headers: { accept } }, io);
   if (first.metadata !== null) return first;
-  const second = await ask(address, 'POST', io);
-  const scopes = second.scopes.length > 0 ? second.scopes : first.scopes;
-  return { ...second, scopes };
+  const headers = { accept, 'content-type': 'application/json' };
+  const body = JSON.stringify(initialize);
+  const second = await challenged({ url, isDocument: false, method: 'POST', headers, body }, io);
+  return { ...second, scopes: second.scopes.length > 0 ? second.scopes : first.scopes };
 }
 
 const initialize = {
@@ -97,37 +99,19 @@ const initialize = {
   },
 };
 
-/** Sends a request without a credential. A failure is no challenge: the well-known places report it. */
-async function ask(address: URL, method: 'GET' | 'POST', io: DocumentIo): Promise<ApiChallenge> {
-  const headers = { accept: 'application/json, text/event-stream' };
-  const content =
-    method === 'GET'
-      ? { headers }
-      : { headers: { ...headers, 'content-type': 'application/json' }, body: JSON.stringify(initialize) };
-  let at = address;
-  for (let redirects = 0; redirects <= maxRedirects; redirects += 1) {
-    // The body may be an event stream without an end.
-    const head = new AbortController();
-    const signal = io.signal === undefined ? head.signal : AbortSignal.any([io.signal, head.signal]);
-    try {
-      const init = { method, redirect: 'manual', signal, ...content } as const;
-      const { status, headers: fields } = await io.fetch(at.href, init);
-      const next = redirectOf(status, fields.get('location'), at);
-      if (next === null || next.origin !== address.origin)
-        return challengeIn(fields.get('www-authenticate') ?? '', at, method === 'POST' && status === 200);
-      at = next;
-    } catch (error) {
-      const ours = findSidekeyError(error);
-      if (ours?.code === 'address_blocked') throw ours;
-      break;
-    } finally {
-      head.abort();
-    }
+/** A failure is no challenge: the well-known places report it. */
+async function challenged(question: Parameters<typeof ask>[0], io: DocumentIo): Promise<ApiChallenge> {
+  try {
+    const { at, status, headers } = await ask(question, io);
+    const isOpen = question.method === 'POST' && status === 200;
+    return challengeIn(headers.get('www-authenticate') ?? '', at, isOpen);
+  } catch (error) {
+    const failure = caughtFailure(error);
+    if (failure.code === 'address_blocked') throw failure;
+    return { metadata: null, scopes: [], isOpen: false };
   }
-  return { metadata: null, scopes: [], isOpen: false };
 }
 
-const maxRedirects = 3;
 const maxScopes = 40;
 
 /** Reads all challenges of a response (RFC 9728 §5.1). */

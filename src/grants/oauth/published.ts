@@ -40,48 +40,50 @@ export async function firstUsable<P extends { readonly url: URL }, T>(
   return null;
 }
 
+/** Reads a JSON object of any content type. Null: none is there, such as a page for people with status 200. */
+async function documentAt(url: URL, io: DocumentIo): Promise<JsonObject | null> {
+  const request = { url, isDocument: true, method: 'GET', headers: { accept: 'application/json' } } as const;
+  const { at, status, text } = await ask(request, io);
+  if (status >= 500 || status === 429) throw unreachable(at, `it answered HTTP ${status}`);
+  if (text === null) throw unusable(at, 'the answer is larger than 256 KiB');
+  return status === 200 ? jsonObject(text) : null;
+}
+
+type Init = Pick<Parameters<DocumentIo['fetch']>[1], 'method' | 'headers' | 'body'>;
+
+interface Question extends Init {
+  readonly url: URL;
+  /** True: reads the body. False: only the head, and leaves the origin of the URL for no redirect. */
+  readonly isDocument: boolean;
+}
+
 /**
- * Reads a JSON object, with any content type, after at most three redirects to https. Null: the server has
- * none there, such as a page for people with status 200.
+ * Sends a request without a credential, and follows at most three redirects to https.
+ *
+ * @returns the last response; `text` is null if nothing of it is read, or it is over the limit
+ * @throws SidekeyError `address_blocked`, `upstream_unreachable`
  */
-async function documentAt(place: URL, io: DocumentIo): Promise<JsonObject | null> {
-  let at = place;
-  for (let redirects = 0; redirects <= maxRedirects; redirects += 1) {
-    const { status, location, text } = await get(at, io);
-    if (status >= 500 || status === 429) throw unreachable(at, `it answered HTTP ${status}`);
-    const next = redirectOf(status, location, at);
-    if (next === null) {
-      if (text === null) throw unusable(at, 'the answer is larger than 256 KiB');
-      return status === 200 ? jsonObject(text) : null;
+export async function ask({ url, isDocument, ...init }: Question, { fetch, signal }: DocumentIo) {
+  let at = url;
+  for (let redirects = 0; ; redirects += 1) {
+    // A body that is not read may be an event stream without an end.
+    const end = new AbortController();
+    const either = signal === undefined ? end.signal : AbortSignal.any([signal, end.signal]);
+    try {
+      const { status, headers, body } = await fetch(at.href, { ...init, redirect: 'manual', signal: either });
+      const next = status < 300 || status >= 400 ? null : httpsUrl(headers.get('location'), at);
+      if (next === null || redirects === maxRedirects || !(isDocument || next.origin === url.origin)) {
+        const bytes = isDocument ? await readBounded(body, maxBytes) : null;
+        // Without a byte order mark.
+        return { at, status, headers, text: bytes === null ? null : new TextDecoder().decode(bytes) };
+      }
+      at = next;
+    } catch (error) {
+      throw findSidekeyError(error) ?? unreachable(at, describeFault(error));
+    } finally {
+      end.abort();
     }
-    at = next;
   }
-  return null;
-}
-
-async function get(at: URL, { fetch, signal }: DocumentIo) {
-  try {
-    const response = await fetch(at.href, {
-      method: 'GET',
-      headers: { accept: 'application/json' },
-      redirect: 'manual',
-      ...(signal === undefined ? {} : { signal }),
-    });
-    const body = await readBounded(response.body, maxBytes);
-    return {
-      status: response.status,
-      location: response.headers.get('location'),
-      // Without a byte order mark.
-      text: body === null ? null : new TextDecoder().decode(body),
-    };
-  } catch (error) {
-    throw findSidekeyError(error) ?? unreachable(at, describeFault(error));
-  }
-}
-
-/** Returns where a redirect leads; null: the answer is none, or does not lead to https. */
-export function redirectOf(status: number, location: string | null, at: URL): URL | null {
-  return status < 300 || status >= 400 || location === null ? null : httpsUrl(location, at);
 }
 
 /** Parses an https URL without a user, a password and a fragment; null: it is none. */
