@@ -212,13 +212,9 @@ export interface RegisteredClient {
 export async function registerClient(registration: Registration, io: DocumentIo): Promise<RegisteredClient> {
   const { endpoint, authMethods } = registration;
   const { host, origin } = new URL(endpoint);
-  const isPublic = authMethods.includes('none');
-  const method =
-    isPublic || authMethods.includes('client_secret_basic') || authMethods.length === 0
-      ? isPublic
-        ? 'none'
-        : 'client_secret_basic'
-      : 'client_secret_post';
+  // The first that the server names: servers of the Python SDK of MCP do not take Basic, which they name last.
+  const known = authMethods.find((name) => /^client_secret_(?:basic|post)$/.test(name));
+  const method = authMethods.includes('none') ? 'none' : (known ?? 'client_secret_basic');
   let response: Response;
   try {
     response = await oauth.dynamicClientRegistrationRequest(
@@ -243,7 +239,9 @@ export async function registerClient(registration: Registration, io: DocumentIo)
   }
   let client: oauth.OmitSymbolProperties<oauth.Client>;
   try {
-    client = await oauth.processDynamicClientRegistrationResponse(response);
+    // Servers of the Python SDK of MCP leave the member out.
+    const answer = { client_secret_expires_at: 0, ...((await response.json()) as object) };
+    client = await oauth.processDynamicClientRegistrationResponse(Response.json(answer, response));
   } catch (error) {
     throw refused(host, reasonOf(error, response.status));
   }
