@@ -1,11 +1,11 @@
 /** `connect https://…/mcp` at the servers of the SDKs of MCP, with their own authorization. */
 import { writeFile } from 'node:fs/promises';
-import { get } from 'node:https';
-import type { LookupFunction } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { begin } from '../../support/connect-home.ts';
+import { consentAs } from '../../../examples/helpdesk/consent.ts';
+import { alice, begin } from '../../support/connect-home.ts';
 import { home } from '../../support/command-line.ts';
+import { startApiWithLogin } from '../../support/mcp/login-server.ts';
 import { pythonMcpMissing, startPythonMcp } from '../../support/mcp/python-server.ts';
 import { startTypescriptMcp } from '../../support/mcp/typescript-server.ts';
 import { type Upstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
@@ -29,9 +29,8 @@ async function machine({ url }: Upstream) {
   /** Runs `connect`, and opens the address of the consent. */
   const connect = async (...args: readonly string[]) => {
     const command = begin(['connect', ...args, '--paste', '--config', at.configFile], at.folder);
-    const [consent = ''] =
-      /https:\/\/\S+\/authorize\?\S+/.exec(await command.said(/\/authorize\?\S+\s/)) ?? [];
-    command.stdin.write(`${await redirected(consent)}\n`);
+    const [consent = ''] = /https:\/\/\S+\/auth\w*\?\S+/.exec(await command.said(/\/auth\w*\?\S+\s/)) ?? [];
+    command.stdin.write(`${(await consented(consent)).href}\n`);
     return { ...(await command.done), asked: new URL(consent).searchParams };
   };
   const call = async (tool: string) => {
@@ -47,18 +46,12 @@ async function machine({ url }: Upstream) {
   return { at, connect, call };
 }
 
-/** Returns where a page redirects the browser. */
-function redirected(url: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const options = { ca: upstreamCa, lookup: loopback, agent: false } as const;
-    get(url, options, (response) => {
-      response.resume();
-      resolve(response.headers.location ?? `HTTP ${response.statusCode}`);
-    }).on('error', reject);
-  });
+/** Opens the page as a person's browser does, and returns the last address. */
+function consented(text: string): Promise<URL> {
+  const url = new URL(text);
+  const connectTo = { host: '127.0.0.1', port: Number(url.port) };
+  return consentAs(url, alice, { issuer: url.origin, ca: upstreamCa, connectTo });
 }
-
-const loopback: LookupFunction = (_host, _options, done) => done(null, [{ address: '127.0.0.1', family: 4 }]);
 
 const servers = [
   { sdk: 'TypeScript', missing: false as const, start: startTypescriptMcp },
@@ -116,4 +109,20 @@ describe('an MCP server', () => {
     expect(stderr).toContain('There is no refresh token: the token ends in 60 min');
     expect(stderr).toContain(`sidekey connect ${upstreamHost} --scope 'read offline_access'`);
   });
+});
+
+test('an API with a login server of its company gets a token that renews itself', async () => {
+  const { api, login, tokens } = await startApiWithLogin();
+  const { at, connect, call } = await machine(api);
+  const { exit, stderr, asked } = await connect(`${api.url}/mcp`, '--name', 'desk');
+  expect(exit, stderr).toBe(0);
+  expect(stderr).toContain(`Found at ${login.url}`);
+  expect(Object.fromEntries(asked)).toMatchObject({
+    scope: 'read offline_access',
+    prompt: 'consent',
+    resource: `${api.url}/mcp`,
+  });
+  expect(await at.json(['grant', 'refresh', 'desk', '--force'])).toMatchObject({ renewed: true });
+  expect(await call('look')).toMatchObject({ status: 200 });
+  expect(tokens.at(-1)).toMatch(/^Bearer \S+$/);
 });
