@@ -6,7 +6,7 @@ import type { DocumentIo, JsonObject } from './http.ts';
 import { ask, firstUsable, httpsUrl, isSameIdentifier, shown, texts, unusable } from './published.ts';
 import { isScope } from './scopes.ts';
 
-/** What an API says about its login: its challenge, and protected resource metadata (RFC 9728). */
+/** The challenge of an API, and its metadata (RFC 9728). */
 
 export interface ProtectedResource {
   /** Identifier of the API as it writes it, for `resource` (RFC 8707); null: no metadata. */

@@ -1,6 +1,6 @@
 /**
- * What APIs and login servers answer when they are asked how to log in, and what `connect https://…` makes of it. Each row is
- * a server that was seen, mostly in the issues of MCP clients; `from` names the place. `$api` and `$login` are the origins.
+ * Answers of APIs and login servers, with the outcome of `connect https://…` for each. Each row is a server that was seen,
+ * mostly in the issues of MCP clients; `from` names the place. `$api` and `$login` are the origins.
  */
 
 /** A response; a plain object is a JSON document with status 200. */
@@ -61,7 +61,7 @@ const without = (object: object, ...names: readonly string[]) =>
 /** The API has the document in the usual place. */
 const described = { [`${wellKnown}/mcp`]: resource };
 
-/** Where the document is, and whose it is (RFC 9728). */
+/** Rows about the metadata of the API (RFC 9728). */
 const resources: readonly DiscoveryRow[] = [
   {
     name: 'a document at the path of the address',
@@ -304,7 +304,7 @@ const resources: readonly DiscoveryRow[] = [
   },
 ];
 
-/** The login server, and its document (RFC 8414, OpenID Connect Discovery 1.0). */
+/** Rows about the metadata of the login server (RFC 8414, OpenID Connect Discovery 1.0). */
 const servers: readonly DiscoveryRow[] = [
   ...[`${oauthServer}/t`, `${openId}/t`, `/t${openId}`, `/t${oauthServer}`].map((place) => ({
     name: `a server with a path, at ${place}`,
@@ -536,7 +536,7 @@ const servers: readonly DiscoveryRow[] = [
   ),
 ];
 
-/** What is asked for. */
+/** Rows about scopes. */
 const scopes: readonly DiscoveryRow[] = [
   {
     name: 'offline_access of the login server',
