@@ -45,7 +45,7 @@ from them. \`sidekey provider show NAME\` adds scopes, client registration and n
 - "Settings" must be set first: \`--set NAME=VALUE\`.
 
 For another API use \`sidekey connect api-key --set host=HOST --token\`. For an OpenID provider, or an API that publishes its
-authorization server, use \`sidekey connect https://HOST --discover\`. You can also write
+authorization server, use \`sidekey connect https://HOST\`. You can also write
 [a provider of your own](connect.md#providers-of-your-own).
 `;
 

@@ -13,6 +13,7 @@ declare module 'oidc-provider/lib/provider.js' {
 
   interface Grant {
     addOIDCScope(scope: string): void;
+    addResourceScope(resource: string, scope: string): void;
     save(): Promise<string>;
   }
 

@@ -294,7 +294,9 @@ const credentialCommands: readonly CommandRow[] = [
   {
     name: 'connect',
     summary: 'get a credential from a provider, and keep it fresh',
-    arguments: [['[provider]', 'the service (sidekey provider list); with --discover the address of an API']],
+    arguments: [
+      ['[provider]', 'the service (sidekey provider list), or the https address of an API or MCP server'],
+    ],
     options: [
       ['--name <name>', "name of the grant (default: the provider's name)"],
       ['--user <name>', 'owner of the account'],
@@ -321,7 +323,7 @@ const credentialCommands: readonly CommandRow[] = [
       ['--auth-url <url>', 'authorization endpoint of an OAuth service that is no provider yet'],
       ['--token-url <url>', 'token endpoint of that service (default: what its login server says of itself)'],
       ['--userinfo-url <url>', 'address that names the account of a token of that service'],
-      ['--discover', 'ask the API at an https address how to log in, and register a client there'],
+      ['--discover', 'ask the API how to log in, and register a client there; the default for an address'],
       'Browser sign-in:',
       ['--device', 'print a code to enter in the browser of any machine'],
       ['--browser <program>', 'open this browser'],
@@ -365,7 +367,7 @@ const credentialCommands: readonly CommandRow[] = [
       ['--key <file>', 'the private key: PEM, JWK or a service account (-: standard input)'],
       ['--key-id <id>', 'ID of the key at the provider'],
       ['--algorithm <name>', 'signature algorithm: RS256, ES256 …'],
-      ['--issuer <name>', 'issuer of the assertion: a client ID or an account'],
+      ['--issuer <name>', 'issuer of the assertion; with an address or --auth-url: the login server that you trust'],
       ['--subject <name>', 'subject of the assertion, where it is not the issuer'],
       ['--assertion-audience <uri>', 'audience of the assertion, where it is not the token endpoint'],
       'GitHub App:',
@@ -391,7 +393,7 @@ const credentialCommands: readonly CommandRow[] = [
       'sidekey connect acme --print-url --json',
       'sidekey connect openai --from-env OPENAI_API_KEY',
       'sidekey connect github --from gh',
-      'sidekey connect https://api.company.example --discover',
+      'sidekey connect https://mcp.example.com/mcp',
       'sidekey connect desk --auth-url https://id.example.com/authorize --token-url https://id.example.com/token --client-id ID --allowed-domains api.example.com',
     ],
     load: async () => (await import('./connect/connect.ts')).connect,

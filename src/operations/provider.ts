@@ -26,7 +26,7 @@ export const listProviders = readingConfig({
     const fitting = all.filter((provider) => fits(provider, part.toLowerCase()));
     if (fitting.length > 0) return fitting;
     throw new SidekeyError('not_found', 'No provider fits that text.', {
-      hint: hintOf`any API with a key: ${remedy('connect', { provider: 'api-key', set: 'host=HOST', token: true })}; any OpenID provider: ${remedy('connect', { provider: 'https://HOST', discover: true })}`,
+      hint: hintOf`any API with a key: ${remedy('connect', { provider: 'api-key', set: 'host=HOST', token: true })}; any OpenID provider: ${remedy('connect', { provider: 'https://HOST' })}`,
     });
   },
   answer: (providers) => providers.map(providerAnswer),

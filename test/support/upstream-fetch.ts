@@ -7,12 +7,12 @@ import { tempFolder } from './temp-folder.ts';
 import { upstreamCa, upstreamHost } from './upstream.ts';
 
 /** The fetch function for outgoing requests to the upstreams of this test; closed when the test ends. */
-export async function testUpstreamClient(): Promise<UpstreamClient> {
+export async function testUpstreamClient(hosts: readonly string[] = [upstreamHost]): Promise<UpstreamClient> {
   const ca = join(await tempFolder(), 'upstream-ca.pem');
   await writeFile(ca, upstreamCa);
   const client = createUpstreamClient({
     ca: [ca],
-    resolve: new Map([[upstreamHost, '127.0.0.1']]),
+    resolve: new Map(hosts.map((host) => [host, '127.0.0.1'])),
     privateAddresses: ['127.0.0.1/32'],
     limits: defaultLimits,
     ownPorts: () => [],

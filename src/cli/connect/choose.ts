@@ -90,6 +90,16 @@ export async function chooseScopes(
   }
 }
 
+/** Prompts for one of the login servers of an API; undefined: there is no terminal, or no answer. */
+export async function chooseServer(
+  { ask, output }: Context,
+  servers: readonly string[],
+): Promise<string | undefined> {
+  if (ask === null) return undefined;
+  output.say(['Where is your account?', ...servers.map((url, index) => `  ${index + 1}. ${url}`)].join('\n'));
+  return servers[Number(await ask('Number of the login server', optional)) - 1];
+}
+
 function noChoice(): SidekeyError {
   return new SidekeyError('input_invalid', 'connect needs the name of a provider.', {
     hint: 'sidekey connect github --token, for example; "sidekey provider list" shows all providers',

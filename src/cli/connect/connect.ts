@@ -31,7 +31,7 @@ import { changingParts } from '../operation-command.ts';
 import { probeOf } from '../status/ask-proxy.ts';
 import { confirm } from '../terminal.ts';
 import { consentInBrowser } from './browser/consent.ts';
-import { chooseProvider, chooseScopes } from './choose.ts';
+import { chooseProvider, chooseScopes, chooseServer } from './choose.ts';
 import { startConsentTimeout, timeoutOf } from './consent-timeout.ts';
 import type { ConnectFlow } from './flows.ts';
 import { connectedPage, report } from './report.ts';
@@ -113,13 +113,14 @@ export async function connect(
 
 /** Writes a provider that the options discover or define. Returns a discovered one; null: none. */
 async function defined(context: Context, named: string, options: ConnectOptions) {
-  const { discover, authUrl, tokenUrl, via, connection, allowedDomains } = options;
+  const { authUrl, tokenUrl, via, connection, allowedDomains } = options;
+  const discover = options.discover ?? /^https?:\/\//i.test(named);
   const isManual = authUrl !== undefined || tokenUrl !== undefined;
   if (options.userinfoUrl !== undefined && !isManual)
     throw inputInvalid('--userinfo-url goes with --auth-url.', 'leave it out, or name the login page too');
   const isByAuth0 =
     via !== undefined && connection !== undefined && allowedDomains !== undefined && !isManual;
-  if (discover !== true && !isManual && !isByAuth0) return null;
+  if (!discover && !isManual && !isByAuth0) return null;
   const { defineByAuth0, defineProvider, discoverProvider } =
     await import('../../operations/connect/define-provider.ts');
   if (isByAuth0) {
@@ -129,7 +130,8 @@ async function defined(context: Context, named: string, options: ConnectOptions)
   }
   const withFetch: ConnectRequest['state']['withFetch'] = async (use) =>
     withUpstreamClient(await context.config(), context.env, ({ fetch }) => use(fetch));
-  const found = discover === true ? await discoverProvider({ ...context, withFetch }, named, options) : null;
+  const choose = (servers: readonly string[]) => chooseServer(context, servers);
+  const found = discover ? await discoverProvider({ ...context, withFetch, choose }, named, options) : null;
   if (isManual) await defineProvider({ ...context, withFetch }, found?.provider.name ?? named, options);
   return found;
 }

@@ -2,8 +2,11 @@ import * as oauth from 'oauth4webapi';
 import type { ClientAuth } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { hintOf, remedy } from '../../lib/hint.ts';
+import { authorizationServer, type ServerChoice, serversToAsk } from './authorization-server.ts';
 import { boundedFetch, type DocumentIo } from './http.ts';
 import { describe, describeFault, errorCode, findSidekeyError, withDescription } from './description.ts';
+import { type ProtectedResource, protectedResource } from './protected-resource.ts';
+import { firstUsable, httpsUrl, texts, unusable } from './published.ts';
 
 /**
  * Discovers a provider definition from the URL of an API or its authorization server: protected resource
@@ -21,6 +24,10 @@ export interface Discovered {
   readonly registrationEndpoint: string | null;
   /** Scopes that the API names; empty: the provider chooses. */
   readonly scopes: readonly string[];
+  /** Scopes that a later consent may ask for, which a registration must name too. */
+  readonly knownScopes: readonly string[];
+  /** True if a refresh token needs `prompt=consent` (OpenID Connect Core §11). */
+  readonly asksConsent: boolean;
   /** Client authentication methods of the token endpoint, by their names in RFC 8414. */
   readonly authMethods: readonly string[];
   /** True if authorization responses have `iss` (RFC 9207 §3). */
@@ -30,32 +37,38 @@ export interface Discovered {
 }
 
 /**
- * Reads the metadata of the API, then of its authorization server. A document must name the issuer that it
- * was requested for (RFC 8414 §3.3), so no server can impersonate another.
+ * Asks the API, reads its metadata, then those of its authorization server.
  *
  * @param address an https URL
- * @throws SidekeyError `input_invalid`: not an https URL; `not_found`: no such document; `provider_refused`:
- * the document is unusable; `address_blocked`; `upstream_unreachable`
+ * @throws SidekeyError `input_invalid`: not an https URL, or several servers; `not_found`: no such document;
+ * `provider_refused`: the document is unusable; `address_blocked`; `upstream_unreachable`
  */
-export async function discover(address: string, io: DocumentIo): Promise<Discovered> {
+export async function discover(
+  address: string,
+  io: DocumentIo,
+  choice: ServerChoice = {},
+): Promise<Discovered> {
   const url = httpsUrl(address);
   if (url === null) {
     throw new SidekeyError('input_invalid', '--discover needs an https URL.', {
       hint: 'write the address of the API or of its login server, such as https://api.example.com',
     });
   }
-  const api = await resourceMetadata(url, io);
-  const [server] = api?.authorization_servers ?? [];
-  if (server !== undefined && httpsUrl(server) === null)
-    throw unusable(url, 'its authorization server is not an https URL');
-  const issuer = new URL(server ?? url);
-  const metadata = await serverMetadata(issuer, io);
-  if (metadata === null) {
-    throw new SidekeyError('not_found', `${issuer.origin} says nothing about how to log in.`, {
-      hint: hintOf`ask its documentation for the endpoints and set them under "providers", or paste a key: ${remedy('connect', { provider: null, token: true })}`,
-    });
-  }
-  return describedBy(metadata, issuer, api);
+  const api = await protectedResource(url, io);
+  const servers = await serversToAsk(url, api.servers, choice);
+  const metadata = await authorizationServer(url, servers, choice.issuer, io);
+  if (metadata === null) throw undescribed(url, servers[0], api);
+  return describedBy(metadata, servers[0], api);
+}
+
+function undescribed(address: URL, { origin }: URL, { isOpen }: ProtectedResource): SidekeyError {
+  const pasted = remedy('connect', { provider: null, token: true });
+  const named = remedy('connect', { provider: address.href, issuer: null });
+  const hint = hintOf`name its login server: ${named}; or ask its documentation for the endpoints and set them under "providers", or paste a key: ${pasted}`;
+  const open = hintOf`it answered without a login: ${remedy('domain.tunnel', { host: address.host })}`;
+  return new SidekeyError('not_found', `${origin} says nothing about how to log in.`, {
+    hint: isOpen ? open : hint,
+  });
 }
 
 /**
@@ -72,7 +85,7 @@ export async function discoverServer(
   const { origin, pathname, href } = new URL(authorizationEndpoint);
   const parts = pathname.split('/').slice(1, 1 + maxPathParts);
   const places = issuer === null ? parts.map((_, i) => [origin, ...parts.slice(0, i)].join('/')) : [issuer];
-  for (const at of places.map(httpsUrl).filter((place) => place !== null)) {
+  for (const at of places.map((place) => httpsUrl(place)).filter((place) => place !== null)) {
     for (const kind of ['oauth2', 'oidc'] as const) {
       const metadata = await serverMetadata(at, io, [kind]).catch(noneIfRefused);
       if (metadata !== null && URL.parse(metadata.authorization_endpoint ?? '')?.href === href)
@@ -99,7 +112,7 @@ function noneIfRefused(error: unknown): null {
 function describedBy(
   metadata: oauth.AuthorizationServer,
   issuer: URL,
-  api: oauth.ResourceServer | null,
+  api: ProtectedResource | null,
 ): Discovered {
   const endpoint = (name: string): string | null => {
     const value = metadata[name];
@@ -110,6 +123,8 @@ function describedBy(
   };
   const tokenEndpoint = endpoint('token_endpoint');
   if (tokenEndpoint === null) throw unusable(issuer, 'it has no token endpoint');
+  const offline = texts(metadata.scopes_supported).filter((scope) => scope === 'offline_access');
+  const withOfflineAccess = (scopes: readonly string[]) => [...new Set([...scopes, ...offline])];
   return {
     issuer: metadata.issuer,
     authorizationEndpoint: endpoint('authorization_endpoint'),
@@ -118,42 +133,36 @@ function describedBy(
     revocationEndpoint: endpoint('revocation_endpoint'),
     userinfoEndpoint: endpoint('userinfo_endpoint'),
     registrationEndpoint: endpoint('registration_endpoint'),
-    // All scopes of the server would be more than this API needs.
-    scopes: texts(api?.scopes_supported),
+    // All scopes of the server would be more than this API needs. That scope asks for a refresh token.
+    scopes: withOfflineAccess(api?.scopes ?? []),
+    knownScopes: withOfflineAccess(api?.knownScopes ?? []),
+    asksConsent: offline.length > 0 && takesConsentPrompt(metadata),
     authMethods: texts(metadata.token_endpoint_auth_methods_supported),
     namesIssuer: metadata.authorization_response_iss_parameter_supported === true,
     resource: api?.resource ?? null,
   };
 }
 
-async function resourceMetadata(url: URL, io: DocumentIo): Promise<oauth.ResourceServer | null> {
-  // The metadata may describe the whole API, while the URL is of one part.
-  for (const identifier of url.pathname === '/' ? [url] : [url, new URL(url.origin)]) {
-    const metadata = await document(
-      identifier,
-      () => oauth.resourceDiscoveryRequest(identifier, requestOptions(io)),
-      (response) => oauth.processResourceDiscoveryResponse(identifier, response),
-    );
-    if (metadata !== null) return metadata;
-  }
-  return null;
-}
-
-/** Returns the metadata of a server; null: no such document. @throws SidekeyError as `discover` */
-export async function serverMetadata(
+/** Returns the metadata of exactly this issuer; null: no such document. @throws SidekeyError as `discover` */
+export function serverMetadata(
   issuer: URL,
   io: DocumentIo,
   kinds: readonly ('oauth2' | 'oidc')[] = ['oauth2', 'oidc'],
 ): Promise<oauth.AuthorizationServer | null> {
-  for (const algorithm of kinds) {
-    const metadata = await document(
-      issuer,
-      () => oauth.discoveryRequest(issuer, { ...requestOptions(io), algorithm }),
-      (response) => oauth.processDiscoveryResponse(issuer, response),
-    );
-    if (metadata !== null) return metadata;
-  }
-  return null;
+  const path = issuer.pathname.replace(/\/$/, '');
+  const place = {
+    oauth2: `/.well-known/oauth-authorization-server${path}`,
+    oidc: `${path}/.well-known/openid-configuration`,
+  };
+  return firstUsable(
+    kinds.map((kind) => ({ url: new URL(place[kind], issuer) })),
+    ({ issuer: named, ...members }) => {
+      if (typeof named === 'string' && URL.parse(named)?.href === issuer.href)
+        return { ...members, issuer: named };
+      throw unusable(issuer, 'its document is not one of this issuer');
+    },
+    io,
+  );
 }
 
 /** Returns the request options of the OAuth library. */
@@ -164,48 +173,14 @@ export function requestOptions(io: DocumentIo) {
   };
 }
 
-/** Returns null if the server has no such document. An HTML page, which many servers send, counts as none. */
-async function document<T>(
-  at: URL,
-  ask: () => Promise<Response>,
-  read: (response: Response) => Promise<T>,
-): Promise<T | null> {
-  let response: Response;
-  try {
-    response = await ask();
-  } catch (error) {
-    const ours = findSidekeyError(error);
-    if (ours !== null) throw ours;
-    if (error instanceof RangeError) throw unusable(at, error.message);
-    throw new SidekeyError('upstream_unreachable', `${at.host} did not answer: ${describeFault(error)}.`, {
-      hint: 'check the address; hosts of a private network need upstream.private_addresses',
-    });
-  }
-  const type = response.headers.get('content-type') ?? '';
-  if (response.status !== 200 || !/\bjson\b/i.test(type)) return null;
-  try {
-    return await read(response);
-  } catch {
-    throw unusable(at, 'its document is not one of this issuer');
-  }
-}
-
-function httpsUrl(text: string): URL | null {
-  const url = URL.parse(text);
-  const plain = url?.protocol === 'https:' && url.username === '' && url.password === '' && url.hash === '';
-  return plain ? url : null;
-}
-
-function unusable(at: URL, reason: string): SidekeyError {
-  return new SidekeyError(
-    'provider_refused',
-    `${at.host} says how to log in, and it cannot be used: ${reason}.`,
-    { hint: 'tell its operator, or set the endpoints under "providers" in the config file' },
-  );
-}
-
-function texts(value: unknown): readonly string[] {
-  return Array.isArray(value) ? value.filter((item): item is string => typeof item === 'string') : [];
+/** Entra ID refuses a repeated consent to people whose administrator consented for them (AADSTS90094). */
+function takesConsentPrompt({
+  authorization_endpoint: endpoint = '',
+  ...metadata
+}: oauth.AuthorizationServer) {
+  const prompts = metadata['prompt_values_supported'];
+  if (prompts !== undefined) return texts(prompts).includes('consent');
+  return !/\.microsoftonline\.(?:com|us|cn)$/.test(URL.parse(endpoint)?.hostname ?? '');
 }
 
 /** Dynamic client registration (RFC 7591) at a server that permits it. */
@@ -237,13 +212,9 @@ export interface RegisteredClient {
 export async function registerClient(registration: Registration, io: DocumentIo): Promise<RegisteredClient> {
   const { endpoint, authMethods } = registration;
   const { host, origin } = new URL(endpoint);
-  const isPublic = authMethods.includes('none');
-  const method =
-    isPublic || authMethods.includes('client_secret_basic') || authMethods.length === 0
-      ? isPublic
-        ? 'none'
-        : 'client_secret_basic'
-      : 'client_secret_post';
+  // The first that the server names: servers of the Python SDK of MCP do not take Basic, which they name last.
+  const known = authMethods.find((name) => /^client_secret_(?:basic|post)$/.test(name));
+  const method = authMethods.includes('none') ? 'none' : (known ?? 'client_secret_basic');
   let response: Response;
   try {
     response = await oauth.dynamicClientRegistrationRequest(
@@ -268,7 +239,9 @@ export async function registerClient(registration: Registration, io: DocumentIo)
   }
   let client: oauth.OmitSymbolProperties<oauth.Client>;
   try {
-    client = await oauth.processDynamicClientRegistrationResponse(response);
+    // Servers of the Python SDK of MCP leave the member out.
+    const answer = { client_secret_expires_at: 0, ...((await response.json()) as object) };
+    client = await oauth.processDynamicClientRegistrationResponse(Response.json(answer, response));
   } catch (error) {
     throw refused(host, reasonOf(error, response.status));
   }

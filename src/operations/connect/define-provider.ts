@@ -3,6 +3,7 @@ import { displayName } from '../../config/problem.ts';
 import { type EntryValue, putValue } from '../../config/yaml-splice.ts';
 import { isName } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
+import type { ServerChoice } from '../../grants/oauth/authorization-server.ts';
 import {
   discover,
   discoverServer,
@@ -25,7 +26,7 @@ import type { ConnectOptions } from './request.ts';
 /** Providers that the catalog lacks: discovered ones, and those whose endpoints a person named. */
 
 /**
- * `connect https://… --discover`: discovers the login server of an API, registers a client if the server
+ * `connect https://…`: discovers the login server of an API, registers a client if the server
  * supports it, and writes the definition to the config file. Never changes an existing definition. Returns
  * the secret of the registered client too, which no file contains; null: there is none.
  *
@@ -33,7 +34,7 @@ import type { ConnectOptions } from './request.ts';
  * `config_invalid`, `file_unwritable`, `audit_unavailable`
  */
 export async function discoverProvider(
-  parts: ConfigParts & Pick<Call, 'withFetch'>,
+  parts: ConfigParts & Pick<Call, 'withFetch'> & Pick<ServerChoice, 'choose'>,
   address: string,
   options: ConnectOptions,
 ): Promise<{ readonly provider: Provider; readonly clientSecret: string | null }> {
@@ -41,7 +42,7 @@ export async function discoverProvider(
   if (target?.authority.scheme !== 'https') {
     throw inputInvalid(
       '--discover takes the https address of an API.',
-      'sidekey connect https://api.example.com --discover',
+      'sidekey connect https://api.example.com',
     );
   }
   const host = authorityText(target.authority);
@@ -55,20 +56,28 @@ export async function discoverProvider(
   const { output } = parts;
   const { providers, limits, file } = await parts.config();
   const existing = providers.names.includes(name) ? findProvider(providers, name) : null;
-  if (existing !== null && providers.own.includes(name) && existing.audience.includes(host)) {
+  const isFor = existing?.audience.includes(host) === true && coversAddress(existing, address);
+  if (existing !== null && providers.own.includes(name) && isFor) {
     output.say(`The provider ${name} is in the config file already; it is used as it is.`);
     return { provider: existing, clientSecret: null };
   }
   if (existing !== null) {
     throw new SidekeyError(
       'already_exists',
-      `There is a provider ${name} already, which is not for ${host}.`,
+      `There is a provider ${name} already, which is not for ${existing.audience.includes(host) ? address : host}.`,
       { hint: 'call this one by another name: --name NAME' },
     );
   }
   const { found, client } = await parts.withFetch(async (fetch) => {
-    const io = { fetch, signal: AbortSignal.timeout(limits.refresh_timeout) };
-    const discovered = await discover(address, io);
+    const io = {
+      fetch,
+      /** A new one for each request, because a person may choose between two of them. */
+      get signal() {
+        return AbortSignal.timeout(limits.refresh_timeout);
+      },
+    };
+    const issuer = options.jwtBearer === true ? undefined : options.issuer;
+    const discovered = await discover(address, io, { issuer, choose: parts.choose });
     return { found: discovered, client: await clientFor(discovered, options, io) };
   });
   const facts = { host, reason: `discovered at ${found.issuer}` };
@@ -85,6 +94,13 @@ export async function discoverProvider(
     );
   }
   return { provider, clientSecret: client?.clientSecret ?? null };
+}
+
+/** Reports whether the tokens of a discovered provider are for this address: a host may have several APIs. */
+function coversAddress({ dialect }: Provider, address: string): boolean {
+  const { resource } = dialect.authorizationParameters;
+  const text = address.replace(/\/$/, '');
+  return resource === undefined || `${text}/`.startsWith(`${resource.replace(/\/$/, '')}/`);
 }
 
 /** Values of a new provider by their paths; null: the provider has none. */
@@ -199,7 +215,7 @@ function audienceOf(hosts: readonly string[]): readonly string[] {
 
 /** Registers a client; null: the user named one. */
 async function clientFor(
-  { registrationEndpoint, authMethods, scopes, authorizationEndpoint, issuer }: Discovered,
+  { registrationEndpoint, authMethods, knownScopes, authorizationEndpoint, issuer }: Discovered,
   { clientId, port, redirectUri }: ConnectOptions,
   io: Parameters<typeof registerClient>[1],
 ): Promise<RegisteredClient | null> {
@@ -218,7 +234,7 @@ async function clientFor(
       redirectUris: redirectUri === undefined ? [back, 'http://127.0.0.1/callback'] : [back],
       grantTypes: [...(authorizationEndpoint === null ? [] : ['authorization_code']), 'refresh_token'],
       authMethods,
-      scopes,
+      scopes: knownScopes,
     },
     io,
   );
@@ -233,6 +249,7 @@ function definitionOf(found: Discovered, client: RegisteredClient | null, host: 
     ['client_auth', client?.auth ?? null],
     ['scopes', found.scopes.length === 0 ? null : found.scopes],
     ['audience', [host]],
+    ['dialect.authorization_parameters.prompt', found.asksConsent ? 'consent' : null],
     // RFC 8707: the API of the tokens.
     ['dialect.authorization_parameters.resource', found.resource],
     ['dialect.token_parameters.resource', found.resource],

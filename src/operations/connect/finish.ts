@@ -1,11 +1,11 @@
-import type { Grant } from '../../domain/grant.ts';
+import { defaultUser, type Grant } from '../../domain/grant.ts';
 import { storeGrant } from '../../grants/connected.ts';
 import { type Obtained, sealingSecret } from '../../grants/keep.ts';
 import { ungrantedScopes } from '../../grants/oauth/scopes.ts';
 import { replaceRemedy } from '../../grants/token-result.ts';
 import type { Verification } from '../../grants/verify.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import { type Hint, hintOf } from '../../lib/hint.ts';
+import { type Hint, hintOf, remedy } from '../../lib/hint.ts';
 import { withoutStop } from '../../lib/text.ts';
 import { relativeTime } from '../format.ts';
 import { changeSettings } from '../grant-settings.ts';
@@ -96,7 +96,7 @@ export async function finishGrant(request: Finishing, obtained: Obtained): Promi
   if (!grant.refreshable && grant.expiresAt !== null && credential.type === 'oauth2') {
     warn(
       `There is no refresh token: the token ends ${relativeTime(grant.expiresAt, state.now())}, and then you must consent again.`,
-      replaceRemedy(grant, [], provider, credential),
+      offlineRemedy(request, grant) ?? replaceRemedy(grant, [], provider, credential),
     );
   }
   const changes = await allowDomains(state, grant, plan).catch((error: unknown): DomainChanges => {
@@ -111,4 +111,17 @@ export async function finishGrant(request: Finishing, obtained: Obtained): Promi
   for (const { grant: id, sentence, hint } of await request.unreadable(state.vault))
     if (id === grant.id) warn(sentence, hint);
   return { ...changed, grant, replaced, audience, details, ungranted, warnings, verification };
+}
+
+/** Returns the consent that asks for a refresh token too (OpenID Connect Core §11); null: it did already. */
+function offlineRemedy({ scopes, state, provider }: Finishing, { name, user }: Grant): Hint | null {
+  // The catalog names the scopes of its refresh tokens itself.
+  if (scopes.includes('offline_access') || !state.config.providers.own.includes(provider.name)) return null;
+  const asked = remedy('connect', {
+    provider: provider.name,
+    name: name === provider.name ? undefined : name,
+    user: user === defaultUser ? undefined : user,
+    scopes: [...scopes, 'offline_access'],
+  });
+  return hintOf`if the provider has that scope, with a refresh token: ${asked}`;
 }

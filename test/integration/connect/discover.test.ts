@@ -1,4 +1,4 @@
-/** `connect https://… --discover`: an API says where its tokens come from, and Sidekey registers itself there. */
+/** `connect https://…`: an API says where its tokens come from, and Sidekey registers itself there. */
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -9,7 +9,7 @@ interface Written {
 }
 
 async function discovered(at: AcmeHome, ...more: readonly string[]) {
-  const args = ['connect', at.helpdesk.issuer, '--discover', '--name', 'desk', '--paste', ...more];
+  const args = ['connect', at.helpdesk.issuer, '--name', 'desk', '--paste', ...more];
   const command = at.begin(args);
   // Its first words name the server; the address of the consent page comes after.
   const [url = ''] = /https:\/\/\S+\/authorize\?\S+/.exec(await command.said(/\/authorize\?\S+\s/)) ?? [];
@@ -37,10 +37,10 @@ describe('an API that publishes its authorization server', () => {
       authorization_response_iss_parameter_supported: true,
       client_id: expect.any(String),
       client_auth: 'none',
-      scopes: ['read:tickets', 'write:tickets'],
+      scopes: ['read:tickets', 'write:tickets', 'offline_access'],
       audience: [at.authority],
       dialect: {
-        authorization_parameters: { resource: `${issuer}/` },
+        authorization_parameters: { prompt: 'consent', resource: `${issuer}/` },
         token_parameters: { resource: `${issuer}/` },
       },
     });

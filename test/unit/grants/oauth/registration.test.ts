@@ -57,7 +57,8 @@ describe('a client registration', () => {
 
   test.each([
     [['client_secret_post'], 'client_secret_post', 'post'],
-    [['client_secret_post', 'client_secret_basic'], 'client_secret_basic', 'basic'],
+    [['client_secret_basic', 'client_secret_post'], 'client_secret_basic', 'basic'],
+    [['client_secret_post', 'client_secret_basic'], 'client_secret_post', 'post'],
     [[], 'client_secret_basic', 'basic'],
   ])('is for a client with a secret when the server accepts %j', async (authMethods, method, auth) => {
     const { fetch, asked } = server(201, {
