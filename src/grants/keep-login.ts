@@ -1,16 +1,16 @@
 import type { AuditEvent } from '../domain/event.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { withoutStop } from '../lib/text.ts';
-import { consented, readTokenAnswer, type TokenAnswer, type Tokens } from './oauth/answer.ts';
+import { answerObject, consented, readTokenAnswer, type TokenAnswer, type Tokens } from './oauth/answer.ts';
 import { withDescription } from './oauth/description.ts';
-import { askEndpoint, type EndpointAnswer, jsonObject, type JsonObject, type TokenIo } from './oauth/http.ts';
+import { askEndpoint, type EndpointAnswer, type JsonObject, type TokenIo } from './oauth/http.ts';
 import { movedHint } from './oauth/redirect.ts';
 import type { ActivityNotes } from './activity.ts';
 import { accountOf } from '../domain/credential.ts';
 import { jwtExpiry } from './credential-input.ts';
 import { type Grant, titleOf } from '../domain/grant.ts';
 import { detailed, findExact, keepGrant, type KeepState } from './keep.ts';
-import type { LoginClient, Provider } from '../domain/provider.ts';
+import type { Dialect, LoginClient, Provider } from '../domain/provider.ts';
 
 /** A program's request to the token endpoint of its provider. The response becomes a grant. */
 export interface LoginExchange {
@@ -81,7 +81,8 @@ export async function keepLogin(
   if (answer.kind !== 'answer') throw noToken(provider, answer);
   const secrets = [exchange.clientSecret ?? '', exchange.refreshToken ?? ''];
   const read = readTokenAnswer(answer, { dialect: provider.dialect, obtainedAt, secrets });
-  if (read.kind === 'error') return declined(answer, read);
+  const members = membersOf(answer, provider.dialect);
+  if (read.kind === 'error') return declined(answer.status, members, read);
   if (read.kind === 'later') throw noToken(provider, read);
   const refreshToken = read.refreshToken ?? exchange.refreshToken;
   const { credential, scopes, details, identity } = consented({ ...read, refreshToken }, []);
@@ -110,7 +111,7 @@ export async function keepLogin(
     },
   );
   if (replaced !== null) void state.activity.refreshed(grant.id);
-  return { kind: 'kept', grant, accessToken: read.accessToken, refreshToken, ...membersOf(answer) };
+  return { kind: 'kept', grant, accessToken: read.accessToken, refreshToken, ...members };
 }
 
 /** Returns the grant of an earlier login; null: no grant of the name. */
@@ -135,21 +136,23 @@ function taken(existing: Grant): SidekeyError {
   );
 }
 
-function membersOf({ text }: EndpointAnswer): { readonly answer: JsonObject; readonly isForm: boolean } {
-  const object = jsonObject(text);
+type Members = Pick<LoginOutcome, 'answer' | 'isForm'>;
+
+function membersOf({ text }: EndpointAnswer, dialect: Dialect): Members {
+  const object = answerObject(text, dialect);
   return { answer: object ?? Object.fromEntries(new URLSearchParams(text.trim())), isForm: object === null };
 }
 
 /** Passes on only members of RFC 6749 §5.2 and RFC 8628 §3.5. */
 function declined(
-  answer: EndpointAnswer,
+  status: number,
+  { answer: members, isForm }: Members,
   { error, description }: Extract<TokenAnswer, { readonly kind: 'error' }>,
 ): LoginOutcome {
-  const { answer: members, isForm } = membersOf(answer);
   const { interval } = members;
   return {
     kind: 'declined',
-    status: answer.status,
+    status,
     answer: {
       error,
       ...(description === '' ? {} : { error_description: description }),

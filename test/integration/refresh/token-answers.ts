@@ -31,7 +31,7 @@ const unchanged = { access: 'access-1', refresh: 'refresh-1' };
 const typed = (charset: string) => ({ 'content-type': `application/json; charset=${charset}` });
 const change = (over: object) => JSON.stringify({ ...tokens, ...over });
 const utf16 = (text: string) => Buffer.from(text, 'utf16le');
-const utf32 = (text: string) => Buffer.from([...text].flatMap((letter) => [letter.charCodeAt(0), 0, 0, 0]));
+const utf32 = (text: string) => Buffer.from([...Buffer.from(text)].flatMap((byte) => [byte, 0, 0, 0]));
 const accepts = (type: string) => ({
   reason: `token of the type ${type}`,
   hint: `add "${type}" to providers.acme.dialect.token_response.token_types: sidekey config edit`,
@@ -92,8 +92,16 @@ const envelopes: readonly TokenAnswer[] = [
 
 const types: readonly TokenAnswer[] = [
   // Apigee, Azure DevOps
-  ...['BearerToken', 'jwt-bearer', 'Bearer ', 'bearer_token', 'Bearer Token', 'access_token', null, ''],
-  ...[['Bearer'], 'urn:ietf:params:oauth:token-type:access_token', 'urn:x:bearer'],
+  'BearerToken',
+  'jwt-bearer',
+  'Bearer ',
+  'bearer_token',
+  'Bearer Token',
+  'access_token',
+  'urn:ietf:params:oauth:token-type:access_token',
+  ['Bearer'],
+  '',
+  null,
 ].map((token_type) => ({
   name: `the token type ${JSON.stringify(token_type)}`,
   body: change({ token_type }),

@@ -60,7 +60,8 @@ async function refreshed(answer: object, credential: OAuth2Credential, provider 
     providers: () => provider,
     refresh: async (request, io) => {
       proved.push(io.proofKey);
-      return { ...(await server.refresh(request, io)), ...answer } as RefreshOutcome;
+      const outcome: RefreshOutcome = { ...(await server.refresh(request, io)), ...answer };
+      return outcome;
     },
   });
   const grant = await add(registry, credential);
