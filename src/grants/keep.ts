@@ -5,7 +5,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
 import type { Store } from '../store/store.ts';
 import type { Vault } from '../store/vault/vault.ts';
-import type { Identity } from './oauth/answer.ts';
+import type { Identity } from './oauth/identity.ts';
 import type { Credential, HeldCredential, SealedCredential } from '../domain/credential.ts';
 import { type Grant, titleOf } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';

@@ -1,7 +1,7 @@
 import { shellWord } from '../lib/text.ts';
 import type { RefreshOutcome } from './oauth/refresh.ts';
 import type { RenewalRequest } from './oauth/renewal.ts';
-import { unusableHint } from './oauth/unusable.ts';
+import { unusableHint } from './oauth/description.ts';
 import { movedHint } from './oauth/redirect.ts';
 import { scopeRefusal, scopesToAskFor } from './oauth/scopes.ts';
 import type { Credential } from '../domain/credential.ts';

@@ -3,7 +3,7 @@ import type { AuditEvent, AuditLog } from '../domain/event.ts';
 import type { SealedCredential } from '../domain/credential.ts';
 import type { Probe, Provider } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { readDetails } from './oauth/answer.ts';
+import { readDetails } from './oauth/identity.ts';
 import { describeFault, findSidekeyError } from './oauth/description.ts';
 import { jsonObject, memberAt } from './oauth/http.ts';
 import { readBounded } from '../lib/body.ts';

@@ -13,7 +13,7 @@ import {
   memberAt,
   type UnusableTokens,
 } from './http.ts';
-import { isAbsent, isBearer, readEnd, readLifetime, tokenText, typeText } from './members.ts';
+import { type Identity, identityIn, readDetails } from './identity.ts';
 import { splitScopes, withOfflineAccess } from './scopes.ts';
 
 /**
@@ -61,6 +61,7 @@ interface TokenReading {
   readonly secrets: readonly string[];
 }
 
+const maxLifetimeS = 100 * 365.25 * 86_400;
 // A second nonce may be outdated too: servers disagree, or it just changed (RFC 9449 §8).
 const passing = new Set(['temporarily_unavailable', 'server_error', 'use_dpop_nonce']);
 
@@ -135,26 +136,6 @@ function unusable(error: string, description: string, tokens: UnusableTokens): T
   return { kind: 'error', error, description, unusable: tokens };
 }
 
-/** Claims of an account (OpenID Connect Core §5.1). No claim is a secret or grants a right. */
-export type Identity = Readonly<Record<string, string>>;
-
-const claims = ['email', 'name', 'preferred_username', 'picture', 'sub'];
-
-/** Returns the known claims of an object. `secrets`: texts that no claim may contain. */
-export function claimsIn(object: JsonObject, secrets: readonly string[]): Identity {
-  const { picture, ...found } = readDetails(object, claims, secrets);
-  // A truncated URL is a different URL.
-  const isAddress = picture === object['picture'] && URL.parse(picture ?? '')?.protocol === 'https:';
-  return picture === undefined || !isAddress ? found : { ...found, picture };
-}
-
-/** Reads an ID token. TLS of the endpoint proves the issuer (OpenID Connect Core §3.1.3.7, 6). */
-function identityIn(idToken: unknown, secrets: readonly string[]): Pick<Tokens, 'identity'> {
-  if (typeof idToken !== 'string') return {};
-  const payload = Buffer.from(idToken.split('.')[1] ?? '', 'base64url').toString('utf8');
-  return { identity: claimsIn(jsonObject(payload) ?? {}, secrets) };
-}
-
 /** Returns the object at the dialect's path if it has an access token, else the top level. */
 function tokenPlace(body: JsonObject, { tokenResponse }: Dialect): JsonObject {
   const place = tokenResponse.root === null ? undefined : memberAt(body, tokenResponse.root);
@@ -203,35 +184,53 @@ function descriptionIn(body: JsonObject, { dialect, secrets }: TokenReading): st
   return '';
 }
 
-/** Returns the members that name the account, except those that contain a secret. */
-export function readDetails(
-  body: JsonObject,
-  paths: readonly string[],
-  secrets: readonly string[],
-): Readonly<Record<string, string>> {
-  const details: Record<string, string> = {};
-  for (const path of paths) {
-    const value = memberAt(body, path);
-    const detail = isPlain(value) ? plainDetail(String(value), secrets) : null;
-    if (detail !== null) details[path] = detail;
-  }
-  return details;
-}
-
-/** Returns a detail, shortened and cleaned; null: empty, or contains a secret. */
-export function plainDetail(value: string, secrets: readonly string[]): string | null {
-  if (secrets.some((secret) => secret !== '' && value.includes(secret))) return null;
-  const detail = describe(value, []);
-  return detail === '' ? null : detail;
-}
-
 /** Accepts numbers: some providers have numeric error codes. 0 is not an error. */
 function isNamed(error: unknown): error is string | number {
   return (typeof error === 'string' && error !== '') || (typeof error === 'number' && error !== 0);
 }
 
-function isPlain(value: unknown): value is string | number | boolean {
-  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
+/** Returns a token, which some servers send as a number; null: none. The rest of a token is opaque. */
+function tokenText(value: unknown): string | null {
+  if (typeof value === 'number') return Number.isSafeInteger(value) && value > 0 ? String(value) : null;
+  return typeof value === 'string' && value.trim() !== '' ? value : null;
+}
+
+/**
+ * Accepts spellings of bearer (Apigee: `BearerToken`, Azure DevOps: `jwt-bearer`), and values that name no
+ * way to send the token (`access_token`). `others`: further values of the provider.
+ */
+function isBearer(type: string, others: readonly string[]): boolean {
+  const lower = type.toLowerCase();
+  const letters = lower.replace(/[^a-z]/g, '');
+  const isSpelling = letters.includes('bearer') && !letters.includes('pop');
+  const namesNone = /^(urnietfparamsoauthtokentype)?accesstoken$/.test(letters);
+  return lower === '' || isSpelling || namesNone || others.some((other) => other.toLowerCase() === lower);
+}
+
+/** Returns a `token_type` as text: the texts of a list, separated by spaces; of another value, its type. */
+function typeText(value: unknown): string {
+  if (isAbsent(value)) return '';
+  const texts = (Array.isArray(value) ? value : [value]).filter((text) => typeof text === 'string');
+  return texts.length === 0 ? typeof value : texts.join(' ').trim();
+}
+
+/** Parses seconds. Returns null for less than 1, and non-numbers: an upstream 401 will show the end. */
+function readLifetime(value: unknown): number | null {
+  const isNumber =
+    typeof value === 'number' || (typeof value === 'string' && /^\s*[0-9.]{1,20}\s*$/.test(value));
+  const seconds = isNumber ? Number(value) : 0;
+  return seconds >= 1 && seconds < maxLifetimeS ? seconds : null;
+}
+
+/** Parses a time, in ISO 8601 or seconds since the epoch. Returns null for a time in the past. */
+function readEnd(value: unknown, obtainedAt: number): number | null {
+  const seconds = readLifetime(value);
+  const end = seconds === null ? (typeof value === 'string' ? Date.parse(value) : NaN) : seconds * 1000;
+  return end > obtainedAt && end < obtainedAt + maxLifetimeS * 1000 ? end : null;
+}
+
+function isAbsent(value: unknown): value is undefined | null | '' {
+  return value === undefined || value === null || value === '';
 }
 
 /** The result of a person's consent. */

@@ -4,13 +4,13 @@ import type { Provider } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { hintOf } from '../../lib/hint.ts';
 import { newDpopKey, proofKey } from '../../proxy/schemes/dpop-proof.ts';
-import { consented, type Consented, plainDetail } from './answer.ts';
-import { describe, errorCode, withDescription } from './description.ts';
+import { consented, type Consented } from './answer.ts';
+import { describe, errorCode, unusableHint, withDescription } from './description.ts';
 import type { EndpointFailure, TokenIo } from './http.ts';
+import { plainDetail } from './identity.ts';
 import { joinScopes } from './scopes.ts';
 import { movedHint } from './redirect.ts';
 import { askTokenEndpoint } from './token-endpoint.ts';
-import { unusableHint } from './unusable.ts';
 
 /** The authorization code flow (RFC 6749 §4.1) with PKCE (RFC 7636). */
 

@@ -4,7 +4,7 @@ import { type Hint, hintOf, remedy } from '../../lib/hint.ts';
 import { shellWord, withoutStop } from '../../lib/text.ts';
 import { createNonces, newDpopKey } from '../../proxy/schemes/dpop-proof.ts';
 import { consented, type Consented } from './answer.ts';
-import { withDescription } from './description.ts';
+import { unusableHint, withDescription } from './description.ts';
 import {
   type DeviceAuthorization,
   type DeviceRequest,
@@ -13,7 +13,6 @@ import {
   requestDeviceAuthorization,
 } from './device-code.ts';
 import type { EndpointFailure, TokenIo } from './http.ts';
-import { unusableHint } from './unusable.ts';
 import { movedHint } from './redirect.ts';
 
 /** A consent on another device (RFC 8628) that waits for a person. */

@@ -1,8 +1,7 @@
 import type * as oauth from 'oauth4webapi';
 import type { DpopKey } from '../../domain/credential.ts';
-import { readText } from './answer-text.ts';
 import { describeFault, findSidekeyError } from './description.ts';
-import { readBounded } from '../../lib/body.ts';
+import { readBounded, readText } from '../../lib/body.ts';
 import { unlessAborted } from '../../lib/timers.ts';
 import { isRedirect, movedFailure, type Redirect, repeatedAt } from './redirect.ts';
 import type { Nonces } from '../../proxy/schemes/dpop-proof.ts';

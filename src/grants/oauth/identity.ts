@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { OAuth2Credential } from '../../domain/credential.ts';
 import { createNonces, nonceIn, proofKey, signProof, targetUri } from '../../proxy/schemes/dpop-proof.ts';
-import { claimsIn, type Identity } from './answer.ts';
-import { askEndpoint, jsonObject, type TokenIo } from './http.ts';
+import { describe } from './description.ts';
+import { askEndpoint, jsonObject, type JsonObject, memberAt, type TokenIo } from './http.ts';
 
 /** Claims of an account, or the reason for their absence as the end of a sentence. */
 export type IdentityAnswer = { readonly status?: number } & (
@@ -60,4 +60,50 @@ export async function askUserinfo(
   if (subject !== undefined && body['sub'] !== subject)
     return unknown('for another subject than that of the ID token');
   return { kind: 'known', status, claims: claimsIn(body, [token]) };
+}
+
+/** Claims of an account (OpenID Connect Core §5.1). No claim is a secret or grants a right. */
+export type Identity = Readonly<Record<string, string>>;
+
+const claims = ['email', 'name', 'preferred_username', 'picture', 'sub'];
+
+/** Returns the known claims of an object. `secrets`: texts that no claim may contain. */
+export function claimsIn(object: JsonObject, secrets: readonly string[]): Identity {
+  const { picture, ...found } = readDetails(object, claims, secrets);
+  // A truncated URL is a different URL.
+  const isAddress = picture === object['picture'] && URL.parse(picture ?? '')?.protocol === 'https:';
+  return picture === undefined || !isAddress ? found : { ...found, picture };
+}
+
+/** Reads an ID token. TLS of the endpoint proves the issuer (OpenID Connect Core §3.1.3.7, 6). */
+export function identityIn(idToken: unknown, secrets: readonly string[]): { readonly identity?: Identity } {
+  if (typeof idToken !== 'string') return {};
+  const payload = Buffer.from(idToken.split('.')[1] ?? '', 'base64url').toString('utf8');
+  return { identity: claimsIn(jsonObject(payload) ?? {}, secrets) };
+}
+
+/** Returns the members that name the account, except those that contain a secret. */
+export function readDetails(
+  body: JsonObject,
+  paths: readonly string[],
+  secrets: readonly string[],
+): Readonly<Record<string, string>> {
+  const details: Record<string, string> = {};
+  for (const path of paths) {
+    const value = memberAt(body, path);
+    const detail = isPlain(value) ? plainDetail(String(value), secrets) : null;
+    if (detail !== null) details[path] = detail;
+  }
+  return details;
+}
+
+/** Returns a detail, shortened and cleaned; null: empty, or contains a secret. */
+export function plainDetail(value: string, secrets: readonly string[]): string | null {
+  if (secrets.some((secret) => secret !== '' && value.includes(secret))) return null;
+  const detail = describe(value, []);
+  return detail === '' ? null : detail;
+}
+
+function isPlain(value: unknown): value is string | number | boolean {
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
 }

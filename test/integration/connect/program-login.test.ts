@@ -429,7 +429,7 @@ describe('an unsupported response of the token endpoint', () => {
     ['without an access token', { body: '{"refresh_token":"rt-real","token":"at-real"}' }],
     ['of another token type', { body: '{"access_token":"at-real","token_type":"mac"}' }],
     ['a token with a line break', { body: '{"access_token":"at-real\\nrt-real"}' }],
-    ['larger than 64 KiB', { body: JSON.stringify({ access_token: 'at-real', pad: 'x'.repeat(70_000) }) }],
+    ['larger than 1 MiB', { body: JSON.stringify({ access_token: 'at-real', pad: 'x'.repeat(1_050_000) }) }],
     ['a failure', { status: 500, body: '{"access_token":"at-real"}' }],
     ['a redirect', { status: 302, body: '{"access_token":"at-real"}' }],
     ['an error with a token', { status: 400, body: '{"error":"x","refresh_token":"rt-real"}' }],

@@ -1,7 +1,6 @@
 import { expect, test } from 'vitest';
-import { claimsIn } from '../../../../src/grants/oauth/answer.ts';
 import type { TokenFetch } from '../../../../src/grants/oauth/http.ts';
-import { askUserinfo } from '../../../../src/grants/oauth/identity.ts';
+import { askUserinfo, claimsIn } from '../../../../src/grants/oauth/identity.ts';
 import { fakeEndpoint } from './fake-endpoint.ts';
 import { newDpopKey } from '../../../../src/proxy/schemes/dpop-proof.ts';
 
