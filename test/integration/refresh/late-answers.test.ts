@@ -50,11 +50,7 @@ test('a late answer is stored once for two proxies, whose callers were refused m
   const [one, other] = [await at.start(), await at.start()];
   const get = (proxy: { readonly url: string }) => proxiedGet(proxy.url, `${server.url}/items`);
   const refused = await Promise.all([get(one), get(other)]);
-  const body = expect.stringContaining('did not answer in time');
-  expect(refused).toMatchObject([
-    { status: 502, body },
-    { status: 502, body },
-  ]);
+  expect(refused).toMatchObject([{ status: 502 }, { status: 502 }]);
   expect(server.requests).toHaveLength(1);
   answer();
   await expect.poll(() => get(one), { timeout: 10_000 }).toMatchObject({ status: 200 });
