@@ -90,9 +90,7 @@ export function isExpiredBody(bytes: Buffer, { signs, coding }: ExpiredBody): bo
     return false;
   }
   return signs.some(({ path, values }) =>
-    valuesAt(body, path ?? []).some(
-      (value) => typeof value !== 'object' && matchesAny(values, String(value)),
-    ),
+    valuesAt(body, path ?? []).some((value) => isScalar(value) && matchesAny(values, String(value))),
   );
 }
 
@@ -101,7 +99,7 @@ function valuesAt(body: unknown, path: readonly string[]): readonly unknown[] {
   return path.reduce<readonly unknown[]>(
     (values, name) =>
       values.flatMap((value) =>
-        typeof value === 'object' && value !== null && Object.hasOwn(value, name)
+        typeof value === 'object' && value !== null
           ? itemsOf((value as Readonly<Record<string, unknown>>)[name])
           : [],
       ),
@@ -111,4 +109,8 @@ function valuesAt(body: unknown, path: readonly string[]): readonly unknown[] {
 
 function itemsOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [value];
+}
+
+function isScalar(value: unknown): value is string | number | boolean {
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
 }
