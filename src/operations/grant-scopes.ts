@@ -1,11 +1,11 @@
 import { z } from 'zod';
 import { idToStar } from '../audit/summary.ts';
 import type { AuditLine } from '../domain/event.ts';
-import { defaultUser, titleOf } from '../domain/grant.ts';
+import { titleOf } from '../domain/grant.ts';
 import { grantGone } from '../grants/keep.ts';
 import { consentRemedy } from '../grants/messages.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { type Hint, hintOf, remedy } from '../lib/hint.ts';
+import { type Hint, hintOf } from '../lib/hint.ts';
 import { auditConditions, checkConditions } from './audit-conditions.ts';
 import { eventQuery } from './audit-events.ts';
 import { isoOrNull, isoTime } from './format.ts';
@@ -72,12 +72,11 @@ export const compareScopes = reading({
     const removable = grant.scopes.filter((scope) => !enough.includes(scope));
     const isPart = enough.every((scope) => grant.scopes.includes(scope));
     const provider = config.providers.get(grant.provider);
-    const owner = grant.user === defaultUser ? undefined : grant.user;
     const hint: Hint | null =
       removable.length === 0 || enough.length === 0
         ? null
         : isPart && renewedBy(sealed.credential) === 'refresh_token'
-          ? remedy('grant.change', { grant: grant.name, user: owner, scopes: enough })
+          ? grantRemedy('change', grant, { scopes: enough })
           : hintOf`${grantRemedy('revoke', grant)}; ${consentRemedy(grant, enough, provider, sealed.credential)}`;
     // Without a condition: the log may begin later than the grant.
     const [first] = await firstOf(eventQuery(config, { since }, { grants, at }).events());

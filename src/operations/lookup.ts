@@ -115,7 +115,7 @@ export function grantReference({ name, user }: Pick<Grant, 'name' | 'user'>): st
 
 /** An action on a grant. */
 export function grantRemedy(
-  what: 'placeholder' | 'refresh' | 'remove' | 'revoke' | 'source',
+  what: 'change' | 'placeholder' | 'refresh' | 'remove' | 'revoke' | 'source',
   { name, user }: Pick<Grant, 'name' | 'user'>,
   more: RemedyInput = {},
 ): Remedy {

@@ -6,6 +6,7 @@ import { hashToken } from '../../../src/agents/authentication.ts';
 import type { OAuth2Credential } from '../../../src/domain/credential.ts';
 import { finishEndedLeases } from '../../../src/operations/lease-end.ts';
 import type { LeaseRecord } from '../../../src/store/store.ts';
+import { home } from '../../support/command-line.ts';
 import { oauth2Credential } from '../../support/oauth2-credential.ts';
 import { openTunnel } from '../../support/raw-client.ts';
 import { addAgent, leaseRecord } from '../../support/rights.ts';
@@ -394,3 +395,33 @@ describe('a lease that ends', () => {
     expect(await at.store.tokenUses.list()).toMatchObject([{ lease: null }]);
   });
 });
+
+test.each([
+  ['without a refresh token', 'acme', {}, 'The grant has no refresh token'],
+  ['at a provider that ends the whole grant', 'gitlab', { refresh_token: 'r' }, 'GitLab would end the whole'],
+  ['that gets another token', 'acme', { refresh_token: 'r' }, null],
+])(
+  'lease create tells beforehand of a token that stays: of a grant %s',
+  async (_name, provider, more, why) => {
+    const at = await home({ leases: { revoke: 'token' } });
+    await at.grant('work', { type: 'oauth2', access_token: 'a', ...more }, ['--provider', provider]);
+    await at.run(['agent', 'create', 'ci', '--grant', 'work']);
+    const made = [
+      'lease',
+      'create',
+      '--agent',
+      'ci',
+      '--grant',
+      'work',
+      '--ttl',
+      '15m',
+      '--purpose',
+      'a test',
+    ];
+    const { exit, stderr } = await at.run(made);
+    const text = stderr.replaceAll(/\s+/g, ' ');
+    expect(exit, stderr).toBe(0);
+    if (why === null) expect(text).not.toContain('stays valid');
+    else expect(text).toContain(`The token of work stays valid after the lease. ${why}`);
+  },
+);

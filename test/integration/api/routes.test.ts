@@ -86,6 +86,7 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
         access_token: consented.accessToken,
         refresh_token: consented.refreshToken,
         expires_in: 3600,
+        scope: 'read write',
       },
       audience: [upstream.authority],
       verify: false,
@@ -97,6 +98,7 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
     ).toEqual(['x']);
     expect((await ok('PATCH /v2/grants/acme', { labels: [], max_ttl: 'none' })).labels).toEqual([]);
     expect((await ok('POST /v2/grants/acme/refresh', { force: true })).renewed).toBe(true);
+    expect((await ok('GET /v2/grants/acme/scopes?since=30d')).enough).toEqual(['read', 'write']);
     // Domains, providers, explanations
     expect((await ok('GET /v2/domains')).data[0].domain).toBe(upstream.authority);
     await ok('PUT /v2/domains/a.example.com', { action: 'tunnel' });
