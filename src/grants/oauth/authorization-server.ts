@@ -73,18 +73,13 @@ export function authorizationServer(
       const reason = `${shown(url.href)} names the issuer ${shown(named)} instead of ${shown(issuer ?? server)}`;
       throw unusable(url, reason, trusting(address, named ?? server));
     }
-    const methods = document['code_challenge_methods_supported'];
-    const isStated = methods !== undefined && methods !== null;
-    if (document['authorization_endpoint'] === undefined || texts(methods).includes('S256'))
-      return { ...document, issuer: named };
-    if (isStated) throw unusable(url, `${shown(url.href)} names no PKCE with S256, which is required`);
+    const methods = document['code_challenge_methods_supported'] ?? null;
+    const isWithout = document['authorization_endpoint'] !== undefined && !texts(methods).includes('S256');
     // Entra ID and Cognito check PKCE without saying so. MCP forbids to assume that.
-    if (issuer === undefined)
-      throw unusable(
-        url,
-        `${shown(url.href)} does not say that the server checks PKCE`,
-        trusting(address, named),
-      );
+    if (isWithout && (methods !== null || issuer === undefined)) {
+      const reason = `${shown(url.href)} does not say that the server checks PKCE with S256`;
+      throw unusable(url, reason, methods === null ? trusting(address, named) : undefined);
+    }
     return { ...document, issuer: named };
   };
   return firstUsable(servers.flatMap(placesOf), read, io);
@@ -107,14 +102,12 @@ function placesOf({ href: server, origin, pathname }: URL): readonly Place[] {
   const kinds = /\/\.well-known\/(?:oauth-authorization-server|openid-configuration)(?=\/|$)/;
   // The address of the document itself stands for its server.
   const path = pathname.replace(kinds, '').replace(/\/$/, '');
-  const inserted = ['oauth-authorization-server', 'openid-configuration'].map(
-    (kind) => `/.well-known/${kind}${path}`,
-  );
-  const appended = ['openid-configuration', 'oauth-authorization-server'].map(
-    (kind) => `${path}/.well-known/${kind}`,
-  );
-  return [...inserted, ...(path === '' ? [] : appended)].map((place) => ({
-    url: new URL(place, origin),
-    server: path === pathname ? server : `${origin}${path}`,
-  }));
+  const places = [
+    `/.well-known/oauth-authorization-server${path}`,
+    `/.well-known/openid-configuration${path}`,
+    `${path}/.well-known/openid-configuration`,
+    `${path}/.well-known/oauth-authorization-server`,
+  ];
+  const stands = path === pathname ? server : `${origin}${path}`;
+  return [...new Set(places)].map((place) => ({ url: new URL(place, origin), server: stands }));
 }

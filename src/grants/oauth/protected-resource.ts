@@ -83,21 +83,12 @@ async function challengeOf(url: URL, io: DocumentIo): Promise<ApiChallenge> {
   const first = await challenged({ url, isDocument: false, method: 'GET', headers: { accept } }, io);
   if (first.metadata !== null) return first;
   const headers = { accept, 'content-type': 'application/json' };
-  const body = JSON.stringify(initialize);
+  const clientInfo = { name: 'sidekey', version: packageVersion() };
+  const params = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo };
+  const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params });
   const second = await challenged({ url, isDocument: false, method: 'POST', headers, body }, io);
   return { ...second, scopes: second.scopes.length > 0 ? second.scopes : first.scopes };
 }
-
-const initialize = {
-  jsonrpc: '2.0',
-  id: 1,
-  method: 'initialize',
-  params: {
-    protocolVersion: '2025-11-25',
-    capabilities: {},
-    clientInfo: { name: 'sidekey', version: packageVersion() },
-  },
-};
 
 /** A failure is no challenge: the well-known places report it. */
 async function challenged(question: Parameters<typeof ask>[0], io: DocumentIo): Promise<ApiChallenge> {

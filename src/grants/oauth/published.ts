@@ -49,9 +49,7 @@ async function documentAt(url: URL, io: DocumentIo): Promise<JsonObject | null> 
   return status === 200 ? jsonObject(text) : null;
 }
 
-type Init = Pick<Parameters<DocumentIo['fetch']>[1], 'method' | 'headers' | 'body'>;
-
-interface Question extends Init {
+interface Question extends Pick<Parameters<DocumentIo['fetch']>[1], 'method' | 'headers' | 'body'> {
   readonly url: URL;
   /** True: reads the body. False: only the head, and leaves the origin of the URL for no redirect. */
   readonly isDocument: boolean;

@@ -116,7 +116,7 @@ describe('providers', () => {
     ).toBe(true);
     expect(await at.run(['provider', 'list', 'zzz'])).toMatchObject({
       exit: 2,
-      stderr: expect.stringContaining('--discover'),
+      stderr: expect.stringContaining('sidekey connect https://HOST'),
     });
     const shown = await at.run(['provider', 'show', 'desk'], { env: { DESK_SECRET: 'desk-secret-value' } });
     expect(shown.stdout).toMatch(/client +sidekey, with a secret, sent as basic/);

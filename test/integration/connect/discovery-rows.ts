@@ -512,7 +512,11 @@ const servers: readonly DiscoveryRow[] = [
     api: described,
     login: { [oauthServer]: { ...server, code_challenge_methods_supported: ['plain'] } },
     issuer: '$login',
-    refuses: { code: 'provider_refused', says: ['names no PKCE with S256'] },
+    refuses: {
+      code: 'provider_refused',
+      says: ['does not say that the server checks PKCE with S256'],
+      hint: 'tell its operator',
+    },
   },
   {
     name: 'no word about PKCE where no browser is used',

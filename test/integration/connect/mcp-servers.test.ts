@@ -82,6 +82,10 @@ describe('an MCP server', () => {
     const { at, connect } = await machine(upstream);
     expect((await connect(`${upstream.url}/mcp`)).exit).toBe(0);
     await at.json(['grant', 'refresh', upstreamHost, '--force']);
+    expect(await at.run(['connect', `${upstream.url}/other`])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining(`already, which is not for ${upstream.url}/other.`),
+    });
     expect(asked).toEqual(Array(3).fill(`${upstream.url}/mcp`));
   });
 

@@ -87,6 +87,7 @@ server = FastMCP(
     "desk",
     stateless_http=True,
     json_response=True,
+    log_level="ERROR",
     auth_server_provider=Provider(),
     transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     auth=AuthSettings(

@@ -57,14 +57,7 @@ export async function startTypescriptMcp(options: McpOptions = {}) {
   app.all('/mcp', (request: ParsedRequest, response: ServerResponse, next: () => void) =>
     (request.body?.params?.name === 'change' ? writing : reading)(request, response, next),
   );
-  app.post('/mcp', async (request: ParsedRequest, response: ServerResponse) => {
-    const server = new McpServer({ name: 'desk', version: '1.0.0' });
-    for (const name of ['look', 'change'])
-      server.registerTool(name, {}, () => ({ content: [{ type: 'text', text: `${name}: done` }] }));
-    const transport = new StreamableHTTPServerTransport({ enableJsonResponse: true });
-    await server.connect(transport as Parameters<typeof server.connect>[0]);
-    await transport.handleRequest(request, response, request.body);
-  });
+  app.post('/mcp', (request: ParsedRequest, response: ServerResponse) => void serve(request, response));
   later.resolve(app as RequestListener);
   return { upstream, asked: authorization.asked };
 }
@@ -94,11 +87,6 @@ function memoryProvider({ givesRefreshTokens = true }: McpOptions) {
       scope: scopes.join(' '),
       ...(givesRefreshTokens ? { refresh_token: refresh } : {}),
     };
-  };
-  const take = <T>(kept: Map<string, T>, key: string): T => {
-    const found = kept.get(key);
-    if (found === undefined || !kept.delete(key)) throw new InvalidGrantError('it was used, or never given');
-    return found;
   };
   const provider: OAuthServerProvider = {
     clientsStore: {
@@ -141,4 +129,19 @@ function memoryProvider({ givesRefreshTokens = true }: McpOptions) {
     },
   };
   return { provider, asked };
+}
+
+function take<T>(kept: Map<string, T>, key: string): T {
+  const found = kept.get(key);
+  if (found === undefined || !kept.delete(key)) throw new InvalidGrantError('it was used, or never given');
+  return found;
+}
+
+async function serve(request: ParsedRequest, response: ServerResponse): Promise<void> {
+  const server = new McpServer({ name: 'desk', version: '1.0.0' });
+  for (const name of ['look', 'change'])
+    server.registerTool(name, {}, () => ({ content: [{ type: 'text', text: `${name}: done` }] }));
+  const transport = new StreamableHTTPServerTransport({ enableJsonResponse: true });
+  await server.connect(transport);
+  await transport.handleRequest(request, response, request.body);
 }
