@@ -26,6 +26,9 @@ const node = (fields: object = {}) => ({
 const sealedAs = <T extends { readonly sealed: Uint8Array }>(it: T | null | undefined) =>
   it && { ...it, sealed: new Uint8Array(it.sealed) };
 
+const usesIn = async ({ tokenUses }: Pick<Store, 'tokenUses'>) =>
+  (await tokenUses.list()).map(({ token, lease, attempts }) => [token, lease, attempts]);
+
 /** Tests of every implementation of `Store`. `open` creates an empty store with the clock `now`. */
 export function storeConformance(name: string, open: (now: () => number) => Promise<StoreUnderTest>): void {
   describe(`${name} as a store`, () => {
@@ -617,15 +620,12 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         grantId = record.id;
         await store.grants.insert(record);
       });
-      const listed = async (from = store) =>
-        (await from.tokenUses.list()).map(({ token, lease, attempts }) => [token, lease, attempts]);
-
       it('are noted once for each user of a token, across connections', async () => {
         const second = await subject.second();
         await store.tokenUses.note({ grantId, token: 't1', lease: 'l1' }, time);
         await second.tokenUses.note({ grantId, token: 't1', lease: 'l1' }, time + 1);
         await second.tokenUses.note({ grantId, token: 't1', lease: null }, time + 1);
-        expect(new Set(await listed())).toEqual(
+        expect(new Set(await usesIn(store))).toEqual(
           new Set([
             ['t1', null, 0],
             ['t1', 'l1', 0],
@@ -636,9 +636,9 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       it('are forgotten an hour after the first use, once there is another token', async () => {
         await store.tokenUses.note({ grantId, token: 't1', lease: 'l1' }, time);
         await store.tokenUses.note({ grantId, token: 't2', lease: 'l1' }, time + hour);
-        expect(await listed()).toHaveLength(2);
+        expect(await usesIn(store)).toHaveLength(2);
         await store.tokenUses.note({ grantId, token: 't2', lease: null }, time + hour + 1);
-        expect((await listed()).map(([token]) => token)).toEqual(['t2', 't2']);
+        expect((await usesIn(store)).map(([token]) => token)).toEqual(['t2', 't2']);
       });
 
       it('keep the number of attempts, and are removed one by one', async () => {
@@ -651,14 +651,14 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           expect.objectContaining({ grantId, token: 't1', lease: 'l1', attempts: 2, dueAt: time + 5 }),
         );
         await store.tokenUses.remove(use!);
-        expect(await listed()).toEqual([['t1', null, 0]]);
+        expect(await usesIn(store)).toEqual([['t1', null, 0]]);
       });
 
       it('are removed with the grant, and none is noted for a missing one', async () => {
         await store.tokenUses.note({ grantId, token: 't1', lease: 'l1' }, time);
         await store.grants.remove(grantId);
         await expect(store.tokenUses.note({ grantId, token: 't1', lease: 'l1' }, time)).rejects.toThrow();
-        expect(await listed()).toEqual([]);
+        expect(await usesIn(store)).toEqual([]);
       });
     });
 
