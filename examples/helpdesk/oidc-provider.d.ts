@@ -35,7 +35,10 @@ declare module 'oidc-provider/lib/provider.js' {
     constructor(issuer: string, configuration: Readonly<Record<string, unknown>>);
     readonly AccessToken: { find(value: string): Promise<StoredToken | undefined> };
     readonly ClientCredentials: { find(value: string): Promise<StoredToken | undefined> };
-    readonly Client: { find(id: string): Promise<{ readonly clientName?: string } | undefined> };
+    readonly Client: {
+      find(id: string): Promise<{ readonly clientName?: string } | undefined>;
+      readonly adapter: { destroy(id: string): Promise<void> };
+    };
     readonly Grant: {
       new (input: { accountId: string; clientId: string }): Grant;
       find(id: string): Promise<Grant | undefined>;

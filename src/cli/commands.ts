@@ -319,6 +319,15 @@ const credentialCommands: readonly CommandRow[] = [
       'OAuth client, stored in the config file:',
       ['--client-id <id>', 'ID of the client that you registered at the provider'],
       ['--client-secret <reference>', 'where the client secret is: env:NAME, file:PATH or command:…'],
+      [
+        '--client-metadata-url <url>',
+        'ID of the client, where it is the https address of a client ID metadata document',
+      ],
+      ['--register', 'register a new client, where the service lets clients register themselves'],
+      [
+        '--registration-token <reference>',
+        'where the initial access token of a registration is: env:NAME, file:PATH or command:…',
+      ],
       ['--set <name=value...>', "a setting in the provider's URLs, such as a workspace"],
       ['--auth-url <url>', 'authorization endpoint of an OAuth service that is no provider yet'],
       ['--token-url <url>', 'token endpoint of that service (default: what its login server says of itself)'],
@@ -367,7 +376,10 @@ const credentialCommands: readonly CommandRow[] = [
       ['--key <file>', 'the private key: PEM, JWK or a service account (-: standard input)'],
       ['--key-id <id>', 'ID of the key at the provider'],
       ['--algorithm <name>', 'signature algorithm: RS256, ES256 …'],
-      ['--issuer <name>', 'issuer of the assertion; with an address or --auth-url: the login server that you trust'],
+      [
+        '--issuer <name>',
+        'issuer of the assertion; with an address or --auth-url: the login server that you trust',
+      ],
       ['--subject <name>', 'subject of the assertion, where it is not the issuer'],
       ['--assertion-audience <uri>', 'audience of the assertion, where it is not the token endpoint'],
       'GitHub App:',

@@ -21,6 +21,8 @@ export interface OAuth2Credential {
   readonly clientId: string | null;
   readonly clientSecret: string | null;
   readonly tokenEndpoint: string | null;
+  /** Absent: a person registered the client. */
+  readonly registered?: RegisteredByItself;
   /** Time of a person's last consent, in milliseconds since the epoch; absent: unknown. */
   readonly consentedAt?: number;
   /** Flow of `connect` that obtained the credential; absent if it was obtained otherwise. */
@@ -29,6 +31,21 @@ export interface OAuth2Credential {
   readonly renewal?: Renewal;
   /** Key that the tokens are bound to (RFC 9449); absent: the tokens are not bound. */
   readonly dpop?: DpopBinding;
+}
+
+/** Mark of a client that Sidekey registered (RFC 7591). Times are milliseconds since the epoch. */
+export interface RegisteredByItself {
+  readonly at: number;
+  /** Client authentication, which may differ from that of a newer client of the provider. */
+  readonly auth: 'basic' | 'post' | 'none';
+  /** Expiry of the client secret; null: no expiry, or none is known. */
+  readonly secretExpiresAt: number | null;
+}
+
+/** Reports whether the secret of a client is in its last quarter and last two weeks, or has ended. */
+export function clientEndsSoon({ at, secretExpiresAt }: RegisteredByItself, now: number): boolean {
+  if (secretExpiresAt === null) return false;
+  return secretExpiresAt - now < Math.min((secretExpiresAt - at) / 4, 14 * 86_400_000);
 }
 
 export const refreshParameters = ['scope', 'resource'] as const;

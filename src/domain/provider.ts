@@ -1,5 +1,5 @@
 import type { Glob } from '../proxy/policy/text.ts';
-import type { DpopAlgorithm } from './credential.ts';
+import type { DpopAlgorithm, RegisteredByItself } from './credential.ts';
 
 /**
  * A provider definition: the sources of consent and tokens, the hosts that receive the credential, and its
@@ -28,6 +28,8 @@ export interface Provider {
   /** Reads the secret from its reference; `isTrial` runs no command. Null: a public client. */
   readonly clientSecret: ((isTrial?: boolean) => Promise<string>) | null;
   readonly clientAuth: ClientAuth;
+  /** Mark of the client, for its credential. No definition has it: the grants of the client do. */
+  readonly registered?: RegisteredByItself;
   /** Registered redirect URI of the client; null: any port of the loopback address (RFC 8252 §7.3). */
   readonly redirectUri: string | null;
   /**

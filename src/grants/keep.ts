@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { z } from 'zod';
 import type { AuditEvent, AuditEventName, AuditLog } from '../domain/event.ts';
 import { recordChange } from '../audit/log.ts';
 import { SidekeyError } from '../lib/errors.ts';
@@ -9,6 +10,7 @@ import type { Identity } from './oauth/identity.ts';
 import type { Credential, HeldCredential, SealedCredential } from '../domain/credential.ts';
 import { type Grant, titleOf } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
+import { registeredShape } from './sealed-text.ts';
 import { type NewGrant, openRegistry, type OpenedGrant, type Registry } from './registry.ts';
 
 export interface KeepState {
@@ -142,29 +144,61 @@ export function refuseOtherProvider(existing: Grant, provider: string): SidekeyE
   );
 }
 
-/** Returns the secret of a new client, else of the existing grant; null: only the definition may have one. */
-export function ownSecret(
-  provider: Pick<Provider, 'clientId' | 'clientSecret'>,
-  registered: string | null,
+/** Client of grants, besides its ID. */
+export const ownClientShape = z.object({
+  /** Null: a public client. */
+  secret: z.string().nullable(),
+  registered: registeredShape.optional(),
+});
+
+/** Most grants of others that a search for a client opens. */
+const mostRead = 20;
+
+export type OwnClient = z.infer<typeof ownClientShape>;
+
+/**
+ * Returns the client of the existing grant, else the client that Sidekey registered for another grant of the
+ * provider; null: the definition has the whole client.
+ */
+export async function ownClient(
+  grants: Registry,
+  provider: Pick<Provider, 'name' | 'clientId' | 'clientSecret'>,
   existing: OpenedGrant | null,
-): string | null {
-  if (registered !== null || provider.clientSecret !== null) return registered;
-  const credential = existing?.sealed.credential;
-  return credential?.type === 'oauth2' && credential.clientId === provider.clientId
-    ? credential.clientSecret
-    : null;
+): Promise<OwnClient | null> {
+  if (provider.clientSecret !== null || provider.clientId === null) return null;
+  const clientIn = (opened: OpenedGrant | null) => {
+    const credential = opened?.sealed.credential;
+    return credential?.type === 'oauth2' && credential.clientId === provider.clientId
+      ? { secret: credential.clientSecret, registered: credential.registered }
+      : null;
+  };
+  const own = clientIn(existing);
+  if (own !== null) return own;
+  const others = (await grants.list()).filter((grant) => grant.provider === provider.name);
+  // A few suffice, because every grant of a registered client has its mark.
+  for (const { id } of others.toSorted((a, b) => b.updatedAt - a.updatedAt).slice(0, mostRead)) {
+    const other = clientIn(await grants.read(id));
+    if (other?.registered !== undefined) return other;
+  }
+  return null;
 }
 
-/** Returns the provider with this client secret. */
-export function withSecret(provider: Provider, secret: string | null): Provider {
-  return secret === null ? provider : { ...provider, clientSecret: async () => secret };
+/** Returns the provider with this client. */
+export function withClient(provider: Provider, { secret, registered }: OwnClient): Provider {
+  const marked = registered === undefined ? provider : { ...provider, registered };
+  return secret === null ? marked : { ...marked, clientSecret: async () => secret };
 }
 
-/** Adds the client secret to an obtained credential, because later refreshes need it. */
-export function sealingSecret(obtained: Obtained, { clientId }: Provider, secret: string | null): Obtained {
+/** Adds the client to an obtained credential: later refreshes need it, also if the provider has another. */
+export function sealingSecret(
+  obtained: Obtained,
+  { clientId, registered }: Provider,
+  secret: string | null,
+): Obtained {
   const { credential } = obtained;
-  if (secret === null || credential.type !== 'oauth2') return obtained;
-  return { ...obtained, credential: { ...credential, clientId, clientSecret: secret } };
+  if ((secret === null && registered === undefined) || credential.type !== 'oauth2') return obtained;
+  const client = { clientId, clientSecret: secret, ...(registered === undefined ? {} : { registered }) };
+  return { ...obtained, credential: { ...credential, ...client } };
 }
 
 export function grantGone(): SidekeyError {

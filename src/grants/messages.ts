@@ -136,6 +136,30 @@ export function reauthReason({ kind }: RenewalRequest): string {
   return reauthReasons[kind];
 }
 
+/** Returns why a refresh failed, from the provider's error code. */
+export function refusalOf(error: string): string {
+  return `the provider refused the refresh with ${error}`;
+}
+
+/** Reports whether a reason is the refusal of the client. */
+export function isClientRefusal(reason: string): boolean {
+  return ['invalid_client', 'unauthorized_client'].some((error) => reason.startsWith(refusalOf(error)));
+}
+
+/** Returns the action that registers a new client; null: Sidekey did not register it, or it is not the cause. */
+export function newClientRemedy(
+  grant: Pick<Grant, 'name' | 'user' | 'provider' | 'type'>,
+  credential: Credential,
+  provider: Provider | undefined,
+  { reason, now }: { readonly reason: string; readonly now: number },
+): Hint | null {
+  const registered = credential.type === 'oauth2' ? credential.registered : undefined;
+  if (registered === undefined) return null;
+  const hasEnded = registered.secretExpiresAt !== null && registered.secretExpiresAt <= now;
+  if (!hasEnded && !isClientRefusal(reason)) return null;
+  return withInput(replaceRemedy(grant, [], provider, credential), { replace: true });
+}
+
 /** Returns the hint for a renewal whose endpoint redirects to an address. */
 export function movedRemedy(
   { grant, sealed: { credential } }: Pick<ReadyToken, 'grant' | 'sealed'>,

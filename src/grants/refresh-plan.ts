@@ -125,7 +125,8 @@ function otherSide({ provider: name, credential }: Renewable, provider: Provider
         credential.clientSecret ?? (isOwn ? ((await provider.clientSecret?.()) ?? null) : null);
       // A secret of the credential is used even if the definition is of a public client.
       const withSecret =
-        provider === undefined || provider.clientAuth === 'none' ? 'basic' : provider.clientAuth;
+        credential.registered?.auth ??
+        (provider === undefined || provider.clientAuth === 'none' ? 'basic' : provider.clientAuth);
       return { clientId, clientSecret, auth: clientSecret === null ? 'none' : withSecret };
     },
     isForPeople: provider?.flows.some((flow) => peopleFlows.has(flow)) === true,

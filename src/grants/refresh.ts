@@ -14,7 +14,7 @@ import type { Store } from '../store/store.ts';
 import { type ActivityNotes, createRefreshNotes } from './activity.ts';
 import { jwtExpiry } from './credential-input.ts';
 import { boundBy, clockOf, type DpopKey, isRefreshable } from '../domain/credential.ts';
-import { movedRemedy, reauthReason, whatToCheck } from './messages.ts';
+import { movedRemedy, newClientRemedy, reauthReason, refusalOf, whatToCheck } from './messages.ts';
 import type { Provider } from '../domain/provider.ts';
 import { createRefreshCommits, type NewTokens, oauthGrant, type OAuthGrant } from './refresh-commit.ts';
 import { createRefreshLock, heldUp, type LockedIo, type RefreshLimits } from './refresh-lock.ts';
@@ -270,12 +270,13 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         const { error, description, unusable } = outcome;
         const after = await keepRefreshToken(opened, unusable?.refreshToken ?? null, plan.proofKey);
         if (after === null) return settled;
-        const refusal = `the provider refused the refresh with ${error}`;
-        const reason = unusable === undefined ? withDescription(refusal, description) : description;
+        const reason = unusable === undefined ? withDescription(refusalOf(error), description) : description;
+        const definition = parts.providers(grant.provider);
         const hint =
           error === 'endpoint_moved'
-            ? movedRemedy(opened, parts.providers(grant.provider), outcome.movedTo)
-            : whatToCheck(request, grant.provider, outcome);
+            ? movedRemedy(opened, definition, outcome.movedTo)
+            : (newClientRemedy(grant, credential, definition, { reason, now: begun }) ??
+              whatToCheck(request, grant.provider, outcome));
         // A refusal of fewer scopes is not a failure of the grant.
         if (narrowTo !== undefined) return { kind: 'refused', reason, hint, revision: after.grant.revision };
         return refuse(after, reason, hint, begun);

@@ -81,6 +81,13 @@ const renewal = z.discriminatedUnion('kind', [
   }),
 ]);
 
+/** See `RegisteredByItself`. */
+export const registeredShape = z.object({
+  at: z.number(),
+  auth: z.enum(['basic', 'post', 'none']),
+  secretExpiresAt: time,
+});
+
 const credential = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('oauth2'),
@@ -94,6 +101,7 @@ const credential = z.discriminatedUnion('type', [
     clientId: textOrNull,
     clientSecret: textOrNull,
     tokenEndpoint: textOrNull,
+    registered: registeredShape.optional(),
     consentedAt: z.number().optional(),
     flow: text.optional(),
     renewal: renewal.optional(),

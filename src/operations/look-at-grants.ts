@@ -6,12 +6,15 @@ import { boundKeyOf, isUnbound, lackedBy } from './grant-facts.ts';
 import { domainsOf, offeredBy, refreshRemedy } from './lookup.ts';
 import { type Finding, finding, type HealthView, type Need } from './finding.ts';
 import type { ProxyProbe } from './proxy-probe.ts';
+import { clientEndsSoon } from '../domain/credential.ts';
 import { certificateFacts } from '../grants/client-certificate.ts';
+import { newClientRemedy } from '../grants/messages.ts';
+import type { OpenedGrant } from '../grants/registry.ts';
 import { type Grant, type GrantState, offeredGrants, titleOf } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
 import { endWords, replaceRemedy } from '../grants/token-result.ts';
 import { caughtFailure, SidekeyError } from '../lib/errors.ts';
-import { hintOf, remedy } from '../lib/hint.ts';
+import { hintOf, remedy, withInput } from '../lib/hint.ts';
 import { withoutStop } from '../lib/text.ts';
 import { isWithin } from '../proxy/policy/domain-map.ts';
 import type { GrantActivity } from '../store/store.ts';
@@ -125,15 +128,21 @@ async function refreshNeeds(
   }
   const failure = failureOf(grant, activity);
   const needs: Need[] = [];
+  // Sidekey registers clients only at servers with an issuer, and stores their secrets in grants.
+  const isMarked = provider !== undefined && provider.issuer !== null && provider.clientSecret === null;
+  const isRead = isMarked || (provider !== undefined && refreshTokenEnds(provider));
+  const opened = isRead ? await (await view.registry())?.read(grant.id) : null;
+  const credential = opened?.sealed.credential;
   if (failure !== null) {
+    const refusal = { reason: failure.text, now };
     needs.push({
       sentence: `${titleOf(grant)} could not be refreshed ${relativeTime(failure.at, now)}: ${failure.text}.`,
-      hint: refreshRemedy(grant),
+      hint: (credential && newClientRemedy(grant, credential, provider, refusal)) ?? refreshRemedy(grant),
     });
   }
-  if (provider === undefined || !refreshTokenEnds(provider)) return needs;
-  const opened = await (await view.registry())?.read(grant.id);
-  if (opened === undefined || opened === null) return needs;
+  if (provider === undefined || opened === undefined || opened === null) return needs;
+  needs.push(...clientNeeds(opened, provider, now));
+  if (!refreshTokenEnds(provider)) return needs;
   const { dialect } = provider;
   const { refreshToken } = clocksOf(opened, { activity, dialect, tokens, now });
   const { unusedAt, consentAt } = refreshToken;
@@ -156,6 +165,17 @@ async function refreshNeeds(
     });
   }
   return needs;
+}
+
+/** Returns the needs of a registered client whose secret ends soon. */
+function clientNeeds({ grant, sealed }: OpenedGrant, provider: Provider, now: number): readonly Need[] {
+  const { credential } = sealed;
+  const registered = credential.type === 'oauth2' ? credential.registered : undefined;
+  const end = registered?.secretExpiresAt ?? null;
+  if (registered === undefined || end === null || !clientEndsSoon(registered, now)) return [];
+  const ends = end <= now ? 'ended' : 'ends';
+  const sentence = `The client that Sidekey registered for ${titleOf(grant)} ${ends} ${relativeTime(end, now)}, and with it every refresh.`;
+  return [{ sentence, hint: withInput(replaceRemedy(grant, [], provider, credential), { replace: true }) }];
 }
 
 /** Returns the needs of a client certificate that expires soon, early enough for its renewal. */

@@ -10,6 +10,7 @@ import { packageRoot, packageText } from '../../lib/package-files.ts';
 import { untrusted } from '../../lib/text.ts';
 import { addressOf } from '../caller.ts';
 import type { ServiceParts } from '../parts.ts';
+import { clientDocument, clientDocumentPath } from '../../operations/connect/client-document.ts';
 import { beginConsent, type Finished, finishConsent } from './consent.ts';
 import { type ConnectSession, endSession, failedEnd, providerOf, recordsOf } from './sessions.ts';
 import { publicJwk, signResult } from './signature.ts';
@@ -32,6 +33,11 @@ export function connectPages(parts: ServiceParts): Hono<{ Bindings: HttpBindings
   const app = new Hono<{ Bindings: HttpBindings }>();
   let script: string | undefined;
   app.get('/connect/jwks.json', (context) => context.json({ keys: [publicJwk(parts.vault)] }));
+  app.get(clientDocumentPath, (context) => {
+    const document = clientDocument(parts.url());
+    if (document === null) return context.notFound();
+    return context.json(document, 200, { 'cache-control': 'public, max-age=300' });
+  });
   app.get('/connect.js', (context) =>
     context.body((script ??= connectScript()), 200, {
       'content-type': 'text/javascript; charset=utf-8',

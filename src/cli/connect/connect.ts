@@ -2,7 +2,7 @@ import type { Provider } from '../../domain/provider.ts';
 import { defaultUser, stateNow, titleOf } from '../../domain/grant.ts';
 import { noting } from '../../grants/connected.ts';
 import { scopesFor } from '../../grants/consent.ts';
-import { type Obtained, withSecret } from '../../grants/keep.ts';
+import { type Obtained, withClient } from '../../grants/keep.ts';
 import { parseCallback } from '../../grants/oauth/authorization-code.ts';
 import { readScopes } from '../../grants/oauth/scopes.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
@@ -22,6 +22,7 @@ import {
   assertSettings,
   configuredProvider,
 } from '../../operations/connect/provider-settings.ts';
+import { assertNotByHand, renewedClient } from '../../operations/connect/new-client.ts';
 import { redirectUriToRegister } from '../../operations/connect/redirect.ts';
 import type { ConnectOptions, ConnectRequest } from '../../operations/connect/request.ts';
 import { checkName, isoTime, relativeTime } from '../../operations/format.ts';
@@ -68,15 +69,23 @@ export async function connect(
   const flow = chooseFlow(options, configured, asks);
   assertSettings(configured);
   const isCode = flow === 'authorization_code';
-  if (isCode) await assertClient(configured, redirectUriToRegister(options, configured), asks);
+  if (options.register === true) assertNotByHand(configured);
+  else if (isCode) await assertClient(configured, redirectUriToRegister(options, configured), asks);
 
   const connected = await context.withState(async (opened): Promise<Connected | null> => {
     const state = await changingParts(context, opened);
-    const { existing, secret: kept } = await clientOf(state, configured, { name, user }, found?.clientSecret);
+    const known = await clientOf(state, configured, { name, user });
+    const { existing } = known;
     await assertReplaces(context, existing, options);
+    const isConsent = isCode || flow === 'device_code';
+    const own = found?.client?.own ?? null;
+    const renewing = { state, existing, options: { ...options, discover: found !== null }, parts: context };
+    const renewed = own === null && isConsent ? await renewedClient(known.provider, renewing) : null;
+    const { provider: current, secret: kept } =
+      own === null ? (renewed ?? known) : { provider: withClient(configured, own), secret: own.secret };
     const asksSecret = kept === null && isCode && options.printUrl !== true;
-    const secret = asksSecret ? await typedSecret(context, configured) : kept;
-    const provider = withSecret(configured, secret);
+    const secret = asksSecret ? await typedSecret(context, current) : kept;
+    const provider = withClient(current, { secret });
     const plan = planDomains(options, provider, existing?.sealed.audience ?? null);
     const asksScopes = options.scope === undefined && existing === null && (isCode || flow === 'device_code');
     const written = asksScopes ? await chooseScopes(context, provider) : options.scope;
@@ -84,7 +93,8 @@ export async function connect(
     const asked = { state, provider, name, user, scopes, existing, options, output: context.output };
     if (options.printUrl === true && isCode) {
       if (options.meta !== undefined) throw conflicting('--print-url', '--meta');
-      await printUrl(context, asked);
+      await renewed?.save();
+      await printUrl(context, { ...asked, secret });
       return null;
     }
     const waiting = startConsentTimeout(timeout, systemTimers);
@@ -100,7 +110,9 @@ export async function connect(
         return consentInBrowser({ ...request, context }, consent);
       });
     });
-    return connecting.finally(() => waiting.end());
+    const connected = await connecting.finally(() => waiting.end());
+    await renewed?.save();
+    return connected;
   });
   if (connected === null) return;
   await report(context, configured, connected);
@@ -113,13 +125,23 @@ export async function connect(
 
 /** Writes a provider that the options discover or define. Returns a discovered one; null: none. */
 async function defined(context: Context, named: string, options: ConnectOptions) {
-  const { authUrl, tokenUrl, via, connection, allowedDomains } = options;
+  const { authUrl, tokenUrl, clientMetadataUrl, via, connection, allowedDomains } = options;
   const discover = options.discover ?? /^https?:\/\//i.test(named);
+  const [one, other] = clientOptions.filter(([, name]) => options[name] !== undefined);
+  if (one !== undefined && other !== undefined) throw conflicting(one[0], other[0]);
   const isManual = authUrl !== undefined || tokenUrl !== undefined;
   if (options.userinfoUrl !== undefined && !isManual)
     throw inputInvalid('--userinfo-url goes with --auth-url.', 'leave it out, or name the login page too');
   const isByAuth0 =
     via !== undefined && connection !== undefined && allowedDomains !== undefined && !isManual;
+  const withFetch: ConnectRequest['state']['withFetch'] = async (use) =>
+    withUpstreamClient(await context.config(), context.env, ({ fetch }) => use(fetch));
+  if (clientMetadataUrl !== undefined) {
+    const { checkDocument } = await import('../../operations/connect/client-document.ts');
+    const unread = await withFetch((fetch) => checkDocument(clientMetadataUrl, options, { fetch }));
+    if (unread !== null)
+      context.output.say(`Note: ${clientMetadataUrl} could not be read from this machine: ${unread}.`);
+  }
   if (!discover && !isManual && !isByAuth0) return null;
   const { defineByAuth0, defineProvider, discoverProvider } =
     await import('../../operations/connect/define-provider.ts');
@@ -128,8 +150,6 @@ async function defined(context: Context, named: string, options: ConnectOptions)
     if (!providers.names.includes(named)) await defineByAuth0(context, named, options);
     return null;
   }
-  const withFetch: ConnectRequest['state']['withFetch'] = async (use) =>
-    withUpstreamClient(await context.config(), context.env, ({ fetch }) => use(fetch));
   const choose = (servers: readonly string[]) => chooseServer(context, servers);
   const found = discover ? await discoverProvider({ ...context, withFetch, choose }, named, options) : null;
   if (isManual) await defineProvider({ ...context, withFetch }, found?.provider.name ?? named, options);
@@ -228,6 +248,13 @@ async function assertReplaces(
     hint: 'for a second account, add --name NAME; to replace the credential, add --replace',
   });
 }
+
+/** Options that name a client, or have one registered. */
+const clientOptions = [
+  ['--client-id', 'clientId'],
+  ['--client-metadata-url', 'clientMetadataUrl'],
+  ['--register', 'register'],
+] as const;
 
 type Options = Omit<ConnectOptions, 'name' | 'user'>;
 type ChoosingProvider = Pick<Provider, 'name' | 'flows' | 'token' | 'clientId' | 'logins' | 'domains'>;

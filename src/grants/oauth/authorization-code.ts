@@ -2,7 +2,7 @@ import * as oauth from 'oauth4webapi';
 import type { DpopKey } from '../../domain/credential.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import { hintOf } from '../../lib/hint.ts';
+import { type Hint, hintOf, remedy } from '../../lib/hint.ts';
 import { newDpopKey, proofKey } from '../../proxy/schemes/dpop-proof.ts';
 import { consented, type Consented } from './answer.ts';
 import { describe, errorCode, unusableHint, withDescription } from './description.ts';
@@ -153,9 +153,18 @@ function refused(
           ? hintOf`${unusableHint(provider.name, unusable)}; then begin again`
           : error === 'endpoint_moved'
             ? `${movedHint(provider.name, movedTo)}; then begin again`
-            : `check the client of the provider "${provider.name}", then begin again`,
+            : (newClientHint(provider, error) ??
+              `check the client of the provider "${provider.name}", then begin again`),
     },
   );
+}
+
+/** Errors for a client that the server does not know, or does not accept any more. */
+export const clientErrors: ReadonlySet<string> = new Set(['invalid_client', 'unauthorized_client']);
+
+function newClientHint({ name, registered }: Provider, error: string): Hint | null {
+  if (registered === undefined || !clientErrors.has(error)) return null;
+  return hintOf`register a new client: ${remedy('connect', { provider: name, register: true })}`;
 }
 
 /** The response of the authorization endpoint (RFC 6749 §4.1.2): parsed, and checked against its flow. */
@@ -277,7 +286,11 @@ function saidNo(provider: Provider, error: string, description: string): Sidekey
     : new SidekeyError(
         'provider_refused',
         `The provider "${provider.name}" did not ask for consent (${detail}).`,
-        { hint: `check the client and the scopes of the provider "${provider.name}", then begin again` },
+        {
+          hint:
+            newClientHint(provider, error) ??
+            `check the client and the scopes of the provider "${provider.name}", then begin again`,
+        },
       );
 }
 

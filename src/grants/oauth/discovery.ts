@@ -1,10 +1,8 @@
 import * as oauth from 'oauth4webapi';
-import type { ClientAuth } from '../../domain/provider.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { hintOf, remedy } from '../../lib/hint.ts';
 import { authorizationServer, type ServerChoice, serversToAsk } from './authorization-server.ts';
 import { boundedFetch, type DocumentIo } from './http.ts';
-import { describe, describeFault, errorCode, findSidekeyError, withDescription } from './description.ts';
 import { type ProtectedResource, protectedResource } from './protected-resource.ts';
 import { firstUsable, httpsUrl, texts, unusable } from './published.ts';
 
@@ -22,6 +20,8 @@ export interface Discovered {
   readonly revocationEndpoint: string | null;
   readonly userinfoEndpoint: string | null;
   readonly registrationEndpoint: string | null;
+  /** Set if a client ID may be the address of a client ID metadata document. */
+  readonly takesClientDocuments?: true;
   /** Scopes that the API names; empty: the provider chooses. */
   readonly scopes: readonly string[];
   /** Scopes that a later consent may ask for, which a registration must name too. */
@@ -133,6 +133,7 @@ function describedBy(
     revocationEndpoint: endpoint('revocation_endpoint'),
     userinfoEndpoint: endpoint('userinfo_endpoint'),
     registrationEndpoint: endpoint('registration_endpoint'),
+    ...(metadata['client_id_metadata_document_supported'] === true ? { takesClientDocuments: true } : {}),
     // All scopes of the server would be more than this API needs. That scope asks for a refresh token.
     scopes: withOfflineAccess(api?.scopes ?? []),
     knownScopes: withOfflineAccess(api?.knownScopes ?? []),
@@ -181,100 +182,4 @@ function takesConsentPrompt({
   const prompts = metadata['prompt_values_supported'];
   if (prompts !== undefined) return texts(prompts).includes('consent');
   return !/\.microsoftonline\.(?:com|us|cn)$/.test(URL.parse(endpoint)?.hostname ?? '');
-}
-
-/** Dynamic client registration (RFC 7591) at a server that permits it. */
-
-export interface Registration {
-  /** An https URL. */
-  readonly endpoint: string;
-  /** Redirect URIs that were registered. No other URI may be used later. */
-  readonly redirectUris: readonly string[];
-  readonly grantTypes: readonly string[];
-  /** Methods that the token endpoint accepts; empty: not stated, which means basic (RFC 8414 §2). */
-  readonly authMethods: readonly string[];
-  readonly scopes: readonly string[];
-}
-
-/** Client as registered by the server. */
-export interface RegisteredClient {
-  readonly clientId: string;
-  readonly clientSecret: string | null;
-  readonly auth: ClientAuth;
-}
-
-/**
- * Registers a client, as a public one if the server permits it: a secret registered on the spot does not
- * authenticate its user (RFC 8252 §8.4).
- * @throws SidekeyError `provider_refused`: the server refused or sent no usable client;
- * `upstream_unreachable`, `address_blocked`
- */
-export async function registerClient(registration: Registration, io: DocumentIo): Promise<RegisteredClient> {
-  const { endpoint, authMethods } = registration;
-  const { host, origin } = new URL(endpoint);
-  // The first that the server names: servers of the Python SDK of MCP do not take Basic, which they name last.
-  const known = authMethods.find((name) => /^client_secret_(?:basic|post)$/.test(name));
-  const method = authMethods.includes('none') ? 'none' : (known ?? 'client_secret_basic');
-  let response: Response;
-  try {
-    response = await oauth.dynamicClientRegistrationRequest(
-      { issuer: origin, registration_endpoint: endpoint },
-      {
-        client_name: 'Sidekey',
-        application_type: 'native',
-        redirect_uris: [...registration.redirectUris],
-        grant_types: [...registration.grantTypes],
-        response_types: registration.grantTypes.includes('authorization_code') ? ['code'] : [],
-        token_endpoint_auth_method: method,
-        ...(registration.scopes.length === 0 ? {} : { scope: registration.scopes.join(' ') }),
-      },
-      requestOptions(io),
-    );
-  } catch (error) {
-    const ours = findSidekeyError(error);
-    if (ours !== null) throw ours;
-    throw new SidekeyError('upstream_unreachable', `${host} did not answer: ${describeFault(error)}.`, {
-      hint: 'try again later',
-    });
-  }
-  let client: oauth.OmitSymbolProperties<oauth.Client>;
-  try {
-    // Servers of the Python SDK of MCP leave the member out.
-    const answer = { client_secret_expires_at: 0, ...((await response.json()) as object) };
-    client = await oauth.processDynamicClientRegistrationResponse(Response.json(answer, response));
-  } catch (error) {
-    throw refused(host, reasonOf(error, response.status));
-  }
-  const { client_id: clientId, client_secret: secret, token_endpoint_auth_method: said } = client;
-  if (!/^[\x20-\x7e]+$/.test(clientId)) throw refused(host, 'the client id is not printable');
-  const clientSecret = typeof secret === 'string' && secret !== '' ? secret : null;
-  // RFC 7591 §3.2.1: the server may replace the requested method.
-  const auth = authOf(typeof said === 'string' ? said : method);
-  if (auth === null) throw refused(host, 'it wants a way of client authentication that Sidekey has not');
-  if (auth !== 'none' && clientSecret === null) throw refused(host, 'it gave no client secret');
-  return { clientId, clientSecret: auth === 'none' ? null : clientSecret, auth };
-}
-
-function authOf(method: string): ClientAuth | null {
-  switch (method) {
-    case 'none':
-      return 'none';
-    case 'client_secret_basic':
-      return 'basic';
-    case 'client_secret_post':
-      return 'post';
-    default:
-      return null;
-  }
-}
-
-function reasonOf(error: unknown, status: number): string {
-  if (!(error instanceof oauth.ResponseBodyError)) return `it answered HTTP ${status}`;
-  return withDescription(errorCode(error.error, []), describe(error.error_description ?? '', []));
-}
-
-function refused(host: string, reason: string): SidekeyError {
-  return new SidekeyError('provider_refused', `${host} did not register a client (${reason}).`, {
-    hint: 'register one by hand, and give its id: --client-id ID --client-secret env:NAME',
-  });
 }

@@ -3,7 +3,14 @@ import type { Grant } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { noting } from '../../grants/connected.ts';
 import { assertUnchanged, consentShape, pendingConsent } from '../../grants/consent.ts';
-import { existingGrant, type KeepState, type Obtained, ownSecret, withSecret } from '../../grants/keep.ts';
+import {
+  existingGrant,
+  type KeepState,
+  type Obtained,
+  ownClient,
+  ownClientShape,
+  withClient,
+} from '../../grants/keep.ts';
 import {
   type Authorization,
   authorizationUrl,
@@ -25,18 +32,16 @@ import type { ConnectRequest, ConnectState } from './request.ts';
 /**
  * Returns the grant to reconnect, the client secret that no file contains, and the provider with that secret.
  *
- * @param registered secret of a client that was registered now; null: none
  * @throws SidekeyError `already_exists`: the grant is of another provider
  */
 export async function clientOf(
   state: Pick<KeepState, 'grants'>,
   provider: Provider,
   { name, user }: Pick<Grant, 'name' | 'user'>,
-  registered: string | null = null,
 ) {
   const existing = await existingGrant(state, { name, user, provider: provider.name });
-  const secret = ownSecret(provider, registered, existing);
-  return { existing, secret, provider: withSecret(provider, secret) };
+  const client = (await ownClient(state.grants, provider, existing)) ?? { secret: null };
+  return { existing, secret: client.secret, provider: withClient(provider, client) };
 }
 
 /** Begins a consent that may end in another process. Returns its URL, and the record that it ends with. */
@@ -111,6 +116,8 @@ export const kind = 'connect-session';
 
 /** A started flow that waits for its callback. The store seals it. */
 const sessionShape = consentShape.extend({
+  /** Client of the grants of the provider; absent: the definition has it. */
+  client: ownClientShape.optional(),
   /** Domain patterns for the map; null: those of the provider. */
   allowedDomains: z.array(z.string()).readonly().nullable(),
   widen: z.boolean(),
@@ -124,17 +131,19 @@ const sessionShape = consentShape.extend({
  * @param expiresAt milliseconds since the epoch
  */
 export async function beginPending(
-  request: Omit<ConnectRequest, 'parts' | 'signal' | 'output'>,
+  request: Omit<ConnectRequest, 'parts' | 'signal' | 'output'> & { readonly secret: string | null },
   expiresAt: number,
 ) {
-  const { state, provider, name, user, scopes, options } = request;
+  const { state, provider, name, user, scopes, options, secret } = request;
   const redirectUri = writtenRedirectUri(redirectOf(options, provider));
   const asked = { redirectUri, scopes, name, user, state: checkedState(options.state) };
   const { url, pending } = await beginConsentAt(provider, asked);
   const subject = { user, provider: provider.name, grant: request.existing?.grant.id } as const;
   await state.audit.append({ event: 'grant.connecting', ...subject, reason: 'a consent elsewhere' });
+  const { registered } = provider;
   const record = {
     ...pending,
+    client: { secret, registered },
     allowedDomains: options.allowedDomains ?? null,
     widen: options.widen === true,
     domains: options.domains !== false,
@@ -188,7 +197,8 @@ export async function finishPending(
       { hint: `begin again: sidekey connect ${session.provider} --print-url` },
     );
   }
-  const provider = findProvider(state.config.providers, session.provider);
+  const client = session.client ?? { secret: null };
+  const provider = withClient(findProvider(state.config.providers, session.provider), client);
   assertUnchanged(provider, session);
   const existing = await existingGrant(state, { name, user, provider: provider.name });
   const wanted = allowedDomains === null ? choices : { ...choices, allowedDomains };
@@ -199,7 +209,7 @@ export async function finishPending(
       const obtained = await exchangeOnce({ ...exchange, fetch }, state);
       const signal = AbortSignal.timeout(state.config.limits.refresh_timeout);
       const request = { state, parts: { fetch }, provider, name, user, scopes, signal, plan };
-      return finishGrant({ ...request, ...how, flow: 'authorization_code', secret: null }, obtained);
+      return finishGrant({ ...request, ...how, flow: 'authorization_code', secret: client.secret }, obtained);
     }),
   );
   return { provider, connected };

@@ -4,13 +4,7 @@ import { type EntryValue, putValue } from '../../config/yaml-splice.ts';
 import { isName } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
 import type { ServerChoice } from '../../grants/oauth/authorization-server.ts';
-import {
-  discover,
-  discoverServer,
-  type Discovered,
-  registerClient,
-  type RegisteredClient,
-} from '../../grants/oauth/discovery.ts';
+import { discover, discoverServer, type Discovered } from '../../grants/oauth/discovery.ts';
 import { readScopes } from '../../grants/oauth/scopes.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { shellWord } from '../../lib/text.ts';
@@ -19,6 +13,7 @@ import { hostPattern } from '../credential-entry.ts';
 import { checkName } from '../format.ts';
 import { findProvider } from '../lookup.ts';
 import type { Call } from '../operation.ts';
+import { newClient, type NewClient } from './new-client.ts';
 import { type ConfigParts, keptReference, writeProvider } from './provider-settings.ts';
 import { redirectTarget, writtenRedirectUri } from './redirect.ts';
 import type { ConnectOptions } from './request.ts';
@@ -28,16 +23,16 @@ import type { ConnectOptions } from './request.ts';
 /**
  * `connect https://…`: discovers the login server of an API, registers a client if the server
  * supports it, and writes the definition to the config file. Never changes an existing definition. Returns
- * the secret of the registered client too, which no file contains; null: there is none.
+ * the new client too, whose secret no file contains; null: there is none.
  *
- * @throws SidekeyError errors of `discover` and `registerClient`; `input_invalid`, `already_exists`,
+ * @throws SidekeyError errors of `discover` and `newClient`; `input_invalid`, `already_exists`,
  * `config_invalid`, `file_unwritable`, `audit_unavailable`
  */
 export async function discoverProvider(
-  parts: ConfigParts & Pick<Call, 'withFetch'> & Pick<ServerChoice, 'choose'>,
+  parts: ConfigParts & Pick<Call, 'withFetch' | 'now'> & Pick<ServerChoice, 'choose'>,
   address: string,
   options: ConnectOptions,
-): Promise<{ readonly provider: Provider; readonly clientSecret: string | null }> {
+): Promise<{ readonly provider: Provider; readonly client: NewClient | null }> {
   const target = parseAbsoluteTarget(address);
   if (target?.authority.scheme !== 'https') {
     throw inputInvalid(
@@ -59,7 +54,7 @@ export async function discoverProvider(
   const isFor = existing?.audience.includes(host) === true && coversAddress(existing, address);
   if (existing !== null && providers.own.includes(name) && isFor) {
     output.say(`The provider ${name} is in the config file already; it is used as it is.`);
-    return { provider: existing, clientSecret: null };
+    return { provider: existing, client: null };
   }
   if (existing !== null) {
     throw new SidekeyError(
@@ -78,13 +73,23 @@ export async function discoverProvider(
     };
     const issuer = options.jwtBearer === true ? undefined : options.issuer;
     const discovered = await discover(address, io, { issuer, choose: parts.choose });
-    return { found: discovered, client: await clientFor(discovered, options, io) };
+    // Port and path of the later listener.
+    const redirectUri = writtenRedirectUri(redirectTarget(options));
+    const wanted = {
+      ...parts,
+      server: discovered,
+      provider: { ...discovered, scopes: discovered.knownScopes },
+      redirectUri,
+      options,
+    };
+    const client = options.clientId === undefined ? await newClient(wanted, io) : null;
+    return { found: discovered, client };
   });
   const facts = { host, reason: `discovered at ${found.issuer}` };
   const provider = await addDefinition(parts, name, definitionOf(found, client, host), facts);
   output.say(
     `Found at ${found.issuer}, and kept in ${displayName(file)} as providers.${name}.` +
-      (client === null ? '' : ` Sidekey registered itself there as the client ${client.clientId}.`),
+      (client === null ? '' : clientSentence(client)),
   );
   const server = new URL(found.tokenEndpoint).host;
   if (server !== host) {
@@ -93,7 +98,13 @@ export async function discoverProvider(
       `Note: Its tokens come from ${server}, and are sent to ${host}: continue only if they belong together.`,
     );
   }
-  return { provider, clientSecret: client?.clientSecret ?? null };
+  return { provider, client };
+}
+
+function clientSentence({ clientId, own }: NewClient): string {
+  return own.registered === undefined
+    ? ` Its client ID is the address of a document, which the server must be able to read: ${clientId}.`
+    : ` Sidekey registered itself there as the client ${clientId}.`;
 }
 
 /** Reports whether the tokens of a discovered provider are for this address: a host may have several APIs. */
@@ -213,40 +224,14 @@ function audienceOf(hosts: readonly string[]): readonly string[] {
   return hosts.map((text) => hostPattern('--allowed-domains', text).text);
 }
 
-/** Registers a client; null: the user named one. */
-async function clientFor(
-  { registrationEndpoint, authMethods, knownScopes, authorizationEndpoint, issuer }: Discovered,
-  { clientId, port, redirectUri }: ConnectOptions,
-  io: Parameters<typeof registerClient>[1],
-): Promise<RegisteredClient | null> {
-  if (clientId !== undefined) return null;
-  // Port and path of the later listener.
-  const back = writtenRedirectUri(redirectTarget({ port, redirectUri }));
-  if (registrationEndpoint === null) {
-    throw new SidekeyError('provider_refused', `${issuer} lets no client register itself.`, {
-      hint: `register one by hand, with the redirect URI ${back}, and give its id: --client-id ID --client-secret env:NAME`,
-    });
-  }
-  return registerClient(
-    {
-      endpoint: registrationEndpoint,
-      // With and without the port: some servers compare it, others (RFC 8252 §7.3) do not.
-      redirectUris: redirectUri === undefined ? [back, 'http://127.0.0.1/callback'] : [back],
-      grantTypes: [...(authorizationEndpoint === null ? [] : ['authorization_code']), 'refresh_token'],
-      authMethods,
-      scopes: knownScopes,
-    },
-    io,
-  );
-}
-
-function definitionOf(found: Discovered, client: RegisteredClient | null, host: string): Definition {
+function definitionOf(found: Discovered, client: NewClient | null, host: string): Definition {
   return [
     ...serverEntries(found),
     // The endpoint accepts only tokens with that scope.
     ['userinfo_endpoint', found.scopes.includes('openid') ? found.userinfoEndpoint : null],
     ['client_id', client?.clientId ?? null],
-    ['client_auth', client?.auth ?? null],
+    ['client_auth', client?.clientAuth ?? null],
+    ['redirect_uri', client?.redirectUri ?? null],
     ['scopes', found.scopes.length === 0 ? null : found.scopes],
     ['audience', [host]],
     ['dialect.authorization_parameters.prompt', found.asksConsent ? 'consent' : null],

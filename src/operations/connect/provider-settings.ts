@@ -114,7 +114,10 @@ export async function writeProvider(
   return provider;
 }
 
-type ProviderOptions = Pick<ConnectOptions, 'set' | 'clientId' | 'clientSecret' | 'redirectUri'>;
+type ProviderOptions = Pick<
+  ConnectOptions,
+  'set' | 'clientId' | 'clientMetadataUrl' | 'clientSecret' | 'redirectUri'
+>;
 
 /**
  * Writes the provider's options to the config file, and returns the provider.
@@ -126,7 +129,7 @@ export async function configuredProvider(
   name: string,
   options: ProviderOptions,
 ): Promise<Provider> {
-  const { clientId, clientSecret, set = [] } = options;
+  const { clientMetadataUrl, clientId = clientMetadataUrl, clientSecret, set = [] } = options;
   const { file, providers } = await parts.config();
   const provider = findProvider(providers, name);
   if (clientId === undefined && clientSecret === undefined && set.length === 0) return provider;
@@ -140,7 +143,7 @@ export async function configuredProvider(
 }
 
 function editFrom(
-  { clientId, clientSecret, redirectUri, set = [] }: ProviderOptions,
+  { clientMetadataUrl, clientId = clientMetadataUrl, clientSecret, redirectUri, set = [] }: ProviderOptions,
   provider: Provider,
 ): ProviderEdit {
   if (clientId !== undefined && !/^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(clientId)) {
@@ -153,7 +156,12 @@ function editFrom(
     clientId,
     clientSecret: clientSecret === undefined ? undefined : keptReference('--client-secret', clientSecret),
     // `none` is for definitions without a secret. With one, the client authenticates as in RFC 6749 §2.3.1.
-    clientAuth: clientSecret !== undefined && provider.clientAuth === 'none' ? 'basic' : undefined,
+    clientAuth:
+      clientSecret !== undefined && provider.clientAuth === 'none'
+        ? 'basic'
+        : clientMetadataUrl !== undefined && provider.clientAuth !== 'none'
+          ? 'none'
+          : undefined,
     // Redirect URI of the client named with it.
     redirectUri: clientId === undefined ? undefined : redirectUri,
     settings: Object.fromEntries(set.map((text) => setting(text, provider))),

@@ -22,13 +22,14 @@ export interface ConnectOptions
     Options<'scope' | 'meta' | 'allowedDomains' | 'set' | 'param', readonly string[]>,
     Options<'name' | 'user' | 'timeout' | 'clientId' | 'clientSecret', string>,
     Options<'authUrl' | 'tokenUrl' | 'userinfoUrl', string>,
+    Options<'clientMetadataUrl' | 'registrationToken', string>,
     Options<'port' | 'redirectUri' | 'finish' | 'state' | 'via' | 'connection' | 'loginHint', string>,
     Options<'fromEnv' | 'from' | 'sourceTtl' | 'sourceForm' | 'key' | 'keyId' | 'algorithm', string>,
     Options<'issuer' | 'subject' | 'assertionAudience' | 'appId' | 'installationId', string>,
     Options<'assumeRole' | 'externalId' | 'region' | 'subjectToken' | 'subjectTokenType', string>,
     Options<'actorToken' | 'actorTokenType' | 'requestedTokenType', string>,
     Options<
-      'replace' | 'verify' | 'widen' | 'domains' | 'discover' | 'device' | 'paste' | 'printUrl',
+      'register' | 'replace' | 'verify' | 'widen' | 'domains' | 'discover' | 'device' | 'paste' | 'printUrl',
       boolean
     >,
     Options<'token' | 'import' | 'clientCredentials' | 'jwtBearer' | 'tokenExchange', boolean> {
