@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { TokenFetch } from '../../../../src/grants/oauth/http.ts';
-import { registerClient, type Registration } from '../../../../src/grants/oauth/discovery.ts';
+import { registerClient, type Registration } from '../../../../src/grants/oauth/registration.ts';
 
 function server(
   status: number,
