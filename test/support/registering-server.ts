@@ -81,6 +81,7 @@ export async function startRegisteringServer(deviation: Deviation = {}) {
     token_endpoint: `${issuer}/token`,
     registration_endpoint: `${issuer}/register`,
     response_types_supported: ['code'],
+    code_challenge_methods_supported: ['S256'],
     token_endpoint_auth_methods_supported: ['none', 'client_secret_basic', 'client_secret_post'],
     ...present.metadata,
   });
