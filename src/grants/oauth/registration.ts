@@ -133,10 +133,9 @@ function readClient(
   return { clientId, clientSecret, auth, ...(secretExpiresAt === null ? {} : { secretExpiresAt }) };
 }
 
-/** Returns the method of a client with a secret. */
+/** Returns the first method with a secret: servers of the Python SDK of MCP name Basic last, and refuse it. */
 function secretMethod(authMethods: Registration['authMethods']): string {
-  const isPost = authMethods.includes('client_secret_post') && !authMethods.includes('client_secret_basic');
-  return isPost ? 'client_secret_post' : 'client_secret_basic';
+  return authMethods.find((name) => /^client_secret_(?:basic|post)$/.test(name)) ?? 'client_secret_basic';
 }
 
 const methods: Readonly<Record<string, RegisteredClient['auth'] | undefined>> = {
