@@ -5,10 +5,12 @@ import { putValue } from '../../config/yaml-splice.ts';
 import { clientEndsSoon } from '../../domain/credential.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { type OwnClient, withClient } from '../../grants/keep.ts';
+import { scopesFor } from '../../grants/consent.ts';
 import { isClientRefusal } from '../../grants/messages.ts';
 import { authorizationUrl, clientErrors } from '../../grants/oauth/authorization-code.ts';
 import { type Discovered, serverMetadata } from '../../grants/oauth/discovery.ts';
 import type { DocumentIo } from '../../grants/oauth/http.ts';
+import { readScopes } from '../../grants/oauth/scopes.ts';
 import { registerClient } from '../../grants/oauth/registration.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { caughtFailure, inputInvalid, SidekeyError } from '../../lib/errors.ts';
@@ -82,6 +84,9 @@ async function register(
   const { registrationToken: token } = options;
   const from = token === undefined ? null : referenceOption('--registration-token', token);
   const isDefault = options.redirectUri === undefined && redirectUri.startsWith('http://127.0.0.1:');
+  // A registration with scopes limits later consents to them.
+  const asked = provider.scopes.length > 0 && options.scope !== undefined ? readScopes(options.scope) : [];
+  const scopes = [...new Set([...provider.scopes, ...asked])];
   const isForPeople = provider.authorizationEndpoint !== null;
   const client = await registerClient(
     {
@@ -90,7 +95,7 @@ async function register(
       redirectUris: [redirectUri, ...(isDefault ? ['http://127.0.0.1/callback'] : [])],
       grantTypes: [...(isForPeople ? ['authorization_code'] : []), 'refresh_token'],
       authMethods: server.authMethods,
-      scopes: provider.scopes,
+      scopes,
       initialAccessToken: from === null ? undefined : await readSecret(from, { env, cwd: process.cwd() }),
     },
     io,
@@ -124,7 +129,7 @@ interface Reconnecting {
  * @throws SidekeyError errors of `newClient`
  */
 export async function renewedClient(provider: Provider, request: Reconnecting) {
-  const { state, options, parts } = request;
+  const { state, existing, options, parts } = request;
   const { issuer, name, title } = provider;
   // The secret of a client is lost if its first consent was not finished.
   const isLost =
@@ -142,7 +147,10 @@ export async function renewedClient(provider: Provider, request: Reconnecting) {
       authMethods: metadata?.token_endpoint_auth_methods_supported ?? [],
       takesClientDocuments: metadata?.['client_id_metadata_document_supported'] === true,
     };
-    return newClient({ ...parts, server, provider, redirectUri, options, now: state.now }, io);
+    const scopes =
+      provider.scopes.length === 0 ? [] : scopesFor(undefined, provider, existing?.grant ?? null);
+    const wanted = { ...parts, server, provider: { ...provider, scopes }, redirectUri, options };
+    return newClient({ ...wanted, now: state.now }, io);
   });
   if (client === null) return null;
   const { own, clientId, clientAuth } = client;
