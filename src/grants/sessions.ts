@@ -7,6 +7,8 @@ import type { Vault } from '../store/vault/vault.ts';
 interface Sessions<T> {
   /** @param expiresAt milliseconds since the epoch */
   put(key: string, value: T, expiresAt: number): Promise<void>;
+  /** As `put`; replaces a record of the key. */
+  replace(key: string, value: T, expiresAt: number): Promise<void>;
   /** Null: no such record, expired, or written by another version. */
   get(key: string): Promise<T | null>;
   /** Removes and returns a record. Of several concurrent callers, only one receives it. */
@@ -43,14 +45,16 @@ export function sessionsOf<T>(
     const { v, value } = JSON.parse(text) as { readonly v?: unknown; readonly value?: unknown };
     return v === version ? (shape.safeParse(value).data ?? null) : null;
   };
+  const recordOf = async (key: string, value: T, expiresAt: number) => {
+    await sessions.removeEnded(now());
+    const id = sessionId(kind, key);
+    await vault.refresh();
+    const text = Buffer.from(JSON.stringify({ v: version, value }), 'utf8');
+    return { id, expiresAt, sealed: vault.seal(`${kind}/${id}`, text) };
+  };
   return {
-    async put(key, value, expiresAt) {
-      await sessions.removeEnded(now());
-      const id = sessionId(kind, key);
-      await vault.refresh();
-      const text = Buffer.from(JSON.stringify({ v: version, value }), 'utf8');
-      await sessions.insert({ id, expiresAt, sealed: vault.seal(`${kind}/${id}`, text) });
-    },
+    put: async (...written) => sessions.insert(await recordOf(...written)),
+    replace: async (...written) => sessions.put(await recordOf(...written)),
     get: async (key) => read(await sessions.get(sessionId(kind, key))),
     take: async (key) => read(await sessions.take(sessionId(kind, key))),
   };

@@ -118,6 +118,7 @@ const connectInputs: Readonly<Record<Flow | 'token', RemedyInput>> = {
   client_credentials: { client_credentials: true },
   jwt_bearer: { jwt_bearer: true, key: null },
   token_exchange: { token_exchange: true },
+  id_jag: { via: 'oidc' },
   auth0_connection: { via: 'auth0' },
   github_installation: { app_id: null, installation_id: null, key: null },
   aws_role: { assume_role: null },

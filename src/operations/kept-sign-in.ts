@@ -1,0 +1,208 @@
+import { dirname } from 'node:path';
+import { z } from 'zod';
+import type { Config } from '../config/config.ts';
+import { plainDialect } from '../config/provider-dialect.ts';
+import { readSecret } from '../config/secret-reference.ts';
+import { claimsIn } from '../grants/oauth/answer.ts';
+import { withDescription } from '../grants/oauth/description.ts';
+import { jsonObject } from '../grants/oauth/http.ts';
+import { type IdentitySource, refusedBy, type Unrenewed } from '../grants/oauth/id-jag.ts';
+import type { SignIn } from '../grants/oauth/open-id.ts';
+import { refreshOutcome } from '../grants/oauth/refresh.ts';
+import { askTokenEndpoint, type TokenClient } from '../grants/oauth/token-endpoint.ts';
+import { createRefreshLock, heldUp } from '../grants/refresh-lock.ts';
+import { type SessionParts, sessionsOf } from '../grants/sessions.ts';
+import { pause, systemTimers } from '../lib/timers.ts';
+import type { PersonRecord, Store } from '../store/store.ts';
+import { standsFor } from './sign-in-link.ts';
+
+/**
+ * Sign-ins at the issuer of `admin.oidc`, kept for `keep_sign_in` to get tokens of services of that issuer.
+ * The tokens are sealed, are in no backup, and are sent only to the token endpoint of the sign-in.
+ */
+
+const shape = z.strictObject({
+  person: z.string(),
+  generation: z.int(),
+  createdAt: z.number(),
+  /** Milliseconds since the epoch. */
+  endsAt: z.number(),
+  identity: z.string(),
+  issuer: z.string(),
+  clientId: z.string(),
+  subject: z.string(),
+  /** Claims that name the account. */
+  account: z.record(z.string(), z.string()),
+  tokenEndpoint: z.string(),
+  auth: z.enum(['none', 'basic', 'post']),
+  /** Null: the issuer renewed the sign-in without one. */
+  idToken: z.string().nullable(),
+  refreshToken: z.string().nullable(),
+});
+
+type KeptSignIn = z.infer<typeof shape>;
+
+interface KeptParts extends SessionParts {
+  readonly store: Pick<Store, 'sessions' | 'people' | 'locks'>;
+  readonly config: Pick<Config, 'admin' | 'file' | 'limits'>;
+}
+
+const recordsOf = (parts: SessionParts) => sessionsOf('kept-sign-in', shape, parts);
+
+/** Returns the user whose grants a person owns. */
+export function userOf({ user, name }: Pick<PersonRecord, 'user' | 'name'>): string {
+  return user ?? name;
+}
+
+/** Keeps a sign-in in place of the last one, if that is configured. Rejects with errors of the store. */
+export async function keepSignIn(
+  { claims, ...signIn }: SignIn,
+  person: PersonRecord,
+  parts: Pick<KeptParts, 'config'> & SessionParts,
+): Promise<void> {
+  const { oidc } = parts.config.admin;
+  const { name, generation, identity } = person;
+  if (oidc === null || oidc.keepSignInMs === null || identity === null) return;
+  const { issuer, clientId } = oidc;
+  const createdAt = parts.now();
+  const endsAt = createdAt + oidc.keepSignInMs;
+  const account = claimsIn(claims, []);
+  const owner = { person: name, generation, createdAt, endsAt, identity };
+  const kept = { ...owner, ...signIn, issuer, clientId, subject: claims.sub, account };
+  await recordsOf(parts).replace(userOf(person), kept, endsAt);
+}
+
+/**
+ * Returns the kept sign-in of a user. Null: there is none, it has ended, the config has another issuer or
+ * client, or the person was disabled or lost the role. Rejects with errors of the store.
+ */
+export async function signInOf(user: string, parts: KeptParts): Promise<KeptSignIn | null> {
+  const { oidc } = parts.config.admin;
+  const kept = await recordsOf(parts).get(user);
+  if (kept === null || oidc === null || oidc.keepSignInMs === null) return null;
+  if (kept.issuer !== oidc.issuer || kept.clientId !== oidc.clientId) return null;
+  const person = await parts.store.people.get(kept.person);
+  const stands = standsFor(person, kept) && person.identity === kept.identity && person.role !== 'none';
+  return stands && userOf(person) === user ? kept : null;
+}
+
+interface SourceParts extends KeptParts {
+  /** Guarded `fetch`. */
+  readonly fetch: typeof fetch;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** Milliseconds that an ID token must still be valid. */
+const leastMs = 30_000;
+
+/** Returns the source of identities: the ID token of a kept sign-in, renewed by its refresh token. */
+export function identitySource(parts: SourceParts): IdentitySource {
+  return async ({ user, identity }) => {
+    const kept = await signInOf(user, parts);
+    if (kept === null) return refusedBy('sign_in_required', `no sign-in of ${user} is kept, or it has ended`);
+    if (kept.identity !== identity)
+      return refusedBy('sign_in_required', `another account than that of this grant signed in as ${user}`);
+    const client = await clientOf(kept, parts);
+    if (hasTime(kept.idToken, parts.now())) return signedIn(kept, client);
+    if (kept.refreshToken !== null) return renewed(user, client, parts);
+    const why = 'its ID token has ended, and the identity provider gave no refresh token';
+    return refusedBy('sign_in_required', `the sign-in of ${user} is too old: ${why}`);
+  };
+}
+
+async function clientOf(
+  { clientId, auth }: KeptSignIn,
+  { config: { admin, file }, env }: SourceParts,
+): Promise<TokenClient> {
+  const reference = admin.oidc?.clientSecret ?? null;
+  const options = { env, cwd: dirname(file), where: 'admin.oidc.client_secret' };
+  return { clientId, auth, clientSecret: reference && (await readSecret(reference, options)) };
+}
+
+function hasTime(idToken: string | null, now: number): boolean {
+  const exp = idToken === null ? null : claimsOf(idToken)?.['exp'];
+  return typeof exp === 'number' && exp * 1000 - leastMs > now;
+}
+
+function claimsOf(idToken: string) {
+  return jsonObject(Buffer.from(idToken.split('.')[1] ?? '', 'base64url').toString('utf8'));
+}
+
+function signedIn(
+  { issuer, tokenEndpoint, subject, idToken, refreshToken }: KeptSignIn,
+  client: TokenClient,
+): Awaited<ReturnType<IdentitySource>> {
+  const at = { kind: 'signed_in', issuer, tokenEndpoint, subject, client, dialect: plainDialect } as const;
+  return idToken === null
+    ? { ...at, token: refreshToken ?? '', tokenType: 'refresh_token' }
+    : { ...at, token: idToken, tokenType: 'id_token' };
+}
+
+/** Renews the ID token, one process at a time: the issuer may rotate the refresh token. */
+async function renewed(user: string, client: TokenClient, parts: SourceParts): ReturnType<IdentitySource> {
+  const lock = createRefreshLock({ ...parts, timers: systemTimers, limits: parts.config.limits });
+  const name = `sign-in/${user}`;
+  if ((await lock.take(name, { patient: true })) !== 'taken')
+    return later('another process renews the sign-in');
+  try {
+    const kept = await signInOf(user, parts);
+    if (kept === null || kept.refreshToken === null)
+      return refusedBy('sign_in_required', `the sign-in of ${user} has just ended`);
+    if (hasTime(kept.idToken, parts.now())) return signedIn(kept, client);
+    const { host } = new URL(kept.issuer);
+    const { tokenEndpoint: endpoint, refreshToken } = kept;
+    const answer = await lock.ask(name, (io) =>
+      askTokenEndpoint(
+        {
+          endpoint,
+          client,
+          dialect: plainDialect,
+          grantType: 'refresh_token',
+          parameters: { refresh_token: refreshToken },
+          secrets: [refreshToken],
+        },
+        { ...io, fetch: parts.fetch, now: parts.now },
+      ),
+    );
+    if (answer === null) return later(heldUp);
+    if (answer.kind === 'later') return later(`at ${host}, ${answer.reason}`);
+    const records = recordsOf(parts);
+    if (answer.kind === 'error') {
+      const why = withDescription(answer.error, answer.description);
+      const outcome = refreshOutcome(answer);
+      if (outcome.kind !== 'refused' || outcome.ends === undefined)
+        return refusedBy(
+          'identity_provider_refused',
+          `${host} did not renew the sign-in of ${user} (${why})`,
+        );
+      await records.take(user);
+      return refusedBy('sign_in_required', `${host} has ended the sign-in of ${user} (${why})`);
+    }
+    const { idToken = null } = answer;
+    const next = { ...kept, idToken, refreshToken: answer.refreshToken ?? refreshToken };
+    if (idToken !== null && !isOfSame(idToken, kept)) {
+      await records.take(user);
+      return refusedBy('sign_in_required', `${host} renewed the sign-in of ${user} for another account`);
+    }
+    const store = async () => {
+      // A newer sign-in, or none any more, is not overwritten.
+      if ((await records.get(user))?.createdAt === kept.createdAt)
+        await records.replace(user, next, kept.endsAt);
+    };
+    // Of a rotated refresh token this is the only copy.
+    await store().catch(() => pause(systemTimers, 1_000).then(store));
+    return signedIn(next, client);
+  } finally {
+    await lock.release(name);
+  }
+}
+
+/** Reports whether a renewed ID token is of the same sign-in (OpenID Connect Core §12.2). */
+function isOfSame(idToken: string, { issuer, subject, clientId }: KeptSignIn): boolean {
+  const { iss, sub, aud } = claimsOf(idToken) ?? {};
+  return iss === issuer && sub === subject && [aud].flat().includes(clientId);
+}
+
+function later(reason: string): Unrenewed {
+  return { kind: 'later', reason, retryAfterMs: null };
+}
