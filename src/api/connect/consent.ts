@@ -84,7 +84,7 @@ interface Asking {
   readonly session: ConnectSession;
   /** Address of the client. */
   readonly client: string;
-  readonly flow: 'authorization_code' | 'device_code';
+  readonly flow: 'authorization_code' | 'device_code' | 'id_jag';
   /** Returns the tokens of the consent. `provider` includes its client secret. */
   readonly obtain: (provider: Provider) => Promise<Obtained>;
 }
