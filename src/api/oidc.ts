@@ -56,7 +56,7 @@ export function oidcSignIn(parts: ServiceParts): Hono<{ Bindings: HttpBindings }
 
   app.get('/sign-in/oidc', async (context) => {
     const { oidc } = (await parts.config()).admin;
-    return context.json({ issuer: oidc?.issuer ?? null });
+    return context.json({ issuer: oidc?.issuer ?? null, keeps: (oidc?.keepSignInMs ?? null) !== null });
   });
 
   app.post('/sign-in/oidc', async (context) => {

@@ -19,12 +19,14 @@ export const listProviders = readingConfig({
   scope: 'grants:read',
   input: z.strictObject({
     text: text.optional().describe('Only those with this text in their name, title or category.'),
+    flow: text.optional().describe('Only those with this flow.'),
   }),
   output: z.array(providerShape),
-  async run({ config: { providers } }, { text: part = '' }) {
+  async run({ config: { providers } }, { text: part = '', flow }) {
     const all = providers.names.flatMap((name) => providers.get(name) ?? []);
-    const fitting = all.filter((provider) => fits(provider, part.toLowerCase()));
-    if (fitting.length > 0) return fitting;
+    const offered = flow === undefined ? all : all.filter(({ flows }) => flows.some((each) => each === flow));
+    const fitting = offered.filter((provider) => fits(provider, part.toLowerCase()));
+    if (fitting.length > 0 || flow !== undefined) return fitting;
     throw new SidekeyError('not_found', 'No provider fits that text.', {
       hint: hintOf`any API with a key: ${remedy('connect', { provider: 'api-key', set: 'host=HOST', token: true })}; any OpenID provider: ${remedy('connect', { provider: 'https://HOST' })}`,
     });
@@ -67,6 +69,7 @@ export function providerAnswer(provider: Provider): z.input<typeof providerShape
     redirect_uri: provider.redirectUri,
     dpop: provider.dpop === null ? false : { algorithm: provider.dpop },
     flows: provider.flows,
+    id_jag: idJagAnswer(provider),
     scopes: provider.scopes,
     known_scopes: Object.fromEntries(provider.knownScopes.map(({ name, what }) => [name, what])),
     audience: provider.audience,
@@ -91,6 +94,12 @@ export function providerAnswer(provider: Provider): z.input<typeof providerShape
     notes: provider.notes,
     connect: connectCommands(provider),
   };
+}
+
+function idJagAnswer({ idJag }: Provider): unknown {
+  if (idJag === null) return null;
+  const { audience, resource, isPairwise } = idJag;
+  return { audience, resource, pairwise_subjects: isPairwise };
 }
 
 /** Places as in the config file. */

@@ -304,7 +304,8 @@ export async function startIdJag({ now, idTokenS = 300, refreshes = false, oidc,
       });
       return { exit, ...written };
     },
-    /** Requests the API of the service through the proxy. */
-    get: () => proxiedGet(at.sidekey.url, `${service.upstream.url}/api`),
+    /** Requests the API of the service through the proxy, with a grant. */
+    get: (grant: string) =>
+      proxiedGet(at.sidekey.url, `${service.upstream.url}/api`, { 'sidekey-grant': grant }),
   };
 }

@@ -27,7 +27,8 @@ describe('connect --via oidc', () => {
     expect(exchange?.form).not.toHaveProperty('actor_token');
     expect(exchanged?.at).toBe('service');
     expect(Object.keys(exchanged?.form ?? {}).toSorted()).toEqual(['assertion', 'grant_type']);
-    expect(await at.get()).toEqual({ status: 200, body: 'a-1 read' });
+    const { id } = JSON.parse(ran.stdout) as { id: string };
+    expect(await at.get(id)).toEqual({ status: 200, body: 'a-1 read' });
   });
 
   test('has the outcome of the table for each answer of the servers', async () => {
