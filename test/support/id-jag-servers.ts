@@ -25,6 +25,8 @@ interface TokenContext {
     readonly params: Form;
   };
   body: object;
+  /** Returns a header field; empty: none. */
+  get(name: string): string;
 }
 
 declare module 'oidc-provider/lib/provider.js' {
@@ -59,6 +61,8 @@ export interface Deviations {
   down?: 'identity provider' | 'service';
   /** Error of the identity provider's refresh. */
   refreshError?: string;
+  /** Called before the answer to a refresh is sent. */
+  duringRefresh?: () => Promise<unknown>;
   /** Merged over the answer to a refresh. */
   refreshAnswer?: object;
 }
@@ -86,7 +90,12 @@ interface Options {
 /** Starts both servers, and a Sidekey whose people sign in at the one and have the other as the provider `desk`. */
 export async function startIdJag({ now, idTokenS = 300, refreshes = false, oidc, desk }: Options = {}) {
   const deviations: Deviations = {};
-  const asked: { readonly at: 'identity provider' | 'service'; readonly form: Form }[] = [];
+  const asked: {
+    readonly at: 'identity provider' | 'service';
+    readonly form: Form;
+    readonly proof?: string;
+  }[] = [];
+  const refreshTokens: string[] = [];
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const key = { ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'ES256', kid: 'idp-1' };
   const { d: _d, ...publicKey } = key as Record<string, unknown>;
@@ -197,13 +206,13 @@ export async function startIdJag({ now, idTokenS = 300, refreshes = false, oidc,
   const { issuer, provider } = at.server;
   trusted.issuer = issuer;
 
-  const { RefreshToken: refreshTokens } = provider as unknown as {
+  const { RefreshToken: stored } = provider as unknown as {
     RefreshToken: { find(value: string): Promise<{ readonly accountId?: string } | undefined> };
   };
   /** Returns the person of a subject token of this identity provider. */
   async function subjectOf({ oidc: { client, params } }: TokenContext): Promise<string | undefined> {
     const { subject_token: token = '', subject_token_type: written } = params;
-    if (written === type('refresh_token')) return (await refreshTokens.find(token))?.accountId;
+    if (written === type('refresh_token')) return (await stored.find(token))?.accountId;
     if (written !== type('id_token')) return undefined;
     const checks = { issuer, audience: client.clientId };
     const verified = await jwtVerify(token, keys, checks).catch(() => null);
@@ -213,7 +222,7 @@ export async function startIdJag({ now, idTokenS = 300, refreshes = false, oidc,
     exchange,
     async (context) => {
       const { params } = context.oidc;
-      asked.push({ at: 'identity provider', form: given(params) });
+      asked.push({ at: 'identity provider', form: given(params), proof: context.get('dpop') });
       if (deviations.exchangeError !== undefined)
         throw new CustomOIDCProviderError(deviations.exchangeError, 'the company says no');
       const sub = await subjectOf(context);
@@ -262,9 +271,11 @@ export async function startIdJag({ now, idTokenS = 300, refreshes = false, oidc,
     const { oidc, body } = context as unknown as { oidc?: { params?: Form }; body: object };
     if (oidc?.params?.['grant_type'] !== 'refresh_token') return;
     asked.push({ at: 'identity provider', form: given(oidc.params) });
-    const { refreshError: error } = deviations;
+    const { refreshError: error, duringRefresh } = deviations;
+    await duringRefresh?.();
     if (error !== undefined) Object.assign(context, { status: 400, body: { error } });
     else Object.assign(context, { body: { ...body, ...deviations.refreshAnswer } });
+    refreshTokens.push(String((body as Form)['refresh_token']));
   });
 
   return {
@@ -275,6 +286,9 @@ export async function startIdJag({ now, idTokenS = 300, refreshes = false, oidc,
       Object.assign(deviations, next);
       asked.length = 0;
     },
+    deviations,
+    /** Refresh tokens that the identity provider gave for others. */
+    refreshTokens,
     /** Token requests so far: to the identity provider the exchanges and refreshes, to the service all. */
     asked,
     service: service.upstream,

@@ -76,6 +76,32 @@ describe('a kept sign-in', () => {
     expect(renewed.map(({ status }) => status)).toEqual([200, 200]);
   });
 
+  test('is not replaced by the renewal of the one before', async () => {
+    const at = await startIdJag({ idTokenS: 20, refreshes: true });
+    await at.signIn();
+    const id = await connected(at);
+    const rotated: string[] = [];
+    at.deviate({
+      async duringRefresh() {
+        delete at.deviations.duringRefresh;
+        await at.signIn();
+      },
+    });
+    await renew(at, id);
+    rotated.push(...at.refreshTokens);
+    at.asked.length = 0;
+    expect((await renew(at, id)).status).toBe(200);
+    expect(rotated).not.toContain(at.asked[0]?.form['refresh_token']);
+  });
+
+  test('is exchanged without a proof of the key that the tokens of the service are bound to', async () => {
+    const at = await startIdJag({ desk: { dpop: true } });
+    await at.signIn();
+    const ran = await at.command('connect', 'desk', '--via', 'oidc', '--user', 'alice');
+    expect(ran.stderr).toContain('a token that is bound to no key');
+    expect(at.asked.map(({ proof }) => proof)).toEqual(['', undefined]);
+  });
+
   test('is exchanged as a refresh token if the renewal gave no ID token', async () => {
     const at = await startIdJag({ idTokenS: 20, refreshes: true });
     await at.signIn();
