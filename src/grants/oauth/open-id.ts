@@ -45,7 +45,7 @@ export interface SignIn {
   readonly idToken: string;
   /** Null: the issuer gave none. */
   readonly refreshToken: string | null;
-  /** Where the tokens may be sent, and how the client authenticates there. */
+  /** Only place that the tokens may be sent to. */
   readonly tokenEndpoint: string;
   readonly auth: 'none' | 'basic' | 'post';
 }
