@@ -5,10 +5,11 @@ import type { Vault } from '../store/vault/vault.ts';
 
 /** Sealed records with an expiry, each found by a secret key that the store does not have. */
 interface Sessions<T> {
-  /** @param expiresAt milliseconds since the epoch */
-  put(key: string, value: T, expiresAt: number): Promise<void>;
-  /** As `put`; replaces a record of the key. */
-  replace(key: string, value: T, expiresAt: number): Promise<void>;
+  /**
+   * @param expiresAt milliseconds since the epoch
+   * @param isOver true: replaces a record of the key; default: there is none
+   */
+  put(key: string, value: T, expiresAt: number, isOver?: boolean): Promise<void>;
   /** Null: no such record, expired, or written by another version. */
   get(key: string): Promise<T | null>;
   /** Removes and returns a record. Of several concurrent callers, only one receives it. */
@@ -45,16 +46,15 @@ export function sessionsOf<T>(
     const { v, value } = JSON.parse(text) as { readonly v?: unknown; readonly value?: unknown };
     return v === version ? (shape.safeParse(value).data ?? null) : null;
   };
-  const recordOf = async (key: string, value: T, expiresAt: number) => {
-    await sessions.removeEnded(now());
-    const id = sessionId(kind, key);
-    await vault.refresh();
-    const text = Buffer.from(JSON.stringify({ v: version, value }), 'utf8');
-    return { id, expiresAt, sealed: vault.seal(`${kind}/${id}`, text) };
-  };
   return {
-    put: async (...written) => sessions.insert(await recordOf(...written)),
-    replace: async (...written) => sessions.put(await recordOf(...written)),
+    async put(key, value, expiresAt, isOver = false) {
+      await sessions.removeEnded(now());
+      const id = sessionId(kind, key);
+      await vault.refresh();
+      const text = Buffer.from(JSON.stringify({ v: version, value }), 'utf8');
+      const record = { id, expiresAt, sealed: vault.seal(`${kind}/${id}`, text) };
+      await (isOver ? sessions.put(record) : sessions.insert(record));
+    },
     get: async (key) => read(await sessions.get(sessionId(kind, key))),
     take: async (key) => read(await sessions.take(sessionId(kind, key))),
   };

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Config } from '../config/config.ts';
 import { plainDialect } from '../config/provider-dialect.ts';
 import { readSecret } from '../config/secret-reference.ts';
-import { claimsIn } from '../grants/oauth/answer.ts';
+import { claimsIn, type TokenAnswer } from '../grants/oauth/answer.ts';
 import { withDescription } from '../grants/oauth/description.ts';
 import { jsonObject } from '../grants/oauth/http.ts';
 import { type IdentitySource, refusedBy, type Unrenewed } from '../grants/oauth/id-jag.ts';
@@ -69,7 +69,7 @@ export async function keepSignIn(
   const account = claimsIn(claims, []);
   const owner = { person: name, generation, createdAt, endsAt, identity };
   const kept = { ...owner, ...signIn, issuer, clientId, subject: claims.sub, account };
-  await recordsOf(parts).replace(userOf(person), kept, endsAt);
+  await recordsOf(parts).put(userOf(person), kept, endsAt, true);
 }
 
 /**
@@ -95,32 +95,60 @@ interface SourceParts extends KeptParts {
 /** Milliseconds that an ID token must still be valid. */
 const leastMs = 30_000;
 
-/** Returns the source of identities: the ID token of a kept sign-in, renewed by its refresh token. */
+/**
+ * Returns the source of identities: the ID token of a kept sign-in, renewed by its refresh token. One process
+ * at a time, because the issuer may rotate the refresh token.
+ */
 export function identitySource(parts: SourceParts): IdentitySource {
+  const lock = createRefreshLock({ ...parts, timers: systemTimers, limits: parts.config.limits });
   return async ({ user, identity }) => {
-    const kept = await signInOf(user, parts);
-    if (kept === null) return refusedBy('sign_in_required', `no sign-in of ${user} is kept, or it has ended`);
-    if (kept.identity !== identity)
-      return refusedBy('sign_in_required', `another account than that of this grant signed in as ${user}`);
-    const client = await clientOf(kept, parts);
-    if (hasTime(kept.idToken, parts.now())) return signedIn(kept, client);
-    if (kept.refreshToken !== null) return renewed(user, client, parts);
-    const why = 'its ID token has ended, and the identity provider gave no refresh token';
-    return refusedBy('sign_in_required', `the sign-in of ${user} is too old: ${why}`);
+    // Before the lock, because a command that supplies the client secret may be slow.
+    const clientSecret = await secretOf(parts);
+    const name = `sign-in/${user}`;
+    if ((await lock.take(name, { patient: true })) !== 'taken')
+      return later('the sign-in is in use for too long');
+    try {
+      const kept = await signInOf(user, parts);
+      if (kept === null) return signInAgain(`no sign-in of ${user} is kept, or it has ended`);
+      if (kept.identity !== identity)
+        return signInAgain(`another account than that of this grant signed in as ${user}`);
+      const { clientId, auth, idToken, refreshToken } = kept;
+      const client = { clientId, clientSecret, auth };
+      if (idToken !== null && hasTime(idToken, parts.now())) return signedIn(kept, client);
+      if (refreshToken === null) {
+        const why = 'its ID token has ended, and the identity provider gave no refresh token';
+        return signInAgain(`the sign-in of ${user} is too old: ${why}`);
+      }
+      const question = {
+        endpoint: kept.tokenEndpoint,
+        client,
+        dialect: plainDialect,
+        grantType: 'refresh_token',
+      };
+      const parameters = { refresh_token: refreshToken };
+      const answer = await lock.ask(name, (io) =>
+        askTokenEndpoint(
+          { ...question, parameters, secrets: [refreshToken] },
+          { ...io, fetch: parts.fetch, now: parts.now },
+        ),
+      );
+      if (answer === null) return later(heldUp);
+      const next = await renewed(kept, user, answer, parts);
+      return 'kind' in next ? next : signedIn(next, client);
+    } finally {
+      await lock.release(name);
+    }
   };
 }
 
-async function clientOf(
-  { clientId, auth }: KeptSignIn,
-  { config: { admin, file }, env }: SourceParts,
-): Promise<TokenClient> {
+async function secretOf({ config: { admin, file }, env }: SourceParts): Promise<string | null> {
   const reference = admin.oidc?.clientSecret ?? null;
   const options = { env, cwd: dirname(file), where: 'admin.oidc.client_secret' };
-  return { clientId, auth, clientSecret: reference && (await readSecret(reference, options)) };
+  return reference && readSecret(reference, options);
 }
 
-function hasTime(idToken: string | null, now: number): boolean {
-  const exp = idToken === null ? null : claimsOf(idToken)?.['exp'];
+function hasTime(idToken: string, now: number): boolean {
+  const exp = claimsOf(idToken)?.['exp'];
   return typeof exp === 'number' && exp * 1000 - leastMs > now;
 }
 
@@ -138,69 +166,48 @@ function signedIn(
     : { ...at, token: idToken, tokenType: 'id_token' };
 }
 
-/** Renews the ID token, one process at a time: the issuer may rotate the refresh token. */
-async function renewed(user: string, client: TokenClient, parts: SourceParts): ReturnType<IdentitySource> {
-  const lock = createRefreshLock({ ...parts, timers: systemTimers, limits: parts.config.limits });
-  const name = `sign-in/${user}`;
-  if ((await lock.take(name, { patient: true })) !== 'taken')
-    return later('another process renews the sign-in');
-  try {
-    const kept = await signInOf(user, parts);
-    if (kept === null || kept.refreshToken === null)
-      return refusedBy('sign_in_required', `the sign-in of ${user} has just ended`);
-    if (hasTime(kept.idToken, parts.now())) return signedIn(kept, client);
-    const { host } = new URL(kept.issuer);
-    const { tokenEndpoint: endpoint, refreshToken } = kept;
-    const answer = await lock.ask(name, (io) =>
-      askTokenEndpoint(
-        {
-          endpoint,
-          client,
-          dialect: plainDialect,
-          grantType: 'refresh_token',
-          parameters: { refresh_token: refreshToken },
-          secrets: [refreshToken],
-        },
-        { ...io, fetch: parts.fetch, now: parts.now },
-      ),
-    );
-    if (answer === null) return later(heldUp);
-    if (answer.kind === 'later') return later(`at ${host}, ${answer.reason}`);
-    const records = recordsOf(parts);
-    if (answer.kind === 'error') {
-      const why = withDescription(answer.error, answer.description);
-      const outcome = refreshOutcome(answer);
-      if (outcome.kind !== 'refused' || outcome.ends === undefined)
-        return refusedBy(
-          'identity_provider_refused',
-          `${host} did not renew the sign-in of ${user} (${why})`,
-        );
-      await records.take(user);
-      return refusedBy('sign_in_required', `${host} has ended the sign-in of ${user} (${why})`);
-    }
-    const { idToken = null } = answer;
-    const next = { ...kept, idToken, refreshToken: answer.refreshToken ?? refreshToken };
-    if (idToken !== null && !isOfSame(idToken, kept)) {
-      await records.take(user);
-      return refusedBy('sign_in_required', `${host} renewed the sign-in of ${user} for another account`);
-    }
-    const store = async () => {
-      // A newer sign-in, or none any more, is not overwritten.
-      if ((await records.get(user))?.createdAt === kept.createdAt)
-        await records.replace(user, next, kept.endsAt);
-    };
-    // Of a rotated refresh token this is the only copy.
-    await store().catch(() => pause(systemTimers, 1_000).then(store));
-    return signedIn(next, client);
-  } finally {
-    await lock.release(name);
+/** Stores the answer to a refresh, and returns the sign-in with its tokens. */
+async function renewed(
+  kept: KeptSignIn,
+  user: string,
+  answer: TokenAnswer,
+  parts: SourceParts,
+): Promise<KeptSignIn | Unrenewed> {
+  const { host } = new URL(kept.issuer);
+  const records = recordsOf(parts);
+  if (answer.kind === 'later') return later(`at ${host}, ${answer.reason}`);
+  if (answer.kind === 'error') {
+    const why = withDescription(answer.error, answer.description);
+    const outcome = refreshOutcome(answer);
+    if (outcome.kind !== 'refused' || outcome.ends === undefined)
+      return refusedBy('identity_provider_refused', `${host} did not renew the sign-in of ${user} (${why})`);
+    await records.take(user);
+    return signInAgain(`${host} has ended the sign-in of ${user} (${why})`);
   }
+  const { idToken = null, refreshToken } = answer;
+  if (idToken !== null && !isOfSame(idToken, kept)) {
+    await records.take(user);
+    return signInAgain(`${host} renewed the sign-in of ${user} for another account`);
+  }
+  const next = { ...kept, idToken, refreshToken: refreshToken ?? kept.refreshToken };
+  const store = async () => {
+    // A newer sign-in, or none any more, is not overwritten.
+    if ((await records.get(user))?.createdAt === kept.createdAt)
+      await records.put(user, next, kept.endsAt, true);
+  };
+  // Of a rotated refresh token this is the only copy.
+  await store().catch(() => pause(systemTimers, 1_000).then(store));
+  return next;
 }
 
 /** Reports whether a renewed ID token is of the same sign-in (OpenID Connect Core §12.2). */
 function isOfSame(idToken: string, { issuer, subject, clientId }: KeptSignIn): boolean {
   const { iss, sub, aud } = claimsOf(idToken) ?? {};
   return iss === issuer && sub === subject && [aud].flat().includes(clientId);
+}
+
+function signInAgain(description: string): Unrenewed {
+  return refusedBy('sign_in_required', description);
 }
 
 function later(reason: string): Unrenewed {

@@ -24,8 +24,8 @@ export const listProviders = readingConfig({
   output: z.array(providerShape),
   async run({ config: { providers } }, { text: part = '', flow }) {
     const all = providers.names.flatMap((name) => providers.get(name) ?? []);
-    const offered = flow === undefined ? all : all.filter(({ flows }) => flows.some((each) => each === flow));
-    const fitting = offered.filter((provider) => fits(provider, part.toLowerCase()));
+    const offers = ({ flows }: Provider) => flow === undefined || flows.some((each) => each === flow);
+    const fitting = all.filter((provider) => offers(provider) && fits(provider, part.toLowerCase()));
     if (fitting.length > 0 || flow !== undefined) return fitting;
     throw new SidekeyError('not_found', 'No provider fits that text.', {
       hint: hintOf`any API with a key: ${remedy('connect', { provider: 'api-key', set: 'host=HOST', token: true })}; any OpenID provider: ${remedy('connect', { provider: 'https://HOST' })}`,
@@ -50,7 +50,7 @@ export const getProvider = readingConfig({
 
 /** Returns a provider with the config file's keys. Reveals only whether it has a client secret. */
 export function providerAnswer(provider: Provider): z.input<typeof providerShape> {
-  const { inject, token, dialect } = provider;
+  const { inject, token, dialect, idJag } = provider;
   return {
     name: provider.name,
     title: provider.title,
@@ -69,7 +69,7 @@ export function providerAnswer(provider: Provider): z.input<typeof providerShape
     redirect_uri: provider.redirectUri,
     dpop: provider.dpop === null ? false : { algorithm: provider.dpop },
     flows: provider.flows,
-    id_jag: idJagAnswer(provider),
+    id_jag: idJag && { audience: idJag.audience, resource: idJag.resource },
     scopes: provider.scopes,
     known_scopes: Object.fromEntries(provider.knownScopes.map(({ name, what }) => [name, what])),
     audience: provider.audience,
@@ -94,12 +94,6 @@ export function providerAnswer(provider: Provider): z.input<typeof providerShape
     notes: provider.notes,
     connect: connectCommands(provider),
   };
-}
-
-function idJagAnswer({ idJag }: Provider): unknown {
-  if (idJag === null) return null;
-  const { audience, resource, isPairwise } = idJag;
-  return { audience, resource, pairwise_subjects: isPairwise };
 }
 
 /** Places as in the config file. */

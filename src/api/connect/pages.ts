@@ -10,8 +10,7 @@ import { packageRoot, packageText } from '../../lib/package-files.ts';
 import { untrusted } from '../../lib/text.ts';
 import { addressOf } from '../caller.ts';
 import type { ServiceParts } from '../parts.ts';
-import { assertOwnBrowser, connectBySignIn } from './by-sign-in.ts';
-import { beginConsent, type Finished, finishConsent } from './consent.ts';
+import { assertOwnBrowser, beginConsent, connectBySignIn, type Finished, finishConsent } from './consent.ts';
 import { type ConnectSession, endSession, failedEnd, isBySignIn, providerOf, recordsOf } from './sessions.ts';
 import { publicJwk, signResult } from './signature.ts';
 

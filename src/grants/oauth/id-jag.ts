@@ -67,9 +67,8 @@ export async function requestByIdentity(
 ): Promise<RefreshOutcome> {
   const signedIn = await identity(request);
   if (signedIn.kind !== 'signed_in') return signedIn;
-  const asserted = await requestAssertion(request, signedIn, io);
-  if (asserted.kind !== 'assertion') return asserted;
-  const { assertion } = asserted;
+  const assertion = await requestAssertion(request, signedIn, io);
+  if (typeof assertion !== 'string') return assertion;
   const { endpoint, client, dialect } = request;
   const parameters = { assertion };
   const answer = await askTokenEndpoint(
@@ -92,7 +91,7 @@ async function requestAssertion(
   request: IdJagRequest,
   signedIn: SignedIn,
   io: TokenIo,
-): Promise<{ readonly kind: 'assertion'; readonly assertion: string } | Unrenewed> {
+): Promise<string | Unrenewed> {
   const { audience, resource, scope, actorToken, actorTokenType, user } = request;
   const { issuer, tokenEndpoint, client, dialect, token, tokenType } = signedIn;
   const host = hostOf(issuer);
@@ -125,7 +124,7 @@ async function requestAssertion(
     issuedTokenType === idJagType
       ? faultIn(assertion, { request, signedIn, now: io.now() })
       : 'is of another token type';
-  if (fault === null) return { kind: 'assertion', assertion };
+  if (fault === null) return assertion;
   return refusedBy(
     'assertion_unusable',
     `the assertion of ${host} ${fault}; it was not sent to ${hostOf(request.endpoint)}`,
