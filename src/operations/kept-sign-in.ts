@@ -12,6 +12,8 @@ import { refreshOutcome } from '../grants/oauth/refresh.ts';
 import { askTokenEndpoint, type TokenClient } from '../grants/oauth/token-endpoint.ts';
 import { createRefreshLock, heldUp } from '../grants/refresh-lock.ts';
 import { type SessionParts, sessionsOf } from '../grants/sessions.ts';
+import { caughtFailure, SidekeyError } from '../lib/errors.ts';
+import { withoutStop } from '../lib/text.ts';
 import { pause, systemTimers } from '../lib/timers.ts';
 import type { PersonRecord, Store } from '../store/store.ts';
 import { standsFor } from './sign-in-link.ts';
@@ -103,7 +105,9 @@ export function identitySource(parts: SourceParts): IdentitySource {
   const lock = createRefreshLock({ ...parts, timers: systemTimers, limits: parts.config.limits });
   return async ({ user, identity }) => {
     // Before the lock, because a command that supplies the client secret may be slow.
-    const clientSecret = await secretOf(parts);
+    const clientSecret = await secretOf(parts).catch(caughtFailure);
+    if (clientSecret instanceof SidekeyError)
+      return refusedBy('sign_in_unusable', withoutStop(clientSecret.message));
     const name = `sign-in/${user}`;
     if ((await lock.take(name, { patient: true })) !== 'taken')
       return later('the sign-in is in use for too long');
@@ -175,25 +179,26 @@ async function renewed(
 ): Promise<KeptSignIn | Unrenewed> {
   const { host } = new URL(kept.issuer);
   const records = recordsOf(parts);
-  if (answer.kind === 'later') return later(`at ${host}, ${answer.reason}`);
-  if (answer.kind === 'error') {
-    const why = withDescription(answer.error, answer.description);
-    const outcome = refreshOutcome(answer);
-    if (outcome.kind !== 'refused' || outcome.ends === undefined)
-      return refusedBy('identity_provider_refused', `${host} did not renew the sign-in of ${user} (${why})`);
-    await records.take(user);
-    return signInAgain(`${host} has ended the sign-in of ${user} (${why})`);
+  // A newer sign-in, or none any more, is not changed.
+  const isLast = async () => (await records.get(user))?.createdAt === kept.createdAt;
+  const ended = async (why: string) => {
+    if (await isLast()) await records.take(user);
+    return signInAgain(`${host} ${why}`);
+  };
+  const outcome = refreshOutcome(answer);
+  if (outcome.kind === 'later') return { ...outcome, reason: `at ${host}, ${outcome.reason}` };
+  if (answer.kind !== 'tokens') {
+    const why = answer.kind === 'error' ? withDescription(answer.error, answer.description) : answer.reason;
+    if (outcome.kind === 'refused' && outcome.ends !== undefined)
+      return ended(`has ended the sign-in of ${user} (${why})`);
+    return refusedBy('sign_in_unusable', `${host} did not renew the sign-in of ${user} (${why})`);
   }
   const { idToken = null, refreshToken } = answer;
-  if (idToken !== null && !isOfSame(idToken, kept)) {
-    await records.take(user);
-    return signInAgain(`${host} renewed the sign-in of ${user} for another account`);
-  }
+  if (idToken !== null && !isOfSame(idToken, kept))
+    return ended(`renewed the sign-in of ${user} for another account`);
   const next = { ...kept, idToken, refreshToken: refreshToken ?? kept.refreshToken };
   const store = async () => {
-    // A newer sign-in, or none any more, is not overwritten.
-    if ((await records.get(user))?.createdAt === kept.createdAt)
-      await records.put(user, next, kept.endsAt, true);
+    if (await isLast()) await records.put(user, next, kept.endsAt, true);
   };
   // Of a rotated refresh token this is the only copy.
   await store().catch(() => pause(systemTimers, 1_000).then(store));

@@ -115,8 +115,10 @@ async function requestAssertion(
   if (answer.kind === 'later') return { ...answer, reason: `at ${host}, ${answer.reason}` };
   if (answer.kind === 'error') {
     const why = withDescription(answer.error, answer.description);
-    return signInAgain.has(answer.error)
-      ? refusedBy('sign_in_required', `${host} requires another sign-in of ${user} (${why})`)
+    if (signInAgain.has(answer.error))
+      return refusedBy('sign_in_required', `${host} requires another sign-in of ${user} (${why})`);
+    return answer.error === 'invalid_client'
+      ? refusedBy('sign_in_unusable', `${host} refused the client of admin.oidc (${why})`)
       : refusedBy('identity_provider_refused', `${host} refused an assertion for ${audience} (${why})`);
   }
   const { accessToken: assertion, issuedTokenType } = answer;
@@ -175,6 +177,7 @@ function hostOf(url: string): string {
 const nextSteps = {
   sign_in_required: () =>
     'let the person sign in at the pages of Sidekey with the account of the identity provider, then try again',
+  sign_in_unusable: () => 'check client_id and client_secret of admin.oidc in the config file',
   identity_provider_refused: (provider) =>
     `let the administrator of the identity provider allow Sidekey this service, and check id_jag and scopes of the provider "${provider}"`,
   assertion_unusable: (provider) =>

@@ -120,6 +120,14 @@ export const cases: readonly Case[] = [
     }),
   ),
   {
+    input: 'invalid_client of the identity provider',
+    deviations: { exchangeError: 'invalid_client' },
+    exit: refused,
+    says: /refused the client of admin\.oidc \(invalid_client/,
+    next: /check client_id and client_secret of admin\.oidc/,
+    isSent: false,
+  },
+  {
     input: 'an identity provider that is down',
     deviations: { down: 'identity provider' },
     exit: refused,

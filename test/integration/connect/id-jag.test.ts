@@ -31,11 +31,15 @@ describe('connect --via oidc', () => {
     expect(await at.get(id)).toEqual({ status: 200, body: 'a-1 read' });
   });
 
-  test('has the outcome of the table for each answer of the servers', async () => {
+  test.each([
+    ['connects', cases.filter(({ exit }) => exit === 0)],
+    ['sends nothing to the service', cases.filter(({ exit, isSent }) => exit !== 0 && !isSent)],
+    ['reports the refusal of the service', cases.filter(({ exit, isSent }) => exit !== 0 && isSent)],
+  ])('%s for the answers of the table', async (_outcome, rows) => {
     const at = await startIdJag();
     await at.signIn();
     const { grants } = at.sidekey.proxy.state;
-    for (const { input, deviations, provider = 'desk', exit, says, next, isSent } of cases) {
+    for (const { input, deviations, provider = 'desk', exit, says, next, isSent } of rows) {
       at.deviate(deviations);
       const ran = await at.command('connect', provider, '--via', 'oidc', '--user', 'alice', '--json');
       expect.soft(ran.exit, `${input}: ${ran.stderr}`).toBe(exit);

@@ -125,6 +125,31 @@ describe('a kept sign-in', () => {
     expect(ran.stderr).toContain('No sign-in of the user alice is kept');
   });
 
+  test('stays when the client of admin.oidc is wrong, and the message names its settings', async () => {
+    let time = Date.now();
+    const at = await startIdJag({ now: () => time, idTokenS: 20, refreshes: true });
+    await at.signIn();
+    const id = await connected(at);
+    const renewLater = () => {
+      // A refusal is remembered for half a minute while the configuration is unchanged.
+      time += 31_000;
+      return renew(at, id);
+    };
+    await at.reconfigure({ client_secret: 'env:NOT_SET' });
+    expect((await renewLater()).body).toMatchObject({
+      detail: expect.stringContaining('NOT_SET'),
+      hint: 'check client_id and client_secret of admin.oidc in the config file',
+    });
+    expect(at.asked).toEqual([]);
+    await at.reconfigure({});
+    expect((await renewLater()).status).toBe(200);
+    at.deviate({ refreshError: 'invalid_client' });
+    expect((await renewLater()).body).toMatchObject({
+      detail: expect.stringMatching(/did not renew the sign-in of alice \(invalid_client\)/),
+      hint: 'check client_id and client_secret of admin.oidc in the config file',
+    });
+  });
+
   test('that the identity provider has ended needs another one, and the grant stays', async () => {
     const at = await startIdJag({ idTokenS: 20, refreshes: true });
     await at.signIn();
