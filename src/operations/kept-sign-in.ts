@@ -130,11 +130,15 @@ export function identitySource(parts: SourceParts): IdentitySource {
         grantType: 'refresh_token',
       };
       const parameters = { refresh_token: refreshToken };
-      const answer = await lock.ask(name, (io) =>
-        askTokenEndpoint(
-          { ...question, parameters, secrets: [refreshToken] },
-          { ...io, fetch: parts.fetch, now: parts.now },
-        ),
+      const answer = await lock.ask(
+        name,
+        (io) =>
+          askTokenEndpoint(
+            { ...question, parameters, secrets: [refreshToken] },
+            { ...io, fetch: parts.fetch, now: parts.now },
+          ),
+        // A late answer is stored, too: it may have the only valid refresh token.
+        () => undefined,
       );
       if (answer === null) return later(heldUp);
       const next = await renewed(kept, user, answer, parts);
@@ -185,24 +189,28 @@ async function renewed(
     if (await isLast()) await records.take(user);
     return signInAgain(`${host} ${why}`);
   };
+  const store = async (next: KeptSignIn) => {
+    const put = async () => {
+      if (await isLast()) await records.put(user, next, kept.endsAt, true);
+    };
+    // Of a rotated refresh token this is the only copy.
+    await put().catch(() => pause(systemTimers, 1_000).then(put));
+    return next;
+  };
   const outcome = refreshOutcome(answer);
   if (outcome.kind === 'later') return { ...outcome, reason: `at ${host}, ${outcome.reason}` };
   if (answer.kind !== 'tokens') {
     const why = answer.kind === 'error' ? withDescription(answer.error, answer.description) : answer.reason;
     if (outcome.kind === 'refused' && outcome.ends !== undefined)
       return ended(`has ended the sign-in of ${user} (${why})`);
+    const rotated = answer.kind === 'error' ? answer.unusable?.refreshToken : null;
+    if (rotated != null) await store({ ...kept, refreshToken: rotated });
     return refusedBy('sign_in_unusable', `${host} did not renew the sign-in of ${user} (${why})`);
   }
   const { idToken = null, refreshToken } = answer;
   if (idToken !== null && !isOfSame(idToken, kept))
     return ended(`renewed the sign-in of ${user} for another account`);
-  const next = { ...kept, idToken, refreshToken: refreshToken ?? kept.refreshToken };
-  const store = async () => {
-    if (await isLast()) await records.put(user, next, kept.endsAt, true);
-  };
-  // Of a rotated refresh token this is the only copy.
-  await store().catch(() => pause(systemTimers, 1_000).then(store));
-  return next;
+  return store({ ...kept, idToken, refreshToken: refreshToken ?? kept.refreshToken });
 }
 
 /** Reports whether a renewed ID token is of the same sign-in (OpenID Connect Core §12.2). */
