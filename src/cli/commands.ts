@@ -370,7 +370,10 @@ const credentialCommands: readonly CommandRow[] = [
       ['--key <file>', 'the private key: PEM, JWK or a service account (-: standard input)'],
       ['--key-id <id>', 'ID of the key at the provider'],
       ['--algorithm <name>', 'signature algorithm: RS256, ES256 …'],
-      ['--issuer <name>', 'issuer of the assertion; with an address or --auth-url: the login server that you trust'],
+      [
+        '--issuer <name>',
+        'issuer of the assertion; with an address or --auth-url: the login server that you trust',
+      ],
       ['--subject <name>', 'subject of the assertion, where it is not the issuer'],
       ['--assertion-audience <uri>', 'audience of the assertion, where it is not the token endpoint'],
       'GitHub App:',
