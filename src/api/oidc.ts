@@ -5,6 +5,7 @@ import { z } from 'zod';
 import type { OidcConfig } from '../config/admin.ts';
 import { readSecret } from '../config/secret-reference.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { keepSignIn } from '../operations/kept-sign-in.ts';
 import { createOpenId, type OpenIdClient } from '../grants/oauth/open-id.ts';
 import { bodyOf, checked, jsonOf } from './body.ts';
 import { addressOf } from './caller.ts';
@@ -55,7 +56,7 @@ export function oidcSignIn(parts: ServiceParts): Hono<{ Bindings: HttpBindings }
 
   app.get('/sign-in/oidc', async (context) => {
     const { oidc } = (await parts.config()).admin;
-    return context.json({ issuer: oidc?.issuer ?? null });
+    return context.json({ issuer: oidc?.issuer ?? null, keeps: (oidc?.keepSignInMs ?? null) !== null });
   });
 
   app.post('/sign-in/oidc', async (context) => {
@@ -101,8 +102,9 @@ export function oidcSignIn(parts: ServiceParts): Hono<{ Bindings: HttpBindings }
     const needed = named.includes('email') ? [...named, 'email_verified'] : named;
     const parameters = new URLSearchParams(body.parameters);
     const callback = { flow: kept.flow, parameters, clientSecret, needed };
-    const claims = await openId.finish(clientOf(oidc), callback);
-    const person = await personOf(claims, oidc, addressOf(context.env), parts);
+    const signedIn = await openId.finish(clientOf(oidc), callback);
+    const person = await personOf(signedIn.claims, oidc, addressOf(context.env), parts);
+    await keepSignIn(signedIn, person, { ...parts, config });
     const session = await signIn(person, `at ${new URL(oidc.issuer).host}`, headers, parts);
     return context.json({ session, return_to: kept.returnTo });
   });

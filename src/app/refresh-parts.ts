@@ -1,6 +1,7 @@
 import { dirname } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { isReference, parseSecretReference, readSecret } from '../config/secret-reference.ts';
+import type { IdentitySource } from '../grants/oauth/id-jag.ts';
 import type { Sources } from '../grants/sources/ask.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { systemTimers } from '../lib/timers.ts';
@@ -20,7 +21,7 @@ interface RefreshOptions {
 
 /** Returns the parts of a refresh, for the proxy and the command line. */
 export function refreshParts(
-  { config: initial, grants, store, audit, activity }: State,
+  { config: initial, grants, store, vault, audit, activity }: State,
   { config, fetch, now, env }: RefreshOptions,
 ): RenewalParts {
   const nonces = createNonces();
@@ -35,6 +36,10 @@ export function refreshParts(
     return createSources({ env, cwd: dirname(config().file), platform: process.platform, now, vault });
   };
   const sources = () => (opened ??= openSources());
+  const identity: IdentitySource = async (asked) => {
+    const { identitySource } = await import('../operations/kept-sign-in.ts');
+    return identitySource({ store, vault, config: config(), fetch: fetch(), now, env })(asked);
+  };
   return {
     registry: grants,
     store,
@@ -42,7 +47,7 @@ export function refreshParts(
     refresh: async (request, io) => {
       // Loaded on use: a start needs no flow.
       const { renew } = await import('../grants/oauth/renewal.ts');
-      return renew(request, { ...io, fetch: fetch(), now, nonces });
+      return renew(request, { ...io, fetch: fetch(), now, nonces, identity });
     },
     readSecret: (reference, isTrial) =>
       readReferenced(reference, { env, cwd: dirname(config().file), isTrial }),

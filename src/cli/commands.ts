@@ -350,7 +350,10 @@ const credentialCommands: readonly CommandRow[] = [
         'with --print-url: the state to use; with --finish and a code: the state that --print-url printed',
       ],
       'Auth0 (Token Vault):',
-      ['--via <grant>', 'the grant of the login, after sidekey connect auth0'],
+      [
+        '--via <grant>',
+        'the grant of the login, after sidekey connect auth0; oidc: the sign-in of --user at admin.oidc',
+      ],
       [
         '--connection <name>',
         'name of the connection at Auth0, where it is not the usual one; with --allowed-domains for a service that is no provider yet',

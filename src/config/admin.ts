@@ -4,6 +4,7 @@ import { text } from '../lib/text.ts';
 import { marks } from './marks.ts';
 import { scope } from './provider.ts';
 import {
+  duration,
   isLoopbackListen,
   issuer,
   listenAddress,
@@ -41,6 +42,10 @@ const oidcSchema = z
       description:
         'The claim that names a new person. Take none that people can set themselves: a user owns the grants of that name.',
     }),
+    keep_sign_in: duration(
+      'How long a sign-in gets tokens of services of the same identity provider (id_jag of a provider). Default: no assertion of the issuer is kept.',
+      60_000,
+    ).optional(),
     roles: z
       .strictObject({
         operator: holders('operator'),
@@ -153,6 +158,8 @@ export interface OidcConfig {
   readonly scopes: readonly string[];
   /** Claim with the name of a new person. */
   readonly name: string;
+  /** Milliseconds for which a sign-in gets tokens of services; null: it gets none. */
+  readonly keepSignInMs: number | null;
   /** Roles with their holders, in order of precedence. */
   readonly roles: readonly (readonly [
     role: 'operator' | 'approver' | 'auditor' | 'user',
@@ -184,6 +191,13 @@ export function toAdminConfig(
 /** Converts validated values to settings. */
 function toOidcConfig(values: z.output<typeof oidcSchema>): OidcConfig {
   const { client_id: clientId, client_secret: clientSecret = null, roles, ...rest } = values;
+  const { keep_sign_in: keepSignInMs = null, ...named } = rest;
   const order = ['operator', 'approver', 'auditor', 'user'] as const;
-  return { ...rest, clientId, clientSecret, roles: order.map((role) => [role, roles[role] ?? {}]) };
+  return {
+    ...named,
+    clientId,
+    clientSecret,
+    keepSignInMs,
+    roles: order.map((role) => [role, roles[role] ?? {}]),
+  };
 }

@@ -173,6 +173,7 @@ function build(
     },
     userAgent: definition.user_agent ?? null,
     expired: definition.expired ?? [],
+    idJag: idJagOf(definition),
     clientRegistration: definition.client_registration ?? null,
     probe:
       probe === null
@@ -204,6 +205,12 @@ function withUserAgent(
   return userAgent === undefined || has ? headers : { ...headers, 'User-Agent': userAgent };
 }
 
+function idJagOf({ id_jag: written }: Written): Provider['idJag'] {
+  if (written === undefined) return null;
+  const { audience, resource = null, pairwise_subjects: isPairwise } = written;
+  return { audience, resource, isPairwise };
+}
+
 /** A credential without another placement replaces its placeholder anywhere. */
 function everywhere(inject: Provider['inject']): Provider['placeholders'] {
   return inject.some(({ as }) => as.kind === 'placeholder') ? placeholderPlaces : [];
@@ -223,10 +230,13 @@ function variablesOf(environment: Written['environment'] = {}): Provider['enviro
 function flowsOf(definition: Written): Provider['flows'] {
   if (definition.token_endpoint === undefined) return [];
   return [
+    ...(definition.id_jag === undefined ? [] : (['id_jag'] as const)),
     ...(definition.authorization_endpoint === undefined ? [] : (['authorization_code'] as const)),
     ...(definition.device_authorization_endpoint === undefined ? [] : (['device_code'] as const)),
     // Where programs log in, Sidekey has no client of its own.
-    ...(definition.authorization_endpoint === undefined && definition.logins === undefined
+    ...(definition.authorization_endpoint === undefined &&
+    definition.logins === undefined &&
+    definition.id_jag === undefined
       ? (['client_credentials'] as const)
       : []),
   ];

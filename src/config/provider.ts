@@ -195,6 +195,7 @@ const flows = [
   'client_credentials',
   'jwt_bearer',
   'token_exchange',
+  'id_jag',
   'auth0_connection',
   'github_installation',
   'aws_role',
@@ -207,6 +208,7 @@ export const flowWords: Readonly<Record<Flow, string>> = {
   client_credentials: 'client credentials',
   jwt_bearer: 'signed assertion',
   token_exchange: 'token exchange',
+  id_jag: 'company sign-in',
   auth0_connection: 'Auth0',
   github_installation: 'app installation',
   aws_role: 'AssumeRole',
@@ -376,6 +378,20 @@ const fields = {
       'The User-Agent of Sidekey’s own requests for tokens, accounts and revocation, and of the probe. Default: sidekey/VERSION.',
   }),
   expired: expiredDefinition.optional(),
+  id_jag: z
+    .strictObject({
+      audience: issuer('The issuer of the service’s authorization server.'),
+      resource: endpoint('The identifier of the API (RFC 8707), where the service has one.').optional(),
+      pairwise_subjects: z.boolean().prefault(false).meta({
+        description:
+          'true: the identity provider names a person differently to each client, so the subject of the assertion is not compared with that of the sign-in.',
+      }),
+    })
+    .optional()
+    .meta({
+      description:
+        'The service takes assertions of the identity provider of admin.oidc (ID-JAG): people who signed in there get its tokens without a consent page.',
+    }),
   client_registration: z
     .strictObject({
       url: webPage('The page where a client (an “app”) is registered.'),

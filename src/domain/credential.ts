@@ -140,6 +140,18 @@ export type Renewal =
       readonly scope: string | null;
       readonly parameters: Readonly<Record<string, string>>;
     }
+  /** An assertion of the identity provider where a person signed in is exchanged at the service. */
+  | {
+      readonly kind: 'id_jag';
+      /** User whose sign-in is used. */
+      readonly user: string;
+      /** Issuer and subject of the account: another account of the same user gets no token. */
+      readonly identity: string;
+      readonly scope: string | null;
+      /** Reference of a token that names the agent (RFC 8693 §4.1); null: none. */
+      readonly actorToken: { readonly reference: string } | null;
+      readonly actorTokenType: string | null;
+    }
   /** Auth0 Token Vault: tokens of a connected account, for the refresh token of an Auth0 login. */
   | {
       readonly kind: 'auth0_connection';

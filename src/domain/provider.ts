@@ -71,6 +71,8 @@ export interface Provider {
   readonly userAgent: string | null;
   /** Responses that report an ended token, besides 401. Any of them renews the token. */
   readonly expired: readonly ExpiredSign[];
+  /** Null: the service takes no assertion of the identity provider where people sign in. */
+  readonly idJag: IdJag | null;
   /** Steps to register a client; null: unknown. */
   readonly clientRegistration: { readonly url: string; readonly steps: readonly string[] } | null;
   readonly probe: Probe | null;
@@ -97,6 +99,16 @@ export interface Provider {
  */
 export type ClientAuth = 'basic' | 'post' | 'none' | 'private_key_jwt';
 
+/** A service that takes identity assertion grants (draft-ietf-oauth-identity-assertion-authz-grant). */
+export interface IdJag {
+  /** Issuer of the authorization server of the service. */
+  readonly audience: string;
+  /** Identifier of the API (RFC 8707); null: none is sent. */
+  readonly resource: string | null;
+  /** True if the identity provider names a person differently to each client (OpenID Connect Core §8). */
+  readonly isPairwise: boolean;
+}
+
 /** Words for matching requests. */
 interface Operation {
   readonly method: string;
@@ -114,6 +126,7 @@ export type Flow =
   | 'client_credentials'
   | 'jwt_bearer'
   | 'token_exchange'
+  | 'id_jag'
   | 'auth0_connection'
   | 'github_installation'
   | 'aws_role';

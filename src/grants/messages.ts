@@ -1,4 +1,6 @@
 import { shellWord } from '../lib/text.ts';
+import { withDescription } from './oauth/description.ts';
+import { idJagHint } from './oauth/id-jag.ts';
 import type { RefreshOutcome } from './oauth/refresh.ts';
 import type { RenewalRequest } from './oauth/renewal.ts';
 import { unusableHint } from './oauth/description.ts';
@@ -128,6 +130,7 @@ const reauthReasons: Readonly<Record<RenewalRequest['kind'], string>> = {
   aws_role: 'AWS does not know the keys any more',
   // `renew` never returns `invalid_grant` for these.
   client_credentials: 'the provider refused the credential',
+  id_jag: 'the provider refused the credential',
   jwt_bearer: 'the provider refused the credential',
 };
 
@@ -137,7 +140,7 @@ export function reauthReason({ kind }: RenewalRequest): string {
 }
 
 /** Returns why a refresh failed, from the provider's error code. */
-export function refusalOf(error: string): string {
+function refusalOf(error: string): string {
   return `the provider refused the refresh with ${error}`;
 }
 
@@ -158,6 +161,14 @@ export function newClientRemedy(
   const hasEnded = registered.secretExpiresAt !== null && registered.secretExpiresAt <= now;
   if (!hasEnded && !isClientRefusal(reason)) return null;
   return withInput(replaceRemedy(grant, [], provider, credential), { replace: true });
+}
+
+/** Returns why a renewal was refused for good. The descriptions of assertions name the party that refused. */
+export function refusalReason(
+  { kind }: RenewalRequest,
+  { error, description }: { readonly error: string; readonly description: string },
+): string {
+  return kind === 'id_jag' ? description : withDescription(refusalOf(error), description);
 }
 
 /** Returns the hint for a renewal whose endpoint redirects to an address. */
@@ -196,6 +207,8 @@ export function whatToCheck(
       return 'check that the clock of this machine is right, that the key is still registered at the provider, and that issuer, subject and scopes are allowed';
     case 'token_exchange':
       return `check the token that is exchanged, its type, and ${client}`;
+    case 'id_jag':
+      return idJagHint(error, provider);
     case 'github_installation':
       return 'check that the clock of this machine is right, that the key is one of the app, and that the installation is not suspended';
     case 'aws_role':

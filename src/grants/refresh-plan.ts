@@ -5,7 +5,7 @@ import type { RenewalRequest } from './oauth/renewal.ts';
 import type { TokenClient } from './oauth/token-endpoint.ts';
 import { newDpopKey } from '../proxy/schemes/dpop-proof.ts';
 import type { DpopKey, OAuth2Credential, Renewal } from '../domain/credential.ts';
-import type { Dialect, Flow, Provider } from '../domain/provider.ts';
+import type { Dialect, Flow, IdJag, Provider } from '../domain/provider.ts';
 import { oauthGrant, type OAuthGrant } from './refresh-commit.ts';
 import type { Registry } from './registry.ts';
 import { replaceRemedy } from './token-result.ts';
@@ -94,6 +94,7 @@ interface OtherSide {
   readonly clientId: string | null;
   /** Throws Impossible if there is no client, or errors of reading its secret. */
   readonly client: () => Promise<TokenClient>;
+  readonly idJag: IdJag | null;
   /** True if the provider has flows in which people consent to the client. */
   readonly isForPeople: boolean;
 }
@@ -129,6 +130,7 @@ function otherSide({ provider: name, credential }: Renewable, provider: Provider
         (provider === undefined || provider.clientAuth === 'none' ? 'basic' : provider.clientAuth);
       return { clientId, clientSecret, auth: clientSecret === null ? 'none' : withSecret };
     },
+    idJag: provider?.idJag ?? null,
     isForPeople: provider?.flows.some((flow) => peopleFlows.has(flow)) === true,
   };
 }
@@ -224,6 +226,15 @@ async function planRenewal(
         scope: renewal.scope,
         parameters: renewal.parameters,
       };
+    }
+    case 'id_jag': {
+      const { idJag, provider } = side;
+      if (idJag === null)
+        throw new Impossible(`the provider "${provider}" has no id_jag`, `set providers.${provider}.id_jag`);
+      const { actorToken, ...asked } = renewal;
+      const client = await side.client();
+      const actor = actorToken === null ? null : await readSecret(actorToken.reference);
+      return { ...idJag, ...asked, endpoint, client, dialect, actorToken: actor };
     }
     case 'github_installation': {
       const { kind, key, appId, installationId } = renewal;

@@ -14,7 +14,7 @@ import type { Store } from '../store/store.ts';
 import { type ActivityNotes, createRefreshNotes } from './activity.ts';
 import { jwtExpiry } from './credential-input.ts';
 import { boundBy, clockOf, type DpopKey, isRefreshable } from '../domain/credential.ts';
-import { movedRemedy, newClientRemedy, reauthReason, refusalOf, whatToCheck } from './messages.ts';
+import { movedRemedy, newClientRemedy, reauthReason, refusalReason, whatToCheck } from './messages.ts';
 import type { Provider } from '../domain/provider.ts';
 import { createRefreshCommits, type NewTokens, oauthGrant, type OAuthGrant } from './refresh-commit.ts';
 import { createRefreshLock, heldUp, type LockedIo, type RefreshLimits } from './refresh-lock.ts';
@@ -270,7 +270,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         const { error, description, unusable } = outcome;
         const after = await keepRefreshToken(opened, unusable?.refreshToken ?? null, plan.proofKey);
         if (after === null) return settled;
-        const reason = unusable === undefined ? withDescription(refusalOf(error), description) : description;
+        const reason = unusable === undefined ? refusalReason(request, { error, description }) : description;
         const definition = parts.providers(grant.provider);
         const hint =
           error === 'endpoint_moved'

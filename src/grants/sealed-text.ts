@@ -68,6 +68,14 @@ const renewal = z.discriminatedUnion('kind', [
     scope: textOrNull,
     parameters: texts,
   }),
+  z.object({
+    kind: z.literal('id_jag'),
+    user: text,
+    identity: text,
+    scope: textOrNull,
+    actorToken: z.object({ reference: text }).nullable(),
+    actorTokenType: textOrNull,
+  }),
   z.object({ kind: z.literal('auth0_connection'), via: text, connection: text, loginHint: textOrNull }),
   z.object({ kind: z.literal('github_installation'), key: signingKey, appId: text, installationId: text }),
   z.object({

@@ -5,8 +5,11 @@ import type { Vault } from '../store/vault/vault.ts';
 
 /** Sealed records with an expiry, each found by a secret key that the store does not have. */
 interface Sessions<T> {
-  /** @param expiresAt milliseconds since the epoch */
-  put(key: string, value: T, expiresAt: number): Promise<void>;
+  /**
+   * @param expiresAt milliseconds since the epoch
+   * @param isOver true: replaces a record of the key; default: there is none
+   */
+  put(key: string, value: T, expiresAt: number, isOver?: boolean): Promise<void>;
   /** Null: no such record, expired, or written by another version. */
   get(key: string): Promise<T | null>;
   /** Removes and returns a record. Of several concurrent callers, only one receives it. */
@@ -44,12 +47,13 @@ export function sessionsOf<T>(
     return v === version ? (shape.safeParse(value).data ?? null) : null;
   };
   return {
-    async put(key, value, expiresAt) {
+    async put(key, value, expiresAt, isOver = false) {
       await sessions.removeEnded(now());
       const id = sessionId(kind, key);
       await vault.refresh();
       const text = Buffer.from(JSON.stringify({ v: version, value }), 'utf8');
-      await sessions.insert({ id, expiresAt, sealed: vault.seal(`${kind}/${id}`, text) });
+      const record = { id, expiresAt, sealed: vault.seal(`${kind}/${id}`, text) };
+      await (isOver ? sessions.put(record) : sessions.insert(record));
     },
     get: async (key) => read(await sessions.get(sessionId(kind, key))),
     take: async (key) => read(await sessions.take(sessionId(kind, key))),

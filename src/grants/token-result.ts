@@ -188,6 +188,7 @@ const withoutPeople: ReadonlySet<Flow> = new Set([
   'client_credentials',
   'jwt_bearer',
   'token_exchange',
+  'id_jag',
   'github_installation',
   'aws_role',
 ]);
@@ -207,6 +208,8 @@ function wayOf(
       return { jwt_bearer: true, key: null };
     case 'token_exchange':
       return { token_exchange: true };
+    case 'id_jag':
+      return { via: 'oidc' };
     case 'auth0_connection':
       return { via: renewal.via };
     case 'github_installation':

@@ -526,6 +526,13 @@ const table = {
     sentence: 'The key or the person lacks the scope of this request.',
     hint: hintOf`use another key, or create one: ${remedy('api_key.create', { name: null, role: null })}`,
   },
+  sign_in_required: {
+    status: 424,
+    exit: exitCode.noUsableGrant,
+    title: 'Sign-in required',
+    sentence: 'A person must sign in at the identity provider first.',
+    hint: 'let the person sign in at the pages of Sidekey with the account of the identity provider',
+  },
   role_missing: {
     status: 403,
     exit: exitCode.notAuthenticated,

@@ -19,12 +19,14 @@ export const listProviders = readingConfig({
   scope: 'grants:read',
   input: z.strictObject({
     text: text.optional().describe('Only those with this text in their name, title or category.'),
+    flow: text.optional().describe('Only those with this flow.'),
   }),
   output: z.array(providerShape),
-  async run({ config: { providers } }, { text: part = '' }) {
+  async run({ config: { providers } }, { text: part = '', flow }) {
     const all = providers.names.flatMap((name) => providers.get(name) ?? []);
-    const fitting = all.filter((provider) => fits(provider, part.toLowerCase()));
-    if (fitting.length > 0) return fitting;
+    const offers = ({ flows }: Provider) => flow === undefined || flows.some((each) => each === flow);
+    const fitting = all.filter((provider) => offers(provider) && fits(provider, part.toLowerCase()));
+    if (fitting.length > 0 || flow !== undefined) return fitting;
     throw new SidekeyError('not_found', 'No provider fits that text.', {
       hint: hintOf`any API with a key: ${remedy('connect', { provider: 'api-key', set: 'host=HOST', token: true })}; any OpenID provider: ${remedy('connect', { provider: 'https://HOST' })}`,
     });
@@ -48,7 +50,7 @@ export const getProvider = readingConfig({
 
 /** Returns a provider with the config file's keys. Reveals only whether it has a client secret. */
 export function providerAnswer(provider: Provider): z.input<typeof providerShape> {
-  const { inject, token, dialect } = provider;
+  const { inject, token, dialect, idJag } = provider;
   return {
     name: provider.name,
     title: provider.title,
@@ -67,6 +69,7 @@ export function providerAnswer(provider: Provider): z.input<typeof providerShape
     redirect_uri: provider.redirectUri,
     dpop: provider.dpop === null ? false : { algorithm: provider.dpop },
     flows: provider.flows,
+    id_jag: idJag && { audience: idJag.audience, resource: idJag.resource },
     scopes: provider.scopes,
     known_scopes: Object.fromEntries(provider.knownScopes.map(({ name, what }) => [name, what])),
     audience: provider.audience,
@@ -118,6 +121,7 @@ const connectInputs: Readonly<Record<Flow | 'token', RemedyInput>> = {
   client_credentials: { client_credentials: true },
   jwt_bearer: { jwt_bearer: true, key: null },
   token_exchange: { token_exchange: true },
+  id_jag: { via: 'oidc' },
   auth0_connection: { via: 'auth0' },
   github_installation: { app_id: null, installation_id: null, key: null },
   aws_role: { assume_role: null },

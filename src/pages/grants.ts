@@ -50,8 +50,30 @@ export const grants: View = async (main, me) => {
         ]),
       ['No account is connected yet. ', h('code', {}, 'sidekey connect PROVIDER')],
     ),
+    me.scopes.includes('grants:write') && (await call<SignIn>('GET /sign-in/oidc')).keeps && bySignIn(me),
   );
 };
+
+interface SignIn {
+  /** True if a sign-in at the issuer can connect services. */
+  readonly keeps: boolean;
+}
+
+/** Returns a button that lists the services which the sign-in of the person connects without a consent page. */
+function bySignIn({ user, name: own }: Me): HTMLElement {
+  const found = h('span');
+  const connect = (provider: string) => async () => {
+    const wanted = { provider, user: user ?? own };
+    const { connect_url: link } = await call<{ connect_url: string }>('POST /v2/connect-sessions', wanted);
+    location.assign(link);
+  };
+  const list = async () => {
+    const services = await all<{ name: string; title: string }>('/v2/providers?flow=id_jag');
+    const none = services.length === 0 && 'No service takes it.';
+    fill(found, none, ...services.map(({ name, title }) => action(`Connect ${title}`, connect(name))));
+  };
+  return h('p', {}, action('Services of your sign-in', list, 'quiet'), ' ', found);
+}
 
 /** Returns further account names. Omits pictures, because the provider would learn who views this page. */
 function otherNames({ account, account_details: details }: Shown): string {

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { consentAs } from '../../examples/helpdesk/consent.ts';
+import type { Provider } from 'oidc-provider/lib/provider.js';
 import { startOidcProvider } from './oidc-provider.ts';
 import { startService } from './service.ts';
 import { upstreamCa } from './upstream.ts';
@@ -8,6 +9,7 @@ interface OpenIdServer {
   /** `https://api.acme.test:PORT` */
   readonly issuer: string;
   readonly port: number;
+  readonly provider: Provider;
   /** The account that the next browser without a session has; changed by tests. */
   readonly account: { sub: string; claims: Readonly<Record<string, unknown>> };
 }
@@ -15,12 +17,23 @@ interface OpenIdServer {
 interface ServerOptions {
   /** True if claims are in the ID token; otherwise they are only at the userinfo endpoint. */
   readonly inIdToken?: boolean;
+  /** Grant types of the client; default: those of a client that signs people in. */
+  readonly grantTypes?: readonly string[];
+  /** Merged over the settings of oidc-provider. */
+  readonly settings?: object;
+  /** Answers a request itself, or has the server answer it. */
+  readonly serve?: (request: IncomingMessage, response: ServerResponse, pass: () => void) => void;
 }
 
 const clientSecret = 'the-secret-of-sidekey-at-the-issuer';
 
 /** Starts an OpenID provider by others (oidc-provider) behind TLS, which signs everybody in without a question. */
-async function startOpenIdServer({ inIdToken = true }: ServerOptions): Promise<OpenIdServer> {
+async function startOpenIdServer({
+  inIdToken = true,
+  grantTypes,
+  settings,
+  serve = (_request, _response, pass) => pass(),
+}: ServerOptions): Promise<OpenIdServer> {
   const account: OpenIdServer['account'] = { sub: 'a-1', claims: {} };
   const { provider, upstream } = await startOidcProvider({
     settings: {
@@ -30,6 +43,7 @@ async function startOpenIdServer({ inIdToken = true }: ServerOptions): Promise<O
           client_secret: clientSecret,
           application_type: 'native',
           redirect_uris: ['http://127.0.0.1/sign-in/oidc/callback'],
+          ...(grantTypes && { grant_types: grantTypes }),
         },
       ],
       conformIdTokenClaims: !inIdToken,
@@ -49,10 +63,11 @@ async function startOpenIdServer({ inIdToken = true }: ServerOptions): Promise<O
         accountId: id,
         claims: () => ({ ...account.claims, sub: id }),
       }),
+      ...settings,
     },
     serve(request, response, pass) {
       if (request.url?.startsWith('/interaction/') === true) void answer(request, response);
-      else pass();
+      else serve(request, response, pass);
     },
   });
   async function answer(...message: [IncomingMessage, ServerResponse]): Promise<void> {
@@ -66,17 +81,19 @@ async function startOpenIdServer({ inIdToken = true }: ServerOptions): Promise<O
     grant.addOIDCScope('openid profile email');
     await provider.interactionFinished(...message, { consent: { grantId: await grant.save() } });
   }
-  return { issuer: upstream.url, port: upstream.port, account };
+  return { issuer: upstream.url, port: upstream.port, account, provider };
 }
 
 interface Options extends ServerOptions {
   readonly now?: () => number;
   /** Merged over `admin.oidc`. */
   readonly oidc?: object;
+  /** More of the config. */
+  readonly config?: Readonly<Record<string, object>>;
 }
 
 /** A service whose people sign in at the server: the group `admins` has the role operator, `staff` the role user. */
-export async function startWithIssuer({ now = Date.now, oidc = {}, ...options }: Options = {}) {
+export async function startWithIssuer({ now = Date.now, oidc = {}, config = {}, ...options }: Options = {}) {
   const server = await startOpenIdServer(options);
   const { issuer, port, account } = server;
   account.claims = { groups: ['admins'], preferred_username: 'alice' };
@@ -89,7 +106,7 @@ export async function startWithIssuer({ now = Date.now, oidc = {}, ...options }:
     ...oidc,
   };
   const admin = { listen: '127.0.0.1:0', oidc: settings };
-  const service = await startService({ now, config: { admin } });
+  const service = await startService({ now, config: { ...config, admin } });
   const { url } = service;
 
   /** Returns the address of the callback to which the issuer sends a new browser. */
@@ -133,6 +150,8 @@ export async function startWithIssuer({ now = Date.now, oidc = {}, ...options }:
       begin,
       askIssuer,
       answer,
+      /** The secret of its session. */
+      secret: () => session ?? '',
       signIn: async (returnTo?: string) => answer(await askIssuer(await begin(returnTo))),
       me: async () => (await open('GET /v2/me')).body as { name?: string; role?: string; code?: string },
     };

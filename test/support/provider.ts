@@ -36,6 +36,7 @@ export function aProvider(over: Partial<Provider> = {}): Provider {
     dialect: plainDialect,
     userAgent: null,
     expired: [],
+    idJag: null,
     clientRegistration: null,
     probe: null,
     notes: [],

@@ -11,8 +11,8 @@ import { untrusted } from '../../lib/text.ts';
 import { addressOf } from '../caller.ts';
 import type { ServiceParts } from '../parts.ts';
 import { clientDocument, clientDocumentPath } from '../../operations/connect/client-document.ts';
-import { beginConsent, type Finished, finishConsent } from './consent.ts';
-import { type ConnectSession, endSession, failedEnd, providerOf, recordsOf } from './sessions.ts';
+import { assertOwnBrowser, beginConsent, connectBySignIn, type Finished, finishConsent } from './consent.ts';
+import { type ConnectSession, endSession, failedEnd, isBySignIn, providerOf, recordsOf } from './sessions.ts';
 import { publicJwk, signResult } from './signature.ts';
 
 /** Pages of connect sessions: the link with its button, the callback of providers, and the result. */
@@ -70,17 +70,26 @@ async function begin(context: Call, parts: ServiceParts): Promise<Response> {
   if (req.header('sec-fetch-site') !== 'same-origin') {
     return failedPage(context, 'Open the link again', 'The button counts only on the page of the link.', 403);
   }
-  const { answer, browser } = await req.parseBody();
+  const { answer, browser, signed_in: signedIn } = await req.parseBody();
   if (answer !== 'no' && !isBrowserSecret(browser)) {
     const says = 'The page of the link needs JavaScript, and the storage of this browser.';
     return failedPage(context, 'Open the link again', says, 400);
   }
-  const session = await recordsOf(parts).links.take(req.param('token') ?? '');
+  const token = req.param('token') ?? '';
+  const { links } = recordsOf(parts);
+  const asked = answer === 'no' ? null : await links.get(token);
+  const isSignIn = asked !== null && isBySignIn(await providerOf(asked.provider, parts));
+  if (isSignIn) await assertOwnBrowser(asked, signedIn, parts);
+  const session = await links.take(token);
   if (session === null) return usedPage(context);
   const fail = async (error: SidekeyError) =>
     endPage(context, { session, end: await endSession(session, failedEnd(error), parts) }, parts);
   if (!isBrowserSecret(browser) || answer === 'no')
     return fail(new SidekeyError('consent_declined', 'You said no; nothing was connected.'));
+  if (isSignIn) {
+    const done = await connectBySignIn(session, addressOf(context.env), parts).catch(caughtFailure);
+    return done instanceof SidekeyError ? fail(done) : endPage(context, done, parts);
+  }
   const url = await beginConsent(session, browser, addressOf(context.env), parts).catch(caughtFailure);
   return url instanceof SidekeyError ? fail(url) : context.redirect(url, 303);
 }
@@ -100,6 +109,9 @@ function browserScript(): string {
   const secret = scriptValue(randomBytes(32).toString('base64url'));
   return `document.querySelector('[name=browser]').value = localStorage['${browserItem}'] ??= ${secret};`;
 }
+
+/** Writes the secret of the person's session into the form. The pages store it under this name. */
+const signedInScript = `document.querySelector('[name=signed_in]').value = localStorage['sidekey-session'] ?? '';`;
 
 /** Returns the page for a provider's response. It forwards the response with the secret of the browser. */
 function callbackPage(context: Call): Response {
@@ -133,7 +145,9 @@ button:focus-visible { outline: 2px solid var(--ink); outline-offset: 2px; }
 `;
 
 async function linkPage(context: Call, session: ConnectSession, parts: ServiceParts): Promise<Response> {
-  const { title, knownScopes, name } = await providerOf(session.provider, parts);
+  const provider = await providerOf(session.provider, parts);
+  const { title, knownScopes, name } = provider;
+  const isSignIn = isBySignIn(provider);
   const { scopes, user, by, returnUrl } = session;
   const items = scopes.map((scope) => {
     const what = knownScopes.find((known) => known.name === scope)?.what;
@@ -144,14 +158,14 @@ async function linkPage(context: Call, session: ConnectSession, parts: ServicePa
   const body = markup`<p>${untrusted(by.replace(/^key /, ''))} asks to use your account at ${title} (${name}) as the user <b>${untrusted(user)}</b>.${back}</p>
     ${asked}
     <form method="post">
-      <input type="hidden" name="browser">
-      <button name="answer" value="yes">Continue to ${title}</button>
+      <input type="hidden" name="browser">${isSignIn ? [markup`<input type="hidden" name="signed_in">`] : []}
+      <button name="answer" value="yes">${isSignIn ? 'Connect' : 'Continue to'} ${title}</button>
       <button name="answer" value="no">No</button>
     </form>
     <p>Continue only if you began this yourself: who sent you the link gets the use of your account.</p>`;
   // A provider that recognizes the person redirects the browser back at once.
   const formTargets = ['https:', ...(returnUrl === null ? [] : [new URL(returnUrl).origin])];
-  const script = browserScript();
+  const script = browserScript() + (isSignIn ? signedInScript : '');
   const keepsOpener = session.popupOrigin !== null;
   const page = { title: `Connect ${title}?`, body, style, script, formTargets, keepsOpener };
   return pageOf(context, { kind: 'asks', ...page });

@@ -191,6 +191,11 @@ export async function providerOf(name: string, { config }: Pick<ServiceParts, 'c
   throw new SidekeyError('provider_unknown', sentence, { hint: 'GET /v2/providers lists them' });
 }
 
+/** Reports whether the usual flow of a provider is the sign-in at the issuer of `admin.oidc`. */
+export function isBySignIn({ flows }: Pick<Provider, 'flows'>): boolean {
+  return flows[0] === 'id_jag';
+}
+
 /** Endpoints at which a consent begins. */
 const consentEndpoints = { browser: 'authorizationEndpoint', device: 'deviceAuthorizationEndpoint' } as const;
 
@@ -208,7 +213,8 @@ async function assertClient(
       `set providers.${name}.settings in the config file`,
     );
   }
-  if (provider[consentEndpoints[flow]] === null || tokenEndpoint === null) {
+  const isSignIn = flow === 'browser' && isBySignIn(provider);
+  if ((provider[consentEndpoints[flow]] === null && !isSignIn) || tokenEndpoint === null) {
     throw flow === 'browser'
       ? invalid(`${title} gives no consent in a browser.`, 'store its key: POST /v2/users/{user}/tokens')
       : invalid(

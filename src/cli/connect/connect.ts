@@ -15,6 +15,7 @@ import {
   finishPending,
   stateOf,
 } from '../../operations/connect/consent.ts';
+import { signInName } from '../../operations/connect/by-sign-in.ts';
 import { planDomains } from '../../operations/connect/domains.ts';
 import { type Connected, finishGrant } from '../../operations/connect/finish.ts';
 import {
@@ -299,7 +300,8 @@ export function chooseFlow(options: Options, provider: ChoosingProvider, asks: b
     throw logsInItself(provider);
   if (first === undefined)
     return asks && token !== null && clientId === null ? 'token' : (flows[0] ?? 'token');
-  const [option, flow] = first;
+  const [option, named] = first;
+  const flow = named === 'auth0_connection' && options.via === signInName ? 'id_jag' : named;
   if (second !== undefined) throw conflicting(option, second[0]);
   // One process connects an account at Auth0.
   const takesBrowser = flow === 'auth0_connection' && options.printUrl !== true;

@@ -1,4 +1,5 @@
 import { viaAuth0 } from '../../operations/connect/auth0.ts';
+import { bySignIn } from '../../operations/connect/by-sign-in.ts';
 import {
   assertOwnForm,
   doubtOf,
@@ -49,6 +50,8 @@ export async function obtain(
       const question = 'Paste the token that is to be exchanged (it is not shown)';
       return byTokenExchange(() => askSecret(context, question), request);
     }
+    case 'id_jag':
+      return bySignIn(request);
     case 'auth0_connection': {
       const says = [
         `Auth0 keeps the account. Sidekey gets its tokens, as the grant ${name}.`,

@@ -39,6 +39,8 @@ export interface Tokens {
   readonly details: Readonly<Record<string, string>>;
   /** Claims of the ID token; absent: no ID token. */
   readonly identity?: Identity;
+  /** The ID token itself; absent: none. */
+  readonly idToken?: string;
   /** RFC 8693 §2.2.1; null: not stated by the provider. */
   readonly issuedTokenType: string | null;
   /** True if the access token is bound to the DPoP key (RFC 9449 §5). */

@@ -51,7 +51,7 @@ export interface JwtBearerRequest extends AssertionRequest {
 }
 
 /** RFC 7523 §2.1. */
-const jwtBearerGrantType = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
+export const jwtBearerGrantType = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 
 /** Lifetime of an assertion in seconds. Google accepts at most an hour, Salesforce three minutes. */
 const lifetimeS = 180;
@@ -118,9 +118,12 @@ export interface TokenExchangeRequest extends AssertionRequest {
 /** RFC 8693 §2.1. */
 const tokenExchangeGrantType = 'urn:ietf:params:oauth:grant-type:token-exchange';
 
+/** RFC 8693 §3. */
+export const typePrefix = 'urn:ietf:params:oauth:token-type:';
+
 /** Token types (RFC 8693 §3) that requests cannot carry. Accepted only if requested. */
 const notForRequests = new Set(
-  ['refresh_token', 'id_token', 'saml1', 'saml2'].map((name) => `urn:ietf:params:oauth:token-type:${name}`),
+  ['refresh_token', 'id_token', 'saml1', 'saml2'].map((name) => typePrefix + name),
 );
 
 /** Exchanges a token. Never rejects because of a provider or the network. */

@@ -76,10 +76,13 @@ export function claimsIn(object: JsonObject, secrets: readonly string[]): Identi
 }
 
 /** Reads an ID token. TLS of the endpoint proves the issuer (OpenID Connect Core §3.1.3.7, 6). */
-export function identityIn(idToken: unknown, secrets: readonly string[]): { readonly identity?: Identity } {
+export function identityIn(
+  idToken: unknown,
+  secrets: readonly string[],
+): { readonly identity?: Identity; readonly idToken?: string } {
   if (typeof idToken !== 'string') return {};
   const payload = Buffer.from(idToken.split('.')[1] ?? '', 'base64url').toString('utf8');
-  return { identity: claimsIn(jsonObject(payload) ?? {}, secrets) };
+  return { idToken, identity: claimsIn(jsonObject(payload) ?? {}, secrets) };
 }
 
 /** Returns the members that name the account, except those that contain a secret. */

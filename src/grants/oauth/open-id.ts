@@ -39,6 +39,17 @@ interface OpenIdCallback {
 /** Claims of a verified ID token. */
 export type Claims = JsonObject & { readonly sub: string };
 
+/** A completed sign-in. The tokens are secret. */
+export interface SignIn {
+  readonly claims: Claims;
+  readonly idToken: string;
+  /** Null: the issuer gave none. */
+  readonly refreshToken: string | null;
+  /** Only place that the tokens may be sent to. */
+  readonly tokenEndpoint: string;
+  readonly auth: 'none' | 'basic' | 'post';
+}
+
 interface OpenId {
   /** Starts a sign-in at the returned URL. @throws SidekeyError `provider_refused`, `upstream_unreachable` */
   begin(client: OpenIdClient): Promise<{ readonly url: string; readonly flow: OpenIdFlow }>;
@@ -48,7 +59,7 @@ interface OpenId {
    * @throws SidekeyError `bad_request`: the callback is not of this flow; `consent_declined`;
    * `provider_refused`; `upstream_unreachable`
    */
-  finish(client: OpenIdClient, callback: OpenIdCallback): Promise<Claims>;
+  finish(client: OpenIdClient, callback: OpenIdCallback): Promise<SignIn>;
 }
 
 interface OpenIdParts {
@@ -108,10 +119,11 @@ export function createOpenId({ io, now }: OpenIdParts): OpenId {
       const options = requestOptions(await io());
       const answer = checkedCallback(server, relyingParty, parameters, flow);
       try {
+        const auth = authentication(clientSecret, server);
         const response = await oauth.authorizationCodeGrantRequest(
           server,
           relyingParty,
-          authentication(clientSecret, server),
+          clientAuth(auth, clientSecret ?? ''),
           answer,
           client.redirectUri,
           flow.codeVerifier,
@@ -126,14 +138,21 @@ export function createOpenId({ io, now }: OpenIdParts): OpenId {
         if (claims.azp !== undefined && claims.azp !== client.clientId)
           throw unusable(client.issuer, 'the "azp" of its ID token is another client');
         if (!isOf(claims, tokens)) throw unusable(client.issuer, 'the "at_hash" of its ID token is another');
-        if (server.userinfo_endpoint === undefined || needed.every((name) => name in claims)) return claims;
+        const signIn = {
+          idToken: tokens.id_token!,
+          refreshToken: tokens.refresh_token ?? null,
+          tokenEndpoint: server.token_endpoint!,
+          auth,
+        };
+        if (server.userinfo_endpoint === undefined || needed.every((name) => name in claims))
+          return { ...signIn, claims };
         const userInfo = await oauth.userInfoRequest(server, relyingParty, tokens.access_token, options);
         // The subject is the same (Core §5.3.2). Claims of the ID token take precedence.
         const info = await oauth.processUserInfoResponse(server, relyingParty, claims.sub, userInfo);
         // `email_verified` is valid only for the address beside it.
         const { email_verified: _, ...others } = info;
         const isSameEmail = claims['email'] === undefined || claims['email'] === info.email;
-        return { ...(isSameEmail ? info : others), ...claims };
+        return { ...signIn, claims: { ...(isSameEmail ? info : others), ...claims } };
       } catch (error) {
         throw failureOf(error, client.issuer, [flow.codeVerifier, clientSecret ?? '']);
       }
@@ -171,11 +190,14 @@ function checkedCallback(
 function authentication(
   secret: string | null,
   { token_endpoint_auth_methods_supported: methods }: oauth.AuthorizationServer,
-): oauth.ClientAuth {
-  if (secret === null) return oauth.None();
-  return methods?.includes('client_secret_basic') === false
-    ? oauth.ClientSecretPost(secret)
-    : oauth.ClientSecretBasic(secret);
+): SignIn['auth'] {
+  if (secret === null) return 'none';
+  return methods?.includes('client_secret_basic') === false ? 'post' : 'basic';
+}
+
+function clientAuth(auth: SignIn['auth'], secret: string): oauth.ClientAuth {
+  if (auth === 'none') return oauth.None();
+  return auth === 'post' ? oauth.ClientSecretPost(secret) : oauth.ClientSecretBasic(secret);
 }
 
 /** Reports whether the access token matches `at_hash` of the ID token, if present (Core §3.1.3.8). */

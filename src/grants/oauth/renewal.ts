@@ -12,6 +12,7 @@ import { askForConnectionToken, type ConnectionTokenRequest } from './auth0-conn
 import { assumeRole, type AssumeRoleRequest } from './aws-role.ts';
 import { type InstallationRequest, requestInstallationToken } from './github-app.ts';
 import type { TokenIo } from './http.ts';
+import { type IdentitySource, type IdJagRequest, noSignIn, requestByIdentity } from './id-jag.ts';
 import { refreshOutcome, type RefreshOutcome, type RefreshRequest, refreshToken } from './refresh.ts';
 
 export type RenewalRequest =
@@ -23,6 +24,7 @@ export type RenewalRequest =
       /** True if the subject token is stored and constant; false if it is read for each request. */
       readonly isKept: boolean;
     } & TokenExchangeRequest)
+  | ({ readonly kind: 'id_jag' } & IdJagRequest)
   | ({ readonly kind: 'auth0_connection' } & ConnectionTokenRequest)
   | ({ readonly kind: 'github_installation' } & InstallationRequest)
   | ({ readonly kind: 'aws_role' } & AssumeRoleRequest);
@@ -35,7 +37,10 @@ export type RenewalRequest =
  * disabled account. It does not end the grant there, nor if a subject token is read for each request: the
  * next may be valid.
  */
-export async function renew(request: RenewalRequest, io: TokenIo): Promise<RefreshOutcome> {
+export async function renew(
+  request: RenewalRequest,
+  { identity = noSignIn, ...io }: TokenIo & { readonly identity?: IdentitySource },
+): Promise<RefreshOutcome> {
   switch (request.kind) {
     case 'refresh_token':
       return refreshToken(request, io);
@@ -47,6 +52,8 @@ export async function renew(request: RenewalRequest, io: TokenIo): Promise<Refre
       const answer = await exchangeToken(request, io);
       return request.isKept ? accessTokenOnly(refreshOutcome(answer)) : withoutConsent(answer);
     }
+    case 'id_jag':
+      return requestByIdentity(request, { ...io, identity });
     case 'auth0_connection':
       return askForConnectionToken(request, io);
     case 'github_installation':

@@ -70,8 +70,11 @@ export interface ConnectRequest {
   readonly output: Notes;
 }
 
+/** Parts of a request for a token without a person. */
+export type TokenAsking = Pick<ConnectRequest, 'provider' | 'parts' | 'scopes' | 'signal'>;
+
 /** Requests the first token of a grant that renews itself. @throws SidekeyError as `renewNow` */
-export function firstToken(request: ConnectRequest, renewal: Renewal): Promise<Obtained> {
+export function firstToken(request: TokenAsking, renewal: Renewal): Promise<Obtained> {
   return renewNow(request, withoutToken(renewal, request.parts.now()));
 }
 
@@ -79,10 +82,10 @@ export function firstToken(request: ConnectRequest, renewal: Renewal): Promise<O
  * Requests a token for a credential without one, as later renewals do, so that errors appear now.
  *
  * @throws SidekeyError `config_invalid`: the provider definition or a secret is incomplete;
- * `provider_refused`; the reason of the signal
+ * `provider_refused`, `sign_in_required`; the reason of the signal
  */
 export async function renewNow(
-  { provider, parts, scopes, signal }: ConnectRequest,
+  { provider, parts, scopes, signal }: TokenAsking,
   credential: OAuth2Credential,
 ): Promise<Obtained> {
   const plan = await planRefresh(
@@ -109,8 +112,15 @@ export async function renewNow(
     }
     case 'refused': {
       const { description } = outcome;
+      const hint = whatToCheck(request, provider.name, outcome);
+      if (request.kind === 'id_jag' && outcome.ends === undefined) {
+        const code = outcome.error === 'sign_in_required' ? outcome.error : 'provider_refused';
+        throw new SidekeyError(code, `${provider.title} gave no token: ${withoutStop(description)}.`, {
+          hint,
+        });
+      }
       const why = outcome.ends === undefined ? withDescription(outcome.error, description) : description;
-      throw refused(provider, why, whatToCheck(request, provider.name, outcome));
+      throw refused(provider, why, hint);
     }
     case 'later':
       throw refused(provider, outcome.reason, 'try again later');

@@ -2,6 +2,7 @@ import { homedir } from 'node:os';
 import { type SigningKey, sourceForms } from '../../domain/credential.ts';
 import { checkedRegion, checkedString } from '../../grants/credential-shape.ts';
 import type { Obtained } from '../../grants/keep.ts';
+import { typePrefix } from '../../grants/oauth/assertions.ts';
 import { joinScopes } from '../../grants/oauth/scopes.ts';
 import { readSigningKey } from '../../grants/oauth/signing-key.ts';
 import { fitted } from '../../grants/source-values.ts';
@@ -60,9 +61,6 @@ export function byJwtBearer(keyText: string, request: ConnectRequest): Promise<O
   });
 }
 
-/** RFC 8693 §3. */
-const typePrefix = 'urn:ietf:params:oauth:token-type:';
-
 const knownTypes = ['access_token', 'refresh_token', 'id_token', 'jwt', 'saml1', 'saml2'];
 
 /**
@@ -104,7 +102,7 @@ export async function byTokenExchange(
 }
 
 /** Returns a URI, or expands the last part of a URI of RFC 8693 §3. */
-function typeOf(option: string, text: string | undefined): string | null {
+export function typeOf(option: string, text: string | undefined): string | null {
   if (text === undefined) return null;
   if (knownTypes.includes(text)) return `${typePrefix}${text}`;
   if (/^[A-Za-z][A-Za-z0-9+.-]*:[\x21-\x7e]+$/.test(text)) return text;

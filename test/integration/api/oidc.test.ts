@@ -4,7 +4,7 @@ import { startWithIssuer } from '../../support/open-id-server.ts';
 test('a sign-in at the issuer creates the person with the role from the claims, and returns to the requested view', async () => {
   const { browser, call, server, sidekey } = await startWithIssuer();
   const alice = browser();
-  expect((await alice.open('GET /sign-in/oidc')).body).toEqual({ issuer: server.issuer });
+  expect((await alice.open('GET /sign-in/oidc')).body).toEqual({ issuer: server.issuer, keeps: false });
   expect((await alice.signIn('/#audit')).body.return_to).toBe('/#audit');
   expect(await alice.me()).toMatchObject({ name: 'alice', role: 'operator' });
   const [person] = (await call('GET /v2/people')).body.data;
@@ -21,7 +21,7 @@ test('a service without admin.oidc names no issuer, and starts no sign-in', asyn
   const { browser, sidekey } = await startWithIssuer();
   await sidekey.configure({ admin: { listen: '127.0.0.1:0' } });
   const someone = browser();
-  expect((await someone.open('GET /sign-in/oidc')).body).toEqual({ issuer: null });
+  expect((await someone.open('GET /sign-in/oidc')).body).toEqual({ issuer: null, keeps: false });
   expect((await someone.open('POST /sign-in/oidc', { body: { return_to: '/' } })).status).toBe(404);
 });
 

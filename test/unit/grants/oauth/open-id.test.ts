@@ -81,7 +81,7 @@ function fakeIssuer({ metadata = {} }: { metadata?: object } = {}) {
       if (value === null) parameters.delete(name);
       else parameters.set(name, value);
     }
-    const claims = await openId.finish(client, { flow, parameters, clientSecret, needed });
+    const { claims } = await openId.finish(client, { flow, parameters, clientSecret, needed });
     return { claims, url: new URL(url), flow };
   }
   return { at, signed, signIn };
