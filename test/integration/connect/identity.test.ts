@@ -59,7 +59,7 @@ describe('the account of a consent', () => {
     ['another subject', 200, JSON.stringify({ sub: 'mallory', email: 'ceo@acme.test' }), 'another subject'],
     ['a failure', 500, '', 'HTTP 500'],
     ['no JSON', 200, '<html>', 'no JSON object'],
-    ['an endless answer', 200, `{"a":"${'x'.repeat(70_000)}"}`, 'larger than 64 KiB'],
+    ['an endless answer', 200, `{"a":"${'x'.repeat(1_100_000)}"}`, 'larger than 1 MiB'],
   ])(
     'with %s from the userinfo endpoint is named by the ID token, with a note',
     async (_, status, body, note) => {

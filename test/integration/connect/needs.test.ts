@@ -108,7 +108,7 @@ describe('a missing requirement is reported before any consent', () => {
   test.each([
     [['--name', 'a b'], 'The name of the grant is not valid.'],
     [['--user', 'a:b'], 'The name of the user is not valid.'],
-    [['--state', 'x'], '--state belongs to --finish.'],
+    [['--state', 'x'], '--state belongs to --print-url or --finish.'],
   ])('%j', async (args, sentence) => {
     expect(await (await acmeHome()).run(['connect', 'acme', ...args])).toMatchObject({
       exit: 2,
