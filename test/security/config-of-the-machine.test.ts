@@ -247,7 +247,7 @@ const below = (prefix: string, paths: string, separator = '.') =>
 const harmless = [
   ...below('proxy', 'tls.agents{} tls.agents.* proxy_protocol[]'),
   // A public address in links, claims of people, and addresses for the browser of a person.
-  ...below('admin', 'url oidc.client_id oidc.scopes[] oidc.name return_urls[]'),
+  ...below('admin', 'url oidc.client_id oidc.scopes[] oidc.name oidc.keep_sign_in return_urls[]'),
   ...['operator', 'approver', 'auditor', 'user'].flatMap((role) =>
     below(`admin.oidc.roles.${role}`, '{} .*[]', ''),
   ),
@@ -288,7 +288,8 @@ const harmless = [
      client_registration.steps[] probe.url probe.headers{} probe.headers.* probe.json{} probe.json.* probe.ok_field
      probe.account_fields[] operations[].method operations[].host operations[].path operations[].words logins[].program
      logins[].client_id logins[].access_token logins[].refresh_token logins[].answer_fields[] notes[] redirect_uri extends
-     user_agent`,
+     user_agent expired.field expired.header expired.value expired.value[] expired[].field expired[].header
+     expired[].value expired[].value[] id_jag.audience id_jag.resource`,
   ),
   ...below('providers.*.inject', places),
   ...below('providers.*.inject[].as', places),
