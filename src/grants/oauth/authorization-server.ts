@@ -73,6 +73,11 @@ export function authorizationServer(
       const reason = `${shown(url.href)} names the issuer ${shown(named)} instead of ${shown(issuer ?? server)}`;
       throw unusable(url, reason, trusting(address, named ?? server));
     }
+    // The issuer in the response proves where the code comes from, not where the document sends it (RFC 9207).
+    if (issuer !== undefined && !isSameIdentifier(server, issuer) && originsOf(document).size > 1) {
+      const reason = `${shown(url.href)} is not at the issuer ${shown(issuer)}, and its endpoints are on several hosts`;
+      throw unusable(url, reason);
+    }
     const methods = document['code_challenge_methods_supported'] ?? null;
     const isWithout = document['authorization_endpoint'] !== undefined && !texts(methods).includes('S256');
     // Entra ID and Cognito check PKCE without saying so. MCP forbids to assume that.
@@ -83,6 +88,13 @@ export function authorizationServer(
     return { ...document, issuer: named };
   };
   return firstUsable(servers.flatMap(placesOf), read, io);
+}
+
+/** Endpoints that a code, a refresh token or a client secret passes through. */
+const endpoints = ['authorization', 'token', 'device_authorization', 'revocation'];
+
+function originsOf(document: JsonObject): ReadonlySet<string> {
+  return new Set(endpoints.flatMap((name) => httpsUrl(document[`${name}_endpoint`])?.origin ?? []));
 }
 
 function trusting(address: URL, issuer: unknown): Hint | undefined {

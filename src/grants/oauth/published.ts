@@ -86,7 +86,9 @@ export async function ask({ url, isDocument, ...init }: Question, { fetch, signa
 
 /** Parses an https URL without a user, a password and a fragment; null: it is none. */
 export function httpsUrl(text: unknown, base?: URL): URL | null {
-  const url = typeof text === 'string' ? URL.parse(text, base) : null;
+  // The parser drops control characters, but identifiers are printed, stored and sent as they are written.
+  const isPrintable = typeof text === 'string' && !/[\p{C}\p{Z}]/u.test(text);
+  const url = isPrintable ? URL.parse(text, base) : null;
   const plain = url?.protocol === 'https:' && url.username === '' && url.password === '' && url.hash === '';
   return plain ? url : null;
 }

@@ -412,6 +412,34 @@ const servers: readonly DiscoveryRow[] = [
     finds: { issuer: 'https://tenant.example/', tokenEndpoint: '$login/token' },
   },
   {
+    name: 'a document elsewhere that sends the codes of a trusted issuer to another host',
+    from: 'RFC 9207: the iss of the trusted server would match',
+    api: described,
+    login: {
+      [oauthServer]: {
+        ...server,
+        issuer: 'https://tenant.example',
+        authorization_endpoint: 'https://tenant.example/authorize',
+      },
+    },
+    issuer: 'https://tenant.example',
+    refuses: {
+      code: 'provider_refused',
+      says: ['is not at the issuer https://tenant.example/, and its endpoints are on several hosts'],
+    },
+  },
+  {
+    name: 'an issuer with control characters',
+    api: described,
+    login: { [oauthServer]: { ...server, issuer: '$login\r\n\u000e' } },
+    refuses: { code: 'provider_refused', says: ['the issuer a value that is not an https URL'] },
+  },
+  {
+    name: 'a resource with control characters',
+    api: { [`${wellKnown}/mcp`]: { ...resource, resource: '$api/m\ncp\u001b' } },
+    refuses: { code: 'provider_refused', says: ['the resource a value that is not an https URL'] },
+  },
+  {
     name: 'an issuer that is another than the trusted one',
     api: described,
     issuer: 'https://tenant.example',
