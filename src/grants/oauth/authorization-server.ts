@@ -25,7 +25,7 @@ export async function serversToAsk(
   listed: readonly string[],
   { issuer, choose }: ServerChoice,
 ): Promise<readonly [URL, ...URL[]]> {
-  const servers = listed.flatMap((server) => httpsUrl(server) ?? []);
+  const servers = listed.slice(0, maxServers).flatMap((server) => httpsUrl(server) ?? []);
   if (listed.length > 0 && servers.length === 0)
     throw unusable(address, 'its authorization server is not an https URL');
   const [first, ...more] = servers;
@@ -47,6 +47,9 @@ export async function serversToAsk(
     hintOf`name the one where you have an account, such as: ${one}`,
   );
 }
+
+/** A longer list would have other hosts asked in the name of this machine. */
+const maxServers = 10;
 
 /** Before RFC 9728, an API was its own authorization server, usually for the whole origin. */
 function unlisted(address: URL, listed: URL | undefined): readonly URL[] {
@@ -90,8 +93,8 @@ export function authorizationServer(
   return firstUsable(servers.flatMap(placesOf), read, io);
 }
 
-/** Endpoints that a code, a refresh token or a client secret passes through. */
-const endpoints = ['authorization', 'token', 'device_authorization', 'revocation'];
+/** Endpoints that a code, a refresh token or a secret of the client passes through. */
+const endpoints = ['authorization', 'token', 'device_authorization', 'revocation', 'registration'];
 
 function originsOf(document: JsonObject): ReadonlySet<string> {
   return new Set(endpoints.flatMap((name) => httpsUrl(document[`${name}_endpoint`])?.origin ?? []));

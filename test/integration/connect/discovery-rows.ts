@@ -429,6 +429,20 @@ const servers: readonly DiscoveryRow[] = [
     },
   },
   {
+    name: 'a list of thousands of login servers, of which few are asked',
+    api: {
+      [`${wellKnown}/mcp`]: {
+        ...resource,
+        authorization_servers: [
+          ...Array.from({ length: 2_000 }, (_, i) => `https://login.acme.test:1/${i}`),
+          '$login',
+        ],
+      },
+    },
+    issuer: 'https://login.acme.test:1',
+    refuses: { code: 'upstream_unreachable', says: ['login.acme.test:1 did not answer'] },
+  },
+  {
     name: 'an issuer with control characters',
     api: described,
     login: { [oauthServer]: { ...server, issuer: '$login\r\n\u000e' } },
