@@ -54,6 +54,11 @@ function hasEnded(lease: Lease | null, now: number): boolean {
   return standing.state !== 'active';
 }
 
+async function isUsedUp({ store, now }: LeaseEndParts, id: string): Promise<boolean> {
+  const lease = await store.leases.get(id);
+  return lease !== null && leaseStanding(lease, now()).state === 'used_up';
+}
+
 const maxAttempts = 5;
 /** Milliseconds before the second attempt. The pause doubles with each attempt. */
 const firstPauseMs = 60_000;
@@ -68,6 +73,8 @@ async function finishUse(parts: LeaseEndParts, { grantId, token, lease }: TokenU
   // Another process may have been first.
   if (use === undefined || (use.dueAt ?? 0) > now() || opened === null) return;
   const { grant, sealed } = opened;
+  // A used-up lease keeps its grants, because it can be renewed.
+  if (grant.lease !== null && (await isUsedUp(parts, grant.lease))) return;
   const fingerprint = createFingerprint((secret) => vault.mac('credential-fingerprint', secret));
   // A token that was replaced is not stored any more.
   if (!config.leases.revokesTokens || fingerprint(sealed) !== token) return store.tokenUses.remove(use);

@@ -382,6 +382,18 @@ describe('a lease that ends', () => {
     expect(at.revoked).toEqual([]);
   });
 
+  test('by its last use keeps the token of its own grant until its time, because it can be renewed', async () => {
+    const at = await setup({ isOwn: true, credential: none, lease: { maxUses: 1 } });
+    await at.use('one');
+    at.advance(2 * minute);
+    await at.finish();
+    expect(at.revoked).toEqual([]);
+    at.advance(14 * minute);
+    await at.finish();
+    expect(at.revoked).toEqual([first]);
+    expect(await at.state()).toBeUndefined();
+  });
+
   test('loses its own grants, although one that it used cannot be read', async () => {
     const at = await setup({ isOwn: true });
     const { grants, store } = at.sidekey.proxy.state;
