@@ -428,6 +428,31 @@ const servers: readonly DiscoveryRow[] = [
       says: ['is not at the issuer https://tenant.example/, and its endpoints are on several hosts'],
     },
   },
+  ...[
+    {
+      what: 'a challenge that leads',
+      api: { '/mcp': challenge('Bearer resource_metadata="https://169.254.169.254/latest"') },
+    },
+    {
+      what: 'a document that redirects',
+      api: { [`${wellKnown}/mcp`]: { status: 302, headers: { location: 'https://10.0.0.1/document' } } },
+    },
+    {
+      what: 'a login server that is',
+      api: {
+        [`${wellKnown}/mcp`]: { ...resource, authorization_servers: ['https://[::ffff:169.254.169.254]'] },
+      },
+    },
+    {
+      what: 'a login server that redirects',
+      api: described,
+      login: { [oauthServer]: { status: 308, headers: { location: 'https://192.168.0.1/document' } } },
+    },
+  ].map(({ what, ...answers }) => ({
+    name: `${what} to a private address`,
+    ...answers,
+    refuses: { code: 'address_blocked', says: ['address'] },
+  })),
   {
     name: 'a list of thousands of login servers, of which few are asked',
     api: {
