@@ -474,6 +474,15 @@ const servers: readonly DiscoveryRow[] = [
     refuses: { code: 'provider_refused', says: ['the issuer a value that is not an https URL'] },
   },
   {
+    name: 'a resource of a hundred thousand characters',
+    api: { [`${wellKnown}/mcp`]: { ...resource, resource: `$api/${'a'.repeat(100_000)}` } },
+    refuses: {
+      code: 'provider_refused',
+      says: ['the resource a value that is not an https URL'],
+      hint: 'tell its operator',
+    },
+  },
+  {
     name: 'a resource with control characters',
     api: { [`${wellKnown}/mcp`]: { ...resource, resource: '$api/m\ncp\u001b' } },
     refuses: { code: 'provider_refused', says: ['the resource a value that is not an https URL'] },
