@@ -5,6 +5,7 @@ import { answerObject, consented, readTokenAnswer, type TokenAnswer, type Tokens
 import { withDescription } from './oauth/description.ts';
 import { askEndpoint, type EndpointAnswer, type JsonObject, type TokenIo } from './oauth/http.ts';
 import { movedHint } from './oauth/redirect.ts';
+import { withoutSecrets } from './oauth/token-endpoint.ts';
 import type { ActivityNotes } from './activity.ts';
 import { accountOf } from '../domain/credential.ts';
 import { jwtExpiry } from './credential-input.ts';
@@ -78,8 +79,8 @@ export async function keepLogin(
     body,
   } as const;
   const answer = await askEndpoint(question, io);
-  if (answer.kind !== 'answer') throw noToken(provider, answer);
   const secrets = [exchange.clientSecret ?? '', exchange.refreshToken ?? ''];
+  if (answer.kind !== 'answer') throw noToken(provider, withoutSecrets(answer, secrets));
   const read = readTokenAnswer(answer, { dialect: provider.dialect, obtainedAt, secrets });
   const members = membersOf(answer, provider.dialect);
   if (read.kind === 'error') return declined(answer.status, members, read);

@@ -21,7 +21,11 @@ export function tokenUseNotes(
   return ({ event, grant: grantId, credential: token, lease = null }) => {
     if (!uses.has(event) || grantId === undefined || token === undefined || !isOn()) return;
     let known = noted.get(grantId);
-    if (known?.token !== token) noted.set(grantId, (known = { token, users: new Map() }));
+    if (known?.token !== token) {
+      // Grants of leases come and go.
+      if (noted.size >= maxGrants) noted.clear();
+      noted.set(grantId, (known = { token, users: new Map() }));
+    }
     const { users } = known;
     const user = lease ?? '';
     const at = now();
@@ -35,5 +39,7 @@ export function tokenUseNotes(
 
 /** Milliseconds after which the use of a token is written again. */
 const noteEveryMs = 60_000;
+/** Maximum number of grants in memory. */
+const maxGrants = 10_000;
 /** Maximum number of users of one token in memory. */
 const maxUsers = 10_000;

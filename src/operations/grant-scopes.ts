@@ -121,7 +121,10 @@ interface SeenPlace {
   requests: number;
 }
 
-/** Counts requests with a credential, except those that the service refused: no scope helped them. */
+/**
+ * Counts requests with a credential, except those that the service refused: no scope helped them. A program
+ * that read the token counts as a place that no table has, because its requests are not in the log.
+ */
 async function placesIn(
   lines: AsyncIterable<AuditLine>,
   find: ReturnType<typeof endpointFinder>,
@@ -134,13 +137,20 @@ async function placesIn(
       if (access !== undefined && (status === 401 || status === 403)) access.requests -= 1;
       begun.delete(exchange);
     }
-    if (access !== undefined || (event !== 'access' && event !== 'credential.added')) continue;
-    const endpoint = find({ method, host, path });
-    const name = endpoint?.name ?? `${method} ${path.split('/').map(idToStar).join('/')}`;
+    const isRead = event === 'token.read';
+    if (access !== undefined || !(isRead || event === 'access' || event === 'credential.added')) continue;
+    const endpoint = isRead ? null : find({ method, host, path });
+    const name = isRead ? readByProgram : (endpoint?.name ?? placeName(method, path));
     const place = places.get(`${host} ${name}`) ?? { host, name, endpoint, requests: 0 };
     place.requests += 1;
     places.set(`${host} ${name}`, place);
-    begun.set(exchange, place);
+    if (!isRead) begun.set(exchange, place);
   }
   return [...places.values()].filter(({ requests }) => requests > 0);
+}
+
+const readByProgram = 'a program that read the token';
+
+function placeName(method: string, path: string): string {
+  return `${method} ${path.split('/').map(idToStar).join('/')}`;
 }

@@ -22,6 +22,7 @@ type LeaseEndParts = Pick<Changing, 'config' | 'store' | 'grants' | 'audit' | 'v
 export async function finishEndedLeases(parts: LeaseEndParts, of?: readonly string[]): Promise<void> {
   const { store, config, now } = parts;
   const lock = createRefreshLock({ store, now, timers: systemTimers, limits: config.limits });
+  const failures: unknown[] = [];
   for (const use of await store.tokenUses.list()) {
     const { lease, grantId, dueAt } = use;
     if (lease === null || (dueAt ?? 0) > now() || of?.includes(lease) === false) continue;
@@ -30,11 +31,15 @@ export async function finishEndedLeases(parts: LeaseEndParts, of?: readonly stri
     if ((await lock.take(grantId, { patient: true })) !== 'taken') continue;
     try {
       await finishUse(parts, use);
+    } catch (error) {
+      // A grant that cannot be read must not keep those of other leases.
+      failures.push(error);
     } finally {
       await lock.release(grantId);
     }
   }
   await removeGrantsOfEndedLeases(parts, now());
+  if (failures.length > 0) throw failures[0];
 }
 
 /** Milliseconds after the last use of a lease that ends by use: its last request may be on its way. */
@@ -49,6 +54,11 @@ function hasEnded(lease: Lease | null, now: number): boolean {
   return standing.state !== 'active';
 }
 
+async function isUsedUp({ store, now }: LeaseEndParts, id: string): Promise<boolean> {
+  const lease = await store.leases.get(id);
+  return lease !== null && leaseStanding(lease, now()).state === 'used_up';
+}
+
 const maxAttempts = 5;
 /** Milliseconds before the second attempt. The pause doubles with each attempt. */
 const firstPauseMs = 60_000;
@@ -56,12 +66,15 @@ const firstPauseMs = 60_000;
 /** Revokes the token, unless others used it, and removes the use, unless there will be another attempt. */
 async function finishUse(parts: LeaseEndParts, { grantId, token, lease }: TokenUse): Promise<void> {
   const { config, store, vault, audit, now } = parts;
-  const all = (await store.tokenUses.list()).filter((use) => use.grantId === grantId && use.token === token);
-  const use = all.find((each) => each.lease === lease);
+  // Also those of other grants: a provider may give the same token twice.
+  const all = (await store.tokenUses.list()).filter((use) => use.token === token);
+  const use = all.find((each) => each.grantId === grantId && each.lease === lease);
   const opened = await parts.grants.read(grantId);
   // Another process may have been first.
   if (use === undefined || (use.dueAt ?? 0) > now() || opened === null) return;
   const { grant, sealed } = opened;
+  // A used-up lease keeps its grants, because it can be renewed.
+  if (grant.lease !== null && (await isUsedUp(parts, grant.lease))) return;
   const fingerprint = createFingerprint((secret) => vault.mac('credential-fingerprint', secret));
   // A token that was replaced is not stored any more.
   if (!config.leases.revokesTokens || fingerprint(sealed) !== token) return store.tokenUses.remove(use);

@@ -9,6 +9,20 @@ import { expect, test } from 'vitest';
 import { acmeHome } from '../support/connect-home.ts';
 import { startUpstream, upstreamCa } from '../support/upstream.ts';
 
+async function homeWithApi() {
+  const at = await acmeHome({
+    config: {
+      upstream: {
+        ca: ['helpdesk-ca.pem', 'upstream-ca.pem'],
+        resolve: { 'helpdesk.acme.test': '127.0.0.1', 'api.acme.test': '127.0.0.1' },
+        private_addresses: ['127.0.0.1/32'],
+      },
+    },
+  });
+  await writeFile(join(at.folder, 'config', 'upstream-ca.pem'), upstreamCa);
+  return at;
+}
+
 test('the consent shows both hosts if the tokens are from another host than the API', async () => {
   const api = await startUpstream((request, response) => {
     const isMetadata = request.url === '/.well-known/oauth-protected-resource';
@@ -21,16 +35,7 @@ test('the consent shows both hosts if the tokens are from another host than the 
       }),
     );
   });
-  const at = await acmeHome({
-    config: {
-      upstream: {
-        ca: ['helpdesk-ca.pem', 'upstream-ca.pem'],
-        resolve: { 'helpdesk.acme.test': '127.0.0.1', 'api.acme.test': '127.0.0.1' },
-        private_addresses: ['127.0.0.1/32'],
-      },
-    },
-  });
-  await writeFile(join(at.folder, 'config', 'upstream-ca.pem'), upstreamCa);
+  const at = await homeWithApi();
   const command = at.begin(['connect', api.url, '--discover', '--name', 'desk', '--paste']);
   const said = await command.said(/\/authorize\?\S+\s/);
   const [consent = ''] = /https:\/\/\S+\/authorize\?\S+/.exec(said) ?? [];
@@ -48,5 +53,29 @@ test('the consent shows no warning if both hosts are the same', async () => {
   const said = await command.said(/\/authorize\?\S+\s/);
   command.stdin.end();
   expect(said).not.toContain('belong together');
+  await command.done;
+});
+
+test('the consent shows both hosts if a code of another host is sent to the API', async () => {
+  const at = await homeWithApi();
+  const { issuer } = at.helpdesk;
+  const api = await startUpstream((request, response) => {
+    const isMetadata = request.url === '/.well-known/oauth-authorization-server';
+    response.writeHead(isMetadata ? 200 : 404, { 'content-type': 'application/json' });
+    response.end(
+      JSON.stringify({
+        issuer: api.url,
+        authorization_endpoint: `${issuer}/authorize`,
+        token_endpoint: `${api.url}/token`,
+        code_challenge_methods_supported: ['S256'],
+      }),
+    );
+  });
+  const command = at.begin(['connect', api.url, '--name', 'desk', '--client-id', 'app', '--paste']);
+  const said = await command.said(/\/authorize\?\S+\s/);
+  command.stdin.end();
+  expect(said).toContain(
+    `Its tokens come from ${api.authority}, after a login at ${at.authority}, and are sent to ${api.authority}`,
+  );
   await command.done;
 });

@@ -18,6 +18,7 @@ interface Received {
 interface Answer {
   readonly status?: number;
   readonly type?: string;
+  readonly location?: string;
   readonly body: string;
 }
 
@@ -120,6 +121,7 @@ export async function startLoginServer(
     const answer = next === null ? tokens() : await next(asked);
     response.statusCode = answer.status ?? 200;
     response.setHeader('content-type', answer.type ?? 'application/json');
+    if (answer.location !== undefined) response.setHeader('location', answer.location);
     response.end(answer.body);
   }
 

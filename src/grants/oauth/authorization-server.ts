@@ -25,7 +25,7 @@ export async function serversToAsk(
   listed: readonly string[],
   { issuer, choose }: ServerChoice,
 ): Promise<readonly [URL, ...URL[]]> {
-  const servers = listed.flatMap((server) => httpsUrl(server) ?? []);
+  const servers = listed.slice(0, maxServers).flatMap((server) => httpsUrl(server) ?? []);
   if (listed.length > 0 && servers.length === 0)
     throw unusable(address, 'its authorization server is not an https URL');
   const [first, ...more] = servers;
@@ -47,6 +47,9 @@ export async function serversToAsk(
     hintOf`name the one where you have an account, such as: ${one}`,
   );
 }
+
+/** A longer list would have other hosts asked in the name of this machine. */
+const maxServers = 10;
 
 /** Before RFC 9728, an API was its own authorization server, usually for the whole origin. */
 function unlisted(address: URL, listed: URL | undefined): readonly URL[] {
@@ -73,6 +76,11 @@ export function authorizationServer(
       const reason = `${shown(url.href)} names the issuer ${shown(named)} instead of ${shown(issuer ?? server)}`;
       throw unusable(url, reason, trusting(address, named ?? server));
     }
+    // The issuer in the response proves where the code comes from, not where the document sends it (RFC 9207).
+    if (issuer !== undefined && !isSameIdentifier(server, issuer) && originsOf(document).size > 1) {
+      const reason = `${shown(url.href)} is not at the issuer ${shown(issuer)}, and its endpoints are on several hosts`;
+      throw unusable(url, reason);
+    }
     const methods = document['code_challenge_methods_supported'] ?? null;
     const isWithout = document['authorization_endpoint'] !== undefined && !texts(methods).includes('S256');
     // Entra ID and Cognito check PKCE without saying so. MCP forbids to assume that.
@@ -83,6 +91,13 @@ export function authorizationServer(
     return { ...document, issuer: named };
   };
   return firstUsable(servers.flatMap(placesOf), read, io);
+}
+
+/** Endpoints that a code, a refresh token or a secret of the client passes through. */
+const endpoints = ['authorization', 'token', 'device_authorization', 'revocation', 'registration'];
+
+function originsOf(document: JsonObject): ReadonlySet<string> {
+  return new Set(endpoints.flatMap((name) => httpsUrl(document[`${name}_endpoint`])?.origin ?? []));
 }
 
 function trusting(address: URL, issuer: unknown): Hint | undefined {

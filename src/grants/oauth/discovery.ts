@@ -158,7 +158,7 @@ export function serverMetadata(
   return firstUsable(
     kinds.map((kind) => ({ url: new URL(place[kind], issuer) })),
     ({ issuer: named, ...members }) => {
-      if (typeof named === 'string' && URL.parse(named)?.href === issuer.href)
+      if (typeof named === 'string' && httpsUrl(named)?.href === issuer.href)
         return { ...members, issuer: named };
       throw unusable(issuer, 'its document is not one of this issuer');
     },

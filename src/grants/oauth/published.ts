@@ -84,9 +84,14 @@ export async function ask({ url, isDocument, ...init }: Question, { fetch, signa
   }
 }
 
+/** As browsers take them. Longer ones would fill the terminal and the config file. */
+const maxUrlLength = 2_048;
+
 /** Parses an https URL without a user, a password and a fragment; null: it is none. */
 export function httpsUrl(text: unknown, base?: URL): URL | null {
-  const url = typeof text === 'string' ? URL.parse(text, base) : null;
+  // The parser drops control characters, but identifiers are printed, stored and sent as they are written.
+  const isLine = typeof text === 'string' && text.length <= maxUrlLength && !/[\p{C}\p{Z}]/u.test(text);
+  const url = isLine ? URL.parse(text, base) : null;
   const plain = url?.protocol === 'https:' && url.username === '' && url.password === '' && url.hash === '';
   return plain ? url : null;
 }

@@ -125,7 +125,7 @@ function readClient(
   // If a server sends a secret to a public client and names no method, it ignored the requested method.
   const assumed = asked === 'none' && clientSecret !== null ? secretMethod(authMethods) : asked;
   // RFC 7591 §3.2.1: the server may replace the requested method.
-  const auth = methods[typeof method === 'string' ? method : assumed];
+  const auth = methods.get(typeof method === 'string' ? method : assumed);
   if (auth === undefined) return 'it wants a way of client authentication that Sidekey has not';
   if (auth === 'none') return { clientId, clientSecret: null, auth };
   if (clientSecret === null) return 'it gave no client secret';
@@ -138,11 +138,11 @@ function secretMethod(authMethods: Registration['authMethods']): string {
   return authMethods.find((name) => /^client_secret_(?:basic|post)$/.test(name)) ?? 'client_secret_basic';
 }
 
-const methods: Readonly<Record<string, RegisteredClient['auth'] | undefined>> = {
-  none: 'none',
-  client_secret_basic: 'basic',
-  client_secret_post: 'post',
-};
+const methods: ReadonlyMap<string, RegisteredClient['auth']> = new Map([
+  ['none', 'none'],
+  ['client_secret_basic', 'basic'],
+  ['client_secret_post', 'post'],
+]);
 
 /** Parses a time in seconds, as a number or its digits, or in ISO 8601. Returns null for 0 and other values. */
 function timeOf(value: unknown): number | null {

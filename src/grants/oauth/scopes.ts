@@ -37,7 +37,10 @@ export function scopesIn(scope: string | null): readonly string[] | null {
   return scope?.split(' ').filter(Boolean) ?? null;
 }
 
-/** Parses the scopes of a response, a text or a list, without duplicates. Null: not stated. */
+/**
+ * Parses the scopes of a response, a text or a list, without duplicates and without those that have control
+ * or invisible characters, because hints quote scopes. Null: not stated.
+ */
 export function splitScopes(
   value: unknown,
   { scopeSeparator, tokenResponse }: Pick<Dialect, 'scopeSeparator' | 'tokenResponse'>,
@@ -48,7 +51,7 @@ export function splitScopes(
     .flatMap((text) =>
       text.split(tokenResponse.scopeSeparator ?? scopeSeparator).flatMap((part) => part.split(/\s+/)),
     )
-    .filter((scope) => scope !== '');
+    .filter((scope) => scope !== '' && !/\p{C}/u.test(scope));
   return scopes.length === 0 ? null : [...new Set(scopes)];
 }
 

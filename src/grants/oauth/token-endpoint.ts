@@ -63,7 +63,7 @@ function proven(request: TokenRequest, { proof }: Proving): TokenRequest {
 }
 
 /** A redirect may quote the request in its path. Such an address is of no use in a definition. */
-function withoutSecrets(failure: EndpointFailure, secrets: readonly string[]): EndpointFailure {
+export function withoutSecrets(failure: EndpointFailure, secrets: readonly string[]): EndpointFailure {
   if (failure.kind !== 'error' || failure.error !== 'endpoint_moved') return failure;
   const { movedTo = '', ...rest } = failure;
   const description = describe(rest.description, secrets);

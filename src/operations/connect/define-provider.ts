@@ -92,10 +92,12 @@ export async function discoverProvider(
       (client === null ? '' : clientSentence(client)),
   );
   const server = new URL(found.tokenEndpoint).host;
-  if (server !== host) {
-    // No document proves that the server belongs to the API.
+  const login = new URL(found.authorizationEndpoint ?? found.tokenEndpoint).host;
+  const after = login === server ? '' : `, after a login at ${login}`;
+  if (server !== host || login !== server) {
+    // No document proves that the servers belong to the API.
     output.say(
-      `Note: Its tokens come from ${server}, and are sent to ${host}: continue only if they belong together.`,
+      `Note: Its tokens come from ${server}${after}, and are sent to ${host}: continue only if they belong together.`,
     );
   }
   return { provider, client };

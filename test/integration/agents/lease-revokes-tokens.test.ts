@@ -237,6 +237,21 @@ const rows: readonly Row[] = [
     events: ['aborted Other callers used the token too.'],
   },
   {
+    name: 'after a use of the same token in another grant',
+    before: async (at) => {
+      await at.use('one');
+      const { grants, audit } = at.sidekey.proxy.state;
+      const { sealed } = (await grants.read(at.grant.id))!;
+      const wanted = { name: 'twin', user: 'default', provider: 'acme', scopes: [] };
+      const twin = await grants.add(wanted, { credential: sealed.credential, audience: sealed.audience });
+      const { credential } = (await at.sidekey.audit()).find(({ event }) => event === 'access')!;
+      await audit.append({ event: 'access', grant: twin.id, credential });
+      await at.end('one');
+    },
+    revokes: false,
+    events: ['aborted Other callers used the token too.'],
+  },
+  {
     name: 'after the other lease that used the token',
     before: async (at) => {
       await endAfter('one', 'two')(at);
@@ -365,6 +380,31 @@ describe('a lease that ends', () => {
     await at.end('one');
     await at.finish();
     expect(at.revoked).toEqual([]);
+  });
+
+  test('by its last use keeps the token of its own grant until its time, because it can be renewed', async () => {
+    const at = await setup({ isOwn: true, credential: none, lease: { maxUses: 1 } });
+    await at.use('one');
+    at.advance(2 * minute);
+    await at.finish();
+    expect(at.revoked).toEqual([]);
+    at.advance(14 * minute);
+    await at.finish();
+    expect(at.revoked).toEqual([first]);
+    expect(await at.state()).toBeUndefined();
+  });
+
+  test('loses its own grants, although one that it used cannot be read', async () => {
+    const at = await setup({ isOwn: true });
+    const { grants, store } = at.sidekey.proxy.state;
+    const { sealed } = (await grants.read(at.grant.id))!;
+    const other = await grants.add({ name: 'other', user: 'default', provider: 'acme', scopes: [] }, sealed);
+    const record = (await store.grants.get(other.id))!;
+    await store.grants.replace({ ...record, sealed: Buffer.alloc(64), revision: 2 }, 1);
+    await store.tokenUses.note({ grantId: other.id, token: 'unknown', lease: at.grant.lease }, start);
+    await at.end('one');
+    await expect(at.finish()).rejects.toThrow();
+    expect(await at.state()).toBeUndefined();
   });
 
   test('while no proxy ran is finished by the next one', async () => {

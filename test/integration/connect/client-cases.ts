@@ -94,6 +94,16 @@ const answers: readonly ClientCase[] = [
     says: ['a way of client authentication that Sidekey has not', byHand],
   },
   {
+    name: 'a method that is a member of every object',
+    server: {
+      register: () => ({
+        body: { client_secret: 'a-secret-1234', token_endpoint_auth_method: 'constructor' },
+      }),
+    },
+    registrations: 1,
+    says: ['a way of client authentication that Sidekey has not', byHand],
+  },
+  {
     name: 'a page',
     server: { register: () => ({ status: 404, body: '<p>Not here</p>' }) },
     registrations: 1,

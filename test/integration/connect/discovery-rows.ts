@@ -412,6 +412,82 @@ const servers: readonly DiscoveryRow[] = [
     finds: { issuer: 'https://tenant.example/', tokenEndpoint: '$login/token' },
   },
   {
+    name: 'a document elsewhere that sends the codes of a trusted issuer to another host',
+    from: 'RFC 9207: the iss of the trusted server would match',
+    api: described,
+    login: {
+      [oauthServer]: {
+        ...server,
+        issuer: 'https://tenant.example',
+        authorization_endpoint: 'https://tenant.example/authorize',
+      },
+    },
+    issuer: 'https://tenant.example',
+    refuses: {
+      code: 'provider_refused',
+      says: ['is not at the issuer https://tenant.example/, and its endpoints are on several hosts'],
+    },
+  },
+  ...[
+    {
+      what: 'a challenge that leads',
+      api: { '/mcp': challenge('Bearer resource_metadata="https://169.254.169.254/latest"') },
+    },
+    {
+      what: 'a document that redirects',
+      api: { [`${wellKnown}/mcp`]: { status: 302, headers: { location: 'https://10.0.0.1/document' } } },
+    },
+    {
+      what: 'a login server that is',
+      api: {
+        [`${wellKnown}/mcp`]: { ...resource, authorization_servers: ['https://[::ffff:169.254.169.254]'] },
+      },
+    },
+    {
+      what: 'a login server that redirects',
+      api: described,
+      login: { [oauthServer]: { status: 308, headers: { location: 'https://192.168.0.1/document' } } },
+    },
+  ].map(({ what, ...answers }) => ({
+    name: `${what} to a private address`,
+    ...answers,
+    refuses: { code: 'address_blocked', says: ['address'] },
+  })),
+  {
+    name: 'a list of thousands of login servers, of which few are asked',
+    api: {
+      [`${wellKnown}/mcp`]: {
+        ...resource,
+        authorization_servers: [
+          ...Array.from({ length: 2_000 }, (_, i) => `https://login.acme.test:1/${i}`),
+          '$login',
+        ],
+      },
+    },
+    issuer: 'https://login.acme.test:1',
+    refuses: { code: 'upstream_unreachable', says: ['login.acme.test:1 did not answer'] },
+  },
+  {
+    name: 'an issuer with control characters',
+    api: described,
+    login: { [oauthServer]: { ...server, issuer: '$login\r\n\u000e' } },
+    refuses: { code: 'provider_refused', says: ['the issuer a value that is not an https URL'] },
+  },
+  {
+    name: 'a resource of a hundred thousand characters',
+    api: { [`${wellKnown}/mcp`]: { ...resource, resource: `$api/${'a'.repeat(100_000)}` } },
+    refuses: {
+      code: 'provider_refused',
+      says: ['the resource a value that is not an https URL'],
+      hint: 'tell its operator',
+    },
+  },
+  {
+    name: 'a resource with control characters',
+    api: { [`${wellKnown}/mcp`]: { ...resource, resource: '$api/m\ncp\u001b' } },
+    refuses: { code: 'provider_refused', says: ['the resource a value that is not an https URL'] },
+  },
+  {
     name: 'an issuer that is another than the trusted one',
     api: described,
     issuer: 'https://tenant.example',

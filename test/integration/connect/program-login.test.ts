@@ -444,6 +444,18 @@ describe('an unsupported response of the token endpoint', () => {
   });
 });
 
+test('a redirect that quotes the refresh token is described without it', async () => {
+  const setup = await startLoginServer();
+  const secret = 'rt_of_before_0123456789';
+  setup.answer(() => ({ status: 302, location: `https://acme.test/${secret}`, body: '' }));
+  const request = { grant_type: 'refresh_token', refresh_token: secret, client_id: clientId };
+  const got = await setup.token(request);
+  expect(got.body).toContain('answered with a redirect');
+  expect(JSON.stringify(await setup.sidekey.audit()) + setup.sidekey.logged() + got.body).not.toContain(
+    secret,
+  );
+});
+
 describe('a response with the token in another member', () => {
   test('is forwarded without that member', async () => {
     const setup = await startLoginServer();

@@ -26,6 +26,10 @@ async function seen(requests: readonly string[], options: Options = {}): Promise
   const [grant] = await state.grants.list();
   for (const [index, text] of requests.entries()) {
     const [method, url = '', status = '200'] = text.split(' ');
+    if (method === 'READ') {
+      await state.audit.append({ event: 'token.read', grant: grant!.id, provider: 'github' });
+      continue;
+    }
     const { host, pathname: path } = new URL(`https://${url}`);
     const exchange = `x${index}`;
     const access = {
@@ -97,6 +101,13 @@ describe('grant scopes', () => {
     const text = stdout.replace(/\s+/g, ' ');
     expect(text).toContain('sidekey grant revoke work; sidekey connect github');
     expect(text).toContain(scope);
+  });
+
+  test('keeps all scopes if a program read the token, because its requests are not in the log', async () => {
+    const at = await seen(['GET api.github.com/gists', 'READ']);
+    const { stdout } = await at.run(['grant', 'scopes', 'work']);
+    expect(stdout).toMatch(/not in the table +a program that read the token/);
+    expect(await at.json(['grant', 'scopes', 'work'])).toMatchObject({ removable: [], smallest: false });
   });
 
   test('without a request, nothing is judged', async () => {

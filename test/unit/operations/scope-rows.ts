@@ -47,6 +47,14 @@ export const scopeRows: readonly ScopeRow[] = [
     smallest: true,
   },
   {
+    name: 'public_repo, without which nobody reads the settings of a public repository',
+    table: 'GitHub',
+    granted: ['public_repo', 'gist'],
+    requests: ['GET api.github.com/repos/acme/site/traffic/views'],
+    enough: ['public_repo'],
+    smallest: true,
+  },
+  {
     name: 'workflow, which a push may need',
     table: 'GitHub',
     granted: ['repo', 'workflow', 'delete_repo'],
@@ -156,6 +164,14 @@ export const scopeRows: readonly ScopeRow[] = [
     requests: ['GET storage.googleapis.com/bucket/file'],
     enough: [auth('drive'), auth('tasks')],
     smallest: false,
+  },
+  {
+    name: 'drive.appdata, whose folder only the query names',
+    table: 'Google',
+    granted: [auth('drive.appdata'), auth('drive.file')],
+    requests: ['GET www.googleapis.com/drive/v3/files'],
+    enough: [auth('drive.appdata'), auth('drive.file')],
+    smallest: true,
   },
   {
     name: 'drive.file, whose files the path does not show',

@@ -13,6 +13,7 @@ test('scopes are joined with the separator of the provider', () => {
 test.each([
   ['a b', space, ['a', 'b']],
   ['a,b', space, ['a,b']],
+  ['a b\u001b[2J c\u202e', space, ['a']],
   ['a,b', comma, ['a', 'b']],
   [' a, b  c ,,a ', comma, ['a', 'b', 'c']],
   ['a+b', { scopeSeparator: '+' }, ['a', 'b']],
