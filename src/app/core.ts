@@ -82,8 +82,7 @@ export async function openCore(config: Config, parts: ProxyParts, opened: AsyncD
   const late: LateParts = { tracer: null, listener: null, address: Promise.withResolvers() };
   const figures = new ProcessFigures((provider) => current.config().providers.names.includes(provider));
   const unobserved = opened.adopt(await openState(initial, { log, now, env }), (it) => it.close());
-  const isNoted = () => current.config().leases.revokesTokens;
-  const noteUse = tokenUseNotes(unobserved.store, now, isNoted);
+  const noteUse = tokenUseNotes(unobserved.store, now, () => current.config());
   const recorded = (event: AuditEvent) => {
     figures.recorded(event);
     late.tracer?.recorded(event);

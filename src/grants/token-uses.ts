@@ -1,3 +1,4 @@
+import type { Config } from '../config/config.ts';
 import type { AuditEvent } from '../domain/event.ts';
 import type { Store } from '../store/store.ts';
 
@@ -9,17 +10,18 @@ const uses: ReadonlySet<string> = new Set(['access', 'credential.added', 'token.
  * when they end. It writes only the first use by a lease, and by callers without one; a failed write is
  * repeated at the next use.
  *
- * @param isOn read for each event
+ * @param config the configuration in force, read for each event
  */
 export function tokenUseNotes(
   store: Pick<Store, 'tokenUses'>,
   now: () => number,
-  isOn: () => boolean,
+  config: () => { readonly leases: Pick<Config['leases'], 'revokesTokens'> },
 ): (event: AuditEvent) => void {
   /** The current token of each grant, and its users so far. */
   const noted = new Map<string, { readonly token: string; readonly users: Map<string, number> }>();
   return ({ event, grant: grantId, credential: token, lease = null }) => {
-    if (!uses.has(event) || grantId === undefined || token === undefined || !isOn()) return;
+    if (!uses.has(event) || grantId === undefined || token === undefined || !config().leases.revokesTokens)
+      return;
     let known = noted.get(grantId);
     if (known?.token !== token) {
       // Grants of leases come and go.

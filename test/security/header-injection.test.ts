@@ -78,7 +78,7 @@ describe.each(attacks)('%j', (attack) => {
       },
       { fetch: async () => Response.json({ access_token: attack, token_type: 'bearer' }), now: () => 0 },
     );
-    expect(outcome.kind).toBe('later');
+    expect(outcome).toMatchObject({ kind: 'refused', error: 'invalid_access_token' });
   });
 });
 

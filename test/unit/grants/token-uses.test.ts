@@ -8,7 +8,7 @@ test('the notes forget grants beyond 10,000, so that those of ended leases do no
   const onEvent = tokenUseNotes(
     { tokenUses },
     () => 1_000_000,
-    () => true,
+    () => ({ leases: { revokesTokens: true } }),
   );
   const use = (grant: string) => onEvent({ event: 'access', grant, credential: 'c' });
   for (let grant = 0; grant < 10_001; grant += 1) use(String(grant));
