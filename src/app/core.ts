@@ -3,7 +3,7 @@ import { withListener } from '../audit/log.ts';
 import { openAuthority } from '../ca/authority.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
-import type { AuditEvent, Origin } from '../domain/event.ts';
+import type { Origin } from '../domain/event.ts';
 import { createUseNotes, withUseListener } from '../grants/activity.ts';
 import { type RefreshSchedule, startRefreshSchedule } from '../grants/refresh-schedule.ts';
 import { createTokenSource } from '../grants/token-source.ts';
@@ -83,12 +83,15 @@ export async function openCore(config: Config, parts: ProxyParts, opened: AsyncD
   const figures = new ProcessFigures((provider) => current.config().providers.names.includes(provider));
   const unobserved = opened.adopt(await openState(initial, { log, now, env }), (it) => it.close());
   const noteUse = tokenUseNotes(unobserved.store, now, () => current.config());
-  const recorded = (event: AuditEvent) => {
-    figures.recorded(event);
-    late.tracer?.recorded(event);
-    noteUse(event);
-  };
-  const audit = withListener(unobserved.audit, recorded, noteUse);
+  const audit = withListener(
+    unobserved.audit,
+    (event) => {
+      figures.recorded(event);
+      late.tracer?.recorded(event);
+      noteUse(event);
+    },
+    noteUse,
+  );
   const state: State = { ...unobserved, audit };
   const { directory, permittedNames } = initial.ca;
   const onCreate = async ({ name }: { name: string }) => audit.append({ event: 'ca.created', reason: name });

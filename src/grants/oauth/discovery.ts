@@ -85,19 +85,21 @@ export async function discoverServer(
   const { origin, pathname, href } = new URL(authorizationEndpoint);
   const parts = pathname.split('/').slice(1, 1 + maxPathParts);
   const places = issuer === null ? parts.map((_, i) => [origin, ...parts.slice(0, i)].join('/')) : [issuer];
+  let other: string | null = null;
   for (const at of places.map((place) => httpsUrl(place)).filter((place) => place !== null)) {
     for (const kind of ['oauth2', 'oidc'] as const) {
       const metadata = await serverMetadata(at, io, [kind]).catch(noneIfRefused);
-      if (metadata !== null && URL.parse(metadata.authorization_endpoint ?? '')?.href === href)
-        return describedBy(metadata, at, null);
+      const described = httpsUrl(metadata?.authorization_endpoint ?? '')?.href ?? null;
+      if (metadata !== null && described === href) return describedBy(metadata, at, null);
+      other ??= described;
     }
   }
+  const hint =
+    'add --token-url with the address of the token endpoint, or --issuer with the issuer that its documentation names';
   throw new SidekeyError(
     'not_found',
     `${issuer ?? origin} does not say where the tokens of this login come from.`,
-    {
-      hint: 'add --token-url with the address of the token endpoint, or --issuer with the issuer that its documentation names',
-    },
+    { hint: other === null ? hint : `its login page is ${other}: correct --auth-url; or ${hint}` },
   );
 }
 

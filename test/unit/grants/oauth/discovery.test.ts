@@ -154,6 +154,13 @@ describe('the server of an authorization endpoint', () => {
     });
   });
 
+  test('is named if it has another authorization endpoint', async () => {
+    const { fetch } = server({ [`${login}/${oauth2}`]: serverAt(login, `${login}/authorize`) });
+    await expect(discoverServer(`${login}/authorise`, null, { fetch })).rejects.toMatchObject({
+      hint: expect.stringContaining(`its login page is ${login}/authorize: correct --auth-url`),
+    });
+  });
+
   test('is asked for at no more than six places', async () => {
     const { fetch, asked } = server({});
     await expect(discoverServer(`${login}/${'a/'.repeat(50)}`, null, { fetch })).rejects.toThrow(
