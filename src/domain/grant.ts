@@ -121,8 +121,8 @@ export function hasEnded({ expiresAt }: Grant, now: number): boolean {
 const soonMs = 7 * 86_400_000;
 
 /**
- * Returns whether the stored token ends soon, and nothing renews it: it is in the last fifth of its time since
- * it was stored, and in its last 7 days. `now` in milliseconds since the epoch.
+ * Returns whether the stored token ends soon, and nothing renews it: it is in the last fifth of its time
+ * since it was stored, and in its last 7 days. `now` in milliseconds since the epoch.
  */
 export function endsSoon(grant: Grant, now: number): boolean {
   const { expiresAt, refreshable, updatedAt } = grant;

@@ -149,7 +149,7 @@ export function isClientRefusal(reason: string): boolean {
   return ['invalid_client', 'unauthorized_client'].some((error) => reason.startsWith(refusalOf(error)));
 }
 
-/** Returns the action that registers a new client; null: Sidekey did not register it, or it is not the cause. */
+/** Returns the action that registers a new client; null: the client is not the cause, or is not Sidekey's. */
 export function newClientRemedy(
   grant: Pick<Grant, 'name' | 'user' | 'provider' | 'type'>,
   credential: Credential,

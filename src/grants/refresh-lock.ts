@@ -50,10 +50,10 @@ interface RefreshLock {
   take(grantId: string, options: TakeOptions): Promise<'taken' | 'busy' | 'late' | 'moot' | 'aborted'>;
   /**
    * Calls the provider under the lock. Null: the process was suspended, and another has taken the lock. The
-   * signal aborts after `refresh_timeout`. With `overdue`, a request that was sent goes on: `overdue` is called
-   * then, and the signal aborts after `answerMs`, early enough to store the response, or when the heartbeats
-   * of the lock do not arrive. `beforeSend` rejects if the lock was lost while connecting. Rejects with errors
-   * of `question` and the store.
+   * signal aborts after `refresh_timeout`. With `overdue`, a request that was sent goes on: `overdue` is
+   * called then, and the signal aborts after `answerMs`, early enough to store the response, or when the
+   * heartbeats of the lock do not arrive. `beforeSend` rejects if the lock was lost while connecting. Rejects
+   * with errors of `question` and the store.
    */
   ask<T>(
     grantId: string,

@@ -47,7 +47,7 @@ export async function readText(
   return decode(unzip(Buffer.concat(chunks), maxBytes), contentType);
 }
 
-/** `fetch` decompresses, unless a proxy has removed `Content-Encoding`. JSON never starts with these bytes. */
+/** Decompresses gzip, where a proxy has removed `Content-Encoding`. JSON never starts with these bytes. */
 function unzip(bytes: Buffer, maxOutputLength: number): Buffer {
   if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes;
   try {

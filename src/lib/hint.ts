@@ -165,7 +165,7 @@ function partsOf(hint: Hint): readonly (string | Remedy)[] {
 function commandText({ operation, input }: Remedy): string {
   const options = new Map(Object.entries(input));
   const words = ['sidekey'];
-  // Arguments from the first one that begins with a dash. They follow `--`, so that none is read as an option.
+  // Arguments from the first one that begins with a dash follow `--`, so that none is read as an option.
   const dashed: string[] = [];
   for (const word of commands[operation].split(' ')) {
     const member = word.toLowerCase();

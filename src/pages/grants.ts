@@ -59,7 +59,7 @@ interface SignIn {
   readonly keeps: boolean;
 }
 
-/** Returns a button that lists the services which the sign-in of the person connects without a consent page. */
+/** Returns a button that lists the services which the sign-in connects without a consent page. */
 function bySignIn({ user, name: own }: Me): HTMLElement {
   const found = h('span');
   const connect = (provider: string) => async () => {

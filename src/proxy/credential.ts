@@ -210,7 +210,7 @@ export class CredentialRenewal {
     return renewed;
   }
 
-  /** Refreshes a token; null: it stays, and so does the response. @throws SidekeyError if the grant has ended */
+  /** Refreshes a token; null: it and the response stay. @throws SidekeyError if the grant has ended */
   async #refresh(token: ReadyToken): Promise<ReadyToken | null> {
     const fresh = await this.#request.services.tokens.forceRefresh(token);
     if (fresh.kind === 'ready') return fresh;

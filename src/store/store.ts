@@ -110,9 +110,11 @@ export interface Store {
     note(grantId: string, change: ActivityChange): Promise<void>;
   };
 
-  /** Users of access tokens, for leases that revoke their tokens when they end. Not copied, nor in backups. */
+  /** Users of access tokens, for leases that revoke tokens. Not copied, nor in backups. */
   readonly tokenUses: {
-    /** Notes who used a token, if it is not noted yet. Removed with the grant. Rejects if there is no grant. */
+    /**
+     * Notes who used a token, if it is not noted yet. Removed with the grant. Rejects if there is no grant.
+     */
     note(use: Pick<TokenUse, 'grantId' | 'token' | 'lease'>, at: number): Promise<void>;
     list(): Promise<TokenUse[]>;
     /** Stores that so many attempts to revoke the token failed, and the time of the next one. */

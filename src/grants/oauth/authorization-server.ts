@@ -76,7 +76,7 @@ export function authorizationServer(
       const reason = `${shown(url.href)} names the issuer ${shown(named)} instead of ${shown(issuer ?? server)}`;
       throw unusable(url, reason, trusting(address, named ?? server));
     }
-    // The issuer in the response proves where the code comes from, not where the document sends it (RFC 9207).
+    // RFC 9207: the issuer in the response proves who sent the code, not where the document sends it.
     if (issuer !== undefined && !isSameIdentifier(server, issuer) && originsOf(document).size > 1) {
       const reason = `${shown(url.href)} is not at the issuer ${shown(issuer)}, and its endpoints are on several hosts`;
       throw unusable(url, reason);

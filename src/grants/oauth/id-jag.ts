@@ -52,7 +52,7 @@ export type Unrenewed = Exclude<RefreshOutcome, { readonly kind: 'renewed' }>;
 
 const idJagType = `${typePrefix}id-jag`;
 
-/** Errors of the identity provider that another sign-in settles (RFC 9470 §3, OpenID Connect Core §3.1.2.6). */
+/** Errors that another sign-in settles (RFC 9470 §3, OpenID Connect Core §3.1.2.6). */
 const signInAgain = new Set([
   'insufficient_user_authentication',
   'login_required',

@@ -40,7 +40,7 @@ export async function firstUsable<P extends { readonly url: URL }, T>(
   return null;
 }
 
-/** Reads a JSON object of any content type. Null: none is there, such as a page for people with status 200. */
+/** Reads a JSON object of any content type. Null: there is none, such as in a page for people. */
 async function documentAt(url: URL, io: DocumentIo): Promise<JsonObject | null> {
   const request = { url, isDocument: true, method: 'GET', headers: { accept: 'application/json' } } as const;
   const { at, status, text } = await ask(request, io);
@@ -106,7 +106,7 @@ function bare({ origin, pathname, search }: URL): string {
   return `${origin}${pathname.replace(/\/$/, '')}${search}`;
 }
 
-/** Returns strings of a list, or of a text with spaces, as some servers send. Other members count as absent. */
+/** Returns strings of a list, or of a text with spaces. Other members count as absent. */
 export function texts(value: unknown): readonly string[] {
   if (typeof value === 'string') return value.split(' ').filter((item) => item !== '');
   return Array.isArray(value) ? value.filter((item): item is string => typeof item === 'string') : [];

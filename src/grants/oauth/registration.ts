@@ -133,7 +133,7 @@ function readClient(
   return { clientId, clientSecret, auth, ...(secretExpiresAt === null ? {} : { secretExpiresAt }) };
 }
 
-/** Returns the first method with a secret: servers of the Python SDK of MCP name Basic last, and refuse it. */
+/** Returns the first method with a secret: servers of MCP's Python SDK name Basic last, and refuse it. */
 function secretMethod(authMethods: Registration['authMethods']): string {
   return authMethods.find((name) => /^client_secret_(?:basic|post)$/.test(name)) ?? 'client_secret_basic';
 }
@@ -144,7 +144,7 @@ const methods: ReadonlyMap<string, RegisteredClient['auth']> = new Map([
   ['client_secret_post', 'post'],
 ]);
 
-/** Parses a time in seconds, as a number or its digits, or in ISO 8601. Returns null for 0 and other values. */
+/** Parses a time in seconds, as a number or its digits, or in ISO 8601. Null: 0 and other values. */
 function timeOf(value: unknown): number | null {
   const seconds = typeof value === 'number' || /^\d+(?:\.\d+)?$/.test(String(value)) ? Number(value) : null;
   const time = seconds === null ? Date.parse(String(value)) : seconds * (seconds > 1e11 ? 1 : 1000);

@@ -16,7 +16,7 @@ const patienceMs = 10_000;
 /** Path of the document that the admin listener serves. */
 export const clientDocumentPath = '/oauth/client-metadata.json';
 
-/** Returns the document of Sidekey at `admin.url`; null: the address is not https, so no server accepts it. */
+/** Returns the document of Sidekey at `admin.url`; null: the address is not https. */
 export function clientDocument(url: string) {
   if (!url.startsWith('https:')) return null;
   const loopback = ['127.0.0.1', '[::1]', 'localhost'].flatMap((host) =>
@@ -35,8 +35,8 @@ export function clientDocument(url: string) {
 }
 
 /**
- * Reads the document of `--client-metadata-url` as the authorization server will, and checks that it describes
- * a client that Sidekey can be.
+ * Reads the document of `--client-metadata-url` as the authorization server will, and checks that it
+ * describes a client that Sidekey can be.
  *
  * @returns why the document cannot be read from this machine; null: it is valid
  * @throws SidekeyError `input_invalid`
@@ -67,7 +67,7 @@ export async function checkDocument(
   return null;
 }
 
-/** Reports whether a registered redirect URI allows another: any port of a loopback address (RFC 8252 §7.3). */
+/** Reports whether a registered redirect URI allows another: any port of loopback (RFC 8252 §7.3). */
 export function covers(registered: unknown, uri: string): boolean {
   if (registered === uri) return true;
   const [one, other] = [URL.parse(String(registered)), new URL(uri)];

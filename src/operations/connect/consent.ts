@@ -98,8 +98,8 @@ export function codeConsent<T>(
 }
 
 /**
- * Exchanges the code of a consent. Ignores Ctrl-C and the time limit of the person, because the code cannot be
- * sent twice.
+ * Exchanges the code of a consent. Ignores Ctrl-C and the time limit of the person, because the code cannot
+ * be sent twice.
  *
  * @throws SidekeyError as `exchangeCode`
  */

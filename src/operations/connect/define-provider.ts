@@ -135,9 +135,9 @@ async function addDefinition(
 }
 
 /**
- * `connect NAME --auth-url URL [--token-url URL]`: writes an unknown OAuth service to the config file. Only the
- * hosts of `--allowed-domains` get its tokens. Without a token endpoint, the authorization server is asked for
- * its endpoints. Reuses a definition with the same endpoints.
+ * `connect NAME --auth-url URL [--token-url URL]`: writes an unknown OAuth service to the config file. Only
+ * the hosts of `--allowed-domains` get its tokens. Without a token endpoint, the authorization server is
+ * asked for its endpoints. Reuses a definition with the same endpoints.
  *
  * @throws SidekeyError `input_invalid`, `already_exists`, `config_invalid`, `file_unwritable`,
  * `audit_unavailable`; errors of `discoverServer`

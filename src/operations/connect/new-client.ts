@@ -121,8 +121,8 @@ interface Reconnecting {
 }
 
 /**
- * Registers a new client, if the server does not accept the client that Sidekey registered there, or soon will
- * not. Other grants keep the old client.
+ * Registers a new client, if the server does not accept the client that Sidekey registered there, or soon
+ * will not. Other grants keep the old client.
  *
  * @returns the provider with the new client, and the function that writes it to the config file; null: the
  * client is not to be replaced
@@ -190,8 +190,8 @@ async function hasEnded(
 const unknownStatuses = new Set([400, 401, 404, 422]);
 
 /**
- * Reports whether the authorization endpoint refuses the client before any login: by a page, or by a redirect.
- * A person would see that page, and Sidekey no answer.
+ * Reports whether the authorization endpoint refuses the client before any login: by a page, or by a
+ * redirect. A person would see that page, and Sidekey no answer.
  */
 async function isRefused(provider: Provider, redirectUri: string, io: DocumentIo): Promise<boolean> {
   if (provider.authorizationEndpoint === null) return false;
