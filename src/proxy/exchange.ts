@@ -50,8 +50,8 @@ interface ExchangeParts extends Pick<Request, 'inbound' | 'reply' | 'services'> 
 }
 
 /**
- * The stages of an exchange, in their order. A stage reads the exchange and sets one field. It returns a
- * promise only if it waits, and throws a SidekeyError if it refuses the request.
+ * The stages of an exchange, in their order. A stage reads fields of the exchange and sets others. It returns
+ * a promise only if it waits, and throws a SidekeyError if it refuses the request.
  */
 const stages: readonly ((exchange: Exchange) => void | Promise<void>)[] = [
   (exchange) => exchange.readConfig(),
