@@ -19,12 +19,13 @@ export async function openAdministration(core: Core, credentials: Credentials) {
   const { initial, parts, opened, late, figures, state, ownPorts, current } = core;
   const { log, now, env, supervisor, worker, probePrograms } = parts;
   const { config, fetch, upstream } = current;
+  const shared = { fetch, log, now, env };
   const background = opened.adopt(createBackground(), (it) => it.close());
   const { traces } = initial.telemetry;
   if (traces !== null && supervisor === undefined) {
     // Loaded on use: a start needs no tracer.
-    const { file } = initial;
-    late.tracer = opened.adopt(await openTracer(traces, { file, fetch, log, now, env }), (it) => it.close());
+    const tracer = await openTracer(traces, { ...shared, file: initial.file });
+    late.tracer = opened.adopt(tracer, (it) => it.close());
   }
   const accepts = () => late.listener?.accepts() ?? false;
   const readiness = createReadiness({ ...state, accepts, now, timers, log });
@@ -42,11 +43,8 @@ export async function openAdministration(core: Core, credentials: Credentials) {
   const service = lazyService(() => serviceParts(core, credentials, administration));
   const approvals = opened.adopt(
     await openApprovalService(state, {
+      ...shared,
       config,
-      fetch,
-      log,
-      now,
-      env,
       pages: worker?.pages,
       showBody: worker?.showBody,
       service: probePrograms && service,

@@ -86,8 +86,9 @@ export class Exchange extends Request implements Account, Sending {
   #isOver = false;
   /** The agent whose load counts it; undefined: none does yet. */
   #counted: string | null | undefined;
-  /** Milliseconds of the monotonic clock; null: the request was not sent. */
+  /** Milliseconds of the monotonic clock. */
   readonly #begunAt = performance.now();
+  /** As `#begunAt`; null: the request was not sent. */
   #sentAt: number | null = null;
   readonly #trace: ExchangeTrace | null;
   /** Milliseconds that a person took to answer. */
