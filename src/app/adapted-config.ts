@@ -40,10 +40,10 @@ export interface ProxySettings {
 export function configOfRun(config: Config, { unmatched, policies }: ProxySettings): Config {
   const { webhook, notify } = config.approvals;
   const restrict = (domain: Domain) => withPolicies(domain, policies, config.policies);
-  const own = onOwnPort(config);
+  const base = onOwnPort(config);
   return {
-    ...own,
-    proxy: { ...own.proxy, unmatchedHosts: unmatched ?? config.proxy.unmatchedHosts },
+    ...base,
+    proxy: { ...base.proxy, unmatchedHosts: unmatched ?? config.proxy.unmatchedHosts },
     // Only receivers of questions learn the URL of the pages.
     admin: { ...config.admin, listen: webhook !== null || notify.length > 0 ? anyPort : null },
     audit: { ...config.audit, sinks: config.audit.sinks.filter(({ type }) => type !== 'stdout') },

@@ -14,31 +14,18 @@ import { openApprovalService, openTracer } from './wiring.ts';
 /** The parts that people and monitors reach: pages with the API, readiness, metrics and traces. */
 export type Administration = Awaited<ReturnType<typeof openAdministration>>;
 
+/** Opens the pages last: once they listen, the API may use every other part. */
 export async function openAdministration(core: Core, credentials: Credentials) {
   const { initial, parts, opened, late, figures, state, ownPorts, current } = core;
   const { log, now, env, supervisor, worker, probePrograms } = parts;
   const { config, fetch, upstream } = current;
+  const shared = { fetch, log, now, env };
   const background = opened.adopt(createBackground(), (it) => it.close());
-  const service = lazyService(() => serviceParts(core, credentials, administration));
-  const approvals = opened.adopt(
-    await openApprovalService(state, {
-      config,
-      fetch,
-      log,
-      now,
-      env,
-      pages: worker?.pages,
-      showBody: worker?.showBody,
-      service: probePrograms && service,
-    }),
-    (it) => it.close(),
-  );
-  if (approvals.port !== null) ownPorts.push(approvals.port);
   const { traces } = initial.telemetry;
   if (traces !== null && supervisor === undefined) {
     // Loaded on use: a start needs no tracer.
-    const { file } = initial;
-    late.tracer = opened.adopt(await openTracer(traces, { file, fetch, log, now, env }), (it) => it.close());
+    const tracer = await openTracer(traces, { ...shared, file: initial.file });
+    late.tracer = opened.adopt(tracer, (it) => it.close());
   }
   const accepts = () => late.listener?.accepts() ?? false;
   const readiness = createReadiness({ ...state, accepts, now, timers, log });
@@ -53,6 +40,18 @@ export async function openAdministration(core: Core, credentials: Credentials) {
     workers: supervisor?.figures,
     now,
   });
+  const service = lazyService(() => serviceParts(core, credentials, administration));
+  const approvals = opened.adopt(
+    await openApprovalService(state, {
+      ...shared,
+      config,
+      pages: worker?.pages,
+      showBody: worker?.showBody,
+      service: probePrograms && service,
+    }),
+    (it) => it.close(),
+  );
+  if (approvals.port !== null) ownPorts.push(approvals.port);
   const administration = { background, approvals, readiness, metrics };
   return administration;
 }

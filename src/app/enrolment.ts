@@ -124,7 +124,7 @@ export function assertShared({ store }: Pick<Config, 'store'>): void {
   if (store.kind === 'postgres') return;
   throw inputInvalid(
     'Nodes share a store in PostgreSQL; this one is a file.',
-    'sidekey store copy config postgres://USER@HOST/DATABASE, then set "store" in the config file',
+    hintOf`${remedy('store.copy', { from: 'config', to: 'postgres://USER@HOST/DATABASE' })}, then set "store" in the config file`,
   );
 }
 

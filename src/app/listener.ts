@@ -89,9 +89,9 @@ async function report({ state: { vault }, current }: Core, credentials: Credenti
   // Picks up a grant that was just connected, with its new definition.
   await current.check();
   credentials.schedule?.look();
-  const found = Buffer.from(JSON.stringify(await allUnreadable(credentials.refreshing)));
+  const unreadable = Buffer.from(JSON.stringify(await allUnreadable(credentials.refreshing)));
   await vault.refresh();
-  return Buffer.from(vault.seal(reportContext, found)).toString('base64');
+  return Buffer.from(vault.seal(reportContext, unreadable)).toString('base64');
 }
 
 /** Returns the services of the exchanges of this process. */

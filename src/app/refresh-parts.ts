@@ -36,9 +36,9 @@ export function refreshParts(
     return createSources({ env, cwd: dirname(config().file), platform: process.platform, now, vault });
   };
   const sources = () => (opened ??= openSources());
-  const identity: IdentitySource = async (asked) => {
+  const identity: IdentitySource = async (account) => {
     const { identitySource } = await import('../operations/kept-sign-in.ts');
-    return identitySource({ store, vault, config: config(), fetch: fetch(), now, env })(asked);
+    return identitySource({ store, vault, config: config(), fetch: fetch(), now, env })(account);
   };
   return {
     registry: grants,

@@ -1,12 +1,10 @@
 import { defaultUser } from '../domain/grant.ts';
 import type { Placement } from '../domain/provider.ts';
 import type { GuardedSecrets } from './leak-guard/patterns.ts';
-import { SidekeyError } from '../lib/errors.ts';
 import { applyScheme, type CredentialUse } from './schemes/apply.ts';
 import { schemeOf } from './schemes/placement.ts';
 import { type AppliedRequest, refused } from './schemes/scheme.ts';
 import { type AdditionalCredential, bringsOwn, type GrantDecision, type Request } from './request.ts';
-import type { ProxyServices } from './services.ts';
 import { type AdditionalGrant, offerOf, unselected } from './target.ts';
 
 /**
@@ -33,25 +31,6 @@ export async function selectAdditionalGrants(
     chosen.push({ grant: offer.selected.grant, placement: as });
   }
   request.also = chosen;
-}
-
-/**
- * Gets the tokens of additional grants.
- * @throws SidekeyError the reason, if a grant has no usable token
- */
-export async function obtainAlso(
-  also: readonly AdditionalGrant[],
-  destination: CredentialUse['authority'],
-  { tokens }: Pick<ProxyServices, 'tokens'>,
-): Promise<readonly AdditionalCredential[]> {
-  return Promise.all(
-    also.map(async ({ grant: { id }, placement }) => {
-      const token = tokens.peek(id) ?? (await tokens.tokenFor(id, { destination }));
-      if (token.kind === 'ready') return { token, placement };
-      const { code, message, hint, retryAfterMs } = token;
-      throw new SidekeyError(code, message, { hint, retryAfterMs });
-    }),
-  );
 }
 
 /** A request with additional credentials, and the secrets and fields to record and guard. */

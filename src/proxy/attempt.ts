@@ -20,7 +20,10 @@ export function cannotBeForwarded(cause?: unknown): SidekeyError {
   });
 }
 
-/** Calls of a forwarder back into the credential stages, with the request that its upstream refused. */
+/**
+ * Calls of a forwarder back into the credential stages, with the request that its upstream refused. Without
+ * the private field of the class, so that any object with these methods will do.
+ */
 export type Credentials = Pick<CredentialRenewal, keyof CredentialRenewal>;
 
 /** Receives the result of forwarding a request, once. */
@@ -287,18 +290,18 @@ export class BufferedResponse {
   shortened: Error | null = null;
   /** Set if the response must not be forwarded. */
   broken: Error | null = null;
-  bytes = 0;
+  #bytes = 0;
 
   constructor(fields: RawFields, reason: string) {
     this.fields = fields;
     this.reason = reason;
   }
 
-  /** Adds a piece. Returns false if reading should pause. */
-  add(piece: Buffer): boolean {
+  /** Adds a piece. Returns false if more than `most` bytes are buffered, so that reading should stop. */
+  add(piece: Buffer, most = maxBufferedBytes): boolean {
     this.pieces.push(piece);
-    this.bytes += piece.length;
-    return this.bytes < maxBufferedBytes;
+    this.#bytes += piece.length;
+    return this.#bytes <= most;
   }
 }
 
@@ -320,7 +323,7 @@ export function upstreamFailure(error: Error, peer: Peer, answering: boolean): S
     const hint = codeOf(error).includes('CERTIFICATE_REQUIRED')
       ? 'it asks for a client certificate: see upstream.client_certificates'
       : undefined;
-    return new SidekeyError('upstream_tls', sentence, { hint, cause: error });
+    return failure('upstream_tls', sentence, hint);
   }
   if (isConnectionLoss(error) && !answering) {
     return failure(

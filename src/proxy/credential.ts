@@ -1,6 +1,6 @@
 import type { ExpiredSign } from '../domain/provider.ts';
 import { missingConsent } from '../grants/messages.ts';
-import type { ReadyToken, RefusedToken } from '../grants/token-result.ts';
+import type { ReadyToken, TokenResult } from '../grants/token-result.ts';
 import { plainRequest, type RawFields, valuesOf } from './http/fields.ts';
 import { isGuardable } from './leak-guard/patterns.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
@@ -12,7 +12,7 @@ import { leakSearchFor } from './policy/domain-map.ts';
 import { type AppliedFields, applyScheme } from './schemes/apply.ts';
 import { needsProof, originOf, type ProofAnswer, readProofAnswer } from './schemes/dpop.ts';
 import { schemeOf } from './schemes/placement.ts';
-import { applyAlso, joinApplied, obtainAlso } from './also.ts';
+import { applyAlso, joinApplied } from './also.ts';
 import { responseBound } from './rule-limits.ts';
 import { useProposal } from './proposed.ts';
 import {
@@ -45,9 +45,14 @@ export function obtainCredential(request: Request): void | Promise<void> {
 
   async function withTokens(): Promise<void> {
     const { authority: destination } = request;
-    const token = ready ?? (await services.tokens.tokenFor(grant.id, { destination }));
-    if (token.kind === 'refused') throw refusedToken(token);
-    request.credential = { token, placement, also: await obtainAlso(also, destination, services) };
+    const { tokens } = services;
+    const tokenOf = async (id: string, cached: ReadyToken | null) =>
+      cached ?? usable(await tokens.tokenFor(id, { destination }));
+    const token = await tokenOf(grant.id, ready);
+    const others = also.map(async ({ grant: { id }, placement: place }) => {
+      return { token: await tokenOf(id, tokens.peek(id)), placement: place };
+    });
+    request.credential = { token, placement, also: await Promise.all(others) };
   }
 }
 
@@ -87,15 +92,9 @@ export function applyCredential(request: Request, credential = request.credentia
   const maxResponse = responseBound(request.decision);
   if (credential === null || credential.placement.kind === 'own' || !isGranted(request)) {
     const message = { authority, protocol, method, path, fields, framing, body, trailers, isListed } as const;
-    const none = { credential: null, leakGuard: null, leakKey: null };
-    return {
-      ...message,
-      peer: authority,
-      carriesGrant: credential !== null,
-      permission,
-      maxResponse,
-      ...none,
-    };
+    const carriesGrant = credential !== null;
+    const withoutCredential = { carriesGrant, credential: null, leakGuard: null, leakKey: null };
+    return { ...message, peer: authority, permission, maxResponse, ...withoutCredential };
   }
   const { token, placement } = credential;
   const { sealed } = token;
@@ -213,9 +212,8 @@ export class CredentialRenewal {
   /** Refreshes a token; null: it and the response stay. @throws SidekeyError if the grant has ended */
   async #refresh(token: ReadyToken): Promise<ReadyToken | null> {
     const fresh = await this.#request.services.tokens.forceRefresh(token);
-    if (fresh.kind === 'ready') return fresh;
-    if (fresh.kind === 'unchanged' || fresh.code === 'refresh_failed') return null;
-    throw refusedToken(fresh);
+    if (fresh.kind === 'unchanged') return null;
+    return fresh.kind === 'refused' && fresh.code === 'refresh_failed' ? null : usable(fresh);
   }
 
   /** Returns the responses, besides 401, by which the providers of the credentials report an ended token. */
@@ -281,6 +279,9 @@ function unguardable(): SidekeyError {
   });
 }
 
-function refusedToken({ code, message, hint, retryAfterMs }: RefusedToken): SidekeyError {
-  return new SidekeyError(code, message, { hint, retryAfterMs });
+/** Returns a token that can be used. @throws SidekeyError the reason, if there is none */
+function usable(token: TokenResult): ReadyToken {
+  if (token.kind === 'ready') return token;
+  const { code, message, hint, retryAfterMs } = token;
+  throw new SidekeyError(code, message, { hint, retryAfterMs });
 }

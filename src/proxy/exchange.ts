@@ -50,8 +50,8 @@ interface ExchangeParts extends Pick<Request, 'inbound' | 'reply' | 'services'> 
 }
 
 /**
- * The stages of an exchange, in their order. A stage reads the exchange and sets one field. It returns a
- * promise only if it waits, and throws a SidekeyError if it refuses the request.
+ * The stages of an exchange, in their order. A stage reads fields of the exchange and sets others. It returns
+ * a promise only if it waits, and throws a SidekeyError if it refuses the request.
  */
 const stages: readonly ((exchange: Exchange) => void | Promise<void>)[] = [
   (exchange) => exchange.readConfig(),
@@ -86,8 +86,9 @@ export class Exchange extends Request implements Account, Sending {
   #isOver = false;
   /** The agent whose load counts it; undefined: none does yet. */
   #counted: string | null | undefined;
-  /** Milliseconds of the monotonic clock; null: the request was not sent. */
+  /** Milliseconds of the monotonic clock. */
   readonly #begunAt = performance.now();
+  /** As `#begunAt`; null: the request was not sent. */
   #sentAt: number | null = null;
   readonly #trace: ExchangeTrace | null;
   /** Milliseconds that a person took to answer. */

@@ -4,7 +4,7 @@ import { challengesIn } from './http/fields.ts';
 import { hasResponseBody } from './http/framing.ts';
 import { matchesAny } from './policy/text.ts';
 
-/** Recognizes responses other than 401 that report an ended token. Pure. */
+/** Recognizes responses that report an ended token. Pure. */
 
 /** Longest body that is read, in bytes as received. Errors are shorter. */
 export const maxExpiredBytes = 8_192;
@@ -42,6 +42,7 @@ export interface ExpiredBody {
 /** Returns `ended` if a head reports an ended token, or the body to read for that; null: neither. */
 export function readExpiredHead(head: AnsweredHead, signs: readonly ExpiredSign[]) {
   const { status, values } = head;
+  if (status === 401) return 'ended';
   if (status >= 400 && status < 500 && isInvalidToken(values('www-authenticate'))) return 'ended';
   const fitting = signs.filter(({ statuses }) => statuses.includes(status));
   if (fitting.some((sign) => sign.path === null && isInHead(sign, values))) return 'ended';

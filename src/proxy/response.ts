@@ -326,10 +326,8 @@ export class ResponseHandler {
     this.#status = status;
     const proof = credentials.readProof(request, status, values);
     // The token is good. If the request cannot be sent again, the next one uses the nonce.
-    if (status === 401 && proof === 'again' && mayProve) return this.#isProvedAgain(buffer);
+    if (proof === 'again' && mayProve) return this.#isProvedAgain(buffer);
     if (proof !== 'nothing' || !mayRenew) return false;
-    if (status === 401) return this.#isRenewed(buffer);
-    if (status < 400 && expiredSigns.length === 0) return false;
     const ended = readExpiredHead({ method: request.method, status, values }, expiredSigns);
     if (ended === 'ended') return this.#isRenewed(buffer);
     if (ended === null) return false;
@@ -341,9 +339,9 @@ export class ResponseHandler {
 
   /** Keeps a piece of a body that may report an ended token, or forwards what cannot. */
   #inspect(body: ExpiredBody, buffered: BufferedResponse, piece: Buffer): void {
-    const isFirst = buffered.bytes === 0;
-    buffered.add(piece);
-    if (buffered.bytes > maxExpiredBytes || (isFirst && !mayBeJson(piece, body))) this.#release();
+    const isFirst = buffered.pieces.length === 0;
+    const isShort = buffered.add(piece, maxExpiredBytes);
+    if (!isShort || (isFirst && !mayBeJson(piece, body))) this.#release();
   }
 
   /** The buffered response has ended, or its connection has. */

@@ -254,13 +254,8 @@ function replyToTokenRequest(
   const bytes = Buffer.from(isForm ? new URLSearchParams(entries).toString() : JSON.stringify(members));
   const type = isForm ? 'application/x-www-form-urlencoded; charset=utf-8' : 'application/json';
   const about = ['Content-Type', type, 'Content-Length', String(bytes.length)];
-  reply.head(status, status === 200 ? 'OK' : 'Declined', [
-    ...about,
-    'Cache-Control',
-    'no-store',
-    'Pragma',
-    'no-cache',
-  ]);
+  const fields = [...about, 'Cache-Control', 'no-store', 'Pragma', 'no-cache'];
+  reply.head(status, status === 200 ? 'OK' : 'Declined', fields);
   reply.write(bytes);
   reply.end([]);
   return { status, bytesIn, bytesOut: bytes.length, outcome: 'complete' };
