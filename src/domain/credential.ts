@@ -79,8 +79,11 @@ export function boundBy(
   return key === null ? credential : { ...credential, dpop: { key, isBound } };
 }
 
-/** Returns a credential without a token, for its first renewal. `now` in milliseconds since the epoch. */
-export function withoutToken(renewal: Renewal, now: number): OAuth2Credential {
+/** Returns a credential without an access token, for its first renewal. `now`: milliseconds since the epoch. */
+export function withoutToken(
+  source: { readonly renewal: Renewal } | { readonly refreshToken: string },
+  now: number,
+): OAuth2Credential {
   return {
     type: 'oauth2',
     accessToken: null,
@@ -91,7 +94,7 @@ export function withoutToken(renewal: Renewal, now: number): OAuth2Credential {
     clientId: null,
     clientSecret: null,
     tokenEndpoint: null,
-    renewal,
+    ...source,
   };
 }
 

@@ -54,10 +54,14 @@ export async function storeGrant(
   const { state, provider, name, user, flow, audience } = request;
   const { scopes } = obtained;
   const isOwn = flow === 'token' || flow === 'import' || flow === 'source';
-  const how = { isIssued: !isOwn, isWanted: request.verify !== false };
-  const verification = await checking(() =>
-    assertWorks(request, { credential: obtained.answer ?? obtained.credential, audience }, how),
-  );
+  const isRotated = obtained.isRotated === true;
+  const how = { isIssued: !isOwn, isRotated, isWanted: request.verify !== false };
+  const verification =
+    obtained.failure === undefined
+      ? await checking(() =>
+          assertWorks(request, { credential: obtained.answer ?? obtained.credential, audience }, how),
+        )
+      : { verified: false, says: 'not verified: there is no usable access token' };
   const identity = await identityOf(request, obtained);
   const credential =
     obtained.credential.type === 'oauth2' ? { ...obtained.credential, flow } : obtained.credential;

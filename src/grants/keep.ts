@@ -31,6 +31,10 @@ export interface Obtained {
   readonly details?: Readonly<Record<string, string>>;
   /** See `Consented`. */
   readonly identity?: Identity;
+  /** True if the flow used up the refresh token of the input. Its successor is stored even if the check fails. */
+  readonly isRotated?: true;
+  /** Reason why the credential has no usable access token; absent: it has one, or needs none. */
+  readonly failure?: SidekeyError;
 }
 
 interface KeepOptions {

@@ -13,7 +13,13 @@ import { scopesIn, ungrantedScopes } from './oauth/scopes.ts';
 import type { Store } from '../store/store.ts';
 import { type ActivityNotes, createRefreshNotes } from './activity.ts';
 import { jwtExpiry } from './credential-input.ts';
-import { boundBy, clockOf, type DpopKey, isRefreshable } from '../domain/credential.ts';
+import {
+  boundBy,
+  clockOf,
+  type DpopKey,
+  isRefreshable,
+  type OAuth2Credential,
+} from '../domain/credential.ts';
 import { movedRemedy, newClientRemedy, reauthReason, refusalReason, whatToCheck } from './messages.ts';
 import type { Provider } from '../domain/provider.ts';
 import { createRefreshCommits, type NewTokens, oauthGrant, type OAuthGrant } from './refresh-commit.ts';
@@ -234,13 +240,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     switch (outcome.kind) {
       case 'renewed': {
         const next = {
-          ...credential,
-          accessToken: outcome.accessToken,
-          refreshToken: outcome.refreshToken ?? credential.refreshToken,
-          expiresAt: outcome.expiresAt ?? jwtExpiry(outcome.accessToken),
-          obtainedAt: outcome.obtainedAt,
-          scope: outcome.scope ?? credential.scope,
-          ...(outcome.needs === undefined ? {} : { refreshNeeds: outcome.needs }),
+          ...withNewTokens(credential, outcome),
           // Only if the provider confirms it: some ignore the parameter.
           ...(narrowTo && isWithin(scopesIn(outcome.scope), narrowTo) ? { isNarrowed: true } : {}),
         };
@@ -348,6 +348,22 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         }
       }
     },
+  };
+}
+
+/** Returns the credential with the tokens of a response. Members that the response lacks are unchanged. */
+export function withNewTokens(
+  credential: OAuth2Credential,
+  outcome: Extract<RefreshOutcome, { kind: 'renewed' }>,
+): OAuth2Credential {
+  return {
+    ...credential,
+    accessToken: outcome.accessToken,
+    refreshToken: outcome.refreshToken ?? credential.refreshToken,
+    expiresAt: outcome.expiresAt ?? jwtExpiry(outcome.accessToken),
+    obtainedAt: outcome.obtainedAt,
+    scope: outcome.scope ?? credential.scope,
+    ...(outcome.needs === undefined ? {} : { refreshNeeds: outcome.needs }),
   };
 }
 

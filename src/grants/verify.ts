@@ -138,17 +138,26 @@ export interface Verification {
  * Verifies a new credential.
  *
  * @param how isIssued: the provider issued it for this call, so only HTTP 401 refuses it, as its scopes or
- * kind may not cover the probe. isWanted: false for `--no-verify`
+ * kind may not cover the probe. isRotated: it replaces a refresh token that is used up, so a failed check is
+ * returned instead of thrown. isWanted: false for `--no-verify`
  * @throws SidekeyError `provider_refused`, `upstream_unreachable`, `audit_unavailable`; as `verify`
  */
 export async function assertWorks(
   request: VerifyRequest,
   sealed: SealedCredential,
-  { isIssued, isWanted }: { readonly isIssued: boolean; readonly isWanted: boolean },
+  {
+    isIssued,
+    isRotated = false,
+    isWanted,
+  }: Readonly<Record<'isIssued' | 'isWanted', boolean>> & { readonly isRotated?: boolean },
 ): Promise<Verification> {
   if (!isWanted) return { verified: false, says: 'not verified: --no-verify' };
   const { name, title } = request.provider;
-  const result = await recorded(request, () => verify(request.provider, sealed, request));
+  const checked = recorded(request, () => verify(request.provider, sealed, request));
+  const result = await checked.catch((error: unknown): Verified => {
+    if (!isRotated) throw error;
+    return { kind: 'unreachable', reason: findSidekeyError(error)?.message ?? 'the check was ended' };
+  });
   switch (result.kind) {
     case 'works':
       return {
@@ -159,6 +168,8 @@ export async function assertWorks(
     case 'no_request':
       return { verified: false, says: `not verified: ${name} has no request to check with` };
     case 'unreachable':
+      if (isRotated)
+        return { verified: false, says: `not verified: the check failed: ${withoutStop(result.reason)}` };
       throw new SidekeyError(
         'upstream_unreachable',
         `${title} cannot be reached to verify the credential, and nothing was stored: ${withoutStop(result.reason)}.`,
@@ -166,7 +177,7 @@ export async function assertWorks(
       );
     case 'refused':
     case 'unclear':
-      if (isIssued && result.status !== 401) {
+      if (isRotated || (isIssued && result.status !== 401)) {
         const says = `not verified: ${title} issued the token, and answered the check with HTTP ${result.status}`;
         return { verified: false, says };
       }

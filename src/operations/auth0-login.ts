@@ -116,7 +116,7 @@ export async function askForAccount(
   provider: Provider,
   parts: LoginParts,
 ): Promise<RefreshOutcome> {
-  const credential = withoutToken(renewal, parts.now());
+  const credential = withoutToken({ renewal }, parts.now());
   const plan = await planRefresh({ provider: provider.name, credential, scopes: [] }, parts);
   if (plan.kind === 'ask' && plan.request.kind === 'auth0_connection') {
     const signal = AbortSignal.timeout(parts.limits.refresh_timeout);

@@ -94,7 +94,7 @@ const hmac: Placement = {
 
 function bound(algorithm: DpopAlgorithm): Credential {
   return {
-    ...withoutToken({ kind: 'client_credentials', scope: null, parameters: {} }, 0),
+    ...withoutToken({ renewal: { kind: 'client_credentials', scope: null, parameters: {} } }, 0),
     accessToken: token,
     dpop: { key: newDpopKey(algorithm), isBound: true },
   };

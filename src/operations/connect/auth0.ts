@@ -149,7 +149,7 @@ function obtained(
       const { accessToken, expiresAt, obtainedAt, scope: granted } = outcome;
       const scope = granted ?? (account.scopes.length === 0 ? null : account.scopes.join(' '));
       return {
-        credential: { ...withoutToken(renewal, obtainedAt), accessToken, expiresAt, scope },
+        credential: { ...withoutToken({ renewal }, obtainedAt), accessToken, expiresAt, scope },
         scopes: scopesIn(granted) ?? account.scopes,
         details: isKnown ? { [accountDetail]: account.id } : {},
       };

@@ -74,6 +74,12 @@ export async function finishGrant(request: Finishing, obtained: Obtained): Promi
   const warnings: Warning[] = [];
   const warn = (sentence: string, hint: Hint | null = null) => warnings.push({ sentence, hint });
 
+  const { failure } = obtained;
+  if (failure !== undefined)
+    warn(
+      `${failure.message} Its new refresh token was stored, because the one of the input is used up.`,
+      failure.hint,
+    );
   if (unknown !== null) warn(`The account could not be asked for: ${withoutStop(unknown)}.`);
   // A pasted token has no requested scopes.
   const ungranted = credential.type === 'oauth2' ? ungrantedScopes(request.scopes, scopes) : [];

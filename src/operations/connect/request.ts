@@ -5,7 +5,10 @@ import type { Obtained } from '../../grants/keep.ts';
 import { whatToCheck } from '../../grants/messages.ts';
 import { unbound } from '../../grants/oauth/answer.ts';
 import { withDescription } from '../../grants/oauth/description.ts';
+import type { RefreshOutcome } from '../../grants/oauth/refresh.ts';
+import type { RenewalRequest } from '../../grants/oauth/renewal.ts';
 import { scopesIn } from '../../grants/oauth/scopes.ts';
+import { withNewTokens } from '../../grants/refresh.ts';
 import { planRefresh } from '../../grants/refresh-plan.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
@@ -75,7 +78,7 @@ export type TokenAsking = Pick<ConnectRequest, 'provider' | 'parts' | 'scopes' |
 
 /** Requests the first token of a grant that renews itself. @throws SidekeyError as `renewNow` */
 export function firstToken(request: TokenAsking, renewal: Renewal): Promise<Obtained> {
-  return renewNow(request, withoutToken(renewal, request.parts.now()));
+  return renewNow(request, withoutToken({ renewal }, request.parts.now()));
 }
 
 /**
@@ -100,31 +103,44 @@ export async function renewNow(
   }
   const { request, proofKey } = plan;
   const outcome = await parts.refresh(request, { signal, proofKey });
-  signal.throwIfAborted();
-  switch (outcome.kind) {
-    case 'renewed': {
-      const { accessToken, expiresAt, obtainedAt, scope } = outcome;
-      const refreshToken = outcome.refreshToken ?? credential.refreshToken;
-      const isBound = outcome.isBound === true;
-      if (proofKey !== null && !isBound) throw unbound(provider);
-      const next = { ...credential, accessToken, refreshToken, expiresAt, obtainedAt, scope };
-      return { credential: boundBy(next, proofKey, isBound), scopes: scopesIn(scope) ?? scopes };
-    }
-    case 'refused': {
-      const { description } = outcome;
-      const hint = whatToCheck(request, provider.name, outcome);
-      if (request.kind === 'id_jag' && outcome.ends === undefined) {
-        const code = outcome.error === 'sign_in_required' ? outcome.error : 'provider_refused';
-        throw new SidekeyError(code, `${provider.title} gave no token: ${withoutStop(description)}.`, {
-          hint,
-        });
-      }
-      const why = outcome.ends === undefined ? withDescription(outcome.error, description) : description;
-      throw refused(provider, why, hint);
-    }
-    case 'later':
-      throw refused(provider, outcome.reason, 'try again later');
+  const rotated = rotatedToken(credential, outcome);
+  if (rotated === null) signal.throwIfAborted();
+  const kept = rotated === null ? {} : ({ isRotated: true } as const);
+  if (outcome.kind === 'renewed') {
+    const isBound = outcome.isBound === true;
+    if (proofKey !== null && !isBound) throw unbound(provider);
+    const next = withNewTokens(credential, outcome);
+    return { credential: boundBy(next, proofKey, isBound), scopes: scopesIn(next.scope) ?? scopes, ...kept };
   }
+  const failure = failureOf(outcome, request, provider);
+  if (rotated === null) throw failure;
+  // The refresh token may be bound to the key of the request (RFC 9449 §5).
+  const next = boundBy({ ...credential, refreshToken: rotated }, proofKey, false);
+  return { credential: next, scopes: scopesIn(next.scope) ?? scopes, ...kept, failure };
+}
+
+/** Returns the successor of the refresh token that was sent; null: it is still valid, or none was sent. */
+function rotatedToken({ refreshToken }: OAuth2Credential, outcome: RefreshOutcome): string | null {
+  const tokens = outcome.kind === 'refused' && outcome.ends === undefined ? outcome.unusable : outcome;
+  const next = tokens !== undefined && 'refreshToken' in tokens ? tokens.refreshToken : null;
+  return refreshToken === null || next === refreshToken ? null : next;
+}
+
+/** Returns the error for an outcome without a usable token. */
+function failureOf(
+  outcome: Exclude<RefreshOutcome, { kind: 'renewed' }>,
+  request: RenewalRequest,
+  provider: Provider,
+): SidekeyError {
+  if (outcome.kind === 'later') return refused(provider, outcome.reason, 'try again later');
+  const { description } = outcome;
+  const hint = whatToCheck(request, provider.name, outcome);
+  if (request.kind === 'id_jag' && outcome.ends === undefined) {
+    const code = outcome.error === 'sign_in_required' ? outcome.error : 'provider_refused';
+    return new SidekeyError(code, `${provider.title} gave no token: ${withoutStop(description)}.`, { hint });
+  }
+  const why = outcome.ends === undefined ? withDescription(outcome.error, description) : description;
+  return refused(provider, why, hint);
 }
 
 function refused({ title }: Provider, why: string, hint: Hint): SidekeyError {

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { obtainTokens } from '../../../examples/helpdesk/authorization-code.ts';
 import { acmeHome, alice, secret } from '../../support/connect-home.ts';
 import { home, type Home } from '../../support/command-line.ts';
+import { homeWithProvider } from '../../support/provider-home.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 
 /** An API that knows one key, at a provider that says how it is proved. */
@@ -288,6 +289,52 @@ describe('connect --import', () => {
     const ran = await at.run(['connect', 'acme', '--import'], { input: 'dead-refresh-token' });
     expect(ran.exit).toBe(5);
     expect(ran.stderr).not.toContain('dead-refresh-token');
+    expect(await stored(at)).toEqual([]);
+  });
+
+  /** A provider that rotates refresh tokens, with a probe at its API. `type`: `token_type` of its answers. */
+  async function rotating(check: number | 'unreachable', type: string) {
+    const at = await homeWithProvider(
+      ({ path }, count) =>
+        path === '/token'
+          ? [200, { access_token: 'new', refresh_token: `refresh-${count + 1}`, token_type: type }]
+          : [Number(check), {}],
+      (url) => ({
+        client_id: 'desk',
+        flows: ['authorization_code'],
+        authorization_endpoint: `${url}/authorize`,
+        audience: [new URL(url).host, 'nobody.acme.test'],
+        probe: { url: check === 'unreachable' ? 'https://nobody.acme.test/me' : `${url}/me` },
+      }),
+    );
+    return { at, forms: () => at.asked.filter(({ path }) => path === '/token').map(({ form }) => form) };
+  }
+
+  test.each([
+    [401, 'Bearer', 'not verified: The Desk issued the token, and answered the check with HTTP 401'],
+    [503, 'Bearer', 'not verified: The Desk issued the token, and answered the check with HTTP 503'],
+    ['unreachable', 'Bearer', 'not verified: the check failed: '],
+    [200, 'mac', 'not verified: there is no usable access token'],
+  ] as const)('stores a rotated refresh token after %s and a token of type %s', async (check, type, says) => {
+    const { at, forms } = await rotating(check, type);
+    const ran = await at.run(['connect', 'desk', '--import'], { input: 'refresh-1' });
+    expect(ran, ran.stderr).toMatchObject({ exit: 0, stdout: expect.stringContaining(says) });
+    expect(ran.stdout + ran.stderr).not.toMatch(/nothing was stored|refresh-\d/);
+    if (type === 'mac') {
+      expect(ran.stderr).toMatch(/type mac.*Its new refresh token was stored/);
+      expect(ran.stderr).toMatch(/add "mac" to providers\.desk\.dialect\.token_response\.token_types/);
+    }
+    await at.run(['grant', 'refresh', 'desk', '--force']);
+    expect(forms()).toMatchObject([{ refresh_token: 'refresh-1' }, { refresh_token: 'refresh-2' }]);
+  });
+
+  test('stores nothing after a failed check if the refresh token of the input is still valid', async () => {
+    const at = await homeWithProvider(
+      ({ path }) => (path === '/token' ? [200, { access_token: 'new' }] : [401, {}]),
+      (url) => ({ client_id: 'desk', audience: [new URL(url).host], probe: { url: `${url}/me` } }),
+    );
+    const ran = await at.run(['connect', 'desk', '--import'], { input: 'refresh-1' });
+    expect(ran).toMatchObject({ exit: 5, stderr: expect.stringContaining('nothing was stored') });
     expect(await stored(at)).toEqual([]);
   });
 
