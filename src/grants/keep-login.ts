@@ -1,13 +1,20 @@
 import type { AuditEvent } from '../domain/event.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { withoutStop } from '../lib/text.ts';
-import { answerObject, consented, readTokenAnswer, type TokenAnswer, type Tokens } from './oauth/answer.ts';
+import {
+  answerObject,
+  consented,
+  type Consented,
+  readTokenAnswer,
+  type TokenAnswer,
+  type Tokens,
+} from './oauth/answer.ts';
 import { withDescription } from './oauth/description.ts';
 import { askEndpoint, type EndpointAnswer, type JsonObject, type TokenIo } from './oauth/http.ts';
 import { movedHint } from './oauth/redirect.ts';
 import { withoutSecrets } from './oauth/token-endpoint.ts';
 import type { ActivityNotes } from './activity.ts';
-import { accountOf } from '../domain/credential.ts';
+import { accountOf, withoutToken } from '../domain/credential.ts';
 import { jwtExpiry } from './credential-input.ts';
 import { type Grant, titleOf } from '../domain/grant.ts';
 import { detailed, findExact, keepGrant, type KeepState } from './keep.ts';
@@ -57,8 +64,9 @@ interface LoginState extends KeepState {
 const loginFlow = 'login';
 
 /**
- * Sends a token request of a program, and stores the tokens as a grant and nowhere else. Replaces only a
- * grant of an earlier login, and records that in the audit log.
+ * Sends a token request of a program, and stores the tokens as a grant and nowhere else. Of an unusable
+ * response to a refresh token, stores its successor. Replaces only a grant of an earlier login, and records
+ * that in the audit log.
  *
  * @throws SidekeyError `already_exists`: another grant has the name, and nothing was sent;
  * `provider_refused`: no token and no error to pass on; errors of `keepGrant`: the tokens are lost
@@ -83,34 +91,42 @@ export async function keepLogin(
   if (answer.kind !== 'answer') throw noToken(provider, withoutSecrets(answer, secrets));
   const read = readTokenAnswer(answer, { dialect: provider.dialect, obtainedAt, secrets });
   const members = membersOf(answer, provider.dialect);
-  if (read.kind === 'error') return declined(answer.status, members, read);
   if (read.kind === 'later') throw noToken(provider, read);
-  const refreshToken = read.refreshToken ?? exchange.refreshToken;
-  const { credential, scopes, details, identity } = consented({ ...read, refreshToken }, []);
-  const named = { ...identity, ...details };
-  const account = accountOf(named);
-  const { grant } = await keepGrant(
-    state,
-    { name, user, provider: provider.name, scopes },
-    {
-      credential: {
-        ...credential,
-        expiresAt: read.expiresAt ?? jwtExpiry(read.accessToken),
-        clientId: client.clientId,
-        clientSecret: exchange.clientSecret,
-        flow: loginFlow,
+  const keep = async (tokens: Consented): Promise<Grant> => {
+    const { credential, scopes, details, identity } = tokens;
+    const named = { ...identity, ...details };
+    const account = accountOf(named);
+    const { clientSecret } = exchange;
+    const sealed = { ...credential, clientId: client.clientId, clientSecret, flow: loginFlow };
+    const { grant } = await keepGrant(
+      state,
+      { name, user, provider: provider.name, scopes },
+      { credential: sealed, audience: provider.audience, ...detailed(named) },
+      {
+        event: 'grant.connected',
+        by: exchange.by,
+        reason: `login of ${client.program}${account === null ? '' : `; account ${account}`}`,
+        keepsOut: (existing) => (existing.id === replaced?.id ? null : taken(existing)),
+        now: io.now,
       },
-      audience: provider.audience,
-      ...detailed(named),
-    },
-    {
-      event: 'grant.connected',
-      by: exchange.by,
-      reason: `login of ${client.program}${account === null ? '' : `; account ${account}`}`,
-      keepsOut: (existing) => (existing.id === replaced?.id ? null : taken(existing)),
-      now: io.now,
-    },
-  );
+    );
+    return grant;
+  };
+  if (read.kind === 'error') {
+    const { refreshToken: sent } = exchange;
+    const rotated = read.unusable?.refreshToken ?? null;
+    // After a code, the person can log in again.
+    if (sent === null || rotated === null || rotated === sent) return declined(answer.status, members, read);
+    // The refresh token of the request is used up, and this is its only successor.
+    const credential = withoutToken({ refreshToken: rotated }, obtainedAt);
+    const grant = await keep({ credential, scopes: replaced?.scopes ?? [], details: {} });
+    const description = `${read.description}; its refresh token was stored as the grant ${titleOf(grant)}`;
+    return declined(answer.status, members, { ...read, description });
+  }
+  const refreshToken = read.refreshToken ?? exchange.refreshToken;
+  const tokens = consented({ ...read, refreshToken }, []);
+  const expiresAt = read.expiresAt ?? jwtExpiry(read.accessToken);
+  const grant = await keep({ ...tokens, credential: { ...tokens.credential, expiresAt } });
   if (replaced !== null) void state.activity.refreshed(grant.id);
   return { kind: 'kept', grant, accessToken: read.accessToken, refreshToken, ...members };
 }

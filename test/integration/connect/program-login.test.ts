@@ -137,6 +137,39 @@ describe('a program that logs in with a code', () => {
     });
   });
 
+  test('keeps the successor of its own refresh token if the access token is unusable', async () => {
+    const setup = await startLoginServer();
+    const body = { access_token: 'at-mac', refresh_token: 'rt_2', token_type: 'mac' };
+    setup.answer(() => ({ body: JSON.stringify(body) }));
+    const answer = await setup.token({
+      grant_type: 'refresh_token',
+      refresh_token: 'rt_1',
+      client_id: clientId,
+    });
+    expect(JSON.parse(answer.body)).toEqual({
+      error: 'unsupported_token_type',
+      error_description: expect.stringMatching(
+        /type mac.*; its refresh token was stored as the grant program$/,
+      ),
+    });
+    expect(answer.body + setup.sidekey.logged()).not.toMatch(/at-mac|rt_2/);
+    const { credential } = await sealedOf(setup);
+    expect(credential).toMatchObject({ accessToken: null, refreshToken: 'rt_2', clientId });
+
+    setup.answer(null);
+    expect(await setup.send('GET /me HTTP/1.1')).toMatchObject({ status: 200, body: 'the API' });
+    expect(setup.received.at(-1)).toMatchObject({ parameters: { refresh_token: 'rt_2' } });
+    expect(await sealedOf(setup)).toMatchObject({ credential: { accessToken: setup.issued[0] } });
+  });
+
+  test('stores nothing if the answer is unusable and has no new refresh token', async () => {
+    const setup = await startLoginServer();
+    const body = { access_token: 'at-mac', refresh_token: 'rt_1', token_type: 'mac' };
+    setup.answer(() => ({ body: JSON.stringify(body) }));
+    await setup.token({ grant_type: 'refresh_token', refresh_token: 'rt_1', client_id: clientId });
+    expect(await setup.sidekey.proxy.state.grants.list()).toEqual([]);
+  });
+
   test('gets placeholders in the formats of its provider definition', async () => {
     const setup = await startLoginServer({
       logins: [
