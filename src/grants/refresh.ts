@@ -268,7 +268,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       }
       case undefined: {
         const { error, description, unusable } = outcome;
-        const after = await keepRefreshToken(opened, unusable?.refreshToken ?? null, plan.proofKey);
+        const after = await keepRefreshToken(opened, outcome, plan.proofKey);
         if (after === null) return settled;
         const reason = unusable === undefined ? refusalReason(request, { error, description }) : description;
         const definition = parts.providers(grant.provider);
@@ -286,17 +286,22 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
 
   /**
    * Stores the new refresh token of a response whose access token cannot be used. The old access token stays.
-   * Returns the grant. Null: it has changed meanwhile. `refreshToken` null: there is none.
+   * Returns the grant. Null: it has changed meanwhile.
    */
   async function keepRefreshToken(
     opened: OAuthGrant,
-    refreshToken: string | null,
+    { unusable, needs }: Extract<RefreshOutcome, { readonly ends?: undefined; readonly error: string }>,
     proofKey: DpopKey | null,
   ): Promise<OpenedGrant | null> {
+    const refreshToken = unusable?.refreshToken ?? null;
     if (refreshToken === null) return opened;
     const { credential } = opened;
     // The refresh token may be bound to the key of the request (RFC 9449 §5).
-    const next = boundBy({ ...credential, refreshToken }, proofKey, credential.dpop?.isBound === true);
+    const next = boundBy(
+      { ...learned(credential, needs), refreshToken },
+      proofKey,
+      credential.dpop?.isBound === true,
+    );
     const committed = await commits.commit(opened, { usedRefreshToken: credential.refreshToken, next });
     return committed === 'kept' ? opened : committed;
   }
@@ -357,14 +362,21 @@ export function withNewTokens(
   outcome: Extract<RefreshOutcome, { kind: 'renewed' }>,
 ): OAuth2Credential {
   return {
-    ...credential,
+    ...learned(credential, outcome.needs),
     accessToken: outcome.accessToken,
     refreshToken: outcome.refreshToken ?? credential.refreshToken,
     expiresAt: outcome.expiresAt ?? jwtExpiry(outcome.accessToken),
     obtainedAt: outcome.obtainedAt,
     scope: outcome.scope ?? credential.scope,
-    ...(outcome.needs === undefined ? {} : { refreshNeeds: outcome.needs }),
   };
+}
+
+/** Returns the credential with the parameters that a provider required; undefined: unchanged. */
+export function learned(
+  credential: OAuth2Credential,
+  refreshNeeds: OAuth2Credential['refreshNeeds'],
+): OAuth2Credential {
+  return refreshNeeds === undefined ? credential : { ...credential, refreshNeeds };
 }
 
 /** Reports whether the provider stated scopes, and only scopes of `limit`. */

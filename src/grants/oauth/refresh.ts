@@ -50,6 +50,8 @@ export type RefreshOutcome =
       readonly description: string;
       /** Set if the provider gave tokens that cannot be used. A new refresh token must be stored. */
       readonly unusable?: UnusableTokens;
+      /** Parameters that the provider required for these tokens; absent: none. */
+      readonly needs?: readonly RefreshParameter[];
       /** Address that the endpoint has moved to. */
       readonly movedTo?: string;
     }
@@ -88,16 +90,17 @@ export async function refreshToken(request: RefreshRequest, io: TokenIo): Promis
     const question = { endpoint, client, dialect, grantType: 'refresh_token', parameters, secrets: [token] };
     const answer = await askTokenEndpoint(question, io);
     const outcome = refreshOutcome(answer);
+    const learned = needs.size > 0 ? { needs: [...needs] } : {};
     if (outcome.kind === 'refused' && outcome.ends === undefined) {
       const absent = refreshParameters.filter((name) => name in optional && !sent.has(name));
       const missing = missingParameter(outcome, absent);
-      if (missing === undefined) return outcome;
+      if (missing === undefined) return outcome.unusable === undefined ? outcome : { ...outcome, ...learned };
       needs.add(missing);
       continue;
     }
     if (outcome.kind !== 'renewed' || answer.kind !== 'tokens') return outcome;
     const granted = answer.scopes === null ? null : withOfflineAccess(answer.scopes, scopes).join(' ');
-    return { ...outcome, scope: granted, ...(needs.size > 0 ? { needs: [...needs] } : {}) };
+    return { ...outcome, scope: granted, ...learned };
   }
 }
 

@@ -8,7 +8,7 @@ import { withDescription } from '../../grants/oauth/description.ts';
 import type { RefreshOutcome } from '../../grants/oauth/refresh.ts';
 import type { RenewalRequest } from '../../grants/oauth/renewal.ts';
 import { scopesIn } from '../../grants/oauth/scopes.ts';
-import { withNewTokens } from '../../grants/refresh.ts';
+import { learned, withNewTokens } from '../../grants/refresh.ts';
 import { planRefresh } from '../../grants/refresh-plan.ts';
 import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
@@ -115,7 +115,8 @@ export async function renewNow(
   const failure = failureOf(outcome, request, provider);
   if (rotated === null) throw failure;
   // The refresh token may be bound to the key of the request (RFC 9449 §5).
-  const next = boundBy({ ...credential, refreshToken: rotated }, proofKey, false);
+  const { needs } = 'needs' in outcome ? outcome : {};
+  const next = boundBy({ ...learned(credential, needs), refreshToken: rotated }, proofKey, false);
   return { credential: next, scopes: scopesIn(next.scope) ?? scopes, ...kept, failure };
 }
 

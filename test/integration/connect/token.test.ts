@@ -259,6 +259,24 @@ async function tokens() {
   return { at, got: await obtainTokens(connection, client, alice, { scope: 'openid read:tickets' }) };
 }
 
+/** A provider that rotates refresh tokens, with a probe at its API. `type`: `token_type` of its answers. */
+async function rotating(check: number | 'unreachable', type: string) {
+  const at = await homeWithProvider(
+    ({ path }, count) =>
+      path === '/token'
+        ? [200, { access_token: 'new', refresh_token: `refresh-${count + 1}`, token_type: type }]
+        : [Number(check), {}],
+    (url) => ({
+      client_id: 'desk',
+      flows: ['authorization_code'],
+      authorization_endpoint: `${url}/authorize`,
+      audience: [new URL(url).host, 'nobody.acme.test'],
+      probe: { url: check === 'unreachable' ? 'https://nobody.acme.test/me' : `${url}/me` },
+    }),
+  );
+  return { at, forms: () => at.asked.filter(({ path }) => path === '/token').map(({ form }) => form) };
+}
+
 describe('connect --import', () => {
   test('accepts a refresh token without an access token, and verifies it at once', async () => {
     const { at, got } = await tokens();
@@ -291,24 +309,6 @@ describe('connect --import', () => {
     expect(ran.stderr).not.toContain('dead-refresh-token');
     expect(await stored(at)).toEqual([]);
   });
-
-  /** A provider that rotates refresh tokens, with a probe at its API. `type`: `token_type` of its answers. */
-  async function rotating(check: number | 'unreachable', type: string) {
-    const at = await homeWithProvider(
-      ({ path }, count) =>
-        path === '/token'
-          ? [200, { access_token: 'new', refresh_token: `refresh-${count + 1}`, token_type: type }]
-          : [Number(check), {}],
-      (url) => ({
-        client_id: 'desk',
-        flows: ['authorization_code'],
-        authorization_endpoint: `${url}/authorize`,
-        audience: [new URL(url).host, 'nobody.acme.test'],
-        probe: { url: check === 'unreachable' ? 'https://nobody.acme.test/me' : `${url}/me` },
-      }),
-    );
-    return { at, forms: () => at.asked.filter(({ path }) => path === '/token').map(({ form }) => form) };
-  }
 
   test.each([
     [401, 'Bearer', 'not verified: The Desk issued the token, and answered the check with HTTP 401'],

@@ -101,6 +101,18 @@ test('tokens of a type that the definition does not accept work after an edit, w
   await at.source.close();
 });
 
+test('a required parameter is remembered with the refresh token of an unusable response', async () => {
+  const at = await endedGrant((form) =>
+    form.has('scope')
+      ? { body: '{"access_token":"access-2","refresh_token":"refresh-2","token_type":"mac"}' }
+      : { status: 400, body: '{"error":"invalid_request","error_description":"scope is missing"}' },
+  );
+  expect(await at.source.tokenFor(at.grant.id)).toMatchObject({ kind: 'refused', code: 'refresh_failed' });
+  expect(at.forms.map((form) => form.get('scope'))).toEqual([null, 'read:tickets']);
+  expect(await at.stored()).toMatchObject({ refreshToken: 'refresh-2', refreshNeeds: ['scope'] });
+  await at.source.close();
+});
+
 test('a token request names Sidekey and its version', async () => {
   const at = await endedGrant(() => ({ body: '{"access_token":"access-2"}' }));
   await at.source.tokenFor(at.grant.id);
