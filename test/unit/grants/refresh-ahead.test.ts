@@ -49,6 +49,34 @@ describe('a refresh in the background', () => {
     expect(await storedRefreshToken(processes[1]!.registry, grant.id)).toBe('refresh-2');
   });
 
+  test('runs only once when several processes begin together, and the first of them fails', async () => {
+    const { process, add, time, provider } = await processesForTest();
+    const here = await process();
+    const grant = await add(here.registry, oauth2());
+    await time.advance(hour);
+    provider.script({
+      kind: 'later',
+      reason: 'the token endpoint answered with HTTP 503',
+      retryAfterMs: null,
+    });
+    let first: Promise<unknown> | undefined;
+    const there = await process({
+      wrapStore: (store) => ({
+        ...store,
+        locks: {
+          ...store.locks,
+          async look(name) {
+            await (first ??= time.advance(1).then(() => here.source.refreshAhead(grant.id)));
+            return store.locks.look(name);
+          },
+        },
+      }),
+    });
+    const outcome = await there.source.refreshAhead(grant.id);
+    expect(outcome).toMatchObject({ kind: 'later', reason: 'the token endpoint answered with HTTP 503' });
+    expect(provider.requests).toHaveLength(1);
+  });
+
   test('does not run while another process refreshes the token', async () => {
     const { process, add, time, provider } = await processesForTest();
     const [here, there] = [await process(), await process()];
