@@ -25,6 +25,8 @@ export type RefreshLimits = Pick<Limits, 'refresh_timeout' | 'refresh_wait'> & P
 interface TakeOptions {
   /** False: tries once, without waiting. */
   readonly patient: boolean;
+  /** True: waits as long as a holder may wait for a late answer, if that is longer than `refresh_wait`. */
+  readonly outlasts?: boolean;
   /** Aborted once no caller waits. */
   readonly signal?: AbortSignal | undefined;
   /** Called after each wait. Returns true if the lock is no longer needed. */
@@ -131,9 +133,10 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
 
   return {
     stopMs: { answer: Math.min(Math.max(requestMs, limits.drain ?? 0), longestMs), commit: marginMs },
-    async take(grantId, { patient, signal, isMoot }) {
+    async take(grantId, { patient, outlasts, signal, isMoot }) {
       const name = nameOf(grantId);
-      const deadline = now() + limits.refresh_wait;
+      const holderMs = outlasts === true ? longestMs + marginMs + heartbeatMs : 0;
+      const deadline = now() + Math.max(limits.refresh_wait, holderMs);
       for (let ms = pollMs.first; ; ms = Math.min(ms * 2, pollMs.max)) {
         if (signal?.aborted === true) return 'aborted';
         if (await tryTake(name)) {

@@ -124,7 +124,8 @@ async function renewedThrough(
 
 /**
  * Ends a grant locally, then at its provider with its last credential. The lock prevents a concurrent
- * refresh. Another process's lock does not block the end.
+ * refresh: tokens that arrive after the end would not be revoked. Another process's lock delays the end as
+ * long as that process may wait for tokens, but does not prevent it.
  *
  * @param isLocal true: skips the revocation at the provider
  * @throws SidekeyError `grant_missing`; errors of `endHere`
@@ -136,7 +137,7 @@ async function endGrant<T>(
 ): Promise<{ readonly here: T; readonly there: ProviderRevocation }> {
   const { store, config, grants, now, during } = parts;
   const lock = createRefreshLock({ store, now, timers: systemTimers, limits: config.limits });
-  const taken = await lock.take(id, { patient: true });
+  const taken = await lock.take(id, { patient: true, outlasts: !isLocal });
   try {
     const opened = await grants.read(id);
     if (opened === null) throw grantGone();

@@ -1,13 +1,16 @@
 /** `grant revoke` and `grant remove`: the provider is told where it can be, and the end here waits for nobody. */
 import { readFile, writeFile } from 'node:fs/promises';
-import { describe, expect, test } from 'vitest';
+import { text } from 'node:stream/consumers';
+import { describe, expect, test, vi } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { requestTokens } from '../../../examples/helpdesk/authorization-code.ts';
 import type { ReceivedRequest } from '../../../examples/helpdesk/helpdesk.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { openState } from '../../../src/app/state.ts';
 import { acmeHome, secret, type AcmeHome } from '../../support/connect-home.ts';
-import { home } from '../../support/command-line.ts';
+import { home, type Home } from '../../support/command-line.ts';
+import { homeForProvider } from '../../support/provider-home.ts';
+import { startUpstream } from '../../support/upstream.ts';
 
 async function connected(): Promise<AcmeHome> {
   const at = await acmeHome();
@@ -35,7 +38,7 @@ async function withEndpoint(): Promise<AcmeHome> {
   return at;
 }
 
-async function events(at: AcmeHome): Promise<string[]> {
+async function events(at: Home): Promise<string[]> {
   const text = await readFile(at.at('data', 'audit.jsonl'), 'utf8');
   return text
     .trim()
@@ -123,4 +126,36 @@ test('a grant of a different server is not revoked at the provider', async () =>
   });
   expect(await at.run(['grant', 'revoke', 'other'])).toMatchObject({ exit: 0 });
   expect(seen).toEqual([]);
+});
+
+test('a revocation waits for a late refresh, and revokes the tokens that it gets', async () => {
+  const { promise: answered, resolve: answer } = Promise.withResolvers<void>();
+  const { promise: sent, resolve: noteSent } = Promise.withResolvers<void>();
+  const revoked: (string | null)[] = [];
+  const upstream = await startUpstream((request, response) => {
+    void text(request).then(async (body) => {
+      if (request.url === '/revoke') revoked.push(new URLSearchParams(body).get('token'));
+      else {
+        noteSent();
+        await answered;
+      }
+      response.setHeader('content-type', 'application/json');
+      response.end('{"access_token":"access-2","refresh_token":"refresh-2"}');
+    });
+  });
+  const { url } = upstream;
+  const at = await homeForProvider(url, { client_id: 'desk', revocation_endpoint: `${url}/revoke` });
+  const config = parse(await readFile(at.configFile, 'utf8')) as object;
+  const limits = { refresh_timeout: '1500ms', refresh_wait: '50ms' };
+  await writeFile(at.configFile, stringify({ ...config, limits }));
+  const credential = { type: 'oauth2', access_token: 'access-1', refresh_token: 'refresh-1' };
+  await at.grant('desk', credential, ['--provider', 'desk']);
+  const revoking = sent.then(() => at.run(['grant', 'revoke', 'desk']));
+  const refreshing = at.run(['grant', 'refresh', 'desk', '--force']);
+  const late = vi.waitFor(async () => expect(await events(at)).toContain('grant.refresh_failed'), 20_000);
+  await Promise.race([revoking, late]);
+  answer();
+  expect(await revoking).toMatchObject({ exit: 0 });
+  await refreshing;
+  expect(revoked).toContain('refresh-2');
 });
