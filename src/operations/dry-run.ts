@@ -18,6 +18,7 @@ import { carriedAs } from '../proxy/schemes/placement.ts';
 import { type ConfigSnapshot, type ProxyServices, snapshotOf } from '../proxy/services.ts';
 import type { UpstreamRequest } from '../proxy/request.ts';
 import type { LeaseRecord, Store } from '../store/store.ts';
+import { refreshRefusal, type RefreshView } from './dry-run-refresh.ts';
 import { identify, idleServices, silentReply, withSomeToken } from './dry-run-services.ts';
 import {
   clocksText,
@@ -38,7 +39,7 @@ import type { Question } from './dry-run-request.ts';
 const ownOutcome = 'answered by Sidekey itself';
 
 /** Parts that a dry run reads. */
-export type View = Pick<Reading, 'config' | 'store' | 'grants' | 'registry'>;
+export type View = Pick<Reading, 'store' | 'grants'> & RefreshView;
 
 interface Step {
   readonly step: StepName;
@@ -273,6 +274,8 @@ export class Explanation {
         );
         break;
       case 'needed': {
+        const refusal = await refreshRefusal(this.#view, tokenState.opened);
+        if (refusal !== null) return refusal;
         const { credential } = tokenState.opened.sealed;
         const how =
           credential.type === 'source'

@@ -242,6 +242,30 @@ describe('explain', () => {
     expect(revoked.stdout).toContain('→ sidekey connect acme --name desk');
   });
 
+  test('refuses a due refresh whose client secret cannot be read, as the request is', async () => {
+    const desk = {
+      token_endpoint: 'https://id.acme.test/token',
+      client_id: 'sidekey',
+      client_secret: 'env:DESK_SECRET',
+      audience: ['desk.acme.test'],
+    };
+    const at = await homeWithMap({
+      providers: { desk },
+      domains: { 'desk.acme.test': { grant: 'desk' } },
+    });
+    const ended = { access_token: 'a', expires_at: Math.round(Date.now() / 1_000) - 60, refresh_token: 'r' };
+    await at.grant('desk', ended, ['--provider', 'desk']);
+    const url = 'https://desk.acme.test/';
+    expect(await at.json(['explain', url])).toMatchObject({
+      allowed: false,
+      code: 'refresh_failed',
+      message: 'The token of the grant "desk" could not be refreshed: env:DESK_SECRET is not set.',
+      hint: expect.stringContaining('set DESK_SECRET in the environment'),
+    });
+    const set = await at.run(['explain', url], { env: { DESK_SECRET: 'there' } });
+    expect(set.stdout).toContain('Allowed: with the credential of desk.');
+  });
+
   test('requires an agent where the proxy does', async () => {
     const at = await homeWithMap({ proxy: { listen: '127.0.0.1:0', authentication: 'required' } });
     expect(await at.run(['explain', 'https://api.stripe.com/'])).toMatchObject({ exit: 3 });
