@@ -266,6 +266,39 @@ describe('explain', () => {
     expect(set.stdout).toContain('Allowed: with the credential of desk.');
   });
 
+  test.each([
+    ['https://api.stripe.com:8443/', 'api.stripe.com', 'stripe --allowed-domains api.stripe.com:8443'],
+    [
+      'https://port.example.com/',
+      'port.example.com:8443',
+      'PROVIDER --name wide --allowed-domains port.example.com',
+    ],
+    [
+      'https://a.deep.example.com:8443/',
+      '*.deep.example.com',
+      'PROVIDER --name wide --allowed-domains a.deep.example.com:8443',
+    ],
+  ])('names the entry that has the host of %s at another port', async (url, pattern, command) => {
+    const entries = {
+      'api.stripe.com': { grant: 'stripe' },
+      'port.example.com:8443': { grant: 'wide' },
+      '*.deep.example.com': { grant: 'wide' },
+    };
+    const at = await homeWithMap({ proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel' }, domains: entries });
+    const hint = `sidekey connect ${command} --widen --replace`;
+    const { stdout } = await at.run(['explain', url]);
+    expect(stdout).toContain(`no entry covers it; the entry ${pattern} is for another port\n`);
+    expect(stdout).toContain(`Allowed: unchanged, without a credential.\n  → ${hint}\n`);
+    expect(await at.json(['explain', url])).toMatchObject({ allowed: true, hint });
+  });
+
+  test('names no entry of another host', async () => {
+    const at = await homeWithMap({ proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel' } });
+    const { stdout } = await at.run(['explain', 'https://stripe.com:8443/']);
+    expect(stdout).toContain('no entry covers it\n');
+    expect(stdout).not.toContain('→');
+  });
+
   test('requires an agent where the proxy does', async () => {
     const at = await homeWithMap({ proxy: { listen: '127.0.0.1:0', authentication: 'required' } });
     expect(await at.run(['explain', 'https://api.stripe.com/'])).toMatchObject({ exit: 3 });
