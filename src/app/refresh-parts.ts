@@ -1,9 +1,8 @@
 import { dirname } from 'node:path';
 import type { Config } from '../config/config.ts';
-import { isReference, parseSecretReference, readSecret } from '../config/secret-reference.ts';
+import { readReference } from '../config/secret-reference.ts';
 import type { IdentitySource } from '../grants/oauth/id-jag.ts';
 import type { Sources } from '../grants/sources/ask.ts';
-import { SidekeyError } from '../lib/errors.ts';
 import { systemTimers } from '../lib/timers.ts';
 import type { RenewalParts } from '../operations/operation.ts';
 import { createNonces } from '../proxy/schemes/dpop-proof.ts';
@@ -50,7 +49,7 @@ export function refreshParts(
       return renew(request, { ...io, fetch: fetch(), now, nonces, identity });
     },
     readSecret: (reference, isTrial) =>
-      readReferenced(reference, { env, cwd: dirname(config().file), isTrial }),
+      readReference(reference, { env, cwd: dirname(config().file), isTrial }),
     sources: {
       ask: async (question) => (await sources()).ask(question),
       check: async (credential) => (await sources()).check(credential),
@@ -62,20 +61,4 @@ export function refreshParts(
     activity,
     timers: systemTimers,
   };
-}
-
-/**
- * Reads the secret of a grant's reference (`file:`, `env:`, `command:`). Paths and commands are relative to
- * the folder of the config file.
- *
- * @throws SidekeyError as `readSecret`; `input_invalid` if it is not a reference
- */
-async function readReferenced(reference: string, options: Parameters<typeof readSecret>[1]): Promise<string> {
-  const parsed = parseSecretReference(reference);
-  if (!isReference(parsed)) {
-    throw new SidekeyError('input_invalid', `The secret reference of the grant ${parsed.problem}.`, {
-      hint: 'connect the grant again, with file:PATH, env:NAME or command:… as the reference',
-    });
-  }
-  return readSecret(parsed, options);
 }

@@ -66,10 +66,11 @@ function textOf(
   return [`${method} ${url}`, ...columns(display, rows), '', wrapMessage(verdictOf(run), display)].join('\n');
 }
 
-function verdictOf({ refusal, outcome, held }: DryRun): string {
+function verdictOf({ refusal, outcome, held, advice }: DryRun): string {
   if (refusal !== null) {
     const { status, code, message, hint } = refusal;
     return withHint(`Refused with ${status} ${code}: ${message}`, hint);
   }
-  return held ? `Held until a person approves it, then allowed: ${outcome}.` : `Allowed: ${outcome}.`;
+  const verdict = held ? 'Held until a person approves it, then allowed' : 'Allowed';
+  return withHint(`${verdict}: ${outcome}.`, advice);
 }

@@ -60,6 +60,19 @@ export function referenceOption(option: string, text: string): SecretReference {
   });
 }
 
+/**
+ * Reads the secret of a grant's reference (`file:`, `env:`, `command:`).
+ *
+ * @throws SidekeyError as `readSecret`; `input_invalid` if it is not a reference
+ */
+export async function readReference(text: string, options: ReadSecretOptions): Promise<string> {
+  const reference = parseSecretReference(text);
+  if (isReference(reference)) return readSecret(reference, options);
+  throw new SidekeyError('input_invalid', `The secret reference of the grant ${reference.problem}.`, {
+    hint: 'connect the grant again, with file:PATH, env:NAME or command:… as the reference',
+  });
+}
+
 export interface ReadSecretOptions {
   readonly env: NodeJS.ProcessEnv;
   /** Base of relative paths, and working directory of commands: the folder of the config file. */

@@ -5,6 +5,7 @@ import type { Identity } from '../agents/authentication.ts';
 import { describeSource } from '../grants/sources/source.ts';
 import { expiredToken, standingOf, type TokenResult } from '../grants/token-result.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import type { Hint } from '../lib/hint.ts';
 import { exchange, type Forwarder } from '../proxy/exchange.ts';
 import type { InboundRequest, Presented } from '../proxy/http/message.ts';
 import { type Authority, authorityText } from '../proxy/policy/authority.ts';
@@ -18,6 +19,7 @@ import { carriedAs } from '../proxy/schemes/placement.ts';
 import { type ConfigSnapshot, type ProxyServices, snapshotOf } from '../proxy/services.ts';
 import type { UpstreamRequest } from '../proxy/request.ts';
 import type { LeaseRecord, Store } from '../store/store.ts';
+import { refreshRefusal, type RefreshView } from './dry-run-refresh.ts';
 import { identify, idleServices, silentReply, withSomeToken } from './dry-run-services.ts';
 import {
   clocksText,
@@ -32,13 +34,14 @@ import {
 } from './dry-run-texts.ts';
 import { dateTime, relativeTime, spanText } from './format.ts';
 import { leaseGrantsText } from './lease-text.ts';
+import { nearEntry } from './near-entry.ts';
 import type { Reading } from './operation.ts';
 import type { Question } from './dry-run-request.ts';
 
 const ownOutcome = 'answered by Sidekey itself';
 
 /** Parts that a dry run reads. */
-export type View = Pick<Reading, 'config' | 'store' | 'grants' | 'registry'>;
+export type View = Pick<Reading, 'store' | 'grants'> & RefreshView;
 
 interface Step {
   readonly step: StepName;
@@ -72,6 +75,8 @@ export interface DryRun {
   readonly outcome: string;
   /** True if approval is requested first. */
   readonly held: boolean;
+  /** Adds the credential to a request that is forwarded without one; null: unknown, or it has one. */
+  readonly advice: Hint | null;
 }
 
 /** Store records of a question. */
@@ -103,6 +108,7 @@ export class Explanation {
   #misplaced: SidekeyError | null = null;
   #outcome = 'refused';
   #held = false;
+  #advice: Hint | null = null;
   /** An error of the store or the vault, as opposed to a refusal. */
   #failure: unknown = null;
 
@@ -141,7 +147,13 @@ export class Explanation {
       if (address instanceof SidekeyError) this.#refused(address);
       else this.#passed('address', address);
     }
-    return { steps: this.#steps, refusal: this.#refusal, outcome: this.#outcome, held: this.#held };
+    return {
+      steps: this.#steps,
+      refusal: this.#refusal,
+      outcome: this.#outcome,
+      held: this.#held,
+      advice: this.#advice,
+    };
   }
 
   /** Adds a passed step. A stage that runs again after an approval adds nothing. */
@@ -191,7 +203,13 @@ export class Explanation {
   #decisionSteps(decision: Decision, facts: RequestFacts): void {
     const domain = this.#authority && this.#snapshot.policy.domains.match(this.#authority);
     const isListed = domain || decision.rule === unlistedRule;
-    const otherwise = isListed ? 'no entry covers it' : `no entry covers it; allowed by ${decision.rule}`;
+    const near = this.#authority && nearEntry(this.#view.config, this.#authority);
+    if (decision.outcome === 'tunnel') this.#advice = near && near.hint;
+    const otherwise = [
+      'no entry covers it',
+      ...(isListed ? [] : [`allowed by ${decision.rule}`]),
+      ...(near === null ? [] : [`the entry ${near.pattern} is for another port`]),
+    ].join('; ');
     this.#passed('domain', domain ? `${domain.pattern.text}: ${domain.origin}` : otherwise);
     const steps: RuleStep[] = [];
     decideRequest(this.#snapshot.policy, facts, steps);
@@ -273,6 +291,8 @@ export class Explanation {
         );
         break;
       case 'needed': {
+        const refusal = await refreshRefusal(this.#view, tokenState.opened);
+        if (refusal !== null) return refusal;
         const { credential } = tokenState.opened.sealed;
         const how =
           credential.type === 'source'

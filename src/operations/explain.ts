@@ -36,7 +36,7 @@ export const explainRequest = reading({
     const question = questionOf(input, at);
     return { ...question, url: withoutSecrets(question.url), ...(await dryRun(parts, question)) };
   },
-  answer: ({ method, url, agent, lease, refusal, held, outcome, steps }) => ({
+  answer: ({ method, url, agent, lease, refusal, held, outcome, advice, steps }) => ({
     method,
     url,
     agent,
@@ -45,7 +45,7 @@ export const explainRequest = reading({
     held,
     outcome,
     ...(refusal === null
-      ? {}
+      ? advice && hintAnswer(advice)
       : {
           code: refusal.code,
           status: refusal.status,

@@ -33,7 +33,7 @@ export function ownGrants(
 export function usualGrants(
   lease: Pick<Lease, 'id' | 'agent' | 'grants'>,
   reached: readonly Grant[],
-  rights: Rights,
+  rights: Rights | null,
 ): Grant[] {
   const { labelsOf, ...agent } = agentRights(lease.agent, rights);
   const inTurn = Map.groupBy(reached, (grant) => placeOf(grant, labelsOf(grant), { ...agent, lease }));

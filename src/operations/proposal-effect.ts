@@ -1,11 +1,14 @@
 import { proposedEntry, type ProposedEntry } from '../agents/approvals/proposed-entry.ts';
 import type { Config } from '../config/config.ts';
-import type { Proposal, ProposedChange } from '../domain/proposal.ts';
+import type { Grant } from '../domain/grant.ts';
+import type { Proposal, ProposedChange, Proposer } from '../domain/proposal.ts';
 import { consentRemedy } from '../grants/messages.ts';
 import type { Registry } from '../grants/registry.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Hint, remedy } from '../lib/hint.ts';
+import type { Store } from '../store/store.ts';
 import { audienceWarnings } from './audience-warnings.ts';
+import { ownGrants, usualGrants } from './lease-terms.ts';
 import { connectRemedy, waysToConnect } from './provider.ts';
 
 /** Effect of an accepted proposal. */
@@ -25,10 +28,11 @@ interface EffectParts {
   readonly config: Config;
   readonly env: NodeJS.ProcessEnv;
   readonly grants: Pick<Registry, 'list' | 'read'>;
+  readonly store: Pick<Store, 'rights'> | null;
 }
 
-export async function effectOf({ change, agent }: Proposal, parts: EffectParts): Promise<Effect> {
-  if (change.kind !== 'domain') return { ...noEffect, commands: await commandsFor(change, agent, parts) };
+export async function effectOf({ change, ...proposer }: Proposal, parts: EffectParts): Promise<Effect> {
+  if (change.kind !== 'domain') return { ...noEffect, commands: await commandsFor(change, proposer, parts) };
   const { config, env, grants } = parts;
   try {
     const entry = await proposedEntry(change, config.file, env);
@@ -41,18 +45,42 @@ export async function effectOf({ change, agent }: Proposal, parts: EffectParts):
   }
 }
 
+/**
+ * Returns the grant of a name that requests of the proposer use. If the proposer reaches none of the name,
+ * returns the one of its user, or without an owner. Null: there is no such grant.
+ */
+async function proposersGrant(
+  name: string,
+  { agent, lease: leaseId }: Proposer,
+  { grants, store }: EffectParts,
+): Promise<Grant | null> {
+  const named = (await grants.list()).filter((grant) => grant.name === name);
+  const rights = (await store?.rights.read()) ?? null;
+  // Without a lease, the rights of the agent count. A caller without a token has none.
+  const lease = rights?.leases.find(({ id }) => id === leaseId) ?? {
+    id: '',
+    agent: agent ?? '',
+    grants: null,
+  };
+  const reached = agent === null ? named : ownGrants(lease, named, rights);
+  const usual = usualGrants(lease, reached.length === 0 ? named : reached, rights);
+  return usual[0] ?? reached[0] ?? null;
+}
+
 /** Returns the actions that connect a grant, and bind the grant to the agent. */
 async function commandsFor(
   change: Exclude<ProposedChange, { readonly kind: 'domain' }>,
-  agent: string | null,
-  { config: { providers }, grants }: EffectParts,
+  proposer: Proposer,
+  parts: EffectParts,
 ): Promise<readonly Hint[]> {
+  const { agent } = proposer;
+  const { providers } = parts.config;
   const name = change.kind === 'grant' ? change.provider : change.grant;
   const scopes = change.scopes.length === 0 ? undefined : change.scopes;
   const bind = agent === null ? [] : [remedy('agent.bind', { agent, grants: [name] })];
   if (change.kind === 'scope') {
-    const grant = (await grants.list()).find((each) => each.name === change.grant);
-    const opened = grant === undefined ? null : await grants.read(grant.id);
+    const grant = await proposersGrant(name, proposer, parts);
+    const opened = grant === null ? null : await parts.grants.read(grant.id);
     if (opened !== null) {
       const provider = providers.get(opened.grant.provider);
       return [consentRemedy(opened.grant, change.scopes, provider, opened.sealed.credential)];

@@ -109,7 +109,9 @@ export const getProposal = reading({
       read: async (grant: string) => (await (await registry())?.read(grant)) ?? null,
     };
     const waits = statusOf(proposal, at) === 'waiting';
-    const { entry, commands, notes } = waits ? await effectOf(proposal, { ...parts, grants }) : noEffect;
+    const { entry, commands, notes } = waits
+      ? await effectOf(proposal, { ...parts, store, grants })
+      : noEffect;
     return { proposal, diff: entry?.diff ?? null, commands, notes };
   },
   answer: answerWithEffect,

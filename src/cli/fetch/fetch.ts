@@ -1,14 +1,33 @@
 import type { IncomingMessage } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { exitCode } from '../../lib/failures.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
+import { withHint } from '../../lib/hint.ts';
+import { nearEntry } from '../../operations/near-entry.ts';
 import { ask, chunksOf, envelopeOf, wholeBody } from '../../operations/proxied-request.ts';
+import { authorityText, parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
 import type { Answer } from '../../proxy/upstream/through-proxy.ts';
 import type { Context } from '../context.ts';
 import { openOutputFile, refuseExisting, unwritable } from '../output-file.ts';
 import { onInterrupt } from '../terminal.ts';
 import { type FetchOptions, readQuestion } from './request.ts';
 import { openEndpoint, type ProxyEndpoint } from './send.ts';
+
+/** Names the entry of the map that has the host of a request at another port only, if the config has one. */
+async function sayNearEntry({ readConfig, output }: Context, url: string): Promise<void> {
+  const target = parseAbsoluteTarget(url);
+  const config = await readConfig().catch(caughtFailure);
+  if (target === null || config instanceof SidekeyError) return;
+  const near = nearEntry(config, target.authority);
+  if (near === null) return;
+  const host = authorityText(target.authority);
+  output.say(
+    withHint(
+      `Sent without a credential: no entry is for ${host}. That of ${near.pattern} is for another port.`,
+      near.hint,
+    ),
+  );
+}
 
 /** Exit code of a program ended by SIGINT. */
 const interrupted = 130;
@@ -39,6 +58,7 @@ export async function fetchUrl(
       await deliver(answer, { url: hop.url, endpoint, options, output, signal: stop.signal });
       if (answer.status < 400) return exitCode.ok;
       output.say(`${new URL(hop.url).host} answered ${answer.status}.`);
+      await sayNearEntry(context, hop.url);
       return exitCode.upstreamRefused;
     } finally {
       await endpoint.close();

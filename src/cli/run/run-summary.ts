@@ -2,11 +2,12 @@ import { openView } from '../../app/state.ts';
 import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
 import { type RefusalWithHint, type RequestCounts, withHints } from '../../operations/run-report.ts';
 import type { Context } from '../context.ts';
+import { probeOf } from '../status/ask-proxy.ts';
 import type { ProxyEndpoint } from './proxy-endpoint.ts';
 
 /** Prints the summary. An error here does not fail the command. */
 export async function reportRun(
-  { output }: Context,
+  { output, env }: Context,
   { config, lease }: ProxyEndpoint,
   countRequests: (lease: string) => Promise<RequestCounts>,
   notes: readonly string[],
@@ -20,7 +21,8 @@ export async function reportRun(
     const counts = await countRequests(lease.id);
     const shown = counts.refusals.slice(0, output.json ? Infinity : maxListed + 1);
     await using view = shown.length === 0 ? null : await openView(config(), { now: Date.now });
-    const refusals = view === null ? [] : await withHints(view, shown, lease.id);
+    const refusals =
+      view === null ? [] : await withHints({ ...view, env, proxy: probeOf(view.config) }, shown, lease.id);
     const report = { ...summary, counts, refusals };
     output.note(summaryJson(report), summaryText(report));
   } catch (error) {

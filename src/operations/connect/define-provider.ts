@@ -7,6 +7,7 @@ import type { ServerChoice } from '../../grants/oauth/authorization-server.ts';
 import { discover, discoverServer, type Discovered } from '../../grants/oauth/discovery.ts';
 import { readScopes } from '../../grants/oauth/scopes.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
+import { hintOf, remedy } from '../../lib/hint.ts';
 import { shellWord } from '../../lib/text.ts';
 import { authorityText, parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
 import { hostPattern } from '../credential-entry.ts';
@@ -159,13 +160,31 @@ export async function defineProvider(
   }
   const { providers, limits, file } = await parts.config();
   if (providers.names.includes(name)) {
-    const { authorizationEndpoint, tokenEndpoint } = findProvider(providers, name);
-    const isSame =
-      authorizationEndpoint === (authUrl ?? null) && tokenEndpoint === (tokenUrl ?? tokenEndpoint);
-    if (isSame && providers.own.includes(name)) return;
-    throw new SidekeyError('already_exists', `There is a provider ${name} already, with other addresses.`, {
-      hint: 'call this one by another name, or leave --auth-url and --token-url out',
+    const isOwn = providers.own.includes(name);
+    const { title, authorizationEndpoint, tokenEndpoint } = findProvider(providers, name);
+    const differences = [
+      ...differenceOf('--auth-url', authorizationEndpoint, authUrl ?? null),
+      ...differenceOf('--token-url', tokenEndpoint, tokenUrl ?? tokenEndpoint),
+    ];
+    if (isOwn && differences.length === 0) return;
+    const other = remedy('connect', {
+      provider: `my-${name}`,
+      auth_url: authUrl,
+      token_url: tokenUrl,
+      userinfo_url: userinfoUrl,
+      allowed_domains: allowedDomains.length === 0 ? null : allowedDomains.join(','),
     });
+    throw new SidekeyError(
+      'already_exists',
+      isOwn
+        ? `The config file has a provider ${name} already, with ${differences.join(', and ')}.`
+        : `${name} is the name of a built-in provider (${title}).`,
+      {
+        hint: isOwn
+          ? hintOf`change it: ${remedy('config.edit')}; or use another name: ${other}`
+          : hintOf`use another name: ${other}`,
+      },
+    );
   }
   if (allowedDomains.length === 0) {
     const command = urls.map(({ option, url }) => `${option} ${shellWord(url)}`).join(' ');
@@ -198,6 +217,11 @@ export async function defineProvider(
   await addDefinition(parts, name, definition, { reason: 'defined at the command line' });
   const from = server === null ? '' : `, with what ${server.issuer} says of itself`;
   parts.output.say(`Saved providers.${name} in ${displayName(file)}${from}.`);
+}
+
+/** Returns how an endpoint of an existing provider differs from the one of an option, if it does. */
+function differenceOf(option: string, existing: string | null, wanted: string | null): readonly string[] {
+  return existing === wanted ? [] : [`${option} ${existing ?? 'unset'} instead of ${wanted ?? 'none'}`];
 }
 
 /**

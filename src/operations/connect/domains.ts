@@ -3,6 +3,7 @@ import { parseConfig, readConfigText } from '../../config/load.ts';
 import type { Grant } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { inputInvalid } from '../../lib/errors.ts';
+import { type Remedy, remedy } from '../../lib/hint.ts';
 import { shellWord } from '../../lib/text.ts';
 import { type Domain, type DomainPattern, isWithin } from '../../proxy/policy/domain-map.ts';
 import { hostPattern } from '../credential-entry.ts';
@@ -81,6 +82,8 @@ export interface DomainChanges {
   readonly edits: readonly DomainEdit[];
   /** Unchanged existing entries that block requests with the grant. */
   readonly blocked: readonly { readonly pattern: string; readonly says: string }[];
+  /** Hosts that the user named and that another entry decided about, with the action that undoes the edit. */
+  readonly moved: readonly { readonly sentence: string; readonly undo: Remedy }[];
   /** The grant or the provider that the new entries name. */
   readonly reference: string;
   /** Other active grants of the provider. */
@@ -104,19 +107,22 @@ export async function allowDomains(
     ({ id, provider, state }) => id !== grant.id && provider === grant.provider && state === 'active',
   );
   const reference = named || others.length === 0 ? grant.name : grant.provider;
-  if (entries.length === 0) return { edits: [], blocked: [], reference, others };
+  if (entries.length === 0) return { edits: [], blocked: [], moved: [], reference, others };
   const previous = await readConfigText(file);
   const { domains } = await parseConfig(previous, file, { env });
   const edits: DomainEdit[] = [];
   const blocked: { pattern: string; says: string }[] = [];
+  const moved: DomainChanges['moved'][number][] = [];
   let text = previous;
   for (const entry of entries) {
-    const there = named ? undefined : decidedBy(domains, patternOf(entry));
-    if (there === undefined) {
+    const there = decidedBy(domains, patternOf(entry));
+    if (named || there === undefined) {
       const edit = allowDomain(text, entry, reference);
       if (edit.change === 'unchanged') continue;
       ({ text } = edit);
       edits.push(edit);
+      if (there !== undefined && (edit.change === 'replaced' || !uses(there, reference)))
+        moved.push(moveOf(there, entry, reference));
     } else if (!offeredBy(there, all).some(({ id }) => id === grant.id)) {
       const by = there.pattern.text === entry ? '' : ` (by ${there.pattern.text})`;
       const verb = there.action.kind === 'grant' ? 'already uses the' : 'is already set to';
@@ -124,7 +130,29 @@ export async function allowDomains(
     }
   }
   if (edits.length > 0) await writeEntries({ file, previous, text, env, audit }, edits, `grant ${reference}`);
-  return { edits, blocked, reference, others };
+  return { edits, blocked, moved, reference, others };
+}
+
+function uses({ action }: Domain, grant: string): boolean {
+  return action.kind === 'grant' && action.grant === grant;
+}
+
+/** Describes an edit that takes hosts from an existing entry: the same one, or a wider one that stays. */
+function moveOf(there: Domain, entry: string, reference: string): DomainChanges['moved'][number] {
+  const { action, pattern } = there;
+  const by = pattern.text === entry ? '' : ` (by ${pattern.text})`;
+  const verb = { grant: 'used the', tunnel: 'was set to', deny: 'was' }[action.kind];
+  return {
+    sentence: `${entry} ${verb} ${describeAction(there)}${by}, and now uses the grant ${reference}.`,
+    undo: pattern.text === entry ? entryRemedy(there) : remedy('domain.remove', { host: entry }),
+  };
+}
+
+/** Returns the action that writes an entry. */
+function entryRemedy({ action, pattern: { text: host } }: Domain): Remedy {
+  if (action.kind !== 'grant') return remedy(`domain.${action.kind}`, { host });
+  const { grant, allowPlainHttp } = action;
+  return remedy('domain.allow', { host, grant, allow_plain_http: allowPlainHttp || undefined });
 }
 
 /** Returns the narrowest existing entry that covers the hosts of a pattern. */

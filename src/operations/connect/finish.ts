@@ -20,7 +20,7 @@ interface Warning {
 }
 
 /** Result of a consent. */
-export interface Connected extends Omit<DomainChanges, 'blocked'> {
+export interface Connected extends Omit<DomainChanges, 'blocked' | 'moved'> {
   readonly grant: Grant;
   /** True if a grant of that name existed. It keeps its id. */
   readonly replaced: boolean;
@@ -109,9 +109,10 @@ export async function finishGrant(request: Finishing, obtained: Obtained): Promi
     if (!(error instanceof SidekeyError)) throw error;
     const [first = 'HOST'] = plan.entries;
     warn(`The allowed-domains map is as it was: ${error.message}`, allowCommand(first, name));
-    return { edits: [], blocked: [], reference: name, others: [] };
+    return { edits: [], blocked: [], moved: [], reference: name, others: [] };
   });
-  const { blocked, ...changed } = changes;
+  const { blocked, moved, ...changed } = changes;
+  for (const { sentence, undo } of moved) warn(sentence, hintOf`if that is not meant: ${undo}`);
   for (const { pattern, says } of blocked)
     warn(`${pattern} ${says}; not changed.`, allowCommand(pattern, name));
   for (const { grant: id, sentence, hint } of await request.unreadable(state.vault))

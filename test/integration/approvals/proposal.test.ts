@@ -2,6 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { curlMissing } from '../../support/curl.ts';
 import { startProposing } from '../../support/proposing.ts';
+import { proposal } from '../../support/question.ts';
+import { leaseRecord } from '../../support/rights.ts';
 import { bearerToken } from '../../support/sidekey.ts';
 
 describe.skipIf(curlMissing !== false)('a proposed domain', () => {
@@ -150,6 +152,36 @@ describe.skipIf(curlMissing !== false)('a proposed grant', () => {
     const { stdout } = await command('proposal', 'show', body.id);
     expect(stdout).toContain('more of the grant acme: a b');
     expect((await command('proposal', 'accept', body.id, '--once')).exit).toBe(2);
+  });
+
+  test('with more scopes names the grant that the proposer uses, of several with the name', async () => {
+    const { command, sidekey, leaseId: lease } = await startProposing();
+    const { store } = sidekey.proxy.state;
+    const { id } = await sidekey.grant(['api.example.com'], { user: 'alice' });
+    await sidekey.grant(['api.example.com'], { user: 'zoe' });
+    const named = leaseRecord({ agent: 'ci', grants: [id], expiresAt: Date.now() + 3_600_000 });
+    await store.leases.insert(named);
+    const commandsFor = async (agent: string | null, leaseId: string | null = null, grant = 'acme') => {
+      const change = { kind: 'scope', grant, scopes: ['a'] } as const;
+      const made = await store.proposals.propose(proposal({ agent, lease: leaseId, change }), 9);
+      return (await command('proposal', 'show', made!.id, '--json')).stdout;
+    };
+    await command('agent', 'set', 'other', '--for', 'zoe');
+    expect(await commandsFor('other')).toContain('acme --user zoe');
+    for (const [agent, leaseId] of [
+      [null, null],
+      ['ci', null],
+      ['ci', lease],
+    ] as const)
+      expect(await commandsFor(agent, leaseId)).toContain('import acme --provider');
+    expect(await commandsFor('ci', named.id)).toContain('acme --user alice');
+    await sidekey.grant(['api.example.com'], { name: 'solo', user: 'alice' });
+    expect(await commandsFor(null, null, 'solo')).toContain('solo --user alice');
+    await command('agent', 'bind', 'ci', '--remove', '--all');
+    expect(await commandsFor('ci')).toContain('import acme --provider');
+    expect(await commandsFor('ci', null, 'solo')).toContain('connect PROVIDER');
+    await command('agent', 'bind', 'ci', '--user', 'alice');
+    expect(await commandsFor('ci')).toContain('acme --user alice');
   });
 });
 

@@ -78,6 +78,21 @@ test('a proxy that starts with the variable clears the finding in status', async
   expect(await at.run(['status'])).toMatchObject({ exit: 0 });
 });
 
+test('explain reports whether the running proxy can read the secret of a due refresh', async () => {
+  const at = await deskHome('env:DESK_SECRET');
+  const endedAt = Math.round(Date.now() / 1_000) - 60;
+  const ended = { type: 'oauth2', access_token: 'access', refresh_token: 'refresh', expires_at: endedAt };
+  await at.grant('desk', ended, ['--provider', 'desk', '--audience', 'api.desk.test']);
+  await at.run(['domain', 'allow', 'api.desk.test', '--grant', 'desk']);
+  const explain = async (variables: Readonly<Record<string, string>>) =>
+    JSON.parse((await at.run(['explain', 'https://api.desk.test/', '--json'], { env: variables })).stdout);
+  const without = await at.start();
+  expect(await explain(env)).toMatchObject({ code: 'refresh_failed', message: sentence, hint });
+  await without.stop();
+  await at.start({ env });
+  expect(await explain({})).toMatchObject({ allowed: true });
+});
+
 test('a refresh that fails in the proxy gets no hint to refresh at the command line', async () => {
   const at = await deskHome('env:DESK_SECRET');
   await at.connect();

@@ -145,6 +145,45 @@ describe('connect --token', () => {
     });
   });
 
+  test.each([
+    [
+      ['allow', 'x.example.com:8443', '--grant', 'old'],
+      'used the grant old',
+      'allow x.example.com:8443 --grant old',
+    ],
+    [
+      ['allow', 'x.example.com:8443', '--grant', 'old', '--allow-plain-http'],
+      'used the grant old, also over plain http',
+      'allow x.example.com:8443 --grant old --allow-plain-http',
+    ],
+    [['deny', 'x.example.com:8443'], 'was refused', 'deny x.example.com:8443'],
+    [
+      ['tunnel', 'x.example.com:8443'],
+      'was set to tunnel (blind, no credential)',
+      'tunnel x.example.com:8443',
+    ],
+    [
+      ['allow', '*.example.com:8443', '--grant', 'old'],
+      'used the grant old (by *.example.com:8443)',
+      'remove x.example.com:8443',
+    ],
+  ])(
+    'reports an entry that --allowed-domains changes, and how to undo that: %j',
+    async (entry, was, undo) => {
+      const { at } = await keyed({}, () => true);
+      await at.run(['domain', ...entry]);
+      const before = await at.json(['domain', 'list']);
+      const named = ['--allowed-domains', 'x.example.com:8443', '--widen', '--replace'];
+      const connect = () => at.run(['connect', 'corp', ...named], { input: 'the-key' });
+      expect((await connect()).stderr).toContain(
+        `Note: x.example.com:8443 ${was}, and now uses the grant corp.\n  → if that is not meant: sidekey domain ${undo}\n`,
+      );
+      expect((await connect()).stderr).not.toContain('now uses');
+      expect(await at.run(['domain', ...undo.split(' ')])).toMatchObject({ exit: 0 });
+      expect(await at.json(['domain', 'list'])).toEqual(before);
+    },
+  );
+
   test('suggests another flow for a provider without keys', async () => {
     const at = await acmeHome();
     expect(await at.run(['connect', 'acme', '--token'], { input: 'x' })).toMatchObject({

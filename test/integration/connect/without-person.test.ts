@@ -383,9 +383,24 @@ describe('connect NAME --token-url', () => {
     ],
     [
       ['desk', '--token-url', 'https://evil.test/t'],
-      'There is a provider desk already, with other addresses.',
+      '/token instead of https://evil.test/t.\n  → change it: sidekey config edit; or use another name: sidekey connect my-desk --token-url https://evil.test/t --allowed-domains ',
     ],
-    [['github', '--token-url', 'https://evil.test/t'], 'There is a provider github already'],
+    [
+      ['desk', '--auth-url', 'https://evil.test/a'],
+      'The config file has a provider desk already, with --auth-url unset instead of https://evil.test/a.',
+    ],
+    [
+      [
+        'github',
+        ...urls,
+        'https://id.acme.test/t',
+        '--allowed-domains',
+        'a.test',
+        '--allowed-domains',
+        'b.test',
+      ],
+      'github is the name of a built-in provider (GitHub).\n  → use another name: sidekey connect my-github --auth-url https://id.acme.test/authorize --token-url https://id.acme.test/t --allowed-domains a.test,b.test\n',
+    ],
   ])('%j is refused, and the config file is unchanged', async (args, sentence) => {
     const at = await homeWithProvider(numbered);
     const before = await readFile(at.configFile, 'utf8');

@@ -242,6 +242,63 @@ describe('explain', () => {
     expect(revoked.stdout).toContain('→ sidekey connect acme --name desk');
   });
 
+  test('refuses a due refresh whose client secret cannot be read, as the request is', async () => {
+    const desk = {
+      token_endpoint: 'https://id.acme.test/token',
+      client_id: 'sidekey',
+      client_secret: 'env:DESK_SECRET',
+      audience: ['desk.acme.test'],
+    };
+    const at = await homeWithMap({
+      providers: { desk },
+      domains: { 'desk.acme.test': { grant: 'desk' } },
+    });
+    const ended = { access_token: 'a', expires_at: Math.round(Date.now() / 1_000) - 60, refresh_token: 'r' };
+    await at.grant('desk', ended, ['--provider', 'desk']);
+    const url = 'https://desk.acme.test/';
+    expect(await at.json(['explain', url])).toMatchObject({
+      allowed: false,
+      code: 'refresh_failed',
+      message: 'The token of the grant "desk" could not be refreshed: env:DESK_SECRET is not set.',
+      hint: expect.stringContaining('set DESK_SECRET in the environment'),
+    });
+    const set = await at.run(['explain', url], { env: { DESK_SECRET: 'there' } });
+    expect(set.stdout).toContain('Allowed: with the credential of desk.');
+  });
+
+  test.each([
+    ['https://api.stripe.com:8443/', 'api.stripe.com', 'stripe --allowed-domains api.stripe.com:8443'],
+    [
+      'https://port.example.com/',
+      'port.example.com:8443',
+      'PROVIDER --name wide --allowed-domains port.example.com',
+    ],
+    [
+      'https://a.deep.example.com:8443/',
+      '*.deep.example.com',
+      'PROVIDER --name wide --allowed-domains a.deep.example.com:8443',
+    ],
+  ])('names the entry that has the host of %s at another port', async (url, pattern, command) => {
+    const entries = {
+      'api.stripe.com': { grant: 'stripe' },
+      'port.example.com:8443': { grant: 'wide' },
+      '*.deep.example.com': { grant: 'wide' },
+    };
+    const at = await homeWithMap({ proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel' }, domains: entries });
+    const hint = `sidekey connect ${command} --widen --replace`;
+    const { stdout } = await at.run(['explain', url]);
+    expect(stdout).toContain(`no entry covers it; the entry ${pattern} is for another port\n`);
+    expect(stdout).toContain(`Allowed: unchanged, without a credential.\n  → ${hint}\n`);
+    expect(await at.json(['explain', url])).toMatchObject({ allowed: true, hint });
+  });
+
+  test('names no entry of another host', async () => {
+    const at = await homeWithMap({ proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel' } });
+    const { stdout } = await at.run(['explain', 'https://stripe.com:8443/']);
+    expect(stdout).toContain('no entry covers it\n');
+    expect(stdout).not.toContain('→');
+  });
+
   test('requires an agent where the proxy does', async () => {
     const at = await homeWithMap({ proxy: { listen: '127.0.0.1:0', authentication: 'required' } });
     expect(await at.run(['explain', 'https://api.stripe.com/'])).toMatchObject({ exit: 3 });

@@ -199,6 +199,23 @@ describe('the exit code', () => {
     });
   });
 
+  test('is 5 if the entry is for another port of the upstream, and a note names the entry', async () => {
+    const { at, upstream } = await fetchHome((_request, response) => response.writeHead(401).end(), {
+      proxy: { unmatched: 'tunnel' },
+    });
+    await at.run(['domain', 'remove', upstream.authority]);
+    await at.run(['domain', 'allow', 'api.acme.test', '--grant', 'desk']);
+    expect(await at.run(['fetch', `${upstream.url}/x`])).toMatchObject({
+      exit: 5,
+      stderr: [
+        `${upstream.authority} answered 401.`,
+        `Sent without a credential: no entry is for ${upstream.authority}. That of api.acme.test is for another port.`,
+        `  → sidekey connect PROVIDER --name desk --allowed-domains ${upstream.authority} --widen --replace`,
+        '',
+      ].join('\n'),
+    });
+  });
+
   test.each([
     [
       'a host that is not listed',
