@@ -13,7 +13,7 @@ import { renewedBy } from './grant-answer.ts';
 import { grantRemedy, pickOwnGrant } from './lookup.ts';
 import { grantOwner, hintAnswer, remedies, text, time, timeOrNull } from './members.ts';
 import { reading } from './operation.ts';
-import { type Endpoint, endpointFinder, judgeScopes, scopeTables } from './scope-table.ts';
+import { endpointFinder, judgeScopes, type Place, scopeTables } from './scope-table.ts';
 
 /** Scopes of a grant that its requests did not need. */
 
@@ -63,12 +63,12 @@ export const compareScopes = reading({
       null;
     const find = table === null ? () => null : endpointFinder(table);
     const query = eventQuery(config, { grant: id, since }, { grants, at });
-    const found = await during('Reading the audit log', (onShare) => placesIn(query.events(onShare), find));
-    const judged = table === null ? null : judgeScopes(table, grant.scopes, found);
-    const { enough, unjudged, isSmallest } =
-      judged === null || found.length === 0
-        ? { enough: grant.scopes, unjudged: judged?.unjudged ?? grant.scopes, isSmallest: false }
-        : judged;
+    const places = await during('Reading the audit log', (onShare) => placesIn(query.events(onShare), find));
+    const judged =
+      table === null
+        ? { enough: grant.scopes, unjudged: grant.scopes, isSmallest: false }
+        : judgeScopes(table, grant.scopes, places);
+    const { enough } = judged;
     const removable = grant.scopes.filter((scope) => !enough.includes(scope));
     const isPart = enough.every((scope) => grant.scopes.includes(scope));
     const provider = config.providers.get(grant.provider);
@@ -79,25 +79,28 @@ export const compareScopes = reading({
           ? grantRemedy('change', grant, { scopes: enough })
           : hintOf`${grantRemedy('revoke', grant)}; ${consentRemedy(grant, enough, provider, sealed.credential)}`;
     // Without a condition: the log may begin later than the grant.
-    const [first] = await firstOf(eventQuery(config, { since }, { grants, at }).events());
-    const from = first === undefined ? null : Date.parse(first.time);
-    return { grant, table, from, found, enough, removable, unjudged, isSmallest, hint };
+    let from: number | null = null;
+    for await (const { time: first } of eventQuery(config, { since }, { grants, at }).events()) {
+      from = Date.parse(first);
+      break;
+    }
+    return { ...judged, grant, table, from, places, removable, hint };
   },
-  answer: ({ grant, table, from, found, hint, ...judged }, at) => ({
+  answer: ({ grant, table, from, places, hint, ...judged }, at) => ({
     id: grant.id,
     name: grant.name,
     table: table?.title ?? null,
     log: {
       from: isoOrNull(from),
       to: isoTime(at),
-      requests: found.reduce((sum, { requests }) => sum + requests, 0),
+      requests: places.reduce((sum, { requests }) => sum + requests, 0),
     },
     scopes: [...grant.scopes],
     enough: [...judged.enough],
     removable: [...judged.removable],
     unjudged: [...judged.unjudged],
     smallest: judged.isSmallest,
-    endpoints: found.map(({ host, name, requests, endpoint }) => ({
+    endpoints: places.map(({ host, name, requests, endpoint }) => ({
       host,
       endpoint: name,
       requests,
@@ -107,23 +110,20 @@ export const compareScopes = reading({
   }),
 });
 
-async function firstOf<T>(items: AsyncIterable<T>): Promise<readonly T[]> {
-  for await (const item of items) return [item];
-  return [];
-}
-
 /** Requests for one endpoint. */
-interface SeenPlace {
-  readonly host: string;
+interface SeenPlace extends Place {
   /** Name of the endpoint in the table, or the method and the path, with stars for IDs. */
   readonly name: string;
-  readonly endpoint: Endpoint | null;
   requests: number;
+  isRefused: boolean;
 }
 
+/** Maximum number of places. Further requests count as one place of an unknown host, which keeps all scopes. */
+const maxPlaces = 500;
+
 /**
- * Counts requests with a credential, except those that the service refused: no scope helped them. A program
- * that read the token counts as a place that no table has, because its requests are not in the log.
+ * Counts requests with a credential. A program that read the token counts as a place that no table has, because
+ * its requests are not in the log.
  */
 async function placesIn(
   lines: AsyncIterable<AuditLine>,
@@ -132,21 +132,24 @@ async function placesIn(
   const places = new Map<string, SeenPlace>();
   const begun = new Map<string, SeenPlace>();
   for await (const { event, exchange = '', method = '', host = '', path = '', status } of lines) {
-    const access = begun.get(exchange);
-    if (event === 'outcome') {
-      if (access !== undefined && (status === 401 || status === 403)) access.requests -= 1;
+    const open = begun.get(exchange);
+    if (event === 'outcome' && open !== undefined) {
+      open.isRefused &&= status === 401 || status === 403;
       begun.delete(exchange);
     }
     const isRead = event === 'token.read';
-    if (access !== undefined || !(isRead || event === 'access' || event === 'credential.added')) continue;
+    if (open !== undefined || !(isRead || event === 'access' || event === 'credential.added')) continue;
     const endpoint = isRead ? null : find({ method, host, path });
     const name = isRead ? readByProgram : (endpoint?.name ?? placeName(method, path));
-    const place = places.get(`${host} ${name}`) ?? { host, name, endpoint, requests: 0 };
+    const isFull = places.size >= maxPlaces && !places.has(`${host} ${name}`);
+    const fresh = isFull ? { host: '*', name: 'other places', endpoint: null } : { host, name, endpoint };
+    const key = `${fresh.host} ${fresh.name}`;
+    const place = places.get(key) ?? { ...fresh, requests: 0, isRefused: true };
     place.requests += 1;
-    places.set(`${host} ${name}`, place);
+    places.set(key, place);
     if (!isRead) begun.set(exchange, place);
   }
-  return [...places.values()].filter(({ requests }) => requests > 0);
+  return [...places.values()];
 }
 
 const readByProgram = 'a program that read the token';

@@ -29,16 +29,16 @@ export function scopeTables(): readonly ScopeTable[] {
 }
 
 /** An endpoint of a table. */
-export interface Endpoint {
+interface Endpoint {
   /** Methods and path, as in the table. */
   readonly name: string;
   readonly needs: Needs;
 }
 
-type Seen = Readonly<Record<'method' | 'host' | 'path', string>>;
+type RequestLine = Readonly<Record<'method' | 'host' | 'path', string>>;
 
 /** Returns the function that finds the endpoint of a request; null: it is not in the table. */
-export function endpointFinder(table: ScopeTable): (seen: Seen) => Endpoint | null {
+export function endpointFinder(table: ScopeTable): (request: RequestLine) => Endpoint | null {
   const endpoints = table.apis.flatMap(({ hosts, endpoints: all }) =>
     Object.entries(all).map(([name, needs]) => {
       const [methods = '', path = ''] = name.split(' ');
@@ -50,13 +50,13 @@ export function endpointFinder(table: ScopeTable): (seen: Seen) => Endpoint | nu
     const read = readPath(path);
     if (isUnread(read)) return null;
     const wanted = method === 'HEAD' ? 'GET' : method;
-    const found = endpoints.find(
+    const endpoint = endpoints.find(
       ({ hosts, methods, globs }) =>
         hosts.includes(host) &&
         (methods.includes(wanted) || methods[0] === '*') &&
         globs.some(({ segments }) => matchesPath(segments, read.segments)),
     );
-    return found ?? null;
+    return endpoint ?? null;
   };
 }
 
@@ -70,63 +70,63 @@ interface Judgement {
   readonly isSmallest: boolean;
 }
 
-/**
- * Compares the scopes of a grant with its requests. Keeps each scope that cannot be judged.
- *
- * @param seen one entry for each endpoint, or for each host with requests that are not in the table
- */
+/** Requests for one endpoint, or for a path that is not in the table. */
+export interface Place {
+  readonly host: string;
+  readonly endpoint: Endpoint | null;
+  /** True: the service refused each of them (401, 403), for want of a scope or for another reason. */
+  readonly isRefused?: boolean;
+}
+
+/** Compares the scopes of a grant with its requests. Keeps each scope that cannot be judged. */
 export function judgeScopes(
   table: ScopeTable,
   granted: readonly string[],
-  seen: readonly { readonly host: string; readonly endpoint: Endpoint | null }[],
+  places: readonly Place[],
 ): Judgement {
   const prefixes = [table.prefix, table.also_prefix].filter((each) => each !== undefined);
   const bare = (scope: string) => scope.slice(prefixes.find((each) => scope.startsWith(each))?.length ?? 0);
   const names = new Map(granted.map((scope) => [bare(scope), scope]));
-  const held = [...names.keys()];
+  const prefixOf = (scope: string) => (scope.includes('://') ? '' : (table.prefix ?? ''));
+  const written = (scope: string) => names.get(scope) ?? `${prefixOf(scope)}${scope}`;
   const reach = (scopes: Iterable<string>) => {
     const all = new Set(scopes);
     for (const scope of all) for (const narrower of table.includes[scope] ?? []) all.add(narrower);
     return all;
   };
-  const reached = reach(held);
+  const scopes = [...names.keys()];
+  const reached = reach(scopes);
   const judged = new Set(scopesAt(table, null));
-  const kept = new Set(held.filter((scope) => !judged.has(scope)));
-  const unjudged = [...kept].filter((scope) => !table.always.includes(scope));
+  const fixed = new Set(scopes.filter((scope) => !judged.has(scope)));
+  const unjudged = [...fixed].filter((scope) => !table.always.includes(scope)).map(written);
+  if (places.length === 0) return { enough: granted, unjudged, isSmallest: false };
   const wants: (readonly string[])[] = [];
-  let isComplete = seen.length > 0 && unjudged.length === 0;
-  for (const { host, endpoint } of seen) {
-    const { each = [], any = [] } = formOf(endpoint?.needs);
-    const usable = any.filter((scope) => reached.has(scope));
-    wants.push(...each.filter((scope) => reached.has(scope)).map((scope) => [scope]));
-    if (usable.length > 0) wants.push(usable);
-    else if (endpoint === null || any.length > 0) {
-      isComplete = false;
-      // Scopes that only other hosts take cannot matter for this one.
-      const here = new Set(scopesAt(table, host));
-      for (const scope of held)
-        if (here.size === 0 || [...reach([scope])].some((each) => here.has(each))) kept.add(scope);
-    }
+  let isSmallest = unjudged.length === 0;
+  for (const { host, endpoint, isRefused = false } of places) {
+    const needs = endpoint?.needs ?? [];
+    const lists = 'each' in needs ? needs.each.map((scope) => [scope]) : [needs];
+    const usable = lists.map((any) => any.filter((scope) => reached.has(scope))).filter(isFilled);
+    wants.push(...usable);
+    const isFree = 'each' in needs || needs.length === 0 || isRefused;
+    if (endpoint !== null && (isFree || usable.length > 0)) continue;
+    isSmallest = false;
+    // Scopes that only other hosts take cannot matter for this one.
+    const here = new Set(scopesAt(table, host));
+    for (const scope of scopes)
+      if (here.size === 0 || [...reach([scope])].some((each) => here.has(each))) fixed.add(scope);
   }
-  const chosen = new Set(kept);
+  const enough = new Set(fixed);
   for (const want of wants.toSorted((a, b) => a.length - b.length))
-    if (!isMet(want, reach(chosen))) chosen.add(want[0]!);
-  for (const scope of chosen) {
-    const rest = reach([...chosen].filter((each) => each !== scope));
-    if (!kept.has(scope) && wants.every((want) => isMet(want, rest))) chosen.delete(scope);
+    if (!isMet(want, reach(enough))) enough.add(want[0]!);
+  for (const scope of enough) {
+    const rest = reach([...enough].filter((each) => each !== scope));
+    if (!fixed.has(scope) && wants.every((want) => isMet(want, rest))) enough.delete(scope);
   }
-  const prefixed = (scope: string) => (scope.includes('://') ? scope : `${table.prefix ?? ''}${scope}`);
-  const written = (scope: string) => names.get(scope) ?? prefixed(scope);
-  return { enough: [...chosen].map(written), unjudged: unjudged.map(written), isSmallest: isComplete };
+  return { enough: [...enough].map(written), unjudged, isSmallest };
 }
 
-function isMet(want: readonly string[], by: ReadonlySet<string>): boolean {
-  return want.some((scope) => by.has(scope));
-}
-
-function formOf(needs: Needs = []): { readonly each?: readonly string[]; readonly any?: readonly string[] } {
-  return 'each' in needs ? needs : { any: needs };
-}
+const isFilled = ({ length }: readonly string[]) => length > 0;
+const isMet = (want: readonly string[], by: ReadonlySet<string>) => want.some((scope) => by.has(scope));
 
 /** Returns the scopes that the endpoints of a host name; null: of all hosts. */
 function scopesAt({ apis }: ScopeTable, host: string | null): readonly string[] {

@@ -52,27 +52,48 @@ describe('grant scopes', () => {
     const at = await seen([
       'GET api.github.com/gists',
       'GET api.github.com/gists/1',
-      // Refused: no scope of the grant helped.
+      // Refused, and no scope of the grant is for it.
       'DELETE api.github.com/repos/acme/site 403',
     ]);
     const { exit, stdout } = await at.run(['grant', 'scopes', 'work']);
     expect(exit).toBe(0);
-    expect(stdout).toMatch(/log +since .*, of this machine: 2 requests/);
+    expect(stdout).toMatch(/log +since .*, of this machine: 3 requests/);
     expect(stdout).toMatch(/not needed +repo/);
     expect(stdout).toContain('smallest set');
     expect(stdout).toMatch(/sidekey grant set work --scope 'offline_access gist'/);
     expect(await at.json(['grant', 'scopes', 'work'])).toMatchObject({
       name: 'work',
       table: 'GitHub',
-      log: { requests: 2 },
+      log: { requests: 3 },
       scopes: ['repo', 'gist', 'offline_access'],
       enough: ['offline_access', 'gist'],
       removable: ['repo'],
       smallest: true,
       unjudged: [],
-      endpoints: [{ host: 'api.github.com', endpoint: 'GET /gists/**', requests: 2, known: true }],
+      endpoints: [
+        { host: 'api.github.com', endpoint: 'GET /gists/**', requests: 2, known: true },
+        { host: 'api.github.com', endpoint: 'DELETE /repos/*/*', requests: 1, known: true },
+      ],
       remedies: [{ operation: 'grant.change', input: { grant: 'work', scopes: ['offline_access', 'gist'] } }],
     });
+  });
+
+  test('keeps the scope of an endpoint that was only refused, because a limit is a 403 too', async () => {
+    const requests = ['GET api.github.com/gists', 'DELETE api.github.com/repos/acme/site 403'];
+    const at = await seen(requests, { scope: 'repo gist delete_repo' });
+    const answer = await at.json(['grant', 'scopes', 'work']);
+    expect(answer).toMatchObject({ removable: ['repo'], smallest: true });
+  });
+
+  test('counts paths that are not in the table up to a limit, and keeps all scopes above it', async () => {
+    const word = (index: number) => index.toString(2).replaceAll('0', 'x').replaceAll('1', 'y');
+    const paths = Array.from({ length: 510 }, (_, index) => `GET api.github.com/enterprises/${word(index)}`);
+    const at = await seen(paths, { scope: 'repo gist' });
+    const answer = (await at.json(['grant', 'scopes', 'work'])) as { readonly endpoints: readonly unknown[] };
+    expect(answer).toMatchObject({ log: { requests: 510 }, removable: [], smallest: false });
+    expect(answer.endpoints).toHaveLength(501);
+    const last = { host: '*', endpoint: 'other places', requests: 10, known: false };
+    expect(answer.endpoints.at(-1)).toEqual(last);
   });
 
   test('names endpoints that are not in the table, and keeps what they may need', async () => {
