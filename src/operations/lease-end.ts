@@ -54,11 +54,6 @@ function hasEnded(lease: Lease | null, now: number): boolean {
   return standing.state !== 'active';
 }
 
-async function isUsedUp({ store, now }: LeaseEndParts, id: string): Promise<boolean> {
-  const lease = await store.leases.get(id);
-  return lease !== null && leaseStanding(lease, now()).state === 'used_up';
-}
-
 const maxAttempts = 5;
 /** Milliseconds before the second attempt. The pause doubles with each attempt. */
 const firstPauseMs = 60_000;
@@ -67,14 +62,15 @@ const firstPauseMs = 60_000;
 async function finishUse(parts: LeaseEndParts, { grantId, token, lease }: TokenUse): Promise<void> {
   const { config, store, vault, audit, now } = parts;
   // Also those of other grants: a provider may give the same token twice.
-  const all = (await store.tokenUses.list()).filter((use) => use.token === token);
+  const all = await store.tokenUses.list(token);
   const use = all.find((each) => each.grantId === grantId && each.lease === lease);
   const opened = await parts.grants.read(grantId);
   // Another process may have been first.
   if (use === undefined || (use.dueAt ?? 0) > now() || opened === null) return;
   const { grant, sealed } = opened;
+  const owner = grant.lease === null ? null : await store.leases.get(grant.lease);
   // A used-up lease keeps its grants, because it can be renewed.
-  if (grant.lease !== null && (await isUsedUp(parts, grant.lease))) return;
+  if (owner !== null && leaseStanding(owner, now()).state === 'used_up') return;
   const fingerprint = createFingerprint((secret) => vault.mac('credential-fingerprint', secret));
   // A token that was replaced is not stored any more.
   if (!config.leases.revokesTokens || fingerprint(sealed) !== token) return store.tokenUses.remove(use);

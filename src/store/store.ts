@@ -116,7 +116,8 @@ export interface Store {
      * Notes who used a token, if it is not noted yet. Removed with the grant. Rejects if there is no grant.
      */
     note(use: Pick<TokenUse, 'grantId' | 'token' | 'lease'>, at: number): Promise<void>;
-    list(): Promise<TokenUse[]>;
+    /** Lists the uses of one token, or of all. */
+    list(token?: string): Promise<TokenUse[]>;
     /** Stores that so many attempts to revoke the token failed, and the time of the next one. */
     retry(use: TokenUse, attempts: number, dueAt: number): Promise<void>;
     remove(use: TokenUse): Promise<void>;

@@ -24,8 +24,12 @@ export function sqlTokenUses(db: Kysely<Schema>, run: Run): Store['tokenUses'] {
             .execute();
         }),
       ),
-    list: () =>
-      run(() => all(db.selectFrom('tokenUses').selectAll(), (row) => ({ ...row, lease: row.lease || null }))),
+    list: (token) =>
+      run(() => {
+        const rows = db.selectFrom('tokenUses').selectAll();
+        const wanted = token === undefined ? rows : rows.where('token', '=', token);
+        return all(wanted, (row) => ({ ...row, lease: row.lease || null }));
+      }),
     retry: (use, attempts, dueAt) =>
       run(() => done(db.updateTable('tokenUses').set({ attempts, dueAt }).where(isOf(use)))),
     remove: (use) => run(() => done(db.deleteFrom('tokenUses').where(isOf(use)))),

@@ -633,6 +633,23 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         );
       });
 
+      it('are listed of one token, with those of all its grants and users', async () => {
+        const other = grantRecord({ name: 'other' });
+        await store.grants.insert(other);
+        await store.tokenUses.note({ grantId, token: 't1', lease: 'l1' }, time);
+        await store.tokenUses.note({ grantId: other.id, token: 't1', lease: null }, time);
+        await store.tokenUses.note({ grantId, token: 't2', lease: 'l1' }, time);
+        const uses = await store.tokenUses.list('t1');
+        expect(uses.map((use) => [use.grantId, use.token, use.lease])).toEqual(
+          expect.arrayContaining([
+            [grantId, 't1', 'l1'],
+            [other.id, 't1', null],
+          ]),
+        );
+        expect(uses).toHaveLength(2);
+        expect(await store.tokenUses.list('t3')).toEqual([]);
+      });
+
       it('are forgotten an hour after the first use, once there is another token', async () => {
         await store.tokenUses.note({ grantId, token: 't1', lease: 'l1' }, time);
         await store.tokenUses.note({ grantId, token: 't2', lease: 'l1' }, time + hour);
