@@ -23,23 +23,32 @@ export function startUpkeep(
     startAuditUpkeep({ ...shared, config: settings, configFile, vault, audit, upstream }),
     (it) => it.close(),
   );
-  let isBusy = false;
+  const stop = new AbortController();
+  let underWay: Promise<void> | undefined;
   const finish = async () => {
-    if (isBusy) return;
-    isBusy = true;
     try {
       // Loaded on use: a start needs no revocation.
       const { finishEndedLeases } = await import('../operations/lease-end.ts');
-      await finishEndedLeases({ ...state, config: config(), now, withFetch: (use) => use(fetch()) });
+      const { signal } = stop;
+      await finishEndedLeases(
+        { ...state, config: config(), now, withFetch: (use) => use(fetch()) },
+        { signal },
+      );
     } catch (error) {
       log.warn({ err: error }, 'the grants and tokens of ended leases were not removed');
     } finally {
-      isBusy = false;
+      underWay = undefined;
     }
   };
+  const look = () => void (underWay ??= finish());
   // Leases may have ended while nothing ran.
-  const timers = [setTimeout(() => void finish(), 1_000), setInterval(() => void finish(), leaseUpkeepMs)];
+  const timers = [setTimeout(look, 1_000), setInterval(look, leaseUpkeepMs)];
   for (const timer of timers) timer.unref();
-  opened.defer(() => timers.forEach((timer) => clearTimeout(timer)));
+  // A revocation under way is recorded before the log and the store close.
+  opened.defer(() => {
+    for (const timer of timers) clearTimeout(timer);
+    stop.abort();
+    return underWay;
+  });
   return upkeep;
 }

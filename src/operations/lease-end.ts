@@ -18,28 +18,33 @@ type LeaseEndParts = Pick<Changing, 'config' | 'store' | 'grants' | 'audit' | 'v
  * Revokes the tokens that only ended leases used, then removes the grants of ended leases.
  *
  * @param of IDs of the leases whose tokens are revoked; absent: all
+ * @param signal if aborted, no further token is revoked; a revocation under way is completed first
  */
-export async function finishEndedLeases(parts: LeaseEndParts, of?: readonly string[]): Promise<void> {
+export async function finishEndedLeases(
+  parts: LeaseEndParts,
+  { of, signal }: { readonly of?: readonly string[]; readonly signal?: AbortSignal } = {},
+): Promise<void> {
   const { store, config, now } = parts;
   const lock = createRefreshLock({ store, now, timers: systemTimers, limits: config.limits });
-  const failures: unknown[] = [];
+  let failure: unknown;
   for (const use of await store.tokenUses.list()) {
     const { lease, grantId, dueAt } = use;
+    if (signal?.aborted === true) break;
     if (lease === null || (dueAt ?? 0) > now() || of?.includes(lease) === false) continue;
     if (!hasEnded(await store.leases.get(lease), now())) continue;
     // Keeps a refresh, and the same work of other processes, away.
-    if ((await lock.take(grantId, { patient: true })) !== 'taken') continue;
+    if ((await lock.take(grantId, { patient: true, signal })) !== 'taken') continue;
     try {
       await finishUse(parts, use);
     } catch (error) {
       // A grant that cannot be read must not keep those of other leases.
-      failures.push(error);
+      failure ??= error;
     } finally {
       await lock.release(grantId);
     }
   }
   await removeGrantsOfEndedLeases(parts, now());
-  if (failures.length > 0) throw failures[0];
+  if (failure !== undefined) throw failure;
 }
 
 /** Milliseconds after the last use of a lease that ends by use: its last request may be on its way. */

@@ -295,6 +295,6 @@ async function revoke(
   const ids = await recordChange(parts.audit, { event: 'lease.revoked', ...event }, () =>
     parts.store.leases.revoke(choice, at),
   );
-  await finishEndedLeases(parts, ids);
+  await finishEndedLeases(parts, { of: ids });
   return ids;
 }

@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { hashToken } from '../../../src/agents/authentication.ts';
 import type { OAuth2Credential } from '../../../src/domain/credential.ts';
 import { finishEndedLeases } from '../../../src/operations/lease-end.ts';
+import type { Changing } from '../../../src/operations/operation.ts';
 import type { LeaseRecord } from '../../../src/store/store.ts';
 import { home } from '../../support/command-line.ts';
 import { oauth2Credential } from '../../support/oauth2-credential.ts';
@@ -20,6 +21,8 @@ const minute = 60_000;
 interface Settings {
   /** Status of the revocation endpoint. */
   readonly revocation?: number;
+  /** The revocation endpoint answers after it. */
+  readonly answers?: Promise<void>;
   readonly provider?: object;
   readonly credential?: Partial<OAuth2Credential>;
   readonly revoke?: 'none' | 'token';
@@ -49,6 +52,7 @@ async function setup(settings: Settings = {}) {
       } else if (request.url === '/revoke') {
         const asked = await form(request);
         revoked.push(asked.get('token') ?? '');
+        await settings.answers;
         response.writeHead(settings.revocation ?? 200).end();
       } else {
         const token = request.headers.authorization?.replace('Bearer ', '') ?? '';
@@ -106,15 +110,11 @@ async function setup(settings: Settings = {}) {
     client.send(`GET / HTTP/1.1\r\nHost: ${service.authority}\r\n\r\n`);
     return (await client.response()).body;
   }
-  const finish = async (by: TestSidekey = sidekey) => {
+  const finish = async (by: TestSidekey = sidekey, options: Parameters<typeof finishEndedLeases>[1] = {}) => {
     const client = await testUpstreamClient();
     const config = by.proxy.config();
-    await finishEndedLeases({
-      ...by.proxy.state,
-      config,
-      now: () => time,
-      withFetch: (go) => go(client.fetch),
-    });
+    const withFetch: Changing['withFetch'] = (go) => go(client.fetch);
+    await finishEndedLeases({ ...by.proxy.state, config, now: () => time, withFetch }, options);
   };
   return {
     sidekey,
@@ -410,11 +410,35 @@ describe('a lease that ends', () => {
   test('while no proxy ran is finished by the next one', async () => {
     const at = await setup();
     await at.use('one');
-    await at.end('one');
     await at.sidekey.proxy.close();
+    at.advance(16 * minute);
     const next = await startSidekey({ ...at.options, folder: at.sidekey.folder });
     await next.audited(({ event }) => event === 'grant.token_revoked');
     expect(at.revoked).toEqual([first]);
+  });
+
+  test('leaves its token to the next start if the proxy is stopping', async () => {
+    const at = await setup();
+    await at.use('one');
+    await at.end('one');
+    await at.finish(at.sidekey, { signal: AbortSignal.abort() });
+    expect(at.revoked).toEqual([]);
+    expect(await at.store.tokenUses.list()).toHaveLength(1);
+  });
+
+  test('whose token is being revoked when the proxy stops is finished before the store closes', async () => {
+    const { promise: answers, resolve } = Promise.withResolvers<void>();
+    const at = await setup({ answers });
+    await at.use('one');
+    await at.sidekey.proxy.close();
+    at.advance(16 * minute);
+    const next = await startSidekey({ ...at.options, folder: at.sidekey.folder });
+    await expect.poll(() => at.revoked, { timeout: 30_000 }).toEqual([first]);
+    const closing = next.proxy.close();
+    setTimeout(resolve, 300);
+    await closing;
+    expect(await at.events()).toEqual(['ok']);
+    expect(next.logged()).not.toContain('were not removed');
   });
 
   test('and whose provider fails is tried five times, and every attempt is recorded', async () => {
