@@ -1,4 +1,4 @@
-/** The part of oidc-provider that the helpdesk uses: the package comes without types. */
+/** The part of oidc-provider that the helpdesk and tests use: the package comes without types. */
 declare module 'oidc-provider/lib/provider.js' {
   import type { IncomingMessage, ServerResponse } from 'node:http';
 
@@ -9,6 +9,12 @@ declare module 'oidc-provider/lib/provider.js' {
     readonly grantId?: string;
     readonly scope?: string;
     readonly scopes: ReadonlySet<string>;
+    readonly consumed?: number;
+  }
+
+  interface TokenModel {
+    new (fields: Readonly<Record<string, unknown>>): { save(): Promise<string> };
+    find(value: string): Promise<StoredToken | undefined>;
   }
 
   interface Grant {
@@ -33,7 +39,8 @@ declare module 'oidc-provider/lib/provider.js' {
 
   export class Provider {
     constructor(issuer: string, configuration: Readonly<Record<string, unknown>>);
-    readonly AccessToken: { find(value: string): Promise<StoredToken | undefined> };
+    readonly AccessToken: TokenModel;
+    readonly RefreshToken: TokenModel;
     readonly ClientCredentials: { find(value: string): Promise<StoredToken | undefined> };
     readonly Client: {
       find(id: string): Promise<{ readonly clientName?: string } | undefined>;

@@ -4,28 +4,12 @@ import { startOidcProvider } from '../support/oidc-provider.ts';
 import { startUpstream, upstreamLeaf } from '../support/upstream.ts';
 import { shared } from './network.ts';
 
-interface TokenModel<Fields> {
-  new (fields: Fields): { save(): Promise<string> };
-}
-
-interface TokenFields {
-  readonly accountId: string;
-  readonly client: object;
-  readonly grantId: string;
-  readonly scope: string;
-  readonly gty: string;
-}
-
 interface Context {
   readonly req: IncomingMessage;
   readonly oidc: { readonly entities: { readonly Account?: { readonly accountId: string } } };
 }
 
 type Models = Provider & {
-  readonly RefreshToken: TokenModel<TokenFields> & {
-    find(value: string): Promise<{ readonly consumed?: number } | undefined>;
-  };
-  readonly AccessToken: TokenModel<TokenFields>;
   on(
     event: 'grant.success' | 'grant.error',
     listener: (context: Context, error?: { readonly error_detail?: string }) => void,
