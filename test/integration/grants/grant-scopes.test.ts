@@ -47,6 +47,9 @@ async function seen(requests: readonly string[], options: Options = {}): Promise
   return at;
 }
 
+/** A path segment of letters only, because digits are taken for IDs. */
+const word = (index: number) => index.toString(2).replaceAll('0', 'x').replaceAll('1', 'y');
+
 describe('grant scopes', () => {
   test('prints what would do, since when, and the command that narrows the grant', async () => {
     const at = await seen([
@@ -86,7 +89,6 @@ describe('grant scopes', () => {
   });
 
   test('counts paths that are not in the table up to a limit, and keeps all scopes above it', async () => {
-    const word = (index: number) => index.toString(2).replaceAll('0', 'x').replaceAll('1', 'y');
     const paths = Array.from({ length: 510 }, (_, index) => `GET api.github.com/enterprises/${word(index)}`);
     const at = await seen(paths, { scope: 'repo gist' });
     const answer = (await at.json(['grant', 'scopes', 'work'])) as { readonly endpoints: readonly unknown[] };
