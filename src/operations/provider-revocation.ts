@@ -64,12 +64,16 @@ export async function revokeAccessToken(
   }
 }
 
-/** Returns why the grant would be lost without its access token; null: it gets another. */
-export function whyTokenStays({ sealed }: OpenedGrant, provider: Provider | undefined): string | null {
-  const { credential } = sealed;
-  if (credential.type !== 'oauth2' || credential.renewal !== undefined) return null;
-  if (credential.refreshToken === null) return 'The grant has no refresh token, so it would be lost.';
-  if (provider?.dialect.revocation.endsGrant !== true) return null;
+/** Returns why the access token is not revoked; null: it is, and the grant gets another. */
+export function whyTokenStays(opened: OpenedGrant, provider: Provider | undefined): string | null {
+  const { credential } = opened.sealed;
+  if (credential.type !== 'oauth2') return null;
+  const { renewal, refreshToken } = credential;
+  if (renewal === undefined && refreshToken === null)
+    return 'The grant has no refresh token, so it would be lost.';
+  const endpoint = provider?.dialect.revocation.url ?? provider?.revocationEndpoint ?? null;
+  if (endpoint === null || connectionOf(opened) !== null) return notTold(provider).sentence;
+  if (renewal !== undefined || provider?.dialect.revocation.endsGrant !== true) return null;
   return `${provider.title} would end the whole grant with its access token.`;
 }
 
@@ -116,7 +120,7 @@ function failed(title: string, reason: string): ProviderRevocation {
   };
 }
 
-function notTold(provider: Provider | undefined): ProviderRevocation {
+function notTold(provider: Provider | undefined): ProviderRevocation & { readonly kind: 'not told' } {
   const title = provider?.title ?? 'The provider';
   const where = provider?.token?.url ?? null;
   return {

@@ -24,7 +24,7 @@ import {
   configuredProvider,
 } from '../../operations/connect/provider-settings.ts';
 import { assertNotByHand, renewedClient } from '../../operations/connect/new-client.ts';
-import { redirectUriToRegister } from '../../operations/connect/redirect.ts';
+import { redirectTarget, redirectUriToRegister } from '../../operations/connect/redirect.ts';
 import type { ConnectOptions, ConnectRequest } from '../../operations/connect/request.ts';
 import { checkName, isoTime, relativeTime } from '../../operations/format.ts';
 import { type Context, withInput, withUpstreamClient } from '../context.ts';
@@ -57,13 +57,19 @@ export async function connect(
       : connect(withInput(context, login.input), name, { ...options, token: true });
   }
   const given = options.fromEnv === undefined ? context : fromVariable(context, options.fromEnv);
-  const found = await defined(context, named, options);
-  const providerName = found?.provider.name ?? named;
-  const { name = providerName, user = defaultUser } = options;
-  checkName('name of the grant', name);
+  // Checked before `defined` writes a provider to the config file or registers a client.
+  writtenFlow(options);
+  const { user = defaultUser, scope } = options;
   checkName('name of the user', user);
+  if (options.name !== undefined) checkName('name of the grant', options.name);
+  if (scope !== undefined) readScopes(scope);
+  redirectTarget(options);
   const timeout = timeoutOf(options.timeout, defaultTimeoutMs);
   const metadata = metadataOf(options.meta ?? []);
+  const found = await defined(context, named, options);
+  const providerName = found?.provider.name ?? named;
+  const { name = providerName } = options;
+  checkName('name of the grant', name);
 
   const configured = await configuredProvider(context, providerName, options);
   const asks = context.ask !== null;
@@ -293,13 +299,17 @@ const browserOptions: readonly (readonly [option: string, name: keyof Options])[
  */
 export function chooseFlow(options: Options, provider: ChoosingProvider, asks: boolean): ConnectFlow {
   const { flows, token, clientId } = provider;
+  const written = writtenFlow(options);
+  if (written !== null) return written;
+  if (token === null && flows.length === 0 && provider.logins.length > 0) throw logsInItself(provider);
+  return asks && token !== null && clientId === null ? 'token' : (flows[0] ?? 'token');
+}
+
+/** Returns the flow that the options choose; null: none. @throws SidekeyError `input_invalid` if they name two */
+function writtenFlow(options: Options): ConnectFlow | null {
   const [first, second] = choices.filter(([, , name]) => options[name] !== undefined);
   const inBrowser = browserOptions.find(([, name]) => options[name] !== undefined);
-  if (first === undefined && inBrowser !== undefined) return 'authorization_code';
-  if (first === undefined && token === null && flows.length === 0 && provider.logins.length > 0)
-    throw logsInItself(provider);
-  if (first === undefined)
-    return asks && token !== null && clientId === null ? 'token' : (flows[0] ?? 'token');
+  if (first === undefined) return inBrowser === undefined ? null : 'authorization_code';
   const [option, named] = first;
   const flow = named === 'auth0_connection' && options.via === signInName ? 'id_jag' : named;
   if (second !== undefined) throw conflicting(option, second[0]);

@@ -463,6 +463,7 @@ describe('a lease that ends', () => {
 test.each([
   ['without a refresh token', 'acme', {}, 'The grant has no refresh token'],
   ['at a provider that ends the whole grant', 'gitlab', { refresh_token: 'r' }, 'GitLab would end the whole'],
+  ['without a revocation endpoint', 'microsoft', { refresh_token: 'r' }, 'Microsoft 365 (Graph) has no'],
   ['that gets another token', 'acme', { refresh_token: 'r' }, null],
 ])(
   'lease create tells beforehand of a token that stays: of a grant %s',

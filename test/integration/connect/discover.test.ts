@@ -91,3 +91,25 @@ describe('an API that cannot be discovered', () => {
     expect((await config(at)).providers).not.toHaveProperty('local');
   });
 });
+
+describe('an invalid option is refused before the config file gets a provider:', () => {
+  test.each([
+    ['--timeout', 'soon'],
+    ['--meta', 'team'],
+    ['--user', '-'],
+    ['--name', '-'],
+    ['--scope', ',', '--client-id', 'by-hand'],
+    ['--port', '70000'],
+    ['--device', '--paste'],
+  ])('%s %s', async (...words) => {
+    const at = await acmeHome();
+    const { issuer } = at.helpdesk;
+    const before = await config(at);
+    const manual = ['desk', '--auth-url', `${issuer}/authorize`, '--allowed-domains', at.authority];
+    for (const named of [[issuer], manual]) {
+      const ran = await at.run(['connect', ...named, ...words]);
+      expect(ran, ran.stderr).toMatchObject({ exit: 2 });
+      expect(await config(at)).toEqual(before);
+    }
+  });
+});
