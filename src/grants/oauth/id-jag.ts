@@ -187,7 +187,7 @@ const nextSteps = {
 } as const satisfies Readonly<Record<string, (provider: string) => string>>;
 
 /** Returns the next step for an error of this flow, or of the service's token endpoint. */
-export function idJagHint(error: string | undefined, provider: string): string {
+export function idJagHint(error: string, provider: string): string {
   const named = Object.keys(nextSteps).find((each): each is keyof typeof nextSteps => each === error);
   return nextSteps[named ?? 'assertion_refused'](provider);
 }
