@@ -80,7 +80,7 @@ export function createOpenId({ io, now }: OpenIdParts): OpenId {
   function serverOf({ issuer }: OpenIdClient): Promise<oauth.AuthorizationServer> {
     if (last?.issuer !== issuer) {
       const read = async () => {
-        const server = await serverMetadata(new URL(issuer), await io(), ['oidc']);
+        const server = await serverMetadata(new URL(issuer), await io(), 'oidc');
         if (server === null) throw unusable(issuer, 'it has no metadata of OpenID Connect');
         return server;
       };
