@@ -58,6 +58,11 @@ export function jsonObject(text: string): JsonObject | null {
   }
 }
 
+/** Returns the header (0) or the claims (1) of a JWT, with no check of its signature; null: no JSON object. */
+export function jwtPart(token: string, index: 0 | 1): JsonObject | null {
+  return jsonObject(Buffer.from(token.split('.')[index] ?? '', 'base64url').toString('utf8'));
+}
+
 /** Returns the value at a path such as `authed_user.access_token`, of own members only, or undefined. */
 export function memberAt(object: JsonObject, path: string): unknown {
   let value: unknown = object;
