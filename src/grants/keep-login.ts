@@ -11,7 +11,7 @@ import {
 } from './oauth/answer.ts';
 import { withDescription } from './oauth/description.ts';
 import { askEndpoint, type EndpointAnswer, type JsonObject, type TokenIo } from './oauth/http.ts';
-import { movedHint } from './oauth/redirect.ts';
+import { failureHint } from './oauth/failure-hint.ts';
 import { withoutSecrets } from './oauth/token-endpoint.ts';
 import type { ActivityNotes } from './activity.ts';
 import { accountOf, withoutToken } from '../domain/credential.ts';
@@ -180,7 +180,6 @@ function declined(
 }
 
 function noToken({ name, title }: Provider, failure: Exclude<TokenAnswer, Tokens>): SidekeyError {
-  const isMoved = failure.kind === 'error' && failure.error === 'endpoint_moved';
   const why =
     failure.kind === 'error'
       ? withDescription(failure.error, failure.description)
@@ -188,6 +187,6 @@ function noToken({ name, title }: Provider, failure: Exclude<TokenAnswer, Tokens
   return new SidekeyError(
     'provider_refused',
     `${title} gave the login no token (${why}); nothing was stored.`,
-    { hint: isMoved ? movedHint(name, failure.movedTo) : 'log in again' },
+    { hint: (failure.kind === 'error' ? failureHint(name, failure) : null) ?? 'log in again' },
   );
 }

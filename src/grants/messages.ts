@@ -1,10 +1,10 @@
 import { shellWord } from '../lib/text.ts';
+import { clientErrors } from './oauth/authorization-code.ts';
 import { withDescription } from './oauth/description.ts';
+import { failureHint, movedHint } from './oauth/failure-hint.ts';
 import { idJagHint } from './oauth/id-jag.ts';
 import type { RefreshOutcome } from './oauth/refresh.ts';
 import type { RenewalRequest } from './oauth/renewal.ts';
-import { unusableHint } from './oauth/description.ts';
-import { movedHint } from './oauth/redirect.ts';
 import { scopeRefusal, scopesToAskFor } from './oauth/scopes.ts';
 import type { Credential } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
@@ -146,7 +146,7 @@ function refusalOf(error: string): string {
 
 /** Reports whether a reason is the refusal of the client. */
 export function isClientRefusal(reason: string): boolean {
-  return ['invalid_client', 'unauthorized_client'].some((error) => reason.startsWith(refusalOf(error)));
+  return [...clientErrors].some((error) => reason.startsWith(refusalOf(error)));
 }
 
 /** Returns the action that registers a new client; null: the client is not the cause, or is not Sidekey's. */
@@ -192,10 +192,10 @@ export function whatToCheck(
   provider: string,
   refusal: Extract<RefreshOutcome, { readonly kind: 'refused' }>,
 ): Hint {
-  const { error, unusable, movedTo } = refusal.ends === undefined ? refusal : {};
-  if (unusable !== undefined) return unusableHint(provider, unusable);
-  if (error === 'endpoint_moved') return movedHint(provider, movedTo);
-  if (error === 'invalid_dpop_proof') return 'check that the clock of this machine is right';
+  const failure = refusal.ends === undefined ? refusal : { error: '' };
+  const hint = failureHint(provider, failure);
+  if (hint !== null) return hint;
+  if (failure.error === 'invalid_dpop_proof') return 'check that the clock of this machine is right';
   const client = `client_id, client_secret and token_endpoint of the provider "${provider}"`;
   switch (kind) {
     case 'refresh_token':
@@ -208,7 +208,7 @@ export function whatToCheck(
     case 'token_exchange':
       return `check the token that is exchanged, its type, and ${client}`;
     case 'id_jag':
-      return idJagHint(error, provider);
+      return idJagHint(failure.error, provider);
     case 'github_installation':
       return 'check that the clock of this machine is right, that the key is one of the app, and that the installation is not suspended';
     case 'aws_role':

@@ -5,7 +5,7 @@ import { plainDialect } from '../config/provider-dialect.ts';
 import { readSecret } from '../config/secret-reference.ts';
 import type { TokenAnswer } from '../grants/oauth/answer.ts';
 import { withDescription } from '../grants/oauth/description.ts';
-import { jsonObject } from '../grants/oauth/http.ts';
+import { jwtPart, later } from '../grants/oauth/http.ts';
 import { claimsIn } from '../grants/oauth/identity.ts';
 import { type IdentitySource, refusedBy, type Unrenewed } from '../grants/oauth/id-jag.ts';
 import type { SignIn } from '../grants/oauth/open-id.ts';
@@ -157,12 +157,8 @@ async function secretOf({ config: { admin, file }, env }: SourceParts): Promise<
 }
 
 function hasTime(idToken: string, now: number): boolean {
-  const exp = claimsOf(idToken)?.['exp'];
+  const exp = jwtPart(idToken, 1)?.['exp'];
   return typeof exp === 'number' && exp * 1000 - leastMs > now;
-}
-
-function claimsOf(idToken: string) {
-  return jsonObject(Buffer.from(idToken.split('.')[1] ?? '', 'base64url').toString('utf8'));
 }
 
 function signedIn(
@@ -216,14 +212,10 @@ async function renewed(
 
 /** Reports whether a renewed ID token is of the same sign-in (OpenID Connect Core §12.2). */
 function isOfSame(idToken: string, { issuer, subject, clientId }: KeptSignIn): boolean {
-  const { iss, sub, aud } = claimsOf(idToken) ?? {};
+  const { iss, sub, aud } = jwtPart(idToken, 1) ?? {};
   return iss === issuer && sub === subject && [aud].flat().includes(clientId);
 }
 
 function signInAgain(description: string): Unrenewed {
   return refusedBy('sign_in_required', description);
-}
-
-function later(reason: string): Unrenewed {
-  return { kind: 'later', reason, retryAfterMs: null };
 }

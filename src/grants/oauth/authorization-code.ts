@@ -5,11 +5,11 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { type Hint, hintOf, remedy } from '../../lib/hint.ts';
 import { newDpopKey, proofKey } from '../../proxy/schemes/dpop-proof.ts';
 import { consented, type Consented } from './answer.ts';
-import { describe, errorCode, unusableHint, withDescription } from './description.ts';
-import type { EndpointFailure, TokenIo } from './http.ts';
+import { describe, errorCode, withDescription } from './description.ts';
+import { failureHint } from './failure-hint.ts';
+import type { EndpointError, TokenIo } from './http.ts';
 import { plainDetail } from './identity.ts';
 import { joinScopes } from './scopes.ts';
-import { movedHint } from './redirect.ts';
 import { askTokenEndpoint } from './token-endpoint.ts';
 
 /** The authorization code flow (RFC 6749 §4.1) with PKCE (RFC 7636). */
@@ -135,26 +135,18 @@ function needed(provider: Provider, key: string, value: string | null): string {
   });
 }
 
-function refused(
-  provider: Provider,
-  {
-    error,
-    description,
-    unusable,
-    movedTo,
-  }: Omit<Extract<EndpointFailure, { readonly kind: 'error' }>, 'kind'>,
-): SidekeyError {
+function refused(provider: Provider, failure: Omit<EndpointError, 'kind'>): SidekeyError {
+  const { error, description } = failure;
+  const hint = failureHint(provider.name, failure);
   return new SidekeyError(
     'provider_refused',
     `The provider "${provider.name}" gave no token (${withDescription(error, description)}).`,
     {
       hint:
-        unusable !== undefined
-          ? hintOf`${unusableHint(provider.name, unusable)}; then begin again`
-          : error === 'endpoint_moved'
-            ? `${movedHint(provider.name, movedTo)}; then begin again`
-            : (newClientHint(provider, error) ??
-              `check the client of the provider "${provider.name}", then begin again`),
+        hint === null
+          ? (newClientHint(provider, error) ??
+            `check the client of the provider "${provider.name}", then begin again`)
+          : hintOf`${hint}; then begin again`,
     },
   );
 }

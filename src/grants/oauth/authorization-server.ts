@@ -124,5 +124,5 @@ function placesOf({ href: server, origin, pathname }: URL): readonly Place[] {
     `${path}/.well-known/oauth-authorization-server`,
   ];
   const stands = path === pathname ? server : `${origin}${path}`;
-  return [...new Set(places)].map((place) => ({ url: new URL(place, origin), server: stands }));
+  return [...new Set(places)].map((place) => ({ url: new URL(`${origin}${place}`), server: stands }));
 }

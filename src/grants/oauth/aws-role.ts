@@ -10,7 +10,7 @@ import {
   scopeText,
   sha256,
 } from '../../proxy/schemes/sigv4/signature.ts';
-import { askEndpoint, type EndpointAnswer, type TokenIo } from './http.ts';
+import { askEndpoint, type EndpointAnswer, later, type TokenIo } from './http.ts';
 import { describe } from './description.ts';
 import type { RefreshOutcome } from './refresh.ts';
 
@@ -119,7 +119,7 @@ function outcomeOf(
       asked.secretAccessKey,
       asked.sessionToken ?? '',
     ]);
-    if (passing.has(error)) return { kind: 'later', reason: `STS answered with ${error}`, retryAfterMs };
+    if (passing.has(error)) return later(`STS answered with ${error}`, retryAfterMs);
     if (unknownKeys.has(error)) return { kind: 'refused', ends: 'grant', description };
     return {
       kind: 'refused',
@@ -139,7 +139,7 @@ function outcomeOf(
     keys.sessionToken !== null &&
     isAwsSecret(keys.sessionToken) &&
     !Number.isNaN(expiresAt);
-  if (!isWhole) return { kind: 'later', reason: 'STS sent an answer without keys', retryAfterMs };
+  if (!isWhole) return later('STS sent an answer without keys', retryAfterMs);
   return {
     kind: 'renewed',
     accessToken: keysText(keys),

@@ -1,5 +1,4 @@
 import { SidekeyError } from '../../lib/errors.ts';
-import { type Hint, hintOf, remedy } from '../../lib/hint.ts';
 
 /** Cleans messages of providers and failed requests for people. Pure. */
 
@@ -41,22 +40,6 @@ export function errorCode(text: string, secrets: readonly string[]): string {
 /** Joins an error code, or the start of any sentence, with a description. */
 export function withDescription(what: string, description: string): string {
   return description === '' ? what : `${what}: ${description}`;
-}
-
-/**
- * Returns the hint for tokens that cannot be used: the key of the provider definition that changes that.
- * Their new refresh token is stored, so no new consent is needed for a grant that exists.
- */
-export function unusableHint(provider: string, { tokenType }: { readonly tokenType: string | null }): Hint {
-  const keys = `providers.${provider}.dialect.token_response`;
-  return tokenType === null
-    ? hintOf`set ${keys}.access_token to the member of the response that has the token: ${remedy('config.edit')}`
-    : hintOf`if its API takes this token as a bearer token, add ${quoted(tokenType)} to ${keys}.token_types: ${remedy('config.edit')}`;
-}
-
-/** Hints are visible ASCII. */
-function quoted(tokenType: string): string {
-  return /^[\x20-\x7e]+$/.test(tokenType) ? JSON.stringify(tokenType) : 'the token_type';
 }
 
 /** Returns the reason of a failed request, from codes only: messages of drivers may contain anything. */

@@ -4,7 +4,7 @@ import { type Hint, hintOf, remedy } from '../../lib/hint.ts';
 import { shellWord, withoutStop } from '../../lib/text.ts';
 import { createNonces, newDpopKey } from '../../proxy/schemes/dpop-proof.ts';
 import { consented, type Consented } from './answer.ts';
-import { unusableHint, withDescription } from './description.ts';
+import { withDescription } from './description.ts';
 import {
   type DeviceAuthorization,
   type DeviceRequest,
@@ -12,8 +12,8 @@ import {
   pollForTokens,
   requestDeviceAuthorization,
 } from './device-code.ts';
-import type { EndpointFailure, TokenIo } from './http.ts';
-import { movedHint } from './redirect.ts';
+import { failureHint } from './failure-hint.ts';
+import type { EndpointError, TokenIo } from './http.ts';
 
 /** A consent on another device (RFC 8628) that waits for a person. */
 interface DeviceConsent {
@@ -58,17 +58,15 @@ export async function beginDeviceConsent(
       case 'tokens':
         return consented(outcome, scopes, { provider, proofKey });
       case 'error':
-        if (outcome.error !== 'endpoint_moved') throw failureOf(outcome, provider);
-        throw refused(provider, outcome.description, movedHint(provider.name, outcome.movedTo));
+        throw failureOf(outcome, provider);
     }
   };
   return { codes, tokens };
 }
 
-function failureOf(
-  { error, description, unusable }: Extract<EndpointFailure, { readonly kind: 'error' }>,
-  provider: Provider,
-): SidekeyError {
+function failureOf(failure: EndpointError, provider: Provider): SidekeyError {
+  const { error, description } = failure;
+  const hint = failureHint(provider.name, failure);
   switch (error) {
     case 'access_denied':
       return new SidekeyError('consent_declined', `Consent was refused at ${provider.title}.`, {
@@ -78,11 +76,13 @@ function failureOf(
       return new SidekeyError('consent_missing', `Nobody gave consent at ${provider.title} in time.`, {
         hint: 'begin again; the code is good for some minutes',
       });
+    case 'endpoint_moved':
+      return refused(provider, description, hint);
     default:
       return refused(
         provider,
         withDescription(error, description),
-        unusable && hintOf`${unusableHint(provider.name, unusable)}; then begin again`,
+        hint && hintOf`${hint}; then begin again`,
       );
   }
 }
@@ -114,7 +114,7 @@ async function deviceRequest(provider: Provider, scopes: readonly string[]): Pro
   return { deviceEndpoint: deviceAuthorizationEndpoint, endpoint: tokenEndpoint, client, dialect, scopes };
 }
 
-function refused({ name, title }: Provider, why: string, hint?: Hint): SidekeyError {
+function refused({ name, title }: Provider, why: string, hint: Hint | null = null): SidekeyError {
   const usual = `check that the client of the provider ${shellWord(name)} may use the device flow, then begin again`;
   return new SidekeyError('provider_refused', `${title} gave no token (${withoutStop(why)}).`, {
     hint: hint ?? usual,

@@ -2,7 +2,7 @@ import * as oauth from 'oauth4webapi';
 import { SidekeyError } from '../../lib/errors.ts';
 import { hintOf, remedy } from '../../lib/hint.ts';
 import { authorizationServer, type ServerChoice, serversToAsk } from './authorization-server.ts';
-import { boundedFetch, type DocumentIo } from './http.ts';
+import { boundedFetch, type DocumentIo, type JsonObject } from './http.ts';
 import { type ProtectedResource, protectedResource } from './protected-resource.ts';
 import { firstUsable, httpsUrl, texts, unusable } from './published.ts';
 
@@ -71,6 +71,13 @@ function undescribed(address: URL, { origin }: URL, { isOpen }: ProtectedResourc
   });
 }
 
+/** Asks an issuer that the person has chosen before; null: it has no metadata. @throws as `discover` */
+export async function discoverIssuer(issuer: string, io: DocumentIo): Promise<Discovered | null> {
+  const url = new URL(issuer);
+  const metadata = await authorizationServer(url, [url], issuer, io);
+  return metadata && describedBy(metadata, url, null);
+}
+
 /**
  * Finds the authorization server that has this authorization endpoint. Asks the issuer, else the origin of
  * the endpoint and then each start of its path. A document with another endpoint counts as none.
@@ -88,7 +95,7 @@ export async function discoverServer(
   let other: string | null = null;
   for (const at of places.map((place) => httpsUrl(place)).filter((place) => place !== null)) {
     for (const kind of ['oauth2', 'oidc'] as const) {
-      const metadata = await serverMetadata(at, io, [kind]).catch(noneIfRefused);
+      const metadata = await serverMetadata(at, io, kind).catch(noneIfRefused);
       const described = httpsUrl(metadata?.authorization_endpoint ?? '')?.href ?? null;
       if (metadata !== null && described === href) return describedBy(metadata, at, null);
       other ??= described;
@@ -150,22 +157,20 @@ function describedBy(
 export function serverMetadata(
   issuer: URL,
   io: DocumentIo,
-  kinds: readonly ('oauth2' | 'oidc')[] = ['oauth2', 'oidc'],
+  kind: 'oauth2' | 'oidc',
 ): Promise<oauth.AuthorizationServer | null> {
-  const path = issuer.pathname.replace(/\/$/, '');
-  const place = {
-    oauth2: `/.well-known/oauth-authorization-server${path}`,
-    oidc: `${path}/.well-known/openid-configuration`,
+  const { origin, pathname } = issuer;
+  const path = pathname.replace(/\/$/, '');
+  const place =
+    kind === 'oidc'
+      ? `${path}/.well-known/openid-configuration`
+      : `/.well-known/oauth-authorization-server${path}`;
+  const read = ({ issuer: named, ...members }: JsonObject) => {
+    if (typeof named === 'string' && httpsUrl(named)?.href === issuer.href)
+      return { ...members, issuer: named };
+    throw unusable(issuer, 'its document is not one of this issuer');
   };
-  return firstUsable(
-    kinds.map((kind) => ({ url: new URL(place[kind], issuer) })),
-    ({ issuer: named, ...members }) => {
-      if (typeof named === 'string' && httpsUrl(named)?.href === issuer.href)
-        return { ...members, issuer: named };
-      throw unusable(issuer, 'its document is not one of this issuer');
-    },
-    io,
-  );
+  return firstUsable([{ url: new URL(`${origin}${place}`) }], read, io);
 }
 
 /** Returns the request options of the OAuth library. */

@@ -58,6 +58,11 @@ export function jsonObject(text: string): JsonObject | null {
   }
 }
 
+/** Returns the header (0) or the claims (1) of a JWT, with no check of its signature; null: no JSON object. */
+export function jwtPart(token: string, index: 0 | 1): JsonObject | null {
+  return jsonObject(Buffer.from(token.split('.')[index] ?? '', 'base64url').toString('utf8'));
+}
+
 /** Returns the value at a path such as `authed_user.access_token`, of own members only, or undefined. */
 export function memberAt(object: JsonObject, path: string): unknown {
   let value: unknown = object;
@@ -124,19 +129,25 @@ export interface EndpointRequest {
 }
 
 /** Reason for a missing response. */
-export type EndpointFailure =
-  /** A permanent failure: `endpoint_invalid`, `address_blocked`, `answer_too_large`, `endpoint_moved`. */
-  | {
-      readonly kind: 'error';
-      readonly error: string;
-      readonly description: string;
-      /** Set if the response has tokens that cannot be used. */
-      readonly unusable?: UnusableTokens;
-      /** Address of a redirect that was not followed: an https URL without a query. */
-      readonly movedTo?: string;
-    }
-  /** Temporary. `retryAfterMs`: from `Retry-After` (RFC 9110 §10.2.3), at most an hour. */
-  | { readonly kind: 'later'; readonly reason: string; readonly retryAfterMs: number | null };
+export type EndpointFailure = EndpointError | EndpointDelay;
+
+/** A permanent failure: `endpoint_invalid`, `address_blocked`, `answer_too_large`, `endpoint_moved`. */
+export interface EndpointError {
+  readonly kind: 'error';
+  readonly error: string;
+  readonly description: string;
+  /** Set if the response has tokens that cannot be used. A new refresh token must be stored. */
+  readonly unusable?: UnusableTokens;
+  /** Address of a redirect that was not followed: an https URL without a query. */
+  readonly movedTo?: string;
+}
+
+/** A temporary failure. `retryAfterMs`: from `Retry-After` (RFC 9110 §10.2.3), at most an hour. */
+export interface EndpointDelay {
+  readonly kind: 'later';
+  readonly reason: string;
+  readonly retryAfterMs: number | null;
+}
 
 /** Tokens without a usable access token. */
 export interface UnusableTokens {
@@ -263,9 +274,6 @@ function readRetryAfter(text: string | null, now: number): number | null {
 }
 
 /** Returns a temporary failure. */
-export function later(
-  reason: string,
-  retryAfterMs: number | null = null,
-): Extract<EndpointFailure, { kind: 'later' }> {
+export function later(reason: string, retryAfterMs: number | null = null): EndpointDelay {
   return { kind: 'later', reason, retryAfterMs };
 }

@@ -1,7 +1,7 @@
 import type { Dialect, IdJag } from '../../domain/provider.ts';
 import { exchangeToken, jwtBearerGrantType, typePrefix } from './assertions.ts';
 import { describe, withDescription } from './description.ts';
-import { jsonObject, type TokenIo } from './http.ts';
+import { jwtPart, type TokenIo } from './http.ts';
 import { refreshOutcome, type RefreshOutcome } from './refresh.ts';
 import { askTokenEndpoint, type TokenClient } from './token-endpoint.ts';
 
@@ -144,11 +144,12 @@ function faultIn(
   assertion: string,
   { request, signedIn, now }: { request: IdJagRequest; signedIn: SignedIn; now: number },
 ): string | null {
-  const parts = assertion.split('.');
+  const partCount = assertion.split('.').length;
   // RFC 7516 §7.1
-  if (parts.length === 5) return null;
-  const [header, claims] = parts.map((part) => jsonObject(Buffer.from(part, 'base64url').toString('utf8')));
-  if (parts.length !== 3 || !header || !claims) return 'is no JWT';
+  if (partCount === 5) return null;
+  const header = jwtPart(assertion, 0);
+  const claims = jwtPart(assertion, 1);
+  if (partCount !== 3 || header === null || claims === null) return 'is no JWT';
   const { aud, iss, sub, exp, client_id: clientId } = claims;
   const isType = /^(?:application\/)?oauth-id-jag\+jwt$/i.test(String(header['typ']));
   if (!isType) return 'has another type (typ) than oauth-id-jag+jwt';
@@ -187,7 +188,7 @@ const nextSteps = {
 } as const satisfies Readonly<Record<string, (provider: string) => string>>;
 
 /** Returns the next step for an error of this flow, or of the service's token endpoint. */
-export function idJagHint(error: string | undefined, provider: string): string {
+export function idJagHint(error: string, provider: string): string {
   const named = Object.keys(nextSteps).find((each): each is keyof typeof nextSteps => each === error);
   return nextSteps[named ?? 'assertion_refused'](provider);
 }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { OAuth2Credential } from '../../domain/credential.ts';
 import { createNonces, nonceIn, proofKey, signProof, targetUri } from '../../proxy/schemes/dpop-proof.ts';
 import { describe } from './description.ts';
-import { askEndpoint, jsonObject, type JsonObject, memberAt, type TokenIo } from './http.ts';
+import { askEndpoint, jsonObject, type JsonObject, jwtPart, memberAt, type TokenIo } from './http.ts';
 
 /** Claims of an account, or the reason for their absence as the end of a sentence. */
 export type IdentityAnswer = { readonly status?: number } & (
@@ -81,8 +81,7 @@ export function identityIn(
   secrets: readonly string[],
 ): { readonly identity?: Identity; readonly idToken?: string } {
   if (typeof idToken !== 'string') return {};
-  const payload = Buffer.from(idToken.split('.')[1] ?? '', 'base64url').toString('utf8');
-  return { idToken, identity: claimsIn(jsonObject(payload) ?? {}, secrets) };
+  return { idToken, identity: claimsIn(jwtPart(idToken, 1) ?? {}, secrets) };
 }
 
 /** Returns the members that name the account, except those that contain a secret. */

@@ -4,7 +4,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { Reading } from '../../lib/reading.ts';
 import { describe, describeFault, errorCode, findSidekeyError, withDescription } from './description.ts';
 import { requestOptions, serverMetadata } from './discovery.ts';
-import type { DocumentIo, JsonObject } from './http.ts';
+import { type DocumentIo, type JsonObject, jwtPart } from './http.ts';
 
 /**
  * Sign-in of people at an OpenID provider (OpenID Connect Core 1.0 §3.1): the code flow with PKCE,
@@ -80,7 +80,7 @@ export function createOpenId({ io, now }: OpenIdParts): OpenId {
   function serverOf({ issuer }: OpenIdClient): Promise<oauth.AuthorizationServer> {
     if (last?.issuer !== issuer) {
       const read = async () => {
-        const server = await serverMetadata(new URL(issuer), await io(), ['oidc']);
+        const server = await serverMetadata(new URL(issuer), await io(), 'oidc');
         if (server === null) throw unusable(issuer, 'it has no metadata of OpenID Connect');
         return server;
       };
@@ -206,10 +206,7 @@ function isOf(
   { id_token: token = '', access_token: accessToken }: oauth.TokenEndpointResponse,
 ): boolean {
   if (expected === undefined) return true;
-  const { alg } = JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()) as {
-    alg: string;
-  };
-  const [bits = '512'] = /(?:256|384)$/.exec(alg) ?? [];
+  const [bits = '512'] = /(?:256|384)$/.exec(String(jwtPart(token, 0)?.['alg'])) ?? [];
   const digest = hash(`sha${bits}`, accessToken, 'buffer');
   return digest.subarray(0, digest.length / 2).toString('base64url') === expected;
 }

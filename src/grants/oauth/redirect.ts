@@ -51,14 +51,6 @@ export function movedFailure(name: string, url: string, redirect: Redirect): Mov
   };
 }
 
-/** Returns the next step for a redirect of a provider's endpoint. `address`: undefined if it named none. */
-export function movedHint(provider: string, address: string | undefined, key = 'token_endpoint'): string {
-  const setting = `providers.${provider}.${key}`;
-  return address === undefined
-    ? `check ${setting}`
-    : `where that is the right address: set ${setting} to ${address}`;
-}
-
 function targetOf(url: string, { location }: Redirect): URL | null {
   const target = location === null ? null : URL.parse(location, url);
   return target?.protocol === 'https:' || target?.protocol === 'http:' ? target : null;

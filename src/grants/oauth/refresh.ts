@@ -1,7 +1,7 @@
 import { type RefreshParameter, refreshParameters } from '../../domain/credential.ts';
 import type { Dialect } from '../../domain/provider.ts';
 import type { TokenAnswer } from './answer.ts';
-import type { TokenIo, UnusableTokens } from './http.ts';
+import { type EndpointDelay, type EndpointError, later, type TokenIo } from './http.ts';
 import { missingParameter } from './refresh-parameters.ts';
 import { joinScopes, withOfflineAccess } from './scopes.ts';
 import { askTokenEndpoint, type TokenClient } from './token-endpoint.ts';
@@ -43,20 +43,13 @@ export type RefreshOutcome =
   /** A person must consent again: to the grant, or to the login that it depends on. */
   | { readonly kind: 'refused'; readonly ends: 'grant' | 'login'; readonly description: string }
   /** Permanent until the configuration changes. */
-  | {
+  | (Omit<EndpointError, 'kind'> & {
       readonly kind: 'refused';
       readonly ends?: undefined;
-      readonly error: string;
-      readonly description: string;
-      /** Set if the provider gave tokens that cannot be used. A new refresh token must be stored. */
-      readonly unusable?: UnusableTokens;
       /** Parameters that the provider required for these tokens; absent: none. */
       readonly needs?: readonly RefreshParameter[];
-      /** Address that the endpoint has moved to. */
-      readonly movedTo?: string;
-    }
-  /** Temporary. `retryAfterMs`: from `Retry-After` (RFC 9110 §10.2.3). */
-  | { readonly kind: 'later'; readonly reason: string; readonly retryAfterMs: number | null };
+    })
+  | EndpointDelay;
 
 /**
  * Codes that mean `invalid_grant` (RFC 6749 §5.2): those of GitHub and HubSpot, of Slack, and of OpenID
@@ -72,8 +65,8 @@ const consentGone = new Set([
 ]);
 
 /**
- * Refreshes a token (RFC 6749 §6). If the provider refuses the request for a missing parameter, sends it once
- * more with that parameter. Never rejects because of a provider or the network.
+ * Refreshes a token (RFC 6749 §6). If the provider refuses the request for a missing parameter, sends it
+ * once more with that parameter. Never rejects because of a provider or the network.
  */
 export async function refreshToken(request: RefreshRequest, io: TokenIo): Promise<RefreshOutcome> {
   const { endpoint, client, dialect, refreshToken: token, scopes, resource } = request;
@@ -113,18 +106,11 @@ export function refreshOutcome(answer: TokenAnswer): RefreshOutcome {
       return { kind: 'renewed', accessToken, refreshToken: next, expiresAt, obtainedAt, scope, ...bound };
     }
     case 'error': {
-      const { error, description, unusable, movedTo } = answer;
+      const { error, description } = answer;
       if (consentGone.has(error.toLowerCase())) return { kind: 'refused', ends: 'grant', description };
       // RFC 8628 defines `slow_down` for device codes; some servers send it for any rate limit.
-      if (error === 'slow_down')
-        return { kind: 'later', reason: 'the token endpoint answered slow_down', retryAfterMs: null };
-      return {
-        kind: 'refused',
-        error,
-        description,
-        ...(unusable === undefined ? {} : { unusable }),
-        ...(movedTo === undefined ? {} : { movedTo }),
-      };
+      if (error === 'slow_down') return later('the token endpoint answered slow_down');
+      return { ...answer, kind: 'refused' };
     }
     case 'later':
       return answer;

@@ -8,7 +8,7 @@ import { type OwnClient, withClient } from '../../grants/keep.ts';
 import { scopesFor } from '../../grants/consent.ts';
 import { isClientRefusal } from '../../grants/messages.ts';
 import { authorizationUrl, clientErrors } from '../../grants/oauth/authorization-code.ts';
-import { type Discovered, serverMetadata } from '../../grants/oauth/discovery.ts';
+import { type Discovered, discoverIssuer } from '../../grants/oauth/discovery.ts';
 import type { DocumentIo } from '../../grants/oauth/http.ts';
 import { readScopes } from '../../grants/oauth/scopes.ts';
 import { registerClient } from '../../grants/oauth/registration.ts';
@@ -31,9 +31,7 @@ export interface NewClient extends Pick<Provider, 'clientAuth'> {
 }
 
 interface Wanted extends Pick<ConfigParts, 'config' | 'env'> {
-  readonly server: Pick<Discovered, 'registrationEndpoint' | 'authMethods'> & {
-    readonly takesClientDocuments?: boolean;
-  };
+  readonly server: Pick<Discovered, 'registrationEndpoint' | 'authMethods' | 'takesClientDocuments'>;
   readonly provider: Pick<Provider, 'issuer' | 'scopes' | 'authorizationEndpoint'>;
   /** Redirect URI of the consent. */
   readonly redirectUri: string;
@@ -141,12 +139,7 @@ export async function renewedClient(provider: Provider, request: Reconnecting) {
     const redirectUri = redirectUriToRegister(options, provider);
     if (!isWanted && !(await hasEnded(provider, request)) && !(await isRefused(provider, redirectUri, io)))
       return null;
-    const metadata = issuer === null ? null : await serverMetadata(new URL(issuer), io);
-    const server = {
-      registrationEndpoint: metadata?.registration_endpoint ?? null,
-      authMethods: metadata?.token_endpoint_auth_methods_supported ?? [],
-      takesClientDocuments: metadata?.['client_id_metadata_document_supported'] === true,
-    };
+    const server = (issuer === null ? null : await discoverIssuer(issuer, io)) ?? unregistering;
     const scopes =
       provider.scopes.length === 0 ? [] : scopesFor(undefined, provider, existing?.grant ?? null);
     const wanted = { ...parts, server, provider: { ...provider, scopes }, redirectUri, options };
@@ -173,6 +166,9 @@ export async function renewedClient(provider: Provider, request: Reconnecting) {
     },
   };
 }
+
+/** A server without metadata. */
+const unregistering = { registrationEndpoint: null, authMethods: [] };
 
 /** Reports whether the client is known to be refused, or its secret ends soon. */
 async function hasEnded(

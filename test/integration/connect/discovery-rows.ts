@@ -1,6 +1,7 @@
 /**
- * Answers of APIs and login servers, with the outcome of `connect https://…` for each. Each row is a server that was seen,
- * mostly in the issues of MCP clients; `from` names the place. `$api` and `$login` are the origins.
+ * Answers of APIs and login servers, with the outcome of `connect https://…` for each. Each row is a server
+ * that was seen, mostly in the issues of MCP clients; `from` names the place. `$api` and `$login` are the
+ * origins.
  */
 
 /** A response; a plain object is a JSON document with status 200. */
@@ -472,6 +473,11 @@ const servers: readonly DiscoveryRow[] = [
     api: described,
     login: { [oauthServer]: { ...server, issuer: '$login\r\n\u000e' } },
     refuses: { code: 'provider_refused', says: ['the issuer a value that is not an https URL'] },
+  },
+  {
+    name: 'a login server whose path names another host after two slashes',
+    api: { [`${wellKnown}/mcp`]: { ...resource, authorization_servers: ['$api//10.0.0.1'] } },
+    refuses: { code: 'not_found', says: ['$api says nothing'] },
   },
   {
     name: 'a resource of a hundred thousand characters',

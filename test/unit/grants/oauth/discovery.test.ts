@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { SidekeyError } from '../../../../src/lib/errors.ts';
-import { discover, discoverServer } from '../../../../src/grants/oauth/discovery.ts';
+import { discover, discoverIssuer, discoverServer } from '../../../../src/grants/oauth/discovery.ts';
 import type { TokenFetch } from '../../../../src/grants/oauth/http.ts';
 
 type Answer = { readonly status: number; readonly body?: string; readonly type?: string } | Error;
@@ -168,4 +168,21 @@ describe('the server of an authorization endpoint', () => {
     );
     expect(asked).toHaveLength(12);
   });
+});
+
+test('an issuer is found again at each place where connect finds it, with methods as text', async () => {
+  const issuer = `${login}/tenant`;
+  const document = { ...metadata, issuer, token_endpoint_auth_methods_supported: 'none private_key_jwt' };
+  for (const place of [
+    `${login}/.well-known/openid-configuration/tenant`,
+    `${issuer}/.well-known/oauth-authorization-server`,
+  ]) {
+    const { fetch } = server({ [place]: document });
+    expect(await discoverIssuer(issuer, { fetch })).toMatchObject({
+      issuer,
+      registrationEndpoint: `${login}/register`,
+      authMethods: ['none', 'private_key_jwt'],
+    });
+  }
+  expect(await discoverIssuer(issuer, server({}))).toBeNull();
 });

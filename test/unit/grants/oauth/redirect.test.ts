@@ -54,7 +54,7 @@ test('the exchange of a code names the address of a redirect', async () => {
   await expect(exchangeCode(exchange)).rejects.toMatchObject({
     code: 'provider_refused',
     message: expect.stringContaining('redirect (HTTP 301) to https://acme.test/o/token/).'),
-    hint: `${hint}; then begin again`,
+    hint: [hint, '; then begin again'],
   });
 });
 
