@@ -79,6 +79,11 @@ export interface Home {
   readonly everything: () => Promise<ReadonlyMap<string, string>>;
 }
 
+/** Returns the words of `lease create`. */
+export function leaseCreate(agent: string, grants: readonly string[], ...more: readonly string[]) {
+  return ['lease', 'create', '--agent', agent, '--grant', ...grants, '--purpose', 'a test', ...more];
+}
+
 /**
  * Creates a home.
  * @param config merged over the minimal config

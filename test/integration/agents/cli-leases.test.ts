@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { stringify } from 'yaml';
 import { describe, expect, test } from 'vitest';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
-import { home, type Home, type Ran } from '../../support/command-line.ts';
+import { home, type Home, leaseCreate, type Ran } from '../../support/command-line.ts';
 
 const key = { api_key: 'key-secret-0123456789' };
 
@@ -71,17 +71,7 @@ describe('a lease', () => {
   test('is limited to grants that the agent may use, and names the command that binds others', async () => {
     const at = await withAgent();
     await at.grant('other', key, ['--provider', 'stripe', '--user', 'bob']);
-    const refused = await at.run([
-      'lease',
-      'create',
-      '--agent',
-      'ci',
-      '--grant',
-      'work',
-      'other',
-      '--purpose',
-      'x',
-    ]);
+    const refused = await at.run(leaseCreate('ci', ['work', 'other']));
     expect(refused).toMatchObject({ exit: 4, stdout: '' });
     expect(refused.stderr).toContain('→ sidekey agent bind ci --grant bob/other');
     expect(await leases(at)).toEqual([]);
@@ -146,18 +136,7 @@ describe('a lease', () => {
     expect(await lasting(['github'], '--ttl', '9h')).toEqual([3_600, grant]);
     await at.run(['grant', 'set', 'github', '--max-lease-ttl', '3h']);
     expect(await lasting(['github'], '--ttl', '9h')).toEqual([7_200, provider]);
-    const told = await at.run([
-      'lease',
-      'create',
-      '--agent',
-      'ci',
-      '--grant',
-      'github',
-      '--purpose',
-      'x',
-      '--ttl',
-      '9h',
-    ]);
+    const told = await at.run(leaseCreate('ci', ['github'], '--ttl', '9h'));
     expect(told.stderr).toContain('It lasts 2h instead of 9h, the maximum of the provider github.');
     expect((await at.run(['grant', 'set', 'github', '--max-lease-ttl', 'none'])).stdout).not.toContain(
       'maximum lease ttl',

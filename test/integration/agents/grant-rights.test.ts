@@ -1,6 +1,6 @@
 /** Settings of a grant and the agents that reach it, in `grant show` and `grant list`. */
 import { describe, expect, test } from 'vitest';
-import { home, type Home } from '../../support/command-line.ts';
+import { home, type Home, leaseCreate } from '../../support/command-line.ts';
 
 const key = { api_key: 'key-secret-0123456789' };
 
@@ -27,20 +27,8 @@ async function withRights(config: object = {}): Promise<Home> {
   return at;
 }
 
-const lease = async (at: Home, agent: string) => {
-  const ran = await at.run([
-    'lease',
-    'create',
-    '--agent',
-    agent,
-    '--grant',
-    'work',
-    '--purpose',
-    'x',
-    '--json',
-  ]);
-  return (JSON.parse(ran.stdout) as { id: string }).id;
-};
+const lease = async (at: Home, agent: string) =>
+  ((await at.json(leaseCreate(agent, ['work']))) as { id: string }).id;
 
 describe('a grant', () => {
   test('is shown with its policy, its agents and its valid leases', async () => {

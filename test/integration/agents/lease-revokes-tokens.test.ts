@@ -7,7 +7,7 @@ import type { OAuth2Credential } from '../../../src/domain/credential.ts';
 import { finishEndedLeases } from '../../../src/operations/lease-end.ts';
 import type { Changing } from '../../../src/operations/operation.ts';
 import type { LeaseRecord } from '../../../src/store/store.ts';
-import { home } from '../../support/command-line.ts';
+import { home, leaseCreate } from '../../support/command-line.ts';
 import { oauth2Credential } from '../../support/oauth2-credential.ts';
 import { openTunnel } from '../../support/raw-client.ts';
 import { addAgent, leaseRecord } from '../../support/rights.ts';
@@ -471,19 +471,7 @@ test.each([
     const at = await home({ leases: { revoke: 'token' } });
     await at.grant('work', { type: 'oauth2', access_token: 'a', ...more }, ['--provider', provider]);
     await at.run(['agent', 'create', 'ci', '--grant', 'work']);
-    const made = [
-      'lease',
-      'create',
-      '--agent',
-      'ci',
-      '--grant',
-      'work',
-      '--ttl',
-      '15m',
-      '--purpose',
-      'a test',
-    ];
-    const { exit, stderr } = await at.run(made);
+    const { exit, stderr } = await at.run(leaseCreate('ci', ['work'], '--ttl', '15m'));
     const text = stderr.replaceAll(/\s+/g, ' ');
     expect(exit, stderr).toBe(0);
     if (why === null) expect(text).not.toContain('stays valid');

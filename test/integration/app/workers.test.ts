@@ -6,7 +6,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { home, program } from '../../support/command-line.ts';
+import { home, leaseCreate, program } from '../../support/command-line.ts';
 import { proxiedGet } from '../../support/proxied-get.ts';
 import { ask, pollDelay, startTwoWorkers } from '../../support/two-workers.ts';
 import { startTokenServer } from '../../support/token-server.ts';
@@ -64,16 +64,7 @@ describe('several workers', timeout, () => {
         await setup.run(['agent', 'create', 'ci', '--grant', 'work']);
       },
     });
-    const lease = (await at.json([
-      'lease',
-      'create',
-      '--agent',
-      'ci',
-      '--grant',
-      'work',
-      '--purpose',
-      'test',
-    ])) as { id: string; token: string };
+    const lease = (await at.json(leaseCreate('ci', ['work']))) as { id: string; token: string };
     const login = Buffer.from(`ci:${lease.token}`).toString('base64');
     const clients = await spread([`Proxy-Authorization: Basic ${login}`]);
     const each = [clients.at(-1)!, clients.find(({ node }) => node !== clients.at(-1)!.node)!];

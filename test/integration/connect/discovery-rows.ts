@@ -412,15 +412,15 @@ const servers: readonly DiscoveryRow[] = [
     issuer: 'https://tenant.example',
     finds: { issuer: 'https://tenant.example/', tokenEndpoint: '$login/token' },
   },
-  {
-    name: 'a document elsewhere that sends the codes of a trusted issuer to another host',
+  ...['authorization', 'token', 'device_authorization', 'revocation', 'registration'].map((endpoint) => ({
+    name: `the ${endpoint} endpoint at another host than the document of a trusted issuer`,
     from: 'RFC 9207: the iss of the trusted server would match',
     api: described,
     login: {
       [oauthServer]: {
         ...server,
         issuer: 'https://tenant.example',
-        authorization_endpoint: 'https://tenant.example/authorize',
+        [`${endpoint}_endpoint`]: 'https://tenant.example/endpoint',
       },
     },
     issuer: 'https://tenant.example',
@@ -428,7 +428,7 @@ const servers: readonly DiscoveryRow[] = [
       code: 'provider_refused',
       says: ['is not at the issuer https://tenant.example/, and its endpoints are on several hosts'],
     },
-  },
+  })),
   ...[
     {
       what: 'a challenge that leads',
@@ -455,12 +455,12 @@ const servers: readonly DiscoveryRow[] = [
     refuses: { code: 'address_blocked', says: ['address'] },
   })),
   {
-    name: 'a list of thousands of login servers, of which few are asked',
+    name: 'the eleventh of a list of login servers, which is not asked',
     api: {
       [`${wellKnown}/mcp`]: {
         ...resource,
         authorization_servers: [
-          ...Array.from({ length: 2_000 }, (_, i) => `https://login.acme.test:1/${i}`),
+          ...Array.from({ length: 10 }, (_, i) => `https://login.acme.test:1/${i}`),
           '$login',
         ],
       },

@@ -1,6 +1,6 @@
 /** The placeholder that a person writes into the credential file of a program. */
 import { describe, expect, test } from 'vitest';
-import { home, type Home } from '../../support/command-line.ts';
+import { home, type Home, leaseCreate } from '../../support/command-line.ts';
 
 const key = { api_key: 'key-secret-0123456789' };
 
@@ -31,18 +31,7 @@ describe('a placeholder', () => {
 
   test('is different for each agent and lease', async () => {
     const at = await withGrant();
-    const created = await at.run([
-      'lease',
-      'create',
-      '--agent',
-      'ci',
-      '--grant',
-      'work',
-      '--purpose',
-      'x',
-      '--json',
-    ]);
-    const { id } = JSON.parse(created.stdout) as { id: string };
+    const { id } = (await at.json(leaseCreate('ci', ['work']))) as { id: string };
     const all = [
       await made(at, 'work'),
       await made(at, 'work', '--agent', 'ci'),

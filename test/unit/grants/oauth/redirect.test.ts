@@ -84,3 +84,15 @@ test.each([
   expect(repeatedAt('https://acme.test/token', redirect)).toBeNull();
   expect(movedFailure('the endpoint', 'https://acme.test/token', redirect).error).toBe('endpoint_moved');
 });
+
+test.each([
+  ['https://acme.test/o/?code=the-code#part', 'https://acme.test/o/', 'https://acme.test/o/'],
+  ['http://acme.test/o/', 'http://acme.test/o/', undefined],
+  ['javascript:alert(1)', null, undefined],
+])('the failure of a redirect to %s names %s, and %s for the definition', (location, named, movedTo) => {
+  const redirect = { kind: 'redirect', status: 301, location } as const;
+  const failure = movedFailure('the endpoint', 'https://acme.test/token', redirect);
+  const where = named === null ? 'without an address' : `to ${named}`;
+  expect(failure.description).toBe(`the endpoint answered with a redirect (HTTP 301) ${where}`);
+  expect(failure.movedTo).toBe(movedTo);
+});
