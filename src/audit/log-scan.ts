@@ -2,7 +2,8 @@ import type { AuditLine } from '../domain/event.ts';
 import { type IndexedBlock, linesOf, markOf, readIndex } from './block-index.ts';
 import { type AuditFilter, auditMatcher, createGate, type Gate, keyConditions } from './filter.ts';
 import { endsExchange, type ExchangeJoin, joinExchanges } from './join.ts';
-import { formatLine, parseLine, piecesOf } from './line.ts';
+import { formatLine } from './line.ts';
+import { parseLine, piecesOf } from './piece.ts';
 import { type LogSource, snapshotLog } from './log-files.ts';
 import { blockSize, type LogReader, maxLineBytes, openSource, readFully, readTexts } from './reader.ts';
 

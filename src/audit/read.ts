@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { AuditLine } from '../domain/event.ts';
 import { fileIdAt, type LogSource, type RotatedFile, rotatedFiles, snapshotLog } from './log-files.ts';
 import { type LogReader, maxLineBytes, openSource, PackedDamage, readFully } from './reader.ts';
-import { parseLine, piecesOf } from './line.ts';
+import { parseLine, piecesOf } from './piece.ts';
 
 interface Followed {
   readonly id: string;

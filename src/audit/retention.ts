@@ -9,7 +9,8 @@ import { indexName, makeIndex, readIndex } from './block-index.ts';
 import { type ChainFindings, type Gap, walkChains } from './chain.ts';
 import type { AuditLog } from '../domain/event.ts';
 import type { AuditVault } from './live-file.ts';
-import { chainMac, type ChainMac, parseLine, piecesOf, readPiece } from './line.ts';
+import { chainMac, type ChainMac } from './line.ts';
+import { parseLine, piecesOf, readPiece } from './piece.ts';
 import {
   type LogSource,
   packedName,

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent } from '../../../src/domain/event.ts';
-import { chainMac, genesis, parseLine, piecesOf, readPiece } from '../../../src/audit/line.ts';
+import { chainMac, genesis } from '../../../src/audit/line.ts';
+import { parseLine, piecesOf, readPiece } from '../../../src/audit/piece.ts';
 import { composeLine } from './compose-line.ts';
 import { vaultForTest } from './vault-for-test.ts';
 
