@@ -7,8 +7,9 @@ import { endsExchange, joinExchanges } from './join.ts';
 import { lineFields } from './line.ts';
 import { parseLine, piecesOf } from './piece.ts';
 import { type LogSource, snapshotLog } from './log-files.ts';
-import { followLines, maxOpenFiles } from './read.ts';
-import { openSource, PackedDamage, readBackwards } from './reader.ts';
+import { followLines, maxOpenFiles } from './follow.ts';
+import { openSource, readBackwards } from './reader.ts';
+import { PackedDamage } from './packed.ts';
 import { findParts, LogScan, type Match, type Part } from './log-scan.ts';
 
 /*

@@ -20,15 +20,8 @@ import {
   syncFolder,
   tryLockFile,
 } from './log-files.ts';
-import {
-  type LogReader,
-  openSource,
-  packBlock,
-  PackedDamage,
-  plainReader,
-  readBackwards,
-  readBlock,
-} from './reader.ts';
+import { type LogReader, openSource, plainReader, readBackwards, readBlock } from './reader.ts';
+import { packBlock, PackedDamage } from './packed.ts';
 import {
   nothingRemoved,
   readRetention,

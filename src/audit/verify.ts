@@ -7,7 +7,8 @@ import { type AuditVault, headFile, type HeadRecord, highestSlot, readHeads } fr
 import { type ChainHead, chainMac, type ChainMac } from './line.ts';
 import { parseLine, piecesOf, readPiece } from './piece.ts';
 import { type LogSource, rotatedFiles, snapshotLog } from './log-files.ts';
-import { openSource, PackedDamage, readForwards } from './reader.ts';
+import { openSource, readForwards } from './reader.ts';
+import { PackedDamage } from './packed.ts';
 import {
   type Anchored,
   nothingRemoved,
