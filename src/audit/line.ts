@@ -9,7 +9,7 @@
  * to distinguish authentic lines of one chain with the same number. Several of these exist only if a chain
  * was continued from an older copy.
  */
-import { viewsOf } from '../lib/views.ts';
+import { viewsOf } from '../lib/write-buffer.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import type { AuditEvent, AuditLine } from '../domain/event.ts';
 

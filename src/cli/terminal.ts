@@ -6,7 +6,7 @@ import { createDisplay, type Display, ending, wrapMessage } from './display.ts';
 import { inputInvalid, SidekeyError, systemCode } from '../lib/errors.ts';
 import { type Hint, hintText } from '../lib/hint.ts';
 import { readBounded } from '../lib/body.ts';
-import { asTyped } from '../lib/package-files.ts';
+import { asTyped } from '../lib/command-name.ts';
 import { shellWord, visible } from '../lib/text.ts';
 import { systemTimers, type Timers } from '../lib/timers.ts';
 
