@@ -1,3 +1,5 @@
+import { jsonObject, type JsonObject } from './oauth/http.ts';
+
 /** Expiry times of token files and JWTs. Pure; times are milliseconds since the epoch. */
 
 const yearMs = 365.25 * 86_400_000;
@@ -90,14 +92,9 @@ export function looksLikeJwt(text: string): boolean {
   return typeof jwtPart(text, 0)?.['alg'] === 'string';
 }
 
-function jwtPart(token: string, index: 0 | 1): Record<string, unknown> | null {
+function jwtPart(token: string, index: 0 | 1): JsonObject | null {
   const parts = token.split('.');
-  const part = parts[index];
-  if (parts.length !== 3 || part === undefined || !/^[A-Za-z0-9_-]+$/.test(part)) return null;
-  try {
-    const parsed: unknown = JSON.parse(Buffer.from(part, 'base64url').toString('utf8'));
-    return typeof parsed === 'object' && parsed !== null ? (parsed as Record<string, unknown>) : null;
-  } catch {
-    return null;
-  }
+  const part = parts[index] ?? '';
+  if (parts.length !== 3 || !/^[A-Za-z0-9_-]+$/.test(part)) return null;
+  return jsonObject(Buffer.from(part, 'base64url').toString('utf8'));
 }
