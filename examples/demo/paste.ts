@@ -1,4 +1,4 @@
-import { commandName } from '../../src/lib/package-files.ts';
+import { commandName } from '../../src/lib/command-name.ts';
 import type { Screen } from './screen.ts';
 import type { Stage } from './stage.ts';
 

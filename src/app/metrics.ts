@@ -1,7 +1,7 @@
 import type { Metrics } from '../api/parts.ts';
 import { readSinkState } from '../audit/export/sink.ts';
 import { logBytes } from '../audit/log-files.ts';
-import { bytesBehind } from '../audit/read.ts';
+import { bytesBehind } from '../audit/position.ts';
 import type { Config } from '../config/config.ts';
 import { stateNow } from '../domain/grant.ts';
 import type { SidekeyError } from '../lib/errors.ts';

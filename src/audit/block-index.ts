@@ -9,7 +9,7 @@ import { setImmediate } from 'node:timers/promises';
 import { isSystemError } from '../lib/errors.ts';
 import { type KeyCondition, keysOf } from './filter.ts';
 import { endsExchange } from './join.ts';
-import { parseLine, piecesOf } from './line.ts';
+import { parseLine, piecesOf } from './piece.ts';
 import { rotatedName } from './log-files.ts';
 import { type LogReader, readBlock } from './reader.ts';
 

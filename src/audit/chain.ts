@@ -1,4 +1,5 @@
-import { type ChainHead, formatEnd, genesis, type Piece, prevOf, unknownEnd } from './line.ts';
+import { type ChainHead, formatEnd, genesis, prevOf, unknownEnd } from './line.ts';
+import type { Piece } from './piece.ts';
 
 /** The place of a piece. `file` is a path, `line` counts from 1. */
 interface Place {

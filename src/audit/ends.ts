@@ -1,16 +1,8 @@
 import path from 'node:path';
 import type { Gap } from './chain.ts';
 import { type AuditVault, readHeads } from './live-file.ts';
-import {
-  type ChainHead,
-  chainMac,
-  parseLine,
-  type Piece,
-  piecesOf,
-  prevOf,
-  readPiece,
-  unknownEnd,
-} from './line.ts';
+import { type ChainHead, chainMac, prevOf, unknownEnd } from './line.ts';
+import { parseLine, type Piece, piecesOf, readPiece } from './piece.ts';
 import { snapshotLog } from './log-files.ts';
 import { maxLineBytes, openSource, readBackwards } from './reader.ts';
 import { parseGap, readRetention, type StoredHeads } from './sealed-heads.ts';

@@ -1,5 +1,6 @@
 import type { AuditLine } from '../domain/event.ts';
-import { lineFields, parseLine, usualOutcome, usualScheme } from './line.ts';
+import { lineFields, usualOutcome, usualScheme } from './line.ts';
+import { parseLine } from './piece.ts';
 
 /** Events that end an exchange. After an `access` event they omit the fields that it has. */
 const endings: ReadonlySet<string> = new Set(['outcome', 'tunnel']);

@@ -9,14 +9,14 @@
  * to distinguish authentic lines of one chain with the same number. Several of these exist only if a chain
  * was continued from an older copy.
  */
-import { viewsOf } from '../lib/views.ts';
+import { viewsOf } from '../lib/write-buffer.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import type { AuditEvent, AuditLine } from '../domain/event.ts';
 
 /** Length of a hash: 132 bits in base64url. */
-const hashLength = 22;
+export const hashLength = 22;
 /** Length of a `prev`: 48 bits in base64url. */
-const prevLength = 8;
+export const prevLength = 8;
 
 /** The hash before the first line of a chain. */
 export const genesis = '0'.repeat(hashLength);
@@ -42,7 +42,7 @@ export function chainMac(vault: Pick<Vault, 'generations'>): ChainMac {
  * The first line of a chain with a new key has the full hash of the line before it. So the new key vouches
  * for lines of the old one, and the holder of an old key cannot change any earlier line unnoticed.
  */
-const linkEvent = 'audit.rekeyed';
+export const linkEvent = 'audit.rekeyed';
 
 /** Returns the event that links a chain to a new key. */
 export function linkAfter({ seq, hash }: ChainHead, from: string, to: string): AuditEvent {
@@ -72,15 +72,15 @@ export const unknownEnd = '0:0';
 
 /** The start of every line. Quotes in strings are escaped, so it occurs nowhere else in a line. */
 const opening = '{"v":1,"seq":';
-const openingBytes = Buffer.from(opening);
-const hashKey = ',"hash":"';
+export const openingBytes = Buffer.from(opening);
+export const hashKey = ',"hash":"';
 /** Length of `,"hash":"<hash>"}`. */
-const hashTail = hashKey.length + hashLength + 2;
+export const hashTail = hashKey.length + hashLength + 2;
 /** Length of `,"prev":"<prev>"`. */
-const prevTail = ',"prev":"'.length + prevLength + 1;
-const endKey = ',"prev_end":"';
+export const prevTail = ',"prev":"'.length + prevLength + 1;
+export const endKey = ',"prev_end":"';
 /** Length of the longest `,"prev_end":"FILE:BYTE"`: 12 digits of a file, 16 of a byte. */
-const endTail = endKey.length + 12 + 1 + 16 + 1;
+export const endTail = endKey.length + 12 + 1 + 16 + 1;
 
 /** Longest text of each field, in UTF-16 units, in the order of a line. Numbers have no limit. */
 const limits = {
@@ -382,114 +382,4 @@ function escapeControls(json: string): string {
 /** Returns the text of a line with other fields than in the log; its `hash` does not cover them. */
 export function formatLine(line: AuditLine): string {
   return escapeControls(JSON.stringify(line));
-}
-
-/** A piece of the file, as read. `claim`: node and number that a broken piece names, if readable. */
-export type Piece =
-  | {
-      readonly kind: 'line';
-      readonly node: string;
-      readonly seq: number;
-      readonly prev: string;
-      readonly hash: string;
-      readonly event: string;
-      /** End of the line before of its node; absent if the line does not name it. */
-      readonly prevEnd?: string | undefined;
-      /** Number of rotations after the key of this line. Absent: none, it is the current key. */
-      readonly age?: number | undefined;
-      /** The hash of the line before, if this line links the chain to a new key. */
-      readonly link?: string | undefined;
-    }
-  | { readonly kind: 'torn' | 'altered'; readonly claim: { node: string; seq: number } | undefined };
-
-/**
- * Splits the bytes between two newlines into pieces, usually one. If a writer dies in a write, its fragment
- * has no newline, and the line of the next writer follows directly.
- */
-export function piecesOf(bytes: Buffer): Buffer[] {
-  let from = 0;
-  const pieces: Buffer[] = [];
-  for (;;) {
-    const next = bytes.indexOf(openingBytes, from + 1, 'latin1');
-    if (next === -1) break;
-    pieces.push(bytes.subarray(from, next));
-    from = next;
-  }
-  if (from < bytes.length) pieces.push(bytes.subarray(from));
-  return pieces;
-}
-
-/** Reads a piece: `line` if a key of the log made its hash, `torn` if it may begin a line, else `altered`. */
-export function readPiece(bytes: Buffer, mac: ChainMac): Piece {
-  const end = bytes.length - hashTail;
-  const tailAt = end - prevTail - endTail;
-  if (tailAt > 0 && bytes[bytes.length - 1] === 0x7d) {
-    const tail = bytes.toString('latin1', tailAt);
-    const hash = tail.slice(-hashLength - 2, -2);
-    const isClosed = tail.startsWith(`${hashKey}${hash}"}`, end - tailAt);
-    const age = isClosed ? ageOf(bytes.subarray(0, end), hash, mac) : -1;
-    if (age !== -1) {
-      // The line is authentic, so it has the shape of `LineBatch`.
-      const start = /^\{"v":1,"seq":(\d+),"time":"[^"]*","node":"([^"]*)","event":"([^"]*)"/.exec(
-        bytes.toString('latin1', 0, Math.min(end, 512)),
-      );
-      if (start !== null) {
-        const [, seq, node, event] = start;
-        const endAt = tail.lastIndexOf(endKey, endTail);
-        const prevEnd = endAt === -1 ? undefined : tail.slice(endAt + endKey.length, endTail - 1);
-        const prev = tail.slice(end - tailAt - prevLength - 1, end - tailAt - 1);
-        const line = { node: node ?? '', seq: Number(seq), prev, hash, event: event ?? '', prevEnd };
-        return {
-          kind: 'line',
-          ...line,
-          ...(age > 0 && { age }),
-          ...(event === linkEvent && { link: linkOf(bytes) }),
-        };
-      }
-    }
-  }
-  const closed = end > 0 && /^,"hash":"[\w-]{22}"\}$/.test(bytes.toString('latin1', end));
-  // A torn line is not JSON: readers of the log would show complete JSON.
-  const isWhole = closed || parseLine(bytes) !== undefined;
-  return { kind: !isWhole && isStartOfLine(bytes) ? 'torn' : 'altered', claim: claimOf(bytes) };
-}
-
-/** Returns the number of rotations after the key that made a hash; -1 if no key of the log made it. */
-function ageOf(text: Buffer, hash: string, mac: ChainMac): number {
-  if (mac(text) === hash) return 0;
-  const at = (mac.earlier ?? []).findIndex((earlier) => earlier(text) === hash);
-  return at === -1 ? -1 : at + 1;
-}
-
-function linkOf(bytes: Buffer): string | undefined {
-  return /after line \d+ with hash ([\w-]{22})\.$/.exec(parseLine(bytes)?.reason ?? '')?.[1];
-}
-
-/** Reports whether the bytes begin like a line, or are one or several fragments of that beginning. */
-function isStartOfLine(bytes: Buffer): boolean {
-  let same = 0;
-  for (const byte of bytes) {
-    if (byte !== openingBytes[same]) same = 0;
-    if (byte !== openingBytes[same]) return false;
-    same += 1;
-    if (same === openingBytes.length) return true;
-  }
-  return true;
-}
-
-function claimOf(bytes: Buffer): { node: string; seq: number } | undefined {
-  const text = bytes.toString('latin1', 0, 512);
-  const seq = /"seq":(\d{1,15}),/.exec(text)?.[1];
-  const node = /"node":"([^"]*)"/.exec(text)?.[1];
-  return seq === undefined || node === undefined ? undefined : { node, seq: Number(seq) };
-}
-
-/** Parses a piece without verification; undefined if it is no complete line. */
-export function parseLine(bytes: Buffer): AuditLine | undefined {
-  if (!isStartOfLine(bytes) || bytes.at(-1) !== 0x7d) return undefined;
-  try {
-    return JSON.parse(bytes.toString('utf8')) as AuditLine;
-  } catch {
-    return undefined;
-  }
 }

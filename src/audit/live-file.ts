@@ -3,7 +3,8 @@ import fs from 'node:fs';
 import { z } from 'zod';
 import { isSystemError } from '../lib/errors.ts';
 import type { Generation, Vault } from '../store/vault/vault.ts';
-import { type ChainMac, piecesOf, readPiece } from './line.ts';
+import type { ChainMac } from './line.ts';
+import { piecesOf, readPiece } from './piece.ts';
 import {
   checkLogFile,
   disk,

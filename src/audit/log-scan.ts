@@ -2,9 +2,11 @@ import type { AuditLine } from '../domain/event.ts';
 import { type IndexedBlock, linesOf, markOf, readIndex } from './block-index.ts';
 import { type AuditFilter, auditMatcher, createGate, type Gate, keyConditions } from './filter.ts';
 import { endsExchange, type ExchangeJoin, joinExchanges } from './join.ts';
-import { formatLine, parseLine, piecesOf } from './line.ts';
+import { formatLine } from './line.ts';
+import { parseLine, piecesOf } from './piece.ts';
 import { type LogSource, snapshotLog } from './log-files.ts';
-import { blockSize, type LogReader, maxLineBytes, openSource, readFully, readTexts } from './reader.ts';
+import { type LogReader, maxLineBytes, openSource, readFully, readTexts } from './reader.ts';
+import { blockSize } from './packed.ts';
 
 /**
  * A part of a file that a query reads: a block of its index, its whole text after `from`, or the lines that

@@ -4,10 +4,12 @@ import { hintOf, remedy } from '../lib/hint.ts';
 import type { AuditEventName, AuditLine } from '../domain/event.ts';
 import type { AuditFilter } from './filter.ts';
 import { endsExchange, joinExchanges } from './join.ts';
-import { lineFields, parseLine, piecesOf } from './line.ts';
+import { lineFields } from './line.ts';
+import { parseLine, piecesOf } from './piece.ts';
 import { type LogSource, snapshotLog } from './log-files.ts';
-import { followLines, maxOpenFiles } from './read.ts';
-import { openSource, PackedDamage, readBackwards } from './reader.ts';
+import { followLines, maxOpenFiles } from './follow.ts';
+import { openSource, readBackwards } from './reader.ts';
+import { PackedDamage } from './packed.ts';
 import { findParts, LogScan, type Match, type Part } from './log-scan.ts';
 
 /*

@@ -9,7 +9,8 @@ import { indexName, makeIndex, readIndex } from './block-index.ts';
 import { type ChainFindings, type Gap, walkChains } from './chain.ts';
 import type { AuditLog } from '../domain/event.ts';
 import type { AuditVault } from './live-file.ts';
-import { chainMac, type ChainMac, parseLine, piecesOf, readPiece } from './line.ts';
+import { chainMac, type ChainMac } from './line.ts';
+import { parseLine, piecesOf, readPiece } from './piece.ts';
 import {
   type LogSource,
   packedName,
@@ -19,15 +20,8 @@ import {
   syncFolder,
   tryLockFile,
 } from './log-files.ts';
-import {
-  type LogReader,
-  openSource,
-  packBlock,
-  PackedDamage,
-  plainReader,
-  readBackwards,
-  readBlock,
-} from './reader.ts';
+import { type LogReader, openSource, plainReader, readBackwards, readBlock } from './reader.ts';
+import { packBlock, PackedDamage } from './packed.ts';
 import {
   nothingRemoved,
   readRetention,

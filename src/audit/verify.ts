@@ -4,9 +4,11 @@ import { SidekeyError } from '../lib/errors.ts';
 import { indexName, makeIndex, readIndex } from './block-index.ts';
 import { type ChainFindings, type ChainWalk, type Problem, problemLimit, walkChains } from './chain.ts';
 import { type AuditVault, headFile, type HeadRecord, highestSlot, readHeads } from './live-file.ts';
-import { type ChainHead, chainMac, type ChainMac, parseLine, piecesOf, readPiece } from './line.ts';
+import { type ChainHead, chainMac, type ChainMac } from './line.ts';
+import { parseLine, piecesOf, readPiece } from './piece.ts';
 import { type LogSource, rotatedFiles, snapshotLog } from './log-files.ts';
-import { openSource, PackedDamage, readForwards } from './reader.ts';
+import { openSource, readForwards } from './reader.ts';
+import { PackedDamage } from './packed.ts';
 import {
   type Anchored,
   nothingRemoved,

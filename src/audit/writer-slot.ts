@@ -12,9 +12,11 @@ import {
   openHead,
   readHeads,
 } from './live-file.ts';
-import { type ChainHead, chainMac, formatEnd, genesis, piecesOf, readPiece } from './line.ts';
+import { type ChainHead, chainMac, formatEnd, genesis } from './line.ts';
+import { piecesOf, readPiece } from './piece.ts';
 import { disk, type DiskCalls, type FileLock, snapshotLog, tryLockFile } from './log-files.ts';
-import { openSource, PackedDamage, readBackwards } from './reader.ts';
+import { openSource, readBackwards } from './reader.ts';
+import { PackedDamage } from './packed.ts';
 import { readRetention } from './sealed-heads.ts';
 
 /** Concurrent writers of one log. */

@@ -13,15 +13,8 @@ import {
 import { commandTable } from './commands.ts';
 import { assertOutsideRun, createContext } from './context.ts';
 import { wrapMessage, wrapWords } from './display.ts';
-import {
-  createAsk,
-  createOutput,
-  createScreen,
-  type Input,
-  openLines,
-  readInput,
-  type Streams,
-} from './terminal.ts';
+import { createAsk, createScreen, type Input, openLines, readInput } from './terminal.ts';
+import { createOutput, type Streams } from './output.ts';
 import { packageVersion } from '../lib/package-files.ts';
 import { didYouMean } from '../lib/text.ts';
 import { errorPhrase, SidekeyError } from '../lib/errors.ts';

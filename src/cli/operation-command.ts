@@ -8,7 +8,8 @@ import type { Call, Changing, Operation } from '../operations/operation.ts';
 import type { OptionRow } from './command.ts';
 import { atCommandLine, type Context, withUpstreamClient } from './context.ts';
 import { probeOf } from './status/ask-proxy.ts';
-import { onInterrupt, type Output } from './terminal.ts';
+import { onInterrupt } from './terminal.ts';
+import type { Output } from './output.ts';
 
 /** Operations as commands: options follow from the input of an operation. */
 

@@ -15,7 +15,7 @@ import { failureHint } from './oauth/failure-hint.ts';
 import { withoutSecrets } from './oauth/token-endpoint.ts';
 import type { ActivityNotes } from './activity.ts';
 import { accountOf, withoutToken } from '../domain/credential.ts';
-import { jwtExpiry } from './credential-input.ts';
+import { jwtExpiry } from './token-expiry.ts';
 import { type Grant, titleOf } from '../domain/grant.ts';
 import { detailed, findExact, keepGrant, type KeepState } from './keep.ts';
 import type { Dialect, LoginClient, Provider } from '../domain/provider.ts';

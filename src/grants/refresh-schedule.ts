@@ -1,4 +1,4 @@
-import { asTyped } from '../lib/package-files.ts';
+import { asTyped } from '../lib/command-name.ts';
 import { systemTimers, type Timers } from '../lib/timers.ts';
 import type { Store } from '../store/store.ts';
 import type { ActivityNotes } from './activity.ts';

@@ -12,7 +12,7 @@ import type { RefreshOutcome } from './oauth/refresh.ts';
 import { scopesIn, ungrantedScopes } from './oauth/scopes.ts';
 import type { Store } from '../store/store.ts';
 import { type ActivityNotes, createRefreshNotes } from './activity.ts';
-import { jwtExpiry } from './credential-input.ts';
+import { jwtExpiry } from './token-expiry.ts';
 import {
   boundBy,
   clockOf,

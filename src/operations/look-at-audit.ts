@@ -6,7 +6,7 @@ import { readSinkState } from '../audit/export/sink.ts';
 import { logIdOf, readHeads } from '../audit/live-file.ts';
 import { freeBytes, logBytes, rotatedFiles } from '../audit/log-files.ts';
 import { tailAudit } from '../audit/query.ts';
-import { bytesBehind } from '../audit/read.ts';
+import { bytesBehind } from '../audit/position.ts';
 import { readStoredHeads } from '../audit/sealed-heads.ts';
 import type { Config } from '../config/config.ts';
 import { displayName } from '../config/problem.ts';

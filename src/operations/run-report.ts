@@ -1,5 +1,5 @@
 import { joinExchanges } from '../audit/join.ts';
-import { endOfLog, readLinesFrom } from '../audit/read.ts';
+import { endOfLog, readLinesFrom } from '../audit/position.ts';
 import type { AuditLine } from '../domain/event.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Hint, hintText, remedy } from '../lib/hint.ts';

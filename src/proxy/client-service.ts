@@ -10,7 +10,7 @@ import { type RequestStream, streamSide } from './http/server/h2-stream.ts';
 import { type ConnectionPlaces, endsOf } from '../lib/connection-places.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintText } from '../lib/hint.ts';
-import { asTyped } from '../lib/package-files.ts';
+import { asTyped } from '../lib/command-name.ts';
 import { type PeerOwner, peerOwner } from '../lib/os.ts';
 import type { Timers } from '../lib/timers.ts';
 import type { Policy } from './policy/decide.ts';

@@ -6,7 +6,7 @@ import type { RequestHead } from './http/head.ts';
 import type { Client, InterceptedTunnel } from './http/message.ts';
 import { denialOf, refusalOf, refuseOn } from './http/problem.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
-import { asTyped } from '../lib/package-files.ts';
+import { asTyped } from '../lib/command-name.ts';
 import { type Authority, isOwn } from './policy/authority.ts';
 import { connectDomain, decideConnect, type Policy } from './policy/decide.ts';
 import type { NegotiatedProtocol } from './upstream/h2-session.ts';

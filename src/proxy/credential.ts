@@ -5,7 +5,7 @@ import { plainRequest, type RawFields, valuesOf } from './http/fields.ts';
 import { isGuardable } from './leak-guard/patterns.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { hintText } from '../lib/hint.ts';
-import { asTyped } from '../lib/package-files.ts';
+import { asTyped } from '../lib/command-name.ts';
 import { substitutePlaceholders } from './placeholders/substitute.ts';
 import { howToPropose } from './policy/decide.ts';
 import { leakSearchFor } from './policy/domain-map.ts';

@@ -6,7 +6,7 @@ import { valuesOf } from './http/fields.ts';
 import type { ExchangeResult } from './http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Hint, hintOf, hintText, remedy } from '../lib/hint.ts';
-import { asTyped } from '../lib/package-files.ts';
+import { asTyped } from '../lib/command-name.ts';
 import { visible } from '../lib/text.ts';
 import { ownHost } from './policy/authority.ts';
 import type { Domain } from './policy/domain-map.ts';

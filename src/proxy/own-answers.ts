@@ -5,7 +5,7 @@ import type { Reply } from './http/message.ts';
 import { refuse } from './http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { markup, type PageAnswer, renderPage, wantsPage } from '../lib/html.ts';
-import { asTyped } from '../lib/package-files.ts';
+import { asTyped } from '../lib/command-name.ts';
 import { hasBaseUrl } from './base-url.ts';
 import { parseAuthority } from './policy/authority.ts';
 

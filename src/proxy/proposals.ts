@@ -4,7 +4,7 @@ import { assertUnlisted, isConnected, proposalExample, readProposal } from '../a
 import { readBounded } from '../lib/body.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, hintText, remedy } from '../lib/hint.ts';
-import { asTyped } from '../lib/package-files.ts';
+import { asTyped } from '../lib/command-name.ts';
 import { ownHost } from './policy/authority.ts';
 import { proposerOf } from './proposed.ts';
 import type { Request } from './request.ts';

@@ -2,7 +2,7 @@ import type { Kysely, Transaction, UpdateQueryBuilder } from 'kysely';
 import { type Binding, leaseStanding } from '../domain/lease.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { all, done, first, type Run, written } from './queries.ts';
+import { all, byName, done, first, type Run, written } from './queries.ts';
 import {
   anyGrant,
   compare,
@@ -200,11 +200,7 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
         ),
       get: (name) =>
         run(() => first(db.selectFrom('agents').selectAll().where('name', '=', name), fromAgentRow)),
-      list: () =>
-        run(async () => {
-          const agents = await all(db.selectFrom('agents').selectAll(), fromAgentRow);
-          return agents.toSorted((a, b) => compare(a.name, b.name));
-        }),
+      list: () => run(async () => byName(await all(db.selectFrom('agents').selectAll(), fromAgentRow))),
       identityUses: () =>
         run(async () => {
           const rows = await db.selectFrom('agentUses').selectAll().execute();

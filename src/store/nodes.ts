@@ -1,6 +1,6 @@
 import { type Expression, type Kysely, sql } from 'kysely';
-import { done, first, type Run, written } from './queries.ts';
-import { compare, type Schema } from './schema.ts';
+import { byName, done, first, type Run, written } from './queries.ts';
+import type { Schema } from './schema.ts';
 import type { Store } from './store.ts';
 
 /** Milliseconds after which an unseen node with a key copy is removed: containers leave nodes behind. */
@@ -44,7 +44,7 @@ export function sqlNodes(db: Kysely<Schema>, run: Run, clock: () => Expression<n
           .select(['id', 'name', 'source', 'keyId', 'version', 'joinedAt'])
           .select(sql<number>`${clock()} - seen_at`.as('awayMs'))
           .execute();
-        return rows.toSorted((a, b) => compare(a.name, b.name));
+        return byName(rows);
       }),
     remove: (id) => run(async () => (await written(db.deleteFrom('nodes').where('id', '=', id))) === 1),
   };

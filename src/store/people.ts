@@ -1,49 +1,11 @@
 import type { Kysely } from 'kysely';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { all, done, first, type Run, written } from './queries.ts';
-import { type ApiKeyRow, compare, parseTexts, type Schema } from './schema.ts';
-import type { ApiKeyRecord, Store } from './store.ts';
+import { byName, done, first, type Run, written } from './queries.ts';
+import type { Schema } from './schema.ts';
+import type { Store } from './store.ts';
 
-export function sqlApiKeys(db: Kysely<Schema>, run: Run): Store['apiKeys'] {
-  const keys = () => db.selectFrom('apiKeys').selectAll();
-  return {
-    insert: (key) => {
-      const scopes = key.scopes === null ? null : JSON.stringify(key.scopes);
-      return run(
-        () => done(db.insertInto('apiKeys').values({ ...key, scopes })),
-        () =>
-          new SidekeyError('already_exists', `There is an API key ${key.name} already.`, {
-            hint: hintOf`use another name, or: ${remedy('api_key.revoke', { key: key.name })}`,
-          }),
-      );
-    },
-    find: (hash) => run(() => first(keys().where('hash', '=', hash), fromRow)),
-    list: () => run(async () => byName(await all(keys(), fromRow))),
-    remove: (name) => run(async () => (await written(db.deleteFrom('apiKeys').where('name', '=', name))) > 0),
-    noteUse: (name, at) =>
-      run(() =>
-        done(
-          db
-            .updateTable('apiKeys')
-            .set({ usedAt: at })
-            .where('name', '=', name)
-            .where((row) => row.or([row('usedAt', 'is', null), row('usedAt', '<', at)])),
-        ),
-      ),
-  };
-}
-
-/** Sorts here: databases differ in their collation of text. */
-function byName<Row extends { readonly name: string }>(rows: readonly Row[]): Row[] {
-  return rows.toSorted((a, b) => compare(a.name, b.name));
-}
-
-function fromRow(row: ApiKeyRow): ApiKeyRecord {
-  const { scopes, name } = row;
-  return { ...row, scopes: scopes === null ? null : parseTexts(scopes, `the API key "${name}"`, 'scopes') };
-}
-
+/** Queries for people, and the passkeys that they sign in with. */
 export function sqlPeople(db: Kysely<Schema>, run: Run): Store['people'] {
   const people = () => db.selectFrom('people').selectAll();
   const passkeys = () => db.selectFrom('passkeys').selectAll();

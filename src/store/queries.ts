@@ -1,4 +1,5 @@
 import type { SidekeyError } from '../lib/errors.ts';
+import { compare } from './schema.ts';
 
 /** Runs a query of an open store; `duplicate` returns the failure for a violated unique constraint. */
 export type Run = <Result>(query: () => Promise<Result>, duplicate?: () => SidekeyError) => Promise<Result>;
@@ -33,4 +34,9 @@ export async function written(statement: { executeTakeFirstOrThrow(): Promise<Wr
 /** Runs a statement. */
 export async function done(statement: { execute(): Promise<unknown> }): Promise<void> {
   await statement.execute();
+}
+
+/** Returns rows in the order of their names. Databases differ in their collation of text. */
+export function byName<Row extends { readonly name: string }>(rows: readonly Row[]): Row[] {
+  return rows.toSorted((a, b) => compare(a.name, b.name));
 }

@@ -1,7 +1,8 @@
 import type { Expression, Kysely } from 'kysely';
 import { SidekeyError } from '../lib/errors.ts';
 import { sqlRights } from './agents.ts';
-import { sqlApiKeys, sqlPeople } from './people.ts';
+import { sqlApiKeys } from './api-keys.ts';
+import { sqlPeople } from './people.ts';
 import { sqlEnrolments, sqlNodes } from './nodes.ts';
 import { sqlApprovals } from './approvals.ts';
 import { sqlProposals } from './proposals.ts';

@@ -32,6 +32,7 @@ const events: fc.Arbitrary<AuditEvent> = fc.record({
   exchange: text,
   agent: text,
   lease: text,
+  subject: text,
   user: text,
   grant: text,
   provider: text,
@@ -53,12 +54,12 @@ const events: fc.Arbitrary<AuditEvent> = fc.record({
   duration_ms: number,
   leaks: number,
   foreign: text,
-});
+} satisfies Record<keyof AuditEvent, unknown>);
 
 const limits: Readonly<Record<string, number>> = Object.fromEntries(
   [
-    'exchange 64, agent 256, lease 128, user 256, grant 128, provider 128, client 128, scheme 16, host 260',
-    'credential 128, approval 16, by 160, method 64, path 2048, outcome 32, code 64, reason 512, foreign 256',
+    'exchange 64, agent 256, lease 128, subject 200, user 256, grant 128, provider 128, client 128, scheme 16',
+    'host 260, credential 128, approval 16, by 160, method 64, path 2048, outcome 32, code 64, reason 512, foreign 256',
   ].flatMap((line) =>
     line
       .split(', ')

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { rotatedFiles } from '../../src/audit/log-files.ts';
-import { blockSize, packBlock } from '../../src/audit/reader.ts';
+import { blockSize, packBlock } from '../../src/audit/packed.ts';
 import { openAuditLog } from '../../src/audit/log.ts';
 import { packRotated } from '../../src/audit/retention.ts';
 import { queryAudit } from '../../src/audit/query.ts';

@@ -1,7 +1,7 @@
 import { isWaiting, type Answer, type Approval, type Reach, unshownText } from '../../domain/approval.ts';
 import { markup, type Markup, type Page, type PageAnswer, renderPage } from '../../lib/html.ts';
 import { hintText, remedy } from '../../lib/hint.ts';
-import { asTyped } from '../../lib/package-files.ts';
+import { asTyped } from '../../lib/command-name.ts';
 import { untrusted } from '../../lib/text.ts';
 import { type ApprovalLinks, parseLinkPath, sealHeader } from './announce.ts';
 import type { ApprovalQueue } from './queue.ts';

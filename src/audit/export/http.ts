@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { readBounded } from '../../lib/body.ts';
 import type { AuditLine } from '../../domain/event.ts';
-import type { ReadLine } from '../read.ts';
+import type { ReadLine } from '../position.ts';
 import { severityOf, type Sink, SinkFailure, type SinkTransports } from './sink.ts';
 
 interface HttpSinkOptions {

@@ -15,7 +15,7 @@ import {
   readLinesBefore,
   type LinesRead,
   startOfLog,
-} from '../read.ts';
+} from '../position.ts';
 
 /** Lines that are delivered together. */
 export interface SinkBatch {

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import type { ReadLine } from '../read.ts';
+import type { ReadLine } from '../position.ts';
 import { type Datagrams, severityOf, type Sink, type SinkTransports, SinkFailure } from './sink.ts';
 import { reasonOf } from './http.ts';
 

@@ -3,7 +3,8 @@ import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
 import { hintText } from '../../lib/hint.ts';
 import type { Context } from '../context.ts';
 import { openEndpoint } from '../fetch/send.ts';
-import { asTyped, packageVersion } from '../../lib/package-files.ts';
+import { packageVersion } from '../../lib/package-files.ts';
+import { asTyped } from '../../lib/command-name.ts';
 import { type ToolParts, tools } from './tools.ts';
 
 /**

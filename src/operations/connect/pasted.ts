@@ -1,6 +1,7 @@
 import { type AwsKeys, clockOf, type Credential, type OAuth2Credential } from '../../domain/credential.ts';
 import type { PastedToken, Provider, TokenPart } from '../../domain/provider.ts';
-import { jwtExpiry, looksLikeJwt, readCredential } from '../../grants/credential-input.ts';
+import { readCredential } from '../../grants/credential-input.ts';
+import { jwtExpiry, looksLikeJwt } from '../../grants/token-expiry.ts';
 import {
   checkedKeys,
   checkedRegion,

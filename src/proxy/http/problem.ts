@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import { SidekeyError } from '../../lib/errors.ts';
 import { hintText } from '../../lib/hint.ts';
 import { failures } from '../../lib/failures.ts';
-import { asTyped } from '../../lib/package-files.ts';
+import { asTyped } from '../../lib/command-name.ts';
 import type { Denial } from '../policy/decide.ts';
 import type { RawFields } from './fields.ts';
 import { createGone, type Reply } from './message.ts';

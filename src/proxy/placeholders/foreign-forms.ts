@@ -1,4 +1,4 @@
-import { looksLikeJwt } from '../../grants/credential-input.ts';
+import { looksLikeJwt } from '../../grants/token-expiry.ts';
 import type { RawFields } from '../http/fields.ts';
 import type { CredentialFinder } from '../schemes/forms.ts';
 import { forgivingName } from '../schemes/parameters.ts';

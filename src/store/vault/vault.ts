@@ -1,5 +1,5 @@
 import { createHmac, hash, type KeyObject } from 'node:crypto';
-import { viewsOf } from '../../lib/views.ts';
+import { viewsOf } from '../../lib/write-buffer.ts';
 import { openEnvelope, rewrapEnvelope, sealedKeyId, sealEnvelope, type WrapKey } from './envelope.ts';
 import { derivedKey, keyIdOf } from './key-source.ts';
 

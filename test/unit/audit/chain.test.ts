@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { problemLimit, walkChains } from '../../../src/audit/chain.ts';
-import { genesis, prevOf, type ChainHead, type Piece } from '../../../src/audit/line.ts';
+import { genesis, prevOf, type ChainHead } from '../../../src/audit/line.ts';
+import type { Piece } from '../../../src/audit/piece.ts';
 
 /** The `seq`th line of a chain whose hashes are `<node><seq>` and some more. */
 function line(node: string, seq: number, over: Partial<Extract<Piece, { kind: 'line' }>> = {}): Piece {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent } from '../../../src/domain/event.ts';
-import { chainMac, genesis, parseLine, piecesOf, readPiece } from '../../../src/audit/line.ts';
+import { chainMac, genesis } from '../../../src/audit/line.ts';
+import { parseLine, piecesOf, readPiece } from '../../../src/audit/piece.ts';
 import { composeLine } from './compose-line.ts';
 import { vaultForTest } from './vault-for-test.ts';
 
@@ -9,7 +10,12 @@ const otherMac = chainMac(vaultForTest('other'));
 const start = { seq: 0, hash: genesis };
 const time = '2026-01-02T03:04:05.000Z';
 
-const full: AuditEvent = {
+/** Each field of an event. The compiler requires new fields here, and a test in the line. */
+const full: Required<AuditEvent> = {
+  foreign: 'header authorization bearer',
+  leaks: 1,
+  approval: 'p',
+  subject: 'repo:acme/app',
   credential: 'c0ffee',
   duration_ms: 1.23456,
   bytes_out: 2,
@@ -46,9 +52,13 @@ function keys(event: AuditEvent): string[] {
 describe('the text of an audit line', () => {
   it('has the public fields in their order', () => {
     expect(Object.keys(JSON.parse(line(full)) as object).join(' ')).toBe(
-      'v seq time node event exchange agent lease user grant provider client host port credential scheme by method ' +
-        'path outcome code status reason bytes_in bytes_out duration_ms prev hash',
+      'v seq time node event exchange agent lease subject user grant provider client host port credential scheme ' +
+        'approval by method path outcome code status reason bytes_in bytes_out duration_ms leaks foreign prev hash',
     );
+  });
+
+  it('has each field of an event that has them all', () => {
+    expect(new Set(keys(full))).toEqual(new Set(Object.keys(full).filter((name) => name !== 'event')));
   });
 
   it('has values unchanged, and durations to the microsecond', () => {

@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { expect, it } from 'vitest';
-import { blockSize, openPacked, packBlock, PackedDamage } from '../../../src/audit/reader.ts';
+import { blockSize, openPacked, packBlock, PackedDamage } from '../../../src/audit/packed.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 async function packed(text: Buffer): Promise<string> {

@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, it } from 'vitest';
 import { rotatedName } from '../../../src/audit/log-files.ts';
-import { endOfLog, readLinesFrom, startOfLog, type LogPosition } from '../../../src/audit/read.ts';
+import { endOfLog, readLinesFrom, startOfLog, type LogPosition } from '../../../src/audit/position.ts';
 import { newLogFile, openLog, write, writtenLog } from './log-for-test.ts';
 
 const later = () => Date.now() + 60_000;

@@ -9,7 +9,7 @@ import {
   sinkStateFile,
   startShipping,
 } from '../../../src/audit/export/sink.ts';
-import { bytesBehind } from '../../../src/audit/read.ts';
+import { bytesBehind } from '../../../src/audit/position.ts';
 import { packRotated, removeExpired } from '../../../src/audit/retention.ts';
 import { manualTimers } from './export/manual-timers.ts';
 import { newLogFile, openLog, rewrite, write } from './log-for-test.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createOutput } from '../../../src/cli/terminal.ts';
+import { createOutput } from '../../../src/cli/output.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { hintText } from '../../../src/lib/hint.ts';
 

@@ -1,7 +1,8 @@
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { asTyped, commandName, door, isLinked } from '../../../src/lib/package-files.ts';
+import { door } from '../../../src/lib/package-files.ts';
+import { asTyped, commandName, isLinked } from '../../../src/lib/command-name.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 // npm for Windows puts scripts on the PATH, and no links: hints there say npx.

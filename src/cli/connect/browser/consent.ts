@@ -1,6 +1,6 @@
 import { caughtFailure, inputInvalid, SidekeyError } from '../../../lib/errors.ts';
 import { hintText } from '../../../lib/hint.ts';
-import { asTyped } from '../../../lib/package-files.ts';
+import { asTyped } from '../../../lib/command-name.ts';
 import type { Callback } from '../../../grants/oauth/authorization-code.ts';
 import type { BrowserConsent } from '../../../operations/connect/consent.ts';
 import {
