@@ -1,4 +1,4 @@
-import { jsonObject, type JsonObject } from './oauth/http.ts';
+import { jwtPart } from './oauth/http.ts';
 
 /** Expiry times of token files and JWTs. Pure; times are milliseconds since the epoch. */
 
@@ -90,11 +90,4 @@ export function jwtExpiry(token: string): number | null {
 /** Reports whether a text looks like a signed JWT: three parts, the first with `alg` (RFC 7515 §4.1.1). */
 export function looksLikeJwt(text: string): boolean {
   return typeof jwtPart(text, 0)?.['alg'] === 'string';
-}
-
-function jwtPart(token: string, index: 0 | 1): JsonObject | null {
-  const parts = token.split('.');
-  const part = parts[index] ?? '';
-  if (parts.length !== 3 || !/^[A-Za-z0-9_-]+$/.test(part)) return null;
-  return jsonObject(Buffer.from(part, 'base64url').toString('utf8'));
 }

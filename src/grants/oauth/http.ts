@@ -58,9 +58,12 @@ export function jsonObject(text: string): JsonObject | null {
   }
 }
 
-/** Returns the header (0) or the claims (1) of a JWT, with no check of its signature; null: no JSON object. */
+/** Returns the header (0) or the claims (1) of a JWT, with no check of its signature; null: it is no JWT. */
 export function jwtPart(token: string, index: 0 | 1): JsonObject | null {
-  return jsonObject(Buffer.from(token.split('.')[index] ?? '', 'base64url').toString('utf8'));
+  const parts = token.split('.');
+  const part = parts[index] ?? '';
+  if (parts.length !== 3 || !/^[\w-]+=*$/.test(part)) return null;
+  return jsonObject(Buffer.from(part, 'base64url').toString('utf8'));
 }
 
 /** Returns the value at a path such as `authed_user.access_token`, of own members only, or undefined. */
