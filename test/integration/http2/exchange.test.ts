@@ -94,9 +94,7 @@ describe('an HTTP/2 client', () => {
     );
     stream
       .on('error', () => {})
-      .on('wantTrailers', () =>
-        stream.sendTrailers({ 'x-sum': '9', authorization: 'mine', dpop: 'mine' }),
-      );
+      .on('wantTrailers', () => stream.sendTrailers({ 'x-sum': '9', authorization: 'mine', dpop: 'mine' }));
     stream.write('he');
     stream.end('llo');
     const trailers = framing === 'transfer-encoding' ? { 'x-sum': '9' } : {};
