@@ -202,7 +202,7 @@ describe('a DPoP request that is sent again', () => {
     });
     const { sidekey } = await boundTo(upstream);
     const session = await openSession(sidekey, upstream.authority);
-    const stream = session.request({ ':method': 'POST', ':path': '/' });
+    const stream = session.request({ ':method': 'POST', ':path': '/' }).on('error', () => {});
     const answer = answerOf(stream);
     stream.write('0123');
     await Promise.race([asked.promise, answer]);
