@@ -100,6 +100,8 @@ export async function createAdminServer(parts: AdminParts): Promise<AdminServer>
           throw listenFailure(cause, { host, port, setting: 'admin.listen' });
         },
       );
+      // A connection that the system could not accept must not end the process.
+      server.on('error', (err) => parts.log.warn({ err }, 'a connection could not be accepted'));
       const { address, port: actual } = server.address() as AddressInfo;
       return { host: address, port: actual };
     },

@@ -180,9 +180,9 @@ export class Exchange extends Request implements Account, Sending {
     const { credential } = (this.request = applyCredential(this));
     const access = this.record.access(credential?.token, fingerprint);
     const also = credential?.also ?? none;
-    // The promise of the last one is that of all.
-    for (const { token } of also) void audit.write(this.record.added(token, fingerprint));
-    return audit.write(access);
+    if (also.length === 0) return audit.write(access);
+    const added = also.map(({ token }) => audit.write(this.record.added(token, fingerprint)));
+    return Promise.all([...added, audit.write(access)]).then(() => {});
   }
 
   send(): void {

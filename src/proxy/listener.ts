@@ -91,6 +91,8 @@ export class ProxyListener implements Listener {
     await once(server, 'listening').catch((cause: NodeJS.ErrnoException) => {
       throw listenFailure(cause, { host, port, setting: 'proxy.listen' });
     });
+    // A connection that the system could not accept must not end the process.
+    server.on('error', (error) => this.#work.failed(error));
     this.#redirection?.listens(server);
     await this.#redirection?.check();
     return server.address() as AddressInfo;

@@ -1,8 +1,8 @@
 /** Programs that hold a placeholder and put it where they like; what the upstream sees is the credential. */
-import { text } from 'node:stream/consumers';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { requestBody } from '../support/request-body.ts';
 import { startUpstream } from '../support/upstream.ts';
 import { createSecret, type Secret } from './support/secret.ts';
 import { missing, openStage, type Stage } from './support/stage.ts';
@@ -24,7 +24,7 @@ async function setup(secret: Secret, define: (url: string) => object, credential
   const seen: Seen[] = [];
   const upstream = await startUpstream((request, response) => {
     const { method = '', url: target = '', headers } = request;
-    void text(request).then(async (body) => {
+    void requestBody(request).then(async (body) => {
       seen.push({ method, target, headers, body });
       await secret.hold(`${method} ${target.split('?', 1)[0]}`);
       response.writeHead(200, { 'Content-Type': 'application/json' }).end('{"greeting":"hello"}');

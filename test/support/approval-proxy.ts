@@ -1,8 +1,8 @@
 /** A proxy whose rules require an approval for DELETE, a webhook receiver, and a client that waits. */
 import type { IncomingMessage } from 'node:http';
-import { text } from 'node:stream/consumers';
 import type { QuestionMessage } from '../../src/agents/approvals/announce.ts';
 import { openTunnel, type RawClient } from './raw-client.ts';
+import { requestBody } from './request-body.ts';
 import { startSidekey, type TestSidekey } from './sidekey.ts';
 import { startUpstream } from './upstream.ts';
 
@@ -44,7 +44,7 @@ export async function startApprovalProxy({
   const all: Told[] = [];
   let came = Promise.withResolvers<void>();
   const chat = await startUpstream((request, response) => {
-    void text(request).then((body) => {
+    void requestBody(request).then((body) => {
       all.push({ headers: request.headers, body, message: JSON.parse(body) as QuestionMessage });
       response.writeHead(receives()).end();
       came.resolve();

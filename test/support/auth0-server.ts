@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { text } from 'node:stream/consumers';
 import {
   accountJson,
   browse,
@@ -12,6 +11,7 @@ import {
   sameSet,
   send,
 } from './auth0-answers.ts';
+import { requestBody } from './request-body.ts';
 import { startUpstream } from './upstream.ts';
 
 /** An account that a user has connected, as the server stores it. */
@@ -132,7 +132,7 @@ export async function startAuth0(options: Auth0Options = {}): Promise<Auth0Serve
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '', upstream.url);
-    const body = await text(request);
+    const body = await requestBody(request);
     try {
       if (url.pathname === '/oauth/token') return await token(request, response, body);
       if (url.pathname === '/.well-known/openid-configuration') {

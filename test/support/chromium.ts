@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process';
 import { constants } from 'node:fs';
-import { access, chmod, mkdtemp, readFile, rm, watch, writeFile } from 'node:fs/promises';
+import { access, chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { onTestFinished } from 'vitest';
 import { WebSocket } from 'ws';
 import { endWithWorker } from './shared-browser.ts';
@@ -82,7 +83,7 @@ export async function startChromium(
   const profile = await mkdtemp(join(tmpdir(), 'sidekey-chromium-'));
   const child = spawn(chromium, flagsOf(profile, resolve), { stdio: 'ignore', detached: true });
   endWithWorker(child, profile);
-  const address = await debuggingAddress(profile, profile);
+  const address = await debuggingAddress(profile);
   return (url) => openPage(address, url);
 }
 
@@ -128,23 +129,18 @@ export async function browserProgram(chromium: string, resolve: readonly string[
     // Its child processes end after it, and write files until then.
     await rm(profile, { recursive: true, force: true, maxRetries: 20 });
   });
-  return { program, page: async () => openPage(await debuggingAddress(folder, profile)) };
+  return { program, page: async () => openPage(await debuggingAddress(profile)) };
 }
 
-/** Reads the port and path that Chromium writes to a file when it listens. */
-async function debuggingAddress(folder: string, profile: string): Promise<string> {
-  const read = async () => {
+/**
+ * Reads the port and path that Chromium writes to a file of its profile when it listens. Polls, because a
+ * recursive `watch` throws outside of its promise if it finds that Chromium has just removed a folder.
+ */
+async function debuggingAddress(profile: string): Promise<string> {
+  for (const end = Date.now() + 15_000; Date.now() < end; await delay(20)) {
     const text = await readFile(join(profile, 'DevToolsActivePort'), 'utf8').catch(() => '');
-    const [port, path] = text.split('\n');
-    return port !== undefined && path !== undefined && path !== '' ? `ws://127.0.0.1:${port}${path}` : null;
-  };
-  const changes = watch(folder, { recursive: true, signal: AbortSignal.timeout(15_000) });
-  let address = await read();
-  if (address !== null) return address;
-  for await (const { filename } of changes) {
-    if (filename === null) continue;
-    address = await read();
-    if (address !== null) return address;
+    const [port, path = ''] = text.split('\n');
+    if (path !== '') return `ws://127.0.0.1:${port}${path}`;
   }
   throw new Error('Chromium did not start.');
 }

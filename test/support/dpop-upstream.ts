@@ -2,13 +2,13 @@ import { oauth2Credential } from './oauth2-credential.ts';
 import { hash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
-import { text } from 'node:stream/consumers';
 import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from 'jose';
 import { newDpopKey, proofKey } from '../../src/proxy/schemes/dpop-proof.ts';
 import type { OAuth2Credential } from '../../src/domain/credential.ts';
 import { grantedTo, type Granted } from './granted.ts';
 import { ask, openSession } from './h2-client.ts';
 import { openTunnel } from './raw-client.ts';
+import { requestBody } from './request-body.ts';
 import { bearerToken, type SidekeyOptions } from './sidekey.ts';
 import { startH2Upstream, startUpstream, type Upstream } from './upstream.ts';
 
@@ -101,7 +101,7 @@ export function createDpopApi(): DpopApi {
   }
 
   async function answer(request: Request, response: Response): Promise<void> {
-    const body = await text(request);
+    const body = await requestBody(request);
     if (request.url === '/token') {
       const form = Object.fromEntries(new URLSearchParams(body));
       refreshes.push(form);

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { text } from 'node:stream/consumers';
 import { hashToken } from '../../src/agents/authentication.ts';
 import { openTunnel, type RawResponse } from './raw-client.ts';
+import { requestBody } from './request-body.ts';
 import { addAgent, leaseRecord } from './rights.ts';
 import { type SidekeyOptions, startSidekey, type TestSidekey } from './sidekey.ts';
 import { startUpstream, type Upstream } from './upstream.ts';
@@ -105,7 +105,7 @@ export async function startLoginServer(
   }
 
   async function listener(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const body = await text(request);
+    const body = await requestBody(request);
     if (request.method !== 'POST' || !/^\/+oauth\/+token/i.test(request.url ?? '')) {
       api.push(request.headers.authorization ?? '');
       response.end('the API');

@@ -1,9 +1,9 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
-import { text } from 'node:stream/consumers';
 import { home, type Home, type Ran, type Running } from './command-line.ts';
 import { createMarks, filesBelow, type Marks } from './marks.ts';
 import type { RawClient } from './raw-client.ts';
+import { requestBody } from './request-body.ts';
 import { upstreamCa, upstreamHost } from './upstream.ts';
 
 /** A home with marked secrets, the output of its commands, and its files. */
@@ -105,6 +105,6 @@ export function recordReceived() {
 
 /** The whole request as text. */
 export async function requestText(request: IncomingMessage): Promise<string> {
-  const body = await text(request);
+  const body = await requestBody(request);
   return [request.url, ...request.rawHeaders, body, ...request.rawTrailers].join('\n');
 }

@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { buffer } from 'node:stream/consumers';
 import { hashToken } from '../../src/agents/authentication.ts';
 import {
   agentHolder,
@@ -10,6 +9,7 @@ import {
   plainForm,
   readForm,
 } from '../../src/proxy/placeholders/codes.ts';
+import { requestBody } from './request-body.ts';
 import { addAgent, leaseRecord } from './rights.ts';
 import { bearerToken, startSidekey, type TestSidekey } from './sidekey.ts';
 import { startUpstream, type Upstream } from './upstream.ts';
@@ -47,7 +47,7 @@ export async function startPlaceholderProxy(
 ): Promise<PlaceholderProxy> {
   const asked: Asked[] = [];
   const listener = async (request: IncomingMessage, response: ServerResponse) => {
-    const body = (await buffer(request)).toString();
+    const body = await requestBody(request);
     const { url = '', headers, rawHeaders } = request;
     asked.push({ target: url, headers, rawHeaders, body });
     response.end('ok');

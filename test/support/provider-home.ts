@@ -1,8 +1,8 @@
 /** The provider `desk` with given responses, and a home whose config has it. */
 import { writeFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { text } from 'node:stream/consumers';
 import { home, type Home } from './command-line.ts';
+import { requestBody } from './request-body.ts';
 import { startUpstream, upstreamCa, upstreamHost } from './upstream.ts';
 
 /** A request to the provider. */
@@ -48,7 +48,7 @@ export async function homeWithProvider(
 ): Promise<ProviderHome> {
   const asked: Asked[] = [];
   const upstream = await startUpstream((request: IncomingMessage, response: ServerResponse) => {
-    void text(request).then((body) => {
+    void requestBody(request).then((body) => {
       const { url: path = '', headers } = request;
       const one = { path, headers, form: Object.fromEntries(new URLSearchParams(body)) };
       asked.push(one);

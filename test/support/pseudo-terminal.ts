@@ -38,6 +38,8 @@ export function runInTerminal(
     env: { PATH: process.env['PATH'], npm_command: '', HOME: cwd, TERM: 'xterm', SHELL: '/bin/sh', ...env },
     stdio: ['pipe', 'pipe', 'ignore'],
   });
+  // The program may end while a key is typed.
+  child.stdin.on('error', () => {});
   let text = '';
   const conditions = new Set<() => void>();
   child.stdout.setEncoding('utf8').on('data', (part: string) => {

@@ -93,6 +93,7 @@ export async function openLayers(
     ca: sidekey.caPem,
     ALPNProtocols: [...protocols],
   });
+  inner.on('error', () => {});
   await once(inner, 'secureConnect');
   return { inner, outer: outer.socket };
 }

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { request } from 'node:https';
 import type { LookupFunction } from 'node:net';
 import { text } from 'node:stream/consumers';
+import { requestBody } from './request-body.ts';
 import { startUpstream, upstreamCa, upstreamHost } from './upstream.ts';
 
 /** Metadata of a client as sent and as answered (RFC 7591 §2). */
@@ -47,7 +48,7 @@ export async function startRegisteringServer(deviation: Deviation = {}) {
   const issuer = upstream.url;
   async function serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(incoming.url ?? '/', issuer);
-    const body = await text(incoming);
+    const body = await requestBody(incoming);
     const authorization = incoming.headers.authorization ?? '';
     const document = present.documents?.[url.pathname];
     if (document !== undefined) {

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { text } from 'node:stream/consumers';
+import { requestBody } from './request-body.ts';
 import { startUpstream, type Upstream } from './upstream.ts';
 
 /** A request for new tokens. */
@@ -72,7 +72,7 @@ export async function startTokenServer(options: TokenServerOptions): Promise<Tok
   }
 
   async function tokens(incoming: IncomingMessage, response: ServerResponse, asker: string): Promise<void> {
-    const refreshToken = new URLSearchParams(await text(incoming)).get('refresh_token') ?? '';
+    const refreshToken = new URLSearchParams(await requestBody(incoming)).get('refresh_token') ?? '';
     const name = refreshToken.split('.')[1] ?? '';
     const request: TokenRequest = { asker, family: name, refreshToken };
     requests.push(request);

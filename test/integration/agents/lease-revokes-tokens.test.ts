@@ -1,6 +1,5 @@
 /** `leases: { revoke: token }`: the end of a lease ends the access tokens that it alone used. */
 import type { IncomingMessage } from 'node:http';
-import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { hashToken } from '../../../src/agents/authentication.ts';
 import type { OAuth2Credential } from '../../../src/domain/credential.ts';
@@ -10,6 +9,7 @@ import type { LeaseRecord } from '../../../src/store/store.ts';
 import { home, leaseCreate } from '../../support/command-line.ts';
 import { oauth2Credential } from '../../support/oauth2-credential.ts';
 import { openTunnel } from '../../support/raw-client.ts';
+import { requestBody } from '../../support/request-body.ts';
 import { addAgent, leaseRecord } from '../../support/rights.ts';
 import { startSidekey, type SidekeyOptions, type TestSidekey } from '../../support/sidekey.ts';
 import { testUpstreamClient } from '../../support/upstream-fetch.ts';
@@ -32,7 +32,7 @@ interface Settings {
   readonly isOwn?: boolean;
 }
 
-const form = async (request: IncomingMessage) => new URLSearchParams(await text(request));
+const form = async (request: IncomingMessage) => new URLSearchParams(await requestBody(request));
 
 /** A service that refreshes and revokes, and a proxy with a grant for it; two leases and an agent. */
 async function setup(settings: Settings = {}) {

@@ -1,11 +1,11 @@
 /** Traces of exchanges, as an OpenTelemetry collector receives them. */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { json } from 'node:stream/consumers';
 import { expect, onTestFinished, test } from 'vitest';
 import { createTracer } from '../../../src/proxy/telemetry/traces.ts';
 import { granted } from '../../support/granted.ts';
 import { openTunnel } from '../../support/raw-client.ts';
+import { requestBody } from '../../support/request-body.ts';
 
 interface Span {
   readonly name: string;
@@ -25,8 +25,8 @@ interface TraceRequest {
 async function collector(status = 200): Promise<{ readonly url: string; readonly spans: Span[] }> {
   const spans: Span[] = [];
   const server = createServer((request, response) => {
-    void json(request).then((body) => {
-      const { resourceSpans } = body as TraceRequest;
+    void requestBody(request).then((body) => {
+      const { resourceSpans } = JSON.parse(body) as TraceRequest;
       spans.push(...resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap((each) => each.spans)));
       response.writeHead(status).end('{}');
     });

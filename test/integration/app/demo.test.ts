@@ -132,7 +132,8 @@ describe('npm run demo', { timeout: 60_000 }, () => {
       env: { PATH: process.env['PATH'] },
       stdio: ['pipe', 'pipe', 'ignore'],
     });
-    shell.stdin.end(script);
+    // A command that fails ends the shell before it has read the rest.
+    shell.stdin.on('error', () => {}).end(script);
     const ended = once(shell, 'close');
     const output = await text(shell.stdout);
     await expect(ended).resolves.toEqual([0, null]);

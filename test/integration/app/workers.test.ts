@@ -3,11 +3,11 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
-import { json } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { home, leaseCreate, program } from '../../support/command-line.ts';
 import { proxiedGet } from '../../support/proxied-get.ts';
+import { requestBody } from '../../support/request-body.ts';
 import { ask, pollDelay, startTwoWorkers } from '../../support/two-workers.ts';
 import { startTokenServer } from '../../support/token-server.ts';
 import { startUpstream } from '../../support/upstream.ts';
@@ -135,7 +135,7 @@ describe('several workers', timeout, () => {
   test('hold requests for approval, and the answer reaches the right worker', async () => {
     const links: string[] = [];
     const chat = await startUpstream((request, response) => {
-      void json(request).then((message) => links.push((message as { link: string }).link));
+      void requestBody(request).then((body) => links.push((JSON.parse(body) as { link: string }).link));
       response.end();
     });
     const { at, upstream, spread } = await startTwoWorkers({

@@ -64,6 +64,20 @@ describe('the audit log of a proxy', () => {
     expect(asked).toBe(0);
   });
 
+  test('causes requests to be refused if the credential of a second grant cannot be recorded', async () => {
+    let asked = 0;
+    const upstream = await startUpstream((_request, response) => response.end(String((asked += 1))));
+    const also = [{ grant: 'app', as: { header: 'X-Api-Key' } }];
+    const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme', also } } });
+    await sidekey.grant([upstream.authority]);
+    await sidekey.grant([upstream.authority], { name: 'app' });
+    const client = await openTunnel(sidekey, upstream.authority);
+    fillDisk(sidekey, 'write');
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    expect(await client.response()).toMatchObject({ status: 503, reason: 'audit_unavailable' });
+    expect(asked).toBe(0);
+  });
+
   test('causes blind tunnels to be refused if it cannot be written', async () => {
     const upstream = await startUpstream((_request, response) => response.end('ok'));
     const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });

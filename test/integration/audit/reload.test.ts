@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
 import type { AuditLine } from '../../../src/domain/event.ts';
+import { requestBody } from '../../support/request-body.ts';
 import { startSidekey, type TestSidekey } from '../../support/sidekey.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
@@ -13,7 +13,7 @@ import { startUpstream } from '../../support/upstream.ts';
 async function receiver() {
   const lines: AuditLine[] = [];
   const upstream = await startUpstream((request, response) => {
-    void text(request).then((body) => {
+    void requestBody(request).then((body) => {
       lines.push(
         ...body
           .trimEnd()

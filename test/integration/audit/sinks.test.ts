@@ -19,6 +19,7 @@ import { keptText } from '../../../src/operations/look-at-audit.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { openUpstreamClient } from '../../../src/app/upstream.ts';
 import { home } from '../../support/command-line.ts';
+import { requestBody } from '../../support/request-body.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 import { access, headsWritten, openLog, paths, write } from '../../unit/audit/log-for-test.ts';
@@ -71,13 +72,6 @@ async function lookedAfter(audit: (folder: string) => object, privateAddresses =
   return { ...time, file: config.audit.file, folder, log, upkeep, said, look, state };
 }
 
-async function bodyOf(request: IncomingMessage): Promise<string> {
-  request.setEncoding('utf8');
-  let text = '';
-  for await (const piece of request) text += piece as string;
-  return text;
-}
-
 /** An HTTPS server that keeps what is POSTed, and says when. */
 async function receiver(
   answer: (count: number) => { status: number; body?: string; retryAfter?: string } = () => ({ status: 204 }),
@@ -85,7 +79,7 @@ async function receiver(
   const got: { headers: IncomingMessage['headers']; path: string; body: string }[] = [];
   let arrived = Promise.withResolvers<void>();
   const listener: RequestListener = (request, response) => {
-    void bodyOf(request).then((body) => {
+    void requestBody(request).then((body) => {
       got.push({ headers: request.headers, path: request.url ?? '', body });
       const { status, body: text = '', retryAfter } = answer(got.length);
       response.writeHead(status, retryAfter === undefined ? {} : { 'retry-after': retryAfter }).end(text);

@@ -1,6 +1,5 @@
 /** `grant revoke` and `grant remove`: the provider is told where it can be, and the end here waits for nobody. */
 import { readFile, writeFile } from 'node:fs/promises';
-import { text } from 'node:stream/consumers';
 import { describe, expect, test, vi } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { requestTokens } from '../../../examples/helpdesk/authorization-code.ts';
@@ -10,6 +9,7 @@ import { openState } from '../../../src/app/state.ts';
 import { acmeHome, secret, type AcmeHome } from '../../support/connect-home.ts';
 import { home, type Home } from '../../support/command-line.ts';
 import { homeForProvider } from '../../support/provider-home.ts';
+import { requestBody } from '../../support/request-body.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
 async function connected(): Promise<AcmeHome> {
@@ -133,7 +133,7 @@ test('a revocation waits for a late refresh, and revokes the tokens that it gets
   const { promise: sent, resolve: noteSent } = Promise.withResolvers<void>();
   const revoked: (string | null)[] = [];
   const upstream = await startUpstream((request, response) => {
-    void text(request).then(async (body) => {
+    void requestBody(request).then(async (body) => {
       if (request.url === '/revoke') revoked.push(new URLSearchParams(body).get('token'));
       else {
         noteSent();

@@ -55,13 +55,17 @@ const place = () =>
 /** A port behind which each connection is a CONNECT through the proxy: for clients that know no proxies. */
 async function throughConnect(sidekey: TestSidekey, authority: string): Promise<number> {
   const server = createServer((near) => {
-    void openClient(sidekey).then(async (client) => {
+    const tunnel = async () => {
+      const client = await openClient(sidekey);
+      near.on('close', () => client.socket.destroy());
       client.send(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`);
       await client.response('CONNECT');
       client.socket.removeAllListeners('data');
       near.pipe(client.socket).pipe(near);
-      near.on('error', () => client.socket.destroy());
-    });
+    };
+    near.on('error', () => near.destroy());
+    // The program may leave before its tunnel is open.
+    tunnel().catch(() => near.destroy());
   });
   await once(server.listen(0, '127.0.0.1'), 'listening');
   onTestFinished(() => void server.close());

@@ -22,6 +22,7 @@ function start(path: string, limits: readonly RuleLimit[], requests: number): Ta
   const child = spawn(process.execPath, [program, path, JSON.stringify(limits), String(requests)], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
+  child.stdin.on('error', () => {});
   onTestFinished(() => void child.kill('SIGKILL'));
   const ready = Promise.withResolvers<void>();
   const first = Promise.withResolvers<void>();

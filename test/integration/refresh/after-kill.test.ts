@@ -1,12 +1,12 @@
 /** Two real proxies on one store: one is killed or stopped in the middle of a refresh, the other is asked for the token. */
 import { writeFile } from 'node:fs/promises';
-import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { loadConfig } from '../../../src/config/load.ts';
 import { openView } from '../../../src/app/state.ts';
 import { home, startProgram } from '../../support/command-line.ts';
 import { proxiedGet } from '../../support/proxied-get.ts';
+import { requestBody } from '../../support/request-body.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 
 /** A provider whose refresh token stays the same, and that answers the proxy `first` when it is let go. */
@@ -20,7 +20,7 @@ async function twoProxies() {
       response.end(request.headers.authorization);
       return;
     }
-    void text(request).then(async () => {
+    void requestBody(request).then(async () => {
       if (asker === 'first') {
         asked.resolve();
         await letGo.promise;

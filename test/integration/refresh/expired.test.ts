@@ -1,8 +1,8 @@
-import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { ask, openSession } from '../../support/h2-client.ts';
 import { oauth2Credential } from '../../support/oauth2-credential.ts';
 import { openTunnel } from '../../support/raw-client.ts';
+import { requestBody } from '../../support/request-body.ts';
 import { startSidekey, type TestSidekey } from '../../support/sidekey.ts';
 import { startH2Upstream, startUpstream } from '../../support/upstream.ts';
 import { type Outcome, type Row, rows } from './expired-table.ts';
@@ -13,7 +13,7 @@ async function startApi(row: Row) {
   const renewed: string[] = [];
   const whole = bytesOf(row.body ?? {});
   const upstream = await startH2Upstream((request, response) => {
-    void text(request).then((body) => {
+    void requestBody(request).then((body) => {
       const token = request.headers.authorization?.replace('Bearer ', '') ?? 'none';
       seen.push({ token, body });
       if (renewed.includes(token) && row.outcome !== 'repeated once') {

@@ -1,8 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { home, type Home } from '../../support/command-line.ts';
+import { requestBody } from '../../support/request-body.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 
 type Answer = (form: URLSearchParams, response: ServerResponse) => void;
@@ -11,7 +11,7 @@ type Answer = (form: URLSearchParams, response: ServerResponse) => void;
 async function homeWithProvider(answer: Answer): Promise<Home> {
   const upstream = await startUpstream((request: IncomingMessage, response) => {
     response.setHeader('content-type', 'application/json');
-    void text(request).then((body) => answer(new URLSearchParams(body), response));
+    void requestBody(request).then((body) => answer(new URLSearchParams(body), response));
   });
   const at = await home({
     upstream: {

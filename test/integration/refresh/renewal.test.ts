@@ -1,10 +1,10 @@
 import { oauth2Credential } from '../../support/oauth2-credential.ts';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import type { Credential, Renewal } from '../../../src/domain/credential.ts';
 import { openTunnel } from '../../support/raw-client.ts';
+import { requestBody } from '../../support/request-body.ts';
 import { startSidekey } from '../../support/sidekey.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
@@ -27,7 +27,7 @@ async function setUp(renewal: Renewal) {
   let passed = 0;
   const upstream = await startUpstream((request, response) => {
     if (request.url === '/token') {
-      void text(request).then((body) => {
+      void requestBody(request).then((body) => {
         forms.push(Object.fromEntries(new URLSearchParams(body)));
         accepted = `access-${forms.length}`;
         response.setHeader('content-type', 'application/json');

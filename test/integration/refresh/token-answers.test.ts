@@ -1,10 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { hintText } from '../../../src/lib/hint.ts';
 import { renew } from '../../../src/grants/oauth/renewal.ts';
 import type { Provider } from '../../../src/domain/provider.ts';
 import { ownUserAgent } from '../../../src/lib/package-files.ts';
+import { requestBody } from '../../support/request-body.ts';
 import { startUpstream } from '../../support/upstream.ts';
 import { testUpstreamClient } from '../../support/upstream-fetch.ts';
 import { acme, hour, oauth2, processesForTest } from '../../unit/grants/processes.ts';
@@ -25,7 +25,7 @@ async function endedGrant(answer: (form: URLSearchParams) => Answer) {
   const forms: URLSearchParams[] = [];
   const agents: (string | undefined)[] = [];
   const upstream = await startUpstream((request: IncomingMessage, response) => {
-    void text(request).then((body) => {
+    void requestBody(request).then((body) => {
       const form = new URLSearchParams(body);
       forms.push(form);
       agents.push(request.headers['user-agent']);

@@ -1,8 +1,8 @@
 /** Each case of the table against a real endpoint that rotates refresh tokens: no grant is lost. */
 import { writeFile } from 'node:fs/promises';
-import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
 import { home } from '../../support/command-line.ts';
+import { requestBody } from '../../support/request-body.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 import { type Answer, type TransportCase, transportCases } from './token-transport-cases.ts';
 
@@ -18,7 +18,7 @@ async function endpoint(answers: readonly Answer[]) {
   const requests: Record<string, string>[] = [];
   let issued = 0;
   const upstream = await startUpstream((request, response) => {
-    void text(request).then((body) => {
+    void requestBody(request).then((body) => {
       const form = Object.fromEntries(new URLSearchParams(body));
       const others = Object.entries(form).filter(([name]) => !usual.has(name));
       const path = request.url === '/token' ? {} : { path: request.url ?? '' };

@@ -1,11 +1,11 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo } from 'node:net';
-import { text } from 'node:stream/consumers';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { onHeads } from '../../support/granted.ts';
 import { openClient, openTunnel } from '../../support/raw-client.ts';
 import { bound, boundTo, startDpopProxy } from '../../support/dpop-upstream.ts';
 import { answerOf, openSession } from '../../support/h2-client.ts';
+import { requestBody } from '../../support/request-body.ts';
 import {
   startH2Upstream,
   startRawPlainUpstream,
@@ -195,14 +195,14 @@ describe('a DPoP request that is sent again', () => {
         return;
       }
       asked.resolve();
-      void text(request).then((body) => {
+      void requestBody(request).then((body) => {
         bodies.push(body);
         response.end('ok');
       });
     });
     const { sidekey } = await boundTo(upstream);
     const session = await openSession(sidekey, upstream.authority);
-    const stream = session.request({ ':method': 'POST', ':path': '/' });
+    const stream = session.request({ ':method': 'POST', ':path': '/' }).on('error', () => {});
     const answer = answerOf(stream);
     stream.write('0123');
     await Promise.race([asked.promise, answer]);

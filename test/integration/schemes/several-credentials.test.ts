@@ -1,7 +1,6 @@
 /** Requests with the credentials of several grants: all of them, or none. */
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { buffer } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import type { Reach } from '../../../src/domain/approval.ts';
 import type { Credential } from '../../../src/domain/credential.ts';
@@ -9,6 +8,7 @@ import { anyone, placeholderCodes, plainForm } from '../../../src/proxy/placehol
 import { home } from '../../support/command-line.ts';
 import { oauth2Credential } from '../../support/oauth2-credential.ts';
 import { openTunnel, problemOf } from '../../support/raw-client.ts';
+import { requestBody } from '../../support/request-body.ts';
 import { addAgent } from '../../support/rights.ts';
 import { bearerToken, startSidekey } from '../../support/sidekey.ts';
 import { startUpstream } from '../../support/upstream.ts';
@@ -40,8 +40,8 @@ async function setUp(options: Options = {}) {
     readonly body: string;
   }[] = [];
   const upstream = await startUpstream((request, response) => {
-    void buffer(request).then((body) => {
-      seen.push({ url: request.url ?? '', headers: request.headers, body: body.toString() });
+    void requestBody(request).then((body) => {
+      seen.push({ url: request.url ?? '', headers: request.headers, body });
       answer(request, response);
     });
   });

@@ -3,7 +3,6 @@
  * the signature that it expects from what it has received, by the words of the service's documentation.
  */
 import { createHash, createHmac, type BinaryToTextEncoding } from 'node:crypto';
-import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../../src/domain/credential.ts';
 import {
@@ -13,6 +12,7 @@ import {
   type SeenRequest,
 } from '../../support/inject-proxy.ts';
 import { openTunnel, problemOf } from '../../support/raw-client.ts';
+import { requestBody } from '../../support/request-body.ts';
 import { startSidekey } from '../../support/sidekey.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
@@ -265,7 +265,7 @@ test('a body that is not signed is streamed', async () => {
   const begun = Promise.withResolvers<string>();
   const upstream = await startUpstream((request, response) => {
     begun.resolve(String(request.headers['x-signed']));
-    void text(request).then((body) => response.end(body));
+    void requestBody(request).then((body) => response.end(body));
   });
   const sidekey = await startSidekey({
     domains: { [upstream.authority]: { grant: 'acme' } },

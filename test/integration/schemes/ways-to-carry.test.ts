@@ -1,10 +1,10 @@
 /** Header templates, cookies and fields of the body, through the proxy, over both protocols. */
 import { oauth2Credential } from '../../support/oauth2-credential.ts';
-import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../../src/domain/credential.ts';
 import { startInjectProxy, valuesIn, type ClientProtocol, type Told } from '../../support/inject-proxy.ts';
 import { openTunnel, problemOf } from '../../support/raw-client.ts';
+import { requestBody } from '../../support/request-body.ts';
 import { bearerToken, startSidekey } from '../../support/sidekey.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
@@ -209,7 +209,7 @@ test('a client that expects a 100 gets a 100', async () => {
 test('a body that is sent again after a 401 contains the new token', async () => {
   const bodies: string[] = [];
   const upstream = await startUpstream((request, response) => {
-    void text(request).then((body) => {
+    void requestBody(request).then((body) => {
       if (request.url === '/token') {
         response.setHeader('content-type', 'application/json');
         response.end(JSON.stringify({ access_token: 'second-and-longer-token', expires_in: 3600 }));

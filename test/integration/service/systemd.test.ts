@@ -37,6 +37,7 @@ async function session(folder: string): Promise<(command: string) => Promise<Ran
     env: { PATH: process.env['PATH'], HOME: folder, XDG_RUNTIME_DIR: '/run/user' },
     stdio: ['pipe', 'pipe', 'pipe'],
   });
+  shell.stdin.on('error', () => {});
   onTestFinished(() => void shell.kill('SIGKILL'));
   let [stdout, stderr] = ['', ''];
   shell.stdout.setEncoding('utf8').on('data', (piece: string) => (stdout += piece));

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { connect as connectTls, createSecureContext } from 'node:tls';
+import { connect, createSecureContext, type ConnectionOptions } from 'node:tls';
 import { describe, expect, it, vi } from 'vitest';
 import { intercept, type Inside, type Interception } from '../../../src/proxy/intercept.ts';
 import { http1, type NegotiatedProtocol } from '../../../src/proxy/upstream/h2-session.ts';
@@ -18,6 +18,8 @@ const how = (more: Partial<Interception> = {}): Interception => ({
   timeoutMs: 60_000,
   ...more,
 });
+/** A client, whose connection may end before its handshake. */
+const connectTls = (options: ConnectionOptions) => connect(options).on('error', () => {});
 
 describe('an intercepted CONNECT', () => {
   it('answers a TLS handshake with a leaf for the tunnel’s host, and reports the client’s SNI', async () => {
@@ -109,7 +111,7 @@ describe('an intercepted CONNECT', () => {
     [
       'ends its side in the handshake',
       (pair: Pair) => {
-        const tls = connectTls({ socket: pair.far, servername: 'api.example' }).on('error', () => {});
+        const tls = connectTls({ socket: pair.far, servername: 'api.example' });
         // Behind the ClientHello, and before the Finished of the client.
         tls.once('keylog', () => pair.far.end());
       },
@@ -127,10 +129,7 @@ describe('an intercepted CONNECT', () => {
     const asked = Promise.withResolvers<void>();
     const answer = Promise.withResolvers<NegotiatedProtocol>();
     const spoken = () => (asked.resolve(), answer.promise);
-    connectTls({ socket: pair.far, servername: 'api.example', ALPNProtocols: ['h2', 'http/1.1'] }).on(
-      'error',
-      () => {},
-    );
+    connectTls({ socket: pair.far, servername: 'api.example', ALPNProtocols: ['h2', 'http/1.1'] });
     const inside = intercept(pair.near, target, how({ spoken }));
     await asked.promise;
     const sent = new Promise((resolve) => void pair.far.once('finish', resolve));
@@ -142,7 +141,7 @@ describe('an intercepted CONNECT', () => {
 
   it('ends without a session if the client offers only another protocol', async () => {
     using pair = await socketPair();
-    connectTls({ socket: pair.far, servername: 'api.example', ALPNProtocols: ['h3'] }).on('error', () => {});
+    connectTls({ socket: pair.far, servername: 'api.example', ALPNProtocols: ['h3'] });
     expect(await intercept(pair.near, target, how())).toBeNull();
   });
 

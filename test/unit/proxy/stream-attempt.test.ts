@@ -6,6 +6,7 @@ import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { Authority } from '../../../src/proxy/policy/authority.ts';
 import { frame, frameType, goaway, headers, reset } from '../../support/http2-frames.ts';
 import { answer, frameUpstream, http2Upstream, createUpstreams } from '../../support/http2-upstream.ts';
+import { requestBody } from '../../support/request-body.ts';
 import { bodyOf, type FakeRequest, framed, lateBody, turn } from './fake-upstream.ts';
 
 const chunked = { kind: 'chunked' } as const;
@@ -552,7 +553,7 @@ describe('a request that its upstream refused unprocessed', () => {
     upstream.server.on('request', (request, response) => {
       if (request.httpVersion !== '1.1') return;
       seen.push(...request.rawHeaders);
-      void text(request).then((body) => response.end(body));
+      void requestBody(request).then((body) => response.end(body));
     });
     const { carried, said } = createUpstreams().carry(upstream.authority, {
       method: 'POST',

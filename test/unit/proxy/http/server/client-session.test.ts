@@ -33,7 +33,7 @@ async function sessionOf(streams: number) {
   const client = { address: '127.0.0.1:1', loopback: true, owner: () => 'own' as const, tunnel: null };
   // Every socket has the members of a TLS socket that the session uses.
   const session = new ClientSession(pair.near as unknown as TLSSocket, client, service, false);
-  const far = connect('http://a.test', { createConnection: () => pair.far });
+  const far = connect('http://a.test', { createConnection: () => pair.far }).on('error', () => {});
   await once(far, 'remoteSettings');
   const until = async (count: number) => {
     while (begun.length < count) await new Promise<void>((resolve) => void waiting.push(resolve));
