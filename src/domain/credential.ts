@@ -79,7 +79,7 @@ export function boundBy(
   return key === null ? credential : { ...credential, dpop: { key, isBound } };
 }
 
-/** Returns a credential without an access token, for its first renewal. `now`: milliseconds since the epoch. */
+/** Returns a credential without an access token, for its first renewal. `now`: epoch milliseconds. */
 export function withoutToken(
   source: { readonly renewal: Renewal } | { readonly refreshToken: string },
   now: number,

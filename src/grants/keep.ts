@@ -31,7 +31,7 @@ export interface Obtained {
   readonly details?: Readonly<Record<string, string>>;
   /** See `Consented`. */
   readonly identity?: Identity;
-  /** True if the flow used up the refresh token of the input. Its successor is stored even if the check fails. */
+  /** True if the flow used up the refresh token of the input. A failed check does not lose its successor. */
   readonly isRotated?: true;
   /** Reason why the credential has no usable access token; absent: it has one, or needs none. */
   readonly failure?: SidekeyError;

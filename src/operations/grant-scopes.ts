@@ -118,12 +118,12 @@ interface SeenPlace extends Place {
   isRefused: boolean;
 }
 
-/** Maximum number of places. Further requests count as one place of an unknown host, which keeps all scopes. */
+/** Maximum number of places. Further requests count as one of an unknown host, which keeps all scopes. */
 const maxPlaces = 500;
 
 /**
- * Counts requests with a credential. A program that read the token counts as a place that no table has, because
- * its requests are not in the log.
+ * Counts requests with a credential. A program that read the token counts as a place that no table has,
+ * because its requests are not in the log.
  */
 async function placesIn(
   lines: AsyncIterable<AuditLine>,

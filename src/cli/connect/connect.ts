@@ -305,7 +305,7 @@ export function chooseFlow(options: Options, provider: ChoosingProvider, asks: b
   return asks && token !== null && clientId === null ? 'token' : (flows[0] ?? 'token');
 }
 
-/** Returns the flow that the options choose; null: none. @throws SidekeyError `input_invalid` if they name two */
+/** Returns the flow of the options; null: none. @throws SidekeyError `input_invalid` if they name two */
 function writtenFlow(options: Options): ConnectFlow | null {
   const [first, second] = choices.filter(([, , name]) => options[name] !== undefined);
   const inBrowser = browserOptions.find(([, name]) => options[name] !== undefined);
