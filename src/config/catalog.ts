@@ -22,6 +22,8 @@ import { validate } from './validate.ts';
 export interface Catalog {
   /** Names of all providers, sorted. */
   readonly names: readonly string[];
+  /** Names of the user's definitions. */
+  readonly own: readonly string[];
   /**
    * Returns the definition of that name; undefined: there is none.
    *
@@ -82,6 +84,7 @@ export async function openCatalog({ shipped, own }: CatalogFolders = {}): Promis
 
   const catalog: Catalog = {
     names: [...all.keys()].toSorted(),
+    own: [...ownFiles.keys()],
     get(name, values = {}) {
       const path = all.get(name);
       if (path === undefined) return undefined;

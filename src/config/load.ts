@@ -152,13 +152,22 @@ export function environmentReferences(config: Omit<Config, 'providers'>): readon
   return [...new Set(namesIn({ ...config, providers: null }))].toSorted();
 }
 
-/** Returns the paths of the files with secrets that a config refers to: `file:PATH`. In order, each once. */
+/** Returns the paths of the files with secrets that a config refers to: `file:PATH`, except client secrets. */
 export function fileReferences(config: Config): readonly string[] {
   const folder = dirname(config.file);
-  const { providers, ...rest } = config;
-  const all = valuesIn([rest, providers.own.map((name) => providers.get(name))]);
-  const paths = all.flatMap(({ kind, path }) => (kind === 'file' && typeof path === 'string' ? [path] : []));
+  const paths = valuesIn({ ...config, providers: null }).flatMap(({ kind, path }) =>
+    kind === 'file' && typeof path === 'string' ? [path] : [],
+  );
   return [...new Set(paths.map((path) => resolve(folder, path)))].toSorted();
+}
+
+/** Returns the paths of the files with client secrets, and with private keys of certificates. */
+export function secretFiles(config: Config): readonly string[] {
+  const keys = valuesIn({ ...config, providers: null }).flatMap(({ cert, key, pfx }) =>
+    typeof cert === 'string' ? [key] : [pfx],
+  );
+  const paths = keys.filter((path) => typeof path === 'string');
+  return [...new Set([...config.providers.secretFiles(), ...paths])].toSorted();
 }
 
 function namesIn(value: unknown): string[] {

@@ -1,4 +1,4 @@
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { placeholderPlaces, type Provider, type Setting } from '../domain/provider.ts';
 import { orMeant } from '../lib/text.ts';
 import type { Catalog, CatalogEntry } from './catalog.ts';
@@ -109,6 +109,7 @@ export function defineProviders(options: DefineProvidersOptions): {
   }
   const providers = createProviders(configured, {
     names: catalog.names,
+    own: catalog.own,
     make: (name) => {
       const entry = catalog.get(name);
       return entry && build(name, entry.definition, entry.settings, { place: placeOf(entry), env });
@@ -149,6 +150,7 @@ function build(
     namesIssuer: definition.authorization_response_iss_parameter_supported ?? false,
     clientId: definition.client_id ?? null,
     clientSecret: secretReader(definition, secrets),
+    clientSecretFile: secretFile(definition, secrets.place),
     clientAuth: definition.client_auth ?? (definition.client_secret === undefined ? 'none' : 'basic'),
     redirectUri: definition.redirect_uri ?? null,
     redirectUriType: definition.redirect_uri_type ?? 'loopback',
@@ -240,6 +242,10 @@ function flowsOf(definition: Written): Provider['flows'] {
       ? (['client_credentials'] as const)
       : []),
   ];
+}
+
+function secretFile({ client_secret: reference }: Written, { file }: Place): string | null {
+  return reference?.kind === 'file' ? resolve(dirname(file), reference.path) : null;
 }
 
 /** Reads the secret at each use, so that it is not kept in memory and a rotated one is found. */

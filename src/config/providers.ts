@@ -17,6 +17,8 @@ export interface Providers {
   readonly names: readonly string[];
   /** Names of the providers in the config file. */
   readonly own: readonly string[];
+  /** Returns the files with client secrets, of the config file and of the user's own definitions. */
+  secretFiles(): readonly string[];
   /** @throws SidekeyError `config_invalid` if the file of a built-in provider is invalid */
   get(name: string): Provider | undefined;
   /** Returns its `environment` without resolving the provider. */
@@ -28,6 +30,8 @@ export interface Providers {
 /** Source of providers of the catalog. */
 interface BuiltIn {
   readonly names: readonly string[];
+  /** Names of the user's own definitions. */
+  readonly own: readonly string[];
   /** Called once for each name. */
   readonly make: (name: string) => Provider | undefined;
   readonly environment: (name: string) => Provider['environment'];
@@ -37,9 +41,11 @@ interface BuiltIn {
 /** @param own providers of the config file, which take precedence */
 export function createProviders(own: ReadonlyMap<string, Provider>, builtIn: BuiltIn): Providers {
   const made = new Map([...own].map(([name, provider]) => [name, deepFreeze(provider)]));
-  return {
+  const providers: Providers = {
     names: [...new Set([...builtIn.names, ...own.keys()])].toSorted(),
     own: [...own.keys()],
+    secretFiles: () =>
+      [...own.keys(), ...builtIn.own].flatMap((name) => providers.get(name)?.clientSecretFile ?? []),
     get(name) {
       const existing = made.get(name);
       if (existing !== undefined) return existing;
@@ -50,6 +56,7 @@ export function createProviders(own: ReadonlyMap<string, Provider>, builtIn: Bui
     environment: (name) => made.get(name)?.environment ?? builtIn.environment(name),
     forms: () => joinForms(formsOf([...own.values()]), builtIn.forms()),
   };
+  return providers;
 }
 
 /** Parts of a definition about credentials and their placement. */

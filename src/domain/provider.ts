@@ -27,6 +27,8 @@ export interface Provider {
   readonly clientId: string | null;
   /** Reads the secret from its reference; `isTrial` runs no command. Null: a public client. */
   readonly clientSecret: ((isTrial?: boolean) => Promise<string>) | null;
+  /** Absolute path of the file with the client secret; null: no file has it. */
+  readonly clientSecretFile: string | null;
   readonly clientAuth: ClientAuth;
   /** Mark of the client, for its credential. No definition has it: the grants of the client do. */
   readonly registered?: RegisteredByItself;

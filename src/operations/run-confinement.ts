@@ -1,4 +1,5 @@
 import { basename } from 'node:path';
+import type { AccessRules } from '../clients/confine/access.ts';
 import {
   closeInherited,
   confineAsPossible,
@@ -11,7 +12,7 @@ import { born, type Plan, planOf } from '../clients/confine/plan.ts';
 import { readPlaces } from '../clients/confine/places.ts';
 import type { Config } from '../config/config.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { realPath } from '../lib/paths.ts';
+import { isWithin, realPath } from '../lib/paths.ts';
 import { counted } from './format.ts';
 import { landlockAlone, unconfined } from './look-at-runs.ts';
 
@@ -86,15 +87,23 @@ export function bornNotes({ plan }: Confinement): readonly string[] {
 
 /** Returns what holds, for the line before the start. */
 export function holds({ plan, confined }: Confinement): string {
-  const { writesFolder, hidden } = plan;
-  const writes = writesFolder
-    ? 'writes in this folder and caches'
-    : 'writes in caches only, because this folder holds your home';
+  const { folder, rules, writesFolder, hidden } = plan;
+  const isWhole = confined.mechanisms.bubblewrap !== null || !hidesBelow(folder, rules);
+  const writes = !writesFolder
+    ? 'writes in caches only, because this folder holds your home or files of Sidekey'
+    : isWhole
+      ? 'writes in this folder and caches'
+      : 'changes files of this folder and writes in caches, but makes no new file beside a hidden one';
   const network =
     confined.mechanisms.bubblewrap === null
       ? `, and on other machines the port of the proxy (Landlock alone; ${landlockAlone})`
       : '';
   return `confined: network only through Sidekey${network}; ${writes}; ${counted(hidden, 'credential file')} hidden`;
+}
+
+/** Reports whether a file below the folder is hidden: Landlock then permits the other entries one by one. */
+function hidesBelow(folder: string, rules: AccessRules): boolean {
+  return [...rules].some(([path, access]) => access === 'absent' && isWithin(path, folder));
 }
 
 /**

@@ -15,6 +15,8 @@ const layouts: readonly (readonly [what: string, places: Places])[] = [
   ['the project is in the folder of Sidekey', { sidekey: 'sidekey', project: 'sidekey/data/project' }],
   ['Sidekey’s key is in the project itself', { sidekey: 'sidekey', project: 'sidekey/data' }],
   ['home is the project', { project: 'home' }],
+  ['a client secret is in the project', { clientSecret: 'project/secrets/client.secret' }],
+  ['a client secret is at the top of the project', { clientSecret: 'project/client.secret' }],
 ];
 
 /** Attempts on what no layout opens. */

@@ -48,6 +48,13 @@ async function machine(): Promise<Machine> {
   };
 }
 
+function withSecret(file: string): string {
+  return `version: 1
+providers:
+  desk: { token_endpoint: https://id.desk.test/token, audience: [desk.test], client_id: x, client_secret: "file:${file}" }
+`;
+}
+
 test.each(['show', 'write', 'socket'] as const)(
   '--%s through a link in the project is refused',
   async (option) => {
@@ -82,6 +89,34 @@ test('a folder of Sidekey behind a link in the project is refused', async () => 
   const refused = plan('project', { env: { SIDEKEY_HOME: at('project/.sidekey') } });
   await expect(refused).rejects.toMatchObject({ code: 'input_invalid' });
 });
+
+test('a client secret in the project is hidden, and the project stays writable', async () => {
+  const { at, put, plan } = await machine();
+  const secret = put('project/desk.secret');
+  put('sidekey/config/sidekey.yaml', withSecret(secret));
+  const { rules, writesFolder } = await plan('project');
+  expect([accessTo(secret, rules), accessTo(at('project'), rules), writesFolder]).toEqual([
+    'absent',
+    'write',
+    true,
+  ]);
+  await expect(plan('project', { show: [secret] })).rejects.toMatchObject({ code: 'input_invalid' });
+});
+
+test.each(['project/current/desk.secret', 'project/link.secret'])(
+  'a client secret behind a link in the project (%s) is refused, because the command could replace the link',
+  async (name) => {
+    const { at, link, put, plan } = await machine();
+    put('project/v2/desk.secret');
+    link('project/current', 'v2');
+    link('project/link.secret', 'v2/desk.secret');
+    put('sidekey/config/sidekey.yaml', withSecret(at(name)));
+    await expect(plan('project')).rejects.toMatchObject({
+      code: 'input_invalid',
+      hint: `name the file itself in the config: ${at('project/v2/desk.secret')}`,
+    });
+  },
+);
 
 test('links in a home that is the working folder grant no write access to it', async () => {
   const { at, link, plan } = await machine();

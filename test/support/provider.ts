@@ -18,6 +18,7 @@ export function aProvider(over: Partial<Provider> = {}): Provider {
     namesIssuer: false,
     clientId: null,
     clientSecret: null,
+    clientSecretFile: null,
     clientAuth: 'none',
     redirectUri: null,
     redirectUriType: 'loopback',

@@ -1,7 +1,7 @@
 import { existsSync, lstatSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Config } from '../../config/config.ts';
-import { fileReferences } from '../../config/load.ts';
+import { fileReferences, secretFiles } from '../../config/load.ts';
 import { locateConfig } from '../../config/locate.ts';
 import { machineFilesOf } from '../../config/store-place.ts';
 import { isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
@@ -97,7 +97,9 @@ export function planOf(input: PlanInput): Plan {
   const sidekeyPlaces = placesOfSidekey(config, env, linked);
   // A folder above the working folder stays hidden, except for what has a rule of its own.
   const isHideable = (path: string) => path !== folder && !homes.some((home) => isWithin(home, path));
-  const hideable = sidekeyPlaces.filter(isHideable);
+  const secrets = secretFiles(config);
+  for (const path of secrets) assertNoLinkOut(path, linked);
+  const hideable = [...new Set([...sidekeyPlaces, ...secrets.map(realPath)])].filter(isHideable);
   // What the proxy makes later would be seen in a folder that is not there yet.
   for (const path of hideable)
     if (path === config.ca.directory) mkdirSync(path, { recursive: true, mode: 0o700 });
@@ -106,7 +108,7 @@ export function planOf(input: PlanInput): Plan {
   );
   if (exception !== undefined)
     throw new SidekeyError('input_invalid', `${exception} belongs to Sidekey, and no run sees it.`, {
-      hint: 'name a file outside of the folders of config, store, CA and audit log',
+      hint: 'name a file outside of the folders of config, store, CA and audit log, which the config does not name',
     });
 
   for (const path of places.scratch.flatMap((each) => pathsOf({ path: each }, context, linked)))
@@ -133,11 +135,12 @@ export function planOf(input: PlanInput): Plan {
   }
 
   const hidden = places.hidden.flatMap((place) => pathsOf(place, context)).filter(isHideable);
-  for (const path of [...unborn, ...hidden, ...sidekeyPlaces].flatMap(closedAbove))
+  for (const path of [...unborn, ...hidden, ...sidekeyPlaces, ...secrets].flatMap(closedAbove))
     if (accessTo(path, rules) === 'write') rules.set(path, 'fixed');
   for (const path of hidden) if (!write.includes(path)) rules.set(path, 'absent');
   for (const path of shown) rules.set(path, 'read');
   for (const path of hideable) rules.set(path, 'absent');
+  for (const path of secrets) assertLasting(path, rules);
   return {
     folder,
     assembled: sidekeyPlaces.includes(folder) ? [...homes, folder] : homes,
@@ -158,6 +161,21 @@ function assertNoLinkOut(path: string, folders: readonly string[]): void {
   throw new SidekeyError('input_invalid', `${path} passes a symbolic link that a command could replace.`, {
     hint: `name the path without the link: ${shellWord(realPath(path))}`,
   });
+}
+
+/**
+ * Refuses a secret with a symbolic link that the command could replace: the next run would hide another file.
+ *
+ * @throws SidekeyError `input_invalid`
+ */
+function assertLasting(path: string, rules: AccessRules): void {
+  for (let part = path; part !== dirname(part); part = dirname(part)) {
+    if (isUnknown(part) || lstatSync(part, { throwIfNoEntry: false })?.isSymbolicLink() !== true) continue;
+    if (accessTo(realPath(dirname(part)), rules) !== 'write') continue;
+    throw new SidekeyError('input_invalid', `${part} is a symbolic link, which the command could replace.`, {
+      hint: `name the file itself in the config: ${shellWord(realPath(path))}`,
+    });
+  }
 }
 
 /** Returns the paths without links. @throws SidekeyError `not_found`, and as `assertNoLinkOut` */

@@ -10,6 +10,8 @@ export interface Target {
   readonly temp: string;
   /** Folder with the config, the store, the key, the CA and the audit log of Sidekey. */
   readonly sidekey: string;
+  /** File with a client secret, which the config names. */
+  readonly clientSecret: string;
   /** Ports of this machine that servers listen on. */
   readonly tcpPort: number;
   readonly udpPort: number;

@@ -1,5 +1,5 @@
 import { linkSync, readdirSync, readFileSync, renameSync, statSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { assertSecret, type Attempt, type Target } from './attempt.ts';
 
 /** Files that a confined command must not read. */
@@ -14,6 +14,9 @@ const hidden: readonly (readonly [what: string, path: (target: Target) => string
   ['the store of Sidekey', ({ sidekey }) => join(sidekey, 'data/sidekey.db')],
   ['the audit log of Sidekey', ({ sidekey }) => join(sidekey, 'data/audit.jsonl')],
   ['the CA of Sidekey', ({ sidekey }) => join(sidekey, 'certs/ca.key')],
+  ['a client secret of Sidekey', ({ clientSecret }) => clientSecret],
+  ['a client secret of a definition of Sidekey', ({ outside }) => join(outside, 'definition.secret')],
+  ['a private key of a certificate of Sidekey', ({ outside }) => join(outside, 'tls/admin.key')],
   ['Sidekey at its usual place', ({ home }) => join(home, '.local/state/sidekey/data/master.key')],
   ['a key of SSH through a link in the project', ({ project }) => join(project, 'link-to-ssh/id_ed25519')],
   ['a credential file through a link in home', ({ home }) => join(home, 'link-to-netrc')],
@@ -84,6 +87,22 @@ export const reads: readonly Attempt[] = [
     run({ home, project }) {
       renameSync(join(home, '.ssh'), join(project, 'moved'));
       renameSync(join(project, 'moved'), join(home, '.ssh'));
+    },
+    unconfined: 'succeeds',
+  },
+  {
+    name: 'rename a client secret of Sidekey into a folder that the command reads',
+    run({ clientSecret, project }) {
+      renameSync(clientSecret, join(project, 'tools/moved'));
+      renameSync(join(project, 'tools/moved'), clientSecret);
+    },
+    unconfined: 'succeeds',
+  },
+  {
+    name: 'rename the folder of a client secret of Sidekey',
+    run({ clientSecret }) {
+      renameSync(dirname(clientSecret), `${dirname(clientSecret)}-moved`);
+      renameSync(`${dirname(clientSecret)}-moved`, dirname(clientSecret));
     },
     unconfined: 'succeeds',
   },

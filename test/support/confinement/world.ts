@@ -56,6 +56,7 @@ export interface Places {
   readonly home?: string;
   readonly project?: string;
   readonly sidekey?: string;
+  readonly clientSecret?: string;
 }
 
 /** Creates a world, which ends with the test. */
@@ -75,7 +76,19 @@ export async function makeWorld(places: Places = {}): Promise<World> {
   for (const name of plainInHome) put(join(home, name), '{}\n');
   for (const name of ['data/master.key', 'data/sidekey.db', 'data/audit.jsonl', 'certs/ca.key'])
     put(join(sidekey, name));
-  put(config, stringify({ version: 1, proxy: { listen: '127.0.0.1:0' } }) + `# ${secret}\n`);
+  const clientSecret = join(base, places.clientSecret ?? 'outside/secrets/client.secret');
+  const key = join(outside, 'tls/admin.key');
+  const settings = {
+    proxy: { listen: '127.0.0.1:0' },
+    admin: { listen: '127.0.0.1:0', tls: { cert: join(outside, 'tls/admin.pem'), key } },
+    providers: { desk: provider(clientSecret) },
+  };
+  put(config, `${stringify({ version: 1, ...settings })}# ${secret}\n`);
+  put(
+    join(sidekey, 'config/providers/team.yaml'),
+    stringify({ ...aTeam, ...provider(join(outside, 'definition.secret')) }),
+  );
+  for (const path of [clientSecret, key, join(outside, 'definition.secret')]) put(path);
   put(join(outside, 'aws-credentials'));
   put(join(outside, 'project/index.js'), '');
   for (const name of ['secret', 'sidekey-run-other/trust/ca.pem']) put(join(temp, name));
@@ -111,6 +124,7 @@ export async function makeWorld(places: Places = {}): Promise<World> {
       project,
       sidekey,
       outside,
+      clientSecret,
       temp,
       abstractName,
       tcpPort: (server.address() as AddressInfo).port,
@@ -129,6 +143,14 @@ export async function makeWorld(places: Places = {}): Promise<World> {
     },
   };
 }
+
+/** A definition with a client secret in a file. */
+function provider(file: string) {
+  const endpoint = 'https://id.desk.test/token';
+  return { token_endpoint: endpoint, audience: ['desk.test'], client_id: 'x', client_secret: `file:${file}` };
+}
+
+const aTeam = { title: 'Team', category: 'generic', docs: ['https://desk.test/'] };
 
 function put(path: string, text = secret): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
