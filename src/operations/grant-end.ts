@@ -11,7 +11,7 @@ import { grantAnswer, grantMembers } from './grant-answer.ts';
 import { domainsOf, pickOwnGrant } from './lookup.ts';
 import { grantOwner, text } from './members.ts';
 import { type Changing, changing } from './operation.ts';
-import { type ProviderRevocation, revokeAtProvider } from './provider-revocation.ts';
+import { assertRevocable, type ProviderRevocation, revokeAtProvider } from './provider-revocation.ts';
 
 /** The end of a grant, here and at its provider. */
 
@@ -128,7 +128,7 @@ async function renewedThrough(
  * long as that process may wait for tokens, but does not prevent it.
  *
  * @param isLocal true: skips the revocation at the provider
- * @throws SidekeyError `grant_missing`; errors of `endHere`
+ * @throws SidekeyError `grant_missing`; errors of `assertRevocable` and `endHere`
  */
 async function endGrant<T>(
   parts: Changing,
@@ -141,6 +141,7 @@ async function endGrant<T>(
   try {
     const opened = await grants.read(id);
     if (opened === null) throw grantGone();
+    if (!isLocal) await assertRevocable(parts, opened);
     const here = await endHere();
     const there: ProviderRevocation = isLocal
       ? { kind: 'not told', sentence: 'The provider was not told.' }

@@ -4,6 +4,7 @@ import { revoke } from '../grants/oauth/revocation.ts';
 import { clientOf } from '../grants/refresh-plan.ts';
 import type { OpenedGrant } from '../grants/registry.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf } from '../lib/hint.ts';
 import { withoutStop } from '../lib/text.ts';
 import { connectionOf, disconnectAccount } from './auth0-login.ts';
 import type { Changing } from './operation.ts';
@@ -17,6 +18,35 @@ export type ProviderRevocation =
   | { readonly kind: 'failed'; readonly sentence: string };
 
 type Parts = Pick<Changing, 'config' | 'now' | 'renewal' | 'withFetch'>;
+
+/**
+ * Checks, before a grant ends here, that the client secret for its revocation at the provider can be read.
+ *
+ * @throws SidekeyError as the reader of the secret
+ */
+export async function assertRevocable(
+  { config, grants }: Pick<Changing, 'config' | 'grants'>,
+  opened: OpenedGrant,
+): Promise<void> {
+  const login = connectionOf(opened)?.via;
+  const holder = login === undefined ? opened : await grants.read(login);
+  const credential = holder?.sealed.credential;
+  if (holder === null || credential?.type !== 'oauth2') return;
+  const { grant } = holder;
+  const provider = config.providers.get(grant.provider);
+  const hasEndpoint = (provider?.revocationEndpoint ?? provider?.dialect.revocation.url ?? null) !== null;
+  if (login === undefined && (!hasEndpoint || isOfOtherServer(credential, provider))) return;
+  try {
+    await clientOf({ provider: grant.provider, credential, scopes: grant.scopes }, provider);
+  } catch (error) {
+    if (!(error instanceof SidekeyError)) throw error;
+    const sentence = `${provider?.title ?? grant.provider} cannot be told, so nothing has ended: ${withoutStop(error.message)}.`;
+    throw new SidekeyError(error.code, sentence, {
+      hint: hintOf`${error.hint}, and repeat this; or end the grant only here, with --local`,
+      cause: error,
+    });
+  }
+}
 
 /** Never rejects for an error of the provider or the network. */
 export async function revokeAtProvider(parts: Parts, opened: OpenedGrant): Promise<ProviderRevocation> {
@@ -87,12 +117,10 @@ async function revokeTokens(
   credential: OAuth2Credential,
   { config, ...io }: RevocationIo,
 ): Promise<ProviderRevocation> {
-  const { accessToken, refreshToken, tokenEndpoint } = credential;
+  const { accessToken, refreshToken } = credential;
   const provider = config.providers.get(grant.provider);
   if (accessToken === null && refreshToken === null) return notTold(provider);
-  // Never sends tokens of another server to the provider.
-  const isOther = tokenEndpoint !== null && tokenEndpoint !== provider?.tokenEndpoint;
-  if (provider === undefined || isOther) return notTold(provider);
+  if (provider === undefined || isOfOtherServer(credential, provider)) return notTold(provider);
   const outcome = await revoke(
     {
       endpoint: provider.revocationEndpoint,
@@ -111,6 +139,11 @@ async function revokeTokens(
     case 'failed':
       return failed(provider.title, outcome.reason);
   }
+}
+
+/** Reports whether tokens are of another server than the provider's, which must not receive them. */
+function isOfOtherServer({ tokenEndpoint }: OAuth2Credential, provider: Provider | undefined): boolean {
+  return tokenEndpoint !== null && tokenEndpoint !== provider?.tokenEndpoint;
 }
 
 function failed(title: string, reason: string): ProviderRevocation {

@@ -29,11 +29,11 @@ function asked(at: AcmeHome): string[] {
 }
 
 /** Connected, and the provider says where it is told of an end. */
-async function withEndpoint(): Promise<AcmeHome> {
+async function withEndpoint(more: object = {}): Promise<AcmeHome> {
   const at = await connected();
   const config = parse(await readFile(at.configFile, 'utf8')) as { providers: { acme: object } };
   const revocation = { revocation_endpoint: `${at.helpdesk.issuer}/revoke` };
-  config.providers.acme = { ...config.providers.acme, ...revocation };
+  config.providers.acme = { ...config.providers.acme, ...revocation, ...more };
   await writeFile(at.configFile, stringify(config));
   return at;
 }
@@ -69,6 +69,22 @@ describe.each(['revoke', 'remove'])('grant %s', (command) => {
     });
     const left = await at.json(['grant', 'list']);
     expect(left).toEqual(command === 'revoke' ? [expect.objectContaining({ state: 'revoked' })] : []);
+  });
+
+  test('ends nothing if the client secret for the revocation cannot be read, until it can or with --local', async () => {
+    const at = await withEndpoint({ client_secret: 'env:ACME_UNSET' });
+    const seen = asked(at);
+    expect(await at.run(['grant', command, 'acme'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringMatching(
+        /Acme Helpdesk cannot be told, so nothing has ended: .*env:ACME_UNSET is not set[^]*with --local/,
+      ),
+    });
+    expect(await at.json(['grant', 'list'])).toMatchObject([{ name: 'acme', state: 'active' }]);
+    expect([seen, await events(at)]).toEqual([[], expect.not.arrayContaining(['grant.revoked'])]);
+    const withVariable = { env: { ACME_UNSET: secret } };
+    expect(await at.run(['grant', command, 'acme'], withVariable)).toMatchObject({ exit: 0 });
+    expect(seen).toEqual(['/revoke']);
   });
 
   test('does not call the provider with --local', async () => {
