@@ -122,7 +122,8 @@ const setting = z.strictObject({
   example: plainText('Example; it must make the other fields valid.'),
   default: plainText('Value if none is set.').optional(),
   format: z.enum(['label', 'host', 'segment']).prefault('label').meta({
-    description: 'label: one label of a host name. host: a whole host. segment: one segment of a path.',
+    description:
+      'label: one label of a host name. host: a whole host, with or without a port. segment: one segment of a path.',
   }),
 });
 

@@ -138,7 +138,10 @@ interface ReadSettings {
 
 const forms: Readonly<Record<string, (value: string) => boolean>> = {
   label: (value) => /^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/.test(value),
-  host: (value) => /^[A-Za-z0-9.-]+$/.test(value) && value.includes('.') && canonicalHost(value) !== null,
+  host: (value) => {
+    const [, host = '', port = '443'] = /^([A-Za-z0-9.-]+)(?::([1-9]\d{0,4}))?$/.exec(value) ?? [];
+    return host.includes('.') && canonicalHost(host) !== null && Number(port) <= 65_535;
+  },
   segment: (value) => /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(value) && !value.includes('..'),
 };
 

@@ -3,7 +3,7 @@ import { recordChange } from '../../audit/log.ts';
 import type { Config } from '../../config/config.ts';
 import { type ProviderEdit, setProvider, writeConfigAtomically } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
-import { displayName } from '../../config/problem.ts';
+import { displayName, formatPath } from '../../config/problem.ts';
 import { isReference, parseSecretReference } from '../../config/secret-reference.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { registrationSteps } from '../../grants/consent.ts';
@@ -96,18 +96,61 @@ interface ProviderChange {
   readonly host?: string;
 }
 
+/** Options of `connect` by the key of the provider that they set. */
+const optionOf: Readonly<Record<string, string>> = {
+  authorization_endpoint: '--auth-url',
+  token_endpoint: '--token-url',
+  userinfo_endpoint: '--userinfo-url',
+  client_id: '--client-id',
+  client_secret: '--client-secret',
+  redirect_uri: '--redirect-uri',
+  scopes: '--scope',
+  audience: '--allowed-domains',
+};
+
+/**
+ * Runs a check of a text that is not written yet. An error about the new provider names the options instead of
+ * lines that no file has.
+ *
+ * @throws SidekeyError of `check`, as `input_invalid` if the text is invalid
+ */
+async function checkUnwritten<T>(name: string, check: () => Promise<T>): Promise<T> {
+  try {
+    return await check();
+  } catch (error) {
+    if (!(error instanceof SidekeyError)) throw error;
+    const place = `: ${formatPath(['providers', name])}.`;
+    const named = error.message.split('\n').map((line) => {
+      const [, key = '', setting = '', rest = ''] =
+        /^(\w+)(?:\.([\w-]+)|\[[^\]]*\])?: (.*)$/s.exec(line.split(place).slice(1).join(place)) ?? [];
+      const option = key === 'settings' ? `--set ${setting}` : optionOf[key];
+      return option === undefined ? line : `${option}${rest.startsWith('is ') ? '' : ':'} ${rest}`;
+    });
+    const message = named.join('\n');
+    if (message === error.message) throw error;
+    const isInvalid = error.code === 'config_invalid';
+    throw new SidekeyError(isInvalid ? 'input_invalid' : error.code, message, {
+      hint: isInvalid ? 'correct the option and repeat the command; nothing was written' : error.hint,
+      cause: error,
+    });
+  }
+}
+
 /**
  * Writes a changed provider to the config file, after the audit log, and returns it.
  *
- * @throws SidekeyError `config_invalid`, `file_unwritable`, `audit_unavailable`; errors of the client secret
+ * @throws SidekeyError `input_invalid`, `config_invalid`, `file_unwritable`, `audit_unavailable`; errors of the client secret
  */
 export async function writeProvider(
   { env, withState }: ConfigParts,
   name: string,
   { file, previous, text, readsSecret, ...facts }: ProviderChange,
 ): Promise<Provider> {
-  const provider = findProvider((await parseConfig(text, file, { env })).providers, name);
-  if (readsSecret) await provider.clientSecret?.();
+  const provider = await checkUnwritten(name, async () => {
+    const changed = findProvider((await parseConfig(text, file, { env })).providers, name);
+    if (readsSecret) await changed.clientSecret?.();
+    return changed;
+  });
   const event = { event: 'provider.changed', provider: name, ...facts } as const;
   const write = () => writeConfigAtomically(file, text, { env, previous, isLocal: true });
   if (text !== previous) await withState(({ audit }) => recordChange(audit, event, write));

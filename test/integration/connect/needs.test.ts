@@ -1,5 +1,5 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { stringify } from 'yaml';
+import { parse, stringify } from 'yaml';
 import { describe, expect, test } from 'vitest';
 import { home } from '../../support/command-line.ts';
 import { acmeHome, visit } from '../../support/connect-home.ts';
@@ -171,13 +171,39 @@ describe('settings given on the command line', () => {
   test.each([
     ['shop', '--set takes NAME=VALUE.'],
     ['shap=x', 'Shop has no setting shap; did you mean shop?'],
-    ['shop=evil.test/', 'is not of the form label'],
-    ['shop=x@evil.test', 'is not of the form label'],
+    ['shop=evil.test/', 'sidekey: --set shop is not of the form label'],
+    ['shop=x@evil.test', 'sidekey: --set shop is not of the form label'],
   ])('--set %s is refused, and changes nothing', async (setting, sentence) => {
     const at = await shopHome();
     const before = await readFile(at.configFile, 'utf8');
     const ran = await at.run(['connect', 'shop', '--set', setting]);
     expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining(sentence) });
     expect(await readFile(at.configFile, 'utf8')).toBe(before);
+  });
+
+  test.each([
+    [['api-key', '--set', 'host=desk.acme.test:70000'], '--set host is not of the form host'],
+    [
+      ['acme', '--client-id', 'x', '--client-secret', 'env:NOT_SET'],
+      '--client-secret: env:NOT_SET is not set.',
+    ],
+  ])(
+    'a refused value (connect %j) is named by its option, not by a line that no file has',
+    async (words, says) => {
+      const at = await acmeHome();
+      const before = await readFile(at.configFile, 'utf8');
+      const ran = await at.run(['connect', ...words]);
+      expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining(`sidekey: ${says}`) });
+      expect(ran.stderr).not.toContain('sidekey.yaml');
+      expect(await readFile(at.configFile, 'utf8')).toBe(before);
+    },
+  );
+
+  test('the host of a setting may have a port', async () => {
+    const at = await acmeHome();
+    const words = ['connect', 'api-key', '--name', 'desk', '--set', 'host=desk.acme.test:8443', '--token'];
+    expect(await at.run(words, { input: 'key-0123456789' })).toMatchObject({ exit: 0 });
+    const { domains } = parse(await readFile(at.configFile, 'utf8')) as { domains: object };
+    expect(Object.keys(domains)).toEqual(['desk.acme.test:8443']);
   });
 });
