@@ -213,6 +213,8 @@ export function withheld({
   const words = [...taken].map((name) => {
     const owners = ranked.filter((each) => each.name === name).map(({ provider }) => provider);
     const owner = owners.findLast((each) => reachable?.has(each)) ?? owners[0];
+    const ofClient = ranked.find((each) => each.name === name && each.isClientSecret === true);
+    if (ofClient !== undefined) return { name, isRemoved: true, text: clientSecretText(ofClient.provider) };
     return { name, ...standIn(name, owner, { set, reachable }) };
   });
   const parts = [...Map.groupBy(words, ({ text }) => text)].map(([text, alike]) => {
@@ -236,6 +238,10 @@ export function withheld({
     set,
     note: parts.length === 0 ? null : parts.join('; '),
   };
+}
+
+function clientSecretText(provider: string): string {
+  return ` (the client secret of ${provider}: no agent needs it, but sidekey start, run, connect, grant refresh and grant revoke do)`;
 }
 
 function standIn(

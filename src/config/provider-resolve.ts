@@ -114,7 +114,10 @@ export function defineProviders(options: DefineProvidersOptions): {
       const entry = catalog.get(name);
       return entry && build(name, entry.definition, entry.settings, { place: placeOf(entry), env });
     },
-    environment: (name) => variablesOf(catalog.environment(name)),
+    environment: (name) =>
+      catalog.own.includes(name)
+        ? environmentOf(catalog.get(name)?.definition ?? {})
+        : variablesOf(catalog.environment(name)),
     forms: () => catalog.forms(),
   });
   return { providers, problems };
@@ -220,8 +223,9 @@ function everywhere(inject: Provider['inject']): Provider['placeholders'] {
 
 /** The client secret is also withheld from programs. */
 function environmentOf({ environment = {}, client_secret: reference }: Written): Provider['environment'] {
-  const secretVariable = reference?.kind === 'env' ? { [reference.name]: null } : {};
-  return variablesOf({ ...secretVariable, ...environment });
+  const others = variablesOf(environment);
+  if (reference?.kind !== 'env' || environment[reference.name] !== undefined) return others;
+  return [{ name: reference.name, placeholder: null, isClientSecret: true }, ...others];
 }
 
 function variablesOf(environment: Written['environment'] = {}): Provider['environment'] {

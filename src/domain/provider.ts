@@ -167,6 +167,8 @@ interface CredentialVariable {
   readonly name: string;
   /** Value for clients in place of a credential. Grants no access. Null: no value. */
   readonly placeholder: string | null;
+  /** True: the client secret, which only Sidekey uses. */
+  readonly isClientSecret?: boolean;
 }
 
 export interface TokenPart {

@@ -37,6 +37,20 @@ describe('credentials in the environment of the parent', () => {
     );
   });
 
+  test('are named as a client secret, with the commands that need it, whether a grant exists or not', () => {
+    const desk = { name: 'DESK_SECRET', placeholder: null, isClientSecret: true };
+    for (const reachable of [new Map([['desk', 'desk']]), new Map(), null]) {
+      const { note } = ask({
+        parent: { DESK_SECRET: 'real' },
+        providers: [{ name: 'desk', environment: [desk] }],
+        reachable,
+      });
+      expect(note).toBe(
+        'removed DESK_SECRET (the client secret of desk: no agent needs it, but sidekey start, run, connect, grant refresh and grant revoke do)',
+      );
+    }
+  });
+
   test('are replaced for the reachable provider when several providers share the variable', () => {
     const facts = { parent: { GITHUB_TOKEN: 'real' }, reachable: new Map([['github-app', 'bot']]) };
     expect(ask(facts)).toEqual({

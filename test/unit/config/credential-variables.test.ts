@@ -111,6 +111,18 @@ describe('credential variables of configured providers', () => {
     expect(await named('github', {}, { github: file })).toEqual(wanted);
   });
 
+  test('include the client secret of a provider file', async () => {
+    const file = { title: 'C', category: 'generic', docs: ['https://c.example/'], audience };
+    const client = {
+      token_endpoint: 'https://c.example/token',
+      client_id: 'x',
+      client_secret: 'env:COMPANY_SECRET',
+    };
+    expect(await named('company', {}, { company: { ...file, ...client } })).toEqual([
+      { name: 'COMPANY_SECRET', placeholder: null, isClientSecret: true },
+    ]);
+  });
+
   test('include the client secret and the variables of the shipped provider', async () => {
     const found = await named('github', {
       providers: { github: { client_secret: 'env:GITHUB_APP_SECRET' } },
