@@ -86,7 +86,9 @@ export const removeGrant = changing({
       .map(({ pattern }) => pattern.text);
     const areDropped = input.domains === true && domains.length > 0;
     if (areDropped) await dropDomains(parts, domains);
-    return { grant: picked, there, stranded, domains, areDropped };
+    const isLast =
+      config.providers.own.includes(provider) && left.every((other) => other.provider !== provider);
+    return { grant: picked, there, stranded, domains, areDropped, definition: isLast ? provider : null };
   },
   answer: ({ grant: { id, name, user }, there, domains }) => ({
     id,

@@ -39,7 +39,7 @@ async function remove(context: Context, reference: string, options: GivenOptions
   const { output } = context;
   const given = { words: removeWords, options, fixed: { grant: reference } };
   const { result, answer } = await perform(context, removeGrant, given);
-  const { grant, domains, there, stranded, areDropped } = result;
+  const { grant, domains, there, stranded, areDropped, definition } = result;
   output.result(answer, `Removed ${titleOf(grant)}${thereToo(there)}`);
   if (there.kind !== 'ended' && grant.state !== 'revoked') output.say(there.sentence);
   if (stranded.length > 0) {
@@ -52,6 +52,8 @@ async function remove(context: Context, reference: string, options: GivenOptions
     output.say(`Requests to ${domains.join(', ')} are refused now: no grant is left for them.`);
     for (const domain of domains) output.say(`  → sidekey domain remove ${shellWord(domain)}`);
   }
+  if (definition !== null)
+    output.say(`providers.${definition} stays in the config file. To delete it: sidekey config edit`);
   return there.kind === 'failed' ? failures.provider_refused.exit : undefined;
 }
 

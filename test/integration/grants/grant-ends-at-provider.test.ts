@@ -104,6 +104,15 @@ describe.each(['revoke', 'remove'])('grant %s', (command) => {
   });
 });
 
+test('remove says that the definition of the last grant of a provider stays, and how to delete it', async () => {
+  const at = await withEndpoint();
+  await at.grant('second', { access_token: 'a' }, ['--provider', 'acme']);
+  const stays = 'providers.acme stays in the config file';
+  expect((await at.run(['grant', 'remove', 'second', '--local'])).stderr).not.toContain(stays);
+  const { stderr } = await at.run(['grant', 'remove', 'acme', '--local']);
+  expect(stderr).toContain(`${stays}. To delete it: sidekey config edit\n`);
+});
+
 test('invalidates a copied token at the provider', async () => {
   const at = await withEndpoint();
   const { helpdesk } = at;
