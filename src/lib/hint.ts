@@ -131,6 +131,11 @@ export function withInput(hint: Hint, more: RemedyInput): Hint {
     : hint;
 }
 
+/** Returns the action that connects a grant of a name. A provider of that name needs no other. */
+export function connectNamed(name: string, isProvider: boolean): Remedy {
+  return remedy('connect', isProvider ? { provider: name } : { provider: null, name });
+}
+
 /** Returns a sentence with actions: hintOf`log in again: ${remedy('connect', { provider })}`. */
 export function hintOf(texts: TemplateStringsArray, ...values: readonly (Hint | number)[]): Hint {
   return texts

@@ -3,7 +3,7 @@ import { offeredGrants, titleOf } from '../domain/grant.ts';
 import type { Registry } from '../grants/registry.ts';
 import { replaceRemedy } from '../grants/token-result.ts';
 import { isPattern, isWithin, parsePattern } from '../proxy/policy/domain-map.ts';
-import { type Hint, remedy } from '../lib/hint.ts';
+import { connectNamed, type Hint } from '../lib/hint.ts';
 
 /** A reason why requests to the hosts of an entry are refused. */
 export interface AudienceWarning {
@@ -24,7 +24,7 @@ export async function audienceWarnings(
     return [
       {
         sentence: `There is no grant ${reference} yet: requests to ${host} are refused until there is one.`,
-        hint: remedy('connect', { provider: null, name: reference }),
+        hint: connectNamed(reference, providers.get(reference) !== undefined),
       },
     ];
   }

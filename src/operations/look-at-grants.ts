@@ -14,7 +14,7 @@ import { type Grant, type GrantState, offeredGrants, titleOf } from '../domain/g
 import type { Provider } from '../domain/provider.ts';
 import { endWords, replaceRemedy } from '../grants/token-result.ts';
 import { caughtFailure, SidekeyError } from '../lib/errors.ts';
-import { hintOf, remedy, withInput } from '../lib/hint.ts';
+import { connectNamed, hintOf, withInput } from '../lib/hint.ts';
 import { withoutStop } from '../lib/text.ts';
 import { isWithin } from '../proxy/policy/domain-map.ts';
 import type { GrantActivity } from '../store/store.ts';
@@ -227,10 +227,9 @@ export async function lookAtDomains(view: HealthView): Promise<Finding> {
     }
   }
   for (const [grant, hosts] of missing) {
-    const isProvider = view.config.providers.names.includes(grant);
     needs.push({
       sentence: `${hosts.join(', ')} ${hosts.length === 1 ? 'uses' : 'use'} the grant ${grant}, which does not exist.`,
-      hint: remedy('connect', isProvider ? { provider: grant } : { provider: null, name: grant }),
+      hint: connectNamed(grant, view.config.providers.names.includes(grant)),
     });
   }
   const text = domains.length === 0 ? 'none yet' : String(domains.length);

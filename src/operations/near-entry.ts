@@ -20,9 +20,11 @@ export function nearEntry(
     const port = pattern.port ?? defaultPort[authority.scheme];
     if (action.kind !== 'grant' || !matchesPattern(pattern, { ...authority, port })) continue;
     const [{ grant }, host] = [action, authorityText(authority)];
-    const named = providers.names.includes(grant) ? { provider: grant } : { provider: null, name: grant };
-    const hint = remedy('connect', { ...named, allowed_domains: host, widen: true, replace: true });
-    return { pattern: pattern.text, hint };
+    const isOf = (name: string) => providers.get(name)?.audience.includes(pattern.text) === true;
+    const of = providers.names.includes(grant) ? grant : (providers.own.find(isOf) ?? null);
+    const name = of === grant ? undefined : grant;
+    const more = { allowed_domains: host, widen: true, replace: true };
+    return { pattern: pattern.text, hint: remedy('connect', { provider: of, name, ...more }) };
   }
   return null;
 }

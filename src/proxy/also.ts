@@ -27,7 +27,8 @@ export async function selectAdditionalGrants(
     const caller = { ...request.caller, selectors: { grant: null, user: isOfUser ? user : null } };
     const action = { kind: 'grant', grant, allowPlainHttp: false } as const;
     const offer = offerOf(isOfUser ? all : others, { action }, caller);
-    if (offer.selected.kind !== 'selected') throw unselected(offer.selected, { grant }, caller);
+    if (offer.selected.kind !== 'selected')
+      throw unselected(offer.selected, { grant }, caller, request.config.provider);
     chosen.push({ grant: offer.selected.grant, placement: as });
   }
   request.also = chosen;

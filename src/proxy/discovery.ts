@@ -179,7 +179,9 @@ async function hostOf(domain: Domain, request: Request): Promise<ReachedHost | n
     grants: await Promise.all(offered.map((grant) => grantOf(grant, caller, config, now()))),
     chosen: selected.kind === 'selected' ? selected.grant : null,
     problem:
-      selected.kind === 'selected' ? null : problemOf(unselected(selected, { grant: reference }, caller)),
+      selected.kind === 'selected'
+        ? null
+        : problemOf(unselected(selected, { grant: reference }, caller, config.provider)),
     rules:
       rules === undefined
         ? null

@@ -1,13 +1,13 @@
 import type { Identity } from '../agents/authentication.ts';
 import { places } from '../domain/lease.ts';
 import { type Grant, offeredGrants, type Selected, selectGrant } from '../domain/grant.ts';
-import type { Placement } from '../domain/provider.ts';
+import type { Placement, Provider } from '../domain/provider.ts';
 import { valuesOf } from './http/fields.ts';
 import { Malformed } from './http/h1/scan.ts';
 import type { RequestHead } from './http/head.ts';
 import type { InterceptedTunnel } from './http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { hintOf, remedy } from '../lib/hint.ts';
+import { connectNamed, hintOf, remedy } from '../lib/hint.ts';
 import {
   type AbsoluteTarget,
   type Authority,
@@ -196,6 +196,7 @@ export function unselected(
   selected: Exclude<Selected, { kind: 'selected' }>,
   { grant: reference }: { readonly grant: string },
   { agent, lease, selectors: { grant, user } }: Pick<GrantSelector, 'agent' | 'lease' | 'selectors'>,
+  provider: (name: string) => Provider | undefined,
 ): SidekeyError {
   const wanted = `${grant ?? reference}${user === null ? '' : ` of the user ${user}`}`;
   if (selected.kind === 'missing' && selected.users !== undefined) {
@@ -206,7 +207,7 @@ export function unselected(
   }
   if (selected.kind === 'missing') {
     const beyond = grant === null || grant === reference ? '' : ` among those of ${reference}`;
-    const add = remedy('connect', { provider: null, name: grant ?? reference });
+    const add = connectNamed(grant ?? reference, provider(grant ?? reference) !== undefined);
     // An agent must not learn whether a grant exists, so one that is not bound to it has the same text.
     const bind =
       lease === null

@@ -11,7 +11,7 @@ import { onInterrupt } from '../terminal.ts';
  */
 export function startConsentTimeout(ms: number, timers: Timers) {
   const controller = new AbortController();
-  const stop = (sentence: string, hint?: string) =>
+  const stop = (sentence: string, hint: string) =>
     controller.abort(new SidekeyError('consent_missing', `${sentence} Nothing was stored.`, { hint }));
   const cancel = timers.after(ms, () =>
     stop(
@@ -19,7 +19,7 @@ export function startConsentTimeout(ms: number, timers: Timers) {
       'run the command again, with --timeout 15m where more time is needed',
     ),
   );
-  const giveBack = onInterrupt(() => stop('Stopped before an answer came.'));
+  const giveBack = onInterrupt(() => stop('Stopped before an answer came.', 'run the command again'));
   return {
     signal: controller.signal,
     end: () => {

@@ -72,6 +72,8 @@ function nextSteps(
   const steps: string[] = [];
   if (call !== null)
     steps.push('The first call:', `  → sidekey fetch ${shellWord(call)}${fields.join('')}${selected}`);
+  else if (host !== undefined)
+    steps.push('The first call, with a path of the API:', `  → sidekey fetch https://${host}/${selected}`);
   if (isSecond) {
     steps.push(
       first === undefined

@@ -47,6 +47,8 @@ describe('connect, with a browser on this machine', () => {
         '  expires   in TIME, and is renewed before',
         `  audience  ${at.authority}`,
         `  domains   ${at.authority} (added to config/sidekey.yaml)`,
+        'The first call, with a path of the API:',
+        `  → sidekey fetch https://${at.authority}/`,
         '',
       ].join('\n'),
     );

@@ -83,7 +83,9 @@ describe('a consent that fails', () => {
     await shown.promise;
     child.kill('SIGINT');
     expect(await ended).toEqual([1, null]);
-    expect(stderr).toContain('sidekey: Stopped before an answer came. Nothing was stored.\n');
+    expect(stderr).toContain(
+      'sidekey: Stopped before an answer came. Nothing was stored.\n  → run the command again\n',
+    );
   });
 });
 

@@ -278,18 +278,39 @@ describe('explain', () => {
       '*.deep.example.com',
       'PROVIDER --name wide --allowed-domains a.deep.example.com:8443',
     ],
+    [
+      'https://keyed.example.com:8443/',
+      'keyed.example.com',
+      'api-key --name keyed --allowed-domains keyed.example.com:8443',
+    ],
   ])('names the entry that has the host of %s at another port', async (url, pattern, command) => {
     const entries = {
       'api.stripe.com': { grant: 'stripe' },
       'port.example.com:8443': { grant: 'wide' },
       '*.deep.example.com': { grant: 'wide' },
+      'keyed.example.com': { grant: 'keyed' },
     };
-    const at = await homeWithMap({ proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel' }, domains: entries });
+    const at = await homeWithMap({
+      proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel' },
+      providers: { 'api-key': { settings: { host: 'keyed.example.com' } } },
+      domains: entries,
+    });
     const hint = `sidekey connect ${command} --widen --replace`;
     const { stdout } = await at.run(['explain', url]);
     expect(stdout).toContain(`no entry covers it; the entry ${pattern} is for another port\n`);
     expect(stdout).toContain(`Allowed: unchanged, without a credential.\n  → ${hint}\n`);
     expect(await at.json(['explain', url])).toMatchObject({ allowed: true, hint });
+  });
+
+  test('and status name the same command for a grant that was removed', async () => {
+    const audience = ['desk.acme.test'];
+    const at = await home({
+      providers: { desk: { audience } },
+      domains: { 'desk.acme.test': { grant: 'desk' } },
+    });
+    const { hint } = (await at.json(['explain', 'https://desk.acme.test/'])) as { readonly hint: string };
+    expect(hint).toContain('sidekey connect desk;');
+    expect((await at.run(['status'])).stdout).toContain('sidekey connect desk\n');
   });
 
   test('names no entry of another host', async () => {
