@@ -1,4 +1,5 @@
-import { resolve } from 'node:path';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { programFailure, runBounded } from '../lib/programs.ts';
 import { shellWord } from '../lib/text.ts';
@@ -21,7 +22,7 @@ const forms = 'write env:NAME, file:PATH or command:…, never the secret itself
 export const environmentName = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 /**
- * Parses `env:NAME`, `file:PATH` or `command:WORDS…`. Rejects literal secrets, because config files are
+ * Parses `env:NAME`, `file:PATH` or `command:WORDS…`. `~/` is the home folder. Rejects literal secrets, because config files are
  * shared.
  */
 export function parseSecretReference(text: string): SecretReference | ReferenceProblem {
@@ -33,7 +34,8 @@ export function parseSecretReference(text: string): SecretReference | ReferenceP
         ? { kind, name: rest }
         : { problem: 'has no name of an environment variable after env:' };
     case 'file':
-      return rest === '' ? { problem: 'has no path after file:' } : { kind, path: rest };
+      if (rest === '') return { problem: 'has no path after file:' };
+      return { kind, path: rest.startsWith('~/') ? join(homedir(), rest.slice(2)) : rest };
     case 'command': {
       const argv = splitCommandLine(rest);
       return 'problem' in argv ? argv : { kind, argv };

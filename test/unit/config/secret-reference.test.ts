@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
+import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, onTestFinished, test } from 'vitest';
@@ -43,6 +44,12 @@ describe('an env: reference', () => {
 });
 
 describe('a file: reference', () => {
+  test('may begin with ~/, the home folder', () => {
+    const path = join(homedir(), 'secrets/acme');
+    expect(parseSecretReference('file:~/secrets/acme')).toEqual({ kind: 'file', path });
+    expect(parseSecretReference('file:~other/acme')).toEqual({ kind: 'file', path: '~other/acme' });
+  });
+
   test('is relative to the config file, and loses one newline at the end', async () => {
     const cwd = await tempFolder();
     await mkdir(join(cwd, 'secrets'));
