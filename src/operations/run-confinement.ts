@@ -1,5 +1,4 @@
 import { basename } from 'node:path';
-import type { AccessRules } from '../clients/confine/access.ts';
 import {
   closeInherited,
   confineAsPossible,
@@ -88,22 +87,18 @@ export function bornNotes({ plan }: Confinement): readonly string[] {
 /** Returns what holds, for the line before the start. */
 export function holds({ plan, confined }: Confinement): string {
   const { folder, rules, writesFolder, hidden } = plan;
-  const isWhole = confined.mechanisms.bubblewrap !== null || !hidesBelow(folder, rules);
+  const isAlone = confined.mechanisms.bubblewrap === null;
+  // Landlock permits the entries beside a hidden one, one by one.
+  const isWhole = !isAlone || ![...rules].some(([path, as]) => as === 'absent' && isWithin(path, folder));
   const writes = !writesFolder
     ? 'writes in caches only, because this folder holds your home or files of Sidekey'
     : isWhole
       ? 'writes in this folder and caches'
       : 'changes files of this folder and writes in caches, but makes no new file beside a hidden one';
-  const network =
-    confined.mechanisms.bubblewrap === null
-      ? `, and on other machines the port of the proxy (Landlock alone; ${landlockAlone})`
-      : '';
+  const network = isAlone
+    ? `, and on other machines the port of the proxy (Landlock alone; ${landlockAlone})`
+    : '';
   return `confined: network only through Sidekey${network}; ${writes}; ${counted(hidden, 'credential file')} hidden`;
-}
-
-/** Reports whether a file below the folder is hidden: Landlock then permits the other entries one by one. */
-function hidesBelow(folder: string, rules: AccessRules): boolean {
-  return [...rules].some(([path, access]) => access === 'absent' && isWithin(path, folder));
 }
 
 /**

@@ -113,7 +113,7 @@ test.each(['project/current/desk.secret', 'project/link.secret'])(
     put('sidekey/config/sidekey.yaml', withSecret(at(name)));
     await expect(plan('project')).rejects.toMatchObject({
       code: 'input_invalid',
-      hint: `name the file itself in the config: ${at('project/v2/desk.secret')}`,
+      hint: 'replace it by what it names',
     });
   },
 );

@@ -98,7 +98,6 @@ export function planOf(input: PlanInput): Plan {
   // A folder above the working folder stays hidden, except for what has a rule of its own.
   const isHideable = (path: string) => path !== folder && !homes.some((home) => isWithin(home, path));
   const secrets = secretFiles(config);
-  for (const path of secrets) assertNoLinkOut(path, linked);
   const hideable = [...new Set([...sidekeyPlaces, ...secrets.map(realPath)])].filter(isHideable);
   // What the proxy makes later would be seen in a folder that is not there yet.
   for (const path of hideable)
@@ -124,6 +123,9 @@ export function planOf(input: PlanInput): Plan {
   const writable = [...(writesFolder ? [folder, ...(repository?.folders ?? [])] : []), ...write];
   for (const path of writable) rules.set(path, 'write');
 
+  // The next run would hide what another link names.
+  for (const path of secrets) if (existsSync(path)) assertUnlinked(path, [...writable, ...linked], false);
+
   const unborn: string[] = [];
   for (const path of protectedPaths(context, writesFolder ? repository : undefined)) {
     const real = realPath(path);
@@ -140,7 +142,6 @@ export function planOf(input: PlanInput): Plan {
   for (const path of hidden) if (!write.includes(path)) rules.set(path, 'absent');
   for (const path of shown) rules.set(path, 'read');
   for (const path of hideable) rules.set(path, 'absent');
-  for (const path of secrets) assertLasting(path, rules);
   return {
     folder,
     assembled: sidekeyPlaces.includes(folder) ? [...homes, folder] : homes,
@@ -161,21 +162,6 @@ function assertNoLinkOut(path: string, folders: readonly string[]): void {
   throw new SidekeyError('input_invalid', `${path} passes a symbolic link that a command could replace.`, {
     hint: `name the path without the link: ${shellWord(realPath(path))}`,
   });
-}
-
-/**
- * Refuses a secret with a symbolic link that the command could replace: the next run would hide another file.
- *
- * @throws SidekeyError `input_invalid`
- */
-function assertLasting(path: string, rules: AccessRules): void {
-  for (let part = path; part !== dirname(part); part = dirname(part)) {
-    if (isUnknown(part) || lstatSync(part, { throwIfNoEntry: false })?.isSymbolicLink() !== true) continue;
-    if (accessTo(realPath(dirname(part)), rules) !== 'write') continue;
-    throw new SidekeyError('input_invalid', `${part} is a symbolic link, which the command could replace.`, {
-      hint: `name the file itself in the config: ${shellWord(realPath(path))}`,
-    });
-  }
 }
 
 /** Returns the paths without links. @throws SidekeyError `not_found`, and as `assertNoLinkOut` */
@@ -297,15 +283,16 @@ function isUnknown(path: string): boolean {
 /**
  * Refuses a protected path with a symbolic link in a writable folder: the command could replace the link.
  *
+ * @param mayWrite whether a way out is to let the command write the target
  * @throws SidekeyError `input_invalid`
  */
-function assertUnlinked(path: string, writable: readonly string[]): void {
+function assertUnlinked(path: string, writable: readonly string[], mayWrite = true): void {
   for (let part = path; part !== dirname(part); part = dirname(part)) {
     if (!lstatSync(part).isSymbolicLink()) continue;
     const above = realPath(dirname(part));
     if (!writable.some((each) => isWithin(above, each))) continue;
     throw new SidekeyError('input_invalid', `${part} is a symbolic link, which the command could replace.`, {
-      hint: `replace it by what it names, or let the command write that: --write ${shellWord(realPath(part))}`,
+      hint: `replace it by what it names${mayWrite ? `, or let the command write that: --write ${shellWord(realPath(part))}` : ''}`,
     });
   }
 }

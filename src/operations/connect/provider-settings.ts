@@ -96,21 +96,9 @@ interface ProviderChange {
   readonly host?: string;
 }
 
-/** Options of `connect` by the key of the provider that they set. */
-const optionOf: Readonly<Record<string, string>> = {
-  authorization_endpoint: '--auth-url',
-  token_endpoint: '--token-url',
-  userinfo_endpoint: '--userinfo-url',
-  client_id: '--client-id',
-  client_secret: '--client-secret',
-  redirect_uri: '--redirect-uri',
-  scopes: '--scope',
-  audience: '--allowed-domains',
-};
-
 /**
- * Runs a check of a text that is not written yet. An error about the new provider names the options instead of
- * lines that no file has.
+ * Runs a check of a text that is not written yet. An error about the new provider names the option or the key
+ * instead of a line that no file has.
  *
  * @throws SidekeyError of `check`, as `input_invalid` if the text is invalid
  */
@@ -118,19 +106,15 @@ async function checkUnwritten<T>(name: string, check: () => Promise<T>): Promise
   try {
     return await check();
   } catch (error) {
-    if (!(error instanceof SidekeyError)) throw error;
     const place = `: ${formatPath(['providers', name])}.`;
-    const named = error.message.split('\n').map((line) => {
-      const [, key = '', setting = '', rest = ''] =
-        /^(\w+)(?:\.([\w-]+)|\[[^\]]*\])?: (.*)$/s.exec(line.split(place).slice(1).join(place)) ?? [];
-      const option = key === 'settings' ? `--set ${setting}` : optionOf[key];
-      return option === undefined ? line : `${option}${rest.startsWith('is ') ? '' : ':'} ${rest}`;
-    });
-    const message = named.join('\n');
-    if (message === error.message) throw error;
+    if (!(error instanceof SidekeyError) || !error.message.includes(place)) throw error;
+    const lines = error.message.split('\n').map((line) => line.split(place).at(1) ?? line);
+    const message = lines
+      .map((line) => line.replace(/^settings\.([\w-]+):/, '--set $1'))
+      .map((line) => line.replace(/^client_(secret|id):/, '--client-$1:'));
     const isInvalid = error.code === 'config_invalid';
-    throw new SidekeyError(isInvalid ? 'input_invalid' : error.code, message, {
-      hint: isInvalid ? 'correct the option and repeat the command; nothing was written' : error.hint,
+    throw new SidekeyError(isInvalid ? 'input_invalid' : error.code, message.join('\n'), {
+      hint: isInvalid ? 'correct it and repeat the command; nothing was written' : error.hint,
       cause: error,
     });
   }
