@@ -1,4 +1,5 @@
 import { basename } from 'node:path';
+import { accessTo, isClosed } from '../clients/confine/access.ts';
 import {
   closeInherited,
   confineAsPossible,
@@ -34,6 +35,14 @@ export interface Confinement {
   close(): Promise<void>;
 }
 
+interface Machine {
+  readonly config: Config;
+  readonly env: NodeJS.ProcessEnv;
+  /** Files that grants name, known once the store is open. Absent: none. */
+  readonly files?: Promise<readonly string[]>;
+  readonly platform?: NodeJS.Platform;
+}
+
 /**
  * Starts to confine a command, while the proxy starts. If it is to run unconfined, returns the reason.
  *
@@ -42,9 +51,9 @@ export interface Confinement {
 export async function openConfinement(
   program: string,
   options: ConfinementOptions,
-  machine: { readonly config: Config; readonly env: NodeJS.ProcessEnv; readonly platform?: NodeJS.Platform },
+  machine: Machine,
 ): Promise<Confinement | string> {
-  const { config, env, platform } = machine;
+  const { config, env, files, platform } = machine;
   const isolate = options.isolate ?? (config.run.isolate === 'off' ? false : null);
   if (isolate === false) return 'not confined: it reads the files of your user and reaches every network';
   // Before anything else is opened.
@@ -53,7 +62,7 @@ export async function openConfinement(
   try {
     const mechanisms = await findMechanisms(env, platform, false);
     const { show, write, sockets } = config.run;
-    const plan = planOf({
+    const wanted = {
       config,
       env,
       folder: process.cwd(),
@@ -61,9 +70,18 @@ export async function openConfinement(
       show: [...show, ...(options.show ?? [])],
       write: [...write, ...(options.write ?? [])],
       socket: [...sockets, ...(options.socket ?? [])],
-    });
+    };
+    let plan = planOf({ ...wanted, files: [] });
     const opened = (folder = openRunFolder());
-    const confined = await confineAsPossible(plan, mechanisms, opened, env);
+    let confined = await confineAsPossible(plan, mechanisms, opened, env);
+    // Most grants name no file, so the start does not wait for the store.
+    const named = (await files) ?? [];
+    if (named.some((path) => !isClosed(accessTo(realPath(path), plan.rules)))) {
+      confined.socket?.close();
+      confined.child.kill('SIGKILL');
+      plan = planOf({ ...wanted, files: named });
+      confined = await confineAsPossible(plan, mechanisms, opened, env);
+    }
     const close = async () => {
       confined.child.kill('SIGKILL');
       await opened.close();

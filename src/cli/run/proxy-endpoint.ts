@@ -3,6 +3,7 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { dirname } from 'node:path';
 import { hashToken, newSecret } from '../../agents/authentication.ts';
 import { configOfRun, type ProxySettings } from '../../app/adapted-config.ts';
+import type { ProxyParts } from '../../app/core.ts';
 import { startProxy } from '../../app/proxy.ts';
 import { openState, openView } from '../../app/state.ts';
 import type { SocketHandle } from '../../app/worker-ipc.ts';
@@ -25,12 +26,13 @@ interface OwnProxyOptions {
   readonly lease: LeaseSettings;
   /** Socket in the network namespace of a confined command; null: a port of this machine. */
   readonly socket?: Promise<SocketHandle | null> | undefined;
+  readonly storeOpened?: ProxyParts['storeOpened'];
 }
 
 /** Starts a proxy in this process, on its own port, with a lease for its callers. */
 export async function openOwnProxy(
   { config: loadConfig, env, now }: Pick<Context, 'config' | 'env' | 'now'>,
-  { settings, lease: wanted, socket }: OwnProxyOptions,
+  { settings, lease: wanted, socket, storeOpened }: OwnProxyOptions,
   log: Log,
 ): Promise<ProxyEndpoint> {
   const agent = wanted.agent ?? runAgent;
@@ -46,6 +48,7 @@ export async function openOwnProxy(
     origin,
     peerOwner: async (ends) => (isApart ? 'own' : peerOwnerOfCommand(ends)),
     socket,
+    storeOpened,
     adapt: (config) => configOfRun(config, settings),
     // Some programs cannot get proxy credentials from their environment.
     assumed: { agent, tokenHash: hashToken(secret) },
@@ -121,7 +124,7 @@ function placeOf(text: string): ProxyPlace {
 export async function openRunningProxy(
   { config: loadConfig, env, now }: Pick<Context, 'config' | 'env' | 'now'>,
   { host, port, userInfo }: ProxyPlace,
-  wanted: LeaseSettings,
+  { lease: wanted, storeOpened }: Pick<OwnProxyOptions, 'lease' | 'storeOpened'>,
   log: Log,
 ): Promise<ProxyEndpoint> {
   await assertServes({ host, port });
@@ -134,6 +137,7 @@ export async function openRunningProxy(
   if (userInfo !== null) return { ...endpoint(userInfo), lease: null, close: async () => {} };
   const origin = atCommandLine(env);
   const state = await openState(config, { log, now, origin });
+  storeOpened?.(state.grants);
   const secret = newSecret('lease');
   const parts = { state, origin, config: () => config, log, now, timers };
   const held = await openRunLease(parts, wanted, secret, state);

@@ -4,6 +4,7 @@ import { basename } from 'node:path';
 import type { Confined } from '../../clients/confine/confine.ts';
 import { serveInside } from '../../clients/confine/inside.ts';
 import type { Context } from '../context.ts';
+import { grantFiles } from '../../operations/grant-files.ts';
 import { commandEnvironment } from '../../operations/command-environment.ts';
 import { readSpan } from '../../operations/format.ts';
 import type { LeaseSettings } from '../../operations/held-lease.ts';
@@ -56,13 +57,14 @@ export async function run(
   const signals = takeSignals(now);
   const config = await context.config();
   // While the proxy starts.
-  const opening = openConfinement(program, options, { config, env });
+  const files = Promise.withResolvers<readonly string[]>();
+  const opening = openConfinement(program, options, { config, env, files: files.promise });
   const socket = opening.then((opened) => (typeof opened === 'string' ? null : opened.confined.socket));
   // The proxy, which waits for the socket too, reports the failure.
-  socket.catch(() => undefined);
+  for (const waiting of [socket, files.promise]) waiting.catch(() => undefined);
   let end: ChildEnd;
   try {
-    const endpoint = await openEndpoint(context, program, options, { log: keptLog.log, socket });
+    const endpoint = await openEndpoint(context, program, options, { log: keptLog.log, socket, files });
     const confinement = await opening;
     const isConfined = typeof confinement !== 'string';
     const countRequests = requestCounter(endpoint.config().audit.file, endpoint.node);
@@ -98,6 +100,7 @@ export async function run(
     if (options.quiet !== true && end.kind !== 'failed')
       await reportRun(context, endpoint, countRequests, [...notes, ...keptLog.warnings()]);
   } finally {
+    files.resolve([]);
     const opened = await opening.catch(() => '');
     if (typeof opened !== 'string') await opened.close();
     keptLog.close();
@@ -119,11 +122,17 @@ async function startChild(
   return runConfined(confinement.confined, { ...command, env: confinedEnv }, signals);
 }
 
+interface EndpointParts extends Pick<KeptLog, 'log'> {
+  readonly socket: Promise<Confined['socket']>;
+  /** Resolved with the files that grants name: the confinement hides them. */
+  readonly files: PromiseWithResolvers<readonly string[]>;
+}
+
 async function openEndpoint(
   context: Context,
   program: string,
   options: RunOptions,
-  { log, socket }: Pick<KeptLog, 'log'> & { readonly socket: Promise<Confined['socket']> },
+  { log, socket, files }: EndpointParts,
 ): Promise<ProxyEndpoint> {
   const lease: LeaseSettings = {
     agent: options.agent ?? null,
@@ -132,9 +141,11 @@ async function openEndpoint(
     purpose: `run: ${visible(basename(program)).slice(0, 100)}`,
     endsAt: options.ttl === undefined ? null : context.now() + readSpan('--ttl', options.ttl),
   };
+  const storeOpened = async (grants: Parameters<typeof grantFiles>[0]) =>
+    files.resolve(grantFiles(grants, await context.config()));
   if (options.proxy === undefined) {
     const { unmatched, policy: policies = [] } = options;
-    return openOwnProxy(context, { settings: { unmatched, policies }, lease, socket }, log);
+    return openOwnProxy(context, { settings: { unmatched, policies }, lease, socket, storeOpened }, log);
   }
   refuseOptions(
     options,
@@ -148,7 +159,9 @@ async function openEndpoint(
       ['agent', 'grant', 'ttl'],
       'is for a lease, and --proxy comes with a token of its own',
     );
-  const endpoint = await openRunningProxy(context, place, lease, log);
+  const endpoint = await openRunningProxy(context, place, { lease, storeOpened }, log);
+  // With a token in the URL, no store is opened.
+  if (endpoint.lease === null) files.resolve([]);
   const inside = await socket;
   return inside === null ? endpoint : relayed(endpoint, inside);
 }

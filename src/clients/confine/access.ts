@@ -18,6 +18,11 @@ export function accessTo(path: string, rules: AccessRules): Access {
   return rules.get(path) ?? (path === sep ? 'read' : accessTo(dirname(path), rules));
 }
 
+/** Reports whether the command may not use a path. Paths below it may have another access. */
+export function isClosed(access: Access): boolean {
+  return access === 'absent' || access === 'private';
+}
+
 /** Variable that tells Sidekey's own commands that a confined command calls them. */
 export const runVariable = 'SIDEKEY_RUN';
 

@@ -2,7 +2,7 @@ import { closeSync, fstatSync, openSync, readdirSync, readFileSync as readText }
 import { dirname, join, sep } from 'node:path';
 import { SidekeyError } from '../../lib/errors.ts';
 import { loadForeignFunctions } from '../../lib/foreign-functions.ts';
-import { type Access, type AccessRules, privateFolders } from './access.ts';
+import { type Access, type AccessRules, isClosed, privateFolders } from './access.ts';
 
 /** Landlock (landlock(7)) and other restrictions of a process, before it becomes the command. */
 
@@ -209,11 +209,6 @@ export function rightsOf(
   }
   walk(sep, 'read');
   return rights;
-}
-
-/** Reports whether the command may not use a path. Paths below it may have another access. */
-function isClosed(access: Access): boolean {
-  return access === 'absent' || access === 'private';
 }
 
 /** Returns the entries that are not links. The target of a link has separate rights. */

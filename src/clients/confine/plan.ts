@@ -53,6 +53,8 @@ interface PlanInput extends Exceptions {
   readonly folder: string;
   /** The program, as typed. */
   readonly program: string;
+  /** Files with credentials that grants name. */
+  readonly files?: readonly string[];
 }
 
 /** Folders of `/run` that stay: programs of NixOS, and disks of the user. */
@@ -97,7 +99,7 @@ export function planOf(input: PlanInput): Plan {
   const sidekeyPlaces = placesOfSidekey(config, env, linked);
   // A folder above the working folder stays hidden, except for what has a rule of its own.
   const isHideable = (path: string) => path !== folder && !homes.some((home) => isWithin(home, path));
-  const secrets = secretFiles(config);
+  const secrets = [...secretFiles(config), ...(input.files ?? [])];
   const hideable = [...new Set([...sidekeyPlaces, ...secrets.map(realPath)])].filter(isHideable);
   // What the proxy makes later would be seen in a folder that is not there yet.
   for (const path of hideable)
@@ -107,7 +109,7 @@ export function planOf(input: PlanInput): Plan {
   );
   if (exception !== undefined)
     throw new SidekeyError('input_invalid', `${exception} belongs to Sidekey, and no run sees it.`, {
-      hint: 'name a file outside of the folders of config, store, CA and audit log, which the config does not name',
+      hint: 'name a file outside of the folders of config, store, CA and audit log, which neither the config nor a grant names',
     });
 
   for (const path of places.scratch.flatMap((each) => pathsOf({ path: each }, context, linked)))

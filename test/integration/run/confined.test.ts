@@ -1,7 +1,7 @@
 /** A confined command as a program that a person uses: its network, its end, its terminal. */
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { openConfinement } from '../../../src/operations/run-confinement.ts';
@@ -37,6 +37,31 @@ describe.each(paths)('a command confined by %s', (_name, PATH, isMissing) => {
       expect(place.seen).toEqual([`Bearer ${deskToken}`]);
     },
   );
+
+  test.skipIf(isMissing).each([
+    ['a source', ['--from']],
+    ['a client secret', ['--client-id', 'x', '--client-secret']],
+  ])('does not read the file of %s in its folder', async (_what, option) => {
+    const { at, run } = await runHome(undefined, () => ({
+      providers: { own: { audience: ['own.acme.test'], token_endpoint: 'https://own.acme.test/token' } },
+    }));
+    await mkdir(at.at('work'));
+    const file = at.at('work', 'kept.secret');
+    await writeFile(file, 'kept-0123456789', { mode: 0o600 });
+    const flow = option.length === 1 ? [] : ['--client-credentials'];
+    await at.run(['connect', 'own', ...flow, ...option, `file:${file}`, '--no-verify']);
+    const sources = await at.run(['grant', 'source', 'own']);
+    expect(sources.stdout + (await readFile(at.configFile, 'utf8'))).toContain(`file:${file}`);
+    const script = '/bin/cat kept.secret; echo changed > old';
+    await writeFile(at.at('work', 'old'), '');
+    const words = ['--quiet', '--isolate', '--', sh, '-c', script];
+    expect(await run(words, { env, cwd: at.at('work') })).toMatchObject({
+      stdout: '',
+      stderr: expect.stringContaining('kept.secret'),
+    });
+    expect(await readFile(at.at('work', 'old'), 'utf8')).toBe('changed\n');
+    expect(await readFile(file, 'utf8')).toBe('kept-0123456789');
+  });
 
   test.skipIf(isMissing)('has no other network: no DNS, no address, no port of this machine', async () => {
     const place = await runHome();
