@@ -1,3 +1,7 @@
+import { dirname, resolve } from 'node:path';
+import type { Config } from '../config/config.ts';
+import { isReference, parseSecretReference } from '../config/secret-reference.ts';
+import type { Credential } from '../domain/credential.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { withInput, type Hint, hintOf, remedy } from '../lib/hint.ts';
 import type { FailureCode } from '../lib/failures.ts';
@@ -69,4 +73,28 @@ export async function allUnreadable(
   const opened = await Promise.all(grants.map(({ id }) => parts.registry.read(id).catch(() => null)));
   const there = opened.filter((each) => each !== null);
   return (await Promise.all(there.map((each) => unreadableReferences(each, parts)))).flat();
+}
+
+/** Returns the files that grants name: sources, and the tokens of a token exchange. */
+export async function grantFiles(
+  grants: Pick<Registry, 'list' | 'read'>,
+  { file }: Pick<Config, 'file'>,
+): Promise<readonly string[]> {
+  const listed = (await grants.list()).filter(({ type }) => type === 'source' || type === 'oauth2');
+  // A grant that cannot be opened cannot be used either.
+  const opened = await Promise.all(listed.map(({ id }) => grants.read(id).catch(() => null)));
+  const references = opened.flatMap((each) => (each === null ? [] : referencesOf(each.sealed.credential)));
+  return references.map(parseSecretReference).flatMap((reference) => {
+    const isFile = isReference(reference) && reference.kind === 'file';
+    return isFile ? [resolve(dirname(file), reference.path)] : [];
+  });
+}
+
+function referencesOf(credential: Credential): readonly string[] {
+  if (credential.type === 'source') return [credential.from];
+  if (credential.type !== 'oauth2' || credential.renewal?.kind !== 'token_exchange') return [];
+  const { subjectToken, actorToken } = credential.renewal;
+  return [subjectToken, actorToken].flatMap((token) =>
+    token !== null && 'reference' in token ? [token.reference] : [],
+  );
 }

@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import type { Confined } from '../../clients/confine/confine.ts';
 import { serveInside } from '../../clients/confine/inside.ts';
 import type { Context } from '../context.ts';
-import { grantFiles } from '../../operations/grant-files.ts';
+import { grantFiles } from '../../grants/references.ts';
 import { commandEnvironment } from '../../operations/command-environment.ts';
 import { readSpan } from '../../operations/format.ts';
 import type { LeaseSettings } from '../../operations/held-lease.ts';
@@ -141,8 +141,8 @@ async function openEndpoint(
     purpose: `run: ${visible(basename(program)).slice(0, 100)}`,
     endsAt: options.ttl === undefined ? null : context.now() + readSpan('--ttl', options.ttl),
   };
-  const storeOpened = async (grants: Parameters<typeof grantFiles>[0]) =>
-    files.resolve(grantFiles(grants, await context.config()));
+  const storeOpened = (grants: Parameters<typeof grantFiles>[0]) =>
+    files.resolve(context.config().then((config) => grantFiles(grants, config)));
   if (options.proxy === undefined) {
     const { unmatched, policy: policies = [] } = options;
     return openOwnProxy(context, { settings: { unmatched, policies }, lease, socket, storeOpened }, log);
