@@ -175,6 +175,14 @@ export function selectorsOf(fields: RawFields, connection: Selectors): Selectors
   return { ...connection, grant };
 }
 
+/** Returns what the client of a tunnel shows, with the selectors for all requests in the tunnel. */
+export function withSelectors(presented: Presented, fields: RawFields): Presented | SidekeyError {
+  if (presented.kind === 'malformed' || valuesOf(fields, 'sidekey-grant').length === 0) return presented;
+  const shown = presented.kind === 'nothing' ? ({ kind: 'selectors' } as const) : presented;
+  const selectors = selectorsOf(fields, 'selectors' in shown ? shown.selectors : noSelectors);
+  return selectors instanceof SidekeyError ? selectors : { ...shown, selectors };
+}
+
 /** Checks what callers show against the store. */
 export interface AgentAuthenticator {
   /**

@@ -16,7 +16,7 @@ import { pathPrefixesOf } from './schemes/placement.ts';
 import { loginGrant, precedesLogin } from './login-grant.ts';
 import { acceptedFor } from './proposed.ts';
 import type { GrantDecision, Request } from './request.ts';
-import { type GrantCandidates, offerOf, targetOf, unselected } from './target.ts';
+import { type GrantCandidates, offerOf, targetOf, uncredentialed, unselected } from './target.ts';
 
 /**
  * Reads where a request ends and which authority it is for.
@@ -85,13 +85,17 @@ export async function authorize(request: Request): Promise<void> {
 }
 
 function allow(request: Request, decision: Decision): void {
-  const { candidates, provider, facts, accepted, services, record } = request;
+  const { candidates, provider, caller, facts, accepted, services, record } = request;
   record.decided(decision, facts);
   if (accepted !== null) record.approved(accepted.proposal);
   if (decision.outcome === 'deny') throw refusalOf(decision, request);
   if (decision.reported !== null) services.audit.note(record.reported(decision.reported));
   request.decision = decision;
-  if (decision.outcome === 'tunnel') return;
+  if (decision.outcome === 'tunnel') {
+    const { grant } = caller.selectors;
+    if (grant !== null) throw uncredentialed(grant, facts.authority, decision);
+    return;
+  }
   const mayLogIn = candidates?.selected.kind !== 'selected' || provider?.capturesLogins === true;
   request.login = mayLogIn ? loginGrant(request) : null;
   request.grant = isOfLogin(request, decision) ? null : grantOf(request, decision);

@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { type Identity, readPresented } from '../agents/authentication.ts';
+import { type Identity, readPresented, selectorsOf, withSelectors } from '../agents/authentication.ts';
 import { egressRefusal } from '../agents/egress.ts';
+import type { RawFields } from './http/fields.ts';
 import type { RequestHead } from './http/head.ts';
 import type { Client, InterceptedTunnel } from './http/message.ts';
 import { denialOf, refusalOf, refuseOn } from './http/problem.ts';
@@ -15,7 +16,7 @@ import { acceptedFor, policyNow, useProposal } from './proposed.ts';
 import { ExchangeRecord } from './record.ts';
 import { type OpenConnections, tunnelRefusal } from './revalidate.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
-import { connectTargetOf, offerOf } from './target.ts';
+import { connectTargetOf, offerOf, uncredentialed } from './target.ts';
 
 /** Serves the requests that come out of an intercepted tunnel. */
 type ServeInside = (inside: Inside, client: Client, tunnel: InterceptedTunnel) => void;
@@ -31,6 +32,8 @@ export interface Opening {
   readonly head: RequestHead;
   readonly socket: Duplex;
   readonly client: Client;
+  /** `Sidekey-Grant` of the first request in the tunnel, if its head was read. */
+  readonly selecting?: RawFields;
   /** Reports to the client that its tunnel is open. */
   readonly established: () => void;
   /** Reports to the client why the tunnel is refused, and ends the connection. */
@@ -62,7 +65,7 @@ export function connectOpening(head: RequestHead, socket: Duplex, client: Client
  * Each request in an intercepted tunnel is decided by itself.
  */
 export async function openTunnel(
-  { head, socket, client, established, refused }: Opening,
+  { head, socket, client, selecting = [], established, refused }: Opening,
   services: ProxyServices,
   open: OpenConnections,
   serveInside: ServeInside,
@@ -74,7 +77,7 @@ export async function openTunnel(
     if (target instanceof SidekeyError) throw target;
     record.target({ authority: target });
 
-    const presented = readPresented(head.fields, client.certificate);
+    const presented = orThrow(withSelectors(readPresented(head.fields, client.certificate), head.fields));
     const identity = await services.agents.identify(presented, {
       address: client.address,
       loopback: client.loopback,
@@ -98,6 +101,8 @@ export async function openTunnel(
       case 'deny':
         throw denialOf(decision);
       case 'tunnel': {
+        const { grant } = orThrow(selectorsOf(selecting, identity.selectors));
+        if (grant !== null) throw uncredentialed(grant, target, decision);
         if (accepted !== null) record.approved(accepted.proposal);
         if (accepted?.isOnce === true) await useProposal(accepted, target, services);
         if (accepted === null) orThrow(await egressRefusal(identity, target));

@@ -1,5 +1,6 @@
 import type { Server, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { RawFields } from './http/fields.ts';
 import { refuseOn } from './http/problem.ts';
 import { canonicalHost, isAddress, parseConnectTarget, splitPort } from './policy/authority.ts';
 import { connectDomain } from './policy/decide.ts';
@@ -29,6 +30,7 @@ const headBytes = 16_384;
 
 /** The method of a request line (RFC 9110 §9.1), as far as it was sent. */
 const methodStart = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+(?: |$)/;
+const grantField = /\r?\nsidekey-grant:[ \t]*([^\r\n]*?)[ \t]*\r?\n/i;
 const hostField = /\r?\nhost:[ \t]*([^\r\n]*?)[ \t]*\r?\n/i;
 
 /**
@@ -57,6 +59,7 @@ export async function openingByName(
   return {
     ...opening,
     head: { ...head, target: `${words.name ?? to.host}:${to.port}` },
+    selecting: words.selecting,
     established: () => {},
     refused: (error) => void refuseInside(words, error),
   };
@@ -82,6 +85,8 @@ interface FirstWords {
   readonly protocol: 'https' | 'http' | null;
   /** Name of the host; null if the client sent no name, or no valid one. */
   readonly name: string | null;
+  /** The field that names a grant; empty if there is none. */
+  readonly selecting: RawFields;
 }
 
 /** Reads the first bytes of a client, and leaves them in its stream; null if the client disconnected. */
@@ -91,7 +96,7 @@ async function firstWords(socket: Duplex): Promise<FirstWords | null> {
   let { bytes } = begun;
   if (begun.hello !== null) {
     socket.unshift(bytes);
-    return { protocol: 'https', name: canonicalHost(begun.hello.serverName ?? '') };
+    return { protocol: 'https', name: canonicalHost(begun.hello.serverName ?? ''), selecting: [] };
   }
   const isRequest = () => methodStart.test(bytes.toString('latin1', 0, 32));
   const headEnd = () => /\r?\n\r?\n/.exec(bytes.toString('latin1'));
@@ -101,7 +106,10 @@ async function firstWords(socket: Duplex): Promise<FirstWords | null> {
     bytes = Buffer.concat([bytes, chunk]);
   }
   socket.unshift(bytes);
-  if (!isRequest()) return { protocol: null, name: null };
-  const [, host] = hostField.exec(bytes.toString('latin1')) ?? [];
-  return { protocol: 'http', name: canonicalHost(splitPort(host ?? '').host) };
+  if (!isRequest()) return { protocol: null, name: null, selecting: [] };
+  const text = bytes.toString('latin1');
+  const [, host] = hostField.exec(text) ?? [];
+  const [, grant] = grantField.exec(text) ?? [];
+  const selecting = grant === undefined ? [] : ['Sidekey-Grant', grant];
+  return { protocol: 'http', name: canonicalHost(splitPort(host ?? '').host), selecting };
 }

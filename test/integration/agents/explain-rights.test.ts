@@ -224,6 +224,15 @@ describe('explain', () => {
     expect(explained.message).toBe(answer.status === 200 ? undefined : problemOf(answer).detail);
   });
 
+  test('reports that a rule would send a request with the name of a grant without a credential', async () => {
+    const at = await setup({ default: 'tunnel' });
+    const who = ['--agent', 'robot+user=alice'];
+    const said = await both(at, 'robot+user=alice:own', who, ['Sidekey-Grant: work']);
+    expect(said.explained).toEqual(said.proxy);
+    expect(said.code).toBe('grant_missing');
+    expect(await at.explain(['GET', at.url, ...who])).toMatchObject({ exit: 0 });
+  });
+
   const graphql = { rules: [{ name: 'reads', paths: ['/v1/x'], graphql: { types: ['query'] } }] };
   const rpc = { rules: [{ name: 'tools', jsonrpc: { methods: ['tools/call'], tools: ['search'] } }] };
 

@@ -138,6 +138,19 @@ describe('the client', () => {
     });
   });
 
+  test('sends no request with the name of a grant to a host without a credential', async () => {
+    const { client, sidekey } = await withClient();
+    const other = await startUpstream((_request, response) => response.end());
+    await sidekey.configure({ proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel' } });
+    for (const grantId of ['desk', 'NOSUCH'])
+      await expect(client.request('GET', other.url, { grantId })).rejects.toMatchObject({
+        code: 'grant_missing',
+      });
+    expect(other.connections()).toBe(0);
+    await expect(client.request('GET', other.url, { grantId: '' })).rejects.toMatchObject({ status: 400 });
+    expect((await client.request('GET', other.url)).status).toBe(200);
+  });
+
   test('creates the environment of a program that uses the proxy under a lease', async () => {
     const { client, upstream, sidekey } = await withClient();
     await client.createAgent({ name: 'ci', grants: ['desk'] });

@@ -69,7 +69,8 @@ async function withTickets() {
       response.end(JSON.stringify({ authorization: authorization.length, own, body }));
     });
   });
-  const service = await startService({ domains: { [upstream.authority]: { grant: 'desk' } } });
+  const domains = { [upstream.authority]: { grant: 'desk' }, 'tunnel.acme.test': 'tunnel' };
+  const service = await startService({ domains });
   await service.sidekey.grant([upstream.authority], { name: 'desk' });
   return { ...service, url: service.url, upstream };
 }
@@ -82,6 +83,8 @@ const expected = (name: string) => ({
   posted: [200, { authorization: 36, own: '1', body: '{"a": 1}' }],
   bytes: [255, 0, 254],
   gzip: 'packed',
+  unnamed: ['input_invalid', 400, true, false],
+  named: ['grant_missing', 403, true, false],
   refused: ['domain_not_allowed', 403, true, false],
   env: ['1', true],
   event: 'access',
@@ -92,7 +95,11 @@ describe.skipIf(absent !== false)(`the Python clients${why}`, () => {
   test('call operations, list, fail, stream, and send requests: both in the same way', async () => {
     const service = await withTickets();
     const { sidekey, upstream } = service;
-    const env = { UPSTREAM: `https://${upstream.authority}/`, PROXY: sidekey.url };
+    const env = {
+      UPSTREAM: `https://${upstream.authority}/`,
+      TUNNELLED: 'https://tunnel.acme.test/',
+      PROXY: sidekey.url,
+    };
     const told = await linesOf(
       await start(service, ['test/integration/sdk/programs/story.py', 'story'], env),
     );

@@ -40,13 +40,14 @@ def _envelope(method: str, url: str, options: Mapping[str, Any]) -> ApiRequest:
     given = {
         "method": method,
         "url": url,
-        "grant": options["grant_id"] or UNSET,
-        "user": options["user"] or UNSET,
-        "agent": options["agent"] or UNSET,
-        "reason": options["reason"] or UNSET,
+        "grant": options["grant_id"],
+        "user": options["user"],
+        "agent": options["agent"],
+        "reason": options["reason"] or None,
         "headers": [f"{name}: {value}" for name, value in (options["headers"] or {}).items()],
-        "body": UNSET if body is None else body if isinstance(body, str) else json.dumps(body),
+        "body": body if body is None or isinstance(body, str) else json.dumps(body),
     }
+    given = {name: UNSET if value is None else value for name, value in given.items()}
     return request_of("sendRequest", given, is_repeatable=method in ("GET", "HEAD"))
 
 

@@ -50,6 +50,8 @@ async def story(sidekey, name):
     told["posted"] = [posted.status_code, posted.json()]
     told["bytes"] = list((await settled(sidekey.request("GET", f"{url}bytes"))).content)
     told["gzip"] = (await settled(sidekey.request("GET", f"{url}gzip"))).text
+    told["unnamed"] = await failure(lambda: sidekey.request("GET", url, grant_id=""))
+    told["named"] = await failure(lambda: sidekey.request("GET", os.environ["TUNNELLED"], grant_id="desk"))
     told["refused"] = await failure(lambda: sidekey.request("GET", "https://other.example.com/"))
     env = await settled(sidekey.proxy_env(proxy=os.environ["PROXY"], agent=f"{name}-a", grants=["desk"], base={"KEPT": "1"}))
     told["env"] = [env["KEPT"], env["HTTPS_PROXY"].startswith("http://")]
