@@ -67,7 +67,7 @@ export async function renderProvidersPage(): Promise<string> {
 
 function row({ name, entry }: { readonly name: string; readonly entry: CatalogEntry }): string {
   const { definition, settings } = entry;
-  const [docs = ''] = definition.docs;
+  const [docs = ''] = definition.docs ?? [];
   const flows = (definition.flows ?? []).map((flow) => flowWords[flow]);
   const written = entry.document.value as { readonly audience?: readonly string[] };
   const cells = [

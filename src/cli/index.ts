@@ -186,11 +186,13 @@ function addCommand(parent: Command, row: CommandRow, act: Action): void {
   }
 }
 
-/** Folds an example before its options, as a shell reads it. */
+/** Folds an example before its options, as a shell reads it. A comment that would be folded goes first. */
 function folded(line: string): string {
   const parts = `  ${line}`.split(/ (?=--?[a-z]|'|\| )/);
   // It fits with "npx " too.
-  return wrapWords(parts, helpWidth - 6, ' '.repeat(6)).join(' \\\n');
+  const text = wrapWords(parts, helpWidth - 6, ' '.repeat(6)).join(' \\\n');
+  const [call = '', comment] = line.split(/ +# /);
+  return / # .*\\$/m.test(text) ? `  # ${comment}\n${folded(call)}` : text;
 }
 
 function createOption([flags, summary, details = {}]: OptionRow): Option {

@@ -371,13 +371,10 @@ export const providerSchema = z
   })
   .meta({ description: 'Where consent and tokens come from, and where the credential may go.' });
 
-/** A complete provider of the catalog. Only files of the user may refer to a client secret. */
+/** A provider in a file of its own. Only files of the user may refer to a client secret. */
 export const catalogProviderSchema = z
   .strictObject({
     ...fields,
-    title: plainText('The name for people.'),
-    category: fields.category.unwrap(),
-    docs: fields.docs.unwrap(),
     audience: fields.audience.unwrap(),
     client_secret: secretReference('Where the client secret is; in files of your own.').optional(),
   })

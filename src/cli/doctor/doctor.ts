@@ -39,11 +39,7 @@ function describe(
   { findings, probed, notes, needs }: Awaited<ReturnType<typeof examine>>,
 ): string {
   const installed = probed.filter(({ verdict }) => verdict !== null);
-  const absent = [
-    ...new Set(
-      probed.filter(({ verdict }) => verdict === null).map(({ client, library }) => library ?? client.name),
-    ),
-  ];
+  const absent = probed.filter(({ verdict }) => verdict === null).map(titleOf);
   return [
     ...columns(
       display,

@@ -69,6 +69,8 @@ test('a program that is not installed is not reported as a fault', async () => {
   const at = await home();
   const report = (await at.json(['doctor', '--only', 'curl'], { env: { PATH: at.folder } })) as Report;
   expect(report).toMatchObject({ ok: true, clients: [{ name: 'curl', verdict: 'absent' }] });
+  const { stdout } = await at.run(['doctor', '--only', 'php'], { env: { PATH: at.folder } });
+  expect(stdout).toMatch(/^not installed: PHP \(curl\)$/m);
 });
 
 test('an unknown client name is refused, and the message lists the known names', async () => {

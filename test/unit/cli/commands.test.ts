@@ -48,6 +48,8 @@ describe('the table of commands', () => {
     // A command shown with "npx " is longer.
     for (const line of help.replaceAll(/(?<= {2})sidekey /g, 'npx sidekey ').split('\n'))
       expect(line.length, line).toBeLessThanOrEqual(80);
+    // A shell reads the end of a line with a comment as a part of the comment.
+    expect(help).not.toMatch(/ # .*\\$/m);
     const names = row.alias === undefined ? path : `${path}|${row.alias}`;
     for (const part of [`Usage: sidekey ${names} `, '--config <file>', '--json', '--help'])
       expect(help).toContain(part);

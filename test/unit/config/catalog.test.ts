@@ -2,6 +2,7 @@ import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { checkProvider, openCatalog } from '../../../src/config/catalog.ts';
+import { loadConfig } from '../../../src/config/load.ts';
 import {
   packedProvidersFile,
   renderPackedProviders,
@@ -38,6 +39,7 @@ describe('the shipped catalog', async () => {
       const entry = catalog.get(name);
       if (entry === undefined) throw new Error(name);
       expect(checkProvider(entry)).toEqual([]);
+      for (const key of ['title', 'category', 'docs'] as const) expect(entry.definition[key]).toBeDefined();
       const { audience, client_secret: secret, client_id: client, ...definition } = entry.definition;
       // `checkProvider` compares the requested scopes with this list.
       if ((definition.scopes ?? []).length > 0) expect(definition.known_scopes).toBeDefined();
@@ -118,6 +120,16 @@ describe('provider files of the user', () => {
       title: 'Corp',
       client_secret: { kind: 'env' },
     });
+  });
+
+  test('need only an audience', async () => {
+    const folder = await tempFolder();
+    await mkdir(join(folder, 'providers'), { mode: 0o700 });
+    const file = join(folder, 'sidekey.yaml');
+    await writeFile(file, 'version: 1\n', { mode: 0o600 });
+    await writeFile(join(folder, 'providers', 'corp.yaml'), 'audience: [corp.test]\n', { mode: 0o600 });
+    const { providers } = await loadConfig(file, { env: {} });
+    expect(providers.get('corp')).toMatchObject({ title: 'corp', category: 'generic', docs: [] });
   });
 
   test('are optional', async () => {
