@@ -1,22 +1,29 @@
-import { globSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
+import { commandTable } from '../../src/cli/commands.ts';
+import { createProgram } from '../../src/cli/index.ts';
+import { SidekeyError } from '../../src/lib/errors.ts';
 import { packageRoot } from '../../src/lib/package-files.ts';
 import { configSchema } from '../../src/config/schema.ts';
-
-const pages = ['README.md', ...globSync('docs/*.md', { cwd: packageRoot })];
+import { parseCases } from '../../src/operations/config-cases.ts';
+import { home, type Home } from '../support/command-line.ts';
+import { blockCommands, blocksOf, type DocCommand, pages, spanCommands } from '../support/doc-commands.ts';
 
 /** The YAML examples of a page, each as a whole config file. */
 function examples(page: string): { readonly text: string; readonly config: object }[] {
-  const text = readFileSync(path.join(packageRoot, page), 'utf8');
-  return [...text.matchAll(/```yaml\n([^]*?)```/g)]
-    .flatMap(([, block = '']) => parseAllDocuments(block))
+  return blocksOf(page, ['yaml'])
+    .flatMap((block) => parseAllDocuments(block))
     .map((document) => {
       expect(document.errors).toEqual([]);
       return { text: document.toString(), value: document.toJS() as object };
     })
-    .filter(({ value }) => !Array.isArray(value))
+    .filter(({ text, value }) => {
+      if (!Array.isArray(value)) return true;
+      expect(parseCases(text, page, 0).length).toBeGreaterThan(0);
+      return false;
+    })
     .map(({ text: example, value }) => ({ text: example, config: { version: 1, ...wrapped(value) } }));
 }
 
@@ -31,6 +38,15 @@ function wrapped(part: object): object {
   return part;
 }
 
+/** First keys of YAML that other programs read. */
+const ofOtherPrograms: Readonly<Record<string, string>> = {
+  apiVersion: 'Kubernetes',
+  image: 'values of the Helm chart',
+  on: 'GitHub Actions',
+  permissions: 'GitHub Actions',
+  scrape_configs: 'Prometheus',
+};
+
 describe('config examples in pages', () => {
   it('are found', () => {
     expect(pages.flatMap(examples).length).toBeGreaterThan(20);
@@ -43,5 +59,136 @@ describe('config examples in pages', () => {
       ),
     );
     expect(wrong).toEqual([]);
+  });
+
+  it('are all checked, but those of other programs', () => {
+    const others = pages
+      .flatMap((page) => blocksOf(page, ['yml']))
+      .flatMap((block) => parseAllDocuments(block));
+    for (const document of others) {
+      expect(document.errors).toEqual([]);
+      expect(Object.keys(ofOtherPrograms)).toContain(Object.keys(document.toJS() as object)[0]);
+    }
+    for (const page of pages) {
+      const text = readFileSync(path.join(packageRoot, page), 'utf8');
+      const fences = text.match(/^ *```ya?ml\b/gm) ?? [];
+      expect(blocksOf(page, ['yaml', 'yml']), page).toHaveLength(fences.length);
+    }
+  });
+});
+
+const table = await commandTable();
+
+/** Parses a call with the real table of commands; returns what is wrong, or null. */
+async function problemOf({ words }: DocCommand, isMention = false): Promise<string | null> {
+  const program = createProgram(
+    async () => {},
+    () => {},
+    { table },
+  );
+  try {
+    await program.parseAsync(words, { from: 'user' });
+    return null;
+  } catch (error) {
+    if (!(error instanceof SidekeyError)) return isMention || words.includes('--help') ? null : String(error);
+    // A sentence may name a command without its arguments.
+    const isShort = /^Missing required argument|^Required option|argument missing\.$/.test(error.message);
+    return isMention && isShort ? null : error.message;
+  }
+}
+
+describe('commands in pages', () => {
+  it('are found', () => {
+    expect(pages.flatMap(blockCommands).length).toBeGreaterThan(120);
+    expect(pages.flatMap(spanCommands).length).toBeGreaterThan(100);
+  });
+
+  it.each(pages)('%s: every command in a block is valid', async (page) => {
+    const wrong: string[] = [];
+    for (const command of blockCommands(page)) {
+      const problem = await problemOf(command);
+      if (problem !== null) wrong.push(`${command.line}\n  ${problem}`);
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  it.each(pages)('%s: every command in a sentence is valid', async (page) => {
+    const wrong: string[] = [];
+    for (const command of spanCommands(page)) {
+      const problem = await problemOf(command, true);
+      if (problem !== null) wrong.push(`${command.line}\n  ${problem}`);
+    }
+    expect(wrong).toEqual([]);
+  });
+});
+
+/** Commands in blocks that are only parsed, with the reason. */
+const parsedOnly: readonly (readonly [pattern: RegExp, reason: string])[] = [
+  [/^(run|fetch|connect|login|grant (import|scopes))\b/, 'needs the network, a browser or a program'],
+  [/^(init|service|upgrade)\b/, 'changes the machine of its user'],
+  [/^(start|mcp)\b|^audit tail -f/, 'runs until it is stopped'],
+  [/^(node|store copy)\b/, 'needs PostgreSQL'],
+  [/^backup \S+$|^restore\b|^approve$/, 'asks at a terminal'],
+  [/k3f9q2xa|--lease [0-9a-f]{8}|--finish/, 'has an id of an example'],
+  [/^grant source|--anchor anchors\.jsonl node-b/, 'reads what another program has written'],
+  [/ (\/trust|\/backups\/)/, 'writes outside of the folder'],
+  [/--subject/, 'needs an identity provider'],
+  [/^transparent .*--user/, 'needs a user of the system'],
+  [/\bNAME$/, 'has no name'],
+];
+
+const whole = parsedOnly.map(([pattern]) => pattern);
+const executed = [
+  ...new Map(
+    pages
+      .flatMap((page) => blockCommands(page).map(({ words }) => ({ page, words, text: words.join(' ') })))
+      .filter(({ text }) => !whole.some((pattern) => pattern.test(text)))
+      .map((command) => [command.text, command] as const),
+  ).values(),
+];
+
+/** A home with the grants, agents and people that a command names. */
+async function homeFor(text: string): Promise<Home> {
+  const at = await home({
+    proxy: { listen: '127.0.0.1:48377' },
+    admin: { listen: '127.0.0.1:48378' },
+    upstream: { resolve: { 'api.github.com': '140.82.121.6', 'desk.company.example': '140.82.121.6' } },
+    domains: {
+      'api.github.com': { grant: 'github' },
+      'desk.company.example': { grant: 'desk' },
+      'api.openai.com': { grant: 'openai' },
+    },
+  });
+  const key = { type: 'api_key', value: 'ghp_of-a-test' };
+  await at.grant('github', key, ['--provider', 'github']);
+  if (text.includes('--base-urls')) await at.grant('openai', key, ['--provider', 'openai']);
+  const [other] = /\b(?:work|company|desk|acme)\b/.exec(text) ?? [];
+  if (other !== undefined)
+    await at.grant(other, key, ['--provider', 'acme', '--audience', 'desk.company.example']);
+  const [, lessee, bound] = /--agent (\S+)|^agent (?:bind|set) (\S+)/.exec(text) ?? [];
+  const agent = lessee ?? bound;
+  if (agent !== undefined) await at.run(['agent', 'create', agent, '--grant', 'github']);
+  const [, person] = /^person link (\S+)/.exec(text) ?? [];
+  if (person !== undefined) await at.run(['person', 'create', person, '--role', 'operator']);
+  // Any proxy makes the CA.
+  if (/^(env|ca)\b/.test(text)) await at.run(['fetch', 'http://sidekey.internal/']);
+  return at;
+}
+
+describe.skipIf(process.platform !== 'linux')('commands in pages that need no other program', () => {
+  it('are all but some with a reason', () => {
+    const texts = pages.flatMap(blockCommands).map(({ words }) => words.join(' '));
+    for (const [pattern] of parsedOnly) expect(texts.filter((text) => pattern.test(text))).not.toEqual([]);
+    expect(executed.length).toBeGreaterThan(40);
+  });
+
+  it.each(executed)('$page: sidekey $text', async ({ words, text }) => {
+    const at = await homeFor(text);
+    const { exit, stderr } = await at.run(words, { env: { SHELL: '/bin/bash' } });
+    expect([exit, stderr.split('\n').filter((line) => line.startsWith('sidekey: '))]).toEqual([
+      // No proxy serves.
+      text === 'status' ? 1 : 0,
+      [],
+    ]);
   });
 });

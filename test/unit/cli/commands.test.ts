@@ -13,19 +13,13 @@ import { createProgram } from '../../../src/cli/index.ts';
 import { skillAgents } from '../../../src/cli/skill.ts';
 import { packageRoot } from '../../../src/lib/package-files.ts';
 import { exitCode } from '../../../src/lib/failures.ts';
+import { wordsOf } from '../../support/doc-commands.ts';
 
 const table = await commandTable();
 const commands = table.flatMap(([, rows]) => rows.flatMap((row) => flat(row, row.name)));
 
 function flat(row: CommandRow, path: string): { readonly path: string; readonly row: CommandRow }[] {
   return [{ path, row }, ...(row.commands ?? []).flatMap((each) => flat(each, `${path} ${each.name}`))];
-}
-
-/** The arguments after `sidekey` in a shell line, up to a pipe, a redirection, a comment or a closing bracket. */
-function wordsOf(line: string): string[] {
-  const [, rest = ''] = /(?:^|[\s(])sidekey ?(.*)$/.exec(line) ?? [];
-  const [call = ''] = /^(?:'[^']*'|"[^"]*"|[^'"|<>#)])*/.exec(rest) ?? [];
-  return Array.from(call.matchAll(/(?:'[^']*'|"[^"]*"|[^\s'"])+/g), ([word]) => word.replace(/['"]/g, ''));
 }
 
 describe('the table of commands', () => {
