@@ -1,4 +1,6 @@
 import type { AuditLine } from '../../src/domain/event.ts';
+import { placeOf } from '../../src/operations/proxied-request.ts';
+import { askProxy } from '../../src/proxy/upstream/through-proxy.ts';
 import type { ReceivedRequest } from '../helpdesk/helpdesk.ts';
 import type { Agent, AgentRun } from './agent.ts';
 import { auditSince } from './audit-trail.ts';
@@ -90,6 +92,18 @@ export async function callTickets(
     audit,
     ...told,
   };
+}
+
+/** What a caller of the proxy gets: the status, and the code of a refusal. `userInfo`: `name:token`, or empty. */
+export async function answerTo(
+  { proxy }: Stage,
+  { url, userInfo }: { readonly url: string; readonly userInfo: string },
+  signal: AbortSignal,
+): Promise<string> {
+  const place = placeOf({ host: '127.0.0.1', port: proxy.address.port, userInfo }, null);
+  const { response, status } = await askProxy(place, { method: 'GET', url, fields: [], body: null }, signal);
+  response.resume();
+  return [status, response.headers['sidekey-error'] ?? []].flat().join(' ');
 }
 
 /** Fields that carry a credential: RFC 9110 §11.6.2 and §11.7.2, RFC 6265. */

@@ -1,5 +1,11 @@
 import type { Helpdesk } from '../helpdesk/helpdesk.ts';
 
+/** A host that the domain map gives the grant, and that the audience of the grant does not have. */
+export function mirrorOf(issuer: string): string {
+  const { port } = new URL(issuer);
+  return `https://mirror.acme.test:${port}`;
+}
+
 /**
  * The demo's config file: what the embedded defaults do not say. Store, key, CA and audit are where they are by
  * default, in `../data` and `../certs`.
@@ -19,6 +25,7 @@ upstream:
 
 domains:
   ${authority}: { grant: acme }
+  ${new URL(mirrorOf(issuer)).host}: { grant: acme } # not in the audience: it gets no credential
 
 providers:
   acme:

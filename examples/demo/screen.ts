@@ -54,7 +54,7 @@ export function createScreen(display: Display, env: NodeJS.ProcessEnv): Screen {
     title: (name, what) => write('', `${paint('bold', name)}  ${what}`),
     step(heading) {
       steps += 1;
-      write('', `${paint(['bold', 'cyan'], String(steps))}  ${paint('bold', heading)}`);
+      write(`${paint(['bold', 'cyan'], String(steps))}  ${paint('bold', heading)}`);
     },
     field(label, ...lines) {
       const labels = [

@@ -1,18 +1,19 @@
-import { storeName } from '../../src/config/store-place.ts';
-import { relative } from 'node:path';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import type { OAuth2Credential } from '../../src/domain/credential.ts';
 import type { Grant } from '../../src/domain/grant.ts';
+import { everything } from '../../src/domain/lease.ts';
+import { leaseForRequest } from '../../src/operations/request-rights.ts';
 import type { Agent } from './agent.ts';
 import { lastLine } from './audit-trail.ts';
-import { callTickets, path, type Call } from './call.ts';
+import { answerTo, callTickets, path, type Call } from './call.ts';
 import { claim } from './claim.ts';
 import type { Clock } from './clock.ts';
+import { mirrorOf } from './config-text.ts';
 import { alice, grantByConsent } from './consent.ts';
 import type { Screen } from './screen.ts';
 import { searchFiles } from './search.ts';
 import type { Stage } from './stage.ts';
-import { auditField, receivedHead, shortened, ticketLines } from './wording.ts';
+import { receivedHead, shortened } from './wording.ts';
 
 export interface StoryParts {
   readonly stage: Stage;
@@ -25,85 +26,81 @@ export interface StoryParts {
 }
 
 /**
- * The story that the demo tells: a company's API, a proxy, a consent, a request that leaves without a credential and
- * arrives with one, and a refresh. Whatever is shown was checked first; `DemoFailure` where it is not so.
+ * The story that the demo tells: the five promises of the README, each with what shows it. Whatever is shown was
+ * checked first; `DemoFailure` where it is not so.
  */
 export async function tellStory(parts: StoryParts): Promise<void> {
-  introduce(parts);
   const grant = await consent(parts);
   const first = await ask(parts);
+  await askElsewhere(parts);
+  await lookAtAudit(parts, first);
   const second = await refresh(parts, grant, first);
-  await lookBack(parts, [first, second]);
-}
-
-function introduce({ stage, screen }: StoryParts): void {
-  const { folder, helpdesk, proxy, proxyUrl } = stage;
-  const { store, audit } = proxy.config();
-  screen.title('Sidekey', 'An agent calls an API without a credential. The API receives one.');
-  screen.step('A company API with an OAuth server of its own');
-  screen.field('Acme Helpdesk', `${helpdesk.issuer}, on ${helpdesk.host}`);
-  screen.step('Sidekey on its embedded defaults');
-  screen.field('proxy', proxyUrl);
-  screen.field('state', `${folder}/`);
-  const here = (file: string): string => relative(folder, file);
-  screen.field('', [storeName(store), audit.file, proxy.authority.certificateFile].map(here).join(', '));
+  await endLease(parts);
+  await searchDisk(parts, [first, second]);
 }
 
 async function consent({ stage, screen, clock }: StoryParts): Promise<Grant> {
+  const { folder, helpdesk, proxyUrl } = stage;
+  screen.title('Sidekey', 'An agent calls an API without a credential. The API receives one.');
   const grant = await grantByConsent(stage, clock);
   const credential = await credentialOf(stage, grant);
-  const exchanges = stage.helpdesk.tokenRequestCount('authorization_code');
+  const exchanges = helpdesk.tokenRequestCount('authorization_code');
   claim(exchanges === 1, `The grant was to take one code exchange; the helpdesk saw ${exchanges}.`);
   claim(
     credential.accessToken !== null && credential.refreshToken !== null,
     'The exchange brought no tokens.',
   );
   claim(credential.expiresAt !== null, 'The exchange brought a token that says no end.');
-  const lifetime = Math.round((credential.expiresAt - credential.obtainedAt) / 1_000);
-  screen.step('Alice signs in and consents: authorization code with PKCE');
-  screen.field('grant', `${grant.name}, of ${alice.user}: ${grant.scopes.join(' ')}`);
-  screen.field('tokens', `an access token for ${lifetime} s and a refresh token, both sealed`);
+  screen.field('a company API', `${helpdesk.issuer}; ${alice.user} consented to the grant ${grant.name}`);
+  screen.field('the proxy', `${proxyUrl}, state in ${folder}/`);
   return grant;
 }
 
 async function ask(parts: StoryParts): Promise<Call> {
   const { stage, agent, screen, signal } = parts;
   const call = await callTickets(stage, agent, await lastLine(stage.proxy.config().audit.file), signal);
-  const [settings, command] = [
-    Object.entries(agent.environment),
-    agent.commandFor(stage.helpdesk.issuer + path),
-  ];
-  screen.step('An agent asks for the tickets of its user');
+  const settings = Object.entries(agent.environment).map(([name, value]) => `${name}=${value} `);
+  screen.step('The agent holds no credential, and cannot read one');
   screen.lines(
-    ...settings.map(
-      ([name, value], index) => `${index === 0 ? screen.paint('dim', '$ ') : '  '}${name}=${value} \\`,
-    ),
-    `  ${screen.paint('bold', command)}`,
-    '',
+    `${screen.paint('dim', '$ ')}${settings.join('')}\\`,
+    `  ${screen.paint('bold', agent.commandFor(stage.helpdesk.issuer + path))}`,
   );
+  const [line = '', ...fields] = receivedHead(call);
+  const authorization = fields.find((field) => /^authorization:/i.test(field)) ?? '';
   screen.columns(
-    {
-      heading: 'the agent sent',
-      lines: [...call.sent, screen.paint('yellow', '(no Authorization)')],
-    },
-    {
-      heading: 'the API received',
-      lines: receivedHead(call).map((line) =>
-        /^authorization:/i.test(line) ? screen.paint(['bold', 'green'], line) : line,
-      ),
-    },
+    { heading: 'the agent sent', lines: [call.sent[0] ?? '', screen.paint('yellow', '(no Authorization)')] },
+    { heading: 'the API received', lines: [line, screen.paint(['bold', 'green'], authorization)] },
   );
-  screen.lines('');
-  screen.field('came back', `200, ${call.tickets.length} tickets`, ...ticketLines(call.tickets));
-  screen.field('audit', ...auditField(call));
+  screen.field('came back', `200, ${call.tickets.length} tickets`);
   return call;
+}
+
+async function askElsewhere({ stage, screen, signal }: StoryParts): Promise<void> {
+  const answer = await answerTo(stage, { url: mirrorOf(stage.helpdesk.issuer) + path, userInfo: '' }, signal);
+  claim(
+    answer === '403 policy_violation',
+    `Another host was to get no credential; the answer was ${answer}.`,
+  );
+  screen.step('A credential reaches only its own hosts');
+  screen.field('another host', `${answer}, though the domain map gives it this grant`);
+}
+
+async function lookAtAudit({ stage, screen }: StoryParts, { access, outcome }: Call): Promise<void> {
+  const { proxy } = stage;
+  const { ok, lines } = await verifyAudit({ file: proxy.config().audit.file, vault: proxy.state.vault });
+  claim(ok, 'The audit chain is broken.');
+  claim(access.seq < outcome.seq, 'The audit file tells of the outcome before the access.');
+  screen.step('The audit record comes first');
+  screen.field('access', `grant acme, credential ${access.credential}`);
+  screen.field('outcome', `${outcome.status}, ${outcome.bytes_out} bytes, ${outcome.duration_ms} ms`);
+  screen.field('verified', `audit chain of ${lines} lines intact`);
 }
 
 async function refresh(parts: StoryParts, grant: Grant, first: Call): Promise<Call> {
   const { stage, agent, screen, signal, laterTtl } = parts;
   const { helpdesk } = stage;
   helpdesk.setAccessTokenTtl(laterTtl);
-  screen.step('The token expires, and the next request refreshes it');
+  screen.step('Access ends on time');
   const ended = await waitForEnd(parts, grant);
   const [requests, line] = [
     helpdesk.tokenRequestCount('refresh_token'),
@@ -126,28 +123,37 @@ async function refresh(parts: StoryParts, grant: Grant, first: Call): Promise<Ca
     fresh.refreshToken !== ended.refreshToken,
     'The store still holds the refresh token that was used up.',
   );
-
+  const bearer = screen.paint(['bold', 'green'], `Bearer ${shortened(call.token)}`);
+  const seconds = Math.round(lifetimeOf(ended) / 1_000);
   screen.field(
-    'expired',
-    `after ${Math.round(lifetimeOf(ended) / 1_000)} s. The agent sends the same again:`,
+    'token',
+    `expired after ${seconds} s, 1 refresh: ${bearer} instead of ${shortened(first.token)}`,
   );
-  screen.field('token endpoint', '1 refresh; the used refresh token was replaced');
-  const bearer = screen.paint(['bold', 'green'], `Authorization: Bearer ${shortened(call.token)}`);
-  screen.field('API received', `${bearer} instead of ${shortened(first.token)}`);
-  screen.field('came back', `200, ${call.tickets.length} tickets`);
-  screen.field('audit', ...auditField(call));
   return call;
 }
 
-/** What nobody sees at a single request: the audit chain, and what lies on the disk. */
-async function lookBack({ stage, screen }: StoryParts, calls: readonly Call[]): Promise<void> {
-  const { proxy, folder } = stage;
-  const { ok, lines } = await verifyAudit({ file: proxy.config().audit.file, vault: proxy.state.vault });
-  claim(ok, 'The audit chain is broken.');
+/** An agent asks under a lease, before and after its revocation. */
+async function endLease({ stage, screen, clock, signal }: StoryParts): Promise<void> {
+  const { proxy, helpdesk } = stage;
+  const at = clock.now();
+  const agent = { name: 'robot', user: null, labels: [], disabledAt: null, createdAt: at };
+  await proxy.state.store.agents.insert(agent, { tokens: [], bindings: [everything] });
+  const lease = await leaseForRequest({ ...proxy.state, config: proxy.config() }, agent.name, clock.now);
+  const asked = { url: helpdesk.issuer + path, userInfo: lease.secret };
+  const before = await answerTo(stage, asked, signal);
+  claim(before === '200', `A request under a lease was to get 200; it got ${before}.`);
+  await lease.revoke();
+  const after = await answerTo(stage, asked, signal);
+  claim(after === '403 lease_expired', `A request after a lease was to be refused; it got ${after}.`);
+  screen.field('lease', `${before} under a lease; once it is revoked, ${after}`);
+}
+
+async function searchDisk({ stage, screen }: StoryParts, calls: readonly Call[]): Promise<void> {
   const tokens = calls.map(({ token }) => token);
-  const { files, holding } = await searchFiles(folder, tokens);
+  const { files, holding } = await searchFiles(stage.folder, tokens);
   claim(holding.length === 0, `A token lies in the clear in ${holding.join(', ')}.`);
-  screen.field('checked', `audit chain of ${lines} lines intact; ${files} files, no token in clear`);
+  screen.step('Secrets stay secret');
+  screen.field('on the disk', `${files} files, no token in clear`);
 }
 
 /** Waits until the stored token has ended, whichever it is by then, and answers it. */
