@@ -197,3 +197,10 @@ describe.skipIf(process.platform !== 'linux')('commands in pages that need no ot
     ]);
   });
 });
+
+it.each(pages)('%s: every npm script in a block exists', async (page) => {
+  const { scripts } = (await import('../../package.json')).default;
+  const blocks = blocksOf(page, ['sh', 'console', '']).join('\n');
+  const named = Array.from(blocks.matchAll(/\bnpm run (?:--?[a-z-]+ )*([a-z:-]+)/g), ([, name = '']) => name);
+  for (const name of named) expect(Object.keys(scripts)).toContain(name);
+});

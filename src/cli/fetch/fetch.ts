@@ -52,7 +52,7 @@ export async function fetchUrl(
   const giveBack = onInterrupt(() => stop.abort(new Interrupted()));
   const late = timeLimit(question.maxTimeMs, stop);
   try {
-    const endpoint = await openEndpoint(context, options);
+    const endpoint = await openEndpoint(context, options, second !== undefined);
     try {
       const { answer, hop } = await ask(endpoint, question, options.location === true, stop.signal);
       await deliver(answer, { url: hop.url, endpoint, options, output, signal: stop.signal });

@@ -19,11 +19,13 @@ export interface ProxyEndpoint extends ProxyAddress {
  * Returns the named proxy; else that of the environment, if it is a Sidekey; else a new one. So an agent
  * behind Sidekey uses its own rights, not a store reader's.
  *
+ * @param namesGrant true if requests may name a grant, which only a Sidekey reads
  * @throws SidekeyError `input_invalid`, and as `ownProxy`
  */
 export async function openEndpoint(
   context: Context,
   { agent, proxy }: { readonly agent?: string; readonly proxy?: string },
+  namesGrant: boolean,
 ): Promise<ProxyEndpoint> {
   if (agent !== undefined && proxy !== undefined) {
     throw new SidekeyError('input_invalid', '--agent and --proxy are both given.', {
@@ -32,9 +34,16 @@ export async function openEndpoint(
   }
   if (proxy !== undefined) {
     const endpoint = readProxy(proxy);
-    if (endpoint !== null) return endpoint;
-    throw new SidekeyError('input_invalid', '--proxy is not a proxy on this machine.', {
-      hint: '--proxy http://NAME:TOKEN@127.0.0.1:8377; for another machine use curl -x, which speaks TLS through it',
+    if (endpoint === null)
+      throw new SidekeyError('input_invalid', '--proxy is not a proxy on this machine.', {
+        hint: '--proxy http://NAME:TOKEN@127.0.0.1:8377; for another machine use curl -x, which speaks TLS through it',
+      });
+    if (!namesGrant) return endpoint;
+    // The request itself reports a proxy that does not answer.
+    const asked = isSidekey(placeOf(endpoint, null)).catch((error: unknown) => error instanceof SidekeyError);
+    if (await asked) return endpoint;
+    throw new SidekeyError('input_invalid', 'The proxy of --proxy is not a Sidekey, and reads no grant.', {
+      hint: 'leave --proxy out, or give the address of a Sidekey: --proxy http://NAME:TOKEN@127.0.0.1:8377',
     });
   }
   const given = agent === undefined ? await fromEnvironment(context.env) : null;
@@ -66,22 +75,21 @@ const timeoutMs = 2_000;
 async function fromEnvironment(env: NodeJS.ProcessEnv): Promise<ProxyEndpoint | null> {
   const text = variables.map((name) => env[name]).find((value) => value !== undefined && value !== '');
   const endpoint = text === undefined ? null : readProxy(text);
-  return endpoint !== null && (await isSidekey(placeOf(endpoint, null))) ? endpoint : null;
+  return endpoint !== null && (await isSidekey(placeOf(endpoint, null)).catch(() => false)) ? endpoint : null;
 }
 
-/** Reports whether the proxy serves `sidekey.internal`. Unknown callers get Sidekey's own error field. */
+/**
+ * Reports whether the proxy serves `sidekey.internal`. Unknown callers get Sidekey's own error field.
+ *
+ * @throws SidekeyError `upstream_unreachable`; `signal`'s reason
+ */
 async function isSidekey(place: ProxyPlace): Promise<boolean> {
   const hop = { method: 'GET', url: 'http://sidekey.internal/index.json', fields: [], body: null };
-  const signal = AbortSignal.timeout(timeoutMs);
-  try {
-    const { response, status } = await askProxy(place, hop, signal);
-    const chunks: Buffer[] = [];
-    for await (const chunk of response as AsyncIterable<Buffer>) chunks.push(chunk);
-    if (response.headers['sidekey-error'] !== undefined) return true;
-    return status === 200 && jsonObject(Buffer.concat(chunks).toString('utf8'))?.['sidekey'] === 1;
-  } catch {
-    return false;
-  }
+  const { response, status } = await askProxy(place, hop, AbortSignal.timeout(timeoutMs));
+  const chunks: Buffer[] = [];
+  for await (const chunk of response as AsyncIterable<Buffer>) chunks.push(chunk);
+  if (response.headers['sidekey-error'] !== undefined) return true;
+  return status === 200 && jsonObject(Buffer.concat(chunks).toString('utf8'))?.['sidekey'] === 1;
 }
 
 function decoded(text: string): string {

@@ -45,7 +45,7 @@ export interface McpOptions {
 /** `sidekey mcp`: serves until input ends and all calls have responses. Uses the proxy of `sidekey fetch`. */
 export async function serveMcp(context: Context, options: McpOptions): Promise<void> {
   const { stdin, output } = context;
-  const endpoint = await openEndpoint(context, options);
+  const endpoint = await openEndpoint(context, options, true);
   const calls = new Map<Id, AbortController>();
   const underWay = new Set<Promise<void>>();
 

@@ -1,7 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { readFile, stat, writeFile } from 'node:fs/promises';
-import type { IncomingMessage } from 'node:http';
-import { describe, expect, test } from 'vitest';
+import { once } from 'node:events';
+import { createServer, type IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { ownUserAgent } from '../../../src/lib/package-files.ts';
 import { deskToken, fetchHome } from '../../support/fetch-home.ts';
 
@@ -338,6 +340,22 @@ describe('the caller', () => {
     expect(await at.json(['lease', 'list', '--all'])).toMatchObject([{ id: lease, state: 'revoked' }]);
     expect(await at.run(['fetch', upstream.url, '--agent', 'hal'])).toMatchObject({ exit: 4 });
     expect(await at.run(['fetch', upstream.url, '--agent', 'nobody'])).toMatchObject({ exit: 2 });
+  });
+
+  test('names no grant to a proxy that is not a Sidekey', async () => {
+    const { at, upstream } = await fetchHome((_request, response) => response.end('ok'));
+    const other = createServer((_request, response) => response.end('sent without a credential'));
+    await once(other.listen(0, '127.0.0.1'), 'listening');
+    onTestFinished(() => void other.close());
+    const place = `http://127.0.0.1:${(other.address() as AddressInfo).port}`;
+    expect(await at.run(['fetch', 'desk', upstream.url, '--proxy', place])).toMatchObject({
+      exit: 2,
+      stdout: '',
+      stderr: expect.stringContaining('is not a Sidekey'),
+    });
+    expect(await at.run(['fetch', upstream.url, '--proxy', place])).toMatchObject({ exit: 0 });
+    const { exit } = await at.run(['fetch', 'desk', upstream.url, '--proxy', 'http://127.0.0.1:1']);
+    expect(exit).toBe(6);
   });
 
   test('is the agent of the running proxy with --proxy or the environment', async () => {
