@@ -1,6 +1,6 @@
 /** Ways to name a grant in a request that no grant serves. */
 
-const basic = (user: string) => `Proxy-Authorization: Basic ${Buffer.from(`${user}:`).toString('base64')}`;
+export const basic = (login: string) => `Proxy-Authorization: Basic ${Buffer.from(login).toString('base64')}`;
 const get = (target: string, ...fields: readonly string[]) =>
   [`GET ${target} HTTP/1.1`, ...fields, '', ''].join('\r\n');
 const connect = (authority: string, ...fields: readonly string[]) =>
@@ -23,7 +23,7 @@ export const ways: readonly (readonly [way: string, bytes: (authority: string, g
     ],
     [
       'the proxy user name of a request',
-      (authority, grant) => get(`https://${authority}/`, `Host: ${authority}`, basic(`+grant=${grant}`)),
+      (authority, grant) => get(`https://${authority}/`, `Host: ${authority}`, basic(`+grant=${grant}:`)),
     ],
     [
       'a request with a base address',
@@ -43,10 +43,10 @@ export const ways: readonly (readonly [way: string, bytes: (authority: string, g
         ),
     ],
     ['a CONNECT', (authority, grant) => connect(authority, `Sidekey-Grant: ${grant}`)],
-    ['the proxy user name of a CONNECT', (authority, grant) => connect(authority, basic(`+grant=${grant}`))],
+    ['the proxy user name of a CONNECT', (authority, grant) => connect(authority, basic(`+grant=${grant}:`))],
     [
       'a CONNECT, against its user name',
-      (authority, grant) => connect(authority, basic('+grant=other'), `Sidekey-Grant: ${grant}`),
+      (authority, grant) => connect(authority, basic('+grant=other:'), `Sidekey-Grant: ${grant}`),
     ],
   ];
 

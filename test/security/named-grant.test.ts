@@ -2,9 +2,10 @@
 import { describe, expect, test } from 'vitest';
 import { openSession, request, answerOf } from '../support/h2-client.ts';
 import { openClient, openTunnel, problemOf } from '../support/raw-client.ts';
+import { callers, startProposing } from '../support/proposing.ts';
 import { bearerToken, startSidekey, type SidekeyOptions } from '../support/sidekey.ts';
 import { startUpstream } from '../support/upstream.ts';
-import { socksWays, ways } from './named-grant-cases.ts';
+import { basic, socksWays, ways } from './named-grant-cases.ts';
 
 const unmatched = { proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel' } };
 
@@ -64,6 +65,34 @@ describe('a request to a host without a credential', () => {
     client.send(`GET ${upstream.url}/ HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
     expect(await client.response()).toMatchObject({ status: 200 });
     expect(seen).toEqual([undefined]);
+  });
+});
+
+describe('a request to a host of an accepted proposal', () => {
+  test('is refused if it names a grant, and does not use up the proposal', async () => {
+    const { sidekey, upstream, seen, command } = await startProposing();
+    const who = basic(callers.ci);
+    const own = await openClient(sidekey);
+    const body = JSON.stringify({ domain: { host: upstream.authority, action: 'tunnel' }, reason: 'x' });
+    own.send(
+      `POST http://sidekey.internal/proposals HTTP/1.1\r\nHost: sidekey.internal\r\n${who}\r\n`,
+      `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
+    const { id } = JSON.parse((await own.response()).body) as { readonly id: string };
+    await command('proposal', 'accept', id);
+    const ask = async (...fields: readonly string[]) => {
+      const client = await openClient(sidekey);
+      client.send(
+        [`GET ${upstream.url}/ HTTP/1.1`, `Host: ${upstream.authority}`, who, ...fields, '', ''].join('\r\n'),
+      );
+      return client.response();
+    };
+    expect(await ask('Sidekey-Grant: acme')).toMatchObject({ status: 403, reason: 'grant_missing' });
+    const tunnel = openTunnel(sidekey, upstream.authority, { fields: [who, 'Sidekey-Grant: acme'] });
+    await expect(tunnel).rejects.toThrow('403');
+    expect(seen).toEqual([]);
+    expect(await ask()).toMatchObject({ status: 200 });
+    expect(seen).toEqual(['/ -']);
   });
 });
 

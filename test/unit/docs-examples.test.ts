@@ -204,3 +204,12 @@ it.each(pages)('%s: every npm script in a block exists', async (page) => {
   const named = Array.from(blocks.matchAll(/\bnpm run (?:--?[a-z-]+ )*([a-z:-]+)/g), ([, name = '']) => name);
   for (const name of named) expect(Object.keys(scripts)).toContain(name);
 });
+
+it.each(pages)('%s: no block has a command below one that runs until it is stopped', (page) => {
+  const stays = /(?:^|[ &(])(?:sidekey (?:start|mcp)|npm start|npm run demo(?! -- --once))\b[^|]*$/;
+  for (const block of blocksOf(page, ['sh'])) {
+    const lines = block.trimEnd().split('\n');
+    const at = lines.findIndex((line) => stays.test(line.replace(/ +#.*/, '')) && !line.startsWith('claude'));
+    if (at >= 0) expect([undefined, '# in another terminal:'], block).toContain(lines[at + 1]);
+  }
+});
