@@ -2,8 +2,14 @@ import { globSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { packageRoot } from '../../src/lib/package-files.ts';
 
-/** The README and the pages of docs/. */
-export const pages = ['README.md', ...globSync('docs/*.md', { cwd: packageRoot }).toSorted()];
+/** The pages for users. */
+export const pages = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'SECURITY.md',
+  'skills/sidekey/SKILL.md',
+  ...globSync('docs/*.md', { cwd: packageRoot }).toSorted(),
+];
 
 export function textOf(page: string): string {
   return readFileSync(path.join(packageRoot, page), 'utf8');

@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseAllDocuments, stringify } from 'yaml';
+import { commonOptions, type CommandRow } from '../../src/cli/command.ts';
 import { commandTable } from '../../src/cli/commands.ts';
 import { createProgram } from '../../src/cli/index.ts';
 import { SidekeyError } from '../../src/lib/errors.ts';
@@ -124,6 +125,28 @@ describe('commands in pages', () => {
       if (problem !== null) wrong.push(`${command.line}\n  ${problem}`);
     }
     expect(wrong).toEqual([]);
+  });
+});
+
+/** Options of other programs that a page names by themselves. */
+const ofOthers = '--allow-env --allow-net --allow-read --allow-run --build-arg --call --console --device-auth --help --insecure --network --package --prefix --proxy-cacert --top --version'; // prettier-ignore
+
+describe('options in sentences', () => {
+  const optionsOf = ({ options = [], commands = [] }: CommandRow): readonly string[] => [
+    ...options.flatMap((option) => (typeof option === 'string' ? [] : [option[0]])),
+    ...commands.flatMap(optionsOf),
+  ];
+  const flags = [
+    ...table.flatMap(([, rows]) => rows.flatMap(optionsOf)),
+    ...commonOptions.map(([option]) => option),
+    ofOthers,
+  ];
+  const options = new Set(flags.join(' ').match(/--[a-z][\w-]*/g));
+
+  it.each(pages)('%s: every one exists', (page) => {
+    const spans = Array.from(textOf(page).matchAll(/`(--[a-z][^`]*)`/g), ([, span = '']) => span);
+    const named = spans.flatMap((span) => span.match(/(?<![\w-])--[a-z][\w-]*/g) ?? []);
+    expect(named.filter((name) => !options.has(name))).toEqual([]);
   });
 });
 
