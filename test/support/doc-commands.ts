@@ -52,8 +52,12 @@ export function spanCommands(page: string): readonly DocCommand[] {
   });
 }
 
+/** Whole lines without comments, which are sentences. */
 function linesOf(block: string): readonly string[] {
-  return block.replaceAll(/\\\n\s*/g, ' ').split('\n');
+  return block
+    .replaceAll(/\\\n\s*/g, ' ')
+    .replaceAll(/(?:^|\s+)# .*$/gm, '')
+    .split('\n');
 }
 
 function callsIn(line: string): DocCommand[] {

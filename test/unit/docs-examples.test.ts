@@ -162,7 +162,6 @@ const parsedOnly: readonly (readonly [pattern: RegExp, reason: string])[] = [
   [/ (\/trust|\/backups\/)/, 'writes outside of the folder'],
   [/--subject/, 'needs an identity provider'],
   [/^transparent .*--user/, 'needs a user of the system'],
-  [/\bNAME$/, 'has no name'],
 ];
 
 const whole = parsedOnly.map(([pattern]) => pattern);
