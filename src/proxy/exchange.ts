@@ -247,6 +247,8 @@ export class Exchange extends Request implements Account, Sending {
         log.warn({ exchange: id, leaks: meter.leaks }, 'a response showed the credential of its request');
       }
     }
+    if (!(end instanceof SidekeyError) && end.problem !== undefined)
+      log.warn({ exchange: record.exchange }, `a response was cut: ${end.problem}`);
     // The rest of a body that nobody reads must not stand before the next request.
     void inbound.body?.return?.();
     const event =

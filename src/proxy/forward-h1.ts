@@ -3,6 +3,7 @@ import { type RawFields, withoutFields } from './http/fields.ts';
 import { type BodyReader, createBodyReader, payloadTogether } from './http/h1/body.ts';
 import { isReusable, responseFraming } from './http/framing.ts';
 import { type ResponseHeadBytes } from './http/head.ts';
+import { createMendingReader, isRepairable } from './http/h1/mend.ts';
 import { giveBackResponseReader, type HeadReader, takeResponseReader } from './http/h1/read-head.ts';
 import { Malformed } from './http/h1/scan.ts';
 import { fieldSection, isOneLine, isOneTarget, trailersToPass } from './http/h1/write.ts';
@@ -44,12 +45,14 @@ class ResponseReading {
   readonly #method: string;
   readonly #limits: Limits;
   readonly #sink: ResponseSink;
-  readonly #heads: HeadReader<ResponseHeadBytes>;
+  #heads: HeadReader<ResponseHeadBytes>;
   /** The bytes of a head that comes in pieces; null: none did. */
   #pending: PendingBytes | null = null;
   #body: BodyReader | null = null;
   #isChunked = false;
   #mayReuse = false;
+  /** True if heads are repaired. */
+  #isMended = false;
   #over = false;
   /** True if a byte of an answer has come. */
   hasBegun = false;
@@ -74,7 +77,7 @@ class ResponseReading {
   /** Reads what came next, up to `end`. Returns its fault; null: nothing. */
   read(bytes: Buffer, end: number): Error | null {
     this.hasBegun = true;
-    if (this.#body !== null) return this.#readBody(this.#body, bytes, 0, end);
+    if (this.#body !== null) return this.#readBody(bytes, 0, end);
     if (this.#pending === null) return this.#readHeads(bytes, end);
     const whole = this.#pending.with(bytes.subarray(0, end));
     return this.#readHeads(whole, whole.length);
@@ -96,37 +99,47 @@ class ResponseReading {
         (this.#pending ??= new PendingBytes()).keep(bytes.subarray(0, end), at);
         return null;
       }
-      if (head instanceof Malformed) return head;
-      const framing = responseFraming(head, this.#method);
-      if (framing instanceof Malformed) return framing;
+      const framing = head instanceof Malformed ? head : responseFraming(head, this.#method);
+      if (head instanceof Malformed || framing instanceof Malformed) {
+        const { fault } = framing as Malformed;
+        if (this.#isMended || !isRepairable(fault)) return framing as Malformed;
+        this.#isMended = true;
+        this.#heads = createMendingReader(this.#method, this.#limits);
+        continue;
+      }
       if (framing.kind === 'tunnel' || head.status === 101)
-        return new Error('the upstream switched protocols, and was not asked to');
+        return new Malformed('response', 'unasked_switch');
       at += head.size;
       if (head.status < 200) {
         this.#sink.interim(head);
         continue;
       }
-      const body = createBodyReader(framing, {
+      this.#body = createBodyReader(framing, {
         whose: 'response',
         limits: this.#limits,
         spans: framing.kind === 'chunked',
       });
       this.#isChunked = framing.kind === 'chunked';
-      this.#body = body;
-      this.#mayReuse = isReusable(head, framing);
-      this.#sink.head(head);
-      giveBackResponseReader(this.#heads, this.#limits);
-      return this.#readBody(body, bytes, at, end);
+      this.#mayReuse = !this.#isMended && isReusable(head, framing);
+      return this.#readBody(bytes, at, end, head);
     }
   }
 
-  #readBody(body: BodyReader, bytes: Buffer, start: number, end: number): Error | null {
+  /** @param head that was not delivered yet */
+  #readBody(bytes: Buffer, start: number, end: number, head: ResponseHeadBytes | null = null): Error | null {
     if (this.#over) {
       // No request asked for these bytes.
       this.#mayReuse = false;
       return null;
     }
+    const body = this.#body!;
     const stop = body.read(bytes, start, end);
+    if (head !== null) {
+      // The client can still be told that nothing of the body can be read.
+      if (typeof stop !== 'number' && body.payload === 0) return stop;
+      this.#sink.head(head);
+      if (!this.#isMended) giveBackResponseReader(this.#heads, this.#limits);
+    }
     if (typeof stop !== 'number') return stop;
     if (this.#isChunked) {
       const piece = payloadTogether(bytes, body.spans);
@@ -134,7 +147,7 @@ class ResponseReading {
     } else if (stop > start) this.#sink.payload(bytes, start, stop);
     if (!body.over) return null;
     this.#over = true;
-    if (stop < end) this.#mayReuse = false;
+    if (stop < end || body.isMended) this.#mayReuse = false;
     this.#sink.whole(body.trailers === null ? noTrailers : trailersToPass(body.trailers));
     return null;
   }
@@ -277,6 +290,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
   ended(): void {
     if (this.#reading.end()) return;
     if (this.#reading.hasHead) this.#response.cut(new ConnectionEnded());
+    else if (this.#reading.hasBegun) this.#broke(new Malformed('response', 'incomplete_head'));
     else this.#broke(new ConnectionEnded());
   }
 

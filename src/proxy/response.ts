@@ -1,9 +1,9 @@
 import { notFromUpstream, type RawFields, responseFields, valuesOf, withoutFields } from './http/fields.ts';
 import { announcesInVain, hasResponseBody } from './http/framing.ts';
+import { Malformed } from './http/h1/scan.ts';
 import { NameSet, type ResponseHeadBytes } from './http/head.ts';
 import type { ExchangeResult } from './http/message.ts';
 import { guardReply, type GuardedExchange, guardFields, type ReplySink } from './leak-guard/response.ts';
-import { type FailureCode } from '../lib/failures.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { isCovered } from './policy/domain-map.ts';
 import {
@@ -38,6 +38,8 @@ export function isSafe(method: string): boolean {
 const notFromAny = new NameSet(notFromUpstream(false));
 const notFromGrants = new NameSet(notFromUpstream(true));
 const nothing: RawFields = [];
+
+type ResultReasons = Pick<ExchangeResult, 'code' | 'problem'>;
 
 /** The connection or stream that a request and its response use. An attempt implements it. */
 export interface Transport {
@@ -208,7 +210,7 @@ export class ResponseHandler {
     if (this.#isOver) return;
     const { request, reply, body } = this.#context;
     if (reply.started) {
-      this.#break();
+      this.#break(error instanceof Malformed ? { problem: error.message } : {});
       return;
     }
     const failure = upstreamFailure(error, request.peer, hasBegun);
@@ -230,7 +232,7 @@ export class ResponseHandler {
   stop(why: SidekeyError): void {
     if (this.#isOver) return;
     if (this.#context.reply.started) {
-      this.#break(why.code);
+      this.#break({ code: why.code });
     } else this.refuse(why);
     this.#transport.drop();
   }
@@ -449,17 +451,17 @@ export class ResponseHandler {
   }
 
   /** Cuts the connection of the client, whose response has begun. */
-  #break(code?: FailureCode): void {
+  #break(why: ResultReasons): void {
     if (!this.#settle()) return;
     // In this order, because an aborted reply counts as a client that left, and the end closes an open reply.
     this.#context.reply.abort();
-    this.#report('broken', code);
+    this.#report('broken', why);
   }
 
-  #report(outcome: ExchangeResult['outcome'], code?: FailureCode): void {
+  #report(outcome: ExchangeResult['outcome'], why?: ResultReasons): void {
     const { bytesIn, bytesOut } = this.#context.meter;
     const carried: ExchangeResult = { status: this.#status, bytesIn, bytesOut, outcome };
-    this.#context.ended({ kind: 'done', carried: code === undefined ? carried : { ...carried, code } });
+    this.#context.ended({ kind: 'done', carried: why === undefined ? carried : { ...carried, ...why } });
   }
 
   /** Returns true on the first call: only the first end of the attempt counts. */

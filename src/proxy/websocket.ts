@@ -4,6 +4,7 @@ import { type RawFields, responseFields, withoutFields } from './http/fields.ts'
 import { type BodyReader, createBodyReader } from './http/h1/body.ts';
 import { responseFraming, type ResponseFraming } from './http/framing.ts';
 import type { ResponseHeadBytes } from './http/head.ts';
+import { createMendingReader, isRepairable } from './http/h1/mend.ts';
 import { createResponseReader } from './http/h1/read-head.ts';
 import { Malformed } from './http/h1/scan.ts';
 import { ownHead } from './http/h1/write.ts';
@@ -255,7 +256,8 @@ interface Handshake {
  * @throws SidekeyError `upstream_timeout`, `upstream_unreachable`, `upstream_tls`, `upstream_protocol`
  */
 function shakeHands(upstream: Socket, peer: Peer, limits: Limits): Promise<Handshake> {
-  const heads = createResponseReader(limits);
+  let heads = createResponseReader(limits);
+  let isMended = false;
   const pending = new PendingBytes();
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => fail(timedOut(peer)), limits.upstream_head);
@@ -280,8 +282,10 @@ function shakeHands(upstream: Socket, peer: Peer, limits: Limits): Promise<Hands
         if (head === 'incomplete') break;
         const framing = head instanceof Malformed ? head : responseFraming(head, 'GET');
         if (head instanceof Malformed || framing instanceof Malformed) {
-          fail(framing as Malformed);
-          return;
+          if (isMended || !isRepairable((framing as Malformed).fault)) return fail(framing as Malformed);
+          isMended = true;
+          heads = createMendingReader('GET', limits);
+          continue;
         }
         at += head.size;
         if (head.status < 200 && head.status !== 101) continue;

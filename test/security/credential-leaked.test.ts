@@ -180,6 +180,40 @@ describe('with leak_guard: redact', () => {
     expect(client.received()).toContain(`x-end: ${masked}`);
   });
 
+  test.each([
+    [
+      'in chunks',
+      (begin: string, rest: string) =>
+        `X: a\nTransfer-Encoding: chunked\n\n${chunk(begin)}${chunk(rest)}0\n\n`,
+    ],
+    [
+      'in chunks with sizes in blanks',
+      (begin: string, rest: string) =>
+        `Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n${[begin, rest].map((text) => chunk(text).replace('\r', ' ; a\r')).join('')}0 \r\n\r\n`,
+    ],
+    [
+      'with a length',
+      (begin: string, rest: string) => `Content-Length : ${(begin + rest).length}\n\n${begin}${rest}`,
+    ],
+    ['until its end', (begin: string, rest: string) => `X: a\r\n b\r\n\r\n${begin}${rest}`],
+    ['as a field', (begin: string, rest: string) => `X : ${begin}${rest}\nContent-Length: 0\n\n`],
+    ['as a folded field', (begin: string, rest: string) => `X:\n ${begin}${rest}\nContent-Length: 0\n\n`],
+    [
+      'as a trailer',
+      (begin: string, rest: string) => `Transfer-Encoding: chunked\r\n\r\n0\nX : ${begin}${rest}\n\n`,
+    ],
+  ])('a malformed response that is repaired contains no credential %s', async (_where, rest) => {
+    const text = `HTTP/1.1 200 OK\r\n${rest(bearerToken.slice(0, 12), bearerToken.slice(12))}`;
+    const upstream = await startRawUpstream((socket) => onHeads(socket, () => void socket.end(text)));
+    const room = await guardedTo(upstream, 'redact');
+    const client = await openTunnel(room.sidekey, upstream.authority);
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\nConnection: close\r\n\r\n`);
+    await client.ended();
+    expect(client.received()).toMatch(/^HTTP\/1.1 200 OK/);
+    expect(client.received().replaceAll(/\r\n[0-9a-f]+\r\n/g, '')).not.toContain(bearerToken.slice(12));
+    expect(client.received().replaceAll(/\*\r\n[0-9a-f]+\r\n/g, '*')).toContain(masked);
+  });
+
   test('an answer to HEAD and a 304 contain no credential and have no body', async () => {
     const room = await guarded('redact', (request, response) => {
       response.writeHead(request.method === 'HEAD' ? 200 : 304, {

@@ -50,7 +50,7 @@ test('unread refusals do not accumulate', async () => {
   client.socket.destroy();
 });
 
-test('a field that would split an upstream response is not forwarded', async () => {
+test('a field that would split an upstream response is one field for the client', async () => {
   const { upstream, sidekey } = await granted((_request, response) => {
     // Node would not write it by its own means.
     response.socket?.end(
@@ -61,6 +61,6 @@ test('a field that would split an upstream response is not forwarded', async () 
   const client = await openTunnel(sidekey, upstream.authority);
   client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
   const answer = await client.response();
-  expect(answer).toMatchObject({ status: 502, reason: 'upstream_protocol' });
-  expect(answer.rawHeaders.join('\n')).not.toContain('forged');
+  expect(answer).toMatchObject({ status: 200, headers: { x: 'a Set-Cookie: forged=1' }, body: 'ok' });
+  expect(answer.rawHeaders.join('\n')).not.toContain('\r');
 });

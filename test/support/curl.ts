@@ -45,6 +45,40 @@ export async function curl(...options: string[]): Promise<CurlAnswer> {
   return { status, connectStatus, head, body, stderr: answer.stderr, exitCode: answer.exitCode };
 }
 
+/** Gets URLs one after the other in one process. Returns for each the status and the body, or `curl N`, its error. */
+export async function curlEach(
+  urls: readonly (readonly [url: string, ...options: string[]])[],
+  options: readonly string[],
+): Promise<string[]> {
+  const end = '\n--curl-end--';
+  const each = [
+    '--silent',
+    '--insecure',
+    '--max-time',
+    '10',
+    '--write-out',
+    `${end}%{exitcode} %{http_code}${end}`,
+  ];
+  const results: string[] = [];
+  while (results.length < urls.length) {
+    const { stdout, exitCode } = await run([
+      '--disable',
+      ...urls
+        .slice(results.length)
+        .flatMap((url, index) => [...(index === 0 ? [] : ['--next']), ...each, ...options, ...url]),
+    ]);
+    const parts = stdout.split(end);
+    for (let i = 0; i + 1 < parts.length; i += 2) {
+      const [code, status] = parts[i + 1]!.split(' ');
+      results.push(code === '0' ? `${status} ${parts[i]}` : `curl ${code}`);
+    }
+    // After some errors, curl does not go on to the next URL.
+    if (results.length < urls.length && parts.at(-2)?.startsWith(`${exitCode} `) !== true)
+      results.push(`curl ${exitCode}`);
+  }
+  return results;
+}
+
 function run(args: readonly string[]): Promise<{ stdout: string; stderr: string; exitCode: number }> {
   return new Promise((resolve, reject) => {
     execFile(

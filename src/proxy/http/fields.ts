@@ -21,7 +21,7 @@ export const hopByHop: ReadonlySet<string> = new Set([
 /**
  * Trailers to remove: hop-by-hop fields, and fields that route, authenticate or describe a message, in case a
  * reader merges trailers into the head (RFC 9110 §6.5.1). Lower case; `proxy-*` is a prefix. The HTTP/1.1
- * reader refuses `framingFields` itself.
+ * reader refuses `framingFields` of requests itself.
  */
 export const notInTrailers = [
   'keep-alive',

@@ -11,7 +11,7 @@ import {
   type ResponseHeadBytes,
 } from './head.ts';
 
-/** Message framing (RFC 9112 §6). Ambiguous framing enables smuggling: it is refused, never repaired. */
+/** Message framing (RFC 9112 §6). Ambiguous framing enables smuggling: here it is refused. */
 
 /** The framing of a request body. */
 export type BodyFraming =

@@ -142,6 +142,8 @@ export interface ExchangeResult {
   readonly outcome: 'complete' | 'broken' | 'gone';
   /** Reason, if Sidekey itself cut the connection. */
   readonly code?: FailureCode;
+  /** Sentence for the log about a malformed response that was cut. */
+  readonly problem?: string;
 }
 
 /** The client's side of a WebSocket, over HTTP/1.1 or HTTP/2. */

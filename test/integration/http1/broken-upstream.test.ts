@@ -26,15 +26,20 @@ describe('an upstream that fails before its response head', () => {
       'upstream_protocol',
     ],
     [
-      'sends a length and chunks',
-      (socket) =>
-        socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'),
+      'sends an unknown coding',
+      (socket) => socket.end('HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n'),
       502,
       'upstream_protocol',
     ],
     [
-      'folds a field',
-      (socket) => socket.end('HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n'),
+      'begins its body with no chunk size',
+      (socket) => socket.end('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n'),
+      502,
+      'upstream_protocol',
+    ],
+    [
+      'folds its length',
+      (socket) => socket.end('HTTP/1.1 200 OK\r\nContent-Length:\r\n 2\r\n\r\nok'),
       502,
       'upstream_protocol',
     ],

@@ -109,13 +109,14 @@ describe('a WebSocket', () => {
     await expect(sidekey.audited((line) => line.event === 'outcome')).resolves.toMatchObject({ status: 101 });
   });
 
-  test('loses no bytes sent directly after the handshake', async () => {
+  test.each([
+    ['CR LF', 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'],
+    ['LF', 'HTTP/1.1 101 Switching Protocols\nConnection : Upgrade\nUpgrade: websocket\n\n'],
+  ])('loses no bytes sent directly after a handshake whose lines end in %s', async (_end, head) => {
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, () => {
         socket.removeAllListeners('data');
-        socket.write(
-          'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfrom the upstream',
-        );
+        socket.write(`${head}from the upstream`);
         socket.on('data', (chunk: Buffer) => socket.write(`<${chunk.toString()}>`));
       });
     });
@@ -162,6 +163,10 @@ describe('a failed WebSocket handshake', () => {
     ['a length', 'HTTP/1.1 403 No\r\nContent-Length: 4\r\nX-Up: 1\r\nAlt-Svc: h3\r\n\r\nnope'],
     ['chunks', 'HTTP/1.1 403 No\r\nX-Up: 1\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nnope\r\n0\r\n\r\n'],
     ['the end of the connection', 'HTTP/1.1 403 No\r\nX-Up: 1\r\n\r\nnope'],
+    [
+      'a length and chunks, with lines that end in LF',
+      'HTTP/1.0 403 No\nX-Up : 1\nContent-Length: 4\nTransfer-Encoding: chunked\n\n4 \nnope\n0\n\n',
+    ],
   ])('forwards the response of the upstream, framed by %s', async (_name, bytes) => {
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, () => socket.end(bytes));

@@ -13,11 +13,15 @@ import {
   inValue,
   kindOf,
   LF,
+  HT,
   Malformed,
   QUOTE,
   SEMICOLON,
+  SP,
   type Whose,
 } from './scan.ts';
+import { isRepairable, logicalLines, mendFields, sectionSize } from './mend.ts';
+import { fieldSection } from './write.ts';
 
 /** Returns a copy of the payload of a region, without its framing, or null if it has no payload. */
 function copyOfPayload(bytes: Buffer, spans: readonly number[]): Buffer | null {
@@ -72,6 +76,8 @@ export interface BodyReader {
   readonly spans: readonly number[];
   /** Null until the body is over, and if it has no trailers. */
   readonly trailers: FieldTable | null;
+  /** True if the framing of a response deviated from RFC 9112: its connection must not be used again. */
+  readonly isMended: boolean;
 }
 
 interface BodyReaderOptions {
@@ -108,6 +114,7 @@ class CountedBody implements BodyReader {
   relayEnd = 0;
   spans = noSpans;
   readonly trailers = null;
+  readonly isMended = false;
   readonly #bytes: number;
   readonly #wantsSpans: boolean;
 
@@ -207,6 +214,9 @@ const atDataLineFeed = 6;
 const behindLast = 7;
 const atLastLineFeed = 8;
 const inTrailers = 9;
+/** Only in responses: behind blanks after the size, and in an extension that is ignored up to the next LF. */
+const behindSize = 10;
+const inLooseExtension = 11;
 
 const maxDigits = 15;
 /** Maximum number of bytes of the extensions of one chunk. */
@@ -218,9 +228,13 @@ const maxExtensionBytes = 1_024;
 const maxOverhead = 16_384;
 const freeOverhead = 16;
 
-/** Reads a chunked body (RFC 9112 §7.1). */
+/**
+ * Reads a chunked body (RFC 9112 §7.1). Of responses, accepts blanks around sizes, any extension, and lines
+ * that end in LF, because they are framed anew.
+ */
 class ChunkedBody implements BodyReader {
   over = false;
+  isMended = false;
   payload = 0;
   relayEnd = 0;
   trailers: FieldTable | null = null;
@@ -290,12 +304,12 @@ class ChunkedBody implements BodyReader {
       case inExtension:
         return this.#takeExtension(byte);
       case atSizeLineFeed:
-        if (byte !== LF) return 'bare_cr';
+        if (byte !== LF) return this.#deviation(byte, 'bare_cr');
         this.#state = this.#left === 0 ? behindLast : inData;
         return this.#countOverhead();
       case behindData:
         this.#state = atDataLineFeed;
-        return byte === CR ? null : 'bad_chunk_end';
+        return byte === CR ? null : this.#deviation(byte, 'bad_chunk_end');
       case atDataLineFeed:
         this.#state = atSize;
         return byte === LF ? null : 'bad_chunk_end';
@@ -303,9 +317,15 @@ class ChunkedBody implements BodyReader {
         this.#state = byte === CR ? atLastLineFeed : inTrailers;
         return null;
       default:
-        this.over = byte === LF;
-        return this.over ? null : 'bare_cr';
+        return this.#takeRare(byte);
     }
+  }
+
+  /** Like `#take`, which V8 inlines only if it is short. */
+  #takeRare(byte: number): Fault | null {
+    if (this.#state !== atLastLineFeed) return this.#deviation(byte, 'bad_chunk_size');
+    this.over = byte === LF;
+    return this.over ? null : 'bare_cr';
   }
 
   #takeSize(byte: number): Fault | null {
@@ -316,13 +336,13 @@ class ChunkedBody implements BodyReader {
       this.#digits += 1;
       // A double cannot represent every larger integer.
       const isTooLarge = this.#digits > maxDigits || this.#left > Number.MAX_SAFE_INTEGER;
-      return isTooLarge ? 'chunk_size_too_large' : null;
+      return isTooLarge ? this.#deviation(byte, 'chunk_size_too_large') : null;
     }
     if (byte === CR) {
       this.#state = atSizeLineFeed;
       return null;
     }
-    if (byte !== SEMICOLON) return byte === LF ? 'bare_lf' : 'bad_chunk_size';
+    if (byte !== SEMICOLON) return this.#deviation(byte, byte === LF ? 'bare_lf' : 'bad_chunk_size');
     this.#extension ??= new ChunkExtension();
     this.#extension.begin();
     this.#extensionBytes = 1;
@@ -334,10 +354,35 @@ class ChunkedBody implements BodyReader {
     this.#lineBytes += 1;
     this.#extensionBytes += 1;
     const place = this.#extension!.take(byte);
-    if (place === 'wrong') return byte === LF ? 'bare_lf' : 'bad_chunk_extension';
+    if (place === 'wrong') return this.#deviation(byte, byte === LF ? 'bare_lf' : 'bad_chunk_extension');
     if (place === 'end') this.#state = atSizeLineFeed;
-    else if (this.#extensionBytes > maxExtensionBytes) return 'chunk_extension_too_large';
+    else if (this.#extensionBytes > maxExtensionBytes)
+      return this.#deviation(byte, 'chunk_extension_too_large');
     return null;
+  }
+
+  /** Reads a byte that only responses may have here. Returns the fault of any other. */
+  #deviation(byte: number, fault: Fault): Fault | null {
+    if (this.#whose === 'request') return fault;
+    this.isMended = true;
+    if (fault === 'bad_chunk_end') {
+      this.#state = atSize;
+      return byte === LF ? null : fault;
+    }
+    if (fault === 'chunk_size_too_large')
+      return this.#digits > maxDigits + 1 || this.#left > Number.MAX_SAFE_INTEGER ? fault : null;
+    if (byte === LF) return this.#endLine();
+    const state = byte === SEMICOLON ? inLooseExtension : this.#state;
+    const isInExtension = state === inExtension || state === inLooseExtension;
+    if (!isInExtension && !isBlank(byte)) return fault;
+    this.#state = isInExtension ? inLooseExtension : behindSize;
+    this.#lineBytes += 1;
+    return this.#lineBytes > maxOverhead ? 'chunk_extension_too_large' : null;
+  }
+
+  #endLine(): Fault | null {
+    this.#state = this.#left === 0 ? behindLast : inData;
+    return this.#countOverhead();
   }
 
   #countOverhead(): Fault | null {
@@ -348,8 +393,9 @@ class ChunkedBody implements BodyReader {
   /** @param at start of the trailers in this region */
   #readTrailers(bytes: Buffer, start: number, at: number, end: number): number | Malformed {
     this.relayEnd = Math.max(start, at);
-    this.#trailerReader ??= new TrailerReader(this.#limits);
+    this.#trailerReader ??= new TrailerReader(this.#whose, this.#limits);
     const size = this.#trailerReader.read(bytes, at, end);
+    this.isMended ||= this.#trailerReader.isMended;
     if (typeof size === 'string') return this.#refuse(size);
     if (this.#trailerReader.ended) {
       this.over = true;
@@ -363,6 +409,11 @@ class ChunkedBody implements BodyReader {
   }
 }
 
+/** Also CR: where one may follow, it is no line end. */
+function isBlank(byte: number): boolean {
+  return byte === SP || byte === HT || byte === CR;
+}
+
 const framing = new NameSet(framingFields);
 
 /**
@@ -372,12 +423,16 @@ const framing = new NameSet(framingFields);
 class TrailerReader {
   /** True if all trailers were received. */
   ended = false;
+  /** True if trailers of a response are not as a request may have them. */
+  isMended = false;
+  readonly #whose: Whose;
   readonly #limits: HeadLimits;
-  readonly #fields: FieldScanner;
-  #copy = Buffer.allocUnsafe(256);
+  #fields: FieldScanner;
+  #copy: Buffer = Buffer.allocUnsafe(256);
   #size = 0;
 
-  constructor(limits: HeadLimits) {
+  constructor(whose: Whose, limits: HeadLimits) {
+    this.#whose = whose;
     this.#limits = limits;
     this.#fields = new FieldScanner(limits.head_fields);
   }
@@ -387,18 +442,37 @@ class TrailerReader {
     const before = this.#size;
     const room = this.#limits.head_bytes - before;
     this.#append(bytes, start, Math.min(end, start + room));
-    const outcome = this.#fields.scan(this.#copy, 0, this.#size);
+    let outcome = this.isMended ? 'more' : this.#fields.scan(this.#copy, 0, this.#size);
+    this.isMended ||= this.#whose === 'response' && isRepairable(outcome);
+    let size = this.#fields.at;
+    if (this.isMended) {
+      size = this.#copy[0] === LF ? 1 : sectionSize(this.#copy.subarray(0, this.#size));
+      outcome = size < 0 ? 'more' : this.#mend(size);
+    }
     if (outcome === 'done') {
       this.#size = this.#fields.at;
       const table = this.table();
       for (let index = 0; index < table.count; index += 1) {
-        if (framing.has(table, index)) return 'framing_in_trailers';
+        if (!framing.has(table, index)) continue;
+        // Of a response, they are not forwarded.
+        if (this.#whose === 'request') return 'framing_in_trailers';
+        this.isMended = true;
       }
       this.ended = true;
-      return this.#size - before;
+      return size - before;
     }
     if (outcome !== 'more') return outcome === 'too_many_fields' ? 'too_many_trailers' : outcome;
     return this.#size < this.#limits.head_bytes ? end - start : 'trailers_too_large';
+  }
+
+  /** Replaces the trailers by repaired ones. */
+  #mend(size: number): 'done' | 'more' | Fault {
+    const fields = mendFields(logicalLines(this.#copy.toString('latin1', 0, size)));
+    if (typeof fields === 'string') return fields;
+    this.#copy = fieldSection(fields);
+    this.#size = this.#copy.length;
+    this.#fields = new FieldScanner(this.#limits.head_fields);
+    return this.#fields.scan(this.#copy, 0, this.#size);
   }
 
   /** Returns the trailers, as a table on a copy of their bytes. */

@@ -137,8 +137,8 @@ function faultInName(byte: number): Fault {
 export type Whose = 'request' | 'response';
 
 /**
- * All faults of a message: violations of RFC 9112, and ambiguities. None is repaired, because a repair
- * enables request smuggling. No text quotes the message.
+ * All faults of a message: violations of RFC 9112, and ambiguities. In a request none is repaired, because a
+ * repair enables request smuggling; `mend.ts` repairs some of responses. No text quotes the message.
  */
 export const faults = {
   // Lines.
@@ -169,6 +169,8 @@ export const faults = {
   body_of_connect: 'is a CONNECT with a body',
   framing_in_trailers: 'has a trailer that would frame it or its connection',
   interim_with_body: 'is an interim response that announces a body',
+  incomplete_head: 'ends before the end of its head',
+  unasked_switch: 'switches to another protocol, and the request asked for none',
   interim_is_last: 'is an interim response that ends its connection',
   // Chunks.
   bad_chunk_size: 'has a chunk size that is no plain hex number',

@@ -1,6 +1,6 @@
 import { SidekeyError } from '../../../lib/errors.ts';
 import { isFieldName } from '../../policy/text.ts';
-import { hopByHop, nominatedBy, notInTrailers, type RawFields } from '../fields.ts';
+import { framingFields, hopByHop, nominatedBy, notInTrailers, type RawFields } from '../fields.ts';
 import { type FieldTable, NameSet } from '../head.ts';
 import { CR, known, LF, SP } from './scan.ts';
 
@@ -15,7 +15,7 @@ export const chunkEnd = '\r\n';
 /** The end of a body without trailers. */
 export const lastChunk = '0\r\n\r\n';
 
-const removedTrailers = new NameSet(notInTrailers);
+const removedTrailers = new NameSet([...notInTrailers, ...framingFields]);
 
 /** Returns the trailers to forward. */
 export function trailersToPass(trailers: FieldTable): RawFields {

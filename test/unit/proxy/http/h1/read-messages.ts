@@ -31,8 +31,11 @@ export interface ReadMessage {
 /** Messages in the bytes of a connection. */
 export interface ReadConnection {
   readonly messages: readonly ReadMessage[];
-  /** The reason to stop reading; `taken over`: the bytes are no longer HTTP; null: no fault so far. */
-  readonly end: Fault | 'taken over' | null;
+  /**
+   * The reason to stop reading. `taken over`: the bytes are no longer HTTP. `repaired`: the body of a response, the last
+   * of its connection. null: no fault so far.
+   */
+  readonly end: Fault | 'taken over' | 'repaired' | null;
   /** Bytes that begin a message whose head is not whole. */
   readonly rest: string;
 }
@@ -96,10 +99,10 @@ function readAll<Head extends RequestHeadBytes | ResponseHeadBytes>(
       if (body !== null && current !== null) {
         if (!body.over) {
           const next = body.read(region, at, end);
-          if (typeof next !== 'number') {
+          if (body.isMended || typeof next !== 'number') {
             // How much of it was seen before depends on the pieces.
             current.body = '';
-            return stop(next.fault);
+            return stop(body.isMended || typeof next === 'number' ? 'repaired' : next.fault);
           }
           for (let i = 0; i < body.spans.length; i += 2)
             current.body += region.toString('latin1', body.spans[i], body.spans[i + 1]);
