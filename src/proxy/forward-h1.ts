@@ -219,6 +219,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
   #idleMs: number | null = null;
   /** True if the upstream may have left the body of the request unread. */
   #isBodyDoubtful = false;
+  isReused = false;
 
   constructor(context: AttemptContext) {
     this.#context = context;
@@ -246,6 +247,7 @@ export class Attempt implements ConnectionUser, ResponseSink, Transport {
   connected(connection: UpstreamConnection): void {
     const { request, reply, limits } = this.#context;
     this.#connection = connection;
+    this.isReused = connection.isReused;
     connection.deadline(this.#isExpecting ? expectationMs : limits.upstream_head);
     const { framing } = request;
     const isAlone = framing.kind === 'none';

@@ -49,6 +49,7 @@ export class StreamAttempt implements StreamUser, Transport {
   readonly #context: AttemptContext;
   readonly #response: ResponseHandler;
   readonly #isExpecting: boolean;
+  isReused = false;
   #isWaiting = false;
   #stream: UpstreamStream | null = null;
   #upload: Upload | null = null;
@@ -79,6 +80,7 @@ export class StreamAttempt implements StreamUser, Transport {
     const { request, reply } = this.#context;
     this.#isWaiting = false;
     this.#stream = stream;
+    this.isReused = stream.isReused;
     if (this.#isExpecting) stream.deadline(expectationMs);
     else this.#rearm();
     const { framing } = request;

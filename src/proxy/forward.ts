@@ -12,7 +12,7 @@ import {
 import { Attempt } from './forward-h1.ts';
 import { StreamAttempt } from './forward-h2.ts';
 import type { UpstreamRequest } from './request.ts';
-import { isSafe } from './response.ts';
+import { isIdempotent } from './response.ts';
 import type { ConfigSnapshot } from './services.ts';
 
 /**
@@ -52,7 +52,7 @@ class Forwarding implements AttemptContext {
   constructor(sending: ForwardSending) {
     const { request, reply, meter, credentials } = sending;
     const { connections, streams, limits } = sending.config;
-    const { credential, authority, method } = request;
+    const { credential, authority } = request;
     this.request = request;
     this.reply = reply;
     this.limits = limits;
@@ -70,7 +70,7 @@ class Forwarding implements AttemptContext {
     // HTTP/2 without TLS needs prior knowledge on both sides (RFC 9113 §3.3).
     this.#protocol = authority.scheme === 'https' ? request.protocol : 'http/1.1';
     // An upstream of HTTP/2 says of any request when it has not processed it.
-    const mayRepeat = this.mayRenew || this.mayProve || isSafe(method) || this.#protocol === 'h2';
+    const mayRepeat = this.mayRenew || this.mayProve || this.#protocol === 'h2' || isIdempotent(request);
     const keep = mayRepeat ? limits.replay_bytes : 0;
     this.body = request.body === null ? noBody : meteredBody(request.body, keep, limits.body_bytes, meter);
     this.sent = this.body.stream;

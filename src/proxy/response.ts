@@ -31,8 +31,19 @@ export function isRefusal(status: number): boolean {
 }
 
 /** Reports whether a request may be repeated without consent of its upstream (RFC 9110 §9.2.1). */
-export function isSafe(method: string): boolean {
+function isSafe(method: string): boolean {
   return method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
+}
+
+const idempotent: ReadonlySet<string> = new Set(['PUT', 'DELETE', 'PROPFIND', 'REPORT', 'QUERY']);
+
+/**
+ * Reports whether a request has the same effect if it is processed twice: by its method (RFC 9110 §9.2.2), or
+ * because its key makes a server skip the second one.
+ */
+export function isIdempotent({ method, fields }: Pick<UpstreamRequest, 'method' | 'fields'>): boolean {
+  if (isSafe(method) || idempotent.has(method)) return true;
+  return valuesOf(fields, 'idempotency-key').length > 0 || valuesOf(fields, 'x-idempotency-key').length > 0;
 }
 
 const notFromAny = new NameSet(notFromUpstream(false));
@@ -43,6 +54,8 @@ type ResultReasons = Pick<ExchangeResult, 'code' | 'problem'>;
 
 /** The connection or stream that a request and its response use. An attempt implements it. */
 export interface Transport {
+  /** True if the connection had another request before. It may have ended while it was idle. */
+  readonly isReused: boolean;
   /** Pauses reading. */
   pause(): void;
   /** Resumes reading, and restarts the upstream's time limit for the next piece. */
@@ -214,8 +227,10 @@ export class ResponseHandler {
       return;
     }
     const failure = upstreamFailure(error, request.peer, hasBegun);
-    const maySend = !hasBegun && isSafe(request.method) && isConnectionLoss(error);
-    const again = isUnprocessed ? body.again() : maySend ? body.whole() : null;
+    const isLost = !hasBegun && isConnectionLoss(error);
+    const maySend = isLost && isSafe(request.method);
+    const mayRepeat = isLost && this.#transport.isReused && isIdempotent(request);
+    const again = isUnprocessed || mayRepeat ? body.again() : maySend ? body.whole() : null;
     if (again === null) this.refuse(failure);
     else if (this.#settle()) this.#context.ended({ kind: 'lost', error: failure, sent: again.copy });
   }

@@ -4,6 +4,7 @@ import { failures } from '../../lib/failures.ts';
 import { type Clock, systemClock } from '../../lib/timers.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import { clientCertificateHint, clientCertificateRefused, type Peer } from '../policy/peer.ts';
+import { readBeforeFailing } from './h1-connection.ts';
 import { openTunnel, type ParentProxy, TunnelRefused } from './parent-proxy.ts';
 import type { CheckedAddress, Route, Router } from './resolve.ts';
 import { type Handshakes, openTls, sessionsByIdentity, waitForEvent } from './tls.ts';
@@ -75,9 +76,10 @@ export function createDialer({ route, trust, timeoutMs, proxy, clock = systemClo
     let selected: Route | undefined;
     try {
       selected = await orAborted(route(peer), signal);
-      if (selected.kind === 'direct') return await connectDirect(peer, selected.addresses, dialing, state);
+      if (selected.kind === 'direct')
+        return readBeforeFailing(await connectDirect(peer, selected.addresses, dialing, state));
       if (proxy === null) throw new TypeError('there is no parent proxy');
-      return await connectThrough(peer, selected, dialing, { ...proxy, ...state });
+      return readBeforeFailing(await connectThrough(peer, selected, dialing, { ...proxy, ...state }));
     } catch (error) {
       if (!signal.aborted || error !== signal.reason) throw error;
       const isTunnel = selected !== undefined && selected.kind !== 'direct';

@@ -5,6 +5,8 @@ import { Deadline, type Clock } from '../../lib/timers.ts';
 
 /** An HTTP/1.1 connection to an upstream, for its current user. */
 export interface UpstreamConnection {
+  /** True if it had another user before. */
+  readonly isReused: boolean;
   /**
    * Copies the bytes; a string is latin1. Writes them, together with all others, before the end of this turn
    * of the event loop. Returns false if the user must wait for `drained`.
@@ -75,6 +77,7 @@ export class PooledConnection implements UpstreamConnection {
   #user: ConnectionUser | null = null;
   /** The owner of the requests so far; null if it was never used. */
   #owner: string | null = null;
+  isReused = false;
   #paused = false;
   #closed = false;
   /** Maximum idle time in milliseconds. The pool sets it at the release. */
@@ -123,6 +126,7 @@ export class PooledConnection implements UpstreamConnection {
   lend(user: ConnectionUser): void {
     this.#deadline.clear();
     this.#user = user;
+    this.isReused = this.#owner !== null;
     this.#owner = user.owner;
     // Like `#tell`, without a closure for each request.
     try {
@@ -170,6 +174,11 @@ export class PooledConnection implements UpstreamConnection {
     this.#user = null;
     this.#deadline.clear();
     if (this.#closed) return;
+    // Unsent bytes: the upstream does not read them, or has closed the connection.
+    if ((this.#socket?.writableLength ?? 0) > 0) {
+      this.destroy();
+      return;
+    }
     const wasPaused = this.#paused;
     if (wasPaused) this.resume();
     this.#pool.released(this, idleMs, wasPaused);
@@ -204,7 +213,9 @@ export class PooledConnection implements UpstreamConnection {
   };
 
   #ended(): void {
-    if (this.#user === null) this.destroy();
+    const failure = this.#socket?.errored ?? null;
+    if (failure !== null) this.#lost(failure);
+    else if (this.#user === null) this.destroy();
     else this.#tell((user) => user.ended());
   }
 
@@ -241,4 +252,38 @@ export class PooledConnection implements UpstreamConnection {
     this.#deadline.stop();
     this.#pool.closed(this);
   }
+}
+
+/** Errors of a write to a connection that the other side has closed. */
+const closed: ReadonlySet<string | undefined> = new Set(['EPIPE', 'ECONNRESET', 'ECONNABORTED']);
+
+type Done = (error?: NodeJS.ErrnoException | null) => void;
+
+/**
+ * Delays the failure of a write to a closed connection until all received bytes are read: a server that
+ * answers before it has read the request body, and then closes, resets the connection (RFC 9112 §9.6). Node
+ * would discard the answer. Until then, `writableLength` counts the bytes of the failed write.
+ */
+export function readBeforeFailing(socket: Socket): Socket {
+  let done: Done;
+  const written: Done = (error) => {
+    if (error == null || !closed.has(error.code)) done(error);
+    else if (socket.readableEnded) done(error);
+    // Before other listeners, which must not take this for an orderly end: `errored` is set for them.
+    else socket.prependOnceListener('end', () => done(error));
+  };
+  /* oxlint-disable no-underscore-dangle -- the names that Node gives them */
+  const write = socket._write.bind(socket);
+  const writev = socket._writev?.bind(socket);
+  // Node passes the same callback to all writes of a socket.
+  socket._write = (chunk, encoding, callback) => {
+    done = callback;
+    write(chunk, encoding, written);
+  };
+  if (writev === undefined) return socket;
+  socket._writev = (chunks, callback) => {
+    done = callback;
+    writev(chunks, written);
+  };
+  return socket;
 }

@@ -17,6 +17,8 @@ export interface StreamHead {
 
 /** A request and its response on a session, for their user. */
 export interface UpstreamStream {
+  /** True if its session had another stream before. */
+  readonly isReused: boolean;
   /** Returns false if the user must wait for `drained`. `bytes` must not be empty. */
   write(bytes: Buffer): boolean;
   /** Ends the request with these trailers. */
@@ -108,6 +110,10 @@ export class SessionStream implements UpstreamStream {
     native.on('wantTrailers', () => native.sendTrailers(trailerObject(this.#trailersToSend)));
     native.on('error', (error) => void (this.#error = error));
     native.on('close', () => this.#closed());
+  }
+
+  get isReused(): boolean {
+    return (this.#native.id ?? 1) > 1;
   }
 
   write(bytes: Buffer): boolean {

@@ -47,6 +47,7 @@ export function fakeConnection(user: ConnectionUser): FakeConnection {
   const it: FakeConnection = {
     user,
     full: false,
+    isReused: false,
     write(bytes) {
       sent += bytes.toString('latin1');
       return !it.full;

@@ -595,6 +595,32 @@ describe('a request whose session is lost', () => {
     expect(upstream.asked()).toBe(1);
   });
 
+  it.each([
+    ['PUT', [], 'is replayed once on a reused session', 3],
+    ['POST', ['Idempotency-Key', 'a'], 'is replayed once on a reused session', 3],
+    ['POST', [], 'is not replayed', 2],
+  ] as const)('%s %j %s', async (method, fields, _what, times) => {
+    let asked = 0;
+    const upstream = await http2Upstream((stream) => {
+      asked += 1;
+      if (asked === 2) stream.session!.destroy();
+      else stream.respond({}, { endStream: true });
+    });
+    const { carry } = createUpstreams();
+    await carry(upstream.authority).carried;
+    const { carried } = carry(upstream.authority, { method, fields: [...fields] });
+    if (times === 3) expect(await carried).toMatchObject({ status: 200 });
+    else await expect(carried).rejects.toMatchObject({ code: 'upstream_unreachable' });
+    expect(asked).toBe(times);
+  });
+
+  it('is not replayed on a new session, if it is not safe', async () => {
+    const upstream = await losing();
+    const { carried } = createUpstreams().carry(upstream.authority, { method: 'PUT' });
+    await expect(carried).rejects.toMatchObject({ code: 'upstream_unreachable' });
+    expect(upstream.asked()).toBe(1);
+  });
+
   it('is not replayed if its upstream may have processed it', async () => {
     let asked = 0;
     const upstream = await frameUpstream(({ type, stream }, socket) => {

@@ -1,0 +1,47 @@
+/** Cases of answers and connections that end early. Tests read them. */
+
+/** Answers that a server sends before it reads the request body, followed by a close. */
+export const earlyAnswers: readonly (readonly [line: string, fields: string])[] = [
+  ['413 Content Too Large', ''],
+  ['401 Unauthorized', 'WWW-Authenticate: Basic realm="x"\r\n'],
+  ['403 Forbidden', ''],
+  ['307 Temporary Redirect', 'Location: /elsewhere\r\n'],
+  ['308 Permanent Redirect', 'Location: /elsewhere\r\n'],
+  ['411 Length Required', ''],
+  ['417 Expectation Failed', ''],
+  ['429 Too Many Requests', 'Retry-After: 1\r\n'],
+  ['503 Service Unavailable', ''],
+  ['200 OK', ''],
+];
+
+/** A request whose kept connection ends without a byte of an answer. */
+interface LostRequest {
+  readonly what: string;
+  readonly method: string;
+  readonly fields?: string;
+  /** Bytes of the body; absent: none. */
+  readonly body?: number;
+  readonly isRepeated: boolean;
+}
+
+const key = 'Idempotency-Key: 8e03978e-40d5-43dd-bc93-6894a57f9324\r\n';
+
+export const lostRequests: readonly LostRequest[] = [
+  { what: 'GET', method: 'GET', isRepeated: true },
+  { what: 'HEAD', method: 'HEAD', isRepeated: true },
+  { what: 'OPTIONS', method: 'OPTIONS', isRepeated: true },
+  { what: 'DELETE', method: 'DELETE', isRepeated: true },
+  { what: 'DELETE with a body', method: 'DELETE', body: 10, isRepeated: true },
+  { what: 'PUT', method: 'PUT', body: 10, isRepeated: true },
+  { what: 'PUT without a body', method: 'PUT', body: 0, isRepeated: true },
+  { what: 'PUT of 60 kB', method: 'PUT', body: 60_000, isRepeated: true },
+  { what: 'PUT of more than is kept', method: 'PUT', body: 3_000_000, isRepeated: false },
+  { what: 'PROPFIND', method: 'PROPFIND', body: 10, isRepeated: true },
+  { what: 'POST', method: 'POST', body: 10, isRepeated: false },
+  { what: 'POST without a body', method: 'POST', body: 0, isRepeated: false },
+  { what: 'PATCH', method: 'PATCH', body: 10, isRepeated: false },
+  { what: 'LOCK', method: 'LOCK', body: 10, isRepeated: false },
+  { what: 'POST with Idempotency-Key', method: 'POST', fields: key, body: 10, isRepeated: true },
+  { what: 'POST with X-Idempotency-Key', method: 'POST', fields: `X-${key}`, body: 10, isRepeated: true },
+  { what: 'PATCH with Idempotency-Key', method: 'PATCH', fields: key, body: 10, isRepeated: true },
+];
