@@ -54,6 +54,16 @@ function mediaType(description: string): z.ZodType<Glob, string> {
   );
 }
 
+/** A protocol of `Upgrade` (RFC 9110 §7.8). Its name has no case. */
+function protocol(description: string): z.ZodType<string, string> {
+  return text<string>({ description, examples: ['SPDY/3.1', 'tcp'] }, (value) => {
+    if (/^(?:websocket$|(?:http|tls)\/)/i.test(value))
+      return { problem: 'cannot be listed: WebSockets need no entry, and HTTP and TLS are never forwarded' };
+    if (/^[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:\/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?$/.test(value)) return value;
+    return { problem: 'is not a protocol such as SPDY/3.1 or tcp' };
+  });
+}
+
 /** `HH:MM` in minutes since midnight; `24:00` is the end of the day. */
 function timeOfDay(description: string): z.ZodType<number, string> {
   const meta = {
@@ -295,6 +305,10 @@ const ruleShape = {
     .meta({ description: 'Refuse a request without the header Sidekey-Reason.' }),
   limits: some(limit, 'How often, and how much.').optional(),
   max_response: size('Bytes of a response body that may come back.', 1).optional(),
+  upgrades: some(
+    protocol('The name of a protocol.'),
+    'Protocols besides WebSocket that a request may switch to with Upgrade: SPDY/3.1 for kubectl exec, tcp for docker attach. Sidekey does not read what follows.',
+  ).optional(),
 };
 
 const rule = z.strictObject(ruleShape);
@@ -302,7 +316,7 @@ const rule = z.strictObject(ruleShape);
 /** A rule, independent of its position. */
 export interface RuleDefinition extends Pick<
   Rule,
-  'name' | 'outcome' | 'conditions' | 'requireReason' | 'maxResponse'
+  'name' | 'outcome' | 'conditions' | 'requireReason' | 'maxResponse' | 'upgrades'
 > {
   readonly limits: readonly LimitDefinition[];
 }
@@ -314,7 +328,7 @@ function define(written: Written, context: Pick<z.RefinementCtx, 'addIssue'>): R
   const problem = (key: string, message: string) =>
     context.addIssue({ code: 'custom', path: [key], message });
   if (outcome === 'deny') {
-    for (const key of ['require_reason', 'limits', 'max_response'] as const) {
+    for (const key of ['require_reason', 'limits', 'max_response', 'upgrades'] as const) {
       if (written[key] !== undefined) problem(key, 'says nothing where the outcome is deny');
     }
   }
@@ -327,6 +341,7 @@ function define(written: Written, context: Pick<z.RefinementCtx, 'addIssue'>): R
     requireReason: written.require_reason ?? false,
     limits: written.limits ?? [],
     maxResponse: written.max_response ?? null,
+    upgrades: written.upgrades ?? [],
   };
 }
 

@@ -109,6 +109,13 @@ const table = {
     sentence: 'The request breaks a condition of its credential.',
     hint: hintOf`"${remedy('domain.explain', { method: null, url: null })}" names the condition`,
   },
+  upgrade_denied: {
+    status: 403,
+    exit: exitCode.badInput,
+    title: 'Upgrade denied',
+    sentence: 'No rule allows the request to switch to another protocol.',
+    hint: 'list the protocol in upgrades of the rule that allows the request',
+  },
   lease_expired: {
     status: 403,
     exit: exitCode.noUsableGrant,

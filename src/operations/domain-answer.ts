@@ -79,6 +79,7 @@ function ruleAnswer(rule: Rule) {
         : { per: limit.per, requests_per_day: limit.requests, bytes_per_day: limit.bytes },
     ),
     max_response: rule.maxResponse,
+    upgrades: rule.upgrades,
   };
 }
 

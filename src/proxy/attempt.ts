@@ -174,7 +174,10 @@ const noMoreChunks = Buffer.from('0\r\n');
 const noTrailers = Buffer.from(lastChunk);
 
 /** An HTTP/1.1 connection as the target of a body. The framing marks the end of the body. */
-export function framedFor({ kind }: BodyFraming, connection: UpstreamConnection): UploadTarget {
+export function framedFor(
+  { kind }: BodyFraming,
+  connection: Pick<UpstreamConnection, 'write'>,
+): UploadTarget {
   if (kind !== 'chunked') return { write: (piece) => connection.write(piece), end() {} };
   return {
     write(piece) {

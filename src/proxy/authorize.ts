@@ -196,14 +196,15 @@ export function factsOf(
   grantLabels: readonly string[],
   path = target.path,
 ): RequestFacts {
-  const { head, body, upgrades } = inbound;
+  const { head, body, upgrades, protocols } = inbound;
   return {
     authority: target.authority,
     method: head.method,
     methodFields: fieldFacts.methodFields,
     pathFields: fieldFacts.pathFields,
     methodParameters: provider?.methodOverrideParameters ?? none,
-    upgrades: upgrades ?? fieldFacts.asksForWebSocket,
+    upgrades: protocols === undefined && (upgrades ?? fieldFacts.asksForWebSocket),
+    protocols,
     path,
     client: plan.address,
     agent: caller.agent,

@@ -1,8 +1,8 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { BodyFraming } from './http/framing.ts';
+import { type BodyFraming, requestFraming } from './http/framing.ts';
 import type { RequestHead, RequestHeadBytes } from './http/head.ts';
-import type { Client, InterceptedTunnel, Meter, UpgradeSide } from './http/message.ts';
+import type { Client, EarlyFrames, InterceptedTunnel, Meter, UpgradeSide } from './http/message.ts';
 import { refuse, refuseOn, socketReply } from './http/problem.ts';
 import { answerUnmet, ClientConnection, type Service } from './http/server/h1-connection.ts';
 import { ClientSession, type SessionService } from './http/server/h2-session.ts';
@@ -27,7 +27,7 @@ import { policyNow } from './proposed.ts';
 import { type Cuttable, type OpenConnections, requestRefusal } from './revalidate.ts';
 import type { ProxyServices } from './services.ts';
 import { readSocks } from './socks.ts';
-import { isWebSocket, listenTo, upgrade, upgradedSocket } from './websocket.ts';
+import { earlyBytes, isWebSocket, listenTo, upgrade, upgradedSocket } from './websocket.ts';
 
 interface ClientServiceParts {
   readonly open: OpenConnections;
@@ -125,7 +125,9 @@ export class ClientService implements Service {
   }
 
   takesOver(head: RequestHeadBytes, framing: BodyFraming): boolean {
-    return head.method === 'CONNECT' || asksForWebSocket(head, framing);
+    if (head.method === 'CONNECT') return true;
+    if (head.version !== '1.1' || !head.lists('connection', 'upgrade')) return false;
+    return asksForWebSocket(head, framing) || askedProtocols(head) !== undefined;
   }
 
   takeOver(head: RequestHeadBytes, { socket, client }: ClientConnection, early: Buffer): void {
@@ -175,12 +177,30 @@ export class ClientService implements Service {
       refuseOn(socket, head);
       return;
     }
+    const protocols = askedProtocols(asked);
     const frames = listenTo(socket, early);
-    const send = (sending: Sending) => sendUpgrade(sending, upgradedSocket(socket, frames));
+    const send = (sending: Sending) => sendUpgrade(sending, upgradedSocket(socket, frames, protocols));
     const forwarder = this.#watching(send, () => socket, true);
-    const inbound = { head, body: null, client, upgrades: true } as const;
+    // It was found sound when the head was read.
+    const framing = requestFraming(asked) as BodyFraming;
+    const body = framing.kind === 'none' ? null : this.#bodyOf(framing, frames, socket);
+    const inbound = { head, body, client, upgrades: true, ...(protocols && { protocols }) } as const;
     const reply = socketReply(socket);
     void this.#parts.work.takeOver(exchange({ inbound, reply, services: this.#services, forwarder }));
+  }
+
+  /** Returns the body of a handshake. Cuts a client that does not send it in time. */
+  async *#bodyOf(
+    framing: BodyFraming,
+    frames: EarlyFrames,
+    socket: Duplex,
+  ): AsyncGenerator<Buffer, undefined> {
+    if (framing.kind !== 'length' || framing.bytes > earlyBytes) {
+      const sentence = `A request with Upgrade has a body of at most ${earlyBytes} bytes, with Content-Length.`;
+      throw new SidekeyError('bad_request', sentence);
+    }
+    const late = this.timers.after(this.limits().client_body_idle, () => socket.destroy());
+    yield await frames.take(framing.bytes).finally(late);
   }
 
   refuse(why: SidekeyError, { socket, client }: ClientConnection, answerable: boolean): void {
@@ -270,11 +290,23 @@ function oneStream(stream: RequestStream, meter: Meter): Cuttable {
   };
 }
 
-/**
- * Reports whether a request asks for a WebSocket (RFC 6455 §4.1). Any other upgrade, such as h2c, would hide
- * requests from policy, so its request is forwarded without `Upgrade`.
- */
+/** Reports whether a request asks for a WebSocket (RFC 6455 §4.1). */
 function asksForWebSocket(head: RequestHeadBytes, framing: BodyFraming): boolean {
-  if (framing.kind !== 'none' || head.version !== '1.1' || !head.lists('connection', 'upgrade')) return false;
-  return isWebSocket(head.values('upgrade')) && head.method === 'GET';
+  return framing.kind === 'none' && isWebSocket(head.values('upgrade')) && head.method === 'GET';
+}
+
+/** Upgrades that clients offer without need: a server that ignores them answers as usual. */
+const offered = /^(?:websocket$|(?:http|tls)\/)/i;
+
+/**
+ * Returns the protocols that a request needs (RFC 9110 §7.8), or undefined. An offer of HTTP/2 or TLS is not
+ * forwarded, because it would hide requests from policy. An h2c without settings (RFC 7540 §3.2.1) is no
+ * offer: BuildKit needs it.
+ */
+function askedProtocols(head: RequestHeadBytes): readonly string[] | undefined {
+  const isOffer = (name: string) =>
+    offered.test(name) || (name.toLowerCase() === 'h2c' && head.has('http2-settings'));
+  const names = head.values('upgrade').flatMap((value) => value.split(',').map((name) => name.trim()));
+  const needed = names.filter((name) => name !== '' && !isOffer(name));
+  return needed.length === 0 ? undefined : needed;
 }

@@ -21,7 +21,9 @@ import { bringsOwn, isGranted, type Request } from './request.ts';
  */
 export function prepare(request: Request): void | Promise<void> {
   const { inbound, target, plan, decision } = request;
-  const fields = plan.forwarded(inbound.head, target.authority);
+  const { protocols } = inbound;
+  const endToEnd = plan.forwarded(inbound.head, target.authority);
+  const fields = protocols === undefined ? endToEnd : [...endToEnd, 'Upgrade', protocols.join(', ')];
   request.path = target.path;
   request.isListed = listedTools(request);
   request.fields = request.isListed === undefined ? fields : plainRequest(fields);

@@ -225,14 +225,15 @@ export class ExchangeRecord {
   }
 
   /** Event: the end of the exchange, without the fields of its access event (see `joinExchanges`). */
-  outcome({ status, bytesIn, bytesOut, outcome, code }: ExchangeResult): AuditEvent {
+  outcome({ status, bytesIn, bytesOut, outcome, code, protocol }: ExchangeResult): AuditEvent {
+    const switched = protocol === undefined ? undefined : `switched to ${protocol}`;
     const end: AuditEvent = {
       event: this.#ending,
       exchange: this.exchange,
       outcome:
         code !== undefined || outcome === 'gone' ? 'aborted' : outcome === 'complete' ? 'ok' : 'failed',
       code: code ?? (this.#lack === null ? undefined : 'insufficient_scope'),
-      reason: this.#lack ?? (this.#accessed ? undefined : this.#known.reason),
+      reason: this.#lack ?? switched ?? (this.#accessed ? undefined : this.#known.reason),
       status,
       bytes_in: bytesIn === 0 ? undefined : bytesIn,
       bytes_out: bytesOut,

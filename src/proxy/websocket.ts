@@ -9,66 +9,80 @@ import { createResponseReader } from './http/h1/read-head.ts';
 import { Malformed } from './http/h1/scan.ts';
 import { ownHead } from './http/h1/write.ts';
 import type { EarlyFrames, ExchangeResult, Meter, UpgradeSide } from './http/message.ts';
-import { PendingBytes } from './http/server/h1-request.ts';
+import { left as clientLeft, PendingBytes } from './http/server/h1-request.ts';
 import { lingerOn } from './http/problem.ts';
 import { guardReply, guardFields, type ReplySink } from './leak-guard/response.ts';
 import { type FailureCode } from '../lib/failures.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from './policy/authority.ts';
 import type { Limits } from './policy/limits.ts';
-import type { Peer } from './policy/peer.ts';
-import { type Sending, upstreamFailure } from './attempt.ts';
+import { framedFor, type Sending, Upload, upstreamFailure } from './attempt.ts';
 import { messageRewriting, type MessageRewriting } from './placeholders/stream.ts';
 import { isRefusal } from './response.ts';
 
 const upgrading = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
 
-/** Returns the side of an HTTP/1.1 client, whose handshake is forwarded unchanged. */
-export function upgradedSocket(client: Duplex, frames: EarlyFrames): UpgradeSide {
+/**
+ * Returns the side of an HTTP/1.1 client, whose handshake is forwarded unchanged.
+ *
+ * @param protocols see `UpgradeSide.protocols`
+ */
+export function upgradedSocket(
+  client: Duplex,
+  frames: EarlyFrames,
+  protocols: UpgradeSide['protocols'],
+): UpgradeSide {
   return {
     client,
     frames,
     asks: [],
-    switched: (fields) =>
-      void client.write(ownHead('HTTP/1.1 101 Switching Protocols', [...fields, ...upgrading])),
+    protocols,
+    switched(fields, protocol) {
+      const head = [...fields, 'Connection', 'Upgrade', 'Upgrade', protocol];
+      client.write(ownHead('HTTP/1.1 101 Switching Protocols', head));
+    },
     cut: () => void client.destroy(),
   };
 }
 
 /**
- * Carries an admitted WebSocket handshake and then its frames over a connection of the dialer. Both heads are
- * written by Sidekey, and so is every answer but a 101. Resolves when the connection has closed.
+ * Carries an admitted handshake, and then frames of a WebSocket or bytes of another protocol, over a
+ * connection of the dialer. Both heads are written by Sidekey, and so is every answer but a 101. Resolves when the connection has closed.
  */
 export async function upgrade(
   { request, reply, config: { dialer, limits }, meter, credentials }: Sending,
   side: UpgradeSide,
 ): Promise<ExchangeResult> {
   const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (all) => all } = request;
-  const { peer, leakGuard: search, secrets, messages } = request;
+  const { peer, leakGuard: search, secrets } = request;
+  const { protocols } = side;
+  const messages = protocols === undefined ? request.messages : undefined;
   // Compressed or otherwise changed frames could not be read (RFC 6455 §9): none of that is offered.
   const withoutThose = (sent: RawFields) =>
     messages === undefined ? sent : withoutFields(sent, (name) => name === 'sec-websocket-extensions');
-  const {
-    client,
-    frames: { early, heard },
-  } = side;
+  const { client, frames } = side;
+  const what = protocols === undefined ? 'a WebSocket' : `a connection that switches to ${protocols[0]}`;
   if (maxResponse !== null) {
-    const sentence = 'A rule limits the size of responses here, and a WebSocket has no limit.';
-    const hint = 'give WebSockets a rule of their own, without max_response';
+    const sentence = `A rule limits the size of responses here, and ${what} has no limit.`;
+    const whose = protocols === undefined ? 'WebSockets a rule of their own' : 'it a rule of its own';
+    const hint = `give ${whose}, without max_response`;
     throw new SidekeyError('rule_denied', sentence, { hint });
   }
   if (search?.isAsked === true) {
-    const sentence = 'The leak guard of this domain cannot search the frames of a WebSocket.';
+    const sentence = `The leak guard of this domain cannot search the ${protocols === undefined ? 'frames' : 'bytes'} of ${what}.`;
     const hint = 'set leak_guard: auto or off on the domain if its responses cannot contain the credential';
     throw new SidekeyError('policy_violation', sentence, { hint });
   }
+  const body = await bodyOf(request);
+  meter.received(body.length);
   let upstream = await dialer.connect(peer);
   const { promise: over, resolve, reject } = Promise.withResolvers<ExchangeResult>();
   let status = 0;
+  let protocol: string | undefined;
   const finish = (outcome: ExchangeResult['outcome'], code?: FailureCode) => {
     upstream.destroy();
     const { bytesIn, bytesOut } = meter;
-    resolve({ status, bytesIn, bytesOut, outcome, ...(code === undefined ? {} : { code }) });
+    resolve({ status, bytesIn, bytesOut, outcome, protocol, ...(code === undefined ? {} : { code }) });
   };
   const left = () => finish(status === 101 ? 'complete' : 'gone');
   if (client.destroyed) {
@@ -82,9 +96,11 @@ export async function upgrade(
   };
   meter.stops({ stop });
   const shake = (sent: RawFields): Promise<Handshake | ExchangeResult> => {
-    const head = [...withoutThose(sent), ...side.asks, ...upgrading];
+    const asks = protocols === undefined ? upgrading : ['Connection', 'Upgrade'];
+    const head = [...withoutThose(sent), ...side.asks, ...asks];
     upstream.write(ownHead(`${method} ${path} HTTP/1.1`, head));
-    return Promise.race([shakeHands(upstream, peer, limits), over]);
+    if (body.length > 0) upstream.write(body);
+    return Promise.race([shakeHands(upstream, { peer, method }, limits), over]);
   };
   const wantsProof = (answer: Handshake | ExchangeResult) =>
     'head' in answer &&
@@ -104,8 +120,7 @@ export async function upgrade(
     upstream.destroy();
     throw error;
   } finally {
-    heard();
-    if (early.length > 0 && !client.destroyed && !client.readableEnded) client.unshift(early);
+    frames.heard();
   }
   if ('outcome' in shaken) {
     upstream.destroy();
@@ -113,18 +128,19 @@ export async function upgrade(
   }
   const { head, framing, rest } = shaken;
   const isSwitched = head.status === 101;
-  if (isSwitched && !isWebSocket(head.values('upgrade'))) {
+  const chosen = isSwitched ? chosenOf(head.values('upgrade'), protocols) : null;
+  if (isSwitched && chosen === null) {
     upstream.destroy();
     throw upstreamFailure(new Error('101 for a protocol that was not asked for'), authority, true);
   }
   status = head.status;
   const answered = conceal(responseFields(head.raw(), carriesGrant));
   if (rest.length > 0) upstream.unshift(rest);
-  if (isSwitched) {
+  if (chosen !== null) {
+    if (protocols !== undefined) protocol = chosen;
+    const guarded = { search: search && { ...search, covers: 'all' as const }, secrets, meter };
     try {
-      side.switched(
-        guardFields({ search: search && { ...search, covers: 'all' }, secrets, meter }, status, answered),
-      );
+      side.switched(guardFields(guarded, status, answered), chosen);
     } catch (error) {
       upstream.destroy();
       throw error;
@@ -157,6 +173,23 @@ export async function upgrade(
     upstream.setTimeout(limits.upstream_idle, () => upstream.destroy());
   }
   return over;
+}
+
+/** Returns the body of a handshake, with its credential. It is short. */
+async function bodyOf({ body, rewriteBody, framing }: Sending['request']): Promise<Buffer> {
+  if (body === null) return Buffer.alloc(0);
+  const pieces: Buffer[] = [];
+  const write = (piece: string | Buffer) => pieces.push(Buffer.from(piece as string, 'latin1')) > 0;
+  const sent = { framing, pieces: rewriteBody?.(body) ?? body, trailers: () => [] };
+  await new Upload(framedFor(framing, { write })).send(sent, ignore);
+  return Buffer.concat(pieces);
+}
+
+/** Returns the protocol of a 101 (RFC 9110 §15.2.2), or null if it was not asked for. */
+function chosenOf(named: readonly string[], protocols: UpgradeSide['protocols']): string | null {
+  if (protocols === undefined) return isWebSocket(named) ? 'websocket' : null;
+  const isAsked = protocols.some((asked) => asked.toLowerCase() === named[0]?.toLowerCase());
+  return named.length === 1 && isAsked ? named[0]! : null;
 }
 
 /** Frames both ways, until the upstream has closed; earlier messages are still delivered. */
@@ -218,17 +251,20 @@ function passBody(upstream: Socket, body: BodyReader, { meter, reply, finish }: 
 
 function ignore(): void {}
 
-/** Bytes of frames that a client may send before its handshake is answered. */
-const earlyBytes = 65_536;
+/** Bytes that a client may send before its handshake is answered: frames, or a body. */
+export const earlyBytes = 65_536;
 
 /** Reads the client while a person or the upstream answers, so that its end is noticed. Then cuts it. */
 export function listenTo(client: Duplex, early: Buffer): EarlyFrames {
   const onLeft = () => client.destroy();
-  const chunks: Buffer[] = [];
-  let size = 0;
+  let wake = ignore;
+  client.once('close', () => wake());
+  let chunks = [early];
+  let size = early.length;
   const keep = (chunk: Buffer) => {
     chunks.push(chunk);
     size += chunk.length;
+    wake();
     if (size >= earlyBytes) client.pause();
   };
   client.on('data', keep).once('end', onLeft).resume();
@@ -236,7 +272,19 @@ export function listenTo(client: Duplex, early: Buffer): EarlyFrames {
     client.off('data', keep).off('end', onLeft).pause();
     if (size > 0 && !client.destroyed && !client.readableEnded) client.unshift(Buffer.concat(chunks));
   };
-  return { early, heard };
+  const take = async (bytes: number) => {
+    while (!client.destroyed) {
+      if (size >= bytes) {
+        const all = Buffer.concat(chunks);
+        chunks = [all.subarray(bytes)];
+        size -= bytes;
+        return all.subarray(0, bytes);
+      }
+      await new Promise<void>((resolve) => (wake = resolve));
+    }
+    throw clientLeft();
+  };
+  return { take, heard };
 }
 
 export function isWebSocket(fields: readonly string[]): boolean {
@@ -251,11 +299,15 @@ interface Handshake {
 }
 
 /**
- * Waits for the answer to a WebSocket handshake: a 101, or a final one. Leaves the connection paused.
+ * Waits for the answer to a handshake: a 101, or a final one. Leaves the connection paused.
  *
  * @throws SidekeyError `upstream_timeout`, `upstream_unreachable`, `upstream_tls`, `upstream_protocol`
  */
-function shakeHands(upstream: Socket, peer: Peer, limits: Limits): Promise<Handshake> {
+function shakeHands(
+  upstream: Socket,
+  { peer, method }: Pick<Sending['request'], 'peer' | 'method'>,
+  limits: Limits,
+): Promise<Handshake> {
   let heads = createResponseReader(limits);
   let isMended = false;
   const pending = new PendingBytes();
@@ -280,11 +332,11 @@ function shakeHands(upstream: Socket, peer: Peer, limits: Limits): Promise<Hands
       for (;;) {
         const head = heads.read(bytes, at, bytes.length);
         if (head === 'incomplete') break;
-        const framing = head instanceof Malformed ? head : responseFraming(head, 'GET');
+        const framing = head instanceof Malformed ? head : responseFraming(head, method);
         if (head instanceof Malformed || framing instanceof Malformed) {
           if (isMended || !isRepairable((framing as Malformed).fault)) return fail(framing as Malformed);
           isMended = true;
-          heads = createMendingReader('GET', limits);
+          heads = createMendingReader(method, limits);
           continue;
         }
         at += head.size;

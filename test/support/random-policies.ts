@@ -98,6 +98,7 @@ export const ruleOf = (
   requireReason: false,
   limits: [],
   maxResponse,
+  upgrades: [],
 });
 export const outcome = fc.constantFrom(
   'allow' as const,

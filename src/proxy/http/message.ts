@@ -18,8 +18,10 @@ export interface InboundRequest {
   /** Returns the received trailers; empty before the end of the body. Absent: none are possible. */
   readonly trailers?: () => RawFields;
   readonly client: Client;
-  /** True for a WebSocket handshake. */
+  /** True for a handshake with `Upgrade`. */
   readonly upgrades?: true;
+  /** Protocols besides WebSocket that it asks for. Absent: none. */
+  readonly protocols?: readonly string[];
 }
 
 /** The connection of a request. An HTTP/2 connection carries several requests. */
@@ -144,26 +146,30 @@ export interface ExchangeResult {
   readonly code?: FailureCode;
   /** Sentence for the log about a malformed response that was cut. */
   readonly problem?: string;
+  /** The protocol besides WebSocket that the connection switched to. */
+  readonly protocol?: string | undefined;
 }
 
-/** The client's side of a WebSocket, over HTTP/1.1 or HTTP/2. */
+/** The client's side of an upgrade: of a WebSocket over HTTP/1.1 or HTTP/2, or of another protocol. */
 export interface UpgradeSide {
   /** The stream of frames. */
   readonly client: Duplex;
   readonly frames: EarlyFrames;
   /** Fields to add to those of the client in the handshake. */
   readonly asks: RawFields;
+  /** Protocols besides WebSocket that the request asks for. Absent: it asks for a WebSocket. */
+  readonly protocols?: readonly string[] | undefined;
   /** Completes the handshake with the client. @throws if the upstream's answer does not match it */
-  switched(fields: RawFields): void;
+  switched(fields: RawFields, protocol: string): void;
   /** Cuts the connection. */
   cut(): void;
 }
 
-/** Frames that a client sends before its handshake is answered. */
+/** Bytes that a client sends after the head of its handshake, before the answer. */
 export interface EarlyFrames {
-  /** The bytes received with the handshake. */
-  readonly early: Buffer;
-  /** Puts back the bytes received since, and stops reading. */
+  /** Takes the first bytes. Rejects with SidekeyError `bad_request` if the client leaves before. */
+  readonly take: (bytes: number) => Promise<Buffer>;
+  /** Puts the others back, and stops reading. */
   readonly heard: () => void;
 }
 

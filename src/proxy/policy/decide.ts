@@ -40,6 +40,8 @@ type DecisionBase = Pick<RuleResult, 'rule' | 'ruleName' | 'approvalKey' | 'reas
 
 /** Conditions for forwarding a request. */
 export interface Permission extends DecisionBase, Pick<RuleResult, 'limits' | 'maxResponse'> {
+  /** Protocols besides WebSocket that the request may switch to; null: any. */
+  readonly upgrades: RuleResult['upgrades'] | null;
   /** `report`: the result of the rules is recorded, but not enforced. */
   readonly mode: DomainRules['mode'];
   /** Result of the rules in report mode, unless it is `allow`. */
@@ -54,7 +56,14 @@ export interface ReportedOutcome extends Pick<RuleResult, 'code' | 'reason' | 'h
 /** Fields of a decision without rules. */
 const noRules = { ruleName: null, approvalKey: null, needsBody: false } as const;
 /** Fields of a permission without rules. */
-const unrestricted = { ...noRules, limits: [], maxResponse: null, mode: 'enforce', reported: null } as const;
+const unrestricted = {
+  ...noRules,
+  limits: [],
+  maxResponse: null,
+  upgrades: null,
+  mode: 'enforce',
+  reported: null,
+} as const;
 
 /**
  * Decides on a complete request by the entry of the domain map, and by its rules, which can only restrict.
@@ -67,6 +76,30 @@ export function decideRequest(
   facts: RequestFacts,
   steps: RuleStep[] | null = null,
 ): Decision {
+  const decision = decideByRules(policy, facts, steps);
+  return facts.protocols === undefined ? decision : decideUpgrade(decision, facts.protocols, facts.authority);
+}
+
+/** Denies a switch to a protocol that the deciding rule does not list: its bytes would pass unread. */
+function decideUpgrade(decision: Decision, protocols: readonly string[], authority: Authority): Decision {
+  if (decision.outcome === 'deny' || decision.upgrades === null) return decision;
+  const listed = decision.upgrades.map((name) => name.toLowerCase());
+  const refused = protocols.find((name) => !listed.includes(name.toLowerCase()));
+  if (refused === undefined) return decision;
+  const { rule, ruleName, needsBody } = decision;
+  return {
+    outcome: 'deny',
+    code: 'upgrade_denied',
+    reason: `no rule allows the request to ${authorityText(authority)} to switch to the protocol ${refused}`,
+    hint: `list it in the rule that allows the request: upgrades: [${refused}]; now ${rule} decides`,
+    rule,
+    ruleName,
+    approvalKey: null,
+    needsBody,
+  };
+}
+
+function decideByRules(policy: Policy, facts: RequestFacts, steps: RuleStep[] | null): Decision {
   const { authority } = facts;
   const domain = policy.domains.match(authority);
   if (domain === null) return decideUnmatched(policy, authority);
@@ -169,14 +202,14 @@ function combine(
 
 function applyResult(
   action: GrantAction,
-  { outcome, code, hint, limits, maxResponse, ...base }: RuleResult,
+  { outcome, code, hint, limits, maxResponse, upgrades, ...base }: RuleResult,
   mode: DomainRules['mode'],
 ): Decision {
   const use = useOf(action);
-  const permission: Permission = { ...base, limits, maxResponse, mode, reported: null };
+  const permission: Permission = { ...base, limits, maxResponse, upgrades, mode, reported: null };
   if (mode === 'report') {
     const reported = outcome === 'allow' ? null : { outcome, code, reason: base.reason, hint };
-    return { outcome: 'inject', ...use, ...permission, reported };
+    return { outcome: 'inject', ...use, ...permission, upgrades: null, reported };
   }
   switch (outcome) {
     case 'deny':
@@ -256,6 +289,7 @@ function decideMatchedGrant({ pattern, origin }: Domain, action: GrantAction): D
   return {
     ...unrestricted,
     outcome: 'inject',
+    upgrades: [],
     ...useOf(action),
     rule: origin,
     reason: `${pattern.text} uses the grant ${action.grant}`,

@@ -136,7 +136,7 @@ function resultFor({ rule }: CompiledRule, result: RuleResult, { reason }: Reque
 
 /** Returns the result of a rule for every matching request. */
 function resultOf(rule: Rule): RuleResult {
-  const { outcome, origin, name, key, limits, maxResponse } = rule;
+  const { outcome, origin, name, key, limits, maxResponse, upgrades } = rule;
   if (outcome === 'deny') return denial(rule, 'is denied by a rule', `change or remove ${origin}`);
   const reasons = { allow: 'is allowed by', approve: 'needs approval by', tunnel: 'gets no credential by' };
   return {
@@ -148,6 +148,7 @@ function resultOf(rule: Rule): RuleResult {
     reason: `the request ${reasons[outcome]} ${name ?? 'a rule'}`,
     limits,
     maxResponse,
+    upgrades,
   };
 }
 
@@ -159,6 +160,7 @@ const plain = {
   hint: null,
   limits: [],
   maxResponse: null,
+  upgrades: [],
   needsBody: false,
 } as const;
 
@@ -312,7 +314,7 @@ export function describeStep({ rule, name, outcome, result, condition }: RuleSte
 }
 
 /** Describes the conditions and requirements of a rule, without its outcome: `methods GET; paths /v1/**`. */
-export function describeRule({ conditions, requireReason, limits, maxResponse }: Rule): string {
+export function describeRule({ conditions, requireReason, limits, maxResponse, upgrades }: Rule): string {
   const names = Object.keys(conditions) as ConditionName[];
   const when = names
     .filter((name) => conditions[name] !== null)
@@ -322,6 +324,7 @@ export function describeRule({ conditions, requireReason, limits, maxResponse }:
     ...(requireReason ? ['with a reason'] : []),
     ...limits.map((limit) => `at most ${boundOf(limit)} per ${limit.per}`),
     ...(maxResponse === null ? [] : [`responses of at most ${maxResponse} bytes`]),
+    ...(upgrades.length === 0 ? [] : [`may switch to ${upgrades.join(', ')}`]),
   ].join('; ');
 }
 
@@ -370,6 +373,7 @@ export function strictest(one: RuleResult, other: RuleResult): RuleResult {
     // A rule in both sets counts the request once.
     limits: [...new Set([...one.limits, ...other.limits])],
     maxResponse: bounds.length === 0 ? null : Math.min(...bounds),
+    upgrades: one.upgrades.filter((name) => other.upgrades.includes(name)),
     needsBody,
   };
 }

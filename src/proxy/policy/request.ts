@@ -85,8 +85,10 @@ export interface RequestFacts {
   readonly pathFields: readonly string[];
   /** Parameters that the service treats as the method, besides those of `methodOverride`. */
   readonly methodParameters: readonly string[];
-  /** True for an upgrade to another protocol (RFC 9110 §7.8, RFC 8441). Its content is not checked. */
+  /** True for a WebSocket handshake (RFC 6455, RFC 8441). Its content is not checked. */
   readonly upgrades: boolean;
+  /** Protocols besides WebSocket that the request asks to switch to. Absent: none. */
+  readonly protocols?: readonly string[] | undefined;
   /** Origin-form with query, raw, as it is forwarded. */
   readonly path: string;
   /** IP address of the client, without a port. */

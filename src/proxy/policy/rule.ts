@@ -131,6 +131,8 @@ export interface Rule {
   readonly limits: readonly RuleLimit[];
   /** Maximum bytes of a response body; null: any. */
   readonly maxResponse: number | null;
+  /** Protocols besides WebSocket that a matching request may switch to. */
+  readonly upgrades: readonly string[];
 }
 
 /** The compiled rules of a domain. The first match decides. */
@@ -191,6 +193,8 @@ export interface RuleResult {
   readonly limits: readonly RuleLimit[];
   /** Maximum bytes of the response body; null: no limit. */
   readonly maxResponse: number | null;
+  /** Protocols besides WebSocket that the request may switch to. */
+  readonly upgrades: readonly string[];
   /** True if the result assumes an unreadable body because it was not read. Read it, and evaluate again. */
   readonly needsBody: boolean;
 }
@@ -265,13 +269,14 @@ const reading: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 /** Reports whether these rules allow only safe methods. False in report mode. */
 export function areReadOnly(
-  rules: readonly Pick<Rule, 'outcome' | 'conditions'>[],
+  rules: readonly Pick<Rule, 'outcome' | 'conditions' | 'upgrades'>[],
   { default: otherwise, mode }: Pick<DomainRules, 'default' | 'mode'>,
 ): boolean {
   if (mode === 'report' || otherwise !== 'deny') return false;
   return rules.every(
-    ({ outcome, conditions: { methods } }) =>
-      outcome === 'deny' || methods?.every((method) => reading.has(method)) === true,
+    ({ outcome, conditions: { methods }, upgrades }) =>
+      outcome === 'deny' ||
+      (upgrades.length === 0 && methods?.every((method) => reading.has(method)) === true),
   );
 }
 

@@ -45,3 +45,56 @@ export const lostRequests: readonly LostRequest[] = [
   { what: 'POST with X-Idempotency-Key', method: 'POST', fields: `X-${key}`, body: 10, isRepeated: true },
   { what: 'PATCH with Idempotency-Key', method: 'PATCH', fields: key, body: 10, isRepeated: true },
 ];
+
+/** A request that asks for another protocol, and cannot do without it. */
+interface NeededUpgrade {
+  readonly what: string;
+  readonly upgrade: string;
+  readonly method?: string;
+  readonly fields?: string;
+  readonly body?: string;
+  /** `upgrades` of the rule. */
+  readonly listed: readonly string[];
+}
+
+export const neededUpgrades: readonly NeededUpgrade[] = [
+  {
+    what: 'kubectl exec',
+    upgrade: 'SPDY/3.1',
+    fields: 'X-Stream-Protocol-Version: v4.channel.k8s.io\r\n',
+    body: '',
+    listed: ['SPDY/3.1'],
+  },
+  {
+    what: 'docker attach',
+    upgrade: 'tcp',
+    fields: 'Content-Type: text/plain\r\n',
+    body: '',
+    listed: ['tcp'],
+  },
+  {
+    what: 'docker exec',
+    upgrade: 'tcp',
+    fields: 'Content-Type: application/json\r\n',
+    body: '{"Tty":true}',
+    listed: ['tcp'],
+  },
+  { what: 'BuildKit', upgrade: 'h2c', listed: ['h2c'] },
+  { what: 'a GET', upgrade: 'example/2', method: 'GET', listed: ['example/2'] },
+  { what: 'a name in another case', upgrade: 'TCP', listed: ['tcp'] },
+  { what: 'two protocols', upgrade: 'IRC/6.9, RTA/x11', listed: ['IRC/6.9', 'RTA/x11'] },
+  { what: 'an offer of TLS beside', upgrade: 'TLS/1.2, tcp', listed: ['tcp'] },
+];
+
+/** Upgrades that a server may ignore: their requests are forwarded without them. */
+export const offeredUpgrades: readonly (readonly [what: string, fields: string])[] = [
+  [
+    'HTTP/2 of curl and Java',
+    'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n',
+  ],
+  ['TLS of Apache HttpClient', 'Connection: Upgrade\r\nUpgrade: TLS/1.2\r\n'],
+  ['HTTP/2.0', 'Connection: Upgrade\r\nUpgrade: HTTP/2.0\r\n'],
+  ['a WebSocket with POST', 'Connection: Upgrade\r\nUpgrade: websocket\r\n'],
+  ['no Connection: Upgrade', 'Upgrade: tcp\r\n'],
+  ['an empty Upgrade', 'Connection: Upgrade\r\nUpgrade: ,\r\n'],
+];

@@ -24,7 +24,7 @@ export function streamSide(request: RequestStream): UpgradeSide {
   return {
     client: request.stream,
     // A client that leaves resets its stream, which is detected without reading.
-    frames: { early: Buffer.alloc(0), heard() {} },
+    frames: { take: () => Promise.reject(left()), heard() {} },
     asks: ['Sec-WebSocket-Key', key],
     switched(fields) {
       const proofs = valuesOf(fields, 'sec-websocket-accept');

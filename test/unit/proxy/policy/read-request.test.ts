@@ -38,6 +38,7 @@ const domainOf = (conditions: (index: number) => Partial<Conditions>) =>
         requireReason: false,
         limits: [],
         maxResponse: null,
+        upgrades: [],
       }),
     ),
     default: 'deny',
