@@ -1,10 +1,11 @@
 /** `Upgrade` to protocols besides WebSocket: forwarded where a rule lists them. */
+import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { describe, expect, test } from 'vitest';
 import { grantedRaw } from '../../support/granted.ts';
 import { openClient, openTunnel } from '../../support/raw-client.ts';
 import { bearerToken, startSidekey } from '../../support/sidekey.ts';
-import { startRawPlainUpstream } from '../../support/upstream.ts';
+import { startRawPlainUpstream, startRawUpstream } from '../../support/upstream.ts';
 import { neededUpgrades, offeredUpgrades } from './exchange-table.ts';
 
 /** Answers a request with a 101 for its protocol, and then echoes; or with `answer`. */
@@ -55,6 +56,17 @@ async function started(rules: object | null, answer?: (head: string) => string) 
       }\r\n${body ?? ''}${behind}`,
     );
   return { upstream, sidekey, client, ask, seen, use, authority };
+}
+
+/** Switches to tcp, and answers with the input once that has ended. */
+function outputAtEnd(socket: Socket): void {
+  socket.allowHalfOpen = true;
+  socket.once('data', () => {
+    socket.write('HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n');
+    let text = '';
+    socket.on('data', (piece: Buffer) => (text += piece.toString()));
+    socket.on('end', () => setImmediate(() => socket.end(`got ${text}`)));
+  });
 }
 
 describe.each(neededUpgrades)('$what: Upgrade: $upgrade', ({ upgrade, listed, ...how }) => {
@@ -209,4 +221,28 @@ describe('an upgrade', () => {
     client.send('x');
     await client.until('<x>');
   });
+
+  test.each(['http', 'https'] as const)(
+    'over %s passes the end of the input on, and then the output',
+    async (scheme) => {
+      const upstream = await (scheme === 'http'
+        ? startRawPlainUpstream(outputAtEnd)
+        : startRawUpstream(outputAtEnd));
+      const { authority, url } = upstream;
+      const sidekey = await startSidekey({
+        domains: { [authority]: { grant: 'acme', allow_plain_http: true, rules: [{ upgrades: ['tcp'] }] } },
+      });
+      await sidekey.grant([authority]);
+      const client = await (scheme === 'http' ? openClient(sidekey) : openTunnel(sidekey, authority));
+      client.socket.allowHalfOpen = true;
+      const target = scheme === 'http' ? `${url}/` : '/';
+      client.send(
+        `POST ${target} HTTP/1.1\r\nHost: ${authority}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n`,
+      );
+      expect(await client.response()).toMatchObject({ status: 101 });
+      client.send('input');
+      client.socket.end();
+      expect(await client.ended()).toBe('got input');
+    },
+  );
 });
