@@ -1,6 +1,7 @@
 /** Encoded request bodies are read by rules, approvals and searches. No piece of an answer passes the leak guard. */
-import { gzipSync, zstdCompressSync } from 'node:zlib';
+import { deflateSync, gzipSync, inflateRawSync, inflateSync, zstdCompressSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
+import { decodedBody } from '../../../src/lib/content-coding.ts';
 import { startApprovalProxy } from '../../support/approval-proxy.ts';
 import { grantedTo } from '../../support/granted.ts';
 import { startInjectProxy, valuesIn } from '../../support/inject-proxy.ts';
@@ -172,6 +173,8 @@ describe('an encoded request body', () => {
         expect(codes[row.name], row.name).toEqual(typeof want === 'string' ? want : expect.objectContaining(want));
     }
     for (const { body } of seen) expect(body.toString()).toBe(JSON.stringify({ key: '*'.repeat(key.length) }));
+    const named = await ask('HTTP/1.1', post('/', withFileName(`&key=${key}&`), 'a=1', formType));
+    expect([named.status, named.headers['sidekey-error']]).toEqual([403, 'foreign_credential']);
     const clean = codingRows.filter(({ problem }) => problem === undefined);
     for (const row of clean) expect((await ask('HTTP/1.1', post('/', row, '{"a":1}'))).status).toBe(200);
   }); // prettier-ignore
@@ -192,6 +195,19 @@ describe('an encoded request body', () => {
     }
   }); // prettier-ignore
 });
+
+test('deflate that is both zlib and raw is not read', () => {
+  const [header, content] = [Buffer.from([0x78, 0x01, 8, 0xfe, 0xf7, 0x01, 8]), Buffer.alloc(0xf7fe, 'a')];
+  // As raw deflate, a block of 0x801 bytes comes first, and then one of the rest.
+  const rest = content.length + 9 - (2 + 0x801 - 2) - 5;
+  content[0x801 - 2] = 1;
+  content.writeUInt16LE(rest, 0x801 - 1);
+  content.writeUInt16LE(0xffff - rest, 0x801 + 1);
+  const both = Buffer.concat([header, content, Buffer.from([1, 0, 0, 0xff, 0xff]), deflateSync(content).subarray(-4)]);
+  expect([inflateSync(both).length, inflateRawSync(both).length]).toEqual([0xf7fe, 0x801 + rest]);
+  const limit = { name: 'rule_body_bytes', bytes: 100_000 } as const;
+  expect(decodedBody(both, ['deflate'], limit)).toMatchObject({ problem: expect.stringContaining('is damaged') });
+}); // prettier-ignore
 
 describe('with leak_guard: redact', () => {
   test.each(partRows)('an answer of $name', async ({ status, fields, isForwarded }) => {
