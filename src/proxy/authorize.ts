@@ -242,7 +242,7 @@ export async function readFacts(
   const contentEncoding = encodings.length === 0 ? null : encodings.join(', ');
   const { contentType } = request.fieldFacts;
   request.body = body;
-  request.bodyFacts = readBodyFacts({ contentType, contentEncoding, bytes }, isWhole);
+  request.bodyFacts = readBodyFacts({ contentType, contentEncoding, bytes }, isWhole, maxBytes);
 }
 
 /**

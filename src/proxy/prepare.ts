@@ -1,6 +1,7 @@
 import { longestBody } from '../domain/approval.ts';
 import { plainRequest, valuesOf, withoutFields } from './http/fields.ts';
 import { readAhead } from './http/message.ts';
+import { type BodyLimit, decodedBody, tooLongFor, type UnreadableBody } from '../lib/content-coding.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { foreignInBody, foreignInQuery, type KnownForms } from './placeholders/foreign-forms.ts';
 import type { ForeignCredentials } from './policy/domain-map.ts';
@@ -32,6 +33,10 @@ export function prepare(request: Request): void | Promise<void> {
   return readForPerson(request);
 }
 
+function plainBody({ fields }: Request, bytes: Buffer, limit: BodyLimit): Buffer | UnreadableBody {
+  return decodedBody(bytes, valuesOf(fields, 'content-encoding'), limit);
+}
+
 async function readForPerson(request: Request): Promise<void> {
   const most = request.config.limits.approval_body_bytes;
   const { bytes, isWhole, body } = await readAhead(request.body, most);
@@ -41,7 +46,8 @@ async function readForPerson(request: Request): Promise<void> {
     throw new SidekeyError('body_too_large', sentence, { hint });
   }
   request.body = body;
-  if (bytes.length <= longestBody) request.askedBody = bytes;
+  const shown = plainBody(request, bytes, { name: 'approval_body_bytes', bytes: longestBody });
+  if (Buffer.isBuffer(shown) && shown.length <= longestBody) request.askedBody = shown;
 }
 
 /**
@@ -97,16 +103,22 @@ function isText(contentType: string | null): boolean {
 async function guardBody(request: Request, forms: KnownForms, setting: ForeignCredentials): Promise<void> {
   const max = request.config.limits.placeholder_body_bytes;
   const isRecorded = setting === 'record';
-  const isCoded = valuesOf(request.fields, 'content-encoding').some((coding) => coding !== 'identity');
-  if (isCoded && !isRecorded) throw unsearchable('policy_violation', 'is compressed');
   request.reply.continue();
   const read = await readAhead(request.body, max);
-  if (!read.isWhole && !isRecorded) throw unsearchable('body_too_large', `has more than ${max} bytes`);
-  const { found, kept } = foreignInBody(read.bytes, forms);
-  if (found.length > 0) request.record.foreign(found);
   request.body = read.body;
-  if (found.length === 0 || isRecorded) return;
-  if (setting === 'refuse' || kept === null) throw foreign(found);
+  const limit = { name: 'placeholder_body_bytes', bytes: max } as const;
+  const plain = read.isWhole || isRecorded ? plainBody(request, read.bytes, limit) : tooLongFor(limit);
+  if (!Buffer.isBuffer(plain)) {
+    if (isRecorded) return;
+    throw unsearchable(plain);
+  }
+  const { found, kept } = foreignInBody(plain, forms);
+  const isCoded = plain !== read.bytes;
+  // A server that ignores Content-Encoding reads what was sent.
+  const all = isCoded ? [...found, ...foreignInBody(read.bytes, forms).found] : found;
+  if (all.length > 0) request.record.foreign(all);
+  if (all.length === 0 || isRecorded) return;
+  if (setting === 'refuse' || kept === null || isCoded) throw foreign(all);
   request.fields = withoutFields(request.fields, (name) => digests.has(name));
   request.body = once(kept);
   if (request.askedBody !== null) request.askedBody = kept;
@@ -119,10 +131,9 @@ function foreign(places: readonly string[]): SidekeyError {
   return new SidekeyError('foreign_credential', sentence);
 }
 
-function unsearchable(code: 'policy_violation' | 'body_too_large', why: string): SidekeyError {
-  const sentence = `The request body ${why}, so it cannot be searched for credentials, which foreign_credentials of the domain requires.`;
-  const hint = 'send it without Content-Encoding, or in parts; or raise limits.placeholder_body_bytes';
-  return new SidekeyError(code, sentence, { hint });
+function unsearchable({ problem, hint, isLong }: UnreadableBody): SidekeyError {
+  const sentence = `The request body ${problem}, so it cannot be searched for credentials, which foreign_credentials of the domain requires.`;
+  return new SidekeyError(isLong ? 'body_too_large' : 'policy_violation', sentence, { hint });
 }
 
 /**

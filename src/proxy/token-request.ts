@@ -1,6 +1,6 @@
 import { secretText } from '../domain/credential.ts';
 import type { LoginClient, Provider } from '../domain/provider.ts';
-import { type RawFields, valuesOf } from './http/fields.ts';
+import { plainRequest, type RawFields, valuesOf } from './http/fields.ts';
 import { type ExchangeResult, readAhead, type Reply } from './http/message.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
@@ -125,15 +125,7 @@ const captured: ReadonlySet<unknown> = new Set([
 ]);
 
 /** Fields that are of the message and not of the request. */
-const ofMessage = [
-  'host',
-  'content-length',
-  'transfer-encoding',
-  'accept-encoding',
-  'expect',
-  'te',
-  'trailer',
-];
+const ofMessage = ['host', 'content-length', 'transfer-encoding', 'expect', 'te', 'trailer'];
 
 /**
  * Sends the token request of a program that logs in, stores the tokens as a grant, and answers with
@@ -195,9 +187,9 @@ function basicClient(fields: RawFields): readonly string[] {
 /** Fields of the request for a message of Sidekey's own, whose answer is read without unpacking. */
 function headersOf(fields: RawFields): Readonly<Record<string, string>> {
   const headers = new Headers();
-  for (let i = 0; i < fields.length; i += 2)
-    if (!ofMessage.includes(fields[i]!.toLowerCase())) headers.append(fields[i]!, fields[i + 1]!);
-  headers.set('accept-encoding', 'identity');
+  const plain = plainRequest(fields);
+  for (let i = 0; i < plain.length; i += 2)
+    if (!ofMessage.includes(plain[i]!.toLowerCase())) headers.append(plain[i]!, plain[i + 1]!);
   return Object.fromEntries(headers);
 }
 

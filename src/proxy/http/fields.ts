@@ -1,6 +1,6 @@
 import { overridesMethod } from '../policy/method-override.ts';
 import { overridesPath } from '../policy/path.ts';
-import { disguisedField } from '../policy/text.ts';
+import { disguisedField, FieldNames } from '../policy/text.ts';
 
 /** The header rules: the fields that the proxy removes from a message, and those that it forwards. */
 
@@ -38,6 +38,8 @@ export const notInTrailers = [
   'cookie',
   'set-cookie',
   'content-range',
+  'range',
+  'if-range',
   'sidekey-*',
 ] as const;
 
@@ -164,8 +166,10 @@ export function nominatedBy(values: readonly string[]): ReadonlySet<string> | nu
   return nominated;
 }
 
-/** Request fields that allow a partial or compressed response, in lower case. */
-const asksForLess = new Set(['accept-encoding', 'range', 'if-range', 'a-im', 'grpc-accept-encoding']);
+/** Request fields that allow a partial or compressed response. Apache and Azure have other names for `Range`. */
+const asksForLess = new FieldNames(
+  'accept-encoding range request-range x-ms-range if-range a-im grpc-accept-encoding'.split(' '),
+);
 
 /** Returns request fields that demand a whole, uncoded response, so that it can be searched. */
 export function plainRequest(fields: RawFields): string[] {

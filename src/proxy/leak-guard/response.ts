@@ -8,6 +8,7 @@ import {
 } from 'node:zlib';
 import { type RawFields, valuesOf } from '../http/fields.ts';
 import type { Meter, Reply } from '../http/message.ts';
+import { contentCodings, maxCodings } from '../../lib/content-coding.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { type LeakSearch, isCovered } from '../policy/domain-map.ts';
 import { type GuardedSecrets, type Matcher, matcherFor } from './patterns.ts';
@@ -86,7 +87,13 @@ class GuardedReply implements ReplySink {
 
   head(status: number, reason: string, fields: RawFields): void {
     const codings = codingsOf(valuesOf(fields, 'content-encoding'));
-    const unreadable = unreadableBy(status, fields, codings);
+    if (isPart(status, fields)) {
+      this.#owner.stop(
+        notSearchable('only a part of a body, and the credential may go on in another', ofWhole),
+      );
+      return;
+    }
+    const unreadable = unreadableBy(fields, codings);
     if (codings === null || unreadable !== null) {
       this.#owner.stop(notSearchable(unreadable ?? 'a content coding that is not known here'));
       return;
@@ -207,11 +214,22 @@ class GuardedReply implements ReplySink {
   }
 }
 
+const ofWhole = 'ask for the whole body, without Range';
+
+/** Reports whether a body is a piece (RFC 9110 §14.4) or a delta (RFC 3229). The secret may go on in the next. */
+function isPart(status: number, fields: RawFields): boolean {
+  return (
+    status === 206 ||
+    status === 226 ||
+    valuesOf(fields, 'content-range').some((value) => /^\s*bytes\s*=?\s*\d/i.test(value)) ||
+    valuesOf(fields, 'content-type').some((type) => /multipart\/byteranges/i.test(type)) ||
+    valuesOf(fields, 'im').length > 0
+  );
+}
+
 /** Returns the reason that the body of a response cannot be searched, or null. */
-function unreadableBy(status: number, fields: RawFields, codings: readonly string[] | null): string | null {
+function unreadableBy(fields: RawFields, codings: readonly string[] | null): string | null {
   if (codings === null) return 'a content coding that is not known here, or too many';
-  // The rest of the secret may be in the next part.
-  if (status === 206) return 'a part of a body alone (206), and was asked for all of it';
   const ofMessages = valuesOf(fields, 'grpc-encoding').some((value) => value.toLowerCase() !== 'identity');
   return ofMessages ? 'messages that are compressed one by one (grpc-encoding)' : null;
 }
@@ -266,10 +284,10 @@ function credentialLeaked(): SidekeyError {
   });
 }
 
-function notSearchable(what: string): SidekeyError {
+function notSearchable(what: string, step = 'ask for it without compression'): SidekeyError {
   const sentence = `The response cannot be looked into for the credential: it has ${what}.`;
   return new SidekeyError('upstream_protocol', sentence, {
-    hint: 'ask for it without compression, or set leak_guard: off on the domain if its responses cannot contain the credential',
+    hint: `${step}, or set leak_guard: off on the domain if its responses cannot contain the credential`,
   });
 }
 
@@ -293,9 +311,6 @@ interface DecoderSink {
   failed(error: Error): void;
 }
 
-/** Maximum number of nested codings. More are an attack on the decoder. */
-const maxCodings = 3;
-
 /** A body may expand to `plainBytes`, and beyond that to `maxRatio` times its size. */
 const plainBytes = 16_777_216;
 const maxRatio = 200;
@@ -314,10 +329,7 @@ const makers: Readonly<Record<string, () => Transform>> = {
  * many codings, or an unknown one.
  */
 function codingsOf(values: readonly string[]): readonly string[] | null {
-  const codings = values
-    .flatMap((value) => value.split(','))
-    .map((coding) => coding.trim().toLowerCase())
-    .filter((coding) => coding !== 'identity' && coding !== '');
+  const codings = contentCodings(values);
   const isKnown = codings.every((coding) => Object.hasOwn(makers, coding));
   return isKnown && codings.length <= maxCodings ? codings : null;
 }

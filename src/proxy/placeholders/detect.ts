@@ -1,8 +1,9 @@
 import type { AuditEvent, AuditLog } from '../../domain/event.ts';
 import type { Grant } from '../../domain/grant.ts';
 import type { Provider } from '../../domain/provider.ts';
-import { type RawFields, valuesOf } from '../http/fields.ts';
+import { type RawFields, valuesOf, withoutFields } from '../http/fields.ts';
 import { readAhead, type Reply } from '../http/message.ts';
+import { contentCodings, decodedBody } from '../../lib/content-coding.ts';
 import type { SidekeyError } from '../../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import {
@@ -114,7 +115,7 @@ interface ScannedRequest {
   readonly also: readonly { readonly grant: Pick<Grant, 'id'> }[];
   /** The provider of the selected grant. */
   readonly provider: Provider | undefined;
-  readonly fields: RawFields;
+  fields: RawFields;
   readonly framing: { readonly kind: string };
   body: AsyncIterableIterator<Buffer> | null;
   /** Set if another scheme has read the body. */
@@ -206,6 +207,9 @@ async function scanBody(
   const isTaken = bodyHash !== null || wholeBody !== null;
   const syntax = body === null || isTaken ? null : syntaxOf(fields);
   if (body === null || syntax === null) return null;
+  const codings = valuesOf(fields, 'content-encoding');
+  const isCoded = contentCodings(codings).length > 0;
+  if (isCoded && (!isWritten || framing.kind === 'chunked')) return null;
   if (!isWritten) {
     request.body = watched(body, options);
     return null;
@@ -215,10 +219,16 @@ async function scanBody(
   reply.continue();
   const read = await readAhead(body, options.max);
   request.body = read.body;
-  const bodyCodes = findIn(read.bytes, options.codes);
+  const limit = { name: 'placeholder_body_bytes', bytes: options.max } as const;
+  const plain = isCoded ? decodedBody(read.bytes, codings, limit) : read.bytes;
+  if (!Buffer.isBuffer(plain)) return null;
+  const bodyCodes = findIn(plain, options.codes);
   const wrong = bodyCodes.length === 0 ? null : options.whyNot(bodyCodes);
   if (wrong !== null) throw wrong;
-  if (bodyCodes.length > 0) return { syntax, whole: read.isWhole ? read.bytes : null };
+  // The body with the credential is sent without its codings.
+  if (isCoded && bodyCodes.length > 0)
+    request.fields = withoutFields(fields, (name) => name === 'content-encoding');
+  if (bodyCodes.length > 0) return { syntax, whole: read.isWhole ? plain : null };
   if (!read.isWhole && read.body !== null)
     request.body = watched(read.body, { ...options, whyNot: () => tooLate(options.max) });
   return null;
@@ -238,10 +248,8 @@ async function* watched(
   }
 }
 
-/** Returns the syntax of a body; null: it is not scanned, or is encoded. */
+/** Returns the syntax of a body; null: it is not scanned. */
 function syntaxOf(fields: RawFields): BodySyntax | null {
-  const encodings = valuesOf(fields, 'content-encoding');
-  if (encodings.some((encoding) => encoding.trim().toLowerCase() !== 'identity')) return null;
   const [type = ''] = (valuesOf(fields, 'content-type')[0] ?? '').split(';', 1);
   const media = type.trim().toLowerCase();
   if (media.endsWith('/json') || media.endsWith('+json')) return 'json';

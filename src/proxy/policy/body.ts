@@ -1,3 +1,4 @@
+import { decodedBody, tooLongFor, type UnreadableBody } from '../../lib/content-coding.ts';
 import { type GraphqlOperation, maxOperations, operationsOf, operationsOfBody } from './graphql.ts';
 import { isJsonObject, type Json, type JsonObject, parseStrictJson } from '../../lib/json.ts';
 import { isOverride, type Parameter, parametersOf } from './method-override.ts';
@@ -16,6 +17,8 @@ export interface BodyFacts {
   readonly json?: { readonly value: Json | undefined };
   /** The parameters of a form-encoded body. Absent if servers may differ in them. */
   readonly parameters?: ReadQuery;
+  /** Reason why the bytes were not read; absent: they were, or there are none. */
+  readonly unread?: UnreadableBody;
 }
 
 /** A message of JSON-RPC 2.0. */
@@ -32,9 +35,9 @@ export interface JsonRpcCall {
 export interface BodyCopy {
   /** The only `Content-Type` field; null if there is none, or more than one. */
   readonly contentType: string | null;
-  /** The `Content-Encoding` field, or null. Encoded bodies are not read. */
+  /** The values of `Content-Encoding`, joined by commas, or null. */
   readonly contentEncoding: string | null;
-  readonly bytes: Uint8Array;
+  readonly bytes: Buffer;
 }
 
 /** Facts of a request without a body. */
@@ -52,20 +55,52 @@ export const unreadBody: BodyFacts = Object.freeze({ graphql: null, jsonrpc: nul
  * rule, and each one holds for a `deny` rule. Never throws.
  *
  * @param complete whether the copy is the whole body; a part of one is not read
+ * @param maxBytes maximum bytes of the body, also after it is decoded
  */
-export function readBodyFacts(copy: BodyCopy, complete: boolean): BodyFacts {
-  if (!complete) return hasForm(copy.contentType) ? { ...unreadBody, form: null } : unreadBody;
-  if (copy.bytes.length === 0) return noBody;
+export function readBodyFacts(copy: BodyCopy, complete: boolean, maxBytes = 65_536): BodyFacts {
+  const { contentType, contentEncoding, bytes } = copy;
+  const limit = { name: 'rule_body_bytes', bytes: maxBytes } as const;
+  if (!complete) return unreadFacts(contentType, tooLongFor(limit));
+  const plain = decodedBody(bytes, contentEncoding === null ? [] : [contentEncoding], limit);
+  if (!Buffer.isBuffer(plain)) return unreadFacts(contentType, plain);
+  if (plain.length === 0) return noBody;
   try {
-    return readBody(copy);
+    const facts = readBody(contentType, plain);
+    return plain === bytes ? facts : withRawForm(facts, contentType, bytes);
   } catch (error) {
     if (error instanceof RangeError) return unreadBody;
     throw error;
   }
 }
 
-function readBody({ contentType, contentEncoding, bytes }: BodyCopy): BodyFacts {
-  if (contentEncoding !== null && contentEncoding.trim().toLowerCase() !== 'identity') return unreadBody;
+function unreadFacts(contentType: string | null, unread: UnreadableBody): BodyFacts {
+  return hasForm(contentType) ? { ...unreadBody, form: null, unread } : { ...unreadBody, unread };
+}
+
+/** A byte of a coding that does not belong to a text. */
+const notText = /[^\t-\r -~]/;
+
+/**
+ * Adds the parameters that a server which ignores `Content-Encoding` reads: gzip has room for some. Codings
+ * keep short texts, whole or in pieces, so the parameters of the decoded form do not count.
+ */
+function withRawForm(facts: BodyFacts, contentType: string | null, bytes: Buffer): BodyFacts {
+  const { form, parameters } = facts;
+  if (form === undefined || form === null) return facts;
+  const decoded = Map.groupBy(form, ([name]) => name);
+  const raw = (formOf(contentType, bytes, Infinity) ?? []).filter(([name, value]) => {
+    const [start = ''] = value.split(notText, 1);
+    const pairs = decoded.get(name.split(notText).at(-1)!) ?? [];
+    return !pairs.some(([, known]) => (start === value ? known === value : known.startsWith(start)));
+  });
+  if (parameters === undefined) return { ...facts, form: [...form, ...raw] };
+  // A parameter in another spelling never holds for certain.
+  const others = Map.groupBy(raw, ([name]) => `\n${name}`);
+  const both = [...others].map(([name, pairs]) => [name, pairs.map(([, value]) => value)] as const);
+  return { ...facts, form: [...form, ...raw], parameters: new Map([...both, ...parameters]) };
+}
+
+function readBody(contentType: string | null, bytes: Buffer): BodyFacts {
   const form = formOf(contentType, bytes);
   const type = mediaTypeOf(contentType);
   if (form !== undefined) {
@@ -144,11 +179,15 @@ export function hasForm(contentType: string | null): boolean {
 }
 
 /** Reads the parameters of a form leniently, to find all candidates. Undefined: no form. Null: too many. */
-function formOf(contentType: string | null, bytes: Uint8Array): readonly Parameter[] | null | undefined {
+function formOf(
+  contentType: string | null,
+  bytes: Buffer,
+  most = maxParameters,
+): readonly Parameter[] | null | undefined {
   if (!hasForm(contentType)) return undefined;
   const text = new TextDecoder('latin1').decode(bytes);
   const parameters = /multipart\//i.test(contentType ?? '') ? partsOf(text) : parametersOf(text);
-  return parameters.length > maxParameters ? null : parameters;
+  return parameters.length > most ? null : parameters;
 }
 
 /** Reads `multipart/form-data` (RFC 7578 §4.2): names in any line, and the line after the next empty one. */

@@ -1,3 +1,4 @@
+import type { UnreadableBody } from '../../lib/content-coding.ts';
 import type { FailureCode } from '../../lib/failures.ts';
 import { hasForm } from './body.ts';
 import { type Test, tests } from './conditions.ts';
@@ -35,7 +36,7 @@ export function evaluateRules(
 ): RuleResult {
   if (domain.readsMethods) {
     const override = methodOverride(facts, domain.methods);
-    if (override.refused !== null) return twoMethods(domain, override.refused);
+    if (override.refused !== null) return twoMethods(domain, override.refused, facts);
     if (override.methods.length > 0) return evaluateMethods(domain, facts, override.methods, steps);
   }
   return evaluateFirst(domain, facts, steps);
@@ -88,6 +89,7 @@ function evaluateOnce(domain: DomainRules, facts: RequestFacts, steps: RuleStep[
     if (isUnread(query)) return ambiguousTarget(domain, 'query', query);
   }
   let needsBody = false;
+  let unread: UnreadableBody | undefined;
   const { rules, results } = domain;
   for (let i = 0; i < rules.length; i += 1) {
     const compiled = rules[i]!;
@@ -95,11 +97,13 @@ function evaluateOnce(domain: DomainRules, facts: RequestFacts, steps: RuleStep[
     steps?.push(step);
     if (step.result === 'no') continue;
     if (step.result === 'yes') return withNeed(resultFor(compiled, results[i]!, facts), needsBody);
-    needsBody ||= wantsBody(compiled, request);
-    if (compiled.restricts) return withNeed(unclearResult(compiled, step), needsBody);
+    const wantsBody = isUnclearInBody(compiled, request);
+    needsBody ||= wantsBody && facts.body === null && facts.contentLength !== 0;
+    if (wantsBody) unread ??= facts.body?.unread;
+    if (compiled.restricts) return withNeed(unclearResult(compiled, step, unread), needsBody);
   }
   steps?.push(domain.defaultStep);
-  return withNeed(domain.defaultResult ?? defaultDenial(domain, request), needsBody);
+  return withNeed(domain.defaultResult ?? defaultDenial(domain, request, unread), needsBody);
 }
 
 function withNeed(result: RuleResult, needsBody: boolean): RuleResult {
@@ -118,10 +122,8 @@ export function stepOf({ checks, matched }: CompiledRule, request: ReadRequest):
   return step;
 }
 
-/** Reports whether a rule is unclear because the body was not read. */
-function wantsBody({ checks }: CompiledRule, request: ReadRequest): boolean {
-  const { body, contentLength } = request.facts;
-  if (body !== null || contentLength === 0) return false;
+/** Reports whether a rule is unclear because of the body. */
+function isUnclearInBody({ checks }: CompiledRule, request: ReadRequest): boolean {
   return checks.some(({ condition, test }) => readsBody.has(condition) && test(request) === 'unclear');
 }
 
@@ -182,13 +184,28 @@ function denial(
 }
 
 /** Denies because a restricting rule may or may not match. */
-function unclearResult({ rule }: CompiledRule, { condition }: RuleStep): RuleResult {
+function unclearResult(
+  { rule }: CompiledRule,
+  { condition }: RuleStep,
+  unread: UnreadableBody | undefined,
+): RuleResult {
+  if (unread !== undefined) return denial(rule, unreadWords(unread), unread.hint);
   const hint = `ask for one thing at a time, in its plain form: ${rule.origin} is about ${condition}`;
   return denial(rule, 'can be read in two ways, or only in part', hint);
 }
 
+function unreadWords({ problem }: UnreadableBody): string {
+  return `has a body that the rules cannot judge: it ${problem}`;
+}
+
 /** Denies a request without a matching rule. */
-function defaultDenial({ defaultOrigin, origin }: DomainRules, request: ReadRequest): RuleResult {
+function defaultDenial(
+  { defaultOrigin, origin }: DomainRules,
+  request: ReadRequest,
+  unread: UnreadableBody | undefined,
+): RuleResult {
+  if (unread !== undefined)
+    return denial({ origin: defaultOrigin, name: null }, unreadWords(unread), unread.hint);
   const hint = `add to ${origin}: ${ruleFor(request)}`;
   return denial({ origin: defaultOrigin, name: null }, 'is matched by no rule', hint);
 }
@@ -228,7 +245,13 @@ function ambiguousTarget(
   );
 }
 
-function twoMethods(domain: DomainRules, override: string): RuleResult {
+function twoMethods(
+  domain: DomainRules,
+  override: string,
+  { body, methodFields }: Pick<RequestFacts, 'body' | 'methodFields'>,
+): RuleResult {
+  if (body?.form === null && body.unread !== undefined && methodFields.length === 0)
+    return violation(domain, unreadWords(body.unread), body.unread.hint);
   return violation(
     domain,
     `names its method in ${override} too, which some servers take for the method`,

@@ -149,8 +149,12 @@ describe('the operations of a body', () => {
       json: { value: undefined },
       parameters: new Map(),
     });
-    expect(read(query, {}, false)).toEqual(unread);
-    expect(read('', {}, false)).toEqual(unread);
+    for (const text of [query, '']) {
+      expect(read(text, {}, false)).toMatchObject({
+        ...unread,
+        unread: { problem: 'has more than 65536 bytes' },
+      });
+    }
   });
 
   test.each([
@@ -159,8 +163,6 @@ describe('the operations of a body', () => {
     [{ contentType: 'application/json, text/plain' }],
     [{ contentType: 'application/json; charset=utf-16' }],
     [{ contentType: 'application/json; charset=utf-8; charset=utf-16' }],
-    [{ contentEncoding: 'gzip' }],
-    [{ contentEncoding: 'identity, br' }],
     [{ bytes: Buffer.from([0x22, 0xff, 0x22]) }],
     [{ bytes: Buffer.from('{"query":') }],
   ])('are not read for %j', (copy) => {
