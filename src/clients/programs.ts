@@ -66,8 +66,9 @@ export const clients: readonly Client[] = [
       'http2.connect ignores the proxy: use fetch of undici, or open a CONNECT tunnel in createConnection.',
     ],
     seen: [
-      { what: 'needle 3.5; ws 8 and superagent 10 with https.globalAgent', test: null },
-      { what: 'fetch, node:https, undici, axios, got, node-fetch', test: 'javascript' },
+      { what: 'ws 8 and superagent 10 with https.globalAgent', test: null },
+      { what: 'fetch, node:https, node-fetch', test: 'javascript' },
+      { what: 'axios, got, undici and needle since 2023', test: 'versions' },
       { what: 'SDKs', test: 'sdks' },
     ],
   },
@@ -109,7 +110,10 @@ export const clients: readonly Client[] = [
     programs: ['python3', 'python'],
     variables: ['SSL_CERT_FILE', 'REQUESTS_CA_BUNDLE'],
     notes: ['aiohttp reads the proxy variables only in a session with trust_env=True.'],
-    seen: [{ what: 'requests, httpx, urllib, aiohttp', test: 'languages' }],
+    seen: [
+      { what: 'urllib', test: 'languages' },
+      { what: 'requests, httpx and aiohttp since 2023', test: 'versions' },
+    ],
   },
   {
     name: 'pip',

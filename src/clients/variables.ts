@@ -222,15 +222,17 @@ const loopback = ['localhost', '127.0.0.1', '::1'] as const;
  * The proxy is listed because Node.js from 24.5 on would send requests to the proxy through the proxy. The
  * entry has a port, so other ports of the host are not exempt. An IPv6 address has none: httpx refuses every
  * request if an IPv6 entry has a port (decision 48).
+ *
+ * @param proxy null: not known yet
  */
 export function withoutProxy(
   domains: readonly Pick<Domain, 'pattern'>[],
-  proxy: { readonly host: string; readonly port: number },
+  proxy: { readonly host: string; readonly port: number } | null,
 ): readonly string[] {
   const free: readonly string[] = loopback.filter(
     (host) => !domains.some(({ pattern }) => concerns(pattern.host, host)),
   );
-  if (free.includes(proxy.host)) return free;
+  if (proxy === null || free.includes(proxy.host)) return free;
   return [...free, isIPv6(proxy.host) ? proxy.host : `${proxy.host}:${proxy.port}`];
 }
 
@@ -304,7 +306,7 @@ export interface TrustFiles {
 interface ClientSettings {
   /** The parent environment. */
   readonly parent: NodeJS.ProcessEnv;
-  /** Address of the proxy; null: only the variables for trust. */
+  /** Address of the proxy; null: not known, so no variable names it. */
   readonly proxy: {
     /** URL with user information if a token is required. It is then secret. */
     readonly url: string;
@@ -336,7 +338,7 @@ function valueOf(
     case 'proxy':
       return proxy === null ? null : proxy.url;
     case 'no-proxy':
-      return proxy === null ? null : mergedNoProxy(parent, noProxy).join(',');
+      return mergedNoProxy(parent, noProxy).join(',');
     case 'extra':
       return trust.extraFile;
     case 'bundle':
