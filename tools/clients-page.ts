@@ -50,6 +50,7 @@ const told: Readonly<Record<Exclude<VariableValue, object>, string>> = {
   'no-proxy': 'the previous value, and the addresses of this machine',
   extra: 'the CA of Sidekey, and the previous content',
   bundle: 'the system roots, the previous content, and the CA of Sidekey',
+  node: 'an option with a file, after the previous ones',
   java: 'options for proxy and trust store, after the previous ones',
   php: 'a folder with settings, after the previous ones',
   wget: 'a file with settings',

@@ -59,15 +59,16 @@ export const clients: readonly Client[] = [
     name: 'node',
     title: 'Node.js',
     programs: ['node'],
-    variables: ['NODE_USE_ENV_PROXY', 'NODE_EXTRA_CA_CERTS'],
+    variables: ['NODE_USE_ENV_PROXY', 'NODE_OPTIONS', 'NODE_EXTRA_CA_CERTS'],
     notes: [
-      'Before 22.21 and 24.5, fetch and http ignore the proxy variables: configure a library such as undici.',
+      'Before 22.21 and 24.5, fetch, http and WebSocket read the proxy variables by the file in NODE_OPTIONS.',
       'ws and superagent bypass the proxy: pass https.globalAgent to them, with new WebSocket(URL, { agent }) and .agent(agent).',
       'http2.connect ignores the proxy: use fetch of undici, or open a CONNECT tunnel in createConnection.',
     ],
     seen: [
       { what: 'ws 8 and superagent 10 with https.globalAgent', test: null },
       { what: 'fetch, node:https, node-fetch', test: 'javascript' },
+      { what: 'Node.js 20 and 22', test: 'node-versions' },
       { what: 'axios, got, undici and needle since 2023', test: 'versions' },
       { what: 'SDKs', test: 'sdks' },
     ],

@@ -15,6 +15,7 @@ import { javaOptions } from './java.ts';
  * - `extra`: a PEM file that is added to the program's own roots: our CA, and what the parent had there.
  * - `bundle`: a PEM file that replaces the program's own roots: the machine's, the parent's, and our CA.
  * - `java`: options for the JVM, behind those that are there.
+ * - `node`: options of Node.js, behind those that are there.
  * - `php`: a folder with an ini file, behind those that are there.
  * - `wget`: a file of settings.
  * - `hg`: files of settings, ours behind those that are there.
@@ -27,6 +28,7 @@ export type VariableValue =
   | 'extra'
   | 'bundle'
   | 'java'
+  | 'node'
   | 'php'
   | 'wget'
   | 'hg'
@@ -86,6 +88,11 @@ export const variables = [
     name: 'NODE_USE_ENV_PROXY',
     value: { text: '1' },
     why: 'Makes fetch and http of Node.js read the proxy variables (22.21, 24.5 and later).',
+  },
+  {
+    name: 'NODE_OPTIONS',
+    value: 'node',
+    why: 'Loads a file that makes fetch and http of older versions of Node.js read the proxy variables.',
   },
   { name: 'NODE_EXTRA_CA_CERTS', value: 'extra', why: 'Additional roots of Node.js and Bun.' },
   // https://docs.deno.com/runtime/reference/env_variables/
@@ -293,6 +300,8 @@ export interface TrustFiles {
      */
     readonly password: string;
   };
+  /** A copy of `config/node-proxy.cjs`. */
+  readonly nodeFile: string;
   /** Folder of an ini file, for `PHP_INI_SCAN_DIR`. No variable sets the roots of the curl extension. */
   readonly phpFolder: string;
   /** Value of `WGETRC`; null: the user has a file, and wget reads only one. */
@@ -349,6 +358,8 @@ function valueOf(
         proxy,
         noProxy: mergedNoProxy(parent, noProxy),
       });
+    case 'node':
+      return withPreload(parent['NODE_OPTIONS'] ?? '', trust.nodeFile);
     case 'php':
       return withFolder(parent['PHP_INI_SCAN_DIR'] ?? '', trust.phpFolder);
     case 'wget':
@@ -360,6 +371,12 @@ function valueOf(
     default:
       return value.text;
   }
+}
+
+/** Adds our file once. Within quotes, Node.js reads a backslash as an escape. */
+function withPreload(before: string, file: string): string {
+  const others = before.replaceAll(/ ?--require "[^"]*node-proxy\.cjs"/g, '');
+  return [others, `--require "${file.replaceAll(/[\\"]/g, String.raw`\$&`)}"`].filter(isSet).join(' ');
 }
 
 /** Adds our folder. An empty part is the built-in folder. PHP separates folders by `:` (Windows: `;`). */

@@ -7,6 +7,7 @@ const trust = {
   extraFile: '/t/extra.pem',
   bundleFile: '/t/bundle.pem',
   javaTrustStore: { file: '/t/java.p12', password: 'changeit' },
+  nodeFile: '/t/a b/node-proxy.cjs',
   phpFolder: '/t/php',
   wgetFile: '/t/wgetrc',
   hgrcPath: '/etc/mercurial/hgrc:/t/hgrc',
@@ -63,9 +64,22 @@ describe('the variables for clients', () => {
     expect(given({ PIP_PROXY: '' })['PIP_PROXY']).toBeUndefined();
   });
 
-  test('do not change NODE_OPTIONS or any other variable', () => {
-    const parent = { NODE_OPTIONS: '--max-old-space-size=100', PATH: '/bin', LANG: 'C' };
+  test('do not change variables of no table', () => {
+    const parent = { NODE_DEBUG: 'http', PATH: '/bin', LANG: 'C' };
     for (const name of Object.keys(parent)) expect(given(parent)[name]).toBeUndefined();
+  });
+
+  test('add a file to NODE_OPTIONS once, after the options that are there', () => {
+    const ours = '--require "/t/a b/node-proxy.cjs"';
+    expect(given({})['NODE_OPTIONS']).toBe(ours);
+    for (const before of [
+      '--max-old-space-size=100',
+      `--max-old-space-size=100 --require "/x/node-proxy.cjs"`,
+    ])
+      expect(given({ NODE_OPTIONS: before })['NODE_OPTIONS']).toBe(`--max-old-space-size=100 ${ours}`);
+    const windows = { ...trust, nodeFile: 'C:\\a b\\node-proxy.cjs' };
+    const option = '--require "C:\\\\a b\\\\node-proxy.cjs"';
+    expect(given({ NODE_OPTIONS: option }, { trust: windows })['NODE_OPTIONS']).toBe(option);
   });
 
   test('contain the token only in URLs of the proxy, not in the options that Java prints', () => {
@@ -94,7 +108,11 @@ describe('the variables for clients', () => {
   });
 
   test('are the same when they are applied twice', () => {
-    const once = given({ NO_PROXY: 'corp.example', JAVA_TOOL_OPTIONS: '-Xmx1g' });
+    const once = given({
+      NO_PROXY: 'corp.example',
+      JAVA_TOOL_OPTIONS: '-Xmx1g',
+      NODE_OPTIONS: '--no-warnings',
+    });
     expect(given({ ...once })).toEqual(once);
   });
 });
