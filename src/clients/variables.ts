@@ -326,6 +326,8 @@ interface ClientSettings {
   readonly trust: TrustFiles;
   /** Hosts that are called without the proxy, besides those of the parent: see `withoutProxy`. */
   readonly noProxy: readonly string[];
+  /** Variables that stay as the parent has them. */
+  readonly keep?: readonly string[] | undefined;
 }
 
 /** Returns names and values of all variables of the table. Other variables of the parent are not changed. */
@@ -333,6 +335,7 @@ export function clientVariables(settings: ClientSettings): Readonly<Record<strin
   const { parent } = settings;
   return Object.fromEntries(
     variables
+      .filter(({ name }) => settings.keep?.includes(name) !== true)
       .filter((variable: ClientVariable) => variable.onlyIfSet !== true || isSet(parent[variable.name]))
       .map(({ name, value }) => [name, valueOf(value, settings)] as const)
       .filter((pair): pair is readonly [(typeof pair)[0], string] => pair[1] !== null),

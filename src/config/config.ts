@@ -7,6 +7,7 @@ import { type AgentIssuer, toAgentIssuers } from './agent-issuers.ts';
 import { type AdminConfig, toAdminConfig } from './admin.ts';
 import { type ApprovalsConfig, toApprovalsConfig } from './approvals.ts';
 import { type AuditConfig, toAuditConfig } from './audit.ts';
+import { type ClientName, clientsOff } from './clients.ts';
 import type { ConfigDocument } from './document.ts';
 import { type KeySourceConfig, toKeyConfig } from './key.ts';
 import { formatPath, type Path, type Problem } from './problem.ts';
@@ -42,6 +43,7 @@ export interface Config {
     readonly write: readonly string[];
     readonly sockets: readonly string[];
   };
+  readonly clientsOff: ReadonlySet<ClientName>;
   readonly tokens: {
     /** Milliseconds before its expiry at which a token is due for a refresh. */
     readonly skewMs: number;
@@ -101,6 +103,7 @@ export function resolveConfig(
     audit: toAuditConfig(values.audit, absolute),
     telemetry: { traces: values.telemetry.traces ?? null },
     run: toRun(values.run, absolute),
+    clientsOff: clientsOff(values.clients),
     tokens: { skewMs: values.tokens.refresh_before_expiry, keepFreshMs: values.tokens.background_refresh },
     leases: {
       defaultTtlMs: values.leases.default_ttl,

@@ -6,6 +6,7 @@ import { type LimitName, limitTable } from '../proxy/policy/limits.ts';
 import { agentIssuersSchema } from './agent-issuers.ts';
 import { adminSchema } from './admin.ts';
 import { approvalsSchema } from './approvals.ts';
+import { clientsSchema } from './clients.ts';
 import { auditSchema } from './audit.ts';
 import { keySchema } from './key.ts';
 import { marks } from './marks.ts';
@@ -203,6 +204,10 @@ export const configSchema = z
       .prefault({})
       .meta({ description: 'What a command of sidekey run may reach.' })
       .register(marks, { mark: 'machine' }),
+    clients: clientsSchema.prefault({}).meta({
+      description:
+        'Programs whose variables sidekey run and env do not set (off), except those that other programs need.',
+    }),
     tokens: z
       .strictObject({
         refresh_before_expiry: duration('How long before its end a token is refreshed.').prefault('5m'),

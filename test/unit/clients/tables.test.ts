@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { clients } from '../../../src/clients/programs.ts';
+import { clients, variablesOfOnly } from '../../../src/clients/programs.ts';
+import { clientNames } from '../../../src/config/clients.ts';
 import { clientVariables, variables } from '../../../src/clients/variables.ts';
 
 const trust = {
@@ -91,6 +92,17 @@ describe('the variables for clients', () => {
     expect(given({})['PHP_INI_SCAN_DIR']).toBe(':/t/php');
     expect(given({ PHP_INI_SCAN_DIR: '/etc/php:/x' })['PHP_INI_SCAN_DIR']).toBe('/etc/php:/x:/t/php');
     expect(given({ PHP_INI_SCAN_DIR: ':/t/php' })['PHP_INI_SCAN_DIR']).toBe(':/t/php');
+  });
+
+  test('leave kept variables, and those that only clients need which are off', () => {
+    expect(given({ JAVA_TOOL_OPTIONS: '-Xmx1g' }, { keep: ['JAVA_TOOL_OPTIONS'] })).not.toHaveProperty(
+      'JAVA_TOOL_OPTIONS',
+    );
+    expect(variablesOfOnly(new Set(['java']))).toEqual(['JAVA_TOOL_OPTIONS']);
+    // Agents need the others.
+    expect(variablesOfOnly(new Set(['node']))).toEqual(['NODE_OPTIONS']);
+    expect(variablesOfOnly(new Set())).toEqual([]);
+    expect(clients.map(({ name }) => name).toSorted()).toEqual(clientNames.toSorted());
   });
 
   test('leave the wget settings of a person unchanged', () => {
