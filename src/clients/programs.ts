@@ -1,4 +1,4 @@
-import type { ClientName } from '../config/clients.ts';
+import type { ClientName } from '../config/schema.ts';
 import type { VariableName } from './variables.ts';
 
 /** The programs and the variables that they need, for `doctor` and `docs/clients.md`. */

@@ -7,14 +7,13 @@ import { type AgentIssuer, toAgentIssuers } from './agent-issuers.ts';
 import { type AdminConfig, toAdminConfig } from './admin.ts';
 import { type ApprovalsConfig, toApprovalsConfig } from './approvals.ts';
 import { type AuditConfig, toAuditConfig } from './audit.ts';
-import { type ClientName, clientsOff } from './clients.ts';
 import type { ConfigDocument } from './document.ts';
 import { type KeySourceConfig, toKeyConfig } from './key.ts';
 import { formatPath, type Path, type Problem } from './problem.ts';
 import { type DefineProvidersOptions, defineProviders } from './provider-resolve.ts';
 import type { Providers } from './providers.ts';
 import { defineRules, type Policies } from './rules-resolve.ts';
-import type { ConfigValues } from './schema.ts';
+import { type ClientName, clientNames, type ConfigValues } from './schema.ts';
 import type { StoreConfig } from './store-place.ts';
 import type { TelemetryConfig } from './telemetry.ts';
 import { toUpstreamConfig, type UpstreamConfig } from './upstream.ts';
@@ -43,6 +42,7 @@ export interface Config {
     readonly write: readonly string[];
     readonly sockets: readonly string[];
   };
+  /** Clients whose variables `run` and `env` do not set. */
   readonly clientsOff: ReadonlySet<ClientName>;
   readonly tokens: {
     /** Milliseconds before its expiry at which a token is due for a refresh. */
@@ -103,7 +103,7 @@ export function resolveConfig(
     audit: toAuditConfig(values.audit, absolute),
     telemetry: { traces: values.telemetry.traces ?? null },
     run: toRun(values.run, absolute),
-    clientsOff: clientsOff(values.clients),
+    clientsOff: new Set(clientNames.filter((client) => values.clients[client] === 'off')),
     tokens: { skewMs: values.tokens.refresh_before_expiry, keepFreshMs: values.tokens.background_refresh },
     leases: {
       defaultTtlMs: values.leases.default_ttl,

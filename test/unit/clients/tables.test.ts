@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { clients, variablesOfOnly } from '../../../src/clients/programs.ts';
-import { clientNames } from '../../../src/config/clients.ts';
+import { clientNames } from '../../../src/config/schema.ts';
 import { clientVariables, variables } from '../../../src/clients/variables.ts';
 
 const trust = {
