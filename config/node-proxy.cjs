@@ -64,10 +64,10 @@
 
   for (const { globalAgent } of [http, https]) {
     const isTls = globalAgent === https.globalAgent;
-    const { createConnection } = globalAgent;
-    globalAgent.createConnection = function (options, done) {
+    const createConnection = globalAgent.createConnection.bind(globalAgent);
+    globalAgent.createConnection = (options, done) => {
       const proxy = options.socketPath ? null : proxyOf(isTls, options.host, Number(options.port));
-      if (proxy === null) return createConnection.call(this, options, done);
+      if (proxy === null) return createConnection(options, done);
       connectThrough(proxy, isTls, options, done);
     };
   }
