@@ -26,7 +26,7 @@ const main = join(out, 'main.cjs');
 }
 const files = [
   'package.json',
-  'config/*.{yaml,json}',
+  'config/*.{cjs,yaml,json}',
   'config/providers/*.yaml',
   'skills/sidekey/SKILL.md',
   'dist/connect/connect.js',

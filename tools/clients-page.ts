@@ -15,6 +15,9 @@ Programs need certain variables and settings to work through Sidekey. \`sidekey 
 variables below. \`sidekey doctor\` tests the programs of your machine and names missing settings. \`npm run clients\` makes this
 page from the tables of these commands.
 
+\`clients: { NAME: off }\` in the [config file](configuration.md) keeps \`run\` and \`env\` from setting the variables that only
+this client needs, such as \`java\` or \`node\`. \`--keep VARIABLE\` does so for one command. The NAMEs are those of \`doctor --only\`.
+
 Every program gets \`HTTPS_PROXY\`, \`HTTP_PROXY\` and \`NO_PROXY\`, in upper and lower case.
 
 - "Variables" lists the additional variables. Most of them name a file with trusted CA certificates (roots).
@@ -50,6 +53,7 @@ const told: Readonly<Record<Exclude<VariableValue, object>, string>> = {
   'no-proxy': 'the previous value, and the addresses of this machine',
   extra: 'the CA of Sidekey, and the previous content',
   bundle: 'the system roots, the previous content, and the CA of Sidekey',
+  node: 'an option with a file, after the previous ones',
   java: 'options for proxy and trust store, after the previous ones',
   php: 'a folder with settings, after the previous ones',
   wget: 'a file with settings',

@@ -3,7 +3,7 @@ import { chmod, mkdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { certificatePem as pemOf } from '../ca/certificate.ts';
 import { writeTrustFiles } from '../clients/trust-files.ts';
-import { clientVariables } from '../clients/variables.ts';
+import { clientVariables, withoutProxy } from '../clients/variables.ts';
 import type { Context } from './context.ts';
 import { details } from './display.ts';
 import { perform } from './operation-command.ts';
@@ -74,16 +74,29 @@ async function exportFolder(
   // Uses no variables of this user, because the programs run in other containers.
   const parent = { HOME: folder };
   const trust = await writeTrustFiles(folder, { authorityPem, parent });
-  const set = clientVariables({ parent, proxy: null, trust, noProxy: [] });
+  const set = clientVariables({ parent, proxy: null, trust, noProxy: withoutProxy([], null) });
   const variables = join(folder, 'env.sh');
-  const exports = Object.entries(set).map(([name, value]) => `export ${name}=${shellQuoted(value)}\n`);
-  await write(variables, Buffer.from(exports.join('')), true);
+  const exports = Object.entries(set).map(([name, value]) =>
+    name.toUpperCase() === 'NO_PROXY'
+      ? `export ${name}="\${${name}:+$${name},}${value}\${_sidekey_proxy:+,$_sidekey_proxy}"\n`
+      : `export ${name}=${shellQuoted(value)}\n`,
+  );
+  await write(variables, Buffer.from(`${proxyOfShell}${exports.join('')}unset _sidekey_proxy\n`), true);
   output.result(
     { format: 'folder', folder, variables: set },
     `Wrote the files of all programs into ${asked}.`,
   );
   output.say(`Their variables: . ${variables}`);
 }
+
+/**
+ * Shell lines that set `_sidekey_proxy` to the entry for the shell's proxy in `NO_PROXY`, as `withoutProxy`
+ * has it: HOST:PORT, or an IPv6 address without brackets and port.
+ */
+const proxyOfShell = `_sidekey_proxy="\${HTTPS_PROXY:-\${https_proxy-}}"
+_sidekey_proxy="\${_sidekey_proxy%/}"; _sidekey_proxy="\${_sidekey_proxy##*[@/]}"
+case "$_sidekey_proxy" in \\[*) _sidekey_proxy="\${_sidekey_proxy%]*}"; _sidekey_proxy="\${_sidekey_proxy#?}" ;; esac
+`;
 
 /** @throws SidekeyError `input_invalid` */
 async function readCa(file: string): Promise<string> {

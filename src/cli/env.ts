@@ -19,7 +19,10 @@ const words = {
   agent: { summary: 'make a lease of this agent, and print its token', value: 'name' },
   grants: { summary: 'the lease is for these grants (default: all that the agent reaches)', name: 'grant' },
   ttl: { summary: 'lifetime of the lease: 15m, 8h', value: 'span' },
-  keep: { summary: 'leave these variables alone, though they hold a credential', value: 'name' },
+  keep: {
+    summary: 'leave these variables alone: credentials, or settings such as JAVA_TOOL_OPTIONS',
+    value: 'name',
+  },
   base_urls: { summary: 'for programs that know no proxy: base addresses and keys of APIs' },
 } as const;
 

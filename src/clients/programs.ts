@@ -1,3 +1,4 @@
+import type { ClientName } from '../config/schema.ts';
 import type { VariableName } from './variables.ts';
 
 /** The programs and the variables that they need, for `doctor` and `docs/clients.md`. */
@@ -5,7 +6,7 @@ import type { VariableName } from './variables.ts';
 /** A program, or a family of programs with the same settings. */
 export interface Client {
   /** One word, for `doctor` and as an anchor of the page. */
-  readonly name: string;
+  readonly name: ClientName;
   readonly title: string;
   /** The names of its programs on the PATH; the first one represents all. None: a library. */
   readonly programs: readonly string[];
@@ -38,7 +39,10 @@ export const clients: readonly Client[] = [
     title: 'wget',
     programs: ['wget'],
     variables: ['WGETRC'],
-    notes: ['Your own ~/.wgetrc needs the line "ca_certificate = BUNDLE": wget reads only one such file.'],
+    notes: [
+      'Your own ~/.wgetrc needs the line "ca_certificate = BUNDLE": wget reads only one such file.',
+      'wget2 opens TLS to the proxy even for a URL with http://, and fails: use wget or curl.',
+    ],
     seen: [{ what: 'wget', test: 'languages' }],
   },
   {
@@ -59,15 +63,18 @@ export const clients: readonly Client[] = [
     name: 'node',
     title: 'Node.js',
     programs: ['node'],
-    variables: ['NODE_USE_ENV_PROXY', 'NODE_EXTRA_CA_CERTS'],
+    variables: ['NODE_USE_ENV_PROXY', 'NODE_OPTIONS', 'NODE_EXTRA_CA_CERTS'],
     notes: [
-      'Before 22.21 and 24.5, fetch and http ignore the proxy variables: configure a library such as undici.',
+      'Before 22.21 and 24.5, fetch, http and WebSocket read the proxy variables by the file in NODE_OPTIONS.',
       'ws and superagent bypass the proxy: pass https.globalAgent to them, with new WebSocket(URL, { agent }) and .agent(agent).',
+      'The request API of Playwright ignores HTTPS_PROXY: use request.newContext({ proxy: { server: process.env.HTTPS_PROXY } }).',
       'http2.connect ignores the proxy: use fetch of undici, or open a CONNECT tunnel in createConnection.',
     ],
     seen: [
-      { what: 'needle 3.5; ws 8 and superagent 10 with https.globalAgent', test: null },
-      { what: 'fetch, node:https, undici, axios, got, node-fetch', test: 'javascript' },
+      { what: 'ws 8 and superagent 10 with https.globalAgent', test: null },
+      { what: 'fetch, node:https, node-fetch', test: 'javascript' },
+      { what: 'Node.js 20 and 22', test: 'node-versions' },
+      { what: 'axios, got, undici and needle since 2023', test: 'versions' },
       { what: 'SDKs', test: 'sdks' },
     ],
   },
@@ -108,8 +115,14 @@ export const clients: readonly Client[] = [
     title: 'Python: requests, httpx, urllib, aiohttp',
     programs: ['python3', 'python'],
     variables: ['SSL_CERT_FILE', 'REQUESTS_CA_BUNDLE'],
-    notes: ['aiohttp reads the proxy variables only in a session with trust_env=True.'],
-    seen: [{ what: 'requests, httpx, urllib, aiohttp', test: 'languages' }],
+    notes: [
+      'aiohttp reads the proxy variables only in a session with trust_env=True.',
+      'urllib3 by itself, tornado and treq bypass the proxy: use urllib3.ProxyManager(os.environ["HTTPS_PROXY"]), CurlAsyncHTTPClient of tornado with proxy_host and proxy_port, and httpx instead of treq.',
+    ],
+    seen: [
+      { what: 'urllib', test: 'languages' },
+      { what: 'requests, httpx and aiohttp since 2023', test: 'versions' },
+    ],
   },
   {
     name: 'pip',
@@ -214,7 +227,7 @@ export const clients: readonly Client[] = [
     variables: ['JAVA_TOOL_OPTIONS'],
     notes: [
       'Java takes no proxy password from variables: it needs a port that requires no token.',
-      'The JVM prints "Picked up JAVA_TOOL_OPTIONS" to stderr.',
+      'The JVM prints "Picked up JAVA_TOOL_OPTIONS" to stderr, before the first line of java -version: clients: { java: off } in the config file, or --keep JAVA_TOOL_OPTIONS, leaves the variable as it is.',
       'Apache HttpClient 4 and 5 read neither proxy nor trust store of the JVM unless the program builds them with useSystemProperties().',
     ],
     seen: [
@@ -222,6 +235,17 @@ export const clients: readonly Client[] = [
       { what: 'Maven 3.8 and 3.9', test: 'maven' },
       { what: 'Apache HttpClient 4.5 and 5.4 with useSystemProperties()', test: null },
     ],
+  },
+  {
+    name: 'bazel',
+    title: 'Bazel',
+    programs: ['bazel', 'bazelisk'],
+    variables: [],
+    notes: [
+      'It ignores JAVA_TOOL_OPTIONS: start it with --host_jvm_args=-Djavax.net.ssl.trustStore=FILE and --host_jvm_args=-Djavax.net.ssl.trustStorePassword=changeit, where FILE is the trust store in JAVA_TOOL_OPTIONS.',
+      'Rules that read the first line of java -version fail with JAVA_TOOL_OPTIONS: set clients: { java: off } in the config file.',
+    ],
+    seen: [],
   },
   {
     name: 'ruby',
@@ -390,3 +414,11 @@ export const clients: readonly Client[] = [
     seen: [{ what: 'Chromium', test: 'chromium' }],
   },
 ];
+
+/** Returns the variables that only these clients need. */
+export function variablesOfOnly(names: ReadonlySet<ClientName>): readonly string[] {
+  const of = (isNamed: boolean) =>
+    clients.filter(({ name }) => names.has(name) === isNamed).flatMap(({ variables }) => variables);
+  const others = of(false);
+  return of(true).filter((name) => !others.includes(name));
+}

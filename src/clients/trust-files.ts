@@ -7,6 +7,7 @@ import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
 import { machineRoots, pemBundle, pkcs12TrustStore } from '../ca/trust-bundle.ts';
 import { readRegularFile } from '../config/reload.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { packageText, shippedFile } from '../lib/package-files.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import { javaRoots } from './java.ts';
 import { bypasses, noProxyEntries, type TrustFiles, variables } from './variables.ts';
@@ -55,6 +56,7 @@ export async function writeTrustFiles(
     'extra.pem': pemBundle(authorityPem, { system: [added.extra], fallback: [] }),
     'bundle.pem': pemBundle(authorityPem, withAdded(system)),
     'java.p12': pkcs12TrustStore(authorityPem, javaPassword, withAdded(java.roots ?? system)),
+    'node-proxy.cjs': packageText(shippedFile('node-proxy.cjs')),
     wgetrc: `ca_certificate = ${bundleFile}\n`,
     hgrc: `[web]\ncacerts = ${bundleFile}\n`,
     'php/sidekey.ini': `curl.cainfo = ${iniText(bundleFile)}\nopenssl.cafile = ${iniText(bundleFile)}\n`,
@@ -69,6 +71,7 @@ export async function writeTrustFiles(
     extraFile: join(folder, 'extra.pem'),
     bundleFile,
     javaTrustStore: { file: join(folder, 'java.p12'), password: javaPassword },
+    nodeFile: join(folder, 'node-proxy.cjs'),
     phpFolder: join(folder, 'php'),
     wgetFile: wget === null ? join(folder, 'wgetrc') : null,
     hgrcPath: await hgrcPath(parent, hgrc),

@@ -15,6 +15,7 @@ import { javaOptions } from './java.ts';
  * - `extra`: a PEM file that is added to the program's own roots: our CA, and what the parent had there.
  * - `bundle`: a PEM file that replaces the program's own roots: the machine's, the parent's, and our CA.
  * - `java`: options for the JVM, behind those that are there.
+ * - `node`: options of Node.js, behind those that are there.
  * - `php`: a folder with an ini file, behind those that are there.
  * - `wget`: a file of settings.
  * - `hg`: files of settings, ours behind those that are there.
@@ -27,6 +28,7 @@ export type VariableValue =
   | 'extra'
   | 'bundle'
   | 'java'
+  | 'node'
   | 'php'
   | 'wget'
   | 'hg'
@@ -86,6 +88,11 @@ export const variables = [
     name: 'NODE_USE_ENV_PROXY',
     value: { text: '1' },
     why: 'Makes fetch and http of Node.js read the proxy variables (22.21, 24.5 and later).',
+  },
+  {
+    name: 'NODE_OPTIONS',
+    value: 'node',
+    why: 'Loads a file that makes fetch and http of older versions of Node.js read the proxy variables.',
   },
   { name: 'NODE_EXTRA_CA_CERTS', value: 'extra', why: 'Additional roots of Node.js and Bun.' },
   // https://docs.deno.com/runtime/reference/env_variables/
@@ -222,15 +229,17 @@ const loopback = ['localhost', '127.0.0.1', '::1'] as const;
  * The proxy is listed because Node.js from 24.5 on would send requests to the proxy through the proxy. The
  * entry has a port, so other ports of the host are not exempt. An IPv6 address has none: httpx refuses every
  * request if an IPv6 entry has a port (decision 48).
+ *
+ * @param proxy null: not known yet
  */
 export function withoutProxy(
   domains: readonly Pick<Domain, 'pattern'>[],
-  proxy: { readonly host: string; readonly port: number },
+  proxy: { readonly host: string; readonly port: number } | null,
 ): readonly string[] {
   const free: readonly string[] = loopback.filter(
     (host) => !domains.some(({ pattern }) => concerns(pattern.host, host)),
   );
-  if (free.includes(proxy.host)) return free;
+  if (proxy === null || free.includes(proxy.host)) return free;
   return [...free, isIPv6(proxy.host) ? proxy.host : `${proxy.host}:${proxy.port}`];
 }
 
@@ -291,6 +300,8 @@ export interface TrustFiles {
      */
     readonly password: string;
   };
+  /** A copy of `config/node-proxy.cjs`. */
+  readonly nodeFile: string;
   /** Folder of an ini file, for `PHP_INI_SCAN_DIR`. No variable sets the roots of the curl extension. */
   readonly phpFolder: string;
   /** Value of `WGETRC`; null: the user has a file, and wget reads only one. */
@@ -304,7 +315,7 @@ export interface TrustFiles {
 interface ClientSettings {
   /** The parent environment. */
   readonly parent: NodeJS.ProcessEnv;
-  /** Address of the proxy; null: only the variables for trust. */
+  /** Address of the proxy; null: not known, so no variable names it. */
   readonly proxy: {
     /** URL with user information if a token is required. It is then secret. */
     readonly url: string;
@@ -315,6 +326,8 @@ interface ClientSettings {
   readonly trust: TrustFiles;
   /** Hosts that are called without the proxy, besides those of the parent: see `withoutProxy`. */
   readonly noProxy: readonly string[];
+  /** Variables that stay as the parent has them. */
+  readonly keep?: readonly string[] | undefined;
 }
 
 /** Returns names and values of all variables of the table. Other variables of the parent are not changed. */
@@ -322,6 +335,7 @@ export function clientVariables(settings: ClientSettings): Readonly<Record<strin
   const { parent } = settings;
   return Object.fromEntries(
     variables
+      .filter(({ name }) => settings.keep?.includes(name) !== true)
       .filter((variable: ClientVariable) => variable.onlyIfSet !== true || isSet(parent[variable.name]))
       .map(({ name, value }) => [name, valueOf(value, settings)] as const)
       .filter((pair): pair is readonly [(typeof pair)[0], string] => pair[1] !== null),
@@ -336,7 +350,7 @@ function valueOf(
     case 'proxy':
       return proxy === null ? null : proxy.url;
     case 'no-proxy':
-      return proxy === null ? null : mergedNoProxy(parent, noProxy).join(',');
+      return mergedNoProxy(parent, noProxy).join(',');
     case 'extra':
       return trust.extraFile;
     case 'bundle':
@@ -347,6 +361,8 @@ function valueOf(
         proxy,
         noProxy: mergedNoProxy(parent, noProxy),
       });
+    case 'node':
+      return withPreload(parent['NODE_OPTIONS'] ?? '', trust.nodeFile);
     case 'php':
       return withFolder(parent['PHP_INI_SCAN_DIR'] ?? '', trust.phpFolder);
     case 'wget':
@@ -358,6 +374,12 @@ function valueOf(
     default:
       return value.text;
   }
+}
+
+/** Adds our file once. Within quotes, Node.js reads a backslash as an escape. */
+function withPreload(before: string, file: string): string {
+  const others = before.replaceAll(/ ?--require "[^"]*node-proxy\.cjs"/g, '');
+  return [others, `--require "${file.replaceAll(/[\\"]/g, String.raw`\$&`)}"`].filter(isSet).join(' ');
 }
 
 /** Adds our folder. An empty part is the built-in folder. PHP separates folders by `:` (Windows: `;`). */

@@ -13,7 +13,7 @@ import { formatPath, type Path, type Problem } from './problem.ts';
 import { type DefineProvidersOptions, defineProviders } from './provider-resolve.ts';
 import type { Providers } from './providers.ts';
 import { defineRules, type Policies } from './rules-resolve.ts';
-import type { ConfigValues } from './schema.ts';
+import { type ClientName, clientNames, type ConfigValues } from './schema.ts';
 import type { StoreConfig } from './store-place.ts';
 import type { TelemetryConfig } from './telemetry.ts';
 import { toUpstreamConfig, type UpstreamConfig } from './upstream.ts';
@@ -42,6 +42,8 @@ export interface Config {
     readonly write: readonly string[];
     readonly sockets: readonly string[];
   };
+  /** Clients whose variables `run` and `env` do not set. */
+  readonly clientsOff: ReadonlySet<ClientName>;
   readonly tokens: {
     /** Milliseconds before its expiry at which a token is due for a refresh. */
     readonly skewMs: number;
@@ -101,6 +103,7 @@ export function resolveConfig(
     audit: toAuditConfig(values.audit, absolute),
     telemetry: { traces: values.telemetry.traces ?? null },
     run: toRun(values.run, absolute),
+    clientsOff: new Set(clientNames.filter((client) => values.clients[client] === 'off')),
     tokens: { skewMs: values.tokens.refresh_before_expiry, keepFreshMs: values.tokens.background_refresh },
     leases: {
       defaultTtlMs: values.leases.default_ttl,

@@ -159,6 +159,51 @@ function sentence(what: string): string {
   return `${what.charAt(0).toUpperCase()}${what.slice(1)}.`;
 }
 
+/** The clients of `docs/clients.md`, which `clients` of the config can turn off. */
+export const clientNames = [
+  'curl',
+  'wget',
+  'git',
+  'node',
+  'npm',
+  'yarn',
+  'bun',
+  'deno',
+  'python',
+  'pip',
+  'uv',
+  'yt-dlp',
+  'httplib2',
+  'aws',
+  'gcloud',
+  'azure',
+  'go',
+  'cargo',
+  'rust',
+  'java',
+  'bazel',
+  'ruby',
+  'php',
+  'perl',
+  'dotnet',
+  'elixir',
+  'julia',
+  'r',
+  'libcurl',
+  'aria2',
+  'ffmpeg',
+  'mercurial',
+  'subversion',
+  'apt',
+  'agents',
+  'nix',
+  'grpc',
+  'docker',
+  'chromium',
+] as const;
+
+export type ClientName = (typeof clientNames)[number];
+
 /** The whole file. */
 export const configSchema = z
   .strictObject({
@@ -203,6 +248,13 @@ export const configSchema = z
       .prefault({})
       .meta({ description: 'What a command of sidekey run may reach.' })
       .register(marks, { mark: 'machine' }),
+    clients: z
+      .partialRecord(z.enum(clientNames), z.enum(['on', 'off']))
+      .prefault({})
+      .meta({
+        description:
+          'Programs whose variables sidekey run and env do not set (off), except those that other programs need.',
+      }),
     tokens: z
       .strictObject({
         refresh_before_expiry: duration('How long before its end a token is refreshed.').prefault('5m'),

@@ -5,6 +5,7 @@ import { withoutNpx } from '../clients/npx.ts';
 import { writeTrustFiles } from '../clients/trust-files.ts';
 import type { Config } from '../config/config.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { isExecutable, shippedFile } from '../lib/package-files.ts';
 import { programVariables } from './environment.ts';
 import { offeredFirst } from './lookup.ts';
 import { leaseHolder, mintFor } from '../proxy/placeholders/codes.ts';
@@ -49,7 +50,10 @@ export async function commandEnvironment(
   const parent = withoutNpx(inherited);
   const folder = trustFiles ?? (await privateFolder());
   try {
-    const trust = await writeTrustFiles(folder, { authorityPem, parent });
+    const written = await writeTrustFiles(folder, { authorityPem, parent });
+    // A program that outlives the command starts without its folder, but not without a file of NODE_OPTIONS.
+    const isLasting = trustFiles === null && !isExecutable;
+    const trust = isLasting ? { ...written, nodeFile: shippedFile('node-proxy.cjs') } : written;
     const grants = lease === null ? null : offeredFirst(config().domains, lease.grants);
     const mint =
       lease === null ? undefined : mintFor(leaseHolder(lease.id), grants ?? [], lease.placeholders);

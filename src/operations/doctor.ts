@@ -64,7 +64,10 @@ export const examineSetup = reading({
 export async function examine(parts: ExaminationParts, { only, offline }: Choice): Promise<Examination> {
   const [findings, { probed, notes }] = await Promise.all([
     only === undefined ? examineMachine(parts, offline === true) : [],
-    parts.probePrograms(parts.config ?? { proxy: defaults }, only === undefined ? null : new Set(only)),
+    parts.probePrograms(
+      parts.config ?? { proxy: defaults, clientsOff: new Set() },
+      only === undefined ? null : new Set(only),
+    ),
   ]);
   return {
     findings,
@@ -122,7 +125,7 @@ const defaults: Config['proxy'] = {
 
 /** @throws SidekeyError `input_invalid` */
 export function assertClients(names: readonly string[]): void {
-  const clientNames = clients.map(({ name }) => name);
+  const clientNames: readonly string[] = clients.map(({ name }) => name);
   const unknown = names.find((name) => !clientNames.includes(name));
   if (unknown === undefined) return;
   throw new SidekeyError('input_invalid', `There is no client ${unknown}${orMeant(unknown, clientNames)}`, {
@@ -136,6 +139,12 @@ export function assertClients(names: readonly string[]): void {
 /** Returns a note on a problem outside of this machine; null: none. */
 export function noteOn({ client, library, verdict }: Probed): Need | null {
   const title = titleOf({ client, library });
+  if (client.name === 'java' && verdict === 'works')
+    return {
+      sentence:
+        'Java prints "Picked up JAVA_TOOL_OPTIONS" first, which breaks Bazel and scripts that read the first line of java -version.',
+      hint: 'if one of them fails, set clients: { java: off } in the config file',
+    };
   if (verdict === 'slow')
     return {
       sentence: `${title} did not end in time, so it was not tested. This waits longer:`,

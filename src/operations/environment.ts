@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { openCa } from '../ca/existing-authority.ts';
 import { withheld, type WithheldFacts } from '../clients/environment.ts';
+import { variablesOfOnly } from '../clients/programs.ts';
 import { parentNotes, trustVariables, writeTrustFiles } from '../clients/trust-files.ts';
 import { clientVariables, withoutProxy } from '../clients/variables.ts';
 import { credentialVariables } from '../config/catalog.ts';
@@ -32,7 +33,7 @@ export const getEnvironment = reading({
     agent: name.optional(),
     grants: z.array(text).min(1).optional(),
     ttl: duration.optional(),
-    keep: z.array(z.string()).optional().describe('Variables that stay, though they hold a credential.'),
+    keep: z.array(z.string()).optional().describe('Variables that stay as they are.'),
     base_urls: z.boolean().optional().describe('For programs without proxy support.'),
   }),
   machineOnly: ['keep', 'base_urls'],
@@ -115,7 +116,13 @@ interface ProgramFacts extends Pick<WithheldFacts, 'parent' | 'mint' | 'keep'> {
 export function programVariables({ parent, config, proxy, trust, grants, ...facts }: ProgramFacts) {
   const { domains, providers, upstream } = config;
   return {
-    variables: clientVariables({ parent, proxy, trust, noProxy: withoutProxy(domains, proxy) }),
+    variables: clientVariables({
+      parent,
+      proxy,
+      trust,
+      noProxy: withoutProxy(domains, proxy),
+      keep: [...(facts.keep ?? []), ...variablesOfOnly(config.clientsOff)],
+    }),
     credentials: withheld({
       parent,
       providers: credentialVariables(providers),

@@ -23,9 +23,9 @@ export interface Probed {
 /**
  * Starts the programs of this machine with the settings of a proxy of their own.
  *
- * @param only names of clients; null: all
+ * @param only names of clients; null: all that the config does not turn off
  */
 export type ProbePrograms = (
-  config: Pick<Config, 'proxy'>,
+  config: Pick<Config, 'proxy' | 'clientsOff'>,
   only: ReadonlySet<string> | null,
 ) => Promise<{ readonly probed: readonly Probed[]; readonly notes: readonly string[] }>;

@@ -159,13 +159,28 @@ export async function openTunnel(
 /** Alerts of a client that does not trust the certificate (RFC 8446 §6.2). */
 const notTrusted = /ALERT_(UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_UNKNOWN|UNSUPPORTED_CERTIFICATE)/;
 
+/** Reasons for which OpenSSL refuses a client that does not get as far as trust. */
+const unfit: readonly (readonly [code: RegExp, why: string])[] = [
+  [
+    /NO_SHARED_CIPHER|NO_SUITABLE_SIGNATURE_ALGORITHM/,
+    'it offers no cipher and signature for a certificate with ECDSA and P-256 (only RSA, perhaps)',
+  ],
+  [/UNSUPPORTED_PROTOCOL|WRONG_VERSION/, 'it offers neither TLS 1.2 nor TLS 1.3'],
+  [/NO_APPLICATION_PROTOCOL/, 'it offers neither HTTP/1.1 nor HTTP/2 (ALPN)'],
+];
+
 /** A line of the log: the reason why the TLS handshake of a client failed, and the remedy. */
 function brokenOff({ host, port }: Authority, failure: Error | undefined): string {
-  const why = failure !== undefined && 'code' in failure ? String(failure.code) : 'it left, or took too long';
+  const place = `${host}:${port}`;
+  const code =
+    failure !== undefined && 'code' in failure ? String(failure.code) : 'it left, or took too long';
+  const why = unfit.find(([codes]) => codes.test(code))?.[1];
+  if (why !== undefined)
+    return `a client cannot make a TLS connection with Sidekey for ${place} (${code}): ${why}; use a newer TLS library, or "${asTyped(`sidekey domain tunnel ${host}`)}", which adds no credential`;
   const trust = `${asTyped('sidekey run')} sets that up, ${asTyped('sidekey ca export')} gives the CA`;
-  return notTrusted.test(why)
-    ? `a client does not trust the CA of Sidekey for ${host}:${port} (${why}): ${trust}`
-    : `a client broke off its TLS handshake for ${host}:${port} (${why}); it may not trust the CA of Sidekey: ${trust}`;
+  return notTrusted.test(code)
+    ? `a client does not trust the CA of Sidekey for ${place} (${code}): ${trust}`
+    : `a client broke off its TLS handshake for ${place} (${code}); it may not trust the CA of Sidekey: ${trust}`;
 }
 
 /**

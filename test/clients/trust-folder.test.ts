@@ -6,7 +6,7 @@ import { home } from '../support/command-line.ts';
 import { goBuildVariables } from '../support/go-build.ts';
 import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { startUpstream } from '../support/upstream.ts';
-import { missing, programs } from './support/stage.ts';
+import { missing, packageMissing, programs } from './support/stage.ts';
 
 const python = '/usr/bin/python3';
 const clients: readonly (readonly [name: string, command: string, absent: false | string])[] = [
@@ -15,6 +15,15 @@ const clients: readonly (readonly [name: string, command: string, absent: false 
   ['requests of Python', `${python} ${programs}with-requests.py`, missing(python, '-c', 'import requests')],
   ['urllib of Python', `${python} ${programs}with-urllib.py`, missing(python, '--version')],
   ['Node.js', `${process.execPath} ${programs}node-fetch-builtin.mjs`, false],
+  // They send requests to the proxy by http, which Node.js would send through the proxy.
+  ...['axios-1-13', 'needle'].map(
+    (name) =>
+      [
+        `${name} of Node.js`,
+        `${process.execPath} ${programs}version.mjs ${name}`,
+        packageMissing(name),
+      ] as const,
+  ),
   ['Go', `go run ${programs}go/main.go`, missing('go', 'version')],
   [
     'Java',

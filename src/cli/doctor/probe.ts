@@ -19,7 +19,7 @@ const page = /This is Sidekey\.|\{"sidekey":1,/;
 export function probeProgramsOf(parts: Pick<Call, 'env' | 'now'>): ProbePrograms {
   return (config, only) =>
     withProbeFixture(parts, config, async (fixture) => ({
-      probed: await probeClients(fixture, only),
+      probed: await probeClients(fixture, only, config.clientsOff),
       notes: fixture.notes,
     }));
 }
@@ -28,8 +28,9 @@ export function probeProgramsOf(parts: Pick<Call, 'env' | 'now'>): ProbePrograms
 async function probeClients(
   fixture: ProbeFixture,
   only: ReadonlySet<string> | null,
+  off: ReadonlySet<string>,
 ): Promise<readonly Probed[]> {
-  const chosen = probes.filter(({ client }) => only === null || only.has(client));
+  const chosen = probes.filter(({ client }) => (only === null ? !off.has(client) : only.has(client)));
   const found: Probed[] = [];
   let next = 0;
   const worker = async () => {

@@ -1,16 +1,29 @@
+import { basename } from 'node:path';
 import { openView } from '../../app/state.ts';
+import { clients } from '../../clients/programs.ts';
+import { asTyped } from '../../lib/command-name.ts';
 import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
 import { type RefusalWithHint, type RequestCounts, withHints } from '../../operations/run-report.ts';
 import type { Context } from '../context.ts';
 import { probeOf } from '../status/ask-proxy.ts';
 import type { ProxyEndpoint } from './proxy-endpoint.ts';
 
+/** A command that has ended. */
+interface Ended {
+  readonly program: string;
+  /** Exit code; null: a signal ended the command. */
+  readonly code: number | null;
+  /** True if the command reaches no network but the proxy. */
+  readonly isConfined: boolean;
+  readonly notes: readonly string[];
+}
+
 /** Prints the summary. An error here does not fail the command. */
 export async function reportRun(
   { output, env }: Context,
   { config, lease }: ProxyEndpoint,
   countRequests: (lease: string) => Promise<RequestCounts>,
-  notes: readonly string[],
+  { notes, ...ended }: Ended,
 ): Promise<void> {
   const summary = { counts: null, refusals: [], notes: [...new Set(notes)] };
   if (lease === null) {
@@ -23,7 +36,8 @@ export async function reportRun(
     await using view = shown.length === 0 ? null : await openView(config(), { now: Date.now });
     const refusals =
       view === null ? [] : await withHints({ ...view, env, proxy: probeOf(view.config) }, shown, lease.id);
-    const report = { ...summary, counts, refusals };
+    const unused = isUnused(counts) ? unusedNote(ended) : null;
+    const report = { counts, refusals, notes: [...summary.notes, ...(unused === null ? [] : [unused])] };
     output.note(summaryJson(report), summaryText(report));
   } catch (error) {
     const phrase = error instanceof SidekeyError ? error.message : errorPhrase(error);
@@ -59,8 +73,27 @@ function summaryJson({ counts, refusals, notes }: RunSummary): object {
   return { run: counts === null ? null : { ...counts, refusals }, notes };
 }
 
+function isUnused({ requests, tunnelled, refused }: Omit<RequestCounts, 'failed' | 'refusals'>): boolean {
+  return requests + tunnelled.length + refused === 0;
+}
+
+/**
+ * Returns why the requests of a program may have bypassed the proxy: the limits of its client. Null for one
+ * that probably made none: it ended well, and is confined or unknown.
+ */
+export function unusedNote({ program, code, isConfined }: Omit<Ended, 'notes'>): string | null {
+  const name = basename(program).replace(/\.(exe|cmd|bat)$/i, '');
+  const plain = name.replace(/[\d.]+$/, '');
+  const client = clients.find(({ programs }) => programs.some((each) => each === name || each === plain));
+  const limits = client?.notes.join(' ') ?? '';
+  if (code === 0 && (isConfined || limits === '')) return null;
+  return limits === ''
+    ? `if ${name} did call a server, it ignores HTTPS_PROXY, does not trust the CA, or the server is in NO_PROXY: ${asTyped('sidekey doctor')} tests programs, and docs/clients.md has their settings`
+    : `if ${name} did call a server: ${limits}`;
+}
+
 function countsText({ requests, tunnelled, failed, refused }: RequestCounts): string {
-  if (requests + tunnelled.length + refused === 0) return 'no request came through the proxy';
+  if (isUnused({ requests, tunnelled, refused })) return 'no request came through the proxy';
   return [
     `${requests === 0 ? 'no' : requests} request${requests > 1 ? 's' : ''} with a credential`,
     ...(tunnelled.length === 0

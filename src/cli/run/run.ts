@@ -98,7 +98,12 @@ export async function run(
       process.off('exit', revokeAtExit);
     }
     if (options.quiet !== true && end.kind !== 'failed')
-      await reportRun(context, endpoint, countRequests, [...notes, ...keptLog.warnings()]);
+      await reportRun(context, endpoint, countRequests, {
+        program,
+        code: end.kind === 'exit' ? end.code : null,
+        isConfined,
+        notes: [...notes, ...keptLog.warnings()],
+      });
   } finally {
     files.resolve([]);
     const opened = await opening.catch(() => '');

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -60,11 +61,32 @@ describe('the CA managed with sidekey ca', () => {
     const variables = await readFile(join(folder, 'env.sh'), 'utf8');
     expect(variables).toContain(`export SSL_CERT_FILE='${folder}/bundle.pem'\n`);
     expect(variables).toContain(`-Djavax.net.ssl.trustStore=${folder}/java.p12`);
-    expect(variables).not.toMatch(/proxy=|PROXY=http|proxyHost|nonProxy/);
+    expect(variables).not.toMatch(/s_proxy=|http_proxy=|PROXY=http|proxyHost|nonProxy/);
     for (const name of await readdir(folder, { recursive: true }))
       expect([name, (await stat(join(folder, name))).mode & 0o004]).toEqual([name, 0o004]);
     expect((await stat(folder)).mode & 0o777).toBe(0o755);
     expect(await opens(join(folder, 'java.p12'), 'changeit')).toBe(true);
+  });
+
+  test('is exported with a NO_PROXY that has the proxy of the shell', async () => {
+    const at = await homeWithCa();
+    const folder = at.at('trust');
+    await at.run(['ca', 'export', '--format', 'folder', '--output', folder]);
+    const loopback = 'localhost,127.0.0.1,::1';
+    const noProxy = (env: Readonly<Record<string, string>>) =>
+      execFileSync('sh', ['-euc', `. ${folder}/env.sh; echo "$NO_PROXY $no_proxy"`], {
+        env,
+        encoding: 'utf8',
+      });
+    for (const [env, added] of [
+      [{}, ''],
+      [{ HTTPS_PROXY: 'http://sidekey:8377' }, ',sidekey:8377'],
+      [{ https_proxy: 'http://agent:to/ken@proxy.example:8377/' }, ',proxy.example:8377'],
+      [{ HTTPS_PROXY: 'https://agent:token@[::1]:8377' }, ',::1'],
+      [{ HTTPS_PROXY: 'sidekey:8377' }, ',sidekey:8377'],
+    ] as const)
+      expect(noProxy(env)).toBe(`${loopback}${added} ${loopback}${added}\n`);
+    expect(noProxy({ NO_PROXY: 'corp.example' })).toBe(`corp.example,${loopback} ${loopback}\n`);
   });
 
   test('of another Sidekey can be exported from its file, without a Sidekey folder', async () => {

@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import tls from 'node:tls';
 import { describe, expect, test } from 'vitest';
 import { curl, curlMissing } from '../../support/curl.ts';
 import { granted } from '../../support/granted.ts';
@@ -86,6 +89,33 @@ describe('inside a tunnel', () => {
       expect(sidekey.logged()).toContain(`does not trust the CA of Sidekey for ${upstream.authority}`);
       expect(sidekey.logged()).toContain('ALERT_UNKNOWN_CA');
       expect(sidekey.logged()).toContain('sidekey ca export');
+    },
+  );
+
+  const old = { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' } as const;
+  test.each([
+    [
+      'RSA only, TLS 1.2',
+      { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-RSA-AES128-GCM-SHA256' },
+      /only RSA, perhaps/,
+    ],
+    ['RSA only, TLS 1.3', { sigalgs: 'rsa_pss_rsae_sha256' }, /only RSA, perhaps/],
+    ['TLS 1.1', old, /neither TLS 1\.2 nor TLS 1\.3/],
+    ['another protocol', { ALPNProtocols: ['spdy/3'] }, /neither HTTP\/1\.1 nor HTTP\/2/],
+  ] as const)(
+    'the log has the reason for which a client with %s fails, instead of the CA',
+    async (...row) => {
+      const [, options, reason] = row;
+      const { sidekey, upstream } = await granted((_asked, response) => response.end());
+      const socket = connect(sidekey.port, '127.0.0.1', () => {
+        socket.write(`CONNECT ${upstream.authority} HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+      });
+      await once(socket, 'data');
+      tls.connect({ socket, ca: [], ...options } as tls.ConnectionOptions).on('error', () => undefined);
+      while (!sidekey.logged().includes('TLS connection')) await new Promise((next) => setImmediate(next));
+      expect(sidekey.logged()).toMatch(reason);
+      expect(sidekey.logged()).not.toContain('the CA of Sidekey');
+      socket.destroy();
     },
   );
 });

@@ -124,6 +124,17 @@ describe('the variables of a running proxy', () => {
     expect(/JAVA_TOOL_OPTIONS=.*/.exec(ran.stdout)?.[0]).not.toContain(token);
   });
 
+  test('leave variables of clients that are off, and kept ones', async () => {
+    const at = await place({ clients: { java: 'off' } });
+    const names = async (...args: readonly string[]) => {
+      const { stdout } = await at.run(['env', '--proxy', proxy, '--shell', 'json', ...args]);
+      return Object.keys((JSON.parse(stdout) as { set: object }).set);
+    };
+    expect(await names()).not.toContain('JAVA_TOOL_OPTIONS');
+    expect(await names()).toContain('NODE_OPTIONS');
+    expect(await names('--keep', 'NODE_OPTIONS')).not.toContain('NODE_OPTIONS');
+  });
+
   test('unset credentials of the shell, and name the flag that keeps them', async () => {
     const at = await place({ approvals: { webhook: { url: 'https://hooks.example/', secret: 'env:HOOK' } } });
     const env = {

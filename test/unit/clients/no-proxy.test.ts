@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { bypasses, mergedNoProxy, withoutProxy } from '../../../src/clients/variables.ts';
 import { parsePattern, type DomainPattern } from '../../../src/proxy/policy/domain-map.ts';
@@ -46,6 +47,18 @@ test.each([
   ['a.example', { host: 'proxy.example', port: 80 }, ['localhost', '127.0.0.1', '::1', 'proxy.example:80']],
 ])('the proxy itself is called directly when the map has %s', (domain, at, entries) => {
   expect(withoutProxy(domains(domain), at)).toEqual(entries);
+});
+
+test.each([
+  ['deploy/compose/compose.yaml', 'sidekey'],
+  ['deploy/kubernetes/sidecar.yaml', '127.0.0.1'],
+  ['deploy/helm/sidekey/templates/NOTES.txt', '{{ .Release.Name }}.{{ .Release.Namespace }}'],
+])('%s names the proxy in NO_PROXY as run does', async (file, host) => {
+  const text = await readFile(file, 'utf8');
+  const port = host.startsWith('{') ? '{{ .Values.service.port }}' : 8377;
+  const entries = withoutProxy([], { host, port: port as number }).join(',');
+  for (const name of file.endsWith('yaml') ? ['NO_PROXY', 'no_proxy'] : ['NO_PROXY'])
+    expect(text.replaceAll(/(: |=|, value: )'?/g, ' ')).toContain(`${name} ${entries}`);
 });
 
 test.each([

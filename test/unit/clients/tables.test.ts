@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { clients } from '../../../src/clients/programs.ts';
+import { clients, variablesOfOnly } from '../../../src/clients/programs.ts';
+import { clientNames } from '../../../src/config/schema.ts';
 import { clientVariables, variables } from '../../../src/clients/variables.ts';
 
 const trust = {
@@ -7,6 +8,7 @@ const trust = {
   extraFile: '/t/extra.pem',
   bundleFile: '/t/bundle.pem',
   javaTrustStore: { file: '/t/java.p12', password: 'changeit' },
+  nodeFile: '/t/a b/node-proxy.cjs',
   phpFolder: '/t/php',
   wgetFile: '/t/wgetrc',
   hgrcPath: '/etc/mercurial/hgrc:/t/hgrc',
@@ -63,9 +65,22 @@ describe('the variables for clients', () => {
     expect(given({ PIP_PROXY: '' })['PIP_PROXY']).toBeUndefined();
   });
 
-  test('do not change NODE_OPTIONS or any other variable', () => {
-    const parent = { NODE_OPTIONS: '--max-old-space-size=100', PATH: '/bin', LANG: 'C' };
+  test('do not change variables of no table', () => {
+    const parent = { NODE_DEBUG: 'http', PATH: '/bin', LANG: 'C' };
     for (const name of Object.keys(parent)) expect(given(parent)[name]).toBeUndefined();
+  });
+
+  test('add a file to NODE_OPTIONS once, after the options that are there', () => {
+    const ours = '--require "/t/a b/node-proxy.cjs"';
+    expect(given({})['NODE_OPTIONS']).toBe(ours);
+    for (const before of [
+      '--max-old-space-size=100',
+      `--max-old-space-size=100 --require "/x/node-proxy.cjs"`,
+    ])
+      expect(given({ NODE_OPTIONS: before })['NODE_OPTIONS']).toBe(`--max-old-space-size=100 ${ours}`);
+    const windows = { ...trust, nodeFile: 'C:\\a b\\node-proxy.cjs' };
+    const option = '--require "C:\\\\a b\\\\node-proxy.cjs"';
+    expect(given({ NODE_OPTIONS: option }, { trust: windows })['NODE_OPTIONS']).toBe(option);
   });
 
   test('contain the token only in URLs of the proxy, not in the options that Java prints', () => {
@@ -77,6 +92,17 @@ describe('the variables for clients', () => {
     expect(given({})['PHP_INI_SCAN_DIR']).toBe(':/t/php');
     expect(given({ PHP_INI_SCAN_DIR: '/etc/php:/x' })['PHP_INI_SCAN_DIR']).toBe('/etc/php:/x:/t/php');
     expect(given({ PHP_INI_SCAN_DIR: ':/t/php' })['PHP_INI_SCAN_DIR']).toBe(':/t/php');
+  });
+
+  test('leave kept variables, and those that only clients need which are off', () => {
+    expect(given({ JAVA_TOOL_OPTIONS: '-Xmx1g' }, { keep: ['JAVA_TOOL_OPTIONS'] })).not.toHaveProperty(
+      'JAVA_TOOL_OPTIONS',
+    );
+    expect(variablesOfOnly(new Set(['java']))).toEqual(['JAVA_TOOL_OPTIONS']);
+    // Agents need the others.
+    expect(variablesOfOnly(new Set(['node']))).toEqual(['NODE_OPTIONS']);
+    expect(variablesOfOnly(new Set())).toEqual([]);
+    expect(clients.map(({ name }) => name).toSorted()).toEqual(clientNames.toSorted());
   });
 
   test('leave the wget settings of a person unchanged', () => {
@@ -94,7 +120,11 @@ describe('the variables for clients', () => {
   });
 
   test('are the same when they are applied twice', () => {
-    const once = given({ NO_PROXY: 'corp.example', JAVA_TOOL_OPTIONS: '-Xmx1g' });
+    const once = given({
+      NO_PROXY: 'corp.example',
+      JAVA_TOOL_OPTIONS: '-Xmx1g',
+      NODE_OPTIONS: '--no-warnings',
+    });
     expect(given({ ...once })).toEqual(once);
   });
 });

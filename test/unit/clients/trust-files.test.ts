@@ -47,6 +47,7 @@ describe('the trust files', () => {
       'extra.pem',
       'hgrc',
       'java.p12',
+      'node-proxy.cjs',
       'php',
       'wgetrc',
     ]);

@@ -10,6 +10,7 @@ import {
 } from '../../../src/config/catalog.ts';
 import { renderEnvironmentIndex, renderFormIndex } from '../../../tools/config-files.ts';
 import { environmentReferences, loadConfig } from '../../../src/config/load.ts';
+import { readForm } from '../../../src/proxy/placeholders/codes.ts';
 import { shippedFile } from '../../../src/lib/package-files.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
@@ -50,6 +51,15 @@ test('the forms of credentials include those of the config file and of provider 
 });
 
 describe('credential variables of the shipped providers', () => {
+  test('have the form that their program accepts: the CLI of Copilot refuses classic tokens', async () => {
+    const form = (await named('github', {}))?.find(
+      ({ name }) => name === 'COPILOT_GITHUB_TOKEN',
+    )?.placeholder;
+    // github_pat_, 22 characters, _ and 59 characters
+    expect(form).toMatch(/^github_pat_[0-9A-Za-z]{22}_[0-9A-Za-z]{59}$/);
+    expect(readForm(form ?? '')).not.toBeNull();
+  });
+
   test('are named by at least forty providers', async () => {
     const found = credentialVariables((await configOf({})).providers);
     expect(found.length).toBeGreaterThanOrEqual(40);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent, AuditLine } from '../../../../src/domain/event.ts';
-import { summaryText } from '../../../../src/cli/run/run-summary.ts';
+import { summaryText, unusedNote } from '../../../../src/cli/run/run-summary.ts';
 import { countRequests } from '../../../../src/operations/run-report.ts';
 
 const line = (event: Partial<AuditEvent>): AuditLine => ({
@@ -41,6 +41,21 @@ describe('the summary of a run', () => {
 
   it('says that no request came through the proxy, and that the program may ignore the proxy settings', () => {
     expect(told([])).toBe('sidekey: no request came through the proxy');
+  });
+
+  it.each([
+    ['/usr/bin/svn', 0, /^if svn did call a server: It reads no variables/],
+    ['python3.11', 1, /urllib3 by itself, tornado and treq bypass the proxy/],
+    ['NODE.EXE'.toLowerCase(), 0, /^if node did call .*ws and superagent bypass the proxy/],
+    ['./agent', 1, /^if agent did call a server, it ignores HTTPS_PROXY.*docs\/clients\.md/],
+    ['ruby', null, /^if ruby did call a server, it ignores HTTPS_PROXY/],
+    ['ruby', 0, null],
+    ['ls', 0, null],
+  ] as const)('names why the requests of %s (exit code %s) may not be seen', (program, code, note) => {
+    const text = unusedNote({ program, code, isConfined: false });
+    expect(unusedNote({ program, code, isConfined: true })).toBe(code === 0 ? null : text);
+    if (note === null) expect(text).toBeNull();
+    else expect(text).toMatch(note);
   });
 
   it('lists each refusal once, at most five, with the command that allows it', () => {
