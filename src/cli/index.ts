@@ -17,8 +17,9 @@ import { createAsk, createScreen, type Input, openLines, readInput } from './ter
 import { createOutput, type Streams } from './output.ts';
 import { packageVersion } from '../lib/package-files.ts';
 import { didYouMean } from '../lib/text.ts';
-import { errorPhrase, SidekeyError } from '../lib/errors.ts';
+import { errorFacts, errorPhrase, SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';
+import { obstacleOf } from '../lib/obstacle.ts';
 import { wallClock } from '../lib/wall-clock.ts';
 
 interface CommonOptions {
@@ -209,6 +210,19 @@ function createOption([flags, summary, details = {}]: OptionRow): Option {
 
 function failureOf(error: unknown): SidekeyError {
   if (error instanceof SidekeyError) return error;
+  if (error instanceof Error && 'suppressed' in error && 'error' in error) {
+    // Several parts failed to close, usually for one reason (`SuppressedError`).
+    const first = failureOf(error.suppressed);
+    return first.code === 'internal' ? failureOf(error.error) : first;
+  }
+  if (obstacleOf(error) !== undefined)
+    return new SidekeyError(
+      'file_unwritable',
+      `${errorFacts(error).message ?? 'A file cannot be written'}.`,
+      {
+        cause: error,
+      },
+    );
   return new SidekeyError('internal', `Internal error (please report it): ${errorPhrase(error)}.`, {
     cause: error,
   });

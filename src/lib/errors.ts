@@ -1,14 +1,20 @@
 import { type FailureCode, failures } from './failures.ts';
 import type { Hint } from './hint.ts';
+import { obstacleOf } from './obstacle.ts';
 
 interface SidekeyErrorOptions {
-  /** Next step: an exact action, config line or link. Default: from the table. */
+  /**
+   * Next step: an exact action, config line or link. Default: from the table. If a file cannot be written,
+   * the state of the machine that `cause` reports has its own, such as for a full disk.
+   */
   readonly hint?: Hint | undefined;
   /** Underlying error. Never shown to a client of the proxy. */
   readonly cause?: unknown;
   /** Milliseconds after which a retry may succeed: `Retry-After` of the response (RFC 9110 §10.2.3). */
   readonly retryAfterMs?: number | undefined;
 }
+
+const ofFiles: ReadonlySet<FailureCode> = new Set(['file_unwritable', 'audit_unavailable']);
 
 /**
  * A failure with a code of the table, a sentence, and a next step. Message and hint must never contain a
@@ -27,7 +33,8 @@ export class SidekeyError extends Error {
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
-    this.hint = options.hint ?? failures[code].hint;
+    const obstacle = ofFiles.has(code) ? obstacleOf(options.cause) : undefined;
+    this.hint = obstacle?.hint ?? options.hint ?? failures[code].hint;
     this.retryAfterMs = options.retryAfterMs;
   }
 

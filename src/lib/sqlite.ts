@@ -83,7 +83,7 @@ export function isDuplicate(error: unknown): boolean {
 }
 
 /** Returns the extended result code of a node:sqlite error, or null for any other error. */
-function resultCode(error: unknown): number | null {
+export function resultCode(error: unknown): number | null {
   if (!(error instanceof Error) || !('errcode' in error) || typeof error.errcode !== 'number') return null;
   return error.errcode;
 }

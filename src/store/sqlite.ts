@@ -12,18 +12,11 @@ import {
 } from 'kysely';
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
 import { isPrivate, isWritableByAll, syncFolder } from '../lib/os.ts';
-import {
-  closeDatabase,
-  type Database,
-  isDuplicate,
-  openDatabase,
-  pragma,
-  type SqliteCode,
-  sqliteCode,
-} from '../lib/sqlite.ts';
+import { closeDatabase, type Database, openDatabase, pragma, sqliteCode } from '../lib/sqlite.ts';
 import { shellWord } from '../lib/text.ts';
 import { createCheckPace } from '../lib/timers.ts';
 import type { StoreTables } from './copy.ts';
+import { damagedStore, sqliteFault, unwritable } from './sqlite-fault.ts';
 import { sqlStore } from './sql-store.ts';
 import { migrate, migrations, type Migrations, schemaState } from './migrations.ts';
 import { type Schema, unsyncedMark } from './schema.ts';
@@ -216,10 +209,14 @@ function bound(parameters: readonly unknown[]): SQLInputValue[] {
 /** Prepares a statement for Kysely. */
 function statementOf(database: Database, sql: string): SqliteStatement {
   const statement = database.prepare(sql);
+  // After some errors, such as a full disk, SQLite has rolled back itself, and another rollback would fail
+  // and hide the error (https://sqlite.org/lang_transaction.html).
+  const isDone = () => sql === 'rollback' && !database.isTransaction;
   return {
     reader: statement.columns().length > 0,
     all: (parameters) => statement.all(...bound(parameters)),
-    run: (parameters) => statement.run(...bound(parameters)),
+    run: (parameters) =>
+      isDone() ? { changes: 0, lastInsertRowid: 0 } : statement.run(...bound(parameters)),
     iterate: (parameters) => statement.iterate(...bound(parameters)),
   };
 }
@@ -321,6 +318,8 @@ async function build(draft: string, options: SqliteFileOptions): Promise<void> {
   using database = connect(draft, options.busyTimeoutMs);
   database.exec(`pragma page_size = ${pageSize}; pragma application_id = ${applicationId}`);
   await upgrade(database, options.migrations);
+  // The close ignores that a full disk does not take the pages of the log, and the log is removed.
+  pragma(database, 'wal_checkpoint(truncate)');
 }
 
 function connect(path: string, busyTimeoutMs: number): Database {
@@ -450,56 +449,4 @@ async function checkWritable(path: string, mode: number): Promise<void> {
   } catch (cause) {
     throw unwritable(path, cause);
   }
-}
-
-/** Returns the failure for a file or folder of the store that cannot be written. */
-function unwritable(path: string, cause: unknown): SidekeyError {
-  return new SidekeyError('file_unwritable', `The store needs to write to ${path}, and cannot.`, {
-    hint: `Make ${path} writable for the user that runs Sidekey, or set another "store" in the configuration.`,
-    cause,
-  });
-}
-
-/**
- * Classifies a SQLite error (https://sqlite.org/rescode.html): a violated unique constraint, or a fault of
- * the store at `location`. After an unknown error, the store is unusable and never treated as empty.
- */
-export function sqliteFault(location: string, error: unknown): 'duplicate' | SidekeyError {
-  if (error instanceof SidekeyError) return error;
-  if (isDuplicate(error)) return 'duplicate';
-  const code = sqliteCode(error);
-  // ERROR: the SQL does not fit the tables. The queries are fixed, so the tables are not those of a store.
-  if (code === 'CORRUPT' || code === 'NOTADB' || code === 'FORMAT' || code === 'ERROR')
-    return damagedStore(location, 'it cannot be read', error);
-  return new SidekeyError('store_unavailable', `The store at ${location} cannot be used${reason(code)}.`, {
-    hint: 'Nothing was lost: try again when the cause is gone.',
-    cause: error,
-  });
-}
-
-/** Returns the failure for an existing file that is not an intact store. */
-function damagedStore(location: string, why: string, cause?: unknown): SidekeyError {
-  return new SidekeyError(
-    'store_damaged',
-    `The store at ${location} is damaged: ${why}. It was left as it is.`,
-    {
-      hint: `Restore it from a backup, or move ${location} away to begin with an empty store.`,
-      cause,
-    },
-  );
-}
-
-const reasons: Readonly<Partial<Record<SqliteCode, string>>> = {
-  BUSY: 'another program has locked it',
-  LOCKED: 'another program has locked it',
-  FULL: 'the disk is full',
-  READONLY: 'it is read-only',
-  CANTOPEN: 'the file cannot be opened',
-  IOERR: 'the disk reports an error',
-  NOMEM: 'there is not enough memory',
-};
-
-function reason(code: SqliteCode | null): string {
-  const text = code === null ? undefined : reasons[code];
-  return text === undefined ? '' : `: ${text}`;
 }

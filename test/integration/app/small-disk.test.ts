@@ -1,0 +1,46 @@
+/** States of a real file system: a tmpfs of 1 MB in a mount namespace of the test. */
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+const program = fileURLToPath(new URL('../../support/store-on-small-disk.ts', import.meta.url));
+
+const mounts = 'mount -t tmpfs -o size=1m,mode=0700 tmpfs "$0"';
+
+const canMount = (() => {
+  try {
+    execFileSync('unshare', ['-rm', 'sh', '-c', 'mount -t tmpfs tmpfs /mnt'], { stdio: 'ignore' });
+    return process.platform === 'linux';
+  } catch {
+    return false;
+  }
+})();
+
+interface Attempt {
+  readonly what: string;
+  readonly code: string;
+  readonly message?: string;
+  readonly hint?: string;
+}
+
+test.skipIf(!canMount)('a store on a full disk is unavailable, and never damaged', async () => {
+  const script = `${mounts} && exec "$1" "$2" "$0"`;
+  const args = ['-rm', 'sh', '-c', script, await tempFolder(), process.execPath, program];
+  const printed = execFileSync('unshare', args, { encoding: 'utf8' });
+  const attempts = printed
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Attempt);
+  const failures = attempts.filter(({ code }) => code !== 'ok');
+  expect(failures.length).toBeGreaterThan(20);
+  for (const failure of failures)
+    expect(failure).toMatchObject({
+      code: expect.stringMatching(/^(store_unavailable|file_unwritable)$/) as string,
+      message: expect.stringMatching(/: the disk is full\.$/) as string,
+      hint: expect.stringMatching(/^free space/) as string,
+    });
+  const whats = failures.map(({ what }) => what);
+  expect(whats).toEqual(expect.arrayContaining(['insert 3', 'transaction 3']));
+  expect(whats.filter((what) => what.includes('after'))).toEqual([]);
+});
