@@ -1,7 +1,11 @@
 /** States of a real file system: a tmpfs of 1 MB in a mount namespace of the test. */
 import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { home } from '../../support/command-line.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const program = fileURLToPath(new URL('../../support/store-on-small-disk.ts', import.meta.url));
@@ -44,3 +48,23 @@ test.skipIf(!canMount)('a store on a full disk is unavailable, and never damaged
   expect(whats).toEqual(expect.arrayContaining(['insert 3', 'transaction 3']));
   expect(whats.filter((what) => what.includes('after'))).toEqual([]);
 });
+
+test.skipIf(!canMount).each([1, 2])(
+  'SIGTERM ends a proxy with %i processes whose file system has become read-only',
+  async (workers) => {
+    const at = await home({ version: 1, workers, proxy: { listen: '127.0.0.1:0' } });
+    const signals = await tempFolder();
+    const script = `(
+      while ! test -e "$1/change"; do sleep 0.05; done
+      mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && touch "$1/changed"
+    ) & shift; exec "$@"`;
+    const within = ['unshare', '-rm', 'sh', '-c', script, at.at('.'), signals];
+    const { stop } = await at.start({ within });
+    await writeFile(join(signals, 'change'), '');
+    await expect.poll(() => existsSync(join(signals, 'changed')), { timeout: 10_000 }).toBe(true);
+    const { stderr } = await stop();
+    expect(stderr).not.toContain('Internal error');
+    expect(stderr).not.toContain('SuppressedError');
+  },
+  30_000,
+);
