@@ -91,19 +91,29 @@ describe('with several workers', { timeout: 120_000 }, () => {
     });
   });
 
-  test('a worker that is killed before it serves is replaced', async () => {
+  test.each([
+    ['before it is told to serve', 'setTimeout(end, 100);'],
+    ['when it is told to serve', "process.once('message', end);"],
+  ])('a worker that is killed %s is replaced', async (_when, ending) => {
     const at = await home({ version: 1, workers: 2, proxy: { listen: '127.0.0.1:0' } });
     const killer = at.at('killer.mjs');
-    // Of the workers, the one that makes the folder ends itself.
+    // The worker that makes the folder ends itself.
     await writeFile(
       killer,
       `import { mkdirSync } from 'node:fs';
-      if (process.argv.includes('--worker'))
+      const end = () => process.kill(process.pid, 'SIGKILL');
+      const isFirst = () => {
         try {
           mkdirSync(${JSON.stringify(at.at('one'))});
-          setTimeout(() => process.kill(process.pid, 'SIGKILL'), 100);
-          await new Promise(() => {});
-        } catch {}`,
+          return true;
+        } catch {
+          return false;
+        }
+      };
+      if (process.argv.includes('--worker') && isFirst()) {
+        ${ending}
+        await new Promise(() => {});
+      }`,
     );
     const { url, stop } = await at.start({ env: { NODE_OPTIONS: `--import=${pathToFileURL(killer).href}` } });
     const runFile = at.at('data', `sidekey-workers-${new URL(url).port}.json`);
