@@ -37,7 +37,9 @@ export function lookAtAudit(
     let last: AuditLine | null = null;
     for await (const line of tailAudit({ file, lines: 1 })) last = line;
     const at = last === null ? null : Date.parse(last.time);
-    const when = at === null ? 'nothing recorded yet' : `last event ${relativeTime(at, now)}`;
+    const endNeeds = await auditEndNeeds(audit, view);
+    const nothing = endNeeds.length === 0 ? 'nothing recorded yet' : 'its lines are gone';
+    const when = at === null ? nothing : `last event ${relativeTime(at, now)}`;
     const looked = sinks.map(({ name }) => lookAtSink(file, name, now));
     const parts = [displayName(file), ...(bytes === 0 ? [] : [sizeText(bytes)]), when, keptText(audit)];
     const free = freeBytes(file);
@@ -58,7 +60,7 @@ export function lookAtAudit(
       },
       [
         ...writeNeeds(file),
-        ...(await auditEndNeeds(audit, view)),
+        ...endNeeds,
         ...spaceNeeds(audit, free),
         ...looked.flatMap(({ need }) => need ?? []),
         ...(await leakNeeds(file, now)),

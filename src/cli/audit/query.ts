@@ -1,3 +1,5 @@
+import { logBytes } from '../../audit/log-files.ts';
+import type { Config } from '../../config/config.ts';
 import type { AuditLine } from '../../domain/event.ts';
 import type { Context } from '../context.ts';
 import { createTable, type Display } from '../display.ts';
@@ -10,6 +12,8 @@ import { onInterrupt } from '../terminal.ts';
 import { displayName } from '../../config/problem.ts';
 import { type Grant, titleOf } from '../../domain/grant.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
+import { withHint } from '../../lib/hint.ts';
+import { auditEndNeeds } from '../../operations/look-at-audit.ts';
 
 /** Lines that are buffered to align their columns. Later lines are printed at once. */
 const aligned = 500;
@@ -22,7 +26,8 @@ export async function query(context: Context, options: QueryOptions): Promise<vo
     throw new SidekeyError('input_invalid', '--csv excludes --json and --raw.', { hint: 'give one of them' });
   }
   if (csv || raw || options.output !== undefined) return exportLines(context, options);
-  const { file, grants, events } = await prepareQuery(context, options);
+  const { config, grants, events } = await prepareQuery(context, options);
+  const { file } = config.audit;
   const nameOf = grantNames(grants);
   let held: AuditLine[] | null = [];
   let format = lineFormat(output.display, [], nameOf);
@@ -42,7 +47,10 @@ export async function query(context: Context, options: QueryOptions): Promise<vo
       if (held.length === aligned) printHeld();
     }
   });
-  if (held?.length === 0) output.say(`No events found in ${displayName(file)}.`);
+  if (held?.length === 0)
+    output.say(
+      logBytes(file) > 0 ? `No events found in ${displayName(file)}.` : await emptyText(context, config),
+    );
   printHeld();
 }
 
@@ -59,7 +67,7 @@ async function prepareQuery(context: Context, options: QueryOptions) {
   const at = context.now();
   checkConditions(options, at);
   const last = options.lines === undefined ? undefined : readCount(options.lines);
-  return { ...eventQuery(config, options, { grants, at, last }), file: config.audit.file, grants };
+  return { ...eventQuery(config, options, { grants, at, last }), config, grants };
 }
 
 /** Writes lines byte for byte, so that their hashes can still be verified, or as CSV. */
@@ -109,7 +117,7 @@ export async function tail(
     for await (const line of tailEvents(config, { lines, brief })) last.push(line);
     format = lineFormat(output.display, last, nameOf);
     for (const line of last) print(line);
-    if (last.length === 0) output.say(`Nothing was recorded in ${displayName(config.audit.file)} yet.`);
+    if (last.length === 0) output.say(await emptyText(context, config));
     return;
   }
   const stop = new AbortController();
@@ -119,6 +127,14 @@ export async function tail(
   } finally {
     giveBack();
   }
+}
+
+/** Returns why the log shows no event: lines that the store or a head record names may be gone. */
+async function emptyText({ withView }: Context, { audit }: Pick<Config, 'audit'>): Promise<string> {
+  const [need] = await withView((view) => auditEndNeeds(audit, view)).catch(() => []);
+  if (need !== undefined) return withHint(need.sentence, need.hint);
+  const name = displayName(audit.file);
+  return logBytes(audit.file) === 0 ? `Nothing was recorded in ${name} yet.` : `No events found in ${name}.`;
 }
 
 function readCount(text: string): number {
