@@ -17,6 +17,7 @@ import { ProcessFigures } from '../proxy/telemetry/figures.ts';
 import type { Tracer } from '../proxy/telemetry/traces.ts';
 import type { StandardOutput } from './audit-upkeep.ts';
 import { ConfigInForce } from './config-in-force.ts';
+import { followAuthority } from './follow-authority.ts';
 import { refreshParts } from './refresh-parts.ts';
 import { openState, type State } from './state.ts';
 import { openUpstreamClient } from './upstream.ts';
@@ -98,7 +99,11 @@ export async function openCore(config: Config, parts: ProxyParts, opened: AsyncD
   parts.storeOpened?.(state.grants);
   const { directory, permittedNames } = initial.ca;
   const onCreate = async ({ name }: { name: string }) => audit.append({ event: 'ca.created', reason: name });
-  const authority = await openAuthority({ directory, permittedNames, vault: state.vault, now, onCreate });
+  const { vault } = state;
+  const created = await openAuthority({ directory, permittedNames, vault, now, onCreate });
+  const authority = opened.adopt(await followAuthority(created, { config: initial, vault, now, log }), (it) =>
+    it.close(),
+  );
 
   const ownPorts: number[] = [];
   const openClient = (next: Config) => openUpstreamClient(next, { env, ownPorts: () => ownPorts });
