@@ -12,14 +12,14 @@ import {
 } from './command.ts';
 import { commandTable } from './commands.ts';
 import { assertOutsideRun, createContext } from './context.ts';
+import { failureOf } from './failure-of.ts';
 import { wrapMessage, wrapWords } from './display.ts';
 import { createAsk, createScreen, type Input, openLines, readInput } from './terminal.ts';
 import { createOutput, type Streams } from './output.ts';
 import { packageVersion } from '../lib/package-files.ts';
 import { didYouMean } from '../lib/text.ts';
-import { errorFacts, errorPhrase, SidekeyError } from '../lib/errors.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';
-import { obstacleOf } from '../lib/obstacle.ts';
 import { wallClock } from '../lib/wall-clock.ts';
 
 interface CommonOptions {
@@ -206,26 +206,6 @@ function createOption([flags, summary, details = {}]: OptionRow): Option {
     option.argParser((value: string, before: string[] | undefined) => [...(before ?? []), value]);
   }
   return option;
-}
-
-function failureOf(error: unknown): SidekeyError {
-  if (error instanceof SidekeyError) return error;
-  if (error instanceof Error && 'suppressed' in error && 'error' in error) {
-    // Several parts failed to close, usually for one reason (`SuppressedError`).
-    const first = failureOf(error.suppressed);
-    return first.code === 'internal' ? failureOf(error.error) : first;
-  }
-  if (obstacleOf(error) !== undefined)
-    return new SidekeyError(
-      'file_unwritable',
-      `${errorFacts(error).message ?? 'A file cannot be written'}.`,
-      {
-        cause: error,
-      },
-    );
-  return new SidekeyError('internal', `Internal error (please report it): ${errorPhrase(error)}.`, {
-    cause: error,
-  });
 }
 
 /** `add <name>`, without the `[options]` that every command has. */

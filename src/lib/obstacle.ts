@@ -20,7 +20,7 @@ export const obstacles = {
   },
   EROFS: {
     why: 'its file system is read-only',
-    hint: 'mount it writable again (the system makes it read-only after an error of the disk), then try again',
+    hint: 'mount it writable again (an error of the disk can make it read-only), then try again',
   },
   EIO: {
     why: 'the disk reports an error',

@@ -14,6 +14,7 @@ import { formatDuration, formatSize } from '../config/scalar.ts';
 import type { AuditLine } from '../domain/event.ts';
 import { isSystemError, systemCode } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
+import { obstacleOf } from '../lib/obstacle.ts';
 import { shellWord } from '../lib/text.ts';
 import type { Store } from '../store/store.ts';
 import type { Vault } from '../store/vault/vault.ts';
@@ -95,9 +96,8 @@ function writeNeeds(file: string): Need[] {
     if (isSystemError(error, 'ENOENT')) return [];
     const sentence = `The audit log ${displayName(file)} cannot be written (${systemCode(error)}): every request is refused.`;
     const isOwn = statSync(file, { throwIfNoEntry: false })?.uid === process.getuid?.();
-    return [
-      { sentence, hint: isOwn ? `chmod u+w ${shellWord(file)}` : `sudo chown "$USER" ${shellWord(file)}` },
-    ];
+    const access = isOwn ? `chmod u+w ${shellWord(file)}` : `sudo chown "$USER" ${shellWord(file)}`;
+    return [{ sentence, hint: obstacleOf(error)?.hint ?? access }];
   }
 }
 

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
+import { hintText } from '../../../src/lib/hint.ts';
 import { sqliteFault } from '../../../src/store/sqlite-fault.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
@@ -48,7 +49,7 @@ describe('an SQLite error', () => {
     });
     expect(fault.message).toContain(path);
     // Only a damaged store may be moved away.
-    expect(String(fault.hint).includes('away')).toBe(expected === 'store_damaged');
+    expect(hintText(fault.hint).includes('away')).toBe(expected === 'store_damaged');
   });
 
   it.each([
