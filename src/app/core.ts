@@ -1,6 +1,7 @@
 import type { AssumedToken } from '../agents/authenticator.ts';
 import { withListener } from '../audit/log.ts';
 import { openAuthority } from '../ca/authority.ts';
+import { followAuthority } from '../ca/existing-authority.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Origin } from '../domain/event.ts';
@@ -17,7 +18,6 @@ import { ProcessFigures } from '../proxy/telemetry/figures.ts';
 import type { Tracer } from '../proxy/telemetry/traces.ts';
 import type { StandardOutput } from './audit-upkeep.ts';
 import { ConfigInForce } from './config-in-force.ts';
-import { followAuthority } from './follow-authority.ts';
 import { refreshParts } from './refresh-parts.ts';
 import { openState, type State } from './state.ts';
 import { openUpstreamClient } from './upstream.ts';

@@ -12,13 +12,12 @@ import {
 } from './command.ts';
 import { commandTable } from './commands.ts';
 import { assertOutsideRun, createContext } from './context.ts';
-import { failureOf } from './failure-of.ts';
 import { wrapMessage, wrapWords } from './display.ts';
 import { createAsk, createScreen, type Input, openLines, readInput } from './terminal.ts';
 import { createOutput, type Streams } from './output.ts';
 import { packageVersion } from '../lib/package-files.ts';
 import { didYouMean } from '../lib/text.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { failureOf, SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';
 import { wallClock } from '../lib/wall-clock.ts';
 

@@ -12,9 +12,8 @@ import type { Config } from '../config/config.ts';
 import { displayName } from '../config/problem.ts';
 import { formatDuration, formatSize } from '../config/scalar.ts';
 import type { AuditLine } from '../domain/event.ts';
-import { isSystemError, systemCode } from '../lib/errors.ts';
-import { hintOf, remedy } from '../lib/hint.ts';
-import { obstacleOf } from '../lib/obstacle.ts';
+import { isSystemError, obstacleOf, systemCode } from '../lib/errors.ts';
+import { hintOf, remedy, withHint } from '../lib/hint.ts';
 import { shellWord } from '../lib/text.ts';
 import type { Store } from '../store/store.ts';
 import type { Vault } from '../store/vault/vault.ts';
@@ -79,6 +78,15 @@ export async function auditEndNeeds({ file }: Config['audit'], view: HealthView 
   if (fault === null) return [];
   const sentence = `The audit log ${displayName(file)} was changed after it was written. ${fault}`;
   return [{ sentence, hint: remedy('audit.verify') }];
+}
+
+/** Returns why a reading of the log shows no event: it has none, or its lines are gone. */
+export async function describeEmptyLog(audit: Config['audit'], view: HealthView | null): Promise<string> {
+  const name = displayName(audit.file);
+  if (logBytes(audit.file) > 0) return `No events found in ${name}.`;
+  const [need] = await auditEndNeeds(audit, view);
+  if (need === undefined) return `Nothing was recorded in ${name} yet.`;
+  return withHint(need.sentence, need.hint);
 }
 
 async function endFault(file: string, vault: Vault, store: Store | null): Promise<string | null> {

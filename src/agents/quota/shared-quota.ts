@@ -10,8 +10,8 @@ import {
   openDatabase,
   pragma,
   sqliteCode,
+  sqliteObstacle,
 } from '../../lib/sqlite.ts';
-import { sqliteObstacle } from '../../lib/sqlite-obstacle.ts';
 import { shellWord } from '../../lib/text.ts';
 import type { RuleLimit } from '../../proxy/policy/rule.ts';
 import {

@@ -1,4 +1,3 @@
-import { logBytes } from '../../audit/log-files.ts';
 import type { Config } from '../../config/config.ts';
 import type { AuditLine } from '../../domain/event.ts';
 import type { Context } from '../context.ts';
@@ -9,11 +8,9 @@ import { counted, dateTime, duration } from '../../operations/format.ts';
 import { openOutputFile, type OutputFileOptions } from '../output-file.ts';
 import { duringStep } from '../operation-command.ts';
 import { onInterrupt } from '../terminal.ts';
-import { displayName } from '../../config/problem.ts';
 import { type Grant, titleOf } from '../../domain/grant.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
-import { withHint } from '../../lib/hint.ts';
-import { auditEndNeeds } from '../../operations/look-at-audit.ts';
+import { describeEmptyLog } from '../../operations/look-at-audit.ts';
 
 /** Lines that are buffered to align their columns. Later lines are printed at once. */
 const aligned = 500;
@@ -27,7 +24,6 @@ export async function query(context: Context, options: QueryOptions): Promise<vo
   }
   if (csv || raw || options.output !== undefined) return exportLines(context, options);
   const { config, grants, events } = await prepareQuery(context, options);
-  const { file } = config.audit;
   const nameOf = grantNames(grants);
   let held: AuditLine[] | null = [];
   let format = lineFormat(output.display, [], nameOf);
@@ -47,10 +43,7 @@ export async function query(context: Context, options: QueryOptions): Promise<vo
       if (held.length === aligned) printHeld();
     }
   });
-  if (held?.length === 0)
-    output.say(
-      logBytes(file) > 0 ? `No events found in ${displayName(file)}.` : await emptyText(context, config),
-    );
+  if (held?.length === 0) output.say(await emptyText(context, config));
   printHeld();
 }
 
@@ -129,12 +122,9 @@ export async function tail(
   }
 }
 
-/** Returns why the log shows no event: lines that the store or a head record names may be gone. */
-async function emptyText({ withView }: Context, { audit }: Pick<Config, 'audit'>): Promise<string> {
-  const [need] = await withView((view) => auditEndNeeds(audit, view)).catch(() => []);
-  if (need !== undefined) return withHint(need.sentence, need.hint);
-  const name = displayName(audit.file);
-  return logBytes(audit.file) === 0 ? `Nothing was recorded in ${name} yet.` : `No events found in ${name}.`;
+/** Returns why a reading of the log shows no event. */
+function emptyText({ withView }: Context, { audit }: Pick<Config, 'audit'>): Promise<string> {
+  return withView((view) => describeEmptyLog(audit, view)).catch(() => describeEmptyLog(audit, null));
 }
 
 function readCount(text: string): number {

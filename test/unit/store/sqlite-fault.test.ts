@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { hintText } from '../../../src/lib/hint.ts';
-import { sqliteFault } from '../../../src/store/sqlite-fault.ts';
+import { sqliteFault } from '../../../src/store/sqlite.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 /** An error as node:sqlite throws it. */

@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest';
-import { failureOf } from '../../../src/cli/failure-of.ts';
-import { SidekeyError } from '../../../src/lib/errors.ts';
+import { failureOf, SidekeyError } from '../../../src/lib/errors.ts';
 
 const systemError = (code: string) =>
   Object.assign(new Error(`${code}: refused, open '/data/file'`), { code, syscall: 'open', errno: -1 });
