@@ -1,6 +1,7 @@
 import type { AssumedToken } from '../agents/authenticator.ts';
 import { withListener } from '../audit/log.ts';
 import { openAuthority } from '../ca/authority.ts';
+import { followAuthority } from '../ca/existing-authority.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Origin } from '../domain/event.ts';
@@ -98,7 +99,11 @@ export async function openCore(config: Config, parts: ProxyParts, opened: AsyncD
   parts.storeOpened?.(state.grants);
   const { directory, permittedNames } = initial.ca;
   const onCreate = async ({ name }: { name: string }) => audit.append({ event: 'ca.created', reason: name });
-  const authority = await openAuthority({ directory, permittedNames, vault: state.vault, now, onCreate });
+  const { vault } = state;
+  const created = await openAuthority({ directory, permittedNames, vault, now, onCreate });
+  const authority = opened.adopt(await followAuthority(created, { config: initial, vault, now, log }), (it) =>
+    it.close(),
+  );
 
   const ownPorts: number[] = [];
   const openClient = (next: Config) => openUpstreamClient(next, { env, ownPorts: () => ownPorts });

@@ -22,7 +22,7 @@ export type Certificates = ReturnType<typeof openCertificates>;
 export function openCertificates({ parts, opened, state, authority }: Core) {
   const { now, ticketMaterial } = parts;
   const tickets = createTicketKeys(ticketMaterial);
-  const leaves = createLeafCache({ authority: () => authority, now, tickets });
+  const leaves = createLeafCache({ authority: authority.current, now, tickets });
   const leafFor = (host: string) => leaves.secureContextFor(host);
   const ahead = createLeafPrefetch({ leaves, soon, later: (ms, run) => timers.after(ms, run) });
   opened.defer(() => ahead.close());

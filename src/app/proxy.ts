@@ -76,7 +76,7 @@ async function compose(config: Config, parts: ProxyParts, opened: AsyncDisposabl
     address,
     pages: administration.approvals.url,
     state,
-    authority,
+    authority: authority.current(),
     config: current.config,
     figures: administration.metrics.own,
     reload: () => current.reload(),

@@ -90,6 +90,8 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   let cancelGrace: (() => void) | null = null;
   /** File that lists the serving workers; null: they do not serve yet. */
   let runFile: string | null = null;
+  /** Workers that ended before they served, while `listen` waits for the others. */
+  const endedEarly: (readonly [WorkerProcess, WorkerEnd])[] = [];
 
   function start(): void {
     const worker = startWorker(parts.env, now, {
@@ -137,8 +139,12 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
   }
 
   function replace(worker: WorkerProcess, how: WorkerEnd): void {
-    // A successor already runs, or `listen` rejects with the error.
-    if (worker.isLeaving || (runFile === null && worker.servesSince === null)) return;
+    // A successor already runs.
+    if (worker.isLeaving) return;
+    if (runFile === null && worker.servesSince === null) {
+      endedEarly.push([worker, how]);
+      return;
+    }
     const servedMs = worker.servesSince === null ? 0 : Math.max(0, now() - worker.servesSince);
     const what = worker.servesSince === null ? 'before it served' : `after ${Math.round(servedMs / 1_000)} s`;
     const reason = `worker ${worker.pid} ended ${what}: ${endText(how)}`;
@@ -229,8 +235,12 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
         socket = parts.passed ?? (await openListeningSocket(host, port));
         const first = [...workers];
         for (const worker of first) serve(worker);
-        await Promise.all(first.map(({ ready }) => ready));
+        await Promise.allSettled(first.map(({ ready }) => ready));
+        // One that serves shows that a start is possible: the others crashed, and are replaced.
+        const all = [...first, ...endedEarly.map(([worker]) => worker)];
+        if (pids().length === 0) await Promise.all(all.map(({ ready }) => ready));
         runFile = runFileOf(machineFilesOf(given.config()), socket.address.port);
+        for (const [worker, how] of endedEarly.splice(0)) replace(worker, how);
         tell();
         return socket.address;
       },

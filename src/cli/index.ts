@@ -17,7 +17,7 @@ import { createAsk, createScreen, type Input, openLines, readInput } from './ter
 import { createOutput, type Streams } from './output.ts';
 import { packageVersion } from '../lib/package-files.ts';
 import { didYouMean } from '../lib/text.ts';
-import { errorPhrase, SidekeyError } from '../lib/errors.ts';
+import { failureOf, SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';
 import { wallClock } from '../lib/wall-clock.ts';
 
@@ -205,13 +205,6 @@ function createOption([flags, summary, details = {}]: OptionRow): Option {
     option.argParser((value: string, before: string[] | undefined) => [...(before ?? []), value]);
   }
   return option;
-}
-
-function failureOf(error: unknown): SidekeyError {
-  if (error instanceof SidekeyError) return error;
-  return new SidekeyError('internal', `Internal error (please report it): ${errorPhrase(error)}.`, {
-    cause: error,
-  });
 }
 
 /** `add <name>`, without the `[options]` that every command has. */

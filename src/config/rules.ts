@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { text } from '../lib/text.ts';
+import { didYouMean, text } from '../lib/text.ts';
+import { knownMethods } from '../proxy/policy/method-override.ts';
 import { parseJsonPath } from '../proxy/policy/parameters.ts';
 import { parsePathGlob, type PathGlob } from '../proxy/policy/path.ts';
 import {
@@ -28,12 +29,17 @@ function glob(description: string): z.ZodType<Glob, string> {
   return text<Glob>({ description }, parseGlob);
 }
 
-/** A method (RFC 9110 §9.1), in capitals like all registered methods. */
+/**
+ * A method (RFC 9110 §9.1), in capitals like all registered methods. A service may have methods of its own,
+ * but a name that nearly is a known method is a typing error.
+ */
 function method(description: string): z.ZodType<string, string> {
   const meta = { description, examples: ['GET', 'POST'], pattern: "^[!#$%&'*+.^_`|~0-9A-Z-]+$" };
   return text<string>(meta, (value) => {
-    if (/^[!#$%&'*+.^_`|~0-9A-Z-]+$/.test(value)) return value;
-    return { problem: 'is not a method in capitals, such as GET' };
+    if (!/^[!#$%&'*+.^_`|~0-9A-Z-]+$/.test(value))
+      return { problem: 'is not a method in capitals, such as GET' };
+    const near = knownMethods.has(value) ? null : didYouMean(value, [...knownMethods]);
+    return near === null ? value : { problem: `is not a known method; did you mean ${near}?` };
   });
 }
 

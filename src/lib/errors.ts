@@ -2,13 +2,18 @@ import { type FailureCode, failures } from './failures.ts';
 import type { Hint } from './hint.ts';
 
 interface SidekeyErrorOptions {
-  /** Next step: an exact action, config line or link. Default: from the table. */
+  /**
+   * Next step: an exact action, config line or link. Default: from the table. If a file cannot be written,
+   * the state of the machine that `cause` reports has its own, such as for a full disk.
+   */
   readonly hint?: Hint | undefined;
   /** Underlying error. Never shown to a client of the proxy. */
   readonly cause?: unknown;
   /** Milliseconds after which a retry may succeed: `Retry-After` of the response (RFC 9110 §10.2.3). */
   readonly retryAfterMs?: number | undefined;
 }
+
+const ofFiles: ReadonlySet<FailureCode> = new Set(['file_unwritable', 'audit_unavailable']);
 
 /**
  * A failure with a code of the table, a sentence, and a next step. Message and hint must never contain a
@@ -27,7 +32,8 @@ export class SidekeyError extends Error {
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
-    this.hint = options.hint ?? failures[code].hint;
+    const obstacle = ofFiles.has(code) ? obstacleOf(options.cause) : undefined;
+    this.hint = obstacle?.hint ?? options.hint ?? failures[code].hint;
     this.retryAfterMs = options.retryAfterMs;
   }
 
@@ -40,6 +46,42 @@ export class SidekeyError extends Error {
   get exit(): number {
     return failures[this.code].exit;
   }
+}
+
+/** Reason why an intact file cannot be used, and the next step. */
+export interface Obstacle {
+  readonly why: string;
+  readonly hint: Hint;
+}
+
+const tooManyFiles = {
+  why: 'too many files are open',
+  hint: 'raise the limit of open files (ulimit -n, or LimitNOFILE of a service), then start Sidekey again',
+};
+
+/** States of the machine, by the code of the system. No permission and no path of the user causes these. */
+export const obstacles = {
+  ENOSPC: { why: 'the disk is full', hint: 'free space on its disk, then try again' },
+  EDQUOT: {
+    why: 'the quota of the disk is used up',
+    hint: 'free space or raise the quota, then try again',
+  },
+  EROFS: {
+    why: 'its file system is read-only',
+    hint: 'mount it writable again (an error of the disk can make it read-only), then try again',
+  },
+  EIO: {
+    why: 'the disk reports an error',
+    hint: 'look for errors of the disk in the log of the system, then try again',
+  },
+  EMFILE: tooManyFiles,
+  ENFILE: tooManyFiles,
+} as const satisfies Readonly<Record<string, Obstacle>>;
+
+/** Returns the state of the machine that a system error reports; undefined for other errors. */
+export function obstacleOf(error: unknown): Obstacle | undefined {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  return (obstacles as Readonly<Partial<Record<string, Obstacle>>>)[code];
 }
 
 export function inputInvalid(sentence: string, hint: Hint): SidekeyError {
@@ -56,6 +98,23 @@ export function orThrow<T>(value: T | SidekeyError): T {
 export function caughtFailure(error: unknown): SidekeyError {
   if (error instanceof SidekeyError) return error;
   throw error;
+}
+
+/**
+ * Returns the failure of a command for any error. A state of the machine is no mistake of Sidekey. Of several
+ * errors (`SuppressedError`), the first counts: parts that fail to close usually do so for the same reason.
+ */
+export function failureOf(error: unknown): SidekeyError {
+  if (error instanceof SidekeyError) return error;
+  if (error instanceof Error && 'suppressed' in error && 'error' in error) {
+    const first = failureOf(error.suppressed);
+    return first.code === 'internal' ? failureOf(error.error) : first;
+  }
+  if (error instanceof Error && isOfTheSystem(error) && obstacleOf(error) !== undefined)
+    return new SidekeyError('file_unwritable', `${errorFacts(error).message}.`, { cause: error });
+  return new SidekeyError('internal', `Internal error (please report it): ${errorPhrase(error)}.`, {
+    cause: error,
+  });
 }
 
 /** Loggable facts of an error. */

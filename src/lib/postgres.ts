@@ -313,7 +313,7 @@ const states: Readonly<Record<string, { readonly why: string; readonly hint?: st
     why: 'it has too many connections',
     hint: 'lower "connections" in "store", or raise max_connections of the server',
   },
-  '53100': { why: 'its disk is full' },
+  '53100': { why: 'its disk is full', hint: 'free space on the disk of the server: nothing was lost' },
   '57': { why: 'the server stops, starts, or ended the statement' },
 };
 

@@ -14,6 +14,7 @@ export interface Finding {
     | 'CA'
     | 'domains'
     | 'grants'
+    | 'approvals'
     | 'proposals'
     | 'audit'
     | 'runs'

@@ -7,7 +7,7 @@ import { lookAtAudit } from './look-at-audit.ts';
 import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
 import { lookAtProxy } from './look-at-proxy.ts';
 import { lookAtRuns } from './look-at-runs.ts';
-import { lookAtCa, lookAtKey, lookAtProposals, lookAtStore } from './look-at-store.ts';
+import { lookAtApprovals, lookAtCa, lookAtKey, lookAtProposals, lookAtStore } from './look-at-store.ts';
 import { hintAnswer, remedies } from './members.ts';
 import { type Reading, reading } from './operation.ts';
 
@@ -103,7 +103,7 @@ async function lookInside({ open, lost, proxy, now }: HealthParts): Promise<read
   const looks = [
     { name: 'store', on: [], looking: () => lookAtStore(view) },
     { name: 'key', on: ['key'], looking: () => lookAtKey(view) },
-    { name: 'CA', on: ['key', 'ca'], looking: () => lookAtCa(view, now) },
+    { name: 'CA', on: ['key', 'ca'], looking: () => lookAtCa(view, now, proxy) },
     { name: 'domains', on: ['key', 'domains', 'policies'], looking: () => lookAtDomains(view) },
     { name: 'grants', on: ['key'], looking: () => lookAtGrants(view, proxy, now()) },
   ] as const;
@@ -114,7 +114,7 @@ async function lookInside({ open, lost, proxy, now }: HealthParts): Promise<read
     const isOpen = name === 'key' || lack === undefined || (name === 'grants' && lack === 'key');
     if (isOpen && !on.some((key) => lost.has(key))) findings.push(await attempt(name, looking));
   }
-  findings.push(...(await lookAtProposals(view, now())));
+  findings.push(...(await lookAtApprovals(view, now())), ...(await lookAtProposals(view, now())));
   return findings;
 }
 

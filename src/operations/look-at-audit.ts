@@ -12,8 +12,8 @@ import type { Config } from '../config/config.ts';
 import { displayName } from '../config/problem.ts';
 import { formatDuration, formatSize } from '../config/scalar.ts';
 import type { AuditLine } from '../domain/event.ts';
-import { isSystemError, systemCode } from '../lib/errors.ts';
-import { hintOf, remedy } from '../lib/hint.ts';
+import { isSystemError, obstacleOf, systemCode } from '../lib/errors.ts';
+import { hintOf, remedy, withHint } from '../lib/hint.ts';
 import { shellWord } from '../lib/text.ts';
 import type { Store } from '../store/store.ts';
 import type { Vault } from '../store/vault/vault.ts';
@@ -37,7 +37,9 @@ export function lookAtAudit(
     let last: AuditLine | null = null;
     for await (const line of tailAudit({ file, lines: 1 })) last = line;
     const at = last === null ? null : Date.parse(last.time);
-    const when = at === null ? 'nothing recorded yet' : `last event ${relativeTime(at, now)}`;
+    const endNeeds = await auditEndNeeds(audit, view);
+    const nothing = endNeeds.length === 0 ? 'nothing recorded yet' : 'its lines are gone';
+    const when = at === null ? nothing : `last event ${relativeTime(at, now)}`;
     const looked = sinks.map(({ name }) => lookAtSink(file, name, now));
     const parts = [displayName(file), ...(bytes === 0 ? [] : [sizeText(bytes)]), when, keptText(audit)];
     const free = freeBytes(file);
@@ -58,7 +60,7 @@ export function lookAtAudit(
       },
       [
         ...writeNeeds(file),
-        ...(await auditEndNeeds(audit, view)),
+        ...endNeeds,
         ...spaceNeeds(audit, free),
         ...looked.flatMap(({ need }) => need ?? []),
         ...(await leakNeeds(file, now)),
@@ -78,6 +80,15 @@ export async function auditEndNeeds({ file }: Config['audit'], view: HealthView 
   return [{ sentence, hint: remedy('audit.verify') }];
 }
 
+/** Returns why a reading of the log shows no event: it has none, or its lines are gone. */
+export async function describeEmptyLog(audit: Config['audit'], view: HealthView | null): Promise<string> {
+  const name = displayName(audit.file);
+  if (logBytes(audit.file) > 0) return `No events found in ${name}.`;
+  const [need] = await auditEndNeeds(audit, view);
+  if (need === undefined) return `Nothing was recorded in ${name} yet.`;
+  return withHint(need.sentence, need.hint);
+}
+
 async function endFault(file: string, vault: Vault, store: Store | null): Promise<string | null> {
   const log = logIdOf(resolve(file), hostname(), readHeads(file, vault));
   const stored = store === null ? undefined : await readStoredHeads(store, log, vault);
@@ -93,9 +104,8 @@ function writeNeeds(file: string): Need[] {
     if (isSystemError(error, 'ENOENT')) return [];
     const sentence = `The audit log ${displayName(file)} cannot be written (${systemCode(error)}): every request is refused.`;
     const isOwn = statSync(file, { throwIfNoEntry: false })?.uid === process.getuid?.();
-    return [
-      { sentence, hint: isOwn ? `chmod u+w ${shellWord(file)}` : `sudo chown "$USER" ${shellWord(file)}` },
-    ];
+    const access = isOwn ? `chmod u+w ${shellWord(file)}` : `sudo chown "$USER" ${shellWord(file)}`;
+    return [{ sentence, hint: obstacleOf(error)?.hint ?? access }];
   }
 }
 

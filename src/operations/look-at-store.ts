@@ -7,6 +7,7 @@ import { isRotating } from '../store/vault/ring.ts';
 import { attempt, type Finding, finding, type HealthView } from './finding.ts';
 import { counted, dateTime, isoTime, relativeTime, waitingText } from './format.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
+import type { ProxyProbe } from './proxy-probe.ts';
 
 export async function lookAtStore({ store, config, grants }: HealthView): Promise<Finding> {
   if (store === null) {
@@ -33,6 +34,18 @@ export async function lookAtStore({ store, config, grants }: HealthView): Promis
       agents: agents.length,
     },
   );
+}
+
+/** Returns no finding without requests that wait for a person. */
+export async function lookAtApprovals({ store }: HealthView, now: number): Promise<readonly Finding[]> {
+  if (store === null) return [];
+  const looked = await attempt('approvals', async () => {
+    const waiting = (await store.approvals.waiting(now)).length;
+    const text = `${counted(waiting, 'request')} ${waiting === 1 ? 'waits' : 'wait'} for a person`;
+    const needs = waiting === 0 ? [] : [{ sentence: `${text}.`, hint: remedy('approval.list') }];
+    return finding('approvals', text, { waiting }, needs);
+  });
+  return looked.ok ? [] : [looked];
 }
 
 /** Returns no finding without pending proposals: they are no problem. */
@@ -67,11 +80,19 @@ export async function lookAtKey({ vault, config: { key } }: HealthView): Promise
 
 const soonMs = 30 * 86_400_000;
 
-export async function lookAtCa(view: HealthView, now: () => number): Promise<Finding> {
+export async function lookAtCa(view: HealthView, now: () => number, proxy: ProxyProbe): Promise<Finding> {
   const authority = await openExistingCa(view, now);
   const { directory } = view.config.ca;
   if (authority === null) {
-    return finding('CA', `${displayName(directory)}, not created yet`, { directory, exists: false });
+    const facts = { directory, exists: false };
+    if ((await proxy.health()).kind !== 'serving')
+      return finding('CA', `${displayName(directory)}, not created yet`, facts);
+    return finding('CA', `${displayName(directory)}, missing`, facts, [
+      {
+        sentence: `The files of the CA in ${displayName(directory)} are missing, and the proxy signs with a CA that programs cannot find.`,
+        hint: 'restore them from a backup, or restart Sidekey: it makes a new CA, which clients have to trust',
+      },
+    ]);
   }
   const { name, certificateFile, fingerprint, notAfter } = authority;
   const facts = {

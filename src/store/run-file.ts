@@ -1,4 +1,4 @@
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join, parse } from 'node:path';
 import { z } from 'zod';
 import { isRunning } from '../lib/os.ts';
@@ -32,6 +32,11 @@ export function readRunning(file: string): Running | null {
   }
 }
 
+/** Removes the run file. One that stays, as on a read-only disk, is ignored once its supervisor has ended. */
 export function removeRunning(file: string): void {
-  rmSync(file, { force: true });
+  try {
+    unlinkSync(file);
+  } catch {
+    // See above.
+  }
 }

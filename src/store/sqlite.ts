@@ -18,8 +18,8 @@ import {
   isDuplicate,
   openDatabase,
   pragma,
-  type SqliteCode,
   sqliteCode,
+  sqliteObstacle,
 } from '../lib/sqlite.ts';
 import { shellWord } from '../lib/text.ts';
 import { createCheckPace } from '../lib/timers.ts';
@@ -216,10 +216,14 @@ function bound(parameters: readonly unknown[]): SQLInputValue[] {
 /** Prepares a statement for Kysely. */
 function statementOf(database: Database, sql: string): SqliteStatement {
   const statement = database.prepare(sql);
+  // After some errors, such as a full disk, SQLite has rolled back itself, and another rollback would fail
+  // and hide the error (https://sqlite.org/lang_transaction.html).
+  const isDone = () => sql === 'rollback' && !database.isTransaction;
   return {
     reader: statement.columns().length > 0,
     all: (parameters) => statement.all(...bound(parameters)),
-    run: (parameters) => statement.run(...bound(parameters)),
+    run: (parameters) =>
+      isDone() ? { changes: 0, lastInsertRowid: 0 } : statement.run(...bound(parameters)),
     iterate: (parameters) => statement.iterate(...bound(parameters)),
   };
 }
@@ -321,6 +325,8 @@ async function build(draft: string, options: SqliteFileOptions): Promise<void> {
   using database = connect(draft, options.busyTimeoutMs);
   database.exec(`pragma page_size = ${pageSize}; pragma application_id = ${applicationId}`);
   await upgrade(database, options.migrations);
+  // The close ignores that a full disk does not take the pages of the log, and the log is removed.
+  pragma(database, 'wal_checkpoint(truncate)');
 }
 
 function connect(path: string, busyTimeoutMs: number): Database {
@@ -452,29 +458,28 @@ async function checkWritable(path: string, mode: number): Promise<void> {
   }
 }
 
-/** Returns the failure for a file or folder of the store that cannot be written. */
-function unwritable(path: string, cause: unknown): SidekeyError {
-  return new SidekeyError('file_unwritable', `The store needs to write to ${path}, and cannot.`, {
-    hint: `Make ${path} writable for the user that runs Sidekey, or set another "store" in the configuration.`,
-    cause,
-  });
-}
-
 /**
  * Classifies a SQLite error (https://sqlite.org/rescode.html): a violated unique constraint, or a fault of
- * the store at `location`. After an unknown error, the store is unusable and never treated as empty.
+ * the store at `location`. After an unknown error, the store is unusable and never treated as empty. Only an
+ * error that an intact file cannot cause becomes `store_damaged`.
  */
 export function sqliteFault(location: string, error: unknown): 'duplicate' | SidekeyError {
   if (error instanceof SidekeyError) return error;
   if (isDuplicate(error)) return 'duplicate';
+  if (isDamage(error)) return damagedStore(location, 'it cannot be read', error);
+  const { why, hint } = sqliteObstacle(location, error) ?? {};
+  return new SidekeyError(
+    'store_unavailable',
+    `The store at ${location} cannot be used${why === undefined ? '' : `: ${why}`}.`,
+    { hint: hint ?? 'Nothing was lost: try again when the cause is gone.', cause: error },
+  );
+}
+
+function isDamage(error: unknown): boolean {
   const code = sqliteCode(error);
-  // ERROR: the SQL does not fit the tables. The queries are fixed, so the tables are not those of a store.
-  if (code === 'CORRUPT' || code === 'NOTADB' || code === 'FORMAT' || code === 'ERROR')
-    return damagedStore(location, 'it cannot be read', error);
-  return new SidekeyError('store_unavailable', `The store at ${location} cannot be used${reason(code)}.`, {
-    hint: 'Nothing was lost: try again when the cause is gone.',
-    cause: error,
-  });
+  // ERROR has many causes. The queries are fixed, so these messages report tables of another schema.
+  if (code === 'ERROR') return /^no such (table|column|index)|has no column/.test((error as Error).message);
+  return code === 'CORRUPT' || code === 'NOTADB' || code === 'FORMAT';
 }
 
 /** Returns the failure for an existing file that is not an intact store. */
@@ -489,17 +494,17 @@ function damagedStore(location: string, why: string, cause?: unknown): SidekeyEr
   );
 }
 
-const reasons: Readonly<Partial<Record<SqliteCode, string>>> = {
-  BUSY: 'another program has locked it',
-  LOCKED: 'another program has locked it',
-  FULL: 'the disk is full',
-  READONLY: 'it is read-only',
-  CANTOPEN: 'the file cannot be opened',
-  IOERR: 'the disk reports an error',
-  NOMEM: 'there is not enough memory',
-};
-
-function reason(code: SqliteCode | null): string {
-  const text = code === null ? undefined : reasons[code];
-  return text === undefined ? '' : `: ${text}`;
+/** Returns the failure for a file or folder of the store that cannot be written. */
+function unwritable(path: string, cause: unknown): SidekeyError {
+  const { why, hint } = sqliteObstacle(path, cause) ?? {};
+  return new SidekeyError(
+    'file_unwritable',
+    `The store needs to write to ${path}, and cannot${why === undefined ? '' : `: ${why}`}.`,
+    {
+      hint:
+        hint ??
+        `Make ${path} writable for the user that runs Sidekey, or set another "store" in the configuration.`,
+      cause,
+    },
+  );
 }

@@ -10,6 +10,7 @@ import {
   openDatabase,
   pragma,
   sqliteCode,
+  sqliteObstacle,
 } from '../../lib/sqlite.ts';
 import { shellWord } from '../../lib/text.ts';
 import type { RuleLimit } from '../../proxy/policy/rule.ts';
@@ -144,7 +145,9 @@ function unavailable(location: string, cause: unknown): SidekeyError {
     'store_unavailable',
     `What is left of the limits of rules cannot be read: ${location} cannot be used (${why}).`,
     {
-      hint: `If it stays so: stop Sidekey, rm -f ${[location, `${location}-wal`, `${location}-shm`].map(shellWord).join(' ')}, and start it again. All counts start at 0 then.`,
+      hint:
+        sqliteObstacle(location, cause)?.hint ??
+        `If it stays so: stop Sidekey, rm -f ${[location, `${location}-wal`, `${location}-shm`].map(shellWord).join(' ')}, and start it again. All counts start at 0 then.`,
       cause,
     },
   );

@@ -1,3 +1,4 @@
+import type { Config } from '../../config/config.ts';
 import type { AuditLine } from '../../domain/event.ts';
 import type { Context } from '../context.ts';
 import { createTable, type Display } from '../display.ts';
@@ -7,9 +8,9 @@ import { counted, dateTime, duration } from '../../operations/format.ts';
 import { openOutputFile, type OutputFileOptions } from '../output-file.ts';
 import { duringStep } from '../operation-command.ts';
 import { onInterrupt } from '../terminal.ts';
-import { displayName } from '../../config/problem.ts';
 import { type Grant, titleOf } from '../../domain/grant.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
+import { describeEmptyLog } from '../../operations/look-at-audit.ts';
 
 /** Lines that are buffered to align their columns. Later lines are printed at once. */
 const aligned = 500;
@@ -22,7 +23,7 @@ export async function query(context: Context, options: QueryOptions): Promise<vo
     throw new SidekeyError('input_invalid', '--csv excludes --json and --raw.', { hint: 'give one of them' });
   }
   if (csv || raw || options.output !== undefined) return exportLines(context, options);
-  const { file, grants, events } = await prepareQuery(context, options);
+  const { config, grants, events } = await prepareQuery(context, options);
   const nameOf = grantNames(grants);
   let held: AuditLine[] | null = [];
   let format = lineFormat(output.display, [], nameOf);
@@ -42,7 +43,7 @@ export async function query(context: Context, options: QueryOptions): Promise<vo
       if (held.length === aligned) printHeld();
     }
   });
-  if (held?.length === 0) output.say(`No events found in ${displayName(file)}.`);
+  if (held?.length === 0) output.say(await emptyText(context, config));
   printHeld();
 }
 
@@ -59,7 +60,7 @@ async function prepareQuery(context: Context, options: QueryOptions) {
   const at = context.now();
   checkConditions(options, at);
   const last = options.lines === undefined ? undefined : readCount(options.lines);
-  return { ...eventQuery(config, options, { grants, at, last }), file: config.audit.file, grants };
+  return { ...eventQuery(config, options, { grants, at, last }), config, grants };
 }
 
 /** Writes lines byte for byte, so that their hashes can still be verified, or as CSV. */
@@ -109,7 +110,7 @@ export async function tail(
     for await (const line of tailEvents(config, { lines, brief })) last.push(line);
     format = lineFormat(output.display, last, nameOf);
     for (const line of last) print(line);
-    if (last.length === 0) output.say(`Nothing was recorded in ${displayName(config.audit.file)} yet.`);
+    if (last.length === 0) output.say(await emptyText(context, config));
     return;
   }
   const stop = new AbortController();
@@ -119,6 +120,11 @@ export async function tail(
   } finally {
     giveBack();
   }
+}
+
+/** Returns why a reading of the log shows no event. */
+function emptyText({ withView }: Context, { audit }: Pick<Config, 'audit'>): Promise<string> {
+  return withView((view) => describeEmptyLog(audit, view)).catch(() => describeEmptyLog(audit, null));
 }
 
 function readCount(text: string): number {

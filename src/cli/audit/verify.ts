@@ -83,7 +83,9 @@ function describe({ file, found, behind, isStored }: VerifiedLog, isOwn: boolean
   const notes: string[] = [];
   if (torn > 0)
     notes.push(
-      `${counted(torn, 'unfinished write')} of a crash or a full disk ${torn === 1 ? 'is' : 'are'} in it; no line is missing.`,
+      gaps.length > 0
+        ? `${counted(torn, 'unfinished line')} ${torn === 1 ? 'is' : 'are'} in it, of the loss, a crash or a full disk.`
+        : `${counted(torn, 'unfinished write')} of a crash or a full disk ${torn === 1 ? 'is' : 'are'} in it; no line is missing.`,
     );
   if (accepted > 0)
     notes.push(

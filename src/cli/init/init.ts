@@ -122,9 +122,12 @@ function quiet(context: Context): Context {
     ...context,
     output: {
       ...output,
-      result: (_value, text) => {
+      result: (value, text) => {
         const [first = ''] = (typeof text === 'string' ? text : text()).split('\n', 1);
-        output.say(stripVTControlCharacters(first));
+        const isUnverified = (value as { readonly verified?: boolean }).verified === false;
+        output.say(
+          `${stripVTControlCharacters(first)}${isUnverified ? ' Not verified: the first call shows whether it works.' : ''}`,
+        );
       },
     },
   };

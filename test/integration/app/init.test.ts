@@ -168,6 +168,14 @@ test('init without network access names the command that stores a key without ve
   await writeFile(at.configFile, config);
   const { exit, stdout } = await at.run(['init', '--yes'], { env });
   expect([exit, stdout]).toEqual([1, expect.stringContaining('→ sidekey init --no-verify')]);
+  const { stderr } = await at.run(['init', '--yes', '--no-verify'], { env });
+  expect(stderr).toContain('Connected corp. Not verified: the first call shows whether it works.');
+});
+
+test('init does not add that a verified key was not verified', async () => {
+  const { at, env } = await machine();
+  const { stderr } = await at.run(['init', '--yes'], { env });
+  expect(stderr).toContain('Connected corp.\n');
 });
 
 test('init searches .env in the working directory of the person when npm runs it in the folder of the package', async () => {

@@ -1,11 +1,14 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createServer as createTcpServer } from 'node:net';
-import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { stringify } from 'yaml';
 import { home, type Home } from '../../support/command-line.ts';
+import { markedHome, portsOf } from '../../support/marked-home.ts';
+import { openTunnel } from '../../support/raw-client.ts';
+import { startUpstream } from '../../support/upstream.ts';
 
 /** A port of this machine that nothing listens on now. */
 async function freePort(): Promise<number> {
@@ -26,6 +29,42 @@ interface Told {
 }
 
 const needsOf = async (at: Home) => ((await at.json(['status'])) as Told).needs;
+
+describe('the CA of a running proxy', () => {
+  test('follows its files, and status reports that they are missing', async () => {
+    const upstream = await startUpstream((_request, response) => response.end('ok'));
+    const at = await markedHome({
+      proxy: { listen: `127.0.0.1:${await freePort()}` },
+      domains: { [upstream.authority]: { grant: 'acme' } },
+      providers: { acme: { audience: [upstream.authority] } },
+    });
+    await at.grant('acme', { type: 'api_key', value: 'key-0123456789' });
+    const running = async () => {
+      const started = await at.start();
+      return { ...started, ports: await portsOf(started) };
+    };
+    const first = await running();
+    await first.stop();
+    await rename(at.at('certs'), at.at('first'));
+    const second = await running();
+    await openTunnel(second.ports, upstream.authority);
+    await expect(
+      openTunnel({ ...second.ports, caPem: first.ports.caPem }, upstream.authority),
+    ).rejects.toThrow();
+
+    await rename(at.at('certs'), at.at('second'));
+    const { exit, stdout } = await at.run(['status']);
+    expect([exit, stdout]).toEqual([1, expect.stringMatching(/✗ CA .*missing/)]);
+    await openTunnel(second.ports, upstream.authority);
+
+    await rename(at.at('first'), at.at('certs'));
+    const replaced = { ...second.ports, caPem: first.ports.caPem };
+    await expect
+      .poll(() => openTunnel(replaced, upstream.authority).then(() => 'trusted', String), { timeout: 10_000 })
+      .toBe('trusted');
+    expect(await at.run(['status'])).toMatchObject({ stdout: expect.stringMatching(/✓ CA/) as string });
+  });
+});
 
 describe('status', () => {
   test('reports a fresh folder as not set up, and changes nothing in the folder', async () => {

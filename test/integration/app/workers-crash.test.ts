@@ -1,7 +1,9 @@
 /** Workers of the real program that die, are stopped or are left alone: what is lost, and what is not. */
-import { rename, writeFile } from 'node:fs/promises';
+import { readFile, rename, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
+import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { home } from '../../support/command-line.ts';
 import { proxiedGet } from '../../support/proxied-get.ts';
 import { pollDelay, startTwoWorkers, type TwoWorkers } from '../../support/two-workers.ts';
 
@@ -87,6 +89,40 @@ describe('with several workers', { timeout: 120_000 }, () => {
       exit: 0,
       stdout: expect.stringContaining('writers'),
     });
+  });
+
+  test.each([
+    ['before it is told to serve', 'setTimeout(end, 100);'],
+    ['when it is told to serve', "process.once('message', end);"],
+  ])('a worker that is killed %s is replaced', async (_when, ending) => {
+    const at = await home({ version: 1, workers: 2, proxy: { listen: '127.0.0.1:0' } });
+    const killer = at.at('killer.mjs');
+    // The worker that makes the folder ends itself.
+    await writeFile(
+      killer,
+      `import { mkdirSync } from 'node:fs';
+      const end = () => process.kill(process.pid, 'SIGKILL');
+      const isFirst = () => {
+        try {
+          mkdirSync(${JSON.stringify(at.at('one'))});
+          return true;
+        } catch {
+          return false;
+        }
+      };
+      if (process.argv.includes('--worker') && isFirst()) {
+        ${ending}
+        await new Promise(() => {});
+      }`,
+    );
+    const { url, stop } = await at.start({ env: { NODE_OPTIONS: `--import=${pathToFileURL(killer).href}` } });
+    const runFile = at.at('data', `sidekey-workers-${new URL(url).port}.json`);
+    const workers = async () =>
+      (JSON.parse(await readFile(runFile, 'utf8')) as { workers: number[] }).workers;
+    await expect.poll(workers, { timeout: 30_000 }).toHaveLength(2);
+    expect(await stop()).toMatchObject({ exit: 0, stderr: expect.stringContaining('a worker has crashed') });
+    const log = await readFile(at.at('data', 'audit.jsonl'), 'utf8');
+    expect(log).toMatch(/worker \d+ ended before it served: SIGKILL/);
   });
 
   test('a terminated worker finishes its exchanges, while another worker replaces it', async () => {

@@ -188,6 +188,14 @@ describe('a standing approval', () => {
 });
 
 describe('the list of approvals', () => {
+  test('is also a finding of status', async () => {
+    const { at, ask } = await homeWithApprovals();
+    const waiting = async () => (await at.run(['status'])).stdout;
+    expect(await waiting()).not.toContain('for a person');
+    await ask();
+    expect(await waiting()).toMatch(/✗ approvals +1 request waits for a person[^]*→ sidekey approve --list/);
+  });
+
   test('shows waiting requests and standing approvals, with the commands that answer or revoke', async () => {
     const { at, who, ask } = await homeWithApprovals();
     const askedAt = Date.now();

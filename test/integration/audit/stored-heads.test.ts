@@ -22,6 +22,12 @@ test('verify detects the removal of the log and its head file, even after anothe
     exit: 1,
     stdout: expect.stringContaining('The store names line ') as string,
   });
+  for (const reading of ['tail', 'query']) {
+    const { stderr } = await at.run(['audit', reading]);
+    expect(stderr).toMatch(/was changed after it was written.*\n.*sidekey audit verify/);
+    expect(stderr).not.toContain('Nothing was recorded');
+  }
+  expect((await at.run(['status'])).stdout).toMatch(/✗ audit .*its lines are gone/);
   const next = await at.run(['domain', 'tunnel', 'example.com']);
   expect(next).toMatchObject({
     exit: 0,
@@ -31,6 +37,23 @@ test('verify detects the removal of the log and its head file, even after anothe
     exit: 1,
     stdout: expect.stringMatching(/Lines 1 to 4 \(writer \S+\) are missing/) as string,
   });
+});
+
+test('tail and query of a log that was never written say so', async () => {
+  const at = await home();
+  for (const reading of ['tail', 'query'])
+    expect((await at.run(['audit', reading])).stderr).toMatch(/^Nothing was recorded in .* yet\.\n$/);
+});
+
+test('verify of a log that was cut within a line does not say that no line is missing', async () => {
+  const { at, log } = await withHistory();
+  const lines = readFileSync(log, 'utf8').split('\n');
+  writeFileSync(log, `${lines.slice(0, 2).join('\n')}\n{"v":1`);
+  const { exit, stdout } = await verify(at);
+  expect(exit).toBe(1);
+  expect(stdout).toMatch(/3 to 4 .*missing|3 to 4 of/);
+  expect(stdout).toContain('1 unfinished line is in it');
+  expect(stdout).not.toContain('no line is missing');
 });
 
 test('verify treats an accepted loss as known, and still reports its size', async () => {

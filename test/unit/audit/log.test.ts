@@ -178,7 +178,7 @@ describe('a full disk', () => {
     await expect(openLog(file, { disk: calls })).rejects.toMatchObject({
       code: 'file_unwritable',
       message: expect.stringContaining('ENOSPC') as string,
-      hint: expect.stringContaining('Free space on its disk') as string,
+      hint: expect.stringContaining('free space on its disk') as string,
     });
   });
 
