@@ -10,7 +10,13 @@ import { exchange, type Forwarder } from '../proxy/exchange.ts';
 import type { InboundRequest, Presented } from '../proxy/http/message.ts';
 import { type Authority, authorityText } from '../proxy/policy/authority.ts';
 import { decideRequest, type Decision, unlistedRule } from '../proxy/policy/decide.ts';
-import { type GrantUse, isPattern, matchesPattern, parsePattern } from '../proxy/policy/domain-map.ts';
+import {
+  type GrantUse,
+  isPattern,
+  matchesPattern,
+  nearestEntry,
+  parsePattern,
+} from '../proxy/policy/domain-map.ts';
 import { describeStep } from '../proxy/policy/judge.ts';
 import type { RequestFacts } from '../proxy/policy/request.ts';
 import type { RuleStep } from '../proxy/policy/rule.ts';
@@ -34,7 +40,6 @@ import {
 } from './dry-run-texts.ts';
 import { dateTime, relativeTime, spanText } from './format.ts';
 import { leaseGrantsText } from './lease-text.ts';
-import { nearestEntry } from '../proxy/policy/near.ts';
 import type { Reading } from './operation.ts';
 import type { Question } from './dry-run-request.ts';
 

@@ -1,8 +1,14 @@
 import type { FailureCode } from '../../lib/failures.ts';
 import { type Authority, authorityText, defaultPort, ownHost } from './authority.ts';
-import { type Domain, type DomainMap, type GrantUse, matchesPattern, type PatternMap } from './domain-map.ts';
+import {
+  type Domain,
+  type DomainMap,
+  type GrantUse,
+  matchesPattern,
+  nearestEntry,
+  type PatternMap,
+} from './domain-map.ts';
 import { evaluateRules, strictest } from './judge.ts';
-import { nearestEntry } from './near.ts';
 import type { RequestFacts } from './request.ts';
 import type { DomainRules, RuleOutcome, RuleResult, RuleStep } from './rule.ts';
 import { type Hint, hintOf, remedy, withInput } from '../../lib/hint.ts';

@@ -8,6 +8,7 @@ const hintFor = (caller: Partial<Parameters<typeof unselected>[2]>, grant: strin
       { kind: 'missing' },
       { grant: 'github' },
       { agent: null, lease: null, selectors: { grant, user: null }, ...caller },
+      () => undefined,
     ).hint,
   );
 

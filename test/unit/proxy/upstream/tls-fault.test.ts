@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import type { SidekeyError } from '../../../../src/lib/errors.ts';
 import { hintText } from '../../../../src/lib/hint.ts';
-import { tlsFault } from '../../../../src/proxy/policy/tls-fault.ts';
+import { tlsFault } from '../../../../src/proxy/policy/peer.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 import { companyCa, tlsFaultCases } from './tls-fault-cases.ts';
 import { dialerForTest, tlsUpstream, upstream } from './upstream-for-test.ts';
