@@ -5,8 +5,9 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { z } from 'zod';
 import { refusalOf } from '../proxy/http/problem.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { asMembers } from '../lib/hint.ts';
 import { hintAnswer } from '../operations/members.ts';
-import type { FailureCode } from '../lib/failures.ts';
+import { type FailureCode, failures } from '../lib/failures.ts';
 import { bodyOf, checked, jsonOf } from './body.ts';
 import { addressOf, type Caller } from './caller.ts';
 import { connectPages } from './connect/pages.ts';
@@ -89,9 +90,14 @@ const ownStatus: Partial<Record<FailureCode, number>> = { config_invalid: 422, p
 function problem(error: unknown): Response {
   const { fields, ...refusal } = refusalOf(error);
   const status = (error instanceof SidekeyError ? ownStatus[error.code] : undefined) ?? refusal.status;
-  const document = JSON.parse(refusal.body.toString()) as object;
+  const document = JSON.parse(refusal.body.toString()) as { readonly detail: string; readonly hint: string };
+  const isOfCommands = document.hint === failures.input_invalid.hint;
+  const texts = {
+    detail: asMembers(document.detail),
+    hint: isOfCommands ? 'GET /openapi.json describes the request' : asMembers(document.hint),
+  };
   const remedies = error instanceof SidekeyError ? hintAnswer(error.hint).remedies : undefined;
-  const body = JSON.stringify({ ...document, status, remedies });
+  const body = JSON.stringify({ ...document, ...texts, status, remedies });
   const headers = new Headers(guards);
   for (let i = 0; i < fields.length; i += 2) headers.set(fields[i] ?? '', fields[i + 1] ?? '');
   headers.delete('content-length');

@@ -204,7 +204,8 @@ function countedFor({ text }: Pick<DomainPattern, 'text'>, { definition, compile
     const ordinal = definition.limits
       .slice(0, index)
       .filter(({ kind, per }) => kind === limit.kind && per === limit.per).length;
-    return { ...limit, key: `${text} ${compiled.rule.key} ${limit.kind} ${limit.per} ${ordinal}` };
+    const key = `${text} ${compiled.rule.key} ${limit.kind} ${limit.per} ${ordinal}`;
+    return { ...limit, key, origin: compiled.rule.origin };
   });
   return { ...compiled, rule: { ...compiled.rule, limits } };
 }

@@ -1,7 +1,7 @@
 import { shellWord } from '../lib/text.ts';
 import { clientErrors } from './oauth/authorization-code.ts';
 import { withDescription } from './oauth/description.ts';
-import { failureHint, movedHint } from './oauth/failure-hint.ts';
+import { failureHint, isAboutClient, lookUpHint, movedHint } from './oauth/failure-hint.ts';
 import { idJagHint } from './oauth/id-jag.ts';
 import type { RefreshOutcome } from './oauth/refresh.ts';
 import type { RenewalRequest } from './oauth/renewal.ts';
@@ -194,19 +194,28 @@ export function whatToCheck(
 ): Hint {
   const failure = refusal.ends === undefined ? refusal : { error: '' };
   const hint = failureHint(provider, failure);
-  if (hint !== null) return hint;
-  if (failure.error === 'invalid_dpop_proof') return 'check that the clock of this machine is right';
+  // Google refuses a client that may not act for the subject, or may not have the scopes.
+  const isOfSubject = kind === 'jwt_bearer' && failure.error === 'unauthorized_client';
+  if (hint !== null && !isOfSubject) return hint;
   const client = `client_id, client_secret and token_endpoint of the provider "${provider}"`;
+  const isKnown = refusal.ends !== undefined || isAboutClient(failure);
   switch (kind) {
     case 'refresh_token':
+      if (refusal.ends !== undefined)
+        return 'the refresh token has ended, was used, or is of another client: get a new one';
+      return isKnown ? `check ${client}` : lookUpHint(provider, failure);
     case 'auth0_connection':
-      return `check ${client}`;
+      return isKnown ? `check ${client}` : lookUpHint(provider, failure);
     case 'client_credentials':
-      return `check ${client}, and that the scopes are allowed for the client`;
+      return isKnown
+        ? `check ${client}, and that the scopes are allowed for the client`
+        : lookUpHint(provider, failure);
     case 'jwt_bearer':
       return 'check that the clock of this machine is right, that the key is still registered at the provider, and that issuer, subject and scopes are allowed';
     case 'token_exchange':
-      return `check the token that is exchanged, its type, and ${client}`;
+      return isAboutClient(failure)
+        ? `check ${client}`
+        : 'check the token that is exchanged, its type, and who may exchange it';
     case 'id_jag':
       return idJagHint(failure.error, provider);
     case 'github_installation':

@@ -247,7 +247,7 @@ const table = {
     exit: exitCode.network,
     title: 'Upstream TLS failure',
     sentence: 'The certificate or the TLS handshake of the upstream is not valid.',
-    hint: 'add the CA of a private host to upstream.ca',
+    hint: 'tell the operator of the upstream',
   },
   upstream_protocol: {
     status: 502,

@@ -116,6 +116,18 @@ const optionForms: Readonly<Record<string, string>> = {
   scopes: 'scope SCOPES',
 };
 
+/** Members of options with another name, by the option. */
+const membersOfOptions: ReadonlyMap<string, string> = new Map(
+  Object.entries(optionForms).map(([member, form]) => [form.split(' ')[0] ?? form, member]),
+);
+
+/** Returns a text with options as the members of an input, for programs. Whole commands stay as they are. */
+export function asMembers(text: string): string {
+  return text.replace(/(?<!sidekey [^;"]*)(?<![\w-])--([a-z][a-z-]*)/g, (_option, name: string) =>
+    (membersOfOptions.get(name) ?? name).replaceAll('-', '_'),
+  );
+}
+
 /** Returns an action that helps. Members without a value are left out. */
 export function remedy(operation: RemedyId, input: RemedyInput = {}): Remedy {
   const given = Object.entries(input).flatMap(([member, value]) =>

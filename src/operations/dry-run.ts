@@ -10,7 +10,13 @@ import { exchange, type Forwarder } from '../proxy/exchange.ts';
 import type { InboundRequest, Presented } from '../proxy/http/message.ts';
 import { type Authority, authorityText } from '../proxy/policy/authority.ts';
 import { decideRequest, type Decision, unlistedRule } from '../proxy/policy/decide.ts';
-import { type GrantUse, isPattern, matchesPattern, parsePattern } from '../proxy/policy/domain-map.ts';
+import {
+  type GrantUse,
+  isPattern,
+  matchesPattern,
+  nearestEntry,
+  parsePattern,
+} from '../proxy/policy/domain-map.ts';
 import { describeStep } from '../proxy/policy/judge.ts';
 import type { RequestFacts } from '../proxy/policy/request.ts';
 import type { RuleStep } from '../proxy/policy/rule.ts';
@@ -34,7 +40,6 @@ import {
 } from './dry-run-texts.ts';
 import { dateTime, relativeTime, spanText } from './format.ts';
 import { leaseGrantsText } from './lease-text.ts';
-import { nearEntry } from './near-entry.ts';
 import type { Reading } from './operation.ts';
 import type { Question } from './dry-run-request.ts';
 
@@ -203,12 +208,12 @@ export class Explanation {
   #decisionSteps(decision: Decision, facts: RequestFacts): void {
     const domain = this.#authority && this.#snapshot.policy.domains.match(this.#authority);
     const isListed = domain || decision.rule === unlistedRule;
-    const near = this.#authority && nearEntry(this.#view.config, this.#authority);
+    const near = this.#authority && !domain ? nearestEntry(this.#view.config.domains, this.#authority) : null;
     if (decision.outcome === 'tunnel') this.#advice = near && near.hint;
     const otherwise = [
       'no entry covers it',
       ...(isListed ? [] : [`allowed by ${decision.rule}`]),
-      ...(near === null ? [] : [`the entry ${near.pattern} is for another port`]),
+      ...(near === null ? [] : [`the entry ${near.pattern} ${near.says}`]),
     ].join('; ');
     this.#passed('domain', domain ? `${domain.pattern.text}: ${domain.origin}` : otherwise);
     const steps: RuleStep[] = [];

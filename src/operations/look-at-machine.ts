@@ -201,12 +201,8 @@ export function upstreamsFound(answers: readonly Answered[]): Finding {
 }
 
 function needOf({ message, hint, code }: SidekeyError): Need {
-  if (hint !== failures[code].hint) return { sentence: message, hint };
-  return {
-    sentence: message,
-    hint:
-      code === 'upstream_tls'
-        ? 'name the root that its certificate is from under upstream.ca in the config file'
-        : 'check the network and the name; behind a company’s proxy, set upstream.proxy in the config file',
-  };
+  const isOwn = hint !== failures[code].hint || code === 'upstream_tls';
+  const network =
+    'check the network and the name; behind a company’s proxy, set upstream.proxy in the config file';
+  return { sentence: message, hint: isOwn ? hint : network };
 }

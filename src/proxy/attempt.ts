@@ -6,7 +6,7 @@ import type { ExpiredSign } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Hint } from '../lib/hint.ts';
 import { type Authority, authorityText } from './policy/authority.ts';
-import { clientCertificateHint, clientCertificateRefused, type Peer } from './policy/peer.ts';
+import { clientCertificateHint, clientCertificateRefused, type Peer, tlsFault } from './policy/peer.ts';
 import { FieldNames } from './policy/text.ts';
 import type { UpstreamConnection } from './upstream/h1-connection.ts';
 import type { CredentialRenewal } from './credential.ts';
@@ -320,14 +320,8 @@ export function upstreamFailure(error: Error, peer: Peer, answering: boolean): S
   const where = authorityText(peer);
   const failure = (code: UpstreamCode, sentence: string, hint?: Hint) =>
     new SidekeyError(code, sentence, { hint, cause: error });
-  if (codeOf(error).startsWith('ERR_SSL_')) {
-    const sentence = `The TLS connection to ${where} failed (${codeOf(error)}).`;
-    // Under TLS 1.3 a server says so when the handshake is over for us (RFC 8446 §4.4.2.4).
-    const hint = codeOf(error).includes('CERTIFICATE_REQUIRED')
-      ? 'it asks for a client certificate: see upstream.client_certificates'
-      : undefined;
-    return failure('upstream_tls', sentence, hint);
-  }
+  // Under TLS 1.3, an alert about our side follows our handshake (RFC 8446 §4.4.2.4).
+  if (codeOf(error).startsWith('ERR_SSL_')) return tlsFault(peer, error, { isOpen: true });
   if (isConnectionLoss(error) && !answering) {
     return failure(
       'upstream_unreachable',
@@ -353,7 +347,7 @@ export class ConnectionEnded extends Error {
   }
 }
 
-type UpstreamCode = 'upstream_tls' | 'upstream_unreachable' | 'upstream_protocol';
+type UpstreamCode = 'upstream_unreachable' | 'upstream_protocol';
 
 /** Reports whether an error only means that the connection was lost. */
 export function isConnectionLoss(error: Error): boolean {

@@ -213,9 +213,12 @@ export function unselected(
       lease === null
         ? remedy('agent.bind', { agent, grants: [grant ?? reference] })
         : remedy('lease.create', { agent, grants: [grant ?? reference], purpose: null });
+    // The entry of the host has another grant than the one that the request names.
+    const allow = beyond === '' ? '' : remedy('domain.allow', { host: null, grant });
+    const missing = allow === '' ? add : hintOf`${allow} (or, where there is none yet: ${add})`;
     const whose = agent === null ? '' : ` for the agent ${agent}${lease === null ? '' : ' under this lease'}`;
     return new SidekeyError('grant_missing', `There is no grant ${wanted}${beyond}${whose}.`, {
-      hint: hintOf`${agent === null ? add : hintOf`${bind} (or, where there is none yet: ${add})`}; ${howToPropose}`,
+      hint: hintOf`${agent === null ? missing : hintOf`${allow}${allow === '' ? '' : ', and '}${bind} (or, where there is none yet: ${add})`}; ${howToPropose}`,
     });
   }
   const names = selected.candidates.map(describe).join(', ');

@@ -43,7 +43,7 @@ export async function beginConsent(
   const { user, name, scopes } = session;
   await assertStands(session, parts);
   const provider = await providerOf(session.provider, parts);
-  const asked = { redirectUri: callbackUrl(parts), scopes, name, user };
+  const asked = { redirectUri: callbackUrl(parts), scopes, name, user, fetch: parts.fetch() };
   const { url, pending } = await beginConsentAt(provider, asked);
   await recordBegin(session, client, parts);
   const key = `${pending.state}.${browser}`;

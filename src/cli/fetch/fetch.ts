@@ -3,7 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import { exitCode } from '../../lib/failures.ts';
 import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
 import { withHint } from '../../lib/hint.ts';
-import { nearEntry } from '../../operations/near-entry.ts';
+import { createDomainMap, nearestEntry } from '../../proxy/policy/domain-map.ts';
 import { ask, chunksOf, envelopeOf, wholeBody } from '../../operations/proxied-request.ts';
 import { authorityText, parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
 import type { Answer } from '../../proxy/upstream/through-proxy.ts';
@@ -13,17 +13,19 @@ import { onInterrupt } from '../terminal.ts';
 import { type FetchOptions, readQuestion } from './request.ts';
 import { openEndpoint, type ProxyEndpoint } from './send.ts';
 
-/** Names the entry of the map that has the host of a request at another port only, if the config has one. */
+/** Names the entry of the map that almost covers the host of a request, if the config has one. */
 async function sayNearEntry({ readConfig, output }: Context, url: string): Promise<void> {
   const target = parseAbsoluteTarget(url);
   const config = await readConfig().catch(caughtFailure);
   if (target === null || config instanceof SidekeyError) return;
-  const near = nearEntry(config, target.authority);
+  const { authority } = target;
+  if (createDomainMap(config.domains).match(authority) !== null) return;
+  const near = nearestEntry(config.domains, authority);
   if (near === null) return;
-  const host = authorityText(target.authority);
+  const host = authorityText(authority);
   output.say(
     withHint(
-      `Sent without a credential: no entry is for ${host}. That of ${near.pattern} is for another port.`,
+      `Sent without a credential: no entry is for ${host}. That of ${near.pattern} ${near.says}.`,
       near.hint,
     ),
   );

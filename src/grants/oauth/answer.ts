@@ -5,6 +5,7 @@ import { isFieldValue } from '../../proxy/policy/text.ts';
 import { describe, errorCode } from './description.ts';
 import {
   type EndpointAnswer,
+  type EndpointError,
   type EndpointFailure,
   isObject,
   jsonObject,
@@ -71,7 +72,7 @@ export function readTokenAnswer(answer: EndpointAnswer, reading: TokenReading): 
   const { status, retryAfterMs } = answer;
   const { dialect, secrets } = reading;
   const body = answerObject(answer.text, dialect) ?? formObject(answer.text, dialect);
-  if (body === null) return later(`the token endpoint answered HTTP ${status} without JSON`, retryAfterMs);
+  if (body === null) return foreign(`the token endpoint answered HTTP ${status} without JSON`, retryAfterMs);
   const place = tokenPlace(body, dialect);
   const said = [dialect.tokenResponse.error, 'error'].map((path) => memberAt(body, path)).find(isNamed);
   const refused =
@@ -85,12 +86,17 @@ export function readTokenAnswer(answer: EndpointAnswer, reading: TokenReading): 
   }
   if (status < 200 || status >= 300) {
     const description = descriptionIn(body, reading);
-    return later(
-      `the token endpoint answered HTTP ${status} without an OAuth error${description === '' ? '' : `: ${description}`}`,
-      retryAfterMs,
-    );
+    const reason = `the token endpoint answered HTTP ${status} without an OAuth error`;
+    if (description === '') return foreign(reason, retryAfterMs);
+    const hint = 'see what the provider says';
+    return { ...later(`${reason}: ${description}`, retryAfterMs), hint };
   }
   return readTokens(body, place, reading);
+}
+
+/** Another answer may come later, or the address is not that of a token endpoint. */
+function foreign(reason: string, retryAfterMs: number | null): TokenAnswer {
+  return { ...later(reason, retryAfterMs), isForeign: true };
 }
 
 function readTokens(body: JsonObject, place: JsonObject, reading: TokenReading): TokenAnswer {
@@ -99,13 +105,15 @@ function readTokens(body: JsonObject, place: JsonObject, reading: TokenReading):
   // A field would lose the spaces, and a line break does not belong to a token.
   const accessToken = tokenText(memberAt(place, names.accessToken))?.trim() ?? '';
   const refreshToken = tokenText(memberAt(place, names.refreshToken));
-  if (accessToken === '' && refreshToken === null) return later('the token endpoint sent no access token');
+  if (accessToken === '' && refreshToken === null)
+    return foreign('the token endpoint sent no access token', null);
   if (!isFieldValue(accessToken)) {
     const description =
       accessToken === ''
         ? 'the token endpoint sent no access token'
         : 'the token endpoint sent a token that is not a line of visible ASCII';
-    return unusable('invalid_access_token', description, { refreshToken, tokenType: null });
+    const failure = unusable('invalid_access_token', description, { refreshToken, tokenType: null });
+    return accessToken === '' ? failure : { ...failure, hint: 'tell the operator of the provider' };
   }
   const type = typeText(memberAt(place, 'token_type'));
   const isBound = reading.isProven === true && type.toLowerCase() === 'dpop';
@@ -134,7 +142,7 @@ function readTokens(body: JsonObject, place: JsonObject, reading: TokenReading):
   };
 }
 
-function unusable(error: string, description: string, tokens: UnusableTokens): TokenAnswer {
+function unusable(error: string, description: string, tokens: UnusableTokens): EndpointError {
   return { kind: 'error', error, description, unusable: tokens };
 }
 

@@ -6,7 +6,7 @@ import { type Hint, hintOf, remedy } from '../../lib/hint.ts';
 import { newDpopKey, proofKey } from '../../proxy/schemes/dpop-proof.ts';
 import { consented, type Consented } from './answer.ts';
 import { describe, errorCode, withDescription } from './description.ts';
-import { failureHint } from './failure-hint.ts';
+import { delayHint, failureHint, isAboutClient, lookUpHint } from './failure-hint.ts';
 import type { EndpointError, TokenIo } from './http.ts';
 import { plainDetail } from './identity.ts';
 import { joinScopes } from './scopes.ts';
@@ -124,7 +124,11 @@ export async function exchangeCode(exchange: CodeExchange): Promise<Consented> {
     case 'error':
       throw refused(provider, answer);
     case 'later':
-      throw refused(provider, { error: 'no answer', description: answer.reason });
+      throw refused(provider, {
+        error: 'no answer',
+        description: answer.reason,
+        hint: delayHint(provider.name, answer),
+      });
   }
 }
 
@@ -137,18 +141,21 @@ function needed(provider: Provider, key: string, value: string | null): string {
 
 function refused(provider: Provider, failure: Omit<EndpointError, 'kind'>): SidekeyError {
   const { error, description } = failure;
-  const hint = failureHint(provider.name, failure);
+  const hint =
+    newClientHint(provider, error) ?? failureHint(provider.name, failure) ?? codeHint(provider, failure);
   return new SidekeyError(
     'provider_refused',
     `The provider "${provider.name}" gave no token (${withDescription(error, description)}).`,
-    {
-      hint:
-        hint === null
-          ? (newClientHint(provider, error) ??
-            `check the client of the provider "${provider.name}", then begin again`)
-          : hintOf`${hint}; then begin again`,
-    },
+    { hint: hintOf`${hint}; then begin again` },
   );
+}
+
+/** Returns the next step for a code that was refused (RFC 6749 §5.2); of GitHub and Slack, too. */
+function codeHint({ name }: Provider, failure: Omit<EndpointError, 'kind'>): string {
+  if (/grant|code/.test(failure.error)) return 'a code is good once, and for some minutes only';
+  return isAboutClient(failure)
+    ? `check client_id, client_secret and client_auth of the provider "${name}"`
+    : lookUpHint(name, failure);
 }
 
 /** Errors for a client that the server does not know, or does not accept any more. */
@@ -279,11 +286,14 @@ function saidNo(provider: Provider, error: string, description: string): Sidekey
         'provider_refused',
         `The provider "${provider.name}" did not ask for consent (${detail}).`,
         {
-          hint:
-            newClientHint(provider, error) ??
-            `check the client and the scopes of the provider "${provider.name}", then begin again`,
+          hint: newClientHint(provider, error) ?? hintOf`${consentHint(provider, error)}, then begin again`,
         },
       );
+}
+
+function consentHint({ name }: Provider, error: string): Hint {
+  if (/^(server_error|temporarily_unavailable)$/.test(error)) return 'wait a little';
+  return failureHint(name, { error }) ?? `check the client and the scopes of the provider "${name}"`;
 }
 
 function foreign(provider: Provider, reason: string): SidekeyError {

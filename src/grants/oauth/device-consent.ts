@@ -12,7 +12,7 @@ import {
   pollForTokens,
   requestDeviceAuthorization,
 } from './device-code.ts';
-import { failureHint } from './failure-hint.ts';
+import { delayHint, failureHint, movedHint } from './failure-hint.ts';
 import type { EndpointError, TokenIo } from './http.ts';
 
 /** A consent on another device (RFC 8628) that waits for a person. */
@@ -43,9 +43,9 @@ export async function beginDeviceConsent(
   if (io.signal?.reason instanceof SidekeyError) throw io.signal.reason;
   switch (codes.kind) {
     case 'error':
-      throw refused(provider, withDescription(codes.error, codes.description));
+      throw failureOf(codes, provider, 'device_authorization_endpoint');
     case 'later':
-      throw refused(provider, codes.reason);
+      throw refused(provider, codes.reason, hintOf`${delayHint(provider.name, codes)}; then begin again`);
     case 'authorization':
       break;
   }
@@ -64,9 +64,12 @@ export async function beginDeviceConsent(
   return { codes, tokens };
 }
 
-function failureOf(failure: EndpointError, provider: Provider): SidekeyError {
+function failureOf(failure: EndpointError, provider: Provider, key = 'token_endpoint'): SidekeyError {
   const { error, description } = failure;
-  const hint = failureHint(provider.name, failure);
+  const hint =
+    error === 'endpoint_moved'
+      ? movedHint(provider.name, failure.movedTo, key)
+      : failureHint(provider.name, failure);
   switch (error) {
     case 'access_denied':
       return new SidekeyError('consent_declined', `Consent was refused at ${provider.title}.`, {

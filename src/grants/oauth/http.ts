@@ -2,6 +2,7 @@ import type * as oauth from 'oauth4webapi';
 import type { DpopKey } from '../../domain/credential.ts';
 import { describeFault, findSidekeyError } from './description.ts';
 import { readBounded, readText } from '../../lib/body.ts';
+import type { Hint } from '../../lib/hint.ts';
 import { unlessAborted } from '../../lib/timers.ts';
 import { isRedirect, movedFailure, type Redirect, repeatedAt } from './redirect.ts';
 import type { Nonces } from '../../proxy/schemes/dpop-proof.ts';
@@ -143,6 +144,8 @@ export interface EndpointError {
   readonly unusable?: UnusableTokens;
   /** Address of a redirect that was not followed: an https URL without a query. */
   readonly movedTo?: string;
+  /** Next step, if the failure has one of its own. */
+  readonly hint?: Hint;
 }
 
 /** A temporary failure. `retryAfterMs`: from `Retry-After` (RFC 9110 §10.2.3), at most an hour. */
@@ -150,6 +153,10 @@ export interface EndpointDelay {
   readonly kind: 'later';
   readonly reason: string;
   readonly retryAfterMs: number | null;
+  /** Next step, if the failure has one of its own. */
+  readonly hint?: Hint;
+  /** True if the response is not one of an endpoint of OAuth. */
+  readonly isForeign?: true;
 }
 
 /** Tokens without a usable access token. */
@@ -174,6 +181,26 @@ export interface EndpointAnswer {
 /** Far above any token response: a longer one is lost, and with it the only copy of a new refresh token. */
 const maxAnswer = 1_048_576;
 const maxRetryAfterMs = 3_600_000;
+
+/** Milliseconds to open a connection for a check. */
+const checkMs = 5_000;
+
+/**
+ * Opens a connection to an endpoint, and sends nothing. A consent is used up even if its code cannot be sent.
+ *
+ * @throws SidekeyError `address_blocked`, `upstream_tls`, `upstream_unreachable`
+ */
+export async function assertReachable(url: string | null, fetch: TokenFetch): Promise<void> {
+  if (URL.parse(url ?? '')?.protocol !== 'https:' || url === null) return;
+  const held = heldBack('-', {}, () => Promise.reject(new Error('the connection is open')));
+  const signal = AbortSignal.timeout(checkMs);
+  try {
+    await fetch(url, { method: 'POST', redirect: 'manual', ...held, signal });
+  } catch (error) {
+    const failure = findSidekeyError(error);
+    if (failure !== null && failure.code !== 'upstream_timeout') throw failure;
+  }
+}
 
 /** Sends a request, and repeats it once for a redirect that keeps it within the origin. Never rejects. */
 export async function askEndpoint(
@@ -212,8 +239,8 @@ async function askOnce(
     if (io.signal?.aborted === true) return later(`${name} did not answer in time`);
     const ours = findSidekeyError(error);
     return ours?.code === 'address_blocked'
-      ? { kind: 'error', error: ours.code, description: ours.message }
-      : later(describeFault(error));
+      ? { kind: 'error', error: ours.code, description: ours.message, hint: ours.hint }
+      : { ...later(describeFault(error)), ...(ours === null ? {} : { hint: ours.hint }) };
   }
   const { status, text } = answer;
   const retryAfterMs = readRetryAfter(answer.retryAfter, io.now());

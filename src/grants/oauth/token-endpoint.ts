@@ -44,7 +44,7 @@ export async function askTokenEndpoint(question: TokenQuestion, io: TokenIo): Pr
       if (prove !== null) request = proven(request, prove);
     } catch (error) {
       return error instanceof SidekeyError
-        ? { kind: 'error', error: error.code, description: error.message }
+        ? { kind: 'error', error: error.code, description: error.message, hint: error.hint }
         : { kind: 'error', error: 'request_invalid', description: 'the token request cannot be written' };
     }
     const answer = await askEndpoint(request, io);

@@ -18,6 +18,7 @@ import {
   type CodeExchange,
   exchangeCode,
 } from '../../grants/oauth/authorization-code.ts';
+import { assertReachable, type TokenFetch } from '../../grants/oauth/http.ts';
 import { sessionsOf } from '../../grants/sessions.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { answerMs } from '../../proxy/policy/limits.ts';
@@ -44,16 +45,23 @@ export async function clientOf(
   return { existing, secret: client.secret, provider: withClient(provider, client) };
 }
 
-/** Begins a consent that may end in another process. Returns its URL, and the record that it ends with. */
+/**
+ * Begins a consent that may end in another process. Returns its URL, and the record that it ends with.
+ *
+ * @throws SidekeyError also if the token endpoint cannot be reached: the consent would be used up in vain
+ */
 export async function beginConsentAt(
   provider: Provider,
   asked: Pick<ConnectRequest, 'name' | 'user' | 'scopes'> & {
     readonly redirectUri: string;
     readonly state?: string | undefined;
+    readonly fetch: TokenFetch;
   },
 ) {
-  const begun = await authorizationUrl({ provider, ...asked });
-  return { url: begun.url, pending: pendingConsent(provider, begun, asked) };
+  const { fetch, ...request } = asked;
+  const begun = await authorizationUrl({ provider, ...request });
+  await assertReachable(provider.tokenEndpoint, fetch);
+  return { url: begun.url, pending: pendingConsent(provider, begun, request) };
 }
 
 /** A consent in a browser, independent of its request and response. */
@@ -86,6 +94,7 @@ export function codeConsent<T>(
   return {
     async begin(redirectUri) {
       begun = await authorizationUrl({ provider, redirectUri, scopes });
+      await assertReachable(provider.tokenEndpoint, parts.fetch);
       // Only PKCE binds a bare code to its flow, and nothing binds it to an account.
       const takesBareCode = begun.codeVerifier !== null && provider.dialect.accountParameters.length === 0;
       return { url: begun.url, state: begun.state, takesBareCode };
@@ -137,7 +146,7 @@ export async function beginPending(
   const { state, provider, name, user, scopes, options, secret } = request;
   const redirectUri = writtenRedirectUri(redirectOf(options, provider));
   const asked = { redirectUri, scopes, name, user, state: checkedState(options.state) };
-  const { url, pending } = await beginConsentAt(provider, asked);
+  const { url, pending } = await state.withFetch((fetch) => beginConsentAt(provider, { ...asked, fetch }));
   const subject = { user, provider: provider.name, grant: request.existing?.grant.id } as const;
   await state.audit.append({ event: 'grant.connecting', ...subject, reason: 'a consent elsewhere' });
   const { registered } = provider;

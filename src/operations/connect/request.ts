@@ -3,6 +3,7 @@ import type { Provider } from '../../domain/provider.ts';
 import type { ActivityNotes } from '../../grants/activity.ts';
 import type { Obtained } from '../../grants/keep.ts';
 import { whatToCheck } from '../../grants/messages.ts';
+import { delayHint } from '../../grants/oauth/failure-hint.ts';
 import { unbound } from '../../grants/oauth/answer.ts';
 import { withDescription } from '../../grants/oauth/description.ts';
 import type { RefreshOutcome } from '../../grants/oauth/refresh.ts';
@@ -133,7 +134,7 @@ function failureOf(
   request: RenewalRequest,
   provider: Provider,
 ): SidekeyError {
-  if (outcome.kind === 'later') return refused(provider, outcome.reason, 'try again later');
+  if (outcome.kind === 'later') return refused(provider, outcome.reason, delayHint(provider.name, outcome));
   const { description } = outcome;
   const hint = whatToCheck(request, provider.name, outcome);
   if (request.kind === 'id_jag' && outcome.ends === undefined) {

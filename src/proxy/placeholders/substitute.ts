@@ -234,7 +234,10 @@ export function hasValue(credential: Credential): boolean {
 export function misplaced(place: PlaceholderPlace, where: string): SidekeyError {
   return misused(
     `A placeholder is in ${where}, where the credential of this grant is not used.`,
-    `leave it out, or where the API wants it there, say so in the provider: placeholders: [${place}]`,
+    // A body may be a prompt: a replaced placeholder would give the credential to a model.
+    place === 'body'
+      ? 'leave it out: Sidekey puts the credential where the API reads it; to forward such text with the placeholder as it is, set unexpected_placeholders: pass in the provider'
+      : `leave it out, or where the API wants it there, say so in the provider: placeholders: [${place}]`,
   );
 }
 

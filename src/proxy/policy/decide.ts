@@ -1,10 +1,17 @@
 import type { FailureCode } from '../../lib/failures.ts';
 import { type Authority, authorityText, defaultPort, ownHost } from './authority.ts';
-import { type Domain, type DomainMap, type GrantUse, matchesPattern, type PatternMap } from './domain-map.ts';
+import {
+  type Domain,
+  type DomainMap,
+  type GrantUse,
+  matchesPattern,
+  nearestEntry,
+  type PatternMap,
+} from './domain-map.ts';
 import { evaluateRules, strictest } from './judge.ts';
 import type { RequestFacts } from './request.ts';
 import type { DomainRules, RuleOutcome, RuleResult, RuleStep } from './rule.ts';
-import { type Hint, hintOf, remedy } from '../../lib/hint.ts';
+import { type Hint, hintOf, remedy, withInput } from '../../lib/hint.ts';
 
 /** Facts for decisions. Replaced as a whole when the config changes. */
 export interface Policy {
@@ -306,12 +313,19 @@ function decideUnmatched(policy: Policy, authority: Authority): Decision {
       reason: `${name} is not listed, and unlisted hosts are tunnelled`,
     };
   }
+  const near = nearestEntry(policy.domains.entries, authority);
+  // The caller may be an agent that may not know the grant.
+  const tunnel = hintOf`${remedy('domain.tunnel', { host: name })} (no credential)`;
+  const hint =
+    near === null
+      ? hintOf`${tunnel}, or ${remedy('domain.allow', { host: name, grant: null })}`
+      : hintOf`the entry ${near.pattern} ${near.says}: ${withInput(near.hint, { grant: null })}; or ${tunnel}`;
   return {
     ...noRules,
     outcome: 'deny',
     code: 'domain_not_allowed',
     reason: `${name} is not in the allowed-domains map`,
-    hint: hintOf`${remedy('domain.tunnel', { host: name })} (no credential), or ${remedy('domain.allow', { host: name, grant: null })}; ${howToPropose}`,
+    hint: hintOf`${hint}; ${howToPropose}`,
     rule: unlistedRule,
   };
 }

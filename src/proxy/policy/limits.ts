@@ -232,8 +232,9 @@ export function answerMs({ refresh_timeout: ms }: Pick<Limits, 'refresh_timeout'
 /** Returns the 429 (RFC 6585 §4) of a limit that allows another request in `retryAfterMs` milliseconds. */
 export function limitReached(limit: RuleLimit, retryAfterMs: number): SidekeyError {
   const scope = scopes[limit.per];
+  const raised = limit.origin === undefined ? '' : `, or raise the limit of ${limit.origin}`;
   return new SidekeyError('rate_limited', `A rule allows ${scope} ${boundOf(limit)}, and they are used up.`, {
-    hint: `Try again in ${durationText(Math.ceil(retryAfterMs / 1_000) * 1_000)}, or raise the limit ${limit.key}`,
+    hint: `Try again in ${durationText(Math.ceil(retryAfterMs / 1_000) * 1_000)}${raised}`,
     retryAfterMs,
   });
 }

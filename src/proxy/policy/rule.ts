@@ -93,7 +93,10 @@ export const noConditions: Conditions = Object.freeze({
 export type LimitScope = 'agent' | 'grant' | 'rule';
 
 /** A limit on requests or bytes, which the quota counts. */
-export type RuleLimit =
+export type RuleLimit = {
+  /** Position of its rule, for messages; absent: a limit of Sidekey itself. */
+  readonly origin?: string;
+} & (
   | {
       readonly kind: 'rate';
       readonly per: LimitScope;
@@ -111,7 +114,8 @@ export type RuleLimit =
       readonly requests: number | null;
       readonly bytes: number | null;
       readonly key: string;
-    };
+    }
+);
 
 /** A rule of a domain. */
 export interface Rule {

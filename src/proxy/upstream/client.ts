@@ -69,6 +69,7 @@ export function createUpstreamClient(options: UpstreamClientOptions): UpstreamCl
   const dialer = createDialer({
     route,
     trust,
+    hasCa: options.ca.length > 0,
     timeoutMs: limits.upstream_connect,
     proxy: proxy === null ? null : { proxy, addresses: proxyAddresses(proxy, resolve, isSelf) },
   });

@@ -3,7 +3,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { failures } from '../../lib/failures.ts';
 import { type Clock, systemClock } from '../../lib/timers.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
-import { clientCertificateHint, clientCertificateRefused, type Peer } from '../policy/peer.ts';
+import { type Peer, tlsFault } from '../policy/peer.ts';
 import { readBeforeFailing } from './h1-connection.ts';
 import { openTunnel, type ParentProxy, TunnelRefused } from './parent-proxy.ts';
 import type { CheckedAddress, Route, Router } from './resolve.ts';
@@ -12,6 +12,8 @@ import { type Handshakes, openTls, sessionsByIdentity, waitForEvent } from './tl
 interface DialerOptions {
   readonly route: Router;
   readonly trust: Handshakes['trust'];
+  /** True if `upstream.ca` lists certificates. For hints. */
+  readonly hasCa?: boolean;
   /** Milliseconds for name look-up, TCP, tunnel and TLS together. */
   readonly timeoutMs: number;
   /** Null without a parent proxy. */
@@ -63,12 +65,14 @@ interface Dialing {
 /** The state that all connections of a dialer share. */
 interface DialerState {
   readonly handshakes: Handshakes;
+  readonly hasCa: boolean;
   readonly clock: Clock;
 }
 
 /** Creates a dialer that resumes TLS sessions. */
-export function createDialer({ route, trust, timeoutMs, proxy, clock = systemClock }: DialerOptions): Dialer {
-  const state: DialerState = { handshakes: { trust, sessions: sessionsByIdentity(clock) }, clock };
+export function createDialer(options: DialerOptions): Dialer {
+  const { route, trust, timeoutMs, proxy, hasCa = false, clock = systemClock } = options;
+  const state: DialerState = { handshakes: { trust, sessions: sessionsByIdentity(clock) }, hasCa, clock };
 
   async function dial(peer: Peer, how: Omit<Dialing, 'signal'>): Promise<Socket> {
     const signal = AbortSignal.timeout(timeoutMs);
@@ -132,7 +136,7 @@ async function connectThrough(
     throw error instanceof AllFailed ? error.reasons[0] : error;
   });
   const socket = tls === null ? tunnel : openTls(peer, { socket: tunnel }, state.handshakes, tls);
-  if (tls !== null) await handshakeDone(socket, peer, signal);
+  if (tls !== null) await handshakeDone(socket, peer, signal, state);
   if (onread !== undefined) adaptOnread(socket, onread);
   return socket;
 }
@@ -167,8 +171,9 @@ async function connectDirect(
   peer: Peer,
   addresses: readonly CheckedAddress[],
   { tls, allowHalfOpen, onread, signal }: Dialing,
-  { handshakes, clock }: DialerState,
+  state: DialerState,
 ): Promise<Socket> {
+  const { handshakes, clock } = state;
   const ordered = interleave(addresses);
   const attempt = async (address: CheckedAddress, given: AbortSignal): Promise<Socket> => {
     // Without a name, so that node makes no look-up.
@@ -194,16 +199,21 @@ async function connectDirect(
       throw error instanceof AllFailed ? unreachable(peer, ordered, error.reasons) : error;
     },
   );
-  if (tls !== null) await handshakeDone(socket, peer, signal);
+  if (tls !== null) await handshakeDone(socket, peer, signal, state);
   return socket;
 }
 
 /** Resolves after the handshake and the verification of the certificate. Rejects like `connectDirect`. */
-async function handshakeDone(socket: Socket, peer: Peer, signal: AbortSignal): Promise<void> {
+async function handshakeDone(
+  socket: Socket,
+  peer: Peer,
+  signal: AbortSignal,
+  { hasCa }: DialerState,
+): Promise<void> {
   try {
     await waitForEvent(socket, 'secureConnect', signal);
   } catch (error) {
-    throw error === signal.reason ? error : tlsFailed(peer, error as Error);
+    throw error === signal.reason ? error : tlsFault(peer, error as Error, { hasCa });
   }
 }
 
@@ -215,21 +225,6 @@ function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
     else signal.addEventListener('abort', abort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
   });
-}
-
-function tlsFailed(peer: Peer, cause: Error): SidekeyError {
-  const refused = clientCertificateRefused(peer, cause);
-  if (refused !== null) return refused;
-  const why = reasonOf(cause);
-  const isUnknownIssuer = /ISSUER|SELF_SIGNED|UNABLE_TO/.test(why);
-  const isClosed = /ECONNRESET|EPIPE|^closed/.test(why);
-  const hint = isUnknownIssuer
-    ? 'if a company CA signed it, add its certificate to upstream.ca'
-    : isClosed
-      ? clientCertificateHint(peer)
-      : undefined;
-  const sentence = `The TLS handshake with ${nameOf(peer)} failed (${why}).`;
-  return new SidekeyError('upstream_tls', sentence, { hint, cause });
 }
 
 /** Maximum number of addresses in a message. The first ones explain the rest. */

@@ -9,6 +9,7 @@ import {
   type Cidr,
   createAddressBlocks,
   isAddress,
+  parseCidr,
   plainAddress,
 } from '../policy/authority.ts';
 import type { DomainPattern } from '../policy/domain-map.ts';
@@ -63,9 +64,25 @@ export function createResolver({ guard, pinned, lookup = systemAddresses }: Reso
     }
     const subject = bareHost(host) === first ? first : `${host} resolves to ${first}, which`;
     throw new SidekeyError('address_blocked', `${subject} is not a public address and is not listed.`, {
-      hint: `add ${first} to upstream.private_addresses if Sidekey may reach it`,
+      hint: blockedHint(first, isAddress(host) || pinned.has(host)),
     });
   };
+}
+
+/** Blocks of stand-in addresses: VPN programs with "fake IP" answer each name so, and connect by the name. */
+const standIns = ['198.18.0.0/15', 'fc00::/18'].map((text) => ({
+  text,
+  includes: createAddressBlocks([parseCidr(text)!]),
+}));
+
+/** @param isGiven true if the address is not from the name service */
+function blockedHint(address: string, isGiven: boolean): string {
+  const block = isGiven ? undefined : standIns.find(({ includes }) => includes(address));
+  if (block !== undefined)
+    return `a VPN on this machine seems to answer all names with stand-in addresses: set upstream.proxy to its proxy port, or have it answer with real addresses, or add ${block.text} to upstream.private_addresses if its own rules keep private networks out`;
+  if (!isGiven && (address === '0.0.0.0' || address === '::'))
+    return 'a filter of the name service, or the hosts file, blocks the name: allow it there';
+  return `add ${address} to upstream.private_addresses if Sidekey may reach it`;
 }
 
 function systemAddresses(host: string) {

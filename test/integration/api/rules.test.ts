@@ -254,4 +254,14 @@ describe('POST /v2/explain', () => {
     expect([status, body.code]).toEqual([400, 'input_invalid']);
     expect(body.detail).toContain(words);
   });
+
+  it('names a member of the input, and no option of the command line', async () => {
+    const { call } = await startService();
+    const { status, body } = await call('POST /v2/explain', {
+      body: { url: 'https://a.test', client: 'no' },
+    });
+    expect([status, body.code]).toEqual([400, 'input_invalid']);
+    expect(body.detail).toContain('client is not an IP address');
+    expect(JSON.stringify(body)).not.toContain('--');
+  });
 });

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { onTestFinished, describe, expect, test } from 'vitest';
 import { program } from '../../support/command-line.ts';
@@ -46,6 +47,22 @@ describe('a consent that fails', () => {
     expect(page.body).not.toContain('<script');
     expect((await command.done).exit).toBe(5);
   });
+
+  test.each([[free], [['--paste', '--port', '0']], [['--print-url']]])(
+    'does not begin if the token endpoint is at a blocked address: %j',
+    async (args) => {
+      const at = await acmeHome();
+      const config = await readFile(at.configFile, 'utf8');
+      await writeFile(at.configFile, config.replace('127.0.0.1/32', '10.0.0.1/32'));
+      const ran = await at.run(['connect', 'acme', ...args]);
+      expect(ran).toMatchObject({ exit: 2, stdout: '' });
+      expect(ran.stderr).toMatch(
+        /resolves to 127\.0\.0\.1, which is not a public address and is not listed\.\n/,
+      );
+      expect(ran.stderr).toContain('upstream.private_addresses');
+      expect(ran.stderr).not.toContain('/authorize');
+    },
+  );
 
   test('stops waiting at the time limit', async () => {
     const at = await acmeHome();

@@ -267,39 +267,47 @@ describe('explain', () => {
   });
 
   test.each([
-    ['https://api.stripe.com:8443/', 'api.stripe.com', 'stripe --allowed-domains api.stripe.com:8443'],
+    ['https://api.stripe.com:8443/', 'api.stripe.com is for another port', 'stripe'],
+    ['https://port.example.com/', 'port.example.com:8443 is for another port', 'wide'],
+    ['https://a.deep.example.com:8443/', '*.deep.example.com is for another port', 'wide'],
+    ['https://deep.example.com/', '*.deep.example.com is for the names below it only', 'wide'],
     [
-      'https://port.example.com/',
-      'port.example.com:8443',
-      'PROVIDER --name wide --allowed-domains port.example.com',
+      'https://v2.api.stripe.com/',
+      'api.stripe.com is for that host only, without the names below it',
+      'stripe',
     ],
-    [
-      'https://a.deep.example.com:8443/',
-      '*.deep.example.com',
-      'PROVIDER --name wide --allowed-domains a.deep.example.com:8443',
-    ],
-    [
-      'https://keyed.example.com:8443/',
-      'keyed.example.com',
-      'api-key --name keyed --allowed-domains keyed.example.com:8443',
-    ],
-  ])('names the entry that has the host of %s at another port', async (url, pattern, command) => {
+    ['https://api.strip.com/', 'api.stripe.com is one letter away', null],
+    ['https://api.stirpe.com/', 'api.stripe.com is one letter away', null],
+    ['https://a.deeep.example.com/', '*.deep.example.com is one letter away', null],
+  ])('names the entry that almost covers %s', async (url, near, grant) => {
     const entries = {
       'api.stripe.com': { grant: 'stripe' },
       'port.example.com:8443': { grant: 'wide' },
       '*.deep.example.com': { grant: 'wide' },
-      'keyed.example.com': { grant: 'keyed' },
+      'other.example.com': 'tunnel',
     };
-    const at = await homeWithMap({
+    const { host } = new URL(url);
+    const [pattern] = near.split(' ');
+    const hint =
+      grant === null
+        ? `if you mean ${pattern}, correct the URL`
+        : `sidekey domain allow ${host} --grant ${grant}`;
+    const tunnels = await homeWithMap({
       proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel' },
-      providers: { 'api-key': { settings: { host: 'keyed.example.com' } } },
       domains: entries,
     });
-    const hint = `sidekey connect ${command} --widen --replace`;
-    const { stdout } = await at.run(['explain', url]);
-    expect(stdout).toContain(`no entry covers it; the entry ${pattern} is for another port\n`);
+    const { stdout } = await tunnels.run(['explain', url]);
+    expect(stdout).toContain(`no entry covers it; the entry ${near}\n`);
     expect(stdout).toContain(`Allowed: unchanged, without a credential.\n  → ${hint}\n`);
-    expect(await at.json(['explain', url])).toMatchObject({ allowed: true, hint });
+    expect(await tunnels.json(['explain', url])).toMatchObject({ allowed: true, hint });
+    const denies = await homeWithMap({
+      proxy: { listen: '127.0.0.1:0', unmatched: 'deny' },
+      domains: entries,
+    });
+    const refused = JSON.parse((await denies.run(['explain', url, '--json'])).stdout) as object;
+    expect(JSON.stringify(refused)).toContain(
+      `the entry ${near}: ${hint.replace(`--grant ${grant}`, '--grant GRANT')}; or sidekey domain tunnel ${host}`,
+    );
   });
 
   test('and status name the same command for a grant that was removed', async () => {

@@ -73,6 +73,7 @@ describe('rules', () => {
     const refused = await send('GET /3');
     expect(refused.status).toBe(429);
     expect(Number(refused.headers['retry-after'])).toBeGreaterThan(0);
+    expect(refused.body).toMatch(/or raise the limit of domains\S+rules\S+ \(\S*sidekey\.yaml:\d+\)/);
     expect(seen).toHaveLength(2);
   });
 

@@ -37,6 +37,7 @@ const redirect = (status: number, location?: string): Answer => ({
 const scope = { scope: 'read write' };
 const resource = { resource: 'https://mcp.acme.test/mcp' };
 const withResource = { dialect: { authorization_parameters: resource } };
+const otherScopes = 'ask for other scopes: the provider "desk"';
 const client = 'check client_id, client_secret and token_endpoint of the provider "desk"';
 const moved = (address: string) =>
   `where that is the right address: set providers.desk.token_endpoint to ${address}`;
@@ -160,7 +161,10 @@ export const transportCases: readonly TransportCase[] = [
     name: 'a missing scope, although it was sent',
     answers: [refusal('invalid_scope', 'no'), refusal('invalid_scope', 'not that scope')],
     requests: [{}, scope],
-    refused: { message: 'the provider refused the refresh with invalid_scope: not that scope', hint: client },
+    refused: {
+      message: 'the provider refused the refresh with invalid_scope: not that scope',
+      hint: otherScopes,
+    },
   },
   {
     name: 'a missing scope, to a grant without known scopes',
@@ -169,7 +173,7 @@ export const transportCases: readonly TransportCase[] = [
     requests: [{}],
     refused: {
       message: 'the provider refused the refresh with invalid_request: scope is required',
-      hint: client,
+      hint: otherScopes,
     },
   },
   {

@@ -232,7 +232,7 @@ describe('the exit code', () => {
       stderr: [
         `${upstream.authority} answered 401.`,
         `Sent without a credential: no entry is for ${upstream.authority}. That of api.acme.test is for another port.`,
-        `  → sidekey connect PROVIDER --name desk --allowed-domains ${upstream.authority} --widen --replace`,
+        `  → sidekey domain allow ${upstream.authority} --grant desk`,
         '',
       ].join('\n'),
     });

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { CommandRow } from '../../../src/cli/command.ts';
 import { commandTable } from '../../../src/cli/commands.ts';
 import {
+  asMembers,
   hintOf,
   hintText,
   remediesOf,
@@ -131,5 +132,18 @@ describe('the actions of hints', () => {
     expect(values).toBeLessThanOrEqual(row?.arguments?.length ?? 0);
     const members = Object.keys(operations.get(id)?.input.shape ?? input);
     expect(members).toEqual(expect.arrayContaining(Object.keys(input)));
+  });
+});
+
+describe('the text for a program', () => {
+  it.each([
+    ['--expires is not a time.', 'expires is not a time.'],
+    ['name the user: --user ada', 'name the user: user ada'],
+    ['give --max-ttl, or leave out --uses', 'give max_ttl, or leave out max_uses'],
+    ['sidekey connect acme --name dev', 'sidekey connect acme --name dev'],
+    ['sidekey lease list; or --agent NAME', 'sidekey lease list; or agent NAME'],
+    ['a--b, -- and ---', 'a--b, -- and ---'],
+  ])('has members of the input for the options of %j', (text, shown) => {
+    expect(asMembers(text)).toBe(shown);
   });
 });

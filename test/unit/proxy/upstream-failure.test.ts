@@ -7,7 +7,7 @@ it('an upstream failure names the config key of client certificates if the upstr
   const error = Object.assign(new Error('alert'), { code });
   expect(upstreamFailure(error, authorityOf('api.example'), false)).toMatchObject({
     code: 'upstream_tls',
-    message: `The TLS connection to api.example failed (${code}).`,
+    message: `The TLS connection to api.example failed: it wants a client certificate (${code}).`,
     hint: 'it asks for a client certificate: see upstream.client_certificates',
   });
   const other = Object.assign(new Error('alert'), { code: 'ERR_SSL_WRONG_VERSION_NUMBER' });

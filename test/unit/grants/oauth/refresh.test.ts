@@ -261,6 +261,7 @@ describe('a refusal', () => {
       kind: 'refused',
       error: 'address_blocked',
       description: '10.0.0.1 is a private address.',
+      hint: guard.hint,
     });
   });
 });

@@ -331,7 +331,7 @@ describe('a token response', () => {
 
   test('with an error object is an error with the members of the object', async () => {
     const error = { message: 'This code has been used.', type: 'OAuthException', code: 100 };
-    expect(await read({ error }, {}, 400)).toEqual({
+    expect(await read({ error }, {}, 400)).toMatchObject({
       kind: 'later',
       reason: 'the token endpoint answered HTTP 400 without an OAuth error: This code has been used.',
       retryAfterMs: null,

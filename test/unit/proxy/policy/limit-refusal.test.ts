@@ -8,7 +8,8 @@ const rate = {
   count: 60,
   perMs: 60_000,
   burst: 60,
-  key: 'sidekey.yaml:12',
+  key: 'api.example 508baf84dacd6f93 rate agent 0',
+  origin: 'policies.read[0] (sidekey.yaml:12)',
 } as const;
 const budget = {
   kind: 'budget',
@@ -23,7 +24,7 @@ it('a limit refusal is a 429 with Retry-After', () => {
     code: 'rate_limited',
     status: 429,
     retryAfterMs: 1_500,
-    hint: 'Try again in 2 s, or raise the limit sidekey.yaml:12',
+    hint: 'Try again in 2 s, or raise the limit of policies.read[0] (sidekey.yaml:12)',
   });
 });
 

@@ -162,7 +162,7 @@ describe('a connection through the parent proxy', () => {
     const wrong = through(other, { way: { authority: authorityOf(`proxy.example:${other.port}`) } });
     await expect(wrong.connect(authorityOf(`api.example:${server.port}`))).rejects.toMatchObject({
       code: 'upstream_tls',
-      message: `The proxy of upstream.proxy cannot be used: The TLS handshake with proxy.example:${other.port} failed (ERR_TLS_CERT_ALTNAME_INVALID).`,
+      message: `The proxy of upstream.proxy cannot be used: The TLS handshake with proxy.example:${other.port} failed: its certificate is for other.example (ERR_TLS_CERT_ALTNAME_INVALID).`,
     });
     expect(other.heads).toEqual([]);
   });

@@ -173,7 +173,9 @@ describe('a connection over TLS', () => {
     for (let round = 0; round < 2; round++) {
       await expect(dialer.connect(authorityOf(`api.example:${server.port}`))).rejects.toMatchObject({
         code: 'upstream_tls',
-        message: `The TLS handshake with api.example:${server.port} failed (${code}).`,
+        message: expect.stringMatching(
+          new RegExp(`^The TLS handshake with api\\.example:${server.port} failed: .+ \\(${code}\\)\\.$`),
+        ) as string,
       });
     }
   });
@@ -187,14 +189,6 @@ describe('a connection over TLS', () => {
         code: 'upstream_tls',
       });
     }
-  });
-
-  it('with an unknown issuer fails with a hint', async () => {
-    await using server = await tlsUpstream(stranger.issue(['api.example']));
-    const dialer = dialerForTest({ pinned, ca: company.cert });
-    await expect(dialer.connect(authorityOf(`api.example:${server.port}`))).rejects.toMatchObject({
-      hint: 'if a company CA signed it, add its certificate to upstream.ca',
-    });
   });
 
   it.each([

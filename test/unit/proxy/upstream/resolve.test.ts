@@ -1,4 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
+import type { SidekeyError } from '../../../../src/lib/errors.ts';
 import { createAddressGuard, parseCidr } from '../../../../src/proxy/policy/authority.ts';
 import { createResolver, type ResolverOptions } from '../../../../src/proxy/upstream/resolve.ts';
 
@@ -74,6 +75,35 @@ describe('the resolver', () => {
     await expect(resolverOf(answering())('no.example')).rejects.toMatchObject({
       code: 'upstream_unreachable',
     });
+  });
+
+  it.each([
+    ['10.9.9.9', /^add 10\.9\.9\.9 to upstream\.private_addresses/],
+    ['100.100.1.2', /^add 100\.100\.1\.2 to /],
+    ['198.17.255.255', null],
+    ['198.18.0.21', /stand-in addresses.* add 198\.18\.0\.0\/15/],
+    ['198.19.255.254', /stand-in addresses/],
+    ['198.20.0.1', null],
+    ['fc00::15', /stand-in addresses.* add fc00::\/18 to/],
+    ['fd00::15', /^add fd00::15 to /],
+    ['0.0.0.0', /hosts file, blocks the name/],
+    ['::', /hosts file, blocks the name/],
+    ['127.0.0.1', /^add 127\.0\.0\.1 to /],
+  ])('names what helps where a name resolves to %s', async (address, hint) => {
+    const resolved = resolverOf(answering(address))('api.example').then(
+      () => null,
+      (error: SidekeyError) => error.hint,
+    );
+    const shown = await resolved;
+    if (hint === null) expect(shown).toBeNull();
+    else expect(shown).toMatch(hint);
+  });
+
+  it('takes a stand-in address in the URL or in upstream.resolve as it is', async () => {
+    const hint = 'add 198.18.0.21 to upstream.private_addresses if Sidekey may reach it';
+    const resolve = resolverOf(answering('1.1.1.1'), { 'a.example': '198.18.0.21' });
+    await expect(resolve('198.18.0.21')).rejects.toMatchObject({ hint });
+    await expect(resolve('a.example')).rejects.toMatchObject({ hint });
   });
 
   it('blocks an answer of the name service that is not an address', async () => {

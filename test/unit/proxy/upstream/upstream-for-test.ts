@@ -72,6 +72,8 @@ export interface DialerForTest {
   readonly lookup?: ResolverOptions['lookup'];
   /** PEM of what is trusted. */
   readonly ca?: string;
+  /** True if `upstream.ca` lists certificates. */
+  readonly hasCa?: boolean;
   readonly timeoutMs?: number;
   readonly isSelf?: (address: string, port: number) => boolean;
   /** An upstream on 127.0.0.1. */
@@ -97,6 +99,7 @@ export function dialerForTest(options: DialerForTest = {}): Dialer {
       exceptions: options.exceptions ?? { hosts: [], blocks: [] },
     }),
     trust: () => createSecureContext({ ca }),
+    hasCa: options.hasCa ?? false,
     timeoutMs: options.timeoutMs ?? 10_000,
     proxy:
       options.proxy === undefined
