@@ -152,7 +152,9 @@ export function environmentReferences(config: Omit<Config, 'providers'>): readon
   return [...new Set(namesIn({ ...config, providers: null }))].toSorted();
 }
 
-/** Returns the paths of the files with secrets that a config refers to: `file:PATH`, except client secrets. */
+/**
+ * Returns the paths of the files with secrets that a config refers to: `file:PATH`, except client secrets.
+ */
 export function fileReferences(config: Config): readonly string[] {
   const folder = dirname(config.file);
   const paths = valuesIn({ ...config, providers: null }).flatMap(({ kind, path }) =>

@@ -22,8 +22,8 @@ const forms = 'write env:NAME, file:PATH or command:…, never the secret itself
 export const environmentName = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 /**
- * Parses `env:NAME`, `file:PATH` or `command:WORDS…`. `~/` is the home folder. Rejects literal secrets, because config files are
- * shared.
+ * Parses `env:NAME`, `file:PATH` or `command:WORDS…`. `~/` is the home folder. Rejects literal secrets,
+ * because config files are shared.
  */
 export function parseSecretReference(text: string): SecretReference | ReferenceProblem {
   const [, kind, rest = ''] = /^(env|file|command):(.*)$/s.exec(text) ?? [];

@@ -2,7 +2,9 @@ import { isUtf8 } from 'node:buffer';
 import { brotliDecompressSync, gunzipSync, inflateRawSync, inflateSync, zstdDecompressSync } from 'node:zlib';
 import { untrusted } from './text.ts';
 
-/** Content codings of request bodies (RFC 9110 §8.4). Reads only what every server decodes to the same bytes. */
+/**
+ * Content codings of request bodies (RFC 9110 §8.4). Reads only what every server decodes to the same bytes.
+ */
 
 /** The reason why a body cannot be read. */
 export interface UnreadableBody {
@@ -132,7 +134,10 @@ function gzip(bytes: Buffer, max: number): Decoded {
   return { decoded, end: at + run(inflateRawSync, bytes.subarray(at), max).end + 8 };
 }
 
-/** `deflate` is the zlib format (RFC 1950), but some clients send it without (RFC 1951), and servers take both. */
+/**
+ * `deflate` is the zlib format (RFC 1950), but some clients send it without (RFC 1951), and servers take
+ * both.
+ */
 function deflate(bytes: Buffer, max: number): Decoded {
   if (bytes.length < 2 || (bytes[0]! & 15) !== 8 || bytes.readUInt16BE(0) % 31 !== 0)
     return run(inflateRawSync, bytes, max);

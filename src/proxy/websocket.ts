@@ -47,7 +47,8 @@ export function upgradedSocket(
 
 /**
  * Carries an admitted handshake, and then frames of a WebSocket or bytes of another protocol, over a
- * connection of the dialer. Both heads are written by Sidekey, and so is every answer but a 101. Resolves when the connection has closed.
+ * connection of the dialer. Both heads are written by Sidekey, and so is every answer but a 101. Resolves
+ * when the connection has closed.
  */
 export async function upgrade(
   { request, reply, config: { dialer, limits }, meter, credentials }: Sending,

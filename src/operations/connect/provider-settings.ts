@@ -123,7 +123,8 @@ async function checkUnwritten<T>(name: string, check: () => Promise<T>): Promise
 /**
  * Writes a changed provider to the config file, after the audit log, and returns it.
  *
- * @throws SidekeyError `input_invalid`, `config_invalid`, `file_unwritable`, `audit_unavailable`; errors of the client secret
+ * @throws SidekeyError `input_invalid`, `config_invalid`, `file_unwritable`, `audit_unavailable`; errors of
+ * the client secret
  */
 export async function writeProvider(
   { env, withState }: ConfigParts,

@@ -166,7 +166,9 @@ export function nominatedBy(values: readonly string[]): ReadonlySet<string> | nu
   return nominated;
 }
 
-/** Request fields that allow a partial or compressed response. Apache and Azure have other names for `Range`. */
+/**
+ * Request fields that allow a partial or compressed response. Apache and Azure have other names for `Range`.
+ */
 const asksForLess = new FieldNames(
   'accept-encoding range request-range x-ms-range if-range a-im grpc-accept-encoding'.split(' '),
 );

@@ -216,7 +216,9 @@ class GuardedReply implements ReplySink {
 
 const ofWhole = 'ask for the whole body, without Range';
 
-/** Reports whether a body is a piece (RFC 9110 §14.4) or a delta (RFC 3229). The secret may go on in the next. */
+/**
+ * Reports whether a body is a piece (RFC 9110 §14.4) or a delta (RFC 3229). The secret may go on in the next.
+ */
 function isPart(status: number, fields: RawFields): boolean {
   return (
     status === 206 ||

@@ -7,8 +7,8 @@ import { type Fault, type HeadLimits, Malformed } from './scan.ts';
 import { ownHead } from './write.ts';
 
 /**
- * Repairs of responses, as RFC 9112 lets a proxy make them. A repaired head is written anew, and read again by
- * the strict reader. Its connection must not be used again. Requests are never repaired.
+ * Repairs of responses, as RFC 9112 lets a proxy make them. A repaired head is written anew, and read again
+ * by the strict reader. Its connection must not be used again. Requests are never repaired.
  */
 
 const repairable: ReadonlySet<string> = new Set<Fault>([
