@@ -119,7 +119,7 @@ function folderObstacle(folder: string): Obstacle | undefined {
     return isFull ? byCode.FULL : undefined;
   } catch (error) {
     if (isSystemError(error, 'EACCES', 'EPERM')) return noAccess;
-    return isSystemError(error, 'ENOENT', 'ENOTDIR') ? gone : obstacleOf(error);
+    return isSystemError(error, 'ENOENT') ? gone : obstacleOf(error);
   }
 }
 

@@ -228,7 +228,7 @@ const destinations = {
 } satisfies Record<string, readonly [before: string, after: string]>;
 
 const conditions = `name methods[] paths[] query{} query.*[] query.*.values[] content_types[] body_size.min body_size.max
-  times[].from times[].to times[].weekdays[] times[].zone clients[] agents[] users[] labels[] graphql.names[]
+  times[].from times[].to times[].weekdays[] times[].zone clients[] agents[] users[] labels[] upgrades[] graphql.names[]
   jsonrpc.methods[] jsonrpc.tools[] jsonrpc.arguments{} jsonrpc.arguments.*[] jsonrpc.arguments.*.values[]
   json{} json.*[] json.*.values[] form{} form.*[] form.*.values[] limits[].rate limits[].bytes_per_day max_response`;
 

@@ -133,7 +133,7 @@ test('a server with another name gets its own connection', async () => {
   expect(upstream.connections()).toBe(2);
 });
 
-test.each(['POST', 'PUT', 'DELETE', 'PATCH', 'LIST'])(
+test.each(['POST', 'PATCH', 'LIST'])(
   'a %s whose connection dies is not sent twice',
   async (method) => {
     let seen = 0;

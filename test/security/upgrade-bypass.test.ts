@@ -9,16 +9,15 @@ import { startPlainUpstream, upstreamHost } from '../support/upstream.ts';
 
 const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
+/** Fields that make h2c an offer, which a server may ignore (RFC 7540 §3.2.1). */
+const settings = 'Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n';
+
 describe('a protocol that rules cannot inspect', () => {
   test.each([
-    [
-      'h2c',
-      'GET',
-      'Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n',
-    ],
+    ['h2c', 'GET', `Upgrade: h2c\r\n${settings}`],
     ['TLS', 'OPTIONS', 'Upgrade: TLS/1.3\r\nConnection: Upgrade\r\n'],
-    ['several', 'GET', 'Upgrade: websocket, h2c\r\nConnection: Upgrade\r\n'],
-    ['one of two', 'GET', 'Upgrade: websocket\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n'],
+    ['several', 'GET', `Upgrade: websocket, h2c\r\n${settings}`],
+    ['one of two', 'GET', `Upgrade: websocket\r\nUpgrade: h2c\r\n${settings}`],
     ['a WebSocket that Connection does not name', 'GET', 'Upgrade: websocket\r\n'],
     ['a WebSocket by POST', 'POST', 'Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 0\r\n'],
     ['a WebSocket of HTTP/1.0', 'GET', 'Upgrade: websocket\r\nConnection: Upgrade, keep-alive\r\n', '1.0'],
@@ -41,6 +40,19 @@ describe('a protocol that rules cannot inspect', () => {
       // The next bytes on the connection are an ordinary request, which policy judges.
       client.send(`GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n`);
       expect(await client.response()).toMatchObject({ status: 421 });
+    },
+  );
+
+  test.each(['h2c', 'websocket, h2c', 'h2c, websocket', 'tcp, TLS/1.3'])(
+    'is refused if no rule lists it: %s',
+    async (upgrade) => {
+      const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
+      const client = await openTunnel(sidekey, upstream.authority);
+      client.send(
+        `GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\nConnection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n`,
+      );
+      expect(await client.response()).toMatchObject({ status: 403, reason: 'upgrade_denied' });
+      expect(upstream.connections()).toBe(0);
     },
   );
 

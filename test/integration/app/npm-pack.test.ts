@@ -50,6 +50,7 @@ test.skipIf(!npm)(
         'config/default.yaml',
         'config/environment-index.json',
         'config/form-index.json',
+        'config/node-proxy.cjs',
         'config/sidekey.schema.json',
         'config/scopes.yaml',
         'config/sources.yaml',

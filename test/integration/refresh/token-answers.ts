@@ -186,16 +186,16 @@ const refused: readonly TokenAnswer[] = [
   },
   ...(
     [
-      ['not a line of visible ASCII', 'a\nb'],
-      ['not a line of visible ASCII', 'a\u00e9'],
-      ['no access token', null],
-      ['no access token', { value: 'access-2' }],
+      ['not a line of visible ASCII', 'a\nb', 'tell the operator of the provider'],
+      ['not a line of visible ASCII', 'a\u00e9', 'tell the operator of the provider'],
+      ['no access token', null, 'providers.acme.dialect.token_response.access_token'],
+      ['no access token', { value: 'access-2' }, 'providers.acme.dialect.token_response.access_token'],
     ] as const
-  ).map(([reason, access_token]) => ({
+  ).map(([reason, access_token, hint]) => ({
     name: `the access token ${JSON.stringify(access_token)}`,
     body: change({ access_token }),
     stored: halfRotated,
-    refused: { reason, hint: 'providers.acme.dialect.token_response.access_token' },
+    refused: { reason, hint },
   })),
   {
     name: 'a response over 1 MiB',
