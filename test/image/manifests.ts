@@ -98,7 +98,8 @@ function argsOf(it: Container): string[] {
     ...it.mounts.flatMap((mount) => ['--volume', mount]),
     ...Object.entries(it.environment).flatMap(([name, value]) => ['--env', `${name}=${value}`]),
     ...(it.hosts ?? []).flatMap((host) => ['--add-host', host]),
-    ...(it.entrypoint === undefined ? [] : ['--entrypoint', it.entrypoint]),
+    // An agent's image has a working folder that its user may read, which that of Sidekey is not.
+    ...(it.entrypoint === undefined ? [] : ['--entrypoint', it.entrypoint, '--workdir', '/']),
     it.image,
     ...it.command,
   ];
