@@ -21,8 +21,8 @@ export function cannotBeForwarded(cause?: unknown): SidekeyError {
 }
 
 /**
- * Calls of a forwarder back into the credential stages, with the request that its upstream refused. Without
- * the private field of the class, so that any object with these methods will do.
+ * Calls of a forwarder back into the credential stages, with the request that its upstream refused. The type
+ * has no private field of the class, so that any object with these methods will do.
  */
 export type Credentials = Pick<CredentialRenewal, keyof CredentialRenewal>;
 

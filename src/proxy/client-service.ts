@@ -181,7 +181,7 @@ export class ClientService implements Service {
     const frames = listenTo(socket, early);
     const send = (sending: Sending) => sendUpgrade(sending, upgradedSocket(socket, frames, protocols));
     const forwarder = this.#watching(send, () => socket, true);
-    // It was found sound when the head was read.
+    // `requestFraming` cannot fail: the reader of the head has called it.
     const framing = requestFraming(asked) as BodyFraming;
     const body = framing.kind === 'none' ? null : this.#bodyOf(framing, frames, socket);
     const inbound = { head, body, client, upgrades: true, ...(protocols && { protocols }) } as const;

@@ -176,7 +176,7 @@ export async function upgrade(
   return over;
 }
 
-/** Returns the body of a handshake, with its credential. It is short. */
+/** Returns the body of a handshake, at most `earlyBytes`, with its credential. */
 async function bodyOf({ body, rewriteBody, framing }: Sending['request']): Promise<Buffer> {
   if (body === null) return Buffer.alloc(0);
   const pieces: Buffer[] = [];

@@ -12,6 +12,7 @@ import { evaluateRules, strictest } from './judge.ts';
 import type { RequestFacts } from './request.ts';
 import type { DomainRules, RuleOutcome, RuleResult, RuleStep } from './rule.ts';
 import { type Hint, hintOf, remedy, withInput } from '../../lib/hint.ts';
+import { untrusted } from '../../lib/text.ts';
 
 /** Facts for decisions. Replaced as a whole when the config changes. */
 export interface Policy {
@@ -94,11 +95,12 @@ function decideUpgrade(decision: Decision, protocols: readonly string[], authori
   const refused = protocols.find((name) => !listed.includes(name.toLowerCase()));
   if (refused === undefined) return decision;
   const { rule, ruleName, needsBody } = decision;
+  const name = untrusted(refused.slice(0, 40));
   return {
     outcome: 'deny',
     code: 'upgrade_denied',
-    reason: `no rule allows the request to ${authorityText(authority)} to switch to the protocol ${refused}`,
-    hint: `list it in the rule that allows the request: upgrades: [${refused}]; now ${rule} decides`,
+    reason: `no rule allows the request to ${authorityText(authority)} to switch to the protocol ${name}`,
+    hint: `list it in the rule that allows the request: upgrades: [${name}]; now ${rule} decides`,
     rule,
     ruleName,
     approvalKey: null,

@@ -315,7 +315,7 @@ const differences: readonly (readonly [differs: Differs, says: string])[] = [
   ],
 ];
 
-/** Returns the first such entry, for a request that no entry covers; null: there is none. */
+/** Returns the first entry that almost covers a request, for one that no entry covers; null: none. */
 export function nearestEntry(domains: readonly Domain[], authority: Authority): NearEntry | null {
   const granted = domains.filter(({ action }) => action.kind === 'grant');
   for (const [differs, says] of differences) {

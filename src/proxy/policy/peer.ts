@@ -66,8 +66,7 @@ export function clientCertificateHint({ identity }: Peer): Hint | undefined {
     : hintOf`it may not take the client certificate of the grant: ${remedy('grant.get', { grant: null })} says whose it is, and who issued it`;
 }
 
-/** Failures of TLS with an upstream: what happened, and what helps. Pure. */
-
+/** A failure of TLS with an upstream: what happened, and what helps. */
 interface Fault {
   /** Codes of Node and OpenSSL. OpenSSL 3.5 writes `SSL/TLS_ALERT_…` where 3.0 writes `SSLV3_ALERT_…`. */
   readonly code: RegExp;
@@ -78,7 +77,7 @@ interface Fault {
 const tellOperator = 'tell its operator';
 const seeClientCertificates = 'see upstream.client_certificates';
 
-/** Without a certificate whose issuer is not trusted, see `unknownIssuer`. The first match counts. */
+/** Faults other than an untrusted issuer (`unknownIssuer`). The first match counts. */
 const faults: readonly Fault[] = [
   {
     code: /^CERT_HAS_EXPIRED$/,
