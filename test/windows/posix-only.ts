@@ -24,6 +24,8 @@ export const posixOnly: readonly string[] = [
   'store/sqlite-file',
   'store/store-permissions',
   'store/vault/file',
+  // A reset connection whose received bytes stay readable: Windows drops them.
+  'proxy/upstream/read-before-failing',
   // Paths with slashes, in what is expected.
   'operations/find-logins',
   'clients/tables',
