@@ -133,22 +133,19 @@ test('a server with another name gets its own connection', async () => {
   expect(upstream.connections()).toBe(2);
 });
 
-test.each(['POST', 'PATCH', 'LIST'])(
-  'a %s whose connection dies is not sent twice',
-  async (method) => {
-    let seen = 0;
-    const { upstream, sidekey } = await grantedRaw((socket) => {
-      onHeads(socket, (head, count) => {
-        if (!head.startsWith('GET')) seen += 1;
-        if (count === 2) socket.destroy();
-        else socket.write(ok);
-      });
+test.each(['POST', 'PATCH', 'LIST'])('a %s whose connection dies is not sent twice', async (method) => {
+  let seen = 0;
+  const { upstream, sidekey } = await grantedRaw((socket) => {
+    onHeads(socket, (head, count) => {
+      if (!head.startsWith('GET')) seen += 1;
+      if (count === 2) socket.destroy();
+      else socket.write(ok);
     });
-    const client = await openTunnel(sidekey, upstream.authority);
-    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
-    await client.response();
-    client.send(`${method} / HTTP/1.1\r\nHost: ${upstream.authority}\r\nContent-Length: 0\r\n\r\n`);
-    await client.response();
-    expect(seen).toBeLessThan(2);
-  },
-);
+  });
+  const client = await openTunnel(sidekey, upstream.authority);
+  client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+  await client.response();
+  client.send(`${method} / HTTP/1.1\r\nHost: ${upstream.authority}\r\nContent-Length: 0\r\n\r\n`);
+  await client.response();
+  expect(seen).toBeLessThan(2);
+});
