@@ -56,7 +56,7 @@ export function decodedBody(
     return unreadable(`has the content coding ${name}, which Sidekey does not decode`, inKnown);
   }
   // Servers that ignore `Content-Encoding` would read this text instead of the decoded one.
-  if (isUtf8(body) && !/[^\P{Cc}\t\r\n]/u.test(body.toString())) {
+  if (beginsAsJson(body) || (isUtf8(body) && !/[^\P{Cc}\t\r\n]/u.test(body.toString()))) {
     return unreadable(`is text, and not ${codings.join(', ')} as its Content-Encoding says`, again);
   }
   return codings.reduceRight<Buffer | UnreadableBody>(
@@ -93,6 +93,11 @@ function unreadable(problem: string, hint: string): UnreadableBody {
 
 const inKnown = 'send it in gzip, deflate, br or zstd, or uncompressed and without Content-Encoding';
 const again = 'compress it again, or send it uncompressed and without Content-Encoding';
+
+/** Reports whether a lenient parser, which stops after the first value, may find JSON in the bytes. */
+function beginsAsJson(bytes: Buffer): boolean {
+  return /^(?:\xef\xbb\xbf)?[ \t\n\r{["]/.test(bytes.toString('latin1', 0, 4));
+}
 
 const zstdMagic = 0xfd2fb528;
 
@@ -135,12 +140,10 @@ function gzip(bytes: Buffer, max: number): Decoded {
 }
 
 /**
- * `deflate` is the zlib format (RFC 1950), but some clients send it without (RFC 1951), and servers take
- * both.
+ * `deflate` is the zlib format (RFC 9110 §8.4.1.2). Without it (RFC 1951), the bytes have no signature, and may
+ * begin as text that another server would read.
  */
 function deflate(bytes: Buffer, max: number): Decoded {
-  if (bytes.length < 2 || (bytes[0]! & 15) !== 8 || bytes.readUInt16BE(0) % 31 !== 0)
-    return run(inflateRawSync, bytes, max);
   // The header of zlib may also begin a stored block, which has its length twice (RFC 1951 §3.2.4).
   if (bytes.length >= 5 && (bytes.readUInt16LE(1) ^ bytes.readUInt16LE(3)) === 0xffff)
     throw new Error('two readings');

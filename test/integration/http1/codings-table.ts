@@ -69,7 +69,6 @@ export const codingRows: readonly CodingRow[] = [
   { name: 'gzip with a field, a name and a comment', codings: ['gzip'], encode: gzipWith(28, Buffer.from([3, 0, 1, 2, 3]), 'a\0', 'b\0') },
   { name: 'deflate of zlib', codings: ['deflate'], encode: deflate },
   { name: 'deflate of zlib with a small window', codings: ['deflate'], encode: (body) => deflateSync(body, { windowBits: 9 }) },
-  { name: 'raw deflate', codings: ['deflate'], encode: raw },
   { name: 'br', codings: ['br'], encode: br },
   { name: 'zstd', codings: ['zstd'], encode: zstd },
   { name: 'zstd with a checksum', codings: ['zstd'], encode: zstdWith(constants.ZSTD_c_checksumFlag, 1) },
@@ -104,7 +103,9 @@ export const codingRows: readonly CodingRow[] = [
 
   { name: 'gzip without its end', codings: ['gzip'], encode: then(gzip, cut), problem: damaged },
   { name: 'deflate without its end', codings: ['deflate'], encode: then(deflate, cut), problem: damaged },
-  { name: 'raw deflate without its end', codings: ['deflate'], encode: then(raw, cut), problem: damaged },
+  { name: 'raw deflate', codings: ['deflate'], encode: raw, problem: damaged },
+  { name: 'a stored block of raw deflate that begins as JSON', codings: ['deflate'], encode: storedAsJson, problem: 'is text, and not deflate' },
+  { name: 'bytes that begin as JSON behind a byte order mark', codings: ['br'], encode: () => Buffer.from('\xef\xbb\xbf[\xff', 'latin1'), problem: 'is text, and not br' },
   { name: 'br without its end', codings: ['br'], encode: then(br, cut), problem: damaged },
   { name: 'zstd without its end', codings: ['zstd'], encode: then(zstd, cut), problem: damaged },
   { name: 'gzip with a wrong checksum', codings: ['gzip'], encode: then(gzip, flipped), problem: damaged },
@@ -115,7 +116,6 @@ export const codingRows: readonly CodingRow[] = [
   { name: 'zeros after gzip', codings: ['gzip'], encode: then(gzip, followedBy('\0\0')), problem: goesOn },
   { name: 'text after gzip', codings: ['gzip'], encode: then(gzip, followedBy('more')), problem: damaged },
   { name: 'text after deflate', codings: ['deflate'], encode: then(deflate, followedBy('more')), problem: goesOn },
-  { name: 'text after raw deflate', codings: ['deflate'], encode: then(raw, followedBy('more')), problem: goesOn },
   { name: 'text after br', codings: ['br'], encode: then(br, followedBy('more')), problem: goesOn },
   { name: 'text after zstd', codings: ['zstd'], encode: then(zstd, followedBy('mo')), problem: goesOn },
   { name: 'a second member of gzip', codings: ['gzip'], encode: then(gzip, followedBy(gzipSync('&amount=1'))), problem: goesOn },
@@ -133,6 +133,12 @@ export const codingRows: readonly CodingRow[] = [
   { name: 'a bomb in two codings', codings: ['gzip, br'], encode: () => brotliCompressSync(gzipSync(aBomb)), problem: tooLong },
   { name: 'one byte too much', codings: ['gzip'], encode: () => gzipSync(Buffer.alloc(maxBytes + 1, ' ')), problem: tooLong },
 ]; // prettier-ignore
+
+/** A stored block whose header reads ` [` for a parser that replaces what is no UTF-8, and ignores what follows. */
+function storedAsJson(body: Buffer): Buffer {
+  const block = Buffer.from([0x20, 0x5b, 0x0a, 0xa4, 0xf5]);
+  return Buffer.concat([block, Buffer.alloc(0x0a5b, ' '), deflateRawSync(body)]);
+}
 
 /** A stored block whose first bytes are also a header of zlib: 0x78, then a length that completes it. */
 function storedAsZlib(body: Buffer): Buffer {

@@ -102,7 +102,7 @@ describe('an encoded request body', () => {
     expect(seen).toHaveLength(codingRows.length);
   });
 
-  test.each(['gzip', 'gzip without compression', 'zstd', 'raw deflate', 'br'])(
+  test.each(['gzip', 'gzip without compression', 'zstd', 'deflate of zlib', 'br'])(
     'of a form in %s is judged',
     async (name) => {
       const { ask } = await ruled();
