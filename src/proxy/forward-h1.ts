@@ -1,10 +1,9 @@
 import type { Grant } from '../domain/grant.ts';
 import { type RawFields, withoutFields } from './http/fields.ts';
 import { type BodyReader, createBodyReader, payloadTogether } from './http/h1/body.ts';
-import { isReusable, responseFraming } from './http/framing.ts';
+import { isReusable } from './http/framing.ts';
 import { type ResponseHeadBytes } from './http/head.ts';
-import { createMendingReader, isRepairable } from './http/h1/mend.ts';
-import { giveBackResponseReader, type HeadReader, takeResponseReader } from './http/h1/read-head.ts';
+import { ResponseHeads } from './http/h1/read-response.ts';
 import { Malformed } from './http/h1/scan.ts';
 import { fieldSection, isOneLine, isOneTarget, trailersToPass } from './http/h1/write.ts';
 import { PendingBytes } from './http/server/h1-request.ts';
@@ -42,26 +41,22 @@ interface ResponseSink {
  * chunked body together in their buffer.
  */
 class ResponseReading {
-  readonly #method: string;
   readonly #limits: Limits;
   readonly #sink: ResponseSink;
-  #heads: HeadReader<ResponseHeadBytes>;
+  readonly #heads: ResponseHeads;
   /** The bytes of a head that comes in pieces; null: none did. */
   #pending: PendingBytes | null = null;
   #body: BodyReader | null = null;
   #isChunked = false;
   #mayReuse = false;
-  /** True if heads are repaired. */
-  #isMended = false;
   #over = false;
   /** True if a byte of an answer has come. */
   hasBegun = false;
 
   constructor(method: string, limits: Limits, sink: ResponseSink) {
-    this.#method = method;
     this.#limits = limits;
     this.#sink = sink;
-    this.#heads = takeResponseReader(limits);
+    this.#heads = new ResponseHeads(method, limits);
   }
 
   /** Reports whether the final head has come. */
@@ -99,14 +94,8 @@ class ResponseReading {
         (this.#pending ??= new PendingBytes()).keep(bytes.subarray(0, end), at);
         return null;
       }
-      const framing = head instanceof Malformed ? head : responseFraming(head, this.#method);
-      if (head instanceof Malformed || framing instanceof Malformed) {
-        const { fault } = framing as Malformed;
-        if (this.#isMended || !isRepairable(fault)) return framing as Malformed;
-        this.#isMended = true;
-        this.#heads = createMendingReader(this.#method, this.#limits);
-        continue;
-      }
+      if (head instanceof Malformed) return head;
+      const { framing, isMended } = this.#heads;
       if (framing.kind === 'tunnel' || head.status === 101)
         return new Malformed('response', 'unasked_switch');
       at += head.size;
@@ -120,7 +109,7 @@ class ResponseReading {
         spans: framing.kind === 'chunked',
       });
       this.#isChunked = framing.kind === 'chunked';
-      this.#mayReuse = !this.#isMended && isReusable(head, framing);
+      this.#mayReuse = !isMended && isReusable(head, framing);
       return this.#readBody(bytes, at, end, head);
     }
   }
@@ -138,7 +127,7 @@ class ResponseReading {
       // The client can still be told that nothing of the body can be read.
       if (typeof stop !== 'number' && body.payload === 0) return stop;
       this.#sink.head(head);
-      if (!this.#isMended) giveBackResponseReader(this.#heads, this.#limits);
+      this.#heads.release();
     }
     if (typeof stop !== 'number') return stop;
     if (this.#isChunked) {

@@ -2,10 +2,9 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type RawFields, responseFields, withoutFields } from './http/fields.ts';
 import { type BodyReader, createBodyReader } from './http/h1/body.ts';
-import { responseFraming, type ResponseFraming } from './http/framing.ts';
+import type { ResponseFraming } from './http/framing.ts';
 import type { ResponseHeadBytes } from './http/head.ts';
-import { createMendingReader, isRepairable } from './http/h1/mend.ts';
-import { createResponseReader } from './http/h1/read-head.ts';
+import { ResponseHeads } from './http/h1/read-response.ts';
 import { Malformed } from './http/h1/scan.ts';
 import { ownHead } from './http/h1/write.ts';
 import type { EarlyFrames, ExchangeResult, Meter, UpgradeSide } from './http/message.ts';
@@ -309,8 +308,8 @@ function shakeHands(
   { peer, method }: Pick<Sending['request'], 'peer' | 'method'>,
   limits: Limits,
 ): Promise<Handshake> {
-  let heads = createResponseReader(limits);
-  let isMended = false;
+  const heads = new ResponseHeads(method, limits);
+  let hasBegun = false;
   const pending = new PendingBytes();
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => fail(timedOut(peer)), limits.upstream_head);
@@ -322,28 +321,23 @@ function shakeHands(
       settle();
       // An error that comes later concerns nobody, and must have a listener.
       upstream.on('error', () => {});
-      reject(upstreamFailure(error, peer, heads.begun));
+      reject(upstreamFailure(error, peer, hasBegun));
     }
     function lost(): void {
       fail(Object.assign(new Error('closed'), { code: 'ECONNRESET' }));
     }
     function read(piece: Buffer): void {
+      hasBegun = true;
       const bytes = pending.with(piece);
       let at = 0;
       for (;;) {
         const head = heads.read(bytes, at, bytes.length);
         if (head === 'incomplete') break;
-        const framing = head instanceof Malformed ? head : responseFraming(head, method);
-        if (head instanceof Malformed || framing instanceof Malformed) {
-          if (isMended || !isRepairable((framing as Malformed).fault)) return fail(framing as Malformed);
-          isMended = true;
-          heads = createMendingReader(method, limits);
-          continue;
-        }
+        if (head instanceof Malformed) return fail(head);
         at += head.size;
         if (head.status < 200 && head.status !== 101) continue;
         settle();
-        resolve({ head, framing, rest: bytes.subarray(at) });
+        resolve({ head, framing: heads.framing, rest: bytes.subarray(at) });
         return;
       }
       pending.keep(bytes, at);

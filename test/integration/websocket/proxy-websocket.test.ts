@@ -112,6 +112,10 @@ describe('a WebSocket', () => {
   test.each([
     ['CR LF', 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'],
     ['LF', 'HTTP/1.1 101 Switching Protocols\nConnection : Upgrade\nUpgrade: websocket\n\n'],
+    [
+      'LF behind an interim response',
+      'HTTP/1.1 100 Continue\nContent-Length: 0\n\nHTTP/1.1 101 Switching Protocols\nConnection: Upgrade\nUpgrade: websocket\n\n',
+    ],
   ])('loses no bytes sent directly after a handshake whose lines end in %s', async (_end, head) => {
     const { upstream, sidekey } = await grantedRaw((socket) => {
       onHeads(socket, () => {
