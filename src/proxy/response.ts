@@ -6,6 +6,7 @@ import type { ExchangeResult } from './http/message.ts';
 import { guardReply, type GuardedExchange, guardFields, type ReplySink } from './leak-guard/response.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { isCovered } from './policy/domain-map.ts';
+import { safeMethods } from './policy/rule.ts';
 import {
   type AttemptContext,
   type AttemptEnd,
@@ -30,20 +31,16 @@ export function isRefusal(status: number): boolean {
   return status === 401 || status === 403;
 }
 
-/** Reports whether a request may be repeated without consent of its upstream (RFC 9110 §9.2.1). */
-function isSafe(method: string): boolean {
-  return method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
-}
-
 const idempotent: ReadonlySet<string> = new Set(['PUT', 'DELETE', 'PROPFIND', 'REPORT', 'QUERY']);
 
 /**
  * Reports whether a request has the same effect if it is processed twice: by its method (RFC 9110 §9.2.2), or
- * because its key makes a server skip the second one.
+ * because its only key makes a server skip the second one. An empty key, and one of several, may not do that.
  */
 export function isIdempotent({ method, fields }: Pick<UpstreamRequest, 'method' | 'fields'>): boolean {
-  if (isSafe(method) || idempotent.has(method)) return true;
-  return valuesOf(fields, 'idempotency-key').length > 0 || valuesOf(fields, 'x-idempotency-key').length > 0;
+  if (safeMethods.has(method) || idempotent.has(method)) return true;
+  const keys = ['idempotency-key', 'x-idempotency-key'].flatMap((name) => valuesOf(fields, name));
+  return keys.length === 1 && /[^\s"]/.test(keys[0]!);
 }
 
 const notFromAny = new NameSet(notFromUpstream(false));
@@ -228,7 +225,7 @@ export class ResponseHandler {
     }
     const failure = upstreamFailure(error, request.peer, hasBegun);
     const isLost = !hasBegun && isConnectionLoss(error);
-    const maySend = isLost && isSafe(request.method);
+    const maySend = isLost && safeMethods.has(request.method);
     const mayRepeat = isLost && this.#transport.isReused && isIdempotent(request);
     const again = isUnprocessed || mayRepeat ? body.again() : maySend ? body.whole() : null;
     if (again === null) this.refuse(failure);

@@ -269,7 +269,7 @@ export const plainRequest: RequestFacts = {
 };
 
 /** Safe methods (RFC 9110 §9.2.1) that can reach an upstream. */
-const reading: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
+export const safeMethods: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 /** Reports whether these rules allow only safe methods. False in report mode. */
 export function areReadOnly(
@@ -280,7 +280,7 @@ export function areReadOnly(
   return rules.every(
     ({ outcome, conditions: { methods }, upgrades }) =>
       outcome === 'deny' ||
-      (upgrades.length === 0 && methods?.every((method) => reading.has(method)) === true),
+      (upgrades.length === 0 && methods?.every((method) => safeMethods.has(method)) === true),
   );
 }
 

@@ -44,6 +44,20 @@ export const lostRequests: readonly LostRequest[] = [
   { what: 'POST with Idempotency-Key', method: 'POST', fields: key, body: 10, isRepeated: true },
   { what: 'POST with X-Idempotency-Key', method: 'POST', fields: `X-${key}`, body: 10, isRepeated: true },
   { what: 'PATCH with Idempotency-Key', method: 'PATCH', fields: key, body: 10, isRepeated: true },
+  ...[
+    ['an empty Idempotency-Key', 'Idempotency-Key:\r\n'],
+    ['a quoted Idempotency-Key that is empty', 'Idempotency-Key: ""\r\n'],
+    ['an empty X-Idempotency-Key', 'X-Idempotency-Key: \r\n'],
+    ['two Idempotency-Keys', `${key}Idempotency-Key: 1\r\n`],
+    ['an empty Idempotency-Key behind another', `${key}Idempotency-Key:\r\n`],
+    ['keys in two fields', `${key}X-Idempotency-Key: 1\r\n`],
+  ].map(([what, fields]) => ({
+    what: `POST with ${what}`,
+    method: 'POST',
+    fields: fields!,
+    body: 10,
+    isRepeated: false,
+  })),
 ];
 
 /** A request that asks for another protocol, and cannot do without it. */
