@@ -32,8 +32,8 @@ export interface Opening {
   readonly head: RequestHead;
   readonly socket: Duplex;
   readonly client: Client;
-  /** `Sidekey-Grant` of the first request in the tunnel, if its head was read. */
-  readonly selecting?: RawFields;
+  /** `Sidekey-Grant` of the first request in the tunnel if its head was read, or why it cannot be read. */
+  readonly selecting?: RawFields | SidekeyError;
   /** Reports to the client that its tunnel is open. */
   readonly established: () => void;
   /** Reports to the client why the tunnel is refused, and ends the connection. */
@@ -101,7 +101,7 @@ export async function openTunnel(
       case 'deny':
         throw denialOf(decision);
       case 'tunnel': {
-        const { grant } = orThrow(selectorsOf(selecting, identity.selectors));
+        const { grant } = orThrow(selectorsOf(orThrow(selecting), identity.selectors));
         if (grant !== null) throw uncredentialed(grant, target, decision);
         if (accepted !== null) record.approved(accepted.proposal);
         if (accepted?.isOnce === true) await useProposal(accepted, target, services);

@@ -1,6 +1,7 @@
 import type { Server, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { RawFields } from './http/fields.ts';
+import { sectionSize } from './http/h1/mend.ts';
+import { type HeadLimits, Malformed } from './http/h1/scan.ts';
 import { refuseOn } from './http/problem.ts';
 import { canonicalHost, isAddress, parseConnectTarget, splitPort } from './policy/authority.ts';
 import { connectDomain } from './policy/decide.ts';
@@ -25,13 +26,11 @@ export interface Redirection {
   readonly token: () => Promise<string | null>;
 }
 
-/** Maximum bytes of a request head in which the Host field is searched. */
-const headBytes = 16_384;
-
 /** The method of a request line (RFC 9110 §9.1), as far as it was sent. */
 const methodStart = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+(?: |$)/;
-const grantField = /\r?\nsidekey-grant:[ \t]*([^\r\n]*?)[ \t]*\r?\n/i;
 const hostField = /\r?\nhost:[ \t]*([^\r\n]*?)[ \t]*\r?\n/i;
+/** Also in the forms of a malformed head that a server may read. A grant that is named too often is refused. */
+const grantFields = /[\r\n][ \t]*sidekey-grant[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=[\r\n])/gi;
 
 /**
  * Returns the opening of a client that knows only an address, with the name in its first bytes: SNI, or the
@@ -51,7 +50,7 @@ export async function openingByName(
   opening.established();
   const timeoutMs = settings.limits.client_handshake;
   const late = setTimeout(() => socket.destroy(), timeoutMs).unref();
-  const words = await firstWords(socket).finally(() => clearTimeout(late));
+  const words = await firstWords(socket, settings.limits).finally(() => clearTimeout(late));
   if (words === null) {
     socket.destroy();
     return null;
@@ -85,12 +84,11 @@ interface FirstWords {
   readonly protocol: 'https' | 'http' | null;
   /** Name of the host; null if the client sent no name, or no valid one. */
   readonly name: string | null;
-  /** The field that names a grant; empty if there is none. */
-  readonly selecting: RawFields;
+  readonly selecting: Required<Opening>['selecting'];
 }
 
 /** Reads the first bytes of a client, and leaves them in its stream; null if the client disconnected. */
-async function firstWords(socket: Duplex): Promise<FirstWords | null> {
+async function firstWords(socket: Duplex, limits: HeadLimits): Promise<FirstWords | null> {
   const begun = await beginning(socket);
   if (begun === null) return null;
   let { bytes } = begun;
@@ -99,17 +97,21 @@ async function firstWords(socket: Duplex): Promise<FirstWords | null> {
     return { protocol: 'https', name: canonicalHost(begun.hello.serverName ?? ''), selecting: [] };
   }
   const isRequest = () => methodStart.test(bytes.toString('latin1', 0, 32));
-  const headEnd = () => /\r?\n\r?\n/.exec(bytes.toString('latin1'));
-  while (isRequest() && headEnd() === null && bytes.length < headBytes) {
+  const { head_bytes: most } = limits;
+  let size = sectionSize(bytes);
+  while (isRequest() && size < 0 && bytes.length < most) {
     const chunk = await nextChunk(socket);
     if (chunk === null) return null;
     bytes = Buffer.concat([bytes, chunk]);
+    size = sectionSize(bytes);
   }
   socket.unshift(bytes);
   if (!isRequest()) return { protocol: null, name: null, selecting: [] };
-  const text = bytes.toString('latin1');
-  const [, host] = hostField.exec(text) ?? [];
-  const [, grant] = grantField.exec(text) ?? [];
-  const selecting = grant === undefined ? [] : ['Sidekey-Grant', grant];
+  const isWhole = size > 0 && size <= most;
+  const head = bytes.toString('latin1', 0, isWhole ? size : most);
+  const [, host] = hostField.exec(head) ?? [];
+  const selecting = isWhole
+    ? [...head.matchAll(grantFields)].flatMap(([, grant]) => ['Sidekey-Grant', grant!])
+    : new Malformed('request', 'head_too_large', limits);
   return { protocol: 'http', name: canonicalHost(splitPort(host ?? '').host), selecting };
 }

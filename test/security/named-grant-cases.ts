@@ -50,21 +50,37 @@ export const ways: readonly (readonly [way: string, bytes: (authority: string, g
     ],
   ];
 
+/** Field lines of requests in a tunnel that name a grant for some server. */
+const firstHeads: readonly (readonly [how: string, ...lines: string[]])[] = [
+  ['in a field', 'Sidekey-Grant: acme'],
+  ['in the last line that is read', `X: ${'x'.repeat(30_000)}`, 'Sidekey-Grant: acme'],
+  ['behind a folded field', 'X: a\r\n b', 'Sidekey-Grant: acme'],
+  ['behind a bare LF', 'X: a\nSidekey-Grant: acme'],
+  ['before a blank and a colon', 'Sidekey-Grant : acme'],
+];
+
+/** First requests of which Sidekey cannot tell whether they name one grant. */
+export const unclearHeads: readonly (readonly [how: string, ...lines: string[]])[] = [
+  ['two names', 'Sidekey-Grant: acme', 'Sidekey-Grant: other'],
+  ['an empty name', 'Sidekey-Grant:'],
+  ['an empty name before another', 'Sidekey-Grant:', 'Sidekey-Grant: acme'],
+  ['a folded name', 'Sidekey-Grant:\r\n acme'],
+  ['a head above limits.head_bytes', `X: ${'x'.repeat(70_000)}`, 'Sidekey-Grant: acme'],
+];
+
 /** Bytes that a SOCKS5 client sends (RFC 1928, RFC 1929), with the reply that refuses. */
 export const socksWays: readonly (readonly [way: string, bytes: (port: number) => Buffer])[] = [
   [
     'the user name of a SOCKS client',
     (port) => Buffer.concat([passwordMethod, login('+grant=acme'), toName('api.acme.test', port)]),
   ],
-  [
-    'the first request of a SOCKS client that knows an address',
-    (port) =>
-      Buffer.concat([
-        Buffer.of(5, 1, 0),
-        toAddress(port),
-        Buffer.from(get('/', `Host: api.acme.test:${port}`, 'Sidekey-Grant: acme')),
-      ]),
-  ],
+  ...firstHeads.map(
+    ([how, ...lines]) =>
+      [
+        `the first request of a SOCKS client that knows an address, ${how},`,
+        (port: number) => firstRequest(port, 'GET / HTTP/1.1', `Host: api.acme.test:${port}`, ...lines),
+      ] as const,
+  ),
 ];
 
 const passwordMethod = Buffer.of(5, 1, 2);
@@ -76,6 +92,12 @@ function login(user: string): Buffer {
 function toName(name: string, port: number): Buffer {
   const place = Buffer.of(port >> 8, port & 0xff);
   return Buffer.concat([Buffer.of(5, 1, 0, 3, name.length), Buffer.from(name), place]);
+}
+
+/** Opens a tunnel to an address, and sends a request in it. */
+export function firstRequest(port: number, ...lines: readonly string[]): Buffer {
+  const head = `${lines.join('\r\n')}\r\n\r\n`;
+  return Buffer.concat([Buffer.of(5, 1, 0), toAddress(port), Buffer.from(head)]);
 }
 
 function toAddress(port: number): Buffer {

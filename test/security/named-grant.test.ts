@@ -4,8 +4,8 @@ import { openSession, request, answerOf } from '../support/h2-client.ts';
 import { openClient, openTunnel, problemOf } from '../support/raw-client.ts';
 import { callers, startProposing } from '../support/proposing.ts';
 import { bearerToken, startSidekey, type SidekeyOptions } from '../support/sidekey.ts';
-import { startUpstream } from '../support/upstream.ts';
-import { basic, socksWays, ways } from './named-grant-cases.ts';
+import { startRawPlainUpstream, startUpstream } from '../support/upstream.ts';
+import { basic, firstRequest, socksWays, unclearHeads, ways } from './named-grant-cases.ts';
 
 const unmatched = { proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel' } };
 
@@ -57,6 +57,37 @@ describe('a request to a host without a credential', () => {
     client.socket.write(bytes(Number(upstream.authority.split(':')[1])));
     expect(await sidekey.audited((line) => line.event === 'denied')).toMatchObject({ code: 'grant_missing' });
     expect(upstream.connections()).toBe(0);
+  });
+
+  test.each(unclearHeads)('is refused if the first request in a tunnel has %s', async (_how, ...lines) => {
+    const { upstream, sidekey } = await setUp();
+    const client = await openClient(sidekey);
+    const port = Number(upstream.authority.split(':')[1]);
+    client.socket.write(firstRequest(port, 'GET / HTTP/1.1', `Host: api.acme.test:${port}`, ...lines));
+    expect(await sidekey.audited((line) => line.event === 'denied')).toMatchObject({ code: 'bad_request' });
+    expect(upstream.connections()).toBe(0);
+  });
+
+  test('is forwarded in a tunnel if only its body looks like a named grant', async () => {
+    const upstream = await startRawPlainUpstream((socket) => {
+      socket.once('data', () => socket.end('HTTP/1.1 204 OK\r\n\r\n'));
+    });
+    const sidekey = await startSidekey({ domains: { [upstream.authority]: 'tunnel' } });
+    const client = await openClient(sidekey);
+    const port = Number(upstream.authority.split(':')[1]);
+    const body = '\r\nSidekey-Grant: acme\r\nHost: other.test\r\n';
+    client.socket.write(
+      Buffer.concat([
+        firstRequest(
+          port,
+          'POST / HTTP/1.1',
+          `Host: ${upstream.authority}`,
+          `Content-Length: ${body.length}`,
+        ),
+        Buffer.from(body),
+      ]),
+    );
+    await client.until('204 OK');
   });
 
   test('is forwarded if it names no grant', async () => {
