@@ -3,7 +3,7 @@ import { brotliDecompressSync, gunzipSync, inflateRawSync, inflateSync, zstdDeco
 import { untrusted } from './text.ts';
 
 /**
- * Content codings of request bodies (RFC 9110 §8.4). Reads only what every server decodes to the same bytes.
+ * Content codings of whole bodies (RFC 9110 §8.4). Reads only what every program decodes to the same bytes.
  */
 
 /** The reason why a body cannot be read. */
@@ -15,9 +15,10 @@ export interface UnreadableBody {
   readonly isLong: boolean;
 }
 
-/** A limit of the config on the bytes of a body. */
+/** A limit on the bytes of a body. */
 export interface BodyLimit {
-  readonly name: 'rule_body_bytes' | 'placeholder_body_bytes' | 'approval_body_bytes';
+  /** Key of `limits` in the config; null: the limit is fixed. */
+  readonly name: 'rule_body_bytes' | 'placeholder_body_bytes' | 'approval_body_bytes' | null;
   readonly bytes: number;
 }
 
@@ -35,6 +36,11 @@ export function contentCodings(values: readonly string[]): readonly string[] {
 
 const none: readonly string[] = [];
 
+/** Returns the first coding that `decodedBody` does not read; undefined: none. */
+export function unknownCoding(codings: readonly string[]): string | undefined {
+  return codings.find((coding) => !Object.hasOwn(decoders, coding));
+}
+
 /** Returns a whole body without its content codings: the same object if it has none. Never throws. */
 export function decodedBody(
   body: Buffer,
@@ -50,14 +56,19 @@ export function decodedBody(
   if (codings.length > maxCodings) {
     return unreadable(`has more than ${maxCodings} content codings`, 'send it with one of them');
   }
-  const unknown = codings.find((coding) => !Object.hasOwn(decoders, coding));
+  const unknown = unknownCoding(codings);
   if (unknown !== undefined) {
     const name = untrusted(unknown.slice(0, 40));
     return unreadable(`has the content coding ${name}, which Sidekey does not decode`, inKnown);
   }
   // Servers that ignore `Content-Encoding` would read this text instead of the decoded one.
-  if (beginsAsJson(body) || (isUtf8(body) && !/[^\P{Cc}\t\r\n]/u.test(body.toString()))) {
+  if (isUtf8(body) && !/[^\P{Cc}\t\r\n]/u.test(body.toString())) {
     return unreadable(`is text, and not ${codings.join(', ')} as its Content-Encoding says`, again);
+  }
+  // Long streams of Brotli do so too.
+  if (beginsAsJson(body)) {
+    const problem = `begins as JSON and as ${codings.join(', ')}, which servers read in different ways`;
+    return unreadable(problem, 'send it in gzip or zstd, or uncompressed and without Content-Encoding');
   }
   return codings.reduceRight<Buffer | UnreadableBody>(
     (bytes, coding) => (Buffer.isBuffer(bytes) ? decodeOne(bytes, coding, limit) : bytes),
@@ -83,7 +94,7 @@ function decodeOne(bytes: Buffer, coding: string, limit: BodyLimit): Buffer | Un
 
 /** Returns the reason for a body above a limit. */
 export function tooLongFor({ name, bytes }: BodyLimit, verb = 'has'): UnreadableBody {
-  const hint = `send less, or raise limits.${name}`;
+  const hint = name === null ? 'send less' : `send less, or raise limits.${name}`;
   return { problem: `${verb} more than ${bytes} bytes`, hint, isLong: true };
 }
 

@@ -1,5 +1,5 @@
-import { brotliDecompressSync, gunzipSync, inflateSync, zstdDecompressSync } from 'node:zlib';
 import type { ExpiredSign } from '../domain/provider.ts';
+import { contentCodings, decodedBody, unknownCoding } from '../lib/content-coding.ts';
 import { challengesIn } from './http/fields.ts';
 import { hasResponseBody } from './http/framing.ts';
 import { matchesAny } from './policy/text.ts';
@@ -10,20 +10,12 @@ import { matchesAny } from './policy/text.ts';
 export const maxExpiredBytes = 8_192;
 /** Milliseconds after the head for which a body may be withheld from the client. */
 export const maxExpiredMs = 1_000;
-/** Longest decoded body, in bytes. */
-const maxDecodedBytes = 65_536;
+/** Limit of the decoded body. */
+const decodedLimit = { name: null, bytes: 65_536 } as const;
 
 /** JSON, by the types that APIs send it with. Events and lists of JSON texts have other types. */
 const types =
   /^(?:application\/(?:[a-z0-9.+-]*\+json|json|x-amz-json-1\.[01])|text\/(?:json|javascript|plain))$/;
-
-const decoders: Readonly<Record<string, (bytes: Buffer, options: { maxOutputLength: number }) => Buffer>> = {
-  gzip: gunzipSync,
-  'x-gzip': gunzipSync,
-  deflate: inflateSync,
-  br: brotliDecompressSync,
-  zstd: zstdDecompressSync,
-};
 
 /** A final response head. */
 export interface AnsweredHead {
@@ -36,7 +28,8 @@ export interface AnsweredHead {
 /** Body that shows whether the token has ended. */
 export interface ExpiredBody {
   readonly signs: readonly ExpiredSign[];
-  readonly coding: string;
+  /** Values of `Content-Encoding`. */
+  readonly contentEncoding: readonly string[];
 }
 
 /** Returns `ended` if a head reports an ended token, or the body to read for that; null: neither. */
@@ -68,24 +61,27 @@ function isInHead({ header, values: expected }: ExpiredSign, values: AnsweredHea
 function bodyOf({ method, status, values }: AnsweredHead, signs: readonly ExpiredSign[]): ExpiredBody | null {
   if (!hasResponseBody(method, status) || status === 206) return null;
   const [type = ''] = values('content-type');
-  const coding = values('content-encoding').join().trim().toLowerCase() || 'identity';
+  const contentEncoding = values('content-encoding');
   const isShort = values('content-length').every((length) => Number(length) <= maxExpiredBytes);
   const isRead = types.test(type.split(';', 1)[0]!.trim().toLowerCase());
-  return isShort && isRead && (coding === 'identity' || Object.hasOwn(decoders, coding))
-    ? { signs, coding }
-    : null;
+  const isDecodable = unknownCoding(contentCodings(contentEncoding)) === undefined;
+  return isShort && isRead && isDecodable ? { signs, contentEncoding } : null;
 }
 
 /** Reports whether the first bytes of a body may begin a JSON object or list. */
-export function mayBeJson(piece: Buffer, { coding }: ExpiredBody): boolean {
-  return coding !== 'identity' || /^(?:\xef\xbb\xbf)?\s*[{[]/.test(piece.toString('latin1', 0, 256));
+export function mayBeJson(piece: Buffer, { contentEncoding }: ExpiredBody): boolean {
+  return (
+    contentCodings(contentEncoding).length > 0 ||
+    /^(?:\xef\xbb\xbf)?\s*[{[]/.test(piece.toString('latin1', 0, 256))
+  );
 }
 
 /** Reports whether a whole body, as received, reports an ended token. */
-export function isExpiredBody(bytes: Buffer, { signs, coding }: ExpiredBody): boolean {
+export function isExpiredBody(bytes: Buffer, { signs, contentEncoding }: ExpiredBody): boolean {
+  const decoded = decodedBody(bytes, contentEncoding, decodedLimit);
+  if (!Buffer.isBuffer(decoded)) return false;
   let body: unknown;
   try {
-    const decoded = decoders[coding]?.(bytes, { maxOutputLength: maxDecodedBytes }) ?? bytes;
     body = JSON.parse(new TextDecoder().decode(decoded));
   } catch {
     return false;
