@@ -1,12 +1,12 @@
 import { spawn } from 'node:child_process';
 import type { Server } from 'node:http';
-import { constants } from 'node:http2';
+import { constants, type ServerHttp2Session } from 'node:http2';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { WebSocketServer } from 'ws';
 import { openFrames, type Departure, type FrameClient } from '../../support/frame-client.ts';
 import { grantedTo, type Granted } from '../../support/granted.ts';
-import { block, endHeaders, endStream, frame } from '../../support/http2-frames.ts';
+import { block, endHeaders, endStream, frame, reset } from '../../support/http2-frames.ts';
 import { openClient, openLayers } from '../../support/raw-client.ts';
 import { startH2Upstream, startUpstream, upstreamHost } from '../../support/upstream.ts';
 
@@ -128,18 +128,28 @@ test.each(kinds)(
   },
 );
 
-test('the stream of a disconnected client is reset at an HTTP/2 upstream', async () => {
-  const closed = Promise.withResolvers<number>();
-  const begun = Promise.withResolvers<void>();
-  const upstream = await startH2Upstream((asked, response) => {
-    asked.stream.once('close', () => closed.resolve(asked.stream.rstCode ?? 0));
-    response.write('begun');
-    begun.resolve();
+const endings: readonly (readonly [how: string, end: (client: FrameClient) => unknown])[] = [
+  ...departures.map((how) => [how, (client: FrameClient) => client.leave(how)] as const),
+  ['RST_STREAM', (client) => client.send(reset(1, constants.NGHTTP2_CANCEL))],
+];
+
+describe.each(endings)('after the %s of a client', (_how, end) => {
+  test.each(['stream', 'upload'] as const)('its %s is reset at an HTTP/2 upstream', async (kind) => {
+    const closed = Promise.withResolvers<number>();
+    const begun = Promise.withResolvers<ServerHttp2Session>();
+    const upstream = await startH2Upstream((asked, response) => {
+      asked.on('error', () => {});
+      asked.stream.once('close', () => closed.resolve(asked.stream.rstCode ?? 0));
+      if (kind === 'stream') response.write('begun');
+      begun.resolve(asked.stream.session as ServerHttp2Session);
+    });
+    const { sidekey } = await grantedTo(upstream);
+    const client = await openFrames(sidekey, upstream.authority);
+    await begin(client, kind);
+    const session = await begun.promise;
+    await end(client);
+    expect(await closed.promise).toBe(constants.NGHTTP2_CANCEL);
+    // The session lasts, with all its room.
+    expect([session.closed, upstream.connections()]).toEqual([false, 1]);
   });
-  const { sidekey } = await grantedTo(upstream);
-  const client = await openFrames(sidekey, upstream.authority);
-  await begin(client, 'stream');
-  await begun.promise;
-  client.leave('FIN');
-  expect(await closed.promise).toBe(constants.NGHTTP2_CANCEL);
 });
