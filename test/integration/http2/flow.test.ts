@@ -1,8 +1,11 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { constants } from 'node:http2';
 import { describe, expect, test } from 'vitest';
+import { openFrames } from '../../support/frame-client.ts';
 import { granted } from '../../support/granted.ts';
 import { ask, openSession, request } from '../../support/h2-client.ts';
+import { frameType } from '../../support/http2-frames.ts';
 
 const large = Buffer.alloc(10_000_000, 'sidekey ');
 const digest = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
@@ -38,6 +41,20 @@ describe('large bodies over HTTP/2', () => {
     const session = await openSession(sidekey, upstream.authority);
     const answers = await Promise.all([1, 2].map(() => ask(session, { ':method': 'POST' }, large)));
     for (const { body } of answers) expect(body).toBe(digest(large));
+  });
+
+  test('are uploaded within a window that the SETTINGS of the proxy name', async () => {
+    const { upstream, sidekey } = await granted((_asked, response) => response.end());
+    const { frames } = await openFrames(sidekey, upstream.authority);
+    const { payload } = frames.find(({ type }) => type === frameType.settings)!;
+    const settings = Array.from({ length: payload.length / 6 }, (_, at) => [
+      payload.readUInt16BE(6 * at),
+      payload.readUInt32BE(6 * at + 2),
+    ]);
+    expect(Object.fromEntries(settings)).toHaveProperty(
+      String(constants.NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE),
+      65_535,
+    );
   });
 
   test('are not read from the upstream while the client’s window is closed, and do not delay other clients', async () => {
