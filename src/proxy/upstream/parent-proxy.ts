@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { SidekeyError } from '../../lib/errors.ts';
+import { mendLines, sectionSize } from '../http/h1/mend.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import { discard } from './tls.ts';
 
@@ -123,27 +124,23 @@ interface ConnectAnswer {
 /** Maximum size of all heads before the tunnel, including interim responses, in bytes. */
 const maxAnswerBytes = 16_384;
 
-const statusLine = /^HTTP\/1\.[01] ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?$/;
-const fieldLine = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+:[\t\x20-\x7e\x80-\xff]*$/;
-
 /**
- * Parses the complete head of the final response to a CONNECT (RFC 9110 §9.3.6). Framing fields have no
- * meaning in a response that opens a tunnel. The body of any other response is not read.
+ * Parses the complete head of the final response to a CONNECT (RFC 9110 §9.3.6), also in the malformed shapes
+ * that are repaired in other responses. Framing fields have no meaning in a response that opens a tunnel. The
+ * body of any other response is not read.
  *
  * @param bytes all bytes received so far
  */
 export function readConnectAnswer(bytes: Buffer): ConnectAnswer | 'incomplete' | 'malformed' {
   for (let at = 0; ;) {
-    const end = bytes.indexOf('\r\n\r\n', at, 'latin1');
-    if (end > maxAnswerBytes) return 'malformed';
-    if (end < 0) return bytes.length > maxAnswerBytes || !mayBegin(bytes, at) ? 'malformed' : 'incomplete';
-    const [first = '', ...fields] = bytes.toString('latin1', at, end).split('\r\n');
-    const status = Number(statusLine.exec(first)?.[1] ?? NaN);
-    if (Number.isNaN(status) || status === 101 || !fields.every((line) => fieldLine.test(line)))
-      return 'malformed';
-    at = end + 4;
+    const size = sectionSize(bytes.subarray(at));
+    if (size < 0) return bytes.length > maxAnswerBytes || !mayBegin(bytes, at) ? 'malformed' : 'incomplete';
+    if (at + size > maxAnswerBytes) return 'malformed';
+    const lines = mendLines(bytes.toString('latin1', at, at + size));
+    if (typeof lines === 'string' || lines.status === 101) return 'malformed';
+    at += size;
     // Interim responses precede the final one.
-    if (status >= 200) return { status, size: at };
+    if (lines.status >= 200) return { status: lines.status, size: at };
   }
 }
 

@@ -68,15 +68,29 @@ export function createMendingReader(method: string, limits: HeadLimits): HeadRea
 }
 
 function mendHead(received: string, method: string): Buffer | Fault {
+  const lines = mendLines(received);
+  if (typeof lines === 'string') return lines;
+  const { status, reason, fields } = lines;
+  const framed = mendFraming(fields, status, method);
+  // A response of HTTP/1.0 becomes one of HTTP/1.1: its connection ends in any case.
+  return typeof framed === 'string' ? framed : ownHead(`HTTP/1.1 ${status} ${reason}`, framed);
+}
+
+interface MendedLines {
+  readonly status: number;
+  readonly reason: string;
+  readonly fields: RawFields;
+}
+
+/** Returns the repaired lines of a head up to its empty line, or their fault. Ignores their framing. */
+export function mendLines(received: string): MendedLines | Fault {
   const [first = '', ...lines] = logicalLines(received);
   if (first.includes('\n')) return 'folded_field';
   if (first.includes('\0')) return 'control_byte';
   const [, status, reason = ''] = statusLine.exec(withoutControls(first)) ?? [];
   if (status === undefined) return 'bad_status';
   const fields = mendFields(lines);
-  const framed = typeof fields === 'string' ? fields : mendFraming(fields, Number(status), method);
-  // A response of HTTP/1.0 becomes one of HTTP/1.1: its connection ends in any case.
-  return typeof framed === 'string' ? framed : ownHead(`HTTP/1.1 ${status} ${reason}`, framed);
+  return typeof fields === 'string' ? fields : { status: Number(status), reason, fields };
 }
 
 /** Servers that omit the reason or its space, or write more blanks (RFC 9112 §4). */

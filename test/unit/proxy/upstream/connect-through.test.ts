@@ -290,8 +290,8 @@ describe('a proxy that opens no tunnel', () => {
     ['speaks HTTP/2', 'HTTP/2 200\r\n\r\n', 'upstream_protocol', /did not answer/],
     ['has no status', 'HTTP/1.1 OK\r\n\r\n', 'upstream_protocol', /did not answer/],
     ['has a status of four digits', 'HTTP/1.1 2000 OK\r\n\r\n', 'upstream_protocol', /did not answer/],
-    ['folds a field', 'HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n', 'upstream_protocol', /did not answer/],
-    ['ends lines with LF', 'HTTP/1.1 200 OK\nX: a\r\n\r\n', 'upstream_protocol', /did not answer/],
+    ['folds its first line', 'HTTP/1.1 200 OK\r\n X: a\r\n\r\n', 'upstream_protocol', /did not answer/],
+    ['has a line without a colon', 'HTTP/1.1 200 OK\nhello\n\n', 'upstream_protocol', /did not answer/],
     ['has a NUL', 'HTTP/1.1 200 OK\r\nX: \0\r\n\r\n', 'upstream_protocol', /did not answer/],
     ['switches protocols', 'HTTP/1.1 101 x\r\nUpgrade: x\r\n\r\n', 'upstream_protocol', /did not answer/],
     [
