@@ -23,7 +23,7 @@ import {
   mayBeJson,
   readExpiredHead,
 } from './expired.ts';
-import { ToolListReply } from './tool-list.ts';
+import { limitTools } from './tool-list.ts';
 import type { UpstreamRequest } from './request.ts';
 
 /** Reports whether a status says that the credential was not enough (RFC 6750 §3.1). */
@@ -264,9 +264,7 @@ export class ResponseHandler {
       return;
     }
     const { reply, request } = this.#context;
-    const { isListed } = request;
-    const into =
-      isListed === undefined ? reply : new ToolListReply(reply, this, request.method === 'GET', isListed);
+    const into = limitTools(reply, this, request);
     this.#into = this.#isGuarded(status) ? guardReply(this.#guardedExchange(into), status, this) : into;
     const forwarded = this.#forwardable(fields);
     this.#into.head(status, reason, hint.length === 0 ? forwarded : [...forwarded, ...hint]);

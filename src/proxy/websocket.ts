@@ -18,6 +18,7 @@ import type { Limits } from './policy/limits.ts';
 import { framedFor, type Sending, Upload, upstreamFailure } from './attempt.ts';
 import { messageRewriting, type MessageRewriting } from './placeholders/stream.ts';
 import { isRefusal } from './response.ts';
+import { limitTools } from './tool-list.ts';
 
 const upgrading = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
 
@@ -165,7 +166,8 @@ export async function upgrade(
         finish('broken', why.code);
       },
     };
-    const into = guardReply({ reply, search, secrets, meter, overBound: () => null }, status, owner);
+    const limited = limitTools(reply, owner, request);
+    const into = guardReply({ reply: limited, search, secrets, meter, overBound: () => null }, status, owner);
     const hint = isRefusal(status) ? credentials.consentHint(request, conceal(head.raw())) : [];
     into.head(status, head.reason, [...answered, ...hint]);
     const body = createBodyReader(framing, { whose: 'response', limits, spans: true });

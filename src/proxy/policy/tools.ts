@@ -22,7 +22,7 @@ export function mayCallTool(
   const body = { graphql: [], jsonrpc: [call] };
   const isStream = facts.method === 'GET';
   const posted = isStream ? { method: 'POST', contentType: 'application/json' } : {};
-  const request = new ReadRequest({ ...facts, ...posted, contentLength: null, body });
+  const request = new ReadRequest({ ...facts, ...posted, upgrades: false, contentLength: null, body });
   for (const compiled of rules) {
     const { result, outcome } = stepOf(isStream ? atAnyAddress(compiled) : compiled, request);
     if (result === 'no') continue;

@@ -198,7 +198,18 @@ test('a list in the stream of a GET is limited, even in a resumed stream', async
       ['/file', { fields: typed('application/json'), body: text }],
     ]),
   );
-  for (const fields of ['', 'Accept: text/event-stream\r\nLast-Event-ID: 7\r\nAccept-Encoding: gzip\r\n']) {
+  const handshake = [
+    'Connection: Upgrade',
+    'Upgrade: websocket',
+    'Sec-WebSocket-Version: 13',
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+    '',
+  ].join('\r\n');
+  for (const fields of [
+    '',
+    handshake,
+    'Accept: text/event-stream\r\nLast-Event-ID: 7\r\nAccept-Encoding: gzip\r\n',
+  ]) {
     const { status, body } = await get('/mcp', fields);
     expect([status, names(body)]).toEqual([200, ['search', 'mail']]);
     expect(body).toContain('"method":"x"');
