@@ -33,7 +33,9 @@ export async function approve(request: Request): Promise<void> {
   if (path.length > longestPath) throw tooLong('path', decision);
   if (query !== null && query.length > longestPath) throw tooLong('query', decision);
   const forms = { finder: config.credentialFinder(), codes: services.placeholders };
-  const fields = shownFields(request, credential!, forms);
+  // A WebSocket carries any number of messages that no person sees.
+  const upgrade = request.facts.upgrades ? ['Upgrade: websocket'] : [];
+  const fields = [...upgrade, ...shownFields(request, credential!, forms)];
   if (fields.join('').length > longestPath) throw tooLong('header', decision);
   // A person is not asked for a permission that has ended.
   orThrow(await caller.holds(grant, { mode: config.agents, used: false }));

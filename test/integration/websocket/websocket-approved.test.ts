@@ -32,12 +32,17 @@ async function setup(domain: object) {
     );
     return client;
   };
-  /** A WebSocket that a person lets in. */
-  const agreed = async (path: string, reach: Reach) => {
-    const client = await begin(path);
+  /** Returns the question of a request that waits. */
+  const asked = async (path: string) => {
     await sidekey.audited((line) => line.event === 'approval.asked' && line.path === path);
     let [question] = await store.approvals.waiting(time);
     while (question === undefined) [question] = await store.approvals.waiting(time);
+    return question;
+  };
+  /** A WebSocket that a person lets in. */
+  const agreed = async (path: string, reach: Reach) => {
+    const client = await begin(path);
+    const question = await asked(path);
     await store.approvals.answer(question.id, { at: time, by: 'alice', outcome: 'allowed', reach });
     return { client: await opened(client), id: question.id };
   };
@@ -47,7 +52,7 @@ async function setup(domain: object) {
   };
   const open = async (path: string, fields?: readonly string[]) => opened(await begin(path, fields));
   const advance = (ms: number) => (time += ms);
-  return { sidekey, store, grant, agreed, open, endOf, of, advance };
+  return { sidekey, store, grant, upstream, begin, asked, agreed, open, endOf, of, advance };
 }
 
 const missing = { outcome: 'aborted', code: 'approval_missing' };
@@ -75,6 +80,24 @@ test('a WebSocket with a standing approval is cut when the approval is revoked, 
   await store.approvals.revoke(first.id);
   await Promise.all([first.client.ended(), second.ended()]);
   expect([await endOf('/first'), await endOf('/second')]).toEqual([missing, missing]);
+});
+
+test('a WebSocket needs an approval that names it, not one of other requests', async () => {
+  const { sidekey, store, upstream, begin, asked, open } = await setup({ default: 'approve' });
+  const client = await openTunnel(sidekey, upstream.authority);
+  client.send(`GET /plain HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+  const plain = await asked('/plain');
+  expect(plain.fields).toEqual([]);
+  const reach = { kind: 'until', at: Date.now() + hour } as const;
+  const yes = { at: Date.now(), by: 'alice', outcome: 'allowed', reach } as const;
+  await store.approvals.answer(plain.id, yes);
+  expect(await client.response()).toMatchObject({ status: 200 });
+  const live = await begin('/live');
+  const question = await asked('/live');
+  expect(question.fields).toEqual(['Upgrade: websocket']);
+  await store.approvals.answer(question.id, yes);
+  await opened(live);
+  await open('/again');
 });
 
 test('a WebSocket without approval is cut when the rule starts to require an approval', async () => {
