@@ -3,7 +3,7 @@ import { type RawFields, withoutFields } from './http/fields.ts';
 import { type BodyReader, createBodyReader, payloadTogether } from './http/h1/body.ts';
 import { isReusable } from './http/framing.ts';
 import { type ResponseHeadBytes } from './http/head.ts';
-import { ResponseHeads } from './http/h1/read-response.ts';
+import { ResponseHeads } from './http/h1/mend.ts';
 import { Malformed } from './http/h1/scan.ts';
 import { fieldSection, isOneLine, isOneTarget, trailersToPass } from './http/h1/write.ts';
 import { PendingBytes } from './http/server/h1-request.ts';

@@ -4,7 +4,7 @@ import { type RawFields, responseFields, withoutFields } from './http/fields.ts'
 import { type BodyReader, createBodyReader } from './http/h1/body.ts';
 import type { ResponseFraming } from './http/framing.ts';
 import type { ResponseHeadBytes } from './http/head.ts';
-import { ResponseHeads } from './http/h1/read-response.ts';
+import { ResponseHeads } from './http/h1/mend.ts';
 import { Malformed } from './http/h1/scan.ts';
 import { ownHead } from './http/h1/write.ts';
 import type { EarlyFrames, ExchangeResult, Meter, UpgradeSide } from './http/message.ts';
