@@ -131,7 +131,13 @@ export function applyCredential(request: Request, credential = request.credentia
     const others = also.length === 0 ? null : applyAlso(unauthenticated, also, use);
     const main = applyScheme(
       others ?? unauthenticated,
-      { ...use, sealed, placement, facts: message },
+      {
+        ...use,
+        sealed,
+        placement,
+        facts: message,
+        owner: { grant: token.grant, provider: request.provider },
+      },
       planned,
     );
     const applied = others === null ? main : joinApplied(main, placement, others.all, also);
