@@ -128,7 +128,7 @@ export function applyCredential(request: Request, credential = request.credentia
     const { allowPlainHttp } = request.decision;
     const use = { authority, allowPlainHttp };
     const unauthenticated = { path, fields: received };
-    const others = also.length === 0 ? null : applyAlso(unauthenticated, also, use);
+    const others = also.length === 0 ? null : applyAlso(unauthenticated, also, use, config.provider);
     const main = applyScheme(
       others ?? unauthenticated,
       {

@@ -103,7 +103,9 @@ function wrongAudience(
   const host = authorityText(authority);
   return refused(
     `Wrong audience: the credential of this grant may go to ${sealed.audience.join(', ') || 'no host'}, not to ${host}.`,
-    owner === undefined ? undefined : audienceRemedy(owner.grant, sealed, host, owner.provider),
+    owner === undefined
+      ? 'add the host to the audience of the provider'
+      : audienceRemedy(owner.grant, sealed, host, owner.provider),
   );
 }
 

@@ -291,7 +291,9 @@ describe('explain', () => {
     const hint =
       grant === null
         ? `if you mean ${pattern}, correct the URL`
-        : `sidekey domain allow ${host} --grant ${grant}`;
+        : grant === 'stripe'
+          ? `sidekey connect stripe --allowed-domains ${host} --widen --replace`
+          : `sidekey domain allow ${host} --grant ${grant}`;
     const tunnels = await homeWithMap({
       proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel' },
       domains: entries,
@@ -306,7 +308,7 @@ describe('explain', () => {
     });
     const refused = JSON.parse((await denies.run(['explain', url, '--json'])).stdout) as object;
     expect(JSON.stringify(refused)).toContain(
-      `the entry ${near}: ${hint.replace(`--grant ${grant}`, '--grant GRANT')}; or sidekey domain tunnel ${host}`,
+      `the entry ${near}: ${hint}; or sidekey domain tunnel ${host}`,
     );
   });
 
