@@ -258,6 +258,7 @@ function wayOf(
     const fitting = isFromConsent ? flows.filter((flow) => !withoutPeople.has(flow)) : flows;
     return fitting.length > 0 || token !== null ? {} : null;
   }
-  if (token === null) return null;
-  return flows.length > 0 ? { token: true } : {};
+  // Without flows, `connect` asks for a key.
+  if (flows.length === 0) return {};
+  return token === null ? null : { token: true };
 }
