@@ -307,9 +307,21 @@ describe('explain', () => {
       domains: entries,
     });
     const refused = JSON.parse((await denies.run(['explain', url, '--json'])).stdout) as object;
-    expect(JSON.stringify(refused)).toContain(
-      `the entry ${near}: ${hint}; or sidekey domain tunnel ${host}`,
-    );
+    expect(JSON.stringify(refused)).toContain(`the entry ${near}: ${hint}; or sidekey domain tunnel ${host}`);
+  });
+
+  test.each([
+    ['an agent that may use the grant of the near entry learns of it', 'stripe', true],
+    ['an agent that may not use the grant of the near entry does not learn of it', 'anthropic', false],
+  ])('%s', async (_case, grant, isNamed) => {
+    const at = await homeWithMap();
+    await at.run(['agent', 'create', 'ci', '--grant', grant]);
+    for (const host of ['api.stripe.com:8443', 'api.strip.com']) {
+      const ran = await at.json(['explain', `https://${host}/`, '--agent', 'ci']);
+      const { hint, steps } = ran as { readonly hint: string; readonly steps: readonly { text: string }[] };
+      expect(hint.includes('the entry api.stripe.com is')).toBe(isNamed);
+      expect(steps.some(({ text }) => text.includes('the entry api.stripe.com is'))).toBe(true);
+    }
   });
 
   test('and status name the same command for a grant that was removed', async () => {
