@@ -34,7 +34,9 @@ export function obtainCredential(request: Request): void | Promise<void> {
   const { grant, also, services } = request;
   // A response to TRACE is the request itself, with its credential (RFC 9110 §9.3.8).
   if (request.method === 'TRACE')
-    throw new SidekeyError('policy_violation', 'TRACE would show the credential to its sender.');
+    throw new SidekeyError('policy_violation', 'TRACE would show the credential to its sender.', {
+      hint: 'use another method, such as GET or HEAD',
+    });
   const barred = services.leakLimit.refusal(leakKeyOf(request));
   if (barred !== null) throw barred;
   const placement = orThrow(request.placement!);
