@@ -64,7 +64,10 @@ export function oidcSignIn(parts: ServiceParts): Hono<{ Bindings: HttpBindings }
     assertSameOrigin(req.raw.headers, 'POST');
     const body = checked(request, jsonOf(await bodyOf(req.raw)), 'body') as z.output<typeof request>;
     const { oidc } = (await parts.config()).admin;
-    if (oidc === null) throw new SidekeyError('not_found', 'The config file has no admin.oidc.');
+    if (oidc === null)
+      throw new SidekeyError('not_found', 'The config file has no admin.oidc.', {
+        hint: 'sign in with a passkey or a link of the operator, who can set admin.oidc (docs/sign-in.md)',
+      });
     if (req.header('origin') !== new URL(url()).origin) {
       // The issuer's response would go to an origin without the state.
       throw new SidekeyError('authority_mismatch', `Sign in at ${url()}.`, { hint: `open ${url()}` });

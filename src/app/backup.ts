@@ -74,7 +74,10 @@ export async function backUp(state: State, tables: StoreTables, options: BackupO
   } catch (cause) {
     if (cause instanceof SidekeyError) throw cause;
     if (isSystemError(cause, 'EEXIST'))
-      throw new SidekeyError('already_exists', `${file} exists.`, { cause });
+      throw new SidekeyError('already_exists', `${file} exists.`, {
+        hint: 'give another path, or --force to replace the file',
+        cause,
+      });
     const isOfFile = cause instanceof Error && 'syscall' in cause && fileCalls.has(cause.syscall);
     const fault = isOfFile ? null : tables.fault(cause);
     if (fault !== null) throw typeof fault === 'string' ? cause : fault;

@@ -1,5 +1,6 @@
 import { access, constants } from 'node:fs/promises';
 import { SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import type { Log } from '../lib/log.ts';
 import { type Timers, within } from '../lib/timers.ts';
 import { keyNames, verifyKeyCheck } from '../store/vault/ring.ts';
@@ -33,7 +34,11 @@ export function createReadiness(parts: ReadinessParts): () => Promise<SidekeyErr
     const found = await within(timers, faultsOf(parts), storeTimeoutMs);
     const faults =
       found === 'late'
-        ? [new SidekeyError('store_unavailable', `The store ${store.location} does not answer.`)]
+        ? [
+            new SidekeyError('store_unavailable', `The store ${store.location} does not answer.`, {
+              hint: hintOf`check that its database or its disk answers: ${remedy('health.status')}`,
+            }),
+          ]
         : found;
     const codes = faults.map(({ code }) => code).join(', ');
     if (codes !== logged) for (const fault of faults) log.warn({ err: fault }, 'requests cannot be served');
@@ -61,7 +66,9 @@ async function faultsOf({ store, vault, audit }: ReadinessParts): Promise<readon
       // A rotation writes another proof with the new key.
       await vault.refresh();
       if (proof !== null) return verifyKeyCheck(vault, proof, store.location);
-      throw new SidekeyError('store_unavailable', `The store ${store.location} is empty: it was replaced.`);
+      throw new SidekeyError('store_unavailable', `The store ${store.location} is empty: it was replaced.`, {
+        hint: 'put the earlier store back, or restart Sidekey to begin with the empty one',
+      });
     },
     async () => {
       const failure = audit.failure();

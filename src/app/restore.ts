@@ -55,7 +55,10 @@ export async function restore(config: Config, options: RestoreOptions): Promise<
   const parts = partsOf(file, key);
   // Before the store is opened, which creates a missing one.
   const { value: first } = await parts.next();
-  if (first?.kind !== 'head') throw new SidekeyError('record_tampered');
+  if (first?.kind !== 'head')
+    throw new SidekeyError('record_tampered', `${file} does not hold a whole backup.`, {
+      hint: 'use another copy of the file, or an earlier backup; nothing was restored',
+    });
   const { head } = first;
   checkSchema(head);
   const source = openKeySource(keySourceOf(config, { env }));

@@ -77,7 +77,10 @@ function valueOf(
       return { ...value, expiresAt: expiresAt ?? value.expiresAt };
     } catch (error) {
       if (!(error instanceof SidekeyError)) throw error;
-      throw failed(`The Vault secret ${path} holds no credential: ${error.message}`, error.hint);
+      throw failed(
+        `The Vault secret ${path} holds no credential: ${error.message}`,
+        'write a token alone, or JSON with a token and its end, into the member that vault:PATH#MEMBER names',
+      );
     }
   };
   const token = texts.size === 1 ? texts.get(member ?? [...texts.keys()][0]!) : texts.get(member ?? '');

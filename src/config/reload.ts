@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { exposureOf } from '../lib/exposed.ts';
 import { createCheckPace } from '../lib/timers.ts';
 import { maxConfigBytes } from './document.ts';
@@ -200,7 +200,9 @@ function cannotWatch(folder: string, cause: unknown): SidekeyError {
     'internal',
     `The folder ${folder} cannot be watched; Sidekey checks it from time to time.`,
     {
-      hint: 'raise the limit of the system (Linux: fs.inotify.max_user_watches), or send SIGHUP after a change',
+      hint: isSystemError(cause, 'ENOSPC', 'EMFILE')
+        ? 'raise the limit of the system (Linux: fs.inotify.max_user_watches), or send SIGHUP after a change'
+        : `let the user of Sidekey read ${folder}, or send SIGHUP after a change`,
       cause,
     },
   );

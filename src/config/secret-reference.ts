@@ -1,6 +1,6 @@
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { programFailure, runBounded } from '../lib/programs.ts';
 import { shellWord } from '../lib/text.ts';
 import { splitCommandLine } from './locate.ts';
@@ -162,7 +162,9 @@ export function readSecretFile(path: string, say: Say): Buffer {
     content = readRegularFile(path, mostBytes);
   } catch (cause) {
     throw new SidekeyError('secret_missing', say(`cannot be read (${systemCode(cause)})`), {
-      hint: `write the secret to ${path} and run: chmod 600 ${shellWord(path)}`,
+      hint: isSystemError(cause, 'ENOENT', 'ENOTDIR')
+        ? `write the secret to ${path} and run: chmod 600 ${shellWord(path)}`
+        : `let the user that runs Sidekey read ${path}`,
       cause,
     });
   }

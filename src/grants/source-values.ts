@@ -1,4 +1,5 @@
 import { errorFacts, SidekeyError } from '../lib/errors.ts';
+import { hintOf, remedy } from '../lib/hint.ts';
 import { within } from '../lib/timers.ts';
 import { createRefreshNotes } from './activity.ts';
 import { type HeldCredential, secretText, type SourceCredential } from '../domain/credential.ts';
@@ -117,7 +118,9 @@ export function createSourceValues(parts: SourceValuesParts): SourceValues {
     const askedAt = now();
     const { expiresAt, isCurrent } = value;
     if (expiresAt !== null && expiresAt <= askedAt)
-      throw new SidekeyError('source_failed', 'The source gave a credential that has ended.');
+      throw new SidekeyError('source_failed', 'The source gave a credential that has ended.', {
+        hint: hintOf`renew it where it is kept, or name another source: ${remedy('grant.source', { grant: grant.name, source: null })}`,
+      });
     const keptUntil = askedAt + (ttlMs ?? (expiresAt === null ? defaultTtlMs : Infinity));
     const endsAt = Math.min(expiresAt ?? Infinity, keptUntil);
     const margin = endsAt === expiresAt ? Math.min(skewMs, (endsAt - askedAt) / 5) : 0;

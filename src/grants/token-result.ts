@@ -1,5 +1,5 @@
 import type { SidekeyError } from '../lib/errors.ts';
-import { type Hint, hintOf, remedy, type RemedyInput } from '../lib/hint.ts';
+import { type Hint, hintOf, remedy, type RemedyInput, withInput } from '../lib/hint.ts';
 import type { FailureCode } from '../lib/failures.ts';
 import { withoutStop } from '../lib/text.ts';
 import {
@@ -184,6 +184,33 @@ export function replaceRemedy(
   return hintOf`${remedy('grant.import', input)} < ${file}`;
 }
 
+/** Returns the action after which the credential of a grant may also be sent to a host. */
+export function audienceRemedy(
+  grant: Grant,
+  { audience, credential }: SealedCredential,
+  host: string,
+  provider?: Provider,
+): Hint {
+  return (
+    widenRemedy(grant, host, provider, credential) ?? replaceRemedy(grant, [...audience, host], provider)
+  );
+}
+
+/**
+ * Returns the action that allows one more host for the credential of a grant, and adds the entry of that
+ * host; null: the credential comes from a file (`replaceRemedy`).
+ */
+export function widenRemedy(
+  grant: Parameters<typeof replaceRemedy>[0],
+  host: string,
+  provider: Provider | undefined,
+  credential?: Credential,
+): Hint | null {
+  if (provider === undefined || wayOf(provider, grant.type, credential) === null) return null;
+  const wider = { allowed_domains: [host], widen: true, replace: true };
+  return withInput(replaceRemedy(grant, [], provider, credential), wider);
+}
+
 const withoutPeople: ReadonlySet<Flow> = new Set([
   'client_credentials',
   'jwt_bearer',
@@ -231,6 +258,7 @@ function wayOf(
     const fitting = isFromConsent ? flows.filter((flow) => !withoutPeople.has(flow)) : flows;
     return fitting.length > 0 || token !== null ? {} : null;
   }
-  if (token === null) return null;
-  return flows.length > 0 ? { token: true } : {};
+  // Without flows, `connect` asks for a key.
+  if (flows.length === 0) return {};
+  return token === null ? null : { token: true };
 }

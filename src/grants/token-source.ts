@@ -130,7 +130,11 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
           break;
       }
       const { opened } = standing;
-      if (destination !== undefined) checkAudience(opened.sealed, destination);
+      if (destination !== undefined)
+        checkAudience(opened.sealed, destination, {
+          grant: opened.grant,
+          provider: options.providers(opened.grant.provider),
+        });
       last = opened;
       const forced = unwanted !== null;
       const refusal = flights.refusalOf(opened);

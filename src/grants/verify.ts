@@ -3,6 +3,7 @@ import type { AuditEvent, AuditLog } from '../domain/event.ts';
 import type { SealedCredential } from '../domain/credential.ts';
 import type { Probe, Provider } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { type Hint, hintOf } from '../lib/hint.ts';
 import { readDetails } from './oauth/identity.ts';
 import { describeFault, findSidekeyError } from './oauth/description.ts';
 import { jsonObject, memberAt } from './oauth/http.ts';
@@ -27,7 +28,7 @@ type Verified =
   | { readonly kind: 'refused'; readonly status: number }
   /** Another status, which proves nothing. */
   | { readonly kind: 'unclear'; readonly status: number }
-  | { readonly kind: 'unreachable'; readonly reason: string }
+  | { readonly kind: 'unreachable'; readonly reason: string; readonly hint?: Hint | undefined }
   /** The provider definition has no request with the credential. */
   | { readonly kind: 'no_request' };
 
@@ -103,7 +104,8 @@ export async function verify(
     return { kind: 'works', status, details };
   } catch (error) {
     signal.throwIfAborted();
-    return { kind: 'unreachable', reason: findSidekeyError(error)?.message ?? describeFault(error) };
+    const ours = findSidekeyError(error);
+    return { kind: 'unreachable', reason: ours?.message ?? describeFault(error), hint: ours?.hint };
   }
 }
 
@@ -173,7 +175,7 @@ export async function assertWorks(
       throw new SidekeyError(
         'upstream_unreachable',
         `${title} cannot be reached to verify the credential, and nothing was stored: ${withoutStop(result.reason)}.`,
-        { hint: 'try again later, or store it without the check: --no-verify' },
+        { hint: hintOf`${result.hint ?? 'try again later'}; or store it without the check: --no-verify` },
       );
     case 'refused':
     case 'unclear':

@@ -121,7 +121,7 @@ const table = {
     exit: exitCode.noUsableGrant,
     title: 'Lease expired',
     sentence: 'The lease of this agent has expired.',
-    hint: hintOf`${remedy('lease.create')}, or ${remedy('lease.renew')}`,
+    hint: hintOf`${remedy('lease.renew', { lease: null })}, or ${remedy('lease.create', { agent: null, grants: null, purpose: null })}`,
   },
   grant_missing: {
     status: 403,

@@ -85,7 +85,7 @@ const machineCommands = {
   login: 'login',
   'node.enroll': 'node enroll NAME',
   'node.join': 'node join',
-  run: 'run',
+  run: 'run COMMAND',
   'service.install': 'service install',
   'service.logs': 'service logs',
   start: 'start',

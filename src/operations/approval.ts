@@ -156,7 +156,9 @@ export const answerApproval = changing({
   check({ approval, answer, span }) {
     readId(approval);
     if ((answer === 'for') === (span !== undefined)) return;
-    throw new SidekeyError('input_invalid', 'A span is for the answer "for", which needs one.');
+    throw new SidekeyError('input_invalid', 'A span is for the answer "for", which needs one.', {
+      hint: remedy('approval.answer', { approval, answer: 'for', span: '15m' }),
+    });
   },
   async run({ caller, ...parts }, { approval, answer, span: forMs = 0 }, at) {
     const choice = answer === 'for' ? { forMs } : answer;

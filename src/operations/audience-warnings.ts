@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.ts';
 import { offeredGrants, titleOf } from '../domain/grant.ts';
 import type { Registry } from '../grants/registry.ts';
-import { replaceRemedy } from '../grants/token-result.ts';
+import { audienceRemedy } from '../grants/token-result.ts';
 import { isPattern, isWithin, parsePattern } from '../proxy/policy/domain-map.ts';
 import { connectNamed, type Hint } from '../lib/hint.ts';
 
@@ -38,7 +38,7 @@ export async function audienceWarnings(
     if (isWithin([...opened.sealed.audience, ...clientHosts], pattern)) continue;
     warnings.push({
       sentence: `The credential of ${titleOf(grant)} may be sent to ${opened.sealed.audience.join(', ')} only; requests to other hosts are refused (policy_violation).`,
-      hint: replaceRemedy(grant, [...opened.sealed.audience, pattern.text]),
+      hint: audienceRemedy(grant, opened.sealed, pattern.text, providers.get(grant.provider)),
     });
   }
   return warnings;

@@ -186,7 +186,7 @@ function adviceFor(probed: Probed): Need | null {
     case 'unauthenticated':
       return {
         sentence: `${title} reaches the proxy and shows no token.${quoted}`,
-        hint: hintOf`set proxy.authentication: optional in the config file, or give it a port of its own with "${remedy('run')}"`,
+        hint: hintOf`set proxy.authentication: optional in the config file, or give it a port of its own with "${remedy('run', { command: null })}"`,
       };
     case 'failed':
       return { sentence: `${title} failed, and its output does not mention the proxy.${quoted}`, hint: null };

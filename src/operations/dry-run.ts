@@ -6,6 +6,7 @@ import { describeSource } from '../grants/sources/source.ts';
 import { expiredToken, standingOf, type TokenResult } from '../grants/token-result.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Hint } from '../lib/hint.ts';
+import { nearRemedy } from '../proxy/allow-remedy.ts';
 import { exchange, type Forwarder } from '../proxy/exchange.ts';
 import type { InboundRequest, Presented } from '../proxy/http/message.ts';
 import { type Authority, authorityText } from '../proxy/policy/authority.ts';
@@ -14,6 +15,7 @@ import {
   type GrantUse,
   isPattern,
   matchesPattern,
+  type NearEntry,
   nearestEntry,
   parsePattern,
 } from '../proxy/policy/domain-map.ts';
@@ -113,7 +115,9 @@ export class Explanation {
   #misplaced: SidekeyError | null = null;
   #outcome = 'refused';
   #held = false;
-  #advice: Hint | null = null;
+  #caller: Identity | null = null;
+  /** The entry that almost covers a request without an entry. */
+  #near: NearEntry | null = null;
   /** An error of the store or the vault, as opposed to a refusal. */
   #failure: unknown = null;
 
@@ -157,8 +161,14 @@ export class Explanation {
       refusal: this.#refusal,
       outcome: this.#outcome,
       held: this.#held,
-      advice: this.#advice,
+      advice: await this.#adviceOf(services),
     };
+  }
+
+  async #adviceOf(services: ProxyServices): Promise<Hint | null> {
+    const [near, authority, caller] = [this.#near, this.#authority, this.#caller];
+    if (near === null || authority === null || caller === null || this.#refusal !== null) return null;
+    return nearRemedy(near, authority, { caller, config: this.#snapshot, services });
   }
 
   /** Adds a passed step. A stage that runs again after an approval adds nothing. */
@@ -209,11 +219,11 @@ export class Explanation {
     const domain = this.#authority && this.#snapshot.policy.domains.match(this.#authority);
     const isListed = domain || decision.rule === unlistedRule;
     const near = this.#authority && !domain ? nearestEntry(this.#view.config.domains, this.#authority) : null;
-    if (decision.outcome === 'tunnel') this.#advice = near && near.hint;
+    if (decision.outcome === 'tunnel') this.#near = near;
     const otherwise = [
       'no entry covers it',
       ...(isListed ? [] : [`allowed by ${decision.rule}`]),
-      ...(near === null ? [] : [`the entry ${near.pattern} ${near.says}`]),
+      ...(near === null ? [] : [`the entry ${near.entry.pattern.text} ${near.difference}`]),
     ].join('; ');
     this.#passed('domain', domain ? `${domain.pattern.text}: ${domain.origin}` : otherwise);
     const steps: RuleStep[] = [];
@@ -257,6 +267,7 @@ export class Explanation {
     const identity = await identify(this.#view, this.#question, presented);
     if (identity instanceof SidekeyError) return identity;
     if (lease !== null) this.#passed('lease', clocksText(lease, this.#question.at), 'agent');
+    this.#caller = identity;
     return {
       ...identity,
       spend: async (grant) => {

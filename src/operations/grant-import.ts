@@ -170,7 +170,7 @@ async function storeAll(parts: Changing, input: Wanted, at: number): Promise<rea
     const entry = prepared[index]!;
     if (hasEnded(grant, storedAt) && !grant.refreshable) {
       entry.warnings.push(
-        'Its token has ended already, and there is no refresh token.\n  → import it again with --replace',
+        'Its token has ended already, and there is no refresh token.\n  → import a new token with --replace',
       );
     }
     return { ...entry, check: checks[index]!, grant, replaced, domains, at: storedAt };

@@ -12,7 +12,7 @@ import { newClientRemedy } from '../grants/messages.ts';
 import type { OpenedGrant } from '../grants/registry.ts';
 import { type Grant, type GrantState, offeredGrants, titleOf } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
-import { endWords, replaceRemedy } from '../grants/token-result.ts';
+import { audienceRemedy, endWords, replaceRemedy } from '../grants/token-result.ts';
 import { caughtFailure, SidekeyError } from '../lib/errors.ts';
 import { connectNamed, hintOf, withInput } from '../lib/hint.ts';
 import { withoutStop } from '../lib/text.ts';
@@ -218,11 +218,15 @@ export async function lookAtDomains(view: HealthView): Promise<Finding> {
     for (const grant of offered) {
       // The revocation removed its audience with its credential. `lookAtGrants` reports it.
       if (grant.state === 'revoked') continue;
-      const audience = (await registry?.read(grant.id))?.sealed.audience ?? [];
+      const sealed = (await registry?.read(grant.id))?.sealed;
+      const audience = sealed?.audience ?? [];
       if (isWithin(audience, pattern)) continue;
       needs.push({
         sentence: `${pattern.text} is not within the audience of ${titleOf(grant)}: ${audience.join(', ')}.`,
-        hint: replaceRemedy(grant, [...audience, pattern.text]),
+        hint:
+          sealed === undefined
+            ? replaceRemedy(grant, [pattern.text])
+            : audienceRemedy(grant, sealed, pattern.text, view.config.providers.get(grant.provider)),
       });
     }
   }

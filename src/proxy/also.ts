@@ -1,5 +1,5 @@
 import { defaultUser } from '../domain/grant.ts';
-import type { Placement } from '../domain/provider.ts';
+import type { Placement, Provider } from '../domain/provider.ts';
 import type { GuardedSecrets } from './leak-guard/patterns.ts';
 import { applyScheme, type CredentialUse } from './schemes/apply.ts';
 import { schemeOf } from './schemes/placement.ts';
@@ -44,11 +44,14 @@ export function applyAlso(
   { path, fields }: Pick<AppliedRequest, 'path' | 'fields'>,
   also: readonly AdditionalCredential[],
   use: Pick<CredentialUse, 'authority' | 'allowPlainHttp'>,
+  provider: (name: string) => Provider | undefined,
 ): AlsoApplied {
   const all: AppliedRequest[] = [];
   let request: Pick<AppliedRequest, 'path' | 'fields'> = { path, fields };
   for (const { token, placement } of also) {
-    const applied = applyScheme(request, { ...use, sealed: token.sealed, placement, isAdditional: true });
+    const { sealed, grant } = token;
+    const owner = { grant, provider: provider(grant.provider) };
+    const applied = applyScheme(request, { ...use, sealed, placement, owner, isAdditional: true });
     all.push(applied);
     request = applied;
   }

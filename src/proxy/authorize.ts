@@ -3,7 +3,7 @@ import { egressRefusal } from '../agents/egress.ts';
 import { defaultUser, type Grant } from '../domain/grant.ts';
 import { valuesOf } from './http/fields.ts';
 import { readAhead } from './http/message.ts';
-import { denialOf } from './http/problem.ts';
+import { deniedRequest, uncredentialed } from './allow-remedy.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { placeholdersInHead, showsGrant } from './placeholders/detect.ts';
 import { notFor } from './placeholders/substitute.ts';
@@ -16,7 +16,7 @@ import { pathPrefixesOf } from './schemes/placement.ts';
 import { loginGrant, precedesLogin } from './login-grant.ts';
 import { acceptedFor } from './proposed.ts';
 import type { GrantDecision, Request } from './request.ts';
-import { type GrantCandidates, offerOf, targetOf, uncredentialed, unselected } from './target.ts';
+import { type GrantCandidates, offerOf, targetOf, unselected } from './target.ts';
 
 /**
  * Reads where a request ends and which authority it is for.
@@ -77,23 +77,23 @@ export async function authorize(request: Request): Promise<void> {
     request.config = await services.config();
     decision = await evaluate(request);
   }
-  allow(request, decision);
+  await allow(request, decision);
   const { caller, facts, accepted } = request;
   // A person has accepted the host for the caller of an accepted proposal.
   if (decision.outcome === 'tunnel' && accepted === null)
     orThrow(await egressRefusal(caller, facts.authority));
 }
 
-function allow(request: Request, decision: Decision): void {
+async function allow(request: Request, decision: Decision): Promise<void> {
   const { candidates, provider, caller, facts, accepted, services, record } = request;
   record.decided(decision, facts);
   if (accepted !== null) record.approved(accepted.proposal);
-  if (decision.outcome === 'deny') throw refusalOf(decision, request);
+  if (decision.outcome === 'deny') throw await refusalOf(decision, request);
   if (decision.reported !== null) services.audit.note(record.reported(decision.reported));
   request.decision = decision;
   if (decision.outcome === 'tunnel') {
     const { grant } = caller.selectors;
-    if (grant !== null) throw uncredentialed(grant, facts.authority, decision);
+    if (grant !== null) throw await uncredentialed(grant, facts.authority, decision, request);
     return;
   }
   const mayLogIn = candidates?.selected.kind !== 'selected' || provider?.capturesLogins === true;
@@ -109,14 +109,14 @@ function isOfLogin(request: Request, { outcome }: GrantDecision): boolean {
 }
 
 /** A placeholder in a request to a host that is not listed is the more likely mistake. */
-function refusalOf(
+async function refusalOf(
   decision: Extract<Decision, { outcome: 'deny' }>,
-  { placeholders, target }: Request,
-): SidekeyError {
-  const denial = denialOf(decision);
-  return placeholders.all.length > 0 && denial.code === 'domain_not_allowed'
-    ? notFor(authorityText(target.authority))
-    : denial;
+  request: Request,
+): Promise<SidekeyError> {
+  const { authority } = request.target;
+  return request.placeholders.all.length > 0 && decision.code === 'domain_not_allowed'
+    ? notFor(authorityText(authority))
+    : deniedRequest(decision, authority, request);
 }
 
 /**

@@ -37,7 +37,9 @@ export function fromBaseUrl(head: RequestHead, mode: CallerMode): RequestHead | 
     });
   const has = (name: string) => valuesOf(fields, name).length > 0;
   if (has('origin') || has('sec-fetch-site') || has('sec-fetch-dest'))
-    return new SidekeyError('browser_refused');
+    return new SidekeyError('browser_refused', undefined, {
+      hint: 'call it from a program, without the fields Origin and Sec-Fetch-*; web pages are always refused',
+    });
   const hosts = valuesOf(fields, 'host');
   const host = hosts.length === 1 ? parseAuthority(hosts[0] ?? '', 'http') : null;
   if (host === null) return new SidekeyError('bad_request', 'The request has not one valid Host field.');

@@ -5,7 +5,8 @@ import { egressRefusal } from '../agents/egress.ts';
 import type { RawFields } from './http/fields.ts';
 import type { RequestHead } from './http/head.ts';
 import type { Client, InterceptedTunnel } from './http/message.ts';
-import { denialOf, refusalOf, refuseOn } from './http/problem.ts';
+import { refusalOf, refuseOn } from './http/problem.ts';
+import { deniedRequest, uncredentialed } from './allow-remedy.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { asTyped } from '../lib/command-name.ts';
 import { type Authority, isOwn } from './policy/authority.ts';
@@ -16,7 +17,7 @@ import { acceptedFor, policyNow, useProposal } from './proposed.ts';
 import { ExchangeRecord } from './record.ts';
 import { type OpenConnections, tunnelRefusal } from './revalidate.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
-import { connectTargetOf, offerOf, uncredentialed } from './target.ts';
+import { connectTargetOf, offerOf } from './target.ts';
 
 /** Serves the requests that come out of an intercepted tunnel. */
 type ServeInside = (inside: Inside, client: Client, tunnel: InterceptedTunnel) => void;
@@ -96,13 +97,14 @@ export async function openTunnel(
       ? null
       : await acceptedFor(identity, (policy) => connectDomain(policy, target), services.proposals);
     const policy = accepted?.policy ?? settings.policy;
+    const reachable = { caller: identity, config: settings, services };
     const decision = isOwnHost ? ({ outcome: 'inject' } as const) : decideConnect(policy, target);
     switch (decision.outcome) {
       case 'deny':
-        throw denialOf(decision);
+        throw await deniedRequest(decision, target, reachable);
       case 'tunnel': {
         const { grant } = orThrow(selectorsOf(orThrow(selecting), identity.selectors));
-        if (grant !== null) throw uncredentialed(grant, target, decision);
+        if (grant !== null) throw await uncredentialed(grant, target, decision, reachable);
         if (accepted !== null) record.approved(accepted.proposal);
         if (accepted?.isOnce === true) await useProposal(accepted, target, services);
         if (accepted === null) orThrow(await egressRefusal(identity, target));

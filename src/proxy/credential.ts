@@ -34,7 +34,9 @@ export function obtainCredential(request: Request): void | Promise<void> {
   const { grant, also, services } = request;
   // A response to TRACE is the request itself, with its credential (RFC 9110 §9.3.8).
   if (request.method === 'TRACE')
-    throw new SidekeyError('policy_violation', 'TRACE would show the credential to its sender.');
+    throw new SidekeyError('policy_violation', 'TRACE would show the credential to its sender.', {
+      hint: 'use another method, such as GET or HEAD',
+    });
   const barred = services.leakLimit.refusal(leakKeyOf(request));
   if (barred !== null) throw barred;
   const placement = orThrow(request.placement!);
@@ -128,10 +130,16 @@ export function applyCredential(request: Request, credential = request.credentia
     const { allowPlainHttp } = request.decision;
     const use = { authority, allowPlainHttp };
     const unauthenticated = { path, fields: received };
-    const others = also.length === 0 ? null : applyAlso(unauthenticated, also, use);
+    const others = also.length === 0 ? null : applyAlso(unauthenticated, also, use, config.provider);
     const main = applyScheme(
       others ?? unauthenticated,
-      { ...use, sealed, placement, facts: message },
+      {
+        ...use,
+        sealed,
+        placement,
+        facts: message,
+        owner: { grant: token.grant, provider: request.provider },
+      },
       planned,
     );
     const applied = others === null ? main : joinApplied(main, placement, others.all, also);

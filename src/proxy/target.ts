@@ -17,7 +17,7 @@ import {
   parseConnectTarget,
   sameAuthority,
 } from './policy/authority.ts';
-import { type Decision, howToPropose, unlistedRule } from './policy/decide.ts';
+import { howToPropose } from './policy/decide.ts';
 import type { Domain } from './policy/domain-map.ts';
 
 /** Authority of a request, and its raw path and query. */
@@ -224,20 +224,6 @@ export function unselected(
   const names = selected.candidates.map(describe).join(', ');
   return new SidekeyError('grant_ambiguous', `More than one grant fits ${wanted}: ${names}.`, {
     hint: 'choose one with +grant=NAME or +user=NAME in the proxy user name, or with the header Sidekey-Grant',
-  });
-}
-
-/** Returns the refusal of a request that names a grant, where policy gives no credential. */
-export function uncredentialed(
-  grant: string,
-  authority: Authority,
-  { rule, reason }: Pick<Decision, 'rule' | 'reason'>,
-): SidekeyError {
-  const host = authorityText(authority);
-  const sentence = `The request names the grant ${grant}, but would be sent without a credential: ${reason}.`;
-  const give = rule === unlistedRule ? remedy('domain.allow', { host, grant }) : `change ${rule}`;
-  return new SidekeyError('grant_missing', sentence, {
-    hint: hintOf`${give}; or name no grant, for a request without a credential`,
   });
 }
 

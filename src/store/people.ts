@@ -52,7 +52,10 @@ export function sqlPeople(db: Kysely<Schema>, run: Run): Store['people'] {
       insert: (passkey) =>
         run(
           () => done(db.insertInto('passkeys').values(passkey)),
-          () => new SidekeyError('already_exists', 'This passkey is registered already.'),
+          () =>
+            new SidekeyError('already_exists', 'This passkey is registered already.', {
+              hint: 'sign in with it, or register another one',
+            }),
         ),
       get: (id) => run(() => first(passkeys().where('id', '=', id))),
       list: (person) =>

@@ -44,7 +44,10 @@ export function sqlStore(parts: SqlStoreParts): Store {
   let closing: Promise<void> | null = null;
 
   function assertOpen(): void {
-    if (closing !== null) throw new SidekeyError('store_unavailable', `The store at ${location} is closed.`);
+    if (closing !== null)
+      throw new SidekeyError('store_unavailable', `The store at ${location} is closed.`, {
+        hint: 'Sidekey stops: try again when it runs',
+      });
   }
 
   async function run<Result>(

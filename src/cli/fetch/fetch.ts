@@ -3,32 +3,34 @@ import { pipeline } from 'node:stream/promises';
 import { exitCode } from '../../lib/failures.ts';
 import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
 import { withHint } from '../../lib/hint.ts';
-import { createDomainMap, nearestEntry } from '../../proxy/policy/domain-map.ts';
+import { createDomainMap } from '../../proxy/policy/domain-map.ts';
+import { explainRequest } from '../../operations/explain.ts';
 import { ask, chunksOf, envelopeOf, wholeBody } from '../../operations/proxied-request.ts';
-import { authorityText, parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
+import { parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
 import type { Answer } from '../../proxy/upstream/through-proxy.ts';
 import type { Context } from '../context.ts';
+import { perform } from '../operation-command.ts';
 import { openOutputFile, refuseExisting, unwritable } from '../output-file.ts';
 import { onInterrupt } from '../terminal.ts';
 import { type FetchOptions, readQuestion } from './request.ts';
 import { openEndpoint, type ProxyEndpoint } from './send.ts';
 
 /** Names the entry of the map that almost covers the host of a request, if the config has one. */
-async function sayNearEntry({ readConfig, output }: Context, url: string): Promise<void> {
+async function reportNearEntry(
+  context: Context,
+  url: string,
+  { agent }: Pick<FetchOptions, 'agent'>,
+): Promise<void> {
   const target = parseAbsoluteTarget(url);
-  const config = await readConfig().catch(caughtFailure);
+  const config = await context.readConfig().catch(caughtFailure);
   if (target === null || config instanceof SidekeyError) return;
-  const { authority } = target;
-  if (createDomainMap(config.domains).match(authority) !== null) return;
-  const near = nearestEntry(config.domains, authority);
-  if (near === null) return;
-  const host = authorityText(authority);
-  output.say(
-    withHint(
-      `Sent without a credential: no entry is for ${host}. That of ${near.pattern} ${near.says}.`,
-      near.hint,
-    ),
-  );
+  if (createDomainMap(config.domains).match(target.authority) !== null) return;
+
+  const explained = await perform(context, explainRequest, { fixed: { url, agent } }).catch(caughtFailure);
+  if (explained instanceof SidekeyError || explained.result.advice === null) return;
+  const { advice, steps } = explained.result;
+  const reason = steps.find(({ step }) => step === 'domain')?.text ?? '';
+  context.output.say(withHint(`Sent without a credential: ${reason}.`, advice));
 }
 
 /** Exit code of a program ended by SIGINT. */
@@ -60,7 +62,7 @@ export async function fetchUrl(
       await deliver(answer, { url: hop.url, endpoint, options, output, signal: stop.signal });
       if (answer.status < 400) return exitCode.ok;
       output.say(`${new URL(hop.url).host} answered ${answer.status}.`);
-      await sayNearEntry(context, hop.url);
+      await reportNearEntry(context, hop.url, options);
       return exitCode.upstreamRefused;
     } finally {
       await endpoint.close();

@@ -225,7 +225,7 @@ function failureOf(error: unknown, issuer: string, secrets: readonly string[]): 
   if (isProtocol || error instanceof oauth.UnsupportedOperationError) return unusable(issuer, error.message);
   const { host } = new URL(issuer);
   return new SidekeyError('upstream_unreachable', `${host} did not answer: ${describeFault(error)}.`, {
-    hint: 'try again; hosts of a private network need upstream.private_addresses',
+    hint: 'check the network and upstream.proxy, then try again',
   });
 }
 

@@ -129,6 +129,6 @@ export function unusable(at: URL, reason: string, hint?: Hint): SidekeyError {
 
 function unreachable(at: URL, reason: string): SidekeyError {
   return new SidekeyError('upstream_unreachable', `${at.host} did not answer: ${reason}.`, {
-    hint: 'check the address; hosts of a private network need upstream.private_addresses',
+    hint: 'check the address, the network and upstream.proxy',
   });
 }

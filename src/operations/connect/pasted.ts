@@ -117,7 +117,9 @@ function credentialOf(parts: PastedParts, { inject }: PastedToken): Credential {
     case 'basic': {
       const username = fill(inject.username);
       if (!username.includes(':')) return { type: 'basic', username, password: fill(inject.password) };
-      throw new SidekeyError('input_invalid', 'The user name holds a colon, which RFC 7617 does not allow.');
+      throw new SidekeyError('input_invalid', 'The user name holds a colon, which RFC 7617 does not allow.', {
+        hint: 'give the user name without the password',
+      });
     }
     case 'aws':
       return { type: 'aws', ...keysIn(parts), region: null };

@@ -297,7 +297,10 @@ export async function readAhead(body: AsyncIterableIterator<Buffer> | null, max:
     }
   } catch (cause) {
     if (cause instanceof SidekeyError) throw cause;
-    throw new SidekeyError('bad_request', 'The request body ended before it was complete.', { cause });
+    throw new SidekeyError('bad_request', 'The request body ended before it was complete.', {
+      hint: 'send the whole request again',
+      cause,
+    });
   }
   async function* again(): AsyncGenerator<Buffer> {
     yield* read;

@@ -245,7 +245,7 @@ export function misplaced(place: PlaceholderPlace, where: string): SidekeyError 
 export function foreign(where: string): SidekeyError {
   return misused(
     `A placeholder in ${where} is not the one that this caller has for the grant of this request.`,
-    hintOf`use the one that was given for this grant and this lease: ${remedy('run')} and ${remedy('environment.get')} set it`,
+    hintOf`use the one that was given for this grant and this lease: ${remedy('run', { command: null })} and ${remedy('environment.get')} set it`,
   );
 }
 

@@ -1,17 +1,10 @@
 import type { FailureCode } from '../../lib/failures.ts';
 import { type Authority, authorityText, defaultPort, ownHost } from './authority.ts';
-import {
-  type Domain,
-  type DomainMap,
-  type GrantUse,
-  matchesPattern,
-  nearestEntry,
-  type PatternMap,
-} from './domain-map.ts';
+import { type Domain, type DomainMap, type GrantUse, matchesPattern, type PatternMap } from './domain-map.ts';
 import { evaluateRules, strictest } from './judge.ts';
 import type { RequestFacts } from './request.ts';
 import type { DomainRules, RuleOutcome, RuleResult, RuleStep } from './rule.ts';
-import { type Hint, hintOf, remedy, withInput } from '../../lib/hint.ts';
+import { type Hint, hintOf, remedy } from '../../lib/hint.ts';
 import { untrusted } from '../../lib/text.ts';
 
 /** Facts for decisions. Replaced as a whole when the config changes. */
@@ -306,28 +299,35 @@ function decideMatchedGrant({ pattern, origin }: Domain, action: GrantAction): D
 }
 
 function decideUnmatched(policy: Policy, authority: Authority): Decision {
-  const name = `${authority.host}${authority.port === defaultPort.https ? '' : `:${authority.port}`}`;
+  const host = authorityText(authority);
   if (policy.unmatched === 'tunnel') {
     return {
       ...unrestricted,
       outcome: 'tunnel',
       rule: unlistedRule,
-      reason: `${name} is not listed, and unlisted hosts are tunnelled`,
+      reason: `${host} is not listed, and unlisted hosts are tunnelled`,
     };
   }
-  const near = nearestEntry(policy.domains.entries, authority);
-  // The caller may be an agent that may not know the grant.
-  const tunnel = hintOf`${remedy('domain.tunnel', { host: name })} (no credential)`;
-  const hint =
-    near === null
-      ? hintOf`${tunnel}, or ${remedy('domain.allow', { host: name, grant: null })}`
-      : hintOf`the entry ${near.pattern} ${near.says}: ${withInput(near.hint, { grant: null })}; or ${tunnel}`;
   return {
     ...noRules,
     outcome: 'deny',
     code: 'domain_not_allowed',
-    reason: `${name} is not in the allowed-domains map`,
-    hint: hintOf`${hint}; ${howToPropose}`,
+    reason: `${host} is not in the allowed-domains map`,
+    hint: unlistedHint(host),
     rule: unlistedRule,
   };
+}
+
+/**
+ * Returns the hint for a host that no entry covers. The caller may be an agent that may not know the map.
+ *
+ * @param near the entry that almost covers it, and what helps
+ */
+export function unlistedHint(host: string, near: Hint | null = null): Hint {
+  const tunnel = hintOf`${remedy('domain.tunnel', { host })} (no credential)`;
+  const ways =
+    near === null
+      ? hintOf`${tunnel}, or ${remedy('domain.allow', { host, grant: null })}`
+      : hintOf`${near}; or ${tunnel}`;
+  return hintOf`${ways}; ${howToPropose}`;
 }

@@ -1,13 +1,4 @@
-import { type Hint, hintOf, remedy } from '../../lib/hint.ts';
-import {
-  type Authority,
-  authorityText,
-  canonicalHost,
-  defaultPort,
-  isAddress,
-  parsePort,
-  splitPort,
-} from './authority.ts';
+import { type Authority, canonicalHost, defaultPort, isAddress, parsePort, splitPort } from './authority.ts';
 import type { DomainRules } from './rule.ts';
 
 /** An entry of the allowed-domains map. */
@@ -293,16 +284,17 @@ function decoded(path: string): string {
 }
 
 /** An entry with a grant that almost covers the host of a request. */
-interface NearEntry {
-  readonly pattern: string;
+export interface NearEntry {
+  readonly entry: Domain;
   /** Difference, after the pattern: `is for another port`. */
-  readonly says: string;
-  readonly hint: Hint;
+  readonly difference: string;
+  /** True if the host of the request is probably misspelled, so that it needs no entry. */
+  readonly isTypo: boolean;
 }
 
 type Differs = (pattern: DomainPattern, authority: Authority) => boolean;
 
-const differences: readonly (readonly [differs: Differs, says: string])[] = [
+const differences: readonly (readonly [differs: Differs, difference: string])[] = [
   [
     (pattern, { scheme, host }) =>
       matchesPattern(pattern, { scheme, host, port: pattern.port ?? defaultPort[scheme] }),
@@ -318,17 +310,12 @@ const differences: readonly (readonly [differs: Differs, says: string])[] = [
 /** Returns the first entry that almost covers a request, for one that no entry covers; null: none. */
 export function nearestEntry(domains: readonly Domain[], authority: Authority): NearEntry | null {
   const granted = domains.filter(({ action }) => action.kind === 'grant');
-  for (const [differs, says] of differences) {
-    const found = granted.find(({ pattern }) => differs(pattern, authority));
-    if (found === undefined || found.action.kind !== 'grant') continue;
-    const { pattern, action } = found;
-    const hint = remedy('domain.allow', { host: authorityText(authority), grant: action.grant });
-    return { pattern: pattern.text, says, hint };
+  for (const [differs, difference] of differences) {
+    const entry = granted.find(({ pattern }) => differs(pattern, authority));
+    if (entry !== undefined) return { entry, difference, isTypo: false };
   }
-  const meant = granted.find(({ pattern }) => isTypo(pattern, authority.host))?.pattern.text;
-  return meant === undefined
-    ? null
-    : { pattern: meant, says: 'is one letter away', hint: hintOf`if you mean ${meant}, correct the URL` };
+  const entry = granted.find(({ pattern }) => isTypo(pattern, authority.host));
+  return entry === undefined ? null : { entry, difference: 'is one letter away', isTypo: true };
 }
 
 /** Shortest host that is compared by letters: short names are often one letter apart on purpose. */

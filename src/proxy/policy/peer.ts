@@ -18,7 +18,7 @@ export interface Peer extends Authority {
 }
 
 /** TLS alerts about a certificate (RFC 8446 §6.2) by their OpenSSL names: their meaning, and a hint. */
-const alerts: readonly (readonly [name: RegExp, says: string, hint: Hint])[] = [
+const alerts: readonly (readonly [name: RegExp, reason: string, hint: Hint])[] = [
   [
     /ALERT_UNKNOWN_CA$/,
     'it does not know who issued it',
@@ -54,8 +54,8 @@ export function clientCertificateRefused(peer: Peer, error: Error): SidekeyError
   const code = systemCode(error);
   const alert = peer.identity === undefined ? undefined : alerts.find(([name]) => name.test(code));
   if (alert === undefined) return null;
-  const [, says, hint] = alert;
-  const sentence = `${authorityText(peer)} did not take the client certificate of the grant: ${says} (${code}).`;
+  const [, reason, hint] = alert;
+  const sentence = `${authorityText(peer)} did not take the client certificate of the grant: ${reason} (${code}).`;
   return new SidekeyError('upstream_tls', sentence, { hint, cause: error });
 }
 
@@ -70,80 +70,82 @@ export function clientCertificateHint({ identity }: Peer): Hint | undefined {
 interface Fault {
   /** Codes of Node and OpenSSL. OpenSSL 3.5 writes `SSL/TLS_ALERT_…` where 3.0 writes `SSLV3_ALERT_…`. */
   readonly code: RegExp;
-  readonly says: string;
+  readonly reason: string;
   readonly hint?: Hint;
 }
 
 const tellOperator = 'tell its operator';
 const seeClientCertificates = 'see upstream.client_certificates';
 
+const closed: Fault = {
+  code: /^(ECONNRESET|EPIPE)$|^closed/,
+  reason: 'it closed the connection',
+  hint: 'check the host and the port; where a firewall allows only a company’s proxy, set upstream.proxy',
+};
+
 /** Faults other than an untrusted issuer (`unknownIssuer`). The first match counts. */
 const faults: readonly Fault[] = [
   {
     code: /^CERT_HAS_EXPIRED$/,
-    says: 'a certificate of its chain has expired',
+    reason: 'a certificate of its chain has expired',
     hint: 'check the clock of this machine; if that is right, the operator of the upstream has to renew the certificate',
   },
   {
     code: /^CERT_NOT_YET_VALID$/,
-    says: 'a certificate of its chain is not valid yet',
+    reason: 'a certificate of its chain is not valid yet',
     hint: 'check the clock of this machine',
   },
   {
     code: /^INVALID_(PURPOSE|CA)$|^PATH_LENGTH_EXCEEDED$/,
-    says: 'a certificate of its chain is not for this use',
+    reason: 'a certificate of its chain is not for this use',
     hint: 'its operator has to use a certificate for servers (serverAuth), with the certificates of its CA',
   },
   {
     code: /WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|BAD_RECORD_TYPE|HTTP_REQUEST|UNKNOWN_PROTOCOL/,
-    says: 'it does not speak TLS at this port',
+    reason: 'it does not speak TLS at this port',
     hint: 'check the port; a server of plain http takes http:// in the URL',
   },
   {
     code: /UNSAFE_LEGACY_RENEGOTIATION_DISABLED/,
-    says: 'it has only the insecure renegotiation from before RFC 5746',
+    reason: 'it has only the insecure renegotiation from before RFC 5746',
     hint: 'its operator has to update its TLS: Sidekey sends no credential over a connection that others can splice',
   },
   {
     code: /PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL|INAPPROPRIATE_FALLBACK|VERSION_TOO_LOW/,
-    says: 'it has no TLS 1.2 or later',
+    reason: 'it has no TLS 1.2 or later',
     hint: 'its operator has to enable TLS 1.2 or 1.3',
   },
   {
     code: /too weak|TOO_(SMALL|WEAK)/,
-    says: 'a key or signature of it is too weak',
+    reason: 'a key or signature of it is too weak',
     hint: 'its operator has to use keys of 2048 bits (RSA) or 256 bits (EC), and SHA-256',
   },
   {
     code: /CERTIFICATE_REQUIRED$/,
-    says: 'it wants a client certificate',
-    hint: `it asks for a client certificate: ${seeClientCertificates}`,
+    reason: 'it wants a client certificate',
+    hint: seeClientCertificates,
   },
   {
     code: /ALERT_((BAD|UNSUPPORTED|NO)_CERTIFICATE|CERTIFICATE_\w+|UNKNOWN_CA|ACCESS_DENIED|DECRYPT_ERROR)$/,
-    says: 'it did not take the client certificate, or takes none but another',
+    reason: 'it did not take the client certificate, or takes none but another',
     hint: seeClientCertificates,
   },
   {
     code: /UNRECOGNIZED_NAME$/,
-    says: 'it serves no host of this name',
+    reason: 'it serves no host of this name',
     hint: 'check the host name, and the address where upstream.resolve names one',
   },
   {
     code: /NO_APPLICATION_PROTOCOL$/,
-    says: 'it speaks no HTTP at this port',
+    reason: 'it speaks no HTTP at this port',
     hint: 'check the port',
   },
   {
     code: /HANDSHAKE_FAILURE$|INSUFFICIENT_SECURITY$|ILLEGAL_PARAMETER$|INTERNAL_ERROR$/,
-    says: 'it does not say why',
+    reason: 'it does not say why',
     hint: `check the host name; it may want a client certificate (${seeClientCertificates}), or share no cipher with Sidekey (${tellOperator})`,
   },
-  {
-    code: /^(ECONNRESET|EPIPE)$|^closed/,
-    says: 'it closed the connection',
-    hint: 'check the host and the port; where a firewall allows only a company’s proxy, set upstream.proxy',
-  },
+  closed,
 ];
 
 /**
@@ -160,9 +162,9 @@ export function tlsFault(peer: Peer, cause: Error, { hasCa = false, isOpen = fal
     unknownIssuer(code, hasCa) ??
     otherName(peer, cause) ??
     faults.find((known) => known.code.test(code) || known.code.test(cause.message));
-  const isClosed = fault?.says === 'it closed the connection';
+  const isClosed = fault === closed;
   const what = isOpen ? `connection to ${authorityText(peer)}` : `handshake with ${peer.host}:${peer.port}`;
-  const sentence = `The TLS ${what} failed${fault === undefined ? '' : `: ${fault.says}`} (${code}).`;
+  const sentence = `The TLS ${what} failed${fault === undefined ? '' : `: ${fault.reason}`} (${code}).`;
   const hint = (isClosed ? clientCertificateHint(peer) : undefined) ?? fault?.hint;
   return new SidekeyError('upstream_tls', sentence, { hint, cause });
 }
@@ -174,24 +176,24 @@ function unknownIssuer(code: string, hasCa: boolean): Omit<Fault, 'code'> | null
     // OpenSSL reports this code only for a chain of one certificate.
     case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
       return {
-        says: 'it sent one certificate, and no issuer of that is trusted',
+        reason: 'it sent one certificate, and no issuer of that is trusted',
         hint: `${none}if a company’s or a private CA issued it, add the certificate of that CA to upstream.ca; if a public CA did, the server lacks the intermediate certificate: ${tellOperator}, and add that one to upstream.ca until then`,
       };
     case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY':
     case 'SELF_SIGNED_CERT_IN_CHAIN':
     case 'CERT_UNTRUSTED':
       return {
-        says: 'the root of its certificate is not trusted',
+        reason: 'the root of its certificate is not trusted',
         hint: `${none}if a company’s or a private CA issued it, add the root certificate of that CA to upstream.ca`,
       };
     case 'DEPTH_ZERO_SELF_SIGNED_CERT':
       return {
-        says: 'its certificate is self-signed',
+        reason: 'its certificate is self-signed',
         hint: 'if you know this server, add its own certificate to upstream.ca',
       };
     case 'UNABLE_TO_GET_ISSUER_CERT':
       return {
-        says: 'an intermediate certificate is known, and its root is not',
+        reason: 'an intermediate certificate is known, and its root is not',
         hint: 'add the root certificate to upstream.ca too: an intermediate one is not enough',
       };
     default:
@@ -212,7 +214,7 @@ function otherName(peer: Peer, cause: Error): Omit<Fault, 'code'> | null {
   const more = names.length > maxNames ? `, and ${names.length - maxNames} more` : '';
   const whose = names.length === 0 ? 'for no host' : `for ${names.slice(0, maxNames).join(', ')}${more}`;
   return {
-    says: `its certificate is ${whose}`,
+    reason: `its certificate is ${whose}`,
     hint: `use a name that the certificate has; if ${bareHost(peer.host)} is right, another server may answer: check its address (DNS, upstream.resolve)`,
   };
 }

@@ -1,5 +1,7 @@
 import { type Credential, type SealedCredential, secretText } from '../../domain/credential.ts';
-import type { Placement } from '../../domain/provider.ts';
+import type { Grant } from '../../domain/grant.ts';
+import type { Placement, Provider } from '../../domain/provider.ts';
+import { audienceRemedy } from '../../grants/token-result.ts';
 import { withoutFields } from '../http/fields.ts';
 import { fieldSection } from '../http/h1/write.ts';
 import type { BodyFraming } from '../http/framing.ts';
@@ -17,12 +19,19 @@ import {
   refused,
 } from './scheme.ts';
 
+interface CredentialOwner {
+  readonly grant: Grant;
+  readonly provider: Provider | undefined;
+}
+
 /** A credential, its placement and its destination. */
 export interface CredentialUse {
   readonly sealed: SealedCredential;
   readonly placement: Placement;
   /** The one authority of the request, which is connected to and verified. */
   readonly authority: Authority;
+  /** Grant of the credential and its provider, for the hint of a refusal. */
+  readonly owner?: CredentialOwner;
   /** True if the domain allows its credential over plain `http`. */
   readonly allowPlainHttp?: boolean;
   /** Facts of the message, for schemes that sign it or write into the body. */
@@ -46,13 +55,13 @@ export interface CredentialUse {
  */
 export function applyScheme(
   { path, fields }: Pick<AppliedRequest, 'path' | 'fields'>,
-  { sealed, placement, authority, facts, allowPlainHttp, isAdditional }: CredentialUse,
+  { sealed, placement, authority, owner, facts, allowPlainHttp, isAdditional }: CredentialUse,
   planned?: PlannedFields,
 ): AppliedRequest {
   const ready = preparedFor(sealed, placement);
   const { audience, apply, fixed, secrets } = ready;
   const { replaced, removed } = isAdditional === true ? ready.additional : ready;
-  if (!matchesAnyPattern(audience, authority)) throw wrongAudience(sealed, authority);
+  if (!matchesAnyPattern(audience, authority)) throw wrongAudience(sealed, authority, owner);
   if (authority.scheme !== 'https' && allowPlainHttp !== true) {
     const sentence = `The credential of this grant does not go over plain http to ${authorityText(authority)}.`;
     const hint = 'use https, or set allow_plain_http: true on the domain';
@@ -77,8 +86,8 @@ export function applyScheme(
 }
 
 /** @throws SidekeyError `policy_violation`: the authority is not in the credential's audience */
-export function checkAudience(sealed: SealedCredential, authority: Authority): void {
-  if (!matchesAnyPattern(audienceOf(sealed), authority)) throw wrongAudience(sealed, authority);
+export function checkAudience(sealed: SealedCredential, authority: Authority, owner: CredentialOwner): void {
+  if (!matchesAnyPattern(audienceOf(sealed), authority)) throw wrongAudience(sealed, authority, owner);
 }
 
 function audienceOf({ audience }: SealedCredential): readonly DomainPattern[] {
@@ -86,10 +95,17 @@ function audienceOf({ audience }: SealedCredential): readonly DomainPattern[] {
   return audience.map(parsePattern).filter(isPattern);
 }
 
-function wrongAudience({ audience }: SealedCredential, authority: Authority): SidekeyError {
+function wrongAudience(
+  sealed: SealedCredential,
+  authority: Authority,
+  owner: CredentialOwner | undefined,
+): SidekeyError {
+  const host = authorityText(authority);
   return refused(
-    `Wrong audience: the credential of this grant may go to ${audience.join(', ') || 'no host'}, not to ${authorityText(authority)}.`,
-    'add the host to the audience of the provider, then add the grant again with --replace',
+    `Wrong audience: the credential of this grant may go to ${sealed.audience.join(', ') || 'no host'}, not to ${host}.`,
+    owner === undefined
+      ? 'add the host to the audience of the provider'
+      : audienceRemedy(owner.grant, sealed, host, owner.provider),
   );
 }
 

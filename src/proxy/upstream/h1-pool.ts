@@ -482,5 +482,6 @@ function noConnectionFree(authority: Authority, count: number): SidekeyError {
 
 function spokeFirst(authority: Authority): SidekeyError {
   const sentence = `${authorityText(authority)} sent data or closed the connection before a request.`;
-  return new SidekeyError('upstream_protocol', sentence);
+  const hint = 'check the host and the port: a server of another protocol may listen there';
+  return new SidekeyError('upstream_protocol', sentence, { hint });
 }

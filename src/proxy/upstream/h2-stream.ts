@@ -180,7 +180,7 @@ export class SessionStream implements UpstreamStream {
     const size = raw.reduce((sum, text) => sum + text.length, 0);
     if (size <= headBytes) return false;
     const sentence = `${authorityText(authority)} sent a head of more than ${headBytes} bytes.`;
-    const error = new SidekeyError('upstream_protocol', sentence);
+    const error = new SidekeyError('upstream_protocol', sentence, { hint: 'raise limits.head_bytes' });
     this.#tell(() => {
       this.destroy();
       this.#user.lost({ how: 'lost', error });

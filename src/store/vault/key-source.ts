@@ -73,6 +73,7 @@ export function masterKey(bytes: Uint8Array): KeyObject {
     throw new SidekeyError(
       'key_invalid',
       `A master key has ${keyLength} bytes; this one has ${bytes.length}.`,
+      { hint: 'check that "key" of the config names the whole key of this store, as base64 or hex' },
     );
   }
   if (bytes.every((byte) => byte === 0))

@@ -152,7 +152,9 @@ export async function readNodeKey(path: string): Promise<NodeKey | null> {
     return node;
   } catch {
     // The cause would repeat a part of the file.
-    throw new SidekeyError('key_invalid', `The file ${path} does not hold the key of a node.`);
+    throw new SidekeyError('key_invalid', `The file ${path} does not hold the key of a node.`, {
+      hint: hintOf`move it away, then join again: ${remedy('node.enroll', { name: null })} on another node, and ${remedy('node.join')} here`,
+    });
   }
 }
 

@@ -105,7 +105,9 @@ export function transitFormat(mount: string, name: string, call: CallTransit): K
       const plaintext = withBytes(key, (bytes) => bytes.toString('base64'));
       const { success, data } = cipherShape.safeParse(await call(`${mount}/encrypt/${name}`, { plaintext }));
       if (success) return textOf({ transit: `${mount}/${name}`, ciphertext: data.data.ciphertext });
-      throw new SidekeyError('key_invalid', 'The transit service answered without a ciphertext.');
+      throw new SidekeyError('key_invalid', 'The transit service answered without a ciphertext.', {
+        hint: `check the mount ${mount} and the key ${name} of "key" in the config; nothing was changed`,
+      });
     },
     async decode(text) {
       const envelope = parse(transitShape, text);
@@ -113,7 +115,9 @@ export function transitFormat(mount: string, name: string, call: CallTransit): K
       const answer = await call(`${mount}/decrypt/${name}`, { ciphertext: envelope.ciphertext });
       const { success, data } = plainShape.safeParse(answer);
       if (success) return Buffer.from(data.data.plaintext, 'base64');
-      throw new SidekeyError('key_invalid', 'The transit service answered without a plaintext.');
+      throw new SidekeyError('key_invalid', 'The transit service answered without a plaintext.', {
+        hint: `check the mount ${mount} and the key ${name} of "key" in the config; nothing was changed`,
+      });
     },
   };
 }

@@ -229,7 +229,7 @@ describe('status', () => {
       {
         about: 'domains',
         sentence: 'other.example.com is not within the audience of old: helpdesk.acme.test:8443.',
-        hint: 'sidekey grant import old --provider acme --replace --audience helpdesk.acme.test:8443 other.example.com < token.json',
+        hint: 'sidekey connect acme --name old --allowed-domains other.example.com --widen --replace',
       },
       {
         about: 'domains',

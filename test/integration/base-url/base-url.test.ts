@@ -127,6 +127,7 @@ describe('a web page', () => {
     client.send(`GET /+/${upstream.authority}/ HTTP/1.1\r\nHost: ${host}\r\n${field}\r\n\r\n`);
     const response = await client.response();
     expect(response).toMatchObject({ status: 403, body: expect.stringContaining('browser_refused') });
+    expect(response.body).toContain('web pages are always refused');
     expect(response.headers).not.toHaveProperty('access-control-allow-origin');
     expect(seen).toEqual([]);
     expect(await sidekey.audited((line) => line.event === 'denied')).toMatchObject({

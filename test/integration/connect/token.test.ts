@@ -277,6 +277,18 @@ describe('the verification of a new credential', () => {
     expect(await stored(at)).toEqual([]);
   });
 
+  test('names the cause of a request that was not sent, and what helps', async () => {
+    const { at, upstream } = await keyed({}, () => true);
+    const text = await readFile(at.configFile, 'utf8');
+    await writeFile(at.configFile, text.replace('127.0.0.1/32', '127.0.0.2/32'));
+    const ran = await at.run(['connect', 'corp', '--token'], { input: 'key' });
+    expect(ran).toMatchObject({
+      exit: 6,
+      stderr: expect.stringMatching(/→ .*private_addresses.*; or store it/),
+    });
+    expect(upstream.connections()).toBe(0);
+  });
+
   test('sends the credential only to its audience', async () => {
     const { at, upstream } = await keyed({ audience: ['api.example.com'] }, () => true);
     const ran = await at.run(['connect', 'corp', '--token'], { input: 'key' });

@@ -81,7 +81,7 @@ describe('sidekey domain, editing the map of domains', () => {
     expect(ran.stderr).toBe(
       [
         'Note: The credential of work may be sent to api.github.com, uploads.github.com, github.com, ghcr.io, npm.pkg.github.com only; requests to other hosts are refused (policy_violation).',
-        "  → sidekey grant import work --provider github --replace --audience api.github.com uploads.github.com github.com ghcr.io npm.pkg.github.com '*.example.com' < token.json",
+        "  → sidekey connect github --name work --token --allowed-domains '*.example.com' --widen --replace",
         '',
       ].join('\n'),
     );

@@ -291,7 +291,9 @@ describe('explain', () => {
     const hint =
       grant === null
         ? `if you mean ${pattern}, correct the URL`
-        : `sidekey domain allow ${host} --grant ${grant}`;
+        : grant === 'stripe'
+          ? `sidekey connect stripe --allowed-domains ${host} --widen --replace`
+          : `sidekey domain allow ${host} --grant ${grant}`;
     const tunnels = await homeWithMap({
       proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel' },
       domains: entries,
@@ -305,9 +307,21 @@ describe('explain', () => {
       domains: entries,
     });
     const refused = JSON.parse((await denies.run(['explain', url, '--json'])).stdout) as object;
-    expect(JSON.stringify(refused)).toContain(
-      `the entry ${near}: ${hint.replace(`--grant ${grant}`, '--grant GRANT')}; or sidekey domain tunnel ${host}`,
-    );
+    expect(JSON.stringify(refused)).toContain(`the entry ${near}: ${hint}; or sidekey domain tunnel ${host}`);
+  });
+
+  test.each([
+    ['an agent that may use the grant of the near entry learns of it', 'stripe', true],
+    ['an agent that may not use the grant of the near entry does not learn of it', 'anthropic', false],
+  ])('%s', async (_case, grant, isNamed) => {
+    const at = await homeWithMap();
+    await at.run(['agent', 'create', 'ci', '--grant', grant]);
+    for (const host of ['api.stripe.com:8443', 'api.strip.com']) {
+      const ran = await at.json(['explain', `https://${host}/`, '--agent', 'ci']);
+      const { hint, steps } = ran as { readonly hint: string; readonly steps: readonly { text: string }[] };
+      expect(hint.includes('the entry api.stripe.com is')).toBe(isNamed);
+      expect(steps.some(({ text }) => text.includes('the entry api.stripe.com is'))).toBe(true);
+    }
   });
 
   test('and status name the same command for a grant that was removed', async () => {

@@ -5,9 +5,18 @@ import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { ownUserAgent } from '../../../src/lib/package-files.ts';
+import { home } from '../../support/command-line.ts';
 import { deskToken, fetchHome } from '../../support/fetch-home.ts';
+import { startPlainUpstream, startUpstream, upstreamCa } from '../../support/upstream.ts';
 
 const arrow = `Bearer ${deskToken}`;
+
+/** Returns the words of the commands in a hint, up to the first alternative. */
+function commandsIn(stderr: string): readonly string[][] {
+  const [, hint = ''] = stderr.split('→ ');
+  const [steps = ''] = hint.split('; or ');
+  return [...steps.matchAll(/sidekey ([^,\n]*)/g)].map(([, words = '']) => words.trim().split(' '));
+}
 
 async function bodyOf(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
@@ -221,22 +230,38 @@ describe('the exit code', () => {
     });
   });
 
-  test('is 5 if the entry is for another port of the upstream, and a note names the entry', async () => {
-    const { at, upstream } = await fetchHome((_request, response) => response.writeHead(401).end(), {
-      proxy: { unmatched: 'tunnel' },
-    });
-    await at.run(['domain', 'remove', upstream.authority]);
-    await at.run(['domain', 'allow', 'api.acme.test', '--grant', 'desk']);
-    expect(await at.run(['fetch', `${upstream.url}/x`])).toMatchObject({
-      exit: 5,
-      stderr: [
-        `${upstream.authority} answered 401.`,
-        `Sent without a credential: no entry is for ${upstream.authority}. That of api.acme.test is for another port.`,
-        `  → sidekey domain allow ${upstream.authority} --grant desk`,
-        '',
-      ].join('\n'),
-    });
-  });
+  test.each([
+    ['unlisted hosts are tunnelled', 'tunnel', 5, startUpstream],
+    ['unlisted hosts are denied', 'deny', 2, startUpstream],
+    ['the request is plain http, and unlisted hosts are tunnelled', 'tunnel', 5, startPlainUpstream],
+    ['the request is plain http, and unlisted hosts are denied', 'deny', 2, startPlainUpstream],
+  ] as const)(
+    'is followed by a hint that lets the request succeed if the entry is for another port: %s',
+    async (_condition, unmatched, exit, start) => {
+      const upstream = await start(({ headers }, response) => {
+        response.writeHead(headers.authorization === 'Bearer the-key' ? 200 : 401).end();
+      });
+      const at = await home({
+        proxy: { listen: '127.0.0.1:0', unmatched },
+        upstream: {
+          ca: ['upstream-ca.pem'],
+          resolve: { 'api.acme.test': '127.0.0.1' },
+          private_addresses: ['127.0.0.1/32'],
+        },
+        providers: { corp: { audience: ['api.acme.test'] } },
+      });
+      await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
+      await at.run(['connect', 'corp'], { input: 'the-key' });
+      const url = `${new URL(upstream.url).protocol}//api.acme.test:${new URL(upstream.url).port}/`;
+      const refused = await at.run(['fetch', url]);
+      expect(refused.exit).toBe(exit);
+      expect(refused.stderr).toContain('the entry api.acme.test is for another port');
+      expect((await at.run(['explain', url])).stdout).toContain(commandsIn(refused.stderr)[0]!.join(' '));
+      for (const words of commandsIn(refused.stderr))
+        expect(await at.run(words, { input: 'the-key' })).toMatchObject({ exit: 0 });
+      expect(await at.run(['fetch', url])).toMatchObject({ exit: 0 });
+    },
+  );
 
   test.each([
     [

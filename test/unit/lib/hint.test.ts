@@ -130,6 +130,8 @@ describe('the actions of hints', () => {
     expect(flags).toEqual(expect.arrayContaining(options));
     const values = [...words.slice(count), '--'].findIndex((word) => word.startsWith('--'));
     expect(values).toBeLessThanOrEqual(row?.arguments?.length ?? 0);
+    const required = (row?.arguments ?? []).filter(([name]) => name.startsWith('<')).length;
+    expect(values, `arguments of sidekey ${words.join(' ')}`).toBeGreaterThanOrEqual(required);
     const members = Object.keys(operations.get(id)?.input.shape ?? input);
     expect(members).toEqual(expect.arrayContaining(Object.keys(input)));
   });

@@ -153,7 +153,11 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     const isSecure = this.client.tunnel?.authority.scheme === 'https';
     if (this.#intake.body !== null || (this.#isBusy && isSecure)) this.socket.destroy();
     else if (this.#intake.inHead && !this.#intake.isBlank) {
-      this.#refuse(new SidekeyError('bad_request', 'The head of the request is incomplete.'));
+      this.#refuse(
+        new SidekeyError('bad_request', 'The head of the request is incomplete.', {
+          hint: 'send the whole request again',
+        }),
+      );
     } else if (!this.#isBusy) this.socket.end();
     else if (this.#reply?.isHeld === true && !this.#reply.ended) this.#reply.gone.tell();
   };
@@ -313,7 +317,12 @@ export class ClientConnection implements ReplyLine, IntakeOwner {
     // The socket is paused: the client is not late.
     else if (this.#isPaused) this.#deadline.set('head', limits.head_timeout);
     else if (this.#intake.isBlank) this.socket.destroy();
-    else this.#refuse(new SidekeyError('bad_request', 'The head of the request did not come in time.'));
+    else
+      this.#refuse(
+        new SidekeyError('bad_request', 'The head of the request did not come in time.', {
+          hint: 'send it again without a pause, or raise limits.head_timeout',
+        }),
+      );
   }
 }
 

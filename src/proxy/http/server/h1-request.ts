@@ -234,7 +234,9 @@ export function silent(idleMs: number): SidekeyError {
 
 /** Returns the error for a client that left in the middle of its body. */
 export function left(): SidekeyError {
-  return new SidekeyError('bad_request', 'The client left before its request body had come.');
+  return new SidekeyError('bad_request', 'The client left before its request body had come.', {
+    hint: 'let the client wait for the response, and send the whole request again',
+  });
 }
 
 /** The bytes of an incomplete head. The buffer doubles, so that a head in small pieces costs linear time. */

@@ -22,7 +22,8 @@ export const unsignedPayload = 'UNSIGNED-PAYLOAD';
  */
 export function payloadOf(stated: readonly string[], service: string, hasBody: boolean): Payload {
   const [value, ...more] = stated;
-  if (more.length > 0) throw refused('The request has x-amz-content-sha256 more than once.');
+  if (more.length > 0)
+    throw refused('The request has x-amz-content-sha256 more than once.', 'send the field once');
   if (value === undefined) return withoutWord(service, hasBody);
   switch (value) {
     case unsignedPayload:
@@ -40,7 +41,10 @@ export function payloadOf(stated: readonly string[], service: string, hasBody: b
       );
     default:
       if (/^[0-9a-fA-F]{64}$/.test(value)) return { kind: 'stated', value, isAdded: false };
-      throw refused('The request has a value of x-amz-content-sha256 that Sidekey cannot sign for.');
+      throw refused(
+        'The request has a value of x-amz-content-sha256 that Sidekey cannot sign for.',
+        'send the SHA-256 of the body in hex, or UNSIGNED-PAYLOAD',
+      );
   }
 }
 

@@ -188,7 +188,10 @@ function inQuery(
   const { keys, now } = means;
   const signer = createSigner(keys, scope, now);
   if (payload.kind !== 'stated') {
-    throw refused('A presigned URL signs its body in a way that Sidekey cannot sign again.');
+    throw refused(
+      'A presigned URL signs its body in a way that Sidekey cannot sign again.',
+      'send x-amz-content-sha256: UNSIGNED-PAYLOAD, or sign in Authorization instead of the URL',
+    );
   }
   const fields = withoutReplaced(request.fields);
   const signed = signedNames(fields, signedHeaders, false);

@@ -105,7 +105,7 @@ describe('a decision at CONNECT', () => {
     expect(at(policyOf({ 'a.example': grant }), 'a.example:8443')).toMatchObject({
       outcome: 'deny',
       hint: hintOfText(
-        'the entry a.example is for another port: sidekey domain allow a.example:8443 --grant GRANT; or sidekey domain tunnel a.example:8443 (no credential); an agent proposes it: POST http://sidekey.internal/proposals',
+        'sidekey domain tunnel a.example:8443 (no credential), or sidekey domain allow a.example:8443 --grant GRANT; an agent proposes it: POST http://sidekey.internal/proposals',
       ),
     });
   });
