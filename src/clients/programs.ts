@@ -41,7 +41,7 @@ export const clients: readonly Client[] = [
     variables: ['WGETRC'],
     notes: [
       'Your own ~/.wgetrc needs the line "ca_certificate = BUNDLE": wget reads only one such file.',
-      'wget2 opens TLS to the proxy even for a URL with http://, and fails: use wget or curl.',
+      'wget2 (1.99) opens TLS to the proxy, although the URL of the proxy begins with http://, and fails: use wget or curl.',
     ],
     seen: [{ what: 'wget', test: 'languages' }],
   },
@@ -117,7 +117,7 @@ export const clients: readonly Client[] = [
     variables: ['SSL_CERT_FILE', 'REQUESTS_CA_BUNDLE'],
     notes: [
       'aiohttp reads the proxy variables only in a session with trust_env=True.',
-      'urllib3 by itself, tornado and treq bypass the proxy: use urllib3.ProxyManager(os.environ["HTTPS_PROXY"]), CurlAsyncHTTPClient of tornado with proxy_host and proxy_port, and httpx instead of treq.',
+      'urllib3 by itself, tornado and treq bypass the proxy: use urllib3.ProxyManager(os.environ["HTTPS_PROXY"]), CurlAsyncHTTPClient of tornado with proxy_host, proxy_port, proxy_username, proxy_password and ca_certs=os.environ["CURL_CA_BUNDLE"], and httpx instead of treq.',
     ],
     seen: [
       { what: 'urllib', test: 'languages' },
