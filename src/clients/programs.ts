@@ -31,7 +31,10 @@ export const clients: readonly Client[] = [
     title: 'curl',
     programs: ['curl'],
     variables: ['CURL_CA_BUNDLE'],
-    notes: ['A file ~/.curlrc with "proxy" or "cacert" overrides the variables.'],
+    notes: [
+      'A file ~/.curlrc with "proxy" or "cacert" overrides the variables.',
+      'The curl of Windows uses the roots of Windows, and no variable sets its revocation check: add --ssl-revoke-best-effort.',
+    ],
     seen: [{ what: 'curl', test: 'languages' }],
   },
   {
@@ -49,7 +52,7 @@ export const clients: readonly Client[] = [
     name: 'git',
     title: 'git, Git LFS',
     programs: ['git', 'git-lfs'],
-    variables: ['GIT_SSL_CAINFO', 'GIT_HTTP_PROXY_AUTHMETHOD', 'GIT_TERMINAL_PROMPT'],
+    variables: ['GIT_SSL_CAINFO', 'GIT_HTTP_PROXY_AUTHMETHOD', 'GIT_TERMINAL_PROMPT', 'GIT_CONFIG_COUNT'],
     notes: [
       'http.proxy in a git config overrides the variables.',
       'Addresses of the form git@HOST:… use SSH, not the HTTP proxy.',
@@ -202,7 +205,7 @@ export const clients: readonly Client[] = [
     name: 'cargo',
     title: 'Cargo',
     programs: ['cargo'],
-    variables: ['CARGO_HTTP_CAINFO', 'CARGO_HTTP_PROXY', 'GIT_SSL_CAINFO'],
+    variables: ['CARGO_HTTP_CAINFO', 'CARGO_HTTP_PROXY', 'CARGO_HTTP_CHECK_REVOKE', 'GIT_SSL_CAINFO'],
     notes: [],
     seen: [{ what: 'Cargo', test: 'cargo' }],
   },
