@@ -1,5 +1,5 @@
-// Makes versions of Node.js that ignore the proxy variables use them. `NODE_OPTIONS` loads this file into every Node.js, so the
-// syntax is that of old versions. Without `NODE_USE_ENV_PROXY=1`, the file does nothing.
+// Makes versions of Node.js that ignore the proxy variables use them. `NODE_OPTIONS` loads this file into
+// every Node.js, so the syntax is that of old versions. Without `NODE_USE_ENV_PROXY=1`, the file does nothing.
 'use strict';
 
 (() => {
@@ -12,31 +12,44 @@
   const net = require('net');
   const tls = require('tls');
 
-  /** Returns the URL of the proxy for a host; null: the host is called directly. */
+  /**
+   * Returns the URL of the proxy for a host; null: the host is called directly. Reads entries as the
+   * `EnvHttpProxyAgent` of undici 8 does: CIDR blocks match nothing, and `*.x` does not match `x`. Like http of
+   * Node.js 24, it also accepts `*` among other entries.
+   */
   function proxyOf(isTls, host, port) {
     const entries = (env.no_proxy || env.NO_PROXY || '').toLowerCase().split(/[\s,]+/);
-    const name = host.toLowerCase();
+    const name = host.toLowerCase().replace(/\.$/, '');
     const isDirect = entries.some((entry) => {
-      const [, text, only] = /^(.*?)(?::(\d+))?$/.exec(net.isIPv6(entry) ? `${entry}:${port}` : entry);
-      if (entry === '' || (only !== undefined && Number(only) !== port)) return false;
-      const end = text.replace(/^\*?\./, '.');
-      return end === '*' || name === end || name.endsWith(end[0] === '.' ? end : `.${end}`);
+      const [, text, only] = net.isIPv6(entry) ? [, entry] : /^(.*?)(?::(\d+))?$/.exec(entry);
+      const end = text.replace(/^\[(.*)\]$|^\*?\.|\.$/g, '$1');
+      if (end === '' || (only !== undefined && Number(only) !== port)) return false;
+      return end === '*' || (name === end && text[0] !== '*') || name.endsWith(`.${end}`);
     });
     const url = isTls ? env.https_proxy || env.HTTPS_PROXY : env.http_proxy || env.HTTP_PROXY;
     return isDirect || !url ? null : new URL(url.includes('://') ? url : `http://${url}`);
   }
 
+  /** Decodes the user information of a URL to bytes. A `%` without two hexadecimal digits stays. */
+  function decodePercent(text) {
+    const byte = (_, digits) => String.fromCharCode(parseInt(digits, 16));
+    return Buffer.from(text.replace(/%([0-9a-f]{2})/gi, byte), 'latin1');
+  }
+
   /** Opens a tunnel to a host. */
   function tunnel(proxy, host, port, done) {
     const target = `${net.isIPv6(host) ? `[${host}]` : host}:${port}`;
-    const login = decodeURIComponent(`${proxy.username}:${proxy.password}`);
+    const login = decodePercent(`${proxy.username}:${proxy.password}`);
     const headers = { host: target };
-    if (login !== ':') headers['proxy-authorization'] = `Basic ${Buffer.from(login).toString('base64')}`;
+    if (login.length > 1) headers['proxy-authorization'] = `Basic ${login.toString('base64')}`;
     const { request } = proxy.protocol === 'https:' ? https : http;
     const place = { host: proxy.hostname.replace(/^\[|\]$/g, ''), port: proxy.port };
     request(Object.assign(place, { method: 'CONNECT', path: target, headers, agent: false }))
-      .once('connect', ({ statusCode }, socket) => {
-        if (statusCode === 200) return done(null, socket);
+      .once('connect', ({ statusCode }, socket, head) => {
+        if (statusCode === 200) {
+          if (head.length > 0) socket.unshift(head);
+          return done(null, socket);
+        }
         socket.destroy();
         done(new Error(`The proxy refused a tunnel to ${target} (${statusCode}).`));
       })

@@ -36,7 +36,7 @@ function startNewer() {
   }
   const args = [fileURLToPath(import.meta.url), ...process.argv.slice(2)];
   if (process.execve !== undefined && process.platform !== 'win32') {
-    // It warns that it is experimental.
+    // `execve` warns that it is experimental.
     process.removeAllListeners('warning');
     process.execve(node, [node, ...args], process.env);
   }

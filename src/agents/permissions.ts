@@ -92,7 +92,7 @@ export function createPermissionCache(
 
   async function load(): Promise<PermissionSnapshot> {
     if (loading !== null) {
-      // It may have read its rows before this call; its answer counts only while nothing has changed.
+      // That load may have read its rows before this call: its result counts only while nothing has changed.
       await loading.catch(() => null);
       const rights = inMemory();
       if (rights !== null) return rights;

@@ -101,9 +101,8 @@ export async function openCore(config: Config, parts: ProxyParts, opened: AsyncD
   const onCreate = async ({ name }: { name: string }) => audit.append({ event: 'ca.created', reason: name });
   const { vault } = state;
   const created = await openAuthority({ directory, permittedNames, vault, now, onCreate });
-  const authority = opened.adopt(await followAuthority(created, { config: initial, vault, now, log }), (it) =>
-    it.close(),
-  );
+  const following = await followAuthority(created, { config: initial, vault, now, timers, log });
+  const authority = opened.adopt(following, (it) => it.close());
 
   const ownPorts: number[] = [];
   const openClient = (next: Config) => openUpstreamClient(next, { env, ownPorts: () => ownPorts });

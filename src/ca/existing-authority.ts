@@ -1,7 +1,8 @@
 import { stat } from 'node:fs/promises';
-import { SidekeyError } from '../lib/errors.ts';
+import { errorPhrase, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import type { Log } from '../lib/log.ts';
+import { pause, type Timers } from '../lib/timers.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import { authorityFiles, readCertificate, readKeyFile } from './authority-files.ts';
 import { type CertificateAuthority, openAuthority } from './authority.ts';
@@ -51,6 +52,7 @@ interface FollowedAuthority {
   readonly config: AuthorityPlace['config'];
   readonly vault: Vault;
   readonly now: () => number;
+  readonly timers: Timers;
   readonly log: Log;
 }
 
@@ -59,41 +61,55 @@ const everyMs = 1_000;
 
 /**
  * Follows the files of the CA: clients trust `ca.crt`, so the proxy must sign with its key. If the files are
- * gone or cannot be used, the proxy keeps its CA. The result returns the CA, and stops following.
+ * gone or cannot be used, the proxy keeps its CA, and opens them again until it succeeds. The result returns
+ * the CA, and stops following.
  */
 export async function followAuthority(
   opened: CertificateAuthority,
-  { config, vault, now, log }: FollowedAuthority,
+  { config, vault, now, timers, log }: FollowedAuthority,
 ): Promise<{ current: () => CertificateAuthority; close: () => void }> {
   const { certificate, key } = authorityFiles(config.ca.directory);
   const state = async () => (await Promise.all([certificate, key].map(fileState))).join();
+  const closing = new AbortController();
+  const { signal } = closing;
   let authority = opened;
   let seen = await state();
+  let reported = '';
   async function follow(): Promise<void> {
     const found = await state();
     if (found === seen) return;
-    seen = found;
     try {
       const next = await openExistingCa({ config, vault: async () => vault }, now);
       if (next === null) throw new Error('the files are gone');
-      if (next.fingerprint === authority.fingerprint) return;
+      seen = found;
+      reported = '';
+      if (signal.aborted || next.fingerprint === authority.fingerprint) return;
       authority = next;
       log.info({ name: next.name, fingerprint: next.fingerprint }, 'the CA was replaced');
     } catch (error) {
+      const failure = `${found} ${errorPhrase(error)}`;
+      if (signal.aborted || failure === reported) return;
+      reported = failure;
       log.warn(
         { err: error, directory: config.ca.directory },
         'the proxy keeps its CA: its files cannot be used',
       );
     }
   }
-  const timer = setInterval(() => void follow(), everyMs).unref();
-  return { current: () => authority, close: () => clearInterval(timer) };
+  async function followUntilClosed(): Promise<void> {
+    while (!signal.aborted) {
+      await pause(timers, everyMs, signal);
+      if (!signal.aborted) await follow();
+    }
+  }
+  void followUntilClosed();
+  return { current: () => authority, close: () => closing.abort() };
 }
 
-/** Returns a text that changes with the file. */
+/** Returns a text that changes with the file and its permissions. */
 function fileState(file: string): Promise<string> {
   return stat(file).then(
-    ({ ino, mtimeMs, size }) => `${ino} ${mtimeMs} ${size}`,
+    ({ ino, mode, mtimeMs, size }) => `${ino} ${mode} ${mtimeMs} ${size}`,
     () => 'missing',
   );
 }

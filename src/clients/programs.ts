@@ -31,7 +31,10 @@ export const clients: readonly Client[] = [
     title: 'curl',
     programs: ['curl'],
     variables: ['CURL_CA_BUNDLE'],
-    notes: ['A file ~/.curlrc with "proxy" or "cacert" overrides the variables.'],
+    notes: [
+      'A file ~/.curlrc with "proxy" or "cacert" overrides the variables.',
+      'The curl of Windows uses the roots of Windows, and no variable sets its revocation check: add --ssl-revoke-best-effort.',
+    ],
     seen: [{ what: 'curl', test: 'languages' }],
   },
   {
@@ -41,7 +44,7 @@ export const clients: readonly Client[] = [
     variables: ['WGETRC'],
     notes: [
       'Your own ~/.wgetrc needs the line "ca_certificate = BUNDLE": wget reads only one such file.',
-      'wget2 opens TLS to the proxy even for a URL with http://, and fails: use wget or curl.',
+      'wget2 (1.99) opens TLS to the proxy, although the URL of the proxy begins with http://, and fails: use wget or curl.',
     ],
     seen: [{ what: 'wget', test: 'languages' }],
   },
@@ -49,7 +52,7 @@ export const clients: readonly Client[] = [
     name: 'git',
     title: 'git, Git LFS',
     programs: ['git', 'git-lfs'],
-    variables: ['GIT_SSL_CAINFO', 'GIT_HTTP_PROXY_AUTHMETHOD', 'GIT_TERMINAL_PROMPT'],
+    variables: ['GIT_SSL_CAINFO', 'GIT_HTTP_PROXY_AUTHMETHOD', 'GIT_TERMINAL_PROMPT', 'GIT_CONFIG_COUNT'],
     notes: [
       'http.proxy in a git config overrides the variables.',
       'Addresses of the form git@HOST:… use SSH, not the HTTP proxy.',
@@ -117,7 +120,7 @@ export const clients: readonly Client[] = [
     variables: ['SSL_CERT_FILE', 'REQUESTS_CA_BUNDLE'],
     notes: [
       'aiohttp reads the proxy variables only in a session with trust_env=True.',
-      'urllib3 by itself, tornado and treq bypass the proxy: use urllib3.ProxyManager(os.environ["HTTPS_PROXY"]), CurlAsyncHTTPClient of tornado with proxy_host and proxy_port, and httpx instead of treq.',
+      'urllib3 by itself, tornado and treq bypass the proxy: use urllib3.ProxyManager(os.environ["HTTPS_PROXY"]), CurlAsyncHTTPClient of tornado with proxy_host, proxy_port, proxy_username, proxy_password and ca_certs=os.environ["CURL_CA_BUNDLE"], and httpx instead of treq.',
     ],
     seen: [
       { what: 'urllib', test: 'languages' },
@@ -202,7 +205,7 @@ export const clients: readonly Client[] = [
     name: 'cargo',
     title: 'Cargo',
     programs: ['cargo'],
-    variables: ['CARGO_HTTP_CAINFO', 'CARGO_HTTP_PROXY', 'GIT_SSL_CAINFO'],
+    variables: ['CARGO_HTTP_CAINFO', 'CARGO_HTTP_PROXY', 'CARGO_HTTP_CHECK_REVOKE', 'GIT_SSL_CAINFO'],
     notes: [],
     seen: [{ what: 'Cargo', test: 'cargo' }],
   },

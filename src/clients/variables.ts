@@ -20,6 +20,7 @@ import { javaOptions } from './java.ts';
  * - `wget`: a file of settings.
  * - `hg`: files of settings, ours behind those that are there.
  * - `apt`: a file of settings, which takes in the one that is there.
+ * - `git`: the number of git settings in variables, with ours in two further variables.
  * - `{ text }`: this.
  */
 export type VariableValue =
@@ -33,6 +34,7 @@ export type VariableValue =
   | 'wget'
   | 'hg'
   | 'apt'
+  | 'git'
   | { readonly text: string };
 
 export interface ClientVariable {
@@ -45,6 +47,8 @@ export interface ClientVariable {
    * bypass Sidekey.
    */
   readonly onlyIfSet?: true;
+  /** System that has this variable; absent: every system. */
+  readonly onlyOn?: NodeJS.Platform;
 }
 
 /** The variables in display order. A comment gives the source if `why` does not. */
@@ -163,12 +167,27 @@ export const variables = [
     why: 'Makes git fail instead of asking for a password.',
   },
 
+  // git-config(1), GIT_CONFIG_COUNT and http.schannelCheckRevoke. With Schannel, git and Cargo refuse a
+  // certificate whose revocation cannot be checked (decision 141).
+  {
+    name: 'GIT_CONFIG_COUNT',
+    value: 'git',
+    onlyOn: 'win32',
+    why: 'Makes git on Windows accept certificates of Sidekey, which name no list of revoked ones.',
+  },
+
   // https://doc.rust-lang.org/cargo/reference/config.html#httpcainfo
   { name: 'CARGO_HTTP_CAINFO', value: 'bundle', why: 'The roots of Cargo.' },
   {
     name: 'CARGO_HTTP_PROXY',
     value: 'proxy',
     why: 'The proxy of Cargo, also where its config file names another.',
+  },
+  {
+    name: 'CARGO_HTTP_CHECK_REVOKE',
+    value: { text: 'false' },
+    onlyOn: 'win32',
+    why: 'Makes Cargo on Windows accept certificates of Sidekey, which name no list of revoked ones.',
   },
 
   {
@@ -328,22 +347,46 @@ interface ClientSettings {
   readonly noProxy: readonly string[];
   /** Variables that stay as the parent has them. */
   readonly keep?: readonly string[] | undefined;
+  /** Absent: that of this process. */
+  readonly platform?: NodeJS.Platform;
 }
 
 /** Returns names and values of all variables of the table. Other variables of the parent are not changed. */
 export function clientVariables(settings: ClientSettings): Readonly<Record<string, string>> {
-  const { parent } = settings;
+  const { parent, platform = process.platform } = settings;
   return Object.fromEntries(
     variables
       .filter(({ name }) => settings.keep?.includes(name) !== true)
+      .filter(({ onlyOn = platform }: ClientVariable) => onlyOn === platform)
       .filter((variable: ClientVariable) => variable.onlyIfSet !== true || isSet(parent[variable.name]))
-      .map(({ name, value }) => [name, valueOf(value, settings)] as const)
-      .filter((pair): pair is readonly [(typeof pair)[0], string] => pair[1] !== null),
+      .flatMap(({ name, value }): readonly (readonly [string, string | null])[] =>
+        value === 'git'
+          ? gitSetting(parent, 'http.schannelCheckRevoke', 'false')
+          : [[name, valueOf(value, settings)]],
+      )
+      .filter((pair): pair is readonly [string, string] => pair[1] !== null),
   );
 }
 
+/** Adds a setting of git once to those in the environment. Another value that is there stays. */
+function gitSetting(parent: NodeJS.ProcessEnv, key: string, value: string): readonly [string, string][] {
+  const before = parent['GIT_CONFIG_COUNT'] ?? '';
+  // With an invalid count, git ends with an error that names it.
+  if (!/^\d{0,4}$/.test(before)) return [];
+  const count = Number(before);
+  const keys = Array.from({ length: count }, (_, at) => parent[`GIT_CONFIG_KEY_${at}`]?.toLowerCase());
+  const found = keys.lastIndexOf(key.toLowerCase());
+  if (found !== -1 && parent[`GIT_CONFIG_VALUE_${found}`] !== value) return [];
+  const at = found === -1 ? count : found;
+  return [
+    ['GIT_CONFIG_COUNT', String(Math.max(count, at + 1))],
+    [`GIT_CONFIG_KEY_${at}`, key],
+    [`GIT_CONFIG_VALUE_${at}`, value],
+  ];
+}
+
 function valueOf(
-  value: ClientVariable['value'],
+  value: Exclude<ClientVariable['value'], 'git'>,
   { parent, proxy, trust, noProxy }: ClientSettings,
 ): string | null {
   switch (value) {

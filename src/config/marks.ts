@@ -14,7 +14,7 @@ export const marks = z.registry<Mark>();
 
 interface MarkedValue extends Mark {
   readonly path: Path;
-  /** As parsed: two spellings of one value are equal. */
+  /** Parsed value: two spellings of one value are equal. */
   readonly value: unknown;
 }
 

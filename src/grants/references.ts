@@ -75,7 +75,7 @@ export async function allUnreadable(
   return (await Promise.all(there.map((each) => unreadableReferences(each, parts)))).flat();
 }
 
-/** Returns the files that grants name: sources, and the tokens of a token exchange. */
+/** Returns the files that grants name: sources, tokens of a token exchange, and tokens that name an agent. */
 export async function grantFiles(
   grants: Pick<Registry, 'list' | 'read'>,
   { file }: Pick<Config, 'file'>,
@@ -92,9 +92,10 @@ export async function grantFiles(
 
 function referencesOf(credential: Credential): readonly string[] {
   if (credential.type === 'source') return [credential.from];
-  if (credential.type !== 'oauth2' || credential.renewal?.kind !== 'token_exchange') return [];
-  const { subjectToken, actorToken } = credential.renewal;
-  return [subjectToken, actorToken].flatMap((token) =>
+  const renewal = credential.type === 'oauth2' ? credential.renewal : null;
+  if (renewal?.kind !== 'token_exchange' && renewal?.kind !== 'id_jag') return [];
+  const subject = renewal.kind === 'token_exchange' ? [renewal.subjectToken] : [];
+  return [...subject, renewal.actorToken].flatMap((token) =>
     token !== null && 'reference' in token ? [token.reference] : [],
   );
 }

@@ -190,7 +190,7 @@ async function renewed(
     const put = async () => {
       if (await isLast()) await records.put(user, next, kept.endsAt, true);
     };
-    // Of a rotated refresh token this is the only copy.
+    // The provider has rotated the refresh token, so `next` is its only copy.
     await put().catch(() => pause(systemTimers, 1_000).then(put));
     return next;
   };

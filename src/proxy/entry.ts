@@ -46,7 +46,7 @@ export async function openEntry(
         const begun = await behindHeader(socket);
         if (begun === null) return null;
         ({ bytes } = begun);
-        // It came from elsewhere, whatever address the balancer states.
+        // The connection came from another machine, whatever address the balancer states.
         client = { ...direct, loopback: false, address: begun.client ?? direct.address };
       }
       if (secure === null) {

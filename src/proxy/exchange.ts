@@ -86,9 +86,9 @@ export class Exchange extends Request implements Account, Sending {
   #isOver = false;
   /** The agent whose load counts it; undefined: none does yet. */
   #counted: string | null | undefined;
-  /** Milliseconds of the monotonic clock. */
+  /** Time at which the exchange began, in milliseconds of the monotonic clock. */
   readonly #begunAt = performance.now();
-  /** As `#begunAt`; null: the request was not sent. */
+  /** Time at which the request was sent, in milliseconds of the monotonic clock; null: it was not sent. */
   #sentAt: number | null = null;
   readonly #trace: ExchangeTrace | null;
   /** Milliseconds that a person took to answer. */

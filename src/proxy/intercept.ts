@@ -53,7 +53,7 @@ export async function intercept(
     let { protocols } = begun.hello;
     let extendedConnect = false;
     if (protocols.includes('h2')) {
-      // It is not the client that takes its time.
+      // The upstream is slow here, not the client.
       clearTimeout(timer);
       const upstream = await spoken();
       if (protocols.includes('http/1.1')) protocols = [upstream.protocol];

@@ -10,6 +10,11 @@ const getters = [
   { name: 'node:https', program: 'https-request.mjs', absent: node },
   { name: 'node-fetch', program: 'node-fetch-package.mjs', absent: packageMissing('node-fetch') },
   { name: 'got', program: 'got.mjs', absent: packageMissing('got') },
+  {
+    name: 'the request API of Playwright',
+    program: 'playwright.mjs',
+    absent: packageMissing('playwright-core'),
+  },
 ];
 
 for (const { name, program, absent } of getters) {

@@ -1,8 +1,12 @@
 /** Versions of Node.js that read the proxy variables only by the file in `NODE_OPTIONS`. */
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdir, mkdtemp } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { writeTrustFiles } from '../../src/clients/trust-files.ts';
 import { clientVariables } from '../../src/clients/variables.ts';
@@ -24,6 +28,115 @@ const calls = [
   ['got', [`${programs}version.mjs`, 'got-13']],
   ['an agent of undici', [`${programs}version.mjs`, 'undici-6']],
 ] as const;
+
+/** Starts a proxy that writes `answer` once a request head has arrived, in one piece. */
+async function startConnectProxy(answer: string) {
+  const heads: string[] = [];
+  const server = createServer((socket) => {
+    let head = '';
+    socket.on('error', () => undefined);
+    socket.setEncoding('latin1').on('data', (piece) => {
+      const isAnswered = head.endsWith('\r\n\r\n');
+      head += String(piece);
+      if (isAnswered || !head.endsWith('\r\n\r\n')) return;
+      heads.push(head);
+      socket.write(answer);
+    });
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  return {
+    heads,
+    url: (userInfo = '') => `http://${userInfo}127.0.0.1:${port}`,
+    [Symbol.asyncDispose]: async () => {
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
+
+/** Entries of `NO_PROXY`, with URLs that they exempt and URLs that they do not. */
+const noProxyCases: readonly (readonly [string, readonly string[], readonly string[]])[] = [
+  ['api.example', ['http://api.example/', 'http://a.api.example/'], ['http://myapi.example/']],
+  ['.api.example', ['http://api.example/', 'http://a.api.example/'], ['http://myapi.example/']],
+  ['*.api.example', ['http://a.api.example/'], ['http://api.example/', 'http://myapi.example/']],
+  ['API.example.', ['http://api.EXAMPLE/', 'http://api.example./'], ['http://example/']],
+  ['api.example:8080', ['http://api.example:8080/'], ['http://api.example/', 'http://api.example:80/']],
+  ['api.example:443', ['https://api.example/'], ['http://api.example/']],
+  ['*', ['http://api.example/', 'https://127.0.0.1:3/', 'http://[::1]:3/'], []],
+  ['other.example, *', ['http://api.example/'], []],
+  ['other.example api.example', ['http://api.example/'], []],
+  ['::1', ['http://[::1]:3/', 'https://[::1]:3/'], ['http://[::11]:3/']],
+  ['[::1]', ['http://[::1]:3/', 'https://[::1]:3/'], ['http://[::11]:3/']],
+  ['[::1]:3', ['http://[::1]:3/'], ['http://[::1]:4/']],
+  ['127.0.0.1', ['http://127.0.0.1:3/'], ['http://127.0.0.2:3/']],
+  ['127.0.0.0/8', [], ['http://127.0.0.1:3/']],
+  ['[]', [], ['http://api.example/']],
+  [' , ,.', [], ['http://api.example/']],
+];
+
+/** Prints for each URL by which way `fetch` and `http` call it. The proxy refuses, and no name resolves. */
+const waysScript = `
+  const { env } = process;
+  require('dns').lookup = (host, options, done) => done(new Error('direct'));
+  const wayOf = ({ cause, message }) => /proxy refused/.test(cause ? cause.message : message) ? 'proxy' : 'direct';
+  (async () => {
+    const ways = [];
+    for (const [entries, ...urls] of JSON.parse(process.argv[1])) {
+      env.NO_PROXY = env.no_proxy = entries;
+      for (const url of urls.flat()) {
+        const way = await fetch(url).catch(wayOf);
+        const call = require(url.split(':')[0]);
+        ways.push([entries, url, way, await new Promise((done) => call.get(url).on('error', (e) => done(wayOf(e))))]);
+      }
+    }
+    console.log(JSON.stringify(ways));
+    process.exit();
+  })();`;
+
+for (const { name, node, absent } of nodes.slice(0, 2)) {
+  const preloaded = async (variables: Readonly<Record<string, string>>, script: string, word = '') => {
+    const preload = fileURLToPath(new URL('../../config/node-proxy.cjs', import.meta.url));
+    const env = { NODE_USE_ENV_PROXY: '1', ...variables };
+    const { stdout } = await promisify(execFile)(node, ['-r', preload, '-e', script, word], { env });
+    return stdout;
+  };
+
+  test.skipIf(absent)(`${name} reads each form of NO_PROXY as undici does`, async () => {
+    await using proxy = await startConnectProxy('HTTP/1.1 502 no\r\ncontent-length: 0\r\n\r\n');
+    const variables = { http_proxy: proxy.url(), https_proxy: proxy.url() };
+    const printed = await preloaded(variables, waysScript, JSON.stringify(noProxyCases));
+    const wanted = noProxyCases.flatMap(([entries, direct, proxied]) => [
+      ...direct.map((url) => [entries, url, 'direct', 'direct']),
+      ...proxied.map((url) => [entries, url, 'proxy', 'proxy']),
+    ]);
+    expect(JSON.parse(printed)).toEqual(wanted);
+  });
+
+  test.skipIf(absent).each([
+    ['raw percent signs', '50%:100%zz%', '50%:100%zz%'],
+    ['encoded bytes', 'a%40b:%c3%a9%ff%25', Buffer.from('a@b:\xc3\xa9\xff%', 'latin1')],
+    ['a user name only', 'lease', 'lease:'],
+  ])(`${name} sends a password with %s to the proxy`, async (_, userInfo, login) => {
+    await using proxy = await startConnectProxy('HTTP/1.1 502 no\r\ncontent-length: 0\r\n\r\n');
+    await preloaded({ http_proxy: proxy.url(`${userInfo}@`) }, `fetch('http://api.example').catch(() => {})`);
+    expect(proxy.heads).toEqual([
+      expect.stringContaining(`authorization: Basic ${Buffer.from(login).toString('base64')}\r\n`),
+    ]);
+  });
+
+  test.skipIf(absent)(`${name} reads bytes that arrive with the answer to CONNECT`, async () => {
+    const answer = 'HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nearly';
+    await using proxy = await startConnectProxy(`HTTP/1.1 200 OK\r\n\r\n${answer}`);
+    const script = `
+      fetch('http://api.example').then((response) => response.text()).then((text) => {
+        require('http').get('http://api.example', (response) => {
+          response.setEncoding('utf8').on('data', (more) => console.log(text, more));
+        });
+      });`;
+    expect(await preloaded({ http_proxy: proxy.url() }, script)).toBe('early early\n');
+  });
+}
 
 for (const { name, node, absent } of nodes) {
   test.skipIf(absent)(`programs of ${name} get a response through the proxy`, async () => {

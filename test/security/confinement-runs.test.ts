@@ -43,6 +43,59 @@ describe.each(paths)('a command confined by %s', (_name, PATH, isMissing) => {
     expect((await place.at.everything()).get('config/sidekey.yaml')).toBe(before.get('config/sidekey.yaml'));
   });
 
+  test.skipIf(isMissing)('reads no file that a grant or the config names, by any of its names', async () => {
+    const place = await runHome(undefined, () => ({
+      providers: {
+        lamp: {
+          ...{ token_endpoint: 'https://id.lamp.test/token', audience: ['lamp.test'] },
+          ...{ client_id: 'x', client_secret: 'file:../work/of-config' },
+        },
+      },
+    }));
+    const { at } = place;
+    const work = at.at('work');
+    mkdirSync(work);
+    mkdirSync(at.at('links'));
+    const names = ['absolute', 'relative', 'linked', 'chained', 'of-config', 'late', 'free'];
+    for (const name of names) writeFileSync(join(work, name), `secret-of-${name}`, { mode: 0o600 });
+    for (const [link, target] of [
+      ['linked', '../work/linked'],
+      ['chained', 'next'],
+      ['next', at.at('work', 'chained')],
+    ] as const)
+      symlinkSync(target, at.at('links', link));
+    const connect = async (name: string, path: string) => {
+      const words = ['connect', 'lamp', '--name', name, '--from', `file:${path}`, '--no-verify'];
+      expect(await at.run(words)).toMatchObject({ exit: 0 });
+    };
+    await connect('absolute', at.at('work', 'absolute'));
+    await connect('relative', 'work/relative');
+    await connect('linked', at.at('links', 'linked'));
+    await connect('chained', 'links/chained');
+    const paths = [
+      ...names.map((name) => join(work, name)),
+      ...['linked', 'chained', 'next'].map((name) => at.at('links', name)),
+    ];
+    const script = `
+      const fs = require('node:fs');
+      const readable = () => ${JSON.stringify(paths)}.filter((path) => {
+        try { return fs.readFileSync(path, 'utf8').startsWith('secret-of-'); } catch { return false; }
+      }).map((path) => path.slice(${at.folder.length + 1}));
+      console.log('before=' + readable());
+      process.stdin.once('data', () => { console.log('after=' + readable()); process.exit(); });`;
+    const command = place.start(['--quiet', '--isolate', '--', ...inNode(script)], {
+      env: { PATH },
+      cwd: work,
+    });
+    expect(await command.told('before')).toBe('work/late,work/free');
+    await connect('late', at.at('work', 'late'));
+    command.write('again');
+    // A known limit of docs/confinement.md: the next run hides the file of a grant that is new.
+    expect(await command.told('after')).toBe('work/late,work/free');
+    const next = place.start(['--quiet', '--isolate', '--', ...inNode(script)], { env: { PATH }, cwd: work });
+    expect(await next.told('before')).toBe('work/free');
+  });
+
   test.skipIf(isMissing || curlMissing !== false)(
     'cannot use the lease of another run through the port of that run',
     async () => {

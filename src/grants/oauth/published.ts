@@ -84,7 +84,7 @@ export async function ask({ url, isDocument, ...init }: Question, { fetch, signa
   }
 }
 
-/** As browsers take them. Longer ones would fill the terminal and the config file. */
+/** Maximum length that browsers accept. Longer URLs would fill the terminal and the config file. */
 const maxUrlLength = 2_048;
 
 /** Parses an https URL without a user, a password and a fragment; null: it is none. */

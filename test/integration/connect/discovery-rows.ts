@@ -1,7 +1,6 @@
 /**
- * Answers of APIs and login servers, with the outcome of `connect https://…` for each. Each row is a server
- * that was seen, mostly in the issues of MCP clients; `from` names the place. `$api` and `$login` are the
- * origins.
+ * Table of servers, mostly from issues of MCP clients: the answers of the API and of the login server, and the
+ * outcome of `connect https://…`. `from` names the issue. `$api` and `$login` are the origins.
  */
 
 /** A response; a plain object is a JSON document with status 200. */

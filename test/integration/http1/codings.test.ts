@@ -198,7 +198,7 @@ describe('an encoded request body', () => {
 
 test('deflate that is both zlib and raw is not read', () => {
   const [header, content] = [Buffer.from([0x78, 0x01, 8, 0xfe, 0xf7, 0x01, 8]), Buffer.alloc(0xf7fe, 'a')];
-  // As raw deflate, a block of 0x801 bytes comes first, and then one of the rest.
+  // A reader of raw deflate finds a stored block of 0x801 bytes, and a second one with the rest.
   const rest = content.length + 9 - (2 + 0x801 - 2) - 5;
   content[0x801 - 2] = 1;
   content.writeUInt16LE(rest, 0x801 - 1);

@@ -9,7 +9,7 @@ import { earlyAnswers } from './exchange-table.ts';
 const size = 3_000_000;
 const tries = 5;
 
-/** Answers at the first bytes, and closes with the rest unread, which resets the connection. */
+/** Returns a server that answers at the first bytes, and resets the connection with the rest unread. */
 function answerAtOnce(line: string, fields: string, body: string) {
   return (socket: Socket) => {
     socket.once('data', () => {

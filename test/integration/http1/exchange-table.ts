@@ -1,6 +1,6 @@
 /** Cases of answers and connections that end early. Tests read them. */
 
-/** Answers that a server sends before it reads the request body, followed by a close. */
+/** Status lines and fields of responses that a server sends before it reads the request body and closes. */
 export const earlyAnswers: readonly (readonly [line: string, fields: string])[] = [
   ['413 Content Too Large', ''],
   ['401 Unauthorized', 'WWW-Authenticate: Basic realm="x"\r\n'],

@@ -119,12 +119,37 @@ describe('the variables for clients', () => {
     expect([without['HGRCPATH'], without['APT_CONFIG']]).toEqual([undefined, undefined]);
   });
 
-  test('are the same when they are applied twice', () => {
-    const once = given({
-      NO_PROXY: 'corp.example',
-      JAVA_TOOL_OPTIONS: '-Xmx1g',
-      NODE_OPTIONS: '--no-warnings',
-    });
-    expect(given({ ...once })).toEqual(once);
+  test.each(['linux', 'win32'])('are the same when they are applied twice on %s', (platform) => {
+    const once = given(
+      { NO_PROXY: 'corp.example', JAVA_TOOL_OPTIONS: '-Xmx1g', NODE_OPTIONS: '--no-warnings' },
+      { platform },
+    );
+    expect(given({ ...once }, { platform })).toEqual(once);
+  });
+
+  const key = 'http.schannelCheckRevoke';
+  const onWindows = (parent: NodeJS.ProcessEnv, keep: readonly string[] = [], platform = 'win32') =>
+    Object.entries(given(parent, { platform, keep })).filter(([name]) => /^GIT_CONFIG|REVOKE/.test(name));
+  const cargo = ['CARGO_HTTP_CHECK_REVOKE', 'false'];
+  const ours = (at: number) => [
+    ['GIT_CONFIG_COUNT', String(at + 1)],
+    [`GIT_CONFIG_KEY_${at}`, key],
+    [`GIT_CONFIG_VALUE_${at}`, 'false'],
+  ];
+
+  test.each<readonly [string, NodeJS.ProcessEnv, readonly unknown[]]>([
+    ['nothing', {}, ours(0)],
+    ['an empty count', { GIT_CONFIG_COUNT: '' }, ours(0)],
+    ['two settings', { GIT_CONFIG_COUNT: '2', GIT_CONFIG_KEY_0: 'a.b', GIT_CONFIG_KEY_1: 'c.d' }, ours(2)],
+    [
+      'the setting with another value',
+      { GIT_CONFIG_COUNT: '1', GIT_CONFIG_KEY_0: 'HTTP.schannelcheckrevoke', GIT_CONFIG_VALUE_0: 'true' },
+      [],
+    ],
+    ['an invalid count', { GIT_CONFIG_COUNT: 'x' }, []],
+  ])('turn off the revocation checks of Schannel in git and Cargo, beside %s', (_, parent, git) => {
+    expect(onWindows(parent)).toEqual([...git, cargo]);
+    expect(onWindows(parent, [], 'linux')).toEqual([]);
+    expect(onWindows(parent, ['GIT_CONFIG_COUNT'])).toEqual([cargo]);
   });
 });

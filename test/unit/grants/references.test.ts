@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import type { OAuth2Credential } from '../../../src/domain/credential.ts';
-import { allUnreadable, unreadableReferences } from '../../../src/grants/references.ts';
+import type { Credential, OAuth2Credential } from '../../../src/domain/credential.ts';
+import { allUnreadable, grantFiles, unreadableReferences } from '../../../src/grants/references.ts';
 import { acme, oauth2, processesForTest } from './processes.ts';
 
 const missing = (name: string) =>
@@ -64,4 +64,40 @@ test('a grant that cannot be opened does not hide other grants', async () => {
   expect(found.map(({ sentence }) => sentence)).toEqual([
     'The running proxy cannot renew the grant "acme": env:ACME_SECRET is not set.',
   ]);
+});
+
+const actor = { actorTokenType: null, scope: null } as const;
+const source = { type: 'source', form: null, ttlMs: null } as const;
+test.each<readonly [string, Credential, readonly string[]]>([
+  ['a source', { ...source, from: 'file:/run/token' }, ['/run/token']],
+  ['a source with a relative path', { ...source, from: 'file:../token' }, ['/home/alice/token']],
+  ['a source that is a program', { ...source, from: 'command:cat /run/token' }, []],
+  [
+    'a token exchange',
+    oauth2({
+      renewal: {
+        ...{ ...actor, kind: 'token_exchange', subjectTokenType: 'jwt', requestedTokenType: null },
+        ...{ parameters: {}, subjectToken: { reference: 'file:s' }, actorToken: { reference: 'file:/a' } },
+      },
+    }),
+    ['/home/alice/config/s', '/a'],
+  ],
+  [
+    'the assertion of an identity provider',
+    oauth2({
+      renewal: {
+        ...{ ...actor, kind: 'id_jag', user: 'alice', identity: 'x' },
+        actorToken: { reference: 'file:a' },
+      },
+    }),
+    ['/home/alice/config/a'],
+  ],
+])('the files that %s names are found', async (_, credential, files) => {
+  const at = await processesForTest();
+  const { registry } = await at.process({});
+  await registry.add(
+    { name: 'desk', user: 'default', provider: 'acme', scopes: [] },
+    { credential, audience: acme.audience },
+  );
+  expect(await grantFiles(registry, { file: '/home/alice/config/sidekey.yaml' })).toEqual(files);
 });

@@ -454,7 +454,7 @@ class TrailerReader {
       const table = this.table();
       for (let index = 0; index < table.count; index += 1) {
         if (!framing.has(table, index)) continue;
-        // Of a response, they are not forwarded.
+        // Framing fields in the trailers of a response are removed, those of a request are refused.
         if (this.#whose === 'request') return 'framing_in_trailers';
         this.isMended = true;
       }
