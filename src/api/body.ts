@@ -31,11 +31,15 @@ export function jsonOf(bytes: Buffer): unknown {
 export function checked(schema: z.ZodType, value: unknown, part: string): unknown {
   const result = schema.safeParse(value, { reportInput: false });
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
+  const { issues } = result.error;
+  // A misspelt member is the cause of a missing one.
+  const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0];
   const place = [part, ...(issue?.path ?? [])].join('.');
   // The key of a record has issues of its own, in our words.
   const problem = issue?.code === 'invalid_key' ? issue.issues[0] : issue;
-  throw new SidekeyError('input_invalid', `${place}: ${problem?.message ?? 'is not valid'}.`, {
+  const isMissing = problem?.code === 'invalid_type' && problem.message.endsWith('received undefined');
+  const sentence = isMissing ? `${place} is missing.` : `${place}: ${problem?.message ?? 'is not valid'}.`;
+  throw new SidekeyError('input_invalid', sentence, {
     hint: 'GET /openapi.json describes the request',
   });
 }

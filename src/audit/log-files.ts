@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { isSystemError, SidekeyError } from '../lib/errors.ts';
+import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { isPrivate } from '../lib/os.ts';
 import { closeDatabase, openDatabase, sqliteCode } from '../lib/sqlite.ts';
 import { shellWord } from '../lib/text.ts';
@@ -40,7 +40,7 @@ export function rotatedFiles(file: string): RotatedFile[] {
     names = fs.readdirSync(folder);
   } catch (error) {
     if (isSystemError(error, 'ENOENT')) return [];
-    throw error;
+    throw unreadable(folder, error);
   }
   const rotated = new Map<number, RotatedFile>();
   for (const name of names) {
@@ -52,6 +52,14 @@ export function rotatedFiles(file: string): RotatedFile[] {
     if (!each.packed || !rotated.has(each.number)) rotated.set(each.number, each);
   }
   return [...rotated.values()].toSorted((a, b) => a.number - b.number);
+}
+
+/** Returns the failure of a part of the log that this user cannot read. */
+export function unreadable(at: string, cause: unknown): SidekeyError {
+  return new SidekeyError('audit_unavailable', `The audit log cannot be read: ${at} (${systemCode(cause)}).`, {
+    hint: `make it readable for this user: chmod u+rw ${shellWord(at)} (or chown it), or run the command as its owner`,
+    cause,
+  });
 }
 
 /** Returns the size of the log in bytes, rotated files included. */

@@ -32,7 +32,7 @@ describe('grant import', () => {
     [[...many, { value: 'x' }], 'Entry 3: The provider of the credential is missing.'],
     [[...many, 'x'], 'Entry 3: This is not an object.'],
     [[...many, { name: 7, value: 'x' }], 'Entry 3: "name" must be a string.'],
-    [[...many, many[0]], 'The name work is twice in the input.'],
+    [[...many, many[0]], 'The name work appears twice in the input.'],
     [[many[1], { name: 'old', provider: 'acme', value: 'x' }], 'There is a grant old already.'],
     [[], 'The array is empty.'],
   ])('stores nothing for %j', async (input, sentence) => {
