@@ -139,13 +139,17 @@ function readBasic(credentials: string): Presented {
   const userName = colon < 0 ? text : text.slice(0, colon);
   const token = colon < 0 ? '' : text.slice(colon + 1);
   const read = readUserName(userName);
-  if (read === null) return malformed('A selector in the proxy user name is not +grant=NAME or +user=NAME.');
+  if (read === null)
+    return malformed('A selector in the proxy user name is not +grant=NAME or +user=NAME.', selectorHint);
   const { name, selectors } = read;
   if (token !== '') return presentedToken(name === '' ? null : name, token, selectors);
   if (name === '') return { kind: 'selectors', selectors };
   // The name is not repeated: it may well be a token that stands in the wrong place.
   return malformed('The proxy user name came without a token.');
 }
+
+const selectorHint =
+  'correct the part after the + in the user name of the proxy URL: http://AGENT+grant=GRANT:TOKEN@HOST:PORT';
 
 /** Parses `name+grant=GRANT+user=USER`; null if a selector is invalid. The name may be empty. */
 export function readUserName(text: string): { readonly name: string; readonly selectors: Selectors } | null {
@@ -227,4 +231,4 @@ export function unknownToken(): SidekeyError {
   return unauthenticated('The proxy does not know this agent and token.');
 }
 
-const createHint = hintOf`${remedy('agent.create', { name: null, grants: null })}, then HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT`;
+const createHint = hintOf`${remedy('agent.create', { name: null, grants: null })} (a new token of an agent that exists: ${remedy('agent.rotate', { agent: null })}), then HTTPS_PROXY=http://NAME:TOKEN@HOST:PORT`;

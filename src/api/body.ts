@@ -31,11 +31,20 @@ export function jsonOf(bytes: Buffer): unknown {
 export function checked(schema: z.ZodType, value: unknown, part: string): unknown {
   const result = schema.safeParse(value, { reportInput: false });
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
+  const { issues } = result.error;
+  const [first] = issues;
+  const isMissing = first?.code === 'invalid_type' && first.message.endsWith('received undefined');
+  // A misspelt member explains a missing one.
+  const misspelt = isMissing ? issues.find(({ code }) => code === 'unrecognized_keys') : undefined;
+  const issue = misspelt ?? first;
   const place = [part, ...(issue?.path ?? [])].join('.');
   // The key of a record has issues of its own, in our words.
   const problem = issue?.code === 'invalid_key' ? issue.issues[0] : issue;
-  throw new SidekeyError('input_invalid', `${place}: ${problem?.message ?? 'is not valid'}.`, {
+  const sentence =
+    isMissing && misspelt === undefined
+      ? `${place} is missing.`
+      : `${place}: ${problem?.message ?? 'is not valid'}.`;
+  throw new SidekeyError('input_invalid', sentence, {
     hint: 'GET /openapi.json describes the request',
   });
 }

@@ -6,7 +6,7 @@ import type { Caller as OperationCaller } from '../operations/caller.ts';
 import type { RuleLimit } from '../proxy/policy/rule.ts';
 import type { ApiKeyRecord, PersonRecord } from '../store/store.ts';
 import type { ServiceParts } from './parts.ts';
-import { roles, type Scope, scopesOf, type Role } from '../domain/scopes.ts';
+import { mayHave, roles, type Scope, scopes as allScopes, scopesOf, type Role } from '../domain/scopes.ts';
 import { assertSameOrigin, bearerOf, createWebSessions, sessionPrefix } from './web-session.ts';
 
 /** The authenticated caller of a request to the API. */
@@ -78,10 +78,7 @@ export function authenticator(parts: Pick<ServiceParts, 'store' | 'vault' | 'now
     const ofOwner = owner === null ? role : roleOf(owner.role);
     if (role === null || ofOwner === null || isOrphan || (expiresAt !== null && expiresAt <= at)) return null;
     if (usedAt === null || at - usedAt >= usedEveryMs) await store.apiKeys.noteUse(name, at);
-    const most = scopesOf(ofOwner);
-    const own = [...scopesFor(role, record)].filter((scope) =>
-      scope === 'tokens:read' ? readsTokens(ofOwner) : most.has(scope),
-    );
+    const own = [...scopesFor(role, record)].filter((scope) => mayHave(ofOwner, scope));
     return {
       isAtMachine: false,
       name: `key ${name}`,
@@ -157,15 +154,7 @@ function userOf({ name, role, user }: PersonRecord): string | null {
 
 /** Returns the scopes of a key: those of its role, or the subset that it lists. */
 function scopesFor(role: Role, { scopes }: ApiKeyRecord): ReadonlySet<Scope> {
-  const all = scopesOf(role);
-  if (scopes === null) return all;
-  // No role has the scope that returns secrets. The operator gives it to a named key.
-  const isGiven = scopes.includes('tokens:read') && readsTokens(role);
-  const listed = [...all].filter((scope) => scopes.includes(scope));
-  return new Set<Scope>(isGiven ? [...listed, 'tokens:read'] : listed);
-}
-
-/** Reports whether a key with this role, or of a person with it, may have the scope `tokens:read`. */
-function readsTokens(role: Role): boolean {
-  return role === 'operator' || role === 'user';
+  if (scopes === null) return scopesOf(role);
+  // No role has `tokens:read`, which returns secrets. The operator gives it to a named key.
+  return new Set(allScopes.filter((scope) => scopes.includes(scope) && mayHave(role, scope)));
 }

@@ -39,6 +39,8 @@ export interface ProxySettings {
  */
 export function configOfRun(config: Config, { unmatched, policies }: ProxySettings): Config {
   const { webhook, notify } = config.approvals;
+  const unknown = policies.find((name) => !config.policies.names.includes(name));
+  if (unknown !== undefined) throw unknownPolicy(unknown, config.policies.names);
   const restrict = (domain: Domain) => withPolicies(domain, policies, config.policies);
   const base = onOwnPort(config);
   return {
@@ -55,11 +57,7 @@ export function configOfRun(config: Config, { unmatched, policies }: ProxySettin
 }
 
 function withPolicies(domain: Domain, names: readonly string[], policies: Policies): Domain {
-  const additionalRules = names.map((name) => {
-    const rules = policies.additionalRules(name, domain.pattern);
-    if (rules === null) throw unknownPolicy(name, policies.names);
-    return rules;
-  });
+  const additionalRules = names.flatMap((name) => policies.additionalRules(name, domain.pattern) ?? []);
   return domain.action.kind !== 'grant' || additionalRules.length === 0
     ? domain
     : { ...domain, additionalRules };

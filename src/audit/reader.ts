@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { isSystemError } from '../lib/errors.ts';
 import { blockSize, openPacked } from './packed.ts';
-import { fileId, type LogSource, packedName, rotatedName } from './log-files.ts';
+import { fileId, type LogSource, packedName, rotatedName, unreadable } from './log-files.ts';
 
 /** A file of the log, open for reading. A packed file has the same offsets as before it was packed. */
 export interface LogReader extends Disposable {
@@ -39,7 +39,7 @@ function openAs(at: string, id?: string): number | undefined {
     fd = fs.openSync(at, 'r');
   } catch (error) {
     if (isSystemError(error, 'ENOENT')) return undefined;
-    throw error;
+    throw unreadable(at, error);
   }
   if (id === undefined || fileId(fs.fstatSync(fd, { bigint: true })) === id) return fd;
   fs.closeSync(fd);

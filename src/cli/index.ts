@@ -67,6 +67,7 @@ export async function run(argv: readonly string[], host: Host = process): Promis
       options = given;
       commandWords = given.commandWords;
       if (row.insideRun !== true) assertOutsideRun(host.env);
+      assertFolder();
       const handler = await row.load?.();
       exit = (await handler?.(context, ...(args as never[]))) ?? exitCode.ok;
     },
@@ -88,6 +89,18 @@ export async function run(argv: readonly string[], host: Host = process): Promis
     const failure = failureOf(error);
     output.fail(failure);
     return failure.exit;
+  }
+}
+
+/** @throws SidekeyError `input_invalid` if the working folder was removed: relative paths have no meaning there */
+function assertFolder(): void {
+  try {
+    process.cwd();
+  } catch (cause) {
+    throw new SidekeyError('input_invalid', 'The working folder of this shell does not exist any more.', {
+      hint: 'change to a folder that exists, such as: cd ~',
+      cause,
+    });
   }
 }
 

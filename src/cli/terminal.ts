@@ -272,7 +272,7 @@ export async function readSecretFile(
     if (stat.size > maxInputBytes) throw unreadable('it is larger than 1 MiB');
     if (process.platform !== 'win32' && (stat.mode & 0o007) !== 0) {
       output.say(
-        `Note: every user of this machine can read ${path}. Sidekey keeps the secret sealed; the file is not needed any more.\n  → rm ${shellWord(path)}`,
+        `Note: every user of this machine can read ${path}.\n  → chmod 600 ${shellWord(path)}, or delete the file once this command has stored the secret`,
       );
     }
     return await file.readFile('utf8');

@@ -36,3 +36,9 @@ const byRole: Readonly<Record<Role, ReadonlySet<Scope>>> = {
 export function scopesOf(role: Role): ReadonlySet<Scope> {
   return byRole[role];
 }
+
+/** Reports whether a key with this role, or of a person with it, may have the scope. */
+export function mayHave(role: Role, scope: Scope): boolean {
+  if (scope === 'tokens:read') return role === 'operator' || role === 'user';
+  return byRole[role].has(scope);
+}

@@ -14,7 +14,16 @@ export function commandName(
   if (isOnPath) return 'sidekey';
   if (['exec', 'start', 'run', 'run-script'].includes(npmCommand ?? '')) return 'npx sidekey';
   if (npmCommand !== undefined || !import.meta.url.endsWith('.ts')) return 'sidekey';
-  return process.cwd() === packageRoot.replace(/[/\\]$/, '') ? 'npx sidekey' : `node ${shellWord(door)}`;
+  return isInCheckout() ? 'npx sidekey' : `node ${shellWord(door)}`;
+}
+
+/** Reports whether the working folder is that of the checkout. A removed working folder has no path. */
+function isInCheckout(): boolean {
+  try {
+    return process.cwd() === packageRoot.replace(/[/\\]$/, '');
+  } catch {
+    return false;
+  }
 }
 
 /** Cached result of `isLinked` for the PATH of this process: refusals use it often. */

@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { hashToken } from '../agents/authentication.ts';
 import { recordChange } from '../audit/log.ts';
-import { roles, scopes, scopesOf } from '../domain/scopes.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { mayHave, roles, scopes, scopesOf } from '../domain/scopes.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
 import { orMeant } from '../lib/text.ts';
 import type { ApiKeyRecord, Store } from '../store/store.ts';
@@ -74,8 +74,14 @@ export const createApiKey = changing({
     expires: text.default('90d').describe('90d, a date, or none.'),
   }),
   output: z.strictObject({ ...members, key: z.string() }).meta({ id: 'CreatedApiKey' }),
-  check({ name: of, role, user, expires }, at) {
+  check({ name: of, role, user, expires, scopes: listed = [] }, at) {
     if (expires !== 'none') readEnd('--expires', expires, at);
+    const beyond = listed.find((scope) => !mayHave(role, scope));
+    if (beyond !== undefined)
+      throw inputInvalid(
+        `A key of the role ${role} cannot have the scope ${beyond}.`,
+        `leave out the scope, or choose a role that has it: ${roles.filter((each) => mayHave(each, beyond)).join(', ')}`,
+      );
     if (role !== 'user' || user !== undefined) return;
     throw new SidekeyError('input_invalid', 'A key of the role user is for one user.', {
       hint: remedy('api_key.create', { name: of, role: 'user', user: null }),

@@ -1,9 +1,10 @@
 import type { Config } from '../config/config.ts';
 import { offeredGrants, titleOf } from '../domain/grant.ts';
 import type { Registry } from '../grants/registry.ts';
-import { audienceRemedy } from '../grants/token-result.ts';
+import { audienceRemedy, stateRefusal } from '../grants/token-result.ts';
 import { isPattern, isWithin, parsePattern } from '../proxy/policy/domain-map.ts';
 import { connectNamed, type Hint } from '../lib/hint.ts';
+import { didYouMean } from '../lib/text.ts';
 
 /** A reason why requests to the hosts of an entry are refused. */
 export interface AudienceWarning {
@@ -19,11 +20,16 @@ export async function audienceWarnings(
   reference: string,
 ): Promise<readonly AudienceWarning[]> {
   const pattern = parsePattern(host);
-  const offered = offeredGrants(reference, await grants.list());
+  const all = await grants.list();
+  const offered = offeredGrants(reference, all);
   if (offered.length === 0) {
+    const near = didYouMean(
+      reference,
+      all.map(({ name }) => name),
+    );
     return [
       {
-        sentence: `There is no grant ${reference} yet: requests to ${host} are refused until there is one.`,
+        sentence: `There is no grant ${reference} yet${near === null ? '' : ` (did you mean ${near}?)`}: requests to ${host} are refused until there is one.`,
         hint: connectNamed(reference, providers.get(reference) !== undefined),
       },
     ];
@@ -35,6 +41,12 @@ export async function audienceWarnings(
     const places = providers.get(grant.provider)?.inject ?? [];
     // The credential itself is never sent to these hosts.
     const clientHosts = places.flatMap(({ hosts, as }) => (as.kind === 'own' ? (hosts ?? []) : []));
+    // A revoked grant has no credential, and so no audience.
+    const over = grant.state === 'revoked' ? stateRefusal(grant, providers.get(grant.provider)) : null;
+    if (over !== null) {
+      warnings.push({ sentence: over.message, hint: over.hint });
+      continue;
+    }
     if (isWithin([...opened.sealed.audience, ...clientHosts], pattern)) continue;
     warnings.push({
       sentence: `The credential of ${titleOf(grant)} may be sent to ${opened.sealed.audience.join(', ')} only; requests to other hosts are refused (policy_violation).`,

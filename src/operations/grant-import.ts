@@ -147,7 +147,10 @@ async function storeAll(parts: Changing, input: Wanted, at: number): Promise<rea
   for (const { wanted: next } of prepared) {
     const key = JSON.stringify([next.user, next.name]);
     if (names.has(key)) {
-      throw inputInvalid(`The name ${next.name} is twice in the input.`, 'name each credential with "name"');
+      throw inputInvalid(
+        `The name ${next.name} appears twice in the input.`,
+        'give each credential a "name" of its own, or remove the duplicate',
+      );
     }
     names.add(key);
     const existing = await findExact(grants, next);

@@ -2,6 +2,7 @@ import { joinExchanges } from '../audit/join.ts';
 import { endOfLog, readLinesFrom } from '../audit/position.ts';
 import type { AuditLine } from '../domain/event.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { type FailureCode, failures } from '../lib/failures.ts';
 import { type Hint, hintText, remedy } from '../lib/hint.ts';
 import { pause, systemTimers } from '../lib/timers.ts';
 import type { View } from './dry-run.ts';
@@ -21,9 +22,11 @@ export interface RequestCounts {
   readonly refused: number;
   /** Each kind of refusal once, in order of first occurrence. */
   readonly refusals: readonly Refused[];
+  /** Each kind of failure once, in order of first occurrence. */
+  readonly failures: readonly Refused[];
 }
 
-/** Requests to one host that were refused for one reason. */
+/** Requests to one host that were refused, or failed, for one reason. */
 interface Refused {
   /** The first of them. */
   readonly line: AuditLine;
@@ -34,17 +37,24 @@ export function countRequests(lines: Iterable<AuditLine>): RequestCounts {
   const requests = new Set<string>();
   const tunnelled = new Set<string>();
   const refusals = new Map<string, Refused>();
+  const failedKinds = new Map<string, Refused>();
+  const keep = (kinds: typeof refusals, line: AuditLine) => {
+    const key = `${line.host ?? ''}:${line.port} ${line.code}`;
+    const { line: first, count } = kinds.get(key) ?? { line, count: 0 };
+    kinds.set(key, { line: first, count: count + 1 });
+  };
   let [failed, refused] = [0, 0];
   for (const line of lines) {
-    const { event, exchange = '', host = '', port, code, grant, outcome } = line;
+    const { event, exchange = '', host = '', port, grant, outcome } = line;
     if (event === 'access' && grant !== undefined) requests.add(exchange);
     else if (event === 'access') tunnelled.add(`${host}:${port}`);
     else if (event === 'denied') {
       refused += 1;
-      const key = `${host}:${port} ${code}`;
-      const before = refusals.get(key) ?? { line, count: 0 };
-      refusals.set(key, { line: before.line, count: before.count + 1 });
-    } else if ((event === 'outcome' || event === 'tunnel') && outcome === 'failed') failed += 1;
+      keep(refusals, line);
+    } else if ((event === 'outcome' || event === 'tunnel') && outcome === 'failed') {
+      failed += 1;
+      keep(failedKinds, line);
+    }
   }
   return {
     requests: requests.size,
@@ -52,6 +62,7 @@ export function countRequests(lines: Iterable<AuditLine>): RequestCounts {
     failed,
     refused,
     refusals: [...refusals.values()],
+    failures: [...failedKinds.values()],
   };
 }
 
@@ -85,7 +96,7 @@ export function requestCounter(file: string, node: string | null): (lease: strin
   };
 }
 
-/** Requests that were refused, with what allows them. */
+/** Requests that were refused or failed, with the next step. */
 export interface RefusalWithHint {
   readonly host: string;
   readonly port: number | null;
@@ -105,12 +116,22 @@ export async function withHints(
 ): Promise<readonly RefusalWithHint[]> {
   const then = asItWas(view, lease);
   const hinted: RefusalWithHint[] = [];
-  for (const { line, count } of refusals) {
-    const { host = '', port = null, code = 'internal' } = line;
-    const hint = await hintFor(line, then, lease);
-    hinted.push({ host, port, code, count, hint: hint === null ? null : hintText(hint) });
-  }
+  for (const refused of refusals) hinted.push(shown(refused, await hintFor(refused.line, then, lease)));
   return hinted;
+}
+
+/** Adds the hints of the table of failures. */
+export function withTableHints(failed: readonly Refused[]): readonly RefusalWithHint[] {
+  return failed.map((each) => shown(each, tableHint(each.line.code)));
+}
+
+function shown({ line, count }: Refused, hint: Hint | null): RefusalWithHint {
+  const { host = '', port = null, code = 'internal' } = line;
+  return { host, port, code, count, hint: hint === null ? null : hintText(hint) };
+}
+
+function tableHint(code = 'internal'): Hint | null {
+  return Object.hasOwn(failures, code) ? failures[code as FailureCode].hint : null;
 }
 
 /** Ignores that the lease was revoked afterwards. */
@@ -131,10 +152,14 @@ async function hintFor(line: AuditLine, view: View, lease: string): Promise<Hint
   // The purpose of a CONNECT is unknown: any request of a tunnel.
   const method = line.method === undefined || line.method === 'CONNECT' ? 'GET' : line.method;
   const url = `${scheme}://${host}:${port}${path}`;
-  const explanation = remedy('domain.explain', { method, url, agent: line.agent });
+  // A dry run knows no body, no header fields and no answer of a person. Where it allows the request, only
+  // the rules are worth a look.
+  const isOfRules = code === 'rule_denied' || code === 'policy_violation';
+  const explanation = isOfRules
+    ? remedy('domain.explain', { method, url, agent: line.agent })
+    : tableHint(code);
   try {
     const { refusal } = await dryRun(view, questionOf({ method, url, lease }, Date.parse(time)));
-    // Body and header fields are unknown here.
     return refusal?.code === code ? (refusal?.hint ?? null) : explanation;
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;

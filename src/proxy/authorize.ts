@@ -172,10 +172,13 @@ export async function labelsOf(caller: Identity, offer: GrantCandidates | null):
 const none: readonly string[] = [];
 
 /** Returns the selected grant of a request. @throws SidekeyError `grant_missing`, `grant_ambiguous` */
-export function grantOf({ candidates, caller, config }: Request, decision: GrantDecision): Grant {
+export function grantOf({ candidates, caller, config, facts }: Request, { grant }: GrantDecision): Grant {
   if (candidates === null) throw new Error('policy gives a request a grant that the map does not offer');
   const { selected } = candidates;
-  if (selected.kind !== 'selected') throw unselected(selected, decision, caller, config.provider);
+  if (selected.kind !== 'selected') {
+    const host = authorityText(facts.authority);
+    throw unselected(selected, { grant, host }, caller, config.provider);
+  }
   return selected.grant;
 }
 

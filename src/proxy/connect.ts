@@ -144,7 +144,8 @@ export async function openTunnel(
         });
         if (inside === null) {
           const { host, port } = target;
-          services.log.info({ client: client.address, host, port }, brokenOff(target, failure));
+          const { level, text } = brokenOff(target, failure);
+          services.log[level]({ client: client.address, host, port }, text);
           return;
         }
         const authority: Authority = { ...target, scheme: inside.scheme };
@@ -171,18 +172,26 @@ const unfit: readonly (readonly [code: RegExp, why: string])[] = [
   [/NO_APPLICATION_PROTOCOL/, 'it offers neither HTTP/1.1 nor HTTP/2 (ALPN)'],
 ];
 
-/** A line of the log: the reason why the TLS handshake of a client failed, and the remedy. */
-function brokenOff({ host, port }: Authority, failure: Error | undefined): string {
+/** Returns the line of the log for a failed TLS handshake of a client: the reason and the remedy. */
+function brokenOff(
+  { host, port }: Authority,
+  failure: Error | undefined,
+): { readonly level: 'info' | 'warn'; readonly text: string } {
   const place = `${host}:${port}`;
   const code =
     failure !== undefined && 'code' in failure ? String(failure.code) : 'it left, or took too long';
   const why = unfit.find(([codes]) => codes.test(code))?.[1];
-  if (why !== undefined)
-    return `a client cannot make a TLS connection with Sidekey for ${place} (${code}): ${why}; use a newer TLS library, or "${asTyped(`sidekey domain tunnel ${host}`)}", which adds no credential`;
-  const trust = `${asTyped('sidekey run')} sets that up, ${asTyped('sidekey ca export')} gives the CA`;
+  if (why !== undefined) {
+    const text = `a client cannot make a TLS connection with Sidekey for ${place} (${code}): ${why}; use a newer TLS library, or "${asTyped(`sidekey domain tunnel ${host}`)}", which adds no credential`;
+    return { level: 'warn', text };
+  }
+  const trust = `"${asTyped('sidekey run')}" sets the CA variables of common programs; one with a CA file of its own needs that of "${asTyped('sidekey ca export --format bundle')}" (docs/clients.md)`;
   return notTrusted.test(code)
-    ? `a client does not trust the CA of Sidekey for ${place} (${code}): ${trust}`
-    : `a client broke off its TLS handshake for ${place} (${code}); it may not trust the CA of Sidekey: ${trust}`;
+    ? { level: 'warn', text: `a client does not trust the CA of Sidekey for ${place} (${code}): ${trust}` }
+    : {
+        level: 'info',
+        text: `a client broke off its TLS handshake for ${place} (${code}); it may not trust the CA of Sidekey: ${trust}`,
+      };
 }
 
 /**

@@ -181,7 +181,7 @@ async function hostOf(domain: Domain, request: Request): Promise<ReachedHost | n
     problem:
       selected.kind === 'selected'
         ? null
-        : problemOf(unselected(selected, { grant: reference }, caller, config.provider)),
+        : problemOf(unselected(selected, { grant: reference, host: pattern.text }, caller, config.provider)),
     rules:
       rules === undefined
         ? null

@@ -194,7 +194,7 @@ function selectFor(
 /** Returns the refusal of a request for which no grant, or no single one, is selected. */
 export function unselected(
   selected: Exclude<Selected, { kind: 'selected' }>,
-  { grant: reference }: { readonly grant: string },
+  { grant: reference, host = null }: { readonly grant: string; readonly host?: string | null },
   { agent, lease, selectors: { grant, user } }: Pick<GrantSelector, 'agent' | 'lease' | 'selectors'>,
   provider: (name: string) => Provider | undefined,
 ): SidekeyError {
@@ -214,7 +214,7 @@ export function unselected(
         ? remedy('agent.bind', { agent, grants: [grant ?? reference] })
         : remedy('lease.create', { agent, grants: [grant ?? reference], purpose: null });
     // The entry of the host has another grant than the one that the request names.
-    const allow = beyond === '' ? '' : remedy('domain.allow', { host: null, grant });
+    const allow = beyond === '' ? '' : remedy('domain.allow', { host, grant });
     const missing = allow === '' ? add : hintOf`${allow} (or, where there is none yet: ${add})`;
     const whose = agent === null ? '' : ` for the agent ${agent}${lease === null ? '' : ' under this lease'}`;
     return new SidekeyError('grant_missing', `There is no grant ${wanted}${beyond}${whose}.`, {

@@ -105,6 +105,10 @@ function describe({ file, found, behind, isStored }: VerifiedLog, isOwn: boolean
   if (ok) return [`The audit log${isOwn ? '' : ` ${name}`} is intact: ${extent}.`, ...notes].join('\n');
   if (gaps.length > 0)
     notes.push('If you know why lines are missing, such as a restored backup: sidekey audit verify --accept');
+  else
+    notes.push(
+      'Keep the file: it is evidence, and new lines are still recorded in it. To check a copy that you kept elsewhere: sidekey audit verify COPY',
+    );
   const total = problems.length + found.omitted;
   const listed = problems
     .slice(0, maxListed)

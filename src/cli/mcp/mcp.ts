@@ -73,7 +73,8 @@ export async function serveMcp(context: Context, options: McpOptions): Promise<v
         };
       case 'tools/call': {
         const tool = tools.find(({ name }) => name === params['name']);
-        if (tool === undefined) throw new ProtocolError(invalidParams, 'There is no such tool.');
+        if (tool === undefined)
+          throw new ProtocolError(invalidParams, 'There is no such tool; tools/list has their names.');
         const given = (params['arguments'] ?? {}) as Readonly<Record<string, unknown>>;
         const parts: ToolParts = { endpoint, stdin, signal };
         return await result(() => tool.call(given, parts));
@@ -98,8 +99,9 @@ export async function serveMcp(context: Context, options: McpOptions): Promise<v
     const said = await answer(message, stop.signal).then(
       (found) => ({ result: found }),
       (error: unknown) => {
-        const code = error instanceof ProtocolError ? error.code : invalidRequest;
-        return { error: { code, message: errorPhrase(error) } };
+        const isOurs = error instanceof ProtocolError;
+        const [code, text] = isOurs ? [error.code, error.message] : [invalidRequest, errorPhrase(error)];
+        return { error: { code, message: text } };
       },
     );
     calls.delete(id);

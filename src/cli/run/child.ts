@@ -1,12 +1,13 @@
 import { type ChildProcess, execFileSync } from 'node:child_process';
-import { closeSync, constants as files, existsSync, openSync } from 'node:fs';
+import { closeSync, constants as files, existsSync, openSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { delimiter, dirname, join, resolve as absolute } from 'node:path';
 // Finds and quotes the .cmd files of Windows, such as npm.cmd; elsewhere it is that of Node.js.
 import spawn from 'cross-spawn';
 import type { Confined } from '../../clients/confine/confine.ts';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import { processStat } from '../../lib/os.ts';
+import { shellWord } from '../../lib/text.ts';
 
 /** End of a child process. */
 export type ChildEnd =
@@ -33,7 +34,7 @@ export function runChild({ program, words, env }: Command, signals: Signals): Pr
       // On Windows, cmd.exe has started, and has not found the program.
       if (child.pid !== undefined && systemCode(cause) !== 'ENOENT') return;
       handBack?.();
-      resolve(failed({ program, words, env }, cause));
+      resolve(failed({ program, words, env }, cause, false));
     });
     if (child.pid === undefined) return;
     handBack = hold(child, signals);
@@ -62,7 +63,7 @@ export async function runConfined(
   } catch (error) {
     await exit;
     if (error instanceof SidekeyError) throw error;
-    return failed(command, error as Error);
+    return failed(command, error as Error, true);
   } finally {
     release?.();
   }
@@ -113,9 +114,42 @@ function isNowhere(program: string, { PATH = '' }: NodeJS.ProcessEnv): boolean {
   );
 }
 
-function failed({ program, env }: Command, cause: Error): ChildEnd {
+/** Returns the file of a program outside of the confinement; undefined if there is none. */
+function whereIs(program: string, { PATH = '' }: NodeJS.ProcessEnv): string | undefined {
+  const places = program.includes('/')
+    ? [absolute(program)]
+    : PATH.split(delimiter).flatMap((folder) => (folder === '' ? [] : [join(folder, program)]));
+  return places.find((place) => existsSync(place));
+}
+
+/** Returns the program in the first line of a script (`#!`); null if there is none. */
+function interpreterOf(file: string): string | null {
+  try {
+    return /^#! *(\S+)/.exec(readFileSync(file, 'latin1').slice(0, 256))?.[1] ?? null;
+  } catch {
+    return null;
+  }
+}
+
+function failed({ program, env }: Command, cause: Error, isConfined: boolean): ChildEnd {
   const code = systemCode(cause);
-  if (code === 'ENOENT' || (code === 'EACCES' && isNowhere(program, env))) {
+  const file = code === 'ENOENT' ? whereIs(program, env) : undefined;
+  const interpreter = file === undefined ? null : interpreterOf(file);
+  if (file !== undefined && interpreter !== null && !existsSync(interpreter)) {
+    const error = new SidekeyError('not_found', `${file} needs ${interpreter}, which does not exist.`, {
+      hint: 'install it, or correct the first line of the file',
+      cause,
+    });
+    return { kind: 'failed', code: 127, error };
+  }
+  if (file !== undefined && isConfined) {
+    const error = new SidekeyError('not_found', `The confined command does not see ${file}.`, {
+      hint: `sidekey run --show ${shellWord(dirname(file))} -- ${shellWord(program)}, or put the program into a folder outside of /tmp`,
+      cause,
+    });
+    return { kind: 'failed', code: 127, error };
+  }
+  if ((code === 'ENOENT' && file === undefined) || (code === 'EACCES' && isNowhere(program, env))) {
     const error = new SidekeyError('not_found', `Program not found: ${program}.`, {
       hint: program.includes('/') ? 'check the path' : 'check its name, and PATH',
       cause,

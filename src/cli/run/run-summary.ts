@@ -3,7 +3,12 @@ import { openView } from '../../app/state.ts';
 import { clients } from '../../clients/programs.ts';
 import { asTyped } from '../../lib/command-name.ts';
 import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
-import { type RefusalWithHint, type RequestCounts, withHints } from '../../operations/run-report.ts';
+import {
+  type RefusalWithHint,
+  type RequestCounts,
+  withHints,
+  withTableHints,
+} from '../../operations/run-report.ts';
 import type { Context } from '../context.ts';
 import { probeOf } from '../status/ask-proxy.ts';
 import type { ProxyEndpoint } from './proxy-endpoint.ts';
@@ -25,7 +30,7 @@ export async function reportRun(
   countRequests: (lease: string) => Promise<RequestCounts>,
   { notes, ...ended }: Ended,
 ): Promise<void> {
-  const summary = { counts: null, refusals: [], notes: [...new Set(notes)] };
+  const summary = { counts: null, refusals: [], failures: [], notes: [...new Set(notes)] };
   if (lease === null) {
     if (notes.length > 0) output.note(summaryJson(summary), summaryText(summary));
     return;
@@ -37,7 +42,13 @@ export async function reportRun(
     const refusals =
       view === null ? [] : await withHints({ ...view, env, proxy: probeOf(view.config) }, shown, lease.id);
     const unused = isUnused(counts) ? unusedNote(ended) : null;
-    const report = { counts, refusals, notes: [...summary.notes, ...(unused === null ? [] : [unused])] };
+    const failures = withTableHints(counts.failures);
+    const report = {
+      counts,
+      refusals,
+      failures,
+      notes: [...summary.notes, ...(unused === null ? [] : [unused])],
+    };
     output.note(summaryJson(report), summaryText(report));
   } catch (error) {
     const phrase = error instanceof SidekeyError ? error.message : errorPhrase(error);
@@ -50,30 +61,35 @@ interface RunSummary {
   /** Counts; null: the proxy has other callers. */
   readonly counts: RequestCounts | null;
   readonly refusals: readonly RefusalWithHint[];
+  readonly failures: readonly RefusalWithHint[];
   /** Notes about the environment, and warnings of the log. */
   readonly notes: readonly string[];
 }
 
-/** Number of refusals and of notes that are printed. */
+/** Number of refusals, and of failures, that are printed. */
 const maxListed = 5;
 
-/** Formats the summary: one line if nothing was refused. */
-export function summaryText({ counts, refusals, notes }: RunSummary): string {
-  const listed = refusals.slice(0, maxListed);
-  const more = refusals.length - listed.length;
+/** Formats the summary: one line if nothing was refused or failed. */
+export function summaryText({ counts, refusals, failures, notes }: RunSummary): string {
+  const more = Math.max(0, refusals.length - maxListed);
   return [
     ...(counts === null ? [] : [`sidekey: ${countsText(counts)}`]),
-    ...listed.map(refusalText),
+    ...refusals.slice(0, maxListed).map(refusalText),
+    ...failures.slice(0, maxListed).map(refusalText),
     ...(more > 0 ? [`  and ${more} more: sidekey audit query --event denied`] : []),
     ...notes.map((note) => `sidekey: ${note}`),
   ].join('\n');
 }
 
-function summaryJson({ counts, refusals, notes }: RunSummary): object {
-  return { run: counts === null ? null : { ...counts, refusals }, notes };
+function summaryJson({ counts, refusals, failures, notes }: RunSummary): object {
+  return { run: counts === null ? null : { ...counts, refusals, failures }, notes };
 }
 
-function isUnused({ requests, tunnelled, refused }: Omit<RequestCounts, 'failed' | 'refusals'>): boolean {
+function isUnused({
+  requests,
+  tunnelled,
+  refused,
+}: Pick<RequestCounts, 'requests' | 'tunnelled' | 'refused'>): boolean {
   return requests + tunnelled.length + refused === 0;
 }
 

@@ -258,6 +258,11 @@ function protectedPaths(context: PlaceContext, repository: Repository | null | u
     return [...new Set([...ofGit, ...listed, ...closed])];
   } catch (cause) {
     const path = String(Reflect.get(cause as object, 'path') ?? folder);
+    if (path === folder && systemCode(cause) === 'EACCES')
+      throw new SidekeyError('input_invalid', `This folder cannot be read: ${folder} (EACCES).`, {
+        hint: `start the command in a folder that you may read, or permit it: chmod u+rx ${shellWord(folder)}`,
+        cause,
+      });
     throw new SidekeyError('input_invalid', `${path} cannot be protected (${systemCode(cause)}).`, {
       hint: 'look at it, and repair or remove it: an earlier command may have made or changed it',
       cause,

@@ -70,6 +70,10 @@ export function createClient(options: ClientOptions = {}): Client {
       'set SIDEKEY_API_KEY to the output of: sidekey api-key create NAME --role operator; or run: sidekey login URL';
     throw new SidekeyError('The client has no API key.', { code: 'input_invalid', hint });
   }
+  if (!URL.canParse(baseUrl) || !/^https?:/i.test(baseUrl)) {
+    const hint = 'write the address of admin.url in full, such as http://127.0.0.1:8378';
+    throw new SidekeyError('The base URL is not an http or https URL.', { code: 'input_invalid', hint });
+  }
   const url = new URL(baseUrl);
   if (url.protocol !== 'https:' && !isThisMachine(url.hostname) && options.allowPlainHttp !== true) {
     const hint = 'use https, or set allowPlainHttp in a network that you trust';

@@ -97,8 +97,7 @@ export function createTransport({ baseUrl, apiKey, fetch }: Service): Send {
         failure = await failureOf(response);
       } catch (cause) {
         signal?.throwIfAborted();
-        const hint = 'is it running, with admin.listen? sidekey status';
-        failure = new SidekeyError(`${baseUrl} does not answer.`, { code: 'unreachable', hint }, { cause });
+        failure = unreachable(baseUrl, cause);
       }
       const { status, code, retryAfter } = failure;
       const isWorthIt =
@@ -112,6 +111,19 @@ export function createTransport({ baseUrl, apiKey, fetch }: Service): Send {
       await wait(retryAfter === null ? backoffMs : retryAfter * 1_000, signal);
     }
   };
+}
+
+/** Returns the failure of a request without an answer. `cause`: the error of `fetch`. */
+function unreachable(baseUrl: string, cause: unknown): SidekeyError {
+  const { code = '' } = ((cause as Error).cause ?? {}) as { readonly code?: string };
+  if (/CERT|SELF_SIGNED|UNABLE_TO/.test(code)) {
+    const hint = 'set NODE_EXTRA_CA_CERTS to the file of its CA, or correct SIDEKEY_API_URL';
+    const sentence = `The certificate of ${baseUrl} is not trusted (${code}).`;
+    return new SidekeyError(sentence, { code: 'unreachable', hint }, { cause });
+  }
+  const why = code === '' ? '' : ` (${code})`;
+  const hint = 'is it running, with admin.listen? sidekey status';
+  return new SidekeyError(`${baseUrl} does not answer${why}.`, { code: 'unreachable', hint }, { cause });
 }
 
 async function failureOf(response: Response): Promise<SidekeyError> {

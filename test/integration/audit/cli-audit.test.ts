@@ -96,7 +96,7 @@ describe('sidekey audit', () => {
     const edited = await at.run(['audit', 'verify']);
     expect(edited.exit).toBe(1);
     expect(edited.stdout).toMatch(
-      /^The audit log data\/audit\.jsonl is damaged: 1 problem in .+\n {2}data\/audit\.jsonl:4: Line 4 of .+ was changed after it was written\.\n$/,
+      /^The audit log data\/audit\.jsonl is damaged: 1 problem in .+\n {2}data\/audit\.jsonl:4: Line 4 of .+ was changed after it was written\.\nKeep the file: it is evidence, and .+ sidekey audit verify COPY\n$/,
     );
     await writeFile(file, text.split('\n').slice(0, 4).join('\n').concat('\n'));
     const cut = await at.run(['audit', 'verify', '--json']);

@@ -32,7 +32,7 @@ describe('grant import', () => {
     [[...many, { value: 'x' }], 'Entry 3: The provider of the credential is missing.'],
     [[...many, 'x'], 'Entry 3: This is not an object.'],
     [[...many, { name: 7, value: 'x' }], 'Entry 3: "name" must be a string.'],
-    [[...many, many[0]], 'The name work is twice in the input.'],
+    [[...many, many[0]], 'The name work appears twice in the input.'],
     [[many[1], { name: 'old', provider: 'acme', value: 'x' }], 'There is a grant old already.'],
     [[], 'The array is empty.'],
   ])('stores nothing for %j', async (input, sentence) => {
@@ -60,6 +60,8 @@ describe('grant import', () => {
     const ran = await at.run(['grant', 'import', 'github', '--no-verify', '--file', at.at('token')]);
     expect(ran).toMatchObject({ exit: 0, stdout: expect.stringMatching(/^Stored github\.\n/) });
     expect(ran.stderr).toContain('every user of this machine can read');
+    // The command may still fail, so the only copy of a secret must not be deleted yet.
+    expect(ran.stderr).toContain('→ chmod 600 ');
     const missing = await at.run(['grant', 'import', 'github', '--file', at.at('nothing')]);
     expect(missing).toMatchObject({
       exit: 2,

@@ -6,7 +6,7 @@ const hintFor = (caller: Partial<Parameters<typeof unselected>[2]>, grant: strin
   hintText(
     unselected(
       { kind: 'missing' },
-      { grant: 'github' },
+      { grant: 'github', host: 'api.github.com:8443' },
       { agent: null, lease: null, selectors: { grant, user: null }, ...caller },
       () => undefined,
     ).hint,
@@ -14,10 +14,10 @@ const hintFor = (caller: Partial<Parameters<typeof unselected>[2]>, grant: strin
 
 it('a grant that the request names, and the entry of its host does not, gets an entry first', () => {
   expect(hintFor({}, 'dev')).toMatch(
-    /^sidekey domain allow HOST --grant dev \(or, where there is none yet: /,
+    /^sidekey domain allow api\.github\.com:8443 --grant dev \(or, where there is none yet: /,
   );
   expect(hintFor({ agent: 'ci' }, 'dev')).toMatch(
-    /^sidekey domain allow HOST --grant dev, and sidekey agent bind ci --grant dev \(or, /,
+    /^sidekey domain allow api\.github\.com:8443 --grant dev, and sidekey agent bind ci --grant dev \(or, /,
   );
 });
 

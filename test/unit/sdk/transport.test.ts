@@ -133,6 +133,8 @@ describe('a client', () => {
       expect(() => createClient({ apiKey: 'k', baseUrl })).toThrow('in the clear');
       expect(() => createClient({ apiKey: 'k', baseUrl, allowPlainHttp: true })).not.toThrow();
     }
+    for (const baseUrl of ['127.0.0.1:8378', 'localhost:8378', 'ftp://127.0.0.1'])
+      expect(() => createClient({ apiKey: 'k', baseUrl })).toThrow('not an http or https URL');
     for (const baseUrl of ['https://sidekey.example.com', 'http://localhost:8378', 'http://[::1]:8378'])
       expect(() => createClient({ apiKey: 'k', baseUrl })).not.toThrow();
   });

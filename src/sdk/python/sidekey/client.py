@@ -247,7 +247,7 @@ class Sidekey(Operations):
                     return response.json() if response.content else None
                 failure = failure_of(response)
             except httpx.TransportError as error:
-                failure = unreachable(str(self._http.base_url))
+                failure = unreachable(str(self._http.base_url), error)
                 failure.__cause__ = error
             wait = wait_before_retry(request, failure, retries)
             if wait is None:
@@ -363,7 +363,7 @@ class AsyncSidekey(AsyncOperations):
                     return response.json() if response.content else None
                 failure = failure_of(response)
             except httpx.TransportError as error:
-                failure = unreachable(str(self._http.base_url))
+                failure = unreachable(str(self._http.base_url), error)
                 failure.__cause__ = error
             wait = wait_before_retry(request, failure, retries)
             if wait is None:

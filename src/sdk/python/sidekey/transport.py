@@ -98,7 +98,11 @@ def failure_of(response: httpx.Response) -> SidekeyError:
     )
 
 
-def unreachable(url: str) -> SidekeyError:
+def unreachable(url: str, cause: Exception) -> SidekeyError:
+    """Returns the failure of a request without an answer."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(cause):
+        hint = "set SSL_CERT_FILE to the file of its CA, or correct SIDEKEY_API_URL"
+        return SidekeyError(f"The certificate of {url} is not trusted.", code="unreachable", hint=hint)
     hint = "is it running, with admin.listen? sidekey status"
     return SidekeyError(f"{url} does not answer.", code="unreachable", hint=hint)
 
@@ -131,6 +135,9 @@ def connection_of(base_url: str | None, api_key: str | None, allow_plain_http: b
         hint = "set SIDEKEY_API_KEY to the output of: sidekey api-key create NAME --role operator; or run: sidekey login URL"
         raise SidekeyError("The client has no API key.", code="input_invalid", hint=hint)
     parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        hint = "write the address of admin.url in full, such as http://127.0.0.1:8378"
+        raise SidekeyError("The base URL is not an http or https URL.", code="input_invalid", hint=hint)
     if parts.scheme != "https" and not _is_this_machine(parts.hostname or "") and not allow_plain_http:
         hint = "use https, or set allow_plain_http in a network that you trust"
         raise SidekeyError("The key would go to another machine in the clear.", code="input_invalid", hint=hint)

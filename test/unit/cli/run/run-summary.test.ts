@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent, AuditLine } from '../../../../src/domain/event.ts';
 import { summaryText, unusedNote } from '../../../../src/cli/run/run-summary.ts';
-import { countRequests } from '../../../../src/operations/run-report.ts';
+import { countRequests, withTableHints } from '../../../../src/operations/run-report.ts';
 
 const line = (event: Partial<AuditEvent>): AuditLine => ({
   v: 1,
@@ -17,7 +17,7 @@ const line = (event: Partial<AuditEvent>): AuditLine => ({
 });
 
 const told = (lines: readonly AuditLine[]) =>
-  summaryText({ counts: countRequests(lines), refusals: [], notes: [] });
+  summaryText({ counts: countRequests(lines), refusals: [], failures: [], notes: [] });
 
 describe('the summary of a run', () => {
   it('counts exchanges once, tunnelled hosts once, refusals and failures', () => {
@@ -58,6 +58,24 @@ describe('the summary of a run', () => {
     else expect(text).toMatch(note);
   });
 
+  it('names each kind of failure once, with the hint of its code', () => {
+    const failed = { event: 'outcome', outcome: 'failed' } as const;
+    const { failures } = countRequests([
+      line({ ...failed, code: 'upstream_tls' }),
+      line({ ...failed, code: 'upstream_tls', path: '/other' }),
+      line({ ...failed, event: 'tunnel', code: 'upstream_unreachable', host: 'a.example' }),
+    ]);
+    expect(withTableHints(failures)).toMatchObject([
+      { host: 'api.example.com', code: 'upstream_tls', count: 2, hint: 'tell the operator of the upstream' },
+      {
+        host: 'a.example',
+        code: 'upstream_unreachable',
+        count: 1,
+        hint: 'check the host name and the network',
+      },
+    ]);
+  });
+
   it('lists each refusal once, at most five, with the command that allows it', () => {
     const { refusals } = countRequests([
       line({ event: 'denied', code: 'rule_denied' }),
@@ -71,10 +89,13 @@ describe('the summary of a run', () => {
     const refusal = { host: 'a.example', port: 443, code: 'rule_denied', count: 1, hint: 'change it' };
     const other = { ...refusal, port: 8443, count: 3, hint: null };
     const text = (count: number) =>
-      summaryText({ counts: null, refusals: Array.from({ length: count }, () => refusal), notes: [] }).split(
-        '\n',
-      );
-    expect(summaryText({ counts: null, refusals: [refusal, other], notes: ['word'] })).toBe(
+      summaryText({
+        counts: null,
+        refusals: Array.from({ length: count }, () => refusal),
+        failures: [],
+        notes: [],
+      }).split('\n');
+    expect(summaryText({ counts: null, refusals: [refusal], failures: [other], notes: ['word'] })).toBe(
       '  a.example rule_denied → change it\n  a.example:8443 rule_denied (3 times)\nsidekey: word',
     );
     expect(text(5)).toHaveLength(5);
