@@ -11,7 +11,7 @@ import { createTokenSource } from '../../src/grants/token-source.ts';
 import { systemTimers } from '../../src/lib/timers.ts';
 import { createNodesQuota } from '../../src/agents/quota/nodes-quota.ts';
 import { openPostgresStore } from '../../src/store/postgres.ts';
-import { channel } from '../../src/store/postgres-changes.ts';
+import { channel } from '../../src/store/change-log.ts';
 import { masterKey } from '../../src/store/vault/key-source.ts';
 import { createVault } from '../../src/store/vault/vault.ts';
 import { oauth2Credential } from '../support/oauth2-credential.ts';
