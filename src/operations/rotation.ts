@@ -4,7 +4,7 @@ import { readHeads } from '../audit/live-file.ts';
 import { type OpenAuditLog, rekeyLog } from '../audit/log.ts';
 import { rewrapAuthority } from '../ca/authority.ts';
 import type { Config } from '../config/config.ts';
-import { sealContext } from '../grants/registry.ts';
+import { sealContext } from '../grants/sealed-text.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { pause, systemTimers } from '../lib/timers.ts';

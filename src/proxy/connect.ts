@@ -16,7 +16,7 @@ import { acceptedFor, policyNow, useProposal } from './proposed.ts';
 import { ExchangeRecord } from './record.ts';
 import { type OpenConnections, tunnelRefusal } from './revalidate.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
-import { connectTargetOf, offerOf, uncredentialed } from './target.ts';
+import { connectTargetOf, offerOf, scopeFor, uncredentialed } from './target.ts';
 
 /** Serves the requests that come out of an intercepted tunnel. */
 type ServeInside = (inside: Inside, client: Client, tunnel: InterceptedTunnel) => void;
@@ -196,7 +196,8 @@ async function spokenBy(
   try {
     const domain = settings.policy.domains.match(authority);
     if (domain?.action.kind === 'grant') {
-      const { candidates } = offerOf(await grants.find(domain.action.grant), domain, caller);
+      const { grant } = domain.action;
+      const { candidates } = offerOf(await grants.find(grant, scopeFor(grant, caller)), domain, caller);
       if (candidates.some(({ type }) => type === 'client_certificate')) return http1;
     }
     return await settings.protocols.of(authority);

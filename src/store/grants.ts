@@ -141,3 +141,9 @@ export function fromGrantRow(row: GrantRow): GrantRecord {
     refreshable: row.refreshable !== 0,
   };
 }
+
+/** Returns the columns that a person may see. */
+export function grantOf(record: GrantRecord): Grant {
+  const { sealed: _sealed, ...grant } = record;
+  return Object.freeze(grant);
+}
