@@ -76,7 +76,7 @@ export async function openState(config: Config, { log, now, env, origin }: State
     const { vault } = keys;
     const { file, maxBytes, maxAgeMs, fsync } = config.audit;
     await vault.refresh();
-    const grants = openRegistry({ store, vault, now });
+    const grants = openRegistry({ store, vault, now, cacheBytes: config.limits.cached_grants });
     if (!(await sealClearMetadata(store, grants))) {
       const text = 'old metadata of grants is still in the file of the store: the next start removes it';
       log.warn({ store: store.location }, text);

@@ -31,7 +31,7 @@ export function ofGrant(id: string): string {
 export const namesPrefix = 'grant_names ';
 
 /** Returns the notification of the names of a new grant, which contain no blanks. */
-export function ofNames({ name, user, provider }: GrantNames): string {
+function ofNames({ name, user, provider }: GrantNames): string {
   return `${namesPrefix}${name} ${user} ${provider}`;
 }
 
