@@ -98,7 +98,7 @@ export function createGrantCache(
 
   function forgetGrant(id: string): void {
     entries.delete(id);
-    for (const key of [...(listed.get(id) ?? [])]) lists.delete(key);
+    for (const key of listed.get(id) ?? []) lists.delete(key);
     for (const reading of readings.values()) reading.ids.add(id);
   }
 

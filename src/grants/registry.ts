@@ -164,8 +164,11 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
       return some.find((grant) => grant.name === name) ?? null;
     },
 
-    peek: cache.peek,
-    open: (id) => cache.peek(id) ?? cache.open(id),
+    peek: (id) => cache.peek(id),
+    open(id) {
+      const opened = cache.peek(id);
+      return opened === undefined ? cache.open(id) : opened;
+    },
 
     async read(id) {
       const record = await store.grants.get(id);

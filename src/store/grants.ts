@@ -86,7 +86,7 @@ export function sqlGrants(
 }
 
 /** The order of names and users, by code unit (see `postgresMigrations`). */
-function inOrder<Query extends SelectQueryBuilder<Schema, 'grants', GrantRow>>(query: Query) {
+function inOrder(query: SelectQueryBuilder<Schema, 'grants', GrantRow>) {
   return query.orderBy('name').orderBy('user');
 }
 
