@@ -50,8 +50,6 @@ interface Reading {
 const entryBytes = 1_500;
 /** Bytes of a list, and of each grant in it. */
 const listBytes = 300;
-/** Maximum of lists that are joined from others. */
-const maxJoined = 4_096;
 
 /** @param maxBytes approximate bound of the memory */
 export function createGrantCache(
@@ -63,11 +61,13 @@ export function createGrantCache(
     maxSize: maxBytes,
     sizeCalculation: ({ stored }) => entryBytes + 4 * (stored?.record.sealed.byteLength ?? 0),
   });
+  const listsBytes = Math.ceil(maxBytes / 4);
+  const sizeOf = ({ grants }: Pick<List, 'grants'>) => listBytes * (1 + grants.length);
   /** Keys of the lists that have a grant, by its ID. */
   const listed = new Map<string, Set<string>>();
   const lists = new LRUCache<string, List>({
-    maxSize: Math.ceil(maxBytes / 4),
-    sizeCalculation: ({ grants }) => listBytes * (1 + grants.length),
+    maxSize: listsBytes,
+    sizeCalculation: sizeOf,
     dispose(list, key) {
       for (const { id } of list.grants) {
         const keys = listed.get(id);
@@ -76,10 +76,11 @@ export function createGrantCache(
       }
     },
   });
+  /** Lists of several users or with IDs, and the parts that they are joined from. */
   const joined = new LRUCache<
     string,
     { readonly parts: readonly (List | Entry)[]; readonly grants: readonly Grant[] }
-  >({ max: maxJoined });
+  >({ maxSize: listsBytes, sizeCalculation: sizeOf });
   const readings = new Map<string, Reading>();
   let seen: number | null = null;
   /** Increases when anything may have changed. */
