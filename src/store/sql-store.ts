@@ -113,6 +113,16 @@ export function sqlStore(parts: SqlStoreParts): Store {
 
     sealed: {
       sessions: () => run(() => db.selectFrom('sessions').selectAll().execute()),
+      count: () =>
+        run(async () => {
+          const rowsOf = async (table: 'grants' | 'sessions') => {
+            const counted = db
+              .selectFrom(table)
+              .select((row) => row.fn.countAll<number | bigint>().as('rows'));
+            return Number((await counted.executeTakeFirstOrThrow()).rows);
+          };
+          return (await rowsOf('grants')) + (await rowsOf('sessions'));
+        }),
       replace: (table, seals) =>
         run(() =>
           db.transaction().execute(async (inside) => {

@@ -34,8 +34,10 @@ export interface Store {
 
   /** Sealed records, for a rotation of the master key. */
   readonly sealed: {
-    /** Lists sessions; `grants.list` has the grants. */
+    /** Lists sessions; `grants.find` has the grants. */
     sessions(): Promise<SessionRecord[]>;
+    /** Returns the number of grants and sessions. */
+    count(): Promise<number>;
     /** Replaces seals that are unchanged, at once and without a new revision. Returns the number replaced. */
     replace(table: 'grants' | 'sessions', seals: readonly Reseal[]): Promise<number>;
   };

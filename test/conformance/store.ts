@@ -183,6 +183,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         await store.grants.insert(kept);
         await store.grants.insert(changed);
         await store.sessions.insert(session());
+        expect(await store.sealed.count()).toBe(3);
         const sealed = Buffer.from('new seal');
         const replaced = await store.sealed.replace('grants', [
           { id: kept.id, was: kept.sealed, sealed },
