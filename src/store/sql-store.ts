@@ -113,16 +113,7 @@ export function sqlStore(parts: SqlStoreParts): Store {
 
     sealed: {
       sessions: () => run(() => db.selectFrom('sessions').selectAll().execute()),
-      count: () =>
-        run(async () => {
-          const rowsOf = async (table: 'grants' | 'sessions') => {
-            const counted = db
-              .selectFrom(table)
-              .select((row) => row.fn.countAll<number | bigint>().as('rows'));
-            return Number((await counted.executeTakeFirstOrThrow()).rows);
-          };
-          return (await rowsOf('grants')) + (await rowsOf('sessions'));
-        }),
+      count: () => run(async () => (await rowsOf(db, 'grants')) + (await rowsOf(db, 'sessions'))),
       replace: (table, seals) =>
         run(() =>
           db.transaction().execute(async (inside) => {
@@ -181,6 +172,11 @@ export function sqlStore(parts: SqlStoreParts): Store {
       return closing;
     },
   };
+}
+
+async function rowsOf(db: Kysely<Schema>, table: 'grants' | 'sessions'): Promise<number> {
+  const counted = db.selectFrom(table).select((row) => row.fn.countAll<number | bigint>().as('rows'));
+  return Number((await counted.executeTakeFirstOrThrow()).rows);
 }
 
 function insertMeta(db: Kysely<Schema>, name: string, value: Uint8Array) {
