@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { openUpstreamClient } from '../../src/app/upstream.ts';
 import { recordChange } from '../../src/audit/log.ts';
 import { defaultUser, type Grant } from '../../src/domain/grant.ts';
-import { openRegistry } from '../../src/grants/registry.ts';
 import { authorizationUrl, exchangeCode, parseCallback } from '../../src/grants/oauth/authorization-code.ts';
 import { consentAs } from '../helpdesk/consent.ts';
 import { claim } from './claim.ts';
@@ -39,11 +38,10 @@ export async function grantByConsent({ proxy, browser }: Stage, { now }: Clock):
     });
     const { credential } = exchanged;
     const wanted = { name: 'acme', user: defaultUser, provider: provider.name, scopes: exchanged.scopes };
-    const { store, vault, audit } = proxy.state;
+    const { grants, audit } = proxy.state;
     const id = randomUUID();
-    const grants = openRegistry({ store, vault, now, newId: () => id });
     const event = { event: 'grant.added', grant: id, user: wanted.user, provider: wanted.provider } as const;
-    return await recordChange(audit, event, () => grants.add(wanted, { credential, audience }));
+    return await recordChange(audit, event, () => grants.add(wanted, { credential, audience }, id));
   } finally {
     await upstream.close();
   }

@@ -3,7 +3,7 @@ import type { ProxyConfig } from '../config/proxy.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Hint, hintOf, remedy } from '../lib/hint.ts';
 import type { Grant } from '../domain/grant.ts';
-import type { BoundGrant, placeOf } from '../domain/lease.ts';
+import type { BoundGrant, GrantScope, placeOf } from '../domain/lease.ts';
 import { valuesOf, type RawFields } from '../proxy/http/fields.ts';
 import type { Client, Presented, Selectors } from '../proxy/http/message.ts';
 import type { EgressLists } from './egress.ts';
@@ -29,6 +29,8 @@ export interface Identity {
   readonly reaches: (grant: BoundGrant) => boolean;
   /** Returns the place of a grant that the caller reaches, for requests that name no user; see `placeOf`. */
   readonly placeOf: (grant: BoundGrant) => ReturnType<typeof placeOf>;
+  /** All grants with a place are within it; null: any grant may be. */
+  readonly scope: GrantScope | null;
   /** Returns the present labels of the agent. */
   readonly labelsNow: () => readonly string[] | Promise<readonly string[]>;
   /** Returns the hosts that the caller may use now without a credential. */

@@ -15,7 +15,7 @@ import {
   unknownToken,
 } from './authentication.ts';
 import { type EgressLists, egressOf } from './egress.ts';
-import { anonymous, type BoundGrant, isLeaseFor, placeOf } from '../domain/lease.ts';
+import { anonymous, type BoundGrant, isLeaseFor, placeOf, scopeOf } from '../domain/lease.ts';
 import { LeaseUses } from './lease-uses.ts';
 import {
   agentDisabled,
@@ -212,6 +212,7 @@ export function createAgentAuthenticator({
       reaches: (grant) => reaches(holder, grant, rights),
       placeOf: (grant) =>
         placeOf(grant, labelsOf(rights, grant.id), { bindings: agent.bindings, user: agent.user, lease }),
+      scope: scopeOf({ bindings: agent.bindings, user: agent.user, lease }),
       labelsNow: () => agentLabels(presented),
       egressNow: () => egressNow(presented),
       grantLabels,
@@ -233,6 +234,7 @@ export function createAgentAuthenticator({
       selectors,
       reaches: ({ lease }) => lease === null,
       placeOf: (grant) => placeOf(grant, noLabels, anonymous),
+      scope: scopeOf(anonymous),
       labelsNow: () => noLabels,
       egressNow: () => anywhere,
       grantLabels,

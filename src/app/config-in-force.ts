@@ -158,7 +158,7 @@ export function laterKeys(running: Config, next: Config): string[] {
   );
 }
 
-function startFacts({ proxy, workers, admin, store, key, ca, audit, tokens, telemetry }: Config) {
+function startFacts({ proxy, workers, admin, store, key, ca, audit, tokens, telemetry, limits }: Config) {
   const { listen, url, tls } = admin;
   return {
     'proxy.listen': proxy.listen,
@@ -173,5 +173,6 @@ function startFacts({ proxy, workers, admin, store, key, ca, audit, tokens, tele
     'audit.file': audit.file,
     tokens,
     telemetry,
+    'limits.cached_grants': limits.cached_grants,
   };
 }

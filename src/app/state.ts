@@ -7,7 +7,8 @@ import { readSecret } from '../config/secret-reference.ts';
 import { type StoreConfig, storeName } from '../config/store-place.ts';
 import { type ActivityNotes, createActivityNotes } from '../grants/activity.ts';
 import { sealClearMetadata } from '../grants/metadata.ts';
-import { grantOf, openRegistry } from '../grants/registry.ts';
+import { openRegistry } from '../grants/registry.ts';
+import { grantOf } from '../store/grants.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { PostgresAccess } from '../lib/postgres.ts';
@@ -75,7 +76,7 @@ export async function openState(config: Config, { log, now, env, origin }: State
     const { vault } = keys;
     const { file, maxBytes, maxAgeMs, fsync } = config.audit;
     await vault.refresh();
-    const grants = openRegistry({ store, vault, now });
+    const grants = openRegistry({ store, vault, now, cacheBytes: config.limits.cached_grants });
     if (!(await sealClearMetadata(store, grants))) {
       const text = 'old metadata of grants is still in the file of the store: the next start removes it';
       log.warn({ store: store.location }, text);

@@ -2,6 +2,8 @@
  * The sealed content of a grant. Only `vault`, `grants`, `oauth` and `schemes` hold it in the clear.
  */
 
+import type { Grant } from './grant.ts';
+
 /** OAuth tokens (RFC 6749 §5.1), with the refresh settings that the provider definition lacks. */
 export interface OAuth2Credential {
   readonly type: 'oauth2';
@@ -281,6 +283,12 @@ export interface SealedCredential {
   /** Account in the provider's words (a realm ID, a workspace). Not secret. */
   readonly details?: Readonly<Record<string, string>>;
   readonly metadata?: Metadata | undefined;
+}
+
+/** A grant with its unsealed credential. */
+export interface OpenedGrant {
+  readonly grant: Grant;
+  readonly sealed: SealedCredential;
 }
 
 /** Key-value pairs of the user, for people and scripts. */

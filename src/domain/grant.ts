@@ -44,6 +44,13 @@ export interface Grant {
 
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
+const idPattern = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/** Returns whether a text has the form of an ID, which no name may have. */
+export function isId(text: string): boolean {
+  return idPattern.test(text);
+}
+
 /** Returns whether a text can name a grant, user, provider or agent. Selectors use `+`, `:` and `=`. */
 export function isName(text: string): boolean {
   return namePattern.test(text);

@@ -161,6 +161,34 @@ export function reachesGrant(
 /** A caller without a token. */
 export const anonymous = { bindings: [], user: null, lease: null };
 
+/** Grants to search: those of some users, and others by ID. */
+export interface GrantScope {
+  readonly users: readonly string[];
+  readonly ids: readonly string[];
+}
+
+/**
+ * Returns a scope with all grants that have a place for a caller (see `placeOf`); null: any grant may have
+ * one, because labels name it.
+ */
+export function scopeOf({
+  bindings,
+  user,
+  lease,
+}: {
+  readonly bindings: readonly Binding[];
+  readonly user: string | null;
+  readonly lease: Pick<Lease, 'grants'> | null;
+}): GrantScope | null {
+  if (bindings.some(({ kind }) => kind === 'label')) return null;
+  const valuesOf = (wanted: Binding['kind']) =>
+    bindings.flatMap(({ kind, value }) => (kind === wanted ? [value] : []));
+  return {
+    users: [...new Set([user ?? defaultUser, defaultUser, ...valuesOf('user')])],
+    ids: [...new Set([...valuesOf('grant'), ...(lease?.grants ?? [])])],
+  };
+}
+
 /** Places of grants, in the order in which a request searches them. */
 export const places = [0, 1, 2, 3] as const;
 

@@ -3,10 +3,9 @@ import { SidekeyError } from '../lib/errors.ts';
 import { askUserinfo, type IdentityAnswer } from './oauth/identity.ts';
 import { parseAbsoluteTarget } from '../proxy/policy/authority.ts';
 import type { ActivityNotes } from './activity.ts';
-import { accountOf, type Credential } from '../domain/credential.ts';
+import { accountOf, type Credential, type OpenedGrant } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import { detailed, keepGrant, type KeepState, type Obtained, refuseOtherProvider } from './keep.ts';
-import type { OpenedGrant } from './registry.ts';
 import { describeSource } from './sources/source.ts';
 import { assertWorks, recordAccess, type Verification, type VerifyRequest } from './verify.ts';
 

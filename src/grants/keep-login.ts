@@ -17,7 +17,7 @@ import type { ActivityNotes } from './activity.ts';
 import { accountOf, withoutToken } from '../domain/credential.ts';
 import { jwtExpiry } from './token-expiry.ts';
 import { type Grant, titleOf } from '../domain/grant.ts';
-import { detailed, findExact, keepGrant, type KeepState } from './keep.ts';
+import { detailed, keepGrant, type KeepState } from './keep.ts';
 import type { Dialect, LoginClient, Provider } from '../domain/provider.ts';
 
 /** A program's request to the token endpoint of its provider. The response becomes a grant. */
@@ -136,7 +136,7 @@ async function replaceable(
   { name, user, provider, client }: LoginExchange,
   { grants }: LoginState,
 ): Promise<Grant | null> {
-  const existing = await findExact(grants, { name, user });
+  const existing = await grants.named({ name, user });
   if (existing === null) return null;
   const credential = (await grants.read(existing.id))?.sealed.credential;
   const isLogin = credential?.type === 'oauth2' && credential.flow === loginFlow;

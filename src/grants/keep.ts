@@ -7,11 +7,11 @@ import { remedy } from '../lib/hint.ts';
 import type { Store } from '../store/store.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import type { Identity } from './oauth/identity.ts';
-import type { Credential, HeldCredential, SealedCredential } from '../domain/credential.ts';
+import type { Credential, HeldCredential, SealedCredential, OpenedGrant } from '../domain/credential.ts';
 import { type Grant, titleOf } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
 import { registeredShape } from './sealed-text.ts';
-import { type NewGrant, openRegistry, type OpenedGrant, type Registry } from './registry.ts';
+import { type NewGrant, type Registry } from './registry.ts';
 
 export interface KeepState {
   readonly store: Store;
@@ -70,14 +70,15 @@ export async function keepGrant(
 ): Promise<KeptGrant> {
   const { user, provider } = wanted;
   const dated = withConsent(sealed, now());
-  const existing = await findExact(state.grants, wanted);
+  const existing = await state.grants.named(wanted);
   const refusal = existing === null ? null : keepsOut(existing);
   if (refusal !== null) throw refusal;
   const id = existing?.id ?? newId ?? randomUUID();
   const event = { ...by, event: name, grant: id, user, provider };
   if (existing === null) {
-    const registry = openRegistry({ store: state.store, vault: state.vault, now, newId: () => id });
-    const grant = await recordChange(state.audit, { ...event, reason }, () => registry.add(wanted, dated));
+    const grant = await recordChange(state.audit, { ...event, reason }, () =>
+      state.grants.add(wanted, dated, id),
+    );
     return { grant, replaced: false };
   }
   const why = reason === undefined ? 'replaced' : `replaced; ${reason}`;
@@ -96,14 +97,6 @@ export function detailed(details: SealedCredential['details'] = {}): Pick<Sealed
 function withConsent(sealed: SealedCredential, consentedAt: number): SealedCredential {
   const { credential } = sealed;
   return credential.type === 'oauth2' ? { ...sealed, credential: { ...credential, consentedAt } } : sealed;
-}
-
-/** Returns the grant of a user with this exact name; null: none. */
-export async function findExact(
-  grants: Registry,
-  { name, user }: Pick<Grant, 'name' | 'user'>,
-): Promise<Grant | null> {
-  return (await grants.list()).find((grant) => grant.name === name && grant.user === user) ?? null;
 }
 
 /** Replaces the credential, even if a refresh stored one meanwhile. Metadata is kept. */
@@ -131,7 +124,7 @@ export async function existingGrant(
   { grants }: Pick<KeepState, 'grants'>,
   wanted: Pick<Grant, 'name' | 'user' | 'provider'>,
 ): Promise<OpenedGrant | null> {
-  const grant = await findExact(grants, wanted);
+  const grant = await grants.named(wanted);
   if (grant === null) return null;
   const refusal = refuseOtherProvider(grant, wanted.provider);
   if (refusal !== null) throw refusal;

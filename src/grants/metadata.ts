@@ -1,7 +1,8 @@
 import { caughtFailure } from '../lib/errors.ts';
 import { noPolicy } from '../store/schema.ts';
 import type { GrantPolicy, Store } from '../store/store.ts';
-import type { OpenedGrant, Registry } from './registry.ts';
+import type { OpenedGrant } from '../domain/credential.ts';
+import type { Registry } from './registry.ts';
 
 /**
  * Plaintext metadata of an earlier version. The registry now seals metadata with the credential; see

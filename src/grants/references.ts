@@ -1,13 +1,13 @@
 import { dirname, resolve } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { isReference, parseSecretReference } from '../config/secret-reference.ts';
-import type { Credential } from '../domain/credential.ts';
+import type { Credential, OpenedGrant } from '../domain/credential.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { withInput, type Hint, hintOf, remedy } from '../lib/hint.ts';
 import type { FailureCode } from '../lib/failures.ts';
 import { withoutStop } from '../lib/text.ts';
 import { type PlanParts, planRefresh } from './refresh-plan.ts';
-import type { OpenedGrant, Registry } from './registry.ts';
+import type { Registry } from './registry.ts';
 import type { Sources } from './sources/ask.ts';
 import { replaceRemedy } from './token-result.ts';
 

@@ -1,4 +1,4 @@
-import type { OpenedGrant } from './registry.ts';
+import type { OpenedGrant } from '../domain/credential.ts';
 
 /**
  * Back-off after failed refreshes, per grant and shared by all waiting requests, so that a thousand of them

@@ -1,8 +1,8 @@
 import { pause, type Timers } from '../lib/timers.ts';
 import { scopesIn } from './oauth/scopes.ts';
-import type { OAuth2Credential } from '../domain/credential.ts';
+import type { OAuth2Credential, OpenedGrant } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
-import type { OpenedGrant, Registry } from './registry.ts';
+import type { Registry } from './registry.ts';
 
 /**
  * Commits a provider's response before it is used: stores new tokens, or sets the grant to `reauth_required`

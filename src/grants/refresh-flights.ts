@@ -1,9 +1,8 @@
 import type { Provider } from '../domain/provider.ts';
-import { secretText } from '../domain/credential.ts';
+import { secretText, type OpenedGrant } from '../domain/credential.ts';
 import { within } from '../lib/timers.ts';
 import { createRefreshBackoff, placeOf } from './refresh-backoff.ts';
 import { type AttemptOutcome, createRefreshAttempts, type RefreshParts } from './refresh.ts';
-import type { OpenedGrant } from './registry.ts';
 
 export interface RefreshFlightsParts extends RefreshParts {
   /** 0 to 1, for the jitter of the back-off. */

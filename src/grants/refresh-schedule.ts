@@ -2,13 +2,18 @@ import { asTyped } from '../lib/command-name.ts';
 import { systemTimers, type Timers } from '../lib/timers.ts';
 import type { Store } from '../store/store.ts';
 import type { ActivityNotes } from './activity.ts';
-import { dueAt, type OAuth2Credential, type SealedCredential } from '../domain/credential.ts';
+import {
+  dueAt,
+  type OAuth2Credential,
+  type SealedCredential,
+  type OpenedGrant,
+} from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { Dialect, Provider } from '../domain/provider.ts';
 import { placeOf } from './refresh-backoff.ts';
 import { type ReferenceParts, unreadableReferences } from './references.ts';
 import type { AttemptOutcome, RefreshParts } from './refresh.ts';
-import type { OpenedGrant, Registry } from './registry.ts';
+import type { Registry } from './registry.ts';
 import type { TokenSource } from './token-source.ts';
 import { hintText } from '../lib/hint.ts';
 

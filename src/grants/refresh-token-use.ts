@@ -4,7 +4,7 @@ import { createRefreshNotes } from './activity.ts';
 import { createRefreshCommits, oauthGrant, type OAuthGrant } from './refresh-commit.ts';
 import { createRefreshLock, type LockedIo } from './refresh-lock.ts';
 import type { RefreshParts } from './refresh.ts';
-import type { OpenedGrant } from './registry.ts';
+import type { OpenedGrant } from '../domain/credential.ts';
 import { standingOf } from './token-result.ts';
 
 /**

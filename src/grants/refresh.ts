@@ -19,13 +19,14 @@ import {
   type DpopKey,
   isRefreshable,
   type OAuth2Credential,
+  type OpenedGrant,
 } from '../domain/credential.ts';
 import { movedRemedy, newClientRemedy, reauthReason, refusalReason, whatToCheck } from './messages.ts';
 import type { Provider } from '../domain/provider.ts';
 import { createRefreshCommits, type NewTokens, oauthGrant, type OAuthGrant } from './refresh-commit.ts';
 import { createRefreshLock, heldUp, type LockedIo, type RefreshLimits } from './refresh-lock.ts';
 import { type PlanParts, planRefresh, type RefreshPlan } from './refresh-plan.ts';
-import type { OpenedGrant, Registry } from './registry.ts';
+import type { Registry } from './registry.ts';
 import { replaceRemedy } from './token-result.ts';
 
 export interface RefreshParts {

@@ -1,7 +1,7 @@
 import { SidekeyError } from '../lib/errors.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import type { Grant } from '../domain/grant.ts';
-import { sealContext } from './registry.ts';
+import { sealContext } from './sealed-text.ts';
 import { readSealed } from './sealed-text.ts';
 
 type SealedGrant = Pick<Grant, 'id' | 'name' | 'user' | 'provider' | 'revision'> & {

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { isDpopKey } from '../proxy/schemes/dpop-proof.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import type { Grant } from '../domain/grant.ts';
 import { type Credential, type SealedCredential, sourceForms } from '../domain/credential.ts';
 
 const version = 1;
@@ -136,3 +137,12 @@ const shape = z.object({
   details: texts.optional(),
   metadata: texts.optional(),
 });
+
+/**
+ * Returns the context of a seal: it opens only for this grant and revision, and with the names that decide
+ * who may use the grant and where its refresh token is sent.
+ */
+export function sealContext(grant: Pick<Grant, 'id' | 'revision' | 'name' | 'user' | 'provider'>): string {
+  const { id, revision, name, user, provider } = grant;
+  return `grant/${id}/${revision}/${name}/${user}/${provider}`;
+}

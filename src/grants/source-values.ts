@@ -2,12 +2,16 @@ import { errorFacts, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { within } from '../lib/timers.ts';
 import { createRefreshNotes } from './activity.ts';
-import { type HeldCredential, secretText, type SourceCredential } from '../domain/credential.ts';
+import {
+  type HeldCredential,
+  secretText,
+  type SourceCredential,
+  type OpenedGrant,
+} from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
 import { createRefreshBackoff } from './refresh-backoff.ts';
 import type { RefreshParts } from './refresh.ts';
-import type { OpenedGrant } from './registry.ts';
 import type { Sources } from './sources/ask.ts';
 import { describeSource, type SourceValue } from './sources/source.ts';
 import { type ReadyToken, type RefusedToken, sourceFailed, type UnchangedToken } from './token-result.ts';

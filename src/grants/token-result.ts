@@ -8,10 +8,10 @@ import {
   isRefreshable,
   type SealedCredential,
   secretText,
+  type OpenedGrant,
 } from '../domain/credential.ts';
 import { defaultUser, type Grant } from '../domain/grant.ts';
 import type { Flow, Provider } from '../domain/provider.ts';
-import type { OpenedGrant } from './registry.ts';
 
 /** The result of a request for a grant's token. */
 

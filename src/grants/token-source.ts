@@ -7,11 +7,10 @@ import { pause, systemTimers, type Timers, within } from '../lib/timers.ts';
 import type { Authority } from '../proxy/policy/authority.ts';
 import { checkAudience } from '../proxy/schemes/apply.ts';
 import { type ActivityNotes, grantEvent } from './activity.ts';
-import { clockOf, secretText } from '../domain/credential.ts';
+import { clockOf, secretText, type OpenedGrant } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import { RefreshFlights, type RefreshFailure, type RefreshFlightsParts } from './refresh-flights.ts';
 import { type AttemptOutcome, storeAway } from './refresh.ts';
-import type { OpenedGrant } from './registry.ts';
 import { createSourceValues, type SourceValuesParts } from './source-values.ts';
 import {
   endWords,

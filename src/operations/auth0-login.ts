@@ -1,4 +1,4 @@
-import { type Renewal, withoutToken } from '../domain/credential.ts';
+import { type Renewal, withoutToken, type OpenedGrant } from '../domain/credential.ts';
 import { type Grant, isName, titleOf } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
 import { grantGone } from '../grants/keep.ts';
@@ -15,7 +15,6 @@ import type { RefreshOutcome } from '../grants/oauth/refresh.ts';
 import { planRefresh, type RefreshPlan } from '../grants/refresh-plan.ts';
 import { type UseOutcome, useRefreshToken } from '../grants/refresh-token-use.ts';
 import type { RefreshParts } from '../grants/refresh.ts';
-import type { OpenedGrant } from '../grants/registry.ts';
 import { replaceRemedy } from '../grants/token-result.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { type Hint, hintOf, remedy } from '../lib/hint.ts';

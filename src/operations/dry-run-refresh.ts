@@ -1,7 +1,7 @@
 import { dirname } from 'node:path';
 import { readReference } from '../config/secret-reference.ts';
 import { planRefresh } from '../grants/refresh-plan.ts';
-import type { OpenedGrant } from '../grants/registry.ts';
+import type { OpenedGrant } from '../domain/credential.ts';
 import { failedToken, type RefusedToken } from '../grants/token-result.ts';
 import { instanceOf } from '../store/vault/instance.ts';
 import type { Reading } from './operation.ts';

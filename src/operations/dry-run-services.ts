@@ -94,7 +94,7 @@ export async function identify(
 /** An empty store knows no callers. */
 const emptyStore: AuthenticatorParts['store'] = {
   epoch: () => 0,
-  changesSince: () => ({ grants: [], others: false }),
+  changesSince: () => ({ grants: [], names: [], others: false }),
   rights: {
     revision: async () => 0,
     read: async () => ({ revision: 0, agents: [], tokens: [], bindings: [], leases: [], policies: [] }),

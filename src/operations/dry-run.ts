@@ -240,7 +240,10 @@ export class Explanation {
     return {
       ...idleServices(this.#view, this.#question.at, this.#snapshot),
       agents: { identify: () => this.#identify() },
-      grants: { find: (reference) => Promise.resolve(grants.filter((it) => matches(it, reference))) },
+      grants: {
+        find: (reference) => Promise.resolve(grants.filter((it) => matches(it, reference))),
+        async *pages() {},
+      },
       tokens: {
         peek: () => null,
         tokenFor: (id) => this.#token(id),

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Config } from '../config/config.ts';
-import { clockOf, dueAt, endOf, isRefreshable } from '../domain/credential.ts';
+import { clockOf, dueAt, endOf, isRefreshable, type OpenedGrant } from '../domain/credential.ts';
 import { type Grant, hasEnded, stateNow } from '../domain/grant.ts';
 import type { Dialect } from '../domain/provider.ts';
 import {
@@ -9,7 +9,6 @@ import {
   type RefreshTokenEnds,
   refreshTokenEndsOf,
 } from '../grants/refresh-schedule.ts';
-import type { OpenedGrant } from '../grants/registry.ts';
 import { withoutStop } from '../lib/text.ts';
 import type { GrantActivity } from '../store/store.ts';
 import { isoOrNull } from './format.ts';

@@ -1,10 +1,9 @@
-import type { Credential, DpopAlgorithm } from '../domain/credential.ts';
+import type { Credential, DpopAlgorithm, OpenedGrant } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import { isLeaseFor, leaseStanding } from '../domain/lease.ts';
 import type { Provider } from '../domain/provider.ts';
 import { consentRemedy } from '../grants/messages.ts';
 import { isScope, ungrantedScopes } from '../grants/oauth/scopes.ts';
-import type { OpenedGrant } from '../grants/registry.ts';
 import { proofKey } from '../proxy/schemes/dpop-proof.ts';
 import type { GrantActivity, Rights } from '../store/store.ts';
 import { ownGrants } from './lease-terms.ts';

@@ -4,7 +4,7 @@ import { accountOf, clockOf, type Credential } from '../domain/credential.ts';
 import { type Grant, hasEnded } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
 import { entryError, inEntry, readEntries } from '../grants/credential-input.ts';
-import { detailed, findExact, keepGrant, type KeptGrant } from '../grants/keep.ts';
+import { detailed, keepGrant, type KeptGrant } from '../grants/keep.ts';
 import { assertWorks, type Verification } from '../grants/verify.ts';
 import { inputInvalid } from '../lib/errors.ts';
 import { isWithin } from '../proxy/policy/domain-map.ts';
@@ -153,7 +153,7 @@ async function storeAll(parts: Changing, input: Wanted, at: number): Promise<rea
       );
     }
     names.add(key);
-    const existing = await findExact(grants, next);
+    const existing = await grants.named(next);
     const refusal = existing === null ? null : refusalFor(existing, next);
     if (refusal !== null) throw refusal;
   }

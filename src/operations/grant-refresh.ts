@@ -1,9 +1,8 @@
 import { z } from 'zod';
-import { clockOf, secretText } from '../domain/credential.ts';
+import { clockOf, secretText, type OpenedGrant } from '../domain/credential.ts';
 import { type Grant, titleOf } from '../domain/grant.ts';
 import { grantGone } from '../grants/keep.ts';
 import { type AttemptOutcome, createRefreshAttempts } from '../grants/refresh.ts';
-import type { OpenedGrant } from '../grants/registry.ts';
 import { createSourceValues } from '../grants/source-values.ts';
 import { failedToken, replaceRemedy, standingOf } from '../grants/token-result.ts';
 import { SidekeyError } from '../lib/errors.ts';

@@ -1,9 +1,8 @@
-import { secretText } from '../domain/credential.ts';
+import { secretText, type OpenedGrant } from '../domain/credential.ts';
 import { type Lease, leaseStanding } from '../domain/lease.ts';
 import { grantEvent } from '../grants/activity.ts';
 import { removeGrantsOfEndedLeases } from '../grants/lease-grants.ts';
 import { createRefreshLock } from '../grants/refresh-lock.ts';
-import type { OpenedGrant } from '../grants/registry.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { createFingerprint } from '../proxy/schemes/apply.ts';
 import type { TokenUse } from '../store/store.ts';

@@ -1,8 +1,7 @@
-import type { OAuth2Credential } from '../domain/credential.ts';
+import type { OAuth2Credential, OpenedGrant } from '../domain/credential.ts';
 import type { Provider } from '../domain/provider.ts';
 import { revoke } from '../grants/oauth/revocation.ts';
 import { clientOf } from '../grants/refresh-plan.ts';
-import type { OpenedGrant } from '../grants/registry.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf } from '../lib/hint.ts';
 import { withoutStop } from '../lib/text.ts';

@@ -4,11 +4,11 @@ import { readHeads } from '../audit/live-file.ts';
 import { type OpenAuditLog, rekeyLog } from '../audit/log.ts';
 import { rewrapAuthority } from '../ca/authority.ts';
 import type { Config } from '../config/config.ts';
-import { sealContext } from '../grants/registry.ts';
+import { sealContext } from '../grants/sealed-text.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { pause, systemTimers } from '../lib/timers.ts';
-import type { NodeRecord, Reseal, Store } from '../store/store.ts';
+import type { GrantRecord, NodeRecord, Reseal, Store } from '../store/store.ts';
 import { sealedKeyId } from '../store/vault/envelope.ts';
 import { keyIdText, newMasterKey } from '../store/vault/key-source.ts';
 import { isRotating } from '../store/vault/ring.ts';
@@ -26,22 +26,33 @@ interface SealedRecord {
 
 type SealedTables = Pick<Store, 'grants' | 'sealed'>;
 
-async function sealedRecords({ grants, sealed }: SealedTables): Promise<readonly SealedRecord[]> {
-  const [all, sessions] = [await grants.list(), await sealed.sessions()];
-  return [
-    ...all.map((it) => ({ table: 'grants' as const, id: it.id, was: it.sealed, context: sealContext(it) })),
-    ...sessions.map((it) => ({ table: 'sessions' as const, id: it.id, was: it.sealed, context: it.id })),
-  ];
+/** Records that one transaction re-wraps. It takes milliseconds, in which other processes wait to write. */
+const batchSize = 64;
+
+/** Returns all sealed records in batches, each of one table. */
+async function* sealedBatches({ grants, sealed }: SealedTables): AsyncGenerator<readonly SealedRecord[]> {
+  for (let after: GrantRecord | undefined; ;) {
+    const some = await grants.find({ after, limit: batchSize });
+    yield some.map((it) => ({ table: 'grants', id: it.id, was: it.sealed, context: sealContext(it) }));
+    if (some.length < batchSize) break;
+    after = some.at(-1);
+  }
+  const sessions = await sealed.sessions();
+  for (let at = 0; at < sessions.length; at += batchSize) {
+    const some = sessions.slice(at, at + batchSize);
+    yield some.map((it) => ({ table: 'sessions', id: it.id, was: it.sealed, context: it.id }));
+  }
 }
 
 /** Counts the sealed records of a store by the id of their master key. */
 export async function countSealed(store: SealedTables): Promise<ReadonlyMap<string, number>> {
-  const groups = Map.groupBy(await sealedRecords(store), ({ was }) => sealedKeyId(was));
-  return new Map([...groups].map(([id, records]) => [id, records.length]));
+  const counts = new Map<string, number>();
+  for await (const batch of sealedBatches(store)) {
+    for (const { was } of batch) counts.set(sealedKeyId(was), (counts.get(sealedKeyId(was)) ?? 0) + 1);
+    await setImmediate();
+  }
+  return counts;
 }
-
-/** Records that one transaction re-wraps. It takes milliseconds, in which other processes wait to write. */
-const batchSize = 64;
 
 /**
  * Seals the data keys of all records with the current master key. Skips a record that another process has
@@ -52,19 +63,17 @@ async function rewrapStore(
   vault: Pick<Vault, 'rewrap' | 'refresh'>,
   onProgress: (done: number, of: number) => void = () => {},
 ): Promise<number> {
-  const found = await sealedRecords(store);
+  const total = await store.sealed.count();
   await vault.refresh();
-  let done = 0;
-  for (let at = 0; at < found.length; at += batchSize) {
-    const batch = Map.groupBy(found.slice(at, at + batchSize), ({ table }) => table);
-    for (const [table, records] of batch) {
-      const seals = records.flatMap(({ id, was, context }): Reseal[] => {
-        const sealed = rewrapped(vault, context, was);
-        return sealed === null ? [] : [{ id, was, sealed }];
-      });
-      if (seals.length > 0) done += await store.sealed.replace(table, seals);
-    }
-    onProgress(Math.min(at + batchSize, found.length), found.length);
+  let [seen, done] = [0, 0];
+  for await (const batch of sealedBatches(store)) {
+    const seals = batch.flatMap(({ id, was, context }): Reseal[] => {
+      const sealed = rewrapped(vault, context, was);
+      return sealed === null ? [] : [{ id, was, sealed }];
+    });
+    if (seals.length > 0) done += await store.sealed.replace(batch[0]!.table, seals);
+    seen += batch.length;
+    if (batch.length > 0) onProgress(seen, Math.max(seen, total));
     await setImmediate();
   }
   return done;

@@ -1,11 +1,13 @@
+import { noSelectors } from '../agents/authentication.ts';
 import { defaultUser } from '../domain/grant.ts';
+import type { GrantScope } from '../domain/lease.ts';
 import type { Placement, Provider } from '../domain/provider.ts';
 import type { GuardedSecrets } from './leak-guard/patterns.ts';
 import { applyScheme, type CredentialUse } from './schemes/apply.ts';
 import { schemeOf } from './schemes/placement.ts';
 import { type AppliedRequest, refused } from './schemes/scheme.ts';
 import { type AdditionalCredential, bringsOwn, type GrantDecision, type Request } from './request.ts';
-import { type AdditionalGrant, offerOf, unselected } from './target.ts';
+import { type AdditionalGrant, offerOf, scopeFor, unselected } from './target.ts';
 
 /**
  * Selects the additional grants of a domain for a request. A selector for a user chooses the grants of that
@@ -21,7 +23,9 @@ export async function selectAdditionalGrants(
   const { user } = request.caller.selectors;
   const chosen: AdditionalGrant[] = [];
   for (const { grant, as } of entries) {
-    const all = await grants.find(grant);
+    const scope =
+      user === null ? scopeFor(grant, { ...request.caller, selectors: noSelectors }) : ofUser(user);
+    const all = await grants.find(grant, scope);
     const isOfUser = all.some((each) => each.user === user);
     const others = all.filter((each) => user === null || each.user === defaultUser);
     const caller = { ...request.caller, selectors: { grant: null, user: isOfUser ? user : null } };
@@ -32,6 +36,10 @@ export async function selectAdditionalGrants(
     chosen.push({ grant: offer.selected.grant, placement: as });
   }
   request.also = chosen;
+}
+
+function ofUser(user: string): GrantScope {
+  return { users: [user, defaultUser], ids: [] };
 }
 
 /** A request with additional credentials, and the secrets and fields to record and guard. */

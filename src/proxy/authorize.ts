@@ -16,7 +16,7 @@ import { pathPrefixesOf } from './schemes/placement.ts';
 import { loginGrant, precedesLogin } from './login-grant.ts';
 import { acceptedFor } from './proposed.ts';
 import type { GrantDecision, Request } from './request.ts';
-import { type GrantCandidates, offerOf, targetOf, unselected } from './target.ts';
+import { type GrantCandidates, offerOf, scopeFor, targetOf, unselected, withOthers } from './target.ts';
 
 /**
  * Reads where a request ends and which authority it is for.
@@ -147,12 +147,17 @@ async function judge(request: Request): Promise<Decision> {
   const domain = policy.domains.match(target.authority);
   let candidates: GrantCandidates | null = null;
   if (domain?.action.kind === 'grant') {
-    const named = await services.grants.find(domain.action.grant);
-    const shown = placeholders.all;
+    const { grant } = domain.action;
+    const { all: shown } = placeholders;
+    const shows = shown.length === 0 ? undefined : showsGrant(shown, caller, services.placeholders);
+    const scope = scopeFor(grant, caller);
+    const near = await services.grants.find(grant, scope);
     candidates =
-      shown.length === 0
-        ? plan.offer(named, domain, caller)
-        : offerOf(named, domain, { ...caller, shows: showsGrant(shown, caller, services.placeholders) });
+      shows === undefined ? plan.offer(near, domain, caller) : offerOf(near, domain, { ...caller, shows });
+    if (candidates.selected.kind === 'missing' && scope !== null && caller.selectors.user === null) {
+      const named = await withOthers(near, grant, services.grants, shows);
+      candidates = offerOf(named, domain, { ...caller, shows });
+    }
   }
   const grantLabels = candidates?.ruled === true ? await labelsOf(caller, candidates) : none;
   const selected = candidates?.selected.kind === 'selected' ? candidates.selected.grant : null;

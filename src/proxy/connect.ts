@@ -17,7 +17,7 @@ import { acceptedFor, policyNow, useProposal } from './proposed.ts';
 import { ExchangeRecord } from './record.ts';
 import { type OpenConnections, tunnelRefusal } from './revalidate.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
-import { connectTargetOf, offerOf } from './target.ts';
+import { connectTargetOf, offerOf, scopeFor } from './target.ts';
 
 /** Serves the requests that come out of an intercepted tunnel. */
 type ServeInside = (inside: Inside, client: Client, tunnel: InterceptedTunnel) => void;
@@ -207,7 +207,8 @@ async function spokenBy(
   try {
     const domain = settings.policy.domains.match(authority);
     if (domain?.action.kind === 'grant') {
-      const { candidates } = offerOf(await grants.find(domain.action.grant), domain, caller);
+      const { grant } = domain.action;
+      const { candidates } = offerOf(await grants.find(grant, scopeFor(grant, caller)), domain, caller);
       if (candidates.some(({ type }) => type === 'client_certificate')) return http1;
     }
     return await settings.protocols.of(authority);

@@ -17,7 +17,7 @@ import { answerProposals, isProposalPath } from './proposals.ts';
 import { proposerOf } from './proposed.ts';
 import type { Request } from './request.ts';
 import type { ConfigSnapshot } from './services.ts';
-import { offerOf, unselected } from './target.ts';
+import { offerOf, scopeFor, unselected, withOthers } from './target.ts';
 
 /**
  * Answers a request for the proxy itself (`isOwn`) with the hosts, grants and rules of its caller. The caller
@@ -165,7 +165,8 @@ async function hostOf(domain: Domain, request: Request): Promise<ReachedHost | n
   const { pattern, action, rules } = domain;
   if (action.kind !== 'grant') return null;
   const reference = action.grant;
-  const named = await grants.find(reference);
+  const near = await grants.find(reference, scopeFor(reference, caller));
+  const named = await withOthers(near, reference, grants);
   const offered = offeredGrants(reference, named.filter(caller.reaches));
   if (offered.length === 0 && caller.agent !== null) return null;
   const offer = offerOf(named, domain, caller);

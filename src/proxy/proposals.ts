@@ -9,7 +9,7 @@ import { ownHost } from './policy/authority.ts';
 import { proposerOf } from './proposed.ts';
 import type { Request } from './request.ts';
 import type { ProxyServices } from './services.ts';
-import { isInScope } from './target.ts';
+import { isInScope, scopeFor } from './target.ts';
 
 /** The pages of `sidekey.internal` where an agent asks for more, and reads the answer. */
 
@@ -106,7 +106,8 @@ async function findConnected(
   { grants }: Services,
 ): Promise<string | null> {
   if (change.kind === 'domain') return null;
-  const named = await grants.find(change.kind === 'grant' ? change.provider : change.grant);
+  const reference = change.kind === 'grant' ? change.provider : change.grant;
+  const named = await grants.find(reference, scopeFor(reference, caller));
   return named.find((grant) => isInScope(grant, caller) && isConnected(change, [grant]))?.name ?? null;
 }
 

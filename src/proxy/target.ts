@@ -1,7 +1,8 @@
 import type { Identity } from '../agents/authentication.ts';
-import { places } from '../domain/lease.ts';
-import { type Grant, offeredGrants, type Selected, selectGrant } from '../domain/grant.ts';
+import { type GrantScope, places } from '../domain/lease.ts';
+import { type Grant, isId, offeredGrants, type Selected, selectGrant } from '../domain/grant.ts';
 import type { Placement, Provider } from '../domain/provider.ts';
+import type { Registry } from '../grants/registry.ts';
 import { valuesOf } from './http/fields.ts';
 import { Malformed } from './http/h1/scan.ts';
 import type { RequestHead } from './http/head.ts';
@@ -151,8 +152,41 @@ export function offerOf(
   };
 }
 
+/**
+ * Returns the grants of a reference with others that `find` left out for its scope: the first ones, for a
+ * refusal or a list, and all whose placeholder is shown.
+ */
+export async function withOthers(
+  near: readonly Grant[],
+  reference: string,
+  grants: Pick<Registry, 'pages'>,
+  shows?: GrantSelector['shows'],
+): Promise<readonly Grant[]> {
+  const all = new Map(near.map((grant) => [grant.id, grant]));
+  let isFirst = true;
+  for await (const page of grants.pages(reference)) {
+    for (const grant of page) if (isFirst || shows?.(grant) === true) all.set(grant.id, grant);
+    if (shows === undefined) break;
+    isFirst = false;
+  }
+  return [...all.values()];
+}
+
+/** Returns the grants with a place among which a caller selects by a reference; null: any. */
+export function scopeFor(
+  reference: string,
+  { selectors: { grant, user }, scope }: Pick<GrantSelector, 'selectors' | 'scope'>,
+): GrantScope | null {
+  if (user !== null) return { users: [user], ids: [] };
+  const wanted = grant ?? reference;
+  return scope === null || !isId(wanted) ? scope : { ...scope, ids: [...scope.ids, wanted] };
+}
+
 /** A caller that selects a grant, and the grants that it may have. */
-interface GrantSelector extends Pick<Identity, 'agent' | 'lease' | 'selectors' | 'reaches' | 'placeOf'> {
+interface GrantSelector extends Pick<
+  Identity,
+  'agent' | 'lease' | 'selectors' | 'reaches' | 'placeOf' | 'scope'
+> {
   /** Reports whether the request contains the caller's placeholder of a grant; absent: no placeholder. */
   readonly shows?: ((grant: Grant) => boolean) | undefined;
 }

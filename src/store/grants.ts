@@ -1,14 +1,14 @@
-import type { Kysely } from 'kysely';
+import type { Kysely, SelectQueryBuilder } from 'kysely';
 import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { all, first, type Run, written } from './queries.ts';
-import { compare, damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
-import type { GrantRecord, Store } from './store.ts';
+import { damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
+import type { GrantNames, GrantRecord, Store } from './store.ts';
 
 export interface GrantWrites {
-  /** Called after a write of a grant. */
-  readonly grantWritten: (id: string) => void;
+  /** Called after a write of a grant; null: it was removed. */
+  readonly grantWritten: (id: string, names: GrantNames | null) => void;
   /** Resolves when the writes of `replace` are on the disk. */
   readonly synced: () => Promise<void>;
 }
@@ -20,22 +20,40 @@ export function sqlGrants(
 ): Store['grants'] {
   const grants = () => db.selectFrom('grants').selectAll();
   return {
-    insert: (record) =>
+    insert: (...records) =>
       run(
         async () => {
-          await db.insertInto('grants').values(toGrantRow(record)).execute();
-          grantWritten(record.id);
+          if (records.length === 0) return;
+          await db.insertInto('grants').values(records.map(toGrantRow)).execute();
+          for (const record of records) grantWritten(record.id, record);
         },
-        () => grantExists(record),
+        () => grantExists(records),
       ),
     get: (id) => run(() => first(grants().where('id', '=', id), fromGrantRow)),
     some: (ids) => run(() => all(grants().where('id', 'in', ids), fromGrantRow)),
-    list: () =>
-      run(async () => {
-        const records = await all(grants(), fromGrantRow);
-        // Sorted here: databases differ in their collation of text.
-        return records.toSorted((a, b) => compare(a.name, b.name) || compare(a.user, b.user));
+    find: ({ reference, users, after, limit }) =>
+      run(() => {
+        let query = inOrder(grants());
+        if (reference !== undefined) {
+          query = query.where((row) =>
+            row.or(
+              // The users in each, so that each uses an index.
+              (['id', 'name', 'provider'] as const).map((column) =>
+                row.and([
+                  row(column, '=', reference),
+                  ...(users === undefined ? [] : [row('user', 'in', users)]),
+                ]),
+              ),
+            ),
+          );
+        } else if (users !== undefined) query = query.where('user', 'in', users);
+        if (after !== undefined)
+          query = query.where((row) =>
+            row(row.refTuple('name', 'user'), '>', row.tuple(after.name, after.user)),
+          );
+        return all(limit === undefined ? query : query.limit(limit), fromGrantRow);
       }),
+    list: () => run(() => all(inOrder(grants()), fromGrantRow)),
     replace: (record, expectedRevision) =>
       run(
         async () => {
@@ -52,22 +70,30 @@ export function sqlGrants(
             .where('revision', '=', expectedRevision)
             .modifyEnd(unsynced);
           if ((await written(update)) !== 1) return false;
-          grantWritten(record.id);
+          grantWritten(record.id, record);
           await synced();
           return true;
         },
-        () => grantExists(record),
+        () => grantExists([record]),
       ),
     remove: (id) =>
       run(async () => {
         const removed = await written(db.deleteFrom('grants').where('id', '=', id));
-        grantWritten(id);
+        grantWritten(id, null);
         return removed === 1;
       }),
   };
 }
 
-function grantExists({ name, user }: GrantRecord): SidekeyError {
+/** The order of names and users, by code unit (see `postgresMigrations`). */
+function inOrder(query: SelectQueryBuilder<Schema, 'grants', GrantRow>) {
+  return query.orderBy('name').orderBy('user');
+}
+
+function grantExists(records: readonly GrantRecord[]): SidekeyError {
+  const [{ name, user } = { name: '', user: '' }, ...more] = records;
+  if (more.length > 0)
+    return new SidekeyError('already_exists', 'A user has a grant of one of these names already.');
   // Without it, the command would remove the grant of the default user.
   const owner = user === defaultUser ? undefined : user;
   return new SidekeyError(
@@ -114,4 +140,10 @@ export function fromGrantRow(row: GrantRow): GrantRecord {
     scopes: parseTexts(row.scopes, place, 'scopes'),
     refreshable: row.refreshable !== 0,
   };
+}
+
+/** Returns the columns that a person may see. */
+export function grantOf(record: GrantRecord): Grant {
+  const { sealed: _sealed, ...grant } = record;
+  return Object.freeze(grant);
 }

@@ -110,6 +110,10 @@ export function migrations(types: ColumnTypes): Migrations {
         (made) => made.addPrimaryKeyConstraint('token_uses_key', ['grant_id', 'token', 'lease']),
       ),
     ),
+    '0023-grant-indexes': migration(
+      (db) => db.schema.createIndex('grants_name').on('grants').columns(['name', 'user']).execute(),
+      (db) => db.schema.createIndex('grants_provider').on('grants').columns(['provider', 'user']).execute(),
+    ),
   };
 }
 

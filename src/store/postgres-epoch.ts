@@ -8,7 +8,8 @@ import {
   sqlState,
 } from '../lib/postgres.ts';
 import { type Clock, within } from '../lib/timers.ts';
-import { channel, createChangeLog, ofGrant } from './postgres-changes.ts';
+import { channel, createChangeLog } from './change-log.ts';
+import type { GrantWrites } from './grants.ts';
 import type { StoreChanges } from './store.ts';
 
 /** Milliseconds between two checks of the listening connection, and before the first attempt to reconnect. */
@@ -32,8 +33,8 @@ interface ChangeCount {
   readonly since: (epoch: number) => StoreChanges;
   /** Counts a write of this process to these tables. */
   readonly wrote: (tables: readonly string[]) => void;
-  /** Counts a write of this process to a grant. */
-  readonly wroteGrant: (id: string) => void;
+  /** Counts a write of this process to a grant; null: it was removed. */
+  readonly wroteGrant: GrantWrites['grantWritten'];
   close(): Promise<void>;
 }
 
@@ -138,7 +139,7 @@ export async function watchChanges(
     },
     since: log.since,
     wrote: (tables) => tables.forEach(log.add),
-    wroteGrant: (id) => log.add(ofGrant(id)),
+    wroteGrant: log.addGrant,
     async close() {
       stopped = true;
       cancel?.();

@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 import { type Migrations, migrations } from './migrations.ts';
-import { channel, ofGrant, notifiedTables } from './postgres-changes.ts';
+import { channel, namesPrefix, notifiedTables, ofGrant } from './change-log.ts';
 
 export const postgresMigrations: Migrations = {
   ...migrations({ binary: 'bytea' }),
@@ -41,6 +41,35 @@ export const postgresMigrations: Migrations = {
         .addColumn('stale', 'bigint', (column) => column.notNull())
         .execute();
       await db.schema.createIndex('counts_stale').on('counts').column('stale').execute();
+    },
+  },
+  '0024-grant-names': {
+    async up(db: Kysely<unknown>): Promise<void> {
+      // The order of SQLite, by byte, whatever the collation of the database is.
+      await sql`
+        alter table grants
+          alter column name type text collate "C",
+          alter column "user" type text collate "C",
+          alter column provider type text collate "C"
+      `.execute(db);
+      await sql`
+        create function sidekey_tell_names() returns trigger language plpgsql as $$
+        begin
+          perform pg_notify(
+            ${sql.lit(channel)}, ${sql.lit(namesPrefix)} || concat_ws(' ', new.name, new."user", new.provider)
+          );
+          return null;
+        end $$
+      `.execute(db);
+      await sql`
+        create trigger sidekey_tell_names after insert on grants
+        for each row execute function sidekey_tell_names()
+      `.execute(db);
+      await sql`
+        create trigger sidekey_tell_other_names after update on grants for each row
+        when ((old.name, old."user", old.provider) is distinct from (new.name, new."user", new.provider))
+        execute function sidekey_tell_names()
+      `.execute(db);
     },
   },
 };

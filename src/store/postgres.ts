@@ -20,6 +20,7 @@ import {
 } from '../lib/postgres.ts';
 import { type Clock, systemClock } from '../lib/timers.ts';
 import type { StoreTables } from './copy.ts';
+import { writeNotes } from './change-log.ts';
 import { migrate, type Migrations, schemaState } from './migrations.ts';
 import { type TimeReceiver, watchChanges } from './postgres-epoch.ts';
 import { postgresMigrations } from './postgres-migrations.ts';
@@ -114,10 +115,7 @@ function queriesOf(pool: PostgresPool): Kysely<Schema> {
   });
 }
 
-/**
- * Reports the tables of each acknowledged write or transaction of the pool to `wrote`. `sqlStore` reports
- * single writes of grants, because it has their ids.
- */
+/** Reports the tables of each acknowledged write or transaction of the pool to `wrote`. */
 function counted(pool: Pool, wrote: (tables: readonly string[]) => void): PostgresPool {
   return {
     options: {},
@@ -125,14 +123,7 @@ function counted(pool: Pool, wrote: (tables: readonly string[]) => void): Postgr
     async connect() {
       const client = await pool.connect();
       let isBroken = false;
-      let inside: string[] | null = null;
-      const note = (text: string) => {
-        const table = /^(?:insert into|update|delete from) "(\w+)"/.exec(text)?.[1];
-        if (text.startsWith('begin')) inside = [];
-        else if (text === 'commit') wrote(inside ?? []);
-        else if (table !== undefined && inside !== null) inside.push(table);
-        else if (table !== undefined && table !== 'grants') wrote([table]);
-      };
+      const note = writeNotes(wrote);
       const query = async (text: string, parameters: readonly unknown[]) => {
         try {
           const result = await client.query(text, parameters.map(storable));

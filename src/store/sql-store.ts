@@ -116,6 +116,7 @@ export function sqlStore(parts: SqlStoreParts): Store {
 
     sealed: {
       sessions: () => run(() => db.selectFrom('sessions').selectAll().execute()),
+      count: () => run(async () => (await rowsOf(db, 'grants')) + (await rowsOf(db, 'sessions'))),
       replace: (table, seals) =>
         run(() =>
           db.transaction().execute(async (inside) => {
@@ -174,6 +175,11 @@ export function sqlStore(parts: SqlStoreParts): Store {
       return closing;
     },
   };
+}
+
+async function rowsOf(db: Kysely<Schema>, table: 'grants' | 'sessions'): Promise<number> {
+  const counted = db.selectFrom(table).select((row) => row.fn.countAll<number | bigint>().as('rows'));
+  return Number((await counted.executeTakeFirstOrThrow()).rows);
 }
 
 function insertMeta(db: Kysely<Schema>, name: string, value: Uint8Array) {

@@ -23,6 +23,7 @@ import {
 } from '../lib/sqlite.ts';
 import { shellWord } from '../lib/text.ts';
 import { createCheckPace } from '../lib/timers.ts';
+import { type ChangeLog, createChangeLog, writeNotes } from './change-log.ts';
 import type { StoreTables } from './copy.ts';
 import { sqlStore } from './sql-store.ts';
 import { migrate, migrations, type Migrations, schemaState } from './migrations.ts';
@@ -62,9 +63,8 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
     now: options.now,
     lockClock: () => sql.val(Math.ceil(options.now())),
     epoch: watched.epoch,
-    // SQLite does not report what another process committed.
-    changesSince: () => ({ grants: null, others: true }),
-    grantWritten: () => {},
+    changesSince: watched.log.since,
+    grantWritten: watched.log.addGrant,
     fault: (error) => sqliteFault(location, error),
     synced: log.synced,
     purge: async () => purge(database),
@@ -133,38 +133,44 @@ function writeAheadLog(location: string): { synced: () => Promise<void>; close: 
 }
 
 /** Number of writes by all connections of this process, which see each other's writes at once. */
-let ownChanges = 0;
+let ownWrites = 0;
 
 /**
  * Caches prepared statements, whose texts are few and fixed, and counts changes. The pragma `data_version`
- * only reports commits of other connections (https://sqlite.org/pragma.html#pragma_data_version), so
- * `ownChanges` counts those of this process. The pragma takes microseconds; under load it runs every 5 ms
- * (`createCheckPace`). To see all commits, a refresh writes first, which changes the epoch.
+ * only reports commits of other connections (https://sqlite.org/pragma.html#pragma_data_version), and not
+ * what they wrote. It takes microseconds; under load it runs every 5 ms (`createCheckPace`), and after each
+ * write of this process: a refresh writes first, and then sees all commits.
  */
-function watch(database: Database): { database: SqliteDatabase; epoch: () => number } {
+function watch(database: Database): { database: SqliteDatabase; epoch: () => number; log: ChangeLog } {
   const statements = new Map<string, SqliteStatement>();
   const dataVersion = database.prepare('pragma data_version');
   const versionNow = () => dataVersion.get()?.['data_version'];
   let seen = versionNow();
-  let foreignChanges = 0;
+  let checkedWrites = ownWrites;
   const isDue = createCheckPace();
+  const log = createChangeLog();
+  const note = writeNotes((tables) => tables.forEach(log.add));
 
-  function counted(sql: string): SqliteStatement {
-    const statement = statementOf(database, sql);
-    if (isQuery(sql)) return statement;
-    const run = sql.endsWith(unsyncedMark)
+  function counted(text: string): SqliteStatement {
+    const statement = statementOf(database, text);
+    if (isQuery(text)) return statement;
+    const run = text.endsWith(unsyncedMark)
       ? withoutSync(statement)
       : (parameters: readonly unknown[]) => statement.run(parameters);
+    const written = () => {
+      ownWrites += 1;
+      note(text);
+    };
     return {
       ...statement,
       all(parameters) {
         const rows = statement.all(parameters);
-        ownChanges += 1;
+        written();
         return rows;
       },
       run(parameters) {
         const result = run(parameters);
-        ownChanges += 1;
+        written();
         return result;
       },
     };
@@ -183,23 +189,25 @@ function watch(database: Database): { database: SqliteDatabase; epoch: () => num
   }
 
   return {
+    log,
     database: {
       close: () => {
         closeDatabase(database);
       },
-      prepare(sql) {
-        const prepared = statements.get(sql) ?? counted(sql);
-        statements.set(sql, prepared);
+      prepare(text) {
+        const prepared = statements.get(text) ?? counted(text);
+        statements.set(text, prepared);
         return prepared;
       },
     },
     epoch() {
-      if (isDue()) {
+      if (isDue() || checkedWrites !== ownWrites) {
+        checkedWrites = ownWrites;
         const version = versionNow();
-        if (version !== seen) foreignChanges += 1;
+        if (version !== seen) log.lose();
         seen = version;
       }
-      return ownChanges + foreignChanges;
+      return log.count();
     },
   };
 }

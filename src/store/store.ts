@@ -34,19 +34,26 @@ export interface Store {
 
   /** Sealed records, for a rotation of the master key. */
   readonly sealed: {
-    /** Lists sessions; `grants.list` has the grants. */
+    /** Lists sessions; `grants.find` has the grants. */
     sessions(): Promise<SessionRecord[]>;
+    /** Returns the number of grants and sessions. */
+    count(): Promise<number>;
     /** Replaces seals that are unchanged, at once and without a new revision. Returns the number replaced. */
     replace(table: 'grants' | 'sessions', seals: readonly Reseal[]): Promise<number>;
   };
 
   readonly grants: {
-    /** @throws SidekeyError `already_exists` if the user has a grant of that name. */
-    insert(record: GrantRecord): Promise<void>;
+    /**
+     * Inserts up to 1,000 grants, all or none.
+     * @throws SidekeyError `already_exists` if a user has a grant of that name.
+     */
+    insert(...records: readonly GrantRecord[]): Promise<void>;
     get(id: string): Promise<GrantRecord | null>;
     /** Returns the grants with these ids that exist, in any order. */
     some(ids: readonly string[]): Promise<GrantRecord[]>;
-    /** Returns all grants, ordered by name, then user. */
+    /** Returns grants by index, ordered by name, then user. */
+    find(query: GrantQuery): Promise<GrantRecord[]>;
+    /** Returns all grants, ordered by name, then user. Only for work on each of them. */
     list(): Promise<GrantRecord[]>;
     /**
      * Replaces the record with the revision `expectedRevision`; `record.revision` must be greater. Returns
@@ -162,8 +169,24 @@ export interface Store {
 export interface StoreChanges {
   /** Ids of the grants that were written; null: any. */
   readonly grants: readonly string[] | null;
+  /** Names of grants that were added, or are found by others than before. Empty if `grants` is null. */
+  readonly names: readonly GrantNames[];
   /** True if other records may have been written. */
   readonly others: boolean;
+}
+
+/** The names by which a grant is found. */
+export type GrantNames = Pick<Grant, 'name' | 'user' | 'provider'>;
+
+/** A choice of grants. All conditions must apply. */
+export interface GrantQuery {
+  /** The ID, the name or the provider. */
+  readonly reference?: string;
+  readonly users?: readonly string[];
+  /** The last grant of the page before. */
+  readonly after?: Pick<Grant, 'name' | 'user'> | undefined;
+  /** Maximum number of grants. Default: all. */
+  readonly limit?: number;
 }
 
 /** A lock that was not released. */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { AuditEndRecord, GrantRecord, SessionRecord, Store } from '../../src/store/store.ts';
+import type { AuditEndRecord, GrantQuery, GrantRecord, SessionRecord, Store } from '../../src/store/store.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { agentRecord } from '../support/rights.ts';
 
@@ -183,6 +183,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         await store.grants.insert(kept);
         await store.grants.insert(changed);
         await store.sessions.insert(session());
+        expect(await store.sealed.count()).toBe(3);
         const sealed = Buffer.from('new seal');
         const replaced = await store.sealed.replace('grants', [
           { id: kept.id, was: kept.sealed, sealed },
@@ -267,6 +268,56 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         ] as const;
         for (const [name, user] of order.toReversed()) await store.grants.insert(grantRecord({ name, user }));
         expect((await store.grants.list()).map((grant) => [grant.name, grant.user])).toEqual(order);
+      });
+
+      it('are found by id, name or provider, of all users or of some', async () => {
+        const [a, b, c, d] = [
+          grantRecord({ name: 'github', user: 'zoe', provider: 'acme' }),
+          grantRecord({ name: 'github', user: 'Bob', provider: 'github' }),
+          grantRecord({ name: 'work', user: 'zoe', provider: 'github' }),
+          grantRecord({ name: 'other', user: 'zoe', provider: 'acme' }),
+        ];
+        await store.grants.insert(a, b, c, d);
+        const found = async (query: GrantQuery) =>
+          (await store.grants.find(query)).map(({ name, user }) => `${name} ${user}`);
+        expect(await found({ reference: 'github' })).toEqual(['github Bob', 'github zoe', 'work zoe']);
+        expect(await found({ reference: 'github', users: ['zoe', 'x'] })).toEqual(['github zoe', 'work zoe']);
+        expect(await found({ reference: b.id })).toEqual(['github Bob']);
+        expect(await found({ reference: b.id, users: ['zoe'] })).toEqual([]);
+        expect(await found({ reference: 'github', users: [] })).toEqual([]);
+        expect(await found({ reference: 'GITHUB' })).toEqual([]);
+        expect(await found({ users: ['zoe'], limit: 2 })).toEqual(['github zoe', 'other zoe']);
+        expect(plain((await store.grants.find({ reference: 'work' }))[0]!)).toEqual(plain(c));
+      });
+
+      it('are listed in pages, each after the last grant of the one before', async () => {
+        const order = [
+          ['B', 'zoe'],
+          ['a', 'Bob'],
+          ['a', 'alice'],
+          ['a-b', 'alice'],
+          ['ab', 'alice'],
+        ] as const;
+        await store.grants.insert(...order.map(([name, user]) => grantRecord({ name, user })));
+        const pages: (readonly string[])[] = [];
+        for (let after: GrantQuery['after']; ;) {
+          const page = await store.grants.find({ limit: 2, after });
+          pages.push(page.map(({ name, user }) => `${name} ${user}`));
+          if (page.length < 2) break;
+          after = page.at(-1);
+        }
+        expect(pages).toEqual([['B zoe', 'a Bob'], ['a alice', 'a-b alice'], ['ab alice']]);
+      });
+
+      it('are inserted all or none', async () => {
+        await store.grants.insert();
+        await store.grants.insert(grantRecord({ name: 'taken' }));
+        const some = [grantRecord({ name: 'new' }), grantRecord({ name: 'taken' })];
+        await expect(store.grants.insert(...some)).rejects.toMatchObject({ code: 'already_exists' });
+        expect(await store.grants.list()).toHaveLength(1);
+        const many = Array.from({ length: 1_000 }, (_, n) => grantRecord({ name: `n${n}` }));
+        await store.grants.insert(...many);
+        expect(await store.grants.list()).toHaveLength(1_001);
       });
 
       it('are replaced at the expected revision, with every field', async () => {
@@ -872,7 +923,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           () => store.auditHeads.put({ log: '/a', node: 'a/1', seq: 1, sealed: Buffer.from('x') }),
           () => second.grants.remove(record.id),
           () => second.people.insert(person('alice')),
-          () => second.people.change('alice', { role: 'user' }),
+          () => second.people.change('alice', { role: 'viewer' }),
           () => second.people.remove('alice'),
           () => second.apiKeys.insert(apiKey('a')),
           () => second.apiKeys.remove('a'),

@@ -1,6 +1,7 @@
 /**
  * `npm run scale:figures -- 10000`: measures what so many grants and their use cost a PostgreSQL of this machine, and the
- * processes beside it. docs/internals/scale.md computes with the figures. Needs PostgreSQL.
+ * processes beside it, and what a process costs with them, beside the same with 100. docs/internals/scale.md computes
+ * with the figures. Needs PostgreSQL.
  */
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
@@ -11,12 +12,13 @@ import { createTokenSource } from '../../src/grants/token-source.ts';
 import { systemTimers } from '../../src/lib/timers.ts';
 import { createNodesQuota } from '../../src/agents/quota/nodes-quota.ts';
 import { openPostgresStore } from '../../src/store/postgres.ts';
-import { channel } from '../../src/store/postgres-changes.ts';
+import { channel } from '../../src/store/change-log.ts';
 import { masterKey } from '../../src/store/vault/key-source.ts';
 import { createVault } from '../../src/store/vault/vault.ts';
 import { oauth2Credential } from '../support/oauth2-credential.ts';
 import { createDatabase, postgresMissing } from '../support/postgres.ts';
 import { aProvider } from '../support/provider.ts';
+import { type Figures, measureStored } from './stored.ts';
 
 const count = Number(process.argv[2] ?? 10_000);
 const refreshes = Math.min(count, 500);
@@ -30,6 +32,7 @@ if (postgresMissing !== null) {
   console.error(`skipped${postgresMissing}`);
   process.exit(0);
 }
+await printStored();
 const database = await createDatabase();
 const access = { address: database.address, password: null };
 const [a, b] = [await openProcess(), await openProcess()];
@@ -50,6 +53,28 @@ process.exit(0);
 async function openProcess() {
   const store = await openPostgresStore(access, { now: Date.now });
   return { store, registry: openRegistry({ store, vault, now: Date.now }) };
+}
+
+/** Prints the figures of stored grants, with 100 and with `count`. */
+async function printStored(): Promise<void> {
+  for (const kind of ['SQLite', 'PostgreSQL'] as const) {
+    const columns = [];
+    for (const stored of [100, count]) {
+      const database = kind === 'SQLite' ? null : await createDatabase();
+      const { host = '', port = 0, database: name = '' } = database?.address ?? {};
+      const store =
+        database === null ? 'sqlite:sidekey.db' : `postgres://sidekey@:${port}/${name}?host=${host}`;
+      columns.push(await measureStored(store, stored));
+      await database?.drop();
+    }
+    const [few, many] = columns as [Figures, Figures];
+    console.log(`\n${kind.padEnd(48)} ${'100'.padStart(10)} ${rounded(count).padStart(12)}`);
+    for (const [figure, value] of Object.entries(many))
+      console.log(
+        `${figure.padEnd(48)} ${rounded(few[figure]!).padStart(10)} ${rounded(value).padStart(12)}`,
+      );
+  }
+  console.log('');
 }
 
 function rounded(value: number): string {

@@ -307,7 +307,7 @@ const harmless = [
     'limits',
     `head_bytes head_timeout body_bytes rule_body_bytes approval_body_bytes signed_body_bytes injected_body_bytes
      placeholder_body_bytes replay_bytes client_body_idle client_idle client_handshake upstream_connect upstream_head
-     upstream_idle upstream_wait upstream_keep_alive tunnel_idle refresh_timeout refresh_wait drain`,
+     upstream_idle upstream_wait upstream_keep_alive tunnel_idle refresh_timeout refresh_wait cached_grants drain`,
   ),
 ];
 

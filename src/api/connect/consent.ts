@@ -4,7 +4,7 @@ import { noting, storeGrant } from '../../grants/connected.ts';
 import { assertUnchanged } from '../../grants/consent.ts';
 import { type Obtained, sealingSecret } from '../../grants/keep.ts';
 import type { Provider } from '../../domain/provider.ts';
-import type { OpenedGrant } from '../../grants/registry.ts';
+import type { OpenedGrant } from '../../domain/credential.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { bySignIn } from '../../operations/connect/by-sign-in.ts';
 import { beginConsentAt, clientOf, exchangeOnce } from '../../operations/connect/consent.ts';

@@ -1,7 +1,6 @@
 import { z } from 'zod';
-import type { OAuth2Credential } from '../../domain/credential.ts';
+import type { OAuth2Credential, OpenedGrant } from '../../domain/credential.ts';
 import type { Grant } from '../../domain/grant.ts';
-import type { OpenedGrant } from '../../grants/registry.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { isoOrNull, isoTime, maxSpanMs } from '../../operations/format.ts';
 import { changeGrant } from '../../operations/grant.ts';
@@ -86,10 +85,9 @@ async function find(
   { params }: Pick<Given<never, never>, 'params'>,
   { grants }: Pick<ServiceParts, 'grants'>,
 ): Promise<Grant> {
-  const found = (await grants.find(params['integration_key'] ?? '')).find(
-    (grant) => grant.user === params['user'] && grant.name === params['integration_key'],
-  );
-  if (found !== undefined) return found;
+  const { user = '', integration_key: name = '' } = params;
+  const found = await grants.named({ name, user });
+  if (found !== null) return found;
   throw new SidekeyError('not_found', 'The user has no token of that integration key.', {
     hint: 'GET /v2/users/{user}/tokens lists the keys',
   });

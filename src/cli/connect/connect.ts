@@ -5,7 +5,7 @@ import { scopesFor } from '../../grants/consent.ts';
 import { type Obtained, withClient } from '../../grants/keep.ts';
 import { parseCallback } from '../../grants/oauth/authorization-code.ts';
 import { readScopes } from '../../grants/oauth/scopes.ts';
-import type { OpenedGrant } from '../../grants/registry.ts';
+import type { OpenedGrant } from '../../domain/credential.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { systemTimers } from '../../lib/timers.ts';
 import {

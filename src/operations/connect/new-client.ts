@@ -2,7 +2,7 @@ import { readConfigText } from '../../config/load.ts';
 import { displayName } from '../../config/problem.ts';
 import { readSecret, referenceOption } from '../../config/secret-reference.ts';
 import { putValue } from '../../config/yaml-splice.ts';
-import { clientEndsSoon } from '../../domain/credential.ts';
+import { clientEndsSoon, type OpenedGrant } from '../../domain/credential.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { type OwnClient, withClient } from '../../grants/keep.ts';
 import { scopesFor } from '../../grants/consent.ts';
@@ -12,7 +12,6 @@ import { type Discovered, discoverIssuer } from '../../grants/oauth/discovery.ts
 import type { DocumentIo } from '../../grants/oauth/http.ts';
 import { readScopes } from '../../grants/oauth/scopes.ts';
 import { registerClient } from '../../grants/oauth/registration.ts';
-import type { OpenedGrant } from '../../grants/registry.ts';
 import { caughtFailure, inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { failureOf } from '../grant-clocks.ts';
 import { clientDocument, clientDocumentPath, covers } from './client-document.ts';

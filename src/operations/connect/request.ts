@@ -1,4 +1,10 @@
-import { boundBy, type OAuth2Credential, type Renewal, withoutToken } from '../../domain/credential.ts';
+import {
+  boundBy,
+  type OAuth2Credential,
+  type Renewal,
+  withoutToken,
+  type OpenedGrant,
+} from '../../domain/credential.ts';
 import type { Provider } from '../../domain/provider.ts';
 import type { ActivityNotes } from '../../grants/activity.ts';
 import type { Obtained } from '../../grants/keep.ts';
@@ -11,7 +17,6 @@ import type { RenewalRequest } from '../../grants/oauth/renewal.ts';
 import { scopesIn } from '../../grants/oauth/scopes.ts';
 import { learned, withNewTokens } from '../../grants/refresh.ts';
 import { planRefresh } from '../../grants/refresh-plan.ts';
-import type { OpenedGrant } from '../../grants/registry.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { Hint } from '../../lib/hint.ts';
 import { withoutStop } from '../../lib/text.ts';

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import { maxBytes, unescaped } from './unescape.ts';
 
 /** Minimum number of characters of a guarded secret. Shorter ones occur in ordinary text by chance. */
@@ -185,18 +186,24 @@ export interface GuardedSecrets {
   readonly texts: readonly string[];
 }
 
-const matchers = new WeakMap<GuardedSecrets, Matcher | null>();
+/** Bound of the automata in bytes: about 75 kB for a key of 40 characters, and 1.4 MB for a JWT of 1,000. */
+const maxTableBytes = 134_217_728;
+
+const matchers = new LRUCache<GuardedSecrets, { readonly matcher: Matcher | null }>({
+  maxSize: maxTableBytes,
+  sizeCalculation: ({ matcher }) => 1_000 + (matcher?.table.byteLength ?? 0),
+});
 
 /**
  * Returns the automaton for the secrets that are long enough, or null if there are none. Built at the first
- * call, and garbage-collected with the secrets.
+ * call, and again if it was not used for long.
  */
 export function matcherFor(secrets: GuardedSecrets): Matcher | null {
-  let matcher = matchers.get(secrets);
-  if (matcher === undefined) {
+  let kept = matchers.get(secrets);
+  if (kept === undefined) {
     const texts = secrets.texts.filter(isGuardable);
-    matcher = texts.length === 0 ? null : new Matcher(texts);
-    matchers.set(secrets, matcher);
+    kept = { matcher: texts.length === 0 ? null : new Matcher(texts) };
+    matchers.set(secrets, kept);
   }
-  return matcher;
+  return kept.matcher;
 }

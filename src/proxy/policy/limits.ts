@@ -201,6 +201,13 @@ export const limitTable = {
     code: 'refresh_failed',
     what: 'how long a request waits for a token in all',
   },
+  cached_grants: {
+    default: 67_108_864,
+    unit: 'bytes',
+    least: 1_048_576,
+    code: null,
+    what: 'grants in the memory of each worker, roughly; others are read from the store when they are used',
+  },
   drain: {
     default: 10_000,
     unit: 'ms',

@@ -11,7 +11,8 @@ import { stringify } from 'yaml';
 import { openView } from '../../../src/app/state.ts';
 import type { AuditLine } from '../../../src/domain/event.ts';
 import { loadConfig } from '../../../src/config/load.ts';
-import type { OpenedGrant, Registry } from '../../../src/grants/registry.ts';
+import type { OpenedGrant } from '../../../src/domain/credential.ts';
+import type { Registry } from '../../../src/grants/registry.ts';
 import { home, type Home, type Running, startProgram } from '../../support/command-line.ts';
 import { proxiedGet } from '../../support/proxied-get.ts';
 import {

@@ -1,11 +1,13 @@
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Credential, SealedCredential } from '../../../src/domain/credential.ts';
-import { type NewGrant, openRegistry, type Registry, sealContext } from '../../../src/grants/registry.ts';
+import { type NewGrant, openRegistry, type Registry } from '../../../src/grants/registry.ts';
+import { sealContext } from '../../../src/grants/sealed-text.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { masterKey } from '../../../src/store/vault/key-source.ts';
 import { createVault, type Vault } from '../../../src/store/vault/vault.ts';
+import { grantRecord } from '../../support/grant-record.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { oauth2, start } from './processes.ts';
 
@@ -95,15 +97,15 @@ describe('find and open', () => {
     const [here, there] = await openedStores(2);
     const grant = await here.registry.add(meta, sealed());
     await here.registry.find('acme');
-    const list = vi.spyOn(here.store.grants, 'list');
+    const find = vi.spyOn(here.store.grants, 'find');
     expect(here.registry.find('acme')).toEqual([grant]);
     expect(here.registry.open(grant.id)).toMatchObject({ grant, sealed: sealed() });
     expect(here.registry.open(grant.id)).toBe(here.registry.peek(grant.id));
-    expect(list).not.toHaveBeenCalled();
+    expect(find).not.toHaveBeenCalled();
     await there!.registry.setState(grant, 'revoked', null);
     expect(here.registry.peek(grant.id)).toBeUndefined();
     expect(await here.registry.find('acme')).toMatchObject([{ state: 'revoked' }]);
-    expect(list).toHaveBeenCalledTimes(1);
+    expect(find).toHaveBeenCalledTimes(1);
   });
 
   test('return no credential after a revocation, because it erases the sealed secret', async () => {
@@ -122,9 +124,9 @@ describe('find and open', () => {
   test('read the store once for concurrent callers', async () => {
     const [{ registry, store }] = await openedStores(1);
     await registry.add(meta, sealed());
-    const list = vi.spyOn(store.grants, 'list');
+    const find = vi.spyOn(store.grants, 'find');
     await Promise.all(Array.from({ length: 50 }, async () => registry.find('acme')));
-    expect(list).toHaveBeenCalledTimes(1);
+    expect(find).toHaveBeenCalledTimes(1);
   });
 
   test('return the registry’s own write, even if a slow read began before it', async () => {
@@ -137,8 +139,8 @@ describe('find and open', () => {
       epoch: () => 1,
       grants: {
         ...store.grants,
-        list: async () => {
-          const records = await store.grants.list();
+        find: async (query) => {
+          const records = await store.grants.find(query);
           await held;
           return records;
         },
@@ -157,7 +159,7 @@ describe('find and open', () => {
     const grant = await here.registry.add(meta, sealed());
     const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
     const records = await here.store.grants.list();
-    vi.spyOn(here.store.grants, 'list').mockImplementationOnce(async () => {
+    vi.spyOn(here.store.grants, 'find').mockImplementationOnce(async () => {
       await held;
       return records;
     });
@@ -168,6 +170,85 @@ describe('find and open', () => {
     letGo();
     await early;
     expect(await late).toMatchObject([{ state: 'revoked' }]);
+  });
+
+  test('return the grants of the users in scope, and those with an ID in scope', async () => {
+    const [{ registry }] = await openedStores(1);
+    const of = (name: string, user: string, provider = 'acme') =>
+      registry.add({ ...meta, name, user, provider }, sealed());
+    const [a, b, c] = [await of('a', 'alice'), await of('b', 'bob'), await of('c', 'carol')];
+    const other = await of('other', 'bob', 'other');
+    const scope = { users: ['alice'], ids: [c.id, other.id, 'no-such-id'] };
+    expect(await registry.find('acme', scope)).toEqual([a, c]);
+    expect(registry.find('acme', scope)).toBe(registry.find('acme', scope));
+    expect(registry.find('acme', scope)).toEqual([a, c]);
+    expect(await registry.find('acme', { users: ['bob', 'alice'], ids: [a.id] })).toEqual([a, b]);
+    expect(await registry.find('acme', { users: ['nobody'], ids: [] })).toEqual([]);
+    expect(registry.find('acme', { users: ['nobody'], ids: [] })).toEqual([]);
+  });
+
+  test.each([
+    ['acme', ''],
+    ['acme', '\0'],
+    ['\0acme', 'alice'],
+    ['acme\nalice', ''],
+  ])('never confuse %j and the user %j with another list', async (reference, user) => {
+    const [{ registry }] = await openedStores(1);
+    const grant = await registry.add({ ...meta, user: 'alice' }, sealed());
+    expect(await registry.find('acme')).toEqual([grant]);
+    expect(await registry.find('acme', { users: ['alice'], ids: [] })).toEqual([grant]);
+    expect(await registry.find(reference, { users: [user], ids: [] })).toEqual([]);
+    expect(await registry.find(reference, { users: [user, 'alice'], ids: [] })).toEqual(
+      reference === 'acme' ? [grant] : [],
+    );
+    expect(await registry.find('acme', { users: ['alice'], ids: [] })).toEqual([grant]);
+    expect(await registry.find('acme')).toEqual([grant]);
+  });
+
+  test('see a grant that is added later, under its name and its provider', async () => {
+    const [here, there] = await openedStores(2);
+    const scope = { users: ['alice'], ids: [] };
+    expect(await here.registry.find('acme', scope)).toEqual([]);
+    expect(await here.registry.find('work', scope)).toEqual([]);
+    expect(await here.registry.find('work')).toEqual([]);
+    for (const { registry } of [here, there!]) {
+      const grant = await registry.add({ ...meta, name: 'work', user: 'alice' }, sealed());
+      for (const find of ['acme', 'work'] as const) {
+        await vi.waitFor(async () => expect(await here.registry.find(find, scope)).toEqual([grant]));
+        expect(await here.registry.find(find)).toEqual([grant]);
+      }
+      await registry.remove(grant.id);
+      await vi.waitFor(async () => expect(await here.registry.find('work')).toEqual([]));
+    }
+  });
+
+  test('keep what was used last within a bound of memory', async () => {
+    const [{ store, vault, registry }] = await openedStores(1);
+    const ids = [];
+    for (let n = 0; n < 40; n += 1) ids.push((await registry.add({ ...meta, name: `n${n}` }, sealed())).id);
+    const small = openRegistry({ store, vault, now: () => start, cacheBytes: 40_000 });
+    for (const id of ids) expect((await small.open(id))?.sealed).toEqual(sealed());
+    expect(small.peek(ids.at(-1)!)).toMatchObject({ sealed: sealed() });
+    expect(small.peek(ids[0]!)).toBeUndefined();
+    expect(await small.find('acme')).toHaveLength(40);
+  });
+
+  test('return all grants in pages', async () => {
+    const [{ store, registry }] = await openedStores(1);
+    const records = Array.from({ length: 1_001 }, (_, n) =>
+      grantRecord({ name: `n${n}`, provider: n === 7 ? 'other' : 'acme' }),
+    );
+    await store.grants.insert(...records.slice(0, 1_000));
+    await store.grants.insert(records[1_000]!);
+    const sizes = async (reference?: string) => {
+      const found: number[] = [];
+      for await (const page of registry.pages(reference)) found.push(page.length);
+      return found;
+    };
+    expect(await sizes()).toEqual([1_000, 1]);
+    expect(await sizes('acme')).toEqual([1_000]);
+    expect(await sizes('other')).toEqual([1]);
+    expect(await sizes('none')).toEqual([]);
   });
 
   test('return the same credential object while the sealed bytes are the same', async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { restoreGrant } from '../../../src/grants/restored-grant.ts';
-import { sealContext } from '../../../src/grants/registry.ts';
+import { sealContext } from '../../../src/grants/sealed-text.ts';
 import { readSealed, writeSealed } from '../../../src/grants/sealed-text.ts';
 import type { GrantRecord } from '../../../src/store/store.ts';
 import { grantRecord } from '../../support/grant-record.ts';

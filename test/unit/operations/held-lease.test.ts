@@ -3,7 +3,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import type { AuditEvent } from '../../../src/domain/event.ts';
 import { holdLease } from '../../../src/operations/held-lease.ts';
 import type { Config } from '../../../src/config/config.ts';
-import { grantOf } from '../../../src/grants/registry.ts';
+import { grantOf } from '../../../src/store/grants.ts';
 import { leaseStanding } from '../../../src/domain/lease.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import { grantRecord } from '../../support/grant-record.ts';

@@ -28,6 +28,7 @@ const callerOf = (agentUser: string | null, claimed: string | null): Identity =>
   selectors: { grant: null, user: claimed },
   reaches: () => true,
   placeOf: () => 0 as const,
+  scope: null,
   labelsNow: async () => ['of-agent'],
   egressNow: () => [],
   grantLabels: async () => ['of-grant'],

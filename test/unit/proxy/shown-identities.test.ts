@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { type OpenedGrant } from '../../../src/grants/registry.ts';
+import type { OpenedGrant } from '../../../src/domain/credential.ts';
 import { certificateShown } from '../../../src/proxy/schemes/mtls.ts';
 import { createCertificateWatch } from '../../../src/proxy/revalidate.ts';
 import { certificateOf } from '../../support/certificate-grants.ts';

@@ -138,8 +138,8 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     const { proxy, store, address } = await behindProxy();
     const elsewhere = await open({ address, password: null });
     await store.grants.insert(grantRecord());
-    // The own write, and the notification of it.
-    await vi.waitFor(() => expect(store.epoch()).toBe(2));
+    // The own write of a grant and its names, and the notifications of both.
+    await vi.waitFor(() => expect(store.epoch()).toBe(4));
     const before = store.epoch();
     proxy.cut();
     await expect(store.grants.list()).rejects.toMatchObject({ code: 'store_unavailable' });

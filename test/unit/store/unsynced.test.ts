@@ -24,7 +24,7 @@ function recordedStore() {
     now: () => 1_700_000_000_000,
     lockClock: () => sql.val(1_700_000_000_000),
     epoch: () => 0,
-    changesSince: () => ({ grants: null, others: true }),
+    changesSince: () => ({ grants: null, names: [], others: true }),
     grantWritten: () => {},
     fault: (error) => {
       throw error;

@@ -6,7 +6,7 @@ import { plainDialect } from '../../../../src/config/provider-dialect.ts';
 import type { Credential, OAuth2Credential } from '../../../../src/domain/credential.ts';
 import type { Grant } from '../../../../src/domain/grant.ts';
 import type { Dialect } from '../../../../src/domain/provider.ts';
-import { grantOf } from '../../../../src/grants/registry.ts';
+import { grantOf } from '../../../../src/store/grants.ts';
 import type { GrantActivity } from '../../../../src/store/store.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 

@@ -2,7 +2,7 @@ import { expiryOf } from '../../../../src/operations/format.ts';
 import { describe, expect, it } from 'vitest';
 import { grantAnswer } from '../../../../src/operations/grant-answer.ts';
 import { endsSoon, type Grant, stateNow, titleOf } from '../../../../src/domain/grant.ts';
-import { grantOf } from '../../../../src/grants/registry.ts';
+import { grantOf } from '../../../../src/store/grants.ts';
 import { replaceRemedy } from '../../../../src/grants/token-result.ts';
 import { grantRecord } from '../../../support/grant-record.ts';
 import { hintText } from '../../../../src/lib/hint.ts';

@@ -1,0 +1,323 @@
+import { LRUCache } from 'lru-cache';
+import type { OpenedGrant, SealedCredential } from '../domain/credential.ts';
+import { type Grant, isName, matches } from '../domain/grant.ts';
+import type { GrantScope } from '../domain/lease.ts';
+import { grantOf } from '../store/grants.ts';
+import { compare } from '../store/schema.ts';
+import type { GrantNames, GrantRecord, Store } from '../store/store.ts';
+import type { Vault } from '../store/vault/vault.ts';
+import { readSealed, sealContext } from './sealed-text.ts';
+
+/** The grants of a store that were used last. A miss costs one read by index. */
+
+export interface GrantCache {
+  /**
+   * Returns the grants in scope that have a reference as ID, name or provider, ordered by name, then user;
+   * the same array while they are unchanged. A promise if some must be read.
+   */
+  find(reference: string, scope: GrantScope | null): readonly Grant[] | Promise<readonly Grant[]>;
+  /** Returns a grant, or null; undefined if it must be read. */
+  peek(id: string): OpenedGrant | null | undefined;
+  /** Returns a grant that is not older than this call, or null. */
+  open(id: string): Promise<OpenedGrant | null>;
+  /** Opens a record that was read from the store. */
+  openRecord(record: GrantRecord): OpenedGrant;
+  /** Forgets a grant that may have been written. `names`: those of a new grant. */
+  forget(id: string, names?: GrantNames): void;
+}
+
+/** A grant in memory; null: the store has no grant of that ID. */
+interface Entry {
+  readonly stored: { readonly record: GrantRecord; readonly grant: Grant } | null;
+  opened: OpenedGrant | null;
+  readonly generation: number;
+}
+
+/** The grants of a reference and a user, or of a reference and all users. */
+interface List {
+  readonly grants: readonly Grant[];
+  readonly generation: number;
+}
+
+/** A read under way, and what was written since it began. */
+interface Reading {
+  result: Promise<unknown>;
+  readonly ids: Set<string>;
+  readonly lists: Set<string>;
+}
+
+/** Bytes of an entry besides its sealed and its opened text. */
+const entryBytes = 1_500;
+/** Bytes of a list, and of each grant in it. */
+const listBytes = 300;
+
+/** @param maxBytes approximate bound of the memory */
+export function createGrantCache(
+  store: Pick<Store, 'epoch' | 'changesSince' | 'grants'>,
+  vault: Pick<Vault, 'refresh' | 'open'>,
+  maxBytes: number,
+): GrantCache {
+  const entries = new LRUCache<string, Entry>({
+    maxSize: maxBytes,
+    sizeCalculation: ({ stored }) => entryBytes + 4 * (stored?.record.sealed.byteLength ?? 0),
+  });
+  const listsBytes = Math.ceil(maxBytes / 4);
+  const sizeOf = ({ grants }: Pick<List, 'grants'>) => listBytes * (1 + grants.length);
+  /** Keys of the lists that have a grant, by its ID. */
+  const listed = new Map<string, Set<string>>();
+  const lists = new LRUCache<string, List>({
+    maxSize: listsBytes,
+    sizeCalculation: sizeOf,
+    dispose(list, key) {
+      for (const { id } of list.grants) {
+        const keys = listed.get(id);
+        keys?.delete(key);
+        if (keys?.size === 0) listed.delete(id);
+      }
+    },
+  });
+  /** Lists of several users or with IDs, and the parts that they are joined from. */
+  const joined = new LRUCache<
+    string,
+    { readonly parts: readonly (List | Entry)[]; readonly grants: readonly Grant[] }
+  >({ maxSize: listsBytes, sizeCalculation: sizeOf });
+  const readings = new Map<string, Reading>();
+  let seen: number | null = null;
+  /** Increases when anything may have changed. */
+  let generation = 0;
+
+  /** Forgets what the store reports as changed. @throws SidekeyError as `Store.epoch` */
+  function follow(): void {
+    const epoch = store.epoch();
+    if (epoch === seen) return;
+    const { grants, names } = seen === null ? { grants: null, names: [] } : store.changesSince(seen);
+    seen = epoch;
+    if (grants === null) generation += 1;
+    else grants.forEach(forgetGrant);
+    names.forEach(forgetNames);
+  }
+
+  function forgetGrant(id: string): void {
+    entries.delete(id);
+    for (const key of listed.get(id) ?? []) lists.delete(key);
+    for (const reading of readings.values()) reading.ids.add(id);
+  }
+
+  function forgetNames({ name, user, provider }: GrantNames): void {
+    for (const reference of [name, provider]) {
+      for (const key of [listKey(reference, user), listKey(reference, null)]) {
+        lists.delete(key);
+        for (const reading of readings.values()) reading.lists.add(key);
+      }
+    }
+  }
+
+  /**
+   * Reads records once for concurrent callers, and again while what is read changes meanwhile.
+   *
+   * @param keys IDs or keys of lists
+   * @param keep puts the records into the cache
+   */
+  function readOnce<Result>(
+    keys: readonly string[],
+    read: () => Promise<readonly GrantRecord[]>,
+    keep: (records: readonly GrantRecord[]) => Result,
+  ): Promise<Result> {
+    const key = keys.join('\n\n');
+    const before = readings.get(key);
+    if (before !== undefined) return before.result as Promise<Result>;
+    const reading: Reading = { result: Promise.resolve(), ids: new Set(), lists: new Set() };
+    readings.set(key, reading);
+    const readUntilUnchanged = async () => {
+      try {
+        for (;;) {
+          reading.ids.clear();
+          reading.lists.clear();
+          const begun = generation;
+          const records = await read();
+          // Another process may have started to use a new key.
+          await vault.refresh();
+          follow();
+          const isChanged =
+            begun !== generation ||
+            keys.some((each) => reading.lists.has(each) || reading.ids.has(each)) ||
+            records.some(({ id }) => reading.ids.has(id));
+          if (!isChanged) return keep(records);
+        }
+      } finally {
+        readings.delete(key);
+      }
+    };
+    const result = readUntilUnchanged();
+    reading.result = result;
+    return result;
+  }
+
+  function keepEntry(id: string, record: GrantRecord | null): Entry {
+    const before = entries.get(id);
+    if (before?.generation === generation && before.stored?.record.revision === record?.revision)
+      return before;
+    const stored = record === null ? null : { record, grant: grantOf(record) };
+    const entry = { stored, opened: stored === null ? null : openedAs(stored, before), generation };
+    entries.set(id, entry);
+    return entry;
+  }
+
+  function readEntries(ids: readonly string[]): Promise<ReadonlyMap<string, Entry>> {
+    return readOnce(
+      ids,
+      () => store.grants.some(ids),
+      (records) =>
+        new Map(ids.map((id) => [id, keepEntry(id, records.find((record) => record.id === id) ?? null)])),
+    );
+  }
+
+  /** Reads the grants of a reference: of each of the users, or of all. */
+  async function readLists(reference: string, users: readonly string[] | null): Promise<readonly List[]> {
+    if (!isName(reference)) return (users ?? [null]).map(() => noGrants);
+    if (users === null) {
+      const key = listKey(reference, null);
+      return [
+        await readOnce(
+          [key],
+          () => store.grants.find({ reference }),
+          (records) => keepList(key, records),
+        ),
+      ];
+    }
+    const names = users.filter(isName);
+    const read = await readOnce(
+      names.map((user) => listKey(reference, user)),
+      () => store.grants.find({ reference, users: names }),
+      (records) => {
+        const byUser = Map.groupBy(records, ({ user }) => user);
+        return new Map(
+          names.map((user) => [user, keepList(listKey(reference, user), byUser.get(user) ?? [])]),
+        );
+      },
+    );
+    return users.map((user) => read.get(user) ?? noGrants);
+  }
+
+  function keepList(key: string, records: readonly GrantRecord[]): List {
+    const grants = records.map((record) => keepEntry(record.id, record).stored!.grant);
+    const list = { grants: Object.freeze(grants), generation };
+    lists.set(key, list);
+    // A list that is larger than the bound was not kept.
+    if (lists.has(key)) for (const { id } of grants) listed.set(id, (listed.get(id) ?? new Set()).add(key));
+    return list;
+  }
+
+  function current<Kept extends List | Entry>(kept: Kept | undefined): Kept | undefined {
+    return kept?.generation === generation ? kept : undefined;
+  }
+
+  function find(reference: string, scope: GrantScope | null): readonly Grant[] | Promise<readonly Grant[]> {
+    follow();
+    if (scope === null) {
+      const list = current(lists.get(listKey(reference, null)));
+      return list?.grants ?? readLists(reference, null).then(([read]) => read!.grants);
+    }
+    const { users, ids } = scope;
+    const some = users.map((user) => current(lists.get(listKey(reference, user))));
+    const others = ids.map((id) => current(entries.get(id)));
+    const parts = [...some, ...others];
+    if (parts.includes(undefined)) return readParts(reference, scope, some, others);
+    return some.length === 1 && ids.length === 0
+      ? some[0]!.grants
+      : join(reference, scope, parts as readonly (List | Entry)[]);
+  }
+
+  async function readParts(
+    reference: string,
+    { users, ids }: GrantScope,
+    some: readonly (List | undefined)[],
+    others: readonly (Entry | undefined)[],
+  ): Promise<readonly Grant[]> {
+    const missingUsers = users.filter((_, index) => some[index] === undefined);
+    const missingIds = ids.filter((_, index) => others[index] === undefined);
+    const news = missingUsers.length === 0 ? [] : await readLists(reference, missingUsers);
+    const read = missingIds.length === 0 ? null : await readEntries(missingIds);
+    return join(reference, { users, ids }, [
+      ...some.map((list, index) => list ?? news[missingUsers.indexOf(users[index]!)]!),
+      ...others.map((entry, index) => entry ?? read!.get(ids[index]!)!),
+    ]);
+  }
+
+  function join(
+    reference: string,
+    { users, ids }: GrantScope,
+    parts: readonly (List | Entry)[],
+  ): readonly Grant[] {
+    const key = [reference, ...users, '', ...ids].join('\n');
+    const before = joined.get(key);
+    if (before?.parts.length === parts.length && parts.every((part, index) => part === before.parts[index]))
+      return before.grants;
+    const all = parts.flatMap((part) => ('grants' in part ? part.grants : (part.stored?.grant ?? [])));
+    const byId = new Map(all.filter((grant) => matches(grant, reference)).map((grant) => [grant.id, grant]));
+    const grants = Object.freeze([...byId.values()].toSorted(inOrder));
+    joined.set(key, { parts, grants });
+    return grants;
+  }
+
+  function openEntry(entry: Entry): OpenedGrant | null {
+    const { stored } = entry;
+    if (stored === null) return null;
+    return (entry.opened ??= { grant: stored.grant, sealed: unsealed(stored.record) });
+  }
+
+  function unsealed(record: GrantRecord): SealedCredential {
+    return readSealed(vault.open(sealContext(record), record.sealed), record.id);
+  }
+
+  function peek(id: string): OpenedGrant | null | undefined {
+    follow();
+    const entry = current(entries.get(id));
+    return entry === undefined ? undefined : openEntry(entry);
+  }
+
+  return {
+    find,
+    peek,
+    async open(id) {
+      const opened = peek(id);
+      return opened === undefined ? openEntry((await readEntries([id])).get(id)!) : opened;
+    },
+    openRecord(record) {
+      const before = entries.peek(record.id);
+      if (before?.stored?.record.revision !== record.revision) forgetGrant(record.id);
+      const grant = grantOf(record);
+      return openedAs({ record, grant }, before) ?? { grant, sealed: unsealed(record) };
+    },
+    forget(id, names) {
+      forgetGrant(id);
+      if (names !== undefined) forgetNames(names);
+    },
+  };
+}
+
+/** The list of a text that is no name. Not kept: its key could be that of another list. */
+const noGrants: List = { grants: [], generation: 0 };
+
+/** Names and IDs contain neither NUL nor line breaks. */
+function listKey(reference: string, user: string | null): string {
+  return user === null ? `\0${reference}` : `${reference}\n${user}`;
+}
+
+/** Returns the grant with the credential that an earlier entry opened; null: that has another seal. */
+function openedAs(
+  { record, grant }: NonNullable<Entry['stored']>,
+  before: Entry | undefined,
+): OpenedGrant | null {
+  if (before?.opened == null || !isSameSeal(before.stored!.record, record)) return null;
+  return { grant, sealed: before.opened.sealed };
+}
+
+/** Equal bytes under an equal seal are the same credential. Other columns may have changed. */
+function isSameSeal(a: GrantRecord, b: GrantRecord): boolean {
+  return sealContext(a) === sealContext(b) && Buffer.compare(a.sealed, b.sealed) === 0;
+}
+
+function inOrder(a: Grant, b: Grant): number {
+  return compare(a.name, b.name) || compare(a.user, b.user);
+}
