@@ -262,7 +262,7 @@ describe('the verification of a new credential', () => {
     expect(ran.stdout + ran.stderr).not.toContain('good-key');
     expect(await at.run(['connect', 'corp', '--from-env', 'NOT_SET'])).toMatchObject({
       exit: 2,
-      stderr: expect.stringContaining('is not set in this shell'),
+      stderr: expect.stringMatching(/NOT_SET is not set in this shell\.\n {2}→ export the variable/),
     });
   });
 
