@@ -36,7 +36,7 @@ export function pastedCredential(
 
 /**
  * Refuses a key in the form of another provider, because its verification would disclose it to a foreign
- * service. Refuses several words.
+ * service. Refuses several words, and quotes or the name of a variable around a key.
  *
  * @throws SidekeyError `input_invalid`
  */
