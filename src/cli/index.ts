@@ -265,7 +265,7 @@ function usageFailure(error: CommanderError, command: Command): CommanderError |
     case 'commander.unknownCommand':
       return unknownCommand(command);
     case 'commander.excessArguments':
-      return new SidekeyError('input_invalid', tooMany(command), { hint });
+      return new SidekeyError('input_invalid', tooMany(command), { hint: keyHint(command) ?? hint });
     default:
       return new SidekeyError('input_invalid', sentence(error.message), { hint });
   }
@@ -290,6 +290,12 @@ function tooMany(command: Command): string {
   const expected = command.registeredArguments.length;
   const takes = expected === 0 ? 'no arguments' : expected === 1 ? 'one argument' : `${expected} arguments`;
   return `"${pathOf(command)}" takes ${takes}, and was given ${command.args.length}.`;
+}
+
+/** `connect NAME --token KEY`. Null: the command reads no key. */
+function keyHint(command: Command): string | null {
+  if (command.opts()['token'] !== true) return null;
+  return 'leave the key out: the command asks for it, or reads standard input. The history of your shell has a key that was an argument, so replace that key';
 }
 
 /** `grant import` */

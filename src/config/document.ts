@@ -201,19 +201,23 @@ function startOf(node: unknown): number | undefined {
   return (node as ParsedNode | null | undefined)?.range?.[0];
 }
 
+/** The parser reports the line before a line that is indented too far as a key without an end. */
+const implicitKey =
+  'a key must end, with its colon, on the line that it begins on; or the next line is indented too far';
+
 /** Descriptions of the errors of the parser. Others are `this is not valid YAML`. */
 const descriptions: Partial<Record<YAMLError['code'], string>> = {
   TAB_AS_INDENT: 'a tab is used to indent; use spaces',
   BAD_INDENT: 'the indentation does not match the lines around it',
   TAG_RESOLVE_FAILED: 'a tag (!…) is not read here',
   MULTIPLE_DOCS: 'a second document (---) begins; there can be one',
-  NON_STRING_KEY: 'a key must be plain text',
+  NON_STRING_KEY: 'a key must be plain text; one that begins with * needs quotes',
   BAD_ALIAS: 'an alias (*…) is malformed; a text that begins with * needs quotes',
   BAD_DIRECTIVE: 'a directive (%…) is not read here',
   BAD_DQ_ESCAPE: 'a backslash escape between double quotes is not one of YAML',
   BAD_SCALAR_START: 'a text that begins with this character needs quotes',
-  MULTILINE_IMPLICIT_KEY: 'a key must end, with its colon, on the line that it begins on',
-  BLOCK_AS_IMPLICIT_KEY: 'a key must end, with its colon, on the line that it begins on',
+  MULTILINE_IMPLICIT_KEY: implicitKey,
+  BLOCK_AS_IMPLICIT_KEY: implicitKey,
   BLOCK_IN_FLOW: 'a block cannot be inside { } or [ ]',
   MISSING_CHAR: 'a closing quote or bracket, a colon or a comma is missing',
   RESOURCE_EXHAUSTION: 'is nested too deeply to be read',

@@ -13,7 +13,7 @@ import {
   parsePattern,
 } from './policy/domain-map.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
-import { offerOf } from './target.ts';
+import { offerOf, scopeFor } from './target.ts';
 
 /** A caller, and the parts of the proxy that show which grants it may use. */
 interface Reachable {
@@ -36,7 +36,9 @@ async function allowRemedy(
   const host = authorityText(authority);
   const isPlain = authority.scheme === 'http';
   const allow = remedy('domain.allow', { host, grant: reference, allow_plain_http: isPlain || undefined });
-  const [grant] = (await services.grants.find(reference)).filter(caller.reaches);
+  const [grant] = (await services.grants.find(reference, scopeFor(reference, caller))).filter(
+    caller.reaches,
+  );
   const provider = grant && config.provider(grant.provider);
   const audience = provider?.audience.map(parsePattern).filter(isPattern) ?? [];
   if (grant === undefined || matchesAnyPattern(audience, authority)) return allow;
@@ -84,7 +86,8 @@ export async function deniedRequest(
   const near = nearestEntry(config.policy.domains.entries, authority);
   if (near === null || near.entry.action.kind !== 'grant') return denialOf(denial);
   if (caller.agent !== null) {
-    const named = await services.grants.find(near.entry.action.grant);
+    const { grant } = near.entry.action;
+    const named = await services.grants.find(grant, scopeFor(grant, caller));
     if (offerOf(named, near.entry, caller).candidates.length === 0) return denialOf(denial);
   }
   const way = await nearRemedy(near, authority, reachable);

@@ -496,7 +496,7 @@ function damagedStore(location: string, why: string, cause?: unknown): SidekeyEr
     'store_damaged',
     `The store at ${location} is damaged: ${why}. It was left as it is.`,
     {
-      hint: `Restore it from a backup, or move ${location} away to begin with an empty store.`,
+      hint: `Restore it from a backup, or move all files ${location}* away to begin with an empty store.`,
       cause,
     },
   );

@@ -221,7 +221,7 @@ function fromVariable(context: Context, name: string): Context {
     const shown = /^[A-Z][A-Z0-9_]{0,40}$/.test(name) ? name : 'The variable of --from-env';
     throw inputInvalid(
       `${shown} is not set in this shell.`,
-      'name a variable that is exported: sidekey connect openai --from-env OPENAI_API_KEY',
+      'export the variable that has the key, or name another one, and repeat the command',
     );
   }
   return withInput(context, context.env[name]);

@@ -16,7 +16,7 @@ export function startConsentTimeout(ms: number, timers: Timers) {
   const cancel = timers.after(ms, () =>
     stop(
       `No answer came within ${formatDuration(ms)}.`,
-      'run the command again, with --timeout 15m where more time is needed',
+      'if the page of the provider showed an error, correct what it names, such as client_id or the redirect URI registered there; then run the command again, with --timeout 15m where more time is needed',
     ),
   );
   const giveBack = onInterrupt(() => stop('Stopped before an answer came.', 'run the command again'));

@@ -68,6 +68,8 @@ const maxLifetimeS = 100 * 365.25 * 86_400;
 // A second nonce may be outdated too: servers disagree, or it just changed (RFC 9449 §8).
 const passing = new Set(['temporarily_unavailable', 'server_error', 'use_dpop_nonce']);
 
+const noOAuthError = (status: number) => `the token endpoint answered HTTP ${status} without an OAuth error`;
+
 export function readTokenAnswer(answer: EndpointAnswer, reading: TokenReading): TokenAnswer {
   const { status, retryAfterMs } = answer;
   const { dialect, secrets } = reading;
@@ -80,13 +82,15 @@ export function readTokenAnswer(answer: EndpointAnswer, reading: TokenReading): 
   // Some providers report errors with 200 (GitHub does); others send `error: ""` along with tokens.
   if (refused || (said !== undefined && isAbsent(memberAt(place, dialect.tokenResponse.accessToken)))) {
     const error = errorCode(String(said ?? ''), secrets);
+    // The router of a server, at a path that is no token endpoint: { "error": "Not Found" }.
+    if (status === 404 && error === 'unnamed_error') return foreign(noOAuthError(status), retryAfterMs);
     return passing.has(error)
       ? later(`the token endpoint answered ${error}`, retryAfterMs)
       : { kind: 'error', error, description: descriptionIn(body, reading) };
   }
   if (status < 200 || status >= 300) {
     const description = descriptionIn(body, reading);
-    const reason = `the token endpoint answered HTTP ${status} without an OAuth error`;
+    const reason = noOAuthError(status);
     if (description === '') return foreign(reason, retryAfterMs);
     const hint = 'see what the provider says';
     return { ...later(`${reason}: ${description}`, retryAfterMs), hint };

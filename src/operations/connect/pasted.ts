@@ -36,7 +36,7 @@ export function pastedCredential(
 
 /**
  * Refuses a key in the form of another provider, because its verification would disclose it to a foreign
- * service. Refuses several words.
+ * service. Refuses several words, and quotes or the name of a variable around a key.
  *
  * @throws SidekeyError `input_invalid`
  */
@@ -46,8 +46,21 @@ export function assertOwnForm(parts: PastedParts, { provider, state }: ConnectRe
   if (part === undefined || value === undefined || more.length > 0) return;
   if (/\s/.test(value)) {
     throw inputInvalid(
-      `A ${part.label} contains no spaces or line breaks.`,
+      `The ${part.label} has spaces or line breaks.`,
       'paste the value alone, without "Bearer" or a name before it',
+    );
+  }
+  if (/^(["'`]).*\1$/.test(value)) {
+    throw inputInvalid(
+      `The ${part.label} has quotes around it.`,
+      'paste the value alone, without the quotes',
+    );
+  }
+  // A line of an .env file. A name of two words: the value of a cookie may begin with SID=.
+  if (/^[A-Z][A-Z0-9]*_[A-Z0-9_]*=[^=]/.test(value)) {
+    throw inputInvalid(
+      `The ${part.label} has the name of a variable before it.`,
+      'paste the value alone, without the name and the =',
     );
   }
   if (part.prefixes.length === 0 || part.prefixes.some(({ prefix }) => value.startsWith(prefix))) return;

@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net';
 import { type Authority, canonicalHost, defaultPort, isAddress, parsePort, splitPort } from './authority.ts';
 import type { DomainRules } from './rule.ts';
 
@@ -154,6 +155,11 @@ export function parsePattern(text: string): DomainPattern | PatternProblem {
   if (/^[a-z]+:\/\//i.test(text))
     return { problem: 'is a URL; write the host alone, such as api.example.com' };
   if (text.includes('/')) return { problem: 'has a path; write the host alone, such as api.example.com' };
+  if (text === '*') {
+    return { problem: 'covers every host; only *.suffix is a wildcard, such as *.example.com' };
+  }
+  if (isIPv6(text)) return { problem: `is an IPv6 address without brackets; write [${text}]` };
+  if (/:[{["']/.test(text)) return { problem: 'has no space after the colon that ends it' };
   const wildcard = text.startsWith('*.');
   const rest = wildcard ? text.slice(2) : text;
   if (rest.includes('*')) {

@@ -51,7 +51,15 @@ export function openKeyFile(path: string, format: KeyFormat): OpenKeySource {
     const text = await readPrivateFile(path);
     if (text === null) return null;
     const key = await format.decode(text);
-    if (key === null) throw unusable(path, 'was changed, or is of another key source');
+    if (key === null) {
+      throw new SidekeyError(
+        'key_invalid',
+        `The key file ${path} was changed, or is of another key source.`,
+        {
+          hint: `restore ${path} from your backup, or set "key" of the config to the source that made it`,
+        },
+      );
+    }
     return takeKey(key);
   }
   return {

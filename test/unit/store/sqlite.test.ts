@@ -50,7 +50,11 @@ describe('a SQLite store', () => {
     const other = new DatabaseSync(path);
     other.exec('drop table grants');
     other.close();
-    await expect(store.grants.list()).rejects.toMatchObject({ code: 'store_damaged' });
+    await expect(store.grants.list()).rejects.toMatchObject({
+      code: 'store_damaged',
+      // A write-ahead log that stays behind is damage too.
+      hint: expect.stringContaining(`move all files ${path}* away`),
+    });
     await store.close();
   });
 

@@ -23,6 +23,7 @@ test('a consent ends at the time limit, and the message names the limit', () => 
   expect(consentTimeout.signal.reason).toMatchObject({
     code: 'consent_missing',
     message: 'No answer came within 5m. Nothing was stored.',
+    hint: expect.stringContaining('client_id or the redirect URI'),
   });
   consentTimeout.end();
 });

@@ -329,6 +329,15 @@ describe('a token response', () => {
     });
   });
 
+  test('with status 404 and no code of OAuth names the status', async () => {
+    expect(await read({ error: 'Not Found' }, {}, 404)).toMatchObject({
+      kind: 'later',
+      reason: 'the token endpoint answered HTTP 404 without an OAuth error',
+      isForeign: true,
+    });
+    expect(await read({ error: 'invalid_grant' }, {}, 404)).toMatchObject({ error: 'invalid_grant' });
+  });
+
   test('with an error object is an error with the members of the object', async () => {
     const error = { message: 'This code has been used.', type: 'OAuthException', code: 100 };
     expect(await read({ error }, {}, 400)).toMatchObject({

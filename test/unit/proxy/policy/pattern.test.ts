@@ -21,7 +21,7 @@ describe('a domain pattern', () => {
   it.each([
     ['https://api.example.com', /URL/],
     ['api.example.com/v1', /path/],
-    ['*', /first label/],
+    ['*', /covers every host/],
     ['*example.com', /first label/],
     ['api.*.com', /first label/],
     ['*.*.example.com', /first label/],
@@ -33,7 +33,8 @@ describe('a domain pattern', () => {
     ['*.0.0.1', /not a host name/],
     ['*.', /not a host name/],
     ['', /not a host name/],
-    ['::1', /port|host name/],
+    ['::1', /without brackets; write \[::1\]$/],
+    ['a.example:{grant', /no space after the colon/],
     ['a.example:0', /port/],
     ['a.example:', /port/],
     ['a.example:443:444', /port/],

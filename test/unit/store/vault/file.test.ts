@@ -72,6 +72,10 @@ describe('the key file', () => {
       expect([index, error]).toEqual([index, expect.objectContaining({ code: 'key_invalid' })]);
       expect(String(error)).not.toContain(text.slice(0, 8));
     }
+    // A mode or an owner is not the cause.
+    await expect(readKeyFile(join(folder, 'key-0'))).rejects.toMatchObject({
+      hint: expect.stringMatching(/^restore .+ from your backup, or set "key"/),
+    });
   });
 
   it('may have comments, blank lines and CRLF around its key', async () => {
