@@ -139,7 +139,8 @@ function readBasic(credentials: string): Presented {
   const userName = colon < 0 ? text : text.slice(0, colon);
   const token = colon < 0 ? '' : text.slice(colon + 1);
   const read = readUserName(userName);
-  if (read === null) return malformed('A selector in the proxy user name is not +grant=NAME or +user=NAME.', selectorHint);
+  if (read === null)
+    return malformed('A selector in the proxy user name is not +grant=NAME or +user=NAME.', selectorHint);
   const { name, selectors } = read;
   if (token !== '') return presentedToken(name === '' ? null : name, token, selectors);
   if (name === '') return { kind: 'selectors', selectors };

@@ -32,13 +32,18 @@ export function checked(schema: z.ZodType, value: unknown, part: string): unknow
   const result = schema.safeParse(value, { reportInput: false });
   if (result.success) return result.data;
   const { issues } = result.error;
-  // A misspelt member is the cause of a missing one.
-  const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0];
+  const [first] = issues;
+  const isMissing = first?.code === 'invalid_type' && first.message.endsWith('received undefined');
+  // A misspelt member explains a missing one.
+  const misspelt = isMissing ? issues.find(({ code }) => code === 'unrecognized_keys') : undefined;
+  const issue = misspelt ?? first;
   const place = [part, ...(issue?.path ?? [])].join('.');
   // The key of a record has issues of its own, in our words.
   const problem = issue?.code === 'invalid_key' ? issue.issues[0] : issue;
-  const isMissing = problem?.code === 'invalid_type' && problem.message.endsWith('received undefined');
-  const sentence = isMissing ? `${place} is missing.` : `${place}: ${problem?.message ?? 'is not valid'}.`;
+  const sentence =
+    isMissing && misspelt === undefined
+      ? `${place} is missing.`
+      : `${place}: ${problem?.message ?? 'is not valid'}.`;
   throw new SidekeyError('input_invalid', sentence, {
     hint: 'GET /openapi.json describes the request',
   });

@@ -56,16 +56,20 @@ export function rotatedFiles(file: string): RotatedFile[] {
 
 /** Returns the failure of a part of the log that this user cannot read. */
 export function unreadable(at: string, cause: unknown): SidekeyError {
-  return new SidekeyError('audit_unavailable', `The audit log cannot be read: ${at} (${systemCode(cause)}).`, {
-    hint: `make it readable for this user: chmod u+rw ${shellWord(at)} (or chown it), or run the command as its owner`,
-    cause,
-  });
+  return new SidekeyError(
+    'audit_unavailable',
+    `The audit log cannot be read: ${at} (${systemCode(cause)}).`,
+    {
+      hint: `make it readable for this user: chmod u+rw ${shellWord(at)} (or chown it), or run the command as its owner`,
+      cause,
+    },
+  );
 }
 
 /** Returns the size of the log in bytes, rotated files included. */
 export function logBytes(file: string): number {
   const paths = [...rotatedFiles(file).map((rotated) => rotated.path), file];
-  return paths.reduce((sum, at) => sum + (fs.statSync(at, { throwIfNoEntry: false })?.size ?? 0), 0);
+  return paths.reduce((sum, at) => sum + Number(statOf(at)?.size ?? 0), 0);
 }
 
 /** Returns the rotated file with this id, if there is one. */
@@ -76,6 +80,15 @@ export function rotatedAs(file: string, id: string): RotatedFile | undefined {
 /** Identifies a file independently of its name; undefined if there is no file. */
 export function fileId(stats: fs.BigIntStats | undefined): string | undefined {
   return stats === undefined ? undefined : `${stats.dev}:${stats.ino}`;
+}
+
+/** @throws SidekeyError `audit_unavailable` if the path cannot be followed */
+function statOf(at: string): fs.BigIntStats | undefined {
+  try {
+    return fs.statSync(at, { bigint: true, throwIfNoEntry: false });
+  } catch (error) {
+    throw unreadable(at, error);
+  }
 }
 
 export function fileIdAt(at: string): string | undefined {
@@ -109,7 +122,7 @@ export function snapshotLog(file: string): LogSource[] {
 }
 
 function sourceAt({ path: at, number, packed }: RotatedFile): LogSource | undefined {
-  const stats = fs.statSync(at, { bigint: true, throwIfNoEntry: false });
+  const stats = statOf(at);
   // Opening a pipe would block until its other end opens.
   if (stats === undefined || !stats.isFile()) return undefined;
   return { path: at, size: packed ? Infinity : Number(stats.size), id: fileId(stats) ?? '', number, packed };

@@ -52,7 +52,10 @@ export async function checkProviderFile({ output }: Context, path: string): Prom
   }
   if (problems.length > 0) throw configInvalid(path, problems);
   const { title, audience } = entry.definition;
-  output.result({ file: path, name, valid: true }, `${path} is valid: ${name}${title === undefined ? '' : ` (${title})`}.`);
+  output.result(
+    { file: path, name, valid: true },
+    `${path} is valid: ${name}${title === undefined ? '' : ` (${title})`}.`,
+  );
   output.say(
     `Its credential may be sent to ${audience.map(({ text }) => text).join(', ')}.\n` +
       '  → put it into the folder "providers" next to the config file; it replaces a built-in provider of that name',

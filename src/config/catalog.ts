@@ -143,7 +143,10 @@ type Settled = Pick<CatalogEntry, 'definition' | 'settings'>;
  * @throws SidekeyError `config_invalid`, `config_missing`
  */
 export function readProviderFile(path: string): ProviderFile {
-  const document = parseConfigDocument(readText(path), 'is empty; it needs at least audience, and endpoints or a token');
+  const document = parseConfigDocument(
+    readText(path),
+    'is empty; it needs at least audience, and endpoints or a token',
+  );
   if (!document.readable || document.problems.length > 0) throw wrong(path, document.problems);
   const plain = checked(document, {});
   if ('problems' in plain) throw wrong(path, plain.problems);

@@ -303,7 +303,10 @@ const states: Readonly<Record<string, { readonly why: string; readonly hint?: st
     why: 'the server refuses this user or its password',
     hint: 'check the user in "store", its password, and pg_hba.conf of the server',
   },
-  '3D000': { why: 'there is no such database', hint: 'create the database of that name, owned by that user: createdb --owner=USER DATABASE' },
+  '3D000': {
+    why: 'there is no such database',
+    hint: 'create the database of that name, owned by that user: createdb --owner=USER DATABASE',
+  },
   '42501': {
     why: 'the user lacks a privilege',
     hint: 'docs/postgresql.md lists the privileges; a new version needs the owner of the tables for its first start',

@@ -45,6 +45,20 @@ describe('a key', () => {
     expect(refused.body.code).toBe('scope_missing');
   });
 
+  it('cannot create a key whose role lacks a listed scope', async () => {
+    const service = await startService();
+    const create = async (body: object) => createKey(service, await service.key(), body);
+    const refused = await create({ role: 'auditor', scopes: ['grants:write'] });
+    expect(refused).toMatchObject({
+      status: 400,
+      body: {
+        detail: 'A key of the role auditor cannot have the scope grants:write.',
+        hint: 'leave out the scope, or choose a role that has it: operator, user',
+      },
+    });
+    expect(await create({ role: 'auditor', scopes: ['grants:read'] })).toMatchObject({ status: 201 });
+  });
+
   it('with an expiry cannot create a key that lasts longer', async () => {
     const service = await startService();
     const expiresAt = Date.now() + 60_000;

@@ -73,7 +73,8 @@ export async function serveMcp(context: Context, options: McpOptions): Promise<v
         };
       case 'tools/call': {
         const tool = tools.find(({ name }) => name === params['name']);
-        if (tool === undefined) throw new ProtocolError(invalidParams, 'There is no such tool; tools/list has their names.');
+        if (tool === undefined)
+          throw new ProtocolError(invalidParams, 'There is no such tool; tools/list has their names.');
         const given = (params['arguments'] ?? {}) as Readonly<Record<string, unknown>>;
         const parts: ToolParts = { endpoint, stdin, signal };
         return await result(() => tool.call(given, parts));

@@ -43,7 +43,12 @@ export async function reportRun(
       view === null ? [] : await withHints({ ...view, env, proxy: probeOf(view.config) }, shown, lease.id);
     const unused = isUnused(counts) ? unusedNote(ended) : null;
     const failures = withTableHints(counts.failures);
-    const report = { counts, refusals, failures, notes: [...summary.notes, ...(unused === null ? [] : [unused])] };
+    const report = {
+      counts,
+      refusals,
+      failures,
+      notes: [...summary.notes, ...(unused === null ? [] : [unused])],
+    };
     output.note(summaryJson(report), summaryText(report));
   } catch (error) {
     const phrase = error instanceof SidekeyError ? error.message : errorPhrase(error);

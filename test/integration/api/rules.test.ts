@@ -255,6 +255,14 @@ describe('POST /v2/explain', () => {
     expect(body.detail).toContain(words);
   });
 
+  it.each([
+    ['a missing member', {}, 'body.url is missing.'],
+    ['a misspelt member', { ulr: 'https://a.test' }, 'body: Unrecognized key: "ulr".'],
+  ])('names %s', async (_what, body, detail) => {
+    const { call } = await startService();
+    expect((await call('POST /v2/explain', { body })).body).toMatchObject({ detail });
+  });
+
   it('names a member of the input, and no option of the command line', async () => {
     const { call } = await startService();
     const { status, body } = await call('POST /v2/explain', {

@@ -3,7 +3,8 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { home, type Home, type RunOptions } from '../../support/command-line.ts';
+import { spawnSync } from 'node:child_process';
+import { home, type Home, program, type RunOptions } from '../../support/command-line.ts';
 
 interface Expected {
   readonly exit: number;
@@ -283,4 +284,16 @@ describe('invalid input is refused with a message and a hint, and changes nothin
       hint: 'authentication: required',
     });
   });
+});
+
+test.skipIf(process.platform === 'win32')('a removed working folder is named', async () => {
+  const at = await home();
+  await mkdir(at.at('gone'));
+  const script = 'rmdir "$PWD" && exec "$0" "$@"';
+  const words = ['-c', script, process.execPath, program, 'status'];
+  const { status, stderr } = spawnSync('sh', words, { cwd: at.at('gone'), encoding: 'utf8' });
+  expect(stderr).toMatch(
+    /^sidekey: The working folder of this shell does not exist any more\.\n {2}→ change to a folder that exists, such as: cd ~\n$/m,
+  );
+  expect(status).toBe(2);
 });

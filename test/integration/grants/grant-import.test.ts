@@ -60,6 +60,8 @@ describe('grant import', () => {
     const ran = await at.run(['grant', 'import', 'github', '--no-verify', '--file', at.at('token')]);
     expect(ran).toMatchObject({ exit: 0, stdout: expect.stringMatching(/^Stored github\.\n/) });
     expect(ran.stderr).toContain('every user of this machine can read');
+    // The command may still fail, so the only copy of a secret must not be deleted yet.
+    expect(ran.stderr).toContain('→ chmod 600 ');
     const missing = await at.run(['grant', 'import', 'github', '--file', at.at('nothing')]);
     expect(missing).toMatchObject({
       exit: 2,

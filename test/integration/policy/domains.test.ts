@@ -71,6 +71,17 @@ describe('sidekey domain, editing the map of domains', () => {
     expect(ran.stderr).toContain('→ sidekey connect PROVIDER --name other');
   });
 
+  test('names a grant with a similar name, and a revoked grant', async () => {
+    const at = await homeWith(text);
+    await at.grant('desk', { type: 'api_key', value: 'secret' }, ['--provider', 'github']);
+    const near = await at.run(['domain', 'allow', 'new.example.com', '--grant', 'dsk']);
+    expect(near.stderr).toContain('There is no grant dsk yet (did you mean desk?)');
+    await at.run(['grant', 'revoke', 'desk']);
+    const revoked = await at.run(['domain', 'allow', 'uploads.github.com', '--grant', 'desk']);
+    expect(revoked.stderr).toContain('The grant "desk" was revoked.');
+    expect(revoked.stderr).not.toContain('audience');
+  });
+
   test('warns about a host outside the audience of the credential, and explains how to allow the host', async () => {
     const at = await homeWith(text);
     await at.grant('work', { type: 'api_key', value: 'secret' }, ['--provider', 'github']);

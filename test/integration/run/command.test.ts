@@ -79,6 +79,12 @@ describe('sidekey run', () => {
     await mkdir(at.at('closed'), { mode: 0o000 });
     const env = { PATH: `${at.at('closed')}:${process.env['PATH']}` };
     expect(await run(['--', 'no-such-program-anywhere'], { env })).toMatchObject({ exit: 127 });
+    await writeFile(at.at('script'), '#!/no/such/interpreter -x\n', { mode: 0o755 });
+    const script = await run(['--', './script']);
+    expect(script).toMatchObject({
+      exit: 127,
+      stderr: expect.stringContaining('needs /no/such/interpreter'),
+    });
     const plain = await run(['--', './plain.txt']);
     expect(plain).toMatchObject({ exit: 126, stderr: expect.stringContaining('cannot be run') });
     const asJson = await run(['--json', '--', 'no-such-program-anywhere']);

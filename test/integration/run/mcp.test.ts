@@ -62,7 +62,10 @@ describe('the MCP protocol', () => {
     );
     expect(answers.get(null)?.error?.code).toBe(-32_700);
     expect(answers.get(1)?.error?.code).toBe(-32_601);
-    expect(answers.get(2)?.error?.code).toBe(-32_602);
+    expect(answers.get(2)?.error).toEqual({
+      code: -32_602,
+      message: 'There is no such tool; tools/list has their names.',
+    });
     expect(answers.size).toBe(3);
   });
 

@@ -29,6 +29,8 @@ describe.skipIf(curlMissing)('refusals of sidekey run (curl)', () => {
     expect(withoutConfinement(denied.stderr)).toBe(
       `sidekey: no request with a credential, 1 refused\n  ${upstream.authority} domain_not_allowed → sidekey domain tunnel ${upstream.authority} (no credential), or sidekey domain allow ${upstream.authority} --grant GRANT; an agent proposes it: POST http://sidekey.internal/proposals\n`,
     );
+    const elsewhere = await run(['--policy', 'read-only', '--', 'true']);
+    expect(elsewhere).toMatchObject({ exit: 2, stderr: expect.stringContaining('no policy of that name') });
     await writeFile(at.configFile, (await readFile(at.configFile, 'utf8')).replace(': tunnel', ': deny'));
     expect(await run(['--', ...status(`${upstream.url}/`)])).toMatchObject({
       stdout: '000',
@@ -42,6 +44,29 @@ describe.skipIf(curlMissing)('refusals of sidekey run (curl)', () => {
         refusals: [{ code: 'domain_not_allowed', hint: expect.stringContaining('sidekey domain tunnel') }],
       },
     });
+  });
+
+  test('requests that failed, and clients that do not trust the CA, are named with the next step', async () => {
+    const { run, upstream } = await runHome(undefined, ({ authority }) => ({
+      domains: { [authority]: { grant: 'desk', rules: [{ methods: ['POST'], outcome: 'approve' }, {}] } },
+      approvals: { timeout: '1s' },
+    }));
+    const url = `${upstream.url}/`;
+    const failed = await run(['--', ...status('https://gone.invalid:1/')]);
+    expect(failed.stderr).toContain(
+      '\n  gone.invalid:1 upstream_unreachable → check the host name and the network\n',
+    );
+    const unanswered = await run(['--', ...status('-d', 'a', url)]);
+    expect(unanswered.stderr).toContain('approval_missing → send the request again, and approve it with "');
+    const distrustful = await run([
+      '--',
+      'curl',
+      '-sS',
+      '--cacert',
+      '/etc/ssl/certs/ca-certificates.crt',
+      url,
+    ]);
+    expect(distrustful.stderr).toContain(`does not trust the CA of Sidekey for ${upstream.authority}`);
   });
 
   test('a policy option refuses requests in addition to the rules of the domain', async () => {

@@ -55,6 +55,12 @@ describe('the proxy credentials of a caller', () => {
     expect(readPresented(fields)).toMatchObject({ kind: 'malformed' });
   });
 
+  it('get a hint about the selector, not about a new agent, if a selector is wrong', () => {
+    expect(readPresented(basic('bot+scope=all:tok'))).toMatchObject({
+      hint: expect.stringContaining('http://AGENT+grant=GRANT:TOKEN@HOST:PORT'),
+    });
+  });
+
   it('are not repeated in the result when they are malformed', () => {
     for (const text of ['sk_live_secret', 'sk_live_secret:', 'bot+sk_live_secret:tok', '+sk_live_secret:'])
       expect(JSON.stringify(readPresented(basic(text)))).not.toContain('secret');

@@ -1,6 +1,14 @@
 import fs from 'node:fs';
+import path from 'node:path';
 import { expect, it } from 'vitest';
-import { type LogReader, plainReader, readBackwards, readForwards } from '../../../src/audit/reader.ts';
+import { logBytes, rotatedFiles, snapshotLog } from '../../../src/audit/log-files.ts';
+import {
+  type LogReader,
+  openSource,
+  plainReader,
+  readBackwards,
+  readForwards,
+} from '../../../src/audit/reader.ts';
 import { newLogFile } from './log-for-test.ts';
 
 /** Lines of many lengths, so that they meet the chunks of both readers in every way. */
@@ -53,4 +61,21 @@ it('the line reader returns a line without an end in parts of bounded size', asy
   expect(Math.max(...parts)).toBeLessThan(600_000);
   expect(parts.reduce((sum, length) => sum + length, 0)).toBe(2 * size);
   reader.close();
+});
+
+it('a log that cannot be read is named, with the next step', async () => {
+  const file = await newLogFile();
+  const loop = `${file}.loop`;
+  fs.symlinkSync(loop, loop);
+  const source = { path: loop, size: 1, id: '0:0', number: 1, packed: false };
+  const inFile = path.join(import.meta.filename, 'audit.jsonl');
+  for (const read of [
+    () => snapshotLog(loop),
+    () => logBytes(loop),
+    () => rotatedFiles(inFile),
+    () => openSource(file, source),
+  ])
+    expect(read).toThrow(
+      expect.objectContaining({ code: 'audit_unavailable', hint: expect.stringContaining('chmod u+rw') }),
+    );
 });

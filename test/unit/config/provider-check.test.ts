@@ -29,3 +29,15 @@ test('a domain outside the audience must have the client’s own credential', as
   const own = 'inject: [{ hosts: [images.corp.test], as: own }, { as: bearer }]';
   expect(await misfits(`${domains}\n${own}`)).toEqual([]);
 });
+
+test('a definition that lacks a part of its login names the part', async () => {
+  const start = 'audience: [corp.test]\nauthorization_endpoint: https://corp.test/authorize';
+  expect(await misfits(start)).toContain('authorization_endpoint needs a token_endpoint beside it');
+});
+
+test('an empty file names keys of a provider, not of the config file', async () => {
+  const own = join(await tempFolder(), 'providers');
+  await mkdir(own);
+  await writeFile(join(own, 'corp.yaml'), '');
+  await expect(async () => openCatalog({ own })).rejects.toThrow('is empty; it needs at least audience');
+});

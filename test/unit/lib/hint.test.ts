@@ -141,8 +141,14 @@ describe('the text for a program', () => {
     ['name the user: --user ada', 'name the user: user ada'],
     ['give --max-ttl, or leave out --uses', 'give max_ttl, or leave out max_uses'],
     ['sidekey connect acme --name dev', 'sidekey connect acme --name dev'],
-    ['node /opt/sidekey/src/sidekey.js connect acme --name dev', 'node /opt/sidekey/src/sidekey.js connect acme --name dev'],
-    ["node '/a b/src/sidekey.js' connect acme --name dev", "node '/a b/src/sidekey.js' connect acme --name dev"],
+    [
+      'node /opt/sidekey/src/sidekey.js connect acme --name dev',
+      'node /opt/sidekey/src/sidekey.js connect acme --name dev',
+    ],
+    [
+      "node '/a b/src/sidekey.js' connect acme --name dev",
+      "node '/a b/src/sidekey.js' connect acme --name dev",
+    ],
     ['sidekey lease list; or --agent NAME', 'sidekey lease list; or agent NAME'],
     ['a--b, -- and ---', 'a--b, -- and ---'],
   ])('has members of the input for the options of %j', (text, shown) => {

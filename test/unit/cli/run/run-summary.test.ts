@@ -67,7 +67,12 @@ describe('the summary of a run', () => {
     ]);
     expect(withTableHints(failures)).toMatchObject([
       { host: 'api.example.com', code: 'upstream_tls', count: 2, hint: 'tell the operator of the upstream' },
-      { host: 'a.example', code: 'upstream_unreachable', count: 1, hint: 'check the host name and the network' },
+      {
+        host: 'a.example',
+        code: 'upstream_unreachable',
+        count: 1,
+        hint: 'check the host name and the network',
+      },
     ]);
   });
 
