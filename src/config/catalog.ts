@@ -224,16 +224,13 @@ interface Misfit {
 type Check = (definition: CatalogProvider, entry: CatalogEntry) => Misfit | false;
 
 const checks: readonly Check[] = [
-  ({ authorization_endpoint: start, token_endpoint: endpoint, flows }) =>
-    start !== undefined &&
-    endpoint === undefined &&
-    flows === undefined &&
-    misfit(['authorization_endpoint'], 'needs a token_endpoint beside it'),
-  ({ flows, token, token_endpoint: endpoint }) =>
+  ({ flows, token, token_endpoint: endpoint, authorization_endpoint: start }) =>
     flows === undefined &&
     token === undefined &&
     endpoint === undefined &&
-    misfit([], 'offers no way in: it needs endpoints and flows, or a token'),
+    (start === undefined
+      ? misfit([], 'offers no way in: it needs endpoints and flows, or a token')
+      : misfit(['authorization_endpoint'], 'needs a token_endpoint beside it')),
   ({ flows, token_endpoint: endpoint }) =>
     flows?.some((flow) => flow !== 'auth0_connection') === true &&
     endpoint === undefined &&

@@ -5,11 +5,11 @@ import { checkProvider, openCatalog } from '../../../src/config/catalog.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 /** The problems of a definition with these lines. */
-async function misfits(lines: string) {
+async function misfits(lines: string, token = 'token: { label: key }\n') {
   const own = join(await tempFolder(), 'providers');
   await mkdir(own);
-  const head = 'title: Corp\ncategory: code\ndocs: [https://corp.test/docs]\ntoken: { label: key }\n';
-  await writeFile(join(own, 'corp.yaml'), `${head}${lines}\n`);
+  const head = 'title: Corp\ncategory: code\ndocs: [https://corp.test/docs]\n';
+  await writeFile(join(own, 'corp.yaml'), `${head}${token}${lines}\n`);
   const entry = (await openCatalog({ own })).get('corp');
   if (entry === undefined) throw new Error('no such provider');
   return checkProvider(entry).map(({ path, message }) => `${path.join('.')} ${message}`);
@@ -32,7 +32,7 @@ test('a domain outside the audience must have the client’s own credential', as
 
 test('a definition that lacks a part of its login names the part', async () => {
   const start = 'audience: [corp.test]\nauthorization_endpoint: https://corp.test/authorize';
-  expect(await misfits(start)).toContain('authorization_endpoint needs a token_endpoint beside it');
+  expect(await misfits(start, '')).toEqual(['authorization_endpoint needs a token_endpoint beside it']);
 });
 
 test('an empty file names keys of a provider, not of the config file', async () => {
