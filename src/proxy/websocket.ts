@@ -4,7 +4,6 @@ import { type RawFields, responseFields, withoutFields } from './http/fields.ts'
 import { type BodyReader, createBodyReader } from './http/h1/body.ts';
 import type { ResponseFraming } from './http/framing.ts';
 import type { ResponseHeadBytes } from './http/head.ts';
-import { ResponseHeads } from './http/h1/mend.ts';
 import { Malformed } from './http/h1/scan.ts';
 import { ownHead } from './http/h1/write.ts';
 import type { EarlyFrames, ExchangeResult, Meter, UpgradeSide } from './http/message.ts';
@@ -16,6 +15,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from './policy/authority.ts';
 import type { Limits } from './policy/limits.ts';
 import { framedFor, type Sending, Upload, upstreamFailure } from './attempt.ts';
+import { ResponseHeads } from './forward-h1.ts';
 import { messageRewriting, type MessageRewriting } from './placeholders/stream.ts';
 import { isRefusal } from './response.ts';
 import { ToolListReply } from './tool-list.ts';
