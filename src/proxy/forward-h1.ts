@@ -1,9 +1,10 @@
 import type { Grant } from '../domain/grant.ts';
 import { type RawFields, withoutFields } from './http/fields.ts';
 import { type BodyReader, createBodyReader, payloadTogether } from './http/h1/body.ts';
-import { isReusable } from './http/framing.ts';
+import { isReusable, responseFraming, type ResponseFraming } from './http/framing.ts';
 import { type ResponseHeadBytes } from './http/head.ts';
-import { ResponseHeads } from './http/h1/mend.ts';
+import { createMendingReader, isRepairable } from './http/h1/mend.ts';
+import { giveBackResponseReader, type HeadReader, takeResponseReader } from './http/h1/read-head.ts';
 import { Malformed } from './http/h1/scan.ts';
 import { fieldSection, isOneLine, isOneTarget, trailersToPass } from './http/h1/write.ts';
 import { PendingBytes } from './http/server/h1-request.ts';
@@ -23,6 +24,47 @@ import type { UpstreamRequest } from './request.ts';
 import { ResponseHandler, type Transport } from './response.ts';
 
 const noTrailers: RawFields = [];
+
+/**
+ * Reads the heads of the responses to one request: interim ones, and the final one. If the strict reader
+ * refuses a head, repairs it and those behind it (decision 136).
+ */
+export class ResponseHeads {
+  /** Framing of the last head. */
+  framing!: ResponseFraming;
+  /** True if heads are repaired. Then the connection must not be used again. */
+  isMended = false;
+  readonly #method: string;
+  readonly #limits: Limits;
+  #reader: HeadReader<ResponseHeadBytes>;
+
+  /** @param method of the request */
+  constructor(method: string, limits: Limits) {
+    this.#method = method;
+    this.#limits = limits;
+    this.#reader = takeResponseReader(limits);
+  }
+
+  /** See `HeadReader.read`. A head is valid until the next call, or until `release`. */
+  read(bytes: Buffer, start: number, end: number): ReturnType<HeadReader<ResponseHeadBytes>['read']> {
+    const head = this.#reader.read(bytes, start, end);
+    if (head === 'incomplete') return head;
+    const framing = head instanceof Malformed ? head : responseFraming(head, this.#method);
+    if (!(framing instanceof Malformed)) {
+      this.framing = framing;
+      return head;
+    }
+    if (this.isMended || !isRepairable(framing.fault)) return framing;
+    this.isMended = true;
+    this.#reader = createMendingReader(this.#method, this.#limits);
+    return this.read(bytes, start, end);
+  }
+
+  /** Gives the reader back after a complete head. Nothing may be read after that. */
+  release(): void {
+    if (!this.isMended) giveBackResponseReader(this.#reader, this.#limits);
+  }
+}
 
 /** Events of a response, in their order. */
 interface ResponseSink {

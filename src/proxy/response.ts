@@ -23,7 +23,7 @@ import {
   mayBeJson,
   readExpiredHead,
 } from './expired.ts';
-import { limitTools } from './tool-list.ts';
+import { ToolListReply } from './tool-list.ts';
 import type { UpstreamRequest } from './request.ts';
 
 /** Reports whether a status says that the credential was not enough (RFC 6750 §3.1). */
@@ -35,7 +35,7 @@ const idempotent: ReadonlySet<string> = new Set(['PUT', 'DELETE', 'PROPFIND', 'R
 
 /**
  * Reports whether a request has the same effect if it is processed twice: by its method (RFC 9110 §9.2.2), or
- * because its only key makes a server skip the second one. An empty key, and one of several, may not do that.
+ * because its only key makes a server skip the second one. An empty key may not do that, nor one of several.
  */
 export function isIdempotent({ method, fields }: Pick<UpstreamRequest, 'method' | 'fields'>): boolean {
   if (safeMethods.has(method) || idempotent.has(method)) return true;
@@ -264,7 +264,9 @@ export class ResponseHandler {
       return;
     }
     const { reply, request } = this.#context;
-    const into = limitTools(reply, this, request);
+    const { isListed } = request;
+    const into =
+      isListed === undefined ? reply : new ToolListReply(reply, this, request.method === 'GET', isListed);
     this.#into = this.#isGuarded(status) ? guardReply(this.#guardedExchange(into), status, this) : into;
     const forwarded = this.#forwardable(fields);
     this.#into.head(status, reason, hint.length === 0 ? forwarded : [...forwarded, ...hint]);

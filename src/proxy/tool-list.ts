@@ -1,30 +1,15 @@
 import { type RawFields, valuesOf } from './http/fields.ts';
 import type { Reply } from './http/message.ts';
-import {
-  decodedFields,
-  type GuardedExchange,
-  type GuardOwner,
-  type ReplySink,
-} from './leak-guard/response.ts';
+import { decodedFields, type GuardOwner, type ReplySink } from './leak-guard/response.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { mediaTypeOf } from './policy/text.ts';
 import { EventRewriter, withoutTools } from './policy/tools.ts';
-import type { UpstreamRequest } from './request.ts';
 
 /** Maximum bytes of a list of tools, or of one event. */
 const maxListBytes = 16_777_216;
 
-/** Returns the reply for a response, without forbidden tools if the request may get a list of them. */
-export function limitTools(
-  reply: Reply,
-  owner: GuardOwner,
-  { method, isListed }: Pick<UpstreamRequest, 'method' | 'isListed'>,
-): GuardedExchange['reply'] {
-  return isListed === undefined ? reply : new ToolListReply(reply, owner, method === 'GET', isListed);
-}
-
 /** Removes forbidden tools from an answer to `tools/list`. Refuses an answer that it cannot read. */
-class ToolListReply implements ReplySink {
+export class ToolListReply implements ReplySink {
   readonly #reply: Reply;
   readonly #owner: GuardOwner;
   readonly #isStream: boolean;

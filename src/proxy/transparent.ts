@@ -29,7 +29,7 @@ export interface Redirection {
 /** The method of a request line (RFC 9110 §9.1), as far as it was sent. */
 const methodStart = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+(?: |$)/;
 const hostField = /\r?\nhost:[ \t]*([^\r\n]*?)[ \t]*\r?\n/i;
-/** Also in the forms of a malformed head that a server may read. A grant that is named too often is refused. */
+/** Also in the forms of a malformed head that a server may read. */
 const grantFields = /[\r\n][ \t]*sidekey-grant[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=[\r\n])/gi;
 
 /**

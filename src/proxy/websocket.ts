@@ -4,7 +4,6 @@ import { type RawFields, responseFields, withoutFields } from './http/fields.ts'
 import { type BodyReader, createBodyReader } from './http/h1/body.ts';
 import type { ResponseFraming } from './http/framing.ts';
 import type { ResponseHeadBytes } from './http/head.ts';
-import { ResponseHeads } from './http/h1/mend.ts';
 import { Malformed } from './http/h1/scan.ts';
 import { ownHead } from './http/h1/write.ts';
 import type { EarlyFrames, ExchangeResult, Meter, UpgradeSide } from './http/message.ts';
@@ -16,9 +15,10 @@ import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, authorityText } from './policy/authority.ts';
 import type { Limits } from './policy/limits.ts';
 import { framedFor, type Sending, Upload, upstreamFailure } from './attempt.ts';
+import { ResponseHeads } from './forward-h1.ts';
 import { messageRewriting, type MessageRewriting } from './placeholders/stream.ts';
 import { isRefusal } from './response.ts';
-import { limitTools } from './tool-list.ts';
+import { ToolListReply } from './tool-list.ts';
 
 const upgrading = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
 
@@ -55,7 +55,7 @@ export async function upgrade(
   side: UpgradeSide,
 ): Promise<ExchangeResult> {
   const { authority, method, path, fields, carriesGrant, maxResponse, conceal = (all) => all } = request;
-  const { peer, leakGuard: search, secrets } = request;
+  const { peer, leakGuard: search, secrets, isListed } = request;
   const { protocols } = side;
   const messages = protocols === undefined ? request.messages : undefined;
   // Compressed or otherwise changed frames could not be read (RFC 6455 §9): none of that is offered.
@@ -166,7 +166,8 @@ export async function upgrade(
         finish('broken', why.code);
       },
     };
-    const limited = limitTools(reply, owner, request);
+    const limited =
+      isListed === undefined ? reply : new ToolListReply(reply, owner, method === 'GET', isListed);
     const into = guardReply({ reply: limited, search, secrets, meter, overBound: () => null }, status, owner);
     const hint = isRefusal(status) ? credentials.consentHint(request, conceal(head.raw())) : [];
     into.head(status, head.reason, [...answered, ...hint]);

@@ -125,9 +125,9 @@ interface ConnectAnswer {
 const maxAnswerBytes = 16_384;
 
 /**
- * Parses the complete head of the final response to a CONNECT (RFC 9110 §9.3.6), also in the malformed shapes
- * that are repaired in other responses. Framing fields have no meaning in a response that opens a tunnel. The
- * body of any other response is not read.
+ * Parses the complete head of the final response to a CONNECT (RFC 9110 §9.3.6). Accepts malformed heads as
+ * `mendLines` does. Framing fields have no meaning in a response that opens a tunnel. The body of any other
+ * response is not read.
  *
  * @param bytes all bytes received so far
  */

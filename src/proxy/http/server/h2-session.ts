@@ -265,8 +265,8 @@ function sessionOptions(limits: Limits, extendedConnect: boolean): ServerOptions
   return {
     settings: {
       maxConcurrentStreams: limits.client_streams,
-      // The default (RFC 9113 §6.9.2). If a server leaves it out, urllib3-future 2.25 takes its own value for it,
-      // and its uploads violate flow control.
+      // The default (RFC 9113 §6.9.2). If it is left out, urllib3-future 2.25 uses its own window
+      // instead, and its uploads violate flow control.
       initialWindowSize: 65_535,
       // Counts uncompressed bytes: refuses a compression bomb (RFC 7541 §7.3).
       maxHeaderListSize: limits.head_bytes,
