@@ -1,7 +1,7 @@
 import type { Identity } from '../agents/authentication.ts';
 import { widenRemedy } from '../grants/token-result.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { type Hint, hintOf, remedy } from '../lib/hint.ts';
+import { connectNamed, type Hint, hintOf, remedy, withInput } from '../lib/hint.ts';
 import { denialOf } from './http/problem.ts';
 import { type Authority, authorityText } from './policy/authority.ts';
 import { type Decision, type Denial, unlistedHint, unlistedRule } from './policy/decide.ts';
@@ -39,8 +39,16 @@ async function allowRemedy(
   const [grant] = (await services.grants.find(reference)).filter(caller.reaches);
   const provider = grant && config.provider(grant.provider);
   const audience = provider?.audience.map(parsePattern).filter(isPattern) ?? [];
-  if (grant === undefined || matchesAnyPattern(audience, authority)) return allow;
-  const widen = widenRemedy(grant, host, provider);
+  if (matchesAnyPattern(audience, authority)) return allow;
+  // An agent must not learn whether a grant exists.
+  if (grant === undefined && caller.agent !== null) return allow;
+  const widen =
+    grant === undefined
+      ? withInput(connectNamed(reference, config.provider(reference) !== undefined), {
+          allowed_domains: [host],
+          widen: true,
+        })
+      : widenRemedy(grant, host, provider);
   if (widen === null) return allow;
   return isPlain ? hintOf`${widen}, then ${allow}` : widen;
 }
