@@ -14,6 +14,7 @@ import { type AttemptOutcome, storeAway } from './refresh.ts';
 import type { OpenedGrant } from './registry.ts';
 import { createSourceValues, type SourceValuesParts } from './source-values.ts';
 import {
+  audienceRemedy,
   endWords,
   expiredToken,
   failedToken,
@@ -130,11 +131,11 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
           break;
       }
       const { opened } = standing;
+      const { grant, sealed } = opened;
       if (destination !== undefined)
-        checkAudience(opened.sealed, destination, {
-          grant: opened.grant,
-          provider: options.providers(opened.grant.provider),
-        });
+        checkAudience(opened.sealed, destination, (host) =>
+          audienceRemedy(grant, sealed, host, options.providers(grant.provider)),
+        );
       last = opened;
       const forced = unwanted !== null;
       const refusal = flights.refusalOf(opened);

@@ -1,5 +1,6 @@
 import { defaultUser } from '../domain/grant.ts';
 import type { Placement, Provider } from '../domain/provider.ts';
+import { audienceRemedy } from '../grants/token-result.ts';
 import type { GuardedSecrets } from './leak-guard/patterns.ts';
 import { applyScheme, type CredentialUse } from './schemes/apply.ts';
 import { schemeOf } from './schemes/placement.ts';
@@ -50,8 +51,8 @@ export function applyAlso(
   let request: Pick<AppliedRequest, 'path' | 'fields'> = { path, fields };
   for (const { token, placement } of also) {
     const { sealed, grant } = token;
-    const owner = { grant, provider: provider(grant.provider) };
-    const applied = applyScheme(request, { ...use, sealed, placement, owner, isAdditional: true });
+    const allowHost = (host: string) => audienceRemedy(grant, sealed, host, provider(grant.provider));
+    const applied = applyScheme(request, { ...use, sealed, placement, allowHost, isAdditional: true });
     all.push(applied);
     request = applied;
   }
