@@ -23,8 +23,8 @@ interface Reachable {
 }
 
 /**
- * Returns the action that gives requests to an authority the credential of a grant. A host beyond the audience
- * of the provider needs more than an entry of the map.
+ * Returns the action that gives requests to an authority the credential of a grant. A host beyond the
+ * audience of the provider needs more than an entry of the map.
  *
  * @param reference ID, name or provider of the grant
  */
