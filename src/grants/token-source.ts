@@ -13,6 +13,7 @@ import { RefreshFlights, type RefreshFailure, type RefreshFlightsParts } from '.
 import { type AttemptOutcome, storeAway } from './refresh.ts';
 import { createSourceValues, type SourceValuesParts } from './source-values.ts';
 import {
+  audienceRemedy,
   endWords,
   expiredToken,
   failedToken,
@@ -129,11 +130,11 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
           break;
       }
       const { opened } = standing;
+      const { grant, sealed } = opened;
       if (destination !== undefined)
-        checkAudience(opened.sealed, destination, {
-          grant: opened.grant,
-          provider: options.providers(opened.grant.provider),
-        });
+        checkAudience(opened.sealed, destination, (host) =>
+          audienceRemedy(grant, sealed, host, options.providers(grant.provider)),
+        );
       last = opened;
       const forced = unwanted !== null;
       const refusal = flights.refusalOf(opened);

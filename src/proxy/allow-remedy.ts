@@ -1,7 +1,7 @@
 import type { Identity } from '../agents/authentication.ts';
 import { widenRemedy } from '../grants/token-result.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { type Hint, hintOf, remedy } from '../lib/hint.ts';
+import { connectNamed, type Hint, hintOf, remedy, withInput } from '../lib/hint.ts';
 import { denialOf } from './http/problem.ts';
 import { type Authority, authorityText } from './policy/authority.ts';
 import { type Decision, type Denial, unlistedHint, unlistedRule } from './policy/decide.ts';
@@ -23,8 +23,8 @@ interface Reachable {
 }
 
 /**
- * Returns the action that gives requests to an authority the credential of a grant. A host beyond the audience
- * of the provider needs more than an entry of the map.
+ * Returns the action that gives requests to an authority the credential of a grant. A host beyond the
+ * audience of the provider needs more than an entry of the map.
  *
  * @param reference ID, name or provider of the grant
  */
@@ -41,8 +41,16 @@ async function allowRemedy(
   );
   const provider = grant && config.provider(grant.provider);
   const audience = provider?.audience.map(parsePattern).filter(isPattern) ?? [];
-  if (grant === undefined || matchesAnyPattern(audience, authority)) return allow;
-  const widen = widenRemedy(grant, host, provider);
+  if (matchesAnyPattern(audience, authority)) return allow;
+  // An agent must not learn whether a grant exists.
+  if (grant === undefined && caller.agent !== null) return allow;
+  const widen =
+    grant === undefined
+      ? withInput(connectNamed(reference, config.provider(reference) !== undefined), {
+          allowed_domains: [host],
+          widen: true,
+        })
+      : widenRemedy(grant, host, provider);
   if (widen === null) return allow;
   return isPlain ? hintOf`${widen}, then ${allow}` : widen;
 }

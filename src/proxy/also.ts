@@ -2,6 +2,7 @@ import { noSelectors } from '../agents/authentication.ts';
 import { defaultUser } from '../domain/grant.ts';
 import type { GrantScope } from '../domain/lease.ts';
 import type { Placement, Provider } from '../domain/provider.ts';
+import { audienceRemedy } from '../grants/token-result.ts';
 import type { GuardedSecrets } from './leak-guard/patterns.ts';
 import { applyScheme, type CredentialUse } from './schemes/apply.ts';
 import { schemeOf } from './schemes/placement.ts';
@@ -58,8 +59,8 @@ export function applyAlso(
   let request: Pick<AppliedRequest, 'path' | 'fields'> = { path, fields };
   for (const { token, placement } of also) {
     const { sealed, grant } = token;
-    const owner = { grant, provider: provider(grant.provider) };
-    const applied = applyScheme(request, { ...use, sealed, placement, owner, isAdditional: true });
+    const allowHost = (host: string) => audienceRemedy(grant, sealed, host, provider(grant.provider));
+    const applied = applyScheme(request, { ...use, sealed, placement, allowHost, isAdditional: true });
     all.push(applied);
     request = applied;
   }

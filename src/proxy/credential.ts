@@ -1,6 +1,6 @@
 import type { ExpiredSign } from '../domain/provider.ts';
 import { missingConsent } from '../grants/messages.ts';
-import type { ReadyToken, TokenResult } from '../grants/token-result.ts';
+import { audienceRemedy, type ReadyToken, type TokenResult } from '../grants/token-result.ts';
 import { plainRequest, type RawFields, valuesOf } from './http/fields.ts';
 import { isGuardable } from './leak-guard/patterns.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
@@ -138,7 +138,7 @@ export function applyCredential(request: Request, credential = request.credentia
         sealed,
         placement,
         facts: message,
-        owner: { grant: token.grant, provider: request.provider },
+        allowHost: (host) => audienceRemedy(token.grant, sealed, host, request.provider),
       },
       planned,
     );

@@ -1,11 +1,10 @@
 import { type Credential, type SealedCredential, secretText } from '../../domain/credential.ts';
-import type { Grant } from '../../domain/grant.ts';
-import type { Placement, Provider } from '../../domain/provider.ts';
-import { audienceRemedy } from '../../grants/token-result.ts';
+import type { Placement } from '../../domain/provider.ts';
 import { withoutFields } from '../http/fields.ts';
 import { fieldSection } from '../http/h1/write.ts';
 import type { BodyFraming } from '../http/framing.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import type { Hint } from '../../lib/hint.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import { type DomainPattern, isPattern, matchesAnyPattern, parsePattern } from '../policy/domain-map.ts';
 import { FieldNames, isFieldName, isFieldValue, isReservedFieldName } from '../policy/text.ts';
@@ -19,10 +18,7 @@ import {
   refused,
 } from './scheme.ts';
 
-interface CredentialOwner {
-  readonly grant: Grant;
-  readonly provider: Provider | undefined;
-}
+type AllowHost = (host: string) => Hint;
 
 /** A credential, its placement and its destination. */
 export interface CredentialUse {
@@ -30,8 +26,8 @@ export interface CredentialUse {
   readonly placement: Placement;
   /** The one authority of the request, which is connected to and verified. */
   readonly authority: Authority;
-  /** Grant of the credential and its provider, for the hint of a refusal. */
-  readonly owner?: CredentialOwner;
+  /** Returns the action after which the credential may be sent to a host. */
+  readonly allowHost?: AllowHost;
   /** True if the domain allows its credential over plain `http`. */
   readonly allowPlainHttp?: boolean;
   /** Facts of the message, for schemes that sign it or write into the body. */
@@ -55,13 +51,13 @@ export interface CredentialUse {
  */
 export function applyScheme(
   { path, fields }: Pick<AppliedRequest, 'path' | 'fields'>,
-  { sealed, placement, authority, owner, facts, allowPlainHttp, isAdditional }: CredentialUse,
+  { sealed, placement, authority, allowHost, facts, allowPlainHttp, isAdditional }: CredentialUse,
   planned?: PlannedFields,
 ): AppliedRequest {
   const ready = preparedFor(sealed, placement);
   const { audience, apply, fixed, secrets } = ready;
   const { replaced, removed } = isAdditional === true ? ready.additional : ready;
-  if (!matchesAnyPattern(audience, authority)) throw wrongAudience(sealed, authority, owner);
+  if (!matchesAnyPattern(audience, authority)) throw wrongAudience(sealed, authority, allowHost);
   if (authority.scheme !== 'https' && allowPlainHttp !== true) {
     const sentence = `The credential of this grant does not go over plain http to ${authorityText(authority)}.`;
     const hint = 'use https, or set allow_plain_http: true on the domain';
@@ -86,8 +82,8 @@ export function applyScheme(
 }
 
 /** @throws SidekeyError `policy_violation`: the authority is not in the credential's audience */
-export function checkAudience(sealed: SealedCredential, authority: Authority, owner: CredentialOwner): void {
-  if (!matchesAnyPattern(audienceOf(sealed), authority)) throw wrongAudience(sealed, authority, owner);
+export function checkAudience(sealed: SealedCredential, authority: Authority, allowHost: AllowHost): void {
+  if (!matchesAnyPattern(audienceOf(sealed), authority)) throw wrongAudience(sealed, authority, allowHost);
 }
 
 function audienceOf({ audience }: SealedCredential): readonly DomainPattern[] {
@@ -98,14 +94,12 @@ function audienceOf({ audience }: SealedCredential): readonly DomainPattern[] {
 function wrongAudience(
   sealed: SealedCredential,
   authority: Authority,
-  owner: CredentialOwner | undefined,
+  allowHost: AllowHost | undefined,
 ): SidekeyError {
   const host = authorityText(authority);
   return refused(
     `Wrong audience: the credential of this grant may go to ${sealed.audience.join(', ') || 'no host'}, not to ${host}.`,
-    owner === undefined
-      ? 'add the host to the audience of the provider'
-      : audienceRemedy(owner.grant, sealed, host, owner.provider),
+    allowHost?.(host) ?? 'add the host to the audience of the provider',
   );
 }
 

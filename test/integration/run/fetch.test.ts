@@ -108,25 +108,28 @@ describe('a request', () => {
     expect((await stat(at.at('back'))).size).toBe(size);
   });
 
-  test.each(['desk', 'NOSUCH'])(
-    'that names the grant %s is not sent without its credential',
-    async (grant) => {
-      const { at, upstream } = await fetchHome((_request, response) => response.end(), {
-        proxy: { unmatched: 'tunnel' },
-        domain: { rules: [{ paths: ['/open'], outcome: 'tunnel' }], default: 'allow' },
+  test.each([
+    ['desk', 'domain allow HOST --grant desk'],
+    ['NOSUCH', 'connect PROVIDER --name NOSUCH --allowed-domains HOST --widen'],
+  ])('that names the grant %s is not sent without its credential', async (grant, command) => {
+    const { at, upstream } = await fetchHome((_request, response) => response.end(), {
+      proxy: { unmatched: 'tunnel' },
+      domain: { rules: [{ paths: ['/open'], outcome: 'tunnel' }], default: 'allow' },
+    });
+    const unlisted = `https://other.acme.test:${upstream.authority.split(':')[1]}/`;
+    expect((await at.run(['fetch', grant, unlisted])).stderr).toContain(
+      `→ sidekey ${command.replace('HOST', new URL(unlisted).host)}; or name no grant`,
+    );
+    for (const url of [unlisted, `${upstream.url}/open`]) {
+      expect(await at.run(['fetch', grant, url])).toMatchObject({
+        exit: 4,
+        stdout: '',
+        stderr: expect.stringContaining(grant),
       });
-      const unlisted = `https://other.acme.test:${upstream.authority.split(':')[1]}/`;
-      for (const url of [unlisted, `${upstream.url}/open`]) {
-        expect(await at.run(['fetch', grant, url])).toMatchObject({
-          exit: 4,
-          stdout: '',
-          stderr: expect.stringContaining(grant),
-        });
-      }
-      expect(upstream.connections()).toBe(0);
-      expect(await at.run(['fetch', `${upstream.url}/open`])).toMatchObject({ exit: 0 });
-    },
-  );
+    }
+    expect(upstream.connections()).toBe(0);
+    expect(await at.run(['fetch', `${upstream.url}/open`])).toMatchObject({ exit: 0 });
+  });
 
   test('selects among the grants of a host', async () => {
     const seen: (string | undefined)[] = [];

@@ -8,7 +8,7 @@ it('an upstream failure names the config key of client certificates if the upstr
   expect(upstreamFailure(error, authorityOf('api.example'), false)).toMatchObject({
     code: 'upstream_tls',
     message: `The TLS connection to api.example failed: it wants a client certificate (${code}).`,
-    hint: 'it asks for a client certificate: see upstream.client_certificates',
+    hint: 'see upstream.client_certificates',
   });
   const other = Object.assign(new Error('alert'), { code: 'ERR_SSL_WRONG_VERSION_NUMBER' });
   expect(upstreamFailure(other, authorityOf('api.example'), false).hint).not.toContain('client_certificates');
