@@ -1,5 +1,6 @@
 // Makes versions of Node.js that ignore the proxy variables use them. `NODE_OPTIONS` loads this file into
-// every Node.js, so the syntax is that of old versions. Without `NODE_USE_ENV_PROXY=1`, the file does nothing.
+// every Node.js, so the syntax is that of old versions. Without `NODE_USE_ENV_PROXY=1`, the file does
+// nothing.
 'use strict';
 
 (() => {
@@ -14,8 +15,8 @@
 
   /**
    * Returns the URL of the proxy for a host; null: the host is called directly. Reads entries as the
-   * `EnvHttpProxyAgent` of undici 8 does: CIDR blocks match nothing, and `*.x` does not match `x`. Like http of
-   * Node.js 24, it also accepts `*` among other entries.
+   * `EnvHttpProxyAgent` of undici 8 does: CIDR blocks match nothing, and `*.x` does not match `x`. Like http
+   * of Node.js 24, it also accepts `*` among other entries.
    */
   function proxyOf(isTls, host, port) {
     const entries = (env.no_proxy || env.NO_PROXY || '').toLowerCase().split(/[\s,]+/);
