@@ -22,7 +22,7 @@
     const entries = (env.no_proxy || env.NO_PROXY || '').toLowerCase().split(/[\s,]+/);
     const name = host.toLowerCase().replace(/\.$/, '');
     const isDirect = entries.some((entry) => {
-      const [, text, only] = net.isIPv6(entry) ? [, entry] : /^(.*?)(?::(\d+))?$/.exec(entry);
+      const [, text, only] = net.isIPv6(entry) ? [entry, entry] : /^(.*?)(?::(\d+))?$/.exec(entry);
       const end = text.replace(/^\[(.*)\]$|^\*?\.|\.$/g, '$1');
       if (end === '' || (only !== undefined && Number(only) !== port)) return false;
       return end === '*' || (name === end && text[0] !== '*') || name.endsWith(`.${end}`);
@@ -33,8 +33,8 @@
 
   /** Decodes the user information of a URL to bytes. A `%` without two hexadecimal digits stays. */
   function decodePercent(text) {
-    const byte = (_, digits) => String.fromCharCode(parseInt(digits, 16));
-    return Buffer.from(text.replace(/%([0-9a-f]{2})/gi, byte), 'latin1');
+    const bytes = text.replace(/%([0-9a-f]{2})/gi, (_, digits) => String.fromCharCode(parseInt(digits, 16)));
+    return Buffer.from(bytes, 'latin1');
   }
 
   /** Opens a tunnel to a host. */

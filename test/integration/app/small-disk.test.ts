@@ -140,8 +140,15 @@ test.skipIf(!canBreak || curlMissing !== false)(
       spawnSync(
         'nsenter',
         [
-          ...['--target', String(running.pid), '--mount', `--wd=${at.folder}`],
-          ...[process.execPath, program, ...words, '--config', at.configFile],
+          '--target',
+          String(running.pid),
+          '--mount',
+          `--wd=${at.folder}`,
+          process.execPath,
+          program,
+          ...words,
+          '--config',
+          at.configFile,
         ],
         { encoding: 'utf8', timeout: 20_000, env: { PATH: process.env['PATH'], HOME: at.folder } },
       );
