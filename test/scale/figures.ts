@@ -1,6 +1,6 @@
 /**
- * `npm run scale:figures -- 10000`: measures what so many grants and their use cost a PostgreSQL of this machine, and the
- * processes beside it. docs/internals/scale.md computes with the figures. Needs PostgreSQL.
+ * `npm run scale:figures -- 10000`: measures what so many grants and their use cost a PostgreSQL of this
+ * machine, and the processes beside it. docs/internals/scale.md computes with the figures. Needs PostgreSQL.
  */
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
