@@ -1,5 +1,6 @@
 // Makes versions of Node.js that ignore the proxy variables use them. `NODE_OPTIONS` loads this file into
-// every Node.js, so the syntax is that of old versions. Without `NODE_USE_ENV_PROXY=1`, the file does nothing.
+// every Node.js, so the syntax is that of old versions. Without `NODE_USE_ENV_PROXY=1`, the file does
+// nothing.
 'use strict';
 
 (() => {
@@ -14,14 +15,14 @@
 
   /**
    * Returns the URL of the proxy for a host; null: the host is called directly. Reads entries as the
-   * `EnvHttpProxyAgent` of undici 8 does: CIDR blocks match nothing, and `*.x` does not match `x`. Like http of
-   * Node.js 24, it also accepts `*` among other entries.
+   * `EnvHttpProxyAgent` of undici 8 does: CIDR blocks match nothing, and `*.x` does not match `x`. Like http
+   * of Node.js 24, it also accepts `*` among other entries.
    */
   function proxyOf(isTls, host, port) {
     const entries = (env.no_proxy || env.NO_PROXY || '').toLowerCase().split(/[\s,]+/);
     const name = host.toLowerCase().replace(/\.$/, '');
     const isDirect = entries.some((entry) => {
-      const [, text, only] = net.isIPv6(entry) ? [, entry] : /^(.*?)(?::(\d+))?$/.exec(entry);
+      const [, text, only] = net.isIPv6(entry) ? [entry, entry] : /^(.*?)(?::(\d+))?$/.exec(entry);
       const end = text.replace(/^\[(.*)\]$|^\*?\.|\.$/g, '$1');
       if (end === '' || (only !== undefined && Number(only) !== port)) return false;
       return end === '*' || (name === end && text[0] !== '*') || name.endsWith(`.${end}`);
@@ -32,8 +33,8 @@
 
   /** Decodes the user information of a URL to bytes. A `%` without two hexadecimal digits stays. */
   function decodePercent(text) {
-    const byte = (_, digits) => String.fromCharCode(parseInt(digits, 16));
-    return Buffer.from(text.replace(/%([0-9a-f]{2})/gi, byte), 'latin1');
+    const bytes = text.replace(/%([0-9a-f]{2})/gi, (_, digits) => String.fromCharCode(parseInt(digits, 16)));
+    return Buffer.from(bytes, 'latin1');
   }
 
   /** Opens a tunnel to a host. */

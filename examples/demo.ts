@@ -1,6 +1,6 @@
 /**
- * `npm run demo`: the main job of Sidekey, from end to end, on one screen. Then it stays up to be tried, or ends with
- * `--once`. Exit code 0 where all that it shows was so, 1 where something was not.
+ * `npm run demo`: the main job of Sidekey, from end to end, on one screen. Then it stays up to be tried, or
+ * ends with `--once`. Exit code 0 where all that it shows was so, 1 where something was not.
  */
 import { once } from 'node:events';
 import { parseArgs } from 'node:util';
@@ -44,7 +44,10 @@ async function show(stayUp: boolean, stop: AbortSignal): Promise<void> {
   }
 }
 
-/** Ctrl-C on `npm run` comes twice at once: from the terminal, and from npm. A later one is meant: it ends at once. */
+/**
+ * Ctrl-C on `npm run` comes twice at once: from the terminal, and from npm. A later one is meant: it ends at
+ * once.
+ */
 const sameSignalMs = 500;
 
 function stopSignal(): AbortSignal {

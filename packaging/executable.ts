@@ -54,7 +54,8 @@ execFileSync(process.execPath, ['--build-sea', config], { stdio: ['ignore', 'ign
 chmodSync(join(out, name), 0o755);
 for (const each of [main, config, node]) rmSync(each);
 
-// The licence of Node.js has those of what is in it, such as OpenSSL and V8. It lies in the folder above that of the program.
+// The licence of Node.js has those of what is in it, such as OpenSSL and V8. It lies in the folder above that
+// of the program.
 const ofNode = readFileSync(join(dirname(dirname(process.execPath)), 'LICENSE'), 'utf8');
 const parts = [readFileSync('dist/cli/LICENCES.txt', 'utf8'), `Node.js\n\n${ofNode}`];
 writeFileSync(join(out, 'LICENCES.txt'), parts.join(`\n${'-'.repeat(80)}\n\n`));

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 
 /**
- * `npm run --silent formula -- https://HOST/PATH/OF/A/RELEASE > sidekey.rb`: prints the Homebrew formula of the executables that
- * `packaging/out/SHA256SUMS` lists.
+ * `npm run --silent formula -- https://HOST/PATH/OF/A/RELEASE > sidekey.rb`: prints the Homebrew formula of
+ * the executables that `packaging/out/SHA256SUMS` lists.
  */
 const base = process.argv[2];
 if (base === undefined || !base.startsWith('https://')) {

@@ -3,8 +3,9 @@ import { sep } from 'node:path';
 import { run } from '../src/cli/index.ts';
 
 /**
- * The main of the executable. Its arguments may begin as those of Node.js do when this program starts itself: with an option
- * for a file of variables, and with the program. The demo starts two programs of its own, whose paths lead into the executable.
+ * The main of the executable. Its arguments may begin as those of Node.js do when this program starts itself:
+ * with an option for a file of variables, and with the program. The demo starts two programs of its own,
+ * whose paths lead into the executable.
  */
 const args = process.argv.slice(2);
 const variables = /^--env-file-if-exists=(.*)$/s.exec(args[0] ?? '')?.[1];

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// The launcher. Plain JavaScript that Node.js 20 can read: an older one than 24.15 starts the Node.js of the package.
+// The launcher. Plain JavaScript that Node.js 20 can read: an older one than 24.15 starts the Node.js of the
+// package.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import module from 'node:module';
@@ -18,8 +19,8 @@ async function start() {
   const entry = ['./cli/index.ts', './cli/index.js', '../dist/cli/index.js'].find((each) =>
     existsSync(new URL(each, import.meta.url)),
   );
-  // Not in the shared temporary folder, where others could put code for us to run: whoever may write here may change the
-  // program too. Where nobody may, there is no cache, and a start takes longer.
+  // Not in the shared temporary folder, where others could put code for us to run: whoever may write here may
+  // change the program too. Where nobody may, there is no cache, and a start takes longer.
   module.enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/sidekey', import.meta.url)));
   const { run } = await import(entry);
   process.exitCode = await run(process.argv.slice(2));

@@ -6,8 +6,8 @@ import { rolldown, type OutputChunk } from 'rolldown';
 const importOfOther = /^import (.+) from "(node:[\w/]+)";$/gm;
 
 /**
- * Bundles the program with the libraries that it uses into a few files. A start that reads many hundreds of them takes
- * twice as long (decision 30). The demo is another entry, with the sample API.
+ * Bundles the program with the libraries that it uses into a few files. A start that reads many hundreds of
+ * them takes twice as long (decision 30). The demo is another entry, with the sample API.
  *
  * @param out folder of the output, below the root of a package
  */
@@ -19,7 +19,8 @@ export async function bundleProgram(out: string): Promise<void> {
       'fetch-agent': 'examples/demo/fetch-agent.ts',
     },
     platform: 'node',
-    // A library of the demo evaluates a constant; the sources import some modules late, the bundle has them in one file.
+    // A library of the demo evaluates a constant; the sources import some modules late, the bundle has them
+    // in one file.
     checks: { eval: false, ineffectiveDynamicImport: false },
     plugins: [
       {
@@ -81,8 +82,8 @@ async function licencesOf(chunks: readonly Pick<OutputChunk, 'moduleIds'>[]): Pr
 }
 
 /**
- * Returns the declarations that replace an import. For an import of its own module, Node reads all exports, and some load
- * more modules (decision 30).
+ * Returns the declarations that replace an import. For an import of its own module, Node reads all exports,
+ * and some load more modules (decision 30).
  */
 function taken(names: string, from: string): string {
   const module = `process.getBuiltinModule("${from}")`;

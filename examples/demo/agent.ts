@@ -91,7 +91,10 @@ function runAgent(
   });
 }
 
-/** The message heads in a trace as `curl -v` writes it: `> ` before what was sent, `< ` before what was received. */
+/**
+ * The message heads in a trace as `curl -v` writes it: `> ` before what was sent, `< ` before what was
+ * received.
+ */
 function headsIn(trace: string, mark: '>' | '<'): string[][] {
   const heads: string[][] = [];
   let head: string[] = [];

@@ -34,8 +34,8 @@ export interface Ticket {
 export const path = '/tickets?assignee=me';
 
 /**
- * Has the agent ask for its tickets, and checks what the whole demo is about: no credential left the agent, and the
- * API received one. Throws `DemoFailure` where it was otherwise.
+ * Has the agent ask for its tickets, and checks what the whole demo is about: no credential left the agent,
+ * and the API received one. Throws `DemoFailure` where it was otherwise.
  *
  * @param after number of the last audit line that is known
  */
@@ -94,7 +94,9 @@ export async function callTickets(
   };
 }
 
-/** What a caller of the proxy gets: the status, and the code of a refusal. `userInfo`: `name:token`, or empty. */
+/**
+ * What a caller of the proxy gets: the status, and the code of a refusal. `userInfo`: `name:token`, or empty.
+ */
 export async function answerTo(
   { proxy }: Stage,
   { url, userInfo }: { readonly url: string; readonly userInfo: string },

@@ -7,8 +7,8 @@ export function mirrorOf(issuer: string): string {
 }
 
 /**
- * The demo's config file: what the embedded defaults do not say. Store, key, CA and audit are where they are by
- * default, in `../data` and `../certs`.
+ * The demo's config file: what the embedded defaults do not say. Store, key, CA and audit are where they are
+ * by default, in `../data` and `../certs`.
  */
 export function configText({ listen, helpdesk }: { listen: string; helpdesk: Helpdesk }): string {
   const { issuer, host, clientId } = helpdesk;

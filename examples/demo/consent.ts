@@ -15,8 +15,9 @@ export const alice = { user: 'alice@acme.test', password: 'demo1234' };
 const redirectUri = 'http://127.0.0.1/callback';
 
 /**
- * Makes a grant by an authorization-code exchange with PKCE: Sidekey begins the flow, alice signs in and consents in
- * her browser, and Sidekey exchanges the code that comes back, on the same guarded way out as every other request.
+ * Makes a grant by an authorization-code exchange with PKCE: Sidekey begins the flow, alice signs in and
+ * consents in her browser, and Sidekey exchanges the code that comes back, on the same guarded way out as
+ * every other request.
  */
 export async function grantByConsent({ proxy, browser }: Stage, { now }: Clock): Promise<Grant> {
   const config = proxy.config();

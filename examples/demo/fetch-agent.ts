@@ -1,6 +1,6 @@
 /**
- * A client for machines without curl: Node's own fetch, which takes the proxy from the environment. Like `curl -v` it
- * tells on stderr what it sent and received, and writes the body to stdout.
+ * A client for machines without curl: Node's own fetch, which takes the proxy from the environment. Like
+ * `curl -v` it tells on stderr what it sent and received, and writes the body to stdout.
  *
  *     HTTPS_PROXY=… NODE_EXTRA_CA_CERTS=… NODE_USE_ENV_PROXY=1 node examples/demo/fetch-agent.ts URL
  */

@@ -11,7 +11,9 @@ export interface Folder {
   remove(): Promise<void>;
 }
 
-/** Makes a fresh folder for the owner alone (mkdtemp: 0700). It goes when the process exits, however it does. */
+/**
+ * Makes a fresh folder for the owner alone (mkdtemp: 0700). It goes when the process exits, however it does.
+ */
 export async function makeFolder(): Promise<Folder> {
   const path = await mkdtemp(join(tmpdir(), 'sidekey-demo-'));
   const atExit = (): void => rmSync(path, { recursive: true, force: true });

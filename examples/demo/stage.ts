@@ -36,7 +36,9 @@ export interface StageOptions {
 
 const host = '127.0.0.1';
 
-/** Starts the sample company, and the proxy on the defaults of an empty config. Nothing stays where it fails. */
+/**
+ * Starts the sample company, and the proxy on the defaults of an empty config. Nothing stays where it fails.
+ */
 export async function openStage(options: StageOptions): Promise<Stage> {
   await using opened = new AsyncDisposableStack();
   const folder = opened.adopt(await makeFolder(), (it) => it.remove());
@@ -72,7 +74,9 @@ async function openHelpdesk({ ports, accessTokenTtl }: StageOptions): Promise<He
   }
 }
 
-/** The port stands in the config file before the proxy takes it, and someone else may be quicker: a few tries. */
+/**
+ * The port stands in the config file before the proxy takes it, and someone else may be quicker: a few tries.
+ */
 async function openProxy(configFile: string, helpdesk: Helpdesk, options: StageOptions): Promise<Proxy> {
   const { ports, clock, log } = options;
   for (let tries = 1; ; tries += 1) {

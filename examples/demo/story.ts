@@ -26,8 +26,8 @@ export interface StoryParts {
 }
 
 /**
- * The story that the demo tells: the five promises of the README, each with what shows it. Whatever is shown was
- * checked first; `DemoFailure` where it is not so.
+ * The story that the demo tells: the five promises of the README, each with what shows it. Whatever is shown
+ * was checked first; `DemoFailure` where it is not so.
  */
 export async function tellStory(parts: StoryParts): Promise<void> {
   const grant = await consent(parts);

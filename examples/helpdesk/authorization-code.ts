@@ -78,7 +78,9 @@ export async function requestTokens(
   return body as unknown as TokenResponse;
 }
 
-/** Exchanges the code that came back in a redirect for tokens, once state and issuer (RFC 9207) are checked. */
+/**
+ * Exchanges the code that came back in a redirect for tokens, once state and issuer (RFC 9207) are checked.
+ */
 export async function exchangeCode(
   connection: Connection,
   client: ClientCredentials,

@@ -14,7 +14,8 @@ export async function readBody(request: IncomingMessage): Promise<Buffer | null>
     chunks.push(bytes);
   }
   if (size > maxBodyBytes) {
-    // The rest is read and dropped: a connection that closes on a client still sending may lose it the answer.
+    // The rest is read and dropped: a connection that closes on a client still sending may lose it the
+    // answer.
     request.resume();
     return null;
   }

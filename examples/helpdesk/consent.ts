@@ -19,9 +19,10 @@ export class SignInError extends Error {
 const mostSteps = 15;
 
 /**
- * The person's part of an authorization: opens the URL, signs in, answers the consent page, and follows redirects
- * within the issuer. Returns the first address outside of it: the client's redirect URI with `code` or `error`.
- * Throws `SignInError` where a page says that it did not work. A jar that is passed in stays signed in.
+ * The person's part of an authorization: opens the URL, signs in, answers the consent page, and follows
+ * redirects within the issuer. Returns the first address outside of it: the client's redirect URI with `code`
+ * or `error`. Throws `SignInError` where a page says that it did not work. A jar that is passed in stays
+ * signed in.
  */
 export async function consentAs(
   authorizationUrl: URL,

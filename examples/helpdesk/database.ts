@@ -4,7 +4,10 @@ import { DatabaseSync } from 'node:sqlite';
 /** An open SQLite database. */
 export type SqliteDatabase = DatabaseSync;
 
-/** Opens the helpdesk's database; without a path it lives in memory. A file is the owner's alone (it holds tokens). */
+/**
+ * Opens the helpdesk's database; without a path it lives in memory. A file is the owner's alone (it holds
+ * tokens).
+ */
 export function openDatabase(path?: string): SqliteDatabase {
   if (path !== undefined) {
     // SQLite gives its journal files the mode of the database file.

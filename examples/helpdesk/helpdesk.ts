@@ -21,9 +21,14 @@ export interface HelpdeskOptions {
   readonly port?: number;
   /** The name that clients reach it by: in the issuer, and in the certificate. */
   readonly issuerHost?: string;
-  /** PEM. Without it, a fresh authority and leaf are made. `ca`: what clients trust, where `cert` is not that. */
+  /**
+   * PEM. Without it, a fresh authority and leaf are made. `ca`: what clients trust, where `cert` is not that.
+   */
   readonly tls?: { readonly key: string; readonly cert: string; readonly ca?: string };
-  /** Lifetime of access tokens, in whole seconds. It counts from the last full second: the end may come up to one early. */
+  /**
+   * Lifetime of access tokens, in whole seconds. It counts from the last full second: the end may come up to
+   * one early.
+   */
   readonly accessTokenTtl?: number;
   readonly clientSecret?: string;
   /** More redirect URIs for the client `sidekey`, besides `/callback` on any loopback port. */

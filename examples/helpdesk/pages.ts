@@ -57,7 +57,8 @@ const styleHash = createHash('sha256').update(style).digest('base64');
 
 /**
  * Headers of every page: it loads nothing, cannot be framed, and its forms go to this server alone.
- * Browsers hold `form-action` against the redirect that follows a form too, so the client's address is let through.
+ * Browsers hold `form-action` against the redirect that follows a form too, so the client's address is let
+ * through.
  */
 export function pageHeaders(returnsTo?: string): Record<string, string> {
   const target = returnsTo === undefined ? '' : ` ${formTarget(returnsTo)}`;

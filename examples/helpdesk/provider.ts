@@ -38,7 +38,10 @@ export function sidekeyClient(secret: string, redirectUris: readonly string[]): 
   };
 }
 
-/** The same without a secret, as an app is that anybody may install (RFC 8252 §8.4): PKCE alone protects its codes. */
+/**
+ * The same without a secret, as an app is that anybody may install (RFC 8252 §8.4): PKCE alone protects its
+ * codes.
+ */
 export function publicClient(redirectUris: readonly string[]): ClientMetadata {
   const { client_secret: _secret, ...client } = sidekeyClient('', redirectUris);
   return {
@@ -61,7 +64,10 @@ interface ProviderParts {
 const hour = 3600;
 const fortnight = 14 * 24 * hour;
 
-/** The OAuth server: authorization code with PKCE, refresh tokens that rotate and work once, client credentials. */
+/**
+ * The OAuth server: authorization code with PKCE, refresh tokens that rotate and work once, client
+ * credentials.
+ */
 export function createProvider(parts: ProviderParts): Provider {
   const provider = new Provider(parts.issuer, {
     adapter: parts.adapter,

@@ -9,7 +9,8 @@ export interface Reached {
 }
 
 /**
- * Makes a home for Sidekey whose config reaches this helpdesk, so that nobody has to edit a file. One that is there stays.
+ * Makes a home for Sidekey whose config reaches this helpdesk, so that nobody has to edit a file. One that is
+ * there stays.
  *
  * @returns its path, for `SIDEKEY_HOME`
  */

@@ -9,8 +9,8 @@ import { authenticate, findUser } from './users.ts';
 
 /**
  * The pages between the authorization request and its answer: who are you, and do you allow this?
- * `GET /interaction/ID` shows the page that is due, `POST /interaction/ID` takes its form. The provider's cookie
- * ties the interaction to one browser; SameSite=Lax keeps other sites from posting to it.
+ * `GET /interaction/ID` shows the page that is due, `POST /interaction/ID` takes its form. The provider's
+ * cookie ties the interaction to one browser; SameSite=Lax keeps other sites from posting to it.
  */
 export async function signIn(
   provider: Provider,

@@ -63,7 +63,9 @@ const schema = `
 
 const changeable: readonly Changeable[] = ['title', 'description', 'team', 'status', 'priority', 'assignee'];
 
-/** The tickets in this database; a database without any gets the sample's twelve. `now` is in milliseconds. */
+/**
+ * The tickets in this database; a database without any gets the sample's twelve. `now` is in milliseconds.
+ */
 export function openTickets(database: SqliteDatabase, now: () => number): Tickets {
   database.exec(schema);
   const timestamp = (): string => new Date(now()).toISOString();

@@ -32,7 +32,10 @@ export interface TokenEndpoint {
   handle(request: IncomingMessage, response: ServerResponse): Promise<void>;
 }
 
-/** Stands before the provider's token endpoint. `breakConnection` must cut a request's connection with a reset. */
+/**
+ * Stands before the provider's token endpoint. `breakConnection` must cut a request's connection with a
+ * reset.
+ */
 export function tokenEndpoint(
   provider: (request: IncomingMessage, response: ServerResponse) => Promise<void>,
   breakConnection: (request: IncomingMessage) => void,

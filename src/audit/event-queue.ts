@@ -167,8 +167,10 @@ export function createEventQueue({ file, writer, fsync, onWritten, now, logger }
   }
 
   function notDurable(error: unknown): void {
+    // Logs once instead of for every attempt.
+    if (syncFault === undefined)
+      logger?.error({ err: error, file }, `The audit log ${file} cannot be made durable.`);
     syncFault = error as Error;
-    logger?.error({ err: error, file }, `The audit log ${file} cannot be made durable.`);
   }
 
   /** Handles a failed write, which wrote no event: rejects the calls of `append`, and keeps the notes. */

@@ -151,8 +151,8 @@ function gzip(bytes: Buffer, max: number): Decoded {
 }
 
 /**
- * `deflate` is the zlib format (RFC 9110 §8.4.1.2). Without it (RFC 1951), the bytes have no signature, and may
- * begin as text that another server would read.
+ * `deflate` is the zlib format (RFC 9110 §8.4.1.2). Without it (RFC 1951), the bytes have no signature, and
+ * may begin as text that another server would read.
  */
 function deflate(bytes: Buffer, max: number): Decoded {
   // The header of zlib may also begin a stored block, which has its length twice (RFC 1951 §3.2.4).

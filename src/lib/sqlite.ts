@@ -1,5 +1,5 @@
-import { accessSync, constants, opendirSync, statfsSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { mkdtempSync, opendirSync, rmdirSync, statfsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { DatabaseSync, type DatabaseSyncOptions, type SQLOutputValue } from 'node:sqlite';
 import { isSystemError, type Obstacle, obstacleOf, obstacles } from './errors.ts';
@@ -109,14 +109,18 @@ export function sqliteObstacle(path: string, error: unknown): Obstacle | undefin
 /** Less does not hold the shared memory of SQLite, which grows by 32 KiB. */
 const minFreeBytes = 65_536;
 
-/** Returns why a folder takes no further file; undefined if it does. */
+/**
+ * Returns why a folder takes no further file; undefined if it does. Creates an entry and removes it: after an
+ * error of the disk, Linux refuses to write although the permissions and the mount allow it.
+ */
 function folderObstacle(folder: string): Obstacle | undefined {
   try {
-    accessSync(folder, constants.W_OK);
     opendirSync(folder).closeSync();
     const { blocks, bavail, bsize, files, ffree } = statfsSync(folder);
     const isFull = (blocks > 0 && bavail * bsize < minFreeBytes) || (files > 0 && ffree === 0);
-    return isFull ? byCode.FULL : undefined;
+    if (isFull) return byCode.FULL;
+    rmdirSync(mkdtempSync(join(folder, '.sidekey-')));
+    return undefined;
   } catch (error) {
     if (isSystemError(error, 'EACCES', 'EPERM')) return noAccess;
     return isSystemError(error, 'ENOENT') ? gone : obstacleOf(error);

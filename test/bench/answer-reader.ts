@@ -1,4 +1,6 @@
-/** Reads answers just far enough to know where each ends: what the load client does most, so it does little. */
+/**
+ * Reads answers just far enough to know where each ends: what the load client does most, so it does little.
+ */
 
 type Where = 'head' | 'body' | 'chunk-size' | 'chunk' | 'chunk-end' | 'trailer';
 

@@ -1,6 +1,7 @@
 /**
- * `npm run bench -- --section api`: 1,000 calls of the API a second beside 200 requests a second through the proxy, and the
- * same requests without the calls, interleaved. Both are open loops: a latency counts from the time at which a call was due.
+ * `npm run bench -- --section api`: 1,000 calls of the API a second beside 200 requests a second through the
+ * proxy, and the same requests without the calls, interleaved. Both are open loops: a latency counts from the
+ * time at which a call was due.
  */
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';

@@ -1,7 +1,9 @@
 /**
- * Seconds of `audit query` on a large log, by the clock and of the processor: node test/bench/audit-query.ts [--smoke | --lines N] [--plain] [--keep FOLDER]
+ * Seconds of `audit query` on a large log, by the clock and of the processor: node test/bench/audit-query.ts
+ * [--smoke | --lines N] [--plain] [--keep FOLDER]
  *
- * Agents work in sessions, eight at a time: a session calls two hosts some hundred times. Each exchange has two lines.
+ * Agents work in sessions, eight at a time: a session calls two hosts some hundred times. Each exchange has
+ * two lines.
  */
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';

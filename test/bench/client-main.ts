@@ -16,7 +16,10 @@ export interface LoadFigures {
   readonly failures: number;
   /** CPU of the client itself, microseconds. */
   readonly clientMicros: number;
-  /** The share of the window in which the client had something to do: from 0.9 on it was what limited the rate. */
+  /**
+   * The share of the window in which the client had something to do: from 0.9 on it was what limited the
+   * rate.
+   */
   readonly clientBusy: number;
 }
 
@@ -95,7 +98,10 @@ const tasks = {
     idle = null;
   },
 
-  /** Knocks until a program lets in, then asks it once. Answers when both came about, in milliseconds since the epoch. */
+  /**
+   * Knocks until a program lets in, then asks it once. Answers when both came about, in milliseconds since
+   * the epoch.
+   */
   async firstAnswer(target: LoadTarget, path: string, patienceMs: number) {
     const giveUp = performance.now() + patienceMs;
     const question = questionOf(target, path, kilobyteLength);

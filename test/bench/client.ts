@@ -3,7 +3,10 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { Tasks } from './client-main.ts';
 
-/** The load client in a process of its own: what it does costs no subject and no other client anything but the machine. */
+/**
+ * The load client in a process of its own: what it does costs no subject and no other client anything but the
+ * machine.
+ */
 export interface LoadClient {
   /** @throws Error where the task fails, takes more than two minutes, or the client ends */
   do<Task extends keyof Tasks>(task: Task, ...args: Parameters<Tasks[Task]>): ReturnType<Tasks[Task]>;

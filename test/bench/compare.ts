@@ -68,7 +68,9 @@ export async function compare({ plan, only, rows, markdown, json }: Comparison):
   }
 }
 
-/** Starts a subject. Answers why a peer cannot take part; without Sidekey itself there is nothing to compare. */
+/**
+ * Starts a subject. Answers why a peer cannot take part; without Sidekey itself there is nothing to compare.
+ */
 async function setUp(ground: Ground, subject: Subject): Promise<Stand | string> {
   try {
     return await startInstance(ground, subject, await prepareInstance(ground, subject, 'main'));
@@ -167,8 +169,8 @@ class Trial {
   }
 
   /**
-   * One sample, of a window in which the machine was quiet where there is one in `plan.retries` more. A peer that fails
-   * leaves a gap; wrong answers of anybody, and a failure of Sidekey, fail the run.
+   * One sample, of a window in which the machine was quiet where there is one in `plan.retries` more. A peer
+   * that fails leaves a gap; wrong answers of anybody, and a failure of Sidekey, fail the run.
    */
   async #take({ id, title }: Subject, measure: string, take: () => Promise<Sample>): Promise<void> {
     try {

@@ -1,6 +1,6 @@
 /**
- * Cost of a decision in nanoseconds, with 1, 100 and 10,000 domains, each with the rules of a policy. The cost
- * must not grow with the map. A part of `npm run bench`; alone: `npm run bench -- --section decide`.
+ * Cost of a decision in nanoseconds, with 1, 100 and 10,000 domains, each with the rules of a policy. The
+ * cost must not grow with the map. A part of `npm run bench`; alone: `npm run bench -- --section decide`.
  */
 import { createDisplay, table } from '../../src/cli/display.ts';
 import { parseConfig } from '../../src/config/load.ts';

@@ -1,11 +1,14 @@
 /**
- * Cost of the counters of an exchange, in nanoseconds, and its share of the CPU time that an exchange may take,
- * which must stay below 2 %. A part of `npm run bench`; alone: `npm run bench -- --section figures`.
+ * Cost of the counters of an exchange, in nanoseconds, and its share of the CPU time that an exchange may
+ * take, which must stay below 2 %. A part of `npm run bench`; alone: `npm run bench -- --section figures`.
  */
 import { createDisplay, table } from '../../src/cli/display.ts';
 import { ProcessFigures } from '../../src/proxy/telemetry/figures.ts';
 
-/** Nanoseconds of CPU of the leanest exchange that is a goal: 1.5 × those of the bare relay (docs/performance.md). */
+/**
+ * Nanoseconds of CPU of the leanest exchange that is a goal: 1.5 × those of the bare relay
+ * (docs/performance.md).
+ */
 const exchangeNs = 39_000;
 
 /** Counts exchanges as `proxy/exchange.ts` does: three looks at the clock, two audit events, the counts. */

@@ -26,7 +26,8 @@ export async function prepareGround(
   const token = 'bench-token-0123456789abcdef';
   const file = (name: string) => join(folder, name);
   const authority = makeAuthority('Bench Root', validFor(30, Date.now()));
-  // Servers that give up their rights after the start have to reach their files; what is secret has folders of its own.
+  // Servers that give up their rights after the start have to reach their files; what is secret has folders
+  // of its own.
   await chmod(folder, 0o711);
   await mkdir(file('www'));
   await writeFile(file('www/1k'), 'x'.repeat(kilobyteLength));

@@ -1,7 +1,7 @@
 /**
- * Cost of the HTTP/1.1 codec beside Node's own parser, measured in turns in one run: nanoseconds per head of a
- * usual request and response, microseconds per megabyte of a chunked body. A part of `npm run bench`; alone:
- * `npm run bench -- --section h1`.
+ * Cost of the HTTP/1.1 codec beside Node's own parser, measured in turns in one run: nanoseconds per head of
+ * a usual request and response, microseconds per megabyte of a chunked body. A part of `npm run bench`;
+ * alone: `npm run bench -- --section h1`.
  */
 import { createDisplay, table } from '../../src/cli/display.ts';
 import { requestFields, responseFields, valuesOf } from '../../src/proxy/http/fields.ts';

@@ -1,7 +1,7 @@
 /**
- * Throughput of the leak guard in megabytes per second, with tokens of three lengths, beside a copy of the same
- * bytes, measured in turns in one run; and the cost of a response that is not searched. A part of `npm run bench`; alone:
- * `npm run bench -- --section leak-guard`.
+ * Throughput of the leak guard in megabytes per second, with tokens of three lengths, beside a copy of the
+ * same bytes, measured in turns in one run; and the cost of a response that is not searched. A part of `npm
+ * run bench`; alone: `npm run bench -- --section leak-guard`.
  */
 import { hash } from 'node:crypto';
 import { createDisplay, table } from '../../src/cli/display.ts';

@@ -19,8 +19,8 @@ export interface Load {
 export const kilobyteLength = 1_024;
 
 /**
- * Opens the connections (CONNECT, then TLS, as an agent would) and has them ready. The client speaks just enough
- * HTTP/1.1 to count answers, so that it leaves the machine to what is measured.
+ * Opens the connections (CONNECT, then TLS, as an agent would) and has them ready. The client speaks just
+ * enough HTTP/1.1 to count answers, so that it leaves the machine to what is measured.
  */
 export async function openLoad(
   target: LoadTarget,

@@ -57,7 +57,10 @@ function readStat(): Stat | null {
   }
 }
 
-/** The first line of `/proc/stat`: user, nice, system, idle, iowait, irq, softirq, steal, and guests, which user has too. */
+/**
+ * The first line of `/proc/stat`: user, nice, system, idle, iowait, irq, softirq, steal, and guests, which
+ * user has too.
+ */
 export function statOf(line: string): Stat {
   const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0, steal = 0] = line
     .split(/\s+/)

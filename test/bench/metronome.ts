@@ -1,6 +1,6 @@
 /**
- * A thread that only keeps time, in fractions of a millisecond: timers of the event loop have none. It says the number of
- * each beat when its time has come, and never waits for anybody.
+ * A thread that only keeps time, in fractions of a millisecond: timers of the event loop have none. It says
+ * the number of each beat when its time has come, and never waits for anybody.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 

@@ -5,9 +5,9 @@ import type { LoadResult } from './load.ts';
 import type { Beats } from './metronome.ts';
 
 /**
- * An open loop: questions are due at fixed times, whether earlier ones were answered or not, and the latency counts from
- * when a question was due. So one long pause is seen by all who would have asked in it (no coordinated omission). What
- * cannot keep up is given as much time again.
+ * An open loop: questions are due at fixed times, whether earlier ones were answered or not, and the latency
+ * counts from when a question was due. So one long pause is seen by all who would have asked in it (no
+ * coordinated omission). What cannot keep up is given as much time again.
  */
 export async function runPaced(
   target: LoadTarget,

@@ -17,7 +17,10 @@ export interface Running {
 export interface StartOptions {
   /** Variables added to the environment of the bench. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Signal that stops the program; default: SIGTERM. SIGKILL is for slow ones that leave nothing that matters. */
+  /**
+   * Signal that stops the program; default: SIGTERM. SIGKILL is for slow ones that leave nothing that
+   * matters.
+   */
   readonly endsBy?: 'SIGTERM' | 'SIGKILL';
 }
 
@@ -75,7 +78,9 @@ export function spawnProgram(
   };
 }
 
-/** User and system time of a process, its children and those that it has waited for, in microseconds (Linux). */
+/**
+ * User and system time of a process, its children and those that it has waited for, in microseconds (Linux).
+ */
 export function cpuMicrosOf(pid: number): number {
   return familyOf(pid).reduce((sum, member) => sum + ticksOf(member), 0) * (1e6 / ticksPerSecond);
 }
@@ -108,7 +113,9 @@ export function isInstalled(program: string): boolean {
   }
 }
 
-/** The first number with a dot that a program says when it is asked for its version; empty where it says none. */
+/**
+ * The first number with a dot that a program says when it is asked for its version; empty where it says none.
+ */
 export function versionOf(program: string, option: string): string {
   try {
     const said = execFileSync(program, [option], { encoding: 'utf8', env: { ...process.env, PATH: path } });
@@ -157,7 +164,10 @@ function familyOf(pid: number): number[] {
   return [pid, ...children.flatMap(familyOf)];
 }
 
-/** Fields 14 to 17 of /proc/PID/stat: utime, stime, and those of children that have ended, cutime and cstime (proc(5)). */
+/**
+ * Fields 14 to 17 of /proc/PID/stat: utime, stime, and those of children that have ended, cutime and cstime
+ * (proc(5)).
+ */
 function ticksOf(pid: number): number {
   const stat = readOr(`/proc/${pid}/stat`);
   const times = stat

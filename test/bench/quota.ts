@@ -1,6 +1,7 @@
 /**
- * Cost of a limit for a request: without a limit, counted in memory, and counted in the file that the processes
- * of a machine share. The blocks are timed turn by turn, and each figure is the best of its blocks; read the ratios.
+ * Cost of a limit for a request: without a limit, counted in memory, and counted in the file that the
+ * processes of a machine share. The blocks are timed turn by turn, and each figure is the best of its blocks;
+ * read the ratios.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

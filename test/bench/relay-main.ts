@@ -1,6 +1,7 @@
 /**
- * A relay that replaces `Authorization` and does nothing else: it knows nobody, decides and records nothing, and takes
- * every message for a good one. What it costs is what Node's TLS sockets cost; no proxy on them can be below it.
+ * A relay that replaces `Authorization` and does nothing else: it knows nobody, decides and records nothing,
+ * and takes every message for a good one. What it costs is what Node's TLS sockets cost; no proxy on them can
+ * be below it.
  *
  * `node relay-main.ts PORT LEAF.pem LEAF.key ROOT.pem`; the token is in `BENCH_TOKEN`.
  */

@@ -21,9 +21,9 @@ interface Row {
   readonly figure: string;
   readonly digits: number;
   /**
-   * `median` of the rounds; `best`: the least, for what others on the machine can only add to; `added`: the median of
-   * what the subject has more than the way without a proxy in the same round; `spread`: the least and the largest of the
-   * rounds; or a ratio of bests to another subject.
+   * `median` of the rounds; `best`: the least, for what others on the machine can only add to; `added`: the
+   * median of what the subject has more than the way without a proxy in the same round; `spread`: the least
+   * and the largest of the rounds; or a ratio of bests to another subject.
    */
   readonly of: 'median' | 'best' | 'added' | 'spread' | { readonly dividedBy: readonly string[] };
 }

@@ -1,18 +1,21 @@
 /**
- * `npm run bench`: measures the cost of an exchange through Sidekey and through other proxies, interleaved in one run.
- * The figure to trust is CPU an exchange: user and system time of the program on the way, which a busy machine hardly
- * changes. Read the ratios, not the absolute figures.
+ * `npm run bench`: measures the cost of an exchange through Sidekey and through other proxies, interleaved in
+ * one run. The figure to trust is CPU an exchange: user and system time of the program on the way, which a
+ * busy machine hardly changes. Read the ratios, not the absolute figures.
  *
- * Programs to compare with: `apt-get install nginx squid-openssl tinyproxy mitmproxy`, `npm ci --prefix test/bench/peers`, and
- * small programs around goproxy, hudsucker and proxy.py. A run names those that are missing, with the command that makes them.
+ * Programs to compare with: `apt-get install nginx squid-openssl tinyproxy mitmproxy`, `npm ci --prefix
+ * test/bench/peers`, and small programs around goproxy, hudsucker and proxy.py. A run names those that are
+ * missing, with the command that makes them.
  *
- * Options: `--only` names of subjects, with commas: direct, tunnel, tinyproxy, bump, goproxy, hudsucker, proxy.py, mitmproxy,
- * sandbox-runtime, mockttp, http-mitm-proxy, http-proxy-3, relay, sidekey, sidekey-workers, sidekey-tunnel;
- * `--rows exchange,single,paced,bulk,tunnels,cold,idle,start`, `--seconds N` a window (default 2), `--rounds N` (default 3),
- * `--warm N` seconds of load on each subject before the first (default 10), `--connections N` (default 64), `--markdown`,
- * `--json FILE` (every sample), `--smoke` (one short round of every section: that it runs at all), `--section
- * compare|decide|figures|h1|leak-guard|schemes|cost|api|soak|all` (default: compare, the table), `--gigabytes N` of the soak each way (default 0.5), `--top N`
- * entries of each profile of the section cost (default: none).
+ * Options: `--only` names of subjects, with commas: direct, tunnel, tinyproxy, bump, goproxy, hudsucker,
+ * proxy.py, mitmproxy, sandbox-runtime, mockttp, http-mitm-proxy, http-proxy-3, relay, sidekey,
+ * sidekey-workers, sidekey-tunnel; `--rows exchange,single,paced,bulk,tunnels,cold,idle,start`, `--seconds N`
+ * a window (default 2), `--rounds N` (default 3), `--warm N` seconds of load on each subject before the first
+ * (default 10), `--connections N` (default 64), `--markdown`, `--json FILE` (every sample), `--smoke` (one
+ * short round of every section: that it runs at all), `--section
+ * compare|decide|figures|h1|leak-guard|schemes|cost|api|soak|all` (default: compare, the table), `--gigabytes
+ * N` of the soak each way (default 0.5), `--top N` entries of each profile of the section cost (default:
+ * none).
  */
 import { parseArgs } from 'node:util';
 import { compare, rowNames } from './compare.ts';

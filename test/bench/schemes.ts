@@ -1,6 +1,6 @@
 /**
- * Measures the cost of each authentication scheme for one request, relative to `bearer`, and the cost of placeholders.
- * A section of `npm run bench`; alone: `npm run bench -- --section schemes`.
+ * Measures the cost of each authentication scheme for one request, relative to `bearer`, and the cost of
+ * placeholders. A section of `npm run bench`; alone: `npm run bench -- --section schemes`.
  */
 import { createHmac } from 'node:crypto';
 import { createDisplay, table } from '../../src/cli/display.ts';

@@ -1,6 +1,6 @@
 /**
- * Upstream of soak.ts: `node soak-upstream.ts FOLDER PORT`. `GET /user/N` returns N bytes; a POST returns the number
- * of received bytes.
+ * Upstream of soak.ts: `node soak-upstream.ts FOLDER PORT`. `GET /user/N` returns N bytes; a POST returns the
+ * number of received bytes.
  */
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- --section soak --gigabytes 10`: one body down and one up, through an intercepted tunnel, and what the
- * proxy keeps of them in memory. It fails where that grows with the body.
+ * `npm run bench -- --section soak --gigabytes 10`: one body down and one up, through an intercepted tunnel,
+ * and what the proxy keeps of them in memory. It fails where that grows with the body.
  */
 import { issueLeaf, makeAuthority, validFor } from '../../examples/helpdesk/certificate.ts';
 import { once } from 'node:events';

@@ -7,7 +7,10 @@ import type { Prepared, Subject } from './subject.ts';
 /** A figure that there is none of, and why. */
 export class NoFigure extends Error {}
 
-/** From the spawn until it lets connections in, and until the first right answer, in milliseconds. It has been started before. */
+/**
+ * From the spawn until it lets connections in, and until the first right answer, in milliseconds. It has been
+ * started before.
+ */
 export async function measureStart(
   { client, ground }: Measuring,
   subject: Subject,

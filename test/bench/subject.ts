@@ -13,9 +13,15 @@ export interface Subject {
   readonly adds: boolean;
   /** The reason why the subject cannot reach hosts outside public DNS; null: it can. */
   readonly coldReason: string | null;
-  /** Files that it holds open for each tunnel, at least: one to the client, and one to the upstream where it keeps that. */
+  /**
+   * Files that it holds open for each tunnel, at least: one to the client, and one to the upstream where it
+   * keeps that.
+   */
   readonly filesPerTunnel: number;
-  /** Writes what one instance is started with; each has a folder and a port of its own. Null: there is no program on the way. */
+  /**
+   * Writes what one instance is started with; each has a folder and a port of its own. Null: there is no
+   * program on the way.
+   */
   prepare: ((folder: string) => Promise<Prepared>) | null;
 }
 

@@ -29,7 +29,10 @@ export const subjectIds = [
 
 export type SubjectId = (typeof subjectIds)[number];
 
-/** The subjects whose programs are there, in the order of their columns, and what is missing and how to have it. */
+/**
+ * The subjects whose programs are there, in the order of their columns, and what is missing and how to have
+ * it.
+ */
 export function chooseSubjects(
   ground: Ground,
   only: readonly string[] | null,

@@ -43,7 +43,10 @@ export async function runColdHosts(
 
 /** Tunnels that have carried one exchange each, and rest. */
 export interface IdleTunnels {
-  /** Opens more, up to `count` in all or as far as the time goes. Answers how many there are, and how many answers were wrong. */
+  /**
+   * Opens more, up to `count` in all or as far as the time goes. Answers how many there are, and how many
+   * answers were wrong.
+   */
   growTo(count: number, seconds: number): Promise<{ readonly opened: number; readonly failures: number }>;
   /** Number of tunnels that are still open. */
   open(): number;

@@ -1,6 +1,6 @@
 /**
- * A stand-in for nginx where there is none: `node upstream.ts FOLDER PORT`. It answers 403 to what comes without the
- * token, so that each 200 proves that it came.
+ * A stand-in for nginx where there is none: `node upstream.ts FOLDER PORT`. It answers 403 to what comes
+ * without the token, so that each 200 proves that it came.
  */
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';

@@ -20,7 +20,9 @@ const views = {
 
 const payload = '<img src=x onerror="globalThis.ran=1"><svg onload="globalThis.ran=1">';
 
-/** Runs code on the text of each answer of the API that the page gets from now on, before the page reads it. */
+/**
+ * Runs code on the text of each answer of the API that the page gets from now on, before the page reads it.
+ */
 async function onAnswers(page: Page, code: string): Promise<void> {
   await page.evaluate(`void (() => {
     const fetched = globalThis.fetch;

@@ -8,7 +8,9 @@ import { click, confirm, goTo, openedPages, submit } from '../support/opened-pag
 
 const scopes = ['openid', 'email', 'read:tickets', 'write:tickets'];
 
-/** A browser in which alice is signed in, with an account that she connected at a real authorization server. */
+/**
+ * A browser in which alice is signed in, with an account that she connected at a real authorization server.
+ */
 async function connected(open: Open) {
   const at = await startConnecting();
   const { call, sidekey, url } = at;

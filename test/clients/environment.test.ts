@@ -83,7 +83,10 @@ public class Probe {
 const lwp =
   'my $r = LWP::UserAgent->new->get($ENV{URL}); print $r->is_success ? $r->content : $r->status_line';
 
-/** Programs that show a token to a proxy: arguments that fetch $URL, and what tells whether the program is here. */
+/**
+ * Programs that show a token to a proxy: arguments that fetch $URL, and what tells whether the program is
+ * here.
+ */
 const programs = {
   curl: ['curl', ['-sS', '$URL'], ['--version']],
   wget: ['wget', ['-qO-', '$URL'], ['--version']],

@@ -1,4 +1,6 @@
-/** Programs in a container beside Sidekey: what they trust comes from a folder that an init step has written. */
+/**
+ * Programs in a container beside Sidekey: what they trust comes from a folder that an init step has written.
+ */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';

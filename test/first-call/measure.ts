@@ -8,13 +8,13 @@ import { text } from 'node:stream/consumers';
 import { issueLeaf, makeAuthority, validFor } from '../../examples/helpdesk/certificate.ts';
 
 /**
- * `npm run first-call`: measures the way of a newcomer, from an empty home to the first request with a credential. It packs
- * and installs this checkout with npm. Then, in a network namespace of its own (unshare), a TLS server stands for
- * api.github.com under one of GitHub's addresses; the certificates of the system contain its CA. The home has nothing but
- * a token in GITHUB_TOKEN.
+ * `npm run first-call`: measures the way of a newcomer, from an empty home to the first request with a
+ * credential. It packs and installs this checkout with npm. Then, in a network namespace of its own
+ * (unshare), a TLS server stands for api.github.com under one of GitHub's addresses; the certificates of the
+ * system contain its CA. The home has nothing but a token in GITHUB_TOKEN.
  *
- * Exit code 1: a command failed, the request had no credential, the program could read the token, or the bounds of
- * 2 commands and 60 s were exceeded. Needs Linux with user namespaces, ip (iproute2), curl and npm.
+ * Exit code 1: a command failed, the request had no credential, the program could read the token, or the
+ * bounds of 2 commands and 60 s were exceeded. Needs Linux with user namespaces, ip (iproute2), curl and npm.
  */
 
 const bounds = { commands: 2, seconds: 60 };

@@ -1,9 +1,10 @@
 /**
- * Runs what deploy/compose and deploy/kubernetes describe, with the image of check.sh: the same containers, mounts, users and
- * limits, in network namespaces in the place of the networks of Docker and Kubernetes. Needs root.
+ * Runs what deploy/compose and deploy/kubernetes describe, with the image of check.sh: the same containers,
+ * mounts, users and limits, in network namespaces in the place of the networks of Docker and Kubernetes.
+ * Needs root.
  *
- * Arguments: a folder for files, and the command of podman with its options. SIDEKEY_TEST_CHART: a rendered chart, whose store
- * is postgres://sidekey@/sidekey?host=/run/postgresql.
+ * Arguments: a folder for files, and the command of podman with its options. SIDEKEY_TEST_CHART: a rendered
+ * chart, whose store is postgres://sidekey@/sidekey?host=/run/postgresql.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -402,7 +403,10 @@ async function trySidecar(): Promise<void> {
   check('kubernetes: the files with secrets are closed to the user of the agent', files.length === 0);
 }
 
-/** Runs a pod of the chart with the store of compose, as a second proxy; then an agent that a service account identifies. */
+/**
+ * Runs a pod of the chart with the store of compose, as a second proxy; then an agent that a service account
+ * identifies.
+ */
 async function tryChart(file: string, { socket, secrets, call }: Shared): Promise<void> {
   const { publicKey, privateKey } = await generateKeyPair('ES256');
   const key = { ...(await exportJWK(publicKey)), alg: 'ES256', kid: 'cluster' };

@@ -16,7 +16,10 @@ const vault = vaultForTest();
 const later = () => Date.now() + 120_000;
 const word = fc.constantFrom('a', 'b', 'é"\\', 'x\u2028');
 
-/** Steps of a log: exchanges begin and end in any order; some have two accesses, some no end, and some lines stand alone. */
+/**
+ * Steps of a log: exchanges begin and end in any order; some have two accesses, some no end, and some lines
+ * stand alone.
+ */
 const step = fc.record(
   {
     kind: fc.constantFrom('access', 'outcome', 'tunnel', 'denied', 'grant.revoked', 'agent.added'),

@@ -71,7 +71,10 @@ describe('a claim pattern', () => {
 
 const longer = (a: string, b: string) => (a.length > b.length ? a : b);
 
-/** Makes a text that two patterns have in common: the longer beginning, a letter, and the longer end of each part. */
+/**
+ * Makes a text that two patterns have in common: the longer beginning, a letter, and the longer end of each
+ * part.
+ */
 function common(one: string, other: string): string {
   const others = other.split(/([/:])/);
   return one

@@ -3,7 +3,9 @@ import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { allowDomain, removeDomain, setDomain } from '../../src/config/edit.ts';
 
-/** Config texts as people write them: odd spacing, comments anywhere, three shapes of the map, both line ends. */
+/**
+ * Config texts as people write them: odd spacing, comments anywhere, three shapes of the map, both line ends.
+ */
 const label = fc.stringMatching(/^[a-z][a-z0-9]{0,6}$/);
 const host = fc.tuple(label, label).map(([a, b]) => `${a}.${b}.test`);
 const pattern = fc.oneof(

@@ -1,4 +1,7 @@
-/** A credential that is written into a cookie field, a JSON object or a form: it is there once, and all else is as it was. */
+/**
+ * A credential that is written into a cookie field, a JSON object or a form: it is there once, and all else
+ * is as it was.
+ */
 import { describe, expect, test } from 'vitest';
 import { fold } from '../../src/proxy/policy/text.ts';
 import { withMember, withParameter } from '../../src/proxy/schemes/body.ts';

@@ -32,7 +32,8 @@ describe('the target URI of a proof', () => {
   test('equals the request URI after a server normalizes both', () => {
     fc.assert(
       fc.property(path, (target) => {
-        // Two slashes at the beginning would be a host to who resolves a reference; so would no server read a target.
+        // Two slashes at the beginning would be a host to who resolves a reference; so would no server read a
+        // target.
         const came = new URL(`${origin}${latin1Escaped(target)}`);
         [came.search, came.hash] = ['', ''];
         expect(new URL(targetUri(origin, target)).href).toBe(came.href);

@@ -18,7 +18,10 @@ import { tempFolder } from '../support/temp-folder.ts';
 const silentLog = { error() {}, warn() {}, info() {}, debug() {} };
 const crash = new Error('crash');
 
-/** A state that ends the caller at its change number `at`, before or after the change is made. Each change is atomic. */
+/**
+ * A state that ends the caller at its change number `at`, before or after the change is made. Each change is
+ * atomic.
+ */
 function crashing(state: State, at: number, isAfter: boolean): State {
   let changes = 0;
   const counted =

@@ -32,7 +32,10 @@ interface Told {
   readonly leaks: number;
 }
 
-/** Passes a response through the guard, and answers with what a client sees of it. A client that is slow at each turn. */
+/**
+ * Passes a response through the guard, and answers with what a client sees of it. A client that is slow at
+ * each turn.
+ */
 async function pass(
   fields: RawFields,
   pieces: readonly Buffer[],

@@ -1,6 +1,6 @@
 /**
- * The output for an agent and the amount of work must not depend on a part of the credential. Otherwise an agent
- * whose guess is repeated by a response could read the credential character by character.
+ * The output for an agent and the amount of work must not depend on a part of the credential. Otherwise an
+ * agent whose guess is repeated by a response could read the credential character by character.
  */
 import { describe, expect, it } from 'vitest';
 import { Matcher } from '../../src/proxy/leak-guard/patterns.ts';
@@ -14,7 +14,10 @@ const forms = {
   any: 'ABab01\xe4\xc3\xff\x01\n%\\&',
 } as const;
 
-/** Two credentials of one form: one alphabet, one length, and at least one character that only this alphabet has. */
+/**
+ * Two credentials of one form: one alphabet, one length, and at least one character that only this alphabet
+ * has.
+ */
 const pair = fc.constantFrom(...(Object.keys(forms) as (keyof typeof forms)[])).chain((form) => {
   const text = (length: number) =>
     fc.array(fc.constantFrom(...Array.from(forms[form])), { minLength: length, maxLength: length });

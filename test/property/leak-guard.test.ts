@@ -13,7 +13,8 @@ const anySecret = fc
   .map((all) => all.join(''))
   // Fields have no spaces at their ends, and padding is no part of what is looked for.
   .filter((text) => text.trim() === text && !text.endsWith('='))
-  // What reads as an escape within an escape is found as a whole and not in every mixture, and what is read over is no end.
+  // What reads as an escape within an escape is found as a whole and not in every mixture, and what is read
+  // over is no end.
   .filter((text) => !/^\\|\\$|[%&\\].{0,9}[%&\\]/.test(text) && isPlain(text) && isGuardable(text));
 
 /** True if no part reads as an escape: then the parts must not be written in several ways. */
@@ -132,7 +133,8 @@ describe('the leak guard', () => {
         (secret, before, after, way, sizes) => {
           const matcher = matcherOf(secret);
           const rendered = write(secret, way);
-          // Behind a part of an escape it is not known where the credential begins, and written twice not where it ends.
+          // Behind a part of an escape it is not known where the credential begins, and written twice not
+          // where it ends.
           const gap = way[1] !== 'asItIs' && /[%&\\].{0,9}$/.test(secret) ? ' ' : '';
           const text = `${write(before.replaceAll(/[\ud800-\udfff]/g, ''), way)} ${rendered}${gap}${after}`;
           const all = Buffer.from(text);
@@ -175,7 +177,8 @@ describe('the leak guard', () => {
           expect(found).toBeGreaterThan(0);
           expect(bytes.length).toBe(text.length);
           const shown = bytes.toString().split('*');
-          // What is masked is what stands for the secret: all but the first letters, and those it shares with others.
+          // What is masked is what stands for the secret: all but the first letters, and those it shares with
+          // others.
           const masked = text.length - shown.join('').length;
           expect(masked).toBeGreaterThanOrEqual(
             code(Buffer.from(secret, 'latin1')).replace(/=+$/, '').length - 7,

@@ -30,7 +30,9 @@ const minute = 60_000;
 const hosts = ['api.example.com', 'other.example.com'] as const;
 const basic = (user: string) => ['Proxy-Authorization', `Basic ${btoa(user)}`];
 
-/** Field sections as clients send them, without their `Host`. Each is one array, as the head reader gives it. */
+/**
+ * Field sections as clients send them, without their `Host`. Each is one array, as the head reader gives it.
+ */
 const sections = [
   [],
   ['Accept', '*/*'],
@@ -113,7 +115,10 @@ const steps: fc.Arbitrary<readonly Step[]> = fc.array(
   { minLength: 60, maxLength: 90 },
 );
 
-/** A proxy up to the write to the upstream, with a real store, and the changes that people and other processes make. */
+/**
+ * A proxy up to the write to the upstream, with a real store, and the changes that people and other processes
+ * make.
+ */
 async function setup() {
   const processes = await processesForTest();
   const { time } = processes;
@@ -263,7 +268,10 @@ function inside(user: string | null, host: number, scheme: 'http' | 'https' = 'h
   };
 }
 
-/** The tunnels of one run: an agent, its lease, another agent, a stranger, nobody, and requests outside a tunnel. */
+/**
+ * The tunnels of one run: an agent, its lease, another agent, a stranger, nobody, and requests outside a
+ * tunnel.
+ */
 function tunnels(): readonly {
   readonly client: Client;
   readonly host: number;

@@ -136,8 +136,8 @@ test('nothing is restored without variable names, and a restore is refused for d
 });
 
 /**
- * PowerShell's single-quoted strings as about_Quoting_Rules has them: each of five characters is the quote, and two in a
- * row stand for one. It comes from nowhere that CI can have it from, so nobody runs it here.
+ * PowerShell's single-quoted strings as about_Quoting_Rules has them: each of five characters is the quote,
+ * and two in a row stand for one. It comes from nowhere that CI can have it from, so nobody runs it here.
  */
 function readByPowerShell(text: string): Record<string, string> {
   const read: Record<string, string> = {};

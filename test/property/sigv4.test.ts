@@ -123,7 +123,8 @@ function ours({ service, region, method, path: plain, query: asked, fields }: As
 
 describe('the signature of a request', () => {
   it.skipIf(botocoreMissing !== false)('equals the signature of botocore', async () => {
-    // It takes paths of S3 as they are, and never writes `%2F` itself. Who receives them decodes, as aws4 and we do.
+    // It takes paths of S3 as they are, and never writes `%2F` itself. Who receives them decodes, as aws4 and
+    // we do.
     const written = request.filter((each) => each.service !== 's3' || !each.path.includes('%2F'));
     const cases = fc.sample(written, { numRuns: 600, seed: 20_261_122 });
     const asked = cases.map((each) => ({

@@ -1,7 +1,7 @@
 /**
- * `npm run scale:figures -- 10000`: measures what so many grants and their use cost a PostgreSQL of this machine, and the
- * processes beside it, and what a process costs with them, beside the same with 100. docs/internals/scale.md computes
- * with the figures. Needs PostgreSQL.
+ * `npm run scale:figures -- 10000`: measures what so many grants and their use cost a PostgreSQL of this
+ * machine, and the processes beside it; and what a process costs with them, beside the same with 100.
+ * docs/internals/scale.md computes with the figures. Needs PostgreSQL.
  */
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';

@@ -44,7 +44,10 @@ export interface Fleet {
   readonly lease: () => Promise<string>;
   /** Lets the access tokens of grants end, in the store and at the API. Default: all grants, at once. */
   readonly endTokens: (inMs?: number, grants?: readonly string[]) => Promise<void>;
-  /** Fails unless each grant is active with a refresh token that works, no token was used twice, and audit logs verify. */
+  /**
+   * Fails unless each grant is active with a refresh token that works, no token was used twice, and audit
+   * logs verify.
+   */
   readonly expectWhole: (options?: { readonly reuses?: number }) => Promise<void>;
 }
 

@@ -4,9 +4,9 @@ import { onTestFinished } from 'vitest';
 import { postgresMissing } from '../support/postgres.ts';
 
 /**
- * Network namespaces of nodes. The test itself runs in a namespace without any way out (`test/scale/run.sh`): there are
- * the servers that nodes share. Each node has three links to it: for callers and the API, for the database, and for the
- * provider of tokens. The last two can be cut.
+ * Network namespaces of nodes. The test itself runs in a namespace without any way out (`test/scale/run.sh`):
+ * there are the servers that nodes share. Each node has three links to it: for callers and the API, for the
+ * database, and for the provider of tokens. The last two can be cut.
  */
 
 /** The reason to skip these tests; null: they run. */
@@ -52,7 +52,8 @@ export function addSharedAddresses(): void {
 
 /**
  * Makes the network of a node; removed when the test ends.
- * @param isSameMachine the node has the host name of the others: they see its processes as those of their machine
+ * @param isSameMachine the node has the host name of the others: they see its processes as those of their
+ * machine
  */
 export async function nodeNetwork(index: number, isSameMachine: boolean): Promise<NodeNetwork> {
   const holder = spawn('unshare', ['--net', '--uts', 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });

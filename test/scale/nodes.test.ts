@@ -47,7 +47,8 @@ describe.skipIf(scaleMissing !== null)(`three nodes${scaleMissing ?? ''}`, () =>
           );
           expect(failed).toEqual([]);
         }
-        // What the victim was told and could not store is gone for everybody: the next use of the old token says so.
+        // What the victim was told and could not store is gone for everybody: the next use of the old token
+        // says so.
         const settled = await Promise.all(
           grants.map(async (grant) => [grant, await settles(nodes[0], grant)] as const),
         );
@@ -124,7 +125,8 @@ describe.skipIf(scaleMissing !== null)(`three nodes${scaleMissing ?? ''}`, () =>
       const fleet = await startFleet({ skewsMs: [300_000, -300_000] });
       await fleet.connect('acme');
       for (let round = 1; round <= rounds; round += 1) {
-        // A node that still has the old token gets a 401, after which a grant is refreshed once in ten seconds.
+        // A node that still has the old token gets a 401, after which a grant is refreshed once in ten
+        // seconds.
         if (round > 1) await pause(10_000);
         await fleet.endTokens();
         const answers = await callAll(

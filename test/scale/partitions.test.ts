@@ -2,7 +2,9 @@ import { describe, expect, test } from 'vitest';
 import { type Fleet, holdTokens, pause, serves, startFleet } from './fleet.ts';
 import { scaleMissing } from './network.ts';
 
-/** Cuts the first node off from the provider when it has connected, before its TLS handshake; resolves then. */
+/**
+ * Cuts the first node off from the provider when it has connected, before its TLS handshake; resolves then.
+ */
 function cutOnConnection({ nodes: [first], provider }: Fleet): Promise<void> {
   return new Promise((resolve) => {
     provider.onConnection = (from) => {
@@ -28,7 +30,8 @@ describe.skipIf(scaleMissing !== null)(`a node that is cut off${scaleMissing ?? 
       early,
       ...nodes.flatMap((node) => Array.from({ length: 20 }, () => node.get('acme'))),
     ]);
-    // The end of the attempt is that of all who wait for it. Nobody waits longer, and nobody hears of anything else.
+    // The end of the attempt is that of all who wait for it. Nobody waits longer, and nobody hears of
+    // anything else.
     for (const answer of answers) {
       if ('status' in answer && answer.status === 200) continue;
       expect(answer).toMatchObject({ status: 502, body: expect.stringContaining('"refresh_failed"') });

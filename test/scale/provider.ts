@@ -34,8 +34,8 @@ interface Tokens {
 export const apiHost = 'items.acme.test';
 
 /**
- * An authorization server by others (oidc-provider) whose refresh tokens work once, and an API that takes its access
- * tokens. A second use of a refresh token ends the grant.
+ * An authorization server by others (oidc-provider) whose refresh tokens work once, and an API that takes its
+ * access tokens. A second use of a refresh token ends the grant.
  */
 export interface RotatingProvider {
   /** `HOST:PORT` of the API. */

@@ -11,8 +11,8 @@ import { startPlainUpstream, startUpstream, upstreamCa, upstreamHost } from '../
 import { ended } from './network.ts';
 
 /**
- * Programs without any setting of a proxy, in a network namespace of their own: the rules that Sidekey prints redirect
- * their connections to it. The upstream is outside.
+ * Programs without any setting of a proxy, in a network namespace of their own: the rules that Sidekey prints
+ * redirect their connections to it. The upstream is outside.
  */
 
 const programs = await Promise.all(['nft', 'iptables'].map((name) => findClient(name, ['--version'])));
@@ -32,7 +32,9 @@ const execute = ([command = '', ...words]: readonly string[], input?: string): s
 
 const here = (text: string) => void execute(['ip', ...text.split(' ')]);
 
-/** Makes a network namespace with one way out; removed when the test ends. Returns the words that enter it. */
+/**
+ * Makes a network namespace with one way out; removed when the test ends. Returns the words that enter it.
+ */
 async function podNetwork(): Promise<readonly string[]> {
   const holder = spawn('unshare', ['--net', 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
   onTestFinished(() => ended(holder));

@@ -1,4 +1,7 @@
-/** JSON, forms and queries in which one server reads another name or value than the next: no rule may be passed by them. */
+/**
+ * JSON, forms and queries in which one server reads another name or value than the next: no rule may be
+ * passed by them.
+ */
 import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../../src/config/load.ts';
 import { readBodyFacts } from '../../src/proxy/policy/body.ts';

@@ -1,6 +1,7 @@
 /**
- * A link in a message is fetched by programs before a person sees it, guessed at, passed on, and written down. None of
- * that may answer a question, and no byte that the program keeps may hold a link: whoever has it may answer.
+ * A link in a message is fetched by programs before a person sees it, guessed at, passed on, and written
+ * down. None of that may answer a question, and no byte that the program keeps may hold a link: whoever has
+ * it may answer.
  */
 import { expect, test } from 'vitest';
 import { startApprovalProxy } from '../support/approval-proxy.ts';

@@ -1,6 +1,6 @@
 /**
- * A person who is asked sees a method and a path. What upstream could take for another method, or another path, is refused
- * before anybody is asked, also where no rule looks at methods or paths.
+ * A person who is asked sees a method and a path. What upstream could take for another method, or another
+ * path, is refused before anybody is asked, also where no rule looks at methods or paths.
  */
 import { expect, test } from 'vitest';
 import { parseConfig } from '../../src/config/load.ts';

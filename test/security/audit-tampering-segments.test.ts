@@ -1,6 +1,6 @@
 /**
- * Somebody who may write to the folder of the log, and has no key, at every place of a log of several files and two
- * writers: what is said of it, alone and with an anchor from before.
+ * Somebody who may write to the folder of the log, and has no key, at every place of a log of several files
+ * and two writers: what is said of it, alone and with an anchor from before.
  */
 import fs from 'node:fs';
 import { join } from 'node:path';

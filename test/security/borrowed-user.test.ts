@@ -1,4 +1,7 @@
-/** Rules about users hold for whose grant is used, in whatever way it was chosen, and not for whom a caller claims. */
+/**
+ * Rules about users hold for whose grant is used, in whatever way it was chosen, and not for whom a caller
+ * claims.
+ */
 import { describe, expect, test } from 'vitest';
 import type { Binding } from '../../src/domain/lease.ts';
 import type { Grant } from '../../src/domain/grant.ts';

@@ -1,6 +1,6 @@
 /**
- * A budget of bytes that counted only exchanges with a good end: whoever saw to it that theirs failed, or never ended,
- * moved as much as they liked. Here bytes count as they go through, whatever the end is.
+ * A budget of bytes that counted only exchanges with a good end: whoever saw to it that theirs failed, or
+ * never ended, moved as much as they liked. Here bytes count as they go through, whatever the end is.
  */
 import { EventEmitter, once } from 'node:events';
 import type { RequestListener, ServerResponse } from 'node:http';

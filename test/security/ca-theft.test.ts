@@ -1,4 +1,7 @@
-/** An unsealed CA key on disk signs any host: the key is sealed, leaves are short-lived, names are constrained. */
+/**
+ * An unsealed CA key on disk signs any host: the key is sealed, leaves are short-lived, names are
+ * constrained.
+ */
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { chmod, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,4 +1,7 @@
-/** A caller without a token is served only if its connection belongs to the user of the proxy, however it enters. */
+/**
+ * A caller without a token is served only if its connection belongs to the user of the proxy, however it
+ * enters.
+ */
 import { describe, expect, test } from 'vitest';
 import type { PeerOwner } from '../../src/lib/os.ts';
 import { granted } from '../support/granted.ts';

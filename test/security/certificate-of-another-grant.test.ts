@@ -11,8 +11,9 @@ import { ask, openSession } from '../support/h2-client.ts';
 import { startPlainUpstream } from '../support/upstream.ts';
 
 /**
- * A connection, or a TLS session, that was made with the certificate of one grant is a credential for whatever is sent on
- * it. Here requests of several grants go to one host by turns and at once; each says in its path whose it is.
+ * A connection, or a TLS session, that was made with the certificate of one grant is a credential for
+ * whatever is sent on it. Here requests of several grants go to one host by turns and at once; each says in
+ * its path whose it is.
  */
 
 /** `twin` has the very certificate of `ann`, in a grant of its own. */

@@ -1,6 +1,6 @@
 /**
- * Launchers are scripts: some hand an address on to a shell (`wslview` to PowerShell, where `$(…)` runs within quotes).
- * The address of a consent page comes from the provider.
+ * Launchers are scripts: some hand an address on to a shell (`wslview` to PowerShell, where `$(…)` runs
+ * within quotes). The address of a consent page comes from the provider.
  */
 import { expect, test } from 'vitest';
 import { chooseBrowser } from '../../src/cli/connect/browser/browser.ts';

@@ -1,6 +1,6 @@
 /**
- * The config file decides which programs run and where refresh tokens are sent. A user who can change the file,
- * replace it in its folder or redirect a link to it has every credential.
+ * The config file decides which programs run and where refresh tokens are sent. A user who can change the
+ * file, replace it in its folder or redirect a link to it has every credential.
  */
 import { chmod, chown, lchown, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { statSync } from 'node:fs';

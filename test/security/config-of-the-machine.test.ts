@@ -1,6 +1,7 @@
 /**
- * A caller who may edit the config by the API must not make the machine run, open or read anything, and must not
- * send a secret of the machine elsewhere. A search of the text for `command:` missed keys whose value is a program.
+ * A caller who may edit the config by the API must not make the machine run, open or read anything, and must
+ * not send a secret of the machine elsewhere. A search of the text for `command:` missed keys whose value is
+ * a program.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -241,8 +242,8 @@ const below = (prefix: string, paths: string, separator = '.') =>
   paths.split(/\s+/).map((path) => `${prefix}${separator}${path}`);
 
 /**
- * Reviewed keys whose texts run, open and read nothing: names, patterns, times, sizes, and texts for people or for
- * a request. The addresses of a provider are among them: docs/api.md says what `config:write` gives.
+ * Reviewed keys whose texts run, open and read nothing: names, patterns, times, sizes, and texts for people
+ * or for a request. The addresses of a provider are among them: docs/api.md says what `config:write` gives.
  */
 const harmless = [
   ...below('proxy', 'tls.agents{} tls.agents.* proxy_protocol[]'),

@@ -47,8 +47,10 @@ describe.each(paths)('a command confined by %s', (_name, PATH, isMissing) => {
     const place = await runHome(undefined, () => ({
       providers: {
         lamp: {
-          ...{ token_endpoint: 'https://id.lamp.test/token', audience: ['lamp.test'] },
-          ...{ client_id: 'x', client_secret: 'file:../work/of-config' },
+          token_endpoint: 'https://id.lamp.test/token',
+          audience: ['lamp.test'],
+          client_id: 'x',
+          client_secret: 'file:../work/of-config',
         },
       },
     }));

@@ -3,7 +3,10 @@ import { watch } from 'node:fs';
 import { expect, test } from 'vitest';
 import { acmeHome, visit } from '../support/connect-home.ts';
 
-/** Every user of a machine can read the arguments of its programs, and whoever knows the state can forge an answer. */
+/**
+ * Every user of a machine can read the arguments of its programs, and whoever knows the state can forge an
+ * answer.
+ */
 test('the browser is started without the state among its arguments', async () => {
   const at = await acmeHome();
   const program = at.at('browser');

@@ -1,6 +1,7 @@
 /**
- * An upstream that ignores the body of a GET reads it as the beginning of the next request. On a connection that is used
- * again that next request is somebody else's: its head, credential and all, ends up behind whatever the body began.
+ * An upstream that ignores the body of a GET reads it as the beginning of the next request. On a connection
+ * that is used again that next request is somebody else's: its head, credential and all, ends up behind
+ * whatever the body began.
  */
 import { describe, expect, test } from 'vitest';
 import { granted, grantedRaw, onHeads, type Granted } from '../support/granted.ts';
@@ -108,7 +109,10 @@ test('reuses a connection after an expectation that was answered with 100', asyn
   expect(upstream.connections()).toBe(1);
 });
 
-/** A POST that does not wait for its 100, to an upstream that answers it when its body has come and takes that for a head. */
+/**
+ * A POST that does not wait for its 100, to an upstream that answers it when its body has come and takes that
+ * for a head.
+ */
 async function expecting(answer: string) {
   const heads: string[] = [];
   const it = await grantedRaw((socket) => {

@@ -1,4 +1,7 @@
-/** A credential that stands in the query or in the path: services repeat addresses in redirects, links and pages of lists. */
+/**
+ * A credential that stands in the query or in the path: services repeat addresses in redirects, links and
+ * pages of lists.
+ */
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/domain/credential.ts';
 import { startInjectProxy, type ClientProtocol } from '../support/inject-proxy.ts';

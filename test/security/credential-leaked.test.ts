@@ -1,4 +1,7 @@
-/** Upstreams that show the credential of a request in their answers: what becomes of it on the way to the client. */
+/**
+ * Upstreams that show the credential of a request in their answers: what becomes of it on the way to the
+ * client.
+ */
 import type { RequestListener } from 'node:http';
 import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';

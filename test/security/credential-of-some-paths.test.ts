@@ -1,6 +1,6 @@
 /**
- * A provider says that its credential is for git at a host, and not for the website around it. However a path is written,
- * the credential is on it only where no server could read anything else than a path of git.
+ * A provider says that its credential is for git at a host, and not for the website around it. However a path
+ * is written, the credential is on it only where no server could read anything else than a path of git.
  */
 import * as fc from '../support/fast-check.ts';
 import { expect, test } from 'vitest';

@@ -1,6 +1,6 @@
 /**
- * Rules judge a path without the credential's place, and only where a credential stands there: what an agent writes into
- * that place must not be a way to send a path that no rule has seen.
+ * Rules judge a path without the credential's place, and only where a credential stands there: what an agent
+ * writes into that place must not be a way to send a path that no rule has seen.
  */
 import { expect, test } from 'vitest';
 import { addAgent } from '../support/rights.ts';

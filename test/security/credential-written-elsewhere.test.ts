@@ -1,6 +1,6 @@
 /**
- * A credential that is a cookie, stands in the body or signs: what a client or an upstream could make of that. The client's
- * own never wins, nothing goes elsewhere, nothing is told, and no session comes back.
+ * A credential that is a cookie, stands in the body or signs: what a client or an upstream could make of
+ * that. The client's own never wins, nothing goes elsewhere, nothing is told, and no session comes back.
  */
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/domain/credential.ts';

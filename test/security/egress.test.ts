@@ -1,4 +1,6 @@
-/** An agent or a lease with a list of hosts goes nowhere else without a credential, by no way into the proxy. */
+/**
+ * An agent or a lease with a list of hosts goes nowhere else without a credential, by no way into the proxy.
+ */
 import { expect, test } from 'vitest';
 import { hashToken } from '../../src/agents/authentication.ts';
 import { type Binding, everything } from '../../src/domain/lease.ts';

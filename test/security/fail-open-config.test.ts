@@ -4,8 +4,8 @@ import type { Config } from '../../src/config/config.ts';
 import { createAddressGuard, parseCidr } from '../../src/proxy/policy/authority.ts';
 
 /**
- * The incident: a config key that nobody read, because it was misspelt, repeated or of another type, was passed over
- * in silence, and what it was to forbid was allowed. Every such text must be refused.
+ * The incident: a config key that nobody read, because it was misspelt, repeated or of another type, was
+ * passed over in silence, and what it was to forbid was allowed. Every such text must be refused.
  */
 
 const load = (text: string): Promise<Config> => parseConfig(text, '/x/sidekey.yaml', { env: {}, cwd: '/x' });

@@ -10,7 +10,8 @@ import { masterKey } from '../../src/store/vault/key-source.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 describe('a person with write access to the store but without the key', () => {
-  // The provider decides which token endpoint the refresh token is sent to, name and user who may use the grant.
+  // The provider decides which token endpoint the refresh token is sent to, name and user who may use the
+  // grant.
   test.each([
     ['provider', 'evil'],
     ['name', 'other'],

@@ -1,6 +1,6 @@
 /**
- * An agent that has its own guesses repeated by the service: no answer may tell it that a guess is the beginning of the
- * credential, neither by what is masked nor by what is held back.
+ * An agent that has its own guesses repeated by the service: no answer may tell it that a guess is the
+ * beginning of the credential, neither by what is masked nor by what is held back.
  */
 import { createHash } from 'node:crypto';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
@@ -16,7 +16,10 @@ import { startH2Upstream, startRawUpstream, startUpstream, type Upstream } from 
 const digits = (text: string) => Array.from(text, (one) => one.charCodeAt(0).toString(16)).join('');
 const base64 = (text: string) => Buffer.from(text).toString('base64').replace(/=+$/, '');
 
-/** Each beginning of the credential but the whole, with a right and a wrong character behind it, in three writings. */
+/**
+ * Each beginning of the credential but the whole, with a right and a wrong character behind it, in three
+ * writings.
+ */
 const guesses = Array.from({ length: bearerToken.length - 1 }, (_, length) => bearerToken.slice(0, length))
   .flatMap((known) => [`${known}${bearerToken[known.length]}`, `${known}~`])
   .flatMap((guess) => [guess, digits(guess), base64(guess)])

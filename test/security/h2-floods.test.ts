@@ -20,8 +20,8 @@ async function victim(options: SidekeyOptions = {}) {
 }
 
 /**
- * Sends one frame after the other, and asks now and then whether the proxy still listens. Answers how many it took
- * until it did not; rejects where it took all.
+ * Sends one frame after the other, and asks now and then whether the proxy still listens. Answers how many it
+ * took until it did not; rejects where it took all.
  */
 async function cutAfter(client: FrameClient, most: number, make: (index: number) => Buffer): Promise<number> {
   const step = 50;

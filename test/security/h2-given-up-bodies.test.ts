@@ -7,8 +7,8 @@ import { startTwoWorkers } from '../support/two-workers.ts';
 import { startH2Upstream } from '../support/upstream.ts';
 
 // Node aborts the process where a stream that waits to send trailers is ended after it was destroyed
-// (`Http2Stream::OnTrailers`). Whether frames lead there depends on what the sockets take, so many are sent, of every kind:
-// without the guard it is one run in three that finds it.
+// (`Http2Stream::OnTrailers`). Whether frames lead there depends on what the sockets take, so many are sent,
+// of every kind: without the guard it is one run in three that finds it.
 test('bodies and responses that are aborted at random never end the proxy and always leave an audit record', async () => {
   const random = randomFrom(47);
   const upstream = await startH2Upstream((request, response) => answerSomehow(random, request, response));

@@ -1,4 +1,6 @@
-/** A client that opened a tunnel, and ended its side without a word in it, held its connection for a minute. */
+/**
+ * A client that opened a tunnel, and ended its side without a word in it, held its connection for a minute.
+ */
 import { expect, test } from 'vitest';
 import { openClient } from '../support/raw-client.ts';
 import { startSidekey } from '../support/sidekey.ts';

@@ -1,6 +1,7 @@
 /**
- * A definition that took half of where tokens go from the catalog sent a company's tokens to the public service of the
- * same name, or the other way round. URLs within `dialect` (where tokens are refreshed and revoked) count as well.
+ * A definition that took half of where tokens go from the catalog sent a company's tokens to the public
+ * service of the same name, or the other way round. URLs within `dialect` (where tokens are refreshed and
+ * revoked) count as well.
  */
 import { expect, test } from 'vitest';
 import { parseConfig } from '../../src/config/load.ts';

@@ -1,6 +1,6 @@
 /**
- * CR/LF in a stored token or a selector. A credential with control bytes is refused on store, when a provider sends it,
- * and on injection.
+ * CR/LF in a stored token or a selector. A credential with control bytes is refused on store, when a provider
+ * sends it, and on injection.
  */
 import { describe, expect, test } from 'vitest';
 import { plainDialect } from '../../src/config/provider-dialect.ts';

@@ -1,6 +1,6 @@
 /**
- * A request that a rule reads the body of is judged when the body is there, by what holds then: its sender decides how
- * long that takes, and a body trickled for hours must not outlive the rule that let its head in.
+ * A request that a rule reads the body of is judged when the body is there, by what holds then: its sender
+ * decides how long that takes, and a body trickled for hours must not outlive the rule that let its head in.
  */
 import { expect, test } from 'vitest';
 import { openTunnel } from '../support/raw-client.ts';

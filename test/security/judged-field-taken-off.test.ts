@@ -1,6 +1,6 @@
 /**
- * `Connection: content-type` took the field off by which a rule had judged the request: it was let through as JSON, and
- * upstream was free to take it for something else.
+ * `Connection: content-type` took the field off by which a rule had judged the request: it was let through as
+ * JSON, and upstream was free to take it for something else.
  */
 import { expect, test } from 'vitest';
 import { openTunnel } from '../support/raw-client.ts';

@@ -1,6 +1,7 @@
 /**
- * A browser outlives the command that opened it, and keeps the environment that it was started in for as long as it
- * runs: client secrets and the master key, which came in through variables, lay there for every program of the user.
+ * A browser outlives the command that opened it, and keeps the environment that it was started in for as long
+ * as it runs: client secrets and the master key, which came in through variables, lay there for every program
+ * of the user.
  */
 import { watch } from 'node:fs';
 import { chmod, readFile, writeFile } from 'node:fs/promises';

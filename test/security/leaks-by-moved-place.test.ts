@@ -1,6 +1,6 @@
 /**
- * A client's own credential in the path is not written down however the path is written: with segments that servers take
- * out, or encoded more than once.
+ * A client's own credential in the path is not written down however the path is written: with segments that
+ * servers take out, or encoded more than once.
  */
 import { expect, test } from 'vitest';
 import type { InjectPlace } from '../../src/domain/provider.ts';

@@ -14,7 +14,10 @@ const secrets = {
 };
 const all = Object.values(secrets);
 
-/** A secret, or a part of one that is long enough to be of use, in any of the forms in which it could be written. */
+/**
+ * A secret, or a part of one that is long enough to be of use, in any of the forms in which it could be
+ * written.
+ */
 function found(text: string): string[] {
   return all.filter((secret) => {
     const core = secret.slice(5, -5);
@@ -156,7 +159,8 @@ describe('a secret that was given to Sidekey', () => {
 
   test('never appears in a crash report: an unexpected error shows no input', async () => {
     const at = await home();
-    // A config folder that vanishes under way, a store that is a device: whatever happens, it is told in one line.
+    // A config folder that vanishes under way, a store that is a device: whatever happens, it is told in one
+    // line.
     await writeFile(at.configFile, 'version: 1\nstore: sqlite:/dev/null/x.db\n');
     const ran = await at.program(['grant', 'import', 'work', '--provider', 'acme'], {
       input: JSON.stringify({ type: 'api_key', value: secrets.key }),

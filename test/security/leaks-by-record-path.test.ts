@@ -1,6 +1,7 @@
 /**
- * A client whose credential stands in the path may still send its own, and the audit file is kept for long: what stands
- * in that place is not written down, also where the request is refused before Sidekey's own credential is at hand.
+ * A client whose credential stands in the path may still send its own, and the audit file is kept for long:
+ * what stands in that place is not written down, also where the request is refused before Sidekey's own
+ * credential is at hand.
  */
 import { expect, test } from 'vitest';
 import { openTunnel } from '../support/raw-client.ts';

@@ -1,6 +1,6 @@
 /**
- * A request that is refused before a grant is known may have its own credential in the path, as Telegram has it. What is
- * not known to be none is not written down.
+ * A request that is refused before a grant is known may have its own credential in the path, as Telegram has
+ * it. What is not known to be none is not written down.
  */
 import { expect, test } from 'vitest';
 import { openClient, openTunnel, type RawClient } from '../support/raw-client.ts';

@@ -1,6 +1,6 @@
 /**
- * A server that redirects repeats the path and the query that it was asked for. A credential that stood there came back
- * in `Location`: the agent learned it, and sent it to whatever host it was led to.
+ * A server that redirects repeats the path and the query that it was asked for. A credential that stood there
+ * came back in `Location`: the agent learned it, and sent it to whatever host it was led to.
  */
 import { describe, expect, test } from 'vitest';
 import { openTunnel } from '../support/raw-client.ts';

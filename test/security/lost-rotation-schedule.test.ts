@@ -1,6 +1,6 @@
 /**
- * A refresh that comes by itself must be as careful as one that a request waits for: a schedule in every process is one
- * more who could use a refresh token twice, or die with the answer in hand.
+ * A refresh that comes by itself must be as careful as one that a request waits for: a schedule in every
+ * process is one more who could use a refresh token twice, or die with the answer in hand.
  */
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { startRefreshSchedule } from '../../src/grants/refresh-schedule.ts';

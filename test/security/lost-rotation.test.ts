@@ -1,7 +1,7 @@
 /**
- * Two refreshes at once kill a rotating refresh token; a crash between answer and commit leaves a used one on disk; one
- * waiter's disconnect fails all others. One refresh for each grant over all processes, commit first, waiters are
- * independent.
+ * Two refreshes at once kill a rotating refresh token; a crash between answer and commit leaves a used one on
+ * disk; one waiter's disconnect fails all others. One refresh for each grant over all processes, commit
+ * first, waiters are independent.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

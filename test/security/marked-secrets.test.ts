@@ -1,8 +1,8 @@
 /**
- * Tokens in audit lines, logs, crash output and world-readable files, each time from a place that nobody had thought of.
- * So here every secret is random, is sent through every input of the program, and is then looked for in every byte
- * that the program wrote, in every form in which it could stand there. What was sent upstream is not the program's
- * writing, and neither are the answers that it passes on.
+ * Tokens in audit lines, logs, crash output and world-readable files, each time from a place that nobody had
+ * thought of. So here every secret is random, is sent through every input of the program, and is then looked
+ * for in every byte that the program wrote, in every form in which it could stand there. What was sent
+ * upstream is not the program's writing, and neither are the answers that it passes on.
  */
 import { expect, test } from 'vitest';
 import { markedHome, portsOf, requestText, sendAndRead, recordReceived } from '../support/marked-home.ts';

@@ -1,6 +1,6 @@
 /**
- * A copy of the store gave away what people write down about a grant, such as the name of a customer. It was in
- * the clear beside the sealed credential.
+ * A copy of the store gave away what people write down about a grant, such as the name of a customer. It was
+ * in the clear beside the sealed credential.
  */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';

@@ -12,7 +12,9 @@ import { tempFolder } from '../support/temp-folder.ts';
 const copyId = (host: string, file: string) =>
   [host, file].map((text) => hash('sha256', text).slice(0, 16)).join('-');
 
-/** Two nodes with keys of their own, three with copies on two hosts, and the hand of somebody in the database. */
+/**
+ * Two nodes with keys of their own, three with copies on two hosts, and the hand of somebody in the database.
+ */
 async function setUp() {
   const path = join(await tempFolder(), 'sidekey.db');
   const store = await openSqliteStore(path, { now: Date.now });

@@ -1,6 +1,7 @@
 /**
- * A connection to an upstream is used by one exchange after the other. Whoever gets bytes of one into the next has another
- * agent's answer replaced, or another's credential read. Answers that hide another one: response-desync.test.ts.
+ * A connection to an upstream is used by one exchange after the other. Whoever gets bytes of one into the
+ * next has another agent's answer replaced, or another's credential read. Answers that hide another one:
+ * response-desync.test.ts.
  */
 import type { TLSSocket } from 'node:tls';
 import { expect, test } from 'vitest';

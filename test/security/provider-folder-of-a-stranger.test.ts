@@ -1,7 +1,7 @@
 /**
- * Definitions beside the config file say where refresh tokens are sent, and may name a command that is run. Where a
- * folder is open to all (a config in /tmp), anybody could put a `providers` folder beside a file that only its owner can
- * write.
+ * Definitions beside the config file say where refresh tokens are sent, and may name a command that is run.
+ * Where a folder is open to all (a config in /tmp), anybody could put a `providers` folder beside a file that
+ * only its owner can write.
  */
 import { chmod, chown, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,6 +1,6 @@
 /**
- * A cache error lifted a rate limit: where it could not be counted, everything passed. Here nothing passes that is
- * limited and cannot be counted, and what is not limited needs no count.
+ * A cache error lifted a rate limit: where it could not be counted, everything passed. Here nothing passes
+ * that is limited and cannot be counted, and what is not limited needs no count.
  */
 import { chmod, mkdir, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';

@@ -1,6 +1,6 @@
 /**
- * The refusal of a WebSocket handshake ends with its connection. Broken off by its upstream, it was ended in good order for
- * a client outside TLS, which took what it had for the whole.
+ * The refusal of a WebSocket handshake ends with its connection. Broken off by its upstream, it was ended in
+ * good order for a client outside TLS, which took what it had for the whole.
  */
 import { expect, test } from 'vitest';
 import { onHeads } from '../support/granted.ts';

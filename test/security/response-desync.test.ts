@@ -1,6 +1,6 @@
 /**
- * A hostile upstream, or one that was made to answer twice, puts bytes of one answer before the next. A connection to an
- * upstream serves one client after the other: who gets that next answer is somebody else.
+ * A hostile upstream, or one that was made to answer twice, puts bytes of one answer before the next. A
+ * connection to an upstream serves one client after the other: who gets that next answer is somebody else.
  */
 import { once } from 'node:events';
 import type { TLSSocket } from 'node:tls';

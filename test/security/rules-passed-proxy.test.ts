@@ -1,4 +1,7 @@
-/** A sample of the ways to step around a rule, against a running proxy and an upstream that records what it ran. */
+/**
+ * A sample of the ways to step around a rule, against a running proxy and an upstream that records what it
+ * ran.
+ */
 import { expect, onTestFinished, test } from 'vitest';
 import { WebSocketServer } from 'ws';
 import { openTunnel } from '../support/raw-client.ts';

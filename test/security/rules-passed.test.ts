@@ -1,6 +1,6 @@
 /**
- * Ways to step around a rule: methods that a parameter names, GraphQL that is written as something else, and paths that a
- * server takes for others. Each vector must be refused, and what is alike and harmless must not.
+ * Ways to step around a rule: methods that a parameter names, GraphQL that is written as something else, and
+ * paths that a server takes for others. Each vector must be refused, and what is alike and harmless must not.
  */
 import { describe, expect, test } from 'vitest';
 import { parseConfig } from '../../src/config/load.ts';

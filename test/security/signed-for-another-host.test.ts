@@ -1,6 +1,6 @@
 /**
- * A client that may call one host must not get signatures that are meant for another, nor have anything sent whose
- * signature does not cover it.
+ * A client that may call one host must not get signatures that are meant for another, nor have anything sent
+ * whose signature does not cover it.
  */
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/domain/credential.ts';

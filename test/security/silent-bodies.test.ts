@@ -1,6 +1,6 @@
 /**
- * An agent that announced bodies and did not send them kept every connection of the proxy, or every connection to one
- * upstream, and all other agents waited without an answer.
+ * An agent that announced bodies and did not send them kept every connection of the proxy, or every
+ * connection to one upstream, and all other agents waited without an answer.
  */
 import type { RequestListener } from 'node:http';
 import { expect, test } from 'vitest';

@@ -1,4 +1,7 @@
-/** Clients that do not authenticate keep nobody from a listener: their oldest connection is closed for a new one. */
+/**
+ * Clients that do not authenticate keep nobody from a listener: their oldest connection is closed for a new
+ * one.
+ */
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { request } from 'node:https';

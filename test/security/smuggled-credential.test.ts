@@ -1,6 +1,6 @@
 /**
- * An agent that has a key of its own sends it to an allowed host, where it would act under another account. The request is
- * on record, loses the key, or is refused, as the domain says; no record has the key.
+ * An agent that has a key of its own sends it to an allowed host, where it would act under another account.
+ * The request is on record, loses the key, or is refused, as the domain says; no record has the key.
  */
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';

@@ -1,7 +1,8 @@
 /**
- * Request smuggling: bytes that the proxy takes for one request and its upstream for two, or the other way round. Each row
- * goes through the whole proxy, inside a tunnel and in absolute form, and the upstream keeps every byte that comes of it.
- * What it gets can be read in one way alone, is no request but those that are expected, and each has its credential once.
+ * Request smuggling: bytes that the proxy takes for one request and its upstream for two, or the other way
+ * round. Each row goes through the whole proxy, inside a tunnel and in absolute form, and the upstream keeps
+ * every byte that comes of it. What it gets can be read in one way alone, is no request but those that are
+ * expected, and each has its credential once.
  */
 import { describe, expect, test } from 'vitest';
 import { faults } from '../../src/proxy/http/h1/scan.ts';
@@ -107,7 +108,9 @@ async function each<Row extends readonly [name: string, ...rest: unknown[]]>(
   expect(setup.passed()).toEqual([]);
 }
 
-/** Whatever came on a connection is requests of one reading, each to this host and with the credential once. */
+/**
+ * Whatever came on a connection is requests of one reading, each to this host and with the credential once.
+ */
 function expectPlain({ text, requests, rest, problem, isOpen }: Recorded, host: string): void {
   expect(problem).toBeNull();
   const heads = [...requests.map(({ lines }) => lines), ...(rest === '' ? [] : [rest.split('\r\n')])];

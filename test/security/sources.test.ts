@@ -1,6 +1,6 @@
 /**
- * A source can run a program. Whoever may set one runs programs as the proxy: that is the operator at the command line,
- * and neither somebody who writes to the database nor a caller of the API.
+ * A source can run a program. Whoever may set one runs programs as the proxy: that is the operator at the
+ * command line, and neither somebody who writes to the database nor a caller of the API.
  */
 import { existsSync } from 'node:fs';
 import { chmod, writeFile } from 'node:fs/promises';

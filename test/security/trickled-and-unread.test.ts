@@ -1,4 +1,7 @@
-/** Clients that are slow on purpose: they hold what they hold for a bounded time, and cost a bounded amount of memory. */
+/**
+ * Clients that are slow on purpose: they hold what they hold for a bounded time, and cost a bounded amount of
+ * memory.
+ */
 import { expect, test } from 'vitest';
 import { granted } from '../support/granted.ts';
 import { openClient, openTunnel } from '../support/raw-client.ts';

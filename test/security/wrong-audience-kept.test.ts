@@ -1,6 +1,7 @@
 /**
- * A grant keeps what its audience was widened to. Where the provider of that name has become another (a company moved
- * its server), the token of the new one could still be sent to the old one's hosts, and nobody was told.
+ * A grant keeps what its audience was widened to. Where the provider of that name has become another (a
+ * company moved its server), the token of the new one could still be sent to the old one's hosts, and nobody
+ * was told.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';

@@ -1,6 +1,6 @@
 /**
- * A path that begins with two slashes is a host to whoever resolves it as a reference (RFC 3986 §4.2): the probe of
- * `--verify` must go to the authority that the audience was checked for.
+ * A path that begins with two slashes is a host to whoever resolves it as a reference (RFC 3986 §4.2): the
+ * probe of `--verify` must go to the authority that the audience was checked for.
  */
 import { expect, test } from 'vitest';
 import { aProvider } from '../support/provider.ts';

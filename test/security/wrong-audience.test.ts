@@ -1,6 +1,7 @@
 /**
- * Provider A's token was sent to provider B; a host that a user named in the request decided the grant. A credential
- * carries its audience, which is checked again at injection, and a client secret goes to its own provider alone.
+ * Provider A's token was sent to provider B; a host that a user named in the request decided the grant. A
+ * credential carries its audience, which is checked again at injection, and a client secret goes to its own
+ * provider alone.
  */
 import { describe, expect, test } from 'vitest';
 import type { OAuth2Credential, SealedCredential } from '../../src/domain/credential.ts';

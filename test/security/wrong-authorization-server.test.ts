@@ -1,7 +1,8 @@
 /**
- * An API says itself which server its tokens come from, and whoever runs it may name a server that is not theirs: the
- * company's own, say, whose tokens then are sent to the API (RFC 9728 §7.4). Only a person can tell whether the two
- * belong together; so they are named, and the server is told what the token is for (RFC 8707).
+ * An API says itself which server its tokens come from, and whoever runs it may name a server that is not
+ * theirs: the company's own, say, whose tokens then are sent to the API (RFC 9728 §7.4). Only a person can
+ * tell whether the two belong together; so they are named, and the server is told what the token is for (RFC
+ * 8707).
  */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

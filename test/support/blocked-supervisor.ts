@@ -1,6 +1,6 @@
 /**
- * Supervisor that starts a worker and then acknowledges nothing: `node blocked-supervisor.ts PROGRAM CONFIG`. It prints
- * the port and the process id of the worker as JSON.
+ * Supervisor that starts a worker and then acknowledges nothing: `node blocked-supervisor.ts PROGRAM CONFIG`.
+ * It prints the port and the process id of the worker as JSON.
  */
 import { fork } from 'node:child_process';
 import { randomBytes } from 'node:crypto';

@@ -8,8 +8,8 @@ import { upstreamHost } from './upstream.ts';
 export type Page = FirefoxPage & Partial<BrowserPage>;
 
 /**
- * Opens an address in a browser without cookies and storage, which ends with the test; null: the browser is not on this
- * machine.
+ * Opens an address in a browser without cookies and storage, which ends with the test; null: the browser is
+ * not on this machine.
  */
 export type Open = ((url: string) => Promise<Page>) | null;
 

@@ -29,7 +29,8 @@ export interface TestAuthority {
   /** PEM. */
   readonly cert: string;
   /**
-   * Signs a certificate of a server or a client. The form of a text says whether it is a name, a URI or an address.
+   * Signs a certificate of a server or a client. The form of a text says whether it is a name, a URI or an
+   * address.
    */
   issue(names: readonly (string | AltName)[], options?: CertificateOptions): TestCertificate;
   /** Creates an intermediate CA, signed by this one. */

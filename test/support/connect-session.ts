@@ -1,4 +1,6 @@
-/** A proxy with its API, the sample company as a provider, and a browser for the pages of connect sessions. */
+/**
+ * A proxy with its API, the sample company as a provider, and a browser for the pages of connect sessions.
+ */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';

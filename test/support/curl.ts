@@ -45,7 +45,10 @@ export async function curl(...options: string[]): Promise<CurlAnswer> {
   return { status, connectStatus, head, body, stderr: answer.stderr, exitCode: answer.exitCode };
 }
 
-/** Gets URLs one after the other in one process. Returns for each the status and the body, or `curl N`, its error. */
+/**
+ * Gets URLs one after the other in one process. Returns for each the status and the body, or `curl N`, its
+ * error.
+ */
 export async function curlEach(
   urls: readonly (readonly [url: string, ...options: string[]])[],
   options: readonly string[],

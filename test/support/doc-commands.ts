@@ -73,7 +73,9 @@ function callsIn(line: string): DocCommand[] {
   });
 }
 
-/** The arguments after `sidekey` in a shell line, up to a pipe, a redirection, a comment or a closing bracket. */
+/**
+ * The arguments after `sidekey` in a shell line, up to a pipe, a redirection, a comment or a closing bracket.
+ */
 export function wordsOf(line: string): string[] {
   const [, rest = ''] = /(?:^|[\s(])sidekey ?(.*)$/.exec(line) ?? [];
   const [call = ''] = /^(?:'[^']*'|"[^"]*"|[^'"|<>#);&]|(?<=\S)#)*/.exec(rest) ?? [];

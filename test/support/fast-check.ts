@@ -18,8 +18,8 @@ export * from 'fast-check';
 const surrogates = { first: 0xd800, count: 0x800 };
 
 /**
- * Any code point except surrogates, as `unit: 'binary'` of fast-check, which makes a map of all 1.1 million of them
- * in every process.
+ * Any code point except surrogates, as `unit: 'binary'` of fast-check, which makes a map of all 1.1 million
+ * of them in every process.
  */
 const binary = nat(0x10ffff - surrogates.count).map(
   (index) => String.fromCodePoint(index < surrogates.first ? index : index + surrogates.count),

@@ -87,7 +87,10 @@ interface Options {
   readonly desk?: object;
 }
 
-/** Starts both servers, and a Sidekey whose people sign in at the one and have the other as the provider `desk`. */
+/**
+ * Starts both servers, and a Sidekey whose people sign in at the one and have the other as the provider
+ * `desk`.
+ */
 export async function startIdJag({ now, idTokenS = 300, refreshes = false, oidc, desk }: Options = {}) {
   const deviations: Deviations = {};
   const asked: {

@@ -3,8 +3,8 @@ import type { SerializedError } from 'vitest';
 import { JsonReporter, type JsonTestResults, type TestModule } from 'vitest/node';
 
 /**
- * JSON report in which the file of an unhandled error has failed. The report of vitest leaves such errors out,
- * so CI could neither name one nor run its file again. An error of no file fails a file named `vitest`.
+ * JSON report in which the file of an unhandled error has failed. The report of vitest leaves such errors
+ * out, so CI could neither name one nor run its file again. An error of no file fails a file named `vitest`.
  */
 export default class extends JsonReporter {
   constructor() {

@@ -27,7 +27,10 @@ interface ServerOptions {
 
 const clientSecret = 'the-secret-of-sidekey-at-the-issuer';
 
-/** Starts an OpenID provider by others (oidc-provider) behind TLS, which signs everybody in without a question. */
+/**
+ * Starts an OpenID provider by others (oidc-provider) behind TLS, which signs everybody in without a
+ * question.
+ */
 async function startOpenIdServer({
   inIdToken = true,
   grantTypes,
@@ -92,7 +95,10 @@ interface Options extends ServerOptions {
   readonly config?: Readonly<Record<string, object>>;
 }
 
-/** A service whose people sign in at the server: the group `admins` has the role operator, `staff` the role user. */
+/**
+ * A service whose people sign in at the server: the group `admins` has the role operator, `staff` the role
+ * user.
+ */
 export async function startWithIssuer({ now = Date.now, oidc = {}, config = {}, ...options }: Options = {}) {
   const server = await startOpenIdServer(options);
   const { issuer, port, account } = server;
@@ -136,7 +142,9 @@ export async function startWithIssuer({ now = Date.now, oidc = {}, config = {}, 
       flows.set(new URL(location).searchParams.get('state'), flow);
       return location;
     };
-    /** Ends a sign-in at the address of the callback, with the state that this browser stored or another one. */
+    /**
+     * Ends a sign-in at the address of the callback, with the state that this browser stored or another one.
+     */
     const answer = async (callback: string, flow?: string) => {
       const { search, searchParams } = new URL(callback);
       const stored = flow ?? flows.get(searchParams.get('state')) ?? '';

@@ -32,7 +32,10 @@ async function empty({ query }: PostgresDatabase): Promise<void> {
     commit`);
 }
 
-/** An empty store in PostgreSQL, whose locks take the time from `now`, and a function that opens more connections. */
+/**
+ * An empty store in PostgreSQL, whose locks take the time from `now`, and a function that opens more
+ * connections.
+ */
 export async function postgresUnderTest(now: () => number): Promise<StoreUnderTest> {
   const database = free.pop() ?? (await makeDatabase());
   const { address } = database;

@@ -94,7 +94,10 @@ function baseFolder(): string {
   return tmpdir();
 }
 
-/** Starts the server under a shell that stops it, and removes its folder, when this process has ended in any way. */
+/**
+ * Starts the server under a shell that stops it, and removes its folder, when this process has ended in any
+ * way.
+ */
 async function serve(folder: string, data: string, port: number, run: object): Promise<boolean> {
   const settings = {
     port,

@@ -188,7 +188,9 @@ export async function startRegisteringServer(deviation: Deviation = {}) {
   };
 }
 
-/** Opens an address of an upstream as a browser does, follows redirects of its host, and returns the last one. */
+/**
+ * Opens an address of an upstream as a browser does, follows redirects of its host, and returns the last one.
+ */
 export async function openAtUpstream(address: string): Promise<URL> {
   const cookies = new Map<string, string>();
   let url = new URL(address);

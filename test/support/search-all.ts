@@ -3,8 +3,9 @@ const blockBytes = 3;
 const tableSize = 1 << 16;
 
 /**
- * Makes a search for many patterns in one pass (Wu and Manber, 1994). If the shortest pattern has eight bytes, it
- * reads every sixth byte. The memory of a process can have 100 MB: one pass for each of 50 patterns takes seconds.
+ * Makes a search for many patterns in one pass (Wu and Manber, 1994). If the shortest pattern has eight
+ * bytes, it reads every sixth byte. The memory of a process can have 100 MB: one pass for each of 50 patterns
+ * takes seconds.
  *
  * @param patterns each at least as long as a block
  * @returns a function that returns the indexes of the patterns that the bytes contain

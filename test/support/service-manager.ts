@@ -9,7 +9,10 @@ import { type Home, home, program } from './command-line.ts';
 export interface Manager {
   readonly at: Home;
   readonly port: number;
-  /** Starts the proxy with the socket as descriptor 3. Resolves when it serves, or with its stderr when it has ended. */
+  /**
+   * Starts the proxy with the socket as descriptor 3. Resolves when it serves, or with its stderr when it has
+   * ended.
+   */
   readonly start: (variables?: string) => Promise<{ readonly child: ChildProcess; readonly stderr: string }>;
 }
 

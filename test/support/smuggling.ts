@@ -10,9 +10,10 @@ export interface Place {
 export const insideOf = (host: string): Place => ({ host, target: (path) => path });
 
 /**
- * The bytes of a row. `<front>` is the target of the request that the smuggler shows, and `<hidden>` the whole request that
- * is hidden: a good one, which would be served wherever it is taken for a request. `<length>` and `<hex>` say how long it
- * is. `<host>` is the authority, and `<absolute>` a target in absolute form.
+ * The bytes of a row. `<front>` is the target of the request that the smuggler shows, and `<hidden>` the
+ * whole request that is hidden: a good one, which would be served wherever it is taken for a request.
+ * `<length>` and `<hex>` say how long it is. `<host>` is the authority, and `<absolute>` a target in absolute
+ * form.
  */
 export function bytesOf(row: string, { host, target }: Place): string {
   const hidden = `GET ${target('/hidden')} HTTP/1.1\r\nHost: ${host}\r\n\r\n`;

@@ -2,7 +2,10 @@ import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { startUpstream, type Upstream } from './upstream.ts';
 
-/** A counterpart of the documented API of HashiCorp Vault and OpenBao, over TLS: logins, tokens, KV, leases, transit. */
+/**
+ * A counterpart of the documented API of HashiCorp Vault and OpenBao, over TLS: logins, tokens, KV, leases,
+ * transit.
+ */
 export interface VaultServer extends Upstream {
   /** Calls as `METHOD PATH TOKEN`. */
   readonly calls: readonly string[];

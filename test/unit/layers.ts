@@ -1,4 +1,7 @@
-/** The layers, bottom first. A folder imports itself and the layers below it; folders of one layer do not import each other. */
+/**
+ * The layers, bottom first. A folder imports itself and the layers below it; folders of one layer do not
+ * import each other.
+ */
 export const layers: readonly (readonly string[])[] = [
   // Run in browsers.
   ['pages'],

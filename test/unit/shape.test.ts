@@ -1,6 +1,7 @@
 /**
- * The size of the code, compared with test/unit/shape.json. A change that needs more raises a ceiling there, in its own commit
- * and with the reason. A change that needs less lowers it: `SIDEKEY_TEST_SHAPE=write npx vitest run test/unit/shape.test.ts`.
+ * The size of the code, compared with test/unit/shape.json. A change that needs more raises a ceiling there,
+ * in its own commit and with the reason. A change that needs less lowers it: `SIDEKEY_TEST_SHAPE=write npx
+ * vitest run test/unit/shape.test.ts`.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

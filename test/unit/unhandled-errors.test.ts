@@ -1,4 +1,6 @@
-/** Rejections and error events that nothing handles: they fail a run of all tests, though each test passed. */
+/**
+ * Rejections and error events that nothing handles: they fail a run of all tests, though each test passed.
+ */
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';

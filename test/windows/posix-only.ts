@@ -1,6 +1,6 @@
 /**
- * Files whose tests need more of POSIX than Windows has, for `npm test` there. They concern functions that exist on Windows
- * too; those functions are also covered by the other tests.
+ * Files whose tests need more of POSIX than Windows has, for `npm test` there. They concern functions that
+ * exist on Windows too; those functions are also covered by the other tests.
  */
 export const posixOnly: readonly string[] = [
   // Mode bits, owners and symbolic links.

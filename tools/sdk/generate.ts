@@ -7,8 +7,8 @@ import { renderPython } from './python.ts';
 import { renderTypeScript } from './typescript.ts';
 
 /**
- * `npm run sdk`: makes the parts of the SDKs and of `llms.txt` that repeat the OpenAPI document. Those of the SDKs are
- * not in git: the build, the type check, the linter and the tests make them.
+ * `npm run sdk`: makes the parts of the SDKs and of `llms.txt` that repeat the OpenAPI document. Those of the
+ * SDKs are not in git: the build, the type check, the linter and the tests make them.
  */
 
 const llmsFile = 'llms.txt';

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
 
-/** The sign-in of the application: it knows its people. Sidekey trusts the application, and asks no further. */
+/**
+ * The sign-in of the application: it knows its people. Sidekey trusts the application, and asks no further.
+ */
 
 const users = new Map<string, string>();
 

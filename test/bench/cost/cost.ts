@@ -1,7 +1,8 @@
 /**
- * `npm run bench -- --section cost`: the cost of one exchange through Sidekey and through the bare relay, by resource. CPU
- * is measured on instances without an inspector. Heap, collection and the code that runs are measured on others. Windows
- * in which the machine had other work are dropped. `--top N` prints the N largest entries of the profiles of Sidekey.
+ * `npm run bench -- --section cost`: the cost of one exchange through Sidekey and through the bare relay, by
+ * resource. CPU is measured on instances without an inspector. Heap, collection and the code that runs are
+ * measured on others. Windows in which the machine had other work are dropped. `--top N` prints the N largest
+ * entries of the profiles of Sidekey.
  */
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,5 @@
-// The obvious design: node:http with http-proxy-3 behind it, certificates by node-forge: `node http-proxy-3.mjs PORT FOLDER`.
+// The obvious design: node:http with http-proxy-3 behind it, certificates by node-forge: `node
+// http-proxy-3.mjs PORT FOLDER`.
 import './names.mjs';
 import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';

@@ -1,4 +1,5 @@
-// The proxy of sandbox-runtime with TLS termination, which sets a header: `node sandbox-runtime.mjs PORT FOLDER`.
+// The proxy of sandbox-runtime with TLS termination, which sets a header: `node sandbox-runtime.mjs PORT
+// FOLDER`.
 import './names.mjs';
 import { readFileSync } from 'node:fs';
 import { createHttpProxyServer } from '@anthropic-ai/sandbox-runtime/dist/sandbox/http-proxy.js';

@@ -1,4 +1,7 @@
-/** Proxies from the registries of npm, Go, Rust and Python. Libraries have a small program around them in `peers/`. */
+/**
+ * Proxies from the registries of npm, Go, Rust and Python. Libraries have a small program around them in
+ * `peers/`.
+ */
 import { createPrivateKey } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';

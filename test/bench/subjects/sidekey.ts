@@ -95,7 +95,8 @@ async function prepare(
   await chmod(folder, 0o700);
   const port = await freePort();
   const authorities = [`${host}:${ground.port}`, `*.bench.test:${ground.port}`];
-  // The folders of a new installation: the folder of the config is watched, and the audit file stands in another.
+  // The folders of a new installation: the folder of the config is watched, and the audit file stands in
+  // another.
   const configFile = join(folder, 'config', 'sidekey.yaml');
   await mkdir(join(folder, 'config'), { mode: 0o700 });
   await mkdir(join(folder, 'data'), { mode: 0o700 });

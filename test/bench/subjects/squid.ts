@@ -1,4 +1,7 @@
-/** squid: as a blind tunnel, and with ssl-bump, where it makes a leaf, rewrites a header and speaks TLS to both sides. */
+/**
+ * squid: as a blind tunnel, and with ssl-bump, where it makes a leaf, rewrites a header and speaks TLS to
+ * both sides.
+ */
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';

@@ -1,4 +1,5 @@
-// A browser as tests drive it. It is told of the proxy, as playwright asks for it, by what the environment says.
+// A browser as tests drive it. It is told of the proxy, as playwright asks for it, by what the environment
+// says.
 import { chromium } from 'playwright-core';
 const [url, executablePath] = process.argv.slice(2);
 const proxy = new URL(process.env.HTTPS_PROXY);

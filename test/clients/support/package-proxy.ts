@@ -14,7 +14,8 @@ export interface PackageProxy extends SingleStage {
 }
 
 /**
- * A private registry of packages that answers 401 to whoever comes without the token, and a Sidekey that has it.
+ * A private registry of packages that answers 401 to whoever comes without the token, and a Sidekey that has
+ * it.
  *
  * @param inject as a provider's definition has it
  * @param authorization what the registry wants

@@ -15,7 +15,9 @@ export interface ProcessImage {
 export const processesAreClosed: false | string =
   process.platform === 'linux' ? false : 'processes can be looked into on Linux alone';
 
-/** Every process that this one started, and those that they started, as they are at this moment; not itself. */
+/**
+ * Every process that this one started, and those that they started, as they are at this moment; not itself.
+ */
 export async function imagesBelow(pid: number): Promise<ProcessImage[]> {
   const parents = new Map<number, number>();
   for (const name of await readdir('/proc')) {
@@ -96,9 +98,9 @@ function readSmaps(): string {
 }
 
 /**
- * Returns one byte for each page of a region: 1 if the page is in memory or swapped, 0 if it was never used. A
- * process reserves many pages that it does not use, such as those of stacks, and the kernel makes one for each
- * read.
+ * Returns one byte for each page of a region: 1 if the page is in memory or swapped, 0 if it was never used.
+ * A process reserves many pages that it does not use, such as those of stacks, and the kernel makes one for
+ * each read.
  */
 function usedPages(file: number, start: number, end: number): Uint8Array {
   // The highest bits of a little-endian number of 64 bits (Linux, Documentation/admin-guide/mm/pagemap.rst).

@@ -9,8 +9,9 @@ export interface Secret {
   /** A value in the environment of every client: a search that does not find it is broken. */
   readonly known: string;
   /**
-   * For upstreams, before they answer to a request that has the credential: resolves when the memory of all that
-   * `sidekey run` has started was taken down, once for each kind of request. While nothing is watched, at once.
+   * For upstreams, before they answer to a request that has the credential: resolves when the memory of all
+   * that `sidekey run` has started was taken down, once for each kind of request. While nothing is watched,
+   * at once.
    */
   readonly hold: (what?: string) => Promise<void>;
   /** Looks into what this process starts, whenever an upstream holds an answer back. */

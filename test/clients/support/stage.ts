@@ -55,8 +55,9 @@ export interface Stage {
   /** A folder that the client may call its own. */
   readonly room: string;
   /**
-   * Runs a command by `sidekey run`. While an upstream holds an answer back, everything that the command has started is
-   * looked into, and afterwards every file that it wrote: the test fails where a piece of the token is found.
+   * Runs a command by `sidekey run`. While an upstream holds an answer back, everything that the command has
+   * started is looked into, and afterwards every file that it wrote: the test fails where a piece of the
+   * token is found.
    */
   readonly perform: (command: readonly string[], options?: PerformOptions) => Promise<Performed>;
   /** Runs a shell script, which stops at the first command that fails; then the test fails. */
@@ -184,7 +185,8 @@ export interface SingleStage extends Stage {
 }
 
 /**
- * The upstream repeats the fields of each request in its answer, so that a client would have the token from there.
+ * The upstream repeats the fields of each request in its answer, so that a client would have the token from
+ * there.
  *
  * @param answer what the upstream says to requests with the credential; others get a 401
  * @param carried the fields that the upstream wants to see

@@ -23,7 +23,9 @@ interface Explained {
   readonly steps: readonly { readonly step: string; readonly ok: boolean; readonly text: string }[];
 }
 
-/** A proxy that runs, with two grants, an agent and a lease; and `explain` beside it, at the same time of day. */
+/**
+ * A proxy that runs, with two grants, an agent and a lease; and `explain` beside it, at the same time of day.
+ */
 async function setup(
   domain: object = {},
   bindings: readonly Binding[] = [everything],

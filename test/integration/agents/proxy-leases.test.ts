@@ -11,7 +11,10 @@ const start = Date.now();
 const basic = (userInfo: string) => `Proxy-Authorization: Basic ${Buffer.from(userInfo).toString('base64')}`;
 const key = (value: string) => ({ credential: { type: 'api_key' as const, value } });
 
-/** Grants of two users and two providers, all offered by one domain; an agent, and a clock that the test moves. */
+/**
+ * Grants of two users and two providers, all offered by one domain; an agent, and a clock that the test
+ * moves.
+ */
 async function setup(bindings: readonly Binding[], agent: { readonly user?: string } = {}) {
   const seen: (string | undefined)[] = [];
   const upstream = await startUpstream((request, response) => {

@@ -15,7 +15,10 @@ const clock = (ms: number) => new Date(ms).toISOString().slice(11, 16);
 const clockEnd = (ms: number) => clock(ms).replace('00:00', '24:00');
 const ok = (_request: unknown, response: ServerResponse) => response.end('ok');
 
-/** An upstream with WebSockets at every path and an endless response at `/stream`, and a proxy with a grant for it. */
+/**
+ * An upstream with WebSockets at every path and an endless response at `/stream`, and a proxy with a grant
+ * for it.
+ */
 async function setup(config: Readonly<Record<string, object>> = {}) {
   const upstream = await startUpstream((request, response) => {
     if (request.url === '/stream') response.write('first');

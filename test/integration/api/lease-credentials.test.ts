@@ -6,7 +6,9 @@ import { startUpstream } from '../../support/upstream.ts';
 
 const start = Date.now();
 
-/** A proxy with an agent that reaches everything, and a lease of another agent with a credential of its own. */
+/**
+ * A proxy with an agent that reaches everything, and a lease of another agent with a credential of its own.
+ */
 async function setup() {
   const seen: (string | undefined)[] = [];
   const upstream = await startUpstream((request, response) => {

@@ -174,7 +174,9 @@ function comparable(row: object): object {
   return Object.fromEntries(members) as object;
 }
 
-/** The rows of a store in each table, without what each store has of its own: seals, keys, ends of its log. */
+/**
+ * The rows of a store in each table, without what each store has of its own: seals, keys, ends of its log.
+ */
 async function rowsIn(at: Machine): Promise<Readonly<Record<string, readonly unknown[]>>> {
   const tables = await openTables(await loadConfig(at.configFile, { env: {} }), {});
   const found: Record<string, unknown[]> = {};

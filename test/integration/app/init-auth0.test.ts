@@ -1,4 +1,7 @@
-/** `sidekey init auth0` in a terminal, at a tenant of the test that a parent proxy makes reachable at its port 443. */
+/**
+ * `sidekey init auth0` in a terminal, at a tenant of the test that a parent proxy makes reachable at its port
+ * 443.
+ */
 import { readFile, writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { startAuth0 } from '../../support/auth0-server.ts';

@@ -13,7 +13,9 @@ import { tempFolder } from '../../support/temp-folder.ts';
 
 const writer = fileURLToPath(new URL('../../support/store-writer.ts', import.meta.url));
 
-/** Lets a process write, kills it after so many acknowledged revisions, and answers all that it acknowledged. */
+/**
+ * Lets a process write, kills it after so many acknowledged revisions, and answers all that it acknowledged.
+ */
 async function writeUntilKilled(path: string, id: string, revisions: number): Promise<number[]> {
   const child = spawn(process.execPath, [writer, path, id], { stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = once(child, 'close');

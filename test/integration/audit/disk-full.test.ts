@@ -1,6 +1,7 @@
 /**
- * A disk that takes no more, from the system itself and not from a double: the proxy runs under a limit on the size of files
- * (RLIMIT_FSIZE), which an ordinary user may set and lift, and which writes meet as they meet a full disk.
+ * A disk that takes no more, from the system itself and not from a double: the proxy runs under a limit on
+ * the size of files (RLIMIT_FSIZE), which an ordinary user may set and lift, and which writes meet as they
+ * meet a full disk.
  */
 import { execFileSync } from 'node:child_process';
 import { statSync } from 'node:fs';

@@ -315,7 +315,8 @@ describe('syslog', () => {
       await next((ms) => ms === 1_000);
       sockets[0]?.destroy();
       text = '';
-      // Lines that are written before the end of the connection arrives are lost: syslog acknowledges nothing.
+      // Lines that are written before the end of the connection arrives are lost: syslog acknowledges
+      // nothing.
       let line = 3;
       do {
         await write(log, 1, (line += 1));

@@ -1,4 +1,7 @@
-/** The flow against a real authorization server, over the way out that the proxy has, with a person who consents. */
+/**
+ * The flow against a real authorization server, over the way out that the proxy has, with a person who
+ * consents.
+ */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';

@@ -1,4 +1,7 @@
-/** `connect NAME --auth-url …`: a service that is no provider yet, by the addresses of its authorization server. */
+/**
+ * `connect NAME --auth-url …`: a service that is no provider yet, by the addresses of its authorization
+ * server.
+ */
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';

@@ -1,6 +1,6 @@
 /**
- * Table of servers, mostly from issues of MCP clients: the answers of the API and of the login server, and the
- * outcome of `connect https://…`. `from` names the issue. `$api` and `$login` are the origins.
+ * Table of servers, mostly from issues of MCP clients: the answers of the API and of the login server, and
+ * the outcome of `connect https://…`. `from` names the issue. `$api` and `$login` are the origins.
  */
 
 /** A response; a plain object is a JSON document with status 200. */

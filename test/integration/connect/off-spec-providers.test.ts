@@ -1,6 +1,6 @@
 /**
- * Providers that do not keep to the RFCs, by their shipped definitions: what is asked of them, and what their answers,
- * in the form that their own documentation shows, are taken for.
+ * Providers that do not keep to the RFCs, by their shipped definitions: what is asked of them, and what their
+ * answers, in the form that their own documentation shows, are taken for.
  */
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';

@@ -9,7 +9,9 @@ import { proxiedGet } from '../../support/proxied-get.ts';
 import { upstreamCa } from '../../support/upstream.ts';
 import { freePort } from '../../unit/proxy/upstream/upstream-for-test.ts';
 
-/** An API that takes the tokens that `isGood` names, and a home with its provider and a folder for programs. */
+/**
+ * An API that takes the tokens that `isGood` names, and a home with its provider and a folder for programs.
+ */
 async function desk(isGood: (authorization: string) => boolean, provider: object = {}) {
   const { asked, upstream, settings } = await startAuthorizedApi(isGood, provider);
   const at = await home({ proxy: { listen: `127.0.0.1:${await freePort()}` }, ...settings });

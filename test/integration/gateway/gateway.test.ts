@@ -1,4 +1,7 @@
-/** A proxy for callers on other machines: TLS on its port, client certificates, load balancers, limits of agents. */
+/**
+ * A proxy for callers on other machines: TLS on its port, client certificates, load balancers, limits of
+ * agents.
+ */
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import type { RequestListener } from 'node:http';

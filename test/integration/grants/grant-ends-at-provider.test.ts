@@ -1,4 +1,6 @@
-/** `grant revoke` and `grant remove`: the provider is told where it can be, and the end here waits for nobody. */
+/**
+ * `grant revoke` and `grant remove`: the provider is told where it can be, and the end here waits for nobody.
+ */
 import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, test, vi } from 'vitest';
 import { parse, stringify } from 'yaml';

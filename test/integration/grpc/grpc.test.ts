@@ -5,7 +5,9 @@ import { ask, startWords, wordsClient } from '../../support/grpc.ts';
 import { bearerToken, startSidekey, type TestSidekey } from '../../support/sidekey.ts';
 import { upstreamHost, upstreamLeaf } from '../../support/upstream.ts';
 
-/** A gRPC client behind the proxy, as its `https_proxy` would have it, and a server that wants a credential. */
+/**
+ * A gRPC client behind the proxy, as its `https_proxy` would have it, and a server that wants a credential.
+ */
 async function throughProxy(): Promise<
   GrpcPair & { readonly sidekey: TestSidekey; readonly authority: string }
 > {

@@ -135,7 +135,10 @@ export const codingRows: readonly CodingRow[] = [
   { name: 'one byte too much', codings: ['gzip'], encode: () => gzipSync(Buffer.alloc(maxBytes + 1, ' ')), problem: tooLong },
 ]; // prettier-ignore
 
-/** A stored block whose header reads ` [` for a parser that replaces what is no UTF-8, and ignores what follows. */
+/**
+ * A stored block whose header reads ` [` for a parser that replaces what is no UTF-8, and ignores what
+ * follows.
+ */
 function storedAsJson(body: Buffer): Buffer {
   const block = Buffer.from([0x20, 0x5b, 0x0a, 0xa4, 0xf5]);
   return Buffer.concat([block, Buffer.alloc(0x0a5b, ' '), deflateRawSync(body)]);

@@ -1,4 +1,7 @@
-/** Encoded request bodies are read by rules, approvals and searches. No piece of an answer passes the leak guard. */
+/**
+ * Encoded request bodies are read by rules, approvals and searches. No piece of an answer passes the leak
+ * guard.
+ */
 import { deflateSync, gzipSync, inflateRawSync, inflateSync, zstdCompressSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { decodedBody } from '../../../src/lib/content-coding.ts';

@@ -16,7 +16,8 @@ test(`a kept-alive GET through an intercepted tunnel runs code of at most ${maxF
     expect((await client.response()).status).toBe(200);
   };
   for (let i = 0; i < 20; i += 1) await get();
-  // By then the notes of the warm-up requests are written, and the config file is compared by its times (`tickMs`).
+  // By then the notes of the warm-up requests are written, and the config file is compared by its times
+  // (`tickMs`).
   await new Promise((resolve) => setTimeout(resolve, 2_500));
   const session = new Session();
   session.connect();

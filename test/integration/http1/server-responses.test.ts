@@ -1,4 +1,7 @@
-/** Responses that deviate from RFC 9112, as servers send them: what curl reads, it reads through the proxy too. */
+/**
+ * Responses that deviate from RFC 9112, as servers send them: what curl reads, it reads through the proxy
+ * too.
+ */
 import type { TLSSocket } from 'node:tls';
 import { describe, expect, test } from 'vitest';
 import { serverResponses } from '../../fixtures/responses/server-responses.ts';

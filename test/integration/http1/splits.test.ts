@@ -1,7 +1,7 @@
 /**
- * Good messages, cut in two in every line end and in other places: whatever stands in one piece and whatever in the next, the
- * other side gets the same. Each piece is a TLS record of its own, and so is read by itself. The codec alone is cut at every
- * place: test/property/h1-codec.test.ts.
+ * Good messages, cut in two in every line end and in other places: whatever stands in one piece and whatever
+ * in the next, the other side gets the same. Each piece is a TLS record of its own, and so is read by itself.
+ * The codec alone is cut at every place: test/property/h1-codec.test.ts.
  */
 import type { TLSSocket } from 'node:tls';
 import * as fc from '../../support/fast-check.ts';

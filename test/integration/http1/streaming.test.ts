@@ -11,8 +11,8 @@ const megabyte = Buffer.alloc(1024 * 1024, 'x');
 const endless = 1024 * megabyte.length;
 
 /**
- * Writes until the stream has been unwilling for good: all buffers on the way are full. Says how many bytes it took; the
- * sockets on the way hold as much as the system likes.
+ * Writes until the stream has been unwilling for good: all buffers on the way are full. Says how many bytes
+ * it took; the sockets on the way hold as much as the system likes.
  */
 async function fillUp(stream: { write(chunk: Buffer): boolean; writableLength: number }): Promise<number> {
   let written = 0;

@@ -22,10 +22,14 @@ import { startPlainUpstream, upstreamHost } from '../../support/upstream.ts';
 /** Enough edits that a proxy that waits for file events fails: it collects events for 30 ms. */
 const edits = 200;
 
-/** An edit applies to all requests that are sent this long after it, in milliseconds (docs/configuration.md). */
+/**
+ * An edit applies to all requests that are sent this long after it, in milliseconds (docs/configuration.md).
+ */
 const appliesAfterMs = 10;
 
-/** Asks until the answer is `wanted`, or until a request that was sent after `appliesAfterMs` has its answer. */
+/**
+ * Asks until the answer is `wanted`, or until a request that was sent after `appliesAfterMs` has its answer.
+ */
 async function askAfterEdit<Answer>(ask: () => Promise<Answer>, wanted: Answer): Promise<Answer> {
   const editedAt = performance.now();
   for (;;) {

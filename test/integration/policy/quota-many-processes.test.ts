@@ -1,4 +1,7 @@
-/** Real processes that take from one file as fast as they can: together they never get more than the limit gives. */
+/**
+ * Real processes that take from one file as fast as they can: together they never get more than the limit
+ * gives.
+ */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test } from 'vitest';

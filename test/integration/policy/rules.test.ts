@@ -1,4 +1,7 @@
-/** Rules of a domain, in the running proxy: what is let through, what is refused, and what upstream sees of either. */
+/**
+ * Rules of a domain, in the running proxy: what is let through, what is refused, and what upstream sees of
+ * either.
+ */
 import { describe, expect, test } from 'vitest';
 import { openTunnel } from '../../support/raw-client.ts';
 import { bearerToken, startSidekey } from '../../support/sidekey.ts';

@@ -1,4 +1,7 @@
-/** Two real proxies on one store: one is killed or stopped in the middle of a refresh, the other is asked for the token. */
+/**
+ * Two real proxies on one store: one is killed or stopped in the middle of a refresh, the other is asked for
+ * the token.
+ */
 import { writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { stringify } from 'yaml';

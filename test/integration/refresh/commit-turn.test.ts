@@ -1,4 +1,7 @@
-/** Between the last byte of a token endpoint's answer and the commit lies no turn of the event loop, so nothing else. */
+/**
+ * Between the last byte of a token endpoint's answer and the commit lies no turn of the event loop, so
+ * nothing else.
+ */
 import { connect } from 'node:tls';
 import { gzipSync } from 'node:zlib';
 import { DatabaseSync } from 'node:sqlite';

@@ -6,7 +6,8 @@ import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'nod
  *
  * - `renewed`: the request is sent twice, and the client gets `ok`.
  * - `forwarded`: the client gets the answer, and no token is renewed.
- * - `repeated once`: the API answers every token so: the request is sent twice, and the client gets the answer.
+ * - `repeated once`: the API answers every token so: the request is sent twice, and the client gets the
+ *   answer.
  * - `next`: the client gets the answer; the token is renewed for the next request.
  */
 export type Outcome = 'renewed' | 'forwarded' | 'repeated once' | 'next';

@@ -1,8 +1,10 @@
 /**
- * A proxy that is killed (SIGKILL) at random moments while it refreshes tokens of a second whose refresh tokens work
- * once. A refresh token is lost where the provider has rotated it and the successor is not on disk.
+ * A proxy that is killed (SIGKILL) at random moments while it refreshes tokens of a second whose refresh
+ * tokens work once. A refresh token is lost where the provider has rotated it and the successor is not on
+ * disk.
  *
- * `SIDEKEY_KILLS=220 SIDEKEY_KILLS_REPORT=1 vitest run refresh-kills` measures; docs/token-refresh.md has the figures.
+ * `SIDEKEY_KILLS=220 SIDEKEY_KILLS_REPORT=1 vitest run refresh-kills` measures; docs/token-refresh.md has the
+ * figures.
  */
 import { writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';

@@ -1,4 +1,6 @@
-/** A token endpoint that answers after `refresh_timeout`: real proxies keep the grant, also through a stop. */
+/**
+ * A token endpoint that answers after `refresh_timeout`: real proxies keep the grant, also through a stop.
+ */
 import { writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { parseCallback } from '../../../src/grants/oauth/authorization-code.ts';

@@ -1,9 +1,10 @@
 /**
- * Real proxies, as programs of their own, on one store, with a provider whose refresh tokens work once: however many
- * requests come at once, one token request is made; and whoever dies in the middle costs nothing but an answer that
- * never reached the disk, which is said.
+ * Real proxies, as programs of their own, on one store, with a provider whose refresh tokens work once:
+ * however many requests come at once, one token request is made; and whoever dies in the middle costs nothing
+ * but an answer that never reached the disk, which is said.
  *
- * `SIDEKEY_KILL_ROUNDS=50 vitest run refresh-many-processes` goes on for as many rounds, each with another seed.
+ * `SIDEKEY_KILL_ROUNDS=50 vitest run refresh-many-processes` goes on for as many rounds, each with another
+ * seed.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
@@ -31,7 +32,9 @@ interface Fleet {
   readonly start: (asker: string) => Promise<Running>;
 }
 
-/** A place with a config for each proxy: one store, one key, one audit file, and a token endpoint for each. */
+/**
+ * A place with a config for each proxy: one store, one key, one audit file, and a token endpoint for each.
+ */
 async function fleet(server: TokenServer, config: object = {}): Promise<Fleet> {
   const configOf = (asker: string) => ({
     version: 1,
@@ -134,8 +137,8 @@ describe('a token that expires', () => {
     const first = await all.start('p0');
     const rest = Array.from({ length: processes - 1 }, (_, index) => all.start(`p${index + 1}`));
     const proxies = [first, ...(await Promise.all(rest))];
-    // It ends in the middle of the requests, on a fast machine and on a slow one: some still get it, some wait for the
-    // next one, some bring it to the API too late, and are sent again.
+    // It ends in the middle of the requests, on a fast machine and on a slow one: some still get it, some
+    // wait for the next one, some bring it to the API too late, and are sent again.
     await connect(all, server, 'acme', { at: Date.now() + 1_000, uses: 400 });
     const answers = await Promise.all(
       proxies.flatMap((proxy) =>
@@ -275,8 +278,8 @@ describe('proxies that are killed during a refresh', () => {
           expect(opened?.grant.stateReason).toMatch(/used before/);
           expect(reports).toMatchObject([{ outcome: 'failed', code: 'reauth_required' }]);
         }
-        // A token was used twice only where its successor was not on disk: for each grant that was lost, and once each
-        // time but for proxies that did not live to say so.
+        // A token was used twice only where its successor was not on disk: for each grant that was lost, and
+        // once each time but for proxies that did not live to say so.
         const reuses = server.reuses.slice(before.reuses);
         expect([...new Set(reuses.map(({ family }) => family))].toSorted()).toEqual(lost.toSorted());
         // No proxy ever brings one twice, whether it lives or dies.

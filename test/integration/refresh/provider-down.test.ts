@@ -1,6 +1,7 @@
 /**
- * A provider that is down, in each way that was seen: the first caller waits two seconds at most, or one time-out of a
- * provider that hangs; the others are refused at once, and all are served as soon as the provider is back.
+ * A provider that is down, in each way that was seen: the first caller waits two seconds at most, or one
+ * time-out of a provider that hangs; the others are refused at once, and all are served as soon as the
+ * provider is back.
  */
 import { writeFile } from 'node:fs/promises';
 import { request as httpRequest, type IncomingHttpHeaders, type RequestListener } from 'node:http';

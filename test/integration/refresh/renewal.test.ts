@@ -19,7 +19,9 @@ const exchange: Renewal = {
   parameters: {},
 };
 
-/** One host with a token endpoint and an API that takes only the last token; and a proxy with a grant for it. */
+/**
+ * One host with a token endpoint and an API that takes only the last token; and a proxy with a grant for it.
+ */
 async function setUp(renewal: Renewal) {
   const forms: Record<string, string>[] = [];
   const tokens: string[] = [];

@@ -12,7 +12,9 @@ export interface Answer {
 
 export interface TransportCase {
   readonly name: string;
-  /** Answers to the requests of the first refresh, in order; then new tokens. `{origin}` is the endpoint's. */
+  /**
+   * Answers to the requests of the first refresh, in order; then new tokens. `{origin}` is the endpoint's.
+   */
   readonly answers: readonly Answer[];
   /** Scopes of the grant; default: `read write`. */
   readonly scope?: string;

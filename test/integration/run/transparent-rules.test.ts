@@ -1,4 +1,6 @@
-/** `sidekey transparent rules`: what it prints. The rules themselves work in test/scale/transparent.test.ts. */
+/**
+ * `sidekey transparent rules`: what it prints. The rules themselves work in test/scale/transparent.test.ts.
+ */
 import { expect, test } from 'vitest';
 import { home } from '../../support/command-line.ts';
 

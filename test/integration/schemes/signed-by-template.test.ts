@@ -1,6 +1,7 @@
 /**
- * Requests that are signed with a shared secret, held against the rules of real services: the upstream of each test makes
- * the signature that it expects from what it has received, by the words of the service's documentation.
+ * Requests that are signed with a shared secret, held against the rules of real services: the upstream of
+ * each test makes the signature that it expects from what it has received, by the words of the service's
+ * documentation.
  */
 import { createHash, createHmac, type BinaryToTextEncoding } from 'node:crypto';
 import { describe, expect, test } from 'vitest';

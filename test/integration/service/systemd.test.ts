@@ -1,6 +1,7 @@
 /**
- * The commands of the service with a real user manager of systemd. It runs in a mount namespace of its own, and in the
- * cgroup of the tests: that must belong to this user, as it does in a session of systemd. `.ci/run` makes one.
+ * The commands of the service with a real user manager of systemd. It runs in a mount namespace of its own,
+ * and in the cgroup of the tests: that must belong to this user, as it does in a session of systemd.
+ * `.ci/run` makes one.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';

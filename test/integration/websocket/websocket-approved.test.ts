@@ -1,4 +1,7 @@
-/** WebSockets under rules that want a person, and under rules about labels: what they may outlive, and what not. */
+/**
+ * WebSockets under rules that want a person, and under rules about labels: what they may outlive, and what
+ * not.
+ */
 import { expect, onTestFinished, test } from 'vitest';
 import { WebSocketServer } from 'ws';
 import type { Reach } from '../../../src/domain/approval.ts';

@@ -31,8 +31,8 @@ export interface Attempt {
   /** Returns if the attempt succeeded, and throws otherwise. */
   readonly run: (target: Target, outer: Outer) => unknown;
   /**
-   * Condition for success without confinement, which shows that a refusal means something: always, or as root. It
-   * is not tried if it depends on a feature of the kernel, or would do real harm.
+   * Condition for success without confinement, which shows that a refusal means something: always, or as
+   * root. It is not tried if it depends on a feature of the kernel, or would do real harm.
    */
   readonly unconfined: 'succeeds' | 'as root' | 'is not tried';
   /** The reason why the attempt succeeds in a mode with only one mechanism. */

@@ -1,4 +1,6 @@
-/** The confined command: makes all attempts, and prints which of them succeeded. Argument: a target as JSON. */
+/**
+ * The confined command: makes all attempts, and prints which of them succeeded. Argument: a target as JSON.
+ */
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { Outer, Target } from './attempt.ts';

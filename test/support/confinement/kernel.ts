@@ -14,7 +14,9 @@ function shell(script: string, ...words: readonly string[]): string {
   });
 }
 
-/** Throws if a call fails with the error of the filter of system calls (EPERM). There is no terminal to call. */
+/**
+ * Throws if a call fails with the error of the filter of system calls (EPERM). There is no terminal to call.
+ */
 function passesFilter(run: () => unknown): void {
   try {
     run();

@@ -1,6 +1,7 @@
 /**
- * Runs one command as `sidekey run` does, with chosen mechanisms: a process of its own, so that the command attacks this one
- * instead of the tests. Arguments: a job as JSON. Answers requests of the command at the socket of the proxy.
+ * Runs one command as `sidekey run` does, with chosen mechanisms: a process of its own, so that the command
+ * attacks this one instead of the tests. Arguments: a job as JSON. Answers requests of the command at the
+ * socket of the proxy.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,4 +1,7 @@
-/** A program of the same user beside a run. Arguments: the path of a datagram socket, a secret. Works in the project. */
+/**
+ * A program of the same user beside a run. Arguments: the path of a datagram socket, a secret. Works in the
+ * project.
+ */
 import { createServer } from 'node:net';
 import { call, unixAddress } from './system.ts';
 

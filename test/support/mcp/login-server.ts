@@ -3,8 +3,9 @@ import { startOidcProvider } from '../oidc-provider.ts';
 import { startUpstream } from '../upstream.ts';
 
 /**
- * Starts an API at `/mcp` whose challenge names an authorization server by others (oidc-provider), which gives a
- * refresh token only for `offline_access` with `prompt=consent`. Opening a consent page gives consent.
+ * Starts an API at `/mcp` whose challenge names an authorization server by others (oidc-provider), which
+ * gives a refresh token only for `offline_access` with `prompt=consent`. Opening a consent page gives
+ * consent.
  */
 export async function startApiWithLogin() {
   const tokens: string[] = [];

@@ -14,7 +14,10 @@ export const pythonMcpMissing = await new Promise<string | false>((resolve) => {
   );
 });
 
-/** Starts an MCP server of the Python SDK at `/mcp`, with its own authorization, behind a server that ends TLS. */
+/**
+ * Starts an MCP server of the Python SDK at `/mcp`, with its own authorization, behind a server that ends
+ * TLS.
+ */
 export async function startPythonMcp() {
   const port = Promise.withResolvers<number>();
   const upstream = await startUpstream((request, response) => {

@@ -27,8 +27,8 @@ interface ParsedRequest extends IncomingMessage {
 }
 
 /**
- * Starts an MCP server of the TypeScript SDK at `/mcp`, with its own authorization, behind TLS. The tool `look`
- * needs the scope `read`, and `change` needs `write`. A person consents by opening the address.
+ * Starts an MCP server of the TypeScript SDK at `/mcp`, with its own authorization, behind TLS. The tool
+ * `look` needs the scope `read`, and `change` needs `write`. A person consents by opening the address.
  */
 export async function startTypescriptMcp(options: McpOptions = {}) {
   const later = Promise.withResolvers<RequestListener>();

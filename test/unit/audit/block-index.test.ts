@@ -13,7 +13,10 @@ import { vaultForTest } from './vault-for-test.ts';
 
 const later = () => Date.now() + 120_000;
 
-/** A log with a rotated file of several blocks, whose exchange `long` begins in the first one and ends in the last one. */
+/**
+ * A log with a rotated file of several blocks, whose exchange `long` begins in the first one and ends in the
+ * last one.
+ */
 async function longLog(): Promise<string> {
   const file = await newLogFile();
   let time = Date.UTC(2026, 0, 1);

@@ -1,7 +1,9 @@
 import { createHash, createHmac } from 'node:crypto';
 import type { AuditVault } from '../../../src/audit/live-file.ts';
 
-/** A vault with real keyed hashes, made from a word, so that several processes of a test can have the same. */
+/**
+ * A vault with real keyed hashes, made from a word, so that several processes of a test can have the same.
+ */
 export function vaultForTest(word = 'key'): AuditVault {
   const keyId = createHash('sha256').update(word).digest('hex').slice(0, 16);
   const mac: AuditVault['mac'] = (purpose, data, encoding = 'hex') =>

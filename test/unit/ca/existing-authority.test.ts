@@ -10,7 +10,10 @@ import { vaultForTest } from '../store/vault/vault-for-test.ts';
 
 /** Files of a CA that a proxy follows, and those of another CA with the same master key. */
 async function followed() {
-  const { now, timers, advance, waiting } = manualTime(Date.now());
+  const time = manualTime(Date.now());
+  const { now, timers } = time;
+  const advance = (ms: number) => time.advance(ms);
+  const waiting = () => time.waiting();
   const sealing = vaultForTest();
   const vault = { ...sealing, refreshed: sealing.refresh, refresh: () => vault.refreshed() };
   const open = async () => {
@@ -39,10 +42,17 @@ async function followed() {
   };
   const signer = () => (current() === first.authority ? 'first' : current().fingerprint);
   return {
-    ...{ vault, lines, replace, signer, close, advance, waiting, directory },
+    vault,
+    lines,
+    replace,
+    signer,
+    close,
+    advance,
+    waiting,
+    directory,
     second: second.authority.fingerprint,
     /** Moves the clock to the next looks at the files, and waits until each has ended. */
-    async look(times = 1) {
+    look: async (times = 1) => {
       for (let time = 0; time < times; time += 1) {
         await advance(1_000);
         while (waiting() === 0) await settle();

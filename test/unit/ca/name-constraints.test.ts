@@ -63,7 +63,8 @@ describe('permitted names', () => {
     expect(permits([], generalNameOf('api.acme.test'))).toBe(true);
   });
 
-  // RFC 5280 §4.2.1.10: a constraint applies only to names of its own kind. [2] is a DNS name, [7] an address and its mask.
+  // RFC 5280 §4.2.1.10: a constraint applies only to names of its own kind. [2] is a DNS name, [7] an address
+  // and its mask.
   it.each([
     [
       ['acme.test'],

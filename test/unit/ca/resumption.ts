@@ -18,7 +18,9 @@ export interface Client {
   readonly session?: Buffer | undefined;
 }
 
-/** Makes a handshake between a client and a server with this context, on a TLS socket as the proxy makes it. */
+/**
+ * Makes a handshake between a client and a server with this context, on a TLS socket as the proxy makes it.
+ */
 export async function handshakeWith(context: SecureContext, client: Client): Promise<Handshake> {
   const server = createServer((socket) => {
     const secure = new TLSSocket(socket, { isServer: true, secureContext: context });

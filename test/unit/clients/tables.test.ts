@@ -22,6 +22,10 @@ const settings = {
 const given = (parent: NodeJS.ProcessEnv, more: object = {}) =>
   clientVariables({ ...settings, parent, ...more });
 
+/** Variables of git and Cargo about revocation. */
+const onWindows = (parent: NodeJS.ProcessEnv, keep: readonly string[] = [], platform = 'win32') =>
+  Object.entries(given(parent, { platform, keep })).filter(([name]) => /^GIT_CONFIG|REVOKE/.test(name));
+
 describe('the tables of clients', () => {
   test('name each variable and each client once', () => {
     for (const names of [variables.map(({ name }) => name), clients.map(({ name }) => name)])
@@ -128,8 +132,6 @@ describe('the variables for clients', () => {
   });
 
   const key = 'http.schannelCheckRevoke';
-  const onWindows = (parent: NodeJS.ProcessEnv, keep: readonly string[] = [], platform = 'win32') =>
-    Object.entries(given(parent, { platform, keep })).filter(([name]) => /^GIT_CONFIG|REVOKE/.test(name));
   const cargo = ['CARGO_HTTP_CHECK_REVOKE', 'false'];
   const ours = (at: number) => [
     ['GIT_CONFIG_COUNT', String(at + 1)],

@@ -1,4 +1,7 @@
-/** The key `inject` of a provider definition: the parsed scheme of each value, and the problem of each invalid one. */
+/**
+ * The key `inject` of a provider definition: the parsed scheme of each value, and the problem of each invalid
+ * one.
+ */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';

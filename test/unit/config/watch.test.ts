@@ -122,7 +122,8 @@ describe('a change is reported', () => {
 describe('no change is reported', () => {
   test('for a touch, or for a write of the same text', async () => {
     const file = await configFile();
-    // No periodic check: it could run between the truncation and the write of `writeFile`, and both are changes.
+    // No periodic check: it could run between the truncation and the write of `writeFile`, and both are
+    // changes.
     const { watch, changes } = await watched(file, undefined, 3_600_000);
     await utimes(file, 1, 1);
     await watch.check();

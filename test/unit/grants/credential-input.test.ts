@@ -188,7 +188,8 @@ describe('a credential of another type', () => {
       { headers: { 'X-Api-Key': 'k', '2': 'b', '1': 'a' } },
       {
         type: 'headers',
-        // JavaScript moves integer-like names of the object above to the front; the order of the text is kept.
+        // JavaScript moves integer-like names of the object above to the front; the order of the text is
+        // kept.
         headers: [
           ['1', 'a'],
           ['2', 'b'],

@@ -76,8 +76,13 @@ test.each<readonly [string, Credential, readonly string[]]>([
     'a token exchange',
     oauth2({
       renewal: {
-        ...{ ...actor, kind: 'token_exchange', subjectTokenType: 'jwt', requestedTokenType: null },
-        ...{ parameters: {}, subjectToken: { reference: 'file:s' }, actorToken: { reference: 'file:/a' } },
+        ...actor,
+        kind: 'token_exchange',
+        subjectToken: { reference: 'file:s' },
+        subjectTokenType: 'jwt',
+        actorToken: { reference: 'file:/a' },
+        requestedTokenType: null,
+        parameters: {},
       },
     }),
     ['/home/alice/config/s', '/a'],
@@ -86,7 +91,10 @@ test.each<readonly [string, Credential, readonly string[]]>([
     'the assertion of an identity provider',
     oauth2({
       renewal: {
-        ...{ ...actor, kind: 'id_jag', user: 'alice', identity: 'x' },
+        ...actor,
+        kind: 'id_jag',
+        user: 'alice',
+        identity: 'x',
         actorToken: { reference: 'file:a' },
       },
     }),

@@ -173,7 +173,10 @@ export function replyOf(gone = createGone(), waits = false) {
   return { reply, said, drains, state, gone };
 }
 
-/** Parts of a request that a test sets, and what a renewal of its token changes; null: there is no newer token. */
+/**
+ * Parts of a request that a test sets, and what a renewal of its token changes; null: there is no newer
+ * token.
+ */
 export interface FakeRequest extends Partial<UpstreamRequest> {
   readonly renew?: (isReplayable: boolean) => Promise<Partial<UpstreamRequest> | null>;
   /** Responses that count as a 401. */

@@ -5,7 +5,10 @@ import { ConnectionPlan } from '../../../src/proxy/plan.ts';
 import { PlannedFields } from '../../../src/proxy/schemes/apply.ts';
 import { authorityOf } from './policy/policy-for-test.ts';
 
-/** `test/property/plan.test.ts` compares what a plan leads to. Here are the checks that no request of it can reach. */
+/**
+ * `test/property/plan.test.ts` compares what a plan leads to. Here are the checks that no request of it can
+ * reach.
+ */
 describe('a connection’s plan', () => {
   test('computes new labels if the agent or the grant has another list of labels', () => {
     const plan = new ConnectionPlan({ address: '127.0.0.1:4711' });

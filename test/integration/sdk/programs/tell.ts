@@ -1,4 +1,6 @@
-/** Tells the story as a program: prints the code for the person, and then the facts, each as a line of JSON. */
+/**
+ * Tells the story as a program: prints the code for the person, and then the facts, each as a line of JSON.
+ */
 import { createClient } from '../../../../src/sdk/client/client.ts';
 import { story } from './story.ts';
 

@@ -143,7 +143,10 @@ const pending = says('authorization_pending');
 const good = () => Response.json({ access_token: 'token', refresh_token: 'again', scope: 'read' });
 const broken = () => Promise.reject(new Error('the network is away'));
 
-/** Polls a provider with these responses, of which the last repeats. `times`: the times of the requests, in seconds. */
+/**
+ * Polls a provider with these responses, of which the last repeats. `times`: the times of the requests, in
+ * seconds.
+ */
 async function poll(
   answers: readonly (() => Response | Promise<Response>)[],
   onPause: (round: number) => void = () => undefined,

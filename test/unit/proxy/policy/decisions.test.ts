@@ -7,7 +7,10 @@ import { loadConfig } from '../../../../src/config/load.ts';
 import { decideRequest } from '../../../../src/proxy/policy/decide.ts';
 import { createDomainMap } from '../../../../src/proxy/policy/domain-map.ts';
 
-/** Tables of decisions: `NAME.yaml` is a config file, `NAME.cases.yaml` what it must say, as `sidekey config check --tests` reads it. */
+/**
+ * Tables of decisions: `NAME.yaml` is a config file, `NAME.cases.yaml` what it must say, as `sidekey config
+ * check --tests` reads it.
+ */
 const folder = fileURLToPath(new URL('../../../fixtures/policy/', import.meta.url));
 const names = (await readdir(folder)).filter((file) => /^[^.]+\.yaml$/.test(file));
 

@@ -1,7 +1,10 @@
 import { createClient } from 'sidekey/client';
 import { userOf } from '../../sign-in.ts';
 
-/** `GET /connect?provider=github`: sends the signed-in user to connect an account. A route handler as Next.js has it. */
+/**
+ * `GET /connect?provider=github`: sends the signed-in user to connect an account. A route handler as Next.js
+ * has it.
+ */
 export async function GET(request: Request): Promise<Response> {
   const user = userOf(request);
   if (user === null) return new Response('Sign in first.', { status: 401 });

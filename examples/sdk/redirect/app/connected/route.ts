@@ -1,7 +1,10 @@
 import { createClient } from 'sidekey/client';
 import { userOf } from '../../sign-in.ts';
 
-/** `GET /connected?session=…`: the user is back. Sidekey is asked for the result, since a person can change an address. */
+/**
+ * `GET /connected?session=…`: the user is back. Sidekey is asked for the result, since a person can change an
+ * address.
+ */
 export async function GET(request: Request): Promise<Response> {
   const user = userOf(request);
   if (user === null) return new Response('Sign in first.', { status: 401 });

@@ -3,9 +3,9 @@ import { createNodeParser } from './node-parser.ts';
 import { bytes, readRequests, readResponses, type ReadConnection } from './read-messages.ts';
 
 /**
- * One row of bytes, read by the codec and by Node's own strict parser. Wherever both accept they are to agree on the
- * head, on the body and on where the next message begins. The codec may refuse more, for a reason of `stricter`; it
- * accepts what Node refuses only where `looser` says why.
+ * One row of bytes, read by the codec and by Node's own strict parser. Wherever both accept they are to agree
+ * on the head, on the body and on where the next message begins. The codec may refuse more, for a reason of
+ * `stricter`; it accepts what Node refuses only where `looser` says why.
  */
 export interface Comparison {
   /** The difference between both; null: none. */
@@ -19,8 +19,8 @@ export interface Comparison {
 }
 
 /**
- * Faults that Node's strict parser accepts and the codec refuses. (`too_much_chunk_overhead` is another, which
- * needs longer rows than these.)
+ * Faults that Node's strict parser accepts and the codec refuses. (`too_much_chunk_overhead` is another,
+ * which needs longer rows than these.)
  */
 export const stricter: Readonly<Partial<Record<Fault, string>>> = {
   bare_lf: 'Node skips line feeds between messages; other readers take one for a line’s end everywhere',

@@ -61,9 +61,9 @@ const lines = [
 const longest = 600;
 
 /**
- * Mutates inputs, and keeps each that goes a new way: a fault, an error of Node's parser, a row of framings that was not
- * seen before. So it works itself into the corners by itself. Each input is held against Node's parser, and against
- * itself byte by byte and in two pieces. The same seed does the same again.
+ * Mutates inputs, and keeps each that goes a new way: a fault, an error of Node's parser, a row of framings
+ * that was not seen before. So it works itself into the corners by itself. Each input is held against Node's
+ * parser, and against itself byte by byte and in two pieces. The same seed does the same again.
  */
 export function fuzz(whose: 'request' | 'response', { seed, goesOn }: FuzzOptions): FuzzReport {
   const random = mulberry32(seed);

@@ -1,8 +1,8 @@
 import { createRequire } from 'node:module';
 
 /**
- * Node's own HTTP/1.1 parser (llhttp, strict), without a server around it: for comparison. Node says of the module that it
- * is internal, and has no other way to it.
+ * Node's own HTTP/1.1 parser (llhttp, strict), without a server around it: for comparison. Node says of the
+ * module that it is internal, and has no other way to it.
  */
 export interface NodeParser {
   /** Takes the next bytes of a connection. Answers how many it took, or the code of its refusal. */

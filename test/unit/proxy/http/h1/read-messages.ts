@@ -32,8 +32,8 @@ export interface ReadMessage {
 export interface ReadConnection {
   readonly messages: readonly ReadMessage[];
   /**
-   * The reason to stop reading. `taken over`: the bytes are no longer HTTP. `repaired`: the body of a response, the last
-   * of its connection. null: no fault so far.
+   * The reason to stop reading. `taken over`: the bytes are no longer HTTP. `repaired`: the body of a
+   * response, the last of its connection. null: no fault so far.
    */
   readonly end: Fault | 'taken over' | 'repaired' | null;
   /** Bytes that begin a message whose head is not whole. */

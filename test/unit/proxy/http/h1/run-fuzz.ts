@@ -1,6 +1,6 @@
 /**
- * The longer run of the fuzzer of test/property/h1-fuzz.test.ts: `node test/unit/proxy/http/h1/run-fuzz.ts [--seconds 60] [--seed N]`.
- * Prints the seed, and exits with 1 where there is a problem.
+ * The longer run of the fuzzer of test/property/h1-fuzz.test.ts: `node test/unit/proxy/http/h1/run-fuzz.ts
+ * [--seconds 60] [--seed N]`. Prints the seed, and exits with 1 where there is a problem.
  */
 import { parseArgs } from 'node:util';
 import { fuzz } from './fuzz.ts';

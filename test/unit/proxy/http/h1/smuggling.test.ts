@@ -8,7 +8,9 @@ import { refusedHeads } from '../../../../fixtures/smuggling/refused-heads.ts';
 import { bytesOf, insideOf, post } from '../../../../support/smuggling.ts';
 import { byteByByte, bytes, limits, readRequests, readResponses } from './read-messages.ts';
 
-/** The codec alone over the rows that `test/security/smuggling-vectors.test.ts` sends through the whole proxy. */
+/**
+ * The codec alone over the rows that `test/security/smuggling-vectors.test.ts` sends through the whole proxy.
+ */
 const place = insideOf('a');
 
 function read(row: string) {
