@@ -1,5 +1,6 @@
 import type { Config } from '../config/config.ts';
-import { offeredGrants, titleOf } from '../domain/grant.ts';
+import { titleOf } from '../domain/grant.ts';
+import { indexGrants } from '../domain/grant-index.ts';
 import type { Registry } from '../grants/registry.ts';
 import { replaceRemedy } from '../grants/token-result.ts';
 import { isPattern, isWithin, parsePattern } from '../proxy/policy/domain-map.ts';
@@ -13,13 +14,13 @@ export interface AudienceWarning {
 
 /** Returns warnings about a grant of an entry that does not exist, or may not be sent to these hosts. */
 export async function audienceWarnings(
-  grants: Pick<Registry, 'list' | 'read'>,
+  grants: Pick<Registry, 'find' | 'read'>,
   { providers }: Pick<Config, 'providers'>,
   host: string,
   reference: string,
 ): Promise<readonly AudienceWarning[]> {
   const pattern = parsePattern(host);
-  const offered = offeredGrants(reference, await grants.list());
+  const offered = indexGrants(await grants.find(reference)).offered(reference);
   if (offered.length === 0) {
     return [
       {

@@ -3,13 +3,14 @@ import { relativeTime, unlistedHosts } from './format.ts';
 import { clocksOf, failureOf } from './grant-clocks.ts';
 import { soonEndOf, stateOf } from './grant-answer.ts';
 import { boundKeyOf, isUnbound, lackedBy } from './grant-facts.ts';
-import { domainsOf, offeredBy, refreshRemedy } from './lookup.ts';
+import { domainsByGrant, offeredBy, refreshRemedy } from './lookup.ts';
 import { type Finding, finding, type HealthView, type Need } from './finding.ts';
 import type { ProxyProbe } from './proxy-probe.ts';
 import { clientEndsSoon, type OpenedGrant } from '../domain/credential.ts';
 import { certificateFacts } from '../grants/client-certificate.ts';
 import { newClientRemedy } from '../grants/messages.ts';
-import { type Grant, type GrantState, offeredGrants, titleOf } from '../domain/grant.ts';
+import { type Grant, type GrantState, titleOf } from '../domain/grant.ts';
+import { indexGrants } from '../domain/grant-index.ts';
 import type { Provider } from '../domain/provider.ts';
 import { endWords, replaceRemedy } from '../grants/token-result.ts';
 import { caughtFailure, SidekeyError } from '../lib/errors.ts';
@@ -36,23 +37,25 @@ export async function lookAtGrants(
   const vault = await view.vault().catch(caughtFailure);
   if (vault instanceof SidekeyError)
     return finding('grants', `${text} (all that can be read without the master key)`, facts);
-  const unreadable = vault === null ? [] : await probe.unreadable(vault);
+  const unread = vault === null ? [] : await probe.unreadable(vault);
+  const unreadable = Map.groupBy(unread, ({ grant }) => grant);
   const needs: Need[] = [];
   const lacking: string[] = [];
   const bound: string[] = [];
+  const domainsOf = domainsByGrant(view.config.domains, indexGrants(grants));
   for (const grant of grants) {
     const policy = policies.get(grant.id) ?? null;
     const state = stateOf(grant, policy, now);
-    const isUsed = domainsOf(grant, grants, view.config.domains).length > 0;
+    const isUsed = domainsOf(grant).length > 0;
     if (await lacks(view, grant, activity.get(grant.id))) lacking.push(titleOf(grant));
     if (state === 'active') {
       const binding = await bindingOf(view, grant);
       if (binding === 'bound') bound.push(titleOf(grant));
       if (binding === 'unbound') needs.push(unboundNeed(grant));
-      const unread = unreadable.filter((each) => each.grant === grant.id);
-      needs.push(...unread.map(({ sentence, hint }) => ({ sentence, hint })));
+      const lost = unreadable.get(grant.id) ?? [];
+      needs.push(...lost.map(({ sentence, hint }) => ({ sentence, hint })));
       // A refresh at the command line would not help the proxy.
-      if (unread.length > 0) continue;
+      if (lost.length > 0) continue;
       needs.push(...(await refreshNeeds(view, grant, activity.get(grant.id) ?? null, now)));
     } else if (state !== 'revoked' || isUsed) {
       const ended = grantEnded(grant, policy, now);
@@ -203,15 +206,15 @@ function isNear(at: number, timeMs: number | null, now: number): boolean {
 /** Checks the map for entries that cannot work: without a grant, or outside of its audience. */
 export async function lookAtDomains(view: HealthView): Promise<Finding> {
   const { domains } = view.config;
-  const [grants, registry] = [await view.grants(), await view.registry()];
+  const [index, registry] = [indexGrants(await view.grants()), await view.registry()];
   const needs: Need[] = [];
   const missing = new Map<string, string[]>();
   for (const domain of domains) {
     const { pattern, action } = domain;
     if (action.kind !== 'grant') continue;
-    const offered = offeredBy(domain, grants);
+    const offered = offeredBy(domain, index);
     for (const { grant } of [action, ...(action.also ?? [])]) {
-      if (offeredGrants(grant, grants).length === 0)
+      if (index.offered(grant).length === 0)
         missing.set(grant, [...(missing.get(grant) ?? []), pattern.text]);
     }
     for (const grant of offered) {
