@@ -77,7 +77,7 @@ export function offeredBy(domain: Domain, grants: GrantIndex): readonly Grant[] 
 }
 
 /** Returns the references to grants of a domain. */
-function referencesOf({ action }: Domain): readonly string[] {
+export function referencesOf({ action }: Domain): readonly string[] {
   return action.kind === 'grant' ? [action, ...(action.also ?? [])].map(({ grant }) => grant) : [];
 }
 
