@@ -85,7 +85,8 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
       async (from, to) =>
         countOf(
           endedByPolicy(from, to)
-            .where('state', 'in', ['active', 'expired'])
+            // Not by the index of states, which has all active grants.
+            .where((row) => row.fn.coalesce('state', row.val('')), 'in', ['active', 'expired'])
             .where((row) =>
               row.or([
                 row('refreshable', '=', 1),
