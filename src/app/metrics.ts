@@ -3,7 +3,6 @@ import { readSinkState } from '../audit/export/sink.ts';
 import { logBytes } from '../audit/log-files.ts';
 import { bytesBehind } from '../audit/position.ts';
 import type { Config } from '../config/config.ts';
-import { stateNow } from '../domain/grant.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import { type Figure, gauge, type ProcessFigures } from '../proxy/telemetry/figures.ts';
 import type { Tracer } from '../proxy/telemetry/traces.ts';
@@ -21,7 +20,7 @@ const spans = [
 ] as const;
 
 /** Parts of the metrics. Functions return current values. */
-interface MetricsParts extends Pick<State, 'store' | 'grants'> {
+interface MetricsParts extends Pick<State, 'store'> {
   readonly figures: Pick<ProcessFigures, 'read'>;
   /** Null: nothing is traced. */
   readonly tracer: () => Pick<Tracer, 'read'> | null;
@@ -93,33 +92,31 @@ function connectionFigures({ connections, streams }: UpstreamClient): Figure[] {
 
 /** Returns the figures that all processes of a proxy share. @throws SidekeyError `store_unavailable` */
 async function stateFigures(
-  { store, grants, now }: Pick<State, 'store' | 'grants'> & { readonly now: () => number },
+  { store, now }: Pick<State, 'store'> & { readonly now: () => number },
   { audit }: Pick<Config, 'audit'>,
 ): Promise<Figure[]> {
   const at = now();
-  const [all, leases, waiting] = await Promise.all([
-    grants.list(),
+  const [states, tokens, leases, waiting] = await Promise.all([
+    store.grantChecks.count(at),
+    store.grantChecks.endings(
+      at,
+      spans.map(([, ms]) => ms),
+    ),
     store.leases.list(),
     store.approvals.waiting(at),
   ]);
-  const states = Map.groupBy(all, (grant) => stateNow(grant, at));
   const live = leases.filter(({ revokedAt, expiresAt }) => revokedAt === null && expiresAt > at);
-  const active = all.filter(({ state }) => state === 'active');
   return [
     gauge(
       'sidekey_grants',
       'Grants by state.',
       (['active', 'expired', 'revoked', 'reauth_required'] as const).map((state) => ({
         labels: { state },
-        value: states.get(state)?.length ?? 0,
+        value: states[state],
       })),
     ),
-    ...ends(
-      'token',
-      active.filter(({ refreshable }) => !refreshable),
-      at,
-    ),
-    ...ends('lease', live, at),
+    ...ends('token', tokens, at),
+    ...ends('lease', endingsOf(live, at), at),
     gauge('sidekey_leases', 'Leases that have not ended.', [{ labels: {}, value: live.length }]),
     gauge('sidekey_approvals_waiting', 'Requests that wait for a person.', [
       { labels: {}, value: waiting.length },
@@ -141,26 +138,31 @@ function lagOf(file: string, sink: string): number {
   return found === null ? 0 : bytesBehind(file, found.position);
 }
 
-/** Returns the number of things that end soon, and the time of the next end. */
-function ends(
-  kind: 'token' | 'lease',
-  things: readonly { readonly expiresAt: number | null }[],
-  at: number,
-): Figure[] {
-  const left = things.flatMap(({ expiresAt }) =>
-    expiresAt === null || expiresAt <= at ? [] : [expiresAt - at],
-  );
+/** Counts of things that end within each of the spans, and the time of the next end; null: none will. */
+type Endings = Awaited<ReturnType<State['store']['grantChecks']['endings']>>;
+
+function endingsOf(leases: readonly { readonly expiresAt: number }[], at: number): Endings {
+  const left = leases.map(({ expiresAt }) => expiresAt - at);
+  return {
+    counts: spans.map(([, ms]) => left.filter((each) => each <= ms).length),
+    next:
+      leases.length === 0 ? null : leases.map(({ expiresAt }) => expiresAt).reduce((a, b) => Math.min(a, b)),
+  };
+}
+
+/** Returns the figures of things that end soon. */
+function ends(kind: 'token' | 'lease', { counts, next }: Endings, at: number): Figure[] {
   const which = kind === 'token' ? 'tokens that cannot be refreshed' : 'leases';
   return [
     gauge(
       `sidekey_${kind}s_ending`,
       `Number of ${which} that end within a time; the longer times count the shorter ones too.`,
-      spans.map(([within, ms]) => ({ labels: { within }, value: left.filter((each) => each <= ms).length })),
+      spans.map(([within], index) => ({ labels: { within }, value: counts[index]! })),
     ),
     gauge(
       `sidekey_next_${kind}_end_seconds`,
       `Seconds until the next of the ${which} ends; absent: none will.`,
-      left.length === 0 ? [] : [{ labels: {}, value: left.reduce((a, b) => Math.min(a, b)) / 1_000 }],
+      next === null ? [] : [{ labels: {}, value: (next - at) / 1_000 }],
     ),
   ];
 }

@@ -1,5 +1,6 @@
 import { displayName } from '../config/problem.ts';
-import { type Grant, stateNow, titleOf } from '../domain/grant.ts';
+import { stateNow, titleOf } from '../domain/grant.ts';
+import type { GrantIndex } from '../domain/grant-index.ts';
 import {
   allowHost,
   denyHost,
@@ -86,12 +87,7 @@ async function list(context: Context, host: string | undefined, options: GivenOp
   }
 }
 
-function asTable(
-  display: Display,
-  domains: readonly Domain[],
-  grants: readonly Grant[],
-  now: number,
-): string {
+function asTable(display: Display, domains: readonly Domain[], grants: GrantIndex, now: number): string {
   const isRuled = domains.some(({ rules }) => rules !== undefined);
   const headings = ['DOMAIN', 'ACTION', ...(isRuled ? ['RULES'] : []), 'GRANT NOW'];
   return table(
@@ -107,7 +103,7 @@ function asTable(
   );
 }
 
-function inFull(display: Display, domain: Domain, grants: readonly Grant[], now: number): string {
+function inFull(display: Display, domain: Domain, grants: GrantIndex, now: number): string {
   const { pattern, action, origin, rules } = domain;
   const told = details(display, pattern.text, {
     entry: origin,
@@ -120,7 +116,7 @@ function inFull(display: Display, domain: Domain, grants: readonly Grant[], now:
   return [told, ...(rules === undefined ? [] : ['', ...ruleLines(display, rules)])].join('\n');
 }
 
-function grantsOf(domain: Domain, grants: readonly Grant[], now: number): string {
+function grantsOf(domain: Domain, grants: GrantIndex, now: number): string {
   if (domain.action.kind !== 'grant') return '-';
   const found = offeredBy(domain, grants);
   if (found.length === 0) return 'MISSING';

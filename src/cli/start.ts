@@ -12,6 +12,7 @@ import { displayName } from '../config/problem.ts';
 import { tokenlessCallers } from '../config/proxy.ts';
 import { storeName } from '../config/store-place.ts';
 import { type Grant, stateNow, titleOf } from '../domain/grant.ts';
+import { indexGrants } from '../domain/grant-index.ts';
 import { replaceRemedy } from '../grants/token-result.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintText, withHint } from '../lib/hint.ts';
@@ -201,10 +202,11 @@ export function describeMap(
     };
   }
   const missing = new Set<string>();
+  const index = indexGrants(grants);
   const rows = domains.map((domain) => {
     const row = [`  ${domain.pattern.text}`, describeAction(domain)];
     if (domain.action.kind !== 'grant') return [...row, ''];
-    const offered = offeredBy(domain, grants);
+    const offered = offeredBy(domain, index);
     if (offered.length === 0) missing.add(`sidekey connect PROVIDER --name ${domain.action.grant}`);
     for (const grant of offered.filter((each) => stateNow(each, now) !== 'active'))
       missing.add(hintText(replaceRemedy(grant, [], providers?.get(grant.provider))));

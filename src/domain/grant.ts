@@ -92,16 +92,6 @@ export function matches(grant: Grant, reference: string): boolean {
   return grant.id === reference || grant.name === reference || grant.provider === reference;
 }
 
-/**
- * Returns the grants that requests can choose by a reference: the most exact matches of each user. A grant of
- * one user never hides those of another.
- */
-export function offeredGrants(reference: string, grants: readonly Grant[]): readonly Grant[] {
-  const ofUsers = [...Map.groupBy(grants, ({ user }) => user).values()];
-  const offered = new Set(ofUsers.flatMap((some) => nearest(some, reference)));
-  return grants.filter((grant) => offered.has(grant));
-}
-
 function nearest(grants: readonly Grant[], reference: string): readonly Grant[] {
   for (const key of ['id', 'name', 'provider'] as const) {
     const left = grants.filter((grant) => grant[key] === reference);

@@ -1,5 +1,6 @@
 import type { Config } from '../config/config.ts';
-import { offeredGrants, titleOf } from '../domain/grant.ts';
+import { titleOf } from '../domain/grant.ts';
+import { indexGrants } from '../domain/grant-index.ts';
 import type { Registry } from '../grants/registry.ts';
 import { audienceRemedy, stateRefusal } from '../grants/token-result.ts';
 import { isPattern, isWithin, parsePattern } from '../proxy/policy/domain-map.ts';
@@ -14,19 +15,20 @@ export interface AudienceWarning {
 
 /** Returns warnings about a grant of an entry that does not exist, or may not be sent to these hosts. */
 export async function audienceWarnings(
-  grants: Pick<Registry, 'list' | 'read'>,
+  grants: Pick<Registry, 'find' | 'pages' | 'read'>,
   { providers }: Pick<Config, 'providers'>,
   host: string,
   reference: string,
 ): Promise<readonly AudienceWarning[]> {
   const pattern = parsePattern(host);
-  const all = await grants.list();
-  const offered = offeredGrants(reference, all);
+  const offered = indexGrants(await grants.find(reference)).offered(reference);
   if (offered.length === 0) {
-    const near = didYouMean(
-      reference,
-      all.map(({ name }) => name),
-    );
+    const names: string[] = [];
+    for await (const page of grants.pages()) {
+      names.push(...page.map(({ name }) => name));
+      break;
+    }
+    const near = didYouMean(reference, names);
     return [
       {
         sentence: `There is no grant ${reference} yet${near === null ? '' : ` (did you mean ${near}?)`}: requests to ${host} are refused until there is one.`,

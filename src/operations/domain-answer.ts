@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { type Grant, stateNow } from '../domain/grant.ts';
+import { stateNow } from '../domain/grant.ts';
+import type { GrantIndex } from '../domain/grant-index.ts';
 import type { Cidr } from '../proxy/policy/authority.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import { describeRule, describeWindow } from '../proxy/policy/judge.ts';
@@ -30,11 +31,7 @@ export const domainShape = z
   })
   .meta({ id: 'Domain' });
 
-export function domainAnswer(
-  domain: Domain,
-  grants: readonly Grant[],
-  now: number,
-): z.input<typeof domainShape> {
+export function domainAnswer(domain: Domain, grants: GrantIndex, now: number): z.input<typeof domainShape> {
   const { pattern, action, origin, rules } = domain;
   const common = { domain: pattern.text, action: action.kind, origin };
   if (action.kind !== 'grant') return common;

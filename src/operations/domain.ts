@@ -3,6 +3,7 @@ import type { Config } from '../config/config.ts';
 import { allowDomain, type DomainEdit, removeDomain, setDomain } from '../config/edit.ts';
 import { parseConfig, readConfigText } from '../config/load.ts';
 import { displayName } from '../config/problem.ts';
+import { indexGrants } from '../domain/grant-index.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
 import { parseAuthority } from '../proxy/policy/authority.ts';
@@ -27,7 +28,7 @@ export const listDomains = reading({
   scope: 'access:read',
   input: z.strictObject({}),
   output: z.array(domainShape),
-  run: async ({ config, grants }) => ({ config, grants: await grants() }),
+  run: async ({ config, grants }) => ({ config, grants: indexGrants(await grants()) }),
   answer: ({ config, grants }, at) => config.domains.map((domain) => domainAnswer(domain, grants, at)),
 });
 
@@ -40,7 +41,7 @@ export const getDomain = reading({
   check: ({ host }) => void patternOf(host),
   run: async ({ config, grants }, { host }) => ({
     domain: domainOf(patternOf(host), config.domains),
-    grants: await grants(),
+    grants: indexGrants(await grants()),
   }),
   answer: ({ domain, grants }, at) => [domainAnswer(domain, grants, at)],
 });

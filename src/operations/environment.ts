@@ -11,6 +11,7 @@ import type { Config } from '../config/config.ts';
 import { environmentReferences } from '../config/load.ts';
 import { tokenlessCallers } from '../config/proxy.ts';
 import type { Grant } from '../domain/grant.ts';
+import { indexGrants } from '../domain/grant-index.ts';
 import { anonymous, placeOf } from '../domain/lease.ts';
 import type { Provider } from '../domain/provider.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
@@ -77,7 +78,8 @@ export const getEnvironment = reading({
     const url = proxyUrl(place, made === null ? undefined : `${made.lease.agent}:${made.secret}`);
     const usual = made?.usual ?? all.filter((grant) => placeOf(grant, [], anonymous) !== null);
     const reached = offeredFirst(config.domains, usual);
-    const offered = new Set(config.domains.flatMap((domain) => offeredBy(domain, reached)));
+    const index = indexGrants(reached);
+    const offered = new Set(config.domains.flatMap((domain) => offeredBy(domain, index)));
     const { variables, credentials, notes } = programVariables({
       parent,
       config,

@@ -65,4 +65,4 @@ export async function attempt(name: Finding['name'], looking: () => Promise<Find
 }
 
 /** The open store, to look at. */
-export type HealthView = Pick<Reading, 'config' | 'store' | 'grants' | 'vault' | 'registry'>;
+export type HealthView = Pick<Reading, 'config' | 'store' | 'vault' | 'registry'>;

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { recordChange } from '../audit/log.ts';
 import type { Grant } from '../domain/grant.ts';
+import { indexGrants } from '../domain/grant-index.ts';
 import { grantGone } from '../grants/keep.ts';
 import { createRefreshLock } from '../grants/refresh-lock.ts';
 import type { Registry } from '../grants/registry.ts';
@@ -8,7 +9,7 @@ import { systemTimers } from '../lib/timers.ts';
 import { connectionOf } from './auth0-login.ts';
 import { dropDomains } from './domain-entries.ts';
 import { grantAnswer, grantMembers } from './grant-answer.ts';
-import { domainsOf, pickOwnGrant } from './lookup.ts';
+import { domainsByGrant, offeredBy, pickOwnGrant } from './lookup.ts';
 import { grantOwner, text } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 import { assertRevocable, type ProviderRevocation, revokeAtProvider } from './provider-revocation.ts';
@@ -81,8 +82,12 @@ export const removeGrant = changing({
     );
     // The domain keeps working if another grant replaces this one.
     const left = all.filter((other) => other.id !== id);
-    const domains = domainsOf(picked, all, config.domains)
-      .filter((domain) => !left.some((other) => domainsOf(other, left, [domain]).length > 0))
+    const others = indexGrants(left);
+    const domains = domainsByGrant(
+      config.domains,
+      indexGrants(all),
+    )(picked)
+      .filter((domain) => offeredBy(domain, others).length === 0)
       .map(({ pattern }) => pattern.text);
     const areDropped = input.domains === true && domains.length > 0;
     if (areDropped) await dropDomains(parts, domains);

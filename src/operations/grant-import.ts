@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { Config } from '../config/config.ts';
 import { accountOf, clockOf, type Credential } from '../domain/credential.ts';
 import { type Grant, hasEnded } from '../domain/grant.ts';
+import { indexGrants } from '../domain/grant-index.ts';
 import type { Provider } from '../domain/provider.ts';
 import { entryError, inEntry, readEntries } from '../grants/credential-input.ts';
 import { detailed, keepGrant, type KeptGrant } from '../grants/keep.ts';
@@ -18,7 +19,7 @@ import {
   grantAnswer,
   grantMembers,
 } from './grant-answer.ts';
-import { domainsOf } from './lookup.ts';
+import { domainsByGrant } from './lookup.ts';
 import { name, text } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 
@@ -166,10 +167,10 @@ async function storeAll(parts: Changing, input: Wanted, at: number): Promise<rea
     const keepsOut = (existing: Grant) => refusalFor(existing, next);
     imported.push(await keepGrant(parts, next, sealed, { event: 'grant.added', keepsOut, now }));
   }
-  const all = await grants.list();
+  const domainsOf = domainsByGrant(config.domains, indexGrants(await grants.list()));
   const storedAt = now();
   return imported.map(({ grant, replaced }, index) => {
-    const domains = domainsOf(grant, all, config.domains).map(({ pattern }) => pattern.text);
+    const domains = domainsOf(grant).map(({ pattern }) => pattern.text);
     const entry = prepared[index]!;
     if (hasEnded(grant, storedAt) && !grant.refreshable) {
       entry.warnings.push(

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { accountOf } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
+import { indexGrants } from '../domain/grant-index.ts';
 import { grantGone } from '../grants/keep.ts';
 import { settingsOf } from '../grants/metadata.ts';
 import { readScopes } from '../grants/oauth/scopes.ts';
@@ -29,7 +30,7 @@ import {
   settingsInput,
   settingsMembers,
 } from './grant-settings.ts';
-import { domainsOf, pickOwnGrant } from './lookup.ts';
+import { domainsByGrant, pickOwnGrant } from './lookup.ts';
 import { grantOwner, name, text, timeOrNull } from './members.ts';
 import { narrowGrant } from './narrow-grant.ts';
 import { changing, type Reading, reading } from './operation.ts';
@@ -142,7 +143,7 @@ export const getGrant = reading({
       source: credential.type === 'source' ? describeSource(credential) : null,
       boundKey: boundKeyOf(credential),
       fingerprint: credential.type === 'source' ? null : fingerprint(sealed),
-      domains: domainsOf(grant, grants, config.domains).map(({ pattern }) => pattern.text),
+      domains: domainsByGrant(config.domains, indexGrants(grants))(grant).map(({ pattern }) => pattern.text),
       reached: reachedBy(grant, rights, at),
     };
   },

@@ -101,7 +101,7 @@ async function lookInside({ open, lost, proxy, now }: HealthParts): Promise<read
     return [broken('store', error)];
   }
   const looks = [
-    { name: 'store', on: [], looking: () => lookAtStore(view) },
+    { name: 'store', on: [], looking: () => lookAtStore(view, now()) },
     { name: 'key', on: ['key'], looking: () => lookAtKey(view) },
     { name: 'CA', on: ['key', 'ca'], looking: () => lookAtCa(view, now, proxy) },
     { name: 'domains', on: ['key', 'domains', 'policies'], looking: () => lookAtDomains(view) },

@@ -5,6 +5,7 @@ import { errorPhrase } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
 import { type PlaceholderCodes, placeholderCodes } from '../proxy/placeholders/codes.ts';
+import { grantOf } from '../store/grants.ts';
 import { ownGrants, ttlFor } from './lease-terms.ts';
 import { type LeaseOrder, makeLease } from './make-lease.ts';
 import type { Opened } from './operation.ts';
@@ -124,7 +125,11 @@ export async function holdLease(
   async function renew(at: number): Promise<number> {
     const before = await state.store.leases.get(id);
     if (before === null || before.revokedAt !== null) return Infinity;
-    const [grants, rights] = [await state.grants.list(), await state.store.rights.read()];
+    const grants =
+      before.grants === null
+        ? await state.grants.list()
+        : (await state.store.grants.some(before.grants)).map(grantOf);
+    const rights = await state.store.rights.read();
     const grantsOfLease = ownGrants(before, grants, rights);
     const { ttlMs } = ttlFor(span(at), grantsOfLease, { config: config(), policies: rights.policies });
     const expiresAt = Math.max(before.expiresAt, at + ttlMs);

@@ -1,7 +1,6 @@
 import {
   type GrantedTtl,
   grantedTtl,
-  isLeaseFor,
   type Lease,
   type LeaseTtlLevel,
   placeOf,
@@ -24,7 +23,10 @@ export function ownGrants(
   grants: readonly Grant[],
   rights: Rights | null,
 ): Grant[] {
-  if (lease.grants !== null) return grants.filter(({ id }) => isLeaseFor(lease, id));
+  if (lease.grants !== null) {
+    const ids = new Set(lease.grants);
+    return grants.filter(({ id }) => ids.has(id));
+  }
   const { user, bindings, labelsOf } = agentRights(lease.agent, rights);
   return grants.filter((grant) => reachesGrant(bindings, user, grant, labelsOf(grant)));
 }

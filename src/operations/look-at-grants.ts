@@ -1,60 +1,75 @@
+import type { Config } from '../config/config.ts';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { grantEnded } from '../agents/permissions.ts';
-import { relativeTime, unlistedHosts } from './format.ts';
+import { counted, relativeTime, unlistedHosts } from './format.ts';
 import { clocksOf, failureOf } from './grant-clocks.ts';
 import { soonEndOf, stateOf } from './grant-answer.ts';
 import { boundKeyOf, isUnbound, lackedBy } from './grant-facts.ts';
-import { domainsOf, offeredBy, refreshRemedy } from './lookup.ts';
+import { referencesOf, refreshRemedy } from './lookup.ts';
 import { type Finding, finding, type HealthView, type Need } from './finding.ts';
 import type { ProxyProbe } from './proxy-probe.ts';
 import { clientEndsSoon, type OpenedGrant } from '../domain/credential.ts';
 import { certificateFacts } from '../grants/client-certificate.ts';
 import { newClientRemedy } from '../grants/messages.ts';
-import { type Grant, type GrantState, offeredGrants, titleOf } from '../domain/grant.ts';
+import { type Grant, type GrantState, titleOf } from '../domain/grant.ts';
+import { indexGrants } from '../domain/grant-index.ts';
 import type { Provider } from '../domain/provider.ts';
 import { audienceRemedy, endWords, replaceRemedy } from '../grants/token-result.ts';
 import { caughtFailure, SidekeyError } from '../lib/errors.ts';
-import { connectNamed, hintOf, withInput } from '../lib/hint.ts';
+import { connectNamed, hintOf, remedy, withInput } from '../lib/hint.ts';
 import { withoutStop } from '../lib/text.ts';
-import { isWithin } from '../proxy/policy/domain-map.ts';
-import type { GrantActivity } from '../store/store.ts';
+import { type Domain, isWithin } from '../proxy/policy/domain-map.ts';
+import { grantOf } from '../store/grants.ts';
+import { compare } from '../store/schema.ts';
+import type { GrantActivity, GrantPolicy, Store } from '../store/store.ts';
+import type { Registry } from '../grants/registry.ts';
+
+/** Grants that are examined for each reason to do so. */
+const examined = 100;
+/** Grants of the map whose audience is compared with their entry. */
+const comparedGrants = 1_000;
 
 /**
- * Checks all grants, counts them by state, and lists those that need action; a revoked grant needs none.
- * Without the master key, only counts them.
+ * Counts all grants by state, and lists those that need action; a revoked grant needs none unless a domain
+ * uses it. Examines only grants that the store names for a reason. Without the master key, only counts.
  */
 export async function lookAtGrants(
   view: HealthView,
   probe: Pick<ProxyProbe, 'unreadable'>,
   now: number,
 ): Promise<Finding> {
-  const grants = await view.grants();
-  const activity = new Map((await view.store?.activity.list())?.map((each) => [each.grantId, each]));
-  const policies = new Map((await view.store?.grantPolicies.list())?.map((each) => [each.grantId, each]));
-  const states = Map.groupBy(grants, (grant) => stateOf(grant, policies.get(grant.id) ?? null, now));
-  const facts = Object.fromEntries(Array.from(states, ([state, { length }]) => [state, length]));
-  const text = Array.from(states, ([state, { length }]) => `${length} ${state}`).join(', ') || 'none';
+  const { store } = view;
+  const counts = await store?.grantChecks.count(now);
+  const states = Object.entries(counts ?? {}).filter(([, count]) => count > 0);
+  const facts = Object.fromEntries(states);
+  const text = states.map(([state, count]) => `${count} ${state}`).join(', ') || 'none';
   const vault = await view.vault().catch(caughtFailure);
   if (vault instanceof SidekeyError)
     return finding('grants', `${text} (all that can be read without the master key)`, facts);
-  const unreadable = vault === null ? [] : await probe.unreadable(vault);
+  if (store === null || counts === undefined) return finding('grants', text, facts);
+  const unread = vault === null ? [] : await probe.unreadable(vault);
+  const unreadable = Map.groupBy(unread, ({ grant }) => grant);
   const needs: Need[] = [];
   const lacking: string[] = [];
   const bound: string[] = [];
-  for (const grant of grants) {
-    const policy = policies.get(grant.id) ?? null;
+  const asked: string[] = [];
+  const listed = { expired: 0, reauth_required: 0 };
+  const references = new Set(view.config.domains.flatMap(referencesOf));
+  for await (const { grant, policy, activity } of examinedGrants(view, store, unreadable.keys(), now)) {
     const state = stateOf(grant, policy, now);
-    const isUsed = domainsOf(grant, grants, view.config.domains).length > 0;
-    if (await lacks(view, grant, activity.get(grant.id))) lacking.push(titleOf(grant));
+    if (grant.type === 'source' && grant.state === 'active') asked.push(titleOf(grant));
+    if (await lacks(view, grant, activity)) lacking.push(titleOf(grant));
     if (state === 'active') {
       const binding = await bindingOf(view, grant);
       if (binding === 'bound') bound.push(titleOf(grant));
       if (binding === 'unbound') needs.push(unboundNeed(grant));
-      const unread = unreadable.filter((each) => each.grant === grant.id);
-      needs.push(...unread.map(({ sentence, hint }) => ({ sentence, hint })));
+      const lost = unreadable.get(grant.id) ?? [];
+      needs.push(...lost.map(({ sentence, hint }) => ({ sentence, hint })));
       // A refresh at the command line would not help the proxy.
-      if (unread.length > 0) continue;
-      needs.push(...(await refreshNeeds(view, grant, activity.get(grant.id) ?? null, now)));
-    } else if (state !== 'revoked' || isUsed) {
+      if (lost.length > 0) continue;
+      needs.push(...(await refreshNeeds(view, grant, activity ?? null, now)));
+    } else if (state !== 'revoked' || (await isUsed(grant, references, store))) {
+      if (state !== 'revoked') listed[state] += 1;
       const ended = grantEnded(grant, policy, now);
       const need = {
         sentence: needOf(grant, state),
@@ -63,13 +78,67 @@ export async function lookAtGrants(
       needs.push(ended === null ? need : { sentence: ended.message, hint: ended.hint });
     }
   }
+  const more = counts.expired + counts.reauth_required - listed.expired - listed.reauth_required;
+  if (more > 0) {
+    needs.push({
+      sentence: `And ${counted(more, 'more grant')} expired or ${more === 1 ? 'needs' : 'need'} a new consent.`,
+      hint: remedy('grant.list'),
+    });
+  }
   // Scopes that the user refused need no action.
   const wants =
     lacking.length === 0 ? '' : `; asked for more scopes (grant show NAME): ${lacking.join(', ')}`;
-  const asked = grants.filter(({ type, state }) => type === 'source' && state === 'active').map(titleOf);
   const from = asked.length === 0 ? '' : `; asked from a source (grant source NAME): ${asked.join(', ')}`;
   const keyed = bound.length === 0 ? '' : `; bound to a key (DPoP): ${bound.join(', ')}`;
   return finding('grants', `${text}${from}${keyed}${wants}`, facts, needs);
+}
+
+interface ExaminedGrant {
+  readonly grant: Grant;
+  readonly policy: GrantPolicy | null;
+  readonly activity: GrantActivity | undefined;
+}
+
+/** Yields the grants that may need a person, ordered by name, then user. Other work runs between them. */
+async function* examinedGrants(
+  { config: { providers } }: HealthView,
+  store: Store,
+  others: Iterable<string>,
+  now: number,
+): AsyncIterable<ExaminedGrant> {
+  const sealedFacts = providers.names.filter((name) => {
+    const provider = providers.get(name);
+    return provider !== undefined && (provider.dpop !== null || endsSealed(provider));
+  });
+  const choice = { providers: sealedFacts, limit: examined };
+  const ids = [...new Set([...(await store.grantChecks.concerning(now, choice)), ...others])];
+  const all: ExaminedGrant[] = [];
+  for (let from = 0; from < ids.length; from += examined) {
+    const some = ids.slice(from, from + examined);
+    const activity = new Map((await store.activity.some(some)).map((each) => [each.grantId, each]));
+    const policies = new Map((await store.grantPolicies.some(some)).map((each) => [each.grantId, each]));
+    for (const record of await store.grants.some(some)) {
+      const { id } = record;
+      all.push({ grant: grantOf(record), policy: policies.get(id) ?? null, activity: activity.get(id) });
+    }
+    await nextTurn();
+  }
+  const order = ({ grant: a }: ExaminedGrant, { grant: b }: ExaminedGrant) =>
+    compare(a.name, b.name) || compare(a.user, b.user);
+  for (const [index, each] of all.toSorted(order).entries()) {
+    yield each;
+    if (index % 8 === 7) await nextTurn();
+  }
+}
+
+/** Reports whether a domain offers a grant, which depends only on the grants of its user. */
+async function isUsed(grant: Grant, references: ReadonlySet<string>, store: Store): Promise<boolean> {
+  for (const reference of new Set([grant.id, grant.name, grant.provider])) {
+    if (!references.has(reference)) continue;
+    const some = await store.grants.find({ reference, users: [grant.user], limit: comparedGrants });
+    if (indexGrants(some).isOffered(grant, reference)) return true;
+  }
+  return false;
 }
 
 /** Binding of a token, if the provider binds tokens to a key. */
@@ -127,9 +196,7 @@ async function refreshNeeds(
   }
   const failure = failureOf(grant, activity);
   const needs: Need[] = [];
-  // Sidekey registers clients only at servers with an issuer, and stores their secrets in grants.
-  const isMarked = provider !== undefined && provider.issuer !== null && provider.clientSecret === null;
-  const isRead = isMarked || (provider !== undefined && refreshTokenEnds(provider));
+  const isRead = provider !== undefined && endsSealed(provider);
   const opened = isRead ? await (await view.registry())?.read(grant.id) : null;
   const credential = opened?.sealed.credential;
   if (failure !== null) {
@@ -191,6 +258,14 @@ async function certificateNeeds(view: HealthView, grant: Grant, now: number): Pr
   ];
 }
 
+/**
+ * Reports whether sealed parts of a grant say when its client or its refresh token ends. Sidekey registers
+ * clients only at servers with an issuer, and stores their secrets in grants.
+ */
+function endsSealed(provider: Provider): boolean {
+  return (provider.issuer !== null && provider.clientSecret === null) || refreshTokenEnds(provider);
+}
+
 function refreshTokenEnds({ dialect }: Provider): boolean {
   return dialect.refreshTokenIdleTimeoutMs !== null || dialect.refreshTokenLifetimeMs !== null;
 }
@@ -201,41 +276,67 @@ function isNear(at: number, timeMs: number | null, now: number): boolean {
 }
 
 /** Checks the map for entries that cannot work: without a grant, or outside of its audience. */
-export async function lookAtDomains(view: HealthView): Promise<Finding> {
-  const { domains } = view.config;
-  const [grants, registry] = [await view.grants(), await view.registry()];
+export async function lookAtDomains({ store, config, ...view }: HealthView): Promise<Finding> {
+  const { domains, providers } = config;
+  const registry = await view.registry();
   const needs: Need[] = [];
-  const missing = new Map<string, string[]>();
+  const entries = Map.groupBy(
+    domains.flatMap((domain) => referencesOf(domain).map((reference) => ({ reference, domain }))),
+    ({ reference }) => reference,
+  );
+  const existing = (await store?.grantChecks.existing([...entries.keys()])) ?? new Set();
+  let left = comparedGrants;
   for (const domain of domains) {
-    const { pattern, action } = domain;
-    if (action.kind !== 'grant') continue;
-    const offered = offeredBy(domain, grants);
-    for (const { grant } of [action, ...(action.also ?? [])]) {
-      if (offeredGrants(grant, grants).length === 0)
-        missing.set(grant, [...(missing.get(grant) ?? []), pattern.text]);
-    }
-    for (const grant of offered) {
-      // The revocation removed its audience with its credential. `lookAtGrants` reports it.
-      if (grant.state === 'revoked') continue;
-      const sealed = (await registry?.read(grant.id))?.sealed;
-      const audience = sealed?.audience ?? [];
-      if (isWithin(audience, pattern)) continue;
-      needs.push({
-        sentence: `${pattern.text} is not within the audience of ${titleOf(grant)}: ${audience.join(', ')}.`,
-        hint:
-          sealed === undefined
-            ? replaceRemedy(grant, [pattern.text])
-            : audienceRemedy(grant, sealed, pattern.text, view.config.providers.get(grant.provider)),
-      });
+    if (store === null || registry === null) break;
+    for (const reference of referencesOf(domain).filter((each) => existing.has(each))) {
+      if (left <= 0) break;
+      const offered = await store.grantChecks.offered(reference, Math.min(left, examined));
+      left -= offered.length;
+      for (const grant of offered) needs.push(...(await outsideOf(domain, grant, { registry, providers })));
+      await nextTurn();
     }
   }
-  for (const [grant, hosts] of missing) {
+  for (const [grant, of] of entries) {
+    if (existing.has(grant)) continue;
+    const hosts = of.map(({ domain }) => domain.pattern.text);
     needs.push({
       sentence: `${hosts.join(', ')} ${hosts.length === 1 ? 'uses' : 'use'} the grant ${grant}, which does not exist.`,
-      hint: connectNamed(grant, view.config.providers.names.includes(grant)),
+      hint: connectNamed(grant, providers.names.includes(grant)),
     });
   }
   const text = domains.length === 0 ? 'none yet' : String(domains.length);
-  const facts = { count: domains.length, unmatched: view.config.proxy.unmatchedHosts };
-  return finding('domains', `${text}. ${unlistedHosts(view.config)}`, facts, needs);
+  const facts = { count: domains.length, unmatched: config.proxy.unmatchedHosts };
+  const more = needs.length - comparedGrants;
+  const shown =
+    more <= 0
+      ? needs
+      : [
+          ...needs.slice(0, comparedGrants),
+          { sentence: `And ${more} more entries cannot work.`, hint: remedy('domain.list') },
+        ];
+  return finding('domains', `${text}. ${unlistedHosts(config)}`, facts, shown);
+}
+
+async function outsideOf(
+  { pattern }: Domain,
+  grant: Grant,
+  {
+    registry,
+    providers,
+  }: { readonly registry: Pick<Registry, 'read'>; readonly providers: Config['providers'] },
+): Promise<readonly Need[]> {
+  // The revocation removed its audience with its credential. `lookAtGrants` reports it.
+  if (grant.state === 'revoked') return [];
+  const sealed = (await registry.read(grant.id))?.sealed;
+  const audience = sealed?.audience ?? [];
+  if (isWithin(audience, pattern)) return [];
+  return [
+    {
+      sentence: `${pattern.text} is not within the audience of ${titleOf(grant)}: ${audience.join(', ')}.`,
+      hint:
+        sealed === undefined
+          ? replaceRemedy(grant, [pattern.text])
+          : audienceRemedy(grant, sealed, pattern.text, providers.get(grant.provider)),
+    },
+  ];
 }

@@ -5,6 +5,7 @@ import type { Config } from '../config/config.ts';
 import { displayName } from '../config/problem.ts';
 import type { AuditLine } from '../domain/event.ts';
 import type { Grant } from '../domain/grant.ts';
+import { indexGrants } from '../domain/grant-index.ts';
 import { errorPhrase, isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import type { Hint } from '../lib/hint.ts';
 import { failures } from '../lib/failures.ts';
@@ -138,9 +139,10 @@ export async function askUpstreams(
   grants: readonly Grant[],
   { fetch, now }: Pick<Call, 'now'> & { readonly fetch: typeof globalThis.fetch },
 ): Promise<readonly Answered[]> {
+  const index = indexGrants(grants);
   const hosts = domains
     .filter(({ pattern, action }) => !pattern.wildcard && action.kind !== 'deny')
-    .filter((domain) => !offeredBy(domain, grants).some(({ type }) => type === 'client_certificate'))
+    .filter((domain) => !offeredBy(domain, index).some(({ type }) => type === 'client_certificate'))
     .map(({ pattern }): Authority => ({ scheme: 'https', host: pattern.host, port: pattern.port ?? 443 }));
   const answers: Answered[] = [];
   let next = 0;

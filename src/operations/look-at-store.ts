@@ -9,7 +9,7 @@ import { counted, dateTime, isoTime, relativeTime, waitingText } from './format.
 import { hintOf, remedy } from '../lib/hint.ts';
 import type { ProxyProbe } from './proxy-probe.ts';
 
-export async function lookAtStore({ store, config, grants }: HealthView): Promise<Finding> {
+export async function lookAtStore({ store, config }: HealthView, now: number): Promise<Finding> {
   if (store === null) {
     const path = storeName(config.store);
     const facts = { path, exists: false };
@@ -23,14 +23,16 @@ export async function lookAtStore({ store, config, grants }: HealthView): Promis
       },
     ]);
   }
-  const [all, agents] = [await grants(), await store.agents.list()];
+  const counts = await store.grantChecks.count(now);
+  const grants = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  const agents = await store.agents.list();
   return finding(
     'store',
-    `${displayName(store.location)}, ${counted(all.length, 'grant')}, ${counted(agents.length, 'agent')}`,
+    `${displayName(store.location)}, ${counted(grants, 'grant')}, ${counted(agents.length, 'agent')}`,
     {
       path: store.location,
       exists: true,
-      grants: all.length,
+      grants,
       agents: agents.length,
     },
   );

@@ -1,6 +1,7 @@
 import type { Lease } from '../domain/lease.ts';
 import type { Providers } from '../config/providers.ts';
-import { defaultUser, type Grant, isName, offeredGrants } from '../domain/grant.ts';
+import { defaultUser, type Grant, isName } from '../domain/grant.ts';
+import { type GrantIndex, indexGrants } from '../domain/grant-index.ts';
 import type { Provider } from '../domain/provider.ts';
 import { orMeant } from '../lib/text.ts';
 import { SidekeyError } from '../lib/errors.ts';
@@ -71,23 +72,36 @@ function missing(
 }
 
 /** Returns the grants that a domain offers; several if a selector must choose. */
-export function offeredBy({ action }: Domain, grants: readonly Grant[]): readonly Grant[] {
-  if (action.kind !== 'grant') return [];
-  return [action, ...(action.also ?? [])].flatMap(({ grant }) => offeredGrants(grant, grants));
+export function offeredBy(domain: Domain, grants: GrantIndex): readonly Grant[] {
+  return referencesOf(domain).flatMap((reference) => grants.offered(reference));
 }
 
-/** Returns the domains that offer a grant. */
-export function domainsOf(
-  grant: Grant,
-  grants: readonly Grant[],
+/** Returns the references to grants of a domain. */
+export function referencesOf({ action }: Domain): readonly string[] {
+  return action.kind === 'grant' ? [action, ...(action.also ?? [])].map(({ grant }) => grant) : [];
+}
+
+/** Groups domains once, and returns a function that returns those that offer a grant, in their order. */
+export function domainsByGrant(
   domains: readonly Domain[],
-): readonly Domain[] {
-  return domains.filter((domain) => offeredBy(domain, grants).some(({ id }) => id === grant.id));
+  grants: GrantIndex,
+): (grant: Grant) => readonly Domain[] {
+  const places = Map.groupBy(
+    domains.flatMap((domain, place) => referencesOf(domain).map((reference) => ({ reference, place }))),
+    ({ reference }) => reference,
+  );
+  return (grant) => {
+    const references = new Set([grant.id, grant.name, grant.provider]);
+    const offering = [...references].filter((reference) => grants.isOffered(grant, reference));
+    const found = new Set(offering.flatMap((each) => places.get(each)?.map(({ place }) => place) ?? []));
+    return [...found].toSorted((a, b) => a - b).map((place) => domains[place]!);
+  };
 }
 
 /** Orders grants: first those that domains offer, in domain order. Others add no credential on their own. */
 export function offeredFirst(domains: readonly Domain[], grants: readonly Grant[]): readonly Grant[] {
-  return [...new Set([...domains.flatMap((domain) => offeredBy(domain, grants)), ...grants])];
+  const index = indexGrants(grants);
+  return [...new Set([...domains.flatMap((domain) => offeredBy(domain, index)), ...grants])];
 }
 
 /**

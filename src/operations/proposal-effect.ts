@@ -27,7 +27,7 @@ export const noEffect: Effect = { entry: null, commands: [], notes: [], refusal:
 interface EffectParts {
   readonly config: Config;
   readonly env: NodeJS.ProcessEnv;
-  readonly grants: Pick<Registry, 'list' | 'read'>;
+  readonly grants: Pick<Registry, 'find' | 'read'>;
   readonly store: Pick<Store, 'rights'> | null;
 }
 
@@ -54,7 +54,7 @@ async function proposersGrant(
   { agent, lease: leaseId }: Proposer,
   { grants, store }: EffectParts,
 ): Promise<Grant | null> {
-  const named = (await grants.list()).filter((grant) => grant.name === name);
+  const named = (await grants.find(name)).filter((grant) => grant.name === name);
   const rights = (await store?.rights.read()) ?? null;
   // Without a lease, the rights of the agent count. A caller without a token has none.
   const lease = rights?.leases.find(({ id }) => id === leaseId) ?? {

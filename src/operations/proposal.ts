@@ -9,6 +9,7 @@ import { authorOf } from './caller.ts';
 import { isoOrNull, isoTime } from './format.ts';
 import { text, time, timeOrNull } from './members.ts';
 import { changing, type Changing, reading } from './operation.ts';
+import { grantOf } from '../store/grants.ts';
 import { type Effect, effectOf, noEffect } from './proposal-effect.ts';
 
 /** Changes that agents propose. */
@@ -105,7 +106,7 @@ export const getProposal = reading({
   async run({ store, registry, ...parts }, { proposal: id }, at): Promise<ProposalWithEffect> {
     const proposal = await pickProposal(store, id);
     const grants = {
-      list: parts.grants,
+      find: async (reference: string) => (await store?.grants.find({ reference }))?.map(grantOf) ?? [],
       read: async (grant: string) => (await (await registry())?.read(grant)) ?? null,
     };
     const waits = statusOf(proposal, at) === 'waiting';

@@ -1,6 +1,7 @@
 import type { Identity } from '../agents/authentication.ts';
 import { proposalExample } from '../agents/approvals/proposals.ts';
-import { defaultUser, type Grant, type GrantState, offeredGrants, stateNow } from '../domain/grant.ts';
+import { defaultUser, type Grant, type GrantState, stateNow } from '../domain/grant.ts';
+import { indexGrants } from '../domain/grant-index.ts';
 import { expiredToken, stateRefusal } from '../grants/token-result.ts';
 import { valuesOf } from './http/fields.ts';
 import type { ExchangeResult } from './http/message.ts';
@@ -167,7 +168,7 @@ async function hostOf(domain: Domain, request: Request): Promise<ReachedHost | n
   const reference = action.grant;
   const near = await grants.find(reference, scopeFor(reference, caller));
   const named = await withOthers(near, reference, grants);
-  const offered = offeredGrants(reference, named.filter(caller.reaches));
+  const offered = indexGrants(named.filter(caller.reaches)).offered(reference);
   if (offered.length === 0 && caller.agent !== null) return null;
   const offer = offerOf(named, domain, caller);
   const { selected } = offer;

@@ -1,6 +1,7 @@
 import type { Identity } from '../agents/authentication.ts';
 import { type GrantScope, places } from '../domain/lease.ts';
-import { type Grant, isId, offeredGrants, type Selected, selectGrant } from '../domain/grant.ts';
+import { type Grant, isId, type Selected, selectGrant } from '../domain/grant.ts';
+import { indexGrants } from '../domain/grant-index.ts';
 import type { Placement, Provider } from '../domain/provider.ts';
 import type { Registry } from '../grants/registry.ts';
 import { valuesOf } from './http/fields.ts';
@@ -221,7 +222,9 @@ function selectFor(
     const selected = select(reached.filter((grant) => placeOf(grant) === place));
     if (selected.kind !== 'missing') return selected;
   }
-  const users = offeredGrants(wanted, reached).map(({ user }) => user);
+  const users = indexGrants(reached)
+    .offered(wanted)
+    .map(({ user }) => user);
   return { kind: 'missing', ...(users.length === 0 ? {} : { users: [...new Set(users)] }) };
 }
 

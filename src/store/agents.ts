@@ -33,6 +33,7 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
 
     grantPolicies: {
       get: (grantId) => run(() => first(allPolicies(db).where('grantId', '=', grantId), fromPolicyRow)),
+      some: (ids) => run(() => all(allPolicies(db).where('grantId', 'in', ids), fromPolicyRow)),
       list: () => run(() => all(allPolicies(db), fromPolicyRow)),
       set: (grantId, policy) =>
         change(async (inside) => {

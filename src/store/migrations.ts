@@ -114,6 +114,15 @@ export function migrations(types: ColumnTypes): Migrations {
       (db) => db.schema.createIndex('grants_name').on('grants').columns(['name', 'user']).execute(),
       (db) => db.schema.createIndex('grants_provider').on('grants').columns(['provider', 'user']).execute(),
     ),
+    // `grant-checks.ts` counts and finds grants by these.
+    '0025-grant-checks': migration(
+      createIndex('grants', 'state', 'refreshable', 'expires_at'),
+      createIndex('grants', 'type', 'state'),
+      createIndex('grants', 'provider', 'updated_at'),
+      createIndex('grant_activity', 'failed_at'),
+      createIndex('grant_activity', 'lacked_at'),
+      createIndex('grant_policies', 'expires_at'),
+    ),
   };
 }
 
@@ -146,6 +155,16 @@ function createTable(
     }
     return finish(made).execute();
   };
+}
+
+function createIndex(table: string, ...columns: readonly string[]): Step {
+  const name = [table, ...columns].join('_');
+  return (db) =>
+    db.schema
+      .createIndex(name)
+      .on(table)
+      .columns([...columns])
+      .execute();
 }
 
 /** @param initial value in the rows that exist; absent: null */

@@ -43,6 +43,15 @@ export const postgresMigrations: Migrations = {
       await db.schema.createIndex('counts_stale').on('counts').column('stale').execute();
     },
   },
+  '0026-grant-totals': {
+    async up(db: Kysely<unknown>): Promise<void> {
+      // No row is kept: concurrent writers of grants would wait for each other.
+      await sql`
+        create view grant_totals as
+        select state, refreshable, count(*) as total from grants group by state, refreshable
+      `.execute(db);
+    },
+  },
   '0024-grant-names': {
     async up(db: Kysely<unknown>): Promise<void> {
       // The order of SQLite, by byte, whatever the collation of the database is.

@@ -30,6 +30,8 @@ export interface Schema {
   /** Named values of the store itself. */
   meta: { name: string; value: Uint8Array };
   grants: GrantRow;
+  /** Number of grants: in SQLite kept by triggers, in PostgreSQL a view. */
+  grantTotals: { state: string; refreshable: number; total: number };
   agents: AgentRow;
   /** Tokens of agents. Removed together with their agent, like bindings and leases. */
   agentTokens: AgentTokenRecord;

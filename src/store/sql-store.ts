@@ -9,6 +9,7 @@ import { sqlProposals } from './proposals.ts';
 import { compare, type Schema } from './schema.ts';
 import { sqlActivity } from './activity.ts';
 import { sqlTokenUses } from './token-uses.ts';
+import { sqlGrantChecks } from './grant-checks.ts';
 import { type GrantWrites, sqlGrants } from './grants.ts';
 import { sqlLocks } from './locks.ts';
 import { done, first, type Run, written } from './queries.ts';
@@ -131,6 +132,7 @@ export function sqlStore(parts: SqlStoreParts): Store {
     },
 
     grants: sqlGrants(db, run, parts),
+    grantChecks: sqlGrantChecks(db, run),
 
     ...sqlRights(db, run, now),
     approvals: sqlApprovals(db, run),

@@ -30,7 +30,35 @@ import { migrate, migrations, type Migrations, schemaState } from './migrations.
 import { type Schema, unsyncedMark } from './schema.ts';
 import type { Store } from './store.ts';
 
-export const sqliteMigrations: Migrations = migrations({ binary: 'blob' });
+export const sqliteMigrations: Migrations = {
+  ...migrations({ binary: 'blob' }),
+  '0026-grant-totals': { up: createTotals },
+};
+
+/** Keeps the number of grants by state: a count of a million rows would block the thread for half a second. */
+async function createTotals(db: Kysely<unknown>): Promise<void> {
+  const add = (row: 'new' | 'old', by: number) => sql`
+    insert into grant_totals values (${sql.raw(row)}.state, ${sql.raw(row)}.refreshable, ${sql.lit(by)})
+    on conflict do update set total = total + ${sql.lit(by)};`;
+  const triggers = {
+    insert: add('new', 1),
+    delete: add('old', -1),
+    'update of state, refreshable': sql`${add('old', -1)} ${add('new', 1)}`,
+  };
+  await sql`
+    create table grant_totals (
+      state text not null, refreshable integer not null, total integer not null,
+      primary key (state, refreshable)
+    )`.execute(db);
+  await sql`
+    insert into grant_totals select state, refreshable, count(*) from grants group by state, refreshable
+  `.execute(db);
+  for (const [event, statements] of Object.entries(triggers)) {
+    await sql`
+      create trigger ${sql.id(`grant_totals_${event.slice(0, 6)}`)} after ${sql.raw(event)} on grants
+      begin ${statements} end`.execute(db);
+  }
+}
 
 interface SqliteStoreOptions {
   readonly now: () => number;

@@ -1,7 +1,7 @@
 import type { Binding, Lease } from '../domain/lease.ts';
 import type { Answer, Approval, Asking, Question, StandingApproval } from '../domain/approval.ts';
 import type { Proposal, ProposalAnswer } from '../domain/proposal.ts';
-import type { Grant } from '../domain/grant.ts';
+import type { Grant, GrantState } from '../domain/grant.ts';
 import type { RingValues } from './vault/ring.ts';
 
 /**
@@ -64,6 +64,7 @@ export interface Store {
     remove(id: string): Promise<boolean>;
   };
 
+  readonly grantChecks: GrantChecks;
   readonly agents: AgentStore;
   readonly agentTokens: AgentTokenStore;
   readonly bindings: BindingStore;
@@ -108,6 +109,8 @@ export interface Store {
   /** The activity of grants, for people and for the schedule of refreshes. It is not sealed. */
   readonly activity: {
     get(grantId: string): Promise<GrantActivity | null>;
+    /** Returns the activity of these grants, in any order. */
+    some(grantIds: readonly string[]): Promise<GrantActivity[]>;
     list(): Promise<GrantActivity[]>;
     /**
      * Stores a change and keeps the other values. A refresh clears an earlier failure; of two processes, the
@@ -177,6 +180,35 @@ export interface StoreChanges {
 
 /** The names by which a grant is found. */
 export type GrantNames = Pick<Grant, 'name' | 'user' | 'provider'>;
+
+/**
+ * Facts about all grants, for people and monitoring. Between statements that hold the thread for up to 3 ms,
+ * other work runs. All times are milliseconds since the epoch.
+ */
+interface GrantChecks {
+  /** Counts grants by their state at this time; `expired` also by the end that their policy sets. */
+  count(at: number): Promise<Readonly<Record<GrantState, number>>>;
+  /**
+   * Counts active grants that nothing renews and whose token ends within each of the ascending spans, and
+   * returns the next end; null: there is none.
+   */
+  endings(
+    at: number,
+    spansMs: readonly number[],
+  ): Promise<{ readonly counts: readonly number[]; readonly next: number | null }>;
+  /**
+   * Returns the ids of grants that may need a person: ended, refused, revoked, failing or lacking scopes,
+   * ending within 14 days; those with a source, and those of some providers. At most `limit` for each reason.
+   */
+  concerning(
+    at: number,
+    choice: { readonly providers: readonly string[]; readonly limit: number },
+  ): Promise<string[]>;
+  /** Returns up to `limit` of the grants that requests can choose by a reference, ordered by name, then user. */
+  offered(reference: string, limit: number): Promise<readonly Grant[]>;
+  /** Returns which of the texts are the ID, the name or the provider of a grant. */
+  existing(references: readonly string[]): Promise<ReadonlySet<string>>;
+}
 
 /** A choice of grants. All conditions must apply. */
 export interface GrantQuery {
@@ -632,6 +664,8 @@ export interface LeaseStore {
 interface GrantPolicyStore {
   /** Returns the policy of a grant; null if none is set. */
   get(grantId: string): Promise<GrantPolicy | null>;
+  /** Returns the policies of these grants, in any order. */
+  some(grantIds: readonly string[]): Promise<GrantPolicy[]>;
   list(): Promise<GrantPolicy[]>;
   /** Keeps unnamed values. Returns whether there is such a grant; the policy is removed with it. */
   set(grantId: string, change: Partial<Omit<GrantPolicy, 'grantId'>>): Promise<boolean>;

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { AuditEndRecord, GrantQuery, GrantRecord, SessionRecord, Store } from '../../src/store/store.ts';
 import { grantRecord } from '../support/grant-record.ts';
-import { agentRecord } from '../support/rights.ts';
+import { agentRecord, leaseRecord } from '../support/rights.ts';
 
 /** An empty store to test, and the way to more connections to the same one. */
 export interface StoreUnderTest {
@@ -48,6 +48,116 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       expiresAt: time + 600_000,
       sealed: Buffer.from([0, 255, 10]),
       ...fields,
+    });
+
+    describe('grant checks', () => {
+      const day = 86_400_000;
+      const some = async (...fields: readonly Partial<GrantRecord>[]) => {
+        const records = fields.map((each, n) => grantRecord({ name: `grant-${n}`, ...each }));
+        await store.grants.insert(...records);
+        return records.map(({ id }) => id);
+      };
+      const plain = { refreshable: false, expiresAt: null } as const;
+
+      it('count grants by state, with those that ended by their token or by their policy', async () => {
+        const [, , , policed, both] = await some(
+          { ...plain },
+          { ...plain, expiresAt: time },
+          { state: 'expired', expiresAt: time - 1 },
+          { ...plain },
+          { ...plain, expiresAt: time - 1 },
+          { ...plain, state: 'expired', expiresAt: time + 1 },
+          { ...plain, state: 'expired', expiresAt: time - day },
+          { state: 'revoked' },
+          { state: 'reauth_required' },
+        );
+        for (const id of [policed!, both!]) await store.grantPolicies.set(id, { expiresAt: time });
+        const counts = { active: 3, expired: 4, revoked: 1, reauth_required: 1 };
+        expect(await store.grantChecks.count(time)).toEqual(counts);
+        expect(await store.grantChecks.count(time + 2)).toEqual({ ...counts, active: 2, expired: 5 });
+      });
+
+      it('follow each write of a grant, also the removal with an agent', async () => {
+        await store.agents.insert(agentRecord());
+        await store.leases.insert(leaseRecord({ id: 'lease-1' }));
+        const [first, second] = await some({}, {}, { lease: 'lease-1' });
+        const record = (await store.grants.get(first!))!;
+        await store.grants.replace({ ...record, revision: 2, state: 'revoked', refreshable: false }, 1);
+        await store.grants.remove(second!);
+        const counts = { active: 1, expired: 0, revoked: 1, reauth_required: 0 };
+        expect(await store.grantChecks.count(time)).toEqual(counts);
+        await store.agents.remove(agentRecord().name);
+        expect(await store.grantChecks.count(time)).toEqual({ ...counts, active: 0 });
+      });
+
+      it('count more than one slice', async () => {
+        const records = Array.from({ length: 12_000 }, (_, n) =>
+          grantRecord({ name: `grant-${n}`, refreshable: false, expiresAt: time - Math.floor(n / 2) }),
+        );
+        for (let from = 0; from < records.length; from += 1_000)
+          await store.grants.insert(...records.slice(from, from + 1_000));
+        expect(await store.grantChecks.count(time)).toMatchObject({ active: 0, expired: 12_000 });
+        expect(await store.grantChecks.count(time - 5_500)).toMatchObject({ active: 11_000, expired: 1_000 });
+      });
+
+      it('count the tokens that end within spans, and name the next end', async () => {
+        expect(await store.grantChecks.endings(time, [10, 20])).toEqual({ counts: [0, 0], next: null });
+        await some(
+          ...[0, 5, 10, 11, 20, 21].map((ms) => ({ ...plain, expiresAt: time + ms })),
+          { expiresAt: time + 1 },
+          { ...plain, state: 'revoked', expiresAt: time + 1 },
+        );
+        expect(await store.grantChecks.endings(time, [10, 20])).toEqual({ counts: [2, 4], next: time + 5 });
+      });
+
+      it('name grants with a reason, at most so many for each', async () => {
+        const healthy = { ...plain, provider: 'other' };
+        const ids = await some(
+          healthy,
+          { ...healthy, state: 'reauth_required' },
+          { ...healthy, expiresAt: time - 1 },
+          { ...healthy, expiresAt: time + 13 * day },
+          { ...healthy, expiresAt: time + 15 * day },
+          { ...healthy, type: 'source' },
+          healthy,
+          healthy,
+          healthy,
+          { provider: 'sealed' },
+          { ...healthy, state: 'revoked' },
+        );
+        await store.activity.note(ids[6]!, { failedAt: time, failure: 'refused' });
+        await store.activity.note(ids[7]!, { lackedAt: time, lacked: ['repo'] });
+        await store.grantPolicies.set(ids[8]!, { expiresAt: time });
+        const choice = { providers: ['sealed'], limit: 5 };
+        const named = await store.grantChecks.concerning(time, choice);
+        expect(named.toSorted()).toEqual([1, 2, 3, 5, 6, 7, 8, 9, 10].map((n) => ids[n]!).toSorted());
+        await store.grants.insert(
+          ...Array.from({ length: 9 }, (_, n) =>
+            grantRecord({ name: `more-${n}`, state: 'reauth_required' }),
+          ),
+        );
+        expect(await store.grantChecks.concerning(time, choice)).toHaveLength(named.length + 4);
+        const rows = await store.activity.some([ids[6]!, ids[0]!]);
+        expect(rows.map(({ grantId }) => grantId)).toEqual([ids[6]]);
+        expect((await store.grantPolicies.some(ids)).map(({ grantId }) => grantId)).toEqual([ids[8]]);
+      });
+
+      it('find the grants that a reference offers, and the references that exist', async () => {
+        const [id] = await some(
+          { name: 'github', user: 'bob', provider: 'github' },
+          { name: 'second', user: 'bob', provider: 'github' },
+          { name: 'first', user: 'alice', provider: 'github' },
+        );
+        const offered = async (reference: string, limit: number) =>
+          (await store.grantChecks.offered(reference, limit)).map(({ name }) => name);
+        expect(await offered('github', 10)).toEqual(['first', 'github']);
+        expect(await offered('github', 1)).toEqual(['first']);
+        expect(await offered(id!, 10)).toEqual(['github']);
+        const many = Array.from({ length: 500 }, (_, n) => `none-${n}`);
+        expect(await store.grantChecks.existing(['second', ...many, id!, 'github'])).toEqual(
+          new Set(['second', id, 'github']),
+        );
+      });
     });
 
     describe('meta', () => {

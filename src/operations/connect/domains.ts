@@ -1,6 +1,7 @@
 import { allowDomain, type DomainEdit } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import type { Grant } from '../../domain/grant.ts';
+import { indexGrants } from '../../domain/grant-index.ts';
 import type { Provider } from '../../domain/provider.ts';
 import { inputInvalid } from '../../lib/errors.ts';
 import { type Remedy, remedy } from '../../lib/hint.ts';
@@ -9,7 +10,6 @@ import { type Domain, type DomainPattern, isWithin } from '../../proxy/policy/do
 import { hostPattern } from '../credential-entry.ts';
 import { writeEntries } from '../domain-entries.ts';
 import { describeAction } from '../dry-run-texts.ts';
-import { offeredBy } from '../lookup.ts';
 import type { ConnectOptions, ConnectState } from './request.ts';
 
 /** Audience of a credential, and entries for the allowed-domains map. */
@@ -102,8 +102,7 @@ export async function allowDomains(
   grant: Grant,
   { entries, named }: DomainPlan,
 ): Promise<DomainChanges> {
-  const all = await grants.list();
-  const others = all.filter(
+  const others = (await grants.find(grant.provider)).filter(
     ({ id, provider, state }) => id !== grant.id && provider === grant.provider && state === 'active',
   );
   const reference = named || others.length === 0 ? grant.name : grant.provider;
@@ -123,7 +122,7 @@ export async function allowDomains(
       edits.push(edit);
       if (there !== undefined && (edit.change === 'replaced' || !uses(there, reference)))
         moved.push(moveOf(there, entry, reference));
-    } else if (!offeredBy(there, all).some(({ id }) => id === grant.id)) {
+    } else if (!(await isOffered(grant, there, grants))) {
       const by = there.pattern.text === entry ? '' : ` (by ${there.pattern.text})`;
       const verb = there.action.kind === 'grant' ? 'already uses the' : 'is already set to';
       blocked.push({ pattern: entry, says: `${verb} ${describeAction(there)}${by}` });
@@ -131,6 +130,25 @@ export async function allowDomains(
   }
   if (edits.length > 0) await writeEntries({ file, previous, text, env, audit }, edits, `grant ${reference}`);
   return { edits, blocked, moved, reference, others };
+}
+
+/** Reports whether an entry offers a grant, which depends only on the grants of its user. */
+async function isOffered(
+  grant: Grant,
+  { action }: Domain,
+  grants: Pick<ConnectState['grants'], 'find'>,
+): Promise<boolean> {
+  if (action.kind !== 'grant') return false;
+  for (const { grant: reference } of [action, ...(action.also ?? [])]) {
+    const some = await grants.find(reference, { users: [grant.user], ids: [] });
+    if (
+      indexGrants(some)
+        .offered(reference)
+        .some(({ id }) => id === grant.id)
+    )
+      return true;
+  }
+  return false;
 }
 
 function uses({ action }: Domain, grant: string): boolean {

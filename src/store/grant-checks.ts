@@ -1,0 +1,199 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { type Kysely, sql } from 'kysely';
+import type { GrantState } from '../domain/grant.ts';
+import { indexGrants } from '../domain/grant-index.ts';
+import { fromGrantRow, grantOf } from './grants.ts';
+import { all, first, type Run } from './queries.ts';
+import { compare, type Schema } from './schema.ts';
+import type { GrantRecord, Store } from './store.ts';
+
+/** Rows that one statement counts: at most 3 ms on the thread of the proxy with SQLite. */
+const slice = 5_000;
+/** Texts of one statement, far below the limits of both databases. */
+const batch = 200;
+/** Before every time. */
+const never = Number.MIN_SAFE_INTEGER;
+
+/** Queries for answers about all grants. None reads more than `slice` entries of an index, and a few rows. */
+export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks'] {
+  /** Grants that nothing renews and whose stored token ends in (`after`, `until`]. */
+  const ending = (state: GrantState, after: number, until: number) =>
+    db
+      .selectFrom('grants')
+      .where('state', '=', state)
+      .where('refreshable', '=', 0)
+      .where('expiresAt', '>', after)
+      .where('expiresAt', '<=', until);
+
+  /** Active grants with a policy that ended in (`after`, `until`], and a token that lives longer. */
+  const endedByPolicy = (after: number, until: number) =>
+    db
+      .selectFrom('grantPolicies as policy')
+      .innerJoin('grants', 'grants.id', 'policy.grantId')
+      .where('policy.expiresAt', '>', after)
+      .where('policy.expiresAt', '<=', until);
+
+  /** Counts in slices. @param boundary returns the end of the next slice; null: no full one is left */
+  async function inSlices(
+    after: number,
+    until: number,
+    boundary: (from: number) => Promise<number | null>,
+    count: (from: number, to: number) => Promise<number>,
+  ): Promise<number> {
+    let total = 0;
+    for (let from = after; ;) {
+      const to = await run(() => boundary(from));
+      total += await run(() => count(from, to ?? until));
+      if (to === null) return total;
+      from = to;
+      await nextTurn();
+    }
+  }
+
+  const countEnding = (state: GrantState, after: number, until: number) =>
+    inSlices(
+      after,
+      until,
+      (from) =>
+        first(
+          ending(state, from, until)
+            .select('expiresAt')
+            .orderBy('expiresAt')
+            .limit(1)
+            .offset(slice - 1),
+          ({ expiresAt }) => expiresAt!,
+        ),
+      async (from, to) => countOf(ending(state, from, to).select(counted)),
+    );
+
+  const countEndedByPolicy = (at: number) =>
+    inSlices(
+      never,
+      at,
+      (from) =>
+        first(
+          db
+            .selectFrom('grantPolicies')
+            .select('expiresAt')
+            .where('expiresAt', '>', from)
+            .where('expiresAt', '<=', at)
+            .orderBy('expiresAt')
+            .limit(1)
+            .offset(slice / 5 - 1),
+          ({ expiresAt }) => expiresAt!,
+        ),
+      async (from, to) =>
+        countOf(
+          endedByPolicy(from, to)
+            // Not by the index of states, which has all active grants.
+            .where((row) => row.fn.coalesce('state', row.val('')), 'in', ['active', 'expired'])
+            .where((row) =>
+              row.or([
+                row('refreshable', '=', 1),
+                row('grants.expiresAt', 'is', null),
+                row('grants.expiresAt', '>', at),
+              ]),
+            )
+            .select(counted),
+        ),
+    );
+
+  return {
+    async count(at) {
+      const rows = await run(() => db.selectFrom('grantTotals').selectAll().execute());
+      const total = (state: GrantState) =>
+        rows.reduce((sum, row) => (row.state === state ? sum + row.total : sum), 0);
+      const both = total('active') + total('expired');
+      const ended = (await countEnding('active', never, at)) + (await countEnding('expired', never, at));
+      const expired = ended + (await countEndedByPolicy(at));
+      return {
+        active: both - expired,
+        expired,
+        revoked: total('revoked'),
+        reauth_required: total('reauth_required'),
+      };
+    },
+
+    async endings(at, spans) {
+      const counts: number[] = [];
+      let [sum, after] = [0, at];
+      for (const span of spans) {
+        sum += await countEnding('active', after, at + span);
+        after = at + span;
+        counts.push(sum);
+      }
+      const query = ending('active', at, Number.MAX_SAFE_INTEGER).select('expiresAt');
+      const next = await run(() => first(query.orderBy('expiresAt').limit(1), (row) => row.expiresAt));
+      return { counts, next };
+    },
+
+    async concerning(at, { providers, limit }) {
+      const grants = () => db.selectFrom('grants').select('grants.id').limit(limit);
+      const activity = (column: 'failedAt' | 'lackedAt') =>
+        db
+          .selectFrom('grantActivity')
+          .select('grantId as id')
+          .where(column, '>', 0)
+          .orderBy(column, 'desc')
+          .limit(limit);
+      const ids = new Set<string>();
+      const queries = [
+        ...(['active', 'expired'] as const).map((state) =>
+          ending(state, never, at).select('id').orderBy('expiresAt', 'desc').limit(limit),
+        ),
+        ending('active', at, at + 14 * 86_400_000)
+          .select('id')
+          .orderBy('expiresAt')
+          .limit(limit),
+        endedByPolicy(never, at).select('grants.id').orderBy('policy.expiresAt', 'desc').limit(limit),
+        grants().where('state', '=', 'reauth_required'),
+        grants().where('state', '=', 'revoked'),
+        grants().where('type', '=', 'source').where('state', '=', 'active'),
+        activity('failedAt'),
+        activity('lackedAt'),
+        ...providers.map((provider) => grants().where('provider', '=', provider).orderBy('updatedAt')),
+      ];
+      for (const query of queries) {
+        for (const { id } of await run(() => query.execute())) ids.add(id);
+        await nextTurn();
+      }
+      return [...ids];
+    },
+
+    async offered(reference, limit) {
+      const grants = () => db.selectFrom('grants').selectAll().limit(limit);
+      const records = new Map<string, GrantRecord>();
+      for (const query of [
+        grants().where('id', '=', reference),
+        grants().where('name', '=', reference).orderBy('user'),
+        grants().where('provider', '=', reference).orderBy('user'),
+      ])
+        for (const record of await run(() => all(query, fromGrantRow))) records.set(record.id, record);
+      const inOrder = [...records.values()].toSorted(
+        (a, b) => compare(a.name, b.name) || compare(a.user, b.user),
+      );
+      return indexGrants(inOrder.map(grantOf)).offered(reference).slice(0, limit);
+    },
+
+    async existing(references) {
+      const found = new Set<string>();
+      for (let from = 0; from < references.length; from += batch) {
+        const rows = references.slice(from, from + batch).map((each) => sql`(${each})`);
+        const query = sql<{ reference: string }>`
+          select column1 as reference from (values ${sql.join(rows)}) as texts
+          where exists (select 1 from grants where name = column1)
+          or exists (select 1 from grants where provider = column1)
+          or exists (select 1 from grants where id = column1)`;
+        for (const row of (await run(() => query.execute(db))).rows) found.add(row.reference);
+        await nextTurn();
+      }
+      return found;
+    },
+  };
+}
+
+const counted = sql<number>`count(*)`.as('total');
+
+async function countOf(query: { executeTakeFirstOrThrow(): Promise<{ total: number }> }): Promise<number> {
+  return (await query.executeTakeFirstOrThrow()).total;
+}

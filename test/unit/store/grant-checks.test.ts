@@ -1,0 +1,37 @@
+import { DatabaseSync } from 'node:sqlite';
+import { mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { openSqliteStore } from '../../../src/store/sqlite.ts';
+
+test('no statement of the grant checks scans a table that grows with the grants', async () => {
+  const prepare = vi.spyOn(DatabaseSync.prototype, 'prepare');
+  onTestFinished(() => prepare.mockRestore());
+  const file = join(await mkdtemp(join(tmpdir(), 'sidekey-')), 'data', 'sidekey.db');
+  const store = await openSqliteStore(file, { now: () => 0 });
+  onTestFinished(() => store.close());
+  prepare.mockClear();
+  const { count, endings, concerning, offered, existing } = store.grantChecks;
+  await count(1);
+  await endings(1, [1]);
+  await concerning(1, { providers: ['github'], limit: 1 });
+  await offered('github', 1);
+  await existing(['github', 'work']);
+  await store.activity.some(['id']);
+  await store.grantPolicies.some(['id']);
+  const texts = prepare.mock.calls.map(([text]) => text);
+  expect(texts.length).toBeGreaterThan(15);
+  using database = new DatabaseSync(file, { readOnly: true });
+  const plans = texts.flatMap((text) =>
+    database
+      .prepare(`explain query plan ${text}`)
+      .all()
+      .map(({ detail }) => `${String(detail)} in ${text}`),
+  );
+  const scans = plans.filter(
+    (plan) => /^(SCAN|USE TEMP B-TREE)/.test(plan) && !/^SCAN (grant_totals|texts|\d+-ROW VALUES)/.test(plan),
+  );
+  expect(scans).toEqual([]);
+  expect(plans.filter((plan) => /\(state=\?\) in select count/.test(plan))).toEqual([]);
+});
