@@ -181,6 +181,8 @@ export interface GrantQuery {
   /** The ID, the name or the provider. */
   readonly reference?: string;
   readonly users?: readonly string[];
+  /** Names with their users, at most 1,000. */
+  readonly named?: readonly Pick<Grant, 'name' | 'user'>[];
   /** The last grant of the page before. */
   readonly after?: Pick<Grant, 'name' | 'user'> | undefined;
   /** Maximum number of grants. Default: all. */
