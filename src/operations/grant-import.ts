@@ -2,13 +2,13 @@ import { z } from 'zod';
 import type { Config } from '../config/config.ts';
 import { accountOf } from '../domain/credential.ts';
 import { hasEnded } from '../domain/grant.ts';
-import { indexGrants } from '../domain/grant-index.ts';
 import { inEntry, readEntries } from '../grants/credential-input.ts';
 import { detailed, grantsNamed, keepGrants, type KeptGrant, ownedName } from '../grants/keep.ts';
 import type { Verification } from '../grants/verify.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf } from '../lib/hint.ts';
 import { alreadyThere, prepare, type Prepared } from './credential-entry.ts';
+import { findDomains } from './find.ts';
 import { counted } from './format.ts';
 import {
   account,
@@ -18,7 +18,6 @@ import {
   grantAnswer,
   grantMembers,
 } from './grant-answer.ts';
-import { domainsByGrant } from './lookup.ts';
 import { name, text } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 import { type Entry, verifyAll } from './verify-credentials.ts';
@@ -255,13 +254,11 @@ async function withDomains(
   const added: AddedGrant[] = [];
   const at = now();
   for (const batch of batchesOf(stored)) {
-    const grants = batch.map(({ grant }) => grant);
-    // A grant with the name of the provider hides it from domains that name the provider.
-    const hiding = new Map(
-      grants.map(({ provider, user }) => [ownedName({ name: provider, user }), { name: provider, user }]),
+    const domainsOf = await findDomains(
+      store,
+      config.domains,
+      batch.map(({ grant }) => grant),
     );
-    const near = await grantsNamed(store, [...hiding.values()]);
-    const domainsOf = domainsByGrant(config.domains, indexGrants([...near.values(), ...grants]));
     for (const { place: _, ...entry } of batch) {
       const { grant } = entry;
       if (hasEnded(grant, at) && !grant.refreshable) {

@@ -31,7 +31,7 @@ export function sqlGrants(
       ),
     get: (id) => run(() => first(grants().where('id', '=', id), fromGrantRow)),
     some: (ids) => run(() => all(grants().where('id', 'in', ids), fromGrantRow)),
-    find: ({ reference, users, named, after, limit }) =>
+    find: ({ reference, name, users, named, after, limit }) =>
       run(async () => {
         if (named?.length === 0) return [];
         let query = inOrder(grants());
@@ -48,8 +48,9 @@ export function sqlGrants(
             ),
           );
         } else if (users !== undefined) query = query.where('user', 'in', users);
+        if (name !== undefined) query = query.where('name', '=', name);
         if (named !== undefined) {
-          const pairs = named.map(({ name, user }) => sql`(${name}, ${user})`);
+          const pairs = named.map((each) => sql`(${each.name}, ${each.user})`);
           query = query.where(sql<boolean>`(name, "user") in (values ${sql.join(pairs)})`);
         }
         if (after !== undefined)

@@ -290,6 +290,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         const named = [c, { name: 'github', user: 'Bob' }, { name: 'work', user: 'Bob' }];
         expect(await found({ named })).toEqual(['github Bob', 'work zoe']);
         expect(await found({ named: [] })).toEqual([]);
+        expect(await found({ name: 'github' })).toEqual(['github Bob', 'github zoe']);
       });
 
       it('are listed in pages, each after the last grant of the one before', async () => {
