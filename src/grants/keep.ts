@@ -89,7 +89,7 @@ export async function keepGrant(
 }
 
 /** A credential to store, and the grant that it is for. */
-export interface WantedGrant {
+interface WantedGrant {
   readonly wanted: NewGrant;
   readonly sealed: SealedCredential;
 }
