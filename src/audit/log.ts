@@ -229,17 +229,38 @@ export function isRecorded(error: unknown): boolean {
  *
  * @throws SidekeyError `audit_unavailable`, and the errors of `change`
  */
-export async function recordChange<T>(
+export function recordChange<T>(
   audit: Pick<AuditLog, 'append' | 'note'>,
   event: AuditEvent,
   change: () => Promise<T>,
 ): Promise<T> {
-  await audit.append({ outcome: 'allow', ...event });
+  return recordChanges(audit, [event], change);
+}
+
+/** Records the events of one change as `recordChange` does, all before the change. */
+export async function recordChanges<T>(
+  audit: Pick<AuditLog, 'append' | 'note'>,
+  events: readonly AuditEvent[],
+  change: () => Promise<T>,
+): Promise<T> {
+  const failed = (some: readonly AuditEvent[], error: unknown) => {
+    const code = error instanceof SidekeyError ? error.code : 'internal';
+    for (const event of some) audit.note({ ...event, outcome: 'failed', code });
+  };
+  const lines = await Promise.allSettled(events.map((event) => audit.append({ outcome: 'allow', ...event })));
+  const unwritten = lines.find((line) => line.status === 'rejected');
+  if (unwritten !== undefined) {
+    // Lines that were written say that the change was made.
+    failed(
+      events.filter((_, index) => lines[index]?.status === 'fulfilled'),
+      unwritten.reason,
+    );
+    throw unwritten.reason;
+  }
   try {
     return await change();
   } catch (error) {
-    const code = error instanceof SidekeyError ? error.code : 'internal';
-    audit.note({ ...event, outcome: 'failed', code });
+    failed(events, error);
     if (typeof error === 'object' && error !== null) recorded.add(error);
     throw error;
   }

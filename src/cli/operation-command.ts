@@ -153,16 +153,19 @@ function callOf({ env, now, output }: Context, config: Config): Call {
   };
 }
 
-/** Shows a step on a terminal, with the share that is done, while it takes longer than a second. */
+/** Shows a step on a terminal, with the share that is done and the pace, while it takes over a second. */
 export function duringStep<T>(
   output: Pick<Output, 'during'>,
   step: string,
-  work: (onShare: (share: number) => void) => Promise<T>,
+  work: (onShare: (share: number, pace?: string) => void) => Promise<T>,
 ): Promise<T> {
   let done = '';
   return output.during(
     () => `${step}${done}`,
-    () => work((share) => (done = `: ${Math.floor(100 * share)} %`)),
+    () =>
+      work((share, pace) => {
+        done = `: ${Math.floor(100 * share)} %${pace === undefined ? '' : `, ${pace}`}`;
+      }),
   );
 }
 

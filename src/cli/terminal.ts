@@ -257,11 +257,17 @@ export async function readInput(stdin: Input): Promise<string> {
   return bytes.toString('utf8');
 }
 
-/** Reads the file of an option that holds a secret. @throws SidekeyError `input_invalid` */
+/**
+ * Reads the file of an option that holds secrets.
+ *
+ * @param maxBytes default: 1 MiB
+ * @throws SidekeyError `input_invalid`
+ */
 export async function readSecretFile(
   option: string,
   path: string,
   output: Pick<Output, 'say'>,
+  maxBytes = maxInputBytes,
 ): Promise<string> {
   const unreadable = (why: string) =>
     inputInvalid(`The file of ${option} cannot be read (${why}).`, `check ${option} ${shellWord(path)}`);
@@ -269,7 +275,7 @@ export async function readSecretFile(
     await using file = await open(path, 'r');
     const stat = await file.stat();
     if (!stat.isFile()) throw unreadable('it is not a file');
-    if (stat.size > maxInputBytes) throw unreadable('it is larger than 1 MiB');
+    if (stat.size > maxBytes) throw unreadable(`it is larger than ${maxBytes / 1_048_576} MiB`);
     if (process.platform !== 'win32' && (stat.mode & 0o007) !== 0) {
       output.say(
         `Note: every user of this machine can read ${path}.\n  → chmod 600 ${shellWord(path)}, or delete the file once this command has stored the secret`,

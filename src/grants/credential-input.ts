@@ -82,23 +82,50 @@ export interface CredentialEntry extends CredentialInput {
 }
 
 /**
- * Parses one credential, or a JSON array of objects. Objects may have `name`, `user` and `provider`.
+ * Parses one credential of up to 1 MiB, a JSON array of objects, or JSON lines: several lines with an object
+ * each. Objects may have `name`, `user` and `provider`.
  *
  * @throws SidekeyError as `readCredential`; for arrays with the entry in the message
  */
 export function readEntries(text: string, { now }: { now: () => number }): readonly CredentialEntry[] {
   const nobody = { name: null, user: null, provider: null };
   if (isPem(text) || bareToken(text) !== null) return [{ ...nobody, ...readCredential(text, { now }) }];
-  const value = parse(text);
+  const lines = jsonLines(text);
+  if (lines !== null) {
+    return lines.map((line, index) =>
+      readMember(
+        inEntry(index, null, () => parse(line)),
+        index,
+        now,
+      ),
+    );
+  }
+  const value = parse(text, /^\uFEFF?\s*\[/.test(text) ? Infinity : maxText);
   if (isObject(value)) return [readEntry(value, now)];
   if (!Array.isArray(value)) return [{ ...nobody, ...readCredential(text, { now }) }];
   if (value.length === 0) throw invalid('the array is empty');
-  return value.map((entry: Json, index) =>
-    inEntry(index, isObject(entry) ? entry.get('name') : null, () => {
-      if (!isObject(entry)) throw invalid('this is not an object');
-      return readEntry(entry, now);
-    }),
-  );
+  return value.map((entry: Json, index) => readMember(entry, index, now));
+}
+
+/**
+ * Returns the objects of JSON lines; null: the text is something else. In a single JSON value, no line with
+ * `}` at its end precedes one with `{` at its start, because a comma would be between them.
+ */
+function jsonLines(text: string): readonly string[] | null {
+  if (!/^\uFEFF?\s*\{[^\n]*\}\s*?\n/.test(text)) return null;
+  const lines = text
+    .replace(/^\uFEFF/, '')
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+  return lines[1]?.startsWith('{') === true ? lines : null;
+}
+
+function readMember(entry: Json, index: number, now: () => number): CredentialEntry {
+  return inEntry(index, isObject(entry) ? entry.get('name') : null, () => {
+    if (!isObject(entry)) throw invalid('this is not an object');
+    return readEntry(entry, now);
+  });
 }
 
 /** Calls `act`, and adds the entry of an array to its errors. */
@@ -194,8 +221,8 @@ interface Written {
 }
 type Fields = ReadonlyMap<FieldName, Written>;
 
-function parse(text: string): Json {
-  if (text.length > maxText) throw invalid('the input is larger than 1 MiB, which no credential is');
+function parse(text: string, maxLength = maxText): Json {
+  if (text.length > maxLength) throw invalid('the input is larger than 1 MiB, which no credential is');
   if (text.replace(/^\uFEFF/, '').trim() === '') throw invalid('the input is empty');
   const reading = readJson(text);
   if (reading.ok) return reading.value;

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { AuditEvent, AuditEventName, AuditLog } from '../domain/event.ts';
-import { recordChange } from '../audit/log.ts';
+import { recordChange, recordChanges } from '../audit/log.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
 import type { Store } from '../store/store.ts';
@@ -11,7 +11,7 @@ import type { Credential, HeldCredential, SealedCredential, OpenedGrant } from '
 import { type Grant, titleOf } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
 import { registeredShape } from './sealed-text.ts';
-import { type NewGrant, type Registry } from './registry.ts';
+import type { Addition, NewGrant, Registry } from './registry.ts';
 
 export interface KeepState {
   readonly store: Store;
@@ -86,6 +86,65 @@ export async function keepGrant(
     replaceWhatever(state.grants, id, wanted, dated),
   );
   return { grant, replaced: true };
+}
+
+/** A credential to store, and the grant that it is for. */
+interface WantedGrant {
+  readonly wanted: NewGrant;
+  readonly sealed: SealedCredential;
+}
+
+/**
+ * Stores up to 1,000 credentials as `keepGrant` does: all new ones or none, then replacements one by one.
+ *
+ * @throws as `keepGrant`
+ */
+export async function keepGrants(
+  state: KeepState,
+  entries: readonly WantedGrant[],
+  options: Pick<KeepOptions, 'event' | 'now'> & {
+    readonly keepsOut: (existing: Grant, wanted: NewGrant) => SidekeyError | null;
+  },
+): Promise<readonly KeptGrant[]> {
+  const { event, now, keepsOut } = options;
+  const existing = await grantsNamed(
+    state.store,
+    entries.map(({ wanted }) => wanted),
+  );
+  const additions: Addition[] = [];
+  for (const { wanted, sealed } of entries) {
+    const grant = existing.get(ownedName(wanted));
+    const refusal = grant === undefined ? null : keepsOut(grant, wanted);
+    if (refusal !== null) throw refusal;
+    if (grant === undefined)
+      additions.push({ grant: wanted, sealed: withConsent(sealed, now()), id: randomUUID() });
+  }
+  const events = additions.map(({ grant: { user, provider }, id }) => ({ event, grant: id, user, provider }));
+  const added = await recordChanges(state.audit, events, () => state.grants.addAll(additions));
+  const kept: KeptGrant[] = [];
+  let next = 0;
+  for (const { wanted, sealed } of entries) {
+    if (!existing.has(ownedName(wanted))) kept.push({ grant: added[next++]!, replaced: false });
+    else {
+      const refuse = (grant: Grant) => keepsOut(grant, wanted);
+      kept.push(await keepGrant(state, wanted, sealed, { event, now, keepsOut: refuse }));
+    }
+  }
+  return kept;
+}
+
+/** Returns the grants that have one of up to 1,000 names of users, by `ownedName`. */
+export async function grantsNamed(
+  store: Pick<Store, 'grants'>,
+  named: readonly Pick<Grant, 'name' | 'user'>[],
+): Promise<ReadonlyMap<string, Grant>> {
+  const records = await store.grants.find({ named });
+  return new Map(records.map((record) => [ownedName(record), record]));
+}
+
+/** Returns a key for the name of a grant and its user. */
+export function ownedName({ name, user }: Pick<Grant, 'name' | 'user'>): string {
+  return `${user}\n${name}`;
 }
 
 /** Returns the `details` member, if there are details. */

@@ -37,6 +37,8 @@ export interface NewGrant {
 export interface Registry extends Pick<GrantCache, 'peek'> {
   /** @throws SidekeyError `already_exists`; `input_invalid`: a name or the audience is invalid */
   add(grant: NewGrant, sealed: SealedCredential, id?: string): Promise<Grant>;
+  /** Adds up to 1,000 grants as `add` does, all or none. */
+  addAll(additions: readonly Addition[]): Promise<readonly Grant[]>;
   /** Lists all grants, sorted by name, then user. Reads the whole store: only for work on each grant. */
   list(): Promise<readonly Grant[]>;
   /** Lists grants as `list`, in pages of at most 1,000; of all, or of those that `find` would return. */
@@ -65,6 +67,13 @@ export interface Registry extends Pick<GrantCache, 'peek'> {
   remove(id: string): Promise<boolean>;
 }
 
+/** A new grant with its credential. */
+export interface Addition {
+  readonly grant: NewGrant;
+  readonly sealed: SealedCredential;
+  readonly id: string;
+}
+
 interface GrantChange {
   readonly scopes?: readonly string[];
   readonly provider?: string;
@@ -84,9 +93,8 @@ const pageSize = 1_000;
 export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }: RegistryParts): Registry {
   const cache = createGrantCache(store, vault, cacheBytes);
 
-  /** Seals for the next revision: a seal of an older one does not open in its place. */
-  async function recordOf(grant: Grant, sealed: SealedCredential): Promise<GrantRecord> {
-    await vault.refresh();
+  /** Seals for this revision: a seal of an older one does not open in its place. */
+  function recordOf(grant: Grant, sealed: SealedCredential): GrantRecord {
     const { credential } = sealed;
     const columns = {
       ...grant,
@@ -98,7 +106,8 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
   }
 
   async function replace(grant: Grant, sealed: SealedCredential): Promise<Grant | null> {
-    const record = await recordOf({ ...grant, revision: grant.revision + 1 }, sealed);
+    await vault.refresh();
+    const record = recordOf({ ...grant, revision: grant.revision + 1 }, sealed);
     try {
       return (await store.grants.replace(record, grant.revision)) ? grantOf(record) : null;
     } finally {
@@ -108,41 +117,41 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
 
   const registry: Registry = {
     async add(grant, sealed, id = randomUUID()) {
-      for (const [what, name] of Object.entries({
-        name: grant.name,
-        user: grant.user,
-        provider: grant.provider,
-      })) {
-        // A name like an ID could be taken for another grant.
-        if (!isName(name) || (what === 'name' && isId(name)))
-          throw new SidekeyError('input_invalid', `The ${what} of the grant is not valid.`, {
-            hint: 'use 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first',
-          });
-      }
-      assertAudience(sealed.audience);
+      const [added] = await registry.addAll([{ grant, sealed, id }]);
+      return added!;
+    },
+
+    async addAll(additions) {
       const at = now();
-      const record = await recordOf(
-        {
-          ...grant,
-          id,
-          type: sealed.credential.type,
-          state: 'active',
-          stateReason: null,
-          expiresAt: null,
-          refreshable: false,
-          lease: grant.lease ?? null,
-          revision: 1,
-          createdAt: at,
-          updatedAt: at,
-        },
-        sealed,
+      for (const { grant, sealed } of additions) {
+        assertNames(grant);
+        assertAudience(sealed.audience);
+      }
+      await vault.refresh();
+      const records = additions.map(({ grant, sealed, id }) =>
+        recordOf(
+          {
+            ...grant,
+            id,
+            type: sealed.credential.type,
+            state: 'active',
+            stateReason: null,
+            expiresAt: null,
+            refreshable: false,
+            lease: grant.lease ?? null,
+            revision: 1,
+            createdAt: at,
+            updatedAt: at,
+          },
+          sealed,
+        ),
       );
       try {
-        await store.grants.insert(record);
+        await store.grants.insert(...records);
       } finally {
-        cache.forget(record.id, record);
+        for (const record of records) cache.forget(record.id, record);
       }
-      return grantOf(record);
+      return records.map(grantOf);
     },
 
     list: async () => (await store.grants.list()).map(grantOf),
@@ -213,6 +222,16 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
     },
   };
   return registry;
+}
+
+/** Refuses invalid names. A name like an ID could be taken for another grant. */
+function assertNames({ name, user, provider }: NewGrant): void {
+  for (const [what, text] of Object.entries({ name, user, provider })) {
+    if (isName(text) && (what !== 'name' || !isId(text))) continue;
+    throw new SidekeyError('input_invalid', `The ${what} of the grant is not valid.`, {
+      hint: 'use 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first',
+    });
+  }
 }
 
 /** Refuses an empty audience, which permits no host, and unreadable entries, which match none. */

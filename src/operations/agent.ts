@@ -9,6 +9,7 @@ import { hintOf, remedy } from '../lib/hint.ts';
 import type { AgentRecord, AgentTokenRecord, Rights } from '../store/store.ts';
 import { isLive, newToken } from './agent-token.ts';
 import { bindingReason, bindingsOf, isHost, namedBindings, nowhere } from './bindings.ts';
+import { findAgent } from './find.ts';
 import { duration, egress, enabledState, grants, name, text, time, timeOrNull } from './members.ts';
 import { isoOrNull, isoTime, proxyUrl, readEnd, spanText } from './format.ts';
 import { ownGrants } from './lease-terms.ts';
@@ -272,7 +273,7 @@ export const changeAgent = changing({
     );
   },
   async run({ store, audit }, { agent: of, acts_for: user, agent_labels: labels, disabled }, at) {
-    const before = pickAgent(await store.agents.list(), of);
+    const before = await findAgent(store, of);
     const change = {
       ...(user === undefined ? {} : { user }),
       ...(labels === undefined ? {} : { labels: [...new Set(labels)] }),
@@ -325,7 +326,7 @@ export const bindAgent = changing({
     });
   },
   async run(parts, { agent: of, remove = false, all = false, ...wanted }, at) {
-    const { name: agent } = pickAgent(await parts.store.agents.list(), of);
+    const { name: agent } = await findAgent(parts.store, of);
     const stored = await parts.grants.list();
     const { names: providers } = parts.config.providers;
     const count = remove
@@ -412,7 +413,7 @@ export const rotateAgent = changing({
   }),
   check: (input, at) => void tokenOf('', input, at),
   async run({ store, audit, config }, { agent: of, overlap, all = false, ...input }, at) {
-    const { name: agent } = pickAgent(await store.agents.list(), of);
+    const { name: agent } = await findAgent(store, of);
     const token = tokenOf(agent, input, at);
     const { label } = token.record;
     const reason = `label ${label}${all ? ', instead of all' : ''}, overlap ${overlap === undefined ? 'none' : spanText(overlap)}`;
@@ -445,7 +446,7 @@ export const removeAgent = changing({
     z.strictObject({ name: z.string(), label: z.string(), revoked: z.int() }),
   ]),
   async run({ store, audit }, { agent: of, token_label: label }, at) {
-    const { name: agent } = pickAgent(await store.agents.list(), of);
+    const { name: agent } = await findAgent(store, of);
     if (label === undefined) {
       await recordChange(audit, { event: 'agent.removed', agent }, async () => {
         if (!(await store.agents.remove(agent))) throw unknownAgent(agent, []);

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { schemeOf } from '../proxy/schemes/placement.ts';
 import { type DryRun, Explanation, type View } from './dry-run.ts';
-import { pickLease } from './lookup.ts';
+
+import { findLease } from './find.ts';
 import { hintAnswer, remedies } from './members.ts';
 import { reading } from './operation.ts';
 import { once } from './outgoing-request.ts';
@@ -64,8 +65,7 @@ export const explainRequest = reading({
  */
 export async function dryRun(view: View, question: Question): Promise<DryRun> {
   const { store } = view;
-  const lease =
-    question.lease === null ? null : pickLease((await store?.leases.list()) ?? [], question.lease);
+  const lease = question.lease === null ? null : await findLease(store, question.lease);
   const asked = { lease, presented: await presentedOf(question, lease, view), grants: await view.grants() };
   const first = new Explanation(view, question, asked);
   const run = await first.run(question.inbound);

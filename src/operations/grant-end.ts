@@ -10,6 +10,7 @@ import { connectionOf } from './auth0-login.ts';
 import { dropDomains } from './domain-entries.ts';
 import { grantAnswer, grantMembers } from './grant-answer.ts';
 import { domainsByGrant, offeredBy, pickOwnGrant } from './lookup.ts';
+import { findGrant } from './find.ts';
 import { grantOwner, text } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 import { assertRevocable, type ProviderRevocation, revokeAtProvider } from './provider-revocation.ts';
@@ -33,7 +34,7 @@ export const revokeGrant = changing({
     .meta({ id: 'RevokedGrant' }),
   async run(parts, input) {
     const { audit, caller, config, grants, now } = parts;
-    const picked = pickOwnGrant(await grants.list(), input, caller);
+    const picked = await findGrant(parts.store, input, caller);
     const { id, user, provider: name } = picked;
     const provider = config.providers.get(name);
     if (picked.state === 'revoked') return { grant: picked, provider, there: null, at: now() };

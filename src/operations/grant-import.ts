@@ -1,15 +1,14 @@
 import { z } from 'zod';
 import type { Config } from '../config/config.ts';
-import { accountOf, clockOf, type Credential } from '../domain/credential.ts';
-import { type Grant, hasEnded } from '../domain/grant.ts';
-import { indexGrants } from '../domain/grant-index.ts';
-import type { Provider } from '../domain/provider.ts';
-import { entryError, inEntry, readEntries } from '../grants/credential-input.ts';
-import { detailed, keepGrant, type KeptGrant } from '../grants/keep.ts';
-import { assertWorks, type Verification } from '../grants/verify.ts';
-import { inputInvalid } from '../lib/errors.ts';
-import { isWithin } from '../proxy/policy/domain-map.ts';
-import { alreadyThere, hostPattern, prepare, type Prepared } from './credential-entry.ts';
+import { accountOf } from '../domain/credential.ts';
+import { hasEnded } from '../domain/grant.ts';
+import { inEntry, readEntries } from '../grants/credential-input.ts';
+import { detailed, grantsNamed, keepGrants, type KeptGrant, ownedName } from '../grants/keep.ts';
+import type { Verification } from '../grants/verify.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
+import { hintOf } from '../lib/hint.ts';
+import { alreadyThere, prepare, type Prepared } from './credential-entry.ts';
+import { findDomains } from './find.ts';
 import { counted } from './format.ts';
 import {
   account,
@@ -19,9 +18,9 @@ import {
   grantAnswer,
   grantMembers,
 } from './grant-answer.ts';
-import { domainsByGrant } from './lookup.ts';
 import { name, text } from './members.ts';
 import { type Changing, changing } from './operation.ts';
+import { type Entry, verifyAll } from './verify-credentials.ts';
 
 /** Credentials that a person or a program has, as new grants. */
 
@@ -48,24 +47,30 @@ const addedGrant = z
   .meta({ id: 'AddedGrant' });
 
 const importInput = z.strictObject({
-  credentials: z.string().describe('A key or token, PEM, or JSON: an object or an array of objects.'),
+  credentials: z
+    .string()
+    .describe('A key or token, PEM, or JSON: an object, an array of objects, or an object in each line.'),
   name: z.string().optional(),
   provider: z.string().optional(),
   user: z.string().optional(),
   ...choices,
+  resume: z
+    .boolean()
+    .optional()
+    .describe('Skip those whose name and provider a stored grant of the user has.'),
 });
 
 type Wanted = z.output<typeof importInput>;
 
 export const importGrants = changing({
   id: 'grant.import',
-  summary: 'Store credentials that exist, after all of them were verified.',
+  summary: 'Store credentials that exist, each thousand after all of it was verified.',
   scope: 'grants:write',
   input: importInput,
   output: z.array(addedGrant),
   checkConfig: async (input, config, at) => void prepareAll(input, config, at),
   run: storeAll,
-  answer: (added) => added.map(addedAnswer),
+  answer: ({ added }) => added.map(addedAnswer),
 });
 
 export const addGrant = changing({
@@ -84,7 +89,8 @@ export const addGrant = changing({
   output: addedGrant,
   async run(parts, { credential, name: given, ...input }, at) {
     const credentials = typeof credential === 'string' ? credential : JSON.stringify(credential);
-    const added = await storeAll(parts, { ...input, credentials, name: given ?? input.provider }, at);
+    const wanted = { ...input, credentials, name: given ?? input.provider };
+    const { added } = await storeAll(parts, wanted, at);
     return added[0]!;
   },
   answer: addedAnswer,
@@ -96,6 +102,13 @@ interface AddedGrant extends Prepared, KeptGrant {
   readonly domains: readonly string[];
   /** Milliseconds since the epoch. */
   readonly at: number;
+}
+
+/** Result of an import. */
+export interface Imported {
+  readonly added: readonly AddedGrant[];
+  /** Number of credentials that were stored before (`resume`). */
+  readonly skipped: number;
 }
 
 function addedAnswer({ grant, credential, check, at, ...added }: AddedGrant): z.input<typeof addedGrant> {
@@ -133,98 +146,128 @@ function prepareAll(wanted: Wanted, { providers }: Pick<Config, 'providers'>, at
   );
 }
 
+/** Credentials that are verified and stored together. */
+const batchSize = 1_000;
+
 /**
- * Verifies all credentials before it stores the first.
+ * Checks all credentials before it stores the first. Verifies and stores a thousand at a time, all or none.
  *
  * @param at milliseconds since the epoch
  */
-async function storeAll(parts: Changing, input: Wanted, at: number): Promise<readonly AddedGrant[]> {
-  const { caller, config, during, grants, now } = parts;
+async function storeAll(parts: Changing, input: Wanted, at: number): Promise<Imported> {
+  const { caller, config, during, now } = parts;
   const wanted = { ...input, user: caller.user ?? input.user };
   const prepared = prepareAll(wanted, config, at);
-  const refusalFor = (existing: Grant, next: Prepared['wanted']) =>
-    wanted.replace === true ? null : alreadyThere(existing, next);
-  const names = new Set<string>();
-  for (const { wanted: next } of prepared) {
-    const key = JSON.stringify([next.user, next.name]);
-    if (names.has(key)) {
-      throw inputInvalid(
-        `The name ${next.name} appears twice in the input.`,
-        'give each credential a "name" of its own, or remove the duplicate',
-      );
+  const entries = await remaining(parts, prepared, wanted);
+  const isVerified = wanted.verify !== false;
+  const stored: (Entry & KeptGrant & { readonly check: Verification })[] = [];
+  const what = `${isVerified ? 'Verifying and storing' : 'Storing'} ${counted(entries.length, 'credential')}`;
+  await during(what, async (onShare) => {
+    const begun = now();
+    const progress = (done: number) =>
+      onShare(done / entries.length, pace(done, entries.length, now() - begun));
+    for (const batch of batchesOf(entries)) {
+      try {
+        const done = stored.length;
+        const checks = await verifyAll(parts, batch, isVerified, (count) => progress(done + count));
+        const sealed = batch.map((entry, index) => ({ ...entry, sealed: sealedOf(entry, checks[index]!) }));
+        const kept = await keepGrants(parts, sealed, {
+          event: 'grant.added',
+          keepsOut: (existing, next) => (wanted.replace === true ? null : alreadyThere(existing, next)),
+          now,
+        });
+        stored.push(...batch.map((entry, index) => ({ ...entry, ...kept[index]!, check: checks[index]! })));
+        progress(stored.length);
+      } catch (error) {
+        throw stored.length === 0 ? error : withRest(error, stored.length);
+      }
     }
-    names.add(key);
-    const existing = await grants.named(next);
-    const refusal = existing === null ? null : refusalFor(existing, next);
-    if (refusal !== null) throw refusal;
-  }
-  const checks = await during(`Verifying ${counted(prepared.length, 'credential')}`, () =>
-    verifyAll(parts, prepared, wanted.verify !== false),
-  );
-  const imported: KeptGrant[] = [];
-  for (const [index, { wanted: next, credential, audience }] of prepared.entries()) {
-    const sealed = { credential, audience, ...detailed(checks[index]?.details) };
-    const keepsOut = (existing: Grant) => refusalFor(existing, next);
-    imported.push(await keepGrant(parts, next, sealed, { event: 'grant.added', keepsOut, now }));
-  }
-  const domainsOf = domainsByGrant(config.domains, indexGrants(await grants.list()));
-  const storedAt = now();
-  return imported.map(({ grant, replaced }, index) => {
-    const domains = domainsOf(grant).map(({ pattern }) => pattern.text);
-    const entry = prepared[index]!;
-    if (hasEnded(grant, storedAt) && !grant.refreshable) {
-      entry.warnings.push(
-        'Its token has ended already, and there is no refresh token.\n  → import a new token with --replace',
-      );
-    }
-    return { ...entry, check: checks[index]!, grant, replaced, domains, at: storedAt };
+  });
+  return { added: await withDomains(parts, stored), skipped: prepared.length - entries.length };
+}
+
+function sealedOf({ credential, audience }: Entry, { details }: Verification) {
+  return { credential, audience, ...detailed(details) };
+}
+
+function batchesOf<T>(items: readonly T[]): readonly (readonly T[])[] {
+  const count = Math.ceil(items.length / batchSize);
+  return Array.from({ length: count }, (_, index) => items.slice(index * batchSize, (index + 1) * batchSize));
+}
+
+/** Formats how fast the work is, and how long the rest takes: `1650 a second, 40 s left`. */
+export function pace(done: number, of: number, milliseconds: number): string {
+  const rate = (1_000 * done) / Math.max(milliseconds, 1);
+  const left = rate === 0 ? null : Math.ceil((of - done) / rate);
+  return `${rate < 10 ? rate.toFixed(1) : Math.round(rate)} a second${left === null ? '' : `, ${left} s left`}`;
+}
+
+/** Adds to an error that earlier credentials are stored. */
+function withRest(error: unknown, stored: number): unknown {
+  if (!(error instanceof SidekeyError)) return error;
+  const sentence = `${error.message} The ${stored} credentials before it are stored.`;
+  return new SidekeyError(error.code, sentence, {
+    hint: hintOf`${error.hint}; then repeat the import with --resume`,
+    cause: error,
   });
 }
 
 /**
- * Verifies the credentials one after the other. Skips those that no request can carry now.
+ * Returns the entries that are to be stored.
  *
- * @throws SidekeyError as `assertWorks`, with the number of the entry if there are several
+ * @throws SidekeyError `input_invalid` for two of a name; `already_exists`
  */
-function verifyAll(
-  { audit, config, now, withFetch }: Changing,
+async function remaining(
+  { store }: Changing,
   prepared: readonly Prepared[],
-  isWanted: boolean,
-): Promise<readonly Verification[]> {
-  return withFetch(async (fetch) => {
-    const checks: Verification[] = [];
-    for (const [index, { wanted, provider, credential, audience, isUnusable }] of prepared.entries()) {
-      const why = isUnusable ? 'no request can carry it' : whyNotNow(credential, audience, provider, now());
-      if (isWanted && why !== null) {
-        checks.push({ verified: false, says: `not verified: ${why}` });
-        continue;
-      }
-      const signal = AbortSignal.timeout(config.limits.refresh_timeout);
-      const request = { provider, user: wanted.user, upstream: { fetch }, signal, state: { audit } };
-      const check = assertWorks(request, { credential, audience }, { isIssued: false, isWanted });
-      checks.push(
-        await check.catch((error: unknown) => {
-          throw prepared.length === 1 ? error : entryError(index, wanted.name, error);
-        }),
+  { replace, resume }: Wanted,
+): Promise<readonly Entry[]> {
+  const names = new Set<string>();
+  for (const { wanted } of prepared) {
+    if (names.has(ownedName(wanted)))
+      throw inputInvalid(
+        `The name ${wanted.name} appears twice in the input.`,
+        'give each credential a "name" of its own, or remove the duplicate',
       );
+    names.add(ownedName(wanted));
+  }
+  const entries = prepared.map((each, place) => ({ ...each, place: prepared.length === 1 ? null : place }));
+  const left: Entry[] = [];
+  for (const batch of batchesOf(entries)) {
+    const wanted = batch.map((entry) => entry.wanted);
+    const existing = await grantsNamed(store, wanted);
+    for (const entry of batch) {
+      const grant = existing.get(ownedName(entry.wanted));
+      if (resume === true && grant?.provider === entry.wanted.provider) continue;
+      if (grant !== undefined && replace !== true) throw alreadyThere(grant, entry.wanted);
+      left.push(entry);
     }
-    return checks;
-  });
+  }
+  return left;
 }
 
-/** Returns why a credential cannot be verified now; null: it can. */
-function whyNotNow(
-  credential: Credential,
-  audience: readonly string[],
-  { probe }: Provider,
-  now: number,
-): string | null {
-  // Only the proxy presents certificates.
-  if (credential.type === 'client_certificate') return 'it is a certificate';
-  const clock = clockOf(credential, now, 0);
-  if (clock === 'absent') return 'it has no access token yet';
-  if (clock === 'ended') return 'its token has ended';
-  const host = probe === null ? null : new URL(probe.url).host;
-  if (host === null || isWithin(audience, hostPattern('probe', host))) return null;
-  return `the check goes to ${host}, which is not in its audience`;
+/** Adds the domains that use the grants, and a warning to those that no request can use. */
+async function withDomains(
+  { config, now, store }: Changing,
+  stored: readonly (Entry & KeptGrant & { readonly check: Verification })[],
+): Promise<readonly AddedGrant[]> {
+  const added: AddedGrant[] = [];
+  const at = now();
+  for (const batch of batchesOf(stored)) {
+    const domainsOf = await findDomains(
+      store,
+      config.domains,
+      batch.map(({ grant }) => grant),
+    );
+    for (const { place: _, ...entry } of batch) {
+      const { grant } = entry;
+      if (hasEnded(grant, at) && !grant.refreshable) {
+        entry.warnings.push(
+          'Its token has ended already, and there is no refresh token.\n  → import a new token with --replace',
+        );
+      }
+      added.push({ ...entry, domains: domainsOf(grant).map(({ pattern }) => pattern.text), at });
+    }
+  }
+  return added;
 }

@@ -16,7 +16,8 @@ import {
   readForm,
 } from '../proxy/placeholders/codes.ts';
 import { ownGrants } from './lease-terms.ts';
-import { grantReference, grantRemedy, pickAgent, pickLease, pickOwnGrant } from './lookup.ts';
+import { grantReference, grantRemedy, pickAgent, pickOwnGrant } from './lookup.ts';
+import { findLease } from './find.ts';
 import { name, text } from './members.ts';
 import { type Reading, reading } from './operation.ts';
 
@@ -61,7 +62,7 @@ async function holderOf(
     });
   }
   const rights = await store?.rights.read();
-  const lease = id === undefined ? null : pickLease((await store?.leases.list()) ?? [], id);
+  const lease = id === undefined ? null : await findLease(store ?? null, id);
   const who = pickAgent(rights?.agents ?? [], lease?.agent ?? agent ?? '');
   const reached = ownGrants(lease ?? { agent: who.name, grants: null }, [grant], rights!);
   if (reached.length === 0) {

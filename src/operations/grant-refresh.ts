@@ -8,7 +8,8 @@ import { failedToken, replaceRemedy, standingOf } from '../grants/token-result.t
 import { SidekeyError } from '../lib/errors.ts';
 import type { Hint } from '../lib/hint.ts';
 import { grantAnswer, grantMembers } from './grant-answer.ts';
-import { pickOwnGrant } from './lookup.ts';
+
+import { findGrant } from './find.ts';
 import { grantOwner, text } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 
@@ -29,8 +30,8 @@ export const refreshGrant = changing({
   input: z.strictObject({ grant: text, user: grantOwner, force: z.boolean().optional() }),
   output: z.strictObject({ ...grantMembers, renewed: z.boolean() }).meta({ id: 'RefreshedGrant' }),
   async run(parts, { grant: reference, user, force = false }) {
-    const { caller, config, during, grants, now, renewal, withFetch } = parts;
-    const picked = pickOwnGrant(await grants.list(), { grant: reference, user }, caller);
+    const { caller, config, during, now, renewal, withFetch } = parts;
+    const picked = await findGrant(parts.store, { grant: reference, user }, caller);
     const opened = await refreshable(parts, picked, now());
     const { grant, sealed } = opened;
     const done = (after: Grant, result: RefreshResult) => ({ grant: after, result, at: now() });

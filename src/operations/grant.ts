@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { accountOf } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
-import { indexGrants } from '../domain/grant-index.ts';
 import { grantGone } from '../grants/keep.ts';
 import { settingsOf } from '../grants/metadata.ts';
 import { readScopes } from '../grants/oauth/scopes.ts';
@@ -30,7 +29,8 @@ import {
   settingsInput,
   settingsMembers,
 } from './grant-settings.ts';
-import { domainsByGrant, pickOwnGrant } from './lookup.ts';
+
+import { findDomains, findGrant } from './find.ts';
 import { grantOwner, name, text, timeOrNull } from './members.ts';
 import { narrowGrant } from './narrow-grant.ts';
 import { changing, type Reading, reading } from './operation.ts';
@@ -116,8 +116,7 @@ export const getGrant = reading({
     })
     .meta({ id: 'Grant' }),
   async run({ caller, config, store, ...parts }, { grant: reference, user }, at) {
-    const grants = await parts.grants();
-    const { id } = pickOwnGrant(grants, { grant: reference, user }, caller);
+    const { id } = await findGrant(store, { grant: reference, user }, caller);
     const [vault, registry] = await Promise.all([parts.vault(), parts.registry()]);
     const opened = (await registry?.read(id)) ?? null;
     if (vault === null || opened === null) throw grantGone();
@@ -143,7 +142,7 @@ export const getGrant = reading({
       source: credential.type === 'source' ? describeSource(credential) : null,
       boundKey: boundKeyOf(credential),
       fingerprint: credential.type === 'source' ? null : fingerprint(sealed),
-      domains: domainsByGrant(config.domains, indexGrants(grants))(grant).map(({ pattern }) => pattern.text),
+      domains: (await findDomains(store, config.domains, [grant]))(grant).map(({ pattern }) => pattern.text),
       reached: reachedBy(grant, rights, at),
     };
   },
@@ -211,7 +210,7 @@ export const changeGrant = changing({
   async run(parts, { grant: reference, user, scopes, ...wanted }, at) {
     const { caller, grants, store } = parts;
     assertOwnSettings(wanted, caller);
-    const picked = pickOwnGrant(await grants.list(), { grant: reference, user }, caller);
+    const picked = await findGrant(store, { grant: reference, user }, caller);
     if (scopes === undefined) await changeSettings(parts, picked, settingsChange(wanted, at), at);
     else await narrowGrant(parts, picked, readScopes(scopes));
     const opened = await grants.read(picked.id);

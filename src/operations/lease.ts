@@ -10,13 +10,14 @@ import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { visible } from '../lib/text.ts';
 import type { LeaseChoice } from '../store/store.ts';
+import { findAgent, findLease, findNamedGrant } from './find.ts';
 import { duration, egress, grants, name, text, time, timeOrNull, uses } from './members.ts';
 import { isoOrNull, isoTime, proxyUrl } from './format.ts';
 import { ownGrants, ttlFor, usualGrants, whatEndsBefore } from './lease-terms.ts';
 import { finishEndedLeases } from './lease-end.ts';
 import { makeLease } from './make-lease.ts';
 import { changing, type Changing, type Opened, reading } from './operation.ts';
-import { grantReference, namedGrant, pickAgent, pickLease } from './lookup.ts';
+import { grantReference, namedGrant } from './lookup.ts';
 import { whyTokenStays } from './provider-revocation.ts';
 
 /** Leases: temporary permissions of agents. */
@@ -96,7 +97,7 @@ export const getLease = reading({
   input: z.strictObject({ lease: text }),
   output: z.strictObject({ ...members, warnings: texts }).meta({ id: 'LeaseInFull' }),
   async run({ store, ...parts }, { lease: id }, at) {
-    const lease = pickLease((await store?.leases.list()) ?? [], id);
+    const lease = await findLease(store, id);
     const [grants, rights] = [await parts.grants(), (await store?.rights.read()) ?? null];
     const isActive = leaseStanding(lease, at).state === 'active';
     const reached = ownGrants(lease, grants, rights);
@@ -211,7 +212,7 @@ export const renewLease = changing({
     .strictObject({ ...members, capped_by: z.string().nullable(), warnings: texts })
     .meta({ id: 'RenewedLease' }),
   async run({ store, audit, config, ...parts }, input, at) {
-    const before = pickLease(await store.leases.list(), input.lease);
+    const before = await findLease(store, input.lease);
     if (before.revokedAt !== null) throw leaseEnded(before, { state: 'revoked', at: before.revokedAt });
     if (input.uses !== undefined && before.maxUses === null) {
       throw new SidekeyError('input_invalid', 'The lease has no maximum of uses, so --uses has no effect.', {
@@ -256,7 +257,7 @@ export const revokeLease = changing({
   summary: 'End a lease, from the next request on.',
   input: z.strictObject({ lease: text }),
   async run(parts, { lease: id }, at) {
-    const { id: lease, agent } = pickLease(await parts.store.leases.list(), id);
+    const { id: lease, agent } = await findLease(parts.store, id);
     return revoke(parts, { id: lease }, { agent, lease }, at);
   },
 });
@@ -271,10 +272,10 @@ export const revokeLeases = changing({
   },
   async run(parts, input, at) {
     if (input.agent !== undefined) {
-      const { name: agent } = pickAgent(await parts.store.agents.list(), input.agent);
+      const { name: agent } = await findAgent(parts.store, input.agent);
       return revoke(parts, { agent }, { agent }, at);
     }
-    const { id: grant } = namedGrant(await parts.grants.list(), input.grant ?? '');
+    const { id: grant } = await findNamedGrant(parts.store, input.grant ?? '');
     return revoke(parts, { grant }, { grant }, at);
   },
 });

@@ -11,7 +11,7 @@ import type { AgentRecord } from '../store/store.ts';
 import type { Caller } from './caller.ts';
 
 /** Reference to one grant: id or name, with the user if the name is ambiguous. */
-interface GrantReference {
+export interface GrantReference {
   readonly grant: string;
   readonly user?: string | undefined;
 }

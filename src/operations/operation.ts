@@ -26,8 +26,14 @@ export interface Call {
   readonly env: NodeJS.ProcessEnv;
   /** Gives `use` a `fetch` behind the dial guard. @throws SidekeyError `config_invalid`: bad trust anchors */
   readonly withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => Promise<T>;
-  /** Does a long step. A person at a terminal sees its name, and the share that is done, from 0 to 1. */
-  readonly during: <T>(step: string, work: (onShare: (share: number) => void) => Promise<T>) => Promise<T>;
+  /**
+   * Does a long step. A person at a terminal sees its name, the share that is done, from 0 to 1, and the pace
+   * if the work gives one.
+   */
+  readonly during: <T>(
+    step: string,
+    work: (onShare: (share: number, pace?: string) => void) => Promise<T>,
+  ) => Promise<T>;
   /** Calls `stop` if a person interrupts the command. Returns the function that ends this. */
   readonly onInterrupt: (stop: () => void) => () => void;
 }

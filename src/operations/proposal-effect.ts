@@ -27,7 +27,7 @@ export const noEffect: Effect = { entry: null, commands: [], notes: [], refusal:
 interface EffectParts {
   readonly config: Config;
   readonly env: NodeJS.ProcessEnv;
-  readonly grants: Pick<Registry, 'find' | 'read'>;
+  readonly grants: Pick<Registry, 'find' | 'pages' | 'read'>;
   readonly store: Pick<Store, 'rights'> | null;
 }
 

@@ -108,6 +108,9 @@ export const getProposal = reading({
     const grants = {
       find: async (reference: string) => (await store?.grants.find({ reference }))?.map(grantOf) ?? [],
       read: async (grant: string) => (await (await registry())?.read(grant)) ?? null,
+      async *pages() {
+        yield (await store?.grants.find({ limit: 1_000 }))?.map(grantOf) ?? [];
+      },
     };
     const waits = statusOf(proposal, at) === 'waiting';
     const { entry, commands, notes } = waits

@@ -72,7 +72,7 @@ const maxLines = 2_000;
  */
 export async function recordedBy(
   client: string,
-  { config: { audit }, grants }: Pick<Opened, 'config' | 'grants'>,
+  { config: { audit }, store }: Pick<Opened, 'config' | 'store'>,
 ): Promise<Recorded | null> {
   let access: AuditLine | null = null;
   for await (const line of tailAudit({ file: audit.file, lines: maxLines })) {
@@ -80,7 +80,7 @@ export async function recordedBy(
   }
   if (access === null) return null;
   const { exchange = '', agent = null, lease = null, approval = null, grant: grantId } = access;
-  const grant = (await grants.list()).find(({ id }) => id === grantId) ?? null;
+  const grant = grantId == null ? null : await store.grants.get(grantId);
   return {
     exchange,
     grant: grant === null ? null : { name: grant.name, user: grant.user, provider: grant.provider },

@@ -118,6 +118,12 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
       }),
     get: (id) => run(() => first(db.selectFrom('leases').selectAll().where('id', '=', id), fromLeaseRow)),
     list: () => run(() => all(allLeases(db), fromLeaseRow)),
+    startingWith: (prefix) =>
+      run(async () => {
+        // Characters of an id are at most `f`.
+        const from = db.selectFrom('leases').selectAll().where('id', '>=', prefix);
+        return all(from.where('id', '<', `${prefix}g`).orderBy('id').limit(2), fromLeaseRow);
+      }),
     renew: (id, { at, expiresAt, moreUses }) =>
       change(async (inside) => {
         const lease = inside.selectFrom('leases').selectAll().where('id', '=', id);

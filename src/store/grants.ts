@@ -1,4 +1,4 @@
-import type { Kysely, SelectQueryBuilder } from 'kysely';
+import { type Kysely, type SelectQueryBuilder, sql } from 'kysely';
 import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
@@ -31,8 +31,9 @@ export function sqlGrants(
       ),
     get: (id) => run(() => first(grants().where('id', '=', id), fromGrantRow)),
     some: (ids) => run(() => all(grants().where('id', 'in', ids), fromGrantRow)),
-    find: ({ reference, users, after, limit }) =>
-      run(() => {
+    find: ({ reference, name, users, named, after, limit }) =>
+      run(async () => {
+        if (named?.length === 0) return [];
         let query = inOrder(grants());
         if (reference !== undefined) {
           query = query.where((row) =>
@@ -47,6 +48,11 @@ export function sqlGrants(
             ),
           );
         } else if (users !== undefined) query = query.where('user', 'in', users);
+        if (name !== undefined) query = query.where('name', '=', name);
+        if (named !== undefined) {
+          const pairs = named.map((each) => sql`(${each.name}, ${each.user})`);
+          query = query.where(sql<boolean>`(name, "user") in (values ${sql.join(pairs)})`);
+        }
         if (after !== undefined)
           query = query.where((row) =>
             row(row.refTuple('name', 'user'), '>', row.tuple(after.name, after.user)),

@@ -215,6 +215,9 @@ export interface GrantQuery {
   /** The ID, the name or the provider. */
   readonly reference?: string;
   readonly users?: readonly string[];
+  readonly name?: string;
+  /** Names with their users, at most 1,000. */
+  readonly named?: readonly Pick<Grant, 'name' | 'user'>[];
   /** The last grant of the page before. */
   readonly after?: Pick<Grant, 'name' | 'user'> | undefined;
   /** Maximum number of grants. Default: all. */
@@ -642,6 +645,8 @@ export interface LeaseStore {
   get(id: string): Promise<LeaseRecord | null>;
   /** Returns all leases, ordered by creation. */
   list(): Promise<LeaseRecord[]>;
+  /** Returns the leases whose id begins with this text, at most two, ordered by id. */
+  startingWith(prefix: string): Promise<LeaseRecord[]>;
   /**
    * Sets a new end and adds uses. If the lease had ended, its approvals end. Null if there is no such lease,
    * or it was revoked; then nothing is written.

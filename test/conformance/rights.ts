@@ -196,6 +196,8 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(plain([(await store.leases.get(full.id))!])).toEqual(plain([full]));
         expect(plain(await store.leases.list())).toEqual(plain([bare, full]));
         expect(await store.leases.get('no-such')).toBeNull();
+        expect(plain(await store.leases.startingWith(full.id.slice(0, 8)))).toEqual(plain([full]));
+        expect(await store.leases.startingWith('no-such')).toEqual([]);
         expect(await store.leases.insert(leaseRecord({ agent: 'codex' }))).toBe(false);
         await store.agents.change('claude', { disabledAt: time });
         expect((await store.leases.list()).map(({ revokedAt }) => revokedAt)).toEqual([time, time + 2]);

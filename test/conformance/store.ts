@@ -398,6 +398,10 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await found({ reference: 'GITHUB' })).toEqual([]);
         expect(await found({ users: ['zoe'], limit: 2 })).toEqual(['github zoe', 'other zoe']);
         expect(plain((await store.grants.find({ reference: 'work' }))[0]!)).toEqual(plain(c));
+        const named = [c, { name: 'github', user: 'Bob' }, { name: 'work', user: 'Bob' }];
+        expect(await found({ named })).toEqual(['github Bob', 'work zoe']);
+        expect(await found({ named: [] })).toEqual([]);
+        expect(await found({ name: 'github' })).toEqual(['github Bob', 'github zoe']);
       });
 
       it('are listed in pages, each after the last grant of the one before', async () => {

@@ -1,3 +1,4 @@
+import { isId } from '../../domain/grant.ts';
 import { changeGrant, getGrant, listGrants } from '../../operations/grant.ts';
 import { removeGrant, revokeGrant } from '../../operations/grant-end.ts';
 import { addGrant } from '../../operations/grant-import.ts';
@@ -10,10 +11,12 @@ import type { AnyRoute } from '../route.ts';
 /** Routes of grants. An id names a grant, or a name with, if ambiguous, a user. */
 
 /** Returns the owner of the grant that a request names; null: no grant, or grants of several users. */
-async function ownerOf(given: AnyGiven, { grants }: ServiceParts): Promise<string | null> {
-  const { grant } = given.params;
+async function ownerOf(given: AnyGiven, { store }: ServiceParts): Promise<string | null> {
+  const { grant = '' } = given.params;
   const user = userOf(given);
-  const named = (await grants.list()).filter(({ id, name }) => id === grant || name === grant);
+  const byId = isId(grant) ? await store.grants.get(grant) : null;
+  const users = user === null ? {} : { users: [user] };
+  const named = byId === null ? await store.grants.find({ name: grant, ...users, limit: 2 }) : [byId];
   const [only, ...more] = named.filter((each) => user === null || each.user === user);
   return only !== undefined && more.length === 0 ? only.user : null;
 }

@@ -1,3 +1,4 @@
+import { grantOf } from '../../store/grants.ts';
 import { z } from 'zod';
 import type { OAuth2Credential, OpenedGrant } from '../../domain/credential.ts';
 import type { Grant } from '../../domain/grant.ts';
@@ -193,7 +194,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
     result: tokenMetadata,
     list: ({ grant_id }: z.output<typeof tokenMetadata>) => grant_id,
     async handle({ params }, parts) {
-      const ownGrants = (await parts.grants.list()).filter(({ user }) => user === params['user']);
+      const ownGrants = (await parts.store.grants.find({ users: [params['user'] ?? ''] })).map(grantOf);
       return Promise.all(ownGrants.map((grant) => metadataOf(grant, parts)));
     },
   }),

@@ -1,8 +1,8 @@
-import { expiryOf } from '../../operations/format.ts';
+import { counted, expiryOf } from '../../operations/format.ts';
 import { stateNow, titleOf } from '../../domain/grant.ts';
 import { shapes } from '../../grants/credential-shape.ts';
 import { shellWord } from '../../lib/text.ts';
-import { importGrants } from '../../operations/grant-import.ts';
+import { type Imported, importGrants } from '../../operations/grant-import.ts';
 import type { CommandRow } from '../command.ts';
 import type { Context } from '../context.ts';
 import { details } from '../display.ts';
@@ -21,11 +21,21 @@ const choiceWords = {
   verify: { none: 'store the credentials without asking the providers whether they are accepted' },
 } as const;
 
-const words = { ...providerWords, ...choiceWords };
+const resumeWords = {
+  resume: { summary: 'skip credentials that an interrupted import has stored' },
+} as const;
+
+const words = { ...providerWords, ...choiceWords, ...resumeWords };
+
+/** Size in bytes of a file: a text of V8 has at most 512 Mi characters. */
+const maxFile = 511 * 1_048_576;
+
+/** Number of grants that are shown one by one. */
+const maxShown = 50;
 
 const question = 'Paste the credential (it is not shown); after JSON or PEM, an empty line';
 
-/** `sidekey grant import`: verifies all credentials of the input before it stores the first. */
+/** `sidekey grant import`: verifies and stores the credentials of the input, a thousand at a time. */
 async function importCredentials(
   context: Context,
   name: string | undefined,
@@ -37,11 +47,12 @@ async function importCredentials(
   const credentials =
     file === undefined || file === '-'
       ? ((await context.ask?.(question, { secret: true, hasLines: true })) ?? (await context.readInput()))
-      : await readSecretFile('--file', file, output);
+      : await readSecretFile('--file', file, output, maxFile);
   const given = { words, options, fixed: { name, credentials } };
   const { result, answer } = await perform(context, importGrants, given);
-  const isOne = result.length === 1;
-  const lines = result.map(({ grant, replaced, audience, check, credential, at }) =>
+  const { added, skipped } = result;
+  const isOne = added.length === 1 && skipped === 0;
+  const lines = added.slice(0, maxShown).map(({ grant, replaced, audience, check, credential, at }) =>
     details(
       output.display,
       replaced ? `Replaced the credential of ${titleOf(grant)}.` : `Stored ${titleOf(grant)}.`,
@@ -60,13 +71,31 @@ async function importCredentials(
       },
     ),
   );
+  if (added.length > maxShown || added.length === 0) lines.splice(0, Infinity, totalOf(added));
   output.result(isOne ? answer[0] : answer, lines.join('\n'));
-  for (const { grant, domains, audience, warnings } of result) {
-    for (const warning of warnings) output.say(`Note: ${isOne ? '' : `${titleOf(grant)}: `}${warning}`);
-    if (domains.length > 0) continue;
-    const [host = 'HOST'] = audience;
-    output.say(`No domain uses it yet:\n  → sidekey domain allow ${shellWord(host)} --grant ${grant.name}`);
-  }
+  if (skipped > 0)
+    output.say(`${counted(skipped, 'credential')} ${skipped === 1 ? 'was' : 'were'} stored before.`);
+  const notes = added.flatMap((each) => notesOf(each, isOne));
+  notes.slice(0, maxShown).forEach((note) => output.say(note));
+  if (notes.length > maxShown) output.say(`${notes.length - maxShown} more notes are not shown.`);
+}
+
+function totalOf(added: Imported['added']): string {
+  const replaced = added.filter((each) => each.replaced).length;
+  return `Stored ${counted(added.length, 'credential')}${replaced === 0 ? '' : `; ${replaced} of them replaced another`}.`;
+}
+
+function notesOf(
+  { grant, domains, audience, warnings }: Imported['added'][number],
+  isOne: boolean,
+): readonly string[] {
+  const notes = warnings.map((warning) => `Note: ${isOne ? '' : `${titleOf(grant)}: `}${warning}`);
+  if (domains.length > 0) return notes;
+  const [host = 'HOST'] = audience;
+  return [
+    ...notes,
+    `No domain uses it yet:\n  → sidekey domain allow ${shellWord(host)} --grant ${grant.name}`,
+  ];
 }
 
 export const importCommandRow: CommandRow = {
@@ -77,14 +106,16 @@ export const importCommandRow: CommandRow = {
     ...optionRows(importGrants, providerWords),
     ['--file <file>', 'read this file instead of standard input'],
     ...optionRows(importGrants, choiceWords),
+    ...optionRows(importGrants, resumeWords),
   ],
   examples: [
     'sidekey grant import github < token.json',
     'pass show work/stripe | sidekey grant import stripe-work --provider stripe',
     'sidekey grant import --file grants.json',
+    'sidekey grant import --file grants.jsonl --resume',
   ],
   notes: [
-    'The input is a key or token alone, PEM, or JSON of these forms. An array stores several; each has a "name" and may have a "provider" and a "user":',
+    'The input is a key or token alone, PEM, or JSON of these forms. An array, or an object in each line, stores several; each has a "name" and may have a "provider" and a "user":',
     ...Object.values(shapes),
   ].join('\n  '),
   load: async () => importCredentials,

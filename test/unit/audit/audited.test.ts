@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent, AuditLog } from '../../../src/domain/event.ts';
-import { recordChange, isRecorded } from '../../../src/audit/log.ts';
+import { recordChange, recordChanges, isRecorded } from '../../../src/audit/log.ts';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 
 function log(append: () => Promise<void> = async () => {}) {
@@ -31,6 +31,18 @@ describe('an audited change', () => {
     const { audit, events } = log(() => Promise.reject(full));
     await expect(recordChange(audit, event, async () => events.push('changed'))).rejects.toBe(full);
     expect(events).toEqual([]);
+  });
+
+  it('with several events is not made if one cannot be recorded, and the others are recorded as failed', async () => {
+    const full = new SidekeyError('audit_unavailable', 'The disk is full.');
+    let left = 1;
+    const { audit, events } = log(() => ((left -= 1) < 0 ? Promise.reject(full) : Promise.resolve()));
+    const both = [event, { ...event, grant: 'other' }];
+    await expect(recordChanges(audit, both, async () => events.push('changed'))).rejects.toBe(full);
+    expect(events).toEqual([
+      { ...event, outcome: 'allow' },
+      { ...event, outcome: 'failed', code: 'audit_unavailable' },
+    ]);
   });
 
   it('that fails is recorded as failed', async () => {

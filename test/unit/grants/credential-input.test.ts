@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
-import { readCredential, type CredentialInput } from '../../../src/grants/credential-input.ts';
+import { readCredential, readEntries, type CredentialInput } from '../../../src/grants/credential-input.ts';
 import { hintText } from '../../../src/lib/hint.ts';
 
 const now = Date.UTC(2027, 0, 1);
@@ -334,5 +334,25 @@ describe('input that is not a credential', () => {
   ])('is refused without its text in the message: %s', (input) => {
     const error = problem(input);
     expect(`${error.message} ${hintText(error.hint)} ${String(error.cause)}`).not.toContain('SECRET');
+  });
+});
+
+describe('several credentials', () => {
+  const entries = (text: string) => readEntries(text, { now: () => 0 });
+
+  test.each([
+    ['\uFEFF{"name":"a","value":"k1"}\r\n\n  {"name":"b","value":"k2"}\n', ['a', 'b']],
+    [`[${' '.repeat(1_048_577)}{"name":"a","value":"k"}]`, ['a']],
+    ['{"name":"a",\n"headers":{"X-Key":"k"}\n}', ['a']],
+  ])('are read from JSON lines and arrays of any size: %#', (text, names) => {
+    expect(entries(text).map(({ name }) => name)).toEqual(names);
+  });
+
+  test.each([
+    ['{"name":"a","value":"k"}\n{"name":"b","value":}', 'Entry 2: The input is not valid JSON'],
+    ['{"name":"a","value":"k"}\n{"name":"b","valu":"k"}', 'Entry 2 (b): The field "valu" is not known'],
+    [`{"name":"a"${' '.repeat(1_048_577)}}`, 'larger than 1 MiB'],
+  ])('are refused with the place of the bad entry: %#', (text, message) => {
+    expect(() => entries(text)).toThrow(message);
   });
 });

@@ -1,0 +1,77 @@
+import { defaultUser, type Grant, isId } from '../domain/grant.ts';
+import { indexGrants } from '../domain/grant-index.ts';
+import { ownedName } from '../grants/keep.ts';
+import type { Domain } from '../proxy/policy/domain-map.ts';
+import { grantOf } from '../store/grants.ts';
+import type { AgentRecord, GrantQuery, LeaseRecord, Store } from '../store/store.ts';
+import type { Caller } from './caller.ts';
+import {
+  domainsByGrant,
+  type GrantReference,
+  namedGrant,
+  pickAgent,
+  pickLease,
+  pickOwnGrant,
+} from './lookup.ts';
+
+/** Look-ups of one record, by index. Only an error reads further records, for the names that it suggests. */
+
+type Grants = Pick<Store, 'grants'> | null;
+
+/** Grants of other users or names that an error considers. */
+const maxOthers = 1_000;
+
+/** Returns the referenced grant as `pickOwnGrant`. @throws as `pickOwnGrant` */
+export async function findGrant(
+  store: Grants,
+  { grant: reference, user }: GrantReference,
+  caller: Pick<Caller, 'user'>,
+): Promise<Grant> {
+  const read = async (query: GrantQuery) => ((await store?.grants.find(query)) ?? []).map(grantOf);
+  const limited = caller.user;
+  const owner = limited ?? user ?? defaultUser;
+  const byId = isId(reference) ? ((await store?.grants.get(reference)) ?? null) : null;
+  let near = byId === null ? await read({ named: [{ name: reference, user: owner }] }) : [grantOf(byId)];
+  const isMine = near.some((grant) => limited === null || grant.user === limited);
+  if (!isMine && limited === null) near = await read({ name: reference, limit: maxOthers });
+  if (near.length === 0)
+    near = await read({ ...(limited === null ? {} : { users: [limited] }), limit: maxOthers });
+  return pickOwnGrant(near, { grant: reference, user }, caller);
+}
+
+/** Returns a grant by id, name or `USER/NAME`. @throws as `namedGrant` */
+export async function findNamedGrant(store: Grants, text: string): Promise<Grant> {
+  const slash = text.indexOf('/');
+  const reference =
+    slash < 0 ? { grant: text } : { grant: text.slice(slash + 1), user: text.slice(0, slash) };
+  try {
+    return await findGrant(store, reference, { user: null });
+  } catch (error) {
+    const some = (await store?.grants.find({ name: reference.grant, limit: maxOthers })) ?? [];
+    if (some.length === 0) throw error;
+    return namedGrant(some.map(grantOf), text);
+  }
+}
+
+/** Returns a function that returns the domains that offer one of up to 1,000 grants. */
+export async function findDomains(
+  store: Grants,
+  domains: readonly Domain[],
+  grants: readonly Grant[],
+): Promise<(grant: Grant) => readonly Domain[]> {
+  // A grant with the name of the provider hides others from domains that name the provider.
+  const hiding = grants.map(({ provider, user }) => ({ name: provider, user }));
+  const named = [...new Map(hiding.map((each) => [ownedName(each), each])).values()];
+  const near = ((await store?.grants.find({ named })) ?? []).map(grantOf);
+  return domainsByGrant(domains, indexGrants([...near, ...grants]));
+}
+
+/** Returns the agent of this name. @throws SidekeyError `not_found` */
+export async function findAgent(store: Pick<Store, 'agents'>, name: string): Promise<AgentRecord> {
+  return (await store.agents.get(name)) ?? pickAgent(await store.agents.list(), name);
+}
+
+/** Returns the lease with this id or id prefix. @throws as `pickLease` */
+export async function findLease(store: Pick<Store, 'leases'> | null, id: string): Promise<LeaseRecord> {
+  return pickLease((await store?.leases.startingWith(id)) ?? [], id);
+}

@@ -1,0 +1,60 @@
+import { expect, test } from 'vitest';
+import { findAgent, findGrant, findLease, findNamedGrant } from '../../../src/operations/find.ts';
+import type { Store } from '../../../src/store/store.ts';
+import { openSqliteStore } from '../../../src/store/sqlite.ts';
+import { grantRecord } from '../../support/grant-record.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+const everybody = { user: null };
+
+/** A store with a grant `work` of three users, whose `list` of grants and leases rejects. */
+async function filled() {
+  const real = await openSqliteStore(`${await tempFolder()}/store.db`, { now: () => 0 });
+  const of = (user: string) => grantRecord({ name: 'work', user, provider: 'acme' });
+  const [alice, bob, own] = [of('alice'), of('bob'), of('default')];
+  await real.grants.insert(alice, bob, own, grantRecord({ name: 'other', user: 'alice' }));
+  const list = () => Promise.reject(new Error('All rows were read.'));
+  const store: Pick<Store, 'grants' | 'leases' | 'agents'> = {
+    agents: real.agents,
+    grants: { ...real.grants, list },
+    leases: { ...real.leases, list },
+  };
+  return { store, alice, bob, own };
+}
+
+test('a grant is found by id, or by name and user, without a read of all grants', async () => {
+  const { store, alice, bob, own } = await filled();
+  const idOf = async (grant: string, user?: string, caller: { user: string | null } = everybody) =>
+    (await findGrant(store, { grant, user }, caller)).id;
+  expect(await idOf(bob.id)).toBe(bob.id);
+  expect(await idOf('work')).toBe(own.id);
+  expect(await idOf('work', 'alice')).toBe(alice.id);
+  expect(await idOf('work', undefined, { user: 'bob' })).toBe(bob.id);
+  expect(await idOf('other')).not.toBe(own.id);
+  expect((await findNamedGrant(store, 'alice/work')).id).toBe(alice.id);
+});
+
+test.each([
+  ['work', 'carol', null, 'The user carol has no grant work; alice, bob, default has.'],
+  ['worc', undefined, null, 'There is no grant worc; did you mean work?'],
+  ['worc', undefined, 'carol', 'There is no grant worc.'],
+  ['other', undefined, 'bob', 'There is no grant other.'],
+])('the error for the grant %s of %s for a caller of %s is exact', async (grant, user, limited, message) => {
+  const { store } = await filled();
+  await expect(findGrant(store, { grant, user }, { user: limited })).rejects.toThrow(message);
+});
+
+test('an id of another user is no grant of a limited caller', async () => {
+  const { store, alice } = await filled();
+  await expect(findGrant(store, { grant: alice.id }, { user: 'bob' })).rejects.toMatchObject({
+    code: 'grant_missing',
+    message: `There is no grant ${alice.id}.`,
+  });
+});
+
+test('a lease and an agent that do not exist are refused', async () => {
+  const { store } = await filled();
+  await expect(findLease(store, 'abcd')).rejects.toMatchObject({ code: 'not_found' });
+  await expect(findLease(null, 'abcd')).rejects.toMatchObject({ code: 'not_found' });
+  await expect(findAgent(store, 'nobody')).rejects.toMatchObject({ code: 'not_found' });
+});
