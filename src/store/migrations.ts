@@ -114,6 +114,18 @@ export function migrations(types: ColumnTypes): Migrations {
       (db) => db.schema.createIndex('grants_name').on('grants').columns(['name', 'user']).execute(),
       (db) => db.schema.createIndex('grants_provider').on('grants').columns(['provider', 'user']).execute(),
     ),
+    // All stored grants are due, so the schedule reads each once and stores its times.
+    '0025-refresh-times': migration(
+      addColumn('grants', 'due_at bigint?', 0),
+      addColumn('grants', 'obtained_at bigint?'),
+      (db) => db.schema.createIndex('grants_due').on('grants').columns(['due_at', 'id']).execute(),
+      (db) =>
+        db.schema
+          .createIndex('grants_obtained')
+          .on('grants')
+          .columns(['provider', 'obtained_at', 'id'])
+          .execute(),
+    ),
   };
 }
 
