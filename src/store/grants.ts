@@ -114,7 +114,7 @@ export function sqlGrants(
   };
 }
 
-/** Returns rows of grants by an index of `0025-refresh-times`. */
+/** Returns rows of grants by an index of `0027-refresh-times`. */
 export function dueGrants(db: Kysely<Schema>, { before, provider, after, limit }: DueQuery) {
   const column = provider === undefined ? 'grants.dueAt' : 'grants.obtainedAt';
   let query = db

@@ -115,7 +115,7 @@ export function migrations(types: ColumnTypes): Migrations {
       (db) => db.schema.createIndex('grants_provider').on('grants').columns(['provider', 'user']).execute(),
     ),
     // All stored grants are due, so the schedule reads each once and stores its times.
-    '0025-refresh-times': migration(
+    '0027-refresh-times': migration(
       addColumn('grants', 'due_at bigint?', 0),
       addColumn('grants', 'obtained_at bigint?'),
       (db) => db.schema.createIndex('grants_due').on('grants').columns(['due_at', 'id']).execute(),

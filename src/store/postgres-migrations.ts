@@ -72,7 +72,7 @@ export const postgresMigrations: Migrations = {
       `.execute(db);
     },
   },
-  '0026-refresh-times': {
+  '0028-refresh-notices': {
     async up(db: Kysely<unknown>): Promise<void> {
       // Each write except those of `plan`, which change nothing that a process keeps.
       await sql`

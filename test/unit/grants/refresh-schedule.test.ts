@@ -5,7 +5,7 @@ import type { Provider } from '../../../src/domain/provider.ts';
 import { startRefreshSchedule, type RefreshSchedule } from '../../../src/grants/refresh-schedule.ts';
 import type { Timers } from '../../../src/lib/timers.ts';
 import type { TokenSourceParts } from '../../../src/grants/token-source.ts';
-import type { Store } from '../../../src/store/store.ts';
+import type { DueQuery, Store } from '../../../src/store/store.ts';
 import {
   acme,
   hour,
@@ -495,6 +495,54 @@ describe('an idle schedule', () => {
     expect(at.time.waiting()).toBe(1);
     await schedule.close();
     expect(at.time.waiting()).toBe(0);
+  });
+});
+
+describe('a schedule of many grants', () => {
+  /** Counts the rows that the store returned. */
+  const counting = (rows: number[]) => (store: Store) => ({
+    ...store,
+    grants: {
+      ...store.grants,
+      async due(query: DueQuery) {
+        const page = await store.grants.due(query);
+        rows.push(page.length);
+        return page;
+      },
+    },
+  });
+
+  test('reads each unused grant a few times before its token ends, and never after', async () => {
+    const at = await processesForTest();
+    const rows: number[] = [];
+    const one = await running(at, { wrapStore: counting(rows) });
+    const count = 450;
+    for (let index = 0; index < count; index += 1)
+      await one.registry.add(
+        { name: `acme-${index}`, user: 'default', provider: 'acme', scopes: [] },
+        { credential: oauth2(), audience: acme.audience },
+      );
+    await at.time.advance(10 * minute);
+    expect(Math.max(...rows)).toBe(200);
+    expect(rows.reduce((a, b) => a + b)).toBe(count);
+    await at.time.advance(55 * minute);
+    expect(rows.reduce((a, b) => a + b)).toBeLessThanOrEqual(4 * count);
+    rows.length = 0;
+    await at.time.advance(day);
+    expect(rows.reduce((a, b) => a + b)).toBe(0);
+    expect(at.provider.requests).toEqual([]);
+  });
+
+  test('does not read the store for a refresh of a grant', async () => {
+    const at = await processesForTest({ rotates: false });
+    const rows: number[] = [];
+    const one = await running(at, { wrapStore: counting(rows) });
+    await manyGrants(one, at, 30);
+    await at.time.advance(54 * minute);
+    const before = rows.length;
+    await at.time.advance(5 * minute);
+    expect(at.provider.requests).toHaveLength(30);
+    expect(rows.length - before).toBeLessThanOrEqual(10);
   });
 });
 
