@@ -124,6 +124,19 @@ async function askedAt(at: ProcessesForTest, processes: number, grants: number):
 const mostWithin = (times: readonly number[], ms: number) =>
   Math.max(...times.map((time) => times.filter((other) => other >= time && other < time + ms).length));
 
+/** Counts the rows that the store returned. */
+const counting = (rows: number[]) => (store: Store) => ({
+  ...store,
+  grants: {
+    ...store.grants,
+    async due(query: DueQuery) {
+      const page = await store.grants.due(query);
+      rows.push(page.length);
+      return page;
+    },
+  },
+});
+
 describe('a recently used grant', () => {
   test('has its token refreshed before expiry, without a request', async () => {
     const at = await processesForTest();
@@ -477,17 +490,7 @@ describe('an idle schedule', () => {
     const at = await processesForTest();
     const rows: number[] = [];
     const { registry, schedule } = await running(at, {
-      wrapStore: (store) => ({
-        ...store,
-        grants: {
-          ...store.grants,
-          async due(query) {
-            const page = await store.grants.due(query);
-            rows.push(page.length);
-            return page;
-          },
-        },
-      }),
+      wrapStore: counting(rows),
     });
     await at.add(registry, oauth2({ expiresAt: null }));
     await at.time.advance(hour);
@@ -499,19 +502,6 @@ describe('an idle schedule', () => {
 });
 
 describe('a schedule of many grants', () => {
-  /** Counts the rows that the store returned. */
-  const counting = (rows: number[]) => (store: Store) => ({
-    ...store,
-    grants: {
-      ...store.grants,
-      async due(query: DueQuery) {
-        const page = await store.grants.due(query);
-        rows.push(page.length);
-        return page;
-      },
-    },
-  });
-
   test('reads each unused grant a few times before its token ends, and never after', async () => {
     const at = await processesForTest();
     const rows: number[] = [];
