@@ -2,6 +2,7 @@ import { pause, type Timers } from '../lib/timers.ts';
 import { scopesIn } from './oauth/scopes.ts';
 import type { OAuth2Credential, OpenedGrant } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
+import { refreshTimesOf } from './refresh-times.ts';
 import type { Registry } from './registry.ts';
 
 /**
@@ -53,11 +54,13 @@ const maxOvertakings = 32;
 /**
  * Tokens that the store refused stay in memory, for the lifetime of the returned object.
  * @param isHeld checks with the store that this process still holds the lock of a grant
+ * @param skewMs see `refreshTimesOf`; default: as much as the lifetime of a token permits
  */
 export function createRefreshCommits(
   registry: Registry,
   timers: Timers,
   isHeld: (grantId: string) => Promise<boolean>,
+  skewMs = Infinity,
 ): RefreshCommits {
   const keptTokens = new Map<string, NewTokens>();
 
@@ -66,7 +69,9 @@ export function createRefreshCommits(
     if (isSame(base.credential, next) && base.credential.expiresAt === next.expiresAt) return base;
     const sealed = { ...base.sealed, credential: next };
     const scopes = scopesIn(next.scope) ?? base.grant.scopes;
-    const grant = await registry.replaceCredential(base.grant, sealed, { scopes });
+    const { ahead } = refreshTimesOf(sealed, { skewMs, dialect: null });
+    const change = { scopes, dueAt: ahead && Math.floor(ahead.from) };
+    const grant = await registry.replaceCredential(base.grant, sealed, change);
     return grant === null ? null : { grant, sealed };
   }
 

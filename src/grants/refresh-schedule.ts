@@ -1,39 +1,42 @@
 import { asTyped } from '../lib/command-name.ts';
+import { hintText } from '../lib/hint.ts';
 import { systemTimers, type Timers } from '../lib/timers.ts';
-import type { Store } from '../store/store.ts';
+import type { DueGrant, GrantRecord, RefreshPlan, Store } from '../store/store.ts';
+import type { OpenedGrant } from '../domain/credential.ts';
+import type { Provider } from '../domain/provider.ts';
 import type { ActivityNotes } from './activity.ts';
-import {
-  dueAt,
-  type OAuth2Credential,
-  type SealedCredential,
-  type OpenedGrant,
-} from '../domain/credential.ts';
-import type { Grant } from '../domain/grant.ts';
-import type { Dialect, Provider } from '../domain/provider.ts';
 import { placeOf } from './refresh-backoff.ts';
 import { type ReferenceParts, unreadableReferences } from './references.ts';
 import type { AttemptOutcome, RefreshParts } from './refresh.ts';
+import {
+  comingRefresh,
+  isKept,
+  refreshTimesOf,
+  refreshTokenSince,
+  type RefreshTimes,
+  type Span,
+} from './refresh-times.ts';
 import type { Registry } from './registry.ts';
 import type { TokenSource } from './token-source.ts';
-import { hintText } from '../lib/hint.ts';
 
 /**
  * Background refreshes: of access tokens of grants in use before they end, and of refresh tokens before they
- * expire unused. The schedule sets the times; the token source refreshes, once over all processes.
+ * expire unused. The schedule reads the grants that are due in the next minutes, in pages, and sets the times;
+ * the token source refreshes, once over all processes.
  */
 
 export interface RefreshSchedule {
   /** Notes that a request received a credential. Takes nanoseconds, for the request path. */
   used(): void;
-  /** Checks all grants now, after a change. */
+  /** Reads the due grants now, after a change. */
   look(): void;
   /** Starts no further refresh. The token source finishes those in progress. Idempotent. */
   close(): Promise<void>;
 }
 
 interface ScheduleParts extends Pick<RefreshParts, 'providers' | 'readSecret' | 'now' | 'skewMs'> {
-  readonly registry: Pick<Registry, 'list' | 'open' | 'read'>;
-  readonly store: Pick<Store, 'activity' | 'epoch' | 'grantPolicies'>;
+  readonly registry: Pick<Registry, 'open' | 'openRecord' | 'read'>;
+  readonly store: Pick<Store, 'grants'>;
   readonly tokens: Pick<TokenSource, 'refreshAhead'>;
   readonly activity: Pick<ActivityNotes, 'unwrittenUse'>;
   readonly sources: ReferenceParts['sources'];
@@ -48,10 +51,16 @@ interface ScheduleParts extends Pick<RefreshParts, 'providers' | 'readSecret' | 
 
 /** Milliseconds before the first check: requests go first. */
 const startMs = 1_000;
-/** Longest sleep, because other processes add grants and clocks jump. */
+/** Longest time between two reads, because other processes add grants and clocks jump. */
 const newsMs = 300_000;
-/** Longest sleep while grants are in use: a token fetched on demand may expire before any token we track. */
+/** The same while grants are used or refreshed: tokens may be issued that end sooner. */
 const usedNewsMs = 60_000;
+/** Time between two searches for refresh tokens that expire unused, which takes days. */
+const unusedEveryMs = 3_600_000;
+/** Pause within a read, and shortest time between two checks of many grants: requests go first. */
+const yieldMs = 20;
+/** Pause between two reads while more grants are due than are kept in memory. */
+const crowdedMs = 5_000;
 /** Sleep after a failure of the store. */
 const faultMs = 30_000;
 /** Span in which overdue refreshes start at a random time. */
@@ -64,42 +73,66 @@ const maxAtOnce = 4;
 const attendedMs = 60_000;
 /** Pause after a refusal, unless the grant or the configuration changes. */
 const refusedMs = 900_000;
+/** Grants in a page. */
+const pageSize = 200;
+/** Maximum number of grants in memory, without their credentials. */
+const maxEntries = 5_000;
+/** Maximum number of grants whose warnings are remembered. */
+const maxWarned = 1_000;
 
 /** State of a grant's refreshes, valid while its record and its provider are unchanged. */
 interface Entry {
+  readonly id: string;
   readonly revision: number;
   readonly provider: Provider | undefined;
   readonly endpoint: string;
   readonly times: RefreshTimes;
+  readonly obtainedAt: number | null;
   /** 0 to 1: position of this process within a span. */
   readonly fraction: number;
+  /** Last use in the store; null: none. */
+  usedAt: number | null;
+  /** Number of the last pass that found the grant due. */
+  pass: number;
+  /** True if it was found by `dueAt`, false if by `obtainedAt`. */
+  isByDueAt: boolean;
   /** Start of the delay of overdue refreshes. */
   seenAt: number;
   held: { readonly since: number; readonly ms: number } | null;
-  /** Sentences about references that cannot be read. */
-  unreadable: readonly string[];
 }
 
-/** Last use of each grant, read from the store. */
-interface LastUses {
-  readonly epoch: number;
-  readonly readAt: number;
-  readonly at: ReadonlyMap<string, number>;
+/** The place of a read in the pages: those of `dueAt`, then those of each provider. */
+interface Place {
+  /** Null: pages of `dueAt`. */
+  readonly provider: string | null;
+  readonly after: { readonly at: number; readonly id: string } | null;
 }
 
-const never: RefreshTimes = { ahead: null, keepAlive: null };
+const firstPlace: Place = { provider: null, after: null };
 
 /** Schedules the first check. */
 export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
   const { registry, store, tokens, now, logger, timers = systemTimers, random = Math.random } = parts;
   const entries = new Map<string, Entry>();
-  /** Token endpoints of the refreshes in progress, by grant ID. */
-  const running = new Map<string, string>();
-  let uses: LastUses | null = null;
+  /** IDs of the grants whose refresh is in progress, by token endpoint. */
+  const running = new Map<string, Set<string>>();
+  /** Due grants that wait for others at their token endpoint. */
+  const waiting = new Map<string, Entry[]>();
+  /** Logged warnings, by grant ID. */
+  const warned = new Map<string, readonly string[]>();
   let timer: { readonly at: number; readonly cancel: () => void } | null = null;
   let looking: Promise<void> | null = null;
+  /** Earliest time that was requested during a check. */
+  let soonest = Infinity;
+  let nextPassAt = 0;
+  let lastPassAt = -Infinity;
+  let nextUnusedAt = 0;
+  let hasUnused = false;
+  let pass = 0;
+  let place = firstPlace;
+  let isCrowded = false;
+  let usedSincePass = false;
   let lookAgain = false;
-  let usedSinceLook = false;
   let closed = false;
 
   /** Schedules a check at `at`, but not later than `newsMs`. */
@@ -107,169 +140,289 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     timer?.cancel();
     timer = null;
     if (closed) return;
-    const ms = Math.min(Math.max(0, Math.ceil(at - now())), newsMs);
-    timer = { at: now() + ms, cancel: timers.after(ms, look) };
+    const least = entries.size > pageSize ? yieldMs : 0;
+    const ms = Math.min(Math.max(least, Math.ceil(at - now())), newsMs);
+    timer = { at: now() + ms, cancel: timers.after(ms, check) };
+  }
+
+  function wakeBy(at: number): void {
+    if (looking !== null) soonest = Math.min(soonest, at);
+    else if (timer !== null && timer.at > at) wakeAt(at);
+  }
+
+  function passBy(at: number): void {
+    nextPassAt = Math.min(nextPassAt, at);
+    wakeBy(at);
   }
 
   function look(): void {
-    if (closed) return;
-    if (looking !== null) {
-      lookAgain = true;
-      return;
-    }
+    nextUnusedAt = -Infinity;
+    nextPassAt = -Infinity;
+    if (looking === null) check();
+    else lookAgain = true;
+  }
+
+  function check(): void {
+    if (closed || looking !== null) return;
     lookAgain = false;
-    usedSinceLook = false;
-    looking = lookOnce().then((next) => {
+    soonest = Infinity;
+    looking = checkOnce().then((next) => {
       looking = null;
-      if (lookAgain) look();
-      else wakeAt(usedSinceLook ? Math.min(next, now() + usedNewsMs) : next);
+      if (lookAgain) {
+        nextPassAt = -Infinity;
+        check();
+      } else wakeAt(Math.min(next, soonest));
     });
   }
 
-  /** Starts the due refreshes. Returns the time of the next check. */
-  async function lookOnce(): Promise<number> {
-    let next = Infinity;
+  /** Reads pages if it is time, and starts the due refreshes. Returns the time of the next check. */
+  async function checkOnce(): Promise<number> {
     try {
-      const ended = await idsOfEnded();
-      const grants = (await registry.list()).filter((grant) => isAlive(grant) && !ended.has(grant.id));
-      const usedAt = await lastUses();
-      forgetAllBut(grants);
-      for (const grant of grants) {
-        const entry = await entryOf(grant);
-        if (closed) return next;
-        const at = attend(grant, entry, usedAt(grant.id));
-        if (at !== null) next = Math.min(next, at);
-      }
+      // A clock that was set back must not delay the next pass.
+      const isTime = now() >= nextPassAt || nextPassAt - now() > newsMs;
+      if (place !== firstPlace || isTime) await read();
     } catch (error) {
       logger.warn({ err: error }, 'The grants could not be checked for due refreshes.');
-      next = now() + faultMs;
+      place = firstPlace;
+      nextPassAt = now() + faultMs;
     }
+    if (closed) return Infinity;
+    return Math.min(place === firstPlace ? nextPassAt : now() + yieldMs, attendAll());
+  }
+
+  /** Begins or continues a pass over the due grants, and reads up to one full page. */
+  async function read(): Promise<void> {
+    if (place === firstPlace) await beginPass();
+    for (;;) {
+      const { provider, after } = place;
+      // Entries found by `obtainedAt` stay until the next search.
+      const horizon = now() + (provider === null ? newsMs : unusedEveryMs);
+      const page = await pageOf(place, horizon);
+      const plans: RefreshPlan[] = [];
+      for (const due of page) {
+        const plan = await take(due, horizon, provider === null);
+        if (plan !== null) plans.push(plan);
+        if (closed) return;
+      }
+      await store.grants.plan(plans);
+      isCrowded = entries.size >= maxEntries;
+      const last = page.at(-1);
+      if (last !== undefined && page.length === pageSize && !isCrowded) {
+        place = { provider, after: { at: last.at, id: last.record.id } };
+        return;
+      }
+      const isLast = isCrowded || !hasUnused;
+      const next = isLast ? null : await store.grants.providerAfter(provider ?? '');
+      if (next === null) return endPass();
+      place = { provider: next, after: null };
+      if (after !== null) return;
+    }
+  }
+
+  async function beginPass(): Promise<void> {
+    const time = now();
+    if (time < lastPassAt - missedMs) await store.grants.planAnew();
+    lastPassAt = time;
+    nextPassAt = time + newsMs;
+    usedSincePass = false;
+    pass += 1;
+    hasUnused = time >= nextUnusedAt || nextUnusedAt - time > unusedEveryMs;
+    if (hasUnused) nextUnusedAt = time + unusedEveryMs;
+  }
+
+  function endPass(): void {
+    place = firstPlace;
+    if (isCrowded) passBy(now() + crowdedMs);
+    for (const [id, entry] of entries)
+      if (entry.pass !== pass && (entry.isByDueAt || hasUnused)) entries.delete(id);
+  }
+
+  async function pageOf({ provider, after }: Place, horizon: number): Promise<readonly DueGrant[]> {
+    const query = { after, limit: pageSize };
+    if (provider === null) return store.grants.due({ ...query, before: Math.floor(horizon) });
+    const idleMs = parts.providers(provider)?.dialect.refreshTokenIdleTimeoutMs ?? null;
+    if (idleMs === null) return [];
+    return store.grants.due({ ...query, provider, before: Math.floor(horizon - idleMs / 2) });
+  }
+
+  /** Keeps a grant in memory if its refresh begins before `horizon`. Returns a new time for the store, or null. */
+  async function take(
+    { record, at, usedAt, endsAt }: DueGrant,
+    horizon: number,
+    isByDueAt: boolean,
+  ): Promise<RefreshPlan | null> {
+    const { id, revision } = record;
+    const isOver = !isKept(record) || (endsAt !== null && endsAt <= now());
+    const entry = isOver ? null : await entryOf(record);
+    entries.delete(id);
+    let dueAt = isOver ? null : now() + refusedMs;
+    if (entry !== null) {
+      entry.usedAt = usedAt;
+      entry.pass = pass;
+      entry.isByDueAt = isByDueAt;
+      const span = comingOf(entry)?.span;
+      // In a crowd, grants that failed leave their place to others.
+      const isParked = isCrowded && isByDueAt && endOfHold(entry, now()) > horizon;
+      if (span !== undefined && span.from <= horizon && entries.size < maxEntries && !isParked)
+        entries.set(id, entry);
+      dueAt = isParked ? endOfHold(entry, now()) : nextLook(entry, horizon);
+    }
+    if (!isByDueAt || dueAt === at) return null;
+    // Records of older versions have no time.
+    const news = at === 0 && entry !== null ? { obtainedAt: entry.obtainedAt } : {};
+    return { id, revision, was: at, dueAt: dueAt === null ? null : Math.ceil(dueAt), ...news };
+  }
+
+  /** Returns the time of `dueAt`. Null: the token is not kept fresh, and a use refreshes it. */
+  function nextLook(entry: Entry, horizon: number): number | null {
+    const { ahead } = entry.times;
+    if (ahead === null) return null;
+    // Uses in the first half of the time in which the token is due may not be in the store yet.
+    const isWatched = ahead.from > horizon || now() < ahead.to || comingOf(entry)?.why === 'ahead';
+    return isWatched ? Math.floor(ahead.from) : null;
+  }
+
+  function comingOf({ id, times, usedAt }: Entry) {
+    const unwritten = parts.activity.unwrittenUse(id);
+    const last = usedAt === null || unwritten === null ? (usedAt ?? unwritten) : Math.max(usedAt, unwritten);
+    return comingRefresh(times, { usedAt: last, now: now(), keepFreshMs: parts.keepFreshMs });
+  }
+
+  /** Starts the due refreshes. Returns the time of the next one. */
+  function attendAll(): number {
+    waiting.clear();
+    let next = Infinity;
+    for (const entry of entries.values()) next = Math.min(next, attend(entry));
     return next;
   }
 
-  /** Starts a due refresh. Otherwise returns its time; null: no time is known. */
-  function attend(grant: Grant, entry: Entry, usedAt: number | null): number | null {
+  /** Starts a due refresh. Otherwise returns its time; infinite: none, or the end of another starts it. */
+  function attend(entry: Entry): number {
+    const { id, endpoint } = entry;
     const time = now();
-    const coming = comingRefresh(entry.times, { usedAt, now: time, keepFreshMs: parts.keepFreshMs });
-    if (coming === null || running.has(grant.id)) return null;
+    const coming = comingOf(entry);
+    const atEndpoint = running.get(endpoint);
+    if (coming === null || atEndpoint?.has(id) === true) return Infinity;
     const at = Math.max(momentOf(entry, coming.span, time), endOfHold(entry, time));
     if (at > time) return at;
-    const atOnce = [...running.values()].filter((endpoint) => endpoint === entry.endpoint).length;
-    // The end of a refresh triggers the next check.
-    if (atOnce >= maxAtOnce) return null;
-    begin(grant.id, entry, coming.why === 'ahead' ? 'due' : 'even if fresh');
-    return null;
+    if (atEndpoint !== undefined && atEndpoint.size >= maxAtOnce)
+      waiting.set(endpoint, [...(waiting.get(endpoint) ?? []), entry]);
+    else begin(entry, coming.why === 'ahead' ? 'due' : 'even if fresh');
+    return Infinity;
   }
 
-  function begin(id: string, entry: Entry, when: 'due' | 'even if fresh'): void {
-    running.set(id, entry.endpoint);
-    void tokens
-      .refreshAhead(id, when)
+  function begin(entry: Entry, when: 'due' | 'even if fresh'): void {
+    const { id, endpoint } = entry;
+    const atEndpoint = running.get(endpoint) ?? new Set();
+    running.set(endpoint, atEndpoint.add(id));
+    void refresh(entry, when)
       .catch((error: unknown): AttemptOutcome => {
         logger.warn({ grant: id, err: error }, 'A refresh ahead of time could not be made.');
         return { kind: 'later', reason: null, retryAfterMs: faultMs };
       })
       .then((outcome) => {
         entry.held = { since: now(), ms: holdOf(outcome) };
-        running.delete(id);
-        look();
+        if (outcome.kind === 'renewed') entries.delete(id);
+        atEndpoint.delete(id);
+        if (atEndpoint.size === 0) running.delete(endpoint);
+        if (closed) return;
+        // The new token may end soon.
+        passBy(now() + usedNewsMs);
+        wakeBy(now() + entry.held.ms);
+        beginNext(endpoint);
       });
+  }
+
+  async function refresh({ id, revision }: Entry, when: 'due' | 'even if fresh'): Promise<AttemptOutcome> {
+    // Another process may have used the refresh token since the entry was read.
+    const isDone = when === 'even if fresh' && (await registry.open(id))?.grant.revision !== revision;
+    return isDone ? { kind: 'renewed', opened: null } : tokens.refreshAhead(id, when);
+  }
+
+  /** Starts the next refresh that waits for others at its token endpoint. */
+  function beginNext(endpoint: string): void {
+    const queue = waiting.get(endpoint) ?? [];
+    for (let entry = queue.shift(); entry !== undefined; entry = queue.shift()) {
+      if (entries.get(entry.id) === entry) wakeBy(attend(entry));
+      if ((running.get(endpoint)?.size ?? 0) >= maxAtOnce) return;
+    }
   }
 
   function momentOf(entry: Entry, { from, to }: Span, time: number): number {
     // The clock was set back, or the time was missed. Other processes missed it too, so refreshes are spread.
     if (entry.seenAt > time) entry.seenAt = time;
-    const planned = Math.max(from + entry.fraction * (to - from), entry.seenAt + entry.fraction * overdueMs);
+    const ms = isCrowded ? Math.min(overdueMs, to - from) : to - from;
+    const planned = Math.max(from + entry.fraction * ms, entry.seenAt + entry.fraction * overdueMs);
     if (time - planned < missedMs) return planned;
     entry.seenAt = time;
     return time + entry.fraction * overdueMs;
   }
 
-  async function entryOf(grant: Grant): Promise<Entry> {
-    const provider = parts.providers(grant.provider);
-    const before = entries.get(grant.id);
-    if (before?.revision === grant.revision && before.provider === provider) return before;
-    const opened = await openedOrNull(grant);
-    const entry: Entry = {
-      revision: grant.revision,
+  /** Returns the state of a grant; null: it cannot be opened. */
+  async function entryOf(record: GrantRecord): Promise<Entry | null> {
+    const { id, revision } = record;
+    const provider = parts.providers(record.provider);
+    const before = entries.get(id);
+    if (before?.revision === revision && before.provider === provider) return before;
+    const opened = await openedOrNull(record);
+    if (opened === null) return null;
+    for (const { code, sentence, hint } of await warnable(opened))
+      logger.warn({ grant: id, code, hint: asTyped(hintText(hint)) }, sentence);
+    return {
+      id,
+      revision,
       provider,
-      endpoint: opened === null ? grant.provider : placeOf(opened).endpoint,
-      times:
-        opened === null
-          ? never
-          : refreshTimesOf(opened.sealed, { skewMs: parts.skewMs, dialect: provider?.dialect ?? null }),
+      endpoint: placeOf(opened).endpoint,
+      times: refreshTimesOf(opened.sealed, { skewMs: parts.skewMs, dialect: provider?.dialect ?? null }),
+      obtainedAt: refreshTokenSince(opened.sealed.credential),
       fraction: random(),
+      usedAt: null,
+      pass,
+      isByDueAt: true,
       seenAt: now(),
       held: null,
-      unreadable: before?.unreadable ?? [],
     };
-    entries.set(grant.id, entry);
-    const unreadable = opened === null ? [] : await unreadableReferences(opened, parts);
-    // Once, although `connect` and refreshes change the record.
-    for (const { code, sentence, hint } of unreadable)
-      if (!entry.unreadable.includes(sentence))
-        logger.warn({ grant: grant.id, code, hint: asTyped(hintText(hint)) }, sentence);
-    entry.unreadable = unreadable.map(({ sentence }) => sentence);
-    return entry;
+  }
+
+  /** Returns the unreadable references of a grant without those that were logged since they were readable. */
+  async function warnable(opened: OpenedGrant) {
+    const { id } = opened.grant;
+    const unreadable = await unreadableReferences(opened, parts);
+    const before = warned.get(id) ?? [];
+    remember(
+      id,
+      unreadable.map(({ sentence }) => sentence),
+    );
+    return unreadable.filter(({ sentence }) => !before.includes(sentence));
+  }
+
+  function remember(id: string, sentences: readonly string[]): void {
+    warned.delete(id);
+    if (sentences.length > 0) warned.set(id, sentences);
+    const [oldest] = warned.keys();
+    if (warned.size > maxWarned && oldest !== undefined) warned.delete(oldest);
   }
 
   /** A grant that cannot be opened does not stop the others. */
-  async function openedOrNull(grant: Grant): Promise<OpenedGrant | null> {
+  async function openedOrNull(record: GrantRecord): Promise<OpenedGrant | null> {
     try {
-      return await registry.open(grant.id);
+      return await registry.openRecord(record);
     } catch (error) {
-      logger.warn({ grant: grant.id, err: error }, 'A grant cannot be opened, so it is not kept fresh.');
+      const { id } = record;
+      const sentence = 'A grant cannot be opened, so it is not kept fresh.';
+      if (warned.get(id)?.includes(sentence) !== true) logger.warn({ grant: id, err: error }, sentence);
+      remember(id, [sentence]);
       return null;
     }
   }
 
-  /**
-   * Returns the last use of each grant by any process. Reads again after changes of the store, and every
-   * minute while tokens expire: a store shared by machines does not signal uses.
-   */
-  async function lastUses(): Promise<(grantId: string) => number | null> {
-    const epoch = store.epoch();
-    const isOld = uses === null || Math.abs(now() - uses.readAt) >= usedNewsMs;
-    const hasEnds = [...entries.values()].some(({ times }) => times.ahead !== null);
-    if (uses?.epoch !== epoch || (isOld && hasEnds)) {
-      const readAt = now();
-      const listed = await store.activity.list();
-      uses = {
-        epoch,
-        readAt,
-        at: new Map(listed.map(({ grantId, usedAt }) => [grantId, usedAt ?? -Infinity])),
-      };
-    }
-    const { at } = uses;
-    return (grantId) => {
-      const last = Math.max(at.get(grantId) ?? -Infinity, parts.activity.unwrittenUse(grantId) ?? -Infinity);
-      return last === -Infinity ? null : last;
-    };
-  }
-
-  /** IDs of grants past the end that a person set. Their tokens are no longer used. */
-  async function idsOfEnded(): Promise<ReadonlySet<string>> {
-    const policies = await store.grantPolicies.list();
-    const time = now();
-    return new Set(
-      policies.flatMap(({ grantId, expiresAt }) =>
-        expiresAt !== null && expiresAt <= time ? [grantId] : [],
-      ),
-    );
-  }
-
-  function forgetAllBut(grants: readonly Grant[]): void {
-    const ids = new Set(grants.map(({ id }) => id));
-    for (const id of entries.keys()) if (!ids.has(id)) entries.delete(id);
-  }
-
-  wakeAt(now() + startMs);
+  nextPassAt = now() + startMs;
+  wakeAt(nextPassAt);
   return {
     used() {
-      if (usedSinceLook) return;
-      usedSinceLook = true;
-      const soon = now() + usedNewsMs;
-      if (timer !== null && timer.at > soon) wakeAt(soon);
+      if (usedSincePass) return;
+      usedSincePass = true;
+      passBy(now() + usedNewsMs);
     },
     look,
     async close() {
@@ -278,11 +431,6 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
       await looking;
     },
   };
-}
-
-/** Reports whether a refresh may help. A grant that needs a new consent is not refreshed. */
-function isAlive({ state, refreshable }: Grant): boolean {
-  return refreshable && (state === 'active' || state === 'expired');
 }
 
 function endOfHold({ held }: Entry, time: number): number {
@@ -298,88 +446,4 @@ function holdOf(outcome: AttemptOutcome): number {
     case 'refused':
       return refusedMs;
   }
-}
-
-/** Times of background refreshes. Pure; times are milliseconds since the epoch. */
-
-/** Period in which a refresh starts, to spread those of many processes and grants. */
-interface Span {
-  readonly from: number;
-  readonly to: number;
-}
-
-export interface RefreshTimes {
-  /** Time before the access token expires, for recently used grants; null: refreshed on use, or never. */
-  readonly ahead: Span | null;
-  /** Time before an unused refresh token expires; null: it does not expire, or its lifetime is unknown. */
-  readonly keepAlive: Span | null;
-}
-
-/** Shorter-lived tokens are not kept fresh: they would be refreshed all day. */
-const minLifetimeMs = 60_000;
-
-/**
- * Returns the refresh times. The second half of the time in which a token is due is left for failed attempts.
- * So is the second half of a refresh token's idle lifetime, for a machine that is off.
- */
-export function refreshTimesOf(
-  { credential }: SealedCredential,
-  { skewMs, dialect }: { readonly skewMs: number; readonly dialect: Dialect | null },
-): RefreshTimes {
-  if (credential.type !== 'oauth2') return { ahead: null, keepAlive: null };
-  return { ahead: ahead(credential, skewMs), keepAlive: keepAlive(credential, dialect) };
-}
-
-function ahead(credential: OAuth2Credential, skewMs: number): Span | null {
-  const from = dueAt(credential, skewMs);
-  const { expiresAt, obtainedAt } = credential;
-  if (from === null || expiresAt === null || expiresAt - obtainedAt < minLifetimeMs) return null;
-  return { from, to: (from + expiresAt) / 2 };
-}
-
-function keepAlive(credential: OAuth2Credential, dialect: Dialect | null): Span | null {
-  const idleMs = dialect?.refreshTokenIdleTimeoutMs ?? null;
-  if (idleMs === null || credential.refreshToken === null) return null;
-  const from = credential.obtainedAt + idleMs / 2;
-  return { from, to: from + idleMs / 10 };
-}
-
-/** Times at which a refresh token expires. */
-export interface RefreshTokenEnds {
-  /** Expiry if unused; null: unknown. */
-  readonly unusedAt: number | null;
-  /** Expiry despite use; null: unknown. */
-  readonly consentAt: number | null;
-}
-
-/** `consentedAt`: time of the consent, as far as known. */
-export function refreshTokenEndsOf(
-  { credential }: SealedCredential,
-  { dialect, consentedAt }: { readonly dialect: Dialect | null; readonly consentedAt: number },
-): RefreshTokenEnds {
-  if (credential.type !== 'oauth2' || credential.refreshToken === null || dialect === null)
-    return { unusedAt: null, consentAt: null };
-  const { refreshTokenIdleTimeoutMs, refreshTokenLifetimeMs } = dialect;
-  return {
-    unusedAt: refreshTokenIdleTimeoutMs === null ? null : credential.obtainedAt + refreshTokenIdleTimeoutMs,
-    consentAt: refreshTokenLifetimeMs === null ? null : consentedAt + refreshTokenLifetimeMs,
-  };
-}
-
-/**
- * Returns the next background refresh; null: none. `usedAt`: last use, null: never. `keepFreshMs`:
- * milliseconds for which a token is kept fresh after its last use.
- */
-export function comingRefresh(
-  { ahead, keepAlive }: RefreshTimes,
-  {
-    usedAt,
-    now,
-    keepFreshMs,
-  }: { readonly usedAt: number | null; readonly now: number; readonly keepFreshMs: number },
-): { readonly why: keyof RefreshTimes; readonly span: Span } | null {
-  const isKeptFresh = ahead !== null && usedAt !== null && Math.max(ahead.from, now) - usedAt < keepFreshMs;
-  if (isKeptFresh && (keepAlive === null || ahead.from <= keepAlive.from))
-    return { why: 'ahead', span: ahead };
-  return keepAlive === null ? null : { why: 'keepAlive', span: keepAlive };
 }

@@ -108,7 +108,7 @@ const othersFailureMs = 20_000;
 export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
   const { registry, store, now, timers } = parts;
   const lock = createRefreshLock(parts);
-  const commits = createRefreshCommits(registry, timers, lock.isHeld);
+  const commits = createRefreshCommits(registry, timers, lock.isHeld, parts.skewMs);
   const notes = createRefreshNotes(parts);
 
   /** Returns the grant if it needs a refresh. Null: already refreshed, or not allowed. */

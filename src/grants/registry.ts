@@ -15,6 +15,7 @@ import {
 } from '../domain/credential.ts';
 import { type Grant, type GrantState, isId, isName } from '../domain/grant.ts';
 import type { GrantScope } from '../domain/lease.ts';
+import { neverDue, isKept, refreshTokenSince } from './refresh-times.ts';
 import { createGrantCache, type GrantCache } from './grant-cache.ts';
 import { sealContext, writeSealed } from './sealed-text.ts';
 
@@ -49,6 +50,8 @@ export interface Registry extends Pick<GrantCache, 'peek'> {
   named(grant: Pick<Grant, 'name' | 'user'>): Promise<Grant | null>;
   /** Returns a grant with its credential, directly if cached, otherwise a promise. Null: no such grant. */
   open(id: string): OpenedGrant | null | Promise<OpenedGrant | null>;
+  /** Opens a record that was just read from the store. It is not cached. */
+  openRecord(record: GrantRecord): Promise<OpenedGrant>;
   /** Like `open`, but always from the store. */
   read(id: string): Promise<OpenedGrant | null>;
   /**
@@ -77,6 +80,8 @@ export interface Addition {
 interface GrantChange {
   readonly scopes?: readonly string[];
   readonly provider?: string;
+  /** Time at which the refresh schedule reads the grant again; absent: at once. */
+  readonly dueAt?: number | null;
 }
 
 interface RegistryParts {
@@ -94,7 +99,7 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
   const cache = createGrantCache(store, vault, cacheBytes);
 
   /** Seals for this revision: a seal of an older one does not open in its place. */
-  function recordOf(grant: Grant, sealed: SealedCredential): GrantRecord {
+  function recordOf(grant: Grant, sealed: SealedCredential, dueAt: number | null = 0): GrantRecord {
     const { credential } = sealed;
     const columns = {
       ...grant,
@@ -102,12 +107,17 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
       expiresAt: endOf(credential),
       refreshable: isRefreshable(credential),
     };
-    return { ...columns, sealed: vault.seal(sealContext(columns), writeSealed(sealed)) };
+    const times = isKept(columns) ? { dueAt, obtainedAt: refreshTokenSince(credential) } : neverDue;
+    return { ...columns, times, sealed: vault.seal(sealContext(columns), writeSealed(sealed)) };
   }
 
-  async function replace(grant: Grant, sealed: SealedCredential): Promise<Grant | null> {
+  async function replace(
+    grant: Grant,
+    sealed: SealedCredential,
+    dueAt?: number | null,
+  ): Promise<Grant | null> {
     await vault.refresh();
-    const record = recordOf({ ...grant, revision: grant.revision + 1 }, sealed);
+    const record = recordOf({ ...grant, revision: grant.revision + 1 }, sealed, dueAt);
     try {
       return (await store.grants.replace(record, grant.revision)) ? grantOf(record) : null;
     } finally {
@@ -179,6 +189,11 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
       return opened === undefined ? cache.open(id) : opened;
     },
 
+    async openRecord(record) {
+      await vault.refresh();
+      return cache.openRecord(record);
+    },
+
     async read(id) {
       const record = await store.grants.get(id);
       await vault.refresh();
@@ -187,10 +202,10 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
       return null;
     },
 
-    replaceCredential(grant, sealed, change = {}) {
+    replaceCredential(grant, sealed, { dueAt, ...change } = {}) {
       assertAudience(sealed.audience);
       const changed = { ...grant, ...change, state: 'active', stateReason: null, updatedAt: now() } as const;
-      return replace(changed, sealed);
+      return replace(changed, sealed, dueAt);
     },
 
     async setState(grant, state, reason) {

@@ -8,7 +8,7 @@ import {
   refreshTimesOf,
   type RefreshTokenEnds,
   refreshTokenEndsOf,
-} from '../grants/refresh-schedule.ts';
+} from '../grants/refresh-times.ts';
 import { withoutStop } from '../lib/text.ts';
 import type { GrantActivity } from '../store/store.ts';
 import { isoOrNull } from './format.ts';

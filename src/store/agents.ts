@@ -46,6 +46,14 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
             .values(row)
             .onConflict((conflict) => conflict.column('grantId').doUpdateSet(row))
             .execute();
+          // The schedule does not read an ended grant again by itself.
+          if (policy.expiresAt !== undefined)
+            await inside
+              .updateTable('grants')
+              .set({ dueAt: 0 })
+              .where('id', '=', grantId)
+              .where('refreshable', '=', 1)
+              .execute();
           return true;
         }),
     },

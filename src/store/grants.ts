@@ -2,9 +2,9 @@ import { type Kysely, type SelectQueryBuilder, sql } from 'kysely';
 import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { all, first, type Run, written } from './queries.ts';
+import { all, done, first, type Run, written } from './queries.ts';
 import { damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
-import type { GrantNames, GrantRecord, Store } from './store.ts';
+import type { DueQuery, GrantNames, GrantRecord, Store } from './store.ts';
 
 export interface GrantWrites {
   /** Called after a write of a grant; null: it was removed. */
@@ -88,7 +88,53 @@ export function sqlGrants(
         grantWritten(id, null);
         return removed === 1;
       }),
+    due: (query) =>
+      run(() =>
+        all(dueGrants(db, query), ({ at, usedAt, endsAt, ...row }) => ({
+          record: fromGrantRow(row),
+          at,
+          usedAt,
+          endsAt,
+        })),
+      ),
+    providerAfter: (name) =>
+      run(() => {
+        const query = db.selectFrom('grants').select('provider').where('provider', '>', name);
+        return first(query.orderBy('provider').limit(1), ({ provider }) => provider);
+      }),
+    plan: (plans) =>
+      run(async () => {
+        if (plans.length === 0) return;
+        await db.transaction().execute(async (inside) => {
+          for (const { id, revision, was, ...times } of plans) {
+            const update = inside.updateTable('grants').set(times).where('id', '=', id);
+            await update.where('revision', '=', revision).where('dueAt', '=', was).execute();
+          }
+        });
+      }),
+    planAnew: () =>
+      run(() => {
+        const update = db.updateTable('grants').set({ dueAt: 0 }).where('dueAt', 'is', null);
+        return done(update.where('refreshable', '=', 1).where('state', 'in', ['active', 'expired']));
+      }),
   };
+}
+
+/** Returns rows of grants by an index of `0027-refresh-times`. */
+export function dueGrants(db: Kysely<Schema>, { before, provider, after, limit }: DueQuery) {
+  const column = provider === undefined ? 'grants.dueAt' : 'grants.obtainedAt';
+  let query = db
+    .selectFrom('grants')
+    .leftJoin('grantActivity', 'grantActivity.grantId', 'grants.id')
+    .leftJoin('grantPolicies', 'grantPolicies.grantId', 'grants.id')
+    .selectAll('grants')
+    .select((row) => row.ref(column).$notNull().as('at'))
+    .select(['grantActivity.usedAt', 'grantPolicies.expiresAt as endsAt'])
+    .where(column, '<=', before);
+  if (provider !== undefined) query = query.where('grants.provider', '=', provider);
+  if (after != null)
+    query = query.where((row) => row(row.refTuple(column, 'grants.id'), '>', row.tuple(after.at, after.id)));
+  return query.orderBy(column).orderBy('grants.id').limit(limit);
 }
 
 /** The order of names and users, by code unit (see `postgresMigrations`). */
@@ -124,15 +170,21 @@ const types: readonly Grant['type'][] = [
 const states: readonly Grant['state'][] = ['active', 'expired', 'revoked', 'reauth_required'];
 
 /** Returns a grant in the form of its table. */
-export function toGrantRow(record: GrantRecord): GrantRow {
-  return { ...record, scopes: JSON.stringify(record.scopes), refreshable: record.refreshable ? 1 : 0 };
+export function toGrantRow({ times, ...record }: GrantRecord): GrantRow {
+  const { scopes, refreshable } = record;
+  return {
+    ...record,
+    scopes: JSON.stringify(scopes),
+    refreshable: refreshable ? 1 : 0,
+    ...(times ?? { dueAt: refreshable ? 0 : null, obtainedAt: null }),
+  };
 }
 
 /**
  * Returns the grant of a row.
  * @throws SidekeyError `store_damaged` for values that Sidekey never writes: such a grant must not be used
  */
-export function fromGrantRow(row: GrantRow): GrantRecord {
+export function fromGrantRow({ dueAt: _due, obtainedAt: _obtained, ...row }: GrantRow): GrantRecord {
   const place = `the grant "${row.name}" of user "${row.user}"`;
   const valueOf = <Value extends string>(column: 'type' | 'state', values: readonly Value[]): Value => {
     const value = values.find((each) => each === row[column]);
@@ -150,6 +202,6 @@ export function fromGrantRow(row: GrantRow): GrantRecord {
 
 /** Returns the columns that a person may see. */
 export function grantOf(record: GrantRecord): Grant {
-  const { sealed: _sealed, ...grant } = record;
+  const { sealed: _sealed, times: _times, ...grant } = record;
   return Object.freeze(grant);
 }

@@ -123,6 +123,13 @@ export function migrations(types: ColumnTypes): Migrations {
       createIndex('grant_activity', 'lacked_at'),
       createIndex('grant_policies', 'expires_at'),
     ),
+    // All stored grants are due, so the schedule reads each once and stores its times.
+    '0027-refresh-times': migration(
+      addColumn('grants', 'due_at bigint?', 0),
+      addColumn('grants', 'obtained_at bigint?'),
+      createIndex('grants', 'due_at', 'id'),
+      createIndex('grants', 'provider', 'obtained_at', 'id'),
+    ),
   };
 }
 

@@ -81,4 +81,13 @@ export const postgresMigrations: Migrations = {
       `.execute(db);
     },
   },
+  '0028-refresh-notices': {
+    async up(db: Kysely<unknown>): Promise<void> {
+      // Each write except those of `plan`, which change nothing that a process keeps.
+      await sql`
+        create or replace trigger sidekey_tell after insert or delete or update of sealed on grants
+        for each row execute function sidekey_tell_grant()
+      `.execute(db);
+    },
+  },
 };

@@ -72,8 +72,15 @@ type EnrolmentRow = Omit<EnrolmentRecord, 'leftMs'> & { expiresAt: number };
 export type ApiKeyRow = Stored<ApiKeyRecord, { scopes: string | null }>;
 /** A grant; `scopes` is a JSON array of texts. */
 export type GrantRow = Stored<
-  GrantRecord,
-  { type: string; state: string; scopes: string; refreshable: number }
+  Omit<GrantRecord, 'times'>,
+  {
+    type: string;
+    state: string;
+    scopes: string;
+    refreshable: number;
+    dueAt: number | null;
+    obtainedAt: number | null;
+  }
 >;
 /** An agent; `labels` is a JSON array of texts. */
 type AgentRow = Stored<AgentRecord, { labels: string }>;

@@ -62,6 +62,14 @@ export interface Store {
     replace(record: GrantRecord, expectedRevision: number): Promise<boolean>;
     /** Returns whether there was such a grant. */
     remove(id: string): Promise<boolean>;
+    /** Returns grants whose refresh may be due, by index, ordered by that time, then id. */
+    due(query: DueQuery): Promise<DueGrant[]>;
+    /** Returns the first name of a provider after this one that has grants; null: none. */
+    providerAfter(name: string): Promise<string | null>;
+    /** Stores times of grants in their revision. No process is notified. */
+    plan(plans: readonly RefreshPlan[]): Promise<void>;
+    /** Makes all refreshable grants without a due time due, after a clock was set back. */
+    planAnew(): Promise<void>;
   };
 
   readonly grantChecks: GrantChecks;
@@ -224,6 +232,47 @@ export interface GrantQuery {
   readonly limit?: number;
 }
 
+/** A page of the grants that are due. */
+export interface DueQuery {
+  /** Last due time, inclusive, in milliseconds since the epoch. */
+  readonly before: number;
+  /** If set, grants of this provider by `obtainedAt`; otherwise all grants by `dueAt`. */
+  readonly provider?: string;
+  /** The last grant of the page before. */
+  readonly after?: { readonly at: number; readonly id: string } | null;
+  /** Maximum number of grants. */
+  readonly limit: number;
+}
+
+export interface DueGrant {
+  readonly record: GrantRecord;
+  /** The time by which it was found: `dueAt` or `obtainedAt`. */
+  readonly at: number;
+  /** Last use in the store; null: none. */
+  readonly usedAt: number | null;
+  /** End of the grant that a person set; null: none. */
+  readonly endsAt: number | null;
+}
+
+/** Indexed times of the refresh schedule, in milliseconds since the epoch. */
+export interface RefreshTimesRecord {
+  /** Time at which the schedule reads the grant again; null: not until its credential is stored again. */
+  readonly dueAt: number | null;
+  /** Issue time of the last tokens, if the grant has a refresh token that may be used; otherwise null. */
+  readonly obtainedAt: number | null;
+}
+
+/**
+ * Changes `dueAt` from `was`, and `obtainedAt` unless it is absent. Does nothing if the grant has another
+ * revision or another time now.
+ */
+export interface RefreshPlan extends Pick<RefreshTimesRecord, 'dueAt'> {
+  readonly obtainedAt?: RefreshTimesRecord['obtainedAt'];
+  readonly id: string;
+  readonly revision: number;
+  readonly was: number;
+}
+
 /** A lock that was not released. */
 interface LockRecord {
   readonly holder: string;
@@ -242,6 +291,8 @@ export interface Reseal {
 export interface GrantRecord extends Grant {
   /** The sealed `SealedCredential`, bound to the grant's id and revision (see `store/vault/vault.ts`). */
   readonly sealed: Uint8Array;
+  /** Written only. Absent: due at once if `refreshable`. */
+  readonly times?: RefreshTimesRecord;
 }
 
 export interface AuditEndRecord {

@@ -1,6 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { AuditEndRecord, GrantQuery, GrantRecord, SessionRecord, Store } from '../../src/store/store.ts';
+import type {
+  AuditEndRecord,
+  DueQuery,
+  GrantQuery,
+  GrantRecord,
+  RefreshPlan,
+  SessionRecord,
+  Store,
+} from '../../src/store/store.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { agentRecord, leaseRecord } from '../support/rights.ts';
 
@@ -432,6 +440,82 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         const many = Array.from({ length: 1_000 }, (_, n) => grantRecord({ name: `n${n}` }));
         await store.grants.insert(...many);
         expect(await store.grants.list()).toHaveLength(1_001);
+      });
+
+      it('are due in pages by their stored time, and by the age of the tokens of a provider', async () => {
+        const due = async (query: Partial<DueQuery> = {}) =>
+          (await store.grants.due({ before: 20, limit: 10, ...query })).map(({ record, at }) => [
+            record.name,
+            at,
+          ]);
+        const add = async (name: string, dueAt: number | null, fields: Partial<GrantRecord> = {}) => {
+          const record = grantRecord({ name, times: { dueAt, obtainedAt: 7 }, ...fields });
+          await store.grants.insert(record);
+          return record.id;
+        };
+        const early = await add('early', 10);
+        await add('late', 20);
+        await add('later', 21);
+        await add('idle', null);
+        await add('other', null, { provider: 'acme' });
+        await store.grants.insert(grantRecord({ name: 'new' }));
+        await store.grants.insert(grantRecord({ name: 'static', refreshable: false }));
+        expect(await due()).toEqual([
+          ['new', 0],
+          ['early', 10],
+          ['late', 20],
+        ]);
+        expect(await due({ limit: 1, after: { at: 10, id: early } })).toEqual([['late', 20]]);
+        expect(await due({ before: 7, provider: 'acme' })).toEqual([['other', 7]]);
+        expect(await due({ before: 6, provider: 'acme' })).toEqual([]);
+        expect(await store.grants.providerAfter('')).toBe('acme');
+        expect(await store.grants.providerAfter('acme')).toBe('github');
+        expect(await store.grants.providerAfter('github')).toBeNull();
+      });
+
+      it('are due with their last use and their end', async () => {
+        const record = grantRecord();
+        await store.grants.insert(record);
+        const only = async () => (await store.grants.due({ before: time, limit: 2 }))[0];
+        expect(await only()).toMatchObject({ record: { id: record.id }, usedAt: null, endsAt: null });
+        await store.activity.note(record.id, { usedAt: time });
+        await store.grantPolicies.set(record.id, { expiresAt: time + 1 });
+        expect(await only()).toMatchObject({ usedAt: time, endsAt: time + 1 });
+      });
+
+      it('get a due time only if their revision and their due time are unchanged', async () => {
+        const record = grantRecord({ times: { dueAt: 10, obtainedAt: null } });
+        const { id, revision } = record;
+        await store.grants.insert(record);
+        const plan = (fields: Partial<RefreshPlan>) =>
+          store.grants.plan([{ id, revision, was: 10, dueAt: 30, ...fields }]);
+        const times = async () => (await store.grants.due({ before: 100, limit: 2 })).map(({ at }) => at);
+        await plan({ revision: 2 });
+        await plan({ was: 9 });
+        expect(await times()).toEqual([10]);
+        await plan({ obtainedAt: 5 });
+        expect(await times()).toEqual([30]);
+        expect(await store.grants.due({ before: 5, provider: 'github', limit: 2 })).toHaveLength(1);
+        await plan({ was: 30, dueAt: null });
+        expect(await times()).toEqual([]);
+        expect(await store.grants.due({ before: 5, provider: 'github', limit: 2 })).toHaveLength(1);
+      });
+
+      it('without a due time get one after a new end, after a replacement, and all at once', async () => {
+        const [ended, replaced, idle, revoked] = ['ended', 'replaced', 'idle', 'revoked'].map((name) =>
+          grantRecord({ name, times: { dueAt: null, obtainedAt: null } }),
+        ) as [GrantRecord, GrantRecord, GrantRecord, GrantRecord];
+        await store.grants.insert(ended, replaced, idle, { ...revoked, state: 'revoked' });
+        const due = async () =>
+          (await store.grants.due({ before: 0, limit: 9 })).map(({ record }) => record.name).toSorted();
+        expect(await due()).toEqual([]);
+        await store.grantPolicies.set(idle.id, { labels: ['x'] });
+        await store.grantPolicies.set(ended.id, { expiresAt: time });
+        const { times: _, ...anew } = replaced;
+        await store.grants.replace({ ...anew, revision: 2 }, 1);
+        expect(await due()).toEqual(['ended', 'replaced']);
+        await store.grants.planAnew();
+        expect(await due()).toEqual(['ended', 'idle', 'replaced']);
       });
 
       it('are replaced at the expected revision, with every field', async () => {

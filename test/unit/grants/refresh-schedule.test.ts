@@ -5,7 +5,7 @@ import type { Provider } from '../../../src/domain/provider.ts';
 import { startRefreshSchedule, type RefreshSchedule } from '../../../src/grants/refresh-schedule.ts';
 import type { Timers } from '../../../src/lib/timers.ts';
 import type { TokenSourceParts } from '../../../src/grants/token-source.ts';
-import type { Store } from '../../../src/store/store.ts';
+import type { DueQuery, Store } from '../../../src/store/store.ts';
 import {
   acme,
   hour,
@@ -124,6 +124,19 @@ async function askedAt(at: ProcessesForTest, processes: number, grants: number):
 const mostWithin = (times: readonly number[], ms: number) =>
   Math.max(...times.map((time) => times.filter((other) => other >= time && other < time + ms).length));
 
+/** Counts the rows that the store returned. */
+const counting = (rows: number[]) => (store: Store) => ({
+  ...store,
+  grants: {
+    ...store.grants,
+    async due(query: DueQuery) {
+      const page = await store.grants.due(query);
+      rows.push(page.length);
+      return page;
+    },
+  },
+});
+
 describe('a recently used grant', () => {
   test('has its token refreshed before expiry, without a request', async () => {
     const at = await processesForTest();
@@ -171,7 +184,7 @@ describe('a recently used grant', () => {
     const { registry, use } = await running(at, {
       wrapStore: (store) => ({
         ...store,
-        activity: { ...store.activity, list: () => held.then(() => store.activity.list()) },
+        grants: { ...store.grants, due: (query) => held.then(() => store.grants.due(query)) },
       }),
     });
     await at.time.advance(2_000);
@@ -336,7 +349,7 @@ describe('a failing provider', () => {
   test('is not called again for other grants, except by a request that needs a token', async () => {
     const at = await processesForTest({ rotates: false });
     const one = await running(at);
-    const grants = await manyGrants(one, at, 10);
+    await manyGrants(one, at, 10);
     const down = {
       kind: 'later',
       reason: 'the endpoint answered 503',
@@ -348,7 +361,9 @@ describe('a failing provider', () => {
     const inBackground = at.provider.requests.length;
     expect(inBackground).toBeGreaterThan(0);
     expect(inBackground).toBeLessThanOrEqual(8);
-    const answer = await one.source.tokenFor(grants[9]!.id);
+    const activities = await one.store.activity.list();
+    const other = activities.find(({ failedAt }) => failedAt === null)!.grantId;
+    const answer = await one.source.tokenFor(other);
     expect(at.provider.requests.length).toBe(inBackground + 1);
     expect(tokenOf(answer)).toBe('refresh_failed');
   });
@@ -471,22 +486,53 @@ describe('the clock', () => {
 });
 
 describe('an idle schedule', () => {
-  test('reads the store once an hour at most', async () => {
+  test('asks the store each five minutes, and reads a grant once', async () => {
     const at = await processesForTest();
-    const asked = { grants: 0, activity: 0 };
+    const rows: number[] = [];
     const { registry, schedule } = await running(at, {
-      wrapStore: (store) => ({
-        ...store,
-        grants: { ...store.grants, list: () => ((asked.grants += 1), store.grants.list()) },
-        activity: { ...store.activity, list: () => ((asked.activity += 1), store.activity.list()) },
-      }),
+      wrapStore: counting(rows),
     });
     await at.add(registry, oauth2({ expiresAt: null }));
     await at.time.advance(hour);
-    expect(asked).toEqual({ grants: 1, activity: 1 });
+    expect(rows).toEqual([1, ...Array.from({ length: 11 }, () => 0)]);
     expect(at.time.waiting()).toBe(1);
     await schedule.close();
     expect(at.time.waiting()).toBe(0);
+  });
+});
+
+describe('a schedule of many grants', () => {
+  test('reads each unused grant a few times before its token ends, and never after', async () => {
+    const at = await processesForTest();
+    const rows: number[] = [];
+    const one = await running(at, { wrapStore: counting(rows) });
+    const count = 450;
+    for (let index = 0; index < count; index += 1)
+      await one.registry.add(
+        { name: `acme-${index}`, user: 'default', provider: 'acme', scopes: [] },
+        { credential: oauth2(), audience: acme.audience },
+      );
+    await at.time.advance(10 * minute);
+    expect(Math.max(...rows)).toBe(200);
+    expect(rows.reduce((a, b) => a + b)).toBe(count);
+    await at.time.advance(55 * minute);
+    expect(rows.reduce((a, b) => a + b)).toBeLessThanOrEqual(4 * count);
+    rows.length = 0;
+    await at.time.advance(day);
+    expect(rows.reduce((a, b) => a + b)).toBe(0);
+    expect(at.provider.requests).toEqual([]);
+  });
+
+  test('does not read the store for a refresh of a grant', async () => {
+    const at = await processesForTest({ rotates: false });
+    const rows: number[] = [];
+    const one = await running(at, { wrapStore: counting(rows) });
+    await manyGrants(one, at, 30);
+    await at.time.advance(54 * minute);
+    const before = rows.length;
+    await at.time.advance(5 * minute);
+    expect(at.provider.requests).toHaveLength(30);
+    expect(rows.length - before).toBeLessThanOrEqual(10);
   });
 });
 
@@ -513,9 +559,9 @@ describe('a failure', () => {
     const { registry, store, warnings } = await running(at, {
       wrapStore: (real) => ({
         ...real,
-        activity: {
-          ...real.activity,
-          list: () => (away ? Promise.reject(new Error('away')) : real.activity.list()),
+        grants: {
+          ...real.grants,
+          due: (query) => (away ? Promise.reject(new Error('away')) : real.grants.due(query)),
         },
       }),
     });

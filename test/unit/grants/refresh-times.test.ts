@@ -7,7 +7,7 @@ import {
   refreshTimesOf,
   refreshTokenEndsOf,
   type RefreshTimes,
-} from '../../../src/grants/refresh-schedule.ts';
+} from '../../../src/grants/refresh-times.ts';
 import { hour, oauth2, start } from './processes.ts';
 
 const minute = 60_000;
