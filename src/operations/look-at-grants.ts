@@ -106,7 +106,9 @@ async function* examinedGrants(
   others: Iterable<string>,
   now: number,
 ): AsyncIterable<ExaminedGrant> {
-  const sealedFacts = providers.names.filter((name) => {
+  // To resolve a definition costs a millisecond: only those that grants name.
+  const named = await store.grantChecks.existing(providers.names);
+  const sealedFacts = [...named].filter((name) => {
     const provider = providers.get(name);
     return provider !== undefined && (provider.dpop !== null || endsSealed(provider));
   });

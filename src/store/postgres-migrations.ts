@@ -43,15 +43,6 @@ export const postgresMigrations: Migrations = {
       await db.schema.createIndex('counts_stale').on('counts').column('stale').execute();
     },
   },
-  '0026-grant-totals': {
-    async up(db: Kysely<unknown>): Promise<void> {
-      // No row is kept: concurrent writers of grants would wait for each other.
-      await sql`
-        create view grant_totals as
-        select state, refreshable, count(*) as total from grants group by state, refreshable
-      `.execute(db);
-    },
-  },
   '0024-grant-names': {
     async up(db: Kysely<unknown>): Promise<void> {
       // The order of SQLite, by byte, whatever the collation of the database is.
@@ -78,6 +69,15 @@ export const postgresMigrations: Migrations = {
         create trigger sidekey_tell_other_names after update on grants for each row
         when ((old.name, old."user", old.provider) is distinct from (new.name, new."user", new.provider))
         execute function sidekey_tell_names()
+      `.execute(db);
+    },
+  },
+  '0026-grant-totals': {
+    async up(db: Kysely<unknown>): Promise<void> {
+      // No row is kept: concurrent writers of grants would wait for each other.
+      await sql`
+        create view grant_totals as
+        select state, refreshable, count(*) as total from grants group by state, refreshable
       `.execute(db);
     },
   },

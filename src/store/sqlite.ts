@@ -35,15 +35,19 @@ export const sqliteMigrations: Migrations = {
   '0026-grant-totals': { up: createTotals },
 };
 
-/** Keeps the number of grants by state: a count of a million rows would block the thread for half a second. */
-async function createTotals(db: Kysely<unknown>): Promise<void> {
-  const add = (row: 'new' | 'old', by: number) => sql`
+/** Returns the statement of a trigger that adds to the number of grants in the state of a row. */
+function addTotal(row: 'new' | 'old', by: number) {
+  return sql`
     insert into grant_totals values (${sql.raw(row)}.state, ${sql.raw(row)}.refreshable, ${sql.lit(by)})
     on conflict do update set total = total + ${sql.lit(by)};`;
+}
+
+/** Keeps the number of grants by state: a count of a million rows would block the thread for half a second. */
+async function createTotals(db: Kysely<unknown>): Promise<void> {
   const triggers = {
-    insert: add('new', 1),
-    delete: add('old', -1),
-    'update of state, refreshable': sql`${add('old', -1)} ${add('new', 1)}`,
+    insert: addTotal('new', 1),
+    delete: addTotal('old', -1),
+    'update of state, refreshable': sql`${addTotal('old', -1)} ${addTotal('new', 1)}`,
   };
   await sql`
     create table grant_totals (

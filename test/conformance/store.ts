@@ -58,17 +58,18 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       ...fields,
     });
 
+    const insertGrants = async (...fields: readonly Partial<GrantRecord>[]) => {
+      const records = fields.map((each, n) => grantRecord({ name: `grant-${n}`, ...each }));
+      await store.grants.insert(...records);
+      return records.map(({ id }) => id);
+    };
+
     describe('grant checks', () => {
       const day = 86_400_000;
-      const some = async (...fields: readonly Partial<GrantRecord>[]) => {
-        const records = fields.map((each, n) => grantRecord({ name: `grant-${n}`, ...each }));
-        await store.grants.insert(...records);
-        return records.map(({ id }) => id);
-      };
       const plain = { refreshable: false, expiresAt: null } as const;
 
       it('count grants by state, with those that ended by their token or by their policy', async () => {
-        const [, , , policed, both] = await some(
+        const [, , , policed, both] = await insertGrants(
           { ...plain },
           { ...plain, expiresAt: time },
           { state: 'expired', expiresAt: time - 1 },
@@ -88,7 +89,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       it('follow each write of a grant, also the removal with an agent', async () => {
         await store.agents.insert(agentRecord());
         await store.leases.insert(leaseRecord({ id: 'lease-1' }));
-        const [first, second] = await some({}, {}, { lease: 'lease-1' });
+        const [first, second] = await insertGrants({}, {}, { lease: 'lease-1' });
         const record = (await store.grants.get(first!))!;
         await store.grants.replace({ ...record, revision: 2, state: 'revoked', refreshable: false }, 1);
         await store.grants.remove(second!);
@@ -110,7 +111,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
 
       it('count the tokens that end within spans, and name the next end', async () => {
         expect(await store.grantChecks.endings(time, [10, 20])).toEqual({ counts: [0, 0], next: null });
-        await some(
+        await insertGrants(
           ...[0, 5, 10, 11, 20, 21].map((ms) => ({ ...plain, expiresAt: time + ms })),
           { expiresAt: time + 1 },
           { ...plain, state: 'revoked', expiresAt: time + 1 },
@@ -120,7 +121,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
 
       it('name grants with a reason, at most so many for each', async () => {
         const healthy = { ...plain, provider: 'other' };
-        const ids = await some(
+        const ids = await insertGrants(
           healthy,
           { ...healthy, state: 'reauth_required' },
           { ...healthy, expiresAt: time - 1 },
@@ -151,7 +152,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       });
 
       it('find the grants that a reference offers, and the references that exist', async () => {
-        const [id] = await some(
+        const [id] = await insertGrants(
           { name: 'github', user: 'bob', provider: 'github' },
           { name: 'second', user: 'bob', provider: 'github' },
           { name: 'first', user: 'alice', provider: 'github' },

@@ -8,13 +8,14 @@ import { sqliteUnderTest } from '../../support/sqlite-under-test.ts';
 const now = 1_750_000_000_000;
 const probe = { unreadable: () => Promise.resolve([]) };
 
+const list = () => Promise.reject(new Error('reads all rows'));
+
 /** A store whose methods that read whole tables fail, and that counts the grants that it returns. */
 async function countedStore(): Promise<{ readonly store: Store; readonly read: () => number }> {
   const subject = await sqliteUnderTest(() => now);
   onTestFinished(() => subject.cleanup());
   const { store } = subject;
   let read = 0;
-  const list = () => Promise.reject(new Error('reads all rows'));
   const grants: Store['grants'] = {
     ...store.grants,
     list,

@@ -12,12 +12,12 @@ test('no statement of the grant checks scans a table that grows with the grants'
   const store = await openSqliteStore(file, { now: () => 0 });
   onTestFinished(() => store.close());
   prepare.mockClear();
-  const { count, endings, concerning, offered, existing } = store.grantChecks;
-  await count(1);
-  await endings(1, [1]);
-  await concerning(1, { providers: ['github'], limit: 1 });
-  await offered('github', 1);
-  await existing(['github', 'work']);
+  const checks = store.grantChecks;
+  await checks.count(1);
+  await checks.endings(1, [1]);
+  await checks.concerning(1, { providers: ['github'], limit: 1 });
+  await checks.offered('github', 1);
+  await checks.existing(['github', 'work']);
   await store.activity.some(['id']);
   await store.grantPolicies.some(['id']);
   const texts = prepare.mock.calls.map(([text]) => text);
