@@ -337,9 +337,9 @@ describe('input that is not a credential', () => {
   });
 });
 
-describe('several credentials', () => {
-  const entries = (text: string) => readEntries(text, { now: () => 0 });
+const entries = (text: string) => readEntries(text, { now: () => 0 });
 
+describe('several credentials', () => {
   test.each([
     ['\uFEFF{"name":"a","value":"k1"}\r\n\n  {"name":"b","value":"k2"}\n', ['a', 'b']],
     [`[${' '.repeat(1_048_577)}{"name":"a","value":"k"}]`, ['a']],

@@ -7,13 +7,14 @@ import { tempFolder } from '../../support/temp-folder.ts';
 
 const everybody = { user: null };
 
+const of = (user: string) => grantRecord({ name: 'work', user, provider: 'acme' });
+const list = () => Promise.reject(new Error('All rows were read.'));
+
 /** A store with a grant `work` of three users, whose `list` of grants and leases rejects. */
 async function filled() {
   const real = await openSqliteStore(`${await tempFolder()}/store.db`, { now: () => 0 });
-  const of = (user: string) => grantRecord({ name: 'work', user, provider: 'acme' });
   const [alice, bob, own] = [of('alice'), of('bob'), of('default')];
   await real.grants.insert(alice, bob, own, grantRecord({ name: 'other', user: 'alice' }));
-  const list = () => Promise.reject(new Error('All rows were read.'));
   const store: Pick<Store, 'grants' | 'leases' | 'agents'> = {
     agents: real.agents,
     grants: { ...real.grants, list },
