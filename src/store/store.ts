@@ -255,7 +255,7 @@ export interface DueGrant {
 }
 
 /** Indexed times of the refresh schedule, in milliseconds since the epoch. */
-export interface RefreshTimesRecord {
+interface RefreshTimesRecord {
   /** Time at which the schedule reads the grant again; null: not until its credential is stored again. */
   readonly dueAt: number | null;
   /** Issue time of the last tokens, if the grant has a refresh token that may be used; otherwise null. */
