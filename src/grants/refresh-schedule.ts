@@ -21,8 +21,8 @@ import type { TokenSource } from './token-source.ts';
 
 /**
  * Background refreshes: of access tokens of grants in use before they end, and of refresh tokens before they
- * expire unused. The schedule reads the grants that are due in the next minutes, in pages, and sets the times;
- * the token source refreshes, once over all processes.
+ * expire unused. The schedule reads the grants that are due in the next minutes, in pages, and sets the
+ * times; the token source refreshes, once over all processes.
  */
 
 export interface RefreshSchedule {
@@ -245,7 +245,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     return store.grants.due({ ...query, provider, before: Math.floor(horizon - idleMs / 2) });
   }
 
-  /** Keeps a grant in memory if its refresh begins before `horizon`. Returns a new time for the store, or null. */
+  /** Keeps a grant in memory if its refresh begins before `horizon`. Returns a new time for the store. */
   async function take(
     { record, at, usedAt, endsAt }: DueGrant,
     horizon: number,

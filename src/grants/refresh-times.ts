@@ -30,7 +30,7 @@ export function isKept({ state, refreshable }: Pick<Grant, 'state' | 'refreshabl
   return refreshable && (state === 'active' || state === 'expired');
 }
 
-/** Returns the time since which a refresh token may be unused, in milliseconds since the epoch; null: none. */
+/** Returns the epoch milliseconds since which a refresh token may be unused; null: there is none. */
 export function refreshTokenSince(credential: Credential): number | null {
   return credential.type === 'oauth2' && credential.refreshToken !== null ? credential.obtainedAt : null;
 }
