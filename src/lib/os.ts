@@ -1,6 +1,6 @@
-import { readFileSync, type Stats } from 'node:fs';
+import { mkdirSync, readFileSync, type Stats, statSync } from 'node:fs';
 import { randomUUID } from 'node:crypto';
-import { link, mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
+import { link, open, readFile, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { isSystemError } from './errors.ts';
 
@@ -42,12 +42,38 @@ export async function syncFolder(folder: string): Promise<void> {
 }
 
 /**
+ * Creates a folder and its missing parents; throws the error of the system. `mkdir` of Node.js with `recursive`
+ * does not return below `/proc`, and reports ENOENT instead of EROFS.
+ *
+ * @returns whether the folder was created
+ */
+export function makeFolder(path: string, mode?: number): boolean {
+  const isFolder = () => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  try {
+    mkdirSync(path, mode);
+    return true;
+  } catch (error) {
+    if (isFolder()) return false;
+    const parent = dirname(path);
+    if (!isSystemError(error, 'ENOENT') || parent === path) throw error;
+    makeFolder(parent, mode);
+    try {
+      mkdirSync(path, mode);
+      return true;
+    } catch (second) {
+      if (!isFolder()) throw second;
+      return false;
+    }
+  }
+}
+
+/**
  * Creates a file, and its folder (0700) if missing. The file appears complete and durable, or not at all.
  * Unlike a rename, a link fails if the path exists: one process succeeds. Returns false if the file exists.
  */
 export async function createFile(path: string, content: string | Uint8Array, mode: number): Promise<boolean> {
   const draft = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(path), 0o700);
   try {
     {
       await using file = await open(draft, 'wx', mode);
@@ -73,7 +99,7 @@ export async function replaceFile(
   owner?: Pick<Stats, 'uid' | 'gid'>,
 ): Promise<void> {
   const draft = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(path), 0o700);
   try {
     {
       await using file = await open(draft, 'wx', 0o600);
