@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
-import { isPrivate } from '../lib/os.ts';
+import { isPrivate, makeFolder } from '../lib/os.ts';
 import { closeDatabase, openDatabase, sqliteCode } from '../lib/sqlite.ts';
 import { shellWord } from '../lib/text.ts';
 
@@ -154,7 +154,7 @@ export function prepareFolder(file: string): void {
   const folder = path.dirname(path.resolve(file));
   let stats: fs.Stats;
   try {
-    fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder, 0o700);
     stats = fs.statSync(folder);
   } catch (cause) {
     throw new SidekeyError('file_unwritable', `The folder of the audit log, ${folder}, cannot be made.`, {

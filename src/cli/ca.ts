@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import { chmod, mkdir, readFile } from 'node:fs/promises';
+import { chmod, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { certificatePem as pemOf } from '../ca/certificate.ts';
 import { writeTrustFiles } from '../clients/trust-files.ts';
@@ -11,6 +11,7 @@ import { exportCa, showCa } from '../operations/ca.ts';
 import { dateTime, relativeTime } from '../operations/format.ts';
 import { openOutputFile, type OutputFileOptions, unwritable } from './output-file.ts';
 import { inputInvalid, SidekeyError, systemCode } from '../lib/errors.ts';
+import { makeFolder } from '../lib/os.ts';
 import { shellQuoted } from '../lib/text.ts';
 
 export interface ExportOptions extends OutputFileOptions {
@@ -66,10 +67,11 @@ async function exportFolder(
   const folder = resolve(asked);
   // Programs of other containers run as other users. Somebody else may own the volume's folder.
   for (const each of [folder, join(folder, 'php')]) {
-    const made = await mkdir(each, { recursive: true }).catch((cause: unknown) => {
+    try {
+      if (makeFolder(each)) await chmod(each, 0o755);
+    } catch (cause) {
       throw unwritable(each, cause);
-    });
-    if (made !== undefined) await chmod(each, 0o755);
+    }
   }
   // Uses no variables of this user, because the programs run in other containers.
   const parent = { HOME: folder };

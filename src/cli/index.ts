@@ -267,7 +267,9 @@ function usageFailure(error: CommanderError, command: Command): CommanderError |
     case 'commander.excessArguments':
       return new SidekeyError('input_invalid', tooMany(command), { hint: keyHint(command) ?? hint });
     default:
-      return new SidekeyError('input_invalid', sentence(error.message), { hint });
+      return new SidekeyError('input_invalid', sentence(error.message), {
+        hint: isAddressOption(error) ? 'set proxy.listen in the config file: sidekey config edit' : hint,
+      });
   }
 }
 
@@ -284,6 +286,11 @@ function unknownCommand(command: Command, written = command.args[0] ?? ''): Side
   const choices = prefix === '' ? '.' : `. Commands of "${prefix.trim()}": ${names}.`;
   const message = `There is no ${named}${near === null ? choices : `; did you mean "${prefix}${near}"?`}`;
   return new SidekeyError('input_invalid', message, { hint: `${invocationOf(command)} --help` });
+}
+
+/** Reports whether an unknown option would set the address of the proxy. */
+function isAddressOption({ code, message }: CommanderError): boolean {
+  return code === 'commander.unknownOption' && /'--(?:port|host|listen|address|bind)[=']/.test(message);
 }
 
 function tooMany(command: Command): string {

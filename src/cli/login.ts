@@ -1,5 +1,5 @@
 import { hash, randomBytes } from 'node:crypto';
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { readReceiver } from '../config/scalar.ts';
@@ -71,7 +71,6 @@ export async function login(
       const { data: found } = answerSchema.safeParse(await answer.json().catch(() => null));
       if (found === undefined) throw noSidekey(host, answer);
       const saved: SavedLogin = { url, key: found.key, expires_at: found.expires_at };
-      await mkdir(dirname(file), { recursive: true, mode: 0o700 });
       await replaceFile(file, `${JSON.stringify(saved)}\n`, 0o600);
       return found;
     },

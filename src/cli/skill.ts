@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { door, packageRoot, packageText } from '../lib/package-files.ts';
@@ -9,6 +9,7 @@ import { displayName } from '../config/problem.ts';
 import { orMeant, shellWord } from '../lib/text.ts';
 import { exitCode } from '../lib/failures.ts';
 import { inputInvalid, isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
+import { makeFolder } from '../lib/os.ts';
 import type { Context } from './context.ts';
 
 export interface InstallOptions {
@@ -95,7 +96,7 @@ async function place(file: string, text: string, force: boolean): Promise<Placed
     });
     if (before === text) return 'same';
     if (before !== null && !force && !isUnchanged(before)) return 'kept';
-    await mkdir(dirname(file), { recursive: true });
+    makeFolder(dirname(file));
     await writeFile(file, text);
     return before === null ? 'written' : 'updated';
   } catch (cause) {

@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, realpath, rename, stat, unlink, writeFile } from 'node:fs/promises';
+import { readdir, readFile, realpath, rename, stat, unlink, writeFile } from 'node:fs/promises';
 import { isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
 import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
 import { machineRoots, pemBundle, pkcs12TrustStore } from '../ca/trust-bundle.ts';
 import { readRegularFile } from '../config/reload.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { makeFolder } from '../lib/os.ts';
 import { packageText, shippedFile } from '../lib/package-files.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import { javaRoots } from './java.ts';
@@ -61,7 +62,7 @@ export async function writeTrustFiles(
     hgrc: `[web]\ncacerts = ${bundleFile}\n`,
     'php/sidekey.ini': `curl.cainfo = ${iniText(bundleFile)}\nopenssl.cafile = ${iniText(bundleFile)}\n`,
   };
-  await makePrivate(join(folder, 'php'));
+  makePrivate(join(folder, 'php'));
   for (const [name, content] of Object.entries(wanted)) await writeWhole(join(folder, name), content);
   const apt = await aptSettings(parent, aptFile, bundleFile);
   if (apt !== null) await writeWhole(aptFile, apt);
@@ -108,10 +109,12 @@ function iniText(path: string): string {
   return path.includes("'") ? `"${path.replaceAll(/["\\]/g, '\\$&')}"` : `'${path}'`;
 }
 
-async function makePrivate(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true, mode: 0o700 }).catch((cause: unknown) => {
+function makePrivate(folder: string): void {
+  try {
+    makeFolder(folder, 0o700);
+  } catch (cause) {
     throw unwritable(folder, cause);
-  });
+  }
 }
 
 /** Writes a temporary file and renames it, so that readers see the old or the new file. */

@@ -1,9 +1,8 @@
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { isAbsolute, join, resolve, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { SidekeyError, systemCode } from '../lib/errors.ts';
-import { createFile } from '../lib/os.ts';
+import { obstacleOf, SidekeyError, systemCode } from '../lib/errors.ts';
+import { createFile, makeFolder } from '../lib/os.ts';
 import { embeddedText, packageText, shippedFile } from '../lib/package-files.ts';
 import { replaceScalar } from './yaml-splice.ts';
 
@@ -82,12 +81,12 @@ export async function ensureConfig(location: ConfigLocation, env: NodeJS.Process
   const { file, state } = location;
   const text = defaultConfigText(location, env);
   try {
-    if (state !== null) await mkdir(state, { recursive: true, mode: 0o700 });
+    if (state !== null) makeFolder(state, 0o700);
     return await createFile(file, text, 0o600);
   } catch (cause) {
     throw new SidekeyError(
       'file_unwritable',
-      `The config file ${file} cannot be made (${systemCode(cause)}).`,
+      `The config file ${file} cannot be made (${obstacleOf(cause)?.why ?? systemCode(cause)}).`,
       { hint: 'make its folder writable, or set SIDEKEY_HOME to one that is', cause },
     );
   }

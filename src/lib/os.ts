@@ -44,6 +44,7 @@ export async function syncFolder(folder: string): Promise<void> {
 /**
  * Creates a folder and its missing parents; throws the error of the system. `mkdir` of Node.js with `recursive`
  * does not return below `/proc`, and reports ENOENT instead of EROFS.
+<<<<<<< HEAD
  */
 export function makeFolder(path: string, mode?: number): void {
   const isFolder = () => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
@@ -51,13 +52,32 @@ export function makeFolder(path: string, mode?: number): void {
     mkdirSync(path, mode);
   } catch (error) {
     if (isFolder()) return;
+=======
+ *
+ * @returns whether the folder was created
+ */
+export function makeFolder(path: string, mode?: number): boolean {
+  const isFolder = () => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  try {
+    mkdirSync(path, mode);
+    return true;
+  } catch (error) {
+    if (isFolder()) return false;
+>>>>>>> w-eleven
     const parent = dirname(path);
     if (!isSystemError(error, 'ENOENT') || parent === path) throw error;
     makeFolder(parent, mode);
     try {
       mkdirSync(path, mode);
+<<<<<<< HEAD
     } catch (second) {
       if (!isFolder()) throw second;
+=======
+      return true;
+    } catch (second) {
+      if (!isFolder()) throw second;
+      return false;
+>>>>>>> w-eleven
     }
   }
 }

@@ -84,8 +84,9 @@ export const postgresMigrations: Migrations = {
   '0028-refresh-notices': {
     async up(db: Kysely<unknown>): Promise<void> {
       // Each write except those of `plan`, which change nothing that a process keeps.
+      await sql`drop trigger sidekey_tell on grants`.execute(db);
       await sql`
-        create or replace trigger sidekey_tell after insert or delete or update of sealed on grants
+        create trigger sidekey_tell after insert or delete or update of sealed on grants
         for each row execute function sidekey_tell_grant()
       `.execute(db);
     },

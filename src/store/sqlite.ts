@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { access, constants, type FileHandle, link, mkdir, open, rm, stat } from 'node:fs/promises';
+import { access, constants, type FileHandle, link, open, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { SQLInputValue } from 'node:sqlite';
 import {
@@ -11,7 +11,7 @@ import {
   type SqliteStatement,
 } from 'kysely';
 import { isSystemError, SidekeyError } from '../lib/errors.ts';
-import { isPrivate, isWritableByAll, syncFolder } from '../lib/os.ts';
+import { isPrivate, isWritableByAll, makeFolder, syncFolder } from '../lib/os.ts';
 import {
   closeDatabase,
   type Database,
@@ -340,7 +340,7 @@ async function create(path: string, options: SqliteFileOptions): Promise<void> {
   const folder = dirname(path);
   const draft = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}`);
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder, 0o700);
     await checkStoreFolder(folder);
     try {
       // SQLite creates the log files with the mode of the database.

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { type BigIntStats, closeSync, linkSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs';
+import { type BigIntStats, closeSync, linkSync, openSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join, parse, resolve } from 'node:path';
 import { isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
-import { isPrivate } from '../../lib/os.ts';
+import { isPrivate, makeFolder } from '../../lib/os.ts';
 import {
   closeDatabase,
   type Database,
@@ -226,7 +226,7 @@ function configure(database: Database): void {
 function create(path: string, busyTimeoutMs: number): void {
   const folder = dirname(path);
   const draft = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}`);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder, 0o700);
   try {
     // SQLite gives the log files the mode of the database.
     closeSync(openSync(draft, 'wx', 0o600));

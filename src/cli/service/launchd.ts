@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { markup } from '../../lib/html.ts';
+import { makeFolder } from '../../lib/os.ts';
 import { type Plan, runTool, type ServiceManager, tryRun } from './manager.ts';
 
 const label = 'dev.sidekey.proxy';
@@ -14,7 +15,7 @@ export function launchd(home: string, uid: number, env: NodeJS.ProcessEnv): Serv
 
   return {
     async install(plan) {
-      for (const folder of [dirname(file), dirname(log)]) await mkdir(folder, { recursive: true });
+      for (const folder of [dirname(file), dirname(log)]) makeFolder(folder);
       await writeFile(file, plistText(plan, log), { mode: 0o600 });
       // Not loaded yet, or loaded in an older form.
       await tryRun(['launchctl', 'bootout', `${domain}/${label}`], env);

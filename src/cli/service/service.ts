@@ -1,11 +1,11 @@
 import { existsSync, realpathSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, dirname, isAbsolute, join, sep } from 'node:path';
 import { machineFilesOf } from '../../config/store-place.ts';
 import { door, isExecutable } from '../../lib/package-files.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { exitCode } from '../../lib/failures.ts';
+import { makeFolder } from '../../lib/os.ts';
 import { pause, systemTimers } from '../../lib/timers.ts';
 import type { Context } from '../context.ts';
 import { isoTime, proxyUrl, relativeTime } from '../../operations/format.ts';
@@ -42,7 +42,7 @@ export async function installService(context: Context): Promise<void> {
     });
   }
   const variables = join(dirname(config.file), 'service.env');
-  await mkdir(dirname(machineFilesOf(config)), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(machineFilesOf(config)), 0o700);
   const files = await manager.install({
     command: [
       await lasting(process.execPath, env['PATH'] ?? ''),

@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SidekeyError } from '../../lib/errors.ts';
+import { makeFolder } from '../../lib/os.ts';
 import { type Plan, runTool, type ServiceManager, tryRun } from './manager.ts';
 
 const serviceUnit = 'sidekey.service';
@@ -26,7 +27,7 @@ export function systemd(folder: string, env: NodeJS.ProcessEnv): ServiceManager 
           },
         );
       }
-      await mkdir(units, { recursive: true });
+      makeFolder(units);
       await writeFile(files[0]!, socketText(plan));
       await writeFile(files[1]!, serviceText(plan));
       await control('daemon-reload');

@@ -1,14 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  closeSync,
-  fstatSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-} from 'node:fs';
+import { closeSync, fstatSync, mkdtempSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +8,7 @@ import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { SidekeyError, systemCode } from '../../lib/errors.ts';
 import { hintOf, remedy } from '../../lib/hint.ts';
+import { makeFolder } from '../../lib/os.ts';
 import { door, isExecutable } from '../../lib/package-files.ts';
 import { realPath } from '../../lib/paths.ts';
 import { runBounded } from '../../lib/programs.ts';
@@ -103,7 +96,7 @@ export function openRunFolder(): RunFolder {
   }
   const made = (name: string) => {
     const path = join(folder, name);
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeFolder(path, 0o700);
     return path;
   };
   return {

@@ -5,6 +5,7 @@ import { fileReferences, secretFiles } from '../../config/load.ts';
 import { locateConfig } from '../../config/locate.ts';
 import { machineFilesOf } from '../../config/store-place.ts';
 import { isSystemError, SidekeyError, systemCode } from '../../lib/errors.ts';
+import { makeFolder } from '../../lib/os.ts';
 import { packageRoot } from '../../lib/package-files.ts';
 import { isWithin, realPath, realPathMemo } from '../../lib/paths.ts';
 import { shellWord } from '../../lib/text.ts';
@@ -102,8 +103,7 @@ export function planOf(input: PlanInput): Plan {
   const secrets = [...secretFiles(config), ...(input.files ?? [])];
   const hideable = [...new Set([...sidekeyPlaces, ...secrets.map(realPath)])].filter(isHideable);
   // What the proxy makes later would be seen in a folder that is not there yet.
-  for (const path of hideable)
-    if (path === config.ca.directory) mkdirSync(path, { recursive: true, mode: 0o700 });
+  for (const path of hideable) if (path === config.ca.directory) makeFolder(path, 0o700);
   const exception = [...shown, ...write, ...sockets].find((path) =>
     hideable.some((each) => isWithin(path, each)),
   );
@@ -227,7 +227,7 @@ const sharedFolders: ReadonlySet<string> = new Set(
 function create(path: string, from: string | undefined): void {
   // An earlier command may have left a link that leads nowhere.
   if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) return;
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(path), 0o700);
   if (from === undefined) mkdirSync(path, { mode: 0o700 });
   else if (existsSync(from)) writeFileSync(path, readFileSync(from), { mode: 0o600, flag: 'wx' });
 }

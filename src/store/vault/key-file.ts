@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto';
-import { mkdir, open, realpath, stat } from 'node:fs/promises';
+import { open, realpath, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isSystemError, SidekeyError } from '../../lib/errors.ts';
 import {
@@ -7,6 +7,7 @@ import {
   isPrivateFile,
   isReplaceableByAll,
   isWritableByAll,
+  makeFolder,
   replaceFile,
   syncFolder,
 } from '../../lib/os.ts';
@@ -95,7 +96,7 @@ export function writePrivateFile(path: string, text: string): Promise<void> {
 async function written<T>(path: string, write: (folder: string) => Promise<T>): Promise<T> {
   const folder = dirname(path);
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder, 0o700);
     await checkFolders(path);
     return await write(folder);
   } catch (cause) {

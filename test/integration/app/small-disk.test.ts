@@ -78,14 +78,16 @@ test.skipIf(!canMount)('commands on a read-only file system name it, and not per
   const at = await home();
   await at.grant('work', { type: 'api_key', value: 'key-0123456789' });
   const script = `mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" || exit 99
-    for word in status 'grant list' start; do "$@" $word; done 2>&1`;
+    for word in status 'grant list' start; do "$@" $word; done 2>&1
+    SIDEKEY_HOME="$0/new" "$1" "$2" start 2>&1`;
   const words = [process.execPath, program, '--config', at.configFile];
   const { stdout } = spawnSync('unshare', ['-rm', 'sh', '-c', script, at.at('.'), ...words], {
     encoding: 'utf8',
     cwd: at.folder,
     env: { PATH: process.env['PATH'], HOME: at.folder },
   });
-  expect(stdout.match(/its file system is read-only/g)).toHaveLength(3);
+  expect(stdout.match(/its file system is read-only/g)).toHaveLength(4);
+  expect(stdout).toMatch(/The config file .*new\/config\/sidekey.yaml cannot be made/);
   expect(stdout).toContain('→ mount it writable again');
   expect(stdout).not.toMatch(/chmod|chown|away|Internal error/);
 });

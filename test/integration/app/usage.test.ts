@@ -63,6 +63,16 @@ describe('the command line', () => {
     [['provider', 'show'], "Missing required argument 'provider'.", 'sidekey provider show --help'],
     [['grant', 'list', '--jsn'], "Unknown option '--jsn'; did you mean --json?", 'sidekey grant list --help'],
     [
+      ['start', '--port', '9000'],
+      "Unknown option '--port'.",
+      'set proxy.listen in the config file: sidekey config edit',
+    ],
+    [
+      ['start', '--listen=0.0.0.0:9000'],
+      "Unknown option '--listen'.",
+      'set proxy.listen in the config file: sidekey config edit',
+    ],
+    [
       ['agent', 'rotate', 'ci', '--overlap', '1x'],
       '--overlap is not a duration: a number and a unit, such as 90s, 15m, 8h, 30d or 2w, up to ten years.',
       'sidekey agent rotate --help',

@@ -129,6 +129,14 @@ describe('a missing config', () => {
     const location = locateConfig({ ...here, env: { SIDEKEY_HOME: join(home, 'a') } });
     await expect(ensureConfig(location, {})).rejects.toMatchObject({ code: 'file_unwritable' });
   });
+
+  test.skipIf(process.platform !== 'linux')('is refused below /proc (Linux only)', async () => {
+    const location = locateConfig({ ...here, env: { SIDEKEY_HOME: '/proc/x' } });
+    await expect(ensureConfig(location, {})).rejects.toMatchObject({
+      code: 'file_unwritable',
+      message: 'The config file /proc/x/config/sidekey.yaml cannot be made (ENOENT).',
+    });
+  });
 });
 
 describe('the text of a new config', () => {
