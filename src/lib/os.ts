@@ -44,15 +44,6 @@ export async function syncFolder(folder: string): Promise<void> {
 /**
  * Creates a folder and its missing parents; throws the error of the system. `mkdir` of Node.js with `recursive`
  * does not return below `/proc`, and reports ENOENT instead of EROFS.
-<<<<<<< HEAD
- */
-export function makeFolder(path: string, mode?: number): void {
-  const isFolder = () => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
-  try {
-    mkdirSync(path, mode);
-  } catch (error) {
-    if (isFolder()) return;
-=======
  *
  * @returns whether the folder was created
  */
@@ -63,21 +54,15 @@ export function makeFolder(path: string, mode?: number): boolean {
     return true;
   } catch (error) {
     if (isFolder()) return false;
->>>>>>> w-eleven
     const parent = dirname(path);
     if (!isSystemError(error, 'ENOENT') || parent === path) throw error;
     makeFolder(parent, mode);
     try {
       mkdirSync(path, mode);
-<<<<<<< HEAD
-    } catch (second) {
-      if (!isFolder()) throw second;
-=======
       return true;
     } catch (second) {
       if (!isFolder()) throw second;
       return false;
->>>>>>> w-eleven
     }
   }
 }
