@@ -36,9 +36,7 @@ async function allowRemedy(
   const host = authorityText(authority);
   const isPlain = authority.scheme === 'http';
   const allow = remedy('domain.allow', { host, grant: reference, allow_plain_http: isPlain || undefined });
-  const [grant] = (await services.grants.find(reference, scopeFor(reference, caller))).filter(
-    caller.reaches,
-  );
+  const [grant] = (await services.grants.find(reference, scopeFor(reference, caller))).filter(caller.reaches);
   const provider = grant && config.provider(grant.provider);
   const audience = provider?.audience.map(parsePattern).filter(isPattern) ?? [];
   if (matchesAnyPattern(audience, authority)) return allow;
