@@ -92,7 +92,10 @@ export async function run(argv: readonly string[], host: Host = process): Promis
   }
 }
 
-/** @throws SidekeyError `input_invalid` if the working folder was removed: relative paths have no meaning there */
+/**
+ * @throws SidekeyError `input_invalid` if the working folder was removed: relative paths have no meaning
+ * there
+ */
 function assertFolder(): void {
   try {
     process.cwd();

@@ -1,6 +1,8 @@
 import type { Grant } from './grant.ts';
 
-/** Grants by the references of requests and domain entries. The cost of a call does not depend on the others. */
+/**
+ * Grants by the references of requests and domain entries. The cost of a call does not depend on the others.
+ */
 export interface GrantIndex {
   /**
    * Returns the grants that requests can choose by a reference: the most exact matches of each user, an ID

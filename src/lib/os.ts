@@ -42,8 +42,8 @@ export async function syncFolder(folder: string): Promise<void> {
 }
 
 /**
- * Creates a folder and its missing parents; throws the error of the system. `mkdir` of Node.js with `recursive`
- * does not return below `/proc`, and reports ENOENT instead of EROFS.
+ * Creates a folder and its missing parents; throws the error of the system. `mkdir` of Node.js with
+ * `recursive` does not return below `/proc`, and reports ENOENT instead of EROFS.
  *
  * @returns whether the folder was created
  */

@@ -1,6 +1,6 @@
 /**
- * Maps items with at most `atOnce` calls at a time. After a failure, starts no further call, waits for those in
- * progress, and rejects with the error of the first item that failed, in the order of the items.
+ * Maps items with at most `atOnce` calls at a time. After a failure, starts no further call, waits for those
+ * in progress, and rejects with the error of the first item that failed, in the order of the items.
  */
 export async function pooled<T, R>(
   items: readonly T[],

@@ -42,7 +42,9 @@ function addTotal(row: 'new' | 'old', by: number) {
     on conflict do update set total = total + ${sql.lit(by)};`;
 }
 
-/** Keeps the number of grants by state: a count of a million rows would block the thread for half a second. */
+/**
+ * Keeps the number of grants by state: a count of a million rows would block the thread for half a second.
+ */
 async function createTotals(db: Kysely<unknown>): Promise<void> {
   const triggers = {
     insert: addTotal('new', 1),

@@ -212,7 +212,9 @@ interface GrantChecks {
     at: number,
     choice: { readonly providers: readonly string[]; readonly limit: number },
   ): Promise<string[]>;
-  /** Returns up to `limit` of the grants that requests can choose by a reference, ordered by name, then user. */
+  /**
+   * Returns up to `limit` of the grants that requests can choose by a reference, ordered by name, then user.
+   */
   offered(reference: string, limit: number): Promise<readonly Grant[]>;
   /** Returns which of the texts are the ID, the name or the provider of a grant. */
   existing(references: readonly string[]): Promise<ReadonlySet<string>>;

@@ -1,6 +1,6 @@
 /**
- * `npm run scale:figures -- 1000000`: what stored grants cost, with 100 and with so many of them, in SQLite and in
- * PostgreSQL. Each figure comes from a process of its own, which serves real requests.
+ * `npm run scale:figures -- 1000000`: what stored grants cost, with 100 and with so many of them, in SQLite
+ * and in PostgreSQL. Each figure comes from a process of its own, which serves real requests.
  */
 import { execFile } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';

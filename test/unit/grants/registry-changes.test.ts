@@ -37,7 +37,10 @@ async function twoProcesses() {
   return [await startProcess(database), await startProcess(database), database] as const;
 }
 
-/** Waits for the given number of changes, and forgets the reads. An added grant is two: the grant and its names. */
+/**
+ * Waits for the given number of changes, and forgets the reads. An added grant is two: the grant and its
+ * names.
+ */
 async function settled(
   { store, registry, reads }: Awaited<ReturnType<typeof startProcess>>,
   changes: number,
