@@ -305,9 +305,11 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     if (coming === null || atEndpoint?.has(id) === true) return Infinity;
     const at = Math.max(momentOf(entry, coming.span, time), endOfHold(entry, time));
     if (at > time) return at;
-    if (atEndpoint !== undefined && atEndpoint.size >= maxAtOnce)
-      waiting.set(endpoint, [...(waiting.get(endpoint) ?? []), entry]);
-    else begin(entry, coming.why === 'ahead' ? 'due' : 'even if fresh');
+    if (atEndpoint !== undefined && atEndpoint.size >= maxAtOnce) {
+      const others = waiting.get(endpoint);
+      if (others === undefined) waiting.set(endpoint, [entry]);
+      else others.push(entry);
+    } else begin(entry, coming.why === 'ahead' ? 'due' : 'even if fresh');
     return Infinity;
   }
 
