@@ -179,10 +179,10 @@ const none: readonly string[] = [];
 /** Returns the selected grant of a request. @throws SidekeyError `grant_missing`, `grant_ambiguous` */
 export function grantOf({ candidates, caller, config, facts }: Request, { grant }: GrantDecision): Grant {
   if (candidates === null) throw new Error('policy gives a request a grant that the map does not offer');
-  const { selected } = candidates;
+  const { selected, candidates: offered } = candidates;
   if (selected.kind !== 'selected') {
     const host = authorityText(facts.authority);
-    throw unselected(selected, { grant, host }, caller, config.provider);
+    throw unselected(selected, { grant, host, offered }, caller, config.provider);
   }
   return selected.grant;
 }

@@ -9,6 +9,7 @@ import type { RequestHead } from './http/head.ts';
 import type { InterceptedTunnel } from './http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { connectNamed, hintOf, remedy } from '../lib/hint.ts';
+import { orMeant } from '../lib/text.ts';
 import {
   type AbsoluteTarget,
   type Authority,
@@ -225,10 +226,18 @@ function selectFor(
   return { kind: 'missing', ...(users.length === 0 ? {} : { users: [...new Set(users)] }) };
 }
 
+/** The reference of an entry, and what a refusal may name of it. */
+interface SelectedFrom {
+  readonly grant: string;
+  readonly host?: string | null;
+  /** Grants of the reference that the caller may use. */
+  readonly offered?: readonly Grant[];
+}
+
 /** Returns the refusal of a request for which no grant, or no single one, is selected. */
 export function unselected(
   selected: Exclude<Selected, { kind: 'selected' }>,
-  { grant: reference, host = null }: { readonly grant: string; readonly host?: string | null },
+  { grant: reference, host = null, offered = [] }: SelectedFrom,
   { agent, lease, selectors: { grant, user } }: Pick<GrantSelector, 'agent' | 'lease' | 'selectors'>,
   provider: (name: string) => Provider | undefined,
 ): SidekeyError {
@@ -251,7 +260,11 @@ export function unselected(
     const allow = beyond === '' ? '' : remedy('domain.allow', { host, grant });
     const missing = allow === '' ? add : hintOf`${allow} (or, where there is none yet: ${add})`;
     const whose = agent === null ? '' : ` for the agent ${agent}${lease === null ? '' : ' under this lease'}`;
-    return new SidekeyError('grant_missing', `There is no grant ${wanted}${beyond}${whose}.`, {
+    const meant = orMeant(
+      grant ?? reference,
+      offered.map(({ name }) => name),
+    );
+    return new SidekeyError('grant_missing', `There is no grant ${wanted}${beyond}${whose}${meant}`, {
       hint: hintOf`${agent === null ? missing : hintOf`${allow}${allow === '' ? '' : ', and '}${bind} (or, where there is none yet: ${add})`}; ${howToPropose}`,
     });
   }
