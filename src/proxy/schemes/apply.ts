@@ -104,7 +104,7 @@ function wrongAudience(
   return refused(
     `Wrong audience: the credential of this grant may go to ${sealed.audience.join(', ') || 'no host'}, not to ${host}.`,
     owner === undefined
-      ? 'add the host to the audience of the provider'
+      ? `add ${host} to the audience of the provider, under "providers" in the config file: sidekey config edit`
       : audienceRemedy(owner.grant, sealed, host, owner.provider),
   );
 }
