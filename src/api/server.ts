@@ -32,6 +32,8 @@ interface AdminParts extends ApprovalRouteParts {
   readonly service?: ServiceHandler | undefined;
   /** Certificate of the server; absent: no TLS. */
   readonly tls?: CertificateFiles | undefined;
+  /** Returns the URL of the proxy, for programs that use this server as one. */
+  readonly proxyUrl: () => string;
 }
 
 /** Handles a request, and emits `authenticated` on it when the caller is identified. Never rejects. */
@@ -85,6 +87,13 @@ export async function createAdminServer(parts: AdminParts): Promise<AdminServer>
     const isTooLarge = error.code === 'HPE_HEADER_OVERFLOW';
     const sentence = isTooLarge ? 'The head of the request is larger than 1 MiB.' : undefined;
     refuseOn(client, new SidekeyError('bad_request', sentence));
+  });
+  server.on('connect', (_request, client) => {
+    const sentence = 'This port serves the dashboard and the API, and is not the proxy.';
+    refuseOn(
+      client,
+      new SidekeyError('bad_request', sentence, { hint: `set HTTPS_PROXY to ${parts.proxyUrl()}` }),
+    );
   });
   server.on('connection', (socket) => {
     if (!places.admit(socket)) socket.destroy();

@@ -11,6 +11,7 @@ import { accountOf } from '../domain/credential.ts';
 import type { LoginExchange, LoginOutcome } from '../grants/keep-login.ts';
 import type { Log } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
+import { proxyUrl } from '../operations/format.ts';
 import { answerMs } from '../proxy/policy/limits.ts';
 import type { Redirection } from '../proxy/transparent.ts';
 import type { Entry, openEntry } from '../proxy/entry.ts';
@@ -98,6 +99,7 @@ export async function openApprovalService(
       timers: systemTimers,
       service,
       tls: admin.tls ?? undefined,
+      proxyUrl: () => proxyUrl(config().proxy.listen),
     });
     const { host, port } = await pages.listen(admin.listen.host, admin.listen.port);
     listensOn = port;

@@ -66,6 +66,12 @@ export function unreadable(at: string, cause: unknown): SidekeyError {
   );
 }
 
+function irregular(at: string): SidekeyError {
+  return new SidekeyError('audit_unavailable', `The audit log ${at} is not a regular file.`, {
+    hint: 'Set audit.file in the config to the path of a file.',
+  });
+}
+
 /** Returns the size of the log in bytes, rotated files included. */
 export function logBytes(file: string): number {
   const paths = [...rotatedFiles(file).map((rotated) => rotated.path), file];
@@ -110,6 +116,8 @@ export interface LogSource {
  * Lists the files of the log, oldest first. Sizes are consistent while writers append and rotate: if a line
  * is included, so are all earlier lines of its chain. Sizes are read from the newest file to the oldest, and
  * a writer never returns to an older file.
+ *
+ * @throws SidekeyError `audit_unavailable` for a path that cannot be followed, or is no regular file
  */
 export function snapshotLog(file: string): LogSource[] {
   const current = sourceAt({ path: file, number: 0, packed: false });
@@ -123,8 +131,9 @@ export function snapshotLog(file: string): LogSource[] {
 
 function sourceAt({ path: at, number, packed }: RotatedFile): LogSource | undefined {
   const stats = statOf(at);
+  if (stats === undefined) return undefined;
   // Opening a pipe would block until its other end opens.
-  if (stats === undefined || !stats.isFile()) return undefined;
+  if (!stats.isFile()) throw irregular(at);
   return { path: at, size: packed ? Infinity : Number(stats.size), id: fileId(stats) ?? '', number, packed };
 }
 
@@ -176,13 +185,11 @@ export function prepareFolder(file: string): void {
 
 /**
  * Refuses a log file that other users may read or write.
- * @throws SidekeyError `permissions_unsafe`; `file_unwritable` if it is no regular file.
+ * @throws SidekeyError `permissions_unsafe`; `audit_unavailable` if it is no regular file.
  */
 export function checkLogFile(file: string, stats: fs.Stats): void {
   if (!stats.isFile()) {
-    throw new SidekeyError('file_unwritable', `The audit log ${file} is not a regular file.`, {
-      hint: 'Set audit.file in the config to the path of a file.',
-    });
+    throw irregular(file);
   }
   if (!isOwn(stats)) {
     throw new SidekeyError('permissions_unsafe', `The audit log ${file} belongs to another user.`, {

@@ -523,7 +523,7 @@ const accessCommands: readonly CommandRow[] = [
   },
   {
     name: 'person',
-    summary: 'manage the people who sign in at the pages',
+    summary: 'manage the people who sign in at the dashboard',
     loadCommands: async () => (await import('./person.ts')).personCommands,
   },
   {

@@ -288,7 +288,12 @@ function unknownCommand(command: Command, written = command.args[0] ?? ''): Side
   const names = command.commands.map((each) => each.name()).join(', ');
   const choices = prefix === '' ? '.' : `. Commands of "${prefix.trim()}": ${names}.`;
   const message = `There is no ${named}${near === null ? choices : `; did you mean "${prefix}${near}"?`}`;
-  return new SidekeyError('input_invalid', message, { hint: `${invocationOf(command)} --help` });
+  const isDashboard = prefix === '' && /^(?:open|dashboard|ui|web|pages)$/.test(written);
+  return new SidekeyError('input_invalid', message, {
+    hint: isDashboard
+      ? 'the dashboard is a web page: sidekey person link NAME prints an address that signs in (create the person first: sidekey person create NAME)'
+      : `${invocationOf(command)} --help`,
+  });
 }
 
 /** Reports whether an unknown option would set the address of the proxy. */

@@ -45,6 +45,8 @@ export async function login(
   const earlier = await readLogin(file);
   const url = serverUrl(address ?? earlier?.url);
   const { host } = new URL(url);
+  // Before a browser opens: a gateway may answer any status.
+  await send(url, { method: 'HEAD', redirect: 'manual', signal: AbortSignal.timeout(10_000) });
   const verifier = randomBytes(32).toString('base64url');
   const state = randomBytes(32).toString('base64url');
   const waiting = startConsentTimeout(timeoutOf(timeout, defaultTimeoutMs), systemTimers);
@@ -151,20 +153,21 @@ function serverUrl(address: string | undefined): string {
   });
 }
 
-/** @throws SidekeyError `upstream_unreachable`, `api_auth_required`, `provider_refused` */
-async function ask(url: string, path: string, init: RequestInit): Promise<Response> {
-  const { host } = new URL(url);
-  const answer = await fetch(url + path, {
-    ...init,
-    redirect: 'error',
-    signal: AbortSignal.timeout(30_000),
-  }).catch((cause: unknown) => {
+/** @throws SidekeyError `upstream_unreachable` */
+function send(url: string, init: RequestInit): Promise<Response> {
+  return fetch(url, init).catch((cause: unknown) => {
     const code = cause instanceof Error && cause.cause !== undefined ? ` (${systemCode(cause.cause)})` : '';
-    throw new SidekeyError('upstream_unreachable', `${host} does not answer${code}.`, {
+    throw new SidekeyError('upstream_unreachable', `${new URL(url).host} does not answer${code}.`, {
       hint: 'check the address, and NODE_EXTRA_CA_CERTS for a CA of your own',
       cause,
     });
   });
+}
+
+/** @throws SidekeyError `upstream_unreachable`, `api_auth_required`, `provider_refused` */
+async function ask(url: string, path: string, init: RequestInit): Promise<Response> {
+  const { host } = new URL(url);
+  const answer = await send(url + path, { ...init, redirect: 'error', signal: AbortSignal.timeout(30_000) });
   if (answer.ok) return answer;
   if (answer.status === 401) {
     throw new SidekeyError(

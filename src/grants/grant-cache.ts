@@ -16,6 +16,8 @@ export interface GrantCache {
    * the same array while they are unchanged. A promise if some must be read.
    */
   find(reference: string, scope: GrantScope | null): readonly Grant[] | Promise<readonly Grant[]>;
+  /** Returns the first 2,000 grants of a reference, of all users. As `find`. */
+  first(reference: string): readonly Grant[] | Promise<readonly Grant[]>;
   /** Returns a grant, or null; undefined if it must be read. */
   peek(id: string): OpenedGrant | null | undefined;
   /** Returns a grant that is not older than this call, or null. */
@@ -50,6 +52,8 @@ interface Reading {
 const entryBytes = 1_500;
 /** Bytes of a list, and of each grant in it. */
 const listBytes = 300;
+/** Grants of a reference that are searched for all users. */
+const firstGrants = 2_000;
 
 /** @param maxBytes approximate bound of the memory */
 export function createGrantCache(
@@ -105,7 +109,7 @@ export function createGrantCache(
 
   function forgetNames({ name, user, provider }: GrantNames): void {
     for (const reference of [name, provider]) {
-      for (const key of [listKey(reference, user), listKey(reference, null)]) {
+      for (const key of [listKey(reference, user), listKey(reference, null), firstKey(reference)]) {
         lists.delete(key);
         for (const reading of readings.values()) reading.lists.add(key);
       }
@@ -200,7 +204,13 @@ export function createGrantCache(
   }
 
   function keepList(key: string, records: readonly GrantRecord[]): List {
-    const grants = records.map((record) => keepEntry(record.id, record).stored!.grant);
+    return keepGrants(
+      key,
+      records.map((record) => keepEntry(record.id, record).stored!.grant),
+    );
+  }
+
+  function keepGrants(key: string, grants: readonly Grant[]): List {
     const list = { grants: Object.freeze(grants), generation };
     lists.set(key, list);
     // A list that is larger than the bound was not kept.
@@ -226,6 +236,20 @@ export function createGrantCache(
     return some.length === 1 && ids.length === 0
       ? some[0]!.grants
       : join(reference, scope, parts as readonly (List | Entry)[]);
+  }
+
+  function first(reference: string): readonly Grant[] | Promise<readonly Grant[]> {
+    follow();
+    const key = firstKey(reference);
+    const list = current(lists.get(key));
+    if (list !== undefined) return list.grants;
+    if (!isName(reference)) return noGrants.grants;
+    return readOnce(
+      [key],
+      () => store.grants.find({ reference, limit: firstGrants }),
+      // Without their credentials: few of them are used.
+      (records) => keepGrants(key, records.map(grantOf)),
+    ).then(({ grants }) => grants);
   }
 
   async function readParts(
@@ -278,6 +302,7 @@ export function createGrantCache(
 
   return {
     find,
+    first,
     peek,
     async open(id) {
       const opened = peek(id);
@@ -302,6 +327,10 @@ const noGrants: List = { grants: [], generation: 0 };
 /** Names and IDs contain neither NUL nor line breaks. */
 function listKey(reference: string, user: string | null): string {
   return user === null ? `\0${reference}` : `${reference}\n${user}`;
+}
+
+function firstKey(reference: string): string {
+  return `\x01${reference}`;
 }
 
 /** Returns the grant with the credential that an earlier entry opened; null: that has another seal. */

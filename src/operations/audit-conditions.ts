@@ -72,7 +72,8 @@ function grantIds(reference: string, grants: readonly Grant[]): ReadonlySet<stri
   if (/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(reference)) {
     return new Set([reference.toLowerCase()]);
   }
-  throw new SidekeyError('grant_missing', `There is no grant ${reference}.`, {
+  const names = grants.map(({ name }) => name);
+  throw new SidekeyError('grant_missing', `There is no grant ${reference}${orMeant(reference, names)}`, {
     hint: hintOf`${remedy('grant.list')}; for a removed grant, give its ID`,
   });
 }

@@ -242,7 +242,7 @@ export class Explanation {
       agents: { identify: () => this.#identify() },
       grants: {
         find: (reference) => Promise.resolve(grants.filter((it) => matches(it, reference))),
-        async *pages() {},
+        first: () => [],
       },
       tokens: {
         peek: () => null,

@@ -152,12 +152,16 @@ async function judge(request: Request): Promise<Decision> {
     const shows = shown.length === 0 ? undefined : showsGrant(shown, caller, services.placeholders);
     const scope = scopeFor(grant, caller);
     const near = await services.grants.find(grant, scope);
-    candidates =
+    const ofOwn =
       shows === undefined ? plan.offer(near, domain, caller) : offerOf(near, domain, { ...caller, shows });
-    if (candidates.selected.kind === 'missing' && scope !== null && caller.selectors.user === null) {
-      const named = await withOthers(near, grant, services.grants, shows);
-      candidates = offerOf(named, domain, { ...caller, shows });
-    }
+    const isFound =
+      shows === undefined
+        ? ofOwn.selected.kind !== 'missing'
+        : near.some((each) => caller.reaches(each) && shows(each));
+    candidates =
+      isFound || scope === null || caller.selectors.user !== null
+        ? ofOwn
+        : offerOf(await withOthers(near, grant, services.grants), domain, { ...caller, shows });
   }
   const grantLabels = candidates?.ruled === true ? await labelsOf(caller, candidates) : none;
   const selected = candidates?.selected.kind === 'selected' ? candidates.selected.grant : null;
@@ -179,10 +183,10 @@ const none: readonly string[] = [];
 /** Returns the selected grant of a request. @throws SidekeyError `grant_missing`, `grant_ambiguous` */
 export function grantOf({ candidates, caller, config, facts }: Request, { grant }: GrantDecision): Grant {
   if (candidates === null) throw new Error('policy gives a request a grant that the map does not offer');
-  const { selected } = candidates;
+  const { selected, candidates: offered } = candidates;
   if (selected.kind !== 'selected') {
     const host = authorityText(facts.authority);
-    throw unselected(selected, { grant, host }, caller, config.provider);
+    throw unselected(selected, { grant, host, offered }, caller, config.provider);
   }
   return selected.grant;
 }

@@ -10,6 +10,7 @@ import type { RequestHead } from './http/head.ts';
 import type { InterceptedTunnel } from './http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { connectNamed, hintOf, remedy } from '../lib/hint.ts';
+import { orMeant } from '../lib/text.ts';
 import {
   type AbsoluteTarget,
   type Authority,
@@ -153,24 +154,14 @@ export function offerOf(
   };
 }
 
-/**
- * Returns the grants of a reference with others that `find` left out for its scope: the first ones, for a
- * refusal or a list, and all whose placeholder is shown.
- */
+/** Returns grants with others of their reference, which `find` left out for its scope. */
 export async function withOthers(
   near: readonly Grant[],
   reference: string,
-  grants: Pick<Registry, 'pages'>,
-  shows?: GrantSelector['shows'],
+  grants: Pick<Registry, 'first'>,
 ): Promise<readonly Grant[]> {
-  const all = new Map(near.map((grant) => [grant.id, grant]));
-  let isFirst = true;
-  for await (const page of grants.pages(reference)) {
-    for (const grant of page) if (isFirst || shows?.(grant) === true) all.set(grant.id, grant);
-    if (shows === undefined) break;
-    isFirst = false;
-  }
-  return [...all.values()];
+  const others = await grants.first(reference);
+  return [...new Map([...near, ...others].map((grant) => [grant.id, grant])).values()];
 }
 
 /** Returns the grants with a place among which a caller selects by a reference; null: any. */
@@ -228,10 +219,18 @@ function selectFor(
   return { kind: 'missing', ...(users.length === 0 ? {} : { users: [...new Set(users)] }) };
 }
 
+/** The reference of an entry, and what a refusal may name of it. */
+interface SelectedFrom {
+  readonly grant: string;
+  readonly host?: string | null;
+  /** Grants of the reference that the caller may use. */
+  readonly offered?: readonly Grant[];
+}
+
 /** Returns the refusal of a request for which no grant, or no single one, is selected. */
 export function unselected(
   selected: Exclude<Selected, { kind: 'selected' }>,
-  { grant: reference, host = null }: { readonly grant: string; readonly host?: string | null },
+  { grant: reference, host = null, offered = [] }: SelectedFrom,
   { agent, lease, selectors: { grant, user } }: Pick<GrantSelector, 'agent' | 'lease' | 'selectors'>,
   provider: (name: string) => Provider | undefined,
 ): SidekeyError {
@@ -254,7 +253,11 @@ export function unselected(
     const allow = beyond === '' ? '' : remedy('domain.allow', { host, grant });
     const missing = allow === '' ? add : hintOf`${allow} (or, where there is none yet: ${add})`;
     const whose = agent === null ? '' : ` for the agent ${agent}${lease === null ? '' : ' under this lease'}`;
-    return new SidekeyError('grant_missing', `There is no grant ${wanted}${beyond}${whose}.`, {
+    const meant = orMeant(
+      grant ?? reference,
+      offered.map(({ name }) => name),
+    );
+    return new SidekeyError('grant_missing', `There is no grant ${wanted}${beyond}${whose}${meant}`, {
       hint: hintOf`${agent === null ? missing : hintOf`${allow}${allow === '' ? '' : ', and '}${bind} (or, where there is none yet: ${add})`}; ${howToPropose}`,
     });
   }

@@ -58,7 +58,7 @@ describe('an audit log that cannot be written', () => {
     const folder = join(dirname(file), 'folder');
     fs.mkdirSync(folder);
     await expect(openLog(folder)).rejects.toMatchObject({
-      code: 'file_unwritable',
+      code: 'audit_unavailable',
       message: expect.stringContaining(folder) as string,
     });
   });
@@ -67,7 +67,7 @@ describe('an audit log that cannot be written', () => {
     const file = await newLogFile();
     execFileSync('mkfifo', ['-m', '600', file]);
     await expect(openLog(file)).rejects.toMatchObject({
-      code: 'file_unwritable',
+      code: 'audit_unavailable',
       message: `The audit log ${file} is not a regular file.`,
     });
   });

@@ -2,12 +2,14 @@ import type { IncomingMessage } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { exitCode } from '../../lib/failures.ts';
 import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
-import { withHint } from '../../lib/hint.ts';
+import { type Hint, hintOf, hintText, remedy, withHint } from '../../lib/hint.ts';
+import { replaceRemedy } from '../../grants/token-result.ts';
 import { createDomainMap } from '../../proxy/policy/domain-map.ts';
 import { explainRequest } from '../../operations/explain.ts';
 import { ask, chunksOf, envelopeOf, wholeBody } from '../../operations/proxied-request.ts';
 import { parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
-import type { Answer } from '../../proxy/upstream/through-proxy.ts';
+import type { Recorded } from '../../operations/request-rights.ts';
+import type { Answer, Hop } from '../../proxy/upstream/through-proxy.ts';
 import type { Context } from '../context.ts';
 import { perform } from '../operation-command.ts';
 import { openOutputFile, refuseExisting, unwritable } from '../output-file.ts';
@@ -15,22 +17,41 @@ import { onInterrupt } from '../terminal.ts';
 import { type FetchOptions, readQuestion } from './request.ts';
 import { openEndpoint, type ProxyEndpoint } from './send.ts';
 
-/** Names the entry of the map that almost covers the host of a request, if the config has one. */
+/** Returns the next step after a 401: to replace the credential that was sent, or to see why none was. */
+async function unauthorizedHint(
+  context: Context,
+  { method, url }: Pick<Hop, 'method' | 'url'>,
+  recorded: Recorded | null,
+): Promise<Hint> {
+  const grant = recorded?.grant ?? null;
+  // A query may contain a secret.
+  const [withoutQuery = ''] = url.split('?', 1);
+  if (grant === null)
+    return hintOf`${remedy('domain.explain', { method, url: withoutQuery })} shows which credential the request gets`;
+  const config = await context.readConfig().catch(caughtFailure);
+  const provider = config instanceof SidekeyError ? undefined : config.providers.get(grant.provider);
+  return hintOf`the server may have ended the credential of ${grant.name}; to replace it: ${replaceRemedy(grant, [], provider)}`;
+}
+
+/**
+ * Names the entry of the map that almost covers the host of a request. Returns whether the config has one.
+ */
 async function reportNearEntry(
   context: Context,
   url: string,
   { agent }: Pick<FetchOptions, 'agent'>,
-): Promise<void> {
+): Promise<boolean> {
   const target = parseAbsoluteTarget(url);
   const config = await context.readConfig().catch(caughtFailure);
-  if (target === null || config instanceof SidekeyError) return;
-  if (createDomainMap(config.domains).match(target.authority) !== null) return;
+  if (target === null || config instanceof SidekeyError) return false;
+  if (createDomainMap(config.domains).match(target.authority) !== null) return false;
 
   const explained = await perform(context, explainRequest, { fixed: { url, agent } }).catch(caughtFailure);
-  if (explained instanceof SidekeyError || explained.result.advice === null) return;
+  if (explained instanceof SidekeyError || explained.result.advice === null) return false;
   const { advice, steps } = explained.result;
   const reason = steps.find(({ step }) => step === 'domain')?.text ?? '';
   context.output.say(withHint(`Sent without a credential: ${reason}.`, advice));
+  return true;
 }
 
 /** Exit code of a program ended by SIGINT. */
@@ -62,7 +83,11 @@ export async function fetchUrl(
       await deliver(answer, { url: hop.url, endpoint, options, output, signal: stop.signal });
       if (answer.status < 400) return exitCode.ok;
       output.say(`${new URL(hop.url).host} answered ${answer.status}.`);
-      await reportNearEntry(context, hop.url, options);
+      const isExplained = await reportNearEntry(context, hop.url, options);
+      if (answer.status === 401 && !isExplained) {
+        const hint = await unauthorizedHint(context, hop, await endpoint.recorded(answer.client));
+        output.say(`  → ${hintText(hint)}`);
+      }
       return exitCode.upstreamRefused;
     } finally {
       await endpoint.close();

@@ -99,7 +99,8 @@ function wrongAudience(
   const host = authorityText(authority);
   return refused(
     `Wrong audience: the credential of this grant may go to ${sealed.audience.join(', ') || 'no host'}, not to ${host}.`,
-    allowHost?.(host) ?? 'add the host to the audience of the provider',
+    allowHost?.(host) ??
+      `add ${host} to the audience of the provider, under "providers" in the config file: sidekey config edit`,
   );
 }
 

@@ -93,13 +93,13 @@ async function several() {
   await sidekey.grant([upstream.authority], { name: 'work', user: 'alice', ...key('alice-work-token') });
   await sidekey.grant([upstream.authority], { name: 'work', user: 'bob', ...key('bob-work-token') });
   await sidekey.grant([upstream.authority], { name: 'home', user: 'alice', ...key('alice-home-token') });
-  await sidekey.grant([upstream.authority], { name: 'own', ...key('own-token') });
+  const own = await sidekey.grant([upstream.authority], { name: 'own', ...key('own-token') });
   await sidekey.grant(['elsewhere.test'], {
     name: 'other',
     provider: 'elsewhere',
     ...key('elsewhere-token'),
   });
-  return { upstream, sidekey, seen };
+  return { upstream, sidekey, own, seen };
 }
 
 describe('a selector', () => {
@@ -147,6 +147,27 @@ describe('a selector', () => {
       expect(problemOf(answer).hint).toContain('+grant=NAME');
     }
     expect(seen).toEqual([]);
+  });
+
+  test.each([
+    ['of a caller without a token names a near grant', '+grant=owm:', '; did you mean own?'],
+    [
+      'of an agent names a near grant that it reaches',
+      'robot+grant=owm:token-of-robot',
+      '; did you mean own?',
+    ],
+    ['of an agent names no grant that it does not reach', 'robot+grant=hom:token-of-robot', '.'],
+  ])('with a mistyped name %s', async (_name, words, end) => {
+    const { upstream, sidekey, own } = await several();
+    await insertAgent(sidekey.proxy.state.store, 'robot', 'token-of-robot', {
+      bindings: [{ kind: 'grant', value: own.id }],
+    });
+    const client = await openTunnel(sidekey, upstream.authority, { fields: [basic(words)] });
+    client.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
+    const { detail } = problemOf(await client.response());
+    expect(detail).toMatch(/^There is no grant (?:hom|owm) among those of acme/);
+    expect(detail.endsWith(end)).toBe(true);
+    expect(detail.includes('did you mean')).toBe(end !== '.');
   });
 
   test('is never forwarded', async () => {

@@ -69,6 +69,17 @@ test('a login reports that the previous key remains if its Sidekey is unreachabl
   expect(await other.accepts(second.key)).toBe(true);
 });
 
+test('a login at an address where nothing listens ends before a browser opens', async () => {
+  const { at, sites } = await setup();
+  const [one] = sites;
+  await one.sidekey.proxy.close();
+  expect(await at.run(['login', one.url, '--port', '0', '--no-browser'])).toEqual({
+    exit: 6,
+    stdout: '',
+    stderr: `sidekey: ${new URL(one.url).host} does not answer (ECONNREFUSED).\n  → check the address, and NODE_EXTRA_CA_CERTS for a CA of your own\n`,
+  });
+});
+
 test('a logout removes the file even if the key was already revoked', async () => {
   const { at, sites, login } = await setup();
   const [one] = sites;

@@ -77,8 +77,12 @@ describe('sidekey audit', () => {
     expect(await events('--agent', 'ci')).toEqual(['agent.added']);
     expect(await events('--since', '1h', '--code', 'rule_denied')).toEqual([]);
     expect(await events('--until', '1h')).toEqual([]);
-    const unknown = await at.run(['audit', 'query', '--grant', 'other']);
-    expect(unknown).toMatchObject({ exit: 4, stdout: '' });
+    const unknown = await at.run(['audit', 'query', '--grant', 'wrok']);
+    expect(unknown).toMatchObject({
+      exit: 4,
+      stdout: '',
+      stderr: expect.stringContaining('There is no grant wrok; did you mean work?'),
+    });
     const wrong = await at.run(['audit', 'query', '--since', 'yesterday']);
     expect(wrong).toMatchObject({ exit: 2, stderr: expect.stringContaining('--since is not a time.') });
   });

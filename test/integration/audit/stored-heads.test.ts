@@ -1,5 +1,5 @@
 /** Evidence that was removed or bent beside the store, as `audit verify` and the next command find it. */
-import { cpSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { home, type Home } from '../../support/command-line.ts';
 
@@ -43,6 +43,18 @@ test('tail and query of a log that was never written say so', async () => {
   const at = await home();
   for (const reading of ['tail', 'query'])
     expect((await at.run(['audit', reading])).stderr).toMatch(/^Nothing was recorded in .* yet\.\n$/);
+});
+
+test('tail, query, verify and status name a log that is a folder', async () => {
+  const { at, log } = await withHistory();
+  rmSync(log);
+  mkdirSync(log);
+  for (const reading of ['tail', 'query', 'verify'])
+    expect(await at.run(['audit', reading])).toMatchObject({
+      exit: 1,
+      stderr: `sidekey: The audit log ${log} is not a regular file.\n  → Set audit.file in the config to the path of a file.\n`,
+    });
+  expect((await at.run(['status'])).stdout).toContain('is not a regular file');
 });
 
 test('verify of a log that was cut within a line does not say that no line is missing', async () => {

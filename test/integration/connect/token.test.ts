@@ -318,6 +318,9 @@ describe('the verification of a new credential', () => {
     const { at, upstream } = await keyed({ audience: ['api.example.com'] }, () => true);
     const ran = await at.run(['connect', 'corp', '--token'], { input: 'key' });
     expect(ran).toMatchObject({ exit: 2, stderr: expect.stringContaining('Wrong audience') });
+    expect(ran.stderr).toContain(
+      `→ add ${upstream.authority} to the audience of the provider, under "providers" in the config file: sidekey config edit`,
+    );
     expect(upstream.connections()).toBe(0);
     expect(await stored(at)).toEqual([]);
   });

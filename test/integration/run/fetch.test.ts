@@ -233,6 +233,17 @@ describe('the exit code', () => {
     });
   });
 
+  test('is 5 for a 401, with a hint that replaces the credential or shows why none was sent', async () => {
+    const { at, upstream } = await fetchHome((_request, response) => response.writeHead(401).end());
+    expect((await at.run(['fetch', `${upstream.url}/x`])).stderr).toMatch(
+      /answered 401\.\n {2}→ the server may have ended the credential of desk; to replace it: sidekey /,
+    );
+    await at.run(['domain', 'tunnel', upstream.authority]);
+    expect((await at.run(['fetch', `${upstream.url}/x?key=secret`])).stderr).toContain(
+      `→ sidekey explain GET ${upstream.url}/x shows which credential the request gets`,
+    );
+  });
+
   test.each([
     ['unlisted hosts are tunnelled', 'tunnel', 5, startUpstream],
     ['unlisted hosts are denied', 'deny', 2, startUpstream],

@@ -13,6 +13,7 @@ import { question } from '../../support/question.ts';
 import { queueForTest, type QueueForTest } from '../agents/approvals/queue-for-test.ts';
 
 const account = async () => null;
+const proxyUrl = () => 'http://127.0.0.1:8177';
 const links = createApprovalLinks(createVault(masterKey(randomBytes(32))));
 
 async function serving(change: Partial<QueueForTest> = {}) {
@@ -30,6 +31,7 @@ async function serving(change: Partial<QueueForTest> = {}) {
     now: () => now,
     log,
     timers: systemTimers,
+    proxyUrl,
   });
   onTestFinished(() => server.close());
   const { host, port } = await server.listen('127.0.0.1', 0);
@@ -51,6 +53,16 @@ test('shows a pending approval and accepts the answer', async () => {
   expect(queue.said).toMatchObject([
     { outcome: 'allowed', by: expect.stringMatching(/^the link, from 127\.0\.0\.1:\d+$/) },
   ]);
+});
+
+test('CONNECT is refused with the address of the proxy', async () => {
+  const { host, port } = await serving();
+  const client = connect(port, host);
+  client.write('CONNECT api.acme.test:443 HTTP/1.1\r\nHost: api.acme.test:443\r\n\r\n');
+  const answer = await text(client);
+  expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+  expect(answer).toContain('This port serves the dashboard and the API, and is not the proxy.');
+  expect(answer).toContain('set HTTPS_PROXY to http://127.0.0.1:8177');
 });
 
 test('HEAD responds as GET, without a body', async () => {
@@ -156,7 +168,7 @@ test('Upgrade is ignored and CONNECT is refused', async () => {
     return (await text(socket)).split('\r\n', 1)[0];
   };
   expect(await ask(`GET ${path} HTTP/1.1`)).toBe('HTTP/1.1 200 OK');
-  expect(await ask('CONNECT x:443 HTTP/1.1')).toBe('');
+  expect(await ask('CONNECT x:443 HTTP/1.1')).toBe('HTTP/1.1 400 bad_request');
   expect(queue.said).toEqual([]);
 });
 
@@ -169,6 +181,7 @@ test('a port in use is reported with the setting to change', async () => {
     now: Date.now,
     log: { warn: () => undefined },
     timers: systemTimers,
+    proxyUrl,
   });
   await expect(other.listen(host, port)).rejects.toMatchObject({
     code: 'port_in_use',
