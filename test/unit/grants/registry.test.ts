@@ -222,6 +222,26 @@ describe('find and open', () => {
     }
   });
 
+  test('return the first grants of a reference, and the new ones after a change', async () => {
+    const [here, there] = await openedStores(2);
+    const of = (user: string) => there!.registry.add({ ...meta, user }, sealed());
+    const [a, b] = [await of('a'), await of('b')];
+    expect(await here.registry.first('acme')).toEqual([a, b]);
+    expect(here.registry.first('acme')).toBe(here.registry.first('acme'));
+    const c = await of('c');
+    await vi.waitFor(async () => expect(await here.registry.first('acme')).toEqual([a, b, c]));
+    await here.registry.setState(b, 'revoked', null);
+    expect(await here.registry.first('acme')).toMatchObject([{}, { state: 'revoked' }, {}]);
+    expect(await here.registry.first('ac\nme')).toEqual([]);
+    await here.store.grants.insert(
+      ...Array.from({ length: 999 }, (_, n) => grantRecord({ user: `n${n}`, provider: 'acme' })),
+    );
+    await here.store.grants.insert(
+      ...Array.from({ length: 999 }, (_, n) => grantRecord({ user: `m${n}`, provider: 'acme' })),
+    );
+    expect(await here.registry.first('acme')).toHaveLength(2_000);
+  });
+
   test('keep what was used last within a bound of memory', async () => {
     const [{ store, vault, registry }] = await openedStores(1);
     const ids = [];
