@@ -116,7 +116,8 @@ export function holds({ plan, confined }: Confinement): string {
   const network = isAlone
     ? `, and on other machines the port of the proxy (Landlock alone; ${landlockAlone})`
     : '';
-  return `confined: network only through Sidekey${network}; ${writes}; ${counted(hidden, 'credential file')} hidden`;
+  const shows = hidden === 0 ? '' : ' (--show FILE shows one)';
+  return `confined: network only through Sidekey${network}; ${writes}; ${counted(hidden, 'credential file')} hidden${shows}`;
 }
 
 /**

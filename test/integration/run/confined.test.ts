@@ -60,6 +60,8 @@ describe.each(paths)('a command confined by %s', (_name, PATH, isMissing) => {
       stderr: expect.stringContaining('kept.secret'),
     });
     expect(await readFile(at.at('work', 'old'), 'utf8')).toBe('changed\n');
+    const { stderr } = await run(words.slice(1), { env, cwd: at.at('work') });
+    expect(stderr).toMatch(/[1-9]\d* credential files? hidden \(--show FILE shows one\)/);
     expect(await readFile(file, 'utf8')).toBe('kept-0123456789');
   });
 
