@@ -80,7 +80,11 @@ export function createGrantCache(
   const joined = new LRUCache<
     string,
     { readonly parts: readonly (List | Entry)[]; readonly grants: readonly Grant[] }
-  >({ maxSize: listsBytes, sizeCalculation: sizeOf });
+  >({
+    maxSize: listsBytes,
+    // A key has up to 64 bytes for each part.
+    sizeCalculation: ({ parts, grants }) => sizeOf({ grants }) + 100 * parts.length,
+  });
   const readings = new Map<string, Reading>();
   let seen: number | null = null;
   /** Increases when anything may have changed. */
