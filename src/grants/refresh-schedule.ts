@@ -268,8 +268,8 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
       dueAt = isParked ? endOfHold(entry, now()) : nextLook(entry, horizon);
     }
     if (!isByDueAt || dueAt === at) return null;
-    // Records of older versions have no time.
-    const news = at === 0 && entry !== null ? { obtainedAt: entry.obtainedAt } : {};
+    // Records of older versions have no time, also after a first look that could not open them.
+    const news = entry === null ? {} : { obtainedAt: entry.obtainedAt };
     return { id, revision, was: at, dueAt: dueAt === null ? null : Math.ceil(dueAt), ...news };
   }
 

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { hashToken } from '../../src/agents/authentication.ts';
 import { type Binding, everything } from '../../src/domain/lease.ts';
 import type { Grant } from '../../src/domain/grant.ts';
+import { agentHolder, placeholderCodes, plainForm } from '../../src/proxy/placeholders/codes.ts';
 import { openClient } from '../support/raw-client.ts';
 import { addAgent, leaseRecord } from '../support/rights.ts';
 import { startSidekey } from '../support/sidekey.ts';
@@ -223,4 +224,35 @@ describe.each(references)('at a domain whose grant is %s', (_name, reference) =>
       }
     },
   );
+});
+
+test.each([
+  ['with a grant without an owner', true],
+  ['without any grant that has no owner', false],
+])('a placeholder says whose grant is meant, %s', async (_what, hasUnowned) => {
+  const seen: (string | undefined)[] = [];
+  const upstream = await startUpstream((request, response) => {
+    seen.push(request.headers.authorization);
+    response.end();
+  });
+  const sidekey = await startSidekey({ domains: { [upstream.authority]: { grant: 'acme' } } });
+  const { store, vault } = sidekey.proxy.state;
+  const add = (user: string) =>
+    sidekey.grant([upstream.authority], {
+      name: 'work',
+      user,
+      provider: 'acme',
+      credential: { type: 'api_key', value: `token-of-${user}` },
+    });
+  const { id } = await add('alice');
+  if (hasUnowned) await add('default');
+  await addAgent(store, 'ci', 'token', { bindings: [everything] });
+  const shown = placeholderCodes(vault).make(plainForm, agentHolder('ci'), id);
+  const client = await openClient(sidekey);
+  client.send(
+    `GET ${upstream.url}/ HTTP/1.1\r\nHost: ${upstream.authority}\r\nProxy-Authorization: Basic ${Buffer.from('ci:token').toString('base64')}\r\nAuthorization: Bearer ${shown}\r\n\r\n`,
+  );
+  const { status, reason } = await client.response();
+  client.socket.destroy();
+  expect([status, reason, seen]).toEqual([200, 'OK', ['Bearer token-of-alice']]);
 });

@@ -253,6 +253,34 @@ describe('an unused grant', () => {
     expect(at.provider.reuses).toBe(0);
   });
 
+  test('of an older version has its refresh token used, even if it could not be opened at first', async () => {
+    const at = await processesForTest({ lifetimeMs: 365 * day });
+    let isOpenable = false;
+    const { registry, warnings } = await running(at, {
+      providers: dialectOf({ refreshTokenIdleTimeoutMs: 10 * day }),
+      wrapStore: (store) => ({
+        ...store,
+        grants: {
+          ...store.grants,
+          insert: (...records) => store.grants.insert(...records.map(({ times: _, ...record }) => record)),
+          async due(query) {
+            const page = await store.grants.due(query);
+            const broken = Buffer.from('nothing of ours');
+            return isOpenable
+              ? page
+              : page.map((due) => ({ ...due, record: { ...due.record, sealed: broken } }));
+          },
+        },
+      }),
+    });
+    await at.add(registry, oauth2({ expiresAt: start + 365 * day }));
+    await at.time.advance(minute);
+    expect(warnings).toEqual(['A grant cannot be opened, so it is not kept fresh.']);
+    isOpenable = true;
+    await at.time.advance(7 * day);
+    expect(at.provider.requests).toHaveLength(1);
+  });
+
   test.each([['revoked'], ['reauth_required']] as const)('that is %s is never refreshed', async (state) => {
     const at = await processesForTest();
     const { registry, asked } = await running(at, {

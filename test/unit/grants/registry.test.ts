@@ -340,6 +340,22 @@ describe('writes', () => {
   });
 });
 
+test('joins of many users and IDs are not kept, because each request can ask for another', async () => {
+  const [{ registry }] = await openedStores(1);
+  await registry.add(meta, sealed());
+  const find = async (length: number) =>
+    registry.find('acme', { users: ['default'], ids: Array.from({ length }, (_, index) => `id-${index}`) });
+  for (const [length, isKept] of [
+    [100, true],
+    [1_000, false],
+  ] as const) {
+    const before = await find(length);
+    const after = await find(length);
+    expect(after).toEqual(before);
+    expect([length, after === before]).toEqual([length, isKept]);
+  }
+});
+
 describe('a record that does not open', () => {
   test('is refused when it belongs to another grant or revision', async () => {
     const [{ registry, store }] = await openedStores(1);

@@ -37,7 +37,8 @@ test('the notes of writes have the tables of a transaction when it commits, and 
     note(text);
   for (const text of ['begin', 'delete from "leases" where x', 'update "meta" set x', 'commit']) note(text);
   note('update "leases" set x');
-  expect(wrote).toEqual([['agents'], ['leases', 'grants', 'meta'], ['leases']]);
+  for (const text of ['begin', 'update "grants" set "due_at" = ? where x', 'commit']) note(text);
+  expect(wrote).toEqual([['agents'], ['leases', 'grants', 'meta'], ['leases'], []]);
 });
 
 test('a write of grants with unknown ids counts as a change of every grant', () => {
