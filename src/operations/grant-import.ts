@@ -212,6 +212,13 @@ function withRest(error: unknown, stored: number): unknown {
   });
 }
 
+/** Adds to an error that an import may have been interrupted. */
+function withResume({ code, message, hint }: SidekeyError): SidekeyError {
+  return new SidekeyError(code, message, {
+    hint: hintOf`if an earlier import was interrupted, repeat it with --resume; or ${hint}`,
+  });
+}
+
 /**
  * Returns the entries that are to be stored.
  *
@@ -239,7 +246,11 @@ async function remaining(
     for (const entry of batch) {
       const grant = existing.get(ownedName(entry.wanted));
       if (resume === true && grant?.provider === entry.wanted.provider) continue;
-      if (grant !== undefined && replace !== true) throw alreadyThere(grant, entry.wanted);
+      if (grant !== undefined && replace !== true) {
+        const error = alreadyThere(grant, entry.wanted);
+        const isSame = entry.place !== null && grant.provider === entry.wanted.provider;
+        throw isSame ? withResume(error) : error;
+      }
       left.push(entry);
     }
   }

@@ -34,6 +34,9 @@ test('--resume skips credentials whose name and provider are stored, and says ho
   expect(first.exit).toBe(0);
   const again = await at.run(['grant', 'import', '--no-verify'], { input: lines(5) });
   expect(again).toMatchObject({ exit: 2, stderr: expect.stringContaining('There is a grant') });
+  expect(again.stderr).toContain('if an earlier import was interrupted, repeat it with --resume');
+  const one = await at.run(['grant', 'import', '--no-verify'], { input: lines(1) });
+  expect(one).toMatchObject({ exit: 2, stderr: expect.not.stringContaining('--resume') });
   const resumed = await at.run(['grant', 'import', '--no-verify', '--resume'], { input: lines(5) });
   expect(resumed).toMatchObject({
     exit: 0,
@@ -46,6 +49,7 @@ test('--resume skips credentials whose name and provider are stored, and says ho
     input: `${other}\n${lines(1, {}, 9)}`,
   });
   expect(refused).toMatchObject({ exit: 2, stderr: expect.stringContaining('There is a grant') });
+  expect(refused.stderr).not.toContain('--resume');
 });
 
 test('a refused credential of the second thousand leaves the first stored, and the error says so', async () => {
