@@ -52,13 +52,10 @@ interface Reading {
 const entryBytes = 1_500;
 /** Bytes of a list, and of each grant in it. */
 const listBytes = 300;
-<<<<<<< HEAD
 /** Grants of a reference that are searched for all users. */
 const firstGrants = 2_000;
-=======
 /** Maximum parts of a join that is kept. Node gives texts of over 16,383 characters the same hash. */
 const maxParts = 200;
->>>>>>> w-attack
 
 /** @param maxBytes approximate bound of the memory */
 export function createGrantCache(
