@@ -154,9 +154,11 @@ async function judge(request: Request): Promise<Decision> {
     const near = await services.grants.find(grant, scope);
     candidates =
       shows === undefined ? plan.offer(near, domain, caller) : offerOf(near, domain, { ...caller, shows });
+    const { selected: nearest } = candidates;
     // A placeholder may be of a grant that has no place.
-    const isLeftOut = shows === undefined ? candidates.selected.kind === 'missing' : !near.some(shows);
-    if (isLeftOut && scope !== null && caller.selectors.user === null) {
+    const isFound =
+      shows === undefined ? nearest.kind !== 'missing' : nearest.kind === 'selected' && shows(nearest.grant);
+    if (!isFound && scope !== null && caller.selectors.user === null) {
       const named = await withOthers(near, grant, services.grants, shows);
       candidates = offerOf(named, domain, { ...caller, shows });
     }
