@@ -154,10 +154,10 @@ async function judge(request: Request): Promise<Decision> {
     const near = await services.grants.find(grant, scope);
     const ofOwn =
       shows === undefined ? plan.offer(near, domain, caller) : offerOf(near, domain, { ...caller, shows });
+    const { selected: nearest } = ofOwn;
+    // A placeholder may be of a grant that has no place.
     const isFound =
-      shows === undefined
-        ? ofOwn.selected.kind !== 'missing'
-        : near.some((each) => caller.reaches(each) && shows(each));
+      shows === undefined ? nearest.kind !== 'missing' : nearest.kind === 'selected' && shows(nearest.grant);
     candidates =
       isFound || scope === null || caller.selectors.user !== null
         ? ofOwn

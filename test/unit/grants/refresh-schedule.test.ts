@@ -262,7 +262,8 @@ describe('an unused grant', () => {
         ...store,
         grants: {
           ...store.grants,
-          insert: (...records) => store.grants.insert(...records.map(({ times: _, ...record }) => record)),
+          insert: (...records) =>
+            store.grants.insert(...records.map(({ times: _times, ...record }) => record)),
           async due(query) {
             const page = await store.grants.due(query);
             const broken = Buffer.from('nothing of ours');
