@@ -26,6 +26,8 @@ export interface WorkerProcess {
 export interface WorkerEnd {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
+  /** Message of the error that the worker reported before it ended. */
+  readonly problem: string | undefined;
 }
 
 /** Messages of a worker besides its start and its end. */
@@ -52,10 +54,12 @@ export function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: Wor
   const ended = Promise.withResolvers<WorkerEnd>();
   let servesSince: number | null = null;
   let isLeaving = false;
+  let problem: string | undefined;
   let lastFigures: readonly Figure[] = [];
   let reading = Promise.withResolvers<void>();
 
-  function end(how: WorkerEnd): void {
+  function end(code: number | null, signal: NodeJS.Signals | null): void {
+    const how = { code, signal, problem };
     ready.reject(new SidekeyError('internal', `A worker ended before it served (${endText(how)}).`));
     reading.resolve();
     ended.resolve(how);
@@ -70,6 +74,7 @@ export function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: Wor
         ready.resolve();
         break;
       case 'failed':
+        problem = said.message;
         ready.reject(new SidekeyError(said.code, said.message, { hint: said.hint }));
         break;
       case 'config':
@@ -91,10 +96,10 @@ export function startWorker(env: NodeJS.ProcessEnv, now: () => number, news: Wor
         break;
     }
   });
-  child.once('exit', (code, signal) => end({ code, signal }));
+  child.once('exit', end);
   child.on('error', () => {
     // The worker could not start. `exit` reports the end of a started one.
-    if (child.pid === undefined) end({ code: null, signal: null });
+    if (child.pid === undefined) end(null, null);
   });
   // An unhandled rejection must not end the process.
   ready.promise.catch(() => {});

@@ -155,7 +155,8 @@ export function startSupervisor(parts: SupervisorParts): Supervisor {
       return;
     }
     const ms = replacement.ended(servedMs, pids().length > 0);
-    log.error({ worker: worker.pid, end: endText(how), replaced_in_ms: ms }, 'a worker has crashed');
+    const { problem } = how;
+    log.error({ worker: worker.pid, end: endText(how), problem, replaced_in_ms: ms }, 'a worker has crashed');
     if (ms === 0) {
       start();
       return;

@@ -1,6 +1,7 @@
 /** Workers of the real program that die, are stopped or are left alone: what is lost, and what is not. */
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
+import { DatabaseSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { home } from '../../support/command-line.ts';
@@ -89,6 +90,17 @@ describe('with several workers', { timeout: 120_000 }, () => {
       exit: 0,
       stdout: expect.stringContaining('writers'),
     });
+  });
+
+  test('the log says why a replacement of a killed worker could not start', async () => {
+    const { at, pids, lines, stop } = await holding();
+    const store = new DatabaseSync(at.at('data', 'sidekey.db'));
+    store.exec("insert into kysely_migration values ('9999-later', '2026-01-01')");
+    store.close();
+    process.kill(pids()[0]!, 'SIGKILL');
+    const ends = async () => (await lines()).filter(({ event }) => event === 'worker.crashed').length;
+    while ((await ends()) < 2) await pollDelay();
+    expect((await stop()).stderr).toMatch(/"problem":"[^"]*written by a newer version/);
   });
 
   test.each([
