@@ -23,8 +23,16 @@ async function setUp(actionOf: (authority: string) => SidekeyOptions['domains'] 
 }
 
 const places = [
-  ['an unlisted host', () => ({}), 'sidekey domain allow'],
-  ['a host that is a tunnel', (authority: string) => ({ [authority]: 'tunnel' }), 'change '],
+  [
+    'an unlisted host',
+    () => ({}),
+    { acme: 'sidekey domain allow', NOSUCH: 'sidekey connect PROVIDER --name NOSUCH' },
+  ],
+  [
+    'a host that is a tunnel',
+    (authority: string) => ({ [authority]: 'tunnel' }),
+    { acme: 'change ', NOSUCH: 'change ' },
+  ],
 ] as const;
 const named = places.flatMap(([place, actionOf, hint]) =>
   ways.map(([way, bytes]) => [place, way, { bytes, actionOf, hint }] as const),
@@ -35,14 +43,14 @@ describe('a request to a host without a credential', () => {
     'is refused at %s if %s names a grant',
     async (_place, _way, { bytes, actionOf, hint }) => {
       const { upstream, sidekey, seen } = await setUp(actionOf);
-      for (const grant of ['acme', 'NOSUCH']) {
+      for (const [grant, words] of Object.entries(hint)) {
         const client = await openClient(sidekey);
         client.send(bytes(upstream.authority, grant));
         expect(await client.until('\r\n')).toContain(' 403 ');
         const answer = await client.response();
         expect(answer).toMatchObject({ reason: 'grant_missing' });
         expect(problemOf(answer).detail).toContain(grant);
-        expect(problemOf(answer).hint).toContain(hint);
+        expect(problemOf(answer).hint).toContain(words);
       }
       expect([seen, upstream.connections()]).toEqual([[], 0]);
       expect(await sidekey.audited((line) => line.event === 'denied')).toMatchObject({
