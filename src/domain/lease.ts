@@ -169,7 +169,8 @@ export interface GrantScope {
 
 /**
  * Returns a scope with all grants that have a place for a caller (see `placeOf`); null: any grant may have
- * one, because labels name it.
+ * one, because labels name it. A grant that belongs to a lease is within it by its user: that of the agent,
+ * or the default user.
  */
 export function scopeOf({
   bindings,
