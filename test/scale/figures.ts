@@ -20,7 +20,10 @@ import { createDatabase, postgresMissing } from '../support/postgres.ts';
 import { aProvider } from '../support/provider.ts';
 import { type Figures, measureStored } from './stored.ts';
 
-const count = Number(process.argv[2] ?? 10_000);
+/** Grants of the figures of stored grants. */
+const many = Number(process.argv[2] ?? 10_000);
+/** Grants that are added one by one. */
+const count = Math.min(many, 10_000);
 const refreshes = Math.min(count, 500);
 const audience = ['api.acme.test'];
 const vault = createVault(masterKey(randomBytes(32)));
@@ -59,7 +62,7 @@ async function openProcess() {
 async function printStored(): Promise<void> {
   for (const kind of ['SQLite', 'PostgreSQL'] as const) {
     const columns = [];
-    for (const stored of [100, count]) {
+    for (const stored of [100, many]) {
       const database = kind === 'SQLite' ? null : await createDatabase();
       const { host = '', port = 0, database: name = '' } = database?.address ?? {};
       const store =
@@ -67,11 +70,11 @@ async function printStored(): Promise<void> {
       columns.push(await measureStored(store, stored));
       await database?.drop();
     }
-    const [few, many] = columns as [Figures, Figures];
-    console.log(`\n${kind.padEnd(48)} ${'100'.padStart(10)} ${rounded(count).padStart(12)}`);
-    for (const [figure, value] of Object.entries(many))
+    const [before, after] = columns as [Figures, Figures];
+    console.log(`\n${kind.padEnd(48)} ${'100'.padStart(10)} ${rounded(many).padStart(12)}`);
+    for (const [figure, value] of Object.entries(after))
       console.log(
-        `${figure.padEnd(48)} ${rounded(few[figure]!).padStart(10)} ${rounded(value).padStart(12)}`,
+        `${figure.padEnd(48)} ${rounded(before[figure]!).padStart(10)} ${rounded(value).padStart(12)}`,
       );
   }
   console.log('');
