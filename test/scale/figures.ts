@@ -58,7 +58,7 @@ async function openProcess() {
   return { store, registry: openRegistry({ store, vault, now: Date.now }) };
 }
 
-/** Prints the figures of stored grants, with 100 and with `count`. */
+/** Prints the figures of stored grants, with 100 and with `many`. */
 async function printStored(): Promise<void> {
   for (const kind of ['SQLite', 'PostgreSQL'] as const) {
     const columns = [];
