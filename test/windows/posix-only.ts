@@ -8,6 +8,7 @@ export const posixOnly: readonly string[] = [
   'audit/head',
   'audit/log',
   'audit/pack',
+  'audit/read-lines',
   'ca/authority',
   'ca/bundle',
   'clients/trust-files',
@@ -28,6 +29,7 @@ export const posixOnly: readonly string[] = [
   'proxy/upstream/read-before-failing',
   // Paths with slashes, in what is expected.
   'operations/find-logins',
+  'grants/references',
   'clients/tables',
   'config/audit-settings',
   'config/problem',

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { findAgent, findGrant, findLease, findNamedGrant } from '../../../src/operations/find.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
@@ -13,6 +13,7 @@ const list = () => Promise.reject(new Error('All rows were read.'));
 /** A store with a grant `work` of three users, whose `list` of grants and leases rejects. */
 async function filled() {
   const real = await openSqliteStore(`${await tempFolder()}/store.db`, { now: () => 0 });
+  onTestFinished(() => real.close());
   const [alice, bob, own] = [of('alice'), of('bob'), of('default')];
   await real.grants.insert(alice, bob, own, grantRecord({ name: 'other', user: 'alice' }));
   const store: Pick<Store, 'grants' | 'leases' | 'agents'> = {
