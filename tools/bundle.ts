@@ -45,6 +45,8 @@ export async function bundleProgram(out: string): Promise<void> {
     chunkFileNames: '[name]-[hash].js',
     // A seventh of the package. The licences are in LICENCES.txt.
     comments: false,
+    // Another seventh. Names stay, for traces.
+    minify: { compress: false, mangle: false, codegen: { removeWhitespace: true } },
     // All that serves is one file; what a command needs beyond that is in files of its own.
     codeSplitting: { groups: [{ name: 'serve', test: /\/src\/cli\/start\.ts$/ }] },
   });

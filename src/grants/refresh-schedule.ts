@@ -53,7 +53,7 @@ interface ScheduleParts extends Pick<RefreshParts, 'providers' | 'readSecret' | 
 const startMs = 1_000;
 /** Longest time between two reads, because other processes add grants and clocks jump. */
 const newsMs = 300_000;
-/** The same while grants are used or refreshed: tokens may be issued that end sooner. */
+/** Longest time between two reads while grants are used or refreshed: new tokens may end sooner. */
 const usedNewsMs = 60_000;
 /** Time between two searches for refresh tokens that expire unused, which takes days. */
 const unusedEveryMs = 3_600_000;
