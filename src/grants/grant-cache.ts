@@ -15,11 +15,14 @@ export interface GrantCache {
    * Returns the grants in scope that have a reference as ID, name or provider, ordered by name, then user;
    * the same array while they are unchanged. A promise if some must be read.
    */
-  find(reference: string, scope: GrantScope | null): readonly Grant[] | Promise<readonly Grant[]>;
+  readonly find: (
+    reference: string,
+    scope?: GrantScope | null,
+  ) => readonly Grant[] | Promise<readonly Grant[]>;
   /** Returns the first 2,000 grants of a reference, of all users. As `find`. */
-  first(reference: string): readonly Grant[] | Promise<readonly Grant[]>;
+  readonly first: (reference: string) => readonly Grant[] | Promise<readonly Grant[]>;
   /** Returns a grant, or null; undefined if it must be read. */
-  peek(id: string): OpenedGrant | null | undefined;
+  readonly peek: (id: string) => OpenedGrant | null | undefined;
   /** Returns a grant that is not older than this call, or null. */
   open(id: string): Promise<OpenedGrant | null>;
   /** Opens a record that was read from the store. */
@@ -227,7 +230,10 @@ export function createGrantCache(
     return kept?.generation === generation ? kept : undefined;
   }
 
-  function find(reference: string, scope: GrantScope | null): readonly Grant[] | Promise<readonly Grant[]> {
+  function find(
+    reference: string,
+    scope: GrantScope | null = null,
+  ): readonly Grant[] | Promise<readonly Grant[]> {
     follow();
     if (scope === null) {
       const list = current(lists.get(listKey(reference, null)));

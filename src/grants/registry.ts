@@ -176,15 +176,15 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
       }
     },
 
-    find: (reference, scope = null) => cache.find(reference, scope),
+    find: cache.find,
 
     async named({ name, user }) {
       const some = await cache.find(name, { users: [user], ids: [] });
       return some.find((grant) => grant.name === name) ?? null;
     },
 
-    first: (reference) => cache.first(reference),
-    peek: (id) => cache.peek(id),
+    first: cache.first,
+    peek: cache.peek,
     open(id) {
       const opened = cache.peek(id);
       return opened === undefined ? cache.open(id) : opened;

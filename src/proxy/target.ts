@@ -171,8 +171,13 @@ export function scopeFor(
 ): GrantScope | null {
   if (user !== null) return { users: [user], ids: [] };
   const wanted = grant ?? reference;
-  return scope === null || !isId(wanted) ? scope : { ...scope, ids: [...scope.ids, wanted] };
+  return scope === null || wanted.length !== idLength || !isId(wanted)
+    ? scope
+    : { ...scope, ids: [...scope.ids, wanted] };
 }
+
+/** Length of an ID. The usual case needs no pattern. */
+const idLength = 36;
 
 /** A caller that selects a grant, and the grants that it may have. */
 interface GrantSelector extends Pick<

@@ -40,7 +40,8 @@ const maxChanges = 8_192;
 
 /** Counts changes, and remembers the last ones. */
 export interface ChangeLog {
-  readonly count: () => number;
+  /** Number of changes. A value, because each request reads it. */
+  readonly count: number;
   /** Counts a change of a table except `locks`, or one as in `ofGrant` and `ofNames`; empty: of anything. */
   readonly add: (what: string) => void;
   /** Counts a write of a grant with these names; null: it was removed. */
@@ -53,36 +54,35 @@ export interface ChangeLog {
 
 /** Creates a log that has counted nothing. */
 export function createChangeLog(): ChangeLog {
-  let count = 0;
   /** Count after which `changes` is complete. */
   let from = 0;
   let changes: string[] = [];
 
   function lose(): void {
-    count += 1;
-    from = count;
+    log.count += 1;
+    from = log.count;
     changes = [];
   }
 
   function add(what: string): void {
     if (what === '') return lose();
     if (what === locks) return;
-    count += 1;
+    log.count += 1;
     changes.push(what);
     if (changes.length < maxChanges) return;
     changes = changes.slice(maxChanges / 2);
-    from = count - changes.length;
+    from = log.count - changes.length;
   }
 
-  return {
-    count: () => count,
+  const log = {
+    count: 0,
     add,
-    addGrant(id, names) {
+    addGrant(id: string, names: GrantNames | null) {
       add(ofGrant(id));
       if (names !== null) add(ofNames(names));
     },
     lose,
-    since(epoch) {
+    since(epoch: number): StoreChanges {
       if (epoch < from) return { grants: null, names: [], others: true };
       const news = new Set(changes.slice(epoch - from));
       const ids: string[] = [];
@@ -99,6 +99,7 @@ export function createChangeLog(): ChangeLog {
       };
     },
   };
+  return log;
 }
 
 /** Returns a function that reports the tables of each statement, or of each transaction when it commits. */

@@ -135,7 +135,7 @@ export async function watchChanges(
     epoch() {
       if (clock.now() - reachedAt > maxOutageMs)
         throw postgresUnavailable(location, failure ?? new SidekeyError('store_unavailable'));
-      return log.count();
+      return log.count;
     },
     since: log.since,
     wrote: (tables) => tables.forEach(log.add),

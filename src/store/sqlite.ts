@@ -241,7 +241,7 @@ function watch(database: Database): { database: SqliteDatabase; epoch: () => num
         if (version !== seen) log.lose();
         seen = version;
       }
-      return log.count();
+      return log.count;
     },
   };
 }
