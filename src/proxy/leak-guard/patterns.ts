@@ -141,36 +141,34 @@ export class Matcher {
     const rows = 1 + texts.reduce((sum, { length }) => sum + 8 * length + 8, 0);
     const table = new Int32Array(rows * width);
     const ends = new Uint32Array(rows);
+    table[this.alphabet.odd] = stop;
+    const last = new Int32Array(renderings.length);
     let made = 1;
-    for (const rendering of renderings) {
-      let row = 0;
-      for (const column of rendering) row = table[row * width + column] ||= made++;
-      ends[row] = Math.max(ends[row]!, rendering.length);
-    }
-    const fallbacks = new Int32Array(rows);
-    const queue = new Int32Array(rows);
-    let queued = 1;
-    for (let turn = 0; turn < rows; turn += 1) {
-      // Unused rows are processed too, so that the time does not reveal their number.
-      const row = turn < queued ? queue[turn]! : turn;
-      const fallback = fallbacks[row]!;
-      for (let column = 1; column < width; column += 1) {
-        const at = row * width + column;
-        const beside = row === 0 ? 0 : table[fallback * width + column]!;
-        const next = table[at]!;
-        if (next === 0) table[at] = beside;
-        else {
-          fallbacks[next] = beside;
-          ends[next] = Math.max(ends[next]!, ends[beside]!);
-          queue[queued++] = next;
-        }
+    for (let depth = 0; depth < this.maxLength; depth += 1) {
+      // The new rows, by their entry in the table. It still has the state without them: their fallback.
+      const added = new Map<number, number>();
+      for (let i = 0; i < renderings.length; i += 1) {
+        const { length, [depth]: column } = renderings[i]!;
+        if (column === undefined) continue;
+        const entry = last[i]! * width + column;
+        let row = added.get(entry);
+        if (row === undefined) added.set(entry, (row = made++));
+        if (depth === length - 1) ends[row] = length;
+        last[i] = row;
       }
+      const first = made - added.size;
+      const fallbacks: number[] = [];
+      for (const [entry, row] of added) {
+        const fallback = Math.max(table[entry]!, ~table[entry]!);
+        fallbacks.push(fallback);
+        ends[row] = Math.max(ends[row]!, ends[fallback / width]!);
+        table[entry] = ends[row] === 0 ? row * width : ~(row * width);
+      }
+      for (let i = 0; i < fallbacks.length; i += 1)
+        table.copyWithin((first + i) * width, fallbacks[i]!, fallbacks[i]! + width);
     }
-    for (let at = 0; at < table.length; at += 1) {
-      const row = table[at]!;
-      table[at] = ends[row] === 0 ? row * width : ~(row * width);
-    }
-    for (let at = this.alphabet.odd; at < table.length; at += width) table[at] = stop;
+    // Unused rows are filled too, so that the time does not reveal their number.
+    for (; made < rows; made += 1) table.copyWithin(made * width, 0, width);
     this.table = table;
     this.#ends = ends;
   }
