@@ -2,6 +2,8 @@ import type { Kysely, Transaction, UpdateQueryBuilder } from 'kysely';
 import { type Binding, leaseStanding } from '../domain/lease.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
+import { ofGrant, ofRight } from './change-log.ts';
+import type { StoreWrites } from './grants.ts';
 import { all, byName, done, first, type Run, written } from './queries.ts';
 import {
   anyGrant,
@@ -17,15 +19,19 @@ import {
   toPolicyRow,
   wrongClockMs,
 } from './schema.ts';
-import type { LeaseChoice, LeaseStore, Store, TakeOver } from './store.ts';
+import type { BoundAgent, LeaseChoice, LeaseStore, Store, TakeOver } from './store.ts';
 
 /** Queries for the rights of agents. Each is one statement or one transaction. */
 
 type RightsParts = Pick<Store, 'agents' | 'agentTokens' | 'bindings' | 'leases' | 'grantPolicies' | 'rights'>;
 
 /** @param now milliseconds since the epoch */
-export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): RightsParts {
-  const change = rightsChange(db, run);
+export function sqlRights(
+  db: Kysely<Schema>,
+  run: Run,
+  { now, rightsWritten }: Pick<StoreWrites, 'rightsWritten'> & { readonly now: () => number },
+): RightsParts {
+  const change = rightsChange(db, run, rightsWritten);
   return {
     ...sqlAgents(db, run, change),
 
@@ -36,7 +42,8 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
       some: (ids) => run(() => all(allPolicies(db).where('grantId', 'in', ids), fromPolicyRow)),
       list: () => run(() => all(allPolicies(db), fromPolicyRow)),
       set: (grantId, policy) =>
-        change(async (inside) => {
+        change(async (inside, note) => {
+          note(ofGrant(grantId));
           const grant = inside.selectFrom('grants').select('id').where('id', '=', grantId);
           if ((await first(grant)) === null) return false;
           const before = await first(allPolicies(inside).where('grantId', '=', grantId), fromPolicyRow);
@@ -60,7 +67,7 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
 
     rights: {
       revision: () => run(() => rightsRevision(db)),
-      read: (since = 0) =>
+      read: () =>
         run(async () => {
           for (;;) {
             const revision = await rightsRevision(db);
@@ -69,12 +76,43 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
               agents: await all(db.selectFrom('agents').selectAll(), fromAgentRow),
               tokens: await allTokens(db).execute(),
               bindings: await all(db.selectFrom('bindings').selectAll(), fromBindingRow),
-              leases: await all(allLeases(db).where('expiresAt', '>=', since), fromLeaseRow),
+              leases: await all(allLeases(db), fromLeaseRow),
               policies: await all(allPolicies(db), fromPolicyRow),
             };
             // Tables read before and after a change could together grant rights that never existed.
             if ((await rightsRevision(db)) === revision) return rights;
           }
+        }),
+      holder: (tokenHash) =>
+        run(async () => {
+          // Each is one statement, so that a token never has the rights of another moment.
+          const tokens = db
+            .selectFrom('agentTokens')
+            .innerJoin('agents', 'agents.name', 'agentTokens.agent')
+            .leftJoin('bindings', 'bindings.agent', 'agents.name')
+            .selectAll('agentTokens')
+            .select(agentColumns);
+          const leases = db
+            .selectFrom('leases')
+            .innerJoin('agents', 'agents.name', 'leases.agent')
+            .leftJoin('bindings', 'bindings.agent', 'agents.name')
+            .selectAll('leases')
+            .select(agentColumns);
+          const [ofToken, ofLease] = await Promise.all([
+            tokens.where('hash', '=', tokenHash).execute(),
+            leases.where('tokenHash', '=', tokenHash).execute(),
+          ]);
+          const token = splitAgent(ofToken);
+          if (token !== null) return { kind: 'token', agent: token.agent, token: token.row };
+          const lease = splitAgent(ofLease);
+          if (lease === null) return null;
+          return { kind: 'lease', agent: lease.agent, lease: fromLeaseRow(lease.row) };
+        }),
+      agent: (name) =>
+        run(async () => {
+          const agents = db.selectFrom('agents').leftJoin('bindings', 'bindings.agent', 'agents.name');
+          const rows = await agents.select(agentColumns).where('agents.name', '=', name).execute();
+          return splitAgent(rows)?.agent ?? null;
         }),
       noteUses: (uses) =>
         run(async () => {
@@ -111,6 +149,56 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
   };
 }
 
+/** Columns of an agent and of one of its bindings, beside those of its token or lease. */
+const agentColumns = [
+  'agents.name as agentName',
+  'agents.user as agentUser',
+  'agents.labels as agentLabels',
+  'agents.disabledAt as agentDisabledAt',
+  'agents.createdAt as agentCreatedAt',
+  'bindings.kind',
+  'bindings.value',
+] as const;
+
+interface AgentColumns {
+  readonly agentName: string;
+  readonly agentUser: string | null;
+  readonly agentLabels: string;
+  readonly agentDisabledAt: number | null;
+  readonly agentCreatedAt: number;
+  readonly kind: string | null;
+  readonly value: string | null;
+}
+
+/** Returns the agent of rows with its bindings, and the other columns of the first row; null: no row. */
+function splitAgent<Row extends AgentColumns>(
+  rows: readonly Row[],
+): { readonly agent: BoundAgent; readonly row: Omit<Row, keyof AgentColumns> } | null {
+  const [first] = rows;
+  if (first === undefined) return null;
+  const {
+    agentName,
+    agentUser,
+    agentLabels,
+    agentDisabledAt,
+    agentCreatedAt,
+    kind: _,
+    value: __,
+    ...row
+  } = first;
+  const agent = fromAgentRow({
+    name: agentName,
+    user: agentUser,
+    labels: agentLabels,
+    disabledAt: agentDisabledAt,
+    createdAt: agentCreatedAt,
+  });
+  const bindings = rows.flatMap(({ kind, value }) =>
+    kind === null || value === null ? [] : [fromBindingRow({ agent: agentName, kind, value, createdAt: 0 })],
+  );
+  return { agent: { ...agent, bindings: bindings.map(({ kind, value }) => ({ kind, value })) }, row };
+}
+
 const useTables = { token: 'agentTokens', lease: 'leases', identity: 'agentUses' } as const;
 
 /** Queries for leases. */
@@ -133,7 +221,8 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
         return all(from.where('id', '<', `${prefix}g`).orderBy('id').limit(2), fromLeaseRow);
       }),
     renew: (id, { at, expiresAt, moreUses }) =>
-      change(async (inside) => {
+      change(async (inside, note) => {
+        note(ofRight('lease', id));
         const lease = inside.selectFrom('leases').selectAll().where('id', '=', id);
         const before = await first(lease, fromLeaseRow);
         // Approvals for the lifetime of a lease end with the lease.
@@ -145,7 +234,7 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
           .where('revokedAt', 'is', null);
         return first(renewed.returningAll(), fromLeaseRow);
       }),
-    revoke: (which, at) => change((inside) => revokeLeases(inside, which, at)),
+    revoke: (which, at) => change((inside, note) => revokeLeases(inside, note, which, at)),
     use: (id, at) =>
       // Counting a use changes no right, so the revision is kept.
       run(() => {
@@ -160,8 +249,15 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
           );
         return first(counted.returning('uses'), ({ uses }) => uses);
       }),
-    removeEnded: (before) =>
-      change((inside) => done(inside.deleteFrom('leases').where('expiresAt', '<', before))),
+    async removeEnded(before) {
+      // Each new lease calls this. A removal makes everybody read grants and rights again.
+      const ended = db.selectFrom('leases').select('id').where('expiresAt', '<', before).limit(1);
+      if ((await run(() => first(ended))) === null) return;
+      await change((inside, note) => {
+        note(ofRight());
+        return done(inside.deleteFrom('leases').where('expiresAt', '<', before));
+      });
+    },
   };
 }
 
@@ -222,7 +318,8 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
           return new Map(rows.flatMap(({ id, usedAt }) => (usedAt === null ? [] : [[id, usedAt]])));
         }),
       change: (name, { user, labels, disabledAt }) =>
-        change(async (inside) => {
+        change(async (inside, note) => {
+          note(ofRight('agent', name));
           const update = inside
             .updateTable('agents')
             // Sets the name to itself, because an update needs at least one column.
@@ -235,18 +332,22 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
             .where('name', '=', name);
           const isChanged = (await written(update)) === 1;
           // A lease that was suspended must not come back with its agent.
-          if (typeof disabledAt === 'number') await revokeLeases(inside, { agent: name }, disabledAt);
+          if (typeof disabledAt === 'number') await revokeLeases(inside, note, { agent: name }, disabledAt);
           return isChanged;
         }),
       remove: (name) =>
-        change(async (inside) => (await written(inside.deleteFrom('agents').where('name', '=', name))) === 1),
+        change(async (inside, note) => {
+          note(ofRight('agent', name));
+          return (await written(inside.deleteFrom('agents').where('name', '=', name))) === 1;
+        }),
     },
 
     agentTokens: {
       list: (agent) =>
         run(() => (agent === undefined ? allTokens(db) : allTokens(db).where('agent', '=', agent)).execute()),
       add: (token, takeOver) =>
-        change(async (inside) => {
+        change(async (inside, note) => {
+          if (takeOver !== null) note(ofRight('agent', token.agent));
           if (!(await isAgent(inside, token.agent))) return null;
           const ending =
             takeOver === null
@@ -256,15 +357,19 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
           return ending;
         }),
       revoke: (agent, label, at) =>
-        change((inside) => written(liveTokens(inside, agent, { label, at }).set({ revokedAt: at }))),
+        change((inside, note) => {
+          note(ofRight('agent', agent));
+          return written(liveTokens(inside, agent, { label, at }).set({ revokedAt: at }));
+        }),
       removeEnded: (before) =>
-        change((inside) =>
-          done(
+        change((inside, note) => {
+          note(ofRight());
+          return done(
             inside
               .deleteFrom('agentTokens')
               .where((row) => row.or([row('expiresAt', '<', before), row('revokedAt', '<', before)])),
-          ),
-        ),
+          );
+        }),
     },
 
     bindings: {
@@ -277,11 +382,13 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
           );
         }),
       add: (agent, bindings, at) =>
-        change(async (inside) =>
-          (await isAgent(inside, agent)) ? addBindings(inside, agent, bindings, at) : null,
-        ),
+        change(async (inside, note) => {
+          note(ofRight('agent', agent));
+          return (await isAgent(inside, agent)) ? addBindings(inside, agent, bindings, at) : null;
+        }),
       remove: (agent, bindings) =>
-        change(async (inside) => {
+        change(async (inside, note) => {
+          note(ofRight('agent', agent));
           let removed = 0;
           for (const { kind, value } of bindings) {
             const same = inside.deleteFrom('bindings').where('kind', '=', kind).where('value', '=', value);
@@ -329,7 +436,12 @@ async function addBindings(
   return added;
 }
 
-async function revokeLeases(inside: Transaction<Schema>, which: LeaseChoice, at: number): Promise<string[]> {
+async function revokeLeases(
+  inside: Transaction<Schema>,
+  note: Note,
+  which: LeaseChoice,
+  at: number,
+): Promise<string[]> {
   const query = inside
     .updateTable('leases')
     .set({ revokedAt: at })
@@ -337,13 +449,19 @@ async function revokeLeases(inside: Transaction<Schema>, which: LeaseChoice, at:
     .returning('id');
   const ids = (await choose(query, which).execute()).map(({ id }) => id);
   // Approvals for a lease end with it. One statement per id, because their number is unlimited.
-  for (const id of ids) await endApprovals(inside, id);
+  for (const id of ids) {
+    note(ofRight('lease', id));
+    await endApprovals(inside, id);
+  }
   return ids;
 }
 
+/** Takes the notification of a row that a change writes or removes. New leases and tokens need none. */
+type Note = (notification: string) => void;
+
 /** Runs a change of a right atomically. */
 type Change = <Result>(
-  write: (inside: Transaction<Schema>) => Promise<Result>,
+  write: (inside: Transaction<Schema>, note: Note) => Promise<Result>,
   duplicate?: () => SidekeyError,
 ) => Promise<Result>;
 
@@ -352,16 +470,20 @@ type Change = <Result>(
  * rights see the change. The increment takes the write lock, so no other process changes the values that are
  * read afterwards.
  */
-function rightsChange(db: Kysely<Schema>, run: Run): Change {
+function rightsChange(db: Kysely<Schema>, run: Run, wrote: StoreWrites['rightsWritten']): Change {
   return (write, duplicate) =>
-    run(
-      () =>
-        db.transaction().execute(async (inside) => {
+    run(async () => {
+      const notes: string[] = [];
+      try {
+        return await db.transaction().execute(async (inside) => {
           await oneAtATime(inside, 1);
-          return write(inside);
-        }),
-      duplicate,
-    );
+          return write(inside, (notification) => notes.push(notification));
+        });
+      } finally {
+        // Also after an error: the commit may have succeeded.
+        wrote(notes);
+      }
+    }, duplicate);
 }
 
 /**

@@ -10,7 +10,7 @@ import { compare, type Schema } from './schema.ts';
 import { sqlActivity } from './activity.ts';
 import { sqlTokenUses } from './token-uses.ts';
 import { sqlGrantChecks } from './grant-checks.ts';
-import { type GrantWrites, sqlGrants } from './grants.ts';
+import { type StoreWrites, sqlGrants } from './grants.ts';
 import { sqlLocks } from './locks.ts';
 import { done, first, type Run, written } from './queries.ts';
 import type { Store } from './store.ts';
@@ -21,7 +21,7 @@ const maxAttempts = 4;
 /** `again`: nothing was written; the same query will see the write that it conflicted with. */
 export type Fault = 'duplicate' | 'again' | SidekeyError;
 
-interface SqlStoreParts extends GrantWrites {
+interface SqlStoreParts extends StoreWrites {
   readonly db: Kysely<Schema>;
   readonly location: string;
   readonly now: () => number;
@@ -134,7 +134,7 @@ export function sqlStore(parts: SqlStoreParts): Store {
     grants: sqlGrants(db, run, parts),
     grantChecks: sqlGrantChecks(db, run),
 
-    ...sqlRights(db, run, now),
+    ...sqlRights(db, run, parts),
     approvals: sqlApprovals(db, run),
     proposals: sqlProposals(db, run),
     locks: sqlLocks(db, run, lockClock),
