@@ -4,7 +4,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { ofGrant, ofRight } from './change-log.ts';
 import type { StoreWrites } from './grants.ts';
-import { all, byName, done, first, type Run, written } from './queries.ts';
+import { all, byName, done, first, inParts, type Run, written } from './queries.ts';
 import {
   anyGrant,
   compare,
@@ -39,7 +39,8 @@ export function sqlRights(
 
     grantPolicies: {
       get: (grantId) => run(() => first(allPolicies(db).where('grantId', '=', grantId), fromPolicyRow)),
-      some: (ids) => run(() => all(allPolicies(db).where('grantId', 'in', ids), fromPolicyRow)),
+      some: (ids) =>
+        run(() => inParts(ids, (some) => all(allPolicies(db).where('grantId', 'in', some), fromPolicyRow))),
       list: () => run(() => all(allPolicies(db), fromPolicyRow)),
       set: (grantId, policy) =>
         change(async (inside, note) => {

@@ -2,9 +2,9 @@ import { type Kysely, sql } from 'kysely';
 import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { all, done, first, type Run, written } from './queries.ts';
-import { damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
-import type { DueQuery, GrantNames, GrantRecord, Store } from './store.ts';
+import { all, done, first, inParts, type Run, written } from './queries.ts';
+import { compare, damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
+import type { DueQuery, GrantNames, GrantQuery, GrantRecord, Store } from './store.ts';
 
 export interface StoreWrites {
   /** Called after a write of a grant; null: it was removed. */
@@ -31,34 +31,16 @@ export function sqlGrants(
         () => grantExists(records),
       ),
     get: (id) => run(() => first(storedGrants(db).where('id', '=', id), fromGrantRow)),
-    some: (ids) => run(() => all(storedGrants(db).where('id', 'in', ids), fromGrantRow)),
-    find: ({ reference, name, users, named, after, limit }) =>
+    some: (ids) =>
+      run(() => inParts(ids, (some) => all(storedGrants(db).where('id', 'in', some), fromGrantRow))),
+    find: (query) =>
       run(async () => {
-        if (named?.length === 0) return [];
-        let query = inOrder(storedGrants(db));
-        if (reference !== undefined) {
-          query = query.where((row) =>
-            row.or(
-              // The users in each, so that each uses an index.
-              (['id', 'name', 'provider'] as const).map((column) =>
-                row.and([
-                  row(column, '=', reference),
-                  ...(users === undefined ? [] : [row('user', 'in', users)]),
-                ]),
-              ),
-            ),
-          );
-        } else if (users !== undefined) query = query.where('user', 'in', users);
-        if (name !== undefined) query = query.where('name', '=', name);
-        if (named !== undefined) {
-          const pairs = named.map((each) => sql`(${each.name}, ${each.user})`);
-          query = query.where(sql<boolean>`(name, "user") in (values ${sql.join(pairs)})`);
-        }
-        if (after !== undefined)
-          query = query.where((row) =>
-            row(row.refTuple('name', 'user'), '>', row.tuple(after.name, after.user)),
-          );
-        return all(limit === undefined ? query : query.limit(limit), fromGrantRow);
+        if (query.named?.length === 0) return [];
+        if (query.users === undefined) return findGrants(db, query);
+        const records = await inParts(query.users, (users) => findGrants(db, { ...query, users }));
+        return records
+          .toSorted((a, b) => compare(a.name, b.name) || compare(a.user, b.user))
+          .slice(0, query.limit);
       }),
     list: () => run(() => all(inOrder(storedGrants(db)), fromGrantRow)),
     replace: (record, expectedRevision) =>
@@ -128,6 +110,32 @@ export function storedGrants(db: Kysely<Schema>) {
     .leftJoin('grantPolicies', 'grantPolicies.grantId', 'grants.id')
     .selectAll('grants')
     .select(['grantPolicies.labels', 'grantPolicies.expiresAt as endsAt']);
+}
+
+/** Returns the grants of a query in their order. */
+function findGrants(
+  db: Kysely<Schema>,
+  { reference, users, name, named, after, limit }: GrantQuery,
+): Promise<GrantRecord[]> {
+  let query = inOrder(storedGrants(db));
+  if (reference !== undefined) {
+    query = query.where((row) =>
+      row.or(
+        // The users in each, so that each uses an index.
+        (['id', 'name', 'provider'] as const).map((column) =>
+          row.and([row(column, '=', reference), ...(users === undefined ? [] : [row('user', 'in', users)])]),
+        ),
+      ),
+    );
+  } else if (users !== undefined) query = query.where('user', 'in', users);
+  if (name !== undefined) query = query.where('name', '=', name);
+  if (named !== undefined) {
+    const pairs = named.map((each) => sql`(${each.name}, ${each.user})`);
+    query = query.where(sql<boolean>`(name, "user") in (values ${sql.join(pairs)})`);
+  }
+  if (after !== undefined)
+    query = query.where((row) => row(row.refTuple('name', 'user'), '>', row.tuple(after.name, after.user)));
+  return all(limit === undefined ? query : query.limit(limit), fromGrantRow);
 }
 
 /** Returns rows of grants by an index of `0027-refresh-times`. */
