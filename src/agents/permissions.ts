@@ -25,7 +25,7 @@ export type Holder =
  * The rights that were used last. A miss costs one read by index. What is unknown is not kept, so a new token
  * is valid at once.
  */
-export interface PermissionCache {
+interface PermissionCache {
   /**
    * Returns a number that changes whenever a right in memory may have changed; null: a read must tell.
    * @throws SidekeyError as `Store.epoch`

@@ -24,7 +24,7 @@ export interface GrantCache {
   /** Returns a grant, or null; undefined if it must be read. */
   readonly peek: (id: string) => OpenedGrant | null | undefined;
   /** Returns a grant that is not older than this call, or null. A promise if it must be read. */
-  current(id: string): Grant | null | Promise<Grant | null>;
+  readonly current: (id: string) => Grant | null | Promise<Grant | null>;
   /** As `current`, with the credential. */
   open(id: string): Promise<OpenedGrant | null>;
   /** Opens a record that was read from the store. */
@@ -169,7 +169,7 @@ export function createGrantCache(
 
   function keepEntry(id: string, record: GrantRecord | null): Entry {
     const before = entries.get(id);
-    if (before?.generation === generation && isSameGrant(before.stored?.record ?? null, record))
+    if (before?.generation === generation && before.stored?.record.revision === record?.revision)
       return before;
     const stored = record === null ? null : { record, grant: grantOf(record) };
     const entry = { stored, opened: stored === null ? null : openedAs(stored, before), generation };
@@ -360,15 +360,6 @@ function openedAs(
 ): OpenedGrant | null {
   if (before?.opened == null || !isSameSeal(before.stored!.record, record)) return null;
   return { grant, sealed: before.opened.sealed };
-}
-
-/** The columns of the policy are not part of the revision. */
-function isSameGrant(a: GrantRecord | null, b: GrantRecord | null): boolean {
-  return (
-    a?.revision === b?.revision &&
-    a?.endsAt === b?.endsAt &&
-    (a?.labels ?? []).join() === (b?.labels ?? []).join()
-  );
 }
 
 /** Equal bytes under an equal seal are the same credential. Other columns may have changed. */

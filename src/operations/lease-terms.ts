@@ -82,7 +82,7 @@ interface TtlFacts {
   readonly policies: ReadonlyMap<string, GrantPolicy>;
 }
 
-/** What decides about the grants of an agent. */
+/** The part of an agent that decides which grants it reaches. */
 type Reach = Pick<BoundAgent, 'user' | 'bindings'>;
 
 type LeasedGrant = Pick<Grant, 'id' | 'name' | 'user' | 'provider'>;

@@ -1,6 +1,7 @@
 import type { Expression, Kysely } from 'kysely';
 import { SidekeyError } from '../lib/errors.ts';
-import { sqlRights } from './agents.ts';
+import { sqlAgentRights } from './agents.ts';
+import { sqlRights } from './rights.ts';
 import { sqlApiKeys } from './api-keys.ts';
 import { sqlPeople } from './people.ts';
 import { sqlEnrolments, sqlNodes } from './nodes.ts';
@@ -134,7 +135,8 @@ export function sqlStore(parts: SqlStoreParts): Store {
     grants: sqlGrants(db, run, parts),
     grantChecks: sqlGrantChecks(db, run),
 
-    ...sqlRights(db, run, parts),
+    ...sqlAgentRights(db, run, parts),
+    rights: sqlRights(db, run, now),
     approvals: sqlApprovals(db, run),
     proposals: sqlProposals(db, run),
     locks: sqlLocks(db, run, lockClock),

@@ -628,7 +628,7 @@ export interface BoundAgent extends AgentRecord {
   readonly bindings: readonly Binding[];
 }
 
-/** What a token belongs to: an agent, or one of its leases. It may have ended. */
+/** A token of an agent, or the lease that it belongs to. Either may have ended. */
 export type HeldToken =
   | { readonly kind: 'token'; readonly agent: BoundAgent; readonly token: AgentTokenRecord }
   | { readonly kind: 'lease'; readonly agent: BoundAgent; readonly lease: LeaseRecord };

@@ -260,6 +260,7 @@ describe('the authenticator', () => {
     const { id } = await lease('lease');
     await store.leases.revoke({ id }, start);
     await store.agentTokens.revoke('b', null, start);
+    await store.leases.removeEnded(0);
     await store.grantPolicies.set(grant.id, { labels: ['x'] });
     await many();
     expect(rights.holder).toHaveBeenCalledTimes(1);
@@ -650,6 +651,8 @@ describe('a permission that ends while a request waits', () => {
       });
     }
     expect(await nobody.spend(other)).toBeNull();
+    for (const { id } of [grant, other]) await store.grants.remove(id);
+    for (const caller of callers) expect(await caller.spend(other)).toMatchObject({ code: 'grant_missing' });
   });
 });
 
