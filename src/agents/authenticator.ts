@@ -216,6 +216,7 @@ export function createAgentAuthenticator({
 
   /** Returns the caller of a token by the current rights, or the refusal. Verifies an unknown JWT. */
   async function readCaller(presented: PresentedToken): Promise<Caller | SidekeyError> {
+    const before = permissions.version();
     const { name, jwt, certificate, tokenHash } = presented;
     let holder: Holder | null;
     if (jwt === undefined && certificate === undefined) holder = await permissions.readHolder(tokenHash);
@@ -231,7 +232,9 @@ export function createAgentAuthenticator({
       if (!applies(holder)) return unknownToken();
     }
     if (holder === null || !isNamed(name, holder.agent.name)) return unknownToken();
-    return callerOf(presented, holder, null);
+    // If nothing was forgotten meanwhile, an agent that is too large for the memory is not read again.
+    const version = permissions.version();
+    return callerOf(presented, holder, version === before ? version : null);
   }
 
   async function currentCaller(presented: PresentedToken): Promise<Caller | SidekeyError> {

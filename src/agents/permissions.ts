@@ -79,8 +79,10 @@ export function createPermissionCache(
   const keys = new Map<string, string>();
   const holders = new LRUCache<string, Kept>({
     maxSize,
-    sizeCalculation: ({ held }) =>
-      entryBytes + (held.kind === 'lease' ? textBytes * (held.lease.grants?.length ?? 0) : 0),
+    sizeCalculation({ held }) {
+      const { grants, egress } = held.kind === 'lease' ? held.lease : { grants: null };
+      return entryBytes + textBytes * ((grants?.length ?? 0) + (egress?.length ?? 0));
+    },
     dispose({ held }) {
       if (held.kind === 'lease') keys.delete(held.lease.id);
     },

@@ -345,6 +345,26 @@ describe('the authenticator', () => {
       expect(await identify(`a:${secret}`)).toMatchObject({ code: 'agent_auth_required' });
   });
 
+  it('reads an agent with more bindings than its bytes once for a tunnel, until a right changes', async () => {
+    const { store, uses, time, rights } = await setup();
+    const bindings = Array.from(
+      { length: 200 },
+      (_, index) => ({ kind: 'user', value: `u${index}` }) as const,
+    );
+    await addAgent(store, 'a', 'one', { bindings });
+    const parts = { store: { ...store, rights }, grants: grantsIn(store), now: time.now, uses };
+    const register = createAgentAuthenticator({ ...parts, cacheBytes: 20_000 });
+    const presented = basic('a:one');
+    const identify = async () => known(await register.identify(presented, near));
+    // The first read learns the revision of the rights.
+    await identify();
+    const first = await identify();
+    expect(await identify()).toBe(first);
+    expect(rights.holder).toHaveBeenCalledTimes(2);
+    await store.agents.change('a', { disabledAt: start });
+    expect(await register.identify(presented, near)).toMatchObject({ code: 'agent_auth_required' });
+  });
+
   it('keeps the rights that were used last, within its bytes', async () => {
     const { store, uses, time, rights } = await setup();
     const cacheBytes = 2 * 10_000;

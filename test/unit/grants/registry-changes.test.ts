@@ -97,6 +97,12 @@ describe.skipIf(postgresMissing !== null)(`grants in memory${postgresMissing ?? 
     const [a, b, { query }] = await twoProcesses();
     const grant = await add(a, 'one');
     await settled(b, 2);
+    const token = tokenRecord();
+    await a.store.agents.insert(agentRecord(), { tokens: [token] });
+    const rights = createPermissionCache(b.store, 1_000_000);
+    const labels = async () =>
+      (rights.holder(token.hash) ?? (await rights.readHolder(token.hash)))?.agent.labels;
+    await expect.poll(labels).toEqual([]);
     expect(await b.registry.find('acme')).toHaveLength(1);
     await query(
       `select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`,
@@ -105,6 +111,8 @@ describe.skipIf(postgresMissing !== null)(`grants in memory${postgresMissing ?? 
     await expect
       .poll(async () => (await (async () => b.registry.find('acme'))().catch(() => [grant])).length)
       .toBe(0);
+    await expect.poll(() => a.store.agents.change('claude', { labels: ['x'] }).catch(() => false)).toBe(true);
+    await expect.poll(() => labels().catch(() => null)).toEqual(['x']);
   });
 
   test('are not read again after a change of rights, and rights are not read again after a change of grants', async () => {
