@@ -130,6 +130,35 @@ describe('a caller with a JWT of an issuer', () => {
   });
 });
 
+it('a JWT that no longer applies is verified again, also if the config changes while its agent is read', async () => {
+  const { store, time, uses } = await setup();
+  await addAgent(store, 'ci', 'own');
+  const identity = { agent: 'ci', issuer: 'github', subject: 'x', expiresAt: Infinity };
+  let isApplied = true;
+  const tokenIdentities = {
+    applies: () => isApplied,
+    find: () => (isApplied ? identity : null),
+    verify: async () => new SidekeyError('agent_auth_required', 'Another config.'),
+  };
+  const agent = vi.fn((name: string) => store.rights.agent(name));
+  const spied = { ...store, rights: { ...store.rights, agent } };
+  const parts = { store: spied, grants: grantsIn(store), now: time.now, uses, tokenIdentities };
+  const register = createAgentAuthenticator(parts);
+  const presented = basic('ci:eyJhbGciOiJub25lIn0.e30.x');
+  const identify = async () => register.identify(presented, near);
+  agent.mockImplementationOnce(async (name) => {
+    const found = await store.rights.agent(name);
+    isApplied = false;
+    return found;
+  });
+  const refusal = { code: 'agent_auth_required' };
+  expect(await identify()).toMatchObject(refusal);
+  isApplied = true;
+  for (let request = 0; request < 3; request += 1) expect(await identify()).toMatchObject({ agent: 'ci' });
+  isApplied = false;
+  expect(await identify()).toMatchObject({ ...refusal, message: 'Another config.' });
+});
+
 const issuers: readonly AgentIssuer[] = [
   {
     name: 'github',
