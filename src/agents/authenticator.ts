@@ -4,6 +4,8 @@ import type { PresentedToken, Selectors } from '../proxy/http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import type { PeerOwner } from '../lib/os.ts';
+import type { Registry } from '../grants/registry.ts';
+import { noPolicy } from '../store/schema.ts';
 import type { Store } from '../store/store.ts';
 import {
   type AgentAuthenticator,
@@ -15,27 +17,29 @@ import {
   unknownToken,
 } from './authentication.ts';
 import { type EgressLists, egressOf } from './egress.ts';
-import { anonymous, type BoundGrant, isLeaseFor, placeOf, scopeOf } from '../domain/lease.ts';
+import { anonymous, type BoundGrant, isLeaseFor, placeOf, reachesGrant, scopeOf } from '../domain/lease.ts';
 import { LeaseUses } from './lease-uses.ts';
 import {
   agentDisabled,
   agentMissing,
-  agentReaches,
   createPermissionCache,
   grantEnded,
   type Holder,
   identityEnded,
-  type PermissionSnapshot,
   tokenEnded,
 } from './permissions.ts';
 import type { SignIns } from './sign-ins.ts';
-import type { TokenIdentities } from './token-identity.ts';
+import type { TokenIdentities, TokenIdentity } from './token-identity.ts';
 
 export interface AuthenticatorParts {
   readonly store: Pick<Store, 'epoch' | 'changesSince'> & {
-    readonly rights: Pick<Store['rights'], 'revision' | 'read'>;
+    readonly rights: Pick<Store['rights'], 'revision' | 'holder' | 'agent'>;
+    readonly grantPolicies: Pick<Store['grantPolicies'], 'get'>;
     readonly leases: Pick<Store['leases'], 'get' | 'use'>;
   };
+  readonly grants: Pick<Registry, 'current'>;
+  /** Approximate bytes of memory for rights. Default: 16 MiB. */
+  readonly cacheBytes?: number | undefined;
   readonly now: () => number;
   readonly uses: Pick<UseNotes, 'used'>;
   readonly signIns?: SignIns | undefined;
@@ -52,11 +56,13 @@ export interface AssumedToken {
 }
 
 /**
- * Identifies callers by their tokens. Rights stay in memory until the store reports a change. The clock is
- * read for each request.
+ * Identifies callers by their tokens. Rights in memory are valid until the store reports their change. The
+ * clock is read for each request.
  */
 export function createAgentAuthenticator({
   store,
+  grants,
+  cacheBytes = 16 * 1_048_576,
   now,
   uses,
   signIns,
@@ -69,7 +75,7 @@ export function createAgentAuthenticator({
   /** Identities of callers without a token, by their connection. */
   const nobodies = new WeakMap<CallerFacts['owner'], Identity>();
   const assumedTokens = new WeakMap<Selectors, PresentedToken>();
-  const rightsInMemory = createPermissionCache(store, now, (rights) => leases.keep(rights));
+  const permissions = createPermissionCache(store, cacheBytes);
 
   /** Returns why a right has ended, or null. A promise if another process may have used a lease. */
   function holderRefusal(holder: Holder, at: number): Refusal | Promise<Refusal> {
@@ -92,16 +98,13 @@ export function createAgentAuthenticator({
   }
 
   async function spend(grant: Grant, presented: PresentedToken | null): Promise<Refusal> {
-    // Rights are read again, because the request may have waited for a person or for a token.
-    if (presented === null) {
-      const rights = await rightsInMemory.current();
-      return grantEnded(grant, rights.policy(grant.id), now());
-    }
-    const caller = callerInMemory(presented) ?? (await callerOf(presented));
+    // Rights are looked up again, because the request may have waited for a person or for a token.
+    if (presented === null) return grantRefusal(null, grant);
+    const caller = callerInMemory(presented) ?? (await readCaller(presented));
     if (caller instanceof SidekeyError) return caller;
     const { holder } = caller;
     const at = now();
-    const refusal = (await holderRefusal(holder, at)) ?? grantRefusal(caller, grant, at);
+    const refusal = (await holderRefusal(holder, at)) ?? (await grantRefusal(holder, grant));
     if (refusal !== null) return refusal;
     return holder.kind === 'lease' && holder.lease.maxUses !== null ? leases.count(holder.lease, at) : null;
   }
@@ -111,18 +114,18 @@ export function createAgentAuthenticator({
     grant: Grant | null,
     { mode, used }: LastingFacts,
   ): Promise<number | SidekeyError> {
-    const rights = await rightsInMemory.current();
-    const grantEnd = (grant === null ? null : rights.policy(grant.id)?.expiresAt) ?? Infinity;
+    // Throws if what is in memory no longer counts.
+    permissions.version();
+    const grantEnd = (grant === null ? null : await grants.current(grant.id))?.endsAt ?? Infinity;
     if ((presented === null || presented.assumed === true) && mode === 'required') return noToken();
-    if (presented === null)
-      return (grant === null ? null : grantEnded(grant, rights.policy(grant.id), now())) ?? grantEnd;
-    const caller = callerBy(rights, presented) ?? (await callerOf(presented));
+    if (presented === null) return (grant === null ? null : await grantRefusal(null, grant)) ?? grantEnd;
+    const caller = await currentCaller(presented);
     if (caller instanceof SidekeyError) return caller;
     const { holder } = caller;
     const at = now();
     const lasting = withoutMaximum(holder);
     const refusal =
-      (await holderRefusal(lasting, at)) ?? (grant === null ? null : grantRefusal(caller, grant, at));
+      (await holderRefusal(lasting, at)) ?? (grant === null ? null : await grantRefusal(lasting, grant));
     if (refusal !== null) return refusal;
     if (used) note(holder, at);
     return Math.min(grantEnd, endOf(lasting, at));
@@ -134,35 +137,74 @@ export function createAgentAuthenticator({
     return leases.endOf(holder.lease, at);
   }
 
+  /** Returns why the holder (null: a caller without a token) may not use a grant now; null if it may. */
+  async function grantRefusal(holder: Holder | null, { id, name }: Grant): Promise<Refusal> {
+    const grant = await grants.current(id);
+    if (grant === null) return new SidekeyError('grant_missing', `The grant ${name} was removed.`);
+    if (holder !== null && !reaches(holder, grant))
+      return new SidekeyError('grant_missing', 'This agent may no longer use the grant.', {
+        hint: hintOf`"${remedy('agent.get', { agent: holder.agent.name })}" shows the grants that it may use`,
+      });
+    const { endsAt } = grant;
+    const at = now();
+    if (endsAt === undefined || at < endsAt) return null;
+    // Only the hint needs the policy.
+    const policy = await store.grantPolicies.get(id).catch(() => null);
+    return grantEnded(grant, { ...(policy ?? noPolicy(id)), expiresAt: endsAt }, at);
+  }
+
   async function grantLabels({ id }: Grant): Promise<readonly string[]> {
-    return labelsOf(await rightsInMemory.current(), id);
+    return (await grants.current(id))?.labels ?? noLabels;
   }
 
   async function agentLabels(presented: PresentedToken): Promise<readonly string[]> {
-    const caller = await callerOf(presented);
+    const caller = await currentCaller(presented);
     return caller instanceof SidekeyError ? noLabels : caller.holder.agent.labels;
   }
 
   async function egressNow(presented: PresentedToken): Promise<EgressLists> {
-    const caller = await callerOf(presented);
+    const caller = await currentCaller(presented);
     if (caller instanceof SidekeyError) return nowhere;
     const { holder } = caller;
     return egressOf(holder.agent.bindings, holder.kind === 'lease' ? holder.lease.egress : undefined);
   }
 
-  /** Returns the caller of a token without a read; null if rights or a JWT must be read. */
+  /** Returns the caller of a token without a read; null: its rights or its JWT must be read. */
   function callerInMemory(presented: PresentedToken): Caller | null {
-    const rights = rightsInMemory.inMemory();
-    return rights === null ? null : callerBy(rights, presented);
+    const version = permissions.version();
+    const last = callers.get(presented);
+    if (version === null) return null;
+    if (last?.version === version && applies(last.holder)) return last;
+    const holder = holderInMemory(presented);
+    return holder === null ? null : callerOf(presented, holder, version);
   }
 
-  /** Returns the caller of a token, the same object until the rights change; null: unknown token. */
-  function callerBy(rights: PermissionSnapshot, presented: PresentedToken): Caller | null {
+  function holderInMemory(presented: PresentedToken): Holder | null {
+    const { name, tokenHash, jwt, certificate } = presented;
+    if (jwt === undefined && certificate === undefined) {
+      const holder = permissions.holder(tokenHash);
+      return holder !== undefined && isNamed(name, holder.agent.name) ? holder : null;
+    }
+    const identity = identityIn(presented);
+    const agent = identity === null ? undefined : permissions.agent(identity.agent);
+    if (identity === null || agent === undefined || !isNamed(name, agent.name)) return null;
+    return { kind: 'identity', agent, identity };
+  }
+
+  /** Returns the identity of a certificate, or of a JWT that was verified before. */
+  function identityIn({ tokenHash, certificate }: PresentedToken): TokenIdentity | null {
+    if (certificate !== undefined) return { ...certificate, issuer: null };
+    return tokenIdentities?.find(tokenHash) ?? null;
+  }
+
+  /** Returns the same caller for the same presented object and holder. */
+  function callerOf(presented: PresentedToken, holder: Holder, version: number | null): Caller {
     const last = callers.get(presented);
-    if (last?.rights === rights && applies(last.holder)) return last;
-    const holder = holderOf(presented, rights) ?? identityHolder(presented, rights);
-    if (holder === null) return null;
-    const caller = { rights, holder, identity: identityOf(holder, presented, rights) };
+    if (last !== undefined && isSameHolder(last.holder, holder)) {
+      last.version = version;
+      return last;
+    }
+    const caller = { version, holder, identity: identityOf(holder, presented) };
     callers.set(presented, caller);
     return caller;
   }
@@ -172,34 +214,34 @@ export function createAgentAuthenticator({
     return tokenIdentities?.applies(holder.identity) === true;
   }
 
-  /** Returns the agent of a certificate, or of a JWT that was verified before. */
-  function identityHolder(
-    { name, tokenHash, jwt, certificate }: PresentedToken,
-    rights: PermissionSnapshot,
-  ): Holder | null {
-    const ofToken = jwt === undefined ? null : tokenIdentities?.find(tokenHash);
-    const identity = certificate === undefined ? ofToken : { ...certificate, issuer: null };
-    if (identity == null || (name !== null && name !== identity.agent)) return null;
-    const agent = rights.agent(identity.agent);
-    return agent === null ? null : { kind: 'identity', agent, identity };
-  }
-
   /** Returns the caller of a token by the current rights, or the refusal. Verifies an unknown JWT. */
-  async function callerOf(presented: PresentedToken): Promise<Caller | SidekeyError> {
-    const caller = callerBy(await rightsInMemory.current(), presented);
-    if (caller !== null) return caller;
-    const { jwt, certificate, tokenHash } = presented;
-    if (certificate !== undefined) return agentMissing({ ...certificate, issuer: null });
-    if (jwt === undefined || tokenIdentities === undefined) return unknownToken();
-    const identity = await tokenIdentities.verify(jwt, tokenHash);
-    if (identity instanceof SidekeyError) return identity;
-    const rights = await rightsInMemory.current();
-    if (rights.agent(identity.agent) === null) return agentMissing(identity);
-    // Null for another user name, and if the config has changed since.
-    return callerBy(rights, presented) ?? unknownToken();
+  async function readCaller(presented: PresentedToken): Promise<Caller | SidekeyError> {
+    const before = permissions.version();
+    const { name, jwt, certificate, tokenHash } = presented;
+    let holder: Holder | null;
+    if (jwt === undefined && certificate === undefined) holder = await permissions.readHolder(tokenHash);
+    else {
+      if (certificate === undefined && tokenIdentities === undefined) return unknownToken();
+      const identity =
+        identityIn(presented) ?? (await (tokenIdentities as TokenIdentities).verify(jwt!, tokenHash));
+      if (identity instanceof SidekeyError) return identity;
+      const agent = await permissions.readAgent(identity.agent);
+      if (agent === null) return agentMissing(identity);
+      holder = { kind: 'identity', agent, identity };
+      // The config may have changed since.
+      if (!applies(holder)) return unknownToken();
+    }
+    if (holder === null || !isNamed(name, holder.agent.name)) return unknownToken();
+    // If nothing was forgotten meanwhile, an agent that is too large for the memory is not read again.
+    const version = permissions.version();
+    return callerOf(presented, holder, version === before ? version : null);
   }
 
-  function identityOf(holder: Holder, presented: PresentedToken, rights: PermissionSnapshot): Identity {
+  async function currentCaller(presented: PresentedToken): Promise<Caller | SidekeyError> {
+    return callerInMemory(presented) ?? readCaller(presented);
+  }
+
+  function identityOf(holder: Holder, presented: PresentedToken): Identity {
     const { agent } = holder;
     const lease = holder.kind === 'lease' ? holder.lease : null;
     return {
@@ -209,9 +251,9 @@ export function createAgentAuthenticator({
       lease: lease === null ? null : { id: lease.id, purpose: lease.purpose, expiresAt: lease.expiresAt },
       subject: holder.kind === 'identity' ? holder.identity.subject : null,
       selectors: presented.selectors,
-      reaches: (grant) => reaches(holder, grant, rights),
+      reaches: (grant) => reaches(holder, grant),
       placeOf: (grant) =>
-        placeOf(grant, labelsOf(rights, grant.id), { bindings: agent.bindings, user: agent.user, lease }),
+        placeOf(grant, grant.labels ?? noLabels, { bindings: agent.bindings, user: agent.user, lease }),
       scope: scopeOf({ bindings: agent.bindings, user: agent.user, lease }),
       labelsNow: () => agentLabels(presented),
       egressNow: () => egressNow(presented),
@@ -269,7 +311,7 @@ export function createAgentAuthenticator({
         if (assumed === undefined) return nobody(selectors, owner);
         presented = assumedToken(assumed, selectors);
       }
-      const caller = callerInMemory(presented) ?? (await callerOf(presented));
+      const caller = callerInMemory(presented) ?? (await readCaller(presented));
       if (caller instanceof SidekeyError) return caller;
       const { holder, identity } = caller;
       const at = now();
@@ -285,9 +327,9 @@ export function createAgentAuthenticator({
 
 type Refusal = SidekeyError | null;
 
-/** The holder of a token by the rights of one moment. */
 interface Caller {
-  readonly rights: PermissionSnapshot;
+  /** Version of the permissions by which the holder is the current one; null: to be compared. */
+  version: number | null;
   readonly holder: Holder;
   readonly identity: Identity;
 }
@@ -296,30 +338,25 @@ const noLabels: readonly string[] = [];
 const anywhere: EgressLists = [];
 const nowhere: EgressLists = [[]];
 
-function labelsOf(rights: PermissionSnapshot, grantId: string): readonly string[] {
-  return rights.policy(grantId)?.labels ?? noLabels;
-}
-
 /** Reports whether a holder reaches a grant. A lease reaches only its grants that are bound to the agent. */
-function reaches(holder: Holder, grant: BoundGrant, rights: PermissionSnapshot): boolean {
+function reaches(holder: Holder, grant: BoundGrant): boolean {
   if (grant.lease !== null) return holder.kind === 'lease' && holder.lease.id === grant.lease;
   if (holder.kind === 'lease' && !isLeaseFor(holder.lease, grant.id)) return false;
-  return agentReaches(holder.agent, grant, rights);
+  const { bindings, user } = holder.agent;
+  return reachesGrant(bindings, user, grant, grant.labels ?? noLabels);
 }
 
-/** Returns the holder of a token; null if there is none, or if the name is not the name of its agent. */
-function holderOf({ name, tokenHash }: PresentedToken, rights: PermissionSnapshot): Holder | null {
-  const holder = rights.holder(tokenHash);
-  return holder === null || (name !== null && name !== holder.agent.name) ? null : holder;
+/** Reports whether a caller that shows this name, or none, may be the agent. */
+function isNamed(name: string | null, agent: string): boolean {
+  return name === null || name === agent;
 }
 
-/** Returns why the holder may not use the grant; null if it may. */
-function grantRefusal({ holder, rights }: Caller, grant: Grant, at: number): Refusal {
-  if (!reaches(holder, grant, rights))
-    return new SidekeyError('grant_missing', 'This agent may no longer use the grant.', {
-      hint: hintOf`"${remedy('agent.get', { agent: holder.agent.name })}" shows the grants that it may use`,
-    });
-  return grantEnded(grant, rights.policy(grant.id), at);
+/** Reports whether both are of the same records in memory. */
+function isSameHolder(a: Holder, b: Holder): boolean {
+  if (a.agent !== b.agent) return false;
+  if (a.kind === 'token') return b.kind === 'token' && a.token === b.token;
+  if (a.kind === 'lease') return b.kind === 'lease' && a.lease === b.lease;
+  return b.kind === 'identity' && a.identity === b.identity;
 }
 
 /** Returns the holder without a maximum of uses, which does not apply to an exchange in progress. */

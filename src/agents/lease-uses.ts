@@ -1,24 +1,23 @@
+import { LRUCache } from 'lru-cache';
 import { type UseNotes, usesEveryMs } from '../grants/activity.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import type { LeaseRecord, Store } from '../store/store.ts';
 import { unknownToken } from './authentication.ts';
 import { type Lease, leaseStanding } from '../domain/lease.ts';
-import { leaseEnded, type PermissionSnapshot, usedUp } from './permissions.ts';
+import { leaseEnded, usedUp } from './permissions.ts';
 
 /** Usage counts of leases in this process. Other processes may use the same leases. */
 export class LeaseUses {
-  readonly #fresh = new Map<string, { readonly usedAt: number | null; readonly uses: number }>();
+  /** Without an entry, the stored counts are used, as of a lease that another process used last. */
+  readonly #fresh = new LRUCache<string, { readonly usedAt: number | null; readonly uses: number }>({
+    max: 10_000,
+  });
   readonly #leases: Pick<Store['leases'], 'get' | 'use'>;
   readonly #notes: Pick<UseNotes, 'used'>;
 
   constructor(leases: Pick<Store['leases'], 'get' | 'use'>, notes: Pick<UseNotes, 'used'>) {
     this.#leases = leases;
     this.#notes = notes;
-  }
-
-  /** Removes the counts of leases that no longer exist. */
-  keep(rights: Pick<PermissionSnapshot, 'hasLease'>): void {
-    for (const id of this.#fresh.keys()) if (!rights.hasLease(id)) this.#fresh.delete(id);
   }
 
   /** Returns why the lease has ended; null if it has not. A promise if another process may have used it. */

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import { formatDuration } from '../config/scalar.ts';
 import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
@@ -5,141 +6,233 @@ import { type Hint, hintOf, remedy, type Remedy } from '../lib/hint.ts';
 import type {
   AgentRecord,
   AgentTokenRecord,
+  BoundAgent,
+  ChangedRight,
   GrantPolicy,
+  HeldToken,
   LeaseRecord,
-  Rights,
   Store,
 } from '../store/store.ts';
 import { hashKey, unauthenticated } from './authentication.ts';
-import {
-  type Binding,
-  type BoundGrant,
-  type Lease,
-  type LeaseStanding,
-  reachesGrant,
-} from '../domain/lease.ts';
+import type { Lease, LeaseStanding } from '../domain/lease.ts';
 import type { TokenIdentity } from './token-identity.ts';
-
-interface KnownAgent extends AgentRecord {
-  readonly bindings: readonly Binding[];
-}
 
 /** The holder of a token: an agent's own, one of its leases, or one of an OIDC issuer. It may have ended. */
 export type Holder =
-  | { readonly kind: 'token'; readonly agent: KnownAgent; readonly token: AgentTokenRecord }
-  | { readonly kind: 'lease'; readonly agent: KnownAgent; readonly lease: LeaseRecord }
-  | { readonly kind: 'identity'; readonly agent: KnownAgent; readonly identity: TokenIdentity };
+  HeldToken | { readonly kind: 'identity'; readonly agent: BoundAgent; readonly identity: TokenIdentity };
 
-/** All rights of the store at one moment, indexed by the values that requests present. */
-export interface PermissionSnapshot {
-  readonly revision: number;
-  /** Returns the holder of a token by the SHA-256 of the token. */
-  holder(tokenHash: Uint8Array): Holder | null;
-  agent(name: string): KnownAgent | null;
-  policy(grantId: string): GrantPolicy | null;
-  /** Reports whether a lease exists, by its id. */
-  hasLease(id: string): boolean;
-}
-
-/** The rights, read anew when they have changed. */
+/**
+ * The rights that were used last. A miss costs one read by index. What is unknown is not kept, so a new token
+ * is valid at once.
+ */
 interface PermissionCache {
   /**
-   * Returns rights that are not older than this call. Costs one `Store.epoch` while the store has not
-   * changed, and one small read if something else than a right has changed.
-   * @throws SidekeyError `store_unavailable`, also for those whom it knew before
+   * Returns a number that changes whenever a right in memory may have changed; null: a read must tell.
+   * @throws SidekeyError as `Store.epoch`
    */
-  current(): Promise<PermissionSnapshot>;
-  /** Returns the result of `current` if it needs no read, or null. @throws SidekeyError as `current` */
-  inMemory(): PermissionSnapshot | null;
+  version(): number | null;
+  /** Returns the holder of a token by its SHA-256; undefined: it must be read. */
+  holder(tokenHash: Uint8Array): HeldToken | undefined;
+  /** Returns a holder that is not older than this call; null: the token is unknown. */
+  readHolder(tokenHash: Uint8Array): Promise<HeldToken | null>;
+  /** As `holder`. */
+  agent(name: string): BoundAgent | undefined;
+  /** As `readHolder`. */
+  readAgent(name: string): Promise<BoundAgent | null>;
 }
 
-/** Milliseconds for which an ended lease differs from an unknown one. More of them slow down each read. */
-const rememberMs = 86_400_000;
+/** A token or a lease in memory, without its agent: many leases may share one. */
+interface Kept {
+  readonly held: { readonly kind: 'token'; readonly token: AgentTokenRecord } | KeptLease;
+  readonly agent: string;
+  /** `stamp` of the agent; another one: the token may have changed with the agent. */
+  readonly stamp: number;
+}
 
-/** Reads nothing before the first call. `onRead` receives rights whenever they are read again. */
+interface KeptLease {
+  readonly kind: 'lease';
+  readonly lease: LeaseRecord;
+}
+
+interface KeptAgent {
+  readonly agent: BoundAgent;
+  readonly stamp: number;
+}
+
+/** Bytes of an entry, and of each text in it: a grant of a lease, a binding of an agent. */
+const entryBytes = 1_500;
+const textBytes = 150;
+
+/** @param maxBytes approximate bound of the memory */
 export function createPermissionCache(
   store: Pick<Store, 'epoch' | 'changesSince'> & {
-    readonly rights: Pick<Store['rights'], 'revision' | 'read'>;
+    readonly rights: Pick<Store['rights'], 'revision' | 'holder' | 'agent'>;
   },
-  now: () => number,
-  onRead: (rights: PermissionSnapshot) => void,
+  maxBytes: number,
 ): PermissionCache {
-  let cached: { readonly rights: PermissionSnapshot; readonly epoch: number } | null = null;
-  let loading: Promise<PermissionSnapshot> | null = null;
+  const maxSize = Math.ceil(maxBytes / 2);
+  const agents = new LRUCache<string, KeptAgent>({
+    maxSize,
+    sizeCalculation: ({ agent }) => entryBytes + textBytes * agent.bindings.length,
+  });
+  /** Keys of `holders` by the ID of a lease. */
+  const keys = new Map<string, string>();
+  const holders = new LRUCache<string, Kept>({
+    maxSize,
+    sizeCalculation({ held }) {
+      const { grants, egress } = held.kind === 'lease' ? held.lease : { grants: null };
+      return entryBytes + textBytes * ((grants?.length ?? 0) + (egress?.length ?? 0));
+    },
+    dispose({ held }) {
+      if (held.kind === 'lease') keys.delete(held.lease.id);
+    },
+  });
+  /** Reads under way by what they look for, and what changed since each began. */
+  const underWay = new Map<string, Promise<unknown>>();
+  const readings = new Set<Set<string>>();
+  let seen: number | null = null;
+  /** Revision of the rights when all in memory were last known to be valid. */
+  let revision: number | null = null;
+  /** Counts the changes of which the store does not say what they changed. */
+  let doubts = 0;
+  let isDoubted = true;
+  let stamps = 0;
+  let version = 0;
 
-  function inMemory(): PermissionSnapshot | null {
-    if (cached === null) return null;
+  /** Forgets what the store reports as changed. @throws SidekeyError as `Store.epoch` */
+  function follow(): void {
     const epoch = store.epoch();
-    if (cached.epoch !== epoch) {
-      if (store.changesSince(cached.epoch).others) return null;
-      cached = { rights: cached.rights, epoch };
+    if (epoch === seen) return;
+    const changed = seen === null ? null : store.changesSince(seen).rights;
+    seen = epoch;
+    if (changed === null) {
+      doubts += 1;
+      isDoubted = true;
+    } else changed.forEach(forget);
+  }
+
+  function forget({ kind, key }: ChangedRight): void {
+    version += 1;
+    // The next read gives the agent another stamp, so its tokens and leases are read again too.
+    if (kind === 'agent') agents.delete(key);
+    else holders.delete(keys.get(key) ?? '');
+    for (const reading of readings) reading.add(`${kind} ${key}`);
+  }
+
+  /** If anything may have changed, asks the store whether a right did, and forgets all if so. */
+  async function settle(): Promise<void> {
+    for (follow(); isDoubted; follow()) {
+      const begun = doubts;
+      const current = await store.rights.revision();
+      follow();
+      if (begun !== doubts || !isDoubted) continue;
+      if (current !== revision) {
+        agents.clear();
+        holders.clear();
+        version += 1;
+      }
+      revision = current;
+      isDoubted = false;
     }
-    return cached.rights;
   }
 
-  async function read(): Promise<PermissionSnapshot> {
-    // Asked before the rows: after a change in between, the read values count as old, never as new.
-    const epoch = store.epoch();
-    const isUnchanged = cached !== null && (await store.rights.revision()) === cached.rights.revision;
-    if (cached !== null && isUnchanged) {
-      cached = { rights: cached.rights, epoch };
-    } else {
-      cached = { rights: knownRights(await store.rights.read(now() - rememberMs)), epoch };
-      onRead(cached.rights);
+  /** Returns what is in memory, or reads it, again while it changes meanwhile. */
+  async function readOnce<Found>(
+    key: string,
+    inMemory: () => Found | undefined,
+    read: () => Promise<Found | null>,
+    keep: (found: Found, isChanged: (right: ChangedRight) => boolean) => Found | undefined,
+  ): Promise<Found | null> {
+    // That read may have begun before this call: only a result in memory counts.
+    const before = underWay.get(key);
+    if (before !== undefined) await before.catch(() => undefined);
+    const readUntilUnchanged = async () => {
+      for (;;) {
+        await settle();
+        const kept = inMemory();
+        if (kept !== undefined) return kept;
+        const begun = doubts;
+        const changed = new Set<string>();
+        readings.add(changed);
+        let found;
+        try {
+          found = await read();
+          follow();
+        } finally {
+          readings.delete(changed);
+        }
+        if (found === null) return null;
+        if (begun !== doubts) continue;
+        const result = keep(found, ({ kind, key: each }) => changed.has(`${kind} ${each}`));
+        if (result !== undefined) return result;
+      }
+    };
+    const result = readUntilUnchanged();
+    underWay.set(key, result);
+    try {
+      return await result;
+    } finally {
+      if (underWay.get(key) === result) underWay.delete(key);
     }
-    return cached.rights;
   }
 
-  async function load(): Promise<PermissionSnapshot> {
-    if (loading !== null) {
-      // That load may have read its rows before this call: its result counts only while nothing has changed.
-      await loading.catch(() => null);
-      const rights = inMemory();
-      if (rights !== null) return rights;
-    }
-    if (loading === null) {
-      const begun = read().finally(() => {
-        if (loading === begun) loading = null;
-      });
-      loading = begun;
-    }
-    return loading;
+  function keepAgent(agent: BoundAgent): KeptAgent {
+    const before = agents.get(agent.name);
+    const isSame = before?.agent.createdAt === agent.createdAt;
+    const kept = { agent, stamp: isSame ? before.stamp : (stamps += 1) };
+    agents.set(agent.name, kept);
+    return kept;
   }
 
-  return { inMemory, current: async () => inMemory() ?? load() };
-}
-
-/** Reports whether an agent's bindings reach a grant. */
-export function agentReaches(agent: KnownAgent, grant: BoundGrant, rights: PermissionSnapshot): boolean {
-  return reachesGrant(agent.bindings, agent.user, grant, rights.policy(grant.id)?.labels ?? []);
-}
-
-function knownRights({ revision, agents, tokens, bindings, leases, policies }: Rights): PermissionSnapshot {
-  const bound = Map.groupBy(bindings, ({ agent }) => agent);
-  const byName = new Map(
-    agents.map((agent): [string, KnownAgent] => [
-      agent.name,
-      { ...agent, bindings: bound.get(agent.name) ?? [] },
-    ]),
-  );
-  // The time of a look-up by hash reveals nothing, because nobody can find a token for a given hash.
-  const holders = new Map<string, Holder>();
-  for (const token of tokens) {
-    const agent = byName.get(token.agent);
-    if (agent !== undefined) holders.set(hashKey(token.hash), { kind: 'token', agent, token });
+  function keepHolder(key: string, { agent, ...held }: HeldToken): HeldToken {
+    const kept = keepAgent(agent);
+    holders.set(key, { held, agent: agent.name, stamp: kept.stamp });
+    if (held.kind === 'lease' && holders.has(key)) keys.set(held.lease.id, key);
+    return { ...held, agent };
   }
-  for (const lease of leases) {
-    const agent = byName.get(lease.agent);
-    if (agent !== undefined) holders.set(hashKey(lease.tokenHash), { kind: 'lease', agent, lease });
+
+  function agentOf(name: string): BoundAgent | undefined {
+    follow();
+    return isDoubted ? undefined : agents.get(name)?.agent;
   }
-  const byGrant = new Map(policies.map((policy) => [policy.grantId, policy]));
-  const leaseIds = new Set(leases.map(({ id }) => id));
+
+  function holderOf(key: string): HeldToken | undefined {
+    follow();
+    const kept = isDoubted ? undefined : holders.get(key);
+    const agent = kept === undefined ? undefined : agents.get(kept.agent);
+    return kept === undefined || agent?.stamp !== kept.stamp
+      ? undefined
+      : { ...kept.held, agent: agent.agent };
+  }
+
   return {
-    revision,
-    holder: (tokenHash) => holders.get(hashKey(tokenHash)) ?? null,
-    agent: (name) => byName.get(name) ?? null,
-    policy: (grantId) => byGrant.get(grantId) ?? null,
-    hasLease: (id) => leaseIds.has(id),
+    version() {
+      follow();
+      return isDoubted ? null : version;
+    },
+    holder: (tokenHash) => holderOf(hashKey(tokenHash)),
+    readHolder(tokenHash) {
+      // The time of a look-up by hash reveals nothing, because nobody can find a token for a given hash.
+      const key = hashKey(tokenHash);
+      return readOnce(
+        key,
+        () => holderOf(key),
+        () => store.rights.holder(tokenHash),
+        (found, isChanged) =>
+          isChanged({ kind: 'agent', key: found.agent.name }) ||
+          (found.kind === 'lease' && isChanged({ kind: 'lease', key: found.lease.id }))
+            ? undefined
+            : keepHolder(key, found),
+      );
+    },
+    agent: agentOf,
+    readAgent: (name) =>
+      readOnce(
+        name,
+        () => agentOf(name),
+        () => store.rights.agent(name),
+        (found, isChanged) => (isChanged({ kind: 'agent', key: name }) ? undefined : keepAgent(found).agent),
+      ),
   };
 }
 

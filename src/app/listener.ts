@@ -109,7 +109,16 @@ function proxyServices(
   return {
     config: current.newestSettings,
     lastConfig: current.settings,
-    agents: createAgentAuthenticator({ store, now, uses, signIns, assumed, tokenIdentities }),
+    agents: createAgentAuthenticator({
+      store,
+      grants,
+      cacheBytes: state.config.limits.cached_grants / 4,
+      now,
+      uses,
+      signIns,
+      assumed,
+      tokenIdentities,
+    }),
     grants,
     certificates,
     tokens,

@@ -35,6 +35,10 @@ export interface Grant {
   readonly refreshable: boolean;
   /** ID of the only lease that may use the grant and that the grant ends with; null: no lease. */
   readonly lease: string | null;
+  /** Labels that people gave the grant. Stored beside it and read with it; absent: none. */
+  readonly labels?: readonly string[];
+  /** End that people set, in milliseconds since the epoch. Stored as `labels`; absent: none. */
+  readonly endsAt?: number;
   /** Counts the writes of the sealed credential; part of the context of the seal. */
   readonly revision: number;
   /** Milliseconds since the epoch. */

@@ -117,7 +117,7 @@ export interface Binding {
 export const everything: Binding = { kind: 'everything', value: '*' };
 
 /** Facts of a grant by which bindings select it. */
-export type BoundGrant = Pick<Grant, 'id' | 'user' | 'provider' | 'lease'>;
+export type BoundGrant = Pick<Grant, 'id' | 'user' | 'provider' | 'lease' | 'labels'>;
 
 /**
  * Reports whether a binding of an agent reaches a grant. An agent that acts for a user reaches grants of

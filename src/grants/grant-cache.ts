@@ -23,7 +23,9 @@ export interface GrantCache {
   readonly first: (reference: string) => readonly Grant[] | Promise<readonly Grant[]>;
   /** Returns a grant, or null; undefined if it must be read. */
   readonly peek: (id: string) => OpenedGrant | null | undefined;
-  /** Returns a grant that is not older than this call, or null. */
+  /** Returns a grant that is not older than this call, or null. A promise if it must be read. */
+  readonly current: (id: string) => Grant | null | Promise<Grant | null>;
+  /** As `current`, with the credential. */
   open(id: string): Promise<OpenedGrant | null>;
   /** Opens a record that was read from the store. */
   openRecord(record: GrantRecord): OpenedGrant;
@@ -316,6 +318,12 @@ export function createGrantCache(
     find,
     first,
     peek,
+    current(id) {
+      follow();
+      const entry = current(entries.get(id));
+      if (entry !== undefined) return entry.stored?.grant ?? null;
+      return readEntries([id]).then((read) => read.get(id)!.stored?.grant ?? null);
+    },
     async open(id) {
       const opened = peek(id);
       return opened === undefined ? openEntry((await readEntries([id])).get(id)!) : opened;

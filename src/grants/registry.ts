@@ -35,7 +35,7 @@ export interface NewGrant {
  * Grants of a store. One registry per store and process caches records until the store's epoch changes.
  * Methods reject, or throw if they return a value directly, with errors of `Store` and `Vault`.
  */
-export interface Registry extends Pick<GrantCache, 'first' | 'peek'> {
+export interface Registry extends Pick<GrantCache, 'current' | 'first' | 'peek'> {
   /** @throws SidekeyError `already_exists`; `input_invalid`: a name or the audience is invalid */
   add(grant: NewGrant, sealed: SealedCredential, id?: string): Promise<Grant>;
   /** Adds up to 1,000 grants as `add` does, all or none. */
@@ -185,6 +185,7 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
 
     first: cache.first,
     peek: cache.peek,
+    current: cache.current,
     open(id) {
       const opened = cache.peek(id);
       return opened === undefined ? cache.open(id) : opened;

@@ -12,7 +12,7 @@ import { bindingReason, bindingsOf, isHost, namedBindings, nowhere } from './bin
 import { findAgent } from './find.ts';
 import { duration, egress, enabledState, grants, name, text, time, timeOrNull } from './members.ts';
 import { isoOrNull, isoTime, proxyUrl, readEnd, spanText } from './format.ts';
-import { ownGrants } from './lease-terms.ts';
+import { agentIn, ownGrants } from './lease-terms.ts';
 import { changing, type Changing, reading } from './operation.ts';
 import { namedGrant, pickAgent, unknownAgent } from './lookup.ts';
 
@@ -151,7 +151,7 @@ export const getAgent = reading({
       ...partsOf(agent.name, rights, uses?.get(agent.name), at),
       grants: all,
       identities: identityRules(config, agent.name),
-      reached: ownGrants({ agent: agent.name, grants: null }, all, rights),
+      reached: ownGrants({ grants: null }, all, agentIn(rights, agent.name)),
     };
   },
   answer: ({ agent, bindings, reached, tokens, identities, activeLeases, usedAt }, at) => ({

@@ -81,8 +81,10 @@ export async function identify(
             epoch: () => store.epoch(),
             changesSince: (epoch) => store.changesSince(epoch),
             rights: store.rights,
+            grantPolicies: store.grantPolicies,
             leases: { get, use: async (id) => (await get(id))?.uses ?? null },
           },
+    grants: { current: async (id) => (await store?.grants.get(id)) ?? null },
     now: () => at,
     uses: { used() {} },
     tokenIdentities: anyToken(agent),
@@ -94,11 +96,9 @@ export async function identify(
 /** An empty store knows no callers. */
 const emptyStore: AuthenticatorParts['store'] = {
   epoch: () => 0,
-  changesSince: () => ({ grants: [], names: [], others: false }),
-  rights: {
-    revision: async () => 0,
-    read: async () => ({ revision: 0, agents: [], tokens: [], bindings: [], leases: [], policies: [] }),
-  },
+  changesSince: () => ({ grants: [], names: [], rights: [], others: false }),
+  rights: { revision: async () => 0, holder: async () => null, agent: async () => null },
+  grantPolicies: { get: async () => null },
   leases: { get: async () => null, use: async () => null },
 };
 

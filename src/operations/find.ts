@@ -3,15 +3,15 @@ import { indexGrants } from '../domain/grant-index.ts';
 import { ownedName } from '../grants/keep.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import { grantOf } from '../store/grants.ts';
-import type { AgentRecord, GrantQuery, LeaseRecord, Store } from '../store/store.ts';
+import type { BoundAgent, GrantQuery, LeaseRecord, Store } from '../store/store.ts';
 import type { Caller } from './caller.ts';
 import {
   domainsByGrant,
   type GrantReference,
   namedGrant,
-  pickAgent,
   pickLease,
   pickOwnGrant,
+  unknownAgent,
 } from './lookup.ts';
 
 /** Look-ups of one record, by index. Only an error reads further records, for the names that it suggests. */
@@ -66,9 +66,15 @@ export async function findDomains(
   return domainsByGrant(domains, indexGrants([...near, ...grants]));
 }
 
-/** Returns the agent of this name. @throws SidekeyError `not_found` */
-export async function findAgent(store: Pick<Store, 'agents'>, name: string): Promise<AgentRecord> {
-  return (await store.agents.get(name)) ?? pickAgent(await store.agents.list(), name);
+/** Returns the agent of this name with its bindings. @throws SidekeyError `not_found` */
+export async function findAgent(store: Pick<Store, 'agents' | 'rights'>, name: string): Promise<BoundAgent> {
+  const agent = await store.rights.agent(name);
+  if (agent !== null) return agent;
+  const others = await store.agents.list();
+  throw unknownAgent(
+    name,
+    others.map((each) => each.name),
+  );
 }
 
 /** Returns the lease with this id or id prefix. @throws as `pickLease` */

@@ -6,7 +6,7 @@ import { consentRemedy } from '../grants/messages.ts';
 import { isScope, ungrantedScopes } from '../grants/oauth/scopes.ts';
 import { proofKey } from '../proxy/schemes/dpop-proof.ts';
 import type { GrantActivity, Rights } from '../store/store.ts';
-import { ownGrants } from './lease-terms.ts';
+import { agentIn, ownGrants } from './lease-terms.ts';
 import { hintText } from '../lib/hint.ts';
 
 /** Facts about a grant that follow from its credential and from the rights to use it. */
@@ -71,9 +71,8 @@ export function isUnbound(credential: Credential, provider: Provider | undefined
 /** Returns the agents bound to a grant, and the leases whose agent reaches it. */
 export function reachedBy(grant: Grant, rights: Rights | null, now: number) {
   if (rights === null) return { agents: [], leases: [] };
-  const policies = rights.policies.filter(({ grantId }) => grantId === grant.id);
   const agents = rights.agents.filter(
-    ({ name }) => ownGrants({ agent: name, grants: null }, [grant], { ...rights, policies }).length > 0,
+    ({ name }) => ownGrants({ grants: null }, [grant], agentIn(rights, name)).length > 0,
   );
   const leases = rights.leases.filter(
     (lease) =>

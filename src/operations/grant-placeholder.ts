@@ -16,8 +16,8 @@ import {
   readForm,
 } from '../proxy/placeholders/codes.ts';
 import { ownGrants } from './lease-terms.ts';
-import { grantReference, grantRemedy, pickAgent, pickOwnGrant } from './lookup.ts';
-import { findLease } from './find.ts';
+import { grantReference, grantRemedy, pickOwnGrant, unknownAgent } from './lookup.ts';
+import { findAgent, findLease } from './find.ts';
 import { name, text } from './members.ts';
 import { type Reading, reading } from './operation.ts';
 
@@ -61,10 +61,11 @@ async function holderOf(
       hint: grantRemedy('placeholder', grant, { agent: null }),
     });
   }
-  const rights = await store?.rights.read();
   const lease = id === undefined ? null : await findLease(store ?? null, id);
-  const who = pickAgent(rights?.agents ?? [], lease?.agent ?? agent ?? '');
-  const reached = ownGrants(lease ?? { agent: who.name, grants: null }, [grant], rights!);
+  const name = lease?.agent ?? agent ?? '';
+  if (store === null) throw unknownAgent(name, []);
+  const who = await findAgent(store, name);
+  const reached = ownGrants(lease ?? { grants: null }, [grant], who);
   if (reached.length === 0) {
     const whose = lease === null ? `The agent ${who.name}` : 'This lease';
     throw new SidekeyError('grant_missing', `${whose} does not reach the grant ${grant.name}.`, {

@@ -6,7 +6,7 @@ import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
 import { type PlaceholderCodes, placeholderCodes } from '../proxy/placeholders/codes.ts';
 import { grantOf } from '../store/grants.ts';
-import { ownGrants, ttlFor } from './lease-terms.ts';
+import { ownGrants, policiesOf, ttlFor } from './lease-terms.ts';
 import { type LeaseOrder, makeLease } from './make-lease.ts';
 import type { Opened } from './operation.ts';
 import { ensureRunAgent, runAgent } from './run-agent.ts';
@@ -129,9 +129,9 @@ export async function holdLease(
       before.grants === null
         ? await state.grants.list()
         : (await state.store.grants.some(before.grants)).map(grantOf);
-    const rights = await state.store.rights.read();
-    const grantsOfLease = ownGrants(before, grants, rights);
-    const { ttlMs } = ttlFor(span(at), grantsOfLease, { config: config(), policies: rights.policies });
+    const grantsOfLease = ownGrants(before, grants, await state.store.rights.agent(before.agent));
+    const policies = await policiesOf(state.store, grantsOfLease);
+    const { ttlMs } = ttlFor(span(at), grantsOfLease, { config: config(), policies });
     const expiresAt = Math.max(before.expiresAt, at + ttlMs);
     await recordChange(state.audit, { event: 'lease.renewed', ...subject }, () =>
       state.store.leases.renew(id, { at, expiresAt, moreUses: 0 }),

@@ -1,4 +1,5 @@
 import {
+  anonymous,
   type GrantedTtl,
   grantedTtl,
   type Lease,
@@ -9,61 +10,56 @@ import {
 } from '../domain/lease.ts';
 import type { Config } from '../config/config.ts';
 import { type Grant, stateNow } from '../domain/grant.ts';
-import type { GrantPolicy, Rights } from '../store/store.ts';
+import type { BoundAgent, GrantPolicy, Rights, Store } from '../store/store.ts';
 import { relativeTime } from './format.ts';
 import { grantReference } from './lookup.ts';
 
 /**
  * Returns the grants of a lease; for a lease without a list, those that its agent reaches now.
  *
- * @param rights null: there is no store, so nothing is reachable
+ * @param agent the agent of the lease; null: it does not exist, and reaches nothing
  */
 export function ownGrants(
-  lease: Pick<Lease, 'agent' | 'grants'>,
+  lease: Pick<Lease, 'grants'>,
   grants: readonly Grant[],
-  rights: Rights | null,
+  agent: Reach | null,
 ): Grant[] {
   if (lease.grants !== null) {
     const ids = new Set(lease.grants);
     return grants.filter(({ id }) => ids.has(id));
   }
-  const { user, bindings, labelsOf } = agentRights(lease.agent, rights);
-  return grants.filter((grant) => reachesGrant(bindings, user, grant, labelsOf(grant)));
+  const { user, bindings } = agent ?? anonymous;
+  return grants.filter((grant) => reachesGrant(bindings, user, grant, grant.labels ?? []));
 }
 
 /** Returns the grants of a lease for requests without a selected user, in the order of `placeOf`. */
 export function usualGrants(
-  lease: Pick<Lease, 'id' | 'agent' | 'grants'>,
+  lease: Pick<Lease, 'id' | 'grants'>,
   reached: readonly Grant[],
-  rights: Rights | null,
+  agent: Reach | null,
 ): Grant[] {
-  const { labelsOf, ...agent } = agentRights(lease.agent, rights);
-  const inTurn = Map.groupBy(reached, (grant) => placeOf(grant, labelsOf(grant), { ...agent, lease }));
+  const { user, bindings } = agent ?? anonymous;
+  const inTurn = Map.groupBy(reached, (grant) =>
+    placeOf(grant, grant.labels ?? [], { user, bindings, lease }),
+  );
   return places.flatMap((place) => inTurn.get(place) ?? []);
 }
 
-function agentRights(agent: string, rights: Rights | null) {
-  const labels = new Map(rights?.policies.map((policy) => [policy.grantId, policy.labels]));
-  return {
-    user: rights?.agents.find(({ name }) => name === agent)?.user ?? null,
-    bindings: rights?.bindings.filter((each) => each.agent === agent) ?? [],
-    labelsOf: ({ id }: Grant) => labels.get(id) ?? [],
-  };
+/** Returns an agent with its bindings; null: there is none. */
+export function agentIn(rights: Rights | null, name: string): BoundAgent | null {
+  const agent = rights?.agents.find((each) => each.name === name);
+  if (rights === null || agent === undefined) return null;
+  return { ...agent, bindings: rights.bindings.filter((each) => each.agent === name) };
 }
 
 /** Sentences about grants and tokens that end before the lease; none where the lease ends first. */
-export function whatEndsBefore(
-  expiresAt: number,
-  grants: readonly Grant[],
-  policies: readonly GrantPolicy[],
-  now: number,
-): string[] {
+export function whatEndsBefore(expiresAt: number, grants: readonly Grant[], now: number): string[] {
   return grants.flatMap((grant) => {
     const name = grantReference(grant);
     const state = stateNow(grant, now);
     if (state !== 'active')
       return [`The grant ${name} is ${state.replace('_', ' ')}: the lease cannot use it now.`];
-    const end = policies.find(({ grantId }) => grantId === grant.id)?.expiresAt ?? null;
+    const end = grant.endsAt ?? null;
     return [
       ...(end !== null && end < expiresAt
         ? [
@@ -83,10 +79,22 @@ export function whatEndsBefore(
 
 interface TtlFacts {
   readonly config: Pick<Config, 'leases' | 'providers'>;
-  readonly policies: readonly GrantPolicy[];
+  readonly policies: ReadonlyMap<string, GrantPolicy>;
 }
 
+/** The part of an agent that decides which grants it reaches. */
+type Reach = Pick<BoundAgent, 'user' | 'bindings'>;
+
 type LeasedGrant = Pick<Grant, 'id' | 'name' | 'user' | 'provider'>;
+
+/** Returns the policies of grants, by ID of the grant. */
+export async function policiesOf(
+  store: Pick<Store, 'grantPolicies'>,
+  grants: readonly Pick<Grant, 'id'>[],
+): Promise<ReadonlyMap<string, GrantPolicy>> {
+  const policies = await store.grantPolicies.some(grants.map(({ id }) => id));
+  return new Map(policies.map((policy) => [policy.grantId, policy]));
+}
 
 /**
  * Returns the lifetime of a lease for these grants. `asked` is in milliseconds; null: the default of the
@@ -104,7 +112,7 @@ export function ttlFor(
 }
 
 function levelsOf(grant: LeasedGrant, { config, policies }: TtlFacts): LeaseTtlLevel[] {
-  const policy = policies.find(({ grantId }) => grantId === grant.id);
+  const policy = policies.get(grant.id);
   const provider = config.providers.get(grant.provider);
   const { defaultTtlMs, maxTtlMs } = config.leases;
   return [

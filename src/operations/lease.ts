@@ -9,11 +9,12 @@ import { type CredentialEntry, readEntries } from '../grants/credential-input.ts
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { visible } from '../lib/text.ts';
+import { grantOf } from '../store/grants.ts';
 import type { LeaseChoice } from '../store/store.ts';
 import { findAgent, findLease, findNamedGrant } from './find.ts';
 import { duration, egress, grants, name, text, time, timeOrNull, uses } from './members.ts';
 import { isoOrNull, isoTime, proxyUrl } from './format.ts';
-import { ownGrants, ttlFor, usualGrants, whatEndsBefore } from './lease-terms.ts';
+import { ownGrants, policiesOf, ttlFor, usualGrants, whatEndsBefore } from './lease-terms.ts';
 import { finishEndedLeases } from './lease-end.ts';
 import { makeLease } from './make-lease.ts';
 import { changing, type Changing, type Opened, reading } from './operation.ts';
@@ -98,10 +99,9 @@ export const getLease = reading({
   output: z.strictObject({ ...members, warnings: texts }).meta({ id: 'LeaseInFull' }),
   async run({ store, ...parts }, { lease: id }, at) {
     const lease = await findLease(store, id);
-    const [grants, rights] = [await parts.grants(), (await store?.rights.read()) ?? null];
+    const [grants, agent] = [await parts.grants(), (await store?.rights.agent(lease.agent)) ?? null];
     const isActive = leaseStanding(lease, at).state === 'active';
-    const reached = ownGrants(lease, grants, rights);
-    const warnings = isActive ? whatEndsBefore(lease.expiresAt, reached, rights?.policies ?? [], at) : [];
+    const warnings = isActive ? whatEndsBefore(lease.expiresAt, ownGrants(lease, grants, agent), at) : [];
     return { lease, grants, warnings };
   },
   answer: ({ lease, warnings }, at) => ({ ...leaseAnswer(lease, at), warnings }),
@@ -175,7 +175,7 @@ export const createLease = changing({
       maxUses: input.max_uses ?? null,
     };
     const made = await makeLease(parts, order, at);
-    const ending = whatEndsBefore(made.lease.expiresAt, made.grants, made.policies, at);
+    const ending = whatEndsBefore(made.lease.expiresAt, made.grants, at);
     const warnings = [...ending, ...(await whatStaysAfter(parts, made.grants))];
     const url = proxyUrl(parts.config.proxy.listen, `${made.lease.agent}:${made.secret}`);
     return { ...made, url, warnings };
@@ -219,15 +219,19 @@ export const renewLease = changing({
         hint: remedy('lease.renew', { lease: input.lease }),
       });
     }
-    const rights = await store.rights.read();
-    const grants = ownGrants(before, await parts.grants.list(), rights);
+    const agent = await store.rights.agent(before.agent);
+    const all =
+      before.grants === null
+        ? await parts.grants.list()
+        : (await store.grants.some(before.grants)).map(grantOf);
+    const grants = ownGrants(before, all, agent);
     if (grants.length === 0 && before.grants !== null) {
       throw new SidekeyError('grant_missing', 'All grants of the lease were removed.', {
         hint: remedy('lease.create', { agent: before.agent, grants: null, purpose: null }),
       });
     }
-    const { policies } = rights;
-    const usual = usualGrants(before, grants, rights);
+    const policies = await policiesOf(store, grants);
+    const usual = usualGrants(before, grants, agent);
     const ttl = ttlFor(input.ttl ?? null, grants, { config, policies }, usual);
     const expiresAt = Math.max(before.expiresAt, at + ttl.ttlMs);
     const event = { event: 'lease.renewed', agent: before.agent, lease: before.id } as const;
@@ -236,7 +240,7 @@ export const renewLease = changing({
       if (renewed === null) throw leaseEnded(before, { state: 'revoked', at });
       return renewed;
     });
-    return { lease, ttl, warnings: whatEndsBefore(lease.expiresAt, grants, policies, at) };
+    return { lease, ttl, warnings: whatEndsBefore(lease.expiresAt, grants, at) };
   },
   answer: ({ lease, ttl, warnings }, at) => ({
     ...leaseAnswer(lease, at),

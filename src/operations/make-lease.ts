@@ -9,11 +9,12 @@ import { keepGrant } from '../grants/keep.ts';
 import { removeGrantsOfEndedLeases } from '../grants/lease-grants.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
-import type { AgentRecord, GrantPolicy, LeaseRecord } from '../store/store.ts';
+import type { BoundAgent, LeaseRecord, Store } from '../store/store.ts';
 import { alreadyThere, prepare, type Prepared } from './credential-entry.ts';
-import { ownGrants, ttlFor, usualGrants } from './lease-terms.ts';
+import { findAgent, findNamedGrant } from './find.ts';
+import { ownGrants, policiesOf, ttlFor, usualGrants } from './lease-terms.ts';
 import type { Opened } from './operation.ts';
-import { grantReference, namedGrant, pickAgent, unknownAgent } from './lookup.ts';
+import { grantReference, unknownAgent } from './lookup.ts';
 
 /** Checked request for a lease; spans in milliseconds. */
 export interface LeaseOrder {
@@ -41,7 +42,6 @@ interface MadeLease {
   readonly grants: readonly Grant[];
   /** See `usualGrants`. */
   readonly usual: readonly Grant[];
-  readonly policies: readonly GrantPolicy[];
   readonly ttl: GrantedTtl;
 }
 
@@ -60,24 +60,22 @@ export async function makeLease(parts: Opened, order: LeaseOrder, at: number): P
   const id = randomUUID();
   const credentials = prepareCredentials(order.credentials ?? [], id, config.providers);
   const secret = order.secret ?? newSecret('lease');
-  const rights = await store.rights.read();
-  const agent = pickAgent(rights.agents, order.agent);
+  const agent = await findAgent(store, order.agent);
   if (agent.disabledAt !== null) {
     throw inputInvalid(
       `The agent ${agent.name} is disabled.`,
       remedy('agent.change', { agent: agent.name, disabled: false }),
     );
   }
-  const all = await parts.grants.list();
-  const reached = ownGrants({ agent: agent.name, grants: null }, all, rights);
-  const grants = order.grants === null ? reached : chosenOf(agent, order.grants, all, reached);
+  const grants =
+    order.grants === null
+      ? ownGrants({ grants: null }, await parts.grants.list(), agent)
+      : await chosenOf(agent, order.grants, store);
   const owned = credentials.map((credential) => ({ ...credential.wanted, id: credential.id }));
   const named = order.grants === null ? null : [...grants, ...owned].map((grant) => grant.id);
-  const usual = usualGrants({ id, agent: agent.name, grants: named }, grants, rights);
-  const ttl = ttlFor(order.ttlMs, [...grants, ...owned], { config, policies: rights.policies }, [
-    ...usual,
-    ...owned,
-  ]);
+  const usual = usualGrants({ id, grants: named }, grants, agent);
+  const policies = await policiesOf(store, grants);
+  const ttl = ttlFor(order.ttlMs, [...grants, ...owned], { config, policies }, [...usual, ...owned]);
   const lease: LeaseRecord = {
     id,
     agent: agent.name,
@@ -108,16 +106,21 @@ export async function makeLease(parts: Opened, order: LeaseOrder, at: number): P
   });
   await store.leases.removeEnded(at - forgetAfterMs);
   if (credentials.length > 0) await storeCredentials(parts, lease, credentials, at);
-  return { lease, secret, grants, usual, policies: rights.policies, ttl };
+  return { lease, secret, grants, usual, ttl };
 }
 
-function chosenOf(
-  agent: AgentRecord,
+async function chosenOf(
+  agent: BoundAgent,
   named: readonly string[],
-  all: readonly Grant[],
-  reached: readonly Grant[],
-): readonly Grant[] {
-  const chosen = [...new Set(named.map((text) => namedGrant(all, text)))];
+  store: Pick<Store, 'grants'>,
+): Promise<readonly Grant[]> {
+  const found = new Map<string, Grant>();
+  for (const text of named) {
+    const grant = await findNamedGrant(store, text);
+    found.set(grant.id, grant);
+  }
+  const chosen = [...found.values()];
+  const reached = ownGrants({ grants: null }, chosen, agent);
   const beyond = chosen.find((grant) => !reached.includes(grant));
   if (beyond === undefined) return chosen;
   const name = grantReference(beyond);

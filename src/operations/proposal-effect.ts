@@ -28,7 +28,7 @@ interface EffectParts {
   readonly config: Config;
   readonly env: NodeJS.ProcessEnv;
   readonly grants: Pick<Registry, 'find' | 'pages' | 'read'>;
-  readonly store: Pick<Store, 'rights'> | null;
+  readonly store: Pick<Store, 'rights' | 'leases'> | null;
 }
 
 export async function effectOf({ change, ...proposer }: Proposal, parts: EffectParts): Promise<Effect> {
@@ -55,15 +55,15 @@ async function proposersGrant(
   { grants, store }: EffectParts,
 ): Promise<Grant | null> {
   const named = (await grants.find(name)).filter((grant) => grant.name === name);
-  const rights = (await store?.rights.read()) ?? null;
   // Without a lease, the rights of the agent count. A caller without a token has none.
-  const lease = rights?.leases.find(({ id }) => id === leaseId) ?? {
+  const lease = (leaseId === null ? null : await store?.leases.get(leaseId)) ?? {
     id: '',
-    agent: agent ?? '',
+    agent,
     grants: null,
   };
-  const reached = agent === null ? named : ownGrants(lease, named, rights);
-  const usual = usualGrants(lease, reached.length === 0 ? named : reached, rights);
+  const who = (lease.agent === null ? null : await store?.rights.agent(lease.agent)) ?? null;
+  const reached = agent === null ? named : ownGrants(lease, named, who);
+  const usual = usualGrants(lease, reached.length === 0 ? named : reached, who);
   return usual[0] ?? reached[0] ?? null;
 }
 

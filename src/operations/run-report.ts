@@ -138,12 +138,12 @@ function tableHint(code = 'internal'): Hint | null {
 function asItWas(view: View, lease: string): View {
   const { store } = view;
   if (store === null) return view;
-  const read: typeof store.rights.read = async (since) => {
-    const rights = await store.rights.read(since);
-    const leases = rights.leases.map((each) => (each.id === lease ? { ...each, revokedAt: null } : each));
-    return { ...rights, leases };
+  const holder: typeof store.rights.holder = async (tokenHash) => {
+    const held = await store.rights.holder(tokenHash);
+    if (held?.kind !== 'lease' || held.lease.id !== lease) return held;
+    return { ...held, lease: { ...held.lease, revokedAt: null } };
   };
-  return { ...view, store: { ...store, rights: { ...store.rights, read } } };
+  return { ...view, store: { ...store, rights: { ...store.rights, holder } } };
 }
 
 async function hintFor(line: AuditLine, view: View, lease: string): Promise<Hint | null> {

@@ -2,7 +2,9 @@ import type { Kysely, Transaction, UpdateQueryBuilder } from 'kysely';
 import { type Binding, leaseStanding } from '../domain/lease.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { all, byName, done, first, type Run, written } from './queries.ts';
+import { ofGrant, ofRight } from './change-log.ts';
+import type { StoreWrites } from './grants.ts';
+import { all, byName, done, first, inParts, type Run, written } from './queries.ts';
 import {
   anyGrant,
   compare,
@@ -15,17 +17,19 @@ import {
   toAgentRow,
   toLeaseRow,
   toPolicyRow,
-  wrongClockMs,
 } from './schema.ts';
 import type { LeaseChoice, LeaseStore, Store, TakeOver } from './store.ts';
 
 /** Queries for the rights of agents. Each is one statement or one transaction. */
 
-type RightsParts = Pick<Store, 'agents' | 'agentTokens' | 'bindings' | 'leases' | 'grantPolicies' | 'rights'>;
+type AgentRightsParts = Pick<Store, 'agents' | 'agentTokens' | 'bindings' | 'leases' | 'grantPolicies'>;
 
-/** @param now milliseconds since the epoch */
-export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): RightsParts {
-  const change = rightsChange(db, run);
+export function sqlAgentRights(
+  db: Kysely<Schema>,
+  run: Run,
+  { rightsWritten }: Pick<StoreWrites, 'rightsWritten'>,
+): AgentRightsParts {
+  const change = rightsChange(db, run, rightsWritten);
   return {
     ...sqlAgents(db, run, change),
 
@@ -33,10 +37,12 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
 
     grantPolicies: {
       get: (grantId) => run(() => first(allPolicies(db).where('grantId', '=', grantId), fromPolicyRow)),
-      some: (ids) => run(() => all(allPolicies(db).where('grantId', 'in', ids), fromPolicyRow)),
+      some: (ids) =>
+        run(() => inParts(ids, (some) => all(allPolicies(db).where('grantId', 'in', some), fromPolicyRow))),
       list: () => run(() => all(allPolicies(db), fromPolicyRow)),
       set: (grantId, policy) =>
-        change(async (inside) => {
+        change(async (inside, note) => {
+          note(ofGrant(grantId));
           const grant = inside.selectFrom('grants').select('id').where('id', '=', grantId);
           if ((await first(grant)) === null) return false;
           const before = await first(allPolicies(inside).where('grantId', '=', grantId), fromPolicyRow);
@@ -57,61 +63,8 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
           return true;
         }),
     },
-
-    rights: {
-      revision: () => run(() => rightsRevision(db)),
-      read: (since = 0) =>
-        run(async () => {
-          for (;;) {
-            const revision = await rightsRevision(db);
-            const rights = {
-              revision,
-              agents: await all(db.selectFrom('agents').selectAll(), fromAgentRow),
-              tokens: await allTokens(db).execute(),
-              bindings: await all(db.selectFrom('bindings').selectAll(), fromBindingRow),
-              leases: await all(allLeases(db).where('expiresAt', '>=', since), fromLeaseRow),
-              policies: await all(allPolicies(db), fromPolicyRow),
-            };
-            // Tables read before and after a change could together grant rights that never existed.
-            if ((await rightsRevision(db)) === revision) return rights;
-          }
-        }),
-      noteUses: (uses) =>
-        run(async () => {
-          if (uses.length === 0) return;
-          const horizon = Math.ceil(now()) + wrongClockMs;
-          // In one order, so that two processes do not wait for each other.
-          const ordered = uses.toSorted((a, b) => compare(a.kind, b.kind) || compare(a.id, b.id));
-          await db.transaction().execute(async (inside) => {
-            for (const { kind, id, at } of ordered) {
-              if (kind === 'identity') {
-                await inside
-                  .insertInto('agentUses')
-                  .columns(['id'])
-                  .expression(inside.selectFrom('agents').select('name').where('name', '=', id))
-                  .onConflict((conflict) => conflict.doNothing())
-                  .execute();
-              }
-              await inside
-                .updateTable(useTables[kind])
-                .set({ usedAt: at })
-                .where('id', '=', id)
-                .where((row) =>
-                  row.or([
-                    row('usedAt', 'is', null),
-                    row('usedAt', '<', at),
-                    row('usedAt', '>', Math.max(at, horizon)),
-                  ]),
-                )
-                .execute();
-            }
-          });
-        }),
-    },
   };
 }
-
-const useTables = { token: 'agentTokens', lease: 'leases', identity: 'agentUses' } as const;
 
 /** Queries for leases. */
 
@@ -133,7 +86,8 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
         return all(from.where('id', '<', `${prefix}g`).orderBy('id').limit(2), fromLeaseRow);
       }),
     renew: (id, { at, expiresAt, moreUses }) =>
-      change(async (inside) => {
+      change(async (inside, note) => {
+        note(ofRight('lease', id));
         const lease = inside.selectFrom('leases').selectAll().where('id', '=', id);
         const before = await first(lease, fromLeaseRow);
         // Approvals for the lifetime of a lease end with the lease.
@@ -145,7 +99,7 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
           .where('revokedAt', 'is', null);
         return first(renewed.returningAll(), fromLeaseRow);
       }),
-    revoke: (which, at) => change((inside) => revokeLeases(inside, which, at)),
+    revoke: (which, at) => change((inside, note) => revokeLeases(inside, note, which, at)),
     use: (id, at) =>
       // Counting a use changes no right, so the revision is kept.
       run(() => {
@@ -160,12 +114,19 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
           );
         return first(counted.returning('uses'), ({ uses }) => uses);
       }),
-    removeEnded: (before) =>
-      change((inside) => done(inside.deleteFrom('leases').where('expiresAt', '<', before))),
+    async removeEnded(before) {
+      // Each new lease calls this. A removal makes everybody read grants and rights again.
+      const ended = db.selectFrom('leases').select('id').where('expiresAt', '<', before).limit(1);
+      if ((await run(() => first(ended))) === null) return;
+      await change((inside, note) => {
+        note(ofRight());
+        return done(inside.deleteFrom('leases').where('expiresAt', '<', before));
+      });
+    },
   };
 }
 
-function allPolicies(from: Kysely<Schema>) {
+export function allPolicies(from: Kysely<Schema>) {
   return from.selectFrom('grantPolicies').selectAll();
 }
 
@@ -175,7 +136,7 @@ async function endApprovals(inside: Kysely<Schema>, lease: string): Promise<void
   await inside.updateTable('questions').set({ stands: 0 }).where('lease', '=', lease).execute();
 }
 
-function allLeases(from: Kysely<Schema>) {
+export function allLeases(from: Kysely<Schema>) {
   return from.selectFrom('leases').selectAll().orderBy('createdAt').orderBy('id');
 }
 
@@ -222,7 +183,8 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
           return new Map(rows.flatMap(({ id, usedAt }) => (usedAt === null ? [] : [[id, usedAt]])));
         }),
       change: (name, { user, labels, disabledAt }) =>
-        change(async (inside) => {
+        change(async (inside, note) => {
+          note(ofRight('agent', name));
           const update = inside
             .updateTable('agents')
             // Sets the name to itself, because an update needs at least one column.
@@ -235,18 +197,22 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
             .where('name', '=', name);
           const isChanged = (await written(update)) === 1;
           // A lease that was suspended must not come back with its agent.
-          if (typeof disabledAt === 'number') await revokeLeases(inside, { agent: name }, disabledAt);
+          if (typeof disabledAt === 'number') await revokeLeases(inside, note, { agent: name }, disabledAt);
           return isChanged;
         }),
       remove: (name) =>
-        change(async (inside) => (await written(inside.deleteFrom('agents').where('name', '=', name))) === 1),
+        change(async (inside, note) => {
+          note(ofRight('agent', name));
+          return (await written(inside.deleteFrom('agents').where('name', '=', name))) === 1;
+        }),
     },
 
     agentTokens: {
       list: (agent) =>
         run(() => (agent === undefined ? allTokens(db) : allTokens(db).where('agent', '=', agent)).execute()),
       add: (token, takeOver) =>
-        change(async (inside) => {
+        change(async (inside, note) => {
+          if (takeOver !== null) note(ofRight('agent', token.agent));
           if (!(await isAgent(inside, token.agent))) return null;
           const ending =
             takeOver === null
@@ -256,15 +222,19 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
           return ending;
         }),
       revoke: (agent, label, at) =>
-        change((inside) => written(liveTokens(inside, agent, { label, at }).set({ revokedAt: at }))),
+        change((inside, note) => {
+          note(ofRight('agent', agent));
+          return written(liveTokens(inside, agent, { label, at }).set({ revokedAt: at }));
+        }),
       removeEnded: (before) =>
-        change((inside) =>
-          done(
+        change((inside, note) => {
+          note(ofRight());
+          return done(
             inside
               .deleteFrom('agentTokens')
               .where((row) => row.or([row('expiresAt', '<', before), row('revokedAt', '<', before)])),
-          ),
-        ),
+          );
+        }),
     },
 
     bindings: {
@@ -277,11 +247,13 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
           );
         }),
       add: (agent, bindings, at) =>
-        change(async (inside) =>
-          (await isAgent(inside, agent)) ? addBindings(inside, agent, bindings, at) : null,
-        ),
+        change(async (inside, note) => {
+          note(ofRight('agent', agent));
+          return (await isAgent(inside, agent)) ? addBindings(inside, agent, bindings, at) : null;
+        }),
       remove: (agent, bindings) =>
-        change(async (inside) => {
+        change(async (inside, note) => {
+          note(ofRight('agent', agent));
           let removed = 0;
           for (const { kind, value } of bindings) {
             const same = inside.deleteFrom('bindings').where('kind', '=', kind).where('value', '=', value);
@@ -293,7 +265,7 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
   };
 }
 
-function allTokens(from: Kysely<Schema>) {
+export function allTokens(from: Kysely<Schema>) {
   return from.selectFrom('agentTokens').selectAll().orderBy('createdAt').orderBy('id');
 }
 
@@ -329,7 +301,12 @@ async function addBindings(
   return added;
 }
 
-async function revokeLeases(inside: Transaction<Schema>, which: LeaseChoice, at: number): Promise<string[]> {
+async function revokeLeases(
+  inside: Transaction<Schema>,
+  note: Note,
+  which: LeaseChoice,
+  at: number,
+): Promise<string[]> {
   const query = inside
     .updateTable('leases')
     .set({ revokedAt: at })
@@ -337,13 +314,19 @@ async function revokeLeases(inside: Transaction<Schema>, which: LeaseChoice, at:
     .returning('id');
   const ids = (await choose(query, which).execute()).map(({ id }) => id);
   // Approvals for a lease end with it. One statement per id, because their number is unlimited.
-  for (const id of ids) await endApprovals(inside, id);
+  for (const id of ids) {
+    note(ofRight('lease', id));
+    await endApprovals(inside, id);
+  }
   return ids;
 }
 
+/** Takes the notification of a row that a change writes or removes. New leases and tokens need none. */
+type Note = (notification: string) => void;
+
 /** Runs a change of a right atomically. */
 type Change = <Result>(
-  write: (inside: Transaction<Schema>) => Promise<Result>,
+  write: (inside: Transaction<Schema>, note: Note) => Promise<Result>,
   duplicate?: () => SidekeyError,
 ) => Promise<Result>;
 
@@ -352,16 +335,20 @@ type Change = <Result>(
  * rights see the change. The increment takes the write lock, so no other process changes the values that are
  * read afterwards.
  */
-function rightsChange(db: Kysely<Schema>, run: Run): Change {
+function rightsChange(db: Kysely<Schema>, run: Run, wrote: StoreWrites['rightsWritten']): Change {
   return (write, duplicate) =>
-    run(
-      () =>
-        db.transaction().execute(async (inside) => {
+    run(async () => {
+      const notes: string[] = [];
+      try {
+        return await db.transaction().execute(async (inside) => {
           await oneAtATime(inside, 1);
-          return write(inside);
-        }),
-      duplicate,
-    );
+          return write(inside, (notification) => notes.push(notification));
+        });
+      } finally {
+        // Also after an error: the commit may have succeeded.
+        wrote(notes);
+      }
+    }, duplicate);
 }
 
 /**
@@ -375,13 +362,4 @@ export async function oneAtATime(inside: Transaction<Schema>, changes = 0): Prom
     .set((row) => ({ value: row('value', '+', changes) }))
     .where('name', '=', 'rights')
     .execute();
-}
-
-async function rightsRevision(db: Kysely<Schema>): Promise<number> {
-  const row = await db
-    .selectFrom('revisions')
-    .select('value')
-    .where('name', '=', 'rights')
-    .executeTakeFirstOrThrow();
-  return row.value;
 }

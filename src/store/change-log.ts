@@ -1,6 +1,6 @@
-import type { GrantNames, StoreChanges } from './store.ts';
+import type { ChangedRight, GrantNames, StoreChanges } from './store.ts';
 
-/** Channel on which triggers notify (see `postgresMigrations`): of a table, or as `ofGrant` and `ofNames`. */
+/** Channel on which triggers notify (see `postgresMigrations`): of a table, or by the functions `of…`. */
 export const channel = 'sidekey_changed';
 
 const all = 'insert or update or delete';
@@ -35,6 +35,13 @@ function ofNames({ name, user, provider }: GrantNames): string {
   return `${namesPrefix}${name} ${user} ${provider}`;
 }
 
+const rights = 'rights';
+
+/** Returns the notification of a change of a right; without one, of any right. */
+export function ofRight(kind?: ChangedRight['kind'], key = ''): string {
+  return kind === undefined ? rights : `${rights} ${kind} ${key}`;
+}
+
 /** Maximum number of remembered changes: about 1 MB. Beyond it, everything is read again. */
 const maxChanges = 8_192;
 
@@ -42,7 +49,7 @@ const maxChanges = 8_192;
 export interface ChangeLog {
   /** Number of changes. A value, because each request reads it. */
   readonly count: number;
-  /** Counts a change of a table except `locks`, or one as in `ofGrant` and `ofNames`; empty: of anything. */
+  /** Counts a change of a table except `locks`, or a notification; empty: of anything. */
   readonly add: (what: string) => void;
   /** Counts a write of a grant with these names; null: it was removed. */
   readonly addGrant: (id: string, names: GrantNames | null) => void;
@@ -83,18 +90,22 @@ export function createChangeLog(): ChangeLog {
     },
     lose,
     since(epoch: number): StoreChanges {
-      if (epoch < from) return { grants: null, names: [], others: true };
+      if (epoch < from) return { grants: null, names: [], rights: null, others: true };
       const news = new Set(changes.slice(epoch - from));
       const ids: string[] = [];
       const names: GrantNames[] = [];
+      const changed: ChangedRight[] = [];
       for (const what of news) {
         const [kind, first = '', user = '', provider = ''] = what.split(' ');
         if (kind === grants && first !== '') ids.push(first);
+        if (kind === rights && (first === 'agent' || first === 'lease'))
+          changed.push({ kind: first, key: user });
         if (what.startsWith(namesPrefix)) names.push({ name: first, user, provider });
       }
       return {
         grants: news.has(grants) ? null : ids,
         names,
+        rights: news.has(rights) ? null : changed,
         others: [...news].some((what) => Object.hasOwn(notifiedTables, what)),
       };
     },

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Kysely, sql } from 'kysely';
 import type { GrantState } from '../domain/grant.ts';
 import { indexGrants } from '../domain/grant-index.ts';
-import { fromGrantRow, grantOf } from './grants.ts';
+import { fromGrantRow, grantOf, storedGrants } from './grants.ts';
 import { all, first, type Run } from './queries.ts';
 import { compare, type Schema } from './schema.ts';
 import type { GrantRecord, Store } from './store.ts';
@@ -161,7 +161,7 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
     },
 
     async offered(reference, limit) {
-      const grants = () => db.selectFrom('grants').selectAll().limit(limit);
+      const grants = () => storedGrants(db).limit(limit);
       const records = new Map<string, GrantRecord>();
       for (const query of [
         grants().where('id', '=', reference),

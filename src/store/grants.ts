@@ -1,14 +1,16 @@
-import { type Kysely, type SelectQueryBuilder, sql } from 'kysely';
+import { type Kysely, sql } from 'kysely';
 import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { all, done, first, type Run, written } from './queries.ts';
-import { damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
-import type { DueQuery, GrantNames, GrantRecord, Store } from './store.ts';
+import { all, done, first, inParts, type Run, written } from './queries.ts';
+import { compare, damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
+import type { DueQuery, GrantNames, GrantQuery, GrantRecord, Store } from './store.ts';
 
-export interface GrantWrites {
+export interface StoreWrites {
   /** Called after a write of a grant; null: it was removed. */
   readonly grantWritten: (id: string, names: GrantNames | null) => void;
+  /** Called after a write of rights, with its notifications (see `change-log.ts`). */
+  readonly rightsWritten: (notifications: readonly string[]) => void;
   /** Resolves when the writes of `replace` are on the disk. */
   readonly synced: () => Promise<void>;
 }
@@ -16,9 +18,8 @@ export interface GrantWrites {
 export function sqlGrants(
   db: Kysely<Schema>,
   run: Run,
-  { grantWritten, synced }: GrantWrites,
+  { grantWritten, synced }: StoreWrites,
 ): Store['grants'] {
-  const grants = () => db.selectFrom('grants').selectAll();
   return {
     insert: (...records) =>
       run(
@@ -29,37 +30,19 @@ export function sqlGrants(
         },
         () => grantExists(records),
       ),
-    get: (id) => run(() => first(grants().where('id', '=', id), fromGrantRow)),
-    some: (ids) => run(() => all(grants().where('id', 'in', ids), fromGrantRow)),
-    find: ({ reference, name, users, named, after, limit }) =>
+    get: (id) => run(() => first(storedGrants(db).where('id', '=', id), fromGrantRow)),
+    some: (ids) =>
+      run(() => inParts(ids, (some) => all(storedGrants(db).where('id', 'in', some), fromGrantRow))),
+    find: (query) =>
       run(async () => {
-        if (named?.length === 0) return [];
-        let query = inOrder(grants());
-        if (reference !== undefined) {
-          query = query.where((row) =>
-            row.or(
-              // The users in each, so that each uses an index.
-              (['id', 'name', 'provider'] as const).map((column) =>
-                row.and([
-                  row(column, '=', reference),
-                  ...(users === undefined ? [] : [row('user', 'in', users)]),
-                ]),
-              ),
-            ),
-          );
-        } else if (users !== undefined) query = query.where('user', 'in', users);
-        if (name !== undefined) query = query.where('name', '=', name);
-        if (named !== undefined) {
-          const pairs = named.map((each) => sql`(${each.name}, ${each.user})`);
-          query = query.where(sql<boolean>`(name, "user") in (values ${sql.join(pairs)})`);
-        }
-        if (after !== undefined)
-          query = query.where((row) =>
-            row(row.refTuple('name', 'user'), '>', row.tuple(after.name, after.user)),
-          );
-        return all(limit === undefined ? query : query.limit(limit), fromGrantRow);
+        if (query.named?.length === 0) return [];
+        if (query.users === undefined) return findGrants(db, query);
+        const records = await inParts(query.users, (users) => findGrants(db, { ...query, users }));
+        return records
+          .toSorted((a, b) => compare(a.name, b.name) || compare(a.user, b.user))
+          .slice(0, query.limit);
       }),
-    list: () => run(() => all(inOrder(grants()), fromGrantRow)),
+    list: () => run(() => all(inOrder(storedGrants(db)), fromGrantRow)),
     replace: (record, expectedRevision) =>
       run(
         async () => {
@@ -90,11 +73,11 @@ export function sqlGrants(
       }),
     due: (query) =>
       run(() =>
-        all(dueGrants(db, query), ({ at, usedAt, endsAt, ...row }) => ({
+        all(dueGrants(db, query), ({ at, usedAt, ...row }) => ({
           record: fromGrantRow(row),
           at,
           usedAt,
-          endsAt,
+          endsAt: row.endsAt,
         })),
       ),
     providerAfter: (name) =>
@@ -120,16 +103,48 @@ export function sqlGrants(
   };
 }
 
+/** Returns grants with the columns of their policies that requests need. */
+export function storedGrants(db: Kysely<Schema>) {
+  return db
+    .selectFrom('grants')
+    .leftJoin('grantPolicies', 'grantPolicies.grantId', 'grants.id')
+    .selectAll('grants')
+    .select(['grantPolicies.labels', 'grantPolicies.expiresAt as endsAt']);
+}
+
+/** Returns the grants of a query in their order. */
+function findGrants(
+  db: Kysely<Schema>,
+  { reference, users, name, named, after, limit }: GrantQuery,
+): Promise<GrantRecord[]> {
+  let query = inOrder(storedGrants(db));
+  if (reference !== undefined) {
+    query = query.where((row) =>
+      row.or(
+        // The users in each, so that each uses an index.
+        (['id', 'name', 'provider'] as const).map((column) =>
+          row.and([row(column, '=', reference), ...(users === undefined ? [] : [row('user', 'in', users)])]),
+        ),
+      ),
+    );
+  } else if (users !== undefined) query = query.where('user', 'in', users);
+  if (name !== undefined) query = query.where('name', '=', name);
+  if (named !== undefined) {
+    const pairs = named.map((each) => sql`(${each.name}, ${each.user})`);
+    query = query.where(sql<boolean>`(name, "user") in (values ${sql.join(pairs)})`);
+  }
+  if (after !== undefined)
+    query = query.where((row) => row(row.refTuple('name', 'user'), '>', row.tuple(after.name, after.user)));
+  return all(limit === undefined ? query : query.limit(limit), fromGrantRow);
+}
+
 /** Returns rows of grants by an index of `0027-refresh-times`. */
 export function dueGrants(db: Kysely<Schema>, { before, provider, after, limit }: DueQuery) {
   const column = provider === undefined ? 'grants.dueAt' : 'grants.obtainedAt';
-  let query = db
-    .selectFrom('grants')
+  let query = storedGrants(db)
     .leftJoin('grantActivity', 'grantActivity.grantId', 'grants.id')
-    .leftJoin('grantPolicies', 'grantPolicies.grantId', 'grants.id')
-    .selectAll('grants')
     .select((row) => row.ref(column).$notNull().as('at'))
-    .select(['grantActivity.usedAt', 'grantPolicies.expiresAt as endsAt'])
+    .select('grantActivity.usedAt')
     .where(column, '<=', before);
   if (provider !== undefined) query = query.where('grants.provider', '=', provider);
   if (after != null)
@@ -138,7 +153,7 @@ export function dueGrants(db: Kysely<Schema>, { before, provider, after, limit }
 }
 
 /** The order of names and users, by code unit (see `postgresMigrations`). */
-function inOrder(query: SelectQueryBuilder<Schema, 'grants', GrantRow>) {
+function inOrder(query: ReturnType<typeof storedGrants>) {
   return query.orderBy('name').orderBy('user');
 }
 
@@ -170,7 +185,7 @@ const types: readonly Grant['type'][] = [
 const states: readonly Grant['state'][] = ['active', 'expired', 'revoked', 'reauth_required'];
 
 /** Returns a grant in the form of its table. */
-export function toGrantRow({ times, ...record }: GrantRecord): GrantRow {
+export function toGrantRow({ times, labels: _labels, endsAt: _endsAt, ...record }: GrantRecord): GrantRow {
   const { scopes, refreshable } = record;
   return {
     ...record,
@@ -184,7 +199,13 @@ export function toGrantRow({ times, ...record }: GrantRecord): GrantRow {
  * Returns the grant of a row.
  * @throws SidekeyError `store_damaged` for values that Sidekey never writes: such a grant must not be used
  */
-export function fromGrantRow({ dueAt: _due, obtainedAt: _obtained, ...row }: GrantRow): GrantRecord {
+export function fromGrantRow({
+  dueAt: _due,
+  obtainedAt: _obtained,
+  labels,
+  endsAt,
+  ...row
+}: GrantRow & { readonly labels?: string | null; readonly endsAt?: number | null }): GrantRecord {
   const place = `the grant "${row.name}" of user "${row.user}"`;
   const valueOf = <Value extends string>(column: 'type' | 'state', values: readonly Value[]): Value => {
     const value = values.find((each) => each === row[column]);
@@ -197,6 +218,8 @@ export function fromGrantRow({ dueAt: _due, obtainedAt: _obtained, ...row }: Gra
     state: valueOf('state', states),
     scopes: parseTexts(row.scopes, place, 'scopes'),
     refreshable: row.refreshable !== 0,
+    ...(labels == null || labels === '[]' ? {} : { labels: parseTexts(labels, place, 'labels') }),
+    ...(endsAt == null ? {} : { endsAt }),
   };
 }
 

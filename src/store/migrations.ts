@@ -130,6 +130,15 @@ export function migrations(types: ColumnTypes): Migrations {
       createIndex('grants', 'due_at', 'id'),
       createIndex('grants', 'provider', 'obtained_at', 'id'),
     ),
+    // Requests find rights by these. A change or a removal finds the leases of an agent and ended ones.
+    '0031-rights-indexes': migration(
+      createIndex('agent_tokens', 'hash'),
+      createIndex('agent_tokens', 'agent'),
+      createIndex('leases', 'token_hash'),
+      createIndex('leases', 'agent'),
+      createIndex('leases', 'expires_at'),
+      ...['grants', 'questions', 'proposals'].map((table) => createIndex(table, 'lease')),
+    ),
   };
 }
 

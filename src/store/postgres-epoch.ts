@@ -9,7 +9,7 @@ import {
 } from '../lib/postgres.ts';
 import { type Clock, within } from '../lib/timers.ts';
 import { channel, createChangeLog } from './change-log.ts';
-import type { GrantWrites } from './grants.ts';
+import type { StoreWrites } from './grants.ts';
 import type { StoreChanges } from './store.ts';
 
 /** Milliseconds between two checks of the listening connection, and before the first attempt to reconnect. */
@@ -31,10 +31,10 @@ interface ChangeCount {
   readonly epoch: () => number;
   /** See `Store.changesSince`. */
   readonly since: (epoch: number) => StoreChanges;
-  /** Counts a write of this process to these tables. */
+  /** Counts a write of this process to these tables, or with these notifications. */
   readonly wrote: (tables: readonly string[]) => void;
   /** Counts a write of this process to a grant; null: it was removed. */
-  readonly wroteGrant: GrantWrites['grantWritten'];
+  readonly wroteGrant: StoreWrites['grantWritten'];
   close(): Promise<void>;
 }
 

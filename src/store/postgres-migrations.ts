@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 import { type Migrations, migrations } from './migrations.ts';
-import { channel, namesPrefix, notifiedTables, ofGrant } from './change-log.ts';
+import { channel, namesPrefix, notifiedTables, ofGrant, ofRight } from './change-log.ts';
 
 export const postgresMigrations: Migrations = {
   ...migrations({ binary: 'bytea' }),
@@ -88,6 +88,46 @@ export const postgresMigrations: Migrations = {
       await sql`
         create trigger sidekey_tell after insert or delete or update of sealed on grants
         for each row execute function sidekey_tell_grant()
+      `.execute(db);
+    },
+  },
+  '0031-rights-notices': {
+    async up(db: Kysely<unknown>): Promise<void> {
+      // Besides the notifications of tables, by which older processes read all rights again.
+      await sql`
+        create function sidekey_tell_row() returns trigger language plpgsql as $$
+        begin
+          perform pg_notify(
+            ${sql.lit(channel)},
+            tg_argv[0] || coalesce(
+              (case when tg_op = 'DELETE' then to_jsonb(old) else to_jsonb(new) end) ->> tg_argv[1], ''
+            )
+          );
+          return null;
+        end $$
+      `.execute(db);
+      const ofAgent = ofRight('agent');
+      for (const [table, events, payload, column] of [
+        ['agents', 'update or delete', ofAgent, 'name'],
+        ['agent_tokens', 'delete or update of agent, hash, expires_at, revoked_at', ofAgent, 'agent'],
+        ['bindings', 'insert or update or delete', ofAgent, 'agent'],
+        [
+          'leases',
+          'update of agent, token_hash, grants, expires_at, idle_ms, renewed_at, max_uses, revoked_at',
+          ofRight('lease'),
+          'id',
+        ],
+        ['grant_policies', 'insert or update or delete', ofGrant(''), 'grant_id'],
+      ] as const) {
+        await sql`
+          create trigger sidekey_tell_row after ${sql.raw(events)} on ${sql.table(table)}
+          for each row execute function sidekey_tell_row(${sql.lit(payload)}, ${sql.lit(column)})
+        `.execute(db);
+      }
+      // Leases are removed by the thousand, so one notification is for all.
+      await sql`
+        create trigger sidekey_tell_removed after delete on leases
+        for each row execute function sidekey_tell_row(${sql.lit(ofRight())})
       `.execute(db);
     },
   },

@@ -68,6 +68,7 @@ export async function openPostgresStore(
       epoch: changes.epoch,
       changesSince: changes.since,
       grantWritten: changes.wroteGrant,
+      rightsWritten: changes.wrote,
       fault: (error) => postgresFault(location, error),
       // A commit waits for the disk.
       synced: () => Promise.resolve(),

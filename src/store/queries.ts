@@ -21,6 +21,21 @@ export async function all<Row, Result>(
   return (await query.execute()).map(from);
 }
 
+/** Maximum number of values in a list of a statement: SQLite takes 32,766 in all, and `find` has three lists. */
+const maxValues = 5_000;
+
+/** Reads the rows of a list of values, in several statements if the list is long. */
+export async function inParts<Value, Row>(
+  values: readonly Value[],
+  read: (some: readonly Value[]) => Promise<Row[]>,
+): Promise<Row[]> {
+  if (values.length <= maxValues) return read(values);
+  const rows: Row[] = [];
+  for (let from = 0; from < values.length; from += maxValues)
+    for (const row of await read(values.slice(from, from + maxValues))) rows.push(row);
+  return rows;
+}
+
 type Written = Partial<
   Record<'numInsertedOrUpdatedRows' | 'numUpdatedRows' | 'numDeletedRows', bigint | undefined>
 >;

@@ -1,6 +1,7 @@
 import type { Expression, Kysely } from 'kysely';
 import { SidekeyError } from '../lib/errors.ts';
-import { sqlRights } from './agents.ts';
+import { sqlAgentRights } from './agents.ts';
+import { sqlRights } from './rights.ts';
 import { sqlApiKeys } from './api-keys.ts';
 import { sqlPeople } from './people.ts';
 import { sqlEnrolments, sqlNodes } from './nodes.ts';
@@ -10,7 +11,7 @@ import { compare, type Schema } from './schema.ts';
 import { sqlActivity } from './activity.ts';
 import { sqlTokenUses } from './token-uses.ts';
 import { sqlGrantChecks } from './grant-checks.ts';
-import { type GrantWrites, sqlGrants } from './grants.ts';
+import { type StoreWrites, sqlGrants } from './grants.ts';
 import { sqlLocks } from './locks.ts';
 import { done, first, type Run, written } from './queries.ts';
 import type { Store } from './store.ts';
@@ -21,7 +22,7 @@ const maxAttempts = 4;
 /** `again`: nothing was written; the same query will see the write that it conflicted with. */
 export type Fault = 'duplicate' | 'again' | SidekeyError;
 
-interface SqlStoreParts extends GrantWrites {
+interface SqlStoreParts extends StoreWrites {
   readonly db: Kysely<Schema>;
   readonly location: string;
   readonly now: () => number;
@@ -134,7 +135,8 @@ export function sqlStore(parts: SqlStoreParts): Store {
     grants: sqlGrants(db, run, parts),
     grantChecks: sqlGrantChecks(db, run),
 
-    ...sqlRights(db, run, now),
+    ...sqlAgentRights(db, run, parts),
+    rights: sqlRights(db, run, now),
     approvals: sqlApprovals(db, run),
     proposals: sqlProposals(db, run),
     locks: sqlLocks(db, run, lockClock),

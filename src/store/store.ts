@@ -182,8 +182,16 @@ export interface StoreChanges {
   readonly grants: readonly string[] | null;
   /** Names of grants that were added, or are found by others than before. Empty if `grants` is null. */
   readonly names: readonly GrantNames[];
+  /** Rights that were changed or removed; null: any. New ones are not listed. */
+  readonly rights: readonly ChangedRight[] | null;
   /** True if other records may have been written. */
   readonly others: boolean;
+}
+
+/** A lease by its ID; or an agent by its name, with its tokens and bindings. */
+export interface ChangedRight {
+  readonly kind: 'agent' | 'lease';
+  readonly key: string;
 }
 
 /** The names by which a grant is found. */
@@ -616,15 +624,27 @@ export interface Rights {
   readonly policies: readonly GrantPolicy[];
 }
 
-/** All rights at once, for decisions about requests. */
+export interface BoundAgent extends AgentRecord {
+  readonly bindings: readonly Binding[];
+}
+
+/** A token of an agent, or the lease that it belongs to. Either may have ended. */
+export type HeldToken =
+  | { readonly kind: 'token'; readonly agent: BoundAgent; readonly token: AgentTokenRecord }
+  | { readonly kind: 'lease'; readonly agent: BoundAgent; readonly lease: LeaseRecord };
+
+/** Rights for decisions about requests. */
 interface RightsStore {
   /**
    * Increases with every change of an agent, a token, a binding, a lease or a grant's policy. Uses do not
    * increase it, because they are frequent and change no right.
    */
   revision(): Promise<number>;
-  /** @param since omits leases that ended before this time, because they cannot be used */
-  read(since?: number): Promise<Rights>;
+  read(): Promise<Rights>;
+  /** Returns the token or the lease with this hash and its agent, of one moment; null: there is none. */
+  holder(tokenHash: Uint8Array): Promise<HeldToken | null>;
+  /** Returns an agent with its bindings, of one moment; null: there is none. */
+  agent(name: string): Promise<BoundAgent | null>;
   /** Records uses; the later of two is kept. Missing records are ignored. */
   noteUses(uses: readonly RightUse[]): Promise<void>;
 }

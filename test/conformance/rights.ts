@@ -355,12 +355,98 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         });
       });
 
-      it('are read without leases that expired before the given time', async () => {
-        await store.agents.insert(agentRecord());
-        const kept = leaseRecord({ expiresAt: time });
-        for (const lease of [kept, leaseRecord({ expiresAt: time - 1 })]) await store.leases.insert(lease);
-        expect((await store.rights.read(time)).leases.map(({ id }) => id)).toEqual([kept.id]);
-        expect((await store.rights.read()).leases).toHaveLength(2);
+      it('are found by the hash of a token or a lease, with the agent and its bindings', async () => {
+        const agent = agentRecord({ user: 'alice', labels: ['ci'] });
+        const [token, ended] = [tokenRecord(), tokenRecord({ revokedAt: time })];
+        await store.agents.insert(agent, { tokens: [token, ended], bindings: [github, alice] });
+        await store.agents.insert(agentRecord({ name: 'bare' }));
+        const lease = leaseRecord({ grants: ['x'], egress: ['pypi.org'], maxUses: 2, idleMs: 5 });
+        const ofBare = leaseRecord({ agent: 'bare', expiresAt: 1 });
+        for (const each of [lease, ofBare]) await store.leases.insert(each);
+        const bound = { ...agent, bindings: expect.toSatisfy((all) => all.length === 2) };
+        const { rights } = await subject.second();
+        const { hash: _, ...columns } = token;
+        expect(await rights.holder(token.hash)).toMatchObject({
+          kind: 'token',
+          agent: bound,
+          token: columns,
+        });
+        expect(await rights.holder(ended.hash)).toMatchObject({ token: { id: ended.id, revokedAt: time } });
+        expect(await rights.holder(lease.tokenHash)).toEqual({
+          kind: 'lease',
+          agent: bound,
+          lease: (await store.leases.get(lease.id))!,
+        });
+        expect(await rights.holder(ofBare.tokenHash)).toMatchObject({
+          agent: { name: 'bare', bindings: [] },
+          lease: { id: ofBare.id, expiresAt: 1 },
+        });
+        expect(await rights.holder(new Uint8Array(32))).toBeNull();
+        expect(await rights.agent('claude')).toEqual(bound);
+        expect((await rights.agent('claude'))?.bindings).toEqual(expect.arrayContaining([github, alice]));
+        expect(await rights.agent('bare')).toEqual({ ...agentRecord({ name: 'bare' }), bindings: [] });
+        expect(await rights.agent('none')).toBeNull();
+      });
+
+      it('report which of them each change affects, to this process at once and to others', async () => {
+        const other = await subject.second();
+        const grant = grantRecord();
+        await store.grants.insert(grant);
+        const [token, lease, second] = [tokenRecord(), leaseRecord(), leaseRecord()];
+        await store.agents.insert(agentRecord(), { tokens: [token] });
+        for (const each of [lease, second]) await store.leases.insert(each);
+        const agent = [{ kind: 'agent', key: 'claude' }];
+        const ofLease = [{ kind: 'lease', key: lease.id }];
+        const takeOver = { label: null, at: time };
+        const changes: [change: () => Promise<unknown>, rights: unknown][] = [
+          [() => store.agents.change('claude', { labels: ['x'] }), agent],
+          [() => store.agentTokens.add(tokenRecord(), takeOver), agent],
+          [() => store.agentTokens.revoke('claude', null, time), agent],
+          [() => store.bindings.add('claude', [github], time), agent],
+          [() => store.bindings.remove('claude', [github]), agent],
+          [() => store.leases.renew(lease.id, { at: time, expiresAt: time + 9, moreUses: 0 }), ofLease],
+          [() => store.leases.revoke({ id: lease.id }, time), ofLease],
+          [() => store.agents.change('claude', { disabledAt: time }), expect.arrayContaining(agent)],
+          [() => store.leases.removeEnded(time + 10), null],
+          [() => store.agents.remove('claude'), undefined],
+        ];
+        for (const [change, rights] of changes) {
+          const [own, others] = [store.epoch(), other.epoch()];
+          await change();
+          store.epoch();
+          const changed = store.changesSince(own).rights;
+          if (rights !== undefined) expect(changed, change.toString()).toEqual(rights);
+          else expect(changed === null || changed.some(({ key }) => key === 'claude')).toBe(true);
+          const heard = () => (other.epoch(), other.changesSince(others).rights);
+          await expect
+            .poll(() => heard() ?? null, { message: change.toString() })
+            .toSatisfy((all) => all === null || (all.length > 0 && rights !== null));
+        }
+      });
+
+      it('of a grant are returned with the grant, and a change of them counts as one of the grant', async () => {
+        const other = await subject.second();
+        const grant = grantRecord();
+        await store.grants.insert(grant);
+        for (const [policy, expected] of [
+          [{ labels: ['prod'] }, { labels: ['prod'] }],
+          [{ expiresAt: time }, { labels: ['prod'], endsAt: time }],
+          [{ labels: [], expiresAt: null }, {}],
+        ] as const) {
+          const [own, others] = [store.epoch(), other.epoch()];
+          await store.grantPolicies.set(grant.id, policy);
+          store.epoch();
+          expect(store.changesSince(own).grants).toEqual([grant.id]);
+          const heard = () => (other.epoch(), other.changesSince(others).grants);
+          await expect.poll(heard).toSatisfy((ids) => ids === null || ids[0] === grant.id);
+          for (const read of [
+            other.grants.get(grant.id),
+            other.grants.list().then(([first]) => first),
+            other.grants.some([grant.id]).then(([first]) => first),
+            other.grants.find({ reference: grant.name }).then(([first]) => first),
+          ])
+            expect({ ...(await read), sealed: grant.sealed }).toEqual({ ...grant, ...expected });
+        }
       });
 
       it('have a revision that grows with each change of a right, whichever connection makes the change', async () => {
@@ -371,6 +457,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         const changes = [
           () => store.agents.insert(agentRecord()),
           () => store.agents.change('claude', { disabledAt: time }),
+          () => store.agents.change('claude', { disabledAt: null }),
           () => second.agentTokens.add(tokenRecord(), null),
           () => store.agentTokens.revoke('claude', null, time),
           () => second.agentTokens.removeEnded(time + 1),

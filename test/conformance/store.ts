@@ -284,13 +284,30 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       });
     });
 
+    it('finds grants of more users, and by more ids, than a statement has values', async () => {
+      const last = 'user-39999';
+      const records = ['user-1', last].map((user) => grantRecord({ name: 'work', user }));
+      await store.grants.insert(...records);
+      await store.grantPolicies.set(records[1]!.id, { labels: ['x'] });
+      const users = Array.from({ length: 40_000 }, (_, index) => `user-${index}`).toReversed();
+      const find = async (limit?: number) =>
+        (
+          await store.grants.find({ reference: 'work', users, ...(limit === undefined ? {} : { limit }) })
+        ).map(({ user }) => user);
+      expect(await find()).toEqual(['user-1', last]);
+      expect(await find(1)).toEqual(['user-1']);
+      const ids = [...users, ...records.map(({ id }) => id)];
+      expect(await store.grants.some(ids)).toHaveLength(2);
+      expect(await store.grantPolicies.some(ids)).toHaveLength(1);
+    });
+
     it('can be purged while other processes use it, and keeps its rows', async () => {
       const record = grantRecord();
       await store.grants.insert(record);
       const second = await subject.second();
       await second.grantPolicies.set(record.id, { labels: ['x'] });
       expect(await store.purge()).toBe(true);
-      expect(plain(await second.grants.get(record.id))).toEqual(plain(record));
+      expect(plain(await second.grants.get(record.id))).toEqual(plain({ ...record, labels: ['x'] }));
       expect(await store.grantPolicies.list()).toMatchObject([{ grantId: record.id, labels: ['x'] }]);
       await second.grants.remove(record.id);
       expect(await store.grants.list()).toEqual([]);

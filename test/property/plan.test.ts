@@ -176,7 +176,12 @@ async function setup() {
   }
 
   const services = {
-    agents: createAgentAuthenticator({ store, now: time.now, uses: { used() {} } }),
+    agents: createAgentAuthenticator({
+      store,
+      grants: { current: (id) => store.grants.get(id) },
+      now: time.now,
+      uses: { used() {} },
+    }),
     proposals: { policyFor: () => null },
     grants: registry,
     tokens: source,

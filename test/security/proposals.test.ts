@@ -234,7 +234,7 @@ test('accepted domains get the rules that the proxy adds to those of the config'
   const policies = createProposedPolicies({
     store: {
       epoch: () => 1,
-      changesSince: () => ({ grants: null, names: [], others: true }),
+      changesSince: () => ({ grants: null, names: [], rights: null, others: true }),
       proposals: { inForce } as never,
     },
     now: () => 2,

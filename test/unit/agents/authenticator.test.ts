@@ -37,7 +37,8 @@ async function setup() {
     });
     const rights = {
       ...store.rights,
-      read: vi.fn((since?: number) => store.rights.read(since)),
+      read: vi.fn(() => store.rights.read()),
+      holder: vi.fn((hash: Uint8Array) => store.rights.holder(hash)),
       revision: vi.fn(() => store.rights.revision()),
     };
     const leases = {
@@ -46,7 +47,7 @@ async function setup() {
       use: vi.fn((id: string, at: number) => store.leases.use(id, at)),
     };
     const spied: Store = { ...store, rights, leases };
-    const register = createAgentAuthenticator({ store: spied, now: time.now, uses });
+    const register = createAgentAuthenticator({ store: spied, grants: grantsIn(store), now: time.now, uses });
     const identify = (userInfo: string) => register.identify(basic(userInfo), near);
     return { store, uses, register, rights, leases, identify };
   };
@@ -70,6 +71,10 @@ async function setup() {
   return { ...first, time, open, grant, other, lease };
 }
 
+function grantsIn(store: Store) {
+  return { current: (id: string) => store.grants.get(id) };
+}
+
 function known(identity: Identity | SidekeyError): Identity {
   if (identity instanceof SidekeyError) throw identity;
   return identity;
@@ -82,7 +87,7 @@ async function assuming() {
   await addAgent(store, 'b', 'two');
   const held = await lease('held');
   const assumed = { agent: 'a', tokenHash: hashToken('held') };
-  const register = createAgentAuthenticator({ store, now: time.now, uses, assumed });
+  const register = createAgentAuthenticator({ store, grants: grantsIn(store), now: time.now, uses, assumed });
   return { ...place, register, held, grant };
 }
 
@@ -97,7 +102,13 @@ describe('a caller with a JWT of an issuer', () => {
       now: time.now,
       namesAgents: false,
     });
-    const register = createAgentAuthenticator({ store, now: time.now, uses, tokenIdentities: identities });
+    const register = createAgentAuthenticator({
+      store,
+      grants: grantsIn(store),
+      now: time.now,
+      uses,
+      tokenIdentities: identities,
+    });
     const jwt = await signer.sign(gitHubClaims('https://issuer.test', 'sidekey', start / 1_000));
     const caller = known(await register.identify(basic(`ci+user=bob:${jwt}`), near));
     expect(caller).toMatchObject({
@@ -117,6 +128,35 @@ describe('a caller with a JWT of an issuer', () => {
     for (const refused of [await caller.holds(null, lasting), await caller.spend(grant)])
       expect(refused).toMatchObject({ code: 'agent_auth_required' });
   });
+});
+
+it('a JWT that no longer applies is verified again, also if the config changes while its agent is read', async () => {
+  const { store, time, uses } = await setup();
+  await addAgent(store, 'ci', 'own');
+  const identity = { agent: 'ci', issuer: 'github', subject: 'x', expiresAt: Infinity };
+  let isApplied = true;
+  const tokenIdentities = {
+    applies: () => isApplied,
+    find: () => (isApplied ? identity : null),
+    verify: async () => new SidekeyError('agent_auth_required', 'Another config.'),
+  };
+  const agent = vi.fn((name: string) => store.rights.agent(name));
+  const spied = { ...store, rights: { ...store.rights, agent } };
+  const parts = { store: spied, grants: grantsIn(store), now: time.now, uses, tokenIdentities };
+  const register = createAgentAuthenticator(parts);
+  const presented = basic('ci:eyJhbGciOiJub25lIn0.e30.x');
+  const identify = async () => register.identify(presented, near);
+  agent.mockImplementationOnce(async (name) => {
+    const found = await store.rights.agent(name);
+    isApplied = false;
+    return found;
+  });
+  const refusal = { code: 'agent_auth_required' };
+  expect(await identify()).toMatchObject(refusal);
+  isApplied = true;
+  for (let request = 0; request < 3; request += 1) expect(await identify()).toMatchObject({ agent: 'ci' });
+  isApplied = false;
+  expect(await identify()).toMatchObject({ ...refusal, message: 'Another config.' });
 });
 
 const issuers: readonly AgentIssuer[] = [
@@ -165,7 +205,13 @@ describe('an authenticator with an assumed token', () => {
     await store.leases.revoke({ id: held.id }, time.now());
     expect(await register.identify(readPresented([]), near)).toMatchObject({ code: 'lease_expired' });
     const assumed = { agent: 'a', tokenHash: hashToken('yet to come') };
-    const early = createAgentAuthenticator({ store, now: time.now, uses: { used() {} }, assumed });
+    const early = createAgentAuthenticator({
+      store,
+      grants: grantsIn(store),
+      now: time.now,
+      uses: { used() {} },
+      assumed,
+    });
     expect(await early.identify(readPresented([]), near)).toMatchObject({ code: 'agent_auth_required' });
   });
 
@@ -229,26 +275,47 @@ describe('the authenticator', () => {
       agent: null,
       selectors: { grant: null, user: 'alice' },
     });
+    expect(rights.holder).not.toHaveBeenCalled();
+  });
+
+  it('reads a token once until it or its agent changes, and not after other changes of the store', async () => {
+    const { store, identify, rights, grant, lease } = await setup();
+    await addAgent(store, 'a', 'one');
+    const many = () => Promise.all(Array.from({ length: 10 }, async () => identify('a:one')));
+    await many();
+    await many();
+    await store.activity.note(grant.id, { usedAt: start });
+    await addAgent(store, 'b', 'two');
+    const { id } = await lease('lease');
+    await store.leases.revoke({ id }, start);
+    await store.agentTokens.revoke('b', null, start);
+    await store.leases.removeEnded(0);
+    await store.grantPolicies.set(grant.id, { labels: ['x'] });
+    await many();
+    expect(rights.holder).toHaveBeenCalledTimes(1);
+    expect(rights.revision).toHaveBeenCalledTimes(1);
+    await store.agents.remove('a');
+    expect(await identify('a:one')).toMatchObject({ code: 'agent_auth_required' });
+    expect(rights.holder).toHaveBeenCalledTimes(2);
     expect(rights.read).not.toHaveBeenCalled();
   });
 
-  it('reads the rights once after each change of rights, and not after other changes of the store', async () => {
-    const { store, identify, rights, grant } = await setup();
+  it('asks only whether any right has changed after a write of another process', async () => {
+    const { store, identify, rights, grant, open, time } = await setup();
+    const other = await open();
     await addAgent(store, 'a', 'one');
-    for (let request = 0; request < 10; request += 1) await identify('a:one');
-    await Promise.all(Array.from({ length: 10 }, async () => identify('a:one')));
-    expect(rights.read).toHaveBeenCalledTimes(1);
-    expect(rights.revision).toHaveBeenCalledTimes(0);
-    await store.activity.note(grant.id, { usedAt: start });
-    await Promise.all(Array.from({ length: 10 }, async () => identify('a:one')));
-    expect(rights.read).toHaveBeenCalledTimes(1);
-    expect(rights.revision).toHaveBeenCalledTimes(0);
-    await store.agents.remove('a');
-    expect(await identify('a:one')).toMatchObject({ code: 'agent_auth_required' });
-    expect(rights.read).toHaveBeenCalledTimes(2);
+    const first = await identify('a:one');
+    await other.store.activity.note(grant.id, { usedAt: start });
+    await time.advance(10);
+    await expect.poll(async () => (await identify('a:one'), rights.revision.mock.calls.length)).toBe(2);
+    expect(rights.holder).toHaveBeenCalledTimes(1);
+    await other.store.agents.change('a', { labels: ['x'] });
+    await expect.poll(async () => known(await identify('a:one')).labels).toEqual(['x']);
+    expect(first).toMatchObject({ labels: [] });
+    expect(rights.holder).toHaveBeenCalledTimes(2);
   });
 
-  it('returns the same identity for a presented token until the rights change', async () => {
+  it('returns the same identity for a presented token until its rights change', async () => {
     const { store, register, grant } = await setup();
     await addAgent(store, 'a', 'one');
     const presented = basic('a:one');
@@ -256,12 +323,93 @@ describe('the authenticator', () => {
     const first = await identify();
     expect(await identify()).toBe(first);
     await store.activity.note(grant.id, { usedAt: start });
+    await addAgent(store, 'b', 'two');
+    await store.agents.change('b', { labels: ['x'] });
     expect(await identify()).toBe(first);
     expect(known(await register.identify(basic('a:one'), near))).not.toBe(first);
-    await addAgent(store, 'b', 'two');
+    await store.bindings.add('a', [{ kind: 'user', value: 'bob' }], start);
     const second = await identify();
     expect(second).not.toBe(first);
     expect(await identify()).toBe(second);
+  });
+
+  it('accepts a new token at once after it was unknown', async () => {
+    const { store, identify, lease } = await setup();
+    expect(await identify('a:one')).toMatchObject({ code: 'agent_auth_required' });
+    await addAgent(store, 'a', 'one');
+    expect(await identify('a:one')).toMatchObject({ agent: 'a' });
+    expect(await identify('a:lease')).toMatchObject({ code: 'agent_auth_required' });
+    const { id } = await lease('lease');
+    expect(await identify('a:lease')).toMatchObject({ lease: { id } });
+  });
+
+  it.each<[string, (store: Store, id: string) => Promise<unknown>, string]>([
+    ['lease is revoked', (store, id) => store.leases.revoke({ id }, start), 'lease_expired'],
+    ['agent is disabled', (store) => store.agents.change('a', { disabledAt: start }), 'agent_auth_required'],
+    ['agent is removed', (store) => store.agents.remove('a'), 'agent_auth_required'],
+    ['lease is removed', (store) => store.leases.removeEnded(Infinity), 'agent_auth_required'],
+  ])('refuses a lease that was read before its %s', async (_what, change, code) => {
+    const { store, identify, rights, lease } = await setup();
+    await addAgent(store, 'a', 'one');
+    const { id } = await lease('lease');
+    await identify('a:one');
+    rights.holder.mockImplementationOnce(async (hash) => {
+      const held = await store.rights.holder(hash);
+      await change(store, id);
+      return held;
+    });
+    expect(await identify('a:lease')).toMatchObject({ code });
+    expect(await identify('a:lease')).toMatchObject({ code });
+  });
+
+  it('gives a token of a removed agent no rights of a new agent with its name', async () => {
+    const { store, identify, lease } = await setup();
+    await addAgent(store, 'a', 'one', { bindings: [] });
+    await lease('lease');
+    for (const secret of ['one', 'lease']) await identify(`a:${secret}`);
+    await store.agents.remove('a');
+    await addAgent(store, 'a', 'new');
+    expect(await identify('a:new')).toMatchObject({ agent: 'a' });
+    for (const secret of ['one', 'lease'])
+      expect(await identify(`a:${secret}`)).toMatchObject({ code: 'agent_auth_required' });
+  });
+
+  it('reads an agent with more bindings than its bytes once for a tunnel, until a right changes', async () => {
+    const { store, uses, time, rights } = await setup();
+    const bindings = Array.from(
+      { length: 200 },
+      (_, index) => ({ kind: 'user', value: `u${index}` }) as const,
+    );
+    await addAgent(store, 'a', 'one', { bindings });
+    const parts = { store: { ...store, rights }, grants: grantsIn(store), now: time.now, uses };
+    const register = createAgentAuthenticator({ ...parts, cacheBytes: 20_000 });
+    const presented = basic('a:one');
+    const identify = async () => known(await register.identify(presented, near));
+    // The first read learns the revision of the rights.
+    await identify();
+    const first = await identify();
+    expect(await identify()).toBe(first);
+    expect(rights.holder).toHaveBeenCalledTimes(2);
+    await store.agents.change('a', { disabledAt: start });
+    expect(await register.identify(presented, near)).toMatchObject({ code: 'agent_auth_required' });
+  });
+
+  it('keeps the rights that were used last, within its bytes', async () => {
+    const { store, uses, time, rights } = await setup();
+    const cacheBytes = 2 * 10_000;
+    const spied = { ...store, rights };
+    const parts = { store: spied, grants: grantsIn(store), cacheBytes, now: time.now, uses };
+    const register = createAgentAuthenticator(parts);
+    const identify = async (agent: string) => register.identify(basic(`${agent}:${agent}`), near);
+    const names = Array.from({ length: 10 }, (_, index) => `agent-${index}`);
+    for (const agent of names) {
+      await addAgent(store, agent, agent);
+      expect(await identify(agent)).toMatchObject({ agent });
+    }
+    expect(await identify('agent-9')).toMatchObject({ agent: 'agent-9' });
+    expect(rights.holder).toHaveBeenCalledTimes(10);
+    expect(await identify('agent-0')).toMatchObject({ agent: 'agent-0' });
+    expect(rights.holder).toHaveBeenCalledTimes(11);
   });
 
   it('returns the same identity for the same selectors of callers without a token', async () => {
@@ -277,7 +425,7 @@ describe('the authenticator', () => {
     await addAgent(store, 'a', 'one');
     await identify('a:one');
     await store.agents.change('a', { labels: ['x'] });
-    rights.revision.mockRejectedValueOnce(new SidekeyError('store_unavailable', 'Gone.'));
+    rights.holder.mockRejectedValueOnce(new SidekeyError('store_unavailable', 'Gone.'));
     await expect(identify('a:one')).rejects.toMatchObject({ code: 'store_unavailable' });
     expect(await identify('a:one')).toMatchObject({ agent: 'a' });
   });
@@ -378,12 +526,11 @@ describe('a lease', () => {
     });
   });
 
-  it('that ended more than a day ago is unknown, until it is renewed', async () => {
-    const { store, time, identify, lease, rights } = await setup();
+  it('that ended long ago is expired until it is renewed', async () => {
+    const { store, time, identify, lease } = await setup();
     await addAgent(store, 'a', 'one');
     const { id } = await lease('lease', { expiresAt: start - 86_400_001 });
-    expect(await identify('a:lease')).toMatchObject({ code: 'agent_auth_required' });
-    expect(rights.read).toHaveBeenCalledTimes(1);
+    expect(await identify('a:lease')).toMatchObject({ code: 'lease_expired' });
     await store.leases.renew(id, { at: time.now(), expiresAt: start + minute, moreUses: 0 });
     expect(await identify('a:lease')).toMatchObject({ agent: 'a' });
   });
@@ -456,7 +603,7 @@ describe('a lease', () => {
     }
     // The authenticator refuses it too, and counting did not read the rights again.
     expect(await identify('a:lease')).toMatchObject({ code: 'lease_expired' });
-    expect(rights.read).toHaveBeenCalledTimes(1);
+    expect(rights.holder).toHaveBeenCalledTimes(1);
     await store.leases.renew(id, { at: start, expiresAt: start + minute, moreUses: 1 });
     expect(await known(await identify('a:lease')).spend(grant)).toBeNull();
     expect(await identify('a:lease')).toMatchObject({ code: 'lease_expired' });
@@ -553,6 +700,8 @@ describe('a permission that ends while a request waits', () => {
       });
     }
     expect(await nobody.spend(other)).toBeNull();
+    for (const { id } of [grant, other]) await store.grants.remove(id);
+    for (const caller of callers) expect(await caller.spend(other)).toMatchObject({ code: 'grant_missing' });
   });
 });
 

@@ -6,7 +6,7 @@ import { openPostgresStore } from '../../../src/store/postgres.ts';
 import { masterKey } from '../../../src/store/vault/key-source.ts';
 import { createVault } from '../../../src/store/vault/vault.ts';
 import { createDatabase, type PostgresDatabase, postgresMissing } from '../../support/postgres.ts';
-import { agentRecord } from '../../support/rights.ts';
+import { agentRecord, tokenRecord } from '../../support/rights.ts';
 
 const now = () => 1_700_000_000_000;
 const vault = createVault(masterKey(Buffer.alloc(32, 3)));
@@ -97,6 +97,12 @@ describe.skipIf(postgresMissing !== null)(`grants in memory${postgresMissing ?? 
     const [a, b, { query }] = await twoProcesses();
     const grant = await add(a, 'one');
     await settled(b, 2);
+    const token = tokenRecord();
+    await a.store.agents.insert(agentRecord(), { tokens: [token] });
+    const rights = createPermissionCache(b.store, 1_000_000);
+    const labels = async () =>
+      (rights.holder(token.hash) ?? (await rights.readHolder(token.hash)))?.agent.labels;
+    await expect.poll(labels).toEqual([]);
     expect(await b.registry.find('acme')).toHaveLength(1);
     await query(
       `select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`,
@@ -105,38 +111,45 @@ describe.skipIf(postgresMissing !== null)(`grants in memory${postgresMissing ?? 
     await expect
       .poll(async () => (await (async () => b.registry.find('acme'))().catch(() => [grant])).length)
       .toBe(0);
+    await expect.poll(() => a.store.agents.change('claude', { labels: ['x'] }).catch(() => false)).toBe(true);
+    await expect.poll(() => labels().catch(() => null)).toEqual(['x']);
   });
 
   test('are not read again after a change of rights, and rights are not read again after a change of grants', async () => {
     const [a, b] = await twoProcesses();
     await add(a, 'one');
-    const revisions: number[] = [];
+    const token = tokenRecord();
+    await a.store.agents.insert(agentRecord(), { tokens: [token] });
+    let reads = 0;
+    const counted = <Value>(value: Value): Value => ((reads += 1), value);
     const rights = createPermissionCache(
       {
         ...b.store,
         rights: {
-          ...b.store.rights,
-          revision: async () => {
-            const revision = await b.store.rights.revision();
-            revisions.push(revision);
-            return revision;
-          },
+          revision: () => counted(b.store.rights.revision()),
+          holder: (hash) => counted(b.store.rights.holder(hash)),
+          agent: (name) => counted(b.store.rights.agent(name)),
         },
       },
-      now,
-      () => {},
+      1_000_000,
     );
-    const { revision: first } = await rights.current();
+    const labels = async () =>
+      (rights.holder(token.hash) ?? (await rights.readHolder(token.hash)))?.agent.labels;
+    await expect.poll(labels).toEqual([]);
     await expect.poll(async () => (await b.registry.find('acme')).length).toBe(1);
-    const [before, reads] = [b.store.epoch(), revisions.length];
+    const [before, earlier] = [b.store.epoch(), reads];
     await add(a, 'two');
+    await a.store.agents.insert(agentRecord({ name: 'other' }), {
+      tokens: [tokenRecord({ agent: 'other' })],
+    });
+    await a.store.agents.change('other', { labels: ['y'] });
     await expect.poll(() => b.store.epoch()).not.toBe(before);
-    expect(rights.inMemory()).not.toBeNull();
-    expect(revisions).toHaveLength(reads);
     await expect.poll(async () => (await b.registry.find('acme')).length).toBe(2);
+    expect(rights.holder(token.hash)).not.toBeUndefined();
+    expect(reads).toBe(earlier);
     b.reads.length = 0;
-    await a.store.agents.insert(agentRecord());
-    await expect.poll(async () => (await rights.current()).revision).toBeGreaterThan(first);
+    await a.store.agents.change('claude', { labels: ['x'] });
+    await expect.poll(labels).toEqual(['x']);
     expect((await b.registry.find('acme')).length).toBe(2);
     expect(b.reads).toEqual([]);
   });

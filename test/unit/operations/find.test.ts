@@ -1,8 +1,12 @@
 import { expect, onTestFinished, test } from 'vitest';
 import { findAgent, findGrant, findLease, findNamedGrant } from '../../../src/operations/find.ts';
+import type { Config } from '../../../src/config/config.ts';
+import { makeLease } from '../../../src/operations/make-lease.ts';
+import type { Opened } from '../../../src/operations/operation.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import { grantRecord } from '../../support/grant-record.ts';
+import { addAgent } from '../../support/rights.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const everybody = { user: null };
@@ -16,8 +20,10 @@ async function filled() {
   onTestFinished(() => real.close());
   const [alice, bob, own] = [of('alice'), of('bob'), of('default')];
   await real.grants.insert(alice, bob, own, grantRecord({ name: 'other', user: 'alice' }));
-  const store: Pick<Store, 'grants' | 'leases' | 'agents'> = {
-    agents: real.agents,
+  const store: Store = {
+    ...real,
+    rights: { ...real.rights, read: list },
+    grantPolicies: { ...real.grantPolicies, list },
     grants: { ...real.grants, list },
     leases: { ...real.leases, list },
   };
@@ -51,6 +57,22 @@ test('an id of another user is no grant of a limited caller', async () => {
   await expect(findGrant(store, { grant: alice.id }, { user: 'bob' })).rejects.toMatchObject({
     code: 'grant_missing',
     message: `There is no grant ${alice.id}.`,
+  });
+});
+
+test('a lease of named grants is made without a read of all rights or grants', async () => {
+  const { store, alice, own } = await filled();
+  await addAgent(store, 'ci', 'unused', { bindings: [{ kind: 'label', value: 'x' }] });
+  for (const { id } of [alice, own]) await store.grantPolicies.set(id, { labels: ['x'], leaseMaxMs: 1_000 });
+  const leases = { defaultTtlMs: 60_000, maxTtlMs: 60_000 };
+  const config = { leases, providers: { get: () => undefined } } as unknown as Config;
+  const parts = { store, config, audit: { append: async () => {}, note() {} } } as unknown as Opened;
+  const terms = { agent: 'ci', purpose: 'x', ttlMs: null, idleMs: null, maxUses: null };
+  const { lease } = await makeLease(parts, { ...terms, grants: ['alice/work', 'work', own.id] }, 5);
+  expect(lease).toMatchObject({ agent: 'ci', grants: [alice.id, own.id], expiresAt: 1_005 });
+  await expect(makeLease(parts, { ...terms, grants: ['bob/work'] }, 5)).rejects.toMatchObject({
+    code: 'grant_missing',
+    message: 'The agent ci does not reach the grant bob/work.',
   });
 });
 

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { createChangeLog, ofGrant, writeNotes } from '../../../src/store/change-log.ts';
+import { createChangeLog, ofGrant, ofRight, writeNotes } from '../../../src/store/change-log.ts';
 
-const nothing = { grants: [], names: [], others: false };
-const anything = { grants: null, names: [], others: true };
+const nothing = { grants: [], names: [], rights: [], others: false };
+const anything = { grants: null, names: [], rights: null, others: true };
 
 test('the change log returns the changes since the epoch of a reader', () => {
   const log = createChangeLog();
@@ -11,10 +11,10 @@ test('the change log returns the changes since the epoch of a reader', () => {
   expect(log.since(known)).toEqual(nothing);
   log.add(ofGrant('b'));
   log.add(ofGrant('b'));
-  expect(log.since(known)).toEqual({ grants: ['b'], names: [], others: false });
+  expect(log.since(known)).toEqual({ ...nothing, grants: ['b'] });
   log.add('agents');
-  expect(log.since(known)).toEqual({ grants: ['b'], names: [], others: true });
-  expect(log.since(0)).toEqual({ grants: ['a', 'b'], names: [], others: true });
+  expect(log.since(known)).toEqual({ ...nothing, grants: ['b'], others: true });
+  expect(log.since(0)).toEqual({ ...nothing, grants: ['a', 'b'], others: true });
 });
 
 test('the change log returns the names of grants that were added', () => {
@@ -22,10 +22,26 @@ test('the change log returns the names of grants that were added', () => {
   log.addGrant('a', { name: 'work', user: 'alice', provider: 'github' });
   log.addGrant('b', null);
   expect(log.since(0)).toEqual({
+    ...nothing,
     grants: ['a', 'b'],
     names: [{ name: 'work', user: 'alice', provider: 'github' }],
-    others: false,
   });
+});
+
+test('the change log returns the agents and leases that were changed, or null for any right', () => {
+  const log = createChangeLog();
+  log.add(ofRight('agent', 'ci'));
+  log.add(ofRight('lease', 'one'));
+  const rights = [
+    { kind: 'agent', key: 'ci' },
+    { kind: 'lease', key: 'one' },
+  ];
+  expect(log.since(0)).toEqual({ ...nothing, rights });
+  log.add(ofRight());
+  expect(log.since(0)).toEqual({ ...nothing, rights: null });
+  // A table of rights, which older processes understand: the rows are in notifications of their own.
+  log.add('leases');
+  expect(log.since(log.count - 1)).toEqual({ ...nothing, others: true });
 });
 
 test('the notes of writes have the tables of a transaction when it commits, and what a removal cascades to', () => {
@@ -44,7 +60,7 @@ test('the notes of writes have the tables of a transaction when it commits, and 
 test('a write of grants with unknown ids counts as a change of every grant', () => {
   const log = createChangeLog();
   log.add('grants');
-  expect(log.since(0)).toEqual({ grants: null, names: [], others: false });
+  expect(log.since(0)).toEqual({ ...nothing, grants: null });
 });
 
 test('a write that does not affect requests counts as no change, or as a change of nothing', () => {
@@ -69,7 +85,7 @@ test.each([
     expect(log.since(before)).toEqual(anything);
     const known = log.count;
     log.add(ofGrant('c'));
-    expect(log.since(known)).toEqual({ grants: ['c'], names: [], others: false });
+    expect(log.since(known)).toEqual({ ...nothing, grants: ['c'] });
   },
 );
 
@@ -78,5 +94,5 @@ test('everything counts as changed for a reader that is more than 4,096 changes 
   for (let n = 0; n < 20_000; n += 1) log.add(ofGrant(String(n)));
   expect(log.since(0)).toEqual(anything);
   expect(log.since(log.count - 4_000).grants).toHaveLength(4_000);
-  expect(log.since(log.count - 1)).toEqual({ grants: ['19999'], names: [], others: false });
+  expect(log.since(log.count - 1)).toEqual({ ...nothing, grants: ['19999'] });
 });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 
-test('no statement of the grant checks scans a table that grows with the grants', async () => {
+test('no statement of the grant checks or of a request scans a table that grows', async () => {
   const prepare = vi.spyOn(DatabaseSync.prototype, 'prepare');
   onTestFinished(() => prepare.mockRestore());
   const file = join(await mkdtemp(join(tmpdir(), 'sidekey-')), 'data', 'sidekey.db');
@@ -20,6 +20,11 @@ test('no statement of the grant checks scans a table that grows with the grants'
   await checks.existing(['github', 'work']);
   await store.activity.some(['id']);
   await store.grantPolicies.some(['id']);
+  await store.grants.some(['id']);
+  await store.rights.holder(new Uint8Array(32));
+  await store.rights.agent('claude');
+  await store.leases.removeEnded(0);
+  await store.leases.revoke({ agent: 'claude' }, 0);
   const texts = prepare.mock.calls.map(([text]) => text);
   expect(texts.length).toBeGreaterThan(15);
   using database = new DatabaseSync(file, { readOnly: true });

@@ -24,7 +24,8 @@ function recordedStore() {
     now: () => 1_700_000_000_000,
     lockClock: () => sql.val(1_700_000_000_000),
     epoch: () => 0,
-    changesSince: () => ({ grants: null, names: [], others: true }),
+    rightsWritten() {},
+    changesSince: () => ({ grants: null, names: [], rights: null, others: true }),
     grantWritten: () => {},
     fault: (error) => {
       throw error;

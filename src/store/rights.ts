@@ -1,0 +1,162 @@
+import type { Kysely } from 'kysely';
+import { allLeases, allPolicies, allTokens } from './agents.ts';
+import { all, type Run } from './queries.ts';
+import {
+  compare,
+  fromAgentRow,
+  fromBindingRow,
+  fromLeaseRow,
+  fromPolicyRow,
+  type Schema,
+  wrongClockMs,
+} from './schema.ts';
+import type { BoundAgent, Store } from './store.ts';
+
+/**
+ * Returns the queries for the rights of requests, by index, and of all agents together.
+ * @param now milliseconds since the epoch
+ */
+export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Store['rights'] {
+  return {
+    revision: () => run(() => rightsRevision(db)),
+    read: () =>
+      run(async () => {
+        for (;;) {
+          const revision = await rightsRevision(db);
+          const rights = {
+            revision,
+            agents: await all(db.selectFrom('agents').selectAll(), fromAgentRow),
+            tokens: await allTokens(db).execute(),
+            bindings: await all(db.selectFrom('bindings').selectAll(), fromBindingRow),
+            leases: await all(allLeases(db), fromLeaseRow),
+            policies: await all(allPolicies(db), fromPolicyRow),
+          };
+          // Tables read before and after a change could together grant rights that never existed.
+          if ((await rightsRevision(db)) === revision) return rights;
+        }
+      }),
+    holder: (tokenHash) =>
+      run(async () => {
+        // Each is one statement, so that a token never has the rights of another moment.
+        const tokens = db
+          .selectFrom('agentTokens')
+          .innerJoin('agents', 'agents.name', 'agentTokens.agent')
+          .leftJoin('bindings', 'bindings.agent', 'agents.name')
+          .selectAll('agentTokens')
+          .select(agentColumns);
+        const leases = db
+          .selectFrom('leases')
+          .innerJoin('agents', 'agents.name', 'leases.agent')
+          .leftJoin('bindings', 'bindings.agent', 'agents.name')
+          .selectAll('leases')
+          .select(agentColumns);
+        const [ofToken, ofLease] = await Promise.all([
+          tokens.where('hash', '=', tokenHash).execute(),
+          leases.where('tokenHash', '=', tokenHash).execute(),
+        ]);
+        const token = splitAgent(ofToken);
+        if (token !== null) return { kind: 'token', agent: token.agent, token: token.row };
+        const lease = splitAgent(ofLease);
+        if (lease === null) return null;
+        return { kind: 'lease', agent: lease.agent, lease: fromLeaseRow(lease.row) };
+      }),
+    agent: (name) =>
+      run(async () => {
+        const agents = db.selectFrom('agents').leftJoin('bindings', 'bindings.agent', 'agents.name');
+        const rows = await agents.select(agentColumns).where('agents.name', '=', name).execute();
+        return splitAgent(rows)?.agent ?? null;
+      }),
+    noteUses: (uses) =>
+      run(async () => {
+        if (uses.length === 0) return;
+        const horizon = Math.ceil(now()) + wrongClockMs;
+        // In one order, so that two processes do not wait for each other.
+        const ordered = uses.toSorted((a, b) => compare(a.kind, b.kind) || compare(a.id, b.id));
+        await db.transaction().execute(async (inside) => {
+          for (const { kind, id, at } of ordered) {
+            if (kind === 'identity') {
+              await inside
+                .insertInto('agentUses')
+                .columns(['id'])
+                .expression(inside.selectFrom('agents').select('name').where('name', '=', id))
+                .onConflict((conflict) => conflict.doNothing())
+                .execute();
+            }
+            await inside
+              .updateTable(useTables[kind])
+              .set({ usedAt: at })
+              .where('id', '=', id)
+              .where((row) =>
+                row.or([
+                  row('usedAt', 'is', null),
+                  row('usedAt', '<', at),
+                  row('usedAt', '>', Math.max(at, horizon)),
+                ]),
+              )
+              .execute();
+          }
+        });
+      }),
+  };
+}
+
+const useTables = { token: 'agentTokens', lease: 'leases', identity: 'agentUses' } as const;
+
+/** Columns of an agent and of one of its bindings, beside those of its token or lease. */
+const agentColumns = [
+  'agents.name as agentName',
+  'agents.user as agentUser',
+  'agents.labels as agentLabels',
+  'agents.disabledAt as agentDisabledAt',
+  'agents.createdAt as agentCreatedAt',
+  'bindings.kind',
+  'bindings.value',
+] as const;
+
+interface AgentColumns {
+  readonly agentName: string;
+  readonly agentUser: string | null;
+  readonly agentLabels: string;
+  readonly agentDisabledAt: number | null;
+  readonly agentCreatedAt: number;
+  readonly kind: string | null;
+  readonly value: string | null;
+}
+
+/** Returns the agent of rows with its bindings, and the other columns of the first row; null: no row. */
+function splitAgent<Row extends AgentColumns>(
+  rows: readonly Row[],
+): { readonly agent: BoundAgent; readonly row: Omit<Row, keyof AgentColumns> } | null {
+  const [first] = rows;
+  if (first === undefined) return null;
+  const {
+    agentName,
+    agentUser,
+    agentLabels,
+    agentDisabledAt,
+    agentCreatedAt,
+    kind: _,
+    value: __,
+    ...row
+  } = first;
+  const agent = fromAgentRow({
+    name: agentName,
+    user: agentUser,
+    labels: agentLabels,
+    disabledAt: agentDisabledAt,
+    createdAt: agentCreatedAt,
+  });
+  const bindings = rows.flatMap(({ kind, value }) =>
+    kind === null || value === null ? [] : [fromBindingRow({ agent: agentName, kind, value, createdAt: 0 })],
+  );
+  return { agent: { ...agent, bindings: bindings.map(({ kind, value }) => ({ kind, value })) }, row };
+}
+
+async function rightsRevision(db: Kysely<Schema>): Promise<number> {
+  const row = await db
+    .selectFrom('revisions')
+    .select('value')
+    .where('name', '=', 'rights')
+    .executeTakeFirstOrThrow();
+  return row.value;
+}
