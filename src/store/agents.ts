@@ -2,7 +2,7 @@ import type { Kysely, Transaction, UpdateQueryBuilder } from 'kysely';
 import { type Binding, leaseStanding } from '../domain/lease.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { all, byName, done, first, type Run, written } from './queries.ts';
+import { all, byName, done, first, inBatches, type Run, written } from './queries.ts';
 import {
   anyGrant,
   compare,
@@ -33,7 +33,8 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
 
     grantPolicies: {
       get: (grantId) => run(() => first(allPolicies(db).where('grantId', '=', grantId), fromPolicyRow)),
-      some: (ids) => run(() => all(allPolicies(db).where('grantId', 'in', ids), fromPolicyRow)),
+      some: (ids) =>
+        run(() => inBatches(ids, (some) => all(allPolicies(db).where('grantId', 'in', some), fromPolicyRow))),
       list: () => run(() => all(allPolicies(db), fromPolicyRow)),
       set: (grantId, policy) =>
         change(async (inside) => {
