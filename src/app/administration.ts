@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ServiceParts } from '../api/parts.ts';
 import type { Service } from '../api/service.ts';
-import { allUnreadable } from '../grants/references.ts';
+import { someUnreadable } from '../grants/references.ts';
 import { systemTimers as timers } from '../lib/timers.ts';
 import { instanceOf } from '../store/vault/instance.ts';
 import { createBackground } from './background.ts';
@@ -101,7 +101,7 @@ function serviceParts(
         isDeepStrictEqual(config().proxy.listen, initial.proxy.listen)
           ? { kind: 'serving', instance: instanceOf(state.vault) }
           : { kind: 'silent', why: 'proxy.listen has changed since the start' },
-      unreadable: () => allUnreadable(refreshing),
+      unreadable: () => someUnreadable(refreshing),
     },
     renewal: ({ fetch: ownFetch, ...own }) =>
       refreshParts({ ...state, ...own }, { config: () => own.config, fetch: () => ownFetch, now, env }),

@@ -1,7 +1,7 @@
 import { createAgentAuthenticator } from '../agents/authenticator.ts';
 import { createSignIns } from '../agents/sign-ins.ts';
 import { createLeafCache, createLeafPrefetch, createTicketKeys } from '../ca/leaf-cache.ts';
-import { allUnreadable } from '../grants/references.ts';
+import { someUnreadable } from '../grants/references.ts';
 import { systemTimers as timers } from '../lib/timers.ts';
 import { type Listener, ProxyListener } from '../proxy/listener.ts';
 import { placeholderCodes } from '../proxy/placeholders/codes.ts';
@@ -89,7 +89,7 @@ async function report({ state: { vault }, current }: Core, credentials: Credenti
   // Picks up a grant that was just connected, with its new definition.
   await current.check();
   credentials.schedule?.look();
-  const unreadable = Buffer.from(JSON.stringify(await allUnreadable(credentials.refreshing)));
+  const unreadable = Buffer.from(JSON.stringify(await someUnreadable(credentials.refreshing)));
   await vault.refresh();
   return Buffer.from(vault.seal(reportContext, unreadable)).toString('base64');
 }

@@ -9,6 +9,7 @@ import { type Core, openCore, openCredentials, type ProxyParts } from './core.ts
 import { type Certificates, openCertificates, openListener, soon } from './listener.ts';
 import { tuneGarbageCollection } from './machine.ts';
 import type { State } from './state.ts';
+import { storeDamage } from './store-check.ts';
 import { startUpkeep } from './upkeep.ts';
 
 /** A running proxy. */
@@ -24,6 +25,8 @@ export interface Proxy {
   figures(): Promise<readonly Figure[]>;
   /** Reloads the config file. An invalid file changes nothing and is recorded in the log and the audit. */
   reload(): Promise<void>;
+  /** Rejects with `store_damaged` if a check of the store that ends after the start fails. Never resolves. */
+  readonly damaged: Promise<never>;
   /** Stops accepting, drains exchanges, and closes all parts in reverse order. Idempotent. */
   close(): Promise<void>;
 }
@@ -70,6 +73,9 @@ async function compose(config: Config, parts: ProxyParts, opened: AsyncDisposabl
     serving = true;
   }
   prepareHosts(core, certificates);
+  const damaged =
+    parts.worker === undefined ? storeDamage(config.store, parts, opened) : new Promise<never>(() => {});
+  damaged.catch(() => {});
 
   let closing: Promise<void> | undefined;
   return {
@@ -78,6 +84,7 @@ async function compose(config: Config, parts: ProxyParts, opened: AsyncDisposabl
     state,
     authority: authority.current(),
     config: current.config,
+    damaged,
     figures: administration.metrics.own,
     reload: () => current.reload(),
     close: () => (closing ??= opened.disposeAsync()),

@@ -128,6 +128,8 @@ export type ToWorker =
       /** Accepts redirected connections, even if the config does not. */
       readonly transparent: boolean;
     }
+  /** Check all pages of this SQLite file, instead of serving. The answer is `ready` or `failed`. */
+  | { readonly kind: 'check'; readonly path: string }
   /** Reload the config file. */
   | { readonly kind: 'reload' }
   /** Send the figures. */
@@ -137,7 +139,7 @@ export type ToWorker =
 
 /** Messages of a worker. */
 export type ToSupervisor =
-  /** The worker serves. The message carries a handle of the listening socket. */
+  /** The worker serves, and the message carries a handle of the listening socket; or its check is done. */
   | { readonly kind: 'ready' }
   /** The worker could not start. */
   | {

@@ -1,3 +1,4 @@
+import { constants, setPriority } from 'node:os';
 import { parseConfig } from '../config/load.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
@@ -17,7 +18,7 @@ interface Task {
 }
 
 /**
- * Runs one of several serving processes, and returns its exit code. The supervisor sends its settings over
+ * Runs one of several serving processes, or a check of the store, and returns its exit code. The supervisor sends its settings over
  * the channel, and holds the pipe of its standard input. When that closes, the process finishes its exchanges
  * and exits.
  *
@@ -30,13 +31,14 @@ export async function serveAsWorker(env: NodeJS.ProcessEnv, now: () => number): 
       hint: remedy('start'),
     });
   }
-  const assigned = Promise.withResolvers<Task | null>();
+  const assigned = Promise.withResolvers<Task | string | null>();
   const stop = Promise.withResolvers<void>();
   let proxy: Proxy | undefined;
   process.on('message', (received, socket) => {
     const message = received as ToWorker;
     if (message.kind === 'serve')
       assigned.resolve({ settings: message, socket: socket as unknown as SocketHandle });
+    else if (message.kind === 'check') assigned.resolve(message.path);
     else if (message.kind === 'reload') void proxy?.reload();
     else if (message.kind === 'read')
       void proxy?.figures().then((figures) => send({ kind: 'figures', figures }));
@@ -52,17 +54,29 @@ export async function serveAsWorker(env: NodeJS.ProcessEnv, now: () => number): 
   const task = await assigned.promise;
   if (task === null) return leave(exitCode.ok);
   try {
-    proxy = await startTask(task, env, now);
+    if (typeof task === 'string') await check(task);
+    else proxy = await startTask(task, env, now);
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
     const { code, message, hint } = error;
     await send({ kind: 'failed', code, message, hint });
     return leave(error.exit);
   }
+  if (typeof task === 'string') {
+    await send({ kind: 'ready' });
+    return leave(exitCode.ok);
+  }
   void send({ kind: 'ready' }, task.socket);
   await stop.promise;
-  await proxy.close();
+  await proxy?.close();
   return leave(exitCode.ok);
+}
+
+/** Checks a file of a store. Other processes have precedence. */
+async function check(path: string): Promise<void> {
+  setPriority(constants.priority.PRIORITY_LOW);
+  const { checkSqliteFile } = await import('../store/sqlite.ts');
+  await checkSqliteFile(path);
 }
 
 async function startTask(

@@ -12,7 +12,6 @@ import { displayName } from '../config/problem.ts';
 import { tokenlessCallers } from '../config/proxy.ts';
 import { storeName } from '../config/store-place.ts';
 import { type Grant, stateNow, titleOf } from '../domain/grant.ts';
-import { indexGrants } from '../domain/grant-index.ts';
 import { replaceRemedy } from '../grants/token-result.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintText, withHint } from '../lib/hint.ts';
@@ -20,7 +19,8 @@ import { createLog } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { proxyUrl, unlistedHosts } from '../operations/format.ts';
 import { auditEndNeeds, keptText } from '../operations/look-at-audit.ts';
-import { offeredBy } from '../operations/lookup.ts';
+import { referencesOf } from '../operations/lookup.ts';
+import type { Store } from '../store/store.ts';
 import { atCommandLine, type Context } from './context.ts';
 import { columns, type Display } from './display.ts';
 import { probeProgramsOf } from './doctor/probe.ts';
@@ -82,23 +82,24 @@ async function serve(
   const proxy = await startProxy(config, { ...parts, stdout }).catch(async (error: unknown) => {
     throw await whoListens(error, config);
   });
-  const { address, pages, authority } = proxy;
-  const count = supervisor?.count ?? 1;
-  const welcomeText = await welcome(output.display, proxy, count, now());
-  // Before the welcome text: its reader may send a signal at once.
-  const stopped = stopSignal();
-  output.result(
-    { listen: address, workers: count, pages, config: config.file, ca: authority.certificateFile },
-    welcomeText,
-  );
-  for (const { sentence, hint } of auditNeeds) output.say(withHint(`Warning: ${sentence}`, hint));
-  welcomed.resolve();
-  running = proxy;
   try {
-    await (supervisor === null ? stopped : Promise.race([stopped, supervisor.failed]));
+    const { address, pages, authority } = proxy;
+    const workers = supervisor?.count ?? 1;
+    const welcomeText = await welcome(output.display, proxy, workers, now());
+    // Before the welcome text: its reader may send a signal at once.
+    const stopped = stopSignal();
+    output.result(
+      { listen: address, workers, pages, config: config.file, ca: authority.certificateFile },
+      welcomeText,
+    );
+    for (const { sentence, hint } of auditNeeds) output.say(withHint(`Warning: ${sentence}`, hint));
+    welcomed.resolve();
+    running = proxy;
+    await Promise.race([stopped, proxy.damaged, ...(supervisor === null ? [] : [supervisor.failed])]);
     output.say('Stopping: no new requests; those under way may finish. Ctrl-C again ends at once.');
     endAtOnceOnTheNext(now, () => supervisor?.kill());
   } finally {
+    welcomed.resolve();
     await proxy.close();
   }
   output.say('Stopped.');
@@ -148,7 +149,7 @@ async function welcome(display: Display, proxy: Proxy, workers: number, now: num
   const url = proxyUrl(proxy.address);
   const tokenless = tokenlessCallers(config.proxy);
   const required = tokenless === null;
-  const { lines, missing } = describeMap(display, config, await proxy.state.grants.list(), now);
+  const { lines, missing } = await describeMap(display, config, proxy.state.store, now);
   const agents = required && (await proxy.state.store.agentTokens.list()).length === 0;
   const commands = [...(agents ? ['sidekey agent create NAME --grant GRANT'] : []), ...missing];
   return [
@@ -178,45 +179,70 @@ async function welcome(display: Display, proxy: Proxy, workers: number, now: num
   ].join('\n');
 }
 
+/** Entries of the map, and grants of an entry, that the start shows. */
+const shown = { entries: 100, grants: 5 } as const;
+
 /**
- * Describes the allowed-domains map as it works with these grants. Returns its lines, and the commands for
- * missing grants.
+ * Describes the allowed-domains map as it works with the stored grants. Returns its lines, and the commands
+ * for missing grants. Reads only the grants that it shows.
  *
  * @param now milliseconds since the epoch
  */
-export function describeMap(
+export async function describeMap(
   display: Display,
   { domains, proxy, providers }: Pick<Config, 'domains' | 'proxy'> & Partial<Pick<Config, 'providers'>>,
-  grants: readonly Grant[],
+  {
+    grants,
+    grantChecks,
+  }: {
+    readonly grants: Pick<Store['grants'], 'find'>;
+    readonly grantChecks: Pick<Store['grantChecks'], 'offered'>;
+  },
   now: number,
-): { readonly lines: readonly string[]; readonly missing: readonly string[] } {
+): Promise<{ readonly lines: readonly string[]; readonly missing: readonly string[] }> {
   if (domains.length === 0) {
+    const [first] = await grants.find({ limit: 1 });
     return {
       lines: ['The domain map is empty.', unlistedHosts({ proxy })],
       // Connecting adds the provider's hosts to the map.
       missing: [
-        grants[0] === undefined
+        first === undefined
           ? 'sidekey connect github --token'
-          : `sidekey domain allow api.github.com --grant ${grants[0].name}`,
+          : `sidekey domain allow api.github.com --grant ${first.name}`,
       ],
     };
   }
   const missing = new Set<string>();
-  const index = indexGrants(grants);
-  const rows = domains.map((domain) => {
+  const offers = new Map<string, readonly Grant[]>();
+  const rows: string[][] = [];
+  for (const domain of domains.slice(0, shown.entries)) {
     const row = [`  ${domain.pattern.text}`, describeAction(domain)];
-    if (domain.action.kind !== 'grant') return [...row, ''];
-    const offered = offeredBy(domain, index);
-    if (offered.length === 0) missing.add(`sidekey connect PROVIDER --name ${domain.action.grant}`);
-    for (const grant of offered.filter((each) => stateNow(each, now) !== 'active'))
-      missing.add(hintText(replaceRemedy(grant, [], providers?.get(grant.provider))));
-    return [
-      ...row,
-      offered.map((each) => `${titleOf(each)}, ${stateNow(each, now)}`).join('; ') || 'MISSING',
-    ];
-  });
+    rows.push(row);
+    if (domain.action.kind !== 'grant') continue;
+    const texts: string[] = [];
+    for (const reference of referencesOf(domain)) {
+      const offered = offers.get(reference) ?? (await grantChecks.offered(reference, shown.grants + 1));
+      offers.set(reference, offered);
+      for (const grant of offered.slice(0, shown.grants)) {
+        const state = stateNow(grant, now);
+        texts.push(`${titleOf(grant)}, ${state}`);
+        if (state !== 'active')
+          missing.add(hintText(replaceRemedy(grant, [], providers?.get(grant.provider))));
+      }
+      if (offered.length > shown.grants) texts.push('…');
+    }
+    if (texts.length === 0) missing.add(`sidekey connect PROVIDER --name ${domain.action.grant}`);
+    row.push(texts.join('; ') || 'MISSING');
+  }
+  const more = domains.length - rows.length;
   return {
-    lines: ['Domains:', ...columns(display, rows), '', unlistedHosts({ proxy })],
+    lines: [
+      'Domains:',
+      ...columns(display, rows),
+      ...(more === 0 ? [] : [`  … and ${more} more: sidekey domain list`]),
+      '',
+      unlistedHosts({ proxy }),
+    ],
     missing: [...missing],
   };
 }

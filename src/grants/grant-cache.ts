@@ -2,8 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { OpenedGrant, SealedCredential } from '../domain/credential.ts';
 import { type Grant, isName, matches } from '../domain/grant.ts';
 import type { GrantScope } from '../domain/lease.ts';
-import { grantOf } from '../store/grants.ts';
-import { compare } from '../store/schema.ts';
+import { grantOf, inNameOrder } from '../store/grants.ts';
 import type { GrantNames, GrantRecord, Store } from '../store/store.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import { readSealed, sealContext } from './sealed-text.ts';
@@ -293,7 +292,7 @@ export function createGrantCache(
       return before.grants;
     const all = parts.flatMap((part) => ('grants' in part ? part.grants : (part.stored?.grant ?? [])));
     const byId = new Map(all.filter((grant) => matches(grant, reference)).map((grant) => [grant.id, grant]));
-    const grants = Object.freeze([...byId.values()].toSorted(inOrder));
+    const grants = Object.freeze([...byId.values()].toSorted(inNameOrder));
     if (isKept) joined.set(key, { parts, grants });
     return grants;
   }
@@ -365,8 +364,4 @@ function openedAs(
 /** Equal bytes under an equal seal are the same credential. Other columns may have changed. */
 function isSameSeal(a: GrantRecord, b: GrantRecord): boolean {
   return sealContext(a) === sealContext(b) && Buffer.compare(a.sealed, b.sealed) === 0;
-}
-
-function inOrder(a: Grant, b: Grant): number {
-  return compare(a.name, b.name) || compare(a.user, b.user);
 }

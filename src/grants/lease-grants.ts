@@ -13,7 +13,7 @@ export async function removeGrantsOfEndedLeases(
   now: number,
 ): Promise<void> {
   const uses = await store.tokenUses.list();
-  for (const { id, user, provider, lease: leaseId } of await grants.list()) {
+  for (const { id, user, provider, lease: leaseId } of await store.grants.leased()) {
     // A token that is still to be revoked is removed later.
     if (leaseId === null || uses.some((use) => use.grantId === id && use.lease === leaseId)) continue;
     const lease = await store.leases.get(leaseId);

@@ -1,4 +1,5 @@
 import { dirname, resolve } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Config } from '../config/config.ts';
 import { isReference, parseSecretReference } from '../config/secret-reference.ts';
 import type { Credential, OpenedGrant } from '../domain/credential.ts';
@@ -8,6 +9,7 @@ import type { FailureCode } from '../lib/failures.ts';
 import { withoutStop } from '../lib/text.ts';
 import { type PlanParts, planRefresh } from './refresh-plan.ts';
 import type { Registry } from './registry.ts';
+import type { Store } from '../store/store.ts';
 import type { Sources } from './sources/ask.ts';
 import { replaceRemedy } from './token-result.ts';
 
@@ -64,15 +66,25 @@ export async function unreadableReferences(
   return unreadable;
 }
 
-/** Returns the unreadable references of all grants. */
-export async function allUnreadable(
-  parts: ReferenceParts & { readonly registry: Pick<Registry, 'list'> },
+/** Grants of each provider, and grants with a source, whose references are read. */
+const maxExamples = 100;
+
+/** Returns the unreadable references of the grants of `GrantChecks.examples`. */
+export async function someUnreadable(
+  parts: ReferenceParts & {
+    readonly registry: Pick<Registry, 'openRecord'>;
+    readonly store: Pick<Store, 'grantChecks'>;
+  },
 ): Promise<readonly UnreadableReference[]> {
-  const grants = await parts.registry.list();
-  // Grants that cannot be opened are reported elsewhere, as a fault of the store or the key.
-  const opened = await Promise.all(grants.map(({ id }) => parts.registry.read(id).catch(() => null)));
-  const there = opened.filter((each) => each !== null);
-  return (await Promise.all(there.map((each) => unreadableReferences(each, parts)))).flat();
+  const unreadable: UnreadableReference[] = [];
+  for (const record of await parts.store.grantChecks.examples(maxExamples)) {
+    if (record.type !== 'oauth2' && record.type !== 'source') continue;
+    // Grants that cannot be opened are reported elsewhere, as a fault of the store or the key.
+    const opened = await parts.registry.openRecord(record).catch(() => null);
+    if (opened !== null) unreadable.push(...(await unreadableReferences(opened, parts)));
+    await nextTurn();
+  }
+  return unreadable;
 }
 
 /** Returns the files that grants name: sources, tokens of a token exchange, and tokens that name an agent. */

@@ -109,6 +109,8 @@ export interface Imported {
   readonly added: readonly AddedGrant[];
   /** Number of credentials that were stored before (`resume`). */
   readonly skipped: number;
+  /** Number of credentials that an interrupt left out. */
+  readonly left: number;
 }
 
 function addedAnswer({ grant, credential, check, at, ...added }: AddedGrant): z.input<typeof addedGrant> {
@@ -146,22 +148,28 @@ function prepareAll(wanted: Wanted, { providers }: Pick<Config, 'providers'>, at
   );
 }
 
+/** Ends the verifications of a batch. */
+const interrupted = new Error('interrupted');
+
 /** Credentials that are verified and stored together. */
 const batchSize = 1_000;
 
 /**
  * Checks all credentials before it stores the first. Verifies and stores a thousand at a time, all or none.
+ * After an interrupt, stores no more.
  *
  * @param at milliseconds since the epoch
  */
 async function storeAll(parts: Changing, input: Wanted, at: number): Promise<Imported> {
-  const { caller, config, during, now } = parts;
+  const { caller, config, during, now, onInterrupt } = parts;
   const wanted = { ...input, user: caller.user ?? input.user };
   const prepared = prepareAll(wanted, config, at);
   const entries = await remaining(parts, prepared, wanted);
   const isVerified = wanted.verify !== false;
   const stored: (Entry & KeptGrant & { readonly check: Verification })[] = [];
   const what = `${isVerified ? 'Verifying and storing' : 'Storing'} ${counted(entries.length, 'credential')}`;
+  let isInterrupted = false;
+  const giveBack = onInterrupt(() => (isInterrupted = true));
   await during(what, async (onShare) => {
     const begun = now();
     const progress = (done: number) =>
@@ -169,7 +177,11 @@ async function storeAll(parts: Changing, input: Wanted, at: number): Promise<Imp
     for (const batch of batchesOf(entries)) {
       try {
         const done = stored.length;
-        const checks = await verifyAll(parts, batch, isVerified, (count) => progress(done + count));
+        const checks = await verifyAll(parts, batch, isVerified, (count) => {
+          if (isInterrupted) throw interrupted;
+          progress(done + count);
+        });
+        if (isInterrupted) break;
         const sealed = batch.map((entry, index) => ({ ...entry, sealed: sealedOf(entry, checks[index]!) }));
         const kept = await keepGrants(parts, sealed, {
           event: 'grant.added',
@@ -179,11 +191,16 @@ async function storeAll(parts: Changing, input: Wanted, at: number): Promise<Imp
         stored.push(...batch.map((entry, index) => ({ ...entry, ...kept[index]!, check: checks[index]! })));
         progress(stored.length);
       } catch (error) {
+        if (error === interrupted) break;
         throw stored.length === 0 ? error : withRest(error, stored.length);
       }
     }
-  });
-  return { added: await withDomains(parts, stored), skipped: prepared.length - entries.length };
+  }).finally(giveBack);
+  return {
+    added: await withDomains(parts, stored),
+    skipped: prepared.length - entries.length,
+    left: entries.length - stored.length,
+  };
 }
 
 function sealedOf({ credential, audience }: Entry, { details }: Verification) {

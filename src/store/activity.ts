@@ -1,5 +1,5 @@
 import type { Expression, ExpressionBuilder, Kysely, OnConflictDatabase, SqlBool } from 'kysely';
-import { all, done, first, type Run } from './queries.ts';
+import { all, done, first, inBatches, type Run } from './queries.ts';
 import { type ActivityRow, type Schema, unsynced, wrongClockMs } from './schema.ts';
 import type { ActivityChange, GrantActivity, Store } from './store.ts';
 
@@ -8,7 +8,8 @@ export function sqlActivity(db: Kysely<Schema>, run: Run, now: () => number): St
   const activity = () => db.selectFrom('grantActivity').selectAll();
   return {
     get: (grantId) => run(() => first(activity().where('grantId', '=', grantId), fromActivityRow)),
-    some: (ids) => run(() => all(activity().where('grantId', 'in', ids), fromActivityRow)),
+    some: (ids) =>
+      run(() => inBatches(ids, (some) => all(activity().where('grantId', 'in', some), fromActivityRow))),
     list: () => run(() => all(activity(), fromActivityRow)),
     note: (grantId, change) =>
       run(() => {

@@ -4,7 +4,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { ofGrant, ofRight } from './change-log.ts';
 import type { StoreWrites } from './grants.ts';
-import { all, byName, done, first, inParts, type Run, written } from './queries.ts';
+import { all, byName, done, first, inBatches, type Run, written } from './queries.ts';
 import {
   anyGrant,
   compare,
@@ -38,7 +38,7 @@ export function sqlAgentRights(
     grantPolicies: {
       get: (grantId) => run(() => first(allPolicies(db).where('grantId', '=', grantId), fromPolicyRow)),
       some: (ids) =>
-        run(() => inParts(ids, (some) => all(allPolicies(db).where('grantId', 'in', some), fromPolicyRow))),
+        run(() => inBatches(ids, (some) => all(allPolicies(db).where('grantId', 'in', some), fromPolicyRow))),
       list: () => run(() => all(allPolicies(db), fromPolicyRow)),
       set: (grantId, policy) =>
         change(async (inside, note) => {

@@ -9,7 +9,7 @@ import {
 } from '../domain/approval.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { all, done, first, type Run, written } from './queries.ts';
+import { all, done, first, inBatches, type Run, written } from './queries.ts';
 import { damaged, type QuestionRow, type Schema } from './schema.ts';
 import type { ApprovalStore } from './store.ts';
 
@@ -41,9 +41,9 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
       ),
     get: (id) => run(() => read(id)),
     keepAlive: (ids, until) =>
-      run(() => {
-        const alive = db.updateTable('questions').set({ aliveUntil: until });
-        return done(alive.where('id', 'in', ids).where('answer', 'is', null));
+      run(async () => {
+        const alive = db.updateTable('questions').set({ aliveUntil: until }).where('answer', 'is', null);
+        await inBatches(ids, (some) => alive.where('id', 'in', some).execute());
       }),
     waiting: (at) =>
       run(() => {

@@ -2,15 +2,13 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Kysely, sql } from 'kysely';
 import type { GrantState } from '../domain/grant.ts';
 import { indexGrants } from '../domain/grant-index.ts';
-import { fromGrantRow, grantOf, storedGrants } from './grants.ts';
-import { all, first, type Run } from './queries.ts';
-import { compare, type Schema } from './schema.ts';
+import { fromGrantRow, grantOf, inNameOrder, storedGrants } from './grants.ts';
+import { all, first, inBatches, type Run } from './queries.ts';
+import type { Schema } from './schema.ts';
 import type { GrantRecord, Store } from './store.ts';
 
 /** Rows that one statement counts: at most 3 ms on the thread of the proxy with SQLite. */
 const slice = 5_000;
-/** Texts of one statement, far below the limits of both databases. */
-const batch = 200;
 /** Before every time. */
 const never = Number.MIN_SAFE_INTEGER;
 
@@ -160,6 +158,22 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
       return [...ids];
     },
 
+    async examples(limit) {
+      const grants = () => storedGrants(db).limit(limit);
+      const sources = grants().where('type', '=', 'source').where('state', '=', 'active');
+      const records = await run(() => all(sources, fromGrantRow));
+      for (let provider = ''; records.length < 10 * limit;) {
+        await nextTurn();
+        const next = db.selectFrom('grants').select('provider').where('provider', '>', provider);
+        const found = await run(() => next.orderBy('provider').limit(1).executeTakeFirst());
+        if (found === undefined) break;
+        ({ provider } = found);
+        const latest = grants().where('provider', '=', provider).orderBy('updatedAt', 'desc');
+        records.push(...(await run(() => all(latest, fromGrantRow))));
+      }
+      return [...new Map(records.map((record) => [record.id, record])).values()];
+    },
+
     async offered(reference, limit) {
       const grants = () => storedGrants(db).limit(limit);
       const records = new Map<string, GrantRecord>();
@@ -169,25 +183,21 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
         grants().where('provider', '=', reference).orderBy('user'),
       ])
         for (const record of await run(() => all(query, fromGrantRow))) records.set(record.id, record);
-      const inOrder = [...records.values()].toSorted(
-        (a, b) => compare(a.name, b.name) || compare(a.user, b.user),
-      );
+      const inOrder = [...records.values()].toSorted(inNameOrder);
       return indexGrants(inOrder.map(grantOf)).offered(reference).slice(0, limit);
     },
 
     async existing(references) {
-      const found = new Set<string>();
-      for (let from = 0; from < references.length; from += batch) {
-        const rows = references.slice(from, from + batch).map((each) => sql`(${each})`);
+      const rows = await inBatches(references, async (some) => {
+        const texts = some.map((each) => sql`(${each})`);
         const query = sql<{ reference: string }>`
-          select column1 as reference from (values ${sql.join(rows)}) as texts
+          select column1 as reference from (values ${sql.join(texts)}) as texts
           where exists (select 1 from grants where name = column1)
           or exists (select 1 from grants where provider = column1)
           or exists (select 1 from grants where id = column1)`;
-        for (const row of (await run(() => query.execute(db))).rows) found.add(row.reference);
-        await nextTurn();
-      }
-      return found;
+        return (await run(() => query.execute(db))).rows;
+      });
+      return new Set(rows.map(({ reference }) => reference));
     },
   };
 }

@@ -2,7 +2,7 @@ import { type Kysely, sql } from 'kysely';
 import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { all, done, first, inParts, type Run, written } from './queries.ts';
+import { all, done, first, inBatches, type Run, written } from './queries.ts';
 import { compare, damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
 import type { DueQuery, GrantNames, GrantQuery, GrantRecord, Store } from './store.ts';
 
@@ -14,6 +14,9 @@ export interface StoreWrites {
   /** Resolves when the writes of `replace` are on the disk. */
   readonly synced: () => Promise<void>;
 }
+
+/** Columns that a reference can name. */
+const references = ['id', 'name', 'provider'] as const;
 
 export function sqlGrants(
   db: Kysely<Schema>,
@@ -32,16 +35,9 @@ export function sqlGrants(
       ),
     get: (id) => run(() => first(storedGrants(db).where('id', '=', id), fromGrantRow)),
     some: (ids) =>
-      run(() => inParts(ids, (some) => all(storedGrants(db).where('id', 'in', some), fromGrantRow))),
-    find: (query) =>
-      run(async () => {
-        if (query.named?.length === 0) return [];
-        if (query.users === undefined) return findGrants(db, query);
-        const records = await inParts(query.users, (users) => findGrants(db, { ...query, users }));
-        return records
-          .toSorted((a, b) => compare(a.name, b.name) || compare(a.user, b.user))
-          .slice(0, query.limit);
-      }),
+      run(() => inBatches(ids, (some) => all(storedGrants(db).where('id', 'in', some), fromGrantRow))),
+    find: (query) => run(() => findGrants(db, query)),
+    leased: () => run(() => all(storedGrants(db).where('lease', 'is not', null), fromGrantRow)),
     list: () => run(() => all(inOrder(storedGrants(db)), fromGrantRow)),
     replace: (record, expectedRevision) =>
       run(
@@ -113,29 +109,54 @@ export function storedGrants(db: Kysely<Schema>) {
 }
 
 /** Returns the grants of a query in their order. */
-function findGrants(
+async function findGrants(
   db: Kysely<Schema>,
-  { reference, users, name, named, after, limit }: GrantQuery,
+  { reference, name, users, named, after, limit }: GrantQuery,
 ): Promise<GrantRecord[]> {
-  let query = inOrder(storedGrants(db));
-  if (reference !== undefined) {
-    query = query.where((row) =>
-      row.or(
-        // The users in each, so that each uses an index.
-        (['id', 'name', 'provider'] as const).map((column) =>
-          row.and([row(column, '=', reference), ...(users === undefined ? [] : [row('user', 'in', users)])]),
-        ),
-      ),
-    );
-  } else if (users !== undefined) query = query.where('user', 'in', users);
-  if (name !== undefined) query = query.where('name', '=', name);
+  if (named?.length === 0) return [];
+  let chosen = storedGrants(db);
+  if (name !== undefined) chosen = chosen.where('name', '=', name);
   if (named !== undefined) {
     const pairs = named.map((each) => sql`(${each.name}, ${each.user})`);
-    query = query.where(sql<boolean>`(name, "user") in (values ${sql.join(pairs)})`);
+    chosen = chosen.where(sql<boolean>`(name, "user") in (values ${sql.join(pairs)})`);
   }
-  if (after !== undefined)
-    query = query.where((row) => row(row.refTuple('name', 'user'), '>', row.tuple(after.name, after.user)));
-  return all(limit === undefined ? query : query.limit(limit), fromGrantRow);
+  /** @param only the single name of the grants */
+  const page = (some: typeof chosen, only = name) => {
+    let query = inOrder(some);
+    if (after !== undefined)
+      query =
+        // A comparison of pairs would read all users of the name.
+        only === after.name
+          ? query.where('user', '>', after.user)
+          : query.where((row) => row(row.refTuple('name', 'user'), '>', row.tuple(after.name, after.user)));
+    return limit === undefined ? query : query.limit(limit);
+  };
+  const merged = (records: readonly GrantRecord[]) =>
+    [...new Map(records.map((record) => [record.id, record])).values()].toSorted(inNameOrder).slice(0, limit);
+  if (users !== undefined)
+    return merged(
+      await inBatches(users, (some) => {
+        if (reference === undefined) return all(page(chosen.where('user', 'in', some)), fromGrantRow);
+        // The users in each, so that each uses an index.
+        const ofUsers = chosen.where((row) =>
+          row.or(references.map((column) => row.and([row(column, '=', reference), row('user', 'in', some)]))),
+        );
+        return all(page(ofUsers), fromGrantRow);
+      }),
+    );
+  if (reference === undefined) return all(page(chosen), fromGrantRow);
+  if (limit === undefined)
+    return all(
+      page(chosen.where((row) => row.or(references.map((column) => row(column, '=', reference))))),
+      fromGrantRow,
+    );
+  // Each part reads an index in the order of the result. With `or`, all grants would be sorted first.
+  const part = (query: typeof chosen) => db.selectFrom(query.as('part')).selectAll();
+  const parts = part(chosen.where('id', '=', reference))
+    .unionAll(part(page(chosen.where('name', '=', reference), reference)))
+    .unionAll(part(page(chosen.where('provider', '=', reference))));
+  const records = await all(parts, fromGrantRow);
+  return merged(records.filter((each) => after === undefined || inNameOrder(after, each) < 0));
 }
 
 /** Returns rows of grants by an index of `0027-refresh-times`. */
@@ -155,6 +176,11 @@ export function dueGrants(db: Kysely<Schema>, { before, provider, after, limit }
 /** The order of names and users, by code unit (see `postgresMigrations`). */
 function inOrder(query: ReturnType<typeof storedGrants>) {
   return query.orderBy('name').orderBy('user');
+}
+
+/** Compares grants for the order of `inOrder`. */
+export function inNameOrder(a: Pick<Grant, 'name' | 'user'>, b: Pick<Grant, 'name' | 'user'>): number {
+  return compare(a.name, b.name) || compare(a.user, b.user);
 }
 
 function grantExists(records: readonly GrantRecord[]): SidekeyError {

@@ -1,5 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import type { ColumnDataType, ColumnDefinitionBuilder, CreateTableBuilder, Kysely } from 'kysely';
+import {
+  type ColumnDataType,
+  type ColumnDefinitionBuilder,
+  type CreateTableBuilder,
+  type Kysely,
+  sql,
+} from 'kysely';
 import { DEFAULT_MIGRATION_TABLE, type Migration, Migrator } from 'kysely/migration';
 import type { Schema } from './schema.ts';
 
@@ -137,7 +143,11 @@ export function migrations(types: ColumnTypes): Migrations {
       createIndex('leases', 'token_hash'),
       createIndex('leases', 'agent'),
       createIndex('leases', 'expires_at'),
-      ...['grants', 'questions', 'proposals'].map((table) => createIndex(table, 'lease')),
+      ...['questions', 'proposals'].map((table) => createIndex(table, 'lease')),
+    ),
+    // The grants of a provider in the order of lists, and those of leases.
+    '0033-provider-names': migration(createIndex('grants', 'provider', 'name', 'user'), (db) =>
+      sql`create index grants_lease on grants (lease) where lease is not null`.execute(db),
     ),
   };
 }

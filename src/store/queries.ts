@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { SidekeyError } from '../lib/errors.ts';
 import { compare } from './schema.ts';
 
@@ -21,21 +22,6 @@ export async function all<Row, Result>(
   return (await query.execute()).map(from);
 }
 
-/** Maximum number of values in a list of a statement: SQLite takes 32,766 in all, and `find` has three lists. */
-const maxValues = 5_000;
-
-/** Reads the rows of a list of values, in several statements if the list is long. */
-export async function inParts<Value, Row>(
-  values: readonly Value[],
-  read: (some: readonly Value[]) => Promise<Row[]>,
-): Promise<Row[]> {
-  if (values.length <= maxValues) return read(values);
-  const rows: Row[] = [];
-  for (let from = 0; from < values.length; from += maxValues)
-    for (const row of await read(values.slice(from, from + maxValues))) rows.push(row);
-  return rows;
-}
-
 type Written = Partial<
   Record<'numInsertedOrUpdatedRows' | 'numUpdatedRows' | 'numDeletedRows', bigint | undefined>
 >;
@@ -54,4 +40,23 @@ export async function done(statement: { execute(): Promise<unknown> }): Promise<
 /** Returns rows in the order of their names. Databases differ in their collation of text. */
 export function byName<Row extends { readonly name: string }>(rows: readonly Row[]): Row[] {
   return rows.toSorted((a, b) => compare(a.name, b.name));
+}
+
+/**
+ * Texts of one statement: far below the limits of both databases, and some milliseconds on the thread of the
+ * proxy with SQLite.
+ */
+const batch = 200;
+
+/** Runs a query for any number of texts, in batches. Other work runs between them. */
+export async function inBatches<Row>(
+  texts: readonly string[],
+  query: (some: readonly string[]) => Promise<readonly Row[]>,
+): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (let from = 0; from < texts.length; from += batch) {
+    if (from > 0) await nextTurn();
+    for (const row of await query(texts.slice(from, from + batch))) rows.push(row);
+  }
+  return rows;
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { access, constants, type FileHandle, link, open, rm, stat } from 'node:fs/promises';
+import { access, constants, type FileHandle, link, open, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { SQLInputValue } from 'node:sqlite';
 import {
@@ -280,9 +280,41 @@ interface SqliteFileOptions {
   readonly busyTimeoutMs: number;
 }
 
+/** Bytes of a file that every open reads whole, in some milliseconds. */
+const wholeBytes = 8 * 1_048_576;
+
+/** Path of the mark beside a file whose check failed. While it exists, every open reads the whole file. */
+function damageMark(path: string): string {
+  return `${path}-damaged`;
+}
+
+/** Reports whether an open checks only the first pages of the file at `path`, because it is large. */
+export async function isCheckedInPart(path: string): Promise<boolean> {
+  return (await sizeOf(path)) > wholeBytes && (await modeOf(damageMark(path))) === null;
+}
+
+/**
+ * Reads all pages of the store at `path`, which blocks the thread for about a second per gigabyte. Marks a
+ * damaged file, so that no process opens it again.
+ * @throws SidekeyError as `openSqliteStore`
+ */
+export async function checkSqliteFile(path: string): Promise<void> {
+  try {
+    using database = openDatabase(path, { readOnly: true, timeout: 2_000 });
+    checkPages(database, path);
+  } catch (error) {
+    const meaning = sqliteFault(path, error);
+    if (meaning === 'duplicate') throw error;
+    if (meaning.code === 'store_damaged')
+      await writeFile(damageMark(path), '', { mode: 0o600 }).catch(() => undefined);
+    throw meaning;
+  }
+}
+
 /**
  * Opens the database file of a store, or creates it. A read-only connection first checks an existing file, so
- * that no damaged, foreign or newer file is changed.
+ * that no damaged, foreign or newer file is changed. Of a large file, it checks the header, the size and the
+ * migrations only (`docs/decisions/0146-check-of-large-files.md`).
  * @param path absolute
  * @throws as `openSqliteStore`
  */
@@ -398,6 +430,11 @@ function connect(path: string, busyTimeoutMs: number): Database {
   }
 }
 
+function checkPages(database: Database, path: string): void {
+  const check = pragma(database, 'quick_check(1)');
+  if (check !== 'ok') throw damagedStore(path, 'its pages do not fit together', check);
+}
+
 async function judge(path: string, options: SqliteFileOptions): Promise<'behind' | 'current'> {
   using database = openDatabase(path, { readOnly: true, timeout: options.busyTimeoutMs });
   if (pragma(database, 'application_id') !== applicationId) {
@@ -407,8 +444,11 @@ async function judge(path: string, options: SqliteFileOptions): Promise<'behind'
       { hint: 'Set "store" in the configuration to a file of its own.' },
     );
   }
-  const check = pragma(database, 'quick_check(1)');
-  if (check !== 'ok') throw damagedStore(path, 'its pages do not fit together', check);
+  const isPartial = await isCheckedInPart(path);
+  if (!isPartial) {
+    checkPages(database, path);
+    await rm(damageMark(path), { force: true });
+  }
   const state = await schemaState(queriesOf(database), options.migrations);
   if (state === 'newer') {
     throw new SidekeyError('store_newer', `The store at ${path} was written by a newer version of Sidekey.`, {
@@ -416,6 +456,7 @@ async function judge(path: string, options: SqliteFileOptions): Promise<'behind'
     });
   }
   if (state === 'none') throw damagedStore(path, 'it has no tables of a store');
+  if (state === 'behind' && isPartial) checkPages(database, path);
   return state;
 }
 

@@ -53,6 +53,8 @@ export interface Store {
     some(ids: readonly string[]): Promise<GrantRecord[]>;
     /** Returns grants by index, ordered by name, then user. */
     find(query: GrantQuery): Promise<GrantRecord[]>;
+    /** Lists the grants that belong to leases. */
+    leased(): Promise<GrantRecord[]>;
     /** Returns all grants, ordered by name, then user. Only for work on each of them. */
     list(): Promise<GrantRecord[]>;
     /**
@@ -220,6 +222,11 @@ interface GrantChecks {
     at: number,
     choice: { readonly providers: readonly string[]; readonly limit: number },
   ): Promise<string[]>;
+  /**
+   * Returns examples of what a refresh needs: up to `limit` grants with a source, and of each provider the
+   * `limit` grants that were changed last; in all at most about ten times `limit`.
+   */
+  examples(limit: number): Promise<GrantRecord[]>;
   /**
    * Returns up to `limit` of the grants that requests can choose by a reference, ordered by name, then user.
    */

@@ -430,6 +430,66 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await found({ name: 'github' })).toEqual(['github Bob', 'github zoe']);
       });
 
+      it('that belong to a lease are listed', async () => {
+        await store.agents.insert(agentRecord());
+        await store.leases.insert(leaseRecord({ id: 'lease-1' }));
+        const [, leased] = await insertGrants({}, { lease: 'lease-1' });
+        expect((await store.grants.leased()).map(({ id }) => id)).toEqual([leased]);
+      });
+
+      it('with a source, and those of each provider that were changed last, are examples', async () => {
+        const records = [
+          ...[1, 2, 3].map((n) => grantRecord({ name: `a${n}`, provider: 'a', updatedAt: n })),
+          ...[1, 2, 3].map((n) => grantRecord({ name: `b${n}`, provider: 'b', updatedAt: -n })),
+          grantRecord({ name: 's', provider: 'b', type: 'source', updatedAt: -9 }),
+        ];
+        await store.grants.insert(...records);
+        const names = (await store.grantChecks.examples(2)).map(({ name }) => name);
+        expect(names).toEqual(['s', 'a3', 'a2', 'b1', 'b2']);
+      });
+
+      it('are found by a reference in pages, and each once, although its name is that of its provider', async () => {
+        const all = [
+          grantRecord({ name: 'a', user: 'x', provider: 'github' }),
+          grantRecord({ name: 'github', user: 'x', provider: 'github' }),
+          grantRecord({ name: 'github', user: 'y', provider: 'github' }),
+          grantRecord({ name: 'github', user: 'z', provider: 'acme' }),
+          grantRecord({ name: 'z', user: 'x', provider: 'github' }),
+        ];
+        await store.grants.insert(...all, grantRecord({ name: 'b', user: 'x', provider: 'acme' }));
+        for (const limit of [1, 2, 3, 10]) {
+          const seen: GrantRecord[] = [];
+          for (;;) {
+            const page = await store.grants.find({ reference: 'github', limit, after: seen.at(-1) });
+            expect(page.length).toBeLessThanOrEqual(limit);
+            if (page.length === 0) break;
+            seen.push(...page);
+          }
+          expect(seen.map(({ id }) => id)).toEqual(all.map(({ id }) => id));
+        }
+        const byId = { reference: all[1]!.id, limit: 1 };
+        expect(await store.grants.find(byId)).toHaveLength(1);
+        expect(await store.grants.find({ ...byId, after: all[1] })).toEqual([]);
+        const ofName = await store.grants.find({ name: 'github', after: all[1], limit: 5 });
+        expect(ofName.map(({ user }) => user)).toEqual(['y', 'z']);
+      });
+
+      it('are found among more users and IDs than a statement has parameters', async () => {
+        const [a, b] = [grantRecord({ user: 'u1' }), grantRecord({ user: 'u69999' })];
+        await store.grants.insert(b, a);
+        const users = Array.from({ length: 70_000 }, (_, n) => `u${n}`);
+        const { length } = await store.grants.find({ reference: a.name, users });
+        expect(length).toBe(2);
+        const found = await store.grants.find({ users, limit: 2 });
+        expect(found.map(({ user }) => user)).toEqual(['u1', 'u69999']);
+        expect(await store.grants.some([...users, a.id, b.id])).toHaveLength(2);
+        await store.grantPolicies.set(b.id, { labels: ['l'] });
+        expect(await store.grantPolicies.some([...users, b.id])).toHaveLength(1);
+        await store.activity.note(b.id, { usedAt: 1 });
+        expect(await store.activity.some([...users, b.id])).toHaveLength(1);
+        await store.approvals.keepAlive(users, 1);
+      });
+
       it('are listed in pages, each after the last grant of the one before', async () => {
         const order = [
           ['B', 'zoe'],

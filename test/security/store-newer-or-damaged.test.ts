@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it } from 'vitest';
 import type { FailureCode } from '../../src/lib/failures.ts';
-import { openSqliteStore } from '../../src/store/sqlite.ts';
+import { checkSqliteFile, isCheckedInPart, openSqliteStore } from '../../src/store/sqlite.ts';
 import { grantRecord } from '../support/grant-record.ts';
+import { enlarge, garble } from '../support/large-store.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const now = (): number => 1_700_000_000_000;
@@ -18,6 +19,13 @@ async function someStore(): Promise<string> {
     await store.grants.insert(grantRecord({ name: `grant-${index}`, sealed: randomBytes(2_000) }));
   }
   await store.close();
+  return path;
+}
+
+/** A sound, closed store that an open does not read whole. */
+async function largeStore(): Promise<string> {
+  const path = join(await tempFolder(), 'sidekey.db');
+  await enlarge(path, now);
   return path;
 }
 
@@ -150,5 +158,37 @@ describe('a store that cannot be read is never treated as empty or written to', 
     database.close();
     await expect(store.grants.list()).rejects.toMatchObject({ code: 'store_damaged' });
     await store.close();
+  });
+
+  it('if it is large and a check found damage, until its pages fit together again', async () => {
+    const path = await largeStore();
+    const whole = await garble(path);
+    expect(await isCheckedInPart(path)).toBe(true);
+    await (await openSqliteStore(path, { now })).close();
+    await expect(checkSqliteFile(path)).rejects.toMatchObject({ code: 'store_damaged' });
+    await expectLeftAlone(path, 'store_damaged');
+    await writeFile(path, whole);
+    await (await openSqliteStore(path, { now })).close();
+    expect(await isCheckedInPart(path)).toBe(true);
+    await checkSqliteFile(path);
+  });
+
+  it('if it is large and was truncated', async () => {
+    const path = await largeStore();
+    const whole = await readFile(path);
+    expect(await isCheckedInPart(path)).toBe(true);
+    for (const length of [whole.length - 1, whole.length - 4_096, 9_000_000, 9_003_008]) {
+      await writeFile(path, whole.subarray(0, length));
+      await expectLeftAlone(path, 'store_damaged');
+    }
+  });
+
+  it('if it is large and damaged, and an older version wrote it', async () => {
+    const path = await largeStore();
+    await garble(path);
+    const older = new DatabaseSync(path);
+    older.exec(`delete from kysely_migration where name = (select max(name) from kysely_migration)`);
+    older.close();
+    await expectLeftAlone(path, 'store_damaged');
   });
 });

@@ -35,12 +35,18 @@ const maxShown = 50;
 
 const question = 'Paste the credential (it is not shown); after JSON or PEM, an empty line';
 
-/** `sidekey grant import`: verifies and stores the credentials of the input, a thousand at a time. */
+/** Exit code of a command that Ctrl-C ended. */
+const interruptedExit = 130;
+
+/**
+ * `sidekey grant import`: verifies and stores the credentials of the input, a thousand at a time. Ctrl-C ends
+ * it between two of them.
+ */
 async function importCredentials(
   context: Context,
   name: string | undefined,
   { file, ...options }: GivenOptions & { readonly file?: string },
-): Promise<void> {
+): Promise<number | void> {
   const { output } = context;
   // First, so that nobody pastes a credential in vain.
   await context.readConfig();
@@ -50,7 +56,15 @@ async function importCredentials(
       : await readSecretFile('--file', file, output, maxFile);
   const given = { words, options, fixed: { name, credentials } };
   const { result, answer } = await perform(context, importGrants, given);
-  const { added, skipped } = result;
+  const { added, skipped, left } = result;
+  if (left > 0) {
+    const stored = `${added.length} of ${counted(added.length + left, 'credential')}`;
+    output.note(
+      { interrupted: true, stored: added.length, left },
+      `Interrupted: ${stored} were stored. The same command with --resume stores the rest.`,
+    );
+    return interruptedExit;
+  }
   const isOne = added.length === 1 && skipped === 0;
   const lines = added.slice(0, maxShown).map(({ grant, replaced, audience, check, credential, at }) =>
     details(

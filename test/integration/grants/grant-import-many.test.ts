@@ -79,6 +79,33 @@ test('a refused credential of the second thousand leaves the first stored, and t
   await state.close();
 });
 
+test('Ctrl-C leaves the thousands that are stored, and says how many and that --resume continues', async () => {
+  let asked = 0;
+  const upstream = await startUpstream((_, response) => {
+    asked += 1;
+    if (asked === 1_001) process.emit('SIGINT');
+    response.writeHead(200).end('{}');
+  });
+  const at = await home({
+    upstream: {
+      ca: ['upstream-ca.pem'],
+      resolve: { [upstreamHost]: '127.0.0.1' },
+      private_addresses: ['127.0.0.1/32'],
+    },
+    providers: { github: { audience: [upstream.authority], probe: { url: `${upstream.url}/me` } } },
+  });
+  await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
+  const input = lines(1_100);
+  const ran = await at.run(['grant', 'import'], { input });
+  expect(ran).toMatchObject({ exit: 130, stdout: '' });
+  expect(ran.stderr).toBe(
+    'Interrupted: 1000 of 1100 credentials were stored. The same command with --resume stores the rest.\n',
+  );
+  expect(asked).toBeLessThan(1_100);
+  const resumed = await at.run(['grant', 'import', '--no-verify', '--resume'], { input });
+  expect(resumed).toMatchObject({ exit: 0, stdout: 'Stored 100 credentials.\n' });
+});
+
 test('a thousand new grants cost one read and one insert', async () => {
   const at = await home();
   const state = await openState(await loadConfig(at.configFile, { env: {} }), {

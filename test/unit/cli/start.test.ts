@@ -1,9 +1,13 @@
-import { describe, expect, it } from 'vitest';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { createDisplay } from '../../../src/cli/display.ts';
 import { describeMap } from '../../../src/cli/start.ts';
 import type { Config } from '../../../src/config/config.ts';
 import { type Domain, isPattern, parsePattern } from '../../../src/proxy/policy/domain-map.ts';
+import { openSqliteStore } from '../../../src/store/sqlite.ts';
+import type { GrantRecord, Store } from '../../../src/store/store.ts';
 import { grantRecord } from '../../support/grant-record.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
 
 const now = 1_800_000_000_000;
 
@@ -39,8 +43,16 @@ const fresh = grantRecord({ name: 'work', expiresAt: null });
 
 const ended = grantRecord({ name: 'old', expiresAt: now - 1, refreshable: false });
 
+/** A store with these grants. */
+async function stored(...grants: readonly GrantRecord[]): Promise<Store> {
+  const store = await openSqliteStore(join(await tempFolder(), 'sidekey.db'), { now: () => now });
+  onTestFinished(() => store.close());
+  await store.grants.insert(...grants);
+  return store;
+}
+
 describe('the domain map at the start', () => {
-  it('shows the action, grant and state of each entry, and the commands for missing grants', () => {
+  it('shows the action, grant and state of each entry, and the commands for missing grants', async () => {
     const map = config({
       'api.example.com': uses('work'),
       'plain.example.com': uses('work', true),
@@ -50,7 +62,7 @@ describe('the domain map at the start', () => {
       'open.example.com': { kind: 'tunnel' },
       'shut.example.com': { kind: 'deny' },
     });
-    expect(describeMap(plain, map, [ended, fresh], now)).toEqual({
+    expect(await describeMap(plain, map, await stored(ended, fresh), now)).toEqual({
       lines: [
         'Domains:',
         '  api.example.com    grant work                        work, active',
@@ -70,17 +82,34 @@ describe('the domain map at the start', () => {
     });
   });
 
-  it('shows the first command when it is empty', () => {
-    expect(describeMap(plain, config({}), [], now)).toEqual({
+  it('shows the first command when it is empty', async () => {
+    expect(await describeMap(plain, config({}), await stored(), now)).toEqual({
       lines: ['The domain map is empty.', 'Unlisted hosts are refused (proxy.unmatched: deny).'],
       missing: ['sidekey connect github --token'],
     });
-    expect(describeMap(plain, config({}, 'tunnel'), [fresh], now)).toEqual({
+    expect(await describeMap(plain, config({}, 'tunnel'), await stored(fresh), now)).toEqual({
       lines: [
         'The domain map is empty.',
         'Unlisted hosts are tunnelled, without a credential (proxy.unmatched: tunnel).',
       ],
       missing: ['sidekey domain allow api.github.com --grant work'],
     });
+  });
+
+  it('shows 100 entries and five grants of each, and reads no others', async () => {
+    const many = Array.from({ length: 120 }, (_, n) => [`api${n}.example.com`, uses('work')] as const);
+    const users = Array.from({ length: 9 }, (_, n) => grantRecord({ name: 'work', user: `u${n}` }));
+    const { grants, grantChecks } = await stored(...users);
+    const limits: number[] = [];
+    const offered = (reference: string, limit: number) => {
+      limits.push(limit);
+      return grantChecks.offered(reference, limit);
+    };
+    const map = config(Object.fromEntries(many));
+    const { lines } = await describeMap(plain, map, { grants, grantChecks: { offered } }, now);
+    expect(limits).toEqual([6]);
+    expect(lines).toHaveLength(104);
+    expect(lines[1]).toMatch(/work \(user u4\), active; …$/);
+    expect(lines[101]).toBe('  … and 20 more: sidekey domain list');
   });
 });

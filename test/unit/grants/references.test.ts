@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { Credential, OAuth2Credential } from '../../../src/domain/credential.ts';
-import { allUnreadable, grantFiles, unreadableReferences } from '../../../src/grants/references.ts';
+import { grantFiles, someUnreadable, unreadableReferences } from '../../../src/grants/references.ts';
+import type { GrantRecord } from '../../../src/store/store.ts';
 import { acme, oauth2, processesForTest } from './processes.ts';
 
 const missing = (name: string) =>
@@ -32,11 +33,11 @@ const exchange = (clientId: string): OAuth2Credential =>
 /** The names in the sentences about a grant with this credential. */
 async function namesIn(credential: OAuth2Credential) {
   const at = await processesForTest();
-  const { registry } = await at.process({});
+  const { registry, store } = await at.process({});
   const grant = await at.add(registry, credential);
   const opened = await registry.read(grant.id);
   const found = opened === null ? null : await unreadableReferences(opened, { ...parts, registry });
-  expect(await allUnreadable({ ...parts, registry })).toEqual(found);
+  expect(await someUnreadable({ ...parts, registry, store })).toEqual(found);
   return found?.map(({ sentence }) => /env:(\w+)/.exec(sentence)?.[1]);
 }
 
@@ -52,15 +53,17 @@ test('a client secret that the grant does not use is not read', async () => {
 
 test('a grant that cannot be opened does not hide other grants', async () => {
   const at = await processesForTest();
-  const { registry } = await at.process({});
+  const { registry, store } = await at.process({});
   const broken = await registry.add(
     { name: 'broken', user: 'default', provider: 'acme', scopes: [] },
     { credential: oauth2(), audience: acme.audience },
   );
   await at.add(registry, oauth2());
-  const read = (id: string) =>
-    id === broken.id ? Promise.reject(new SidekeyError('key_mismatch', 'Not this key.')) : registry.read(id);
-  const found = await allUnreadable({ ...parts, registry: { list: () => registry.list(), read } });
+  const openRecord = (record: GrantRecord) =>
+    record.id === broken.id
+      ? Promise.reject(new SidekeyError('key_mismatch', 'Not this key.'))
+      : registry.openRecord(record);
+  const found = await someUnreadable({ ...parts, store, registry: { ...registry, openRecord } });
   expect(found.map(({ sentence }) => sentence)).toEqual([
     'The running proxy cannot renew the grant "acme": env:ACME_SECRET is not set.',
   ]);

@@ -18,6 +18,8 @@ test('no statement of the grant checks or of a request scans a table that grows'
   await checks.concerning(1, { providers: ['github'], limit: 1 });
   await checks.offered('github', 1);
   await checks.existing(['github', 'work']);
+  await checks.examples(1);
+  await store.grants.leased();
   await store.activity.some(['id']);
   await store.grantPolicies.some(['id']);
   await store.grants.some(['id']);
@@ -39,4 +41,36 @@ test('no statement of the grant checks or of a request scans a table that grows'
   );
   expect(scans).toEqual([]);
   expect(plans.filter((plan) => /\(state=\?\) in select count/.test(plan))).toEqual([]);
+});
+
+test('a page of the grants of a reference is read in the order of an index', async () => {
+  const prepare = vi.spyOn(DatabaseSync.prototype, 'prepare');
+  onTestFinished(() => prepare.mockRestore());
+  const file = join(await mkdtemp(join(tmpdir(), 'sidekey-')), 'data', 'sidekey.db');
+  const store = await openSqliteStore(file, { now: () => 0 });
+  onTestFinished(() => store.close());
+  prepare.mockClear();
+  await store.grants.find({ reference: 'acme', limit: 10 });
+  await store.grants.find({ reference: 'acme', limit: 10, after: { name: 'acme', user: 'u' } });
+  using database = new DatabaseSync(file, { readOnly: true });
+  const plans = prepare.mock.calls.map(([text]) =>
+    database
+      .prepare(`explain query plan ${text}`)
+      .all()
+      .map(({ detail }) => String(detail))
+      .filter((step) => !/^(COMPOUND|CO-ROUTINE|LEFT-MOST|UNION ALL|SCAN part)/.test(step)),
+  );
+  const byId = 'SEARCH grants USING INDEX sqlite_autoindex_grants_1 (id=?)';
+  expect(plans).toEqual([
+    [
+      byId,
+      'SEARCH grants USING INDEX grants_name (name=?)',
+      'SEARCH grants USING INDEX grants_provider_name_user (provider=?)',
+    ],
+    [
+      byId,
+      'SEARCH grants USING INDEX grants_name (name=? AND user>?)',
+      'SEARCH grants USING INDEX grants_provider_name_user (provider=? AND (name,user)>(?,?))',
+    ],
+  ]);
 });
