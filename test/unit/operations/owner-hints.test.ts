@@ -28,13 +28,7 @@ function placeholderParts(agents: readonly string[]) {
     config: { proxy: { authentication: 'required' } },
     store: {
       rights: {
-        read: async () => ({
-          agents: agents.map((name) => ({ name })),
-          tokens: [],
-          bindings: [],
-          leases: [],
-          policies: [],
-        }),
+        agent: async (name: string) => (agents.includes(name) ? { name, user: null, bindings: [] } : null),
       },
     },
   } as never;
