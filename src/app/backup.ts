@@ -16,7 +16,7 @@ import {
   rowsOf,
   writeLines,
 } from '../store/backup.ts';
-import { metaOf, type StoreTables, type Untyped } from '../store/copy.ts';
+import { metaOf, type Row, type StoreTables, type Table, type Untyped } from '../store/copy.ts';
 import { sqliteMigrations } from '../store/sqlite.ts';
 import { type AgeKey, type AgeLock, openWithAge, sealWithAge } from '../store/vault/age.ts';
 import { withBytes } from '../store/vault/key-source.ts';
@@ -31,6 +31,8 @@ interface BackupOptions {
   readonly force: boolean;
   readonly version: string;
   readonly now: () => number;
+  /** Called with the number of rows so far. */
+  readonly onRows?: ((count: number) => void) | undefined;
 }
 
 /** A backup that was written and read again. */
@@ -111,7 +113,7 @@ async function writeDraft(
   handle: FileHandle,
   { config, keys }: State,
   tables: StoreTables,
-  { lock, version, now }: BackupOptions,
+  { lock, version, now, onRows }: BackupOptions,
 ): Promise<Omit<Backup, 'bytes'> & { readonly key: AgeKey }> {
   // Before the rows: if a rotation begins in between, this key still opens them.
   const held = keys.current();
@@ -135,7 +137,7 @@ async function writeDraft(
     };
     let sum: BackupSum | undefined;
     lines.resolve(
-      writeLines(head, rowsOf(db), (whole) => {
+      writeLines(head, withCount(rowsOf(db), onRows), (whole) => {
         sum = whole;
         return signatureOf(ring, whole);
       }),
@@ -143,6 +145,20 @@ async function writeDraft(
     for await (const chunk of stream) await handle.writeFile(chunk);
     return { ...sum!, key, keyId: ring.vault.keyId, hasAuthority: ca !== null };
   });
+}
+
+/** Calls `onRows` with the number of rows so far. */
+export async function* withCount<Part extends readonly [Table, readonly Row[]] | BackupPart>(
+  parts: AsyncIterable<Part>,
+  onRows: (count: number) => void = () => {},
+): AsyncGenerator<Part> {
+  let count = 0;
+  for await (const part of parts) {
+    if (!('kind' in part)) count += part[1].length;
+    else if (part.kind === 'rows') count += part.rows.length;
+    yield part;
+    onRows(count);
+  }
 }
 
 async function* later<T>(values: Promise<AsyncIterable<T>>): AsyncGenerator<T> {

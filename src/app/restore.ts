@@ -11,7 +11,7 @@ import { sqliteMigrations } from '../store/sqlite.ts';
 import type { AgeKey } from '../store/vault/age.ts';
 import { openKeySource } from '../store/vault/open.ts';
 import { isRotating, keyNames } from '../store/vault/ring.ts';
-import { partsOf, signatureOf } from './backup.ts';
+import { partsOf, signatureOf, withCount } from './backup.ts';
 import { keySourceOf } from './keys.ts';
 import { type Keys, type KeysParts, newStoreKeys, placedKey, usedStoreKeys } from './restore-keys.ts';
 import { type RestoredGrants, rowWriter } from './restore-rows.ts';
@@ -27,6 +27,8 @@ interface RestoreOptions {
   readonly rollBack: boolean;
   readonly env: NodeJS.ProcessEnv;
   readonly now: () => number;
+  /** Called with the number of rows so far. */
+  readonly onRows?: ((count: number) => void) | undefined;
 }
 
 export interface Restored extends RestoredGrants {
@@ -52,7 +54,7 @@ export interface Restored extends RestoredGrants {
  */
 export async function restore(config: Config, options: RestoreOptions): Promise<Restored> {
   const { file, key, env } = options;
-  const parts = partsOf(file, key);
+  const parts = withCount(partsOf(file, key), options.onRows);
   // Before the store is opened, which creates a missing one.
   const { value: first } = await parts.next();
   if (first?.kind !== 'head')

@@ -10,6 +10,7 @@ import type { RowCounts } from '../store/backup.ts';
 import type { AgeKey, AgeLock } from '../store/vault/age.ts';
 import type { Context } from './context.ts';
 import { counted, isoTime } from '../operations/format.ts';
+import type { Output } from './output.ts';
 import { refuseExisting } from './output-file.ts';
 
 interface BackupCommandOptions {
@@ -29,7 +30,9 @@ export async function backup(context: Context, path: string, options: BackupComm
     const tables = await openTables(state.config, env);
     try {
       const parts = { file, lock, force, version: packageVersion(), now };
-      const made = await output.during('Backing the store up', () => backUp(state, tables, parts));
+      const made = await duringRows(output, 'Backing the store up', (onRows) =>
+        backUp(state, tables, { ...parts, onRows }),
+      );
       const { bytes, counts, digest, keyId, hasAuthority } = made;
       const sealed = 'passphrase' in lock ? 'a passphrase' : lock.recipients.join(', ');
       output.result(
@@ -45,6 +48,19 @@ export async function backup(context: Context, path: string, options: BackupComm
       await tables.close();
     }
   });
+}
+
+/** Shows a step with the number of rows so far. */
+function duringRows<T>(
+  output: Pick<Output, 'during'>,
+  step: string,
+  work: (onRows: (count: number) => void) => Promise<T>,
+): Promise<T> {
+  let rows = 0;
+  return output.during(
+    () => `${step}: ${counted(rows, 'row')}`,
+    () => work((count) => (rows = count)),
+  );
 }
 
 interface RestoreCommandOptions {
@@ -68,7 +84,9 @@ export async function restore(context: Context, path: string, options: RestoreCo
   const config = await readConfig();
   const rollBack = options.rollBack === true;
   const parts = { file, key, replace: options.replace === true || rollBack, rollBack, env, now };
-  const restored = await output.during('Restoring the store', () => restoreStore(config, parts));
+  const restored = await duringRows(output, 'Restoring the store', (onRows) =>
+    restoreStore(config, { ...parts, onRows }),
+  );
   const { location, made, counts, isNew, retiredKey, ...grants } = restored;
   let rotated: Awaited<ReturnType<typeof recordRestore>> = null;
   try {
