@@ -1,24 +1,57 @@
-import { type Kysely, type SelectQueryBuilder, sql } from 'kysely';
+import {
+  type Kysely,
+  type RawBuilder,
+  type SelectQueryBuilder,
+  sql,
+  type UpdateQueryBuilder,
+  type UpdateResult,
+} from 'kysely';
 import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { all, done, first, type Run, written } from './queries.ts';
+import { activityNote } from './activity.ts';
+import { all, done, first, releaseOf, type Run, written } from './queries.ts';
 import { damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
-import type { DueQuery, GrantNames, GrantRecord, Store } from './store.ts';
+import type { DueQuery, GrantNames, GrantRecord, Store, StoredRefresh } from './store.ts';
 
 export interface GrantWrites {
   /** Called after a write of a grant; null: it was removed. */
   readonly grantWritten: (id: string, names: GrantNames | null) => void;
   /** Resolves when the writes of `replace` are on the disk. */
   readonly synced: () => Promise<void>;
+  readonly now: () => number;
+  /** The database takes writes in WITH (PostgreSQL). */
+  readonly writesInWith: boolean;
 }
 
 export function sqlGrants(
   db: Kysely<Schema>,
   run: Run,
-  { grantWritten, synced }: GrantWrites,
+  { grantWritten, synced, now, writesInWith }: GrantWrites,
 ): Store['grants'] {
   const grants = () => db.selectFrom('grants').selectAll();
+
+  function refreshNote(id: string, { at }: StoredRefresh, condition?: RawBuilder<boolean>) {
+    return activityNote(db, id, { refreshedAt: at }, now(), condition);
+  }
+
+  /** Notes the refresh and releases its lock in the statement of the update. Returns the rows of the update. */
+  async function withRest(
+    update: UpdateQueryBuilder<Schema, 'grants', 'grants', UpdateResult>,
+    id: string,
+    refresh: StoredRefresh,
+  ): Promise<number> {
+    const isReplaced = sql<boolean>`exists (select from replaced)`;
+    const rows = await db
+      .with('replaced', () => update.returning('id'))
+      .with('noted', () => refreshNote(id, refresh, isReplaced))
+      .with('released', () => releaseOf(db, refresh).where(isReplaced))
+      .selectFrom('replaced')
+      .select('id')
+      .execute();
+    return rows.length;
+  }
+
   return {
     insert: (...records) =>
       run(
@@ -60,7 +93,7 @@ export function sqlGrants(
         return all(limit === undefined ? query : query.limit(limit), fromGrantRow);
       }),
     list: () => run(() => all(inOrder(grants()), fromGrantRow)),
-    replace: (record, expectedRevision) =>
+    replace: (record, expectedRevision, refresh) =>
       run(
         async () => {
           if (record.revision <= expectedRevision) {
@@ -73,11 +106,18 @@ export function sqlGrants(
             .updateTable('grants')
             .set(toGrantRow(record))
             .where('id', '=', record.id)
-            .where('revision', '=', expectedRevision)
-            .modifyEnd(unsynced);
-          if ((await written(update)) !== 1) return false;
+            .where('revision', '=', expectedRevision);
+          const isWhole = refresh !== undefined && writesInWith;
+          const replaced = isWhole
+            ? await withRest(update, record.id, refresh)
+            : await written(update.modifyEnd(unsynced));
+          if (replaced !== 1) return false;
           grantWritten(record.id, record);
           await synced();
+          if (refresh !== undefined && !isWhole) {
+            await done(refreshNote(record.id, refresh).modifyEnd(unsynced));
+            await done(releaseOf(db, refresh).modifyEnd(unsynced));
+          }
           return true;
         },
         () => grantExists([record]),

@@ -24,7 +24,6 @@ export type Fault = 'duplicate' | 'again' | SidekeyError;
 interface SqlStoreParts extends GrantWrites {
   readonly db: Kysely<Schema>;
   readonly location: string;
-  readonly now: () => number;
   /** See `Store.epoch`. May throw errors of the driver. */
   readonly epoch: () => number;
   /** See `Store.changesSince`. */
@@ -137,7 +136,7 @@ export function sqlStore(parts: SqlStoreParts): Store {
     ...sqlRights(db, run, now),
     approvals: sqlApprovals(db, run),
     proposals: sqlProposals(db, run),
-    locks: sqlLocks(db, run, lockClock),
+    locks: sqlLocks(db, run, { clock: lockClock, writesInWith: parts.writesInWith }),
     sessions: sqlSessions(db, run),
     activity: sqlActivity(db, run, now),
     tokenUses: sqlTokenUses(db, run),

@@ -99,6 +99,7 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
     epoch: watched.epoch,
     changesSince: watched.log.since,
     grantWritten: watched.log.addGrant,
+    writesInWith: false,
     fault: (error) => sqliteFault(location, error),
     synced: log.synced,
     purge: async () => purge(database),

@@ -26,6 +26,7 @@ function recordedStore() {
     epoch: () => 0,
     changesSince: () => ({ grants: null, names: [], others: true }),
     grantWritten: () => {},
+    writesInWith: false,
     fault: (error) => {
       throw error;
     },
