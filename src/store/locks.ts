@@ -58,7 +58,7 @@ export function sqlLocks(
             .executeTakeFirst();
           return lockedGrant(row);
         }
-        // The snapshot may be older than the commit of the previous holder. FOR KEY SHARE returns the latest
+        // The snapshot may be older than the commit of the previous holder. FOR NO KEY UPDATE returns the latest
         // version of the row, once `taken` has a row.
         const row = await db
           .with('taken', () => taking.returning(sql<string>`${grantId}`.as('lockedId')))
@@ -69,7 +69,7 @@ export function sqlLocks(
                 .selectFrom('grants')
                 .whereRef('grants.id', '=', 'taken.lockedId')
                 .selectAll()
-                .forKeyShare()
+                .forNoKeyUpdate()
                 .as('grants'),
             (join) => join.onTrue(),
           )

@@ -1,5 +1,6 @@
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Client } from 'pg';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { PostgresAccess } from '../../../src/lib/postgres.ts';
 import { openPostgresStore, postgresFault } from '../../../src/store/postgres.ts';
@@ -265,6 +266,29 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     const left = (await ahead.locks.look('refresh/1'))!.leftMs;
     expect(left).toBeGreaterThan(0);
     expect(left).toBeLessThanOrEqual(10_000);
+  });
+
+  it('returns a grant under its lock as the previous holder committed it, even if both overlap', async () => {
+    const database = await emptyDatabase();
+    const store = await open({ address: database.address, password: null });
+    const record = grantRecord();
+    await store.grants.insert(record);
+    const lock = { name: `refresh/${record.id}`, holder: 'one', ttlMs: 1_000, silentMs: 0 };
+    await store.locks.acquireFor(record.id, lock);
+    const { host, port, user, database: name } = database.address;
+    const client = new Client({ host, port, user, database: name });
+    await client.connect();
+    onTestFinished(() => client.end());
+    // The commit of the first holder.
+    await client.query('begin');
+    await client.query('update grants set revision = 2, sealed = $1', [Buffer.from('new')]);
+    await client.query('delete from locks');
+    const waiting = store.locks.acquireFor(record.id, { ...lock, holder: 'two' });
+    await vi.waitFor(async () =>
+      expect((await database.query('select 1 from pg_locks where not granted')).rows).toHaveLength(1),
+    );
+    await client.query('commit');
+    expect((await waiting)?.record).toMatchObject({ revision: 2, sealed: Buffer.from('new') });
   });
 
   it('never accepts more proposals than may wait, even from nodes that propose at the same time', async () => {
