@@ -43,7 +43,7 @@ export function sqlGrants(
   ): Promise<number> {
     const isReplaced = sql<boolean>`exists (select from replaced)`;
     const rows = await db
-      .with('replaced', () => update.returning('id'))
+      .with('replaced', () => update.set({ changedIn: currentTransaction }).returning('id'))
       .with('noted', () => refreshNote(id, refresh, isReplaced))
       .with('released', () => releaseOf(db, refresh).where(isReplaced))
       .selectFrom('replaced')
@@ -160,6 +160,9 @@ export function sqlGrants(
   };
 }
 
+/** ID of the transaction in PostgreSQL. See `watchChanges`. */
+const currentTransaction = sql<number>`pg_current_xact_id()::text::bigint`;
+
 /** Returns rows of grants by an index of `0027-refresh-times`. */
 export function dueGrants(db: Kysely<Schema>, { before, provider, after, limit }: DueQuery) {
   const column = provider === undefined ? 'grants.dueAt' : 'grants.obtainedAt';
@@ -224,7 +227,12 @@ export function toGrantRow({ times, ...record }: GrantRecord): GrantRow {
  * Returns the grant of a row.
  * @throws SidekeyError `store_damaged` for values that Sidekey never writes: such a grant must not be used
  */
-export function fromGrantRow({ dueAt: _due, obtainedAt: _obtained, ...row }: GrantRow): GrantRecord {
+export function fromGrantRow({
+  dueAt: _due,
+  obtainedAt: _obtained,
+  changedIn: _changed,
+  ...row
+}: GrantRow & { readonly changedIn?: number | null }): GrantRecord {
   const place = `the grant "${row.name}" of user "${row.user}"`;
   const valueOf = <Value extends string>(column: 'type' | 'state', values: readonly Value[]): Value => {
     const value = values.find((each) => each === row[column]);

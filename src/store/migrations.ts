@@ -130,6 +130,8 @@ export function migrations(types: ColumnTypes): Migrations {
       createIndex('grants', 'due_at', 'id'),
       createIndex('grants', 'provider', 'obtained_at', 'id'),
     ),
+    // SQLite has the column for copies between the databases.
+    '0032-changed-in': migration(addColumn('grants', 'changed_in bigint?')),
   };
 }
 

@@ -1217,7 +1217,9 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         await store.grants.insert(record);
         for (let revision = 1; revision < 20; revision += 1) {
           const before = second.epoch();
-          await store.grants.replace({ ...record, revision: revision + 1 }, revision);
+          const refresh = { name: `refresh/${record.id}`, holder: 'one', at: time };
+          const written = { ...record, revision: revision + 1 };
+          await store.grants.replace(written, revision, revision % 2 === 0 ? refresh : undefined);
           await changeOf(second, before, subject.epochWithinMs);
           expect((await second.grants.get(record.id))?.revision).toBe(revision + 1);
         }
