@@ -98,6 +98,7 @@ describe('the use of a refresh token for another request', () => {
     });
     await expect(used).rejects.toBe(unusable);
     expect(await storedRefreshToken(here.process.registry, here.grant.id)).toBe('rotated');
+    expect((await here.process.store.activity.get(here.grant.id))?.refreshedAt ?? null).toBeNull();
   });
 
   it('waits for a refresh in another process, and sends the new refresh token', async () => {
