@@ -67,8 +67,7 @@ export async function useRefreshToken<T>(
   if (typeof taken === 'string') throw busy();
   try {
     const begun = parts.now();
-    const { record } = taken;
-    const found = record === null ? null : await parts.registry.openRecord(record);
+    const found = await parts.registry.openRecord(taken.record);
     const { opened, refreshToken } = usable(found, use, begun);
     const outcome = await lock.ask(
       grantId,
@@ -118,7 +117,6 @@ async function settle<T>(
     });
   }
   const { refreshToken: rotated } = outcome;
-  let isNoted = false;
   if (rotated !== null && rotated !== refreshToken) {
     const next = { ...credential, refreshToken: rotated };
     const tokens = { usedRefreshToken: refreshToken, next };
@@ -132,10 +130,9 @@ async function settle<T>(
         { hint: hintOf`see that the store can be written, then ${use.again}` },
       );
     }
-    isNoted = committed?.isNoted === true;
   }
   if (outcome.kind === 'failed') throw outcome.failure;
-  void notes.refreshed(grant, begun, { purpose: use.purpose, isNoted });
+  void notes.refreshed(grant, begun, { purpose: use.purpose });
   return outcome.value;
 }
 

@@ -152,7 +152,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       const locked = await takeLock(grantId, since, options);
       if ('kind' in locked) return locked;
       try {
-        const opened = unfinished(await openLocked(locked), options.unwanted);
+        const opened = unfinished(await registry.openRecord(locked.record), options.unwanted);
         if (opened === null) {
           commits.forget(grantId);
           return settled;
@@ -186,10 +186,6 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     if (plan.kind === 'impossible' || plan.login === null) return true;
     const { id, revision } = plan.login.grant;
     return (await registry.read(id))?.grant.revision === revision;
-  }
-
-  async function openLocked({ record }: LockedGrant): Promise<OpenedGrant | null> {
-    return record === null ? null : registry.openRecord(record);
   }
 
   async function takeLock(
@@ -355,7 +351,7 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         try {
           const locked = await lock.take(grantId, { patient: false });
           if (typeof locked === 'string') continue;
-          const opened = oauthGrant(await openLocked(locked));
+          const opened = oauthGrant(await registry.openRecord(locked.record));
           const unstored = opened === null ? null : commits.kept(grantId, opened.credential);
           if (opened !== null && unstored !== null) await commit(opened, unstored, now());
         } catch {

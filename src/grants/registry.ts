@@ -50,8 +50,8 @@ export interface Registry extends Pick<GrantCache, 'first' | 'peek'> {
   named(grant: Pick<Grant, 'name' | 'user'>): Promise<Grant | null>;
   /** Returns a grant with its credential, directly if cached, otherwise a promise. Null: no such grant. */
   open(id: string): OpenedGrant | null | Promise<OpenedGrant | null>;
-  /** Opens a record that was just read from the store. It is not cached. */
-  openRecord(record: GrantRecord): Promise<OpenedGrant>;
+  /** Opens a record that was just read from the store; null: null. It is not cached. */
+  openRecord(record: GrantRecord | null): Promise<OpenedGrant | null>;
   /** Like `open`, but always from the store. */
   read(id: string): Promise<OpenedGrant | null>;
   /**
@@ -195,15 +195,13 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
 
     async openRecord(record) {
       await vault.refresh();
-      return cache.openRecord(record);
+      return record && cache.openRecord(record);
     },
 
     async read(id) {
       const record = await store.grants.get(id);
-      await vault.refresh();
-      if (record !== null) return cache.openRecord(record);
-      cache.forget(id);
-      return null;
+      if (record === null) cache.forget(id);
+      return registry.openRecord(record);
     },
 
     replaceCredential(grant, sealed, { dueAt, lock, ...change } = {}) {
