@@ -212,8 +212,13 @@ interface RefreshNotes {
   /**
    * @param begun start of the refresh, in milliseconds since the epoch
    * @param purpose use of the refresh token other than for the grant's access token
+   * @param isNoted the activity was written with the tokens; default: false
    */
-  refreshed(grant: Grant, begun: number, purpose?: string): Promise<void>;
+  refreshed(
+    grant: Grant,
+    begun: number,
+    { purpose, isNoted }: { readonly purpose?: string; readonly isNoted?: boolean },
+  ): Promise<void>;
   /** Notes a failure that leaves the grant unchanged. */
   failed(grant: Grant, begun: number, reason: string, code?: FailureCode): Promise<void>;
   /** Notes that the grant needs a new consent. */
@@ -234,9 +239,9 @@ export function createRefreshNotes({
     audit.note(grantEvent(grant, { ...event, duration_ms: now() - begun }));
   }
   return {
-    refreshed(grant, begun, purpose) {
+    async refreshed(grant, begun, { purpose, isNoted = false }) {
       note(grant, begun, { event: 'grant.refreshed', outcome: 'ok', reason: purpose });
-      return activity.refreshed(grant.id);
+      if (!isNoted) await activity.refreshed(grant.id);
     },
     failed(grant, begun, reason, code = 'refresh_failed') {
       note(grant, begun, { event: 'grant.refresh_failed', outcome: 'failed', code, reason });

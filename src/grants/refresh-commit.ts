@@ -2,6 +2,7 @@ import { pause, type Timers } from '../lib/timers.ts';
 import { scopesIn } from './oauth/scopes.ts';
 import type { OAuth2Credential, OpenedGrant } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
+import type { RefreshLock } from './refresh-lock.ts';
 import { refreshTimesOf } from './refresh-times.ts';
 import type { Registry } from './registry.ts';
 
@@ -30,14 +31,21 @@ export interface NewTokens {
   readonly next: OAuth2Credential;
 }
 
+/** A grant whose tokens are stored. */
+interface Committed extends OpenedGrant {
+  /** The refresh is noted in the activity. */
+  readonly isNoted: boolean;
+}
+
 /** Stores the tokens of a refresh. Nothing else writes them. */
 interface RefreshCommits {
   /**
    * Stores tokens, and returns the grant with them. Null: other tokens, or the end of the grant, came first,
    * and the new ones are dropped. `kept`: the store refused them; they stay in memory, unused, and are stored
    * later. Never rejects.
+   * @param isEnd the refresh has succeeded: its note is written, and its lock released, with the tokens
    */
-  commit(base: OAuthGrant, tokens: NewTokens): Promise<OpenedGrant | null | 'kept'>;
+  commit(base: OAuthGrant, tokens: NewTokens, isEnd: boolean): Promise<Committed | null | 'kept'>;
   /** Returns the tokens waiting to replace this credential; null: none. */
   kept(grantId: string, credential: OAuth2Credential): NewTokens | null;
   /** IDs of the grants with tokens that wait to be stored. */
@@ -53,26 +61,29 @@ const maxOvertakings = 32;
 
 /**
  * Tokens that the store refused stay in memory, for the lifetime of the returned object.
- * @param isHeld checks with the store that this process still holds the lock of a grant
  * @param skewMs see `refreshTimesOf`; default: as much as the lifetime of a token permits
  */
 export function createRefreshCommits(
   registry: Registry,
   timers: Timers,
-  isHeld: (grantId: string) => Promise<boolean>,
+  lock: Pick<RefreshLock, 'isHeld' | 'lockOf' | 'released'>,
   skewMs = Infinity,
 ): RefreshCommits {
   const keptTokens = new Map<string, NewTokens>();
 
-  async function store(base: OAuthGrant, next: OAuth2Credential): Promise<OpenedGrant | null> {
+  async function store(base: OAuthGrant, next: OAuth2Credential, isEnd: boolean): Promise<Committed | null> {
     // A write that failed may still have happened. A provider may extend the life of the same token.
-    if (isSame(base.credential, next) && base.credential.expiresAt === next.expiresAt) return base;
+    if (isSame(base.credential, next) && base.credential.expiresAt === next.expiresAt)
+      return { ...base, isNoted: false };
     const sealed = { ...base.sealed, credential: next };
     const scopes = scopesIn(next.scope) ?? base.grant.scopes;
     const { ahead } = refreshTimesOf(sealed, { skewMs, dialect: null });
-    const change = { scopes, dueAt: ahead && Math.floor(ahead.from) };
+    const held = isEnd ? lock.lockOf(base.grant.id) : undefined;
+    const change = { scopes, dueAt: ahead && Math.floor(ahead.from), lock: held };
     const grant = await registry.replaceCredential(base.grant, sealed, change);
-    return grant === null ? null : { grant, sealed };
+    if (grant === null) return null;
+    if (isEnd) lock.released(grant.id);
+    return { grant, sealed, isNoted: isEnd };
   }
 
   /** Returns the current grant, if the new tokens still belong to it. */
@@ -83,18 +94,18 @@ export function createRefreshCommits(
     if (!belongsOn(stored.credential, tokens)) return null;
     // Fence, as machine clocks differ: a later lock holder has newer tokens of the same refresh token.
     const isRotated = tokens.next.refreshToken !== tokens.usedRefreshToken;
-    return isRotated || (await isHeld(grantId)) ? stored : null;
+    return isRotated || (await lock.isHeld(grantId)) ? stored : null;
   }
 
   return {
-    async commit(base, tokens) {
+    async commit(base, tokens, isEnd) {
       const { id } = base.grant;
       keptTokens.set(id, tokens);
       let on = base;
       let failures = 0;
       for (let tries = 0; tries < maxOvertakings; tries += 1) {
         try {
-          const stored = await store(on, tokens.next);
+          const stored = await store(on, tokens.next, isEnd);
           if (stored !== null) {
             keptTokens.delete(id);
             return stored;

@@ -5,7 +5,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { isRunning, processStat } from '../lib/os.ts';
 import { pause, type Timers } from '../lib/timers.ts';
 import { answerMs, type Limits } from '../proxy/policy/limits.ts';
-import type { Store } from '../store/store.ts';
+import type { GrantLock, LockedGrant, Store } from '../store/store.ts';
 
 /**
  * Locks for the use of a grant's refresh token: one use at a time over all processes of a store. A provider
@@ -45,11 +45,14 @@ interface Heartbeat {
   seenAt: number;
 }
 
-interface RefreshLock {
+export interface RefreshLock {
   /** Milliseconds that a stop leaves to a request, then to the commit of its answer. */
   readonly stopMs: { readonly answer: number; readonly commit: number };
-  /** `busy`: held by another, not `patient`; `late`: after `refresh_wait`. Rejects with store errors. */
-  take(grantId: string, options: TakeOptions): Promise<'taken' | 'busy' | 'late' | 'moot' | 'aborted'>;
+  /**
+   * Returns the grant as it is under the lock. `busy`: held by another, not `patient`; `late`: after
+   * `refresh_wait`. Rejects with store errors.
+   */
+  take(grantId: string, options: TakeOptions): Promise<LockedGrant | 'busy' | 'late' | 'moot' | 'aborted'>;
   /**
    * Calls the provider under the lock. Null: the process was suspended, and another has taken the lock. The
    * signal aborts after `refresh_timeout`. With `overdue`, a request that was sent goes on: `overdue` is
@@ -66,7 +69,11 @@ interface RefreshLock {
   abandon(): void;
   /** Checks with the store that this holder still has the lock. Rejects with errors of the store. */
   readonly isHeld: (grantId: string) => Promise<boolean>;
-  /** Never rejects: after a failure, the lock expires by itself. */
+  /** Returns the lock of a grant, for a write that releases it. */
+  lockOf(grantId: string): Pick<GrantLock, 'name' | 'holder'>;
+  /** Ends the heartbeats of a lock that such a write released. */
+  released(grantId: string): void;
+  /** Never rejects: after a failure, the lock expires by itself. Does nothing after `released`. */
   release(grantId: string): Promise<void>;
 }
 
@@ -94,34 +101,35 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
   const aborts = new Set<() => void>();
   const heartbeats = new Map<string, Heartbeat>();
 
-  async function tryTake(name: string): Promise<boolean> {
-    const lock = await locks.look(name);
-    if (lock !== null && lock.holder !== holder) {
-      switch (holderStateOf(lock.holder)) {
-        case 'dead':
-          await locks.release(name, lock.holder);
-          break;
-        case 'running':
-        case 'elsewhere':
-          // Its heartbeat is late (busy machine, database away), but the holder may still refresh. A second
-          // use of the refresh token would cost the grant.
-          if (lock.leftMs > -takeoverMs) return false;
-          break;
-        case 'stopped':
-        case 'unknown':
-          break;
-      }
+  async function tryTake(grantId: string): Promise<LockedGrant | null> {
+    const name = nameOf(grantId);
+    const lock = { name, holder, ttlMs: heartbeatMs };
+    // The heartbeat of another holder may be late (busy machine, database away) while it still refreshes. A
+    // second use of the refresh token would cost the grant.
+    const locked = await locks.acquireFor(grantId, { ...lock, silentMs: takeoverMs });
+    const other = locked === null ? await locks.look(name) : null;
+    if (other === null) return locked;
+    switch (holderStateOf(other.holder)) {
+      case 'dead':
+        await locks.release(name, other.holder);
+        break;
+      case 'running':
+      case 'elsewhere':
+        return null;
+      case 'stopped':
+      case 'unknown':
+        break;
     }
-    return locks.acquire(name, holder, heartbeatMs);
+    return locks.acquireFor(grantId, { ...lock, silentMs: 0 });
   }
 
   /** Renews the lock until its release, but not after `until`. */
-  function startHeartbeat(name: string, until: number, seenAt = now()): void {
+  function startHeartbeat(name: string, until: number, seenAt: number): void {
     heartbeats.get(name)?.stop();
     const stop = timers.after(beatEveryMs, () => {
       const at = now();
       if (at >= until) return;
-      startHeartbeat(name, until, heartbeats.get(name)?.seenAt);
+      startHeartbeat(name, until, heartbeats.get(name)?.seenAt ?? seenAt);
       const seen = (isHeld: boolean) => {
         const beat = heartbeats.get(name);
         if (isHeld && beat !== undefined) beat.seenAt = at;
@@ -131,17 +139,24 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
     heartbeats.set(name, { stop, seenAt });
   }
 
+  /** Returns false if there was none. */
+  function endHeartbeat(name: string): boolean {
+    heartbeats.get(name)?.stop();
+    return heartbeats.delete(name);
+  }
+
   return {
     stopMs: { answer: Math.min(Math.max(requestMs, limits.drain ?? 0), longestMs), commit: marginMs },
     async take(grantId, { patient, outlasts, signal, isMoot }) {
-      const name = nameOf(grantId);
       const holderMs = outlasts === true ? longestMs + marginMs + heartbeatMs : 0;
       const deadline = now() + Math.max(limits.refresh_wait, holderMs);
       for (let ms = pollMs.first; ; ms = Math.min(ms * 2, pollMs.max)) {
         if (signal?.aborted === true) return 'aborted';
-        if (await tryTake(name)) {
-          startHeartbeat(name, now() + longestMs + marginMs);
-          return 'taken';
+        const begun = now();
+        const locked = await tryTake(grantId);
+        if (locked !== null) {
+          startHeartbeat(nameOf(grantId), now() + longestMs + marginMs, begun);
+          return locked;
         }
         if (!patient) return 'busy';
         if (now() >= deadline) return 'late';
@@ -151,7 +166,7 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
     },
     isHeld: (grantId) => locks.renew(nameOf(grantId), holder, heartbeatMs),
     async ask(grantId, question, overdue) {
-      let renewedAt = -Infinity;
+      let renewedAt = heartbeats.get(nameOf(grantId))?.seenAt ?? -Infinity;
       // Repeated if the process was suspended: another may have taken the lock since the response.
       const hold = async (): Promise<boolean> => {
         while (now() - renewedAt >= heartbeatMs) {
@@ -195,11 +210,11 @@ export function createRefreshLock({ store: { locks }, now, timers, limits }: Ref
     abandon() {
       for (const abort of aborts) abort();
     },
+    lockOf: (grantId) => ({ name: nameOf(grantId), holder }),
+    released: (grantId) => void endHeartbeat(nameOf(grantId)),
     async release(grantId) {
       const name = nameOf(grantId);
-      heartbeats.get(name)?.stop();
-      heartbeats.delete(name);
-      await locks.release(name, holder).catch(() => undefined);
+      if (endHeartbeat(name)) await locks.release(name, holder).catch(() => undefined);
     },
   };
 }

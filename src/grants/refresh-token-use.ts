@@ -2,7 +2,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { type Hint, hintOf } from '../lib/hint.ts';
 import { createRefreshNotes } from './activity.ts';
 import { createRefreshCommits, oauthGrant, type OAuthGrant } from './refresh-commit.ts';
-import { createRefreshLock, type LockedIo } from './refresh-lock.ts';
+import { createRefreshLock, type LockedIo, type RefreshLock } from './refresh-lock.ts';
 import type { RefreshParts } from './refresh.ts';
 import type { OpenedGrant } from '../domain/credential.ts';
 import { standingOf } from './token-result.ts';
@@ -64,17 +64,18 @@ export async function useRefreshToken<T>(
   const lock = createRefreshLock(parts);
   const taken = await lock.take(grantId, { patient: true, signal: waiting });
   waiting?.throwIfAborted();
-  if (taken !== 'taken') throw busy();
+  if (typeof taken === 'string') throw busy();
   try {
     const begun = parts.now();
-    const { opened, refreshToken } = usable(await parts.registry.read(grantId), use, begun);
+    const found = await parts.registry.openRecord(taken.record);
+    const { opened, refreshToken } = usable(found, use, begun);
     const outcome = await lock.ask(
       grantId,
       (io) => use.ask(opened, refreshToken, io),
       () => undefined,
     );
     if (outcome === null) throw busy();
-    return await settle(use, { opened, refreshToken }, outcome, { ...parts, begun, isHeld: lock.isHeld });
+    return await settle(use, { opened, refreshToken }, outcome, { ...parts, begun, lock });
   } finally {
     await lock.release(grantId);
   }
@@ -94,8 +95,7 @@ function busy(): SidekeyError {
 interface SettleParts {
   /** Start of the use, in milliseconds since the epoch. */
   readonly begun: number;
-  /** Checks with the store that this process still holds the lock of a grant. */
-  readonly isHeld: (grantId: string) => Promise<boolean>;
+  readonly lock: RefreshLock;
 }
 
 /** Stores the provider's response before the value is returned. */
@@ -103,10 +103,10 @@ async function settle<T>(
   use: RefreshTokenUse<T>,
   { opened, refreshToken }: Usable,
   outcome: UseOutcome<T>,
-  { begun, isHeld, ...parts }: RefreshTokenUseParts & SettleParts,
+  { begun, lock, ...parts }: RefreshTokenUseParts & SettleParts,
 ): Promise<T> {
   const { grant, credential } = opened;
-  const commits = createRefreshCommits(parts.registry, parts.timers, isHeld);
+  const commits = createRefreshCommits(parts.registry, parts.timers, lock);
   const notes = createRefreshNotes(parts);
   if (outcome.kind === 'refused') {
     const reason = `the provider refused the refresh token: ${outcome.description}`;
@@ -119,7 +119,8 @@ async function settle<T>(
   const { refreshToken: rotated } = outcome;
   if (rotated !== null && rotated !== refreshToken) {
     const next = { ...credential, refreshToken: rotated };
-    const committed = await commits.commit(opened, { usedRefreshToken: refreshToken, next });
+    const tokens = { usedRefreshToken: refreshToken, next };
+    const committed = await commits.commit(opened, tokens, outcome.kind === 'done');
     if (committed === 'kept') {
       const reason = 'the provider gave a new refresh token, and the store did not take it';
       await notes.failed(grant, begun, reason, 'store_unavailable');
@@ -131,7 +132,7 @@ async function settle<T>(
     }
   }
   if (outcome.kind === 'failed') throw outcome.failure;
-  void notes.refreshed(grant, begun, use.purpose);
+  void notes.refreshed(grant, begun, { purpose: use.purpose });
   return outcome.value;
 }
 

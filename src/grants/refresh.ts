@@ -10,7 +10,7 @@ import { withDescription } from './oauth/description.ts';
 import type { RenewalRequest } from './oauth/renewal.ts';
 import type { RefreshOutcome } from './oauth/refresh.ts';
 import { scopesIn, ungrantedScopes } from './oauth/scopes.ts';
-import type { Store } from '../store/store.ts';
+import type { LockedGrant, Store } from '../store/store.ts';
 import { type ActivityNotes, createRefreshNotes } from './activity.ts';
 import { jwtExpiry } from './token-expiry.ts';
 import {
@@ -108,7 +108,7 @@ const othersFailureMs = 20_000;
 export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
   const { registry, store, now, timers } = parts;
   const lock = createRefreshLock(parts);
-  const commits = createRefreshCommits(registry, timers, lock.isHeld, parts.skewMs);
+  const commits = createRefreshCommits(registry, timers, lock, parts.skewMs);
   const notes = createRefreshNotes(parts);
 
   /** Returns the grant if it needs a refresh. Null: already refreshed, or not allowed. */
@@ -121,10 +121,10 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
   }
 
   /** Returns why the last refresh of any process failed, if that was after `since`. */
-  async function failureSince(grantId: string, since: number): Promise<string | null> {
-    if (since === Infinity) return null;
-    const activity = await store.activity.get(grantId);
-    const { failedAt = null, refreshedAt = null, failure = null } = activity ?? {};
+  function failureSince(
+    { failedAt, refreshedAt, failure }: LockedGrant['activity'],
+    since: number,
+  ): string | null {
     if (failedAt === null || failedAt <= Math.max(since, refreshedAt ?? 0) || failedAt > now()) return null;
     return failure;
   }
@@ -147,19 +147,18 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       // Before the lock: a secret may come from a slow command.
       const plan = await planFor(seen, narrowTo);
       const begun = now();
-      const { adoptsSince = Infinity } = options;
-      const others = await failureSince(grantId, Math.max(adoptsSince, begun - othersFailureMs));
-      if (others !== null) return later(others);
-      const waited = await takeLock(grantId, begun, options);
-      if (waited !== 'taken') return waited;
+      const { adoptsSince = begun } = options;
+      const since = Math.max(adoptsSince, begun - othersFailureMs);
+      const locked = await takeLock(grantId, since, options);
+      if ('kind' in locked) return locked;
       try {
-        const opened = unfinished(await registry.read(grantId), options.unwanted);
+        const opened = unfinished(await registry.openRecord(locked.record), options.unwanted);
         if (opened === null) {
           commits.forget(grantId);
           return settled;
         }
         // The previous holder of the lock may just have failed.
-        const failure = await failureSince(grantId, begun);
+        const failure = failureSince(locked.activity, since);
         if (failure !== null) return later(failure);
         const current = (await stillHolds(plan, seen, opened)) ? plan : await planFor(opened, narrowTo);
         return await refreshOnce(opened, current, { narrowTo, overdue });
@@ -191,19 +190,19 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
 
   async function takeLock(
     grantId: string,
-    begun: number,
+    since: number,
     { patient, stopping, unwanted }: AttemptOptions,
-  ): Promise<'taken' | AttemptOutcome> {
+  ): Promise<LockedGrant | AttemptOutcome> {
     let failure: string | null = null;
     const isMoot = async () => {
       if (unfinished(await registry.open(grantId), unwanted) === null) return true;
       // The holder may keep the lock after a failure, for a late answer.
-      failure = await failureSince(grantId, begun);
+      const activity = await store.activity.get(grantId);
+      failure = activity && failureSince(activity, since);
       return failure !== null;
     };
-    switch (await lock.take(grantId, { patient, signal: stopping, isMoot })) {
-      case 'taken':
-        return 'taken';
+    const taken = await lock.take(grantId, { patient, signal: stopping, isMoot });
+    switch (taken) {
       case 'busy':
         return later(null);
       case 'moot':
@@ -212,6 +211,8 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
         return later('another process has been refreshing this grant for too long');
       case 'aborted':
         return later('Sidekey is stopping');
+      default:
+        return taken;
     }
   }
 
@@ -303,21 +304,26 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
       proofKey,
       credential.dpop?.isBound === true,
     );
-    const committed = await commits.commit(opened, { usedRefreshToken: credential.refreshToken, next });
+    const committed = await commits.commit(
+      opened,
+      { usedRefreshToken: credential.refreshToken, next },
+      false,
+    );
     return committed === 'kept' ? opened : committed;
   }
 
   /** Stores tokens before their use, or a crash could leave only a used refresh token on disk. */
   async function commit(opened: OAuthGrant, tokens: NewTokens, begun: number): Promise<AttemptOutcome> {
-    const committed = await commits.commit(opened, tokens);
+    const committed = await commits.commit(opened, tokens, true);
     if (committed === 'kept') {
       const reason = 'the provider gave new tokens, and the store did not take them yet';
       await notes.failed(opened.grant, begun, reason);
       return later(reason);
     }
     if (committed === null) return settled;
-    void notes.refreshed(committed.grant, begun);
-    return { kind: 'renewed', opened: committed };
+    const { isNoted, ...renewed } = committed;
+    void notes.refreshed(renewed.grant, begun, { isNoted });
+    return { kind: 'renewed', opened: renewed };
   }
 
   /** Ends refreshes until a person consents again. The audit log records it once. */
@@ -343,8 +349,9 @@ export function createRefreshAttempts(parts: RefreshParts): RefreshAttempts {
     async flush() {
       for (const grantId of commits.waiting()) {
         try {
-          if ((await lock.take(grantId, { patient: false })) !== 'taken') continue;
-          const opened = oauthGrant(await registry.read(grantId));
+          const locked = await lock.take(grantId, { patient: false });
+          if (typeof locked === 'string') continue;
+          const opened = oauthGrant(await registry.openRecord(locked.record));
           const unstored = opened === null ? null : commits.kept(grantId, opened.credential);
           if (opened !== null && unstored !== null) await commit(opened, unstored, now());
         } catch {

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { SidekeyError } from '../lib/errors.ts';
 import { isPattern, parsePattern } from '../proxy/policy/domain-map.ts';
 import { grantOf } from '../store/grants.ts';
-import type { GrantRecord, Store } from '../store/store.ts';
+import type { GrantRecord, Store, StoredRefresh } from '../store/store.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import { erased } from './credential-shape.ts';
 import {
@@ -50,8 +50,8 @@ export interface Registry extends Pick<GrantCache, 'current' | 'first' | 'peek'>
   named(grant: Pick<Grant, 'name' | 'user'>): Promise<Grant | null>;
   /** Returns a grant with its credential, directly if cached, otherwise a promise. Null: no such grant. */
   open(id: string): OpenedGrant | null | Promise<OpenedGrant | null>;
-  /** Opens a record that was just read from the store. It is not cached. */
-  openRecord(record: GrantRecord): Promise<OpenedGrant>;
+  /** Opens a record that was just read from the store; null: null. It is not cached. */
+  openRecord(record: GrantRecord | null): Promise<OpenedGrant | null>;
   /** Like `open`, but always from the store. */
   read(id: string): Promise<OpenedGrant | null>;
   /**
@@ -81,7 +81,9 @@ interface GrantChange {
   readonly scopes?: readonly string[];
   readonly provider?: string;
   /** Time at which the refresh schedule reads the grant again; absent: at once. */
-  readonly dueAt?: number | null;
+  readonly dueAt?: number | null | undefined;
+  /** Lock of the refresh that ends with this change; see `Store.grants.replace`. */
+  readonly lock?: Pick<StoredRefresh, 'name' | 'holder'> | undefined;
 }
 
 interface RegistryParts {
@@ -114,12 +116,13 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
   async function replace(
     grant: Grant,
     sealed: SealedCredential,
-    dueAt?: number | null,
+    { dueAt, lock }: GrantChange = {},
   ): Promise<Grant | null> {
     await vault.refresh();
     const record = recordOf({ ...grant, revision: grant.revision + 1 }, sealed, dueAt);
+    const refresh = lock && { ...lock, at: now() };
     try {
-      return (await store.grants.replace(record, grant.revision)) ? grantOf(record) : null;
+      return (await store.grants.replace(record, grant.revision, refresh)) ? grantOf(record) : null;
     } finally {
       cache.forget(grant.id, grant);
     }
@@ -193,21 +196,19 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
 
     async openRecord(record) {
       await vault.refresh();
-      return cache.openRecord(record);
+      return record && cache.openRecord(record);
     },
 
     async read(id) {
       const record = await store.grants.get(id);
-      await vault.refresh();
-      if (record !== null) return cache.openRecord(record);
-      cache.forget(id);
-      return null;
+      if (record === null) cache.forget(id);
+      return registry.openRecord(record);
     },
 
-    replaceCredential(grant, sealed, { dueAt, ...change } = {}) {
+    replaceCredential(grant, sealed, { dueAt, lock, ...change } = {}) {
       assertAudience(sealed.audience);
       const changed = { ...grant, ...change, state: 'active', stateReason: null, updatedAt: now() } as const;
-      return replace(changed, sealed, dueAt);
+      return replace(changed, sealed, { dueAt, lock });
     },
 
     async setState(grant, state, reason) {

@@ -107,7 +107,7 @@ export function createSourceValues(parts: SourceValuesParts): SourceValues {
       const current = keep(opened, value, credential);
       backoff.succeeded(placeOf(id));
       failures.delete(id);
-      void notes.refreshed(grant, begun, `from the source ${describeSource(credential)}`);
+      void notes.refreshed(grant, begun, { purpose: `from the source ${describeSource(credential)}` });
       return current;
     } catch (error) {
       const failure = error instanceof SidekeyError ? error : unexpected(error);

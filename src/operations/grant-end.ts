@@ -156,6 +156,6 @@ async function endGrant<T>(
       : await during('Telling the provider', () => revokeAtProvider(parts, opened));
     return { here, there };
   } finally {
-    if (taken === 'taken') await lock.release(id);
+    if (typeof taken !== 'string') await lock.release(id);
   }
 }

@@ -110,7 +110,7 @@ export function identitySource(parts: SourceParts): IdentitySource {
     if (clientSecret instanceof SidekeyError)
       return refusedBy('sign_in_unusable', withoutStop(clientSecret.message));
     const name = `sign-in/${user}`;
-    if ((await lock.take(name, { patient: true })) !== 'taken')
+    if (typeof (await lock.take(name, { patient: true })) === 'string')
       return later('the sign-in is in use for too long');
     try {
       const kept = await signInOf(user, parts);

@@ -32,7 +32,7 @@ export async function finishEndedLeases(
     if (lease === null || (dueAt ?? 0) > now() || of?.includes(lease) === false) continue;
     if (!hasEnded(await store.leases.get(lease), now())) continue;
     // Keeps a refresh, and the same work of other processes, away.
-    if ((await lock.take(grantId, { patient: true, signal })) !== 'taken') continue;
+    if (typeof (await lock.take(grantId, { patient: true, signal })) === 'string') continue;
     try {
       await finishUse(parts, use);
     } catch (error) {

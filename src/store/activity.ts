@@ -1,4 +1,11 @@
-import type { Expression, ExpressionBuilder, Kysely, OnConflictDatabase, SqlBool } from 'kysely';
+import {
+  type Expression,
+  type ExpressionBuilder,
+  type Kysely,
+  type OnConflictDatabase,
+  sql,
+  type SqlBool,
+} from 'kysely';
 import { all, done, first, inBatches, type Run } from './queries.ts';
 import { type ActivityRow, type Schema, unsynced, wrongClockMs } from './schema.ts';
 import type { ActivityChange, GrantActivity, Store } from './store.ts';
@@ -11,26 +18,31 @@ export function sqlActivity(db: Kysely<Schema>, run: Run, now: () => number): St
     some: (ids) =>
       run(() => inBatches(ids, (some) => all(activity().where('grantId', 'in', some), fromActivityRow))),
     list: () => run(() => all(activity(), fromActivityRow)),
-    note: (grantId, change) =>
-      run(() => {
-        const time = now();
-        const values = firstActivity(change);
-        const columns = Object.keys(values) as (keyof typeof values)[];
-        const insertion = db
-          .insertInto('grantActivity')
-          .columns(['grantId', ...columns])
-          .expression(
-            db
-              .selectFrom('grants')
-              .where('id', '=', grantId)
-              .select((row) => ['id', ...columns.map((column) => row.val(values[column]).as(column))]),
-          )
-          .onConflict((conflict) =>
-            conflict.column('grantId').doUpdateSet((row) => newsOf(row, change, time)),
-          );
-        return done(insertion.modifyEnd(unsynced));
-      }),
+    note: (grantId, change) => run(() => done(activityNote(db, grantId, change, now()).modifyEnd(unsynced))),
   };
+}
+
+/** Returns the statement that notes a change. @param condition default: none */
+export function activityNote(
+  db: Kysely<Schema>,
+  grantId: string,
+  change: ActivityChange,
+  now: number,
+  condition = sql<boolean>`true`,
+) {
+  const values = firstActivity(change);
+  const columns = Object.keys(values) as (keyof typeof values)[];
+  return db
+    .insertInto('grantActivity')
+    .columns(['grantId', ...columns])
+    .expression(
+      db
+        .selectFrom('grants')
+        .where('id', '=', grantId)
+        .where(condition)
+        .select((row) => ['id', ...columns.map((column) => row.val(values[column]).as(column))]),
+    )
+    .onConflict((conflict) => conflict.column('grantId').doUpdateSet((row) => newsOf(row, change, now)));
 }
 
 /** The activity of a new grant. */

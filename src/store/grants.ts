@@ -1,10 +1,11 @@
-import { type Kysely, sql } from 'kysely';
+import { type Kysely, type RawBuilder, sql, type UpdateQueryBuilder, type UpdateResult } from 'kysely';
 import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { all, done, first, inBatches, type Run, written } from './queries.ts';
+import { activityNote } from './activity.ts';
+import { all, done, first, inBatches, releaseOf, type Run, written } from './queries.ts';
 import { compare, damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
-import type { DueQuery, GrantNames, GrantQuery, GrantRecord, Store } from './store.ts';
+import type { DueQuery, GrantNames, GrantQuery, GrantRecord, Store, StoredRefresh } from './store.ts';
 
 export interface StoreWrites {
   /** Called after a write of a grant; null: it was removed. */
@@ -13,6 +14,9 @@ export interface StoreWrites {
   readonly rightsWritten: (notifications: readonly string[]) => void;
   /** Resolves when the writes of `replace` are on the disk. */
   readonly synced: () => Promise<void>;
+  readonly now: () => number;
+  /** The database takes writes in WITH (PostgreSQL). */
+  readonly writesInWith: boolean;
 }
 
 /** Columns that a reference can name. */
@@ -21,8 +25,29 @@ const references = ['id', 'name', 'provider'] as const;
 export function sqlGrants(
   db: Kysely<Schema>,
   run: Run,
-  { grantWritten, synced }: StoreWrites,
+  { grantWritten, synced, now, writesInWith }: StoreWrites,
 ): Store['grants'] {
+  function refreshNote(id: string, { at }: StoredRefresh, condition?: RawBuilder<boolean>) {
+    return activityNote(db, id, { refreshedAt: at }, now(), condition);
+  }
+
+  /** Notes the refresh and releases its lock in the statement of the update. Returns the rows of the update. */
+  async function withRest(
+    update: UpdateQueryBuilder<Schema, 'grants', 'grants', UpdateResult>,
+    id: string,
+    refresh: StoredRefresh,
+  ): Promise<number> {
+    const isReplaced = sql<boolean>`exists (select from replaced)`;
+    const rows = await db
+      .with('replaced', () => update.set({ changedIn: currentTransaction }).returning('id'))
+      .with('noted', () => refreshNote(id, refresh, isReplaced))
+      .with('released', () => releaseOf(db, refresh).where(isReplaced))
+      .selectFrom('replaced')
+      .select('id')
+      .execute();
+    return rows.length;
+  }
+
   return {
     insert: (...records) =>
       run(
@@ -39,7 +64,7 @@ export function sqlGrants(
     find: (query) => run(() => findGrants(db, query)),
     leased: () => run(() => all(storedGrants(db).where('lease', 'is not', null), fromGrantRow)),
     list: () => run(() => all(inOrder(storedGrants(db)), fromGrantRow)),
-    replace: (record, expectedRevision) =>
+    replace: (record, expectedRevision, refresh) =>
       run(
         async () => {
           if (record.revision <= expectedRevision) {
@@ -52,11 +77,18 @@ export function sqlGrants(
             .updateTable('grants')
             .set(toGrantRow(record))
             .where('id', '=', record.id)
-            .where('revision', '=', expectedRevision)
-            .modifyEnd(unsynced);
-          if ((await written(update)) !== 1) return false;
+            .where('revision', '=', expectedRevision);
+          const isWhole = refresh !== undefined && writesInWith;
+          const replaced = isWhole
+            ? await withRest(update, record.id, refresh)
+            : await written(update.modifyEnd(unsynced));
+          if (replaced !== 1) return false;
           grantWritten(record.id, record);
           await synced();
+          if (refresh !== undefined && !isWhole) {
+            await done(refreshNote(record.id, refresh).modifyEnd(unsynced));
+            await done(releaseOf(db, refresh).modifyEnd(unsynced));
+          }
           return true;
         },
         () => grantExists([record]),
@@ -159,6 +191,9 @@ async function findGrants(
   return merged(records.filter((each) => after === undefined || inNameOrder(after, each) < 0));
 }
 
+/** ID of the transaction in PostgreSQL. See `watchChanges`. */
+const currentTransaction = sql<number>`pg_current_xact_id()::text::bigint`;
+
 /** Returns rows of grants by an index of `0027-refresh-times`. */
 export function dueGrants(db: Kysely<Schema>, { before, provider, after, limit }: DueQuery) {
   const column = provider === undefined ? 'grants.dueAt' : 'grants.obtainedAt';
@@ -228,10 +263,15 @@ export function toGrantRow({ times, labels: _labels, endsAt: _endsAt, ...record 
 export function fromGrantRow({
   dueAt: _due,
   obtainedAt: _obtained,
+  changedIn: _changed,
   labels,
   endsAt,
   ...row
-}: GrantRow & { readonly labels?: string | null; readonly endsAt?: number | null }): GrantRecord {
+}: GrantRow & {
+  readonly changedIn?: number | null;
+  readonly labels?: string | null;
+  readonly endsAt?: number | null;
+}): GrantRecord {
   const place = `the grant "${row.name}" of user "${row.user}"`;
   const valueOf = <Value extends string>(column: 'type' | 'state', values: readonly Value[]): Value => {
     const value = values.find((each) => each === row[column]);

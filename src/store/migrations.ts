@@ -149,6 +149,8 @@ export function migrations(types: ColumnTypes): Migrations {
     '0033-provider-names': migration(createIndex('grants', 'provider', 'name', 'user'), (db) =>
       sql`create index grants_lease on grants (lease) where lease is not null`.execute(db),
     ),
+    // SQLite has the column for copies between the databases.
+    '0032-changed-in': migration(addColumn('grants', 'changed_in bigint?')),
   };
 }
 

@@ -8,7 +8,7 @@ import {
   sqlState,
 } from '../lib/postgres.ts';
 import { type Clock, within } from '../lib/timers.ts';
-import { channel, createChangeLog } from './change-log.ts';
+import { channel, createChangeLog, ofGrant } from './change-log.ts';
 import type { StoreWrites } from './grants.ts';
 import type { StoreChanges } from './store.ts';
 
@@ -50,7 +50,19 @@ interface WatchParts {
 export type TimeReceiver = (shared: number, askedAt: number, answeredAt: number) => void;
 
 /**
- * Listens for changes by other processes (NOTIFY). While it reconnects, each attempt that the database
+ * Time, and the grants of refreshes that were committed since a snapshot: each once, whatever the order of the
+ * commits. IDs of transactions that lie ahead are those of another server, which was copied.
+ */
+export const news = `
+  select extract(epoch from clock_timestamp()) * 1000 as now, pg_current_snapshot() as snapshot, (
+    select string_agg(id, ' ') from grants
+    where changed_in >= pg_snapshot_xmin($1::pg_snapshot)::text::bigint
+    and changed_in < pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+    and not pg_visible_in_snapshot(changed_in::text::xid8, $1::pg_snapshot)
+  ) as changed`;
+
+/**
+ * Listens for changes by other processes (NOTIFY), and polls for refreshes. While it reconnects, each attempt that the database
  * answers counts as a change, because one may have been missed.
  */
 export async function watchChanges(
@@ -59,6 +71,8 @@ export async function watchChanges(
 ): Promise<ChangeCount> {
   const log = createChangeLog();
   let listening: Client | null = null;
+  /** Transactions that the last poll could see. Null: `log.lose` counts their changes. */
+  let snapshot: string | null = null;
   let reachedAt = clock.now();
   let failure: unknown = null;
   /** Failed attempts since the last successful check. */
@@ -77,7 +91,8 @@ export async function watchChanges(
     try {
       await client.connect();
       await client.query(`listen ${channel}`);
-      await askTime(client);
+      snapshot = null;
+      await ask(client);
     } catch (error) {
       void client.end().catch(() => undefined);
       throw error;
@@ -85,12 +100,16 @@ export async function watchChanges(
     listening = client;
   }
 
-  async function askTime(client: Client): Promise<void> {
+  /** Asks for the time, and for the refreshes since the last call. */
+  async function ask(client: Client): Promise<void> {
     const askedAt = Date.now();
-    const { rows } = await client.query<{ now: string }>(
-      'select extract(epoch from clock_timestamp()) * 1000 as now',
-    );
-    onTime?.(Number(rows[0]?.now), askedAt, Date.now());
+    const { rows } = await client.query<{ now: string; snapshot: string; changed: string | null }>(news, [
+      snapshot,
+    ]);
+    const [{ now, changed } = { now: Number.NaN, changed: null }] = rows;
+    onTime?.(Number(now), askedAt, Date.now());
+    snapshot = rows[0]?.snapshot ?? null;
+    for (const id of changed?.split(' ') ?? []) log.add(ofGrant(id));
   }
 
   /** Drops a connection that does not answer, without waiting for it. */
@@ -103,7 +122,7 @@ export async function watchChanges(
   async function beat(): Promise<void> {
     try {
       if (listening !== null) {
-        if ((await within(clock, askTime(listening), patienceMs)) === 'late') drop();
+        if ((await within(clock, ask(listening), patienceMs)) === 'late') drop();
         else reachedAt = clock.now();
         return;
       }

@@ -2,8 +2,10 @@ import { type Kysely, sql } from 'kysely';
 import { type Migrations, migrations } from './migrations.ts';
 import { channel, namesPrefix, notifiedTables, ofGrant, ofRight } from './change-log.ts';
 
+const common = migrations({ binary: 'bytea' });
+
 export const postgresMigrations: Migrations = {
-  ...migrations({ binary: 'bytea' }),
+  ...common,
   '0013-postgres': {
     async up(db: Kysely<unknown>): Promise<void> {
       await sql`
@@ -128,6 +130,22 @@ export const postgresMigrations: Migrations = {
       await sql`
         create trigger sidekey_tell_removed after delete on leases
         for each row execute function sidekey_tell_row(${sql.lit(ofRight())})
+      `.execute(db);
+    },
+  },
+  '0032-changed-in': {
+    async up(db: Kysely<unknown>): Promise<void> {
+      await common['0032-changed-in']?.up(db);
+      await db.schema.createIndex('grants_changed_in').on('grants').column('changed_in').execute();
+      // A refresh sets `changed_in`, which each process polls: a notification would wake all of them.
+      await sql`drop trigger sidekey_tell on grants`.execute(db);
+      await sql`
+        create trigger sidekey_tell after insert or delete on grants
+        for each row execute function sidekey_tell_grant()
+      `.execute(db);
+      await sql`
+        create trigger sidekey_tell_update after update of sealed on grants for each row
+        when (new.changed_in is not distinct from old.changed_in) execute function sidekey_tell_grant()
       `.execute(db);
     },
   },

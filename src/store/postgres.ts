@@ -65,6 +65,7 @@ export async function openPostgresStore(
       location,
       now: options.now,
       lockClock: options.lockClock ?? databaseClock,
+      writesInWith: true,
       epoch: changes.epoch,
       changesSince: changes.since,
       grantWritten: changes.wroteGrant,

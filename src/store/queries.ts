@@ -1,6 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Kysely } from 'kysely';
 import type { SidekeyError } from '../lib/errors.ts';
-import { compare } from './schema.ts';
+import { compare, type Schema } from './schema.ts';
+import type { GrantLock } from './store.ts';
 
 /** Runs a query of an open store; `duplicate` returns the failure for a violated unique constraint. */
 export type Run = <Result>(query: () => Promise<Result>, duplicate?: () => SidekeyError) => Promise<Result>;
@@ -35,6 +37,11 @@ export async function written(statement: { executeTakeFirstOrThrow(): Promise<Wr
 /** Runs a statement. */
 export async function done(statement: { execute(): Promise<unknown> }): Promise<void> {
   await statement.execute();
+}
+
+/** Returns the statement that releases a lock if its holder still has it. */
+export function releaseOf(db: Kysely<Schema>, { name, holder }: Pick<GrantLock, 'name' | 'holder'>) {
+  return db.deleteFrom('locks').where('name', '=', name).where('holder', '=', holder);
 }
 
 /** Returns rows in the order of their names. Databases differ in their collation of text. */

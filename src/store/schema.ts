@@ -29,7 +29,8 @@ import type {
 export interface Schema {
   /** Named values of the store itself. */
   meta: { name: string; value: Uint8Array };
-  grants: GrantRow;
+  /** `changedIn`: transaction of the last refresh in PostgreSQL, which notifies no process. */
+  grants: GrantRow & { changedIn: number | null };
   /** Number of grants: in SQLite kept by triggers, in PostgreSQL a view. */
   grantTotals: { state: string; refreshable: number; total: number };
   agents: AgentRow;

@@ -25,7 +25,6 @@ export type Fault = 'duplicate' | 'again' | SidekeyError;
 interface SqlStoreParts extends StoreWrites {
   readonly db: Kysely<Schema>;
   readonly location: string;
-  readonly now: () => number;
   /** See `Store.epoch`. May throw errors of the driver. */
   readonly epoch: () => number;
   /** See `Store.changesSince`. */
@@ -139,7 +138,7 @@ export function sqlStore(parts: SqlStoreParts): Store {
     rights: sqlRights(db, run, now),
     approvals: sqlApprovals(db, run),
     proposals: sqlProposals(db, run),
-    locks: sqlLocks(db, run, lockClock),
+    locks: sqlLocks(db, run, { clock: lockClock, writesInWith: parts.writesInWith }),
     sessions: sqlSessions(db, run),
     activity: sqlActivity(db, run, now),
     tokenUses: sqlTokenUses(db, run),

@@ -100,6 +100,7 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
     changesSince: watched.log.since,
     grantWritten: watched.log.addGrant,
     rightsWritten: (notifications) => notifications.forEach(watched.log.add),
+    writesInWith: false,
     fault: (error) => sqliteFault(location, error),
     synced: log.synced,
     purge: async () => purge(database),

@@ -59,9 +59,10 @@ export interface Store {
     list(): Promise<GrantRecord[]>;
     /**
      * Replaces the record with the revision `expectedRevision`; `record.revision` must be greater. Returns
-     * false if the record was changed or removed: read it again.
+     * false if the record was changed or removed: read it again. With `refresh`, also notes the refresh in the
+     * activity, and releases the lock if its holder still has it.
      */
-    replace(record: GrantRecord, expectedRevision: number): Promise<boolean>;
+    replace(record: GrantRecord, expectedRevision: number, refresh?: StoredRefresh): Promise<boolean>;
     /** Returns whether there was such a grant. */
     remove(id: string): Promise<boolean>;
     /** Returns grants whose refresh may be due, by index, ordered by that time, then id. */
@@ -95,6 +96,11 @@ export interface Store {
   readonly locks: {
     /** Acquires or extends the lock for `holder` until `ttlMs` from now. False: another holder has it. */
     acquire(name: string, holder: string, ttlMs: number): Promise<boolean>;
+    /**
+     * Acquires a lock like `acquire`, but from another holder only `silentMs` after the end of its lock, and
+     * returns the grant as it is under the lock. Null: another holder has it.
+     */
+    acquireFor(grantId: string, lock: GrantLock): Promise<LockedGrant | null>;
     /** Extends the lock until `ttlMs` from now, even if it has expired. False: `holder` no longer has it. */
     renew(name: string, holder: string, ttlMs: number): Promise<boolean>;
     /** Returns the holder of the lock, or the last one that did not release it; null: no holder. */
@@ -288,6 +294,25 @@ export interface RefreshPlan extends Pick<RefreshTimesRecord, 'dueAt'> {
   readonly id: string;
   readonly revision: number;
   readonly was: number;
+}
+
+/** The end of a refresh: its time in milliseconds since the epoch, and its lock. */
+export interface StoredRefresh extends Pick<GrantLock, 'name' | 'holder'> {
+  readonly at: number;
+}
+
+/** A lock for a grant. */
+export interface GrantLock {
+  readonly name: string;
+  readonly holder: string;
+  readonly ttlMs: number;
+  readonly silentMs: number;
+}
+
+/** What the store has of a grant while a lock is held. Null: no such grant. */
+export interface LockedGrant {
+  readonly record: GrantRecord | null;
+  readonly activity: Pick<GrantActivity, 'refreshedAt' | 'failedAt' | 'failure'>;
 }
 
 /** A lock that was not released. */

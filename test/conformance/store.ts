@@ -775,6 +775,71 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await second.locks.acquire('refresh/1', 'two', 60_000)).toBe(true);
       });
 
+      it('for a grant are acquired with the grant and its last outcome', async () => {
+        const [id = ''] = await insertGrants({});
+        await store.activity.note(id, { failedAt: time, failure: 'no answer' });
+        const lock = { name: `refresh/${id}`, holder: 'one', ttlMs: 1_000, silentMs: 5_000 };
+        const locked = await store.locks.acquireFor(id, lock);
+        expect(sealedAs(locked!.record)).toEqual(sealedAs(await store.grants.get(id)));
+        expect(locked!.activity).toEqual({ refreshedAt: null, failedAt: time, failure: 'no answer' });
+        expect((await store.locks.look(lock.name))?.holder).toBe('one');
+      });
+
+      it('for a grant that does not exist are acquired without it', async () => {
+        const lock = { name: 'refresh/none', holder: 'one', ttlMs: 1_000, silentMs: 0 };
+        expect(await store.locks.acquireFor('none', lock)).toEqual({
+          record: null,
+          activity: { refreshedAt: null, failedAt: null, failure: null },
+        });
+        expect((await store.locks.look(lock.name))?.holder).toBe('one');
+      });
+
+      it('for a grant are taken from a silent holder only after the additional time', async () => {
+        const second = await subject.second();
+        const [id = ''] = await insertGrants({});
+        const lock = { name: `refresh/${id}`, holder: 'one', ttlMs: 1_000, silentMs: 5_000 };
+        await store.locks.acquireFor(id, lock);
+        const other = { ...lock, holder: 'two' };
+        time += 5_999;
+        expect(await second.locks.acquireFor(id, other)).toBeNull();
+        expect((await store.locks.look(lock.name))?.holder).toBe('one');
+        expect(await second.locks.acquireFor(id, { ...other, silentMs: 4_999 })).not.toBeNull();
+        expect((await store.locks.look(lock.name))?.holder).toBe('two');
+      });
+
+      it('are released with the tokens of a refresh, which is noted', async () => {
+        const [id = '', another = ''] = await insertGrants({}, {});
+        for (const each of [id, another]) await store.locks.acquire(`refresh/${each}`, 'one', 1_000);
+        await store.activity.note(id, { failedAt: time, failure: 'no answer' });
+        const record = (await store.grants.get(id))!;
+        const refresh = { name: `refresh/${id}`, holder: 'one', at: time + 1 };
+        expect(await store.grants.replace({ ...record, revision: 2 }, 1, refresh)).toBe(true);
+        expect((await store.grants.get(id))?.revision).toBe(2);
+        expect(await store.activity.get(id)).toMatchObject({ refreshedAt: time + 1, failure: null });
+        expect(await store.locks.look(`refresh/${id}`)).toBeNull();
+        expect(await store.locks.look(`refresh/${another}`)).not.toBeNull();
+      });
+
+      it('are kept, and nothing is noted, if the tokens of a refresh come too late', async () => {
+        const [id = ''] = await insertGrants({});
+        const record = (await store.grants.get(id))!;
+        await store.locks.acquire(`refresh/${id}`, 'one', 1_000);
+        await store.grants.replace({ ...record, revision: 2 }, 1);
+        const refresh = { name: `refresh/${id}`, holder: 'one', at: time };
+        expect(await store.grants.replace({ ...record, revision: 3 }, 1, refresh)).toBe(false);
+        expect((await store.activity.get(id))?.refreshedAt ?? null).toBeNull();
+        expect((await store.locks.look(`refresh/${id}`))?.holder).toBe('one');
+      });
+
+      it('of a new holder are kept by the refresh of the former one', async () => {
+        const [id = ''] = await insertGrants({});
+        const record = (await store.grants.get(id))!;
+        await store.locks.acquire(`refresh/${id}`, 'two', 1_000);
+        const refresh = { name: `refresh/${id}`, holder: 'one', at: time };
+        expect(await store.grants.replace({ ...record, revision: 2 }, 1, refresh)).toBe(true);
+        expect((await store.locks.look(`refresh/${id}`))?.holder).toBe('two');
+      });
+
       it('cannot be acquired or renewed without a valid duration', async () => {
         for (const ttl of [0, -1, Number.NaN, Number.POSITIVE_INFINITY, 86_400_000]) {
           for (const how of ['acquire', 'renew'] as const) {
@@ -1229,7 +1294,9 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         await store.grants.insert(record);
         for (let revision = 1; revision < 20; revision += 1) {
           const before = second.epoch();
-          await store.grants.replace({ ...record, revision: revision + 1 }, revision);
+          const refresh = { name: `refresh/${record.id}`, holder: 'one', at: time };
+          const written = { ...record, revision: revision + 1 };
+          await store.grants.replace(written, revision, revision % 2 === 0 ? refresh : undefined);
           await changeOf(second, before, subject.epochWithinMs);
           expect((await second.grants.get(record.id))?.revision).toBe(revision + 1);
         }
@@ -1275,6 +1342,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           () => store.meta.get('x'),
           () => store.meta.putIfAbsent('x', Buffer.from('x')),
           () => store.locks.acquire('x', 'one', 1_000),
+          () => store.locks.acquireFor('x', { name: 'x', holder: 'one', ttlMs: 1_000, silentMs: 0 }),
           () => store.locks.renew('x', 'one', 1_000),
           () => store.locks.look('x'),
           () => store.locks.release('x', 'one'),

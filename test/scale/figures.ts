@@ -155,7 +155,7 @@ async function measureChange(): Promise<void> {
 }
 
 async function measureRefreshes(): Promise<void> {
-  const provider = aProvider({ tokenEndpoint: 'https://api.acme.test/token', audience });
+  const provider = aProvider({ tokenEndpoint: 'https://api.acme.test/token', clientId: 'app', audience });
   const source = createTokenSource({
     registry: a.registry,
     store: a.store,
@@ -192,7 +192,10 @@ async function measureRefreshes(): Promise<void> {
   const ms = await timed(() =>
     Promise.all(
       Array.from({ length: 8 }, async () => {
-        for (let id = ids.pop(); id !== undefined; id = ids.pop()) await source.tokenFor(id);
+        for (let id = ids.pop(); id !== undefined; id = ids.pop()) {
+          const result = await source.tokenFor(id);
+          if (result.kind === 'refused') throw new Error(result.message);
+        }
       }),
     ),
   );

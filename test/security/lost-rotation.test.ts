@@ -30,7 +30,7 @@ function withReplace(replace: (real: Replace, ...args: Parameters<Replace>) => R
     ...store,
     grants: {
       ...store.grants,
-      replace: (...args) => replace((record, revision) => store.grants.replace(record, revision), ...args),
+      replace: (...args) => replace((...all) => store.grants.replace(...all), ...args),
     },
   });
 }
@@ -96,16 +96,16 @@ describe('two simultaneous refreshes', () => {
     const sleeper = await process({
       wrapStore: (store) => ({
         ...store,
-        grants: {
-          ...store.grants,
-          get: async (id) => {
-            const record = await store.grants.get(id);
+        locks: {
+          ...store.locks,
+          acquireFor: async (id, lock) => {
+            const locked = await store.locks.acquireFor(id, lock);
             // The machine slept here, and another process had its turn.
             if (provider.requests.length === 0) {
               time.set(time.now() + 20_000);
               await other.source.tokenFor(id);
             }
-            return record;
+            return locked;
           },
         },
       }),
@@ -131,7 +131,7 @@ describe('a lock holder that was suspended', () => {
         ...store,
         locks: {
           ...store.locks,
-          acquire: (name, _holder, ttl) => store.locks.acquire(name, elsewhere, ttl),
+          acquireFor: (id, lock) => store.locks.acquireFor(id, { ...lock, holder: elsewhere }),
           // A process that is stopped has no heartbeat.
           renew: async () => true,
         },
@@ -162,16 +162,16 @@ describe('a lock holder that was suspended', () => {
     const stopped = await process({
       wrapStore: (store) => ({
         ...store,
-        grants: {
-          ...store.grants,
-          get: async (id) => {
-            const record = await store.grants.get(id);
+        locks: {
+          ...store.locks,
+          acquireFor: async (id, lock) => {
+            const locked = await store.locks.acquireFor(id, lock);
             if (provider.requests.length === 0) {
               time.set(time.now() + 3_000);
-              await store.locks.acquire(`refresh/${id}`, 'another', 2_000);
-              await store.locks.release(`refresh/${id}`, 'another');
+              await store.locks.acquire(lock.name, 'another', 2_000);
+              await store.locks.release(lock.name, 'another');
             }
-            return record;
+            return locked;
           },
         },
       }),

@@ -56,7 +56,7 @@ describe('the DPoP key of a refresh', () => {
 async function refreshed(answer: object, credential: OAuth2Credential, provider = binding) {
   const { process, add, provider: server, time } = await processesForTest();
   const proved: (DpopKey | null)[] = [];
-  const { registry, source } = await process({
+  const { registry, source, store } = await process({
     providers: () => provider,
     refresh: async (request, io) => {
       proved.push(io.proofKey);
@@ -68,7 +68,7 @@ async function refreshed(answer: object, credential: OAuth2Credential, provider 
   await time.advance(hour);
   await source.tokenFor(grant.id);
   const stored = (await registry.read(grant.id))?.sealed.credential as OAuth2Credential;
-  return { stored, proved };
+  return { stored, proved, activity: await store.activity.get(grant.id) };
 }
 
 describe('the refresh of a DPoP-bound token', () => {
@@ -90,7 +90,8 @@ describe('the refresh of a DPoP-bound token', () => {
       description: 'a token of the type mac',
       unusable: { refreshToken: 'refresh-2', tokenType: 'mac' },
     } as const;
-    const { stored, proved } = await refreshed(refused, oauth2());
+    const { stored, proved, activity } = await refreshed(refused, oauth2());
+    expect(activity?.refreshedAt).toBeNull();
     expect(stored).toMatchObject({
       accessToken: 'access-1',
       refreshToken: 'refresh-2',

@@ -19,7 +19,7 @@ describe.skipIf(postgresMissing !== null)(`while the database is away${postgresM
     const { id } = await at.add(registry, oauth2());
     expect(tokenOf(await source.tokenFor(id))).toBe('access-1');
     // A notification of the own write may still come, which has the grant read again.
-    await expect.poll(async () => (await registry.list(), source.peek(id))).not.toBeNull();
+    await expect.poll(async () => (await registry.open(id), source.peek(id))).not.toBeNull();
     at.time.set(at.time.now() + hour - 10 * minute);
 
     proxy.cut();

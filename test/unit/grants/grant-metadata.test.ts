@@ -44,10 +44,18 @@ async function refresh(registry: Registry, id: string, refreshToken: string) {
   const base = oauthGrant(await registry.read(id))!;
   return {
     commit: () =>
-      createRefreshCommits(registry, systemTimers, async () => true).commit(base, {
-        usedRefreshToken: base.credential.refreshToken,
-        next: { ...base.credential, refreshToken, accessToken: `access of ${refreshToken}` },
-      }),
+      createRefreshCommits(registry, systemTimers, {
+        isHeld: async () => true,
+        lockOf: () => ({ name: `refresh/${id}`, holder: 'this process' }),
+        released: () => {},
+      }).commit(
+        base,
+        {
+          usedRefreshToken: base.credential.refreshToken,
+          next: { ...base.credential, refreshToken, accessToken: `access of ${refreshToken}` },
+        },
+        true,
+      ),
   };
 }
 

@@ -65,9 +65,9 @@ describe('a refresh in the background', () => {
         ...store,
         locks: {
           ...store.locks,
-          async look(name) {
+          async acquireFor(...lock) {
             await (first ??= time.advance(1).then(() => here.source.refreshAhead(grant.id)));
-            return store.locks.look(name);
+            return store.locks.acquireFor(...lock);
           },
         },
       }),

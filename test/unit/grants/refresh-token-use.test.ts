@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { useRefreshToken, type RefreshTokenUse } from '../../../src/grants/refresh-token-use.ts';
+import type { GrantRecord } from '../../../src/store/store.ts';
 import type { Store } from '../../../src/store/store.ts';
 import {
   processesForTest,
@@ -97,6 +98,7 @@ describe('the use of a refresh token for another request', () => {
     });
     await expect(used).rejects.toBe(unusable);
     expect(await storedRefreshToken(here.process.registry, here.grant.id)).toBe('rotated');
+    expect((await here.process.store.activity.get(here.grant.id))?.refreshedAt ?? null).toBeNull();
   });
 
   it('waits for a refresh in another process, and sends the new refresh token', async () => {
@@ -211,17 +213,13 @@ describe('the use of a refresh token for another request', () => {
   it('is not made by a machine that slept while another process took the lock', async () => {
     const here = await login();
     const { registry } = here.process;
-    let reads = 0;
     const sleepy = {
       ...registry,
-      read: async (id: string) => {
-        reads += 1;
-        if (reads === 2) {
-          here.at.time.set(here.at.time.now() + 3_600_000);
-          const { locks } = here.process.store;
-          expect(await locks.acquire(`refresh/${id}`, 'another', 2_000)).toBe(true);
-        }
-        return registry.read(id);
+      openRecord: async (record: GrantRecord) => {
+        here.at.time.set(here.at.time.now() + 3_600_000);
+        const { locks } = here.process.store;
+        expect(await locks.acquire(`refresh/${record.id}`, 'another', 2_000)).toBe(true);
+        return registry.openRecord(record);
       },
     };
     let asked = 0;

@@ -190,8 +190,8 @@ async function keptToken() {
       close: () => store.close(),
       grants: {
         ...store.grants,
-        replace: (record, revision) =>
-          isFull ? Promise.reject(new Error('disk full')) : store.grants.replace(record, revision),
+        replace: (...args) =>
+          isFull ? Promise.reject(new Error('disk full')) : store.grants.replace(...args),
       },
     }),
   });

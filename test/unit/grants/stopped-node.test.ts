@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { Store } from '../../../src/store/store.ts';
 import { hour, oauth2, processesForTest, start, storedRefreshToken, tokenOf } from './processes.ts';
 
-/** The store of a node that can be stopped: then none of its heartbeats arrives, until it continues. */
+/** The store of a node that can be stopped: then it gets no answer about its locks, until it continues. */
 function stoppable() {
   let stopped = Promise.resolve();
   let wake: (() => void) | null = null;
@@ -11,6 +11,11 @@ function stoppable() {
       ...store,
       locks: {
         ...store.locks,
+        acquireFor: async (...args) => {
+          const locked = await store.locks.acquireFor(...args);
+          await stopped;
+          return locked;
+        },
         renew: async (...args) => {
           await stopped;
           return store.locks.renew(...args);

@@ -1,9 +1,11 @@
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Client } from 'pg';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { PostgresAccess } from '../../../src/lib/postgres.ts';
 import { openPostgresStore, postgresFault } from '../../../src/store/postgres.ts';
-import { maxOutageMs } from '../../../src/store/postgres-epoch.ts';
+import { channel, ofGrant } from '../../../src/store/change-log.ts';
+import { maxOutageMs, news } from '../../../src/store/postgres-epoch.ts';
 import { postgresMigrations } from '../../../src/store/postgres-migrations.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { cutProxy } from '../../support/cut-proxy.ts';
@@ -36,6 +38,13 @@ async function behindProxy(options: Parameters<typeof open>[1] = {}) {
 
 const changes = (store: Store, before: number) =>
   vi.waitFor(() => expect(store.epoch()).not.toBe(before), { timeout: 1_000, interval: 5 });
+
+async function connected({ host, port, user, database }: PostgresAccess['address']): Promise<Client> {
+  const client = new Client({ host, port, user, database });
+  await client.connect();
+  onTestFinished(() => client.end());
+  return client;
+}
 
 const proposal = (id: string) => ({
   id,
@@ -265,6 +274,86 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     const left = (await ahead.locks.look('refresh/1'))!.leftMs;
     expect(left).toBeGreaterThan(0);
     expect(left).toBeLessThanOrEqual(10_000);
+  });
+
+  it('reports a refresh to the processes that poll, and notifies none', async () => {
+    const { address } = await emptyDatabase();
+    const [store, second] = [
+      await open({ address, password: null }),
+      await open({ address, password: null }),
+    ];
+    const client = await connected(address);
+    const heard: string[] = [];
+    client.on('notification', ({ payload = '' }) => heard.push(payload));
+    const record = grantRecord();
+    await store.grants.insert(record);
+    await client.query(`listen ${channel}`);
+    const before = second.epoch();
+    const refresh = { name: `refresh/${record.id}`, holder: 'one', at: now() };
+    await store.grants.replace({ ...record, revision: 2 }, 1, refresh);
+    await vi.waitFor(() => expect(second.changesSince(before).grants).toContain(record.id));
+    expect(heard).toEqual([]);
+    await store.grants.replace({ ...record, revision: 3 }, 2);
+    await vi.waitFor(() => expect(heard).toEqual([ofGrant(record.id)]));
+  });
+
+  it('reports a refresh that commits after a later one', async () => {
+    const { address } = await emptyDatabase();
+    const store = await open({ address, password: null });
+    const [slow, fast] = [grantRecord({ name: 'slow' }), grantRecord({ name: 'fast' })];
+    await store.grants.insert(slow, fast);
+    const changed = `update grants set sealed = 'x', changed_in = pg_current_xact_id()::text::bigint where name =`;
+    const [first, second] = [await connected(address), await connected(address)];
+    await vi.waitFor(() => expect(store.changesSince(0).names).toHaveLength(2));
+    await first.query('begin');
+    await first.query(`${changed} 'slow'`);
+    let before = store.epoch();
+    await second.query(`${changed} 'fast'`);
+    await vi.waitFor(() => expect(store.changesSince(before).grants).toEqual([fast.id]));
+    before = store.epoch();
+    await first.query('commit');
+    await vi.waitFor(() => expect(store.changesSince(before).grants).toEqual([slow.id]));
+  });
+
+  it('ignores transactions of another server in a copied database', async () => {
+    const { address } = await emptyDatabase();
+    let polls = 0;
+    const store = await open({ address, password: null }, { onTime: () => (polls += 1) });
+    await store.grants.insert(grantRecord());
+    await (await connected(address)).query('update grants set changed_in = 1000000000000000');
+    await vi.waitFor(() => expect(store.changesSince(0).names).toHaveLength(1));
+    const [before, polled] = [store.epoch(), polls];
+    await vi.waitFor(() => expect(polls).toBeGreaterThan(polled + 2), { timeout: 5_000 });
+    expect(store.epoch()).toBe(before);
+  });
+
+  it('polls for refreshes by index', async () => {
+    const { address } = await emptyDatabase();
+    await open({ address, password: null });
+    const client = await connected(address);
+    await client.query('set enable_seqscan = off');
+    const { rows } = await client.query(`explain ${news}`, ['10:20:10']);
+    expect(JSON.stringify(rows)).toMatch(/Index Cond: \(\(changed_in >= .* AND \(changed_in < /);
+  });
+
+  it('returns a grant under its lock as the previous holder committed it, even if both overlap', async () => {
+    const database = await emptyDatabase();
+    const store = await open({ address: database.address, password: null });
+    const record = grantRecord();
+    await store.grants.insert(record);
+    const lock = { name: `refresh/${record.id}`, holder: 'one', ttlMs: 1_000, silentMs: 0 };
+    await store.locks.acquireFor(record.id, lock);
+    const client = await connected(database.address);
+    // The commit of the first holder.
+    await client.query('begin');
+    await client.query('update grants set revision = 2, sealed = $1', [Buffer.from('new')]);
+    await client.query('delete from locks');
+    const waiting = store.locks.acquireFor(record.id, { ...lock, holder: 'two' });
+    await vi.waitFor(async () =>
+      expect((await database.query('select 1 from pg_locks where not granted')).rows).toHaveLength(1),
+    );
+    await client.query('commit');
+    expect((await waiting)?.record).toMatchObject({ revision: 2, sealed: Buffer.from('new') });
   });
 
   it('never accepts more proposals than may wait, even from nodes that propose at the same time', async () => {

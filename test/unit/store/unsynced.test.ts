@@ -1,20 +1,30 @@
-import { DummyDriver, Kysely, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler, sql } from 'kysely';
+import {
+  DummyDriver,
+  Kysely,
+  PostgresAdapter,
+  PostgresQueryCompiler,
+  SqliteAdapter,
+  SqliteIntrospector,
+  SqliteQueryCompiler,
+  sql,
+} from 'kysely';
 import { describe, expect, it } from 'vitest';
 import { type Schema, unsyncedMark } from '../../../src/store/schema.ts';
 import { sqlStore } from '../../../src/store/sql-store.ts';
+import { oauth2, processesForTest, start } from '../grants/processes.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 
 const ignore = () => undefined;
 
 /** A store whose database accepts every statement and returns nothing, with the statements it received. */
-function recordedStore() {
+function recordedStore(writesInWith = false) {
   const statements: string[] = [];
   const db = new Kysely<Schema>({
     dialect: {
-      createAdapter: () => new SqliteAdapter(),
+      createAdapter: () => (writesInWith ? new PostgresAdapter() : new SqliteAdapter()),
       createDriver: () => new DummyDriver(),
       createIntrospector: (kysely) => new SqliteIntrospector(kysely),
-      createQueryCompiler: () => new SqliteQueryCompiler(),
+      createQueryCompiler: () => (writesInWith ? new PostgresQueryCompiler() : new SqliteQueryCompiler()),
     },
     log: ({ query }) => void statements.push(query.sql),
   });
@@ -27,6 +37,7 @@ function recordedStore() {
     rightsWritten() {},
     changesSince: () => ({ grants: null, names: [], rights: null, others: true }),
     grantWritten: () => {},
+    writesInWith,
     fault: (error) => {
       throw error;
     },
@@ -58,5 +69,40 @@ describe('statements of the store', () => {
     await store.meta.putIfAbsent('key', new Uint8Array()).catch(ignore);
     expect(statements).toHaveLength(5);
     for (const statement of statements) expect(statement).not.toContain(unsyncedMark);
+  });
+
+  it('are two for a refresh in PostgreSQL', async () => {
+    const at = await processesForTest();
+    const calls: string[] = [];
+    const observed = <Part extends object>(name: string, part: Part): Part =>
+      new Proxy(part, {
+        get(target, method: string) {
+          const call: unknown = Reflect.get(target, method);
+          if (typeof call !== 'function') return call;
+          return (...args: unknown[]): unknown => {
+            calls.push(`${name}.${method}`);
+            return Reflect.apply(call, target, args);
+          };
+        },
+      });
+    const here = await at.process({
+      wrapStore: (store) => ({
+        ...store,
+        grants: observed('grants', store.grants),
+        locks: observed('locks', store.locks),
+        activity: observed('activity', store.activity),
+      }),
+    });
+    const { id } = await at.add(here.registry, oauth2({ expiresAt: start - 1 }));
+    await here.registry.open(id);
+    calls.length = 0;
+    await here.source.tokenFor(id);
+    expect(calls).toEqual(['locks.acquireFor', 'grants.replace']);
+
+    const { store, statements } = recordedStore(true);
+    const lock = { name: 'refresh/1', holder: 'me', ttlMs: 1_000, silentMs: 0 };
+    await store.locks.acquireFor('1', lock);
+    await store.grants.replace(grantRecord({ revision: 2 }), 1, { ...lock, at: 0 });
+    expect(statements).toHaveLength(2);
   });
 });
