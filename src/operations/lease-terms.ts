@@ -13,6 +13,9 @@ import type { GrantPolicy, Rights } from '../store/store.ts';
 import { relativeTime } from './format.ts';
 import { grantReference } from './lookup.ts';
 
+/** Rights of some agents, with the settings of some grants. */
+export type AgentRights = Pick<Rights, 'agents' | 'bindings' | 'policies'>;
+
 /**
  * Returns the grants of a lease; for a lease without a list, those that its agent reaches now.
  *
@@ -21,7 +24,7 @@ import { grantReference } from './lookup.ts';
 export function ownGrants(
   lease: Pick<Lease, 'agent' | 'grants'>,
   grants: readonly Grant[],
-  rights: Rights | null,
+  rights: AgentRights | null,
 ): Grant[] {
   if (lease.grants !== null) {
     const ids = new Set(lease.grants);
@@ -35,14 +38,15 @@ export function ownGrants(
 export function usualGrants(
   lease: Pick<Lease, 'id' | 'agent' | 'grants'>,
   reached: readonly Grant[],
-  rights: Rights | null,
+  rights: AgentRights | null,
 ): Grant[] {
   const { labelsOf, ...agent } = agentRights(lease.agent, rights);
   const inTurn = Map.groupBy(reached, (grant) => placeOf(grant, labelsOf(grant), { ...agent, lease }));
   return places.flatMap((place) => inTurn.get(place) ?? []);
 }
 
-function agentRights(agent: string, rights: Rights | null) {
+/** Facts of an agent by which it reaches grants. */
+export function agentRights(agent: string, rights: AgentRights | null) {
   const labels = new Map(rights?.policies.map((policy) => [policy.grantId, policy.labels]));
   return {
     user: rights?.agents.find(({ name }) => name === agent)?.user ?? null,
@@ -58,12 +62,13 @@ export function whatEndsBefore(
   policies: readonly GrantPolicy[],
   now: number,
 ): string[] {
+  const ends = new Map(policies.map((each) => [each.grantId, each.expiresAt]));
   return grants.flatMap((grant) => {
     const name = grantReference(grant);
     const state = stateNow(grant, now);
     if (state !== 'active')
       return [`The grant ${name} is ${state.replace('_', ' ')}: the lease cannot use it now.`];
-    const end = policies.find(({ grantId }) => grantId === grant.id)?.expiresAt ?? null;
+    const end = ends.get(grant.id) ?? null;
     return [
       ...(end !== null && end < expiresAt
         ? [
@@ -98,13 +103,17 @@ export function ttlFor(
   facts: TtlFacts,
   usual: readonly LeasedGrant[] = grants,
 ): GrantedTtl {
-  const levels = (grant: LeasedGrant) => levelsOf(grant, facts);
+  const policies = new Map(facts.policies.map((each) => [each.grantId, each]));
+  const levels = (grant: LeasedGrant) => levelsOf(grant, policies.get(grant.id), facts.config);
   const wanted = asked ?? (usual.length === 0 ? facts.config.leases.defaultTtlMs : null);
   return grantedTtl(wanted, grants.map(levels), usual.map(levels));
 }
 
-function levelsOf(grant: LeasedGrant, { config, policies }: TtlFacts): LeaseTtlLevel[] {
-  const policy = policies.find(({ grantId }) => grantId === grant.id);
+function levelsOf(
+  grant: LeasedGrant,
+  policy: GrantPolicy | undefined,
+  config: TtlFacts['config'],
+): LeaseTtlLevel[] {
   const provider = config.providers.get(grant.provider);
   const { defaultTtlMs, maxTtlMs } = config.leases;
   return [

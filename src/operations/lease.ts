@@ -13,12 +13,13 @@ import type { LeaseChoice } from '../store/store.ts';
 import { findAgent, findLease, findNamedGrant } from './find.ts';
 import { duration, egress, grants, name, text, time, timeOrNull, uses } from './members.ts';
 import { isoOrNull, isoTime, proxyUrl } from './format.ts';
-import { ownGrants, ttlFor, usualGrants, whatEndsBefore } from './lease-terms.ts';
+import { whatEndsBefore } from './lease-terms.ts';
 import { finishEndedLeases } from './lease-end.ts';
 import { makeLease } from './make-lease.ts';
 import { changing, type Changing, type Opened, reading } from './operation.ts';
 import { grantReference, namedGrant } from './lookup.ts';
 import { whyTokenStays } from './provider-revocation.ts';
+import { leaseTtl, readReach } from './reach.ts';
 
 /** Leases: temporary permissions of agents. */
 
@@ -96,12 +97,11 @@ export const getLease = reading({
   scope: 'access:read',
   input: z.strictObject({ lease: text }),
   output: z.strictObject({ ...members, warnings: texts }).meta({ id: 'LeaseInFull' }),
-  async run({ store, ...parts }, { lease: id }, at) {
+  async run({ store }, { lease: id }, at) {
     const lease = await findLease(store, id);
-    const [grants, rights] = [await parts.grants(), (await store?.rights.read()) ?? null];
+    const { grants, rights } = await readReach(store!, lease);
     const isActive = leaseStanding(lease, at).state === 'active';
-    const reached = ownGrants(lease, grants, rights);
-    const warnings = isActive ? whatEndsBefore(lease.expiresAt, reached, rights?.policies ?? [], at) : [];
+    const warnings = isActive ? whatEndsBefore(lease.expiresAt, grants, rights.policies, at) : [];
     return { lease, grants, warnings };
   },
   answer: ({ lease, warnings }, at) => ({ ...leaseAnswer(lease, at), warnings }),
@@ -175,10 +175,11 @@ export const createLease = changing({
       maxUses: input.max_uses ?? null,
     };
     const made = await makeLease(parts, order, at);
-    const ending = whatEndsBefore(made.lease.expiresAt, made.grants, made.policies, at);
-    const warnings = [...ending, ...(await whatStaysAfter(parts, made.grants))];
+    const { grants: reached, rights } = made.reach;
+    const ending = whatEndsBefore(made.lease.expiresAt, reached, rights.policies, at);
+    const warnings = [...ending, ...(await whatStaysAfter(parts, reached))];
     const url = proxyUrl(parts.config.proxy.listen, `${made.lease.agent}:${made.secret}`);
-    return { ...made, url, warnings };
+    return { ...made, grants: reached, url, warnings };
   },
   answer: ({ lease, secret, url, ttl, warnings }, at) => ({
     ...leaseAnswer(lease, at),
@@ -211,7 +212,7 @@ export const renewLease = changing({
   output: z
     .strictObject({ ...members, capped_by: z.string().nullable(), warnings: texts })
     .meta({ id: 'RenewedLease' }),
-  async run({ store, audit, config, ...parts }, input, at) {
+  async run({ store, audit, config }, input, at) {
     const before = await findLease(store, input.lease);
     if (before.revokedAt !== null) throw leaseEnded(before, { state: 'revoked', at: before.revokedAt });
     if (input.uses !== undefined && before.maxUses === null) {
@@ -219,16 +220,14 @@ export const renewLease = changing({
         hint: remedy('lease.renew', { lease: input.lease }),
       });
     }
-    const rights = await store.rights.read();
-    const grants = ownGrants(before, await parts.grants.list(), rights);
+    const reach = await readReach(store, before);
+    const { grants } = reach;
     if (grants.length === 0 && before.grants !== null) {
       throw new SidekeyError('grant_missing', 'All grants of the lease were removed.', {
         hint: remedy('lease.create', { agent: before.agent, grants: null, purpose: null }),
       });
     }
-    const { policies } = rights;
-    const usual = usualGrants(before, grants, rights);
-    const ttl = ttlFor(input.ttl ?? null, grants, { config, policies }, usual);
+    const ttl = await leaseTtl({ store, config }, input.ttl ?? null, before, reach);
     const expiresAt = Math.max(before.expiresAt, at + ttl.ttlMs);
     const event = { event: 'lease.renewed', agent: before.agent, lease: before.id } as const;
     const lease = await recordChange(audit, event, async () => {
@@ -236,7 +235,7 @@ export const renewLease = changing({
       if (renewed === null) throw leaseEnded(before, { state: 'revoked', at });
       return renewed;
     });
-    return { lease, ttl, warnings: whatEndsBefore(lease.expiresAt, grants, policies, at) };
+    return { lease, ttl, warnings: whatEndsBefore(lease.expiresAt, grants, reach.rights.policies, at) };
   },
   answer: ({ lease, ttl, warnings }, at) => ({
     ...leaseAnswer(lease, at),

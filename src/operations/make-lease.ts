@@ -9,11 +9,13 @@ import { keepGrant } from '../grants/keep.ts';
 import { removeGrantsOfEndedLeases } from '../grants/lease-grants.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
-import type { AgentRecord, GrantPolicy, LeaseRecord } from '../store/store.ts';
+import type { AgentRecord, LeaseRecord, Store } from '../store/store.ts';
 import { alreadyThere, prepare, type Prepared } from './credential-entry.ts';
-import { ownGrants, ttlFor, usualGrants } from './lease-terms.ts';
+import { ownGrants } from './lease-terms.ts';
+import { findAgent, findNamedGrant } from './find.ts';
 import type { Opened } from './operation.ts';
-import { grantReference, namedGrant, pickAgent, unknownAgent } from './lookup.ts';
+import { grantReference, unknownAgent } from './lookup.ts';
+import { leaseTtl, type Reach, readReach, rightsOf } from './reach.ts';
 
 /** Checked request for a lease; spans in milliseconds. */
 export interface LeaseOrder {
@@ -37,11 +39,7 @@ export interface LeaseOrder {
 interface MadeLease {
   readonly lease: LeaseRecord;
   readonly secret: string;
-  /** Grants that it reaches now. */
-  readonly grants: readonly Grant[];
-  /** See `usualGrants`. */
-  readonly usual: readonly Grant[];
-  readonly policies: readonly GrantPolicy[];
+  readonly reach: Reach;
   readonly ttl: GrantedTtl;
 }
 
@@ -60,24 +58,20 @@ export async function makeLease(parts: Opened, order: LeaseOrder, at: number): P
   const id = randomUUID();
   const credentials = prepareCredentials(order.credentials ?? [], id, config.providers);
   const secret = order.secret ?? newSecret('lease');
-  const rights = await store.rights.read();
-  const agent = pickAgent(rights.agents, order.agent);
+  const agent = await findAgent(store, order.agent);
   if (agent.disabledAt !== null) {
     throw inputInvalid(
       `The agent ${agent.name} is disabled.`,
       remedy('agent.change', { agent: agent.name, disabled: false }),
     );
   }
-  const all = await parts.grants.list();
-  const reached = ownGrants({ agent: agent.name, grants: null }, all, rights);
-  const grants = order.grants === null ? reached : chosenOf(agent, order.grants, all, reached);
+  const reach =
+    order.grants === null
+      ? await readReach(store, { agent: agent.name, grants: null })
+      : await chosenOf(store, agent, order.grants);
   const owned = credentials.map((credential) => ({ ...credential.wanted, id: credential.id }));
-  const named = order.grants === null ? null : [...grants, ...owned].map((grant) => grant.id);
-  const usual = usualGrants({ id, agent: agent.name, grants: named }, grants, rights);
-  const ttl = ttlFor(order.ttlMs, [...grants, ...owned], { config, policies: rights.policies }, [
-    ...usual,
-    ...owned,
-  ]);
+  const named = order.grants === null ? null : [...reach.grants, ...owned].map((grant) => grant.id);
+  const ttl = await leaseTtl(parts, order.ttlMs, { id, agent: agent.name, grants: named }, reach, owned);
   const lease: LeaseRecord = {
     id,
     agent: agent.name,
@@ -95,31 +89,34 @@ export async function makeLease(parts: Opened, order: LeaseOrder, at: number): P
     revokedAt: null,
   };
   const only = lease.grants?.length === 1 ? lease.grants[0] : undefined;
-  const reach = lease.grants?.join(', ') ?? 'all that the agent reaches';
+  const reached = lease.grants?.join(', ') ?? 'all that the agent reaches';
   const event = {
     event: 'lease.created',
     agent: agent.name,
     lease: lease.id,
     grant: only,
-    reason: only === undefined ? `${order.purpose} (for ${reach})` : order.purpose,
+    reason: only === undefined ? `${order.purpose} (for ${reached})` : order.purpose,
   } as const;
   await recordChange(audit, event, async () => {
     if (!(await store.leases.insert(lease))) throw unknownAgent(agent.name, []);
   });
   await store.leases.removeEnded(at - forgetAfterMs);
   if (credentials.length > 0) await storeCredentials(parts, lease, credentials, at);
-  return { lease, secret, grants, usual, policies: rights.policies, ttl };
+  return { lease, secret, reach, ttl };
 }
 
-function chosenOf(
-  agent: AgentRecord,
-  named: readonly string[],
-  all: readonly Grant[],
-  reached: readonly Grant[],
-): readonly Grant[] {
-  const chosen = [...new Set(named.map((text) => namedGrant(all, text)))];
-  const beyond = chosen.find((grant) => !reached.includes(grant));
-  if (beyond === undefined) return chosen;
+/** @throws SidekeyError `grant_missing`, `grant_ambiguous` */
+async function chosenOf(store: Store, agent: AgentRecord, named: readonly string[]): Promise<Reach> {
+  const chosen = new Map<string, Grant>();
+  for (const text of named) {
+    const grant = await findNamedGrant(store, text);
+    chosen.set(grant.id, grant);
+  }
+  const grants = [...chosen.values()];
+  const rights = await rightsOf(store, agent.name, grants);
+  const reached = new Set(ownGrants({ agent: agent.name, grants: null }, grants, rights));
+  const beyond = grants.find((grant) => !reached.has(grant));
+  if (beyond === undefined) return { grants, isPart: false, rights };
   const name = grantReference(beyond);
   throw new SidekeyError('grant_missing', `The agent ${agent.name} does not reach the grant ${name}.`, {
     hint: remedy('agent.bind', { agent: agent.name, grants: [name] }),
@@ -177,6 +174,6 @@ async function storeCredentials(
     await parts.store.leases.revoke({ id: lease.id }, at);
     throw error;
   } finally {
-    await removeGrantsOfEndedLeases(parts, at);
+    await removeGrantsOfEndedLeases(parts, at, [lease.id]);
   }
 }

@@ -35,6 +35,7 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
       get: (grantId) => run(() => first(allPolicies(db).where('grantId', '=', grantId), fromPolicyRow)),
       some: (ids) => run(() => all(allPolicies(db).where('grantId', 'in', ids), fromPolicyRow)),
       list: () => run(() => all(allPolicies(db), fromPolicyRow)),
+      leaseMaxima: (...page) => run(() => all(leaseMaxima(db, ...page), fromPolicyRow)),
       set: (grantId, policy) =>
         change(async (inside) => {
           const grant = inside.selectFrom('grants').select('id').where('id', '=', grantId);
@@ -112,6 +113,19 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Righ
 }
 
 const useTables = { token: 'agentTokens', lease: 'leases', identity: 'agentUses' } as const;
+
+/** Returns rows of policies by an index of `0030-grants-of-leases`. */
+export function leaseMaxima(
+  db: Kysely<Schema>,
+  ...[below, after, limit]: Parameters<Store['grantPolicies']['leaseMaxima']>
+) {
+  let query = allPolicies(db).where('leaseMaxMs', '<', below);
+  if (after !== undefined)
+    query = query.where((row) =>
+      row(row.refTuple('leaseMaxMs', 'grantId'), '>', row.tuple(after.leaseMaxMs, after.grantId)),
+    );
+  return query.orderBy('leaseMaxMs').orderBy('grantId').limit(limit);
+}
 
 /** Queries for leases. */
 

@@ -4,7 +4,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { all, done, first, type Run, written } from './queries.ts';
 import { damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
-import type { DueQuery, GrantNames, GrantRecord, Store } from './store.ts';
+import type { DueQuery, GrantNames, GrantRecord, Store, UnleasedChoice } from './store.ts';
 
 export interface GrantWrites {
   /** Called after a write of a grant; null: it was removed. */
@@ -60,6 +60,9 @@ export function sqlGrants(
         return all(limit === undefined ? query : query.limit(limit), fromGrantRow);
       }),
     list: () => run(() => all(inOrder(grants()), fromGrantRow)),
+    unleased: (choice, limit) =>
+      run(() => all(unleasedGrants(db, choice).limit(limit).selectAll(), fromGrantRow)),
+    ofLeases: (page) => run(() => all(grantsOfLeases(db, page), fromGrantRow)),
     replace: (record, expectedRevision) =>
       run(
         async () => {
@@ -118,6 +121,30 @@ export function sqlGrants(
         return done(update.where('refreshable', '=', 1).where('state', 'in', ['active', 'expired']));
       }),
   };
+}
+
+/** Chooses grants without a lease. Each choice has an index; the condition of the lease needs none. */
+export function unleasedGrants(db: Kysely<Schema>, { provider, user, label }: UnleasedChoice) {
+  let query = db.selectFrom('grants').where(sql<boolean>`coalesce(lease, '') = ''`);
+  if (provider !== undefined) query = query.where('provider', '=', provider);
+  if (user !== undefined) query = query.where('user', '=', user);
+  if (label === undefined) return query;
+  // The text of a label has no character that JSON escapes.
+  const labelled = sql`select grant_id from grant_policies
+    where labels <> '[]' and replace(labels, ${JSON.stringify(label)}, '') <> labels`;
+  return query.where(sql<boolean>`id in (${labelled})`);
+}
+
+/** Returns rows of grants by an index of `0030-grants-of-leases`. */
+export function grantsOfLeases(
+  db: Kysely<Schema>,
+  { lease, after, limit }: Parameters<Store['grants']['ofLeases']>[0],
+) {
+  let query = db.selectFrom('grants').selectAll().where('lease', 'is not', null);
+  if (lease !== undefined) query = query.where('lease', '=', lease);
+  if (after !== undefined)
+    query = query.where((row) => row(row.refTuple('lease', 'id'), '>', row.tuple(after.lease, after.id)));
+  return query.orderBy('lease').orderBy('id').limit(limit);
 }
 
 /** Returns rows of grants by an index of `0027-refresh-times`. */

@@ -1,5 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import type { ColumnDataType, ColumnDefinitionBuilder, CreateTableBuilder, Kysely } from 'kysely';
+import {
+  type ColumnDataType,
+  type ColumnDefinitionBuilder,
+  type CreateTableBuilder,
+  type Kysely,
+  sql,
+} from 'kysely';
 import { DEFAULT_MIGRATION_TABLE, type Migration, Migrator } from 'kysely/migration';
 import type { Schema } from './schema.ts';
 
@@ -129,6 +135,17 @@ export function migrations(types: ColumnTypes): Migrations {
       addColumn('grants', 'obtained_at bigint?'),
       createIndex('grants', 'due_at', 'id'),
       createIndex('grants', 'provider', 'obtained_at', 'id'),
+    ),
+    // What belongs to a lease, and what limits leases of an agent with many grants.
+    '0030-grants-of-leases': migration(
+      createIndex('grants', 'lease', 'id'),
+      createIndex('token_uses', 'lease', 'grant_id', 'token'),
+      createIndex('token_uses', 'token'),
+      createIndex('grant_policies', 'lease_max_ms', 'grant_id'),
+      (db) =>
+        sql`create index grant_policies_labels on grant_policies (labels, grant_id) where labels <> '[]'`.execute(
+          db,
+        ),
     ),
   };
 }
