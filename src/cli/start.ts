@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { StandardOutput } from '../app/audit-upkeep.ts';
 import { acceptingRedirected } from '../app/adapted-config.ts';
 import type { ProxyParts } from '../app/core.ts';
@@ -20,7 +21,11 @@ import { createLog } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { proxyUrl, unlistedHosts } from '../operations/format.ts';
 import { auditEndNeeds, keptText } from '../operations/look-at-audit.ts';
-import { offeredBy } from '../operations/lookup.ts';
+import { offeredBy, referencesOf } from '../operations/lookup.ts';
+import type { Domain } from '../proxy/policy/domain-map.ts';
+import { grantOf } from '../store/grants.ts';
+import { compare } from '../store/schema.ts';
+import type { Store } from '../store/store.ts';
 import { atCommandLine, type Context } from './context.ts';
 import { columns, type Display } from './display.ts';
 import { probeProgramsOf } from './doctor/probe.ts';
@@ -148,7 +153,8 @@ async function welcome(display: Display, proxy: Proxy, workers: number, now: num
   const url = proxyUrl(proxy.address);
   const tokenless = tokenlessCallers(config.proxy);
   const required = tokenless === null;
-  const { lines, missing } = describeMap(display, config, await proxy.state.grants.list(), now);
+  const grants = await offeredGrants(proxy.state.store, config.domains.slice(0, mostDomains));
+  const { lines, missing } = describeMap(display, config, grants, now);
   const agents = required && (await proxy.state.store.agentTokens.list()).length === 0;
   const commands = [...(agents ? ['sidekey agent create NAME --grant GRANT'] : []), ...missing];
   return [
@@ -178,6 +184,23 @@ async function welcome(display: Display, proxy: Proxy, workers: number, now: num
   ].join('\n');
 }
 
+/** Domains of the text at start, and grants of each. */
+const mostDomains = 200;
+const mostGrants = 20;
+
+/** Returns the first grant, and the grants that domains offer: for each reference some more than are shown. */
+async function offeredGrants(
+  { grants, grantChecks }: Pick<Store, 'grants' | 'grantChecks'>,
+  domains: readonly Domain[],
+): Promise<readonly Grant[]> {
+  const all = new Map((await grants.find({ limit: 1 })).map((record) => [record.id, grantOf(record)]));
+  for (const reference of new Set(domains.flatMap(referencesOf))) {
+    for (const grant of await grantChecks.offered(reference, mostGrants + 1)) all.set(grant.id, grant);
+    await nextTurn();
+  }
+  return [...all.values()].toSorted((a, b) => compare(a.name, b.name) || compare(a.user, b.user));
+}
+
 /**
  * Describes the allowed-domains map as it works with these grants. Returns its lines, and the commands for
  * missing grants.
@@ -203,7 +226,7 @@ export function describeMap(
   }
   const missing = new Set<string>();
   const index = indexGrants(grants);
-  const rows = domains.map((domain) => {
+  const rows = domains.slice(0, mostDomains).map((domain) => {
     const row = [`  ${domain.pattern.text}`, describeAction(domain)];
     if (domain.action.kind !== 'grant') return [...row, ''];
     const offered = offeredBy(domain, index);
@@ -212,9 +235,14 @@ export function describeMap(
       missing.add(hintText(replaceRemedy(grant, [], providers?.get(grant.provider))));
     return [
       ...row,
-      offered.map((each) => `${titleOf(each)}, ${stateNow(each, now)}`).join('; ') || 'MISSING',
+      offered
+        .map((each) => `${titleOf(each)}, ${stateNow(each, now)}`)
+        .toSpliced(mostGrants, Infinity, ...(offered.length > mostGrants ? ['…'] : []))
+        .join('; ') || 'MISSING',
     ];
   });
+  if (domains.length > mostDomains)
+    rows.push([`  … and ${domains.length - mostDomains} more`, '', '']);
   return {
     lines: ['Domains:', ...columns(display, rows), '', unlistedHosts({ proxy })],
     missing: [...missing],

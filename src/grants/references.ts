@@ -66,24 +66,36 @@ export async function unreadableReferences(
 
 /** Returns the unreadable references of all grants. */
 export async function allUnreadable(
-  parts: ReferenceParts & { readonly registry: Pick<Registry, 'list'> },
+  parts: ReferenceParts & { readonly registry: Pick<Registry, 'pages' | 'read'> },
 ): Promise<readonly UnreadableReference[]> {
-  const grants = await parts.registry.list();
-  // Grants that cannot be opened are reported elsewhere, as a fault of the store or the key.
-  const opened = await Promise.all(grants.map(({ id }) => parts.registry.read(id).catch(() => null)));
-  const there = opened.filter((each) => each !== null);
-  return (await Promise.all(there.map((each) => unreadableReferences(each, parts)))).flat();
+  const unreadable: UnreadableReference[] = [];
+  for await (const opened of grantsWithReferences(parts.registry))
+    unreadable.push(...(await unreadableReferences(opened, parts)));
+  return unreadable;
+}
+
+/** Opens the grants that can have references, one after another. */
+async function* grantsWithReferences(
+  registry: Pick<Registry, 'pages' | 'read'>,
+): AsyncGenerator<OpenedGrant> {
+  for await (const page of registry.pages()) {
+    for (const { id, type } of page) {
+      if (type !== 'source' && type !== 'oauth2') continue;
+      // Grants that cannot be opened are reported elsewhere, as a fault of the store or the key.
+      const opened = await registry.read(id).catch(() => null);
+      if (opened !== null) yield opened;
+    }
+  }
 }
 
 /** Returns the files that grants name: sources, tokens of a token exchange, and tokens that name an agent. */
 export async function grantFiles(
-  grants: Pick<Registry, 'list' | 'read'>,
+  grants: Pick<Registry, 'pages' | 'read'>,
   { file }: Pick<Config, 'file'>,
 ): Promise<readonly string[]> {
-  const listed = (await grants.list()).filter(({ type }) => type === 'source' || type === 'oauth2');
-  // A grant that cannot be opened cannot be used either.
-  const opened = await Promise.all(listed.map(({ id }) => grants.read(id).catch(() => null)));
-  const references = opened.flatMap((each) => (each === null ? [] : referencesOf(each.sealed.credential)));
+  const references: string[] = [];
+  for await (const { sealed } of grantsWithReferences(grants))
+    references.push(...referencesOf(sealed.credential));
   return references.map(parseSecretReference).flatMap((reference) => {
     const isFile = isReference(reference) && reference.kind === 'file';
     return isFile ? [resolve(dirname(file), reference.path)] : [];

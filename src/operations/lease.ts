@@ -17,9 +17,9 @@ import { whatEndsBefore } from './lease-terms.ts';
 import { finishEndedLeases } from './lease-end.ts';
 import { makeLease } from './make-lease.ts';
 import { changing, type Changing, type Opened, reading } from './operation.ts';
-import { grantReference, namedGrant } from './lookup.ts';
+import { grantReference } from './lookup.ts';
 import { whyTokenStays } from './provider-revocation.ts';
-import { leaseTtl, readReach } from './reach.ts';
+import { grantsById, leaseTtl, readReach } from './reach.ts';
 
 /** Leases: temporary permissions of agents. */
 
@@ -76,9 +76,9 @@ export const listLeases = reading({
     all: z.boolean().optional(),
   }),
   output: z.array(z.strictObject(members).meta({ id: 'Lease' })),
-  async run({ store, ...parts }, { agent, grant, all = false }, at) {
-    const [stored, grants] = [(await store?.leases.list()) ?? [], await parts.grants()];
-    const grantId = grant === undefined ? null : namedGrant(grants, grant).id;
+  async run({ store }, { agent, grant, all = false }, at) {
+    const stored = (await store?.leases.list()) ?? [];
+    const grantId = grant === undefined ? null : (await findNamedGrant(store, grant)).id;
     const chosen = stored.filter(
       (lease) =>
         (agent === undefined || lease.agent === agent) && (grantId === null || isLeaseFor(lease, grantId)),
@@ -86,6 +86,8 @@ export const listLeases = reading({
     const leases = all ? chosen : chosen.filter((lease) => leaseStanding(lease, at).state === 'active');
     // Counted for the next step of a person without leases.
     const agents = stored.length > 0 ? null : ((await store?.agents.list())?.length ?? 0);
+    const ids = leases.flatMap((lease) => lease.grants ?? []);
+    const grants = store === null ? [] : await grantsById(store, ids);
     return { leases, grants, hidden: chosen.length - leases.length, agents };
   },
   answer: ({ leases }, at) => leases.map((lease) => leaseAnswer(lease, at)),

@@ -1,11 +1,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Config } from '../config/config.ts';
 import { type Grant, isId, defaultUser } from '../domain/grant.ts';
-import { type GrantedTtl, type Lease, reachesGrant } from '../domain/lease.ts';
+import { type Binding, type GrantedTtl, type Lease, reachesGrant } from '../domain/lease.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import { grantOf } from '../store/grants.ts';
 import { compare } from '../store/schema.ts';
-import type { GrantPolicy, GrantRecord, Store, UnleasedChoice } from '../store/store.ts';
+import type { GrantChoice, GrantPolicy, GrantRecord, Store } from '../store/store.ts';
 import { type AgentRights, agentRights, ownGrants, ttlFor, usualGrants } from './lease-terms.ts';
 import { referencesOf } from './lookup.ts';
 
@@ -40,6 +40,24 @@ export async function rightsOf(
   };
 }
 
+/** Returns the first grant, as an example for people, and those that bindings name by ID. */
+export async function boundGrants(
+  store: Pick<Store, 'grants'>,
+  bindings: readonly Binding[],
+): Promise<readonly Grant[]> {
+  const ids = bindings.flatMap(({ kind, value }) => (kind === 'grant' ? [value] : []));
+  const first = await store.grants.find({ limit: 1 });
+  return [...first.map(grantOf), ...(await grantsById(store, ids))];
+}
+
+/** Returns the grants with these IDs that exist. */
+export async function grantsById(
+  store: Pick<Store, 'grants'>,
+  ids: readonly string[],
+): Promise<readonly Grant[]> {
+  return inOrder(await inBatches([...new Set(ids)], store.grants.some));
+}
+
 function policiesOf(store: Store, grants: readonly Pick<Grant, 'id'>[]): Promise<GrantPolicy[]> {
   return inBatches(
     grants.map(({ id }) => id),
@@ -49,7 +67,7 @@ function policiesOf(store: Store, grants: readonly Pick<Grant, 'id'>[]): Promise
 
 /** Returns what a caller without a token reaches: the grants without an owner. */
 export async function anonymousReach(store: Store): Promise<Reach> {
-  const records = await store.grants.unleased({ user: defaultUser }, maxGrants + 1);
+  const records = await store.grants.matching({ user: defaultUser, unleased: true }, maxGrants + 1);
   const binding = { ...noLease, kind: 'user', value: defaultUser, createdAt: 0 } as const;
   return {
     grants: inOrder(records),
@@ -79,7 +97,7 @@ export async function readReach(store: Store, lease: Pick<Lease, 'agent' | 'gran
   // Those that requests use without a choice.
   if (isPart)
     for (const user of new Set([agent.user ?? defaultUser, defaultUser]))
-      add(await store.grants.unleased({ user }, maxGrants));
+      add(await store.grants.matching({ user, unleased: true }, maxGrants));
   const read = inOrder([...found.values()]);
   const rights = await rightsOf(store, lease.agent, read);
   return { grants: ownGrants(lease, read, rights), isPart, rights };
@@ -90,7 +108,7 @@ type Agent = ReturnType<typeof agentRights>;
 /** Returns functions that read grants of each binding of an agent, restricted by a further choice. */
 function readersOf(store: Store, { user, bindings }: Pick<Agent, 'user' | 'bindings'>) {
   const own = user === null ? {} : { user };
-  const choices = bindings.flatMap(({ kind, value }): UnleasedChoice[] => {
+  const choices = bindings.flatMap(({ kind, value }): GrantChoice[] => {
     if (kind === 'grant' || kind === 'egress') return [];
     if (kind === 'everything') return [{}];
     return [kind === 'user' ? { user: value } : { ...own, [kind]: value }];
@@ -100,15 +118,15 @@ function readersOf(store: Store, { user, bindings }: Pick<Agent, 'user' | 'bindi
     ...Array.from(
       { length: Math.ceil(ids.length / batch) },
       (_, index) =>
-        async ({ provider }: UnleasedChoice) => {
+        async ({ provider }: GrantChoice) => {
           const some = await store.grants.some(ids.slice(index * batch, (index + 1) * batch));
           return some.filter((each) => each.lease === null && (provider ?? each.provider) === each.provider);
         },
     ),
-    ...choices.map((choice) => async (more: UnleasedChoice, limit: number) => {
+    ...choices.map((choice) => async (more: GrantChoice, limit: number) => {
       const { provider } = more;
       if (provider !== undefined && (choice.provider ?? provider) !== provider) return [];
-      return store.grants.unleased({ ...choice, ...more }, limit);
+      return store.grants.matching({ ...choice, ...more, unleased: true }, limit);
     }),
   ];
 }
@@ -185,7 +203,7 @@ export async function usualOf(
       const some = [
         ...(isId(reference) ? await store.grants.some([reference]) : []),
         ...(await store.grants.find({ named: [{ name: reference, user }] })),
-        ...(await store.grants.unleased({ provider: reference, user }, 20)),
+        ...(await store.grants.matching({ provider: reference, user, unleased: true }, 20)),
       ];
       for (const record of some) found.set(record.id, grantOf(record));
     }

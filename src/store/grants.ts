@@ -4,7 +4,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { all, done, first, type Run, written } from './queries.ts';
 import { damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
-import type { DueQuery, GrantNames, GrantRecord, Store, UnleasedChoice } from './store.ts';
+import type { DueQuery, GrantChoice, GrantNames, GrantRecord, Store } from './store.ts';
 
 export interface GrantWrites {
   /** Called after a write of a grant; null: it was removed. */
@@ -60,8 +60,12 @@ export function sqlGrants(
         return all(limit === undefined ? query : query.limit(limit), fromGrantRow);
       }),
     list: () => run(() => all(inOrder(grants()), fromGrantRow)),
-    unleased: (choice, limit) =>
-      run(() => all(unleasedGrants(db, choice).limit(limit).selectAll(), fromGrantRow)),
+    matching: (choice, limit) => run(() => all(matchingGrants(db, choice).limit(limit), fromGrantRow)),
+    newest: (provider, limit) =>
+      run(() => {
+        const query = grants().where('provider', '=', provider).orderBy('updatedAt', 'desc');
+        return all(query.limit(limit), fromGrantRow);
+      }),
     ofLeases: (page) => run(() => all(grantsOfLeases(db, page), fromGrantRow)),
     replace: (record, expectedRevision) =>
       run(
@@ -123,11 +127,18 @@ export function sqlGrants(
   };
 }
 
-/** Chooses grants without a lease. Each choice has an index; the condition of the lease needs none. */
-export function unleasedGrants(db: Kysely<Schema>, { provider, user, label }: UnleasedChoice) {
-  let query = db.selectFrom('grants').where(sql<boolean>`coalesce(lease, '') = ''`);
+/** Returns rows of grants by an index of the choice. */
+export function matchingGrants(
+  db: Kysely<Schema>,
+  { provider, user, label, state, unleased = false }: GrantChoice,
+) {
+  let query = db.selectFrom('grants').selectAll();
+  // Not by the index of leases, because most grants have none.
+  if (unleased) query = query.where(sql<boolean>`coalesce(lease, '') = ''`);
   if (provider !== undefined) query = query.where('provider', '=', provider);
   if (user !== undefined) query = query.where('user', '=', user);
+  // Not by the index of states, because most grants are active.
+  if (state !== undefined) query = query.where(sql<string>`coalesce(state, '')`, '=', state);
   if (label === undefined) return query;
   // The text of a label has no character that JSON escapes.
   const labelled = sql`select grant_id from grant_policies

@@ -55,8 +55,10 @@ export interface Store {
     find(query: GrantQuery): Promise<GrantRecord[]>;
     /** Returns all grants, ordered by name, then user. Only for work on each of them. */
     list(): Promise<GrantRecord[]>;
-    /** Returns up to `limit` grants that belong to no lease, by index, in any order. */
-    unleased(choice: UnleasedChoice, limit: number): Promise<GrantRecord[]>;
+    /** Returns up to `limit` grants by index, in any order. */
+    matching(choice: GrantChoice, limit: number): Promise<GrantRecord[]>;
+    /** Returns up to `limit` grants of a provider, the last changed first. */
+    newest(provider: string, limit: number): Promise<GrantRecord[]>;
     /** Returns a page of the grants that belong to leases, or to one lease, ordered by lease, then id. */
     ofLeases(page: LeasePage<GrantRecord>): Promise<GrantRecord[]>;
     /**
@@ -241,7 +243,10 @@ export interface GrantQuery {
 }
 
 /** A choice of grants. All conditions must apply. */
-export interface UnleasedChoice {
+export interface GrantChoice {
+  /** True: only grants that belong to no lease. */
+  readonly unleased?: boolean;
+  readonly state?: GrantState;
   readonly provider?: string;
   readonly user?: string;
   readonly label?: string;

@@ -60,7 +60,7 @@ test('a grant that cannot be opened does not hide other grants', async () => {
   await at.add(registry, oauth2());
   const read = (id: string) =>
     id === broken.id ? Promise.reject(new SidekeyError('key_mismatch', 'Not this key.')) : registry.read(id);
-  const found = await allUnreadable({ ...parts, registry: { list: () => registry.list(), read } });
+  const found = await allUnreadable({ ...parts, registry: { ...registry, read } });
   expect(found.map(({ sentence }) => sentence)).toEqual([
     'The running proxy cannot renew the grant "acme": env:ACME_SECRET is not set.',
   ]);
