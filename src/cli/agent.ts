@@ -94,7 +94,8 @@ async function list(context: Context, name: string | undefined): Promise<void> {
 
 async function show(context: Context, name: string): Promise<void> {
   const { result, answer, at } = await perform(context, getAgent, { fixed: { agent: name } });
-  const { agent, bindings, grants, reached, isPart, identities, tokens, leases, activeLeases, usedAt } = result;
+  const { agent, bindings, grants, reached, isPart, identities, tokens, leases, activeLeases, usedAt } =
+    result;
   const { output } = context;
   output.result(
     answer,

@@ -241,8 +241,7 @@ export function describeMap(
         .join('; ') || 'MISSING',
     ];
   });
-  if (domains.length > mostDomains)
-    rows.push([`  … and ${domains.length - mostDomains} more`, '', '']);
+  if (domains.length > mostDomains) rows.push([`  … and ${domains.length - mostDomains} more`, '', '']);
   return {
     lines: ['Domains:', ...columns(display, rows), '', unlistedHosts({ proxy })],
     missing: [...missing],

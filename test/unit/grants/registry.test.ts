@@ -322,7 +322,9 @@ describe('writes', () => {
     await there!.registry.setState(grant, 'revoked', null);
     expect(await here.registry.replaceCredential(grant, sealed(oauth2()))).toBeNull();
     expect(await here.registry.setState(grant, 'expired', null)).toBeNull();
-    expect(await allGrants(here.registry)).toMatchObject([{ state: 'revoked', type: 'api_key', revision: 2 }]);
+    expect(await allGrants(here.registry)).toMatchObject([
+      { state: 'revoked', type: 'api_key', revision: 2 },
+    ]);
   });
 
   test('remove a grant', async () => {
