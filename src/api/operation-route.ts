@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { withOrigin } from '../audit/log.ts';
 import type { Operation } from '../operations/operation.ts';
+import { grantOf } from '../store/grants.ts';
 import { withRightsInMemory } from '../store/rights-in-memory.ts';
 import type { Caller } from '../operations/caller.ts';
 import type { Caller as ApiCaller } from './caller.ts';
@@ -127,7 +128,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
       ? await operation.run(
           {
             ...common,
-            grants: () => grants.list(),
+            grants: async () => (await common.store.grants.find({})).map(grantOf),
             vault: async () => vault,
             registry: async () => grants,
             withState: (use) => use(opened),

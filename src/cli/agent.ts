@@ -94,7 +94,8 @@ async function list(context: Context, name: string | undefined): Promise<void> {
 
 async function show(context: Context, name: string): Promise<void> {
   const { result, answer, at } = await perform(context, getAgent, { fixed: { agent: name } });
-  const { agent, bindings, grants, reached, identities, tokens, leases, activeLeases, usedAt } = result;
+  const { agent, bindings, grants, reached, isPart, identities, tokens, leases, activeLeases, usedAt } =
+    result;
   const { output } = context;
   output.result(
     answer,
@@ -104,7 +105,7 @@ async function show(context: Context, name: string): Promise<void> {
         'acts for': agent.user ?? 'no user',
         labels: agent.labels.length === 0 ? null : agent.labels.join(', '),
         'bound to': reachText(bindings, grants),
-        'reaches now': reached.map(titleOf).join(', ') || 'no grant',
+        'reaches now': `${reached.map(titleOf).join(', ') || 'no grant'}${isPart ? ', and more' : ''}`,
         'identified by': identities.map(ruleText).join('; ') || null,
         leases: `${activeLeases.length} active of ${leases.length}`,
         'last use': lastUse(usedAt, at),

@@ -217,7 +217,7 @@ export type OwnClient = z.infer<typeof ownClientShape>;
  * provider; null: the definition has the whole client.
  */
 export async function ownClient(
-  grants: Registry,
+  { store, grants }: Pick<KeepState, 'store' | 'grants'>,
   provider: Pick<Provider, 'name' | 'clientId' | 'clientSecret'>,
   existing: OpenedGrant | null,
 ): Promise<OwnClient | null> {
@@ -230,10 +230,9 @@ export async function ownClient(
   };
   const own = clientIn(existing);
   if (own !== null) return own;
-  const others = (await grants.list()).filter((grant) => grant.provider === provider.name);
   // A few suffice, because every grant of a registered client has its mark.
-  for (const { id } of others.toSorted((a, b) => b.updatedAt - a.updatedAt).slice(0, mostRead)) {
-    const other = clientIn(await grants.read(id));
+  for (const record of await store.grants.newest(provider.name, mostRead)) {
+    const other = clientIn(await grants.openRecord(record));
     if (other?.registered !== undefined) return other;
   }
   return null;

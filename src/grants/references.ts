@@ -87,15 +87,28 @@ export async function someUnreadable(
   return unreadable;
 }
 
+/** Opens the grants that can have references, one after another. */
+async function* grantsWithReferences(
+  registry: Pick<Registry, 'pages' | 'read'>,
+): AsyncGenerator<OpenedGrant> {
+  for await (const page of registry.pages()) {
+    for (const { id, type } of page) {
+      if (type !== 'source' && type !== 'oauth2') continue;
+      // Grants that cannot be opened are reported elsewhere, as a fault of the store or the key.
+      const opened = await registry.read(id).catch(() => null);
+      if (opened !== null) yield opened;
+    }
+  }
+}
+
 /** Returns the files that grants name: sources, tokens of a token exchange, and tokens that name an agent. */
 export async function grantFiles(
-  grants: Pick<Registry, 'list' | 'read'>,
+  grants: Pick<Registry, 'pages' | 'read'>,
   { file }: Pick<Config, 'file'>,
 ): Promise<readonly string[]> {
-  const listed = (await grants.list()).filter(({ type }) => type === 'source' || type === 'oauth2');
-  // A grant that cannot be opened cannot be used either.
-  const opened = await Promise.all(listed.map(({ id }) => grants.read(id).catch(() => null)));
-  const references = opened.flatMap((each) => (each === null ? [] : referencesOf(each.sealed.credential)));
+  const references: string[] = [];
+  for await (const { sealed } of grantsWithReferences(grants))
+    references.push(...referencesOf(sealed.credential));
   return references.map(parseSecretReference).flatMap((reference) => {
     const isFile = isReference(reference) && reference.kind === 'file';
     return isFile ? [resolve(dirname(file), reference.path)] : [];

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { SidekeyError } from '../lib/errors.ts';
 import { isPattern, parsePattern } from '../proxy/policy/domain-map.ts';
 import { grantOf } from '../store/grants.ts';
-import type { GrantRecord, Store, StoredRefresh } from '../store/store.ts';
+import type { GrantQuery, GrantRecord, Store, StoredRefresh } from '../store/store.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import { erased } from './credential-shape.ts';
 import {
@@ -40,10 +41,8 @@ export interface Registry extends Pick<GrantCache, 'current' | 'first' | 'peek'>
   add(grant: NewGrant, sealed: SealedCredential, id?: string): Promise<Grant>;
   /** Adds up to 1,000 grants as `add` does, all or none. */
   addAll(additions: readonly Addition[]): Promise<readonly Grant[]>;
-  /** Lists all grants, sorted by name, then user. Reads the whole store: only for work on each grant. */
-  list(): Promise<readonly Grant[]>;
-  /** Lists grants as `list`, in pages of at most 1,000; of all, or of those that `find` would return. */
-  pages(reference?: string): AsyncIterable<readonly Grant[]>;
+  /** Lists all grants, ordered by name, then user, in pages. Only for work on each grant. */
+  pages(): AsyncIterable<readonly Grant[]>;
   /** Finds grants by ID, name or provider; `scope`: only some. See `GrantCache.find`. */
   find: (reference: string, scope?: GrantScope | null) => readonly Grant[] | Promise<readonly Grant[]>;
   /** Returns the grant of a user with this exact name; null: none. */
@@ -94,7 +93,21 @@ interface RegistryParts {
   readonly cacheBytes?: number | undefined;
 }
 
-const pageSize = 1_000;
+const pageSize = 250;
+
+/** Lists grants in pages of at most 250: some milliseconds on the thread of the proxy. */
+export async function* pagesOf(
+  { grants }: Pick<Store, 'grants'>,
+  choice: Pick<GrantQuery, 'users'>,
+): AsyncGenerator<readonly Grant[]> {
+  for (let after: GrantRecord | undefined; ;) {
+    const records = await grants.find({ ...choice, after, limit: pageSize });
+    if (records.length > 0) yield records.map(grantOf);
+    if (records.length < pageSize) return;
+    after = records.at(-1);
+    await nextTurn();
+  }
+}
 
 /** Constructing it has no side effects, and nothing has to be closed. */
 export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }: RegistryParts): Registry {
@@ -167,17 +180,7 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
       return records.map(grantOf);
     },
 
-    list: async () => (await store.grants.list()).map(grantOf),
-
-    async *pages(reference) {
-      const choice = reference === undefined ? {} : { reference };
-      for (let after: GrantRecord | undefined; ;) {
-        const records = await store.grants.find({ ...choice, after, limit: pageSize });
-        if (records.length > 0) yield records.map(grantOf);
-        if (records.length < pageSize) return;
-        after = records.at(-1);
-      }
-    },
+    pages: () => pagesOf(store, {}),
 
     find: cache.find,
 

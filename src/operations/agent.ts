@@ -2,19 +2,18 @@ import { z } from 'zod';
 import { identityRules } from '../agents/identity-rules.ts';
 import { recordChange } from '../audit/log.ts';
 import type { AuditEvent } from '../domain/event.ts';
-import type { Grant } from '../domain/grant.ts';
 import { type Binding, leaseStanding } from '../domain/lease.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import type { AgentRecord, AgentTokenRecord, Rights } from '../store/store.ts';
+import type { AgentRecord, AgentTokenRecord, Rights, Store } from '../store/store.ts';
 import { isLive, newToken } from './agent-token.ts';
-import { bindingReason, bindingsOf, isHost, namedBindings, nowhere } from './bindings.ts';
-import { findAgent } from './find.ts';
+import { bindingReason, bindingsOf, isHost, namedBindings, nowhere, otherBindings } from './bindings.ts';
+import { findAgent, findNamedGrant } from './find.ts';
 import { duration, egress, enabledState, grants, name, text, time, timeOrNull } from './members.ts';
 import { isoOrNull, isoTime, proxyUrl, readEnd, spanText } from './format.ts';
-import { agentIn, ownGrants } from './lease-terms.ts';
 import { changing, type Changing, reading } from './operation.ts';
-import { namedGrant, pickAgent, unknownAgent } from './lookup.ts';
+import { pickAgent, unknownAgent } from './lookup.ts';
+import { boundGrants, maxGrants, readReach } from './reach.ts';
 
 /** Agents: callers of the proxy, their tokens, and the grants that each may use. */
 
@@ -91,7 +90,7 @@ export const listAgents = reading({
       })
       .meta({ id: 'AgentInList' }),
   ),
-  async run({ store, config, ...parts }, _input, at) {
+  async run({ store, config }, _input, at) {
     const [rights, uses] = [(await store?.rights.read()) ?? null, await store?.agents.identityUses()];
     const agents = (rights?.agents ?? [])
       .toSorted((a, b) => (a.name < b.name ? -1 : 1))
@@ -100,7 +99,8 @@ export const listAgents = reading({
         const issuers = [...new Set(identityRules(config, agent.name).map(({ issuer }) => issuer))];
         return { agent, ...owned, issuers, liveTokens: tokens.filter((token) => isLive(token, at)).length };
       });
-    return { agents, grants: await parts.grants() };
+    const bound = agents.flatMap(({ bindings }) => bindings);
+    return { agents, grants: store === null ? [] : await boundGrants(store, bound) };
   },
   answer: ({ agents }) =>
     agents.map(({ agent, bindings, liveTokens, issuers, activeLeases, usedAt }) => ({
@@ -121,9 +121,9 @@ export const getAgent = reading({
   output: z
     .strictObject({
       ...members,
-      reaches: z.array(
-        z.strictObject({ id: z.uuid(), name: z.string(), user: z.string(), provider: z.string() }),
-      ),
+      reaches: z
+        .array(z.strictObject({ id: z.uuid(), name: z.string(), user: z.string(), provider: z.string() }))
+        .describe(`At most ${maxGrants}.`),
       tokens: z.array(
         z.strictObject({
           id: z.uuid(),
@@ -141,17 +141,19 @@ export const getAgent = reading({
       created_at: time,
     })
     .meta({ id: 'Agent' }),
-  async run({ store, config, ...parts }, { agent: of }, at) {
+  async run({ store, config }, { agent: of }, at) {
     const rights = (await store?.rights.read()) ?? null;
     const agent = pickAgent(rights?.agents ?? [], of);
-    const all = await parts.grants();
     const uses = await store?.agents.identityUses();
+    const owned = partsOf(agent.name, rights, uses?.get(agent.name), at);
+    const reach = await readReach(store!, { agent: agent.name, grants: null });
     return {
       agent,
-      ...partsOf(agent.name, rights, uses?.get(agent.name), at),
-      grants: all,
+      ...owned,
+      grants: await boundGrants(store!, owned.bindings),
       identities: identityRules(config, agent.name),
-      reached: ownGrants({ grants: null }, all, agentIn(rights, agent.name)),
+      reached: reach.grants.slice(0, maxGrants),
+      isPart: reach.isPart,
     };
   },
   answer: ({ agent, bindings, reached, tokens, identities, activeLeases, usedAt }, at) => ({
@@ -204,7 +206,7 @@ export const createAgent = changing({
   check(input, at) {
     if (input.token !== false) tokenOf(input.name, input, at);
   },
-  async run({ store, audit, config, ...parts }, input, at) {
+  async run({ store, audit, config }, input, at) {
     const agent: AgentRecord = {
       name: input.name,
       user: input.acts_for ?? null,
@@ -218,14 +220,14 @@ export const createAgent = changing({
         hint: hintOf`its token cannot be shown again; for a new one: ${remedy('agent.rotate', { agent: agent.name })}`,
       });
     }
-    const all = await parts.grants.list();
-    const bindings = bindingsOf(input, { grants: all, providers: config.providers.names });
+    const bindings = await bindingsOf(input, store, config.providers.names);
     const event = { event: 'agent.added', agent: agent.name, reason: bindingReason(bindings) } as const;
     await recordChange(audit, event, () =>
       store.agents.insert(agent, { tokens: token === null ? [] : [token.record], bindings }),
     );
     const url = proxyUrl(config.proxy.listen, `${agent.name}:${token?.secret ?? 'TOKEN'}`);
-    return { agent, token, bindings, grants: all, url, proxy: config.proxy };
+    const grants = await boundGrants(store, bindings);
+    return { agent, token, bindings, grants, url, proxy: config.proxy };
   },
   answer: ({ agent, token, bindings, url }) => ({
     name: agent.name,
@@ -320,20 +322,19 @@ export const bindAgent = changing({
     if (all && !remove) {
       throw inputInvalid('--all needs --remove.', remedy('agent.bind', { agent: null, everything: true }));
     }
-    if (all || namedBindings(wanted, (grant) => grant).length > 0) return;
+    if (all || (wanted.grants?.length ?? 0) + otherBindings(wanted).length > 0) return;
     throw new SidekeyError('input_invalid', 'The command names no grants.', {
       hint: hintOf`${remedy('agent.bind', { agent: null, remove: remove || undefined, grants: null })}; in place of grants: providers, users, labels, everything, or hosts of egress`,
     });
   },
   async run(parts, { agent: of, remove = false, all = false, ...wanted }, at) {
     const { name: agent } = await findAgent(parts.store, of);
-    const stored = await parts.grants.list();
-    const { names: providers } = parts.config.providers;
+    const { store, config } = parts;
     const count = remove
-      ? await unbind(parts, agent, unwantedOf(wanted, all, stored), at)
-      : await bind(parts, agent, bindingsOf(wanted, { grants: stored, providers }), at);
-    const bindings = await parts.store.bindings.list(agent);
-    return { agent, count, isRemoval: remove, bindings, grants: stored };
+      ? await unbind(parts, agent, unwantedOf(wanted, all, store), at)
+      : await bind(parts, agent, await bindingsOf(wanted, store, config.providers.names), at);
+    const bindings = await store.bindings.list(agent);
+    return { agent, count, isRemoval: remove, bindings, grants: await boundGrants(store, bindings) };
   },
   answer: ({ agent, count, bindings }) => ({
     name: agent,
@@ -359,11 +360,13 @@ async function bind(
 }
 
 /** Returns a function that chooses the bindings to remove from those of an agent. */
-function unwantedOf(wanted: Parameters<typeof namedBindings>[0], all: boolean, grants: readonly Grant[]) {
-  return (before: readonly Binding[]): readonly Binding[] => {
+function unwantedOf(wanted: Parameters<typeof namedBindings>[0], all: boolean, store: Store) {
+  return async (before: readonly Binding[]): Promise<readonly Binding[]> => {
     const bound = new Set(before.filter(({ kind }) => kind === 'grant').map(({ value }) => value));
     // A removed grant is known only by its ID.
-    const named = namedBindings(wanted, (grant) => (bound.has(grant) ? grant : namedGrant(grants, grant).id));
+    const named = await namedBindings(wanted, async (grant) =>
+      bound.has(grant) ? grant : (await findNamedGrant(store, grant)).id,
+    );
     return all ? before.filter(({ kind }) => kind !== 'egress') : named;
   };
 }
@@ -376,7 +379,7 @@ async function unbind(
   at: number,
 ): Promise<number> {
   const before = await store.bindings.list(agent);
-  const unwanted = choose(before);
+  const unwanted = await choose(before);
   const event = { event: 'agent.unbound', agent, reason: bindingReason(unwanted) } as const;
   const stays = ({ kind, value }: Binding) =>
     !unwanted.some((each) => each.kind === kind && each.value === value);

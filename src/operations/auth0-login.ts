@@ -18,7 +18,7 @@ import type { RefreshParts } from '../grants/refresh.ts';
 import { replaceRemedy } from '../grants/token-result.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { type Hint, hintOf, remedy } from '../lib/hint.ts';
-import { pickGrant } from './lookup.ts';
+import { findGrant } from './find.ts';
 
 /** A grant that is a login at Auth0: it gets tokens of accounts that are connected there. */
 
@@ -37,17 +37,17 @@ export type ConnectionRenewal = Extract<Renewal, { readonly kind: 'auth0_connect
 
 /** @throws SidekeyError `grant_missing`; `input_invalid` if the grant is no login at Auth0 */
 export async function findLogin(
-  { registry, providers }: LoginParts,
+  { registry, providers, store }: LoginParts,
   { via, user }: { readonly via: string; readonly user: string },
 ): Promise<Auth0Login> {
-  const candidates = (await registry.list()).filter((grant) => grant.user === user);
+  const candidates = isName(via) ? await registry.find(via, { users: [user], ids: [] }) : [];
   if (isName(via) && !candidates.some(({ id, name }) => id === via || name === via)) {
     const provider = isAuth0(providers(via)) ? via : 'auth0';
     throw new SidekeyError('grant_missing', `There is no login ${via} yet.`, {
       hint: hintOf`log in first: ${replaceRemedy({ name: via, user, provider }, [], providers(provider))}`,
     });
   }
-  const grant = pickGrant(candidates, { grant: via, user });
+  const grant = await findGrant(store, { grant: via }, { user });
   const provider = providers(grant.provider);
   if (provider === undefined || !isAuth0(provider)) {
     throw new SidekeyError('input_invalid', `The grant ${titleOf(grant)} is not a login at Auth0.`, {
@@ -57,7 +57,8 @@ export async function findLogin(
   return { grant, provider, again: replaceRemedy(grant, [], provider) };
 }
 
-function isAuth0(provider: Provider | undefined): boolean {
+/** Reports whether grants of a provider are logins at Auth0. */
+export function isAuth0(provider: Provider | undefined): boolean {
   return provider?.flows.includes('auth0_connection') === true;
 }
 

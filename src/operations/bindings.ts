@@ -1,10 +1,10 @@
 import { egressHosts, noHost } from '../agents/egress.ts';
-import type { Grant } from '../domain/grant.ts';
 import { type Binding, everything } from '../domain/lease.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
 import { orMeant } from '../lib/text.ts';
-import { namedGrant } from './lookup.ts';
+import type { Store } from '../store/store.ts';
+import { findNamedGrant } from './find.ts';
 
 /** A choice of grants, and of hosts without a credential, for an agent. */
 interface BindingChoice {
@@ -22,14 +22,15 @@ interface BindingChoice {
  *
  * @throws SidekeyError `grant_missing`, `grant_ambiguous`, `provider_unknown`, `input_invalid`
  */
-export function bindingsOf(
+export async function bindingsOf(
   choice: BindingChoice,
-  { grants, providers }: { readonly grants: readonly Grant[]; readonly providers: readonly string[] },
-): Binding[] {
-  const bindings = namedBindings(choice, (text) => namedGrant(grants, text).id);
+  store: Pick<Store, 'grants'>,
+  providers: readonly string[],
+): Promise<Binding[]> {
+  const bindings = await namedBindings(choice, async (text) => (await findNamedGrant(store, text)).id);
   for (const { kind, value } of bindings) {
-    if (kind !== 'provider' || providers.includes(value) || grants.some((grant) => grant.provider === value))
-      continue;
+    if (kind !== 'provider' || providers.includes(value)) continue;
+    if ((await store.grants.matching({ provider: value }, 1)).length > 0) continue;
     throw new SidekeyError(
       'provider_unknown',
       `There is no provider of that name${orMeant(value, providers)}`,
@@ -42,10 +43,19 @@ export function bindingsOf(
 }
 
 /** Returns the bindings of a choice; `grantId` resolves grants. @throws SidekeyError `input_invalid` */
-export function namedBindings(choice: BindingChoice, grantId: (text: string) => string): Binding[] {
-  const { grants = [], providers = [], users = [], labels = [], egress = [] } = choice;
+export async function namedBindings(
+  choice: BindingChoice,
+  grantId: (text: string) => Promise<string>,
+): Promise<Binding[]> {
+  const bindings: Binding[] = [];
+  for (const text of choice.grants ?? []) bindings.push({ kind: 'grant', value: await grantId(text) });
+  return [...bindings, ...otherBindings(choice)];
+}
+
+/** Returns the bindings of a choice besides those to single grants. @throws SidekeyError `input_invalid` */
+export function otherBindings({ egress = [], ...choice }: BindingChoice): Binding[] {
+  const { providers = [], users = [], labels = [] } = choice;
   return [
-    ...grants.map((text): Binding => ({ kind: 'grant', value: grantId(text) })),
     ...providers.map((value): Binding => ({ kind: 'provider', value })),
     ...users.map((value): Binding => ({ kind: 'user', value })),
     ...labels.map((value): Binding => ({ kind: 'label', value })),

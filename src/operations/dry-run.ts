@@ -1,4 +1,4 @@
-import { type Grant, matches, stateNow, titleOf } from '../domain/grant.ts';
+import { type Grant, stateNow, titleOf } from '../domain/grant.ts';
 import type { SealedCredential } from '../domain/credential.ts';
 import type { Placement } from '../domain/provider.ts';
 import type { Identity } from '../agents/authentication.ts';
@@ -40,7 +40,9 @@ import {
   purposeText,
   tokenEndText,
 } from './dry-run-texts.ts';
+import { findOffered } from './find.ts';
 import { dateTime, relativeTime, spanText } from './format.ts';
+import { grantOf } from '../store/grants.ts';
 import { leaseGrantsText } from './lease-text.ts';
 import type { Reading } from './operation.ts';
 import type { Question } from './dry-run-request.ts';
@@ -48,7 +50,7 @@ import type { Question } from './dry-run-request.ts';
 const ownOutcome = 'answered by Sidekey itself';
 
 /** Parts that a dry run reads. */
-export type View = Pick<Reading, 'store' | 'grants'> & RefreshView;
+export type View = Pick<Reading, 'store'> & RefreshView;
 
 interface Step {
   readonly step: StepName;
@@ -91,6 +93,7 @@ interface Asked {
   readonly lease: LeaseRecord | null;
   /** Credentials of the caller, or why it has none. */
   readonly presented: Presented | SidekeyError;
+  /** Grants of the lease. */
   readonly grants: readonly Grant[];
 }
 
@@ -236,13 +239,14 @@ export class Explanation {
 
   /** Returns services that change nothing and record their calls. */
   #services(): ProxyServices {
-    const { grants } = this.#asked;
+    const { store } = this.#view;
     return {
       ...idleServices(this.#view, this.#question.at, this.#snapshot),
       agents: { identify: () => this.#identify() },
       grants: {
-        find: (reference) => Promise.resolve(grants.filter((it) => matches(it, reference))),
-        first: () => [],
+        find: (reference, scope = null) => findOffered(store, reference, scope),
+        first: async (reference) =>
+          ((await store?.grants.find({ reference, limit: 2_000 })) ?? []).map(grantOf),
       },
       tokens: {
         peek: () => null,
@@ -285,7 +289,7 @@ export class Explanation {
   async #token(grantId: string): Promise<TokenResult> {
     const { at } = this.#question;
     const { tokens, providers } = this.#view.config;
-    const grant = this.#asked.grants.find(({ id }) => id === grantId)!;
+    const grant = (await this.#view.store!.grants.get(grantId))!;
     this.#passed('grant', `${titleOf(grant)}: provider ${grant.provider}, ${stateNow(grant, at)}`, 'token');
     let opened;
     try {

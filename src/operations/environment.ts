@@ -12,7 +12,6 @@ import { environmentReferences } from '../config/load.ts';
 import { tokenlessCallers } from '../config/proxy.ts';
 import type { Grant } from '../domain/grant.ts';
 import { indexGrants } from '../domain/grant-index.ts';
-import { anonymous, placeOf } from '../domain/lease.ts';
 import type { Provider } from '../domain/provider.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
@@ -22,6 +21,7 @@ import { offeredBy, offeredFirst } from './lookup.ts';
 import { makeLease } from './make-lease.ts';
 import { duration, name, text } from './members.ts';
 import { reading } from './operation.ts';
+import { anonymousReach, noLease, usualOf } from './reach.ts';
 
 /** Variables that make programs use a running proxy. */
 
@@ -51,7 +51,7 @@ export const getEnvironment = reading({
   },
   async run({ config, env: parent, ...parts }, input, at) {
     const { agent, keep = [] } = input;
-    const [all, authority] = [await parts.grants(), await openCa({ config, ...parts }, parts.now)];
+    const authority = await openCa({ config, ...parts }, parts.now);
     const vault = await parts.vault();
     const place = proxyPlace(config.proxy.listen, input.proxy);
     if (agent === undefined && tokenlessCallers(config.proxy) === null) {
@@ -76,7 +76,16 @@ export const getEnvironment = reading({
           );
     const holder = made === null ? anyone : leaseHolder(made.lease.id);
     const url = proxyUrl(place, made === null ? undefined : `${made.lease.agent}:${made.secret}`);
-    const usual = made?.usual ?? all.filter((grant) => placeOf(grant, [], anonymous) !== null);
+    const { store } = parts;
+    const usual =
+      store === null
+        ? []
+        : await usualOf(
+            store,
+            config.domains,
+            made?.lease ?? noLease,
+            made?.reach ?? (await anonymousReach(store)),
+          );
     const reached = offeredFirst(config.domains, usual);
     const index = indexGrants(reached);
     const offered = new Set(config.domains.flatMap((domain) => offeredBy(domain, index)));

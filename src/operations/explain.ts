@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { schemeOf } from '../proxy/schemes/placement.ts';
 import { type DryRun, Explanation, type View } from './dry-run.ts';
 
+import { grantOf } from '../store/grants.ts';
 import { findLease } from './find.ts';
 import { hintAnswer, remedies } from './members.ts';
 import { reading } from './operation.ts';
@@ -66,7 +67,9 @@ export const explainRequest = reading({
 export async function dryRun(view: View, question: Question): Promise<DryRun> {
   const { store } = view;
   const lease = question.lease === null ? null : await findLease(store, question.lease);
-  const asked = { lease, presented: await presentedOf(question, lease, view), grants: await view.grants() };
+  const presented = await presentedOf(question, lease, view);
+  const grants = ((await store?.grants.some(lease?.grants ?? [])) ?? []).map(grantOf);
+  const asked = { lease, presented, grants };
   const first = new Explanation(view, question, asked);
   const run = await first.run(question.inbound);
   // A credential in the body needs a body. Without a given one, uses the shortest.

@@ -1,8 +1,10 @@
-import { defaultUser, type Grant, isId } from '../domain/grant.ts';
+import { defaultUser, type Grant, isId, matches } from '../domain/grant.ts';
 import { indexGrants } from '../domain/grant-index.ts';
+import type { GrantScope } from '../domain/lease.ts';
 import { ownedName } from '../grants/keep.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import { grantOf } from '../store/grants.ts';
+import { compare } from '../store/schema.ts';
 import type { BoundAgent, GrantQuery, LeaseRecord, Store } from '../store/store.ts';
 import type { Caller } from './caller.ts';
 import {
@@ -80,4 +82,19 @@ export async function findAgent(store: Pick<Store, 'agents' | 'rights'>, name: s
 /** Returns the lease with this id or id prefix. @throws as `pickLease` */
 export async function findLease(store: Pick<Store, 'leases'> | null, id: string): Promise<LeaseRecord> {
   return pickLease((await store?.leases.startingWith(id)) ?? [], id);
+}
+
+/** Returns the grants of a reference in scope, as `GrantCache.find` without a cache. */
+export async function findOffered(
+  store: Grants,
+  reference: string,
+  scope: GrantScope | null,
+): Promise<readonly Grant[]> {
+  if (store === null) return [];
+  const { grants } = store;
+  if (scope === null) return (await grants.find({ reference })).map(grantOf);
+  const near = await grants.find({ reference, users: scope.users });
+  const bound = (await grants.some(scope.ids)).filter((grant) => matches(grant, reference));
+  const all = new Map([...near, ...bound].map((record) => [record.id, grantOf(record)]));
+  return [...all.values()].toSorted((a, b) => compare(a.name, b.name) || compare(a.user, b.user));
 }

@@ -1,16 +1,15 @@
 import { z } from 'zod';
 import { recordChange } from '../audit/log.ts';
 import type { Grant } from '../domain/grant.ts';
-import { indexGrants } from '../domain/grant-index.ts';
 import { grantGone } from '../grants/keep.ts';
 import { createRefreshLock } from '../grants/refresh-lock.ts';
-import type { Registry } from '../grants/registry.ts';
+import { pagesOf, type Registry } from '../grants/registry.ts';
 import { systemTimers } from '../lib/timers.ts';
-import { connectionOf } from './auth0-login.ts';
+import { connectionOf, isAuth0 } from './auth0-login.ts';
 import { dropDomains } from './domain-entries.ts';
 import { grantAnswer, grantMembers } from './grant-answer.ts';
-import { domainsByGrant, offeredBy, pickOwnGrant } from './lookup.ts';
-import { findGrant } from './find.ts';
+import { findDomains, findGrant } from './find.ts';
+import { referencesOf } from './lookup.ts';
 import { grantOwner, text } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 import { assertRevocable, type ProviderRevocation, revokeAtProvider } from './provider-revocation.ts';
@@ -70,10 +69,11 @@ export const removeGrant = changing({
     .meta({ id: 'RemovedGrant' }),
   async run(parts, input) {
     const { audit, caller, config, grants } = parts;
-    const all = await grants.list();
-    const picked = pickOwnGrant(all, input, caller);
+    const { store } = parts;
+    const picked = await findGrant(store, input, caller);
     const { id, provider, user } = picked;
-    const stranded = await renewedThrough(grants, all, id);
+    const stranded = isAuth0(config.providers.get(provider)) ? await renewedThrough(parts, picked) : [];
+    const offering = (await findDomains(store, config.domains, [picked]))(picked);
     // A revoked grant has no credential to revoke at the provider.
     const isLocal = input.local === true || picked.state === 'revoked';
     const { there } = await endGrant(parts, { id, isLocal }, () =>
@@ -81,19 +81,18 @@ export const removeGrant = changing({
         if (!(await grants.remove(id))) throw grantGone();
       }),
     );
-    // The domain keeps working if another grant replaces this one.
-    const left = all.filter((other) => other.id !== id);
-    const others = indexGrants(left);
-    const domains = domainsByGrant(
-      config.domains,
-      indexGrants(all),
-    )(picked)
-      .filter((domain) => offeredBy(domain, others).length === 0)
-      .map(({ pattern }) => pattern.text);
+    const domains: string[] = [];
+    for (const domain of offering) {
+      // The domain keeps working if another grant replaces this one.
+      const others = await Promise.all(
+        referencesOf(domain).map((reference) => store.grantChecks.offered(reference, 1)),
+      );
+      if (others.flat().length === 0) domains.push(domain.pattern.text);
+    }
     const areDropped = input.domains === true && domains.length > 0;
     if (areDropped) await dropDomains(parts, domains);
     const isLast =
-      config.providers.own.includes(provider) && left.every((other) => other.provider !== provider);
+      config.providers.own.includes(provider) && (await store.grants.matching({ provider }, 1)).length === 0;
     return { grant: picked, there, stranded, domains, areDropped, definition: isLast ? provider : null };
   },
   answer: ({ grant: { id, name, user }, there, domains }) => ({
@@ -116,16 +115,17 @@ async function revokeHere(grants: Registry, id: string, reason: string): Promise
   }
 }
 
-/** Returns the grants that are renewed with the refresh token of this login. */
+/** Returns the grants that are renewed with the refresh token of this login: they have the same user. */
 async function renewedThrough(
-  grants: Registry,
-  all: readonly Grant[],
-  login: string,
+  { store, grants }: Pick<Changing, 'store' | 'grants'>,
+  { id: login, user }: Grant,
 ): Promise<readonly Grant[]> {
   const renewed: Grant[] = [];
-  for (const grant of all) {
-    const opened = grant.refreshable ? await grants.read(grant.id) : null;
-    if (opened !== null && connectionOf(opened)?.via === login) renewed.push(grant);
+  for await (const page of pagesOf(store, { users: [user] })) {
+    for (const grant of page) {
+      const opened = grant.refreshable ? await grants.read(grant.id) : null;
+      if (opened !== null && connectionOf(opened)?.via === login) renewed.push(grant);
+    }
   }
   return renewed;
 }

@@ -16,8 +16,8 @@ import {
   readForm,
 } from '../proxy/placeholders/codes.ts';
 import { ownGrants } from './lease-terms.ts';
-import { grantReference, grantRemedy, pickOwnGrant, unknownAgent } from './lookup.ts';
-import { findAgent, findLease } from './find.ts';
+import { grantReference, grantRemedy, unknownAgent } from './lookup.ts';
+import { findAgent, findGrant, findLease } from './find.ts';
 import { name, text } from './members.ts';
 import { type Reading, reading } from './operation.ts';
 
@@ -40,7 +40,7 @@ export const getPlaceholder = reading({
   },
   async run(parts, { grant: reference, user, form, ...holder }) {
     const { caller, config } = parts;
-    const grant = pickOwnGrant(await parts.grants(), { grant: reference, user }, caller);
+    const grant = await findGrant(parts.store, { grant: reference, user }, caller);
     const vault = await parts.vault();
     if (vault === null) throw grantGone();
     const by = await holderOf(holder, grant, parts);

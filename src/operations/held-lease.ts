@@ -5,16 +5,15 @@ import { errorPhrase } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
 import { type PlaceholderCodes, placeholderCodes } from '../proxy/placeholders/codes.ts';
-import { grantOf } from '../store/grants.ts';
-import { ownGrants, policiesOf, ttlFor } from './lease-terms.ts';
 import { type LeaseOrder, makeLease } from './make-lease.ts';
 import type { Opened } from './operation.ts';
+import { leaseTtl, readReach, usualOf } from './reach.ts';
 import { ensureRunAgent, runAgent } from './run-agent.ts';
 
 /** A lease that this process renews. */
 export interface HeldLease {
   readonly id: string;
-  /** The usual grants (`usualGrants`) when it was made. */
+  /** The usual grants (`usualOf`) when it was made. */
   readonly grants: readonly Grant[];
   /** The placeholders of this lease. */
   readonly placeholders: PlaceholderCodes;
@@ -95,6 +94,7 @@ export async function holdLease(
     begun,
   );
   const { id, agent } = made.lease;
+  const usual = await usualOf(state.store, config().domains, made.lease, made.reach);
   const subject = { agent, lease: id, reason: order.purpose };
   let renewAt = nextTry(begun, made.lease.expiresAt);
   let looking: Promise<void> | undefined;
@@ -125,13 +125,8 @@ export async function holdLease(
   async function renew(at: number): Promise<number> {
     const before = await state.store.leases.get(id);
     if (before === null || before.revokedAt !== null) return Infinity;
-    const grants =
-      before.grants === null
-        ? await state.grants.list()
-        : (await state.store.grants.some(before.grants)).map(grantOf);
-    const grantsOfLease = ownGrants(before, grants, await state.store.rights.agent(before.agent));
-    const policies = await policiesOf(state.store, grantsOfLease);
-    const { ttlMs } = ttlFor(span(at), grantsOfLease, { config: config(), policies });
+    const reach = await readReach(state.store, before);
+    const { ttlMs } = await leaseTtl({ store: state.store, config: config() }, span(at), before, reach);
     const expiresAt = Math.max(before.expiresAt, at + ttlMs);
     await recordChange(state.audit, { event: 'lease.renewed', ...subject }, () =>
       state.store.leases.renew(id, { at, expiresAt, moreUses: 0 }),
@@ -154,7 +149,7 @@ export async function holdLease(
 
   return {
     id,
-    grants: made.usual,
+    grants: usual,
     placeholders: placeholderCodes(state.vault),
     end: () => (ending ??= end()),
   };

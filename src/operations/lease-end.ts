@@ -1,7 +1,7 @@
 import { secretText, type OpenedGrant } from '../domain/credential.ts';
 import { type Lease, leaseStanding } from '../domain/lease.ts';
 import { grantEvent } from '../grants/activity.ts';
-import { removeGrantsOfEndedLeases } from '../grants/lease-grants.ts';
+import { recordsOfLeases, removeGrantsOfEndedLeases } from '../grants/lease-grants.ts';
 import { createRefreshLock } from '../grants/refresh-lock.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { createFingerprint } from '../proxy/schemes/apply.ts';
@@ -16,7 +16,7 @@ type LeaseEndParts = Pick<Changing, 'config' | 'store' | 'grants' | 'audit' | 'v
 /**
  * Revokes the tokens that only ended leases used, then removes the grants of ended leases.
  *
- * @param of IDs of the leases whose tokens are revoked; absent: all
+ * @param of IDs of leases; absent: all
  * @param signal if aborted, no further token is revoked; a revocation under way is completed first
  */
 export async function finishEndedLeases(
@@ -26,10 +26,10 @@ export async function finishEndedLeases(
   const { store, config, now } = parts;
   const lock = createRefreshLock({ store, now, timers: systemTimers, limits: config.limits });
   let failure: unknown;
-  for (const use of await store.tokenUses.list()) {
+  for await (const use of recordsOfLeases(store.tokenUses.ofLeases, of)) {
     const { lease, grantId, dueAt } = use;
     if (signal?.aborted === true) break;
-    if (lease === null || (dueAt ?? 0) > now() || of?.includes(lease) === false) continue;
+    if (lease === null || (dueAt ?? 0) > now()) continue;
     if (!hasEnded(await store.leases.get(lease), now())) continue;
     // Keeps a refresh, and the same work of other processes, away.
     if (typeof (await lock.take(grantId, { patient: true, signal })) === 'string') continue;
@@ -42,7 +42,7 @@ export async function finishEndedLeases(
       await lock.release(grantId);
     }
   }
-  await removeGrantsOfEndedLeases(parts, now());
+  await removeGrantsOfEndedLeases(parts, now(), of);
   if (failure !== undefined) throw failure;
 }
 

@@ -22,7 +22,7 @@ import { grantReference } from './lookup.ts';
 export function ownGrants(
   lease: Pick<Lease, 'grants'>,
   grants: readonly Grant[],
-  agent: Reach | null,
+  agent: Reaching | null,
 ): Grant[] {
   if (lease.grants !== null) {
     const ids = new Set(lease.grants);
@@ -36,7 +36,7 @@ export function ownGrants(
 export function usualGrants(
   lease: Pick<Lease, 'id' | 'grants'>,
   reached: readonly Grant[],
-  agent: Reach | null,
+  agent: Reaching | null,
 ): Grant[] {
   const { user, bindings } = agent ?? anonymous;
   const inTurn = Map.groupBy(reached, (grant) =>
@@ -83,7 +83,7 @@ interface TtlFacts {
 }
 
 /** The part of an agent that decides which grants it reaches. */
-type Reach = Pick<BoundAgent, 'user' | 'bindings'>;
+type Reaching = Pick<BoundAgent, 'user' | 'bindings'>;
 
 type LeasedGrant = Pick<Grant, 'id' | 'name' | 'user' | 'provider'>;
 

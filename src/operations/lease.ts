@@ -9,17 +9,17 @@ import { type CredentialEntry, readEntries } from '../grants/credential-input.ts
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { visible } from '../lib/text.ts';
-import { grantOf } from '../store/grants.ts';
 import type { LeaseChoice } from '../store/store.ts';
 import { findAgent, findLease, findNamedGrant } from './find.ts';
 import { duration, egress, grants, name, text, time, timeOrNull, uses } from './members.ts';
 import { isoOrNull, isoTime, proxyUrl } from './format.ts';
-import { ownGrants, policiesOf, ttlFor, usualGrants, whatEndsBefore } from './lease-terms.ts';
+import { whatEndsBefore } from './lease-terms.ts';
 import { finishEndedLeases } from './lease-end.ts';
 import { makeLease } from './make-lease.ts';
 import { changing, type Changing, type Opened, reading } from './operation.ts';
-import { grantReference, namedGrant } from './lookup.ts';
+import { grantReference } from './lookup.ts';
 import { whyTokenStays } from './provider-revocation.ts';
+import { grantsById, leaseTtl, readReach } from './reach.ts';
 
 /** Leases: temporary permissions of agents. */
 
@@ -76,9 +76,9 @@ export const listLeases = reading({
     all: z.boolean().optional(),
   }),
   output: z.array(z.strictObject(members).meta({ id: 'Lease' })),
-  async run({ store, ...parts }, { agent, grant, all = false }, at) {
-    const [stored, grants] = [(await store?.leases.list()) ?? [], await parts.grants()];
-    const grantId = grant === undefined ? null : namedGrant(grants, grant).id;
+  async run({ store }, { agent, grant, all = false }, at) {
+    const stored = (await store?.leases.list()) ?? [];
+    const grantId = grant === undefined ? null : (await findNamedGrant(store, grant)).id;
     const chosen = stored.filter(
       (lease) =>
         (agent === undefined || lease.agent === agent) && (grantId === null || isLeaseFor(lease, grantId)),
@@ -86,6 +86,8 @@ export const listLeases = reading({
     const leases = all ? chosen : chosen.filter((lease) => leaseStanding(lease, at).state === 'active');
     // Counted for the next step of a person without leases.
     const agents = stored.length > 0 ? null : ((await store?.agents.list())?.length ?? 0);
+    const ids = leases.flatMap((lease) => lease.grants ?? []);
+    const grants = store === null ? [] : await grantsById(store, ids);
     return { leases, grants, hidden: chosen.length - leases.length, agents };
   },
   answer: ({ leases }, at) => leases.map((lease) => leaseAnswer(lease, at)),
@@ -97,11 +99,11 @@ export const getLease = reading({
   scope: 'access:read',
   input: z.strictObject({ lease: text }),
   output: z.strictObject({ ...members, warnings: texts }).meta({ id: 'LeaseInFull' }),
-  async run({ store, ...parts }, { lease: id }, at) {
+  async run({ store }, { lease: id }, at) {
     const lease = await findLease(store, id);
-    const [grants, agent] = [await parts.grants(), (await store?.rights.agent(lease.agent)) ?? null];
+    const { grants } = await readReach(store!, lease);
     const isActive = leaseStanding(lease, at).state === 'active';
-    const warnings = isActive ? whatEndsBefore(lease.expiresAt, ownGrants(lease, grants, agent), at) : [];
+    const warnings = isActive ? whatEndsBefore(lease.expiresAt, grants, at) : [];
     return { lease, grants, warnings };
   },
   answer: ({ lease, warnings }, at) => ({ ...leaseAnswer(lease, at), warnings }),
@@ -175,10 +177,11 @@ export const createLease = changing({
       maxUses: input.max_uses ?? null,
     };
     const made = await makeLease(parts, order, at);
-    const ending = whatEndsBefore(made.lease.expiresAt, made.grants, at);
-    const warnings = [...ending, ...(await whatStaysAfter(parts, made.grants))];
+    const { grants: reached } = made.reach;
+    const ending = whatEndsBefore(made.lease.expiresAt, reached, at);
+    const warnings = [...ending, ...(await whatStaysAfter(parts, reached))];
     const url = proxyUrl(parts.config.proxy.listen, `${made.lease.agent}:${made.secret}`);
-    return { ...made, url, warnings };
+    return { ...made, grants: reached, url, warnings };
   },
   answer: ({ lease, secret, url, ttl, warnings }, at) => ({
     ...leaseAnswer(lease, at),
@@ -211,7 +214,7 @@ export const renewLease = changing({
   output: z
     .strictObject({ ...members, capped_by: z.string().nullable(), warnings: texts })
     .meta({ id: 'RenewedLease' }),
-  async run({ store, audit, config, ...parts }, input, at) {
+  async run({ store, audit, config }, input, at) {
     const before = await findLease(store, input.lease);
     if (before.revokedAt !== null) throw leaseEnded(before, { state: 'revoked', at: before.revokedAt });
     if (input.uses !== undefined && before.maxUses === null) {
@@ -219,20 +222,14 @@ export const renewLease = changing({
         hint: remedy('lease.renew', { lease: input.lease }),
       });
     }
-    const agent = await store.rights.agent(before.agent);
-    const all =
-      before.grants === null
-        ? await parts.grants.list()
-        : (await store.grants.some(before.grants)).map(grantOf);
-    const grants = ownGrants(before, all, agent);
+    const reach = await readReach(store, before);
+    const { grants } = reach;
     if (grants.length === 0 && before.grants !== null) {
       throw new SidekeyError('grant_missing', 'All grants of the lease were removed.', {
         hint: remedy('lease.create', { agent: before.agent, grants: null, purpose: null }),
       });
     }
-    const policies = await policiesOf(store, grants);
-    const usual = usualGrants(before, grants, agent);
-    const ttl = ttlFor(input.ttl ?? null, grants, { config, policies }, usual);
+    const ttl = await leaseTtl({ store, config }, input.ttl ?? null, before, reach);
     const expiresAt = Math.max(before.expiresAt, at + ttl.ttlMs);
     const event = { event: 'lease.renewed', agent: before.agent, lease: before.id } as const;
     const lease = await recordChange(audit, event, async () => {

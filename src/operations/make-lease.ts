@@ -12,9 +12,10 @@ import { remedy } from '../lib/hint.ts';
 import type { BoundAgent, LeaseRecord, Store } from '../store/store.ts';
 import { alreadyThere, prepare, type Prepared } from './credential-entry.ts';
 import { findAgent, findNamedGrant } from './find.ts';
-import { ownGrants, policiesOf, ttlFor, usualGrants } from './lease-terms.ts';
+import { ownGrants } from './lease-terms.ts';
 import type { Opened } from './operation.ts';
 import { grantReference, unknownAgent } from './lookup.ts';
+import { leaseTtl, type Reach, readReach } from './reach.ts';
 
 /** Checked request for a lease; spans in milliseconds. */
 export interface LeaseOrder {
@@ -38,10 +39,7 @@ export interface LeaseOrder {
 interface MadeLease {
   readonly lease: LeaseRecord;
   readonly secret: string;
-  /** Grants that it reaches now. */
-  readonly grants: readonly Grant[];
-  /** See `usualGrants`. */
-  readonly usual: readonly Grant[];
+  readonly reach: Reach;
   readonly ttl: GrantedTtl;
 }
 
@@ -67,15 +65,13 @@ export async function makeLease(parts: Opened, order: LeaseOrder, at: number): P
       remedy('agent.change', { agent: agent.name, disabled: false }),
     );
   }
-  const grants =
+  const reach =
     order.grants === null
-      ? ownGrants({ grants: null }, await parts.grants.list(), agent)
-      : await chosenOf(agent, order.grants, store);
+      ? await readReach(store, { agent: agent.name, grants: null })
+      : await chosenOf(store, agent, order.grants);
   const owned = credentials.map((credential) => ({ ...credential.wanted, id: credential.id }));
-  const named = order.grants === null ? null : [...grants, ...owned].map((grant) => grant.id);
-  const usual = usualGrants({ id, grants: named }, grants, agent);
-  const policies = await policiesOf(store, grants);
-  const ttl = ttlFor(order.ttlMs, [...grants, ...owned], { config, policies }, [...usual, ...owned]);
+  const named = order.grants === null ? null : [...reach.grants, ...owned].map((grant) => grant.id);
+  const ttl = await leaseTtl(parts, order.ttlMs, { id, agent: agent.name, grants: named }, reach, owned);
   const lease: LeaseRecord = {
     id,
     agent: agent.name,
@@ -93,36 +89,37 @@ export async function makeLease(parts: Opened, order: LeaseOrder, at: number): P
     revokedAt: null,
   };
   const only = lease.grants?.length === 1 ? lease.grants[0] : undefined;
-  const reach = lease.grants?.join(', ') ?? 'all that the agent reaches';
+  const reached = lease.grants?.join(', ') ?? 'all that the agent reaches';
   const event = {
     event: 'lease.created',
     agent: agent.name,
     lease: lease.id,
     grant: only,
-    reason: only === undefined ? `${order.purpose} (for ${reach})` : order.purpose,
+    reason: only === undefined ? `${order.purpose} (for ${reached})` : order.purpose,
   } as const;
   await recordChange(audit, event, async () => {
     if (!(await store.leases.insert(lease))) throw unknownAgent(agent.name, []);
   });
   await store.leases.removeEnded(at - forgetAfterMs);
   if (credentials.length > 0) await storeCredentials(parts, lease, credentials, at);
-  return { lease, secret, grants, usual, ttl };
+  return { lease, secret, reach, ttl };
 }
 
+/** @throws SidekeyError `grant_missing`, `grant_ambiguous` */
 async function chosenOf(
+  store: Pick<Store, 'grants'>,
   agent: BoundAgent,
   named: readonly string[],
-  store: Pick<Store, 'grants'>,
-): Promise<readonly Grant[]> {
-  const found = new Map<string, Grant>();
+): Promise<Reach> {
+  const chosen = new Map<string, Grant>();
   for (const text of named) {
     const grant = await findNamedGrant(store, text);
-    found.set(grant.id, grant);
+    chosen.set(grant.id, grant);
   }
-  const chosen = [...found.values()];
-  const reached = ownGrants({ grants: null }, chosen, agent);
-  const beyond = chosen.find((grant) => !reached.includes(grant));
-  if (beyond === undefined) return chosen;
+  const grants = [...chosen.values()];
+  const reached = new Set(ownGrants({ grants: null }, grants, agent));
+  const beyond = grants.find((grant) => !reached.has(grant));
+  if (beyond === undefined) return { grants, isPart: false, agent };
   const name = grantReference(beyond);
   throw new SidekeyError('grant_missing', `The agent ${agent.name} does not reach the grant ${name}.`, {
     hint: remedy('agent.bind', { agent: agent.name, grants: [name] }),
@@ -180,6 +177,6 @@ async function storeCredentials(
     await parts.store.leases.revoke({ id: lease.id }, at);
     throw error;
   } finally {
-    await removeGrantsOfEndedLeases(parts, at);
+    await removeGrantsOfEndedLeases(parts, at, [lease.id]);
   }
 }

@@ -40,6 +40,7 @@ export function sqlAgentRights(
       some: (ids) =>
         run(() => inBatches(ids, (some) => all(allPolicies(db).where('grantId', 'in', some), fromPolicyRow))),
       list: () => run(() => all(allPolicies(db), fromPolicyRow)),
+      leaseMaxima: (...page) => run(() => all(leaseMaxima(db, ...page), fromPolicyRow)),
       set: (grantId, policy) =>
         change(async (inside, note) => {
           note(ofGrant(grantId));
@@ -64,6 +65,19 @@ export function sqlAgentRights(
         }),
     },
   };
+}
+
+/** Returns rows of policies by an index of `0030-grants-of-leases`. */
+export function leaseMaxima(
+  db: Kysely<Schema>,
+  ...[below, after, limit]: Parameters<Store['grantPolicies']['leaseMaxima']>
+) {
+  let query = allPolicies(db).where('leaseMaxMs', '<', below);
+  if (after !== undefined)
+    query = query.where((row) =>
+      row(row.refTuple('leaseMaxMs', 'grantId'), '>', row.tuple(after.leaseMaxMs, after.grantId)),
+    );
+  return query.orderBy('leaseMaxMs').orderBy('grantId').limit(limit);
 }
 
 /** Queries for leases. */

@@ -5,7 +5,15 @@ import { hintOf, remedy } from '../lib/hint.ts';
 import { activityNote } from './activity.ts';
 import { all, done, first, inBatches, releaseOf, type Run, written } from './queries.ts';
 import { compare, damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
-import type { DueQuery, GrantNames, GrantQuery, GrantRecord, Store, StoredRefresh } from './store.ts';
+import type {
+  DueQuery,
+  GrantChoice,
+  GrantNames,
+  GrantQuery,
+  GrantRecord,
+  Store,
+  StoredRefresh,
+} from './store.ts';
 
 export interface StoreWrites {
   /** Called after a write of a grant; null: it was removed. */
@@ -62,8 +70,14 @@ export function sqlGrants(
     some: (ids) =>
       run(() => inBatches(ids, (some) => all(storedGrants(db).where('id', 'in', some), fromGrantRow))),
     find: (query) => run(() => findGrants(db, query)),
-    leased: () => run(() => all(storedGrants(db).where('lease', 'is not', null), fromGrantRow)),
     list: () => run(() => all(inOrder(storedGrants(db)), fromGrantRow)),
+    matching: (choice, limit) => run(() => all(matchingGrants(db, choice).limit(limit), fromGrantRow)),
+    newest: (provider, limit) =>
+      run(() => {
+        const query = storedGrants(db).where('provider', '=', provider).orderBy('updatedAt', 'desc');
+        return all(query.limit(limit), fromGrantRow);
+      }),
+    ofLeases: (page) => run(() => all(grantsOfLeases(db, page), fromGrantRow)),
     replace: (record, expectedRevision, refresh) =>
       run(
         async () => {
@@ -193,6 +207,37 @@ async function findGrants(
 
 /** ID of the transaction in PostgreSQL. See `watchChanges`. */
 const currentTransaction = sql<number>`pg_current_xact_id()::text::bigint`;
+
+/** Returns rows of grants by an index of the choice. */
+export function matchingGrants(
+  db: Kysely<Schema>,
+  { provider, user, label, state, unleased = false }: GrantChoice,
+) {
+  let query = storedGrants(db);
+  // Not by the index of leases, because most grants have none.
+  if (unleased) query = query.where(sql<boolean>`coalesce(lease, '') = ''`);
+  if (provider !== undefined) query = query.where('provider', '=', provider);
+  if (user !== undefined) query = query.where('user', '=', user);
+  // Not by the index of states, because most grants are active.
+  if (state !== undefined) query = query.where(sql<string>`coalesce(state, '')`, '=', state);
+  if (label === undefined) return query;
+  // The text of a label has no character that JSON escapes.
+  const labelled = sql`select grant_id from grant_policies
+    where labels <> '[]' and replace(labels, ${JSON.stringify(label)}, '') <> labels`;
+  return query.where(sql<boolean>`id in (${labelled})`);
+}
+
+/** Returns rows of grants by an index of `0030-grants-of-leases`. */
+export function grantsOfLeases(
+  db: Kysely<Schema>,
+  { lease, after, limit }: Parameters<Store['grants']['ofLeases']>[0],
+) {
+  let query = storedGrants(db).where('lease', 'is not', null);
+  if (lease !== undefined) query = query.where('lease', '=', lease);
+  if (after !== undefined)
+    query = query.where((row) => row(row.refTuple('lease', 'id'), '>', row.tuple(after.lease, after.id)));
+  return query.orderBy('lease').orderBy('id').limit(limit);
+}
 
 /** Returns rows of grants by an index of `0027-refresh-times`. */
 export function dueGrants(db: Kysely<Schema>, { before, provider, after, limit }: DueQuery) {

@@ -136,6 +136,17 @@ export function migrations(types: ColumnTypes): Migrations {
       createIndex('grants', 'due_at', 'id'),
       createIndex('grants', 'provider', 'obtained_at', 'id'),
     ),
+    // What belongs to a lease, and what limits leases of an agent with many grants.
+    '0030-grants-of-leases': migration(
+      (db) => sql`create index grants_lease on grants (lease, id) where lease is not null`.execute(db),
+      createIndex('token_uses', 'lease', 'grant_id', 'token'),
+      createIndex('token_uses', 'token'),
+      createIndex('grant_policies', 'lease_max_ms', 'grant_id'),
+      (db) =>
+        sql`create index grant_policies_labels on grant_policies (labels, grant_id) where labels <> '[]'`.execute(
+          db,
+        ),
+    ),
     // Requests find rights by these. A change or a removal finds the leases of an agent and ended ones.
     '0031-rights-indexes': migration(
       createIndex('agent_tokens', 'hash'),
@@ -145,12 +156,10 @@ export function migrations(types: ColumnTypes): Migrations {
       createIndex('leases', 'expires_at'),
       ...['questions', 'proposals'].map((table) => createIndex(table, 'lease')),
     ),
-    // The grants of a provider in the order of lists, and those of leases.
-    '0033-provider-names': migration(createIndex('grants', 'provider', 'name', 'user'), (db) =>
-      sql`create index grants_lease on grants (lease) where lease is not null`.execute(db),
-    ),
     // SQLite has the column for copies between the databases.
     '0032-changed-in': migration(addColumn('grants', 'changed_in bigint?')),
+    // The grants of a provider in the order of lists.
+    '0033-provider-names': migration(createIndex('grants', 'provider', 'name', 'user')),
   };
 }
 

@@ -53,10 +53,14 @@ export interface Store {
     some(ids: readonly string[]): Promise<GrantRecord[]>;
     /** Returns grants by index, ordered by name, then user. */
     find(query: GrantQuery): Promise<GrantRecord[]>;
-    /** Lists the grants that belong to leases. */
-    leased(): Promise<GrantRecord[]>;
     /** Returns all grants, ordered by name, then user. Only for work on each of them. */
     list(): Promise<GrantRecord[]>;
+    /** Returns up to `limit` grants by index, in any order. */
+    matching(choice: GrantChoice, limit: number): Promise<GrantRecord[]>;
+    /** Returns up to `limit` grants of a provider, the last changed first. */
+    newest(provider: string, limit: number): Promise<GrantRecord[]>;
+    /** Returns a page of the grants that belong to leases, or to one lease, ordered by lease, then id. */
+    ofLeases(page: LeasePage<GrantRecord>): Promise<GrantRecord[]>;
     /**
      * Replaces the record with the revision `expectedRevision`; `record.revision` must be greater. Returns
      * false if the record was changed or removed: read it again. With `refresh`, also notes the refresh in the
@@ -144,6 +148,8 @@ export interface Store {
     note(use: Pick<TokenUse, 'grantId' | 'token' | 'lease'>, at: number): Promise<void>;
     /** Lists the uses of one token, or of all. */
     list(token?: string): Promise<TokenUse[]>;
+    /** Returns a page of the uses by leases, or by one lease, ordered by lease, grant, then token. */
+    ofLeases(page: LeasePage<TokenUse>): Promise<TokenUse[]>;
     /** Stores that so many attempts to revoke the token failed, and the time of the next one. */
     retry(use: TokenUse, attempts: number, dueAt: number): Promise<void>;
     remove(use: TokenUse): Promise<void>;
@@ -253,6 +259,26 @@ export interface GrantQuery {
   readonly after?: Pick<Grant, 'name' | 'user'> | undefined;
   /** Maximum number of grants. Default: all. */
   readonly limit?: number;
+}
+
+/** A choice of grants. All conditions must apply. */
+export interface GrantChoice {
+  /** True: only grants that belong to no lease. */
+  readonly unleased?: boolean;
+  readonly state?: GrantState;
+  readonly provider?: string;
+  readonly user?: string;
+  readonly label?: string;
+}
+
+/** A page of records that belong to leases. */
+export interface LeasePage<Item> {
+  /** ID of a lease; absent: of all leases. */
+  readonly lease?: string | undefined;
+  /** The last record of the page before. */
+  readonly after?: Item | undefined;
+  /** Maximum number of records. */
+  readonly limit: number;
 }
 
 /** A page of the grants that are due. */
@@ -777,6 +803,11 @@ interface GrantPolicyStore {
   /** Returns the policies of these grants, in any order. */
   some(grantIds: readonly string[]): Promise<GrantPolicy[]>;
   list(): Promise<GrantPolicy[]>;
+  /**
+   * Returns up to `limit` policies whose `leaseMaxMs` is less than `below`, ordered by it, then by grant.
+   * @param after the last policy of the page before
+   */
+  leaseMaxima(below: number, after: GrantPolicy | undefined, limit: number): Promise<GrantPolicy[]>;
   /** Keeps unnamed values. Returns whether there is such a grant; the policy is removed with it. */
   set(grantId: string, change: Partial<Omit<GrantPolicy, 'grantId'>>): Promise<boolean>;
 }

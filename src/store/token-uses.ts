@@ -27,13 +27,35 @@ export function sqlTokenUses(db: Kysely<Schema>, run: Run): Store['tokenUses'] {
     list: (token) =>
       run(() => {
         const rows = db.selectFrom('tokenUses').selectAll();
-        const wanted = token === undefined ? rows : rows.where('token', '=', token);
-        return all(wanted, (row) => ({ ...row, lease: row.lease || null }));
+        return all(token === undefined ? rows : rows.where('token', '=', token), fromRow);
       }),
+    ofLeases: (page) => run(() => all(usesOfLeases(db, page), fromRow)),
     retry: (use, attempts, dueAt) =>
       run(() => done(db.updateTable('tokenUses').set({ attempts, dueAt }).where(isOf(use)))),
     remove: (use) => run(() => done(db.deleteFrom('tokenUses').where(isOf(use)))),
   };
+}
+
+/** Returns rows of uses by an index of `0030-grants-of-leases`. */
+export function usesOfLeases(
+  db: Kysely<Schema>,
+  { lease, after, limit }: Parameters<Store['tokenUses']['ofLeases']>[0],
+) {
+  const rows = db.selectFrom('tokenUses').selectAll();
+  let query = lease === undefined ? rows.where('lease', '>', '') : rows.where('lease', '=', lease);
+  if (after !== undefined)
+    query = query.where((row) =>
+      row(
+        row.refTuple('lease', 'grantId', 'token'),
+        '>',
+        row.tuple(after.lease ?? '', after.grantId, after.token),
+      ),
+    );
+  return query.orderBy('lease').orderBy('grantId').orderBy('token').limit(limit);
+}
+
+function fromRow(row: Schema['tokenUses']): TokenUse {
+  return { ...row, lease: row.lease || null };
 }
 
 /** Restricts a statement to the row of a use. */

@@ -5,6 +5,7 @@ import { browsers, type Open, type Page } from '../support/browsers.ts';
 import { curl } from '../support/curl.ts';
 import { oauth2Credential } from '../support/oauth2-credential.ts';
 import { goTo, openedPages } from '../support/opened-pages.ts';
+import { allGrants } from '../support/all-grants.ts';
 
 /** Views with a text that each shows. */
 const views = {
@@ -110,7 +111,7 @@ describe.each(browsers)(
       }
       await page.evaluate(`void fetch('/v2/me')`);
       const { state } = sidekey.proxy;
-      const kept = await Promise.all((await state.grants.list()).map(({ id }) => state.grants.read(id)));
+      const kept = await Promise.all((await allGrants(state.grants)).map(({ id }) => state.grants.read(id)));
       const { tokens, leases } = await state.store.rights.read();
       const hashes = [...tokens, ...leases, ...(await state.store.apiKeys.list())].map((each) =>
         'hash' in each ? each.hash : each.tokenHash,

@@ -1,13 +1,15 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type {
   AuditEndRecord,
   DueQuery,
+  GrantChoice,
   GrantQuery,
   GrantRecord,
   RefreshPlan,
   SessionRecord,
   Store,
+  TokenUse,
 } from '../../src/store/store.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { agentRecord, leaseRecord } from '../support/rights.ts';
@@ -430,13 +432,6 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await found({ name: 'github' })).toEqual(['github Bob', 'github zoe']);
       });
 
-      it('that belong to a lease are listed', async () => {
-        await store.agents.insert(agentRecord());
-        await store.leases.insert(leaseRecord({ id: 'lease-1' }));
-        const [, leased] = await insertGrants({}, { lease: 'lease-1' });
-        expect((await store.grants.leased()).map(({ id }) => id)).toEqual([leased]);
-      });
-
       it('with a source, and those of each provider that were changed last, are examples', async () => {
         const records = [
           ...[1, 2, 3].map((n) => grantRecord({ name: `a${n}`, provider: 'a', updatedAt: n })),
@@ -518,6 +513,77 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         const many = Array.from({ length: 1_000 }, (_, n) => grantRecord({ name: `n${n}` }));
         await store.grants.insert(...many);
         expect(await store.grants.list()).toHaveLength(1_001);
+      });
+
+      it('match a choice of provider, user, state, label, and lease', async () => {
+        const matching = async (choice: GrantChoice, limit = 9) =>
+          (await store.grants.matching(choice, limit)).map(({ name }) => name).toSorted();
+        await store.agents.insert(agentRecord({ name: 'bot' }));
+        const lease = leaseRecord({ agent: 'bot' });
+        await store.leases.insert(lease);
+        const a = grantRecord({ name: 'a', user: 'alice' });
+        const b = grantRecord({ name: 'b', provider: 'acme', state: 'expired' });
+        const c = grantRecord({ name: 'c', provider: 'acme', lease: lease.id });
+        await store.grants.insert(a, b, c);
+        await store.grantPolicies.set(a.id, { labels: ['prod', 'a.b'] });
+        await store.grantPolicies.set(b.id, { labels: ['Prod', 'a_b'] });
+        expect(await matching({})).toEqual(['a', 'b', 'c']);
+        expect(await matching({ unleased: true })).toEqual(['a', 'b']);
+        expect(await matching({}, 2)).toHaveLength(2);
+        expect(await matching({ provider: 'acme' })).toEqual(['b', 'c']);
+        expect(await matching({ provider: 'acme', state: 'active' })).toEqual(['c']);
+        expect(await matching({ provider: 'acme', user: 'alice' })).toEqual([]);
+        expect(await matching({ user: 'alice' })).toEqual(['a']);
+        expect(await matching({ label: 'prod' })).toEqual(['a']);
+        expect(await matching({ label: 'pro' })).toEqual([]);
+        expect(await matching({ label: 'a_b' })).toEqual(['b']);
+        expect(await matching({ label: 'a_b', user: 'alice' })).toEqual([]);
+      });
+
+      it('of a provider are returned by the time of their change, the last first', async () => {
+        const changed = (name: string, updatedAt: number) =>
+          grantRecord({ name, provider: 'acme', updatedAt });
+        await store.grants.insert(changed('a', 1), changed('b', 3), changed('c', 2));
+        await store.grants.insert(grantRecord({ name: 'other' }));
+        const newest = async (limit: number) =>
+          (await store.grants.newest('acme', limit)).map(({ name }) => name);
+        expect(await newest(9)).toEqual(['b', 'c', 'a']);
+        expect(await newest(2)).toEqual(['b', 'c']);
+      });
+
+      it('of leases are returned in pages, also of one lease', async () => {
+        await store.agents.insert(agentRecord({ name: 'bot' }));
+        const leases = [leaseRecord({ agent: 'bot' }), leaseRecord({ agent: 'bot' })];
+        for (const lease of leases) await store.leases.insert(lease);
+        const [one, other] = leases.map(({ id }) => id).toSorted();
+        const owned = [one, one, other].map((lease, n) => grantRecord({ name: `n${n}`, lease: lease! }));
+        await store.grants.insert(...owned, grantRecord());
+        const pages = async (lease?: string) => {
+          const found: GrantRecord[] = [];
+          for (let page = [undefined as GrantRecord | undefined]; page.length > 0;) {
+            const after = page.at(-1);
+            const next = await store.grants.ofLeases({ lease, after, limit: 1 });
+            found.push(...next);
+            page = next;
+          }
+          return found.map((each) => each.lease);
+        };
+        expect(await pages()).toEqual([one, one, other]);
+        expect(await pages(one)).toEqual([one, one]);
+        expect(await pages(randomUUID())).toEqual([]);
+      });
+
+      it('have policies in pages of the shortest maximum of leases', async () => {
+        const records = ['a', 'b', 'c', 'd'].map((name) => grantRecord({ name }));
+        await store.grants.insert(...records);
+        const maxima = [30, 10, null, 20];
+        for (const [index, { id }] of records.entries())
+          await store.grantPolicies.set(id, { leaseMaxMs: maxima[index]!, labels: ['l'] });
+        const [first, second, ...more] = await store.grantPolicies.leaseMaxima(30, undefined, 9);
+        expect([first?.leaseMaxMs, second?.leaseMaxMs, more]).toEqual([10, 20, []]);
+        expect(await store.grantPolicies.leaseMaxima(31, first, 1)).toEqual([second]);
+        const last = await store.grantPolicies.leaseMaxima(31, second, 9);
+        expect(last.map(({ leaseMaxMs }) => leaseMaxMs)).toEqual([30]);
       });
 
       it('are due in pages by their stored time, and by the age of the tokens of a provider', async () => {
@@ -1038,6 +1104,22 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         );
         expect(uses).toHaveLength(2);
         expect(await store.tokenUses.list('t3')).toEqual([]);
+      });
+
+      it('by leases are listed in pages, also of one lease', async () => {
+        for (const lease of ['l2', null, 'l1', 'l3'])
+          await store.tokenUses.note({ grantId, token: 't1', lease }, time);
+        const pages = async (lease?: string) => {
+          const found: (string | null)[] = [];
+          for (let after: TokenUse | undefined; ;) {
+            const [use] = await store.tokenUses.ofLeases({ lease, after, limit: 1 });
+            if (use === undefined) return found;
+            found.push(use.lease);
+            after = use;
+          }
+        };
+        expect(await pages()).toEqual(['l1', 'l2', 'l3']);
+        expect(await pages('l2')).toEqual(['l2']);
       });
 
       it('are forgotten an hour after the first use, once there is another token', async () => {

@@ -8,6 +8,7 @@ import { granted } from '../support/granted.ts';
 import { openClient, openTunnel, problemOf, type RawClient } from '../support/raw-client.ts';
 import { addAgent } from '../support/rights.ts';
 import { startSidekey } from '../support/sidekey.ts';
+import { allGrants } from '../support/all-grants.ts';
 
 const secret = 'secret-of-robot';
 const login = Buffer.from(`robot:${secret}`).toString('base64');
@@ -94,7 +95,7 @@ async function setUp({ owner, local = 'same_user' }: Caller) {
     domains: { [upstream.authority]: { grant: 'acme' }, [`127.0.0.1:${port}`]: 'tunnel' },
     proxy: { listen: '127.0.0.1:0', local_callers: local },
   });
-  const [grant] = await sidekey.proxy.state.grants.list();
+  const [grant] = await allGrants(sidekey.proxy.state.grants);
   await addAgent(sidekey.proxy.state.store, 'robot', secret, {
     bindings: [{ kind: 'grant', value: grant?.id ?? '' }],
   });

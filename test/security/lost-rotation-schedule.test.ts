@@ -17,6 +17,7 @@ import {
   type Process,
 } from '../unit/grants/processes.ts';
 import { settle } from '../unit/lib/manual-time.ts';
+import { allGrants } from '../support/all-grants.ts';
 
 const day = 24 * hour;
 const provider = { ...acme, dialect: { ...acme.dialect, refreshTokenIdleTimeoutMs: 30 * day } };
@@ -111,7 +112,7 @@ describe('a process that dies after it received the token response', () => {
     const refused = await next.source.tokenFor(grant.id);
     await settle();
     expect(refused).toMatchObject({ kind: 'refused', code: 'reauth_required' });
-    const [stored] = await next.registry.list();
+    const [stored] = await allGrants(next.registry);
     expect([stored?.state, stored?.stateReason]).toEqual([
       'reauth_required',
       expect.stringContaining('used before'),

@@ -8,6 +8,7 @@ import { openClient, openTunnel } from '../support/raw-client.ts';
 import { addAgent, leaseRecord, tokenRecord } from '../support/rights.ts';
 import { startSidekey } from '../support/sidekey.ts';
 import { startUpstream } from '../support/upstream.ts';
+import { allGrants } from '../support/all-grants.ts';
 
 describe('a revoked right', () => {
   test('ends inside an open tunnel: another process removed the agent', async () => {
@@ -92,7 +93,7 @@ describe('a revoked right', () => {
       const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
       const { store, grants } = sidekey.proxy.state;
       await addAgent(store, 'robot', 'own');
-      const [grant] = await grants.list();
+      const [grant] = await allGrants(grants);
       const ids = grant === undefined ? [] : [grant.id];
       const expiresAt = Date.now() + 900_000;
       await store.leases.insert(

@@ -8,6 +8,7 @@ import { openTunnel } from '../support/raw-client.ts';
 import { addAgent, leaseRecord } from '../support/rights.ts';
 import { startSidekey } from '../support/sidekey.ts';
 import { startUpstream } from '../support/upstream.ts';
+import { allGrants } from '../support/all-grants.ts';
 
 const verifier = 'v'.repeat(43);
 const challenge = hash('sha256', verifier, 'base64url');
@@ -106,7 +107,7 @@ const things: readonly (readonly [string, (at: Service) => Promise<Try>, unknown
       const callback = await mine.consent(url);
       return async () => {
         const error = returned(await mine.open(callback)).searchParams.get('error');
-        expect(await sidekey.proxy.state.grants.list()).toEqual([]);
+        expect(await allGrants(sidekey.proxy.state.grants)).toEqual([]);
         return error;
       };
     },

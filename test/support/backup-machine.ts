@@ -6,6 +6,7 @@ import { openState, openStore, openView, type State } from '../../src/app/state.
 import type { Store } from '../../src/store/store.ts';
 import { home, type Home, type Ran } from './command-line.ts';
 import { createDatabase, postgresMissing } from './postgres.ts';
+import { allGrants } from './all-grants.ts';
 
 /** A machine with Sidekey, and a store of its own. */
 export interface Machine extends Home {
@@ -40,7 +41,7 @@ export async function machine(engine: 'sqlite' | 'postgres', config: object = {}
     async tokens() {
       await using opened = await view();
       const registry = await opened.registry();
-      const all = (await registry?.list()) ?? [];
+      const all = registry === null ? [] : await allGrants(registry);
       const entries = await Promise.all(
         all.map(async ({ id, name, state }) => {
           const sealed = (await registry?.open(id))?.sealed;

@@ -19,9 +19,10 @@ export async function initAuth0(context: Context): Promise<void> {
       hint: 'sidekey connect auth0 --set domain=DOMAIN --client-id ID --client-secret env:AUTH0_CLIENT_SECRET',
     });
   }
-  const grants = await context.withState((state) => state.grants.list());
+  const choice = { provider: 'auth0', state: 'active' } as const;
+  const logins = await context.withState(({ store }) => store.grants.matching(choice, 1));
   const config = await context.config();
-  if (!grants.some(({ provider, state }) => provider === 'auth0' && state === 'active')) {
+  if (logins.length === 0) {
     const provider = findProvider(config.providers, 'auth0');
     output.say(registrationSteps(provider, redirectUriToRegister({}, provider)).join('\n'));
     const typed = await ask('Domain of the tenant, such as acme.us.auth0.com', { secret: false });

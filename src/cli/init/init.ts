@@ -97,9 +97,11 @@ export async function init(
 
 /** Returns the providers of usable grants. */
 function connectedProviders(context: Context): Promise<ReadonlySet<string>> {
-  return context.withState(async ({ grants }) => {
-    const all = await grants.list();
-    return new Set(all.filter(({ state }) => state === 'active').map(({ provider }) => provider));
+  return context.withState(async ({ store: { grants } }) => {
+    const providers = new Set<string>();
+    for (let name = await grants.providerAfter(''); name !== null; name = await grants.providerAfter(name))
+      if ((await grants.matching({ provider: name, state: 'active' }, 1)).length > 0) providers.add(name);
+    return providers;
   });
 }
 

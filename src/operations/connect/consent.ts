@@ -36,12 +36,12 @@ import type { ConnectRequest, ConnectState } from './request.ts';
  * @throws SidekeyError `already_exists`: the grant is of another provider
  */
 export async function clientOf(
-  state: Pick<KeepState, 'grants'>,
+  state: Pick<KeepState, 'store' | 'grants'>,
   provider: Provider,
   { name, user }: Pick<Grant, 'name' | 'user'>,
 ) {
   const existing = await existingGrant(state, { name, user, provider: provider.name });
-  const client = (await ownClient(state.grants, provider, existing)) ?? { secret: null };
+  const client = (await ownClient(state, provider, existing)) ?? { secret: null };
   return { existing, secret: client.secret, provider: withClient(provider, client) };
 }
 

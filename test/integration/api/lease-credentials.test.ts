@@ -3,6 +3,7 @@ import { removeGrantsOfEndedLeases } from '../../../src/grants/lease-grants.ts';
 import { openTunnel } from '../../support/raw-client.ts';
 import { startService } from '../../support/service.ts';
 import { startUpstream } from '../../support/upstream.ts';
+import { allGrants } from '../../support/all-grants.ts';
 
 const start = Date.now();
 
@@ -53,7 +54,7 @@ describe('a credential that belongs to a lease', () => {
   test('can only be used by the holder of the lease', async () => {
     const { made, other, ask, seen, grants } = await setup();
     expect(made.status).toBe(201);
-    expect(await grants.list()).toMatchObject([
+    expect(await allGrants(grants)).toMatchObject([
       { provider: 'acme', lease: made.body.id, name: `acme-${made.body.id.slice(0, 8)}` },
     ]);
     expect(await ask(`ci:${made.body.token}`)).toBe('OK');
@@ -67,7 +68,7 @@ describe('a credential that belongs to a lease', () => {
     const { call, made, ask, grants, sidekey } = await setup();
     await call(`POST /v2/leases/${made.body.id}/revoke`, { body: {} });
     expect(await ask(`ci:${made.body.token}`)).not.toBe('OK');
-    expect(await grants.list()).toEqual([]);
+    expect(await allGrants(grants)).toEqual([]);
     expect(await sidekey.audit()).toContainEqual(
       expect.objectContaining({ event: 'grant.removed', lease: made.body.id, reason: 'its lease ended' }),
     );
@@ -77,10 +78,10 @@ describe('a credential that belongs to a lease', () => {
     const { sidekey, grants, advance } = await setup();
     const { state } = sidekey.proxy;
     await removeGrantsOfEndedLeases(state, start);
-    expect(await grants.list()).toHaveLength(1);
+    expect(await allGrants(grants)).toHaveLength(1);
     advance(900_000);
     await removeGrantsOfEndedLeases(state, start + 900_000);
-    expect(await grants.list()).toEqual([]);
+    expect(await allGrants(grants)).toEqual([]);
   });
 
   test('with a name already in use is refused, and neither the lease nor its other credentials remain', async () => {
@@ -88,7 +89,7 @@ describe('a credential that belongs to a lease', () => {
     const named = { ...credential, name: 'taken' };
     const refused = await lease(credential, named, named);
     expect(refused).toMatchObject({ status: 409, body: { code: 'already_exists' } });
-    expect(await grants.list()).toHaveLength(1);
+    expect(await allGrants(grants)).toHaveLength(1);
     const { body } = await call('GET /v2/leases');
     expect(body.data).toHaveLength(1);
     const { lease: begun } = (await sidekey.audit()).findLast(({ event }) => event === 'lease.created')!;

@@ -11,6 +11,7 @@ import { begin, type Begun, visit } from '../../support/connect-home.ts';
 import { curl, curlMissing } from '../../support/curl.ts';
 import { testUpstreamClient } from '../../support/upstream-fetch.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
+import { allGrants } from '../../support/all-grants.ts';
 
 const silent = ['--no-browser', '--port', '0'];
 
@@ -417,7 +418,7 @@ async function disconnect(at: Place, name: string) {
   const log = { error: () => {}, warn: () => {}, info: () => {}, debug: () => {} };
   const state = await openState(await loadConfig(at.configFile, { env }), { log, now: Date.now });
   try {
-    const grant = (await state.grants.list()).find((each) => each.name === name);
+    const grant = (await allGrants(state.grants)).find((each) => each.name === name);
     const opened = await state.grants.read(grant?.id ?? '');
     if (opened === null) throw new Error(`no grant ${name}`);
     const { config } = state;

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { startIdJag } from '../../support/id-jag-servers.ts';
 import { cases } from './id-jag-cases.ts';
+import { allGrants } from '../../support/all-grants.ts';
 
 const connect = ['connect', 'desk', '--via', 'oidc', '--user', 'alice', '--json'] as const;
 
@@ -49,7 +50,7 @@ describe('connect --via oidc', () => {
           input,
         )
         .toBe(isSent);
-      const [stored] = await grants.list();
+      const [stored] = await allGrants(grants);
       expect.soft(stored !== undefined, input).toBe(exit === 0);
       if (stored === undefined) {
         const { error } = JSON.parse(ran.stderr) as { error: { message: string; hint: string } };

@@ -13,6 +13,7 @@ import { home, type Home } from '../../support/command-line.ts';
 import { homeForProvider } from '../../support/provider-home.ts';
 import { requestBody } from '../../support/request-body.ts';
 import { startUpstream } from '../../support/upstream.ts';
+import { allGrants } from '../../support/all-grants.ts';
 
 async function connected(): Promise<AcmeHome> {
   const at = await acmeHome();
@@ -134,7 +135,7 @@ test('invalidates a copied token at the provider', async () => {
 async function copiedRefreshToken(at: AcmeHome): Promise<string> {
   const quiet = { error() {}, warn() {}, info() {}, debug() {} };
   const state = await openState(await loadConfig(at.configFile, { env: {} }), { log: quiet, now: Date.now });
-  const [grant] = await state.grants.list();
+  const [grant] = await allGrants(state.grants);
   const opened = await state.grants.read(grant?.id ?? '');
   await state.close();
   const credential = opened?.sealed.credential;

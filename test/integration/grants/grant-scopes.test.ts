@@ -4,6 +4,7 @@ import { openState } from '../../../src/app/state.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import type { AuditEvent } from '../../../src/domain/event.ts';
 import { home, type Home } from '../../support/command-line.ts';
+import { allGrants } from '../../support/all-grants.ts';
 
 interface Options {
   readonly scope?: string;
@@ -23,7 +24,7 @@ async function seen(requests: readonly string[], options: Options = {}): Promise
   await at.grant('work', tokens, ['--provider', 'github']);
   const log = { error() {}, warn() {}, info() {}, debug() {} };
   const state = await openState(await loadConfig(at.configFile, { env: {} }), { log, now: Date.now });
-  const [grant] = await state.grants.list();
+  const [grant] = await allGrants(state.grants);
   for (const [index, text] of requests.entries()) {
     const [method, url = '', status = '200'] = text.split(' ');
     if (method === 'READ') {

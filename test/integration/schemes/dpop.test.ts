@@ -13,6 +13,7 @@ import {
   upstreamHost,
 } from '../../support/upstream.ts';
 import { decodeJwt } from 'jose';
+import { allGrants } from '../../support/all-grants.ts';
 
 describe.each(['HTTP/1.1', 'HTTP/2'] as const)('a token that is bound to a DPoP key, over %s', (protocol) => {
   test('is sent with a proof for exactly that request, in place of the fields of the client', async () => {
@@ -303,7 +304,7 @@ describe('a WebSocket with a DPoP token', () => {
     client.send(handshake(authority).replace('/chat', `http://${authority}/chat`));
     const { open, closed } = await gate.second;
     const { grants } = sidekey.proxy.state;
-    const [grant] = await grants.list();
+    const [grant] = await allGrants(grants);
     await grants.setState(grant!, 'revoked', 'a person took it away');
     for (; !sidekey.logged().includes('a connection was cut');)
       await new Promise((resolve) => setImmediate(resolve));

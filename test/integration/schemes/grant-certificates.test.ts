@@ -21,6 +21,7 @@ import { ask, openSession } from '../../support/h2-client.ts';
 import { openTls } from '../../support/raw-client.ts';
 import { startUpstream, upstreamHost, upstreamLeaf } from '../../support/upstream.ts';
 import type { TestSidekey } from '../../support/sidekey.ts';
+import { allGrants } from '../../support/all-grants.ts';
 
 /** An upstream that wants a certificate, and a proxy with a grant that has one. */
 async function setup(options: CertificateUpstreamOptions = {}) {
@@ -255,7 +256,7 @@ describe('the certificate of a grant', () => {
     await proxiedGet(sidekey.url, upstream.url);
     await sidekey.audited(({ event }) => event === 'outcome' || event === 'denied');
     const { sealed } = (await sidekey.proxy.state.grants.open(
-      (await sidekey.proxy.state.grants.list())[0]!.id,
+      (await allGrants(sidekey.proxy.state.grants))[0]!.id,
     ))!;
     const lines = (sealed.credential as { privateKey: string }).privateKey
       .split('\n')

@@ -4,6 +4,7 @@ import type { RefreshOutcome } from '../../../src/grants/oauth/refresh.ts';
 import type { TokenSourceParts } from '../../../src/grants/token-source.ts';
 import { settle } from '../lib/manual-time.ts';
 import { hour, oauth2, processesForTest, storedRefreshToken, tokenOf } from './processes.ts';
+import { allGrants } from '../../support/all-grants.ts';
 
 const down: RefreshOutcome = { kind: 'later', reason: 'no answer came', retryAfterMs: null };
 const refusal = {
@@ -180,7 +181,7 @@ describe('a request is given up after refresh_timeout', () => {
 
   test('if it has no refresh token, so that nothing is lost', async () => {
     const { time, provider, registry, source, recover } = await lateProvider();
-    const [grant] = await registry.list();
+    const [grant] = await allGrants(registry);
     const renewal = { kind: 'client_credentials', scope: null, parameters: {} } as const;
     const credential = oauth2({ refreshToken: null, renewal });
     const opened = await registry.open(grant!.id);

@@ -6,6 +6,7 @@ import type { ReadyToken } from '../../../src/grants/token-result.ts';
 import { acme, hour, processesForTest, oauth2, start, tokenOf, type ProcessesForTest } from './processes.ts';
 import { settle } from '../lib/manual-time.ts';
 import { hintOfText } from '../../support/hint.ts';
+import { allGrants } from '../../support/all-grants.ts';
 
 const clientCredentials: Renewal = { kind: 'client_credentials', scope: null, parameters: {} };
 const exchange: Renewal = {
@@ -167,7 +168,7 @@ describe('a grant that was connected again during a renewal', () => {
     const { registry, source } = await process({
       refresh: async (request, io) => {
         const outcome = await provider.refresh(request, io);
-        const [grant] = await registry.list();
+        const [grant] = await allGrants(registry);
         if (grant!.revision === 1) await registry.setState(grant!, 'expired', null);
         return outcome;
       },

@@ -6,6 +6,7 @@ import type { RefreshOutcome } from '../../../src/grants/oauth/refresh.ts';
 import { acme, hour, processesForTest, oauth2, start, storedRefreshToken, tokenOf } from './processes.ts';
 import { settle } from '../lib/manual-time.ts';
 import { hintOfText } from '../../support/hint.ts';
+import { allGrants } from '../../support/all-grants.ts';
 
 const down: RefreshOutcome = { kind: 'later', reason: 'HTTP 503', retryAfterMs: null };
 
@@ -425,7 +426,7 @@ describe('an expired token', () => {
     // The clock was wrong: the state that it caused ends with its correction.
     time.set(start);
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-1');
-    expect((await registry.list())[0]?.state).toBe('active');
+    expect((await allGrants(registry))[0]?.state).toBe('active');
   });
 });
 

@@ -4,7 +4,13 @@ import { tokenUseNotes } from '../../../src/grants/token-uses.ts';
 test('the notes forget grants beyond 10,000, so that those of ended leases do not fill the memory', () => {
   const written: string[] = [];
   const note = async ({ grantId }: { readonly grantId: string }) => void written.push(grantId);
-  const tokenUses = { note, list: async () => [], retry: async () => {}, remove: async () => {} };
+  const tokenUses = {
+    note,
+    list: async () => [],
+    ofLeases: async () => [],
+    retry: async () => {},
+    remove: async () => {},
+  };
   const onEvent = tokenUseNotes(
     { tokenUses },
     () => 1_000_000,

@@ -3,7 +3,6 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import type { AuditEvent } from '../../../src/domain/event.ts';
 import { holdLease } from '../../../src/operations/held-lease.ts';
 import type { Config } from '../../../src/config/config.ts';
-import { grantOf } from '../../../src/store/grants.ts';
 import { leaseStanding } from '../../../src/domain/lease.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import { grantRecord } from '../../support/grant-record.ts';
@@ -44,7 +43,7 @@ async function holding({
         store,
         audit: audit as never,
         vault: { mac: () => '00'.repeat(32) } as never,
-        grants: { list: async () => (await store.grants.list()).map(grantOf) } as never,
+        grants: {} as never,
       },
       config: () => config,
       log: { error: tell, warn: tell, info() {}, debug() {} },

@@ -19,7 +19,6 @@ test('no statement of the grant checks or of a request scans a table that grows'
   await checks.offered('github', 1);
   await checks.existing(['github', 'work']);
   await checks.examples(1);
-  await store.grants.leased();
   await store.activity.some(['id']);
   await store.grantPolicies.some(['id']);
   await store.grants.some(['id']);
