@@ -110,11 +110,15 @@ describe('the lifetime of a lease for many grants', () => {
   });
 
   it('is at most the maximum of a provider of any grant that the agent reaches', async () => {
-    const { store } = await storeWith([everything], 1_500);
+    const owner = leaseRecord({ agent: 'bot' });
+    const leased = grantRecord({ name: 'zy', user: 'zed', provider: 'acme', lease: owner.id });
+    const { store } = await storeWith([{ kind: 'grant', value: leased.id }, everything], 1_500);
+    await store.leases.insert(owner);
+    await store.grants.insert(leased);
     const ttl = async () =>
       leaseTtl({ store, config: config(5 * minute) }, null, lease, await readReach(store, lease));
     expect(await ttl()).toEqual({ ttlMs: 15 * minute, cappedBy: null });
-    await store.grants.insert(grantRecord({ name: 'zz', provider: 'acme' }));
+    await store.grants.insert(grantRecord({ name: 'zz', user: 'zed', provider: 'acme' }));
     expect(await ttl()).toEqual({ ttlMs: 5 * minute, cappedBy: 'the provider acme' });
   });
 });

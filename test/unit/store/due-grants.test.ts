@@ -49,7 +49,8 @@ test.each([
   ['due times', {}, 'grants_due_at_id (due_at<?'],
   ['providers', { provider: 'acme' }, 'grants_provider_obtained_at_id (provider=? AND obtained_at<?'],
 ])('due grants are found by an index of %s, without a sort', async (_, query, index) => {
-  const due = (after: NonNullable<DueQuery['after']> | null) => dueGrants(compiler, { before: 9, limit: 3, after, ...query });
+  const due = (after: NonNullable<DueQuery['after']> | null) =>
+    dueGrants(compiler, { before: 9, limit: 3, after, ...query });
   const [first = [], later = []] = await plansOf(due(null), due({ at: 1, id: 'a' }));
   expect(first[0]).toContain(index);
   for (const steps of [first, later]) {
