@@ -18,9 +18,9 @@ interface Task {
 }
 
 /**
- * Runs one of several serving processes, or a check of the store, and returns its exit code. The supervisor sends its settings over
- * the channel, and holds the pipe of its standard input. When that closes, the process finishes its exchanges
- * and exits.
+ * Runs one of several serving processes, or a check of the store, and returns its exit code. The supervisor
+ * sends its settings over the channel, and holds the pipe of its standard input. When that closes, the
+ * process finishes its exchanges and exits.
  *
  * @param now returns milliseconds since the epoch
  * @throws SidekeyError `input_invalid` without a supervisor
