@@ -6,6 +6,7 @@ import type { Grant } from '../domain/grant.ts';
 import { type Binding, leaseStanding } from '../domain/lease.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
+import { grantOf } from '../store/grants.ts';
 import type { AgentRecord, AgentTokenRecord, Rights } from '../store/store.ts';
 import { isLive, newToken } from './agent-token.ts';
 import { bindingReason, bindingsOf, isHost, namedBindings, nowhere } from './bindings.ts';
@@ -14,6 +15,7 @@ import { duration, egress, enabledState, grants, name, text, time, timeOrNull } 
 import { isoOrNull, isoTime, proxyUrl, readEnd, spanText } from './format.ts';
 import { ownGrants } from './lease-terms.ts';
 import { changing, type Changing, reading } from './operation.ts';
+import { inBatches, pageInput, pageOf } from './paging.ts';
 import { namedGrant, pickAgent, unknownAgent } from './lookup.ts';
 
 /** Agents: callers of the proxy, their tokens, and the grants that each may use. */
@@ -78,36 +80,43 @@ export const listAgents = reading({
   id: 'agent.list',
   summary: 'List the agents.',
   scope: 'access:read',
-  input: z.strictObject({}),
+  input: z.strictObject(pageInput),
   output: z.array(
     z
       .strictObject({
         ...members,
         live_tokens: z.int(),
         issuers: texts.describe('The entries of agent_issuers whose tokens identify it.'),
-        active_leases: z.int(),
+        active_leases: z.int().describe('Among the 1,000 of its leases that end last.'),
         used_at: timeOrNull,
         created_at: time,
       })
       .meta({ id: 'AgentInList' }),
   ),
-  async run({ store, config, ...parts }, _input, at) {
-    const [rights, uses] = [(await store?.rights.read()) ?? null, await store?.agents.identityUses()];
-    const agents = (rights?.agents ?? [])
-      .toSorted((a, b) => (a.name < b.name ? -1 : 1))
-      .map((agent) => {
-        const { tokens, ...owned } = partsOf(agent.name, rights, uses?.get(agent.name), at);
-        const issuers = [...new Set(identityRules(config, agent.name).map(({ issuer }) => issuer))];
-        return { agent, ...owned, issuers, liveTokens: tokens.filter((token) => isLive(token, at)).length };
-      });
-    return { agents, grants: await parts.grants() };
+  async run({ store, config }, page, at) {
+    const { rows, next } = await pageOf(page, {
+      place: z.object({ name: z.string() }),
+      read: async ({ after, limit }) => (await store?.agents.inList(at, { after: after?.name, limit })) ?? [],
+    });
+    const agents = rows.map((agent) => ({
+      ...agent,
+      issuers: [...new Set(identityRules(config, agent.name).map(({ issuer }) => issuer))],
+    }));
+    const bound = agents.flatMap(({ bindings }) =>
+      bindings.flatMap(({ kind, value }) => (kind === 'grant' ? [value] : [])),
+    );
+    const grants = await inBatches([...new Set(bound)], async (ids) => (await store?.grants.some(ids)) ?? []);
+    // One of any agent, for the hint about an agent that reaches nothing.
+    const first = (await store?.grants.find({ limit: 1 })) ?? [];
+    return { agents, grants: [...first, ...grants].map(grantOf), next };
   },
+  next: ({ next }) => next,
   answer: ({ agents }) =>
-    agents.map(({ agent, bindings, liveTokens, issuers, activeLeases, usedAt }) => ({
+    agents.map(({ bindings, liveTokens, issuers, activeLeases, usedAt, ...agent }) => ({
       ...agentAnswer(agent, bindings),
       live_tokens: liveTokens,
       issuers,
-      active_leases: activeLeases.length,
+      active_leases: activeLeases,
       used_at: isoOrNull(usedAt),
       created_at: isoTime(agent.createdAt),
     })),

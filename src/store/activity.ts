@@ -9,7 +9,6 @@ export function sqlActivity(db: Kysely<Schema>, run: Run, now: () => number): St
   return {
     get: (grantId) => run(() => first(activity().where('grantId', '=', grantId), fromActivityRow)),
     some: (ids) => run(() => all(activity().where('grantId', 'in', ids), fromActivityRow)),
-    list: () => run(() => all(activity(), fromActivityRow)),
     note: (grantId, change) =>
       run(() => {
         const time = now();

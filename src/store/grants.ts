@@ -47,7 +47,9 @@ export function sqlGrants(
               ),
             ),
           );
-        } else if (users !== undefined) query = query.where('user', 'in', users);
+        } else if (users !== undefined) {
+          query = users.length === 1 ? query.where('user', '=', users[0]!) : query.where('user', 'in', users);
+        }
         if (name !== undefined) query = query.where('name', '=', name);
         if (named !== undefined) {
           const pairs = named.map((each) => sql`(${each.name}, ${each.user})`);

@@ -130,6 +130,12 @@ export function migrations(types: ColumnTypes): Migrations {
       createIndex('grants', 'due_at', 'id'),
       createIndex('grants', 'provider', 'obtained_at', 'id'),
     ),
+    // Pages of lists, and the count of leases that are not revoked.
+    '0029-lists': migration(
+      createIndex('leases', 'expires_at', 'id', 'revoked_at'),
+      createIndex('leases', 'agent', 'expires_at', 'id'),
+      createIndex('proposals', 'asked_at', 'id'),
+    ),
   };
 }
 

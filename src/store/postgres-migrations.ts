@@ -91,4 +91,10 @@ export const postgresMigrations: Migrations = {
       `.execute(db);
     },
   },
+  '0029-agent-names': {
+    async up(db: Kysely<unknown>): Promise<void> {
+      // The order of SQLite, as for `0024-grant-names`.
+      await sql`alter table agents alter column name type text collate "C"`.execute(db);
+    },
+  },
 };

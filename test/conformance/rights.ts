@@ -194,13 +194,13 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await store.leases.insert(full)).toBe(true);
         expect(await store.leases.insert(bare)).toBe(true);
         expect(plain([(await store.leases.get(full.id))!])).toEqual(plain([full]));
-        expect(plain(await store.leases.list())).toEqual(plain([bare, full]));
+        expect(plain(await store.leases.find())).toEqual(plain([bare, full]));
         expect(await store.leases.get('no-such')).toBeNull();
         expect(plain(await store.leases.startingWith(full.id.slice(0, 8)))).toEqual(plain([full]));
         expect(await store.leases.startingWith('no-such')).toEqual([]);
         expect(await store.leases.insert(leaseRecord({ agent: 'codex' }))).toBe(false);
         await store.agents.change('claude', { disabledAt: time });
-        expect((await store.leases.list()).map(({ revokedAt }) => revokedAt)).toEqual([time, time + 2]);
+        expect((await store.leases.find()).map(({ revokedAt }) => revokedAt)).toEqual([time, time + 2]);
         expect(await store.leases.insert(leaseRecord())).toBe(false);
       });
 
@@ -283,7 +283,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         const kept = leaseRecord({ expiresAt: time });
         for (const lease of [kept, leaseRecord({ expiresAt: time - 1 })]) await store.leases.insert(lease);
         await store.leases.removeEnded(time);
-        expect((await store.leases.list()).map(({ id }) => id)).toEqual([kept.id]);
+        expect((await store.leases.find()).map(({ id }) => id)).toEqual([kept.id]);
       });
     });
 
@@ -350,7 +350,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
           agents: await store.agents.list(),
           tokens: await store.agentTokens.list(),
           bindings: await store.bindings.list(),
-          leases: await store.leases.list(),
+          leases: await store.leases.find(),
           policies: await store.grantPolicies.list(),
         });
       });
@@ -457,7 +457,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
           () => store.bindings.add('x', [], 1),
           () => store.bindings.remove('x', []),
           () => store.leases.get('x'),
-          () => store.leases.list(),
+          () => store.leases.find(),
           () => store.leases.insert(leaseRecord()),
           () => store.leases.renew('x', { at: 1, expiresAt: 1, moreUses: 1 }),
           () => store.leases.revoke({ id: 'x' }, 1),

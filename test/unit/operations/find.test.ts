@@ -19,7 +19,7 @@ async function filled() {
   const store: Pick<Store, 'grants' | 'leases' | 'agents'> = {
     agents: real.agents,
     grants: { ...real.grants, list },
-    leases: { ...real.leases, list },
+    leases: { ...real.leases, find: list },
   };
   return { store, alice, bob, own };
 }
