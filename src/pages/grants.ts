@@ -25,13 +25,14 @@ interface Shown extends Listed {
   readonly settings: { readonly expires_at: string | null; readonly max_ttl: number | null };
 }
 
+const rank = ({ state }: Listed) => (state === 'active' ? 1 : 0);
+
 /** Accounts: a person's own, or all for an operator. `#grants/ID` shows one. */
 export const grants: View = async (main, me) => {
   const [, id] = location.hash.split('/');
   if (id !== undefined && id !== '') return one(main, me, decodeURIComponent(id));
   const bySession =
     me.scopes.includes('grants:write') && (await call<SignIn>('GET /sign-in/oidc')).keeps && bySignIn(me);
-  const rank = ({ state }: Listed) => (state === 'active' ? 1 : 0);
   const isOne = me.user !== null;
   const draw = ({ entries, next }: Listing<Listed>): void =>
     fill(

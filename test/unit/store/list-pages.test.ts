@@ -11,8 +11,8 @@ const leases = { after: { expiresAt: 5, id: 'a' }, limit: 3 };
 const lease = 'SEARCH leases USING INDEX leases_';
 
 test.each<[string, (store: Store) => Promise<unknown>, string]>([
-  ['grants', ({ grants: { find } }) => find(first), 'SCAN grants USING INDEX grants_name'],
-  ['more grants', ({ grants: { find } }) => find(grants), 'SEARCH grants USING INDEX grants_name ('],
+  ['grants', (store) => store.grants.find(first), 'SCAN grants USING INDEX grants_name'],
+  ['more grants', (store) => store.grants.find(grants), 'SEARCH grants USING INDEX grants_name ('],
   [
     'grants of a user',
     (store) => store.grants.find({ users: ['alice'], ...first }),
