@@ -87,7 +87,7 @@ export const listAgents = reading({
         ...members,
         live_tokens: z.int(),
         issuers: texts.describe('The entries of agent_issuers whose tokens identify it.'),
-        active_leases: z.int().describe('Among the 1,000 of its leases that end last.'),
+        active_leases: z.int().describe('Among the 100 of its leases that end last.'),
         used_at: timeOrNull,
         created_at: time,
       })

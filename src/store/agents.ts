@@ -329,7 +329,7 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
 }
 
 /** Rows of leases that are read for each agent of a page. */
-const recentLeases = 1_000;
+const recentLeases = 100;
 
 /** Returns agents with facts of their rights, by an index of `0029-lists` for each. */
 export function agentPage(db: Kysely<Schema>, at: number, { after, limit }: Page<string>) {

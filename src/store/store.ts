@@ -648,7 +648,7 @@ interface AgentBeginning {
   readonly bindings?: readonly Binding[];
 }
 
-/** An agent with its bindings. Leases are the 1,000 of the agent that end last. */
+/** An agent with its bindings. Leases are the 100 of the agent that end last. */
 export interface AgentInList extends AgentRecord {
   readonly bindings: readonly Binding[];
   readonly liveTokens: number;
