@@ -6,6 +6,7 @@ import { withRightsInMemory } from '../store/rights-in-memory.ts';
 import type { Caller } from '../operations/caller.ts';
 import type { Caller as ApiCaller } from './caller.ts';
 import type { ServiceParts } from './parts.ts';
+import { usualLimit } from './paging.ts';
 import { type AnyRoute, type Given, originOf, route } from './route.ts';
 
 /** Operations as routes: parameters, query, body and answer follow from the shapes of an operation. */
@@ -91,20 +92,29 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
     result: list === undefined ? output : (output as unknown as z.ZodArray<z.ZodType>).element,
     ...(list === undefined ? {} : { list: (entry: Record<string, string>) => entry[list]! }),
     async handle({ params, query, body, caller }, parts) {
-      const { limit: _limit, cursor: _cursor, ...filter } = query ?? {};
-      const given = { ...filter, ...body, ...params } as z.output<Input>;
-      return callOperation(operation, given, caller, parts);
+      const { limit = usualLimit, cursor, ...filter } = query ?? {};
+      const page = operation.next === undefined ? {} : { limit, cursor };
+      const given = { ...filter, ...page, ...body, ...params } as z.output<Input>;
+      const { answer, result } = await perform(operation, given, caller, parts);
+      if (operation.next === undefined) return answer;
+      return { data: answer as unknown as readonly unknown[], next_cursor: operation.next(result) };
     },
   });
 }
 
 /** Runs an operation for a caller, and returns its answer. @throws SidekeyError of the operation */
 export async function callOperation<Input extends z.ZodObject, Output extends z.ZodType, Result>(
+  ...call: Parameters<typeof perform<Input, Output, Result>>
+): Promise<z.input<Output>> {
+  return (await perform(...call)).answer;
+}
+
+async function perform<Input extends z.ZodObject, Output extends z.ZodType, Result>(
   operation: Operation<Input, Output, Result>,
   input: z.output<Input>,
   caller: Caller & Pick<ApiCaller, 'address'>,
   { vault, keys, grants, listening, now, env, proxy, ...parts }: ServiceParts,
-): Promise<z.input<Output>> {
+): Promise<{ readonly answer: z.input<Output>; readonly result: Result }> {
   const at = now();
   operation.check?.(input, at);
   const config = await parts.config();
@@ -140,7 +150,7 @@ export async function callOperation<Input extends z.ZodObject, Output extends z.
           at,
         )
       : await operation.run({ ...opened, keys, renewal, listening, onProgress() {} }, input, at);
-  return operation.answer(result, at);
+  return { answer: operation.answer(result, at), result };
 }
 
 /** Returns the shape of a member in a query, where a boolean is a word. */

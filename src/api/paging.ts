@@ -1,10 +1,12 @@
 import { z } from 'zod';
-import { SidekeyError } from '../lib/errors.ts';
+import { readCursor, writeCursor } from '../operations/paging.ts';
 
-/** Lists in pages. */
+/** Lists in pages. Those of the store are `operations/paging.ts`. */
 
-const usualLimit = 50;
+export const usualLimit = 50;
 const maxLimit = 200;
+/** Key and index of the last entry of a page. */
+const entryPlace = z.tuple([z.string(), z.int().min(0)]);
 
 /** Returns the query shape of a list: its members, and the members of paging. */
 export function pageQuery(query: z.ZodType | undefined): z.ZodType {
@@ -51,11 +53,7 @@ export function pageOf<Entry>(
   const data = entries.slice(from, to);
   const last = data.at(-1);
   const more = last !== undefined && to < entries.length;
-  return { data, next_cursor: more ? writeCursor(keyOf(last), to - 1) : null };
-}
-
-function writeCursor(key: string, place: number): string {
-  return Buffer.from(JSON.stringify([key, place])).toString('base64url');
+  return { data, next_cursor: more ? writeCursor([keyOf(last), to - 1]) : null };
 }
 
 function placeAfter<Entry>(
@@ -63,21 +61,8 @@ function placeAfter<Entry>(
   keyOf: (entry: Entry) => string,
   cursor: string,
 ): number {
-  const { key, place } = readCursor(cursor);
+  const [key, place] = readCursor(cursor, entryPlace);
   const found = entries.findIndex((entry) => keyOf(entry) === key);
   // A removed entry leaves its index to the next one.
   return found < 0 ? place : found + 1;
-}
-
-function readCursor(text: string): { readonly key: string; readonly place: number } {
-  try {
-    const [key, place] = JSON.parse(Buffer.from(text, 'base64url').toString('utf8')) as [unknown, unknown];
-    if (typeof key === 'string' && Number.isSafeInteger(place) && Number(place) >= 0)
-      return { key, place: Number(place) };
-  } catch {
-    // Refused below.
-  }
-  throw new SidekeyError('input_invalid', 'The cursor is not that of a page.', {
-    hint: 'use next_cursor of the page before, or begin without a cursor',
-  });
 }

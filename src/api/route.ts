@@ -48,7 +48,7 @@ interface Route<Query = never, Body = never> {
   readonly result?: z.ZodType;
   /** Media type of an answer that is no JSON. */
   readonly media?: string;
-  /** Returns the key of an entry; present only for a list, which is answered in pages. */
+  /** Returns the key of an entry; present only for a list: `handle` returns all entries, or a page. */
   readonly list?: (entry: never) => string;
   /** True if a POST may be repeated. Its answer, which may contain a secret, is then not stored. */
   readonly isRepeatable?: boolean;

@@ -273,7 +273,8 @@ function answerOf(
 ): Response {
   if (value instanceof Response) return value;
   if (row.status === 204) return new Response(null, { status: 204 });
-  const body = row.list === undefined ? value : pageOf(value as readonly never[], row.list, query);
+  const body =
+    row.list !== undefined && Array.isArray(value) ? pageOf(value as never[], row.list, query) : value;
   const text = JSON.stringify(body);
   const type = { 'content-type': 'application/json' };
   if (row.method !== 'get') return new Response(text, { status: row.status ?? 200, headers: type });

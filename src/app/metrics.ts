@@ -7,6 +7,7 @@ import type { SidekeyError } from '../lib/errors.ts';
 import { type Figure, gauge, type ProcessFigures } from '../proxy/telemetry/figures.ts';
 import type { Tracer } from '../proxy/telemetry/traces.ts';
 import type { UpstreamClient } from '../proxy/upstream/client.ts';
+import type { Endings } from '../store/store.ts';
 import type { State } from './state.ts';
 
 /** Figures that are read from the state for each metrics request, so they are right after a restart. */
@@ -96,16 +97,13 @@ async function stateFigures(
   { audit }: Pick<Config, 'audit'>,
 ): Promise<Figure[]> {
   const at = now();
+  const lengths = spans.map(([, ms]) => ms);
   const [states, tokens, leases, waiting] = await Promise.all([
     store.grantChecks.count(at),
-    store.grantChecks.endings(
-      at,
-      spans.map(([, ms]) => ms),
-    ),
-    store.leases.list(),
+    store.grantChecks.endings(at, lengths),
+    store.leases.endings(at, lengths),
     store.approvals.waiting(at),
   ]);
-  const live = leases.filter(({ revokedAt, expiresAt }) => revokedAt === null && expiresAt > at);
   return [
     gauge(
       'sidekey_grants',
@@ -116,8 +114,8 @@ async function stateFigures(
       })),
     ),
     ...ends('token', tokens, at),
-    ...ends('lease', endingsOf(live, at), at),
-    gauge('sidekey_leases', 'Leases that have not ended.', [{ labels: {}, value: live.length }]),
+    ...ends('lease', leases, at),
+    gauge('sidekey_leases', 'Leases that have not ended.', [{ labels: {}, value: leases.total }]),
     gauge('sidekey_approvals_waiting', 'Requests that wait for a person.', [
       { labels: {}, value: waiting.length },
     ]),
@@ -136,18 +134,6 @@ function lagOf(file: string, sink: string): number {
   const found = readSinkState(file, sink);
   if (found === 'broken') return -1;
   return found === null ? 0 : bytesBehind(file, found.position);
-}
-
-/** Counts of things that end within each of the spans, and the time of the next end; null: none will. */
-type Endings = Awaited<ReturnType<State['store']['grantChecks']['endings']>>;
-
-function endingsOf(leases: readonly { readonly expiresAt: number }[], at: number): Endings {
-  const left = leases.map(({ expiresAt }) => expiresAt - at);
-  return {
-    counts: spans.map(([, ms]) => left.filter((each) => each <= ms).length),
-    next:
-      leases.length === 0 ? null : leases.map(({ expiresAt }) => expiresAt).reduce((a, b) => Math.min(a, b)),
-  };
 }
 
 /** Returns the figures of things that end soon. */

@@ -19,7 +19,7 @@ import type { AgentTokenRecord } from '../store/store.ts';
 import type { ArgumentRow, CommandRow } from './command.ts';
 import type { Context } from './context.ts';
 import { details, table } from './display.ts';
-import { type GivenOptions, optionRows, perform } from './operation-command.ts';
+import { type GivenOptions, optionRows, pageWords, perform, sayNext } from './operation-command.ts';
 
 /** Commands for agents. */
 
@@ -66,18 +66,18 @@ async function create(context: Context, name: string, options: GivenOptions): Pr
   );
 }
 
-async function list(context: Context, name: string | undefined): Promise<void> {
+async function list(context: Context, name: string | undefined, options: GivenOptions): Promise<void> {
   if (name !== undefined) return show(context, name);
-  const { result, answer, at } = await perform(context, listAgents);
+  const { result, answer, at } = await perform(context, listAgents, { words: pageWords, options });
   const { agents, grants } = result;
   const { output } = context;
-  const rows = agents.map(({ agent, bindings, liveTokens, issuers, activeLeases, usedAt }) => [
+  const rows = agents.map(({ bindings, liveTokens, issuers, activeLeases, usedAt, ...agent }) => [
     agent.name,
     agent.disabledAt === null ? 'enabled' : 'disabled',
     agent.user ?? '-',
     reachText(bindings, grants),
     [liveTokens, ...issuers].join(', '),
-    String(activeLeases.length),
+    String(activeLeases),
     lastUse(usedAt, at),
     relativeTime(agent.createdAt, at),
   ]);
@@ -88,8 +88,9 @@ async function list(context: Context, name: string | undefined): Promise<void> {
       ? 'There are no agents yet.\n  → sidekey agent create NAME --grant GRANT'
       : table(output.display, headings, rows, { least: ['CREATED', 'ACTS FOR', 'REACHES', 'LEASES'] }),
   );
-  for (const { agent, bindings } of agents)
-    for (const line of reachWarning(agent.name, bindings, grants)) output.say(line);
+  for (const { name: agent, bindings } of agents)
+    for (const line of reachWarning(agent, bindings, grants)) output.say(line);
+  sayNext(context, result.next);
 }
 
 async function show(context: Context, name: string): Promise<void> {
@@ -276,6 +277,7 @@ export const agentCommands: readonly CommandRow[] = [
     alias: 'show',
     summary: 'list the agents and the grants that each reaches, or show one in full',
     arguments: [['[name]', 'its name']],
+    options: optionRows(listAgents, pageWords),
     examples: ['sidekey agent list', 'sidekey agent show ci-bot'],
     load: async () => list,
   },

@@ -9,6 +9,12 @@ const outputFile: readonly OptionRow[] = [
   ['--force', 'replace the file if it exists'],
 ];
 
+/** As `pageWords`. */
+const pageOptions: readonly OptionRow[] = [
+  ['--limit <number>', 'at most this many entries (default and maximum: 1000)'],
+  ['--cursor <text>', 'continue a list at the cursor that its last message has'],
+];
+
 const storeOptions: readonly OptionRow[] = [
   ['--store <kind...>', 'only these: system, browsers, java'],
   ['--yes', 'do not ask'],
@@ -568,6 +574,7 @@ const accessCommands: readonly CommandRow[] = [
       {
         name: 'list',
         summary: 'list the proposals of the last day, and those in force',
+        options: pageOptions,
         examples: ['sidekey proposal list'],
         load: async () => (await import('./proposal.ts')).printProposals,
       },

@@ -21,7 +21,7 @@ import {
   leaseStateText,
   usesText,
 } from '../operations/lease-text.ts';
-import { type GivenOptions, optionRows, perform } from './operation-command.ts';
+import { type GivenOptions, optionRows, pageWords, perform, sayNext } from './operation-command.ts';
 import { readSecretFile } from './terminal.ts';
 
 /** Commands for leases. */
@@ -68,12 +68,13 @@ const listWords = {
   agent: { summary: 'only those of this agent', value: 'name' },
   grant: { summary: 'only those for this grant' },
   all: { summary: 'also those that have ended' },
+  ...pageWords,
 };
 
 async function list(context: Context, id: string | undefined, options: GivenOptions): Promise<void> {
   if (id !== undefined) return show(context, id);
   const { result, answer, at } = await perform(context, listLeases, { words: listWords, options });
-  const { leases, grants, hidden, agents } = result;
+  const { leases, grants, hidden, isCounted, agents, next } = result;
   const rows = leases.map((lease) => [
     shortId(lease.id),
     lease.agent,
@@ -89,13 +90,15 @@ async function list(context: Context, id: string | undefined, options: GivenOpti
   const lines = [
     rows.length === 0 ? 'No leases found.' : table(context.output.display, headings, rows, least),
   ];
-  if (hidden > 0)
+  if (hidden > 0 && isCounted)
     lines.push(`${counted(hidden, 'ended lease')} hidden; --all shows ${hidden === 1 ? 'it' : 'them'}.`);
+  else if (hidden > 0) lines.push('Ended leases are hidden; --all shows them.');
   if (agents !== null)
     lines.push(
       `  → sidekey ${agents === 0 ? 'agent create AGENT' : 'lease create --agent AGENT --grant GRANT --ttl 15m --purpose TEXT'}`,
     );
   context.output.result(answer, lines.join('\n'));
+  sayNext(context, next);
 }
 
 async function show(context: Context, id: string): Promise<void> {

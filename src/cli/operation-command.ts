@@ -57,6 +57,21 @@ export function optionRows({ input }: Pick<Operation, 'input'>, allWords: Words)
 /** Options of a command line, as the parser returns them: by their names in camel case. */
 export type GivenOptions = Readonly<Record<string, unknown>>;
 
+/** Words for `pageInput`. */
+export const pageWords = {
+  limit: { summary: 'at most this many entries (default and maximum: 1000)', value: 'number' },
+  cursor: { summary: 'continue a list at the cursor that its last message has', value: 'text' },
+} as const;
+
+/** Prints how a list continues; with `--json`, a line with the cursor on stderr. */
+export function sayNext({ output, commandWords }: Context, cursor: string | null): void {
+  if (cursor === null) return;
+  output.note(
+    { next_cursor: cursor },
+    `More follow:\n  → ${commandWords()} --cursor ${cursor}, with the other options as before`,
+  );
+}
+
 interface PerformOptions {
   readonly words?: Words;
   readonly options?: GivenOptions;

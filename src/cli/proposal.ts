@@ -11,14 +11,15 @@ import {
 } from '../operations/proposal.ts';
 import type { Context } from './context.ts';
 import { columns, details, fitting } from './display.ts';
-import { perform } from './operation-command.ts';
+import { type GivenOptions, pageWords, perform, sayNext } from './operation-command.ts';
 import { hintText } from '../lib/hint.ts';
 
 /** Commands for the changes that agents propose. */
 
 /** `sidekey proposal list` */
-export async function printProposals(context: Context): Promise<void> {
-  const { result: proposals, answer, at } = await perform(context, listProposals);
+export async function printProposals(context: Context, options: GivenOptions): Promise<void> {
+  const { result, answer, at } = await perform(context, listProposals, { words: pageWords, options });
+  const { rows: proposals, next } = result;
   const { output } = context;
   const rows = proposals.map((proposal) => [
     proposal.id,
@@ -34,6 +35,7 @@ export async function printProposals(context: Context): Promise<void> {
       ? 'No agent has proposed anything.'
       : [...lines, '', '  → sidekey proposal show ID'].join('\n'),
   );
+  sayNext(context, next);
 }
 
 /** `sidekey proposal show ID`: also shows the effect of each yes. */

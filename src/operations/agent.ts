@@ -12,6 +12,7 @@ import { findAgent, findNamedGrant } from './find.ts';
 import { duration, egress, enabledState, grants, name, text, time, timeOrNull } from './members.ts';
 import { isoOrNull, isoTime, proxyUrl, readEnd, spanText } from './format.ts';
 import { changing, type Changing, reading } from './operation.ts';
+import { pageInput, pageOf } from './paging.ts';
 import { pickAgent, unknownAgent } from './lookup.ts';
 import { boundGrants, maxGrants, readReach } from './reach.ts';
 
@@ -77,37 +78,38 @@ export const listAgents = reading({
   id: 'agent.list',
   summary: 'List the agents.',
   scope: 'access:read',
-  input: z.strictObject({}),
+  input: z.strictObject(pageInput),
   output: z.array(
     z
       .strictObject({
         ...members,
         live_tokens: z.int(),
         issuers: texts.describe('The entries of agent_issuers whose tokens identify it.'),
-        active_leases: z.int(),
+        active_leases: z.int().describe('Among the 100 of its leases that end last.'),
         used_at: timeOrNull,
         created_at: time,
       })
       .meta({ id: 'AgentInList' }),
   ),
-  async run({ store, config }, _input, at) {
-    const [rights, uses] = [(await store?.rights.read()) ?? null, await store?.agents.identityUses()];
-    const agents = (rights?.agents ?? [])
-      .toSorted((a, b) => (a.name < b.name ? -1 : 1))
-      .map((agent) => {
-        const { tokens, ...owned } = partsOf(agent.name, rights, uses?.get(agent.name), at);
-        const issuers = [...new Set(identityRules(config, agent.name).map(({ issuer }) => issuer))];
-        return { agent, ...owned, issuers, liveTokens: tokens.filter((token) => isLive(token, at)).length };
-      });
+  async run({ store, config }, page, at) {
+    const { rows, next } = await pageOf(page, {
+      place: z.object({ name: z.string() }),
+      read: async ({ after, limit }) => (await store?.agents.inList(at, { after: after?.name, limit })) ?? [],
+    });
+    const agents = rows.map((agent) => ({
+      ...agent,
+      issuers: [...new Set(identityRules(config, agent.name).map(({ issuer }) => issuer))],
+    }));
     const bound = agents.flatMap(({ bindings }) => bindings);
-    return { agents, grants: store === null ? [] : await boundGrants(store, bound) };
+    return { agents, grants: store === null ? [] : await boundGrants(store, bound), next };
   },
+  next: ({ next }) => next,
   answer: ({ agents }) =>
-    agents.map(({ agent, bindings, liveTokens, issuers, activeLeases, usedAt }) => ({
+    agents.map(({ bindings, liveTokens, issuers, activeLeases, usedAt, ...agent }) => ({
       ...agentAnswer(agent, bindings),
       live_tokens: liveTokens,
       issuers,
-      active_leases: activeLeases.length,
+      active_leases: activeLeases,
       used_at: isoOrNull(usedAt),
       created_at: isoTime(agent.createdAt),
     })),

@@ -1,6 +1,5 @@
 import { z } from 'zod';
 import { accountOf } from '../domain/credential.ts';
-import type { Grant } from '../domain/grant.ts';
 import { grantGone } from '../grants/keep.ts';
 import { settingsOf } from '../grants/metadata.ts';
 import { readScopes } from '../grants/oauth/scopes.ts';
@@ -8,6 +7,8 @@ import { describeSource } from '../grants/sources/source.ts';
 import { caughtFailure, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { createFingerprint } from '../proxy/schemes/apply.ts';
+import { grantOf } from '../store/grants.ts';
+import type { GrantRecord } from '../store/store.ts';
 import { isoOrNull, isoTime } from './format.ts';
 import {
   account,
@@ -32,6 +33,7 @@ import {
 
 import { findDomains, findGrant } from './find.ts';
 import { grantOwner, name, text, timeOrNull } from './members.ts';
+import { pageInput, pageOf } from './paging.ts';
 import { narrowGrant } from './narrow-grant.ts';
 import { changing, type Reading, reading } from './operation.ts';
 
@@ -43,7 +45,7 @@ export const listGrants = reading({
   id: 'grant.list',
   summary: 'List the grants.',
   scope: 'grants:read',
-  input: z.strictObject({ user: name.optional().describe('Only the grants of this owner.') }),
+  input: z.strictObject({ user: name.optional().describe('Only the grants of this owner.'), ...pageInput }),
   output: z.array(
     z
       .strictObject({ ...grantMembers, account, used_at: timeOrNull, grant_expires_at: timeOrNull })
@@ -51,19 +53,27 @@ export const listGrants = reading({
   ),
   async run({ caller, store, ...parts }, input, at) {
     const user = caller.user ?? input.user;
-    const activity = new Map((await store?.activity.list())?.map((each) => [each.grantId, each]));
-    const policies = new Map((await store?.grantPolicies.list())?.map((each) => [each.grantId, each]));
-    const listed = (await parts.grants()).filter((grant) => user === undefined || grant.user === user);
-    const { accounts, locked } = await accountsOf(parts, listed);
-    const entries = listed.map((grant) => ({
+    const { rows, next } = await pageOf(input, {
+      place: z.object({ name: z.string(), user: z.string() }),
+      read: async (page) =>
+        (await store?.grants.find({ ...page, ...(user === undefined ? {} : { users: [user] }) })) ?? [],
+    });
+    const ids = rows.map(({ id }) => id);
+    const uses = (await store?.activity.some(ids)) ?? [];
+    const activity = new Map(uses.map((each) => [each.grantId, each]));
+    const set = (await store?.grantPolicies.some(ids)) ?? [];
+    const policies = new Map(set.map((each) => [each.grantId, each]));
+    const { accounts, locked } = await accountsOf(parts, rows);
+    const entries = rows.map(grantOf).map((grant) => ({
       grant,
       policy: policies.get(grant.id) ?? null,
       account: accounts.get(grant.id) ?? null,
       usedAt: activity.get(grant.id)?.usedAt ?? null,
       soonEnd: soonEndOf(grant, parts.config.providers.get(grant.provider), at),
     }));
-    return { entries, locked };
+    return { entries, locked, next };
   },
+  next: ({ next }) => next,
   answer: ({ entries }, at) =>
     entries.map(({ grant, policy, account: of, usedAt }) => ({
       ...grantAnswer(grant, at, policy),
@@ -74,15 +84,15 @@ export const listGrants = reading({
 });
 
 /** Returns account names by id of readable grants, and the failure of the master key (null: none). */
-async function accountsOf(parts: Pick<Reading, 'registry'>, grants: readonly Grant[]) {
+async function accountsOf(parts: Pick<Reading, 'registry'>, records: readonly GrantRecord[]) {
   const accounts = new Map<string, string>();
   // The list works without a key, so that it helps to diagnose a failure of the key.
   const registry = await parts.registry().catch(caughtFailure);
   if (registry instanceof SidekeyError) return { accounts, locked: registry };
-  for (const { id } of registry === null ? [] : grants) {
-    const opened = await registry?.read(id).catch(() => null);
+  for (const record of registry === null ? [] : records) {
+    const opened = await registry?.openRecord(record).catch(() => null);
     const of = accountOf(opened?.sealed.details);
-    if (of !== null) accounts.set(id, of);
+    if (of !== null) accounts.set(record.id, of);
   }
   return { accounts, locked: null };
 }

@@ -9,7 +9,7 @@ import { type CredentialEntry, readEntries } from '../grants/credential-input.ts
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { visible } from '../lib/text.ts';
-import type { LeaseChoice } from '../store/store.ts';
+import type { LeaseChoice, LeaseQuery } from '../store/store.ts';
 import { findAgent, findLease, findNamedGrant } from './find.ts';
 import { duration, egress, grants, name, text, time, timeOrNull, uses } from './members.ts';
 import { isoOrNull, isoTime, proxyUrl } from './format.ts';
@@ -18,6 +18,7 @@ import { finishEndedLeases } from './lease-end.ts';
 import { makeLease } from './make-lease.ts';
 import { changing, type Changing, type Opened, reading } from './operation.ts';
 import { grantReference } from './lookup.ts';
+import { pageInput, pageOf } from './paging.ts';
 import { whyTokenStays } from './provider-revocation.ts';
 import { grantsById, leaseTtl, readReach } from './reach.ts';
 
@@ -66,6 +67,9 @@ function leaseAnswer(lease: Lease, now: number): z.input<z.ZodObject<typeof memb
   };
 }
 
+/** Leases among which those that have ended are counted, for a hint. */
+const maxCounted = 100;
+
 export const listLeases = reading({
   id: 'lease.list',
   summary: 'List the active leases; with `all` also those that have ended.',
@@ -74,22 +78,30 @@ export const listLeases = reading({
     agent: name.optional(),
     grant: text.optional(),
     all: z.boolean().optional(),
+    ...pageInput,
   }),
   output: z.array(z.strictObject(members).meta({ id: 'Lease' })),
-  async run({ store }, { agent, grant, all = false }, at) {
-    const stored = (await store?.leases.list()) ?? [];
+  async run({ store }, { agent, grant, all = false, ...page }, at) {
     const grantId = grant === undefined ? null : (await findNamedGrant(store, grant)).id;
-    const chosen = stored.filter(
-      (lease) =>
-        (agent === undefined || lease.agent === agent) && (grantId === null || isLeaseFor(lease, grantId)),
-    );
-    const leases = all ? chosen : chosen.filter((lease) => leaseStanding(lease, at).state === 'active');
-    // Counted for the next step of a person without leases.
-    const agents = stored.length > 0 ? null : ((await store?.agents.list())?.length ?? 0);
+    const isChosen = (lease: Lease) => grantId === null || isLeaseFor(lease, grantId);
+    const isActive = (lease: Lease) => leaseStanding(lease, at).state === 'active';
+    const read = async (query: LeaseQuery) => (await store?.leases.find(query)) ?? [];
+    const { rows: leases, next } = await pageOf(page, {
+      place: z.object({ expiresAt: z.number(), id: z.string() }),
+      read: (query) => read({ ...query, agent, ...(all ? {} : { endsAfter: at }) }),
+      fits: (lease) => isChosen(lease) && (all || isActive(lease)),
+    });
     const ids = leases.flatMap((lease) => lease.grants ?? []);
     const grants = store === null ? [] : await grantsById(store, ids);
-    return { leases, grants, hidden: chosen.length - leases.length, agents };
+    const firsts = all ? [] : (await read({ agent, limit: maxCounted })).filter(isChosen);
+    const hidden = firsts.filter((lease) => !isActive(lease)).length;
+    // Counted for the next step of a person without leases.
+    const hasLeases = leases.length > 0 || (await read({ limit: 1 })).length > 0;
+    const agents = hasLeases ? null : ((await store?.agents.inList(at, { limit: 1 }))?.length ?? 0);
+    const isCounted = firsts.length < maxCounted;
+    return { leases, grants, hidden, isCounted, agents, next };
   },
+  next: ({ next }) => next,
   answer: ({ leases }, at) => leases.map((lease) => leaseAnswer(lease, at)),
 });
 

@@ -9,6 +9,7 @@ import { authorOf } from './caller.ts';
 import { isoOrNull, isoTime } from './format.ts';
 import { text, time, timeOrNull } from './members.ts';
 import { changing, type Changing, reading } from './operation.ts';
+import { pageInput, pageOf } from './paging.ts';
 import { grantOf } from '../store/grants.ts';
 import { type Effect, effectOf, noEffect } from './proposal-effect.ts';
 
@@ -89,10 +90,15 @@ export const listProposals = reading({
   id: 'proposal.list',
   summary: 'List the changes that agents propose.',
   scope: 'approvals:read',
-  input: z.strictObject({}),
+  input: z.strictObject(pageInput),
   output: z.array(proposalShape),
-  run: async ({ store }) => (await store?.proposals.list()) ?? [],
-  answer: (proposals, at) => proposals.map((proposal) => proposalAnswer(proposal, at)),
+  run: ({ store }, page) =>
+    pageOf(page, {
+      place: z.object({ askedAt: z.number(), id: z.string() }),
+      read: async (query) => (await store?.proposals.list(query)) ?? [],
+    }),
+  next: ({ next }) => next,
+  answer: ({ rows }, at) => rows.map((proposal) => proposalAnswer(proposal, at)),
 });
 
 const oneProposal = z.strictObject({ proposal: text });

@@ -1,4 +1,4 @@
-import { all, call, path, type Me } from './api.ts';
+import { all, call, type Listing, type Me, more, path, type View } from './api.ts';
 import type { Domain } from './domains.ts';
 import { action, badge, fill, h, table, time } from './dom.ts';
 
@@ -28,24 +28,40 @@ interface Lease {
   readonly used_at: string | null;
 }
 
+/** Lists that are shown from their beginning. */
+interface Shown {
+  readonly agents?: Listing<Agent>;
+  readonly leases?: Listing<Lease>;
+}
+
 /** Agents, their leases, and the domains that each agent may call. */
-export async function access(main: HTMLElement, me: Me): Promise<void> {
-  const [agents, leases, domains, status] = await Promise.all([
-    all<Agent>('/v2/agents'),
-    all<Lease>('/v2/leases'),
+export const access: View = (main, me) => draw(main, me, {});
+
+async function draw(main: HTMLElement, me: Me, shown: Shown): Promise<void> {
+  const [agentList, leaseList, domains, status] = await Promise.all([
+    shown.agents ?? more<Agent>('/v2/agents'),
+    shown.leases ?? more<Lease>('/v2/leases'),
     all<Domain>('/v2/domains'),
     call<{ readonly proxy: { readonly agents: string }; readonly domains: { readonly unmatched: string } }>(
       'GET /v2/status',
     ),
   ]);
+  const [agents, leases] = [agentList.entries, leaseList.entries];
   const callers = await Promise.all(agents.map(({ name }) => call<Caller>(path`GET /v2/agents/${name}`)));
   if (status.proxy.agents === 'optional')
     callers.push({ name: 'no token, on this machine', state: 'enabled', reaches: null });
   const mayChange = me.scopes.includes('access:write');
   const again = (work: () => Promise<unknown>) => async () => {
     await work();
-    await access(main, me);
+    await draw(main, me, {});
   };
+  const further = (label: string, next: string | null, read: () => Promise<Shown>) =>
+    next !== null &&
+    action(
+      label,
+      async () => draw(main, me, { agents: agentList, leases: leaseList, ...(await read()) }),
+      'quiet',
+    );
   fill(
     main,
     table(
@@ -67,6 +83,7 @@ export async function access(main: HTMLElement, me: Me): Promise<void> {
       ]),
       ['There are no agents yet. ', h('code', {}, 'sidekey agent create NAME --grant GRANT')],
     ),
+    further('More agents', agentList.next, async () => ({ agents: await more('/v2/agents', agentList) })),
     h('h2', {}, 'Leases'),
     table(
       'Active leases',
@@ -86,6 +103,7 @@ export async function access(main: HTMLElement, me: Me): Promise<void> {
       ]),
       'No lease is active.',
     ),
+    further('More leases', leaseList.next, async () => ({ leases: await more('/v2/leases', leaseList) })),
     h('h2', {}, 'Who may call what'),
     h(
       'div',

@@ -105,17 +105,26 @@ export async function follow(path: string, signal: AbortSignal, take: (data: str
   }
 }
 
-/** Returns all entries of a list. @throws ApiError */
-export async function all<T>(path: string): Promise<T[]> {
-  const entries: T[] = [];
-  let cursor: string | null = null;
-  do {
-    const query: string = `${path.includes('?') ? '&' : '?'}limit=200${cursor === null ? '' : `&cursor=${cursor}`}`;
-    const page: { data: T[]; next_cursor: string | null } = await call(`GET ${path}${query}`);
-    entries.push(...page.data);
-    cursor = page.next_cursor;
-  } while (cursor !== null);
-  return entries;
+/** The first entries of a list. */
+export interface Listing<T> {
+  readonly entries: readonly T[];
+  /** Cursor of the entries that follow; null: none. */
+  readonly next: string | null;
+}
+
+/** Returns the first entries of a list, or those of `before` and further ones. @throws ApiError */
+export async function more<T>(path: string, before?: Listing<T>): Promise<Listing<T>> {
+  const limit = `${path.includes('?') ? '&' : '?'}limit=200`;
+  const cursor = before?.next == null ? '' : `&cursor=${before.next}`;
+  const page = await call<{ data: T[]; next_cursor: string | null }>(`GET ${path}${limit}${cursor}`);
+  return { entries: [...(before?.entries ?? []), ...page.data], next: page.next_cursor };
+}
+
+/** Returns all entries of a list. Only for lists that are short. @throws ApiError */
+export async function all<T>(path: string): Promise<readonly T[]> {
+  let listing = await more<T>(path);
+  while (listing.next !== null) listing = await more(path, listing);
+  return listing.entries;
 }
 
 /** Returns a path with encoded parts: path`/v2/grants/${id}`. */

@@ -1,4 +1,4 @@
-import { all, call, type Me, path, type View } from './api.ts';
+import { all, call, type Listing, type Me, more, path, type View } from './api.ts';
 import type { Line } from './audit.ts';
 import { action, badge, facts, field, fill, form, h, table, time } from './dom.ts';
 
@@ -25,33 +25,39 @@ interface Shown extends Listed {
   readonly settings: { readonly expires_at: string | null; readonly max_ttl: number | null };
 }
 
+const rank = ({ state }: Listed) => (state === 'active' ? 1 : 0);
+
 /** Accounts: a person's own, or all for an operator. `#grants/ID` shows one. */
 export const grants: View = async (main, me) => {
   const [, id] = location.hash.split('/');
   if (id !== undefined && id !== '') return one(main, me, decodeURIComponent(id));
-  const list = await all<Listed>('/v2/grants');
-  const rank = ({ state }: Listed) => (state === 'active' ? 1 : 0);
+  const bySession =
+    me.scopes.includes('grants:write') && (await call<SignIn>('GET /sign-in/oidc')).keeps && bySignIn(me);
   const isOne = me.user !== null;
-  fill(
-    main,
-    table(
-      'Connected accounts',
-      ['Name', 'Account', ...(isOne ? [] : ['User']), 'Service', 'State', 'Token ends', 'Last use'],
-      list
-        .toSorted((a, b) => rank(a) - rank(b))
-        .map((grant) => [
-          h('a', { href: `#grants/${grant.id}` }, grant.name),
-          grant.account,
-          ...(isOne ? [] : [grant.user]),
-          grant.provider,
-          grant.ends_soon ? [badge(grant.state), ' ', badge('ends_soon')] : badge(grant.state),
-          grant.refreshable ? 'is renewed' : time(grant.expires_at, 'no end'),
-          time(grant.used_at),
-        ]),
-      ['No account is connected yet. ', h('code', {}, 'sidekey connect PROVIDER')],
-    ),
-    me.scopes.includes('grants:write') && (await call<SignIn>('GET /sign-in/oidc')).keeps && bySignIn(me),
-  );
+  const draw = ({ entries, next }: Listing<Listed>): void =>
+    fill(
+      main,
+      table(
+        'Connected accounts',
+        ['Name', 'Account', ...(isOne ? [] : ['User']), 'Service', 'State', 'Token ends', 'Last use'],
+        entries
+          .toSorted((a, b) => rank(a) - rank(b))
+          .map((grant) => [
+            h('a', { href: `#grants/${grant.id}` }, grant.name),
+            grant.account,
+            ...(isOne ? [] : [grant.user]),
+            grant.provider,
+            grant.ends_soon ? [badge(grant.state), ' ', badge('ends_soon')] : badge(grant.state),
+            grant.refreshable ? 'is renewed' : time(grant.expires_at, 'no end'),
+            time(grant.used_at),
+          ]),
+        ['No account is connected yet. ', h('code', {}, 'sidekey connect PROVIDER')],
+      ),
+      next !== null &&
+        action('More accounts', async () => draw(await more('/v2/grants', { entries, next })), 'quiet'),
+      bySession,
+    );
+  draw(await more('/v2/grants'));
 };
 
 interface SignIn {

@@ -17,7 +17,6 @@ export function sqlActivity(db: Kysely<Schema>, run: Run, now: () => number): St
     get: (grantId) => run(() => first(activity().where('grantId', '=', grantId), fromActivityRow)),
     some: (ids) =>
       run(() => inBatches(ids, (some) => all(activity().where('grantId', 'in', some), fromActivityRow))),
-    list: () => run(() => all(activity(), fromActivityRow)),
     note: (grantId, change) => run(() => done(activityNote(db, grantId, change, now()).modifyEnd(unsynced))),
   };
 }

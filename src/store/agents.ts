@@ -1,8 +1,9 @@
-import type { Kysely, Transaction, UpdateQueryBuilder } from 'kysely';
+import { type Kysely, sql, type Transaction, type UpdateQueryBuilder } from 'kysely';
 import { type Binding, leaseStanding } from '../domain/lease.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { ofGrant, ofRight } from './change-log.ts';
+import { leaseEndings } from './grant-checks.ts';
 import type { StoreWrites } from './grants.ts';
 import { all, byName, done, first, inBatches, type Run, written } from './queries.ts';
 import {
@@ -18,7 +19,7 @@ import {
   toLeaseRow,
   toPolicyRow,
 } from './schema.ts';
-import type { LeaseChoice, LeaseStore, Store, TakeOver } from './store.ts';
+import type { LeaseChoice, LeaseQuery, LeaseStore, Page, Store, TakeOver } from './store.ts';
 
 /** Queries for the rights of agents. Each is one statement or one transaction. */
 
@@ -92,7 +93,8 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
         return true;
       }),
     get: (id) => run(() => first(db.selectFrom('leases').selectAll().where('id', '=', id), fromLeaseRow)),
-    list: () => run(() => all(allLeases(db), fromLeaseRow)),
+    find: (query = {}) => run(() => all(leasePage(db, query), fromLeaseRow)),
+    endings: (at, spans) => leaseEndings(db, run, at, spans),
     startingWith: (prefix) =>
       run(async () => {
         // Characters of an id are at most `f`.
@@ -154,6 +156,19 @@ export function allLeases(from: Kysely<Schema>) {
   return from.selectFrom('leases').selectAll().orderBy('createdAt').orderBy('id');
 }
 
+/** Returns rows of leases by an index of `0029-lists`. */
+export function leasePage(db: Kysely<Schema>, { agent, endsAfter, after, limit }: LeaseQuery) {
+  let query = db.selectFrom('leases').selectAll();
+  if (agent !== undefined) query = query.where('agent', '=', agent);
+  if (after !== undefined)
+    query = query.where((row) =>
+      row(row.refTuple('expiresAt', 'id'), '>', row.tuple(after.expiresAt, after.id)),
+    );
+  else if (endsAfter !== undefined) query = query.where('expiresAt', '>', endsAfter);
+  const inOrder = query.orderBy('expiresAt').orderBy('id');
+  return limit === undefined ? inOrder : inOrder.limit(limit);
+}
+
 /** Restricts a query to the chosen leases. `like` finds grant ids: JSON strings without wildcards. */
 function choose(
   query: UpdateQueryBuilder<Schema, 'leases', 'leases', Pick<Schema['leases'], 'id'>>,
@@ -191,6 +206,22 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
       get: (name) =>
         run(() => first(db.selectFrom('agents').selectAll().where('name', '=', name), fromAgentRow)),
       list: () => run(async () => byName(await all(db.selectFrom('agents').selectAll(), fromAgentRow))),
+      inList: (at, page) =>
+        run(async () => {
+          const rows = await agentPage(db, at, page).execute();
+          if (rows.length === 0) return [];
+          const bindings = db.selectFrom('bindings').selectAll().orderBy('kind').orderBy('value');
+          const names = rows.map(({ name }) => name);
+          const of = Map.groupBy(
+            await all(bindings.where('agent', 'in', names), fromBindingRow),
+            ({ agent }) => agent,
+          );
+          return rows.map(({ liveTokens, activeLeases, tokenAt, leaseAt, identityAt, ...row }) => {
+            const usedAt = Math.max(tokenAt ?? 0, leaseAt ?? 0, identityAt ?? 0) || null;
+            const bound = of.get(row.name) ?? [];
+            return { ...fromAgentRow(row), bindings: bound, liveTokens, activeLeases, usedAt };
+          });
+        }),
       identityUses: () =>
         run(async () => {
           const rows = await db.selectFrom('agentUses').selectAll().execute();
@@ -277,6 +308,41 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
         }),
     },
   };
+}
+
+/** Rows of leases that are read for each agent of a page. */
+const recentLeases = 100;
+
+/** Returns agents with facts of their rights, by an index of `0029-lists` for each. */
+export function agentPage(db: Kysely<Schema>, at: number, { after, limit }: Page<string>) {
+  const leases = sql`(
+    select * from leases where agent = agents.name order by expires_at desc, id desc limit ${recentLeases}
+  ) as recent`;
+  let query = db
+    .selectFrom('agents')
+    .leftJoin('agentUses', 'agentUses.id', 'agents.name')
+    .selectAll('agents')
+    .select('agentUses.usedAt as identityAt')
+    .select([
+      sql<number>`(
+        select count(*) from agent_tokens where agent = agents.name and revoked_at is null
+        and (expires_at is null or expires_at > ${at})
+      )`.as('liveTokens'),
+      sql<number | null>`(select max(used_at) from agent_tokens where agent = agents.name)`.as('tokenAt'),
+      sql<number | null>`(select max(used_at) from ${leases})`.as('leaseAt'),
+      // As `leaseStanding`.
+      sql<number>`(
+        select count(*) from ${leases} where revoked_at is null and expires_at > ${at}
+        and (max_uses is null or uses < max_uses)
+        and (
+          idle_ms is null or created_at + idle_ms > ${at}
+          or coalesce(renewed_at, 0) + idle_ms > ${at} or coalesce(used_at, 0) + idle_ms > ${at}
+        )
+      )`.as('activeLeases'),
+    ]);
+  if (after !== undefined) query = query.where('name', '>', after);
+  const inOrder = query.orderBy('name');
+  return limit === undefined ? inOrder : inOrder.limit(limit);
 }
 
 export function allTokens(from: Kysely<Schema>) {

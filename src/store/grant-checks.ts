@@ -31,25 +31,9 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
       .where('policy.expiresAt', '>', after)
       .where('policy.expiresAt', '<=', until);
 
-  /** Counts in slices. @param boundary returns the end of the next slice; null: no full one is left */
-  async function inSlices(
-    after: number,
-    until: number,
-    boundary: (from: number) => Promise<number | null>,
-    count: (from: number, to: number) => Promise<number>,
-  ): Promise<number> {
-    let total = 0;
-    for (let from = after; ;) {
-      const to = await run(() => boundary(from));
-      total += await run(() => count(from, to ?? until));
-      if (to === null) return total;
-      from = to;
-      await nextTurn();
-    }
-  }
-
   const countEnding = (state: GrantState, after: number, until: number) =>
     inSlices(
+      run,
       after,
       until,
       (from) =>
@@ -66,6 +50,7 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
 
   const countEndedByPolicy = (at: number) =>
     inSlices(
+      run,
       never,
       at,
       (from) =>
@@ -113,13 +98,7 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
     },
 
     async endings(at, spans) {
-      const counts: number[] = [];
-      let [sum, after] = [0, at];
-      for (const span of spans) {
-        sum += await countEnding('active', after, at + span);
-        after = at + span;
-        counts.push(sum);
-      }
+      const counts = await countsWithin(at, spans, (after, until) => countEnding('active', after, until));
       const query = ending('active', at, Number.MAX_SAFE_INTEGER).select('expiresAt');
       const next = await run(() => first(query.orderBy('expiresAt').limit(1), (row) => row.expiresAt));
       return { counts, next };
@@ -200,6 +179,71 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
       return new Set(rows.map(({ reference }) => reference));
     },
   };
+}
+
+/** Queries for `LeaseStore.endings`. */
+export async function leaseEndings(
+  db: Kysely<Schema>,
+  run: Run,
+  at: number,
+  spans: readonly number[],
+): Promise<Awaited<ReturnType<Store['leases']['endings']>>> {
+  const ending = (after: number, until: number) =>
+    db.selectFrom('leases').where('expiresAt', '>', after).where('expiresAt', '<=', until);
+  const count = (after: number, until: number) =>
+    inSlices(
+      run,
+      after,
+      until,
+      (from) =>
+        first(
+          ending(from, until)
+            .select('expiresAt')
+            .orderBy('expiresAt')
+            .limit(1)
+            .offset(slice - 1),
+          ({ expiresAt }) => expiresAt,
+        ),
+      async (from, to) => countOf(ending(from, to).where('revokedAt', 'is', null).select(counted)),
+    );
+  const counts = await countsWithin(at, [...spans, Number.MAX_SAFE_INTEGER - at], count);
+  const live = ending(at, Number.MAX_SAFE_INTEGER).where('revokedAt', 'is', null).select('expiresAt');
+  const next = await run(() => first(live.orderBy('expiresAt').limit(1), ({ expiresAt }) => expiresAt));
+  return { counts: counts.slice(0, -1), next, total: counts.at(-1)! };
+}
+
+/** Counts within each of the ascending spans from `at`. */
+async function countsWithin(
+  at: number,
+  spans: readonly number[],
+  count: (after: number, until: number) => Promise<number>,
+): Promise<number[]> {
+  const counts: number[] = [];
+  let [sum, after] = [0, at];
+  for (const span of spans) {
+    sum += await count(after, at + span);
+    after = at + span;
+    counts.push(sum);
+  }
+  return counts;
+}
+
+/** Counts in slices. @param boundary returns the end of the next slice; null: no full one is left */
+async function inSlices(
+  run: Run,
+  after: number,
+  until: number,
+  boundary: (from: number) => Promise<number | null>,
+  count: (from: number, to: number) => Promise<number>,
+): Promise<number> {
+  let total = 0;
+  for (let from = after; ;) {
+    const to = await run(() => boundary(from));
+    total += await run(() => count(from, to ?? until));
+    if (to === null) return total;
+    from = to;
+    await nextTurn();
+  }
 }
 
 const counted = sql<number>`count(*)`.as('total');

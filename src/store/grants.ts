@@ -182,7 +182,11 @@ async function findGrants(
   if (users !== undefined)
     return merged(
       await inBatches(users, (some) => {
-        if (reference === undefined) return all(page(chosen.where('user', 'in', some)), fromGrantRow);
+        if (reference === undefined) {
+          const ofSome =
+            some.length === 1 ? chosen.where('user', '=', some[0]!) : chosen.where('user', 'in', some);
+          return all(page(ofSome), fromGrantRow);
+        }
         // The users in each, so that each uses an index.
         const ofUsers = chosen.where((row) =>
           row.or(references.map((column) => row.and([row(column, '=', reference), row('user', 'in', some)]))),

@@ -136,6 +136,12 @@ export function migrations(types: ColumnTypes): Migrations {
       createIndex('grants', 'due_at', 'id'),
       createIndex('grants', 'provider', 'obtained_at', 'id'),
     ),
+    // Pages of lists, the count of leases that are not revoked, and the leases of an agent and ended ones.
+    '0029-lists': migration(
+      createIndex('leases', 'expires_at', 'id', 'revoked_at'),
+      createIndex('leases', 'agent', 'expires_at', 'id'),
+      createIndex('proposals', 'asked_at', 'id'),
+    ),
     // What belongs to a lease, and what limits leases of an agent with many grants.
     '0030-grants-of-leases': migration(
       (db) => sql`create index grants_lease on grants (lease, id) where lease is not null`.execute(db),
@@ -147,13 +153,11 @@ export function migrations(types: ColumnTypes): Migrations {
           db,
         ),
     ),
-    // Requests find rights by these. A change or a removal finds the leases of an agent and ended ones.
+    // Requests find rights by these.
     '0031-rights-indexes': migration(
       createIndex('agent_tokens', 'hash'),
       createIndex('agent_tokens', 'agent'),
       createIndex('leases', 'token_hash'),
-      createIndex('leases', 'agent'),
-      createIndex('leases', 'expires_at'),
       ...['questions', 'proposals'].map((table) => createIndex(table, 'lease')),
     ),
     // SQLite has the column for copies between the databases.

@@ -93,6 +93,12 @@ export const postgresMigrations: Migrations = {
       `.execute(db);
     },
   },
+  '0029-agent-names': {
+    async up(db: Kysely<unknown>): Promise<void> {
+      // The order of SQLite, as for `0024-grant-names`.
+      await sql`alter table agents alter column name type text collate "C"`.execute(db);
+    },
+  },
   '0031-rights-notices': {
     async up(db: Kysely<unknown>): Promise<void> {
       // Besides the notifications of tables, by which older processes read all rights again.

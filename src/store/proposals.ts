@@ -12,7 +12,7 @@ import { hintOf, remedy } from '../lib/hint.ts';
 import { oneAtATime } from './agents.ts';
 import { all, done, first, type Run, written } from './queries.ts';
 import { damaged, type ProposalRow, type Schema } from './schema.ts';
-import type { ProposalStore } from './store.ts';
+import type { Page, ProposalStore } from './store.ts';
 
 /** Queries for proposals. Each write is atomic, so only one of concurrent answers and uses takes effect. */
 
@@ -35,7 +35,7 @@ export function sqlProposals(db: Kysely<Schema>, run: Run): ProposalStore {
         }),
       ),
     get: (id) => run(() => first(proposals().where('id', '=', id), fromProposalRow)),
-    list: () => run(() => all(proposals().orderBy('askedAt').orderBy('id'), fromProposalRow)),
+    list: (page = {}) => run(() => all(proposalPage(db, page), fromProposalRow)),
     answer: (id, answer) =>
       run(() => {
         const { at, by, outcome } = answer;
@@ -70,6 +70,14 @@ export function sqlProposals(db: Kysely<Schema>, run: Run): ProposalStore {
         return done(ended.where((it) => it.or([it('outcome', 'is', null), it.not(isStanding(it, before))])));
       }),
   };
+}
+
+/** Returns rows of proposals by an index of `0029-lists`. */
+export function proposalPage(db: Kysely<Schema>, { after, limit }: Page<Pick<Proposal, 'askedAt' | 'id'>>) {
+  let query = db.selectFrom('proposals').selectAll().orderBy('askedAt').orderBy('id');
+  if (after !== undefined)
+    query = query.where((row) => row(row.refTuple('askedAt', 'id'), '>', row.tuple(after.askedAt, after.id)));
+  return limit === undefined ? query : query.limit(limit);
 }
 
 function isWaiting(row: Row, at: number) {

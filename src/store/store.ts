@@ -131,7 +131,6 @@ export interface Store {
     get(grantId: string): Promise<GrantActivity | null>;
     /** Returns the activity of these grants, in any order. */
     some(grantIds: readonly string[]): Promise<GrantActivity[]>;
-    list(): Promise<GrantActivity[]>;
     /**
      * Stores a change and keeps the other values. A refresh clears an earlier failure; of two processes, the
      * later news counts. A time far ahead of now is overwritten, because it came from a wrong clock. Activity
@@ -222,10 +221,7 @@ interface GrantChecks {
    * Counts active grants that nothing renews and whose token ends within each of the ascending spans, and
    * returns the next end; null: there is none.
    */
-  endings(
-    at: number,
-    spansMs: readonly number[],
-  ): Promise<{ readonly counts: readonly number[]; readonly next: number | null }>;
+  endings(at: number, spansMs: readonly number[]): Promise<Endings>;
   /**
    * Returns the ids of grants that may need a person: ended, refused, revoked, failing or lacking scopes,
    * ending within 14 days; those with a source, and those of some providers. At most `limit` for each reason.
@@ -247,18 +243,28 @@ interface GrantChecks {
   existing(references: readonly string[]): Promise<ReadonlySet<string>>;
 }
 
+/** Counts of ends within spans from now, and the time of the next end; null: none. */
+export interface Endings {
+  readonly counts: readonly number[];
+  readonly next: number | null;
+}
+
+/** A part of an ordered list. */
+export interface Page<Place> {
+  /** The last entry of the page before. */
+  readonly after?: Place | undefined;
+  /** Maximum number of entries. Default: all. */
+  readonly limit?: number;
+}
+
 /** A choice of grants. All conditions must apply. */
-export interface GrantQuery {
+export interface GrantQuery extends Page<Pick<Grant, 'name' | 'user'>> {
   /** The ID, the name or the provider. */
   readonly reference?: string;
   readonly users?: readonly string[];
   readonly name?: string;
   /** Names with their users, at most 1,000. */
   readonly named?: readonly Pick<Grant, 'name' | 'user'>[];
-  /** The last grant of the page before. */
-  readonly after?: Pick<Grant, 'name' | 'user'> | undefined;
-  /** Maximum number of grants. Default: all. */
-  readonly limit?: number;
 }
 
 /** A choice of grants. All conditions must apply. */
@@ -596,8 +602,8 @@ export interface ProposalStore {
    */
   propose(proposal: Proposal, maxWaiting: number): Promise<Proposal | null>;
   get(id: string): Promise<Proposal | null>;
-  /** Returns all proposals, ordered by creation. */
-  list(): Promise<Proposal[]>;
+  /** Returns proposals by index, ordered by creation, then id. */
+  list(page?: Page<Pick<Proposal, 'askedAt' | 'id'>>): Promise<Proposal[]>;
   /**
    * Answers a proposal that waits at `answer.at`; declines one that is accepted temporarily; completes
    * `connect` with `connected`. Null: this answer is not possible, and nothing was written.
@@ -720,12 +726,23 @@ interface AgentBeginning {
   readonly bindings?: readonly Binding[];
 }
 
+/** An agent with its bindings. Leases are the 100 of the agent that end last. */
+export interface AgentInList extends AgentRecord {
+  readonly bindings: readonly Binding[];
+  readonly liveTokens: number;
+  readonly activeLeases: number;
+  /** Last use by a token, a lease or an OIDC token; null: none. */
+  readonly usedAt: number | null;
+}
+
 interface AgentStore {
   /** Inserts an agent, its first token and bindings atomically. @throws SidekeyError `already_exists` */
   insert(agent: AgentRecord, beginning?: AgentBeginning): Promise<void>;
   get(name: string): Promise<AgentRecord | null>;
   /** Returns all agents, ordered by name. */
   list(): Promise<AgentRecord[]>;
+  /** Returns agents with facts of their rights at this time, ordered by name. */
+  inList(at: number, page: Page<string>): Promise<AgentInList[]>;
   /** Returns the times of the last uses by OIDC tokens, to about a minute, by name of the agent. */
   identityUses(): Promise<ReadonlyMap<string, number>>;
   /** Returns whether there is such an agent. */
@@ -767,6 +784,13 @@ interface BindingStore {
   remove(agent: string, bindings: readonly Binding[]): Promise<number>;
 }
 
+/** A page of the leases. */
+export interface LeaseQuery extends Page<Pick<Lease, 'expiresAt' | 'id'>> {
+  readonly agent?: string | undefined;
+  /** Exclusive start of `expiresAt`. */
+  readonly endsAfter?: number | undefined;
+}
+
 /** A choice of leases. `grant` includes leases for everything that their agent reaches. */
 export type LeaseChoice = { readonly id: string } | { readonly agent: string } | { readonly grant: string };
 
@@ -774,8 +798,10 @@ export interface LeaseStore {
   /** Returns false if there is no such agent, or it is disabled. */
   insert(lease: LeaseRecord): Promise<boolean>;
   get(id: string): Promise<LeaseRecord | null>;
-  /** Returns all leases, ordered by creation. */
-  list(): Promise<LeaseRecord[]>;
+  /** Returns leases by index, ordered by `expiresAt`, then id. */
+  find(query?: LeaseQuery): Promise<LeaseRecord[]>;
+  /** Counts leases that are not revoked and end after this time, as `GrantChecks.endings` counts. */
+  endings(at: number, spansMs: readonly number[]): Promise<Endings & { readonly total: number }>;
   /** Returns the leases whose id begins with this text, at most two, ordered by id. */
   startingWith(prefix: string): Promise<LeaseRecord[]>;
   /**

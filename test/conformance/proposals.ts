@@ -42,6 +42,9 @@ export function proposalsConformance(
       ];
       const second = await subject.second();
       expect(await second.proposals.list()).toEqual(all);
+      expect(await second.proposals.list({ limit: 1 })).toEqual(all.slice(0, 1));
+      expect(await second.proposals.list({ after: all[0], limit: 1 })).toEqual(all.slice(1, 2));
+      expect(await second.proposals.list({ after: all[2] })).toEqual([]);
       expect(await second.proposals.get(all[0]!.id)).toEqual(all[0]);
       expect(await second.proposals.get('none')).toBeNull();
     });

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { everything, type Binding } from '../../src/domain/lease.ts';
-import type { Store } from '../../src/store/store.ts';
+import { everything, type Binding, leaseStanding } from '../../src/domain/lease.ts';
+import type { LeaseQuery, Store } from '../../src/store/store.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { agentRecord, leaseRecord, tokenRecord } from '../support/rights.ts';
 import type { StoreUnderTest } from './store.ts';
@@ -51,6 +51,60 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         ]);
         expect((await store.agentTokens.list()).map(({ id }) => id)).toEqual([token.id]);
         expect((await store.bindings.list()).map(({ value }) => value)).toEqual(['github']);
+      });
+
+      it('are listed in pages with the facts of their rights', async () => {
+        const other: Binding = { kind: 'grant', value: 'g-1' };
+        const tokens = [
+          tokenRecord({ usedAt: time + 2 }),
+          tokenRecord({ revokedAt: time }),
+          tokenRecord({ expiresAt: time }),
+          tokenRecord({ expiresAt: time + 1 }),
+        ];
+        const full = agentRecord({ user: 'alice', labels: ['ci'] });
+        await store.agents.insert(full, { tokens, bindings: [github, other] });
+        await store.leases.insert(leaseRecord({ usedAt: time + 1 }));
+        await store.leases.insert(leaseRecord({ usedAt: time + 3, revokedAt: time + 3 }));
+        for (const agent of ['b', 'C']) await store.agents.insert(agentRecord({ name: agent }));
+        await store.rights.noteUses([{ kind: 'identity', id: 'b', at: time }]);
+        const none = { bindings: [], liveTokens: 0, activeLeases: 0, usedAt: null };
+        const [upper, lower, claude] = [
+          { ...agentRecord({ name: 'C' }), ...none },
+          { ...agentRecord({ name: 'b' }), ...none, usedAt: time },
+          { ...full, liveTokens: 2, activeLeases: 1, usedAt: time + 3 },
+        ];
+        const first = await store.agents.inList(time, { limit: 2 });
+        expect(first).toEqual([upper, lower]);
+        const [last, ...more] = await store.agents.inList(time, { after: 'b' });
+        expect(last).toMatchObject(claude);
+        expect(last!.bindings.map(({ kind, value }) => [kind, value])).toEqual([
+          ['grant', 'g-1'],
+          ['provider', 'github'],
+        ]);
+        expect(more).toEqual([]);
+        expect(await store.agents.inList(time, { after: 'claude' })).toEqual([]);
+      });
+
+      it('are listed with their active leases, as the state of a lease says', async () => {
+        const idle = { createdAt: time - 9, idleMs: 9 };
+        const leases = [
+          {},
+          { expiresAt: time },
+          { revokedAt: time },
+          { maxUses: 2, uses: 2 },
+          { maxUses: 2, uses: 1 },
+          idle,
+          { ...idle, renewedAt: time - 8 },
+          { ...idle, usedAt: time - 8 },
+        ].map((fields, index) => leaseRecord({ ...fields, agent: `a${index}` }));
+        for (const lease of leases) {
+          await store.agents.insert(agentRecord({ name: lease.agent }));
+          await store.leases.insert(lease);
+        }
+        const listed = await store.agents.inList(time, {});
+        expect(listed.map(({ activeLeases }) => activeLeases === 1)).toEqual(
+          leases.map((lease) => leaseStanding(lease, time).state === 'active'),
+        );
       });
 
       it('are listed by name, and can be removed', async () => {
@@ -190,18 +244,49 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
           uses: 3,
           revokedAt: time + 2,
         });
-        const bare = leaseRecord({ createdAt: time - 1 });
+        const bare = leaseRecord({ expiresAt: full.expiresAt - 1 });
         expect(await store.leases.insert(full)).toBe(true);
         expect(await store.leases.insert(bare)).toBe(true);
         expect(plain([(await store.leases.get(full.id))!])).toEqual(plain([full]));
-        expect(plain(await store.leases.list())).toEqual(plain([bare, full]));
+        expect(plain(await store.leases.find())).toEqual(plain([bare, full]));
         expect(await store.leases.get('no-such')).toBeNull();
         expect(plain(await store.leases.startingWith(full.id.slice(0, 8)))).toEqual(plain([full]));
         expect(await store.leases.startingWith('no-such')).toEqual([]);
         expect(await store.leases.insert(leaseRecord({ agent: 'codex' }))).toBe(false);
         await store.agents.change('claude', { disabledAt: time });
-        expect((await store.leases.list()).map(({ revokedAt }) => revokedAt)).toEqual([time, time + 2]);
+        expect((await store.leases.find()).map(({ revokedAt }) => revokedAt)).toEqual([time, time + 2]);
         expect(await store.leases.insert(leaseRecord())).toBe(false);
+      });
+
+      it('are found in pages by their end, of all agents or of one', async () => {
+        await store.agents.insert(agentRecord({ name: 'other' }));
+        const leases = [5, 1, 3, 3, 9, 3].map((end, index) =>
+          leaseRecord({ id: `${index}`, agent: index < 2 ? 'other' : 'claude', expiresAt: time + end }),
+        );
+        for (const lease of leases) await store.leases.insert(lease);
+        const idsOf = async (query: LeaseQuery) =>
+          (await store.leases.find(query)).map(({ id }) => id).join('');
+        expect(await idsOf({})).toBe('123504');
+        expect(await idsOf({ limit: 3 })).toBe('123');
+        expect(await idsOf({ limit: 2, after: leases[3] })).toBe('50');
+        expect(await idsOf({ endsAfter: time + 3 })).toBe('04');
+        expect(await idsOf({ endsAfter: time + 1, after: leases[2] })).toBe('3504');
+        expect(await idsOf({ agent: 'other' })).toBe('10');
+        expect(await idsOf({ agent: 'claude', endsAfter: time + 3, limit: 1 })).toBe('4');
+        expect(await idsOf({ agent: 'claude', after: leases[3] })).toBe('54');
+        expect(await idsOf({ agent: 'no-such' })).toBe('');
+      });
+
+      it('are counted by their end, unless they are revoked', async () => {
+        expect(await store.leases.endings(time, [5])).toEqual({ counts: [0], next: null, total: 0 });
+        const leases = [0, 2, 3, 5, 9].map((end) => leaseRecord({ expiresAt: time + end }));
+        for (const lease of leases) await store.leases.insert(lease);
+        await store.leases.revoke({ id: leases[1]!.id }, time);
+        expect(await store.leases.endings(time, [1, 5])).toEqual({
+          counts: [0, 2],
+          next: time + 3,
+          total: 3,
+        });
       });
 
       it('can be renewed, with more uses if their uses are counted', async () => {
@@ -283,7 +368,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         const kept = leaseRecord({ expiresAt: time });
         for (const lease of [kept, leaseRecord({ expiresAt: time - 1 })]) await store.leases.insert(lease);
         await store.leases.removeEnded(time);
-        expect((await store.leases.list()).map(({ id }) => id)).toEqual([kept.id]);
+        expect((await store.leases.find()).map(({ id }) => id)).toEqual([kept.id]);
       });
     });
 
@@ -350,7 +435,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
           agents: await store.agents.list(),
           tokens: await store.agentTokens.list(),
           bindings: await store.bindings.list(),
-          leases: await store.leases.list(),
+          leases: await store.leases.find(),
           policies: await store.grantPolicies.list(),
         });
       });
@@ -544,7 +629,9 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
           () => store.bindings.add('x', [], 1),
           () => store.bindings.remove('x', []),
           () => store.leases.get('x'),
-          () => store.leases.list(),
+          () => store.leases.find(),
+          () => store.leases.endings(1, [1]),
+          () => store.agents.inList(1, {}),
           () => store.leases.insert(leaseRecord()),
           () => store.leases.renew('x', { at: 1, expiresAt: 1, moreUses: 1 }),
           () => store.leases.revoke({ id: 'x' }, 1),

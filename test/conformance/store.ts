@@ -1177,7 +1177,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
 
       it('is null for a grant without any', async () => {
         expect(await known()).toBeNull();
-        expect(await store.activity.list()).toEqual([]);
+        expect(await store.activity.some([grantId])).toEqual([]);
       });
 
       it('keeps the fields that a note does not name, across connections', async () => {
@@ -1194,13 +1194,13 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await known(second)).toMatchObject({ usedAt: time + 5, failedAt: time + 1 });
       });
 
-      it('lists every grant that has any', async () => {
+      it('is listed for the grants that have any', async () => {
         const other = grantRecord({ name: 'other' });
         await store.grants.insert(other);
         await store.grants.insert(grantRecord({ name: 'quiet' }));
         await store.activity.note(grantId, { usedAt: time });
         await store.activity.note(other.id, { refreshedAt: time });
-        const listed = await store.activity.list();
+        const listed = await store.activity.some([grantId, other.id, 'no-such']);
         expect(new Map(listed.map(({ grantId: id, ...rest }) => [id, rest]))).toEqual(
           new Map([
             [grantId, { ...nothing, usedAt: time }],
@@ -1267,7 +1267,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await known()).toBeNull();
         await store.activity.note(grantId, { usedAt: time });
         await store.activity.note('never-was', { failedAt: time, failure: 'down' });
-        expect(await store.activity.list()).toEqual([]);
+        expect(await store.activity.some([grantId, 'never-was'])).toEqual([]);
       });
 
       it('stays when its grant is replaced, and does not change the grant', async () => {
@@ -1435,7 +1435,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           () => store.sessions.take('x'),
           () => store.sessions.removeEnded(1),
           () => store.activity.get('x'),
-          () => store.activity.list(),
+          () => store.activity.some(['x']),
           () => store.activity.note('x', { usedAt: 1 }),
         ];
         for (const use of uses) await expect(use()).rejects.toMatchObject({ code: 'store_unavailable' });

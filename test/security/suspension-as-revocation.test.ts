@@ -211,6 +211,6 @@ test('an agent that was disabled and is enabled again has its token and none of 
   expect(await statuses()).toEqual(['407', '407', '200']);
   await store.agents.change('robot', { disabledAt: null });
   expect(await statuses()).toEqual(['200', '403', '200']);
-  const ends = (await store.leases.list()).map(({ agent, revokedAt }) => [agent, revokedAt]);
+  const ends = (await store.leases.find()).map(({ agent, revokedAt }) => [agent, revokedAt]);
   expect(Object.fromEntries(ends)).toEqual({ robot: at, other: null });
 });

@@ -13,13 +13,15 @@ import type { CommandRow } from '../command.ts';
 import type { Context } from '../context.ts';
 import { details, table } from '../display.ts';
 import { leaseEndText } from '../../operations/lease-text.ts';
-import { type GivenOptions, optionRows, perform } from '../operation-command.ts';
+import { type GivenOptions, optionRows, pageWords, perform, sayNext } from '../operation-command.ts';
 import { carriedAs } from '../../proxy/schemes/placement.ts';
 import { accountText, certificateRows, clockRows, scopesOf, settingsRows } from './format.ts';
 
 /** Words and texts of `sidekey grant list`: all grants, one grant, or its placeholder. */
 
 const ownerWords = { user: { summary: 'only the grants of this owner', value: 'name' } } as const;
+
+const listWords = { ...ownerWords, ...pageWords } as const;
 
 const placeholderWords = {
   agent: { summary: 'placeholder for this agent, under any of its leases', value: 'name' },
@@ -35,14 +37,16 @@ async function list(
   { placeholder, ...options }: GivenOptions,
 ): Promise<void> {
   if (grant !== undefined && placeholder === true) return showPlaceholder(context, grant, options);
-  const { user, ...forPlaceholder } = options;
+  const { user, limit, cursor, ...forPlaceholder } = options;
   if (placeholder === true || Object.keys(forPlaceholder).length > 0) {
     throw inputInvalid(
       '--agent, --lease and --form belong to --placeholder, which needs a grant.',
       `sidekey grant show ${grant ?? 'GRANT'} --placeholder`,
     );
   }
-  return grant === undefined ? showAll(context, { user }) : showGrant(context, grant, { user });
+  return grant === undefined
+    ? showAll(context, { user, limit, cursor })
+    : showGrant(context, grant, { user });
 }
 
 async function showPlaceholder(context: Context, grant: string, options: GivenOptions): Promise<void> {
@@ -56,8 +60,8 @@ const nearMs = 7 * 86_400_000;
 
 async function showAll(context: Context, options: GivenOptions): Promise<void> {
   const { output } = context;
-  const { result, answer, at } = await perform(context, listGrants, { words: ownerWords, options });
-  const { locked } = result;
+  const { result, answer, at } = await perform(context, listGrants, { words: listWords, options });
+  const { locked, next } = result;
   const entries = result.entries.map((entry) => ({ ...entry, end: entry.policy?.expiresAt ?? null }));
   const hasAccounts = entries.some(({ account }) => account !== null);
   const hasEnds = entries.some(({ end }) => end !== null);
@@ -92,6 +96,7 @@ async function showAll(context: Context, options: GivenOptions): Promise<void> {
       ? 'There are no grants yet.\n  → sidekey connect PROVIDER'
       : [table(output.display, headings, rows, { least }), ...near].join('\n'),
   );
+  sayNext(context, next);
   if (locked === null) return;
   output.say(`Only names and states are shown, because the master key is not available: ${locked.message}`);
   output.say(`  → ${hintText(locked.hint)}`);
@@ -184,7 +189,7 @@ export const listCommandRow: CommandRow = {
   summary: 'list the grants, or show everything about one, except its secret',
   arguments: [['[grant]', 'its name or ID']],
   options: [
-    ...optionRows(listGrants, ownerWords),
+    ...optionRows(listGrants, listWords),
     ['--placeholder', 'print a placeholder that a program can hold in place of the credential'],
     ...optionRows(getPlaceholder, placeholderWords),
   ],

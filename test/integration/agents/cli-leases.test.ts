@@ -36,6 +36,30 @@ describe('a lease', () => {
     expect((await at.run(['lease', 'list'])).stdout).toContain('→ sidekey lease create --agent AGENT');
   });
 
+  test('list, of any kind, has pages with --limit and --cursor', async () => {
+    const at = await withAgent();
+    await at.run(['agent', 'create', 'other', '--everything']);
+    for (const purpose of ['one', 'two']) await create(at, '--purpose', purpose);
+    for (const [noun, member] of [
+      ['grant', 'name'],
+      ['lease', 'purpose'],
+      ['agent', 'name'],
+    ] as const) {
+      const all = (await at.json([noun, 'list'])) as Record<string, string>[];
+      expect(all).toHaveLength(2);
+      const first = await at.run([noun, 'list', '--limit', '1']);
+      const [, cursor = ''] = /^ {2}→ sidekey \w+ list --cursor (\S+),/m.exec(first.stderr) ?? [];
+      expect(first.stdout).not.toContain(all[1]![member]);
+      const asJson = await at.run([noun, 'list', '--limit', '1', '--json']);
+      expect(JSON.parse(asJson.stderr)).toEqual({ next_cursor: cursor });
+      const second = await at.run([noun, 'list', '--cursor', cursor, '--json']);
+      const pages = [asJson, second].flatMap(({ stdout }) => JSON.parse(stdout) as typeof all);
+      expect(pages.map((entry) => entry[member])).toEqual(all.map((entry) => entry[member]));
+      expect(second.stderr).toBe('');
+    }
+    expect((await at.run(['lease', 'list', '--cursor', 'x'])).stderr).toContain('not that of a page');
+  });
+
   test('is printed once as a line to paste, and expires', async () => {
     const at = await withAgent();
     const made = await create(at, '--ttl', '15m', '--idle', '5m', '--max-uses', '10');

@@ -3,6 +3,8 @@ import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
 import { createIdempotency } from '../../../src/api/idempotency.ts';
 import type { SidekeyError } from '../../../src/lib/errors.ts';
+import { proposal } from '../../support/question.ts';
+import { agentRecord, leaseRecord } from '../../support/rights.ts';
 import { startService } from '../../support/service.ts';
 
 const agent = (name: string) => ({ body: { name } });
@@ -121,6 +123,60 @@ describe('a list', () => {
       cursor = body.next_cursor;
     } while (cursor !== null);
     expect(seen).toEqual(['a', 'b', 'c', 'd', 'e']);
+  });
+
+  it.each([
+    ['grants', ['alice', 'bob', 'bob', 'carol', 'alice']],
+    ['grants?user=bob', ['bob', 'bob']],
+    ['leases', ['p2', 'p3', 'p0', 'p1']],
+    ['leases?agent=b', ['p3', 'p1']],
+    ['leases?all=true', ['p2', 'p4', 'p3', 'p0', 'p1']],
+    ['proposals', ['q0', 'q1', 'q2']],
+  ])('of %s is read from the store in pages, in order', async (path, expected) => {
+    const { call, sidekey } = await startService();
+    const { store, grants } = sidekey.proxy.state;
+    const sealed = {
+      credential: { type: 'api_key', value: 'key-0123456789' },
+      audience: ['a.test'],
+    } as const;
+    for (const [name, user] of [
+      ['a', 'alice'],
+      ['b', 'carol'],
+      ['a', 'bob'],
+      ['aa', 'bob'],
+      ['c', 'alice'],
+    ] as const)
+      await grants.add({ name, user, provider: 'acme', scopes: [] }, sealed);
+    for (const agent of ['a', 'b']) await store.agents.insert(agentRecord({ name: agent }));
+    const at = Date.now();
+    for (const [index, end] of [3, 4, 1, 2, 1].entries()) {
+      const lease = leaseRecord({
+        id: `0000000${index}-0000-4000-8000-000000000000`,
+        agent: index % 2 === 0 ? 'a' : 'b',
+        purpose: `p${index}`,
+        expiresAt: at + end * 3_600_000,
+      });
+      await store.leases.insert(lease);
+      if (index === 4) await store.leases.revoke({ id: lease.id }, at);
+      if (index < 3) {
+        const change = { kind: 'domain', host: `h${index}.test`, grant: null } as const;
+        const reason = `q${index}`;
+        await store.proposals.propose(proposal({ agent: 'a', change, reason, askedAt: at + index }), 20);
+      }
+    }
+    const seen: string[] = [];
+    let cursor: string | null = null;
+    do {
+      const query: string = `${path.includes('?') ? '&' : '?'}limit=1${cursor === null ? '' : `&cursor=${cursor}`}`;
+      const { status, body } = await call(`GET /v2/${path}${query}`);
+      expect([status, body.data.length]).toEqual([200, 1]);
+      const [entry] = body.data as Record<string, string>[];
+      seen.push(entry!['user'] ?? entry!['purpose'] ?? entry!['reason']!);
+      cursor = body.next_cursor;
+    } while (cursor !== null);
+    expect(seen).toEqual(expected);
+    const whole = await call(`GET /v2/${path}`);
+    expect(whole.body.data).toHaveLength(expected.length);
   });
 
   it('refuses an invalid cursor, and a limit out of bounds', async () => {

@@ -25,7 +25,7 @@ async function filled() {
     rights: { ...real.rights, read: list },
     grantPolicies: { ...real.grantPolicies, list },
     grants: { ...real.grants, list },
-    leases: { ...real.leases, list },
+    leases: { ...real.leases, find: list },
   };
   return { store, alice, bob, own };
 }

@@ -1,0 +1,82 @@
+import { DatabaseSync } from 'node:sqlite';
+import { join } from 'node:path';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { openSqliteStore } from '../../../src/store/sqlite.ts';
+import type { Store } from '../../../src/store/store.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+
+const first = { limit: 3 };
+const grants = { after: { name: 'work', user: 'alice' }, limit: 3 };
+const leases = { after: { expiresAt: 5, id: 'a' }, limit: 3 };
+const lease = 'SEARCH leases USING INDEX leases_';
+
+test.each<[string, (store: Store) => Promise<unknown>, string]>([
+  ['grants', (store) => store.grants.find(first), 'SCAN grants USING INDEX grants_name'],
+  ['more grants', (store) => store.grants.find(grants), 'SEARCH grants USING INDEX grants_name ('],
+  [
+    'grants of a user',
+    (store) => store.grants.find({ users: ['alice'], ...first }),
+    'SEARCH grants USING INDEX',
+  ],
+  [
+    'more grants of a user',
+    (store) => store.grants.find({ users: ['alice'], ...grants }),
+    'SEARCH grants USING INDEX sqlite_autoindex_grants_2 (user=? AND name>?)',
+  ],
+  ['leases', (store) => store.leases.find(first), 'SCAN leases USING INDEX leases_expires_at_id'],
+  [
+    'active leases',
+    (store) => store.leases.find({ endsAfter: 5, ...first }),
+    `${lease}expires_at_id_revoked_at (expires_at>?)`,
+  ],
+  ['more leases', (store) => store.leases.find(leases), `${lease}expires_at_id_revoked_at (`],
+  [
+    'active leases of an agent',
+    (store) => store.leases.find({ agent: 'ci', endsAfter: 5, ...first }),
+    `${lease}agent_expires_at_id (agent=? AND expires_at>?)`,
+  ],
+  [
+    'more leases of an agent',
+    (store) => store.leases.find({ agent: 'ci', ...leases }),
+    `${lease}agent_expires_at_id (agent=? AND`,
+  ],
+  [
+    'counts of leases',
+    (store) => store.leases.endings(1, [5]),
+    'SEARCH leases USING COVERING INDEX leases_expires_at_id_revoked_at',
+  ],
+  [
+    'more agents',
+    ({ agents }) => agents.inList(5, { after: 'ci', ...first }),
+    'SEARCH leases USING INDEX leases_agent_expires_at_id (agent=?)',
+  ],
+  ['proposals', ({ proposals }) => proposals.list(first), 'SCAN proposals USING INDEX proposals_asked_at_id'],
+  [
+    'more proposals',
+    ({ proposals }) => proposals.list({ after: { askedAt: 5, id: 'a' }, limit: 3 }),
+    'SEARCH proposals USING INDEX proposals_asked_at_id (',
+  ],
+])('a page of %s is read by an index, without a sort', async (_, read, expected) => {
+  const prepare = vi.spyOn(DatabaseSync.prototype, 'prepare');
+  onTestFinished(() => prepare.mockRestore());
+  const file = join(await tempFolder(), 'store', 'sidekey.db');
+  const store = await openSqliteStore(file, { now: () => 0 });
+  onTestFinished(() => store.close());
+  prepare.mockClear();
+  await read(store);
+  const texts = prepare.mock.calls.map(([text]) => text);
+  using database = new DatabaseSync(file, { readOnly: true });
+  const steps = texts.flatMap((text) =>
+    database
+      .prepare(`explain query plan ${text}`)
+      .all()
+      .map(({ detail }) => String(detail)),
+  );
+  expect(steps.filter((step) => step.startsWith(expected))).not.toEqual([]);
+  // The tokens of an agent are few; `SCAN recent` reads the rows of a subquery.
+  const unordered = steps.filter(
+    (step) =>
+      /^(SCAN|USE TEMP B-TREE)/.test(step) && !/USING (COVERING )?INDEX|agent_tokens|recent/.test(step),
+  );
+  expect(unordered).toEqual([]);
+});
