@@ -40,6 +40,29 @@ export function watchMachine(ownMicros: () => number): () => OtherWork | null {
   };
 }
 
+/** A window of a measurement, and how many before it were dropped. */
+export interface QuietWindow<Result> {
+  readonly result: Result;
+  readonly dropped: number;
+  /** True if the machine had other work in this window too. */
+  readonly isBusy: boolean;
+}
+
+/** Repeats a window while the machine has other work, at most `retries` times. */
+export async function inQuietWindow<Result>(
+  take: () => Promise<Result>,
+  ownMicros: () => number,
+  retries: number,
+): Promise<QuietWindow<Result>> {
+  for (let dropped = 0; ; dropped += 1) {
+    const otherWork = watchMachine(ownMicros);
+    const result = await take();
+    const work = otherWork();
+    const isBusy = work === null || !isQuiet(work);
+    if (!isBusy || dropped >= retries) return { result, dropped, isBusy };
+  }
+}
+
 interface Stat {
   readonly busyMicros: number;
   readonly stealMicros: number;
