@@ -6,7 +6,6 @@ import { startLoadClient, type LoadClient } from './client.ts';
 import { prepareGround } from './ground.ts';
 import { inQuietWindow } from './machine.ts';
 import { measures, warm, WrongAnswers, type Measuring, type Plan, type Sample } from './measures.ts';
-import { cpuMicrosOf } from './process.ts';
 import { report } from './report.ts';
 import { Results } from './results.ts';
 import { measureIdle, measureStart, NoFigure } from './spare.ts';
@@ -174,8 +173,7 @@ class Trial {
    */
   async #take({ id, title }: Subject, measure: string, take: () => Promise<Sample>): Promise<void> {
     try {
-      const ownMicros = () => cpuMicrosOf(process.pid);
-      const { result, dropped, isBusy } = await inQuietWindow(take, ownMicros, this.#parts.plan.retries);
+      const { result, dropped, isBusy } = await inQuietWindow(take, this.#parts.plan.retries);
       this.results.dropped += dropped;
       if (isBusy) this.results.busy += 1;
       this.results.add(id, measure, result);

@@ -1,6 +1,7 @@
 /** The load of other programs on the machine, from `/proc/stat` (proc(5)). */
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
+import { cpuMicrosOf } from './process.ts';
 
 /** Shares of the capacity of all cores, 0 to 1, in a time window. */
 export interface OtherWork {
@@ -51,11 +52,10 @@ export interface QuietWindow<Result> {
 /** Repeats a window while the machine has other work, at most `retries` times. */
 export async function inQuietWindow<Result>(
   take: () => Promise<Result>,
-  ownMicros: () => number,
   retries: number,
 ): Promise<QuietWindow<Result>> {
   for (let dropped = 0; ; dropped += 1) {
-    const otherWork = watchMachine(ownMicros);
+    const otherWork = watchMachine(() => cpuMicrosOf(process.pid));
     const result = await take();
     const work = otherWork();
     const isBusy = work === null || !isQuiet(work);

@@ -10,7 +10,7 @@ import { startLoadClient, type LoadClient } from '../client.ts';
 import { busyText, inQuietWindow } from '../machine.ts';
 import { WrongAnswers } from '../measures.ts';
 import { startNodeUpstream } from '../node-ground.ts';
-import { cpuMicrosOf, freePort, isInstalled } from '../process.ts';
+import { freePort, isInstalled } from '../process.ts';
 import { median } from '../results.ts';
 import { prepareInstance, type Stand, startInstance } from '../stand.ts';
 import type { Ground, Subject } from '../subject.ts';
@@ -76,7 +76,7 @@ export async function benchStreams(plan: StreamsPlan): Promise<void> {
         for (let round = 0; round < plan.rounds; round += 1) {
           for (const [index, stand] of stands.entries()) {
             const take = () => measure(client, row, stand, plan);
-            const window = await inQuietWindow(take, () => cpuMicrosOf(process.pid), plan.retries);
+            const window = await inQuietWindow(take, plan.retries);
             samples[index]!.push(window.result);
             dropped += window.dropped;
             if (window.isBusy) busy += 1;
@@ -84,7 +84,7 @@ export async function benchStreams(plan: StreamsPlan): Promise<void> {
         }
         lines.push(...linesOf(row, samples));
       } finally {
-        await Promise.all(stands.map(({ program }) => program?.stop()));
+        await Promise.all(stands.map(async ({ program }) => program?.stop()));
       }
     }
     console.log(
