@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { openConnection, questionOf, type LoadTarget } from './connection.ts';
 import { kilobyteLength, openLoad, type Load, type LoadResult } from './load.ts';
 import { runPaced } from './paced.ts';
+import { openStreams, type StreamKind } from './streams/load.ts';
 import { idleTunnels, runColdHosts, runNewTunnels, type IdleTunnels } from './tunnels.ts';
 
 /** One window of load. */
@@ -52,6 +53,9 @@ const tasks = {
   ) {
     const body = sent === null ? null : Buffer.alloc(sent, 0x5a);
     load = await openLoad(target, path, connections, questionOf(target, path, length, body));
+  },
+  async openStreams(target: LoadTarget, kind: StreamKind, count: number) {
+    load = await openStreams(target, kind, count);
   },
   async runLoad(seconds: number) {
     const opened = load;

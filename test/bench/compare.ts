@@ -4,9 +4,8 @@ import { arch, cpus, release, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { startLoadClient, type LoadClient } from './client.ts';
 import { prepareGround } from './ground.ts';
-import { isQuiet, watchMachine } from './machine.ts';
+import { inQuietWindow } from './machine.ts';
 import { measures, warm, WrongAnswers, type Measuring, type Plan, type Sample } from './measures.ts';
-import { cpuMicrosOf } from './process.ts';
 import { report } from './report.ts';
 import { Results } from './results.ts';
 import { measureIdle, measureStart, NoFigure } from './spare.ts';
@@ -174,19 +173,10 @@ class Trial {
    */
   async #take({ id, title }: Subject, measure: string, take: () => Promise<Sample>): Promise<void> {
     try {
-      for (let attempt = 0; ; attempt += 1) {
-        const otherWork = watchMachine(() => cpuMicrosOf(process.pid));
-        const sample = await take();
-        const work = otherWork();
-        const isBusy = work === null || !isQuiet(work);
-        if (isBusy && attempt < this.#parts.plan.retries) {
-          this.results.dropped += 1;
-          continue;
-        }
-        if (isBusy) this.results.busy += 1;
-        this.results.add(id, measure, sample);
-        return;
-      }
+      const { result, dropped, isBusy } = await inQuietWindow(take, this.#parts.plan.retries);
+      this.results.dropped += dropped;
+      if (isBusy) this.results.busy += 1;
+      this.results.add(id, measure, result);
     } catch (error) {
       this.results.leaveOut(id, measure, said(error));
       if (error instanceof WrongAnswers || id.startsWith('sidekey') || id === 'direct')

@@ -70,7 +70,10 @@ export async function openConnection(target: LoadTarget): Promise<Connection> {
 }
 
 /** CONNECT, then TLS inside it. */
-export async function openSocket(target: LoadTarget): Promise<TLSSocket> {
+export async function openSocket(
+  target: LoadTarget,
+  ALPNProtocols: readonly string[] = [],
+): Promise<TLSSocket> {
   const { proxyPort, host, port, ca, proxyUser } = target;
   const tcp = connectTcp({ host: '127.0.0.1', port: proxyPort ?? port, noDelay: true });
   if (proxyPort !== null) {
@@ -95,7 +98,8 @@ export async function openSocket(target: LoadTarget): Promise<TLSSocket> {
       throw new Error(`CONNECT was refused: ${answer.split('\r\n', 1)[0] ?? ''}`);
     }
   }
-  const socket = connectTls({ socket: tcp, host, servername: host, secureContext: contextOf(ca) });
+  const secureContext = contextOf(ca);
+  const socket = connectTls({ socket: tcp, host, servername: host, secureContext, ALPNProtocols });
   await once(socket, 'secureConnect');
   return socket;
 }

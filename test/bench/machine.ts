@@ -1,6 +1,7 @@
 /** The load of other programs on the machine, from `/proc/stat` (proc(5)). */
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
+import { cpuMicrosOf } from './process.ts';
 
 /** Shares of the capacity of all cores, 0 to 1, in a time window. */
 export interface OtherWork {
@@ -38,6 +39,28 @@ export function watchMachine(ownMicros: () => number): () => OtherWork | null {
       others: Math.max(0, busy - (after.own - before.own)) / capacity,
     };
   };
+}
+
+/** A window of a measurement, and how many before it were dropped. */
+export interface QuietWindow<Result> {
+  readonly result: Result;
+  readonly dropped: number;
+  /** True if the machine had other work in this window too. */
+  readonly isBusy: boolean;
+}
+
+/** Repeats a window while the machine has other work, at most `retries` times. */
+export async function inQuietWindow<Result>(
+  take: () => Promise<Result>,
+  retries: number,
+): Promise<QuietWindow<Result>> {
+  for (let dropped = 0; ; dropped += 1) {
+    const otherWork = watchMachine(() => cpuMicrosOf(process.pid));
+    const result = await take();
+    const work = otherWork();
+    const isBusy = work === null || !isQuiet(work);
+    if (!isBusy || dropped >= retries) return { result, dropped, isBusy };
+  }
 }
 
 interface Stat {

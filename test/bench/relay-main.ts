@@ -46,14 +46,15 @@ function upstreamFor(authority: string): Upstream {
   return upstream;
 }
 
-/** End of a head, and length of its body. */
+/** End of a head, and length of its body; `otherwise` if the head has no length. */
 function headOf(
   bytes: Buffer,
+  otherwise: number,
 ): { readonly text: string; readonly end: number; readonly length: number } | null {
   const end = bytes.indexOf('\r\n\r\n') + 4;
   if (end < 4) return null;
   const text = bytes.toString('latin1', 0, end);
-  return { text, end, length: Number(/\r\ncontent-length: *(\d+)/i.exec(text)?.[1] ?? 0) };
+  return { text, end, length: Number(/\r\ncontent-length: *(\d+)/i.exec(text)?.[1] ?? otherwise) };
 }
 
 function serve(client: TLSSocket, authority: string): void {
@@ -69,7 +70,7 @@ function serve(client: TLSSocket, authority: string): void {
       return;
     }
     pending = pending.length === 0 ? chunk : Buffer.concat([pending, chunk]);
-    const head = headOf(pending);
+    const head = headOf(pending, 0);
     if (head === null) return;
     const body = pending.subarray(head.end);
     pending = Buffer.alloc(0);
@@ -88,7 +89,7 @@ function serve(client: TLSSocket, authority: string): void {
       let bytes = chunk;
       if (left === null) {
         begun = bytes = begun.length === 0 ? chunk : Buffer.concat([begun, chunk]);
-        const head = headOf(begun);
+        const head = headOf(begun, Infinity);
         if (head === null) return;
         left = head.end + head.length;
       }

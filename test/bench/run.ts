@@ -13,7 +13,7 @@
  * a window (default 2), `--rounds N` (default 3), `--warm N` seconds of load on each subject before the first
  * (default 10), `--connections N` (default 64), `--markdown`, `--json FILE` (every sample), `--smoke` (one
  * short round of every section: that it runs at all), `--section
- * compare|decide|figures|h1|leak-guard|schemes|cost|api|soak|all` (default: compare, the table), `--gigabytes
+ * compare|decide|figures|h1|leak-guard|schemes|cost|api|streams|turns|soak|all` (default: compare, the table), `--gigabytes
  * N` of the soak each way (default 0.5), `--top N` entries of each profile of the section cost (default:
  * none).
  */
@@ -27,6 +27,8 @@ import { benchLeakGuard } from './leak-guard.ts';
 import { benchSchemes } from './schemes.ts';
 import { benchH1 } from './h1.ts';
 import { benchSoak } from './soak.ts';
+import { benchStreams } from './streams/streams.ts';
+import { benchTurns } from './turns.ts';
 import { subjectIds } from './subjects.ts';
 
 const { values } = parseArgs({
@@ -65,6 +67,21 @@ const sections: Readonly<Record<string, () => Promise<void>>> = {
     }),
   api: () =>
     benchApi({ seconds: smoke ? 0.2 : Number(values.seconds), rounds: smoke ? 1 : Number(values.rounds) }),
+  streams: () =>
+    benchStreams({
+      seconds: smoke ? 0.2 : Number(values.seconds),
+      rounds: smoke ? 1 : Number(values.rounds),
+      warmSeconds: smoke ? 0 : Number(values.warm),
+      events: smoke ? 20 : 1_000,
+      retries: smoke ? 0 : 3,
+    }),
+  turns: () =>
+    benchTurns({
+      seconds: smoke ? 0.2 : Number(values.seconds),
+      rounds: smoke ? 1 : Number(values.rounds),
+      warmSeconds: smoke ? 0 : Number(values.warm),
+      connections: smoke ? 8 : Number(values.connections),
+    }),
   soak: () => benchSoak({ gigabytes: smoke ? 0.1 : Number(values.gigabytes) }),
 };
 const section = values.section ?? (smoke ? 'all' : 'compare');

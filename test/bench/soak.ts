@@ -2,21 +2,17 @@
  * `npm run bench -- --section soak --gigabytes 10`: one body down and one up, through an intercepted tunnel,
  * and what the proxy keeps of them in memory. It fails where that grows with the body.
  */
-import { issueLeaf, makeAuthority, validFor } from '../../examples/helpdesk/certificate.ts';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { createDisplay, table } from '../../src/cli/display.ts';
 import { openSocket } from './connection.ts';
-import { freePort, type Running, startProgram } from './process.ts';
+import { startNodeUpstream } from './node-ground.ts';
+import type { Running } from './process.ts';
 import { prepareInstance, type Stand, startInstance } from './stand.ts';
-import type { Ground } from './subject.ts';
 import { sidekey } from './subjects/sidekey.ts';
-
-const host = 'localhost';
 
 const gigabyte = 1_073_741_824;
 
@@ -44,24 +40,8 @@ export async function benchSoak({ gigabytes }: { readonly gigabytes: number }): 
   const folder = await mkdtemp(join(tmpdir(), 'sidekey-soak-'));
   const running: Running[] = [];
   try {
-    const authority = makeAuthority('Bench Root', validFor(30, Date.now()));
-    const leaf = issueLeaf(authority, host, validFor(30, Date.now()));
-    await writeFile(join(folder, 'root.pem'), authority.cert);
-    await writeFile(join(folder, 'leaf.pem'), leaf.cert);
-    await writeFile(join(folder, 'leaf.key'), leaf.key);
-    const port = await freePort();
-    const upstream = fileURLToPath(new URL('soak-upstream.ts', import.meta.url));
-    running.push(await startProgram(process.execPath, [upstream, folder, String(port)], port));
-    const ground: Ground = {
-      folder,
-      host,
-      port,
-      coldHosts: [],
-      root: authority.cert,
-      rootFile: join(folder, 'root.pem'),
-      token: 'soak-token-0123456789abcdef',
-      rsaAuthority: authority,
-    };
+    const { ground, upstream } = await startNodeUpstream(folder, 'soak-upstream.ts');
+    running.push(upstream);
     const subject = sidekey(ground);
     const stand = await startInstance(ground, subject, await prepareInstance(ground, subject, 'soak'));
     if (stand.program !== null) running.push(stand.program);
@@ -80,7 +60,7 @@ async function pass({ program, target }: Stand, mark: number, run: Run): Promise
   const before = program?.residentMb() ?? 0;
   let [atMark, atEnd, next] = [before, before, 0];
   const begin = performance.now();
-  await run(socket, `${host}:${target.port}`, (bytes) => {
+  await run(socket, `${target.host}:${target.port}`, (bytes) => {
     if (bytes < next) return;
     next += step;
     atEnd = Math.max(atEnd, program?.residentMb() ?? 0);

@@ -113,6 +113,11 @@ export class PooledConnection implements UpstreamConnection {
     return !this.#closed;
   }
 
+  /** True if the upstream does not read, or has closed the connection. */
+  get hasUnsent(): boolean {
+    return (this.#socket?.writableLength ?? 0) > 0;
+  }
+
   get isFull(): boolean {
     return this.#outbox?.isFull === true;
   }
@@ -174,11 +179,6 @@ export class PooledConnection implements UpstreamConnection {
     this.#user = null;
     this.#deadline.clear();
     if (this.#closed) return;
-    // Unsent bytes: the upstream does not read them, or has closed the connection.
-    if ((this.#socket?.writableLength ?? 0) > 0) {
-      this.destroy();
-      return;
-    }
     const wasPaused = this.#paused;
     if (wasPaused) this.resume();
     this.#pool.released(this, idleMs, wasPaused);

@@ -385,7 +385,8 @@ class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements Conn
 
   /**
    * Makes the connection idle in the next turn of the event loop. Bytes that came with the end of the
-   * response are read by then and close the connection: they must not pass for the next response.
+   * response are read by then and close the connection: they must not pass for the next response. Node also
+   * reports only by then that the request is written, so the response may come first.
    */
   released(connection: PooledConnection, idleMs: number | null, wasPaused: boolean): void {
     const { upstream_keep_alive: maxIdleMs } = this.context.limits;
@@ -443,6 +444,7 @@ class HostPool extends PeerPool<ConnectionUser, HostPoolContext> implements Conn
       connection.turnsToIdle -= 1;
       if (!connection.isOpen) continue;
       if (connection.turnsToIdle > 0) settling[stillSettling++] = connection;
+      else if (connection.hasUnsent) connection.destroy();
       else this.#offer(connection, connection.maxIdleMs);
     }
     // Other connections may have been released meanwhile.

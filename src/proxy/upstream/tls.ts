@@ -186,6 +186,12 @@ type ClientMaterial = { readonly passphrase?: string | undefined } & (
 );
 
 /**
+ * The last context without a client certificate, and its `upstream.ca`. Clients of successive configs share
+ * it: parsing all trust anchors stops the event loop for 10 ms.
+ */
+let anchored: { readonly extra: string; readonly context: SecureContext } | null = null;
+
+/**
  * Returns the TLS context of a peer. Trust anchors: the roots of the system and of Node, and `upstream.ca`.
  * Verification cannot be turned off. Client certificate: that of the grant, else that of the authority's
  * pattern, else none. Each context is created at its first use, because reading the system's store takes tens
@@ -209,6 +215,11 @@ export function createTrust(
       ca: [...new Set([...getCACertificates('default'), ...getCACertificates('system'), ...extra])],
       minVersion: 'TLSv1.2',
     });
+  const withoutCertificate = () => {
+    const own = extra.join('');
+    if (anchored?.extra !== own) anchored = { extra: own, context: contextWith() };
+    return anchored.context;
+  };
   return (peer) => {
     if (peer.identity !== undefined) {
       let context = ofGrants.get(peer.identity);
@@ -218,7 +229,10 @@ export function createTrust(
     }
     const certificate = byPattern.match(peer);
     let context = ofPatterns.get(certificate);
-    if (context === undefined) ofPatterns.set(certificate, (context = contextWith(certificate?.material)));
+    if (context === undefined) {
+      context = certificate === null ? withoutCertificate() : contextWith(certificate.material);
+      ofPatterns.set(certificate, context);
+    }
     return context;
   };
 }

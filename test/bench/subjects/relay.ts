@@ -6,9 +6,8 @@ import { issueLeaf, makeAuthority, validFor } from '../../../examples/helpdesk/c
 import { freePort } from '../process.ts';
 import type { Ground, Subject } from '../subject.ts';
 
-const main = fileURLToPath(new URL('../relay-main.ts', import.meta.url));
-
-export function relay({ host, rootFile, token }: Ground): Subject {
+export function relay({ host, rootFile, token }: Ground, program = '../relay-main.ts'): Subject {
+  const main = fileURLToPath(new URL(program, import.meta.url));
   return {
     id: 'relay',
     title: 'bare relay',

@@ -49,6 +49,15 @@ export function sidekeyApi(ground: Ground, apiPort: number, workers: number): Su
   };
 }
 
+/** With room for thousands of exchanges at a time. */
+export function sidekeyStreams(ground: Ground): Subject {
+  const limits = { client_connections: 12_000, upstream_connections: 10_000, agent_exchanges: 10_000 };
+  return {
+    ...sidekey(ground),
+    prepare: (folder) => prepare(ground, folder, guarded, 1, entryFile, { limits }),
+  };
+}
+
 /** The sources, for measurements that count files and functions. */
 export function sidekeySources(ground: Ground): Subject {
   return {

@@ -83,6 +83,32 @@ describe('HTTP/1.1 connections to an upstream', () => {
     expect(server.accepted()).toBe(1);
   });
 
+  it.each([
+    { when: 'in the turn of the release', isWritten: true, accepted: 1 },
+    { when: 'later', isWritten: false, accepted: 2 },
+  ])('of which Node reports the write $when: two requests take $accepted', async (written) => {
+    const server = await echoing();
+    const usual = dialerForTest({ pinned, ca: company.cert });
+    const done: (() => void)[] = [];
+    const dialer: Dialer = {
+      ...usual,
+      async connect(peer, options) {
+        const socket = await usual.connect(peer, options);
+        const write = socket._write.bind(socket);
+        socket._write = (chunk, encoding, report) =>
+          write(chunk, encoding, (error) => void done.push(() => report(error)));
+        return socket;
+      },
+    };
+    const { request } = connectionsFor({ dialer });
+    const connection = await ask(request(plain(server)), 'a');
+    connection.release(null);
+    if (written.isWritten) for (const report of done) report();
+    await nextTurn();
+    await ask(request(plain(server)), 'b');
+    expect(server.accepted()).toBe(written.accepted);
+  });
+
   it('are reused only for the same scheme, host and port', async () => {
     const server = await echoing();
     const other = await echoing();

@@ -48,6 +48,14 @@ describe('the trust anchors', () => {
     expect(trust(target)).toBeInstanceOf(createSecureContext().constructor);
   });
 
+  it('are parsed again for another client only if its anchors differ', async () => {
+    const target = authorityOf('api.example');
+    const listed = await fileOf('shared.pem', company.cert);
+    const [first, second, without] = [[listed], [listed], []].map((files) => createTrust(files)(target));
+    expect(second).toBe(first);
+    expect(without).not.toBe(second);
+  });
+
   it.each([
     ['is not there', null],
     ['holds no certificate', 'hello\n'],
