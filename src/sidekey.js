@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import module from 'node:module';
 import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 const root = new URL('..', import.meta.url);
@@ -19,10 +20,14 @@ async function start() {
   const entry = ['./cli/index.ts', './cli/index.js', '../dist/cli/index.js'].find((each) =>
     existsSync(new URL(each, import.meta.url)),
   );
+  // Keeps V8's young generation at 1 MB while the program loads, and until `start` serves (app/machine.ts).
+  // Before the compile cache, whose folder depends on the flags.
+  setFlagsFromString('--semi-space-growth-factor=1');
   // Not in the shared temporary folder, where others could put code for us to run: whoever may write here may
   // change the program too. Where nobody may, there is no cache, and a start takes longer.
   module.enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/sidekey', import.meta.url)));
   const { run } = await import(entry);
+  if (process.argv[2] !== 'start') setFlagsFromString('--semi-space-growth-factor=2');
   process.exitCode = await run(process.argv.slice(2));
 }
 

@@ -35,9 +35,10 @@ export interface Proxy {
  */
 export async function startProxy(config: Config, parts: ProxyParts): Promise<Proxy> {
   const opened = new AsyncDisposableStack();
-  tuneGarbageCollection();
   try {
-    return await compose(config, parts, opened);
+    const proxy = await compose(config, parts, opened);
+    tuneGarbageCollection();
+    return proxy;
   } catch (error) {
     await opened.disposeAsync();
     throw error;
