@@ -20,7 +20,7 @@ async function start() {
   const entry = ['./cli/index.ts', './cli/index.js', '../dist/cli/index.js'].find((each) =>
     existsSync(new URL(each, import.meta.url)),
   );
-  // V8's young generation stays at 1 MB until `start` serves (decision 146). The folder of the cache has the flags.
+  // V8's young generation stays at 1 MB until `start` serves (decision 146). Set before the cache.
   setFlagsFromString('--semi-space-growth-factor=1');
   // Not in the shared temporary folder, where others could put code for us to run: whoever may write here may
   // change the program too. Where nobody may, there is no cache, and a start takes longer.

@@ -36,9 +36,7 @@ export interface Proxy {
 export async function startProxy(config: Config, parts: ProxyParts): Promise<Proxy> {
   const opened = new AsyncDisposableStack();
   try {
-    const proxy = await compose(config, parts, opened);
-    tuneGarbageCollection();
-    return proxy;
+    return await compose(config, parts, opened);
   } catch (error) {
     await opened.disposeAsync();
     throw error;
@@ -71,6 +69,7 @@ async function compose(config: Config, parts: ProxyParts, opened: AsyncDisposabl
     serving = true;
   }
   prepareHosts(core, certificates);
+  tuneGarbageCollection();
 
   let closing: Promise<void> | undefined;
   return {
