@@ -3,8 +3,8 @@ import { availableParallelism } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 
 /**
- * Lets V8's young generation grow (decision 146). Collects it at 40 % use: by default, 64 MB of upload buffers
- * pile up outside of V8's heap. Below 40 %, an exchange survives two collections (decision 65).
+ * Lets V8's young generation grow (decision 146). Collects it at 40 % use: by default, 64 MB of upload
+ * buffers pile up outside of V8's heap. Below 40 %, an exchange survives two collections (decision 65).
  */
 export function tuneGarbageCollection(): void {
   setFlagsFromString('--semi-space-growth-factor=2');
