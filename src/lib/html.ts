@@ -67,7 +67,7 @@ export function renderPage(it: Page, status: number): PageAnswer {
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${title} · Sidekey</title>
+<title>${title} &middot; Sidekey</title>
 <style>${{ html: rules }}</style>
 </head>
 <body class="${kind}">

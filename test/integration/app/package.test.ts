@@ -41,6 +41,13 @@ describe('the built package', { timeout: 120_000 }, () => {
     expect(await at.program(['audit', 'verify'], { entryFile })).toMatchObject({ exit: 0 });
   });
 
+  test('the file that serves is ASCII, so that V8 keeps its source in one byte a character', async () => {
+    const cli = join(folder, 'dist', 'cli');
+    const [serve = ''] = (await readdir(cli)).filter((name) => name.startsWith('serve-'));
+    const source = await readFile(join(cli, serve));
+    expect(source.filter((byte) => byte > 0x7f).toString()).toBe('');
+  });
+
   test('finds the catalog and refreshes a token, using lazily loaded modules', async () => {
     const upstream = await startUpstream((_request, response) => {
       response.setHeader('content-type', 'application/json');
