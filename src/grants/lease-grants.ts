@@ -7,12 +7,12 @@ const pageSize = 200;
 
 /** Returns records that belong to leases, in pages; `of`: only those of these leases. */
 export async function* recordsOfLeases<Item>(
-  read: (page: LeasePage<Item>) => Promise<Item[]>,
+  table: { ofLeases(page: LeasePage<Item>): Promise<Item[]> },
   of: readonly (string | undefined)[] = [undefined],
 ): AsyncGenerator<Item> {
   for (const lease of of) {
     for (let after: Item | undefined; ;) {
-      const page = await read({ lease, after, limit: pageSize });
+      const page = await table.ofLeases({ lease, after, limit: pageSize });
       yield* page;
       if (page.length < pageSize) break;
       after = page.at(-1);
@@ -32,7 +32,7 @@ export async function removeGrantsOfEndedLeases(
   now: number,
   of?: readonly string[],
 ): Promise<void> {
-  for await (const { id, user, provider, lease: owner } of recordsOfLeases(store.grants.ofLeases, of)) {
+  for await (const { id, user, provider, lease: owner } of recordsOfLeases(store.grants, of)) {
     const leaseId = owner ?? '';
     const lease = await store.leases.get(leaseId);
     const state = lease === null ? 'revoked' : leaseStanding(lease, now).state;
@@ -50,7 +50,6 @@ async function isUsed(
   grantId: string,
   lease: string,
 ): Promise<boolean> {
-  for await (const use of recordsOfLeases(tokenUses.ofLeases, [lease]))
-    if (use.grantId === grantId) return true;
+  for await (const use of recordsOfLeases(tokenUses, [lease])) if (use.grantId === grantId) return true;
   return false;
 }

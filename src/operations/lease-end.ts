@@ -26,7 +26,7 @@ export async function finishEndedLeases(
   const { store, config, now } = parts;
   const lock = createRefreshLock({ store, now, timers: systemTimers, limits: config.limits });
   let failure: unknown;
-  for await (const use of recordsOfLeases(store.tokenUses.ofLeases, of)) {
+  for await (const use of recordsOfLeases(store.tokenUses, of)) {
     const { lease, grantId, dueAt } = use;
     if (signal?.aborted === true) break;
     if (lease === null || (dueAt ?? 0) > now()) continue;

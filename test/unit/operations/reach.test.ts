@@ -5,7 +5,7 @@ import type { Binding } from '../../../src/domain/lease.ts';
 import { leaseTtl, maxGrants, readReach, usualOf } from '../../../src/operations/reach.ts';
 import type { Domain } from '../../../src/proxy/policy/domain-map.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
-import type { GrantRecord, Store } from '../../../src/store/store.ts';
+import type { GrantQuery, GrantRecord, Store } from '../../../src/store/store.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 import { addAgent, leaseRecord } from '../../support/rights.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
@@ -24,16 +24,15 @@ async function storeWith(bindings: readonly Binding[], others: number, user: str
   const counting =
     <Args extends readonly unknown[]>(read: (...args: Args) => Promise<GrantRecord[]>) =>
     async (...args: Args) => {
-      const read_ = await read(...args);
-      rows += read_.length;
-      return read_;
+      const records = await read(...args);
+      rows += records.length;
+      return records;
     };
-  const { find, some, matching } = store.grants;
   const grants = {
     ...store.grants,
-    find: counting(find),
-    some: counting(some),
-    matching: counting(matching),
+    find: counting((query: GrantQuery) => store.grants.find(query)),
+    some: counting((ids: readonly string[]) => store.grants.some(ids)),
+    matching: counting((...args: Parameters<Store['grants']['matching']>) => store.grants.matching(...args)),
   };
   const counted: Store = { ...store, grants: { ...grants, list: () => expect.unreachable() } };
   return { store: counted, rows: () => rows };

@@ -94,9 +94,11 @@ describe('HTTP/1.1 connections to an upstream', () => {
       ...usual,
       async connect(peer, options) {
         const socket = await usual.connect(peer, options);
+        /* oxlint-disable no-underscore-dangle -- the name that Node gives it */
         const write = socket._write.bind(socket);
         socket._write = (chunk, encoding, report) =>
           write(chunk, encoding, (error) => void done.push(() => report(error)));
+        /* oxlint-enable no-underscore-dangle */
         return socket;
       },
     };
