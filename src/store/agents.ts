@@ -157,7 +157,7 @@ export function allLeases(from: Kysely<Schema>) {
 }
 
 /** Returns rows of leases by an index of `0029-lists`. */
-export function leasePage(db: Kysely<Schema>, { agent, endsAfter, after, limit }: LeaseQuery) {
+function leasePage(db: Kysely<Schema>, { agent, endsAfter, after, limit }: LeaseQuery) {
   let query = db.selectFrom('leases').selectAll();
   if (agent !== undefined) query = query.where('agent', '=', agent);
   if (after !== undefined)
@@ -314,7 +314,7 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
 const recentLeases = 100;
 
 /** Returns agents with facts of their rights, by an index of `0029-lists` for each. */
-export function agentPage(db: Kysely<Schema>, at: number, { after, limit }: Page<string>) {
+function agentPage(db: Kysely<Schema>, at: number, { after, limit }: Page<string>) {
   const leases = sql`(
     select * from leases where agent = agents.name order by expires_at desc, id desc limit ${recentLeases}
   ) as recent`;

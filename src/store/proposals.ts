@@ -73,7 +73,7 @@ export function sqlProposals(db: Kysely<Schema>, run: Run): ProposalStore {
 }
 
 /** Returns rows of proposals by an index of `0029-lists`. */
-export function proposalPage(db: Kysely<Schema>, { after, limit }: Page<Pick<Proposal, 'askedAt' | 'id'>>) {
+function proposalPage(db: Kysely<Schema>, { after, limit }: Page<Pick<Proposal, 'askedAt' | 'id'>>) {
   let query = db.selectFrom('proposals').selectAll().orderBy('askedAt').orderBy('id');
   if (after !== undefined)
     query = query.where((row) => row(row.refTuple('askedAt', 'id'), '>', row.tuple(after.askedAt, after.id)));

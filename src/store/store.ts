@@ -341,8 +341,9 @@ export interface GrantLock {
   readonly silentMs: number;
 }
 
-/** What the store has of a grant while a lock is held. Null: no such grant. */
+/** A grant whose lock is held. */
 export interface LockedGrant {
+  /** Null: there is no such grant. */
   readonly record: GrantRecord | null;
   readonly activity: Pick<GrantActivity, 'refreshedAt' | 'failedAt' | 'failure'>;
 }
@@ -727,7 +728,7 @@ interface AgentBeginning {
 }
 
 /** An agent with its bindings. Leases are the 100 of the agent that end last. */
-export interface AgentInList extends AgentRecord {
+interface AgentInList extends AgentRecord {
   readonly bindings: readonly Binding[];
   readonly liveTokens: number;
   readonly activeLeases: number;

@@ -1,10 +1,11 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import { hintText } from '../../../src/lib/hint.ts';
 import { changeGrant } from '../../../src/operations/grant.ts';
 import { getPlaceholder } from '../../../src/operations/grant-placeholder.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import { grantRecord } from '../../support/grant-record.ts';
+import { agentRecord } from '../../support/rights.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 // Without the user, a command finds the grant of this name that belongs to the default user.
@@ -19,25 +20,25 @@ async function hintOfFailure(call: () => unknown): Promise<string> {
   throw new Error('no failure with a hint');
 }
 
+async function storeOfGrants() {
+  const store = await openSqliteStore(`${await tempFolder()}/sidekey.db`, { now: () => 0 });
+  onTestFinished(() => store.close());
+  await store.grants.insert(...grants);
+  return store;
+}
+
 /** Parts of an operation that reads, with these agents. */
-function placeholderParts(agents: readonly string[]) {
-  return {
-    caller: { user: null },
-    grants: async () => grants,
-    vault: async () => ({}),
-    config: { proxy: { authentication: 'required' } },
-    store: {
-      rights: {
-        agent: async (name: string) => (agents.includes(name) ? { name, user: null, bindings: [] } : null),
-      },
-    },
-  } as never;
+async function placeholderParts(agents: readonly string[]) {
+  const store = await storeOfGrants();
+  for (const name of agents) await store.agents.insert(agentRecord({ name }));
+  const config = { proxy: { authentication: 'required' } };
+  return { caller: { user: null }, vault: async () => ({}), config, store } as never;
 }
 
 const change = (input: object) => () => changeGrant.check?.({ grant: 'github', user: 'alice', ...input }, 0);
 
-const get = (agents: readonly string[], input: object) => () =>
-  getPlaceholder.run(placeholderParts(agents), { grant: 'github', user: 'alice', ...input }, 0);
+const get = (agents: readonly string[], input: object) => async () =>
+  getPlaceholder.run(await placeholderParts(agents), { grant: 'github', user: 'alice', ...input }, 0);
 
 describe('the command of a hint for a grant of alice, if the default user has a grant of the same name', () => {
   it('names alice for changes of the grant', async () => {
@@ -59,15 +60,7 @@ describe('the command of a hint for a grant of alice, if the default user has a 
   });
 
   it('names alice for the removal of a grant whose name is taken', async () => {
-    await using store = Object.assign(
-      await openSqliteStore(`${await tempFolder()}/sidekey.db`, { now: () => 0 }),
-      {
-        async [Symbol.asyncDispose]() {
-          await store.close();
-        },
-      },
-    );
-    for (const record of grants) await store.grants.insert(record);
+    const store = await storeOfGrants();
     const insert = (user: string) => () => store.grants.insert(grantRecord({ user }));
     const begin = 'Choose another name, or remove it first: sidekey grant remove github';
     await expect(hintOfFailure(insert('alice'))).resolves.toBe(`${begin} --user alice`);

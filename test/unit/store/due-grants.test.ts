@@ -73,8 +73,8 @@ test.each<[string, Compiled, string]>([
   ],
   ['a user', matchingGrants(compiler, { user: 'u', unleased: true }), '(user=?'],
   ['a label', matchingGrants(compiler, { label: 'l', unleased: true }), '(id=?'],
-  ['leases', grantsOfLeases(compiler, { limit: 3 }), 'INDEX grants_lease_id (lease>?'],
-  ['a lease', grantsOfLeases(compiler, { lease: 'l', limit: 3 }), 'INDEX grants_lease_id (lease=?'],
+  ['leases', grantsOfLeases(compiler, { limit: 3 }), 'INDEX grants_lease (lease>?'],
+  ['a lease', grantsOfLeases(compiler, { lease: 'l', limit: 3 }), 'INDEX grants_lease (lease=?'],
 ])('the grants of %s are found by an index, without a sort', async (_, query, index) => {
   const [steps = []] = await plansOf(query);
   expect(steps[0]).toContain(`SEARCH grants USING`);
