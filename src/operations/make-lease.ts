@@ -71,7 +71,12 @@ export async function makeLease(parts: Opened, order: LeaseOrder, at: number): P
       : await chosenOf(store, agent, order.grants);
   const owned = credentials.map((credential) => ({ ...credential.wanted, id: credential.id }));
   const named = order.grants === null ? null : [...reach.grants, ...owned].map((grant) => grant.id);
-  const ttl = await leaseTtl(parts, order.ttlMs, { id, agent: agent.name, grants: named }, reach, owned);
+  const ttl = await leaseTtl(
+    parts,
+    order.ttlMs,
+    { id, agent: agent.name, grants: named },
+    { ...reach, owned },
+  );
   const lease: LeaseRecord = {
     id,
     agent: agent.name,

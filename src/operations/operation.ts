@@ -113,7 +113,7 @@ interface Definition<Parts, Input extends z.ZodObject, Output extends z.ZodType,
    * @throws SidekeyError
    */
   readonly run: (parts: Parts, input: z.output<Input>, at: number) => Promise<Result>;
-  /** Present for a list whose input has `pageInput`: returns the cursor of the next page; null: the last one. */
+  /** For a list whose input has `pageInput`: returns the cursor of the next page; null: the last one. */
   readonly next?: (result: Result) => string | null;
   /** Returns the answer for programs; texts for people are made of the result itself. */
   readonly answer: (result: Result, at: number) => z.input<Output>;

@@ -102,14 +102,13 @@ function readersOf(store: Store, { user, bindings }: Pick<BoundAgent, 'user' | '
  * Returns the lifetime of a lease, as `ttlFor`. The maxima of all grants that it reaches count, the defaults
  * only of those in `reach`.
  *
- * @param owned grants that only the lease will have
+ * `owned`: grants that only the lease will have.
  */
 export async function leaseTtl(
   parts: { readonly store: Store; readonly config: Pick<Config, 'leases' | 'providers'> },
   asked: number | null,
   lease: Pick<Lease, 'id' | 'agent' | 'grants'>,
-  { grants, isPart, agent }: Reach,
-  owned: Parameters<typeof ttlFor>[1] = [],
+  { grants, isPart, agent, owned = [] }: Reach & { readonly owned?: Parameters<typeof ttlFor>[1] },
 ): Promise<GrantedTtl> {
   const usual = usualGrants(lease, grants, agent);
   const facts = { config: parts.config, policies: await policiesOf(parts.store, grants) };

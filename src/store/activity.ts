@@ -3,6 +3,7 @@ import {
   type ExpressionBuilder,
   type Kysely,
   type OnConflictDatabase,
+  type RawBuilder,
   sql,
   type SqlBool,
 } from 'kysely';
@@ -17,7 +18,8 @@ export function sqlActivity(db: Kysely<Schema>, run: Run, now: () => number): St
     get: (grantId) => run(() => first(activity().where('grantId', '=', grantId), fromActivityRow)),
     some: (ids) =>
       run(() => inBatches(ids, (some) => all(activity().where('grantId', 'in', some), fromActivityRow))),
-    note: (grantId, change) => run(() => done(activityNote(db, grantId, change, now()).modifyEnd(unsynced))),
+    note: (grantId, change) =>
+      run(() => done(activityNote(db, grantId, change, { now: now() }).modifyEnd(unsynced))),
   };
 }
 
@@ -26,8 +28,7 @@ export function activityNote(
   db: Kysely<Schema>,
   grantId: string,
   change: ActivityChange,
-  now: number,
-  condition = sql<boolean>`true`,
+  { now, condition = sql<boolean>`true` }: { readonly now: number; readonly condition?: RawBuilder<boolean> },
 ) {
   const values = firstActivity(change);
   const columns = Object.keys(values) as (keyof typeof values)[];

@@ -34,8 +34,7 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
   const countEnding = (state: GrantState, after: number, until: number) =>
     inSlices(
       run,
-      after,
-      until,
+      { after, until },
       (from) =>
         first(
           ending(state, from, until)
@@ -51,8 +50,7 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
   const countEndedByPolicy = (at: number) =>
     inSlices(
       run,
-      never,
-      at,
+      { after: never, until: at },
       (from) =>
         first(
           db
@@ -193,8 +191,7 @@ export async function leaseEndings(
   const count = (after: number, until: number) =>
     inSlices(
       run,
-      after,
-      until,
+      { after, until },
       (from) =>
         first(
           ending(from, until)
@@ -231,8 +228,7 @@ async function countsWithin(
 /** Counts in slices. @param boundary returns the end of the next slice; null: no full one is left */
 async function inSlices(
   run: Run,
-  after: number,
-  until: number,
+  { after, until }: { readonly after: number; readonly until: number },
   boundary: (from: number) => Promise<number | null>,
   count: (from: number, to: number) => Promise<number>,
 ): Promise<number> {

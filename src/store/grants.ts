@@ -1,4 +1,4 @@
-import { type Kysely, type RawBuilder, sql, type UpdateQueryBuilder, type UpdateResult } from 'kysely';
+import { type Kysely, sql, type UpdateQueryBuilder, type UpdateResult } from 'kysely';
 import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
@@ -35,11 +35,11 @@ export function sqlGrants(
   run: Run,
   { grantWritten, synced, now, writesInWith }: StoreWrites,
 ): Store['grants'] {
-  function refreshNote(id: string, { at }: StoredRefresh, condition?: RawBuilder<boolean>) {
-    return activityNote(db, id, { refreshedAt: at }, now(), condition);
+  function refreshNote(id: string, { at }: StoredRefresh, condition = sql<boolean>`true`) {
+    return activityNote(db, id, { refreshedAt: at }, { now: now(), condition });
   }
 
-  /** Notes the refresh and releases its lock in the statement of the update. Returns the rows of the update. */
+  /** Notes the refresh and releases its lock in the statement of the update. Returns the rows updated. */
   async function withRest(
     update: UpdateQueryBuilder<Schema, 'grants', 'grants', UpdateResult>,
     id: string,

@@ -58,8 +58,8 @@ export function sqlLocks(
             .executeTakeFirst();
           return lockedGrant(row);
         }
-        // The snapshot may be older than the commit of the previous holder. FOR NO KEY UPDATE returns the latest
-        // version of the row, once `taken` has a row.
+        // The snapshot may be older than the commit of the previous holder. FOR NO KEY UPDATE returns the
+        // latest version of the row, once `taken` has a row.
         const row = await db
           .with('taken', () => taking.returning(sql<string>`${grantId}`.as('lockedId')))
           .selectFrom('taken')

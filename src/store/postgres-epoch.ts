@@ -50,8 +50,8 @@ interface WatchParts {
 export type TimeReceiver = (shared: number, askedAt: number, answeredAt: number) => void;
 
 /**
- * Time, and the grants of refreshes that were committed since a snapshot: each once, whatever the order of the
- * commits. IDs of transactions that lie ahead are those of another server, which was copied.
+ * Time, and the grants of refreshes that were committed since a snapshot: each once, whatever the order of
+ * the commits. IDs of transactions that lie ahead are those of another server, which was copied.
  */
 export const news = `
   select extract(epoch from clock_timestamp()) * 1000 as now, pg_current_snapshot() as snapshot, (
@@ -62,8 +62,8 @@ export const news = `
   ) as changed`;
 
 /**
- * Listens for changes by other processes (NOTIFY), and polls for refreshes. While it reconnects, each attempt that the database
- * answers counts as a change, because one may have been missed.
+ * Listens for changes by other processes (NOTIFY), and polls for refreshes. While it reconnects, each attempt
+ * that the database answers counts as a change, because one may have been missed.
  */
 export async function watchChanges(
   access: PostgresAccess,

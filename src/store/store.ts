@@ -63,8 +63,8 @@ export interface Store {
     ofLeases(page: LeasePage<GrantRecord>): Promise<GrantRecord[]>;
     /**
      * Replaces the record with the revision `expectedRevision`; `record.revision` must be greater. Returns
-     * false if the record was changed or removed: read it again. With `refresh`, also notes the refresh in the
-     * activity, and releases the lock if its holder still has it.
+     * false if the record was changed or removed: read it again. With `refresh`, also notes the refresh in
+     * the activity, and releases the lock if its holder still has it.
      */
     replace(record: GrantRecord, expectedRevision: number, refresh?: StoredRefresh): Promise<boolean>;
     /** Returns whether there was such a grant. */
