@@ -2,7 +2,6 @@ import { z } from 'zod';
 import { withOrigin } from '../audit/log.ts';
 import type { Operation } from '../operations/operation.ts';
 import { grantOf } from '../store/grants.ts';
-import { withRightsInMemory } from '../store/rights-in-memory.ts';
 import type { Caller } from '../operations/caller.ts';
 import type { Caller as ApiCaller } from './caller.ts';
 import type { ServiceParts } from './parts.ts';
@@ -121,7 +120,7 @@ async function perform<Input extends z.ZodObject, Output extends z.ZodType, Resu
   await operation.checkConfig?.(input, config, at);
   const common = {
     config,
-    store: withRightsInMemory(parts.store),
+    store: parts.store,
     pages: parts.url(),
     caller,
     now,

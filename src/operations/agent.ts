@@ -5,7 +5,7 @@ import type { AuditEvent } from '../domain/event.ts';
 import { type Binding, leaseStanding } from '../domain/lease.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import type { AgentRecord, AgentTokenRecord, Rights, Store } from '../store/store.ts';
+import type { AgentRecord, AgentTokenRecord, Store } from '../store/store.ts';
 import { isLive, newToken } from './agent-token.ts';
 import { bindingReason, bindingsOf, isHost, namedBindings, nowhere, otherBindings } from './bindings.ts';
 import { findAgent, findNamedGrant } from './find.ts';
@@ -13,7 +13,7 @@ import { duration, egress, enabledState, grants, name, text, time, timeOrNull } 
 import { isoOrNull, isoTime, proxyUrl, readEnd, spanText } from './format.ts';
 import { changing, type Changing, reading } from './operation.ts';
 import { pageInput, pageOf } from './paging.ts';
-import { pickAgent, unknownAgent } from './lookup.ts';
+import { unknownAgent } from './lookup.ts';
 import { boundGrants, maxGrants, readReach } from './reach.ts';
 
 /** Agents: callers of the proxy, their tokens, and the grants that each may use. */
@@ -58,20 +58,6 @@ function agentAnswer(agent: AgentRecord, bindings: readonly Binding[]) {
 
 function bindingAnswer({ kind, value }: Binding): Binding {
   return { kind, value };
-}
-
-/** Returns the bindings, tokens and leases of an agent, and its last use. */
-function partsOf(agent: string, rights: Rights | null, used: number | undefined, at: number) {
-  const tokens = rights?.tokens.filter((token) => token.agent === agent) ?? [];
-  const leases = rights?.leases.filter((lease) => lease.agent === agent) ?? [];
-  const uses = [used, ...[...tokens, ...leases].map(({ usedAt }) => usedAt)].flatMap((time) => time ?? []);
-  return {
-    bindings: rights?.bindings.filter((each) => each.agent === agent) ?? [],
-    tokens,
-    leases,
-    activeLeases: leases.filter((lease) => leaseStanding(lease, at).state === 'active'),
-    usedAt: uses.length === 0 ? null : Math.max(...uses),
-  };
 }
 
 export const listAgents = reading({
@@ -143,16 +129,22 @@ export const getAgent = reading({
       created_at: time,
     })
     .meta({ id: 'Agent' }),
-  async run({ store, config }, { agent: of }, at) {
-    const rights = (await store?.rights.read()) ?? null;
-    const agent = pickAgent(rights?.agents ?? [], of);
-    const uses = await store?.agents.identityUses();
-    const owned = partsOf(agent.name, rights, uses?.get(agent.name), at);
-    const reach = await readReach(store!, { agent: agent.name, grants: null });
+  async run({ config, ...parts }, { agent: of }, at) {
+    const agent = await findAgent(parts.store, of);
+    const store = parts.store!;
+    const tokens = await store.agentTokens.list(agent.name);
+    const leases = await store.leases.find({ agent: agent.name });
+    const last = await store.agents.identityUse(agent.name);
+    const used = [...tokens, ...leases].reduce((at, { usedAt }) => Math.max(at, usedAt ?? 0), last ?? 0);
+    const reach = await readReach(store, { agent: agent.name, grants: null });
     return {
       agent,
-      ...owned,
-      grants: await boundGrants(store!, owned.bindings),
+      bindings: agent.bindings,
+      tokens,
+      leases,
+      activeLeases: leases.filter((lease) => leaseStanding(lease, at).state === 'active'),
+      usedAt: used || null,
+      grants: await boundGrants(store, agent.bindings),
       identities: identityRules(config, agent.name),
       reached: reach.grants.slice(0, maxGrants),
       isPart: reach.isPart,

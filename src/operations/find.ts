@@ -69,10 +69,13 @@ export async function findDomains(
 }
 
 /** Returns the agent of this name with its bindings. @throws SidekeyError `not_found` */
-export async function findAgent(store: Pick<Store, 'agents' | 'rights'>, name: string): Promise<BoundAgent> {
-  const agent = await store.rights.agent(name);
+export async function findAgent(
+  store: Pick<Store, 'agents' | 'rights'> | null,
+  name: string,
+): Promise<BoundAgent> {
+  const agent = (await store?.rights.agent(name)) ?? null;
   if (agent !== null) return agent;
-  const others = await store.agents.list();
+  const others = (await store?.agents.list()) ?? [];
   throw unknownAgent(
     name,
     others.map((each) => each.name),

@@ -1,12 +1,11 @@
 import type { Credential, DpopAlgorithm, OpenedGrant } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
-import { isLeaseFor, leaseStanding } from '../domain/lease.ts';
+import { isLeaseFor, leaseStanding, reachesGrant } from '../domain/lease.ts';
 import type { Provider } from '../domain/provider.ts';
 import { consentRemedy } from '../grants/messages.ts';
 import { isScope, ungrantedScopes } from '../grants/oauth/scopes.ts';
 import { proofKey } from '../proxy/schemes/dpop-proof.ts';
-import type { GrantActivity, Rights } from '../store/store.ts';
-import { agentIn, ownGrants } from './lease-terms.ts';
+import type { GrantActivity, LeaseRecord, Store } from '../store/store.ts';
 import { hintText } from '../lib/hint.ts';
 
 /** Facts about a grant that follow from its credential and from the rights to use it. */
@@ -69,17 +68,17 @@ export function isUnbound(credential: Credential, provider: Provider | undefined
 }
 
 /** Returns the agents bound to a grant, and the leases whose agent reaches it. */
-export function reachedBy(grant: Grant, rights: Rights | null, now: number) {
-  if (rights === null) return { agents: [], leases: [] };
-  const agents = rights.agents.filter(
-    ({ name }) => ownGrants({ grants: null }, [grant], agentIn(rights, name)).length > 0,
+export async function reachedBy(store: Store, grant: Grant, labels: readonly string[], now: number) {
+  const bindings = Map.groupBy(await store.bindings.list(), ({ agent }) => agent);
+  const agents = (await store.agents.list()).filter(({ name, user }) =>
+    reachesGrant(bindings.get(name) ?? [], user, grant, labels),
   );
-  const leases = rights.leases.filter(
-    (lease) =>
-      isLeaseFor(lease, grant.id) &&
-      (grant.lease === lease.id ||
-        agents.some(({ name, disabledAt }) => name === lease.agent && disabledAt === null)) &&
-      leaseStanding(lease, now).state === 'active',
+  const own = grant.lease === null ? null : await store.leases.get(grant.lease);
+  const leases: LeaseRecord[] = own === null ? [] : [own];
+  for (const { name, disabledAt } of agents)
+    if (disabledAt === null) leases.push(...(await store.leases.find({ agent: name, endsAfter: now })));
+  const active = leases.filter(
+    (lease) => isLeaseFor(lease, grant.id) && leaseStanding(lease, now).state === 'active',
   );
-  return { agents, leases };
+  return { agents, leases: active };
 }

@@ -134,8 +134,7 @@ export const getGrant = reading({
     const { credential } = sealed;
     const provider = config.providers.get(grant.provider);
     const activity = (await store?.activity.get(id)) ?? null;
-    const rights = (await store?.rights.read()) ?? null;
-    const policy = rights?.policies.find(({ grantId }) => grantId === id) ?? null;
+    const policy = (await store?.grantPolicies.get(id)) ?? null;
     const fingerprint = createFingerprint((secret) => vault.mac('credential-fingerprint', secret));
     const clockParts = { activity, dialect: provider?.dialect ?? null, tokens: config.tokens, now: at };
     return {
@@ -153,7 +152,7 @@ export const getGrant = reading({
       boundKey: boundKeyOf(credential),
       fingerprint: credential.type === 'source' ? null : fingerprint(sealed),
       domains: (await findDomains(store, config.domains, [grant]))(grant).map(({ pattern }) => pattern.text),
-      reached: reachedBy(grant, rights, at),
+      reached: await reachedBy(store!, grant, policy?.labels ?? [], at),
     };
   },
   answer: ({ grant, sealed, policy, lacked, boundKey, reached, ...facts }, at) => ({

@@ -10,7 +10,7 @@ import {
 } from '../domain/lease.ts';
 import type { Config } from '../config/config.ts';
 import { type Grant, stateNow } from '../domain/grant.ts';
-import type { BoundAgent, GrantPolicy, Rights, Store } from '../store/store.ts';
+import type { BoundAgent, GrantPolicy, Store } from '../store/store.ts';
 import { relativeTime } from './format.ts';
 import { grantReference } from './lookup.ts';
 
@@ -43,13 +43,6 @@ export function usualGrants(
     placeOf(grant, grant.labels ?? [], { user, bindings, lease }),
   );
   return places.flatMap((place) => inTurn.get(place) ?? []);
-}
-
-/** Returns an agent with its bindings; null: there is none. */
-export function agentIn(rights: Rights | null, name: string): BoundAgent | null {
-  const agent = rights?.agents.find((each) => each.name === name);
-  if (rights === null || agent === undefined) return null;
-  return { ...agent, bindings: rights.bindings.filter((each) => each.agent === name) };
 }
 
 /** Sentences about grants and tokens that end before the lease; none where the lease ends first. */

@@ -7,7 +7,6 @@ import { orMeant } from '../lib/text.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy, type Remedy, type RemedyInput } from '../lib/hint.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
-import type { AgentRecord } from '../store/store.ts';
 import type { Caller } from './caller.ts';
 
 /** Reference to one grant: id or name, with the user if the name is ambiguous. */
@@ -152,11 +151,6 @@ export function pickNamed<R extends { readonly name: string }>(
   if (record !== undefined) return record;
   const names = records.map((each) => each.name);
   throw unknown(name, names);
-}
-
-/** Returns the agent of this name. @throws SidekeyError `not_found` */
-export function pickAgent(agents: readonly AgentRecord[], name: string): AgentRecord {
-  return pickNamed(agents, name, unknownAgent);
 }
 
 /** Error for an agent that does not exist. */

@@ -142,7 +142,7 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
   };
 }
 
-export function allPolicies(from: Kysely<Schema>) {
+function allPolicies(from: Kysely<Schema>) {
   return from.selectFrom('grantPolicies').selectAll();
 }
 
@@ -150,10 +150,6 @@ export function allPolicies(from: Kysely<Schema>) {
 async function endApprovals(inside: Kysely<Schema>, lease: string): Promise<void> {
   await inside.updateTable('proposals').set({ until: 0 }).where('lease', '=', lease).execute();
   await inside.updateTable('questions').set({ stands: 0 }).where('lease', '=', lease).execute();
-}
-
-export function allLeases(from: Kysely<Schema>) {
-  return from.selectFrom('leases').selectAll().orderBy('createdAt').orderBy('id');
 }
 
 /** Returns rows of leases by an index of `0029-lists`. */
@@ -222,11 +218,10 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
             return { ...fromAgentRow(row), bindings: bound, liveTokens, activeLeases, usedAt };
           });
         }),
-      identityUses: () =>
-        run(async () => {
-          const rows = await db.selectFrom('agentUses').selectAll().execute();
-          return new Map(rows.flatMap(({ id, usedAt }) => (usedAt === null ? [] : [[id, usedAt]])));
-        }),
+      identityUse: (name) =>
+        run(() =>
+          first(db.selectFrom('agentUses').where('id', '=', name).select('usedAt'), ({ usedAt }) => usedAt),
+        ),
       change: (name, { user, labels, disabledAt }) =>
         change(async (inside, note) => {
           note(ofRight('agent', name));
@@ -345,7 +340,7 @@ function agentPage(db: Kysely<Schema>, at: number, { after, limit }: Page<string
   return limit === undefined ? inOrder : inOrder.limit(limit);
 }
 
-export function allTokens(from: Kysely<Schema>) {
+function allTokens(from: Kysely<Schema>) {
   return from.selectFrom('agentTokens').selectAll().orderBy('createdAt').orderBy('id');
 }
 

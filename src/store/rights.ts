@@ -1,39 +1,18 @@
 import type { Kysely } from 'kysely';
-import { allLeases, allPolicies, allTokens } from './agents.ts';
-import { all, type Run } from './queries.ts';
-import {
-  compare,
-  fromAgentRow,
-  fromBindingRow,
-  fromLeaseRow,
-  fromPolicyRow,
-  type Schema,
-  wrongClockMs,
-} from './schema.ts';
+import type { Run } from './queries.ts';
+import { compare, fromAgentRow, fromBindingRow, fromLeaseRow, type Schema, wrongClockMs } from './schema.ts';
 import type { BoundAgent, Store } from './store.ts';
 
 /**
- * Returns the queries for the rights of requests, by index, and of all agents together.
+ * Returns the queries for the rights of requests, by index.
  * @param now milliseconds since the epoch
  */
 export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Store['rights'] {
   return {
-    revision: () => run(() => rightsRevision(db)),
-    read: () =>
+    revision: () =>
       run(async () => {
-        for (;;) {
-          const revision = await rightsRevision(db);
-          const rights = {
-            revision,
-            agents: await all(db.selectFrom('agents').selectAll(), fromAgentRow),
-            tokens: await allTokens(db).execute(),
-            bindings: await all(db.selectFrom('bindings').selectAll(), fromBindingRow),
-            leases: await all(allLeases(db), fromLeaseRow),
-            policies: await all(allPolicies(db), fromPolicyRow),
-          };
-          // Tables read before and after a change could together grant rights that never existed.
-          if ((await rightsRevision(db)) === revision) return rights;
-        }
+        const rows = db.selectFrom('revisions').select('value').where('name', '=', 'rights');
+        return (await rows.executeTakeFirstOrThrow()).value;
       }),
     holder: (tokenHash) =>
       run(async () => {
@@ -150,13 +129,4 @@ function splitAgent<Row extends AgentColumns>(
     kind === null || value === null ? [] : [fromBindingRow({ agent: agentName, kind, value, createdAt: 0 })],
   );
   return { agent: { ...agent, bindings: bindings.map(({ kind, value }) => ({ kind, value })) }, row };
-}
-
-async function rightsRevision(db: Kysely<Schema>): Promise<number> {
-  const row = await db
-    .selectFrom('revisions')
-    .select('value')
-    .where('name', '=', 'rights')
-    .executeTakeFirstOrThrow();
-  return row.value;
 }

@@ -678,17 +678,6 @@ export interface GrantPolicy {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** All rights at one moment; tokens and leases in order of creation. */
-export interface Rights {
-  /** See `RightsStore.revision`. */
-  readonly revision: number;
-  readonly agents: readonly AgentRecord[];
-  readonly tokens: readonly AgentTokenRecord[];
-  readonly bindings: readonly BindingRecord[];
-  readonly leases: readonly LeaseRecord[];
-  readonly policies: readonly GrantPolicy[];
-}
-
 export interface BoundAgent extends AgentRecord {
   readonly bindings: readonly Binding[];
 }
@@ -705,7 +694,6 @@ interface RightsStore {
    * increase it, because they are frequent and change no right.
    */
   revision(): Promise<number>;
-  read(): Promise<Rights>;
   /** Returns the token or the lease with this hash and its agent, of one moment; null: there is none. */
   holder(tokenHash: Uint8Array): Promise<HeldToken | null>;
   /** Returns an agent with its bindings, of one moment; null: there is none. */
@@ -744,8 +732,8 @@ interface AgentStore {
   list(): Promise<AgentRecord[]>;
   /** Returns agents with facts of their rights at this time, ordered by name. */
   inList(at: number, page: Page<string>): Promise<AgentInList[]>;
-  /** Returns the times of the last uses by OIDC tokens, to about a minute, by name of the agent. */
-  identityUses(): Promise<ReadonlyMap<string, number>>;
+  /** Returns the time of the last use by an OIDC token, to about a minute; null: none. */
+  identityUse(name: string): Promise<number | null>;
   /** Returns whether there is such an agent. */
   change(
     name: string,

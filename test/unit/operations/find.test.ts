@@ -22,7 +22,6 @@ async function filled() {
   await real.grants.insert(alice, bob, own, grantRecord({ name: 'other', user: 'alice' }));
   const store: Store = {
     ...real,
-    rights: { ...real.rights, read: list },
     grantPolicies: { ...real.grantPolicies, list },
     grants: { ...real.grants, list },
     leases: { ...real.leases, find: list },

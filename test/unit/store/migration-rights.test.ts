@@ -23,13 +23,13 @@ test('agents from before the migration keep their token and are bound to every g
   before.close();
 
   const store = await openSqliteStore(path, { now: () => 0 });
-  const rights = await store.rights.read();
-  expect(rights.agents.toSorted((a, b) => b.createdAt - a.createdAt)).toEqual([
+  const tokens = await store.agentTokens.list();
+  expect(await store.agents.list()).toEqual([
     expect.objectContaining({ name: 'other', user: null, labels: [], disabledAt: null, createdAt: 8 }),
     expect.objectContaining({ name: 'robot', createdAt: 7 }),
   ]);
   expect(
-    rights.tokens.map(({ agent, label, hash, expiresAt, revokedAt }) => ({
+    tokens.map(({ agent, label, hash, expiresAt, revokedAt }) => ({
       agent,
       label,
       hash: Buffer.from(hash)[0],
@@ -40,15 +40,13 @@ test('agents from before the migration keep their token and are bound to every g
     { agent: 'robot', label: 'main', hash: 1, expiresAt: null, revokedAt: null },
     { agent: 'other', label: 'main', hash: 2, expiresAt: null, revokedAt: null },
   ]);
-  expect(new Set(rights.tokens.map(({ id }) => id)).size).toBe(2);
-  expect(new Set(rights.bindings.map(({ agent, kind, value }) => `${agent} ${kind} ${value}`))).toEqual(
-    new Set(['other everything *', 'robot everything *']),
-  );
+  expect(new Set(tokens.map(({ id }) => id)).size).toBe(2);
+  expect(
+    new Set((await store.bindings.list()).map(({ agent, kind, value }) => `${agent} ${kind} ${value}`)),
+  ).toEqual(new Set(['other everything *', 'robot everything *']));
   // Foreign keys refer to the new table.
   await store.agents.remove('robot');
-  expect(await store.rights.read()).toMatchObject({
-    tokens: [{ agent: 'other' }],
-    bindings: [{ agent: 'other' }],
-  });
+  expect(await store.agentTokens.list()).toMatchObject([{ agent: 'other' }]);
+  expect(await store.bindings.list()).toMatchObject([{ agent: 'other' }]);
   await store.close();
 });
