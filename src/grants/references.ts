@@ -9,7 +9,7 @@ import type { FailureCode } from '../lib/failures.ts';
 import { withoutStop } from '../lib/text.ts';
 import { type PlanParts, planRefresh } from './refresh-plan.ts';
 import type { Registry } from './registry.ts';
-import type { Store } from '../store/store.ts';
+import type { GrantRecord, Store } from '../store/store.ts';
 import type { Sources } from './sources/ask.ts';
 import { replaceRemedy } from './token-result.ts';
 
@@ -69,15 +69,27 @@ export async function unreadableReferences(
 /** Grants of each provider, and grants with a source, whose references are read. */
 const maxExamples = 100;
 
-/** Returns the unreadable references of the grants of `GrantChecks.examples`. */
+/** Returns grants with a source, and the last changed ones of each provider, at most some thousand. */
+async function examples({ grants }: Pick<Store, 'grants'>): Promise<Iterable<GrantRecord>> {
+  const found = await grants.matching({ type: 'source', state: 'active' }, maxExamples);
+  for (let provider: string | null = ''; found.length < 10 * maxExamples;) {
+    provider = await grants.providerAfter(provider);
+    if (provider === null) break;
+    found.push(...(await grants.newest(provider, maxExamples)));
+    await nextTurn();
+  }
+  return new Map(found.map((record) => [record.id, record])).values();
+}
+
+/** Returns the unreadable references of some grants. */
 export async function someUnreadable(
   parts: ReferenceParts & {
     readonly registry: Pick<Registry, 'openRecord'>;
-    readonly store: Pick<Store, 'grantChecks'>;
+    readonly store: Pick<Store, 'grants'>;
   },
 ): Promise<readonly UnreadableReference[]> {
   const unreadable: UnreadableReference[] = [];
-  for (const record of await parts.store.grantChecks.examples(maxExamples)) {
+  for (const record of await examples(parts.store)) {
     if (record.type !== 'oauth2' && record.type !== 'source') continue;
     // Grants that cannot be opened are reported elsewhere, as a fault of the store or the key.
     const opened = await parts.registry.openRecord(record).catch(() => null);

@@ -132,6 +132,7 @@ export const getAgent = reading({
   async run({ config, ...parts }, { agent: of }, at) {
     const agent = await findAgent(parts.store, of);
     const store = parts.store!;
+    const bindings = await store.bindings.list(agent.name);
     const tokens = await store.agentTokens.list(agent.name);
     const leases = await store.leases.find({ agent: agent.name });
     const last = await store.agents.identityUse(agent.name);
@@ -139,12 +140,12 @@ export const getAgent = reading({
     const reach = await readReach(store, { agent: agent.name, grants: null });
     return {
       agent,
-      bindings: agent.bindings,
+      bindings,
       tokens,
       leases,
       activeLeases: leases.filter((lease) => leaseStanding(lease, at).state === 'active'),
       usedAt: used || null,
-      grants: await boundGrants(store, agent.bindings),
+      grants: await boundGrants(store, bindings),
       identities: identityRules(config, agent.name),
       reached: reach.grants.slice(0, maxGrants),
       isPart: reach.isPart,

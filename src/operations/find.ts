@@ -3,8 +3,7 @@ import { indexGrants } from '../domain/grant-index.ts';
 import type { GrantScope } from '../domain/lease.ts';
 import { ownedName } from '../grants/keep.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
-import { grantOf } from '../store/grants.ts';
-import { compare } from '../store/schema.ts';
+import { grantOf, inNameOrder } from '../store/grants.ts';
 import type { BoundAgent, GrantQuery, LeaseRecord, Store } from '../store/store.ts';
 import type { Caller } from './caller.ts';
 import {
@@ -99,5 +98,5 @@ export async function findOffered(
   const near = await grants.find({ reference, users: scope.users });
   const bound = (await grants.some(scope.ids)).filter((grant) => matches(grant, reference));
   const all = new Map([...near, ...bound].map((record) => [record.id, grantOf(record)]));
-  return [...all.values()].toSorted((a, b) => compare(a.name, b.name) || compare(a.user, b.user));
+  return [...all.values()].toSorted(inNameOrder);
 }

@@ -33,6 +33,7 @@ import {
 
 import { findDomains, findGrant } from './find.ts';
 import { grantOwner, name, text, timeOrNull } from './members.ts';
+import { policiesOf } from './lease-terms.ts';
 import { pageInput, pageOf } from './paging.ts';
 import { narrowGrant } from './narrow-grant.ts';
 import { changing, type Reading, reading } from './operation.ts';
@@ -61,12 +62,11 @@ export const listGrants = reading({
     const ids = rows.map(({ id }) => id);
     const uses = (await store?.activity.some(ids)) ?? [];
     const activity = new Map(uses.map((each) => [each.grantId, each]));
-    const set = (await store?.grantPolicies.some(ids)) ?? [];
-    const policies = new Map(set.map((each) => [each.grantId, each]));
+    const policies = store && (await policiesOf(store, rows));
     const { accounts, locked } = await accountsOf(parts, rows);
     const entries = rows.map(grantOf).map((grant) => ({
       grant,
-      policy: policies.get(grant.id) ?? null,
+      policy: policies?.get(grant.id) ?? null,
       account: accounts.get(grant.id) ?? null,
       usedAt: activity.get(grant.id)?.usedAt ?? null,
       soonEnd: soonEndOf(grant, parts.config.providers.get(grant.provider), at),

@@ -5,6 +5,7 @@ import { counted, relativeTime, unlistedHosts } from './format.ts';
 import { clocksOf, failureOf } from './grant-clocks.ts';
 import { soonEndOf, stateOf } from './grant-answer.ts';
 import { boundKeyOf, isUnbound, lackedBy } from './grant-facts.ts';
+import { policiesOf } from './lease-terms.ts';
 import { referencesOf, refreshRemedy } from './lookup.ts';
 import { type Finding, finding, type HealthView, type Need } from './finding.ts';
 import type { ProxyProbe } from './proxy-probe.ts';
@@ -19,8 +20,7 @@ import { caughtFailure, SidekeyError } from '../lib/errors.ts';
 import { connectNamed, hintOf, remedy, withInput } from '../lib/hint.ts';
 import { withoutStop } from '../lib/text.ts';
 import { type Domain, isWithin } from '../proxy/policy/domain-map.ts';
-import { grantOf } from '../store/grants.ts';
-import { compare } from '../store/schema.ts';
+import { grantOf, inNameOrder } from '../store/grants.ts';
 import type { GrantActivity, GrantPolicy, Store } from '../store/store.ts';
 import type { Registry } from '../grants/registry.ts';
 
@@ -114,20 +114,14 @@ async function* examinedGrants(
   });
   const choice = { providers: sealedFacts, limit: examined };
   const ids = [...new Set([...(await store.grantChecks.concerning(now, choice)), ...others])];
-  const all: ExaminedGrant[] = [];
-  for (let from = 0; from < ids.length; from += examined) {
-    const some = ids.slice(from, from + examined);
-    const activity = new Map((await store.activity.some(some)).map((each) => [each.grantId, each]));
-    const policies = new Map((await store.grantPolicies.some(some)).map((each) => [each.grantId, each]));
-    for (const record of await store.grants.some(some)) {
-      const { id } = record;
-      all.push({ grant: grantOf(record), policy: policies.get(id) ?? null, activity: activity.get(id) });
-    }
-    await nextTurn();
-  }
-  const order = ({ grant: a }: ExaminedGrant, { grant: b }: ExaminedGrant) =>
-    compare(a.name, b.name) || compare(a.user, b.user);
-  for (const [index, each] of all.toSorted(order).entries()) {
+  const records = await store.grants.some(ids);
+  const activity = new Map((await store.activity.some(ids)).map((each) => [each.grantId, each]));
+  const policies = await policiesOf(store, records);
+  const all = records.map(grantOf).map((grant): ExaminedGrant => {
+    const { id } = grant;
+    return { grant, policy: policies.get(id) ?? null, activity: activity.get(id) };
+  });
+  for (const [index, each] of all.toSorted((a, b) => inNameOrder(a.grant, b.grant)).entries()) {
     yield each;
     if (index % 8 === 7) await nextTurn();
   }

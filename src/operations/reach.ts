@@ -3,8 +3,7 @@ import type { Config } from '../config/config.ts';
 import { type Grant, isId, defaultUser } from '../domain/grant.ts';
 import { anonymous, type Binding, type GrantedTtl, type Lease, reachesGrant } from '../domain/lease.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
-import { grantOf } from '../store/grants.ts';
-import { compare } from '../store/schema.ts';
+import { grantOf, inNameOrder } from '../store/grants.ts';
 import type { BoundAgent, GrantChoice, GrantRecord, Store } from '../store/store.ts';
 import { ownGrants, policiesOf, ttlFor, usualGrants } from './lease-terms.ts';
 import { referencesOf } from './lookup.ts';
@@ -172,14 +171,10 @@ export async function usualOf(
     }
     await nextTurn();
   }
-  const all = [...found.values()].toSorted(byName);
+  const all = [...found.values()].toSorted(inNameOrder);
   return usualGrants(lease, ownGrants(lease, all, agent), agent);
 }
 
-function byName(a: Grant, b: Grant): number {
-  return compare(a.name, b.name) || compare(a.user, b.user);
-}
-
 function inOrder(records: readonly GrantRecord[]): Grant[] {
-  return records.map(grantOf).toSorted(byName);
+  return records.map(grantOf).toSorted(inNameOrder);
 }

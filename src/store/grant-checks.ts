@@ -35,48 +35,30 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
     inSlices(
       run,
       { after, until },
-      (from) =>
-        first(
-          ending(state, from, until)
-            .select('expiresAt')
-            .orderBy('expiresAt')
-            .limit(1)
-            .offset(slice - 1),
-          ({ expiresAt }) => expiresAt!,
-        ),
-      async (from, to) => countOf(ending(state, from, to).select(counted)),
+      (from) => ending(state, from, until).select('expiresAt').orderBy('expiresAt'),
+      (from, to) => ending(state, from, to).select(counted),
     );
 
   const countEndedByPolicy = (at: number) =>
     inSlices(
       run,
-      { after: never, until: at },
-      (from) =>
-        first(
-          db
-            .selectFrom('grantPolicies')
-            .select('expiresAt')
-            .where('expiresAt', '>', from)
-            .where('expiresAt', '<=', at)
-            .orderBy('expiresAt')
-            .limit(1)
-            .offset(slice / 5 - 1),
-          ({ expiresAt }) => expiresAt!,
-        ),
-      async (from, to) =>
-        countOf(
-          endedByPolicy(from, to)
-            // Not by the index of states, which has all active grants.
-            .where((row) => row.fn.coalesce('state', row.val('')), 'in', ['active', 'expired'])
-            .where((row) =>
-              row.or([
-                row('refreshable', '=', 1),
-                row('grants.expiresAt', 'is', null),
-                row('grants.expiresAt', '>', at),
-              ]),
-            )
-            .select(counted),
-        ),
+      { after: never, until: at, size: slice / 5 },
+      (from) => {
+        const ended = db.selectFrom('grantPolicies').select('expiresAt').where('expiresAt', '>', from);
+        return ended.where('expiresAt', '<=', at).orderBy('expiresAt');
+      },
+      (from, to) =>
+        endedByPolicy(from, to)
+          // Not by the index of states, which has all active grants.
+          .where((row) => row.fn.coalesce('state', row.val('')), 'in', ['active', 'expired'])
+          .where((row) =>
+            row.or([
+              row('refreshable', '=', 1),
+              row('grants.expiresAt', 'is', null),
+              row('grants.expiresAt', '>', at),
+            ]),
+          )
+          .select(counted),
     );
 
   return {
@@ -135,22 +117,6 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
       return [...ids];
     },
 
-    async examples(limit) {
-      const grants = () => storedGrants(db).limit(limit);
-      const sources = grants().where('type', '=', 'source').where('state', '=', 'active');
-      const records = await run(() => all(sources, fromGrantRow));
-      for (let provider = ''; records.length < 10 * limit;) {
-        await nextTurn();
-        const next = db.selectFrom('grants').select('provider').where('provider', '>', provider);
-        const found = await run(() => next.orderBy('provider').limit(1).executeTakeFirst());
-        if (found === undefined) break;
-        ({ provider } = found);
-        const latest = grants().where('provider', '=', provider).orderBy('updatedAt', 'desc');
-        records.push(...(await run(() => all(latest, fromGrantRow))));
-      }
-      return [...new Map(records.map((record) => [record.id, record])).values()];
-    },
-
     async offered(reference, limit) {
       const grants = () => storedGrants(db).limit(limit);
       const records = new Map<string, GrantRecord>();
@@ -192,16 +158,8 @@ export async function leaseEndings(
     inSlices(
       run,
       { after, until },
-      (from) =>
-        first(
-          ending(from, until)
-            .select('expiresAt')
-            .orderBy('expiresAt')
-            .limit(1)
-            .offset(slice - 1),
-          ({ expiresAt }) => expiresAt,
-        ),
-      async (from, to) => countOf(ending(from, to).where('revokedAt', 'is', null).select(counted)),
+      (from) => ending(from, until).select('expiresAt').orderBy('expiresAt'),
+      (from, to) => ending(from, to).where('revokedAt', 'is', null).select(counted),
     );
   const counts = await countsWithin(at, [...spans, Number.MAX_SAFE_INTEGER - at], count);
   const live = ending(at, Number.MAX_SAFE_INTEGER).where('revokedAt', 'is', null).select('expiresAt');
@@ -225,17 +183,26 @@ async function countsWithin(
   return counts;
 }
 
-/** Counts in slices. @param boundary returns the end of the next slice; null: no full one is left */
+interface Ends {
+  limit(count: number): Ends;
+  offset(count: number): Ends;
+  executeTakeFirst(): Promise<{ readonly expiresAt: number | null } | undefined>;
+}
+
+/** Counts in slices of `size` ends. @param endsAfter returns the ends from here on, in their order */
 async function inSlices(
   run: Run,
-  { after, until }: { readonly after: number; readonly until: number },
-  boundary: (from: number) => Promise<number | null>,
-  count: (from: number, to: number) => Promise<number>,
+  { after, until, size = slice }: { readonly after: number; readonly until: number; readonly size?: number },
+  endsAfter: (from: number) => Ends,
+  count: (from: number, to: number) => { executeTakeFirstOrThrow(): Promise<{ total: number }> },
 ): Promise<number> {
   let total = 0;
   for (let from = after; ;) {
-    const to = await run(() => boundary(from));
-    total += await run(() => count(from, to ?? until));
+    const last = endsAfter(from)
+      .limit(1)
+      .offset(size - 1);
+    const to = await run(() => first(last, ({ expiresAt }) => expiresAt!));
+    total += (await run(() => count(from, to ?? until).executeTakeFirstOrThrow())).total;
     if (to === null) return total;
     from = to;
     await nextTurn();
@@ -243,7 +210,3 @@ async function inSlices(
 }
 
 const counted = sql<number>`count(*)`.as('total');
-
-async function countOf(query: { executeTakeFirstOrThrow(): Promise<{ total: number }> }): Promise<number> {
-  return (await query.executeTakeFirstOrThrow()).total;
-}

@@ -215,11 +215,12 @@ const currentTransaction = sql<number>`pg_current_xact_id()::text::bigint`;
 /** Returns rows of grants by an index of the choice. */
 export function matchingGrants(
   db: Kysely<Schema>,
-  { provider, user, label, state, unleased = false }: GrantChoice,
+  { type, provider, user, label, state, unleased = false }: GrantChoice,
 ) {
   let query = storedGrants(db);
   // Not by the index of leases, because most grants have none.
   if (unleased) query = query.where(sql<boolean>`coalesce(lease, '') = ''`);
+  if (type !== undefined) query = query.where('type', '=', type);
   if (provider !== undefined) query = query.where('provider', '=', provider);
   if (user !== undefined) query = query.where('user', '=', user);
   // Not by the index of states, because most grants are active.

@@ -231,11 +231,6 @@ interface GrantChecks {
     choice: { readonly providers: readonly string[]; readonly limit: number },
   ): Promise<string[]>;
   /**
-   * Returns examples of what a refresh needs: up to `limit` grants with a source, and of each provider the
-   * `limit` grants that were changed last; in all at most about ten times `limit`.
-   */
-  examples(limit: number): Promise<GrantRecord[]>;
-  /**
    * Returns up to `limit` of the grants that requests can choose by a reference, ordered by name, then user.
    */
   offered(reference: string, limit: number): Promise<readonly Grant[]>;
@@ -271,6 +266,7 @@ export interface GrantQuery extends Page<Pick<Grant, 'name' | 'user'>> {
 export interface GrantChoice {
   /** True: only grants that belong to no lease. */
   readonly unleased?: boolean;
+  readonly type?: Grant['type'];
   readonly state?: GrantState;
   readonly provider?: string;
   readonly user?: string;

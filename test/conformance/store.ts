@@ -432,15 +432,16 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await found({ name: 'github' })).toEqual(['github Bob', 'github zoe']);
       });
 
-      it('with a source, and those of each provider that were changed last, are examples', async () => {
+      it('with a source, and those of a provider that were changed last, are found', async () => {
         const records = [
           ...[1, 2, 3].map((n) => grantRecord({ name: `a${n}`, provider: 'a', updatedAt: n })),
           ...[1, 2, 3].map((n) => grantRecord({ name: `b${n}`, provider: 'b', updatedAt: -n })),
           grantRecord({ name: 's', provider: 'b', type: 'source', updatedAt: -9 }),
         ];
         await store.grants.insert(...records);
-        const names = (await store.grantChecks.examples(2)).map(({ name }) => name);
-        expect(names).toEqual(['s', 'a3', 'a2', 'b1', 'b2']);
+        const sources = await store.grants.matching({ type: 'source', state: 'active' }, 2);
+        expect(sources.map(({ name }) => name)).toEqual(['s']);
+        expect((await store.grants.newest('b', 2)).map(({ name }) => name)).toEqual(['b1', 'b2']);
       });
 
       it('are found by a reference in pages, and each once, although its name is that of its provider', async () => {

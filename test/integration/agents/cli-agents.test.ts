@@ -79,8 +79,8 @@ describe('an agent', () => {
     const bound = (await at.run(['agent', 'show', 'ci', '--json'])).stdout;
     expect(JSON.parse(bound)).toMatchObject({
       bindings: [
-        { kind: 'egress', value: 'pypi.org' },
         { kind: 'egress', value: '*.npmjs.org:8443' },
+        { kind: 'egress', value: 'pypi.org' },
       ],
       reaches: [],
     });
