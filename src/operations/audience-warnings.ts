@@ -6,6 +6,7 @@ import { audienceRemedy, stateRefusal } from '../grants/token-result.ts';
 import { isPattern, isWithin, parsePattern } from '../proxy/policy/domain-map.ts';
 import { connectNamed, type Hint } from '../lib/hint.ts';
 import { didYouMean } from '../lib/text.ts';
+import type { Store } from '../store/store.ts';
 
 /** A reason why requests to the hosts of an entry are refused. */
 export interface AudienceWarning {
@@ -13,9 +14,14 @@ export interface AudienceWarning {
   readonly hint: Hint;
 }
 
+interface GrantParts {
+  readonly grants: Pick<Registry, 'find' | 'read'>;
+  readonly store: Pick<Store, 'grants'> | null;
+}
+
 /** Returns warnings about a grant of an entry that does not exist, or may not be sent to these hosts. */
 export async function audienceWarnings(
-  grants: Pick<Registry, 'find' | 'pages' | 'read'>,
+  { grants, store }: GrantParts,
   { providers }: Pick<Config, 'providers'>,
   host: string,
   reference: string,
@@ -23,12 +29,11 @@ export async function audienceWarnings(
   const pattern = parsePattern(host);
   const offered = indexGrants(await grants.find(reference)).offered(reference);
   if (offered.length === 0) {
-    const names: string[] = [];
-    for await (const page of grants.pages()) {
-      names.push(...page.map(({ name }) => name));
-      break;
-    }
-    const near = didYouMean(reference, names);
+    const some = (await store?.grants.find({ limit: 1_000 })) ?? [];
+    const near = didYouMean(
+      reference,
+      some.map(({ name }) => name),
+    );
     return [
       {
         sentence: `There is no grant ${reference} yet${near === null ? '' : ` (did you mean ${near}?)`}: requests to ${host} are refused until there is one.`,

@@ -127,7 +127,7 @@ export const allowHost = changing({
     changeMap(parts, {
       edit: (before) => allowDomain(before, host, grant, { allowPlainHttp }),
       summary: `grant ${grant}${allowPlainHttp ? ', also over plain http' : ''}`,
-      warnings: (config) => audienceWarnings(parts.grants, config, host, grant),
+      warnings: (config) => audienceWarnings(parts, config, host, grant),
     }),
 });
 

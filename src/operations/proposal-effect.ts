@@ -27,17 +27,17 @@ export const noEffect: Effect = { entry: null, commands: [], notes: [], refusal:
 interface EffectParts {
   readonly config: Config;
   readonly env: NodeJS.ProcessEnv;
-  readonly grants: Pick<Registry, 'find' | 'pages' | 'read'>;
-  readonly store: Pick<Store, 'rights' | 'leases'> | null;
+  readonly grants: Pick<Registry, 'find' | 'read'>;
+  readonly store: Pick<Store, 'grants' | 'rights' | 'leases'> | null;
 }
 
 export async function effectOf({ change, ...proposer }: Proposal, parts: EffectParts): Promise<Effect> {
   if (change.kind !== 'domain') return { ...noEffect, commands: await commandsFor(change, proposer, parts) };
-  const { config, env, grants } = parts;
+  const { config, env } = parts;
   try {
     const entry = await proposedEntry(change, config.file, env);
     const warnings =
-      change.grant === null ? [] : await audienceWarnings(grants, entry.config, change.host, change.grant);
+      change.grant === null ? [] : await audienceWarnings(parts, entry.config, change.host, change.grant);
     return { ...noEffect, entry, notes: warnings.map(({ sentence }) => sentence) };
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;

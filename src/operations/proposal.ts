@@ -6,11 +6,11 @@ import { SidekeyError } from '../lib/errors.ts';
 import { hintText, remedy } from '../lib/hint.ts';
 import type { Store } from '../store/store.ts';
 import { authorOf } from './caller.ts';
+import { findOffered } from './find.ts';
 import { isoOrNull, isoTime } from './format.ts';
 import { text, time, timeOrNull } from './members.ts';
 import { changing, type Changing, reading } from './operation.ts';
 import { pageInput, pageOf } from './paging.ts';
-import { grantOf } from '../store/grants.ts';
 import { type Effect, effectOf, noEffect } from './proposal-effect.ts';
 
 /** Changes that agents propose. */
@@ -112,11 +112,8 @@ export const getProposal = reading({
   async run({ store, registry, ...parts }, { proposal: id }, at): Promise<ProposalWithEffect> {
     const proposal = await pickProposal(store, id);
     const grants = {
-      find: async (reference: string) => (await store?.grants.find({ reference }))?.map(grantOf) ?? [],
+      find: (reference: string) => findOffered(store, reference, null),
       read: async (grant: string) => (await (await registry())?.read(grant)) ?? null,
-      async *pages() {
-        yield (await store?.grants.find({ limit: 1_000 }))?.map(grantOf) ?? [];
-      },
     };
     const waits = statusOf(proposal, at) === 'waiting';
     const { entry, commands, notes } = waits
