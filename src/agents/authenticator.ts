@@ -252,8 +252,7 @@ export function createAgentAuthenticator({
       subject: holder.kind === 'identity' ? holder.identity.subject : null,
       selectors: presented.selectors,
       reaches: (grant) => reaches(holder, grant),
-      placeOf: (grant) =>
-        placeOf(grant, grant.labels ?? noLabels, { bindings: agent.bindings, user: agent.user, lease }),
+      placeOf: (grant) => placeOf(grant, { bindings: agent.bindings, user: agent.user, lease }),
       scope: scopeOf({ bindings: agent.bindings, user: agent.user, lease }),
       labelsNow: () => agentLabels(presented),
       egressNow: () => egressNow(presented),
@@ -275,7 +274,7 @@ export function createAgentAuthenticator({
       subject: null,
       selectors,
       reaches: ({ lease }) => lease === null,
-      placeOf: (grant) => placeOf(grant, noLabels, anonymous),
+      placeOf: (grant) => placeOf(grant, anonymous),
       scope: scopeOf(anonymous),
       labelsNow: () => noLabels,
       egressNow: () => anywhere,
@@ -343,7 +342,7 @@ function reaches(holder: Holder, grant: BoundGrant): boolean {
   if (grant.lease !== null) return holder.kind === 'lease' && holder.lease.id === grant.lease;
   if (holder.kind === 'lease' && !isLeaseFor(holder.lease, grant.id)) return false;
   const { bindings, user } = holder.agent;
-  return reachesGrant(bindings, user, grant, grant.labels ?? noLabels);
+  return reachesGrant(bindings, user, grant);
 }
 
 /** Reports whether a caller that shows this name, or none, may be the agent. */

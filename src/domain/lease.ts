@@ -125,12 +125,7 @@ export type BoundGrant = Pick<Grant, 'id' | 'user' | 'provider' | 'lease' | 'lab
  *
  * @param actsFor the user that the agent acts for; null: nobody in particular
  */
-function bindingReaches(
-  binding: Binding,
-  actsFor: string | null,
-  grant: BoundGrant,
-  labels: readonly string[],
-): boolean {
+function bindingReaches(binding: Binding, actsFor: string | null, grant: BoundGrant): boolean {
   const isOwn = actsFor === null || grant.user === actsFor;
   switch (binding.kind) {
     case 'grant':
@@ -140,7 +135,7 @@ function bindingReaches(
     case 'provider':
       return isOwn && grant.provider === binding.value;
     case 'label':
-      return isOwn && labels.includes(binding.value);
+      return isOwn && grant.labels?.includes(binding.value) === true;
     case 'everything':
       return true;
     case 'egress':
@@ -153,9 +148,8 @@ export function reachesGrant(
   bindings: readonly Binding[],
   actsFor: string | null,
   grant: BoundGrant,
-  labels: readonly string[],
 ): boolean {
-  return grant.lease === null && bindings.some((binding) => bindingReaches(binding, actsFor, grant, labels));
+  return grant.lease === null && bindings.some((binding) => bindingReaches(binding, actsFor, grant));
 }
 
 /** A caller without a token. */
@@ -204,8 +198,7 @@ export const places = [0, 1, 2, 3] as const;
  * - 3: grants of the only other user that is bound
  */
 export function placeOf(
-  { id, user, lease: owner }: BoundGrant,
-  labels: readonly string[],
+  { id, user, lease: owner, labels }: BoundGrant,
   {
     bindings,
     user: actsFor,
@@ -220,7 +213,7 @@ export function placeOf(
   if (user === (actsFor ?? defaultUser)) return 0;
   if (user === defaultUser) return 1;
   const isNamed = bindings.some(({ kind, value }) =>
-    kind === 'label' ? labels.includes(value) : kind === 'grant' && value === id,
+    kind === 'label' ? labels?.includes(value) : kind === 'grant' && value === id,
   );
   if (isNamed || owner !== null || lease?.grants?.includes(id) === true) return 2;
   const others = bindings.filter(

@@ -68,10 +68,10 @@ export function isUnbound(credential: Credential, provider: Provider | undefined
 }
 
 /** Returns the agents bound to a grant, and the leases whose agent reaches it. */
-export async function reachedBy(store: Store, grant: Grant, labels: readonly string[], now: number) {
+export async function reachedBy(store: Store, grant: Grant, now: number) {
   const bindings = Map.groupBy(await store.bindings.list(), ({ agent }) => agent);
   const agents = (await store.agents.list()).filter(({ name, user }) =>
-    reachesGrant(bindings.get(name) ?? [], user, grant, labels),
+    reachesGrant(bindings.get(name) ?? [], user, grant),
   );
   const own = grant.lease === null ? null : await store.leases.get(grant.lease);
   const leases: LeaseRecord[] = own === null ? [] : [own];

@@ -152,7 +152,7 @@ export const getGrant = reading({
       boundKey: boundKeyOf(credential),
       fingerprint: credential.type === 'source' ? null : fingerprint(sealed),
       domains: (await findDomains(store, config.domains, [grant]))(grant).map(({ pattern }) => pattern.text),
-      reached: await reachedBy(store!, grant, policy?.labels ?? [], at),
+      reached: await reachedBy(store!, grant, at),
     };
   },
   answer: ({ grant, sealed, policy, lacked, boundKey, reached, ...facts }, at) => ({

@@ -29,7 +29,7 @@ export function ownGrants(
     return grants.filter(({ id }) => ids.has(id));
   }
   const { user, bindings } = agent ?? anonymous;
-  return grants.filter((grant) => reachesGrant(bindings, user, grant, grant.labels ?? []));
+  return grants.filter((grant) => reachesGrant(bindings, user, grant));
 }
 
 /** Returns the grants of a lease for requests without a selected user, in the order of `placeOf`. */
@@ -39,9 +39,7 @@ export function usualGrants(
   agent: Reaching | null,
 ): Grant[] {
   const { user, bindings } = agent ?? anonymous;
-  const inTurn = Map.groupBy(reached, (grant) =>
-    placeOf(grant, grant.labels ?? [], { user, bindings, lease }),
-  );
+  const inTurn = Map.groupBy(reached, (grant) => placeOf(grant, { user, bindings, lease }));
   return places.flatMap((place) => inTurn.get(place) ?? []);
 }
 

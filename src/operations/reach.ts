@@ -138,9 +138,9 @@ async function cappedByOthers(
     const policies = await store.grantPolicies.leaseMaxima(ttl.ttlMs, after, batch);
     const grants = await store.grants.some(policies.map(({ grantId }) => grantId));
     const byId = new Map(grants.map((grant) => [grant.id, grant]));
-    for (const { grantId, labels } of policies) {
+    for (const { grantId } of policies) {
       const grant = byId.get(grantId);
-      if (grant === undefined || !reachesGrant(agent.bindings, agent.user, grant, labels)) continue;
+      if (grant === undefined || !reachesGrant(agent.bindings, agent.user, grant)) continue;
       return ttlFor(ttl.ttlMs, [grant], { config, policies: await policiesOf(store, [grant]) });
     }
     if (policies.length < batch) return ttl;

@@ -2,14 +2,14 @@ import { describe, expect, it } from 'vitest';
 import { everything, reachesGrant, type Binding } from '../../../src/domain/lease.ts';
 import { grantRecord } from '../../support/grant-record.ts';
 
-const alices = grantRecord({ name: 'work', user: 'alice', provider: 'github' });
-const bobs = grantRecord({ name: 'work', user: 'bob', provider: 'github' });
 const labels = ['staging'];
+const alices = { ...grantRecord({ name: 'work', user: 'alice', provider: 'github' }), labels };
+const bobs = { ...grantRecord({ name: 'work', user: 'bob', provider: 'github' }), labels };
 
 describe('the grants that an agent reaches', () => {
   it('are none without a binding', () => {
-    expect(reachesGrant([], null, alices, labels)).toBe(false);
-    expect(reachesGrant([], 'alice', alices, labels)).toBe(false);
+    expect(reachesGrant([], null, alices)).toBe(false);
+    expect(reachesGrant([], 'alice', alices)).toBe(false);
   });
 
   it.each<[Binding, boolean, boolean]>([
@@ -23,18 +23,18 @@ describe('the grants that an agent reaches', () => {
     [everything, true, true],
     [{ kind: 'egress', value: 'api.github.com' }, false, false],
   ])('are matched exactly by the binding %j', (binding, one, other) => {
-    expect(reachesGrant([binding], null, alices, labels)).toBe(one);
-    expect(reachesGrant([binding], null, bobs, labels)).toBe(other);
+    expect(reachesGrant([binding], null, alices)).toBe(one);
+    expect(reachesGrant([binding], null, bobs)).toBe(other);
   });
 
   it('are those of its user, unless a binding names a grant by id or by user', () => {
     for (const kind of ['provider', 'label'] as const) {
       const binding: Binding = { kind, value: kind === 'provider' ? 'github' : 'staging' };
-      expect(reachesGrant([binding], 'alice', alices, labels)).toBe(true);
-      expect(reachesGrant([binding], 'alice', bobs, labels)).toBe(false);
+      expect(reachesGrant([binding], 'alice', alices)).toBe(true);
+      expect(reachesGrant([binding], 'alice', bobs)).toBe(false);
     }
-    expect(reachesGrant([{ kind: 'user', value: 'bob' }], 'alice', bobs, labels)).toBe(true);
-    expect(reachesGrant([{ kind: 'grant', value: bobs.id }], 'alice', bobs, labels)).toBe(true);
-    expect(reachesGrant([everything], 'alice', bobs, labels)).toBe(true);
+    expect(reachesGrant([{ kind: 'user', value: 'bob' }], 'alice', bobs)).toBe(true);
+    expect(reachesGrant([{ kind: 'grant', value: bobs.id }], 'alice', bobs)).toBe(true);
+    expect(reachesGrant([everything], 'alice', bobs)).toBe(true);
   });
 });
