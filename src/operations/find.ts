@@ -1,7 +1,8 @@
 import { defaultUser, type Grant, isId, matches } from '../domain/grant.ts';
 import { indexGrants } from '../domain/grant-index.ts';
 import type { GrantScope } from '../domain/lease.ts';
-import { ownedName } from '../grants/keep.ts';
+import { grantsNamed } from '../grants/keep.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import { grantOf, inNameOrder } from '../store/grants.ts';
 import type { BoundAgent, GrantQuery, LeaseRecord, Store } from '../store/store.ts';
@@ -9,7 +10,7 @@ import type { Caller } from './caller.ts';
 import {
   domainsByGrant,
   type GrantReference,
-  namedGrant,
+  grantReference,
   pickLease,
   pickOwnGrant,
   unknownAgent,
@@ -40,7 +41,7 @@ export async function findGrant(
   return pickOwnGrant(near, { grant: reference, user }, caller);
 }
 
-/** Returns a grant by id, name or `USER/NAME`. @throws as `namedGrant` */
+/** Returns a grant by id, name or `USER/NAME`. @throws SidekeyError `grant_missing`, `grant_ambiguous` */
 export async function findNamedGrant(store: Grants, text: string): Promise<Grant> {
   const slash = text.indexOf('/');
   const reference =
@@ -48,9 +49,12 @@ export async function findNamedGrant(store: Grants, text: string): Promise<Grant
   try {
     return await findGrant(store, reference, { user: null });
   } catch (error) {
-    const some = (await store?.grants.find({ name: reference.grant, limit: maxOthers })) ?? [];
-    if (some.length === 0) throw error;
-    return namedGrant(some.map(grantOf), text);
+    const isAmbiguous = error instanceof SidekeyError && error.code === 'grant_ambiguous';
+    const [some] = isAmbiguous ? ((await store?.grants.find({ name: text, limit: 1 })) ?? []) : [];
+    if (some === undefined) throw error;
+    throw new SidekeyError('grant_ambiguous', (error as SidekeyError).message, {
+      hint: `name the user: --grant ${grantReference(some)}`,
+    });
   }
 }
 
@@ -62,8 +66,7 @@ export async function findDomains(
 ): Promise<(grant: Grant) => readonly Domain[]> {
   // A grant with the name of the provider hides others from domains that name the provider.
   const hiding = grants.map(({ provider, user }) => ({ name: provider, user }));
-  const named = [...new Map(hiding.map((each) => [ownedName(each), each])).values()];
-  const near = ((await store?.grants.find({ named })) ?? []).map(grantOf);
+  const near = store === null ? [] : (await grantsNamed(store, hiding)).values();
   return domainsByGrant(domains, indexGrants([...near, ...grants]));
 }
 

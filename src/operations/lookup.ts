@@ -103,24 +103,6 @@ export function offeredFirst(domains: readonly Domain[], grants: readonly Grant[
   return [...new Set([...domains.flatMap((domain) => offeredBy(domain, index)), ...grants])];
 }
 
-/**
- * Returns a grant by id, name, or `USER/NAME` if the name is ambiguous.
- * @throws SidekeyError `grant_missing`, `grant_ambiguous`
- */
-export function namedGrant(grants: readonly Grant[], text: string): Grant {
-  const slash = text.indexOf('/');
-  if (slash >= 0) return pickGrant(grants, { grant: text.slice(slash + 1), user: text.slice(0, slash) });
-  try {
-    return pickGrant(grants, { grant: text });
-  } catch (error) {
-    if (!(error instanceof SidekeyError) || error.code !== 'grant_ambiguous') throw error;
-    const some = grants.find(({ name }) => name === text);
-    throw new SidekeyError('grant_ambiguous', error.message, {
-      hint: `name the user: --grant ${some === undefined ? `USER/${text}` : grantReference(some)}`,
-    });
-  }
-}
-
 /** Returns the unambiguous `--grant` value of a grant. */
 export function grantReference({ name, user }: Pick<Grant, 'name' | 'user'>): string {
   return user === defaultUser ? name : `${user}/${name}`;

@@ -5,7 +5,7 @@ import { hintOf, remedy } from '../lib/hint.ts';
 import { ofGrant, ofRight } from './change-log.ts';
 import { leaseEndings } from './grant-checks.ts';
 import type { StoreWrites } from './grants.ts';
-import { all, byName, done, first, inBatches, type Run, written } from './queries.ts';
+import { all, byName, done, first, inBatches, pageOf, type Run, written } from './queries.ts';
 import {
   anyGrant,
   compare,
@@ -73,12 +73,8 @@ export function leaseMaxima(
   db: Kysely<Schema>,
   ...[below, after, limit]: Parameters<Store['grantPolicies']['leaseMaxima']>
 ) {
-  let query = allPolicies(db).where('leaseMaxMs', '<', below);
-  if (after !== undefined)
-    query = query.where((row) =>
-      row(row.refTuple('leaseMaxMs', 'grantId'), '>', row.tuple(after.leaseMaxMs, after.grantId)),
-    );
-  return query.orderBy('leaseMaxMs').orderBy('grantId').limit(limit);
+  const place = after && [after.leaseMaxMs, after.grantId];
+  return pageOf(allPolicies(db).where('leaseMaxMs', '<', below), ['leaseMaxMs', 'grantId'], place, limit);
 }
 
 /** Queries for leases. */
@@ -156,13 +152,8 @@ async function endApprovals(inside: Kysely<Schema>, lease: string): Promise<void
 function leasePage(db: Kysely<Schema>, { agent, endsAfter, after, limit }: LeaseQuery) {
   let query = db.selectFrom('leases').selectAll();
   if (agent !== undefined) query = query.where('agent', '=', agent);
-  if (after !== undefined)
-    query = query.where((row) =>
-      row(row.refTuple('expiresAt', 'id'), '>', row.tuple(after.expiresAt, after.id)),
-    );
-  else if (endsAfter !== undefined) query = query.where('expiresAt', '>', endsAfter);
-  const inOrder = query.orderBy('expiresAt').orderBy('id');
-  return limit === undefined ? inOrder : inOrder.limit(limit);
+  if (after === undefined && endsAfter !== undefined) query = query.where('expiresAt', '>', endsAfter);
+  return pageOf(query, ['expiresAt', 'id'], after && [after.expiresAt, after.id], limit);
 }
 
 /** Restricts a query to the chosen leases. `like` finds grant ids: JSON strings without wildcards. */
@@ -313,7 +304,7 @@ function agentPage(db: Kysely<Schema>, at: number, { after, limit }: Page<string
   const leases = sql`(
     select * from leases where agent = agents.name order by expires_at desc, id desc limit ${recentLeases}
   ) as recent`;
-  let query = db
+  const query = db
     .selectFrom('agents')
     .leftJoin('agentUses', 'agentUses.id', 'agents.name')
     .selectAll('agents')
@@ -335,9 +326,7 @@ function agentPage(db: Kysely<Schema>, at: number, { after, limit }: Page<string
         )
       )`.as('activeLeases'),
     ]);
-  if (after !== undefined) query = query.where('name', '>', after);
-  const inOrder = query.orderBy('name');
-  return limit === undefined ? inOrder : inOrder.limit(limit);
+  return pageOf(query, ['name'], after === undefined ? after : [after], limit);
 }
 
 function allTokens(from: Kysely<Schema>) {

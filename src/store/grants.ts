@@ -3,7 +3,7 @@ import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { activityNote } from './activity.ts';
-import { all, done, first, inBatches, releaseOf, type Run, written } from './queries.ts';
+import { all, done, first, inBatches, pageOf, releaseOf, type Run, written } from './queries.ts';
 import { compare, damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
 import type {
   DueQuery,
@@ -70,7 +70,7 @@ export function sqlGrants(
     some: (ids) =>
       run(() => inBatches(ids, (some) => all(storedGrants(db).where('id', 'in', some), fromGrantRow))),
     find: (query) => run(() => findGrants(db, query)),
-    list: () => run(() => all(inOrder(storedGrants(db)), fromGrantRow)),
+    list: () => run(() => findGrants(db, {})),
     matching: (choice, limit) => run(() => all(matchingGrants(db, choice).limit(limit), fromGrantRow)),
     newest: (provider, limit) =>
       run(() => {
@@ -167,16 +167,11 @@ async function findGrants(
     chosen = chosen.where(sql<boolean>`(name, "user") in (values ${sql.join(pairs)})`);
   }
   /** @param only the single name of the grants */
-  const page = (some: typeof chosen, only = name) => {
-    let query = inOrder(some);
-    if (after !== undefined)
-      query =
-        // A comparison of pairs would read all users of the name.
-        only === after.name
-          ? query.where('user', '>', after.user)
-          : query.where((row) => row(row.refTuple('name', 'user'), '>', row.tuple(after.name, after.user)));
-    return limit === undefined ? query : query.limit(limit);
-  };
+  const page = (some: typeof chosen, only = name) =>
+    // A comparison of pairs would read all users of the name.
+    after !== undefined && only === after.name
+      ? pageOf(some.where('user', '>', after.user), nameOrder, undefined, limit)
+      : pageOf(some, nameOrder, after && [after.name, after.user], limit);
   const merged = (records: readonly GrantRecord[]) =>
     [...new Map(records.map((record) => [record.id, record])).values()].toSorted(inNameOrder).slice(0, limit);
   if (users !== undefined)
@@ -239,9 +234,7 @@ export function grantsOfLeases(
 ) {
   let query = storedGrants(db).where('lease', 'is not', null);
   if (lease !== undefined) query = query.where('lease', '=', lease);
-  if (after !== undefined)
-    query = query.where((row) => row(row.refTuple('lease', 'id'), '>', row.tuple(after.lease, after.id)));
-  return query.orderBy('lease').orderBy('id').limit(limit);
+  return pageOf(query, ['lease', 'id'], after && [after.lease, after.id], limit);
 }
 
 /** Returns rows of grants by an index of `0027-refresh-times`. */
@@ -253,17 +246,13 @@ export function dueGrants(db: Kysely<Schema>, { before, provider, after, limit }
     .select('grantActivity.usedAt')
     .where(column, '<=', before);
   if (provider !== undefined) query = query.where('grants.provider', '=', provider);
-  if (after != null)
-    query = query.where((row) => row(row.refTuple(column, 'grants.id'), '>', row.tuple(after.at, after.id)));
-  return query.orderBy(column).orderBy('grants.id').limit(limit);
+  return pageOf(query, [column, 'grants.id'], after ? [after.at, after.id] : undefined, limit);
 }
 
 /** The order of names and users, by code unit (see `postgresMigrations`). */
-function inOrder(query: ReturnType<typeof storedGrants>) {
-  return query.orderBy('name').orderBy('user');
-}
+const nameOrder = ['name', 'user'];
 
-/** Compares grants for the order of `inOrder`. */
+/** Compares grants for that order. */
 export function inNameOrder(a: Pick<Grant, 'name' | 'user'>, b: Pick<Grant, 'name' | 'user'>): number {
   return compare(a.name, b.name) || compare(a.user, b.user);
 }

@@ -10,7 +10,7 @@ import {
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { oneAtATime } from './agents.ts';
-import { all, done, first, type Run, written } from './queries.ts';
+import { all, done, first, pageOf, type Run, written } from './queries.ts';
 import { damaged, type ProposalRow, type Schema } from './schema.ts';
 import type { Page, ProposalStore } from './store.ts';
 
@@ -74,10 +74,8 @@ export function sqlProposals(db: Kysely<Schema>, run: Run): ProposalStore {
 
 /** Returns rows of proposals by an index of `0029-lists`. */
 function proposalPage(db: Kysely<Schema>, { after, limit }: Page<Pick<Proposal, 'askedAt' | 'id'>>) {
-  let query = db.selectFrom('proposals').selectAll().orderBy('askedAt').orderBy('id');
-  if (after !== undefined)
-    query = query.where((row) => row(row.refTuple('askedAt', 'id'), '>', row.tuple(after.askedAt, after.id)));
-  return limit === undefined ? query : query.limit(limit);
+  const rows = db.selectFrom('proposals').selectAll();
+  return pageOf(rows, ['askedAt', 'id'], after && [after.askedAt, after.id], limit);
 }
 
 function isWaiting(row: Row, at: number) {

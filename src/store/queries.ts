@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Kysely } from 'kysely';
+import { type Kysely, type SelectQueryBuilder, sql } from 'kysely';
 import type { SidekeyError } from '../lib/errors.ts';
 import { compare, type Schema } from './schema.ts';
 import type { GrantLock } from './store.ts';
@@ -42,6 +42,19 @@ export async function done(statement: { execute(): Promise<unknown> }): Promise<
 /** Returns the statement that releases a lock if its holder still has it. */
 export function releaseOf(db: Kysely<Schema>, { name, holder }: Pick<GrantLock, 'name' | 'holder'>) {
   return db.deleteFrom('locks').where('name', '=', name).where('holder', '=', holder);
+}
+
+/** Orders a query by these columns, and restricts it to the page after a row with these values. */
+export function pageOf<Tables, Table extends keyof Tables, Row>(
+  query: SelectQueryBuilder<Tables, Table, Row>,
+  columns: readonly string[],
+  after: readonly unknown[] | undefined,
+  limit?: number,
+): SelectQueryBuilder<Tables, Table, Row> {
+  const order = sql.join(columns.map((column) => sql.ref(column)));
+  let page = query.orderBy(order);
+  if (after !== undefined) page = page.where(sql<boolean>`(${order}) > (${sql.join(after)})`);
+  return limit === undefined ? page : page.limit(limit);
 }
 
 /** Returns rows in the order of their names. Databases differ in their collation of text. */

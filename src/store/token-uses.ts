@@ -1,5 +1,5 @@
 import type { ExpressionBuilder, Kysely } from 'kysely';
-import { all, done, type Run } from './queries.ts';
+import { all, done, pageOf, type Run } from './queries.ts';
 import type { Schema } from './schema.ts';
 import type { Store, TokenUse } from './store.ts';
 
@@ -42,16 +42,9 @@ export function usesOfLeases(
   { lease, after, limit }: Parameters<Store['tokenUses']['ofLeases']>[0],
 ) {
   const rows = db.selectFrom('tokenUses').selectAll();
-  let query = lease === undefined ? rows.where('lease', '>', '') : rows.where('lease', '=', lease);
-  if (after !== undefined)
-    query = query.where((row) =>
-      row(
-        row.refTuple('lease', 'grantId', 'token'),
-        '>',
-        row.tuple(after.lease ?? '', after.grantId, after.token),
-      ),
-    );
-  return query.orderBy('lease').orderBy('grantId').orderBy('token').limit(limit);
+  const query = lease === undefined ? rows.where('lease', '>', '') : rows.where('lease', '=', lease);
+  const place = after && [after.lease ?? '', after.grantId, after.token];
+  return pageOf(query, ['lease', 'grantId', 'token'], place, limit);
 }
 
 function fromRow(row: Schema['tokenUses']): TokenUse {
