@@ -99,28 +99,20 @@ export async function someUnreadable(
   return unreadable;
 }
 
-/** Opens the grants that can have references, one after another. */
-async function* grantsWithReferences(
-  registry: Pick<Registry, 'pages' | 'read'>,
-): AsyncGenerator<OpenedGrant> {
-  for await (const page of registry.pages()) {
-    for (const { id, type } of page) {
-      if (type !== 'source' && type !== 'oauth2') continue;
-      // Grants that cannot be opened are reported elsewhere, as a fault of the store or the key.
-      const opened = await registry.read(id).catch(() => null);
-      if (opened !== null) yield opened;
-    }
-  }
-}
-
 /** Returns the files that grants name: sources, tokens of a token exchange, and tokens that name an agent. */
 export async function grantFiles(
   grants: Pick<Registry, 'pages' | 'read'>,
   { file }: Pick<Config, 'file'>,
 ): Promise<readonly string[]> {
   const references: string[] = [];
-  for await (const { sealed } of grantsWithReferences(grants))
-    references.push(...referencesOf(sealed.credential));
+  for await (const page of grants.pages()) {
+    for (const { id, type } of page) {
+      if (type !== 'source' && type !== 'oauth2') continue;
+      // Grants that cannot be opened are reported elsewhere, as a fault of the store or the key.
+      const opened = await grants.read(id).catch(() => null);
+      if (opened !== null) references.push(...referencesOf(opened.sealed.credential));
+    }
+  }
   return references.map(parseSecretReference).flatMap((reference) => {
     const isFile = isReference(reference) && reference.kind === 'file';
     return isFile ? [resolve(dirname(file), reference.path)] : [];

@@ -77,16 +77,9 @@ export const getEnvironment = reading({
     const holder = made === null ? anyone : leaseHolder(made.lease.id);
     const url = proxyUrl(place, made === null ? undefined : `${made.lease.agent}:${made.secret}`);
     const { store } = parts;
-    const usual =
-      store === null
-        ? []
-        : await usualOf(
-            store,
-            config.domains,
-            made?.lease ?? noLease,
-            made?.reach ?? (await anonymousReach(store)),
-          );
-    const reached = offeredFirst(config.domains, usual);
+    const reach = made?.reach ?? (store && (await anonymousReach(store)));
+    const usual = store && reach && (await usualOf(store, config.domains, made?.lease ?? noLease, reach));
+    const reached = offeredFirst(config.domains, usual ?? []);
     const index = indexGrants(reached);
     const offered = new Set(config.domains.flatMap((domain) => offeredBy(domain, index)));
     const { variables, credentials, notes } = programVariables({

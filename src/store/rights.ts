@@ -109,24 +109,18 @@ function splitAgent<Row extends AgentColumns>(
   const [first] = rows;
   if (first === undefined) return null;
   const {
-    agentName,
-    agentUser,
-    agentLabels,
-    agentDisabledAt,
-    agentCreatedAt,
+    agentName: name,
+    agentUser: user,
+    agentLabels: labels,
+    agentDisabledAt: disabledAt,
+    agentCreatedAt: createdAt,
     kind: _,
     value: __,
     ...row
   } = first;
-  const agent = fromAgentRow({
-    name: agentName,
-    user: agentUser,
-    labels: agentLabels,
-    disabledAt: agentDisabledAt,
-    createdAt: agentCreatedAt,
-  });
+  const agent = fromAgentRow({ name, user, labels, disabledAt, createdAt });
   const bindings = rows.flatMap(({ kind, value }) =>
-    kind === null || value === null ? [] : [fromBindingRow({ agent: agentName, kind, value, createdAt: 0 })],
+    kind === null || value === null ? [] : [fromBindingRow({ agent: name, kind, value, createdAt: 0 })],
   );
   return { agent: { ...agent, bindings: bindings.map(({ kind, value }) => ({ kind, value })) }, row };
 }

@@ -133,7 +133,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         await store.leases.insert(leaseRecord());
         await store.agents.remove('claude');
         await store.agents.insert(agentRecord());
-        for (const { list } of [store.agentTokens, store.bindings]) expect(await list()).toEqual([]);
+        expect([...(await store.agentTokens.list()), ...(await store.bindings.list())]).toEqual([]);
         expect(await store.leases.find()).toEqual([]);
       });
     });
