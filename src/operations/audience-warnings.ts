@@ -29,11 +29,8 @@ export async function audienceWarnings(
   const pattern = parsePattern(host);
   const offered = indexGrants(await grants.find(reference)).offered(reference);
   if (offered.length === 0) {
-    const some = (await store?.grants.find({ limit: 1_000 })) ?? [];
-    const near = didYouMean(
-      reference,
-      some.map(({ name }) => name),
-    );
+    const names = ((await store?.grants.find({ limit: 1_000 })) ?? []).map(({ name }) => name);
+    const near = didYouMean(reference, names);
     return [
       {
         sentence: `There is no grant ${reference} yet${near === null ? '' : ` (did you mean ${near}?)`}: requests to ${host} are refused until there is one.`,
