@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { expect, test } from 'vitest';
 import { listLeases } from '../../../src/operations/lease.ts';
-import type { Reading } from '../../../src/operations/operation.ts';
 import { pageOf, writeCursor } from '../../../src/operations/paging.ts';
 import { listProposals } from '../../../src/operations/proposal.ts';
 import type { Page } from '../../../src/store/store.ts';
@@ -76,6 +75,6 @@ test.each([
   ['proposals', listProposals, { askedAt: 1e300, id: 'x' }],
 ])('a cursor of %s with a time that no row can have is refused', async (_, { run }, place) => {
   const page = { cursor: writeCursor(place) };
-  const withoutStore = { store: null } as Reading;
+  const withoutStore = { store: null } as never;
   await expect((async () => run(withoutStore, page, 0))()).rejects.toMatchObject({ code: 'input_invalid' });
 });
