@@ -93,10 +93,13 @@ async function list(context: Context, name: string | undefined, options: GivenOp
   sayNext(context, result.next);
 }
 
+/** Reached grants that `show` names. */
+const maxNames = 20;
+
 async function show(context: Context, name: string): Promise<void> {
   const { result, answer, at } = await perform(context, getAgent, { fixed: { agent: name } });
-  const { agent, bindings, grants, reached, isPart, identities, tokens, leases, activeLeases, usedAt } =
-    result;
+  const { agent, bindings, grants, reached, identities, tokens, leases, activeLeases, usedAt } = result;
+  const names = reached.slice(0, maxNames).map(titleOf).join(', ');
   const { output } = context;
   output.result(
     answer,
@@ -106,7 +109,7 @@ async function show(context: Context, name: string): Promise<void> {
         'acts for': agent.user ?? 'no user',
         labels: agent.labels.length === 0 ? null : agent.labels.join(', '),
         'bound to': reachText(bindings, grants),
-        'reaches now': `${reached.map(titleOf).join(', ') || 'no grant'}${isPart ? ', and more' : ''}`,
+        'reaches now': `${names || 'no grant'}${reached.length > maxNames ? ' and more' : ''}`,
         'identified by': identities.map(ruleText).join('; ') || null,
         leases: `${activeLeases.length} active of ${leases.length}`,
         'last use': lastUse(usedAt, at),

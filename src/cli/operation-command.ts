@@ -64,12 +64,9 @@ export const pageWords = {
 } as const;
 
 /** Prints how a list continues; with `--json`, a line with the cursor on stderr. */
-export function sayNext({ output, commandWords }: Context, cursor: string | null): void {
+export function sayNext({ output }: Context, cursor: string | null): void {
   if (cursor === null) return;
-  output.note(
-    { next_cursor: cursor },
-    `More follow:\n  → ${commandWords()} --cursor ${cursor}, with the other options as before`,
-  );
+  output.note({ next_cursor: cursor }, `More follow:\n  → repeat the command with --cursor ${cursor}`);
 }
 
 interface PerformOptions {

@@ -148,7 +148,6 @@ export const getAgent = reading({
       grants: await boundGrants(store, bindings),
       identities: identityRules(config, agent.name),
       reached: reach.grants.slice(0, maxGrants),
-      isPart: reach.isPart,
     };
   },
   answer: ({ agent, bindings, reached, tokens, identities, activeLeases, usedAt }, at) => ({

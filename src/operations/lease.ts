@@ -87,7 +87,7 @@ export const listLeases = reading({
     const isActive = (lease: Lease) => leaseStanding(lease, at).state === 'active';
     const read = async (query: LeaseQuery) => (await store?.leases.find(query)) ?? [];
     const { rows: leases, next } = await pageOf(page, {
-      place: z.object({ expiresAt: z.number(), id: z.string() }),
+      place: z.object({ expiresAt: z.int(), id: z.string() }),
       read: (query) => read({ ...query, agent, ...(all ? {} : { endsAfter: at }) }),
       fits: (lease) => isChosen(lease) && (all || isActive(lease)),
     });

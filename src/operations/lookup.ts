@@ -29,7 +29,7 @@ export function pickGrant(grants: readonly Grant[], { grant: reference, user }: 
   if (more.length === 0) return only;
   const unowned = [only, ...more].find((grant) => grant.user === defaultUser);
   if (unowned !== undefined) return unowned;
-  const users = [only, ...more].map((grant) => grant.user).join(', ');
+  const users = usersOf([only, ...more]);
   throw new SidekeyError('grant_ambiguous', `Several users have a grant ${reference}: ${users}.`, {
     hint: `name the user: --user ${only.user}`,
   });
@@ -59,8 +59,9 @@ function missing(
   const shown = isName(grant) ? ` ${grant}` : ' of that name';
   const [other] = named;
   if (other !== undefined) {
-    const users = named.map((each) => each.user).join(', ');
-    return new SidekeyError('grant_missing', `The user ${user ?? ''} has no grant${shown}; ${users} has.`, {
+    const has = named.length === 1 ? 'has' : 'have';
+    const sentence = `The user ${user ?? ''} has no grant${shown}; ${usersOf(named)} ${has}.`;
+    return new SidekeyError('grant_missing', sentence, {
       hint: remedy('grant.list'),
     });
   }
@@ -68,6 +69,14 @@ function missing(
   return new SidekeyError('grant_missing', `There is no grant${shown}${orMeant(grant, names)}`, {
     hint: grants.length === 0 ? remedy('connect', { provider: null }) : remedy('grant.list'),
   });
+}
+
+/** Users that an error names. */
+const maxUsers = 5;
+
+function usersOf(grants: readonly Grant[]): string {
+  const users = grants.slice(0, maxUsers).map(({ user }) => user);
+  return [users.join(', '), ...(grants.length > maxUsers ? ['and others'] : [])].join(' ');
 }
 
 /** Returns the grants that a domain offers; several if a selector must choose. */

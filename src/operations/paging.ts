@@ -11,7 +11,7 @@ const maxRows = 5_000;
 
 /** Members of the input of a list. */
 export const pageInput = {
-  limit: z.int().min(1).max(usualLimit).optional(),
+  limit: z.int().min(1, 'is below 1').max(usualLimit, `is above ${usualLimit}`).optional(),
   cursor: z.string().max(512).optional(),
 };
 

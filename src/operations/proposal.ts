@@ -94,7 +94,7 @@ export const listProposals = reading({
   output: z.array(proposalShape),
   run: ({ store }, page) =>
     pageOf(page, {
-      place: z.object({ askedAt: z.number(), id: z.string() }),
+      place: z.object({ askedAt: z.int(), id: z.string() }),
       read: async (query) => (await store?.proposals.list(query)) ?? [],
     }),
   next: ({ next }) => next,

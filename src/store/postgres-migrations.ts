@@ -151,7 +151,8 @@ export const postgresMigrations: Migrations = {
       `.execute(db);
       await sql`
         create trigger sidekey_tell_update after update of sealed on grants for each row
-        when (new.changed_in is not distinct from old.changed_in) execute function sidekey_tell_grant()
+        when (new.changed_in is distinct from pg_current_xact_id()::text::bigint)
+        execute function sidekey_tell_grant()
       `.execute(db);
     },
   },

@@ -126,7 +126,12 @@ function purge(database: Database): boolean {
 /** Opens the tables of a store for a copy. @throws as `openSqliteStore` */
 export async function openSqliteTables(path: string): Promise<StoreTables> {
   const location = resolve(path);
-  const database = await openSqliteFile(location, { migrations: sqliteMigrations, busyTimeoutMs: 2_000 });
+  const database = await openSqliteFile(location, {
+    migrations: sqliteMigrations,
+    busyTimeoutMs: 2_000,
+    // A damaged file may lack rows without an error, and a copy may replace a complete one.
+    isReadWhole: true,
+  });
   const db = queriesOf(database).withPlugin(new CamelCasePlugin());
   return {
     location,
@@ -279,6 +284,8 @@ interface SqliteFileOptions {
   readonly migrations: Migrations;
   /** Milliseconds that a statement waits for another process's write, which blocks the thread. */
   readonly busyTimeoutMs: number;
+  /** Reads all pages of a large file too. Default: false. */
+  readonly isReadWhole?: boolean;
 }
 
 /** Bytes of a file that every open reads whole, in some milliseconds. */
@@ -445,7 +452,7 @@ async function judge(path: string, options: SqliteFileOptions): Promise<'behind'
       { hint: 'Set "store" in the configuration to a file of its own.' },
     );
   }
-  const isPartial = await isCheckedInPart(path);
+  const isPartial = options.isReadWhole !== true && (await isCheckedInPart(path));
   if (!isPartial) {
     checkPages(database, path);
     await rm(damageMark(path), { force: true });

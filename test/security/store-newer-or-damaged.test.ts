@@ -4,7 +4,12 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it } from 'vitest';
 import type { FailureCode } from '../../src/lib/failures.ts';
-import { checkSqliteFile, isCheckedInPart, openSqliteStore } from '../../src/store/sqlite.ts';
+import {
+  checkSqliteFile,
+  isCheckedInPart,
+  openSqliteStore,
+  openSqliteTables,
+} from '../../src/store/sqlite.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { enlarge, garble } from '../support/large-store.ts';
 import { tempFolder } from '../support/temp-folder.ts';
@@ -171,6 +176,14 @@ describe('a store that cannot be read is never treated as empty or written to', 
     await (await openSqliteStore(path, { now })).close();
     expect(await isCheckedInPart(path)).toBe(true);
     await checkSqliteFile(path);
+  });
+
+  it('if it is large, damaged, and to be copied or backed up', async () => {
+    const path = await largeStore();
+    await (await openSqliteTables(path)).close();
+    await garble(path);
+    expect(await isCheckedInPart(path)).toBe(true);
+    await expect(openSqliteTables(path)).rejects.toMatchObject({ code: 'store_damaged' });
   });
 
   it('if it is large and was truncated', async () => {

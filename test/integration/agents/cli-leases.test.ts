@@ -48,7 +48,7 @@ describe('a lease', () => {
       const all = (await at.json([noun, 'list'])) as Record<string, string>[];
       expect(all).toHaveLength(2);
       const first = await at.run([noun, 'list', '--limit', '1']);
-      const [, cursor = ''] = /^ {2}→ sidekey \w+ list --cursor (\S+),/m.exec(first.stderr) ?? [];
+      const [, cursor = ''] = /^ {2}→ repeat the command with --cursor (\S+)$/m.exec(first.stderr) ?? [];
       expect(first.stdout).not.toContain(all[1]![member]);
       const asJson = await at.run([noun, 'list', '--limit', '1', '--json']);
       expect(JSON.parse(asJson.stderr)).toEqual({ next_cursor: cursor });
@@ -58,6 +58,7 @@ describe('a lease', () => {
       expect(second.stderr).toBe('');
     }
     expect((await at.run(['lease', 'list', '--cursor', 'x'])).stderr).toContain('not that of a page');
+    expect((await at.run(['lease', 'list', '--limit', '0'])).stderr).toContain('--limit is below 1');
   });
 
   test('is printed once as a line to paste, and expires', async () => {

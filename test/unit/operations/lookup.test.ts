@@ -53,13 +53,21 @@ describe('the grant argument of a command', () => {
     );
   });
 
+  it('is refused with the first five of many users', () => {
+    const many = Array.from({ length: 2_000 }, (_, n) => grantRecord({ name: 'work', user: `u${n}` }));
+    expect(() => pickGrant(many, { grant: 'work' })).toThrow(
+      'Several users have a grant work: u0, u1, u2, u3, u4 and others.',
+    );
+    expect(() => pickGrant(many, { grant: 'work', user: 'x' })).toThrow('u0, u1, u2, u3, u4 and others have.');
+  });
+
   it('selects the grant without an owner when users have grants of the same name', () => {
     const unowned = grantRecord({ name: 'work', provider: 'github' });
     expect(pickGrant([...grants, unowned], { grant: 'work' })).toBe(unowned);
   });
 
   it('without a match is refused, with the owner or a similar name', () => {
-    expect(() => pick('work', 'carol')).toThrow('The user carol has no grant work; alice, bob has.');
+    expect(() => pick('work', 'carol')).toThrow('The user carol has no grant work; alice, bob have.');
     expect(() => pick(alice.id, 'bob')).toThrow('alice has.');
     expect(() => pick('mial')).toThrow('There is no grant mial; did you mean mail?');
     expect(() => pick('bad name: \u001b')).toThrow('There is no grant of that name.');

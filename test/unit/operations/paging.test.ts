@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { expect, test } from 'vitest';
-import { pageOf } from '../../../src/operations/paging.ts';
+import { listLeases } from '../../../src/operations/lease.ts';
+import { pageOf, writeCursor } from '../../../src/operations/paging.ts';
+import { listProposals } from '../../../src/operations/proposal.ts';
 import type { Page } from '../../../src/store/store.ts';
 
 interface Row {
@@ -64,3 +66,15 @@ test.each(['x', 'e30', 'bnVsbA'])(
     await expect(list(3).page(2, cursor)).rejects.toMatchObject({ code: 'input_invalid' });
   },
 );
+
+// PostgreSQL refuses such a number, which would look like an outage.
+test.each([
+  ['leases', listLeases, { expiresAt: 1.5, id: 'x' }],
+  ['leases', listLeases, { expiresAt: 1e300, id: 'x' }],
+  ['proposals', listProposals, { askedAt: 1.5, id: 'x' }],
+  ['proposals', listProposals, { askedAt: 1e300, id: 'x' }],
+])('a cursor of %s with a time that no row can have is refused', async (_, { run }, place) => {
+  const page = { cursor: writeCursor(place) };
+  const withoutStore = { store: null } as never;
+  await expect((async () => run(withoutStore, page, 0))()).rejects.toMatchObject({ code: 'input_invalid' });
+});

@@ -315,6 +315,17 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     await vi.waitFor(() => expect(store.changesSince(before).grants).toEqual([slow.id]));
   });
 
+  it('reports a restored grant, which has the transaction of an earlier refresh', async () => {
+    const { address } = await emptyDatabase();
+    const store = await open({ address, password: null });
+    const record = grantRecord();
+    await store.grants.insert(record);
+    await vi.waitFor(() => expect(store.changesSince(0).names).toHaveLength(1));
+    const before = store.epoch();
+    await (await connected(address)).query(`update grants set sealed = 'x', changed_in = 5`);
+    await vi.waitFor(() => expect(store.changesSince(before).grants).toEqual([record.id]));
+  });
+
   it('ignores transactions of another server in a copied database', async () => {
     const { address } = await emptyDatabase();
     let polls = 0;
