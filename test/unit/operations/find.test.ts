@@ -42,7 +42,7 @@ test('a grant is found by id, or by name and user, without a read of all grants'
 });
 
 test.each([
-  ['work', 'carol', null, 'The user carol has no grant work; alice, bob, default has.'],
+  ['work', 'carol', null, 'The user carol has no grant work; alice, bob, default have.'],
   ['worc', undefined, null, 'There is no grant worc; did you mean work?'],
   ['worc', undefined, 'carol', 'There is no grant worc.'],
   ['other', undefined, 'bob', 'There is no grant other.'],
