@@ -123,7 +123,7 @@ describe('grants at the command line', () => {
     expect(await at.json(['grant', 'show', 'work', '--user', 'bob'])).toMatchObject({ user: 'bob' });
     expect(await at.run(['grant', 'remove', 'work', '--user', 'carol'])).toMatchObject({
       exit: 4,
-      stderr: expect.stringContaining('The user carol has no grant work; alice, bob has.'),
+      stderr: expect.stringContaining('The user carol has no grant work; alice, bob have.'),
     });
   });
 
