@@ -58,7 +58,9 @@ describe('the grant argument of a command', () => {
     expect(() => pickGrant(many, { grant: 'work' })).toThrow(
       'Several users have a grant work: u0, u1, u2, u3, u4 and others.',
     );
-    expect(() => pickGrant(many, { grant: 'work', user: 'x' })).toThrow('u0, u1, u2, u3, u4 and others have.');
+    expect(() => pickGrant(many, { grant: 'work', user: 'x' })).toThrow(
+      'u0, u1, u2, u3, u4 and others have.',
+    );
   });
 
   it('selects the grant without an owner when users have grants of the same name', () => {

@@ -75,8 +75,7 @@ test.each<[string, (store: Store) => Promise<unknown>, string]>([
   expect(steps.filter((step) => step.startsWith(expected))).not.toEqual([]);
   // `SCAN recent` reads the rows of a subquery.
   const unordered = steps.filter(
-    (step) =>
-      /^(SCAN|USE TEMP B-TREE)/.test(step) && !/USING (COVERING )?INDEX|recent/.test(step),
+    (step) => /^(SCAN|USE TEMP B-TREE)/.test(step) && !/USING (COVERING )?INDEX|recent/.test(step),
   );
   expect(unordered).toEqual([]);
 });
