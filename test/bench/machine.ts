@@ -1,7 +1,7 @@
 /** The load of other programs on the machine, from `/proc/stat` (proc(5)). */
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { cpuMicrosOf } from './process.ts';
+import { cpuMicrosOf, tickMicros } from './process.ts';
 
 /** Shares of the capacity of all cores, 0 to 1, in a time window. */
 export interface OtherWork {
@@ -67,9 +67,6 @@ interface Stat {
   readonly busyMicros: number;
   readonly stealMicros: number;
 }
-
-/** Ticks are of 10 ms on every Linux that Node.js runs on (`getconf CLK_TCK`). */
-const tickMicros = 10_000;
 
 function readStat(): Stat | null {
   try {
