@@ -5,13 +5,19 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 
-test('no statement of the grant checks or of a request scans a table that grows', async () => {
+/** Opens a new store, and watches the statements that it prepares from now on. */
+async function watchedStore() {
   const prepare = vi.spyOn(DatabaseSync.prototype, 'prepare');
   onTestFinished(() => prepare.mockRestore());
   const file = join(await mkdtemp(join(tmpdir(), 'sidekey-')), 'data', 'sidekey.db');
   const store = await openSqliteStore(file, { now: () => 0 });
   onTestFinished(() => store.close());
   prepare.mockClear();
+  return { file, store, prepare };
+}
+
+test('no statement of the grant checks or of a request scans a table that grows', async () => {
+  const { file, store, prepare } = await watchedStore();
   const checks = store.grantChecks;
   await checks.count(1);
   await checks.endings(1, [1]);
@@ -45,12 +51,7 @@ test('no statement of the grant checks or of a request scans a table that grows'
 });
 
 test('a page of the grants of a reference is read in the order of an index', async () => {
-  const prepare = vi.spyOn(DatabaseSync.prototype, 'prepare');
-  onTestFinished(() => prepare.mockRestore());
-  const file = join(await mkdtemp(join(tmpdir(), 'sidekey-')), 'data', 'sidekey.db');
-  const store = await openSqliteStore(file, { now: () => 0 });
-  onTestFinished(() => store.close());
-  prepare.mockClear();
+  const { file, store, prepare } = await watchedStore();
   await store.grants.find({ reference: 'acme', limit: 10 });
   await store.grants.find({ reference: 'acme', limit: 10, after: { name: 'acme', user: 'u' } });
   using database = new DatabaseSync(file, { readOnly: true });
