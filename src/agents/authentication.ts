@@ -36,13 +36,13 @@ export interface Identity {
   /** Returns the hosts that the caller may use now without a credential. */
   readonly egressNow: () => EgressLists | Promise<EgressLists>;
   /** Returns the labels that people gave a grant, as they are now. */
-  readonly grantLabels: (grant: Grant) => Promise<readonly string[]>;
+  readonly grantLabels: (grant: Grant) => readonly string[] | Promise<readonly string[]>;
   /**
    * Returns why the credential of a grant may not be sent, by current rights and its expiry; null if it may.
    * Called once for each request, right before the credential is sent. Counts the use of a lease that has a
    * maximum, so a request that is refused afterwards has used it.
    */
-  readonly spend: (grant: Grant) => Promise<SidekeyError | null>;
+  readonly spend: (grant: Grant) => SidekeyError | null | Promise<SidekeyError | null>;
   /**
    * Returns when the clock ends the right of an open connection (milliseconds since the epoch; Infinity: no
    * end is known), or why the right has ended. Counts no use: a connection that had the last use of a lease
@@ -192,11 +192,15 @@ export function withSelectors(presented: Presented, fields: RawFields): Presente
 /** Checks what callers show against the store. */
 export interface AgentAuthenticator {
   /**
-   * Returns the same identity for the same rights and the same presented object.
+   * Returns the same identity for the same rights and the same presented object. A promise if a right must be
+   * read.
    *
    * @throws SidekeyError `store_unavailable` where the store cannot be asked
    */
-  identify(presented: Presented, caller: CallerFacts): Promise<Identity | SidekeyError>;
+  identify(
+    presented: Presented,
+    caller: CallerFacts,
+  ): Identity | SidekeyError | Promise<Identity | SidekeyError>;
 }
 
 /**

@@ -2,6 +2,7 @@ import { type UseNotes, usesEveryMs } from '../grants/activity.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { PresentedToken, Selectors } from '../proxy/http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { whenReady } from '../lib/timers.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import type { PeerOwner } from '../lib/os.ts';
 import type { Registry } from '../grants/registry.ts';
@@ -97,16 +98,22 @@ export function createAgentAuthenticator({
     else leases.note(holder.lease, at);
   }
 
-  async function spend(grant: Grant, presented: PresentedToken | null): Promise<Refusal> {
+  function spend(grant: Grant, presented: PresentedToken | null): Refusal | Promise<Refusal> {
     // Rights are looked up again, because the request may have waited for a person or for a token.
     if (presented === null) return grantRefusal(null, grant);
-    const caller = callerInMemory(presented) ?? (await readCaller(presented));
-    if (caller instanceof SidekeyError) return caller;
-    const { holder } = caller;
-    const at = now();
-    const refusal = (await holderRefusal(holder, at)) ?? (await grantRefusal(holder, grant));
-    if (refusal !== null) return refusal;
-    return holder.kind === 'lease' && holder.lease.maxUses !== null ? leases.count(holder.lease, at) : null;
+    return whenReady(currentCaller(presented), (caller) => {
+      if (caller instanceof SidekeyError) return caller;
+      const { holder } = caller;
+      const at = now();
+      return whenReady(holderRefusal(holder, at), (ended) =>
+        whenReady(ended ?? grantRefusal(holder, grant), (refusal) => {
+          if (refusal !== null) return refusal;
+          return holder.kind === 'lease' && holder.lease.maxUses !== null
+            ? leases.count(holder.lease, at)
+            : null;
+        }),
+      );
+    });
   }
 
   async function holds(
@@ -138,23 +145,27 @@ export function createAgentAuthenticator({
   }
 
   /** Returns why the holder (null: a caller without a token) may not use a grant now; null if it may. */
-  async function grantRefusal(holder: Holder | null, { id, name }: Grant): Promise<Refusal> {
-    const grant = await grants.current(id);
-    if (grant === null) return new SidekeyError('grant_missing', `The grant ${name} was removed.`);
-    if (holder !== null && !reaches(holder, grant))
-      return new SidekeyError('grant_missing', 'This agent may no longer use the grant.', {
-        hint: hintOf`"${remedy('agent.get', { agent: holder.agent.name })}" shows the grants that it may use`,
-      });
-    const { endsAt } = grant;
-    const at = now();
-    if (endsAt === undefined || at < endsAt) return null;
-    // Only the hint needs the policy.
-    const policy = await store.grantPolicies.get(id).catch(() => null);
-    return grantEnded(grant, { ...(policy ?? noPolicy(id)), expiresAt: endsAt }, at);
+  function grantRefusal(holder: Holder | null, { id, name }: Grant): Refusal | Promise<Refusal> {
+    return whenReady(grants.current(id), (grant) => {
+      if (grant === null) return new SidekeyError('grant_missing', `The grant ${name} was removed.`);
+      if (holder !== null && !reaches(holder, grant))
+        return new SidekeyError('grant_missing', 'This agent may no longer use the grant.', {
+          hint: hintOf`"${remedy('agent.get', { agent: holder.agent.name })}" shows the grants that it may use`,
+        });
+      const { endsAt } = grant;
+      const at = now();
+      return endsAt === undefined || at < endsAt ? null : endedRefusal(grant, endsAt, at);
+    });
   }
 
-  async function grantLabels({ id }: Grant): Promise<readonly string[]> {
-    return (await grants.current(id))?.labels ?? noLabels;
+  async function endedRefusal(grant: Grant, endsAt: number, at: number): Promise<Refusal> {
+    // Only the hint needs the policy.
+    const policy = await store.grantPolicies.get(grant.id).catch(() => null);
+    return grantEnded(grant, { ...(policy ?? noPolicy(grant.id)), expiresAt: endsAt }, at);
+  }
+
+  function grantLabels({ id }: Grant): readonly string[] | Promise<readonly string[]> {
+    return whenReady(grants.current(id), (grant) => grant?.labels ?? noLabels);
   }
 
   async function agentLabels(presented: PresentedToken): Promise<readonly string[]> {
@@ -237,7 +248,7 @@ export function createAgentAuthenticator({
     return callerOf(presented, holder, version === before ? version : null);
   }
 
-  async function currentCaller(presented: PresentedToken): Promise<Caller | SidekeyError> {
+  function currentCaller(presented: PresentedToken): Caller | SidekeyError | Promise<Caller | SidekeyError> {
     return callerInMemory(presented) ?? readCaller(presented);
   }
 
@@ -287,6 +298,25 @@ export function createAgentAuthenticator({
     return identity;
   }
 
+  /** Returns the identity of a token whose right has not ended, and notes its use. */
+  function accept(
+    presented: PresentedToken,
+    { heard, address }: CallerFacts,
+  ): Identity | SidekeyError | Promise<Identity | SidekeyError> {
+    return whenReady(currentCaller(presented), (caller) => {
+      if (caller instanceof SidekeyError) return caller;
+      const { holder, identity } = caller;
+      const at = now();
+      heard?.identity(identity);
+      return whenReady(holderRefusal(holder, at), (refusal) => {
+        if (refusal !== null) return refusal;
+        note(holder, at);
+        if (address !== undefined) signIns?.(holder, address);
+        return identity;
+      });
+    });
+  }
+
   function assumedToken({ agent: name, tokenHash }: AssumedToken, selectors: Selectors): PresentedToken {
     let token = assumedTokens.get(selectors);
     if (token === undefined) {
@@ -297,29 +327,18 @@ export function createAgentAuthenticator({
   }
 
   return {
-    async identify(shown, facts) {
+    identify(shown, facts) {
       if (shown.kind === 'malformed') return unauthenticated(shown.problem, shown.hint);
-      let presented: PresentedToken;
-      if (shown.kind === 'token') presented = shown;
-      else {
-        const { mode, loopback, owner } = facts;
-        if (mode === 'required' || !loopback) return noToken();
-        const refusal = mode === 'any' ? null : ownerRefusal(await owner());
+      if (shown.kind === 'token') return accept(shown, facts);
+      const { mode, loopback, owner } = facts;
+      if (mode === 'required' || !loopback) return noToken();
+      return whenReady(mode === 'any' ? null : whenReady(owner(), ownerRefusal), (refusal) => {
         if (refusal !== null) return refusal;
         const selectors = shown.kind === 'nothing' ? noSelectors : shown.selectors;
-        if (assumed === undefined) return nobody(selectors, owner);
-        presented = assumedToken(assumed, selectors);
-      }
-      const caller = callerInMemory(presented) ?? (await readCaller(presented));
-      if (caller instanceof SidekeyError) return caller;
-      const { holder, identity } = caller;
-      const at = now();
-      facts.heard?.identity(identity);
-      const refusal = await holderRefusal(holder, at);
-      if (refusal !== null) return refusal;
-      note(holder, at);
-      if (facts.address !== undefined) signIns?.(holder, facts.address);
-      return identity;
+        return assumed === undefined
+          ? nobody(selectors, owner)
+          : accept(assumedToken(assumed, selectors), facts);
+      });
     },
   };
 }

@@ -45,6 +45,14 @@ interface List {
   readonly generation: number;
 }
 
+/** Grants that were found, valid while nothing has changed or left the memory. */
+interface Found {
+  readonly reference: string;
+  readonly grants: readonly Grant[];
+  readonly generation: number;
+  readonly losses: number;
+}
+
 /** A read under way, and what was written since it began. */
 interface Reading {
   result: Promise<unknown>;
@@ -70,6 +78,9 @@ export function createGrantCache(
   const entries = new LRUCache<string, Entry>({
     maxSize: maxBytes,
     sizeCalculation: ({ stored }) => entryBytes + 4 * (stored?.record.sealed.byteLength ?? 0),
+    dispose() {
+      losses += 1;
+    },
   });
   const listsBytes = Math.ceil(maxBytes / 4);
   const sizeOf = ({ grants }: Pick<List, 'grants'>) => listBytes * (1 + grants.length);
@@ -79,6 +90,7 @@ export function createGrantCache(
     maxSize: listsBytes,
     sizeCalculation: sizeOf,
     dispose(list, key) {
+      losses += 1;
       for (const { id } of list.grants) {
         const keys = listed.get(id);
         keys?.delete(key);
@@ -98,6 +110,11 @@ export function createGrantCache(
   let seen: number | null = null;
   /** Increases when anything may have changed. */
   let generation = 0;
+
+  /** Increases when an entry or a list leaves the memory. */
+  let losses = 0;
+  /** The last answer for a scope: most callers ask for one reference again and again. */
+  const last = new WeakMap<GrantScope, Found>();
 
   /** Forgets what the store reports as changed. @throws SidekeyError as `Store.epoch` */
   function follow(): void {
@@ -240,14 +257,20 @@ export function createGrantCache(
       const list = current(lists.get(listKey(reference, null)));
       return list?.grants ?? readLists(reference, null).then(([read]) => read!.grants);
     }
+    const found = last.get(scope);
+    if (found?.reference === reference && found.generation === generation && found.losses === losses)
+      return found.grants;
     const { users, ids } = scope;
     const some = users.map((user) => current(lists.get(listKey(reference, user))));
     const others = ids.map((id) => current(entries.get(id)));
     const parts = [...some, ...others];
     if (parts.includes(undefined)) return readParts(reference, scope, some, others);
-    return some.length === 1 && ids.length === 0
-      ? some[0]!.grants
-      : join(reference, scope, parts as readonly (List | Entry)[]);
+    const grants =
+      some.length === 1 && ids.length === 0
+        ? some[0]!.grants
+        : join(reference, scope, parts as readonly (List | Entry)[]);
+    last.set(scope, { reference, grants, generation, losses });
+    return grants;
   }
 
   function first(reference: string): readonly Grant[] | Promise<readonly Grant[]> {

@@ -160,3 +160,14 @@ export function createCheckPace(
     return isDue;
   };
 }
+
+/**
+ * Calls `next` with a value: at once if it is there, later if it is a promise. A request whose values are in
+ * memory then makes no promise for each of them.
+ */
+export function whenReady<T, Result>(
+  value: T | Promise<T>,
+  next: (value: T) => Result | Promise<Result>,
+): Result | Promise<Result> {
+  return value instanceof Promise ? value.then(next) : next(value);
+}

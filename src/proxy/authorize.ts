@@ -5,6 +5,7 @@ import { valuesOf } from './http/fields.ts';
 import { readAhead } from './http/message.ts';
 import { deniedRequest, uncredentialed } from './allow-remedy.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
+import { whenReady } from '../lib/timers.ts';
 import { placeholdersInHead, showsGrant } from './placeholders/detect.ts';
 import { notFor } from './placeholders/substitute.ts';
 import { authorityText } from './policy/authority.ts';
@@ -41,21 +42,18 @@ export function receive(request: Request): void {
  *
  * @throws SidekeyError `bad_request`, `store_unavailable`; the refusals of `AgentAuthenticator.identify`
  */
-export async function authenticate({ inbound, config, services, record, plan }: Request): Promise<Identity> {
+export function authenticate(request: Request): Identity | Promise<Identity> {
+  const { inbound, config, services, record, plan } = request;
   const { head, client } = inbound;
   const presented = client.tunnel?.presented ?? readPresented(head.fields, client.certificate);
   const { address, loopback, owner } = client;
-  const identified = await services.agents.identify(presented, {
-    address,
-    loopback,
-    owner,
-    mode: config.agents,
-    heard: record,
+  const facts = { address, loopback, owner, mode: config.agents, heard: record };
+  return whenReady(services.agents.identify(presented, facts), (identified) => {
+    const caller = plan.caller(orThrow(identified), head.fields);
+    if (client.tunnel === null) client.authenticated?.();
+    record.identity(caller);
+    return caller;
   });
-  const caller = plan.caller(orThrow(identified), head.fields);
-  if (client.tunnel === null) client.authenticated?.();
-  record.identity(caller);
-  return caller;
 }
 
 /**
@@ -64,41 +62,50 @@ export async function authenticate({ inbound, config, services, record, plan }: 
  *
  * @throws SidekeyError the denial of policy, or `grant_missing`, `grant_ambiguous`; as `authenticate`
  */
-export async function authorize(request: Request): Promise<void> {
-  const { config, services, record, reply } = request;
-  let decision = await evaluate(request);
-  const { candidates } = request;
-  request.redactedPath = await config.redactPath(request.target, candidates);
-  record.path(request.redactedPath);
-  if (candidates?.selected.kind === 'selected') record.selected(candidates.selected.grant);
-  if (decision.needsBody) {
-    if (request.body !== null) reply.continue();
-    await readFacts(request, config.limits.rule_body_bytes);
-    request.config = await services.config();
-    decision = await evaluate(request);
-  }
-  await allow(request, decision);
-  const { caller, facts, accepted } = request;
-  // A person has accepted the host for the caller of an accepted proposal.
-  if (decision.outcome === 'tunnel' && accepted === null)
-    orThrow(await egressRefusal(caller, facts.authority));
+export function authorize(request: Request): void | Promise<void> {
+  return whenReady(evaluate(request), (decision) => {
+    const { candidates, record, config, target } = request;
+    return whenReady(config.redactPath(target, candidates), (redactedPath) => {
+      request.redactedPath = redactedPath;
+      record.path(redactedPath);
+      if (candidates?.selected.kind === 'selected') record.selected(candidates.selected.grant);
+      return decision.needsBody ? authorizeBody(request) : allow(request, decision);
+    });
+  });
 }
 
-async function allow(request: Request, decision: Decision): Promise<void> {
-  const { candidates, provider, caller, facts, accepted, services, record } = request;
+async function authorizeBody(request: Request): Promise<void> {
+  const { config, services, reply } = request;
+  if (request.body !== null) reply.continue();
+  await readFacts(request, config.limits.rule_body_bytes);
+  request.config = await services.config();
+  await allow(request, await evaluate(request));
+}
+
+function allow(request: Request, decision: Decision): void | Promise<void> {
+  const { candidates, provider, facts, accepted, services, record } = request;
   record.decided(decision, facts);
   if (accepted !== null) record.approved(accepted.proposal);
-  if (decision.outcome === 'deny') throw await refusalOf(decision, request);
+  if (decision.outcome === 'deny')
+    return refusalOf(decision, request).then((refusal) => {
+      throw refusal;
+    });
   if (decision.reported !== null) services.audit.note(record.reported(decision.reported));
   request.decision = decision;
-  if (decision.outcome === 'tunnel') {
-    const { grant } = caller.selectors;
-    if (grant !== null) throw await uncredentialed(grant, facts.authority, decision, request);
-    return;
-  }
+  if (decision.outcome === 'tunnel') return allowUncredentialed(request, decision);
   const mayLogIn = candidates?.selected.kind !== 'selected' || provider?.capturesLogins === true;
   request.login = mayLogIn ? loginGrant(request) : null;
   request.grant = isOfLogin(request, decision) ? null : grantOf(request, decision);
+  return undefined;
+}
+
+/** Allows a request without a credential if the caller named no grant and may use the host. */
+async function allowUncredentialed(request: Request, decision: Decision): Promise<void> {
+  const { caller, facts, accepted } = request;
+  const { grant } = caller.selectors;
+  if (grant !== null) throw await uncredentialed(grant, facts.authority, decision, request);
+  // A person has accepted the host for the caller of an accepted proposal.
+  if (accepted === null) orThrow(await egressRefusal(caller, facts.authority));
 }
 
 /** Reports whether a request without a selected grant is a part of a login that creates the grant later. */
@@ -125,55 +132,68 @@ async function refusalOf(
  *
  * @throws SidekeyError as `authenticate`
  */
-export async function evaluate(request: Request): Promise<Decision> {
-  const { services, target, config } = request;
-  request.caller = await authenticate(request);
-  request.accepted = null;
-  const decision = await judge(request);
-  if (decision.rule !== unlistedRule) return decision;
-  const { caller } = request;
+export function evaluate(request: Request): Decision | Promise<Decision> {
+  return whenReady(authenticate(request), (caller) => {
+    request.caller = caller;
+    request.accepted = null;
+    return whenReady(judge(request), (decision) =>
+      decision.rule === unlistedRule ? judgeByProposals(request, decision) : decision,
+    );
+  });
+}
+
+/** Judges a request to a host that is not listed by the accepted proposals of its caller. */
+async function judgeByProposals(request: Request, unlisted: Decision): Promise<Decision> {
+  const { services, target, config, caller } = request;
   const { authority } = target;
   const accepted = await acceptedFor(caller, ({ domains }) => domains.match(authority), services.proposals);
-  if (accepted === null) return decision;
+  if (accepted === null) return unlisted;
   request.accepted = accepted;
   request.config = { ...config, policy: accepted.policy };
   return judge(request);
 }
 
 /** Judges a request of a caller by the policy of its config. */
-async function judge(request: Request): Promise<Decision> {
+function judge(request: Request): Decision | Promise<Decision> {
+  return whenReady(candidatesOf(request), (candidates) =>
+    whenReady(labelsOf(request.caller, candidates), (grantLabels) => {
+      const { target, config } = request;
+      const selected = candidates?.selected.kind === 'selected' ? candidates.selected.grant : null;
+      request.candidates = candidates;
+      request.provider = selected === null ? undefined : config.provider(selected.provider);
+      request.placement = selected === null ? null : config.placementFor(selected.provider, target);
+      request.facts = factsOf(request, grantLabels, judgedPath(request));
+      return decideRequest(config.policy, request.facts);
+    }),
+  );
+}
+
+/** Returns the grants that the domain map offers a request; null: it offers none there. */
+function candidatesOf(request: Request): GrantCandidates | null | Promise<GrantCandidates | null> {
   const { target, plan, placeholders, config, caller, services } = request;
-  const { policy } = config;
-  const domain = policy.domains.match(target.authority);
-  let candidates: GrantCandidates | null = null;
-  if (domain?.action.kind === 'grant') {
-    const { grant } = domain.action;
-    const { all: shown } = placeholders;
-    const shows = shown.length === 0 ? undefined : showsGrant(shown, caller, services.placeholders);
-    const scope = scopeFor(grant, caller);
-    const near = await services.grants.find(grant, scope);
+  const domain = config.policy.domains.match(target.authority);
+  if (domain?.action.kind !== 'grant') return null;
+  const { grant } = domain.action;
+  const { all: shown } = placeholders;
+  const shows = shown.length === 0 ? undefined : showsGrant(shown, caller, services.placeholders);
+  const scope = scopeFor(grant, caller);
+  return whenReady(services.grants.find(grant, scope), (near) => {
     const ofOwn =
       shows === undefined ? plan.offer(near, domain, caller) : offerOf(near, domain, { ...caller, shows });
     const { selected: nearest } = ofOwn;
     // A placeholder may be of a grant that has no place.
     const isFound =
       shows === undefined ? nearest.kind !== 'missing' : nearest.kind === 'selected' && shows(nearest.grant);
-    candidates =
-      isFound || scope === null || caller.selectors.user !== null
-        ? ofOwn
-        : offerOf(await withOthers(near, grant, services.grants), domain, { ...caller, shows });
-  }
-  const grantLabels = candidates?.ruled === true ? await labelsOf(caller, candidates) : none;
-  const selected = candidates?.selected.kind === 'selected' ? candidates.selected.grant : null;
-  request.candidates = candidates;
-  request.provider = selected === null ? undefined : config.provider(selected.provider);
-  request.placement = selected === null ? null : config.placementFor(selected.provider, target);
-  request.facts = factsOf(request, grantLabels, judgedPath(request));
-  return decideRequest(policy, request.facts);
+    if (isFound || scope === null || caller.selectors.user !== null) return ofOwn;
+    return withOthers(near, grant, services.grants).then((all) => offerOf(all, domain, { ...caller, shows }));
+  });
 }
 
 /** Returns the labels of the grant that rules judge. */
-export async function labelsOf(caller: Identity, offer: GrantCandidates | null): Promise<readonly string[]> {
+export function labelsOf(
+  caller: Identity,
+  offer: GrantCandidates | null,
+): readonly string[] | Promise<readonly string[]> {
   const isJudged = offer?.ruled === true && offer.selected.kind === 'selected';
   return isJudged ? caller.grantLabels(offer.selected.grant) : none;
 }

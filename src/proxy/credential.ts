@@ -5,6 +5,7 @@ import { plainRequest, type RawFields, valuesOf } from './http/fields.ts';
 import { isGuardable } from './leak-guard/patterns.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { hintText } from '../lib/hint.ts';
+import { whenReady } from '../lib/timers.ts';
 import { asTyped } from '../lib/command-name.ts';
 import { substitutePlaceholders } from './placeholders/substitute.ts';
 import { howToPropose } from './policy/decide.ts';
@@ -66,15 +67,23 @@ const none: readonly AdditionalCredential[] = [];
  *
  * @throws SidekeyError as `Identity.spend`
  */
-export async function countUse(request: Request): Promise<void> {
-  const { caller, accepted, config, credential, services } = request;
+export function countUse(request: Request): void | Promise<void> {
+  const { caller, accepted, credential } = request;
   const also = credential?.also ?? none;
+  const others = accepted?.isOnce === true || also.length > 0 ? countOthers(request, also) : undefined;
+  return whenReady(others, () => {
+    if (credential === null) return undefined;
+    return whenReady(caller.spend(credential.token.grant), (refusal) => void orThrow(refusal));
+  });
+}
+
+async function countOthers(request: Request, also: ObtainedCredential['also']): Promise<void> {
+  const { caller, accepted, config, services } = request;
   for (const { token } of also)
     orThrow(await caller.holds(token.grant, { mode: config.agents, used: false }));
   // The proposals of a person name no additional grants.
   if (accepted?.isOnce === true && also.length === 0)
     await useProposal(accepted, request.authority, services);
-  if (credential !== null) orThrow(await caller.spend(credential.token.grant));
 }
 
 /**

@@ -14,6 +14,7 @@ export interface LoadFigures {
   /** Microseconds. */
   readonly p50: number;
   readonly p99: number;
+  readonly p999: number;
   readonly failures: number;
   /** CPU of the client itself, microseconds. */
   readonly clientMicros: number;
@@ -144,6 +145,7 @@ async function watched(run: () => Promise<LoadResult>): Promise<LoadFigures> {
     failures,
     p50: at(0.5),
     p99: at(0.99),
+    p999: at(0.999),
     clientMicros: user + system,
     clientBusy: performance.eventLoopUtilization(loop).utilization,
   };

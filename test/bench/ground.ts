@@ -105,6 +105,15 @@ http {
   map $http_authorization $lacks_token { default 1; "Bearer ${token}" 0; }
 ${server('localhost', 'leaf', ' backlog=4096')}
 ${server('*.bench.test', 'cold', '')}
+  server {
+    server_name login.bench.test;
+    listen 127.0.0.1:${port} ssl;
+    ssl_certificate ${folder}/cold.pem;
+    ssl_certificate_key ${folder}/cold.key;
+    location = /token {
+      return 200 '{"access_token":"${token}","token_type":"Bearer","refresh_token":"bench-refresh-0123456789abcdef","expires_in":60}';
+    }
+  }
   server { listen unix:${folder}/inner.sock; location / { return 200 "ok"; } }
 }
 `;

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createDisplay, table } from '../../src/cli/display.ts';
 import { startLoadClient, type LoadClient } from './client.ts';
+import type { LoadFigures } from './client-main.ts';
 import { prepareGround } from './ground.ts';
 import type { LoadTarget } from './connection.ts';
 import type { TurnFigures } from './loop-watch.ts';
@@ -17,7 +18,7 @@ import { median } from './results.ts';
 import { kilobytePath, prepareInstance, startInstance, type Stand } from './stand.ts';
 import type { Ground } from './subject.ts';
 import { relay } from './subjects/relay.ts';
-import { sidekey } from './subjects/sidekey.ts';
+import { sidekey, sidekeyUpkeep } from './subjects/sidekey.ts';
 
 interface TurnsPlan {
   readonly seconds: number;
@@ -40,6 +41,8 @@ interface Watched {
   readonly file: string;
 }
 
+const both = ['relay', 'sidekey'];
+
 /** Prints the table. */
 export async function benchTurns(plan: TurnsPlan): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'sidekey-bench-'));
@@ -47,7 +50,7 @@ export async function benchTurns(plan: TurnsPlan): Promise<void> {
   const { ground, upstream } = await prepareGround(folder, plan.rounds * coldHosts);
   const all: Watched[] = [];
   try {
-    for (const subject of [relay(ground), sidekey(ground)]) {
+    for (const subject of [relay(ground), sidekey(ground), sidekeyUpkeep(ground)]) {
       const prepared = await prepareInstance(ground, subject, 'turns');
       if (prepared === null) continue;
       const file = join(folder, `${subject.id}.json`);
@@ -57,13 +60,15 @@ export async function benchTurns(plan: TurnsPlan): Promise<void> {
     }
     const lines: string[][] = [];
     for (const { stand } of all) await closed(client, stand.target, plan.connections, plan.warmSeconds);
-    for (const { title, run, ofSidekey = false } of loads(client, ground, plan)) {
+    for (const { title, run, of: ids } of loads(client, ground, plan)) {
       for (const each of all) {
-        if (ofSidekey && each.stand.subject.id !== 'sidekey') continue;
+        if (!ids.includes(each.stand.subject.id)) continue;
         const figures: TurnFigures[] = [];
+        const latencies: LoadFigures[] = [];
         for (let round = 0; round < plan.rounds; round += 1) {
           await figuresOf(each);
-          await run(each.stand, round);
+          const latency = await run(each.stand, round);
+          if (latency !== null) latencies.push(latency);
           figures.push(await figuresOf(each));
         }
         const of = (name: keyof TurnFigures) => median(figures.map((it) => it[name]));
@@ -72,11 +77,28 @@ export async function benchTurns(plan: TurnsPlan): Promise<void> {
           each.stand.subject.title,
           of('turns').toFixed(0),
           ...(['p99', 'p999', 'longest', 'pause', 'delayP99'] as const).map((name) => of(name).toFixed(2)),
+          ...(['p50', 'p99', 'p999'] as const).map((name) =>
+            latencies.length === 0 ? '–' : (median(latencies.map((it) => it[name])) / 1_000).toFixed(2),
+          ),
         ]);
       }
     }
-    console.log('Turns of the event loop, in ms: CPU time of the thread; pauses and delays by the clock.');
-    const heads = ['', 'subject', 'turns', 'p99', 'p99.9', 'longest', 'longest pause of GC', 'p99 of delays'];
+    console.log(
+      'Turns of the event loop, in ms: CPU time of the thread. Pauses, delays and requests by the clock.',
+    );
+    const heads = [
+      '',
+      'subject',
+      'turns',
+      'p99',
+      'p99.9',
+      'longest',
+      'longest pause of GC',
+      'p99 of delays',
+      'request p50',
+      'p99',
+      'p99.9',
+    ];
     console.log(table(createDisplay({}, {}), heads, lines));
   } finally {
     await Promise.all([client.stop(), upstream.stop(), ...all.map(({ stand }) => stand.program?.stop())]);
@@ -86,9 +108,9 @@ export async function benchTurns(plan: TurnsPlan): Promise<void> {
 
 interface TurnsLoad {
   readonly title: string;
-  readonly run: (stand: Stand, round: number) => Promise<unknown>;
-  /** True if the bare relay has nothing like it. */
-  readonly ofSidekey?: boolean;
+  readonly run: (stand: Stand, round: number) => Promise<LoadFigures | null>;
+  /** Subjects that it is for. */
+  readonly of: readonly string[];
 }
 
 function loads(
@@ -100,27 +122,39 @@ function loads(
     client.do('paced', target, kilobytePath, { connections, perSecond, seconds });
   const cold = ({ target }: Stand, round: number) => {
     const hosts = ground.coldHosts.slice(round * coldHosts, (round + 1) * coldHosts);
-    return client.do('coldHosts', target, kilobytePath, { hosts, seconds: 60 });
+    return client.do('coldHosts', target, kilobytePath, { hosts, seconds: 60 }).then(() => null);
   };
   return [
-    { title: '1 client', run: ({ target }) => closed(client, target, 1, seconds) },
-    { title: `${connections} clients`, run: ({ target }) => closed(client, target, connections, seconds) },
-    { title: `${perSecond}/s`, run: paced },
-    { title: `${coldHosts} new hosts`, run: cold, ofSidekey: true },
-    { title: `${perSecond}/s, the config edited`, run: edited, ofSidekey: true },
+    { title: '1 client', run: ({ target }) => closed(client, target, 1, seconds), of: both },
+    {
+      title: `${connections} clients`,
+      run: ({ target }) => closed(client, target, connections, seconds),
+      of: both,
+    },
+    { title: `${perSecond}/s`, run: paced, of: both },
+    { title: `${coldHosts} new hosts`, run: cold, of: ['sidekey'] },
+    { title: `${perSecond}/s, the config edited`, run: edited, of: ['sidekey'] },
+    // The log is rotated every second, and 500 tokens are refreshed each 37 s: about 13 a second.
+    { title: `${perSecond}/s, log rotated, tokens refreshed`, run: paced, of: ['sidekey-upkeep'] },
   ];
 
-  async function edited(stand: Stand): Promise<void> {
+  async function edited(stand: Stand): Promise<LoadFigures> {
     const config = join(ground.folder, 'sidekey-turns', 'config', 'sidekey.yaml');
     const edit = setInterval(() => void appendFile(config, '# edited\n'), (seconds * 1_000) / 4);
-    await paced(stand).finally(() => clearInterval(edit));
+    return paced(stand).finally(() => clearInterval(edit));
   }
 }
 
-async function closed(client: LoadClient, target: LoadTarget, connections: number, seconds: number) {
+async function closed(
+  client: LoadClient,
+  target: LoadTarget,
+  connections: number,
+  seconds: number,
+): Promise<LoadFigures> {
   await client.do('openLoad', target, kilobytePath, { connections, length: kilobyteLength, sent: null });
-  await client.do('runLoad', seconds);
+  const figures = await client.do('runLoad', seconds);
   await client.do('closeLoad');
+  return figures;
 }
 
 /** The figures since the last call. */

@@ -58,6 +58,16 @@ export function sidekeyStreams(ground: Ground): Subject {
   };
 }
 
+/** With the work that goes on beside requests: a log that rotates often, and 500 tokens of a minute. */
+export function sidekeyUpkeep(ground: Ground): Subject {
+  const audit = { file: '../data/audit.jsonl', max_size: '256KiB', keep_files: 3 };
+  return {
+    ...sidekey(ground),
+    id: 'sidekey-upkeep',
+    prepare: (folder) => prepare(ground, folder, guarded, 1, entryFile, { audit }, 500),
+  };
+}
+
 /** The sources, for measurements that count files and functions. */
 export function sidekeySources(ground: Ground): Subject {
   return {
@@ -99,6 +109,7 @@ async function prepare(
   workers = 1,
   program = entryFile,
   more: object = {},
+  shortTokens = 0,
 ): Promise<Prepared> {
   const { host, token } = ground;
   await chmod(folder, 0o700);
@@ -119,14 +130,16 @@ async function prepare(
     audit: { file: '../data/audit.jsonl' },
     upstream: {
       ca: [ground.rootFile],
-      resolve: Object.fromEntries([host, ...ground.coldHosts].map((name) => [name, '127.0.0.1'])),
+      resolve: Object.fromEntries(
+        [host, 'login.bench.test', ...ground.coldHosts].map((name) => [name, '127.0.0.1']),
+      ),
       private_addresses: ['127.0.0.1/32'],
     },
     limits: { client_connections: 12_000 },
     providers: {
       bench: {
         authorization_endpoint: 'https://login.bench.test/authorize',
-        token_endpoint: 'https://login.bench.test/token',
+        token_endpoint: `https://login.bench.test:${ground.port}/token`,
         client_id: 'bench',
         audience: authorities,
       },
@@ -136,7 +149,7 @@ async function prepare(
     ...more,
   };
   await writeFile(configFile, stringify(config), { mode: 0o600 });
-  const secret = await fill(configFile, token, authorities);
+  const secret = await fill(configFile, { token, audience: authorities, shortTokens });
   return {
     command: process.execPath,
     args: [program, 'start', '--config', configFile],
@@ -148,29 +161,47 @@ async function prepare(
   };
 }
 
-/** Puts the grant and the agent into the store, as the command line does. Answers the agent's token. */
-async function fill(configFile: string, accessToken: string, audience: readonly string[]): Promise<string> {
+/** The grants of a store. */
+interface Stored {
+  readonly token: string;
+  readonly audience: readonly string[];
+  /** Grants whose tokens end soon. */
+  readonly shortTokens: number;
+}
+
+/** Puts the grants and the agent into the store, as the command line does. Returns the agent's token. */
+async function fill(
+  configFile: string,
+  { token: accessToken, audience, shortTokens }: Stored,
+): Promise<string> {
   const config = await loadConfig(configFile, { env: {} });
   const state = await openState(config, { log: createLog('warn'), now: Date.now });
   try {
     const now = Date.now();
-    const grant = await state.grants.add(
-      { name: 'bench', user: 'default', provider: 'bench', scopes: ['read', 'write'] },
-      {
-        credential: {
-          type: 'oauth2',
-          accessToken,
-          refreshToken: 'bench-refresh-0123456789abcdef',
-          expiresAt: now + 12 * 3_600_000,
-          obtainedAt: now,
-          scope: 'read write',
-          clientId: null,
-          clientSecret: null,
-          tokenEndpoint: null,
+    const add = (name: string, lifetimeMs: number) =>
+      state.grants.add(
+        { name, user: 'default', provider: 'bench', scopes: ['read', 'write'] },
+        {
+          credential: {
+            type: 'oauth2',
+            accessToken,
+            refreshToken: 'bench-refresh-0123456789abcdef',
+            expiresAt: now + lifetimeMs,
+            obtainedAt: now,
+            scope: 'read write',
+            clientId: null,
+            clientSecret: null,
+            tokenEndpoint: null,
+          },
+          audience,
         },
-        audience,
-      },
-    );
+      );
+    const grant = await add('bench', 12 * 3_600_000);
+    for (let index = 0; index < shortTokens; index += 1) {
+      const { id } = await add(`short-${index}`, 60_000);
+      // Only tokens of grants in use are refreshed ahead.
+      await state.store.activity.note(id, { usedAt: now });
+    }
     const token = newToken(agent, { label: 'main', expiresAt: null, at: now });
     await state.store.agents.insert(
       { name: agent, user: null, labels: ['bench'], disabledAt: null, createdAt: now },

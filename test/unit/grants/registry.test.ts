@@ -4,6 +4,7 @@ import type { Credential, SealedCredential } from '../../../src/domain/credentia
 import { type NewGrant, openRegistry, type Registry } from '../../../src/grants/registry.ts';
 import { sealContext } from '../../../src/grants/sealed-text.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
+import { grantOf } from '../../../src/store/grants.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { masterKey } from '../../../src/store/vault/key-source.ts';
 import { createVault, type Vault } from '../../../src/store/vault/vault.ts';
@@ -252,6 +253,40 @@ describe('find and open', () => {
     expect(small.peek(ids.at(-1)!)).toMatchObject({ sealed: sealed() });
     expect(small.peek(ids[0]!)).toBeUndefined();
     expect(await small.find('acme')).toHaveLength(40);
+  });
+
+  test('answer a scope that asks again as one that asks anew, whatever has changed or left the memory', async () => {
+    const [{ store, vault, registry }, there] = await openedStores(2);
+    const add = (n: number) =>
+      registry.add({ ...meta, name: `n${n}`, user: n % 2 === 0 ? 'a' : 'b' }, sealed());
+    const grants = [await add(0), await add(1), await add(2)];
+    const small = openRegistry({ store, vault, now: () => start, cacheBytes: 8_000 });
+    const scopes = [
+      { users: ['a'], ids: [] },
+      { users: ['a', 'b'], ids: [] },
+      { users: ['a'], ids: [grants[1]!.id] },
+    ];
+    const changes = [
+      () => registry.setState(grants[1]!, 'revoked', null),
+      () => small.open(grants[0]!.id),
+      () => add(3),
+      () => there!.registry.remove(grants[2]!.id),
+      () => add(4),
+      () => small.open(grants[1]!.id),
+      () => registry.remove(grants[1]!.id),
+      () => there!.registry.setState(grants[0]!, 'revoked', null),
+    ];
+    for (const change of changes) {
+      for (const scope of scopes) await small.find('acme', scope);
+      await change();
+      for (const scope of scopes) {
+        await vi.waitFor(async () => {
+          const all = await store.grants.find({ reference: 'acme' });
+          const wanted = all.filter(({ id, user }) => scope.users.includes(user) || scope.ids.includes(id));
+          expect(await small.find('acme', scope)).toEqual(wanted.map(grantOf));
+        });
+      }
+    }
   });
 
   test('return all grants in pages', async () => {
