@@ -63,7 +63,7 @@ const maxParts = 200;
 
 /** @param maxBytes approximate bound of the memory */
 export function createGrantCache(
-  store: Pick<Store, 'epoch' | 'changesSince' | 'grants'>,
+  store: Pick<Store, 'epoch' | 'changesSince' | 'addHolder' | 'grants'>,
   vault: Pick<Vault, 'refresh' | 'open'>,
   maxBytes: number,
 ): GrantCache {
@@ -95,6 +95,16 @@ export function createGrantCache(
     sizeCalculation: ({ parts, grants }) => sizeOf({ grants }) + 100 * parts.length,
   });
   const readings = new Map<string, Reading>();
+  /** Grants that were read since the store took them. */
+  let read: Pick<Grant, 'id' | 'revision'>[] = [];
+  const isAsked = store.addHolder({
+    ids: () => new Set([...entries.keys(), ...listed.keys()]),
+    takeRead() {
+      const taken = read;
+      read = [];
+      return taken;
+    },
+  });
   let seen: number | null = null;
   /** Increases when anything may have changed. */
   let generation = 0;
@@ -173,7 +183,12 @@ export function createGrantCache(
     const stored = record === null ? null : { record, grant: grantOf(record) };
     const entry = { stored, opened: stored === null ? null : openedAs(stored, before), generation };
     entries.set(id, entry);
+    if (stored !== null) noteRead(stored.grant);
     return entry;
+  }
+
+  function noteRead({ id, revision }: Grant): void {
+    if (isAsked) read.push({ id, revision });
   }
 
   function readEntries(ids: readonly string[]): Promise<ReadonlyMap<string, Entry>> {
@@ -260,7 +275,11 @@ export function createGrantCache(
       [key],
       () => store.grants.find({ reference, limit: firstGrants }),
       // Without their credentials: few of them are used.
-      (records) => keepGrants(key, records.map(grantOf)),
+      (records) => {
+        const list = keepGrants(key, records.map(grantOf));
+        list.grants.forEach(noteRead);
+        return list;
+      },
     ).then(({ grants }) => grants);
   }
 

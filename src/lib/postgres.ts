@@ -118,7 +118,7 @@ export function postgresLocation({ user, host, port, database, others = [] }: Po
 }
 
 /** Milliseconds after which a connection attempt, a wait for a free connection, or a statement fails. */
-const timeouts = { connect: 5_000, statement: 10_000 } as const;
+export const timeouts = { connect: 5_000, statement: 10_000 } as const;
 
 /**
  * Returns the `pg` settings of an access. Sets each value, so that no `PG…` variable and no `~/.pgpass` has

@@ -9,7 +9,7 @@ import {
   replaceWithNoncontingentExpression,
   sql,
 } from 'kysely';
-import type { Pool } from 'pg';
+import type { Pool, PoolClient } from 'pg';
 import { SidekeyError } from '../lib/errors.ts';
 import {
   openPool,
@@ -17,8 +17,9 @@ import {
   postgresLocation,
   postgresUnavailable,
   sqlState,
+  timeouts,
 } from '../lib/postgres.ts';
-import { type Clock, systemClock } from '../lib/timers.ts';
+import { type Clock, systemClock, systemTimers, within } from '../lib/timers.ts';
 import type { StoreTables } from './copy.ts';
 import { writeNotes } from './change-log.ts';
 import { migrate, type Migrations, schemaState } from './migrations.ts';
@@ -30,7 +31,7 @@ import type { Store } from './store.ts';
 
 interface PostgresStoreOptions {
   readonly now: () => number;
-  /** Maximum number of connections for queries. One more listens for changes. Default: 8. */
+  /** Maximum number of connections for queries, at least 2. One more listens for changes. Default: 2. */
   readonly connections?: number | undefined;
   /** Migrations of this program. Default: `postgresMigrations`. */
   readonly migrations?: Migrations;
@@ -55,19 +56,23 @@ export async function openPostgresStore(
   options: PostgresStoreOptions,
 ): Promise<Store> {
   const location = postgresLocation(access.address);
-  const pool = await openPool(access, options.connections ?? 8);
+  const connections = Math.max(options.connections ?? 2, 2);
+  const pool = await openPool(access, connections);
+  const lane = createLane(connections - 1);
   try {
     await prepare(pool, location, options.migrations ?? postgresMigrations);
     const clock = options.clock ?? systemClock;
     const changes = await watchChanges(access, { pool, location, clock, onTime: options.onTime });
     return sqlStore({
-      db: queriesOf(counted(pool, changes.wrote)),
+      db: queriesOf(counted(pool, changes.wrote, { lane })),
+      longDb: queriesOf(counted(pool, changes.wrote, { lane, isLong: () => true })),
       location,
       now: options.now,
       lockClock: options.lockClock ?? databaseClock,
       writesInWith: true,
       epoch: changes.epoch,
       changesSince: changes.since,
+      addHolder: changes.addHolder,
       grantWritten: changes.wroteGrant,
       rightsWritten: changes.wrote,
       fault: (error) => postgresFault(location, error),
@@ -100,7 +105,7 @@ export async function openPostgresTables(access: PostgresAccess): Promise<StoreT
   }
   return {
     location,
-    db: queriesOf(counted(pool, () => {})),
+    db: queriesOf(counted(pool, () => {}, { lane: createLane(1) })),
     fault: (error) => postgresFault(location, error),
     close: () => pool.end(),
   };
@@ -117,17 +122,33 @@ function queriesOf(pool: PostgresPool): Kysely<Schema> {
   });
 }
 
+interface Long {
+  /** Admits work that may last long. It leaves a connection to statements, so that they never wait for it. */
+  readonly lane: Lane;
+  /** Returns whether the first statement begins such work. Default: whether it begins a transaction. */
+  readonly isLong?: (statement: string) => boolean;
+}
+
 /** Reports the tables of each acknowledged write or transaction of the pool to `wrote`. */
-function counted(pool: Pool, wrote: (tables: readonly string[]) => void): PostgresPool {
+function counted(
+  pool: Pool,
+  wrote: (tables: readonly string[]) => void,
+  { lane, isLong = (statement) => /^(?:begin|start transaction)/.test(statement) }: Long,
+): PostgresPool {
   return {
     options: {},
     end: () => pool.end(),
     async connect() {
-      const client = await pool.connect();
+      let client: PoolClient | null = null;
+      let leave = () => {};
       let isBroken = false;
       const note = writeNotes(wrote);
       const query = async (text: string, parameters: readonly unknown[]) => {
         try {
+          if (client === null) {
+            if (isLong(text)) leave = await lane();
+            client = await pool.connect();
+          }
           const result = await client.query(text, parameters.map(storable));
           note(text);
           return result;
@@ -139,9 +160,39 @@ function counted(pool: Pool, wrote: (tables: readonly string[]) => void): Postgr
       };
       return {
         query: query as unknown as PostgresPoolClient['query'],
-        release: () => client.release(isBroken),
+        release: () => {
+          client?.release(isBroken);
+          leave();
+        },
       };
     },
+  };
+}
+
+/** Waits for a place, and returns the function that frees it. */
+type Lane = () => Promise<() => void>;
+
+/** Creates a lane that admits callers in their order. @throws an error after a wait of `timeouts.connect` */
+function createLane(places: number): Lane {
+  let free = places;
+  const waiting: (() => void)[] = [];
+  const leave = () => {
+    const next = waiting.shift();
+    if (next === undefined) free += 1;
+    else next();
+  };
+  return async () => {
+    if (free > 0) free -= 1;
+    else {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      waiting.push(resolve);
+      if ((await within(systemTimers, promise, timeouts.connect)) === 'late') {
+        if (waiting.includes(resolve)) waiting.splice(waiting.indexOf(resolve), 1);
+        else leave();
+        throw new Error('timeout of a wait for other transactions');
+      }
+    }
+    return leave;
   };
 }
 

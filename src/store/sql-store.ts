@@ -6,6 +6,7 @@ import { sqlApiKeys } from './api-keys.ts';
 import { sqlPeople } from './people.ts';
 import { sqlEnrolments, sqlNodes } from './nodes.ts';
 import { sqlApprovals } from './approvals.ts';
+import { sqlCounts } from './counts.ts';
 import { sqlProposals } from './proposals.ts';
 import { compare, type Schema } from './schema.ts';
 import { sqlActivity } from './activity.ts';
@@ -29,6 +30,10 @@ interface SqlStoreParts extends StoreWrites {
   readonly epoch: () => number;
   /** See `Store.changesSince`. */
   readonly changesSince: Store['changesSince'];
+  /** See `Store.addHolder`. */
+  readonly addHolder: Store['addHolder'];
+  /** Database for queries that may last long, which leave a connection to others. Default: `db`. */
+  readonly longDb?: Kysely<Schema>;
   /** Clock of locks, in milliseconds since the epoch: the same for all processes of the store. */
   readonly lockClock: () => Expression<number>;
   /** Classifies a driver error: violated unique constraint, conflict with a concurrent write, or fault. */
@@ -40,7 +45,7 @@ interface SqlStoreParts extends StoreWrites {
 
 /** Returns the queries of the store for any SQL database. Each is one atomic statement or transaction. */
 export function sqlStore(parts: SqlStoreParts): Store {
-  const { db, location, now, lockClock, epoch, fault, purge, close } = parts;
+  const { db, longDb = db, location, now, lockClock, epoch, fault, purge, close } = parts;
   const pending = new Set<Promise<unknown>>();
   let closing: Promise<void> | null = null;
 
@@ -88,6 +93,7 @@ export function sqlStore(parts: SqlStoreParts): Store {
     },
 
     changesSince: parts.changesSince,
+    addHolder: parts.addHolder,
 
     meta: {
       get: (name) =>
@@ -132,7 +138,7 @@ export function sqlStore(parts: SqlStoreParts): Store {
     },
 
     grants: sqlGrants(db, run, parts),
-    grantChecks: sqlGrantChecks(db, run),
+    grantChecks: sqlGrantChecks(longDb, run),
 
     ...sqlAgentRights(db, run, parts),
     rights: sqlRights(db, run, now),
@@ -170,6 +176,8 @@ export function sqlStore(parts: SqlStoreParts): Store {
     people: sqlPeople(db, run),
     nodes: sqlNodes(db, run, lockClock),
     enrolments: sqlEnrolments(db, run, lockClock),
+
+    counts: parts.writesInWith ? sqlCounts(db, run, lockClock) : null,
 
     purge: () => run(purge),
 

@@ -26,6 +26,12 @@ export interface Store {
   /** Returns the writes that `epoch` has counted since this value, as far as they can be distinguished. */
   changesSince(epoch: number): StoreChanges;
 
+  /**
+   * Limits the reported refreshes by other processes to the grants of holders. Without one, all are reported.
+   * Returns false if this store does not ask holders.
+   */
+  addHolder(holder: GrantHolder): boolean;
+
   /** Named values of the store itself, such as the sealed text that proves the master key. */
   readonly meta: RingValues & {
     /** Writes only if the name is not taken; returns whether it wrote. */
@@ -182,11 +188,41 @@ export interface Store {
   /** Enrolments of new nodes. All times are of the store's clock. */
   readonly enrolments: EnrolmentStore;
 
+  /** Counts of limits that several machines share (PostgreSQL); null: the store is of one machine. */
+  readonly counts: SharedCounts | null;
+
   /** Purges replaced and deleted rows from a SQLite file. False: a process or a full disk prevented that. */
   purge(): Promise<boolean>;
 
   /** Finishes the calls in progress and closes. Idempotent. */
   close(): Promise<void>;
+}
+
+/** Keeps grants in memory. */
+export interface GrantHolder {
+  /** Returns the IDs of all grants in memory. */
+  ids(): Iterable<string>;
+  /** Returns the grants that were read since the last call. */
+  takeRead(): readonly Pick<GrantRecord, 'id' | 'revision'>[];
+}
+
+/** Usage of a limit; see `Count` of quotas. */
+export interface CountRow {
+  readonly name: string;
+  readonly at: number;
+  readonly used: number;
+  readonly unit: number;
+  readonly bytes: number;
+  /** Time from which the count may be deleted, in milliseconds since the epoch. */
+  readonly stale: number;
+}
+
+export interface SharedCounts {
+  /** Changes counts in one transaction. `change` gets the time of the database, and may be repeated. */
+  change(
+    names: readonly string[],
+    change: (row: CountRow, now: number) => CountRow,
+  ): Promise<readonly CountRow[]>;
 }
 
 /** Writes to the store. */

@@ -242,7 +242,8 @@ async function connected(): Promise<Client> {
 
 /** Requests under one limit, for three seconds. */
 async function measureLimits(): Promise<void> {
-  const quota = createNodesQuota(access);
+  const { location, counts } = a.store;
+  const quota = createNodesQuota({ location, counts: counts! });
   const limit = { kind: 'rate', per: 'agent', count: 1e9, perMs: hour, burst: 1e9, key: 'all' } as const;
   const before = await transactions();
   const begun = Date.now();
