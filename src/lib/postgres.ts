@@ -140,7 +140,6 @@ function postgresSettings({ address, password }: PostgresAccess): PoolConfig {
     statement_timeout: timeouts.statement,
     // For a statement whose server disappeared without closing the connection.
     query_timeout: timeouts.statement + 1_000,
-    idle_in_transaction_session_timeout: timeouts.statement,
     keepAlive: true,
     types: { getTypeParser },
   };
@@ -190,10 +189,22 @@ export function reconnectAfterMs(failures: number): number {
   return most / 2 + (Math.random() * most) / 2;
 }
 
-/** Opens a pool, which connects at the first statement. */
-export async function openPool(access: PostgresAccess, max: number): Promise<Pool> {
+/**
+ * Opens a pool, which connects at the first statement. `pauseMs`: maximum time between two statements of a
+ * transaction, in milliseconds; after it, the server frees the locks of a process that was stopped.
+ */
+export async function openPool(
+  access: PostgresAccess,
+  max: number,
+  pauseMs: number = timeouts.statement,
+): Promise<Pool> {
   const { Pool: PgPool } = (await import('pg')).default;
-  const settings = { ...postgresSettings(access), max, idleTimeoutMillis: 60_000 };
+  const settings = {
+    ...postgresSettings(access),
+    max,
+    idleTimeoutMillis: 60_000,
+    idle_in_transaction_session_timeout: pauseMs,
+  };
   const pool = new PgPool({ ...settings, Client: await clientClass(access) });
   // A lost connection fails its statement. The next statement opens a new connection.
   pool.on('error', () => {}).on('connect', (client) => client.on('error', () => {}));

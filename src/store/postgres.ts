@@ -19,7 +19,7 @@ import {
   sqlState,
   timeouts,
 } from '../lib/postgres.ts';
-import { type Clock, systemClock, systemTimers, within } from '../lib/timers.ts';
+import { type Clock, systemClock, within } from '../lib/timers.ts';
 import type { StoreTables } from './copy.ts';
 import { writeNotes } from './change-log.ts';
 import { migrate, type Migrations, schemaState } from './migrations.ts';
@@ -43,6 +43,9 @@ interface PostgresStoreOptions {
   readonly onTime?: TimeReceiver;
 }
 
+/** See `openPool`. Less than the 5 s after which other processes refuse requests with limits. */
+const maxPauseMs = 3_000;
+
 /** Milliseconds since the epoch, by the clock of the database. */
 const databaseClock = () => sql<number>`floor(extract(epoch from clock_timestamp()) * 1000)::bigint`;
 
@@ -57,11 +60,11 @@ export async function openPostgresStore(
 ): Promise<Store> {
   const location = postgresLocation(access.address);
   const connections = Math.max(options.connections ?? 2, 2);
-  const pool = await openPool(access, connections);
-  const lane = createLane(connections - 1);
+  const pool = await openPool(access, connections, maxPauseMs);
+  const clock = options.clock ?? systemClock;
+  const lane = createLane(connections - 1, clock);
   try {
     await prepare(pool, location, options.migrations ?? postgresMigrations);
-    const clock = options.clock ?? systemClock;
     const changes = await watchChanges(access, { pool, location, clock, onTime: options.onTime });
     return sqlStore({
       db: queriesOf(counted(pool, changes.wrote, { lane })),
@@ -105,7 +108,7 @@ export async function openPostgresTables(access: PostgresAccess): Promise<StoreT
   }
   return {
     location,
-    db: queriesOf(counted(pool, () => {}, { lane: createLane(1) })),
+    db: queriesOf(counted(pool, () => {}, { lane: createLane(1, systemClock) })),
     fault: (error) => postgresFault(location, error),
     close: () => pool.end(),
   };
@@ -173,7 +176,7 @@ function counted(
 type Lane = () => Promise<() => void>;
 
 /** Creates a lane that admits callers in their order. @throws an error after a wait of `timeouts.connect` */
-function createLane(places: number): Lane {
+function createLane(places: number, clock: Clock): Lane {
   let free = places;
   const waiting: (() => void)[] = [];
   const leave = () => {
@@ -186,7 +189,7 @@ function createLane(places: number): Lane {
     else {
       const { promise, resolve } = Promise.withResolvers<void>();
       waiting.push(resolve);
-      if ((await within(systemTimers, promise, timeouts.connect)) === 'late') {
+      if ((await within(clock, promise, timeouts.connect)) === 'late') {
         if (waiting.includes(resolve)) waiting.splice(waiting.indexOf(resolve), 1);
         else leave();
         throw new Error('timeout of a wait for other transactions');

@@ -16,8 +16,8 @@ const sealed = (value: string) => ({
 });
 
 /** A process on the database, and the grants that it read: their ids, or `all`. */
-async function startProcess({ address }: PostgresDatabase) {
-  const store = await openPostgresStore({ address, password: null }, { now });
+async function startProcess({ address }: PostgresDatabase, onTime = () => {}) {
+  const store = await openPostgresStore({ address, password: null }, { now, onTime });
   onTestFinished(() => store.close());
   const reads: string[] = [];
   const counted = {
@@ -28,7 +28,7 @@ async function startProcess({ address }: PostgresDatabase) {
       some: (ids: readonly string[]) => (reads.push(...ids), store.grants.some(ids)),
     },
   };
-  return { store, reads, registry: openRegistry({ store: counted, vault, now }) };
+  return { store, counted, reads, registry: openRegistry({ store: counted, vault, now }) };
 }
 
 async function twoProcesses() {
@@ -91,6 +91,26 @@ describe.skipIf(postgresMissing !== null)(`grants in memory${postgresMissing ?? 
     expect(b.registry.find('one')).toMatchObject([{ id: one.id }]);
     expect(b.registry.peek(one.id)).toMatchObject({ sealed: sealed('one') });
     expect(b.reads).toEqual([]);
+  });
+
+  test('are read again if another process refreshed them while they were read', async () => {
+    const database = await createDatabase();
+    onTestFinished(() => database.drop());
+    let polls = 0;
+    const [a, b] = [await startProcess(database), await startProcess(database, () => (polls += 1))];
+    const grant = await add(a, 'one');
+    await expect.poll(() => b.store.epoch()).toBe(2);
+    const { some } = b.counted.grants;
+    b.counted.grants.some = async (ids) => {
+      const records = await some(ids);
+      b.counted.grants.some = some;
+      await a.registry.replaceCredential(grant, sealed('new'), { lock: { name: 'refresh', holder: 'a' } });
+      const before = polls;
+      await expect.poll(() => polls).toBeGreaterThan(before + 1);
+      return records;
+    };
+    expect((await b.registry.open(grant.id))?.sealed).toEqual(sealed('one'));
+    await expect.poll(async () => (await b.registry.open(grant.id))?.sealed).toEqual(sealed('new'));
   });
 
   test('are all read again after notifications were lost', async () => {
