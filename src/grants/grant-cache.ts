@@ -63,12 +63,15 @@ const maxParts = 200;
 
 /** @param maxBytes approximate bound of the memory */
 export function createGrantCache(
-  store: Pick<Store, 'epoch' | 'changesSince' | 'addHolder' | 'grants'>,
+  store: Pick<Store, 'epoch' | 'changesSince' | 'held' | 'grants'>,
   vault: Pick<Vault, 'refresh' | 'open'>,
   maxBytes: number,
 ): GrantCache {
+  const { held } = store;
   const entries = new LRUCache<string, Entry>({
     maxSize: maxBytes,
+    onInsert: (_entry, id) => held?.add(id),
+    dispose: (_entry, id) => held?.remove(id),
     sizeCalculation: ({ stored }) => entryBytes + 4 * (stored?.record.sealed.byteLength ?? 0),
   });
   const listsBytes = Math.ceil(maxBytes / 4);
@@ -82,7 +85,9 @@ export function createGrantCache(
       for (const { id } of list.grants) {
         const keys = listed.get(id);
         keys?.delete(key);
-        if (keys?.size === 0) listed.delete(id);
+        if (keys?.size !== 0) continue;
+        listed.delete(id);
+        held?.remove(id);
       }
     },
   });
@@ -95,16 +100,6 @@ export function createGrantCache(
     sizeCalculation: ({ parts, grants }) => sizeOf({ grants }) + 100 * parts.length,
   });
   const readings = new Map<string, Reading>();
-  /** Grants that were read since the store took them. */
-  let read: Pick<Grant, 'id' | 'revision'>[] = [];
-  const isAsked = store.addHolder({
-    ids: () => new Set([...entries.keys(), ...listed.keys()]),
-    takeRead() {
-      const taken = read;
-      read = [];
-      return taken;
-    },
-  });
   let seen: number | null = null;
   /** Increases when anything may have changed. */
   let generation = 0;
@@ -183,12 +178,8 @@ export function createGrantCache(
     const stored = record === null ? null : { record, grant: grantOf(record) };
     const entry = { stored, opened: stored === null ? null : openedAs(stored, before), generation };
     entries.set(id, entry);
-    if (stored !== null) noteRead(stored.grant);
+    if (stored !== null) held?.noteRead(stored.grant);
     return entry;
-  }
-
-  function noteRead({ id, revision }: Grant): void {
-    if (isAsked) read.push({ id, revision });
   }
 
   function readEntries(ids: readonly string[]): Promise<ReadonlyMap<string, Entry>> {
@@ -238,7 +229,14 @@ export function createGrantCache(
     const list = { grants: Object.freeze(grants), generation };
     lists.set(key, list);
     // A list that is larger than the bound was not kept.
-    if (lists.has(key)) for (const { id } of grants) listed.set(id, (listed.get(id) ?? new Set()).add(key));
+    if (!lists.has(key)) return list;
+    for (const { id } of grants) {
+      const keys = listed.get(id);
+      keys?.add(key);
+      if (keys !== undefined) continue;
+      listed.set(id, new Set([key]));
+      held?.add(id);
+    }
     return list;
   }
 
@@ -277,7 +275,7 @@ export function createGrantCache(
       // Without their credentials: few of them are used.
       (records) => {
         const list = keepGrants(key, records.map(grantOf));
-        list.grants.forEach(noteRead);
+        for (const grant of list.grants) held?.noteRead(grant);
         return list;
       },
     ).then(({ grants }) => grants);

@@ -10,7 +10,8 @@ import {
 import { type Clock, within } from '../lib/timers.ts';
 import { channel, createChangeLog, ofGrant } from './change-log.ts';
 import type { StoreWrites } from './grants.ts';
-import type { GrantHolder, Store, StoreChanges } from './store.ts';
+import { hashBits, HeldGrants } from './held-grants.ts';
+import type { StoreChanges } from './store.ts';
 
 /** Milliseconds between two checks of the listening connection, and before the first attempt to reconnect. */
 const beatMs = 250;
@@ -31,7 +32,7 @@ interface ChangeCount {
   readonly epoch: () => number;
   /** See `Store.changesSince`. */
   readonly since: (epoch: number) => StoreChanges;
-  readonly addHolder: Store['addHolder'];
+  readonly held: HeldGrants;
   /** Counts a write of this process to these tables, or with these notifications. */
   readonly wrote: (tables: readonly string[]) => void;
   /** Counts a write of this process to a grant; null: it was removed. */
@@ -52,13 +53,10 @@ type News = Record<'now' | 'snapshot', string> & Record<'changed' | 'outdated', 
 /** Receives the time of the database, and system times before and after; all in ms since the epoch. */
 export type TimeReceiver = (shared: number, askedAt: number, answeredAt: number) => void;
 
-/** Bits of a hash of IDs, which are random. */
-const maxHashBits = 16;
-
 /**
  * Time, and the grants in memory that refreshes have changed: those that were committed since a snapshot ($1),
  * each once, whatever the order of the commits; and those of which another revision was read ($3, $4) since
- * then. $2 has a bit for each hash of an ID in memory; null: all. IDs that are not hexadecimal count as held.
+ * then. $2 has a bit for each hash of an ID in memory. IDs that are not hexadecimal count as held.
  * IDs of transactions that lie ahead are those of another server, which was copied.
  */
 export const news = `
@@ -67,25 +65,14 @@ export const news = `
     where changed_in >= pg_snapshot_xmin($1::pg_snapshot)::text::bigint
     and changed_in < pg_snapshot_xmax(pg_current_snapshot())::text::bigint
     and not pg_visible_in_snapshot(changed_in::text::xid8, $1::pg_snapshot)
-    and ($2::bytea is null or case when left(id, 4) ~ '^[0-9a-fA-F]{4}$' then get_bit(
-      $2::bytea, ('x' || left(id, 4))::bit(${maxHashBits})::int & (8 * octet_length($2::bytea) - 1)
-    ) else 1 end = 1)
+    and case when left(id, 4) ~ '^[0-9a-fA-F]{4}$' then get_bit(
+      $2::bytea, ('x' || left(id, 4))::bit(${hashBits})::int & (8 * octet_length($2::bytea) - 1)
+    ) else 1 end = 1
   ) as changed, (
     select string_agg(id, ' ')
     from unnest($3::text[], $4::bigint[]) as old (id, revision) join grants using (id)
     where grants.revision <> old.revision
   ) as outdated`;
-
-/** Returns $2 of `news`: about 16 bits for each grant in memory, at most 8 KiB. */
-export function maskOf(ids: readonly string[]): Uint8Array {
-  const bits = Math.min(Math.max(Math.ceil(Math.log2(16 * ids.length + 1)), 6), maxHashBits);
-  const mask = new Uint8Array(2 ** bits / 8);
-  for (const id of ids) {
-    const hash = Number.parseInt(id.slice(0, 4), 16) & (2 ** bits - 1);
-    mask[hash >> 3]! |= 1 << (hash & 7);
-  }
-  return mask;
-}
 
 /**
  * Listens for changes by other processes (NOTIFY), and polls for refreshes. While it reconnects, each attempt
@@ -96,7 +83,7 @@ export async function watchChanges(
   { pool, location, clock, onTime }: WatchParts,
 ): Promise<ChangeCount> {
   const log = createChangeLog();
-  const holders: GrantHolder[] = [];
+  const held = new HeldGrants();
   let listening: Client | null = null;
   /** Transactions that the last poll could see. Null: `log.lose` counts their changes. */
   let snapshot: string | null = null;
@@ -130,14 +117,10 @@ export async function watchChanges(
   /** Asks for the time, and for the refreshes since the last call. */
   async function ask(client: Client): Promise<void> {
     const askedAt = Date.now();
-    const ids = holders.length === 0 ? null : holders.flatMap((holder) => [...holder.ids()]);
-    const read = holders.flatMap((holder) => holder.takeRead());
-    const { rows } = await client.query<News>(news, [
-      snapshot,
-      ids && Buffer.from(maskOf(ids).buffer),
-      read.map(({ id }) => id),
-      read.map(({ revision }) => revision),
-    ]);
+    const read = held.takeRead();
+    const values = [snapshot, held.mask(), read.map(({ id }) => id), read.map(({ revision }) => revision)];
+    // Named, so that it is sent and planned once for each connection.
+    const { rows } = await client.query<News>({ name: 'news', text: news, values });
     const answer = rows[0]!;
     onTime?.(Number(answer.now), askedAt, Date.now());
     snapshot = answer.snapshot;
@@ -190,7 +173,7 @@ export async function watchChanges(
       return log.count;
     },
     since: log.since,
-    addHolder: (holder) => holders.push(holder) > 0,
+    held,
     wrote: (tables) => tables.forEach(log.add),
     wroteGrant: log.addGrant,
     async close() {

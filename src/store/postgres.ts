@@ -75,7 +75,7 @@ export async function openPostgresStore(
       writesInWith: true,
       epoch: changes.epoch,
       changesSince: changes.since,
-      addHolder: changes.addHolder,
+      held: changes.held,
       grantWritten: changes.wroteGrant,
       rightsWritten: changes.wrote,
       fault: (error) => postgresFault(location, error),

@@ -30,8 +30,8 @@ interface SqlStoreParts extends StoreWrites {
   readonly epoch: () => number;
   /** See `Store.changesSince`. */
   readonly changesSince: Store['changesSince'];
-  /** See `Store.addHolder`. */
-  readonly addHolder: Store['addHolder'];
+  /** See `Store.held`. */
+  readonly held: Store['held'];
   /** Database for queries that may last long, which leave a connection to others. Default: `db`. */
   readonly longDb?: Kysely<Schema>;
   /** Clock of locks, in milliseconds since the epoch: the same for all processes of the store. */
@@ -93,7 +93,7 @@ export function sqlStore(parts: SqlStoreParts): Store {
     },
 
     changesSince: parts.changesSince,
-    addHolder: parts.addHolder,
+    held: parts.held,
 
     meta: {
       get: (name) =>

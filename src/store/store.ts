@@ -2,6 +2,7 @@ import type { Binding, Lease } from '../domain/lease.ts';
 import type { Answer, Approval, Asking, Question, StandingApproval } from '../domain/approval.ts';
 import type { Proposal, ProposalAnswer } from '../domain/proposal.ts';
 import type { Grant, GrantState } from '../domain/grant.ts';
+import type { HeldGrants } from './held-grants.ts';
 import type { RingValues } from './vault/ring.ts';
 
 /**
@@ -26,11 +27,8 @@ export interface Store {
   /** Returns the writes that `epoch` has counted since this value, as far as they can be distinguished. */
   changesSince(epoch: number): StoreChanges;
 
-  /**
-   * Limits the reported refreshes by other processes to the grants of holders. Without one, all are reported.
-   * Returns false if this store does not ask holders.
-   */
-  addHolder(holder: GrantHolder): boolean;
+  /** Grants of which refreshes by other processes are reported; null: changes are not told apart (SQLite). */
+  readonly held: HeldGrants | null;
 
   /** Named values of the store itself, such as the sealed text that proves the master key. */
   readonly meta: RingValues & {
@@ -196,14 +194,6 @@ export interface Store {
 
   /** Finishes the calls in progress and closes. Idempotent. */
   close(): Promise<void>;
-}
-
-/** Keeps grants in memory. */
-export interface GrantHolder {
-  /** Returns the IDs of all grants in memory. */
-  ids(): Iterable<string>;
-  /** Returns the grants that were read since the last call. */
-  takeRead(): readonly Pick<GrantRecord, 'id' | 'revision'>[];
 }
 
 /** Usage of a limit; see `Count` of quotas. */

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { createPermissionCache } from '../../../src/agents/permissions.ts';
 import { openRegistry } from '../../../src/grants/registry.ts';
@@ -50,8 +51,11 @@ async function settled(
   reads.length = 0;
 }
 
-const add = ({ registry }: Pick<Awaited<ReturnType<typeof startProcess>>, 'registry'>, name: string) =>
-  registry.add({ name, user: 'default', provider: 'acme', scopes: [] }, sealed(name));
+const add = (
+  { registry }: Pick<Awaited<ReturnType<typeof startProcess>>, 'registry'>,
+  name: string,
+  id?: string,
+) => registry.add({ name, user: 'default', provider: 'acme', scopes: [] }, sealed(name), id);
 
 describe.skipIf(postgresMissing !== null)(`grants in memory${postgresMissing ?? ''}`, () => {
   test('are read again individually when any process changes, adds or removes a grant that it holds', async () => {
@@ -91,6 +95,37 @@ describe.skipIf(postgresMissing !== null)(`grants in memory${postgresMissing ?? 
     expect(b.registry.find('one')).toMatchObject([{ id: one.id }]);
     expect(b.registry.peek(one.id)).toMatchObject({ sealed: sealed('one') });
     expect(b.reads).toEqual([]);
+  });
+
+  test('are read again each time that another process refreshed them, and no others are reported', async () => {
+    const database = await createDatabase();
+    onTestFinished(() => database.drop());
+    let polls = 0;
+    const [a, b] = [await startProcess(database), await startProcess(database, () => (polls += 1))];
+    const [one, two, three] = ['0001', '0002', '0003'].map((hash) => hash + randomUUID().slice(4));
+    for (const [id, name] of Object.entries({ one, two, three }).map(([name, id]) => [id!, name] as const))
+      await add(a, name, id);
+    await expect.poll(() => b.store.epoch()).toBe(6);
+    await b.registry.open(one!);
+    expect(await b.registry.first('two')).toHaveLength(1);
+    for (const round of [2, 3]) {
+      // Polls that take what was read.
+      const before = polls;
+      await expect.poll(() => polls).toBeGreaterThan(before + 1);
+      const epoch = b.store.epoch();
+      for (const id of [three!, one!, two!]) {
+        const { grant } = (await a.registry.read(id))!;
+        const lock = { name: 'refresh', holder: 'a' };
+        await a.registry.replaceCredential(grant, sealed(`${round}`), { lock });
+      }
+      await expect.poll(async () => (await b.registry.open(one!))?.sealed).toMatchObject(sealed(`${round}`));
+      await expect.poll(async () => (await b.registry.first('two'))[0]?.revision).toBe(round);
+      expect(b.store.changesSince(epoch).grants?.toSorted()).toEqual([one, two]);
+    }
+    for (const id of [one!, two!, three!]) await a.registry.remove(id);
+    await expect.poll(() => b.registry.find('one')).toEqual([]);
+    await expect.poll(() => b.registry.first('two')).toEqual([]);
+    expect(b.store.held!.mask()).toEqual(Buffer.alloc(8));
   });
 
   test('are read again if another process refreshed them while they were read', async () => {

@@ -6,7 +6,8 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { PostgresAccess } from '../../../src/lib/postgres.ts';
 import { openPostgresStore, openPostgresTables, postgresFault } from '../../../src/store/postgres.ts';
 import { channel, ofGrant } from '../../../src/store/change-log.ts';
-import { maskOf, maxOutageMs, news } from '../../../src/store/postgres-epoch.ts';
+import { HeldGrants } from '../../../src/store/held-grants.ts';
+import { maxOutageMs, news } from '../../../src/store/postgres-epoch.ts';
 import { postgresMigrations } from '../../../src/store/postgres-migrations.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { cutProxy } from '../../support/cut-proxy.ts';
@@ -294,6 +295,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     await client.query(`listen ${channel}`);
     const before = second.epoch();
     const refresh = { name: `refresh/${record.id}`, holder: 'one', at: now() };
+    second.held!.add(record.id);
     await store.grants.replace({ ...record, revision: 2 }, 1, refresh);
     await vi.waitFor(() => expect(second.changesSince(before).grants).toContain(record.id));
     expect(heard).toEqual([]);
@@ -306,6 +308,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     const store = await open({ address, password: null });
     const [slow, fast] = [grantRecord({ name: 'slow' }), grantRecord({ name: 'fast' })];
     await store.grants.insert(slow, fast);
+    for (const { id } of [slow, fast]) store.held!.add(id);
     const changed = `update grants set sealed = 'x', changed_in = pg_current_xact_id()::text::bigint where name =`;
     const [first, second] = [await connected(address), await connected(address)];
     await vi.waitFor(() => expect(store.changesSince(0).names).toHaveLength(2));
@@ -347,7 +350,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     await open({ address, password: null });
     const client = await connected(address);
     await client.query('set enable_seqscan = off');
-    const { rows } = await client.query(`explain ${news}`, ['10:20:10', maskOf([]), [], []]);
+    const { rows } = await client.query(`explain ${news}`, ['10:20:10', Buffer.alloc(8), [], []]);
     expect(JSON.stringify(rows)).toMatch(/Index Cond: \(\(changed_in >= .* AND \(changed_in < /);
   });
 
@@ -356,15 +359,15 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     const store = await open({ address, password: null });
     const [held, read, other] = ['1', '2', '3'].map((digit) => grantRecord({ id: idOf(digit), name: digit }));
     await store.grants.insert(held!, read!, other!);
-    const taken: { id: string; revision: number }[] = [];
-    store.addHolder({ ids: () => [held!.id], takeRead: () => taken.splice(0) });
+    store.held!.add(held!.id);
     // The own writes of three grants and their names, and the notifications of both.
     await vi.waitFor(() => expect(store.epoch()).toBe(12));
     const before = store.epoch();
     const client = await connected(address);
     await client.query(`update grants set revision = 2, changed_in = pg_current_xact_id()::text::bigint`);
     await vi.waitFor(() => expect(store.changesSince(before).grants).toEqual([held!.id]));
-    taken.push({ id: read!.id, revision: 1 }, { id: other!.id, revision: 2 });
+    store.held!.noteRead(read!);
+    store.held!.noteRead({ ...other!, revision: 2 });
     await vi.waitFor(() => expect(store.changesSince(before).grants).toEqual([held!.id, read!.id]));
   });
 
@@ -381,8 +384,10 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     await client.query(`update grants set changed_in = pg_current_xact_id()::text::bigint`);
     for (const count of [0, 1, 30, 1_000, 2_000, 20_000]) {
       const ids = records.slice(0, count).map(({ id }) => id);
-      const more = Array.from({ length: count - ids.length }, () => randomUUID());
-      const mask = maskOf([...ids, ...more]);
+      const held = new HeldGrants();
+      for (const id of ids) held.add(id);
+      for (let more = ids.length; more < count; more += 1) held.add(randomUUID());
+      const mask = held.mask();
       expect(mask.byteLength).toBeLessThanOrEqual(8_192);
       const { rows } = await client.query(news, [snapshot, mask, [], []]);
       const changed = new Set((rows[0].changed as string).split(' '));

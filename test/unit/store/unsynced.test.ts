@@ -35,7 +35,7 @@ function recordedStore(writesInWith = false) {
     lockClock: () => sql.val(1_700_000_000_000),
     epoch: () => 0,
     rightsWritten() {},
-    addHolder: () => false,
+    held: null,
     changesSince: () => ({ grants: null, names: [], rights: null, others: true }),
     grantWritten: () => {},
     writesInWith,
