@@ -134,10 +134,10 @@ export function openProposals(
 
 /** Opens the usage of limits: per machine for a store in a file, over all nodes for a database. */
 export async function openQuota({ config, store }: Pick<State, 'config' | 'store'>): Promise<Quota> {
-  const { location, counts } = store;
-  if (counts === null) return createSharedQuota(quotaFileOf(machineFilesOf(config)));
+  const { location, changeCounts } = store;
+  if (changeCounts === null) return createSharedQuota(quotaFileOf(machineFilesOf(config)));
   const { createNodesQuota } = await import('../agents/quota/nodes-quota.ts');
-  return createNodesQuota({ location, counts });
+  return createNodesQuota(changeCounts, location);
 }
 
 /** Opens the entry of connections; null: they begin with a request. @throws SidekeyError as `openEntry` */

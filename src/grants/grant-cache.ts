@@ -70,8 +70,8 @@ export function createGrantCache(
   const { held } = store;
   const entries = new LRUCache<string, Entry>({
     maxSize: maxBytes,
-    onInsert: (_entry, id) => held?.add(id),
-    dispose: (_entry, id) => held?.remove(id),
+    onInsert: (_entry, id) => held?.count(id, 1),
+    dispose: (_entry, id) => held?.count(id, -1),
     sizeCalculation: ({ stored }) => entryBytes + 4 * (stored?.record.sealed.byteLength ?? 0),
   });
   const listsBytes = Math.ceil(maxBytes / 4);
@@ -85,9 +85,7 @@ export function createGrantCache(
       for (const { id } of list.grants) {
         const keys = listed.get(id);
         keys?.delete(key);
-        if (keys?.size !== 0) continue;
-        listed.delete(id);
-        held?.remove(id);
+        if (keys?.size === 0 && listed.delete(id)) held?.count(id, -1);
       }
     },
   });
@@ -160,7 +158,9 @@ export function createGrantCache(
             begun !== generation ||
             keys.some((each) => reading.lists.has(each) || reading.ids.has(each)) ||
             records.some(({ id }) => reading.ids.has(id));
-          if (!isChanged) return keep(records);
+          if (isChanged) continue;
+          for (const { id, revision } of records) held?.read.push({ id, revision });
+          return keep(records);
         }
       } finally {
         readings.delete(key);
@@ -178,7 +178,6 @@ export function createGrantCache(
     const stored = record === null ? null : { record, grant: grantOf(record) };
     const entry = { stored, opened: stored === null ? null : openedAs(stored, before), generation };
     entries.set(id, entry);
-    if (stored !== null) held?.noteRead(stored.grant);
     return entry;
   }
 
@@ -231,11 +230,8 @@ export function createGrantCache(
     // A list that is larger than the bound was not kept.
     if (!lists.has(key)) return list;
     for (const { id } of grants) {
-      const keys = listed.get(id);
-      keys?.add(key);
-      if (keys !== undefined) continue;
-      listed.set(id, new Set([key]));
-      held?.add(id);
+      if (!listed.has(id)) held?.count(id, 1);
+      listed.set(id, (listed.get(id) ?? new Set()).add(key));
     }
     return list;
   }
@@ -273,11 +269,7 @@ export function createGrantCache(
       [key],
       () => store.grants.find({ reference, limit: firstGrants }),
       // Without their credentials: few of them are used.
-      (records) => {
-        const list = keepGrants(key, records.map(grantOf));
-        for (const grant of list.grants) held?.noteRead(grant);
-        return list;
-      },
+      (records) => keepGrants(key, records.map(grantOf)),
     ).then(({ grants }) => grants);
   }
 

@@ -189,22 +189,11 @@ export function reconnectAfterMs(failures: number): number {
   return most / 2 + (Math.random() * most) / 2;
 }
 
-/**
- * Opens a pool, which connects at the first statement. `pauseMs`: maximum time between two statements of a
- * transaction, in milliseconds; after it, the server frees the locks of a process that was stopped.
- */
-export async function openPool(
-  access: PostgresAccess,
-  max: number,
-  pauseMs: number = timeouts.statement,
-): Promise<Pool> {
+/** Opens a pool, which connects at the first statement. The server ends a transaction after a pause. */
+export async function openPool(access: PostgresAccess, max: number, maxPauseMs = 10_000): Promise<Pool> {
   const { Pool: PgPool } = (await import('pg')).default;
-  const settings = {
-    ...postgresSettings(access),
-    max,
-    idleTimeoutMillis: 60_000,
-    idle_in_transaction_session_timeout: pauseMs,
-  };
+  const timing = { idleTimeoutMillis: 60_000, idle_in_transaction_session_timeout: maxPauseMs };
+  const settings = { ...postgresSettings(access), max, ...timing };
   const pool = new PgPool({ ...settings, Client: await clientClass(access) });
   // A lost connection fails its statement. The next statement opens a new connection.
   pool.on('error', () => {}).on('connect', (client) => client.on('error', () => {}));

@@ -117,7 +117,8 @@ export async function watchChanges(
   /** Asks for the time, and for the refreshes since the last call. */
   async function ask(client: Client): Promise<void> {
     const askedAt = Date.now();
-    const read = held.takeRead();
+    const { read } = held;
+    held.read = [];
     const values = [snapshot, held.mask(), read.map(({ id }) => id), read.map(({ revision }) => revision)];
     // Named, so that it is sent and planned once for each connection.
     const { rows } = await client.query<News>({ name: 'news', text: news, values });

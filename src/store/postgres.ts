@@ -62,13 +62,11 @@ export async function openPostgresStore(
   const connections = Math.max(options.connections ?? 2, 2);
   const pool = await openPool(access, connections, maxPauseMs);
   const clock = options.clock ?? systemClock;
-  const lane = createLane(connections - 1, clock);
   try {
     await prepare(pool, location, options.migrations ?? postgresMigrations);
     const changes = await watchChanges(access, { pool, location, clock, onTime: options.onTime });
     return sqlStore({
-      db: queriesOf(counted(pool, changes.wrote, { lane })),
-      longDb: queriesOf(counted(pool, changes.wrote, { lane, isLong: () => true })),
+      db: queriesOf(counted(pool, changes.wrote, createLane(clock))),
       location,
       now: options.now,
       lockClock: options.lockClock ?? databaseClock,
@@ -108,7 +106,7 @@ export async function openPostgresTables(access: PostgresAccess): Promise<StoreT
   }
   return {
     location,
-    db: queriesOf(counted(pool, () => {}, { lane: createLane(1, systemClock) })),
+    db: queriesOf(counted(pool, () => {}, createLane(systemClock))),
     fault: (error) => postgresFault(location, error),
     close: () => pool.end(),
   };
@@ -125,19 +123,14 @@ function queriesOf(pool: PostgresPool): Kysely<Schema> {
   });
 }
 
-interface Long {
-  /** Admits work that may last long. It leaves a connection to statements, so that they never wait for it. */
-  readonly lane: Lane;
-  /** Returns whether the first statement begins such work. Default: whether it begins a transaction. */
-  readonly isLong?: (statement: string) => boolean;
-}
+/** The first statements of work that may last long: transactions, and the count of all grants. */
+const long = /^(?:begin|start transaction|select .* from "grant_totals")/;
 
-/** Reports the tables of each acknowledged write or transaction of the pool to `wrote`. */
-function counted(
-  pool: Pool,
-  wrote: (tables: readonly string[]) => void,
-  { lane, isLong = (statement) => /^(?:begin|start transaction)/.test(statement) }: Long,
-): PostgresPool {
+/**
+ * Reports the tables of each acknowledged write or transaction of the pool to `wrote`. Long work enters the
+ * lane, so other statements always have a connection, also inside of a transaction.
+ */
+function counted(pool: Pool, wrote: (tables: readonly string[]) => void, lane: Lane): PostgresPool {
   return {
     options: {},
     end: () => pool.end(),
@@ -149,7 +142,7 @@ function counted(
       const query = async (text: string, parameters: readonly unknown[]) => {
         try {
           if (client === null) {
-            if (isLong(text)) leave = await lane();
+            if (long.test(text)) leave = await lane();
             client = await pool.connect();
           }
           const result = await client.query(text, parameters.map(storable));
@@ -172,30 +165,18 @@ function counted(
   };
 }
 
-/** Waits for a place, and returns the function that frees it. */
+/** Waits until the one before has left, and returns the function that leaves. */
 type Lane = () => Promise<() => void>;
 
-/** Creates a lane that admits callers in their order. @throws an error after a wait of `timeouts.connect` */
-function createLane(places: number, clock: Clock): Lane {
-  let free = places;
-  const waiting: (() => void)[] = [];
-  const leave = () => {
-    const next = waiting.shift();
-    if (next === undefined) free += 1;
-    else next();
-  };
+function createLane(clock: Clock): Lane {
+  let last = Promise.resolve();
   return async () => {
-    if (free > 0) free -= 1;
-    else {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      waiting.push(resolve);
-      if ((await within(clock, promise, timeouts.connect)) === 'late') {
-        if (waiting.includes(resolve)) waiting.splice(waiting.indexOf(resolve), 1);
-        else leave();
-        throw new Error('timeout of a wait for other transactions');
-      }
-    }
-    return leave;
+    const before = last;
+    const { promise, resolve: leave } = Promise.withResolvers<void>();
+    last = before.then(() => promise);
+    if ((await within(clock, before, timeouts.connect)) !== 'late') return leave;
+    leave();
+    throw new Error('timeout of the wait for other transactions');
   };
 }
 

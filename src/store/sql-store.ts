@@ -6,7 +6,7 @@ import { sqlApiKeys } from './api-keys.ts';
 import { sqlPeople } from './people.ts';
 import { sqlEnrolments, sqlNodes } from './nodes.ts';
 import { sqlApprovals } from './approvals.ts';
-import { sqlCounts } from './counts.ts';
+import { changeCounts } from './counts.ts';
 import { sqlProposals } from './proposals.ts';
 import { compare, type Schema } from './schema.ts';
 import { sqlActivity } from './activity.ts';
@@ -32,8 +32,6 @@ interface SqlStoreParts extends StoreWrites {
   readonly changesSince: Store['changesSince'];
   /** See `Store.held`. */
   readonly held: Store['held'];
-  /** Database for queries that may last long, which leave a connection to others. Default: `db`. */
-  readonly longDb?: Kysely<Schema>;
   /** Clock of locks, in milliseconds since the epoch: the same for all processes of the store. */
   readonly lockClock: () => Expression<number>;
   /** Classifies a driver error: violated unique constraint, conflict with a concurrent write, or fault. */
@@ -45,7 +43,7 @@ interface SqlStoreParts extends StoreWrites {
 
 /** Returns the queries of the store for any SQL database. Each is one atomic statement or transaction. */
 export function sqlStore(parts: SqlStoreParts): Store {
-  const { db, longDb = db, location, now, lockClock, epoch, fault, purge, close } = parts;
+  const { db, location, now, lockClock, epoch, fault, purge, close } = parts;
   const pending = new Set<Promise<unknown>>();
   let closing: Promise<void> | null = null;
 
@@ -138,7 +136,7 @@ export function sqlStore(parts: SqlStoreParts): Store {
     },
 
     grants: sqlGrants(db, run, parts),
-    grantChecks: sqlGrantChecks(longDb, run),
+    grantChecks: sqlGrantChecks(db, run),
 
     ...sqlAgentRights(db, run, parts),
     rights: sqlRights(db, run, now),
@@ -177,7 +175,7 @@ export function sqlStore(parts: SqlStoreParts): Store {
     nodes: sqlNodes(db, run, lockClock),
     enrolments: sqlEnrolments(db, run, lockClock),
 
-    counts: parts.writesInWith ? sqlCounts(db, run, lockClock) : null,
+    changeCounts: parts.writesInWith ? changeCounts(db, run, lockClock) : null,
 
     purge: () => run(purge),
 

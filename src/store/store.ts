@@ -2,6 +2,7 @@ import type { Binding, Lease } from '../domain/lease.ts';
 import type { Answer, Approval, Asking, Question, StandingApproval } from '../domain/approval.ts';
 import type { Proposal, ProposalAnswer } from '../domain/proposal.ts';
 import type { Grant, GrantState } from '../domain/grant.ts';
+import type { ChangeCounts } from './counts.ts';
 import type { HeldGrants } from './held-grants.ts';
 import type { RingValues } from './vault/ring.ts';
 
@@ -186,33 +187,14 @@ export interface Store {
   /** Enrolments of new nodes. All times are of the store's clock. */
   readonly enrolments: EnrolmentStore;
 
-  /** Counts of limits that several machines share (PostgreSQL); null: the store is of one machine. */
-  readonly counts: SharedCounts | null;
+  /** Changes counts of limits that several machines share; null: this store is of one machine. */
+  readonly changeCounts: ChangeCounts | null;
 
   /** Purges replaced and deleted rows from a SQLite file. False: a process or a full disk prevented that. */
   purge(): Promise<boolean>;
 
   /** Finishes the calls in progress and closes. Idempotent. */
   close(): Promise<void>;
-}
-
-/** Usage of a limit; see `Count` of quotas. */
-export interface CountRow {
-  readonly name: string;
-  readonly at: number;
-  readonly used: number;
-  readonly unit: number;
-  readonly bytes: number;
-  /** Time from which the count may be deleted, in milliseconds since the epoch. */
-  readonly stale: number;
-}
-
-export interface SharedCounts {
-  /** Changes counts in one transaction. `change` gets the time of the database, and may be repeated. */
-  change(
-    names: readonly string[],
-    change: (row: CountRow, now: number) => CountRow,
-  ): Promise<readonly CountRow[]>;
 }
 
 /** Writes to the store. */

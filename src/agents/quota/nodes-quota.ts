@@ -1,7 +1,7 @@
 import { postgresUnavailable, reconnectAfterMs } from '../../lib/postgres.ts';
 import { type Clock, systemClock } from '../../lib/timers.ts';
 import type { RuleLimit } from '../../proxy/policy/rule.ts';
-import type { SharedCounts } from '../../store/store.ts';
+import type { ChangeCounts } from '../../store/counts.ts';
 import {
   charged,
   type Count,
@@ -29,11 +29,6 @@ type Usages = Map<string, Usage>;
 /** A quota whose `close` sends the usage that is not exchanged. */
 type NodesQuota = Omit<Quota, 'close'> & { close(): Promise<void> };
 
-interface NodesStore {
-  readonly location: string;
-  readonly counts: SharedCounts;
-}
-
 /** Milliseconds between two exchanges. Meanwhile, other nodes may admit their remaining requests. */
 const exchangeEveryMs = 250;
 
@@ -44,12 +39,13 @@ const patienceMs = 5_000;
 const maxBatch = 1_000;
 
 /**
- * Returns a quota that nodes share through the store in PostgreSQL. Each process counts in memory, and every 250
+ * Returns a quota that nodes share through a PostgreSQL database. Each process counts in memory, and every 250
  * ms exchanges its usage for the totals. So a limit admits at most its rest, plus what other processes admit
  * within one exchange. Without the database, requests are refused with `store_unavailable` after 5 s.
  */
 export function createNodesQuota(
-  { location, counts: shared }: NodesStore,
+  change: ChangeCounts,
+  location: string,
   clock: Clock = systemClock,
 ): NodesQuota {
   const counts = new Map<string, { readonly count: Count; readonly stale: number }>();
@@ -96,14 +92,15 @@ export function createNodesQuota(
     const batch: Usages = new Map([...unsent].slice(0, maxBatch));
     for (const name of batch.keys()) unsent.delete(name);
     try {
-      const totals = await shared.change([...batch.keys()], ({ name, stale: _stale, ...row }, now) => {
-        const { limit, requests, bytes } = batch.get(name)!;
+      const totals = await change([...batch.keys()], (row, now) => {
+        const { limit, requests, bytes } = batch.get(row.name)!;
         const total = charged(countAt(limit, row, now), requests, bytes);
-        return { name, ...total, stale: staleAt(limit, total) };
+        return { ...total, name: row.name, stale: staleAt(limit, total) };
       });
       failures = 0;
       unsentSince = unsent.size === 0 ? Infinity : begun;
-      for (const { name, stale: _stale, ...count } of totals) {
+      for (const count of totals) {
+        const { name } = count;
         const { limit } = batch.get(name)!;
         const { requests, bytes } = unsent.get(name) ?? { requests: 0, bytes: 0 };
         // The clocks of nodes differ, so the total counts from the time of this one.

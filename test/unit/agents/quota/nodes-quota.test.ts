@@ -28,7 +28,7 @@ async function nodes() {
   return {
     open: async () => {
       const store = await openPostgresStore(behind, { now: Date.now });
-      const quota = createNodesQuota({ location: store.location, counts: store.counts! }, clock);
+      const quota = createNodesQuota(store.changeCounts!, store.location, clock);
       onTestFinished(async () => {
         await quota.close();
         await store.close();
