@@ -136,7 +136,7 @@ function counted(pool: Pool, wrote: (tables: readonly string[]) => void, lane: L
     end: () => pool.end(),
     async connect() {
       let client: PoolClient | null = null;
-      let leave = () => {};
+      let leave: (() => void) | null = null;
       let isBroken = false;
       const note = writeNotes(wrote);
       const query = async (text: string, parameters: readonly unknown[]) => {
@@ -158,7 +158,7 @@ function counted(pool: Pool, wrote: (tables: readonly string[]) => void, lane: L
         query: query as unknown as PostgresPoolClient['query'],
         release: () => {
           client?.release(isBroken);
-          leave();
+          leave?.();
         },
       };
     },

@@ -51,6 +51,8 @@ async function connected({ host, port, user, database }: PostgresAccess['address
 /** An ID whose hash begins with a digit. */
 const idOf = (digit: string) => randomUUID().replace(/^..../, `000${digit}`);
 
+const countRow = (name: string, used: number) => ({ name, at: 1, used, unit: 1, bytes: 0, stale: 2 });
+
 const proposal = (id: string) => ({
   id,
   agent: null,
@@ -399,13 +401,12 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
   it('has at most three connections, also while limits are counted', async () => {
     const { address, query } = await emptyDatabase();
     const store = await open({ address, password: null });
-    const row = (name: string) => ({ name, at: 1, used: 1, unit: 1, bytes: 0, stale: 2 });
     await Promise.all(
       Array.from({ length: 12 }, (_, index) =>
         Promise.all([
           store.grants.insert(grantRecord({ id: randomUUID(), name: `g${index}` })),
           store.agents.insert(agentRecord({ name: `agent-${index}` })),
-          store.changeCounts!([`c${index}`], ({ name }) => row(name)),
+          store.changeCounts!([`c${index}`], ({ name }) => countRow(name, 1)),
           store.grantChecks.count(now()),
         ]),
       ),
@@ -449,16 +450,15 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
       await open({ address, password: null }),
       await open({ address, password: null }),
     ];
-    const row = (used: number) => ({ name: 'c', at: 1, used, unit: 1, bytes: 0, stale: 2 });
-    let other: Promise<unknown> | null = null;
+    const others: Promise<unknown>[] = [];
     const change = stopped.changeCounts!(['c'], () => {
-      other = store.changeCounts!(['c'], ({ used }) => row(used + 5));
+      others.push(store.changeCounts!(['c'], ({ used }) => countRow('c', used + 5)));
       // Blocks the thread, as SIGSTOP does.
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3_500);
-      return row(1);
+      return countRow('c', 1);
     });
     await expect(change).rejects.toMatchObject({ code: 'store_unavailable' });
-    expect(await other).toMatchObject([{ used: 5 }]);
+    expect(await Promise.all(others)).toMatchObject([[{ used: 5 }]]);
   });
 
   it('refuses a transaction that waited 5 s for others, and continues after them', async () => {
@@ -490,8 +490,9 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
   it('completes statements inside of concurrent transactions that need a second connection', async () => {
     const { address } = await emptyDatabase();
     await open({ address, password: null });
-    const { db, close } = await openPostgresTables({ address, password: null });
-    onTestFinished(close);
+    const tables = await openPostgresTables({ address, password: null });
+    const { db } = tables;
+    onTestFinished(() => tables.close());
     const nested = Array.from({ length: 6 }, () =>
       db.transaction().execute(async (inside) => {
         await inside.selectFrom('meta').select('name').execute();
