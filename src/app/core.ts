@@ -136,7 +136,7 @@ export async function openCredentials({ initial, parts, opened, state, current }
       (it) => it.close(),
     );
   }
-  const quota = opened.adopt(await openQuota(initial, env), (it) => it.close());
+  const quota = opened.adopt(await openQuota(state), (it) => it.close());
   const uses = opened.adopt(createUseNotes({ store: state.store, now, timers }), (it) => it.close());
   return { refreshing, tokens, schedule, quota, uses };
 }

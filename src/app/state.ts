@@ -139,7 +139,7 @@ export async function openTables(
     : (await import('../store/postgres.ts')).openPostgresTables(accessOf({ file, store }, env));
 }
 
-export function accessOf(
+function accessOf(
   { file, store }: { readonly file: string; readonly store: Extract<StoreConfig, { kind: 'postgres' }> },
   env: NodeJS.ProcessEnv = process.env,
 ): PostgresAccess {

@@ -16,9 +16,10 @@ import { answerMs } from '../proxy/policy/limits.ts';
 import type { Redirection } from '../proxy/transparent.ts';
 import type { Entry, openEntry } from '../proxy/entry.ts';
 import type { Quota } from '../agents/quota/quota.ts';
+import { machineFilesOf } from '../config/store-place.ts';
 import { createSharedQuota, quotaFileOf } from '../agents/quota/shared-quota.ts';
 import type { Tracer } from '../proxy/telemetry/traces.ts';
-import { accessOf, type State } from './state.ts';
+import type { State } from './state.ts';
 
 interface ApprovalServiceParts {
   /** Config in force. */
@@ -132,13 +133,11 @@ export function openProposals(
 }
 
 /** Opens the usage of limits: per machine for a store in a file, over all nodes for a database. */
-export async function openQuota(
-  { file, store }: Pick<Config, 'file' | 'store'>,
-  env: NodeJS.ProcessEnv,
-): Promise<Quota> {
-  if (store.kind === 'sqlite') return createSharedQuota(quotaFileOf(store.path));
+export async function openQuota({ config, store }: Pick<State, 'config' | 'store'>): Promise<Quota> {
+  const { location, changeCounts } = store;
+  if (changeCounts === null) return createSharedQuota(quotaFileOf(machineFilesOf(config)));
   const { createNodesQuota } = await import('../agents/quota/nodes-quota.ts');
-  return createNodesQuota(accessOf({ file, store }, env));
+  return createNodesQuota(changeCounts, location);
 }
 
 /** Opens the entry of connections; null: they begin with a request. @throws SidekeyError as `openEntry` */

@@ -72,7 +72,8 @@ const store = z
         url: storeText,
         password: secretReference('Where the password of the database user is.').optional(),
         connections: z.int().min(1).max(1_000).optional().meta({
-          description: 'The most connections of one process for queries; one more listens. Default: 8.',
+          description:
+            'The most connections of one process for queries, at least 2; one more listens. Default: 2.',
         }),
       }),
     ],

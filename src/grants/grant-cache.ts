@@ -71,12 +71,15 @@ const maxParts = 200;
 
 /** @param maxBytes approximate bound of the memory */
 export function createGrantCache(
-  store: Pick<Store, 'epoch' | 'changesSince' | 'grants'>,
+  store: Pick<Store, 'epoch' | 'changesSince' | 'held' | 'grants'>,
   vault: Pick<Vault, 'refresh' | 'open'>,
   maxBytes: number,
 ): GrantCache {
+  const { held } = store;
   const entries = new LRUCache<string, Entry>({
     maxSize: maxBytes,
+    onInsert: (_entry, id) => held?.count(id, 1),
+    dispose: (_entry, id) => held?.count(id, -1),
     sizeCalculation: ({ stored }) => entryBytes + 4 * (stored?.record.sealed.byteLength ?? 0),
     dispose() {
       losses += 1;
@@ -94,7 +97,7 @@ export function createGrantCache(
       for (const { id } of list.grants) {
         const keys = listed.get(id);
         keys?.delete(key);
-        if (keys?.size === 0) listed.delete(id);
+        if (keys?.size === 0 && listed.delete(id)) held?.count(id, -1);
       }
     },
   });
@@ -172,7 +175,9 @@ export function createGrantCache(
             begun !== generation ||
             keys.some((each) => reading.lists.has(each) || reading.ids.has(each)) ||
             records.some(({ id }) => reading.ids.has(id));
-          if (!isChanged) return keep(records);
+          if (isChanged) continue;
+          for (const { id, revision } of records) held?.read.push({ id, revision });
+          return keep(records);
         }
       } finally {
         readings.delete(key);
@@ -240,7 +245,11 @@ export function createGrantCache(
     const list = { grants: Object.freeze(grants), generation };
     lists.set(key, list);
     // A list that is larger than the bound was not kept.
-    if (lists.has(key)) for (const { id } of grants) listed.set(id, (listed.get(id) ?? new Set()).add(key));
+    if (!lists.has(key)) return list;
+    for (const { id } of grants) {
+      if (!listed.has(id)) held?.count(id, 1);
+      listed.set(id, (listed.get(id) ?? new Set()).add(key));
+    }
     return list;
   }
 

@@ -118,7 +118,7 @@ export function postgresLocation({ user, host, port, database, others = [] }: Po
 }
 
 /** Milliseconds after which a connection attempt, a wait for a free connection, or a statement fails. */
-const timeouts = { connect: 5_000, statement: 10_000 } as const;
+export const timeouts = { connect: 5_000, statement: 10_000 } as const;
 
 /**
  * Returns the `pg` settings of an access. Sets each value, so that no `PG…` variable and no `~/.pgpass` has
@@ -140,7 +140,6 @@ function postgresSettings({ address, password }: PostgresAccess): PoolConfig {
     statement_timeout: timeouts.statement,
     // For a statement whose server disappeared without closing the connection.
     query_timeout: timeouts.statement + 1_000,
-    idle_in_transaction_session_timeout: timeouts.statement,
     keepAlive: true,
     types: { getTypeParser },
   };
@@ -190,10 +189,11 @@ export function reconnectAfterMs(failures: number): number {
   return most / 2 + (Math.random() * most) / 2;
 }
 
-/** Opens a pool, which connects at the first statement. */
-export async function openPool(access: PostgresAccess, max: number): Promise<Pool> {
+/** Opens a pool, which connects at the first statement. The server ends a transaction after a pause. */
+export async function openPool(access: PostgresAccess, max: number, maxPauseMs = 10_000): Promise<Pool> {
   const { Pool: PgPool } = (await import('pg')).default;
-  const settings = { ...postgresSettings(access), max, idleTimeoutMillis: 60_000 };
+  const timing = { idleTimeoutMillis: 60_000, idle_in_transaction_session_timeout: maxPauseMs };
+  const settings = { ...postgresSettings(access), max, ...timing };
   const pool = new PgPool({ ...settings, Client: await clientClass(access) });
   // A lost connection fails its statement. The next statement opens a new connection.
   pool.on('error', () => {}).on('connect', (client) => client.on('error', () => {}));

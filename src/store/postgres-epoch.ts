@@ -10,6 +10,7 @@ import {
 import { type Clock, within } from '../lib/timers.ts';
 import { channel, createChangeLog, ofGrant } from './change-log.ts';
 import type { StoreWrites } from './grants.ts';
+import { hashBits, HeldGrants } from './held-grants.ts';
 import type { StoreChanges } from './store.ts';
 
 /** Milliseconds between two checks of the listening connection, and before the first attempt to reconnect. */
@@ -31,6 +32,7 @@ interface ChangeCount {
   readonly epoch: () => number;
   /** See `Store.changesSince`. */
   readonly since: (epoch: number) => StoreChanges;
+  readonly held: HeldGrants;
   /** Counts a write of this process to these tables, or with these notifications. */
   readonly wrote: (tables: readonly string[]) => void;
   /** Counts a write of this process to a grant; null: it was removed. */
@@ -46,12 +48,16 @@ interface WatchParts {
   readonly onTime?: TimeReceiver | undefined;
 }
 
+type News = Record<'now' | 'snapshot', string> & Record<'changed' | 'outdated', string | null>;
+
 /** Receives the time of the database, and system times before and after; all in ms since the epoch. */
 export type TimeReceiver = (shared: number, askedAt: number, answeredAt: number) => void;
 
 /**
- * Time, and the grants of refreshes that were committed since a snapshot: each once, whatever the order of
- * the commits. IDs of transactions that lie ahead are those of another server, which was copied.
+ * Time, and the grants in memory that refreshes have changed: those that were committed since a snapshot ($1),
+ * each once, whatever the order of the commits; and those of which another revision was read ($3, $4) since
+ * then. $2 has a bit for each hash of an ID in memory. IDs that are not hexadecimal count as held.
+ * IDs of transactions that lie ahead are those of another server, which was copied.
  */
 export const news = `
   select extract(epoch from clock_timestamp()) * 1000 as now, pg_current_snapshot() as snapshot, (
@@ -59,7 +65,14 @@ export const news = `
     where changed_in >= pg_snapshot_xmin($1::pg_snapshot)::text::bigint
     and changed_in < pg_snapshot_xmax(pg_current_snapshot())::text::bigint
     and not pg_visible_in_snapshot(changed_in::text::xid8, $1::pg_snapshot)
-  ) as changed`;
+    and case when left(id, 4) ~ '^[0-9a-fA-F]{4}$' then get_bit(
+      $2::bytea, ('x' || left(id, 4))::bit(${hashBits})::int & (8 * octet_length($2::bytea) - 1)
+    ) else 1 end = 1
+  ) as changed, (
+    select string_agg(id, ' ')
+    from unnest($3::text[], $4::bigint[]) as old (id, revision) join grants using (id)
+    where grants.revision <> old.revision
+  ) as outdated`;
 
 /**
  * Listens for changes by other processes (NOTIFY), and polls for refreshes. While it reconnects, each attempt
@@ -70,6 +83,7 @@ export async function watchChanges(
   { pool, location, clock, onTime }: WatchParts,
 ): Promise<ChangeCount> {
   const log = createChangeLog();
+  const held = new HeldGrants();
   let listening: Client | null = null;
   /** Transactions that the last poll could see. Null: `log.lose` counts their changes. */
   let snapshot: string | null = null;
@@ -103,13 +117,16 @@ export async function watchChanges(
   /** Asks for the time, and for the refreshes since the last call. */
   async function ask(client: Client): Promise<void> {
     const askedAt = Date.now();
-    const { rows } = await client.query<{ now: string; snapshot: string; changed: string | null }>(news, [
-      snapshot,
-    ]);
-    const [{ now, changed } = { now: Number.NaN, changed: null }] = rows;
-    onTime?.(Number(now), askedAt, Date.now());
-    snapshot = rows[0]?.snapshot ?? null;
-    for (const id of changed?.split(' ') ?? []) log.add(ofGrant(id));
+    const { read } = held;
+    held.read = [];
+    const values = [snapshot, held.mask(), read.map(({ id }) => id), read.map(({ revision }) => revision)];
+    // Named, so that it is sent and planned once for each connection.
+    const { rows } = await client.query<News>({ name: 'news', text: news, values });
+    const answer = rows[0]!;
+    onTime?.(Number(answer.now), askedAt, Date.now());
+    snapshot = answer.snapshot;
+    for (const id of new Set([answer.changed, answer.outdated].flatMap((some) => some?.split(' ') ?? [])))
+      log.add(ofGrant(id));
   }
 
   /** Drops a connection that does not answer, without waiting for it. */
@@ -157,6 +174,7 @@ export async function watchChanges(
       return log.count;
     },
     since: log.since,
+    held,
     wrote: (tables) => tables.forEach(log.add),
     wroteGrant: log.addGrant,
     async close() {

@@ -9,7 +9,7 @@ import {
   replaceWithNoncontingentExpression,
   sql,
 } from 'kysely';
-import type { Pool } from 'pg';
+import type { Pool, PoolClient } from 'pg';
 import { SidekeyError } from '../lib/errors.ts';
 import {
   openPool,
@@ -17,8 +17,9 @@ import {
   postgresLocation,
   postgresUnavailable,
   sqlState,
+  timeouts,
 } from '../lib/postgres.ts';
-import { type Clock, systemClock } from '../lib/timers.ts';
+import { type Clock, systemClock, within } from '../lib/timers.ts';
 import type { StoreTables } from './copy.ts';
 import { writeNotes } from './change-log.ts';
 import { migrate, type Migrations, schemaState } from './migrations.ts';
@@ -30,7 +31,7 @@ import type { Store } from './store.ts';
 
 interface PostgresStoreOptions {
   readonly now: () => number;
-  /** Maximum number of connections for queries. One more listens for changes. Default: 8. */
+  /** Maximum number of connections for queries, at least 2. One more listens for changes. Default: 2. */
   readonly connections?: number | undefined;
   /** Migrations of this program. Default: `postgresMigrations`. */
   readonly migrations?: Migrations;
@@ -41,6 +42,9 @@ interface PostgresStoreOptions {
   /** Called with the time of the database, at the start and several times a second. */
   readonly onTime?: TimeReceiver;
 }
+
+/** See `openPool`. Less than the 5 s after which other processes refuse requests with limits. */
+const maxPauseMs = 3_000;
 
 /** Milliseconds since the epoch, by the clock of the database. */
 const databaseClock = () => sql<number>`floor(extract(epoch from clock_timestamp()) * 1000)::bigint`;
@@ -55,19 +59,21 @@ export async function openPostgresStore(
   options: PostgresStoreOptions,
 ): Promise<Store> {
   const location = postgresLocation(access.address);
-  const pool = await openPool(access, options.connections ?? 8);
+  const connections = Math.max(options.connections ?? 2, 2);
+  const pool = await openPool(access, connections, maxPauseMs);
+  const clock = options.clock ?? systemClock;
   try {
     await prepare(pool, location, options.migrations ?? postgresMigrations);
-    const clock = options.clock ?? systemClock;
     const changes = await watchChanges(access, { pool, location, clock, onTime: options.onTime });
     return sqlStore({
-      db: queriesOf(counted(pool, changes.wrote)),
+      db: queriesOf(counted(pool, changes.wrote, createLane(clock))),
       location,
       now: options.now,
       lockClock: options.lockClock ?? databaseClock,
       writesInWith: true,
       epoch: changes.epoch,
       changesSince: changes.since,
+      held: changes.held,
       grantWritten: changes.wroteGrant,
       rightsWritten: changes.wrote,
       fault: (error) => postgresFault(location, error),
@@ -100,7 +106,7 @@ export async function openPostgresTables(access: PostgresAccess): Promise<StoreT
   }
   return {
     location,
-    db: queriesOf(counted(pool, () => {})),
+    db: queriesOf(counted(pool, () => {}, createLane(systemClock))),
     fault: (error) => postgresFault(location, error),
     close: () => pool.end(),
   };
@@ -117,17 +123,28 @@ function queriesOf(pool: PostgresPool): Kysely<Schema> {
   });
 }
 
-/** Reports the tables of each acknowledged write or transaction of the pool to `wrote`. */
-function counted(pool: Pool, wrote: (tables: readonly string[]) => void): PostgresPool {
+/** The first statements of work that may last long: transactions, and the count of all grants. */
+const long = /^(?:begin|start transaction|select .* from "grant_totals")/;
+
+/**
+ * Reports the tables of each acknowledged write or transaction of the pool to `wrote`. Long work enters the
+ * lane, so other statements always have a connection, also inside of a transaction.
+ */
+function counted(pool: Pool, wrote: (tables: readonly string[]) => void, lane: Lane): PostgresPool {
   return {
     options: {},
     end: () => pool.end(),
     async connect() {
-      const client = await pool.connect();
+      let client: PoolClient | null = null;
+      let leave: (() => void) | null = null;
       let isBroken = false;
       const note = writeNotes(wrote);
       const query = async (text: string, parameters: readonly unknown[]) => {
         try {
+          if (client === null) {
+            if (long.test(text)) leave = await lane();
+            client = await pool.connect();
+          }
           const result = await client.query(text, parameters.map(storable));
           note(text);
           return result;
@@ -139,9 +156,27 @@ function counted(pool: Pool, wrote: (tables: readonly string[]) => void): Postgr
       };
       return {
         query: query as unknown as PostgresPoolClient['query'],
-        release: () => client.release(isBroken),
+        release: () => {
+          client?.release(isBroken);
+          leave?.();
+        },
       };
     },
+  };
+}
+
+/** Waits until the one before has left, and returns the function that leaves. */
+type Lane = () => Promise<() => void>;
+
+function createLane(clock: Clock): Lane {
+  let last = Promise.resolve();
+  return async () => {
+    const before = last;
+    const { promise, resolve: leave } = Promise.withResolvers<void>();
+    last = before.then(() => promise);
+    if ((await within(clock, before, timeouts.connect)) !== 'late') return leave;
+    leave();
+    throw new Error('timeout of the wait for other transactions');
   };
 }
 

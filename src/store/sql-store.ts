@@ -6,6 +6,7 @@ import { sqlApiKeys } from './api-keys.ts';
 import { sqlPeople } from './people.ts';
 import { sqlEnrolments, sqlNodes } from './nodes.ts';
 import { sqlApprovals } from './approvals.ts';
+import { changeCounts } from './counts.ts';
 import { sqlProposals } from './proposals.ts';
 import { compare, type Schema } from './schema.ts';
 import { sqlActivity } from './activity.ts';
@@ -29,6 +30,8 @@ interface SqlStoreParts extends StoreWrites {
   readonly epoch: () => number;
   /** See `Store.changesSince`. */
   readonly changesSince: Store['changesSince'];
+  /** See `Store.held`. */
+  readonly held: Store['held'];
   /** Clock of locks, in milliseconds since the epoch: the same for all processes of the store. */
   readonly lockClock: () => Expression<number>;
   /** Classifies a driver error: violated unique constraint, conflict with a concurrent write, or fault. */
@@ -88,6 +91,7 @@ export function sqlStore(parts: SqlStoreParts): Store {
     },
 
     changesSince: parts.changesSince,
+    held: parts.held,
 
     meta: {
       get: (name) =>
@@ -170,6 +174,8 @@ export function sqlStore(parts: SqlStoreParts): Store {
     people: sqlPeople(db, run),
     nodes: sqlNodes(db, run, lockClock),
     enrolments: sqlEnrolments(db, run, lockClock),
+
+    changeCounts: parts.writesInWith ? changeCounts(db, run, lockClock) : null,
 
     purge: () => run(purge),
 

@@ -98,6 +98,7 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
     lockClock: () => sql.val(Math.ceil(options.now())),
     epoch: watched.epoch,
     changesSince: watched.log.since,
+    held: null,
     grantWritten: watched.log.addGrant,
     rightsWritten: (notifications) => notifications.forEach(watched.log.add),
     writesInWith: false,

@@ -2,6 +2,8 @@ import type { Binding, Lease } from '../domain/lease.ts';
 import type { Answer, Approval, Asking, Question, StandingApproval } from '../domain/approval.ts';
 import type { Proposal, ProposalAnswer } from '../domain/proposal.ts';
 import type { Grant, GrantState } from '../domain/grant.ts';
+import type { ChangeCounts } from './counts.ts';
+import type { HeldGrants } from './held-grants.ts';
 import type { RingValues } from './vault/ring.ts';
 
 /**
@@ -25,6 +27,9 @@ export interface Store {
 
   /** Returns the writes that `epoch` has counted since this value, as far as they can be distinguished. */
   changesSince(epoch: number): StoreChanges;
+
+  /** Grants of which refreshes by other processes are reported; null: changes are not told apart (SQLite). */
+  readonly held: HeldGrants | null;
 
   /** Named values of the store itself, such as the sealed text that proves the master key. */
   readonly meta: RingValues & {
@@ -181,6 +186,9 @@ export interface Store {
 
   /** Enrolments of new nodes. All times are of the store's clock. */
   readonly enrolments: EnrolmentStore;
+
+  /** Changes counts of limits that several machines share; null: this store is of one machine. */
+  readonly changeCounts: ChangeCounts | null;
 
   /** Purges replaced and deleted rows from a SQLite file. False: a process or a full disk prevented that. */
   purge(): Promise<boolean>;

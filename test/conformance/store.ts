@@ -1375,6 +1375,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         const second = await subject.second();
         const record = grantRecord();
         await store.grants.insert(record);
+        second.held?.count(record.id, 1);
         for (let revision = 1; revision < 20; revision += 1) {
           const before = second.epoch();
           const refresh = { name: `refresh/${record.id}`, holder: 'one', at: time };

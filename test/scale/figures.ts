@@ -242,7 +242,7 @@ async function connected(): Promise<Client> {
 
 /** Requests under one limit, for three seconds. */
 async function measureLimits(): Promise<void> {
-  const quota = createNodesQuota(access);
+  const quota = createNodesQuota(a.store.changeCounts!, a.store.location);
   const limit = { kind: 'rate', per: 'agent', count: 1e9, perMs: hour, burst: 1e9, key: 'all' } as const;
   const before = await transactions();
   const begun = Date.now();

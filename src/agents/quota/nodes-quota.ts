@@ -1,13 +1,7 @@
-import type { Pool, PoolClient } from 'pg';
-import {
-  openPool,
-  type PostgresAccess,
-  postgresLocation,
-  postgresUnavailable,
-  reconnectAfterMs,
-} from '../../lib/postgres.ts';
+import { postgresUnavailable, reconnectAfterMs } from '../../lib/postgres.ts';
 import { type Clock, systemClock } from '../../lib/timers.ts';
 import type { RuleLimit } from '../../proxy/policy/rule.ts';
+import type { ChangeCounts } from '../../store/counts.ts';
 import {
   charged,
   type Count,
@@ -45,11 +39,15 @@ const patienceMs = 5_000;
 const maxBatch = 1_000;
 
 /**
- * Opens a quota that nodes share through a PostgreSQL database. Each process counts in memory, and every 250
+ * Returns a quota that nodes share through a PostgreSQL database. Each process counts in memory, and every 250
  * ms exchanges its usage for the totals. So a limit admits at most its rest, plus what other processes admit
  * within one exchange. Without the database, requests are refused with `store_unavailable` after 5 s.
  */
-export function createNodesQuota(access: PostgresAccess, clock: Clock = systemClock): NodesQuota {
+export function createNodesQuota(
+  change: ChangeCounts,
+  location: string,
+  clock: Clock = systemClock,
+): NodesQuota {
   const counts = new Map<string, { readonly count: Count; readonly stale: number }>();
   const local: Counts = {
     read: (name) => counts.get(name)?.count,
@@ -58,7 +56,6 @@ export function createNodesQuota(access: PostgresAccess, clock: Clock = systemCl
   const sweep = sweepEveryMinute((now) => {
     for (const [name, { stale }] of counts) if (stale <= now) counts.delete(name);
   });
-  let pool: Promise<Pool> | null = null;
   let unsent: Usages = new Map();
   /** Time of the first usage that is not exchanged, by `clock`. */
   let unsentSince = Infinity;
@@ -95,11 +92,16 @@ export function createNodesQuota(access: PostgresAccess, clock: Clock = systemCl
     const batch: Usages = new Map([...unsent].slice(0, maxBatch));
     for (const name of batch.keys()) unsent.delete(name);
     try {
-      pool ??= openPool(access, 1);
-      const totals = await exchangeIn(await pool, batch);
+      const totals = await change([...batch.keys()], (row, now) => {
+        const { limit, requests, bytes } = batch.get(row.name)!;
+        const total = charged(countAt(limit, row, now), requests, bytes);
+        return { ...total, name: row.name, stale: staleAt(limit, total) };
+      });
       failures = 0;
       unsentSince = unsent.size === 0 ? Infinity : begun;
-      for (const [name, { limit, count }] of totals) {
+      for (const count of totals) {
+        const { name } = count;
+        const { limit } = batch.get(name)!;
         const { requests, bytes } = unsent.get(name) ?? { requests: 0, bytes: 0 };
         // The clocks of nodes differ, so the total counts from the time of this one.
         const total = charged({ ...count, at: Math.trunc(lastNow) }, requests, bytes);
@@ -120,8 +122,7 @@ export function createNodesQuota(access: PostgresAccess, clock: Clock = systemCl
   return {
     take(limits, key, now) {
       if (limits.length === 0) return { ok: true };
-      if (closed || clock.now() - unsentSince > patienceMs)
-        throw postgresUnavailable(postgresLocation(access.address), failure);
+      if (closed || clock.now() - unsentSince > patienceMs) throw postgresUnavailable(location, failure);
       lastNow = now;
       sweep(now);
       const result = takeFrom(local, limits, key, now);
@@ -140,7 +141,6 @@ export function createNodesQuota(access: PostgresAccess, clock: Clock = systemCl
       cancel?.();
       await exchanging;
       if (unsent.size > 0) await exchange();
-      await (await pool)?.end();
     },
   };
 }
@@ -149,66 +149,4 @@ function usageOf(usages: Usages, name: string, limit: RuleLimit): Usage {
   let usage = usages.get(name);
   if (usage === undefined) usages.set(name, (usage = { limit, requests: 0, bytes: 0 }));
   return usage;
-}
-
-const databaseTime = 'floor(extract(epoch from clock_timestamp()) * 1000)::bigint';
-
-type Totals = Map<string, { readonly limit: RuleLimit; readonly count: Count }>;
-
-/**
- * Adds usage to the counts of the database, by its clock, and returns the totals. Rows are locked in one
- * order, so that two nodes do not wait for each other.
- */
-async function exchangeIn(pool: Pool, usages: Usages): Promise<Totals> {
-  const client = await pool.connect();
-  let isBroken = true;
-  try {
-    await client.query('begin');
-    const totals = await addIn(client, usages);
-    await client.query('commit');
-    isBroken = false;
-    return totals;
-  } finally {
-    // A transaction that was not committed ends with its connection.
-    client.release(isBroken);
-  }
-}
-
-async function addIn(client: PoolClient, usages: Usages): Promise<Totals> {
-  const names = [...usages.keys()].toSorted((a, b) => (a < b ? -1 : 1));
-  await client.query(
-    `delete from counts where name in
-     (select name from counts where stale <= ${databaseTime} for update skip locked limit ${maxBatch})`,
-  );
-  await client.query(
-    `insert into counts (name, at, used, unit, bytes, stale)
-     select name, ${databaseTime}, 0, 1, 0, ${databaseTime} + 60000 from unnest($1::text[]) as name
-     on conflict (name) do nothing`,
-    [names],
-  );
-  const { rows } = await client.query<Count & { readonly name: string; readonly now: number }>(
-    `select name, at, used, unit, bytes, ${databaseTime} as now from counts
-     where name = any($1) order by name collate "C" for update`,
-    [names],
-  );
-  const totals: Totals = new Map();
-  for (const { name, now, ...row } of rows) {
-    const { limit, requests, bytes } = usages.get(name)!;
-    totals.set(name, { limit, count: charged(countAt(limit, row, now), requests, bytes) });
-  }
-  const all = [...totals];
-  await client.query(
-    `update counts set at = it.at, used = it.used, unit = it.unit, bytes = it.bytes, stale = it.stale
-     from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-       as it (name, at, used, unit, bytes, stale)
-     where counts.name = it.name`,
-    [
-      all.map(([name]) => name),
-      ...(['at', 'used', 'unit', 'bytes'] as const).map((member) =>
-        all.map(([, { count }]) => count[member]),
-      ),
-      all.map(([, { limit, count }]) => staleAt(limit, count)),
-    ],
-  );
-  return totals;
 }

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { createPermissionCache } from '../../../src/agents/permissions.ts';
 import { openRegistry } from '../../../src/grants/registry.ts';
@@ -16,8 +17,8 @@ const sealed = (value: string) => ({
 });
 
 /** A process on the database, and the grants that it read: their ids, or `all`. */
-async function startProcess({ address }: PostgresDatabase) {
-  const store = await openPostgresStore({ address, password: null }, { now });
+async function startProcess({ address }: PostgresDatabase, onTime = () => {}) {
+  const store = await openPostgresStore({ address, password: null }, { now, onTime });
   onTestFinished(() => store.close());
   const reads: string[] = [];
   const counted = {
@@ -28,7 +29,7 @@ async function startProcess({ address }: PostgresDatabase) {
       some: (ids: readonly string[]) => (reads.push(...ids), store.grants.some(ids)),
     },
   };
-  return { store, reads, registry: openRegistry({ store: counted, vault, now }) };
+  return { store, counted, reads, registry: openRegistry({ store: counted, vault, now }) };
 }
 
 async function twoProcesses() {
@@ -50,8 +51,11 @@ async function settled(
   reads.length = 0;
 }
 
-const add = ({ registry }: Pick<Awaited<ReturnType<typeof startProcess>>, 'registry'>, name: string) =>
-  registry.add({ name, user: 'default', provider: 'acme', scopes: [] }, sealed(name));
+const add = (
+  { registry }: Pick<Awaited<ReturnType<typeof startProcess>>, 'registry'>,
+  name: string,
+  id?: string,
+) => registry.add({ name, user: 'default', provider: 'acme', scopes: [] }, sealed(name), id);
 
 describe.skipIf(postgresMissing !== null)(`grants in memory${postgresMissing ?? ''}`, () => {
   test('are read again individually when any process changes, adds or removes a grant that it holds', async () => {
@@ -91,6 +95,57 @@ describe.skipIf(postgresMissing !== null)(`grants in memory${postgresMissing ?? 
     expect(b.registry.find('one')).toMatchObject([{ id: one.id }]);
     expect(b.registry.peek(one.id)).toMatchObject({ sealed: sealed('one') });
     expect(b.reads).toEqual([]);
+  });
+
+  test('are read again each time that another process refreshed them, and no others are reported', async () => {
+    const database = await createDatabase();
+    onTestFinished(() => database.drop());
+    let polls = 0;
+    const [a, b] = [await startProcess(database), await startProcess(database, () => (polls += 1))];
+    const [one, two, three] = ['0001', '0002', '0003'].map((hash) => hash + randomUUID().slice(4));
+    for (const [id, name] of Object.entries({ one, two, three }).map(([name, id]) => [id!, name] as const))
+      await add(a, name, id);
+    await expect.poll(() => b.store.epoch()).toBe(6);
+    await b.registry.open(one!);
+    expect(await b.registry.first('two')).toHaveLength(1);
+    for (const round of [2, 3]) {
+      // Polls that take what was read.
+      const before = polls;
+      await expect.poll(() => polls).toBeGreaterThan(before + 1);
+      const epoch = b.store.epoch();
+      for (const id of [three!, one!, two!]) {
+        const { grant } = (await a.registry.read(id))!;
+        const lock = { name: 'refresh', holder: 'a' };
+        await a.registry.replaceCredential(grant, sealed(`${round}`), { lock });
+      }
+      await expect.poll(async () => (await b.registry.open(one!))?.sealed).toMatchObject(sealed(`${round}`));
+      await expect.poll(async () => (await b.registry.first('two'))[0]?.revision).toBe(round);
+      expect(b.store.changesSince(epoch).grants?.toSorted()).toEqual([one, two]);
+    }
+    for (const id of [one!, two!, three!]) await a.registry.remove(id);
+    await expect.poll(() => b.registry.find('one')).toEqual([]);
+    await expect.poll(() => b.registry.first('two')).toEqual([]);
+    expect(b.store.held!.mask()).toEqual(Buffer.alloc(8));
+  });
+
+  test('are read again if another process refreshed them while they were read', async () => {
+    const database = await createDatabase();
+    onTestFinished(() => database.drop());
+    let polls = 0;
+    const [a, b] = [await startProcess(database), await startProcess(database, () => (polls += 1))];
+    const grant = await add(a, 'one');
+    await expect.poll(() => b.store.epoch()).toBe(2);
+    const { some } = b.counted.grants;
+    b.counted.grants.some = async (ids) => {
+      const records = await some(ids);
+      b.counted.grants.some = some;
+      await a.registry.replaceCredential(grant, sealed('new'), { lock: { name: 'refresh', holder: 'a' } });
+      const before = polls;
+      await expect.poll(() => polls).toBeGreaterThan(before + 1);
+      return records;
+    };
+    expect((await b.registry.open(grant.id))?.sealed).toEqual(sealed('one'));
+    await expect.poll(async () => (await b.registry.open(grant.id))?.sealed).toEqual(sealed('new'));
   });
 
   test('are all read again after notifications were lost', async () => {

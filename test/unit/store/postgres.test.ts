@@ -1,10 +1,12 @@
+import { randomUUID } from 'node:crypto';
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { PostgresAccess } from '../../../src/lib/postgres.ts';
-import { openPostgresStore, postgresFault } from '../../../src/store/postgres.ts';
+import { openPostgresStore, openPostgresTables, postgresFault } from '../../../src/store/postgres.ts';
 import { channel, ofGrant } from '../../../src/store/change-log.ts';
+import { HeldGrants } from '../../../src/store/held-grants.ts';
 import { maxOutageMs, news } from '../../../src/store/postgres-epoch.ts';
 import { postgresMigrations } from '../../../src/store/postgres-migrations.ts';
 import type { Store } from '../../../src/store/store.ts';
@@ -45,6 +47,11 @@ async function connected({ host, port, user, database }: PostgresAccess['address
   onTestFinished(() => client.end());
   return client;
 }
+
+/** An ID whose hash begins with a digit. */
+const idOf = (digit: string) => randomUUID().replace(/^..../, `000${digit}`);
+
+const countRow = (name: string, used: number) => ({ name, at: 1, used, unit: 1, bytes: 0, stale: 2 });
 
 const proposal = (id: string) => ({
   id,
@@ -290,6 +297,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     await client.query(`listen ${channel}`);
     const before = second.epoch();
     const refresh = { name: `refresh/${record.id}`, holder: 'one', at: now() };
+    second.held!.count(record.id, 1);
     await store.grants.replace({ ...record, revision: 2 }, 1, refresh);
     await vi.waitFor(() => expect(second.changesSince(before).grants).toContain(record.id));
     expect(heard).toEqual([]);
@@ -302,6 +310,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     const store = await open({ address, password: null });
     const [slow, fast] = [grantRecord({ name: 'slow' }), grantRecord({ name: 'fast' })];
     await store.grants.insert(slow, fast);
+    for (const { id } of [slow, fast]) store.held!.count(id, 1);
     const changed = `update grants set sealed = 'x', changed_in = pg_current_xact_id()::text::bigint where name =`;
     const [first, second] = [await connected(address), await connected(address)];
     await vi.waitFor(() => expect(store.changesSince(0).names).toHaveLength(2));
@@ -343,8 +352,154 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     await open({ address, password: null });
     const client = await connected(address);
     await client.query('set enable_seqscan = off');
-    const { rows } = await client.query(`explain ${news}`, ['10:20:10']);
+    const { rows } = await client.query(`explain ${news}`, ['10:20:10', Buffer.alloc(8), [], []]);
     expect(JSON.stringify(rows)).toMatch(/Index Cond: \(\(changed_in >= .* AND \(changed_in < /);
+  });
+
+  it('reports refreshes of the grants that are held, and of those that changed after they were read', async () => {
+    const { address } = await emptyDatabase();
+    const store = await open({ address, password: null });
+    const [held, read, other] = ['1', '2', '3'].map((digit) => grantRecord({ id: idOf(digit), name: digit }));
+    await store.grants.insert(held!, read!, other!);
+    store.held!.count(held!.id, 1);
+    // The own writes of three grants and their names, and the notifications of both.
+    await vi.waitFor(() => expect(store.epoch()).toBe(12));
+    const before = store.epoch();
+    const client = await connected(address);
+    await client.query(`update grants set revision = 2, changed_in = pg_current_xact_id()::text::bigint`);
+    await vi.waitFor(() => expect(store.changesSince(before).grants).toEqual([held!.id]));
+    store.held!.read.push(read!, { ...other!, revision: 2 });
+    await vi.waitFor(() => expect(store.changesSince(before).grants).toEqual([held!.id, read!.id]));
+  });
+
+  it('asks for any number of held grants in at most 8 KiB', async () => {
+    const { address } = await emptyDatabase();
+    const store = await open({ address, password: null });
+    const records = Array.from({ length: 2_000 }, (_, index) =>
+      grantRecord({ id: randomUUID(), name: `g${index}` }),
+    );
+    const notHex = grantRecord({ id: 'no-uuid' });
+    await store.grants.insert(...records, notHex);
+    const client = await connected(address);
+    const snapshot = (await client.query('select pg_current_snapshot() as it')).rows[0].it as string;
+    await client.query(`update grants set changed_in = pg_current_xact_id()::text::bigint`);
+    for (const count of [0, 1, 30, 1_000, 2_000, 20_000]) {
+      const ids = records.slice(0, count).map(({ id }) => id);
+      const held = new HeldGrants();
+      for (const id of ids) held.count(id, 1);
+      for (let more = ids.length; more < count; more += 1) held.count(randomUUID(), 1);
+      const mask = held.mask();
+      expect(mask.byteLength).toBeLessThanOrEqual(8_192);
+      const { rows } = await client.query(news, [snapshot, mask, [], []]);
+      const changed = new Set((rows[0].changed as string).split(' '));
+      expect([...ids, notHex.id].filter((id) => !changed.has(id))).toEqual([]);
+      // Others have the hash of one that is held.
+      if (count <= 1_000) expect(changed.size).toBeLessThan(ids.length + 400);
+    }
+  });
+
+  it('has at most three connections, also while limits are counted', async () => {
+    const { address, query } = await emptyDatabase();
+    const store = await open({ address, password: null });
+    await Promise.all(
+      Array.from({ length: 12 }, (_, index) =>
+        Promise.all([
+          store.grants.insert(grantRecord({ id: randomUUID(), name: `g${index}` })),
+          store.agents.insert(agentRecord({ name: `agent-${index}` })),
+          store.changeCounts!([`c${index}`], ({ name }) => countRow(name, 1)),
+          store.grantChecks.count(now()),
+        ]),
+      ),
+    );
+    const { rows } = await query(
+      `select count(*)::int as count from pg_stat_activity
+       where datname = current_database() and application_name = 'sidekey'`,
+    );
+    expect(rows[0].count).toBe(3);
+  });
+
+  it.each(['transactions', 'counts of all grants'] as const)(
+    'answers statements while %s wait for a lock',
+    async (kind) => {
+      const { address } = await emptyDatabase();
+      const store = await open({ address, password: null });
+      const client = await connected(address);
+      await client.query('begin');
+      await client.query(
+        kind === 'transactions'
+          ? `update revisions set value = value`
+          : 'lock grants in access exclusive mode',
+      );
+      const waiting = Array.from({ length: 4 }, (_, index) =>
+        kind === 'transactions'
+          ? store.agents.insert(agentRecord({ name: `agent-${index}` }))
+          : store.grantChecks.count(now()),
+      );
+      const locks = () => client.query('select 1 from pg_locks where not granted');
+      await vi.waitFor(async () => expect((await locks()).rows).not.toHaveLength(0));
+      for (let round = 0; round < 20; round += 1) expect(await store.apiKeys.list()).toEqual([]);
+      expect(await Promise.race([...waiting, store.apiKeys.list()])).toEqual([]);
+      await client.query('commit');
+      await Promise.all(waiting);
+    },
+  );
+
+  it('waits at most 3 s for a process that is stopped inside of a transaction', async () => {
+    const { address } = await emptyDatabase();
+    const [stopped, store] = [
+      await open({ address, password: null }),
+      await open({ address, password: null }),
+    ];
+    const others: Promise<unknown>[] = [];
+    const change = stopped.changeCounts!(['c'], () => {
+      others.push(store.changeCounts!(['c'], ({ used }) => countRow('c', used + 5)));
+      // Blocks the thread, as SIGSTOP does.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3_500);
+      return countRow('c', 1);
+    });
+    await expect(change).rejects.toMatchObject({ code: 'store_unavailable' });
+    expect(await Promise.all(others)).toMatchObject([[{ used: 5 }]]);
+  });
+
+  it('refuses a transaction that waited 5 s for others, and continues after them', async () => {
+    const { address } = await emptyDatabase();
+    const late: (() => void)[] = [];
+    const clock = {
+      now: () => performance.now(),
+      after: (ms: number, run: () => void) => {
+        if (ms === 5_000) return (late.push(run), () => {});
+        const timer = setTimeout(run, ms);
+        return () => clearTimeout(timer);
+      },
+    };
+    const store = await open({ address, password: null }, { clock });
+    const client = await connected(address);
+    await client.query('begin');
+    await client.query(`update revisions set value = value`);
+    const insert = (name: string) => store.agents.insert(agentRecord({ name }));
+    const [first, second] = [insert('first'), insert('second')];
+    await vi.waitFor(() => expect(late).toHaveLength(2));
+    late[1]!();
+    await expect(second).rejects.toMatchObject({ code: 'store_unavailable' });
+    await client.query('commit');
+    await first;
+    await insert('third');
+    expect((await store.agents.list()).map(({ name }) => name)).toEqual(['first', 'third']);
+  });
+
+  it('completes statements inside of concurrent transactions that need a second connection', async () => {
+    const { address } = await emptyDatabase();
+    await open({ address, password: null });
+    const tables = await openPostgresTables({ address, password: null });
+    const { db } = tables;
+    onTestFinished(() => tables.close());
+    const nested = Array.from({ length: 6 }, () =>
+      db.transaction().execute(async (inside) => {
+        await inside.selectFrom('meta').select('name').execute();
+        return db.selectFrom('agents').select('name').execute();
+      }),
+    );
+    expect(await Promise.all(nested)).toHaveLength(6);
   });
 
   it('returns a grant under its lock as the previous holder committed it, even if both overlap', async () => {

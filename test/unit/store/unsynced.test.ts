@@ -35,6 +35,7 @@ function recordedStore(writesInWith = false) {
     lockClock: () => sql.val(1_700_000_000_000),
     epoch: () => 0,
     rightsWritten() {},
+    held: null,
     changesSince: () => ({ grants: null, names: [], rights: null, others: true }),
     grantWritten: () => {},
     writesInWith,

@@ -16,7 +16,6 @@ async function nodes() {
   const database = await createDatabase();
   onTestFinished(() => database.drop());
   const access = { address: database.address, password: null };
-  await (await openPostgresStore(access, { now: Date.now })).close();
   const proxy = await cutProxy((await postgresServer()).port);
   const behind = { ...access, address: { ...access.address, host: '127.0.0.1', port: proxy.port } };
   const time = manualTime(0);
@@ -27,9 +26,13 @@ async function nodes() {
       .poll(async () => (await database.query(`select sum(${column})::int as sum from counts`)).rows[0]?.sum)
       .toBe(sum);
   return {
-    open: () => {
-      const quota = createNodesQuota(behind, clock);
-      onTestFinished(() => quota.close());
+    open: async () => {
+      const store = await openPostgresStore(behind, { now: Date.now });
+      const quota = createNodesQuota(store.changeCounts!, store.location, clock);
+      onTestFinished(async () => {
+        await quota.close();
+        await store.close();
+      });
       return quota;
     },
     exchange: () => time.advance(250),
@@ -48,7 +51,7 @@ function drain(quota: Quota): number {
 describe.skipIf(postgresMissing !== null)(`a quota of several nodes${postgresMissing ?? ''}`, () => {
   it('admits at most the limit, plus the requests that other nodes admit within one exchange', async () => {
     const { open, exchange, holds } = await nodes();
-    const [a, b] = [open(), open()];
+    const [a, b] = [await open(), await open()];
     for (let n = 0; n < 6; n += 1) expect(take(a)).toBe(true);
     await exchange();
     await holds('used', 6);
@@ -67,7 +70,7 @@ describe.skipIf(postgresMissing !== null)(`a quota of several nodes${postgresMis
 
   it('charges the bytes of all nodes to one budget', async () => {
     const { open, exchange, holds } = await nodes();
-    const [a, b] = [open(), open()];
+    const [a, b] = [await open(), await open()];
     a.spend([bytes], ci, 900, Date.now());
     await exchange();
     await holds('bytes', 900);
@@ -79,7 +82,7 @@ describe.skipIf(postgresMissing !== null)(`a quota of several nodes${postgresMis
 
   it('refuses requests 5 s after the database becomes unavailable, and admits them when it is available again', async () => {
     const { open, exchange, proxy, time } = await nodes();
-    const quota = open();
+    const quota = await open();
     const many: RuleLimit = { ...budget, requests: 1_000 };
     proxy.cut();
     expect(take(quota, many)).toBe(true);
@@ -106,7 +109,7 @@ describe.skipIf(postgresMissing !== null)(`a quota of several nodes${postgresMis
 
   it('reports its usage to the database when it closes', async () => {
     const { open, holds } = await nodes();
-    const quota = open();
+    const quota = await open();
     take(quota);
     await quota.close();
     await holds('used', 1);
