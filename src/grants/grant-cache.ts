@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import type { OpenedGrant, SealedCredential } from '../domain/credential.ts';
 import { type Grant, isName, matches } from '../domain/grant.ts';
@@ -58,6 +59,8 @@ const entryBytes = 1_500;
 const listBytes = 300;
 /** Grants of a reference that are searched for all users. */
 const firstGrants = 2_000;
+/** Grants of one statement for them: some milliseconds on the thread of the proxy with SQLite. */
+const firstPage = 100;
 /** Maximum parts of a join that is kept. Node gives texts of over 16,383 characters the same hash. */
 const maxParts = 200;
 
@@ -118,8 +121,10 @@ export function createGrantCache(
 
   function forgetNames({ name, user, provider }: GrantNames): void {
     for (const reference of [name, provider]) {
+      const last = lists.peek(firstKey(reference))?.grants[firstGrants - 1];
+      const isBeyond = last !== undefined && inNameOrder(last, { name, user }) < 0;
       for (const key of [listKey(reference, user), listKey(reference, null), firstKey(reference)]) {
-        lists.delete(key);
+        if (!isBeyond || key !== firstKey(reference)) lists.delete(key);
         for (const reading of readings.values()) reading.lists.add(key);
       }
     }
@@ -256,12 +261,28 @@ export function createGrantCache(
     const list = current(lists.get(key));
     if (list !== undefined) return list.grants;
     if (!isName(reference)) return noGrants.grants;
-    return readOnce(
-      [key],
-      () => store.grants.find({ reference, limit: firstGrants }),
-      // Without their credentials: few of them are used.
-      (records) => keepGrants(key, records.map(grantOf)),
-    ).then(({ grants }) => grants);
+    return readFirst(reference);
+  }
+
+  /** Reads the first grants in pages, each of which is not older than this call. Other work runs between. */
+  async function readFirst(reference: string): Promise<readonly Grant[]> {
+    const begun = seen;
+    const key = firstKey(reference);
+    const grants: Grant[] = [];
+    for (let isLast = false; !isLast; isLast ||= grants.length >= firstGrants) {
+      const after = grants.at(-1);
+      const page = await readOnce(
+        [key, after === undefined ? '' : `${after.name}\n${after.user}`],
+        () => store.grants.find({ reference, after, limit: firstPage }),
+        // Without their credentials: few of them are used.
+        (records) => records.map(grantOf),
+      );
+      grants.push(...page);
+      isLast = page.length < firstPage;
+      if (!isLast) await nextTurn();
+    }
+    follow();
+    return begun === seen ? keepGrants(key, grants).grants : grants;
   }
 
   async function readParts(
