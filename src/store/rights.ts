@@ -74,24 +74,27 @@ const useTables = { token: 'agentTokens', lease: 'leases', identity: 'agentUses'
 
 /** Columns of tokens and leases, which one statement reads: null where a table lacks one of the other. */
 const heldColumns = {
-  agentTokens: ['id', 'agent', 'label', 'hash', 'createdAt', 'expiresAt', 'usedAt', 'revokedAt'],
-  leases: [
-    ...['id', 'agent', 'tokenHash', 'grants', 'purpose', 'createdAt', 'expiresAt', 'idleMs', 'renewedAt'],
-    ...['usedAt', 'maxUses', 'uses', 'revokedAt'],
-  ],
-} as const;
+  agentTokens: 'id agent label hash createdAt expiresAt usedAt revokedAt'.split(' '),
+  leases:
+    'id agent tokenHash grants purpose createdAt expiresAt idleMs renewedAt usedAt maxUses uses revokedAt'.split(
+      ' ',
+    ),
+};
 
 type HeldColumns = AgentColumns & Readonly<Record<string, unknown>>;
 
 /** Returns the rows of the tokens or leases with a hash: each with its agent, and one of its bindings. */
 function heldRows(db: Kysely<Schema>, table: keyof typeof heldColumns, tokenHash: Uint8Array) {
-  const some: readonly string[] = heldColumns[table];
-  const all = new Set<string>(Object.values(heldColumns).flat());
+  const all = new Set(Object.values(heldColumns).flat());
   return (db as unknown as Untyped)
     .selectFrom(table)
     .innerJoin('agents', 'agents.name', `${table}.agent`)
     .leftJoin('bindings', 'bindings.agent', 'agents.name')
-    .select([...all].map((name) => (some.includes(name) ? sql.ref(`${table}.${name}`) : sql`null`).as(name)))
+    .select(
+      [...all].map((name) =>
+        (heldColumns[table].includes(name) ? sql.ref(`${table}.${name}`) : sql`null`).as(name),
+      ),
+    )
     .select(agentColumns)
     .where(`${table}.${table === 'leases' ? 'tokenHash' : 'hash'}`, '=', tokenHash);
 }
