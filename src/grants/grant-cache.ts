@@ -19,13 +19,13 @@ export interface GrantCache {
     reference: string,
     scope?: GrantScope | null,
   ) => readonly Grant[] | Promise<readonly Grant[]>;
-  /** Returns the first 2,000 grants of a reference, of all users. As `find`. */
+  /** Returns the first 2,000 grants of a reference, of all users, ordered as by `find`. A promise if read. */
   readonly first: (reference: string) => readonly Grant[] | Promise<readonly Grant[]>;
   /** Returns a grant, or null; undefined if it must be read. */
   readonly peek: (id: string) => OpenedGrant | null | undefined;
   /** Returns a grant that is not older than this call, or null. A promise if it must be read. */
   readonly current: (id: string) => Grant | null | Promise<Grant | null>;
-  /** As `current`, with the credential. */
+  /** Returns a grant with its credential that is not older than this call, or null. */
   open(id: string): Promise<OpenedGrant | null>;
   /** Opens a record that was read from the store. */
   openRecord(record: GrantRecord): OpenedGrant;
