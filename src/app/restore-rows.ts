@@ -55,7 +55,7 @@ export function changedRows(
       return result.write !== null || result.attention === 'consent';
     });
     for (const { id } of news) changed.add(id);
-    return news as unknown as readonly Row[];
+    return news;
   };
 }
 

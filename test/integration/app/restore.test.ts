@@ -370,8 +370,12 @@ describe('a restore into a SQLite store in use', () => {
     other.exec("delete from grants where name = 'g-3'");
     let writes = 0;
     const restored = await restore(await loadConfig(at.configFile, { env: {} }), {
-      ...{ file: at.at('backup.age'), key: { identities: [identity] }, replace: true, rollBack: false },
-      ...{ env: {}, now: Date.now },
+      file: at.at('backup.age'),
+      key: { identities: [identity] },
+      replace: true,
+      rollBack: false,
+      env: {},
+      now: Date.now,
       onRows() {
         other.exec('begin immediate; rollback');
         writes += 1;

@@ -260,10 +260,10 @@ describe('find and open', () => {
       grantRecord({ user: `u${100 + n}`, provider: 'acme' }),
     );
     await store.grants.insert(...records);
-    const { find } = store.grants;
+    const grants = { ...store.grants };
     let reads = 0;
     vi.spyOn(store.grants, 'find').mockImplementation(async (query) => {
-      const page = await find(query);
+      const page = await grants.find(query);
       reads += 1;
       // The first page changes while the second one is read.
       if (reads === 2) await store.grants.replace({ ...records[0]!, revision: 2, state: 'revoked' }, 1);
