@@ -1,5 +1,4 @@
 import { type Kysely, sql } from 'kysely';
-import type { Untyped } from './copy.ts';
 import type { Run } from './queries.ts';
 import { compare, fromAgentRow, fromBindingRow, fromLeaseRow, type Schema, wrongClockMs } from './schema.ts';
 import type { BoundAgent, Store } from './store.ts';
@@ -86,7 +85,7 @@ type HeldColumns = AgentColumns & Readonly<Record<string, unknown>>;
 /** Returns the rows of the tokens or leases with a hash: each with its agent, and one of its bindings. */
 function heldRows(db: Kysely<Schema>, table: keyof typeof heldColumns, tokenHash: Uint8Array) {
   const all = new Set(Object.values(heldColumns).flat());
-  return (db as unknown as Untyped)
+  return (db as unknown as Kysely<Record<string, Record<string, unknown>>>)
     .selectFrom(table)
     .innerJoin('agents', 'agents.name', `${table}.agent`)
     .leftJoin('bindings', 'bindings.agent', 'agents.name')
