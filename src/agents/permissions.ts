@@ -35,9 +35,9 @@ interface PermissionCache {
   holder(tokenHash: Uint8Array): HeldToken | undefined;
   /** Returns a holder that is not older than this call; null: the token is unknown. */
   readHolder(tokenHash: Uint8Array): Promise<HeldToken | null>;
-  /** As `holder`. */
+  /** Returns an agent with its bindings; undefined: it must be read. */
   agent(name: string): BoundAgent | undefined;
-  /** As `readHolder`. */
+  /** Returns an agent that is not older than this call; null: there is none. */
   readAgent(name: string): Promise<BoundAgent | null>;
 }
 

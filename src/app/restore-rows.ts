@@ -23,14 +23,47 @@ interface RowWriterParts {
   /** True: other machines may use the store. */
   readonly isShared: boolean;
   readonly rollBack: boolean;
+  /** Titles of grants that stay as they are. Further ones are added. */
+  readonly newer: string[];
   readonly now: () => number;
 }
 
+/** Returns the grants of the store with the IDs of these grants, by ID. */
+async function presentOf(
+  db: Untyped,
+  grants: readonly Pick<GrantRow, 'id'>[],
+): Promise<ReadonlyMap<string, GrantRow>> {
+  const ids = grants.map(({ id }) => id);
+  const found = await db.selectFrom('grants').selectAll().where('id', 'in', ids).execute();
+  return new Map((found as unknown as GrantRow[]).map((row) => [row.id, row]));
+}
+
+/** Returns a filter of rows of a backup: those that `rowWriter` may write to a store in use. */
+export function changedRows(
+  db: Untyped,
+  { keys, rollBack, newer }: Pick<RowWriterParts, 'keys' | 'rollBack' | 'newer'>,
+) {
+  const changed = new Set<unknown>();
+  return async (table: string, rows: readonly Row[]): Promise<readonly Row[]> => {
+    if (table !== 'grants') return rows.filter(({ grantId }) => changed.has(grantId));
+    const grants = rows as unknown as readonly GrantRow[];
+    const present = await presentOf(db, grants);
+    const news = grants.filter((theirs) => {
+      const mine = present.get(theirs.id) ?? null;
+      const result = restoreGrant({ theirs, mine, rollBack, from: keys.from.vault, to: keys.to.vault });
+      if (result.attention === 'newer') newer.push(titleOf(theirs));
+      return result.write !== null || result.attention === 'consent';
+    });
+    for (const { id } of news) changed.add(id);
+    return news;
+  };
+}
+
 /** Writes rows of a backup: all into an empty store, else only grants with their policies and activity. */
-export function rowWriter(db: Untyped, { keys, isNew, isShared, rollBack, now }: RowWriterParts) {
+export function rowWriter(db: Untyped, { keys, isNew, isShared, rollBack, newer, now }: RowWriterParts) {
   const titles = {
     written: [] as string[],
-    newer: [] as string[],
+    newer,
     check: [] as string[],
     consent: [] as string[],
   };
@@ -55,9 +88,7 @@ export function rowWriter(db: Untyped, { keys, isNew, isShared, rollBack, now }:
   }
 
   async function writeGrants(grants: readonly GrantRow[]): Promise<void> {
-    const ids = grants.map(({ id }) => id);
-    const found = isNew ? [] : await db.selectFrom('grants').selectAll().where('id', 'in', ids).execute();
-    const present = new Map((found as unknown as GrantRow[]).map((row) => [row.id, row]));
+    const present = isNew ? new Map<string, GrantRow>() : await presentOf(db, grants);
     const missing: GrantRow[] = [];
     for (const theirs of grants) {
       const mine = present.get(theirs.id) ?? null;

@@ -14,7 +14,7 @@ import { isRotating, keyNames } from '../store/vault/ring.ts';
 import { partsOf, signatureOf, withCount } from './backup.ts';
 import { keySourceOf } from './keys.ts';
 import { type Keys, type KeysParts, newStoreKeys, placedKey, usedStoreKeys } from './restore-keys.ts';
-import { type RestoredGrants, rowWriter } from './restore-rows.ts';
+import { changedRows, type RestoredGrants, rowWriter } from './restore-rows.ts';
 import { openTables, type State } from './state.ts';
 
 interface RestoreOptions {
@@ -70,14 +70,18 @@ export async function restore(config: Config, options: RestoreOptions): Promise<
   let outside: unknown = null;
   const tables = await openTables(config, env);
   try {
-    const transaction = tables.db.transaction().execute(async (db) => {
-      const to = { ...options, head, config, placed, location: tables.location };
-      const { restored, keys } = await write(db as unknown as Untyped, parts, to);
+    const to = { ...options, head, config, placed, location: tables.location };
+    const news = changesOf(tables.db as unknown as Untyped, parts, to);
+    const inTransaction = async (db: unknown, changes: Changes) => {
+      const { restored, keys } = await write(db as Untyped, changes, to);
       // Before the commit: a key or a CA without its store does no harm.
       await placeKeys(keys).catch((error: unknown) => (outside = error));
       if (outside !== null) throw outside;
       return restored;
-    });
+    };
+    const transaction = news.then((changes) =>
+      tables.db.transaction().execute((db) => inTransaction(db, changes)),
+    );
     return await transaction.catch((error: unknown) => {
       const meaning = error instanceof SidekeyError || error === outside ? error : tables.fault(error);
       if (typeof meaning !== 'string') throw meaning;
@@ -123,9 +127,45 @@ function checkSchema({ schema, version }: BackupHead): void {
   });
 }
 
-async function write(
+interface Changes {
+  readonly parts: AsyncIterable<BackupPart> | readonly BackupPart[];
+  /** Titles of grants that are newer in the store; no part has them. */
+  readonly newer: string[];
+}
+
+/**
+ * Returns the parts that change a store in use. The others, nearly all, are read before the transaction, in
+ * which no other process writes to SQLite. An empty store needs all parts.
+ */
+async function changesOf(
   db: Untyped,
   parts: AsyncIterable<BackupPart>,
+  options: RestoreOptions & KeysParts,
+): Promise<Changes> {
+  const mine = await metaOf(db);
+  const { replace, rollBack } = options;
+  const newer: string[] = [];
+  if (!mine.has(keyNames.check) || !replace) return { parts, newer };
+  const changes: BackupPart[] = [];
+  const theirs = new Map<string, Uint8Array>();
+  let filter: ReturnType<typeof changedRows> | undefined;
+  for await (const part of parts) {
+    if (part.kind !== 'rows') changes.push(part);
+    else if (part.table === 'meta') {
+      changes.push(part);
+      for (const { name, value } of part.rows) theirs.set(name as string, value as Uint8Array);
+    } else {
+      filter ??= changedRows(db, { keys: await usedStoreKeys(theirs, mine, options), rollBack, newer });
+      const rows = await filter(part.table, part.rows);
+      if (rows.length > 0) changes.push({ ...part, rows });
+    }
+  }
+  return { parts: changes, newer };
+}
+
+async function write(
+  db: Untyped,
+  { parts, newer }: Changes,
   options: RestoreOptions & KeysParts,
 ): Promise<{ readonly restored: Restored; readonly keys: Keys }> {
   const { head, config, location, file, replace } = options;
@@ -158,7 +198,7 @@ async function write(
       const keys = isNew ? await newStoreKeys(theirs, options) : await usedStoreKeys(theirs, mine, options);
       const values = [...theirs].map(([name, value]) => ({ name, value }));
       if (isNew) await db.insertInto('meta').values(values).execute();
-      opened = { keys, rows: rowWriter(db, { ...options, keys, isNew, isShared }) };
+      opened = { keys, rows: rowWriter(db, { ...options, keys, isNew, isShared, newer }) };
     }
     const { keys, rows } = opened;
     if (part.kind === 'rows') await rows.write(part.table, part.rows);

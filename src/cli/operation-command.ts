@@ -78,9 +78,10 @@ interface PerformOptions {
 }
 
 /**
- * Runs an operation with options and arguments.
+ * Runs an operation with options and arguments. Returns its result, the answer for programs, and the time
+ * at which it began.
  *
- * @throws SidekeyError `input_invalid` for a value that the operation does not accept; its own errors
+ * @throws SidekeyError `input_invalid` for a value that the operation does not accept; errors of the operation
  */
 export async function perform<Input extends z.ZodObject, Output extends z.ZodType, Result>(
   context: Context,

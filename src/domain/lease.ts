@@ -163,7 +163,8 @@ export interface GrantScope {
 
 /**
  * Returns a scope with all grants that have a place for a caller (see `placeOf`); null: any grant may have
- * one, because labels name it. A grant that belongs to a lease is within it by its user: that of the agent,
+ * one, because labels name it. Labels reach other users only with a binding to everything, or for an agent
+ * that acts for nobody. A grant that belongs to a lease is within it by its user: that of the agent,
  * or the default user.
  */
 export function scopeOf({
@@ -175,7 +176,8 @@ export function scopeOf({
   readonly user: string | null;
   readonly lease: Pick<Lease, 'grants'> | null;
 }): GrantScope | null {
-  if (bindings.some(({ kind }) => kind === 'label')) return null;
+  const has = (wanted: Binding['kind']) => bindings.some(({ kind }) => kind === wanted);
+  if (has('label') && (user === null || has('everything'))) return null;
   const valuesOf = (wanted: Binding['kind']) =>
     bindings.flatMap(({ kind, value }) => (kind === wanted ? [value] : []));
   return {

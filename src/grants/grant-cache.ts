@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import type { OpenedGrant, SealedCredential } from '../domain/credential.ts';
 import { type Grant, isName, matches } from '../domain/grant.ts';
@@ -18,13 +19,13 @@ export interface GrantCache {
     reference: string,
     scope?: GrantScope | null,
   ) => readonly Grant[] | Promise<readonly Grant[]>;
-  /** Returns the first 2,000 grants of a reference, of all users. As `find`. */
+  /** Returns the first 2,000 grants of a reference, of all users, ordered as by `find`. A promise if read. */
   readonly first: (reference: string) => readonly Grant[] | Promise<readonly Grant[]>;
   /** Returns a grant, or null; undefined if it must be read. */
   readonly peek: (id: string) => OpenedGrant | null | undefined;
   /** Returns a grant that is not older than this call, or null. A promise if it must be read. */
   readonly current: (id: string) => Grant | null | Promise<Grant | null>;
-  /** As `current`, with the credential. */
+  /** Returns a grant with its credential that is not older than this call, or null. */
   open(id: string): Promise<OpenedGrant | null>;
   /** Opens a record that was read from the store. */
   openRecord(record: GrantRecord): OpenedGrant;
@@ -66,6 +67,8 @@ const entryBytes = 1_500;
 const listBytes = 300;
 /** Grants of a reference that are searched for all users. */
 const firstGrants = 2_000;
+/** Grants of one statement for them: some milliseconds on the thread of the proxy with SQLite. */
+const firstPage = 100;
 /** Maximum parts of a join that is kept. Node gives texts of over 16,383 characters the same hash. */
 const maxParts = 200;
 
@@ -138,8 +141,10 @@ export function createGrantCache(
 
   function forgetNames({ name, user, provider }: GrantNames): void {
     for (const reference of [name, provider]) {
+      const last = lists.peek(firstKey(reference))?.grants[firstGrants - 1];
+      const isBeyond = last !== undefined && inNameOrder(last, { name, user }) < 0;
       for (const key of [listKey(reference, user), listKey(reference, null), firstKey(reference)]) {
-        lists.delete(key);
+        if (!isBeyond || key !== firstKey(reference)) lists.delete(key);
         for (const reading of readings.values()) reading.lists.add(key);
       }
     }
@@ -288,12 +293,28 @@ export function createGrantCache(
     const list = current(lists.get(key));
     if (list !== undefined) return list.grants;
     if (!isName(reference)) return noGrants.grants;
-    return readOnce(
-      [key],
-      () => store.grants.find({ reference, limit: firstGrants }),
-      // Without their credentials: few of them are used.
-      (records) => keepGrants(key, records.map(grantOf)),
-    ).then(({ grants }) => grants);
+    return readFirst(reference);
+  }
+
+  /** Reads the first grants in pages, each of which is not older than this call. Other work runs between. */
+  async function readFirst(reference: string): Promise<readonly Grant[]> {
+    const begun = seen;
+    const key = firstKey(reference);
+    const grants: Grant[] = [];
+    for (let isLast = false; !isLast; isLast ||= grants.length >= firstGrants) {
+      const after = grants.at(-1);
+      const page = await readOnce(
+        [key, after === undefined ? '' : `${after.name}\n${after.user}`],
+        () => store.grants.find({ reference, after, limit: firstPage }),
+        // Without their credentials: few of them are used.
+        (records) => records.map(grantOf),
+      );
+      grants.push(...page);
+      isLast = page.length < firstPage;
+      if (!isLast) await nextTurn();
+    }
+    follow();
+    return begun === seen ? keepGrants(key, grants).grants : grants;
   }
 
   async function readParts(

@@ -3,21 +3,21 @@ import { hintText } from '../lib/hint.ts';
 import { systemTimers, type Timers } from '../lib/timers.ts';
 import type { DueGrant, GrantRecord, RefreshPlan, Store } from '../store/store.ts';
 import type { OpenedGrant } from '../domain/credential.ts';
-import type { Provider } from '../domain/provider.ts';
-import type { ActivityNotes } from './activity.ts';
 import { placeOf } from './refresh-backoff.ts';
 import { type ReferenceParts, unreadableReferences } from './references.ts';
-import type { AttemptOutcome, RefreshParts } from './refresh.ts';
+import type { RefreshParts } from './refresh.ts';
 import {
-  comingRefresh,
-  isKept,
-  refreshTimesOf,
-  refreshTokenSince,
-  type RefreshTimes,
-  type Span,
-} from './refresh-times.ts';
+  createRefreshStarts,
+  endOfHold,
+  type Entry,
+  faultMs,
+  missedMs,
+  refusedMs,
+  type StartParts,
+  usedNewsMs,
+} from './refresh-starts.ts';
+import { isKept, refreshTimesOf, refreshTokenSince } from './refresh-times.ts';
 import type { Registry } from './registry.ts';
-import type { TokenSource } from './token-source.ts';
 
 /**
  * Background refreshes: of access tokens of grants in use before they end, and of refresh tokens before they
@@ -34,15 +34,10 @@ export interface RefreshSchedule {
   close(): Promise<void>;
 }
 
-interface ScheduleParts extends Pick<RefreshParts, 'providers' | 'readSecret' | 'now' | 'skewMs'> {
+interface ScheduleParts extends StartParts, Pick<RefreshParts, 'providers' | 'readSecret' | 'skewMs'> {
   readonly registry: Pick<Registry, 'open' | 'openRecord' | 'read'>;
   readonly store: Pick<Store, 'grants'>;
-  readonly tokens: Pick<TokenSource, 'refreshAhead'>;
-  readonly activity: Pick<ActivityNotes, 'unwrittenUse'>;
   readonly sources: ReferenceParts['sources'];
-  /** Milliseconds for which a grant's token is kept fresh after its last use. */
-  readonly keepFreshMs: number;
-  readonly logger: { warn(fields: object, message: string): void };
   /** Default: timers of the process. */
   readonly timers?: Timers;
   /** 0 to 1. Default: `Math.random`. */
@@ -53,53 +48,18 @@ interface ScheduleParts extends Pick<RefreshParts, 'providers' | 'readSecret' | 
 const startMs = 1_000;
 /** Longest time between two reads, because other processes add grants and clocks jump. */
 const newsMs = 300_000;
-/** Longest time between two reads while grants are used or refreshed: new tokens may end sooner. */
-const usedNewsMs = 60_000;
 /** Time between two searches for refresh tokens that expire unused, which takes days. */
 const unusedEveryMs = 3_600_000;
 /** Pause within a read, and shortest time between two checks of many grants: requests go first. */
 const yieldMs = 20;
 /** Pause between two reads while more grants are due than are kept in memory. */
 const crowdedMs = 5_000;
-/** Sleep after a failure of the store. */
-const faultMs = 30_000;
-/** Span in which overdue refreshes start at a random time. */
-const overdueMs = 10_000;
-/** Lateness after which a time counts as missed, because the machine slept. */
-const missedMs = 30_000;
-/** Maximum concurrent refreshes per token endpoint. */
-const maxAtOnce = 4;
-/** Pause after a refresh, while the record of the grant is unchanged. */
-const attendedMs = 60_000;
-/** Pause after a refusal, unless the grant or the configuration changes. */
-const refusedMs = 900_000;
 /** Grants in a page. */
 const pageSize = 200;
 /** Maximum number of grants in memory, without their credentials. */
 const maxEntries = 5_000;
 /** Maximum number of grants whose warnings are remembered. */
 const maxWarned = 1_000;
-
-/** State of a grant's refreshes, valid while its record and its provider are unchanged. */
-interface Entry {
-  readonly id: string;
-  readonly revision: number;
-  readonly provider: Provider | undefined;
-  readonly endpoint: string;
-  readonly times: RefreshTimes;
-  readonly obtainedAt: number | null;
-  /** 0 to 1: position of this process within a span. */
-  readonly fraction: number;
-  /** Last use in the store; null: none. */
-  usedAt: number | null;
-  /** Number of the last pass that found the grant due. */
-  pass: number;
-  /** True if it was found by `dueAt`, false if by `obtainedAt`. */
-  isByDueAt: boolean;
-  /** Start of the delay of overdue refreshes. */
-  seenAt: number;
-  held: { readonly since: number; readonly ms: number } | null;
-}
 
 /** The place of a read in the pages: those of `dueAt`, then those of each provider. */
 interface Place {
@@ -112,12 +72,8 @@ const firstPlace: Place = { provider: null, after: null };
 
 /** Schedules the first check. */
 export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
-  const { registry, store, tokens, now, logger, timers = systemTimers, random = Math.random } = parts;
+  const { registry, store, now, logger, timers = systemTimers, random = Math.random } = parts;
   const entries = new Map<string, Entry>();
-  /** IDs of the grants whose refresh is in progress, by token endpoint. */
-  const running = new Map<string, Set<string>>();
-  /** Due grants that wait for others at their token endpoint. */
-  const waiting = new Map<string, Entry[]>();
   /** Logged warnings, by grant ID. */
   const warned = new Map<string, readonly string[]>();
   let timer: { readonly at: number; readonly cancel: () => void } | null = null;
@@ -130,16 +86,16 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
   let hasUnused = false;
   let pass = 0;
   let place = firstPlace;
-  let isCrowded = false;
   let usedSincePass = false;
   let lookAgain = false;
-  let closed = false;
+  const schedule = { entries, isCrowded: false, closed: false, wakeBy, passBy };
+  const { attendAll, comingOf } = createRefreshStarts(parts, schedule);
 
   /** Schedules a check at `at`, but not later than `newsMs`. */
   function wakeAt(at: number): void {
     timer?.cancel();
     timer = null;
-    if (closed) return;
+    if (schedule.closed) return;
     const least = entries.size > pageSize ? yieldMs : 0;
     const ms = Math.min(Math.max(least, Math.ceil(at - now())), newsMs);
     timer = { at: now() + ms, cancel: timers.after(ms, check) };
@@ -163,7 +119,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
   }
 
   function check(): void {
-    if (closed || looking !== null) return;
+    if (schedule.closed || looking !== null) return;
     lookAgain = false;
     soonest = Infinity;
     looking = checkOnce().then((next) => {
@@ -186,7 +142,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
       place = firstPlace;
       nextPassAt = now() + faultMs;
     }
-    if (closed) return Infinity;
+    if (schedule.closed) return Infinity;
     return Math.min(place === firstPlace ? nextPassAt : now() + yieldMs, attendAll());
   }
 
@@ -202,16 +158,16 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
       for (const due of page) {
         const plan = await take(due, horizon, provider === null);
         if (plan !== null) plans.push(plan);
-        if (closed) return;
+        if (schedule.closed) return;
       }
       await store.grants.plan(plans);
-      isCrowded = entries.size >= maxEntries;
+      schedule.isCrowded = entries.size >= maxEntries;
       const last = page.at(-1);
-      if (last !== undefined && page.length === pageSize && !isCrowded) {
+      if (last !== undefined && page.length === pageSize && !schedule.isCrowded) {
         place = { provider, after: { at: last.at, id: last.record.id } };
         return;
       }
-      const isLast = isCrowded || !hasUnused;
+      const isLast = schedule.isCrowded || !hasUnused;
       const next = isLast ? null : await store.grants.providerAfter(provider ?? '');
       if (next === null) return endPass();
       place = { provider: next, after: null };
@@ -232,7 +188,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
 
   function endPass(): void {
     place = firstPlace;
-    if (isCrowded) passBy(now() + crowdedMs);
+    if (schedule.isCrowded) passBy(now() + crowdedMs);
     for (const [id, entry] of entries)
       if (entry.pass !== pass && (entry.isByDueAt || hasUnused)) entries.delete(id);
   }
@@ -262,7 +218,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
       entry.isByDueAt = isByDueAt;
       const span = comingOf(entry)?.span;
       // In a crowd, grants that failed leave their place to others.
-      const isParked = isCrowded && isByDueAt && endOfHold(entry, now()) > horizon;
+      const isParked = schedule.isCrowded && isByDueAt && endOfHold(entry, now()) > horizon;
       if (span !== undefined && span.from <= horizon && entries.size < maxEntries && !isParked)
         entries.set(id, entry);
       dueAt = isParked ? endOfHold(entry, now()) : nextLook(entry, horizon);
@@ -280,84 +236,6 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     // Uses in the first half of the time in which the token is due may not be in the store yet.
     const isWatched = ahead.from > horizon || now() < ahead.to || comingOf(entry)?.why === 'ahead';
     return isWatched ? Math.floor(ahead.from) : null;
-  }
-
-  function comingOf({ id, times, usedAt }: Entry) {
-    const unwritten = parts.activity.unwrittenUse(id);
-    const last = usedAt === null || unwritten === null ? (usedAt ?? unwritten) : Math.max(usedAt, unwritten);
-    return comingRefresh(times, { usedAt: last, now: now(), keepFreshMs: parts.keepFreshMs });
-  }
-
-  /** Starts the due refreshes. Returns the time of the next one. */
-  function attendAll(): number {
-    waiting.clear();
-    let next = Infinity;
-    for (const entry of entries.values()) next = Math.min(next, attend(entry));
-    return next;
-  }
-
-  /** Starts a due refresh. Otherwise returns its time; infinite: none, or the end of another starts it. */
-  function attend(entry: Entry): number {
-    const { id, endpoint } = entry;
-    const time = now();
-    const coming = comingOf(entry);
-    const atEndpoint = running.get(endpoint);
-    if (coming === null || atEndpoint?.has(id) === true) return Infinity;
-    const at = Math.max(momentOf(entry, coming.span, time), endOfHold(entry, time));
-    if (at > time) return at;
-    if (atEndpoint !== undefined && atEndpoint.size >= maxAtOnce) {
-      const others = waiting.get(endpoint);
-      if (others === undefined) waiting.set(endpoint, [entry]);
-      else others.push(entry);
-    } else begin(entry, coming.why === 'ahead' ? 'due' : 'even if fresh');
-    return Infinity;
-  }
-
-  function begin(entry: Entry, when: 'due' | 'even if fresh'): void {
-    const { id, endpoint } = entry;
-    const atEndpoint = running.get(endpoint) ?? new Set();
-    running.set(endpoint, atEndpoint.add(id));
-    void refresh(entry, when)
-      .catch((error: unknown): AttemptOutcome => {
-        logger.warn({ grant: id, err: error }, 'A refresh ahead of time could not be made.');
-        return { kind: 'later', reason: null, retryAfterMs: faultMs };
-      })
-      .then((outcome) => {
-        entry.held = { since: now(), ms: holdOf(outcome) };
-        if (outcome.kind === 'renewed') entries.delete(id);
-        atEndpoint.delete(id);
-        if (atEndpoint.size === 0) running.delete(endpoint);
-        if (closed) return;
-        // The new token may end soon.
-        passBy(now() + usedNewsMs);
-        wakeBy(now() + entry.held.ms);
-        beginNext(endpoint);
-      });
-  }
-
-  async function refresh({ id, revision }: Entry, when: 'due' | 'even if fresh'): Promise<AttemptOutcome> {
-    // Another process may have used the refresh token since the entry was read.
-    const isDone = when === 'even if fresh' && (await registry.open(id))?.grant.revision !== revision;
-    return isDone ? { kind: 'renewed', opened: null } : tokens.refreshAhead(id, when);
-  }
-
-  /** Starts the next refresh that waits for others at its token endpoint. */
-  function beginNext(endpoint: string): void {
-    const queue = waiting.get(endpoint) ?? [];
-    for (let entry = queue.shift(); entry !== undefined; entry = queue.shift()) {
-      if (entries.get(entry.id) === entry) wakeBy(attend(entry));
-      if ((running.get(endpoint)?.size ?? 0) >= maxAtOnce) return;
-    }
-  }
-
-  function momentOf(entry: Entry, { from, to }: Span, time: number): number {
-    // The clock was set back, or the time was missed. Other processes missed it too, so refreshes are spread.
-    if (entry.seenAt > time) entry.seenAt = time;
-    const ms = isCrowded ? Math.min(overdueMs, to - from) : to - from;
-    const planned = Math.max(from + entry.fraction * ms, entry.seenAt + entry.fraction * overdueMs);
-    if (time - planned < missedMs) return planned;
-    entry.seenAt = time;
-    return time + entry.fraction * overdueMs;
   }
 
   /** Returns the state of a grant; null: it cannot be opened. */
@@ -428,24 +306,9 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     },
     look,
     async close() {
-      closed = true;
+      schedule.closed = true;
       timer?.cancel();
       await looking;
     },
   };
-}
-
-function endOfHold({ held }: Entry, time: number): number {
-  return held === null || held.since > time ? 0 : held.since + held.ms;
-}
-
-function holdOf(outcome: AttemptOutcome): number {
-  switch (outcome.kind) {
-    case 'renewed':
-      return attendedMs;
-    case 'later':
-      return outcome.retryAfterMs ?? faultMs;
-    case 'refused':
-      return refusedMs;
-  }
 }

@@ -28,7 +28,7 @@ export interface NewGrant {
   readonly user: string;
   readonly provider: string;
   readonly scopes: readonly string[];
-  /** See `Grant`; absent: none. */
+  /** ID of the lease that the grant belongs to; absent: none. */
   readonly lease?: string;
 }
 
@@ -39,11 +39,11 @@ export interface NewGrant {
 export interface Registry extends Pick<GrantCache, 'current' | 'first' | 'peek'> {
   /** @throws SidekeyError `already_exists`; `input_invalid`: a name or the audience is invalid */
   add(grant: NewGrant, sealed: SealedCredential, id?: string): Promise<Grant>;
-  /** Adds up to 1,000 grants as `add` does, all or none. */
+  /** Adds up to 1,000 grants, all or none, and returns them. @throws as `add` */
   addAll(additions: readonly Addition[]): Promise<readonly Grant[]>;
   /** Lists all grants, ordered by name, then user, in pages. Only for work on each grant. */
   pages(): AsyncIterable<readonly Grant[]>;
-  /** Finds grants by ID, name or provider; `scope`: only some. See `GrantCache.find`. */
+  /** Returns the grants in scope (null: all) with this ID, name or provider, ordered by name, then user. */
   find: (reference: string, scope?: GrantScope | null) => readonly Grant[] | Promise<readonly Grant[]>;
   /** Returns the grant of a user with this exact name; null: none. */
   named(grant: Pick<Grant, 'name' | 'user'>): Promise<Grant | null>;
@@ -51,7 +51,7 @@ export interface Registry extends Pick<GrantCache, 'current' | 'first' | 'peek'>
   open(id: string): OpenedGrant | null | Promise<OpenedGrant | null>;
   /** Opens a record that was just read from the store; null: null. It is not cached. */
   openRecord(record: GrantRecord | null): Promise<OpenedGrant | null>;
-  /** Like `open`, but always from the store. */
+  /** Returns a grant with its credential, read from the store; null: no such grant. */
   read(id: string): Promise<OpenedGrant | null>;
   /**
    * Replaces the credential and sets the grant to `active`. Null: the grant was changed or removed by another

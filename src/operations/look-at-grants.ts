@@ -54,7 +54,7 @@ export async function lookAtGrants(
   const bound: string[] = [];
   const asked: string[] = [];
   const listed = { expired: 0, reauth_required: 0 };
-  const references = new Set(view.config.domains.flatMap(referencesOf));
+  const references = await entriesByReference(view.config.domains);
   for await (const { grant, policy, activity } of examinedGrants(view, store, unreadable.keys(), now)) {
     const state = stateOf(grant, policy, now);
     if (grant.type === 'source' && grant.state === 'active') asked.push(titleOf(grant));
@@ -128,7 +128,11 @@ async function* examinedGrants(
 }
 
 /** Reports whether a domain offers a grant, which depends only on the grants of its user. */
-async function isUsed(grant: Grant, references: ReadonlySet<string>, store: Store): Promise<boolean> {
+async function isUsed(
+  grant: Grant,
+  references: ReadonlyMap<string, unknown>,
+  store: Store,
+): Promise<boolean> {
   for (const reference of new Set([grant.id, grant.name, grant.provider])) {
     if (!references.has(reference)) continue;
     const some = await store.grants.find({ reference, users: [grant.user], limit: comparedGrants });
@@ -276,14 +280,11 @@ export async function lookAtDomains({ store, config, ...view }: HealthView): Pro
   const { domains, providers } = config;
   const registry = await view.registry();
   const needs: Need[] = [];
-  const entries = Map.groupBy(
-    domains.flatMap((domain) => referencesOf(domain).map((reference) => ({ reference, domain }))),
-    ({ reference }) => reference,
-  );
+  const entries = await entriesByReference(domains);
   const existing = (await store?.grantChecks.existing([...entries.keys()])) ?? new Set();
   let left = comparedGrants;
   for (const domain of domains) {
-    if (store === null || registry === null) break;
+    if (store === null || registry === null || left <= 0) break;
     for (const reference of referencesOf(domain).filter((each) => existing.has(each))) {
       if (left <= 0) break;
       const offered = await store.grantChecks.offered(reference, Math.min(left, examined));
@@ -292,25 +293,38 @@ export async function lookAtDomains({ store, config, ...view }: HealthView): Pro
       await nextTurn();
     }
   }
-  for (const [grant, of] of entries) {
-    if (existing.has(grant)) continue;
-    const hosts = of.map(({ domain }) => domain.pattern.text);
+  await nextTurn();
+  const missing = [...entries].filter(([reference]) => !existing.has(reference));
+  const total = needs.length + missing.length;
+  for (const [grant, of] of missing.slice(0, comparedGrants - needs.length)) {
+    const hosts = of.map(({ pattern }) => pattern.text);
     needs.push({
       sentence: `${hosts.join(', ')} ${hosts.length === 1 ? 'uses' : 'use'} the grant ${grant}, which does not exist.`,
       hint: connectNamed(grant, providers.names.includes(grant)),
     });
   }
+  const more = total - needs.length;
+  if (more > 0)
+    needs.push({ sentence: `And ${more} more entries cannot work.`, hint: remedy('domain.list') });
   const text = domains.length === 0 ? 'none yet' : String(domains.length);
   const facts = { count: domains.length, unmatched: config.proxy.unmatchedHosts };
-  const more = needs.length - comparedGrants;
-  const shown =
-    more <= 0
-      ? needs
-      : [
-          ...needs.slice(0, comparedGrants),
-          { sentence: `And ${more} more entries cannot work.`, hint: remedy('domain.list') },
-        ];
-  return finding('domains', `${text}. ${unlistedHosts(config)}`, facts, shown);
+  return finding('domains', `${text}. ${unlistedHosts(config)}`, facts, needs);
+}
+
+/** Returns the entries of the map by the grants that they name. Other work runs in between. */
+async function entriesByReference(
+  domains: readonly Domain[],
+): Promise<ReadonlyMap<string, readonly Domain[]>> {
+  const entries = new Map<string, Domain[]>();
+  for (const [index, domain] of domains.entries()) {
+    for (const reference of referencesOf(domain)) {
+      const some = entries.get(reference);
+      if (some === undefined) entries.set(reference, [domain]);
+      else some.push(domain);
+    }
+    if (index % 1_000 === 999) await nextTurn();
+  }
+  return entries;
 }
 
 async function outsideOf(

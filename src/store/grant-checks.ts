@@ -131,16 +131,18 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
     },
 
     async existing(references) {
-      const rows = await inBatches(references, async (some) => {
+      const found = new Set<string>();
+      await inBatches(references, async (some) => {
         const texts = some.map((each) => sql`(${each})`);
         const query = sql<{ reference: string }>`
           select column1 as reference from (values ${sql.join(texts)}) as texts
           where exists (select 1 from grants where name = column1)
           or exists (select 1 from grants where provider = column1)
           or exists (select 1 from grants where id = column1)`;
-        return (await run(() => query.execute(db))).rows;
+        for (const { reference } of (await run(() => query.execute(db))).rows) found.add(reference);
+        return [];
       });
-      return new Set(rows.map(({ reference }) => reference));
+      return found;
     },
   };
 }

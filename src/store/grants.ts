@@ -195,11 +195,18 @@ async function findGrants(
       page(chosen.where((row) => row.or(references.map((column) => row(column, '=', reference))))),
       fromGrantRow,
     );
-  // Each part reads an index in the order of the result. With `or`, all grants would be sorted first.
+  // Each part reads an index in the order of the result. With `or`, all grants would be sorted first. A grant
+  // of a provider of its own name is in one part only.
   const part = (query: typeof chosen) => db.selectFrom(query.as('part')).selectAll();
-  const parts = part(chosen.where('id', '=', reference))
-    .unionAll(part(page(chosen.where('name', '=', reference), reference)))
-    .unionAll(part(page(chosen.where('provider', '=', reference))));
+  const ofProvider = chosen.where('provider', '=', reference);
+  const place = after === undefined ? -1 : compare(after.name, reference);
+  let parts = part(chosen.where('id', '=', reference));
+  if (place < 0) parts = parts.unionAll(part(page(ofProvider.where('name', '<', reference))));
+  if (place <= 0)
+    parts = parts
+      .unionAll(part(page(chosen.where('name', '=', reference), reference)))
+      .unionAll(part(pageOf(ofProvider.where('name', '>', reference), nameOrder, undefined, limit)));
+  else parts = parts.unionAll(part(page(ofProvider)));
   const records = await all(parts, fromGrantRow);
   return merged(records.filter((each) => after === undefined || inNameOrder(after, each) < 0));
 }

@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely';
+import { type Kysely, sql } from 'kysely';
 import type { Run } from './queries.ts';
 import { compare, fromAgentRow, fromBindingRow, fromLeaseRow, type Schema, wrongClockMs } from './schema.ts';
 import type { BoundAgent, Store } from './store.ts';
@@ -16,28 +16,18 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Stor
       }),
     holder: (tokenHash) =>
       run(async () => {
-        // Each is one statement, so that a token never has the rights of another moment.
-        const tokens = db
-          .selectFrom('agentTokens')
-          .innerJoin('agents', 'agents.name', 'agentTokens.agent')
-          .leftJoin('bindings', 'bindings.agent', 'agents.name')
-          .selectAll('agentTokens')
-          .select(agentColumns);
-        const leases = db
-          .selectFrom('leases')
-          .innerJoin('agents', 'agents.name', 'leases.agent')
-          .leftJoin('bindings', 'bindings.agent', 'agents.name')
-          .selectAll('leases')
-          .select(agentColumns);
-        const [ofToken, ofLease] = await Promise.all([
-          tokens.where('hash', '=', tokenHash).execute(),
-          leases.where('tokenHash', '=', tokenHash).execute(),
-        ]);
-        const token = splitAgent(ofToken);
-        if (token !== null) return { kind: 'token', agent: token.agent, token: token.row };
-        const lease = splitAgent(ofLease);
-        if (lease === null) return null;
-        return { kind: 'lease', agent: lease.agent, lease: fromLeaseRow(lease.row) };
+        // One statement, so that a token never has the rights of another moment.
+        const query = heldRows(db, 'agentTokens', tokenHash).unionAll(heldRows(db, 'leases', tokenHash));
+        const held = splitAgent((await query.execute()) as unknown as readonly HeldColumns[]);
+        if (held === null) return null;
+        const { agent, row } = held;
+        const isToken = row.label !== null;
+        const own = Object.fromEntries(
+          heldColumns[isToken ? 'agentTokens' : 'leases'].map((column) => [column, row[column]]),
+        ) as unknown as Schema['agentTokens'] & Schema['leases'];
+        return isToken
+          ? { kind: 'token', agent, token: own }
+          : { kind: 'lease', agent, lease: fromLeaseRow(own) };
       }),
     agent: (name) =>
       run(async () => {
@@ -80,6 +70,33 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Stor
 }
 
 const useTables = { token: 'agentTokens', lease: 'leases', identity: 'agentUses' } as const;
+
+/** Columns of tokens and leases, which one statement reads: null where a table lacks one of the other. */
+const heldColumns = {
+  agentTokens: 'id agent label hash createdAt expiresAt usedAt revokedAt'.split(' '),
+  leases:
+    'id agent tokenHash grants purpose createdAt expiresAt idleMs renewedAt usedAt maxUses uses revokedAt'.split(
+      ' ',
+    ),
+};
+
+type HeldColumns = AgentColumns & Readonly<Record<string, unknown>>;
+
+/** Returns the rows of the tokens or leases with a hash: each with its agent, and one of its bindings. */
+function heldRows(db: Kysely<Schema>, table: keyof typeof heldColumns, tokenHash: Uint8Array) {
+  const all = new Set(Object.values(heldColumns).flat());
+  return (db as unknown as Kysely<Record<string, Record<string, unknown>>>)
+    .selectFrom(table)
+    .innerJoin('agents', 'agents.name', `${table}.agent`)
+    .leftJoin('bindings', 'bindings.agent', 'agents.name')
+    .select(
+      [...all].map((name) =>
+        (heldColumns[table].includes(name) ? sql.ref(`${table}.${name}`) : sql`null`).as(name),
+      ),
+    )
+    .select(agentColumns)
+    .where(`${table}.${table === 'leases' ? 'tokenHash' : 'hash'}`, '=', tokenHash);
+}
 
 /** Columns of an agent and of one of its bindings, beside those of its token or lease. */
 const agentColumns = [

@@ -5,13 +5,24 @@ import { appendFile, copyFile, mkdir, readFile, rename, rm, stat, writeFile } fr
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { registerNode } from '../../../src/app/own-node.ts';
+import { restore } from '../../../src/app/restore.ts';
 import { openAuthority } from '../../../src/ca/authority.ts';
+import { loadConfig } from '../../../src/config/load.ts';
 import { openClient } from '../../../src/lib/postgres.ts';
 import { newNodeKey, writeNodeKey } from '../../../src/store/vault/node-key.ts';
 import { keyIdText, newMasterKey } from '../../../src/store/vault/key-source.ts';
 import { keyNames, nodeKeyName } from '../../../src/store/vault/ring.ts';
 import { type Home, program } from '../../support/command-line.ts';
-import { engines, addGrants, log, machine, type Machine, ok, opened } from '../../support/backup-machine.ts';
+import {
+  engines,
+  addGrants,
+  identity,
+  log,
+  machine,
+  type Machine,
+  ok,
+  opened,
+} from '../../support/backup-machine.ts';
 import { createDatabase, postgresMissing } from '../../support/postgres.ts';
 
 const many = 800;
@@ -347,6 +358,32 @@ describe('a restore that is killed', () => {
     expect(await restoreUntilKilled(fresh, at.at('backup.age'), [])).toBe('SIGKILL');
     expect(await fresh.restore(at.at('backup.age'))).toMatchObject(ok);
     expect(Object.keys(await fresh.tokens())).toHaveLength(many);
+  });
+});
+
+describe('a restore into a SQLite store in use', () => {
+  it('lets other processes write while it reads the backup', async () => {
+    const at = await machine('sqlite');
+    await addGrants(at, 5);
+    await at.backup(at.at('backup.age'));
+    using other = new DatabaseSync(at.at('data', 'sidekey.db'), { timeout: 0 });
+    other.exec("delete from grants where name = 'g-3'");
+    let writes = 0;
+    const restored = await restore(await loadConfig(at.configFile, { env: {} }), {
+      file: at.at('backup.age'),
+      key: { identities: [identity] },
+      replace: true,
+      rollBack: false,
+      env: {},
+      now: Date.now,
+      onRows() {
+        other.exec('begin immediate; rollback');
+        writes += 1;
+      },
+    });
+    expect(writes).toBeGreaterThan(1);
+    expect(restored).toMatchObject({ written: ['g-3'], newer: [] });
+    expect(Object.keys(await at.tokens())).toHaveLength(5);
   });
 });
 

@@ -17,6 +17,21 @@ function lines(count: number, more: object = {}, first = 0): string {
   ).join('\n');
 }
 
+/** Returns a home whose provider `github` probes credentials at an upstream with this handler. */
+async function homeWithProbe(handler: Parameters<typeof startUpstream>[0]) {
+  const upstream = await startUpstream(handler);
+  const at = await home({
+    upstream: {
+      ca: ['upstream-ca.pem'],
+      resolve: { [upstreamHost]: '127.0.0.1' },
+      private_addresses: ['127.0.0.1/32'],
+    },
+    providers: { github: { audience: [upstream.authority], probe: { url: `${upstream.url}/me` } } },
+  });
+  await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
+  return at;
+}
+
 test('an import stores JSON lines of a file over 1 MiB, with an audit line for each', async () => {
   const at = await home();
   const text = lines(1_100, { value: 'k'.repeat(1_000) });
@@ -53,18 +68,9 @@ test('--resume skips credentials whose name and provider are stored, and says ho
 });
 
 test('a refused credential of the second thousand leaves the first stored, and the error says so', async () => {
-  const upstream = await startUpstream(({ headers: { authorization } }, response) => {
+  const at = await homeWithProbe(({ headers: { authorization } }, response) => {
     response.writeHead(authorization === 'Bearer bad' ? 401 : 200).end('{}');
   });
-  const at = await home({
-    upstream: {
-      ca: ['upstream-ca.pem'],
-      resolve: { [upstreamHost]: '127.0.0.1' },
-      private_addresses: ['127.0.0.1/32'],
-    },
-    providers: { github: { audience: [upstream.authority], probe: { url: `${upstream.url}/me` } } },
-  });
-  await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
   const input = `${lines(1_001)}\n${lines(1, { value: 'bad' }, 1_001)}`;
   const ran = await at.run(['grant', 'import'], { input });
   expect(ran.exit).toBe(5);
@@ -81,20 +87,11 @@ test('a refused credential of the second thousand leaves the first stored, and t
 
 test('Ctrl-C leaves the thousands that are stored, and says how many and that --resume continues', async () => {
   let asked = 0;
-  const upstream = await startUpstream((_, response) => {
+  const at = await homeWithProbe((_, response) => {
     asked += 1;
     if (asked === 1_001) process.emit('SIGINT');
     response.writeHead(200).end('{}');
   });
-  const at = await home({
-    upstream: {
-      ca: ['upstream-ca.pem'],
-      resolve: { [upstreamHost]: '127.0.0.1' },
-      private_addresses: ['127.0.0.1/32'],
-    },
-    providers: { github: { audience: [upstream.authority], probe: { url: `${upstream.url}/me` } } },
-  });
-  await writeFile(at.at('config', 'upstream-ca.pem'), upstreamCa);
   const input = lines(1_100);
   const ran = await at.run(['grant', 'import'], { input });
   expect(ran).toMatchObject({ exit: 130, stdout: '' });

@@ -241,7 +241,40 @@ describe('find and open', () => {
     await here.store.grants.insert(
       ...Array.from({ length: 999 }, (_, n) => grantRecord({ user: `m${n}`, provider: 'acme' })),
     );
+    const find = vi.spyOn(here.store.grants, 'find');
     expect(await here.registry.first('acme')).toHaveLength(2_000);
+    // In small pages, because a statement blocks the thread.
+    expect(find.mock.calls.map(([{ limit }]) => limit)).toEqual(Array.from({ length: 20 }, () => 100));
+    find.mockClear();
+    // A grant after the first ones, which stay in memory.
+    const last = await here.registry.add({ ...meta, name: 'z' }, sealed());
+    await here.registry.setState(last, 'revoked', null);
+    expect(here.registry.first('acme')).toHaveLength(2_000);
+    expect(find).not.toHaveBeenCalled();
+    const early = await here.registry.add({ ...meta, user: 'aa' }, sealed());
+    expect(await here.registry.first('acme')).toContainEqual(early);
+  });
+
+  test('return first grants that change while they are read, each not older than the call', async () => {
+    const [{ store, registry }] = await openedStores(1);
+    const records = Array.from({ length: 250 }, (_, n) =>
+      grantRecord({ user: `u${100 + n}`, provider: 'acme' }),
+    );
+    await store.grants.insert(...records);
+    const grants = { ...store.grants };
+    let reads = 0;
+    vi.spyOn(store.grants, 'find').mockImplementation(async (query) => {
+      const page = await grants.find(query);
+      reads += 1;
+      // The first page changes while the second one is read.
+      if (reads === 2) await store.grants.replace({ ...records[0]!, revision: 2, state: 'revoked' }, 1);
+      return page;
+    });
+    expect(await registry.first('acme')).toHaveLength(250);
+    expect(await registry.first('acme')).toMatchObject([
+      { state: 'revoked' },
+      ...records.slice(1).map(() => ({})),
+    ]);
   });
 
   test('keep what was used last within a bound of memory', async () => {

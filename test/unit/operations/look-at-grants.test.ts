@@ -88,3 +88,27 @@ test('entries of the map whose grant does not exist are found without a read of 
     'b.example.com uses the grant gone, which does not exist.',
   ]);
 });
+
+test('a large map is examined in several turns of the event loop, and 1,000 of its problems are listed', async () => {
+  const { store } = await countedStore();
+  const hosts = Array.from({ length: 3_000 }, (_, n) => [`h${n}.test`, { grant: `gone-${n}` }] as const);
+  const view = await viewOf(store, Object.fromEntries(hosts));
+  let turns = 0;
+  let turnsBefore = 0;
+  let ticking = setImmediate(function tick() {
+    turns += 1;
+    ticking = setImmediate(tick);
+  });
+  onTestFinished(() => clearImmediate(ticking));
+  const grantChecks: Store['grantChecks'] = {
+    ...store.grantChecks,
+    existing(references) {
+      turnsBefore = turns;
+      return store.grantChecks.existing(references);
+    },
+  };
+  const { needs } = await lookAtDomains({ ...view, store: { ...store, grantChecks } });
+  expect(turnsBefore).toBeGreaterThanOrEqual(3);
+  expect(needs).toHaveLength(1_001);
+  expect(needs.at(-1)?.sentence).toBe('And 2000 more entries cannot work.');
+});

@@ -53,7 +53,8 @@ test('no statement of the grant checks or of a request scans a table that grows'
 test('a page of the grants of a reference is read in the order of an index', async () => {
   const { file, store, prepare } = await watchedStore();
   await store.grants.find({ reference: 'acme', limit: 10 });
-  await store.grants.find({ reference: 'acme', limit: 10, after: { name: 'acme', user: 'u' } });
+  for (const name of ['a', 'acme', 'b'])
+    await store.grants.find({ reference: 'acme', limit: 10, after: { name, user: 'u' } });
   using database = new DatabaseSync(file, { readOnly: true });
   const plans = prepare.mock.calls.map(([text]) =>
     database
@@ -65,16 +66,19 @@ test('a page of the grants of a reference is read in the order of an index', asy
       ),
   );
   const byId = 'SEARCH grants USING INDEX sqlite_autoindex_grants_1 (id=?)';
+  const ofProvider = 'SEARCH grants USING INDEX grants_provider_name_user (provider=?';
+  const named = 'SEARCH grants USING INDEX grants_name (name=?';
+  // No grant is read twice, also where names are those of providers.
   expect(plans).toEqual([
-    [
-      byId,
-      'SEARCH grants USING INDEX grants_name (name=?)',
-      'SEARCH grants USING INDEX grants_provider_name_user (provider=?)',
-    ],
-    [
-      byId,
-      'SEARCH grants USING INDEX grants_name (name=? AND user>?)',
-      'SEARCH grants USING INDEX grants_provider_name_user (provider=? AND (name,user)>(?,?))',
-    ],
+    [byId, `${ofProvider} AND name<?)`, `${named})`, `${ofProvider} AND name>?)`],
+    [byId, `${ofProvider} AND (name,user)>(?,?) AND name<?)`, `${named})`, `${ofProvider} AND name>?)`],
+    [byId, `${named} AND user>?)`, `${ofProvider} AND name>?)`],
+    [byId, `${ofProvider} AND (name,user)>(?,?))`],
   ]);
+});
+
+test('an unknown token costs one statement', async () => {
+  const { store, prepare } = await watchedStore();
+  expect(await store.rights.holder(new Uint8Array(32))).toBeNull();
+  expect(prepare).toHaveBeenCalledTimes(1);
 });
