@@ -82,11 +82,11 @@ export function createGrantCache(
   const entries = new LRUCache<string, Entry>({
     maxSize: maxBytes,
     onInsert: (_entry, id) => held?.count(id, 1),
-    dispose: (_entry, id) => held?.count(id, -1),
-    sizeCalculation: ({ stored }) => entryBytes + 4 * (stored?.record.sealed.byteLength ?? 0),
-    dispose() {
+    dispose(_entry, id) {
       losses += 1;
+      held?.count(id, -1);
     },
+    sizeCalculation: ({ stored }) => entryBytes + 4 * (stored?.record.sealed.byteLength ?? 0),
   });
   const listsBytes = Math.ceil(maxBytes / 4);
   const sizeOf = ({ grants }: Pick<List, 'grants'>) => listBytes * (1 + grants.length);
@@ -120,7 +120,7 @@ export function createGrantCache(
   /** Increases when an entry or a list leaves the memory. */
   let losses = 0;
   /** The last answer for a scope: most callers ask for one reference again and again. */
-  const last = new WeakMap<GrantScope, Found>();
+  const answers = new WeakMap<GrantScope, Found>();
 
   /** Forgets what the store reports as changed. @throws SidekeyError as `Store.epoch` */
   function follow(): void {
@@ -271,7 +271,7 @@ export function createGrantCache(
       const list = current(lists.get(listKey(reference, null)));
       return list?.grants ?? readLists(reference, null).then(([read]) => read!.grants);
     }
-    const found = last.get(scope);
+    const found = answers.get(scope);
     if (found?.reference === reference && found.generation === generation && found.losses === losses)
       return found.grants;
     const { users, ids } = scope;
@@ -283,7 +283,7 @@ export function createGrantCache(
       some.length === 1 && ids.length === 0
         ? some[0]!.grants
         : join(reference, scope, parts as readonly (List | Entry)[]);
-    last.set(scope, { reference, grants, generation, losses });
+    answers.set(scope, { reference, grants, generation, losses });
     return grants;
   }
 
