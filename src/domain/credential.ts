@@ -399,3 +399,16 @@ export function awsKeysOf(credential: Credential): AwsKeys | null {
   if (credential.type !== 'oauth2' || credential.renewal?.kind !== 'aws_role') return null;
   return credential.accessToken === null ? null : parseKeys(credential.accessToken);
 }
+
+/** Returns the references to files of a credential: its source, and tokens of its renewal. */
+export function fileReferencesOf(credential: Credential): readonly string[] {
+  const renewal = credential.type === 'oauth2' ? credential.renewal : null;
+  const tokens = renewal?.kind === 'token_exchange' || renewal?.kind === 'id_jag' ? [renewal.actorToken] : [];
+  const references = [
+    credential.type === 'source' ? credential.from : '',
+    ...(renewal?.kind === 'token_exchange' ? [renewal.subjectToken, ...tokens] : tokens).map((token) =>
+      token !== null && 'reference' in token ? token.reference : '',
+    ),
+  ];
+  return references.filter((text) => text.startsWith('file:'));
+}

@@ -9,6 +9,7 @@ import type { Vault } from '../store/vault/vault.ts';
 import { erased } from './credential-shape.ts';
 import {
   endOf,
+  fileReferencesOf,
   isRefreshable,
   type Metadata,
   type OpenedGrant,
@@ -41,8 +42,6 @@ export interface Registry extends Pick<GrantCache, 'current' | 'first' | 'peek'>
   add(grant: NewGrant, sealed: SealedCredential, id?: string): Promise<Grant>;
   /** Adds up to 1,000 grants as `add` does, all or none. */
   addAll(additions: readonly Addition[]): Promise<readonly Grant[]>;
-  /** Lists all grants, ordered by name, then user, in pages. Only for work on each grant. */
-  pages(): AsyncIterable<readonly Grant[]>;
   /** Finds grants by ID, name or provider; `scope`: only some. See `GrantCache.find`. */
   find: (reference: string, scope?: GrantScope | null) => readonly Grant[] | Promise<readonly Grant[]>;
   /** Returns the grant of a user with this exact name; null: none. */
@@ -123,7 +122,8 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
       refreshable: isRefreshable(credential),
     };
     const times = isKept(columns) ? { dueAt, obtainedAt: refreshTokenSince(credential) } : neverDue;
-    return { ...columns, times, sealed: vault.seal(sealContext(columns), writeSealed(sealed)) };
+    const isFileless = fileReferencesOf(credential).length === 0;
+    return { ...columns, times, isFileless, sealed: vault.seal(sealContext(columns), writeSealed(sealed)) };
   }
 
   async function replace(
@@ -179,8 +179,6 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
       }
       return records.map(grantOf);
     },
-
-    pages: () => pagesOf(store, {}),
 
     find: cache.find,
 

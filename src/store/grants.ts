@@ -127,6 +127,16 @@ export function sqlGrants(
         const query = db.selectFrom('grants').select('provider').where('provider', '>', name);
         return first(query.orderBy('provider').limit(1), ({ provider }) => provider);
       }),
+    perhapsWithFiles: (after, limit) =>
+      run(() => all(grantsPerhapsWithFiles(db, after, limit), fromGrantRow)),
+    markFileless: (grants) =>
+      run(async () => {
+        if (grants.length === 0) return;
+        await db.transaction().execute(async (inside) => {
+          for (const { id, revision } of grants)
+            await inside.updateTable('grants').set({ filelessIn: revision }).where('id', '=', id).execute();
+        });
+      }),
     plan: (plans) =>
       run(async () => {
         if (plans.length === 0) return;
@@ -249,6 +259,13 @@ export function dueGrants(db: Kysely<Schema>, { before, provider, after, limit }
   return pageOf(query, [column, 'grants.id'], after ? [after.at, after.id] : undefined, limit);
 }
 
+/** Returns rows of grants by the index of `0036-fileless`. */
+export function grantsPerhapsWithFiles(db: Kysely<Schema>, after: string, limit: number) {
+  // Not by the index of types, because most grants are of these.
+  const isUnknown = sql<boolean>`coalesce(type, '') in ('source', 'oauth2') and coalesce(fileless_in, 0) <> revision`;
+  return storedGrants(db).where(isUnknown).where('id', '>', after).orderBy('id').limit(limit);
+}
+
 /** The order of names and users, by code unit (see `postgresMigrations`). */
 const nameOrder = ['name', 'user'];
 
@@ -285,12 +302,19 @@ const types: readonly Grant['type'][] = [
 const states: readonly Grant['state'][] = ['active', 'expired', 'revoked', 'reauth_required'];
 
 /** Returns a grant in the form of its table. */
-export function toGrantRow({ times, labels: _labels, endsAt: _endsAt, ...record }: GrantRecord): GrantRow {
+export function toGrantRow({
+  times,
+  isFileless,
+  labels: _labels,
+  endsAt: _endsAt,
+  ...record
+}: GrantRecord): GrantRow {
   const { scopes, refreshable } = record;
   return {
     ...record,
     scopes: JSON.stringify(scopes),
     refreshable: refreshable ? 1 : 0,
+    filelessIn: isFileless === true ? record.revision : null,
     ...(times ?? { dueAt: refreshable ? 0 : null, obtainedAt: null }),
   };
 }
@@ -302,6 +326,7 @@ export function toGrantRow({ times, labels: _labels, endsAt: _endsAt, ...record 
 export function fromGrantRow({
   dueAt: _due,
   obtainedAt: _obtained,
+  filelessIn: _fileless,
   changedIn: _changed,
   labels,
   endsAt,
@@ -330,6 +355,6 @@ export function fromGrantRow({
 
 /** Returns the columns that a person may see. */
 export function grantOf(record: GrantRecord): Grant {
-  const { sealed: _sealed, times: _times, ...grant } = record;
+  const { sealed: _sealed, times: _times, isFileless: _fileless, ...grant } = record;
   return Object.freeze(grant);
 }

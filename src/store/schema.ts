@@ -73,7 +73,7 @@ type EnrolmentRow = Omit<EnrolmentRecord, 'leftMs'> & { expiresAt: number };
 export type ApiKeyRow = Stored<ApiKeyRecord, { scopes: string | null }>;
 /** A grant; `scopes` is a JSON array of texts. */
 export type GrantRow = Stored<
-  Omit<GrantRecord, 'times' | 'labels' | 'endsAt'>,
+  Omit<GrantRecord, 'times' | 'isFileless' | 'labels' | 'endsAt'>,
   {
     type: string;
     state: string;
@@ -81,6 +81,8 @@ export type GrantRow = Stored<
     refreshable: number;
     dueAt: number | null;
     obtainedAt: number | null;
+    /** Revision that names no file. Other revisions are unknown, such as those of an earlier version. */
+    filelessIn: number | null;
   }
 >;
 /** An agent; `labels` is a JSON array of texts. */

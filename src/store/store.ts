@@ -73,6 +73,10 @@ export interface Store {
     due(query: DueQuery): Promise<DueGrant[]>;
     /** Returns the first name of a provider after this one that has grants; null: none. */
     providerAfter(name: string): Promise<string | null>;
+    /** Returns up to `limit` grants after this id, in its order, that are not marked to name no file. */
+    perhapsWithFiles(after: string, limit: number): Promise<GrantRecord[]>;
+    /** Marks that these revisions of grants name no file. No process is notified. */
+    markFileless(grants: readonly Pick<Grant, 'id' | 'revision'>[]): Promise<void>;
     /** Stores times of grants in their revision. No process is notified. */
     plan(plans: readonly RefreshPlan[]): Promise<void>;
     /** Makes all refreshable grants without a due time due, after a clock was set back. */
@@ -364,6 +368,8 @@ export interface GrantRecord extends Grant {
   readonly sealed: Uint8Array;
   /** Written only. Absent: due at once if `refreshable`. */
   readonly times?: RefreshTimesRecord;
+  /** Written only. True: the credential names no file. Absent: unknown. */
+  readonly isFileless?: boolean;
 }
 
 export interface AuditEndRecord {

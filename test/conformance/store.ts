@@ -629,6 +629,33 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await only()).toMatchObject({ usedAt: time, endsAt: time + 1 });
       });
 
+      it('may name files unless they are marked in their revision', async () => {
+        const ids = ['a', 'b', 'c', 'd', 'e'].map((first) => `${first}${randomUUID().slice(1)}`);
+        const [a, b, c, d, e] = ids.map((id, n) => grantRecord({ id, name: `n${n}` })) as [
+          GrantRecord,
+          GrantRecord,
+          GrantRecord,
+          GrantRecord,
+          GrantRecord,
+        ];
+        const seen = async (after = '', limit = 9) =>
+          (await store.grants.perhapsWithFiles(after, limit)).map(({ name }) => name);
+        await store.grants.insert(a, { ...b, isFileless: false }, { ...c, type: 'source' });
+        await store.grants.insert({ ...d, isFileless: true }, { ...e, type: 'api_key' });
+        expect(await seen()).toEqual(['n0', 'n1', 'n2']);
+        expect(await seen(a.id, 1)).toEqual(['n1']);
+        const epoch = store.epoch();
+        await store.grants.markFileless([a, { id: b.id, revision: b.revision + 1 }]);
+        expect(await seen()).toEqual(['n1', 'n2']);
+        expect(store.changesSince(epoch).grants).toEqual([]);
+        await store.grants.replace({ ...a, revision: a.revision + 1 }, a.revision);
+        await store.grants.replace({ ...d, revision: d.revision + 1, isFileless: true }, d.revision);
+        // A mark of an earlier revision says nothing about this one.
+        await store.grants.markFileless([{ id: a.id, revision: a.revision }]);
+        expect(await seen()).toEqual(['n0', 'n1', 'n2']);
+        expect(await store.grants.get(a.id)).not.toHaveProperty('filelessIn');
+      });
+
       it('get a due time only if their revision and their due time are unchanged', async () => {
         const record = grantRecord({ times: { dueAt: 10, obtainedAt: null } });
         const { id, revision } = record;

@@ -10,7 +10,12 @@ import {
 } from 'kysely';
 import { expect, test } from 'vitest';
 import { leaseMaxima } from '../../../src/store/agents.ts';
-import { dueGrants, grantsOfLeases, matchingGrants } from '../../../src/store/grants.ts';
+import {
+  dueGrants,
+  grantsOfLeases,
+  grantsPerhapsWithFiles,
+  matchingGrants,
+} from '../../../src/store/grants.ts';
 import type { Schema } from '../../../src/store/schema.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import type { DueQuery } from '../../../src/store/store.ts';
@@ -74,6 +79,7 @@ test.each<[string, Compiled, string]>([
   ['a user', matchingGrants(compiler, { user: 'u', unleased: true }), '(user=?'],
   ['a label', matchingGrants(compiler, { label: 'l', unleased: true }), '(id=?'],
   ['leases', grantsOfLeases(compiler, { limit: 3 }), 'INDEX grants_lease (lease>?'],
+  ['files', grantsPerhapsWithFiles(compiler, 'a', 3), 'INDEX grants_fileless_in (id>?'],
   ['a lease', grantsOfLeases(compiler, { lease: 'l', limit: 3 }), 'INDEX grants_lease (lease=?'],
 ])('the grants of %s are found by an index, without a sort', async (_, query, index) => {
   const [steps = []] = await plansOf(query);
