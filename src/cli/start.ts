@@ -150,7 +150,7 @@ async function welcome(display: Display, proxy: Proxy, workers: number, now: num
   const tokenless = tokenlessCallers(config.proxy);
   const required = tokenless === null;
   const { lines, missing } = await describeMap(display, config, proxy.state.store, now);
-  const agents = required && (await proxy.state.store.agentTokens.list()).length === 0;
+  const agents = required && !(await proxy.state.store.agentTokens.any());
   const commands = [...(agents ? ['sidekey agent create NAME --grant GRANT'] : []), ...missing];
   return [
     'Sidekey is running.',

@@ -2,6 +2,8 @@ import { csvHead, csvLine, queryAudit, queryRaw, tailAudit } from '../audit/quer
 import type { Config } from '../config/config.ts';
 import type { AuditLine } from '../domain/event.ts';
 import type { Grant } from '../domain/grant.ts';
+import { grantOf } from '../store/grants.ts';
+import type { Store } from '../store/store.ts';
 import { type AuditConditions, filterOf } from './audit-conditions.ts';
 
 /** Streams of events of the audit log, oldest first. */
@@ -28,6 +30,26 @@ export function eventQuery(
     pieces: (format: 'csv' | 'raw', onProgress?: OnShare) =>
       piecesOf(queryRaw({ ...query, onProgress }), format),
   };
+}
+
+/** Grants whose names an error suggests. */
+const maxOthers = 1_000;
+
+/**
+ * Returns the grants of that name or ID, for `filterOf`; if there is none, some others. Best effort: the log
+ * can be read without the store.
+ */
+export async function grantsOf(
+  store: Pick<Store, 'grants'> | null,
+  { grant: reference }: Pick<AuditConditions, 'grant'>,
+): Promise<readonly Grant[]> {
+  if (store === null || reference === undefined) return [];
+  const { grants } = store;
+  const read = async () => {
+    const found = [...(await grants.some([reference])), ...(await grants.find({ name: reference }))];
+    return found.length > 0 ? found : grants.find({ limit: maxOthers });
+  };
+  return (await read().catch(() => [])).map(grantOf);
 }
 
 /** Size in bytes from which a piece is yielded. */

@@ -4,6 +4,9 @@ import type { Config } from '../config/config.ts';
 import { caughtFailure, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { didYouMean, orMeant } from '../lib/text.ts';
+import type { Domain } from '../proxy/policy/domain-map.ts';
+import { grantOf } from '../store/grants.ts';
+import { findDomains } from './find.ts';
 import { broken, type Finding, type Need } from './finding.ts';
 import { checkHealth, need, needAnswer } from './health.ts';
 import { askUpstreams, lookAtClock, lookAtPermissions, upstreamsFound } from './look-at-machine.ts';
@@ -26,7 +29,7 @@ interface ExaminationParts extends Pick<Call, 'now' | 'withFetch'> {
   /** Null: the config file is not valid. */
   readonly config: Config | null;
   readonly health: () => Promise<readonly Finding[]>;
-  readonly grants: Reading['grants'];
+  readonly withStore: <T>(use: (store: Reading['store']) => Promise<T>) => Promise<T>;
   readonly probePrograms: ProbePrograms;
 }
 
@@ -44,7 +47,7 @@ export const examineSetup = reading({
   check: ({ only = [] }) => assertClients(only),
   run(parts, choice) {
     const health = () => checkHealth({ ...parts, lost: new Set(), invalid: null, open: async () => parts });
-    return examine({ ...parts, health }, choice);
+    return examine({ ...parts, health, withStore: (use) => use(parts.store) }, choice);
   },
   answer: ({ findings, probed, notes, needs }) => ({
     ok: needs.length === 0,
@@ -94,8 +97,9 @@ async function examineMachine(parts: ExaminationParts, offline: boolean): Promis
   if (config === null) return findings;
   const ask = async () => {
     // The findings report unreadable grants.
-    const grants = await parts.grants().catch(() => []);
-    return withFetch((fetch) => askUpstreams(config, grants, { fetch, now }));
+    const skipped = await parts.withStore((store) => certified(store, config.domains)).catch(() => new Set());
+    const domains = config.domains.filter((domain) => !skipped.has(domain));
+    return withFetch((fetch) => askUpstreams(domains, { fetch, now }));
   };
   const answers = offline ? [] : await ask().catch(caughtFailure);
   return [
@@ -105,6 +109,18 @@ async function examineMachine(parts: ExaminationParts, offline: boolean): Promis
       ? [broken('upstreams', answers)]
       : [await lookAtClock(config, answers, now()), ...(offline ? [] : [upstreamsFound(answers)])]),
   ];
+}
+
+/** Grants with a client certificate whose domains are skipped. */
+const maxCertificates = 1_000;
+
+/** Returns the domains that require a client certificate. */
+async function certified(store: Reading['store'], domains: readonly Domain[]): Promise<ReadonlySet<Domain>> {
+  const choice = { type: 'client_certificate' } as const;
+  const records = (await store?.grants.matching(choice, maxCertificates)) ?? [];
+  const grants = records.map(grantOf);
+  const domainsOf = await findDomains(store, domains, grants);
+  return new Set(grants.flatMap(domainsOf));
 }
 
 function silentIsFine(finding: Finding): Finding {

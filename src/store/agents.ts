@@ -5,7 +5,7 @@ import { hintOf, remedy } from '../lib/hint.ts';
 import { ofGrant, ofRight } from './change-log.ts';
 import { leaseEndings } from './grant-checks.ts';
 import type { StoreWrites } from './grants.ts';
-import { all, byName, done, first, inBatches, pageOf, type Run, written } from './queries.ts';
+import { all, done, first, inBatches, pageOf, rowsOf, type Run, written } from './queries.ts';
 import {
   anyGrant,
   compare,
@@ -192,7 +192,12 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
         ),
       get: (name) =>
         run(() => first(db.selectFrom('agents').selectAll().where('name', '=', name), fromAgentRow)),
-      list: () => run(async () => byName(await all(db.selectFrom('agents').selectAll(), fromAgentRow))),
+      list: ({ after, limit } = {}) =>
+        run(() => {
+          const agents = db.selectFrom('agents').selectAll();
+          return all(pageOf(agents, ['name'], after === undefined ? after : [after], limit), fromAgentRow);
+        }),
+      count: () => run(() => rowsOf(db, 'agents')),
       inList: (at, page) =>
         run(async () => {
           const rows = await agentPage(db, at, page).execute();
@@ -239,6 +244,7 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
     },
 
     agentTokens: {
+      any: () => run(async () => (await first(db.selectFrom('agentTokens').select('id').limit(1))) !== null),
       list: (agent) =>
         run(() => (agent === undefined ? allTokens(db) : allTokens(db).where('agent', '=', agent)).execute()),
       add: (token, takeOver) =>

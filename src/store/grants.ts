@@ -70,7 +70,6 @@ export function sqlGrants(
     some: (ids) =>
       run(() => inBatches(ids, (some) => all(storedGrants(db).where('id', 'in', some), fromGrantRow))),
     find: (query) => run(() => findGrants(db, query)),
-    list: () => run(() => findGrants(db, {})),
     matching: (choice, limit) => run(() => all(matchingGrants(db, choice).limit(limit), fromGrantRow)),
     newest: (provider, limit) =>
       run(() => {

@@ -53,8 +53,6 @@ export interface Store {
     some(ids: readonly string[]): Promise<GrantRecord[]>;
     /** Returns grants by index, ordered by name, then user. */
     find(query: GrantQuery): Promise<GrantRecord[]>;
-    /** Returns all grants, ordered by name, then user. Only for work on each of them. */
-    list(): Promise<GrantRecord[]>;
     /** Returns up to `limit` grants by index, in any order. */
     matching(choice: GrantChoice, limit: number): Promise<GrantRecord[]>;
     /** Returns up to `limit` grants of a provider, the last changed first. */
@@ -730,8 +728,9 @@ interface AgentStore {
   /** Inserts an agent, its first token and bindings atomically. @throws SidekeyError `already_exists` */
   insert(agent: AgentRecord, beginning?: AgentBeginning): Promise<void>;
   get(name: string): Promise<AgentRecord | null>;
-  /** Returns all agents, ordered by name. */
-  list(): Promise<AgentRecord[]>;
+  /** Returns agents, ordered by name. */
+  list(page?: Page<string>): Promise<AgentRecord[]>;
+  count(): Promise<number>;
   /** Returns agents with facts of their rights at this time, ordered by name. */
   inList(at: number, page: Page<string>): Promise<AgentInList[]>;
   /** Returns the time of the last use by an OIDC token, to about a minute; null: none. */
@@ -753,6 +752,8 @@ export interface TakeOver {
 }
 
 interface AgentTokenStore {
+  /** Reports whether an agent has a token. */
+  any(): Promise<boolean>;
   /** Returns the tokens of one agent or of all, ordered by creation. */
   list(agent?: string): Promise<AgentTokenRecord[]>;
   /**

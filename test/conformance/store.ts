@@ -312,7 +312,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       expect(plain(await second.grants.get(record.id))).toEqual(plain({ ...record, labels: ['x'] }));
       expect(await store.grantPolicies.list()).toMatchObject([{ grantId: record.id, labels: ['x'] }]);
       await second.grants.remove(record.id);
-      expect(await store.grants.list()).toEqual([]);
+      expect(await store.grants.find({})).toEqual([]);
     });
 
     describe('sealed values', () => {
@@ -390,12 +390,12 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           code: 'already_exists',
         });
         await store.grants.insert(grantRecord({ user: 'alice' }));
-        expect(await store.grants.list()).toHaveLength(2);
+        expect(await store.grants.find({})).toHaveLength(2);
         expect(plain(await store.grants.get(record.id))).toEqual(plain(record));
       });
 
       it('are listed by name, then user, upper case first', async () => {
-        expect(await store.grants.list()).toEqual([]);
+        expect(await store.grants.find({})).toEqual([]);
         const order = [
           ['B', 'zoe'],
           ['a', 'Bob'],
@@ -405,7 +405,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           ['ab', 'alice'],
         ] as const;
         for (const [name, user] of order.toReversed()) await store.grants.insert(grantRecord({ name, user }));
-        expect((await store.grants.list()).map((grant) => [grant.name, grant.user])).toEqual(order);
+        expect((await store.grants.find({})).map((grant) => [grant.name, grant.user])).toEqual(order);
       });
 
       it('are found by id, name or provider, of all users or of some', async () => {
@@ -510,10 +510,10 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         await store.grants.insert(grantRecord({ name: 'taken' }));
         const some = [grantRecord({ name: 'new' }), grantRecord({ name: 'taken' })];
         await expect(store.grants.insert(...some)).rejects.toMatchObject({ code: 'already_exists' });
-        expect(await store.grants.list()).toHaveLength(1);
+        expect(await store.grants.find({})).toHaveLength(1);
         const many = Array.from({ length: 1_000 }, (_, n) => grantRecord({ name: `n${n}` }));
         await store.grants.insert(...many);
-        expect(await store.grants.list()).toHaveLength(1_001);
+        expect(await store.grants.find({})).toHaveLength(1_001);
       });
 
       it('match a choice of provider, user, state, label, and lease', async () => {
@@ -737,7 +737,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         await store.grants.insert(record);
         await store.grants.replace({ ...record, revision: 2 }, 1);
         await store.grants.remove(record.id);
-        expect((await store.grants.list()).map(plain)).toEqual([plain(other)]);
+        expect((await store.grants.find({})).map(plain)).toEqual([plain(other)]);
       });
 
       it('cannot be renamed to an existing name', async () => {
@@ -1353,8 +1353,8 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       it('is unchanged by reads', async () => {
         const second = await subject.second();
         const epoch = store.epoch();
-        await store.grants.list();
-        await second.grants.list();
+        await store.grants.find({});
+        await second.grants.find({});
         await second.meta.get('key_check');
         expect(store.epoch()).toBe(epoch);
       });
@@ -1441,7 +1441,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         await store.close();
         const uses = [
           () => store.grants.get('x'),
-          () => store.grants.list(),
+          () => store.grants.find({}),
           () => store.grants.insert(grantRecord()),
           () => store.grants.replace(grantRecord({ revision: 2 }), 1),
           () => store.grants.remove('x'),

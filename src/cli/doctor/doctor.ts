@@ -7,6 +7,7 @@ import { exitCode } from '../../lib/failures.ts';
 import { findAll } from '../status/status.ts';
 import { probeProgramsOf } from './probe.ts';
 import { withHint } from '../../lib/hint.ts';
+import type { Store } from '../../store/store.ts';
 
 interface DoctorOptions {
   readonly only?: readonly string[];
@@ -24,7 +25,7 @@ export async function doctor(context: Context, options: DoctorOptions): Promise<
     config,
     now,
     health: () => findAll(context),
-    grants: () => context.withView((view) => view.grants()),
+    withStore: <T>(use: (store: Store | null) => Promise<T>) => context.withView(({ store }) => use(store)),
     withFetch: async <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) =>
       withUpstreamClient(await context.readConfig(), env, ({ fetch }) => use(fetch)),
     probePrograms: probeProgramsOf({ env, now }),

@@ -159,7 +159,7 @@ describe('find and open', () => {
     const [here, there] = await openedStores(2);
     const grant = await here.registry.add(meta, sealed());
     const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
-    const records = await here.store.grants.list();
+    const records = await here.store.grants.find({});
     vi.spyOn(here.store.grants, 'find').mockImplementationOnce(async () => {
       await held;
       return records;
@@ -309,9 +309,7 @@ describe('writes', () => {
     await there!.registry.setState(grant, 'revoked', null);
     expect(await here.registry.replaceCredential(grant, sealed(oauth2()))).toBeNull();
     expect(await here.registry.setState(grant, 'expired', null)).toBeNull();
-    expect(await allGrants(here.store)).toMatchObject([
-      { state: 'revoked', type: 'api_key', revision: 2 },
-    ]);
+    expect(await allGrants(here.store)).toMatchObject([{ state: 'revoked', type: 'api_key', revision: 2 }]);
   });
 
   test('remove a grant', async () => {

@@ -14,7 +14,7 @@ const everybody = { user: null };
 const of = (user: string) => grantRecord({ name: 'work', user, provider: 'acme' });
 const list = () => Promise.reject(new Error('All rows were read.'));
 
-/** A store with a grant `work` of three users, whose `list` of grants and leases rejects. */
+/** A store with a grant `work` of three users, whose reads of all grants and leases reject. */
 async function filled() {
   const real = await openSqliteStore(`${await tempFolder()}/store.db`, { now: () => 0 });
   onTestFinished(() => real.close());
@@ -23,7 +23,10 @@ async function filled() {
   const store: Store = {
     ...real,
     grantPolicies: { ...real.grantPolicies, list },
-    grants: { ...real.grants, list },
+    grants: {
+      ...real.grants,
+      find: (query) => (Object.keys(query).length === 0 ? list() : real.grants.find(query)),
+    },
     leases: { ...real.leases, find: list },
   };
   return { store, alice, bob, own };
