@@ -171,6 +171,8 @@ export function migrations(types: ColumnTypes): Migrations {
         db,
       ),
     ),
+    // The agents that reach a grant.
+    '0037-bindings': migration(createIndex('bindings', 'kind', 'value', 'agent')),
   };
 }
 

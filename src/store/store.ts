@@ -1,4 +1,4 @@
-import type { Binding, Lease } from '../domain/lease.ts';
+import type { Binding, BoundGrant, Lease } from '../domain/lease.ts';
 import type { Answer, Approval, Asking, Question, StandingApproval } from '../domain/approval.ts';
 import type { Proposal, ProposalAnswer } from '../domain/proposal.ts';
 import type { Grant, GrantState } from '../domain/grant.ts';
@@ -733,6 +733,8 @@ interface AgentStore {
   count(): Promise<number>;
   /** Returns agents with facts of their rights at this time, ordered by name. */
   inList(at: number, page: Page<string>): Promise<AgentInList[]>;
+  /** Returns up to `limit` agents whose bindings reach a grant (see `reachesGrant`), ordered by name. */
+  reaching(grant: Omit<BoundGrant, 'lease'>, limit: number): Promise<AgentRecord[]>;
   /** Returns the time of the last use by an OIDC token, to about a minute; null: none. */
   identityUse(name: string): Promise<number | null>;
   /** Returns whether there is such an agent. */
@@ -779,6 +781,8 @@ interface BindingStore {
 /** A page of the leases. */
 export interface LeaseQuery extends Page<Pick<Lease, 'expiresAt' | 'id'>> {
   readonly agent?: string | undefined;
+  /** ID of a grant. Includes leases for everything that their agent reaches. */
+  readonly grant?: string;
   /** Exclusive start of `expiresAt`. */
   readonly endsAfter?: number | undefined;
 }

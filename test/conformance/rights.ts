@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { everything, type Binding, leaseStanding } from '../../src/domain/lease.ts';
-import type { LeaseQuery, Store } from '../../src/store/store.ts';
+import { everything, type Binding, leaseStanding, reachesGrant } from '../../src/domain/lease.ts';
+import type { LeaseQuery, Page, Store } from '../../src/store/store.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { agentRecord, leaseRecord, tokenRecord } from '../support/rights.ts';
 import type { StoreUnderTest } from './store.ts';
@@ -51,6 +51,45 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         ]);
         expect((await store.agentTokens.list()).map(({ id }) => id)).toEqual([token.id]);
         expect((await store.bindings.list()).map(({ value }) => value)).toEqual(['github']);
+      });
+
+      it('are counted, and listed in pages', async () => {
+        const names = async (page?: Page<string>) => (await store.agents.list(page)).map((each) => each.name);
+        expect(await store.agents.count()).toBe(0);
+        for (const each of ['b', 'B', 'a', 'é']) await store.agents.insert(agentRecord({ name: each }));
+        expect(await store.agents.count()).toBe(4);
+        expect(await names()).toEqual(['B', 'a', 'b', 'é']);
+        expect(await names({ limit: 2 })).toEqual(['B', 'a']);
+        expect(await names({ after: 'a', limit: 2 })).toEqual(['b', 'é']);
+      });
+
+      it('that reach a grant are found as their bindings say', async () => {
+        const grant = grantRecord({ user: 'alice', provider: 'github' });
+        await store.grants.insert(grant);
+        await store.grantPolicies.set(grant.id, { labels: ['prod', 'ci'] });
+        const { labels = [] } = (await store.grants.get(grant.id))!;
+        const facts = { ...grant, labels };
+        const kinds: readonly Binding[] = [
+          ...(['grant', 'user', 'provider', 'label', 'egress'] as const).flatMap((kind) =>
+            [grant.id, 'alice', 'github', 'prod', 'ci', 'bob'].map((value) => ({ kind, value })),
+          ),
+          everything,
+        ];
+        const expected: string[] = [];
+        for (const [n, binding] of kinds.entries())
+          for (const user of [null, 'alice', 'bob']) {
+            const agent = agentRecord({ name: `${user ?? 'nobody'}-${n}`, user });
+            const bindings = [binding, { kind: 'label', value: 'none' } as const];
+            await store.agents.insert(agent, { bindings });
+            if (reachesGrant(bindings, user, facts)) expected.push(agent.name);
+          }
+        expected.sort();
+        const found = async (limit: number) =>
+          (await store.agents.reaching(facts, limit)).map((each) => each.name);
+        expect(expected.length).toBeGreaterThan(10);
+        expect(await found(1_000)).toEqual(expected);
+        expect(await found(3)).toEqual(expected.slice(0, 3));
+        expect(await store.agents.reaching({ ...facts, labels: [] }, 1_000)).not.toEqual(expected);
       });
 
       it('are listed in pages with the facts of their rights', async () => {

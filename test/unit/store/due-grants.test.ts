@@ -9,7 +9,7 @@ import {
   SqliteQueryCompiler,
 } from 'kysely';
 import { expect, test } from 'vitest';
-import { leaseMaxima } from '../../../src/store/agents.ts';
+import { agentsReaching, leaseMaxima } from '../../../src/store/agents.ts';
 import {
   dueGrants,
   grantsOfLeases,
@@ -86,6 +86,16 @@ test.each<[string, Compiled, string]>([
   expect(steps[0]).toContain(`SEARCH grants USING`);
   expect(steps[0]).toContain(index);
   expect(steps.some((step) => step.includes('B-TREE'))).toBe(false);
+});
+
+test('the agents that reach a grant are found by an index of bindings, without a sort', async () => {
+  const queries = agentsReaching(compiler, { id: 'g', user: 'u', provider: 'p', labels: ['l'] });
+  expect(queries).toHaveLength(5);
+  for (const steps of await plansOf(...queries.map((query) => query.limit(9))))
+    expect(steps).toEqual([
+      'SEARCH bindings USING COVERING INDEX bindings_kind_value_agent (kind=? AND value=?)',
+      expect.stringMatching(/^SEARCH agents USING INDEX \w+ \(name=\?\)/),
+    ]);
 });
 
 test('the labels of grants are searched in an index of grants with labels', async () => {
