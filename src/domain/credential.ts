@@ -403,12 +403,12 @@ export function awsKeysOf(credential: Credential): AwsKeys | null {
 /** Returns the references to files of a credential: its source, and tokens of its renewal. */
 export function fileReferencesOf(credential: Credential): readonly string[] {
   const renewal = credential.type === 'oauth2' ? credential.renewal : null;
-  const tokens = renewal?.kind === 'token_exchange' || renewal?.kind === 'id_jag' ? [renewal.actorToken] : [];
-  const references = [
-    credential.type === 'source' ? credential.from : '',
-    ...(renewal?.kind === 'token_exchange' ? [renewal.subjectToken, ...tokens] : tokens).map((token) =>
-      token !== null && 'reference' in token ? token.reference : '',
-    ),
-  ];
-  return references.filter((text) => text.startsWith('file:'));
+  const subject = renewal?.kind === 'token_exchange' ? [renewal.subjectToken] : [];
+  const actor = renewal?.kind === 'token_exchange' || renewal?.kind === 'id_jag' ? [renewal.actorToken] : [];
+  const tokens = [...subject, ...actor].flatMap((token) =>
+    token !== null && 'reference' in token ? [token.reference] : [],
+  );
+  return (credential.type === 'source' ? [credential.from] : tokens).filter((text) =>
+    text.startsWith('file:'),
+  );
 }

@@ -100,33 +100,28 @@ export async function someUnreadable(
   return unreadable;
 }
 
-interface FileParts {
-  readonly store: { readonly grants: Pick<Store['grants'], 'perhapsWithFiles' | 'markFileless'> };
-  readonly grants: Pick<Registry, 'openRecord'>;
-}
-
 /** Grants of one statement. */
 const pageSize = 250;
 
 /** Returns the files that grants name: sources, tokens of a token exchange, and tokens that name an agent. */
 export async function grantFiles(
-  { store: { grants }, grants: registry }: FileParts,
+  { store, grants }: { readonly store: Pick<Store, 'grants'>; readonly grants: Pick<Registry, 'openRecord'> },
   { file }: Pick<Config, 'file'>,
 ): Promise<readonly string[]> {
   const references: string[] = [];
   for (let after: GrantRecord | undefined; ;) {
-    const records = await grants.perhapsWithFiles(after?.id ?? '', pageSize);
+    const records = await store.grants.perhapsWithFiles(after?.id ?? '', pageSize);
     const fileless: Grant[] = [];
     for (const record of records) {
       // Grants that cannot be opened are reported elsewhere, as a fault of the store or the key.
-      const opened = await registry.openRecord(record).catch(() => null);
+      const opened = await grants.openRecord(record).catch(() => null);
       if (opened === null) continue;
       const own = fileReferencesOf(opened.sealed.credential);
       references.push(...own);
       // Of an earlier version, which did not mark it.
       if (own.length === 0) fileless.push(opened.grant);
     }
-    await grants.markFileless(fileless);
+    await store.grants.markFileless(fileless);
     after = records.at(-1);
     if (records.length < pageSize) break;
     await nextTurn();

@@ -122,8 +122,9 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
       refreshable: isRefreshable(credential),
     };
     const times = isKept(columns) ? { dueAt, obtainedAt: refreshTokenSince(credential) } : neverDue;
-    const isFileless = fileReferencesOf(credential).length === 0;
-    return { ...columns, times, isFileless, sealed: vault.seal(sealContext(columns), writeSealed(sealed)) };
+    const filelessIn = fileReferencesOf(credential).length === 0 ? columns.revision : null;
+    const text = writeSealed(sealed);
+    return { ...columns, times: { ...times, filelessIn }, sealed: vault.seal(sealContext(columns), text) };
   }
 
   async function replace(

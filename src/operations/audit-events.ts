@@ -2,7 +2,6 @@ import { csvHead, csvLine, queryAudit, queryRaw, tailAudit } from '../audit/quer
 import type { Config } from '../config/config.ts';
 import type { AuditLine } from '../domain/event.ts';
 import type { Grant } from '../domain/grant.ts';
-import { grantOf } from '../store/grants.ts';
 import type { Store } from '../store/store.ts';
 import { type AuditConditions, filterOf } from './audit-conditions.ts';
 
@@ -32,24 +31,17 @@ export function eventQuery(
   };
 }
 
-/** Grants whose names an error suggests. */
-const maxOthers = 1_000;
-
-/**
- * Returns the grants of that name or ID, for `filterOf`; if there is none, some others. Best effort: the log
- * can be read without the store.
- */
+/** Returns the grants of that name or ID, for `filterOf`; if there is none, some others for its error. */
 export async function grantsOf(
   store: Pick<Store, 'grants'> | null,
   { grant: reference }: Pick<AuditConditions, 'grant'>,
 ): Promise<readonly Grant[]> {
   if (store === null || reference === undefined) return [];
-  const { grants } = store;
-  const read = async () => {
-    const found = [...(await grants.some([reference])), ...(await grants.find({ name: reference }))];
-    return found.length > 0 ? found : grants.find({ limit: maxOthers });
-  };
-  return (await read().catch(() => [])).map(grantOf);
+  const found = [
+    ...(await store.grants.some([reference])),
+    ...(await store.grants.find({ name: reference })),
+  ];
+  return found.length > 0 ? found : store.grants.find({ limit: 1_000 });
 }
 
 /** Size in bytes from which a piece is yielded. */

@@ -5,13 +5,13 @@ import { caughtFailure, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { didYouMean, orMeant } from '../lib/text.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
-import { grantOf } from '../store/grants.ts';
-import { findDomains } from './find.ts';
+import { findOffers } from './find.ts';
 import { broken, type Finding, type Need } from './finding.ts';
 import { checkHealth, need, needAnswer } from './health.ts';
 import { askUpstreams, lookAtClock, lookAtPermissions, upstreamsFound } from './look-at-machine.ts';
+import type { Offers } from './lookup.ts';
 import { text } from './members.ts';
-import { type Call, type Reading, reading } from './operation.ts';
+import { type Call, reading } from './operation.ts';
 import type { Probed, ProbePrograms } from './program-probe.ts';
 
 /** The examination of the setup and of the programs that use the proxy: `sidekey doctor`. */
@@ -29,7 +29,8 @@ interface ExaminationParts extends Pick<Call, 'now' | 'withFetch'> {
   /** Null: the config file is not valid. */
   readonly config: Config | null;
   readonly health: () => Promise<readonly Finding[]>;
-  readonly withStore: <T>(use: (store: Reading['store']) => Promise<T>) => Promise<T>;
+  /** Returns the grants that domains offer. */
+  readonly offers: (domains: readonly Domain[]) => Promise<Offers>;
   readonly probePrograms: ProbePrograms;
 }
 
@@ -47,7 +48,8 @@ export const examineSetup = reading({
   check: ({ only = [] }) => assertClients(only),
   run(parts, choice) {
     const health = () => checkHealth({ ...parts, lost: new Set(), invalid: null, open: async () => parts });
-    return examine({ ...parts, health, withStore: (use) => use(parts.store) }, choice);
+    const offers = (domains: readonly Domain[]) => findOffers(parts.store, domains);
+    return examine({ ...parts, health, offers }, choice);
   },
   answer: ({ findings, probed, notes, needs }) => ({
     ok: needs.length === 0,
@@ -97,9 +99,8 @@ async function examineMachine(parts: ExaminationParts, offline: boolean): Promis
   if (config === null) return findings;
   const ask = async () => {
     // The findings report unreadable grants.
-    const skipped = await parts.withStore((store) => certified(store, config.domains)).catch(() => new Set());
-    const domains = config.domains.filter((domain) => !skipped.has(domain));
-    return withFetch((fetch) => askUpstreams(domains, { fetch, now }));
+    const offers = await parts.offers(config.domains).catch(() => ({ offered: () => [] }));
+    return withFetch((fetch) => askUpstreams(config, offers, { fetch, now }));
   };
   const answers = offline ? [] : await ask().catch(caughtFailure);
   return [
@@ -109,18 +110,6 @@ async function examineMachine(parts: ExaminationParts, offline: boolean): Promis
       ? [broken('upstreams', answers)]
       : [await lookAtClock(config, answers, now()), ...(offline ? [] : [upstreamsFound(answers)])]),
   ];
-}
-
-/** Grants with a client certificate whose domains are skipped. */
-const maxCertificates = 1_000;
-
-/** Returns the domains that require a client certificate. */
-async function certified(store: Reading['store'], domains: readonly Domain[]): Promise<ReadonlySet<Domain>> {
-  const choice = { type: 'client_certificate' } as const;
-  const records = (await store?.grants.matching(choice, maxCertificates)) ?? [];
-  const grants = records.map(grantOf);
-  const domainsOf = await findDomains(store, domains, grants);
-  return new Set(grants.flatMap(domainsOf));
 }
 
 function silentIsFine(finding: Finding): Finding {

@@ -75,14 +75,15 @@ export async function findDomains(
 /** Grants that are read of each reference of a domain. */
 export const maxOffers = 100;
 
-/** Returns up to `maxOffers` grants for each reference of domains. */
+/** Returns up to `limit` grants for each reference of domains. */
 export async function findOffers(
-  store: Pick<Store, 'grantChecks'> | null,
+  store: { readonly grantChecks: Pick<Store['grantChecks'], 'offered'> } | null,
   domains: readonly Domain[],
+  limit = maxOffers,
 ): Promise<Offers> {
   const found = new Map<string, readonly Grant[]>();
-  for (const reference of store === null ? [] : new Set(domains.flatMap(referencesOf)))
-    found.set(reference, await store!.grantChecks.offered(reference, maxOffers));
+  for (const reference of new Set(domains.flatMap(referencesOf)))
+    found.set(reference, (await store?.grantChecks.offered(reference, limit)) ?? []);
   return { offered: (reference) => found.get(reference) ?? [] };
 }
 
@@ -93,7 +94,7 @@ export async function findAgent(
 ): Promise<BoundAgent> {
   const agent = (await store?.rights.agent(name)) ?? null;
   if (agent !== null) return agent;
-  const others = (await store?.agents.list({ limit: maxOthers })) ?? [];
+  const others = (await store?.agents.list(maxOthers)) ?? [];
   throw unknownAgent(
     name,
     others.map((each) => each.name),

@@ -68,7 +68,7 @@ export function isUnbound(credential: Credential, provider: Provider | undefined
 }
 
 /** Agents, and leases of each, that are read. */
-export const maxReaching = 500;
+export const maxReaching = 100;
 
 /** Returns agents bound to a grant, ordered by name, and leases for it whose agent reaches it. */
 export async function reachedBy(store: Store, grant: Grant, now: number) {

@@ -10,9 +10,9 @@ import { failures } from '../lib/failures.ts';
 import { isPrivateFile, isWritableByAll } from '../lib/os.ts';
 import { shellWord } from '../lib/text.ts';
 import { type Authority, authorityText } from '../proxy/policy/authority.ts';
-import type { Domain } from '../proxy/policy/domain-map.ts';
 import { type Finding, finding, type Need } from './finding.ts';
 import { counted } from './format.ts';
+import { offeredBy, type Offers } from './lookup.ts';
 import type { Call } from './operation.ts';
 
 /** Checks of the clock, of the permissions of files, and of the way to the upstream servers. */
@@ -130,14 +130,16 @@ const timeoutMs = 5_000;
 
 /**
  * Requests `/` of each host of the map without a wildcard. Sends no credential. Resolves, checks and verifies
- * as the proxy does.
+ * as the proxy does. Skips hosts that require a client certificate.
  */
 export async function askUpstreams(
-  domains: readonly Domain[],
+  { domains }: Config,
+  offers: Offers,
   { fetch, now }: Pick<Call, 'now'> & { readonly fetch: typeof globalThis.fetch },
 ): Promise<readonly Answered[]> {
   const hosts = domains
     .filter(({ pattern, action }) => !pattern.wildcard && action.kind !== 'deny')
+    .filter((domain) => !offeredBy(domain, offers).some(({ type }) => type === 'client_certificate'))
     .map(({ pattern }): Authority => ({ scheme: 'https', host: pattern.host, port: pattern.port ?? 443 }));
   const answers: Answered[] = [];
   let next = 0;

@@ -197,11 +197,8 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
         ),
       get: (name) =>
         run(() => first(db.selectFrom('agents').selectAll().where('name', '=', name), fromAgentRow)),
-      list: ({ after, limit } = {}) =>
-        run(() => {
-          const agents = db.selectFrom('agents').selectAll();
-          return all(pageOf(agents, ['name'], after === undefined ? after : [after], limit), fromAgentRow);
-        }),
+      list: (limit) =>
+        run(() => all(pageOf(db.selectFrom('agents').selectAll(), ['name'], undefined, limit), fromAgentRow)),
       count: () => run(() => rowsOf(db, 'agents')),
       inList: (at, page) =>
         run(async () => {
@@ -323,14 +320,10 @@ export function agentsReaching(
     const agents = db.selectFrom('bindings').innerJoin('agents', 'agents.name', 'bindings.agent');
     return agents.selectAll('agents').where('kind', '=', kind).where('value', '=', value).orderBy('agent');
   };
-  const ofOwn = (kind: Binding['kind'], value: string) =>
-    bound(kind, value).where((row) => row.or([row('user', 'is', null), row('user', '=', user)]));
+  const ofOwn = [bound('provider', provider), ...labels.map((label) => bound('label', label))];
   return [
-    bound('grant', id),
-    bound('user', user),
-    bound(everything.kind, everything.value),
-    ofOwn('provider', provider),
-    ...labels.map((label) => ofOwn('label', label)),
+    ...[bound('grant', id), bound('user', user), bound(everything.kind, everything.value)],
+    ...ofOwn.map((query) => query.where((row) => row.or([row('user', 'is', null), row('user', '=', user)]))),
   ];
 }
 

@@ -301,19 +301,13 @@ const types: readonly Grant['type'][] = [
 const states: readonly Grant['state'][] = ['active', 'expired', 'revoked', 'reauth_required'];
 
 /** Returns a grant in the form of its table. */
-export function toGrantRow({
-  times,
-  isFileless,
-  labels: _labels,
-  endsAt: _endsAt,
-  ...record
-}: GrantRecord): GrantRow {
+export function toGrantRow({ times, labels: _labels, endsAt: _endsAt, ...record }: GrantRecord): GrantRow {
   const { scopes, refreshable } = record;
   return {
     ...record,
     scopes: JSON.stringify(scopes),
     refreshable: refreshable ? 1 : 0,
-    filelessIn: isFileless === true ? record.revision : null,
+    filelessIn: null,
     ...(times ?? { dueAt: refreshable ? 0 : null, obtainedAt: null }),
   };
 }
@@ -354,6 +348,6 @@ export function fromGrantRow({
 
 /** Returns the columns that a person may see. */
 export function grantOf(record: GrantRecord): Grant {
-  const { sealed: _sealed, times: _times, isFileless: _fileless, ...grant } = record;
+  const { sealed: _sealed, times: _times, ...grant } = record;
   return Object.freeze(grant);
 }

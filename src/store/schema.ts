@@ -73,7 +73,7 @@ type EnrolmentRow = Omit<EnrolmentRecord, 'leftMs'> & { expiresAt: number };
 export type ApiKeyRow = Stored<ApiKeyRecord, { scopes: string | null }>;
 /** A grant; `scopes` is a JSON array of texts. */
 export type GrantRow = Stored<
-  Omit<GrantRecord, 'times' | 'isFileless' | 'labels' | 'endsAt'>,
+  Omit<GrantRecord, 'times' | 'labels' | 'endsAt'>,
   {
     type: string;
     state: string;

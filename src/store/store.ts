@@ -364,10 +364,8 @@ export interface Reseal {
 export interface GrantRecord extends Grant {
   /** The sealed `SealedCredential`, bound to the grant's id and revision (see `store/vault/vault.ts`). */
   readonly sealed: Uint8Array;
-  /** Written only. Absent: due at once if `refreshable`. */
-  readonly times?: RefreshTimesRecord;
-  /** Written only. True: the credential names no file. Absent: unknown. */
-  readonly isFileless?: boolean;
+  /** Written only. Absent: due at once if `refreshable`, and may name files. See `schema.ts`. */
+  readonly times?: RefreshTimesRecord & { readonly filelessIn?: number | null };
 }
 
 export interface AuditEndRecord {
@@ -729,7 +727,7 @@ interface AgentStore {
   insert(agent: AgentRecord, beginning?: AgentBeginning): Promise<void>;
   get(name: string): Promise<AgentRecord | null>;
   /** Returns agents, ordered by name. */
-  list(page?: Page<string>): Promise<AgentRecord[]>;
+  list(limit?: number): Promise<AgentRecord[]>;
   count(): Promise<number>;
   /** Returns agents with facts of their rights at this time, ordered by name. */
   inList(at: number, page: Page<string>): Promise<AgentInList[]>;

@@ -152,13 +152,6 @@ export function lackedText(lacked: Lacked | null, now: number): string | null {
   return `${scopes.length === 0 ? 'not named' : scopes.join(' ')} (${relativeTime(at, now)})`;
 }
 
-/** Agents and leases that are shown. */
-const maxShown = 20;
-
-function shown(texts: readonly string[], separator: string): string {
-  return `${texts.slice(0, maxShown).join(separator)}${texts.length > maxShown ? ' and more' : ''}`;
-}
-
 /** Rows about the agents bound to a grant, and the leases for it. */
 function reachedByRows(
   { agents, leases }: ShownGrant['reached'],
@@ -167,14 +160,15 @@ function reachedByRows(
 ): Readonly<Record<string, string | null>> {
   const names = agents.map(({ name, disabledAt }) => (disabledAt === null ? name : `${name} (disabled)`));
   const tokenless = tokenlessCallers(proxy);
-  const others = tokenless === null ? '' : `${tokenless} without a token`;
+  if (tokenless !== null) names.push(`${tokenless} without a token`);
   return {
-    'reached by': [shown(names, ', '), others].filter((text) => text !== '').join(', ') || 'no agent',
+    'reached by': names.length === 0 ? 'no agent' : names.join(', '),
     'active leases':
-      shown(
-        leases.map((lease) => `${shortId(lease.id)} of ${lease.agent}, ends ${leaseEndText(lease, now)}`),
-        '; ',
-      ) || null,
+      leases.length === 0
+        ? null
+        : leases
+            .map((lease) => `${shortId(lease.id)} of ${lease.agent}, ends ${leaseEndText(lease, now)}`)
+            .join('; '),
   };
 }
 
