@@ -322,7 +322,9 @@ export function agentsReaching(
   };
   const ofOwn = [bound('provider', provider), ...labels.map((label) => bound('label', label))];
   return [
-    ...[bound('grant', id), bound('user', user), bound(everything.kind, everything.value)],
+    bound('grant', id),
+    bound('user', user),
+    bound(everything.kind, everything.value),
     ...ofOwn.map((query) => query.where((row) => row.or([row('user', 'is', null), row('user', '=', user)]))),
   ];
 }

@@ -640,11 +640,9 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         ];
         const seen = async (after = '', limit = 9) =>
           (await store.grants.perhapsWithFiles(after, limit)).map(({ name }) => name);
-        const marked = (filelessIn: number | null) => ({
-          times: { dueAt: null, obtainedAt: null, filelessIn },
-        });
-        await store.grants.insert(a, { ...b, ...marked(null) }, { ...c, type: 'source' });
-        await store.grants.insert({ ...d, ...marked(1) }, { ...e, type: 'api_key' });
+        const times = { dueAt: null, obtainedAt: null };
+        await store.grants.insert(a, { ...b, times }, { ...c, type: 'source' });
+        await store.grants.insert({ ...d, times: { ...times, filelessIn: 1 } }, { ...e, type: 'api_key' });
         expect(await seen()).toEqual(['n0', 'n1', 'n2']);
         expect(await seen(a.id, 1)).toEqual(['n1']);
         const epoch = store.epoch();
@@ -652,7 +650,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await seen()).toEqual(['n1', 'n2']);
         expect(store.changesSince(epoch).grants).toEqual([]);
         await store.grants.replace({ ...a, revision: a.revision + 1 }, a.revision);
-        await store.grants.replace({ ...d, revision: 2, ...marked(2) }, d.revision);
+        await store.grants.replace({ ...d, revision: 2, times: { ...times, filelessIn: 2 } }, d.revision);
         // A mark of an earlier revision says nothing about this one.
         await store.grants.markFileless([{ id: a.id, revision: a.revision }]);
         expect(await seen()).toEqual(['n0', 'n1', 'n2']);
