@@ -35,7 +35,9 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
 
       it('are written together with their tokens and bindings, or not at all', async () => {
         const token = tokenRecord();
+        expect(await store.agentTokens.any()).toBe(false);
         await store.agents.insert(agentRecord(), { tokens: [token], bindings: [github] });
+        expect(await store.agentTokens.any()).toBe(true);
         const second = tokenRecord();
         await expect(
           store.agents.insert(agentRecord({ user: 'bob' }), { tokens: [second], bindings: [alice] }),
