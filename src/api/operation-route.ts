@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { withOrigin } from '../audit/log.ts';
 import type { Operation } from '../operations/operation.ts';
-import { grantOf } from '../store/grants.ts';
 import type { Caller } from '../operations/caller.ts';
 import type { Caller as ApiCaller } from './caller.ts';
 import type { ServiceParts } from './parts.ts';
@@ -137,7 +136,6 @@ async function perform<Input extends z.ZodObject, Output extends z.ZodType, Resu
       ? await operation.run(
           {
             ...common,
-            grants: async () => (await common.store.grants.find({})).map(grantOf),
             vault: async () => vault,
             registry: async () => grants,
             withState: (use) => use(opened),

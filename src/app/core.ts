@@ -47,7 +47,7 @@ export interface ProxyParts {
   /** Socket to accept connections from; absent: a new one at `proxy.listen`. A supervisor has its own. */
   readonly socket?: SocketHandle | Promise<SocketHandle | null> | undefined;
   /** Called with the grants as soon as the store is open. */
-  readonly storeOpened?: ((grants: State['grants']) => void) | undefined;
+  readonly storeOpened?: ((state: Pick<State, 'store' | 'grants'>) => void) | undefined;
   /** Serves instead of this process, which then runs the workers' common tasks. Absent: this one serves. */
   readonly supervisor?: Pick<Supervisor, 'listener' | 'figures'> | undefined;
   /** Tests the programs of this machine, for the API; absent: there is no API. */
@@ -96,7 +96,7 @@ export async function openCore(config: Config, parts: ProxyParts, opened: AsyncD
     noteUse,
   );
   const state: State = { ...unobserved, audit };
-  parts.storeOpened?.(state.grants);
+  parts.storeOpened?.(state);
   const { directory, permittedNames } = initial.ca;
   const onCreate = async ({ name }: { name: string }) => audit.append({ event: 'ca.created', reason: name });
   const { vault } = state;

@@ -8,7 +8,6 @@ import { type StoreConfig, storeName } from '../config/store-place.ts';
 import { type ActivityNotes, createActivityNotes } from '../grants/activity.ts';
 import { sealClearMetadata } from '../grants/metadata.ts';
 import { openRegistry } from '../grants/registry.ts';
-import { grantOf } from '../store/grants.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { PostgresAccess } from '../lib/postgres.ts';
@@ -177,7 +176,7 @@ async function openVerifiedVault(config: Config, opening: Opening, made: AuditEv
 
 /** Store of a config, opened to read: creates nothing. Listing grants needs neither key nor audit file. */
 export interface View
-  extends AsyncDisposable, Pick<Reading, 'store' | 'grants' | 'vault' | 'vaultWithoutStore' | 'registry'> {
+  extends AsyncDisposable, Pick<Reading, 'store' | 'vault' | 'vaultWithoutStore' | 'registry'> {
   readonly config: Config;
   close(): Promise<void>;
 }
@@ -194,7 +193,6 @@ export async function openView(config: Config, parts: Pick<StateParts, 'now' | '
   const view: View = {
     ...viewWithoutStore(config, parts),
     store,
-    grants: async () => (await store?.grants.list())?.map(grantOf) ?? [],
     vault: () =>
       (vault ??= store === null ? Promise.resolve(null) : verifiedVault(config, { store, now, env })),
     async registry() {
@@ -218,7 +216,6 @@ export function viewWithoutStore(
   return {
     config,
     store: null,
-    grants: async () => [],
     vault: async () => null,
     vaultWithoutStore: async () => (await openVault(keySourceOf(config, { env }), opening)).vault,
     registry: async () => null,

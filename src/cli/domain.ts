@@ -1,6 +1,5 @@
 import { displayName } from '../config/problem.ts';
 import { stateNow, titleOf } from '../domain/grant.ts';
-import type { GrantIndex } from '../domain/grant-index.ts';
 import {
   allowHost,
   denyHost,
@@ -12,7 +11,8 @@ import {
 } from '../operations/domain.ts';
 import { counted, unlistedHosts } from '../operations/format.ts';
 import { describeAction, foreignTexts, leakGuardTexts } from '../operations/dry-run-texts.ts';
-import { offeredBy } from '../operations/lookup.ts';
+import { maxOffers } from '../operations/find.ts';
+import { offeredBy, type Offers } from '../operations/lookup.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import { describeRule } from '../proxy/policy/judge.ts';
 import type { DomainRules } from '../proxy/policy/rule.ts';
@@ -87,7 +87,7 @@ async function list(context: Context, host: string | undefined, options: GivenOp
   }
 }
 
-function asTable(display: Display, domains: readonly Domain[], grants: GrantIndex, now: number): string {
+function asTable(display: Display, domains: readonly Domain[], grants: Offers, now: number): string {
   const isRuled = domains.some(({ rules }) => rules !== undefined);
   const headings = ['DOMAIN', 'ACTION', ...(isRuled ? ['RULES'] : []), 'GRANT NOW'];
   return table(
@@ -103,7 +103,7 @@ function asTable(display: Display, domains: readonly Domain[], grants: GrantInde
   );
 }
 
-function inFull(display: Display, domain: Domain, grants: GrantIndex, now: number): string {
+function inFull(display: Display, domain: Domain, grants: Offers, now: number): string {
   const { pattern, action, origin, rules } = domain;
   const told = details(display, pattern.text, {
     entry: origin,
@@ -116,11 +116,12 @@ function inFull(display: Display, domain: Domain, grants: GrantIndex, now: numbe
   return [told, ...(rules === undefined ? [] : ['', ...ruleLines(display, rules)])].join('\n');
 }
 
-function grantsOf(domain: Domain, grants: GrantIndex, now: number): string {
+function grantsOf(domain: Domain, grants: Offers, now: number): string {
   if (domain.action.kind !== 'grant') return '-';
   const found = offeredBy(domain, grants);
   if (found.length === 0) return 'MISSING';
-  return found.map((grant) => `${titleOf(grant)}: ${stateNow(grant, now)}`).join(', ');
+  const texts = found.map((grant) => `${titleOf(grant)}: ${stateNow(grant, now)}`);
+  return [...texts, ...(found.length < maxOffers ? [] : ['…'])].join(', ');
 }
 
 /** Formats rules as `3 rules, else deny`, with a note if they only report; `-` if there are none. */

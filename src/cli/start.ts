@@ -11,7 +11,7 @@ import type { Config } from '../config/config.ts';
 import { displayName } from '../config/problem.ts';
 import { tokenlessCallers } from '../config/proxy.ts';
 import { storeName } from '../config/store-place.ts';
-import { type Grant, stateNow, titleOf } from '../domain/grant.ts';
+import { stateNow, titleOf } from '../domain/grant.ts';
 import { replaceRemedy } from '../grants/token-result.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintText, withHint } from '../lib/hint.ts';
@@ -19,6 +19,7 @@ import { createLog } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { proxyUrl, unlistedHosts } from '../operations/format.ts';
 import { auditEndNeeds, keptText } from '../operations/look-at-audit.ts';
+import { findOffers } from '../operations/find.ts';
 import { referencesOf } from '../operations/lookup.ts';
 import type { Store } from '../store/store.ts';
 import { atCommandLine, type Context } from './context.ts';
@@ -150,7 +151,7 @@ async function welcome(display: Display, proxy: Proxy, workers: number, now: num
   const tokenless = tokenlessCallers(config.proxy);
   const required = tokenless === null;
   const { lines, missing } = await describeMap(display, config, proxy.state.store, now);
-  const agents = required && (await proxy.state.store.agentTokens.list()).length === 0;
+  const agents = required && !(await proxy.state.store.agentTokens.any());
   const commands = [...(agents ? ['sidekey agent create NAME --grant GRANT'] : []), ...missing];
   return [
     'Sidekey is running.',
@@ -213,7 +214,7 @@ export async function describeMap(
     };
   }
   const missing = new Set<string>();
-  const offers = new Map<string, readonly Grant[]>();
+  const offers = await findOffers({ grantChecks }, domains.slice(0, shown.entries), shown.grants + 1);
   const rows: string[][] = [];
   for (const domain of domains.slice(0, shown.entries)) {
     const row = [`  ${domain.pattern.text}`, describeAction(domain)];
@@ -221,8 +222,7 @@ export async function describeMap(
     if (domain.action.kind !== 'grant') continue;
     const texts: string[] = [];
     for (const reference of referencesOf(domain)) {
-      const offered = offers.get(reference) ?? (await grantChecks.offered(reference, shown.grants + 1));
-      offers.set(reference, offered);
+      const offered = offers.offered(reference);
       for (const grant of offered.slice(0, shown.grants)) {
         const state = stateNow(grant, now);
         texts.push(`${titleOf(grant)}, ${state}`);

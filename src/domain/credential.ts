@@ -399,3 +399,16 @@ export function awsKeysOf(credential: Credential): AwsKeys | null {
   if (credential.type !== 'oauth2' || credential.renewal?.kind !== 'aws_role') return null;
   return credential.accessToken === null ? null : parseKeys(credential.accessToken);
 }
+
+/** Returns the references to files of a credential: its source, and tokens of its renewal. */
+export function fileReferencesOf(credential: Credential): readonly string[] {
+  const renewal = credential.type === 'oauth2' ? credential.renewal : null;
+  const subject = renewal?.kind === 'token_exchange' ? [renewal.subjectToken] : [];
+  const actor = renewal?.kind === 'token_exchange' || renewal?.kind === 'id_jag' ? [renewal.actorToken] : [];
+  const tokens = [...subject, ...actor].flatMap((token) =>
+    token !== null && 'reference' in token ? [token.reference] : [],
+  );
+  return (credential.type === 'source' ? [credential.from] : tokens).filter((text) =>
+    text.startsWith('file:'),
+  );
+}

@@ -2,9 +2,10 @@ import { dirname, resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Config } from '../config/config.ts';
 import { isReference, parseSecretReference } from '../config/secret-reference.ts';
-import type { Credential, OpenedGrant } from '../domain/credential.ts';
+import { fileReferencesOf, type OpenedGrant } from '../domain/credential.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { withInput, type Hint, hintOf, remedy } from '../lib/hint.ts';
+import type { Grant } from '../domain/grant.ts';
 import type { FailureCode } from '../lib/failures.ts';
 import { withoutStop } from '../lib/text.ts';
 import { type PlanParts, planRefresh } from './refresh-plan.ts';
@@ -99,32 +100,34 @@ export async function someUnreadable(
   return unreadable;
 }
 
+/** Grants of one statement. */
+const pageSize = 250;
+
 /** Returns the files that grants name: sources, tokens of a token exchange, and tokens that name an agent. */
 export async function grantFiles(
-  grants: Pick<Registry, 'pages' | 'read'>,
+  { store, grants }: { readonly store: Pick<Store, 'grants'>; readonly grants: Pick<Registry, 'openRecord'> },
   { file }: Pick<Config, 'file'>,
 ): Promise<readonly string[]> {
   const references: string[] = [];
-  for await (const page of grants.pages()) {
-    for (const { id, type } of page) {
-      if (type !== 'source' && type !== 'oauth2') continue;
+  for (let after: GrantRecord | undefined; ;) {
+    const records = await store.grants.perhapsWithFiles(after?.id ?? '', pageSize);
+    const fileless: Grant[] = [];
+    for (const record of records) {
       // Grants that cannot be opened are reported elsewhere, as a fault of the store or the key.
-      const opened = await grants.read(id).catch(() => null);
-      if (opened !== null) references.push(...referencesOf(opened.sealed.credential));
+      const opened = await grants.openRecord(record).catch(() => null);
+      if (opened === null) continue;
+      const own = fileReferencesOf(opened.sealed.credential);
+      references.push(...own);
+      // Of an earlier version, which did not mark it.
+      if (own.length === 0) fileless.push(opened.grant);
     }
+    await store.grants.markFileless(fileless);
+    after = records.at(-1);
+    if (records.length < pageSize) break;
+    await nextTurn();
   }
   return references.map(parseSecretReference).flatMap((reference) => {
     const isFile = isReference(reference) && reference.kind === 'file';
     return isFile ? [resolve(dirname(file), reference.path)] : [];
   });
-}
-
-function referencesOf(credential: Credential): readonly string[] {
-  if (credential.type === 'source') return [credential.from];
-  const renewal = credential.type === 'oauth2' ? credential.renewal : null;
-  if (renewal?.kind !== 'token_exchange' && renewal?.kind !== 'id_jag') return [];
-  const subject = renewal.kind === 'token_exchange' ? [renewal.subjectToken] : [];
-  return [...subject, renewal.actorToken].flatMap((token) =>
-    token !== null && 'reference' in token ? [token.reference] : [],
-  );
 }

@@ -9,6 +9,7 @@ import type { Vault } from '../store/vault/vault.ts';
 import { erased } from './credential-shape.ts';
 import {
   endOf,
+  fileReferencesOf,
   isRefreshable,
   type Metadata,
   type OpenedGrant,
@@ -41,8 +42,6 @@ export interface Registry extends Pick<GrantCache, 'current' | 'first' | 'peek'>
   add(grant: NewGrant, sealed: SealedCredential, id?: string): Promise<Grant>;
   /** Adds up to 1,000 grants, all or none, and returns them. @throws as `add` */
   addAll(additions: readonly Addition[]): Promise<readonly Grant[]>;
-  /** Lists all grants, ordered by name, then user, in pages. Only for work on each grant. */
-  pages(): AsyncIterable<readonly Grant[]>;
   /** Returns the grants in scope (null: all) with this ID, name or provider, ordered by name, then user. */
   find: (reference: string, scope?: GrantScope | null) => readonly Grant[] | Promise<readonly Grant[]>;
   /** Returns the grant of a user with this exact name; null: none. */
@@ -123,7 +122,9 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
       refreshable: isRefreshable(credential),
     };
     const times = isKept(columns) ? { dueAt, obtainedAt: refreshTokenSince(credential) } : neverDue;
-    return { ...columns, times, sealed: vault.seal(sealContext(columns), writeSealed(sealed)) };
+    const filelessIn = fileReferencesOf(credential).length === 0 ? columns.revision : null;
+    const text = writeSealed(sealed);
+    return { ...columns, times: { ...times, filelessIn }, sealed: vault.seal(sealContext(columns), text) };
   }
 
   async function replace(
@@ -179,8 +180,6 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
       }
       return records.map(grantOf);
     },
-
-    pages: () => pagesOf(store, {}),
 
     find: cache.find,
 

@@ -2,6 +2,7 @@ import { csvHead, csvLine, queryAudit, queryRaw, tailAudit } from '../audit/quer
 import type { Config } from '../config/config.ts';
 import type { AuditLine } from '../domain/event.ts';
 import type { Grant } from '../domain/grant.ts';
+import type { Store } from '../store/store.ts';
 import { type AuditConditions, filterOf } from './audit-conditions.ts';
 
 /** Streams of events of the audit log, oldest first. */
@@ -28,6 +29,19 @@ export function eventQuery(
     pieces: (format: 'csv' | 'raw', onProgress?: OnShare) =>
       piecesOf(queryRaw({ ...query, onProgress }), format),
   };
+}
+
+/** Returns the grants of that name or ID, for `filterOf`; if there is none, some others for its error. */
+export async function grantsOf(
+  store: Pick<Store, 'grants'> | null,
+  { grant: reference }: Pick<AuditConditions, 'grant'>,
+): Promise<readonly Grant[]> {
+  if (store === null || reference === undefined) return [];
+  const found = [
+    ...(await store.grants.some([reference])),
+    ...(await store.grants.find({ name: reference })),
+  ];
+  return found.length > 0 ? found : store.grants.find({ limit: 1_000 });
 }
 
 /** Size in bytes from which a piece is yielded. */

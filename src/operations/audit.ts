@@ -14,8 +14,9 @@ import {
 import { summarize, type SummaryRow } from '../audit/summary.ts';
 import { verifyAudit as verifyLog } from '../audit/verify.ts';
 import { auditConditions, checkConditions } from './audit-conditions.ts';
-import { eventQuery } from './audit-events.ts';
+import { eventQuery, grantsOf } from './audit-events.ts';
 import { changing, reading, type Reading } from './operation.ts';
+import { grantsById } from './reach.ts';
 
 /** The audit log as a whole: what it counts, and whether it is intact. */
 
@@ -28,11 +29,12 @@ export const summarizeAudit = reading({
     z.looseObject({ agent: z.string().nullable(), grant: z.string().nullable(), requests: z.int() }),
   ),
   check: checkConditions,
-  async run({ config, during, ...parts }, conditions, at) {
-    // The log can be read without the store, which has the names of grants only.
-    const grants = await parts.grants().catch(() => []);
-    const query = eventQuery(config, conditions, { grants, at });
+  async run({ config, during, store }, conditions, at) {
+    const query = eventQuery(config, conditions, { grants: await grantsOf(store, conditions), at });
     const rows = await during('Reading the audit log', (onShare) => summarize(query.events(onShare)));
+    const ids = rows.flatMap(({ grant }) => grant ?? []);
+    // The log can be read without the store, which has the names of grants only.
+    const grants = store === null ? [] : await grantsById(store, ids).catch(() => []);
     return { rows, grants };
   },
   answer({ rows, grants }) {

@@ -4,11 +4,14 @@ import type { Config } from '../config/config.ts';
 import { caughtFailure, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { didYouMean, orMeant } from '../lib/text.ts';
+import type { Domain } from '../proxy/policy/domain-map.ts';
+import { findOffers } from './find.ts';
 import { broken, type Finding, type Need } from './finding.ts';
 import { checkHealth, need, needAnswer } from './health.ts';
 import { askUpstreams, lookAtClock, lookAtPermissions, upstreamsFound } from './look-at-machine.ts';
+import type { Offers } from './lookup.ts';
 import { text } from './members.ts';
-import { type Call, type Reading, reading } from './operation.ts';
+import { type Call, reading } from './operation.ts';
 import type { Probed, ProbePrograms } from './program-probe.ts';
 
 /** The examination of the setup and of the programs that use the proxy: `sidekey doctor`. */
@@ -26,7 +29,8 @@ interface ExaminationParts extends Pick<Call, 'now' | 'withFetch'> {
   /** Null: the config file is not valid. */
   readonly config: Config | null;
   readonly health: () => Promise<readonly Finding[]>;
-  readonly grants: Reading['grants'];
+  /** Returns the grants that domains offer. */
+  readonly offers: (domains: readonly Domain[]) => Promise<Offers>;
   readonly probePrograms: ProbePrograms;
 }
 
@@ -44,7 +48,8 @@ export const examineSetup = reading({
   check: ({ only = [] }) => assertClients(only),
   run(parts, choice) {
     const health = () => checkHealth({ ...parts, lost: new Set(), invalid: null, open: async () => parts });
-    return examine({ ...parts, health }, choice);
+    const offers = (domains: readonly Domain[]) => findOffers(parts.store, domains);
+    return examine({ ...parts, health, offers }, choice);
   },
   answer: ({ findings, probed, notes, needs }) => ({
     ok: needs.length === 0,
@@ -94,8 +99,8 @@ async function examineMachine(parts: ExaminationParts, offline: boolean): Promis
   if (config === null) return findings;
   const ask = async () => {
     // The findings report unreadable grants.
-    const grants = await parts.grants().catch(() => []);
-    return withFetch((fetch) => askUpstreams(config, grants, { fetch, now }));
+    const offers = await parts.offers(config.domains).catch(() => ({ offered: () => [] }));
+    return withFetch((fetch) => askUpstreams(config, offers, { fetch, now }));
   };
   const answers = offline ? [] : await ask().catch(caughtFailure);
   return [

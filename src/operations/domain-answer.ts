@@ -1,11 +1,11 @@
 import { z } from 'zod';
 import { stateNow } from '../domain/grant.ts';
-import type { GrantIndex } from '../domain/grant-index.ts';
 import type { Cidr } from '../proxy/policy/authority.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import { describeRule, describeWindow } from '../proxy/policy/judge.ts';
 import type { ConditionName, Conditions, DomainRules, Parameters, Rule } from '../proxy/policy/rule.ts';
-import { offeredBy } from './lookup.ts';
+import { maxOffers } from './find.ts';
+import { offeredBy, type Offers } from './lookup.ts';
 
 /** Entries of the allowed-domains map, for programs. */
 
@@ -24,6 +24,7 @@ export const domainShape = z
     also: z.array(z.string()).optional(),
     grants: z
       .array(z.strictObject({ id: z.uuid(), name: z.string(), user: z.string(), state: z.string() }))
+      .describe(`At most ${maxOffers} for each reference.`)
       .optional(),
     mode: z.string().optional(),
     default: z.string().optional(),
@@ -31,7 +32,7 @@ export const domainShape = z
   })
   .meta({ id: 'Domain' });
 
-export function domainAnswer(domain: Domain, grants: GrantIndex, now: number): z.input<typeof domainShape> {
+export function domainAnswer(domain: Domain, grants: Offers, now: number): z.input<typeof domainShape> {
   const { pattern, action, origin, rules } = domain;
   const common = { domain: pattern.text, action: action.kind, origin };
   if (action.kind !== 'grant') return common;

@@ -3,7 +3,6 @@ import type { Config } from '../config/config.ts';
 import { allowDomain, type DomainEdit, removeDomain, setDomain } from '../config/edit.ts';
 import { parseConfig, readConfigText } from '../config/load.ts';
 import { displayName } from '../config/problem.ts';
-import { indexGrants } from '../domain/grant-index.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
 import { parseAuthority } from '../proxy/policy/authority.ts';
@@ -17,6 +16,7 @@ import {
 import { domainAnswer, domainShape } from './domain-answer.ts';
 import { writeEntries } from './domain-entries.ts';
 import { type AudienceWarning, audienceWarnings } from './audience-warnings.ts';
+import { findOffers } from './find.ts';
 import { text } from './members.ts';
 import { changing, type Changing, reading } from './operation.ts';
 
@@ -28,7 +28,7 @@ export const listDomains = reading({
   scope: 'access:read',
   input: z.strictObject({}),
   output: z.array(domainShape),
-  run: async ({ config, grants }) => ({ config, grants: indexGrants(await grants()) }),
+  run: async ({ config, store }) => ({ config, grants: await findOffers(store, config.domains) }),
   answer: ({ config, grants }, at) => config.domains.map((domain) => domainAnswer(domain, grants, at)),
 });
 
@@ -39,10 +39,10 @@ export const getDomain = reading({
   input: z.strictObject({ host: text }),
   output: z.array(domainShape),
   check: ({ host }) => void patternOf(host),
-  run: async ({ config, grants }, { host }) => ({
-    domain: domainOf(patternOf(host), config.domains),
-    grants: indexGrants(await grants()),
-  }),
+  async run({ config, store }, { host }) {
+    const domain = domainOf(patternOf(host), config.domains);
+    return { domain, grants: await findOffers(store, [domain]) };
+  },
   answer: ({ domain, grants }, at) => [domainAnswer(domain, grants, at)],
 });
 

@@ -11,8 +11,10 @@ import {
   domainsByGrant,
   type GrantReference,
   grantReference,
+  type Offers,
   pickLease,
   pickOwnGrant,
+  referencesOf,
   unknownAgent,
 } from './lookup.ts';
 
@@ -70,6 +72,21 @@ export async function findDomains(
   return domainsByGrant(domains, indexGrants([...near, ...grants]));
 }
 
+/** Grants that are read of each reference of a domain. */
+export const maxOffers = 100;
+
+/** Returns up to `limit` grants for each reference of domains. */
+export async function findOffers(
+  store: { readonly grantChecks: Pick<Store['grantChecks'], 'offered'> } | null,
+  domains: readonly Domain[],
+  limit = maxOffers,
+): Promise<Offers> {
+  const found = new Map<string, readonly Grant[]>();
+  for (const reference of new Set(domains.flatMap(referencesOf)))
+    found.set(reference, (await store?.grantChecks.offered(reference, limit)) ?? []);
+  return { offered: (reference) => found.get(reference) ?? [] };
+}
+
 /** Returns the agent of this name with its bindings. @throws SidekeyError `not_found` */
 export async function findAgent(
   store: Pick<Store, 'agents' | 'rights'> | null,
@@ -77,7 +94,7 @@ export async function findAgent(
 ): Promise<BoundAgent> {
   const agent = (await store?.rights.agent(name)) ?? null;
   if (agent !== null) return agent;
-  const others = (await store?.agents.list()) ?? [];
+  const others = (await store?.agents.list(maxOthers)) ?? [];
   throw unknownAgent(
     name,
     others.map((each) => each.name),

@@ -1,6 +1,6 @@
 import type { Credential, DpopAlgorithm, OpenedGrant } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
-import { isLeaseFor, leaseStanding, reachesGrant } from '../domain/lease.ts';
+import { leaseStanding } from '../domain/lease.ts';
 import type { Provider } from '../domain/provider.ts';
 import { consentRemedy } from '../grants/messages.ts';
 import { isScope, ungrantedScopes } from '../grants/oauth/scopes.ts';
@@ -67,18 +67,17 @@ export function isUnbound(credential: Credential, provider: Provider | undefined
   return (provider?.dpop ?? null) !== null && credential.dpop?.isBound !== true;
 }
 
-/** Returns the agents bound to a grant, and the leases whose agent reaches it. */
+/** Agents, and leases of each, that are read. */
+export const maxReaching = 100;
+
+/** Returns agents bound to a grant, ordered by name, and leases for it whose agent reaches it. */
 export async function reachedBy(store: Store, grant: Grant, now: number) {
-  const bindings = Map.groupBy(await store.bindings.list(), ({ agent }) => agent);
-  const agents = (await store.agents.list()).filter(({ name, user }) =>
-    reachesGrant(bindings.get(name) ?? [], user, grant),
-  );
+  const agents = grant.lease === null ? await store.agents.reaching(grant, maxReaching) : [];
   const own = grant.lease === null ? null : await store.leases.get(grant.lease);
   const leases: LeaseRecord[] = own === null ? [] : [own];
-  for (const { name, disabledAt } of agents)
-    if (disabledAt === null) leases.push(...(await store.leases.find({ agent: name, endsAfter: now })));
-  const active = leases.filter(
-    (lease) => isLeaseFor(lease, grant.id) && leaseStanding(lease, now).state === 'active',
-  );
-  return { agents, leases: active };
+  for (const { name: agent, disabledAt } of agents) {
+    const query = { agent, grant: grant.id, endsAfter: now, limit: maxReaching };
+    if (disabledAt === null && leases.length < maxReaching) leases.push(...(await store.leases.find(query)));
+  }
+  return { agents, leases: leases.filter((lease) => leaseStanding(lease, now).state === 'active') };
 }

@@ -8,9 +8,10 @@ import { SidekeyError } from '../lib/errors.ts';
 import { type Hint, hintOf } from '../lib/hint.ts';
 import { auditConditions, checkConditions } from './audit-conditions.ts';
 import { eventQuery } from './audit-events.ts';
+import { findGrant } from './find.ts';
 import { isoOrNull, isoTime } from './format.ts';
 import { renewedBy } from './grant-answer.ts';
-import { grantRemedy, pickOwnGrant } from './lookup.ts';
+import { grantRemedy } from './lookup.ts';
 import { grantOwner, hintAnswer, remedies, text, time, timeOrNull } from './members.ts';
 import { reading } from './operation.ts';
 import { endpointFinder, judgeScopes, type Place, scopeTables } from './scope-table.ts';
@@ -45,9 +46,8 @@ export const compareScopes = reading({
     })
     .meta({ id: 'GrantScopes' }),
   check: ({ since }, at) => checkConditions({ since }, at),
-  async run({ caller, config, during, ...parts }, { grant: reference, user, since }, at) {
-    const grants = await parts.grants();
-    const { id } = pickOwnGrant(grants, { grant: reference, user }, caller);
+  async run({ caller, config, during, store, ...parts }, { grant: reference, user, since }, at) {
+    const { id } = await findGrant(store, { grant: reference, user }, caller);
     const opened = (await (await parts.registry())?.read(id)) ?? null;
     if (opened === null) throw grantGone();
     const { grant, sealed } = opened;
@@ -62,7 +62,7 @@ export const compareScopes = reading({
       scopeTables().find(({ apis }) => apis.some((api) => api.hosts.some((host) => hosts.has(host)))) ??
       null;
     const find = table === null ? () => null : endpointFinder(table);
-    const query = eventQuery(config, { grant: id, since }, { grants, at });
+    const query = eventQuery(config, { grant: id, since }, { grants: [], at });
     const places = await during('Reading the audit log', (onShare) => placesIn(query.events(onShare), find));
     const judged =
       table === null
@@ -80,7 +80,7 @@ export const compareScopes = reading({
           : hintOf`${grantRemedy('revoke', grant)}; ${consentRemedy(grant, enough, provider, sealed.credential)}`;
     // Without a condition: the log may begin later than the grant.
     let from: number | null = null;
-    for await (const { time: first } of eventQuery(config, { since }, { grants, at }).events()) {
+    for await (const { time: first } of eventQuery(config, { since }, { grants: [], at }).events()) {
       from = Date.parse(first);
       break;
     }

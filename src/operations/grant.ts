@@ -21,7 +21,7 @@ import {
   soonEndOf,
 } from './grant-answer.ts';
 import { clockAnswer, clockMembers, clocksOf } from './grant-clocks.ts';
-import { boundKeyOf, clientOf, lackedBy, reachedBy } from './grant-facts.ts';
+import { boundKeyOf, clientOf, lackedBy, maxReaching, reachedBy } from './grant-facts.ts';
 import {
   assertOwnSettings,
   changeSettings,
@@ -119,8 +119,12 @@ export const getGrant = reading({
       domains: texts,
       settings: z.strictObject(settingsMembers),
       reached_by: z.strictObject({
-        agents: z.array(z.strictObject({ name: z.string(), state: z.string() })),
-        active_leases: z.array(z.strictObject({ id: z.string(), agent: z.string() })),
+        agents: z
+          .array(z.strictObject({ name: z.string(), state: z.string() }))
+          .describe(`At most ${maxReaching}.`),
+        active_leases: z
+          .array(z.strictObject({ id: z.string(), agent: z.string() }))
+          .describe(`At most ${maxReaching} of each agent.`),
       }),
       certificate,
     })

@@ -4,8 +4,6 @@ import { authorityFiles } from '../ca/authority-files.ts';
 import type { Config } from '../config/config.ts';
 import { displayName } from '../config/problem.ts';
 import type { AuditLine } from '../domain/event.ts';
-import type { Grant } from '../domain/grant.ts';
-import { indexGrants } from '../domain/grant-index.ts';
 import { errorPhrase, isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import type { Hint } from '../lib/hint.ts';
 import { failures } from '../lib/failures.ts';
@@ -14,7 +12,7 @@ import { shellWord } from '../lib/text.ts';
 import { type Authority, authorityText } from '../proxy/policy/authority.ts';
 import { type Finding, finding, type Need } from './finding.ts';
 import { counted } from './format.ts';
-import { offeredBy } from './lookup.ts';
+import { offeredBy, type Offers } from './lookup.ts';
 import type { Call } from './operation.ts';
 
 /** Checks of the clock, of the permissions of files, and of the way to the upstream servers. */
@@ -136,13 +134,12 @@ const timeoutMs = 5_000;
  */
 export async function askUpstreams(
   { domains }: Config,
-  grants: readonly Grant[],
+  offers: Offers,
   { fetch, now }: Pick<Call, 'now'> & { readonly fetch: typeof globalThis.fetch },
 ): Promise<readonly Answered[]> {
-  const index = indexGrants(grants);
   const hosts = domains
     .filter(({ pattern, action }) => !pattern.wildcard && action.kind !== 'deny')
-    .filter((domain) => !offeredBy(domain, index).some(({ type }) => type === 'client_certificate'))
+    .filter((domain) => !offeredBy(domain, offers).some(({ type }) => type === 'client_certificate'))
     .map(({ pattern }): Authority => ({ scheme: 'https', host: pattern.host, port: pattern.port ?? 443 }));
   const answers: Answered[] = [];
   let next = 0;

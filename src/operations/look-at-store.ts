@@ -25,15 +25,15 @@ export async function lookAtStore({ store, config }: HealthView, now: number): P
   }
   const counts = await store.grantChecks.count(now);
   const grants = Object.values(counts).reduce((sum, count) => sum + count, 0);
-  const agents = await store.agents.list();
+  const agents = await store.agents.count();
   return finding(
     'store',
-    `${displayName(store.location)}, ${counted(grants, 'grant')}, ${counted(agents.length, 'agent')}`,
+    `${displayName(store.location)}, ${counted(grants, 'grant')}, ${counted(agents, 'agent')}`,
     {
       path: store.location,
       exists: true,
       grants,
-      agents: agents.length,
+      agents,
     },
   );
 }

@@ -79,8 +79,10 @@ function usersOf(grants: readonly Grant[]): string {
   return [users.join(', '), ...(grants.length > maxUsers ? ['and others'] : [])].join(' ');
 }
 
+export type Offers = Pick<GrantIndex, 'offered'>;
+
 /** Returns the grants that a domain offers; several if a selector must choose. */
-export function offeredBy(domain: Domain, grants: GrantIndex): readonly Grant[] {
+export function offeredBy(domain: Domain, grants: Offers): readonly Grant[] {
   return referencesOf(domain).flatMap((reference) => grants.offered(reference));
 }
 

@@ -1,7 +1,6 @@
 import type { z } from 'zod';
 import type { Config } from '../config/config.ts';
 import type { OpenAuditLog } from '../audit/log.ts';
-import type { Grant } from '../domain/grant.ts';
 import type { Scope } from '../domain/scopes.ts';
 import type { RefreshParts } from '../grants/refresh.ts';
 import type { Registry } from '../grants/registry.ts';
@@ -47,8 +46,6 @@ interface ReadingConfig extends Call {
 export interface Reading extends ReadingConfig {
   /** Null: nothing was stored yet. */
   readonly store: Store | null;
-  /** Returns all grants, ordered by name, then user. */
-  readonly grants: () => Promise<readonly Grant[]>;
   /**
    * Opens the vault, to read sealed parts. Null: nothing was ever sealed.
    * @throws SidekeyError `key_invalid`, `key_mismatch`, `permissions_unsafe`, `secret_missing`

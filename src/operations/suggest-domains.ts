@@ -22,7 +22,7 @@ import {
 } from '../proxy/policy/domain-map.ts';
 import { bodyConditions, plainRequest, type RuleStep } from '../proxy/policy/rule.ts';
 import { auditConditions, checkConditions } from './audit-conditions.ts';
-import { eventQuery } from './audit-events.ts';
+import { eventQuery, grantsOf } from './audit-events.ts';
 import { reading } from './operation.ts';
 
 /** Entries of the domain map for requests in the audit log. */
@@ -35,9 +35,8 @@ export const suggestDomains = reading({
   input: z.strictObject(auditConditions),
   output: z.strictObject({ hosts: z.array(z.unknown()), config: z.array(z.unknown()) }),
   check: checkConditions,
-  async run({ config, env, ...parts }, conditions, at) {
-    // The log can be read without the store, which has the names of grants only.
-    const grants = await parts.grants().catch(() => []);
+  async run({ config, env, store }, conditions, at) {
+    const grants = await grantsOf(store, conditions);
     const map = createDomainMap(config.domains);
     const hosts = await discoverHosts(
       eventQuery(config, conditions, { grants, at }).events(),

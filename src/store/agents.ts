@@ -1,11 +1,11 @@
-import { type Kysely, sql, type Transaction, type UpdateQueryBuilder } from 'kysely';
-import { type Binding, leaseStanding } from '../domain/lease.ts';
+import { type ExpressionBuilder, type Kysely, sql, type Transaction, type UpdateQueryBuilder } from 'kysely';
+import { type Binding, everything, leaseStanding } from '../domain/lease.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { ofGrant, ofRight } from './change-log.ts';
 import { leaseEndings } from './grant-checks.ts';
 import type { StoreWrites } from './grants.ts';
-import { all, byName, done, first, inBatches, pageOf, type Run, written } from './queries.ts';
+import { all, byName, done, first, inBatches, pageOf, rowsOf, type Run, written } from './queries.ts';
 import {
   anyGrant,
   compare,
@@ -19,7 +19,7 @@ import {
   toLeaseRow,
   toPolicyRow,
 } from './schema.ts';
-import type { LeaseChoice, LeaseQuery, LeaseStore, Page, Store, TakeOver } from './store.ts';
+import type { AgentRecord, LeaseChoice, LeaseQuery, LeaseStore, Page, Store, TakeOver } from './store.ts';
 
 /** Queries for the rights of agents. Each is one statement or one transaction. */
 
@@ -149,26 +149,31 @@ async function endApprovals(inside: Kysely<Schema>, lease: string): Promise<void
 }
 
 /** Returns rows of leases by an index of `0029-lists`. */
-function leasePage(db: Kysely<Schema>, { agent, endsAfter, after, limit }: LeaseQuery) {
+function leasePage(db: Kysely<Schema>, { agent, grant, endsAfter, after, limit }: LeaseQuery) {
   let query = db.selectFrom('leases').selectAll();
+  if (grant !== undefined) query = query.where(isFor(grant));
   if (agent !== undefined) query = query.where('agent', '=', agent);
   if (after === undefined && endsAfter !== undefined) query = query.where('expiresAt', '>', endsAfter);
   return pageOf(query, ['expiresAt', 'id'], after && [after.expiresAt, after.id], limit);
 }
 
-/** Restricts a query to the chosen leases. `like` finds grant ids: JSON strings without wildcards. */
+/** Matches leases for a grant. `like` finds grant ids: JSON strings without wildcards. */
+function isFor(grant: string) {
+  return (row: ExpressionBuilder<Schema, 'leases'>) =>
+    row.or([
+      row('grants', 'like', `%${JSON.stringify(grant)}%`),
+      row('grants', 'like', `[${JSON.stringify(anyGrant[0])}%`),
+    ]);
+}
+
+/** Restricts a query to the chosen leases. */
 function choose(
   query: UpdateQueryBuilder<Schema, 'leases', 'leases', Pick<Schema['leases'], 'id'>>,
   which: LeaseChoice,
 ) {
   if ('id' in which) return query.where('id', '=', which.id);
   if ('agent' in which) return query.where('agent', '=', which.agent);
-  return query.where((row) =>
-    row.or([
-      row('grants', 'like', `%${JSON.stringify(which.grant)}%`),
-      row('grants', 'like', `[${JSON.stringify(anyGrant[0])}%`),
-    ]),
-  );
+  return query.where(isFor(which.grant));
 }
 
 /** Queries for agents, their tokens and their bindings. */
@@ -192,7 +197,9 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
         ),
       get: (name) =>
         run(() => first(db.selectFrom('agents').selectAll().where('name', '=', name), fromAgentRow)),
-      list: () => run(async () => byName(await all(db.selectFrom('agents').selectAll(), fromAgentRow))),
+      list: (limit) =>
+        run(() => all(pageOf(db.selectFrom('agents').selectAll(), ['name'], undefined, limit), fromAgentRow)),
+      count: () => run(() => rowsOf(db, 'agents')),
       inList: (at, page) =>
         run(async () => {
           const rows = await agentPage(db, at, page).execute();
@@ -208,6 +215,13 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
             const bound = of.get(row.name) ?? [];
             return { ...fromAgentRow(row), bindings: bound, liveTokens, activeLeases, usedAt };
           });
+        }),
+      reaching: (grant, limit) =>
+        run(async () => {
+          const found = new Map<string, AgentRecord>();
+          for (const query of agentsReaching(db, grant))
+            for (const agent of await all(query.limit(limit), fromAgentRow)) found.set(agent.name, agent);
+          return byName([...found.values()]).slice(0, limit);
         }),
       identityUse: (name) =>
         run(() =>
@@ -239,6 +253,7 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
     },
 
     agentTokens: {
+      any: () => run(async () => (await first(db.selectFrom('agentTokens').select('id').limit(1))) !== null),
       list: (agent) =>
         run(() => (agent === undefined ? allTokens(db) : allTokens(db).where('agent', '=', agent)).execute()),
       add: (token, takeOver) =>
@@ -294,6 +309,24 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
         }),
     },
   };
+}
+
+/** Returns the agents of each binding that reaches a grant, by an index of `0037-bindings`. */
+export function agentsReaching(
+  db: Kysely<Schema>,
+  { id, user, provider, labels = [] }: Parameters<AgentParts['agents']['reaching']>[0],
+) {
+  const bound = (kind: Binding['kind'], value: string) => {
+    const agents = db.selectFrom('bindings').innerJoin('agents', 'agents.name', 'bindings.agent');
+    return agents.selectAll('agents').where('kind', '=', kind).where('value', '=', value).orderBy('agent');
+  };
+  const ofOwn = [bound('provider', provider), ...labels.map((label) => bound('label', label))];
+  return [
+    bound('grant', id),
+    bound('user', user),
+    bound(everything.kind, everything.value),
+    ...ofOwn.map((query) => query.where((row) => row.or([row('user', 'is', null), row('user', '=', user)]))),
+  ];
 }
 
 /** Rows of leases that are read for each agent of a page. */

@@ -131,8 +131,8 @@ export function writeNotes(wrote: (tables: readonly string[]) => void): (stateme
 }
 
 function writtenBy(statement: string): readonly string[] {
-  // `plan` changes nothing that a process keeps.
-  if (statement.startsWith('update "grants" set "due_at"')) return [];
+  // `plan` and `markFileless` change nothing that a process keeps.
+  if (/^update "grants" set "(due_at|fileless_in)"/.test(statement)) return [];
   const [, what, table] = /^(insert into|update|delete from) "(\w+)"/.exec(statement) ?? [];
   if (table === undefined) return [];
   // The grants of a lease are removed with the lease, and it with its agent.

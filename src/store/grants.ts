@@ -70,7 +70,6 @@ export function sqlGrants(
     some: (ids) =>
       run(() => inBatches(ids, (some) => all(storedGrants(db).where('id', 'in', some), fromGrantRow))),
     find: (query) => run(() => findGrants(db, query)),
-    list: () => run(() => findGrants(db, {})),
     matching: (choice, limit) => run(() => all(matchingGrants(db, choice).limit(limit), fromGrantRow)),
     newest: (provider, limit) =>
       run(() => {
@@ -126,6 +125,16 @@ export function sqlGrants(
       run(() => {
         const query = db.selectFrom('grants').select('provider').where('provider', '>', name);
         return first(query.orderBy('provider').limit(1), ({ provider }) => provider);
+      }),
+    perhapsWithFiles: (after, limit) =>
+      run(() => all(grantsPerhapsWithFiles(db, after, limit), fromGrantRow)),
+    markFileless: (grants) =>
+      run(async () => {
+        if (grants.length === 0) return;
+        await db.transaction().execute(async (inside) => {
+          for (const { id, revision } of grants)
+            await inside.updateTable('grants').set({ filelessIn: revision }).where('id', '=', id).execute();
+        });
       }),
     plan: (plans) =>
       run(async () => {
@@ -256,6 +265,13 @@ export function dueGrants(db: Kysely<Schema>, { before, provider, after, limit }
   return pageOf(query, [column, 'grants.id'], after ? [after.at, after.id] : undefined, limit);
 }
 
+/** Returns rows of grants by the index of `0036-fileless`. */
+export function grantsPerhapsWithFiles(db: Kysely<Schema>, after: string, limit: number) {
+  // Not by the index of types, because most grants are of these.
+  const isUnknown = sql<boolean>`coalesce(type, '') in ('source', 'oauth2') and coalesce(fileless_in, 0) <> revision`;
+  return storedGrants(db).where(isUnknown).where('id', '>', after).orderBy('id').limit(limit);
+}
+
 /** The order of names and users, by code unit (see `postgresMigrations`). */
 const nameOrder = ['name', 'user'];
 
@@ -298,6 +314,7 @@ export function toGrantRow({ times, labels: _labels, endsAt: _endsAt, ...record 
     ...record,
     scopes: JSON.stringify(scopes),
     refreshable: refreshable ? 1 : 0,
+    filelessIn: null,
     ...(times ?? { dueAt: refreshable ? 0 : null, obtainedAt: null }),
   };
 }
@@ -309,6 +326,7 @@ export function toGrantRow({ times, labels: _labels, endsAt: _endsAt, ...record 
 export function fromGrantRow({
   dueAt: _due,
   obtainedAt: _obtained,
+  filelessIn: _fileless,
   changedIn: _changed,
   labels,
   endsAt,

@@ -80,3 +80,9 @@ export async function inBatches<Row>(
   }
   return rows;
 }
+
+/** Counts the rows of a table. */
+export async function rowsOf(db: Kysely<Schema>, table: 'agents' | 'grants' | 'sessions'): Promise<number> {
+  const counted = db.selectFrom(table).select((row) => row.fn.countAll<number | bigint>().as('rows'));
+  return Number((await counted.executeTakeFirstOrThrow()).rows);
+}

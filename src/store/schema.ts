@@ -81,6 +81,8 @@ export type GrantRow = Stored<
     refreshable: number;
     dueAt: number | null;
     obtainedAt: number | null;
+    /** Revision that names no file. Other revisions are unknown, such as those of an earlier version. */
+    filelessIn: number | null;
   }
 >;
 /** An agent; `labels` is a JSON array of texts. */

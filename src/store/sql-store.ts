@@ -14,7 +14,7 @@ import { sqlTokenUses } from './token-uses.ts';
 import { sqlGrantChecks } from './grant-checks.ts';
 import { type StoreWrites, sqlGrants } from './grants.ts';
 import { sqlLocks } from './locks.ts';
-import { done, first, type Run, written } from './queries.ts';
+import { done, first, rowsOf, type Run, written } from './queries.ts';
 import type { Store } from './store.ts';
 
 /** Maximum number of attempts at a query that conflicts with others. */
@@ -184,11 +184,6 @@ export function sqlStore(parts: SqlStoreParts): Store {
       return closing;
     },
   };
-}
-
-async function rowsOf(db: Kysely<Schema>, table: 'grants' | 'sessions'): Promise<number> {
-  const counted = db.selectFrom(table).select((row) => row.fn.countAll<number | bigint>().as('rows'));
-  return Number((await counted.executeTakeFirstOrThrow()).rows);
 }
 
 function insertMeta(db: Kysely<Schema>, name: string, value: Uint8Array) {

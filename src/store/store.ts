@@ -1,4 +1,4 @@
-import type { Binding, Lease } from '../domain/lease.ts';
+import type { Binding, BoundGrant, Lease } from '../domain/lease.ts';
 import type { Answer, Approval, Asking, Question, StandingApproval } from '../domain/approval.ts';
 import type { Proposal, ProposalAnswer } from '../domain/proposal.ts';
 import type { Grant, GrantState } from '../domain/grant.ts';
@@ -58,8 +58,6 @@ export interface Store {
     some(ids: readonly string[]): Promise<GrantRecord[]>;
     /** Returns grants by index, ordered by name, then user. */
     find(query: GrantQuery): Promise<GrantRecord[]>;
-    /** Returns all grants, ordered by name, then user. Only for work on each of them. */
-    list(): Promise<GrantRecord[]>;
     /** Returns up to `limit` grants by index, in any order. */
     matching(choice: GrantChoice, limit: number): Promise<GrantRecord[]>;
     /** Returns up to `limit` grants of a provider, the last changed first. */
@@ -78,6 +76,10 @@ export interface Store {
     due(query: DueQuery): Promise<DueGrant[]>;
     /** Returns the first name of a provider after this one that has grants; null: none. */
     providerAfter(name: string): Promise<string | null>;
+    /** Returns up to `limit` grants after this id, in its order, that are not marked to name no file. */
+    perhapsWithFiles(after: string, limit: number): Promise<GrantRecord[]>;
+    /** Marks that these revisions of grants name no file. No process is notified. */
+    markFileless(grants: readonly Pick<Grant, 'id' | 'revision'>[]): Promise<void>;
     /** Stores times of grants in their revision. No process is notified. */
     plan(plans: readonly RefreshPlan[]): Promise<void>;
     /** Makes all refreshable grants without a due time due, after a clock was set back. */
@@ -370,8 +372,8 @@ export interface Reseal {
 export interface GrantRecord extends Grant {
   /** The sealed `SealedCredential`, bound to the grant's id and revision (see `store/vault/vault.ts`). */
   readonly sealed: Uint8Array;
-  /** Written only. Absent: due at once if `refreshable`. */
-  readonly times?: RefreshTimesRecord;
+  /** Written only. Absent: due at once if `refreshable`, and may name files. See `schema.ts`. */
+  readonly times?: RefreshTimesRecord & { readonly filelessIn?: number | null };
 }
 
 export interface AuditEndRecord {
@@ -732,10 +734,13 @@ interface AgentStore {
   /** Inserts an agent, its first token and bindings atomically. @throws SidekeyError `already_exists` */
   insert(agent: AgentRecord, beginning?: AgentBeginning): Promise<void>;
   get(name: string): Promise<AgentRecord | null>;
-  /** Returns all agents, ordered by name. */
-  list(): Promise<AgentRecord[]>;
+  /** Returns agents, ordered by name. */
+  list(limit?: number): Promise<AgentRecord[]>;
+  count(): Promise<number>;
   /** Returns agents with facts of their rights at this time, ordered by name. */
   inList(at: number, page: Page<string>): Promise<AgentInList[]>;
+  /** Returns up to `limit` agents whose bindings reach a grant (see `reachesGrant`), ordered by name. */
+  reaching(grant: Omit<BoundGrant, 'lease'>, limit: number): Promise<AgentRecord[]>;
   /** Returns the time of the last use by an OIDC token, to about a minute; null: none. */
   identityUse(name: string): Promise<number | null>;
   /** Returns whether there is such an agent. */
@@ -755,6 +760,8 @@ export interface TakeOver {
 }
 
 interface AgentTokenStore {
+  /** Reports whether an agent has a token. */
+  any(): Promise<boolean>;
   /** Returns the tokens of one agent or of all, ordered by creation. */
   list(agent?: string): Promise<AgentTokenRecord[]>;
   /**
@@ -780,6 +787,8 @@ interface BindingStore {
 /** A page of the leases. */
 export interface LeaseQuery extends Page<Pick<Lease, 'expiresAt' | 'id'>> {
   readonly agent?: string | undefined;
+  /** ID of a grant. Includes leases for everything that their agent reaches. */
+  readonly grant?: string;
   /** Exclusive start of `expiresAt`. */
   readonly endsAfter?: number | undefined;
 }

@@ -111,7 +111,7 @@ describe.each(browsers)(
       }
       await page.evaluate(`void fetch('/v2/me')`);
       const { state } = sidekey.proxy;
-      const kept = await Promise.all((await allGrants(state.grants)).map(({ id }) => state.grants.read(id)));
+      const kept = await Promise.all((await allGrants(state.store)).map(({ id }) => state.grants.read(id)));
       const [tokens, leases] = [await state.store.agentTokens.list(), await state.store.leases.find()];
       const hashes = [...tokens, ...leases, ...(await state.store.apiKeys.list())].map((each) =>
         'hash' in each ? each.hash : each.tokenHash,

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { everything, type Binding, leaseStanding } from '../../src/domain/lease.ts';
+import { everything, type Binding, leaseStanding, reachesGrant } from '../../src/domain/lease.ts';
 import type { LeaseQuery, Store } from '../../src/store/store.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { agentRecord, leaseRecord, tokenRecord } from '../support/rights.ts';
@@ -35,7 +35,9 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
 
       it('are written together with their tokens and bindings, or not at all', async () => {
         const token = tokenRecord();
+        expect(await store.agentTokens.any()).toBe(false);
         await store.agents.insert(agentRecord(), { tokens: [token], bindings: [github] });
+        expect(await store.agentTokens.any()).toBe(true);
         const second = tokenRecord();
         await expect(
           store.agents.insert(agentRecord({ user: 'bob' }), { tokens: [second], bindings: [alice] }),
@@ -51,6 +53,44 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         ]);
         expect((await store.agentTokens.list()).map(({ id }) => id)).toEqual([token.id]);
         expect((await store.bindings.list()).map(({ value }) => value)).toEqual(['github']);
+      });
+
+      it('are counted, and listed by name', async () => {
+        const names = async (limit?: number) => (await store.agents.list(limit)).map((each) => each.name);
+        expect(await store.agents.count()).toBe(0);
+        for (const each of ['b', 'B', 'a', 'é']) await store.agents.insert(agentRecord({ name: each }));
+        expect(await store.agents.count()).toBe(4);
+        expect(await names()).toEqual(['B', 'a', 'b', 'é']);
+        expect(await names(2)).toEqual(['B', 'a']);
+      });
+
+      it('that reach a grant are found as their bindings say', async () => {
+        const grant = grantRecord({ user: 'alice', provider: 'github' });
+        await store.grants.insert(grant);
+        await store.grantPolicies.set(grant.id, { labels: ['prod', 'ci'] });
+        const { labels = [] } = (await store.grants.get(grant.id))!;
+        const facts = { ...grant, labels };
+        const kinds: readonly Binding[] = [
+          ...(['grant', 'user', 'provider', 'label', 'egress'] as const).flatMap((kind) =>
+            [grant.id, 'alice', 'github', 'prod', 'ci', 'bob'].map((value) => ({ kind, value })),
+          ),
+          everything,
+        ];
+        const expected: string[] = [];
+        for (const [n, binding] of kinds.entries())
+          for (const user of [null, 'alice', 'bob']) {
+            const agent = agentRecord({ name: `${user ?? 'nobody'}-${n}`, user });
+            const bindings = [binding, { kind: 'label', value: 'none' } as const];
+            await store.agents.insert(agent, { bindings });
+            if (reachesGrant(bindings, user, facts)) expected.push(agent.name);
+          }
+        expected.sort();
+        const found = async (limit: number) =>
+          (await store.agents.reaching(facts, limit)).map((each) => each.name);
+        expect(expected.length).toBeGreaterThan(10);
+        expect(await found(1_000)).toEqual(expected);
+        expect(await found(3)).toEqual(expected.slice(0, 3));
+        expect(await store.agents.reaching({ ...facts, labels: [] }, 1_000)).not.toEqual(expected);
       });
 
       it('are listed in pages with the facts of their rights', async () => {
@@ -276,6 +316,10 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await idsOf({ agent: 'claude', endsAfter: time + 3, limit: 1 })).toBe('4');
         expect(await idsOf({ agent: 'claude', after: leases[3] })).toBe('54');
         expect(await idsOf({ agent: 'no-such' })).toBe('');
+        await store.leases.insert(leaseRecord({ id: '6', agent: 'other', grants: ['g-1', 'g-2'] }));
+        await store.leases.insert(leaseRecord({ id: '7', agent: 'other', grants: null }));
+        expect(await idsOf({ agent: 'other', grant: 'g-2' })).toBe('67');
+        expect(await idsOf({ agent: 'other', grant: 'g-3' })).toBe('7');
       });
 
       it('are counted by their end, unless they are revoked', async () => {
@@ -510,7 +554,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
           await expect.poll(heard).toSatisfy((ids) => ids === null || ids[0] === grant.id);
           for (const read of [
             other.grants.get(grant.id),
-            other.grants.list().then(([first]) => first),
+            other.grants.find({}).then(([first]) => first),
             other.grants.some([grant.id]).then(([first]) => first),
             other.grants.find({ reference: grant.name }).then(([first]) => first),
           ])

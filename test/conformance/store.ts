@@ -312,7 +312,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       expect(plain(await second.grants.get(record.id))).toEqual(plain({ ...record, labels: ['x'] }));
       expect(await store.grantPolicies.list()).toMatchObject([{ grantId: record.id, labels: ['x'] }]);
       await second.grants.remove(record.id);
-      expect(await store.grants.list()).toEqual([]);
+      expect(await store.grants.find({})).toEqual([]);
     });
 
     describe('sealed values', () => {
@@ -390,12 +390,12 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           code: 'already_exists',
         });
         await store.grants.insert(grantRecord({ user: 'alice' }));
-        expect(await store.grants.list()).toHaveLength(2);
+        expect(await store.grants.find({})).toHaveLength(2);
         expect(plain(await store.grants.get(record.id))).toEqual(plain(record));
       });
 
       it('are listed by name, then user, upper case first', async () => {
-        expect(await store.grants.list()).toEqual([]);
+        expect(await store.grants.find({})).toEqual([]);
         const order = [
           ['B', 'zoe'],
           ['a', 'Bob'],
@@ -405,7 +405,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           ['ab', 'alice'],
         ] as const;
         for (const [name, user] of order.toReversed()) await store.grants.insert(grantRecord({ name, user }));
-        expect((await store.grants.list()).map((grant) => [grant.name, grant.user])).toEqual(order);
+        expect((await store.grants.find({})).map((grant) => [grant.name, grant.user])).toEqual(order);
       });
 
       it('are found by id, name or provider, of all users or of some', async () => {
@@ -510,10 +510,10 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         await store.grants.insert(grantRecord({ name: 'taken' }));
         const some = [grantRecord({ name: 'new' }), grantRecord({ name: 'taken' })];
         await expect(store.grants.insert(...some)).rejects.toMatchObject({ code: 'already_exists' });
-        expect(await store.grants.list()).toHaveLength(1);
+        expect(await store.grants.find({})).toHaveLength(1);
         const many = Array.from({ length: 1_000 }, (_, n) => grantRecord({ name: `n${n}` }));
         await store.grants.insert(...many);
-        expect(await store.grants.list()).toHaveLength(1_001);
+        expect(await store.grants.find({})).toHaveLength(1_001);
       });
 
       it('match a choice of provider, user, state, label, and lease', async () => {
@@ -629,6 +629,34 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await only()).toMatchObject({ usedAt: time, endsAt: time + 1 });
       });
 
+      it('may name files unless they are marked in their revision', async () => {
+        const ids = ['a', 'b', 'c', 'd', 'e'].map((first) => `${first}${randomUUID().slice(1)}`);
+        const [a, b, c, d, e] = ids.map((id, n) => grantRecord({ id, name: `n${n}` })) as [
+          GrantRecord,
+          GrantRecord,
+          GrantRecord,
+          GrantRecord,
+          GrantRecord,
+        ];
+        const seen = async (after = '', limit = 9) =>
+          (await store.grants.perhapsWithFiles(after, limit)).map(({ name }) => name);
+        const times = { dueAt: null, obtainedAt: null };
+        await store.grants.insert(a, { ...b, times }, { ...c, type: 'source' });
+        await store.grants.insert({ ...d, times: { ...times, filelessIn: 1 } }, { ...e, type: 'api_key' });
+        expect(await seen()).toEqual(['n0', 'n1', 'n2']);
+        expect(await seen(a.id, 1)).toEqual(['n1']);
+        const epoch = store.epoch();
+        await store.grants.markFileless([a, { id: b.id, revision: b.revision + 1 }]);
+        expect(await seen()).toEqual(['n1', 'n2']);
+        expect(store.changesSince(epoch).grants).toEqual([]);
+        await store.grants.replace({ ...a, revision: a.revision + 1 }, a.revision);
+        await store.grants.replace({ ...d, revision: 2, times: { ...times, filelessIn: 2 } }, d.revision);
+        // A mark of an earlier revision says nothing about this one.
+        await store.grants.markFileless([{ id: a.id, revision: a.revision }]);
+        expect(await seen()).toEqual(['n0', 'n1', 'n2']);
+        expect(await store.grants.get(a.id)).not.toHaveProperty('filelessIn');
+      });
+
       it('get a due time only if their revision and their due time are unchanged', async () => {
         const record = grantRecord({ times: { dueAt: 10, obtainedAt: null } });
         const { id, revision } = record;
@@ -710,7 +738,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         await store.grants.insert(record);
         await store.grants.replace({ ...record, revision: 2 }, 1);
         await store.grants.remove(record.id);
-        expect((await store.grants.list()).map(plain)).toEqual([plain(other)]);
+        expect((await store.grants.find({})).map(plain)).toEqual([plain(other)]);
       });
 
       it('cannot be renamed to an existing name', async () => {
@@ -1326,8 +1354,8 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       it('is unchanged by reads', async () => {
         const second = await subject.second();
         const epoch = store.epoch();
-        await store.grants.list();
-        await second.grants.list();
+        await store.grants.find({});
+        await second.grants.find({});
         await second.meta.get('key_check');
         expect(store.epoch()).toBe(epoch);
       });
@@ -1415,7 +1443,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         await store.close();
         const uses = [
           () => store.grants.get('x'),
-          () => store.grants.list(),
+          () => store.grants.find({}),
           () => store.grants.insert(grantRecord()),
           () => store.grants.replace(grantRecord({ revision: 2 }), 1),
           () => store.grants.remove('x'),

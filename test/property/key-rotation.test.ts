@@ -91,7 +91,7 @@ const add = (state: State, name: string) =>
 const sessions = (state: State) => sessionsOf('test', z.string(), { ...state, now: Date.now });
 
 async function expectAllOpen(state: State, config: Awaited<ReturnType<typeof home>>['config']) {
-  const grants = await allGrants(state.grants);
+  const grants = await allGrants(state.store);
   for (const { id } of grants) expect((await state.grants.read(id))?.sealed.credential).toEqual(apiKey);
   expect(await sessions(state).get('key')).toBe('value');
   await openAuthority({ ...config.ca, vault: state.vault, now: Date.now });
@@ -120,7 +120,7 @@ describe('a rotation of the master key', () => {
         );
         await first.close();
         // The old process reads what the rotation has left, and writes meanwhile.
-        for (const { id } of await allGrants(old.grants))
+        for (const { id } of await allGrants(old.store))
           expect((await old.grants.open(id))?.sealed.credential).toEqual(apiKey);
         await add(old, 'd');
         expect(await expectAllOpen(old, config)).toBe(4);
@@ -130,7 +130,7 @@ describe('a rotation of the master key', () => {
           await rotateKey(later, followedBy(old));
         expect(isRotating(later.vault.generations)).toBe(false);
         if (later.vault.keyId !== before) {
-          for (const { sealed } of await later.store.grants.list())
+          for (const { sealed } of await later.store.grants.find({}))
             expect(Buffer.from(sealed.subarray(4, 12)).toString('hex')).toBe(later.vault.keyId);
         }
         expect(later.vault.mac('placeholder', 'x')).toBe(placeholder);

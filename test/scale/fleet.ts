@@ -152,7 +152,9 @@ export async function startFleet({
     const view = await openView(await loadConfig(at.configFile, { env }), { now: Date.now, env });
     try {
       const registry = (await view.registry())!;
-      const opened = await Promise.all((await view.grants()).map(({ id }) => registry.read(id)));
+      const opened = await Promise.all(
+        (await view.store!.grants.find({})).map(({ id }) => registry.read(id)),
+      );
       return await use(
         opened.filter((each) => each !== null),
         registry,

@@ -95,7 +95,7 @@ async function setUp({ owner, local = 'same_user' }: Caller) {
     domains: { [upstream.authority]: { grant: 'acme' }, [`127.0.0.1:${port}`]: 'tunnel' },
     proxy: { listen: '127.0.0.1:0', local_callers: local },
   });
-  const [grant] = await allGrants(sidekey.proxy.state.grants);
+  const [grant] = await allGrants(sidekey.proxy.state.store);
   await addAgent(sidekey.proxy.state.store, 'robot', secret, {
     bindings: [{ kind: 'grant', value: grant?.id ?? '' }],
   });

@@ -112,7 +112,7 @@ describe('a process that dies after it received the token response', () => {
     const refused = await next.source.tokenFor(grant.id);
     await settle();
     expect(refused).toMatchObject({ kind: 'refused', code: 'reauth_required' });
-    const [stored] = await allGrants(next.registry);
+    const [stored] = await allGrants(next.store);
     expect([stored?.state, stored?.stateReason]).toEqual([
       'reauth_required',
       expect.stringContaining('used before'),

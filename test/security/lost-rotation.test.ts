@@ -451,15 +451,15 @@ describe('a refresh token that was refused', () => {
       },
     });
     expect(tokenOf(await raced.source.tokenFor(grant.id))).toBe('access-x');
-    expect((await allGrants(here.registry)).map(({ state }) => state)).toEqual(['active']);
+    expect((await allGrants(here.store)).map(({ state }) => state)).toEqual(['active']);
     expect(raced.events).toEqual([]);
   });
 
   test('turns the grant reauth_required even if the description of the grant changed meanwhile', async () => {
     const { process, add, time, provider } = await processesForTest();
-    const { registry, source, events } = await process({
+    const { registry, source, store, events } = await process({
       refresh: async (request, io) => {
-        const [grant] = await allGrants(registry);
+        const [grant] = await allGrants(store);
         await registry.setState(grant!, 'expired', null);
         return provider.refresh(request, io);
       },
@@ -476,7 +476,7 @@ describe('a refresh token that was refused', () => {
 async function duringRefresh(change: (registry: Registry, grant: Grant) => Promise<unknown>) {
   const { process, add, time, provider } = await processesForTest();
   const person = await process();
-  const { registry, source } = await process({
+  const { registry, source, store } = await process({
     refresh: async (request, io) => {
       const outcome = await provider.refresh(request, io);
       await change(person.registry, grant);
@@ -485,7 +485,7 @@ async function duringRefresh(change: (registry: Registry, grant: Grant) => Promi
   });
   const grant = await add(registry, oauth2());
   await time.advance(hour);
-  return { registry, grant, result: await source.tokenFor(grant.id) };
+  return { registry, store, grant, result: await source.tokenFor(grant.id) };
 }
 
 describe('another write during a refresh', () => {
@@ -498,19 +498,19 @@ describe('another write during a refresh', () => {
   });
 
   test('that revoked the grant is preserved', async () => {
-    const { result, registry } = await duringRefresh(async (registry, grant) => {
+    const { result, store } = await duringRefresh(async (registry, grant) => {
       await registry.setState(grant, 'revoked', null);
     });
     expect(tokenOf(result)).toBe('grant_revoked');
-    expect((await allGrants(registry))[0]?.state).toBe('revoked');
+    expect((await allGrants(store))[0]?.state).toBe('revoked');
   });
 
   test('that removed the grant is preserved', async () => {
-    const { result, registry } = await duringRefresh(async (registry, grant) => {
+    const { result, store } = await duringRefresh(async (registry, grant) => {
       await registry.remove(grant.id);
     });
     expect(tokenOf(result)).toBe('grant_missing');
-    expect(await allGrants(registry)).toEqual([]);
+    expect(await allGrants(store)).toEqual([]);
   });
 
   test('that stored new tokens is preserved', async () => {

@@ -34,7 +34,7 @@ const metadataOf = async (at: Machine, name = 'work') =>
 async function olderStore(at: Machine, marks: Marks) {
   await at.grant('work', { api_key: 'key' });
   const { store, close } = await openedStore(at);
-  const [grant] = await store.grants.list();
+  const [grant] = await store.grants.find({});
   await store.grantPolicies.set(grant!.id, { metadata: { customer: marks.mark('a former value') } });
   await store.grantPolicies.set(grant!.id, { labels: ['x'] });
   const metadata = { [marks.mark('a key')]: marks.mark('a value'), note: marks.password('a note') };
@@ -111,7 +111,7 @@ describe.each(engines)('metadata of grants in %s', (_name, engine) => {
       await at.run(['grant', 'set', name, '--meta', `of=${name}`]);
     }
     const { store, close } = await openedStore(at);
-    const [home, work] = await store.grants.list();
+    const [home, work] = await store.grants.find({});
     const [{ revision }, { sealed }] = [work!, home!];
     expect(await store.grants.replace({ ...work!, sealed, revision: revision + 1 }, revision)).toBe(true);
     await close();
@@ -142,11 +142,11 @@ describe('the files of a SQLite store', () => {
     const [at, marks] = [await machine('sqlite'), createMarks()];
     const metadata = await olderStore(at, marks);
     const { store, close } = await openedStore(at);
-    const [grant] = await store.grants.list();
+    const [grant] = await store.grants.find({});
     const { revision, sealed } = grant!;
     await store.grants.replace({ ...grant!, sealed: Buffer.alloc(9), revision: revision + 1 }, revision);
     await (await opened(at)).close();
-    const [damaged] = await store.grants.list();
+    const [damaged] = await store.grants.find({});
     await store.sealed.replace('grants', [{ id: grant!.id, was: damaged!.sealed, sealed }]);
     await close();
     const sqlite = new DatabaseSync(at.at('data', 'sidekey.db'));

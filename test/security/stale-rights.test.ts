@@ -91,9 +91,9 @@ describe('a revoked right', () => {
     'ends inside an open tunnel, by another process: %s (%s token)',
     async (_what, secret, status, reason, takeAway) => {
       const { upstream, sidekey } = await granted((_request, response) => response.end('ok'));
-      const { store, grants } = sidekey.proxy.state;
+      const { store } = sidekey.proxy.state;
       await addAgent(store, 'robot', 'own');
-      const [grant] = await allGrants(grants);
+      const [grant] = await allGrants(store);
       const ids = grant === undefined ? [] : [grant.id];
       const expiresAt = Date.now() + 900_000;
       await store.leases.insert(

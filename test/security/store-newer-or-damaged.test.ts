@@ -161,7 +161,7 @@ describe('a store that cannot be read is never treated as empty or written to', 
     const database = new DatabaseSync(path);
     database.exec(`update grants set state = 'usable' where name = 'grant-3'`);
     database.close();
-    await expect(store.grants.list()).rejects.toMatchObject({ code: 'store_damaged' });
+    await expect(store.grants.find({})).rejects.toMatchObject({ code: 'store_damaged' });
     await store.close();
   });
 

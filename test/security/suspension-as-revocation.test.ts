@@ -107,7 +107,7 @@ const things: readonly (readonly [string, (at: Service) => Promise<Try>, unknown
       const callback = await mine.consent(url);
       return async () => {
         const error = returned(await mine.open(callback)).searchParams.get('error');
-        expect(await allGrants(sidekey.proxy.state.grants)).toEqual([]);
+        expect(await allGrants(sidekey.proxy.state.store)).toEqual([]);
         return error;
       };
     },

@@ -1,9 +1,8 @@
 import type { Grant } from '../../src/domain/grant.ts';
-import type { Registry } from '../../src/grants/registry.ts';
+import { grantOf } from '../../src/store/grants.ts';
+import type { Store } from '../../src/store/store.ts';
 
 /** Returns all grants, ordered by name, then user. */
-export async function allGrants(registry: Pick<Registry, 'pages'>): Promise<readonly Grant[]> {
-  const grants: Grant[] = [];
-  for await (const page of registry.pages()) grants.push(...page);
-  return grants;
+export async function allGrants({ grants }: Pick<Store, 'grants'>): Promise<readonly Grant[]> {
+  return (await grants.find({})).map(grantOf);
 }

@@ -41,7 +41,7 @@ export async function machine(engine: 'sqlite' | 'postgres', config: object = {}
     async tokens() {
       await using opened = await view();
       const registry = await opened.registry();
-      const all = registry === null ? [] : await allGrants(registry);
+      const all = opened.store === null ? [] : await allGrants(opened.store);
       const entries = await Promise.all(
         all.map(async ({ id, name, state }) => {
           const sealed = (await registry?.open(id))?.sealed;

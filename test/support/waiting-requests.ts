@@ -26,7 +26,7 @@ export async function homeWithApprovals(): Promise<HomeWithApprovals> {
   const lease = (await at.json(['lease', 'create', ...leaseArgs])) as { id: string };
   const store = await openSqliteStore(at.at('data', 'sidekey.db'), { now: Date.now });
   onTestFinished(() => store.close());
-  const [grant] = await store.grants.list();
+  const [grant] = await store.grants.find({});
   const agent = { agent: 'ci', lease: null, grantId: grant?.id ?? '', ruleKey: 'rule-1' };
   const who = { agent, leased: { ...agent, lease: lease.id }, local: { ...agent, agent: null } };
   return {

@@ -3,7 +3,7 @@ import type { AuditLine } from '../../domain/event.ts';
 import type { Context } from '../context.ts';
 import { createTable, type Display } from '../display.ts';
 import { type AuditConditions, checkConditions } from '../../operations/audit-conditions.ts';
-import { eventQuery, tailEvents } from '../../operations/audit-events.ts';
+import { eventQuery, grantsOf, tailEvents } from '../../operations/audit-events.ts';
 import { counted, dateTime, duration } from '../../operations/format.ts';
 import { openOutputFile, type OutputFileOptions } from '../output-file.ts';
 import { duringStep } from '../operation-command.ts';
@@ -11,9 +11,11 @@ import { onInterrupt } from '../terminal.ts';
 import { type Grant, titleOf } from '../../domain/grant.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { describeEmptyLog } from '../../operations/look-at-audit.ts';
+import { grantsById } from '../../operations/reach.ts';
+import type { Store } from '../../store/store.ts';
 
-/** Lines that are buffered to align their columns. Later lines are printed at once. */
-const aligned = 500;
+/** Lines that are buffered to align their columns, and later to read the names of their grants together. */
+const [aligned, buffered] = [500, 5_000];
 
 /** `sidekey audit query` */
 export async function query(context: Context, options: QueryOptions): Promise<void> {
@@ -23,28 +25,21 @@ export async function query(context: Context, options: QueryOptions): Promise<vo
     throw new SidekeyError('input_invalid', '--csv excludes --json and --raw.', { hint: 'give one of them' });
   }
   if (csv || raw || options.output !== undefined) return exportLines(context, options);
-  const { config, grants, events } = await prepareQuery(context, options);
-  const nameOf = grantNames(grants);
-  let held: AuditLine[] | null = [];
-  let format = lineFormat(output.display, [], nameOf);
-  const printHeld = () => {
-    format = lineFormat(output.display, held ?? [], nameOf);
-    for (const line of held ?? []) output.result(line, format(line));
-    held = null;
-  };
+  const { config, events } = await prepareQuery(context, options);
+  const print = linePrinter(context);
+  let held: AuditLine[] = [];
+  let size = aligned;
   await duringStep(output, 'Reading the audit log', async (onShare) => {
     for await (const line of events(onShare)) {
-      if (held === null) {
-        output.result(line, format(line));
-        await output.drained();
-        continue;
-      }
       held.push(line);
-      if (held.length === aligned) printHeld();
+      if (held.length < size) continue;
+      await print(held);
+      held = [];
+      size = buffered;
     }
   });
-  if (held?.length === 0) output.say(await emptyText(context, config));
-  printHeld();
+  if (held.length === 0 && size === aligned) output.say(await emptyText(context, config));
+  await print(held);
 }
 
 interface QueryOptions extends AuditConditions, OutputFileOptions {
@@ -53,14 +48,15 @@ interface QueryOptions extends AuditConditions, OutputFileOptions {
   readonly raw?: boolean;
 }
 
-/** Parses the options. Reads all grants if an option names one, or for people: JSON events have IDs. */
+/** Parses the options. */
 async function prepareQuery(context: Context, options: QueryOptions) {
   const config = await context.readConfig();
-  const grants = options.grant === undefined && context.output.json ? [] : await readGrants(context);
   const at = context.now();
   checkConditions(options, at);
   const last = options.lines === undefined ? undefined : readCount(options.lines);
-  return { ...eventQuery(config, options, { grants, at, last }), config, grants };
+  const grants =
+    options.grant === undefined ? [] : await fromStore(context, (store) => grantsOf(store, options));
+  return { ...eventQuery(config, options, { grants, at, last }), config };
 }
 
 /** Writes lines byte for byte, so that their hashes can still be verified, or as CSV. */
@@ -101,22 +97,19 @@ export async function tail(
   // Programs get every event.
   const brief = !output.json && options.all !== true;
   const config = await readConfig();
-  const nameOf = grantNames(output.json ? [] : await readGrants(context));
-  let format = lineFormat(output.display, [], nameOf);
-  const print = (line: AuditLine) => output.result(line, format(line));
+  const print = linePrinter(context);
 
   if (options.follow !== true) {
     const last: AuditLine[] = [];
     for await (const line of tailEvents(config, { lines, brief })) last.push(line);
-    format = lineFormat(output.display, last, nameOf);
-    for (const line of last) print(line);
+    await print(last);
     if (last.length === 0) output.say(await emptyText(context, config));
     return;
   }
   const stop = new AbortController();
   const giveBack = onInterrupt(() => stop.abort());
   try {
-    for await (const line of tailEvents(config, { lines, brief, signal: stop.signal })) print(line);
+    for await (const line of tailEvents(config, { lines, brief, signal: stop.signal })) await print([line]);
   } finally {
     giveBack();
   }
@@ -132,9 +125,34 @@ function readCount(text: string): number {
   throw inputInvalid('--lines is not a number from 0 to 9999999.', 'sidekey audit tail -n 50');
 }
 
-/** Reads the grants, to print names for ids. Best effort: the log is readable without the store. */
-async function readGrants({ withView }: Context): Promise<readonly Grant[]> {
-  return withView((view) => view.grants()).catch(() => []);
+/** Reads grants. Best effort: the log is readable without the store. */
+async function fromStore(
+  { withView }: Context,
+  read: (store: Store) => Promise<readonly Grant[]>,
+): Promise<readonly Grant[]> {
+  return withView(async ({ store }) => (store === null ? [] : read(store))).catch(() => []);
+}
+
+/**
+ * Returns a function that prints events. Columns are aligned to the first ones. For people, it reads the
+ * names of their grants: JSON events have IDs.
+ */
+function linePrinter(context: Context): (lines: readonly AuditLine[]) => Promise<void> {
+  const { output } = context;
+  const names = new Map<string, string>();
+  let format: ReturnType<typeof lineFormat> | undefined;
+  return async (lines) => {
+    const ids = new Set(output.json ? [] : lines.flatMap(grantIdsOf));
+    const unread = [...ids].filter((id) => !names.has(id));
+    const grants = unread.length === 0 ? [] : await fromStore(context, (store) => grantsById(store, unread));
+    const nameOf = grantNames(grants);
+    for (const id of unread) names.set(id, nameOf(id));
+    format ??= lineFormat(output.display, lines, (id) => names.get(id) ?? id);
+    for (const line of lines) {
+      output.result(line, format(line));
+      await output.drained();
+    }
+  };
 }
 
 const headings = ['TIME', 'EVENT', 'AGENT', 'REQUEST', 'GRANT', 'RESULT', 'TOOK'];
@@ -176,9 +194,16 @@ function cells(line: AuditLine, grantName: (id: string) => string, isDated: bool
     agent ?? '-',
     subject(line),
     grant === undefined ? '-' : grantName(grant),
-    result(line).replace(/(?<=\bgrant )[0-9a-f]{8}-[0-9a-f-]{27}\b/g, grantName),
+    result(line).replace(grantId, grantName),
     took === undefined ? '' : duration(took),
   ];
+}
+
+const grantId = /(?<=\bgrant )[0-9a-f]{8}-[0-9a-f-]{27}\b/g;
+
+/** Returns the IDs of grants that the cells of a line name. */
+function grantIdsOf(line: AuditLine): readonly string[] {
+  return [...(line.grant === undefined ? [] : [line.grant]), ...(result(line).match(grantId) ?? [])];
 }
 
 /** Returns the request, such as `GET https://api.github.com/user`; else the host or the provider. */

@@ -2,7 +2,9 @@ import type { Context } from '../context.ts';
 import { withUpstreamClient } from '../context.ts';
 import { columns, type Display, wrapMessage } from '../display.ts';
 import { assertClients, examine, examineSetup, noteOn, titleOf } from '../../operations/doctor.ts';
+import { findOffers } from '../../operations/find.ts';
 import type { Need } from '../../operations/finding.ts';
+import type { Domain } from '../../proxy/policy/domain-map.ts';
 import { exitCode } from '../../lib/failures.ts';
 import { findAll } from '../status/status.ts';
 import { probeProgramsOf } from './probe.ts';
@@ -24,7 +26,7 @@ export async function doctor(context: Context, options: DoctorOptions): Promise<
     config,
     now,
     health: () => findAll(context),
-    grants: () => context.withView((view) => view.grants()),
+    offers: (domains: readonly Domain[]) => context.withView(({ store }) => findOffers(store, domains)),
     withFetch: async <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) =>
       withUpstreamClient(await context.readConfig(), env, ({ fetch }) => use(fetch)),
     probePrograms: probeProgramsOf({ env, now }),

@@ -137,7 +137,7 @@ export async function openRunningProxy(
   if (userInfo !== null) return { ...endpoint(userInfo), lease: null, close: async () => {} };
   const origin = atCommandLine(env);
   const state = await openState(config, { log, now, origin });
-  storeOpened?.(state.grants);
+  storeOpened?.(state);
   const secret = newSecret('lease');
   const parts = { state, origin, config: () => config, log, now, timers };
   const held = await openRunLease(parts, wanted, secret, state);

@@ -146,8 +146,8 @@ async function openEndpoint(
     purpose: `run: ${visible(basename(program)).slice(0, 100)}`,
     endsAt: options.ttl === undefined ? null : context.now() + readSpan('--ttl', options.ttl),
   };
-  const storeOpened = (grants: Parameters<typeof grantFiles>[0]) =>
-    files.resolve(context.config().then((config) => grantFiles(grants, config)));
+  const storeOpened = (state: Parameters<typeof grantFiles>[0]) =>
+    files.resolve(context.config().then((config) => grantFiles(state, config)));
   if (options.proxy === undefined) {
     const { unmatched, policy: policies = [] } = options;
     return openOwnProxy(context, { settings: { unmatched, policies }, lease, socket, storeOpened }, log);

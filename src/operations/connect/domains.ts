@@ -86,8 +86,8 @@ export interface DomainChanges {
   readonly moved: readonly { readonly sentence: string; readonly undo: Remedy }[];
   /** The grant or the provider that the new entries name. */
   readonly reference: string;
-  /** Other active grants of the provider. */
-  readonly others: readonly Grant[];
+  /** Some other active grants of the provider; first those of its name. */
+  readonly others: readonly Pick<Grant, 'name'>[];
 }
 
 /**
@@ -98,13 +98,14 @@ export interface DomainChanges {
  * @throws SidekeyError `config_invalid`, `file_unwritable`, `audit_unavailable`
  */
 export async function allowDomains(
-  { config: { file }, grants, audit, env }: ConnectState,
+  { config: { file }, store, grants, audit, env }: ConnectState,
   grant: Grant,
   { entries, named }: DomainPlan,
 ): Promise<DomainChanges> {
-  const others = (await grants.find(grant.provider)).filter(
-    ({ id, provider, state }) => id !== grant.id && provider === grant.provider && state === 'active',
-  );
+  const others = [
+    ...(await store.grants.find({ name: grant.provider, limit: 100 })),
+    ...(await store.grants.matching({ provider: grant.provider, state: 'active' }, 2)),
+  ].filter(({ id, provider, state }) => id !== grant.id && provider === grant.provider && state === 'active');
   const reference = named || others.length === 0 ? grant.name : grant.provider;
   if (entries.length === 0) return { edits: [], blocked: [], moved: [], reference, others };
   const previous = await readConfigText(file);

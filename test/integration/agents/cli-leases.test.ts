@@ -276,7 +276,7 @@ describe('a grant with an expiry', () => {
     const at = await withAgent({ domains: { 'helpdesk.acme.test:8443': { grant: 'work' } } });
     const explain = () => at.run(['explain', 'https://helpdesk.acme.test:8443/', '--agent', 'ci']);
     const store = await openSqliteStore(at.at('data', 'sidekey.db'), { now: Date.now });
-    const work = (await store.grants.list()).find(({ name }) => name === 'work');
+    const work = (await store.grants.find({})).find(({ name }) => name === 'work');
     await store.grantPolicies.set(work?.id ?? '', { expiresAt: 1 });
     await store.close();
     const ended = await explain();

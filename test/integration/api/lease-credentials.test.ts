@@ -36,7 +36,7 @@ async function setup() {
     client?.send(`GET / HTTP/1.1\r\nHost: ${upstream.authority}\r\n\r\n`);
     return (await client?.response())?.reason ?? 'refused at CONNECT';
   };
-  const { grants } = sidekey.proxy.state;
+  const { store } = sidekey.proxy.state;
   return {
     ...service,
     lease,
@@ -45,16 +45,16 @@ async function setup() {
     ask,
     seen,
     credential,
-    grants,
+    store,
     advance: (ms: number) => (time += ms),
   };
 }
 
 describe('a credential that belongs to a lease', () => {
   test('can only be used by the holder of the lease', async () => {
-    const { made, other, ask, seen, grants } = await setup();
+    const { made, other, ask, seen, store } = await setup();
     expect(made.status).toBe(201);
-    expect(await allGrants(grants)).toMatchObject([
+    expect(await allGrants(store)).toMatchObject([
       { provider: 'acme', lease: made.body.id, name: `acme-${made.body.id.slice(0, 8)}` },
     ]);
     expect(await ask(`ci:${made.body.token}`)).toBe('OK');
@@ -65,31 +65,31 @@ describe('a credential that belongs to a lease', () => {
   });
 
   test('is deleted when the lease is revoked', async () => {
-    const { call, made, ask, grants, sidekey } = await setup();
+    const { call, made, ask, store, sidekey } = await setup();
     await call(`POST /v2/leases/${made.body.id}/revoke`, { body: {} });
     expect(await ask(`ci:${made.body.token}`)).not.toBe('OK');
-    expect(await allGrants(grants)).toEqual([]);
+    expect(await allGrants(store)).toEqual([]);
     expect(await sidekey.audit()).toContainEqual(
       expect.objectContaining({ event: 'grant.removed', lease: made.body.id, reason: 'its lease ended' }),
     );
   });
 
   test('is deleted after the end of the lease, not earlier', async () => {
-    const { sidekey, grants, advance } = await setup();
+    const { sidekey, store, advance } = await setup();
     const { state } = sidekey.proxy;
     await removeGrantsOfEndedLeases(state, start);
-    expect(await allGrants(grants)).toHaveLength(1);
+    expect(await allGrants(store)).toHaveLength(1);
     advance(900_000);
     await removeGrantsOfEndedLeases(state, start + 900_000);
-    expect(await allGrants(grants)).toEqual([]);
+    expect(await allGrants(store)).toEqual([]);
   });
 
   test('with a name already in use is refused, and neither the lease nor its other credentials remain', async () => {
-    const { lease, credential, grants, call, sidekey } = await setup();
+    const { lease, credential, store, call, sidekey } = await setup();
     const named = { ...credential, name: 'taken' };
     const refused = await lease(credential, named, named);
     expect(refused).toMatchObject({ status: 409, body: { code: 'already_exists' } });
-    expect(await allGrants(grants)).toHaveLength(1);
+    expect(await allGrants(store)).toHaveLength(1);
     const { body } = await call('GET /v2/leases');
     expect(body.data).toHaveLength(1);
     const { lease: begun } = (await sidekey.audit()).findLast(({ event }) => event === 'lease.created')!;

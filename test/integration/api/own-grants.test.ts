@@ -85,7 +85,7 @@ describe('a caller with the user alice', () => {
     const answers = await Promise.all([remove(), remove(), remove()]);
     expect(answers.filter(({ status }) => status === 200)).toHaveLength(1);
     expect(JSON.stringify(answers.map(({ body }) => body))).not.toContain('bob');
-    expect((await allGrants(sidekey.proxy.state.grants)).map(({ id }) => id)).toContain(other);
+    expect((await allGrants(sidekey.proxy.state.store)).map(({ id }) => id)).toContain(other);
   });
 
   test('does not list the grants of bob', async () => {
@@ -96,7 +96,7 @@ describe('a caller with the user alice', () => {
   test.each(['GET', 'DELETE'])('cannot %s a token of bob', async (method) => {
     const { asAlice, sidekey } = await twoUsers();
     expect((await asAlice(`${method} /v2/users/bob/tokens/private`)).status).toBe(404);
-    expect(await allGrants(sidekey.proxy.state.grants)).toHaveLength(3);
+    expect(await allGrants(sidekey.proxy.state.store)).toHaveLength(3);
   });
 
   test('gets a placeholder for the token of alice', async () => {

@@ -58,7 +58,7 @@ describe.each(engines)('a backup of a store in %s during concurrent writes', (_n
     const at = await machine(engine);
     await at.connect('desk', 'r-1');
     const { store, close } = await openedStore(at);
-    const [record] = await store.grants.list();
+    const [record] = await store.grants.find({});
     const load = new AbortController();
     const writes = (async () => {
       for (let revision = record!.revision + 1; !load.signal.aborted; revision += 1) {
@@ -193,7 +193,7 @@ describe.skipIf(postgresMissing !== null)(`a backup of SQLite${postgresMissing ?
     const at = await machine('sqlite');
     await at.connect('desk', 'r-1');
     const { store, close } = await openedStore(at);
-    const [grant] = await store.grants.list();
+    const [grant] = await store.grants.find({});
     const bot = { agent: 'bot' };
     await store.agents.insert(agentRecord({ name: 'bot', labels: ['a"b'] }), {
       tokens: [tokenRecord(bot)],

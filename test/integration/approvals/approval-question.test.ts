@@ -38,7 +38,7 @@ test('a held request is refused at once when its grant is removed', async () => 
   const client = await send('DELETE /x');
   await told();
   const { grants } = sidekey.proxy.state.store;
-  for (const { id } of await grants.list()) await grants.remove(id);
+  for (const { id } of await grants.find({})) await grants.remove(id);
   const refused = await client.response();
   expect(refused.headers['sidekey-error']).toBe('approval_missing');
   expect(refused.body).toContain('was removed before anyone answered');

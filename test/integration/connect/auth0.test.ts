@@ -418,7 +418,7 @@ async function disconnect(at: Place, name: string) {
   const log = { error: () => {}, warn: () => {}, info: () => {}, debug: () => {} };
   const state = await openState(await loadConfig(at.configFile, { env }), { log, now: Date.now });
   try {
-    const grant = (await allGrants(state.grants)).find((each) => each.name === name);
+    const grant = (await allGrants(state.store)).find((each) => each.name === name);
     const opened = await state.grants.read(grant?.id ?? '');
     if (opened === null) throw new Error(`no grant ${name}`);
     const { config } = state;

@@ -39,7 +39,7 @@ describe('connect --via oidc', () => {
   ])('%s for the answers of the table', async (_outcome, rows) => {
     const at = await startIdJag();
     await at.signIn();
-    const { grants } = at.sidekey.proxy.state;
+    const { grants, store } = at.sidekey.proxy.state;
     for (const { input, deviations, provider = 'desk', exit, says, next, isSent } of rows) {
       at.deviate(deviations);
       const ran = await at.command('connect', provider, '--via', 'oidc', '--user', 'alice', '--json');
@@ -50,7 +50,7 @@ describe('connect --via oidc', () => {
           input,
         )
         .toBe(isSent);
-      const [stored] = await allGrants(grants);
+      const [stored] = await allGrants(store);
       expect.soft(stored !== undefined, input).toBe(exit === 0);
       if (stored === undefined) {
         const { error } = JSON.parse(ran.stderr) as { error: { message: string; hint: string } };

@@ -24,7 +24,7 @@ async function loggedIn(setup: LoginServer, as?: string): Promise<Tokens> {
 }
 
 async function sealedOf({ sidekey }: LoginServer, name = 'program'): Promise<SealedCredential> {
-  const [grant] = (await allGrants(sidekey.proxy.state.grants)).filter((it) => it.name === name);
+  const [grant] = (await allGrants(sidekey.proxy.state.store)).filter((it) => it.name === name);
   return (await sidekey.proxy.state.grants.read(grant!.id))!.sealed;
 }
 
@@ -56,7 +56,7 @@ describe('a program that logs in with a code', () => {
     const setup = await startLoginServer();
     await loggedIn(setup);
     const [access, refresh] = setup.issued;
-    expect(await allGrants(setup.sidekey.proxy.state.grants)).toMatchObject([
+    expect(await allGrants(setup.sidekey.proxy.state.store)).toMatchObject([
       { name: 'program', user: 'default', provider: 'program', type: 'oauth2', state: 'active' },
     ]);
     expect(await sealedOf(setup)).toMatchObject({
@@ -168,7 +168,7 @@ describe('a program that logs in with a code', () => {
     const body = { access_token: 'at-mac', refresh_token: 'rt_1', token_type: 'mac' };
     setup.answer(() => ({ body: JSON.stringify(body) }));
     await setup.token({ grant_type: 'refresh_token', refresh_token: 'rt_1', client_id: clientId });
-    expect(await allGrants(setup.sidekey.proxy.state.grants)).toEqual([]);
+    expect(await allGrants(setup.sidekey.proxy.state.store)).toEqual([]);
   });
 
   test('gets placeholders in the formats of its provider definition', async () => {
@@ -263,7 +263,7 @@ describe('a program that logs in with a device code', () => {
     });
     setup.answer(() => ({ type: 'application/x-www-form-urlencoded', body: 'error=slow_down&interval=10' }));
     expect(await setup.token(poll)).toMatchObject({ status: 200, body: 'error=slow_down&interval=10' });
-    expect(await allGrants(setup.sidekey.proxy.state.grants)).toEqual([]);
+    expect(await allGrants(setup.sidekey.proxy.state.store)).toEqual([]);
   });
 
   test('requests no code if a rule requires approval first', async () => {
@@ -299,10 +299,10 @@ describe('a second login', () => {
   test('replaces the credential of the same grant, and the audit log records the replacement', async () => {
     const setup = await startLoginServer();
     const first = await loggedIn(setup);
-    const [before] = await allGrants(setup.sidekey.proxy.state.grants);
+    const [before] = await allGrants(setup.sidekey.proxy.state.store);
     const second = await loggedIn(setup);
     expect(second['refresh_token']).toBe(first['refresh_token']);
-    expect(await allGrants(setup.sidekey.proxy.state.grants)).toMatchObject([{ id: before!.id }]);
+    expect(await allGrants(setup.sidekey.proxy.state.store)).toMatchObject([{ id: before!.id }]);
     expect(await sealedOf(setup)).toMatchObject({ credential: { accessToken: setup.issued[3] } });
     expect(
       await setup.sidekey.audited(({ reason }) => reason?.startsWith('replaced') === true),
@@ -351,7 +351,7 @@ describe('a second login', () => {
       form,
     );
     expect(answer.status).toBe(200);
-    expect((await allGrants(setup.sidekey.proxy.state.grants)).map(({ name }) => name)).toEqual([
+    expect((await allGrants(setup.sidekey.proxy.state.store)).map(({ name }) => name)).toEqual([
       'program',
       'work',
     ]);
@@ -377,7 +377,7 @@ describe('an agent that logs in', () => {
       const setup = await startLoginServer();
       await setup.agent('robot', { user: 'alice', bindings: [{ kind: 'provider', value: 'program' }] });
       const tokens = await loggedIn(setup, `robot:${token}`);
-      expect(await allGrants(setup.sidekey.proxy.state.grants)).toMatchObject([
+      expect(await allGrants(setup.sidekey.proxy.state.store)).toMatchObject([
         { name: 'program', user: 'alice' },
       ]);
       expect(await setup.sidekey.audited(({ event }) => event === 'grant.connected')).toMatchObject({
@@ -426,13 +426,13 @@ describe('an agent that logs in', () => {
       reason: 'grant_missing',
     });
     expect(setup.received).toEqual([]);
-    expect(await allGrants(setup.sidekey.proxy.state.grants)).toEqual([]);
+    expect(await allGrants(setup.sidekey.proxy.state.store)).toEqual([]);
   });
 
   test('for a grant of another user that is bound to it gets no tokens', async () => {
     const setup = await startLoginServer();
     await loggedIn(setup);
-    const [{ id } = { id: '' }] = await allGrants(setup.sidekey.proxy.state.grants);
+    const [{ id } = { id: '' }] = await allGrants(setup.sidekey.proxy.state.store);
     await setup.agent('robot', { user: 'alice', bindings: [{ kind: 'grant', value: id }] });
     expect(await setup.token(codeRequest, 'robot:secret')).toMatchObject({
       status: 403,
@@ -449,7 +449,7 @@ describe('an agent that logs in', () => {
     await setup.agent('robot', { user: 'alice' });
     await loggedIn(setup);
     await loggedIn(setup, 'robot:secret');
-    expect((await allGrants(setup.sidekey.proxy.state.grants)).map(({ user }) => user)).toEqual([
+    expect((await allGrants(setup.sidekey.proxy.state.store)).map(({ user }) => user)).toEqual([
       'alice',
       'default',
     ]);
@@ -474,7 +474,7 @@ describe('an unsupported response of the token endpoint', () => {
     expect(got.body).not.toMatch(/at-real|rt-real/);
     expect(JSON.stringify(got.headers)).not.toMatch(/at-real|rt-real/);
     expect(got.body).toMatch(/provider_refused|"error"/);
-    expect(await allGrants(setup.sidekey.proxy.state.grants)).toEqual([]);
+    expect(await allGrants(setup.sidekey.proxy.state.store)).toEqual([]);
   });
 });
 
@@ -522,7 +522,7 @@ describe('a login whose audit record fails', () => {
     const answer = await setup.token(codeRequest);
     expect(answer).toMatchObject({ status: 503, reason: 'audit_unavailable' });
     expect(answer.body).not.toMatch(/at-real|rt-real/);
-    expect(await allGrants(setup.sidekey.proxy.state.grants)).toEqual([]);
+    expect(await allGrants(setup.sidekey.proxy.state.store)).toEqual([]);
   });
 });
 

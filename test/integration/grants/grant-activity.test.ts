@@ -171,7 +171,7 @@ async function age(at: Home, days: number): Promise<void> {
   const view = await openView(await loadConfig(at.configFile, { env: {} }), { now: Date.now });
   try {
     const registry = await view.registry();
-    for (const { id } of await view.grants()) {
+    for (const { id } of await view.store!.grants.find({})) {
       const opened = await registry?.read(id);
       if (opened?.sealed.credential.type !== 'oauth2') continue;
       const { credential } = opened.sealed;

@@ -135,7 +135,7 @@ test('invalidates a copied token at the provider', async () => {
 async function copiedRefreshToken(at: AcmeHome): Promise<string> {
   const quiet = { error() {}, warn() {}, info() {}, debug() {} };
   const state = await openState(await loadConfig(at.configFile, { env: {} }), { log: quiet, now: Date.now });
-  const [grant] = await allGrants(state.grants);
+  const [grant] = await allGrants(state.store);
   const opened = await state.grants.read(grant?.id ?? '');
   await state.close();
   const credential = opened?.sealed.credential;

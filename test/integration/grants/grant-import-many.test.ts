@@ -81,7 +81,7 @@ test('a refused credential of the second thousand leaves the first stored, and t
     log: { error() {}, warn() {}, info() {}, debug() {} },
     now: Date.now,
   });
-  expect(await state.store.grants.list()).toHaveLength(1_000);
+  expect(await state.store.grants.find({})).toHaveLength(1_000);
   await state.close();
 });
 

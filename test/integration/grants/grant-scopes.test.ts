@@ -24,7 +24,7 @@ async function seen(requests: readonly string[], options: Options = {}): Promise
   await at.grant('work', tokens, ['--provider', 'github']);
   const log = { error() {}, warn() {}, info() {}, debug() {} };
   const state = await openState(await loadConfig(at.configFile, { env: {} }), { log, now: Date.now });
-  const [grant] = await allGrants(state.grants);
+  const [grant] = await allGrants(state.store);
   for (const [index, text] of requests.entries()) {
     const [method, url = '', status = '200'] = text.split(' ');
     if (method === 'READ') {

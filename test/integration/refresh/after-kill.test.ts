@@ -76,7 +76,7 @@ async function twoProxies() {
     stored: async () => {
       const view = await openView(await loadConfig(at.configFile, { env: {} }), { now: Date.now });
       try {
-        const [grant] = await view.grants();
+        const [grant] = await view.store!.grants.find({});
         const credential = (await (await view.registry())?.read(grant?.id ?? ''))?.sealed.credential;
         return credential?.type === 'oauth2' ? credential.accessToken : null;
       } finally {

@@ -67,7 +67,7 @@ test(
       try {
         const registry = await view.registry();
         const opened = await Promise.all(
-          (await view.grants()).map(async ({ id }) => (await registry?.read(id)) ?? null),
+          (await view.store!.grants.find({})).map(async ({ id }) => (await registry?.read(id)) ?? null),
         );
         return new Map(
           opened.flatMap((each) => {

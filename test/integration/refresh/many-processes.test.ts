@@ -91,7 +91,7 @@ async function withGrants<T>(
   try {
     const registry = await view.registry();
     if (registry === null) throw new Error('Nothing was stored yet.');
-    const opened = await Promise.all((await view.grants()).map(({ id }) => registry.read(id)));
+    const opened = await Promise.all((await view.store!.grants.find({})).map(({ id }) => registry.read(id)));
     const found = opened.filter((each) => each !== null);
     return await use(new Map(found.map((each) => [each.grant.name, each])), registry);
   } finally {

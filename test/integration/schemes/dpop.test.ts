@@ -303,8 +303,8 @@ describe('a WebSocket with a DPoP token', () => {
     const client = await openClient(sidekey);
     client.send(handshake(authority).replace('/chat', `http://${authority}/chat`));
     const { open, closed } = await gate.second;
-    const { grants } = sidekey.proxy.state;
-    const [grant] = await allGrants(grants);
+    const { grants, store } = sidekey.proxy.state;
+    const [grant] = await allGrants(store);
     await grants.setState(grant!, 'revoked', 'a person took it away');
     for (; !sidekey.logged().includes('a connection was cut');)
       await new Promise((resolve) => setImmediate(resolve));

@@ -256,7 +256,7 @@ describe('the certificate of a grant', () => {
     await proxiedGet(sidekey.url, upstream.url);
     await sidekey.audited(({ event }) => event === 'outcome' || event === 'denied');
     const { sealed } = (await sidekey.proxy.state.grants.open(
-      (await allGrants(sidekey.proxy.state.grants))[0]!.id,
+      (await allGrants(sidekey.proxy.state.store))[0]!.id,
     ))!;
     const lines = (sealed.credential as { privateKey: string }).privateKey
       .split('\n')

@@ -35,13 +35,14 @@ async function lateProvider({
     return Promise.race([answered.then(() => outcome), ended]);
   };
   const options = { refresh, ...parts };
-  const { registry, source, events } = await process(options);
+  const { registry, store, source, events } = await process(options);
   const grant = await add(registry, oauth2());
   await time.advance(hour);
   return {
     time,
     provider,
     registry,
+    store,
     source,
     events,
     grant,
@@ -180,8 +181,8 @@ describe('a request is given up after refresh_timeout', () => {
   });
 
   test('if it has no refresh token, so that nothing is lost', async () => {
-    const { time, provider, registry, source, recover } = await lateProvider();
-    const [grant] = await allGrants(registry);
+    const { time, provider, registry, store, source, recover } = await lateProvider();
+    const [grant] = await allGrants(store);
     const renewal = { kind: 'client_credentials', scope: null, parameters: {} } as const;
     const credential = oauth2({ refreshToken: null, renewal });
     const opened = await registry.open(grant!.id);

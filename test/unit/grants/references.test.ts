@@ -1,3 +1,5 @@
+import { randomUUID } from 'node:crypto';
+import { resolve } from 'node:path';
 import { expect, test } from 'vitest';
 import { SidekeyError } from '../../../src/lib/errors.ts';
 import type { Credential, OAuth2Credential } from '../../../src/domain/credential.ts';
@@ -103,12 +105,76 @@ test.each<readonly [string, Credential, readonly string[]]>([
     }),
     ['/home/alice/config/a'],
   ],
-])('the files that %s names are found', async (_, credential, files) => {
+  ['a source in Vault', { ...source, from: 'vault:kv/desk#token' }, []],
+  ['a key with the text of a file', { type: 'api_key', value: 'file:/run/token' }, []],
+  ['a refresh token', oauth2({ refreshToken: 'file:/run/token' }), []],
+])(
+  'the files that %s names are found, also if an earlier version stored it',
+  async (_, credential, files) => {
+    const at = await processesForTest();
+    const { registry, store } = await at.process({});
+    const { id } = await registry.add(
+      { name: 'desk', user: 'default', provider: 'acme', scopes: [] },
+      { credential, audience: acme.audience },
+    );
+    const unmarked = async () => (await store.grants.perhapsWithFiles('', 9)).map((grant) => grant.id);
+    const marked = files.length === 0 ? [] : [id];
+    const found = () => grantFiles({ grants: registry, store }, { file: '/home/alice/config/sidekey.yaml' });
+    expect(await unmarked()).toEqual(marked);
+    expect(await found()).toEqual(files);
+    // An earlier version has no mark, or keeps that of the revision before.
+    for (const revision of [undefined, 0]) {
+      const record = (await store.grants.get(id))!;
+      await store.grants.remove(id);
+      await store.grants.insert(record);
+      if (revision !== undefined) await store.grants.markFileless([{ id, revision }]);
+      expect(await unmarked()).toEqual(record.type === 'api_key' ? [] : [id]);
+      expect(await found()).toEqual(files);
+      expect(await unmarked()).toEqual(marked);
+    }
+  },
+);
+
+test('the files of a new credential are found, and only grants with files are opened', async () => {
   const at = await processesForTest();
-  const { registry } = await at.process({});
-  await registry.add(
-    { name: 'desk', user: 'default', provider: 'acme', scopes: [] },
-    { credential, audience: acme.audience },
+  const { registry, store } = await at.process({});
+  const grant = await at.add(registry, oauth2());
+  await registry.addAll(
+    Array.from({ length: 300 }, (_, n) => ({
+      grant: { name: `n${n}`, user: 'default', provider: 'acme', scopes: [] },
+      sealed: { credential: oauth2(), audience: acme.audience },
+      id: randomUUID(),
+    })),
   );
-  expect(await grantFiles(registry, { file: '/home/alice/config/sidekey.yaml' })).toEqual(files);
+  let opened = 0;
+  const openRecord = (record: GrantRecord) => {
+    opened += 1;
+    return registry.openRecord(record);
+  };
+  const found = () => grantFiles({ grants: { openRecord }, store }, { file: '/sidekey.yaml' });
+  expect(await found()).toEqual([]);
+  expect(opened).toBe(0);
+  const credential = { ...source, from: 'file:/run/token' };
+  await registry.replaceCredential(grant, { credential, audience: acme.audience });
+  expect(await found()).toEqual([resolve('/run/token')]);
+  expect(opened).toBe(1);
+});
+
+test('a grant that cannot be opened is tried each time, and does not hide the files of others', async () => {
+  const at = await processesForTest();
+  const { registry, store } = await at.process({});
+  const names = Array.from({ length: 260 }, (_, n) => `n${n}`);
+  for (const name of names)
+    await registry.add(
+      { name, user: 'default', provider: 'acme', scopes: [] },
+      { credential: { ...source, from: `file:/run/${name}` }, audience: acme.audience },
+    );
+  const openRecord = (record: GrantRecord) =>
+    record.name === 'n7'
+      ? Promise.reject(new SidekeyError('key_mismatch', 'Not this key.'))
+      : registry.openRecord(record);
+  const found = await grantFiles({ grants: { openRecord }, store }, { file: '/sidekey.yaml' });
+  const others = names.filter((name) => name !== 'n7').map((name) => resolve(`/run/${name}`));
+  expect(found.toSorted()).toEqual(others.toSorted());
+  expect(await store.grants.perhapsWithFiles('', 999)).toHaveLength(260);
 });

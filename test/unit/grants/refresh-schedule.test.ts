@@ -390,7 +390,7 @@ describe('a failing provider', () => {
     const inBackground = at.provider.requests.length;
     expect(inBackground).toBeGreaterThan(0);
     expect(inBackground).toBeLessThanOrEqual(8);
-    const ids = (await one.store.grants.list()).map(({ id }) => id);
+    const ids = (await one.store.grants.find({})).map(({ id }) => id);
     const activities = await one.store.activity.some(ids);
     const other = activities.find(({ failedAt }) => failedAt === null)!.grantId;
     const answer = await one.source.tokenFor(other);

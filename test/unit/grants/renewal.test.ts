@@ -165,10 +165,10 @@ describe('a grant that was connected again during a renewal', () => {
 
   test('stores the token when only the description changed', async () => {
     const { process, add, time, provider } = await processesForTest();
-    const { registry, source } = await process({
+    const { registry, store, source } = await process({
       refresh: async (request, io) => {
         const outcome = await provider.refresh(request, io);
-        const [grant] = await allGrants(registry);
+        const [grant] = await allGrants(store);
         if (grant!.revision === 1) await registry.setState(grant!, 'expired', null);
         return outcome;
       },

@@ -410,7 +410,7 @@ describe('an expired token', () => {
 
   test('sets the grant to expired once when it cannot be refreshed', async () => {
     const { process, add, time } = await processesForTest();
-    const { registry, source, events } = await process();
+    const { registry, store, source, events } = await process();
     const grant = await add(registry, oauth2({ refreshToken: null }));
     await time.advance(hour - 1);
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-1');
@@ -426,7 +426,7 @@ describe('an expired token', () => {
     // The clock was wrong: the state that it caused ends with its correction.
     time.set(start);
     expect(tokenOf(await source.tokenFor(grant.id))).toBe('access-1');
-    expect((await allGrants(registry))[0]?.state).toBe('active');
+    expect((await allGrants(store))[0]?.state).toBe('active');
   });
 });
 

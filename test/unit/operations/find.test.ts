@@ -3,6 +3,7 @@ import { findAgent, findGrant, findLease, findNamedGrant } from '../../../src/op
 import type { Config } from '../../../src/config/config.ts';
 import { makeLease } from '../../../src/operations/make-lease.ts';
 import type { Opened } from '../../../src/operations/operation.ts';
+import { grantsOf } from '../../../src/operations/audit-events.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import { grantRecord } from '../../support/grant-record.ts';
@@ -14,7 +15,7 @@ const everybody = { user: null };
 const of = (user: string) => grantRecord({ name: 'work', user, provider: 'acme' });
 const list = () => Promise.reject(new Error('All rows were read.'));
 
-/** A store with a grant `work` of three users, whose `list` of grants and leases rejects. */
+/** A store with a grant `work` of three users, whose reads of all grants and leases reject. */
 async function filled() {
   const real = await openSqliteStore(`${await tempFolder()}/store.db`, { now: () => 0 });
   onTestFinished(() => real.close());
@@ -23,7 +24,10 @@ async function filled() {
   const store: Store = {
     ...real,
     grantPolicies: { ...real.grantPolicies, list },
-    grants: { ...real.grants, list },
+    grants: {
+      ...real.grants,
+      find: (query) => (Object.keys(query).length === 0 ? list() : real.grants.find(query)),
+    },
     leases: { ...real.leases, find: list },
   };
   return { store, alice, bob, own };
@@ -80,4 +84,14 @@ test('a lease and an agent that do not exist are refused', async () => {
   await expect(findLease(store, 'abcd')).rejects.toMatchObject({ code: 'not_found' });
   await expect(findLease(null, 'abcd')).rejects.toMatchObject({ code: 'not_found' });
   await expect(findAgent(store, 'nobody')).rejects.toMatchObject({ code: 'not_found' });
+});
+
+test('grants for the audit log are found by name or ID, and a missing one is compared with some', async () => {
+  const { store, alice } = await filled();
+  const names = async (grant?: string) =>
+    (await grantsOf(store, { grant })).map(({ user, name }) => [user, name]);
+  expect(await names()).toEqual([]);
+  expect(await names('other')).toEqual([['alice', 'other']]);
+  expect(await names(alice.id)).toEqual([['alice', 'work']]);
+  expect(await names('wrok')).toHaveLength(4);
 });

@@ -18,7 +18,7 @@ async function countedStore(): Promise<{ readonly store: Store; readonly read: (
   let read = 0;
   const grants: Store['grants'] = {
     ...store.grants,
-    list,
+    find: (query) => (Object.keys(query).length === 0 ? list() : store.grants.find(query)),
     async some(ids) {
       read += ids.length;
       return store.grants.some(ids);

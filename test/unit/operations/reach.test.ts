@@ -34,7 +34,7 @@ async function storeWith(bindings: readonly Binding[], others: number, user: str
     some: counting((ids: readonly string[]) => store.grants.some(ids)),
     matching: counting((...args: Parameters<Store['grants']['matching']>) => store.grants.matching(...args)),
   };
-  const counted: Store = { ...store, grants: { ...grants, list: () => expect.unreachable() } };
+  const counted: Store = { ...store, grants };
   return { store: counted, rows: () => rows };
 }
 

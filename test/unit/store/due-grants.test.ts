@@ -9,8 +9,13 @@ import {
   SqliteQueryCompiler,
 } from 'kysely';
 import { expect, test } from 'vitest';
-import { leaseMaxima } from '../../../src/store/agents.ts';
-import { dueGrants, grantsOfLeases, matchingGrants } from '../../../src/store/grants.ts';
+import { agentsReaching, leaseMaxima } from '../../../src/store/agents.ts';
+import {
+  dueGrants,
+  grantsOfLeases,
+  grantsPerhapsWithFiles,
+  matchingGrants,
+} from '../../../src/store/grants.ts';
 import type { Schema } from '../../../src/store/schema.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import type { DueQuery } from '../../../src/store/store.ts';
@@ -74,12 +79,23 @@ test.each<[string, Compiled, string]>([
   ['a user', matchingGrants(compiler, { user: 'u', unleased: true }), '(user=?'],
   ['a label', matchingGrants(compiler, { label: 'l', unleased: true }), '(id=?'],
   ['leases', grantsOfLeases(compiler, { limit: 3 }), 'INDEX grants_lease (lease>?'],
+  ['files', grantsPerhapsWithFiles(compiler, 'a', 3), 'INDEX grants_fileless_in (id>?'],
   ['a lease', grantsOfLeases(compiler, { lease: 'l', limit: 3 }), 'INDEX grants_lease (lease=?'],
 ])('the grants of %s are found by an index, without a sort', async (_, query, index) => {
   const [steps = []] = await plansOf(query);
   expect(steps[0]).toContain(`SEARCH grants USING`);
   expect(steps[0]).toContain(index);
   expect(steps.some((step) => step.includes('B-TREE'))).toBe(false);
+});
+
+test('the agents that reach a grant are found by an index of bindings, without a sort', async () => {
+  const queries = agentsReaching(compiler, { id: 'g', user: 'u', provider: 'p', labels: ['l'] });
+  expect(queries).toHaveLength(5);
+  for (const steps of await plansOf(...queries.map((query) => query.limit(9))))
+    expect(steps).toEqual([
+      'SEARCH bindings USING COVERING INDEX bindings_kind_value_agent (kind=? AND value=?)',
+      expect.stringMatching(/^SEARCH agents USING INDEX \w+ \(name=\?\)/),
+    ]);
 });
 
 test('the labels of grants are searched in an index of grants with labels', async () => {

@@ -73,7 +73,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     const { address, query } = await emptyDatabase();
     const stores = await Promise.all(Array.from({ length: 6 }, () => open({ address, password: null })));
     await stores[0]!.grants.insert(grantRecord());
-    expect(await stores[5]!.grants.list()).toHaveLength(1);
+    expect(await stores[5]!.grants.find({})).toHaveLength(1);
     const { rows } = await query('select count(*)::int as count from kysely_migration');
     expect(rows[0].count).toBe(Object.keys(postgresMigrations).length);
   });
@@ -146,7 +146,7 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     const refused = { code: 'store_unavailable' };
     await expect(over('localhost', null)).rejects.toMatchObject(refused);
     await expect(over('127.0.0.1', rootCertificate)).rejects.toMatchObject(refused);
-    await (await over('localhost', rootCertificate)).grants.list();
+    await (await over('localhost', rootCertificate)).grants.find({});
     await expect(over('localhost', '/nowhere.pem')).rejects.toMatchObject({ code: 'config_invalid' });
   });
 
@@ -158,12 +158,12 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     await vi.waitFor(() => expect(store.epoch()).toBe(4));
     const before = store.epoch();
     proxy.cut();
-    await expect(store.grants.list()).rejects.toMatchObject({ code: 'store_unavailable' });
+    await expect(store.grants.find({})).rejects.toMatchObject({ code: 'store_unavailable' });
     await expect(store.agents.insert(agentRecord())).rejects.toMatchObject({ code: 'store_unavailable' });
     await elsewhere.agents.insert(agentRecord());
     expect(store.epoch()).toBe(before);
     proxy.mend();
-    expect(await store.grants.list()).toHaveLength(1);
+    expect(await store.grants.find({})).toHaveLength(1);
     await changes(store, before);
   });
 

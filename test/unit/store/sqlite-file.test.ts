@@ -51,7 +51,7 @@ describe('the database file', () => {
       stores.map((store, index) => store.grants.insert(grantRecord({ name: `grant-${index}` }))),
     );
     for (const store of stores) {
-      expect((await store.grants.list()).map((grant) => grant.name)).toEqual(names);
+      expect((await store.grants.find({})).map((grant) => grant.name)).toEqual(names);
       await store.close();
     }
     expect(await readdir(folder)).toEqual(['sidekey.db']);

@@ -21,7 +21,7 @@ describe('a SQLite store', () => {
     const store = await openSqliteStore(path, { now });
     await store.close();
     const closed = { code: 'store_unavailable', message: `The store at ${path} is closed.` };
-    await expect(store.grants.list()).rejects.toMatchObject(closed);
+    await expect(store.grants.find({})).rejects.toMatchObject(closed);
     expect(() => store.epoch()).toThrow(expect.objectContaining(closed));
   });
 
@@ -35,7 +35,7 @@ describe('a SQLite store', () => {
       code: 'store_unavailable',
       message: `The store at ${path} cannot be used: another program has locked it.`,
     });
-    expect(await store.grants.list()).toEqual([]);
+    expect(await store.grants.find({})).toEqual([]);
     other.exec('rollback');
     other.close();
     await store.grants.insert(record);
@@ -46,11 +46,11 @@ describe('a SQLite store', () => {
   it('without its tables is reported as damaged instead of empty', async () => {
     const path = join(await tempFolder(), 'sidekey.db');
     const store = await openSqliteStore(path, { now });
-    expect(await store.grants.list()).toEqual([]);
+    expect(await store.grants.find({})).toEqual([]);
     const other = new DatabaseSync(path);
     other.exec('drop table grants');
     other.close();
-    await expect(store.grants.list()).rejects.toMatchObject({
+    await expect(store.grants.find({})).rejects.toMatchObject({
       code: 'store_damaged',
       // A write-ahead log that stays behind is damage too.
       hint: expect.stringContaining(`move all files ${path}* away`),
