@@ -1,17 +1,15 @@
-import type { GrantRecord } from './store.ts';
+import type { HeldGrantIds } from './store.ts';
 
 /** Bits of a hash: the first four hexadecimal digits of an ID, which are random. */
 export const hashBits = 16;
 
 /** Grants that a process keeps in memory, for the poll of their refreshes (see `watchChanges`). */
-export class HeldGrants {
+export class HeldGrants implements HeldGrantIds {
   /** Grants by hash. */
   readonly #counts = new Uint32Array(2 ** hashBits);
   #size = 0;
-  /** Grants that were read from the store since the last poll. */
-  read: Pick<GrantRecord, 'id' | 'revision'>[] = [];
+  read: HeldGrantIds['read'] = [];
 
-  /** Counts a grant that was added to the memory (1) or removed (-1). */
   count(id: string, by: 1 | -1): void {
     // Other IDs than UUIDs are always reported.
     this.#counts[Number.parseInt(id.slice(0, 4), 16) & (2 ** hashBits - 1)]! += by;

@@ -1,9 +1,8 @@
+import type { ChangeCounts } from '../domain/limit-counts.ts';
 import type { Binding, BoundGrant, Lease } from '../domain/lease.ts';
 import type { Answer, Approval, Asking, Question, StandingApproval } from '../domain/approval.ts';
 import type { Proposal, ProposalAnswer } from '../domain/proposal.ts';
 import type { Grant, GrantState } from '../domain/grant.ts';
-import type { ChangeCounts } from './counts.ts';
-import type { HeldGrants } from './held-grants.ts';
 import type { RingValues } from './vault/ring.ts';
 
 /**
@@ -29,7 +28,7 @@ export interface Store {
   changesSince(epoch: number): StoreChanges;
 
   /** Grants of which refreshes by other processes are reported; null: changes are not told apart (SQLite). */
-  readonly held: HeldGrants | null;
+  readonly held: HeldGrantIds | null;
 
   /** Named values of the store itself, such as the sealed text that proves the master key. */
   readonly meta: RingValues & {
@@ -345,6 +344,14 @@ export interface GrantLock {
   readonly holder: string;
   readonly ttlMs: number;
   readonly silentMs: number;
+}
+
+/** The grants that a process keeps in memory. */
+export interface HeldGrantIds {
+  /** Counts a grant that was added to the memory (1) or removed (-1). */
+  count(id: string, by: 1 | -1): void;
+  /** Grants that were read from the store since refreshes were last reported. */
+  readonly read: Pick<GrantRecord, 'id' | 'revision'>[];
 }
 
 /** A grant whose lock is held. */
