@@ -314,7 +314,10 @@ export function createGrantCache(
       if (!isLast) await nextTurn();
     }
     follow();
-    return begun === seen ? keepGrants(key, grants).grants : grants;
+    if (begun !== seen) return grants;
+    // A poll between two pages has compared the ones before, which no mask had yet.
+    held?.read.push(...grants);
+    return keepGrants(key, grants).grants;
   }
 
   async function readParts(
