@@ -150,11 +150,14 @@ describe('find and open', () => {
       },
     };
     const slow = openRegistry({ store: deaf, vault, now: () => start });
-    const found = slow.find('acme');
+    const id = randomUUID();
+    const found = [slow.find('acme'), slow.find(id)];
     await slow.setState(grant, 'revoked', null);
+    await slow.add({ ...meta, name: 'other', provider: 'other' }, sealed(), id);
     letGo();
-    expect(await found).toMatchObject([{ state: 'revoked' }]);
-    expect(await slow.find('acme')).toMatchObject([{ state: 'revoked' }]);
+    const wanted = [[expect.objectContaining({ state: 'revoked' })], [expect.objectContaining({ id })]];
+    expect(await Promise.all(found)).toEqual(wanted);
+    expect([await slow.find('acme'), await slow.find(id)]).toEqual(wanted);
   });
 
   test('do not return rows that were read before the call and have changed since', async () => {
