@@ -411,7 +411,7 @@ function firstKey(reference: string): string {
 
 /** Returns the reference of the key of a list; the ID of an entry. */
 function referenceOf(key: string): string {
-  return /[^\0\x01\n]+/.exec(key)?.[0] ?? '';
+  return /[\w.-]+/.exec(key)?.[0] ?? '';
 }
 
 /** Returns the grant with the credential that an earlier entry opened; null: that has another seal. */

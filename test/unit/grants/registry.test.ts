@@ -151,12 +151,12 @@ describe('find and open', () => {
     };
     const slow = openRegistry({ store: deaf, vault, now: () => start });
     const id = randomUUID();
-    const found = [slow.find('acme'), slow.find(id)];
+    const [found, foundById] = [slow.find('acme'), slow.find(id)];
     await slow.setState(grant, 'revoked', null);
     await slow.add({ ...meta, name: 'other', provider: 'other' }, sealed(), id);
     letGo();
     const wanted = [[expect.objectContaining({ state: 'revoked' })], [expect.objectContaining({ id })]];
-    expect(await Promise.all(found)).toEqual(wanted);
+    expect([await found, await foundById]).toEqual(wanted);
     expect([await slow.find('acme'), await slow.find(id)]).toEqual(wanted);
   });
 
