@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import type { OpenedGrant, SealedCredential } from '../domain/credential.ts';
-import { type Grant, isName, matches } from '../domain/grant.ts';
+import { type Grant, isId, isName, matches } from '../domain/grant.ts';
 import type { GrantScope } from '../domain/lease.ts';
 import { grantOf, inNameOrder } from '../store/grants.ts';
 import type { GrantNames, GrantRecord, Store } from '../store/store.ts';
@@ -178,7 +178,7 @@ export function createGrantCache(
           follow();
           const isChanged =
             begun !== generation ||
-            keys.some((each) => reading.lists.has(each) || reading.ids.has(each)) ||
+            keys.some((each) => reading.lists.has(each) || reading.ids.has(referenceOf(each))) ||
             records.some(({ id }) => reading.ids.has(id));
           if (isChanged) continue;
           for (const { id, revision } of records) held?.read.push({ id, revision });
@@ -248,8 +248,9 @@ export function createGrantCache(
 
   function keepGrants(key: string, grants: readonly Grant[]): List {
     const list = { grants: Object.freeze(grants), generation };
-    lists.set(key, list);
-    // A list that is larger than the bound was not kept.
+    // A grant that comes back is reported by its name and provider, so its ID must not be kept as missing.
+    if (grants.length > 0 || !isId(referenceOf(key))) lists.set(key, list);
+    // Nor was a list that is larger than the bound.
     if (!lists.has(key)) return list;
     for (const { id } of grants) {
       if (!listed.has(id)) held?.count(id, 1);
@@ -314,7 +315,10 @@ export function createGrantCache(
       if (!isLast) await nextTurn();
     }
     follow();
-    return begun === seen ? keepGrants(key, grants).grants : grants;
+    if (begun !== seen) return grants;
+    // A poll between two pages has compared the ones before, which no mask had yet.
+    held?.read.push(...grants);
+    return keepGrants(key, grants).grants;
   }
 
   async function readParts(
@@ -403,6 +407,11 @@ function listKey(reference: string, user: string | null): string {
 
 function firstKey(reference: string): string {
   return `\x01${reference}`;
+}
+
+/** Returns the reference of the key of a list; the ID of an entry. */
+function referenceOf(key: string): string {
+  return /[\w.-]+/.exec(key)?.[0] ?? '';
 }
 
 /** Returns the grant with the credential that an earlier entry opened; null: that has another seal. */

@@ -102,7 +102,7 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
     grantWritten: watched.log.addGrant,
     rightsWritten: (notifications) => notifications.forEach(watched.log.add),
     writesInWith: false,
-    fault: (error) => sqliteFault(location, error),
+    fault: (error) => (isOvertaken(error) ? 'again' : sqliteFault(location, error)),
     synced: log.synced,
     purge: async () => purge(database),
     close: async () => {
@@ -566,6 +566,14 @@ export function sqliteFault(location: string, error: unknown): 'duplicate' | Sid
     `The store at ${location} cannot be used${why === undefined ? '' : `: ${why}`}.`,
     { hint: hint ?? 'Nothing was lost: try again when the cause is gone.', cause: error },
   );
+}
+
+/**
+ * Reports a transaction that began to read, such as by the pragma of `watch`, before another process wrote
+ * (`SQLITE_BUSY_SNAPSHOT`).
+ */
+function isOvertaken(error: unknown): boolean {
+  return sqliteCode(error) === 'BUSY' && (error as { errcode?: unknown }).errcode === 517;
 }
 
 function isDamage(error: unknown): boolean {

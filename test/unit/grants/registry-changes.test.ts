@@ -149,6 +149,38 @@ describe.skipIf(postgresMissing !== null)(`grants in memory${postgresMissing ?? 
     await expect.poll(async () => (await b.registry.open(grant.id))?.sealed).toEqual(sealed('new'));
   });
 
+  test('are read again if another process refreshed one between two pages of the first ones', async () => {
+    const database = await createDatabase();
+    onTestFinished(() => database.drop());
+    let polls = 0;
+    const [a, b] = [await startProcess(database), await startProcess(database, () => (polls += 1))];
+    const polled = async () => {
+      const before = polls;
+      await expect.poll(() => polls).toBeGreaterThan(before + 1);
+    };
+    const names = Array.from({ length: 101 }, (_, index) => `grant-${1000 + index}`);
+    const additions = names.map((name, index) => ({
+      grant: { name, user: 'default', provider: 'acme', scopes: [] },
+      sealed: sealed(name),
+      // Hashes that differ, so that none is reported for another.
+      id: (index + 1).toString(16).padStart(4, '0') + randomUUID().slice(4),
+    }));
+    const [grant] = await a.registry.addAll(additions);
+    await expect.poll(() => b.store.epoch()).toBe(202);
+    const { find } = b.counted.grants;
+    b.counted.grants.find = async (query) => {
+      if (query.after !== undefined) {
+        b.counted.grants.find = find;
+        await polled();
+        await a.registry.replaceCredential(grant!, sealed('new'), { lock: { name: 'refresh', holder: 'a' } });
+        await polled();
+      }
+      return find(query);
+    };
+    expect(await b.registry.first('acme')).toHaveLength(101);
+    await expect.poll(async () => (await b.registry.first('acme'))[0]?.revision).toBe(2);
+  });
+
   test('are all read again after notifications were lost', async () => {
     const [a, b, { query }] = await twoProcesses();
     const grant = await add(a, 'one');

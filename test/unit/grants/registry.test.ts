@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Credential, SealedCredential } from '../../../src/domain/credential.ts';
@@ -149,11 +150,14 @@ describe('find and open', () => {
       },
     };
     const slow = openRegistry({ store: deaf, vault, now: () => start });
-    const found = slow.find('acme');
+    const id = randomUUID();
+    const [found, foundById] = [slow.find('acme'), slow.find(id)];
     await slow.setState(grant, 'revoked', null);
+    await slow.add({ ...meta, name: 'other', provider: 'other' }, sealed(), id);
     letGo();
-    expect(await found).toMatchObject([{ state: 'revoked' }]);
-    expect(await slow.find('acme')).toMatchObject([{ state: 'revoked' }]);
+    const wanted = [[expect.objectContaining({ state: 'revoked' })], [expect.objectContaining({ id })]];
+    expect([await found, await foundById]).toEqual(wanted);
+    expect([await slow.find('acme'), await slow.find(id)]).toEqual(wanted);
   });
 
   test('do not return rows that were read before the call and have changed since', async () => {
@@ -207,17 +211,22 @@ describe('find and open', () => {
     expect(await registry.find('acme')).toEqual([grant]);
   });
 
-  test('see a grant that is added later, under its name and its provider', async () => {
+  test('see a grant that is added later, under its name, its provider and its ID', async () => {
     const [here, there] = await openedStores(2);
     const scope = { users: ['alice'], ids: [] };
     expect(await here.registry.find('acme', scope)).toEqual([]);
     expect(await here.registry.find('work', scope)).toEqual([]);
     expect(await here.registry.find('work')).toEqual([]);
+    const id = randomUUID();
     for (const { registry } of [here, there!]) {
-      const grant = await registry.add({ ...meta, name: 'work', user: 'alice' }, sealed());
-      for (const find of ['acme', 'work'] as const) {
+      expect(await here.registry.find(id, scope)).toEqual([]);
+      expect(await here.registry.find(id)).toEqual([]);
+      expect(await here.registry.first(id)).toEqual([]);
+      const grant = await registry.add({ ...meta, name: 'work', user: 'alice' }, sealed(), id);
+      for (const find of ['acme', 'work', id]) {
         await vi.waitFor(async () => expect(await here.registry.find(find, scope)).toEqual([grant]));
         expect(await here.registry.find(find)).toEqual([grant]);
+        expect(await here.registry.first(find)).toEqual([grant]);
       }
       await registry.remove(grant.id);
       await vi.waitFor(async () => expect(await here.registry.find('work')).toEqual([]));

@@ -1,9 +1,10 @@
 import { chmod, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import { grantRecord } from '../../support/grant-record.ts';
+import { agentRecord } from '../../support/rights.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const now = (): number => 1_700_000_000_000;
@@ -40,6 +41,30 @@ describe('a SQLite store', () => {
     other.close();
     await store.grants.insert(record);
     expect(await store.grants.get(record.id)).toEqual(record);
+    await store.close();
+  });
+
+  it('completes a transaction if changes are asked for and another process writes before its first write', async () => {
+    const path = join(await tempFolder(), 'sidekey.db');
+    const store = await openSqliteStore(path, { now });
+    const other = new DatabaseSync(path, { timeout: 0 });
+    let time = 0;
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => (time += 10));
+    onTestFinished(() => clock.mockRestore());
+    // The first write comes some steps after the begin.
+    for (let steps = 0; steps < 20; steps += 1) {
+      const insert = store.agents.insert(agentRecord({ name: `agent-${steps}` }));
+      for (let step = 0; step < steps; step += 1) await Promise.resolve();
+      store.epoch();
+      try {
+        other.exec('update revisions set value = value + 1');
+      } catch (error) {
+        // The transaction has the lock.
+        expect(error).toMatchObject({ errcode: 5 });
+      }
+      await insert;
+    }
+    other.close();
     await store.close();
   });
 
