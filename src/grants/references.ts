@@ -5,7 +5,6 @@ import { isReference, parseSecretReference } from '../config/secret-reference.ts
 import { fileReferencesOf, type OpenedGrant } from '../domain/credential.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { withInput, type Hint, hintOf, remedy } from '../lib/hint.ts';
-import type { Grant } from '../domain/grant.ts';
 import type { FailureCode } from '../lib/failures.ts';
 import { withoutStop } from '../lib/text.ts';
 import { type PlanParts, planRefresh } from './refresh-plan.ts';
@@ -111,7 +110,7 @@ export async function grantFiles(
   const references: string[] = [];
   for (let after: GrantRecord | undefined; ;) {
     const records = await store.grants.perhapsWithFiles(after?.id ?? '', pageSize);
-    const fileless: Grant[] = [];
+    const fileless: GrantRecord[] = [];
     for (const record of records) {
       // Grants that cannot be opened are reported elsewhere, as a fault of the store or the key.
       const opened = await grants.openRecord(record).catch(() => null);
@@ -119,7 +118,7 @@ export async function grantFiles(
       const own = fileReferencesOf(opened.sealed.credential);
       references.push(...own);
       // Of an earlier version, which did not mark it.
-      if (own.length === 0) fileless.push(opened.grant);
+      if (own.length === 0) fileless.push(record);
     }
     await store.grants.markFileless(fileless);
     after = records.at(-1);

@@ -132,8 +132,14 @@ export function sqlGrants(
       run(async () => {
         if (grants.length === 0) return;
         await db.transaction().execute(async (inside) => {
-          for (const { id, revision } of grants)
-            await inside.updateTable('grants').set({ filelessIn: revision }).where('id', '=', id).execute();
+          for (const { id, revision, sealed } of grants)
+            await inside
+              .updateTable('grants')
+              .set({ filelessIn: revision })
+              .where('id', '=', id)
+              .where('revision', '=', revision)
+              .where('sealed', '=', sealed)
+              .execute();
         });
       }),
     plan: (plans) =>

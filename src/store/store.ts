@@ -77,8 +77,8 @@ export interface Store {
     providerAfter(name: string): Promise<string | null>;
     /** Returns up to `limit` grants after this id, in its order, that are not marked to name no file. */
     perhapsWithFiles(after: string, limit: number): Promise<GrantRecord[]>;
-    /** Marks that these revisions of grants name no file. No process is notified. */
-    markFileless(grants: readonly Pick<Grant, 'id' | 'revision'>[]): Promise<void>;
+    /** Marks that grants with exactly these contents name no file. No process is notified. */
+    markFileless(grants: readonly Pick<GrantRecord, 'id' | 'revision' | 'sealed'>[]): Promise<void>;
     /** Stores times of grants in their revision. No process is notified. */
     plan(plans: readonly RefreshPlan[]): Promise<void>;
     /** Makes all refreshable grants without a due time due, after a clock was set back. */

@@ -646,13 +646,13 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         expect(await seen()).toEqual(['n0', 'n1', 'n2']);
         expect(await seen(a.id, 1)).toEqual(['n1']);
         const epoch = store.epoch();
-        await store.grants.markFileless([a, { id: b.id, revision: b.revision + 1 }]);
+        await store.grants.markFileless([a, { ...b, sealed: a.sealed.with(0, 1) }]);
         expect(await seen()).toEqual(['n1', 'n2']);
         expect(store.changesSince(epoch).grants).toEqual([]);
         await store.grants.replace({ ...a, revision: a.revision + 1 }, a.revision);
         await store.grants.replace({ ...d, revision: 2, times: { ...times, filelessIn: 2 } }, d.revision);
         // A mark of an earlier revision says nothing about this one.
-        await store.grants.markFileless([{ id: a.id, revision: a.revision }]);
+        await store.grants.markFileless([a]);
         expect(await seen()).toEqual(['n0', 'n1', 'n2']);
         expect(await store.grants.get(a.id)).not.toHaveProperty('filelessIn');
       });

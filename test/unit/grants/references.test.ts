@@ -123,11 +123,10 @@ test.each<readonly [string, Credential, readonly string[]]>([
     expect(await unmarked()).toEqual(marked);
     expect(await found()).toEqual(files);
     // An earlier version has no mark, or keeps that of the revision before.
-    for (const revision of [undefined, 0]) {
+    for (const filelessIn of [null, 0]) {
       const record = (await store.grants.get(id))!;
       await store.grants.remove(id);
-      await store.grants.insert(record);
-      if (revision !== undefined) await store.grants.markFileless([{ id, revision }]);
+      await store.grants.insert({ ...record, times: { dueAt: null, obtainedAt: null, filelessIn } });
       expect(await unmarked()).toEqual(record.type === 'api_key' ? [] : [id]);
       expect(await found()).toEqual(files);
       expect(await unmarked()).toEqual(marked);
