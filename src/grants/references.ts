@@ -7,6 +7,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { withInput, type Hint, hintOf, remedy } from '../lib/hint.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { FailureCode } from '../lib/failures.ts';
+import { inPages } from '../lib/pages.ts';
 import { withoutStop } from '../lib/text.ts';
 import { type PlanParts, planRefresh } from './refresh-plan.ts';
 import type { Registry } from './registry.ts';
@@ -109,8 +110,10 @@ export async function grantFiles(
   { file }: Pick<Config, 'file'>,
 ): Promise<readonly string[]> {
   const references: string[] = [];
-  for (let after: GrantRecord | undefined; ;) {
-    const records = await store.grants.perhapsWithFiles(after?.id ?? '', pageSize);
+  const pages = inPages<GrantRecord>(pageSize, (after) =>
+    store.grants.perhapsWithFiles(after?.id ?? '', pageSize),
+  );
+  for await (const records of pages) {
     const fileless: Grant[] = [];
     for (const record of records) {
       // Grants that cannot be opened are reported elsewhere, as a fault of the store or the key.
@@ -122,9 +125,6 @@ export async function grantFiles(
       if (own.length === 0) fileless.push(opened.grant);
     }
     await store.grants.markFileless(fileless);
-    after = records.at(-1);
-    if (records.length < pageSize) break;
-    await nextTurn();
   }
   return references.map(parseSecretReference).flatMap((reference) => {
     const isFile = isReference(reference) && reference.kind === 'file';
