@@ -101,7 +101,7 @@ export async function someUnreadable(
   return unreadable;
 }
 
-/** Grants of one statement. */
+/** Number of grants in a page. */
 const pageSize = 250;
 
 /** Returns the files that grants name: sources, tokens of a token exchange, and tokens that name an agent. */
@@ -121,7 +121,7 @@ export async function grantFiles(
       if (opened === null) continue;
       const own = fileReferencesOf(opened.sealed.credential);
       references.push(...own);
-      // Of an earlier version, which did not mark it.
+      // An earlier version stored it without a mark.
       if (own.length === 0) fileless.push(opened.grant);
     }
     await store.grants.markFileless(fileless);

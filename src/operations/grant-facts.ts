@@ -67,7 +67,7 @@ export function isUnbound(credential: Credential, provider: Provider | undefined
   return (provider?.dpop ?? null) !== null && credential.dpop?.isBound !== true;
 }
 
-/** Agents, and leases of each, that are read. */
+/** Maximum number of agents, and of leases of each agent, that are read. */
 export const maxReaching = 100;
 
 /** Returns agents bound to a grant, ordered by name, and leases for it whose agent reaches it. */

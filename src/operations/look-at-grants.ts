@@ -307,7 +307,7 @@ export async function lookAtDomains({ store, config, ...view }: HealthView): Pro
   return finding('domains', `${text}. ${unlistedHosts(config)}`, facts, needs);
 }
 
-/** Returns the entries of the map by the grants that they name. Other work runs in between. */
+/** Groups the entries of the map by their references to grants. Other work runs in between. */
 async function entriesByReference(
   domains: readonly Domain[],
 ): Promise<ReadonlyMap<string, readonly Domain[]>> {

@@ -5,7 +5,10 @@ import type { Schema } from './schema.ts';
 /** Usage of a limit (see `Count` of quotas), and the time from which it may be deleted. */
 type Row = { readonly name: string } & Record<'at' | 'used' | 'unit' | 'bytes' | 'stale', number>;
 
-/** Changes counts in one transaction. `change` gets the time of the database, and may be repeated. */
+/**
+ * Changes counts in one transaction, and returns the new rows. `change` gets the time of the database in
+ * milliseconds since the epoch, and may be called again for the same row.
+ */
 export type ChangeCounts = (
   names: readonly string[],
   change: (row: Row, now: number) => Row,

@@ -5,7 +5,7 @@ export const hashBits = 16;
 
 /** Grants that a process keeps in memory, for the poll of their refreshes (see `watchChanges`). */
 export class HeldGrants {
-  /** Grants by hash. */
+  /** Number of grants for each hash. */
   readonly #counts = new Uint32Array(2 ** hashBits);
   #size = 0;
   /** Grants that were read from the store since the last poll. */

@@ -28,7 +28,7 @@ export interface Store {
   /** Returns the writes that `epoch` has counted since this value, as far as they can be distinguished. */
   changesSince(epoch: number): StoreChanges;
 
-  /** Grants of which refreshes by other processes are reported; null: changes are not told apart (SQLite). */
+  /** Grants whose refreshes by other processes are reported; null: SQLite, which distinguishes no changes. */
   readonly held: HeldGrants | null;
 
   /** Named values of the store itself, such as the sealed text that proves the master key. */
@@ -76,7 +76,7 @@ export interface Store {
     due(query: DueQuery): Promise<DueGrant[]>;
     /** Returns the first name of a provider after this one that has grants; null: none. */
     providerAfter(name: string): Promise<string | null>;
-    /** Returns up to `limit` grants after this id, in its order, that are not marked to name no file. */
+    /** Returns up to `limit` grants after this id, ordered by ID, that are not marked as naming no file. */
     perhapsWithFiles(after: string, limit: number): Promise<GrantRecord[]>;
     /** Marks that these revisions of grants name no file. No process is notified. */
     markFileless(grants: readonly Pick<Grant, 'id' | 'revision'>[]): Promise<void>;
@@ -189,7 +189,7 @@ export interface Store {
   /** Enrolments of new nodes. All times are of the store's clock. */
   readonly enrolments: EnrolmentStore;
 
-  /** Changes counts of limits that several machines share; null: this store is of one machine. */
+  /** Changes counts of limits that several machines share; null: only one machine uses the store. */
   readonly changeCounts: ChangeCounts | null;
 
   /** Purges replaced and deleted rows from a SQLite file. False: a process or a full disk prevented that. */
