@@ -1,19 +1,9 @@
 import { type Expression, type Kysely, sql } from 'kysely';
+import type { ChangeCounts, CountRow } from '../domain/limit-counts.ts';
 import type { Run } from './queries.ts';
 import type { Schema } from './schema.ts';
 
-/** Usage of a limit (see `Count` of quotas), and the time from which it may be deleted. */
-type Row = { readonly name: string } & Record<'at' | 'used' | 'unit' | 'bytes' | 'stale', number>;
-
-/**
- * Changes counts in one transaction, and returns the new rows. `change` gets the time of the database in
- * milliseconds since the epoch, and may be called again for the same row.
- */
-export type ChangeCounts = (
-  names: readonly string[],
-  change: (row: Row, now: number) => Row,
-) => Promise<readonly Row[]>;
-
+/** Returns `Store.changeCounts` of PostgreSQL. `clock`: its time. */
 export function changeCounts(db: Kysely<Schema>, run: Run, clock: () => Expression<number>): ChangeCounts {
   return (names, change) =>
     run(() =>
@@ -26,7 +16,7 @@ export function changeCounts(db: Kysely<Schema>, run: Run, clock: () => Expressi
           select name, ${clock()}, 0, 1, 0, ${clock()} + 60000 from unnest(${names}::text[]) as name
           on conflict (name) do nothing`.execute(inside);
         // In one order, so that two nodes do not wait for each other.
-        const { rows } = await sql<Row & { readonly now: number }>`select *, ${clock()} as now
+        const { rows } = await sql<CountRow & { readonly now: number }>`select *, ${clock()} as now
           from counts where name = any(${names}) order by name collate "C" for update`.execute(inside);
         const changed = rows.map(({ now, ...row }) => change(row, now));
         await sql`update counts

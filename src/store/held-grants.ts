@@ -1,4 +1,4 @@
-import type { GrantRecord } from './store.ts';
+import type { Grant } from '../domain/grant.ts';
 
 /** Bits of a hash: the first four hexadecimal digits of an ID, which are random. */
 export const hashBits = 16;
@@ -9,7 +9,7 @@ export class HeldGrants {
   readonly #counts = new Uint32Array(2 ** hashBits);
   #size = 0;
   /** Grants that were read from the store since the last poll. */
-  read: Pick<GrantRecord, 'id' | 'revision'>[] = [];
+  read: Pick<Grant, 'id' | 'revision'>[] = [];
 
   /** Counts a grant that was added to the memory (1) or removed (-1). */
   count(id: string, by: 1 | -1): void {

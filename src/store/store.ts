@@ -1,8 +1,8 @@
+import type { ChangeCounts } from '../domain/limit-counts.ts';
 import type { Binding, BoundGrant, Lease } from '../domain/lease.ts';
 import type { Answer, Approval, Asking, Question, StandingApproval } from '../domain/approval.ts';
 import type { Proposal, ProposalAnswer } from '../domain/proposal.ts';
 import type { Grant, GrantState } from '../domain/grant.ts';
-import type { ChangeCounts } from './counts.ts';
 import type { HeldGrants } from './held-grants.ts';
 import type { RingValues } from './vault/ring.ts';
 

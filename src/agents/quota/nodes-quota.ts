@@ -1,7 +1,7 @@
+import type { ChangeCounts } from '../../domain/limit-counts.ts';
 import { postgresUnavailable, reconnectAfterMs } from '../../lib/postgres.ts';
 import { type Clock, systemClock } from '../../lib/timers.ts';
 import type { RuleLimit } from '../../proxy/policy/rule.ts';
-import type { ChangeCounts } from '../../store/counts.ts';
 import {
   charged,
   type Count,

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { createPermissionCache } from '../../../src/agents/permissions.ts';
 import { openRegistry } from '../../../src/grants/registry.ts';
+import type { HeldGrants } from '../../../src/store/held-grants.ts';
 import type { GrantQuery } from '../../../src/store/store.ts';
 import { openPostgresStore } from '../../../src/store/postgres.ts';
 import { masterKey } from '../../../src/store/vault/key-source.ts';
@@ -125,7 +126,7 @@ describe.skipIf(postgresMissing !== null)(`grants in memory${postgresMissing ?? 
     for (const id of [one!, two!, three!]) await a.registry.remove(id);
     await expect.poll(() => b.registry.find('one')).toEqual([]);
     await expect.poll(() => b.registry.first('two')).toEqual([]);
-    expect(b.store.held!.mask()).toEqual(Buffer.alloc(8));
+    expect((b.store.held as HeldGrants).mask()).toEqual(Buffer.alloc(8));
   });
 
   test('are read again if another process refreshed them while they were read', async () => {
