@@ -1,6 +1,6 @@
 import { leaseStanding } from '../domain/lease.ts';
 import { recordChange } from '../audit/log.ts';
-import { inPages } from '../lib/pages.ts';
+import { inPages } from '../store/queries.ts';
 import type { LeasePage } from '../store/store.ts';
 import type { KeepState } from './keep.ts';
 

@@ -7,7 +7,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { withInput, type Hint, hintOf, remedy } from '../lib/hint.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { FailureCode } from '../lib/failures.ts';
-import { inPages } from '../lib/pages.ts';
+import { inPages } from '../store/queries.ts';
 import { withoutStop } from '../lib/text.ts';
 import { type PlanParts, planRefresh } from './refresh-plan.ts';
 import type { Registry } from './registry.ts';

@@ -4,7 +4,7 @@ import type { Grant } from '../domain/grant.ts';
 import { grantGone } from '../grants/keep.ts';
 import { createRefreshLock } from '../grants/refresh-lock.ts';
 import type { Registry } from '../grants/registry.ts';
-import { inPages } from '../lib/pages.ts';
+import { inPages } from '../store/queries.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { connectionOf, isAuth0 } from './auth0-login.ts';
 import { dropDomains } from './domain-entries.ts';

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Config } from '../config/config.ts';
 import { type Grant, isId, defaultUser } from '../domain/grant.ts';
 import { anonymous, type Binding, type GrantedTtl, type Lease, reachesGrant } from '../domain/lease.ts';
-import { inPages } from '../lib/pages.ts';
+import { inPages } from '../store/queries.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import { grantOf, inNameOrder } from '../store/grants.ts';
 import type { BoundAgent, GrantChoice, GrantPolicy, GrantRecord, Store } from '../store/store.ts';

@@ -7,7 +7,7 @@ import type { Config } from '../config/config.ts';
 import { sealContext } from '../grants/sealed-text.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { inPages } from '../lib/pages.ts';
+import { inPages } from '../store/queries.ts';
 import { pause, systemTimers } from '../lib/timers.ts';
 import type { GrantRecord, NodeRecord, Reseal, Store } from '../store/store.ts';
 import { sealedKeyId } from '../store/vault/envelope.ts';
