@@ -46,7 +46,7 @@ export interface ProxyParts {
   readonly adapt?: ((config: Config) => Config) | undefined;
   /** Socket to accept connections from; absent: a new one at `proxy.listen`. A supervisor has its own. */
   readonly socket?: SocketHandle | Promise<SocketHandle | null> | undefined;
-  /** Called with the grants as soon as the store is open. */
+  /** Called as soon as the store is open. */
   readonly storeOpened?: ((state: Pick<State, 'store' | 'grants'>) => void) | undefined;
   /** Serves instead of this process, which then runs the workers' common tasks. Absent: this one serves. */
   readonly supervisor?: Pick<Supervisor, 'listener' | 'figures'> | undefined;

@@ -23,7 +23,7 @@ interface RowWriterParts {
   /** True: other machines may use the store. */
   readonly isShared: boolean;
   readonly rollBack: boolean;
-  /** Titles of grants that stay as they are. Further ones are added. */
+  /** Titles of grants that stay unchanged, to which more are added. */
   readonly newer: string[];
   readonly now: () => number;
 }
@@ -38,7 +38,10 @@ async function presentOf(
   return new Map((found as unknown as GrantRow[]).map((row) => [row.id, row]));
 }
 
-/** Returns a filter of rows of a backup: those that `rowWriter` may write to a store in use. */
+/**
+ * Returns a function that returns those rows of a backup that `rowWriter` may write to a store in use. Adds
+ * the titles of the other grants that changed since to `newer`.
+ */
 export function changedRows(
   db: Untyped,
   { keys, rollBack, newer }: Pick<RowWriterParts, 'keys' | 'rollBack' | 'newer'>,

@@ -71,24 +71,20 @@ export async function restore(config: Config, options: RestoreOptions): Promise<
   const tables = await openTables(config, env);
   try {
     const to = { ...options, head, config, placed, location: tables.location };
-    const news = changesOf(tables.db as unknown as Untyped, parts, to);
-    const inTransaction = async (db: unknown, changes: Changes) => {
-      const { restored, keys } = await write(db as Untyped, changes, to);
+    const changes = await changesOf(tables.db as unknown as Untyped, parts, to);
+    return await tables.db.transaction().execute(async (db) => {
+      const { restored, keys } = await write(db as unknown as Untyped, changes, to);
       // Before the commit: a key or a CA without its store does no harm.
       await placeKeys(keys).catch((error: unknown) => (outside = error));
       if (outside !== null) throw outside;
       return restored;
-    };
-    const transaction = news.then((changes) =>
-      tables.db.transaction().execute((db) => inTransaction(db, changes)),
-    );
-    return await transaction.catch((error: unknown) => {
-      const meaning = error instanceof SidekeyError || error === outside ? error : tables.fault(error);
-      if (typeof meaning !== 'string') throw meaning;
-      throw new SidekeyError('store_unavailable', 'Another process wrote to the store meanwhile.', {
-        hint: 'nothing was restored: run the command again',
-        cause: error,
-      });
+    });
+  } catch (error) {
+    const meaning = error instanceof SidekeyError || error === outside ? error : tables.fault(error);
+    if (typeof meaning !== 'string') throw meaning;
+    throw new SidekeyError('store_unavailable', 'Another process wrote to the store meanwhile.', {
+      hint: 'nothing was restored: run the command again',
+      cause: error,
     });
   } finally {
     await parts.return(undefined);

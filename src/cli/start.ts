@@ -192,17 +192,14 @@ const shown = { entries: 100, grants: 5 } as const;
 export async function describeMap(
   display: Display,
   { domains, proxy, providers }: Pick<Config, 'domains' | 'proxy'> & Partial<Pick<Config, 'providers'>>,
-  {
-    grants,
-    grantChecks,
-  }: {
+  store: {
     readonly grants: Pick<Store['grants'], 'find'>;
     readonly grantChecks: Pick<Store['grantChecks'], 'offered'>;
   },
   now: number,
 ): Promise<{ readonly lines: readonly string[]; readonly missing: readonly string[] }> {
   if (domains.length === 0) {
-    const [first] = await grants.find({ limit: 1 });
+    const [first] = await store.grants.find({ limit: 1 });
     return {
       lines: ['The domain map is empty.', unlistedHosts({ proxy })],
       // Connecting adds the provider's hosts to the map.
@@ -214,7 +211,7 @@ export async function describeMap(
     };
   }
   const missing = new Set<string>();
-  const offers = await findOffers({ grantChecks }, domains.slice(0, shown.entries), shown.grants + 1);
+  const offers = await findOffers(store, domains.slice(0, shown.entries), shown.grants + 1);
   const rows: string[][] = [];
   for (const domain of domains.slice(0, shown.entries)) {
     const row = [`  ${domain.pattern.text}`, describeAction(domain)];

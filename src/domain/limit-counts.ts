@@ -1,4 +1,4 @@
-/** Counts of limits, as machines that share a database know them. */
+/** Counts of limits that machines share through a database. */
 
 /** Usage of a limit, with times in milliseconds of the clock of the database. */
 export interface CountRow {

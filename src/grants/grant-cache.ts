@@ -67,7 +67,7 @@ const entryBytes = 1_500;
 const listBytes = 300;
 /** Grants of a reference that are searched for all users. */
 const firstGrants = 2_000;
-/** Grants of one statement for them: some milliseconds on the thread of the proxy with SQLite. */
+/** Number of them in a page, which takes some milliseconds on the thread of the proxy with SQLite. */
 const firstPage = 100;
 /** Maximum parts of a join that is kept. Node gives texts of over 16,383 characters the same hash. */
 const maxParts = 200;
@@ -119,7 +119,7 @@ export function createGrantCache(
 
   /** Increases when an entry or a list leaves the memory. */
   let losses = 0;
-  /** The last answer for a scope: most callers ask for one reference again and again. */
+  /** Last result for each scope: most callers look up one reference repeatedly. */
   const answers = new WeakMap<GrantScope, Found>();
 
   /** Forgets what the store reports as changed. @throws SidekeyError as `Store.epoch` */

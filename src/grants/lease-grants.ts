@@ -1,5 +1,6 @@
 import { leaseStanding } from '../domain/lease.ts';
 import { recordChange } from '../audit/log.ts';
+import { inPages } from '../store/queries.ts';
 import type { LeasePage } from '../store/store.ts';
 import type { KeepState } from './keep.ts';
 
@@ -11,12 +12,8 @@ export async function* recordsOfLeases<Item>(
   of: readonly (string | undefined)[] = [undefined],
 ): AsyncGenerator<Item> {
   for (const lease of of) {
-    for (let after: Item | undefined; ;) {
-      const page = await table.ofLeases({ lease, after, limit: pageSize });
-      yield* page;
-      if (page.length < pageSize) break;
-      after = page.at(-1);
-    }
+    const pages = inPages<Item>(pageSize, (after) => table.ofLeases({ lease, after, limit: pageSize }));
+    for await (const page of pages) yield* page;
   }
 }
 

@@ -6,6 +6,7 @@ import { fileReferencesOf, type OpenedGrant } from '../domain/credential.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { withInput, type Hint, hintOf, remedy } from '../lib/hint.ts';
 import type { FailureCode } from '../lib/failures.ts';
+import { inPages } from '../store/queries.ts';
 import { withoutStop } from '../lib/text.ts';
 import { type PlanParts, planRefresh } from './refresh-plan.ts';
 import type { Registry } from './registry.ts';
@@ -99,7 +100,7 @@ export async function someUnreadable(
   return unreadable;
 }
 
-/** Grants of one statement. */
+/** Number of grants in a page. */
 const pageSize = 250;
 
 /** Returns the files that grants name: sources, tokens of a token exchange, and tokens that name an agent. */
@@ -108,8 +109,10 @@ export async function grantFiles(
   { file }: Pick<Config, 'file'>,
 ): Promise<readonly string[]> {
   const references: string[] = [];
-  for (let after: GrantRecord | undefined; ;) {
-    const records = await store.grants.perhapsWithFiles(after?.id ?? '', pageSize);
+  const pages = inPages<GrantRecord>(pageSize, (after) =>
+    store.grants.perhapsWithFiles(after?.id ?? '', pageSize),
+  );
+  for await (const records of pages) {
     const fileless: GrantRecord[] = [];
     for (const record of records) {
       // Grants that cannot be opened are reported elsewhere, as a fault of the store or the key.
@@ -117,13 +120,10 @@ export async function grantFiles(
       if (opened === null) continue;
       const own = fileReferencesOf(opened.sealed.credential);
       references.push(...own);
-      // Of an earlier version, which did not mark it.
+      // An earlier version stored it without a mark.
       if (own.length === 0) fileless.push(record);
     }
     await store.grants.markFileless(fileless);
-    after = records.at(-1);
-    if (records.length < pageSize) break;
-    await nextTurn();
   }
   return references.map(parseSecretReference).flatMap((reference) => {
     const isFile = isReference(reference) && reference.kind === 'file';

@@ -52,7 +52,7 @@ export interface StartParts extends Pick<RefreshParts, 'now'> {
   readonly logger: { warn(fields: object, message: string): void };
 }
 
-/** The schedule for which refreshes start. */
+/** State and functions of the schedule that the starts use. */
 interface Schedule {
   /** Grants in memory, by ID. */
   readonly entries: Map<string, Entry>;
@@ -65,7 +65,7 @@ interface Schedule {
   readonly passBy: (at: number) => void;
 }
 
-/** Constructing it has no side effects. */
+/** Returns functions that start due refreshes. Has no side effects. */
 export function createRefreshStarts(parts: StartParts, schedule: Schedule) {
   const { registry, tokens, now, logger } = parts;
   const { entries, wakeBy, passBy } = schedule;

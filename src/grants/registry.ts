@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { SidekeyError } from '../lib/errors.ts';
 import { isPattern, parsePattern } from '../proxy/policy/domain-map.ts';
 import { grantOf } from '../store/grants.ts';
-import type { GrantQuery, GrantRecord, Store, StoredRefresh } from '../store/store.ts';
+import type { GrantRecord, Store, StoredRefresh } from '../store/store.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import { erased } from './credential-shape.ts';
 import {
@@ -90,22 +89,6 @@ interface RegistryParts {
   readonly now: () => number;
   /** Approximate bytes of memory for grants. Default: 64 MiB. */
   readonly cacheBytes?: number | undefined;
-}
-
-const pageSize = 250;
-
-/** Lists grants in pages of at most 250: some milliseconds on the thread of the proxy. */
-export async function* pagesOf(
-  { grants }: Pick<Store, 'grants'>,
-  choice: Pick<GrantQuery, 'users'>,
-): AsyncGenerator<readonly Grant[]> {
-  for (let after: GrantRecord | undefined; ;) {
-    const records = await grants.find({ ...choice, after, limit: pageSize });
-    if (records.length > 0) yield records.map(grantOf);
-    if (records.length < pageSize) return;
-    after = records.at(-1);
-    await nextTurn();
-  }
 }
 
 /** Constructing it has no side effects, and nothing has to be closed. */

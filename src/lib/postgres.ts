@@ -189,7 +189,7 @@ export function reconnectAfterMs(failures: number): number {
   return most / 2 + (Math.random() * most) / 2;
 }
 
-/** Opens a pool, which connects at the first statement. The server ends a transaction after a pause. */
+/** Opens a pool. The server ends a transaction after `maxPauseMs` milliseconds without a statement. */
 export async function openPool(access: PostgresAccess, max: number, maxPauseMs = 10_000): Promise<Pool> {
   const { Pool: PgPool } = (await import('pg')).default;
   const timing = { idleTimeoutMillis: 60_000, idle_in_transaction_session_timeout: maxPauseMs };

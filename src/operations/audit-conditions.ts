@@ -46,7 +46,7 @@ export function checkConditions({ grant: _grant, ...conditions }: AuditCondition
  * Returns the filter of these conditions. A grant is a name or an ID; a name stands for all grants of that
  * name.
  *
- * @param grants all grants; read only if the conditions have a grant
+ * @param grants result of `grantsOf`; read only if the conditions have a grant
  * @param now milliseconds since the epoch
  * @throws SidekeyError `input_invalid` for an invalid time; `grant_missing`
  */

@@ -31,7 +31,7 @@ export function eventQuery(
   };
 }
 
-/** Returns the grants of that name or ID, for `filterOf`; if there is none, some others for its error. */
+/** Returns the grants with that name or ID; if there are none, up to 1,000 for the error of `filterOf`. */
 export async function grantsOf(
   store: Pick<Store, 'grants'> | null,
   { grant: reference }: Pick<AuditConditions, 'grant'>,

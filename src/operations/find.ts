@@ -72,10 +72,10 @@ export async function findDomains(
   return domainsByGrant(domains, indexGrants([...near, ...grants]));
 }
 
-/** Grants that are read of each reference of a domain. */
+/** Maximum number of grants that are read for each reference of a domain. */
 export const maxOffers = 100;
 
-/** Returns up to `limit` grants for each reference of domains. */
+/** Reads the grants that domains offer, up to `limit` for each reference. */
 export async function findOffers(
   store: { readonly grantChecks: Pick<Store['grantChecks'], 'offered'> } | null,
   domains: readonly Domain[],

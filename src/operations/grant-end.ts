@@ -3,13 +3,15 @@ import { recordChange } from '../audit/log.ts';
 import type { Grant } from '../domain/grant.ts';
 import { grantGone } from '../grants/keep.ts';
 import { createRefreshLock } from '../grants/refresh-lock.ts';
-import { pagesOf, type Registry } from '../grants/registry.ts';
+import type { Registry } from '../grants/registry.ts';
+import { inPages } from '../store/queries.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { connectionOf, isAuth0 } from './auth0-login.ts';
 import { dropDomains } from './domain-entries.ts';
 import { grantAnswer, grantMembers } from './grant-answer.ts';
 import { findDomains, findGrant } from './find.ts';
 import { referencesOf } from './lookup.ts';
+import type { GrantRecord } from '../store/store.ts';
 import { grantOwner, text } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 import { assertRevocable, type ProviderRevocation, revokeAtProvider } from './provider-revocation.ts';
@@ -121,10 +123,11 @@ async function renewedThrough(
   { id: login, user }: Grant,
 ): Promise<readonly Grant[]> {
   const renewed: Grant[] = [];
-  for await (const page of pagesOf(store, { users: [user] })) {
+  const pages = inPages<GrantRecord>(250, (after) => store.grants.find({ users: [user], after, limit: 250 }));
+  for await (const page of pages) {
     for (const grant of page) {
       const opened = grant.refreshable ? await grants.read(grant.id) : null;
-      if (opened !== null && connectionOf(opened)?.via === login) renewed.push(grant);
+      if (opened !== null && connectionOf(opened)?.via === login) renewed.push(opened.grant);
     }
   }
   return renewed;

@@ -67,7 +67,7 @@ export function isUnbound(credential: Credential, provider: Provider | undefined
   return (provider?.dpop ?? null) !== null && credential.dpop?.isBound !== true;
 }
 
-/** Agents, and leases of each, that are read. */
+/** Maximum number of agents, and of leases, that are read. */
 export const maxReaching = 100;
 
 /** Returns agents bound to a grant, ordered by name, and leases for it whose agent reaches it. */
@@ -76,8 +76,9 @@ export async function reachedBy(store: Store, grant: Grant, now: number) {
   const own = grant.lease === null ? null : await store.leases.get(grant.lease);
   const leases: LeaseRecord[] = own === null ? [] : [own];
   for (const { name: agent, disabledAt } of agents) {
-    const query = { agent, grant: grant.id, endsAfter: now, limit: maxReaching };
-    if (disabledAt === null && leases.length < maxReaching) leases.push(...(await store.leases.find(query)));
+    const limit = maxReaching - leases.length;
+    if (disabledAt !== null || limit === 0) continue;
+    leases.push(...(await store.leases.find({ agent, grant: grant.id, endsAfter: now, limit })));
   }
   return { agents, leases: leases.filter((lease) => leaseStanding(lease, now).state === 'active') };
 }

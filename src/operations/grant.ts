@@ -124,7 +124,7 @@ export const getGrant = reading({
           .describe(`At most ${maxReaching}.`),
         active_leases: z
           .array(z.strictObject({ id: z.string(), agent: z.string() }))
-          .describe(`At most ${maxReaching} of each agent.`),
+          .describe(`At most ${maxReaching}.`),
       }),
       certificate,
     })

@@ -54,7 +54,7 @@ export async function lookAtGrants(
   const bound: string[] = [];
   const asked: string[] = [];
   const listed = { expired: 0, reauth_required: 0 };
-  const references = await entriesByReference(view.config.domains);
+  const entries = await entriesByReference(view.config.domains);
   for await (const { grant, policy, activity } of examinedGrants(view, store, unreadable.keys(), now)) {
     const state = stateOf(grant, policy, now);
     if (grant.type === 'source' && grant.state === 'active') asked.push(titleOf(grant));
@@ -68,7 +68,7 @@ export async function lookAtGrants(
       // A refresh at the command line would not help the proxy.
       if (lost.length > 0) continue;
       needs.push(...(await refreshNeeds(view, grant, activity ?? null, now)));
-    } else if (state !== 'revoked' || (await isUsed(grant, references, store))) {
+    } else if (state !== 'revoked' || (await isUsed(grant, entries, store))) {
       if (state !== 'revoked') listed[state] += 1;
       const ended = grantEnded(grant, policy, now);
       const need = {
@@ -128,13 +128,9 @@ async function* examinedGrants(
 }
 
 /** Reports whether a domain offers a grant, which depends only on the grants of its user. */
-async function isUsed(
-  grant: Grant,
-  references: ReadonlyMap<string, unknown>,
-  store: Store,
-): Promise<boolean> {
+async function isUsed(grant: Grant, entries: ReadonlyMap<string, unknown>, store: Store): Promise<boolean> {
   for (const reference of new Set([grant.id, grant.name, grant.provider])) {
-    if (!references.has(reference)) continue;
+    if (!entries.has(reference)) continue;
     const some = await store.grants.find({ reference, users: [grant.user], limit: comparedGrants });
     if (indexGrants(some).isOffered(grant, reference)) return true;
   }
@@ -311,7 +307,7 @@ export async function lookAtDomains({ store, config, ...view }: HealthView): Pro
   return finding('domains', `${text}. ${unlistedHosts(config)}`, facts, needs);
 }
 
-/** Returns the entries of the map by the grants that they name. Other work runs in between. */
+/** Groups the entries of the map by their references to grants. Other work runs in between. */
 async function entriesByReference(
   domains: readonly Domain[],
 ): Promise<ReadonlyMap<string, readonly Domain[]>> {

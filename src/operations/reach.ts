@@ -2,9 +2,10 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Config } from '../config/config.ts';
 import { type Grant, isId, defaultUser } from '../domain/grant.ts';
 import { anonymous, type Binding, type GrantedTtl, type Lease, reachesGrant } from '../domain/lease.ts';
+import { inPages } from '../store/queries.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import { grantOf, inNameOrder } from '../store/grants.ts';
-import type { BoundAgent, GrantChoice, GrantRecord, Store } from '../store/store.ts';
+import type { BoundAgent, GrantChoice, GrantPolicy, GrantRecord, Store } from '../store/store.ts';
 import { ownGrants, policiesOf, ttlFor, usualGrants } from './lease-terms.ts';
 import { referencesOf } from './lookup.ts';
 
@@ -134,8 +135,10 @@ async function cappedByOthers(
     provider = await store.grants.providerAfter(provider);
     await nextTurn();
   }
-  for (let after; ;) {
-    const policies = await store.grantPolicies.leaseMaxima(ttl.ttlMs, after, batch);
+  const pages = inPages<GrantPolicy>(batch, (after) =>
+    store.grantPolicies.leaseMaxima(ttl.ttlMs, after, batch),
+  );
+  for await (const policies of pages) {
     const grants = await store.grants.some(policies.map(({ grantId }) => grantId));
     const byId = new Map(grants.map((grant) => [grant.id, grant]));
     for (const { grantId } of policies) {
@@ -143,10 +146,8 @@ async function cappedByOthers(
       if (grant === undefined || !reachesGrant(agent.bindings, agent.user, grant)) continue;
       return ttlFor(ttl.ttlMs, [grant], { config, policies: await policiesOf(store, [grant]) });
     }
-    if (policies.length < batch) return ttl;
-    after = policies.at(-1);
-    await nextTurn();
   }
+  return ttl;
 }
 
 /** Returns the usual grants of a lease; if it reaches more than `maxGrants`, those that domains name. */

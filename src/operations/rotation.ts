@@ -7,6 +7,7 @@ import type { Config } from '../config/config.ts';
 import { sealContext } from '../grants/sealed-text.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
+import { inPages } from '../store/queries.ts';
 import { pause, systemTimers } from '../lib/timers.ts';
 import type { GrantRecord, NodeRecord, Reseal, Store } from '../store/store.ts';
 import { sealedKeyId } from '../store/vault/envelope.ts';
@@ -31,12 +32,9 @@ const batchSize = 64;
 
 /** Returns all sealed records in batches, each of one table. */
 async function* sealedBatches({ grants, sealed }: SealedTables): AsyncGenerator<readonly SealedRecord[]> {
-  for (let after: GrantRecord | undefined; ;) {
-    const some = await grants.find({ after, limit: batchSize });
+  const pages = inPages<GrantRecord>(batchSize, (after) => grants.find({ after, limit: batchSize }));
+  for await (const some of pages)
     yield some.map((it) => ({ table: 'grants', id: it.id, was: it.sealed, context: sealContext(it) }));
-    if (some.length < batchSize) break;
-    after = some.at(-1);
-  }
   const sessions = await sealed.sessions();
   for (let at = 0; at < sessions.length; at += batchSize) {
     const some = sessions.slice(at, at + batchSize);

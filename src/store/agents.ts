@@ -255,7 +255,10 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
     agentTokens: {
       any: () => run(async () => (await first(db.selectFrom('agentTokens').select('id').limit(1))) !== null),
       list: (agent) =>
-        run(() => (agent === undefined ? allTokens(db) : allTokens(db).where('agent', '=', agent)).execute()),
+        run(() => {
+          const tokens = db.selectFrom('agentTokens').selectAll().orderBy('createdAt').orderBy('id');
+          return (agent === undefined ? tokens : tokens.where('agent', '=', agent)).execute();
+        }),
       add: (token, takeOver) =>
         change(async (inside, note) => {
           if (takeOver !== null) note(ofRight('agent', token.agent));
@@ -360,10 +363,6 @@ function agentPage(db: Kysely<Schema>, at: number, { after, limit }: Page<string
       )`.as('activeLeases'),
     ]);
   return pageOf(query, ['name'], after === undefined ? after : [after], limit);
-}
-
-function allTokens(from: Kysely<Schema>) {
-  return from.selectFrom('agentTokens').selectAll().orderBy('createdAt').orderBy('id');
 }
 
 /** Returns an update of the tokens of an agent with this label (null: any) that are valid at this time. */

@@ -1,15 +1,17 @@
-import type { HeldGrantIds } from './store.ts';
+import type { Grant } from '../domain/grant.ts';
 
 /** Bits of a hash: the first four hexadecimal digits of an ID, which are random. */
 export const hashBits = 16;
 
 /** Grants that a process keeps in memory, for the poll of their refreshes (see `watchChanges`). */
-export class HeldGrants implements HeldGrantIds {
-  /** Grants by hash. */
+export class HeldGrants {
+  /** Number of grants for each hash. */
   readonly #counts = new Uint32Array(2 ** hashBits);
   #size = 0;
-  read: HeldGrantIds['read'] = [];
+  /** Grants that were read from the store since the last poll. */
+  read: Pick<Grant, 'id' | 'revision'>[] = [];
 
+  /** Counts a grant that was added to the memory (1) or removed (-1). */
   count(id: string, by: 1 | -1): void {
     // Other IDs than UUIDs are always reported.
     this.#counts[Number.parseInt(id.slice(0, 4), 16) & (2 ** hashBits - 1)]! += by;

@@ -164,7 +164,7 @@ export function migrations(types: ColumnTypes): Migrations {
     '0032-changed-in': migration(addColumn('grants', 'changed_in bigint?')),
     // The grants of a provider in the order of lists.
     '0033-provider-names': migration(createIndex('grants', 'provider', 'name', 'user')),
-    // The grants that name a file, or may.
+    // Grants that may name a file.
     '0036-fileless': migration(addColumn('grants', 'fileless_in bigint?'), (db) =>
       sql`create index grants_fileless_in on grants (id)
         where coalesce(type, '') in ('source', 'oauth2') and coalesce(fileless_in, 0) <> revision`.execute(

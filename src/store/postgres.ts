@@ -128,7 +128,7 @@ const long = /^(?:begin|start transaction|select .* from "grant_totals")/;
 
 /**
  * Reports the tables of each acknowledged write or transaction of the pool to `wrote`. Long work enters the
- * lane, so other statements always have a connection, also inside of a transaction.
+ * lane, so a connection is left for other statements, including those inside a transaction.
  */
 function counted(pool: Pool, wrote: (tables: readonly string[]) => void, lane: Lane): PostgresPool {
   return {
@@ -165,7 +165,7 @@ function counted(pool: Pool, wrote: (tables: readonly string[]) => void, lane: L
   };
 }
 
-/** Waits until the one before has left, and returns the function that leaves. */
+/** Waits at most 5 s until the previous caller has left. Returns the function that leaves. */
 type Lane = () => Promise<() => void>;
 
 function createLane(clock: Clock): Lane {

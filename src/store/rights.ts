@@ -71,7 +71,7 @@ export function sqlRights(db: Kysely<Schema>, run: Run, now: () => number): Stor
 
 const useTables = { token: 'agentTokens', lease: 'leases', identity: 'agentUses' } as const;
 
-/** Columns of tokens and leases, which one statement reads: null where a table lacks one of the other. */
+/** Columns of tokens and leases. One statement reads both, with null for columns that a table lacks. */
 const heldColumns = {
   agentTokens: 'id agent label hash createdAt expiresAt usedAt revokedAt'.split(' '),
   leases:

@@ -81,7 +81,7 @@ export type GrantRow = Stored<
     refreshable: number;
     dueAt: number | null;
     obtainedAt: number | null;
-    /** Revision that names no file. Other revisions are unknown, such as those of an earlier version. */
+    /** Revision whose credential names no file. Any other may name files; earlier versions set no mark. */
     filelessIn: number | null;
   }
 >;

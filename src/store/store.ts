@@ -3,6 +3,7 @@ import type { Binding, BoundGrant, Lease } from '../domain/lease.ts';
 import type { Answer, Approval, Asking, Question, StandingApproval } from '../domain/approval.ts';
 import type { Proposal, ProposalAnswer } from '../domain/proposal.ts';
 import type { Grant, GrantState } from '../domain/grant.ts';
+import type { HeldGrants } from './held-grants.ts';
 import type { RingValues } from './vault/ring.ts';
 
 /**
@@ -27,8 +28,8 @@ export interface Store {
   /** Returns the writes that `epoch` has counted since this value, as far as they can be distinguished. */
   changesSince(epoch: number): StoreChanges;
 
-  /** Grants of which refreshes by other processes are reported; null: changes are not told apart (SQLite). */
-  readonly held: HeldGrantIds | null;
+  /** Grants whose refreshes by other processes are reported; null: SQLite, which distinguishes no changes. */
+  readonly held: HeldGrants | null;
 
   /** Named values of the store itself, such as the sealed text that proves the master key. */
   readonly meta: RingValues & {
@@ -75,7 +76,7 @@ export interface Store {
     due(query: DueQuery): Promise<DueGrant[]>;
     /** Returns the first name of a provider after this one that has grants; null: none. */
     providerAfter(name: string): Promise<string | null>;
-    /** Returns up to `limit` grants after this id, in its order, that are not marked to name no file. */
+    /** Returns up to `limit` grants after this id, ordered by ID, that are not marked as naming no file. */
     perhapsWithFiles(after: string, limit: number): Promise<GrantRecord[]>;
     /** Marks that grants with exactly these contents name no file. No process is notified. */
     markFileless(grants: readonly Pick<GrantRecord, 'id' | 'revision' | 'sealed'>[]): Promise<void>;
@@ -188,7 +189,7 @@ export interface Store {
   /** Enrolments of new nodes. All times are of the store's clock. */
   readonly enrolments: EnrolmentStore;
 
-  /** Changes counts of limits that several machines share; null: this store is of one machine. */
+  /** Changes counts of limits that several machines share; null: only one machine uses the store. */
   readonly changeCounts: ChangeCounts | null;
 
   /** Purges replaced and deleted rows from a SQLite file. False: a process or a full disk prevented that. */
@@ -344,14 +345,6 @@ export interface GrantLock {
   readonly holder: string;
   readonly ttlMs: number;
   readonly silentMs: number;
-}
-
-/** The grants that a process keeps in memory. */
-export interface HeldGrantIds {
-  /** Counts a grant that was added to the memory (1) or removed (-1). */
-  count(id: string, by: 1 | -1): void;
-  /** Grants that were read from the store since refreshes were last reported. */
-  readonly read: Pick<GrantRecord, 'id' | 'revision'>[];
 }
 
 /** A grant whose lock is held. */

@@ -14,7 +14,7 @@ import { describeEmptyLog } from '../../operations/look-at-audit.ts';
 import { grantsById } from '../../operations/reach.ts';
 import type { Store } from '../../store/store.ts';
 
-/** Lines that are buffered to align their columns, and later to read the names of their grants together. */
+/** Lines printed at once: the first ones to align columns, later ones to read names of grants together. */
 const [aligned, buffered] = [500, 5_000];
 
 /** `sidekey audit query` */

@@ -10,6 +10,7 @@ import { type Domain, type DomainPattern, isWithin } from '../../proxy/policy/do
 import { hostPattern } from '../credential-entry.ts';
 import { writeEntries } from '../domain-entries.ts';
 import { describeAction } from '../dry-run-texts.ts';
+import { referencesOf } from '../lookup.ts';
 import type { ConnectOptions, ConnectState } from './request.ts';
 
 /** Audience of a credential, and entries for the allowed-domains map. */
@@ -136,18 +137,12 @@ export async function allowDomains(
 /** Reports whether an entry offers a grant, which depends only on the grants of its user. */
 async function isOffered(
   grant: Grant,
-  { action }: Domain,
+  domain: Domain,
   grants: Pick<ConnectState['grants'], 'find'>,
 ): Promise<boolean> {
-  if (action.kind !== 'grant') return false;
-  for (const { grant: reference } of [action, ...(action.also ?? [])]) {
+  for (const reference of referencesOf(domain)) {
     const some = await grants.find(reference, { users: [grant.user], ids: [] });
-    if (
-      indexGrants(some)
-        .offered(reference)
-        .some(({ id }) => id === grant.id)
-    )
-      return true;
+    if (indexGrants(some).isOffered(grant, reference)) return true;
   }
   return false;
 }

@@ -33,7 +33,7 @@ test(`a kept-alive GET through an intercepted tunnel runs code of at most ${maxF
   expect(files.length, files.join('\n')).toBeLessThanOrEqual(maxFiles);
 });
 
-test('a kept-alive GET waits for its audit line alone: all it asks for is in memory', async () => {
+test('a GET on a kept-alive connection waits only for its audit line if all that it needs is in memory', async () => {
   const get = await warm();
   const made: string[] = [];
   const hook = createHook({

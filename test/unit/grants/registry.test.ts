@@ -297,7 +297,7 @@ describe('find and open', () => {
     expect(await small.find('acme')).toHaveLength(40);
   });
 
-  test('answer a scope that asks again as one that asks anew, whatever has changed or left the memory', async () => {
+  test('find the same for a repeated scope as for a new one, after each change and each loss from memory', async () => {
     const [{ store, vault, registry }, there] = await openedStores(2);
     const add = (n: number) =>
       registry.add({ ...meta, name: `n${n}`, user: n % 2 === 0 ? 'a' : 'b' }, sealed());
