@@ -120,9 +120,14 @@ function grantsOf(domain: Domain, grants: Offers, now: number): string {
   if (domain.action.kind !== 'grant') return '-';
   const found = offeredBy(domain, grants);
   if (found.length === 0) return 'MISSING';
-  const texts = found.map((grant) => `${titleOf(grant)}: ${stateNow(grant, now)}`);
-  return [...texts, ...(found.length < maxOffers ? [] : ['…'])].join(', ');
+  const texts = found.slice(0, maxNamed).map((grant) => `${titleOf(grant)}: ${stateNow(grant, now)}`);
+  const others = found.length - texts.length;
+  if (others === 0) return texts.join(', ');
+  return `${texts.join(', ')} and ${found.length < maxOffers ? others : `at least ${others}`} more`;
 }
+
+/** Grants that a line of the map names; `--json` has up to `maxOffers`. */
+const maxNamed = 3;
 
 /** Formats rules as `3 rules, else deny`, with a note if they only report; `-` if there are none. */
 function rulesSummary(rules: DomainRules | undefined): string {

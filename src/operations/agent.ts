@@ -145,7 +145,7 @@ export const getAgent = reading({
       leases,
       activeLeases: leases.filter((lease) => leaseStanding(lease, at).state === 'active'),
       usedAt: used || null,
-      grants: await boundGrants(store, bindings),
+      grants: await boundGrants(store, bindings, agent.user),
       identities: identityRules(config, agent.name),
       reached: reach.grants.slice(0, maxGrants),
     };
@@ -220,7 +220,7 @@ export const createAgent = changing({
       store.agents.insert(agent, { tokens: token === null ? [] : [token.record], bindings }),
     );
     const url = proxyUrl(config.proxy.listen, `${agent.name}:${token?.secret ?? 'TOKEN'}`);
-    const grants = await boundGrants(store, bindings);
+    const grants = await boundGrants(store, bindings, agent.user);
     return { agent, token, bindings, grants, url, proxy: config.proxy };
   },
   answer: ({ agent, token, bindings, url }) => ({
@@ -322,13 +322,13 @@ export const bindAgent = changing({
     });
   },
   async run(parts, { agent: of, remove = false, all = false, ...wanted }, at) {
-    const { name: agent } = await findAgent(parts.store, of);
+    const { name: agent, user } = await findAgent(parts.store, of);
     const { store, config } = parts;
     const count = remove
       ? await unbind(parts, agent, unwantedOf(wanted, all, store), at)
       : await bind(parts, agent, await bindingsOf(wanted, store, config.providers.names), at);
     const bindings = await store.bindings.list(agent);
-    return { agent, count, isRemoval: remove, bindings, grants: await boundGrants(store, bindings) };
+    return { agent, count, isRemoval: remove, bindings, grants: await boundGrants(store, bindings, user) };
   },
   answer: ({ agent, count, bindings }) => ({
     name: agent,

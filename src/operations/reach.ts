@@ -26,13 +26,18 @@ export const maxGrants = 500;
 /** Rows of one statement: some milliseconds on the thread of the proxy. */
 const batch = 250;
 
-/** Returns the first grant, as an example for people, and those that bindings name by ID. */
+/**
+ * Returns an example for people, and the grants that bindings name by ID. The example is a grant of the user
+ * that the agent acts for, if there is one, else the first of all.
+ */
 export async function boundGrants(
   store: Pick<Store, 'grants'>,
   bindings: readonly Binding[],
+  user: string | null = null,
 ): Promise<readonly Grant[]> {
   const ids = bindings.flatMap(({ kind, value }) => (kind === 'grant' ? [value] : []));
-  const first = await store.grants.find({ limit: 1 });
+  const own = user === null ? [] : await store.grants.matching({ user }, 1);
+  const first = own.length > 0 ? own : await store.grants.find({ limit: 1 });
   return [...first.map(grantOf), ...(await grantsById(store, ids))];
 }
 

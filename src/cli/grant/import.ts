@@ -89,7 +89,8 @@ async function importCredentials(
   output.result(isOne ? answer[0] : answer, lines.join('\n'));
   if (skipped > 0)
     output.say(`${counted(skipped, 'credential')} ${skipped === 1 ? 'was' : 'were'} stored before.`);
-  const notes = added.flatMap((each) => notesOf(each, isOne));
+  // Grants of many users share a note.
+  const notes = [...new Set(added.flatMap((each) => notesOf(each, isOne)))];
   notes.slice(0, maxShown).forEach((note) => output.say(note));
   if (notes.length > maxShown) output.say(`${notes.length - maxShown} more notes are not shown.`);
 }

@@ -26,6 +26,13 @@ describe('an agent', () => {
     expect(added.stdout).toMatch(/^HTTPS_PROXY=http:\/\/ci:sidekey_agent_[\w-]{43}@127\.0\.0\.1:PORT\n$/);
     expect(added.stderr).toContain('ci reaches nothing: no grant is bound to it.');
     expect(added.stderr).toContain('→ sidekey agent bind ci --grant github');
+    for (const [user, grant] of [
+      ['bob', 'bob/work'],
+      ['carol', 'github'],
+    ] as const) {
+      const ofUser = await at.run(['agent', 'create', `${user}-bot`, '--for', user]);
+      expect(ofUser.stderr).toContain(`→ sidekey agent bind ${user}-bot --grant ${grant}\n`);
+    }
     expect(await reaches(at, 'ci')).toEqual([]);
   });
 

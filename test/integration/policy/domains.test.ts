@@ -112,6 +112,15 @@ describe('sidekey domain, editing the map of domains', () => {
     expect(await at.everything()).toEqual(before);
   });
 
+  test('lists three grants of an entry, and how many more it has', async () => {
+    const at = await homeWith(text);
+    for (const user of ['a', 'b', 'c', 'd', 'e'])
+      await at.grant('work', { type: 'api_key', value: 'secret' }, ['--provider', 'github', '--user', user]);
+    expect((await at.run(['domain', 'list'])).stdout).toContain(
+      'work (user a): active, work (user b): active, work (user c): active and 2 more\n',
+    );
+  });
+
   test('lists what each entry does, and its grant', async () => {
     const at = await homeWith(text);
     expect((await at.run(['domain', 'list'])).stdout).toBe(
