@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client } from 'pg';
+import { sql } from 'kysely';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { PostgresAccess } from '../../../src/lib/postgres.ts';
 import { openPostgresStore, openPostgresTables, postgresFault } from '../../../src/store/postgres.ts';
@@ -500,6 +501,24 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
       }),
     );
     expect(await Promise.all(nested)).toHaveLength(6);
+  });
+
+  it('has a connection beside a transaction that waits, also if the config allows one', async () => {
+    const { address } = await emptyDatabase();
+    const store = await open({ address, password: null }, { connections: 1 });
+    const tables = await openPostgresTables({ address, password: null });
+    onTestFinished(() => tables.close());
+    await store.changeCounts!(['c'], ({ used }) => countRow('c', used + 1));
+    const waiting = await tables.db.transaction().execute(async (inside) => {
+      await sql`select * from counts for update`.execute(inside);
+      const changed = store.changeCounts!(['c'], ({ used }) => countRow('c', used + 1));
+      const locked = sql<{ n: number }>`select count(*)::int as n from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'`;
+      await expect.poll(async () => (await locked.execute(inside)).rows[0]?.n).toBe(1);
+      expect(await store.grants.get('no-grant')).toBeNull();
+      return { changed };
+    });
+    expect(await waiting.changed).toHaveLength(1);
   });
 
   it('returns a grant under its lock as the previous holder committed it, even if both overlap', async () => {
