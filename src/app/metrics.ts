@@ -102,7 +102,7 @@ async function stateFigures(
     store.grantChecks.count(at),
     store.grantChecks.endings(at, lengths),
     store.leases.endings(at, lengths),
-    store.approvals.waiting(at),
+    store.approvals.countWaiting(at),
   ]);
   return [
     gauge(
@@ -116,9 +116,7 @@ async function stateFigures(
     ...ends('token', tokens, at),
     ...ends('lease', leases, at),
     gauge('sidekey_leases', 'Leases that have not ended.', [{ labels: {}, value: leases.total }]),
-    gauge('sidekey_approvals_waiting', 'Requests that wait for a person.', [
-      { labels: {}, value: waiting.length },
-    ]),
+    gauge('sidekey_approvals_waiting', 'Requests that wait for a person.', [{ labels: {}, value: waiting }]),
     gauge('sidekey_audit_bytes', 'Bytes of the audit log, rotated files included.', [
       { labels: {}, value: logBytes(audit.file) },
     ]),

@@ -117,8 +117,3 @@ export function proposalEvent(
         reason: `${reason}, ${answer.outcome.replace('_', ' ')}`,
       };
 }
-
-/** Counts the unanswered proposals. */
-export function countWaiting(proposals: readonly Proposal[], now: number): number {
-  return proposals.filter((each) => each.answer === null && statusOf(each, now) === 'waiting').length;
-}

@@ -1,4 +1,5 @@
 import { caughtFailure } from '../lib/errors.ts';
+import { inPages } from '../store/queries.ts';
 import { noPolicy } from '../store/schema.ts';
 import type { GrantPolicy, Store } from '../store/store.ts';
 import type { OpenedGrant } from '../domain/credential.ts';
@@ -27,11 +28,11 @@ export async function sealClearMetadata(
   grants: Pick<Registry, 'changeMetadata'>,
 ): Promise<boolean> {
   if ((await meta.get(sealedMark)) !== null) return true;
-  const clear = (await grantPolicies.list()).filter(({ metadata }) => Object.keys(metadata).length > 0);
   let isWhole = true;
-  for (let at = 0; at < clear.length; at += batchSize) {
-    await Promise.all(clear.slice(at, at + batchSize).map(seal));
-  }
+  const clear = inPages<GrantPolicy>(batchSize, (after) =>
+    grantPolicies.withMetadata({ after: after?.grantId, limit: batchSize }),
+  );
+  for await (const some of clear) await Promise.all(some.map(seal));
   if (!(await purge())) return false;
   if (isWhole) await meta.putIfAbsent(sealedMark, Uint8Array.of(1));
   return true;

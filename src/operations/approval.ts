@@ -8,6 +8,7 @@ import { authorOf } from './caller.ts';
 import { isoOrNull, isoTime } from './format.ts';
 import { duration, text, time, timeOrNull } from './members.ts';
 import { changing, reading } from './operation.ts';
+import { pageInput, pageOf } from './paging.ts';
 
 /** Requests that wait for a person, and approvals in force. */
 
@@ -127,20 +128,30 @@ export const listApprovals = reading({
   id: 'approval.list',
   summary: 'List the requests that wait for a person.',
   scope: 'approvals:read',
-  input: z.strictObject({}),
+  input: z.strictObject(pageInput),
   output: z.array(approvalShape),
-  run: async ({ store }, _input, at) => (await store?.approvals.waiting(at)) ?? [],
-  answer: (waiting, at) => waiting.map((question) => approvalAnswer(question, at)),
+  run: ({ store }, page, at) =>
+    pageOf(page, {
+      place: z.object({ askedAt: z.int(), id: z.string() }),
+      read: async (query) => (await store?.approvals.waiting(at, query)) ?? [],
+    }),
+  next: ({ next }) => next,
+  answer: ({ rows }, at) => rows.map((question) => approvalAnswer(question, at)),
 });
 
 export const listStandingApprovals = reading({
   id: 'approval.list_standing',
   summary: 'List the approvals that are in force.',
   scope: 'approvals:read',
-  input: z.strictObject({}),
+  input: z.strictObject(pageInput),
   output: z.array(standingShape),
-  run: async ({ store }, _input, at) => (await store?.approvals.listStanding(at)) ?? [],
-  answer: (standing) => standing.map(standingAnswer),
+  run: ({ store }, page, at) =>
+    pageOf(page, {
+      place: z.object({ at: z.int(), id: z.string() }),
+      read: async (query) => (await store?.approvals.listStanding(at, query)) ?? [],
+    }),
+  next: ({ next }) => next,
+  answer: ({ rows }) => rows.map(standingAnswer),
 });
 
 export const answerApproval = changing({
@@ -176,9 +187,9 @@ export const revokeApproval = changing({
   check: ({ approval }) => void readId(approval),
   async run({ store, audit, caller }, { approval }, at) {
     const id = readId(approval);
-    const found = (await store.approvals.listStanding(at)).find((each) => each.id === id);
-    if (found === undefined) throw nothingStands(id);
-    const { agent, lease, grantId } = found.who;
+    const standing = await store.approvals.standingOf(id, at);
+    if (standing === null) throw nothingStands(id);
+    const { agent, lease, grantId } = standing.who;
     const event = {
       event: 'approval.revoked',
       approval: id,

@@ -60,7 +60,7 @@ function proposalsOf(
     ...policies,
     propose: async (asked) => ({ ...asked, ...nothing, id: '', askedAt: at, expiresAt: at }),
     get: async (id) => (await store?.proposals.get(id)) ?? null,
-    list: async () => (await store?.proposals.list()) ?? [],
+    list: async (agent) => (await store?.proposals.list({ agent })) ?? [],
     connected: async (proposal) => proposal,
     use: async () => true,
   };

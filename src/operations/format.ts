@@ -2,7 +2,6 @@ import { isIP } from 'node:net';
 import type { AdminConfig } from '../config/admin.ts';
 import type { Config } from '../config/config.ts';
 import { type Grant, hasEnded, isName, stateNow } from '../domain/grant.ts';
-import { countWaiting, type Proposal } from '../domain/proposal.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintText, remedy } from '../lib/hint.ts';
 
@@ -197,8 +196,7 @@ export function unlistedHosts({ proxy }: Pick<Config, 'proxy'>): string {
 }
 
 /** Returns a line about the pending proposals; null: none. */
-export function waitingText(proposals: readonly Proposal[], now: number): string | null {
-  const count = countWaiting(proposals, now);
+export function waitingText(count: number): string | null {
   return count === 0
     ? null
     : `${counted(count, 'proposal')} of agents to answer: ${hintText(remedy('proposal.list'))}`;

@@ -2,7 +2,6 @@ import { existsSync, statSync } from 'node:fs';
 import { openExistingCa } from '../ca/existing-authority.ts';
 import { displayName } from '../config/problem.ts';
 import { storeName } from '../config/store-place.ts';
-import { countWaiting } from '../domain/proposal.ts';
 import { isRotating } from '../store/vault/ring.ts';
 import { attempt, type Finding, finding, type HealthView } from './finding.ts';
 import { counted, dateTime, isoTime, relativeTime, waitingText } from './format.ts';
@@ -42,7 +41,7 @@ export async function lookAtStore({ store, config }: HealthView, now: number): P
 export async function lookAtApprovals({ store }: HealthView, now: number): Promise<readonly Finding[]> {
   if (store === null) return [];
   const looked = await attempt('approvals', async () => {
-    const waiting = (await store.approvals.waiting(now)).length;
+    const waiting = await store.approvals.countWaiting(now);
     const text = `${counted(waiting, 'request')} ${waiting === 1 ? 'waits' : 'wait'} for a person`;
     const needs = waiting === 0 ? [] : [{ sentence: `${text}.`, hint: remedy('approval.list') }];
     return finding('approvals', text, { waiting }, needs);
@@ -54,8 +53,8 @@ export async function lookAtApprovals({ store }: HealthView, now: number): Promi
 export async function lookAtProposals({ store }: HealthView, now: number): Promise<readonly Finding[]> {
   if (store === null) return [];
   const looked = await attempt('proposals', async () => {
-    const all = await store.proposals.list();
-    return finding('proposals', waitingText(all, now) ?? '', { waiting: countWaiting(all, now) });
+    const waiting = await store.proposals.countWaiting(now);
+    return finding('proposals', waitingText(waiting) ?? '', { waiting });
   });
   return looked.text === '' ? [] : [looked];
 }

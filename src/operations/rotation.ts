@@ -9,7 +9,7 @@ import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { inPages } from '../store/queries.ts';
 import { pause, systemTimers } from '../lib/timers.ts';
-import type { GrantRecord, NodeRecord, Reseal, Store } from '../store/store.ts';
+import type { GrantRecord, NodeRecord, Reseal, SessionRecord, Store } from '../store/store.ts';
 import { sealedKeyId } from '../store/vault/envelope.ts';
 import { keyIdText, newMasterKey } from '../store/vault/key-source.ts';
 import { isRotating } from '../store/vault/ring.ts';
@@ -35,11 +35,11 @@ async function* sealedBatches({ grants, sealed }: SealedTables): AsyncGenerator<
   const pages = inPages<GrantRecord>(batchSize, (after) => grants.find({ after, limit: batchSize }));
   for await (const some of pages)
     yield some.map((it) => ({ table: 'grants', id: it.id, was: it.sealed, context: sealContext(it) }));
-  const sessions = await sealed.sessions();
-  for (let at = 0; at < sessions.length; at += batchSize) {
-    const some = sessions.slice(at, at + batchSize);
+  const sessions = inPages<SessionRecord>(batchSize, (after) =>
+    sealed.sessions({ after: after?.id, limit: batchSize }),
+  );
+  for await (const some of sessions)
     yield some.map((it) => ({ table: 'sessions', id: it.id, was: it.sealed, context: it.id }));
-  }
 }
 
 /** Counts the sealed records of a store by the id of their master key. */

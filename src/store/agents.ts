@@ -40,7 +40,12 @@ export function sqlAgentRights(
       get: (grantId) => run(() => first(allPolicies(db).where('grantId', '=', grantId), fromPolicyRow)),
       some: (ids) =>
         run(() => inBatches(ids, (some) => all(allPolicies(db).where('grantId', 'in', some), fromPolicyRow))),
-      list: () => run(() => all(allPolicies(db), fromPolicyRow)),
+      withMetadata: ({ after, limit }) =>
+        run(() => {
+          const some = allPolicies(db).where('metadata', '<>', '[]');
+          const place = after === undefined ? after : [after];
+          return all(pageOf(some, ['grantId'], place, limit), fromPolicyRow);
+        }),
       leaseMaxima: (...page) => run(() => all(leaseMaxima(db, ...page), fromPolicyRow)),
       set: (grantId, policy) =>
         change(async (inside, note) => {
@@ -199,7 +204,7 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
         run(() => first(db.selectFrom('agents').selectAll().where('name', '=', name), fromAgentRow)),
       list: (limit) =>
         run(() => all(pageOf(db.selectFrom('agents').selectAll(), ['name'], undefined, limit), fromAgentRow)),
-      count: () => run(() => rowsOf(db, 'agents')),
+      count: () => run(() => rowsOf(db.selectFrom('agents'))),
       inList: (at, page) =>
         run(async () => {
           const rows = await agentPage(db, at, page).execute();

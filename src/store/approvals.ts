@@ -9,7 +9,7 @@ import {
 } from '../domain/approval.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { all, done, first, inBatches, type Run, written } from './queries.ts';
+import { all, done, equals, first, inBatches, pageOf, rowsOf, type Run, written } from './queries.ts';
 import { damaged, type QuestionRow, type Schema } from './schema.ts';
 import type { ApprovalStore } from './store.ts';
 
@@ -45,11 +45,15 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
         const alive = db.updateTable('questions').set({ aliveUntil: until }).where('answer', 'is', null);
         await inBatches(ids, (some) => alive.where('id', 'in', some).execute());
       }),
-    waiting: (at) =>
+    waiting: (at, { after, limit } = {}) =>
       run(() => {
-        const open = questions().where('answer', 'is', null);
-        const waiting = open.where('expiresAt', '>', at).where('aliveUntil', '>', at);
-        return all(waiting.orderBy('askedAt').orderBy('id'), fromQuestionRow);
+        const place = after && [after.askedAt, after.id];
+        return all(pageOf(waitingAt(db, at).selectAll(), ['askedAt', 'id'], place, limit), fromQuestionRow);
+      }),
+    countWaiting: (at, agent) =>
+      run(() => {
+        const waiting = waitingAt(db, at);
+        return rowsOf(agent === undefined ? waiting : waiting.where('agent', equals(agent), agent));
       }),
     answer: (id, answer) =>
       run(async () => {
@@ -81,13 +85,18 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
     standing: ({ agent, lease, grantId, ruleKey }, at) =>
       run(() => {
         const same = standingAt(db, at)
-          .where('agent', 'is not distinct from', agent)
-          .where('lease', 'is not distinct from', lease)
+          .where('agent', equals(agent), agent)
+          .where('lease', equals(lease), lease)
           .where('grantId', '=', grantId)
           .where('ruleKey', '=', ruleKey);
-        return first(same, fromStandingRow);
+        return first(same.orderBy('answeredAt').orderBy('id'), fromStandingRow);
       }),
-    listStanding: (at) => run(() => all(standingAt(db, at), fromStandingRow)),
+    standingOf: (id, at) => run(() => first(standingAt(db, at).where('id', '=', id), fromStandingRow)),
+    listStanding: (at, { after, limit } = {}) =>
+      run(() => {
+        const place = after && [after.at, after.id];
+        return all(pageOf(standingAt(db, at), ['answeredAt', 'id'], place, limit), fromStandingRow);
+      }),
     revoke: (id) =>
       run(() => {
         const end = db.updateTable('questions').set({ stands: 0 }).where('id', '=', id);
@@ -125,9 +134,15 @@ function insertion(db: Kysely<Schema>, question: Question) {
     });
 }
 
+/** Returns the questions that wait at this time. */
+function waitingAt(db: Kysely<Schema>, at: number) {
+  const open = db.selectFrom('questions').where('answer', 'is', null);
+  return open.where('expiresAt', '>', at).where('aliveUntil', '>', at);
+}
+
 /**
- * Returns the standing approvals that are valid at this time, in order of the answers. An approval for a
- * lease ends with the lease at the latest.
+ * Returns the standing approvals that are valid at this time. An approval for a lease ends with the lease at
+ * the latest.
  */
 function standingAt(db: Kysely<Schema>, at: number) {
   return db
@@ -149,9 +164,7 @@ function standingAt(db: Kysely<Schema>, at: number) {
             .where('leases.expiresAt', '>', at),
         ),
       ]),
-    )
-    .orderBy('answeredAt')
-    .orderBy('id');
+    );
 }
 
 function isForLease(answer: Answer): boolean {

@@ -173,6 +173,21 @@ export function migrations(types: ColumnTypes): Migrations {
     ),
     // The agents that reach a grant.
     '0037-bindings': migration(createIndex('bindings', 'kind', 'value', 'agent')),
+    // Pages and counts of approvals and proposals, and the removal of what has ended.
+    '0038-approval-lists': migration(
+      (db) =>
+        sql`create index questions_waiting on questions (asked_at, id) where answer is null`.execute(db),
+      createIndex('questions', 'agent', 'answer'),
+      createIndex('questions', 'grant_id', 'rule_key', 'agent', 'lease', 'stands', 'answered_at', 'id'),
+      createIndex('questions', 'stands', 'answered_at', 'id'),
+      createIndex('questions', 'asked_at'),
+      createIndex('proposals', 'agent', 'asked_at', 'id'),
+      createIndex('proposals', 'agent', 'lease', 'asked_at'),
+      createIndex('proposals', 'agent', 'outcome', 'expires_at'),
+      createIndex('proposals', 'outcome', 'until', 'expires_at'),
+      createIndex('proposals', 'expires_at'),
+      createIndex('sessions', 'expires_at'),
+    ),
   };
 }
 

@@ -10,9 +10,9 @@ import {
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { oneAtATime } from './agents.ts';
-import { all, done, first, pageOf, type Run, written } from './queries.ts';
+import { all, done, equals, first, pageOf, rowsOf, type Run, written } from './queries.ts';
 import { damaged, type ProposalRow, type Schema } from './schema.ts';
-import type { Page, ProposalStore } from './store.ts';
+import type { ProposalStore } from './store.ts';
 
 /** Queries for proposals. Each write is atomic, so only one of concurrent answers and uses takes effect. */
 
@@ -35,7 +35,13 @@ export function sqlProposals(db: Kysely<Schema>, run: Run): ProposalStore {
         }),
       ),
     get: (id) => run(() => first(proposals().where('id', '=', id), fromProposalRow)),
-    list: (page = {}) => run(() => all(proposalPage(db, page), fromProposalRow)),
+    list: ({ agent, after, limit } = {}) =>
+      run(() => {
+        const chosen = agent === undefined ? proposals() : proposals().where('agent', equals(agent), agent);
+        const place = after && [after.askedAt, after.id];
+        return all(pageOf(chosen, ['askedAt', 'id'], place, limit), fromProposalRow);
+      }),
+    countWaiting: (at) => run(() => rowsOf(db.selectFrom('proposals').where((it) => isWaiting(it, at)))),
     answer: (id, answer) =>
       run(() => {
         const { at, by, outcome } = answer;
@@ -72,12 +78,6 @@ export function sqlProposals(db: Kysely<Schema>, run: Run): ProposalStore {
   };
 }
 
-/** Returns rows of proposals by an index of `0029-lists`. */
-function proposalPage(db: Kysely<Schema>, { after, limit }: Page<Pick<Proposal, 'askedAt' | 'id'>>) {
-  const rows = db.selectFrom('proposals').selectAll();
-  return pageOf(rows, ['askedAt', 'id'], after && [after.askedAt, after.id], limit);
-}
-
 function isWaiting(row: Row, at: number) {
   return row.and([row('outcome', 'is', null), row('expiresAt', '>', at)]);
 }
@@ -107,8 +107,8 @@ function isInForce(row: Row, at: number) {
 function isSame({ agent, lease, change, askedAt: at }: ProposalRow) {
   return (row: Row) =>
     row.and([
-      row('agent', 'is not distinct from', agent),
-      row('lease', 'is not distinct from', lease),
+      row('agent', equals(agent), agent),
+      row('lease', equals(lease), lease),
       row('change', '=', change),
       row.or([
         isWaiting(row, at),
@@ -126,7 +126,7 @@ function insertion(db: Kysely<Schema>, row: ProposalRow, maxWaiting: number) {
   const waiting = db
     .selectFrom('proposals')
     .select(({ fn }) => fn.countAll<number>().as('count'))
-    .where('agent', 'is not distinct from', agent)
+    .where('agent', equals(agent), agent)
     .where((it) => isWaiting(it, askedAt));
   return db
     .insertInto('proposals')

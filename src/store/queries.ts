@@ -44,6 +44,9 @@ export function releaseOf(db: Kysely<Schema>, { name, holder }: Pick<GrantLock, 
   return db.deleteFrom('locks').where('name', '=', name).where('holder', '=', holder);
 }
 
+/** Returns the operator that finds a value, or null, by an index. PostgreSQL has none for `is not distinct from`. */
+export const equals = (value: unknown) => (value === null ? 'is' : '=');
+
 /** Orders a query by these columns, and restricts it to the page after a row with these values. */
 export function pageOf<Tables, Table extends keyof Tables, Row>(
   query: SelectQueryBuilder<Tables, Table, Row>,
@@ -98,8 +101,10 @@ export async function* inPages<Row>(
   }
 }
 
-/** Counts the rows of a table. */
-export async function rowsOf(db: Kysely<Schema>, table: 'agents' | 'grants' | 'sessions'): Promise<number> {
-  const counted = db.selectFrom(table).select((row) => row.fn.countAll<number | bigint>().as('rows'));
+/** Counts the rows of a query. */
+export async function rowsOf<Table extends keyof Schema>(
+  query: SelectQueryBuilder<Schema, Table, object>,
+): Promise<number> {
+  const counted = query.select((row) => row.fn.countAll<number | bigint>().as('rows'));
   return Number((await counted.executeTakeFirstOrThrow()).rows);
 }

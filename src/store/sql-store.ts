@@ -14,7 +14,7 @@ import { sqlTokenUses } from './token-uses.ts';
 import { sqlGrantChecks } from './grant-checks.ts';
 import { type StoreWrites, sqlGrants } from './grants.ts';
 import { sqlLocks } from './locks.ts';
-import { done, first, rowsOf, type Run, written } from './queries.ts';
+import { done, first, pageOf, rowsOf, type Run, written } from './queries.ts';
 import type { Store } from './store.ts';
 
 /** Maximum number of attempts at a query that conflicts with others. */
@@ -120,8 +120,17 @@ export function sqlStore(parts: SqlStoreParts): Store {
     },
 
     sealed: {
-      sessions: () => run(() => db.selectFrom('sessions').selectAll().execute()),
-      count: () => run(async () => (await rowsOf(db, 'grants')) + (await rowsOf(db, 'sessions'))),
+      sessions: ({ after, limit }) =>
+        run(() =>
+          pageOf(
+            db.selectFrom('sessions').selectAll(),
+            ['id'],
+            after === undefined ? after : [after],
+            limit,
+          ).execute(),
+        ),
+      count: () =>
+        run(async () => (await rowsOf(db.selectFrom('grants'))) + (await rowsOf(db.selectFrom('sessions')))),
       replace: (table, seals) =>
         run(() =>
           db.transaction().execute(async (inside) => {

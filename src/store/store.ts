@@ -39,8 +39,8 @@ export interface Store {
 
   /** Sealed records, for a rotation of the master key. */
   readonly sealed: {
-    /** Lists sessions; `grants.find` has the grants. */
-    sessions(): Promise<SessionRecord[]>;
+    /** Returns sessions, ordered by ID; `grants.find` has the grants. */
+    sessions(page: Page<string>): Promise<SessionRecord[]>;
     /** Returns the number of grants and sessions. */
     count(): Promise<number>;
     /** Replaces seals that are unchanged, at once and without a new revision. Returns the number replaced. */
@@ -577,8 +577,10 @@ export interface ApprovalStore {
   get(id: string): Promise<Approval | null>;
   /** Extends the wait of these questions to at least this time: `aliveUntil`. */
   keepAlive(ids: readonly string[], until: number): Promise<void>;
-  /** Returns the questions that wait at this time (see `isWaiting`), the oldest first. */
-  waiting(at: number): Promise<Approval[]>;
+  /** Returns questions that wait at this time (see `isWaiting`), ordered by `askedAt`, then id. */
+  waiting(at: number, page?: Page<Pick<Question, 'askedAt' | 'id'>>): Promise<Approval[]>;
+  /** Counts the questions that wait at this time. `agent`: only those of one agent, or of no agent (null). */
+  countWaiting(at: number, agent?: string | null): Promise<number>;
   /**
    * Answers a question that is pending at `answer.at`, and stores a further approval atomically. Null: it is
    * no longer pending, and nothing was written.
@@ -592,12 +594,19 @@ export interface ApprovalStore {
    * null. An approval for a lease ends with the lease at the latest.
    */
   standing(who: Asking, at: number): Promise<StandingApproval | null>;
-  /** Lists all standing approvals, in order of the answers. */
-  listStanding(at: number): Promise<StandingApproval[]>;
+  /** Returns a standing approval that is valid at this time by its ID; null: there is none. */
+  standingOf(id: string, at: number): Promise<StandingApproval | null>;
+  /** Returns standing approvals that are valid at this time, ordered by the time of the answer, then id. */
+  listStanding(at: number, page?: Page<Pick<StandingApproval, 'at' | 'id'>>): Promise<StandingApproval[]>;
   /** Revokes an approval, and returns it; null if no approval has that id. */
   revoke(id: string): Promise<StandingApproval | null>;
   /** Deletes questions that ended before this time, except standing approvals. */
   removeEnded(before: number): Promise<void>;
+}
+
+/** A page of the proposals. `agent`: only those of one agent, or of no agent (null). */
+interface ProposalQuery extends Page<Pick<Proposal, 'askedAt' | 'id'>> {
+  readonly agent?: string | null;
 }
 
 /** The part of the store for changes that agents propose. All times are milliseconds since the epoch. */
@@ -609,8 +618,10 @@ export interface ProposalStore {
    */
   propose(proposal: Proposal, maxWaiting: number): Promise<Proposal | null>;
   get(id: string): Promise<Proposal | null>;
-  /** Returns proposals by index, ordered by creation, then id. */
-  list(page?: Page<Pick<Proposal, 'askedAt' | 'id'>>): Promise<Proposal[]>;
+  /** Returns proposals, or those of one agent, by index, ordered by creation, then id. */
+  list(query?: ProposalQuery): Promise<Proposal[]>;
+  /** Counts the proposals that can be answered at this time and have no answer. */
+  countWaiting(at: number): Promise<number>;
   /**
    * Answers a proposal that waits at `answer.at`; declines one that is accepted temporarily; completes
    * `connect` with `connected`. Null: this answer is not possible, and nothing was written.
@@ -830,7 +841,8 @@ interface GrantPolicyStore {
   get(grantId: string): Promise<GrantPolicy | null>;
   /** Returns the policies of these grants, in any order. */
   some(grantIds: readonly string[]): Promise<GrantPolicy[]>;
-  list(): Promise<GrantPolicy[]>;
+  /** Returns policies that have `metadata`, ordered by grant. */
+  withMetadata(page: Page<string>): Promise<GrantPolicy[]>;
   /**
    * Returns up to `limit` policies whose `leaseMaxMs` is less than `below`, ordered by it, then by grant.
    * @param after the last policy of the page before

@@ -73,6 +73,25 @@ export function approvalsConformance(
         expect(idsOf(await store.approvals.waiting(time + 10))).toEqual([late.id]);
       });
 
+      it('is listed in pages, and counted for all and for each agent', async () => {
+        const { approvals } = store;
+        const local = { ...who, agent: null, lease: null };
+        const all = [await asked({ id: 'a' }), await asked({ id: 'b', who: local })];
+        all.push(await asked({ askedAt: time + 1 }), await asked({ askedAt: time + 1, who: local }));
+        all.sort((a, b) => a.askedAt - b.askedAt || (a.id < b.id ? -1 : 1));
+        await approvals.answer((await asked()).id, no(time));
+        await asked({ aliveUntil: time });
+        expect(idsOf(await approvals.waiting(time, { limit: 2 }))).toEqual(['a', 'b']);
+        expect(idsOf(await approvals.waiting(time, { after: all[0]!, limit: 2 }))).toEqual(
+          idsOf(all.slice(1, 3)),
+        );
+        expect(idsOf(await approvals.waiting(time, { after: all[2]! }))).toEqual(idsOf(all.slice(3)));
+        const count = [undefined, 'claude', null, 'codex'].map((agent) =>
+          approvals.countWaiting(time, agent),
+        );
+        expect(await Promise.all(count)).toEqual([4, 2, 2, 0]);
+      });
+
       it('waits only as long as its proxy keeps it alive, and cannot be answered after that', async () => {
         const silent = await asked({ aliveUntil: time + 10 });
         const kept = await asked({ aliveUntil: time + 10 });
@@ -248,6 +267,22 @@ export function approvalsConformance(
         ]);
       });
 
+      it('is listed in pages, and found by its ID while it is valid', async () => {
+        const { approvals } = store;
+        for (const id of ['c', 'b', 'a']) {
+          await asked({ id });
+          await approvals.answer(id, yes(id === 'a' ? time + 1 : time, until));
+        }
+        const first = await approvals.listStanding(time, { limit: 1 });
+        expect(idsOf(first)).toEqual(['b']);
+        expect(idsOf(await approvals.listStanding(time, { after: first[0]!, limit: 2 }))).toEqual(['c', 'a']);
+        expect(await approvals.standingOf('b', time)).toEqual(first[0]);
+        expect(await approvals.standingOf('b', until.at)).toBeNull();
+        const once = await asked();
+        await approvals.answer(once.id, yes(time));
+        expect(await approvals.standingOf(once.id, time)).toBeNull();
+      });
+
       it('is found only for the same agent, lease, grant and rule', async () => {
         const other = grantRecord({ name: 'other' });
         await store.grants.insert(other);
@@ -398,6 +433,8 @@ export function approvalsConformance(
         () => asked(),
         () => store.approvals.get('x'),
         () => store.approvals.waiting(time),
+        () => store.approvals.countWaiting(time),
+        () => store.approvals.standingOf('x', time),
         () => store.approvals.keepAlive(['x'], time),
         () => store.approvals.answer('x', yes(time)),
         () => store.approvals.withdraw('x'),

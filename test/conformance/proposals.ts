@@ -45,6 +45,10 @@ export function proposalsConformance(
       expect(await second.proposals.list({ limit: 1 })).toEqual(all.slice(0, 1));
       expect(await second.proposals.list({ after: all[0], limit: 1 })).toEqual(all.slice(1, 2));
       expect(await second.proposals.list({ after: all[2] })).toEqual([]);
+      expect(await second.proposals.list({ agent: 'claude' })).toEqual(all.slice(0, 2));
+      expect(await second.proposals.list({ agent: 'claude', after: all[0] })).toEqual(all.slice(1, 2));
+      expect(await second.proposals.list({ agent: null })).toEqual(all.slice(2));
+      expect(await second.proposals.list({ agent: 'codex' })).toEqual([]);
       expect(await second.proposals.get(all[0]!.id)).toEqual(all[0]);
       expect(await second.proposals.get('none')).toBeNull();
     });
@@ -71,6 +75,17 @@ export function proposalsConformance(
       for (const askedAt of [expiresAt - 1, expiresAt])
         ids.push((await store.proposals.propose(proposal({ agent: 'claude', askedAt }), 20))?.id);
       expect(ids).toEqual([id, expect.not.stringMatching(id)]);
+    });
+
+    it('counts the proposals that can be answered and have no answer', async () => {
+      const { expiresAt } = await made();
+      await made({ agent: null });
+      const answered = await made({ change: host('a.example') });
+      await answer(answered.id, 'declined');
+      const grant = await made({ change: { kind: 'grant', provider: 'github', scopes: [] } });
+      await answer(grant.id, 'connect');
+      expect(await store.proposals.countWaiting(expiresAt - 1)).toBe(2);
+      expect(await store.proposals.countWaiting(expiresAt)).toBe(0);
     });
 
     it('limits the waiting proposals of each agent separately', async () => {

@@ -437,7 +437,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         const policy = { ...nothing, grantId: record.id, expiresAt: time, labels: ['prod'], leaseMaxMs: 5 };
         expect(await store.grantPolicies.get(record.id)).toEqual({ ...policy, maxTtlMs: 6 });
         expect(await store.grantPolicies.set(record.id, { maxTtlMs: null })).toBe(true);
-        expect(await store.grantPolicies.list()).toEqual([policy]);
+        expect(await store.grantPolicies.get(record.id)).toEqual(policy);
       });
 
       it('keep metadata of any text until it is replaced', async () => {
@@ -449,6 +449,15 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await store.grantPolicies.get(id)).toMatchObject({ metadata, labels: ['prod'] });
         await store.grantPolicies.set(id, { metadata: {} });
         expect((await store.grantPolicies.get(id))?.metadata).toEqual({});
+      });
+
+      it('with metadata are returned in pages, ordered by grant', async () => {
+        const ids = ['a', 'b', 'c', 'd'];
+        for (const id of ids) await store.grants.insert(grantRecord({ id, name: id }));
+        for (const id of ids) await store.grantPolicies.set(id, { metadata: id === 'b' ? {} : { id } });
+        const page = async (after?: string) =>
+          (await store.grantPolicies.withMetadata({ after, limit: 2 })).map(({ grantId }) => grantId);
+        expect([await page(), await page('c'), await page('d')]).toEqual([['a', 'c'], ['d'], []]);
       });
 
       it('are deleted with their grant, and are not stored for a missing grant', async () => {
@@ -463,7 +472,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         });
         await store.grants.remove(record.id);
         expect(await store.grantPolicies.set(record.id, { defaultTtlMs: 1 })).toBe(false);
-        expect(await store.grantPolicies.list()).toEqual([]);
+        expect(await store.grantPolicies.get(record.id)).toBeNull();
       });
     });
 
@@ -666,7 +675,7 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
           () => store.leases.use('x', 1),
           () => store.leases.removeEnded(1),
           () => store.grantPolicies.get('x'),
-          () => store.grantPolicies.list(),
+          () => store.grantPolicies.withMetadata({}),
           () => store.grantPolicies.set('x', {}),
           () => store.rights.revision(),
           () => store.rights.noteUses([]),

@@ -260,7 +260,7 @@ export function createProposals(parts: ProposalParts): Proposals {
       const proposal = await store.proposals.get(id);
       return proposal?.agent === agent ? proposal : null;
     },
-    list: async (agent) => (await store.proposals.list()).filter((each) => each.agent === agent),
+    list: (agent) => store.proposals.list({ agent }),
     connected: (proposal, grant) =>
       answerProposal({ store, audit }, proposal, {
         at: now(),

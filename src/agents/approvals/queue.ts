@@ -241,12 +241,6 @@ export function createApprovalQueue(parts: QueueParts): ApprovalQueue {
     else counts.set(agent, count);
   }
 
-  /** Counts the waiting requests of an agent in all processes of the store. */
-  async function countAll(agent: string | null): Promise<number> {
-    const waiting = await store.approvals.waiting(now());
-    return waiting.filter(({ who }) => who.agent === agent).length;
-  }
-
   async function forgetOld(at: number): Promise<void> {
     if (at < forgotAt + cleanupMs) return;
     forgotAt = at;
@@ -294,11 +288,11 @@ export function createApprovalQueue(parts: QueueParts): ApprovalQueue {
     const { who } = asked;
     const standing = await store.approvals.standing(who, now());
     if (standing !== null) return { kind: 'allowed', id: standing.id, by: standing.by, standing: true };
-    const all = await countAll(who.agent);
+    const inStore = await store.approvals.countWaiting(now(), who.agent);
     if (closed) return { kind: 'stopping' };
     if (leaving.already) return { kind: 'gone' };
     const { maxPending } = limits();
-    if (Math.max(all, counts.get(who.agent) ?? 0) >= maxPending) return { kind: 'too_many', maxPending };
+    if (Math.max(inStore, counts.get(who.agent) ?? 0) >= maxPending) return { kind: 'too_many', maxPending };
     countOf(who.agent, 1);
     try {
       return await submit(asked, leaving, onAsked, body);
@@ -315,7 +309,7 @@ export function createApprovalQueue(parts: QueueParts): ApprovalQueue {
       work.then(done, done);
       return work;
     },
-    stands: async (id) => (await store.approvals.listStanding(now())).some((yes) => yes.id === id),
+    stands: async (id) => (await store.approvals.standingOf(id, now())) !== null,
     get: (id) => store.approvals.get(id),
     showBody,
     body: (id) => bodies.get(id) ?? null,

@@ -5,7 +5,6 @@ import {
   revokeApproval,
 } from '../../operations/approval.ts';
 import { waitingText } from '../../operations/format.ts';
-import { countWaiting } from '../../domain/proposal.ts';
 import { inputInvalid, type SidekeyError } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
 import { type GivenOptions, perform } from '../operation-command.ts';
@@ -64,11 +63,11 @@ async function listAll(context: Context): Promise<void> {
       waiting: await perform(opened, listApprovals),
       standing: await perform(opened, listStandingApprovals),
       pages: vault && approvalPages(view.config.admin, vault),
-      proposals: (await view.store?.proposals.list()) ?? [],
+      proposals: (await view.store?.proposals.countWaiting(now())) ?? 0,
       at: now(),
     };
   });
-  const questions = waiting.result.map(async (question) => {
+  const questions = waiting.result.rows.map(async (question) => {
     const body = (await pages?.bodyOf(question)) ?? null;
     return [
       ...blockOf(question, at, { width, lines, body }),
@@ -85,15 +84,15 @@ async function listAll(context: Context): Promise<void> {
   });
   const blocks = [
     ...(await Promise.all(questions)),
-    ...standing.result.map((yes) =>
+    ...standing.result.rows.map((yes) =>
       [...standingBlock(yes, at, { width, lines: 2 }), `  → sidekey approve --revoke ${yes.id}`].join('\n'),
     ),
   ];
   output.result(
-    { waiting: waiting.answer, standing: standing.answer, proposals: countWaiting(proposals, at) },
+    { waiting: waiting.answer, standing: standing.answer, proposals },
     [
       blocks.length === 0 ? 'No requests waiting, no approvals in force.' : blocks.join('\n\n'),
-      ...(countWaiting(proposals, at) === 0 ? [] : ['', waitingText(proposals, at)]),
+      ...(proposals === 0 ? [] : ['', waitingText(proposals)]),
     ].join('\n'),
   );
 }

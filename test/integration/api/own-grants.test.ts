@@ -75,7 +75,7 @@ describe('a caller with the user alice', () => {
         expect([refused.status, refused.body.code], request).toEqual([404, 'not_found']);
         expect(refused.body.detail).toBe('There is nothing of that name for this caller.');
       }
-      expect(await sidekey.proxy.state.store.grantPolicies.list()).toEqual([]);
+      expect(await sidekey.proxy.state.store.grantPolicies.get(hidden)).toBeNull();
     },
   );
 

@@ -23,7 +23,6 @@ async function filled() {
   await real.grants.insert(alice, bob, own, grantRecord({ name: 'other', user: 'alice' }));
   const store: Store = {
     ...real,
-    grantPolicies: { ...real.grantPolicies, list },
     grants: {
       ...real.grants,
       find: (query) => (Object.keys(query).length === 0 ? list() : real.grants.find(query)),

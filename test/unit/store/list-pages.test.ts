@@ -9,6 +9,7 @@ const first = { limit: 3 };
 const grants = { after: { name: 'work', user: 'alice' }, limit: 3 };
 const leases = { after: { expiresAt: 5, id: 'a' }, limit: 3 };
 const lease = 'SEARCH leases USING INDEX leases_';
+const question = 'SCAN questions USING INDEX questions_';
 
 test.each<[string, (store: Store) => Promise<unknown>, string]>([
   ['grants', (store) => store.grants.find(first), 'SCAN grants USING INDEX grants_name'],
@@ -55,6 +56,63 @@ test.each<[string, (store: Store) => Promise<unknown>, string]>([
     'more proposals',
     ({ proposals }) => proposals.list({ after: { askedAt: 5, id: 'a' }, limit: 3 }),
     'SEARCH proposals USING INDEX proposals_asked_at_id (',
+  ],
+  [
+    'more proposals of an agent',
+    ({ proposals }) => proposals.list({ agent: 'ci', after: { askedAt: 5, id: 'a' }, limit: 3 }),
+    'SEARCH proposals USING INDEX proposals_agent_asked_at_id (agent=? AND (asked_at,id)>(?,?))',
+  ],
+  [
+    'counts of proposals',
+    ({ proposals }) => proposals.countWaiting(5),
+    'SEARCH proposals USING COVERING INDEX proposals_outcome_until_expires_at (outcome=?)',
+  ],
+  [
+    'ended proposals',
+    ({ proposals }) => proposals.removeEnded(5),
+    'SEARCH proposals USING INDEX proposals_ex',
+  ],
+  ['waiting requests', ({ approvals }) => approvals.waiting(5, first), `${question}waiting`],
+  [
+    'more waiting requests',
+    ({ approvals }) => approvals.waiting(5, { after: { askedAt: 5, id: 'a' }, limit: 3 }),
+    `SEARCH questions USING INDEX questions_waiting ((asked_at,id)>(?,?))`,
+  ],
+  ['counts of waiting requests', ({ approvals }) => approvals.countWaiting(5), `${question}waiting`],
+  [
+    'counts of waiting requests of an agent',
+    ({ approvals }) => approvals.countWaiting(5, 'ci'),
+    'SEARCH questions USING INDEX questions_agent_answer (agent=? AND answer=?)',
+  ],
+  [
+    'standing approvals',
+    ({ approvals }) => approvals.listStanding(5, first),
+    'SEARCH questions USING INDEX questions_stands_answered_at_id (stands=?)',
+  ],
+  [
+    'more standing approvals',
+    ({ approvals }) => approvals.listStanding(5, { after: { at: 5, id: 'a' }, limit: 3 }),
+    'SEARCH questions USING INDEX questions_stands_answered_at_id (stands=? AND (answered_at,id)>(?,?))',
+  ],
+  [
+    'ended requests',
+    ({ approvals }) => approvals.removeEnded(5),
+    'SEARCH questions USING INDEX questions_asked',
+  ],
+  [
+    'sessions',
+    ({ sealed }) => sealed.sessions({ after: 'a', limit: 3 }),
+    'SEARCH sessions USING INDEX sqlite_auto',
+  ],
+  [
+    'ended sessions',
+    ({ sessions }) => sessions.removeEnded(5),
+    'SEARCH sessions USING INDEX sessions_expires_at',
+  ],
+  [
+    'settings with metadata',
+    ({ grantPolicies }) => grantPolicies.withMetadata({ after: 'a', limit: 3 }),
+    'SEARCH grant_policies USING INDEX sqlite_auto',
   ],
 ])('a page of %s is read by an index, without a sort', async (_, read, expected) => {
   const prepare = vi.spyOn(DatabaseSync.prototype, 'prepare');
