@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Question } from '../../src/domain/approval.ts';
 import type { Store } from '../../src/store/store.ts';
@@ -61,6 +62,13 @@ export function approvalsConformance(
         const { path, reason, purpose } = (await store.approvals.get(id))!;
         expect([path.length, reason?.length, purpose?.length]).toEqual([2_048, 1_024, 1_024]);
         expect(reason?.isWellFormed()).toBe(true);
+      });
+
+      it('has a key of its rule of any length', async () => {
+        const long = { ...who, ruleKey: randomBytes(20_000).toString('hex') };
+        const { id } = await asked({ who: long });
+        await store.approvals.answer(id, yes(time, { kind: 'until', at: time + 1_000 }));
+        expect((await store.approvals.standing(long, time))?.id).toBe(id);
       });
 
       it('is listed as waiting until it expires or is answered, in order of creation', async () => {

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { onceMs, type Proposal, type ProposalOutcome } from '../../src/domain/proposal.ts';
 import type { Store } from '../../src/store/store.ts';
@@ -51,6 +52,11 @@ export function proposalsConformance(
       expect(await second.proposals.list({ agent: 'codex' })).toEqual([]);
       expect(await second.proposals.get(all[0]!.id)).toEqual(all[0]);
       expect(await second.proposals.get('none')).toBeNull();
+    });
+
+    it('stores the longest change', async () => {
+      const scopes = Array.from({ length: 20 }, () => randomBytes(128).toString('hex'));
+      await made({ change: { kind: 'scope', grant: 'g', scopes } });
     });
 
     it('truncates a reason at a character boundary', async () => {

@@ -95,6 +95,11 @@ test.each<[string, (store: Store) => Promise<unknown>, string]>([
     'SEARCH questions USING INDEX questions_stands_answered_at_id (stands=? AND (answered_at,id)>(?,?))',
   ],
   [
+    'standing approvals of a caller',
+    ({ approvals }) => approvals.standing({ agent: 'ci', lease: null, grantId: 'a', ruleKey: 'b' }, 5),
+    'SEARCH questions USING INDEX questions_grant_id_agent_lease_stands_answered_at_id (grant_id=? AND agent=? AND',
+  ],
+  [
     'ended requests',
     ({ approvals }) => approvals.removeEnded(5),
     'SEARCH questions USING INDEX questions_asked',
