@@ -1,8 +1,14 @@
-import { StatementSync } from 'node:sqlite';
+import { DatabaseSync, StatementSync } from 'node:sqlite';
 import { expect, onTestFinished, test, vi } from 'vitest';
+import { sealedMark } from '../../../src/grants/metadata.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
-import { home } from '../../support/command-line.ts';
+import { home, runHere } from '../../support/command-line.ts';
 import { grantRecord } from '../../support/grant-record.ts';
+import { proxiedGet } from '../../support/proxied-get.ts';
+import { proposal, question, yes } from '../../support/question.ts';
+import { openTunnel } from '../../support/raw-client.ts';
+import { addAgent } from '../../support/rights.ts';
+import { startService } from '../../support/service.ts';
 
 /** Grants of other users in the store. */
 const all = 2_000;
@@ -30,12 +36,136 @@ test.each([
   );
   for (let from = 0; from < all; from += 500) await store.grants.insert(...others.slice(from, from + 500));
   await store.close();
-  const read = vi.spyOn(StatementSync.prototype, 'all');
-  onTestFinished(() => read.mockRestore());
+  const results = spiedResults();
   const ran = await at.run(command.split(' '), { input: 'the-key', env: { PATH: at.at('nothing-here') } });
   expect(ran.stderr).not.toMatch(/^sidekey: /);
-  const results = read.mock.results.flatMap(({ value }) => value as Record<string, unknown>[]);
-  const grants = results.filter((row) => 'sealed' in row);
+  const grants = results()
+    .flat()
+    .filter((row) => 'sealed' in row);
   expect(grants.length).toBeGreaterThan(0);
   expect(grants.length).toBeLessThan(all / 2);
+});
+
+/** Returns a function that returns the rows of each statement since this call. */
+function spiedResults(): () => readonly (readonly Record<string, unknown>[])[] {
+  const read = vi.spyOn(StatementSync.prototype, 'all');
+  onTestFinished(() => read.mockRestore());
+  return () => read.mock.results.map(({ value }) => value as Record<string, unknown>[]);
+}
+
+/** Waiting requests, standing approvals and proposals of other agents, each. */
+const others = 100;
+const token = 'token-of-ci-0123456789';
+
+/** Starts a proxy with requests and proposals of other agents, and one of each of the agent `ci`. */
+async function withApprovals() {
+  const rules = [{ methods: ['DELETE'], outcome: 'approve' }];
+  const service = await startService({
+    domains: { 'api.acme.test': { grant: 'acme', default: 'allow', rules } },
+  });
+  const { store } = service.sidekey.proxy.state;
+  const grant = await service.sidekey.grant(['api.acme.test']);
+  await addAgent(store, 'ci', token);
+  await addAgent(store, 'other', 'token-of-other-0123456789');
+  const asked = async (n: number) => {
+    const expiresAt = Date.now() + 3_600_000;
+    const made = question({
+      who: { grantId: grant.id, agent: 'other', ruleKey: `${n}` },
+      askedAt: Date.now(),
+      expiresAt,
+    });
+    await store.approvals.ask(made);
+    return made.id;
+  };
+  let standing = '';
+  for (let n = 0; n < others; n += 1) {
+    const change = { kind: 'domain', host: `h${n}.example`, grant: null } as const;
+    await store.proposals.propose(proposal({ agent: n === 0 ? 'ci' : 'other', change }), others);
+    await asked(n);
+    standing = await asked(n);
+    await store.approvals.answer(standing, yes(Date.now(), { kind: 'until', at: Date.now() + 3_600_000 }));
+  }
+  const { folder, configFile } = service.sidekey;
+  const command = (...words: string[]) => runHere([...words, '--config', configFile], folder);
+  return { ...service, store, standing, command };
+}
+
+type Approvals = Awaited<ReturnType<typeof withApprovals>>;
+const get = (path: string) => async (at: Approvals) => {
+  expect((await at.call(`GET ${path}`)).status).toBe(200);
+};
+const command =
+  (...words: string[]) =>
+  async (at: Approvals) => {
+    expect((await at.command(...words)).stdout).toContain(`${others} proposals`);
+  };
+
+test.each<[string, (at: Approvals) => Promise<unknown>, { requests: number; proposals: number }]>([
+  ['GET /v2/status', get('/v2/status'), { requests: 0, proposals: 0 }],
+  ['GET /metrics', get('/metrics'), { requests: 0, proposals: 0 }],
+  ['sidekey status', command('status'), { requests: 0, proposals: 0 }],
+  ['sidekey approve --list', command('approve', '--list'), { requests: 2 * others, proposals: 0 }],
+  ['GET /v2/approvals', get('/v2/approvals?limit=10'), { requests: 11, proposals: 0 }],
+  ['GET /v2/approvals/standing', get('/v2/approvals/standing?limit=10'), { requests: 11, proposals: 0 }],
+  ['GET /v2/proposals', get('/v2/proposals?limit=10'), { requests: 0, proposals: 11 }],
+  [
+    'the end of a standing approval',
+    async ({ call, standing }) => {
+      expect((await call(`DELETE /v2/approvals/${standing}`)).status).toBe(200);
+    },
+    { requests: 2, proposals: 0 },
+  ],
+  [
+    'GET /proposals of an agent',
+    async ({ sidekey }) => {
+      const authorization = `Basic ${Buffer.from(`ci:${token}`).toString('base64')}`;
+      const headers = { 'proxy-authorization': authorization };
+      expect(await proxiedGet(sidekey.url, 'http://sidekey.internal/proposals', headers)).toMatchObject({
+        status: 200,
+      });
+    },
+    { requests: 0, proposals: 1 },
+  ],
+  [
+    'a request that begins to wait',
+    async ({ sidekey, store }) => {
+      const client = await openTunnel(sidekey, 'api.acme.test:443');
+      client.send('DELETE /x HTTP/1.1\r\nHost: api.acme.test\r\n\r\n');
+      await expect.poll(() => store.approvals.countWaiting(Date.now())).toBe(others + 1);
+    },
+    // It looks for its answer.
+    { requests: 2, proposals: 0 },
+  ],
+])('%s does not read all requests and proposals', async (_what, ask, most) => {
+  const at = await withApprovals();
+  const results = spiedResults();
+  await ask(at);
+  const rows = results().flat();
+  expect(rows.filter((row) => 'rule_key' in row).length).toBeLessThanOrEqual(most.requests);
+  expect(rows.filter((row) => 'change' in row).length).toBeLessThanOrEqual(most.proposals);
+});
+
+test('key rotate reads sessions, and metadata that an earlier version stored in plaintext, in pages', async () => {
+  const at = await home();
+  await at.grant('work', { api_key: 'key' });
+  const file = at.at('data', 'sidekey.db');
+  const store = await openSqliteStore(file, { now: Date.now });
+  const sealed = new Uint8Array(1);
+  for (let n = 0; n < 150; n += 1) {
+    await store.sessions.insert({ id: `s${n}`, expiresAt: Date.now() + 3_600_000, sealed });
+    const grant = grantRecord({ name: `other-${n}`, sealed });
+    await store.grants.insert(grant);
+    await store.grantPolicies.set(grant.id, { metadata: { team: 'infra' } });
+  }
+  await store.close();
+  const database = new DatabaseSync(file);
+  database.prepare('delete from meta where name = ?').run(sealedMark);
+  database.close();
+  const results = spiedResults();
+  expect((await at.run(['key', 'rotate'])).exit).toBe(0);
+  const pages = results().filter((rows) => rows.length > 1);
+  const columns = new Set(pages.flatMap(([row]) => Object.keys(row!).join()));
+  expect(columns).toContain('id,expires_at,sealed');
+  expect([...columns].filter((names) => names.includes('metadata'))).not.toEqual([]);
+  expect(Math.max(...pages.map((rows) => rows.length))).toBeLessThan(100);
 });
