@@ -134,11 +134,14 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
       const found = new Set<string>();
       await inBatches(references, async (some) => {
         const texts = some.map((each) => sql`(${each})`);
+        // The first from here on, because PostgreSQL may look for an equal one among all grants.
+        const isThere = (['id', 'name', 'provider'] as const).map((column) => {
+          const name = sql.ref(column);
+          return sql`(select ${name} from grants where ${name} >= column1 order by ${name} limit 1) = column1`;
+        });
         const query = sql<{ reference: string }>`
           select column1 as reference from (values ${sql.join(texts)}) as texts
-          where exists (select 1 from grants where name = column1)
-          or exists (select 1 from grants where provider = column1)
-          or exists (select 1 from grants where id = column1)`;
+          where ${sql.join(isThere, sql` or `)}`;
         for (const { reference } of (await run(() => query.execute(db))).rows) found.add(reference);
         return [];
       });

@@ -107,7 +107,6 @@ test.each<[string, (at: Approvals) => Promise<unknown>, { requests: number; prop
   ['sidekey approve --list', command('approve', '--list'), { requests: 2 * others, proposals: 0 }],
   ['GET /v2/approvals', get('/v2/approvals?limit=10'), { requests: 11, proposals: 0 }],
   ['GET /v2/approvals/standing', get('/v2/approvals/standing?limit=10'), { requests: 11, proposals: 0 }],
-  ['GET /v2/proposals', get('/v2/proposals?limit=10'), { requests: 0, proposals: 11 }],
   [
     'the end of a standing approval',
     async ({ call, standing }) => {

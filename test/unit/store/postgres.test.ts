@@ -357,6 +357,22 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     expect(JSON.stringify(rows)).toMatch(/Index Cond: \(\(changed_in >= .* AND \(changed_in < /);
   });
 
+  it('looks for references by index, even if all grants have one provider', async () => {
+    const { address } = await emptyDatabase();
+    const store = await open({ address, password: null });
+    const records = Array.from({ length: 1_000 }, (_, n) => grantRecord({ name: `g${n}`, provider: 'acme' }));
+    await store.grants.insert(...records);
+    const client = await connected(address);
+    await client.query('vacuum analyze grants');
+    const query = vi.spyOn(Client.prototype, 'query');
+    onTestFinished(() => query.mockRestore());
+    expect([...(await store.grantChecks.existing(['acme', 'other', 'g1']))]).toEqual(['acme', 'g1']);
+    const calls = query.mock.calls as unknown as [text: string, values: string[]][];
+    const [text, values] = calls.find(([each]) => each.includes('as texts'))!;
+    const { rows } = await client.query(`explain ${text}`, values);
+    expect(JSON.stringify(rows)).not.toContain('Seq Scan');
+  });
+
   it('reports refreshes of the grants that are held, and of those that changed after they were read', async () => {
     const { address } = await emptyDatabase();
     const store = await open({ address, password: null });
