@@ -156,4 +156,36 @@ export const postgresMigrations: Migrations = {
       `.execute(db);
     },
   },
+  '0038-approval-lists': {
+    async up(db: Kysely<unknown>): Promise<void> {
+      // The collation of `0029-agent-names`. With another one, a join with agents uses no index. A column that
+      // a trigger names cannot be changed.
+      await sql`
+        do $$
+        declare
+          place record;
+          made record;
+          texts text[];
+        begin
+          for place in select * from (values
+            ('agent_tokens', 'agent'), ('bindings', 'agent'), ('leases', 'agent'), ('questions', 'agent'),
+            ('proposals', 'agent'), ('agent_uses', 'id')
+          ) as places(name, of) loop
+            texts := '{}';
+            for made in select tgname, pg_get_triggerdef(oid) as text from pg_trigger
+              where tgrelid = place.name::regclass and not tgisinternal
+            loop
+              texts := texts || made.text;
+              execute format('drop trigger %I on %I', made.tgname, place.name);
+            end loop;
+            execute format('alter table %I alter column %I type text collate "C"', place.name, place.of);
+            for index in 1 .. cardinality(texts) loop
+              execute texts[index];
+            end loop;
+          end loop;
+        end $$
+      `.execute(db);
+      await common['0038-approval-lists']?.up(db);
+    },
+  },
 };

@@ -95,4 +95,6 @@ async function listAll(context: Context): Promise<void> {
       ...(proposals === 0 ? [] : ['', waitingText(proposals)]),
     ].join('\n'),
   );
+  if (waiting.result.next !== null || standing.result.next !== null)
+    output.note({ more: true }, 'There are more: answer or end some of these, and list again.');
 }

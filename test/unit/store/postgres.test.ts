@@ -373,6 +373,40 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     expect(JSON.stringify(rows)).not.toContain('Seq Scan');
   });
 
+  it('lists agents with their leases by index', async () => {
+    const { address } = await emptyDatabase();
+    const store = await open({ address, password: null });
+    const query = vi.spyOn(Client.prototype, 'query');
+    onTestFinished(() => query.mockRestore());
+    await store.agents.inList(1, { limit: 10 });
+    const calls = query.mock.calls as unknown as [text: string, values: unknown[]][];
+    const [text, values] = calls.find(([each]) => each.includes('agent_tokens'))!;
+    const client = await connected(address);
+    await client.query('set enable_seqscan = off');
+    const { rows } = await client.query(`explain ${text}`, values);
+    expect(JSON.stringify(rows)).not.toContain('Seq Scan');
+  });
+
+  it('keeps the triggers of columns that got another collation', async () => {
+    const { address, query } = await emptyDatabase();
+    await open({ address, password: null });
+    const { rows } = await query(
+      `select tgname || ' on ' || tgrelid::regclass as name from pg_trigger where not tgisinternal
+      and tgrelid::regclass::text in ('agent_tokens', 'bindings', 'leases', 'questions', 'proposals')`,
+    );
+    expect(rows.map((row) => (row as { name: string }).name).toSorted()).toEqual([
+      'sidekey_tell on agent_tokens',
+      'sidekey_tell on bindings',
+      'sidekey_tell on leases',
+      'sidekey_tell on proposals',
+      'sidekey_tell on questions',
+      'sidekey_tell_removed on leases',
+      'sidekey_tell_row on agent_tokens',
+      'sidekey_tell_row on bindings',
+      'sidekey_tell_row on leases',
+    ]);
+  });
+
   it('reports refreshes of the grants that are held, and of those that changed after they were read', async () => {
     const { address } = await emptyDatabase();
     const store = await open({ address, password: null });
