@@ -158,33 +158,19 @@ export const postgresMigrations: Migrations = {
   },
   '0038-approval-lists': {
     async up(db: Kysely<unknown>): Promise<void> {
-      // The collation of `0029-agent-names`. With another one, a join with agents uses no index. A column that
-      // a trigger names cannot be changed.
-      await sql`
-        do $$
-        declare
-          place record;
-          made record;
-          texts text[];
-        begin
-          for place in select * from (values
-            ('agent_tokens', 'agent'), ('bindings', 'agent'), ('leases', 'agent'), ('questions', 'agent'),
-            ('proposals', 'agent'), ('agent_uses', 'id')
-          ) as places(name, of) loop
-            texts := '{}';
-            for made in select tgname, pg_get_triggerdef(oid) as text from pg_trigger
-              where tgrelid = place.name::regclass and not tgisinternal
-            loop
-              texts := texts || made.text;
-              execute format('drop trigger %I on %I', made.tgname, place.name);
-            end loop;
-            execute format('alter table %I alter column %I type text collate "C"', place.name, place.of);
-            for index in 1 .. cardinality(texts) loop
-              execute texts[index];
-            end loop;
-          end loop;
-        end $$
-      `.execute(db);
+      // The collation of `0029-agent-names`: a join of columns with two collations uses no index. A column that a
+      // trigger names cannot be changed.
+      for (const table of ['agent_tokens', 'bindings', 'leases', 'questions', 'proposals', 'agent_uses']) {
+        const { rows } = await sql<{ name: string; text: string }>`
+          select tgname as name, pg_get_triggerdef(oid) as text from pg_trigger
+          where tgrelid = ${table}::regclass and not tgisinternal
+        `.execute(db);
+        for (const { name } of rows)
+          await sql`drop trigger ${sql.ref(name)} on ${sql.table(table)}`.execute(db);
+        const column = sql.ref(table === 'agent_uses' ? 'id' : 'agent');
+        await sql`alter table ${sql.table(table)} alter column ${column} type text collate "C"`.execute(db);
+        for (const { text } of rows) await sql.raw(text).execute(db);
+      }
       await common['0038-approval-lists']?.up(db);
     },
   },

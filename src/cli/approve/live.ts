@@ -39,9 +39,6 @@ export interface WatchParts {
   readonly onInterrupt: (run: () => void) => () => void;
 }
 
-/** Entries of the list; the oldest requests. */
-const maxListed = 1_000;
-
 /** Milliseconds between two polls of the store and the clock. */
 const lookEvery = 200;
 
@@ -98,8 +95,7 @@ export async function watch({
 
   async function look(): Promise<void> {
     const epoch = store.epoch();
-    const waiting =
-      epoch === seen ? list.entries : await store.approvals.waiting(now(), { limit: maxListed });
+    const waiting = epoch === seen ? list.entries : await store.approvals.waiting(now(), { limit: 1_000 });
     seen = epoch;
     list = update(list, waiting, now());
     const selected = list.entries.find(({ id }) => id === list.selected);

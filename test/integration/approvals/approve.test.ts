@@ -188,6 +188,15 @@ describe('a standing approval', () => {
 });
 
 describe('the list of approvals', () => {
+  test('has at most 1,000 requests, and says if there are more', async () => {
+    const { at, ask } = await homeWithApprovals();
+    for (let n = 0; n < 1_001; n += 1) await ask({ expiresAt: Date.now() + 600_000 });
+    const { stdout, stderr } = await at.run(['approve', '--list', '--json']);
+    expect((JSON.parse(stdout) as { waiting: unknown[] }).waiting).toHaveLength(1_000);
+    expect(stderr).toBe('{"more":true}\n');
+    expect((await at.run(['approve', '--list'])).stderr).toContain('There are more: answer');
+  });
+
   test('is also a finding of status', async () => {
     const { at, ask } = await homeWithApprovals();
     const waiting = async () => (await at.run(['status'])).stdout;
