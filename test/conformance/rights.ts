@@ -455,9 +455,11 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         const ids = ['a', 'b', 'c', 'd'];
         for (const id of ids) await store.grants.insert(grantRecord({ id, name: id }));
         for (const id of ids) await store.grantPolicies.set(id, { metadata: id === 'b' ? {} : { id } });
-        const page = async (after?: string) =>
-          (await store.grantPolicies.withMetadata({ after, limit: 2 })).map(({ grantId }) => grantId);
-        expect([await page(), await page('c'), await page('d')]).toEqual([['a', 'c'], ['d'], []]);
+        const pages = await Promise.all(
+          [undefined, 'c', 'd'].map((after) => store.grantPolicies.withMetadata({ after, limit: 2 })),
+        );
+        const found = pages.map((page) => page.map(({ grantId }) => grantId));
+        expect(found).toEqual([['a', 'c'], ['d'], []]);
       });
 
       it('are deleted with their grant, and are not stored for a missing grant', async () => {
