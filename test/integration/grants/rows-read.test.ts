@@ -86,6 +86,8 @@ async function withApprovals() {
     await store.approvals.answer(standing, yes(Date.now(), { kind: 'until', at: Date.now() + 3_600_000 }));
   }
   const { folder, configFile } = service.sidekey;
+  const before = process.cwd();
+  onTestFinished(() => process.chdir(before));
   const command = (...words: string[]) => runHere([...words, '--config', configFile], folder);
   return { ...service, store, standing, command };
 }
