@@ -158,7 +158,7 @@ export const postgresMigrations: Migrations = {
   },
   '0038-approval-lists': {
     async up(db: Kysely<unknown>): Promise<void> {
-      // The collation of `0029-agent-names`: a join of columns with two collations uses no index. A column that a
+      // As in `0029-agent-names`: a join of columns with two collations uses no index. A column that a
       // trigger names cannot be changed.
       for (const table of ['agent_tokens', 'bindings', 'leases', 'questions', 'proposals', 'agent_uses']) {
         const { rows } = await sql<{ name: string; text: string }>`

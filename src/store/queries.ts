@@ -44,7 +44,7 @@ export function releaseOf(db: Kysely<Schema>, { name, holder }: Pick<GrantLock, 
   return db.deleteFrom('locks').where('name', '=', name).where('holder', '=', holder);
 }
 
-/** Returns the operator that finds a value, or null, by an index. PostgreSQL has none for `is not distinct from`. */
+/** Returns the operator that finds a value or null by an index. `is not distinct from` uses none. */
 export const equals = (value: unknown) => (value === null ? 'is' : '=');
 
 /** Orders a query by these columns, and restricts it to the page after a row with these values. */
