@@ -16,8 +16,8 @@ import { type ClientCertificate, createTrust } from './tls.ts';
 import type { OwnFetch } from './token-fetch.ts';
 
 /** The `upstream` settings of the config. */
-interface UpstreamClientOptions {
-  /** Paths of PEM files. */
+export interface UpstreamClientOptions {
+  /** Trust anchors besides the system's, as PEM. */
   readonly ca: readonly string[];
   readonly resolve: ReadonlyMap<string, string>;
   /** CIDRs. */
