@@ -106,9 +106,8 @@ export async function openCore(config: Config, parts: ProxyParts, opened: AsyncD
   const authority = opened.adopt(following, (it) => it.close());
 
   const ownPorts: number[] = [];
-  const clientPorts = () => ownPorts;
   const openClient = (next: Config, before?: UpstreamClient) =>
-    openUpstreamClient(next, { env, ownPorts: clientPorts, before });
+    openUpstreamClient(next, { env, ownPorts: () => ownPorts, before });
   const load = async () => adapt(await loadConfig(initial.file, { env }));
   const current = new ConfigInForce(initial, await openClient(initial), { load, openClient, log });
   opened.defer(() => current.closeClients());

@@ -6,11 +6,7 @@ import { readSecret } from '../config/secret-reference.ts';
 import type { ClientCertificateConfig, UpstreamProxyConfig } from '../config/upstream.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { shellWord } from '../lib/text.ts';
-import {
-  createUpstreamClient,
-  type UpstreamClient,
-  type UpstreamClientOptions,
-} from '../proxy/upstream/client.ts';
+import { createUpstreamClient, type UpstreamClient } from '../proxy/upstream/client.ts';
 import type { ParentProxy } from '../proxy/upstream/parent-proxy.ts';
 import { type ClientCertificate, readAnchors } from '../proxy/upstream/tls.ts';
 
@@ -38,7 +34,7 @@ export async function openUpstreamClient(
   { env, ownPorts, before }: OpenUpstreamOptions,
 ): Promise<UpstreamClient> {
   const reading = { env, cwd: dirname(file) };
-  const options: UpstreamClientOptions = {
+  const options = {
     ca: upstream.ca.map(readAnchors),
     resolve: upstream.resolve,
     privateAddresses: upstream.privateAddresses,
@@ -48,13 +44,12 @@ export async function openUpstreamClient(
       upstream.clientCertificates.map((it) => readCertificate(it, reading)),
     ),
     limits,
-    ownPorts,
   };
   // Lines of the config file move.
-  const certificates = options.clientCertificates?.map(({ pattern, material }) => ({ pattern, material }));
+  const certificates = options.clientCertificates.map(({ pattern, material }) => ({ pattern, material }));
   const settings = { ...options, clientCertificates: certificates };
   if (before !== undefined && isDeepStrictEqual(openedWith.get(before), settings)) return before;
-  const client = createUpstreamClient(options);
+  const client = createUpstreamClient({ ...options, ownPorts });
   openedWith.set(client, settings);
   return client;
 }

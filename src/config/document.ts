@@ -1,5 +1,4 @@
 import {
-  type Alias,
   isAlias,
   isMap,
   isNode,
@@ -65,9 +64,9 @@ export function parseConfigDocument(
   if (Buffer.byteLength(text) > maxConfigBytes) return broken('is larger than 1 MiB');
   try {
     const document = parseDocument(text, yamlOptions(lines));
-    const found: Walk = { anchors: new Set(), aliases: [], keys: [] };
+    const found: Walk = { at, anchors: new Set(), aliases: [], keys: [] };
     walk(document.contents, [], found);
-    const faults = findFaults(document, text, { at, aliases: found.aliases });
+    const faults = findFaults(document, text, found);
     if (faults.length > 0)
       return { value: undefined, readable: false, problems: faults, position: () => at(0) };
     const value: unknown = document.toJS({ maxAliasCount: 100 });
@@ -75,7 +74,7 @@ export function parseConfigDocument(
     return {
       value,
       readable: true,
-      problems: found.keys.map((key) => keyProblem(key, at)),
+      problems: found.keys,
       position: (path, of = 'value') => at(findOffset(document, path, of)),
     };
   } catch (cause) {
@@ -87,11 +86,7 @@ export function parseConfigDocument(
 }
 
 /** Finds invalid or unsupported YAML: the first problem of each line. */
-function findFaults(
-  document: Document.Parsed,
-  text: string,
-  { at, aliases }: { readonly at: (offset: number) => Position; readonly aliases: readonly Alias[] },
-): Problem[] {
+function findFaults(document: Document.Parsed, text: string, { at, aliases }: Walk): Problem[] {
   const errors = [...document.errors, ...document.warnings];
   /** Start of each quote, brace and bracket, by its end, where the parser reports an unclosed one. */
   const opened = new Map<number, number>();
@@ -111,9 +106,7 @@ function findFaults(
   });
   if (document.directives.yaml.version !== '1.2')
     faults.push({ line: 1, column: 1, path: [], message: 'only YAML 1.2 is read here' });
-  const message = 'an alias (*…) has no anchor before it; a text that begins with * needs quotes';
-  for (const { range } of aliases) faults.push({ ...at(range?.[0] ?? 0), path: [], message });
-  const ordered = faults.toSorted((a, b) => a.line - b.line || a.column - b.column);
+  const ordered = [...faults, ...aliases].toSorted((a, b) => a.line - b.line || a.column - b.column);
   return ordered.filter(({ line }, index) => ordered[index - 1]?.line !== line);
 }
 
@@ -136,41 +129,37 @@ export function yamlOptions(lines: LineCounter): ParseOptions & DocumentOptions 
 
 /** What a walk through a document has found. */
 interface Walk {
+  readonly at: (offset: number) => Position;
   readonly anchors: Set<string>;
   /** Aliases without an anchor before them. */
-  readonly aliases: Alias[];
+  readonly aliases: Problem[];
   /** Duplicate keys, and `__proto__`, which programs that convert maps to objects ignore. */
-  readonly keys: { readonly path: Path; readonly key: unknown; readonly first: unknown }[];
+  readonly keys: Problem[];
 }
 
 /** Walks through a node. `visit` of the library takes a third of the time of a parse. */
 function walk(node: unknown, path: Path, found: Walk): void {
-  if (isAlias(node)) {
-    if (!found.anchors.has(node.source)) found.aliases.push(node);
-    return;
-  }
-  if (!isNode(node)) return;
-  if (node.anchor !== undefined) found.anchors.add(node.anchor);
+  const at = (part: unknown) => found.at(startOf(part) ?? 0);
+  if (isAlias(node) && !found.anchors.has(node.source)) {
+    const message = 'an alias (*…) has no anchor before it; a text that begins with * needs quotes';
+    found.aliases.push({ ...at(node), path: [], message });
+  } else if (isNode(node) && node.anchor !== undefined) found.anchors.add(node.anchor);
   if (isMap(node)) {
     const firstOf = new Map<string, unknown>();
     for (const { key, value } of node.items) {
       const name = keyOf(key);
       const inner = [...path, name];
       const first = firstOf.get(name);
-      if (first !== undefined || name === '__proto__') found.keys.push({ path: inner, key, first });
+      if (first !== undefined) {
+        const message = `is here twice, first on line ${at(first).line}`;
+        found.keys.push({ ...at(key), path: inner, message });
+      } else if (name === '__proto__')
+        found.keys.push({ ...at(key), path: inner, message: 'is not a name for anything' });
       firstOf.set(name, first ?? key);
       walk(key, inner, found);
       walk(value, inner, found);
     }
   } else if (isSeq(node)) node.items.forEach((item, index) => walk(item, [...path, index], found));
-}
-
-function keyProblem({ path, key, first }: Walk['keys'][number], at: (offset: number) => Position): Problem {
-  const message =
-    first === undefined
-      ? 'is not a name for anything'
-      : `is here twice, first on line ${at(startOf(first) ?? 0).line}`;
-  return { ...at(startOf(key) ?? 0), path, message };
 }
 
 function keyOf(key: unknown): string {

@@ -262,7 +262,8 @@ export function createGrantCache(
       const list = current(lists.get(listKey(reference, null)));
       return list?.grants ?? readLists(reference, null).then(([read]) => read!.grants);
     }
-    const found = answers.get(scope)?.get(reference);
+    const ofScope = answers.get(scope);
+    const found = ofScope?.get(reference);
     if (found?.generation === generation && found.losses === losses) return found.grants;
     const { users, ids } = scope;
     const some = users.map((user) => current(lists.get(listKey(reference, user))));
@@ -272,15 +273,11 @@ export function createGrantCache(
     const isSame =
       found?.parts.length === parts.length && parts.every((part, index) => part === found.parts[index]);
     const grants = isSame ? found.grants : join(reference, parts);
-    keepAnswer(reference, scope, { parts, grants, generation, losses });
-    return grants;
-  }
-
-  function keepAnswer(reference: string, scope: GrantScope, found: Found): void {
-    const ofScope = answers.get(scope);
+    const answer = { parts, grants, generation, losses };
     if (ofScope === undefined || ofScope.size >= maxAnswers)
-      answers.set(scope, new Map([[reference, found]]));
-    else ofScope.set(reference, found);
+      answers.set(scope, new Map([[reference, answer]]));
+    else ofScope.set(reference, answer);
+    return grants;
   }
 
   function first(reference: string): readonly Grant[] | Promise<readonly Grant[]> {

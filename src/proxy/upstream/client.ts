@@ -16,7 +16,7 @@ import { type ClientCertificate, createTrust } from './tls.ts';
 import type { OwnFetch } from './token-fetch.ts';
 
 /** The `upstream` settings of the config. */
-export interface UpstreamClientOptions {
+interface UpstreamClientOptions {
   /** Trust anchors besides the system's, as PEM. */
   readonly ca: readonly string[];
   readonly resolve: ReadonlyMap<string, string>;
