@@ -11,7 +11,8 @@ import type { UpstreamClient } from '../proxy/upstream/client.ts';
 interface ConfigParts {
   /** Loads the config file. @throws SidekeyError if it is invalid */
   readonly load: () => Promise<Config>;
-  readonly openClient: (config: Config) => Promise<UpstreamClient>;
+  /** Opens the client of a config; returns `before` if it would be the same. */
+  readonly openClient: (config: Config, before: UpstreamClient) => Promise<UpstreamClient>;
   readonly log: Log;
 }
 
@@ -110,7 +111,7 @@ export class ConfigInForce {
     try {
       const next = await this.#parts.load();
       const [before, replaced] = [this.#config, this.#upstream];
-      const upstream = sharesClient(before, next) ? replaced : await this.#parts.openClient(next);
+      const upstream = await this.#parts.openClient(next, replaced);
       this.#isRejected = false;
       [this.#config, this.#upstream, this.#settings] = [next, upstream, snapshotOf(next, upstream)];
       if (replaced !== upstream) this.#closeUnused(replaced);
@@ -135,18 +136,6 @@ export class ConfigInForce {
 /** Shortens a digest for log lines. */
 export function shortDigest({ digest }: Config): string {
   return digest.slice(0, 12);
-}
-
-/** Reports whether the connections of one config may serve the other. */
-function sharesClient(a: Config, b: Config): boolean {
-  // Files and secrets can change under the same name.
-  const { ca, clientCertificates, proxy } = a.upstream;
-  const isComparable = ca.length === 0 && clientCertificates.length === 0 && (proxy?.login ?? null) === null;
-  return isComparable && clientFacts(a) === clientFacts(b);
-}
-
-function clientFacts({ upstream, limits }: Config): string {
-  return JSON.stringify([{ ...upstream, resolve: [...upstream.resolve] }, limits]);
 }
 
 /** Returns the changed keys that take effect only at the next start. */

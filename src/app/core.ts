@@ -20,6 +20,7 @@ import type { StandardOutput } from './audit-upkeep.ts';
 import { ConfigInForce } from './config-in-force.ts';
 import { refreshParts } from './refresh-parts.ts';
 import { openState, type State } from './state.ts';
+import type { UpstreamClient } from '../proxy/upstream/client.ts';
 import { openUpstreamClient } from './upstream.ts';
 import { openQuota } from './wiring.ts';
 import type { Pages, SocketHandle } from './worker-ipc.ts';
@@ -105,7 +106,8 @@ export async function openCore(config: Config, parts: ProxyParts, opened: AsyncD
   const authority = opened.adopt(following, (it) => it.close());
 
   const ownPorts: number[] = [];
-  const openClient = (next: Config) => openUpstreamClient(next, { env, ownPorts: () => ownPorts });
+  const openClient = (next: Config, before?: UpstreamClient) =>
+    openUpstreamClient(next, { env, ownPorts: () => ownPorts, before });
   const load = async () => adapt(await loadConfig(initial.file, { env }));
   const current = new ConfigInForce(initial, await openClient(initial), { load, openClient, log });
   opened.defer(() => current.closeClients());

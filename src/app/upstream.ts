@@ -1,4 +1,5 @@
 import { dirname } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type { Config } from '../config/config.ts';
 import { readRegularFile } from '../config/reload.ts';
 import { readSecret } from '../config/secret-reference.ts';
@@ -7,28 +8,34 @@ import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { shellWord } from '../lib/text.ts';
 import { createUpstreamClient, type UpstreamClient } from '../proxy/upstream/client.ts';
 import type { ParentProxy } from '../proxy/upstream/parent-proxy.ts';
-import type { ClientCertificate } from '../proxy/upstream/tls.ts';
+import { type ClientCertificate, readAnchors } from '../proxy/upstream/tls.ts';
 
 interface OpenUpstreamOptions {
   /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;
   /** Listening ports of this process. */
   readonly ownPorts: () => readonly number[];
+  /** Client of the config before. */
+  readonly before?: UpstreamClient | undefined;
 }
+
+/** Settings of each client, with the contents of files and secrets: they can change under the same name. */
+const openedWith = new WeakMap<UpstreamClient, object>();
 
 /**
  * Opens the upstream client of a config, for the proxy and the command line. Reads files and secrets once.
+ * Returns `before`, with its connections, if settings, contents of files and secrets are the same.
  *
  * @throws SidekeyError `config_invalid` if trust anchors, a certificate or a key cannot be used;
  * `permissions_unsafe` if every user can access a key; errors of `readSecret`
  */
 export async function openUpstreamClient(
   { file, upstream, limits }: Pick<Config, 'file' | 'upstream' | 'limits'>,
-  { env, ownPorts }: OpenUpstreamOptions,
+  { env, ownPorts, before }: OpenUpstreamOptions,
 ): Promise<UpstreamClient> {
   const reading = { env, cwd: dirname(file) };
-  return createUpstreamClient({
-    ca: upstream.ca,
+  const options = {
+    ca: upstream.ca.map(readAnchors),
     resolve: upstream.resolve,
     privateAddresses: upstream.privateAddresses,
     proxy: upstream.proxy === null ? null : await openProxy(upstream.proxy, reading),
@@ -37,8 +44,14 @@ export async function openUpstreamClient(
       upstream.clientCertificates.map((it) => readCertificate(it, reading)),
     ),
     limits,
-    ownPorts,
-  });
+  };
+  // Lines of the config file move.
+  const certificates = options.clientCertificates.map(({ pattern, material }) => ({ pattern, material }));
+  const settings = { ...options, clientCertificates: certificates };
+  if (before !== undefined && isDeepStrictEqual(openedWith.get(before), settings)) return before;
+  const client = createUpstreamClient({ ...options, ownPorts });
+  openedWith.set(client, settings);
+  return client;
 }
 
 interface Reading {

@@ -70,16 +70,10 @@ interface CatalogFolders {
  */
 export async function openCatalog({ shipped, own }: CatalogFolders = {}): Promise<Catalog> {
   const folder = shipped ?? shippedFile('providers');
-  const files = embeddedFiles(folder) ?? readdir(folder);
-  const shippedFiles = await Promise.resolve(files).catch((cause: unknown) => {
-    throw new SidekeyError('config_missing', `The built-in providers are not in ${folder}.`, {
-      hint: 'install Sidekey again; the folder is part of it',
-      cause,
-    });
-  });
+  const shippedFiles = shipped === undefined ? (packageFiles ??= await list(folder)) : await list(folder);
   const isOwn = own !== undefined && own !== folder;
   const ownFiles = isOwn ? named(own, await ownProviderFiles(own)) : new Map<string, string>();
-  const all = new Map([...named(folder, shippedFiles), ...ownFiles]);
+  const all = new Map([...shippedFiles, ...ownFiles]);
   const ownRead = new Map<string, ProviderFile>();
 
   const catalog: Catalog = {
@@ -110,6 +104,18 @@ export async function openCatalog({ shipped, own }: CatalogFolders = {}): Promis
 
 /** Definitions of this package that were read, by path: its files do not change while the process runs. */
 const packageRead = new Map<string, ProviderFile>();
+/** Paths of all definitions of this package, by name; undefined: not listed yet. */
+let packageFiles: ReadonlyMap<string, string> | undefined;
+
+async function list(folder: string): Promise<ReadonlyMap<string, string>> {
+  const files = await Promise.resolve(embeddedFiles(folder) ?? readdir(folder)).catch((cause: unknown) => {
+    throw new SidekeyError('config_missing', `The built-in providers are not in ${folder}.`, {
+      hint: 'install Sidekey again; the folder is part of it',
+      cause,
+    });
+  });
+  return named(folder, files);
+}
 
 /** Paths of definitions, by the names of their providers. */
 function named(folder: string, files: readonly string[]): Map<string, string> {

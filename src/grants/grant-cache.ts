@@ -13,7 +13,7 @@ import { readSealed, sealContext } from './sealed-text.ts';
 export interface GrantCache {
   /**
    * Returns the grants in scope that have a reference as ID, name or provider, ordered by name, then user;
-   * the same array while they are unchanged. A promise if some must be read.
+   * the same array for the same scope while they are unchanged. A promise if some must be read.
    */
   readonly find: (
     reference: string,
@@ -46,9 +46,9 @@ interface List {
   readonly generation: number;
 }
 
-/** Grants that were found, valid while nothing has changed or left the memory. */
+/** Grants of a scope, valid while nothing has changed or left the memory, or else while the parts are the same. */
 interface Found {
-  readonly reference: string;
+  readonly parts: readonly (List | Entry)[];
   readonly grants: readonly Grant[];
   readonly generation: number;
   readonly losses: number;
@@ -69,8 +69,8 @@ const listBytes = 300;
 const firstGrants = 2_000;
 /** Number of them in a page, which takes some milliseconds on the thread of the proxy with SQLite. */
 const firstPage = 100;
-/** Maximum parts of a join that is kept. Node gives texts of over 16,383 characters the same hash. */
-const maxParts = 200;
+/** Maximum results that are kept for a scope. */
+const maxAnswers = 20;
 
 /** @param maxBytes approximate bound of the memory */
 export function createGrantCache(
@@ -88,13 +88,11 @@ export function createGrantCache(
     },
     sizeCalculation: ({ stored }) => entryBytes + 4 * (stored?.record.sealed.byteLength ?? 0),
   });
-  const listsBytes = Math.ceil(maxBytes / 4);
-  const sizeOf = ({ grants }: Pick<List, 'grants'>) => listBytes * (1 + grants.length);
   /** Keys of the lists that have a grant, by its ID. */
   const listed = new Map<string, Set<string>>();
   const lists = new LRUCache<string, List>({
-    maxSize: listsBytes,
-    sizeCalculation: sizeOf,
+    maxSize: Math.ceil(maxBytes / 4),
+    sizeCalculation: ({ grants }) => listBytes * (1 + grants.length),
     dispose(list, key) {
       losses += 1;
       for (const { id } of list.grants) {
@@ -104,14 +102,6 @@ export function createGrantCache(
       }
     },
   });
-  /** Lists of several users or with IDs, and the parts that they are joined from. */
-  const joined = new LRUCache<
-    string,
-    { readonly parts: readonly (List | Entry)[]; readonly grants: readonly Grant[] }
-  >({
-    maxSize: listsBytes,
-    sizeCalculation: ({ parts, grants }) => sizeOf({ grants }) + 100 * parts.length,
-  });
   const readings = new Map<string, Reading>();
   let seen: number | null = null;
   /** Increases when anything may have changed. */
@@ -119,8 +109,8 @@ export function createGrantCache(
 
   /** Increases when an entry or a list leaves the memory. */
   let losses = 0;
-  /** Last result for each scope: most callers look up one reference repeatedly. */
-  const answers = new WeakMap<GrantScope, Found>();
+  /** Results by scope and reference: a caller, which has one scope, looks up few references repeatedly. */
+  const answers = new WeakMap<GrantScope, Map<string, Found>>();
 
   /** Forgets what the store reports as changed. @throws SidekeyError as `Store.epoch` */
   function follow(): void {
@@ -272,19 +262,21 @@ export function createGrantCache(
       const list = current(lists.get(listKey(reference, null)));
       return list?.grants ?? readLists(reference, null).then(([read]) => read!.grants);
     }
-    const found = answers.get(scope);
-    if (found?.reference === reference && found.generation === generation && found.losses === losses)
-      return found.grants;
+    const ofScope = answers.get(scope);
+    const found = ofScope?.get(reference);
+    if (found?.generation === generation && found.losses === losses) return found.grants;
     const { users, ids } = scope;
     const some = users.map((user) => current(lists.get(listKey(reference, user))));
     const others = ids.map((id) => current(entries.get(id)));
     const parts = [...some, ...others];
-    if (parts.includes(undefined)) return readParts(reference, scope, some, others);
-    const grants =
-      some.length === 1 && ids.length === 0
-        ? some[0]!.grants
-        : join(reference, scope, parts as readonly (List | Entry)[]);
-    answers.set(scope, { reference, grants, generation, losses });
+    if (!parts.every((part) => part !== undefined)) return readParts(reference, scope, some, others);
+    const isSame =
+      found?.parts.length === parts.length && parts.every((part, index) => part === found.parts[index]);
+    const grants = isSame ? found.grants : join(reference, parts);
+    const answer = { parts, grants, generation, losses };
+    if (ofScope === undefined || ofScope.size >= maxAnswers)
+      answers.set(scope, new Map([[reference, answer]]));
+    else ofScope.set(reference, answer);
     return grants;
   }
 
@@ -331,27 +323,10 @@ export function createGrantCache(
     const missingIds = ids.filter((_, index) => others[index] === undefined);
     const news = missingUsers.length === 0 ? [] : await readLists(reference, missingUsers);
     const read = missingIds.length === 0 ? null : await readEntries(missingIds);
-    return join(reference, { users, ids }, [
+    return join(reference, [
       ...some.map((list, index) => list ?? news[missingUsers.indexOf(users[index]!)]!),
       ...others.map((entry, index) => entry ?? read!.get(ids[index]!)!),
     ]);
-  }
-
-  function join(
-    reference: string,
-    { users, ids }: GrantScope,
-    parts: readonly (List | Entry)[],
-  ): readonly Grant[] {
-    const isKept = parts.length <= maxParts;
-    const key = isKept ? [reference, ...users, '', ...ids].join('\n') : '';
-    const before = isKept ? joined.get(key) : undefined;
-    if (before?.parts.length === parts.length && parts.every((part, index) => part === before.parts[index]))
-      return before.grants;
-    const all = parts.flatMap((part) => ('grants' in part ? part.grants : (part.stored?.grant ?? [])));
-    const byId = new Map(all.filter((grant) => matches(grant, reference)).map((grant) => [grant.id, grant]));
-    const grants = Object.freeze([...byId.values()].toSorted(inNameOrder));
-    if (isKept) joined.set(key, { parts, grants });
-    return grants;
   }
 
   function openEntry(entry: Entry): OpenedGrant | null {
@@ -395,6 +370,15 @@ export function createGrantCache(
       if (names !== undefined) forgetNames(names);
     },
   };
+}
+
+/** Returns the grants of lists and entries in the order of `find`. */
+function join(reference: string, parts: readonly (List | Entry)[]): readonly Grant[] {
+  const [only] = parts;
+  if (parts.length === 1 && 'grants' in only!) return only.grants;
+  const all = parts.flatMap((part) => ('grants' in part ? part.grants : (part.stored?.grant ?? [])));
+  const byId = new Map(all.filter((grant) => matches(grant, reference)).map((grant) => [grant.id, grant]));
+  return Object.freeze([...byId.values()].toSorted(inNameOrder));
 }
 
 /** The list of a text that is no name. Not kept: its key could be that of another list. */

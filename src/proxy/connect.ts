@@ -237,16 +237,26 @@ export async function relay(client: Duplex, upstream: Socket, idleMs: number): P
   const ended = () => {
     if (client.writableFinished && upstream.writableFinished) cut();
   };
-  client.on('data', (chunk: Buffer) => (bytesIn += chunk.length));
-  upstream.on('data', (chunk: Buffer) => (bytesOut += chunk.length));
   const sides = [client, upstream];
   for (const side of sides) side.on('error', cut).on('finish', ended);
   const closings = sides.map((side) => closing(side).then(cut));
   upstream.setTimeout(idleMs, cut);
-  client.pipe(upstream);
-  upstream.pipe(client);
+  flow(client, upstream, (length) => (bytesIn += length));
+  flow(upstream, client, (length) => (bytesOut += length));
   await Promise.all(closings);
   return { bytesIn, bytesOut };
+}
+
+/** Passes on the bytes and the end of a side. With `pipe`, an idle tunnel needs 3 KB more. */
+function flow(from: Duplex, to: Duplex, passed: (length: number) => void): void {
+  to.on('drain', () => from.resume());
+  from
+    .on('end', () => to.end())
+    .on('data', (chunk: Buffer) => {
+      passed(chunk.length);
+      if (!to.write(chunk)) from.pause();
+    })
+    .resume();
 }
 
 /** Resolves when a side has closed. It may have done so before, while the other was being dialed. */

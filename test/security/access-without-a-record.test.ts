@@ -22,7 +22,7 @@ async function probed(record: (event: AuditEvent, seen: readonly string[]) => Pr
     accountFields: [],
   };
   const audience = [upstream.authority];
-  const client = await testUpstreamClient();
+  const client = testUpstreamClient();
   const works = assertWorks(
     {
       state: {

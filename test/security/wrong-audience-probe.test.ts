@@ -24,7 +24,7 @@ test('a probe is sent to the host of the checked audience for any path', async (
   const verified = await verify(
     aProvider({ audience: [upstream.authority], probe }),
     { credential: { type: 'api_key', value: 'key' }, audience: [upstream.authority] },
-    { upstream: await testUpstreamClient(), signal: AbortSignal.timeout(5_000) },
+    { upstream: testUpstreamClient(), signal: AbortSignal.timeout(5_000) },
   );
   expect(seen).toEqual([`${upstream.authority} //elsewhere.test/me Bearer key`]);
   expect(verified).toEqual({ kind: 'works', status: 200, details: {} });

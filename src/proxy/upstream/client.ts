@@ -17,7 +17,7 @@ import type { OwnFetch } from './token-fetch.ts';
 
 /** The `upstream` settings of the config. */
 interface UpstreamClientOptions {
-  /** Paths of PEM files. */
+  /** Trust anchors besides the system's, as PEM. */
   readonly ca: readonly string[];
   readonly resolve: ReadonlyMap<string, string>;
   /** CIDRs. */

@@ -197,14 +197,12 @@ let anchored: { readonly extra: string; readonly context: SecureContext } | null
  * pattern, else none. Each context is created at its first use, because reading the system's store takes tens
  * of milliseconds.
  *
- * @throws SidekeyError `config_invalid` at once, if a file cannot be read or has no certificate, or a client
- * certificate cannot be used
+ * @throws SidekeyError `config_invalid` at once, if a client certificate cannot be used
  */
 export function createTrust(
-  files: readonly string[],
+  extra: readonly string[],
   certificates: readonly ClientCertificate[] = [],
 ): (peer: Peer) => SecureContext {
-  const extra = files.map(readAnchors);
   certificates.forEach(assertUsable);
   const byPattern = createPatternMap(certificates);
   const ofPatterns = new Map<ClientCertificate | null, SecureContext>();
@@ -239,7 +237,12 @@ export function createTrust(
 
 const pemHeader = '-----BEGIN CERTIFICATE-----';
 
-function readAnchors(file: string): string {
+/**
+ * Returns the certificates of a file of `upstream.ca` as PEM.
+ *
+ * @throws SidekeyError `config_invalid` if the file cannot be read or has none
+ */
+export function readAnchors(file: string): string {
   const hint = 'upstream.ca takes paths of PEM files with CERTIFICATE blocks';
   try {
     const [, ...blocks] = readFileSync(file, 'utf8').split(pemHeader);

@@ -87,7 +87,7 @@ test('the end of a lease ends the access token at oidc-provider, and the grant l
 
   expect(await use('leased')).toBe(200);
   await state.store.leases.revoke({ id: lease.id }, now);
-  const { fetch } = await testUpstreamClient();
+  const { fetch } = testUpstreamClient();
   const config = sidekey.proxy.config();
   await finishEndedLeases({ ...state, config, now: Date.now, withFetch: (go) => go(fetch) });
 

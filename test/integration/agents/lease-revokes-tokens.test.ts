@@ -111,7 +111,7 @@ async function setup(settings: Settings = {}) {
     return (await client.response()).body;
   }
   const finish = async (by: TestSidekey = sidekey, options: Parameters<typeof finishEndedLeases>[1] = {}) => {
-    const client = await testUpstreamClient();
+    const client = testUpstreamClient();
     const config = by.proxy.config();
     const withFetch: Changing['withFetch'] = (go) => go(client.fetch);
     await finishEndedLeases({ ...by.proxy.state, config, now: () => time, withFetch }, options);

@@ -422,7 +422,7 @@ async function disconnect(at: Place, name: string) {
     const opened = await state.grants.read(grant?.id ?? '');
     if (opened === null) throw new Error(`no grant ${name}`);
     const { config } = state;
-    const { fetch } = await testUpstreamClient();
+    const { fetch } = testUpstreamClient();
     const parts = refreshParts(state, { config: () => config, fetch: () => fetch, now: Date.now, env });
     return await disconnectAccount(opened, { ...parts, fetch }, new AbortController().signal);
   } finally {

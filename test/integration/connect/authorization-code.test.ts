@@ -2,8 +2,6 @@
  * The flow against a real authorization server, over the way out that the proxy has, with a person who
  * consents.
  */
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { consentAs, type Person } from '../../../examples/helpdesk/consent.ts';
 import { startHelpdesk } from '../../../examples/helpdesk/helpdesk.ts';
@@ -19,7 +17,6 @@ import { revoke } from '../../../src/grants/oauth/revocation.ts';
 import { defaultLimits } from '../../../src/proxy/policy/limits.ts';
 import { createUpstreamClient } from '../../../src/proxy/upstream/client.ts';
 import { aProvider } from '../../support/provider.ts';
-import { tempFolder } from '../../support/temp-folder.ts';
 
 const alice: Person = { user: 'alice@acme.test', password: 'demo1234' };
 const redirectUri = 'http://127.0.0.1/callback';
@@ -28,12 +25,9 @@ const redirectUri = 'http://127.0.0.1/callback';
 async function consented(change: Partial<Provider> = {}, person: Person = alice) {
   const helpdesk = await startHelpdesk();
   onTestFinished(() => helpdesk.close());
-  const folder = await tempFolder();
-  const ca = join(folder, 'ca.pem');
-  await writeFile(ca, helpdesk.caCertificate);
   const { issuer, host, port, clientId, clientSecret } = helpdesk;
   const client = createUpstreamClient({
-    ca: [ca],
+    ca: [helpdesk.caCertificate],
     resolve: new Map([['helpdesk.acme.test', '127.0.0.1']]),
     privateAddresses: ['127.0.0.1/32'],
     limits: defaultLimits,

@@ -67,7 +67,7 @@ async function outcomeOf(
     response.end(filled(text));
   }
 
-  const { fetch } = await testUpstreamClient([upstreamHost, loginHost]);
+  const { fetch } = testUpstreamClient([upstreamHost, loginHost]);
   const issuer = row.issuer === undefined ? undefined : filled(row.issuer);
   const outcome: unknown = await discover(`${api.url}${path}`, { fetch }, { issuer, choose }).catch(
     (error: unknown) => error,

@@ -13,7 +13,7 @@ import { testUpstreamClient } from '../../support/upstream-fetch.ts';
 /** A real authorization server, and the way to it through the dial guard. */
 async function setUp() {
   const server = await startOAuthServer();
-  const { fetch } = await testUpstreamClient();
+  const { fetch } = testUpstreamClient();
   const client = { clientId: server.clientId, clientSecret: server.clientSecret, auth: 'basic' } as const;
   return { server, client, io: { fetch, now: Date.now } };
 }

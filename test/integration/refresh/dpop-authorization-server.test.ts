@@ -154,7 +154,7 @@ describe('at an authorization server that requires a nonce in each proof', () =>
 
   test('a device flow works with another algorithm', async () => {
     const server = await startDpopServer();
-    const { fetch } = await testUpstreamClient();
+    const { fetch } = testUpstreamClient();
     const key = newDpopKey('EdDSA');
     const io = { fetch, now: Date.now, proofKey: key, nonces: createNonces() };
     const request: DeviceRequest = {

@@ -79,7 +79,7 @@ test('a late answer to a code is awaited, because the code cannot be sent twice'
     request.resume();
     setTimeout(() => response.end('{"access_token":"first","token_type":"Bearer"}'), 400);
   });
-  const { fetch } = await testUpstreamClient();
+  const { fetch } = testUpstreamClient();
   const provider = aProvider({ clientId: 'sidekey', tokenEndpoint: `${url}/token` });
   const flow = { provider, state: 's', codeVerifier: 'v', redirectUri: 'http://127.0.0.1/callback' };
   const callback = parseCallback('?code=c&state=s');

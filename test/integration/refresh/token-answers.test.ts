@@ -32,7 +32,7 @@ async function endedGrant(answer: (form: URLSearchParams) => Answer) {
       write(answer(form), response);
     });
   });
-  const { fetch } = await testUpstreamClient();
+  const { fetch } = testUpstreamClient();
   const at = await processesForTest();
   const definition: { current: Provider } = {
     current: { ...acme, tokenEndpoint: `${upstream.url}/token` },

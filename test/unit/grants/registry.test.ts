@@ -400,20 +400,30 @@ describe('writes', () => {
   });
 });
 
-test('joins of many users and IDs are not kept, because each request can ask for another', async () => {
+test('the joined grants of a scope are the same array while they are unchanged, for a few references', async () => {
   const [{ registry }] = await openedStores(1);
-  await registry.add(meta, sealed());
-  const find = async (length: number) =>
-    registry.find('acme', { users: ['default'], ids: Array.from({ length }, (_, index) => `id-${index}`) });
-  for (const [length, isKept] of [
-    [100, true],
-    [1_000, false],
-  ] as const) {
-    const before = await find(length);
-    const after = await find(length);
-    expect(after).toEqual(before);
-    expect([length, after === before]).toEqual([length, isKept]);
+  const grants = await Promise.all(['a', 'b'].map((user) => registry.add({ ...meta, user }, sealed())));
+  const scope = { users: ['a', 'b'], ids: [grants[0]!.id] };
+  const find = async (reference: string, asked = scope) => registry.find(reference, asked);
+  await find('acme');
+  const before = await find('acme');
+  await find('github');
+  expect(await find('acme')).toBe(before);
+  const other = await registry.add({ ...meta, name: 'other', user: 'c' }, sealed());
+  expect(await find('acme')).toBe(before);
+  // A grant of another scope leaves the memory.
+  await registry.open(other.id);
+  await registry.setState(other, 'revoked', null);
+  expect(await find('acme')).toBe(before);
+  // Each request can bring another reference or scope.
+  for (let n = 0; n < 40; n += 1) {
+    await find(`n${n}`);
+    await find(`n${n}`);
   }
+  expect(await find('acme')).not.toBe(before);
+  expect(await find('acme', { ...scope })).toEqual(before);
+  await registry.remove(grants[1]!.id);
+  expect(await find('acme')).toEqual([grants[0]]);
 });
 
 describe('a record that does not open', () => {

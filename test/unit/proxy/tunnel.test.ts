@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { Duplex } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { relay } from '../../../src/proxy/connect.ts';
 import { closed, gone, socketPair, textOf } from './socket-pair.ts';
@@ -42,6 +43,22 @@ describe('a relay', () => {
     const sent = client.far.bytesWritten;
     upstream.far.resume().once('end', () => upstream.far.end());
     expect((await done).bytesIn).toBe(sent);
+  });
+
+  it('reads from a side only while the other accepts bytes', async () => {
+    using upstream = await socketPair();
+    const writes: (() => void)[] = [];
+    const write = (_chunk: unknown, _encoding: string, done: () => void) => void writes.push(done);
+    const client = new Duplex({ read: () => {}, write, writableHighWaterMark: 1 });
+    const done = relay(client, upstream.near, long);
+    const paused = once(upstream.near, 'pause');
+    upstream.far.write('ping');
+    await paused;
+    const resumed = once(upstream.near, 'resume');
+    writes.shift()?.();
+    await resumed;
+    client.destroy();
+    expect(await done).toEqual({ bytesIn: 0, bytesOut: 4 });
   });
 
   it.each(['client', 'upstream'] as const)('cuts both sides when the %s is reset', async (side) => {

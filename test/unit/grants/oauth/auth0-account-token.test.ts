@@ -6,7 +6,7 @@ import { testUpstreamClient } from '../../../support/upstream-fetch.ts';
 
 async function tenant(options: Auth0Options = {}) {
   const auth0 = await startAuth0(options);
-  const { fetch } = await testUpstreamClient();
+  const { fetch } = testUpstreamClient();
   const ask = (refreshToken = auth0.refreshToken()) =>
     askForAccountToken(
       {

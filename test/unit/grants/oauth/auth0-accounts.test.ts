@@ -22,7 +22,7 @@ const wish = {
 
 async function tenant(options: Auth0Options = {}) {
   const auth0 = await startAuth0(options);
-  const { fetch } = await testUpstreamClient();
+  const { fetch } = testUpstreamClient();
   const io = { fetch, now: () => 0 };
   const token = await askForAccountToken(
     {

@@ -13,7 +13,7 @@ const at = Date.UTC(2027, 0, 1);
 
 async function tenant(options: Auth0Options = { accounts: [google] }) {
   const auth0 = await startAuth0(options);
-  const upstream = await testUpstreamClient();
+  const upstream = testUpstreamClient();
   const request = (over: Partial<ConnectionTokenRequest> = {}): ConnectionTokenRequest => ({
     endpoint: auth0.tokenEndpoint,
     client: { ...auth0.client, auth: options.auth ?? 'post' },

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createDialer } from '../../../../src/proxy/upstream/dialer.ts';
-import { createTrust } from '../../../../src/proxy/upstream/tls.ts';
+import { createTrust, readAnchors } from '../../../../src/proxy/upstream/tls.ts';
 import { makeTestAuthority } from '../../../support/certificates.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 import { tlsUpstream } from './upstream-for-test.ts';
@@ -25,7 +25,7 @@ async function fileOf(name: string, text: string): Promise<string> {
 function dialerWith(files: readonly string[]) {
   return createDialer({
     route: () => Promise.resolve({ kind: 'direct', addresses: [{ address: '127.0.0.1', family: 4 }] }),
-    trust: createTrust(files),
+    trust: createTrust(files.map(readAnchors)),
     timeoutMs: 10_000,
     proxy: null,
   });
@@ -48,10 +48,10 @@ describe('the trust anchors', () => {
     expect(trust(target)).toBeInstanceOf(createSecureContext().constructor);
   });
 
-  it('are parsed again for another client only if its anchors differ', async () => {
+  it('are parsed again for another client only if its anchors differ', () => {
     const target = authorityOf('api.example');
-    const listed = await fileOf('shared.pem', company.cert);
-    const [first, second, without] = [[listed], [listed], []].map((files) => createTrust(files)(target));
+    const { cert } = company;
+    const [first, second, without] = [[cert], [cert], []].map((anchors) => createTrust(anchors)(target));
     expect(second).toBe(first);
     expect(without).not.toBe(second);
   });
@@ -68,7 +68,7 @@ describe('the trust anchors', () => {
   ])('cannot be read from a file that %s, and the failure is reported at once', async (what, text) => {
     const file =
       text === null ? join(folder, 'missing.pem') : await fileOf(`${what.replaceAll(' ', '-')}.pem`, text);
-    expect(() => createTrust([file])).toThrow(
+    expect(() => readAnchors(file)).toThrow(
       expect.objectContaining({
         code: 'config_invalid',
         message: expect.stringContaining(file),
