@@ -94,6 +94,17 @@ export async function call<T>(what: string, body?: unknown, signal?: AbortSignal
   return (await send<T>(what, body, { signal })).body;
 }
 
+/** Saves an answer as a file. @throws ApiError */
+export async function download(path: string, name: string): Promise<void> {
+  const response = await request(path, {});
+  if (!response.ok) throw new ApiError(response.status, (await response.json()) as object);
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(await response.blob());
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
 /** Milliseconds until an ended stream is opened again. */
 const pauseMs = 3_000;
 

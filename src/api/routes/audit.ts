@@ -157,6 +157,28 @@ async function streamEvents(
   return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
 }
 
+/** Formats of a download: `raw` are the lines as they are in the log, whose hashes stay valid. */
+const formats = { raw: 'application/x-ndjson', csv: 'text/csv' } as const;
+
+/** Streams the oldest lines first, while the caller may read them. Breaks off the answer if that right ends. */
+async function downloadEvents(
+  given: Given<Conditions & { readonly format?: keyof typeof formats | undefined }, never>,
+  { config, now }: ServiceParts,
+): Promise<Response> {
+  const { format = 'raw', ...conditions } = given.query;
+  const asked = { ...conditions, user: ownerOf(given) ?? undefined };
+  const { pieces } = eventQuery(await config(), asked, { grants: [], at: now() });
+  async function* texts() {
+    for await (const { bytes } of pieces(format)) {
+      if (!(await given.isStillAllowed())) throw new Error('the right to read the audit log has ended');
+      yield bytes;
+    }
+  }
+  return new Response(ReadableStream.from<Uint8Array>(texts()), {
+    headers: { 'content-type': formats[format] },
+  });
+}
+
 const buckets = z.array(
   z.strictObject({
     time,
@@ -203,6 +225,19 @@ export const auditRoutes: readonly AnyRoute[] = [
     media: 'text/event-stream',
     commands: ['audit tail'],
     handle: streamEvents,
+  }),
+  route({
+    ...one,
+    path: '/v2/audit/download',
+    id: 'downloadAuditEvents',
+    summary: 'Download the events that meet every condition, the oldest first.',
+    query: conditions.extend({
+      format: z.enum(['raw', 'csv']).optional().describe('Default: the lines of the log as they are.'),
+    }),
+    owner: ownerOf,
+    media: 'application/x-ndjson',
+    commands: ['audit export'],
+    handle: downloadEvents,
   }),
   operationRoute(verifyAudit, 'GET /v2/audit/verify', { id: 'verifyAudit', isLong: true }),
   route({
