@@ -120,14 +120,15 @@ function cells(line: EventLine): (JSX.Element | string)[] {
   ];
 }
 
+/** Conditions that are folded unless one is set. */
+const rare = ['until', 'code', 'user', 'by', 'provider', 'port', 'lease', 'exchange', 'grant'];
+
 const outcomes = ['', 'allow', 'deny', 'ok', 'failed', 'aborted'];
 
 /** The conditions, of which the rarer ones are folded. */
 function Conditions(): JSX.Element {
   const { since, until, ...values } = conditions.value;
-  const isFolded = ['until', 'provider', 'port', 'lease', 'exchange', 'grant'].every(
-    (name) => conditions.value[name] === undefined,
-  );
+  const isFolded = rare.every((name) => conditions.value[name] === undefined);
   const text = (label: string, name: string, placeholder = '') => (
     <Field label={label} name={name} placeholder={placeholder} defaultValue={values[name] ?? ''} />
   );
@@ -139,15 +140,15 @@ function Conditions(): JSX.Element {
       {text('Event', 'event', 'denied, grant.*')}
       {text('Agent', 'agent')}
       {text('Host', 'host')}
-      {text('User', 'user')}
-      {text('Changed by', 'by')}
-      {text('Code', 'code', 'rule_denied')}
       {moment('Since', 'since', since)}
       <Choice label="Outcome" name="outcome" options={outcomes} chosen={values['outcome'] ?? ''} />
       <details class="more" open={!isFolded}>
         <summary>More conditions</summary>
         <div class="bar">
           {moment('Until', 'until', until)}
+          {text('Code', 'code', 'rule_denied')}
+          {text('User', 'user')}
+          {text('Changed by', 'by')}
           {text('Service', 'provider', 'github')}
           {text('Port', 'port', '443')}
           {text('Lease', 'lease')}
@@ -177,7 +178,10 @@ function localTime(at: string): string {
 }
 
 async function save(query: string, format: 'csv' | 'raw'): Promise<void> {
-  await download(`/v2/audit/download?${query}&format=${format}`, `audit.${format === 'csv' ? 'csv' : 'jsonl'}`);
+  await download(
+    `/v2/audit/download?${query}&format=${format}`,
+    `audit.${format === 'csv' ? 'csv' : 'jsonl'}`,
+  );
 }
 
 interface Verified {

@@ -140,7 +140,12 @@ function Examination(): JSX.Element {
             headings={['Client', 'Library', 'Result', 'Said']}
             rows={found.clients
               .filter(({ verdict }) => verdict !== 'absent')
-              .map(({ name, library, verdict, said }) => [name, library, <Badge state={verdict} />, said ?? ''])}
+              .map(({ name, library, verdict, said }) => [
+                name,
+                library,
+                <Badge state={verdict} />,
+                said ?? '',
+              ])}
             none="No client is installed here."
           />
         </>

@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { startService } from '../../support/service.ts';
 import { startUpstream } from '../../support/upstream.ts';
@@ -79,5 +81,46 @@ describe('GET /v2/audit/events', () => {
       cursor = `&cursor=${next_cursor}`;
     }
     expect(seen).toEqual(all.data);
+  });
+});
+
+describe('GET /v2/audit/download', () => {
+  const read = async (url: string, key: string, query: string) =>
+    fetch(`${url}/v2/audit/download?${query}`, { headers: { 'x-api-key': key } });
+
+  it('answers the lines of the log as they are, and as CSV', async () => {
+    const { url, key, sidekey } = await withRequests();
+    const own = await key();
+    const raw = await read(url, own, 'event=access&agent=ci');
+    expect(raw.headers.get('content-type')).toContain('application/x-ndjson');
+    const lines = (await raw.text()).trimEnd().split('\n');
+    expect(lines.map((line) => JSON.parse(line).agent)).toEqual(['ci', 'ci']);
+    const log = await readFile(join(sidekey.folder, 'data/audit.jsonl'), 'utf8');
+    for (const line of lines) expect(log).toContain(`${line}\n`);
+    const csv = await (await read(url, own, 'event=access&agent=bot&format=csv')).text();
+    expect(csv).toMatch(/^seq,time,[^\r]*\r\n\d+,[^\r]*,access,[^\r]*,bot,[^\r]*\r\n$/);
+  });
+
+  it('has only the lines of grants of the user to whom the caller is limited', async () => {
+    const { url, key } = await withRequests();
+    const own = await key({ role: 'user', user: 'alice', scopes: ['audit:read'] });
+    expect(await (await read(url, own, '')).text()).toBe('');
+    expect((await read(url, own, 'user=bob')).status).toBe(404);
+  });
+
+  it('breaks off when the caller may no longer read the log', async () => {
+    const { url, key, sidekey, call } = await withRequests();
+    const own = await key({ name: 'reader' });
+    const padding = 'x'.repeat(1_000);
+    const append = () =>
+      sidekey.proxy.state.audit.append({ event: 'denied', code: 'not_allowed', reason: padding });
+    await Promise.all(Array.from({ length: 20_000 }, append));
+    const reader = (await read(url, own, '')).body!.getReader();
+    await reader.read();
+    expect((await call('DELETE /v2/api-keys/reader')).status).toBeLessThan(300);
+    const rest = async () => {
+      while (!(await reader.read()).done);
+    };
+    await expect(rest()).rejects.toThrow('terminated');
   });
 });
