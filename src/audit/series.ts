@@ -76,7 +76,10 @@ export async function seriesOf(
     });
   const answer = { step: step / 1_000, buckets: bucketsOf(total) };
   if (by === undefined) return answer;
-  const largest = [...groups].toSorted(([, a], [, b]) => b.requests() - a.requests()).slice(0, maxGroups);
+  const largest = [...groups]
+    .filter(([, counts]) => counts.requests() > 0)
+    .toSorted(([, a], [, b]) => b.requests() - a.requests())
+    .slice(0, maxGroups);
   return { ...answer, groups: largest.map(([key, counts]) => ({ key, buckets: bucketsOf(counts) })) };
 }
 

@@ -98,7 +98,9 @@ describe('a series by a field', () => {
         [0, ended('a', { agent: 'ci' })],
         [0, { event: 'denied', agent: 'bot' }],
         [30_000, ended('b', { agent: 'bot', outcome: 'failed', duration_ms: 40 })],
+        [30_000, { event: 'denied' }],
         [30_000, { event: 'grant.refreshed' }],
+        [30_000, { event: 'grant.refreshed', agent: 'no-request' }],
       ),
       minute,
       30_000,
@@ -138,13 +140,13 @@ describe('a series by a field', () => {
         key: null,
         buckets: [
           { ...nothing, ...times[0] },
-          { ...nothing, ...times[1], refreshes: 1 },
+          { ...nothing, ...times[1], refusals: 1, refreshes: 1 },
         ],
       },
     ]);
     expect(found.buckets.map(({ exchanges, refreshes }) => [exchanges, refreshes])).toEqual([
       [1, 0],
-      [1, 1],
+      [1, 2],
     ]);
   });
 
