@@ -73,10 +73,10 @@ function Events({ signal: left }: Pick<PageProps, 'signal'>): JSX.Element {
           Exact times
         </label>
         <span class="end" />
+        <Verification />
         <Action label="Save as CSV" kind="quiet" run={() => save(query, 'csv')} />
         <Action label="Save as JSON lines" kind="quiet" run={() => save(query, 'raw')} />
       </div>
-      <Verification />
       <Rows
         caption="Events"
         headings={['Time', 'Event', 'Request', 'Result', 'Who', 'Reason']}
@@ -105,6 +105,7 @@ function keyOf({ node, seq }: EventLine): string {
 function cells(line: EventLine): (JSX.Element | string)[] {
   const { time, event, exchange, agent, by, outcome, status, code, reason = '' } = line;
   const request = requestOf(line);
+  const state = event === 'denied' ? event : exchange === undefined ? undefined : outcome;
   const result = [status, code].filter((part) => part !== undefined).join(' ');
   return [
     <Time at={time} exact={isExact.value} />,
@@ -113,7 +114,7 @@ function cells(line: EventLine): (JSX.Element | string)[] {
       {exchange === undefined ? request : <a href={`#audit/${encodeURIComponent(exchange)}`}>{request}</a>}
     </span>,
     <>
-      {outcome !== undefined && <Badge state={event === 'denied' ? 'denied' : outcome} />} {result}
+      {state !== undefined && <Badge state={state} />} {result}
     </>,
     agent ?? by ?? '–',
     <span title={reason}>{reason}</span>,
@@ -121,7 +122,7 @@ function cells(line: EventLine): (JSX.Element | string)[] {
 }
 
 /** Conditions that are folded unless one is set. */
-const rare = ['until', 'code', 'user', 'by', 'provider', 'port', 'lease', 'exchange', 'grant'];
+const rare = ['until', 'outcome', 'code', 'user', 'by', 'provider', 'port', 'lease', 'exchange', 'grant'];
 
 const outcomes = ['', 'allow', 'deny', 'ok', 'failed', 'aborted'];
 
@@ -141,11 +142,11 @@ function Conditions(): JSX.Element {
       {text('Agent', 'agent')}
       {text('Host', 'host')}
       {moment('Since', 'since', since)}
-      <Choice label="Outcome" name="outcome" options={outcomes} chosen={values['outcome'] ?? ''} />
       <details class="more" open={!isFolded}>
         <summary>More conditions</summary>
         <div class="bar">
           {moment('Until', 'until', until)}
+          <Choice label="Outcome" name="outcome" options={outcomes} chosen={values['outcome'] ?? ''} />
           {text('Code', 'code', 'rule_denied')}
           {text('User', 'user')}
           {text('Changed by', 'by')}
@@ -201,7 +202,7 @@ interface Verified {
 function Verification(): JSX.Element {
   const [found, setFound] = useState<Verified | null>(null);
   return (
-    <div class="bar">
+    <>
       <Action
         label="Verify the log"
         kind="quiet"
@@ -219,6 +220,6 @@ function Verification(): JSX.Element {
           none="Problems between this log and the store: see Health."
         />
       )}
-    </div>
+    </>
   );
 }

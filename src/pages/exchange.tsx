@@ -84,35 +84,37 @@ function Story({ lines }: { readonly lines: readonly EventLine[] }): JSX.Element
   const hops = lines.filter(({ event }) => event === 'access').length;
   return (
     <>
-      <h2>{requestOf(all) || all.event}</h2>
-      <Facts
-        of={{
-          Result: (
-            <>
-              <Badge state={row?.state ?? all.event} /> {all.status} {all.code}
-            </>
-          ),
-          Began: <Time at={lines[0]!.time} exact />,
-          Agent: all.agent && <a href={`#agents/${encodeURIComponent(all.agent)}`}>{all.agent}</a>,
-          'Stated reason': asked,
-          Account: all.grant && (
-            <>
-              <a href={`#accounts/${encodeURIComponent(all.grant)}`}>{all.provider ?? all.grant}</a>
-              {all.user !== undefined && ` of ${all.user}`}
-            </>
-          ),
-          'Credential (fingerprint)': all.credential,
-          'Sent to the service': hops > 1 && `${hops} times: its token was refused and refreshed`,
-          Host: all.host && `${all.host}${all.port === undefined ? '' : `:${all.port}`}`,
-          Caller: all.client,
-          Subject: all.subject,
-          Lease: all.lease,
-          Approval: all.approval,
-          Bytes: all.bytes_out !== undefined && `${all.bytes_in ?? 0} sent, ${all.bytes_out} received`,
-          'Credentials of the client': all.foreign,
-          'Credential removed from answers': all.leaks !== undefined && `${all.leaks} times`,
-        }}
-      />
+      <div class="card">
+        <h2>{requestOf(all) || all.event}</h2>
+        <Facts
+          of={{
+            Result: (
+              <>
+                <Badge state={row?.state ?? all.event} /> {all.status} {all.code}
+              </>
+            ),
+            Began: <Time at={lines[0]!.time} exact />,
+            Agent: all.agent && <a href={`#agents/${encodeURIComponent(all.agent)}`}>{all.agent}</a>,
+            'Stated reason': asked,
+            Account: all.grant && (
+              <>
+                <a href={`#accounts/${encodeURIComponent(all.grant)}`}>{all.provider ?? all.grant}</a>
+                {all.user !== undefined && ` of ${all.user}`}
+              </>
+            ),
+            'Credential (fingerprint)': all.credential,
+            'Sent to the service': hops > 1 && `${hops} times: its token was refused and refreshed`,
+            Host: all.host && `${all.host}${all.port === undefined ? '' : `:${all.port}`}`,
+            Caller: all.client,
+            Subject: all.subject,
+            Lease: all.lease,
+            Approval: all.approval,
+            Bytes: all.bytes_out !== undefined && `${all.bytes_in ?? 0} sent, ${all.bytes_out} received`,
+            'Credentials of the client': all.foreign,
+            'Credential removed from answers': all.leaks !== undefined && `${all.leaks} times`,
+          }}
+        />
+      </div>
       {row !== undefined && <Timing waited={row.waited} took={row.took} />}
       <h2>Events</h2>
       <Table
