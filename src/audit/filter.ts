@@ -19,6 +19,8 @@ export interface AuditFilter extends Partial<Pick<AuditLine, (typeof exactFields
   /** Milliseconds since the epoch; `since` is inclusive, `until` exclusive. */
   readonly since?: number | undefined;
   readonly until?: number | undefined;
+  /** Compared without an index: indexes of files that were written before have no ports. */
+  readonly port?: number | undefined;
   /** The name of an event, or a prefix with a star: `grant.*`. */
   readonly event?: string | undefined;
   /** The author of a change: the user, or the user before `sudo`. */
@@ -29,7 +31,7 @@ export interface AuditFilter extends Partial<Pick<AuditLine, (typeof exactFields
 
 /** Returns a function that reports whether a line fulfils all conditions. */
 export function auditMatcher(filter: AuditFilter): (line: AuditLine) => boolean {
-  const { event, by, grants } = filter;
+  const { event, by, grants, port } = filter;
   const isInRange = rangeOf(filter);
   const exact = exactFields.filter((name) => filter[name] !== undefined);
   return (line) => {
@@ -40,6 +42,7 @@ export function auditMatcher(filter: AuditFilter): (line: AuditLine) => boolean 
     }
     if (by !== undefined && !authorsOf(line.by).includes(by)) return false;
     if (grants?.has(line.grant ?? '') === false) return false;
+    if (port !== undefined && line.port !== port) return false;
     return exact.every((name) => line[name] === filter[name]);
   };
 }
@@ -128,7 +131,7 @@ function textOf(field: object): Buffer {
 }
 
 export function createGate(filter: AuditFilter): Gate {
-  const { event, by, outcome, grants } = filter;
+  const { event, by, outcome, grants, port } = filter;
   const isInRange = rangeOf(filter);
   const fields = exactFields.filter((name) => name !== 'outcome' && filter[name] !== undefined);
   const terms = fields.filter((name) => !inheritsField(name)).map((name) => textOf({ [name]: filter[name] }));
@@ -136,6 +139,7 @@ export function createGate(filter: AuditFilter): Gate {
   if (by !== undefined) terms.push(textOf({ by }).subarray('"by":"'.length, -1));
   const inherited = fields.filter(inheritsField).map((name) => [textOf({ [name]: filter[name] })]);
   if (grants !== undefined) inherited.push(Array.from(grants, (grant) => textOf({ grant })));
+  if (port !== undefined) inherited.push([textOf({ port })]);
   const outcomeText = textOf({ outcome });
   const everywhere = [...terms];
   if (event?.endsWith('*') === false) everywhere.push(textOf({ event }));

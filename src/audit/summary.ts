@@ -1,5 +1,6 @@
 import { isUnread, readPath } from '../proxy/policy/path.ts';
 import type { AuditLine } from '../domain/event.ts';
+import { withoutWaiting } from './waiting.ts';
 
 /** Use of a grant by an agent, in numbers. */
 export interface SummaryRow {
@@ -36,7 +37,7 @@ export async function summarize(lines: AsyncIterable<AuditLine>): Promise<Summar
   const rows = new Map<string, Counted>();
   /** Exchanges that have begun. An exchange has a second access if its token was refused and refreshed. */
   const begun = new Set<string>();
-  for await (const line of lines) {
+  for await (const line of withoutWaiting(lines)) {
     if (!counted.has(line.event)) continue;
     const { agent = null, grant = null, exchange = '' } = line;
     const key = JSON.stringify([agent, grant]);

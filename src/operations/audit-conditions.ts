@@ -23,6 +23,7 @@ export const auditConditions = {
   by: condition,
   provider: condition,
   host: condition,
+  port: condition,
   outcome: condition,
   lease: condition,
   exchange: condition,
@@ -31,7 +32,7 @@ export const auditConditions = {
 
 export type AuditConditions = Readonly<Partial<Record<keyof typeof auditConditions, string | undefined>>>;
 
-/** Refuses an unknown event and an invalid time. @throws SidekeyError `input_invalid` */
+/** Refuses an unknown event, an invalid time and an invalid port. @throws SidekeyError `input_invalid` */
 export function checkConditions({ grant: _grant, ...conditions }: AuditConditions, now: number): void {
   const { event } = conditions;
   if (event !== undefined && !auditEventNames.some((name) => isEventOf(event, name))) {
@@ -48,19 +49,20 @@ export function checkConditions({ grant: _grant, ...conditions }: AuditCondition
  *
  * @param grants result of `grantsOf`; read only if the conditions have a grant
  * @param now milliseconds since the epoch
- * @throws SidekeyError `input_invalid` for an invalid time; `grant_missing`
+ * @throws SidekeyError `input_invalid` for an invalid time or port; `grant_missing`
  */
 export function filterOf(
   { grant, ...conditions }: AuditConditions,
   grants: readonly Grant[],
   now: number,
 ): AuditFilter {
-  const { since, until, host } = conditions;
+  const { since, until, host, port } = conditions;
   return {
     ...conditions,
     since: timeOf('--since', since, now),
     until: timeOf('--until', until, now),
     host: host === undefined ? undefined : (canonicalHost(host) ?? host),
+    port: portOf(port),
     grants: grant === undefined ? undefined : grantIds(grant, grants),
   };
 }
@@ -76,6 +78,13 @@ function grantIds(reference: string, grants: readonly Grant[]): ReadonlySet<stri
   throw new SidekeyError('grant_missing', `There is no grant ${reference}${orMeant(reference, names)}`, {
     hint: hintOf`${remedy('grant.list')}; for a removed grant, give its ID`,
   });
+}
+
+function portOf(written: string | undefined): number | undefined {
+  if (written === undefined) return undefined;
+  const port = Number(written);
+  if (/^\d+$/.test(written) && port >= 1 && port <= 65_535) return port;
+  throw new SidekeyError('input_invalid', '--port is not a port.', { hint: 'write 1 to 65535' });
 }
 
 function timeOf(option: string, written: string | undefined, now: number): number | undefined {

@@ -7,7 +7,7 @@ import { didYouMean, orMeant } from '../lib/text.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import { findOffers } from './find.ts';
 import { broken, type Finding, type Need } from './finding.ts';
-import { checkHealth, need, needAnswer } from './health.ts';
+import { checkHealth, checksAnswer, need, needAnswer } from './health.ts';
 import { askUpstreams, lookAtClock, lookAtPermissions, upstreamsFound } from './look-at-machine.ts';
 import type { Offers } from './lookup.ts';
 import { text } from './members.ts';
@@ -53,7 +53,7 @@ export const examineSetup = reading({
   },
   answer: ({ findings, probed, notes, needs }) => ({
     ok: needs.length === 0,
-    checks: Object.fromEntries(findings.map(({ name, ok, facts }) => [name.toLowerCase(), { ok, ...facts }])),
+    checks: checksAnswer(findings),
     clients: probed.map(({ client, library, verdict, said }) => ({
       name: client.name,
       library,

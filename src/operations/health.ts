@@ -25,6 +25,13 @@ export function needAnswer({ hint, ...need }: Need & { readonly about?: string }
   return { ...need, ...(hint === null ? { hint } : hintAnswer(hint)) };
 }
 
+/** Returns the findings for programs, by their names in lower case. */
+export function checksAnswer(findings: readonly Finding[]) {
+  return Object.fromEntries(
+    findings.map(({ name, ok, text, facts }) => [name.toLowerCase(), { ok, text, ...facts }]),
+  );
+}
+
 export const healthStatus = reading({
   id: 'health.status',
   summary: 'Show health and open problems.',
@@ -36,7 +43,7 @@ export const healthStatus = reading({
   run: (parts) => checkHealth({ ...parts, lost: new Set(), invalid: null, open: async () => parts }),
   answer: (findings) => ({
     ok: findings.every(({ ok }) => ok),
-    ...Object.fromEntries(findings.map(({ name, ok, facts }) => [name.toLowerCase(), { ok, ...facts }])),
+    ...checksAnswer(findings),
     needs: findings.flatMap(({ name, needs }) =>
       needs.map((each) => needAnswer({ about: name.toLowerCase(), ...each })),
     ),

@@ -216,6 +216,46 @@ describe('the stream of the audit log', () => {
     }
   });
 
+  it('checks the right once for each batch, and sends no line of a batch that was read before a revocation', async () => {
+    const { call, sidekey } = await startService();
+    const { handle } = routes.find(({ id }) => id === 'streamAuditEvents')!;
+    const config = async () => sidekey.proxy.config();
+    const late: (() => void)[] = [];
+    const timers = { after: (_ms: number, run: () => void) => (late.push(run), () => {}) };
+    let checks = 0;
+    let allowed = true;
+    const isStillAllowed = async () => {
+      checks += 1;
+      return allowed;
+    };
+    const given = { query: { event: 'agent.added' }, caller: { user: null } };
+    const stop = new AbortController();
+    const answer = await handle(
+      { ...given, signal: stop.signal, isStillAllowed } as never,
+      { config, timers, now: Date.now } as never,
+    );
+    const reader = (answer as Response).body!.getReader();
+    await reader.read();
+    /** Adds an agent, and resolves when the stream has read its line and collects further ones. */
+    const add = async (name: string) => {
+      const waits = late.length;
+      await call('POST /v2/agents', { body: { name } });
+      await expect.poll(() => late.length).toBe(waits + 1);
+    };
+    await expect.poll(() => late.length).toBe(1);
+    await add('one');
+    expect(checks).toBe(0);
+    late.at(-1)!();
+    expect(new TextDecoder().decode((await reader.read()).value)).toContain('"agent":"one"');
+    expect(checks).toBe(1);
+    await expect.poll(() => late.length).toBe(3);
+    await add('two');
+    allowed = false;
+    late.at(-1)!();
+    expect(await reader.read()).toEqual({ done: true, value: undefined });
+    expect(checks).toBe(2);
+  });
+
   it('continues after the line that Last-Event-ID names', async () => {
     const { call, url, key } = await startService();
     const headers = { 'x-api-key': await key() };
@@ -316,7 +356,7 @@ describe('the config', () => {
 });
 
 describe('a page of Sidekey', () => {
-  it.each(['/', '/ui/app.js', '/ui/style.css'])(
+  it.each(['/', '/ui/app.js', '/ui/style.css', '/ui/icons.json'])(
     '%s loads nothing from other origins and cannot be framed',
     async (path) => {
       const { url } = await startService();

@@ -94,12 +94,18 @@ function operationOf(method: string, path: string, item: PathItem): Operation {
   };
 }
 
+/** Reports whether the answer is a file, which has no type. */
+function isFile({ responses }: PathItem): boolean {
+  const types = Object.values(responses).flatMap(({ content = {} }) => Object.keys(content));
+  return types.includes('application/x-ndjson');
+}
+
 /** Reads the document. */
 export function readApi(): Api {
   const { paths, components } = openApiDocument(routes, '') as unknown as Document;
   const operations = Object.entries(paths).flatMap(([path, items]) =>
     Object.entries(items).flatMap(([method, item]) =>
-      item.tags.includes(browserTag) ? [] : [operationOf(method, path, item)],
+      item.tags.includes(browserTag) || isFile(item) ? [] : [operationOf(method, path, item)],
     ),
   );
   for (const { id, inPath, inQuery, body } of operations) {

@@ -2,10 +2,9 @@ import { z } from 'zod';
 import type { AuditLine } from '../../domain/event.ts';
 import { auditMatcher } from '../../audit/filter.ts';
 import { queryAudit } from '../../audit/query.ts';
-import { seriesOf } from '../../audit/series.ts';
-import { within } from '../../lib/timers.ts';
+import { groupFields, seriesOf } from '../../audit/series.ts';
 import type { ServiceParts } from '../parts.ts';
-import { type Page, pageOf, pageQuery, pageShape } from '../paging.ts';
+import { type Page, pageOf, pageQuery, pageShape, usualLimit } from '../paging.ts';
 import { callOperation, operationRoute } from '../operation-route.ts';
 import { type AnyRoute, type Given, route } from '../route.ts';
 import { summarizeAudit, verifyAudit } from '../../operations/audit.ts';
@@ -52,12 +51,13 @@ async function listEvents(
 ) {
   const {
     order = 'desc',
-    limit,
+    limit = usualLimit,
     cursor,
     ...conditions
   } = given.query as Conditions & Page & { order?: string };
-  // The newest lines. Clients read an older range with `until`.
-  const parts = { grants: [], at: now(), last: 2 * maxMatches };
+  // The newest lines. Clients read an older range with `until`. One line after the page tells that more follow.
+  const isFirst = order === 'desc' && cursor === undefined;
+  const parts = { grants: [], at: now(), last: isFirst ? limit + 1 : 2 * maxMatches };
   const { events } = eventQuery(await config(), { ...conditions, user: ownerOf(given) ?? undefined }, parts);
   const lines: AuditLine[] = [];
   for await (const each of events()) lines.push(each);
@@ -67,15 +67,29 @@ async function listEvents(
 /** Milliseconds between comments that keep a stream open. */
 const beatMs = 15_000;
 
-/** Returns the newest lines after the one with this key; none if it is not in the log any more. */
-async function linesAfter(key: string, lines: AsyncIterable<AuditLine>): Promise<readonly AuditLine[]> {
-  let after: AuditLine[] | null = null;
-  for await (const each of lines) {
-    if (keyOf(each) === key) after = [];
-    else after?.push(each);
-    if ((after?.length ?? 0) >= 2 * maxMatches) after = after!.slice(-maxMatches);
+/** Maximum number of lines that a stream reads before it checks the right of its caller again. */
+const batchLines = 256;
+/** Milliseconds for which lines are collected after the first one of a batch. */
+const batchMs = 100;
+
+/**
+ * Returns the newest lines after the one with this key; none if the log no longer has it. Reads the end of the
+ * log first, where a client that has just been disconnected finds its line.
+ */
+async function linesAfter(
+  key: string,
+  read: (last?: number) => AsyncIterable<AuditLine>,
+): Promise<readonly AuditLine[]> {
+  for (const last of [1_000, undefined]) {
+    let after: AuditLine[] | null = null;
+    for await (const each of read(last)) {
+      if (keyOf(each) === key) after = [];
+      else after?.push(each);
+      if ((after?.length ?? 0) >= 2 * maxMatches) after = after!.slice(-maxMatches);
+    }
+    if (after !== null) return after;
   }
-  return after ?? [];
+  return [];
 }
 
 /**
@@ -96,38 +110,86 @@ async function streamEvents(
   const encoder = new TextEncoder();
   let next = events.next();
   // Read after the tail has begun, so that no line is missed. Lines in both are sent once.
-  const sinceThen = eventQuery(log, { since: conditions.since }, { grants: [], at: now() });
-  const missed =
-    lastEventId === undefined ? [] : (await linesAfter(lastEventId, sinceThen.events())).filter(matches);
+  const sinceThen = (last?: number) =>
+    eventQuery(log, { since: conditions.since }, { grants: [], at: now(), last }).events();
+  const missed = lastEventId === undefined ? [] : (await linesAfter(lastEventId, sinceThen)).filter(matches);
   const sent = new Set(missed.map(keyOf));
-  const textOf = (each: AuditLine) => encoder.encode(`id: ${keyOf(each)}\ndata: ${JSON.stringify(each)}\n\n`);
-  const end = (controller: ReadableStreamDefaultController) => {
-    stop.abort();
-    controller.close();
-  };
+  const textOf = (each: AuditLine) => `id: ${keyOf(each)}\ndata: ${JSON.stringify(each)}\n\n`;
+
+  /** Returns the texts of the next lines: those of `batchMs`, or of a heartbeat if there are none. */
+  async function readBatch(): Promise<{ readonly texts: readonly string[]; readonly isLast: boolean }> {
+    const before = missed.splice(0, batchLines);
+    if (before.length > 0) return { texts: before.map(textOf), isLast: false };
+    const texts: string[] = [];
+    const { promise: full, resolve } = Promise.withResolvers<'late'>();
+    let cancel = timers.after(beatMs, () => resolve('late'));
+    try {
+      for (let read = 0; read < batchLines; read += 1) {
+        const found = await Promise.race([next, full]);
+        if (found === 'late') break;
+        if (found.done === true) return { texts, isLast: true };
+        next = events.next();
+        if (!matches(found.value) || sent.delete(keyOf(found.value))) continue;
+        texts.push(textOf(found.value));
+        if (texts.length > 1) continue;
+        cancel();
+        cancel = timers.after(batchMs, () => resolve('late'));
+      }
+    } finally {
+      cancel();
+    }
+    return { texts, isLast: false };
+  }
+
   const body = new ReadableStream<Uint8Array>({
     start: (controller) => controller.enqueue(encoder.encode(': \n\n')),
     // Pulled, so that a client that does not read fills no memory.
     async pull(controller) {
-      for (;;) {
-        const before = missed.shift();
-        const found =
-          before === undefined ? await within(timers, next, beatMs) : { done: false, value: before };
-        if (!(await isStillAllowed())) return end(controller);
-        if (found === 'late') return controller.enqueue(encoder.encode(': \n\n'));
-        if (found.done === true) return controller.close();
-        const { value: each } = found;
-        if (before === undefined) {
-          next = events.next();
-          if (!matches(each) || sent.delete(keyOf(each))) continue;
-        }
-        return controller.enqueue(textOf(each));
-      }
+      const { texts, isLast } = await readBatch();
+      const isAllowed = await isStillAllowed();
+      if (isAllowed) controller.enqueue(encoder.encode(texts.length === 0 ? ': \n\n' : texts.join('')));
+      if (isAllowed && !isLast) return;
+      stop.abort();
+      controller.close();
     },
     cancel: () => stop.abort(),
   });
   return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
 }
+
+/** Formats of a download: `raw` are the lines as they are in the log, whose hashes stay valid. */
+const formats = { raw: 'application/x-ndjson', csv: 'text/csv' } as const;
+
+/** Streams the oldest lines first, while the caller may read them. Breaks off the answer if that right ends. */
+async function downloadEvents(
+  given: Given<Conditions & { readonly format?: keyof typeof formats | undefined }, never>,
+  { config, now }: ServiceParts,
+): Promise<Response> {
+  const { format = 'raw', ...conditions } = given.query;
+  const asked = { ...conditions, user: ownerOf(given) ?? undefined };
+  const { pieces } = eventQuery(await config(), asked, { grants: [], at: now() });
+  async function* texts() {
+    for await (const { bytes } of pieces(format)) {
+      if (!(await given.isStillAllowed())) throw new Error('the right to read the audit log has ended');
+      yield bytes;
+    }
+  }
+  return new Response(ReadableStream.from<Uint8Array>(texts()), {
+    headers: { 'content-type': formats[format] },
+  });
+}
+
+const buckets = z.array(
+  z.strictObject({
+    time,
+    exchanges: z.int(),
+    refusals: z.int(),
+    failures: z.int(),
+    refreshes: z.int(),
+    p50_ms: z.number().nullable(),
+    p99_ms: z.number().nullable(),
+  }),
+);
 
 const one = { method: 'get', tag: 'Audit', scope: 'audit:read' } as const;
 
@@ -164,6 +226,19 @@ export const auditRoutes: readonly AnyRoute[] = [
     commands: ['audit tail'],
     handle: streamEvents,
   }),
+  route({
+    ...one,
+    path: '/v2/audit/download',
+    id: 'downloadAuditEvents',
+    summary: 'Download the events that meet every condition, the oldest first.',
+    query: conditions.extend({
+      format: z.enum(['raw', 'csv']).optional().describe('Default: the lines of the log as they are.'),
+    }),
+    owner: ownerOf,
+    media: 'application/x-ndjson',
+    commands: ['audit export'],
+    handle: downloadEvents,
+  }),
   operationRoute(verifyAudit, 'GET /v2/audit/verify', { id: 'verifyAudit', isLong: true }),
   route({
     ...one,
@@ -184,7 +259,7 @@ export const auditRoutes: readonly AnyRoute[] = [
     isLong: true,
     id: 'getMetrics',
     summary: 'Count exchanges, refusals, failures and refreshes over time, with the latencies.',
-    query: z.strictObject({
+    query: conditions.pick({ agent: true, host: true, grant: true }).extend({
       since: time,
       until: time.optional(),
       step: z.coerce
@@ -194,31 +269,26 @@ export const auditRoutes: readonly AnyRoute[] = [
         .max(86_400)
         .optional()
         .describe('Seconds of a bucket; default: 60 buckets.'),
+      by: z.enum(groupFields).optional().describe('Also count the lines of each value of this field.'),
     }),
     result: z
       .strictObject({
         step: z.number(),
-        buckets: z.array(
-          z.strictObject({
-            time,
-            exchanges: z.int(),
-            refusals: z.int(),
-            failures: z.int(),
-            refreshes: z.int(),
-            p50_ms: z.number().nullable(),
-            p99_ms: z.number().nullable(),
-          }),
-        ),
+        buckets,
+        groups: z
+          .array(z.strictObject({ key: z.string().nullable().describe('Null: lines without one.'), buckets }))
+          .optional()
+          .describe('With `by`: the ten values with the most exchanges and refusals.'),
       })
       .meta({ id: 'Metrics' }),
-    async handle({ query: { since, until, step } }, { config, now }) {
-      const { audit } = await config();
-      const range = { since: Date.parse(since), until: until === undefined ? now() : Date.parse(until) };
-      return seriesOf(
-        queryAudit({ file: audit.file, filter: range }),
-        range,
-        step === undefined ? null : step * 1_000,
-      );
+    async handle({ query: { since, until, step, by, ...conditions } }, { config, now }) {
+      const at = now();
+      const range = { since: Date.parse(since), until: until === undefined ? at : Date.parse(until) };
+      const query = {
+        file: (await config()).audit.file,
+        filter: { ...filterOf(conditions, [], at), ...range },
+      };
+      return seriesOf(queryAudit(query), range, step === undefined ? null : step * 1_000, by);
     },
   }),
 ];

@@ -13,6 +13,7 @@ export const conditionWords = {
   by: { summary: 'the person who made a change', value: 'name' },
   provider: { summary: 'the provider of the grant', value: 'name' },
   host: { summary: 'the host of the request' },
+  port: { summary: 'the port of the request', value: 'port' },
   outcome: { summary: 'allow, deny, ok, failed or aborted', value: 'word' },
   lease: { summary: 'the lease of the request', value: 'id' },
   exchange: { summary: 'one request and its response', value: 'id' },

@@ -77,6 +77,12 @@ describe('sidekey audit', () => {
     expect(await events('--agent', 'ci')).toEqual(['agent.added']);
     expect(await events('--since', '1h', '--code', 'rule_denied')).toEqual([]);
     expect(await events('--until', '1h')).toEqual([]);
+    expect(await events('--port', '8443')).toEqual([]);
+    for (const port of ['0', '65536', '443x', '-1'])
+      expect(await at.run(['audit', 'query', `--port=${port}`])).toMatchObject({
+        exit: 2,
+        stderr: expect.stringContaining('--port is not a port.'),
+      });
     const unknown = await at.run(['audit', 'query', '--grant', 'wrok']);
     expect(unknown).toMatchObject({
       exit: 4,

@@ -1,0 +1,225 @@
+import { signal, useSignal } from '@preact/signals';
+import type { JSX } from 'preact';
+import { useEffect, useState } from 'preact/hooks';
+import { call, download, follow, type PageProps } from './api.ts';
+import { Exchange, type EventLine, requestOf } from './exchange.tsx';
+import { Badge, Choice, Empty, Field, Form, Table, Time } from './parts.tsx';
+import { Action } from './remedy.tsx';
+import { Rows, usePages } from './rows.tsx';
+
+/** The audit log: events that meet conditions, new ones as they are written, and the proof that it is whole. */
+
+/** Conditions of the list. They stay while the person looks at one request. */
+const conditions = signal<Readonly<Record<string, string>>>({});
+/** True if the list shows local times in place of spans. */
+const exactItem = 'sidekey-exact-times';
+const isExact = signal(localStorage.getItem(exactItem) === 'yes');
+
+/** Maximum number of new lines above the list. With more of them the list is read again. */
+const maxNew = 500;
+
+export function Audit({ args: [exchange], ...rest }: PageProps): JSX.Element {
+  return exchange === undefined ? <Events {...rest} /> : <Exchange id={exchange} />;
+}
+
+function Events({ signal: left }: Pick<PageProps, 'signal'>): JSX.Element {
+  const query = new URLSearchParams(conditions.value).toString();
+  const pages = usePages<EventLine>(`/v2/audit/events?${query}`);
+  const isLive = useSignal(true);
+  const [fresh, setFresh] = useState<readonly EventLine[]>([]);
+  const [resets, setResets] = useState(0);
+  const removeConditions = () => {
+    conditions.value = {};
+    setResets((before) => before + 1);
+  };
+  useEffect(() => {
+    setFresh([]);
+    if (!isLive.value) return undefined;
+    const stop = new AbortController();
+    void follow(`/v2/audit/stream?${query}`, AbortSignal.any([stop.signal, left]), (data) =>
+      setFresh((before) => [JSON.parse(data) as EventLine, ...before]),
+    );
+    return () => stop.abort();
+  }, [query, isLive.value]);
+  useEffect(() => {
+    if (fresh.length <= maxNew) return;
+    setFresh([]);
+    pages.reload();
+  }, [fresh.length > maxNew]);
+  const known = new Set(fresh.map(keyOf));
+  const entries = [...fresh, ...pages.entries.filter((line) => !known.has(keyOf(line)))];
+  const hasConditions = query !== '';
+  return (
+    <>
+      <Conditions key={resets} />
+      <div class="bar">
+        <label class="inline">
+          <input
+            type="checkbox"
+            checked={isLive}
+            onChange={(event) => (isLive.value = event.currentTarget.checked)}
+          />{' '}
+          Show new events
+        </label>
+        <label class="inline">
+          <input
+            type="checkbox"
+            checked={isExact}
+            onChange={(event) => {
+              isExact.value = event.currentTarget.checked;
+              localStorage.setItem(exactItem, isExact.value ? 'yes' : 'no');
+            }}
+          />{' '}
+          Exact times
+        </label>
+        <span class="end" />
+        <Verification />
+        <Action label="Save as CSV" kind="quiet" run={() => save(query, 'csv')} />
+        <Action label="Save as JSON lines" kind="quiet" run={() => save(query, 'raw')} />
+      </div>
+      <Rows
+        caption="Events"
+        headings={['Time', 'Event', 'Request', 'Result', 'Who', 'Reason']}
+        columns="8rem 9rem minmax(10rem, 3fr) 9rem minmax(5rem, 1fr) minmax(6rem, 1.5fr)"
+        source={{ ...pages, entries }}
+        row={cells}
+        none={
+          hasConditions ? (
+            <Empty
+              title="No event fits."
+              action={<Action label="Remove the conditions" run={removeConditions} />}
+            />
+          ) : (
+            <Empty title="The log has no events yet." action={<a href="#now">Send a first request</a>} />
+          )
+        }
+      />
+    </>
+  );
+}
+
+function keyOf({ node, seq }: EventLine): string {
+  return `${node}:${seq}`;
+}
+
+function cells(line: EventLine): (JSX.Element | string)[] {
+  const { time, event, exchange, agent, by, outcome, status, code, reason = '' } = line;
+  const request = requestOf(line);
+  const state = event === 'denied' ? event : exchange === undefined ? undefined : outcome;
+  const result = [status, code].filter((part) => part !== undefined).join(' ');
+  return [
+    <Time at={time} exact={isExact.value} />,
+    <span title={event}>{event}</span>,
+    <span title={request}>
+      {exchange === undefined ? request : <a href={`#audit/${encodeURIComponent(exchange)}`}>{request}</a>}
+    </span>,
+    <>
+      {state !== undefined && <Badge state={state} />} {result}
+    </>,
+    agent ?? by ?? '–',
+    <span title={reason}>{reason}</span>,
+  ];
+}
+
+/** Conditions that are folded unless one is set. */
+const rare = ['until', 'outcome', 'code', 'user', 'by', 'provider', 'port', 'lease', 'exchange', 'grant'];
+
+const outcomes = ['', 'allow', 'deny', 'ok', 'failed', 'aborted'];
+
+/** The conditions, of which the rarer ones are folded. */
+function Conditions(): JSX.Element {
+  const { since, until, ...values } = conditions.value;
+  const isFolded = rare.every((name) => conditions.value[name] === undefined);
+  const text = (label: string, name: string, placeholder = '') => (
+    <Field label={label} name={name} placeholder={placeholder} defaultValue={values[name] ?? ''} />
+  );
+  const moment = (label: string, name: string, at = '') => (
+    <Field label={label} name={name} type="datetime-local" defaultValue={localTime(at)} />
+  );
+  return (
+    <Form label="Filter" submit={(given) => (conditions.value = inUtc(given))} keep>
+      {text('Event', 'event', 'denied, grant.*')}
+      {text('Agent', 'agent')}
+      {text('Host', 'host')}
+      {moment('Since', 'since', since)}
+      <details class="more" open={!isFolded}>
+        <summary>More conditions</summary>
+        <div class="bar">
+          {moment('Until', 'until', until)}
+          <Choice label="Outcome" name="outcome" options={outcomes} chosen={values['outcome'] ?? ''} />
+          {text('Code', 'code', 'rule_denied')}
+          {text('User', 'user')}
+          {text('Changed by', 'by')}
+          {text('Service', 'provider', 'github')}
+          {text('Port', 'port', '443')}
+          {text('Lease', 'lease')}
+          {text('Request', 'exchange')}
+          {text('Account ID', 'grant')}
+        </div>
+      </details>
+    </Form>
+  );
+}
+
+/** Returns the conditions with their times in UTC. */
+function inUtc(given: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries(given).map(([name, value]) => [
+      name,
+      name === 'since' || name === 'until' ? new Date(value).toISOString() : value,
+    ]),
+  );
+}
+
+/** Returns a time as a field of the type `datetime-local` has it. */
+function localTime(at: string): string {
+  if (at === '') return '';
+  const time = new Date(at);
+  return new Date(time.getTime() - time.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
+
+async function save(query: string, format: 'csv' | 'raw'): Promise<void> {
+  await download(
+    `/v2/audit/download?${query}&format=${format}`,
+    `audit.${format === 'csv' ? 'csv' : 'jsonl'}`,
+  );
+}
+
+interface Verified {
+  readonly ok: boolean;
+  readonly lines: number;
+  readonly files: number;
+  readonly omitted: number;
+  readonly problems: readonly {
+    readonly file: string;
+    readonly line: number;
+    readonly kind: string;
+    readonly sentence: string;
+  }[];
+}
+
+/** The button that verifies the log, and what it found. */
+function Verification(): JSX.Element {
+  const [found, setFound] = useState<Verified | null>(null);
+  return (
+    <>
+      <Action
+        label="Verify the log"
+        kind="quiet"
+        run={async () => setFound(await call<Verified>('GET /v2/audit/verify'))}
+      />
+      <div role="status">
+        {found?.ok === true && `Verified: ${found.lines} lines, none edited, removed or cut off.`}
+        {found?.ok === false && `Not intact: ${found.problems.length + found.omitted} problems.`}
+      </div>
+      {found?.ok === false && (
+        <Table
+          caption="Problems of the log"
+          headings={['File', 'Line', 'Kind', 'Problem']}
+          rows={found.problems.map(({ file, line, kind, sentence }) => [file, line, kind, sentence])}
+          none="Problems between this log and the store: see Health."
+        />
+      )}
+    </>
+  );
+}

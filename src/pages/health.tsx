@@ -1,0 +1,155 @@
+import type { JSX } from 'preact';
+import { useState } from 'preact/hooks';
+import { all, call, type PageProps, type Remedy } from './api.ts';
+import { Badge, Empty, Loaded, Table, Time } from './parts.tsx';
+import { Action, WayOut } from './remedy.tsx';
+import { useResource } from './resource.ts';
+
+/** What works and what does not, each problem with the way out of it. */
+
+interface Need {
+  readonly about?: string;
+  readonly sentence: string;
+  readonly hint: string | null;
+  readonly remedies?: readonly Remedy[];
+}
+
+interface Check {
+  readonly ok: boolean;
+  /** What the check found, in words. */
+  readonly text: string;
+}
+
+type Status = { readonly ok: boolean; readonly needs: readonly Need[] } & Readonly<
+  Record<string, Check | unknown>
+>;
+
+interface Examined {
+  readonly checks: Readonly<Record<string, Check>>;
+  readonly clients: readonly {
+    readonly name: string;
+    readonly library: string;
+    readonly verdict: string;
+    readonly said: string | null;
+  }[];
+  readonly notes: readonly Need[];
+  readonly needs: readonly Need[];
+}
+
+interface Node {
+  readonly name: string;
+  readonly version: string;
+  readonly key_id: string;
+  readonly seen_at: string;
+}
+
+export function Health({ me }: PageProps): JSX.Element {
+  const status = useResource((signal) => call<Status>('GET /v2/status', undefined, signal));
+  const nodes = useResource((signal) => all<Node>('/v2/nodes', signal));
+  return (
+    <>
+      <Loaded of={status} skeleton={8}>
+        {({ needs, ok: _ok, ...checks }) => (
+          <>
+            <Needs needs={needs} reload={status.reload} />
+            <h2>Checks</h2>
+            <Checks checks={checks as Readonly<Record<string, Check>>} />
+          </>
+        )}
+      </Loaded>
+      {(nodes.data?.length ?? 0) > 1 && (
+        <>
+          <h2>Machines that share the store</h2>
+          <Table
+            caption="Nodes"
+            headings={['Name', 'Version', 'Master key', 'Seen']}
+            rows={nodes.data!.map(({ name, version, key_id, seen_at }) => [
+              name,
+              version,
+              key_id,
+              <Time at={seen_at} />,
+            ])}
+            none=""
+          />
+        </>
+      )}
+      {me.scopes.includes('config:write') && <Examination />}
+    </>
+  );
+}
+
+interface NeedsProps {
+  readonly needs: readonly Need[];
+  readonly reload: () => unknown;
+}
+
+/** Open problems. Requests that wait for a person come first: somebody is stopped by them. */
+function Needs({ needs, reload }: NeedsProps): JSX.Element {
+  if (needs.length === 0) return <Empty title="Nothing needs attention: everything works." />;
+  const urgent = (need: Need) => (need.about === 'approvals' ? 0 : 1);
+  return (
+    <>
+      <h2>Needs attention</h2>
+      {needs
+        .toSorted((a, b) => urgent(a) - urgent(b))
+        .map(({ about = '', sentence, hint, remedies = [] }) => (
+          <div class="card" key={`${about} ${sentence}`}>
+            <p>
+              <strong>{sentence}</strong>
+            </p>
+            <WayOut hint={hint} remedies={remedies} done={reload} />
+          </div>
+        ))}
+    </>
+  );
+}
+
+function Checks({ checks }: { readonly checks: Readonly<Record<string, Check>> }): JSX.Element {
+  return (
+    <Table
+      caption="Checks"
+      headings={['Part', 'State', 'What was found']}
+      rows={Object.entries(checks).map(([name, { ok, text }]) => [
+        name,
+        <Badge state={ok ? 'ok' : 'problem'} />,
+        text,
+      ])}
+      none=""
+    />
+  );
+}
+
+/** The examination of the machine and its programs, which takes several seconds. */
+function Examination(): JSX.Element {
+  const [found, setFound] = useState<Examined | null>(null);
+  const run = async () => setFound(await call<Examined>('POST /v2/doctor', {}));
+  return (
+    <>
+      <h2>Programs of this machine</h2>
+      <p>
+        Starts each client that is installed where Sidekey runs, and sees whether its requests take the proxy.
+        This takes up to a minute.
+      </p>
+      <Action label="Examine" kind="quiet" run={run} />
+      {found !== null && (
+        <>
+          <Needs needs={[...found.needs, ...found.notes]} reload={run} />
+          <Checks checks={found.checks} />
+          <Table
+            caption="Clients"
+            headings={['Client', 'Library', 'Result', 'Said']}
+            rows={found.clients
+              .filter(({ verdict }) => verdict !== 'absent')
+              .map(({ name, library, verdict, said }) => [
+                name,
+                library,
+                <Badge state={verdict} />,
+                said ?? '',
+              ])}
+            none="No client is installed here."
+          />
+        </>
+      )}
+    </>
+  );
+}

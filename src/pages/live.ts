@@ -1,0 +1,167 @@
+/** Requests as rows, from lines of the audit log. Knows no document, so tests run it in Node. */
+
+/** A line of the audit log: the fields that a row needs. */
+export interface Line {
+  readonly time: string;
+  readonly event: string;
+  readonly exchange?: string;
+  readonly agent?: string;
+  readonly lease?: string;
+  readonly host?: string;
+  readonly method?: string;
+  readonly path?: string;
+  readonly grant?: string;
+  readonly status?: number;
+  readonly outcome?: string;
+  readonly code?: string;
+  readonly reason?: string;
+  readonly duration_ms?: number;
+}
+
+/** A request from its first line to its end, or an event that belongs to no request. */
+export interface Row extends Omit<Line, 'event' | 'outcome' | 'duration_ms'> {
+  /** `running`, `waiting` for a person, `ok`, `failed`, `aborted`, `denied`; `note`: no request. */
+  readonly state: string;
+  /** Name of the event of a note. */
+  readonly event: string;
+  /** Milliseconds until the end, without those for a person; undefined: not ended. */
+  readonly took?: number | undefined;
+  /** Milliseconds that the request waited for a person. */
+  readonly waited: number;
+  /** True if the token was refused and refreshed. */
+  readonly isRepeated: boolean;
+}
+
+type Draft = { -readonly [K in keyof Row]: Row[K] } & { askedAt: number | null };
+
+/** Fields of a line that a row takes, the later one if it has several. */
+const taken = ['agent', 'lease', 'host', 'method', 'path', 'grant', 'status', 'code', 'reason'] as const;
+
+/** Events that end a request. */
+const ends = new Set(['outcome', 'tunnel', 'denied', 'token.answered', 'discovery']);
+const steps = new Set([...ends, 'access', 'approval.asked', 'approval.allowed', 'approval.denied']);
+/** Events of a request that say nothing about its state. */
+const silent = new Set(
+  'credential.added policy.reported placeholder.passed leak.limited token.read'.split(' '),
+);
+
+/** Conditions of rows; an empty text is none. */
+export interface RowFilter {
+  readonly agent?: string;
+  readonly host?: string;
+  readonly grant?: string;
+  readonly state?: string;
+  /** Part of what a row shows, in any case. */
+  readonly text?: string;
+  /** Includes events that belong to no request. */
+  readonly notes?: boolean;
+}
+
+/** The newest requests and events. */
+export class LiveRows {
+  readonly #capacity: number;
+  readonly #rows: Draft[] = [];
+  readonly #byExchange = new Map<string, Draft>();
+  /** Number of requests that have begun, and of those that were refused, since the first line. */
+  requests = 0;
+  refused = 0;
+
+  constructor(capacity = 5_000) {
+    this.#capacity = capacity;
+  }
+
+  take(line: Line): void {
+    const { event, exchange = '', outcome = 'ok' } = line;
+    if (silent.has(event)) return;
+    const isStep = exchange !== '' && steps.has(event);
+    const known = isStep ? this.#byExchange.get(exchange) : undefined;
+    const row = known ?? this.#add(line, isStep);
+    for (const name of taken)
+      if (line[name] !== undefined && (name !== 'reason' || !event.startsWith('approval.')))
+        Object.assign(row, { [name]: line[name] });
+    if (!isStep) return;
+    const at = Date.parse(line.time);
+    if (event === 'access') row.isRepeated ||= row.event === 'access';
+    row.event = event;
+    if (event === 'approval.asked') {
+      row.askedAt = at;
+      row.state = 'waiting';
+      return;
+    }
+    if (row.askedAt !== null) row.waited += Math.max(0, at - row.askedAt);
+    row.askedAt = null;
+    row.state = !ends.has(event) ? 'running' : event === 'denied' ? 'denied' : outcome;
+    if (event === 'denied') this.refused += 1;
+    if (ends.has(event)) row.took = Math.max(0, (line.duration_ms ?? 0) - row.waited);
+  }
+
+  /** Returns the rows that meet all conditions, the newest first. */
+  rows({ text = '', notes = false, ...exact }: RowFilter = {}): readonly Row[] {
+    const part = text.toLowerCase();
+    const wanted = Object.entries(exact).filter(([, value]) => value !== '') as ['agent', string][];
+    const fits = (row: Row) =>
+      (notes || row.state !== 'note') &&
+      wanted.every(([name, value]) => row[name] === value) &&
+      (part === '' ||
+        [row.agent, row.method, `${row.host}${row.path}`, row.status, row.code, row.event]
+          .join(' ')
+          .toLowerCase()
+          .includes(part));
+    return this.#rows.filter(fits).slice(-this.#capacity).toReversed();
+  }
+
+  clear(): void {
+    this.#rows.length = 0;
+    this.#byExchange.clear();
+  }
+
+  #add({ time, event, exchange = '' }: Line, isRequest: boolean): Draft {
+    const state = isRequest ? 'running' : 'note';
+    const row = {
+      time,
+      exchange,
+      event: isRequest ? '' : event,
+      state,
+      waited: 0,
+      isRepeated: false,
+      askedAt: null,
+    };
+    this.#rows.push(row);
+    if (isRequest) {
+      this.requests += 1;
+      this.#byExchange.set(exchange, row);
+    }
+    // Removing in portions costs less than a shift for each row.
+    const extra = this.#rows.length - this.#capacity;
+    if (extra >= this.#capacity / 10)
+      for (const old of this.#rows.splice(0, extra)) this.#byExchange.delete(old.exchange ?? '');
+    return row;
+  }
+}
+
+/** Milliseconds between two commits. */
+const paceMs = 100;
+
+/** The clock and the frames of a window. */
+interface Frames {
+  readonly now: () => number;
+  /** Runs a function before the next frame. */
+  readonly frame: (run: () => void) => void;
+}
+
+/** Returns a function that requests a commit: before a frame, and at most one in 100 ms. */
+export function createCommits({ now, frame }: Frames, commit: () => void): () => void {
+  let isRequested = false;
+  let last = -Infinity;
+  const run = (): void => {
+    if (now() - last < paceMs) return frame(run);
+    isRequested = false;
+    last = now();
+    commit();
+  };
+  return () => {
+    if (isRequested) return;
+    isRequested = true;
+    frame(run);
+  };
+}
