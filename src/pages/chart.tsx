@@ -22,9 +22,13 @@ interface ChartProps {
 
 const colors = ['--chart-1', '--chart-2', '--chart-3', '--chart-4'];
 
-/** A color of style.css, in the theme of now. */
+/** Returns a color of style.css in the theme of now. A canvas does not read `light-dark()`. */
 function color(name: string): string {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const probe = document.body.appendChild(document.createElement('span'));
+  probe.style.color = `var(${name})`;
+  const { color: resolved } = getComputedStyle(probe);
+  probe.remove();
+  return resolved;
 }
 
 function textOf(value: number, unit: string): string {
@@ -45,7 +49,7 @@ function optionsOf({ series, unit, onWindow }: ChartProps, width: number): Plot.
     cursor: { drag: { x: onWindow !== undefined, y: false, setScale: false }, points: { size: 6 } },
     scales: { y: { range: (_plot, _least, most) => [0, Math.max(1, most * 1.1)] } },
     axes: [
-      { ...axis, size: 28 },
+      { ...axis, size: 44 },
       { ...axis, size: 48, values: (_plot, values) => values.map((value) => textOf(value, unit)) },
     ],
     series: [

@@ -34,6 +34,9 @@ const spans = [
 /** Milliseconds between two reads of a window that ends now. */
 const refreshMs = 15_000;
 
+/** At least two charts in a row, where there is room. */
+const twoColumns = { gridTemplateColumns: 'repeat(auto-fit, minmax(min(24rem, 100%), 1fr))' };
+
 /** Lines of a chart with groups; the rest is one more. */
 const maxLines = 3;
 
@@ -47,9 +50,10 @@ export function OverTime({
   const span = 'span' in window ? window.span : undefined;
   const metrics = useResource(
     (signal) => {
-      const since = 'span' in window ? new Date(Date.now() - window.span) : window.since;
-      const query = new URLSearchParams({ since: since.toISOString() });
-      if ('until' in window) query.set('until', window.until.toISOString());
+      const now = Date.now();
+      const { since, until } =
+        'span' in window ? { since: new Date(now - window.span), until: new Date(now) } : window;
+      const query = new URLSearchParams({ since: since.toISOString(), until: until.toISOString() });
       for (const [name, value] of Object.entries({ agent, host, grant, by }))
         if (value !== '') query.set(name, value);
       return call<Metrics>(`GET /v2/metrics?${query}`, undefined, signal);
@@ -73,21 +77,18 @@ export function OverTime({
           </button>
         ))}
         <Choice
-          label="Lines"
+          label="Split by"
           name="by"
           options={[
-            ['', 'all requests'],
-            ['agent', 'by agent'],
-            ['host', 'by host'],
-            ['grant', 'by account'],
+            ['', 'nothing'],
+            ['agent', 'agent'],
+            ['host', 'host'],
+            ['grant', 'account'],
           ]}
           onChange={setBy}
         />
       </div>
-      <Loaded of={metrics} skeleton={6}>
-        {(found) => <Charts found={found} by={by} onWindow={(since, until) => setWindow({ since, until })} />}
-      </Loaded>
-      <details>
+      <details style={{ marginBottom: '1rem' }}>
         <summary>Another window</summary>
         <Form
           label="Show"
@@ -100,6 +101,9 @@ export function OverTime({
           <Field label="Until" name="until" type="datetime-local" required />
         </Form>
       </details>
+      <Loaded of={metrics} skeleton={6}>
+        {(found) => <Charts found={found} by={by} onWindow={(since, until) => setWindow({ since, until })} />}
+      </Loaded>
     </section>
   );
 }
@@ -117,14 +121,14 @@ interface ChartsProps {
 
 function Charts({ found, by, onWindow }: ChartsProps): JSX.Element {
   const { step, buckets, groups } = found;
-  const each = `in ${stepText(step)}`;
+  const each = `per ${stepText(step)}`;
   const times = useMemo(() => buckets.map(({ time }) => time), [buckets]);
   const names = (groups ?? [])
     .slice(0, maxLines)
     .map(({ key }) => (key === null ? `no ${by}` : by === 'grant' ? grantName(key) : key));
   const charts = useMemo(() => chartsOf(found, names), [found, names.join('\n')]);
   return (
-    <div class="plots">
+    <div class="plots" style={twoColumns}>
       {charts.map(({ title, unit, lines }) => (
         <Chart
           key={title}

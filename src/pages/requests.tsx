@@ -1,4 +1,4 @@
-import type { ReadonlySignal } from '@preact/signals';
+import { type ReadonlySignal, useComputed } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { call, type Me, path } from './api.ts';
@@ -16,14 +16,24 @@ const grid = {
   margin: '0 0 1rem',
 };
 const plain = {
+  minHeight: 0,
   padding: 0,
   border: 0,
   background: 'none',
   color: 'var(--accent)',
   maxWidth: '100%',
   overflow: 'hidden',
+  fontSize: 'inherit',
   textOverflow: 'ellipsis',
 };
+
+const states = ['running', 'waiting', 'ok', 'failed', 'aborted', 'denied'];
+
+interface Held {
+  readonly version: number;
+  /** Number of requests so far. */
+  readonly requests: number;
+}
 
 interface RequestsProps {
   readonly me: Me;
@@ -35,27 +45,21 @@ interface RequestsProps {
 }
 
 /** The live list. It stands still while it is paused, and while the person points at it or reads on in it. */
-export function Requests({ me, rows, version, filter, setFilter }: RequestsProps): JSX.Element {
+export function Requests(props: RequestsProps): JSX.Element {
+  const { me, rows, version, filter, setFilter } = props;
   const [pause, setPause] = useState<'asked' | 'reading' | null>(null);
   const [chosen, setChosen] = useState<Row | null>(null);
-  // The version of the log that is shown.
-  const [frozen, setFrozen] = useState({ version: 0, requests: 0 });
-  const { value: current } = version;
-  const at = pause === null ? current : frozen.version;
-  const all = useMemo(() => rows.rows({ notes: true }), [at]);
-  const shown = useMemo(() => rows.rows(filter), [at, filter]);
+  /** The state of the log when the list was paused. */
+  const [held, setHeld] = useState<Held | null>(null);
   const hold = (next: typeof pause) => {
-    if (pause === null) setFrozen({ version: current, requests: rows.requests });
+    if (pause === null) setHeld({ version: version.peek(), requests: rows.requests });
+    if (next === null) setHeld(null);
     setPause(next);
   };
   const reading = (isReading: boolean) => {
     if (isReading && pause === null) hold('reading');
     if (!isReading && pause === 'reading') hold(null);
   };
-  const change = (name: keyof RowFilter) => (value: string) => setFilter({ ...filter, [name]: value });
-  const valuesOf = (name: 'agent' | 'host' | 'grant') =>
-    [...new Set(all.flatMap((row) => row[name] ?? []))].toSorted().slice(0, 100);
-  const fresh = pause === null ? 0 : rows.requests - frozen.requests;
   return (
     <section aria-label="Requests">
       <div class="bar">
@@ -67,9 +71,7 @@ export function Requests({ me, rows, version, filter, setFilter }: RequestsProps
         >
           {pause === null ? 'Pause' : 'Resume'}
         </button>
-        <span class="muted" role="status">
-          {fresh > 0 ? `Paused, ${fresh} new.` : <Pace rows={rows} />}
-        </span>
+        <Pace rows={rows} version={version} held={held} />
         <label class="end">
           <input
             type="checkbox"
@@ -79,23 +81,7 @@ export function Requests({ me, rows, version, filter, setFilter }: RequestsProps
           Events too
         </label>
       </div>
-      <form class="plain" style={grid} onSubmit={(event) => event.preventDefault()}>
-        <Field label="Search" name="text" onInput={(event) => change('text')(event.currentTarget.value)} />
-        <Choice label="Agent" name="agent" options={['', ...valuesOf('agent')]} onChange={change('agent')} />
-        <Choice label="Host" name="host" options={['', ...valuesOf('host')]} onChange={change('host')} />
-        <Choice
-          label="Account"
-          name="grant"
-          options={[['', 'any'], ...valuesOf('grant').map((id) => [id, grantName(id)] as const)]}
-          onChange={change('grant')}
-        />
-        <Choice
-          label="Status"
-          name="state"
-          options={['', 'running', 'waiting', 'ok', 'failed', 'aborted', 'denied']}
-          onChange={change('state')}
-        />
-      </form>
+      <Filters {...props} />
       <div
         onFocusIn={() => reading(true)}
         onFocusOut={({ currentTarget, relatedTarget }) =>
@@ -105,43 +91,93 @@ export function Requests({ me, rows, version, filter, setFilter }: RequestsProps
         onPointerLeave={() => reading(false)}
         onScrollCapture={({ target }) => reading((target as Element).scrollTop > 8)}
       >
-        <Rows
-          caption="Requests as they pass"
-          headings={['Time', 'Status', 'Request', 'Agent', 'Account', 'Took']}
-          columns="5.5rem 8rem minmax(12rem, 1fr) minmax(5rem, 10rem) minmax(5rem, 10rem) 5.5rem"
-          source={{ entries: shown, isComplete: true, more() {} }}
-          row={(row) => cellsOf(row, () => setChosen(row))}
-          height="26rem"
-          none={
-            <Empty
-              title={all.length === 0 ? 'Nothing in the last minutes.' : 'No request meets these conditions.'}
-            >
-              Rows appear as requests pass.
-            </Empty>
-          }
-        />
+        <List rows={rows} version={version} held={held} filter={filter} choose={setChosen} />
       </div>
       {chosen !== null && <Details me={me} row={chosen} close={() => setChosen(null)} />}
     </section>
   );
 }
 
-/** A sentence about the last ten seconds. Screen readers hear it instead of the rows. */
-function Pace({ rows }: { readonly rows: LiveRows }): JSX.Element {
+/** Choices change seldom, and cost more than the rows: they are made at every twentieth commit. */
+function Filters({ rows, version, filter, setFilter }: RequestsProps): JSX.Element {
+  const era = useComputed(() => Math.ceil(version.value / 20));
+  const [agents, hosts, grants] = useMemo(() => {
+    const all = rows.rows({ notes: true });
+    return (['agent', 'host', 'grant'] as const).map((name) =>
+      [...new Set(all.flatMap((row) => row[name] ?? []))].toSorted().slice(0, 100),
+    );
+  }, [era.value]) as [string[], string[], string[]];
+  const change = (name: keyof RowFilter) => (value: string) => setFilter({ ...filter, [name]: value });
+  return (
+    <form class="plain" style={grid} onSubmit={(event) => event.preventDefault()}>
+      <Field
+        label="Search"
+        name="text"
+        style={{ width: '100%' }}
+        onInput={({ currentTarget: { value } }) => change('text')(value)}
+      />
+      <Choice label="Agent" name="agent" options={['', ...agents]} onChange={change('agent')} />
+      <Choice label="Host" name="host" options={['', ...hosts]} onChange={change('host')} />
+      <Choice
+        label="Account"
+        name="grant"
+        options={[['', 'any'], ...grants.map((id) => [id, grantName(id)] as const)]}
+        onChange={change('grant')}
+      />
+      <Choice label="Status" name="state" options={['', ...states]} onChange={change('state')} />
+    </form>
+  );
+}
+
+interface ListProps extends Pick<RequestsProps, 'rows' | 'version' | 'filter'> {
+  readonly held: Held | null;
+  readonly choose: (row: Row) => void;
+}
+
+function List({ rows, version, filter, held, choose }: ListProps): JSX.Element {
+  const { value: current } = version;
+  const shown = useMemo(() => rows.rows(filter), [held?.version ?? current, filter]);
+  return (
+    <Rows
+      caption="Requests as they pass"
+      headings={['Time', 'Status', 'Request', 'Agent', 'Account', 'Took']}
+      columns="6rem 7.5rem minmax(12rem, 1fr) minmax(4rem, 7rem) minmax(4rem, 7.5rem) 4.5rem"
+      source={{ entries: shown, isComplete: true, more() {} }}
+      row={(row) => cellsOf(row, () => choose(row))}
+      height="26rem"
+      none={
+        <Empty
+          title={rows.requests === 0 ? 'No request has come lately.' : 'No request meets these conditions.'}
+        >
+          Rows appear as requests pass.
+        </Empty>
+      }
+    />
+  );
+}
+
+/** Requests since the pause, or in the last ten seconds. Screen readers hear it instead of the rows. */
+function Pace({ rows, version, held }: Pick<ListProps, 'rows' | 'version' | 'held'>): JSX.Element {
   const [sentence, setSentence] = useState('Waiting for requests.');
+  // Read at each commit only while it is shown.
+  const fresh = held === null || version.value < 0 ? 0 : rows.requests - held.requests;
   useEffect(() => {
     let before: { requests: number; refused: number } | undefined;
     const timer = setInterval(() => {
       const { requests, refused } = rows;
       if (before !== undefined && before.requests <= requests)
         setSentence(
-          `${requests - before.requests} requests in the last 10 seconds, ${refused - before.refused} refused.`,
+          `Last 10 seconds: ${(requests - before.requests).toLocaleString()} requests, ${refused - before.refused} refused.`,
         );
       before = { requests, refused };
     }, 10_000);
     return () => clearInterval(timer);
   }, []);
-  return <>{sentence}</>;
+  return (
+    <span class="muted" role="status">
+      {fresh > 0 ? `Paused, ${fresh.toLocaleString()} new.` : sentence}
+    </span>
+  );
 }
 
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
@@ -194,7 +230,7 @@ function Details({ me, row, close }: DetailsProps): JSX.Element {
     setDone('The lease has ended.');
   };
   return (
-    <section class="card" aria-label="Details">
+    <section class="card" aria-label="Details" style={{ marginTop: '1rem' }}>
       <h2>{requestText(row)}</h2>
       <Facts
         of={{

@@ -9,8 +9,8 @@ import { allGrants } from '../support/all-grants.ts';
 
 /** Views with a text that each shows. */
 const views = {
-  overview: 'Token refreshes',
   approvals: 'In force',
+  now: 'Token refreshes',
   access: 'Who may call what',
   domains: 'What would happen to a request?',
   audit: 'Verify the log',
@@ -29,6 +29,22 @@ async function onAnswers(page: Page, code: string): Promise<void> {
     const fetched = globalThis.fetch;
     globalThis.fetch = async (path, ...more) => {
       const answer = await fetched(path.replaceAll(${JSON.stringify(encodeURIComponent(payload))}, ''), ...more);
+      if (answer.headers.get('content-type') === 'text/event-stream') {
+        let rest = '';
+        const events = new TransformStream({
+          transform(part, to) {
+            const events = (rest + part).split('\\n\\n');
+            rest = events.pop();
+            for (const event of events) {
+              let [head, text = ''] = event.split('\\ndata: ');
+              ${code}
+              to.enqueue(head + '\\ndata: ' + text + '\\n\\n');
+            }
+          },
+        });
+        const body = answer.body.pipeThrough(new TextDecoderStream()).pipeThrough(events);
+        return new Response(body.pipeThrough(new TextEncoderStream()), answer);
+      }
       let text = await answer.text();
       ${code}
       return new Response(answer.status === 204 ? null : text, answer);

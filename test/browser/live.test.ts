@@ -112,20 +112,22 @@ describe.each(browsers)('the page Now, in %s%s', { timeout: 60_000 }, (_name, _w
     const titles = async () =>
       page.evaluate(`[...document.querySelectorAll('figcaption b')].map(({ textContent }) => textContent)`);
     expect(await titles()).toEqual([
-      'Requests in 1 min',
+      'Requests per 1 min',
       'Latency',
-      'Refusals and failures in 1 min',
-      'Token refreshes in 1 min',
+      'Refusals and failures per 1 min',
+      'Token refreshes per 1 min',
     ]);
     await page.evaluate(click('Day'));
-    await page.shows('Requests in 24 min');
+    await page.shows('Requests per 24 min');
     expect(await page.evaluate(`document.querySelector('[aria-pressed=true]').textContent`)).toBe('Day');
     await page.evaluate(set('by', 'agent'));
     await page.shows('Median latency');
     const label = `document.querySelector('figure [role=img]').getAttribute('aria-label')`;
-    expect(await page.evaluate(label)).toMatch(/^Requests in 24 min\. ci: at most \d\. other: at most \d\.$/);
+    expect(await page.evaluate(label)).toMatch(
+      /^Requests per 24 min\. ci: at most \d\. other: at most \d\.$/,
+    );
     await page.evaluate(set('agent', 'ci'));
-    await expect.poll(() => page.evaluate(label)).toMatch(/^Requests in 24 min\. ci: at most \d\.$/);
+    await expect.poll(() => page.evaluate(label)).toMatch(/^Requests per 24 min\. ci: at most \d\.$/);
     // A window by its ends.
     await page.evaluate(`void (() => {
       const { since, until } = document.querySelector('[name=since]').form.elements;
@@ -133,7 +135,7 @@ describe.each(browsers)('the page Now, in %s%s', { timeout: 60_000 }, (_name, _w
       until.value = ${local(3_600_000)};
       since.form.requestSubmit();
     })()`);
-    await page.shows('Requests in 1 min');
+    await page.shows('Requests per 1 min');
     await expect.poll(() => page.evaluate(`document.querySelectorAll('[aria-pressed=true]').length`)).toBe(0);
   });
 
