@@ -11,7 +11,7 @@ import { changing, reading } from './operation.ts';
 
 /** Requests that wait for a person, and approvals in force. */
 
-const approvalShape = z
+export const approvalShape = z
   .strictObject({
     id: z.string(),
     exchange: z.string(),
@@ -50,7 +50,7 @@ const approvalShape = z
   })
   .meta({ id: 'Approval' });
 
-function approvalAnswer(question: Approval, now: number): z.input<typeof approvalShape> {
+export function approvalAnswer(question: Approval, now: number): z.input<typeof approvalShape> {
   const { who, answer } = question;
   const reach = answer?.outcome === 'allowed' ? answer.reach : null;
   return {
@@ -197,7 +197,7 @@ export const revokeApproval = changing({
 });
 
 /** @throws SidekeyError `input_invalid` */
-function readId(written: string): string {
+export function readId(written: string): string {
   const id = readApprovalId(written);
   if (id !== null) return id;
   throw inputInvalid(
