@@ -85,11 +85,11 @@ const all = {
 test.each([
   ['from this agent under this lease', 'ci-bot', 'lease-1'],
   ['from this agent', 'ci-bot', null],
-  ['from any caller on this machine that has no token,', null, null],
+  ['from any caller on this machine that has no token', null, null],
 ])('the page says that a longer approval covers all requests %s', (whose, agent, lease) => {
   const { body } = questionPage({ ...asked, who: { ...asked.who, agent, lease }, answer: null }, now);
   expect(body).toContain(
-    `also to whatever else the rule matches ${whose} with this grant and these header fields:`,
+    `Like it: whatever else the rule matches ${whose}, with the same grant and header fields.`,
   );
 });
 
