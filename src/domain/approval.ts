@@ -124,9 +124,10 @@ export function responseOf({ answer, span }: Choice): ApprovalResponse {
 
 /** Returns the sentence about the further requests that an answer for a time or a lease allows. */
 export function likeText({ who }: Pick<Question, 'who'>): string {
-  const under = who.lease === null ? 'from this agent' : 'from this agent under this lease';
-  const whose = who.agent === null ? 'from any caller on this machine that has no token' : under;
-  return `Like it: whatever else the rule matches ${whose}, with the same grant and header fields.`;
+  const names = ['agent', ...(who.lease === null ? [] : ['lease']), 'grant'].join(', ');
+  const whose =
+    who.agent === null ? 'grant and fields, from any caller without a token' : `${names} and fields`;
+  return `Like it: all the rule matches with the same ${whose}.`;
 }
 
 /** Reports whether a process still waits for the answer to a question. */

@@ -107,7 +107,7 @@ export async function knownFacts(
 }
 
 /** Returns the parameters that the rules of a question restrict. A rule that has changed has another key. */
-function namedParameters(
+export function namedParameters(
   { ruleKey }: Question['who'],
   { domains }: Pick<Config, 'domains'>,
 ): readonly NamedParameter[] {

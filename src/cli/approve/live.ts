@@ -253,7 +253,7 @@ function keysOf(entry: Approval, asking: LiveList['asking']): string[] {
   return [
     ...answers,
     '  t  Yes, for a time: It goes on, and all like it for the time that you type.',
-    `     ${likeText(entry)}`,
+    `  ${likeText(entry)}`,
     '  up, down  choose another      q  leave',
   ];
 }

@@ -37,8 +37,7 @@ describe('the page of the live list', () => {
       '  n  No: It is refused; the next one asks again.',
       '  l  Yes, for the lease: It goes on, and all like it until the lease ends.',
       '  t  Yes, for a time: It goes on, and all like it for the time that you type.',
-      '     Like it: whatever else the rule matches from this agent under this lease,',
-      '     with the same grant and header fields.',
+      '  Like it: all the rule matches with the same agent, lease, grant and fields.',
       '  up, down  choose another      q  leave',
     ]);
     expect([...(page.colors ?? [])].map(([index, color]) => [page.lines[index]?.slice(0, 4), color])).toEqual(
