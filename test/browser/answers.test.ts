@@ -31,7 +31,7 @@ async function onAnswers(page: Page, code: string): Promise<void> {
       const answer = await fetched(path.replaceAll(${JSON.stringify(encodeURIComponent(payload))}, ''), ...more);
       let text = await answer.text();
       ${code}
-      return new Response(answer.status === 204 ? null : text, answer);
+      return new Response([204, 304].includes(answer.status) ? null : text, answer);
     };
   })()`);
 }
