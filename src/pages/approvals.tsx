@@ -1,4 +1,4 @@
-import type { ComponentChildren, JSX } from 'preact';
+import type { JSX } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { all, call, more, type PageProps, path } from './api.ts';
 import { Empty, Facts, Loaded, Skeleton, Table, Time } from './parts.tsx';
@@ -9,27 +9,28 @@ import { useResource } from './resource.ts';
 
 /** Requests that wait for a person, as cards; approvals in force; the history of answers. */
 
+/** A request in the words of its link page. */
 interface Shown {
-  readonly id: string;
   readonly title: string;
   readonly method: string;
   readonly url: string;
   readonly fields: readonly string[];
-  readonly body: {
-    readonly size: string;
-    readonly parts: readonly { readonly text: string; readonly named: boolean }[];
-  } | null;
+  readonly body: { readonly size: string; readonly parts: readonly Part[] } | null;
   readonly reason: string | null;
   readonly facts: readonly { readonly name: string; readonly value: string }[];
   readonly expires_in: number;
   readonly like: string;
-  readonly answers: readonly {
-    readonly answer: string;
-    readonly span: string | null;
-    readonly label: string;
-    readonly effect: string;
-  }[];
+  readonly answers: readonly Choice[];
   readonly answer: { readonly outcome: string; readonly by: string; readonly at: string } | null;
+}
+
+interface Part {
+  readonly text: string;
+  readonly named: boolean;
+}
+
+interface Choice extends Readonly<Record<'answer' | 'label' | 'effect', string>> {
+  readonly span: string | null;
 }
 
 /** The time until a request is refused, which counts down. */
@@ -45,14 +46,9 @@ function TimeLeft({ seconds }: { readonly seconds: number }): JSX.Element {
   return <>{left === 0 ? 'Its time is over.' : `${minutes}${left % 60} s left; then it is refused.`}</>;
 }
 
-function Quoted({ caption, children }: { readonly caption: string; readonly children: ComponentChildren }) {
-  return (
-    <figure>
-      <figcaption>{caption}</figcaption>
-      <pre tabIndex={0}>{children}</pre>
-    </figure>
-  );
-}
+/** Texts of an agent wrap, so that none can be pushed out of sight at the side. */
+const wrapped = { whiteSpace: 'pre-wrap', overflowWrap: 'anywhere' };
+const marked = { background: 'color-mix(in srgb, var(--fair) 25%, transparent)', color: 'inherit' };
 
 const kinds: Readonly<Record<string, string>> = { once: 'good', deny: 'danger' };
 
@@ -79,45 +75,45 @@ function Request({ id, mayAnswer }: RequestProps): JSX.Element {
         {({ title, method, url, fields, body, reason, facts, expires_in, like, answers, answer }) => (
           <>
             <h2>{title}</h2>
-            {answer !== null && (
-              <p>
-                {`${answer.outcome === 'allowed' ? 'Allowed' : 'Refused'} by ${answer.by}, `}
-                <Time at={answer.at} />
-              </p>
-            )}
-            {answer === null && (
-              <p>{answers.length === 0 ? 'It waits no longer.' : <TimeLeft seconds={expires_in} />}</p>
-            )}
-            <pre tabIndex={0}>
+            <p>
+              {answer === null && answers.length > 0 && <TimeLeft seconds={expires_in} />}
+              {answer === null && answers.length === 0 && 'It waits no longer.'}
+              {answer !== null && `${answer.outcome === 'allowed' ? 'Allowed' : 'Refused'} by ${answer.by}.`}
+            </p>
+            <pre tabIndex={0} style={wrapped}>
               <b>{method}</b> {url}
             </pre>
+            {fields.length > 0 && <p>{`Its header fields that are not common, ${fields.length}:`}</p>}
             {fields.length > 0 && (
-              <Quoted caption={`Its header fields that are not common, ${fields.length}`}>
+              <pre tabIndex={0} style={wrapped}>
                 {fields.join('\n')}
-              </Quoted>
+              </pre>
             )}
+            {body !== null && <p>{`Its body, ${body.size}:`}</p>}
             {body !== null && (
-              <Quoted caption={`Its body, ${body.size}`}>
-                {body.parts.map(({ text, named }, index) => (named ? <mark key={index}>{text}</mark> : text))}
-              </Quoted>
+              <pre tabIndex={0} style={wrapped}>
+                {body.parts.map(({ text, named }) => (named ? <mark style={marked}>{text}</mark> : text))}
+              </pre>
             )}
             <p>
               {reason === null
                 ? 'The agent gave no reason.'
-                : 'The agent’s own words, which nobody has checked: '}
-              {reason !== null && <q>{reason}</q>}
+                : 'The agent’s own words, which nobody has checked:'}
             </p>
+            {reason !== null && <q>{reason}</q>}
             <Facts of={Object.fromEntries(facts.map(({ name, value }) => [name, value]))} />
             {mayAnswer && answers.length > 0 && (
               <>
-                <ul class="answers">
+                <dl class="answers" style={{ alignItems: 'center', marginTop: 'var(--s4)' }}>
                   {answers.map(({ answer: said, span, label, effect }) => (
-                    <li key={label}>
-                      <Action label={label} kind={kinds[said] ?? 'quiet'} run={reply(said, span)} />
-                      <span>{effect}</span>
-                    </li>
+                    <div key={label}>
+                      <dt>
+                        <Action label={label} kind={kinds[said] ?? 'quiet'} run={reply(said, span)} />
+                      </dt>
+                      <dd>{effect}</dd>
+                    </div>
                   ))}
-                </ul>
+                </dl>
                 <p>{like}</p>
               </>
             )}
@@ -243,6 +239,12 @@ export function Approvals({ me: { scopes }, args: [wanted] }: PageProps): JSX.El
   const proposed = proposals.entries.value?.filter(({ status }) => status === 'waiting') ?? [];
   return (
     <>
+      <div class="bar">
+        <small>j and k choose a card, Enter opens it.</small>
+        <span class="end">
+          {!notifies.value && <Action label="Notify me" kind="quiet" run={askToNotify} />}
+        </span>
+      </div>
       {failure.value !== undefined && <Failure error={failure.value} />}
       {waiting === undefined && failure.value === undefined && <Skeleton lines={4} />}
       <div aria-live="polite">
@@ -256,7 +258,6 @@ export function Approvals({ me: { scopes }, args: [wanted] }: PageProps): JSX.El
       {proposed.map(({ id, answer }) => (
         <Proposed key={id} id={id} outcome={answer?.outcome} scopes={scopes} />
       ))}
-      {!notifies.value && <Action label="Notify me" kind="quiet" run={askToNotify} />}
       <h2>In force</h2>
       <InForce mayAnswer={mayAnswer} />
       {scopes.includes('audit:read') && (

@@ -33,7 +33,9 @@ function listOf<T extends Waiting>(path: string) {
     );
     if (answer === null) return;
     tag = answer.etag ?? '';
-    entries.value = answer.body.data;
+    const { data } = answer.body;
+    if (entries.value?.some(({ id }) => !data.some((each) => each.id === id)) === true) movedAt = Date.now();
+    entries.value = data;
   };
   return { entries, read };
 }
@@ -64,7 +66,6 @@ async function read(): Promise<void> {
     failure.value = error as Error;
   }
   const { value: now = [] } = requests.entries;
-  if (before?.some(({ id }) => !now.some((each) => each.id === id)) === true) movedAt = Date.now();
   const known = new Set(before?.map(({ id }) => id));
   if (before !== undefined) now.filter(({ id }) => !known.has(id)).forEach(notify);
   const proposed = proposals.entries.value?.filter(({ status }) => status === 'waiting') ?? [];

@@ -1,7 +1,7 @@
 import type { JSX } from 'preact';
 import { call, path } from './api.ts';
 import { Facts, Loaded, Time } from './parts.tsx';
-import { look } from './pending.ts';
+import { assertSettled, look } from './pending.ts';
 import { Action } from './remedy.tsx';
 import { useResource } from './resource.ts';
 
@@ -38,6 +38,7 @@ export function Proposed({ id, outcome, scopes }: ProposedProps): JSX.Element {
   );
   const reply = (label: string, verb: string, kind: string, body?: unknown) => {
     const run = async () => {
+      if (verb !== 'decline') assertSettled();
       await call(`${path`POST /v2/proposals/${id}`}/${verb}`, body);
       await look();
     };
