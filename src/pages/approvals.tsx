@@ -1,4 +1,4 @@
-import type { JSX } from 'preact';
+import { Fragment, type JSX } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { all, call, more, type PageProps, path } from './api.ts';
 import { Empty, Facts, Loaded, Skeleton, Table, Time } from './parts.tsx';
@@ -10,18 +10,12 @@ import { useResource } from './resource.ts';
 /** Requests that wait for a person, as cards; approvals in force; the history of answers. */
 
 /** A request in the words of its link page. */
-interface Shown {
-  readonly title: string;
-  readonly method: string;
-  readonly url: string;
-  readonly fields: readonly string[];
-  readonly body: { readonly size: string; readonly parts: readonly Part[] } | null;
-  readonly reason: string | null;
+interface Shown extends Readonly<Record<'title' | 'method' | 'url' | 'like', string>> {
+  readonly quotes: readonly { readonly caption: string; readonly parts: readonly Part[] }[];
   readonly facts: readonly { readonly name: string; readonly value: string }[];
   readonly expires_in: number;
-  readonly like: string;
   readonly answers: readonly Choice[];
-  readonly answer: { readonly outcome: string; readonly by: string; readonly at: string } | null;
+  readonly answer: { readonly outcome: string; readonly by: string } | null;
 }
 
 interface Part {
@@ -46,7 +40,7 @@ function TimeLeft({ seconds }: { readonly seconds: number }): JSX.Element {
   return <>{left === 0 ? 'Its time is over.' : `${minutes}${left % 60} s left; then it is refused.`}</>;
 }
 
-/** Texts of an agent wrap, so that none can be pushed out of sight at the side. */
+/** Texts of an agent wrap, so that no part can be pushed out of sight at the side. */
 const wrapped = { whiteSpace: 'pre-wrap', overflowWrap: 'anywhere' };
 const marked = { background: 'color-mix(in srgb, var(--fair) 25%, transparent)', color: 'inherit' };
 
@@ -72,7 +66,7 @@ function Request({ id, mayAnswer }: RequestProps): JSX.Element {
   return (
     <article tabIndex={0} data-request={id}>
       <Loaded of={shown} skeleton={6}>
-        {({ title, method, url, fields, body, reason, facts, expires_in, like, answers, answer }) => (
+        {({ title, method, url, quotes, facts, expires_in, like, answers, answer }) => (
           <>
             <h2>{title}</h2>
             <p>
@@ -83,24 +77,14 @@ function Request({ id, mayAnswer }: RequestProps): JSX.Element {
             <pre tabIndex={0} style={wrapped}>
               <b>{method}</b> {url}
             </pre>
-            {fields.length > 0 && <p>{`Its header fields that are not common, ${fields.length}:`}</p>}
-            {fields.length > 0 && (
-              <pre tabIndex={0} style={wrapped}>
-                {fields.join('\n')}
-              </pre>
-            )}
-            {body !== null && <p>{`Its body, ${body.size}:`}</p>}
-            {body !== null && (
-              <pre tabIndex={0} style={wrapped}>
-                {body.parts.map(({ text, named }) => (named ? <mark style={marked}>{text}</mark> : text))}
-              </pre>
-            )}
-            <p>
-              {reason === null
-                ? 'The agent gave no reason.'
-                : 'The agent’s own words, which nobody has checked:'}
-            </p>
-            {reason !== null && <q>{reason}</q>}
+            {quotes.map(({ caption, parts }) => (
+              <Fragment key={caption}>
+                <p>{`${caption}:`}</p>
+                <pre tabIndex={0} style={wrapped}>
+                  {parts.map(({ text, named }) => (named ? <mark style={marked}>{text}</mark> : text))}
+                </pre>
+              </Fragment>
+            ))}
             <Facts of={Object.fromEntries(facts.map(({ name, value }) => [name, value]))} />
             {mayAnswer && answers.length > 0 && (
               <>
@@ -124,15 +108,9 @@ function Request({ id, mayAnswer }: RequestProps): JSX.Element {
   );
 }
 
-interface Standing {
-  readonly id: string;
-  readonly agent: string | null;
-  readonly grant_name: string;
-  readonly rule: string;
-  readonly rule_name: string | null;
-  readonly until: string | null;
-  readonly by: string;
-}
+type Standing = Readonly<
+  Record<'id' | 'grant_name' | 'rule' | 'by', string> & Record<'agent' | 'rule_name' | 'until', string | null>
+>;
 
 function InForce({ mayAnswer }: Pick<RequestProps, 'mayAnswer'>): JSX.Element {
   const standing = useResource(
@@ -164,16 +142,8 @@ function InForce({ mayAnswer }: Pick<RequestProps, 'mayAnswer'>): JSX.Element {
   );
 }
 
-interface Line {
-  readonly id: string;
-  readonly time: string;
-  readonly event: string;
-  readonly agent?: string;
-  readonly method?: string;
-  readonly host?: string;
-  readonly path?: string;
-  readonly reason?: string;
-}
+type Line = Readonly<Record<'time' | 'event', string>> &
+  Readonly<Partial<Record<'agent' | 'method' | 'host' | 'path' | 'reason', string>>>;
 
 const outcomes: Readonly<Record<string, string>> = {
   'approval.allowed': 'Allowed',

@@ -11,14 +11,11 @@ type Change =
   | { readonly kind: 'scope'; readonly grant: string; readonly scopes: readonly string[] };
 
 /** A proposal with the effects of its acceptance. */
-interface Proposal {
-  readonly agent: string | null;
-  readonly lease: string | null;
+interface Proposal extends Readonly<Record<'agent' | 'lease' | 'diff', string | null>> {
   readonly change: Change;
   readonly reason: string;
   readonly expires_at: string;
   readonly answer: { readonly outcome: string } | null;
-  readonly diff: string | null;
   readonly commands: readonly string[];
   readonly notes: readonly string[];
 }
@@ -104,14 +101,10 @@ export function Proposed({ id, outcome, scopes }: ProposedProps): JSX.Element {
 }
 
 function changeText(change: Change): string {
-  switch (change.kind) {
-    case 'domain':
-      return `the domain ${change.host}`;
-    case 'grant':
-      return `a grant of ${change.provider}`;
-    case 'scope':
-      return `more scopes of the grant ${change.grant}`;
-  }
+  if (change.kind === 'domain') return `the domain ${change.host}`;
+  return change.kind === 'grant'
+    ? `a grant of ${change.provider}`
+    : `more scopes of the grant ${change.grant}`;
 }
 
 function diffLine(line: string, index: number): JSX.Element {

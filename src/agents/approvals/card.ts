@@ -30,18 +30,15 @@ export interface Card {
   readonly title: string;
   readonly method: string;
   readonly url: string;
-  /** Header fields and trailers. */
-  readonly fields: readonly string[];
-  readonly body: CardBody | null;
-  readonly reason: string | null;
+  /** Header fields and trailers, the body, and the reason of the agent; absent ones are omitted. */
+  readonly quotes: readonly Quote[];
   readonly facts: readonly { readonly name: string; readonly value: string }[];
   readonly like: string;
 }
 
-/** A body in parts. Parts with a parameter that the rule restricts are marked. */
-interface CardBody {
-  /** Length in bytes and lines. */
-  readonly size: string;
+/** A text in parts. Those with a parameter that the rule restricts are marked. */
+export interface Quote {
+  readonly caption: string;
   readonly parts: readonly { readonly text: string; readonly named: boolean }[];
 }
 
@@ -51,7 +48,7 @@ export function cardOf(
   { body, account, named }: KnownFacts = { body: null, account: null, named: [] },
 ): Card {
   const { who, method, scheme, authority, path, query, operation, bodyBytes, purpose, reason } = question;
-  const { client, grantName, provider, grantUser, rule, ruleName } = question;
+  const { fields, client, grantName, provider, grantUser, rule, ruleName } = question;
   const asker = who.agent ?? 'a caller without a token';
   const facts: readonly (readonly [name: string, value: string | null])[] = [
     ['With', body === null ? unshownText({ query: null, bodyBytes }) : null],
@@ -61,14 +58,19 @@ export function cardOf(
     ['Account', account],
     ['Rule', ruleName === null ? rule : `${ruleName}, ${rule}`],
     ['It is about', named.map(({ path }) => path).join(', ') || null],
+    ['Reason', reason === null ? 'The agent gave no reason.' : null],
   ];
   return {
     title: `May ${untrusted(asker)} ${operation ?? 'send this request'}?`,
     method: untrusted(method),
     url: untrusted(`${scheme}://${authority}${path}${query === null ? '' : `?${query}`}`),
-    fields: question.fields.map(untrusted),
-    body: body === null ? null : cardBody(body, named),
-    reason: reason === null ? null : untrusted(reason),
+    quotes: [
+      ...(fields.length === 0
+        ? []
+        : [quoteOf(`Its header fields that are not common, ${fields.length}`, fields)]),
+      ...(body === null ? [] : [bodyQuote(body, named)]),
+      ...(reason === null ? [] : [quoteOf('The agent’s own words, which nobody has checked', [reason])]),
+    ],
     facts: facts.flatMap(([name, value]) => (value === null ? [] : [{ name, value: untrusted(value) }])),
     like: likeText(question),
   };
@@ -77,18 +79,22 @@ export function cardOf(
 /** A text, number or literal of JSON; empty before an object or a list. */
 const scalar = String.raw`"(?:[^"\\]|\\.)*"|[^\s,{}[\]"]*`;
 
-function cardBody(body: string, named: readonly NamedParameter[]): CardBody {
+function quoteOf(caption: string, lines: readonly string[]): Quote {
+  return { caption, parts: [{ text: lines.map(untrusted).join('\n'), named: false }] };
+}
+
+function bodyQuote(body: string, named: readonly NamedParameter[]): Quote {
   const lines = body.split(/\r?\n/);
-  const text = lines.map(untrusted).join('\n');
+  const size = `${bytesText(Buffer.byteLength(body))}, ${lines.length} ${lines.length === 1 ? 'line' : 'lines'}`;
+  const quote = quoteOf(`Its body, ${size}`, lines);
+  if (named.length === 0) return quote;
   const names = named.map(({ member }) => untrusted(member).replace(/[^\p{L}\p{N}]/gu, '\\$&')).join('|');
   const parameter = new RegExp(`("(?:${names})"\\s*:\\s*(?:${scalar})|(?<=^|&)(?:${names})=[^&]*)`);
-  return {
-    size: `${bytesText(Buffer.byteLength(body))}, ${lines.length} ${lines.length === 1 ? 'line' : 'lines'}`,
-    parts: (named.length === 0 ? [text] : text.split(parameter)).map((part, index) => ({
-      text: part,
-      named: index % 2 === 1,
-    })),
-  };
+  const parts = quote.parts[0]!.text.split(parameter).map((text, index) => ({
+    text,
+    named: index % 2 === 1,
+  }));
+  return { ...quote, parts };
 }
 
 interface KnownParts {

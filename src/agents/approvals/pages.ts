@@ -7,7 +7,7 @@ import {
   isWaiting,
   responseOf,
 } from '../../domain/approval.ts';
-import { type Card, cardOf, type KnownFacts } from './card.ts';
+import { type Card, cardOf, type KnownFacts, type Quote } from './card.ts';
 import { markup, type Markup, type Page, type PageAnswer, renderPage } from '../../lib/html.ts';
 import { hintText, remedy } from '../../lib/hint.ts';
 import { asTyped } from '../../lib/command-name.ts';
@@ -116,7 +116,6 @@ main { width: min(42rem, calc(100vw - 2rem)); padding: 1.5rem 1.75rem; }
 .what b { margin-right: .35rem; }
 figure { margin: 0 0 1rem; }
 figcaption { color: var(--soft); font-size: .9rem; }
-blockquote { margin: .2rem 0 0; padding: .35rem .9rem; border-left: .25rem solid var(--line); max-height: 8rem; overflow: auto; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.25rem; margin: 0 0 1.25rem; font-size: .95rem; }
 dt { color: var(--soft); }
 dd { margin: 0; min-width: 0; }
@@ -141,7 +140,7 @@ export function questionPage(approval: Approval, now: number, known?: KnownFacts
   const card = cardOf(approval, known);
   const left = Math.ceil((expiresAt - now) / 1_000);
   const time = `${timeText(left)} left, until ${clock(expiresAt)}; then it is refused`;
-  const content = markup`${requestLine(card)} ${fieldsOf(card)} ${bodyOf(card)} ${reasonOf(card)}
+  const content = markup`${requestLine(card)} ${card.quotes.map(quoted)}
     ${factsOf([...card.facts, { name: 'Time', value: time }])} ${answerForm(approval, card)}`;
   const answer = page({ kind: 'asks', title: card.title, body: content, style }, 200);
   return { ...answer, headers: { ...answer.headers, refresh: String(left + 1) } };
@@ -190,31 +189,12 @@ function page(it: Omit<Page, 'from'>, status: number): PageAnswer {
   return renderPage({ ...it, from: 'Sidekey' }, status);
 }
 
-function fieldsOf({ fields }: Card): readonly Markup[] {
-  return fields.length === 0
-    ? []
-    : [quoted(`Its header fields that are not common, ${fields.length}`, [markup`${fields.join('\n')}`])];
-}
-
-function bodyOf({ body }: Card): readonly Markup[] {
-  if (body === null) return [];
-  const parts = body.parts.map(({ text, named }) => (named ? markup`<mark>${text}</mark>` : markup`${text}`));
-  return [quoted(`Its body, ${body.size}`, parts)];
-}
-
 /** Lines are kept, so that a text cannot be pushed out of sight at the side. */
-function quoted(caption: string, parts: readonly Markup[]): Markup {
+function quoted({ caption, parts }: Quote): Markup {
+  const texts = parts.map(({ text, named }) => (named ? markup`<mark>${text}</mark>` : markup`${text}`));
   return markup`<figure>
     <figcaption>${caption}:</figcaption>
-    <pre class="what">${parts.reduce((before, part) => markup`${before}${part}`)}</pre>
-  </figure>`;
-}
-
-function reasonOf({ reason }: Card): Markup {
-  if (reason === null) return markup`<p>The agent gave no reason.</p>`;
-  return markup`<figure>
-    <figcaption>The agent’s own words, which nobody has checked:</figcaption>
-    <blockquote>${reason}</blockquote>
+    <pre class="what">${texts.reduce((before, text) => markup`${before}${text}`)}</pre>
   </figure>`;
 }
 

@@ -19,9 +19,9 @@ import { type AnyRoute, route } from '../route.ts';
 
 const listed = { command: 'approve', list: 'id' } as const;
 
-/** A body as a text with its length; `named` marks a parameter that the rule restricts. */
-const shownBody = z.strictObject({
-  size: z.string(),
+/** A text of the agent in parts; `named` marks a parameter that the rule restricts. */
+const quoteShape = z.strictObject({
+  caption: z.string(),
   parts: z.array(z.strictObject({ text: z.string(), named: z.boolean() })),
 });
 
@@ -37,7 +37,7 @@ const shownShape = approvalShape
   .extend({
     title: z.string(),
     url: z.string(),
-    body: shownBody.nullable().describe('Null: there is no body, or it cannot be shown.'),
+    quotes: z.array(quoteShape).describe('Its header fields, its body if it can be shown, and its reason.'),
     facts: z.array(z.strictObject({ name: z.string(), value: z.string() })),
     like: z.string().describe('Further requests that an answer for a time or a lease allows.'),
     answers: z.array(choiceShape).describe('Possible answers; empty when the request has ended.'),

@@ -64,15 +64,20 @@ test('a waiting request is shown with its body, what the rule is about, and the 
   expect(shown.body).toMatchObject({
     title: 'May a caller without a token send this request?',
     url: `https://${authority}/x`,
-    fields: ['X-Mode: force'],
-    body: {
-      size: '28 bytes, 1 line',
-      parts: [
-        { text: '{', named: false },
-        { text: '"amount": 5', named: true },
-        { text: String.raw`, "note": "\u202e"}`, named: false },
-      ],
-    },
+    quotes: [
+      {
+        caption: 'Its header fields that are not common, 1',
+        parts: [{ text: 'X-Mode: force', named: false }],
+      },
+      {
+        caption: 'Its body, 28 bytes, 1 line',
+        parts: [
+          { text: '{', named: false },
+          { text: '"amount": 5', named: true },
+          { text: String.raw`, "note": "\u202e"}`, named: false },
+        ],
+      },
+    ],
     answers: choicesOf({ who: { lease: null } as never }),
     like: 'Like it: all the rule matches with the same grant and fields, from any caller without a token.',
   });
@@ -88,7 +93,9 @@ test('a waiting request is shown with its body, what the rule is about, and the 
 
   await call(`POST /v2/approvals/${id}`, { body: { answer: 'once' } });
   expect((await client.response()).status).toBe(200);
-  await expect.poll(async () => (await call(`GET /v2/approvals/${id}`)).body.body, patience).toBeNull();
+  await expect
+    .poll(async () => (await call(`GET /v2/approvals/${id}`)).body.quotes, patience)
+    .toHaveLength(1);
   const after = (await call(`GET /v2/approvals/${id}`)).body;
   expect(after).toMatchObject({ answers: [], answer: { outcome: 'allowed', reach: 'once' } });
   expect((await call('GET /v2/approvals/00000000')).status).toBe(404);
