@@ -59,14 +59,17 @@ export const approvalRoutes: readonly AnyRoute[] = [
     scope: 'approvals:read',
     result: shownShape,
     commands: ['approve'],
-    async handle({ params }, { store, approvals: queue, grants, config, now }) {
+    async handle({ params, caller }, { store, approvals: queue, grants, config, now }) {
       const id = readId(params['approval']!);
       const question = await store.approvals.get(id);
       if (question === null) throw unknownApproval(id);
       const at = now();
+      const known = await knownFacts(question, { queue, grants, config: await config() });
+      // A body may have secrets of the agent. Only a person who can answer needs it.
+      const mayAnswer = caller.scopes.has('approvals:write');
       return {
         ...approvalAnswer(question, at),
-        ...cardOf(question, await knownFacts(question, { queue, grants, config: await config() })),
+        ...cardOf(question, mayAnswer ? known : { ...known, body: null }),
         answers: isWaiting(question, at) ? choicesOf(question) : [],
       };
     },

@@ -43,7 +43,7 @@ test('a standing approval given by the API lasts until the API revokes it', asyn
 test('a waiting request is shown with its body, what the rule is about, and the answers of its link', async () => {
   const { authority } = await startUpstream((_request, response) => void response.end('done'));
   const rules = [{ name: 'pay', outcome: 'approve', json: { '$.amount': { max: 9 } } }];
-  const { sidekey, call } = await startService({
+  const { sidekey, call, key } = await startService({
     domains: { [authority]: { grant: 'acme', default: 'allow', rules } },
   });
   await sidekey.grant([authority]);
@@ -82,6 +82,10 @@ test('a waiting request is shown with its body, what the rule is about, and the 
     like: 'Like it: all the rule matches with the same grant and fields, from any caller without a token.',
   });
   expect(shown.body.facts).toContainEqual({ name: 'It is about', value: '$.amount' });
+  // Who cannot answer does not need the body.
+  const read = (await call(`GET /v2/approvals/${id}`, { key: await key({ role: 'auditor' }) })).body;
+  expect(read.quotes).toEqual(shown.body.quotes.slice(0, 1));
+  expect(read.facts).toContainEqual({ name: 'With', value: '28 bytes of body, which is not shown' });
   expect(shown.body.expires_in).toBeGreaterThan(100);
   for (const [path, { headers }] of [
     ['/v2/approvals', list],
