@@ -1,13 +1,13 @@
 import { dirname } from 'node:path';
 import { newApprovalId } from '../domain/approval.ts';
 import { type ApprovalQueue, createApprovalQueue } from '../agents/approvals/queue.ts';
+import { knownFacts } from '../agents/approvals/card.ts';
 import { createProposals, type Proposals } from '../agents/approvals/proposals.ts';
 import { receiversOf } from '../agents/approvals/receivers.ts';
 import { createApprovalLinks, createApprovalTeller } from '../agents/approvals/announce.ts';
 import type { AdminServer, ServiceHandler } from '../api/server.ts';
 import type { Config } from '../config/config.ts';
 import { readSecret, type SecretReference } from '../config/secret-reference.ts';
-import { accountOf } from '../domain/credential.ts';
 import type { LoginExchange, LoginOutcome } from '../grants/keep-login.ts';
 import type { Log } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
@@ -94,7 +94,7 @@ export async function openApprovalService(
     pages = await createAdminServer({
       queue,
       links,
-      account: async (id) => accountOf((await grants.open(id))?.sealed.details),
+      known: (question) => knownFacts(question, { queue, grants, config: config() }),
       now,
       log,
       timers: systemTimers,

@@ -80,6 +80,56 @@ export type Answer = {
   readonly by: string;
 } & ({ readonly outcome: 'allowed'; readonly reach: Reach } | { readonly outcome: 'denied' });
 
+/**
+ * Answer to a question: deny; allow this request; allow all requests that the rule matches, during the lease
+ * or for `forMs` milliseconds.
+ */
+export type ApprovalResponse = 'deny' | 'once' | 'lease' | { readonly forMs: number };
+
+/** Returns the answer of `by`, given at `at`. */
+export function answerOf(said: ApprovalResponse, by: string, at: number): Answer {
+  if (said === 'deny') return { at, by, outcome: 'denied' };
+  const reach = typeof said === 'string' ? { kind: said } : ({ kind: 'until', at: at + said.forMs } as const);
+  return { at, by, outcome: 'allowed', reach };
+}
+
+/** An answer that a person can choose. All pages, terminals and messages use these words. */
+export interface Choice {
+  readonly answer: 'once' | 'deny' | 'for' | 'lease';
+  /** Duration of the answer `for`; otherwise null. */
+  readonly span: '15m' | '1h' | null;
+  readonly label: string;
+  readonly effect: string;
+}
+
+const choices = (
+  [
+    ['once', null, 'Yes, once', 'This request goes on, and no other.'],
+    ['deny', null, 'No', 'It is refused; the next one asks again.'],
+    ['for', '15m', 'Yes, for 15 minutes', 'It goes on, and all like it for 15 minutes.'],
+    ['for', '1h', 'Yes, for 1 hour', 'It goes on, and all like it for 1 hour.'],
+    ['lease', null, 'Yes, for the lease', 'It goes on, and all like it until the lease ends.'],
+  ] as const
+).map(([answer, span, label, effect]): Choice => ({ answer, span, label, effect }));
+
+/** Returns the answers that a question allows. Without a lease, an approval for it would never end. */
+export function choicesOf({ who }: Pick<Question, 'who'>): readonly Choice[] {
+  return choices.filter(({ answer }) => answer !== 'lease' || who.lease !== null);
+}
+
+/** Returns the response of a choice. */
+export function responseOf({ answer, span }: Choice): ApprovalResponse {
+  return answer === 'for' ? { forMs: span === '1h' ? 3_600_000 : 900_000 } : answer;
+}
+
+/** Returns the sentence about the further requests that an answer for a time or a lease allows. */
+export function likeText({ who }: Pick<Question, 'who'>): string {
+  const names = ['agent', ...(who.lease === null ? [] : ['lease']), 'grant'].join(', ');
+  const whose =
+    who.agent === null ? 'grant and fields, from any caller without a token' : `${names} and fields`;
+  return `Like it: all the rule matches with the same ${whose}.`;
+}
+
 /** Reports whether a process still waits for the answer to a question. */
 export function isWaiting({ answer, expiresAt, aliveUntil }: Approval, at: number): boolean {
   return answer === null && Math.min(expiresAt, aliveUntil) > at;
@@ -167,6 +217,6 @@ export function fieldName(field: string): string {
 }
 
 /** Formats a number of bytes: `5,000 bytes`. */
-function bytesText(bytes: number): string {
+export function bytesText(bytes: number): string {
   return bytes === 1 ? '1 byte' : `${bytes.toLocaleString('en-US')} bytes`;
 }

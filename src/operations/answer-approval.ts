@@ -1,17 +1,17 @@
 import { recordChange } from '../audit/log.ts';
-import { type Answer, answerEvent, type Approval, isWaiting } from '../domain/approval.ts';
+import {
+  answerEvent,
+  answerOf,
+  type Approval,
+  type ApprovalResponse,
+  isWaiting,
+} from '../domain/approval.ts';
 import type { AuditLog } from '../domain/event.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
 import type { Store } from '../store/store.ts';
 
 /** Answers of people to requests that wait. */
-
-/**
- * Answer to a question: deny; allow this request; allow all requests that the rule matches, during the lease
- * or for `forMs` milliseconds.
- */
-export type ApprovalResponse = 'deny' | 'once' | 'lease' | { readonly forMs: number };
 
 /**
  * Records an answer in the audit log, then writes it to the store, which the pending request polls.
@@ -40,22 +40,10 @@ export async function respond(
   });
 }
 
-function answerOf(said: ApprovalResponse, by: string, at: number): Answer {
-  if (said === 'deny') return { at, by, outcome: 'denied' };
-  const reach = typeof said === 'string' ? { kind: said } : ({ kind: 'until', at: at + said.forMs } as const);
-  return { at, by, outcome: 'allowed', reach };
-}
-
 /** @throws SidekeyError `not_found`, `approval_over` */
 function stillWaiting(approval: Approval | null, id: string, at: number): Approval {
+  if (approval === null) throw unknownApproval(id);
   const hint = remedy('approval.list');
-  if (approval === null) {
-    throw new SidekeyError(
-      'not_found',
-      `No request ${id} is waiting: it timed out, its client left, or the ID is wrong.`,
-      { hint },
-    );
-  }
   const { answer } = approval;
   if (answer !== null) {
     const verdict = answer.outcome === 'denied' ? 'no' : 'yes';
@@ -68,4 +56,12 @@ function stillWaiting(approval: Approval | null, id: string, at: number): Approv
   }
   if (isWaiting(approval, at)) return approval;
   throw new SidekeyError('approval_over', `Too late: the request ${id} is no longer waiting.`, { hint });
+}
+
+export function unknownApproval(id: string): SidekeyError {
+  return new SidekeyError(
+    'not_found',
+    `No request ${id} is waiting: it timed out, its client left, or the ID is wrong.`,
+    { hint: remedy('approval.list') },
+  );
 }

@@ -12,7 +12,7 @@ import { pageInput, pageOf } from './paging.ts';
 
 /** Requests that wait for a person, and approvals in force. */
 
-const approvalShape = z
+export const approvalShape = z
   .strictObject({
     id: z.string(),
     exchange: z.string(),
@@ -51,7 +51,7 @@ const approvalShape = z
   })
   .meta({ id: 'Approval' });
 
-function approvalAnswer(question: Approval, now: number): z.input<typeof approvalShape> {
+export function approvalAnswer(question: Approval, now: number): z.input<typeof approvalShape> {
   const { who, answer } = question;
   const reach = answer?.outcome === 'allowed' ? answer.reach : null;
   return {
@@ -208,7 +208,7 @@ export const revokeApproval = changing({
 });
 
 /** @throws SidekeyError `input_invalid` */
-function readId(written: string): string {
+export function readId(written: string): string {
   const id = readApprovalId(written);
   if (id !== null) return id;
   throw inputInvalid(

@@ -11,6 +11,7 @@ import { Health } from './health.tsx';
 import { Login } from './login.tsx';
 import { Now } from './now.tsx';
 import { Passkeys } from './passkeys.tsx';
+import { watchPending } from './pending.ts';
 import { People } from './people.tsx';
 import { Action, Failure, Person } from './remedy.tsx';
 import { waiting } from './resource.ts';
@@ -115,6 +116,7 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
     addEventListener('hashchange', changed);
     return () => removeEventListener('hashchange', changed);
   }, []);
+  useEffect(() => (me.scopes.includes('approvals:read') ? watchPending() : undefined), []);
   const title = useSignal(entry.title);
   title.value = entry.title;
   useSignalEffect(() => {

@@ -47,7 +47,7 @@ async function onAnswers(page: Page, code: string): Promise<void> {
       }
       let text = await answer.text();
       ${code}
-      return new Response(answer.status === 204 ? null : text, answer);
+      return new Response([204, 304].includes(answer.status) ? null : text, answer);
     };
   })()`);
 }

@@ -45,7 +45,7 @@ describe.skipIf(chromium === null)(`the approval page, in a real browser${why}`,
     expect(text).toContain('carol@acme.test');
     const colorOf = (value: string) =>
       page.evaluate(`getComputedStyle(document.querySelector('button[value="${value}"]')).backgroundColor`);
-    expect(await colorOf('once')).not.toBe(await colorOf('no'));
+    expect(await colorOf('once')).not.toBe(await colorOf('deny'));
     await picture(page, 'asked');
     await page.evaluate('scrollTo(0, 9999)');
     await picture(page, 'asked-end');
@@ -63,7 +63,7 @@ describe.skipIf(chromium === null)(`the approval page, in a real browser${why}`,
 
   test('refuses the request with a click on no', { timeout: 60_000 }, async () => {
     const { client, page, seen } = await opened('DELETE /tickets/7');
-    await click(page, 'no');
+    await click(page, 'deny');
     await page.shows('The request was refused.');
     await picture(page, 'refused');
     expect((await client.response()).headers['sidekey-error']).toBe('approval_denied');

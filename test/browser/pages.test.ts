@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { BrowserPage } from '../support/chromium.ts';
 import { browsers, type Page } from '../support/browsers.ts';
-import { curl } from '../support/curl.ts';
 import { examined } from '../support/examined.ts';
 import { oauth2Credential } from '../support/oauth2-credential.ts';
 import { click, confirm, goTo, openedPages, submit } from '../support/opened-pages.ts';
@@ -138,60 +137,6 @@ describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_na
     expect((await call('GET /v2/domains')).body.data).toHaveLength(3);
     await page.evaluate(submit('Explain', { url: 'https://other.example.com/' }));
     await page.shows('Open domains');
-  });
-
-  test('answer a waiting request', async () => {
-    const { page, call, sidekey, upstream } = await openedPages(open);
-    const config = (await call('GET /v2/config')).body.text as string;
-    const ruled = config.replace(/grant: desk/, 'grant: desk\n    default: approve');
-    const tag = (await call('GET /v2/config')).headers.get('etag') ?? '';
-    expect(
-      (await call('PUT /v2/config', { body: { text: ruled }, headers: { 'if-match': tag } })).status,
-    ).toBe(200);
-    await goTo(page, 'approvals', 'No request waits.');
-    const sent = call('POST /v2/requests', {
-      body: { url: `https://${upstream.authority}/y`, grant: 'desk', reason: '<img src=x onerror=alert(1)>' },
-    });
-    const text = await page.shows('Yes, once');
-    expect(text).toContain('<img src=x onerror=alert(1)>');
-    await looked(page, 'approvals-waiting');
-    await page.evaluate(click('Yes, once'));
-    expect((await sent).body.status).toBe(200);
-    await page.shows('No request waits.');
-    expect((await sidekey.audit()).find(({ event }) => event === 'approval.allowed')?.reason).toContain(
-      'alice',
-    );
-    expect(await page.evaluate('document.images.length')).toBe(0);
-  });
-
-  test('answer proposals after showing the difference of the config file', async () => {
-    const { page, call, sidekey } = await openedPages(open);
-    await goTo(page, 'approvals', 'No request waits.');
-    const reason = '<img src=x onerror=alert(1)>';
-    const own = 'http://sidekey.internal/proposals';
-    const propose = (proposal: object) =>
-      curl('-x', sidekey.url, '--json', JSON.stringify({ ...proposal, reason }), own);
-    expect((await propose({ domain: { host: 'api.example.net', action: 'tunnel' } })).status).toBe(202);
-    expect((await propose({ grant: { provider: 'github', scopes: ['repo'] } })).status).toBe(202);
-
-    await page.shows('a grant of github');
-    const text = await page.shows('the domain api.example.net');
-    expect(text).toContain(reason);
-    expect(text).toContain('+  api.example.net: tunnel');
-    expect(text).toContain('sidekey connect github');
-    await looked(page, 'proposals');
-    expect(await page.evaluate('document.images.length')).toBe(0);
-    await page.evaluate(click('Yes, for good'));
-    await page.lacks('the domain api.example.net');
-    expect((await call('GET /v2/domains')).body.data).toHaveLength(3);
-    await page.evaluate(click('No'));
-    await page.shows('No request waits.');
-    expect((await sidekey.audit()).map(({ event, reason: by }) => `${event} ${by}`)).toEqual(
-      expect.arrayContaining([
-        expect.stringMatching(/^proposal\.accepted .*api\.example\.net.*alice/),
-        expect.stringMatching(/^proposal\.declined .*github.*alice/),
-      ]),
-    );
   });
 });
 

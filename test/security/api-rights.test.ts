@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { authenticator } from '../../src/api/caller.ts';
 import { routes } from '../../src/api/routes.ts';
+import { question } from '../support/question.ts';
 import { startService, type TestService } from '../support/service.ts';
 
 /** A service with a key that belongs to a person of this role. */
@@ -145,6 +146,26 @@ describe('a caller that is limited to a user', () => {
     const { call } = await startService();
     const body = token({ integration_key: crypto.randomUUID() });
     expect((await call('POST /v2/users/alice/tokens', { body })).status).toBe(400);
+  });
+});
+
+describe('a request that waits for a person', () => {
+  it.each([
+    ['without approvals:read', { scopes: ['audit:read', 'config:read'] as const }],
+    ['for one user', { user: 'default' }],
+    ['of a person with the role user', { role: 'user', user: 'default' } as const],
+  ])('is not shown to a key %s, nor is its body', async (_whose, record) => {
+    const { call, key, sidekey } = await startService();
+    const { approvals } = sidekey.proxy.state.store;
+    const { id: grantId } = await sidekey.grant(['api.example.com']);
+    const asked = question({ askedAt: Date.now(), who: { grantId } });
+    await approvals.ask(asked);
+    const limited = await key(record);
+    for (const path of ['/v2/approvals', `/v2/approvals/${asked.id}`]) {
+      const { status, body } = await call(`GET ${path}`, { key: limited });
+      expect([status, body.code], path).toEqual([403, 'scope_missing']);
+      expect((await call(`GET ${path}`, { key: await key({ role: 'approver' }) })).status, path).toBe(200);
+    }
   });
 });
 

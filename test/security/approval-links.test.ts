@@ -77,7 +77,7 @@ test('a link appears in no log, audit line or database row, even after failures'
   expect((await fetch(link)).status).toBe(500);
   Object.assign(approvals, sound);
   await post(link, 'nonsense');
-  await post(link, 'no');
+  await post(link, 'deny');
   expect((await client.response()).headers['sidekey-error']).toBe('approval_denied');
   await sidekey.audited(({ event }) => event === 'denied');
   await sidekey.proxy.close();

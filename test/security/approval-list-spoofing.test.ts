@@ -74,7 +74,7 @@ describe.each(hostile)('%s in the text of an agent', (_what, text) => {
     expect(shown).toBe('cccccccc');
     expect(lines.length).toBeLessThanOrEqual(size.rows);
     for (const line of lines) expect(columnsOf(line)).toBeLessThanOrEqual(size.columns);
-    expect(lines.join('\n')).toContain('y  yes, to this request only');
+    expect(lines.join('\n')).toContain('y  Yes, once: This request goes on, and no other.');
     expect(lines).toContain('  agent    ci, at 127.0.0.1:4711');
   });
 });

@@ -5,7 +5,7 @@ import { hintText, remedy } from '../../lib/hint.ts';
 import type { Log } from '../../lib/log.ts';
 import { pause, type Timers } from '../../lib/timers.ts';
 import type { Vault } from '../../store/vault/vault.ts';
-import { fieldName, type Question, unshownText } from '../../domain/approval.ts';
+import { choicesOf, fieldName, likeText, type Question, unshownText } from '../../domain/approval.ts';
 
 /** Sends each question to receivers, such as chat programs. Failed calls are repeated in the background. */
 
@@ -203,6 +203,8 @@ export interface QuestionMessage {
   /** Position of the rule in the config, and its name. */
   readonly rule: string;
   readonly rule_name: string | null;
+  /** Possible answers, each with its effect, and a last line about further requests. */
+  readonly answers: readonly string[];
   /** Link to answer; its holder may answer. Null: no pages are served. */
   readonly link: string | null;
   readonly command: string;
@@ -251,6 +253,7 @@ export function questionMessage(question: Question, link: string | null): Questi
     reason: question.reason,
     rule: question.rule,
     rule_name: question.ruleName,
+    answers: [...choicesOf(question).map(({ label, effect }) => `${label}: ${effect}`), likeText(question)],
     link,
     command,
   };

@@ -1,4 +1,13 @@
-import { isWaiting, type Answer, type Approval, type Reach, unshownText } from '../../domain/approval.ts';
+import {
+  type Answer,
+  answerOf,
+  type Approval,
+  type Choice,
+  choicesOf,
+  isWaiting,
+  responseOf,
+} from '../../domain/approval.ts';
+import { type Card, cardOf, type KnownFacts, type Quote } from './card.ts';
 import { markup, type Markup, type Page, type PageAnswer, renderPage } from '../../lib/html.ts';
 import { hintText, remedy } from '../../lib/hint.ts';
 import { asTyped } from '../../lib/command-name.ts';
@@ -11,8 +20,7 @@ import type { ApprovalQueue } from './queue.ts';
 export interface ApprovalRouteParts {
   readonly queue: Pick<ApprovalQueue, 'get' | 'answer' | 'body'>;
   readonly links: Pick<ApprovalLinks, 'verify' | 'sealOf'>;
-  /** Returns the name of the account of a grant; null: nothing names it. */
-  readonly account: (grantId: string) => Promise<string | null>;
+  readonly known: (question: Approval) => Promise<KnownFacts>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -33,7 +41,7 @@ interface ApprovalRequest {
  */
 export async function approvalRoute(
   { path, form, from }: ApprovalRequest,
-  { queue, links, account, now }: ApprovalRouteParts,
+  { queue, links, known, now }: ApprovalRouteParts,
 ): Promise<PageAnswer | null> {
   const parts = parseLinkPath(path);
   if (parts === null) return null;
@@ -47,16 +55,13 @@ export async function approvalRoute(
   };
   const approval = await get();
   if (approval === null) return overPage(null);
-  if (form === null) return shown(approval, queue.body(link.id), now(), await account(approval.who.grantId));
+  if (form === null) return shown(approval, now(), await known(approval));
   const at = now();
   const answers = new URLSearchParams(form).getAll('answer');
-  const choice = choicesOf(approval, at).find(({ value }) => answers.length === 1 && answers[0] === value);
+  const choice = choicesOf(approval).find((each) => answers.length === 1 && answers[0] === valueOf(each));
   if (choice === undefined)
     return plainPage(400, 'This is not an answer', ['Open the link again, and choose one of the buttons.']);
-  const by = `the link, from ${from}`;
-  const { reach } = choice;
-  const answer: Answer =
-    reach === null ? { at, by, outcome: 'denied' } : { at, by, outcome: 'allowed', reach };
+  const answer = answerOf(responseOf(choice), `the link, from ${from}`, at);
   if ((await queue.answer(link.id, answer)) !== null) return answeredPage(approval, answer, true, 200);
   // Another answer came first, or the question has ended.
   const after = await get();
@@ -74,39 +79,29 @@ function bodyAnswer(
   return { status: body === null ? 404 : 200, headers, body: body ?? '' };
 }
 
-function shown(approval: Approval, body: string | null, now: number, account: string | null): PageAnswer {
+function shown(approval: Approval, now: number, known: KnownFacts): PageAnswer {
   if (approval.answer !== null) return answeredPage(approval, approval.answer, false, 200);
-  return isWaiting(approval, now) ? questionPage(approval, now, body, account) : overPage(approval);
+  return isWaiting(approval, now) ? questionPage(approval, now, known) : overPage(approval);
 }
 
-/** Label of each button, and its effect. */
-const words: Readonly<Record<Choice['value'], readonly [label: string, means: string | null]>> = {
-  once: ['Yes, once', 'This request goes on, and no other.'],
-  no: ['No', 'It is refused; the next one asks again.'],
-  '15m': ['For 15 minutes', null],
-  '1h': ['For 1 hour', null],
-  lease: ['For the lease', null],
-};
-
-/** Renders the buttons, each with its meaning. The form is sent to the URL of the page. */
-function answerForm(approval: Approval, now: number): Markup {
-  const [once, no, ...wider] = choicesOf(approval, now).map(button);
+/** Renders the buttons, each with its effect. The form is sent to the URL of the page. */
+function answerForm(approval: Approval, { like }: Card): Markup {
+  const [once, no, ...wider] = choicesOf(approval).map(button);
   return markup`<form method="post">
     <div>${[once, no].filter((each) => each !== undefined)}</div>
-    <p>Or yes to this, and from now on also to whatever else the rule matches ${whose(approval)} with this grant and these header fields:</p>
     <div>${wider}</div>
+    <p>${like}</p>
   </form>`;
 }
 
-function button({ value }: Choice): Markup {
-  const [label, means] = words[value];
-  const more = means === null ? [] : [markup`<span>${means}</span>`];
-  return markup`<button name="answer" value="${value}"><b>${label}</b>${more}</button>`;
+/** Returns the value of a choice in the form: `once`, `15m`. */
+function valueOf({ answer, span }: Choice): string {
+  return span ?? answer;
 }
 
-function whose({ who }: Approval): string {
-  if (who.agent === null) return 'from any caller on this machine that has no token,';
-  return who.lease === null ? 'from this agent' : 'from this agent under this lease';
+function button(choice: Choice): Markup {
+  const { label, effect } = choice;
+  return markup`<button name="answer" value="${valueOf(choice)}"><b>${label}</b><span>${effect}</span></button>`;
 }
 
 /** Pages of a question. They show text of agents, so markup, control and deceptive characters are escaped. */
@@ -121,7 +116,6 @@ main { width: min(42rem, calc(100vw - 2rem)); padding: 1.5rem 1.75rem; }
 .what b { margin-right: .35rem; }
 figure { margin: 0 0 1rem; }
 figcaption { color: var(--soft); font-size: .9rem; }
-blockquote { margin: .2rem 0 0; padding: .35rem .9rem; border-left: .25rem solid var(--line); max-height: 8rem; overflow: auto; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.25rem; margin: 0 0 1.25rem; font-size: .95rem; }
 dt { color: var(--soft); }
 dd { margin: 0; min-width: 0; }
@@ -131,7 +125,7 @@ button { padding: .55rem .9rem; border: 1px solid var(--line); border-radius: .4
 pre { white-space: pre-wrap; }
 pre.what { margin: .2rem 0 0; max-height: 16rem; }
 button[value=once] { background: var(--yes); border-color: var(--yes); color: var(--paper); }
-button[value=no] { border-color: var(--no); color: var(--no); }
+button[value=deny] { border-color: var(--no); color: var(--no); }
 button[value] span { color: inherit; }
 button:hover, button:focus-visible { border-color: var(--ink); }
 button:focus-visible { outline: 2px solid var(--ink); outline-offset: 2px; }
@@ -141,27 +135,14 @@ button span { font-size: .85rem; line-height: 1.4; }
 `;
 
 /** Renders a pending request with its buttons. The browser reloads the page when the request expires. */
-export function questionPage(
-  approval: Approval,
-  now: number,
-  body: string | null = null,
-  account: string | null = null,
-): PageAnswer {
+export function questionPage(approval: Approval, now: number, known?: KnownFacts): PageAnswer {
   const { expiresAt } = approval;
+  const card = cardOf(approval, known);
   const left = Math.ceil((expiresAt - now) / 1_000);
-  const shownBody = body === null ? [] : [bodyOf(body)];
-  const content = markup`${requestLine(approval)} ${fieldsOf(approval)} ${shownBody} ${reasonOf(approval)}
-    ${factsOf(body === null ? approval : { ...approval, bodyBytes: 0 }, `${timeText(left)} left, until ${clock(expiresAt)}; then it is refused`, account)}
-    ${answerForm(approval, now)}`;
-  const answer = page(
-    {
-      kind: 'asks',
-      title: `May ${askerOf(approval)} ${approval.operation ?? 'send this request'}?`,
-      body: content,
-      style,
-    },
-    200,
-  );
+  const time = `${timeText(left)} left, until ${clock(expiresAt)}; then it is refused`;
+  const content = markup`${requestLine(card)} ${card.quotes.map(quoted)}
+    ${factsOf([...card.facts, { name: 'Time', value: time }])} ${answerForm(approval, card)}`;
+  const answer = page({ kind: 'asks', title: card.title, body: content, style }, 200);
   return { ...answer, headers: { ...answer.headers, refresh: String(left + 1) } };
 }
 
@@ -170,14 +151,14 @@ export function answeredPage(approval: Approval, answer: Answer, isNow: boolean,
   const kind = answer.outcome === 'allowed' ? 'done' : 'failed';
   const title = `${isNow ? '' : 'Already '}${answer.outcome === 'allowed' ? 'allowed' : 'refused'}`;
   const body = markup`<p>${reachText(answer)}</p>
-    ${requestLine(approval)}
+    ${requestLine(cardOf(approval))}
     <p>Answered by ${untrusted(answer.by)} at ${clock(answer.at)}.</p>`;
   return page({ kind, title: title.charAt(0).toUpperCase() + title.slice(1), body, style }, status);
 }
 
 /** Renders a question that can no longer be answered; null: the question was deleted. */
 export function overPage(approval: Approval | null): PageAnswer {
-  const line = approval === null ? [] : [requestLine(approval)];
+  const line = approval === null ? [] : [requestLine(cardOf(approval))];
   const body = markup`<p>No request waits for this answer any more: its time is over, or its sender has disconnected.</p>
     ${line}
     <p>If it is sent again, you will be asked again.</p>`;
@@ -208,63 +189,26 @@ function page(it: Omit<Page, 'from'>, status: number): PageAnswer {
   return renderPage({ ...it, from: 'Sidekey' }, status);
 }
 
-function askerOf({ who }: Approval): string {
-  return who.agent === null ? 'a caller without a token' : untrusted(who.agent);
-}
-
-function fieldsOf({ fields }: Approval): readonly Markup[] {
-  return fields.length === 0
-    ? []
-    : [quoted(`Its header fields that are not common, ${fields.length}`, fields)];
-}
-
-function bodyOf(body: string): Markup {
-  const lines = body.split(/\r?\n/);
-  const size = `${Buffer.byteLength(body).toLocaleString('en-US')} bytes, ${lines.length} ${lines.length === 1 ? 'line' : 'lines'}`;
-  return quoted(`Its body, ${size}`, lines);
-}
-
 /** Lines are kept, so that a text cannot be pushed out of sight at the side. */
-function quoted(caption: string, lines: readonly string[]): Markup {
+function quoted({ caption, parts }: Quote): Markup {
+  const texts = parts.map(({ text, named }) => (named ? markup`<mark>${text}</mark>` : markup`${text}`));
   return markup`<figure>
     <figcaption>${caption}:</figcaption>
-    <pre class="what">${lines.map(untrusted).join('\n')}</pre>
+    <pre class="what">${texts.reduce((before, text) => markup`${before}${text}`)}</pre>
   </figure>`;
 }
 
-function reasonOf({ reason }: Approval): Markup {
-  if (reason === null) return markup`<p>The agent gave no reason.</p>`;
-  return markup`<figure>
-    <figcaption>The agent’s own words, which nobody has checked:</figcaption>
-    <blockquote>${untrusted(reason)}</blockquote>
-  </figure>`;
-}
-
-function factsOf(approval: Approval, time: string, account: string | null): Markup {
-  const { who, purpose, grantName, grantUser, provider, client, rule, ruleName } = approval;
-  const facts: readonly (readonly [string, string | null])[] = [
-    ['With', unshownText({ ...approval, query: null })],
-    ['Who', `${askerOf(approval)}, from ${client}`],
-    ['Lease', who.lease && `${who.lease}${purpose === null ? '' : `, made for: ${purpose}`}`],
-    ['Grant', `${grantName} (${provider}) of the user ${grantUser}`],
-    ['Account', account],
-    ['Rule', ruleName === null ? rule : `${ruleName}, ${rule}`],
-    ['Time', time],
-  ];
-  const rows = facts.flatMap(([name, value]) =>
-    value === null
-      ? []
-      : [
-          markup`<dt>${name}</dt>
-            <dd>${untrusted(value)}</dd>`,
-        ],
+function factsOf(facts: Card['facts']): Markup {
+  const rows = facts.map(
+    ({ name, value }) =>
+      markup`<dt>${name}</dt>
+        <dd>${value}</dd>`,
   );
   return markup`<dl>${rows}</dl>`;
 }
 
-function requestLine({ method, scheme, authority, path, query }: Approval): Markup {
-  const url = `${scheme}://${authority}${path}${query === null ? '' : `?${query}`}`;
-  return markup`<p class="what"><b>${untrusted(method)}</b> ${untrusted(url)}</p>`;
+function requestLine({ method, url }: Card): Markup {
+  return markup`<p class="what"><b>${method}</b> ${url}</p>`;
 }
 
 function reachText(answer: Answer): string {
@@ -288,24 +232,4 @@ function timeText(seconds: number): string {
 /** Formats a time of day in UTC, because the reader may be in another time zone. */
 function clock(at: number): string {
   return `${new Date(at).toISOString().slice(11, 19)} UTC`;
-}
-
-/** A possible answer to a question. */
-interface Choice {
-  /** Value in the form. */
-  readonly value: 'once' | 'no' | '15m' | '1h' | 'lease';
-  /** Reach of an approval; null: a denial. */
-  readonly reach: Reach | null;
-}
-
-/** Returns the answers that a question allows at `now`, in milliseconds since the epoch. */
-function choicesOf({ who }: Pick<Approval, 'who'>, now: number): readonly Choice[] {
-  return [
-    { value: 'once', reach: { kind: 'once' } },
-    { value: 'no', reach: null },
-    { value: '15m', reach: { kind: 'until', at: now + 900_000 } },
-    { value: '1h', reach: { kind: 'until', at: now + 3_600_000 } },
-    // Without a lease this approval would never end.
-    ...(who.lease === null ? [] : [{ value: 'lease', reach: { kind: 'lease' } } as const]),
-  ];
 }

@@ -98,7 +98,7 @@ function slackMessage(asked: Announcement): object {
     text: asked.summary,
     blocks: [
       plain(asked.summary),
-      ...wordsOf(asked).map(plain),
+      ...[...wordsOf(asked), answersOf(asked)].map(plain),
       { type: 'section', text: { type: 'mrkdwn', text: answer, verbatim: true } },
     ],
     unfurl_links: false,
@@ -111,7 +111,9 @@ function slackMessage(asked: Announcement): object {
  * preformatted, so they cannot contain links or mentions.
  */
 function telegramMessage(asked: Announcement): object {
-  const lines = [asked.summary, ...wordsOf(asked)].map((line) => `<pre>${escaped(line)}</pre>`);
+  const lines = [asked.summary, ...wordsOf(asked), answersOf(asked)].map(
+    (line) => `<pre>${escaped(line)}</pre>`,
+  );
   const { link, command } = asked.message;
   const answer = link === null ? `<code>${command}</code>` : `<a href="${escaped(link)}">${answerWord}</a>`;
   return {
@@ -124,14 +126,14 @@ function telegramMessage(asked: Announcement): object {
 /** Returns JSON for ntfy (docs.ntfy.sh/publish) without words of the agent: programs make any text a link. */
 function ntfyMessage(asked: Announcement): object {
   const { link, command } = asked.message;
-  const how =
-    link === null ? { message: `${asked.summary}\n${command}` } : { message: asked.summary, click: link };
+  const text = `${asked.summary}\n${answersOf(asked)}`;
+  const how = link === null ? { message: `${text}\n${command}` } : { message: text, click: link };
   return { title: 'Sidekey: a request waits for you', ...how, priority: 4, tags: ['key'] };
 }
 
 /** Returns a message for sendmail (RFC 5322). For the same reason as ntfy it has no words of the agent. */
 function mailText(asked: Announcement, { from, to }: { readonly from: string; readonly to: string }): string {
-  const { id, link, command, expires_at: until } = asked.message;
+  const { id, link, command } = asked.message;
   return [
     `From: ${from}`,
     `To: ${to}`,
@@ -142,7 +144,9 @@ function mailText(asked: Announcement, { from, to }: { readonly from: string; re
     '',
     asked.summary,
     '',
-    `${answerWord} until ${until}: ${link ?? command}`,
+    answersOf(asked),
+    '',
+    `${answerWord}: ${link ?? command}`,
     '',
   ].join('\n');
 }
@@ -153,6 +157,11 @@ function wordsOf({ message: { reason, purpose } }: Announcement): readonly strin
     ...(purpose === null ? [] : [`Purpose of the lease: ${oneLine(purpose)}`]),
     ...(reason === null ? [] : [`Reason, as the agent says: ${oneLine(reason)}`]),
   ];
+}
+
+/** Returns the possible answers and the time for them, in the words of the page. */
+function answersOf({ message: { answers, expires_at: until } }: Announcement): string {
+  return [...answers, `Without an answer it is refused at ${until}.`].join('\n');
 }
 
 /** Folders where sendmail is, which are not in the PATH of users. */

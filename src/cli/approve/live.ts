@@ -1,5 +1,12 @@
-import { type Approval, isWaiting } from '../../domain/approval.ts';
-import { type ApprovalResponse, respond } from '../../operations/answer-approval.ts';
+import {
+  type Approval,
+  type ApprovalResponse,
+  type Choice,
+  choicesOf,
+  isWaiting,
+  likeText,
+} from '../../domain/approval.ts';
+import { respond } from '../../operations/answer-approval.ts';
 import { agentText, beyondText, blockOf, remaining, requestText, sentenceOf, wrap } from './format.ts';
 import { atCommandLine, type Context } from '../context.ts';
 import { ending, fitting, wrapWords } from '../display.ts';
@@ -239,14 +246,20 @@ function keysOf(entry: Approval, asking: LiveList['asking']): string[] {
     const span = asking.span === '' ? `(${spanText(defaultSpanMs)}) ` : asking.span;
     return [`  Yes, to ${beyond}.`, `  For how long? ${span}_`, '  return  answer      escape  back'];
   }
+  const answers = choicesOf(entry).flatMap(({ answer, label, effect }) => {
+    const key = keyOf[answer];
+    return key === undefined ? [] : [`  ${key}  ${label}: ${effect}`];
+  });
   return [
-    '  y  yes, to this request only',
-    ...(entry.who.lease === null ? [] : [`  l  yes, to ${beyond}, while the lease lasts`]),
-    entry.who.lease === null ? `  t  yes, to ${beyond}, for a time` : '  t  the same, for a time',
-    '  n  no, refuse it',
+    ...answers,
+    '  t  Yes, for a time: It goes on, and all like it for the time that you type.',
+    `  ${likeText(entry)}`,
     '  up, down  choose another      q  leave',
   ];
 }
+
+/** Keys of the answers. */
+const keyOf: Partial<Record<Choice['answer'], string>> = { once: 'y', deny: 'n', lease: 'l' };
 
 /** Wraps a sentence at word boundaries. Indents lines after the first. */
 function sentence(text: string, columns: number): string[] {

@@ -5,7 +5,7 @@ import type { CommandRow } from '../../../src/cli/command.ts';
 import { commandTable } from '../../../src/cli/commands.ts';
 import { answered, startService } from '../../support/service.ts';
 import type { ProposedChange } from '../../../src/domain/proposal.ts';
-import { proposal } from '../../support/question.ts';
+import { proposal, question } from '../../support/question.ts';
 import { startUpstream } from '../../support/upstream.ts';
 import { startTokenServer } from '../../support/token-server.ts';
 
@@ -146,6 +146,10 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
     // Requests, approvals, audit
     const sent = await ok('POST /v2/requests', { url: `https://${upstream.authority}/x`, reason: 'test' });
     expect(sent.status).toBe(200);
+    const asked = question({ askedAt: Date.now(), who: { grantId: added.id } });
+    await sidekey.proxy.state.store.approvals.ask(asked);
+    expect((await ok(`GET /v2/approvals/${asked.id}`)).id).toBe(asked.id);
+    await sidekey.proxy.state.store.approvals.withdraw(asked.id);
     expect(await ok('GET /v2/approvals')).toEqual({ data: [], next_cursor: null });
     expect(await ok('GET /v2/approvals/standing')).toEqual({ data: [], next_cursor: null });
     const proposed = async (change: ProposedChange) => {

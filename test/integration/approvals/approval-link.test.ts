@@ -88,7 +88,7 @@ describe('a webhook link', () => {
   test('can deny the request, and the client gets the refusal', async () => {
     const { seen, send, told } = await startApprovalProxy();
     const client = await send('DELETE /tickets/7');
-    await answer((await told()).message.link, 'no');
+    await answer((await told()).message.link, 'deny');
     expect((await client.response()).headers['sidekey-error']).toBe('approval_denied');
     expect(seen).toEqual([]);
   });

@@ -12,7 +12,7 @@ import { masterKey } from '../../../src/store/vault/key-source.ts';
 import { question } from '../../support/question.ts';
 import { queueForTest, type QueueForTest } from '../agents/approvals/queue-for-test.ts';
 
-const account = async () => null;
+const known = async () => ({ body: null, account: null, named: [] });
 const proxyUrl = () => 'http://127.0.0.1:8177';
 const links = createApprovalLinks(createVault(masterKey(randomBytes(32))));
 
@@ -27,7 +27,7 @@ async function serving(change: Partial<QueueForTest> = {}) {
   const server = await createAdminServer({
     queue,
     links,
-    account,
+    known,
     now: () => now,
     log,
     timers: systemTimers,
@@ -177,7 +177,7 @@ test('a port in use is reported with the setting to change', async () => {
   const other = await createAdminServer({
     queue: queueForTest(),
     links,
-    account,
+    known,
     now: Date.now,
     log: { warn: () => undefined },
     timers: systemTimers,

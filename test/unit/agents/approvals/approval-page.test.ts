@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { expect, test } from 'vitest';
+import { namedParameters } from '../../../../src/agents/approvals/card.ts';
 import { answeredPage, overPage, questionPage } from '../../../../src/agents/approvals/pages.ts';
 import { no, question, yes } from '../../../support/question.ts';
 
@@ -47,6 +48,23 @@ test('the page shows the query and says that the body is not shown', () => {
   expect(questionPage({ ...asked, answer: null }, now).body).not.toContain('not shown');
 });
 
+test.each([
+  ['{"to": "bob", "amount": 5, "tos": 1}', '$.to', '{<mark>"to": "bob"</mark>, "amount": 5, "tos": 1}'],
+  ['{"a": {"to": [1]}}', '$.a.to', '{"a": {<mark>"to": </mark>[1]}}'],
+  ['[{"p": 1}, {"p": "<"}]', '$[*].p', '[{<mark>"p": 1</mark>}, {<mark>"p": "<"</mark>}]'],
+  ['a=1&to=bob&tos=2', 'to', 'a=1&<mark>to=bob</mark>&tos=2'],
+  ['{"a.b": 1}', "$['a.b']", '{<mark>"a.b": 1</mark>}'],
+])('the page of the body %s marks the parameter %s that the rule names', (text, path, marked) => {
+  const rule = { rule: { key: 'rule-1', conditions: { json: new Map([[path, []]]) } } };
+  const other = { rule: { key: 'rule-2', conditions: { form: new Map([['a', []]]) } } };
+  const named = namedParameters(asked.who, { domains: [{ rules: { rules: [other, rule] } }] } as never);
+  const { body } = questionPage({ ...asked, answer: null }, now, { body: text, account: null, named });
+  const entities: Record<string, string> = { '"': '&quot;', '&': '&amp;', '<': '&lt;' };
+  const escaped = marked.replace(/<\/?mark>|["&<]/g, (found) => entities[found] ?? found);
+  expect(body).toContain(escaped);
+  expect(body).toContain('<dt>It is about</dt>');
+});
+
 test('the page shows the header fields, one on each line', () => {
   const fields = ['X-Impersonate-User: alice', `X-Mode: ${hostile}`, '(trailer) X-Last: 1'];
   const { body } = questionPage({ ...asked, fields, answer: null }, now);
@@ -83,14 +101,12 @@ const all = {
 };
 
 test.each([
-  ['from this agent under this lease', 'ci-bot', 'lease-1'],
-  ['from this agent', 'ci-bot', null],
-  ['from any caller on this machine that has no token,', null, null],
-])('the page says that a longer approval covers all requests %s', (whose, agent, lease) => {
+  ['agent, lease, grant and fields', 'ci-bot', 'lease-1'],
+  ['agent, grant and fields', 'ci-bot', null],
+  ['grant and fields, from any caller without a token', null, null],
+])('the page says that a longer approval covers all requests with the same %s', (whose, agent, lease) => {
   const { body } = questionPage({ ...asked, who: { ...asked.who, agent, lease }, answer: null }, now);
-  expect(body).toContain(
-    `also to whatever else the rule matches ${whose} with this grant and these header fields:`,
-  );
+  expect(body).toContain(`Like it: all the rule matches with the same ${whose}.`);
 });
 
 test.each([

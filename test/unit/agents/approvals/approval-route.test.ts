@@ -9,7 +9,7 @@ import { question } from '../../../support/question.ts';
 import { queueForTest } from './queue-for-test.ts';
 
 const from = '127.0.0.1:4711';
-const account = async () => 'alice@acme.test';
+const known = async () => ({ body: null, account: 'alice@acme.test', named: [] });
 const links = createApprovalLinks(createVault(masterKey(randomBytes(32))));
 
 function at(fields: Partial<Question> = {}, agent: string | null = 'ci-bot', lease: string | null = 'l-1') {
@@ -18,7 +18,7 @@ function at(fields: Partial<Question> = {}, agent: string | null = 'ci-bot', lea
   let now = asked.askedAt + 1_000;
   const path = links.pathFor(asked);
   const go = async (form: string | null, where = path) => {
-    const page = await approvalRoute({ path: where, form, from }, { queue, links, account, now: () => now });
+    const page = await approvalRoute({ path: where, form, from }, { queue, links, known, now: () => now });
     if (page === null) throw new Error('no page');
     return page;
   };
@@ -41,9 +41,9 @@ test.each([
   ]);
 });
 
-test('the button "no" denies', async () => {
+test('the button "deny" denies', async () => {
   const { queue, go, now } = at();
-  expect((await go('answer=no')).body).toContain('<h1>Refused</h1>');
+  expect((await go('answer=deny')).body).toContain('<h1>Refused</h1>');
   expect(queue.said).toEqual([{ at: now, by: 'the link, from 127.0.0.1:4711', outcome: 'denied' }]);
 });
 
@@ -56,7 +56,7 @@ test('a GET request does not answer the approval', async () => {
   const page = await go(null);
   expect(page.status).toBe(200);
   expect(page.body.match(/value="[^"]*"/g)).toEqual(
-    ['once', 'no', '15m', '1h', 'lease'].map((each) => `value="${each}"`),
+    ['once', 'deny', '15m', '1h', 'lease'].map((each) => `value="${each}"`),
   );
   expect(page.headers).toMatchObject({ refresh: '180' });
   expect(queue.said).toEqual([]);
@@ -69,7 +69,7 @@ test('an approval for the lease is refused without a lease', async () => {
   expect(queue.said).toEqual([]);
 });
 
-test.each(['', 'answer=', 'answer=yes', 'answer=once&answer=no', 'once', 'Answer=once', 'answer=once%00'])(
+test.each(['', 'answer=', 'answer=yes', 'answer=once&answer=deny', 'once', 'Answer=once', 'answer=once%00'])(
   'the form %j is refused',
   async (form) => {
     const { queue, go } = at();
@@ -80,7 +80,7 @@ test.each(['', 'answer=', 'answer=yes', 'answer=once&answer=no', 'once', 'Answer
 
 test('a second answer is refused, and the page shows the first', async () => {
   const { go, queue } = at();
-  await go('answer=no');
+  await go('answer=deny');
   expect(await go(null)).toMatchObject({ status: 200, body: expect.stringContaining('Already refused') });
   const again = await go('answer=1h');
   expect(again).toMatchObject({ status: 409, body: expect.stringContaining('Already refused') });
@@ -100,7 +100,7 @@ test('an answer after the deadline, or after the client has left, is refused', a
   expect(left.queue.said).toEqual([]);
   // A new approval with the same id is a different one.
   const again = queueForTest({ ...left.asked, expiresAt: left.asked.expiresAt + 1 });
-  const parts = { queue: again, links, account, now: () => left.now };
+  const parts = { queue: again, links, known, now: () => left.now };
   const page = await approvalRoute({ path: left.path, form: 'answer=once', from }, parts);
   expect([page?.status, again.said]).toEqual([410, []]);
 });
@@ -137,7 +137,7 @@ test('a wrong signature for a pending approval gets the same response as an unkn
   for (const where of wrong) {
     for (const form of [null, 'answer=once', 'answer=nonsense']) {
       answers.push(
-        await approvalRoute({ path: where, form, from }, { queue, links, account, now: () => asked.askedAt }),
+        await approvalRoute({ path: where, form, from }, { queue, links, known, now: () => asked.askedAt }),
       );
     }
   }
@@ -148,6 +148,6 @@ test('a wrong signature for a pending approval gets the same response as an unkn
 
 test('a path that is not a link gets 404', async () => {
   const { queue } = at();
-  const parts = { queue, links, account, now: Date.now };
+  const parts = { queue, links, known, now: Date.now };
   expect(await approvalRoute({ path: '/', form: null, from }, parts)).toBeNull();
 });

@@ -32,6 +32,14 @@ test('the webhook message contains all that a person needs to decide', () => {
     reason: 'the repository is no longer used',
     rule: 'config/sidekey.yaml:12',
     rule_name: 'deletes',
+    answers: [
+      'Yes, once: This request goes on, and no other.',
+      'No: It is refused; the next one asks again.',
+      'Yes, for 15 minutes: It goes on, and all like it for 15 minutes.',
+      'Yes, for 1 hour: It goes on, and all like it for 1 hour.',
+      'Yes, for the lease: It goes on, and all like it until the lease ends.',
+      'Like it: all the rule matches with the same agent, lease, grant and fields.',
+    ],
     link,
     command: 'sidekey approve k7w2m9qd',
   });

@@ -17,6 +17,15 @@ const asked = question({
   reason: hostile,
   purpose: 'spring clean',
 });
+/** The answers, in the words of the page. */
+const answers = [
+  'Yes, once: This request goes on, and no other.',
+  'No: It is refused; the next one asks again.',
+  'Yes, for 15 minutes: It goes on, and all like it for 15 minutes.',
+  'Yes, for 1 hour: It goes on, and all like it for 1 hour.',
+  'Like it: all the rule matches with the same agent, grant and fields.',
+  'Without an answer it is refused at 2023-11-14T22:16:20.000Z.',
+].join('\n');
 const announcement = (url: string | null = link) => ({
   message: questionMessage({ ...asked, operation: 'delete a repository' }, url),
   summary: 'ci-bot asks to delete a repository (DELETE api.github.com/repos/acme/x) with the grant github.',
@@ -49,11 +58,12 @@ describe('the message for Slack', () => {
     const { text, blocks } = json as { text: string; blocks: { text: { type: string; text: string } }[] };
     expect(text).toBe(announcement().summary);
     const types = blocks.map((block) => block.text.type);
-    expect(types).toEqual(['plain_text', 'plain_text', 'plain_text', 'mrkdwn']);
+    expect(types).toEqual(['plain_text', 'plain_text', 'plain_text', 'plain_text', 'mrkdwn']);
     expect(blocks[2]?.text.text).toBe(
       'Reason, as the agent says: see <https://evil.example|here> <!channel> @dana & [x](https://evil.example) <b>',
     );
-    expect(blocks[3]?.text.text).toBe(`<${link}|Answer>`);
+    expect(blocks[3]?.text.text).toBe(answers);
+    expect(blocks[4]?.text.text).toBe(`<${link}|Answer>`);
   });
 
   test('names the command when there is no link', async () => {
@@ -87,6 +97,7 @@ test('the message for Telegram has the words of the agent preformatted, and goes
   expect(text).toContain(
     '<pre>Reason, as the agent says: see &lt;https://evil.example|here&gt; &lt;!channel&gt;',
   );
+  expect(text).toContain(`<pre>${answers}</pre>`);
   expect(text.replaceAll(/<pre>[^<]*<\/pre>|<a href="[^"]*">Answer<\/a>|\n/g, '')).toBe('');
 });
 
@@ -95,7 +106,8 @@ test('the message for ntfy has the link as click action, the token, and no words
   const { url, headers, json } = await sent(notice, 'tk_secret');
   expect(url).toBe('https://ntfy.test/');
   expect(headers).toMatchObject({ authorization: 'Bearer tk_secret', 'idempotency-key': '"exchange-1"' });
-  expect(json).toMatchObject({ topic: 'acme-topic', click: link, message: announcement().summary });
+  const message = `${announcement().summary}\n${answers}`;
+  expect(json).toMatchObject({ topic: 'acme-topic', click: link, message });
   expect(JSON.stringify(json)).not.toContain('evil');
 });
 
@@ -121,7 +133,7 @@ describe.skipIf(process.platform === 'win32')('an e-mail (skipped on Windows: it
     expect(await readFile(join(folder, 'args'), 'utf8')).toBe('-i -t\n');
     const mail = await readFile(join(folder, 'mail'), 'utf8');
     expect(mail).toMatch(/^From: sidekey@acme\.test\nTo: dana@acme\.test\nSubject: /);
-    expect(mail).toContain(link);
+    expect(mail).toContain(`${answers}\n\nAnswer: ${link}\n`);
     expect(mail).not.toContain('evil');
   });
 

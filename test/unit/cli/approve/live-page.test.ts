@@ -33,19 +33,19 @@ describe('the page of the live list', () => {
       '  reason   "a duplicate"',
       '  rule     config/sidekey.yaml:12 (deletes)',
       '',
-      '  y  yes, to this request only',
-      '  l  yes, to all that the rule matches of ci under the lease 7b1d2d5c with the',
-      '     grant github and the same header fields, while the lease lasts',
-      '  t  the same, for a time',
-      '  n  no, refuse it',
+      '  y  Yes, once: This request goes on, and no other.',
+      '  n  No: It is refused; the next one asks again.',
+      '  l  Yes, for the lease: It goes on, and all like it until the lease ends.',
+      '  t  Yes, for a time: It goes on, and all like it for the time that you type.',
+      '  Like it: all the rule matches with the same agent, lease, grant and fields.',
       '  up, down  choose another      q  leave',
     ]);
     expect([...(page.colors ?? [])].map(([index, color]) => [page.lines[index]?.slice(0, 4), color])).toEqual(
       [
         ['  y ', 'green'],
+        ['  n ', 'red'],
         ['  l ', 'green'],
         ['  t ', 'green'],
-        ['  n ', 'red'],
       ],
     );
   });
@@ -60,8 +60,8 @@ describe('the page of the live list', () => {
     const list = listOf(entry('aaaa0000'));
     const { lines } = livePage(list, time, size);
     expect(lines.filter((line) => /^ {2}[ylt] /.test(line))).toEqual([
-      '  y  yes, to this request only',
-      '  t  yes, to all that the rule matches of ci with the grant github and the same',
+      '  y  Yes, once: This request goes on, and no other.',
+      '  t  Yes, for a time: It goes on, and all like it for the time that you type.',
     ]);
     const asking = livePage({ ...list, asking: { id: 'aaaa0000', span: '' } }, time, size).lines.join('\n');
     expect(asking).toContain('Yes, to all that the rule matches of ci with the grant github and the same');

@@ -1,0 +1,128 @@
+import { signal } from '@preact/signals';
+import { ApiError, send } from './api.ts';
+import { waiting } from './resource.ts';
+
+/** Requests and proposals that wait for a person. One poll serves the page, the title and the navigation. */
+
+interface Waiting {
+  readonly id: string;
+  readonly agent: string | null;
+}
+
+interface WaitingRequest extends Waiting {
+  readonly method: string;
+  readonly authority: string;
+}
+
+interface WaitingProposal extends Waiting {
+  readonly status: string;
+  readonly answer: { readonly outcome: string } | null;
+}
+
+/** A list that is read only if it has changed. Its entries are undefined before the first read. */
+function listOf<T extends Waiting>(path: string) {
+  const entries = signal<readonly T[] | undefined>(undefined);
+  let tag = '';
+  const read = async () => {
+    const headers = { 'if-none-match': tag };
+    const answer = await send<{ data: T[] }>(`GET ${path}?limit=200`, undefined, { headers }).catch(
+      (error) => {
+        if (error instanceof ApiError && error.status === 304) return null;
+        throw error;
+      },
+    );
+    if (answer === null) return;
+    tag = answer.etag ?? '';
+    const { data } = answer.body;
+    if (entries.value?.some(({ id }) => !data.some((each) => each.id === id)) === true) movedAt = Date.now();
+    entries.value = data;
+  };
+  return { entries, read };
+}
+
+export const requests = listOf<WaitingRequest>('/v2/approvals');
+export const proposals = listOf<WaitingProposal>('/v2/proposals');
+
+/** Failure of the last read. */
+export const failure = signal<Error | undefined>(undefined);
+
+/** Time of the last change that moved entries, in milliseconds since the epoch. */
+let movedAt = 0;
+/** Milliseconds after such a change in which a click may be for another request. */
+const settleMs = 400;
+
+/** Refuses a click on an entry that has just moved. @throws ApiError */
+export function assertSettled(): void {
+  if (Math.abs(Date.now() - movedAt) < settleMs)
+    throw new ApiError(0, { detail: 'The list has just changed: look, and press again.' });
+}
+
+async function read(): Promise<void> {
+  const before = requests.entries.value;
+  try {
+    await Promise.all([requests.read(), proposals.read()]);
+    failure.value = undefined;
+  } catch (error) {
+    failure.value = error as Error;
+  }
+  const { value: now = [] } = requests.entries;
+  const known = new Set(before?.map(({ id }) => id));
+  if (before !== undefined) now.filter(({ id }) => !known.has(id)).forEach(notify);
+  const proposed = proposals.entries.value?.filter(({ status }) => status === 'waiting') ?? [];
+  waiting.value = now.length + proposed.length;
+}
+
+let last = Promise.resolve();
+
+/** Reads both lists after a read in progress. */
+export function look(): Promise<void> {
+  return (last = last.then(read));
+}
+
+/** Milliseconds between two reads. A hidden page reads only every fifth time. */
+const everyMs = 2_000;
+
+/** Reads until the returned function is called. */
+export function watchPending(): () => void {
+  let turns = 0;
+  let isBusy = false;
+  const turn = () => {
+    turns += 1;
+    if (isBusy || (document.hidden && turns % 5 !== 0)) return;
+    isBusy = true;
+    void look().then(() => (isBusy = false));
+  };
+  const timer = setInterval(turn, everyMs);
+  document.addEventListener('visibilitychange', turn);
+  turn();
+  return () => {
+    clearInterval(timer);
+    document.removeEventListener('visibilitychange', turn);
+  };
+}
+
+const notifyItem = 'sidekey-notify';
+
+/** True if the person has asked this browser for notifications. */
+export const notifies = signal(localStorage.getItem(notifyItem) !== null);
+
+/** Asks the browser for permission. @throws ApiError */
+export async function askToNotify(): Promise<void> {
+  if ((await Notification.requestPermission()) !== 'granted')
+    throw new ApiError(0, {
+      detail: 'This browser does not allow notifications: change that in its settings.',
+    });
+  localStorage.setItem(notifyItem, 'yes');
+  notifies.value = true;
+}
+
+/** Shows a notification without the path and the query, which screens of others may show. */
+function notify({ id, agent, method, authority }: WaitingRequest): void {
+  if (!notifies.value || Notification.permission !== 'granted') return;
+  const body = `${agent ?? 'A caller without a token'}: ${method} ${authority}`;
+  const shown = new Notification('Sidekey: a request waits for you', { body, tag: id });
+  shown.addEventListener('click', () => {
+    focus();
+    location.hash = `approvals/${id}`;
+  });
+}
