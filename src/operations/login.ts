@@ -29,7 +29,9 @@ async function machineLogins({
   env,
 }: Pick<Reading, 'env'> & Pick<Opened, 'config'>): Promise<readonly FoundLogin[]> {
   const logins = await findLogins(machineOf(env), providers);
-  return logins.filter(({ provider }) => !providers.own.includes(provider));
+  return logins
+    .filter(({ provider }) => !providers.own.includes(provider))
+    .toSorted((a, b) => (a.provider < b.provider ? -1 : 1));
 }
 
 export const listLogins = reading({
@@ -55,7 +57,8 @@ export const connectLogin = changing({
   id: 'login.connect',
   summary: 'Store a key of the machine of Sidekey as a grant, after it was verified.',
   scope: 'config:write',
-  input: z.strictObject(addChoices),
+  // The hosts are those of the catalog: another one would get the value.
+  input: z.strictObject(addChoices).omit({ audience: true }),
   output: addedGrant,
   async run(parts, wanted, at) {
     assertScopes(['grants:write'], parts.caller);
