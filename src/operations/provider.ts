@@ -9,7 +9,7 @@ import { readingConfig } from './operation.ts';
 
 /** Providers: the services that grants are for. */
 
-const providerShape = z
+export const providerShape = z
   .looseObject({ name: z.string(), title: z.string(), category: z.string() })
   .meta({ id: 'Provider' });
 
@@ -105,7 +105,7 @@ export function providerAnswer(provider: Shown): z.input<typeof providerShape> {
             url: token.url,
             steps: token.steps,
             parts: token.parts.map(({ name }) => name),
-            labels: Object.fromEntries(token.parts.map(({ name, label }) => [name, label])),
+            fields: token.parts.map(({ name, label, secret }) => ({ name, label, secret })),
             inject: token.inject.kind,
           },
     logins: provider.logins.map(({ program, clientId }) => ({ program, client_id: clientId })),

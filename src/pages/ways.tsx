@@ -1,0 +1,310 @@
+import type { ComponentChildren, JSX } from 'preact';
+import { useState } from 'preact/hooks';
+import { call, type Me, path } from './api.ts';
+import { Icon } from './icon.tsx';
+import { Facts, Field, Form, Loaded } from './parts.tsx';
+import { connectInPopup } from './popup.ts';
+import { Action } from './remedy.tsx';
+import { useResource } from './resource.ts';
+
+/** One service of the page "Connect": each way to connect it, then what was connected. */
+
+interface Steps {
+  readonly url: string | null;
+  readonly steps: readonly string[];
+}
+
+export interface Service {
+  readonly name: string;
+  readonly title: string;
+  readonly category: string;
+  readonly notes: readonly string[];
+  readonly flows: readonly string[];
+  readonly scopes: readonly string[];
+  readonly known_scopes: Readonly<Record<string, string>>;
+  readonly domains: readonly string[];
+  readonly client_id: string | null;
+  readonly callback_uri: string | null;
+  readonly client_registration: Steps | null;
+  readonly open_settings: readonly { readonly name: string; description: string; example: string }[];
+  readonly token:
+    | (Steps & {
+        label: string;
+        fields: readonly { readonly name: string; label: string; secret: boolean }[];
+      })
+    | null;
+}
+
+/** A key of the machine. */
+export interface Found {
+  readonly provider: string;
+  readonly title: string;
+  readonly place: string;
+  readonly connected: boolean;
+}
+
+/** A new grant. Only an answer about a key has the last two members. */
+interface Grant {
+  readonly id: string;
+  readonly name: string;
+  readonly account: string | null;
+  readonly scopes: readonly string[];
+  readonly audience: readonly string[];
+  readonly domains: readonly string[];
+  readonly verified?: boolean;
+  readonly warnings?: readonly string[];
+}
+
+type Values = Readonly<Record<string, string>>;
+
+interface WaysProps {
+  readonly me: Me;
+  readonly name: string;
+  /** Key of the machine for this service. */
+  readonly login: Found | undefined;
+}
+
+export function Ways({ me, name, login }: WaysProps): JSX.Element {
+  const service = useResource((signal) => call<Service>(path`GET /v2/providers/${name}`, undefined, signal));
+  const [grant, setGrant] = useState<Grant>();
+  const mayConfigure = me.scopes.includes('config:write');
+  const show = async (added: Pick<Grant, 'id'>) =>
+    setGrant({ ...added, ...(await call<Grant>(path`GET /v2/grants/${added.id}`)) });
+  const take = async () => show(await call<Grant>(path`POST /v2/logins/${name}`, { domains: true }));
+  const set = async (settings: Values) => {
+    await call(path`PATCH /v2/providers/${name}`, { settings });
+    await service.reload();
+  };
+  const waysOf = (each: Service) => {
+    const { token, flows, open_settings: open } = each;
+    const given = { service: each, user: me.user ?? 'default', show };
+    // Each key of this service has a host of its own.
+    const isGeneric = name === 'api-key';
+    if (open.length > 0 && !isGeneric)
+      return (
+        <Form label="Continue" submit={set}>
+          {open.map(({ name: key, description, example }) => (
+            <Field key={key} name={key} label={description} placeholder={example} required />
+          ))}
+        </Form>
+      );
+    return (
+      <div class="split">
+        {(flows.includes('authorization_code') || flows[0] === 'id_jag') && <Consent {...given} />}
+        {(token !== null || flows.length === 0) && (
+          <Paste {...given} isGeneric={isGeneric} domains={mayConfigure} />
+        )}
+      </div>
+    );
+  };
+  return (
+    <>
+      <p>
+        <a href="#connect">All services</a>
+      </p>
+      <Loaded of={service} skeleton={5}>
+        {(each) => (
+          <>
+            <h2>
+              <Icon provider={name} title={each.title} />
+              {` ${each.title}`}
+            </h2>
+            {grant === undefined && each.notes.map((note) => <p key={note}>{note}</p>)}
+            {grant === undefined && login !== undefined && (
+              <p>
+                {`A key was found where Sidekey runs: ${login.place}. `}
+                <Action label="Use this key" run={take} />
+              </p>
+            )}
+            {grant === undefined ? (
+              waysOf(each)
+            ) : (
+              <Result grant={grant} service={each} mayConfigure={mayConfigure} reload={show} />
+            )}
+          </>
+        )}
+      </Loaded>
+    </>
+  );
+}
+
+interface WayProps {
+  readonly service: Service;
+  readonly user: string;
+  readonly show: (added: Pick<Grant, 'id'>) => Promise<void>;
+}
+
+/** Consent in a popup; the steps to a client if there is none. */
+function Consent({ service, user, show }: WayProps): JSX.Element {
+  const { name: provider, title, scopes, known_scopes: known, client_registration: at } = service;
+  const [declined, setDeclined] = useState('');
+  const consent = async ({ grant_name: name, ...chosen }: Values) => {
+    setDeclined('');
+    const wanted = Object.values(chosen);
+    const more = { ...(name && { name }), ...(wanted.length > 0 && { scopes: wanted }) };
+    const end = await connectInPopup({ provider, user, ...more });
+    if ('grant' in end) await show({ id: end.grant });
+    else setDeclined(end.error);
+  };
+  if (service.client_id === null && service.flows[0] !== 'id_jag')
+    return (
+      <section class="card">
+        <h3>Consent in the browser</h3>
+        <p>{`This way needs an OAuth client of your own at ${title}. Register it once:`}</p>
+        <StepList of={at ?? { url: null, steps: ['Register a client (an “app”).'] }}>
+          <li>
+            The redirect URI is <code>{service.callback_uri}</code>
+          </li>
+          <li>
+            {`In the config file, set client_id and client_secret (env:NAME or file:PATH) of providers.${provider}.`}
+          </li>
+        </StepList>
+      </section>
+    );
+  const offered = Object.entries({ ...Object.fromEntries(scopes.map((scope) => [scope, ''])), ...known });
+  return (
+    <section class="card">
+      <h3>Consent in the browser</h3>
+      <Form label={`Continue to ${title}`} submit={consent} keep>
+        {offered.length > 0 && (
+          <details>
+            <summary>{`Access: ${scopes.join(', ') || 'the default of the service'}`}</summary>
+            {offered.map(([scope, what]) => (
+              <p key={scope}>
+                <label>
+                  <input
+                    type="checkbox"
+                    name={`scope ${scope}`}
+                    value={scope}
+                    defaultChecked={scopes.includes(scope)}
+                  />
+                  {` ${scope} `}
+                  <small>{what}</small>
+                </label>
+              </p>
+            ))}
+          </details>
+        )}
+        <Field label="Name (optional)" name="grant_name" placeholder={provider} />
+      </Form>
+      <p role="status">{declined}</p>
+    </section>
+  );
+}
+
+interface PasteProps extends WayProps {
+  /** True: the person names the host of the API. */
+  readonly isGeneric: boolean;
+  /** True: requests to its hosts may use the key at once. */
+  readonly domains: boolean;
+}
+
+/** A key that the person pastes. */
+function Paste({ service, user, show, isGeneric, domains }: PasteProps): JSX.Element {
+  const { name: provider, token } = service;
+  const { label: what, fields } = token ?? {
+    label: 'key or token',
+    fields: [{ name: 'token', label: 'key or token', secret: true }],
+  };
+  const paste = async ({ grant_name: name, api_host: host, replace, ...credential }: Values) => {
+    const more = {
+      ...(name && { name }),
+      ...(host && { audience: [host] }),
+      ...(replace && { replace: true }),
+    };
+    const body = { provider, user, credential, domains, ...more };
+    await show(await call<Grant>('POST /v2/grants', body));
+  };
+  return (
+    <section class="card">
+      <h3>{`Paste: ${what}`}</h3>
+      {token !== null && <StepList of={token} />}
+      <Form label="Verify and store" submit={paste}>
+        {isGeneric && (
+          <Field label="Host of the API" name="api_host" placeholder="api.example.com" required />
+        )}
+        {fields.map(({ name, label, secret }) => {
+          const field = { key: name, label, name, required: true };
+          return secret ? <Field {...field} type="password" /> : <Field {...field} />;
+        })}
+        <Field label="Name (optional)" name="grant_name" placeholder={provider} />
+        <label class="inline">
+          <input type="checkbox" name="replace" value="yes" /> Replace the account of this name
+        </label>
+      </Form>
+    </section>
+  );
+}
+
+/** Steps at a page of the service. Only an https address is a link: the config file may hold any text. */
+function StepList({
+  of: { url, steps },
+  children,
+}: {
+  of: Steps;
+  children?: ComponentChildren;
+}): JSX.Element {
+  return (
+    <ol>
+      {url?.startsWith('https://') === true && (
+        <li>
+          Open{' '}
+          <a href={url} target="_blank" rel="noreferrer">
+            {url}
+          </a>
+        </li>
+      )}
+      {steps.map((step) => (
+        <li key={step}>{step}</li>
+      ))}
+      {children}
+    </ol>
+  );
+}
+
+interface ResultProps {
+  readonly grant: Grant;
+  readonly service: Service;
+  readonly mayConfigure: boolean;
+  readonly reload: (grant: Grant) => Promise<void>;
+}
+
+/** What was connected, and the next steps. */
+function Result({ grant, service, mayConfigure, reload }: ResultProps): JSX.Element {
+  const { name, account, scopes, audience, domains, verified, warnings = [] } = grant;
+  const hosts = service.domains.length > 0 && service.name !== 'api-key' ? service.domains : audience;
+  const missing = hosts.filter((host) => !domains.includes(host));
+  const allow = async () => {
+    for (const host of missing) await call(path`PUT /v2/domains/${host}`, { action: 'grant', grant: name });
+    await reload(grant);
+  };
+  return (
+    <section class="card" role="status">
+      <h3>{`${service.title} is connected`}</h3>
+      <Facts
+        of={{
+          Name: name,
+          Account: account,
+          Verified: verified === false ? 'no, the service has no request for it' : 'yes',
+          Scopes: scopes.join(', '),
+          'Sent only to': audience.join(', '),
+          'Used for requests to': domains.join(', '),
+        }}
+      />
+      {warnings.map((warning) => (
+        <p key={warning} class="failure">
+          {warning}
+        </p>
+      ))}
+      {missing.length > 0 && mayConfigure && (
+        <Action label={`Let requests to ${missing.join(', ')} use it`} run={allow} />
+      )}
+      {missing.length > 0 && !mayConfigure && <p>An operator must let requests to its hosts use it.</p>}
+      <p>
+        <a class="button" href="#agents">
+          Create an agent
+        </a>
+      </p>
+    </section>
+  );
+}
