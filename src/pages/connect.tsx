@@ -47,11 +47,13 @@ async function define(asked: object): Promise<void> {
   location.hash = path`#connect/${name}`;
 }
 
-type TileProps = JSX.HTMLAttributes<HTMLAnchorElement> & {
+interface TileProps {
   readonly name: string;
-  title: string;
-  note: string;
-};
+  readonly title: string;
+  readonly note: string;
+  readonly tabIndex?: number;
+  readonly onFocus?: () => void;
+}
 
 /** A service of a gallery. */
 function Tile({ name, title, note, ...more }: TileProps): JSX.Element {
