@@ -57,44 +57,65 @@ interface Grant {
 
 type Values = Readonly<Record<string, string>>;
 
-interface WaysProps {
+interface WayProps {
   readonly me: Me;
+  readonly service: Service;
+  readonly show: (added: Pick<Grant, 'id'>) => Promise<void>;
+}
+
+const mayConfigure = ({ scopes }: Me) => scopes.includes('config:write');
+
+/** Name of the service for any API with a key. Each of its keys has a host of its own. */
+const generic = 'api-key';
+
+interface WaysProps extends Pick<WayProps, 'me'> {
   readonly name: string;
   /** Key of the machine for this service. */
   readonly login: Found | undefined;
 }
 
 export function Ways({ me, name, login }: WaysProps): JSX.Element {
-  const service = useResource((signal) => call<Service>(path`GET /v2/providers/${name}`, undefined, signal));
+  const read = useResource((signal) => call<Service>(path`GET /v2/providers/${name}`, undefined, signal));
   const [grant, setGrant] = useState<Grant>();
-  const mayConfigure = me.scopes.includes('config:write');
   const show = async (added: Pick<Grant, 'id'>) =>
     setGrant({ ...added, ...(await call<Grant>(path`GET /v2/grants/${added.id}`)) });
   const take = async () => show(await call<Grant>(path`POST /v2/logins/${name}`, { domains: true }));
   const set = async (settings: Values) => {
     await call(path`PATCH /v2/providers/${name}`, { settings });
-    await service.reload();
+    await read.reload();
   };
-  const waysOf = (each: Service) => {
-    const { token, flows, open_settings: open } = each;
-    const given = { service: each, user: me.user ?? 'default', show };
-    // Each key of this service has a host of its own.
-    const isGeneric = name === 'api-key';
-    if (open.length > 0 && !isGeneric)
-      return (
-        <Form label="Continue" submit={set}>
-          {open.map(({ name: key, description, example }) => (
-            <Field key={key} name={key} label={description} placeholder={example} required />
-          ))}
-        </Form>
-      );
+  const ways = (service: Service) => {
+    const { token, flows, notes, open_settings: open } = service;
+    const given = { me, service, show };
     return (
-      <div class="split">
-        {(flows.includes('authorization_code') || flows[0] === 'id_jag') && <Consent {...given} />}
-        {(token !== null || flows.length === 0) && (
-          <Paste {...given} isGeneric={isGeneric} domains={mayConfigure} />
+      <>
+        {login !== undefined && (
+          <p>
+            {`A key was found where Sidekey runs: ${login.place}. `}
+            <Action label="Use this key" run={take} />
+          </p>
         )}
-      </div>
+        {open.length > 0 && name !== generic ? (
+          <Form label="Continue" submit={set}>
+            {open.map(({ name: key, description, example }) => (
+              <Field key={key} name={key} label={description} placeholder={example} required />
+            ))}
+          </Form>
+        ) : (
+          <div class="split">
+            {(token !== null || flows.length === 0) && <Paste {...given} />}
+            {(flows.includes('authorization_code') || flows[0] === 'id_jag') && <Consent {...given} />}
+          </div>
+        )}
+        {notes.length > 0 && (
+          <details>
+            <summary>Good to know</summary>
+            {notes.map((note) => (
+              <p key={note}>{note}</p>
+            ))}
+          </details>
+        )}
+      </>
     );
   };
   return (
@@ -102,24 +123,17 @@ export function Ways({ me, name, login }: WaysProps): JSX.Element {
       <p>
         <a href="#connect">All services</a>
       </p>
-      <Loaded of={service} skeleton={5}>
-        {(each) => (
+      <Loaded of={read} skeleton={5}>
+        {(service) => (
           <>
             <h2>
-              <Icon provider={name} title={each.title} />
-              {` ${each.title}`}
+              <Icon provider={name} title={service.title} />
+              {` ${service.title}`}
             </h2>
-            {grant === undefined && each.notes.map((note) => <p key={note}>{note}</p>)}
-            {grant === undefined && login !== undefined && (
-              <p>
-                {`A key was found where Sidekey runs: ${login.place}. `}
-                <Action label="Use this key" run={take} />
-              </p>
-            )}
             {grant === undefined ? (
-              waysOf(each)
+              ways(service)
             ) : (
-              <Result grant={grant} service={each} mayConfigure={mayConfigure} reload={show} />
+              <Result me={me} service={service} show={show} grant={grant} />
             )}
           </>
         )}
@@ -128,21 +142,15 @@ export function Ways({ me, name, login }: WaysProps): JSX.Element {
   );
 }
 
-interface WayProps {
-  readonly service: Service;
-  readonly user: string;
-  readonly show: (added: Pick<Grant, 'id'>) => Promise<void>;
-}
-
 /** Consent in a popup; the steps to a client if there is none. */
-function Consent({ service, user, show }: WayProps): JSX.Element {
+function Consent({ me, service, show }: WayProps): JSX.Element {
   const { name: provider, title, scopes, known_scopes: known, client_registration: at } = service;
   const [declined, setDeclined] = useState('');
   const consent = async ({ grant_name: name, ...chosen }: Values) => {
     setDeclined('');
     const wanted = Object.values(chosen);
     const more = { ...(name && { name }), ...(wanted.length > 0 && { scopes: wanted }) };
-    const end = await connectInPopup({ provider, user, ...more });
+    const end = await connectInPopup({ provider, user: me.user ?? 'default', ...more });
     if ('grant' in end) await show({ id: end.grant });
     else setDeclined(end.error);
   };
@@ -192,15 +200,8 @@ function Consent({ service, user, show }: WayProps): JSX.Element {
   );
 }
 
-interface PasteProps extends WayProps {
-  /** True: the person names the host of the API. */
-  readonly isGeneric: boolean;
-  /** True: requests to its hosts may use the key at once. */
-  readonly domains: boolean;
-}
-
 /** A key that the person pastes. */
-function Paste({ service, user, show, isGeneric, domains }: PasteProps): JSX.Element {
+function Paste({ me, service, show }: WayProps): JSX.Element {
   const { name: provider, token } = service;
   const { label: what, fields } = token ?? {
     label: 'key or token',
@@ -212,7 +213,7 @@ function Paste({ service, user, show, isGeneric, domains }: PasteProps): JSX.Ele
       ...(host && { audience: [host] }),
       ...(replace && { replace: true }),
     };
-    const body = { provider, user, credential, domains, ...more };
+    const body = { provider, user: me.user ?? 'default', credential, domains: mayConfigure(me), ...more };
     await show(await call<Grant>('POST /v2/grants', body));
   };
   return (
@@ -220,7 +221,7 @@ function Paste({ service, user, show, isGeneric, domains }: PasteProps): JSX.Ele
       <h3>{`Paste: ${what}`}</h3>
       {token !== null && <StepList of={token} />}
       <Form label="Verify and store" submit={paste}>
-        {isGeneric && (
+        {provider === generic && (
           <Field label="Host of the API" name="api_host" placeholder="api.example.com" required />
         )}
         {fields.map(({ name, label, secret }) => {
@@ -262,21 +263,14 @@ function StepList({
   );
 }
 
-interface ResultProps {
-  readonly grant: Grant;
-  readonly service: Service;
-  readonly mayConfigure: boolean;
-  readonly reload: (grant: Grant) => Promise<void>;
-}
-
 /** What was connected, and the next steps. */
-function Result({ grant, service, mayConfigure, reload }: ResultProps): JSX.Element {
+function Result({ me, service, show, grant }: WayProps & { readonly grant: Grant }): JSX.Element {
   const { name, account, scopes, audience, domains, verified, warnings = [] } = grant;
-  const hosts = service.domains.length > 0 && service.name !== 'api-key' ? service.domains : audience;
+  const hosts = service.domains.length > 0 && service.name !== generic ? service.domains : audience;
   const missing = hosts.filter((host) => !domains.includes(host));
   const allow = async () => {
     for (const host of missing) await call(path`PUT /v2/domains/${host}`, { action: 'grant', grant: name });
-    await reload(grant);
+    await show(grant);
   };
   return (
     <section class="card" role="status">
@@ -296,10 +290,10 @@ function Result({ grant, service, mayConfigure, reload }: ResultProps): JSX.Elem
           {warning}
         </p>
       ))}
-      {missing.length > 0 && mayConfigure && (
+      {missing.length > 0 && mayConfigure(me) && (
         <Action label={`Let requests to ${missing.join(', ')} use it`} run={allow} />
       )}
-      {missing.length > 0 && !mayConfigure && <p>An operator must let requests to its hosts use it.</p>}
+      {missing.length > 0 && !mayConfigure(me) && <p>An operator must let requests to its hosts use it.</p>}
       <p>
         <a class="button" href="#agents">
           Create an agent

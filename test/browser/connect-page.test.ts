@@ -91,7 +91,7 @@ describe.each(browsers)('the page Connect in %s%s', { timeout: 60_000 }, (name, 
     const asked = page.popup();
     await page.evaluate(click('Continue to Acme Helpdesk'));
     await consentIn(await asked, 'deny');
-    await page.shows('declined');
+    await page.shows('said no to the consent');
     const second = page.popup();
     await page.evaluate(click('Continue to Acme Helpdesk'));
     const popup = await second;
