@@ -4,40 +4,46 @@ import { all, call, type PageProps, path } from './api.ts';
 import { Icon } from './icon.tsx';
 import { Choice, Empty, Field, Form, Loaded } from './parts.tsx';
 import { useResource } from './resource.ts';
-import { type Found, type Service, Ways } from './ways.tsx';
+import { capital, keysOf, mayConfigure, type Service, Ways } from './ways.tsx';
 
 /** Page "Connect": the keys of the machine, all services, and one service by its address. */
 
 export function Connect({ me, args: [name] }: PageProps): JSX.Element {
-  const mayConfigure = me.scopes.includes('config:write');
-  const found = useResource(async (signal) => (mayConfigure ? all<Found>('/v2/logins', signal) : []));
-  const keys = found.data ?? [];
-  if (name !== undefined)
-    return <Ways me={me} name={name} login={keys.find(({ provider }) => provider === name)} />;
+  return name === undefined ? <Services me={me} /> : <Ways me={me} name={name} />;
+}
+
+function Services({ me }: Pick<PageProps, 'me'>): JSX.Element {
+  const services = useResource((signal) =>
+    Promise.all([all<Service>('/v2/providers', signal), keysOf(me, signal)]),
+  );
   return (
-    <>
-      {keys.length > 0 && (
+    <Loaded of={services} skeleton={12}>
+      {([every, keys]) => (
         <>
-          <h2>Keys found where Sidekey runs</h2>
-          <nav class="gallery" aria-label="Keys found where Sidekey runs">
-            {keys.map(({ provider, title, place, connected }) => (
-              <Tile key={provider} name={provider} title={title} note={connected ? 'connected' : place} />
-            ))}
-          </nav>
-          <h2>All services</h2>
+          {keys.length > 0 && (
+            <>
+              <h2>Keys found where Sidekey runs</h2>
+              <div class="gallery" role="group" aria-label="Keys found where Sidekey runs">
+                {keys.map(({ provider, title, place, connected }) => (
+                  <Tile key={provider} name={provider} title={title} note={connected ? 'Connected' : place} />
+                ))}
+              </div>
+              <h2>All services</h2>
+            </>
+          )}
+          <Gallery services={every} />
+          {mayConfigure(me) && (
+            <>
+              <h2>Another service</h2>
+              <Form label="Find its sign-in" submit={define}>
+                <Field label="Address of an API or MCP server" name="address" type="url" required />
+                <Field label="Name (optional)" name="name" />
+              </Form>
+            </>
+          )}
         </>
       )}
-      <Gallery />
-      {mayConfigure && (
-        <>
-          <h2>Another service</h2>
-          <Form label="Find its sign-in" submit={define}>
-            <Field label="Address of an API or MCP server" name="address" type="url" required />
-            <Field label="Name (optional)" name="name" />
-          </Form>
-        </>
-      )}
-    </>
+    </Loaded>
   );
 }
 
@@ -70,14 +76,16 @@ function Tile({ name, title, note, ...more }: TileProps): JSX.Element {
 }
 
 /** All services, with a search. Arrow keys move the focus: one link of the grid is in the order of Tab. */
-function Gallery(): JSX.Element {
-  const services = useResource((signal) => all<Service>('/v2/providers', signal));
+function Gallery({ services }: { readonly services: readonly Service[] }): JSX.Element {
   const [text, setText] = useState('');
   const [category, setCategory] = useState('');
   const [current, setCurrent] = useState(0);
-  const grid = useRef<HTMLElement>(null);
-  const fits = ({ name, title, category: own }: Service) =>
-    (category === '' || own === category) && `${name} ${title}`.toLowerCase().includes(text.toLowerCase());
+  const grid = useRef<HTMLDivElement>(null);
+  const shown = services
+    .filter((each) => category === '' || each.category === category)
+    .filter(({ name, title }) => `${name} ${title}`.toLowerCase().includes(text.toLowerCase()))
+    .toSorted((a, b) => a.title.localeCompare(b.title));
+  const categories = [...new Set(services.map((each) => each.category).toSorted())];
   const move = (event: KeyboardEvent) => {
     const links = [...(grid.current?.querySelectorAll('a') ?? [])];
     const columns = links.filter(({ offsetTop }) => offsetTop === links[0]?.offsetTop).length;
@@ -91,44 +99,36 @@ function Gallery(): JSX.Element {
     next.focus();
   };
   return (
-    <Loaded of={services} skeleton={12}>
-      {(each) => {
-        const shown = each.filter(fits).toSorted((a, b) => a.title.localeCompare(b.title));
-        const categories = new Set(each.map((service) => service.category).toSorted());
-        return (
-          <>
-            <div class="bar">
-              <label onKeyDown={move}>
-                <span>Search</span>
-                <input type="search" autoFocus onInput={(event) => setText(event.currentTarget.value)} />
-              </label>
-              <Choice
-                label="Category"
-                name="category"
-                options={[['', 'all'], ...categories]}
-                onChange={setCategory}
-              />
-            </div>
-            <nav class="gallery" aria-label="Services" ref={grid} onKeyDown={move}>
-              {shown.map(({ name, title, category: kind }, index) => (
-                <Tile
-                  key={name}
-                  name={name}
-                  title={title}
-                  note={kind}
-                  tabIndex={index === Math.min(current, shown.length - 1) ? 0 : -1}
-                  onFocus={() => setCurrent(index)}
-                />
-              ))}
-            </nav>
-            {shown.length === 0 && (
-              <Empty title="No service fits" action={<a href="#connect/api-key">Any API with a key</a>}>
-                Find it by its address below, or use its key.
-              </Empty>
-            )}
-          </>
-        );
-      }}
-    </Loaded>
+    <>
+      <div class="bar">
+        <label onKeyDown={move}>
+          <span>Search</span>
+          <input type="search" autoFocus onInput={(event) => setText(event.currentTarget.value)} />
+        </label>
+        <Choice
+          label="Category"
+          name="category"
+          options={[['', 'All'], ...categories.map((each) => [each, capital(each)] as const)]}
+          onChange={setCategory}
+        />
+      </div>
+      <div class="gallery" role="group" aria-label="Services" ref={grid} onKeyDown={move}>
+        {shown.map(({ name, title, category: kind }, index) => (
+          <Tile
+            key={name}
+            name={name}
+            title={title}
+            note={capital(kind)}
+            tabIndex={index === Math.min(current, shown.length - 1) ? 0 : -1}
+            onFocus={() => setCurrent(index)}
+          />
+        ))}
+      </div>
+      {shown.length === 0 && (
+        <Empty title="No service fits" action={<a href="#connect/api-key">Any API with a key</a>}>
+          Find it by its address below, or use its key.
+        </Empty>
+      )}
+    </>
   );
 }

@@ -1,6 +1,6 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { call, type Me, path } from './api.ts';
+import { all, call, type Me, path } from './api.ts';
 import { Icon } from './icon.tsx';
 import { Facts, Field, Form, Loaded } from './parts.tsx';
 import { connectInPopup } from './popup.ts';
@@ -63,19 +63,23 @@ interface WayProps {
   readonly show: (added: Pick<Grant, 'id'>) => Promise<void>;
 }
 
-const mayConfigure = ({ scopes }: Me) => scopes.includes('config:write');
+export const mayConfigure = ({ scopes }: Me) => scopes.includes('config:write');
 
 /** Name of the service for any API with a key. Each of its keys has a host of its own. */
 const generic = 'api-key';
 
-interface WaysProps extends Pick<WayProps, 'me'> {
-  readonly name: string;
-  /** Key of the machine for this service. */
-  readonly login: Found | undefined;
+/** Returns the keys of the machine; none if the person may not use them. */
+export async function keysOf(me: Me, signal: AbortSignal): Promise<readonly Found[]> {
+  return mayConfigure(me) ? all<Found>('/v2/logins', signal) : [];
 }
 
-export function Ways({ me, name, login }: WaysProps): JSX.Element {
-  const read = useResource((signal) => call<Service>(path`GET /v2/providers/${name}`, undefined, signal));
+/** Returns a text with a capital at its start. */
+export const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
+
+export function Ways({ me, name }: { readonly me: Me; readonly name: string }): JSX.Element {
+  const read = useResource((signal) =>
+    Promise.all([call<Service>(path`GET /v2/providers/${name}`, undefined, signal), keysOf(me, signal)]),
+  );
   const [grant, setGrant] = useState<Grant>();
   const show = async (added: Pick<Grant, 'id'>) =>
     setGrant({ ...added, ...(await call<Grant>(path`GET /v2/grants/${added.id}`)) });
@@ -84,7 +88,7 @@ export function Ways({ me, name, login }: WaysProps): JSX.Element {
     await call(path`PATCH /v2/providers/${name}`, { settings });
     await read.reload();
   };
-  const ways = (service: Service) => {
+  const ways = (service: Service, login: Found | undefined) => {
     const { token, flows, notes, open_settings: open } = service;
     const given = { me, service, show };
     return (
@@ -98,7 +102,7 @@ export function Ways({ me, name, login }: WaysProps): JSX.Element {
         {open.length > 0 && name !== generic ? (
           <Form label="Continue" submit={set}>
             {open.map(({ name: key, description, example }) => (
-              <Field key={key} name={key} label={description} placeholder={example} required />
+              <Field key={key} name={key} label={capital(description)} placeholder={example} required />
             ))}
           </Form>
         ) : (
@@ -124,14 +128,17 @@ export function Ways({ me, name, login }: WaysProps): JSX.Element {
         <a href="#connect">All services</a>
       </p>
       <Loaded of={read} skeleton={5}>
-        {(service) => (
+        {([service, keys]) => (
           <>
             <h2>
               <Icon provider={name} title={service.title} />
               {` ${service.title}`}
             </h2>
             {grant === undefined ? (
-              ways(service)
+              ways(
+                service,
+                keys.find(({ provider }) => provider === name),
+              )
             ) : (
               <Result me={me} service={service} show={show} grant={grant} />
             )}
@@ -156,13 +163,15 @@ function Consent({ me, service, show }: WayProps): JSX.Element {
   };
   if (service.client_id === null && service.flows[0] !== 'id_jag')
     return (
-      <section class="card">
+      <section>
         <h3>Consent in the browser</h3>
         <p>{`This way needs an OAuth client of your own at ${title}. Register it once:`}</p>
-        <StepList of={at ?? { url: null, steps: ['Register a client (an “app”).'] }}>
-          <li>
-            The redirect URI is <code>{service.callback_uri}</code>
-          </li>
+        <StepList of={at ?? { url: null, steps: ['Add a client, which some services call an app.'] }}>
+          {at === null && (
+            <li>
+              Its redirect URI is <code>{service.callback_uri}</code>
+            </li>
+          )}
           <li>
             {`In the config file, set client_id and client_secret (env:NAME or file:PATH) of providers.${provider}.`}
           </li>
@@ -171,7 +180,7 @@ function Consent({ me, service, show }: WayProps): JSX.Element {
     );
   const offered = Object.entries({ ...Object.fromEntries(scopes.map((scope) => [scope, ''])), ...known });
   return (
-    <section class="card">
+    <section>
       <h3>Consent in the browser</h3>
       <Form label={`Continue to ${title}`} submit={consent} keep>
         {offered.length > 0 && (
@@ -217,15 +226,15 @@ function Paste({ me, service, show }: WayProps): JSX.Element {
     await show(await call<Grant>('POST /v2/grants', body));
   };
   return (
-    <section class="card">
-      <h3>{`Paste: ${what}`}</h3>
+    <section>
+      <h3>{capital(what)}</h3>
       {token !== null && <StepList of={token} />}
       <Form label="Verify and store" submit={paste}>
         {provider === generic && (
           <Field label="Host of the API" name="api_host" placeholder="api.example.com" required />
         )}
         {fields.map(({ name, label, secret }) => {
-          const field = { key: name, label, name, required: true };
+          const field = { key: name, label: capital(label), name, required: true };
           return secret ? <Field {...field} type="password" /> : <Field {...field} />;
         })}
         <Field label="Name (optional)" name="grant_name" placeholder={provider} />
@@ -246,7 +255,7 @@ function StepList({
   children?: ComponentChildren;
 }): JSX.Element {
   return (
-    <ol>
+    <ol style={{ overflowWrap: 'anywhere' }}>
       {url?.startsWith('https://') === true && (
         <li>
           Open{' '}
