@@ -1,11 +1,10 @@
 import { z } from 'zod';
 import type { Config } from '../config/config.ts';
-import type { Provider } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { withHint } from '../lib/hint.ts';
-import { assertScopes, type Caller } from './caller.ts';
+import { assertScopes } from './caller.ts';
 import { allowOrWarn } from './connect/domains.ts';
-import { assertOwnForm, credentialOf, doubtsOf, type PastedParts, pastedToken } from './connect/pasted.ts';
+import { assertOwnForm, credentialOf, doubtsOf, pastedToken } from './connect/pasted.ts';
 import { hostPattern, prepare, type Prepared } from './credential-entry.ts';
 import {
   type AddedGrant,
@@ -57,52 +56,43 @@ export async function addOne(
   at: number,
 ): Promise<AddedGrant> {
   const { caller, config } = parts;
-  if (domains) assertMayAllow(caller);
+  if (domains) assertScopes(['config:write'], caller);
+  if (domains && caller.user !== null) {
+    throw new SidekeyError('scope_missing', `${caller.name} may only change what belongs to its user.`);
+  }
   const wanted = { ...asked, name: asked.name ?? asked.provider, user: caller.user ?? asked.user };
-  const provider = findProvider(config.providers, wanted.provider);
-  const values = pastedParts(credential, provider);
   const credentials = typeof credential === 'string' ? credential : JSON.stringify(credential);
-  const prepared =
-    values === null
-      ? prepareAll({ ...wanted, credentials }, config, at)
-      : [preparePasted(values, wanted, config.providers)];
-  const { added } = await storePrepared(parts, prepared, wanted);
-  const stored = added[0]!;
+  const pasted = preparePasted(credential, wanted, config.providers);
+  const prepared = pasted === null ? prepareAll({ ...wanted, credentials }, config, at) : [pasted];
+  const stored = (await storePrepared(parts, prepared, wanted)).added[0]!;
   if (!domains) return stored;
-  const entries = wanted.audience?.map((text) => hostPattern('audience', text).text) ?? provider.domains;
+  const { domains: usual } = findProvider(config.providers, wanted.provider);
+  const entries = wanted.audience?.map((text) => hostPattern('audience', text).text) ?? usual;
   const { edits } = await allowOrWarn(parts, stored.grant, { entries, named: false }, (sentence, hint) => {
     stored.warnings.push(withHint(sentence, hint));
   });
   return { ...stored, domains: [...new Set([...stored.domains, ...edits.map(({ pattern }) => pattern)])] };
 }
 
-/** @throws SidekeyError `scope_missing` */
-function assertMayAllow(caller: Caller): void {
-  assertScopes(['config:write'], caller);
-  if (caller.user === null) return;
-  throw new SidekeyError('scope_missing', `${caller.name} may only change what belongs to its user.`, {
-    hint: 'store it without domains; an operator lets requests to its hosts use it',
-  });
-}
-
-/** Returns the parts of a pasted key, as `connect --token` takes them; null: it has another form. */
-function pastedParts(credential: unknown, { token, flows }: Provider): PastedParts | null {
-  const names = token?.parts.map((part) => part.name) ?? (flows.length === 0 ? ['token'] : []);
-  const values = new Map(typeof credential === 'object' ? Object.entries(credential ?? {}) : []);
-  const isPasted =
-    values.size === names.length && names.every((each) => typeof values.get(each) === 'string');
-  if (!isPasted || names.length === 0) return null;
-  return Object.fromEntries([...values].map(([part, value]) => [part, String(value).trim()]));
-}
-
-/** @throws SidekeyError `input_invalid` */
+/**
+ * Prepares a key in its parts, which `connect --token` takes too; null: the credential has another form.
+ *
+ * @throws SidekeyError `input_invalid`, `provider_unknown`
+ */
 function preparePasted(
-  values: PastedParts,
-  wanted: Parameters<typeof prepare>[2] & { readonly name: string },
+  credential: unknown,
+  wanted: Parameters<typeof prepare>[2] & { readonly name: string; readonly provider: string },
   providers: Config['providers'],
-): Prepared {
-  const provider = findProvider(providers, wanted.provider ?? '');
+): Prepared | null {
+  const provider = findProvider(providers, wanted.provider);
+  if (typeof credential !== 'object' || (provider.token === null && provider.flows.length > 0)) return null;
   const token = pastedToken(provider);
+  const given = Object.entries(credential ?? {}).map(
+    ([part, value]) => [part, String(value).trim()] as const,
+  );
+  const names = new Set(token.parts.map((part) => part.name));
+  if (given.length !== names.size || !given.every(([part]) => names.has(part))) return null;
+  const values = Object.fromEntries(given);
   assertOwnForm(values, provider, providers);
   const entry = {
     name: null,

@@ -51,13 +51,14 @@ export const getProvider = readingConfig({
   answer: providerAnswer,
 });
 
-/** A provider, and the redirect URI of consents that begin at the API; null: its address is not known. */
-interface Shown extends Provider {
-  readonly callback?: string | null;
-}
-
-/** Returns a provider with the config file's keys. Reveals only whether it has a client secret. */
-export function providerAnswer(provider: Shown): z.input<typeof providerShape> {
+/**
+ * Returns a provider with the config file's keys. Reveals only whether it has a client secret.
+ *
+ * @param provider with the redirect URI of consents that begin at the API; null: its address is not known
+ */
+export function providerAnswer(
+  provider: Provider & { readonly callback?: string | null },
+): z.input<typeof providerShape> {
   const { inject, token, dialect, idJag, clientRegistration, callback } = provider;
   return {
     name: provider.name,
@@ -79,12 +80,7 @@ export function providerAnswer(provider: Shown): z.input<typeof providerShape> {
     client_auth: provider.clientAuth,
     redirect_uri: provider.redirectUri,
     callback_uri: callback ?? null,
-    client_registration: clientRegistration && {
-      url: clientRegistration.url,
-      steps: clientRegistration.steps.map((step) =>
-        callback === undefined || callback === null ? step : step.replaceAll('{redirect_uri}', callback),
-      ),
-    },
+    client_registration: clientRegistration,
     dpop: provider.dpop === null ? false : { algorithm: provider.dpop },
     flows: provider.flows,
     id_jag: idJag && { audience: idJag.audience, resource: idJag.resource },

@@ -7,8 +7,8 @@ export interface Wanted {
   readonly provider: string;
   readonly user: string;
   /** Name of the grant; default: that of the provider. */
-  readonly name?: string;
-  readonly scopes?: readonly string[];
+  readonly name?: string | undefined;
+  readonly scopes?: readonly string[] | undefined;
 }
 
 type Result = { readonly grant: string } | { readonly error: string };

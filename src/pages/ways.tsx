@@ -24,7 +24,7 @@ export interface Service {
   readonly known_scopes: Readonly<Record<string, string>>;
   readonly domains: readonly string[];
   readonly client_id: string | null;
-  readonly callback_uri: string | null;
+  readonly callback_uri: string;
   readonly client_registration: Steps | null;
   readonly open_settings: readonly { readonly name: string; description: string; example: string }[];
   readonly token:
@@ -88,7 +88,8 @@ export function Ways({ me, name }: { readonly me: Me; readonly name: string }): 
     await call(path`PATCH /v2/providers/${name}`, { settings });
     await read.reload();
   };
-  const ways = (service: Service, login: Found | undefined) => {
+  const ways = (service: Service, keys: readonly Found[]) => {
+    const login = keys.find(({ provider }) => provider === name);
     const { token, flows, notes, open_settings: open } = service;
     const given = { me, service, show };
     return (
@@ -114,9 +115,7 @@ export function Ways({ me, name }: { readonly me: Me; readonly name: string }): 
         {notes.length > 0 && (
           <details>
             <summary>Good to know</summary>
-            {notes.map((note) => (
-              <p key={note}>{note}</p>
-            ))}
+            <p>{notes.join(' ')}</p>
           </details>
         )}
       </>
@@ -124,9 +123,7 @@ export function Ways({ me, name }: { readonly me: Me; readonly name: string }): 
   };
   return (
     <>
-      <p>
-        <a href="#connect">All services</a>
-      </p>
+      <a href="#connect">All services</a>
       <Loaded of={read} skeleton={5}>
         {([service, keys]) => (
           <>
@@ -134,14 +131,8 @@ export function Ways({ me, name }: { readonly me: Me; readonly name: string }): 
               <Icon provider={name} title={service.title} />
               {` ${service.title}`}
             </h2>
-            {grant === undefined ? (
-              ways(
-                service,
-                keys.find(({ provider }) => provider === name),
-              )
-            ) : (
-              <Result me={me} service={service} show={show} grant={grant} />
-            )}
+            {grant === undefined && ways(service, keys)}
+            {grant !== undefined && <Result me={me} service={service} show={show} grant={grant} />}
           </>
         )}
       </Loaded>
@@ -156,22 +147,26 @@ function Consent({ me, service, show }: WayProps): JSX.Element {
   const consent = async ({ grant_name: name, ...chosen }: Values) => {
     setDeclined('');
     const wanted = Object.values(chosen);
-    const more = { ...(name && { name }), ...(wanted.length > 0 && { scopes: wanted }) };
-    const end = await connectInPopup({ provider, user: me.user ?? 'default', ...more });
+    const user = me.user ?? 'default';
+    const end = await connectInPopup({
+      provider,
+      user,
+      name,
+      scopes: wanted.length > 0 ? wanted : undefined,
+    });
     if ('grant' in end) await show({ id: end.grant });
     else setDeclined(end.error);
   };
+  const { callback_uri: uri } = service;
+  const { steps } = at ?? { steps: ['Add a client (an “app”) with the redirect URI {redirect_uri}.'] };
   if (service.client_id === null && service.flows[0] !== 'id_jag')
     return (
       <section>
         <h3>Consent in the browser</h3>
         <p>{`This way needs an OAuth client of your own at ${title}. Register it once:`}</p>
-        <StepList of={at ?? { url: null, steps: ['Add a client, which some services call an app.'] }}>
-          {at === null && (
-            <li>
-              Its redirect URI is <code>{service.callback_uri}</code>
-            </li>
-          )}
+        <StepList
+          of={{ url: at?.url ?? null, steps: steps.map((step) => step.replaceAll('{redirect_uri}', uri)) }}
+        >
           <li>
             {`In the config file, set client_id and client_secret (env:NAME or file:PATH) of providers.${provider}.`}
           </li>
@@ -187,18 +182,16 @@ function Consent({ me, service, show }: WayProps): JSX.Element {
           <details>
             <summary>{`Access: ${scopes.join(', ') || 'the default of the service'}`}</summary>
             {offered.map(([scope, what]) => (
-              <p key={scope}>
-                <label>
-                  <input
-                    type="checkbox"
-                    name={`scope ${scope}`}
-                    value={scope}
-                    defaultChecked={scopes.includes(scope)}
-                  />
-                  {` ${scope} `}
-                  <small>{what}</small>
-                </label>
-              </p>
+              <label key={scope}>
+                <input
+                  type="checkbox"
+                  name={`scope ${scope}`}
+                  value={scope}
+                  defaultChecked={scopes.includes(scope)}
+                />
+                {` ${scope} `}
+                <small>{what}</small>
+              </label>
             ))}
           </details>
         )}
@@ -209,20 +202,16 @@ function Consent({ me, service, show }: WayProps): JSX.Element {
   );
 }
 
+/** The key of a service whose definition does not describe it. */
+const plain = { label: 'key or token', fields: [{ name: 'token', label: 'key or token', secret: true }] };
+
 /** A key that the person pastes. */
 function Paste({ me, service, show }: WayProps): JSX.Element {
   const { name: provider, token } = service;
-  const { label: what, fields } = token ?? {
-    label: 'key or token',
-    fields: [{ name: 'token', label: 'key or token', secret: true }],
-  };
+  const { label: what, fields } = token ?? plain;
   const paste = async ({ grant_name: name, api_host: host, replace, ...credential }: Values) => {
-    const more = {
-      ...(name && { name }),
-      ...(host && { audience: [host] }),
-      ...(replace && { replace: true }),
-    };
-    const body = { provider, user: me.user ?? 'default', credential, domains: mayConfigure(me), ...more };
+    const choices = { name, audience: host && [host], replace: replace !== undefined };
+    const body = { provider, credential, domains: mayConfigure(me), ...choices };
     await show(await call<Grant>('POST /v2/grants', body));
   };
   return (
@@ -303,11 +292,9 @@ function Result({ me, service, show, grant }: WayProps & { readonly grant: Grant
         <Action label={`Let requests to ${missing.join(', ')} use it`} run={allow} />
       )}
       {missing.length > 0 && !mayConfigure(me) && <p>An operator must let requests to its hosts use it.</p>}
-      <p>
-        <a class="button" href="#agents">
-          Create an agent
-        </a>
-      </p>
+      <a class="button" href="#agents">
+        Create an agent
+      </a>
     </section>
   );
 }

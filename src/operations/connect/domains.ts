@@ -14,16 +14,8 @@ import { referencesOf } from '../lookup.ts';
 import type { Changing } from '../operation.ts';
 import type { ConnectOptions } from './request.ts';
 
-/** Entries for the allowed-domains map. */
-interface WantedEntries {
-  /** Canonical entries for the map. */
-  readonly entries: readonly string[];
-  /** True if the user named the entries. They then replace existing ones. */
-  readonly named: boolean;
-}
-
 /** Audience of a credential, and entries for the allowed-domains map. */
-export interface DomainPlan extends WantedEntries {
+export interface DomainPlan {
   /** The audience to seal. */
   readonly audience: readonly string[];
   /** Hosts that the user adds now, and that neither the provider nor the existing grant has. */
@@ -32,7 +24,13 @@ export interface DomainPlan extends WantedEntries {
   readonly grown: readonly string[];
   /** Hosts of the existing grant that neither the provider nor the user names now. */
   readonly kept: readonly string[];
+  /** Canonical entries for the map. */
+  readonly entries: readonly string[];
+  /** True if the user named the entries. They then replace existing ones. */
+  readonly named: boolean;
 }
+
+type WantedEntries = Pick<DomainPlan, 'entries' | 'named'>;
 
 /**
  * Plans the audience and the entries. Default: those of the provider, with the hosts added to the existing
