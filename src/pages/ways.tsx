@@ -73,8 +73,8 @@ export async function keysOf(me: Me, signal: AbortSignal): Promise<readonly Foun
   return mayConfigure(me) ? all<Found>('/v2/logins', signal) : [];
 }
 
-/** Returns a text with a capital at its start. */
-export const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
+/** Returns a text with a capital at its start; a short word, such as `crm`, in capitals. */
+export const capital = (text: string) => text.replace(/^(?:.{1,3}$|.)/, (start) => start.toUpperCase());
 
 export function Ways({ me, name }: { readonly me: Me; readonly name: string }): JSX.Element {
   const read = useResource((signal) =>
@@ -140,6 +140,9 @@ export function Ways({ me, name }: { readonly me: Me; readonly name: string }): 
   );
 }
 
+/** On a narrow screen, other fields are as wide as the form. */
+const checkbox = { width: 'auto' };
+
 /** Consent in a popup; the steps to a client if there is none. */
 function Consent({ me, service, show }: WayProps): JSX.Element {
   const { name: provider, title, scopes, known_scopes: known, client_registration: at } = service;
@@ -185,6 +188,7 @@ function Consent({ me, service, show }: WayProps): JSX.Element {
               <label key={scope}>
                 <input
                   type="checkbox"
+                  style={checkbox}
                   name={`scope ${scope}`}
                   value={scope}
                   defaultChecked={scopes.includes(scope)}
@@ -228,7 +232,8 @@ function Paste({ me, service, show }: WayProps): JSX.Element {
         })}
         <Field label="Name (optional)" name="grant_name" placeholder={provider} />
         <label class="inline">
-          <input type="checkbox" name="replace" value="yes" /> Replace the account of this name
+          <input type="checkbox" name="replace" value="yes" style={checkbox} /> Replace the account of this
+          name
         </label>
       </Form>
     </section>

@@ -75,6 +75,10 @@ describe.each(browsers)('the page Connect in %s%s', { timeout: 60_000 }, (name, 
   test('connects an account by a consent in a popup, and then its hosts', async () => {
     const { page, call, helpdesk } = await opened(open);
     await goTo(page, 'connect/acme', 'Continue to Acme Helpdesk');
+    await page.evaluate(
+      `void document.querySelectorAll('main details').forEach((each) => (each.open = true))`,
+    );
+    if (name === 'Chromium') await examined(page as BrowserPage, 'connect-consent');
     const popup = page.popup();
     await page.evaluate(click('Continue to Acme Helpdesk'));
     await consentIn(await popup, 'allow');

@@ -177,6 +177,24 @@ const userOf = (record: { user?: string; scopes?: readonly string[] }) =>
   record.user === undefined ? {} : { user: record.user };
 const bodyFor = (request: string) => (request.startsWith('POST') ? { body: {} } : {});
 
+describe('a change of a provider', () => {
+  it.each([
+    ['without config:write', { scopes: ['grants:write', 'config:read'] }],
+    ['of an operator for one user', { user: 'alice' }],
+  ])('is refused to a key %s, and the config file stays', async (_name, record) => {
+    const { call, key, sidekey } = await startService();
+    const before = await readFile(sidekey.configFile, 'utf8');
+    const narrow = await key(record);
+    for (const [request, body] of [
+      ['PATCH /v2/providers/zendesk', { settings: { subdomain: 'acme' } }],
+      ['POST /v2/providers', { address: 'https://api.example.com' }],
+    ] as const) {
+      expect((await call(request, { key: narrow, body })).body.code, request).toBe('scope_missing');
+    }
+    expect(await readFile(sidekey.configFile, 'utf8')).toBe(before);
+  });
+});
+
 describe('a caller that is limited to a user', () => {
   it('cannot lift limits that the operator set for a grant', async () => {
     const { call, key, sidekey } = await startService();
