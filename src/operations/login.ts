@@ -16,7 +16,7 @@ const foundLogin = z
     title: z.string(),
     place: z.string(),
     remove: z.string().nullable().describe('Command or edit that removes it there; null: none is needed.'),
-    connected: z.boolean().describe('Whether the provider has an active grant.'),
+    connected: z.boolean().describe('True if the provider has an active grant.'),
   })
   .meta({ id: 'FoundLogin' });
 

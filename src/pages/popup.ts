@@ -3,7 +3,7 @@ import { call, path } from './api.ts';
 /** Consents in a popup. */
 
 /** Body of a connect session. */
-export interface Wanted {
+interface Wanted {
   readonly provider: string;
   readonly user: string;
   /** Name of the grant; default: that of the provider. */

@@ -36,7 +36,7 @@ export interface Service {
 }
 
 /** A key of the machine. */
-export interface Found {
+interface Found {
   readonly provider: string;
   readonly title: string;
   readonly place: string;
@@ -266,7 +266,7 @@ function StepList({
   );
 }
 
-/** What was connected, and the next steps. */
+/** The facts of a new grant, and the next steps. */
 function Result({ me, service, show, grant }: WayProps & { readonly grant: Grant }): JSX.Element {
   const { name, account, scopes, audience, domains, verified, warnings = [] } = grant;
   const hosts = service.domains.length > 0 && service.name !== generic ? service.domains : audience;

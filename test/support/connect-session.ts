@@ -36,7 +36,7 @@ function post(url: string, fields: Readonly<Record<string, string>>) {
 }
 
 export async function startConnecting(options: ConnectOptions = {}) {
-  const { provider = {}, providers = {}, now, returnUrls = [back], env = {} } = options;
+  const { provider = {}, providers = {}, now, returnUrls = [back], env } = options;
   const helpdesk = await startHelpdesk({ redirectUris: ['http://127.0.0.1/connect/callback'] });
   onTestFinished(() => helpdesk.close());
   const { issuer, host, port } = helpdesk;
@@ -44,7 +44,7 @@ export async function startConnecting(options: ConnectOptions = {}) {
   await writeFile(join(folder, 'helpdesk-ca.pem'), helpdesk.caCertificate);
   const service = await startService({
     folder,
-    env,
+    ...(env === undefined ? {} : { env }),
     ...(now === undefined ? {} : { now }),
     config: {
       admin: { listen: '127.0.0.1:0', return_urls: returnUrls },

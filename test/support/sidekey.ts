@@ -88,7 +88,8 @@ export async function startSidekey(options: SidekeyOptions = {}): Promise<TestSi
   const lines: string[] = [];
   const tell = (fields: object, message: string) => lines.push(`${message} ${describe(fields)}`);
   const log: Log = { error: tell, warn: tell, info: tell, debug: tell };
-  const { env = {} } = options;
+  // No test reads the logins of its own machine.
+  const { env = { HOME: folder, INIT_CWD: folder } } = options;
   const config = await loadConfig(configFile, { env });
   const proxy = await startProxy(config, {
     log,
