@@ -4,12 +4,14 @@ import { all, call, type PageProps, path } from './api.ts';
 import { Icon } from './icon.tsx';
 import { Choice, Empty, Field, Form, Loaded } from './parts.tsx';
 import { useResource } from './resource.ts';
-import { capital, keysOf, mayConfigure, type Service, Ways } from './ways.tsx';
+import { keysOf, Ways } from './service.tsx';
+import { capital, mayConfigure, type Service } from './ways.tsx';
 
 /** Page "Connect": the keys of the machine, all services, and one service by its address. */
 
-export function Connect({ me, args: [name] }: PageProps): JSX.Element {
-  return name === undefined ? <Services me={me} /> : <Ways me={me} name={name} />;
+/** `#connect`, `#connect/PROVIDER`, or `#connect/PROVIDER/NAME` to connect an account again. */
+export function Connect({ me, args: [name, account] }: PageProps): JSX.Element {
+  return name === undefined ? <Services me={me} /> : <Ways me={me} name={name} account={account} />;
 }
 
 function Services({ me }: Pick<PageProps, 'me'>): JSX.Element {
@@ -46,6 +48,12 @@ function Services({ me }: Pick<PageProps, 'me'>): JSX.Element {
     </Loaded>
   );
 }
+
+const generic = (
+  <a class="button quiet" href="#connect/api-key">
+    Any API with a key
+  </a>
+);
 
 /** Finds a service by its address, and opens it. */
 async function define(asked: object): Promise<void> {
@@ -125,7 +133,7 @@ function Gallery({ services }: { readonly services: readonly Service[] }): JSX.E
         ))}
       </div>
       {shown.length === 0 && (
-        <Empty title="No service fits" action={<a href="#connect/api-key">Any API with a key</a>}>
+        <Empty title="No service fits" action={generic}>
           Find it by its address below, or use its key.
         </Empty>
       )}

@@ -1,13 +1,10 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { all, call, type Me, path } from './api.ts';
-import { Icon } from './icon.tsx';
-import { Facts, Field, Form, Loaded } from './parts.tsx';
+import { call, type Me } from './api.ts';
+import { Field, Form } from './parts.tsx';
 import { connectInPopup } from './popup.ts';
-import { Action } from './remedy.tsx';
-import { useResource } from './resource.ts';
 
-/** One service of the page "Connect": each way to connect it, then what was connected. */
+/** Ways to connect a service: a consent in a popup, and a pasted key. */
 
 interface Steps {
   readonly url: string | null;
@@ -25,6 +22,8 @@ export interface Service {
   readonly domains: readonly string[];
   readonly client_id: string | null;
   readonly callback_uri: string;
+  /** Commands, for services that no page connects. */
+  readonly connect: readonly string[];
   readonly client_registration: Steps | null;
   readonly open_settings: readonly { readonly name: string; description: string; example: string }[];
   readonly token:
@@ -35,16 +34,8 @@ export interface Service {
     | null;
 }
 
-/** A key of the machine. */
-interface Found {
-  readonly provider: string;
-  readonly title: string;
-  readonly place: string;
-  readonly connected: boolean;
-}
-
 /** A new grant. Only an answer about a key has the last two members. */
-interface Grant {
+export interface Grant {
   readonly id: string;
   readonly name: string;
   readonly account: string | null;
@@ -55,96 +46,31 @@ interface Grant {
   readonly warnings?: readonly string[];
 }
 
-type Values = Readonly<Record<string, string>>;
+export type Added = Pick<Grant, 'id' | 'verified' | 'warnings'>;
 
-interface WayProps {
+export type Values = Readonly<Record<string, string>>;
+
+export interface WayProps {
   readonly me: Me;
+  /** Name of the account to connect again; absent: a new one. */
+  readonly account: string | undefined;
   readonly service: Service;
-  readonly show: (added: Pick<Grant, 'id'>) => Promise<void>;
+  readonly show: (added: Added) => Promise<void>;
 }
 
 export const mayConfigure = ({ scopes }: Me) => scopes.includes('config:write');
 
 /** Name of the service for any API with a key. Each of its keys has a host of its own. */
-const generic = 'api-key';
-
-/** Returns the keys of the machine; none if the person may not use them. */
-export async function keysOf(me: Me, signal: AbortSignal): Promise<readonly Found[]> {
-  return mayConfigure(me) ? all<Found>('/v2/logins', signal) : [];
-}
+export const generic = 'api-key';
 
 /** Returns a text with a capital at its start; a short word, such as `crm`, in capitals. */
 export const capital = (text: string) => text.replace(/^(?:.{1,3}$|.)/, (start) => start.toUpperCase());
-
-export function Ways({ me, name }: { readonly me: Me; readonly name: string }): JSX.Element {
-  const read = useResource((signal) =>
-    Promise.all([call<Service>(path`GET /v2/providers/${name}`, undefined, signal), keysOf(me, signal)]),
-  );
-  const [grant, setGrant] = useState<Grant>();
-  const show = async (added: Pick<Grant, 'id'>) =>
-    setGrant({ ...added, ...(await call<Grant>(path`GET /v2/grants/${added.id}`)) });
-  const take = async () => show(await call<Grant>(path`POST /v2/logins/${name}`, { domains: true }));
-  const set = async (settings: Values) => {
-    await call(path`PATCH /v2/providers/${name}`, { settings });
-    await read.reload();
-  };
-  const ways = (service: Service, keys: readonly Found[]) => {
-    const login = keys.find(({ provider }) => provider === name);
-    const { token, flows, notes, open_settings: open } = service;
-    const given = { me, service, show };
-    return (
-      <>
-        {login !== undefined && (
-          <p>
-            {`A key was found where Sidekey runs: ${login.place}. `}
-            <Action label="Use this key" run={take} />
-          </p>
-        )}
-        {open.length > 0 && name !== generic ? (
-          <Form label="Continue" submit={set}>
-            {open.map(({ name: key, description, example }) => (
-              <Field key={key} name={key} label={capital(description)} placeholder={example} required />
-            ))}
-          </Form>
-        ) : (
-          <div class="split">
-            {(token !== null || flows.length === 0) && <Paste {...given} />}
-            {(flows.includes('authorization_code') || flows[0] === 'id_jag') && <Consent {...given} />}
-          </div>
-        )}
-        {notes.length > 0 && (
-          <details>
-            <summary>Good to know</summary>
-            <p>{notes.join(' ')}</p>
-          </details>
-        )}
-      </>
-    );
-  };
-  return (
-    <>
-      <a href="#connect">All services</a>
-      <Loaded of={read} skeleton={5}>
-        {([service, keys]) => (
-          <>
-            <h2>
-              <Icon provider={name} title={service.title} />
-              {` ${service.title}`}
-            </h2>
-            {grant === undefined && ways(service, keys)}
-            {grant !== undefined && <Result me={me} service={service} show={show} grant={grant} />}
-          </>
-        )}
-      </Loaded>
-    </>
-  );
-}
 
 /** On a narrow screen, other fields are as wide as the form. */
 const checkbox = { width: 'auto' };
 
 /** Consent in a popup; the steps to a client if there is none. */
-function Consent({ me, service, show }: WayProps): JSX.Element {
+export function Consent({ me, account, service, show }: WayProps): JSX.Element {
   const { name: provider, title, scopes, known_scopes: known, client_registration: at } = service;
   const [declined, setDeclined] = useState('');
   const consent = async ({ grant_name: name, ...chosen }: Values) => {
@@ -199,7 +125,7 @@ function Consent({ me, service, show }: WayProps): JSX.Element {
             ))}
           </details>
         )}
-        <Field label="Name (optional)" name="grant_name" placeholder={provider} />
+        <Field label="Name (optional)" name="grant_name" placeholder={provider} defaultValue={account} />
       </Form>
       <p role="status">{declined}</p>
     </section>
@@ -210,7 +136,7 @@ function Consent({ me, service, show }: WayProps): JSX.Element {
 const plain = { label: 'key or token', fields: [{ name: 'token', label: 'key or token', secret: true }] };
 
 /** A key that the person pastes. */
-function Paste({ me, service, show }: WayProps): JSX.Element {
+export function Paste({ me, account, service, show }: WayProps): JSX.Element {
   const { name: provider, token } = service;
   const { label: what, fields } = token ?? plain;
   const paste = async ({ grant_name: name, api_host: host, replace, ...credential }: Values) => {
@@ -230,10 +156,16 @@ function Paste({ me, service, show }: WayProps): JSX.Element {
           const field = { key: name, label: capital(label), name, required: true };
           return secret ? <Field {...field} type="password" /> : <Field {...field} />;
         })}
-        <Field label="Name (optional)" name="grant_name" placeholder={provider} />
+        <Field label="Name (optional)" name="grant_name" placeholder={provider} defaultValue={account} />
         <label class="inline">
-          <input type="checkbox" name="replace" value="yes" style={checkbox} /> Replace the account of this
-          name
+          <input
+            type="checkbox"
+            name="replace"
+            value="yes"
+            defaultChecked={account !== undefined}
+            style={checkbox}
+          />{' '}
+          Replace the account of this name
         </label>
       </Form>
     </section>
@@ -263,43 +195,5 @@ function StepList({
       ))}
       {children}
     </ol>
-  );
-}
-
-/** The facts of a new grant, and the next steps. */
-function Result({ me, service, show, grant }: WayProps & { readonly grant: Grant }): JSX.Element {
-  const { name, account, scopes, audience, domains, verified, warnings = [] } = grant;
-  const hosts = service.domains.length > 0 && service.name !== generic ? service.domains : audience;
-  const missing = hosts.filter((host) => !domains.includes(host));
-  const allow = async () => {
-    for (const host of missing) await call(path`PUT /v2/domains/${host}`, { action: 'grant', grant: name });
-    await show(grant);
-  };
-  return (
-    <section class="card" role="status">
-      <h3>{`${service.title} is connected`}</h3>
-      <Facts
-        of={{
-          Name: name,
-          Account: account,
-          Verified: verified === false ? 'no, the service has no request for it' : 'yes',
-          Scopes: scopes.join(', '),
-          'Sent only to': audience.join(', '),
-          'Used for requests to': domains.join(', '),
-        }}
-      />
-      {warnings.map((warning) => (
-        <p key={warning} class="failure">
-          {warning}
-        </p>
-      ))}
-      {missing.length > 0 && mayConfigure(me) && (
-        <Action label={`Let requests to ${missing.join(', ')} use it`} run={allow} />
-      )}
-      {missing.length > 0 && !mayConfigure(me) && <p>An operator must let requests to its hosts use it.</p>}
-      <a class="button" href="#agents">
-        Create an agent
-      </a>
-    </section>
   );
 }
