@@ -55,11 +55,11 @@ export const domainRoutes: readonly AnyRoute[] = [
   operationRoute(defineProvider, 'POST /v2/providers', {
     id: 'defineProvider',
     status: 201,
-    command: 'connect',
+    command: null,
   }),
   operationRoute(changeProvider, 'PATCH /v2/providers/{provider}', {
     id: 'changeProvider',
-    command: 'connect',
+    command: null,
   }),
   route({
     method: 'post',

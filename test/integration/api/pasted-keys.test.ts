@@ -60,6 +60,16 @@ describe('a pasted key', () => {
     expect(await readFile(sidekey.configFile, 'utf8')).toBe(before);
   });
 
+  test('of any API is for the host that the person names', async () => {
+    const { call, upstream } = await startDesk();
+    const { authority } = upstream;
+    const more = { name: 'own-api', audience: [authority], domains: true };
+    const { status, body } = await call('POST /v2/grants', {
+      body: { provider: 'api-key', credential: { token: 'own-key' }, ...more },
+    });
+    expect([status, body.audience, body.domains]).toEqual([201, [authority], [authority]]);
+  });
+
   test('in the form of another provider is sent nowhere', async () => {
     const { call } = await startService();
     const body = { provider: 'openai', credential: { token: 'rk_live_0123456789' } };
