@@ -100,6 +100,11 @@ describe.each(browsers)('the page Connect in %s%s', { timeout: 60_000 }, (name, 
     await page.evaluate(click('Continue to Acme Helpdesk'));
     const popup = await second;
     await popup.shows('asks to use your account');
+    // Only the popup may report the end of its session.
+    const session = new URL(await popup.address()).pathname.split(/[/.]/)[2];
+    const end = { type: 'sidekey.connect', status: 'connected', grant_id: crypto.randomUUID() };
+    await page.evaluate(`postMessage(${JSON.stringify({ ...end, session })}, '*')`);
+    await popup.evaluate(`opener.postMessage(${JSON.stringify({ ...end, session: 'other' })}, '*')`);
     void popup.evaluate('close()').catch(() => {});
     await page.shows('The window was closed');
     expect((await call('GET /v2/grants')).body.data).toEqual([]);
