@@ -45,7 +45,8 @@ export function Ways({ me, name, account }: WaysProps): JSX.Element {
     setGrant({ ...added, ...(await call<Grant>(path`GET /v2/grants/${added.id}`)) });
   const take = async ({ place, remove }: Found) => {
     const added = await call<Grant>(path`POST /v2/logins/${name}`, { domains: true, name: account });
-    const rest = remove === null ? [] : [`Its place still has it: ${place}. To remove it: ${remove}.`];
+    const rest =
+      remove === null ? [] : [`The key also stays in its place: ${place}. Remove it there: ${remove}.`];
     await show({ ...added, warnings: [...(added.warnings ?? []), ...rest] });
   };
   const set = async (settings: Values) => {
@@ -132,7 +133,8 @@ function Result({
         of={{
           Name: name,
           Account: account,
-          Verified: verified === false ? 'no, the service has no request for it' : 'yes',
+          Verified:
+            verified === undefined ? null : verified ? 'yes' : 'no: its first request shows if it works',
           Scopes: scopes.join(', '),
           'Sent only to': audience.join(', '),
           'Used for requests to': domains.join(', '),

@@ -19,7 +19,9 @@ export interface Service {
   readonly flows: readonly string[];
   readonly scopes: readonly string[];
   readonly known_scopes: Readonly<Record<string, string>>;
+  readonly audience: readonly string[];
   readonly domains: readonly string[];
+  readonly authorization_endpoint: string | null;
   readonly client_id: string | null;
   readonly callback_uri: string;
   /** Commands, for services that no page connects. */
@@ -102,10 +104,12 @@ export function Consent({ me, account, service, show }: WayProps): JSX.Element {
         </StepList>
       </section>
     );
+  const login = URL.parse(service.authorization_endpoint ?? '')?.host ?? title;
   const offered = Object.entries({ ...Object.fromEntries(scopes.map((scope) => [scope, ''])), ...known });
   return (
     <section>
       <h3>Consent in the browser</h3>
+      <p>{`You sign in at ${login}. Its tokens are sent only to ${service.audience.join(', ')}.`}</p>
       <Form label={`Continue to ${title}`} submit={consent} keep>
         {offered.length > 0 && (
           <details>
