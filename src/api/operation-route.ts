@@ -23,6 +23,7 @@ const tags: Readonly<Record<string, string>> = {
   health: 'Status',
   key: 'Status',
   lease: 'Leases',
+  login: 'Grants',
   node: 'Status',
   person: 'People',
   proposal: 'Proposals',

@@ -1,8 +1,8 @@
-import { execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { parseEnv } from 'node:util';
+import { parseEnv, promisify } from 'node:util';
 import { credentialVariables } from '../config/catalog.ts';
 import type { Providers } from '../config/providers.ts';
 import { readJson } from '../lib/json.ts';
@@ -34,12 +34,13 @@ export function machineOf(env: NodeJS.ProcessEnv): Machine {
  * Finds credentials that `connect --token` accepts: in variables, in `.env` of this folder, and of gh, aws,
  * docker and `.netrc`. Returns the first of each provider. Reads files and runs `gh`. Sends nothing.
  */
-export function findLogins(machine: Machine, providers: Providers): readonly FoundLogin[] {
-  const found = Map.groupBy(allLogins(machine, providers), ({ provider }) => provider);
+export async function findLogins(machine: Machine, providers: Providers): Promise<readonly FoundLogin[]> {
+  const gh = await ghToken(machine.env);
+  const found = Map.groupBy(allLogins(machine, providers, gh), ({ provider }) => provider);
   return Array.from(found.values(), ([first]) => first!);
 }
 
-function* allLogins(machine: Machine, providers: Providers): Generator<FoundLogin> {
+function* allLogins(machine: Machine, providers: Providers, gh: string | null): Generator<FoundLogin> {
   const { env, home, folder } = machine;
   yield* inVariables(
     env,
@@ -49,7 +50,6 @@ function* allLogins(machine: Machine, providers: Providers): Generator<FoundLogi
   );
   const file = join(folder, '.env');
   yield* inVariables(parseEnv(textOf(file)), file, `delete NAME from ${file}`, providers);
-  const gh = ghToken(env);
   if (gh !== null) yield { provider: 'github', place: 'the login of gh', remove: null, input: gh };
   yield* awsKeys(join(home, '.aws', 'credentials'));
   yield* dockerLogin(join(home, '.docker', 'config.json'));
@@ -92,18 +92,11 @@ function partsOf(providers: Providers, name: string): number {
   return provider.token?.parts.length ?? (provider.flows.length === 0 ? 1 : 0);
 }
 
-function ghToken(env: NodeJS.ProcessEnv): string | null {
-  try {
-    const token = execFileSync('gh', ['auth', 'token', '--hostname', 'github.com'], {
-      env,
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-      timeout: 5_000,
-    });
-    return token.trim() || null;
-  } catch {
-    return null;
-  }
+/** Runs `gh`, without holding up the other work of this process. */
+async function ghToken(env: NodeJS.ProcessEnv): Promise<string | null> {
+  const command = ['auth', 'token', '--hostname', 'github.com'];
+  const run = promisify(execFile)('gh', command, { env, timeout: 5_000 });
+  return run.then(({ stdout }) => stdout.trim() || null).catch(() => null);
 }
 
 function* awsKeys(file: string): Generator<FoundLogin> {

@@ -18,7 +18,7 @@ import {
   grantAnswer,
   grantMembers,
 } from './grant-answer.ts';
-import { name, text } from './members.ts';
+import { text } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 import { type Entry, verifyAll } from './verify-credentials.ts';
 
@@ -26,13 +26,14 @@ import { type Entry, verifyAll } from './verify-credentials.ts';
 
 const texts = z.array(z.string());
 
-const choices = {
+/** Choices of every import. */
+export const choices = {
   audience: z.array(text).min(1).optional(),
   replace: z.boolean().optional(),
   verify: z.boolean().optional().describe('False: store it without asking the provider.'),
 };
 
-const addedGrant = z
+export const addedGrant = z
   .strictObject({
     ...grantMembers,
     account,
@@ -73,30 +74,7 @@ export const importGrants = changing({
   answer: ({ added }) => added.map(addedAnswer),
 });
 
-export const addGrant = changing({
-  id: 'grant.add',
-  summary: 'Store a credential that exists, after it was verified.',
-  scope: 'grants:write',
-  input: z.strictObject({
-    name: name.optional(),
-    provider: name,
-    user: name.optional(),
-    credential: z
-      .union([z.string().min(1), z.record(z.string(), z.unknown())])
-      .describe('A key or token, PEM, or JSON as `sidekey grant import` takes it.'),
-    ...choices,
-  }),
-  output: addedGrant,
-  async run(parts, { credential, name: given, ...input }, at) {
-    const credentials = typeof credential === 'string' ? credential : JSON.stringify(credential);
-    const wanted = { ...input, credentials, name: given ?? input.provider };
-    const { added } = await storeAll(parts, wanted, at);
-    return added[0]!;
-  },
-  answer: addedAnswer,
-});
-
-interface AddedGrant extends Prepared, KeptGrant {
+export interface AddedGrant extends Prepared, KeptGrant {
   readonly check: Verification;
   /** Domains that use the grant. */
   readonly domains: readonly string[];
@@ -113,7 +91,13 @@ export interface Imported {
   readonly left: number;
 }
 
-function addedAnswer({ grant, credential, check, at, ...added }: AddedGrant): z.input<typeof addedGrant> {
+export function addedAnswer({
+  grant,
+  credential,
+  check,
+  at,
+  ...added
+}: AddedGrant): z.input<typeof addedGrant> {
   return {
     ...grantAnswer(grant, at),
     ...certificateAnswer(credential),
@@ -139,7 +123,7 @@ function entriesOf({ credentials, name: given, audience }: Wanted, at: number) {
 }
 
 /** @throws SidekeyError as `prepare`, with the number of the entry if there are several */
-function prepareAll(wanted: Wanted, { providers }: Pick<Config, 'providers'>, at: number): Prepared[] {
+export function prepareAll(wanted: Wanted, { providers }: Pick<Config, 'providers'>, at: number): Prepared[] {
   const entries = entriesOf(wanted, at);
   const [only, ...more] = entries;
   if (only !== undefined && more.length === 0) return [prepare(only, wanted.name, wanted, providers)];
@@ -154,16 +138,19 @@ const interrupted = new Error('interrupted');
 /** Credentials that are verified and stored together. */
 const batchSize = 1_000;
 
-/**
- * Checks all credentials before it stores the first. Verifies and stores a thousand at a time, all or none.
- * After an interrupt, stores no more.
- *
- * @param at milliseconds since the epoch
- */
+/** Checks all credentials before it stores the first. @param at milliseconds since the epoch */
 async function storeAll(parts: Changing, input: Wanted, at: number): Promise<Imported> {
-  const { caller, config, during, now, onInterrupt } = parts;
-  const wanted = { ...input, user: caller.user ?? input.user };
-  const prepared = prepareAll(wanted, config, at);
+  const wanted = { ...input, user: parts.caller.user ?? input.user };
+  return storePrepared(parts, prepareAll(wanted, parts.config, at), wanted);
+}
+
+/** Verifies and stores a thousand at a time, all or none. After an interrupt, stores no more. */
+export async function storePrepared(
+  parts: Changing,
+  prepared: readonly Prepared[],
+  wanted: Pick<Wanted, 'replace' | 'resume' | 'verify'>,
+): Promise<Imported> {
+  const { during, now, onInterrupt } = parts;
   const entries = await remaining(parts, prepared, wanted);
   const isVerified = wanted.verify !== false;
   const stored: (Entry & KeptGrant & { readonly check: Verification })[] = [];
@@ -244,7 +231,7 @@ function withResume({ code, message, hint }: SidekeyError): SidekeyError {
 async function remaining(
   { store }: Changing,
   prepared: readonly Prepared[],
-  { replace, resume }: Wanted,
+  { replace, resume }: Pick<Wanted, 'replace' | 'resume'>,
 ): Promise<readonly Entry[]> {
   const names = new Set<string>();
   for (const { wanted } of prepared) {

@@ -9,7 +9,7 @@ import { readingConfig } from './operation.ts';
 
 /** Providers: the services that grants are for. */
 
-const providerShape = z
+export const providerShape = z
   .looseObject({ name: z.string(), title: z.string(), category: z.string() })
   .meta({ id: 'Provider' });
 
@@ -44,19 +44,31 @@ export const getProvider = readingConfig({
   scope: 'grants:read',
   input: z.strictObject({ provider: text }),
   output: providerShape,
-  run: async ({ config: { providers } }, { provider }) => findProvider(providers, provider),
+  run: async ({ config: { providers }, pages }, { provider }) => ({
+    ...findProvider(providers, provider),
+    callback: pages === null ? null : `${pages}/connect/callback`,
+  }),
   answer: providerAnswer,
 });
 
-/** Returns a provider with the config file's keys. Reveals only whether it has a client secret. */
-export function providerAnswer(provider: Provider): z.input<typeof providerShape> {
-  const { inject, token, dialect, idJag } = provider;
+/**
+ * Returns a provider with the config file's keys. Reveals only whether it has a client secret.
+ *
+ * @param provider with the redirect URI of consents that begin at the API; null: its address is not known
+ */
+export function providerAnswer(
+  provider: Provider & { readonly callback?: string | null },
+): z.input<typeof providerShape> {
+  const { inject, token, dialect, idJag, clientRegistration, callback } = provider;
   return {
     name: provider.name,
     title: provider.title,
     category: provider.category,
     docs: provider.docs,
     settings: Object.fromEntries(provider.settings.map(({ name, value }) => [name, value])),
+    open_settings: provider.settings
+      .filter(({ value }) => value === null)
+      .map(({ name, description, example }) => ({ name, description, example })),
     authorization_endpoint: provider.authorizationEndpoint,
     device_authorization_endpoint: provider.deviceAuthorizationEndpoint,
     token_endpoint: provider.tokenEndpoint,
@@ -67,6 +79,8 @@ export function providerAnswer(provider: Provider): z.input<typeof providerShape
     has_client_secret: provider.clientSecret !== null,
     client_auth: provider.clientAuth,
     redirect_uri: provider.redirectUri,
+    callback_uri: callback ?? null,
+    client_registration: clientRegistration,
     dpop: provider.dpop === null ? false : { algorithm: provider.dpop },
     flows: provider.flows,
     id_jag: idJag && { audience: idJag.audience, resource: idJag.resource },
@@ -85,7 +99,9 @@ export function providerAnswer(provider: Provider): z.input<typeof providerShape
         : {
             label: token.label,
             url: token.url,
+            steps: token.steps,
             parts: token.parts.map(({ name }) => name),
+            fields: token.parts.map(({ name, label, secret }) => ({ name, label, secret })),
             inject: token.inject.kind,
           },
     logins: provider.logins.map(({ program, clientId }) => ({ program, client_id: clientId })),

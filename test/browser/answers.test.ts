@@ -1,14 +1,16 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { browsers, type Open, type Page } from '../support/browsers.ts';
 import { curl } from '../support/curl.ts';
 import { oauth2Credential } from '../support/oauth2-credential.ts';
-import { goTo, openedPages } from '../support/opened-pages.ts';
+import { click, goTo, openedPages, submit } from '../support/opened-pages.ts';
 import { allGrants } from '../support/all-grants.ts';
 
 /** Views with a text that each shows. */
 const views = {
+  connect: 'Any API with a key',
+  'connect/resend': 'Good to know',
   approvals: 'In force',
   now: 'Token refreshes',
   access: 'Who may call what',
@@ -112,6 +114,24 @@ describe.each(browsers)(
       }
       const refused = page.complaints.filter((each) => /Content.Security.Policy(?!.*favicon)/i.test(each));
       expect(refused).toEqual([]);
+    });
+
+    test('contain no key that was pasted, or found on the machine', async () => {
+      const { page, sidekey } = await openedPages(open!);
+      const [found, pasted] = ['re_key-of-the-machine-0123456789', 'phx_key-that-was-pasted-0123456789'];
+      await writeFile(join(sidekey.folder, '.env'), `RESEND_API_KEY=${found}\n`);
+      await page.evaluate('void (globalThis.answers = [])');
+      await onAnswers(page, 'answers.push(text);');
+      await goTo(page, 'connect', 'RESEND_API_KEY in');
+      await goTo(page, 'connect/resend', 'Use this key');
+      await page.evaluate(click('Use this key'));
+      await page.shows('Resend is connected');
+      await goTo(page, 'connect/posthog', 'Verify and store');
+      await page.evaluate(submit('Verify and store', { token: pasted }));
+      await page.shows('PostHog is connected');
+      const answers = (await page.evaluate('answers')) as readonly string[];
+      expect(answers.length).toBeGreaterThan(6);
+      for (const key of [found, pasted]) expect(answers.filter((each) => each.includes(key))).toEqual([]);
     });
 
     test('contain no secret of the store, the CA or the master key', async () => {

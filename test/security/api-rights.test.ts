@@ -114,6 +114,88 @@ describe('a key', () => {
   });
 });
 
+describe('a key that is stored with the hosts that use it', () => {
+  const body = { provider: 'resend', credential: 're_0123456789', domains: true };
+
+  it.each([
+    ['without config:write', { scopes: ['grants:write'] }],
+    ['of an operator for one user', { user: 'alice' }],
+    ['of the role user', { role: 'user', user: 'alice' }],
+  ])('is refused to a key %s, and nothing is stored', async (_name, record) => {
+    const { call, key, sidekey } = await startService();
+    const text = await readFile(sidekey.configFile, 'utf8');
+    const refused = await call('POST /v2/grants', {
+      key: await key(record),
+      body: { ...body, ...userOf(record) },
+    });
+    expect(refused).toMatchObject({ status: 403, body: { code: 'scope_missing' } });
+    expect((await call('GET /v2/grants')).body.data).toEqual([]);
+    expect(await readFile(sidekey.configFile, 'utf8')).toBe(text);
+  });
+});
+
+describe('the keys of the machine', () => {
+  const secret = 'secret-of-the-machine';
+  const env = { HOME: '/nowhere', INIT_CWD: '/nowhere', RESEND_API_KEY: secret, OWN_SECRET: secret };
+
+  it.each([
+    ['without config:write', { scopes: ['grants:read', 'grants:write'] }],
+    ['of an auditor', { role: 'auditor' }],
+    ['of an operator for one user', { user: 'alice' }],
+  ])('are neither listed nor connected for a key %s', async (_name, record) => {
+    const { call, key } = await startService({ env });
+    const narrow = await key(record);
+    for (const request of ['GET /v2/logins', 'POST /v2/logins/resend'])
+      expect((await call(request, { key: narrow, ...bodyFor(request) })).body.code).toBe('scope_missing');
+    expect((await call('GET /v2/grants')).body.data).toEqual([]);
+  });
+
+  it('are not connected for a key without grants:write', async () => {
+    const { call, key } = await startService({ env });
+    const narrow = await key({ scopes: ['config:write'] });
+    expect((await call('GET /v2/logins', { key: narrow })).body.data).toHaveLength(1);
+    const refused = await call('POST /v2/logins/resend', { key: narrow, body: {} });
+    expect(refused.body.code).toBe('scope_missing');
+  });
+
+  it.each(['resend', 'own'])('are not read for %s, a provider that the config file defines', async (name) => {
+    const environment = { OWN_SECRET: null };
+    const own = { audience: ['evil.example'], environment, token: { label: 'key' } };
+    const { call } = await startService({ env, config: { providers: { [name]: own } } });
+    const listed = (await call('GET /v2/logins')).body.data;
+    expect(listed.map(({ provider }: { provider: string }) => provider)).not.toContain(name);
+    expect((await call(`POST /v2/logins/${name}`, { body: {} })).status).toBe(404);
+  });
+
+  it('are sent to no host that the request names', async () => {
+    const { call } = await startService({ env });
+    const body = { audience: ['evil.example'] };
+    expect((await call('POST /v2/logins/resend', { body })).status).toBe(400);
+  });
+});
+
+const userOf = (record: { user?: string; scopes?: readonly string[] }) =>
+  record.user === undefined ? {} : { user: record.user };
+const bodyFor = (request: string) => (request.startsWith('POST') ? { body: {} } : {});
+
+describe('a change of a provider', () => {
+  it.each([
+    ['without config:write', { scopes: ['grants:write', 'config:read'] }],
+    ['of an operator for one user', { user: 'alice' }],
+  ])('is refused to a key %s, and the config file stays', async (_name, record) => {
+    const { call, key, sidekey } = await startService();
+    const before = await readFile(sidekey.configFile, 'utf8');
+    const narrow = await key(record);
+    for (const [request, body] of [
+      ['PATCH /v2/providers/zendesk', { settings: { subdomain: 'acme' } }],
+      ['POST /v2/providers', { address: 'https://api.example.com' }],
+    ] as const) {
+      expect((await call(request, { key: narrow, body })).body.code, request).toBe('scope_missing');
+    }
+    expect(await readFile(sidekey.configFile, 'utf8')).toBe(before);
+  });
+});
+
 describe('a caller that is limited to a user', () => {
   it('cannot lift limits that the operator set for a grant', async () => {
     const { call, key, sidekey } = await startService();

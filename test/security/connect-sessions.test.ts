@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { returnUrl } from '../../src/api/connect/sessions.ts';
+import { createWebSessions } from '../../src/api/web-session.ts';
 import { back, returned, startConnecting } from '../support/connect-session.ts';
 
 const hostile = '<script>alert(1)</script>"\'><img src=x onerror=alert(1)>\u202E';
@@ -171,6 +172,30 @@ describe('a connect session of a key', () => {
     ]) {
       expect(await at.session({ popup_origin: origin })).toMatchObject({ code: 'input_invalid' });
     }
+  });
+
+  test('reports to a page of Sidekey, and to the page of a signed-in person, without admin.return_urls', async () => {
+    const at = await startConnecting();
+    expect((await at.session({ popup_origin: new URL(at.url).origin })).id).toBeDefined();
+    await at.call('POST /v2/people', { body: { name: 'pat', role: 'operator' } });
+    const { state } = at.sidekey.proxy;
+    const pat = (await state.store.people.get('pat'))!;
+    const secret = await createWebSessions({ ...state, now: Date.now }).begin(pat);
+    const { port } = new URL(at.url);
+    const base = `http://localhost:${port}`;
+    const ask = (headers: Record<string, string>, key: string | null = null) =>
+      at.call('POST /v2/connect-sessions', {
+        base,
+        key,
+        headers,
+        body: { provider: 'acme', user: 'alice', popup_origin: headers['origin'] },
+      });
+    const authorization = `Bearer ${secret}`;
+    expect(await ask({ authorization, origin: base })).toMatchObject({ status: 201 });
+    const elsewhere = await ask({ authorization, origin: 'https://evil.test' });
+    expect(elsewhere.body.code).toBe('authority_mismatch');
+    const byKey = await ask({ origin: 'https://evil.test' }, await at.key());
+    expect(byKey.body.code).toBe('input_invalid');
   });
 });
 

@@ -9,12 +9,16 @@ import { startHelpdesk } from '../../examples/helpdesk/helpdesk.ts';
 import { alice } from './connect-home.ts';
 import { startService } from './service.ts';
 import { tempFolder } from './temp-folder.ts';
+import { upstreamHost } from './upstream.ts';
 
 export interface ConnectOptions {
   /** Merged over the provider in the config. */
   readonly provider?: object;
   readonly now?: () => number;
   readonly returnUrls?: readonly string[];
+  /** More providers of the config. */
+  readonly providers?: object;
+  readonly env?: NodeJS.ProcessEnv;
 }
 
 /** The address of the application that asks for grants. */
@@ -31,7 +35,8 @@ function post(url: string, fields: Readonly<Record<string, string>>) {
   return sent(url, { method: 'POST', body: new URLSearchParams(fields), headers });
 }
 
-export async function startConnecting({ provider = {}, now, returnUrls = [back] }: ConnectOptions = {}) {
+export async function startConnecting(options: ConnectOptions = {}) {
+  const { provider = {}, providers = {}, now, returnUrls = [back], env } = options;
   const helpdesk = await startHelpdesk({ redirectUris: ['http://127.0.0.1/connect/callback'] });
   onTestFinished(() => helpdesk.close());
   const { issuer, host, port } = helpdesk;
@@ -39,15 +44,17 @@ export async function startConnecting({ provider = {}, now, returnUrls = [back] 
   await writeFile(join(folder, 'helpdesk-ca.pem'), helpdesk.caCertificate);
   const service = await startService({
     folder,
+    ...(env === undefined ? {} : { env }),
     ...(now === undefined ? {} : { now }),
     config: {
       admin: { listen: '127.0.0.1:0', return_urls: returnUrls },
       upstream: {
-        ca: ['helpdesk-ca.pem'],
-        resolve: { 'helpdesk.acme.test': '127.0.0.1' },
+        ca: ['helpdesk-ca.pem', 'upstream-ca.pem'],
+        resolve: { 'helpdesk.acme.test': '127.0.0.1', [upstreamHost]: '127.0.0.1' },
         private_addresses: ['127.0.0.1/32'],
       },
       providers: {
+        ...providers,
         acme: {
           title: 'Acme Helpdesk',
           authorization_endpoint: `${issuer}/authorize`,

@@ -49,6 +49,7 @@ export interface SidekeyOptions {
   /** More of the config, merged over that of the test. */
   readonly config?: Readonly<Record<string, object>>;
   readonly now?: () => number;
+  readonly env?: NodeJS.ProcessEnv;
   /** Replaces the temporary folder: for a second proxy on the same state. */
   readonly folder?: string;
   /** The secret of session tickets that workers share. */
@@ -87,7 +88,8 @@ export async function startSidekey(options: SidekeyOptions = {}): Promise<TestSi
   const lines: string[] = [];
   const tell = (fields: object, message: string) => lines.push(`${message} ${describe(fields)}`);
   const log: Log = { error: tell, warn: tell, info: tell, debug: tell };
-  const env = {};
+  // No test reads the logins of its own machine.
+  const { env = { HOME: folder, INIT_CWD: folder } } = options;
   const config = await loadConfig(configFile, { env });
   const proxy = await startProxy(config, {
     log,

@@ -90,6 +90,8 @@ export interface Wanted extends Pick<ConnectSession, 'provider' | 'user' | 'poli
   readonly owner: string | null;
   readonly returnUrl?: string | undefined;
   readonly popupOrigin?: string | undefined;
+  /** Origin of the page of Sidekey that sent the request; null: a program sent it. */
+  readonly pageOrigin?: string | null;
 }
 
 /**
@@ -128,9 +130,8 @@ export async function newSession(
   const back = wanted.returnUrl === undefined ? null : returnUrl(wanted.returnUrl, returnUrls);
   if (back === null && wanted.returnUrl !== undefined) throw unregistered('return_url');
   const popupOrigin = wanted.popupOrigin ?? null;
-  if (popupOrigin !== null && !returnUrls.some((each) => new URL(each).origin === popupOrigin)) {
-    throw unregistered('popup_origin');
-  }
+  const origins = [wanted.pageOrigin, ...[parts.url(), ...returnUrls].map((each) => new URL(each).origin)];
+  if (popupOrigin !== null && !origins.includes(popupOrigin)) throw unregistered('popup_origin');
   const id = `cs_${randomBytes(16).toString('base64url')}`;
   const expiresAt = parts.now() + sessionMs;
   const scopes = [...scopesFor(wanted.scopes, provider, existing?.grant ?? null)];

@@ -52,7 +52,9 @@ export const connectRoutes: readonly AnyRoute[] = [
       return_url: text
         .optional()
         .describe('One of `admin.return_urls`, with a path and a query of your own.'),
-      popup_origin: text.optional().describe('Origin of the page that opens a popup.'),
+      popup_origin: text
+        .optional()
+        .describe('Origin of the page that opens a popup: of Sidekey, or of `admin.return_urls`.'),
     }),
     status: 201,
     result: z
@@ -65,7 +67,10 @@ export const connectRoutes: readonly AnyRoute[] = [
       .meta({ id: 'CreatedConnectSession' }),
     async handle(given, parts) {
       const { return_url: returnUrl, popup_origin: popupOrigin } = given.body;
-      const { session, token } = await createSession({ ...wantedOf(given), returnUrl, popupOrigin }, parts);
+      // The origin of a session's request is that of a page of Sidekey (`assertSameOrigin`).
+      const pageOrigin = given.caller.person === null ? null : given.origin;
+      const wants = { ...wantedOf(given), returnUrl, popupOrigin, pageOrigin };
+      const { session, token } = await createSession(wants, parts);
       return {
         id: session.id,
         connect_url: `${parts.url()}/connect/${token}`,

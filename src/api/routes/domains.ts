@@ -12,6 +12,7 @@ import {
 import { explainRequest } from '../../operations/explain.ts';
 import { text } from '../../operations/members.ts';
 import { getProvider, listProviders } from '../../operations/provider.ts';
+import { changeProvider, defineProvider } from '../../operations/provider-change.ts';
 import { callOperation, operationRoute } from '../operation-route.ts';
 
 /** Routes of the allowed-domains map, of providers, and of explanations. */
@@ -50,6 +51,15 @@ export const domainRoutes: readonly AnyRoute[] = [
     id: 'getProvider',
     owner: ({ caller }) => caller.user,
     command: 'provider show',
+  }),
+  operationRoute(defineProvider, 'POST /v2/providers', {
+    id: 'defineProvider',
+    status: 201,
+    command: null,
+  }),
+  operationRoute(changeProvider, 'PATCH /v2/providers/{provider}', {
+    id: 'changeProvider',
+    command: null,
   }),
   route({
     method: 'post',

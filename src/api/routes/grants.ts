@@ -1,9 +1,10 @@
 import { isId } from '../../domain/grant.ts';
 import { changeGrant, getGrant, listGrants } from '../../operations/grant.ts';
+import { addGrant } from '../../operations/grant-add.ts';
 import { removeGrant, revokeGrant } from '../../operations/grant-end.ts';
-import { addGrant } from '../../operations/grant-import.ts';
 import { refreshGrant } from '../../operations/grant-refresh.ts';
 import { compareScopes } from '../../operations/grant-scopes.ts';
+import { connectLogin, listLogins } from '../../operations/login.ts';
 import { type AnyGiven, operationRoute } from '../operation-route.ts';
 import type { ServiceParts } from '../parts.ts';
 import type { AnyRoute } from '../route.ts';
@@ -55,6 +56,12 @@ export const grantRoutes: readonly AnyRoute[] = [
     id: 'revokeGrant',
     query: ['user'],
     owner: ownerOf,
+  }),
+  operationRoute(listLogins, 'GET /v2/logins', { id: 'listLogins', list: 'provider', command: null }),
+  operationRoute(connectLogin, 'POST /v2/logins/{provider}', {
+    id: 'connectLogin',
+    status: 201,
+    command: null,
   }),
   operationRoute(removeGrant, 'DELETE /v2/grants/{grant}', { id: 'removeGrant', owner: ownerOf }),
 ];

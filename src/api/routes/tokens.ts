@@ -7,7 +7,7 @@ import { isoOrNull, isoTime, maxSpanMs } from '../../operations/format.ts';
 import { changeGrant } from '../../operations/grant.ts';
 import { stateOf } from '../../operations/grant-answer.ts';
 import { removeGrant } from '../../operations/grant-end.ts';
-import { addGrant } from '../../operations/grant-import.ts';
+import { addGrant } from '../../operations/grant-add.ts';
 import { getPlaceholder } from '../../operations/grant-placeholder.ts';
 import { refreshGrant } from '../../operations/grant-refresh.ts';
 import { createFingerprint } from '../../proxy/schemes/apply.ts';

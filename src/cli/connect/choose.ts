@@ -23,7 +23,7 @@ export async function chooseProvider(context: Context): Promise<Choice> {
   const { env, output } = context;
   if (context.ask === null) throw noChoice();
   const { providers } = await context.config();
-  const found = findLogins(machineOf(env), providers);
+  const found = await findLogins(machineOf(env), providers);
   if (found.length > 0) {
     output.say(
       ['Found on this machine:', ...found.map(({ provider, place }) => `  ${provider}: ${place}`)].join('\n'),

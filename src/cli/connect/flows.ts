@@ -2,7 +2,7 @@ import { viaAuth0 } from '../../operations/connect/auth0.ts';
 import { bySignIn } from '../../operations/connect/by-sign-in.ts';
 import {
   assertOwnForm,
-  doubtOf,
+  doubtsOf,
   importToken,
   pastedCredential,
   type PastedParts,
@@ -67,7 +67,9 @@ export async function obtain(
     case 'aws_role':
       return byAwsRole(() => askedParts(context, request), request);
     case 'token': {
-      const parts = await askedParts(context, request, (pasted) => assertOwnForm(pasted, request));
+      const parts = await askedParts(context, request, (pasted) =>
+        assertOwnForm(pasted, request.provider, request.state.config.providers),
+      );
       return pastedCredential(parts, request);
     }
     case 'import': {
@@ -110,8 +112,7 @@ async function askedParts(
       parts[name] = await ask(`Paste the ${label}${secret ? ' (it is not shown)' : ''}`, { secret });
   }
   check?.(parts);
-  const doubts = token.parts.flatMap((part) => doubtOf(parts[part.name] ?? '', part) ?? []);
-  for (const doubt of doubts) output.say(`Note: ${doubt}`);
+  for (const doubt of doubtsOf(parts, token)) output.say(`Note: ${doubt}`);
   return parts;
 }
 

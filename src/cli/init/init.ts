@@ -59,7 +59,7 @@ export async function init(
   const { providers } = await context.config();
   const names = new Set(done.before);
   if (names.size > 0) output.say(`Connected already: ${done.before.join(', ')}.`);
-  const found = findLogins(machine, providers);
+  const found = await findLogins(machine, providers);
   let isOffline = false;
   for (const login of found.filter(({ provider }) => !names.has(provider))) {
     const isTaken = await isWanted(`Connect ${login.provider} with ${login.place}?`);

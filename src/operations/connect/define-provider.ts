@@ -21,6 +21,11 @@ import type { ConnectOptions } from './request.ts';
 
 /** Providers that the catalog lacks: discovered ones, and those whose endpoints a person named. */
 
+interface Discovering extends ConfigParts, Pick<Call, 'withFetch' | 'now'>, Pick<ServerChoice, 'choose'> {
+  /** True: refuses a client with a secret, because nothing could store it until the consent. */
+  readonly isPublic?: boolean;
+}
+
 /**
  * `connect https://…`: discovers the login server of an API, registers a client if the server
  * supports it, and writes the definition to the config file. Never changes an existing definition. Returns
@@ -30,7 +35,7 @@ import type { ConnectOptions } from './request.ts';
  * `config_invalid`, `file_unwritable`, `audit_unavailable`
  */
 export async function discoverProvider(
-  parts: ConfigParts & Pick<Call, 'withFetch' | 'now'> & Pick<ServerChoice, 'choose'>,
+  parts: Discovering,
   address: string,
   options: ConnectOptions,
 ): Promise<{ readonly provider: Provider; readonly client: NewClient | null }> {
@@ -84,6 +89,11 @@ export async function discoverProvider(
       options,
     };
     const client = options.clientId === undefined ? await newClient(wanted, io) : null;
+    if (parts.isPublic === true && client !== null && client.clientAuth !== 'none') {
+      const sentence = `${discovered.issuer} registers only clients with a secret.`;
+      const hint = remedy('connect', { provider: address });
+      throw new SidekeyError('provider_refused', sentence, { hint });
+    }
     return { found: discovered, client };
   });
   const facts = { host, reason: `discovered at ${found.issuer}` };

@@ -3,15 +3,16 @@ import { parseConfig, readConfigText } from '../../config/load.ts';
 import type { Grant } from '../../domain/grant.ts';
 import { indexGrants } from '../../domain/grant-index.ts';
 import type { Provider } from '../../domain/provider.ts';
-import { inputInvalid } from '../../lib/errors.ts';
-import { type Remedy, remedy } from '../../lib/hint.ts';
+import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
+import { type Hint, hintOf, type Remedy, remedy } from '../../lib/hint.ts';
 import { shellWord } from '../../lib/text.ts';
 import { type Domain, type DomainPattern, isWithin } from '../../proxy/policy/domain-map.ts';
 import { hostPattern } from '../credential-entry.ts';
 import { writeEntries } from '../domain-entries.ts';
 import { describeAction } from '../dry-run-texts.ts';
 import { referencesOf } from '../lookup.ts';
-import type { ConnectOptions, ConnectState } from './request.ts';
+import type { Changing } from '../operation.ts';
+import type { ConnectOptions } from './request.ts';
 
 /** Audience of a credential, and entries for the allowed-domains map. */
 export interface DomainPlan {
@@ -28,6 +29,8 @@ export interface DomainPlan {
   /** True if the user named the entries. They then replace existing ones. */
   readonly named: boolean;
 }
+
+type WantedEntries = Pick<DomainPlan, 'entries' | 'named'>;
 
 /**
  * Plans the audience and the entries. Default: those of the provider, with the hosts added to the existing
@@ -98,10 +101,10 @@ export interface DomainChanges {
  *
  * @throws SidekeyError `config_invalid`, `file_unwritable`, `audit_unavailable`
  */
-export async function allowDomains(
-  { config: { file }, store, grants, audit, env }: ConnectState,
+async function allowDomains(
+  { config: { file }, store, grants, audit, env }: Changing,
   grant: Grant,
-  { entries, named }: DomainPlan,
+  { entries, named }: WantedEntries,
 ): Promise<DomainChanges> {
   const others = [
     ...(await store.grants.find({ name: grant.provider, limit: 100 })),
@@ -134,11 +137,35 @@ export async function allowDomains(
   return { edits, blocked, moved, reference, others };
 }
 
+/**
+ * Writes entries as `allowDomains` does. Warns of hosts that other entries decide about, and of a failure,
+ * which leaves the map unchanged.
+ */
+export async function allowOrWarn(
+  state: Changing,
+  grant: Grant,
+  wanted: WantedEntries,
+  warn: (sentence: string, hint: Hint) => void,
+): Promise<Omit<DomainChanges, 'blocked' | 'moved'>> {
+  const { name } = grant;
+  const changes = await allowDomains(state, grant, wanted).catch((error: unknown): DomainChanges => {
+    if (!(error instanceof SidekeyError)) throw error;
+    const [first = 'HOST'] = wanted.entries;
+    warn(`The allowed-domains map is as it was: ${error.message}`, allowCommand(first, name));
+    return { edits: [], blocked: [], moved: [], reference: name, others: [] };
+  });
+  const { blocked, moved, ...changed } = changes;
+  for (const { sentence, undo } of moved) warn(sentence, hintOf`if that is not meant: ${undo}`);
+  for (const { pattern, says } of blocked)
+    warn(`${pattern} ${says}; not changed.`, allowCommand(pattern, name));
+  return changed;
+}
+
 /** Reports whether an entry offers a grant, which depends only on the grants of its user. */
 async function isOffered(
   grant: Grant,
   domain: Domain,
-  grants: Pick<ConnectState['grants'], 'find'>,
+  grants: Pick<Changing['grants'], 'find'>,
 ): Promise<boolean> {
   for (const reference of referencesOf(domain)) {
     const some = await grants.find(reference, { users: [grant.user], ids: [] });

@@ -4,14 +4,13 @@ import { type Obtained, sealingSecret } from '../../grants/keep.ts';
 import { ungrantedScopes } from '../../grants/oauth/scopes.ts';
 import { replaceRemedy } from '../../grants/token-result.ts';
 import type { Verification } from '../../grants/verify.ts';
-import { SidekeyError } from '../../lib/errors.ts';
 import { type Hint, hintOf, remedy } from '../../lib/hint.ts';
 import { withoutStop } from '../../lib/text.ts';
 import { relativeTime } from '../format.ts';
 import { changeSettings } from '../grant-settings.ts';
 import { grantRemedy } from '../lookup.ts';
 import type { ProxyProbe } from '../proxy-probe.ts';
-import { allowCommand, allowDomains, type DomainChanges, type DomainPlan } from './domains.ts';
+import { allowOrWarn, type DomainChanges, type DomainPlan } from './domains.ts';
 import type { ConnectParts, ConnectRequest } from './request.ts';
 
 interface Warning {
@@ -52,7 +51,7 @@ export interface Finishing extends Omit<ConnectRequest, 'existing' | 'options' |
  * @throws SidekeyError errors of `storeGrant`
  */
 export async function finishGrant(request: Finishing, obtained: Obtained): Promise<Connected> {
-  const { state, provider, name, plan, metadata } = request;
+  const { state, provider, plan, metadata } = request;
   const sealing = sealingSecret(obtained, provider, request.secret);
   const { credential, scopes } = sealing;
   const { audience, widened, grown, kept } = plan;
@@ -105,16 +104,7 @@ export async function finishGrant(request: Finishing, obtained: Obtained): Promi
       offlineRemedy(request, grant) ?? replaceRemedy(grant, [], provider, credential),
     );
   }
-  const changes = await allowDomains(state, grant, plan).catch((error: unknown): DomainChanges => {
-    if (!(error instanceof SidekeyError)) throw error;
-    const [first = 'HOST'] = plan.entries;
-    warn(`The allowed-domains map is as it was: ${error.message}`, allowCommand(first, name));
-    return { edits: [], blocked: [], moved: [], reference: name, others: [] };
-  });
-  const { blocked, moved, ...changed } = changes;
-  for (const { sentence, undo } of moved) warn(sentence, hintOf`if that is not meant: ${undo}`);
-  for (const { pattern, says } of blocked)
-    warn(`${pattern} ${says}; not changed.`, allowCommand(pattern, name));
+  const changed = await allowOrWarn(state, grant, plan, warn);
   for (const { grant: id, sentence, hint } of await request.unreadable(state.vault))
     if (id === grant.id) warn(sentence, hint);
   return { ...changed, grant, replaced, audience, details, ungranted, warnings, verification };

@@ -1,4 +1,10 @@
-import { type AwsKeys, clockOf, type Credential, type OAuth2Credential } from '../../domain/credential.ts';
+import type { Providers } from '../../config/providers.ts';
+import {
+  type AwsKeys,
+  clockOf,
+  type HeldCredential,
+  type OAuth2Credential,
+} from '../../domain/credential.ts';
 import type { PastedToken, Provider, TokenPart } from '../../domain/provider.ts';
 import { readCredential } from '../../grants/credential-input.ts';
 import { jwtExpiry, looksLikeJwt } from '../../grants/token-expiry.ts';
@@ -40,7 +46,11 @@ export function pastedCredential(
  *
  * @throws SidekeyError `input_invalid`
  */
-export function assertOwnForm(parts: PastedParts, { provider, state }: ConnectRequest): void {
+export function assertOwnForm(
+  parts: PastedParts,
+  provider: Provider,
+  providers: Pick<Providers, 'names' | 'get'>,
+): void {
   const [part, ...more] = pastedToken(provider).parts;
   const value = parts[part?.name ?? ''];
   if (part === undefined || value === undefined || more.length > 0) return;
@@ -64,7 +74,6 @@ export function assertOwnForm(parts: PastedParts, { provider, state }: ConnectRe
     );
   }
   if (part.prefixes.length === 0 || part.prefixes.some(({ prefix }) => value.startsWith(prefix))) return;
-  const { providers } = state.config;
   const [other] = providers.names
     .flatMap((name) => {
       const [only, ...rest] = providers.get(name)?.token?.parts ?? [];
@@ -99,6 +108,11 @@ export function pastedToken({ name, token, flows, inject }: Provider): PastedTok
   return { label: 'key or token', url: null, steps: [], parts: [part], inject: { kind: 'inject' } };
 }
 
+/** Returns warnings about the format of the values, as sentences. */
+export function doubtsOf(values: PastedParts, { parts }: PastedToken): readonly string[] {
+  return parts.flatMap((part) => doubtOf(values[part.name] ?? '', part) ?? []);
+}
+
 /** Returns a warning about the format of a value, as a sentence; null: none. */
 export function doubtOf(value: string, { label, prefixes }: TokenPart): string | null {
   const known = prefixes
@@ -115,8 +129,8 @@ export function keysIn(parts: PastedParts): AwsKeys {
   return checkedKeys({ accessKeyId, secretAccessKey, sessionToken: null });
 }
 
-/** Returns the parts as a credential. Checks them as `grant import` does. */
-function credentialOf(parts: PastedParts, { inject }: PastedToken): Credential {
+/** Returns the parts as a credential. Checks them as `grant import` does. @throws SidekeyError `input_invalid` */
+export function credentialOf(parts: PastedParts, { inject }: PastedToken): HeldCredential {
   const fill = (template: string): string =>
     fillTemplate(parseTemplate(template) ?? [], (name) => parts[name] ?? '');
   for (const [name, value] of Object.entries(parts)) checkedString(value, `"${name}"`, shapes.api_key);

@@ -110,6 +110,8 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
     await ok('DELETE /v2/domains/a.example.com');
     expect((await ok('GET /v2/providers?text=acme')).data[0].name).toBe('acme');
     await ok('GET /v2/providers/github');
+    await ok('PATCH /v2/providers/zendesk', { settings: { subdomain: 'acme' } });
+    expect((await ok('GET /v2/logins')).data).toEqual([]);
     const explained = await ok('POST /v2/explain', { url: `https://${upstream.authority}/x` });
     expect(explained.allowed, JSON.stringify(explained)).toBe(true);
     expect((await ok('POST /v2/explain', { method: 'GET', url: 'https://b.example.com/' })).allowed).toBe(
@@ -237,6 +239,8 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
       'streamAuditEvents',
       'answerApproval',
       'revokeApproval',
+      'connectLogin',
+      'defineProvider',
       'createConnectSession',
       'createDeviceSession',
       'getConnectSession',

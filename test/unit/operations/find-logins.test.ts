@@ -18,7 +18,7 @@ async function find(env: NodeJS.ProcessEnv, files: Readonly<Record<string, strin
     await mkdir(dirname(join(home, name)), { recursive: true });
     await writeFile(join(home, name), text);
   }
-  const found = findLogins({ env, home, folder: join(home, 'work') }, providers);
+  const found = await findLogins({ env, home, folder: join(home, 'work') }, providers);
   return found.map(({ provider, place, input }) => [provider, place.replaceAll(`${home}/`, ''), input]);
 }
 

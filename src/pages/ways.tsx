@@ -1,0 +1,203 @@
+import type { ComponentChildren, JSX } from 'preact';
+import { useState } from 'preact/hooks';
+import { call, type Me } from './api.ts';
+import { Field, Form } from './parts.tsx';
+import { connectInPopup } from './popup.ts';
+
+/** Ways to connect a service: a consent in a popup, and a pasted key. */
+
+interface Steps {
+  readonly url: string | null;
+  readonly steps: readonly string[];
+}
+
+export interface Service {
+  readonly name: string;
+  readonly title: string;
+  readonly category: string;
+  readonly notes: readonly string[];
+  readonly flows: readonly string[];
+  readonly scopes: readonly string[];
+  readonly known_scopes: Readonly<Record<string, string>>;
+  readonly audience: readonly string[];
+  readonly domains: readonly string[];
+  readonly authorization_endpoint: string | null;
+  readonly client_id: string | null;
+  readonly callback_uri: string;
+  /** Commands, for services that no page connects. */
+  readonly connect: readonly string[];
+  readonly client_registration: Steps | null;
+  readonly open_settings: readonly { readonly name: string; description: string; example: string }[];
+  readonly token:
+    | (Steps & {
+        label: string;
+        fields: readonly { readonly name: string; label: string; secret: boolean }[];
+      })
+    | null;
+}
+
+/** A new grant. Only an answer about a key has the last two members. */
+export interface Grant {
+  readonly id: string;
+  readonly name: string;
+  readonly account: string | null;
+  readonly scopes: readonly string[];
+  readonly audience: readonly string[];
+  readonly domains: readonly string[];
+  readonly verified?: boolean;
+  readonly warnings?: readonly string[];
+}
+
+export type Added = Pick<Grant, 'id' | 'verified' | 'warnings'>;
+
+export type Values = Readonly<Record<string, string>>;
+
+export interface WayProps {
+  readonly me: Me;
+  /** Name of the account to connect again; absent: a new one. */
+  readonly account: string | undefined;
+  readonly service: Service;
+  readonly show: (added: Added) => Promise<void>;
+}
+
+export const mayConfigure = ({ scopes }: Me) => scopes.includes('config:write');
+
+/** Name of the service for any API with a key. Each of its keys has a host of its own. */
+export const generic = 'api-key';
+
+/** Returns a text with a capital at its start; a short word, such as `crm`, in capitals. */
+export const capital = (text: string) => text.replace(/^(?:.{1,3}$|.)/, (start) => start.toUpperCase());
+
+/** On a narrow screen, other fields are as wide as the form. */
+const checkbox = { width: 'auto' };
+
+/** Consent in a popup; the steps to a client if there is none. */
+export function Consent({ me, account, service, show }: WayProps): JSX.Element {
+  const { name: provider, title, scopes, known_scopes: known, client_registration: at } = service;
+  const [declined, setDeclined] = useState('');
+  const consent = async ({ grant_name: name, ...chosen }: Values) => {
+    setDeclined('');
+    const wanted = Object.values(chosen);
+    const user = me.user ?? 'default';
+    const end = await connectInPopup({
+      provider,
+      user,
+      name,
+      scopes: wanted.length > 0 ? wanted : undefined,
+    });
+    if ('grant' in end) await show({ id: end.grant });
+    else setDeclined(end.error);
+  };
+  const { callback_uri: uri } = service;
+  const { steps } = at ?? { steps: ['Add a client (an “app”) with the redirect URI {redirect_uri}.'] };
+  if (service.client_id === null && service.flows[0] !== 'id_jag')
+    return (
+      <section>
+        <h3>Consent in the browser</h3>
+        <p>{`This way needs an OAuth client of your own at ${title}. Register it once:`}</p>
+        <StepList
+          of={{ url: at?.url ?? null, steps: steps.map((step) => step.replaceAll('{redirect_uri}', uri)) }}
+        >
+          <li>
+            {`In the config file, set client_id and client_secret (env:NAME or file:PATH) of providers.${provider}.`}
+          </li>
+        </StepList>
+      </section>
+    );
+  const login = URL.parse(service.authorization_endpoint ?? '')?.host ?? title;
+  const offered = Object.entries({ ...Object.fromEntries(scopes.map((scope) => [scope, ''])), ...known });
+  return (
+    <section>
+      <h3>Consent in the browser</h3>
+      <p>{`You sign in at ${login}. Its tokens are sent only to ${service.audience.join(', ')}.`}</p>
+      <Form label={`Continue to ${title}`} submit={consent} keep>
+        {offered.length > 0 && (
+          <details>
+            <summary>{`Access: ${scopes.join(', ') || 'the default of the service'}`}</summary>
+            {offered.map(([scope, what]) => (
+              <label key={scope}>
+                <input
+                  type="checkbox"
+                  style={checkbox}
+                  name={`scope ${scope}`}
+                  value={scope}
+                  defaultChecked={scopes.includes(scope)}
+                />
+                {` ${scope} `}
+                <small>{what}</small>
+              </label>
+            ))}
+          </details>
+        )}
+        <Field label="Name (optional)" name="grant_name" placeholder={provider} defaultValue={account} />
+      </Form>
+      <p role="status">{declined}</p>
+    </section>
+  );
+}
+
+/** The key of a service whose definition does not describe it. */
+const plain = { label: 'key or token', fields: [{ name: 'token', label: 'key or token', secret: true }] };
+
+/** A key that the person pastes. */
+export function Paste({ me, account, service, show }: WayProps): JSX.Element {
+  const { name: provider, token } = service;
+  const { label: what, fields } = token ?? plain;
+  const paste = async ({ grant_name: name, api_host: host, replace, ...credential }: Values) => {
+    const choices = { name, audience: host && [host], replace: replace !== undefined };
+    const body = { provider, credential, domains: mayConfigure(me), ...choices };
+    await show(await call<Grant>('POST /v2/grants', body));
+  };
+  return (
+    <section>
+      <h3>{capital(what)}</h3>
+      {token !== null && <StepList of={token} />}
+      <Form label="Verify and store" submit={paste}>
+        {provider === generic && (
+          <Field label="Host of the API" name="api_host" placeholder="api.example.com" required />
+        )}
+        {fields.map(({ name, label, secret }) => {
+          const field = { key: name, label: capital(label), name, required: true };
+          return secret ? <Field {...field} type="password" /> : <Field {...field} />;
+        })}
+        <Field label="Name (optional)" name="grant_name" placeholder={provider} defaultValue={account} />
+        <label class="inline">
+          <input
+            type="checkbox"
+            name="replace"
+            value="yes"
+            defaultChecked={account !== undefined}
+            style={checkbox}
+          />{' '}
+          Replace the account of this name
+        </label>
+      </Form>
+    </section>
+  );
+}
+
+/** Steps at a page of the service. Only an https address is a link: the config file may hold any text. */
+function StepList({
+  of: { url, steps },
+  children,
+}: {
+  of: Steps;
+  children?: ComponentChildren;
+}): JSX.Element {
+  return (
+    <ol style={{ overflowWrap: 'anywhere' }}>
+      {url?.startsWith('https://') === true && (
+        <li>
+          Open{' '}
+          <a href={url} target="_blank" rel="noreferrer">
+            {url}
+          </a>
+        </li>
+      )}
+      {steps.map((step) => (
+        <li key={step}>{step}</li>
+      ))}
+      {children}
+    </ol>
+  );
+}
