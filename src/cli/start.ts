@@ -113,10 +113,7 @@ async function serve(
     if (open) {
       const { signal } = stopping;
       openSignedIn(context, { ...(await changingParts(context, state)), pages }, { signal }).catch(
-        (error: unknown) => {
-          const { message, hint } = failureOf(error);
-          if (!signal.aborted) output.say(withHint(message, hint));
-        },
+        (error: unknown) => signal.aborted || output.fail(failureOf(error)),
       );
     }
     await Promise.race([stopped, proxy.damaged, ...(supervisor === null ? [] : [supervisor.failed])]);

@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { describe, expect, test } from 'vitest';
@@ -229,7 +231,7 @@ describe('sidekey start', () => {
   });
 
   test.skipIf(!hasPseudoTerminal)(
-    'on a terminal ends its text with the command that opens the dashboard',
+    'ends its text with the command that opens the dashboard, only on a terminal',
     async () => {
       const at = await openHome();
       const command = [process.execPath, program, 'start', '--config', at.configFile];
@@ -237,6 +239,20 @@ describe('sidekey start', () => {
       await terminal.until((screen) => screen.includes('Ctrl-C stops it.\r\nDashboard: sidekey open\r\n'));
       terminal.signal('SIGTERM');
       await terminal.ended;
+
+      // A journal would show it to readers who cannot use it.
+      const child = spawn(command[0]!, command.slice(1), {
+        cwd: at.folder,
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
+      let text = '';
+      child.stdout.setEncoding('utf8').on('data', (part: string) => {
+        text += part;
+        if (text.includes('Ctrl-C stops it.\n')) child.kill('SIGTERM');
+      });
+      await once(child, 'close');
+      expect(text).toContain('Ctrl-C stops it.');
+      expect(text).not.toContain('sidekey open');
     },
   );
 });
