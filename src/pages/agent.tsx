@@ -1,0 +1,233 @@
+import type { JSX } from 'preact';
+import { useState } from 'preact/hooks';
+import { call, path } from './api.ts';
+import { Leases } from './leases.tsx';
+import { type Caller, namesIn, referenceOf } from './matrix.tsx';
+import { Badge, Choice, Confirm, Facts, Field, Form, Loaded, Table, Time } from './parts.tsx';
+import { type Made, Ready, type Secret } from './ready.tsx';
+import { Action } from './remedy.tsx';
+import { useResource } from './resource.ts';
+
+interface Binding {
+  readonly kind: keyof typeof kinds;
+  readonly value: string | null;
+}
+
+interface Agent extends Caller {
+  readonly acts_for: string | null;
+  readonly used_at: string | null;
+  readonly labels: readonly string[];
+  readonly bindings: readonly Binding[];
+  readonly tokens: readonly {
+    readonly label: string;
+    readonly live: boolean;
+    readonly expires_at: string | null;
+    readonly used_at: string | null;
+  }[];
+}
+
+interface Event {
+  readonly time: string;
+  readonly host?: string;
+  readonly method?: string;
+  readonly path?: string;
+  readonly outcome?: string;
+  readonly lease?: string;
+}
+
+export type Values = Readonly<Record<string, string>>;
+
+/** What a binding lets an agent use. */
+const kinds = {
+  grant: 'these accounts',
+  provider: 'all accounts of these services',
+  user: 'all accounts of these users',
+  label: 'all accounts with these labels',
+  everything: 'every account',
+  egress: 'only these hosts without an account',
+};
+
+/** Returns bindings of a kind as members of the API. */
+export function membersOf(kind: string, names: readonly string[]) {
+  if (names.length === 0 && kind !== 'everything') return {};
+  return { [kind === 'egress' || kind === 'everything' ? kind : `${kind}s`]: kind === 'everything' || names };
+}
+
+/** Fields of the accounts that an agent may use. */
+export function Grants(): JSX.Element {
+  const grants = useResource((signal) =>
+    call<{ data: readonly { name: string; user: string }[] }>('GET /v2/grants?limit=100', undefined, signal),
+  );
+  return (
+    <>
+      <Choice label="May use" name="kind" options={Object.entries(kinds)} chosen="grant" />
+      <Field label="Which" name="which" list="known-grants" hint="Names, separated by commas" />
+      <datalist id="known-grants">
+        {grants.data?.data.map((grant) => (
+          <option key={referenceOf(grant)} value={referenceOf(grant)} />
+        ))}
+      </datalist>
+    </>
+  );
+}
+
+interface OneProps {
+  readonly mayChange: boolean;
+  readonly name: string;
+  /** ID of the lease whose requests are shown; absent: all requests of the agent. */
+  readonly lease: string | undefined;
+}
+
+/** One agent: what it may use, its tokens and leases, and what it did. */
+export function One({ name, lease, mayChange }: OneProps): JSX.Element {
+  const agent = useResource((signal) => call<Agent>(path`GET /v2/agents/${name}`, undefined, signal), [name]);
+  const [made, setMade] = useState<Made | null>(null);
+  const changed = (what: string, body?: unknown) =>
+    call<Secret>(what, body).then(async (answer) => {
+      await agent.reload();
+      return answer;
+    });
+  const bind = (body: object) => changed(path`POST /v2/agents/${name}/bind`, body);
+  const renew = async ({ expires }: Values) =>
+    setMade({
+      ...(await changed(path`POST /v2/agents/${name}/rotate`, { expires })),
+      of: `the agent ${name}`,
+    });
+  const remove = async () => {
+    await call(path`DELETE /v2/agents/${name}`);
+    location.hash = 'agents';
+  };
+  return (
+    <>
+      <p>
+        <a href="#agents">All agents</a>
+      </p>
+      {made !== null && <Ready made={made} done={() => setMade(null)} />}
+      <Loaded of={agent}>
+        {(it) => (
+          <>
+            <h2>{it.name}</h2>
+            <Facts
+              of={{
+                State: <Badge state={it.state} />,
+                'Works for': it.acts_for,
+                Labels: it.labels.join(', '),
+                'Can use': it.reaches?.map(referenceOf).join(', ') || 'no account',
+                'Last use': <Time at={it.used_at} />,
+              }}
+            />
+            {mayChange && (
+              <div class="buttons">
+                <Switch agent={it} done={agent.reload} />
+                <Confirm
+                  label="Remove"
+                  question={`Remove ${name} with its tokens and leases? Programs that use them are refused.`}
+                  run={remove}
+                />
+              </div>
+            )}
+            <Table
+              caption="Bindings"
+              headings={['May use', 'Which', 'Actions']}
+              rows={it.bindings.map(({ kind, value }) => [
+                kinds[kind],
+                it.reaches?.find(({ id }) => id === value)?.name ?? value ?? '–',
+                mayChange && (
+                  <Action
+                    label="Unbind"
+                    kind="quiet"
+                    run={() => bind({ remove: true, ...membersOf(kind, value === null ? [] : [value]) })}
+                  />
+                ),
+              ])}
+              none="It may use no account yet."
+            />
+            {mayChange && (
+              <Form
+                label="Bind"
+                submit={({ kind = '', which = '' }) => bind(membersOf(kind, namesIn(which)))}
+              >
+                <Grants />
+              </Form>
+            )}
+            <Table
+              caption="Tokens"
+              headings={['Label', 'State', 'Ends', 'Last use']}
+              rows={it.tokens.map(({ label, live, expires_at, used_at }) => [
+                label,
+                <Badge state={live ? 'active' : 'ended'} />,
+                <Time at={expires_at} />,
+                <Time at={used_at} />,
+              ])}
+              none="It has no token."
+            />
+            {mayChange && (
+              <Form label="Replace the token" submit={renew}>
+                <Field label="New token ends" name="expires" placeholder="never" hint="90d, or a date" />
+              </Form>
+            )}
+          </>
+        )}
+      </Loaded>
+      <h2>Leases</h2>
+      <Leases agent={name} mayChange={mayChange} onMade={setMade} done={agent.reload} />
+      <h2>{lease === undefined ? 'Last requests' : 'Last requests of the lease'}</h2>
+      <Requests agent={name} lease={lease} />
+    </>
+  );
+}
+
+/** Last requests of an agent, each with the lease that it was sent under. */
+function Requests({
+  agent,
+  lease,
+}: {
+  readonly agent: string;
+  readonly lease: string | undefined;
+}): JSX.Element {
+  const only = lease === undefined ? '' : path`&lease=${lease}`;
+  const events = useResource(
+    (signal) =>
+      call<{ data: readonly Event[] }>(
+        `${path`GET /v2/audit/events?event=outcome&limit=20&agent=${agent}`}${only}`,
+        undefined,
+        signal,
+      ),
+    [agent, lease],
+  );
+  return (
+    <Loaded of={events} skeleton={3}>
+      {({ data }) => (
+        <Table
+          caption="Requests with a credential"
+          headings={['When', 'Request', 'Outcome', 'Lease']}
+          rows={data.map((event) => [
+            <Time at={event.time} />,
+            `${event.method ?? ''} ${event.host ?? ''}${event.path ?? ''}`,
+            <Badge state={event.outcome ?? ''} />,
+            event.lease === undefined ? (
+              'none'
+            ) : (
+              <a href={path`#agents/${agent}/${event.lease}`}>{event.lease.slice(0, 8)}</a>
+            ),
+          ])}
+          none="It has sent none yet."
+        />
+      )}
+    </Loaded>
+  );
+}
+
+/** A button that disables or enables an agent. */
+export function Switch(props: {
+  readonly agent: Pick<Agent, 'name' | 'state'>;
+  readonly done: () => unknown;
+}): JSX.Element {
+  const { name, state } = props.agent;
+  const isEnabled = state === 'enabled';
+  const run = async () => {
+    await call(path`PATCH /v2/agents/${name}`, { disabled: isEnabled });
+    await props.done();
+  };
+  return <Action key={state} label={isEnabled ? 'Disable' : 'Enable'} kind="quiet" run={run} />;
+}
