@@ -1,7 +1,7 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { call, path } from './api.ts';
-import { Leases } from './leases.tsx';
+import { Leases, Requests } from './leases.tsx';
 import { type Caller, namesIn, referenceOf } from './matrix.tsx';
 import { Badge, Choice, Confirm, Facts, Field, Form, Loaded, Table, Time } from './parts.tsx';
 import { type Made, Ready, type Secret } from './ready.tsx';
@@ -24,15 +24,6 @@ interface Agent extends Caller {
     readonly expires_at: string | null;
     readonly used_at: string | null;
   }[];
-}
-
-interface Event {
-  readonly time: string;
-  readonly host?: string;
-  readonly method?: string;
-  readonly path?: string;
-  readonly outcome?: string;
-  readonly lease?: string;
 }
 
 export type Values = Readonly<Record<string, string>>;
@@ -61,7 +52,7 @@ export function Grants(): JSX.Element {
   return (
     <>
       <Choice label="May use" name="kind" options={Object.entries(kinds)} chosen="grant" />
-      <Field label="Which" name="which" list="known-grants" hint="Names, separated by commas" />
+      <Field label="Which" name="which" list="known-grants" placeholder="desk, alice/work" />
       <datalist id="known-grants">
         {grants.data?.data.map((grant) => (
           <option key={referenceOf(grant)} value={referenceOf(grant)} />
@@ -74,12 +65,10 @@ export function Grants(): JSX.Element {
 interface OneProps {
   readonly mayChange: boolean;
   readonly name: string;
-  /** ID of the lease whose requests are shown; absent: all requests of the agent. */
-  readonly lease: string | undefined;
 }
 
 /** One agent: what it may use, its tokens and leases, and what it did. */
-export function One({ name, lease, mayChange }: OneProps): JSX.Element {
+export function One({ name, mayChange }: OneProps): JSX.Element {
   const agent = useResource((signal) => call<Agent>(path`GET /v2/agents/${name}`, undefined, signal), [name]);
   const [made, setMade] = useState<Made | null>(null);
   const changed = (what: string, body?: unknown) =>
@@ -117,15 +106,21 @@ export function One({ name, lease, mayChange }: OneProps): JSX.Element {
               }}
             />
             {mayChange && (
-              <div class="buttons">
-                <Switch agent={it} done={agent.reload} />
+              <p class="buttons">
+                <Action
+                  key={it.state}
+                  label={it.state === 'enabled' ? 'Disable' : 'Enable'}
+                  kind="quiet"
+                  run={() => changed(path`PATCH /v2/agents/${name}`, { disabled: it.state === 'enabled' })}
+                />
                 <Confirm
                   label="Remove"
                   question={`Remove ${name} with its tokens and leases? Programs that use them are refused.`}
                   run={remove}
                 />
-              </div>
+              </p>
             )}
+            <h2>What it may use</h2>
             <Table
               caption="Bindings"
               headings={['May use', 'Which', 'Actions']}
@@ -150,6 +145,7 @@ export function One({ name, lease, mayChange }: OneProps): JSX.Element {
                 <Grants />
               </Form>
             )}
+            <h2>Tokens</h2>
             <Table
               caption="Tokens"
               headings={['Label', 'State', 'Ends', 'Last use']}
@@ -163,71 +159,16 @@ export function One({ name, lease, mayChange }: OneProps): JSX.Element {
             />
             {mayChange && (
               <Form label="Replace the token" submit={renew}>
-                <Field label="New token ends" name="expires" placeholder="never" hint="90d, or a date" />
+                <Field label="New token ends" name="expires" placeholder="never, or 90d" />
               </Form>
             )}
           </>
         )}
       </Loaded>
       <h2>Leases</h2>
-      <Leases agent={name} mayChange={mayChange} onMade={setMade} done={agent.reload} />
-      <h2>{lease === undefined ? 'Last requests' : 'Last requests of the lease'}</h2>
-      <Requests agent={name} lease={lease} />
+      <Leases agent={name} mayChange={mayChange} onMade={setMade} />
+      <h2>Last requests</h2>
+      <Requests of={path`agent=${name}`} />
     </>
   );
-}
-
-/** Last requests of an agent, each with the lease that it was sent under. */
-function Requests({
-  agent,
-  lease,
-}: {
-  readonly agent: string;
-  readonly lease: string | undefined;
-}): JSX.Element {
-  const only = lease === undefined ? '' : path`&lease=${lease}`;
-  const events = useResource(
-    (signal) =>
-      call<{ data: readonly Event[] }>(
-        `${path`GET /v2/audit/events?event=outcome&limit=20&agent=${agent}`}${only}`,
-        undefined,
-        signal,
-      ),
-    [agent, lease],
-  );
-  return (
-    <Loaded of={events} skeleton={3}>
-      {({ data }) => (
-        <Table
-          caption="Requests with a credential"
-          headings={['When', 'Request', 'Outcome', 'Lease']}
-          rows={data.map((event) => [
-            <Time at={event.time} />,
-            `${event.method ?? ''} ${event.host ?? ''}${event.path ?? ''}`,
-            <Badge state={event.outcome ?? ''} />,
-            event.lease === undefined ? (
-              'none'
-            ) : (
-              <a href={path`#agents/${agent}/${event.lease}`}>{event.lease.slice(0, 8)}</a>
-            ),
-          ])}
-          none="It has sent none yet."
-        />
-      )}
-    </Loaded>
-  );
-}
-
-/** A button that disables or enables an agent. */
-export function Switch(props: {
-  readonly agent: Pick<Agent, 'name' | 'state'>;
-  readonly done: () => unknown;
-}): JSX.Element {
-  const { name, state } = props.agent;
-  const isEnabled = state === 'enabled';
-  const run = async () => {
-    await call(path`PATCH /v2/agents/${name}`, { disabled: isEnabled });
-    await props.done();
-  };
-  return <Action key={state} label={isEnabled ? 'Disable' : 'Enable'} kind="quiet" run={run} />;
 }

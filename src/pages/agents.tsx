@@ -1,8 +1,8 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { membersOf, Grants, One, Switch, type Values } from './agent.tsx';
+import { membersOf, Grants, One, type Values } from './agent.tsx';
 import { call, type PageProps, path } from './api.ts';
-import { Leases } from './leases.tsx';
+import { heightOf, Leases, OneLease, Revealed } from './leases.tsx';
 import { Matrix, namesIn } from './matrix.tsx';
 import { Badge, Empty, Field, Form, Time } from './parts.tsx';
 import { type Made, Ready, type Secret } from './ready.tsx';
@@ -21,46 +21,42 @@ interface Agent {
 
 export function Agents({ me, args: [name, lease] }: PageProps): JSX.Element {
   const mayChange = me.scopes.includes('access:write');
-  return name === undefined ? (
-    <Everyone mayChange={mayChange} />
-  ) : (
-    <One name={name} lease={lease} mayChange={mayChange} />
-  );
+  if (lease !== undefined) return <OneLease id={lease} mayChange={mayChange} />;
+  if (name !== undefined) return <One name={name} mayChange={mayChange} />;
+  return <Everyone mayChange={mayChange} />;
 }
 
 function Everyone({ mayChange }: { readonly mayChange: boolean }): JSX.Element {
   const agents = usePages<Agent>('/v2/agents');
   const [made, setMade] = useState<Made | null>(null);
-  const [version, setVersion] = useState(0);
-  const reload = () => {
-    agents.reload();
-    setVersion((before) => before + 1);
-  };
   const create = async ({ name = '', kind = '', which = '', ...rest }: Values) => {
     const body = { name, ...rest, ...membersOf(kind, namesIn(which)) };
     setMade({ ...(await call<Secret>('POST /v2/agents', body)), of: `the agent ${name}` });
-    reload();
+    agents.reload();
   };
   const isEmpty = agents.isComplete && agents.entries.length === 0;
   return (
     <>
       {made !== null && <Ready made={made} done={() => setMade(null)} />}
       {mayChange && (
-        <details open={isEmpty}>
-          <summary>Create an agent</summary>
+        <Revealed
+          key={`${isEmpty} ${made === null}`}
+          label="Create an agent"
+          isOpen={isEmpty && made === null}
+        >
           <Form label="Create the agent" submit={create}>
             <Field label="Name" name="name" required placeholder="ci" />
             <Grants />
             <Field label="Works for the user" name="acts_for" placeholder="nobody" />
-            <Field label="Token ends" name="expires" placeholder="never" hint="90d, or a date" />
+            <Field label="Token ends" name="expires" placeholder="never, or 90d" />
           </Form>
-        </details>
+        </Revealed>
       )}
       <Rows
         caption="Agents"
-        headings={['Agent', 'State', 'Leases', 'Last use', 'Tokens', 'Acts for', 'Actions']}
-        columns="2fr 1fr 5rem 1fr 5rem 1fr 8rem"
-        height="auto"
+        headings={['Agent', 'State', 'Leases', 'Last use', 'Tokens', 'Works for']}
+        columns="2fr 1fr 5rem 1fr 5rem 1fr"
+        height={heightOf(agents.entries.length)}
         source={agents}
         row={(agent) => [
           <a href={path`#agents/${agent.name}`}>{agent.name}</a>,
@@ -69,7 +65,6 @@ function Everyone({ mayChange }: { readonly mayChange: boolean }): JSX.Element {
           <Time at={agent.used_at} />,
           agent.live_tokens,
           agent.acts_for ?? '–',
-          mayChange && <Switch agent={agent} done={reload} />,
         ]}
         none={
           <Empty title="There are no agents yet.">
@@ -78,9 +73,9 @@ function Everyone({ mayChange }: { readonly mayChange: boolean }): JSX.Element {
         }
       />
       <h2>Leases</h2>
-      <Leases mayChange={mayChange} onMade={setMade} done={reload} />
+      <Leases mayChange={mayChange} onMade={setMade} />
       <h2>Who may call what</h2>
-      <Matrix agents={agents.entries.map(({ name }) => name)} version={version} />
+      <Matrix agents={agents.entries.map(({ name }) => name)} />
     </>
   );
 }

@@ -31,12 +31,10 @@ const maxColumns = 20;
 interface MatrixProps {
   /** Names of all agents. */
   readonly agents: readonly string[];
-  /** Changes when an agent changes. */
-  readonly version: number;
 }
 
 /** Hosts with an account, and the callers that get its credential there. */
-export function Matrix({ agents, version }: MatrixProps): JSX.Element {
+export function Matrix({ agents }: MatrixProps): JSX.Element {
   const [chosen, setChosen] = useState<readonly string[]>([]);
   const names = chosen.length > 0 ? chosen : agents.slice(0, maxColumns);
   const found = useResource(
@@ -57,7 +55,7 @@ export function Matrix({ agents, version }: MatrixProps): JSX.Element {
         callers: status.proxy.agents === 'optional' ? [...callers, anybody] : callers,
       };
     },
-    [names.join(), version],
+    [names.join()],
   );
   return (
     <>

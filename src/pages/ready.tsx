@@ -36,6 +36,7 @@ export function Ready({ made, done }: { readonly made: Made; readonly done: () =
         secret={made.token}
         done={done}
       />
+      <h2>Set it up</h2>
       <Loaded of={facts} skeleton={3}>
         {({ certificate, url }) => {
           const programs = setUps({ proxyUrl: made.proxy_url, certificate, url });
@@ -43,7 +44,7 @@ export function Ready({ made, done }: { readonly made: Made; readonly done: () =
           return (
             <>
               <Choice
-                label="Ready lines for"
+                label="Program"
                 name="program"
                 options={programs.map(({ title }) => title)}
                 chosen={chosen}
