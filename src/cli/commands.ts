@@ -84,7 +84,7 @@ const runCommands: readonly CommandRow[] = [
     name: 'open',
     summary: 'open the dashboard in a browser, signed in',
     options: [
-      ['--as <name>', 'sign in as this person (default: named as your user; created as an operator)'],
+      ['--as <name>', 'sign in as this person (default: named like your user, and created as an operator)'],
       ['--browser <program>', 'open this browser'],
       ['--print', 'print an address that signs in once, within a minute; open nothing'],
     ],

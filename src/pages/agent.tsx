@@ -77,9 +77,9 @@ export function One({ name, mayChange }: OneProps): JSX.Element {
       return answer;
     });
   const bind = (body: object) => changed(path`POST /v2/agents/${name}/bind`, body);
-  const renew = async ({ expires }: Values) =>
+  const replace = async (values: Values) =>
     setMade({
-      ...(await changed(path`POST /v2/agents/${name}/rotate`, { expires })),
+      ...(await changed(path`POST /v2/agents/${name}/rotate`, values)),
       of: `the agent ${name}`,
     });
   const remove = async () => {
@@ -158,8 +158,9 @@ export function One({ name, mayChange }: OneProps): JSX.Element {
               none="It has no token."
             />
             {mayChange && (
-              <Form label="Replace the token" submit={renew}>
+              <Form label="Replace the token" submit={replace}>
                 <Field label="New token ends" name="expires" placeholder="never, or 90d" />
+                <Field label="Earlier one stays for" name="overlap" placeholder="no time, or 1h" />
               </Form>
             )}
           </>
