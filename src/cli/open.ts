@@ -5,10 +5,10 @@ import { remedy } from '../lib/hint.ts';
 import { peerOwnerOfCommand } from '../lib/os.ts';
 import { systemTimers, unlessAborted } from '../lib/timers.ts';
 import { isoTime } from '../operations/format.ts';
+import { instanceIn } from '../operations/health.ts';
 import { lookAtProxy } from '../operations/look-at-proxy.ts';
 import type { Changing } from '../operations/operation.ts';
 import { addPerson, linkFor, pagesFor } from '../operations/person.ts';
-import { instanceOf } from '../store/vault/instance.ts';
 import { chooseBrowser, startBrowser } from './connect/browser/browser.ts';
 import { openLoopback } from './connect/browser/receive-code.ts';
 import { atCommandLine, type Context } from './context.ts';
@@ -99,10 +99,10 @@ async function ownPerson(parts: Changing): Promise<string> {
  *
  * @throws SidekeyError `upstream_unreachable`
  */
-async function assertServing({ config, vault }: View): Promise<void> {
+async function assertServing(view: View): Promise<void> {
+  const { config } = view;
   const { listen, tls } = config.admin;
-  const key = await vault();
-  const { needs } = await lookAtProxy(config, key === null ? '' : instanceOf(key), probeOf(config));
+  const { needs } = await lookAtProxy(config, await instanceIn(view), probeOf(config));
   const [need] = needs;
   if (need !== undefined)
     throw new SidekeyError('upstream_unreachable', need.sentence, { hint: need.hint ?? remedy('start') });

@@ -75,7 +75,7 @@ function Everyone({ mayChange }: { readonly mayChange: boolean }): JSX.Element {
       <h2>Leases</h2>
       <Leases mayChange={mayChange} onMade={setMade} />
       <h2>Who may call what</h2>
-      <Matrix agents={agents.entries.map(({ name }) => name)} />
+      {(isEmpty || agents.entries.length > 0) && <Matrix agents={agents.entries.map(({ name }) => name)} />}
     </>
   );
 }

@@ -11,7 +11,7 @@ export interface Caller {
 }
 
 /** What to do for a program: texts, each with the place that it belongs to. */
-export interface SetUp {
+interface SetUp {
   readonly title: string;
   readonly texts: readonly (readonly [place: string, text: string])[];
   /** A sentence about a limit. */

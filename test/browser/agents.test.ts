@@ -8,6 +8,14 @@ async function looked(page: Page, name: string): Promise<void> {
   if (page.darkened !== undefined) await examined(page as BrowserPage, name);
 }
 
+/** An expression that chooses a value as a person does. */
+const choose = (name: string, value: string) =>
+  `void (() => {
+    const field = document.querySelector('[name=${name}]');
+    field.value = '${value}';
+    field.dispatchEvent(new Event('change', { bubbles: true }));
+  })()`;
+
 describe.each(browsers)('the agents, in %s%s', { timeout: 60_000 }, (_name, _why, open) => {
   const test = it.skipIf(open === null);
 
@@ -28,9 +36,7 @@ describe.each(browsers)('the agents, in %s%s', { timeout: 60_000 }, (_name, _why
     expect(body.reaches.map(({ name }: { name: string }) => name).toSorted()).toEqual(['desk', 'mine']);
     expect(body.tokens).toEqual([expect.objectContaining({ live: true, expires_at: expect.any(String) })]);
 
-    const choose = (program: string) =>
-      `void (() => { const it = document.querySelector('[name=program]'); it.value = '${program}'; it.dispatchEvent(new Event('change', { bubbles: true })); })()`;
-    await page.evaluate(choose('Compose'));
+    await page.evaluate(choose('program', 'Compose'));
     await page.shows('env_file: sidekey.env');
     await looked(page, 'agent-compose');
     const kept = await page.evaluate(`JSON.stringify([location.href, document.title, { ...localStorage }])`);

@@ -62,21 +62,21 @@ describe('a sign-in link', () => {
   });
 });
 
-describe('a link of sidekey open', () => {
-  /** Sends what the page of the link sends. */
-  async function withOpenLink(now = Date.now) {
-    const service = await withPerson('operator', now);
-    const { call, own, sidekey } = service;
-    const secretOf = async () => {
-      const { path } = await makeSignInLink({ ...sidekey.proxy.state, now }, 'alice', 'open');
-      expect(path).toMatch(/^\/sign-in\/open#[\w-]{43}$/);
-      return path.split('#')[1]!;
-    };
-    const post = async (secret: string, headers: Readonly<Record<string, string>> = own) =>
-      call('POST /sign-in/open', { key: null, headers, body: { secret } });
-    return { ...service, secretOf, post };
-  }
+/** A service with links of `sidekey open`, and what their page sends. */
+async function withOpenLink(now = Date.now) {
+  const service = await withPerson('operator', now);
+  const { call, own, sidekey } = service;
+  const secretOf = async () => {
+    const { path } = await makeSignInLink({ ...sidekey.proxy.state, now }, 'alice', 'open');
+    expect(path).toMatch(/^\/sign-in\/open#[\w-]{43}$/);
+    return path.split('#')[1]!;
+  };
+  const post = async (secret: string, headers: Readonly<Record<string, string>> = own) =>
+    call('POST /sign-in/open', { key: null, headers, body: { secret } });
+  return { ...service, secretOf, post };
+}
 
+describe('a link of sidekey open', () => {
   it('signs in once, and not after a minute', async () => {
     let at = Date.now();
     const { secretOf, post } = await withOpenLink(() => at);

@@ -147,29 +147,29 @@ describe('sidekey open', () => {
   });
 });
 
-describe('the address that a browser is started with', () => {
-  /** Opens the pages of a service, with these parts replaced. */
-  async function opening(parts: Parameters<typeof openSignedIn>[3]) {
-    const { sidekey, url } = await startService();
-    const browser = await recordingBrowser();
-    const written: string[] = [];
-    const stream = { write: (text: string | Uint8Array) => written.push(String(text)) > 0 };
-    const now = Date.now;
-    const env = { SUDO_USER: 'alice@corp' };
-    const output = createOutput({ stdout: stream, stderr: stream, env }, () => false);
-    const changing = { ...sidekey.proxy.state, caller: callerAtMachine('root'), env, now, pages: url };
-    const running = openSignedIn(
-      { output, env, now },
-      changing as unknown as Changing,
-      { browser: browser.program },
-      parts,
-    );
-    running.catch(() => undefined);
-    const launch = (await browser.started).words[0]!;
-    const linked = async () => (await sidekey.audit()).filter(({ event }) => event === 'person.linked');
-    return { running, launch, linked, written };
-  }
+/** Opens the pages of a service, with these parts replaced. */
+async function opening(parts: Parameters<typeof openSignedIn>[3]) {
+  const { sidekey, url } = await startService();
+  const browser = await recordingBrowser();
+  const written: string[] = [];
+  const stream = { write: (text: string | Uint8Array) => written.push(String(text)) > 0 };
+  const now = Date.now;
+  const env = { SUDO_USER: 'alice@corp' };
+  const output = createOutput({ stdout: stream, stderr: stream, env }, () => false);
+  const changing = { ...sidekey.proxy.state, caller: callerAtMachine('root'), env, now, pages: url };
+  const running = openSignedIn(
+    { output, env, now },
+    changing as unknown as Changing,
+    { browser: browser.program },
+    parts,
+  );
+  running.catch(() => undefined);
+  const launch = (await browser.started).words[0]!;
+  const linked = async () => (await sidekey.audit()).filter(({ event }) => event === 'person.linked');
+  return { running, launch, linked, written };
+}
 
+describe('the address that a browser is started with', () => {
   test('gives a program of another user nothing, and ends', async () => {
     const owners: unknown[] = [];
     const { running, launch, linked, written } = await opening({
