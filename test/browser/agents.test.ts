@@ -21,7 +21,7 @@ describe.each(browsers)('the agents, in %s%s', { timeout: 60_000 }, (_name, _why
 
   test('are created with a binding and an end, and their token is shown once', async () => {
     const { page, call } = await openedPages(open);
-    await goTo(page, 'agents', 'Who may call what');
+    await goTo(page, 'agents', 'no token, on this machine');
     await looked(page, 'agents');
     await page.evaluate(click('Create an agent'));
     await page.evaluate(
@@ -131,7 +131,7 @@ describe.each(browsers)('the agents, in %s%s', { timeout: 60_000 }, (_name, _why
 
   test('are shown to an auditor without anything that changes them', async () => {
     const { page } = await openedPages(open, 'auditor');
-    await goTo(page, 'agents', 'Who may call what');
+    await goTo(page, 'agents', 'no token, on this machine');
     await goTo(page, 'agents/ci', 'Requests with a credential');
     const buttons = await page.evaluate(
       `[...document.querySelectorAll('main button, main form')].map((it) => it.textContent)`,

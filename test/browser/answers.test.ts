@@ -11,7 +11,8 @@ import { allGrants } from '../support/all-grants.ts';
 const views = {
   overview: 'Token refreshes',
   approvals: 'In force',
-  access: 'Who may call what',
+  access: 'no token, on this machine',
+  'agents/ci': 'What it may use',
   domains: 'What would happen to a request?',
   audit: 'Verify the log',
   people: 'API keys',

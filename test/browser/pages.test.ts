@@ -35,7 +35,7 @@ describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_na
       ['overview', 'Token refreshes'],
       ['grants', 'theirs'],
       ['approvals', 'No approval is in force.'],
-      ['access', 'Who may call what'],
+      ['access', 'no token, on this machine'],
       ['domains', 'What would happen to a request?'],
       ['audit', 'agent.added'],
       ['people', 'API keys'],
