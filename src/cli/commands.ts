@@ -74,10 +74,22 @@ const runCommands: readonly CommandRow[] = [
         '--transparent',
         'also serve connections that the rules of "sidekey transparent rules" redirect (Linux)',
       ],
+      ['--open', 'then open the dashboard, as sidekey open does'],
       ['--worker', 'serve for the process that has started this one', { hidden: true }],
     ],
     examples: ['sidekey start', 'sidekey start --config /etc/sidekey/sidekey.yaml'],
     load: async () => (await import('./start.ts')).start,
+  },
+  {
+    name: 'open',
+    summary: 'open the dashboard in a browser, signed in',
+    options: [
+      ['--as <name>', 'sign in as this person (default: named like your user, and created as an operator)'],
+      ['--browser <program>', 'open this browser'],
+      ['--print', 'print an address that signs in once, within a minute; open nothing'],
+    ],
+    examples: ['sidekey open', 'sidekey open --as alice --print'],
+    load: async () => (await import('./open.ts')).open,
   },
   {
     name: 'transparent',

@@ -19,6 +19,7 @@ import { packageVersion } from '../lib/package-files.ts';
 import { didYouMean } from '../lib/text.ts';
 import { failureOf, SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';
+import { remedy } from '../lib/hint.ts';
 import { wallClock } from '../lib/wall-clock.ts';
 
 interface CommonOptions {
@@ -288,11 +289,9 @@ function unknownCommand(command: Command, written = command.args[0] ?? ''): Side
   const names = command.commands.map((each) => each.name()).join(', ');
   const choices = prefix === '' ? '.' : `. Commands of "${prefix.trim()}": ${names}.`;
   const message = `There is no ${named}${near === null ? choices : `; did you mean "${prefix}${near}"?`}`;
-  const isDashboard = prefix === '' && /^(?:open|dashboard|ui|web|pages)$/.test(written);
+  const isDashboard = prefix === '' && /^(?:dashboard|ui|web|pages)$/.test(written);
   return new SidekeyError('input_invalid', message, {
-    hint: isDashboard
-      ? 'the dashboard is a web page: sidekey person link NAME prints an address that signs in (create the person first: sidekey person create NAME)'
-      : `${invocationOf(command)} --help`,
+    hint: isDashboard ? remedy('open') : `${invocationOf(command)} --help`,
   });
 }
 

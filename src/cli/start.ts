@@ -13,7 +13,7 @@ import { tokenlessCallers } from '../config/proxy.ts';
 import { storeName } from '../config/store-place.ts';
 import { stateNow, titleOf } from '../domain/grant.ts';
 import { replaceRemedy } from '../grants/token-result.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { failureOf, SidekeyError } from '../lib/errors.ts';
 import { hintText, withHint } from '../lib/hint.ts';
 import { createLog } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
@@ -26,15 +26,22 @@ import { atCommandLine, type Context } from './context.ts';
 import { columns, type Display } from './display.ts';
 import { probeProgramsOf } from './doctor/probe.ts';
 import { describeAction } from '../operations/dry-run-texts.ts';
+import { openSignedIn } from './open.ts';
+import { changingParts } from './operation-command.ts';
+import type { Output } from './output.ts';
 import { askHealth } from './status/ask-proxy.ts';
 
 export interface StartOptions {
   readonly worker?: boolean;
   readonly transparent?: boolean;
+  readonly open?: boolean;
 }
 
 /** `sidekey start`: serves until a signal arrives. */
-export async function start(context: Context, { worker, transparent }: StartOptions): Promise<number | void> {
+export async function start(
+  context: Context,
+  { worker, transparent, open }: StartOptions,
+): Promise<number | void> {
   const { env, now } = context;
   if (worker === true) return serveAsWorker(env, now);
   const config = await context.config();
@@ -44,16 +51,21 @@ export async function start(context: Context, { worker, transparent }: StartOpti
   const supervisor =
     count === 1 ? null : startSupervisor({ count, env, passed, log, now, timers: systemTimers });
   try {
-    await serve(context, config, supervisor, {
-      log,
-      now,
-      env,
-      origin: atCommandLine(env),
-      socket: passed?.handle,
-      supervisor: supervisor ?? undefined,
-      probePrograms: probeProgramsOf({ env, now }),
-      adapt: transparent === true ? acceptingRedirected : undefined,
-    });
+    await serve(
+      context,
+      config,
+      { supervisor, open: open === true },
+      {
+        log,
+        now,
+        env,
+        origin: atCommandLine(env),
+        socket: passed?.handle,
+        supervisor: supervisor ?? undefined,
+        probePrograms: probeProgramsOf({ env, now }),
+        adapt: transparent === true ? acceptingRedirected : undefined,
+      },
+    );
   } finally {
     supervisor?.kill();
   }
@@ -61,11 +73,12 @@ export async function start(context: Context, { worker, transparent }: StartOpti
 
 /** @param supervisor null: a single process serves */
 async function serve(
-  { now, output }: Context,
+  context: Context,
   config: Config,
-  supervisor: Supervisor | null,
+  { supervisor, open }: { readonly supervisor: Supervisor | null; readonly open: boolean },
   parts: ProxyParts,
 ): Promise<void> {
+  const { now, output } = context;
   // Before the proxy runs, SIGHUP has nothing to reload, and must not end the process.
   let running: Proxy | undefined;
   process.on('SIGHUP', () => {
@@ -83,10 +96,11 @@ async function serve(
   const proxy = await startProxy(config, { ...parts, stdout }).catch(async (error: unknown) => {
     throw await whoListens(error, config);
   });
+  const stopping = new AbortController();
   try {
-    const { address, pages, authority } = proxy;
+    const { address, pages, authority, state } = proxy;
     const workers = supervisor?.count ?? 1;
-    const welcomeText = await welcome(output.display, proxy, workers, now());
+    const welcomeText = await welcome(output, proxy, workers, now());
     // Before the welcome text: its reader may send a signal at once.
     const stopped = stopSignal();
     output.result(
@@ -96,11 +110,18 @@ async function serve(
     for (const { sentence, hint } of auditNeeds) output.say(withHint(`Warning: ${sentence}`, hint));
     welcomed.resolve();
     running = proxy;
+    if (open) {
+      const { signal } = stopping;
+      openSignedIn(context, { ...(await changingParts(context, state)), pages }, { signal }).catch(
+        (error: unknown) => signal.aborted || output.fail(failureOf(error)),
+      );
+    }
     await Promise.race([stopped, proxy.damaged, ...(supervisor === null ? [] : [supervisor.failed])]);
     output.say('Stopping: no new requests; those under way may finish. Ctrl-C again ends at once.');
     endAtOnceOnTheNext(now, () => supervisor?.kill());
   } finally {
     welcomed.resolve();
+    stopping.abort();
     await proxy.close();
   }
   output.say('Stopped.');
@@ -145,7 +166,12 @@ function endAtOnceOnTheNext(now: () => number, before: () => void): void {
 }
 
 /** Text at start: addresses, files, the domain map, missing commands, and lines to paste. */
-async function welcome(display: Display, proxy: Proxy, workers: number, now: number): Promise<string> {
+async function welcome(
+  { display, isTerminal }: Pick<Output, 'display' | 'isTerminal'>,
+  proxy: Proxy,
+  workers: number,
+  now: number,
+): Promise<string> {
   const config = proxy.config();
   const url = proxyUrl(proxy.address);
   const tokenless = tokenlessCallers(config.proxy);
@@ -177,6 +203,8 @@ async function welcome(display: Display, proxy: Proxy, workers: number, now: num
     `  → eval "$(sidekey env${required ? ' --agent NAME' : ''})"   # for all programs of a shell`,
     '',
     'Ctrl-C stops it.',
+    // Not in a journal: the command is for the person who reads this.
+    ...(isTerminal && proxy.pages !== null ? ['Dashboard: sidekey open'] : []),
   ].join('\n');
 }
 

@@ -85,6 +85,7 @@ const machineCommands = {
   login: 'login',
   'node.enroll': 'node enroll NAME',
   'node.join': 'node join',
+  open: 'open',
   run: 'run COMMAND',
   'service.install': 'service install',
   'service.logs': 'service logs',

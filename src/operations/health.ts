@@ -89,7 +89,7 @@ async function checkSetup(parts: HealthParts): Promise<readonly Finding[]> {
 }
 
 /** Returns the `instance` of this config's proxy; empty: it never ran. Null: store or key unreadable. */
-async function instanceIn(view: HealthView | null): Promise<string | null> {
+export async function instanceIn(view: Pick<HealthView, 'vault'> | null): Promise<string | null> {
   if (view === null) return null;
   return view.vault().then(
     (vault) => (vault === null ? '' : instanceOf(vault)),

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { recordChange } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
-import { roles } from '../domain/scopes.ts';
+import { type Role, roles } from '../domain/scopes.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { orMeant } from '../lib/text.ts';
@@ -10,8 +10,8 @@ import { assertRole } from './caller.ts';
 import { isoOrNull, isoTime } from './format.ts';
 import { pickNamed } from './lookup.ts';
 import { enabledState, name, text, time, timeOrNull } from './members.ts';
-import { changing, reading } from './operation.ts';
-import { makeSignInLink } from './sign-in-link.ts';
+import { type Changing, changing, reading } from './operation.ts';
+import { type LinkKind, makeSignInLink } from './sign-in-link.ts';
 
 /** People: those who sign in at the pages. */
 
@@ -87,22 +87,7 @@ export const createPerson = changing({
   scope: 'config:write',
   input: z.strictObject({ name, role: z.enum(roles), user: name.optional() }),
   output: personShape,
-  async run({ store, audit, caller }, { name: as, role, user }, at) {
-    assertRole(role, caller);
-    const person: PersonRecord = {
-      name: as,
-      role,
-      user: user ?? null,
-      disabledAt: null,
-      createdAt: at,
-      identity: null,
-      generation: 0,
-    };
-    await recordChange(audit, { event: 'person.created', user, reason: `${as}, role ${role}` }, () =>
-      store.people.insert(person),
-    );
-    return { ...person, passkeys: [] };
-  },
+  run: addPerson,
   answer: personAnswer,
 });
 
@@ -170,29 +155,68 @@ export const linkPerson = changing({
   scope: 'config:write',
   input: z.strictObject({ person: text }),
   output: z.strictObject({ name: z.string(), url: z.string(), expires_at: time }),
-  async run({ store, vault, audit, caller, pages, now }, { person }) {
-    if (pages === null) {
-      throw new SidekeyError('input_invalid', 'The config file names no address of the pages.', {
-        hint: 'set "admin: { listen: 127.0.0.1:8378 }" in the config file, and start the proxy again',
-      });
-    }
-    const { role, disabledAt, identity } = await pickPerson(store, person);
-    assertRole(role, caller);
-    if (disabledAt !== null) {
-      throw inputInvalid(`${person} is disabled.`, remedy('person.change', { person, disabled: false }));
-    }
-    // A link would stay valid without the account, and work again when its role comes back.
-    if (identity !== null && !caller.isAtMachine) {
-      throw new SidekeyError('input_invalid', `${person} signs in at the issuer of admin.oidc.`, {
-        hint: hintOf`open ${pages}/ to sign in there; an operator can print a link on the machine: ${remedy('person.link', { person })}`,
-      });
-    }
-    await audit.append({ event: 'person.linked', reason: person });
-    const { path, expiresAt } = await makeSignInLink({ store, vault, now }, person);
-    return { person, url: pages + path, expiresAt };
-  },
+  run: (parts, { person }) => linkFor(parts, person, 'sign-in'),
   answer: ({ person, url, expiresAt }) => ({ name: person, url, expires_at: isoTime(expiresAt) }),
 });
+
+/** Creates a person. @throws SidekeyError `scope_missing`, `already_exists` */
+export async function addPerson(
+  { store, audit, caller }: Changing,
+  {
+    name: as,
+    role,
+    user,
+  }: { readonly name: string; readonly role: Role; readonly user?: string | undefined },
+  at: number,
+) {
+  assertRole(role, caller);
+  const person: PersonRecord = {
+    name: as,
+    role,
+    user: user ?? null,
+    disabledAt: null,
+    createdAt: at,
+    identity: null,
+    generation: 0,
+  };
+  await recordChange(audit, { event: 'person.created', user, reason: `${as}, role ${role}` }, () =>
+    store.people.insert(person),
+  );
+  return { ...person, passkeys: [] };
+}
+
+/** Makes a link that signs a person in. @throws SidekeyError as `pagesFor` */
+export async function linkFor(parts: Changing, person: string, kind: LinkKind) {
+  const pages = await pagesFor(parts, person);
+  await parts.audit.append({ event: 'person.linked', reason: person });
+  const { path, expiresAt } = await makeSignInLink(parts, person, kind);
+  return { person, url: pages + path, expiresAt };
+}
+
+/**
+ * Returns the address of the pages, for a link of a person.
+ *
+ * @throws SidekeyError if there is no such address, or if the caller may make no link for the person
+ */
+export async function pagesFor({ store, caller, pages }: Changing, person: string): Promise<string> {
+  if (pages === null) {
+    throw new SidekeyError('input_invalid', 'The config file names no address of the pages.', {
+      hint: 'set "admin: { listen: 127.0.0.1:8378 }" in the config file, and start the proxy again',
+    });
+  }
+  const { role, disabledAt, identity } = await pickPerson(store, person);
+  assertRole(role, caller);
+  if (disabledAt !== null) {
+    throw inputInvalid(`${person} is disabled.`, remedy('person.change', { person, disabled: false }));
+  }
+  // A link would stay valid without the account, and work again when its role comes back.
+  if (identity !== null && !caller.isAtMachine) {
+    throw new SidekeyError('input_invalid', `${person} signs in at the issuer of admin.oidc.`, {
+      hint: hintOf`open ${pages}/ to sign in there; an operator can print a link on the machine: ${remedy('person.link', { person })}`,
+    });
+  }
+  return pages;
+}
 
 /** Returns the account of a subject, as stored. */
 export function identityOf(issuer: string, subject: string): string {

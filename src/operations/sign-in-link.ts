@@ -5,29 +5,41 @@ import type { PersonRecord, Store } from '../store/store.ts';
 
 /** Links that sign people in, and the rule by which what was made for a person ends. */
 
-const linkMs = 600_000;
+/**
+ * Milliseconds for which links of a kind are valid. The page of a `sign-in` link asks before it signs in: the
+ * link may come from somebody else. An `open` link is made at the machine, and its page asks nothing.
+ */
+const lifeMs = { 'sign-in': 600_000, open: 60_000 } as const;
+
+export type LinkKind = keyof typeof lifeMs;
 
 const linkShape = z.strictObject({ person: z.string(), generation: z.int(), createdAt: z.number() });
 
 type LinkParts = SessionParts & { readonly store: Pick<Store, 'people'> };
 
-const linksOf = (parts: SessionParts) => sessionsOf('sign-in', linkShape, parts);
+const linksOf = (kind: LinkKind, parts: SessionParts) => sessionsOf(kind, linkShape, parts);
 
-/** Makes a link that signs a person in once, within 10 minutes. Returns its path. */
+/** Makes a link that signs a person in once. Returns its path, which has an `open` secret as a fragment. */
 export async function makeSignInLink(
   parts: LinkParts,
   person: string,
+  kind: LinkKind = 'sign-in',
 ): Promise<{ readonly path: string; readonly expiresAt: number }> {
   const createdAt = parts.now();
   const secret = randomBytes(32).toString('base64url');
   const generation = (await parts.store.people.get(person))?.generation ?? 0;
-  await linksOf(parts).put(secret, { person, generation, createdAt }, createdAt + linkMs);
-  return { path: `/sign-in/${secret}`, expiresAt: createdAt + linkMs };
+  const expiresAt = createdAt + lifeMs[kind];
+  await linksOf(kind, parts).put(secret, { person, generation, createdAt }, expiresAt);
+  return { path: kind === 'open' ? `/sign-in/open#${secret}` : `/sign-in/${secret}`, expiresAt };
 }
 
-/** Uses up a link, and returns its person; null: the link is invalid, or was used before. */
-export async function takeSignInLink(parts: LinkParts, secret: string): Promise<PersonRecord | null> {
-  const link = await linksOf(parts).take(secret);
+/** Uses up a link, and returns its person; null: no valid link of this kind, or it was used before. */
+export async function takeSignInLink(
+  parts: LinkParts,
+  secret: string,
+  kind: LinkKind,
+): Promise<PersonRecord | null> {
+  const link = await linksOf(kind, parts).take(secret);
   if (link === null) return null;
   const person = await parts.store.people.get(link.person);
   return standsFor(person, link) ? person : null;

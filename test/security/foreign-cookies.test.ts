@@ -89,7 +89,10 @@ describe.each(Object.entries(foreignCookies))('cookies %s', (_kind, cookies) => 
     const target = redirectTarget({ port: '0' });
     const loopback = await openLoopback(target as Extract<RedirectTarget, { kind: 'loopback' }>);
     onTestFinished(() => loopback.close());
-    const launch = loopback.expect({ consentUrl: 'https://login.example.com/', state: 's', answered });
+    const launch = loopback.expect({
+      launched: async () => 'https://login.example.com/',
+      callback: { state: 's', answered },
+    });
     expect(await statusOf(launch, cookie)).toBe(302);
     expect(await statusOf(`${loopback.redirectUri}?code=c&state=s`, cookie)).toBe(200);
 

@@ -62,6 +62,65 @@ describe('a sign-in link', () => {
   });
 });
 
+/** A service with links of `sidekey open`, and what their page sends. */
+async function withOpenLink(now = Date.now) {
+  const service = await withPerson('operator', now);
+  const { call, own, sidekey } = service;
+  const secretOf = async () => {
+    const { path } = await makeSignInLink({ ...sidekey.proxy.state, now }, 'alice', 'open');
+    expect(path).toMatch(/^\/sign-in\/open#[\w-]{43}$/);
+    return path.split('#')[1]!;
+  };
+  const post = async (secret: string, headers: Readonly<Record<string, string>> = own) =>
+    call('POST /sign-in/open', { key: null, headers, body: { secret } });
+  return { ...service, secretOf, post };
+}
+
+describe('a link of sidekey open', () => {
+  it('signs in once, and not after a minute', async () => {
+    let at = Date.now();
+    const { secretOf, post } = await withOpenLink(() => at);
+    const [used, late] = [await secretOf(), await secretOf()];
+    at += 59_999;
+    expect((await post(used)).body).toEqual({ session: expect.stringMatching(/^ws_/) });
+    expect((await post(used)).body.code).toBe('api_auth_required');
+    at += 1;
+    expect((await post(late)).body).toMatchObject({
+      code: 'api_auth_required',
+      detail: 'This link was used before, or is older than a minute.',
+    });
+  });
+
+  it('is not used up by a GET, by a page of another origin, or by the address of the other kind', async () => {
+    const { call, own, secretOf, post } = await withOpenLink();
+    const secret = await secretOf();
+    for (const path of ['open', secret])
+      expect((await call(`GET /sign-in/${path}`, { key: null })).status).toBe(200);
+    for (const headers of [{}, { origin: 'https://evil.example' }, { 'sec-fetch-site': 'cross-site' }])
+      expect((await post(secret, headers)).body.code).toBe('authority_mismatch');
+    expect((await call(`POST /sign-in/${secret}`, { key: null, headers: own })).status).toBe(401);
+    expect((await post(secret)).status).toBe(200);
+  });
+
+  // Its page asks nothing: an attacker could sign a person in as somebody else with a link for themselves.
+  it('cannot be a link that the API made', async () => {
+    const { call, own, post } = await withOpenLink();
+    const { url } = (await call('POST /v2/people/alice/link')).body;
+    const secret = new URL(url).pathname.split('/').at(-1)!;
+    expect((await post(secret)).status).toBe(401);
+    expect((await call(`POST /sign-in/${secret}`, { key: null, headers: own })).status).toBe(200);
+  });
+
+  it('is refused for a person who was disabled since, and counts as an attempt', async () => {
+    const { call, secretOf, post } = await withOpenLink();
+    const secret = await secretOf();
+    await call('PATCH /v2/people/alice', { body: { disabled: true } });
+    expect((await post(secret)).status).toBe(401);
+    for (let i = 0; i < 19; i += 1) expect((await post('x')).status).toBe(401);
+    expect((await post('x')).status).toBe(429);
+  });
+});
+
 describe('a session', () => {
   it('has a new secret after each sign-in, and the previous session ends', async () => {
     const { call, link, signIn, own } = await withPerson();

@@ -152,7 +152,7 @@ describe('options in sentences', () => {
 
 /** Commands in blocks that are only parsed, with the reason. */
 const parsedOnly: readonly (readonly [pattern: RegExp, reason: string])[] = [
-  [/^(run|fetch|connect|login|grant (import|scopes))\b/, 'needs the network, a browser or a program'],
+  [/^(run|open|fetch|connect|login|grant (import|scopes))\b/, 'needs the network, a browser or a program'],
   [/^(init|service|upgrade)\b/, 'changes the machine of its user'],
   [/^(start|mcp)\b|^audit tail -f/, 'runs until it is stopped'],
   [/^(node|store copy)\b/, 'needs PostgreSQL'],

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import type { Config } from '../../config/config.ts';
+import { type PeerOwner, peerOwnerOfCommand } from '../../lib/os.ts';
 import { reachable } from '../../operations/format.ts';
 import { type Health, probeBy, type ProxyProbe } from '../../operations/proxy-probe.ts';
 
@@ -34,5 +35,22 @@ export async function askHealth(
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     return { kind: 'silent', why: signal.aborted ? `no answer within ${timeoutMs} ms` : (code ?? message) };
+  }
+}
+
+/** Returns the owner of the program that listens at an address. Never rejects. */
+export async function askOwner(
+  { host, port }: Config['proxy']['listen'],
+  ownerOf = peerOwnerOfCommand,
+): Promise<PeerOwner> {
+  const { get } = await import('node:http');
+  // The connection must still be open when its owner is read.
+  const options = { agent: false, headers: { connection: 'keep-alive' }, path: '/healthz' } as const;
+  try {
+    const request = get({ host: reachable(host), port, signal: AbortSignal.timeout(timeoutMs), ...options });
+    const [{ socket }] = (await once(request, 'response')) as [IncomingMessage];
+    return await ownerOf(socket).finally(() => socket.destroy());
+  } catch {
+    return 'unknown';
   }
 }

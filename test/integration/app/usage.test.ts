@@ -59,11 +59,7 @@ describe('the command line', () => {
     ],
     [['grnt', '--help'], 'There is no command "grnt"; did you mean "grant"?', 'sidekey --help'],
     [['help', 'nosuch'], 'There is no command "nosuch".', 'sidekey --help'],
-    [
-      ['dashboard'],
-      'There is no command "dashboard".',
-      'the dashboard is a web page: sidekey person link NAME prints an address that signs in (create the person first: sidekey person create NAME)',
-    ],
+    [['dashboard'], 'There is no command "dashboard".', 'sidekey open'],
     [['sk-0123456789abcdef'], 'There is no such command.', 'sidekey --help'],
     [['provider', 'show'], "Missing required argument 'provider'.", 'sidekey provider show --help'],
     [['grant', 'list', '--jsn'], "Unknown option '--jsn'; did you mean --json?", 'sidekey grant list --help'],

@@ -61,20 +61,22 @@ export async function consentInBrowser<T>(request: ConsentRequest, consent: Show
     let isPasted = false;
     let isReported = false;
     const launchUrl = loopback?.expect({
-      consentUrl: begun.url,
-      state: begun.state,
-      async answered(parameters) {
-        if (isPasted) return pastedAlready;
-        resolve({ kind: 'parameters', parameters });
-        return result.then(
-          (value): FinishPage => ({ kind: 'done', ...consent.page(value) }),
-          (error: unknown) => failurePage(provider, error),
-        );
-      },
-      stranger() {
-        // Printed once, so that repeated requests do not flood the terminal.
-        if (!isReported) say('Something came back that is not the answer to this consent; it was ignored.');
-        isReported = true;
+      launched: async () => begun.url,
+      callback: {
+        state: begun.state,
+        async answered(parameters) {
+          if (isPasted) return pastedAlready;
+          resolve({ kind: 'parameters', parameters });
+          return result.then(
+            (value): FinishPage => ({ kind: 'done', ...consent.page(value) }),
+            (error: unknown) => failurePage(provider, error),
+          );
+        },
+        stranger() {
+          // Printed once, so that repeated requests do not flood the terminal.
+          if (!isReported) say('Something came back that is not the answer to this consent; it was ignored.');
+          isReported = true;
+        },
       },
     });
 

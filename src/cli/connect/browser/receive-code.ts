@@ -1,7 +1,7 @@
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { type FinishPage, pageAnswer } from './browser.ts';
 import type { PasteExpectation } from '../../../operations/connect/consent.ts';
 import { defaultPort, loopbackUri, type RedirectTarget } from '../../../operations/connect/redirect.ts';
@@ -11,10 +11,14 @@ import { withHint } from '../../../lib/hint.ts';
 import { browserHeadBytes, type PageAnswer, sendPage } from '../../../lib/html.ts';
 import { type Callback, parseCallback } from '../../../grants/oauth/authorization-code.ts';
 
-/** The expected callback. */
+/** What a browser comes for: only to be sent on, or also to bring a callback. */
 interface Expected {
-  /** First address for the browser. */
-  readonly consentUrl: string;
+  /** Returns the first address for the browser. Called once. */
+  readonly launched: (socket: Socket) => Promise<string>;
+  readonly callback?: ExpectedCallback;
+}
+
+interface ExpectedCallback {
   readonly state: string;
   /** Called once, with the parameters of the callback. Returns the response page. */
   readonly answered: (parameters: URLSearchParams) => Promise<FinishPage>;
@@ -28,8 +32,8 @@ interface Loopback {
   /**
    * Starts to accept callbacks.
    *
-   * @returns a URL of this listener that redirects once to the consent page. Other users may read it, for
-   * example in program arguments, whereas the consent URL contains the state.
+   * @returns a URL of this listener that redirects once to the first address. Other users may read it, for
+   * example in program arguments, whereas the first address contains a secret.
    */
   expect(expected: Expected): string;
   /** Finishes the pending response, and closes. Idempotent. */
@@ -55,17 +59,19 @@ export async function openLoopback(target: LoopbackTarget): Promise<Loopback> {
       if (isLaunched) return launchedAlready;
       isLaunched = true;
       const { headers } = nothingHere;
-      return { status: 302, headers: { ...headers, location: expected.consentUrl }, body: '' };
+      const location = await expected.launched(request.socket);
+      return { status: 302, headers: { ...headers, location }, body: '' };
     }
-    if (url?.pathname !== own.pathname) return nothingHere;
+    const { callback } = expected;
+    if (callback === undefined || url?.pathname !== own.pathname) return nothingHere;
     if (request.method !== 'GET') return onlyGet;
-    if (!isSame(url.searchParams.getAll('state'), expected.state)) {
-      expected.stranger?.();
+    if (!isSame(url.searchParams.getAll('state'), callback.state)) {
+      callback.stranger?.();
       return notOfThisFlow;
     }
     if (isAnswered) return onlyOnce;
     isAnswered = true;
-    return pageAnswer(await expected.answered(url.searchParams));
+    return pageAnswer(await callback.answered(url.searchParams));
   }
 
   const servers: Server[] = [];

@@ -20,12 +20,14 @@ async function listener(options: Parameters<typeof redirectTarget>[0] = { port: 
   let wait: Promise<void> = gate.promise;
   const expecting = () =>
     loopback.expect({
-      consentUrl,
-      state,
-      async answered(parameters) {
-        answers.push(parameters.get('code') ?? '');
-        await wait;
-        return { kind: 'done', title: 'Done', says: [] };
+      launched: async () => consentUrl,
+      callback: {
+        state,
+        async answered(parameters) {
+          answers.push(parameters.get('code') ?? '');
+          await wait;
+          return { kind: 'done', title: 'Done', says: [] };
+        },
       },
     });
   const callback = (code: string) => `${loopback.redirectUri}?code=${code}&state=${state}`;

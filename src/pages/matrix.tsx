@@ -1,0 +1,121 @@
+import type { JSX } from 'preact';
+import { useState } from 'preact/hooks';
+import { all, call, path } from './api.ts';
+import { Field, Form, Loaded, Table } from './parts.tsx';
+import { useResource } from './resource.ts';
+
+export interface Caller {
+  readonly name: string;
+  readonly state: string;
+  /** Grants that the caller can use; null: every grant. */
+  readonly reaches: readonly { readonly id: string; readonly name: string; readonly user: string }[] | null;
+}
+
+interface Domain {
+  readonly domain: string;
+  readonly action: string;
+  readonly grants?: readonly {
+    readonly id: string;
+    readonly name: string;
+    readonly user: string;
+    readonly state: string;
+  }[];
+  readonly rules?: readonly { readonly outcome: string }[];
+  readonly default?: string;
+  readonly mode?: string;
+}
+
+/** Agents that the matrix shows at a time. Each needs a request. */
+const maxColumns = 20;
+
+interface MatrixProps {
+  /** Names of all agents. */
+  readonly agents: readonly string[];
+}
+
+/** Hosts with an account, and the callers that get its credential there. */
+export function Matrix({ agents }: MatrixProps): JSX.Element {
+  const [chosen, setChosen] = useState<readonly string[]>([]);
+  const names = chosen.length > 0 ? chosen : agents.slice(0, maxColumns);
+  const found = useResource(
+    async (signal) => {
+      const [domains, status, callers] = await Promise.all([
+        all<Domain>('/v2/domains', signal),
+        call<{ proxy: { agents: string }; domains: { unmatched: string } }>(
+          'GET /v2/status',
+          undefined,
+          signal,
+        ),
+        Promise.all(names.map((name) => call<Caller>(path`GET /v2/agents/${name}`, undefined, signal))),
+      ]);
+      const anybody = { name: 'no token, on this machine', state: 'enabled', reaches: null };
+      return {
+        domains: domains.filter(({ action }) => action === 'grant'),
+        unmatched: status.domains.unmatched,
+        callers: status.proxy.agents === 'optional' ? [...callers, anybody] : callers,
+      };
+    },
+    [names.join()],
+  );
+  return (
+    <>
+      {agents.length > maxColumns && (
+        <Form
+          label="Show"
+          keep
+          submit={({ names: text = '' }) => setChosen(namesIn(text).slice(0, maxColumns))}
+        >
+          <Field label="Agents" name="names" hint={`Names, separated by commas; at most ${maxColumns}`} />
+        </Form>
+      )}
+      <Loaded of={found}>
+        {({ domains, callers, unmatched }) => (
+          <>
+            <div class="wide" tabIndex={0} role="region" aria-label="Who may call what">
+              <Table
+                caption="Hosts, and the callers that get a credential there"
+                headings={['Host', ...callers.map(({ name }) => name)]}
+                rows={domains.map((domain) => [
+                  domain.domain,
+                  ...callers.map((caller) => answerFor(caller, domain)),
+                ])}
+                none="No host has an account."
+              />
+            </div>
+            <p class="none">
+              {unmatched === 'deny'
+                ? 'Other hosts are refused.'
+                : 'Other hosts are reached by everybody, without a credential.'}
+            </p>
+          </>
+        )}
+      </Loaded>
+    </>
+  );
+}
+
+/** Returns the access of a caller to a host, with the account: `yes`, `by the rules`, `asks`. */
+function answerFor(
+  { state, reaches }: Caller,
+  { grants = [], rules = [], default: rest = 'allow', mode }: Domain,
+): string {
+  const own = grants.filter(({ id }) => reaches === null || reaches.some((grant) => grant.id === id));
+  const usable = own.filter((grant) => grant.state === 'active');
+  const outcomes = mode === 'report' ? ['allow'] : [...rules.map(({ outcome }) => outcome), rest];
+  const may = ['allow', 'approve'].filter((each) => outcomes.includes(each));
+  if (state !== 'enabled' || own.length === 0 || may.length === 0) return '–';
+  const names = (usable.length > 0 ? usable : own).map(referenceOf).join(', ');
+  if (usable.length === 0) return `no: ${names} ${own[0]!.state.replaceAll('_', ' ')}`;
+  const ways = [
+    outcomes.every((each) => each === 'allow') && 'yes',
+    new Set(outcomes).size > 1 && 'by the rules',
+    may.includes('approve') && 'asks a person',
+  ].filter((way) => way !== false);
+  return `${ways.join(', ')}: ${names}`;
+}
+
+export function referenceOf({ name, user }: { readonly name: string; readonly user: string }): string {
+  return user === 'default' ? name : `${user}/${name}`;
+}
+
+export const namesIn = (text: string) => text.split(/[\s,]+/).filter((name) => name !== '');
