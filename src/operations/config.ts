@@ -2,8 +2,11 @@ import { z } from 'zod';
 import type { Config } from '../config/config.ts';
 import { assertSameMachineKeys, writeConfigAtomically } from '../config/edit.ts';
 import { parseConfig, readConfigText } from '../config/load.ts';
+import { displayName } from '../config/problem.ts';
 import { storeName } from '../config/store-place.ts';
+import { unifiedDiff } from '../lib/diff.ts';
 import { parseCases, testCases, type Tested } from './config-cases.ts';
+import { content, draftConfig, draftText } from './draft.ts';
 import { changing, reading } from './operation.ts';
 
 /** The config file. */
@@ -11,8 +14,6 @@ import { changing, reading } from './operation.ts';
 const written = z
   .strictObject({ file: z.string(), text: z.string() })
   .meta({ id: 'Config', description: 'The text of the config file. Secrets stand in it as references.' });
-
-const content = z.string().max(1_048_576, 'is longer than 1 MiB');
 
 export const getConfig = reading({
   id: 'config.get',
@@ -45,9 +46,12 @@ export const checkConfig = reading({
   summary: 'Validate a text before it replaces the config file.',
   scope: 'config:read',
   input: z.strictObject({ text: content }),
-  output: z.strictObject({ ok: z.literal(true) }),
-  run: ({ config: { file }, env }, { text }) => parseConfig(text, file, { env }),
-  answer: () => ({ ok: true as const }),
+  output: z.strictObject({ ok: z.literal(true), diff: z.string().describe('From the file to the text.') }),
+  async run({ config: { file }, env }, { text }) {
+    await parseConfig(text, file, { env });
+    return { diff: unifiedDiff(await readConfigText(file), text, displayName(file)) };
+  },
+  answer: ({ diff }) => ({ ok: true as const, diff }),
 });
 
 export const testConfig = reading({
@@ -55,9 +59,10 @@ export const testConfig = reading({
   summary:
     'Compare the decisions of the config with a list of requests and expected decisions (docs/rules.md).',
   scope: 'config:read',
-  input: z.strictObject({ cases: content.describe('YAML.') }),
+  input: z.strictObject({ cases: content.describe('YAML.'), text: draftText }),
   output: z.looseObject({ passed: z.int(), failed: z.int() }),
-  run: async ({ config }, { cases }, at) => testCases(config, parseCases(cases, 'standard input', at)),
+  run: async (parts, { cases, text }, at) =>
+    testCases(await draftConfig(parts, text), parseCases(cases, 'standard input', at)),
   answer(tested) {
     const passed = tested.filter((each) => each.passed).length;
     return { passed, failed: tested.length - passed, cases: tested.map(caseAnswer) };
