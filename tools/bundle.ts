@@ -1,6 +1,7 @@
-import { copyFile, readFile, readdir } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { rolldown, type OutputChunk } from 'rolldown';
+import { rolldown } from 'rolldown';
+import { bundlePages } from './pages.ts';
 
 /** An import of a module of Node, as rolldown writes it. */
 const importOfOther = /^import (.+) from "(node:[\w/]+)";$/gm;
@@ -12,6 +13,9 @@ const importOfOther = /^import (.+) from "(node:[\w/]+)";$/gm;
  * @param out folder of the output, below the root of a package
  */
 export async function bundleProgram(out: string): Promise<void> {
+  const pages = await bundlePages();
+  await mkdir(join(out, 'pages'), { recursive: true });
+  for (const [name, text] of pages.files) await writeFile(join(out, 'pages', name), text);
   await using bundle = await rolldown({
     input: {
       index: 'src/cli/index.ts',
@@ -26,8 +30,9 @@ export async function bundleProgram(out: string): Promise<void> {
       {
         name: 'licences',
         async generateBundle(_options, files) {
-          const chunks = Object.values(files).filter((file) => file.type === 'chunk');
-          this.emitFile({ type: 'asset', fileName: 'LICENCES.txt', source: await licencesOf(chunks) });
+          const own = Object.values(files).flatMap((file) => (file.type === 'chunk' ? file.moduleIds : []));
+          const source = await licencesOf([...own, ...pages.sources]);
+          this.emitFile({ type: 'asset', fileName: 'LICENCES.txt', source });
         },
       },
       {
@@ -59,21 +64,15 @@ export async function bundleProgram(out: string): Promise<void> {
     const file = join(out, 'cli', 'inside.cjs');
     await inside.write({ file, format: 'cjs', comments: false, codeSplitting: false });
   }
-  await using pages = await rolldown({ input: 'src/pages/app.ts', platform: 'browser' });
-  await pages.write({ file: join(out, 'pages', 'app.js'), minify: true, codeSplitting: false });
-  for (const file of ['index.html', 'style.css'])
-    await copyFile(join('src/pages', file), join(out, 'pages', file));
   await copyFile('src/sidekey.js', join(out, 'sidekey.js'));
   // The running proxy serves it at /connect.js.
   await using script = await rolldown({ input: 'src/sdk/connect/connect.ts', platform: 'browser' });
   await script.write({ dir: join(out, 'connect'), minify: true });
 }
 
-/** The licences of libraries, which want to go where the code goes. */
-async function licencesOf(chunks: readonly Pick<OutputChunk, 'moduleIds'>[]): Promise<string> {
-  const folders = chunks
-    .flatMap(({ moduleIds }) => moduleIds)
-    .flatMap((id) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(id)?.[0] ?? []);
+/** Returns the licences of the libraries that own these modules. The licences go where the code goes. */
+async function licencesOf(modules: readonly string[]): Promise<string> {
+  const folders = modules.flatMap((id) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(id)?.[0] ?? []);
   const texts = [...new Set(folders)].toSorted().map(async (folder) => {
     const name = folder.replace(/^.*\/node_modules\//, '');
     const file = (await readdir(folder)).find((each) => /^licen[cs]e/i.test(each));

@@ -1,21 +1,20 @@
-import { stripTypeScriptTypes } from 'node:module';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import type { Hono } from 'hono';
 import { isExecutable, packageRoot, packageText } from '../lib/package-files.ts';
 
 /**
- * The pages for browsers: one document, its style, and its modules. A checkout serves the sources with their
- * types stripped, so it needs no build. A package has the modules as one file.
+ * The pages for browsers: one document, its style, its script, and the icons of providers. A package contains
+ * them. A checkout bundles them at the first request, so it needs no build (decision 158).
  */
 
 const isCheckout = !isExecutable && import.meta.url.endsWith('.ts');
-const folder = join(packageRoot, isCheckout ? 'src/pages' : 'dist/pages');
 
 const types: Readonly<Record<string, string>> = {
   css: 'text/css; charset=utf-8',
   html: 'text/html; charset=utf-8',
   js: 'text/javascript; charset=utf-8',
-  ts: 'text/javascript; charset=utf-8',
+  json: 'application/json',
 };
 
 /** Loads only own files, turns no text into markup or script, and forbids frames. */
@@ -31,23 +30,26 @@ const policy = [
   "require-trusted-types-for 'script'",
 ].join('; ');
 
-/** Cached files by name. */
-const known = new Map<string, string>();
+/** Files by name, once one was requested. */
+let files: Promise<ReadonlyMap<string, string>> | undefined;
 
-function fileOf(name: string): Response | null {
-  // Only names of files in the folder, without a path.
-  if (!/^[a-z-]+\.(?:css|html|js|ts)$/.test(name)) return null;
-  let text = known.get(name);
-  if (text === undefined) {
-    const source = isCheckout ? name.replace(/\.js$/, '.ts') : name;
-    try {
-      text = packageText(join(folder, source));
-    } catch {
-      return null;
-    }
-    if (source.endsWith('.ts')) text = stripTypeScriptTypes(text);
-    known.set(name, text);
+/** Reads the files of a package, or bundles those of a checkout. */
+async function load(): Promise<ReadonlyMap<string, string>> {
+  if (isCheckout) {
+    // The name of the module is no literal: a package contains neither the module nor its libraries.
+    const tool = pathToFileURL(join(packageRoot, 'tools/pages.ts')).href;
+    const { bundlePages } = (await import(tool)) as {
+      bundlePages: () => Promise<{ files: Map<string, string> }>;
+    };
+    return (await bundlePages()).files;
   }
+  const names = ['index.html', 'style.css', 'app.js', 'icons.json'];
+  return new Map(names.map((name) => [name, packageText(join(packageRoot, 'dist/pages', name))]));
+}
+
+async function fileOf(name: string): Promise<Response | null> {
+  const text = (await (files ??= load())).get(name);
+  if (text === undefined) return null;
   const type = types[name.replace(/^.*\./, '')] ?? '';
   return new Response(text, { headers: { 'content-type': type, 'content-security-policy': policy } });
 }
@@ -57,6 +59,7 @@ const paths = ['/', '/sign-in/oidc/callback', '/sign-in/:link'];
 
 /** Adds the pages. They contain no personal data, and need no session. */
 export function addPages(app: Pick<Hono, 'get' | 'notFound'>): void {
-  for (const path of paths) app.get(path, () => fileOf('index.html') ?? new Response(null, { status: 404 }));
-  app.get('/ui/:name', (context) => fileOf(context.req.param('name')) ?? context.notFound());
+  for (const path of paths)
+    app.get(path, async () => (await fileOf('index.html')) ?? new Response(null, { status: 404 }));
+  app.get('/ui/:name', async (context) => (await fileOf(context.req.param('name'))) ?? context.notFound());
 }

@@ -1,3 +1,5 @@
+import type { JSX } from 'preact';
+
 /** Calls of the API, with the session of the person. */
 
 /**
@@ -26,20 +28,32 @@ function request(path: string, init: RequestInit): Promise<Response> {
   return fetch(path, { ...init, headers });
 }
 
+/** An operation that helps. Members of its input that are null are for the person to choose. */
+export interface Remedy {
+  readonly operation: string;
+  readonly input: Readonly<Record<string, unknown>>;
+}
+
+interface Problem {
+  readonly code?: string;
+  readonly detail?: string;
+  readonly hint?: string;
+  readonly remedies?: readonly Remedy[];
+}
+
 /** A failure of the API. */
 export class ApiError extends Error {
   readonly status: number;
   readonly code: string;
   readonly hint: string | undefined;
+  readonly remedies: readonly Remedy[];
 
-  constructor(
-    status: number,
-    problem: { readonly code?: string; readonly detail?: string; readonly hint?: string },
-  ) {
+  constructor(status: number, problem: Problem) {
     super(problem.detail ?? `The service answered ${status}.`);
     this.status = status;
     this.code = problem.code ?? '';
     this.hint = problem.hint;
+    this.remedies = problem.remedies ?? [];
   }
 }
 
@@ -48,17 +62,24 @@ interface Answer<T> {
   readonly etag: string | null;
 }
 
+interface Options {
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Ends the request. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Sends a request: `PATCH /v2/grants/ID`. @throws ApiError */
 export async function send<T>(
   what: string,
   body?: unknown,
-  headers: Readonly<Record<string, string>> = {},
+  { headers = {}, signal }: Options = {},
 ): Promise<Answer<T>> {
   const [method = 'GET', path = ''] = what.split(' ');
   const response = await request(path, {
     method,
     headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    ...(signal === undefined ? {} : { signal }),
   }).catch(() => {
     throw new ApiError(0, { detail: 'The service does not answer.', hint: 'sidekey status' });
   });
@@ -69,8 +90,8 @@ export async function send<T>(
 }
 
 /** Returns the body of a response. @throws ApiError */
-export async function call<T>(what: string, body?: unknown): Promise<T> {
-  return (await send<T>(what, body)).body;
+export async function call<T>(what: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  return (await send<T>(what, body, { signal })).body;
 }
 
 /** Milliseconds until an ended stream is opened again. */
@@ -113,17 +134,21 @@ export interface Listing<T> {
 }
 
 /** Returns the first entries of a list, or those of `before` and further ones. @throws ApiError */
-export async function more<T>(path: string, before?: Listing<T>): Promise<Listing<T>> {
+export async function more<T>(path: string, before?: Listing<T>, signal?: AbortSignal): Promise<Listing<T>> {
   const limit = `${path.includes('?') ? '&' : '?'}limit=200`;
   const cursor = before?.next == null ? '' : `&cursor=${before.next}`;
-  const page = await call<{ data: T[]; next_cursor: string | null }>(`GET ${path}${limit}${cursor}`);
+  const page = await call<{ data: T[]; next_cursor: string | null }>(
+    `GET ${path}${limit}${cursor}`,
+    undefined,
+    signal,
+  );
   return { entries: [...(before?.entries ?? []), ...page.data], next: page.next_cursor };
 }
 
 /** Returns all entries of a list. Only for lists that are short. @throws ApiError */
-export async function all<T>(path: string): Promise<readonly T[]> {
-  let listing = await more<T>(path);
-  while (listing.next !== null) listing = await more(path, listing);
+export async function all<T>(path: string, signal?: AbortSignal): Promise<readonly T[]> {
+  let listing = await more<T>(path, undefined, signal);
+  while (listing.next !== null) listing = await more(path, listing, signal);
   return listing.entries;
 }
 
@@ -140,5 +165,16 @@ export interface Me {
   readonly scopes: readonly string[];
 }
 
-/** A page of the app. Its work ends when the signal is aborted. */
+export interface PageProps {
+  readonly me: Me;
+  /** Decoded parts of the address after the name of the page: `#accounts/ID`. */
+  readonly args: readonly string[];
+  /** Aborted when the person leaves the page. */
+  readonly signal: AbortSignal;
+}
+
+/** A page of the dashboard. The document shows its title above it. */
+export type Page = (props: PageProps) => JSX.Element;
+
+/** A page before Preact. Its work ends when the signal is aborted. */
 export type View = (main: HTMLElement, me: Me, signal: AbortSignal) => Promise<void>;

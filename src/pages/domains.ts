@@ -58,7 +58,7 @@ export async function domains(main: HTMLElement, me: Me): Promise<void> {
       action(
         'Write it',
         async () => {
-          await send('PUT /v2/config', { text }, { 'if-match': etag ?? '' });
+          await send('PUT /v2/config', { text }, { headers: { 'if-match': etag ?? '' } });
           await domains(main, me);
         },
         'good',

@@ -1,6 +1,6 @@
 import { call, startSession } from './api.ts';
 import { action, type Child, failure, h } from './dom.ts';
-import { signInWithPasskey } from './passkeys.ts';
+import { signInWithPasskey } from './passkeys.tsx';
 
 /** The sign-in: its methods, the page of a link, and the return from the issuer of `admin.oidc`. */
 

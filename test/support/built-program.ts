@@ -54,7 +54,14 @@ function isOf(stamp: string): boolean {
 }
 
 function hashOfSources(): string {
-  const files = ['src', 'examples', 'tools/bundle.ts', 'package-lock.json', ...shipped].flatMap((name) => {
+  const files = [
+    'src',
+    'examples',
+    'tools/bundle.ts',
+    'tools/pages.ts',
+    'package-lock.json',
+    ...shipped,
+  ].flatMap((name) => {
     const path = join(root, name);
     if (statSync(path).isFile()) return [path];
     const entries = readdirSync(path, { recursive: true, withFileTypes: true });

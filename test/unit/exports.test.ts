@@ -37,7 +37,7 @@ function exportsOf(text: string): string[] {
 /** All TypeScript files of a folder of the checkout, by their paths relative to `src`. */
 function filesOf(folder: string): [string, string][] {
   return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
-    .filter((file) => file.endsWith('.ts') && !file.includes('node_modules'))
+    .filter((file) => /\.tsx?$/.test(file) && !file.includes('node_modules'))
     .map((file) => [
       posix.join('..', folder, file.replaceAll('\\', '/')),
       readFileSync(join(root, folder, file), 'utf8'),

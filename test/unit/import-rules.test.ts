@@ -4,7 +4,7 @@ import { folderOf, layers } from './layers.ts';
 import { sourceFiles } from './source-files.ts';
 
 const layerOf = (file: string) => layers.findIndex((layer) => layer.includes(folderOf(file)));
-const isOurs = (to: string) => to.endsWith('.ts');
+const isOurs = (to: string) => /\.tsx?$/.test(to);
 
 /** Parts that `app/` makes. The proxy knows their types alone. */
 const injected = [

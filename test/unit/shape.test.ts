@@ -52,7 +52,7 @@ function linesOf(text: string): number {
   return text.trimEnd().split('\n').length;
 }
 
-function manyParameters(text: string): number {
+function manyParameters(text: string, file: string): number {
   let functions = 0;
   const walk = (value: unknown): void => {
     if (typeof value !== 'object' || value === null) return;
@@ -65,7 +65,7 @@ function manyParameters(text: string): number {
       functions += value.params.length > maxParameters ? 1 : 0;
     Object.values(value).forEach(walk);
   };
-  walk(parseAst(text, { lang: 'ts' }));
+  walk(parseAst(text, { lang: file.endsWith('.tsx') ? 'tsx' : 'ts' }));
   return functions;
 }
 

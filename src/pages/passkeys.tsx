@@ -1,6 +1,7 @@
-import { all, ApiError, call, path, startSession } from './api.ts';
-import { field, fill, form, h, table, time } from './dom.ts';
-import { confirmed } from './grants.ts';
+import type { JSX } from 'preact';
+import { all, ApiError, call, type PageProps, path, startSession } from './api.ts';
+import { Confirm, Field, Form, Loaded, Table, Time } from './parts.tsx';
+import { useResource } from './resource.ts';
 
 /** Passkeys (WebAuthn level 3): sign-in, and the list of the signed-in person. */
 
@@ -41,33 +42,41 @@ async function add(label: string): Promise<void> {
 }
 
 /** The passkeys of the signed-in person. */
-export async function passkeys(main: HTMLElement): Promise<void> {
-  const own = await all<Passkey>('/v2/me/passkeys');
-  const again = () => passkeys(main);
-  fill(
-    main,
-    h('p', {}, 'A passkey signs you in without a link. Your device asks for a PIN, a finger or your face.'),
-    table(
-      'Your passkeys',
-      ['Name', 'Added', 'Last use', 'Actions'],
-      own.map(({ id, label, created_at, used_at }) => [
-        label,
-        time(created_at),
-        time(used_at),
-        confirmed('Remove', `Remove the passkey ${label}? It signs you in no longer.`, async () => {
-          await call(path`DELETE /v2/me/passkeys/${id}`);
-          await again();
-        }),
-      ]),
-      'You have no passkeys yet.',
-    ),
-    form(
-      'Add a passkey',
-      [field('Name', 'label', { required: true, maxlength: 60, placeholder: 'laptop' })],
-      async ({ label = '' }) => {
-        await add(label);
-        await again();
-      },
-    ),
+export function Passkeys(_props: PageProps): JSX.Element {
+  const own = useResource((signal) => all<Passkey>('/v2/me/passkeys', signal));
+  const remove = async (id: string) => {
+    await call(path`DELETE /v2/me/passkeys/${id}`);
+    await own.reload();
+  };
+  const create = async ({ label = '' }) => {
+    await add(label);
+    await own.reload();
+  };
+  return (
+    <>
+      <p>A passkey signs you in without a link. Your device asks for a PIN, a finger or your face.</p>
+      <Loaded of={own} skeleton={2}>
+        {(passkeys) => (
+          <Table
+            caption="Your passkeys"
+            headings={['Name', 'Added', 'Last use', 'Actions']}
+            rows={passkeys.map(({ id, label, created_at, used_at }) => [
+              label,
+              <Time at={created_at} />,
+              <Time at={used_at} />,
+              <Confirm
+                label="Remove"
+                question={`Remove the passkey ${label}? It signs you in no longer.`}
+                run={() => remove(id)}
+              />,
+            ])}
+            none="You have no passkeys yet."
+          />
+        )}
+      </Loaded>
+      <Form label="Add a passkey" submit={create}>
+        <Field label="Name" name="label" required maxLength={60} placeholder="laptop" />
+      </Form>
+    </>
   );
 }

@@ -1,0 +1,180 @@
+import { useSignal, useSignalEffect } from '@preact/signals';
+import { type JSX, render } from 'preact';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { Accounts } from './accounts.tsx';
+import { Agents } from './agents.tsx';
+import { ApiError, call, type Me, type Page, signOut } from './api.ts';
+import { Approvals } from './approvals.tsx';
+import { Audit } from './audit.tsx';
+import { Connect } from './connect.tsx';
+import { Health } from './health.tsx';
+import { Login } from './login.tsx';
+import { Now } from './now.tsx';
+import { Passkeys } from './passkeys.tsx';
+import { People } from './people.tsx';
+import { Action, Failure, Person } from './remedy.tsx';
+import { waiting } from './resource.ts';
+import { Rules } from './rules.tsx';
+import { SignIn } from './sign-in.tsx';
+import { Wallet } from './wallet.tsx';
+
+/** The dashboard: its navigation, and the page for the fragment of the address. */
+
+interface Entry {
+  readonly name: string;
+  readonly title: string;
+  /** Scope that the page needs; null: none. */
+  readonly scope: string | null;
+  readonly page: Page;
+  /** Absent: the navigation does not list the page. */
+  readonly group?: string;
+}
+
+const entries: readonly Entry[] = [
+  { name: 'now', title: 'Now', scope: 'status:read', page: Now, group: 'Watch' },
+  { name: 'approvals', title: 'Approvals', scope: 'approvals:read', page: Approvals, group: 'Watch' },
+  { name: 'audit', title: 'Audit', scope: 'audit:read', page: Audit, group: 'Watch' },
+  { name: 'health', title: 'Health', scope: 'status:read', page: Health, group: 'Watch' },
+  { name: 'connect', title: 'Connect', scope: 'grants:write', page: Connect, group: 'Set up' },
+  { name: 'accounts', title: 'Accounts', scope: 'grants:read', page: Accounts, group: 'Set up' },
+  { name: 'agents', title: 'Agents', scope: 'access:read', page: Agents, group: 'Set up' },
+  { name: 'rules', title: 'Rules', scope: 'config:read', page: Rules, group: 'Set up' },
+  { name: 'people', title: 'People', scope: 'config:read', page: People, group: 'Sign-in' },
+  { name: 'passkeys', title: 'Passkeys', scope: null, page: Passkeys, group: 'Sign-in' },
+  { name: 'login', title: 'Command line', scope: null, page: Login },
+];
+
+/** Pages of people who only have accounts of their own. */
+const personal: readonly Entry[] = [
+  { name: 'wallet', title: 'Your accounts', scope: 'grants:read', page: Wallet, group: 'You' },
+  { name: 'passkeys', title: 'Passkeys', scope: null, page: Passkeys, group: 'You' },
+  { name: 'login', title: 'Command line', scope: null, page: Login },
+];
+
+/** Earlier names of pages. */
+const renamed: Readonly<Record<string, string>> = {
+  overview: 'now',
+  grants: 'accounts',
+  access: 'agents',
+  domains: 'rules',
+};
+
+/** Returns the parts of the address after `#`, with the name that the page has now. */
+function parts(isPersonal: boolean): readonly string[] {
+  const [wanted = '', ...args] = location.hash.slice(1).split('/');
+  const current = renamed[wanted] ?? wanted;
+  const name = isPersonal && current === 'accounts' ? 'wallet' : current;
+  if (name !== wanted) history.replaceState(null, '', `#${[name, ...args].join('/')}`);
+  return [name, ...args];
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+interface ShownProps {
+  readonly entry: Entry;
+  readonly me: Me;
+  readonly args: readonly string[];
+}
+
+/** A page until the person leaves it. */
+function Shown({ entry: { title, page: Content }, me, args }: ShownProps): JSX.Element {
+  const work = useMemo(() => new AbortController(), []);
+  useEffect(() => () => work.abort(), []);
+  return (
+    <>
+      <h1>{title}</h1>
+      <Content me={me} args={args} signal={work.signal} />
+    </>
+  );
+}
+
+function Dashboard({ me }: { readonly me: Me }): JSX.Element {
+  const isPersonal = me.role === 'user';
+  const [[wanted, ...args], setParts] = useState(() => parts(isPersonal));
+  const isOpen = useSignal(false);
+  const main = useRef<HTMLElement>(null);
+  const allowed = (isPersonal ? personal : entries).filter(
+    ({ scope }) => scope === null || me.scopes.includes(scope),
+  );
+  const entry = allowed.find(({ name }) => name === wanted) ?? allowed[0]!;
+  useEffect(() => {
+    const changed = () => {
+      setParts(parts(isPersonal));
+      isOpen.value = false;
+      scrollTo(0, 0);
+      main.current?.focus();
+    };
+    addEventListener('hashchange', changed);
+    return () => removeEventListener('hashchange', changed);
+  }, []);
+  const title = useSignal(entry.title);
+  title.value = entry.title;
+  useSignalEffect(() => {
+    document.title = `${waiting.value > 0 ? `(${waiting.value}) ` : ''}${title.value} · Sidekey`;
+  });
+  const groups = Object.entries(Object.groupBy(allowed, ({ group = '' }) => group)).filter(
+    ([name]) => name !== '',
+  );
+  return (
+    <Person.Provider value={me}>
+      <header class={isOpen.value ? 'open' : ''}>
+        <strong>Sidekey</strong>
+        <button
+          type="button"
+          class="quiet menu"
+          aria-expanded={isOpen.value}
+          aria-controls="pages"
+          onClick={() => (isOpen.value = !isOpen.value)}
+        >
+          Menu
+        </button>
+        <nav id="pages" aria-label="Pages">
+          {groups.map(([group, members = []]) => (
+            <div key={group} role="group" aria-label={group}>
+              <span aria-hidden="true">{group}</span>
+              {members.map(({ name, title }) => (
+                <a
+                  key={name}
+                  href={`#${name}`}
+                  aria-current={name === entry.name ? 'page' : undefined}
+                  data-count={name === 'approvals' && waiting.value > 0 ? waiting.value : undefined}
+                >
+                  {title}
+                </a>
+              ))}
+            </div>
+          ))}
+        </nav>
+        <div class="person">
+          <span>{`${me.name} (${me.role})`}</span>
+          <Action label="Sign out" kind="quiet" run={signOut} />
+        </div>
+      </header>
+      <main ref={main} tabIndex={-1}>
+        <Shown key={`${entry.name}/${args.join('/')}`} entry={entry} me={me} args={args.map(decoded)} />
+      </main>
+    </Person.Provider>
+  );
+}
+
+async function begin(): Promise<JSX.Element> {
+  if (location.pathname.startsWith('/sign-in/')) return <SignIn />;
+  try {
+    return <Dashboard me={await call<Me>('GET /v2/me')} />;
+  } catch (error) {
+    if (error instanceof ApiError && (error.status === 401 || error.status === 429)) return <SignIn />;
+    return (
+      <main>
+        <Failure error={error} />
+      </main>
+    );
+  }
+}
+
+render(await begin(), document.body);

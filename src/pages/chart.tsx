@@ -1,0 +1,135 @@
+import type { JSX } from 'preact';
+import { useEffect, useRef } from 'preact/hooks';
+import Plot from 'uplot';
+import { Table } from './parts.tsx';
+
+/** Charts of numbers over time. */
+
+interface Series {
+  readonly name: string;
+  readonly values: readonly (number | null)[];
+}
+
+interface ChartProps {
+  readonly title: string;
+  readonly unit: string;
+  readonly series: readonly Series[];
+  /** Start of each bucket. */
+  readonly times: readonly string[];
+  /** Called with the window that the person selects with the pointer. */
+  readonly onWindow?: (from: Date, to: Date) => void;
+}
+
+const colors = ['--chart-1', '--chart-2', '--chart-3', '--chart-4'];
+
+/** A color of style.css, in the theme of now. */
+function color(name: string): string {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+function textOf(value: number, unit: string): string {
+  return `${value >= 10 ? Math.round(value) : Math.round(value * 100) / 100} ${unit}`.trim();
+}
+
+/** Makes the options of a chart that shows these series. */
+function optionsOf({ series, unit, onWindow }: ChartProps, width: number): Plot.Options {
+  const axis = {
+    stroke: () => color('--soft'),
+    grid: { stroke: () => color('--line'), width: 1 },
+    ticks: { show: false },
+  };
+  return {
+    width,
+    height: 160,
+    legend: { show: false },
+    cursor: { drag: { x: onWindow !== undefined, y: false, setScale: false }, points: { size: 6 } },
+    scales: { y: { range: (_plot, _least, most) => [0, Math.max(1, most * 1.1)] } },
+    axes: [
+      { ...axis, size: 28 },
+      { ...axis, size: 48, values: (_plot, values) => values.map((value) => textOf(value, unit)) },
+    ],
+    series: [
+      {},
+      ...series.map(({ name }, index) => ({
+        label: name,
+        stroke: () => color(colors[index % colors.length] ?? '--link'),
+        width: 2,
+        ...(index === 1 ? { dash: [5, 4] } : {}),
+      })),
+    ],
+    hooks: {
+      setSelect: [
+        (plot) => {
+          const { left, width: span } = plot.select;
+          if (span < 4) return;
+          const at = (x: number) => new Date(plot.posToVal(x, 'x') * 1_000);
+          onWindow?.(at(left), at(left + span));
+          plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+        },
+      ],
+    },
+  };
+}
+
+/** A chart with a sentence for screen readers, and its numbers as a table. */
+export function Chart(props: ChartProps): JSX.Element {
+  const { title, unit, series, times } = props;
+  const box = useRef<HTMLDivElement>(null);
+  const latest = useRef(props);
+  latest.current = props;
+  const plot = useRef<Plot | undefined>(undefined);
+  const names = series.map(({ name }) => name).join('\n');
+  const data = [
+    times.map((time) => new Date(time).getTime() / 1_000),
+    ...series.map(({ values }) => [...values]),
+  ] as Plot.AlignedData;
+  useEffect(() => {
+    const element = box.current;
+    if (element === null) return undefined;
+    const it = new Plot(optionsOf(latest.current, element.clientWidth), data, element);
+    plot.current = it;
+    const sizes = new ResizeObserver(() => it.setSize({ width: element.clientWidth, height: 160 }));
+    sizes.observe(element);
+    const theme = matchMedia('(prefers-color-scheme: dark)');
+    const redraw = () => it.redraw();
+    theme.addEventListener('change', redraw);
+    return () => {
+      sizes.disconnect();
+      theme.removeEventListener('change', redraw);
+      it.destroy();
+    };
+  }, [names, unit, props.onWindow === undefined]);
+  useEffect(() => plot.current?.setData(data), [series, times]);
+  const most = series.map(({ name, values }) => {
+    const known = values.filter((value) => value !== null);
+    return `${name}: ${known.length === 0 ? 'nothing' : `at most ${textOf(Math.max(...known), unit)}`}`;
+  });
+  return (
+    <figure>
+      <figcaption>
+        <b>{title}</b>
+        <span class="legend">
+          {series.length > 1 &&
+            series.map(({ name }, index) => (
+              <span key={name} class={`series-${index}`}>
+                {name}
+              </span>
+            ))}
+        </span>
+      </figcaption>
+      <div role="img" aria-label={`${title}. ${most.join('. ')}.`} ref={box} />
+      <details>
+        <summary>Numbers</summary>
+        <Table
+          caption={title}
+          headings={['Time', ...series.map(({ name }) => name)]}
+          rows={times.map((time, index) => [
+            new Date(time).toLocaleString(),
+            ...series.map(({ values }) => (values[index] == null ? '–' : textOf(values[index], unit))),
+          ])}
+          none="No request yet."
+        />
+      </details>
+    </figure>
+  );
+}

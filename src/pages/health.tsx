@@ -1,0 +1,14 @@
+import type { JSX } from 'preact';
+import type { PageProps } from './api.ts';
+import { Legacy } from './legacy.tsx';
+import { overview } from './overview.ts';
+
+/**
+ * Page "Health".
+ *
+ * Its view is not ported to Preact yet.
+ */
+
+export function Health({ me, signal }: PageProps): JSX.Element {
+  return <Legacy view={overview} me={me} signal={signal} />;
+}

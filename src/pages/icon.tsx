@@ -1,0 +1,47 @@
+import { signal } from '@preact/signals';
+import type { JSX } from 'preact';
+
+/** Icons of providers, and tiles with letters for those without one. */
+
+/** Paths by the name of the provider, on a field of 24 by 24; undefined: not requested yet. */
+const icons = signal<Readonly<Record<string, string>> | undefined>(undefined);
+
+async function load(): Promise<void> {
+  icons.value = {};
+  try {
+    icons.value = (await (await fetch('/ui/icons.json')).json()) as Readonly<Record<string, string>>;
+  } catch {
+    // Letters stay.
+  }
+}
+
+/** Number of the pairs of colors in style.css. */
+const colors = 8;
+
+/** The icon of a provider. It says nothing to screen readers: the name is beside it. */
+export function Icon({
+  provider,
+  title,
+}: {
+  readonly provider: string;
+  readonly title: string;
+}): JSX.Element {
+  if (icons.peek() === undefined) void load();
+  const known = icons.value ?? {};
+  const path = Object.hasOwn(known, provider) ? known[provider] : undefined;
+  if (path !== undefined)
+    return (
+      <svg class="icon" viewBox="0 0 24 24" aria-hidden="true">
+        <path d={path} />
+      </svg>
+    );
+  const words = title.match(/[\p{L}\p{N}]+/gu) ?? ['?'];
+  const letters =
+    words.length > 1 ? words.slice(0, 2).map((word) => word.slice(0, 1)) : [words[0]?.slice(0, 2)];
+  const sum = Array.from(provider).reduce((total, letter) => (total * 31 + letter.charCodeAt(0)) % 9_973, 7);
+  return (
+    <span class={`icon letters color-${sum % colors}`} aria-hidden="true">
+      {letters.join('')}
+    </span>
+  );
+}

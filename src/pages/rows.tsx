@@ -1,0 +1,146 @@
+import { type ComponentChildren, type JSX } from 'preact';
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { ApiError, type Listing, more } from './api.ts';
+import { Action, Failure } from './remedy.tsx';
+
+/** Long lists: only the rows in view are elements. All rows have one height. */
+
+/** Rows that a list shows, in their order. */
+export interface Source<T> {
+  readonly entries: readonly T[];
+  /** True if no more entries follow. */
+  readonly isComplete: boolean;
+  readonly error?: Error | undefined;
+  /** Reads the entries that follow. */
+  more(): void;
+}
+
+/** Reads a list by pages of 200: `/v2/grants?from=name`. */
+export function usePages<T>(path: string): Source<T> & { reload(): void } {
+  const [listing, setListing] = useState<Listing<T> | undefined>();
+  const [error, setError] = useState<Error | undefined>();
+  const running = useRef<AbortController | undefined>(undefined);
+  const read = useCallback(
+    async (before?: Listing<T>) => {
+      running.current?.abort();
+      const { signal } = (running.current = new AbortController());
+      try {
+        const next = await more<T>(path, before, signal);
+        if (signal.aborted) return;
+        setListing(next);
+        setError(undefined);
+        running.current = undefined;
+      } catch (thrown) {
+        if (signal.aborted) return;
+        if (thrown instanceof ApiError && thrown.status === 401) location.reload();
+        setError(thrown as Error);
+      }
+    },
+    [path],
+  );
+  useEffect(() => {
+    void read();
+    return () => running.current?.abort();
+  }, [path]);
+  return {
+    entries: listing?.entries ?? [],
+    isComplete: listing?.next === null,
+    error,
+    reload: () => void read(),
+    more: () => {
+      if (listing !== undefined && listing.next !== null && running.current === undefined) void read(listing);
+    },
+  };
+}
+
+interface RowsProps<T> {
+  readonly caption: string;
+  readonly headings: readonly string[];
+  /** Widths of the columns, as `grid-template-columns`. A narrow screen shows the first four cells. */
+  readonly columns: string;
+  readonly source: Source<T>;
+  readonly row: (entry: T, index: number) => readonly ComponentChildren[];
+  /** Height of the list, as CSS; absent: what the window has left. */
+  readonly height?: string;
+  /** Shown instead of an empty list. */
+  readonly none: ComponentChildren;
+}
+
+/** Rows above and below the view that are elements. */
+const margin = 8;
+
+/** A list of any length. */
+export function Rows<T>({
+  caption,
+  headings,
+  columns,
+  source,
+  row,
+  height,
+  none,
+}: RowsProps<T>): JSX.Element {
+  const scroller = useRef<HTMLDivElement>(null);
+  const [{ top, view, each }, setPlace] = useState({ top: 0, view: 800, each: 40 });
+  const { entries, isComplete, error } = source;
+  const measure = () => {
+    const it = scroller.current;
+    if (it === null) return;
+    const first = it.querySelector<HTMLElement>('.row:not(.head)');
+    setPlace({ top: it.scrollTop, view: it.clientHeight, each: first?.offsetHeight || 40 });
+  };
+  useLayoutEffect(measure, [entries.length > 0]);
+  useEffect(() => {
+    addEventListener('resize', measure);
+    return () => removeEventListener('resize', measure);
+  }, []);
+  const first = Math.max(0, Math.floor(top / each) - margin);
+  const last = Math.min(entries.length, Math.ceil((top + view) / each) + margin);
+  useEffect(() => {
+    if (!isComplete && last >= entries.length * 0.8) source.more();
+  }, [last, entries.length, isComplete]);
+  const style = useMemo(() => ({ gridTemplateColumns: columns }), [columns]);
+  if (error !== undefined && entries.length === 0) return <Failure error={error} />;
+  if (isComplete && entries.length === 0) return <>{none}</>;
+  return (
+    <div
+      class="rows"
+      role="region"
+      aria-label={caption}
+      tabIndex={0}
+      ref={scroller}
+      onScroll={measure}
+      style={height === undefined ? {} : { height }}
+    >
+      <div role="table" aria-label={caption} aria-rowcount={isComplete ? entries.length + 1 : -1}>
+        <div role="rowgroup">
+          <div class="row head" role="row" aria-rowindex={1} style={style}>
+            {headings.map((heading) => (
+              <span key={heading} role="columnheader">
+                {heading}
+              </span>
+            ))}
+          </div>
+        </div>
+        <div
+          role="rowgroup"
+          style={{ paddingTop: first * each, paddingBottom: (entries.length - last) * each }}
+        >
+          {entries.slice(first, last).map((entry, index) => (
+            <div key={first + index} class="row" role="row" aria-rowindex={first + index + 2} style={style}>
+              {row(entry, first + index).map((cell, column) => (
+                <span key={column} role="cell">
+                  {cell}
+                </span>
+              ))}
+            </div>
+          ))}
+        </div>
+      </div>
+      {error !== undefined && (
+        <Failure error={error}>
+          <Action label="Try again" kind="quiet" run={() => source.more()} />
+        </Failure>
+      )}
+    </div>
+  );
+}
