@@ -49,7 +49,7 @@ function compareMiddle(old: readonly string[], now: readonly string[]): readonly
   // Length of the common subsequence from each pair of lines on.
   const lengths = new Uint32Array(isLong ? 0 : (old.length + 1) * width);
   const lengthAt = (i: number, j: number) => lengths[i * width + j] ?? 0;
-  for (let i = old.length - 1; i >= 0 && !isLong; i -= 1) {
+  for (let i = isLong ? -1 : old.length - 1; i >= 0; i -= 1) {
     for (let j = now.length - 1; j >= 0; j -= 1) {
       lengths[i * width + j] =
         old[i] === now[j] ? lengthAt(i + 1, j + 1) + 1 : Math.max(lengthAt(i + 1, j), lengthAt(i, j + 1));

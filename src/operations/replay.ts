@@ -30,8 +30,8 @@ const group = z.strictObject({
   host: z.string(),
   method: z.string(),
   path: z.string().describe('With * in place of IDs.'),
-  now: z.enum(effects),
-  then: z.enum(effects),
+  before: z.enum(effects),
+  after: z.enum(effects),
   count: z.int(),
   sample: z.string().nullable().describe('ID of the exchange of one of these requests.'),
 });
@@ -72,12 +72,12 @@ export const replayConfig = reading({
         const request = requestOf(line);
         if (request === null) continue;
         if (counts.requests >= maxRequests || now() > end) return { ...counts, complete: false, groups };
-        const [before, then] = policies.map((policy) => effectOf(policy, request)) as [Effect, Effect];
+        const [before, after] = policies.map((policy) => effectOf(policy, request)) as [Effect, Effect];
         counts.requests += 1;
-        if (then === 'unknown') counts.unknown += 1;
-        if (before === then) continue;
+        if (after === 'unknown') counts.unknown += 1;
+        if (before === after) continue;
         counts.changed += 1;
-        addTo(groups, request, line.exchange, { now: before, then });
+        addTo(groups, request, line.exchange, { before, after });
       }
     }
     return { ...counts, complete: true, groups };
@@ -148,7 +148,7 @@ function addTo(
   groups: Map<string, Group>,
   { agent, authority, method, path }: LoggedRequest,
   exchange: string | undefined,
-  change: Pick<Group, 'now' | 'then'>,
+  change: Pick<Group, 'before' | 'after'>,
 ): void {
   const shape = path.split('/').map(idToStar).join('/');
   const same = { agent, host: authorityText(authority), method, path: shape, ...change };

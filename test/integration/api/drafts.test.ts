@@ -129,7 +129,7 @@ describe('a replay', () => {
       changed: 2,
       unknown: 0,
       complete: true,
-      groups: [{ ...same, now: 'allow', then: 'approve', count: 2, sample: 'e3' }],
+      groups: [{ ...same, before: 'allow', after: 'approve', count: 2, sample: 'e3' }],
     });
     const listed = { text, host: 'new.example.com', action: 'tunnel' };
     const added = (await service.call('POST /v2/domains/preview', { body: listed })).body.text;
@@ -149,13 +149,13 @@ describe('a replay', () => {
     ['a body and another method', { methods: ['PUT'], json: { '$.amount': { max: 9 } } }, 'deny'],
     ['an agent', { agents: ['ci'] }, 'allow'],
     ['a body, with the same outcome as the default', { json: { '$.a': ['b'] }, default: 'allow' }, 'allow'],
-  ])('of rules about %s', async (_, { default: otherwise, ...rule }: Record<string, unknown>, then) => {
+  ])('of rules about %s', async (_, { default: otherwise, ...rule }: Record<string, unknown>, effect) => {
     const service = await startService({ domains: { [host]: 'deny' } });
     await logged(service, [{ agent: 'ci', method: 'POST' }]);
     const text = await draftOf(service, [rule], otherwise ? { default: otherwise } : {});
     const { body } = await service.call('POST /v2/config/replay', { body: { text } });
     const { groups, unknown } = body;
-    expect([groups[0]?.then ?? 'deny', unknown]).toEqual([then, then === 'unknown' ? 1 : 0]);
+    expect([groups[0]?.after ?? 'deny', unknown]).toEqual([effect, effect === 'unknown' ? 1 : 0]);
   });
 
   let clock = 0;

@@ -345,9 +345,9 @@ const oddText = `      - name: "odd"   # kept
         body_size: { max: 1KiB }
 `;
 
-describe('writing an entry as data', () => {
-  const edited = (host: string, entry: EntryMap, text = withRules) => putDomain(text, host, entry);
+const edited = (host: string, entry: EntryMap, text = withRules) => putDomain(text, host, entry);
 
+describe('writing an entry as data', () => {
   test('keeps the text of rules that only move', () => {
     const { text, change } = edited('api.github.com', { grant: 'github', rules: [odd, settings, rest] });
     expect(change).toBe('replaced');
