@@ -1,5 +1,5 @@
 import { all, call, type Listing, type Me, more, path, type View } from './api.ts';
-import type { Domain } from './domains.ts';
+import type { Domain } from './rules.tsx';
 import { action, badge, fill, h, table, time } from './dom.ts';
 
 interface Agent {
