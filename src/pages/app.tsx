@@ -96,7 +96,9 @@ function Shown({ entry: { title, page: Content }, me, args }: ShownProps): JSX.E
 
 function Dashboard({ me }: { readonly me: Me }): JSX.Element {
   const isPersonal = me.role === 'user';
-  const [[wanted, ...args], setParts] = useState(() => parts(isPersonal));
+  // Each visit shows the page anew, also at the same address.
+  const [{ visit, at }, setPlace] = useState(() => ({ visit: 0, at: parts(isPersonal) }));
+  const [wanted, ...args] = at;
   const isOpen = useSignal(false);
   const main = useRef<HTMLElement>(null);
   const allowed = (isPersonal ? personal : entries).filter(
@@ -105,7 +107,7 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
   const entry = allowed.find(({ name }) => name === wanted) ?? allowed[0]!;
   useEffect(() => {
     const changed = () => {
-      setParts(parts(isPersonal));
+      setPlace(({ visit }) => ({ visit: visit + 1, at: parts(isPersonal) }));
       isOpen.value = false;
       scrollTo(0, 0);
       main.current?.focus();
@@ -157,7 +159,7 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
         </div>
       </header>
       <main ref={main} tabIndex={-1}>
-        <Shown key={`${entry.name}/${args.join('/')}`} entry={entry} me={me} args={args.map(decoded)} />
+        <Shown key={visit} entry={entry} me={me} args={args.map(decoded)} />
       </main>
     </Person.Provider>
   );

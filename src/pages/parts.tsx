@@ -126,7 +126,7 @@ interface TimeProps {
 
 /** A time as `in 3 hours`, with the local time as its title. */
 export function Time({ at, none = 'never', exact = false }: TimeProps): JSX.Element {
-  if (at === null) return <>{none}</>;
+  if (at === null) return <span class="never">{none}</span>;
   const local = new Date(at).toLocaleString();
   const span = new Date(at).getTime() - Math.max(clock.value, Date.now());
   const [unit, length] = units.find(([, each]) => Math.abs(span) >= each) ?? ['second', 1_000];

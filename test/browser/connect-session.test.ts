@@ -199,7 +199,7 @@ describe.each(browsers)('a connect session in %s%s', { timeout: 30_000 }, (_name
 const [, why, chromium] = browsers[0]!;
 
 describe.skipIf(chromium === null)(`the pages of a connect session${why}`, { timeout: 60_000 }, () => {
-  it('fit 360 pixels and are accessible: the start page, the final page and the page of an invalid link', async () => {
+  it('fit 390 pixels and are accessible: the start page, the final page and the page of an invalid link', async () => {
     const at = await startConnecting();
     const session = await at.session({ return_url: undefined });
     const page = (await chromium!(session.connect_url)) as BrowserPage;

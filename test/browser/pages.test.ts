@@ -29,7 +29,7 @@ async function tabTo(page: BrowserPage, text: string): Promise<void> {
 describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_name, _why, open) => {
   const test = it.skipIf(open === null);
 
-  test('show each view within 360 pixels and accessibly', async () => {
+  test('show each view within 390 pixels and accessibly', async () => {
     const { page, url } = await openedPages(open);
     for (const [name, text] of [
       ['overview', 'Token refreshes'],
@@ -216,7 +216,7 @@ describe.skipIf(chromium === null)(`the operator pages, in a real browser${why}`
   it('can be used with the keyboard only: Tab, Enter, Space and Escape', async () => {
     const { page, call } = await openedPages(chromium);
     await page.shows('Token refreshes');
-    await tabTo(page as BrowserPage, 'Grants');
+    await tabTo(page as BrowserPage, 'Accounts');
     await page.press!('Enter');
     await page.shows('theirs');
     await tabTo(page as BrowserPage, 'desk');

@@ -352,7 +352,7 @@ describe('the config', () => {
 });
 
 describe('a page of Sidekey', () => {
-  it.each(['/', '/ui/app.js', '/ui/style.css'])(
+  it.each(['/', '/ui/app.js', '/ui/style.css', '/ui/icons.json'])(
     '%s loads nothing from other origins and cannot be framed',
     async (path) => {
       const { url } = await startService();

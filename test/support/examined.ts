@@ -12,7 +12,7 @@ const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.
 export async function examined(page: BrowserPage, name: string): Promise<void> {
   for (const isDark of [false, true]) {
     await page.darkened(isDark);
-    for (const width of [1_200, 360]) {
+    for (const width of [1_280, 390]) {
       await page.resized(width, 800);
       expect(
         await page.evaluate('document.documentElement.scrollWidth <= document.documentElement.clientWidth'),
@@ -25,7 +25,7 @@ export async function examined(page: BrowserPage, name: string): Promise<void> {
         );
       }
     }
-    await page.resized(1_200, 800);
+    await page.resized(1_280, 800);
     const found = await page.evaluate(`(async () => {
       if (!window.axe) { ${axe} }
       const { violations } = await axe.run(document, { resultTypes: ['violations'] });

@@ -47,7 +47,10 @@ export const confirm = `void document.querySelector('dialog[open] .danger').clic
 export function submit(label: string, values: Readonly<Record<string, string>>): string {
   return `void (() => {
     const form = [...document.forms].find((it) => it.querySelector('button').textContent === ${JSON.stringify(label)});
-    for (const [name, value] of Object.entries(${JSON.stringify(values)})) form.elements[name].value = value;
+    for (const [name, value] of Object.entries(${JSON.stringify(values)})) {
+      form.elements[name].value = value;
+      form.elements[name].dispatchEvent(new Event('input', { bubbles: true }));
+    }
     form.requestSubmit();
   })()`;
 }

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { home, sourceProgram } from '../../support/command-line.ts';
 import { ask, startTwoWorkers } from '../../support/two-workers.ts';
@@ -104,7 +105,16 @@ describe('the built package', { timeout: 120_000 }, () => {
     }
     expect([...outside].filter((id) => id?.startsWith('node:') !== true)).toEqual([]);
     const licences = await readFile(join(folder, 'dist', 'cli', 'LICENCES.txt'), 'utf8');
-    for (const name of ['commander', 'jose', 'kysely', 'pino', 'undici', 'yaml', 'zod'])
+    const inPages = ['preact', '@preact/signals', '@preact/signals-core', 'simple-icons', 'uplot'];
+    for (const name of ['commander', 'jose', 'kysely', 'pino', 'undici', 'yaml', 'zod', ...inPages])
       expect(licences).toMatch(new RegExp(`^${name}\n\n`, 'm'));
+  });
+
+  test.each([
+    ['app.js', 90_000],
+    ['style.css', 15_000],
+    ['icons.json', 50_000],
+  ])('%s of the pages has at most %i bytes after compression', async (name, most) => {
+    expect(gzipSync(await readFile(join(folder, 'dist', 'pages', name))).length).toBeLessThanOrEqual(most);
   });
 });
