@@ -249,7 +249,7 @@ function isList(value: EntryMap | readonly EntryValue[]): value is readonly Entr
 
 /** Formats a text as plain scalar if that is unambiguous, else as JSON, which is valid YAML. */
 function scalarText(value: string): string {
-  return /^[A-Za-z0-9_./][A-Za-z0-9_./:-]*$/.test(value) && parse(value) === value
+  return /^[A-Za-z0-9_./$][A-Za-z0-9_./:*$-]*$/.test(value) && parse(value) === value
     ? value
     : JSON.stringify(value);
 }

@@ -1,160 +1,146 @@
-import type { JSX } from 'preact';
+import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { Action } from './remedy.tsx';
-import { fields, isKnown, type Rule, ruleOf, same, textsOf } from './rule-fields.ts';
+import { fields, type Rule, ruleOf, same, textsOf } from './rule-fields.ts';
 
-/** The form of one entry of the map. It shows rules that it does not know as they are written. */
+/** The form of one entry of the map. Rules that the fields cannot show are shown as written. */
 
-/** An entry as the config file has it: `tunnel`, `deny`, or members. Null: none. */
-export type Entry = string | (Rule & { readonly rules?: readonly Rule[] }) | null;
-
-const wide = { width: '100%' };
-
-interface SelectProps {
-  readonly label: string;
-  readonly value: string;
-  readonly options: readonly (readonly [value: string, text: string])[];
-  readonly change: (value: string) => void;
+/** Members of an entry that adds a credential, as the config file has them. */
+interface GrantEntry {
+  readonly grant: string;
+  readonly default?: string;
+  readonly rules?: readonly Rule[];
 }
 
-function Select({ label, value, options, change }: SelectProps): JSX.Element {
+/** An entry. Null: the map has none. */
+export type Entry = 'tunnel' | 'deny' | GrantEntry | null;
+
+const wide = { width: '100%', minWidth: 0 };
+
+const columns = { gridTemplateColumns: 'repeat(auto-fill, minmax(min(12rem, 100%), 1fr))' };
+
+interface LabelledProps {
+  readonly label: string;
+  readonly value: string;
+  /** Values and their texts; absent: any text. */
+  readonly options?: Readonly<Record<string, string>> | undefined;
+  readonly placeholder?: string | undefined;
+  readonly change: (value: string) => void;
+  readonly children?: ComponentChildren;
+}
+
+/** A field whose value is that of the draft. */
+function Labelled({ label, value, options, placeholder, change, children }: LabelledProps): JSX.Element {
+  const own = { value, style: wide, 'aria-label': label };
+  const onInput = (event: { readonly currentTarget: { readonly value: string } }) =>
+    change(event.currentTarget.value);
+  const Box = placeholder?.includes('\n') ? 'textarea' : 'input';
   return (
-    <label>
+    <label style={Box === 'textarea' ? { gridColumn: '1 / -1' } : {}}>
       <span>{label}</span>
-      <select value={value} style={wide} onChange={(event) => change(event.currentTarget.value)}>
-        {options.map(([each, text]) => (
-          <option key={each} value={each}>
-            {text}
-          </option>
-        ))}
-      </select>
+      {options === undefined ? (
+        <Box {...own} placeholder={placeholder} autoComplete="off" spellcheck={false} onInput={onInput} />
+      ) : (
+        <select {...own} onChange={onInput}>
+          {Object.entries(options).map(([each, text]) => (
+            <option key={each} value={each}>
+              {text}
+            </option>
+          ))}
+        </select>
+      )}
+      {children}
     </label>
   );
 }
 
-const outcomes = [
-  ['', 'allow'],
-  ['deny', 'deny'],
-  ['approve', 'ask a person'],
-  ['tunnel', 'without credential'],
-] as const;
+const outcomes = { allow: 'allow', deny: 'refuse', approve: 'ask a person', tunnel: 'without a credential' };
+
+const actions = { grant: 'add a credential', tunnel: 'pass through', deny: 'refuse' };
 
 interface EntryFormProps {
   readonly entry: Entry;
   /** Returns a rule as the text has it. */
   readonly written: (rule: Rule) => string;
-  readonly change: (entry: Entry) => void;
+  readonly change: (entry: Exclude<Entry, null>) => void;
 }
 
 /** The action of an entry, its grant, and its rules. */
 export function EntryForm({ entry, written, change }: EntryFormProps): JSX.Element {
-  const isGrant = typeof entry === 'object' && entry !== null;
-  const { rules = [], ...rest }: Exclude<Entry, string | null> = isGrant ? entry : {};
-  const member = (name: string) => (rest[name] as string | undefined) ?? '';
-  const set = (name: string, value: string) => {
-    const { [name]: _, ...others } = isGrant ? entry : {};
-    change((value === '' ? others : { ...rest, ...(isGrant && entry), [name]: value }) as Entry);
-  };
-  const setRules = (next: readonly Rule[]) =>
-    change((next.length === 0 ? rest : { ...(isGrant && entry), rules: next }) as Entry);
-  const moved = (from: number, to: number) => rules.toSpliced(from, 1).toSpliced(to, 0, rules[from]!);
+  const action = typeof entry === 'string' ? entry : entry === null ? '' : 'grant';
   return (
     <>
-      <div class="cards">
-        <Select
+      <div class="cards" style={columns}>
+        <Labelled
           label="Action"
-          value={isGrant ? 'grant' : (entry ?? '')}
-          options={[
-            ...(entry === null ? [['', 'none yet'] as const] : []),
-            ['grant', 'add a credential'],
-            ['tunnel', 'pass through'],
-            ['deny', 'refuse'],
-          ]}
-          change={(action) => change(action === 'grant' ? { grant: '' } : action)}
+          value={action}
+          options={entry === null ? { '': 'none yet', ...actions } : actions}
+          change={(next) => change(next === 'grant' ? { grant: '' } : (next as 'tunnel' | 'deny'))}
         />
-        {isGrant && (
+        {typeof entry === 'object' && entry !== null && (
           <>
-            <label>
-              <span>Grant</span>
-              <input
-                name="grant"
-                autoComplete="off"
-                style={wide}
-                value={member('grant')}
-                onInput={(event) => change({ ...entry, grant: event.currentTarget.value })}
-              />
-            </label>
-            <Select
-              label="Requests that no rule matches"
-              value={member('default')}
-              options={[
-                ['', rules.length > 0 ? 'deny (usual)' : 'allow (usual)'],
-                ['allow', 'allow'],
-                ...outcomes.slice(1),
-              ]}
-              change={(value) => set('default', value)}
-            />
-            <Select
-              label="Mode"
-              value={member('mode')}
-              options={[
-                ['', 'enforce the rules'],
-                ['report', 'only report'],
-              ]}
-              change={(value) => set('mode', value)}
+            <Labelled label="Grant" value={entry.grant} change={(grant) => change({ ...entry, grant })} />
+            <Labelled
+              label="If no rule matches"
+              value={entry.default ?? (entry.rules === undefined ? 'allow' : 'deny')}
+              options={outcomes}
+              change={(outcome) => change({ ...entry, default: outcome })}
             />
           </>
         )}
       </div>
-      {isGrant && (
-        <>
-          <h3>Rules: the first that matches decides</h3>
-          {rules.map((rule, index) => (
-            <section key={index} class="card" aria-label={`Rule ${index + 1}`}>
-              <div class="bar">
-                <strong>{`Rule ${index + 1}`}</strong>
-                <span class="buttons end">
-                  <Action
-                    label="Up"
-                    kind="quiet"
-                    disabled={index === 0}
-                    run={() => setRules(moved(index, index - 1))}
-                  />
-                  <Action
-                    label="Down"
-                    kind="quiet"
-                    disabled={index === rules.length - 1}
-                    run={() => setRules(moved(index, index + 1))}
-                  />
-                  <Action label="Remove" kind="danger" run={() => setRules(rules.toSpliced(index, 1))} />
-                </span>
-              </div>
-              {isKnown(rule) ? (
-                <RuleForm rule={rule} change={(next) => setRules(rules.with(index, next))} />
-              ) : (
-                <>
-                  <p>This rule has settings that only the text shows. Edit it there.</p>
-                  <pre tabIndex={0}>{written(rule)}</pre>
-                </>
-              )}
-            </section>
-          ))}
-          <Action label="Add a rule" kind="quiet" run={() => setRules([...rules, { methods: ['GET'] }])} />
-        </>
+      {typeof entry === 'object' && entry !== null && (
+        <Rules entry={entry} written={written} change={change} />
       )}
     </>
   );
 }
 
-interface RuleFormProps {
-  readonly rule: Rule;
-  readonly change: (rule: Rule) => void;
+function Rules({
+  entry: { rules = [], ...entry },
+  written,
+  change,
+}: Omit<EntryFormProps, 'entry'> & { readonly entry: GrantEntry }): JSX.Element {
+  const set = (next: readonly Rule[]) => change(next.length === 0 ? entry : { ...entry, rules: next });
+  const move = (from: number, to: number) => set(rules.toSpliced(from, 1).toSpliced(to, 0, rules[from]!));
+  return (
+    <>
+      <h3>Rules</h3>
+      <p>The first rule that matches a request decides.</p>
+      {rules.map((rule, index) => (
+        <section key={index} class="card" aria-label={`Rule ${index + 1}`}>
+          <div class="bar">
+            <strong>{`Rule ${index + 1}`}</strong>
+            <span class="buttons end">
+              <Action label="Up" kind="quiet" disabled={index === 0} run={() => move(index, index - 1)} />
+              <Action
+                label="Down"
+                kind="quiet"
+                disabled={index === rules.length - 1}
+                run={() => move(index, index + 1)}
+              />
+              <Action label="Remove" kind="danger" run={() => set(rules.toSpliced(index, 1))} />
+            </span>
+          </div>
+          {textsOf(rule) === null ? (
+            <>
+              <p>The text has settings of this rule that the form does not know. Edit it there.</p>
+              <pre tabIndex={0}>{written(rule)}</pre>
+            </>
+          ) : (
+            <RuleForm rule={rule} change={(next) => set(rules.with(index, next))} />
+          )}
+        </section>
+      ))}
+      <Action label="Add a rule" kind="quiet" run={() => set([...rules, { methods: ['GET'] }])} />
+    </>
+  );
 }
 
-function RuleForm({ rule, change }: RuleFormProps): JSX.Element {
-  // The texts of this rule. A text that is not complete yet has no rule.
-  const [own, setOwn] = useState({ rule, texts: textsOf(rule) });
-  const texts = same(own.rule, rule) ? own.texts : textsOf(rule);
+function RuleForm({ rule, change }: { rule: Rule; change: (rule: Rule) => void }): JSX.Element {
+  // The texts as typed. A text that is not complete yet does not change the rule.
+  const [own, setOwn] = useState({ rule, texts: textsOf(rule)! });
+  const texts = same(own.rule, rule) ? own.texts : textsOf(rule)!;
   const put = (name: string, text: string) => {
     const next = { ...texts, [name]: text };
     const read = ruleOf(next);
@@ -162,49 +148,19 @@ function RuleForm({ rule, change }: RuleFormProps): JSX.Element {
     if (read !== null) change(read);
   };
   return (
-    <div class="cards">
-      {fields.map(({ name, label, kind, placeholder, take }) => {
-        const value = texts[name] ?? '';
-        if (kind === 'outcome')
-          return (
-            <Select
-              key={name}
-              label={label}
-              value={value}
-              options={outcomes}
-              change={(next) => put(name, next)}
-            />
-          );
-        if (kind === 'check')
-          return (
-            <label key={name} class="inline">
-              <input
-                type="checkbox"
-                checked={value !== ''}
-                onChange={(event) => put(name, event.currentTarget.checked ? 'yes' : '')}
-              />{' '}
-              {label}
-            </label>
-          );
-        const Box = kind === 'lines' ? 'textarea' : 'input';
-        return (
-          <label key={name}>
-            <span>{label}</span>
-            <Box
-              name={name}
-              value={value}
-              placeholder={placeholder}
-              autoComplete="off"
-              spellcheck={false}
-              style={wide}
-              onInput={(event: { readonly currentTarget: { readonly value: string } }) =>
-                put(name, event.currentTarget.value)
-              }
-            />
-            {take(value) === null && <small class="failure">{`Not complete: ${placeholder}`}</small>}
-          </label>
-        );
-      })}
+    <div class="cards" style={columns}>
+      {Object.entries(fields).map(([name, { label, placeholder, take }]) => (
+        <Labelled
+          key={name}
+          label={label}
+          value={texts[name]!}
+          placeholder={placeholder}
+          options={{ outcome: outcomes, require_reason: { '': 'no', yes: 'yes' } }[name]}
+          change={(text) => put(name, text)}
+        >
+          {take(texts[name]!) === null && <small class="failure">{`As in: ${placeholder}`}</small>}
+        </Labelled>
+      ))}
     </div>
   );
 }

@@ -129,7 +129,7 @@ export function Tests({ given }: TrialsProps): JSX.Element {
         </>
       )}
     >
-      <label class="whole">
+      <label style={{ width: '100%' }}>
         <span>Requests and what each must get, as YAML</span>
         <textarea
           name="cases"

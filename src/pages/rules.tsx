@@ -6,7 +6,7 @@ import { Badge, Empty, Field, Form, Loaded, Table } from './parts.tsx';
 import { Action, Failure } from './remedy.tsx';
 import { useResource } from './resource.ts';
 import { EntryForm, type Entry } from './rule-form.tsx';
-import { same } from './rule-fields.ts';
+import { type Rule, same } from './rule-fields.ts';
 import { Explain, Replay, Tests } from './rule-trial.tsx';
 
 /** The allowed-domains map and its rules: a form and the text of the config file, which edit one draft. */
@@ -24,7 +24,7 @@ export interface Domain {
   }[];
   readonly mode?: string;
   readonly default?: string;
-  readonly rules?: readonly { readonly outcome: string; readonly text: string }[];
+  readonly rules?: readonly { readonly outcome: string }[];
 }
 
 /** The config file, and its text after the edits of the person. */
@@ -61,7 +61,7 @@ function edit(text: string): void {
 
 export function Rules({ me, args: [host] }: PageProps): JSX.Element {
   const file = useResource(async () => {
-    if (draft.value === null) await readFile();
+    if (draft.value === null || draft.value.text === draft.value.file) await readFile();
     return true;
   });
   return <Loaded of={file}>{() => <Content me={me} host={host} />}</Loaded>;
@@ -72,20 +72,20 @@ function Content({ me, host }: { readonly me: Me; readonly host: string | undefi
   const settled = useSettled(text);
   // The service decides by the file itself if nothing was edited.
   const given = settled === file ? {} : { text: settled };
+  const changes = <Changes mayWrite={me.scopes.includes('config:write')} text={settled} />;
   return (
     <>
-      {host === undefined ? <Domains key={etag} /> : <Editor key={host} host={host} />}
-      <Changes mayWrite={me.scopes.includes('config:write')} text={settled} />
-      <h2>What would happen to a request?</h2>
-      <Explain host={host} given={given} />
-      <h2>Tests of the rules</h2>
-      <Tests given={given} />
-      {me.scopes.includes('audit:read') && (
+      {host === undefined ? (
         <>
-          <h2>What would the last 7 days have got?</h2>
-          <Replay key={settled} text={settled} />
+          {changes}
+          <Domains key={etag} />
         </>
+      ) : (
+        <Editor host={host}>{changes}</Editor>
       )}
+      <Explain host={host} given={given} />
+      <Tests host={host} given={given} />
+      {me.scopes.includes('audit:read') && <Replay key={settled} host={host} given={{ text: settled }} />}
     </>
   );
 }
@@ -105,18 +105,9 @@ function Domains(): JSX.Element {
               action === 'grant'
                 ? grants.map(({ name, state }) => `${name}: ${state}`).join(', ') || `${grant}: missing`
                 : '–',
-              rules.length === 0 ? (
-                '–'
-              ) : (
-                <details>
-                  <summary>{`${rules.length}, else ${rest}${mode === 'report' ? ' (only reported)' : ''}`}</summary>
-                  <ol>
-                    {rules.map(({ outcome, text }, index) => (
-                      <li key={index}>{`${outcome}: ${text}`}</li>
-                    ))}
-                  </ol>
-                </details>
-              ),
+              rules.length === 0
+                ? '–'
+                : `${rules.length}, else ${rest}${mode === 'report' ? ' (only reported)' : ''}`,
             ])}
             none={<Empty title="No host is allowed yet.">Add the first one below.</Empty>}
           />
@@ -141,11 +132,12 @@ interface Preview {
 }
 
 /** The form of an entry beside the text of the file. The last edit of both counts. */
-function Editor({ host }: { readonly host: string }): JSX.Element {
+function Editor({ host, children }: { readonly host: string; readonly children: JSX.Element }): JSX.Element {
   const [shown, show] = useState<Preview | undefined>(undefined);
   const [entry, setEntry] = useState<Entry>(null);
   const [error, setError] = useState<unknown>(null);
   const turn = useRef(0);
+  const area = useRef<HTMLTextAreaElement>(null);
   const ask = (change: object, afterMs: number) => {
     const own = (turn.current += 1);
     setTimeout(async () => {
@@ -168,20 +160,27 @@ function Editor({ host }: { readonly host: string }): JSX.Element {
   };
   useEffect(() => {
     ask({ action: 'read' }, 0);
+    // Scrolls to the entry.
+    const before = draft.value!.text.split(`\n  ${host}:`, 2);
+    const { scrollHeight } = area.current!;
+    if (before.length > 1)
+      area.current!.scrollTop =
+        scrollHeight * (before[0]!.split('\n').length / draft.value!.text.split('\n').length);
     return () => void (turn.current += 1);
   }, []);
-  const change = (next: Entry) => {
+  const change = (next: Exclude<Entry, null>) => {
     setEntry(next);
     if (typeof next === 'string') ask({ action: next }, pauseMs);
-    else if (next?.['grant'] !== '') ask({ action: 'grant', entry: next }, pauseMs);
+    else if (next.grant !== '') ask({ action: 'grant', entry: next }, pauseMs);
   };
   const type = (text: string) => {
     // A text area has no carriage returns.
     edit(draft.value!.file.includes('\r\n') ? text.replaceAll('\n', '\r\n') : text);
     ask({ action: 'read' }, pauseMs);
   };
-  const written = (rule: object) => {
-    const { rules = [] } = (shown?.entry ?? {}) as { readonly rules?: readonly object[] };
+  const written = (rule: Rule) => {
+    const before = shown?.entry;
+    const rules = typeof before === 'object' ? (before?.rules ?? []) : [];
     return shown?.rules[rules.findIndex((each) => same(each, rule))] ?? JSON.stringify(rule, null, 2);
   };
   return (
@@ -189,7 +188,7 @@ function Editor({ host }: { readonly host: string }): JSX.Element {
       <p>
         <a href="#rules">All hosts</a>
       </p>
-      <h2>{host}</h2>
+      <h2 style={{ marginTop: 0 }}>{host}</h2>
       <div class="split">
         <div>
           {shown !== undefined && <EntryForm entry={entry} written={written} change={change} />}
@@ -198,16 +197,21 @@ function Editor({ host }: { readonly host: string }): JSX.Element {
           )}
           <div role="status">{error !== null && <Failure error={error} />}</div>
         </div>
-        <label>
-          <span>Config file</span>
-          <textarea
-            name="text"
-            rows={24}
-            spellcheck={false}
-            value={draft.value!.text}
-            onInput={(event) => type(event.currentTarget.value)}
-          />
-        </label>
+        <div style={{ position: 'sticky', top: '1rem' }}>
+          <label>
+            <span>Config file</span>
+            <textarea
+              name="text"
+              ref={area}
+              rows={16}
+              wrap="off"
+              spellcheck={false}
+              value={draft.value!.text}
+              onInput={(event) => type(event.currentTarget.value)}
+            />
+          </label>
+          {children}
+        </div>
       </div>
     </>
   );
@@ -227,17 +231,18 @@ function Changes({
       text === file ? '' : (await call<{ diff: string }>('POST /v2/config/check', { text }, signal)).diff,
     [text, etag],
   );
-  if (text === file) return null;
+  const { error, data = '' } = check;
+  if (text === file || (data === '' && error === undefined)) return null;
   const write = async () => {
     await send('PUT /v2/config', { text }, { headers: { 'if-match': etag } });
     await readFile();
   };
   return (
-    <section class="card">
+    <section class="card" style={{ marginTop: '1rem' }}>
       <h2>This would change</h2>
-      {check.error === undefined ? (
-        <pre class="diff" tabIndex={0}>
-          {(check.data ?? '')
+      {error === undefined ? (
+        <pre class="diff" tabIndex={0} style={{ maxHeight: '18rem' }}>
+          {data
             .split('\n')
             .slice(2)
             .map((line, index) => (
@@ -247,10 +252,10 @@ function Changes({
             ))}
         </pre>
       ) : (
-        <Failure error={check.error} />
+        <Failure error={error} />
       )}
       <div class="buttons">
-        {mayWrite && <Action label="Write it" kind="good" disabled={check.error !== undefined} run={write} />}
+        {mayWrite && <Action label="Write it" kind="good" disabled={error !== undefined} run={write} />}
         <Action label="Discard" kind="quiet" run={readFile} />
       </div>
     </section>

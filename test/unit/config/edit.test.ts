@@ -361,7 +361,7 @@ describe('writing an entry as data', () => {
     expect(text).toBe(
       withRules.replace(
         '- { methods: [POST], outcome: approve }',
-        '- methods: [POST, PUT]\n        json: { "$.amount": { max: 100 } }\n        limits: [{ per: agent, rate: 10/1m, burst: 3 }]',
+        '- methods: [POST, PUT]\n        json: { $.amount: { max: 100 } }\n        limits: [{ per: agent, rate: 10/1m, burst: 3 }]',
       ),
     );
   });
