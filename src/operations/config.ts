@@ -5,15 +5,40 @@ import { parseConfig, readConfigText } from '../config/load.ts';
 import { displayName } from '../config/problem.ts';
 import { storeName } from '../config/store-place.ts';
 import { unifiedDiff } from '../lib/diff.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import { parseCases, testCases, type Tested } from './config-cases.ts';
-import { content, draftConfig, draftText } from './draft.ts';
-import { changing, reading } from './operation.ts';
+import { changing, reading, type Reading } from './operation.ts';
 
 /** The config file. */
 
 const written = z
   .strictObject({ file: z.string(), text: z.string() })
   .meta({ id: 'Config', description: 'The text of the config file. Secrets stand in it as references.' });
+
+export const content = z.string().max(1_048_576, 'is longer than 1 MiB');
+
+/** Member of the inputs of operations that decide by the config. */
+export const draftText = content
+  .optional()
+  .describe('A text that could replace the config file, to decide by it. Requires config:read.');
+
+/**
+ * Returns the config of a text that the caller could write through the API. Reads no secret that it names.
+ *
+ * @param text undefined: the current config
+ * @throws SidekeyError `scope_missing`, `config_invalid`; `config_protected` as `assertSameMachineKeys`
+ */
+export async function draftConfig(
+  { config, caller }: Pick<Reading, 'config' | 'caller'>,
+  text: string | undefined,
+): Promise<Config> {
+  if (text === undefined) return config;
+  if (!caller.scopes.has('config:read'))
+    throw new SidekeyError('scope_missing', `${caller.name} does not have the scope config:read.`);
+  const draft = await parseConfig(text, config.file, { env: {} });
+  assertSameMachineKeys(await readConfigText(config.file), text, config.file);
+  return draft;
+}
 
 export const getConfig = reading({
   id: 'config.get',

@@ -24,7 +24,7 @@ import {
 } from '../proxy/policy/domain-map.ts';
 import { domainAnswer, domainShape } from './domain-answer.ts';
 import { writeEntries } from './domain-entries.ts';
-import { content } from './draft.ts';
+import { content } from './config.ts';
 import { type AudienceWarning, audienceWarnings } from './audience-warnings.ts';
 import { findOffers } from './find.ts';
 import { text } from './members.ts';
@@ -96,37 +96,20 @@ export const previewDomain = reading({
     rules: z.array(z.string()).describe('Its rules as written, if they are a list in block style.'),
   }),
   async run(_parts, { text: before, host, action, grant = '', entry }) {
-    const { change, text: after } = editBy(before, host, action, entry ?? grant);
-    return {
-      text: after,
-      change,
-      diff: unifiedDiff(before, after, 'sidekey.yaml'),
-      ...readDomain(after, host),
+    const edits = {
+      // A body is JSON.
+      grant: () => (entry ? putDomain(before, host, entry as EntryMap) : allowDomain(before, host, grant)),
+      tunnel: () => setDomain(before, host, 'tunnel'),
+      deny: () => setDomain(before, host, 'deny'),
+      remove: () => removeDomain(before, host),
+      read: () => ({ text: before, change: 'unchanged' }),
     };
+    const { change, text: after } = edits[action]();
+    const diff = unifiedDiff(before, after, 'sidekey.yaml');
+    return { text: after, change, diff, ...readDomain(after, host) };
   },
   answer: (edited) => edited,
 });
-
-function editBy(
-  before: string,
-  host: string,
-  action: z.output<typeof previewDomain.input>['action'],
-  grant: string | Readonly<Record<string, unknown>>,
-): Pick<DomainEdit, 'text' | 'change'> {
-  switch (action) {
-    case 'read':
-      return { text: before, change: 'unchanged' };
-    case 'remove':
-      return removeDomain(before, host);
-    case 'grant':
-      // A body is JSON.
-      return typeof grant === 'string'
-        ? allowDomain(before, host, grant)
-        : putDomain(before, host, grant as EntryMap);
-    default:
-      return setDomain(before, host, action);
-  }
-}
 
 const changedDomain = z
   .strictObject({

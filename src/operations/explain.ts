@@ -3,7 +3,7 @@ import { schemeOf } from '../proxy/schemes/placement.ts';
 import { type DryRun, Explanation, type View } from './dry-run.ts';
 
 import { grantOf } from '../store/grants.ts';
-import { draftConfig, draftText } from './draft.ts';
+import { draftConfig, draftText } from './config.ts';
 import { findLease } from './find.ts';
 import { hintAnswer, remedies } from './members.ts';
 import { reading } from './operation.ts';

@@ -10,7 +10,7 @@ import type { RequestFacts } from '../proxy/policy/request.ts';
 import { type ConditionName, plainRequest, type RuleStep } from '../proxy/policy/rule.ts';
 import { auditConditions, checkConditions, filterOf } from './audit-conditions.ts';
 import { eventQuery } from './audit-events.ts';
-import { content, draftConfig } from './draft.ts';
+import { content, draftConfig } from './config.ts';
 import { reading } from './operation.ts';
 
 /** Decisions on requests in the audit log. */

@@ -121,12 +121,12 @@ export const fields: Readonly<Record<string, RuleField>> = {
   tools: list('MCP tools', 'search, read_*', 'jsonrpc', 'tools'),
   limits,
   times,
-  parameters,
   require_reason: {
     label: 'Needs a reason',
     show: (rule) => (rule['require_reason'] === true ? 'yes' : ''),
     take: (text) => (text === '' ? {} : { require_reason: true }),
   },
+  parameters,
 };
 
 /** Returns the texts of a rule; null if the fields cannot show all of it. */
@@ -151,7 +151,7 @@ export function same(one: unknown, other: unknown): boolean {
   const [first, second] = [one, other].map((value) =>
     JSON.stringify(value, (_key, inner: unknown) =>
       typeof inner === 'object' && inner !== null && !Array.isArray(inner)
-        ? Object.fromEntries(Object.entries(inner).toSorted())
+        ? Object.fromEntries(Object.entries(inner).toSorted(([a], [b]) => (a < b ? -1 : 1)))
         : inner,
     ),
   );

@@ -70,11 +70,12 @@ export function EntryForm({ entry, written, change }: EntryFormProps): JSX.Eleme
   const action = typeof entry === 'string' ? entry : entry === null ? '' : 'grant';
   return (
     <>
+      {entry === null && <p>The map has no entry for this host yet. Choose what it does.</p>}
       <div class="cards" style={columns}>
         <Labelled
           label="Action"
           value={action}
-          options={entry === null ? { '': 'none yet', ...actions } : actions}
+          options={entry === null ? { '': '–', ...actions } : actions}
           change={(next) => change(next === 'grant' ? { grant: '' } : (next as 'tunnel' | 'deny'))}
         />
         {typeof entry === 'object' && entry !== null && (

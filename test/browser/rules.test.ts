@@ -116,7 +116,7 @@ describe.each(browsers)('the page of rules, in %s%s', { timeout: 60_000 }, (_nam
     await page.shows('Add or find a host');
     await looked(page, 'rules');
     await page.evaluate(submit('Open', { host: 'api.example.com' }));
-    await page.shows('none yet');
+    await page.shows('no entry for this host');
     await page.evaluate(set('Action', 'tunnel'));
     await page.shows('+  api.example.com: tunnel');
     expect((await call('GET /v2/domains')).body.data).toHaveLength(2);
