@@ -4,7 +4,7 @@
 export type Rule = Readonly<Record<string, unknown>>;
 
 /** Texts of the fields by their names. */
-export type Texts = Readonly<Record<string, string>>;
+type Texts = Readonly<Record<string, string>>;
 
 interface RuleField {
   readonly label: string;

@@ -134,6 +134,12 @@ describe('a replay', () => {
     const listed = { text, host: 'new.example.com', action: 'tunnel' };
     const added = (await service.call('POST /v2/domains/preview', { body: listed })).body.text;
     expect((await replay(added)).groups).toHaveLength(2);
+    // A CONNECT does not name the request inside.
+    const entry = { grant: 'desk', rules: [{ methods: ['GET'] }] };
+    const ruled = (
+      await service.call('POST /v2/domains/preview', { body: { ...listed, action: 'grant', entry } })
+    ).body;
+    expect(await replay(ruled.text)).toMatchObject({ changed: 3, unknown: 1 });
     expect(await replay(text, { since: new Date(Date.now() + 1_000).toISOString() })).toMatchObject({
       requests: 0,
     });
@@ -148,15 +154,22 @@ describe('a replay', () => {
     ['a content type', { content_types: ['text/plain'] }, 'unknown'],
     ['a body and another method', { methods: ['PUT'], json: { '$.amount': { max: 9 } } }, 'deny'],
     ['an agent', { agents: ['ci'] }, 'allow'],
+    ['a body, in report mode', { json: { '$.a': ['b'] }, mode: 'report' }, 'allow'],
     ['a body, with the same outcome as the default', { json: { '$.a': ['b'] }, default: 'allow' }, 'allow'],
-  ])('of rules about %s', async (_, { default: otherwise, ...rule }: Record<string, unknown>, effect) => {
-    const service = await startService({ domains: { [host]: 'deny' } });
-    await logged(service, [{ agent: 'ci', method: 'POST' }]);
-    const text = await draftOf(service, [rule], otherwise ? { default: otherwise } : {});
-    const { body } = await service.call('POST /v2/config/replay', { body: { text } });
-    const { groups, unknown } = body;
-    expect([groups[0]?.after ?? 'deny', unknown]).toEqual([effect, effect === 'unknown' ? 1 : 0]);
-  });
+  ])(
+    'of rules about %s',
+    async (_, { default: otherwise, mode, ...rule }: Record<string, unknown>, effect) => {
+      const service = await startService({ domains: { [host]: 'deny' } });
+      await logged(service, [{ agent: 'ci', method: 'POST' }]);
+      const text = await draftOf(service, [rule], {
+        ...(otherwise ? { default: otherwise } : {}),
+        ...(mode ? { mode } : {}),
+      });
+      const { body } = await service.call('POST /v2/config/replay', { body: { text } });
+      const { groups, unknown } = body;
+      expect([groups[0]?.after ?? 'deny', unknown]).toEqual([effect, effect === 'unknown' ? 1 : 0]);
+    },
+  );
 
   let clock = 0;
   test.each([
