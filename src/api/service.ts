@@ -176,7 +176,8 @@ function servingOf(parts: ServiceParts, authenticate: Authenticate) {
       if (await isStillAllowed()) return read();
       throw new SidekeyError('api_auth_required', `${caller.name} may no longer read this.`);
     };
-    if (row.method === 'get') return row.isLong === true ? inTurn('audit', readLong) : read();
+    if (row.isLong === true) return inTurn('audit', readLong);
+    if (row.method === 'get') return read();
     const change = async () => {
       await assertUnchanged(row, given);
       return answerOf(row, given, await row.handle(given, parts), context);

@@ -11,7 +11,8 @@ import { type LoadOptions, parseConfig, readConfigText } from './load.ts';
 import { comparable, markedValues } from './marks.ts';
 import { configInvalid, displayName, formatPath } from './problem.ts';
 import { configSchema } from './schema.ts';
-import { putEntry, putValue, removeEntry } from './yaml-splice.ts';
+import { itemTexts, putBlock } from './yaml-block.ts';
+import { type EntryMap, putEntry, putValue, removeEntry } from './yaml-splice.ts';
 
 /** Result of an edit of the allowed-domains map. */
 export interface DomainEdit {
@@ -54,6 +55,21 @@ export function removeDomain(text: string, pattern: string): DomainEdit {
   const { canonical, key } = lookUp(text, pattern);
   if (key === null) return { text, change: 'absent', pattern: canonical, key };
   return { text: removeEntry(text, 'domains', key), change: 'removed', pattern: canonical, key };
+}
+
+/** Writes an entry as data. Rules with the same value as before keep their text. @throws as `allowDomain` */
+export function putDomain(text: string, pattern: string, entry: EntryMap): DomainEdit {
+  const { canonical, key, current } = lookUp(text, pattern);
+  const place = { pattern: canonical, key };
+  if (isDeepStrictEqual(current, entry)) return { text, change: 'unchanged', ...place };
+  const change = key === null ? 'added' : 'replaced';
+  return { text: putBlock(text, 'domains', key ?? canonical, entry), change, ...place };
+}
+
+/** Returns the value of an entry, and its rules as written. Null: there is no such entry. */
+export function readDomain(text: string, pattern: string) {
+  const { key, current } = lookUp(text, pattern);
+  return { entry: current ?? null, rules: key === null ? [] : itemTexts(text, ['domains', key, 'rules']) };
 }
 
 /** Provider settings of the command line; undefined values are not changed. */

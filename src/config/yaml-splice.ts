@@ -20,13 +20,14 @@ import { yamlOptions } from './document.ts';
  * must have exactly the intended value.
  */
 
-/**
- * Value of a map entry: a text, a boolean, a list of texts, or a map of texts and booleans; the latter two in
- * flow style.
- */
-export type EntryValue = string | boolean | readonly string[] | Readonly<Record<string, string | boolean>>;
+/** Value of a map entry, as JSON has it. Lists and maps are written in flow style. */
+export type EntryValue = string | number | boolean | null | readonly EntryValue[] | EntryMap;
 
-type Entry = YAMLMap.Parsed['items'][number];
+export interface EntryMap {
+  readonly [key: string]: EntryValue;
+}
+
+export type Entry = YAMLMap.Parsed['items'][number];
 
 /**
  * Sets `section.key` to `value`; `section` is a top-level map, which is created if it is missing. An existing
@@ -60,7 +61,7 @@ export function replaceScalar(text: string, path: readonly string[], value: stri
 }
 
 function splicePut(text: string, path: readonly string[], value: EntryValue): string {
-  const newline = text.includes('\r\n') ? '\r\n' : '\n';
+  const newline = newlineOf(text);
   const root = readDocument(text).contents;
   if (!isMap(root) || root.items.length === 0) {
     return isMap(root) && root.flow
@@ -189,66 +190,71 @@ function insertLine(text: string, offset: number, line: string, newline: string)
   return head + line + (at === head.length ? newline : '') + text.slice(at);
 }
 
-function lineEnd(text: string, offset: number): number {
+export function lineEnd(text: string, offset: number): number {
   if (offset > 0 && text[offset - 1] === '\n') return offset;
   const newline = text.indexOf('\n', offset);
   return newline < 0 ? text.length : newline + 1;
 }
 
-function endLine(text: string, newline: string): string {
+export function endLine(text: string, newline: string): string {
   return text === '' || text.endsWith('\n') ? text : text + newline;
 }
 
-function indentOf(text: string, entry: Entry): string {
+export function indentOf(text: string, entry: Entry): string {
   const start = startOf(entry);
   const indent = text.slice(text.lastIndexOf('\n', start - 1) + 1, start);
   if (!/^ *$/.test(indent)) throw byHand();
   return indent;
 }
 
-function startOf(entry: Entry): number {
+export function startOf(entry: Entry): number {
   return entry.key.range[0];
 }
 
 /** Returns the end of the last value of an entry, without a comment after it. */
-function endOf(entry: Entry): number {
-  const value: ParsedNode | null = entry.value;
-  if (value === null) return entry.key.range[1];
-  if (!isCollection(value) || value.flow || value.items.length === 0) return value.range[1];
-  const last: unknown = value.items.at(-1);
-  return isPair(last) ? endOf(last as Entry) : value.range[1];
+export function endOf(entry: Entry): number {
+  return entry.value === null ? entry.key.range[1] : nodeEnd(entry.value);
 }
 
-function colonEnd(text: string, entry: Entry): number {
+export function nodeEnd(value: ParsedNode): number {
+  if (!isCollection(value) || value.flow || value.items.length === 0) return value.range[1];
+  const last: unknown = value.items.at(-1);
+  return isPair(last) ? endOf(last as Entry) : nodeEnd(last as ParsedNode);
+}
+
+export function newlineOf(text: string): string {
+  return text.includes('\r\n') ? '\r\n' : '\n';
+}
+
+export function colonEnd(text: string, entry: Entry): number {
   return text.indexOf(':', entry.key.range[1]) + 1;
 }
 
-function find(map: YAMLMap.Parsed, key: string): Entry | undefined {
+export function find(map: YAMLMap.Parsed, key: string): Entry | undefined {
   return map.items.find((pair) => isScalar(pair.key) && pair.key.value === key);
 }
 
-function valueText(value: EntryValue): string {
+/** Formats a value in flow style. */
+export function valueText(value: EntryValue): string {
   if (typeof value === 'string') return scalarText(value);
-  if (typeof value === 'boolean') return String(value);
-  if (isList(value)) return `[${value.map(scalarText).join(', ')}]`;
-  const fields = Object.entries(value).map(
-    ([key, inner]) => `${key}: ${typeof inner === 'string' ? scalarText(inner) : String(inner)}`,
-  );
-  return `{ ${fields.join(', ')} }`;
+  if (typeof value !== 'object' || value === null) return String(value);
+  if (isList(value)) return `[${value.map(valueText).join(', ')}]`;
+  const fields = Object.entries(value).map(([key, inner]) => `${scalarText(key)}: ${valueText(inner)}`);
+  return fields.length === 0 ? '{}' : `{ ${fields.join(', ')} }`;
 }
 
-function isList(value: EntryValue): value is readonly string[] {
+function isList(value: EntryMap | readonly EntryValue[]): value is readonly EntryValue[] {
   return Array.isArray(value);
 }
 
 /** Formats a text as plain scalar if that is unambiguous, else as JSON, which is valid YAML. */
 function scalarText(value: string): string {
-  return /^[A-Za-z0-9_./][A-Za-z0-9_./:-]*$/.test(value) && parse(value) === value
+  return /^[A-Za-z0-9_./$][A-Za-z0-9_./:*$-]*$/.test(value) && parse(value) === value
     ? value
     : JSON.stringify(value);
 }
 
-function readDocument(text: string): Document.Parsed {
+export function readDocument(text: string): Document.Parsed {
   const document = parseDocument(text, yamlOptions(new LineCounter()));
   if (document.errors.length > 0 || document.warnings.length > 0) throw byHand();
   return document;
@@ -256,7 +262,7 @@ function readDocument(text: string): Document.Parsed {
 
 type Values = Readonly<Record<string, unknown>>;
 
-function confirmed(before: string, after: string, change: (values: Values) => Values): string {
+export function confirmed(before: string, after: string, change: (values: Values) => Values): string {
   if (!isDeepStrictEqual(valuesOf(after), change(valuesOf(before)))) throw byHand();
   return after;
 }
@@ -270,7 +276,11 @@ function valuesOf(text: string): Values {
   }
 }
 
-function withValue(values: Values, [step = '', ...rest]: readonly string[], value: EntryValue): Values {
+export function withValue(
+  values: Values,
+  [step = '', ...rest]: readonly string[],
+  value: EntryValue,
+): Values {
   return { ...values, [step]: rest.length === 0 ? value : withValue(asMap(values[step]), rest, value) };
 }
 

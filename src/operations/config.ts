@@ -2,9 +2,12 @@ import { z } from 'zod';
 import type { Config } from '../config/config.ts';
 import { assertSameMachineKeys, writeConfigAtomically } from '../config/edit.ts';
 import { parseConfig, readConfigText } from '../config/load.ts';
+import { displayName } from '../config/problem.ts';
 import { storeName } from '../config/store-place.ts';
+import { unifiedDiff } from '../lib/diff.ts';
+import { SidekeyError } from '../lib/errors.ts';
 import { parseCases, testCases, type Tested } from './config-cases.ts';
-import { changing, reading } from './operation.ts';
+import { changing, reading, type Reading } from './operation.ts';
 
 /** The config file. */
 
@@ -12,7 +15,30 @@ const written = z
   .strictObject({ file: z.string(), text: z.string() })
   .meta({ id: 'Config', description: 'The text of the config file. Secrets stand in it as references.' });
 
-const content = z.string().max(1_048_576, 'is longer than 1 MiB');
+export const content = z.string().max(1_048_576, 'is longer than 1 MiB');
+
+/** Member of the inputs of operations that decide by the config. */
+export const draftText = content
+  .optional()
+  .describe('A text that could replace the config file, to decide by it. Requires config:read.');
+
+/**
+ * Returns the config of a text that the caller could write through the API. Reads no secret that it names.
+ *
+ * @param text undefined: the current config
+ * @throws SidekeyError `scope_missing`, `config_invalid`; `config_protected` as `assertSameMachineKeys`
+ */
+export async function draftConfig(
+  { config, caller }: Pick<Reading, 'config' | 'caller'>,
+  text: string | undefined,
+): Promise<Config> {
+  if (text === undefined) return config;
+  if (!caller.scopes.has('config:read'))
+    throw new SidekeyError('scope_missing', `${caller.name} does not have the scope config:read.`);
+  const draft = await parseConfig(text, config.file, { env: {} });
+  assertSameMachineKeys(await readConfigText(config.file), text, config.file);
+  return draft;
+}
 
 export const getConfig = reading({
   id: 'config.get',
@@ -45,9 +71,12 @@ export const checkConfig = reading({
   summary: 'Validate a text before it replaces the config file.',
   scope: 'config:read',
   input: z.strictObject({ text: content }),
-  output: z.strictObject({ ok: z.literal(true) }),
-  run: ({ config: { file }, env }, { text }) => parseConfig(text, file, { env }),
-  answer: () => ({ ok: true as const }),
+  output: z.strictObject({ ok: z.literal(true), diff: z.string().describe('From the file to the text.') }),
+  async run({ config: { file }, env }, { text }) {
+    await parseConfig(text, file, { env });
+    return { diff: unifiedDiff(await readConfigText(file), text, displayName(file)) };
+  },
+  answer: ({ diff }) => ({ ok: true as const, diff }),
 });
 
 export const testConfig = reading({
@@ -55,9 +84,10 @@ export const testConfig = reading({
   summary:
     'Compare the decisions of the config with a list of requests and expected decisions (docs/rules.md).',
   scope: 'config:read',
-  input: z.strictObject({ cases: content.describe('YAML.') }),
+  input: z.strictObject({ cases: content.describe('YAML.'), text: draftText }),
   output: z.looseObject({ passed: z.int(), failed: z.int() }),
-  run: async ({ config }, { cases }, at) => testCases(config, parseCases(cases, 'standard input', at)),
+  run: async (parts, { cases, text }, at) =>
+    testCases(await draftConfig(parts, text), parseCases(cases, 'standard input', at)),
   answer(tested) {
     const passed = tested.filter((each) => each.passed).length;
     return { passed, failed: tested.length - passed, cases: tested.map(caseAnswer) };

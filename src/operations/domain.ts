@@ -1,8 +1,17 @@
 import { z } from 'zod';
 import type { Config } from '../config/config.ts';
-import { allowDomain, type DomainEdit, removeDomain, setDomain } from '../config/edit.ts';
+import {
+  allowDomain,
+  type DomainEdit,
+  putDomain,
+  readDomain,
+  removeDomain,
+  setDomain,
+} from '../config/edit.ts';
 import { parseConfig, readConfigText } from '../config/load.ts';
 import { displayName } from '../config/problem.ts';
+import type { EntryMap } from '../config/yaml-splice.ts';
+import { unifiedDiff } from '../lib/diff.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
 import { parseAuthority } from '../proxy/policy/authority.ts';
@@ -15,6 +24,7 @@ import {
 } from '../proxy/policy/domain-map.ts';
 import { domainAnswer, domainShape } from './domain-answer.ts';
 import { writeEntries } from './domain-entries.ts';
+import { content } from './config.ts';
 import { type AudienceWarning, audienceWarnings } from './audience-warnings.ts';
 import { findOffers } from './find.ts';
 import { text } from './members.ts';
@@ -69,19 +79,36 @@ export const previewDomain = reading({
   summary: 'Return the text of the config file after a change of the map; write nothing.',
   scope: 'config:read',
   input: z.strictObject({
-    text: z.string().max(1_048_576).describe('Text of the config file.'),
+    text: content.describe('Text of the config file.'),
     host: text,
-    action: z.enum(['grant', 'tunnel', 'deny', 'remove']),
+    action: z.enum(['grant', 'tunnel', 'deny', 'remove', 'read']).describe('`read` changes nothing.'),
     grant: text.optional(),
+    entry: z
+      .record(z.string(), z.unknown())
+      .optional()
+      .describe('For `grant`: the whole entry (docs/rules.md).'),
   }),
-  output: z.strictObject({ text: z.string(), change: z.string() }),
-  run: async (_parts, { text: before, host, action, grant = '' }) =>
-    action === 'grant'
-      ? allowDomain(before, host, grant)
-      : action === 'remove'
-        ? removeDomain(before, host)
-        : setDomain(before, host, action),
-  answer: ({ text: after, change }) => ({ text: after, change }),
+  output: z.strictObject({
+    text: z.string(),
+    change: z.string(),
+    diff: z.string(),
+    entry: z.unknown().describe('The entry after the change; null: none.'),
+    rules: z.array(z.string()).describe('Its rules as written, if they are a list in block style.'),
+  }),
+  async run(_parts, { text: before, host, action, grant = '', entry }) {
+    const edits = {
+      // A body is JSON.
+      grant: () => (entry ? putDomain(before, host, entry as EntryMap) : allowDomain(before, host, grant)),
+      tunnel: () => setDomain(before, host, 'tunnel'),
+      deny: () => setDomain(before, host, 'deny'),
+      remove: () => removeDomain(before, host),
+      read: () => ({ text: before, change: 'unchanged' }),
+    };
+    const { change, text: after } = edits[action]();
+    const diff = unifiedDiff(before, after, 'sidekey.yaml');
+    return { text: after, change, diff, ...readDomain(after, host) };
+  },
+  answer: (edited) => edited,
 });
 
 const changedDomain = z

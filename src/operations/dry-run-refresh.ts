@@ -6,14 +6,17 @@ import { failedToken, type RefusedToken } from '../grants/token-result.ts';
 import { instanceOf } from '../store/vault/instance.ts';
 import type { Reading } from './operation.ts';
 
-export type RefreshView = Pick<Reading, 'config' | 'registry' | 'vault' | 'proxy' | 'env'>;
+export interface RefreshView extends Pick<Reading, 'config' | 'registry' | 'vault' | 'proxy' | 'env'> {
+  /** True: the config is a draft, for which no secret is read. */
+  readonly isDraft?: boolean;
+}
 
 /**
  * Returns why no request for a new token can be sent; null: one can. A running proxy reports the references
  * that it cannot read. Without one, they are read here, as by a proxy that starts here. Runs no command.
  */
 export async function refreshRefusal(
-  { config, registry, vault, proxy, env }: RefreshView,
+  { config, registry, vault, proxy, env, isDraft = false }: RefreshView,
   { grant, sealed: { credential } }: OpenedGrant,
 ): Promise<RefusedToken | null> {
   const [grants, key] = [await registry(), await vault()];
@@ -25,7 +28,8 @@ export async function refreshRefusal(
   if (unreadable !== undefined)
     return { ...failedToken(grant, '', unreadable.hint), message: unreadable.sentence };
   if (credential.type !== 'oauth2') return null;
-  const secretOf = async (read: () => Promise<string>) => (isServed ? 'read by the proxy' : read());
+  const secretOf = async (read: () => Promise<string>) =>
+    isServed || isDraft ? 'read by the proxy' : read();
   const plan = await planRefresh(
     { provider: grant.provider, scopes: grant.scopes, credential },
     {

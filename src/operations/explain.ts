@@ -3,6 +3,7 @@ import { schemeOf } from '../proxy/schemes/placement.ts';
 import { type DryRun, Explanation, type View } from './dry-run.ts';
 
 import { grantOf } from '../store/grants.ts';
+import { draftConfig, draftText } from './config.ts';
 import { findLease } from './find.ts';
 import { hintAnswer, remedies } from './members.ts';
 import { reading } from './operation.ts';
@@ -14,7 +15,7 @@ export const explainRequest = reading({
   id: 'domain.explain',
   summary: 'Show what would happen to a request; send nothing.',
   scope: 'access:read',
-  input: questionInput,
+  input: questionInput.extend({ text: draftText }),
   machineOnly: ['bytes'],
   output: z
     .strictObject({
@@ -36,7 +37,9 @@ export const explainRequest = reading({
   check: (input, at) => void questionOf(input, at),
   async run(parts, input, at) {
     const question = questionOf(input, at);
-    return { ...question, url: withoutSecrets(question.url), ...(await dryRun(parts, question)) };
+    const { text } = input;
+    const view = { ...parts, config: await draftConfig(parts, text), isDraft: text !== undefined };
+    return { ...question, url: withoutSecrets(question.url), ...(await dryRun(view, question)) };
   },
   answer: ({ method, url, agent, lease, refusal, held, outcome, advice, steps }) => ({
     method,

@@ -10,9 +10,7 @@ import type { Config } from '../config/config.ts';
 import { parseConfigDocument } from '../config/document.ts';
 import { parseConfig, readConfigText } from '../config/load.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { addressOf } from '../proxy/plan.ts';
 import type { Authority } from '../proxy/policy/authority.ts';
-import { decideRequest } from '../proxy/policy/decide.ts';
 import {
   createDomainMap,
   type Domain,
@@ -20,10 +18,11 @@ import {
   isPattern,
   parsePattern,
 } from '../proxy/policy/domain-map.ts';
-import { bodyConditions, plainRequest, type RuleStep } from '../proxy/policy/rule.ts';
+import { bodyConditions, type RuleStep } from '../proxy/policy/rule.ts';
 import { auditConditions, checkConditions } from './audit-conditions.ts';
 import { eventQuery, grantsOf } from './audit-events.ts';
 import { reading } from './operation.ts';
+import { decideLogged } from './replay.ts';
 
 /** Entries of the domain map for requests in the audit log. */
 
@@ -216,12 +215,9 @@ function refusedNow(seen: DiscoveredHost, { map, now }: Pick<Standing, 'map' | '
   return seen.requests.flatMap(({ method, seen: all }) =>
     all.filter(isSayable).flatMap((of): Refused[] => {
       const steps: RuleStep[] = [];
-      const { path, agent, user, reason } = of;
-      const caller = { client: addressOf(of.client), agent, user, reason };
-      const request = { authority, method, path, contentLength: null, now };
-      const decision = decideRequest(policy, { ...plainRequest, ...request, ...caller }, steps);
+      const decision = decideLogged(policy, { authority, method, now, ...of }, steps);
       const isRefused = decision.outcome === 'deny' || decision.reported?.outcome === 'deny';
-      return isRefused ? [{ method, path, by: steps.length - 1 }] : [];
+      return isRefused ? [{ method, path: of.path, by: steps.length - 1 }] : [];
     }),
   );
 }

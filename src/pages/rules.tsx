@@ -1,14 +1,263 @@
+import { signal as newSignal } from '@preact/signals';
 import type { JSX } from 'preact';
-import type { PageProps } from './api.ts';
-import { Legacy } from './legacy.tsx';
-import { domains } from './domains.ts';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { all, call, type Me, type PageProps, path, send } from './api.ts';
+import { Badge, Empty, Field, Form, Loaded, Table } from './parts.tsx';
+import { Action, Failure } from './remedy.tsx';
+import { useResource } from './resource.ts';
+import { EntryForm, type Entry } from './rule-form.tsx';
+import { type Rule, same } from './rule-fields.ts';
+import { Explain, Replay, Tests } from './rule-trial.tsx';
 
-/**
- * Page "Rules".
- *
- * Its view is not ported to Preact yet.
- */
+/** The allowed-domains map and its rules: a form and the text of the config file, which edit one draft. */
 
-export function Rules({ me, signal }: PageProps): JSX.Element {
-  return <Legacy view={domains} me={me} signal={signal} />;
+/** An entry of the allowed-domains map. */
+export interface Domain {
+  readonly domain: string;
+  readonly action: string;
+  readonly grant?: string;
+  readonly grants?: readonly {
+    readonly id: string;
+    readonly name: string;
+    readonly user: string;
+    readonly state: string;
+  }[];
+  readonly mode?: string;
+  readonly default?: string;
+  readonly rules?: readonly { readonly outcome: string }[];
+}
+
+/** The config file, and its text after the edits of the person. */
+interface Draft {
+  readonly file: string;
+  readonly etag: string;
+  readonly text: string;
+}
+
+/** Kept while the person visits another page. Null: not read yet. */
+const draft = newSignal<Draft | null>(null);
+
+async function readFile(): Promise<void> {
+  const { body, etag } = await send<{ text: string }>('GET /v2/config');
+  draft.value = { file: body.text, etag: etag ?? '', text: body.text };
+}
+
+/** Milliseconds after the last key until the service reads a text. */
+const pauseMs = 300;
+
+/** Returns a value after it has not changed for a moment. */
+function useSettled<T>(value: T): T {
+  const [settled, settle] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => settle(value), pauseMs);
+    return () => clearTimeout(timer);
+  }, [value]);
+  return settled;
+}
+
+function edit(text: string): void {
+  draft.value = { ...draft.value!, text };
+}
+
+export function Rules({ me, args: [host] }: PageProps): JSX.Element {
+  const file = useResource(async () => {
+    if (draft.value === null || draft.value.text === draft.value.file) await readFile();
+    return true;
+  });
+  return <Loaded of={file}>{() => <Content me={me} host={host} />}</Loaded>;
+}
+
+function Content({ me, host }: { readonly me: Me; readonly host: string | undefined }): JSX.Element {
+  const { file, text, etag } = draft.value!;
+  const settled = useSettled(text);
+  // The service decides by the file itself if nothing was edited.
+  const given = settled === file ? {} : { text: settled };
+  const changes = <Changes mayWrite={me.scopes.includes('config:write')} text={settled} />;
+  return (
+    <>
+      {host === undefined ? (
+        <>
+          {changes}
+          <Domains key={etag} />
+        </>
+      ) : (
+        <Editor host={host}>{changes}</Editor>
+      )}
+      <Explain host={host} given={given} />
+      <Tests host={host} given={given} />
+      {me.scopes.includes('audit:read') && <Replay key={settled} host={host} given={{ text: settled }} />}
+    </>
+  );
+}
+
+function Domains(): JSX.Element {
+  const domains = useResource((signal) => all<Domain>('/v2/domains', signal));
+  return (
+    <>
+      <Loaded of={domains}>
+        {(list) => (
+          <Table
+            caption="Domains"
+            headings={['Host', 'Action', 'Grant now', 'Rules']}
+            rows={list.map(({ domain, action, grant, grants = [], rules = [], default: rest = '', mode }) => [
+              <a href={path`#rules/${domain}`}>{domain}</a>,
+              <Badge state={action} />,
+              action === 'grant'
+                ? grants.map(({ name, state }) => `${name}: ${state}`).join(', ') || `${grant}: missing`
+                : '–',
+              rules.length === 0
+                ? '–'
+                : `${rules.length}, else ${rest}${mode === 'report' ? ' (only reported)' : ''}`,
+            ])}
+            none={<Empty title="No host is allowed yet.">Add the first one below.</Empty>}
+          />
+        )}
+      </Loaded>
+      <Form label="Open" submit={({ host = '' }) => void (location.hash = path`#rules/${host}`)}>
+        <Field
+          label="Add or find a host"
+          name="host"
+          required
+          placeholder="api.example.com or *.example.com"
+        />
+      </Form>
+    </>
+  );
+}
+
+interface Preview {
+  readonly text: string;
+  readonly entry: Entry;
+  readonly rules: readonly string[];
+}
+
+/** The form of an entry beside the text of the file. The last edit of both counts. */
+function Editor({ host, children }: { readonly host: string; readonly children: JSX.Element }): JSX.Element {
+  const [shown, show] = useState<Preview | undefined>(undefined);
+  const [entry, setEntry] = useState<Entry>(null);
+  const [error, setError] = useState<unknown>(null);
+  const turn = useRef(0);
+  const area = useRef<HTMLTextAreaElement>(null);
+  const ask = (change: object, afterMs: number) => {
+    const own = (turn.current += 1);
+    setTimeout(async () => {
+      if (own !== turn.current) return;
+      try {
+        const answer = await call<Preview>('POST /v2/domains/preview', {
+          text: draft.value!.text,
+          host,
+          ...change,
+        });
+        if (own !== turn.current) return;
+        edit(answer.text);
+        show(answer);
+        setEntry(answer.entry);
+        setError(null);
+      } catch (thrown) {
+        if (own === turn.current) setError(thrown);
+      }
+    }, afterMs);
+  };
+  useEffect(() => {
+    ask({ action: 'read' }, 0);
+    // Scrolls to the entry.
+    const before = draft.value!.text.split(`\n  ${host}:`, 2);
+    const { scrollHeight } = area.current!;
+    if (before.length > 1)
+      area.current!.scrollTop =
+        scrollHeight * (before[0]!.split('\n').length / draft.value!.text.split('\n').length);
+    return () => void (turn.current += 1);
+  }, []);
+  const change = (next: Exclude<Entry, null>) => {
+    setEntry(next);
+    if (typeof next === 'string') ask({ action: next }, pauseMs);
+    else if (next.grant !== '') ask({ action: 'grant', entry: next }, pauseMs);
+  };
+  const type = (text: string) => {
+    // A text area has no carriage returns.
+    edit(draft.value!.file.includes('\r\n') ? text.replaceAll('\n', '\r\n') : text);
+    ask({ action: 'read' }, pauseMs);
+  };
+  const written = (rule: Rule) => {
+    const before = shown?.entry;
+    const rules = typeof before === 'object' ? (before?.rules ?? []) : [];
+    return shown?.rules[rules.findIndex((each) => same(each, rule))] ?? JSON.stringify(rule, null, 2);
+  };
+  return (
+    <>
+      <p>
+        <a href="#rules">All hosts</a>
+      </p>
+      <h2 style={{ marginTop: 0 }}>{host}</h2>
+      <div class="split">
+        <div>
+          {shown !== undefined && <EntryForm entry={entry} written={written} change={change} />}
+          {shown?.entry != null && (
+            <Action label="Remove this entry" kind="danger" run={() => ask({ action: 'remove' }, 0)} />
+          )}
+          <div role="status">{error !== null && <Failure error={error} />}</div>
+        </div>
+        <div style={{ position: 'sticky', top: '1rem' }}>
+          <label>
+            <span>Config file</span>
+            <textarea
+              name="text"
+              ref={area}
+              rows={16}
+              wrap="off"
+              spellcheck={false}
+              value={draft.value!.text}
+              onInput={(event) => type(event.currentTarget.value)}
+            />
+          </label>
+          {children}
+        </div>
+      </div>
+    </>
+  );
+}
+
+/** The difference of the draft from the file, and the button that writes it. */
+function Changes({
+  mayWrite,
+  text,
+}: {
+  readonly mayWrite: boolean;
+  readonly text: string;
+}): JSX.Element | null {
+  const { file, etag } = draft.value!;
+  const check = useResource(
+    async (signal) =>
+      text === file ? '' : (await call<{ diff: string }>('POST /v2/config/check', { text }, signal)).diff,
+    [text, etag],
+  );
+  const { error, data = '' } = check;
+  if (text === file || (data === '' && error === undefined)) return null;
+  const write = async () => {
+    await send('PUT /v2/config', { text }, { headers: { 'if-match': etag } });
+    await readFile();
+  };
+  return (
+    <section class="card" style={{ marginTop: '1rem' }}>
+      <h2>This would change</h2>
+      {error === undefined ? (
+        <pre class="diff" tabIndex={0} style={{ maxHeight: '18rem' }}>
+          {data
+            .split('\n')
+            .slice(2)
+            .map((line, index) => (
+              <span key={index} class={{ '+': 'added', '-': 'removed' }[line[0] ?? '']}>
+                {line}
+              </span>
+            ))}
+        </pre>
+      ) : (
+        <Failure error={error} />
+      )}
+      <div class="buttons">
+        {mayWrite && <Action label="Write it" kind="good" disabled={error !== undefined} run={write} />}
+        <Action label="Discard" kind="quiet" run={readFile} />
+      </div>
+    </section>
+  );
 }

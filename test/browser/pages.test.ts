@@ -99,20 +99,6 @@ describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_na
     await looked(page, 'audit-filtered');
   });
 
-  test('change the domain map after showing the difference', async () => {
-    const { page, call } = await openedPages(open);
-    await goTo(page, 'domains', 'Change the map');
-    await page.evaluate(submit('Show the change', { host: 'api.example.com', action: 'tunnel' }));
-
-    const text = await page.shows('This would change');
-    expect(text).toContain('+   api.example.com: tunnel');
-    expect((await call('GET /v2/domains')).body.data).toHaveLength(2);
-    await looked(page, 'domains-change');
-    await page.evaluate(click('Write it'));
-    await page.shows('api.example.com\ttunnel');
-    expect((await call('GET /v2/domains')).body.data).toHaveLength(3);
-    await page.evaluate(submit('Explain', { url: 'https://other.example.com/' }));
-    await page.shows('Open domains');
   });
 });
 

@@ -443,6 +443,42 @@ describe('the config', () => {
     },
   );
 
+  it.each(['command:touch /tmp/x', 'file:/etc/passwd', 'env:HOME'])(
+    'of a draft cannot get a new %s, and nothing is read',
+    async (reference) => {
+      const { call } = await startService();
+      const { text } = (await call('GET /v2/config')).body;
+      const secret = `{ token_endpoint: "https://a.example/t", audience: [a.example], client_id: x, client_secret: "${reference}" }`;
+      const draft = `${text}\nproviders:\n  own: ${secret}\n`;
+      const cases = '- request: GET https://a.example/\n  expect: deny\n';
+      for (const [request, more] of [
+        ['POST /v2/explain', { url: 'https://a.example/' }],
+        ['POST /v2/config/test', { cases }],
+        ['POST /v2/config/replay', {}],
+      ] as const) {
+        const { status, body } = await call(request, { body: { text: draft, ...more } });
+        expect([status, body.code], request).toEqual([403, 'config_protected']);
+      }
+    },
+  );
+
+  it('of a draft is refused to a key that may not read the config', async () => {
+    const { call, key } = await startService();
+    const { text } = (await call('GET /v2/config')).body;
+    const url = 'https://a.example/';
+    const narrow = await key({ scopes: ['access:read', 'audit:read'] });
+    const ask = async (request: string, body: object, by = narrow) =>
+      (await call(request, { key: by, body })).status;
+    expect(await ask('POST /v2/explain', { url })).toBe(200);
+    expect(await ask('POST /v2/explain', { url, text })).toBe(403);
+    expect(await ask('POST /v2/config/replay', { text })).toBe(403);
+    expect(await ask('POST /v2/config/replay', { text }, await key({ role: 'auditor' }))).toBe(200);
+    const owner = await key({ role: 'user', user: 'alice' });
+    expect(await ask('POST /v2/config/replay', { text }, owner)).toBe(403);
+    const withoutLog = await key({ scopes: ['config:read'] });
+    expect(await ask('POST /v2/config/replay', { text }, withoutLog)).toBe(403);
+  });
+
   it('keeps a reference that the file already contains', async () => {
     const secret = 'file:secret.txt';
     const provider = { token_endpoint: 'https://a.example/t', audience: ['a.example'], client_id: 'x' };

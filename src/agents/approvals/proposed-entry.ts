@@ -4,6 +4,7 @@ import type { Config } from '../../config/config.ts';
 import { allowDomain, type DomainEdit, setDomain, writeConfigAtomically } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { displayName } from '../../config/problem.ts';
+import { unifiedDiff } from '../../lib/diff.ts';
 import { createDomainMap } from '../../proxy/policy/domain-map.ts';
 import type { ProposedChange } from '../../domain/proposal.ts';
 import { assertUnlisted } from './proposals.ts';
@@ -53,31 +54,4 @@ export async function proposedEntry(
         writeConfigAtomically(file, edit.text, { env, previous }),
       ),
   };
-}
-
-/** Number of unchanged lines around a change. */
-const context = 3;
-
-/** Returns a unified diff, with one hunk, of texts that differ in one place. Empty: they are equal. */
-function unifiedDiff(before: string, after: string, name: string): string {
-  if (before === after) return '';
-  const [old, now] = [before.split('\n'), after.split('\n')];
-  const shorter = Math.min(old.length, now.length);
-  let head = 0;
-  while (head < shorter && old[head] === now[head]) head += 1;
-  let tail = 0;
-  while (tail < shorter - head && old.at(-1 - tail) === now.at(-1 - tail)) tail += 1;
-  const from = Math.max(0, head - context);
-  const linesAfter = Math.min(tail, context);
-  const [oldEnd, nowEnd] = [old.length - tail, now.length - tail];
-  const range = (end: number) => `${from + 1},${end + linesAfter - from}`;
-  return [
-    `--- ${name}`,
-    `+++ ${name}`,
-    `@@ -${range(oldEnd)} +${range(nowEnd)} @@`,
-    ...old.slice(from, head).map((line) => ` ${line}`),
-    ...old.slice(head, oldEnd).map((line) => `-${line}`),
-    ...now.slice(head, nowEnd).map((line) => `+${line}`),
-    ...old.slice(oldEnd, oldEnd + linesAfter).map((line) => ` ${line}`),
-  ].join('\n');
 }

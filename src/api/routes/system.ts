@@ -4,6 +4,7 @@ import { callOperation, operationRoute } from '../operation-route.ts';
 import { type AnyRoute, route } from '../route.ts';
 import { exportCa, showCa } from '../../operations/ca.ts';
 import { checkConfig, getConfig, getPaths, putConfig, testConfig } from '../../operations/config.ts';
+import { replayConfig } from '../../operations/replay.ts';
 import { getEnvironment } from '../../operations/environment.ts';
 import { examineSetup } from '../../operations/doctor.ts';
 import { healthStatus } from '../../operations/health.ts';
@@ -34,6 +35,7 @@ const configRoutes: readonly AnyRoute[] = [
   }),
   operationRoute(checkConfig, 'POST /v2/config/check', { id: 'checkConfig' }),
   operationRoute(testConfig, 'POST /v2/config/test', { id: 'testConfig', command: 'config check' }),
+  operationRoute(replayConfig, 'POST /v2/config/replay', { id: 'replayConfig', isLong: true, command: null }),
   operationRoute(getPaths, 'GET /v2/config/paths', { id: 'getPaths', command: 'config path' }),
 ];
 

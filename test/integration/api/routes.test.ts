@@ -193,6 +193,7 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
     await ok('GET /v2/config/paths');
     const { text } = await ok('GET /v2/config');
     await ok('POST /v2/config/check', { text });
+    expect((await ok('POST /v2/config/replay', { text })).changed).toBe(0);
     expect(
       (await ok('POST /v2/config/test', { cases: '- request: GET https://b.example.com/\n  expect: deny\n' }))
         .passed,

@@ -1,5 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import { allowDomain, removeDomain, setDomain, setProvider } from '../../../src/config/edit.ts';
+import { parseConfigDocument } from '../../../src/config/document.ts';
+import {
+  allowDomain,
+  putDomain,
+  readDomain,
+  removeDomain,
+  setDomain,
+  setProvider,
+} from '../../../src/config/edit.ts';
+import type { EntryMap } from '../../../src/config/yaml-splice.ts';
 
 const commented = `# Mine.
 version: 1   # the format
@@ -300,4 +309,151 @@ domains:
       'The entry api.github.com has rules, and allow_plain_http is to be changed.',
     );
   });
+});
+
+const withRules = `version: 1
+# The map.
+domains:
+  # GitHub
+  api.github.com: # work
+    grant: github
+    # Order matters.
+    rules: # first match
+      # Nobody changes settings.
+      - { paths: [/settings/**], outcome: deny } # asked by alice
+      - name: "odd"   # kept
+        methods:
+          - GET
+        body_size: { max: 1KiB }
+
+      # The rest.
+      - { methods: [POST], outcome: approve }
+  # Another entry.
+  example.org: { grant: other } # mine
+  last.example: tunnel
+# End.
+log: {level: info}
+`;
+
+const settings = { paths: ['/settings/**'], outcome: 'deny' };
+const odd = { name: 'odd', methods: ['GET'], body_size: { max: '1KiB' } };
+const rest = { methods: ['POST'], outcome: 'approve' };
+
+const oddText = `      - name: "odd"   # kept
+        methods:
+          - GET
+        body_size: { max: 1KiB }
+`;
+
+const edited = (host: string, entry: EntryMap, text = withRules) => putDomain(text, host, entry);
+
+describe('writing an entry as data', () => {
+  test('keeps the text of rules that only move', () => {
+    const { text, change } = edited('api.github.com', { grant: 'github', rules: [odd, settings, rest] });
+    expect(change).toBe('replaced');
+    expect(text).toBe(withRules.replace(oddText, '').replace('      # Nobody', `${oddText}      # Nobody`));
+  });
+
+  test('replaces one rule, and keeps the comment above it and all other lines', () => {
+    const limits = [{ per: 'agent', rate: '10/1m', burst: 3 }];
+    const changed = { methods: ['POST', 'PUT'], json: { '$.amount': { max: 100 } }, limits };
+    const { text } = edited('api.github.com', { grant: 'github', rules: [settings, odd, changed] });
+    expect(text).toBe(
+      withRules.replace(
+        '- { methods: [POST], outcome: approve }',
+        '- methods: [POST, PUT]\n        json: { $.amount: { max: 100 } }\n        limits: [{ per: agent, rate: 10/1m, burst: 3 }]',
+      ),
+    );
+  });
+
+  test('adds and removes members and rules', () => {
+    const { text } = edited('api.github.com', {
+      grant: 'github',
+      default: 'deny',
+      rules: [odd, { methods: ['GET'], require_reason: true }],
+    });
+    expect(text).toBe(
+      withRules
+        .replace(
+          '      # Nobody changes settings.\n      - { paths: [/settings/**], outcome: deny } # asked by alice\n',
+          '',
+        )
+        .replace(
+          '    # Order matters.\n    rules: # first match\n',
+          '    default: deny\n    # Order matters.\n    rules: # first match\n',
+        )
+        .replace(
+          '\n      # The rest.\n      - { methods: [POST], outcome: approve }\n',
+          '      - { methods: [GET], require_reason: true }\n',
+        ),
+    );
+  });
+
+  test.each([
+    [
+      'an entry in braces',
+      'example.org',
+      '  example.org: # mine\n    grant: other\n    rules:\n      - { methods: [GET] }\n',
+    ],
+    ['a word', 'last.example', '  last.example:\n    grant: other\n    rules:\n      - { methods: [GET] }\n'],
+    ['no entry', 'new.example', '  new.example:\n    grant: other\n    rules:\n      - { methods: [GET] }\n'],
+  ])('turns %s into a block', (_, host, lines) => {
+    const { text } = edited(host, { grant: 'other', rules: [{ methods: ['GET'] }] });
+    expect(text).toContain(lines);
+    const others = (all: string) =>
+      all
+        .split('\n')
+        .filter((line) => !line.includes(host) && !/^    (grant: other|rules:$)|GET\] \}/.test(line));
+    expect(others(text)).toEqual(others(withRules));
+  });
+
+  test('changes nothing if the value is the same', () => {
+    expect(edited('api.github.com', { grant: 'github', rules: [settings, odd, rest] })).toMatchObject({
+      text: withRules,
+      change: 'unchanged',
+    });
+  });
+
+  test.each([
+    [
+      'CRLF line ends',
+      'version: 1\r\ndomains:\r\n  a.b:\r\n    grant: x\r\n    rules:\r\n    - { methods: [GET] }\r\n',
+    ],
+    ['no line end', 'version: 1\ndomains:\n  a.b:\n    grant: x\n    rules:\n      - methods: [GET]'],
+    ['an empty map', 'version: 1\ndomains: {}\n'],
+    ['no map', 'version: 1\n'],
+    ['JSON', '{"version": 1, "domains": {"a.b": {"grant": "x", "rules": [{"methods": ["GET"]}]}}}'],
+    [
+      'rules in brackets',
+      'version: 1\ndomains:\n  a.b:\n    grant: x\n    rules: [{ methods: [GET] }] # why\n',
+    ],
+  ])('works in a file with %s', (_, text) => {
+    const rules = [{ methods: ['GET'] }, { methods: ['POST'], paths: ['/a: b'] }];
+    const { text: after } = edited('a.b', { grant: 'x', rules }, text);
+    expect(parseConfigDocument(after).value).toEqual({
+      version: 1,
+      domains: { 'a.b': { grant: 'x', rules } },
+    });
+    if (text.includes('\r')) expect(after.replaceAll('\r\n', '')).not.toContain('\n');
+  });
+
+  test('is refused if other parts would change', () => {
+    const anchored = 'version: 1\ndomains:\n  a.b: &same { grant: x }\n  c.d: *same\n';
+    expect(() => edited('a.b', { grant: 'y', rules: [{ methods: ['GET'] }] }, anchored)).toThrow(
+      'edited safely',
+    );
+  });
+});
+
+test('rules are read as data and as written', () => {
+  expect(readDomain(withRules, 'API.github.com')).toEqual({
+    entry: { grant: 'github', rules: [settings, odd, rest] },
+    rules: [
+      '      - { paths: [/settings/**], outcome: deny } # asked by alice\n',
+      oddText,
+      '      - { methods: [POST], outcome: approve }\n',
+    ],
+  });
+  expect(readDomain(withRules, 'last.example')).toEqual({ entry: 'tunnel', rules: [] });
+  expect(readDomain(withRules, 'none.example')).toEqual({ entry: null, rules: [] });
 });

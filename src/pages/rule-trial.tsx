@@ -1,0 +1,187 @@
+import type { ComponentChildren, JSX } from 'preact';
+import { useState } from 'preact/hooks';
+import { call, path, type Remedy } from './api.ts';
+import { Badge, Choice, Field, Form, Loaded, Table } from './parts.tsx';
+import { WayOut } from './remedy.tsx';
+import { useResource } from './resource.ts';
+
+/** What the rules of a draft decide: on one request, on tests, and on the requests of the log. */
+
+interface TrialProps<T> {
+  readonly title: string;
+  readonly label: string;
+  /** Method and path. */
+  readonly what: string;
+  /** The draft as a member of the input. */
+  readonly given: { readonly text?: string };
+  /** Fields of the question. */
+  readonly children?: ComponentChildren;
+  readonly show: (found: T) => ComponentChildren;
+}
+
+/** A question about the rules. It is asked again whenever the draft changes. */
+function Trial<T>({ title, label, what, given, children, show }: TrialProps<T>): JSX.Element {
+  const [question, ask] = useState<object | null>(null);
+  const answer = useResource(
+    async (signal) => (question === null ? null : call<T>(what, { ...question, ...given }, signal)),
+    [question, given.text],
+  );
+  return (
+    <section aria-label={title}>
+      <h2>{title}</h2>
+      <Form label={label} keep submit={ask}>
+        {children}
+      </Form>
+      <Loaded of={answer} skeleton={0}>
+        {(found) => found && <div role="status">{show(found)}</div>}
+      </Loaded>
+    </section>
+  );
+}
+
+interface TrialsProps {
+  /** Host that is edited. */
+  readonly host: string | undefined;
+  readonly given: { readonly text?: string };
+}
+
+interface Explanation {
+  readonly allowed: boolean;
+  readonly held: boolean;
+  readonly outcome: string;
+  readonly message?: string;
+  readonly hint?: string;
+  readonly remedies?: readonly Remedy[];
+  readonly steps: readonly { readonly step: string; readonly ok: boolean; readonly text: string }[];
+}
+
+export function Explain({ host = '', given }: TrialsProps): JSX.Element {
+  return (
+    <Trial<Explanation>
+      title="What would happen to a request?"
+      label="Explain"
+      what="POST /v2/explain"
+      given={given}
+      show={({ allowed, held, outcome, message, hint = null, remedies = [], steps }) => (
+        <>
+          <p>
+            <Badge state={allowed ? 'allow' : held ? 'approve' : 'deny'} /> {message ?? outcome}
+          </p>
+          <WayOut hint={hint} remedies={remedies} />
+          <Table
+            caption="Steps"
+            headings={['Result', 'Step', 'Finding']}
+            rows={steps.map(({ step, ok, text }) => [ok ? '✓' : '✗', step, text])}
+            none=""
+          />
+        </>
+      )}
+    >
+      <Choice label="Method" name="method" options={['GET', 'POST', 'PUT', 'PATCH', 'DELETE']} chosen="GET" />
+      <Field
+        label="Address"
+        name="url"
+        type="url"
+        required
+        defaultValue={host && `https://${host.replace('*', 'any')}/`}
+        placeholder="https://api.example.com/users"
+      />
+      <Field label="Agent" name="agent" placeholder="a caller without a token" />
+    </Trial>
+  );
+}
+
+interface Tested {
+  readonly passed: number;
+  readonly failed: number;
+  readonly cases: readonly {
+    readonly request: string;
+    readonly passed: boolean;
+    readonly expected: { readonly outcome: string };
+    readonly got: { readonly outcome: string; readonly rule: string };
+  }[];
+}
+
+export function Tests({ given }: TrialsProps): JSX.Element {
+  return (
+    <Trial<Tested>
+      title="Tests of the rules"
+      label="Run the tests"
+      what="POST /v2/config/test"
+      given={given}
+      show={({ passed, failed, cases }) => (
+        <>
+          <p>
+            {failed === 0 ? `All ${passed} as expected.` : `${failed} of ${passed + failed} not as expected.`}
+          </p>
+          <Table
+            caption="Tests"
+            headings={['Result', 'Request', 'Expected', 'Got', 'Rule']}
+            rows={cases.map((each) => [
+              each.passed ? '✓' : '✗',
+              each.request,
+              each.expected.outcome,
+              each.got.outcome,
+              each.got.rule,
+            ])}
+            none=""
+          />
+        </>
+      )}
+    >
+      <label style={{ width: '100%' }}>
+        <span>Requests and what each must get, as YAML</span>
+        <textarea
+          name="cases"
+          rows={4}
+          required
+          spellcheck={false}
+          placeholder={'- request: GET https://api.example.com/user\n  expect: allow'}
+        />
+      </label>
+    </Trial>
+  );
+}
+
+interface Replayed {
+  readonly requests: number;
+  readonly changed: number;
+  readonly unknown: number;
+  readonly complete: boolean;
+  readonly groups: readonly (Readonly<
+    Record<'host' | 'method' | 'path' | 'before' | 'after', string> &
+      Record<'agent' | 'sample', string | null>
+  > & { readonly count: number })[];
+}
+
+export function Replay({ given }: TrialsProps): JSX.Element {
+  return (
+    <Trial<Replayed>
+      title="What would the last 7 days have got?"
+      label="Compare with the log"
+      what="POST /v2/config/replay"
+      given={given}
+      show={({ requests, changed, unknown, complete, groups }) => (
+        <>
+          <p>
+            {`${changed} of ${requests} requests would get another answer.`}
+            {unknown > 0 && ` ${unknown} depend on a query, a body or labels, which the log does not have.`}
+            {!complete && ' The log is long: its oldest part was left out.'}
+          </p>
+          <Table
+            caption="Requests that would get another answer"
+            headings={['Agent', 'Request', 'Now', 'Then', 'Requests']}
+            rows={groups.map((each) => [
+              each.agent ?? '–',
+              `${each.method} ${each.host}${each.path}`,
+              <Badge state={each.before} />,
+              <Badge state={each.after} />,
+              each.sample === null ? each.count : <a href={path`#audit/${each.sample}`}>{each.count}</a>,
+            ])}
+            none=""
+          />
+        </>
+      )}
+    />
+  );
+}
