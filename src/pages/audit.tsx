@@ -133,19 +133,16 @@ function Conditions(): JSX.Element {
   const text = (label: string, name: string, placeholder = '') => (
     <Field label={label} name={name} placeholder={placeholder} defaultValue={values[name] ?? ''} />
   );
-  const moment = (label: string, name: string, at = '') => (
-    <Field label={label} name={name} type="datetime-local" defaultValue={localTime(at)} />
-  );
   return (
     <Form label="Filter" submit={(given) => (conditions.value = inUtc(given))} keep>
       {text('Event', 'event', 'denied, grant.*')}
       {text('Agent', 'agent')}
       {text('Host', 'host')}
-      {moment('Since', 'since', since)}
+      <Moment label="Since" name="since" at={since} />
       <details class="more" open={!isFolded}>
         <summary>More conditions</summary>
         <div class="bar">
-          {moment('Until', 'until', until)}
+          <Moment label="Until" name="until" at={until} />
           <Choice label="Outcome" name="outcome" options={outcomes} chosen={values['outcome'] ?? ''} />
           {text('Code', 'code', 'rule_denied')}
           {text('User', 'user')}
@@ -159,6 +156,16 @@ function Conditions(): JSX.Element {
       </details>
     </Form>
   );
+}
+
+interface MomentProps {
+  readonly label: string;
+  readonly name: string;
+  readonly at: string | undefined;
+}
+
+function Moment({ label, name, at = '' }: MomentProps): JSX.Element {
+  return <Field label={label} name={name} type="datetime-local" defaultValue={localTime(at)} />;
 }
 
 /** Returns the conditions with their times in UTC. */

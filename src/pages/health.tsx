@@ -20,9 +20,12 @@ interface Check {
   readonly text: string;
 }
 
-type Status = { readonly ok: boolean; readonly needs: readonly Need[] } & Readonly<
-  Record<string, Check | unknown>
->;
+interface Status {
+  readonly ok: boolean;
+  readonly needs: readonly Need[];
+  /** Checks by their names. */
+  readonly [name: string]: unknown;
+}
 
 interface Examined {
   readonly checks: Readonly<Record<string, Check>>;
@@ -86,12 +89,11 @@ interface NeedsProps {
 /** Open problems. Requests that wait for a person come first: somebody is stopped by them. */
 function Needs({ needs, reload }: NeedsProps): JSX.Element {
   if (needs.length === 0) return <Empty title="Nothing needs attention: everything works." />;
-  const urgent = (need: Need) => (need.about === 'approvals' ? 0 : 1);
   return (
     <>
       <h2>Needs attention</h2>
       {needs
-        .toSorted((a, b) => urgent(a) - urgent(b))
+        .toSorted((a, b) => Number(b.about === 'approvals') - Number(a.about === 'approvals'))
         .map(({ about = '', sentence, hint, remedies = [] }) => (
           <div class="card" key={`${about} ${sentence}`}>
             <p>

@@ -96,7 +96,16 @@ export function Facts({ of }: { readonly of: Readonly<Record<string, ComponentCh
 }
 
 const good = new Set(['active', 'enabled', 'allow', 'ok', 'grant']);
-const bad = new Set(['problem', 'expired', 'revoked', 'reauth_required', 'deny', 'denied', 'failed', 'disabled']);
+const bad = new Set([
+  'problem',
+  'expired',
+  'revoked',
+  'reauth_required',
+  'deny',
+  'denied',
+  'failed',
+  'disabled',
+]);
 const fair = new Set(['ends_soon', 'waiting', 'approve']);
 
 /** A state as a word in a color. */
