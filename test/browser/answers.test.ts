@@ -101,7 +101,7 @@ describe.each(browsers)(
     });
 
     test('contain no key that was pasted, or found on the machine', async () => {
-      const { page, sidekey } = await openedPages(open!);
+      const { page, sidekey } = await openedPages(open);
       const [found, pasted] = ['re_key-of-the-machine-0123456789', 'phx_key-that-was-pasted-0123456789'];
       await writeFile(join(sidekey.folder, '.env'), `RESEND_API_KEY=${found}\n`);
       await page.evaluate('void (globalThis.answers = [])');
