@@ -75,6 +75,17 @@ describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_na
     await page.shows('The token of the grant "stale" could not be refreshed');
   });
 
+  test('show the last failure of an account, with a button that tries again', async () => {
+    const { page, sidekey, upstream } = await openedPages(open);
+    const credential = oauth2Credential({ refreshToken: 'r', tokenEndpoint: `${upstream.url}/token` });
+    const { id } = await sidekey.grant([upstream.authority], { name: 'stale', credential });
+    await sidekey.proxy.state.store.activity.note(id, { failedAt: Date.now(), failure: 'it was down' });
+    await goTo(page, `accounts/${id}`, 'it was down');
+    await looked(page, 'account');
+    await page.evaluate(click('Try the renewal again'));
+    await page.shows('The token of the grant "stale" could not be refreshed');
+  });
+
   test('plot and filter the audit log', async () => {
     const { page, call, upstream } = await openedPages(open);
     const overview = await goTo(page, 'overview', 'Token refreshes');
