@@ -54,7 +54,7 @@ async function consentIn(page: Page, answer: 'allow' | 'deny'): Promise<void> {
 
 const answersOf = async (page: Page) => ((await page.evaluate('answers')) as readonly string[]).join('\n');
 
-describe.each(browsers)('the page Connect in %s%s', { timeout: 60_000 }, (name, _why, open) => {
+describe.each(browsers)('the page Connect in %s%s', { timeout: 120_000 }, (name, _why, open) => {
   const test = it.skipIf(open === null);
 
   test('stores a pasted key after its verification, and shows what was verified', async () => {
