@@ -149,9 +149,11 @@ function Result({
         <Action label={`Let requests to ${missing.join(', ')} use it`} run={allow} />
       )}
       {missing.length > 0 && !mayConfigure(me) && <p>An operator must let requests to its hosts use it.</p>}
-      <a class="button" href="#agents">
-        Create an agent
-      </a>
+      <p>
+        <a class="button" href="#agents">
+          Create an agent
+        </a>
+      </p>
     </section>
   );
 }

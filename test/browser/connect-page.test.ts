@@ -54,7 +54,7 @@ async function consentIn(page: Page, answer: 'allow' | 'deny'): Promise<void> {
 
 const answersOf = async (page: Page) => ((await page.evaluate('answers')) as readonly string[]).join('\n');
 
-describe.each(browsers)('the page Connect in %s%s', { timeout: 60_000 }, (name, _why, open) => {
+describe.each(browsers)('the page Connect in %s%s', { timeout: 120_000 }, (name, _why, open) => {
   const test = it.skipIf(open === null);
 
   test('stores a pasted key after its verification, and shows what was verified', async () => {
@@ -74,7 +74,8 @@ describe.each(browsers)('the page Connect in %s%s', { timeout: 60_000 }, (name, 
 
   test('connects an account by a consent in a popup, and then its hosts', async () => {
     const { page, call, helpdesk } = await opened(open);
-    await goTo(page, 'connect/acme', 'Continue to Acme Helpdesk');
+    const host = `helpdesk.acme.test:${helpdesk.port}`;
+    await goTo(page, 'connect/acme', `You sign in at ${host}. Its tokens are sent only to ${host}.`);
     await page.evaluate(
       `void document.querySelectorAll('main details').forEach((each) => (each.open = true))`,
     );
@@ -83,7 +84,6 @@ describe.each(browsers)('the page Connect in %s%s', { timeout: 60_000 }, (name, 
     await page.evaluate(click('Continue to Acme Helpdesk'));
     await consentIn(await popup, 'allow');
     await page.shows('Acme Helpdesk is connected');
-    const host = `helpdesk.acme.test:${helpdesk.port}`;
     await page.evaluate(click(`Let requests to ${host} use it`));
     await page.shows(`Used for requests to\n${host}`);
     expect((await call('GET /v2/grants')).body.data).toMatchObject([{ name: 'acme', provider: 'acme' }]);
