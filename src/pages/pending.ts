@@ -66,8 +66,8 @@ async function read(): Promise<void> {
     failure.value = error as Error;
   }
   const { value: now = [] } = requests.entries;
-  const known = new Set(before?.map(({ id }) => id));
-  if (before !== undefined) now.filter(({ id }) => !known.has(id)).forEach(notify);
+  const known = new Set((before ?? now).map(({ id }) => id));
+  now.filter(({ id }) => !known.has(id)).forEach(notify);
   const proposed = proposals.entries.value?.filter(({ status }) => status === 'waiting') ?? [];
   waiting.value = now.length + proposed.length;
 }
