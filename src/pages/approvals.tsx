@@ -168,7 +168,7 @@ function History(): JSX.Element {
             .map(({ time, event, agent, method = '', host = '', path: target = '', reason }) => [
               <Time key={time} at={time} />,
               outcomes[event],
-              agent ?? 'any caller',
+              agent ?? 'no token',
               `${method} ${host}${target}`,
               reason,
             ])}
