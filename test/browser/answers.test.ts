@@ -10,7 +10,7 @@ import { allGrants } from '../support/all-grants.ts';
 /** Views with a text that each shows. */
 const views = {
   overview: 'Token refreshes',
-  approvals: 'In force',
+  approvals: 'Yes, once',
   access: 'Who may call what',
   domains: 'What would happen to a request?',
   audit: 'Verify the log',
