@@ -134,7 +134,7 @@ export function One({ id, me, back, content: Content, changes: Changes }: OnePro
   };
   return (
     <>
-      <p>{back}</p>
+      <p class="back">{back}</p>
       {note !== '' && (
         <p class="banner" role="status">
           {note}

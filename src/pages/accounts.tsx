@@ -140,7 +140,12 @@ function Problem({ of: { grant }, reload }: PartProps): JSX.Element | null {
   return (
     <div class="banner">
       <span>
-        {reason ?? 'The access has ended.'} {grant.failed_at !== null && <Time at={grant.failed_at} />}
+        {reason ?? 'The access has ended.'}{' '}
+        {grant.failed_at !== null && (
+          <small>
+            <Time at={grant.failed_at} />
+          </small>
+        )}
       </span>
       {mayChange && grant.state === 'active' && grant.refreshable && (
         <Action label="Try the renewal again" run={() => renew(grant, reload)} />

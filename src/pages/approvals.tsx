@@ -168,7 +168,7 @@ function History(): JSX.Element {
             .map(({ time, event, agent, method = '', host = '', path: target = '', reason }) => [
               <Time key={time} at={time} />,
               outcomes[event],
-              agent ?? 'any caller',
+              agent ?? 'no token',
               `${method} ${host}${target}`,
               reason,
             ])}
@@ -210,7 +210,7 @@ export function Approvals({ me: { scopes }, args: [wanted] }: PageProps): JSX.El
   return (
     <>
       <div class="bar">
-        <small>j and k choose a card, Enter opens it.</small>
+        {waiting?.length !== 0 && <small>j and k choose a card, Enter opens it.</small>}
         <span class="end">
           {!notifies.value && <Action label="Notify me" kind="quiet" run={askToNotify} />}
         </span>
@@ -219,7 +219,18 @@ export function Approvals({ me: { scopes }, args: [wanted] }: PageProps): JSX.El
       {waiting === undefined && failure.value === undefined && <Skeleton lines={4} />}
       <div aria-live="polite">
         {waiting?.length === 0 && proposed.length === 0 && (
-          <Empty title="No request waits.">A request that meets a rule with approval appears here.</Empty>
+          <Empty
+            title="No request waits."
+            action={
+              scopes.includes('config:read') && (
+                <a class="button quiet" href="#rules">
+                  Open rules
+                </a>
+              )
+            }
+          >
+            A request appears here if its rule needs approval.
+          </Empty>
         )}
       </div>
       {waiting?.map(({ id }) => (

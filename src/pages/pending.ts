@@ -66,8 +66,8 @@ async function read(): Promise<void> {
     failure.value = error as Error;
   }
   const { value: now = [] } = requests.entries;
-  const known = new Set(before?.map(({ id }) => id));
-  if (before !== undefined) now.filter(({ id }) => !known.has(id)).forEach(notify);
+  const known = new Set((before ?? now).map(({ id }) => id));
+  now.filter(({ id }) => !known.has(id)).forEach(notify);
   const proposed = proposals.entries.value?.filter(({ status }) => status === 'waiting') ?? [];
   waiting.value = now.length + proposed.length;
 }
@@ -81,23 +81,29 @@ export function look(): Promise<void> {
 
 /** Milliseconds between two reads. A hidden page reads only every fifth time. */
 const everyMs = 2_000;
+/** Milliseconds after the last use of the page in which it reads, because reads keep its session alive. */
+const usedMs = 8 * 3_600_000;
 
 /** Reads until the returned function is called. */
 export function watchPending(): () => void {
+  const work = new AbortController();
+  let usedAt = Date.now();
   let turns = 0;
   let isBusy = false;
   const turn = () => {
     turns += 1;
-    if (isBusy || (document.hidden && turns % 5 !== 0)) return;
+    if (isBusy || Date.now() - usedAt > usedMs || (document.hidden && turns % 5 !== 0)) return;
     isBusy = true;
     void look().then(() => (isBusy = false));
   };
+  const used = () => (usedAt = Date.now());
+  for (const event of ['keydown', 'pointerdown', 'visibilitychange'])
+    document.addEventListener(event, used, { signal: work.signal });
   const timer = setInterval(turn, everyMs);
-  document.addEventListener('visibilitychange', turn);
   turn();
   return () => {
     clearInterval(timer);
-    document.removeEventListener('visibilitychange', turn);
+    work.abort();
   };
 }
 

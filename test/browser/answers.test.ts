@@ -11,13 +11,13 @@ import { allGrants } from '../support/all-grants.ts';
 const views = {
   connect: 'Any API with a key',
   'connect/resend': 'Good to know',
-  approvals: 'In force',
+  approvals: 'Yes, once',
   now: 'Token refreshes',
   access: 'no token, on this machine',
   'agents/ci': 'What it may use',
   domains: 'What would happen to a request?',
   audit: 'Verify the log',
-  people: 'API keys',
+  people: 'Link to sign in',
   passkeys: 'Add a passkey',
   grants: 'Last use',
 };

@@ -118,6 +118,7 @@ describe.each(browsers)('the page of approvals, in %s%s', { timeout: 60_000 }, (
     await page.shows('All approvals');
     expect(await page.shows('/first')).not.toContain('/second');
     expect(await questions()).toHaveLength(2);
+    await looked(page, 'approval');
     await page.evaluate(click('No'));
     expect(await page.shows('Refused by alice')).not.toContain('Yes, once');
   });
@@ -138,6 +139,22 @@ describe.each(browsers)('the page of approvals, in %s%s', { timeout: 60_000 }, (
     await call(`POST /v2/approvals/${first!.id}`, { body: { answer: 'deny' } });
     await page.shows('The list has just changed: look, and press again.');
     expect(await questions()).toHaveLength(1);
+  });
+
+  test('is not read for longer than eight hours after its last use, so that its session ends', async () => {
+    const { page, ask, questions } = await opened(open);
+    await page.evaluate(`void (() => {
+      const now = Date.now;
+      Date.now = () => now() + 9 * 3_600_000;
+      setInterval(() => { turns += 1; }, 2_000);
+    })()`);
+    void ask('late');
+    await expect.poll(async () => (await questions()).length, { timeout: 30_000 }).toBe(1);
+    await page.evaluate('void (globalThis.turns = 0)');
+    await expect.poll(() => page.evaluate('turns'), { timeout: 30_000 }).toBeGreaterThan(2);
+    expect(await page.evaluate('document.body.innerText')).not.toContain('/late');
+    await page.evaluate(press('j'));
+    await page.shows('/late');
   });
 
   test('notifies only after a click, and names neither path nor query', async () => {

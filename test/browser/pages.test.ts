@@ -38,7 +38,7 @@ describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_na
       ['access', 'no token, on this machine'],
       ['domains', 'What would happen to a request?'],
       ['audit', 'agent.added'],
-      ['people', 'API keys'],
+      ['people', 'Link to sign in'],
     ] as const) {
       await goTo(page, name, text);
       await looked(page, name);
