@@ -10,7 +10,7 @@ export interface Caller {
   readonly url: string;
 }
 
-/** What to do for a program: texts, each with the place that it belongs to. */
+/** Steps for a program: texts, each with the place that it belongs to. */
 interface SetUp {
   readonly title: string;
   readonly texts: readonly (readonly [place: string, text: string])[];

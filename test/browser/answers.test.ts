@@ -15,7 +15,7 @@ const views = {
   'agents/ci': 'What it may use',
   domains: 'What would happen to a request?',
   audit: 'Verify the log',
-  people: 'API keys',
+  people: 'Link to sign in',
   passkeys: 'Add a passkey',
   grants: 'Last use',
 };
