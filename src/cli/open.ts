@@ -62,7 +62,8 @@ export async function openSignedIn(
   try {
     const launchUrl = loopback.expect({
       async launched(socket) {
-        if ((await ownerOf(socket)) !== 'own') fail('A program of another user came instead of the browser.');
+        if ((await ownerOf(socket)) !== 'own')
+          fail('A program of another or an unknown user came instead of the browser.');
         else linkFor(parts, person, 'open').then(({ url }) => resolve(url), reject);
         return opened;
       },

@@ -63,7 +63,7 @@ interface Use {
   readonly reason?: string;
 }
 
-export interface Whole {
+interface Whole {
   readonly grant: Account;
   /** Null: the config no longer has the provider. */
   readonly provider: Provider | null;

@@ -213,11 +213,11 @@ function Renewal({ of: grant }: { readonly of: Account }): JSX.Element | null {
       )}
       <Facts
         of={{
-          connected: <Time at={grant.obtained_at} none="unknown" />,
+          connected: grant.obtained_at !== null && <Time at={grant.obtained_at} />,
           ...Object.fromEntries(marks.map(({ name, at }) => [name, <Time at={at} />])),
           'comes next': what !== undefined && (
             <>
-              {what} <Time at={grant.next.at} none="" />
+              {what} {Date.parse(grant.next.at ?? '') > now && <Time at={grant.next.at} />}
             </>
           ),
         }}

@@ -28,7 +28,7 @@ interface Agent extends Caller {
 
 export type Values = Readonly<Record<string, string>>;
 
-/** What a binding lets an agent use. */
+/** Kinds of bindings, with words for what each lets an agent use. */
 const kinds = {
   grant: 'these accounts',
   provider: 'all accounts of these services',

@@ -6,7 +6,7 @@ import { Action, Failure } from './remedy.tsx';
 /** Long lists: only the rows in view are elements. All rows have one height. */
 
 /** Rows that a list shows, in their order. */
-export interface Source<T> {
+interface Source<T> {
   readonly entries: readonly T[];
   /** True if no more entries follow. */
   readonly isComplete: boolean;

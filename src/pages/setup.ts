@@ -10,7 +10,7 @@ export interface Caller {
   readonly url: string;
 }
 
-/** What to do for a program: texts, each with the place that it belongs to. */
+/** Steps for a program: texts, each with the place that it belongs to. */
 interface SetUp {
   readonly title: string;
   readonly texts: readonly (readonly [place: string, text: string])[];
@@ -30,20 +30,18 @@ export function setUps({ proxyUrl, certificate, url }: Caller): readonly SetUp[]
     title,
     texts: [[terminal, `${variable}\nsidekey run --proxy env:SIDEKEY_PROXY -- ${command}`]],
   });
-  const environment = Object.entries({
-    HTTPS_PROXY: proxyUrl,
-    https_proxy: proxyUrl,
-    HTTP_PROXY: proxyUrl,
-    http_proxy: proxyUrl,
-    NO_PROXY: `localhost,127.0.0.1,::1,${host}`,
-    SSL_CERT_FILE: '/trust/bundle.pem',
-    CURL_CA_BUNDLE: '/trust/bundle.pem',
-    REQUESTS_CA_BUNDLE: '/trust/bundle.pem',
-    GIT_SSL_CAINFO: '/trust/bundle.pem',
-    NODE_EXTRA_CA_CERTS: '/trust/extra.pem',
-    NODE_USE_ENV_PROXY: '1',
-  }).map(([name, value]) => `${name}=${value}`);
-  const file = ['sidekey.env, which only you can read', environment.join('\n')] as const;
+  const environment = `HTTPS_PROXY=${proxyUrl}
+https_proxy=${proxyUrl}
+HTTP_PROXY=${proxyUrl}
+http_proxy=${proxyUrl}
+NO_PROXY=localhost,127.0.0.1,::1,${host}
+SSL_CERT_FILE=/trust/bundle.pem
+CURL_CA_BUNDLE=/trust/bundle.pem
+REQUESTS_CA_BUNDLE=/trust/bundle.pem
+GIT_SSL_CAINFO=/trust/bundle.pem
+NODE_EXTRA_CA_CERTS=/trust/extra.pem
+NODE_USE_ENV_PROXY=1`;
+  const file = ['sidekey.env, which only you can read', environment] as const;
   const trust = 'sidekey ca export --format folder --output trust';
   const network = isLocal ? ' --network host' : '';
   return [
@@ -87,14 +85,11 @@ export function setUps({ proxyUrl, certificate, url }: Caller): readonly SetUp[]
         [terminal, trust],
         [
           'compose.yaml',
-          [
-            'services:',
-            '  agent:',
-            '    image: IMAGE',
-            ...(isLocal ? ['    network_mode: host'] : []),
-            '    env_file: sidekey.env',
-            '    volumes: [./trust:/trust:ro]',
-          ].join('\n'),
+          `services:
+  agent:
+    image: IMAGE${isLocal ? '\n    network_mode: host' : ''}
+    env_file: sidekey.env
+    volumes: [./trust:/trust:ro]`,
         ],
       ],
     },
@@ -104,23 +99,19 @@ export function setUps({ proxyUrl, certificate, url }: Caller): readonly SetUp[]
         file,
         [
           terminal,
-          [
-            trust,
-            'kubectl create secret generic sidekey-agent --from-env-file=sidekey.env',
-            'kubectl create configmap sidekey-trust --from-file=trust',
-          ].join('\n'),
+          `${trust}
+kubectl create secret generic sidekey-agent --from-env-file=sidekey.env
+kubectl create configmap sidekey-trust --from-file=trust`,
         ],
         [
           'The pod',
-          [
-            'spec:',
-            '  containers:',
-            '    - name: agent',
-            '      image: IMAGE',
-            '      envFrom: [{ secretRef: { name: sidekey-agent } }]',
-            '      volumeMounts: [{ name: trust, mountPath: /trust, readOnly: true }]',
-            '  volumes: [{ name: trust, configMap: { name: sidekey-trust } }]',
-          ].join('\n'),
+          `spec:
+  containers:
+    - name: agent
+      image: IMAGE
+      envFrom: [{ secretRef: { name: sidekey-agent } }]
+      volumeMounts: [{ name: trust, mountPath: /trust, readOnly: true }]
+  volumes: [{ name: trust, configMap: { name: sidekey-trust } }]`,
         ],
       ],
       ...(isLocal

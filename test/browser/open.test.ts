@@ -30,7 +30,7 @@ it.skipIf(chromium === null)(
   },
 );
 
-describe.each(browsers)('a link of sidekey open, in %s%s', { timeout: 40_000 }, (_name, _why, open) => {
+describe.each(browsers)('a link of sidekey open, in %s%s', { timeout: 60_000 }, (_name, _why, open) => {
   it.skipIf(open === null)('leaves no secret in the history, and signs in once', async () => {
     const { call, sidekey, url } = await startService();
     await call('POST /v2/people', { body: { name: 'alice', role: 'operator' } });

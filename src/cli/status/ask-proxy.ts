@@ -11,6 +11,8 @@ export function probeOf({ proxy: { listen } }: Pick<Config, 'proxy'>): ProxyProb
 }
 
 const timeoutMs = 1_000;
+/** The first request to the pages loads the API. */
+const pagesTimeoutMs = 10_000;
 
 /** Sends `GET /healthz`. Never rejects. */
 export async function askHealth(
@@ -38,7 +40,7 @@ export async function askHealth(
   }
 }
 
-/** Returns the owner of the program that listens at an address. Never rejects. */
+/** Returns the owner of the program that listens at the address of the pages. Never rejects. */
 export async function askOwner(
   { host, port }: Config['proxy']['listen'],
   ownerOf = peerOwnerOfCommand,
@@ -47,7 +49,12 @@ export async function askOwner(
   // The connection must still be open when its owner is read.
   const options = { agent: false, headers: { connection: 'keep-alive' }, path: '/healthz' } as const;
   try {
-    const request = get({ host: reachable(host), port, signal: AbortSignal.timeout(timeoutMs), ...options });
+    const request = get({
+      host: reachable(host),
+      port,
+      signal: AbortSignal.timeout(pagesTimeoutMs),
+      ...options,
+    });
     const [{ socket }] = (await once(request, 'response')) as [IncomingMessage];
     return await ownerOf(socket).finally(() => socket.destroy());
   } catch {

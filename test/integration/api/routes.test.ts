@@ -14,6 +14,7 @@ const local: Readonly<Record<string, string>> = {
   init: 'asks the person at the terminal about this machine',
   run: 'starts a program of this terminal',
   start: 'starts the process that serves the API',
+  open: 'opens a browser of this machine, and makes a link that only this machine may make',
   'service install': 'changes the service manager of this machine',
   'service status': 'asks the service manager of this machine',
   'service logs': 'shows the journal of this machine',

@@ -183,7 +183,7 @@ describe('the address that a browser is started with', () => {
     expect([sent.status, sent.headers.get('location')]).toEqual([404, null]);
     await expect(running).rejects.toMatchObject({
       code: 'consent_missing',
-      message: 'A program of another user came instead of the browser.',
+      message: 'A program of another or an unknown user came instead of the browser.',
     });
     expect([owners, await linked(), written]).toEqual([['own'], [], []]);
   });

@@ -11,7 +11,7 @@ import { withHint } from '../../../lib/hint.ts';
 import { browserHeadBytes, type PageAnswer, sendPage } from '../../../lib/html.ts';
 import { type Callback, parseCallback } from '../../../grants/oauth/authorization-code.ts';
 
-/** What a browser comes for: only to be sent on, or also to bring a callback. */
+/** First address of a browser, and the callback that it brings later, if any. */
 interface Expected {
   /** Returns the first address for the browser. Called once. */
   readonly launched: (socket: Socket) => Promise<string>;

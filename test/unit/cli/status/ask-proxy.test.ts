@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, it, onTestFinished } from 'vitest';
-import { probeOf } from '../../../../src/cli/status/ask-proxy.ts';
+import { askOwner, probeOf } from '../../../../src/cli/status/ask-proxy.ts';
 import { reportContext } from '../../../../src/store/vault/instance.ts';
 import { newMasterKey } from '../../../../src/store/vault/key-source.ts';
 import { createVault, type Ring } from '../../../../src/store/vault/vault.ts';
@@ -19,4 +19,22 @@ it('status opens the report of a proxy after a master key rotation that this pro
   const vault = createVault([first], { reload: async () => ring });
   const probe = probeOf({ proxy: { listen } } as Parameters<typeof probeOf>[0]);
   expect(await probe.unreadable(vault)).toEqual(report);
+});
+
+it('reports the owner of the open connection to a listener, and none where nothing listens', async () => {
+  const server = createServer((_request, response) => void response.end('{}'));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  const listen = { host: '127.0.0.1', port };
+  const isOpen: (boolean | undefined)[] = [];
+  const ownerOf = async (ends: { readonly remotePort?: number | undefined; readonly writable?: boolean }) => {
+    isOpen.push(ends.remotePort === port && ends.writable);
+    return 'other' as const;
+  };
+  expect(await askOwner(listen, ownerOf)).toBe('other');
+  expect(isOpen).toEqual([true]);
+  expect(await askOwner(listen)).toBe('own');
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+  expect(await askOwner(listen, ownerOf)).toBe('unknown');
 });
