@@ -60,7 +60,7 @@ describe.each(browsers)('the page of rules, in %s%s', { timeout: 60_000 }, (_nam
       await page.evaluate(set(label, value));
     await page.shows('require_reason: true');
     const lines =
-      '        query: { state: [open, closed], limit: { max: 100 } }\n        require_reason: true\n';
+      '        require_reason: true\n        query: { state: [open, closed], limit: { max: 100 } }\n';
     const text = (await page.evaluate(draft)) as string;
     expect(text).toContain(lines);
     expect(text).toContain('  # kept\n  example.org: tunnel # why\n');
