@@ -2,7 +2,7 @@ import { signal } from '@preact/signals';
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { ApiError } from './api.ts';
 
-/** What pages read from the API while they are shown. */
+/** Values that pages read from the API while they are shown. */
 
 /** Number of requests that wait for a person. The navigation and the title of the window show it. */
 export const waiting = signal(0);

@@ -6,7 +6,7 @@ import { Action, Failure } from './remedy.tsx';
 /** Long lists: only the rows in view are elements. All rows have one height. */
 
 /** Rows that a list shows, in their order. */
-export interface Source<T> {
+interface Source<T> {
   readonly entries: readonly T[];
   /** True if no more entries follow. */
   readonly isComplete: boolean;
@@ -123,7 +123,7 @@ export function Rows<T>({
         </div>
         <div
           role="rowgroup"
-          style={{ paddingTop: first * each, paddingBottom: (entries.length - last) * each }}
+          style={{ paddingTop: `${first * each}px`, paddingBottom: `${(entries.length - last) * each}px` }}
         >
           {entries.slice(first, last).map((entry, index) => (
             <div key={first + index} class="row" role="row" aria-rowindex={first + index + 2} style={style}>

@@ -14,7 +14,7 @@ const views = {
   access: 'Who may call what',
   domains: 'What would happen to a request?',
   audit: 'Verify the log',
-  people: 'API keys',
+  people: 'Link to sign in',
   passkeys: 'Add a passkey',
   grants: 'Last use',
 };
