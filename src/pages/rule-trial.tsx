@@ -5,7 +5,7 @@ import { Badge, Choice, Field, Form, Loaded, Table } from './parts.tsx';
 import { WayOut } from './remedy.tsx';
 import { useResource } from './resource.ts';
 
-/** What the rules of a draft decide: on one request, on tests, and on the requests of the log. */
+/** Decisions of the rules of a draft: on one request, on tests, and on the requests of the log. */
 
 interface TrialProps<T> {
   readonly title: string;

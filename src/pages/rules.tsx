@@ -32,6 +32,8 @@ interface Draft {
   readonly file: string;
   readonly etag: string;
   readonly text: string;
+  /** Number of reads of the file. Each discards the edits. */
+  readonly reads: number;
 }
 
 /** Kept while the person visits another page. Null: not read yet. */
@@ -39,7 +41,8 @@ const draft = newSignal<Draft | null>(null);
 
 async function readFile(): Promise<void> {
   const { body, etag } = await send<{ text: string }>('GET /v2/config');
-  draft.value = { file: body.text, etag: etag ?? '', text: body.text };
+  const reads = (draft.value?.reads ?? 0) + 1;
+  draft.value = { file: body.text, etag: etag ?? '', text: body.text, reads };
 }
 
 /** Milliseconds after the last key until the service reads a text. */
@@ -68,7 +71,7 @@ export function Rules({ me, args: [host] }: PageProps): JSX.Element {
 }
 
 function Content({ me, host }: { readonly me: Me; readonly host: string | undefined }): JSX.Element {
-  const { file, text, etag } = draft.value!;
+  const { file, text, reads } = draft.value!;
   const settled = useSettled(text);
   // The service decides by the file itself if nothing was edited.
   const given = settled === file ? {} : { text: settled };
@@ -78,10 +81,12 @@ function Content({ me, host }: { readonly me: Me; readonly host: string | undefi
       {host === undefined ? (
         <>
           {changes}
-          <Domains key={etag} />
+          <Domains key={reads} />
         </>
       ) : (
-        <Editor host={host}>{changes}</Editor>
+        <Editor key={reads} host={host}>
+          {changes}
+        </Editor>
       )}
       <Explain host={host} given={given} />
       <Tests host={host} given={given} />

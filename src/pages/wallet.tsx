@@ -69,7 +69,13 @@ function Cards({ me }: { readonly me: Me }): JSX.Element {
                     </h2>
                     {grant.account !== null && <p>{`As ${grant.account}.`}</p>}
                     <p class="muted">
-                      {usageOf(uses.get(grant.id) ?? [], isWhole)} Last use: <Time at={grant.used_at} />.
+                      {grant.used_at === null ? (
+                        'Never used.'
+                      ) : (
+                        <>
+                          {usageOf(uses.get(grant.id) ?? [], isWhole)} Last use: <Time at={grant.used_at} />.
+                        </>
+                      )}
                     </p>
                   </section>
                 );

@@ -142,6 +142,7 @@ describe.each(browsers)(
       await onAnswers(page, 'answers.push(text);');
       for (const [name, text] of Object.entries({
         ...views,
+        'rules/example.org': 'Remove this entry',
         [`grants/${grant.id}`]: 'Keep only these scopes',
       })) {
         await goTo(page, name, text);

@@ -60,7 +60,7 @@ describe.each(browsers)('the page of rules, in %s%s', { timeout: 60_000 }, (_nam
       await page.evaluate(set(label, value));
     await page.shows('require_reason: true');
     const lines =
-      '        query: { state: [open, closed], limit: { max: 100 } }\n        require_reason: true\n';
+      '        require_reason: true\n        query: { state: [open, closed], limit: { max: 100 } }\n';
     const text = (await page.evaluate(draft)) as string;
     expect(text).toContain(lines);
     expect(text).toContain('  # kept\n  example.org: tunnel # why\n');
@@ -123,6 +123,7 @@ describe.each(browsers)('the page of rules, in %s%s', { timeout: 60_000 }, (_nam
     await page.evaluate(click('Write it'));
     await page.lacks('This would change');
     expect((await call('GET /v2/domains')).body.data).toHaveLength(3);
+    await page.shows('Remove this entry');
     await page.evaluate(click('Remove this entry'));
     await page.shows('-  api.example.com: tunnel');
     await changeConfig({ call }, (text) => `# another person\n${text}`);
@@ -130,6 +131,7 @@ describe.each(browsers)('the page of rules, in %s%s', { timeout: 60_000 }, (_nam
     await page.shows('changed it since it was read');
     await page.evaluate(click('Discard'));
     await page.lacks('This would change');
+    await page.shows('Remove this entry');
     await page.evaluate(submit('Explain', { url: 'https://other.example.com/' }));
     await page.shows('Open rules');
   });
