@@ -46,7 +46,11 @@ export const listGrants = reading({
   id: 'grant.list',
   summary: 'List the grants.',
   scope: 'grants:read',
-  input: z.strictObject({ user: name.optional().describe('Only the grants of this owner.'), ...pageInput }),
+  input: z.strictObject({
+    user: name.optional().describe('Only the grants of this owner.'),
+    from: text.optional().describe('Begin at the first grant with this name or a later one.'),
+    ...pageInput,
+  }),
   output: z.array(
     z
       .strictObject({ ...grantMembers, account, used_at: timeOrNull, grant_expires_at: timeOrNull })
@@ -54,10 +58,12 @@ export const listGrants = reading({
   ),
   async run({ caller, store, ...parts }, input, at) {
     const user = caller.user ?? input.user;
+    // Users have names of one character or more.
+    const start = input.from === undefined ? undefined : { name: input.from, user: '' };
     const { rows, next } = await pageOf(input, {
       place: z.object({ name: z.string(), user: z.string() }),
-      read: async (page) =>
-        (await store?.grants.find({ ...page, ...(user === undefined ? {} : { users: [user] }) })) ?? [],
+      read: async ({ after = start, ...page }) =>
+        (await store?.grants.find({ ...page, after, ...(user === undefined ? {} : { users: [user] }) })) ?? [],
     });
     const ids = rows.map(({ id }) => id);
     const uses = (await store?.activity.some(ids)) ?? [];

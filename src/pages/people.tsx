@@ -1,14 +1,150 @@
 import type { JSX } from 'preact';
-import type { PageProps } from './api.ts';
-import { Legacy } from './legacy.tsx';
-import { people } from './people.ts';
+import { useState } from 'preact/hooks';
+import { all, call, type PageProps, path } from './api.ts';
+import { Badge, Choice, Confirm, Field, Form, Loaded, Once, Table, Time } from './parts.tsx';
+import { Action } from './remedy.tsx';
+import { useResource } from './resource.ts';
 
-/**
- * Page "People".
- *
- * Its view is not ported to Preact yet.
- */
+/** People who sign in, and keys of programs. Each link and key is shown once. */
 
-export function People({ me, signal }: PageProps): JSX.Element {
-  return <Legacy view={people} me={me} signal={signal} />;
+interface Person {
+  readonly name: string;
+  readonly role: string;
+  readonly user: string | null;
+  readonly state: string;
+}
+
+interface Key {
+  readonly name: string;
+  readonly role: string;
+  readonly scopes: readonly string[] | null;
+  readonly user: string | null;
+  readonly expires_at: string | null;
+  readonly used_at: string | null;
+}
+
+interface Secret {
+  readonly title: string;
+  readonly secret: string;
+}
+
+interface ListProps {
+  readonly mayChange: boolean;
+  readonly show: (secret: Secret) => void;
+}
+
+const roles = ['operator', 'approver', 'auditor', 'user'];
+
+export function People({ me }: PageProps): JSX.Element {
+  const [once, setOnce] = useState<Secret | null>(null);
+  const mayChange = me.scopes.includes('config:write');
+  return (
+    <>
+      {once !== null && <Once key={once.secret} {...once} done={() => setOnce(null)} />}
+      <Persons mayChange={mayChange} show={setOnce} />
+      <h2>API keys</h2>
+      <Keys mayChange={mayChange} show={setOnce} />
+    </>
+  );
+}
+
+function Persons({ mayChange, show }: ListProps): JSX.Element {
+  const people = useResource((signal) => all<Person>('/v2/people', signal));
+  const change = async (what: string, body?: unknown) => {
+    await call(what, body);
+    await people.reload();
+  };
+  const link = async (name: string) => {
+    const { url } = await call<{ url: string }>(path`POST /v2/people/${name}/link`);
+    show({ title: `Give this address to ${name}. It works once, within 10 minutes:`, secret: url });
+  };
+  return (
+    <>
+      <Loaded of={people} skeleton={3}>
+        {(entries) => (
+          <Table
+            caption="People"
+            headings={['Name', 'Role', 'User', 'State', 'Actions']}
+            rows={entries.map(({ name, role, user, state }) => [
+              name,
+              role,
+              user ?? '–',
+              <Badge state={state} />,
+              mayChange && (
+                <>
+                  <Action label="Link to sign in" kind="quiet" run={() => link(name)} />
+                  <Action
+                    label={state === 'enabled' ? 'Disable' : 'Enable'}
+                    kind="quiet"
+                    run={() => change(path`PATCH /v2/people/${name}`, { disabled: state === 'enabled' })}
+                  />
+                  <Confirm
+                    label="Remove"
+                    question={`Remove ${name}, with sessions and keys?`}
+                    run={() => change(path`DELETE /v2/people/${name}`)}
+                  />
+                </>
+              ),
+            ])}
+            none="Nobody signs in yet."
+          />
+        )}
+      </Loaded>
+      {mayChange && (
+        <Form label="Add a person" submit={(values) => change('POST /v2/people', values)}>
+          <Field label="Name" name="name" required />
+          <Choice label="Role" name="role" options={roles} chosen="user" />
+        </Form>
+      )}
+    </>
+  );
+}
+
+function Keys({ mayChange, show }: ListProps): JSX.Element {
+  const keys = useResource((signal) => all<Key>('/v2/api-keys', signal));
+  const revoke = async (name: string) => {
+    await call(path`DELETE /v2/api-keys/${name}`);
+    await keys.reload();
+  };
+  const create = async (values: Readonly<Record<string, string>>) => {
+    const { key } = await call<{ key: string }>('POST /v2/api-keys', values);
+    show({ title: 'Copy the key now. It is shown only once:', secret: key });
+    await keys.reload();
+  };
+  return (
+    <>
+      <Loaded of={keys} skeleton={3}>
+        {(entries) => (
+          <Table
+            caption="API keys"
+            headings={['Name', 'Role', 'Scopes', 'User', 'Ends', 'Last use', 'Actions']}
+            rows={entries.map(({ name, role, scopes, user, expires_at, used_at }) => [
+              name,
+              role,
+              scopes?.join(' ') ?? 'all of the role',
+              user ?? '–',
+              <Time at={expires_at} />,
+              <Time at={used_at} />,
+              mayChange && (
+                <Confirm
+                  label="Revoke"
+                  question={`Revoke the key ${name}? Programs with it are refused at once.`}
+                  run={() => revoke(name)}
+                />
+              ),
+            ])}
+            none="There are no keys."
+          />
+        )}
+      </Loaded>
+      {mayChange && (
+        <Form label="Create a key" submit={create}>
+          <Field label="Name" name="name" required />
+          <Choice label="Role" name="role" options={roles} chosen="operator" />
+          <Field label="User" name="user" placeholder="all users" />
+          <Field label="Ends" name="expires" placeholder="90d" />
+        </Form>
+      )}
+    </>
+  );
 }

@@ -123,7 +123,7 @@ export function Rows<T>({
         </div>
         <div
           role="rowgroup"
-          style={{ paddingTop: first * each, paddingBottom: (entries.length - last) * each }}
+          style={{ paddingTop: `${first * each}px`, paddingBottom: `${(entries.length - last) * each}px` }}
         >
           {entries.slice(first, last).map((entry, index) => (
             <div key={first + index} class="row" role="row" aria-rowindex={first + index + 2} style={style}>

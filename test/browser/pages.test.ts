@@ -3,6 +3,7 @@ import type { BrowserPage } from '../support/chromium.ts';
 import { browsers, type Page } from '../support/browsers.ts';
 import { curl } from '../support/curl.ts';
 import { examined } from '../support/examined.ts';
+import { grantRecord } from '../support/grant-record.ts';
 import { oauth2Credential } from '../support/oauth2-credential.ts';
 import { click, confirm, goTo, openedPages, submit } from '../support/opened-pages.ts';
 
@@ -33,7 +34,7 @@ describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_na
     const { page, url } = await openedPages(open);
     for (const [name, text] of [
       ['now', 'Token refreshes'],
-      ['grants', 'theirs'],
+      ['accounts', 'theirs'],
       ['approvals', 'No approval is in force.'],
       ['access', 'Who may call what'],
       ['domains', 'What would happen to a request?'],
@@ -55,8 +56,8 @@ describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_na
     const { page, call, sidekey, mine } = await openedPages(open);
     await call('POST /v2/grants/theirs/revoke', { body: { local: true } });
     await sidekey.proxy.state.grants.setState(mine, 'reauth_required', 'the consent was withdrawn');
-    const text = await goTo(page, 'grants', 'theirs');
-    expect(text).toMatch(/mine.*reauth required[^]*theirs.*revoked[^]*desk.*active/);
+    const text = await goTo(page, 'accounts', 'theirs');
+    expect(text).toMatch(/mine\s+reauth required[^]*theirs\s+revoked[^]*desk\s+active/);
     const overview = await goTo(page, 'health', 'Needs attention');
     expect(overview).toMatch(/active\s+1/);
     expect(overview).toMatch(/mine[^]*consent/);
@@ -71,6 +72,17 @@ describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_na
     await goTo(page, 'health', 'stale could not be refreshed');
     await looked(page, 'refresh');
     await page.evaluate(click('Refresh it now'));
+    await page.shows('The token of the grant "stale" could not be refreshed');
+  });
+
+  test('show the last failure of an account, with a button that tries again', async () => {
+    const { page, sidekey, upstream } = await openedPages(open);
+    const credential = oauth2Credential({ refreshToken: 'r', tokenEndpoint: `${upstream.url}/token` });
+    const { id } = await sidekey.grant([upstream.authority], { name: 'stale', credential });
+    await sidekey.proxy.state.store.activity.note(id, { failedAt: Date.now(), failure: 'it was down' });
+    await goTo(page, `accounts/${id}`, 'it was down');
+    await looked(page, 'account');
+    await page.evaluate(click('Try the renewal again'));
     await page.shows('The token of the grant "stale" could not be refreshed');
   });
 
@@ -219,6 +231,33 @@ describe.skipIf(chromium === null)(`the operator pages, in a real browser${why}`
     await page.press!('Enter');
     await page.shows('revoked');
     expect((await call('GET /v2/grants/desk')).body.state).toBe('revoked');
+  });
+
+  it('list thousands of accounts with few elements, and find one by its name', async () => {
+    const { page, sidekey } = await openedPages(chromium);
+    const names = Array.from({ length: 3_000 }, (_, at) => `account-${String(at).padStart(4, '0')}`);
+    const records = names.map((name) => grantRecord({ name, refreshable: false }));
+    for (let at = 0; at < records.length; at += 1_000)
+      await sidekey.proxy.state.store.grants.insert(...records.slice(at, at + 1_000));
+    const rows = async () => page.evaluate(`document.querySelectorAll('.row').length`);
+    await goTo(page, 'accounts', 'account-0000');
+    expect(await rows()).toBeLessThan(80);
+    await page.evaluate(`void (async () => {
+      while (!document.body.innerText.includes('account-0599')) {
+        document.querySelector('.rows').scrollTop = 1e6;
+        await new Promise(requestAnimationFrame);
+      }
+    })()`);
+    await page.shows('account-0599');
+    expect(await rows()).toBeLessThan(80);
+    await looked(page, 'accounts-many');
+    await page.evaluate(`void (() => {
+      const field = document.querySelector('input[type=search]');
+      field.value = 'account-25';
+      field.dispatchEvent(new Event('input', { bubbles: true }));
+    })()`);
+    expect(await page.shows('account-2500')).not.toContain('account-2499');
+    expect(await rows()).toBeLessThan(80);
   });
 
   it('sign in with a passkey that was added before', async () => {

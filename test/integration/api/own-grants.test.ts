@@ -31,6 +31,18 @@ describe('a caller with the user alice', () => {
     expect((await asAlice('GET /v2/grants?user=alice')).body.data).toHaveLength(1);
   });
 
+  test('lists the grants from a name on, over pages', async () => {
+    const { asAlice, call, own, other } = await twoUsers();
+    const ids = ({ data }: { data: readonly { id: string }[] }) => data.map(({ id }) => id);
+    expect(ids((await call('GET /v2/grants?from=q')).body)).toEqual([own, other]);
+    const { body } = await call('GET /v2/grants?from=shared&limit=1');
+    expect(ids(body)).toEqual([own]);
+    const next = `GET /v2/grants?from=shared&limit=1&cursor=${body.next_cursor}`;
+    expect((await call(next)).body).toMatchObject({ data: [{ id: other }], next_cursor: null });
+    expect(ids((await asAlice('GET /v2/grants?from=private')).body)).toEqual([own]);
+    expect(ids((await asAlice('GET /v2/grants?from=sharedd')).body)).toEqual([]);
+  });
+
   test('gets the grant of alice by a name that bob has too', async () => {
     const { asAlice, own } = await twoUsers();
     expect((await asAlice('GET /v2/grants/shared?user=alice')).body.id).toBe(own);

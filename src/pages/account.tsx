@@ -1,0 +1,298 @@
+import type { JSX } from 'preact';
+import { useState } from 'preact/hooks';
+import { call, type Me, path } from './api.ts';
+import { Icon } from './icon.tsx';
+import { Badge, Confirm, Field, Form, Loaded, Table, Time } from './parts.tsx';
+import { type Resource, useResource } from './resource.ts';
+
+/** One connected account: what the pages of operators and of its own person share. */
+
+/** An account as lists show it. */
+export interface Listed {
+  readonly id: string;
+  readonly name: string;
+  readonly user: string;
+  readonly provider: string;
+  readonly state: string;
+  readonly account: string | null;
+  readonly expires_at: string | null;
+  readonly refreshable: boolean;
+  readonly ends_soon: boolean;
+  readonly used_at: string | null;
+}
+
+export interface Account extends Listed {
+  readonly type: string;
+  readonly account_details: Readonly<Record<string, string>>;
+  readonly state_reason: string | null;
+  readonly scopes: readonly string[];
+  readonly audience: readonly string[];
+  readonly domains: readonly string[];
+  readonly failure: string | null;
+  readonly settings: { readonly expires_at: string | null; readonly max_ttl: number | null };
+  readonly obtained_at: string | null;
+  readonly refresh_due_at: string | null;
+  readonly refresh_token_dies_at: string | null;
+  readonly consent_ends_at: string | null;
+  readonly refreshed_at: string | null;
+  readonly failed_at: string | null;
+  readonly next: { readonly what: string; readonly at: string | null };
+  readonly reached_by: {
+    readonly agents: readonly { readonly name: string; readonly state: string }[];
+    readonly active_leases: readonly { readonly id: string; readonly agent: string }[];
+  };
+}
+
+interface Provider {
+  readonly title: string;
+  readonly known_scopes: Readonly<Record<string, string>>;
+  readonly revocation_endpoint: string | null;
+  /** Way to connect with a key that the service shows; `url` is the page of its keys. */
+  readonly token: { readonly url: string | null } | null;
+}
+
+interface Use {
+  readonly time: string;
+  readonly event: string;
+  readonly agent?: string;
+  readonly method?: string;
+  readonly host?: string;
+  readonly path?: string;
+  readonly status?: number;
+  readonly outcome?: string;
+  readonly reason?: string;
+}
+
+export interface Whole {
+  readonly grant: Account;
+  /** Null: the config no longer has the provider. */
+  readonly provider: Provider | null;
+  readonly uses: readonly Use[];
+}
+
+/** Returns the provider of an account; null: the config no longer has it. */
+export async function providerOf(name: string, signal: AbortSignal): Promise<Provider | null> {
+  return call<Provider>(path`GET /v2/providers/${name}`, undefined, signal).catch(() => null);
+}
+
+function useAccount(id: string, me: Me): Resource<Whole> {
+  return useResource(
+    async (signal) => {
+      const grant = await call<Account>(path`GET /v2/grants/${id}`, undefined, signal);
+      const [provider, { data }] = await Promise.all([
+        providerOf(grant.provider, signal),
+        me.scopes.includes('audit:read')
+          ? call<{ data: Use[] }>(path`GET /v2/audit/events?grant=${id}&limit=50`, undefined, signal)
+          : { data: [] },
+      ]);
+      return { grant, provider, uses: data.filter(({ event }) => event !== 'access') };
+    },
+    [id],
+  );
+}
+
+/** Opens the consent page of the service, for the account itself or with these scopes besides. */
+export async function consent(
+  { name, user, provider }: Listed,
+  scopes: readonly string[] = [],
+): Promise<void> {
+  const wanted = { name, user, provider, ...(scopes.length > 0 ? { scopes } : {}) };
+  const { connect_url: link } = await call<{ connect_url: string }>('POST /v2/connect-sessions', wanted);
+  location.assign(link);
+}
+
+/** Returns further names of the account. Omits pictures: the provider would learn who views this page. */
+export function otherNames({ account, account_details: details }: Account): string {
+  return Object.entries(details)
+    .filter(([name, value]) => name !== 'picture' && value !== account)
+    .map(([name, value]) => `${name === 'sub' ? 'id' : name.replaceAll('_', ' ')} ${value}`)
+    .join(', ');
+}
+
+export interface PartProps {
+  readonly of: Whole;
+  readonly reload: () => Promise<void>;
+}
+
+interface OneProps {
+  readonly id: string;
+  readonly me: Me;
+  /** Link to the list. */
+  readonly back: JSX.Element;
+  readonly content: (props: PartProps) => JSX.Element;
+  /** The changes that the page offers besides the end. */
+  readonly changes?: (props: PartProps) => JSX.Element;
+}
+
+/** The page of one account, with its end and its uses. */
+export function One({ id, me, back, content: Content, changes: Changes }: OneProps): JSX.Element {
+  const account = useAccount(id, me);
+  const [note, setNote] = useState('');
+  const ended = async (sentence: string) => {
+    await account.reload();
+    setNote(sentence);
+  };
+  return (
+    <>
+      <p>{back}</p>
+      {note !== '' && (
+        <p class="banner" role="status">
+          {note}
+        </p>
+      )}
+      <Loaded of={account} skeleton={10}>
+        {(of) => (
+          <>
+            <h2>
+              <Icon provider={of.grant.provider} title={titleOf(of)} /> {of.grant.name}{' '}
+              <Badge state={of.grant.state} /> {of.grant.ends_soon && <Badge state="ends_soon" />}
+            </h2>
+            <Content of={of} reload={account.reload} />
+            {me.scopes.includes('grants:write') && of.grant.state !== 'revoked' && (
+              <>
+                <h2>Change</h2>
+                <EndForm of={of} reload={account.reload} />
+                {of.grant.scopes.length > 1 && <Narrowing of={of} reload={account.reload} />}
+                {Changes !== undefined && <Changes of={of} reload={account.reload} />}
+                <Ending of={of} ended={ended} />
+              </>
+            )}
+            <Uses of={of} />
+          </>
+        )}
+      </Loaded>
+    </>
+  );
+}
+
+/** Returns the name of the service for people. */
+export function titleOf({ grant, provider }: Whole): string {
+  return provider?.title ?? grant.provider;
+}
+
+function EndForm({ of: { grant }, reload }: PartProps): JSX.Element {
+  const { max_ttl: most } = grant.settings;
+  const set = async ({ expires = '' }) => {
+    await call(path`PATCH /v2/grants/${grant.id}`, { expires });
+    await reload();
+  };
+  const label = `Access ends in${most === null ? '' : ` (at most ${Math.floor(most / 86_400)} days)`}`;
+  return (
+    <Form label="Set the end" submit={set}>
+      <Field label={label} name="expires" placeholder="30d" required />
+    </Form>
+  );
+}
+
+/** Removes scopes. If the provider cannot reduce a token, a new consent is needed. */
+function Narrowing({ of: { grant, provider }, reload }: PartProps): JSX.Element {
+  const [left, setLeft] = useState<readonly string[]>([]);
+  const narrow = async (values: Readonly<Record<string, string>>) => {
+    const scopes = Object.keys(values);
+    setLeft([]);
+    try {
+      await call(path`PATCH /v2/grants/${grant.id}`, { scopes });
+    } catch (error) {
+      setLeft(scopes);
+      throw error;
+    }
+    await reload();
+  };
+  const anew = async () => {
+    const { name, user, provider: service } = grant;
+    // Throws before the revocation if no consent is possible. Sessions of a grant in force add its scopes.
+    await call('POST /v2/connect-sessions', { name, user, provider: service, scopes: left });
+    await call(path`POST /v2/grants/${grant.id}/revoke`, {});
+    await consent(grant, left);
+  };
+  return (
+    <>
+      <Form label="Keep only these scopes" submit={narrow} keep>
+        {grant.scopes
+          .filter((scope) => scope !== 'offline_access')
+          .map((scope) => (
+            <label key={scope} class="inline">
+              <input type="checkbox" name={scope} defaultChecked /> {scope}
+              <small>{provider?.known_scopes[scope]}</small>
+            </label>
+          ))}
+      </Form>
+      {left.length > 0 && (
+        <Confirm
+          label="End it and consent again"
+          question={`End ${grant.name}, and consent again with ${left.join(' ')} only?`}
+          run={anew}
+        />
+      )}
+    </>
+  );
+}
+
+const ends: Readonly<Record<string, (title: string) => string>> = {
+  ended: (title) => `The access has ended here and at ${title}.`,
+  'not told': (title) => `The access has ended here. ${title} offers no way to end it from here.`,
+  failed: (title) => `The access has ended here, but ${title} did not confirm it.`,
+};
+
+/** A button that ends the access here and at the service. */
+function Ending({
+  of,
+  ended,
+}: {
+  readonly of: Whole;
+  /** Gets a sentence with the result. */
+  readonly ended: (sentence: string) => unknown;
+}): JSX.Element {
+  const { grant, provider } = of;
+  const title = titleOf(of);
+  const end = async () => {
+    const { at_provider: kind } = await call<{ at_provider: string | null }>(
+      path`POST /v2/grants/${grant.id}/revoke`,
+      {},
+    );
+    const sentence = ends[kind ?? '']?.(title) ?? 'The access has ended.';
+    await ended(kind === 'ended' ? sentence : `${sentence} Remove it in your account at ${title} too.`);
+  };
+  const beyond = provider?.revocation_endpoint == null ? ` ${title} is not told: remove it there too.` : '';
+  return (
+    <Confirm
+      label="End it here and at the service"
+      question={`End ${grant.name}? Programs lose this access at once.${beyond}`}
+      run={end}
+    />
+  );
+}
+
+/** Events of an account, in words for people. */
+const happenings: Readonly<Record<string, string>> = {
+  'grant.added': 'connected',
+  'grant.connected': 'connected',
+  'grant.changed': 'changed',
+  'grant.expired': 'expired',
+  'grant.reauth_required': 'needs a new consent',
+  'grant.refreshed': 'token renewed',
+  'grant.refresh_failed': 'renewal failed',
+  'grant.revoked': 'ended',
+};
+
+function Uses({ of: { uses } }: { readonly of: Whole }): JSX.Element {
+  return (
+    <>
+      <h2>Who used it, when, for what</h2>
+      <Table
+        caption="Uses"
+        headings={['Time', 'Agent', 'Request', 'Result', 'Reason']}
+        rows={uses.map((line) => [
+          <Time at={line.time} />,
+          line.agent ?? '–',
+          line.method === undefined
+            ? (happenings[line.event] ?? line.event)
+            : `${line.method} ${line.host}${line.path ?? ''}`,
+          line.status ?? line.outcome ?? '',
+          line.reason ?? '',
+        ])}
+        none="Nobody has used it yet."
+      />
+    </>
+  );
+}
