@@ -62,7 +62,7 @@ export class LiveRows {
   readonly #capacity: number;
   readonly #rows: Draft[] = [];
   readonly #byExchange = new Map<string, Draft>();
-  /** Number of requests that have begun, and of those that were refused, since the first line. */
+  /** Numbers of requests that have begun, and of refusals, since the first line. */
   requests = 0;
   refused = 0;
 
@@ -113,6 +113,8 @@ export class LiveRows {
   clear(): void {
     this.#rows.length = 0;
     this.#byExchange.clear();
+    this.requests = 0;
+    this.refused = 0;
   }
 
   #add({ time, event, exchange = '' }: Line, isRequest: boolean): Draft {

@@ -6,7 +6,6 @@ import { FirstSteps } from './first-steps.tsx';
 import { createCommits, type Line, LiveRows, type RowFilter } from './live.ts';
 import { OverTime } from './over-time.tsx';
 import { Empty, Loaded } from './parts.tsx';
-import { Action, Failure } from './remedy.tsx';
 import { Requests } from './requests.tsx';
 import { useResource, waiting } from './resource.ts';
 
@@ -19,15 +18,12 @@ interface Live {
   readonly rows: LiveRows;
   /** Changes with each commit of new lines. */
   readonly version: ReadonlySignal<number>;
-  /** True if the stream was refused: the session has ended, or the right. */
-  readonly hasEnded: ReadonlySignal<boolean>;
 }
 
 /** Follows the audit log while the page is visible. */
 function useLive(isAllowed: boolean, signal: AbortSignal): Live {
   const [rows] = useState(() => new LiveRows());
   const version = useSignal(0);
-  const hasEnded = useSignal(false);
   useEffect(() => {
     if (!isAllowed) return undefined;
     const frames = { now: () => performance.now(), frame: requestAnimationFrame.bind(window) };
@@ -43,7 +39,8 @@ function useLive(isAllowed: boolean, signal: AbortSignal): Live {
       };
       const both = AbortSignal.any([mine.signal, signal]);
       void follow('/v2/audit/stream?lines=1000', both, take).then(() => {
-        hasEnded.value = !both.aborted;
+        // The stream was refused: the session has ended, or the right.
+        if (!both.aborted) location.reload();
       });
     };
     const close = () => {
@@ -63,7 +60,7 @@ function useLive(isAllowed: boolean, signal: AbortSignal): Live {
       close();
     };
   }, []);
-  return { rows, version, hasEnded };
+  return { rows, version };
 }
 
 export function Now({ me, signal }: PageProps): JSX.Element {
@@ -117,11 +114,6 @@ function Watched({ me, live, isEmpty }: WatchedProps): JSX.Element {
   if (!hasRequest) return <FirstSteps changes={version} />;
   return (
     <>
-      {live.hasEnded.value && (
-        <Failure error={new Error('No further requests come: your session or your right has ended.')}>
-          <Action label="Try again" kind="quiet" run={() => location.reload()} />
-        </Failure>
-      )}
       <Requests me={me} rows={rows} version={version} filter={filter} setFilter={setFilter} />
       <OverTime filter={filter} />
     </>

@@ -105,6 +105,37 @@ describe.each(browsers)('the page Now, in %s%s', { timeout: 60_000 }, (_name, _w
     await page.lacks('Whole record');
   });
 
+  test('ends the lease of a request after a confirmation', async () => {
+    const { page, call, sidekey } = await livePage(open);
+    const [lease] = (await call('GET /v2/leases')).body.data;
+    expect(lease).toMatchObject({ agent: 'ci', purpose: 'nightly report' });
+    const { audit } = sidekey.proxy.state;
+    const request = {
+      exchange: 'leased',
+      agent: 'ci',
+      lease: lease.id,
+      method: 'GET',
+      host: 'leased.example',
+    };
+    await audit.append({ event: 'access', ...request, path: '/' });
+    await page.shows('GET leased.example/');
+    await page.evaluate(click('GET leased.example/'));
+    await page.shows('Whole record');
+    await page.evaluate(click('End the lease'));
+    await page.shows('End this lease?');
+    await page.evaluate(confirm);
+    await page.shows('The lease has ended.');
+    expect((await call(`GET /v2/leases/${lease.id}`)).body.state).toBe('revoked');
+  });
+
+  test('leads to the sign-in when the session has ended', async () => {
+    const { page, call } = await livePage(open);
+    await call('PATCH /v2/people/alice', { body: { disabled: true } });
+    // The line after which the stream ends.
+    await call('POST /v2/agents', { body: { name: 'third' } });
+    await page.shows('Sign in to Sidekey');
+  });
+
   test('draws requests, latencies, refusals and refreshes of a window, also by agent', async () => {
     const { page, send } = await livePage(open);
     await send('/again', 'other', { grant: 'desk' });
