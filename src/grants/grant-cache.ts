@@ -33,22 +33,22 @@ export interface GrantCache {
   forget(id: string, names?: GrantNames): void;
 }
 
-/** A grant in memory; null: the store has no grant of that ID. */
-interface Entry {
-  readonly stored: { readonly record: GrantRecord; readonly grant: Grant } | null;
-  opened: OpenedGrant | null;
-  readonly generation: number;
-}
-
 /** The grants of a reference and a user, or of a reference and all users. */
 interface List {
   readonly grants: readonly Grant[];
   readonly generation: number;
 }
 
+/** A grant in memory; null: the store has no grant of that ID. */
+interface Entry extends List {
+  readonly stored: { readonly record: GrantRecord; readonly grant: Grant } | null;
+  opened: OpenedGrant | null;
+}
+
 /** Grants of a scope, valid while nothing has changed or left the memory, or else while the parts are the same. */
 interface Found {
-  readonly parts: readonly (List | Entry)[];
+  /** Without credentials, which would stay in memory after the removal of their grant. */
+  readonly parts: readonly (readonly Grant[])[];
   readonly grants: readonly Grant[];
   readonly generation: number;
   readonly losses: number;
@@ -69,8 +69,8 @@ const listBytes = 300;
 const firstGrants = 2_000;
 /** Number of them in a page, which takes some milliseconds on the thread of the proxy with SQLite. */
 const firstPage = 100;
-/** Maximum results that are kept for a scope. */
-const maxAnswers = 20;
+/** Maximum parts of the results that are kept for a scope. Each result counts as 20 more. */
+const maxParts = 400;
 
 /** @param maxBytes approximate bound of the memory */
 export function createGrantCache(
@@ -106,7 +106,6 @@ export function createGrantCache(
   let seen: number | null = null;
   /** Increases when anything may have changed. */
   let generation = 0;
-
   /** Increases when an entry or a list leaves the memory. */
   let losses = 0;
   /** Results by scope and reference: a caller, which has one scope, looks up few references repeatedly. */
@@ -188,7 +187,8 @@ export function createGrantCache(
     if (before?.generation === generation && before.stored?.record.revision === record?.revision)
       return before;
     const stored = record === null ? null : { record, grant: grantOf(record) };
-    const entry = { stored, opened: stored === null ? null : openedAs(stored, before), generation };
+    const opened = stored === null ? null : openedAs(stored, before);
+    const entry = { stored, opened, grants: stored === null ? [] : [stored.grant], generation };
     entries.set(id, entry);
     return entry;
   }
@@ -249,7 +249,7 @@ export function createGrantCache(
     return list;
   }
 
-  function current<Kept extends List | Entry>(kept: Kept | undefined): Kept | undefined {
+  function current<Kept extends List>(kept: Kept | undefined): Kept | undefined {
     return kept?.generation === generation ? kept : undefined;
   }
 
@@ -268,13 +268,12 @@ export function createGrantCache(
     const { users, ids } = scope;
     const some = users.map((user) => current(lists.get(listKey(reference, user))));
     const others = ids.map((id) => current(entries.get(id)));
-    const parts = [...some, ...others];
+    const parts = [...some, ...others].map((part) => part?.grants);
     if (!parts.every((part) => part !== undefined)) return readParts(reference, scope, some, others);
-    const isSame =
-      found?.parts.length === parts.length && parts.every((part, index) => part === found.parts[index]);
+    const isSame = found !== undefined && parts.every((part, index) => part === found.parts[index]);
     const grants = isSame ? found.grants : join(reference, parts);
     const answer = { parts, grants, generation, losses };
-    if (ofScope === undefined || ofScope.size >= maxAnswers)
+    if (ofScope === undefined || ofScope.size * (parts.length + 20) >= maxParts)
       answers.set(scope, new Map([[reference, answer]]));
     else ofScope.set(reference, answer);
     return grants;
@@ -324,8 +323,8 @@ export function createGrantCache(
     const news = missingUsers.length === 0 ? [] : await readLists(reference, missingUsers);
     const read = missingIds.length === 0 ? null : await readEntries(missingIds);
     return join(reference, [
-      ...some.map((list, index) => list ?? news[missingUsers.indexOf(users[index]!)]!),
-      ...others.map((entry, index) => entry ?? read!.get(ids[index]!)!),
+      ...some.map((list, index) => (list ?? news[missingUsers.indexOf(users[index]!)]!).grants),
+      ...others.map((entry, index) => (entry ?? read!.get(ids[index]!)!).grants),
     ]);
   }
 
@@ -372,12 +371,11 @@ export function createGrantCache(
   };
 }
 
-/** Returns the grants of lists and entries in the order of `find`. */
-function join(reference: string, parts: readonly (List | Entry)[]): readonly Grant[] {
-  const [only] = parts;
-  if (parts.length === 1 && 'grants' in only!) return only.grants;
-  const all = parts.flatMap((part) => ('grants' in part ? part.grants : (part.stored?.grant ?? [])));
-  const byId = new Map(all.filter((grant) => matches(grant, reference)).map((grant) => [grant.id, grant]));
+/** Returns the grants of parts in the order of `find`. */
+function join(reference: string, parts: readonly (readonly Grant[])[]): readonly Grant[] {
+  const all = parts.flat().filter((grant) => matches(grant, reference));
+  if (parts.length === 1 && parts[0]!.length === all.length) return parts[0]!;
+  const byId = new Map(all.map((grant) => [grant.id, grant]));
   return Object.freeze([...byId.values()].toSorted(inNameOrder));
 }
 

@@ -23,8 +23,8 @@ interface Use {
 const weekMs = 604_800_000;
 
 /** Returns "Used 12 times this week, by nightly-bot.", or that nobody used it. */
-function usageOf(uses: readonly Use[], isWhole: boolean): string {
-  if (uses.length === 0) return isWhole ? 'Not used this week.' : '';
+function usageOf({ used_at: last }: Listed, uses: readonly Use[], isWhole: boolean): string {
+  if (uses.length === 0) return last === null ? 'Never used.' : isWhole ? 'Not used this week.' : '';
   const agents = [...new Set(uses.flatMap(({ agent }) => agent ?? []))];
   const by = agents.length === 0 ? '' : `, by ${new Intl.ListFormat('en').format(agents)}`;
   const times = uses.length === 1 ? 'once' : `${uses.length} times`;
@@ -69,11 +69,11 @@ function Cards({ me }: { readonly me: Me }): JSX.Element {
                     </h2>
                     {grant.account !== null && <p>{`As ${grant.account}.`}</p>}
                     <p class="muted">
-                      {grant.used_at === null ? (
-                        'Never used.'
-                      ) : (
+                      {usageOf(grant, uses.get(grant.id) ?? [], isWhole)}
+                      {grant.used_at !== null && (
                         <>
-                          {usageOf(uses.get(grant.id) ?? [], isWhole)} Last use: <Time at={grant.used_at} />.
+                          {' '}
+                          Last use: <Time at={grant.used_at} />.
                         </>
                       )}
                     </p>

@@ -250,6 +250,8 @@ export async function relay(client: Duplex, upstream: Socket, idleMs: number): P
 /** Passes on the bytes and the end of a side. With `pipe`, an idle tunnel needs 3 KB more. */
 function flow(from: Duplex, to: Duplex, passed: (length: number) => void): void {
   to.on('drain', () => from.resume());
+  // A client may end its side while the upstream is dialed.
+  if (from.readableEnded) to.end();
   from
     .on('end', () => to.end())
     .on('data', (chunk: Buffer) => {

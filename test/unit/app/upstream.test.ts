@@ -16,7 +16,7 @@ const settings = {
   cert: first.cert,
   key: first.key,
   password: 'one',
-  resolve: { 'api.example': '127.0.0.1' },
+  upstream: {},
   limits: {},
   before: '',
 };
@@ -27,16 +27,19 @@ async function setup() {
     change: Partial<typeof settings>,
     before?: Awaited<ReturnType<typeof openUpstreamClient>>,
   ) => {
-    const { resolve, limits, password, before: lines, ...files } = { ...settings, ...change };
+    const { upstream: changed, limits, password, before: lines, ...files } = { ...settings, ...change };
     for (const [name, text] of Object.entries(files)) {
       await writeFile(join(folder, name), text);
       await chmod(join(folder, name), 0o600);
     }
     const upstream = {
       ca: ['ca'],
-      resolve,
+      resolve: { 'api.example': '127.0.0.1' },
+      private_addresses: ['10.0.0.0/8'],
+      no_proxy: ['a.example', '10.0.0.0/8'],
       proxy: { url: 'http://proxy.example:3128', user: 'alice', password: 'env:PASSWORD' },
       client_certificates: { 'api.example': { cert: 'cert', key: 'key' } },
+      ...changed,
     };
     const text = `${lines}${stringify({ version: 1, upstream, limits })}`;
     const config = await parseConfig(text, join(folder, 'sidekey.yaml'), { env: {} });
@@ -54,7 +57,18 @@ it.each([
   ['a trust anchor under the same path', { ca: makeTestAuthority('Other CA').cert }, false],
   ['a certificate and its key under the same paths', { cert: second.cert, key: second.key }, false],
   ['the password under the same variable', { password: 'two' }, false],
-  ['an address', { resolve: { 'api.example': '127.0.0.2' } }, false],
+  ['an address', { upstream: { resolve: { 'api.example': '127.0.0.2' } } }, false],
+  ['the trust anchors to none', { upstream: { ca: [] } }, false],
+  ['the client certificates to none', { upstream: { client_certificates: {} } }, false],
+  [
+    'the host of a client certificate',
+    { upstream: { client_certificates: { 'b.example': { cert: 'cert', key: 'key' } } } },
+    false,
+  ],
+  ['the private addresses', { upstream: { private_addresses: ['10.0.0.0/9'] } }, false],
+  ['a host without the proxy', { upstream: { no_proxy: ['b.example', '10.0.0.0/8'] } }, false],
+  ['a block without the proxy', { upstream: { no_proxy: ['a.example', '10.0.0.0/9'] } }, false],
+  ['the proxy', { upstream: { proxy: 'http://proxy.example:3128' } }, false],
   ['a limit', { limits: { upstream_connections: 7 } }, false],
 ])('an edit that changes %s keeps the upstream client or not', async (_, change, isKept) => {
   const open = await setup();

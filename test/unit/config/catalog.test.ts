@@ -1,3 +1,4 @@
+import { createHook } from 'node:async_hooks';
 import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -26,6 +27,15 @@ describe('the shipped catalog', async () => {
     expect(JSON.stringify(filled)).toContain('acme-9');
     expect(JSON.stringify((await openCatalog()).get('shopify')?.definition)).toBe(before);
     expect(before).not.toContain('acme-9');
+  });
+
+  test('is listed once in a process', async () => {
+    const types: string[] = [];
+    const hook = createHook({ init: (_id, type) => void types.push(type) }).enable();
+    const { names } = await openCatalog();
+    hook.disable();
+    expect(names).toEqual(catalog.names);
+    expect(types.filter((type) => type.startsWith('FSREQ'))).toEqual([]);
   });
 
   test('contains at least eighty providers, with everything that the README promises', () => {

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Credential, SealedCredential } from '../../../src/domain/credential.ts';
 import { type NewGrant, openRegistry, type Registry } from '../../../src/grants/registry.ts';
@@ -422,8 +424,36 @@ test('the joined grants of a scope are the same array while they are unchanged, 
   }
   expect(await find('acme')).not.toBe(before);
   expect(await find('acme', { ...scope })).toEqual(before);
+  const ids = Array.from({ length: 1_000 }, (_, index) => `id-${index}`);
+  const large = { users: ['a'], ids };
+  await find('acme', large);
+  const once = await find('acme', large);
+  expect(await find('acme', large)).toBe(once);
+  await find('n1', large);
+  await find('n1', large);
+  await registry.open(grants[0]!.id);
+  expect(await find('acme', large)).not.toBe(once);
   await registry.remove(grants[1]!.id);
   expect(await find('acme')).toEqual([grants[0]]);
+});
+
+test('the joined grants of a scope keep no credential of a removed grant in memory', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const [{ registry }] = await openedStores(1);
+  const { id } = await registry.add({ ...meta, user: 'b' }, sealed());
+  const scope = { users: ['a'], ids: [id] };
+  const credential = await (async () => {
+    await registry.find('acme', scope);
+    await registry.find('acme', scope);
+    return new WeakRef((await registry.open(id))!.sealed);
+  })();
+  await registry.remove(id);
+  // Another turn: a WeakRef keeps its target until the end of the one that made it.
+  await new Promise((resolve) => setTimeout(resolve));
+  collect();
+  expect(credential.deref()).toBeUndefined();
+  expect(await registry.find('acme', scope)).toEqual([]);
 });
 
 describe('a record that does not open', () => {
