@@ -127,7 +127,7 @@ export function yamlOptions(lines: LineCounter): ParseOptions & DocumentOptions 
   };
 }
 
-/** What a walk through a document has found. */
+/** Findings of a walk through a document. */
 interface Walk {
   readonly at: (offset: number) => Position;
   readonly anchors: Set<string>;

@@ -186,6 +186,3 @@ export interface PageProps {
 
 /** A page of the dashboard. The document shows its title above it. */
 export type Page = (props: PageProps) => JSX.Element;
-
-/** A page before Preact. Its work ends when the signal is aborted. */
-export type View = (main: HTMLElement, me: Me, signal: AbortSignal) => Promise<void>;

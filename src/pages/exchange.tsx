@@ -138,7 +138,7 @@ interface TimingProps {
   readonly took: number | undefined;
 }
 
-/** How long a person and the service took, as a bar. */
+/** Durations of a person and of the service, as a bar. */
 function Timing({ waited, took = 0 }: TimingProps): JSX.Element | null {
   const whole = waited + took;
   if (whole === 0) return null;

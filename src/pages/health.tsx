@@ -5,7 +5,7 @@ import { Badge, Empty, Loaded, Table, Time } from './parts.tsx';
 import { Action, WayOut } from './remedy.tsx';
 import { useResource } from './resource.ts';
 
-/** What works and what does not, each problem with the way out of it. */
+/** Checks of the setup, and its problems, each with the way out of it. */
 
 interface Need {
   readonly about?: string;
@@ -16,7 +16,7 @@ interface Need {
 
 interface Check {
   readonly ok: boolean;
-  /** What the check found, in words. */
+  /** Result of the check in words. */
   readonly text: string;
 }
 

@@ -12,7 +12,7 @@ import { Explain, Replay, Tests } from './rule-trial.tsx';
 /** The allowed-domains map and its rules: a form and the text of the config file, which edit one draft. */
 
 /** An entry of the allowed-domains map. */
-export interface Domain {
+interface Domain {
   readonly domain: string;
   readonly action: string;
   readonly grant?: string;
