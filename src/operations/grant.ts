@@ -63,7 +63,8 @@ export const listGrants = reading({
     const { rows, next } = await pageOf(input, {
       place: z.object({ name: z.string(), user: z.string() }),
       read: async ({ after = start, ...page }) =>
-        (await store?.grants.find({ ...page, after, ...(user === undefined ? {} : { users: [user] }) })) ?? [],
+        (await store?.grants.find({ ...page, after, ...(user === undefined ? {} : { users: [user] }) })) ??
+        [],
     });
     const ids = rows.map(({ id }) => id);
     const uses = (await store?.activity.some(ids)) ?? [];
