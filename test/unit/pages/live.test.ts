@@ -25,11 +25,7 @@ const request = {
 
 describe('the lines of one request', () => {
   it.each<[string, readonly Line[], object]>([
-    [
-      'begins with its access',
-      [line(0, 'access', request)],
-      { ...request, state: 'running' },
-    ],
+    ['begins with its access', [line(0, 'access', request)], { ...request, state: 'running' }],
     [
       'ends with its outcome',
       [line(0, 'access', request), line(9, 'outcome', { outcome: 'ok', status: 200, duration_ms: 9 })],
