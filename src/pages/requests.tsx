@@ -158,7 +158,7 @@ function List({ rows, version, filter, held, choose }: ListProps): JSX.Element {
 
 /** Requests since the pause, or in the last ten seconds. Screen readers hear it instead of the rows. */
 function Pace({ rows, version, held }: Pick<ListProps, 'rows' | 'version' | 'held'>): JSX.Element {
-  const [sentence, setSentence] = useState('Waiting for requests.');
+  const [sentence, setSentence] = useState('Requests appear as they pass.');
   // Read at each commit only while it is shown.
   const fresh = held === null || version.value < 0 ? 0 : rows.requests - held.requests;
   useEffect(() => {
