@@ -134,7 +134,7 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
       const found = new Set<string>();
       await inBatches(references, async (some) => {
         const texts = some.map((each) => sql`(${each})`);
-        // The first from here on, because PostgreSQL may look for an equal one among all grants.
+        // Not `= column1`: if all grants have one provider, PostgreSQL reads all instead of the index.
         const isThere = (['id', 'name', 'provider'] as const).map((column) => {
           const name = sql.ref(column);
           return sql`(select ${name} from grants where ${name} >= column1 order by ${name} limit 1) = column1`;

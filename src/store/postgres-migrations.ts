@@ -159,8 +159,10 @@ export const postgresMigrations: Migrations = {
   '0038-approval-lists': {
     async up(db: Kysely<unknown>): Promise<void> {
       // As in `0029-agent-names`: a join of columns with two collations uses no index. A column that a
-      // trigger names cannot be changed.
-      for (const table of ['agent_tokens', 'bindings', 'leases', 'questions', 'proposals', 'agent_uses']) {
+      // trigger names cannot be changed. Locks all at once, in the order of queries, to prevent deadlocks.
+      const tables = ['questions', 'proposals', 'agent_uses', 'agent_tokens', 'bindings', 'leases'];
+      await sql`lock table ${sql.join([...tables, 'agents'].map((table) => sql.table(table)))}`.execute(db);
+      for (const table of tables) {
         const { rows } = await sql<{ name: string; text: string }>`
           select tgname as name, pg_get_triggerdef(oid) as text from pg_trigger
           where tgrelid = ${table}::regclass and not tgisinternal

@@ -121,14 +121,10 @@ export function sqlStore(parts: SqlStoreParts): Store {
 
     sealed: {
       sessions: ({ after, limit }) =>
-        run(() =>
-          pageOf(
-            db.selectFrom('sessions').selectAll(),
-            ['id'],
-            after === undefined ? after : [after],
-            limit,
-          ).execute(),
-        ),
+        run(() => {
+          const place = after === undefined ? after : [after];
+          return pageOf(db.selectFrom('sessions').selectAll(), ['id'], place, limit).execute();
+        }),
       count: () =>
         run(async () => (await rowsOf(db.selectFrom('grants'))) + (await rowsOf(db.selectFrom('sessions')))),
       replace: (table, seals) =>

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import type { Store } from '../../../src/store/store.ts';
+import { proposal } from '../../support/question.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const first = { limit: 3 };
@@ -61,6 +62,16 @@ test.each<[string, (store: Store) => Promise<unknown>, string]>([
     'more proposals of an agent',
     ({ proposals }) => proposals.list({ agent: 'ci', after: { askedAt: 5, id: 'a' }, limit: 3 }),
     'SEARCH proposals USING INDEX proposals_agent_asked_at_id (agent=? AND (asked_at,id)>(?,?))',
+  ],
+  [
+    'proposals of the same change',
+    ({ proposals }) => proposals.propose(proposal(), 1),
+    'SEARCH proposals USING INDEX proposals_agent_lease_asked_at (agent=? AND lease=?)',
+  ],
+  [
+    'proposals that limit a new one',
+    ({ proposals }) => proposals.propose(proposal(), 1),
+    'SEARCH proposals USING COVERING INDEX proposals_agent_outcome_expires_at (agent=? AND outcome=?',
   ],
   [
     'counts of proposals',
@@ -136,9 +147,9 @@ test.each<[string, (store: Store) => Promise<unknown>, string]>([
       .map(({ detail }) => String(detail)),
   );
   expect(steps.filter((step) => step.startsWith(expected))).not.toEqual([]);
-  // `SCAN recent` reads the rows of a subquery.
+  // `SCAN recent` reads the rows of a subquery, and `SCAN CONSTANT ROW` no table.
   const unordered = steps.filter(
-    (step) => /^(SCAN|USE TEMP B-TREE)/.test(step) && !/USING (COVERING )?INDEX|recent/.test(step),
+    (step) => /^(SCAN|USE TEMP B-TREE)/.test(step) && !/USING (COVERING )?INDEX|recent|CONSTANT/.test(step),
   );
   expect(unordered).toEqual([]);
 });

@@ -387,6 +387,24 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     expect(JSON.stringify(rows)).not.toContain('Seq Scan');
   });
 
+  it.each([
+    ['questions', 'leases'],
+    ['agent_tokens', 'agents'],
+  ])('is migrated beside a process that reads %s, then %s', async (first, second) => {
+    const { address, query } = await emptyDatabase();
+    const { '0038-approval-lists': _, ...migrations } = postgresMigrations;
+    await open({ address, password: null }, { migrations });
+    const client = await connected(address);
+    await client.query(`begin; select from ${first}`);
+    const migrated = open({ address, password: null });
+    await vi.waitFor(async () =>
+      expect((await query('select from pg_locks where not granted')).rowCount).toBe(1),
+    );
+    const [read] = await Promise.allSettled([client.query(`select from ${second}; commit`), migrated]);
+    expect(read.status).toBe('fulfilled');
+    await migrated;
+  });
+
   it('keeps the triggers of columns that got another collation', async () => {
     const { address, query } = await emptyDatabase();
     await open({ address, password: null });

@@ -54,9 +54,9 @@ function opened(...waiting: Approval[]) {
     store: {
       epoch: () => it.epoch,
       approvals: {
-        waiting: async () => {
+        waiting: async (_at, page) => {
           if (it.fails !== null) throw it.fails;
-          return it.waiting;
+          return it.waiting.slice(0, page?.limit);
         },
       },
     },
@@ -93,6 +93,14 @@ describe('the live list in a terminal', () => {
     await list.press('q');
     expect(await list.left).toEqual([]);
     expect(list.isClosed).toBe(true);
+  });
+
+  it('has the oldest 1,000 requests', async () => {
+    const list = opened(...Array.from({ length: 1_001 }, (_, n) => entry(`${n}`)));
+    await settle();
+    expect(list.page()).toContain('1000 requests wait for you');
+    await list.press('q');
+    await list.left;
   });
 
   it('is redrawn only when its contents or the window size change', async () => {
