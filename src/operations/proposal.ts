@@ -90,12 +90,16 @@ export const listProposals = reading({
   id: 'proposal.list',
   summary: 'List the changes that agents propose.',
   scope: 'approvals:read',
-  input: z.strictObject(pageInput),
+  input: z.strictObject({
+    ...pageInput,
+    waiting: z.boolean().optional().describe('True: only those that can be answered.'),
+  }),
   output: z.array(proposalShape),
-  run: ({ store }, page) =>
+  run: ({ store }, { waiting, ...page }, at) =>
     pageOf(page, {
       place: z.object({ askedAt: z.int(), id: z.string() }),
       read: async (query) => (await store?.proposals.list(query)) ?? [],
+      fits: (proposal) => waiting !== true || statusOf(proposal, at) === 'waiting',
     }),
   next: ({ next }) => next,
   answer: ({ rows }, at) => rows.map((proposal) => proposalAnswer(proposal, at)),

@@ -162,8 +162,10 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
     };
     const domain = await proposed({ kind: 'domain', host: 'new.example.com', grant: 'acme' });
     expect((await ok(`GET ${domain}`)).diff).toContain('new.example.com');
-    expect((await ok('GET /v2/proposals')).data).toHaveLength(1);
+    expect((await ok('GET /v2/proposals?waiting=true')).data).toHaveLength(1);
     expect((await ok(`POST ${domain}/accept-for-good`)).answer.outcome).toBe('for_good');
+    expect((await ok('GET /v2/proposals')).data).toHaveLength(1);
+    expect((await ok('GET /v2/proposals?waiting=true')).data).toEqual([]);
     const scopes = await proposed({ kind: 'scope', grant: 'acme', scopes: ['b'] });
     expect((await ok(`POST ${scopes}/accept`, {})).commands).toHaveLength(1);
     const grant = await proposed({ kind: 'grant', provider: 'github', scopes: [] });
