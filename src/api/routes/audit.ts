@@ -236,7 +236,7 @@ export const auditRoutes: readonly AnyRoute[] = [
     }),
     owner: ownerOf,
     media: 'application/x-ndjson',
-    commands: ['audit export'],
+    commands: ['audit query'],
     handle: downloadEvents,
   }),
   operationRoute(verifyAudit, 'GET /v2/audit/verify', { id: 'verifyAudit', isLong: true }),

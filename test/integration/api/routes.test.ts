@@ -177,6 +177,7 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
     expect((await ok('GET /v2/audit/events?host=NEW.EXAMPLE.COM')).data).not.toEqual([]);
     expect((await ok('GET /v2/audit/verify')).ok).toBe(true);
     await ok('GET /v2/audit/summary');
+    expect((await call('GET /v2/audit/download?format=csv')).status).toBe(200);
     const { buckets } = await ok(`GET /v2/metrics?since=${new Date(Date.now() - 60_000).toISOString()}`);
     expect(buckets.reduce((sum: number, { exchanges }: { exchanges: number }) => sum + exchanges, 0)).toBe(1);
     // The proxy itself
