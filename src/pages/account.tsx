@@ -3,6 +3,7 @@ import { useState } from 'preact/hooks';
 import { call, type Me, path } from './api.ts';
 import { Icon } from './icon.tsx';
 import { Badge, Confirm, Field, Form, Loaded, Table, Time } from './parts.tsx';
+import { connectInPopup } from './popup.ts';
 import { type Resource, useResource } from './resource.ts';
 
 /** One connected account: what the pages of operators and of its own person share. */
@@ -91,14 +92,20 @@ function useAccount(id: string, me: Me): Resource<Whole> {
   );
 }
 
-/** Opens the consent page of the service, for the account itself or with these scopes besides. */
-export async function consent(
-  { name, user, provider }: Listed,
-  scopes: readonly string[] = [],
-): Promise<void> {
-  const wanted = { name, user, provider, ...(scopes.length > 0 ? { scopes } : {}) };
-  const { connect_url: link } = await call<{ connect_url: string }>('POST /v2/connect-sessions', wanted);
-  location.assign(link);
+/** Consent of an account, again or with further scopes. */
+interface Wish extends PartProps {
+  readonly scopes?: readonly string[] | undefined;
+  readonly before?: () => Promise<unknown>;
+}
+
+/** Lets the person consent in a popup, and reads the account again. @throws Error if there is no new consent */
+export async function consent({ of: { grant }, reload, scopes, before }: Wish): Promise<void> {
+  const { name, user, provider } = grant;
+  try {
+    await connectInPopup({ name, user, provider, scopes }, before);
+  } finally {
+    await reload();
+  }
 }
 
 /** Returns further names of the account. Omits pictures: the provider would learn who views this page. */
@@ -185,7 +192,8 @@ function EndForm({ of: { grant }, reload }: PartProps): JSX.Element {
 }
 
 /** Removes scopes. If the provider cannot reduce a token, a new consent is needed. */
-function Narrowing({ of: { grant, provider }, reload }: PartProps): JSX.Element {
+function Narrowing({ of, reload }: PartProps): JSX.Element {
+  const { grant, provider } = of;
   const [left, setLeft] = useState<readonly string[]>([]);
   const narrow = async (values: Readonly<Record<string, string>>) => {
     const scopes = Object.keys(values);
@@ -198,12 +206,11 @@ function Narrowing({ of: { grant, provider }, reload }: PartProps): JSX.Element 
     }
     await reload();
   };
-  const anew = async () => {
+  const before = async () => {
     const { name, user, provider: service } = grant;
     // Throws before the revocation if no consent is possible. Sessions of a grant in force add its scopes.
     await call('POST /v2/connect-sessions', { name, user, provider: service, scopes: left });
     await call(path`POST /v2/grants/${grant.id}/revoke`, {});
-    await consent(grant, left);
   };
   return (
     <>
@@ -221,7 +228,7 @@ function Narrowing({ of: { grant, provider }, reload }: PartProps): JSX.Element 
         <Confirm
           label="End it and consent again"
           question={`End ${grant.name}, and consent again with ${left.join(' ')} only?`}
-          run={anew}
+          run={() => consent({ of, reload, scopes: left, before })}
         />
       )}
     </>

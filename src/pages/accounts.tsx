@@ -3,6 +3,7 @@ import { useContext, useMemo, useRef, useState } from 'preact/hooks';
 import { type Account, consent, type Listed, One, otherNames, type PartProps, titleOf } from './account.tsx';
 import { call, type PageProps, path } from './api.ts';
 import { Icon } from './icon.tsx';
+import { namesIn } from './matrix.tsx';
 import { Badge, Empty, Facts, Field, Form, Time } from './parts.tsx';
 import { Action, Person } from './remedy.tsx';
 import { Rows, usePages } from './rows.tsx';
@@ -132,7 +133,8 @@ function named(agents: readonly string[]): JSX.Element[] | null {
 }
 
 /** The last failure, with the button that helps. */
-function Problem({ of: { grant }, reload }: PartProps): JSX.Element | null {
+function Problem({ of, reload }: PartProps): JSX.Element | null {
+  const { grant } = of;
   const mayChange = useContext(Person)?.scopes.includes('grants:write') === true;
   const reason = grant.state_reason ?? grant.failure;
   if (reason === null && grant.state === 'active') return null;
@@ -151,7 +153,7 @@ function Problem({ of: { grant }, reload }: PartProps): JSX.Element | null {
         <Action label="Try the renewal again" run={() => renew(grant, reload)} />
       )}
       {mayChange && grant.state !== 'active' && isByConsent && (
-        <Action label="Reconnect" run={() => consent(grant)} />
+        <Action label="Reconnect" run={() => consent({ of, reload })} />
       )}
       {mayChange && grant.state !== 'active' && !isByConsent && (
         <a class="button" href={path`#connect/${grant.provider}`}>
@@ -227,9 +229,10 @@ function Renewal({ of: grant }: { readonly of: Account }): JSX.Element | null {
 }
 
 /** Changes of the consent and of the token. */
-function Changes({ of: { grant, provider }, reload }: PartProps): JSX.Element {
+function Changes({ of, reload }: PartProps): JSX.Element {
+  const { grant, provider } = of;
   const known = Object.entries(provider?.known_scopes ?? {});
-  const extend = ({ scopes = '' }) => consent(grant, scopes.split(/[\s,]+/).filter(Boolean));
+  const extend = ({ scopes = '' }) => consent({ of, reload, scopes: namesIn(scopes) });
   return (
     <>
       {grant.type === 'oauth2' && (
@@ -245,7 +248,9 @@ function Changes({ of: { grant, provider }, reload }: PartProps): JSX.Element {
       {grant.refreshable && (
         <Action label="Renew the token now" kind="quiet" run={() => renew(grant, reload)} />
       )}
-      {grant.type === 'oauth2' && <Action label="Consent again" kind="quiet" run={() => consent(grant)} />}
+      {grant.type === 'oauth2' && (
+        <Action label="Consent again" kind="quiet" run={() => consent({ of, reload })} />
+      )}
     </>
   );
 }

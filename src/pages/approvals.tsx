@@ -206,7 +206,7 @@ export function Approvals({ me: { scopes }, args: [wanted] }: PageProps): JSX.El
       </>
     );
   const waiting = requests.entries.value;
-  const proposed = proposals.entries.value?.filter(({ status }) => status === 'waiting') ?? [];
+  const proposed = proposals.entries.value ?? [];
   return (
     <>
       <div class="bar">

@@ -73,7 +73,8 @@ export class LiveRows {
   take(line: Line): void {
     const { event, exchange = '', outcome = 'ok' } = line;
     if (silent.has(event)) return;
-    const isStep = exchange !== '' && steps.has(event);
+    // A refusal before the caller is known belongs to no exchange.
+    const isStep = steps.has(event) && (exchange !== '' || event === 'denied');
     const known = isStep ? this.#byExchange.get(exchange) : undefined;
     const row = known ?? this.#add(line, isStep);
     for (const name of taken)
@@ -131,7 +132,7 @@ export class LiveRows {
     this.#rows.push(row);
     if (isRequest) {
       this.requests += 1;
-      this.#byExchange.set(exchange, row);
+      if (exchange !== '') this.#byExchange.set(exchange, row);
     }
     // Removing in portions costs less than a shift for each row.
     const extra = this.#rows.length - this.#capacity;

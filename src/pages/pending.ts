@@ -15,7 +15,6 @@ interface WaitingRequest extends Waiting {
 }
 
 interface WaitingProposal extends Waiting {
-  readonly status: string;
   readonly answer: { readonly outcome: string } | null;
 }
 
@@ -25,7 +24,7 @@ function listOf<T extends Waiting>(path: string) {
   let tag = '';
   const read = async () => {
     const headers = { 'if-none-match': tag };
-    const answer = await send<{ data: T[] }>(`GET ${path}?limit=200`, undefined, { headers }).catch(
+    const answer = await send<{ data: T[] }>(`GET ${path}limit=200`, undefined, { headers }).catch(
       (error) => {
         if (error instanceof ApiError && error.status === 304) return null;
         throw error;
@@ -40,8 +39,8 @@ function listOf<T extends Waiting>(path: string) {
   return { entries, read };
 }
 
-export const requests = listOf<WaitingRequest>('/v2/approvals');
-export const proposals = listOf<WaitingProposal>('/v2/proposals');
+export const requests = listOf<WaitingRequest>('/v2/approvals?');
+export const proposals = listOf<WaitingProposal>('/v2/proposals?waiting=true&');
 
 /** Failure of the last read. */
 export const failure = signal<Error | undefined>(undefined);
@@ -68,8 +67,7 @@ async function read(): Promise<void> {
   const { value: now = [] } = requests.entries;
   const known = new Set((before ?? now).map(({ id }) => id));
   now.filter(({ id }) => !known.has(id)).forEach(notify);
-  const proposed = proposals.entries.value?.filter(({ status }) => status === 'waiting') ?? [];
-  waiting.value = now.length + proposed.length;
+  waiting.value = now.length + (proposals.entries.value?.length ?? 0);
 }
 
 let last = Promise.resolve();

@@ -32,6 +32,7 @@ export function usePages<T>(path: string): Source<T> & { reload(): void } {
         running.current = undefined;
       } catch (thrown) {
         if (signal.aborted) return;
+        running.current = undefined;
         if (thrown instanceof ApiError && thrown.status === 401) location.reload();
         setError(thrown as Error);
       }

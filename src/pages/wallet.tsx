@@ -1,9 +1,10 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { consent, type Listed, One, otherNames, type PartProps, providerOf, titleOf } from './account.tsx';
-import { all, call, type Me, more, type PageProps } from './api.ts';
+import { all, call, type Me, more, type PageProps, path } from './api.ts';
 import { Icon } from './icon.tsx';
 import { Badge, Empty, Facts, Loaded, Time } from './parts.tsx';
+import { connectInPopup } from './popup.ts';
 import { Action } from './remedy.tsx';
 import { useResource } from './resource.ts';
 
@@ -100,9 +101,7 @@ function BySignIn({ me: { user, name } }: { readonly me: Me }): JSX.Element | nu
   const [services, setServices] = useState<readonly Service[] | null>(null);
   if (signIn.data?.keeps !== true) return null;
   const connect = async (provider: string) => {
-    const wanted = { provider, user: user ?? name };
-    const { connect_url: link } = await call<{ connect_url: string }>('POST /v2/connect-sessions', wanted);
-    location.assign(link);
+    location.hash = path`#wallet/${await connectInPopup({ provider, user: user ?? name })}`;
   };
   const list = async () => setServices(await all<Service>('/v2/providers?flow=id_jag'));
   return (
@@ -117,14 +116,14 @@ function BySignIn({ me: { user, name } }: { readonly me: Me }): JSX.Element | nu
 }
 
 /** Facts of an account for its person. */
-function Content({ of }: PartProps): JSX.Element {
+function Content({ of, reload }: PartProps): JSX.Element {
   const { grant, provider } = of;
   return (
     <>
       {grant.state !== 'active' && grant.type === 'oauth2' && (
         <div class="banner">
           <span>{`Programs cannot use it until you consent again at ${titleOf(of)}.`}</span>
-          <Action label="Reconnect" run={() => consent(grant)} />
+          <Action label="Reconnect" run={() => consent({ of, reload })} />
         </div>
       )}
       <section class="card">

@@ -1,5 +1,4 @@
 import type { ComponentChildren, JSX } from 'preact';
-import { useState } from 'preact/hooks';
 import { call, type Me } from './api.ts';
 import { Field, Form } from './parts.tsx';
 import { connectInPopup } from './popup.ts';
@@ -74,19 +73,10 @@ const checkbox = { width: 'auto' };
 /** Consent in a popup; the steps to a client if there is none. */
 export function Consent({ me, account, service, show }: WayProps): JSX.Element {
   const { name: provider, title, scopes, known_scopes: known, client_registration: at } = service;
-  const [declined, setDeclined] = useState('');
   const consent = async ({ grant_name: name, ...chosen }: Values) => {
-    setDeclined('');
     const wanted = Object.values(chosen);
-    const user = me.user ?? 'default';
-    const end = await connectInPopup({
-      provider,
-      user,
-      name,
-      scopes: wanted.length > 0 ? wanted : undefined,
-    });
-    if ('grant' in end) await show({ id: end.grant });
-    else setDeclined(end.error);
+    const scopes = wanted.length > 0 ? wanted : undefined;
+    await show({ id: await connectInPopup({ provider, user: me.user ?? 'default', name, scopes }) });
   };
   const { callback_uri: uri } = service;
   const { steps } = at ?? { steps: ['Add a client (an “app”) with the redirect URI {redirect_uri}.'] };
@@ -131,7 +121,6 @@ export function Consent({ me, account, service, show }: WayProps): JSX.Element {
         )}
         <Field label="Name (optional)" name="grant_name" placeholder={provider} defaultValue={account} />
       </Form>
-      <p role="status">{declined}</p>
     </section>
   );
 }

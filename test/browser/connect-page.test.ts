@@ -4,7 +4,7 @@ import { browsers, type Open, type Page } from '../support/browsers.ts';
 import type { BrowserPage } from '../support/chromium.ts';
 import { startConnecting } from '../support/connect-session.ts';
 import { examined } from '../support/examined.ts';
-import { click, goTo, submit } from '../support/opened-pages.ts';
+import { click, consentIn, goTo, submit } from '../support/opened-pages.ts';
 import { startUpstream } from '../support/upstream.ts';
 
 const machineKey = 're_key-of-the-machine-0123456789';
@@ -37,19 +37,6 @@ async function opened(open: Open, role = 'operator') {
     };
     undefined;`);
   return { ...at, page, authority };
-}
-
-async function consentIn(page: Page, answer: 'allow' | 'deny'): Promise<void> {
-  await page.shows('asks to use your account');
-  await page.evaluate(`document.querySelector('[value=yes]').click()`);
-  await page.shows('Sign in');
-  await page.evaluate(`
-    document.querySelector('[name=email]').value = 'alice@acme.test';
-    document.querySelector('[name=password]').value = 'demo1234';
-    document.querySelector('form').requestSubmit();
-  `);
-  await page.shows('to use your Acme account?');
-  await page.evaluate(`document.querySelector('[value=${answer}]').click()`);
 }
 
 const answersOf = async (page: Page) => ((await page.evaluate('answers')) as readonly string[]).join('\n');

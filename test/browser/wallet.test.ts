@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { makeSignInLink } from '../../src/operations/sign-in-link.ts';
+import { allGrants } from '../support/all-grants.ts';
 import type { BrowserPage } from '../support/chromium.ts';
 import { browsers, type Open } from '../support/browsers.ts';
 import { startConnecting } from '../support/connect-session.ts';
 import { examined } from '../support/examined.ts';
-import { click, confirm, goTo, openedPages, submit } from '../support/opened-pages.ts';
+import { click, confirm, consentIn, goTo, openedPages, submit } from '../support/opened-pages.ts';
 
 const scopes = ['openid', 'email', 'read:tickets', 'write:tickets'];
 
@@ -99,11 +100,32 @@ describe.each(browsers)('the accounts of a person, in %s%s', { timeout: 120_000 
     await page.shows('stay as they are');
     helpdesk.failTokenEndpoint(null);
     await page.evaluate(click('End it and consent again'));
+    const popup = page.popup();
     await page.evaluate(confirm);
-    const text = await page.shows('asks to use your account');
+    const text = await (await popup).shows('asks to use your account');
     expect(text).toContain('read:tickets');
     expect(text).not.toContain('write:tickets');
     expect((await grant()).state).toBe('revoked');
+  });
+
+  test('are connected again in a popup, and the page stays', async () => {
+    const { page, grant, sidekey } = await connected(open);
+    const { id } = await grant();
+    const { grants, store } = sidekey.proxy.state;
+    await grants.setState((await allGrants(store))[0]!, 'reauth_required', 'gone');
+    await page.evaluate('location.reload()');
+    await page.shows('Programs cannot use it');
+    await page.evaluate('void (globalThis.isSame = true)');
+    const declined = page.popup();
+    await page.evaluate(click('Reconnect'));
+    await consentIn(await declined, 'deny');
+    await page.shows('said no to the consent');
+    const popup = page.popup();
+    await page.evaluate(click('Reconnect'));
+    await consentIn(await popup, 'allow');
+    await page.lacks('Programs cannot use it');
+    expect(await grant()).toMatchObject({ id, state: 'active' });
+    expect(await page.evaluate('isSame')).toBe(true);
   });
 
   test('can be revoked here and at the provider', async () => {

@@ -35,9 +35,9 @@ export async function goTo(page: Page, name: string, text: string): Promise<stri
   return page.shows(text);
 }
 
-/** An expression that clicks the first button with this label. */
+/** An expression that clicks the first button or summary with this label. */
 export function click(label: string): string {
-  return `void [...document.querySelectorAll('button')].find((it) => it.textContent === ${JSON.stringify(label)}).click()`;
+  return `void [...document.querySelectorAll('button, summary')].find((it) => it.textContent === ${JSON.stringify(label)}).click()`;
 }
 
 /** An expression that clicks the button of the open dialog that does what it asks about. */
@@ -53,4 +53,18 @@ export function submit(label: string, values: Readonly<Record<string, string>>):
     }
     form.requestSubmit();
   })()`;
+}
+
+/** Signs in at the sample company in a popup, and answers its question. */
+export async function consentIn(page: Page, answer: 'allow' | 'deny'): Promise<void> {
+  await page.shows('asks to use your account');
+  await page.evaluate(`document.querySelector('[value=yes]').click()`);
+  await page.shows('Sign in');
+  await page.evaluate(`
+    document.querySelector('[name=email]').value = 'alice@acme.test';
+    document.querySelector('[name=password]').value = 'demo1234';
+    document.querySelector('form').requestSubmit();
+  `);
+  await page.shows('to use your Acme account?');
+  await page.evaluate(`document.querySelector('[value=${answer}]').click()`);
 }

@@ -23,6 +23,17 @@ const request = {
   grant: 'g-1',
 };
 
+it('shows each refusal of an unknown caller as a request of its own', () => {
+  const refusal = line(0, 'denied', { exchange: '', code: 'auth_required', status: 407 });
+  const live = new LiveRows();
+  for (const each of [refusal, refusal]) live.take(each);
+  expect(live.rows()).toMatchObject([
+    { state: 'denied', status: 407 },
+    { state: 'denied', status: 407 },
+  ]);
+  expect(live).toMatchObject({ requests: 2, refused: 2 });
+});
+
 describe('the lines of one request', () => {
   it.each<[string, readonly Line[], object]>([
     ['begins with its access', [line(0, 'access', request)], { ...request, state: 'running' }],
