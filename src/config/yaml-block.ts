@@ -51,8 +51,9 @@ export function putBlock(text: string, section: string, key: string, value: Entr
   const newline = newlineOf(text);
   const parts = partsOf(text, entry, document);
   const pad = parts.length > 0 ? indentIn(parts) : `${indentOf(text, entry)}  `;
+  const byName = new Map(parts.map((part) => [part.entry?.key.toJSON(), part]));
   const lines = Object.entries(value).map(([name, member]) => {
-    const part = parts.find((each) => each.entry?.key.toJSON() === name);
+    const part = byName.get(name);
     if (part !== undefined && isDeepStrictEqual(part.value, member)) return part.lead + part.text;
     const lead = part?.lead ?? '';
     const shown = `${pad}${valueText(name)}:`;
@@ -126,17 +127,28 @@ function listText(
   style: { readonly pad: string; readonly newline: string },
 ): string {
   const pad = before.length > 0 ? indentIn(before) : style.pad;
-  const same = items.map((item) => before.find(({ value }) => isDeepStrictEqual(value, item)));
+  const byValue = new Map(before.map((part) => [textOf(part.value), part]));
+  const same = items.map((item) => byValue.get(textOf(item)));
+  const kept = new Set(same);
   return items
     .map((item, index) => {
       const part = same[index];
       if (part !== undefined) return part.lead + part.text;
       const replaced = before[index];
-      const lead = replaced === undefined || same.includes(replaced) ? '' : replaced.lead;
+      const lead = replaced === undefined || kept.has(replaced) ? '' : replaced.lead;
       const flow = `${pad}- ${valueText(item)}`;
       const members = Object.entries(item).map(([name, value]) => `${valueText(name)}: ${valueText(value)}`);
       const text = flow.length > longest ? `${pad}- ${members.join(`${style.newline}${pad}  `)}` : flow;
       return lead + text + style.newline;
     })
     .join('');
+}
+
+/** Returns a text that equal values share, so that a comparison of long lists takes linear time. */
+function textOf(value: unknown): string {
+  return JSON.stringify(value, (_, inner: unknown) =>
+    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).toSorted(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  );
 }

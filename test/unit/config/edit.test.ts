@@ -445,6 +445,14 @@ describe('writing an entry as data', () => {
   });
 });
 
+const manyRules = (name: string) => Array.from({ length: 6_000 }, (_, i) => ({ paths: [`/${name}${i}`] }));
+
+test('an entry of 6,000 new rules replaces 6,000 others in linear time', { timeout: 15_000 }, () => {
+  const lines = manyRules('a').map(({ paths }) => `      - { paths: [${paths[0]}] }\n`);
+  const text = `version: 1\ndomains:\n  a.test:\n    rules:\n${lines.join('')}`;
+  expect(putDomain(text, 'a.test', { rules: manyRules('b') }).change).toBe('replaced');
+});
+
 test('rules are read as data and as written', () => {
   expect(readDomain(withRules, 'API.github.com')).toEqual({
     entry: { grant: 'github', rules: [settings, odd, rest] },
