@@ -20,7 +20,7 @@ export const content = z.string().max(1_048_576, 'is longer than 1 MiB');
 /** Member of the inputs of operations that decide by the config. */
 export const draftText = content
   .optional()
-  .describe('A text that could replace the config file, to decide by it. Requires config:read.');
+  .describe('A text that could replace the config file, to decide by it. Requires config:write.');
 
 /**
  * Returns the config of a text that the caller could write through the API. Reads no secret that it names.
@@ -33,8 +33,9 @@ export async function draftConfig(
   text: string | undefined,
 ): Promise<Config> {
   if (text === undefined) return config;
-  if (!caller.scopes.has('config:read'))
-    throw new SidekeyError('scope_missing', `${caller.name} does not have the scope config:read.`);
+  // Decisions by a text cost what its author chooses, as decisions by the config do.
+  if (!caller.scopes.has('config:write'))
+    throw new SidekeyError('scope_missing', `${caller.name} does not have the scope config:write.`);
   const draft = await parseConfig(text, config.file, { env: {} });
   assertSameMachineKeys(await readConfigText(config.file), text, config.file);
   return draft;

@@ -9,8 +9,9 @@ import { providerAnswer, providerShape } from './provider.ts';
 /** Changes of the providers in the config file. No secret is among them. */
 
 function configParts(parts: Changing): ConfigParts {
-  const { config, env } = parts;
-  return { config: async () => config, env, withState: (use) => use(parts), output: { say() {} } };
+  const { config, env, caller } = parts;
+  const isByApi = !caller.isAtMachine;
+  return { config: async () => config, env, withState: (use) => use(parts), output: { say() {} }, isByApi };
 }
 
 export const changeProvider = changing({

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { z } from 'zod';
 import { idToStar } from '../audit/summary.ts';
 import type { Config } from '../config/config.ts';
@@ -23,6 +24,8 @@ type Effect = (typeof effects)[number];
 const [maxRequests, maxMs] = [200_000, 5_000];
 /** Number of different changes that an answer lists. */
 const maxGroups = 1_000;
+/** Number of decisions in one turn of the event loop. */
+const turnSize = 32;
 const dayMs = 86_400_000;
 
 const group = z.strictObject({
@@ -43,7 +46,7 @@ export const replayConfig = reading({
   summary: 'List the requests in the audit log that a text of the config file would decide in another way.',
   scope: 'audit:read',
   input: z.strictObject({
-    text: content.describe('Text that could replace the config file. Requires config:read.'),
+    text: content.describe('Text that could replace the config file. Requires config:write.'),
     since: auditConditions.since.describe('Default: 7 days ago.'),
   }),
   output: z.strictObject({
@@ -74,6 +77,8 @@ export const replayConfig = reading({
         if (counts.requests >= maxRequests || now() > end) return { ...counts, complete: false, groups };
         const [before, after] = policies.map((policy) => effectOf(policy, request)) as [Effect, Effect];
         counts.requests += 1;
+        // Other requests go on between the decisions.
+        if (counts.requests % turnSize === 0) await nextTurn();
         if (after === 'unknown') counts.unknown += 1;
         if (before === after) continue;
         counts.changed += 1;

@@ -75,7 +75,8 @@ function Content({ me, host }: { readonly me: Me; readonly host: string | undefi
   const settled = useSettled(text);
   // The service decides by the file itself if nothing was edited.
   const given = settled === file ? {} : { text: settled };
-  const changes = <Changes mayWrite={me.scopes.includes('config:write')} text={settled} />;
+  const mayWrite = me.scopes.includes('config:write');
+  const changes = <Changes mayWrite={mayWrite} text={settled} />;
   return (
     <>
       {host === undefined ? (
@@ -90,7 +91,9 @@ function Content({ me, host }: { readonly me: Me; readonly host: string | undefi
       )}
       <Explain host={host} given={given} />
       <Tests host={host} given={given} />
-      {me.scopes.includes('audit:read') && <Replay key={settled} host={host} given={{ text: settled }} />}
+      {mayWrite && me.scopes.includes('audit:read') && (
+        <Replay key={settled} host={host} given={{ text: settled }} />
+      )}
     </>
   );
 }

@@ -462,7 +462,7 @@ describe('the config', () => {
     },
   );
 
-  it('of a draft is refused to a key that may not read the config', async () => {
+  it('of a draft is refused to a key that may not write the config', async () => {
     const { call, key } = await startService();
     const { text } = (await call('GET /v2/config')).body;
     const url = 'https://a.example/';
@@ -472,10 +472,14 @@ describe('the config', () => {
     expect(await ask('POST /v2/explain', { url })).toBe(200);
     expect(await ask('POST /v2/explain', { url, text })).toBe(403);
     expect(await ask('POST /v2/config/replay', { text })).toBe(403);
-    expect(await ask('POST /v2/config/replay', { text }, await key({ role: 'auditor' }))).toBe(200);
+    expect(await ask('POST /v2/config/replay', { text }, await key({ role: 'auditor' }))).toBe(403);
+    expect(await ask('POST /v2/config/test', { cases: '[]', text }, await key({ role: 'auditor' }))).toBe(
+      403,
+    );
+    expect(await ask('POST /v2/config/replay', { text }, await key())).toBe(200);
     const owner = await key({ role: 'user', user: 'alice' });
     expect(await ask('POST /v2/config/replay', { text }, owner)).toBe(403);
-    const withoutLog = await key({ scopes: ['config:read'] });
+    const withoutLog = await key({ scopes: ['config:write'] });
     expect(await ask('POST /v2/config/replay', { text }, withoutLog)).toBe(403);
   });
 

@@ -35,7 +35,7 @@ test.each([
     const caller = {
       user: null,
       role: 'auditor',
-      scopes: new Set(['audit:read', 'config:read']),
+      scopes: new Set(['audit:read', 'config:write']),
     } as unknown as Caller;
     let came = 0;
     let isAllowed = true;
