@@ -58,7 +58,7 @@ describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_na
     const text = await goTo(page, 'accounts', 'theirs');
     expect(text).toMatch(/mine\s+reauth required[^]*theirs\s+revoked[^]*desk\s+active/);
     const overview = await goTo(page, 'health', 'Needs attention');
-    expect(overview).toMatch(/1 active, 1 reauth_required, 1 revoked/);
+    expect(overview).toMatch(/1 active, 1 revoked, 1 reauth_required/);
     expect(overview).toMatch(/mine[^]*consent/);
     await looked(page, 'attention');
   });
