@@ -84,10 +84,11 @@ describe('GET /v2/audit/events', () => {
   });
 });
 
-describe('GET /v2/audit/download', () => {
-  const read = async (url: string, key: string, query: string) =>
-    fetch(`${url}/v2/audit/download?${query}`, { headers: { 'x-api-key': key } });
+async function read(url: string, key: string, query: string): Promise<Response> {
+  return fetch(`${url}/v2/audit/download?${query}`, { headers: { 'x-api-key': key } });
+}
 
+describe('GET /v2/audit/download', () => {
   it('answers the lines of the log as they are, and as CSV', async () => {
     const { url, key, sidekey } = await withRequests();
     const own = await key();

@@ -23,6 +23,8 @@ async function twoUsers() {
   return { ...at, asAlice, own, other, hidden };
 }
 
+const ids = ({ data }: { data: readonly { id: string }[] }) => data.map(({ id }) => id);
+
 describe('a caller with the user alice', () => {
   test('lists the grants of alice', async () => {
     const { asAlice, own } = await twoUsers();
@@ -33,7 +35,6 @@ describe('a caller with the user alice', () => {
 
   test('lists the grants from a name on, over pages', async () => {
     const { asAlice, call, own, other } = await twoUsers();
-    const ids = ({ data }: { data: readonly { id: string }[] }) => data.map(({ id }) => id);
     expect(ids((await call('GET /v2/grants?from=q')).body)).toEqual([own, other]);
     const { body } = await call('GET /v2/grants?from=shared&limit=1');
     expect(ids(body)).toEqual([own]);
