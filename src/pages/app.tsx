@@ -1,6 +1,6 @@
 import { useSignal, useSignalEffect } from '@preact/signals';
 import { type JSX, render } from 'preact';
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { Accounts } from './accounts.tsx';
 import { Agents } from './agents.tsx';
 import { ApiError, call, type Me, type Page, signOut } from './api.ts';
@@ -106,7 +106,8 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
     ({ scope }) => scope === null || me.scopes.includes(scope),
   );
   const entry = allowed.find(({ name }) => name === wanted) ?? allowed[0]!;
-  useEffect(() => {
+  // Before the first paint: a change of the address right after it is not missed.
+  useLayoutEffect(() => {
     const changed = () => {
       setPlace(({ visit }) => ({ visit: visit + 1, at: parts(isPersonal) }));
       isOpen.value = false;

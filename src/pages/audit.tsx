@@ -36,7 +36,8 @@ function Events({ signal: left }: Pick<PageProps, 'signal'>): JSX.Element {
     setFresh([]);
     if (!isLive.value) return undefined;
     const stop = new AbortController();
-    void follow(`/v2/audit/stream?${query}`, AbortSignal.any([stop.signal, left]), (data) =>
+    // The last lines too, because one may be written between the list and the stream.
+    void follow(`/v2/audit/stream?lines=100&${query}`, AbortSignal.any([stop.signal, left]), (data) =>
       setFresh((before) => [JSON.parse(data) as EventLine, ...before]),
     );
     return () => stop.abort();

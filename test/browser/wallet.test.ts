@@ -122,7 +122,12 @@ describe.each(browsers)('the accounts of a person, in %s%s', { timeout: 120_000 
     await page.shows('said no to the consent');
     const popup = page.popup();
     await page.evaluate(click('Reconnect'));
-    await consentIn(await popup, 'allow');
+    // The sample company knows its user by now.
+    const again = await popup;
+    await again.shows('asks to use your account');
+    await again.evaluate(`document.querySelector('[value=yes]').click()`);
+    await again.shows('to use your Acme account?');
+    await again.evaluate(`document.querySelector('[value=allow]').click()`);
     await page.lacks('Programs cannot use it');
     expect(await grant()).toMatchObject({ id, state: 'active' });
     expect(await page.evaluate('isSame')).toBe(true);
