@@ -15,6 +15,8 @@ export default defineConfig({
     globalSetup: join(import.meta.dirname, 'test/support/generated-files.ts'),
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    // The default of one second is too short on a busy machine.
+    expect: { poll: { timeout: 20_000 } },
     exclude: [...configDefaults.exclude, ...(isWindows ? posixOnly : [])],
     // Hints name the program as it is typed: the same whether the tests are run by `npm test` or by `npx vitest`.
     env: { npm_command: '' },

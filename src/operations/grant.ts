@@ -48,7 +48,7 @@ export const listGrants = reading({
   scope: 'grants:read',
   input: z.strictObject({
     user: name.optional().describe('Only the grants of this owner.'),
-    from: text.optional().describe('Begin at the first grant with this name or a later one.'),
+    start: text.optional().describe('Begin at the first grant with this name or a later one.'),
     ...pageInput,
   }),
   output: z.array(
@@ -59,10 +59,10 @@ export const listGrants = reading({
   async run({ caller, store, ...parts }, input, at) {
     const user = caller.user ?? input.user;
     // Users have names of one character or more.
-    const start = input.from === undefined ? undefined : { name: input.from, user: '' };
+    const first = input.start === undefined ? undefined : { name: input.start, user: '' };
     const { rows, next } = await pageOf(input, {
       place: z.object({ name: z.string(), user: z.string() }),
-      read: async ({ after = start, ...page }) =>
+      read: async ({ after = first, ...page }) =>
         (await store?.grants.find({ ...page, after, ...(user === undefined ? {} : { users: [user] }) })) ??
         [],
     });

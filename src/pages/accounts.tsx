@@ -22,7 +22,7 @@ const typingMs = 200;
 function List(): JSX.Element {
   const [from, setFrom] = useState('');
   const timer = useRef(0);
-  const pages = usePages<Listed>(`/v2/grants${from === '' ? '' : path`?from=${from}`}`);
+  const pages = usePages<Listed>(`/v2/grants${from === '' ? '' : path`?start=${from}`}`);
   const find = (text: string) => {
     clearTimeout(timer.current);
     timer.current = setTimeout(() => setFrom(text), typingMs);

@@ -15,7 +15,7 @@ interface Source<T> {
   more(): void;
 }
 
-/** Reads a list by pages of 200: `/v2/grants?from=name`. */
+/** Reads a list by pages of 200: `/v2/grants?start=name`. */
 export function usePages<T>(path: string): Source<T> & { reload(): void } {
   const [listing, setListing] = useState<Listing<T> | undefined>();
   const [error, setError] = useState<Error | undefined>();

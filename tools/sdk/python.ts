@@ -10,7 +10,7 @@ const scalars: Readonly<Record<string, string>> = {
   null: 'None',
 };
 
-/** Words that no class of Python can have as members. */
+/** Words that no class of Python can have as members, and no function as parameters. */
 const keywords =
   /^(?:and|as|assert|async|await|class|def|del|for|from|global|if|import|in|is|not|or|pass|raise|return|try|while|with)$/;
 
@@ -84,6 +84,7 @@ function methodsOf(
   const parameters = all
     .toSorted((a, b) => Number(b.required) - Number(a.required))
     .map(({ name, schema, required }) => {
+      if (keywords.test(name)) throw new Error(`${id}: "${name}" cannot be a parameter in Python`);
       const type = typeOf(schema, pascal(id) + pascal(name), classes);
       return `${name}: ${type}${required ? '' : ' = UNSET'}`;
     });

@@ -35,13 +35,13 @@ describe('a caller with the user alice', () => {
 
   test('lists the grants from a name on, over pages', async () => {
     const { asAlice, call, own, other } = await twoUsers();
-    expect(ids((await call('GET /v2/grants?from=q')).body)).toEqual([own, other]);
-    const { body } = await call('GET /v2/grants?from=shared&limit=1');
+    expect(ids((await call('GET /v2/grants?start=q')).body)).toEqual([own, other]);
+    const { body } = await call('GET /v2/grants?start=shared&limit=1');
     expect(ids(body)).toEqual([own]);
-    const next = `GET /v2/grants?from=shared&limit=1&cursor=${body.next_cursor}`;
+    const next = `GET /v2/grants?start=shared&limit=1&cursor=${body.next_cursor}`;
     expect((await call(next)).body).toMatchObject({ data: [{ id: other }], next_cursor: null });
-    expect(ids((await asAlice('GET /v2/grants?from=private')).body)).toEqual([own]);
-    expect(ids((await asAlice('GET /v2/grants?from=sharedd')).body)).toEqual([]);
+    expect(ids((await asAlice('GET /v2/grants?start=private')).body)).toEqual([own]);
+    expect(ids((await asAlice('GET /v2/grants?start=sharedd')).body)).toEqual([]);
   });
 
   test('gets the grant of alice by a name that bob has too', async () => {
