@@ -41,7 +41,7 @@ describe('a token that cannot be refreshed and ends soon', () => {
       return { needs: all.filter(({ about }) => about === 'grants'), grants };
     };
     vi.setSystemTime(start + 43 * day - 1);
-    expect(await needs()).toEqual({ needs: [], grants: { ok: true, active: 2 } });
+    expect(await needs()).toEqual({ needs: [], grants: { ok: true, text: '2 active', active: 2 } });
     expect((await at.run(['grant', 'list'])).stdout).not.toContain('→');
     expect(await at.json(['grant', 'list'])).toMatchObject([{ ends_soon: false }, { ends_soon: false }]);
     vi.setSystemTime(start + 43 * day);
