@@ -27,7 +27,7 @@ interface Part {
   readonly value: unknown;
   /** Comments and empty lines above it. */
   readonly lead: string;
-  /** Its lines, with their line breaks. */
+  /** Lines of the part, with their line breaks. */
   readonly text: string;
   /** Null: an item of a list. */
   readonly entry: Entry | null;

@@ -19,9 +19,9 @@ export interface KnownFacts {
 
 /** A parameter of the query or the body that the rule restricts. */
 interface NamedParameter {
-  /** Its name or path in the config. */
+  /** Name or path of the parameter in the config. */
   readonly path: string;
-  /** Its name in the body. */
+  /** Name of the parameter in the body. */
   readonly member: string;
 }
 

@@ -82,7 +82,7 @@ test('a waiting request is shown with its body, what the rule is about, and the 
     like: 'Like it: all the rule matches with the same grant and fields, from any caller without a token.',
   });
   expect(shown.body.facts).toContainEqual({ name: 'It is about', value: '$.amount' });
-  // Who cannot answer does not need the body.
+  // A caller that cannot answer does not need the body.
   const read = (await call(`GET /v2/approvals/${id}`, { key: await key({ role: 'auditor' }) })).body;
   expect(read.quotes).toEqual(shown.body.quotes.slice(0, 1));
   expect(read.facts).toContainEqual({ name: 'With', value: '28 bytes of body, which is not shown' });
