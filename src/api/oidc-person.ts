@@ -2,7 +2,7 @@ import { identityOf } from '../operations/person.ts';
 import { recordChange } from '../audit/log.ts';
 import type { Origin } from '../domain/event.ts';
 import type { OidcConfig } from '../config/admin.ts';
-import { defaultUser, isName } from '../domain/grant.ts';
+import { defaultUser, isUserName } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { untrusted } from '../lib/text.ts';
@@ -75,10 +75,9 @@ function roleOf(claims: Claims, { roles }: OidcConfig): Role | null {
 
 /** @throws SidekeyError `input_invalid` */
 function nameIn(claims: Claims, { issuer, name: claim }: OidcConfig): string {
-  // Host names have no underscore, so two addresses never become one name.
-  const [name = ''] = valuesOf(claims, claim).map((value) => value.replace('@', '_at_'));
+  const [name = ''] = valuesOf(claims, claim);
   // Grants without an owner belong to the operator.
-  if (isName(name) && name !== defaultUser) return name;
+  if (isUserName(name) && name !== defaultUser) return name;
   const account = `Your account at ${new URL(issuer).host}`;
   throw new SidekeyError(
     'input_invalid',
