@@ -69,20 +69,24 @@ test.each([
   expect(await alice.me()).toMatchObject({ name: 'a-1', role: 'operator' });
 });
 
-test('an e-mail address used as the name of a person has its at sign replaced', async () => {
-  const { browser, account } = await startWithIssuer({ oidc: { name: 'email' } });
-  account.claims = { email: 'bob@acme.test', email_verified: true };
-  const bob = browser();
-  await bob.signIn();
-  expect(await bob.me()).toMatchObject({ name: 'bob_at_acme.test', role: 'user' });
-});
+test.each(['bob@acme.test', 'Bob+x@acme.test', 'auth0|7'])(
+  'a person is named %s by a claim, and owns the grants of the user of that name',
+  async (name) => {
+    const { browser, account, call } = await startWithIssuer();
+    account.claims = { email: 'bob@acme.test', email_verified: true, preferred_username: name };
+    const bob = browser();
+    await bob.signIn();
+    expect(await bob.me()).toMatchObject({ name, role: 'user', user: name });
+    expect((await call(`GET /v2/people/${encodeURIComponent(name)}`)).body).toMatchObject({ name });
+  },
+);
 
 test.each([
   [
     'is no name',
     'preferred_username',
-    { preferred_username: 'auth0|7' },
-    'names you auth0|7 (claim preferred_username), which',
+    { preferred_username: 'bob/7' },
+    'names you bob/7 (claim preferred_username), which',
   ],
   ['is missing', 'preferred_username', {}, 'has no claim preferred_username to'],
   [
