@@ -69,15 +69,19 @@ test.each([
   expect(await alice.me()).toMatchObject({ name: 'a-1', role: 'operator' });
 });
 
-test.each(['bob@acme.test', 'Bob+x@acme.test', 'auth0|7'])(
-  'a person is named %s by a claim, and owns the grants of the user of that name',
-  async (name) => {
-    const { browser, account, call } = await startWithIssuer();
-    account.claims = { email: 'bob@acme.test', email_verified: true, preferred_username: name };
+test.each([
+  ['email', 'bob@acme.test', 'bob@acme.test'],
+  ['sub', 'auth0|7', 'auth0|7'],
+  ['preferred_username', 'bob@acme.test', 'bob_at_acme.test'],
+])(
+  'a person is named by the claim %s %s as %s, and owns the grants of that user',
+  async (claim, value, name) => {
+    const { browser, account } = await startWithIssuer({ oidc: { name: claim } });
+    account.claims = { email: 'bob@acme.test', email_verified: true, [claim]: value };
+    if (claim === 'sub') account.sub = value;
     const bob = browser();
     await bob.signIn();
     expect(await bob.me()).toMatchObject({ name, role: 'user', user: name });
-    expect((await call(`GET /v2/people/${encodeURIComponent(name)}`)).body).toMatchObject({ name });
   },
 );
 
@@ -85,8 +89,8 @@ test.each([
   [
     'is no name',
     'preferred_username',
-    { preferred_username: 'bob/7' },
-    'names you bob/7 (claim preferred_username), which',
+    { preferred_username: 'auth0|7' },
+    'names you auth0|7 (claim preferred_username), which',
   ],
   ['is missing', 'preferred_username', {}, 'has no claim preferred_username to'],
   [
