@@ -19,6 +19,9 @@ import { notUserNames, userName, userNames } from '../support/user-names.ts';
 const names = fc.oneof(fc.constantFrom(...userNames), userName);
 const basic = (text: string) => ['Proxy-Authorization', `Basic ${Buffer.from(text).toString('base64')}`];
 
+const lineOf = (user: string) =>
+  ({ event: 'token.read', time: '2027-01-01T00:00:00Z', user }) as unknown as AuditLine;
+
 test('names of users are user IDs in ASCII without what separates names elsewhere', () => {
   expect(userNames.filter((name) => !isUserName(name))).toEqual([]);
   expect(notUserNames.filter(isUserName)).toEqual([]);
@@ -72,8 +75,6 @@ test('a reference to a grant finds that of exactly the user', async () => {
 });
 
 test('a filter of the audit log finds the lines of exactly the user', () => {
-  const lineOf = (user: string) =>
-    ({ event: 'token.read', time: '2027-01-01T00:00:00Z', user }) as unknown as AuditLine;
   fc.assert(
     fc.property(names, names, (user, other) => {
       const [filter, line] = [{ user }, lineOf(other)];

@@ -1,11 +1,11 @@
 import * as fc from './fast-check.ts';
 
-const characters = [...'ABCXYZabcxyz0189._@|+~-'];
+const characters = 'ABCXYZabcxyz0189._@|+~-'.split('');
 
 /** Any name of a user. Many resemble each other, a path, an option or a selector. */
 export const userName: fc.Arbitrary<string> = fc
   .tuple(
-    fc.constantFrom(...'Aa0z'),
+    fc.constantFrom('A', 'a', '0', 'z'),
     fc.array(fc.oneof(fc.constantFrom(...characters), fc.constantFrom('--user', '+grant', '..', 'ice')), {
       maxLength: 20,
     }),
