@@ -7,7 +7,7 @@ import { formatLine } from '../../src/audit/line.ts';
 import { isName, isUserName } from '../../src/domain/grant.ts';
 import type { AuditLine } from '../../src/domain/event.ts';
 import { hintText, remedy } from '../../src/lib/hint.ts';
-import { findNamedGrant } from '../../src/operations/find.ts';
+import { findGrant, findNamedGrant } from '../../src/operations/find.ts';
 import { grantReference } from '../../src/operations/lookup.ts';
 import { placeOf } from '../../src/operations/proxied-request.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
@@ -72,6 +72,17 @@ test('a reference to a grant finds that of exactly the user', async () => {
   await store.grants.insert(...users.map((user) => grantRecord({ name: 'work', user })));
   for (const user of users)
     expect(await findNamedGrant(store, grantReference({ name: 'work', user }))).toMatchObject({ user });
+});
+
+test('a hint that names one of several users quotes the name for a shell', async () => {
+  const store = await openSqliteStore(join(await tempFolder(), 'sidekey.db'), { now: () => 0 });
+  onTestFinished(() => store.close());
+  await store.grants.insert(...['auth0|1', 'auth0|2'].map((user) => grantRecord({ name: 'work', user })));
+  for (const [find, hint] of [
+    [findNamedGrant(store, 'work'), "name the user: --grant 'auth0|1/work'"],
+    [findGrant(store, { grant: 'work' }, { user: null }), "name the user: --user 'auth0|1'"],
+  ] as const)
+    await expect(find).rejects.toMatchObject({ code: 'grant_ambiguous', hint });
 });
 
 test('a filter of the audit log finds the lines of exactly the user', () => {
