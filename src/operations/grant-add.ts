@@ -15,7 +15,7 @@ import {
   storePrepared,
 } from './grant-import.ts';
 import { findProvider } from './lookup.ts';
-import { name } from './members.ts';
+import { name, userName } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 
 /** One credential that exists, as a new grant. */
@@ -24,7 +24,7 @@ import { type Changing, changing } from './operation.ts';
 export const addChoices = {
   name: name.optional(),
   provider: name,
-  user: name.optional(),
+  user: userName.optional(),
   ...choices,
   domains: z
     .boolean()

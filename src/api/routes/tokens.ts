@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { OAuth2Credential, OpenedGrant } from '../../domain/credential.ts';
 import type { Grant } from '../../domain/grant.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
-import { isoOrNull, isoTime, maxSpanMs } from '../../operations/format.ts';
+import { checkedUser, isoOrNull, isoTime, maxSpanMs } from '../../operations/format.ts';
 import { changeGrant } from '../../operations/grant.ts';
 import { stateOf } from '../../operations/grant-answer.ts';
 import { removeGrant } from '../../operations/grant-end.ts';
@@ -86,15 +86,14 @@ async function find(
   { params }: Pick<Given<never, never>, 'params'>,
   { grants }: Pick<ServiceParts, 'grants'>,
 ): Promise<Grant> {
-  const { user = '', integration_key: name = '' } = params;
-  const found = await grants.named({ name, user });
+  const found = await grants.named({ name: params['integration_key'] ?? '', user: owner({ params }) });
   if (found !== null) return found;
   throw new SidekeyError('not_found', 'The user has no token of that integration key.', {
     hint: 'GET /v2/users/{user}/tokens lists the keys',
   });
 }
 
-const owner = ({ params }: Pick<Given<never, never>, 'params'>): string => params['user'] ?? '';
+const owner = ({ params }: Pick<Given<never, never>, 'params'>): string => checkedUser(params['user'] ?? '');
 
 const every = { tag: 'Tokens', path: '/v2/users/{user}/tokens', owner } as const;
 const one = { tag: 'Tokens', path: '/v2/users/{user}/tokens/{integration_key}', owner } as const;
@@ -194,7 +193,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
     result: tokenMetadata,
     list: ({ grant_id }: z.output<typeof tokenMetadata>) => grant_id,
     async handle({ params }, parts) {
-      const ownGrants = (await parts.store.grants.find({ users: [params['user'] ?? ''] })).map(grantOf);
+      const ownGrants = (await parts.store.grants.find({ users: [owner({ params })] })).map(grantOf);
       return Promise.all(ownGrants.map((grant) => metadataOf(grant, parts)));
     },
   }),
