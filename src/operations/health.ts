@@ -2,7 +2,15 @@ import { z } from 'zod';
 import { displayName } from '../config/problem.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import { instanceOf } from '../store/vault/instance.ts';
-import { attempt, broken, type Finding, finding, type GrantCounts, type HealthView, type Need } from './finding.ts';
+import {
+  attempt,
+  broken,
+  type Finding,
+  finding,
+  type GrantCounts,
+  type HealthView,
+  type Need,
+} from './finding.ts';
 import { lookAtAudit } from './look-at-audit.ts';
 import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
 import { lookAtProxy } from './look-at-proxy.ts';

@@ -202,7 +202,7 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
         ),
       get: (name) =>
         run(() => first(db.selectFrom('agents').selectAll().where('name', '=', name), fromAgentRow)),
-      list: (limit) =>
+      list: ({ limit } = {}) =>
         run(() => all(pageOf(db.selectFrom('agents').selectAll(), ['name'], undefined, limit), fromAgentRow)),
       count: () => run(() => rowsOf(db.selectFrom('agents'))),
       inList: (at, page) =>

@@ -62,7 +62,11 @@ export function sqlPeople(db: Kysely<Schema>, run: Run): Store['people'] {
       list: (...names) =>
         run(() =>
           inBatches(names, (some) =>
-            pageOf(passkeys().where('person', 'in', some), ['person', 'createdAt', 'id'], undefined).execute(),
+            pageOf(
+              passkeys().where('person', 'in', some),
+              ['person', 'createdAt', 'id'],
+              undefined,
+            ).execute(),
           ),
         ),
       used: (id, { counter, at }) =>
