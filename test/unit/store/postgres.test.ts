@@ -400,12 +400,14 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
   });
 
   it.each([
-    ['questions', 'leases'],
-    ['agent_tokens', 'agents'],
-  ])('is migrated beside a process that reads %s, then %s', async (first, second) => {
+    ['0038-approval-lists', 'questions', 'leases'],
+    ['0038-approval-lists', 'agent_tokens', 'agents'],
+    ['0039-people', 'passkeys', 'people'],
+    ['0039-people', 'people', 'api_keys'],
+  ])('runs %s beside a process that reads %s, then %s', async (migration, first, second) => {
     const { address, query } = await emptyDatabase();
-    const { '0038-approval-lists': _, ...migrations } = postgresMigrations;
-    await open({ address, password: null }, { migrations });
+    const before = Object.entries(postgresMigrations).filter(([name]) => name < migration);
+    await open({ address, password: null }, { migrations: Object.fromEntries(before) });
     const client = await connected(address);
     await client.query(`begin; select from ${first}`);
     const migrated = open({ address, password: null });
