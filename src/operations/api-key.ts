@@ -12,7 +12,7 @@ import { findNamed } from './find.ts';
 import { isoOrNull, isoTime, readEnd } from './format.ts';
 import { name, text, time, timeOrNull } from './members.ts';
 import { changing, reading } from './operation.ts';
-import { pageInput, pageOf } from './paging.ts';
+import { namePlace, pageInput, pageOf } from './paging.ts';
 
 /** API keys: the keys of programs that call the API. */
 
@@ -50,7 +50,7 @@ export const listApiKeys = reading({
   output: z.array(apiKey),
   run: ({ store }, page) =>
     pageOf(page, {
-      place: z.object({ name: z.string() }),
+      place: namePlace,
       read: async (query) => (await store?.apiKeys.list(query)) ?? [],
     }),
   next: ({ next }) => next,

@@ -5,7 +5,7 @@ import { grantsNamed } from '../grants/keep.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import { grantOf, inNameOrder } from '../store/grants.ts';
-import type { BoundAgent, GrantQuery, LeaseRecord, Page, Store } from '../store/store.ts';
+import type { BoundAgent, GrantQuery, LeaseRecord, Store } from '../store/store.ts';
 import type { Caller } from './caller.ts';
 import {
   domainsByGrant,
@@ -89,7 +89,7 @@ export async function findOffers(
 
 interface Table<Row> {
   get(name: string): Promise<Row | null>;
-  list(page: Pick<Page<never>, 'limit'>): Promise<readonly { readonly name: string }[]>;
+  list(page: { readonly limit: number }): Promise<readonly { readonly name: string }[]>;
 }
 
 /** Returns the row of this name. @throws the error that `unknown` makes of the name and others */
@@ -112,10 +112,7 @@ export async function findAgent(
   store: Pick<Store, 'agents' | 'rights'> | null,
   name: string,
 ): Promise<BoundAgent> {
-  const table = store && {
-    get: (of: string) => store.rights.agent(of),
-    list: (page: Pick<Page<never>, 'limit'>) => store.agents.list(page),
-  };
+  const table = store && { ...store.agents, get: (of: string) => store.rights.agent(of) };
   return findNamed(table, name, unknownAgent);
 }
 

@@ -11,7 +11,7 @@ import { findNamed } from './find.ts';
 import { isoOrNull, isoTime } from './format.ts';
 import { enabledState, name, text, time, timeOrNull } from './members.ts';
 import { type Changing, changing, reading } from './operation.ts';
-import { pageInput, pageOf } from './paging.ts';
+import { namePlace, pageInput, pageOf } from './paging.ts';
 import { type LinkKind, makeSignInLink } from './sign-in-link.ts';
 
 /** People: those who sign in at the pages. */
@@ -64,7 +64,7 @@ export const listPeople = reading({
   output: z.array(personShape),
   async run({ store }, page) {
     const { rows, next } = await pageOf(page, {
-      place: z.object({ name: z.string() }),
+      place: namePlace,
       read: async (query) => (await store?.people.list(query)) ?? [],
     });
     return { people: store === null ? [] : await withPasskeys(store, rows), next };

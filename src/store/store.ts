@@ -754,7 +754,7 @@ interface AgentStore {
   insert(agent: AgentRecord, beginning?: AgentBeginning): Promise<void>;
   get(name: string): Promise<AgentRecord | null>;
   /** Returns agents, ordered by name. */
-  list(page?: Pick<Page<never>, 'limit'>): Promise<AgentRecord[]>;
+  list(page?: { readonly limit: number }): Promise<AgentRecord[]>;
   count(): Promise<number>;
   /** Returns agents with facts of their rights at this time, ordered by name. */
   inList(at: number, page: Page<string>): Promise<AgentInList[]>;
