@@ -2,7 +2,15 @@ import { z } from 'zod';
 import { displayName } from '../config/problem.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import { instanceOf } from '../store/vault/instance.ts';
-import { attempt, broken, type Finding, finding, type HealthView, type Need } from './finding.ts';
+import {
+  attempt,
+  broken,
+  type Finding,
+  finding,
+  type GrantCounts,
+  type HealthView,
+  type Need,
+} from './finding.ts';
 import { lookAtAudit } from './look-at-audit.ts';
 import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
 import { lookAtProxy } from './look-at-proxy.ts';
@@ -102,17 +110,19 @@ const sealed: ReadonlySet<string> = new Set(['store', 'key']);
 
 async function lookInside({ open, lost, proxy, now }: HealthParts): Promise<readonly Finding[]> {
   let view: HealthView;
+  let counts: GrantCounts | undefined;
   try {
     view = await open();
+    counts = await view.store?.grantChecks.count(now());
   } catch (error) {
     return [broken('store', error)];
   }
   const looks = [
-    { name: 'store', on: [], looking: () => lookAtStore(view, now()) },
+    { name: 'store', on: [], looking: () => lookAtStore(view, counts) },
     { name: 'key', on: ['key'], looking: () => lookAtKey(view) },
     { name: 'CA', on: ['key', 'ca'], looking: () => lookAtCa(view, now, proxy) },
     { name: 'domains', on: ['key', 'domains', 'policies'], looking: () => lookAtDomains(view) },
-    { name: 'grants', on: ['key'], looking: () => lookAtGrants(view, proxy, now()) },
+    { name: 'grants', on: ['key'], looking: () => lookAtGrants(view, proxy, now(), counts) },
   ] as const;
   const findings: Finding[] = [];
   for (const { name, on, looking } of looks) {
