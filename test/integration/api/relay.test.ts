@@ -465,12 +465,12 @@ describe('a client that leaves', () => {
   const endless: RequestListener = (_request, response) => void response.writeHead(200).write('half');
   const silent: RequestListener = () => {};
 
-  test.each<[string, RequestListener, string]>([
-    ['before the answer', silent, '/v2/relay'],
-    ['during the answer', endless, '/v2/relay'],
-    ['before the answer', silent, '/v2/requests'],
-    ['during the answer', endless, '/v2/requests'],
-  ])('%s cancels the request at the upstream: %s %s', async (_when, listener, path) => {
+  test.each<[string, string, RequestListener]>([
+    ['before the answer', '/v2/relay', silent],
+    ['during the answer', '/v2/relay', endless],
+    ['before the answer', '/v2/requests', silent],
+    ['during the answer', '/v2/requests', endless],
+  ])('%s cancels the request of %s at the upstream', async (_when, path, listener) => {
     const began = Promise.withResolvers<void>();
     const { url, apiKey, upstream, sidekey } = await relaying((request, response) => {
       listener(request, response);
