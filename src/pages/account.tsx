@@ -2,9 +2,10 @@ import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { call, type Me, path } from './api.ts';
 import { Icon } from './icon.tsx';
-import { Badge, Confirm, Field, Form, Loaded, Table, Time } from './parts.tsx';
+import { Badge, Check, Confirm, Field, Form, Loaded } from './parts.tsx';
 import { connectInPopup } from './popup.ts';
-import { type Resource, useResource } from './resource.ts';
+import { useResource } from './resource.ts';
+import { Uses } from './uses.tsx';
 
 /** One connected account: what the pages of operators and of its own person share. */
 
@@ -52,44 +53,15 @@ interface Provider {
   readonly token: { readonly url: string | null } | null;
 }
 
-interface Use {
-  readonly time: string;
-  readonly event: string;
-  readonly agent?: string;
-  readonly method?: string;
-  readonly host?: string;
-  readonly path?: string;
-  readonly status?: number;
-  readonly outcome?: string;
-  readonly reason?: string;
-}
-
 interface Whole {
   readonly grant: Account;
   /** Null: the config no longer has the provider. */
   readonly provider: Provider | null;
-  readonly uses: readonly Use[];
 }
 
 /** Returns the provider of an account; null: the config no longer has it. */
 export async function providerOf(name: string, signal: AbortSignal): Promise<Provider | null> {
   return call<Provider>(path`GET /v2/providers/${name}`, undefined, signal).catch(() => null);
-}
-
-function useAccount(id: string, me: Me): Resource<Whole> {
-  return useResource(
-    async (signal) => {
-      const grant = await call<Account>(path`GET /v2/grants/${id}`, undefined, signal);
-      const [provider, { data }] = await Promise.all([
-        providerOf(grant.provider, signal),
-        me.scopes.includes('audit:read')
-          ? call<{ data: Use[] }>(path`GET /v2/audit/events?grant=${id}&limit=50`, undefined, signal)
-          : { data: [] },
-      ]);
-      return { grant, provider, uses: data.filter(({ event }) => event !== 'access') };
-    },
-    [id],
-  );
 }
 
 /** Consent of an account, again or with further scopes. */
@@ -133,7 +105,13 @@ interface OneProps {
 
 /** The page of one account, with its end and its uses. */
 export function One({ id, me, back, content: Content, changes: Changes }: OneProps): JSX.Element {
-  const account = useAccount(id, me);
+  const account = useResource(
+    async (signal): Promise<Whole> => {
+      const grant = await call<Account>(path`GET /v2/grants/${id}`, undefined, signal);
+      return { grant, provider: await providerOf(grant.provider, signal) };
+    },
+    [id],
+  );
   const [note, setNote] = useState('');
   const ended = async (sentence: string) => {
     await account.reload();
@@ -164,7 +142,9 @@ export function One({ id, me, back, content: Content, changes: Changes }: OnePro
                 <Ending of={of} ended={ended} />
               </>
             )}
-            <Uses of={of} />
+            {me.scopes.includes('audit:read') && (
+              <Uses of={path`grant=${id}`} title="Who used it, when, for what" />
+            )}
           </>
         )}
       </Loaded>
@@ -218,10 +198,12 @@ function Narrowing({ of, reload }: PartProps): JSX.Element {
         {grant.scopes
           .filter((scope) => scope !== 'offline_access')
           .map((scope) => (
-            <label key={scope} class="inline">
-              <input type="checkbox" name={scope} defaultChecked /> {scope}
-              <small>{provider?.known_scopes[scope]}</small>
-            </label>
+            <Check
+              key={scope}
+              label={[scope, <small>{provider?.known_scopes[scope]}</small>]}
+              name={scope}
+              defaultChecked
+            />
           ))}
       </Form>
       {left.length > 0 && (
@@ -267,39 +249,5 @@ function Ending({
       question={`End ${grant.name}? Programs lose this access at once.${beyond}`}
       run={end}
     />
-  );
-}
-
-/** Events of an account, in words for people. */
-const happenings: Readonly<Record<string, string>> = {
-  'grant.added': 'connected',
-  'grant.connected': 'connected',
-  'grant.changed': 'changed',
-  'grant.expired': 'expired',
-  'grant.reauth_required': 'needs a new consent',
-  'grant.refreshed': 'token renewed',
-  'grant.refresh_failed': 'renewal failed',
-  'grant.revoked': 'ended',
-};
-
-function Uses({ of: { uses } }: { readonly of: Whole }): JSX.Element {
-  return (
-    <>
-      <h2>Who used it, when, for what</h2>
-      <Table
-        caption="Uses"
-        headings={['Time', 'Agent', 'Request', 'Result', 'Reason']}
-        rows={uses.map((line) => [
-          <Time at={line.time} />,
-          line.agent ?? '–',
-          line.method === undefined
-            ? (happenings[line.event] ?? line.event)
-            : `${line.method} ${line.host}${line.path ?? ''}`,
-          line.status ?? line.outcome ?? '',
-          line.reason ?? '',
-        ])}
-        none="Nobody has used it yet."
-      />
-    </>
   );
 }

@@ -1,11 +1,11 @@
 import { Fragment, type JSX } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { all, call, more, type PageProps, path } from './api.ts';
+import { call, more, type PageProps, path } from './api.ts';
 import { Empty, Facts, Loaded, Skeleton, Table, Time } from './parts.tsx';
 import { askToNotify, assertSettled, failure, look, notifies, proposals, requests } from './pending.ts';
 import { Proposed } from './proposals.tsx';
 import { Action, Failure } from './remedy.tsx';
-import { useResource } from './resource.ts';
+import { useAll, useResource } from './resource.ts';
 
 /** Requests that wait for a person, as cards; approvals in force; the history of answers. */
 
@@ -113,14 +113,8 @@ type Standing = Readonly<
 >;
 
 function InForce({ mayAnswer }: Pick<RequestProps, 'mayAnswer'>): JSX.Element {
-  const standing = useResource(
-    (signal) => all<Standing>('/v2/approvals/standing', signal),
-    [requests.entries.value],
-  );
-  const end = (id: string) => async () => {
-    await call(path`DELETE /v2/approvals/${id}`);
-    await standing.reload();
-  };
+  const standing = useAll<Standing>('/v2/approvals/standing', requests.entries.value);
+  const end = (id: string) => () => standing.change(path`DELETE /v2/approvals/${id}`);
   return (
     <Loaded of={standing} skeleton={2}>
       {(entries) => (

@@ -2,8 +2,9 @@ import { signal, useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { call, download, follow, type PageProps } from './api.ts';
-import { Exchange, type EventLine, requestOf } from './exchange.tsx';
-import { Badge, Choice, Empty, Field, Form, Table, Time } from './parts.tsx';
+import { Exchange, type EventLine } from './exchange.tsx';
+import { requestOf } from './live.ts';
+import { Badge, Check, Choice, Empty, Field, Form, Table, Time } from './parts.tsx';
 import { Action } from './remedy.tsx';
 import { Rows, usePages } from './rows.tsx';
 
@@ -54,25 +55,19 @@ function Events({ signal: left }: Pick<PageProps, 'signal'>): JSX.Element {
     <>
       <Conditions key={resets} />
       <div class="bar">
-        <label class="inline">
-          <input
-            type="checkbox"
-            checked={isLive}
-            onChange={(event) => (isLive.value = event.currentTarget.checked)}
-          />{' '}
-          Show new events
-        </label>
-        <label class="inline">
-          <input
-            type="checkbox"
-            checked={isExact}
-            onChange={(event) => {
-              isExact.value = event.currentTarget.checked;
-              localStorage.setItem(exactItem, isExact.value ? 'yes' : 'no');
-            }}
-          />{' '}
-          Exact times
-        </label>
+        <Check
+          label="Show new events"
+          checked={isLive}
+          onChange={(event) => (isLive.value = event.currentTarget.checked)}
+        />
+        <Check
+          label="Exact times"
+          checked={isExact}
+          onChange={(event) => {
+            isExact.value = event.currentTarget.checked;
+            localStorage.setItem(exactItem, isExact.value ? 'yes' : 'no');
+          }}
+        />
         <span class="end" />
         <Verification />
         <Action label="Save as CSV" kind="quiet" run={() => save(query, 'csv')} />

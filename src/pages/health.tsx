@@ -1,9 +1,9 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { all, call, type PageProps, type Remedy } from './api.ts';
+import { call, type PageProps, type Remedy } from './api.ts';
 import { Badge, Empty, Loaded, Table, Time } from './parts.tsx';
 import { Action, WayOut } from './remedy.tsx';
-import { useResource } from './resource.ts';
+import { useAll, useAnswer } from './resource.ts';
 
 /** Checks of the setup, and its problems, each with the way out of it. */
 
@@ -47,8 +47,8 @@ interface Node {
 }
 
 export function Health({ me }: PageProps): JSX.Element {
-  const status = useResource((signal) => call<Status>('GET /v2/status', undefined, signal));
-  const nodes = useResource((signal) => all<Node>('/v2/nodes', signal));
+  const status = useAnswer<Status>('GET /v2/status');
+  const nodes = useAll<Node>('/v2/nodes');
   return (
     <>
       <Loaded of={status} skeleton={8}>

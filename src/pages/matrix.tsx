@@ -8,44 +8,36 @@ export interface Caller {
   readonly name: string;
   readonly state: string;
   /** Grants that the caller can use; null: every grant. */
-  readonly reaches: readonly { readonly id: string; readonly name: string; readonly user: string }[] | null;
+  readonly reaches: readonly Grant[] | null;
 }
 
-interface Domain {
+export type Grant = Readonly<Record<'id' | 'name' | 'user' | 'state', string>>;
+
+/** An entry of the allowed-domains map. */
+export interface Domain extends Readonly<Partial<Record<'grant' | 'mode' | 'default', string>>> {
   readonly domain: string;
   readonly action: string;
-  readonly grants?: readonly {
-    readonly id: string;
-    readonly name: string;
-    readonly user: string;
-    readonly state: string;
-  }[];
+  readonly grants?: readonly Grant[];
   readonly rules?: readonly { readonly outcome: string }[];
-  readonly default?: string;
-  readonly mode?: string;
 }
 
 /** Agents that the matrix shows at a time. Each needs a request. */
 const maxColumns = 20;
 
-interface MatrixProps {
-  /** Names of all agents. */
-  readonly agents: readonly string[];
+interface Status {
+  readonly proxy: { readonly agents: string };
+  readonly domains: { readonly unmatched: string };
 }
 
 /** Hosts with an account, and the callers that get its credential there. */
-export function Matrix({ agents }: MatrixProps): JSX.Element {
+export function Matrix({ agents }: { readonly agents: readonly string[] }): JSX.Element {
   const [chosen, setChosen] = useState<readonly string[]>([]);
   const names = chosen.length > 0 ? chosen : agents.slice(0, maxColumns);
   const found = useResource(
     async (signal) => {
       const [domains, status, callers] = await Promise.all([
         all<Domain>('/v2/domains', signal),
-        call<{ proxy: { agents: string }; domains: { unmatched: string } }>(
-          'GET /v2/status',
-          undefined,
-          signal,
-        ),
+        call<Status>('GET /v2/status', undefined, signal),
         Promise.all(names.map((name) => call<Caller>(path`GET /v2/agents/${name}`, undefined, signal))),
       ]);
       const anybody = { name: 'no token, on this machine', state: 'enabled', reaches: null };
@@ -114,7 +106,7 @@ function answerFor(
   return `${ways.join(', ')}: ${names}`;
 }
 
-export function referenceOf({ name, user }: { readonly name: string; readonly user: string }): string {
+export function referenceOf({ name, user }: Pick<Grant, 'name' | 'user'>): string {
   return user === 'default' ? name : `${user}/${name}`;
 }
 

@@ -257,6 +257,22 @@ export function Field({ label, hint, ...props }: FieldProps): JSX.Element {
   );
 }
 
+interface CheckProps extends Pick<
+  InputHTMLAttributes,
+  'name' | 'value' | 'checked' | 'defaultChecked' | 'onChange' | 'class'
+> {
+  readonly label: ComponentChildren;
+}
+
+/** A box to check, with its label beside it. */
+export function Check({ label, class: kind = 'inline', ...props }: CheckProps): JSX.Element {
+  return (
+    <label class={kind}>
+      <input type="checkbox" {...props} /> {label}
+    </label>
+  );
+}
+
 interface ChoiceProps {
   readonly label: string;
   readonly name: string;

@@ -1,9 +1,9 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { all, call, type PageProps, path } from './api.ts';
+import { call, type PageProps, path } from './api.ts';
 import { Badge, Choice, Confirm, Field, Form, Loaded, Once, Table, Time } from './parts.tsx';
 import { Action } from './remedy.tsx';
-import { useResource } from './resource.ts';
+import { useAll } from './resource.ts';
 
 /** People who sign in, and keys of programs. Each link and key is shown once. */
 
@@ -49,11 +49,7 @@ export function People({ me }: PageProps): JSX.Element {
 }
 
 function Persons({ mayChange, show }: ListProps): JSX.Element {
-  const people = useResource((signal) => all<Person>('/v2/people', signal));
-  const change = async (what: string, body?: unknown) => {
-    await call(what, body);
-    await people.reload();
-  };
+  const people = useAll<Person>('/v2/people');
   const link = async (name: string) => {
     const { url } = await call<{ url: string }>(path`POST /v2/people/${name}/link`);
     show({ title: `Give this address to ${name}. It works once, within 10 minutes:`, secret: url });
@@ -76,12 +72,14 @@ function Persons({ mayChange, show }: ListProps): JSX.Element {
                   <Action
                     label={state === 'enabled' ? 'Disable' : 'Enable'}
                     kind="quiet"
-                    run={() => change(path`PATCH /v2/people/${name}`, { disabled: state === 'enabled' })}
+                    run={() =>
+                      people.change(path`PATCH /v2/people/${name}`, { disabled: state === 'enabled' })
+                    }
                   />
                   <Confirm
                     label="Remove"
                     question={`Remove ${name}, with sessions and keys?`}
-                    run={() => change(path`DELETE /v2/people/${name}`)}
+                    run={() => people.change(path`DELETE /v2/people/${name}`)}
                   />
                 </>
               ),
@@ -91,7 +89,7 @@ function Persons({ mayChange, show }: ListProps): JSX.Element {
         )}
       </Loaded>
       {mayChange && (
-        <Form label="Add a person" submit={(values) => change('POST /v2/people', values)}>
+        <Form label="Add a person" submit={(values) => people.change('POST /v2/people', values)}>
           <Field label="Name" name="name" required />
           <Choice label="Role" name="role" options={roles} chosen="user" />
         </Form>
@@ -101,15 +99,10 @@ function Persons({ mayChange, show }: ListProps): JSX.Element {
 }
 
 function Keys({ mayChange, show }: ListProps): JSX.Element {
-  const keys = useResource((signal) => all<Key>('/v2/api-keys', signal));
-  const revoke = async (name: string) => {
-    await call(path`DELETE /v2/api-keys/${name}`);
-    await keys.reload();
-  };
-  const create = async (values: Readonly<Record<string, string>>) => {
-    const { key } = await call<{ key: string }>('POST /v2/api-keys', values);
+  const keys = useAll<Key>('/v2/api-keys');
+  const create = async (values: object) => {
+    const { key } = await keys.change<{ key: string }>('POST /v2/api-keys', values);
     show({ title: 'Copy the key now. It is shown only once:', secret: key });
-    await keys.reload();
   };
   return (
     <>
@@ -129,7 +122,7 @@ function Keys({ mayChange, show }: ListProps): JSX.Element {
                 <Confirm
                   label="Revoke"
                   question={`Revoke the key ${name}? Programs with it are refused at once.`}
-                  run={() => revoke(name)}
+                  run={() => keys.change(path`DELETE /v2/api-keys/${name}`)}
                 />
               ),
             ])}

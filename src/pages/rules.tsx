@@ -1,31 +1,16 @@
 import { signal as newSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { all, call, type Me, type PageProps, path, send } from './api.ts';
+import { call, type Me, type PageProps, path, send } from './api.ts';
+import type { Domain } from './matrix.tsx';
 import { Badge, Empty, Field, Form, Loaded, Table } from './parts.tsx';
 import { Action, Failure } from './remedy.tsx';
-import { useResource } from './resource.ts';
+import { useAll, useResource } from './resource.ts';
 import { EntryForm, type Entry } from './rule-form.tsx';
 import { type Rule, same } from './rule-fields.ts';
 import { Explain, Replay, Tests } from './rule-trial.tsx';
 
 /** The allowed-domains map and its rules: a form and the text of the config file, which edit one draft. */
-
-/** An entry of the allowed-domains map. */
-interface Domain {
-  readonly domain: string;
-  readonly action: string;
-  readonly grant?: string;
-  readonly grants?: readonly {
-    readonly id: string;
-    readonly name: string;
-    readonly user: string;
-    readonly state: string;
-  }[];
-  readonly mode?: string;
-  readonly default?: string;
-  readonly rules?: readonly { readonly outcome: string }[];
-}
 
 /** The config file, and its text after the edits of the person. */
 interface Draft {
@@ -99,7 +84,7 @@ function Content({ me, host }: { readonly me: Me; readonly host: string | undefi
 }
 
 function Domains(): JSX.Element {
-  const domains = useResource((signal) => all<Domain>('/v2/domains', signal));
+  const domains = useAll<Domain>('/v2/domains');
   return (
     <>
       <Loaded of={domains}>

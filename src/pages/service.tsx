@@ -49,10 +49,7 @@ export function Ways({ me, name, account }: WaysProps): JSX.Element {
       remove === null ? [] : [`The key also stays in its place: ${place}. Remove it there: ${remove}.`];
     await show({ ...added, warnings: [...(added.warnings ?? []), ...rest] });
   };
-  const set = async (settings: Values) => {
-    await call(path`PATCH /v2/providers/${name}`, { settings });
-    await read.reload();
-  };
+  const set = (settings: Values) => read.change(path`PATCH /v2/providers/${name}`, { settings });
   const ways = (service: Service, keys: readonly Found[]) => {
     const login = keys.find(({ provider }) => provider === name);
     const { token, flows, notes, open_settings: open } = service;

@@ -1,12 +1,12 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { consent, type Listed, One, otherNames, type PartProps, providerOf, titleOf } from './account.tsx';
-import { all, call, type Me, more, type PageProps, path } from './api.ts';
+import { all, type Me, more, type PageProps, path } from './api.ts';
 import { Icon } from './icon.tsx';
 import { Badge, Empty, Facts, Loaded, Time } from './parts.tsx';
 import { connectInPopup } from './popup.ts';
 import { Action } from './remedy.tsx';
-import { useResource } from './resource.ts';
+import { useAnswer, useResource } from './resource.ts';
 
 /** The accounts of one person, in words for people. */
 
@@ -97,7 +97,7 @@ interface Service {
 
 /** Services that the sign-in connects without a consent page. */
 function BySignIn({ me: { user, name } }: { readonly me: Me }): JSX.Element | null {
-  const signIn = useResource((signal) => call<{ keeps: boolean }>('GET /sign-in/oidc', undefined, signal));
+  const signIn = useAnswer<{ keeps: boolean }>('GET /sign-in/oidc');
   const [services, setServices] = useState<readonly Service[] | null>(null);
   if (signIn.data?.keeps !== true) return null;
   const connect = async (provider: string) => {
