@@ -143,12 +143,12 @@ export function AgentPage({ name, mayChange }: { name: string; mayChange: boolea
                 <Field label="Earlier one stays for" name="overlap" placeholder="no time, or 1h" />
               </Form>
             )}
+            <h2>Leases</h2>
+            <Leases agent={name} mayChange={mayChange} onMade={setMade} />
+            <Uses of={path`agent=${name}&event=outcome`} title="Last requests" />
           </>
         )}
       </Loaded>
-      <h2>Leases</h2>
-      <Leases agent={name} mayChange={mayChange} onMade={setMade} />
-      <Uses of={path`agent=${name}&event=outcome`} title="Last requests" />
     </>
   );
 }

@@ -48,6 +48,7 @@ const entries: readonly Entry[] = [
 /** Pages of people who only have accounts of their own. */
 const personal: readonly Entry[] = [
   { name: 'wallet', title: 'Your accounts', scope: 'grants:read', page: Wallet, group: 'You' },
+  { name: 'connect', title: 'Connect', scope: 'grants:write', page: Connect, group: 'You' },
   { name: 'passkeys', title: 'Passkeys', scope: null, page: Passkeys, group: 'You' },
   { name: 'login', title: 'Command line', scope: null, page: Login },
 ];

@@ -35,6 +35,13 @@ function textOf(value: number, unit: string): string {
   return `${value >= 10 ? Math.round(value) : Math.round(value * 100) / 100} ${unit}`.trim();
 }
 
+/** Returns the indexes of the values between gaps, which no line shows; null: each value has a point. */
+const isolated: Plot.Series.Points.Filter = ({ data }, index, isShown) => {
+  const values = data[index]!;
+  const isGap = (at: number) => values[at] == null;
+  return isShown ? null : [...values.keys()].filter((at) => !isGap(at) && isGap(at - 1) && isGap(at + 1));
+};
+
 /** Makes the options of a chart that shows these series. */
 function optionsOf({ series, unit, onWindow }: ChartProps, width: number): Plot.Options {
   const axis = {
@@ -58,6 +65,7 @@ function optionsOf({ series, unit, onWindow }: ChartProps, width: number): Plot.
         label: name,
         stroke: () => color(colors[index % colors.length] ?? '--link'),
         width: 2,
+        points: { filter: isolated },
         ...(index === 1 ? { dash: [5, 4] } : {}),
       })),
     ],

@@ -32,15 +32,21 @@ function listOf<T extends Waiting>(path: string) {
     );
     if (answer === null) return;
     tag = answer.etag ?? '';
-    const { data } = answer.body;
-    if (entries.value?.some(({ id }) => !data.some((each) => each.id === id)) === true) movedAt = Date.now();
-    entries.value = data;
+    const before = order();
+    entries.value = answer.body.data;
+    const after = order();
+    if (before.some((id, index) => id !== after[index])) movedAt = Date.now();
   };
   return { entries, read };
 }
 
 export const requests = listOf<WaitingRequest>('/v2/approvals?');
 export const proposals = listOf<WaitingProposal>('/v2/proposals?waiting=true&');
+
+/** Returns the IDs of all cards in the order of the page. */
+function order(): readonly string[] {
+  return [requests, proposals].flatMap(({ entries: { value = [] } }) => value.map(({ id }) => id));
+}
 
 /** Failure of the last read. */
 export const failure = signal<Error | undefined>(undefined);

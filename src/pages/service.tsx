@@ -147,8 +147,8 @@ function Result({
       )}
       {missing.length > 0 && !mayConfigure(me) && <p>An operator must let requests to its hosts use it.</p>}
       <p>
-        <a class="button" href="#agents">
-          Create an agent
+        <a class="button" href={me.role === 'user' ? '#wallet' : '#agents'}>
+          {me.role === 'user' ? 'Your accounts' : 'Create an agent'}
         </a>
       </p>
     </section>

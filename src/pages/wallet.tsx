@@ -85,7 +85,12 @@ function Cards({ me }: { readonly me: Me }): JSX.Element {
           )
         }
       </Loaded>
-      <BySignIn me={me} />
+      <p>
+        <a class="button" href="#connect">
+          Connect another
+        </a>{' '}
+        <BySignIn me={me} />
+      </p>
     </>
   );
 }
@@ -105,13 +110,13 @@ function BySignIn({ me: { user, name } }: { readonly me: Me }): JSX.Element | nu
   };
   const list = async () => setServices(await all<Service>('/v2/providers?flow=id_jag'));
   return (
-    <p>
+    <>
       <Action label="Services of your sign-in" kind="quiet" run={list} />
       {services?.length === 0 && 'No service takes it.'}
       {services?.map(({ name: service, title }) => (
         <Action key={service} label={`Connect ${title}`} run={() => connect(service)} />
       ))}
-    </p>
+    </>
   );
 }
 

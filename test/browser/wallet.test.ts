@@ -54,7 +54,7 @@ describe.each(browsers)('the accounts of a person, in %s%s', { timeout: 120_000 
       expect.stringMatching(/now|second/),
       'bot',
       `POST ${upstream.authority.replace(/:.*/, '')}/pay`,
-      '200',
+      'ok 200',
       'invoice 12',
     ]);
   });
