@@ -1,49 +1,14 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { call, type Me, path } from './api.ts';
+import { call, path } from './api.ts';
 import { Icon } from './icon.tsx';
 import { Badge, Check, Confirm, Field, Form, Loaded } from './parts.tsx';
 import { connectInPopup } from './popup.ts';
 import { useResource } from './resource.ts';
 import { Uses } from './uses.tsx';
+import type { Grant, Me } from '../sdk/client/operations.ts';
 
 /** One connected account: what the pages of operators and of its own person share. */
-
-/** An account as lists show it. */
-export interface Listed {
-  readonly id: string;
-  readonly name: string;
-  readonly user: string;
-  readonly provider: string;
-  readonly state: string;
-  readonly account: string | null;
-  readonly expires_at: string | null;
-  readonly refreshable: boolean;
-  readonly ends_soon: boolean;
-  readonly used_at: string | null;
-}
-
-export interface Account extends Listed {
-  readonly type: string;
-  readonly account_details: Readonly<Record<string, string>>;
-  readonly state_reason: string | null;
-  readonly scopes: readonly string[];
-  readonly audience: readonly string[];
-  readonly domains: readonly string[];
-  readonly failure: string | null;
-  readonly settings: { readonly expires_at: string | null; readonly max_ttl: number | null };
-  readonly obtained_at: string | null;
-  readonly refresh_due_at: string | null;
-  readonly refresh_token_dies_at: string | null;
-  readonly consent_ends_at: string | null;
-  readonly refreshed_at: string | null;
-  readonly failed_at: string | null;
-  readonly next: { readonly what: string; readonly at: string | null };
-  readonly reached_by: {
-    readonly agents: readonly { readonly name: string; readonly state: string }[];
-    readonly active_leases: readonly { readonly id: string; readonly agent: string }[];
-  };
-}
 
 interface Provider {
   readonly title: string;
@@ -54,7 +19,7 @@ interface Provider {
 }
 
 interface Whole {
-  readonly grant: Account;
+  readonly grant: Grant;
   /** Null: the config no longer has the provider. */
   readonly provider: Provider | null;
 }
@@ -81,7 +46,7 @@ export async function consent({ of: { grant }, reload, scopes, before }: Wish): 
 }
 
 /** Returns further names of the account. Omits pictures: the provider would learn who views this page. */
-export function otherNames({ account, account_details: details }: Account): string {
+export function otherNames({ account, account_details: details }: Grant): string {
   return Object.entries(details)
     .filter(([name, value]) => name !== 'picture' && value !== account)
     .map(([name, value]) => `${name === 'sub' ? 'id' : name.replaceAll('_', ' ')} ${value}`)
@@ -107,7 +72,7 @@ interface OneProps {
 export function One({ id, me, back, content: Content, changes: Changes }: OneProps): JSX.Element {
   const account = useResource(
     async (signal): Promise<Whole> => {
-      const grant = await call<Account>(path`GET /v2/grants/${id}`, undefined, signal);
+      const grant = await call<Grant>(path`GET /v2/grants/${id}`, undefined, signal);
       return { grant, provider: await providerOf(grant.provider, signal) };
     },
     [id],

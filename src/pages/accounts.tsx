@@ -1,12 +1,13 @@
 import type { JSX } from 'preact';
 import { useContext, useMemo, useRef, useState } from 'preact/hooks';
-import { type Account, consent, type Listed, One, otherNames, type PartProps, titleOf } from './account.tsx';
+import { consent, One, otherNames, type PartProps, titleOf } from './account.tsx';
 import { call, type PageProps, path } from './api.ts';
 import { Icon } from './icon.tsx';
 import { namesIn } from './matrix.tsx';
 import { Badge, Empty, Facts, Field, Form, Time } from './parts.tsx';
 import { Action, Person } from './remedy.tsx';
 import { Rows, usePages } from './rows.tsx';
+import type { Grant, GrantInList } from '../sdk/client/operations.ts';
 
 /** Connected accounts: a list of any length, and one account with its renewal. */
 
@@ -16,13 +17,13 @@ export function Accounts({ me, args: [id] }: PageProps): JSX.Element {
   return <One id={id} me={me} back={back} content={Content} changes={Changes} />;
 }
 
-const rank = ({ state }: Listed) => (state === 'active' ? 1 : 0);
+const rank = ({ state }: GrantInList) => (state === 'active' ? 1 : 0);
 const typingMs = 200;
 
 function List(): JSX.Element {
   const [from, setFrom] = useState('');
   const timer = useRef(0);
-  const pages = usePages<Listed>(`/v2/grants${from === '' ? '' : path`?start=${from}`}`);
+  const pages = usePages<GrantInList>(`/v2/grants${from === '' ? '' : path`?start=${from}`}`);
   const find = (text: string) => {
     clearTimeout(timer.current);
     timer.current = setTimeout(() => setFrom(text), typingMs);
@@ -164,7 +165,7 @@ function Problem({ of, reload }: PartProps): JSX.Element | null {
   );
 }
 
-async function renew({ id }: Account, reload: () => Promise<void>): Promise<void> {
+async function renew({ id }: Grant, reload: () => Promise<void>): Promise<void> {
   try {
     await call(path`POST /v2/grants/${id}/refresh`, { force: true });
   } finally {
@@ -181,7 +182,7 @@ const coming: Readonly<Record<string, string>> = {
 };
 
 /** The life of the token: a line from its start to its last end, with its events. */
-function Renewal({ of: grant }: { readonly of: Account }): JSX.Element | null {
+function Renewal({ of: grant }: { readonly of: Grant }): JSX.Element | null {
   const now = Date.now();
   const marks = (
     [

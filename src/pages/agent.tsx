@@ -2,25 +2,16 @@ import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { call, path } from './api.ts';
 import { Leases } from './leases.tsx';
-import { type Caller, type Grant, namesIn, referenceOf } from './matrix.tsx';
+import { namesIn, referenceOf } from './matrix.tsx';
 import { Badge, Choice, Confirm, Facts, Field, Form, Loaded, Table, Time } from './parts.tsx';
 import { type Made, Ready, type Secret } from './ready.tsx';
 import { Action } from './remedy.tsx';
 import { useAnswer } from './resource.ts';
 import { Uses } from './uses.tsx';
-
-interface Agent extends Caller {
-  readonly acts_for: string | null;
-  readonly used_at: string | null;
-  readonly labels: readonly string[];
-  readonly bindings: readonly { readonly kind: keyof typeof kinds; readonly value: string | null }[];
-  readonly tokens: readonly ({ readonly label: string; readonly live: boolean } & Readonly<
-    Record<'expires_at' | 'used_at', string | null>
-  >)[];
-}
+import type { Agent, Binding, GrantInList } from '../sdk/client/operations.ts';
 
 /** Kinds of bindings, with words for what each lets an agent use. */
-const kinds = {
+const kinds: Readonly<Record<Binding['kind'], string>> = {
   grant: 'these accounts',
   provider: 'all accounts of these services',
   user: 'all accounts of these users',
@@ -37,7 +28,7 @@ export function membersOf(kind: string, names: readonly string[]): object {
 
 /** Fields of the accounts that an agent may use. */
 export function Grants(): JSX.Element {
-  const grants = useAnswer<{ data: readonly Grant[] }>('GET /v2/grants?limit=100');
+  const grants = useAnswer<{ data: readonly GrantInList[] }>('GET /v2/grants?limit=100');
   return (
     <>
       <Choice label="May use" name="kind" options={Object.entries(kinds)} chosen="grant" />

@@ -7,17 +7,9 @@ import { Matrix, namesIn } from './matrix.tsx';
 import { Badge, Empty, Field, Form, Time } from './parts.tsx';
 import { type Made, Ready, type Secret } from './ready.tsx';
 import { Rows, usePages } from './rows.tsx';
+import type { AgentInList } from '../sdk/client/operations.ts';
 
 /** Page "Agents": agents, their leases, and the hosts that each may call. */
-
-interface Agent {
-  readonly name: string;
-  readonly state: string;
-  readonly acts_for: string | null;
-  readonly live_tokens: number;
-  readonly active_leases: number;
-  readonly used_at: string | null;
-}
 
 export function Agents({ me, args: [name, lease] }: PageProps): JSX.Element {
   const mayChange = me.scopes.includes('access:write');
@@ -27,7 +19,7 @@ export function Agents({ me, args: [name, lease] }: PageProps): JSX.Element {
 }
 
 function Everyone({ mayChange }: { readonly mayChange: boolean }): JSX.Element {
-  const agents = usePages<Agent>('/v2/agents');
+  const agents = usePages<AgentInList>('/v2/agents');
   const [made, setMade] = useState<Made | null>(null);
   const create = async ({ name = '', kind = '', which = '', ...rest }: Readonly<Record<string, string>>) => {
     const body = { name, ...rest, ...membersOf(kind, namesIn(which)) };

@@ -3,7 +3,7 @@ import { type JSX, render } from 'preact';
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { Accounts } from './accounts.tsx';
 import { Agents } from './agents.tsx';
-import { ApiError, call, type Me, type Page, signOut } from './api.ts';
+import { ApiError, call, type Page, signOut } from './api.ts';
 import { Approvals } from './approvals.tsx';
 import { Audit } from './audit.tsx';
 import { Connect } from './connect.tsx';
@@ -18,6 +18,7 @@ import { waiting } from './resource.ts';
 import { Rules } from './rules.tsx';
 import { SignIn } from './sign-in.tsx';
 import { Wallet } from './wallet.tsx';
+import type { Me } from '../sdk/client/operations.ts';
 
 /** The dashboard: its navigation, and the page for the fragment of the address. */
 
@@ -25,7 +26,7 @@ interface Entry {
   readonly name: string;
   readonly title: string;
   /** Scope that the page needs; null: none. */
-  readonly scope: string | null;
+  readonly scope: Me['scopes'][number] | null;
   readonly page: Page;
   /** Absent: the navigation does not list the page. */
   readonly group?: string;

@@ -7,14 +7,7 @@ import { Action } from './remedy.tsx';
 import { useAnswer } from './resource.ts';
 import { Rows, usePages } from './rows.tsx';
 import { Uses } from './uses.tsx';
-
-interface Lease extends Readonly<Record<'id' | 'agent' | 'purpose' | 'state' | 'created_at', string>> {
-  readonly ends_at: string | null;
-  readonly uses: number | null;
-  readonly max_uses: number | null;
-  readonly used_at: string | null;
-  readonly renewed_at: string | null;
-}
+import type { Lease } from '../sdk/client/operations.ts';
 
 const usesOf = ({ uses, max_uses }: Lease) => (max_uses === null ? '' : `${uses} of ${max_uses}`);
 

@@ -3,22 +3,11 @@ import { useState } from 'preact/hooks';
 import { all, call, path } from './api.ts';
 import { Field, Form, Loaded, Table } from './parts.tsx';
 import { useResource } from './resource.ts';
+import type { Agent, Domain, GrantInList } from '../sdk/client/operations.ts';
 
-export interface Caller {
-  readonly name: string;
-  readonly state: string;
+interface Caller extends Pick<Agent, 'name' | 'state'> {
   /** Grants that the caller can use; null: every grant. */
-  readonly reaches: readonly Grant[] | null;
-}
-
-export type Grant = Readonly<Record<'id' | 'name' | 'user' | 'state', string>>;
-
-/** An entry of the allowed-domains map. */
-export interface Domain extends Readonly<Partial<Record<'grant' | 'mode' | 'default', string>>> {
-  readonly domain: string;
-  readonly action: string;
-  readonly grants?: readonly Grant[];
-  readonly rules?: readonly { readonly outcome: string }[];
+  readonly reaches: Agent['reaches'] | null;
 }
 
 /** Agents that the matrix shows at a time. Each needs a request. */
@@ -38,9 +27,9 @@ export function Matrix({ agents }: { readonly agents: readonly string[] }): JSX.
       const [domains, status, callers] = await Promise.all([
         all<Domain>('/v2/domains', signal),
         call<Status>('GET /v2/status', undefined, signal),
-        Promise.all(names.map((name) => call<Caller>(path`GET /v2/agents/${name}`, undefined, signal))),
+        Promise.all(names.map((name) => call<Agent>(path`GET /v2/agents/${name}`, undefined, signal))),
       ]);
-      const anybody = { name: 'no token, on this machine', state: 'enabled', reaches: null };
+      const anybody: Caller = { name: 'no token, on this machine', state: 'enabled', reaches: null };
       return {
         domains: domains.filter(({ action }) => action === 'grant'),
         unmatched: status.domains.unmatched,
@@ -106,7 +95,7 @@ function answerFor(
   return `${ways.join(', ')}: ${names}`;
 }
 
-export function referenceOf({ name, user }: Pick<Grant, 'name' | 'user'>): string {
+export function referenceOf({ name, user }: Pick<GrantInList, 'name' | 'user'>): string {
   return user === 'default' ? name : `${user}/${name}`;
 }
 

@@ -2,15 +2,9 @@ import type { JSX } from 'preact';
 import { ApiError, call, type PageProps, path, startSession } from './api.ts';
 import { Confirm, Field, Form, Loaded, Table, Time } from './parts.tsx';
 import { useAll } from './resource.ts';
+import type { Passkey } from '../sdk/client/operations.ts';
 
 /** Passkeys (WebAuthn level 3): sign-in, and the list of the signed-in person. */
-
-interface Passkey {
-  readonly id: string;
-  readonly label: string;
-  readonly created_at: string;
-  readonly used_at: string | null;
-}
 
 /** Runs a ceremony of the authenticator. @throws ApiError if the person or the browser declined */
 async function runCeremony(ceremony: () => Promise<Credential | null>): Promise<unknown> {

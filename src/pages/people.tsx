@@ -4,24 +4,9 @@ import { call, type PageProps, path } from './api.ts';
 import { Badge, Choice, Confirm, Field, Form, Loaded, Once, Table, Time } from './parts.tsx';
 import { Action } from './remedy.tsx';
 import { useAll } from './resource.ts';
+import type { ApiKey, Person } from '../sdk/client/operations.ts';
 
 /** People who sign in, and keys of programs. Each link and key is shown once. */
-
-interface Person {
-  readonly name: string;
-  readonly role: string;
-  readonly user: string | null;
-  readonly state: string;
-}
-
-interface Key {
-  readonly name: string;
-  readonly role: string;
-  readonly scopes: readonly string[] | null;
-  readonly user: string | null;
-  readonly expires_at: string | null;
-  readonly used_at: string | null;
-}
 
 interface Secret {
   readonly title: string;
@@ -99,7 +84,7 @@ function Persons({ mayChange, show }: ListProps): JSX.Element {
 }
 
 function Keys({ mayChange, show }: ListProps): JSX.Element {
-  const keys = useAll<Key>('/v2/api-keys');
+  const keys = useAll<ApiKey>('/v2/api-keys');
   const create = async (values: object) => {
     const { key } = await keys.change<{ key: string }>('POST /v2/api-keys', values);
     show({ title: 'Copy the key now. It is shown only once:', secret: key });

@@ -1,6 +1,7 @@
 import { type ComponentChildren, createContext, type JSX } from 'preact';
 import { useContext, useState } from 'preact/hooks';
-import { call, type Me, path, type Remedy } from './api.ts';
+import { call, path } from './api.ts';
+import type { Me, Remedy } from '../sdk/client/operations.ts';
 
 /** Actions, their failures, and the ways out of a failure: buttons, links, and the hint. */
 
@@ -62,7 +63,10 @@ type Input = Readonly<Record<string, string | undefined>>;
 
 /** Operations that need no further choice, with the scope that they need. */
 const buttons: Readonly<
-  Record<string, { readonly label: string; readonly scope: string; run(input: Input): Promise<unknown> }>
+  Record<
+    string,
+    { readonly label: string; readonly scope: Me['scopes'][number]; run(input: Input): Promise<unknown> }
+  >
 > = {
   'grant.refresh': {
     label: 'Refresh it now',

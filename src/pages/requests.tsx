@@ -1,12 +1,13 @@
 import { type ReadonlySignal, useComputed } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { call, type Me, path } from './api.ts';
+import { call, path } from './api.ts';
 import { RequestFacts } from './exchange.tsx';
 import { grantName } from './grant-name.ts';
 import { durationText, type LiveRows, requestOf, type Row, type RowFilter } from './live.ts';
 import { Badge, Check, Choice, Confirm, Empty, Field } from './parts.tsx';
 import { Rows } from './rows.tsx';
+import type { Me } from '../sdk/client/operations.ts';
 
 /** The list of requests as they pass, with its filter, and one request in full. */
 

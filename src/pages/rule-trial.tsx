@@ -1,9 +1,10 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { call, path, type Remedy } from './api.ts';
+import { call, path } from './api.ts';
 import { Badge, Choice, Field, Form, Loaded, Table } from './parts.tsx';
 import { WayOut } from './remedy.tsx';
 import { useResource } from './resource.ts';
+import type { Explanation, Operations } from '../sdk/client/operations.ts';
 
 /** Decisions of the rules of a draft: on one request, on tests, and on the requests of the log. */
 
@@ -43,16 +44,6 @@ interface TrialsProps {
   /** Host that is edited. */
   readonly host: string | undefined;
   readonly given: { readonly text?: string };
-}
-
-interface Explanation {
-  readonly allowed: boolean;
-  readonly held: boolean;
-  readonly outcome: string;
-  readonly message?: string;
-  readonly hint?: string;
-  readonly remedies?: readonly Remedy[];
-  readonly steps: readonly { readonly step: string; readonly ok: boolean; readonly text: string }[];
 }
 
 export function Explain({ host = '', given }: TrialsProps): JSX.Element {
@@ -143,20 +134,9 @@ export function Tests({ given }: TrialsProps): JSX.Element {
   );
 }
 
-interface Replayed {
-  readonly requests: number;
-  readonly changed: number;
-  readonly unknown: number;
-  readonly complete: boolean;
-  readonly groups: readonly (Readonly<
-    Record<'host' | 'method' | 'path' | 'before' | 'after', string> &
-      Record<'agent' | 'sample', string | null>
-  > & { readonly count: number })[];
-}
-
 export function Replay({ given }: TrialsProps): JSX.Element {
   return (
-    <Trial<Replayed>
+    <Trial<Awaited<ReturnType<Operations['replayConfig']>>>
       title="What would the last 7 days have got?"
       label="Compare with the log"
       what="POST /v2/config/replay"

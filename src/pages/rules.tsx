@@ -1,14 +1,14 @@
 import { signal as newSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { call, type Me, type PageProps, path, send } from './api.ts';
-import type { Domain } from './matrix.tsx';
+import { call, type PageProps, path, send } from './api.ts';
 import { Badge, Empty, Field, Form, Loaded, Table } from './parts.tsx';
 import { Action, Failure } from './remedy.tsx';
 import { useAll, useResource } from './resource.ts';
 import { EntryForm, type Entry } from './rule-form.tsx';
 import { type Rule, same } from './rule-fields.ts';
 import { Explain, Replay, Tests } from './rule-trial.tsx';
+import type { Domain, Me } from '../sdk/client/operations.ts';
 
 /** The allowed-domains map and its rules: a form and the text of the config file, which edit one draft. */
 

@@ -1,7 +1,8 @@
 import type { ComponentChildren, JSX } from 'preact';
-import { call, type Me } from './api.ts';
+import { call } from './api.ts';
 import { Check, Field, Form } from './parts.tsx';
 import { connectInPopup } from './popup.ts';
+import type { Me } from '../sdk/client/operations.ts';
 
 /** Ways to connect a service: a consent in a popup, and a pasted key. */
 
